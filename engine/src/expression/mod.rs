@@ -1,0 +1,110 @@
+//! Expressions: TOML values whose strings are HCL templates, their references and their evaluation.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use moorfast_state::Digest;
+
+use crate::{Diagnostic, ResourceAddress, Span, Value};
+
+/// A value of the manifest before evaluation.
+#[derive(Clone, Debug)]
+pub struct Expr {
+    /// Where it stands.
+    pub span: Span,
+    /// What it is.
+    pub node: ExprNode,
+}
+
+/// The forms of an [`Expr`].
+#[derive(Clone, Debug)]
+pub enum ExprNode {
+    /// A value without expressions in it.
+    Literal(Value),
+    /// A string that is one `${…}`: keeps the type of its expression.
+    Expression(Box<hcl::Expression>),
+    /// A string with `${…}` or `%{…}` among other text.
+    Template(Box<hcl::Template>),
+    /// An array.
+    List(Vec<Expr>),
+    /// A table or inline table, with the span of each key.
+    Map(Vec<(String, Span, Expr)>),
+}
+
+/// What the head of a traversal names; the rest of the traversal is applied to its value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reference {
+    /// `var.x`
+    Variable(String),
+    /// `local.x`
+    Local(String),
+    /// `node`: the node that `on` binds, as a map `name, address, user, port, roles, vars, host_keys`.
+    Node,
+    /// `nodes`: the whole inventory, a map by name of the same maps.
+    Nodes,
+    /// `each`: the map `key, value` of `for_each`.
+    Each,
+    /// `self`: the resource's own attributes, in a postcondition; the response, in a check.
+    This,
+    /// `path`: the map `root, module, cwd`.
+    Path,
+    /// `terraform`-like facts of the run: the map `moorfast.version`, `moorfast.lineage`.
+    Moorfast,
+    /// `ssh_file.x`, `ssh_file.x["key"]`, `data.ssh_facts.y`.
+    Resource {
+        /// Which resource.
+        resource: ResourceAddress,
+        /// The key, where an index with a literal string follows.
+        key: Option<String>,
+        /// True where an index that is not a literal follows (`ssh_file.x[node.name]`): it may be any instance.
+        any: bool,
+    },
+}
+
+/// Where references get their values from while an expression is evaluated.
+pub trait Scope {
+    /// The value that `reference` names. For [`Reference::Resource`] with neither `key` nor `any`: the attributes of the
+    /// only instance, of the same node's instance where both are bound to nodes, else a map of the instances by key. With `key`: the attributes
+    /// of that instance. With `any`: the map of all instances by key.
+    ///
+    /// # Errors
+    /// If there is no such thing; the message is completed with the place by the evaluator.
+    fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved>;
+
+    /// What `file()` and its kin may do.
+    fn files(&self) -> &Files;
+}
+
+/// A reference that names nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// What is wrong: `there is no variable "regoin"`.
+    pub summary: String,
+    /// What to do: `did you mean "region"?`.
+    pub help: Option<String>,
+}
+
+/// The files that expressions read, with what they looked like: inputs of a plan.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// Relative paths start here.
+    pub root: PathBuf,
+    /// The digest of each file that was read, by its path as written.
+    pub read: Mutex<BTreeMap<PathBuf, Digest>>,
+}
+
+impl Expr {
+    /// Everything that the expression refers to, each once, with a place.
+    pub fn references(&self) -> Vec<(Reference, Span)> {
+        Vec::new()
+    }
+
+    /// The value of the expression. What depends on something unknown is unknown, what depends on something sensitive is sensitive.
+    ///
+    /// # Errors
+    /// All that went wrong, each with its place.
+    pub fn evaluate(&self, _scope: &dyn Scope) -> Result<Value, Vec<Diagnostic>> {
+        Ok(Value::Null)
+    }
+}

@@ -1,0 +1,26 @@
+//! The engine of moorfast: manifest, expressions, graph, plan and apply.
+
+mod address;
+mod diagnostic;
+mod expression;
+mod manifest;
+mod node;
+mod provider;
+mod schema;
+mod value;
+
+pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
+pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span};
+pub use expression::{Expr, ExprNode, Files, Reference, Scope as ReferenceScope, Unresolved};
+pub use manifest::{
+    Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource, Variable,
+    VariableType,
+};
+pub use moorfast_state as state;
+pub use node::{Node, NodeName, Transport};
+pub use provider::{
+    Applied, Class, Connection, Context, DataRequest, Invalid, Observed, Operation, OperationAction, PlanRequest,
+    Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
+};
+pub use schema::{Attribute, Kind, Schema};
+pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};

@@ -1,0 +1,341 @@
+//! The seam between the engine and the world: what a provider declares, and what it is asked to do.
+//!
+//! A provider never prints and never touches the state. It is asked in batches per [`Target`], so that reading a node is one
+//! round trip however many resources it carries.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use moorfast_state::Record;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Address, Attributes, Node, Schema};
+
+/// Where an instance lives.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// On a node of the inventory.
+    Node(Arc<Node>),
+    /// In what the provider instance connects to (a cluster); the name is that instance's: `kubernetes`, `kubernetes.prod`.
+    Provider(String),
+}
+
+impl Target {
+    /// The name by which records and messages know the target.
+    pub fn name(&self) -> &str {
+        match self {
+            Target::Node(node) => &node.name.0,
+            Target::Provider(alias) => alias,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Where the instances of a resource type live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// On the node that `on` binds; `on` is required.
+    Node,
+    /// In the cluster; `on` may still make one instance per node.
+    Provider,
+}
+
+/// A resource type or a data source, as its provider declares it.
+#[derive(Clone, Debug)]
+pub struct ResourceType {
+    /// Its name: `ssh_file`.
+    pub name: &'static str,
+    /// Where its instances live.
+    pub scope: Scope,
+    /// What a manifest may write, and what the provider adds.
+    pub schema: Schema,
+}
+
+/// What a provider is, before it is configured: its name, its schemas, and the rules that need no connection.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Its name, which is the prefix of its types up to the first `_`: `ssh`.
+    fn name(&self) -> &'static str;
+
+    /// What `[providers.NAME]` takes.
+    fn config(&self) -> Schema;
+
+    /// Its resource types.
+    fn resource_types(&self) -> Vec<ResourceType>;
+
+    /// Its data sources.
+    fn data_sources(&self) -> Vec<ResourceType>;
+
+    /// Rules beyond the schema, for attributes that may still hold unknown values (which must pass).
+    ///
+    /// # Errors
+    /// Each violated rule, with the attribute it is about. Must be quick, and must not touch the world.
+    fn validate(&self, resource_type: &str, attributes: &Attributes) -> Vec<Invalid>;
+
+    /// The natural key of an instance within its target: `/etc/motd`, `v1/Secret/kube-system/x`.
+    /// `None` while what it is made of is unknown.
+    fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String>;
+
+    /// A provider instance with this configuration. Connections are made when they are first needed.
+    ///
+    /// # Errors
+    /// If the configuration can't be used.
+    async fn configure(&self, config: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError>;
+}
+
+/// A configured provider, which reads and changes the world.
+///
+/// All methods may be called concurrently, also for one target.
+#[async_trait]
+pub trait Connection: Send + Sync {
+    /// What is there now: for each request, in its order, the observed attributes, or `None` where there is no such object.
+    ///
+    /// The attributes are those of the schema, and only what is worth comparing with an earlier reading of the same object.
+    /// A target that can't be reached fails each of its requests with [`Class::Unreachable`].
+    async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>>;
+
+    /// What would be done to bring each observed object to its desired attributes. Must not change the world.
+    async fn plan(&self, target: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>>;
+
+    /// Does the operations, concurrently where it can, and reports each through `outcomes` as soon as it is over: its index and how it ended.
+    /// Each operation is reported exactly once. Operations of one call do not depend on each other.
+    ///
+    /// On cancellation ([`Context::cancel`]) what has not begun ends as [`Class::Cancelled`].
+    async fn apply(&self, target: &Target, operations: &[Operation], outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>);
+
+    /// The data of each request, in its order.
+    async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>>;
+
+    /// How often the world was asked so far: `("ssh execs", 12)`.
+    fn statistics(&self) -> Vec<(&'static str, u64)>;
+
+    /// Ends the connections.
+    async fn close(&self);
+}
+
+/// A rule beyond the schema that attributes violate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invalid {
+    /// The attribute it is about; none for the whole block.
+    pub attribute: Option<&'static str>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// A request to read an instance.
+#[derive(Clone, Debug)]
+pub struct ReadRequest {
+    /// Which instance.
+    pub address: Address,
+    /// Its resource type.
+    pub resource_type: String,
+    /// What the manifest wants, where it is in the manifest; may hold unknown values. Tells the provider what is worth reading.
+    pub desired: Option<Attributes>,
+    /// What is remembered of it. Where `desired` is none this alone says what to read.
+    pub recorded: Option<Arc<Record>>,
+}
+
+/// What a provider saw of an instance.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// Its attributes.
+    pub attributes: Attributes,
+    /// What the provider wants to have at hand in plan and apply, and nobody compares.
+    pub private: serde_json::Value,
+}
+
+/// A request to plan an instance that the manifest has.
+#[derive(Clone, Debug)]
+pub struct PlanRequest {
+    /// Which instance.
+    pub address: Address,
+    /// Its resource type.
+    pub resource_type: String,
+    /// What the manifest wants, checked and with defaults; may hold unknown and retained values.
+    pub desired: Attributes,
+    /// What is remembered of it.
+    pub recorded: Option<Arc<Record>>,
+    /// What is there.
+    pub observed: Option<Observed>,
+    /// The addresses of `restart_on` that change or changed since this instance last acted on them.
+    pub triggers: Vec<Address>,
+}
+
+/// What a provider proposes for one instance.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// What is to be done.
+    pub action: ProposedAction,
+    /// The attributes as they will be: what is known of them now. The plan's diff is between the observed attributes and these;
+    /// observed attributes that are missing here are not looked at.
+    pub planned: Attributes,
+    /// Why, beyond what the diff shows: `restart: ssh_file.kubelet_config["gpu01"] changes`.
+    pub notes: Vec<String>,
+}
+
+/// What is to be done with one instance of the manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProposedAction {
+    /// Nothing.
+    NoOp,
+    /// It is not there and will be made.
+    Create,
+    /// It will be changed in place.
+    Update,
+    /// It will be deleted and made again, because of these attributes.
+    Replace(Vec<String>),
+}
+
+/// One operation on the world.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// On which instance.
+    pub address: Address,
+    /// Its resource type.
+    pub resource_type: String,
+    /// What to do.
+    pub action: OperationAction,
+    /// What is remembered of it.
+    pub recorded: Option<Arc<Record>>,
+    /// What was observed before.
+    pub observed: Option<Observed>,
+    /// The addresses of `restart_on` that changed.
+    pub triggers: Vec<Address>,
+    /// How long it may take in all, from `timeouts`.
+    pub timeout: Option<Duration>,
+}
+
+/// What to do with an instance. The engine splits a replacement into a delete and a create.
+#[derive(Clone, Debug)]
+pub enum OperationAction {
+    /// Make it with these attributes, all known (or retained).
+    Create(Attributes),
+    /// Bring it to these attributes, all known (or retained).
+    Update(Attributes),
+    /// Remove it. That it is already gone is a success.
+    Delete,
+}
+
+/// What an operation left.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Applied {
+    /// The attributes as [`Connection::read`] would observe them now (empty after a delete), and computed ones.
+    pub attributes: Attributes,
+    /// What the provider wants back in `recorded.private` next time. Never sensitive.
+    pub private: serde_json::Value,
+    /// What a person should know, one line each.
+    pub notes: Vec<String>,
+}
+
+/// A request to read data.
+#[derive(Clone, Debug)]
+pub struct DataRequest {
+    /// Which instance.
+    pub address: Address,
+    /// Its data source.
+    pub data_source: String,
+    /// Its arguments, all known.
+    pub arguments: Attributes,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+}
+
+/// What a provider is given besides its configuration.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The folder of the manifest: relative paths start here.
+    pub root: PathBuf,
+    /// The folder where moorfast keeps what is its own (`.moorfast` beside the manifest): known_hosts, caches.
+    pub data_dir: PathBuf,
+    /// Cancelled when the person wants running operations to end now.
+    pub cancel: CancellationToken,
+    /// Where news of long work goes.
+    pub progress: Progress,
+}
+
+/// The way by which providers tell of long work: what is waited for, how far an upload is.
+#[derive(Clone, Debug)]
+pub struct Progress(pub Option<UnboundedSender<(Address, String)>>);
+
+impl Progress {
+    /// Tells that the operation on `address` is at `message` now.
+    pub fn report(&self, address: &Address, message: impl Into<String>) {
+        if let Some(sender) = &self.0 {
+            // Nobody listening is no failure of the work.
+            let _ = sender.send((address.clone(), message.into()));
+        }
+    }
+}
+
+/// Why a provider could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{summary}")]
+pub struct ProviderError {
+    /// What sort of failure it is.
+    pub class: Class,
+    /// What happened, in one line and without a full stop: `cannot write /etc/motd on gpu01: no space left on device`.
+    pub summary: String,
+    /// More lines, as the world said them: stderr, journal, conditions. Never sensitive.
+    pub detail: Vec<String>,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// The attribute of the manifest that it is about.
+    pub attribute: Option<String>,
+}
+
+/// What sort of failure a [`ProviderError`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The target does not answer: nothing is known of it.
+    Unreachable,
+    /// The target answers, but is not the one we know: a changed host key, a foreign certificate.
+    Identity,
+    /// The target refuses us: key, sudo, RBAC.
+    Denied,
+    /// Someone else owns what we would change.
+    Conflict,
+    /// The attributes are not acceptable to the target.
+    Invalid,
+    /// It did not come about in time.
+    Timeout,
+    /// It was cancelled.
+    Cancelled,
+    /// It failed.
+    Failed,
+}
+
+impl ProviderError {
+    /// An error of this class with this summary.
+    pub fn new(class: Class, summary: impl Into<String>) -> Self {
+        Self { class, summary: summary.into(), detail: Vec::new(), help: None, attribute: None }
+    }
+
+    /// With what to do about it.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// With lines as the world said them.
+    pub fn detail(mut self, lines: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.detail.extend(lines.into_iter().map(Into::into));
+        self
+    }
+
+    /// About this attribute.
+    pub fn attribute(mut self, name: impl Into<String>) -> Self {
+        self.attribute = Some(name.into());
+        self
+    }
+}

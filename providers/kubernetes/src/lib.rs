@@ -1,0 +1,1 @@
+//! The Kubernetes provider: objects, bootstrap tokens, nodes and certificates of a cluster.

@@ -1,0 +1,1 @@
+//! The SSH provider: files, packages, units and users of a node.

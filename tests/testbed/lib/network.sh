@@ -1,0 +1,57 @@
+# shellcheck shell=bash
+# One bridge and one /24 per testbed, 10.213.N.0/24: .1 is this machine (where the
+# control plane listens), nodes count from .11. Each node has a network namespace
+# that is made here, addressed, and outlives its reboots, like a cable in a rack.
+# The control plane's private ports go to 127.213.N.1, a loopback address that is
+# the testbed's own, so fixed port numbers do for any number of testbeds.
+
+network_prefix() { echo "10.213.$(<"$STATE/subnet")"; }
+gateway() { echo "$(network_prefix).1"; }
+loopback() { echo "127.213.$(<"$STATE/subnet").1"; }
+bridge() { echo "mfbr$(<"$STATE/subnet")"; }
+
+# A free number is one that no state directory claims and no interface or route uses.
+network_claim_subnet() {
+	local n
+	lock "$STATE_ROOT/.subnets.lock"
+	for n in {1..254}; do
+		! cat "$STATE_ROOT"/*/subnet 2>/dev/null | grep -qx "$n" || continue
+		! { ip -4 -oneline address; ip -4 route; } | grep -qF "10.213.$n." || continue
+		echo "$n" >"$STATE/subnet"
+		unlock
+		return 0
+	done
+	die "no free subnet in 10.213.0.0/16"
+}
+
+network_up() {
+	local bridge
+	bridge=$(bridge)
+	ip link add "$bridge" type bridge
+	ip address add "$(gateway)/24" dev "$bridge"
+	ip link set "$bridge" up
+}
+
+network_down() { ip link delete "$(bridge)" 2>/dev/null || true; }
+
+# An interface name has 15 characters at most: subnet and host number fit, names do not.
+node_netns() { echo "moorfast-$(<"$STATE/subnet")-$1"; }
+node_port() { echo "mf$(<"$STATE/subnet")p${1##*.}"; }
+
+network_attach() { # NODE ADDRESS
+	local netns port
+	netns=$(node_netns "$1")
+	port=$(node_port "$2")
+	ip netns add "$netns"
+	ip link add "$port" type veth peer name eth0 netns "$netns"
+	ip link set "$port" master "$(bridge)" up
+	ip -netns "$netns" link set lo up
+	ip -netns "$netns" address add "$2/24" dev eth0
+	ip -netns "$netns" link set eth0 up
+	ip -netns "$netns" route add default via "$(gateway)"
+}
+
+network_detach() { # NODE ADDRESS
+	ip link delete "$(node_port "$2")" 2>/dev/null || true
+	ip netns delete "$(node_netns "$1")" 2>/dev/null || true
+}
