@@ -18,21 +18,14 @@ wait_until() {
 	done
 }
 
-# lock FILE : holds FILE exclusively until this process ends or `unlock`s.
-# Children must not inherit it, or a node would keep its testbed locked for as
-# long as it runs: `spawn` closes it.
+# lock FILE : holds FILE exclusively until this (sub)shell ends. Processes that
+# outlive it must not inherit the lock: `spawn` closes it for them.
 lock() {
 	mkdir -p "$(dirname "$1")"
 	exec {LOCK_FD}>"$1"
-	flock --nonblock "$LOCK_FD" || {
-		say "waiting for another testbed command to release $1"
-		flock --timeout 1800 "$LOCK_FD" || die "still locked after 30 minutes: $1"
-	}
-}
-
-unlock() {
-	exec {LOCK_FD}>&-
-	unset LOCK_FD
+	flock --nonblock "$LOCK_FD" && return
+	say "waiting for another testbed command to release $1"
+	flock --timeout 1800 "$LOCK_FD" || die "still locked after 30 minutes: $1"
 }
 
 # spawn CGROUP LOG PIDFILE COMMAND... : starts a process that outlives this one,

@@ -10,19 +10,18 @@ gateway() { echo "$(network_prefix).1"; }
 loopback() { echo "127.213.$(<"$STATE/subnet").1"; }
 bridge() { echo "mfbr$(<"$STATE/subnet")"; }
 
-# A free number is one that no state directory claims and no interface or route uses.
-network_claim_subnet() {
-	local n
+# A free number is one that no state directory claims and no interface or route
+# uses. The subshell holds the lock, so two `up` at once get different numbers.
+network_claim_subnet() (
 	lock "$STATE_ROOT/.subnets.lock"
 	for n in {1..254}; do
 		! cat "$STATE_ROOT"/*/subnet 2>/dev/null | grep -qx "$n" || continue
 		! { ip -4 -oneline address; ip -4 route; } | grep -qF "10.213.$n." || continue
 		echo "$n" >"$STATE/subnet"
-		unlock
-		return 0
+		return
 	done
 	die "no free subnet in 10.213.0.0/16"
-}
+)
 
 network_up() {
 	local bridge
