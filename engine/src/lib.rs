@@ -2,15 +2,19 @@
 
 mod address;
 mod diagnostic;
+mod events;
 mod expression;
 mod manifest;
 mod node;
+pub mod plan;
 mod provider;
 mod schema;
 mod value;
+mod workspace;
 
 pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span};
+pub use events::{Event, Events, Interrupt};
 pub use expression::{Expr, ExprNode, Files, Reference, Scope as ReferenceScope, Unresolved};
 pub use manifest::{
     Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource, Variable,
@@ -24,3 +28,4 @@ pub use provider::{
 };
 pub use schema::{Attribute, Kind, Schema};
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
+pub use workspace::{ApplyOptions, Failure, GraphView, Outcome, OutcomeResult, Planned, Report, Workspace};

@@ -27,7 +27,7 @@ debian_mirror() {
 base_recipe() {
 	local base=$1 packages
 	packages=$(package_list "$TESTBED/base.packages" | paste -sd,)
-	nice debootstrap --variant=minbase --include="$packages" "$DEBIAN_RELEASE" "$base" "$(debian_mirror)" || return
+	nice debootstrap --variant=minbase --include="$packages" "$DEBIAN_RELEASE" "$base" "$(debian_mirror)"
 	base_forget_identity "$base"
 	base_add_users "$base"
 	base_use_repository "$base"
@@ -81,12 +81,13 @@ repository_recipe() {
 	mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
 	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(debian_mirror) $DEBIAN_RELEASE main" >"$apt/sources.list"
 	mapfile -t packages < <(package_list "$TESTBED/repository.packages")
-	repository_apt "$apt" update &&
-		repository_apt "$apt" install --yes --download-only --no-install-recommends "${packages[@]}" || return
+	repository_apt "$apt" update
+	repository_apt "$apt" install --yes --download-only --no-install-recommends "${packages[@]}"
 	mv "$apt"/cache/archives/*.deb "$repository"
 	rm -rf "$apt"
-	cd "$repository" || return
-	apt-ftparchive packages . >Packages && apt-ftparchive release . >Release
+	cd "$repository"
+	apt-ftparchive packages . >Packages
+	apt-ftparchive release . >Release
 }
 
 repository_apt() {

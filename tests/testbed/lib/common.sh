@@ -41,7 +41,11 @@ spawn() {
 	echo $! >"$pidfile"
 }
 
-is_running() { [[ -s $1 ]] && kill -0 "$(<"$1")" 2>/dev/null; }
+# A zombie does not count: not every process 1 collects them at once.
+is_running() { # PIDFILE
+	local state
+	[[ -s $1 ]] && state=$(ps --no-headers -o state -p "$(<"$1")") && [[ $state != Z ]]
+}
 
 # wait_for_process SECONDS NAME CONDITION... : waits for the condition while the
 # process NAME (pid and log in the state directory) lives; when it does not come
