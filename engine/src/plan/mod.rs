@@ -2,9 +2,11 @@
 
 mod diff;
 mod model;
+mod planner;
 
-pub use diff::{Difference, Step, differences, is_mark};
+pub use diff::{Difference, Step, differences, is_mark, path_text};
 pub use model::{
     Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason,
     Summary,
 };
+pub(crate) use planner::{Item, Planner, ignoring, mark_sensitive, observed_digest};
