@@ -4,6 +4,8 @@ mod order;
 mod record;
 mod verify;
 
+pub(crate) use verify::describe;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,6 +37,8 @@ pub(crate) struct Work {
     pub key: SealKey,
     /// The changes that must not be done any more, because the object no longer looks as reviewed; with what differs.
     pub stale: HashMap<Address, Vec<String>>,
+    /// The intents that an earlier run left open.
+    pub open: Vec<Intent>,
 }
 
 /// Walks the changes of a plan.
@@ -88,7 +92,7 @@ impl<'a> Executor<'a> {
         let order = Order::new(&work.plan.changes, &work.items);
         let (sender, receiver) = unbounded_channel();
         let (running, calls, wanted) = Default::default();
-        let run = moorfast_state::new_id();
+        let run = options.run.clone();
         let report = Report::default();
         Self { work, lock, options, events, interrupt, order, run, records, running, calls, wanted, sender, receiver, report }
     }
@@ -100,6 +104,8 @@ impl<'a> Executor<'a> {
             self.work.stale.extend(stale);
         }
         self.rename_moved().await;
+        self.close_intents().await;
+        let lost = self.lock.lost();
         loop {
             self.start_ready().await;
             if self.running.is_empty() {
@@ -112,8 +118,8 @@ impl<'a> Executor<'a> {
                     self.report.interrupted = true;
                     continue;
                 }
-                () = self.lock.lost(), if !stopping => {
-                    self.report.state_error = Some(StateError::LockLost);
+                () = lost.cancelled(), if !stopping => {
+                    self.report.state_error = Some(StateError::LockLost { now_held_by: None });
                     continue;
                 }
             };
@@ -158,6 +164,25 @@ impl<'a> Executor<'a> {
                     item.recorded = Some(record);
                 }
             }
+        }
+    }
+
+    /// Resolves what an earlier run began and did not finish: the plan has looked at the world, so it is known how that ended.
+    async fn close_intents(&mut self) {
+        for intent in std::mem::take(&mut self.work.open) {
+            let item = intent.address.parse().ok().and_then(|a: Address| self.work.items.get(&a));
+            let there = item.is_some_and(|i| i.observed.is_some() || i.former.is_some());
+            let message = format!(
+                "{} was under way when a run died at {}; it is {} now",
+                intent.action,
+                intent.started_at.strftime("%F %T UTC"),
+                if there { "there" } else { "not there" }
+            );
+            if let Err(error) = self.lock.finish(&intent.id, Recorded::Unchanged).await {
+                self.report.state_error = Some(error);
+                return;
+            }
+            self.events.send(Event::Recovered { address: intent.address, message });
         }
     }
 
@@ -250,10 +275,16 @@ impl<'a> Executor<'a> {
         let mut operations = Vec::new();
         let mut data = Vec::new();
         let mut intents = Vec::new();
+        let mut begun = Vec::new();
         for i in changes {
             match self.prepare(i) {
                 Ok(Prepared::Data(request)) => data.push((i, request)),
                 Ok(Prepared::Steps(steps)) => {
+                    // What is new is known to the state before it is made: a run that dies here loses nothing.
+                    let address = self.change(i).address.to_string();
+                    if !self.records.contains_key(&address) {
+                        begun.extend(self.incomplete(self.change(i), self.wanted.get(&i)));
+                    }
                     let intent = self.intent(self.change(i));
                     self.running.insert(i, (intent.id.clone(), Instant::now()));
                     intents.push(intent);
@@ -262,7 +293,9 @@ impl<'a> Executor<'a> {
                 Err(errors) => self.fail(i, from_diagnostics(&errors)),
             }
         }
-        if let Err(error) = self.lock.begin(intents).await {
+        let puts = join_all(begun.into_iter().map(|record| self.lock.put(record)));
+        let (puts, began) = futures::join!(puts, self.lock.begin(intents));
+        if let Err(error) = puts.into_iter().chain([began]).collect::<Result<(), _>>() {
             for (i, _) in &operations {
                 self.running.remove(i);
             }
@@ -301,7 +334,7 @@ impl<'a> Executor<'a> {
 
     fn intent(&self, change: &Change) -> Intent {
         Intent {
-            id: moorfast_state::new_id(),
+            id: Intent::new_id(),
             address: change.address.to_string(),
             action: format!("{:?}", change.action).to_lowercase(),
             resource_type: change.resource_type.clone(),

@@ -9,4 +9,4 @@ pub use model::{
     Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason,
     Summary,
 };
-pub(crate) use planner::{Item, Planner, ignoring, mark_sensitive, observed_digest};
+pub(crate) use planner::{Draft, Item, Planner, ignoring, mark_sensitive, observed_digest};

@@ -22,7 +22,7 @@ debian_mirror() {
 	local mirror=${MOORFAST_DEBIAN_MIRROR:-}
 	# shellcheck disable=SC2016 # apt-get expands it
 	[[ -n $mirror ]] || mirror=$(apt-get indextargets --format '$(REPO_URI)' \
-		"Codename: $DEBIAN_RELEASE" 'Component: main' 'Identifier: Packages' | head -n 1)
+		"Codename: $DEBIAN_RELEASE" 'Component: main' 'Identifier: Packages' | sed -n 1p)
 	echo "${mirror:-http://deb.debian.org/debian}"
 }
 

@@ -14,9 +14,10 @@ bridge() { echo "mfbr$(<"$STATE/subnet")"; }
 # uses. The subshell holds the lock, so two `up` at once get different numbers.
 network_claim_subnet() (
 	lock "$STATE_ROOT/.subnets.lock"
+	used=$(ip -4 -oneline address && ip -4 route)
 	for n in {1..254}; do
-		! cat "$STATE_ROOT"/*/subnet 2>/dev/null | grep -qx "$n" || continue
-		! { ip -4 -oneline address; ip -4 route; } | grep -qF "10.213.$n." || continue
+		! grep -qsx "$n" "$STATE_ROOT"/*/subnet || continue
+		[[ $used != *" 10.213.$n."* && $used != *$'\n'"10.213.$n."* ]] || continue
 		echo "$n" >"$STATE/subnet"
 		return
 	done

@@ -120,7 +120,7 @@ node_machine_run() (
 	directory=$(node_directory "$1")
 	binds=(--bind=/dev/kmsg --bind-ro="$(repository_directory):/srv/apt")
 	for place in "${NODE_DISKS[@]}"; do binds+=("--bind=$directory/disks/$place:/$place"); done
-	[[ ! -d /lib/modules ]] || binds+=(--bind-ro=/lib/modules)
+	[[ ! -e /proc/modules ]] || binds+=(--bind-ro=/lib/modules)
 
 	cgroup_enter "$(node_cgroup "$1")/machine"
 	echo "$BASHPID" >"$directory/nspawn.pid"
