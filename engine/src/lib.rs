@@ -10,8 +10,10 @@ mod schema;
 mod value;
 
 pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
-pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span};
-pub use expression::{Expr, ExprNode, Files, Reference, Scope as ReferenceScope, Unresolved};
+pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
+pub use expression::{
+    Expr, ExprNode, Family, Files, Function, Parsed, Place, Reference, Scope as ReferenceScope, Unresolved, functions,
+};
 pub use manifest::{
     Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource, Variable,
     VariableType,

@@ -110,7 +110,12 @@ pub trait Connection: Send + Sync {
     /// Each operation is reported exactly once. Operations of one call do not depend on each other.
     ///
     /// On cancellation ([`Context::cancel`]) what has not begun ends as [`Class::Cancelled`].
-    async fn apply(&self, target: &Target, operations: &[Operation], outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>);
+    async fn apply(
+        &self,
+        target: &Target,
+        operations: &[Operation],
+        outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>,
+    );
 
     /// The data of each request, in its order.
     async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>>;
