@@ -23,9 +23,11 @@ mod workspace;
 
 pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
 pub use check::HTTP;
-pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span};
+pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
 pub use events::{Event, Events, Interrupt};
-pub use expression::{Expr, ExprNode, Files, Reference, Scope as ReferenceScope, Unresolved};
+pub use expression::{
+    Expr, ExprNode, Family, Files, Function, Parsed, Place, Reference, Scope as ReferenceScope, Unresolved, functions,
+};
 pub use manifest::{
     Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource, Variable,
     VariableType,

@@ -288,7 +288,8 @@ impl Workspace {
             let Ok(address) = address.parse() else { continue };
             values.insert(address, record.attributes.iter().map(|(k, v)| (k.clone(), unsealed(v))).collect());
         }
-        let expr = Expr::parse(expression)?;
+        let span = crate::Span { file: usize::MAX, start: 0, end: expression.len() };
+        let expr = Expr::expression(expression, span).map_err(|error| vec![*error])?;
         expr.evaluate(&InstanceScope::new(&expanded, &values, Binding::default()))
     }
 
