@@ -7,8 +7,8 @@ use crate::catalog::{Catalog, Entry};
 use crate::expression::{Expr, Files};
 use crate::scope::{InstanceScope, Values};
 use crate::{
-    Address, Attributes, Check, Diagnostic, Manifest, Node, NodeName, Resource, ResourceAddress, ResourceType, Scope, Span, Target,
-    Value,
+    Address, Attributes, Check, Diagnostic, Manifest, Node, NodeName, Resource, ResourceAddress, ResourceType, Scope,
+    Span, Target, Value,
 };
 
 /// A manifest with its inventory evaluated and its blocks expanded. What it holds does not depend on state or world.

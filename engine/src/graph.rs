@@ -161,16 +161,14 @@ pub(crate) struct LocalReferences(BTreeMap<String, Vec<(Reference, Span)>>);
 
 impl LocalReferences {
     /// Everything that `exprs` refer to, directly or through locals.
-    pub fn of<'e>(
-        &mut self,
-        expanded: &Expanded,
-        exprs: impl IntoIterator<Item = &'e Expr>,
-    ) -> Vec<(Reference, Span)> {
+    pub fn of<'e>(&mut self, expanded: &Expanded, exprs: impl IntoIterator<Item = &'e Expr>) -> Vec<(Reference, Span)> {
         let mut found = Vec::new();
         for (reference, span) in exprs.into_iter().flat_map(Expr::references) {
             match &reference {
                 // Inside a local the place of interest is still the one that uses it.
-                Reference::Local(name) => found.extend(self.of_local(expanded, name).into_iter().map(|(r, _)| (r, span))),
+                Reference::Local(name) => {
+                    found.extend(self.of_local(expanded, name).into_iter().map(|(r, _)| (r, span)))
+                }
                 _ => found.push((reference, span)),
             }
         }
@@ -213,7 +211,8 @@ fn dependencies(
     }
     if resource.address.mode == Mode::Managed && found.contains(&instance.address) {
         let message = format!("`{}` refers to itself", instance.address);
-        errors.push(Diagnostic::error(message).at(resource.span, "").help("`self` in a postcondition is this resource"));
+        errors
+            .push(Diagnostic::error(message).at(resource.span, "").help("`self` in a postcondition is this resource"));
     }
     found.remove(&instance.address);
     found

@@ -14,9 +14,7 @@ use crate::check::run_checks;
 use crate::early::Early;
 use crate::expand::{Binding, Expanded};
 use crate::graph::Graph;
-use crate::plan::{
-    Action, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Planner,
-};
+use crate::plan::{Action, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Planner};
 use crate::scope::{InstanceScope, Values};
 use crate::session::Session;
 use crate::{
@@ -306,7 +304,8 @@ impl Workspace {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<(), Failure> {
-        let failed = |class, summary: String| Failure::Providers(vec![(address.clone(), ProviderError::new(class, summary))]);
+        let failed =
+            |class, summary: String| Failure::Providers(vec![(address.clone(), ProviderError::new(class, summary))]);
         if state.records.contains_key(&address.to_string()) {
             return Err(failed(Class::Invalid, format!("`{address}` is in the state already")));
         }
@@ -381,9 +380,8 @@ impl Work {
         let now: BTreeMap<_, _> = self.plan.changes.drain(..).map(|c| (c.address.clone(), c)).collect();
         for change in reviewed.changes.iter().filter(|c| c.action.is_change() || c.action == Action::Read) {
             let present = now.get(&change.address);
-            let same = present.is_some_and(|p| {
-                p.action == change.action && p.observed == change.observed && p.after == change.after
-            });
+            let same = present
+                .is_some_and(|p| p.action == change.action && p.observed == change.observed && p.after == change.after);
             if same {
                 continue;
             }
