@@ -8,80 +8,35 @@ use crate::early::with_unknown;
 use crate::evaluate::violated;
 use crate::expand::Instance;
 use crate::scope::InstanceScope;
-use crate::{Address, Attributes, Failure, PlanRequest, Proposal, ProposedAction, Value, seal_attributes};
+use crate::{Attributes, Failure, Observed, PlanRequest, Proposal, ProposedAction, Value, seal_attributes};
 use serde_json::{Map, Value as Json};
 
 impl Planner<'_> {
     /// Makes the change of one instance from its provider's proposal.
     pub(super) fn decide(&mut self, request: PlanRequest, item: Item, proposal: Proposal) -> Result<(), Failure> {
-        let expanded = self.expanded;
-        let Some(instance) = expanded.instance(&request.address) else { return Ok(()) };
-        let lifecycle = &instance.resource.lifecycle;
+        let Some(instance) = self.expanded.instance(&request.address) else { return Ok(()) };
         let planned = self.marked(&request.address, proposal.planned);
-        let before = request.observed.as_ref().map(|o| seal_attributes(&o.attributes, self.key));
+        let seal = |observed: &Observed| seal_attributes(&observed.attributes, self.key);
+        let before = request.observed.as_ref().map(seal);
+        let former = item.former.as_ref().map(seal);
         let after = seal_attributes(&planned, self.key);
-        let mut reasons = Vec::new();
 
-        let owed = |owed: &(Address, bool)| Reason::Trigger { address: owed.0.clone(), owed: owed.1 };
-        let replacing = self.watched(instance, &lifecycle.replace_triggered_by, item.recorded.as_deref());
-        let requested = self.options.replace.iter().any(|p| request.address.matches(p));
-        let replace = if lifecycle.create_before_destroy && item.former.is_some() {
-            Action::ReplaceCreateFirst
-        } else {
-            Action::Replace
-        };
-        let mut action = match proposal.action {
-            ProposedAction::NoOp if item.recorded.is_none() => Action::Adopt,
-            ProposedAction::NoOp => Action::NoOp,
-            ProposedAction::Create => Action::Create,
-            ProposedAction::Update => Action::Update,
-            ProposedAction::Replace(attributes) => {
-                reasons.push(Reason::Immutable { attributes });
-                replace
-            }
-        };
-        if item.former.is_some() {
-            reasons.push(Reason::Immutable { attributes: self.identifying(instance, &item) });
-            action = replace;
-        } else if request.observed.is_some() && (requested || !replacing.is_empty()) {
-            reasons.extend(requested.then_some(Reason::Requested));
-            reasons.extend(replacing.iter().map(owed));
-            action = replace;
-        }
-        if matches!(action, Action::Create | Action::Update) {
-            reasons.extend(self.reasons(&item, before.as_ref(), &after));
-        }
-        if action.is_change() {
-            reasons.extend(self.triggers(instance, item.recorded.as_deref()).iter().map(owed));
-        }
-        if matches!(action, Action::Replace | Action::ReplaceCreateFirst) && lifecycle.prevent_destroy {
+        let (action, reasons) = self.action(instance, &item, proposal.action, before.as_ref(), &after);
+        if action.is_replacement() && instance.resource.lifecycle.prevent_destroy {
             return Err(Failure::Manifest(vec![self.prevented(instance)]));
         }
-
         let values = known_values(instance, action, &request, &planned);
         if action == Action::NoOp {
-            let scope = InstanceScope::new(expanded, &self.draft.values, instance.binding.clone());
-            let scope = scope.with_self(Value::Map(values.clone()));
-            let what = format!("postcondition of {}", request.address);
-            let violated = violated(&instance.resource.postconditions, &what, &scope);
-            if !violated.is_empty() {
-                return Err(Failure::Manifest(violated));
-            }
+            self.check_postconditions(instance, &values)?;
         }
-        self.note_drift(
-            &request.address,
-            instance.target.name(),
-            item.recorded.as_deref(),
-            before.as_ref(),
-            item.former.is_some(),
-        );
-        let former = item.former.as_ref().map(|o| seal_attributes(&o.attributes, self.key));
+        let target = instance.target.name();
+        self.note_drift(&request.address, target, item.recorded.as_deref(), before.as_ref(), item.former.is_some());
         self.draft.changes.push(Change {
             address: request.address.clone(),
             moved_from: self.moved.get(&request.address).cloned(),
             resource_type: request.resource_type,
             provider: instance.provider.clone(),
-            target: instance.target.name().to_owned(),
+            target: target.to_owned(),
             identity: self.identity(instance, &request.desired),
             action,
             reasons,
@@ -95,6 +50,55 @@ impl Planner<'_> {
         self.draft.values.insert(request.address.clone(), values);
         self.draft.items.insert(request.address, item);
         Ok(())
+    }
+
+    /// What is done with an instance, and why: its provider's proposal under the rules of its lifecycle and the options of the plan.
+    fn action(
+        &self,
+        instance: &Instance,
+        item: &Item,
+        proposed: ProposedAction,
+        before: Option<&Map<String, Json>>,
+        after: &Map<String, Json>,
+    ) -> (Action, Vec<Reason>) {
+        let lifecycle = &instance.resource.lifecycle;
+        let recorded = item.recorded.as_deref();
+        let triggered = |(address, owed)| Reason::Trigger { address, owed };
+        let restarts = self.triggers(instance, recorded).into_iter().map(triggered);
+        if item.former.is_some() {
+            let moves_first = lifecycle.create_before_destroy;
+            let action = if moves_first { Action::ReplaceCreateFirst } else { Action::Replace };
+            let attributes = self.identifying(instance, item);
+            return (action, std::iter::once(Reason::Immutable { attributes }).chain(restarts).collect());
+        }
+        let asked = self.options.replace.iter().any(|p| instance.address.matches(p)).then_some(Reason::Requested);
+        let replacing = self.watched(instance, &lifecycle.replace_triggered_by, recorded).into_iter().map(triggered);
+        let mut forced: Vec<_> = asked.into_iter().chain(replacing).collect();
+        if !forced.is_empty() && before.is_some() {
+            forced.extend(restarts);
+            return (Action::Replace, forced);
+        }
+        match proposed {
+            ProposedAction::NoOp if recorded.is_none() => (Action::Adopt, Vec::new()),
+            ProposedAction::NoOp => (Action::NoOp, Vec::new()),
+            ProposedAction::Create => {
+                (Action::Create, self.reasons(item, before, after).into_iter().chain(restarts).collect())
+            }
+            ProposedAction::Update => {
+                (Action::Update, self.reasons(item, before, after).into_iter().chain(restarts).collect())
+            }
+            ProposedAction::Replace(attributes) => {
+                (Action::Replace, std::iter::once(Reason::Immutable { attributes }).chain(restarts).collect())
+            }
+        }
+    }
+
+    fn check_postconditions(&self, instance: &Instance, values: &Attributes) -> Result<(), Failure> {
+        let scope = InstanceScope::new(self.expanded, &self.draft.values, instance.binding.clone());
+        let scope = scope.with_self(Value::Map(values.clone()));
+        let what = format!("postcondition of {}", instance.address);
+        let violated = violated(&instance.resource.postconditions, &what, &scope);
+        if violated.is_empty() { Ok(()) } else { Err(Failure::Manifest(violated)) }
     }
 
     /// Why an instance is created or updated.
