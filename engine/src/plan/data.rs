@@ -1,12 +1,13 @@
 //! Data sources: read while planning, or left to the apply.
 
+use futures::future::join_all;
+
 use super::planner::Planner;
 use super::requests::Requests;
 use super::{Action, Change};
 use crate::early::{deduplicated, with_unknown};
 use crate::expand::Instance;
 use crate::{Attributes, DataRequest, Failure, Value, seal_attributes};
-use futures::future::join_all;
 
 impl Planner<'_> {
     /// Reads the data sources of a wave, or leaves them to the apply where they depend on what it makes.

@@ -1,5 +1,7 @@
 //! From a provider's proposal to the change of one instance, and why.
 
+use serde_json::{Map, Value as Json};
+
 use super::drift::common;
 use super::planner::{Item, Planner};
 use super::reading::observed_digest;
@@ -9,7 +11,6 @@ use crate::evaluate::violated;
 use crate::expand::Instance;
 use crate::scope::InstanceScope;
 use crate::{Attributes, Failure, Observed, PlanRequest, Proposal, ProposedAction, Value, seal_attributes};
-use serde_json::{Map, Value as Json};
 
 impl Planner<'_> {
     /// Makes the change of one instance from its provider's proposal.

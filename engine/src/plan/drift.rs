@@ -1,12 +1,14 @@
 //! What the world did since the last apply.
 
+use std::collections::HashMap;
+
+use moorfast_state::Record;
+use serde_json::{Map, Value as Json};
+
 use super::planner::{Item, Planner};
 use super::reading::{Reading, Which, observed_digest};
 use super::{Action, Change, Drift, Reason, differences};
 use crate::{Address, seal_attributes};
-use moorfast_state::Record;
-use serde_json::{Map, Value as Json};
-use std::collections::HashMap;
 
 impl Planner<'_> {
     /// Compares what is recorded with what is there, and nothing else.

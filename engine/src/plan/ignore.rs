@@ -1,7 +1,8 @@
 //! `lifecycle.ignore_changes`: differences that are no change.
 
-use crate::{Attributes, Observed, Value};
 use std::collections::BTreeMap;
+
+use crate::{Attributes, Observed, Value};
 
 /// `desired` with the observed values of the attributes that `lifecycle.ignore_changes` names.
 pub(crate) fn ignoring(ignored: &[String], mut desired: Attributes, observed: Option<&Observed>) -> Attributes {

@@ -1,14 +1,16 @@
 //! What is recorded and no longer wanted.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use moorfast_state::Record;
+use petgraph::algo::toposort;
+use petgraph::graph::DiGraph;
+
 use super::planner::{Item, Planner, prevented};
 use super::reading::{Reading, Which, observed_digest};
 use super::{Action, Change, Reason};
 use crate::{Address, Failure, seal_attributes};
-use moorfast_state::Record;
-use petgraph::algo::toposort;
-use petgraph::graph::DiGraph;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 impl Planner<'_> {
     /// Plans what is recorded and no longer wanted: dependants first.

@@ -1,5 +1,10 @@
 //! Making a plan: desired × recorded × observed.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use moorfast_state::{Record, SealKey, Snapshot};
+
 use super::reading::{Reading, Which};
 use super::{Action, Change, Drift, PlanMode, PlanOptions, Reason};
 use crate::early::{Early, deduplicated};
@@ -9,9 +14,6 @@ use crate::graph::Graph;
 use crate::scope::{InstanceScope, Values};
 use crate::session::Session;
 use crate::{Address, Attributes, Diagnostic, Events, Failure, Mode, Observed, ProviderError, Schema, Span, Value};
-use moorfast_state::{Record, SealKey, Snapshot};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 /// What the apply needs of one instance and the plan file must not hold.
 #[derive(Clone, Default)]

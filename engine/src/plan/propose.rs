@@ -1,13 +1,15 @@
 //! Asking the providers what they would do.
 
+use std::collections::HashMap;
+
+use futures::future::join_all;
+
 use super::ignore::ignoring;
 use super::planner::{Item, Planner};
 use super::reading::{Reading, Which};
 use super::requests::Requests;
 use crate::expand::Instance;
 use crate::{Attributes, Failure, PlanRequest, ProviderError};
-use futures::future::join_all;
-use std::collections::HashMap;
 
 impl Planner<'_> {
     pub(super) async fn propose(

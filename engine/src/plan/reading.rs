@@ -1,14 +1,16 @@
 //! Reading the world: one call per provider instance and target, however many instances live there.
 
+use std::collections::HashMap;
+
+use futures::future::join_all;
+use moorfast_state::{Digest, Record, SealKey, canonical};
+use serde_json::Value as Json;
+
 use super::PlanMode;
 use super::planner::Planner;
 use super::requests::Requests;
 use crate::expand::Instance;
 use crate::{Address, Attributes, Event, Observed, ProviderError, ReadRequest, Scope, Target, seal_attributes};
-use futures::future::join_all;
-use moorfast_state::{Digest, Record, SealKey, canonical};
-use serde_json::Value as Json;
-use std::collections::HashMap;
 
 /// Which reading a request is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,7 +1,8 @@
 //! Requests in batches.
 
-use crate::Target;
 use std::collections::BTreeMap;
+
+use crate::Target;
 
 /// Requests in batches: one per provider instance and target.
 pub(super) struct Requests<T>(pub(super) BTreeMap<(String, String), (String, Target, Vec<T>)>);

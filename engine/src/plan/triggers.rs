@@ -1,11 +1,12 @@
 //! What `restart_on` and `replace_triggered_by` watch.
 
+use moorfast_state::Record;
+
 use super::Action;
 use super::planner::Planner;
 use crate::expand::Instance;
 use crate::graph::matching;
 use crate::{Address, Span};
-use moorfast_state::Record;
 
 impl Planner<'_> {
     /// The instances of `restart_on` that change, or changed in a run that did not come to this instance.
