@@ -1,21 +1,33 @@
 //! The engine of moorfast: manifest, expressions, graph, plan and apply.
 
 mod address;
+mod apply;
+mod catalog;
+mod check;
 mod diagnostic;
+mod early;
+mod evaluate;
 mod events;
+mod expand;
 mod expression;
+mod graph;
 mod manifest;
 mod node;
 pub mod plan;
 mod provider;
 mod schema;
+mod scope;
+mod session;
 mod value;
 mod workspace;
 
 pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
-pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span};
+pub use check::HTTP;
+pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
 pub use events::{Event, Events, Interrupt};
-pub use expression::{Expr, ExprNode, Files, Reference, Scope as ReferenceScope, Unresolved};
+pub use expression::{
+    Expr, ExprNode, Family, Files, Function, Parsed, Place, Reference, Scope as ReferenceScope, Unresolved, functions,
+};
 pub use manifest::{
     Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource, Variable,
     VariableType,

@@ -22,6 +22,23 @@ pub enum Step {
     Index(usize),
 }
 
+/// A path as people write it: `manifest.subjects[0].name`.
+pub fn path_text(path: &[Step]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Name(name) if text.is_empty() => text.push_str(name),
+            Step::Name(name) if crate::is_identifier(name) => {
+                text.push('.');
+                text.push_str(name);
+            }
+            Step::Name(name) => text.push_str(&format!("[{}]", Json::String(name.clone()))),
+            Step::Index(i) => text.push_str(&format!("[{i}]")),
+        }
+    }
+    text
+}
+
 /// What differs between `before` and `after`, in the order of `after`. Attributes that only `before` has at the top level are not
 /// managed and no difference; deeper down they are removals. Null is as if not there.
 pub fn differences(before: Option<&Map<String, Json>>, after: &Map<String, Json>) -> Vec<Difference> {

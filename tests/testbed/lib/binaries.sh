@@ -29,7 +29,7 @@ need_go() {
 
 binaries_recipe() {
 	local directory=$1 version flags name packages=()
-	cd "$TESTBED/control-plane"
+	cd "$TESTBED/control-plane" || return
 	version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
 	flags="-s -w $(version_flags "$version")"
 	for name in "${BINARIES[@]}"; do

@@ -27,7 +27,6 @@ node_must_exist() {
 node_create() { # NAME ADDRESS
 	mkdir -p "$(node_directory "$1")"
 	echo "$2" >"$(node_directory "$1")/address"
-	network_attach "$1" "$2"
 	node_install "$1"
 }
 
@@ -41,6 +40,7 @@ node_install() {
 		-o "lowerdir=$(base_directory),upperdir=$directory/upper,workdir=$directory/work"
 	node_identify "$1" "$directory/root"
 	node_authorize "$directory/root"
+	node_describe_kernel "$directory/root"
 }
 
 node_identify() { # NAME ROOT
@@ -61,6 +61,21 @@ node_authorize() { # ROOT
 		install -d -m 0700 -o "$uid" -g "$gid" "$1$home/.ssh"
 		install -m 0600 -o "$uid" -g "$gid" "$STATE/ssh/id_ed25519.pub" "$1$home/.ssh/authorized_keys"
 	done
+}
+
+# A kernel built without modules has no /lib/modules, so modprobe fails even for what
+# is built in. An index of those makes it succeed, as on a machine from a distribution.
+node_describe_kernel() { # ROOT
+	local modules
+	[[ ! -e /proc/modules ]] || return 0
+	modules=$1/lib/modules/$(uname -r)
+	mkdir -p "$modules"
+	{
+		ls /sys/module
+		[[ ! -d /proc/sys/net/bridge ]] || echo br_netfilter # it has no parameters, so it is not in /sys/module
+	} | sed 's|.*|kernel/&.ko|' >"$modules/modules.builtin"
+	: >"$modules/modules.order"
+	chroot "$1" depmod 2>/dev/null
 }
 
 node_remove() {
@@ -92,9 +107,11 @@ node_power_supply() {
 	local status=133
 	while ((status == 133)); do
 		status=0
+		# A new network each time: addresses, routes, sysctls and firewall rules do not
+		# survive a reboot.
+		network_detach "$1" "$(node_address "$1")"
+		network_attach "$1" "$(node_address "$1")"
 		node_machine_run "$1" || status=$?
-		# Left behind because /run is not always a tmpfs; no use to anybody.
-		rm -rf "/run/systemd/nspawn/propagate/$(node_machine "$1")"
 	done
 	return "$status"
 }
@@ -103,7 +120,7 @@ node_machine_run() (
 	directory=$(node_directory "$1")
 	binds=(--bind=/dev/kmsg --bind-ro="$(repository_directory):/srv/apt")
 	for place in "${NODE_DISKS[@]}"; do binds+=("--bind=$directory/disks/$place:/$place"); done
-	[[ ! -d /lib/modules ]] || binds+=(--bind-ro=/lib/modules)
+	[[ ! -e /proc/modules ]] || binds+=(--bind-ro=/lib/modules)
 
 	cgroup_enter "$(node_cgroup "$1")/machine"
 	echo "$BASHPID" >"$directory/nspawn.pid"
@@ -119,8 +136,14 @@ node_machine_run() (
 		"${binds[@]}" </dev/null >>"$directory/console.log" 2>&1
 )
 
-# As if the plug were pulled.
-node_power_off() { cgroup_destroy "$(node_cgroup "$1")"; }
+# As if the plug were pulled. A killed nspawn leaves two things behind in /run.
+node_power_off() {
+	local run=/run/systemd/nspawn root
+	root=$(node_directory "$1")/root
+	cgroup_destroy "$(node_cgroup "$1")"
+	rm -rf "$run/propagate/$(node_machine "$1")"
+	[[ ! -d $root ]] || rm -f "$run/locks/$(stat --format 'inode-%d:%i' "$root")"
+}
 
 node_is_on() { is_running "$STATE/run/$1.pid"; }
 
