@@ -19,7 +19,7 @@ use crate::scope::{InstanceScope, Values};
 use crate::session::Session;
 use crate::{
     Address, Class, Diagnostic, Events, Expr, Interrupt, Manifest, Provider, ProviderError, ReadRequest, Value,
-    seal_attributes,
+    seal_attributes, suggest,
 };
 
 /// A manifest with its providers and the values of its variables.
@@ -416,8 +416,8 @@ fn check_patterns(expanded: &Expanded, state: &Snapshot, options: &PlanOptions) 
     let error = |pattern: &Address| {
         let error = Diagnostic::error(format!("neither the manifest nor the state has a resource `{pattern}`"));
         let names: Vec<_> = known().map(ToString::to_string).collect();
-        match crate::diagnostic::nearest(&pattern.to_string(), names.iter().map(String::as_str)) {
-            Some(name) => error.help(format!("did you mean `{name}`?")),
+        match suggest(&pattern.to_string(), names.iter().map(String::as_str)) {
+            Some(help) => error.help(help),
             None => error,
         }
     };
