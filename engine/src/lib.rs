@@ -29,8 +29,8 @@ pub use expression::{
     Expr, ExprNode, Family, Files, Function, Parsed, Place, Reference, Scope as ReferenceScope, Unresolved, functions,
 };
 pub use manifest::{
-    Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource, Variable,
-    VariableType,
+    Assignments, Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource,
+    StaticScope, Variable, VariableType, evaluate_for_each, evaluate_inventory, node_value, select_nodes,
 };
 pub use moorfast_state as state;
 pub use node::{Node, NodeName, Transport};
@@ -38,6 +38,6 @@ pub use provider::{
     Applied, Class, Connection, Context, DataRequest, Invalid, Observed, Operation, OperationAction, PlanRequest,
     Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
 };
-pub use schema::{Attribute, Kind, Schema};
+pub use schema::{Attribute, Faults, Kind, Schema, check, conform, parse_duration};
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
 pub use workspace::{ApplyOptions, Failure, GraphView, Outcome, OutcomeResult, Planned, Report, Workspace};

@@ -20,7 +20,7 @@ use moorfast_state::Digest;
 
 use crate::{Diagnostic, ResourceAddress, Span, Value};
 
-pub(crate) use convert::{number_text, to_bool, to_number, to_text};
+pub(crate) use convert::{parse_number, to_bool, to_number, to_text};
 pub use functions::{Family, Function, functions};
 pub use place::Place;
 

@@ -69,7 +69,9 @@ impl<'a> Walk<'a> {
             Expression::Parenthesis(inner) => self.expression(inner.inner()),
             Expression::Variable(name) => self.head(name.as_str(), &[], expression.span()),
             Expression::Conditional(choice) => {
-                [&choice.cond_expr, &choice.true_expr, &choice.false_expr].map(|part| self.expression(part));
+                for part in [&choice.cond_expr, &choice.true_expr, &choice.false_expr] {
+                    self.expression(part);
+                }
             }
             Expression::FuncCall(call) => self.call(call),
             Expression::Traversal(traversal) => match &traversal.expr {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Number;
 
 use super::{Fault, Function, open};
-use crate::expression::convert::{to_bool, to_number, to_text};
+use crate::expression::convert::{to_number, to_text};
 use crate::{Files, Value};
 
 /// The arguments of a call.
@@ -55,10 +55,6 @@ impl Arguments<'_> {
     /// A whole number that is not negative.
     pub(super) fn size(&self, at: usize) -> Result<usize, Fault> {
         usize::try_from(self.integer(at)?).map_err(|_| self.mismatch(at, "a whole number from 0 on"))
-    }
-
-    pub(super) fn truth(&self, at: usize) -> Result<bool, Fault> {
-        to_bool(self.value(at)).ok_or_else(|| self.mismatch(at, "a bool"))
     }
 
     pub(super) fn list(&self, at: usize) -> Result<&[Value], Fault> {

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 
 use super::{Arguments, Body, Family, Fault, Function, quoting};
 use crate::Value;
+use crate::schema::parse_duration;
 
 pub(super) fn functions() -> Vec<Function> {
     let function =
@@ -57,24 +58,12 @@ fn rfc3339(time: &Zoned) -> String {
 
 /// A duration as Go writes it: `-1h30m`, `1.5h`.
 fn duration(text: &str) -> Option<SignedDuration> {
-    let (sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1.0, rest),
-        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    let (negative, amount) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
-        let amount: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let units = [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-        let (unit, factor) = units.into_iter().find(|(unit, _)| rest.starts_with(unit))?;
-        rest = &rest[unit.len()..];
-        seconds += amount * factor;
-    }
-    if text.is_empty() || text == "-" || text == "+" {
-        return None;
-    }
-    SignedDuration::try_from_secs_f64(sign * seconds).ok()
+    let duration = SignedDuration::try_from(parse_duration(amount)?).ok()?;
+    Some(if negative { -duration } else { duration })
 }
 
 fn format_date(format: &str, time: &Zoned) -> Result<String, Fault> {
