@@ -26,3 +26,6 @@ pub use record::{Record, canonical};
 pub use run::{Run, RunEnd, RunResult};
 pub use snapshot::{Lineage, Output, Serial, Snapshot};
 pub use store::Store;
+
+#[cfg(test)]
+mod tests;

@@ -43,10 +43,7 @@ pub(crate) fn writable(files: &Files) -> Result<Opened, StateError> {
     if !exists(path)? {
         create(files)?;
     }
-    let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|error| fail(&error))?;
-    if db.is_readonly("main").map_err(|error| fail(&error))? {
-        return Err(StateError::ReadOnly { path: path.clone(), doing: "opening the state" });
-    }
+    let mut db = connect(path).map_err(|error| fail(&error))?;
     schema::check(&db, path)?;
     schema::migrate(&mut db)
         .map_err(|error| StateError::sqlite(path, "bringing the state to the current format", &error))?;
@@ -113,7 +110,7 @@ fn create(files: &Files) -> Result<(), StateError> {
 
 /// Fills an empty file with an empty state.
 fn build(path: &Path, key: &SealKey) -> rusqlite::Result<()> {
-    let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut db = connect(path)?;
     schema::migrate(&mut db)?;
     let lineage = Lineage::generate();
     db.execute("INSERT INTO state VALUES (1, ?1, 0, 0, ?2)", params![lineage.as_str(), key_check(key, &lineage)])?;
@@ -148,8 +145,8 @@ fn adopt(db: &Connection, files: &Files) -> Result<SealKey, StateError> {
     Ok(key)
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
-    let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(BUSY)?;
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
@@ -173,7 +170,7 @@ fn reader(path: &Path) -> Result<(Connection, Option<TempDir>), StateError> {
 }
 
 fn try_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let db = connect(path)?;
     db.pragma_update(None, "query_only", true)?;
     // The log is opened by the first read and not before.
     db.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0))?;
