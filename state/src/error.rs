@@ -42,8 +42,14 @@ pub enum StateError {
         /// The newest format that this program knows.
         supported: u64,
     },
+    /// The file is a database of another program.
+    #[error("{} is not a state of moorfast", .path.display())]
+    Foreign {
+        /// The database.
+        path: PathBuf,
+    },
     /// The state cannot be what moorfast wrote.
-    #[error("{} is damaged: {detail}", .path.display())]
+    #[error("{} is damaged: {detail}; restore it from a backup", .path.display())]
     Corrupt {
         /// The database.
         path: PathBuf,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::{intent, locked, record};
+use super::{intent, large, locked, record};
 use crate::settings::Settings;
 use crate::{LockRequest, Outcome, StateError, Store};
 
@@ -26,7 +26,19 @@ pub(super) struct Other {
 
 impl Other {
     pub(super) fn start(job: &str, dir: &Path) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        Self::spawn(Command::new(std::env::current_exe().unwrap()), job, dir)
+    }
+
+    /// Starts it with no right to files larger than this; what goes beyond fails as on a broken disk.
+    pub(super) fn start_with_small_files(job: &str, dir: &Path, kib: u64) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; ulimit -f $(($1 * 2)); shift; exec \"$@\"", "sh", &kib.to_string()]);
+        shell.arg(std::env::current_exe().unwrap());
+        Self::spawn(shell, job, dir)
+    }
+
+    fn spawn(mut command: Command, job: &str, dir: &Path) -> Self {
+        let mut child = command
             .args(["--exact", "tests::child::other_process", "--nocapture"])
             .env(JOB, job)
             .env(DIR, dir)
@@ -96,6 +108,8 @@ async fn other_process() {
         "hold" => hold(&dir).await,
         "stall" => stall(&dir).await,
         "write" => write(&dir).await,
+        "write until it fails" => say(&write_large(&dir).await.to_string()),
+        "count" => count(&dir).await,
         other => panic!("no job {other}"),
     }
 }
@@ -142,4 +156,35 @@ async fn write(dir: &Path) {
         }
     }))
     .await;
+}
+
+/// Writes records of 64 KiB until that fails.
+async fn write_large(dir: &Path) -> StateError {
+    let store = Store::open(dir).await.unwrap();
+    let lock = locked(&store).await;
+    for at in 0.. {
+        match lock.put(large(&format!("ssh_file.r{at}"), 64)).await {
+            Ok(()) => say(&at.to_string()),
+            Err(error) => return error,
+        }
+    }
+    unreachable!()
+}
+
+/// How often each counter counts.
+pub(super) const COUNTS: u64 = 20;
+
+/// Adds one to what everybody counts, each time under a lock of its own.
+async fn count(dir: &Path) {
+    let store =
+        Store::open_with(dir, Settings { retry: Duration::from_millis(1), ..Settings::default() }).await.unwrap();
+    for _ in 0..COUNTS {
+        let lock = store.lock(LockRequest::new("count"), Duration::from_secs(300)).await.unwrap();
+        let found = store.snapshot().await.unwrap();
+        let value =
+            found.records.get("ssh_file.count").map_or(0, |record| record.attributes["value"].as_u64().unwrap());
+        lock.put(record("ssh_file.count", value + 1)).await.unwrap();
+        lock.release().await.unwrap();
+    }
+    say("counted");
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::child::Other;
+use super::child::{COUNTS, Other};
 use super::{locked, record};
 use crate::settings::Settings;
 use crate::{LockRequest, StateError, Store};
@@ -150,4 +150,15 @@ async fn a_process_that_stood_still_past_its_expiry_cannot_write() {
     other.nudge();
     assert_eq!(other.hear().unwrap(), "lost");
     assert_eq!(store.snapshot().await.unwrap().records.len(), 1);
+}
+
+#[tokio::test]
+async fn of_several_processes_one_writes_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut others: Vec<_> = (0..3).map(|_| Other::start("count", dir.path())).collect();
+    for other in &mut others {
+        assert_eq!(other.hear().unwrap(), "counted");
+    }
+    let found = Store::open_existing(dir.path()).await.unwrap().unwrap().snapshot().await.unwrap();
+    assert_eq!(found.records["ssh_file.count"], record("ssh_file.count", 3 * COUNTS));
 }

@@ -78,3 +78,16 @@ async fn a_killed_writer_loses_nothing_that_was_acknowledged() {
     }
     println!("{ROUNDS} kills, serial {serial}, {lost} operations found open, none lost");
 }
+
+/// Killed while it makes the state, as soon as the folder holds this many files.
+#[tokio::test]
+async fn a_state_whose_birth_was_interrupted_is_made_by_the_next() {
+    for files in (1..=4).cycle().take(20) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut other = Other::start("hold", dir.path());
+        while std::fs::read_dir(dir.path()).unwrap().count() < files {}
+        other.kill();
+        drop(Store::open_existing(dir.path()).await.unwrap());
+        locked(&Store::open(dir.path()).await.unwrap()).await.release().await.unwrap();
+    }
+}

@@ -5,11 +5,10 @@ use std::path::Path;
 use std::process::Command;
 
 use futures::future::join_all;
-use serde_json::json;
 
 use super::child::Other;
-use super::{locked, record};
-use crate::{Record, StateError, Store};
+use super::{large, locked, record};
+use crate::{StateError, Store};
 
 /// A small file system of its own; unmounted when dropped.
 struct Disk(tempfile::TempDir);
@@ -42,13 +41,6 @@ impl Drop for Disk {
 
 fn mount(arguments: &[&str], at: &Path) -> bool {
     nix::unistd::geteuid().is_root() && Command::new("mount").args(arguments).arg(at).output().unwrap().status.success()
-}
-
-fn large(address: &str, kib: usize) -> Record {
-    Record {
-        attributes: json!({ "content": "x".repeat(kib * 1024) }).as_object().unwrap().clone(),
-        ..record(address, 0)
-    }
 }
 
 #[tokio::test]
@@ -96,6 +88,31 @@ async fn a_disk_that_is_full_at_the_start_is_told() {
     fs::write(disk.path().join("filler"), vec![0; 60 * 1024]).unwrap();
     let Err(error) = Store::open(&disk.path().join(".moorfast")).await else { panic!() };
     assert!(matches!(error, StateError::DiskFull { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_disk_can_be_read() {
+    let Some(disk) = Disk::new("1m") else { return };
+    let mut other = Other::start("hold", disk.path());
+    other.hear().unwrap();
+    other.kill();
+    // What a reader would have to make anew.
+    fs::remove_file(disk.path().join("state.db-shm")).unwrap();
+    fs::write(disk.path().join("filler"), vec![0; 1024 * 1024]).unwrap_err();
+    let store = Store::open_existing(disk.path()).await.unwrap().unwrap();
+    assert_eq!(store.snapshot().await.unwrap().intents.len(), 1);
+}
+
+#[tokio::test]
+async fn an_error_of_the_disk_is_told_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut other = Other::start_with_small_files("write until it fails", dir.path(), 1024);
+    let said: Vec<_> = std::iter::from_fn(|| other.hear()).collect();
+    let (error, written) = said.split_last().unwrap();
+    assert!(error.contains("disk I/O error while recording a resource"), "{error}");
+    assert!(written.len() > 5, "{said:?}");
+    let store = Store::open(dir.path()).await.unwrap();
+    assert_eq!(store.snapshot().await.unwrap().records.len(), written.len());
 }
 
 #[tokio::test]

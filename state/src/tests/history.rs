@@ -13,6 +13,7 @@ use crate::{Intent, Lock, Outcome, Output, Record, StateError, Store};
 
 /// A change, as a history is made of them.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few of them")]
 enum Step {
     Begin(u8),
     Finish(u8, End),
@@ -116,7 +117,6 @@ impl Model {
 
 async fn make(lock: &Lock, step: &Step, model: &Model) -> Result<(), StateError> {
     match step.clone() {
-        // The second of the two must take the first with it where it fails.
         Step::Begin(n) => lock.begin(vec![opened(n)]).await,
         Step::Finish(n, end) => {
             let id = opened(n).id;

@@ -34,6 +34,14 @@ fn record(address: &str, value: u64) -> Record {
     }
 }
 
+/// A record of at least this size.
+fn large(address: &str, kib: usize) -> Record {
+    Record {
+        attributes: json!({ "content": "x".repeat(kib * 1024) }).as_object().unwrap().clone(),
+        ..record(address, 0)
+    }
+}
+
 /// A record that depends on others and remembers their digests.
 fn dependant(address: &str, on: &[String]) -> Record {
     Record {

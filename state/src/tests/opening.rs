@@ -103,6 +103,7 @@ type Harm = (&'static str, fn(&Path));
 const HARMS: &[Harm] = &[
     ("a newer format", |dir| sql(dir, "PRAGMA user_version = 7")),
     ("another program's database", |dir| sql(dir, "PRAGMA application_id = 7")),
+    ("a database without an application", |dir| sql(dir, "PRAGMA application_id = 0")),
     ("not a database", |dir| {
         fs::write(dir.join("state.db"), "a text that is no database at all, but long enough").unwrap()
     }),
