@@ -110,6 +110,7 @@ async fn other_process() {
         "write" => write(&dir).await,
         "write until it fails" => say(&write_large(&dir).await.to_string()),
         "count" => count(&dir).await,
+        "come and go" => come_and_go(&dir).await,
         other => panic!("no job {other}"),
     }
 }
@@ -187,4 +188,14 @@ async fn count(dir: &Path) {
         lock.release().await.unwrap();
     }
     say("counted");
+}
+
+/// Opens the state, writes once and closes it, for ever.
+async fn come_and_go(dir: &Path) {
+    for step in 0.. {
+        let store = Store::open(dir).await.unwrap();
+        locked(&store).await.put(record("ssh_file.a", step)).await.unwrap();
+        drop(store);
+        say(&step.to_string());
+    }
 }

@@ -162,3 +162,23 @@ async fn of_several_processes_one_writes_at_a_time() {
     let found = Store::open_existing(dir.path()).await.unwrap().unwrap().snapshot().await.unwrap();
     assert_eq!(found.records["ssh_file.count"], record("ssh_file.count", 3 * COUNTS));
 }
+
+#[tokio::test]
+async fn readers_work_while_writers_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut other = Other::start("come and go", dir.path());
+    other.hear().unwrap();
+    let mut serial = 0;
+    for _ in 0..200 {
+        let store = Store::open_existing(dir.path()).await.unwrap().unwrap();
+        let found = store.snapshot().await.unwrap();
+        assert!(found.serial.get() >= serial);
+        serial = found.serial.get();
+        assert_eq!(
+            found.records["ssh_file.a"],
+            record("ssh_file.a", serial - 1),
+            "a record and its serial go together"
+        );
+    }
+    assert!(!other.kill().is_empty());
+}

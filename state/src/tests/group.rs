@@ -11,11 +11,23 @@ use rusqlite::Connection;
 use super::{intent, locked, record};
 use crate::{Outcome, StateError, Store};
 
-/// How many transactions SQLite has put into its log: a frame that ends one holds the size of the database.
-fn commits(dir: &Path) -> usize {
-    let log = fs::read(dir.join("state.db-wal")).unwrap();
-    let page = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
-    log[32..].chunks_exact(24 + page).filter(|frame| frame[4..8] != [0; 4]).count()
+/// SQLite's log: a header, then frames of a page each.
+struct Log(Vec<u8>);
+
+impl Log {
+    fn of(dir: &Path) -> Self {
+        Self(fs::read(dir.join("state.db-wal")).unwrap())
+    }
+
+    fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        let page = u32::from_be_bytes(self.0[8..12].try_into().unwrap()) as usize;
+        self.0[32..].chunks_exact(24 + page)
+    }
+
+    /// How many transactions it holds: the frame that ends one tells the size of the database.
+    fn commits(&self) -> usize {
+        self.frames().filter(|frame| frame[4..8] != [0; 4]).count()
+    }
 }
 
 #[tokio::test]
@@ -24,7 +36,7 @@ async fn what_waits_shares_a_sync_and_what_fails_fails_alone() {
     let store = Store::open(dir.path()).await.unwrap();
     let lock = locked(&store).await;
     lock.begin(vec![intent("open", "ssh_file.open")]).await.unwrap();
-    let before = commits(dir.path());
+    let before = Log::of(dir.path()).commits();
 
     // While another process writes, requests queue up.
     let busy = Connection::open(dir.path().join("state.db")).unwrap();
@@ -41,7 +53,7 @@ async fn what_waits_shares_a_sync_and_what_fails_fails_alone() {
     busy.execute_batch("ROLLBACK").unwrap();
     let mut results = all.await;
 
-    assert_eq!(commits(dir.path()) - before, 1);
+    assert_eq!(Log::of(dir.path()).commits() - before, 1);
     let others = results.split_off(100);
     assert!(results.iter().all(Result::is_ok));
     assert!(matches!(others[0], Err(StateError::NoRecord { .. })));
@@ -65,4 +77,21 @@ async fn a_request_is_done_though_nobody_waits_for_it() {
     drop((lock, store));
     let store = Store::open_existing(dir.path()).await.unwrap().unwrap();
     assert_eq!(store.snapshot().await.unwrap().records.len(), 1);
+}
+
+#[tokio::test]
+async fn a_write_costs_what_it_changes_however_large_the_state_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let lock = locked(&store).await;
+    join_all((0..10_000).map(|i| lock.put(record(&format!("ssh_file.r{i}"), i))))
+        .await
+        .into_iter()
+        .collect::<Result<(), _>>()
+        .unwrap();
+    let other = Connection::open(dir.path().join("state.db")).unwrap();
+    other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    lock.put(record("ssh_file.r5000", 1)).await.unwrap();
+    let pages = Log::of(dir.path()).frames().count();
+    assert!(pages <= 4, "{pages} pages for one of 10000 records");
 }
