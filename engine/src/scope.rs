@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::expand::{Binding, Expanded};
 use crate::expression::{Files, Reference, Scope, Unresolved};
-use crate::manifest::path_value;
+use crate::manifest::locals::path_value;
 use crate::{Address, ResourceAddress, Value, node_value};
 
 /// The attributes of each instance as far as they are known, by address.

@@ -17,7 +17,7 @@ impl Shape {
     fn manifest(&self) -> String {
         let item = |(i, (value, dependencies)): (usize, &(String, BTreeSet<usize>))| {
             // Even dependencies are references, odd ones are written.
-            let (references, written): (Vec<_>, Vec<_>) = dependencies.iter().partition(|d| *d % 2 == 0);
+            let (references, written): (Vec<&usize>, Vec<&usize>) = dependencies.iter().partition(|d| *d % 2 == 0);
             let ids: String = references.iter().map(|d| format!("${{mem_item.r{d}.id}}")).collect();
             let names: Vec<_> = written.iter().map(|d| format!("\"mem_item.r{d}\"")).collect();
             format!(
@@ -81,8 +81,9 @@ proptest! {
             let world = bench.memory.world();
             for (i, (_, dependencies)) in shape.0.iter().enumerate() {
                 for d in dependencies {
-                    prop_assert!(place(&world.log, &format!("create k{d}")) < place(&world.log, &format!("create k{i}")));
-                    prop_assert!(place(&world.log, &format!("delete k{i}")) < place(&world.log, &format!("delete k{d}")));
+                    let [create, delete] = ["create", "delete"].map(|verb| move |i: usize| format!("{verb} k{i}"));
+                    prop_assert!(place(&world.log, &create(*d)) < place(&world.log, &create(i)));
+                    prop_assert!(place(&world.log, &delete(i)) < place(&world.log, &delete(*d)));
                 }
             }
             prop_assert!(world.items.is_empty());

@@ -3,7 +3,7 @@
 mod blocks;
 mod inventory;
 mod load;
-mod locals;
+pub(crate) mod locals;
 mod reader;
 mod references;
 mod resource;
