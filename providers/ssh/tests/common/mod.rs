@@ -13,6 +13,7 @@ use moorfast_engine::{
     Transport, Value, seal_attributes,
 };
 use moorfast_ssh::SshProvider;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 /// One node with what is remembered of it.
@@ -51,6 +52,10 @@ pub fn attributes(json: serde_json::Value) -> Attributes {
 
 impl World {
     pub async fn new(node: Node, root: &Path) -> Self {
+        Self::configured(node, root, json!({})).await
+    }
+
+    pub async fn configured(node: Node, root: &Path, config: serde_json::Value) -> Self {
         let cancel = CancellationToken::new();
         let context = Context {
             root: root.to_owned(),
@@ -58,7 +63,7 @@ impl World {
             cancel: cancel.clone(),
             progress: Progress(None),
         };
-        let connection = SshProvider.configure(&Attributes::new(), context).await.unwrap();
+        let connection = SshProvider.configure(&attributes(config), context).await.unwrap();
         let target = Target::Node(Arc::new(node));
         Self { connection, target, cancel, records: Mutex::default(), key: SealKey::generate() }
     }
