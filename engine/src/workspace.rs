@@ -18,7 +18,7 @@ use crate::plan::{Action, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, P
 use crate::scope::{InstanceScope, Values};
 use crate::session::Session;
 use crate::{
-    Address, Class, Diagnostic, Events, Expr, Interrupt, Manifest, Provider, ProviderError, ReadRequest, Value,
+    Address, Class, Diagnostic, Events, Expr, Interrupt, Manifest, Node, Provider, ProviderError, ReadRequest, Value,
     seal_attributes, suggest,
 };
 
@@ -146,6 +146,14 @@ impl Workspace {
         let free = outputs.chain(self.manifest.locals.values()).filter_map(|expr| expr.evaluate(&scope).err());
         errors.extend(free.flatten());
         crate::early::deduplicated(errors)
+    }
+
+    /// The nodes of the inventory.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn nodes(&self) -> Result<Vec<Arc<Node>>, Vec<Diagnostic>> {
+        Ok(self.expanded()?.nodes.into_values().collect())
     }
 
     /// The dependency graph of the instances.
