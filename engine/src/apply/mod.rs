@@ -1,5 +1,6 @@
 //! Applying a plan: a walk of its changes, as many at once as their dependencies allow.
 
+mod explain;
 mod order;
 mod record;
 mod verify;
@@ -476,7 +477,10 @@ impl<'a> Executor<'a> {
                     }
                     self.end(i, OutcomeResult::Done);
                 }
-                Err(error) => self.fail(i, error),
+                Err(error) => {
+                    let error = self.explained(i, error).await;
+                    self.fail(i, error);
+                }
             }
         }
     }

@@ -3,10 +3,12 @@
 mod blocks;
 mod inventory;
 mod load;
-mod locals;
+pub(crate) mod locals;
 mod reader;
 mod references;
 mod resource;
+#[cfg(test)]
+mod tests;
 mod variable;
 mod variables;
 
