@@ -99,15 +99,15 @@ mod tests {
 
     #[test]
     fn what_others_need_comes_first() {
-        let account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: a, namespace: n}\n";
-        let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n";
+        let account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: a, namespace: team}\n";
+        let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: team}\n";
         let binding = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: b}\n\
             roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: r}\n\
-            subjects: [{kind: ServiceAccount, name: a, namespace: n}]\n";
+            subjects: [{kind: ServiceAccount, name: a, namespace: team}]\n";
         let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: r}\nrules: []\n";
         let definition = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: ws.x.io}\n\
             spec: {group: x.io, names: {kind: W, plural: ws}, scope: Namespaced}\n";
-        let custom = "apiVersion: x.io/v1\nkind: W\nmetadata: {name: w, namespace: n}\n";
+        let custom = "apiVersion: x.io/v1\nkind: W\nmetadata: {name: w, namespace: team}\n";
         let found = order(&[account, namespace, binding, role, definition, custom]);
         assert_eq!(found, [(0, 2), (1, 0), (1, 5), (3, 2), (4, 5)]);
     }
