@@ -4,6 +4,7 @@ mod blocks;
 mod inventory;
 mod load;
 pub(crate) mod locals;
+mod pending;
 mod reader;
 mod references;
 mod resource;
