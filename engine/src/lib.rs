@@ -2,7 +2,9 @@
 
 mod address;
 mod diagnostic;
+mod documentation;
 mod expression;
+mod json_schema;
 mod manifest;
 mod node;
 mod provider;
@@ -11,9 +13,11 @@ mod value;
 
 pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
+pub use documentation::{functions_reference, reference};
 pub use expression::{
     Expr, ExprNode, Family, Files, Function, Parsed, Place, Reference, Scope as ReferenceScope, Unresolved, functions,
 };
+pub use json_schema::{Catalogue, json_schema};
 pub use manifest::{
     Assignments, Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource,
     StaticScope, Variable, VariableType, evaluate_for_each, evaluate_inventory, format, node_value, select_nodes,

@@ -134,14 +134,13 @@ fn header(decor: &mut Decor) {
 
 /// The comment lines before something, without indentation and with at most one blank line in a row.
 fn comments(text: &str, first: bool) -> String {
-    let mut out = String::new();
+    let mut lines: Vec<&str> = text.split('\n').map(str::trim).collect();
     // What follows the last newline is the indentation of the thing itself.
-    let (lines, last) = text.rsplit_once('\n').unwrap_or(("", text));
-    let full = if text.contains('\n') { lines } else { "" };
-    let full_lines = if text.contains('\n') { full.split('\n').collect() } else { Vec::new() };
-    for line in full_lines.into_iter().chain(Some(last).filter(|last| !last.trim().is_empty())) {
-        let line = line.trim();
-        if !line.is_empty() || !(out.ends_with("\n\n") || out == "\n" || (first && out.is_empty())) {
+    lines.pop_if(|last| last.is_empty());
+    let mut out = String::new();
+    for line in lines {
+        let blank_before = out.ends_with("\n\n") || out == "\n" || (first && out.is_empty());
+        if !line.is_empty() || !blank_before {
             out.push_str(line);
             out.push('\n');
         }

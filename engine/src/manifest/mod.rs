@@ -9,7 +9,7 @@ mod reader;
 mod references;
 mod resource;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod variable;
 mod variables;
 
