@@ -20,6 +20,8 @@ use crate::render::report::Done;
 use crate::render::{json, plan, report};
 use crate::session::Session;
 
+/// Bring the world to the manifest.
+///
 /// Brings the world to the manifest: plans, asks, and does what was planned. With a saved plan it does exactly that and asks nothing.
 #[derive(Debug, clap::Args)]
 pub struct Apply {

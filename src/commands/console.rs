@@ -14,6 +14,8 @@ use crate::render::diagnostic;
 use crate::render::report::shown;
 use crate::session::Session;
 
+/// Evaluate expressions.
+///
 /// Evaluates expressions of the manifest: variables, locals, functions, and resources as the state has them.
 /// On a terminal it asks for them; else it takes one a line from standard input.
 #[derive(Debug, clap::Args)]

@@ -16,6 +16,8 @@ use crate::render::style::{BOLD, DIM, paint};
 use crate::render::{json, plan};
 use crate::session::Session;
 
+/// Show what an apply would change and why.
+///
 /// Reads the world and shows what an apply would change and why. Changes nothing.
 #[derive(Debug, clap::Args)]
 pub struct Plan {
@@ -28,13 +30,6 @@ pub struct Plan {
     /// Plan only to record what the world is like now
     #[arg(long)]
     refresh_only: bool,
-    #[command(flatten)]
-    scope: Scope,
-    /// Replace this instance even though nothing changed; may be repeated
-    #[arg(long, value_name = "ADDRESS")]
-    replace: Vec<Address>,
-    #[command(flatten)]
-    inputs: Inputs,
     /// Exit with 0 for no changes, 1 for an error, 2 for changes
     #[arg(long)]
     detailed_exitcode: bool,
@@ -47,6 +42,13 @@ pub struct Plan {
     /// Wait this long for a run that is changing the world now
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     lock_timeout: Duration,
+    #[command(flatten)]
+    scope: Scope,
+    /// Replace this instance even though nothing changed; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    replace: Vec<Address>,
+    #[command(flatten)]
+    inputs: Inputs,
 }
 
 impl Plan {
