@@ -90,7 +90,7 @@ impl Apply {
 
     async fn saved(&self, file: PathBuf, session: &Session) -> Result<Exit, Error> {
         let plan = plan_file::read(&file)?;
-        let workspace = session.workspace(&self.inputs.clone().with_saved(&plan))?;
+        let workspace = session.checked_workspace(&self.inputs.clone().with_saved(&plan))?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, self.applying.form());
         let lock = session.lock(&store, "apply", self.applying.lock_timeout).await?;
@@ -119,7 +119,7 @@ pub async fn plan_and_apply(
         return Err(Error::usage("--json can't ask", "give --auto-approve, or a saved plan"));
     }
     let mode = options.mode;
-    let workspace = session.workspace(inputs)?;
+    let workspace = session.checked_workspace(inputs)?;
     let store = session.store().await?;
     let run = Run::new(session, &workspace, applying.form());
     let operation = if mode == PlanMode::Destroy { "destroy" } else { "apply" };

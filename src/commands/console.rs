@@ -29,7 +29,7 @@ pub struct Console {
 
 impl Console {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let workspace = session.workspace(&self.inputs)?;
+        let workspace = session.checked_workspace(&self.inputs)?;
         let store = session.store().await?;
         let snapshot = store.snapshot().await?;
         if !self.expressions.is_empty() {

@@ -41,7 +41,7 @@ impl Drift {
     }
 
     async fn look(&self, session: &Session) -> Result<Exit, Error> {
-        let workspace = session.workspace(&self.inputs)?;
+        let workspace = session.checked_workspace(&self.inputs)?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, Form::Text);
         let options = self.scope.options(PlanMode::RefreshOnly);

@@ -28,7 +28,7 @@ pub struct Import {
 
 impl Import {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let workspace = session.workspace(&self.inputs)?;
+        let workspace = session.checked_workspace(&self.inputs)?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, Form::Text);
         let lock = session.lock(&store, "import", self.lock_timeout).await?;

@@ -53,7 +53,7 @@ pub struct Plan {
 
 impl Plan {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let workspace = session.workspace(&self.inputs)?;
+        let workspace = session.checked_workspace(&self.inputs)?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, Form::Text);
         // A plan made while another run changes the world would be stale at once.
