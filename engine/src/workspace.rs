@@ -18,8 +18,8 @@ use crate::plan::{Action, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, P
 use crate::scope::{InstanceScope, Values};
 use crate::session::Session;
 use crate::{
-    Address, Attributes, Class, Diagnostic, Events, Expr, Interrupt, Manifest, Node, Provider, ProviderError, ReadRequest, Value,
-    seal_attributes, suggest,
+    Address, Attributes, Class, Diagnostic, Events, Expr, Interrupt, Manifest, Node, Provider, ProviderError,
+    ReadRequest, Value, seal_attributes, suggest,
 };
 
 /// A manifest with its providers and the values of its variables.

@@ -1,10 +1,10 @@
 //! `moorfast schema`
 
-use moorfast_engine::{Catalogue, json_schema};
+use moorfast_engine::json_schema;
 
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::session::{Session, providers};
+use crate::session::{Session, catalogue};
 
 /// Print the JSON Schema of the manifest, for editors.
 ///
@@ -14,9 +14,7 @@ pub struct Schema {}
 
 impl Schema {
     pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
-        let providers = providers();
-        let catalogue = Catalogue::new(&providers.iter().map(AsRef::as_ref).collect::<Vec<_>>(), Vec::new());
-        session.ui.out(format!("{:#}\n", json_schema(&catalogue)))?;
+        session.ui.out(format!("{:#}\n", json_schema(&catalogue())))?;
         Ok(Exit::Success)
     }
 }
