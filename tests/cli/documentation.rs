@@ -45,3 +45,12 @@ fn version_and_help() {
     folder.expect(1, &["paln"]).complains("plan");
     folder.expect(1, &["plan", "--detailed-exit-code"]).complains("--detailed-exitcode");
 }
+
+#[test]
+fn the_manifest_of_the_manifest_page_is_valid() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/manifest.md")).unwrap();
+    let blocks = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let folder = Folder::new(&blocks.collect::<Vec<_>>().join("\n"));
+    folder.write("ca.pem", "a certificate");
+    folder.expect(0, &["validate"]);
+}
