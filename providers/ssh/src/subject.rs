@@ -19,8 +19,8 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// What `request` is about. The object that is remembered goes before the one that is wanted, where they are two:
-    /// it is this one that must be replaced.
+    /// What `request` is about. The object that is remembered goes before the one that is wanted, where they are two
+    /// (another path): it is this one that must be replaced.
     pub(crate) fn of_read(resource: &dyn Resource, request: &ReadRequest) -> Self {
         let recorded = request.recorded.as_deref();
         let private = recorded.map(|r| r.private.clone()).unwrap_or_default();
@@ -28,8 +28,11 @@ impl Subject {
         let remembered = recorded.map(remembered);
         let attributes = match (&request.desired, &remembered) {
             (Some(desired), Some(remembered)) => {
-                let moved = resource.identity(desired) != resource.identity(remembered);
-                if moved { remembered.clone() } else { desired.clone() }
+                if is_another(resource, desired, remembered) {
+                    remembered.clone()
+                } else {
+                    desired.clone()
+                }
             }
             (Some(desired), None) => desired.clone(),
             (None, Some(remembered)) => remembered.clone(),
@@ -77,6 +80,16 @@ impl Subject {
             None => recorded().is_some_and(Value::is_sensitive),
         }
     }
+}
+
+/// Are these two objects? They are where an attribute differs that is theirs for life.
+fn is_another(resource: &dyn Resource, desired: &Attributes, remembered: &Attributes) -> bool {
+    let schema = resource.resource_type().schema;
+    let known =
+        |attributes: &Attributes, name: &str| attributes.get(name).filter(|v| !v.is_null() && !v.is_unknown()).cloned();
+    schema.attributes.iter().filter(|a| a.forces_replacement).any(
+        |a| matches!((known(desired, a.name), known(remembered, a.name)), (Some(wanted), Some(then)) if wanted != then),
+    )
 }
 
 /// `desired`, with what is retained as it was observed.

@@ -314,6 +314,46 @@ async fn one_exec_reads_all_and_one_exec_writes_all() {
 }
 
 #[tokio::test]
+async fn archives_are_unpacked_mended_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let pack = |name: &str, files: &[&str]| {
+        let stage = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = stage.path().join("top").join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, format!("{name} {file}")).unwrap();
+        }
+        symlink(files[0], stage.path().join("top/link")).unwrap();
+        let archive = dir.path().join(name);
+        let mut tar = std::process::Command::new("tar");
+        assert!(tar.arg("-caf").arg(&archive).arg("-C").arg(stage.path()).arg("top").status().unwrap().success());
+        let sum = std::process::Command::new("sha256sum").arg(&archive).output().unwrap().stdout;
+        String::from_utf8(sum).unwrap()[..64].to_owned()
+    };
+    let into = dir.path().join("out");
+    let desired = |name: &str, sum: &str| {
+        attributes(json!({ "path": into, "source": name, "sha256": sum, "strip_components": 1 }))
+    };
+    let one = pack("one.tar.gz", &["a", "bin/tool", "bin/old"]);
+    world.apply("ssh_archive", desired("one.tar.gz", &one)).await.unwrap();
+    assert_eq!(fs::read_to_string(into.join("bin/tool")).unwrap(), "one.tar.gz bin/tool");
+    fs::write(into.join("bin/tool"), "broken").unwrap();
+    world.apply("ssh_archive", desired("one.tar.gz", &one)).await.unwrap();
+    assert_eq!(fs::read_to_string(into.join("bin/tool")).unwrap(), "one.tar.gz bin/tool");
+
+    let two = pack("two.tar.xz", &["a", "bin/tool"]);
+    world.apply("ssh_archive", desired("two.tar.xz", &two)).await.unwrap();
+    assert!(!into.join("bin/old").exists() && into.join("link").exists());
+    fs::write(into.join("mine"), "").unwrap();
+    world.destroy("ssh_archive").await.unwrap();
+    let left: Vec<_> = fs::read_dir(&into).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["mine"]);
+    let error = world.apply("ssh_archive", desired("two.tar.xz", &one)).await.unwrap_err();
+    assert!(error.summary.contains("another SHA-256"), "{error}");
+}
+
+#[tokio::test]
 async fn facts_tell_what_this_machine_is() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;

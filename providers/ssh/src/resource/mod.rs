@@ -1,12 +1,20 @@
 //! The resource types, one file each, and what they have in common.
 
+mod account;
+mod archive;
 mod directory;
 mod exec;
 pub(crate) mod facts;
 mod file;
+mod group;
+mod kernel_module;
 mod link;
 mod mode;
+mod package;
+mod swap;
+mod sysctl;
 mod unit;
+mod user;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +28,20 @@ use crate::sources::Sources;
 use crate::subject::Subject;
 
 /// All resource types.
-pub(crate) const ALL: &[&dyn Resource] = &[&file::File, &directory::Directory, &link::Link, &unit::Unit, &exec::Exec];
+pub(crate) const ALL: &[&dyn Resource] = &[
+    &archive::Archive,
+    &directory::Directory,
+    &exec::Exec,
+    &file::File,
+    &group::Group,
+    &kernel_module::KernelModule,
+    &link::Link,
+    &package::Package,
+    &swap::Swap,
+    &sysctl::Sysctl,
+    &unit::Unit,
+    &user::User,
+];
 
 /// The resource type of this name.
 pub(crate) fn named(name: &str) -> Option<&'static dyn Resource> {
