@@ -135,13 +135,10 @@ impl SshConnection {
                 path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
             ),
         });
-        let script = match &upload {
-            Some(_) => Script::receiving(&job.body()),
-            None => {
-                let mut script = Script::new();
-                script.section(&job.body());
-                script
-            }
+        let script = match (&upload, job.step.packages) {
+            (Some(_), _) => Script::receiving(&job.body()),
+            (None, true) => Script::unstoppable(&job.body()),
+            (None, false) => Script::of(&job.body()),
         };
         let limit = job.operation.timeout.or(job.step.limit).unwrap_or(LONG_LIMIT);
         let answer = each(link.run(&script, upload, limit).await, 1).pop();

@@ -89,6 +89,7 @@ impl Link {
             () = self.cancel.cancelled() => return Err(cancelled()),
         };
         self.counters.execs.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(node = %self.node.name, sections = script.sections(), bytes = text.len(), "exec");
         let alive = channel.alive;
         let mut stdin = channel.stdin;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());

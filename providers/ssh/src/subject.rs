@@ -27,13 +27,10 @@ impl Subject {
         let incomplete = recorded.is_some_and(|r| r.incomplete);
         let remembered = recorded.map(remembered);
         let attributes = match (&request.desired, &remembered) {
-            (Some(desired), Some(remembered)) => {
-                if is_another(resource, desired, remembered) {
-                    remembered.clone()
-                } else {
-                    desired.clone()
-                }
-            }
+            (Some(desired), Some(remembered)) => match is_another(resource, desired, remembered) {
+                true => remembered.clone(),
+                false => with_known_key(resource, desired, remembered),
+            },
             (Some(desired), None) => desired.clone(),
             (None, Some(remembered)) => remembered.clone(),
             (None, None) => Attributes::new(),
@@ -90,6 +87,19 @@ fn is_another(resource: &dyn Resource, desired: &Attributes, remembered: &Attrib
     schema.attributes.iter().filter(|a| a.forces_replacement).any(
         |a| matches!((known(desired, a.name), known(remembered, a.name)), (Some(wanted), Some(then)) if wanted != then),
     )
+}
+
+/// `desired`, with what is for life and not known yet as it is remembered: what is there now is looked at.
+fn with_known_key(resource: &dyn Resource, desired: &Attributes, remembered: &Attributes) -> Attributes {
+    let schema = resource.resource_type().schema;
+    let mut attributes = desired.clone();
+    for attribute in schema.attributes.iter().filter(|a| a.forces_replacement) {
+        let unknown = attributes.get(attribute.name).is_some_and(Value::is_unknown);
+        if let (true, Some(then)) = (unknown, remembered.get(attribute.name)) {
+            attributes.insert(attribute.name.to_owned(), then.clone());
+        }
+    }
+    attributes
 }
 
 /// `desired`, with what is retained as it was observed.

@@ -1,5 +1,7 @@
 //! The resource types that need no root and no systemd, on the local transport in a temporary folder.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
 mod common;
 
 use std::fs;
@@ -184,6 +186,29 @@ async fn a_moved_path_is_a_replacement_of_the_old_one() {
     assert_eq!(proposal.action, ProposedAction::Replace(vec!["path".to_owned()]));
     world.destroy("ssh_file").await.unwrap();
     assert!(!dir.path().join("old").exists());
+}
+
+#[tokio::test]
+async fn a_path_that_is_not_known_yet_still_finds_what_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let mut desired = attributes(json!({ "path": dir.path().join("f"), "content": "x" }));
+    world.apply("ssh_file", desired.clone()).await.unwrap();
+    desired.insert("path".to_owned(), Value::Unknown);
+    let proposal = world.plan("ssh_file", desired).await.unwrap();
+    assert_eq!(proposal.action, ProposedAction::Replace(vec!["path".to_owned()]));
+}
+
+#[tokio::test]
+async fn content_that_is_not_known_yet_is_planned_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let mut desired = attributes(json!({ "path": dir.path().join("f"), "content": "x" }));
+    world.apply("ssh_file", desired.clone()).await.unwrap();
+    desired.insert("content".to_owned(), Value::Unknown.sensitive());
+    let proposal = world.plan("ssh_file", desired).await.unwrap();
+    assert_eq!(proposal.action, ProposedAction::Update);
+    assert!(proposal.planned["content"].is_unknown() && proposal.planned["content"].is_sensitive());
 }
 
 #[tokio::test]

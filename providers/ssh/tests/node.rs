@@ -1,6 +1,8 @@
 //! The resource types that need a real machine: systemd, packages, accounts, the kernel. Runs on the first node of the testbed whose
 //! description MOORFAST_TESTBED_JSON names, and is skipped without it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
 mod common;
 
 use std::path::Path;
@@ -10,16 +12,21 @@ use common::{World, address, attributes, local_node};
 use moorfast_engine::{Class, Node, NodeName, ProposedAction, Transport, Value};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// A node of the testbed, and a folder for what moorfast keeps.
 struct Testbed {
     dir: TempDir,
     node: Node,
+    /// The tests take turns: they look at all of one node.
+    _turn: MutexGuard<'static, ()>,
 }
+
+static TURN: Mutex<()> = Mutex::const_new(());
 
 impl Testbed {
     /// None, with the reason printed, where there is no testbed.
-    fn find() -> Option<Self> {
+    async fn find() -> Option<Self> {
         let Some(path) = std::env::var_os("MOORFAST_TESTBED_JSON") else {
             eprintln!("skipped: MOORFAST_TESTBED_JSON names no testbed");
             return None;
@@ -40,7 +47,7 @@ impl Testbed {
             sudo: true,
             ..local_node()
         };
-        Some(Self { dir: tempfile::tempdir().unwrap(), node })
+        Some(Self { dir: tempfile::tempdir().unwrap(), node, _turn: TURN.lock().await })
     }
 
     async fn world(&self) -> World {
@@ -81,7 +88,7 @@ const SERVICE: &str =
 
 #[tokio::test]
 async fn a_unit_from_its_making_to_its_end() {
-    let Some(testbed) = Testbed::find() else { return };
+    let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     let name = "moorfast-test.service";
     let desired =
@@ -133,7 +140,7 @@ async fn a_unit_from_its_making_to_its_end() {
 
 #[tokio::test]
 async fn a_unit_that_crashes_tells_why_and_stays_to_be_mended() {
-    let Some(testbed) = Testbed::find() else { return };
+    let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     let content = "[Service]\nExecStart=/bin/sh -c 'echo no token >&2; exit 3'\nRestart=always\nRestartSec=100ms\nStartLimitIntervalSec=0\n";
     let desired =
@@ -154,7 +161,7 @@ async fn a_unit_that_crashes_tells_why_and_stays_to_be_mended() {
 
 #[tokio::test]
 async fn a_unit_that_was_there_is_given_back() {
-    let Some(testbed) = Testbed::find() else { return };
+    let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("printf '%s' '[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n' > /lib/systemd/system/moorfast-found.service; systemctl daemon-reload");
     let desired = attributes(json!({ "name": "moorfast-found.service", "enabled": true, "state": "running" }));
@@ -181,7 +188,7 @@ async fn a_unit_that_was_there_is_given_back() {
 
 #[tokio::test]
 async fn packages_are_installed_and_only_ours_are_purged() {
-    let Some(testbed) = Testbed::find() else { return };
+    let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("apt-get purge -y hello tree; rm -rf /var/lib/apt/lists/*");
     let installed =
@@ -193,6 +200,7 @@ async fn packages_are_installed_and_only_ours_are_purged() {
     testbed.sh("apt-get remove -y hello");
     let drifted = world.plan("ssh_package", attributes(json!({ "names": ["hello", "tree", "procps"] }))).await.unwrap();
     assert_eq!(drifted.action, ProposedAction::Update);
+    world.apply("ssh_package", attributes(json!({ "names": ["hello", "tree", "procps"] }))).await.unwrap();
     world.apply("ssh_package", attributes(json!({ "names": ["tree", "procps"] }))).await.unwrap();
     assert_eq!(installed(), "tree installed");
     world.destroy("ssh_package").await.unwrap();
@@ -210,7 +218,7 @@ async fn packages_are_installed_and_only_ours_are_purged() {
 
 #[tokio::test]
 async fn accounts_come_and_go() {
-    let Some(testbed) = Testbed::find() else { return };
+    let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("userdel -r moorie; groupdel moor");
     world.apply("ssh_group", attributes(json!({ "name": "moor" }))).await.unwrap();
@@ -235,7 +243,7 @@ async fn accounts_come_and_go() {
 
 #[tokio::test]
 async fn the_kernel_is_set_and_given_back() {
-    let Some(testbed) = Testbed::find() else { return };
+    let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     let before = testbed.sh("cat /proc/sys/net/ipv4/ip_local_port_range | tr '\\t' ' '");
     let desired = |value: &str| attributes(json!({ "name": "net.ipv4.ip_local_port_range", "value": value }));
@@ -262,7 +270,7 @@ async fn the_kernel_is_set_and_given_back() {
 
 #[tokio::test]
 async fn swap_goes_off_and_comes_back_as_it_was() {
-    let Some(testbed) = Testbed::find() else { return };
+    let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("printf '# mine\\nLABEL=none none swap sw 0 0\\ntmpfs /mnt tmpfs defaults 0 0\\n' > /etc/fstab; systemctl unmask swap.target");
     let before = testbed.sh("cat /etc/fstab");
@@ -281,7 +289,7 @@ async fn swap_goes_off_and_comes_back_as_it_was() {
 
 #[tokio::test]
 async fn sudo_is_used_where_it_is_and_missed_where_it_is_not() {
-    let Some(testbed) = Testbed::find() else { return };
+    let Some(testbed) = Testbed::find().await else { return };
     let ops = testbed.world_as("ops").await;
     let desired = || attributes(json!({ "path": "/etc/moorfast-test", "content": "x", "mode": "0600" }));
     let applied = ops.apply("ssh_file", desired()).await.unwrap();
@@ -296,7 +304,7 @@ async fn sudo_is_used_where_it_is_and_missed_where_it_is_not() {
 
 #[tokio::test]
 async fn a_full_disk_and_a_bind_mount() {
-    let Some(testbed) = Testbed::find() else { return };
+    let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("mkdir -p /moorfast-small && mount -t tmpfs -o size=64k tmpfs /moorfast-small");
     let big = "x".repeat(200_000);
@@ -323,7 +331,7 @@ async fn a_full_disk_and_a_bind_mount() {
 
 #[tokio::test]
 async fn nothing_is_left_on_the_node() {
-    let Some(testbed) = Testbed::find() else { return };
+    let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     let script = attributes(json!({ "script": "echo $SECRET | wc -c; ps -eo args | grep -c s3cr[3]t || true" }));
     let mut desired = script;

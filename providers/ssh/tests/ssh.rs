@@ -1,5 +1,7 @@
 //! The ssh transport against a real sshd on a loopback port. Needs root and sshd.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
 mod common;
 
 use std::fs;

@@ -119,23 +119,19 @@ impl Resource for Archive {
         if written(attributes, "source") == written(attributes, "url") {
             found.push(invalid(None, "an archive has one source", "write exactly one of `source` and `url`"));
         }
-        if let Some(sum) = text(attributes, "sha256") {
-            if sum.len() != 64 || !sum.bytes().all(|b| b.is_ascii_hexdigit()) {
-                found.push(invalid(
-                    Some("sha256"),
-                    "this is no SHA-256",
-                    "64 hexadecimal digits, as sha256sum prints them",
-                ));
-            }
+        if let Some(sum) = text(attributes, "sha256")
+            && (sum.len() != 64 || !sum.bytes().all(|b| b.is_ascii_hexdigit()))
+        {
+            found.push(invalid(
+                Some("sha256"),
+                "this is no SHA-256",
+                "64 hexadecimal digits, as sha256sum prints them",
+            ));
         }
-        if let Some(name) = text(attributes, "name") {
-            if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
-                found.push(invalid(
-                    Some("name"),
-                    "this can't be a part of a file name",
-                    "letters, digits, `-` and `_`",
-                ));
-            }
+        if let Some(name) = text(attributes, "name")
+            && (name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'))
+        {
+            found.push(invalid(Some("name"), "this can't be a part of a file name", "letters, digits, `-` and `_`"));
         }
         let known = ["source", "url"].iter().any(|name| text(attributes, name).is_some());
         if known && form(attributes).is_none() {

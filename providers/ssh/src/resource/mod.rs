@@ -98,7 +98,7 @@ pub(crate) struct Step {
     pub(crate) upload: Option<(PathBuf, u64)>,
     /// May it take long, so that it gets an exec of its own?
     pub(crate) long: bool,
-    /// Does it use the package manager?
+    /// Does it use the package manager, which takes one at a time and must not be cut off?
     pub(crate) packages: bool,
     /// How long it may take where the manifest does not say.
     pub(crate) limit: Option<Duration>,

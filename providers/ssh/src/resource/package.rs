@@ -26,7 +26,8 @@ else
 fi
 "#;
 
-/// `all` prints what is installed, `refresh` the lists, `install` and `purge` do, `strangers` prints what else a removal would take.
+/// `all` prints what is installed, `refresh` gets the lists, `mend` ends what was cut off, `strangers` prints all that a removal would take,
+/// `orphans` what is needed no longer.
 const MANAGER: &str = r#"
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 if [ -x /usr/bin/apt-get ]; then
@@ -39,6 +40,7 @@ if [ -x /usr/bin/apt-get ]; then
     done
     printf '%s\n' "$X" >&2
   }
+  mend() { [ -z "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ] || dpkg --configure -a; }
   install() { apt install -- "$@"; }
   purge() { apt purge -- "$@"; }
   strangers() { apt-get -s -q purge -- "$@" | while read -r A P _; do case $A in Remv|Purg) printf '%s\n' "$P" ;; esac; done | sort -u; }
@@ -46,6 +48,7 @@ if [ -x /usr/bin/apt-get ]; then
 elif [ -x /usr/bin/dnf ]; then
   all() { rpm -qa --qf '%{NAME}\n' | sort -u; }
   refresh() { dnf -y -q makecache >&2 || true; }
+  mend() { :; }
   install() { for A in "$@"; do shift; case $A in *=*) A=${A%%=*}-${A#*=} ;; esac; set -- "$@" "$A"; done; dnf -y -q install -- "$@"; }
   purge() { dnf -y -q remove --setopt=clean_requirements_on_remove=False -- "$@"; }
   strangers() { rpm -q --qf '%{NAME}\n' --whatrequires "$@" 2>/dev/null | grep -v 'no package' | sort -u; }
@@ -226,7 +229,8 @@ fn install(names: &[String], refresh: bool) -> String {
         .map(|name| format!("[ -n \"$(version {0})\" ] || fail invalid {0}' is no package of its own: name the one that provides it'\n", quote(name_of(name))))
         .collect();
     format!(
-        "before=$(all)
+        "mend
+before=$(all)
 {refresh}
 set -- {names}
 if ! X=$(install \"$@\" 2>&1); then
