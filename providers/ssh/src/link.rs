@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::duration;
 use crate::script::{Script, Section};
 use crate::transport::{Transport, from_sudo};
 
@@ -162,8 +163,11 @@ impl Link {
         match end {
             End::Itself => ProviderError::new(Class::Unreachable, format!("the connection to {name} broke off"))
                 .help("what was begun there is looked at again by the next run"),
-            End::TimedOut => ProviderError::new(Class::Timeout, format!("{name} did not finish within {limit:?}"))
-                .help("allow more with `timeouts = { … }` on the resource, if it is only slow"),
+            End::TimedOut => {
+                ProviderError::new(Class::Timeout, format!("it was not over after {}", duration::shown(limit))).help(
+                    "allow more with `timeouts = { … }` on the resource (`timeout` of ssh_exec), if it is only slow",
+                )
+            }
             End::Cancelled => ProviderError::new(Class::Cancelled, format!("cancelled while {name} was at it")),
         }
     }

@@ -68,13 +68,13 @@ impl Subject {
         self.attributes.get(name)?.as_str()
     }
 
-    /// Is the attribute `name` one that is never shown?
-    pub(crate) fn hides(&self, name: &str) -> bool {
+    /// The value by which what is observed of the attribute `name` is marked sensitive: the manifest's, else the remembered one.
+    pub(crate) fn model(&self, name: &str) -> Option<&Value> {
         let recorded = || self.recorded.as_ref().and_then(|r| r.get(name));
         match self.attributes.get(name).filter(|v| !v.is_null()) {
-            Some(value) if !value.is_retained() => value.is_sensitive(),
-            Some(value) => value.is_sensitive() || recorded().is_some_and(Value::is_sensitive),
-            None => recorded().is_some_and(Value::is_sensitive),
+            Some(value) if value.is_retained() && !value.is_sensitive() => recorded().or(Some(value)),
+            Some(value) => Some(value),
+            None => recorded(),
         }
     }
 }

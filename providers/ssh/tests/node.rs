@@ -127,10 +127,8 @@ async fn a_unit_from_its_making_to_its_end() {
     world.apply("ssh_systemd_unit", desired(&longer)).await.unwrap();
 
     let mut with_drop_in = desired(&longer);
-    with_drop_in.insert(
-        "drop_ins".to_owned(),
-        Value::Map([("10-env.conf".to_owned(), Value::from("[Service]\nEnvironment=A=1\n"))].into()),
-    );
+    let drop_in = Value::from("[Service]\nEnvironment=A=1\n").sensitive();
+    with_drop_in.insert("drop_ins".to_owned(), Value::Map([("10-env.conf".to_owned(), drop_in)].into()));
     world.apply("ssh_systemd_unit", with_drop_in).await.unwrap();
     assert_eq!(testbed.sh("systemctl show -p Environment --value moorfast-test"), "A=1");
 

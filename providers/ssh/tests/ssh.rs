@@ -304,3 +304,25 @@ async fn a_connection_that_died_is_made_again() {
     assert_eq!(world.read("ssh_file", Some(desired)).await, Ok(None));
     assert_eq!(world.connection.statistics()[0], ("ssh connections", 2));
 }
+
+#[tokio::test]
+async fn a_command_that_takes_too_long_is_killed_on_the_other_side() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let node = Node { host_keys: vec![sshd.public_key()], ..sshd.node() };
+    let world = sshd.world(node).await;
+    let pid = sshd.dir.path().join("pid");
+    let script = format!("sh -c 'echo $$ > {}; exec sleep 600' & wait", pid.display());
+    let desired = attributes(json!({ "name": "slow", "script": script, "timeout": "500ms" }));
+    let error = world.apply("ssh_exec", desired).await.unwrap_err();
+    insta::assert_snapshot!(shown(&error, &sshd), @r#"
+    Timeout: cannot create exec slow on gpu01: it was not over after 500ms
+    help: allow more with `timeouts = { … }` on the resource (`timeout` of ssh_exec), if it is only slow
+    "#);
+    let process = format!("/proc/{}/stat", fs::read_to_string(pid).unwrap().trim());
+    let gone = async {
+        while fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z ")) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the child is killed");
+}
