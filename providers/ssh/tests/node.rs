@@ -215,6 +215,24 @@ async fn packages_are_installed_and_only_ours_are_purged() {
 }
 
 #[tokio::test]
+async fn what_came_with_a_package_goes_with_it() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world_as("ops").await;
+    testbed.sh("apt-get purge -y containerd runc; apt-get autoremove --purge -y");
+    let installed = || testbed.sh("dpkg-query -W -f '${Package} ${db:Status-Status}\n' containerd runc | grep -c ' installed'");
+    let all = || testbed.sh("dpkg-query -W -f '${Package}\n'");
+    let before = all();
+    world.apply("ssh_package", attributes(json!({ "names": ["containerd"] }))).await.unwrap();
+    assert_eq!(installed(), "2");
+    let unit = attributes(json!({ "name": "containerd.service", "enabled": true, "state": "running" }));
+    if world.plan("ssh_systemd_unit", unit.clone()).await.unwrap().action != ProposedAction::NoOp {
+        world.apply("ssh_systemd_unit", unit).await.unwrap();
+    }
+    world.destroy("ssh_package").await.unwrap();
+    assert_eq!(all(), before);
+}
+
+#[tokio::test]
 async fn accounts_come_and_go() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;

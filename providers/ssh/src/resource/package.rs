@@ -154,7 +154,10 @@ impl Resource for Package {
         let names = texts(&subject.attributes, "names");
         let body = match &operation.action {
             OperationAction::Delete if own.is_empty() => "note 'they were there before, and stay'".to_owned(),
-            OperationAction::Delete => remove(&own, &own),
+            OperationAction::Delete => {
+                let named = names.iter().map(|name| name_of(name).to_owned());
+                remove(&named.filter(|name| own.contains(name)).collect::<Vec<_>>(), &own)
+            }
             _ if text(&subject.attributes, "state") == Some("absent") => purge_all(&names),
             _ => {
                 let dropped: Vec<String> = observed_names(operation)
