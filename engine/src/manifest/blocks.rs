@@ -7,6 +7,7 @@ use super::load::Loader;
 use super::reader::{Entry, Reader};
 use super::resource::conditions;
 use super::{Block, Check, Import, Moved, NodeBlock, Output, Removed};
+use crate::Diagnostic;
 use crate::diagnostic::suggest;
 
 type Table<'a> = &'a Spanned<DeValue<'a>>;
@@ -67,8 +68,9 @@ fn insert_provider<'a>(
 
 pub(super) fn backend<'a>(loader: &mut Loader, reader: &mut Reader<'a>, entry: &Entry<'a>) {
     for inner in reader.table(entry.value, "`backend`").unwrap_or_default() {
-        // One backend in all, whatever its type: they share one name.
-        if !loader.define(reader, "backend", "state", inner.span) {
+        if let Some((_, first)) = &loader.manifest.backend {
+            let second = Diagnostic::error("there are two backends").at(inner.span, "the second one");
+            reader.diagnostics.push(second.related(first.span, "the first one").help("the state is kept in one place"));
             continue;
         }
         let span = reader.span(inner.value.span());

@@ -70,7 +70,7 @@ fn traversals_and_splats() {
             ("var", "`var` alone is no value at «var» (write what of it, as in `var.region`)"),
             (
                 "hello",
-                "`hello` is not the name of anything at «hello» (a reference is `var.NAME`, `local.NAME`, `node.address` or `TYPE.NAME`; text is written \"hello\")",
+                "`hello` is not the name of anything at «hello» (a reference is `var.NAME`, `local.NAME`, `node.address` or `TYPE.NAME`; the text `${hello}` is written `$${hello}`)",
             ),
         ],
         expression,
@@ -144,7 +144,10 @@ fn syntax_errors_are_marked_where_they_are() {
         &[
             ("a ${var.x", "this is not a valid expression at «»: the text ends before `}` here"),
             ("a ${1 +} b", "this is not a valid expression at «}»: an expression is expected here"),
-            ("a ${var.x y} b", "this is not a valid expression at «y»: expected `}`"),
+            (
+                "a ${var.x y} b",
+                "this is not a valid expression at «y»: a `}` is expected here (the expression ends here; write $${ where the two characters themselves are meant)",
+            ),
             ("a ${var.} b", "this is not a valid expression at «}»: a name, an index or `*` is expected after the `.`"),
             (
                 "%{ if true }x",

@@ -99,3 +99,34 @@ proptest! {
         prop_assert_eq!(evaluate(&encoded), Some(Value::from(value)), "{}", encoded);
     }
 }
+
+#[test]
+fn what_is_nested_deeply_is_refused_or_evaluated_but_overflows_nothing() {
+    for depth in [30, 63, 64, 500, 100_000] {
+        for (open, close) in [
+            ("(", ")"),
+            ("[", "]"),
+            ("-", ""),
+            ("\"${", "}\""),
+            ("upper(", ")"),
+            ("{ a = ", "}"),
+            ("1 + ", ""),
+            ("true ? 1 : ", ""),
+            ("[for x in ", " : x]"),
+        ] {
+            let text = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+            expression(&text);
+            template(&format!("${{{text}}}"));
+        }
+        template(&format!("{}x{}", "%{ if true }".repeat(depth), "%{ endif }".repeat(depth)));
+        expression(&format!("var.map{}", ".a".repeat(depth)));
+        expression(&format!("var.list{}", "[*]".repeat(depth.min(5000))));
+    }
+}
+
+#[test]
+fn manifests_and_expressions_go_between_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<crate::Manifest>();
+    check::<Expr>();
+}

@@ -112,3 +112,36 @@ fn a_circle_of_locals_is_shown() {
     )]);
     insta::assert_snapshot!(text);
 }
+
+#[test]
+fn moves_that_do_not_fit_are_told() {
+    let text = problems(&[(
+        "main.toml",
+        r#"
+[resource.t.a]
+provider = "t.prdo"
+[providers.t.prod]
+[backend.file]
+path = "a"
+[backend.other]
+[[moved]]
+from = "t.a"
+to = "t.b"
+[[moved]]
+from = "t.a"
+to = 't.a["x"]'
+[[removed]]
+from = "t.a"
+[[import]]
+to = "t.c"
+"#,
+    )]);
+    insta::assert_snapshot!(text);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_loader_panic(text in "[a-z0-9=\\[\\]{}\"'$%#,. \n]{0,80}", key in "(resource|data|nodes|variables|check|outputs|moved|providers)") {
+        problems(&[("a.toml", &text), ("b.toml", &format!("[{key}.x.y]\n{text}")), ("c.toml", &format!("[{key}]\nx = '${{{}}}'", text.replace(['\'', '\n'], "")))]);
+    }
+}
