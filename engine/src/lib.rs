@@ -20,7 +20,8 @@ pub use expression::{
 pub use json_schema::{Catalogue, json_schema};
 pub use manifest::{
     Assignments, Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource,
-    StaticScope, Variable, VariableType, evaluate_for_each, evaluate_inventory, format, node_value, select_nodes,
+    StaticScope, Variable, VariableType, evaluate_for_each, evaluate_inventory, format, http_schema, node_value,
+    select_nodes,
 };
 pub use moorfast_state as state;
 pub use node::{Node, NodeName, Transport};

@@ -4,11 +4,12 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::load::Loader;
+use super::probe::http_schema;
 use super::reader::{Entry, Reader};
 use super::resource::conditions;
 use super::{Block, Check, Import, Moved, NodeBlock, Output, Removed};
-use crate::Diagnostic;
 use crate::diagnostic::suggest;
+use crate::{Diagnostic, schema};
 
 type Table<'a> = &'a Spanned<DeValue<'a>>;
 
@@ -92,6 +93,9 @@ pub(super) fn check<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str
         assertions: conditions(reader, fields.take("assert")),
     };
     reader.finish(fields, &what);
+    if let Some(http) = &check.http {
+        reader.diagnostics.extend(schema::check_expr(&http_schema(), "`http`", http));
+    }
     if check.http.is_none() && check.assertions.is_empty() {
         reader.error(check.span, format!("{what} checks nothing"), "it needs `http`, `assert` or both");
     }

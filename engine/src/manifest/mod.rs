@@ -5,6 +5,7 @@ mod format;
 mod inventory;
 mod load;
 mod locals;
+mod probe;
 mod reader;
 mod references;
 mod resource;
@@ -24,6 +25,7 @@ use crate::{Address, Expr, ResourceAddress, Sources, Span, Value};
 pub use format::format;
 pub use inventory::{evaluate_for_each, evaluate_inventory, node_value, select_nodes};
 pub use locals::StaticScope;
+pub use probe::http_schema;
 pub use variables::Assignments;
 
 /// A manifest, read and checked as far as that goes without values.

@@ -6,6 +6,7 @@ use super::{Arguments, Body, Family, Fault, Function, open};
 use crate::Value;
 use crate::expression::arithmetic::{compare, equal};
 use crate::expression::convert::{float, to_bool, to_text};
+use crate::expression::evaluate::{pending, seal};
 
 pub(super) fn functions() -> Vec<Function> {
     let plain = |name, parameters, doc, body| Function {
@@ -168,14 +169,22 @@ pub(super) fn functions() -> Vec<Function> {
         outer("values", &["map"], "The values of the map, in the order of its keys.", |a| {
             Ok(Value::List(a.map(0)?.values().cloned().collect()))
         }),
-        plain("zipmap", &["keys", "values"], "The map of the keys and the values at the same index.", |a| {
-            let (keys, values) = (a.texts(0)?, a.list(1)?);
-            if keys.len() != values.len() {
-                return Err(open("`zipmap` takes as many keys as values"));
-            }
-            Ok(Value::Map(keys.into_iter().zip(values.iter().cloned()).collect()))
-        }),
+        outer("zipmap", &["keys", "values"], "The map of the keys and the values at the same index.", zipmap),
     ]
+}
+
+/// The keys must be known; a sensitive one makes the whole map so. The values are passed on as they are.
+fn zipmap(a: &Arguments) -> Result<Value, Fault> {
+    let values = a.list(1)?;
+    if let Some(pending) = pending(a.list(0)?) {
+        return Ok(seal(pending, a.value(0).is_sensitive()));
+    }
+    let keys = a.texts(0)?;
+    if keys.len() != values.len() {
+        return Err(open("`zipmap` takes as many keys as values"));
+    }
+    let map = Value::Map(keys.into_iter().zip(values.iter().cloned()).collect());
+    Ok(seal(map, a.value(0).is_sensitive()))
 }
 
 fn coalesce(a: &Arguments) -> Result<Value, Fault> {

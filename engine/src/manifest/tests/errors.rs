@@ -57,6 +57,9 @@ description = "lacks a value"
 
 [check.empty]
 
+[check.kubelet]
+http = { url = "https://${var.region}:10250", expect_stauts = 401, timeout = "soon" }
+
 [[moved]]
 from = "ssh_file.a"
 
@@ -137,6 +140,15 @@ to = "t.c"
 "#,
     )]);
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn deep_keys_and_lists_overflow_nothing() {
+    for depth in [50, 1000, 100_000] {
+        problems(&[("a.toml", &format!("[locals]\nx{} = 1\n", ".a".repeat(depth)))]);
+        problems(&[("a.toml", &format!("[locals]\nx = {}{}\n", "[".repeat(depth), "]".repeat(depth)))]);
+        problems(&[("a.toml", &format!("[locals.x{}]\ny = 1\n", ".a".repeat(depth)))]);
+    }
 }
 
 proptest::proptest! {
