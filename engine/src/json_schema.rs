@@ -266,7 +266,7 @@ fn check() -> Value {
             "on": on(),
             "for_each": for_each(),
             "depends_on": array(address()),
-        "http": block(&crate::http_schema(), Map::new()),
+        "http": block(&crate::HTTP, Map::new()),
             "assert": { "anyOf": [one, array(one.clone())] },
         }),
         &[],

@@ -1,27 +1,40 @@
 //! The engine of moorfast: manifest, expressions, graph, plan and apply.
 
 mod address;
+mod apply;
+mod catalog;
+mod check;
 mod diagnostic;
 mod documentation;
+mod early;
+mod evaluate;
+mod events;
+mod expand;
 mod expression;
+mod graph;
 mod json_schema;
 mod manifest;
 mod node;
+pub mod plan;
 mod provider;
 mod schema;
+mod scope;
+mod session;
 mod value;
+mod workspace;
 
 pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
+pub use check::HTTP;
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
 pub use documentation::{functions_reference, reference};
+pub use events::{Event, Events, Interrupt};
 pub use expression::{
     Expr, ExprNode, Family, Files, Function, Parsed, Place, Reference, Scope as ReferenceScope, Unresolved, functions,
 };
 pub use json_schema::{Catalogue, json_schema};
 pub use manifest::{
     Assignments, Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource,
-    StaticScope, Variable, VariableType, evaluate_for_each, evaluate_inventory, format, http_schema, node_value,
-    select_nodes,
+    StaticScope, Variable, VariableType, evaluate_for_each, evaluate_inventory, format, node_value, select_nodes,
 };
 pub use moorfast_state as state;
 pub use node::{Node, NodeName, Transport};
@@ -31,3 +44,4 @@ pub use provider::{
 };
 pub use schema::{Attribute, Faults, Kind, Schema, check, conform, parse_duration};
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
+pub use workspace::{ApplyOptions, Failure, GraphView, Outcome, OutcomeResult, Planned, Report, Workspace};

@@ -85,6 +85,13 @@ pub trait Provider: Send + Sync {
     /// `None` while what it is made of is unknown.
     fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String>;
 
+    /// Orders that nobody needs to write: pairs of places in `instances`, the first of which comes before the second. A folder comes before the
+    /// files in it, a Namespace before what lives there. `instances` are all of this provider, with the attributes that are known before anything
+    /// is read. An order that contradicts a written one is dropped.
+    fn implied_order(&self, _instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {
+        Vec::new()
+    }
+
     /// A provider instance with this configuration. Connections are made when they are first needed.
     ///
     /// # Errors
@@ -119,6 +126,12 @@ pub trait Connection: Send + Sync {
 
     /// The data of each request, in its order.
     async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>>;
+
+    /// What these objects say when something that depends on them did not come about: the last journal lines of a unit. One line each, none where
+    /// they have nothing to say. Never sensitive.
+    async fn explain(&self, _target: &Target, _requests: &[ReadRequest]) -> Vec<String> {
+        Vec::new()
+    }
 
     /// How often the world was asked so far: `("ssh execs", 12)`.
     fn statistics(&self) -> Vec<(&'static str, u64)>;

@@ -4,12 +4,11 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::load::Loader;
-use super::probe::http_schema;
 use super::reader::{Entry, Reader};
 use super::resource::conditions;
 use super::{Block, Check, Import, Moved, NodeBlock, Output, Removed};
 use crate::diagnostic::suggest;
-use crate::{Diagnostic, schema};
+use crate::{Diagnostic, HTTP, schema};
 
 type Table<'a> = &'a Spanned<DeValue<'a>>;
 
@@ -94,7 +93,7 @@ pub(super) fn check<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str
     };
     reader.finish(fields, &what);
     if let Some(http) = &check.http {
-        reader.diagnostics.extend(schema::check_expr(&http_schema(), "`http`", http));
+        reader.diagnostics.extend(schema::check_expr(&HTTP, "`http`", http));
     }
     if check.http.is_none() && check.assertions.is_empty() {
         reader.error(check.span, format!("{what} checks nothing"), "it needs `http`, `assert` or both");

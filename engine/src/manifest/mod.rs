@@ -4,8 +4,7 @@ mod blocks;
 mod format;
 mod inventory;
 mod load;
-mod locals;
-mod probe;
+pub(crate) mod locals;
 mod reader;
 mod references;
 mod resource;
@@ -25,7 +24,6 @@ use crate::{Address, Expr, ResourceAddress, Sources, Span, Value};
 pub use format::format;
 pub use inventory::{evaluate_for_each, evaluate_inventory, node_value, select_nodes};
 pub use locals::StaticScope;
-pub use probe::http_schema;
 pub use variables::Assignments;
 
 /// A manifest, read and checked as far as that goes without values.

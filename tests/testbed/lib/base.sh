@@ -2,6 +2,7 @@
 # The base system of the nodes, and the package repository that they install from.
 
 DEBIAN_RELEASE=bookworm
+DEBIAN_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 base_key() { cache_key "$TESTBED/lib/base.sh" "$TESTBED/base.packages"; }
 base_directory() { echo "$CACHE/base-$(base_key)"; }
@@ -19,15 +20,16 @@ package_list() { sed -E 's/#.*//; /^\s*$/d' "$1"; }
 # The mirror that this machine itself uses for the release, if it does.
 debian_mirror() {
 	local mirror=${MOORFAST_DEBIAN_MIRROR:-}
+	# shellcheck disable=SC2016 # apt-get expands it
 	[[ -n $mirror ]] || mirror=$(apt-get indextargets --format '$(REPO_URI)' \
-		"Codename: $DEBIAN_RELEASE" 'Component: main' 'Identifier: Packages' | head -n 1)
+		"Codename: $DEBIAN_RELEASE" 'Component: main' 'Identifier: Packages' | sed -n 1p)
 	echo "${mirror:-http://deb.debian.org/debian}"
 }
 
 base_recipe() {
 	local base=$1 packages
 	packages=$(package_list "$TESTBED/base.packages" | paste -sd,)
-	nice debootstrap --variant=minbase --include="$packages" "$DEBIAN_RELEASE" "$base" "$(debian_mirror)" || return
+	nice debootstrap --variant=minbase --include="$packages" "$DEBIAN_RELEASE" "$base" "$(debian_mirror)"
 	base_forget_identity "$base"
 	base_add_users "$base"
 	base_use_repository "$base"
@@ -79,14 +81,15 @@ UNIT
 repository_recipe() {
 	local repository=$1 apt=$1/.apt packages
 	mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
-	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(debian_mirror) $DEBIAN_RELEASE main" >"$apt/sources.list"
+	echo "deb [signed-by=$DEBIAN_KEYRING] $(debian_mirror) $DEBIAN_RELEASE main" >"$apt/sources.list"
 	mapfile -t packages < <(package_list "$TESTBED/repository.packages")
-	repository_apt "$apt" update &&
-		repository_apt "$apt" install --yes --download-only --no-install-recommends "${packages[@]}" || return
+	repository_apt "$apt" update
+	repository_apt "$apt" install --yes --download-only --no-install-recommends "${packages[@]}"
 	mv "$apt"/cache/archives/*.deb "$repository"
 	rm -rf "$apt"
 	cd "$repository" || return
-	apt-ftparchive packages . >Packages && apt-ftparchive release . >Release
+	apt-ftparchive packages . >Packages
+	apt-ftparchive release . >Release
 }
 
 repository_apt() {

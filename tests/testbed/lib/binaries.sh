@@ -30,14 +30,14 @@ need_go() {
 binaries_recipe() {
 	local directory=$1 version flags name packages=()
 	cd "$TESTBED/control-plane" || return
-	version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes) || return
+	version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
 	flags="-s -w $(version_flags "$version")"
 	for name in "${BINARIES[@]}"; do
 		[[ $name == etcd ]] || packages+=("k8s.io/kubernetes/cmd/$name")
 	done
 	export CGO_ENABLED=0 GOFLAGS=-mod=readonly
-	nice go build -trimpath -buildvcs=false -ldflags "$flags" -o "$directory/" "${packages[@]}" &&
-		nice go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$directory/etcd" go.etcd.io/etcd/server/v3
+	nice go build -trimpath -buildvcs=false -ldflags "$flags" -o "$directory/" "${packages[@]}"
+	nice go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$directory/etcd" go.etcd.io/etcd/server/v3
 }
 
 # The release build stamps the version in; without it every binary says v0.0.0.

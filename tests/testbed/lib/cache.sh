@@ -21,7 +21,10 @@ cache_fill() (
 	partial=$(mktemp -d "$CACHE/.partial-XXXXXX")
 	chmod 0755 "$partial"
 	say "building $entry"
-	"$recipe" "$partial" >"$CACHE/build.log" 2>&1 || {
+	# In the background, because bash ignores `set -e` in a command whose exit
+	# status is tested, and a recipe must stop at its first error.
+	"$recipe" "$partial" >"$CACHE/build.log" 2>&1 &
+	wait $! || {
 		tail -n 30 "$CACHE/build.log" | sed 's/^/    /' >&2
 		die "$recipe failed, see $CACHE/build.log"
 	}

@@ -9,7 +9,8 @@ die() { say "error: $*"; exit 1; }
 wait_until() {
 	local deadline=$((SECONDS + $1)) what=$2
 	shift 2
-	until "$@" >/dev/null 2>&1; do
+	# In a subshell, or the messages of an exit trap would be silenced with it.
+	until ("$@") >/dev/null 2>&1; do
 		if ((SECONDS >= deadline)); then
 			say "gave up waiting for $what"
 			return 1
@@ -39,9 +40,14 @@ spawn() {
 		exec setsid "$@"
 	) </dev/null >>"$log" 2>&1 &
 	echo $! >"$pidfile"
+	disown # or bash would report its death
 }
 
-is_running() { [[ -s $1 ]] && kill -0 "$(<"$1")" 2>/dev/null; }
+# A zombie does not count: not every process 1 collects them at once.
+is_running() { # PIDFILE
+	local state
+	[[ -s $1 ]] && state=$(ps --no-headers -o state -p "$(<"$1")") && [[ $state != Z ]]
+}
 
 # wait_for_process SECONDS NAME CONDITION... : waits for the condition while the
 # process NAME (pid and log in the state directory) lives; when it does not come
@@ -65,11 +71,11 @@ came_true_or_died() {
 	"$@" || ! is_running "$pidfile"
 }
 
-# need COMMAND PACKAGE ... : installs the Debian packages of missing commands.
+# need FILE-OR-COMMAND PACKAGE ... : installs the Debian packages of what is missing.
 need() {
 	local missing=()
 	while (($#)); do
-		command -v "$1" >/dev/null || missing+=("$2")
+		[[ -e $1 ]] || command -v "$1" >/dev/null || missing+=("$2")
 		shift 2
 	done
 	((${#missing[@]})) || return 0
@@ -79,6 +85,8 @@ need() {
 }
 
 need_tools() {
-	need debootstrap debootstrap systemd-nspawn systemd-container apt-ftparchive apt-utils \
-		openssl openssl ip iproute2 ssh openssh-client jq jq curl curl flock util-linux pgrep procps
+	((EUID == 0)) || die "machines, mounts and networks need root"
+	need debootstrap debootstrap "$DEBIAN_KEYRING" debian-archive-keyring apt-ftparchive apt-utils \
+		systemd-nspawn systemd-container ip iproute2 ssh openssh-client openssl openssl \
+		jq jq curl curl flock util-linux pgrep procps
 }

@@ -1,0 +1,123 @@
+//! Which change may start when.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::Address;
+use crate::plan::{Action, Change, Item};
+
+/// The changes of a plan and what each waits for. Indexes are places in the plan.
+pub(super) struct Order {
+    /// How many changes each waits for.
+    waits: Vec<usize>,
+    /// The changes that wait for each.
+    dependants: Vec<Vec<usize>>,
+    ready: BTreeSet<usize>,
+    /// Ready, but held back by limits.
+    queued: BTreeSet<usize>,
+    state: Vec<Phase>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    Open,
+    Started,
+    Over,
+}
+
+impl Order {
+    pub fn new(changes: &[Change], items: &HashMap<Address, Item>) -> Self {
+        let places: HashMap<&Address, usize> = changes.iter().enumerate().map(|(i, c)| (&c.address, i)).collect();
+        let mut edges = BTreeSet::new();
+        for (i, change) in changes.iter().enumerate() {
+            if !removes(change.action) {
+                let before = change.dependencies.iter().filter_map(|d| places.get(d));
+                edges.extend(before.filter(|d| !removes(changes[**d].action)).map(|d| (*d, i)));
+            }
+            // What is removed goes after everything that was recorded as depending on it.
+            let recorded = items.get(&change.address).and_then(|item| item.recorded.as_ref());
+            let leaning = recorded.iter().flat_map(|r| &r.dependencies).filter_map(|d| d.parse::<Address>().ok());
+            edges.extend(
+                leaning.filter_map(|d| places.get(&d)).filter(|d| removes(changes[**d].action)).map(|d| (i, *d)),
+            );
+        }
+        let mut order = Self {
+            waits: vec![0; changes.len()],
+            dependants: vec![Vec::new(); changes.len()],
+            ready: BTreeSet::new(),
+            queued: BTreeSet::new(),
+            state: vec![Phase::Open; changes.len()],
+        };
+        for (before, after) in edges.into_iter().filter(|(before, after)| before != after) {
+            order.waits[after] += 1;
+            order.dependants[before].push(after);
+        }
+        order.ready = (0..changes.len()).filter(|i| order.waits[*i] == 0).collect();
+        order
+    }
+
+    /// The changes that wait for nothing any more; each is given out once.
+    pub fn take_ready(&mut self) -> Vec<usize> {
+        let ready: Vec<_> = std::mem::take(&mut self.ready).into_iter().collect();
+        for i in &ready {
+            self.state[*i] = Phase::Started;
+        }
+        ready
+    }
+
+    /// Holds a change back until limits allow it.
+    pub fn queue(&mut self, i: usize) {
+        self.queued.insert(i);
+    }
+
+    /// All that is held back, grouped; it is out of the queue then.
+    pub fn queued_by<K: Ord>(&mut self, key: impl Fn(usize) -> K) -> BTreeMap<K, Vec<usize>> {
+        let mut groups: BTreeMap<K, Vec<usize>> = BTreeMap::new();
+        for i in std::mem::take(&mut self.queued) {
+            groups.entry(key(i)).or_default().push(i);
+        }
+        groups
+    }
+
+    /// Holds changes back again.
+    pub fn requeue(&mut self, changes: Vec<usize>) {
+        self.queued.extend(changes);
+    }
+
+    /// A change is done: what waited for it alone is ready.
+    pub fn done(&mut self, i: usize) {
+        self.state[i] = Phase::Over;
+        for dependant in self.dependants[i].clone() {
+            self.waits[dependant] -= 1;
+            if self.waits[dependant] == 0 && self.state[dependant] == Phase::Open {
+                self.ready.insert(dependant);
+            }
+        }
+    }
+
+    /// A change did not come about: everything that waits for it, directly or not, never will. Returns these.
+    pub fn abandon(&mut self, i: usize) -> Vec<usize> {
+        self.state[i] = Phase::Over;
+        let mut abandoned = Vec::new();
+        let mut queue = self.dependants[i].clone();
+        while let Some(next) = queue.pop() {
+            if self.state[next] == Phase::Open {
+                self.state[next] = Phase::Over;
+                self.ready.remove(&next);
+                abandoned.push(next);
+                queue.extend(self.dependants[next].iter().copied());
+            }
+        }
+        abandoned.sort_unstable();
+        abandoned
+    }
+
+    /// The changes that never were begun: those still waiting, and those held back.
+    pub fn rest(&self) -> Vec<usize> {
+        let waiting = (0..self.state.len()).filter(|i| self.state[*i] == Phase::Open || self.queued.contains(i));
+        waiting.collect()
+    }
+}
+
+fn removes(action: Action) -> bool {
+    matches!(action, Action::Delete | Action::Forget)
+}

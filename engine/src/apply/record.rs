@@ -1,0 +1,111 @@
+//! What is remembered of an instance after an operation.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use moorfast_state::{Digest, Record, canonical};
+
+use super::Executor;
+use crate::expand::Instance;
+use crate::graph::matching;
+use crate::plan::{Action, Change};
+use crate::{Applied, Attributes, seal_attributes};
+
+impl Executor<'_> {
+    /// The record after an operation that succeeded.
+    pub(super) fn record(&self, change: &Change, applied: &Applied) -> Record {
+        let identity = self.identity(change, &applied.attributes);
+        Record {
+            attributes: seal_attributes(&applied.attributes, &self.work.key),
+            private: applied.private.clone(),
+            identity: identity.or_else(|| change.identity.clone()).unwrap_or_default(),
+            ..self.blank(change)
+        }
+    }
+
+    /// The record of an instance that needs no operation: what was observed, under what the manifest says of it now.
+    pub(super) fn refreshed(&self, change: &Change) -> Option<Record> {
+        let item = self.work.items.get(&change.address)?;
+        let known = self.records.get(&change.address.to_string());
+        let Some(observed) = &item.observed else { return known.map(|r| (**r).clone()) };
+        let mut record = Record {
+            attributes: seal_attributes(&observed.attributes, &self.work.key),
+            identity: change.identity.clone().unwrap_or_default(),
+            private: observed.private.clone(),
+            ..self.blank(change)
+        };
+        if let Some(known) = known {
+            // What the provider keeps for itself is written by its operations, not by its readings.
+            record.private = known.private.clone();
+            // What is remembered and was not looked at now stays.
+            let lost = known.attributes.iter().filter(|(name, _)| !record.attributes.contains_key(*name));
+            let lost: Vec<_> = lost.map(|(k, v)| (k.clone(), v.clone())).collect();
+            record.attributes.extend(lost);
+            if self.work.expanded.instance(&change.address).is_none() {
+                record.dependencies = known.dependencies.clone();
+                record.triggers = known.triggers.clone();
+                record.prevent_destroy = known.prevent_destroy;
+            }
+        }
+        Some(record)
+    }
+
+    /// The record after an operation that failed: enough to find the object again. `None` where there is nothing to find.
+    pub(super) fn incomplete(&self, change: &Change, wanted: Option<&Attributes>) -> Option<Record> {
+        let known = self.records.get(&change.address.to_string());
+        if let Some(known) = known {
+            return Some(Record { incomplete: true, updated_at: Timestamp::now(), ..(**known).clone() });
+        }
+        if change.action == Action::Delete {
+            return None;
+        }
+        let identity = change.identity.clone().or_else(|| self.identity(change, wanted?))?;
+        let attributes = wanted.map(|w| seal_attributes(w, &self.work.key)).unwrap_or_default();
+        // It acted on nothing yet: its restarts are still owed.
+        Some(Record { identity, attributes, incomplete: true, triggers: BTreeMap::new(), ..self.blank(change) })
+    }
+
+    fn blank(&self, change: &Change) -> Record {
+        let instance = self.work.expanded.instance(&change.address);
+        Record {
+            address: change.address.to_string(),
+            resource_type: change.resource_type.clone(),
+            provider: change.provider.clone(),
+            target: change.target.clone(),
+            identity: String::new(),
+            attributes: serde_json::Map::new(),
+            dependencies: change.dependencies.iter().map(ToString::to_string).collect(),
+            triggers: instance.map(|i| self.triggers(i)).unwrap_or_default(),
+            private: serde_json::Value::Null,
+            prevent_destroy: instance.is_some_and(|i| i.resource.lifecycle.prevent_destroy),
+            incomplete: false,
+            updated_at: Timestamp::now(),
+        }
+    }
+
+    /// The digests of what the instance watches, as they are now.
+    fn triggers(&self, instance: &Instance) -> BTreeMap<String, Digest> {
+        let watched = instance.resource.restart_on.iter().chain(&instance.resource.lifecycle.replace_triggered_by);
+        let addresses = watched.filter_map(|(p, _)| matching(&self.work.expanded, p, &instance.binding)).flatten();
+        let digest = |address: crate::Address| {
+            let address = address.to_string();
+            let digest = self.records.get(&address)?.digest();
+            Some((address, digest))
+        };
+        addresses.filter_map(digest).collect()
+    }
+
+    fn identity(&self, change: &Change, attributes: &Attributes) -> Option<String> {
+        let instance = self.work.expanded.instance(&change.address)?;
+        self.work.expanded.identity(instance, attributes)
+    }
+}
+
+/// Do two records say the same, whenever they were written?
+pub(super) fn same(a: &Record, b: &Record) -> bool {
+    let text = |r: &Record| {
+        let timeless = Record { updated_at: Timestamp::UNIX_EPOCH, ..r.clone() };
+        serde_json::to_value(timeless).map(|json| canonical(&json)).unwrap_or_default()
+    };
+    text(a) == text(b)
+}

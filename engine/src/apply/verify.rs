@@ -1,0 +1,94 @@
+//! The promise of a reviewed plan: what no longer looks as it was reviewed is left alone.
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures::future::join_all;
+use serde_json::{Map, Value as Json};
+
+use super::Work;
+use crate::plan::{Change, differences, observed_digest, path_text};
+use crate::{Address, Event, Events, Observed, ReadRequest, Target, seal_attributes};
+
+/// Reads every object that the plan changes once more. Returns those that look different now, with what differs, one line each.
+pub(super) async fn changed_since_review(work: &Work, events: &Events) -> HashMap<Address, Vec<String>> {
+    let mut calls: BTreeMap<(&str, &str), Vec<&Change>> = BTreeMap::new();
+    for change in work.plan.changes.iter().filter(|c| super::acts_on_world(c.action) && c.observed.is_some()) {
+        calls.entry((&change.provider, &change.target)).or_default().push(change);
+    }
+    let readings = calls.into_iter().map(|((alias, _), changes)| async move {
+        let connection = work.session.connection(alias)?;
+        let target = target(work, changes.first()?)?;
+        let requests: Vec<_> = changes.iter().map(|change| request(work, change)).collect();
+        events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
+        let found = connection.read(&target, &requests).await;
+        events.send(Event::ReadDone { target: target.to_string() });
+        Some(changes.into_iter().zip(found).collect::<Vec<_>>())
+    });
+    let mut changed = HashMap::new();
+    for (change, reading) in join_all(readings).await.into_iter().flatten().flatten() {
+        // What can't be read now fails in the operation itself, with the reason.
+        let Ok(observed) = reading else { continue };
+        let observed = observed.map(|o| marked(work, &change.address, o));
+        if change.observed.as_ref() != Some(&observed_digest(observed.as_ref(), &work.key)) {
+            let now = observed.map(|o| seal_attributes(&o.attributes, &work.key));
+            changed.insert(change.address.clone(), describe(change.before.as_ref(), now.as_ref()));
+        }
+    }
+    changed
+}
+
+fn target(work: &Work, change: &Change) -> Option<Target> {
+    if change.target == change.provider {
+        return Some(Target::Provider(change.provider.clone()));
+    }
+    work.expanded.nodes.values().find(|n| n.name.0 == change.target).cloned().map(Target::Node)
+}
+
+fn request(work: &Work, change: &Change) -> ReadRequest {
+    let item = work.items.get(&change.address);
+    let recorded = item.and_then(|i| i.recorded.clone());
+    let former = item.is_some_and(|i| i.former.is_some());
+    let instance = work.expanded.instance(&change.address).filter(|_| change.after.is_some() && !former);
+    ReadRequest {
+        address: change.address.clone(),
+        resource_type: change.resource_type.clone(),
+        desired: instance.and_then(|i| crate::evaluate::desired(&work.expanded, i, &work.values).ok()),
+        recorded,
+    }
+}
+
+fn marked(work: &Work, address: &Address, mut observed: Observed) -> Observed {
+    if let Some(entry) = work.expanded.catalog.find(&address.resource) {
+        observed.attributes = crate::plan::mark_sensitive(&entry.resource_type.schema, observed.attributes);
+    }
+    observed
+}
+
+/// What differs between the reviewed and the present, one line each.
+pub(crate) fn describe(reviewed: Option<&Map<String, Json>>, now: Option<&Map<String, Json>>) -> Vec<String> {
+    match (reviewed, now) {
+        (Some(_), None) => vec!["it was there when reviewed, and is gone now".to_owned()],
+        (None, Some(_)) => vec!["it was not there when reviewed, and is there now".to_owned()],
+        (Some(reviewed), Some(now)) => {
+            let line = |d: crate::plan::Difference| {
+                let show = |v: &Option<Json>| v.as_ref().map_or_else(|| "nothing".to_owned(), short);
+                format!("{}: reviewed as {}, now {}", path_text(&d.path), show(&d.before), show(&d.after))
+            };
+            differences(Some(reviewed), now).into_iter().map(line).collect()
+        }
+        (None, None) => Vec::new(),
+    }
+}
+
+/// A value in a few words.
+fn short(value: &Json) -> String {
+    const LIMIT: usize = 60;
+    if value.as_object().is_some_and(crate::plan::is_mark) {
+        return "another (sensitive) value".to_owned();
+    }
+    let text = value.to_string();
+    match text.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

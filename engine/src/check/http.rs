@@ -1,0 +1,142 @@
+//! The HTTP probe of a check.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use regex::Regex;
+use reqwest::{Certificate, Client, Identity, Method};
+
+use crate::{Attributes, Value, parse_duration};
+
+/// What came back, and what is wrong with it.
+pub(super) struct Response {
+    /// `status`, `body` and `headers`, as assertions see them.
+    pub value: Value,
+    pub violations: Vec<String>,
+}
+
+/// How much of a body is looked at.
+const BODY_LIMIT: usize = 1 << 20;
+/// How long to wait between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Asks until the answer is as expected or `retry_for` is over.
+///
+/// # Errors
+/// Why there was no answer, in one line.
+pub(super) async fn probe(arguments: &Attributes) -> Result<Response, String> {
+    let client = client(arguments)?;
+    let until = Instant::now() + period(arguments, "retry_for");
+    loop {
+        let answer = ask(&client, arguments).await;
+        let good = answer.as_ref().is_ok_and(|response| response.violations.is_empty());
+        if good || Instant::now() + PAUSE > until {
+            return answer;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn client(arguments: &Attributes) -> Result<Client, String> {
+    // Whoever comes first installs it; a second time is no failure.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = Client::builder()
+        .timeout(period(arguments, "timeout"))
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("moorfast/", env!("CARGO_PKG_VERSION")));
+    if let Some(ca) = text(arguments, "ca") {
+        let certificates = Certificate::from_pem_bundle(ca.as_bytes()).map_err(|_| "`ca` holds no PEM certificate")?;
+        builder = builder.tls_certs_only(certificates);
+    }
+    if let Some(certificate) = text(arguments, "client_certificate") {
+        let key = text(arguments, "client_key").ok_or("`client_certificate` needs `client_key`")?;
+        let pem = format!("{certificate}\n{key}");
+        let identity = Identity::from_pem(pem.as_bytes())
+            .map_err(|_| "`client_certificate` and `client_key` are no PEM certificate and key")?;
+        builder = builder.identity(identity);
+    }
+    builder.build().map_err(|error| chain(&error))
+}
+
+async fn ask(client: &Client, arguments: &Attributes) -> Result<Response, String> {
+    let url = text(arguments, "url").unwrap_or_default();
+    let method = text(arguments, "method").and_then(|m| m.parse().ok()).unwrap_or(Method::GET);
+    let mut request = client.request(method, url);
+    for (name, value) in arguments.get("headers").and_then(Value::as_map).into_iter().flatten() {
+        request = request.header(name, value.as_str().unwrap_or_default());
+    }
+    if let Some(token) = text(arguments, "bearer_token") {
+        request = request.bearer_auth(token);
+    }
+    if let Some(body) = text(arguments, "body") {
+        request = request.body(body.to_owned());
+    }
+    let mut answer = request.send().await.map_err(|error| format!("no answer from {url}: {}", chain(&error)))?;
+    let status = i64::from(answer.status().as_u16());
+    let header = |(name, value): (&reqwest::header::HeaderName, &reqwest::header::HeaderValue)| {
+        (name.to_string(), Value::from(String::from_utf8_lossy(value.as_bytes()).into_owned()))
+    };
+    let headers: BTreeMap<_, _> = answer.headers().iter().map(header).collect();
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| format!("{url}: {}", chain(&error)))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > BODY_LIMIT {
+            body.truncate(BODY_LIMIT);
+            break;
+        }
+    }
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let violations = violations(arguments, url, status, &body);
+    let value = Value::Map(
+        [
+            ("status".to_owned(), Value::from(status)),
+            ("body".to_owned(), Value::from(body)),
+            ("headers".to_owned(), Value::Map(headers)),
+        ]
+        .into(),
+    );
+    Ok(Response { value, violations })
+}
+
+fn violations(arguments: &Attributes, url: &str, status: i64, body: &str) -> Vec<String> {
+    let mut violations = Vec::new();
+    let expected: Vec<i64> = match arguments.get("expect_status") {
+        Some(value) => match value.as_list() {
+            Some(items) => items.iter().filter_map(Value::as_i64).collect(),
+            None => value.as_i64().into_iter().collect(),
+        },
+        None => vec![200],
+    };
+    if !expected.contains(&status) {
+        let expected: Vec<_> = expected.iter().map(ToString::to_string).collect();
+        violations.push(format!("{url} answered {status}, expected {}", expected.join(" or ")));
+    }
+    if let Some(pattern) = text(arguments, "expect_body") {
+        match Regex::new(pattern) {
+            Ok(pattern) if pattern.is_match(body) => {}
+            Ok(_) => violations.push(format!("the body of {url} does not match /{pattern}/")),
+            Err(error) => violations.push(format!("`expect_body` is no regular expression: {error}")),
+        }
+    }
+    violations
+}
+
+fn text<'a>(arguments: &'a Attributes, name: &str) -> Option<&'a str> {
+    arguments.get(name).and_then(Value::as_str)
+}
+
+fn period(arguments: &Attributes, name: &str) -> Duration {
+    text(arguments, name).and_then(parse_duration).unwrap_or_default()
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut causes = Vec::new();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        causes.push(inner.to_string());
+        cause = inner.source();
+    }
+    causes.pop().unwrap_or_else(|| error.to_string())
+}

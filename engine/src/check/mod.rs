@@ -1,0 +1,129 @@
+//! Checks: they look at the world, never change it, and warn.
+
+mod http;
+
+use std::sync::LazyLock;
+
+use futures::future::join_all;
+
+use crate::evaluate::violated;
+use crate::expand::{CheckInstance, Expanded};
+use crate::graph::{LocalReferences, check_dependencies};
+use crate::plan::{CheckResult, CheckStatus};
+use crate::scope::{InstanceScope, Values};
+use crate::{Address, Attribute, Diagnostic, Event, Events, Kind, Schema, conform};
+
+/// Looks at all checks at once. Those that depend on an instance for which `pending` is true are left for later.
+pub(crate) async fn run_checks(
+    expanded: &Expanded,
+    values: &Values,
+    events: &Events,
+    pending: impl Fn(&Address) -> bool,
+) -> Vec<CheckResult> {
+    let mut locals = LocalReferences::default();
+    let runs = expanded.checks.iter().map(|check| {
+        let waits = check_dependencies(expanded, check, &mut locals).iter().any(&pending);
+        async move {
+            let (status, messages) = match waits {
+                true => (CheckStatus::Unknown, Vec::new()),
+                false => run(expanded, values, check).await,
+            };
+            let result = CheckResult { name: check.name.clone(), status, messages };
+            events.send(Event::Checked(result.clone()));
+            result
+        }
+    });
+    join_all(runs.collect::<Vec<_>>()).await
+}
+
+async fn run(expanded: &Expanded, values: &Values, check: &CheckInstance) -> (CheckStatus, Vec<String>) {
+    let mut scope = InstanceScope::new(expanded, values, check.binding.clone());
+    let mut failures = Vec::new();
+    if let Some(http) = &check.check.http {
+        let probe = match probe_arguments(http, &scope) {
+            Ok(Some(probe)) => probe,
+            Ok(None) => return (CheckStatus::Unknown, Vec::new()),
+            Err(errors) => return (CheckStatus::Error, summaries(errors)),
+        };
+        match http::probe(&probe).await {
+            Ok(response) => {
+                failures.extend(response.violations);
+                scope = scope.with_self(response.value);
+            }
+            Err(message) => return (CheckStatus::Fail, vec![message]),
+        }
+    }
+    failures.extend(summaries(violated(&check.check.assertions, "assertion", &scope)));
+    match failures.is_empty() {
+        true => (CheckStatus::Pass, failures),
+        false => (CheckStatus::Fail, failures),
+    }
+}
+
+/// The arguments of a probe; `None` while some of them are unknown.
+fn probe_arguments(
+    http: &crate::Expr,
+    scope: &InstanceScope<'_>,
+) -> Result<Option<crate::Attributes>, Vec<Diagnostic>> {
+    let value = http.evaluate(scope)?;
+    if value.is_unknown() || value.is_retained() {
+        return Ok(None);
+    }
+    let Some(arguments) = value.as_map() else {
+        let message = format!("`http` is a table, this is a {}", value.type_name());
+        return Err(vec![Diagnostic::error(message).at(http.span, "")]);
+    };
+    let conformed = conform(&HTTP, arguments.clone());
+    conformed.map(Some).map_err(|errors| {
+        errors.into_iter().map(|(path, message)| Diagnostic::error(format!("{path}: {message}"))).collect()
+    })
+}
+
+fn summaries(diagnostics: Vec<Diagnostic>) -> Vec<String> {
+    diagnostics.into_iter().map(|d| d.summary).collect()
+}
+
+/// What `http` of a check takes.
+pub static HTTP: LazyLock<Schema> = LazyLock::new(|| {
+    Schema::new(
+        "An HTTP request whose answer is checked. Redirects are not followed.",
+        [
+            Attribute::required("url", Kind::String, "The URL, `http` or `https`."),
+            Attribute::optional("method", Kind::OneOf(&["GET", "HEAD", "POST", "PUT"]), "The method.").or("GET"),
+            Attribute::optional("headers", Kind::map(Kind::String), "Headers by name."),
+            Attribute::optional("body", Kind::String, "The body to send."),
+            Attribute::optional(
+                "ca",
+                Kind::String,
+                "PEM certificates of the only authorities to trust; the system's where not written.",
+            ),
+            Attribute::optional("client_certificate", Kind::String, "A PEM certificate to show to the server."),
+            Attribute::optional("client_key", Kind::String, "The PEM key of `client_certificate`.").secret(),
+            Attribute::optional("bearer_token", Kind::String, "A token for the `Authorization` header.").secret(),
+            Attribute::optional(
+                "expect_status",
+                Kind::Any,
+                "The status code, or a list of them, that the answer must have.",
+            )
+            .or(200_i64),
+            Attribute::optional("expect_body", Kind::String, "A regular expression that must match the body."),
+            Attribute::optional("timeout", Kind::Duration, "How long one request may take.").or("10s"),
+            Attribute::optional("retry_for", Kind::Duration, "How long to try again until the answer is as expected.")
+                .or("0s"),
+        ],
+    )
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Value;
+
+    #[test]
+    fn what_a_probe_sends_as_secret_is_marked() {
+        for name in ["client_key", "bearer_token"] {
+            assert!(HTTP.attribute(name).is_some_and(|a| a.sensitive), "{name}");
+        }
+        assert_eq!(HTTP.attribute("method").and_then(|a| a.default.clone()), Some(Value::from("GET")));
+    }
+}

@@ -1,0 +1,99 @@
+//! What the engine tells while it works, for whoever shows it.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+use crate::plan::{Action, CheckResult};
+use crate::{Address, ProviderError};
+
+/// News of a run.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A target is being read.
+    Reading {
+        /// Its name.
+        target: String,
+        /// How many instances.
+        instances: usize,
+    },
+    /// A target was read (or failed to be).
+    ReadDone {
+        /// Its name.
+        target: String,
+    },
+    /// An intent that an earlier run left open was resolved.
+    Recovered {
+        /// Whose.
+        address: String,
+        /// What was found: `ssh_file.motd["gpu01"]: was created before the run died`.
+        message: String,
+    },
+    /// An operation starts.
+    Started {
+        /// On which instance.
+        address: Address,
+        /// What is done.
+        action: Action,
+    },
+    /// A running operation tells where it is.
+    Progress {
+        /// On which instance.
+        address: Address,
+        /// `waiting for the Node to be Ready: container runtime is down`.
+        message: String,
+    },
+    /// An operation is done.
+    Finished {
+        /// On which instance.
+        address: Address,
+        /// What was done.
+        action: Action,
+        /// How long it took.
+        took: Duration,
+        /// What the person should know, one line each.
+        notes: Vec<String>,
+    },
+    /// An operation failed.
+    Failed {
+        /// On which instance.
+        address: Address,
+        /// What was tried.
+        action: Action,
+        /// Why.
+        error: ProviderError,
+    },
+    /// An operation was not begun, because one that it depends on failed or was skipped.
+    Skipped {
+        /// On which instance.
+        address: Address,
+        /// The one that failed.
+        because: Address,
+    },
+    /// A check was looked at.
+    Checked(CheckResult),
+}
+
+/// Where events go; events are dropped where nobody listens.
+#[derive(Clone, Debug, Default)]
+pub struct Events(pub Option<UnboundedSender<Event>>);
+
+impl Events {
+    /// Tells `event`.
+    pub fn send(&self, event: Event) {
+        if let Some(sender) = &self.0 {
+            // Nobody listening is no failure of the run.
+            let _ = sender.send(event);
+        }
+    }
+}
+
+/// The person's wish to end the run.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt {
+    /// Set by the first Ctrl-C: no operation is started any more, running ones finish.
+    pub stop: CancellationToken,
+    /// Set by the second: running operations are cancelled.
+    pub cancel: CancellationToken,
+}

@@ -1,0 +1,270 @@
+//! From blocks to instances: one for each node and each element, with its target and its provider.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::catalog::{Catalog, Entry};
+use crate::expression::{Expr, Files};
+use crate::scope::{InstanceScope, Values};
+use crate::{
+    Address, Attributes, Check, Diagnostic, Manifest, Mode, Node, NodeName, Resource, ResourceAddress, ResourceType,
+    Scope, Span, Target, Value, check, evaluate_for_each, evaluate_inventory, select_nodes, suggest,
+};
+
+/// A manifest with its inventory evaluated and its blocks expanded. What it holds does not depend on state or world.
+pub(crate) struct Expanded {
+    pub manifest: Arc<Manifest>,
+    pub variables: BTreeMap<String, Value>,
+    pub files: Files,
+    pub catalog: Catalog,
+    pub inventory: Vec<Node>,
+    pub nodes: BTreeMap<NodeName, Arc<Node>>,
+    /// What is worth knowing of the expansion, but no error.
+    pub warnings: Vec<Diagnostic>,
+    /// Sorted by address.
+    pub instances: Vec<Instance>,
+    pub checks: Vec<CheckInstance>,
+    /// Where each instance is in `instances`.
+    pub index: HashMap<Address, usize>,
+    /// The instances of each resource, by their place in `instances`.
+    pub by_resource: HashMap<ResourceAddress, Vec<usize>>,
+}
+
+/// What an instance is bound to: the node of `on`, the element of `for_each`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Binding {
+    pub node: Option<Arc<Node>>,
+    pub each: Option<(String, Value)>,
+}
+
+/// One instance of a resource or data source.
+#[derive(Clone)]
+pub(crate) struct Instance {
+    pub address: Address,
+    pub resource: Arc<Resource>,
+    pub resource_type: Arc<ResourceType>,
+    /// The provider instance: `ssh`, `kubernetes.prod`.
+    pub provider: String,
+    pub target: Target,
+    pub binding: Binding,
+}
+
+/// One instance of a check.
+pub(crate) struct CheckInstance {
+    /// `check.NAME` or `check.NAME["key"]`
+    pub name: String,
+    pub check: Arc<Check>,
+    pub binding: Binding,
+}
+
+impl Binding {
+    /// The instance's key: the node, the element, or both.
+    fn key(&self) -> Option<String> {
+        match (&self.node, &self.each) {
+            (Some(node), Some((key, _))) => Some(format!("{}/{key}", node.name)),
+            (Some(node), None) => Some(node.name.0.clone()),
+            (None, Some((key, _))) => Some(key.clone()),
+            (None, None) => None,
+        }
+    }
+}
+
+impl Expanded {
+    /// Expands `manifest`.
+    pub fn new(
+        manifest: Arc<Manifest>,
+        variables: BTreeMap<String, Value>,
+        catalog: Catalog,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let files = Files { root: manifest.root.clone(), ..Files::default() };
+        let mut expanded = Self {
+            manifest: manifest.clone(),
+            variables,
+            files,
+            catalog,
+            inventory: Vec::new(),
+            nodes: BTreeMap::new(),
+            warnings: Vec::new(),
+            instances: Vec::new(),
+            checks: Vec::new(),
+            index: HashMap::new(),
+            by_resource: HashMap::new(),
+        };
+        expanded.inventory = evaluate_inventory(&manifest, &expanded.variables, &expanded.files)?;
+        let inventory = expanded.inventory.iter().cloned();
+        expanded.nodes = inventory.map(|node| (node.name.clone(), Arc::new(node))).collect();
+
+        let mut errors = schema_errors(&manifest, &expanded.catalog);
+        let mut warnings = Vec::new();
+        let mut instances = Vec::new();
+        for resource in manifest.resources.values() {
+            match expanded.instances_of(resource, &mut warnings) {
+                Ok(found) => instances.extend(found),
+                Err(found) => errors.extend(found),
+            }
+        }
+        let mut checks = Vec::new();
+        for (name, check) in &manifest.checks {
+            match expanded.bindings(check.on.as_ref(), check.for_each.as_ref(), &mut warnings) {
+                Ok(bindings) => checks.extend(check_instances(name, check, bindings)),
+                Err(found) => errors.extend(found),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        instances.sort_by(|a, b| a.address.cmp(&b.address));
+        for (i, instance) in instances.iter().enumerate() {
+            expanded.index.insert(instance.address.clone(), i);
+            expanded.by_resource.entry(instance.address.resource.clone()).or_default().push(i);
+        }
+        expanded.instances = instances;
+        expanded.checks = checks;
+        expanded.warnings = warnings;
+        Ok(expanded)
+    }
+
+    /// The instance at `address`.
+    pub fn instance(&self, address: &Address) -> Option<&Instance> {
+        self.index.get(address).map(|i| &self.instances[*i])
+    }
+
+    /// The natural key of an instance with these attributes.
+    pub fn identity(&self, instance: &Instance, attributes: &Attributes) -> Option<String> {
+        let provider = self.catalog.provider(&instance.provider)?;
+        provider.identity(instance.resource_type.name, attributes)
+    }
+
+    /// The scope of what belongs to no instance: inventory, selectors, provider configurations.
+    fn unbound(&self) -> InstanceScope<'_> {
+        InstanceScope::new(self, Values::none(), Binding::default())
+    }
+
+    fn instances_of(
+        &self,
+        resource: &Resource,
+        warnings: &mut Vec<Diagnostic>,
+    ) -> Result<Vec<Instance>, Vec<Diagnostic>> {
+        let Entry { provider, resource_type } = self.entry(resource)?;
+        let bindings = self.bindings(resource.on.as_ref(), resource.for_each.as_ref(), warnings)?;
+        let alias = match &resource.provider {
+            Some((alias, span)) => self.check_alias(provider.name(), alias, *span)?,
+            None => provider.name().to_owned(),
+        };
+        let resource = Arc::new(resource.clone());
+        let instance = |binding: Binding| {
+            let target = match (resource_type.scope, &binding.node) {
+                (Scope::Node, Some(node)) => Target::Node(node.clone()),
+                (Scope::Provider, _) => Target::Provider(alias.clone()),
+                (Scope::Node, None) => {
+                    let message = format!("`{}` lives on a node, but the resource names none", resource.address);
+                    return Err(vec![
+                        Diagnostic::error(message)
+                            .at(resource.span, "needs `on`")
+                            .help("write which nodes: on = { role = \"worker\" }, on = \"gpu01\" or on = \"all\""),
+                    ]);
+                }
+            };
+            Ok(Instance {
+                address: resource.address.instance(binding.key()),
+                resource: resource.clone(),
+                resource_type: resource_type.clone(),
+                provider: alias.clone(),
+                target,
+                binding,
+            })
+        };
+        bindings.into_iter().map(instance).collect()
+    }
+
+    fn entry(&self, resource: &Resource) -> Result<Entry, Vec<Diagnostic>> {
+        let address = &resource.address;
+        self.catalog.find(address).cloned().ok_or_else(|| {
+            let what = if address.mode == Mode::Data { "data source" } else { "resource type" };
+            let error = Diagnostic::error(format!("there is no {what} `{}`", address.resource_type))
+                .at(resource.span, "no provider has it");
+            vec![match self.catalog.suggest(address.mode, &address.resource_type) {
+                Some(name) => error.help(format!("did you mean `{name}`?")),
+                None => error.help("`moorfast schema` lists all types"),
+            }]
+        })
+    }
+
+    fn check_alias(&self, provider: &str, alias: &str, span: Span) -> Result<String, Vec<Diagnostic>> {
+        let own = alias.split('.').next() == Some(provider);
+        if own && (alias == provider || self.manifest.providers.contains_key(alias)) {
+            return Ok(alias.to_owned());
+        }
+        let message = format!("there is no provider instance `{alias}` for a resource of `{provider}`");
+        Err(vec![Diagnostic::error(message).at(span, "").help(format!("declare it as [providers.{provider}.ALIAS]"))])
+    }
+
+    fn bindings(
+        &self,
+        on: Option<&Expr>,
+        for_each: Option<&Expr>,
+        warnings: &mut Vec<Diagnostic>,
+    ) -> Result<Vec<Binding>, Vec<Diagnostic>> {
+        let nodes: Vec<Option<Arc<Node>>> = match on {
+            None => vec![None],
+            Some(on) => {
+                let (names, found) = select_nodes(on, &self.unbound(), &self.inventory)?;
+                warnings.extend(found);
+                names.iter().filter_map(|name| self.nodes.get(name).cloned()).map(Some).collect()
+            }
+        };
+        let mut bindings = Vec::new();
+        for node in nodes {
+            let Some(for_each) = for_each else {
+                bindings.push(Binding { node, each: None });
+                continue;
+            };
+            let scope = InstanceScope::new(self, Values::none(), Binding { node: node.clone(), each: None });
+            for item in evaluate_for_each(for_each, &scope)? {
+                bindings.push(Binding { node: node.clone(), each: Some(item) });
+            }
+        }
+        Ok(bindings)
+    }
+}
+
+/// What the schemas say against the blocks as they are written.
+fn schema_errors(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnostic> {
+    let mut errors = Vec::new();
+    for resource in manifest.resources.values() {
+        if let Some(entry) = catalog.find(&resource.address) {
+            let schema = &entry.resource_type.schema;
+            errors.extend(check(schema, &resource.address.to_string(), resource.span, &resource.attributes));
+        }
+    }
+    for (alias, block) in &manifest.providers {
+        match catalog.provider(alias) {
+            Some(provider) => {
+                let name = format!("providers.{alias}");
+                errors.extend(check(&provider.config(), &name, block.span, &block.attributes));
+            }
+            None => {
+                let names = catalog.providers().map(|p| p.name());
+                let error = Diagnostic::error(format!("there is no provider `{alias}`")).at(block.span, "");
+                errors.push(match suggest(alias, names) {
+                    Some(help) => error.help(help),
+                    None => error,
+                });
+            }
+        }
+    }
+    errors
+}
+
+fn check_instances(name: &str, check: &Check, bindings: Vec<Binding>) -> impl Iterator<Item = CheckInstance> {
+    let check = Arc::new(check.clone());
+    let name = format!("check.{name}");
+    bindings.into_iter().map(move |binding| CheckInstance {
+        name: match binding.key() {
+            Some(key) => format!("{name}[{}]", serde_json::Value::String(key)),
+            None => name.clone(),
+        },
+        check: check.clone(),
+        binding,
+    })
+}

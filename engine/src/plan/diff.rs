@@ -1,0 +1,123 @@
+//! The differences between two sealed values, attribute by attribute.
+
+use serde_json::{Map, Value as Json};
+
+/// One attribute that differs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// The way to it: names of attributes and indexes of lists.
+    pub path: Vec<Step>,
+    /// Its value before; none where it was not there.
+    pub before: Option<Json>,
+    /// Its value after; none where it goes.
+    pub after: Option<Json>,
+}
+
+/// One step of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Into an attribute.
+    Name(String),
+    /// Into a list.
+    Index(usize),
+}
+
+/// A path as people write it: `manifest.subjects[0].name`.
+pub fn path_text(path: &[Step]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Name(name) if text.is_empty() => text.push_str(name),
+            Step::Name(name) if crate::is_identifier(name) => {
+                text.push('.');
+                text.push_str(name);
+            }
+            Step::Name(name) => text.push_str(&format!("[{}]", Json::String(name.clone()))),
+            Step::Index(i) => text.push_str(&format!("[{i}]")),
+        }
+    }
+    text
+}
+
+/// What differs between `before` and `after`, in the order of `after`. Attributes that only `before` has at the top level are not
+/// managed and no difference; deeper down they are removals. Null is as if not there.
+pub fn differences(before: Option<&Map<String, Json>>, after: &Map<String, Json>) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for (name, value) in after {
+        let old = before.and_then(|b| b.get(name));
+        compare(&mut vec![Step::Name(name.clone())], old, Some(value), &mut found);
+    }
+    found
+}
+
+fn compare(path: &mut Vec<Step>, before: Option<&Json>, after: Option<&Json>, found: &mut Vec<Difference>) {
+    let before = before.filter(|v| !v.is_null());
+    let after = after.filter(|v| !v.is_null());
+    if before == after {
+        return;
+    }
+    match (before, after) {
+        (Some(Json::Object(old)), Some(Json::Object(new))) if !is_mark(old) && !is_mark(new) => {
+            for (name, value) in new {
+                step(path, Step::Name(name.clone()), old.get(name), Some(value), found);
+            }
+            for (name, value) in old.iter().filter(|(name, _)| !new.contains_key(*name)) {
+                step(path, Step::Name(name.clone()), Some(value), None, found);
+            }
+        }
+        (Some(Json::Array(old)), Some(Json::Array(new))) => {
+            for i in 0..old.len().max(new.len()) {
+                step(path, Step::Index(i), old.get(i), new.get(i), found);
+            }
+        }
+        _ => found.push(Difference { path: path.clone(), before: before.cloned(), after: after.cloned() }),
+    }
+}
+
+fn step(path: &mut Vec<Step>, step: Step, before: Option<&Json>, after: Option<&Json>, found: &mut Vec<Difference>) {
+    path.push(step);
+    compare(path, before, after, found);
+    path.pop();
+}
+
+/// Is this object a stand-in for a sensitive, unknown or retained value?
+pub fn is_mark(object: &Map<String, Json>) -> bool {
+    [crate::SENSITIVE_KEY, crate::UNKNOWN_KEY, crate::RETAINED_KEY].iter().any(|key| object.contains_key(*key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn changed(before: Json, after: Json) -> Vec<String> {
+        let path = |d: &Difference| d.path.iter().map(|s| format!("{s:?}")).collect::<String>();
+        differences(before.as_object(), after.as_object().unwrap()).iter().map(path).collect()
+    }
+
+    #[test]
+    fn equal_values_do_not_differ() {
+        assert!(changed(json!({"a": {"b": [1, 2]}}), json!({"a": {"b": [1, 2]}})).is_empty());
+    }
+
+    #[test]
+    fn null_is_as_if_not_there() {
+        assert!(changed(json!({}), json!({"a": null})).is_empty());
+    }
+
+    #[test]
+    fn unmanaged_attributes_are_no_difference_but_lost_members_are() {
+        assert!(changed(json!({"size": 3, "a": 1}), json!({"a": 1})).is_empty());
+        assert_eq!(changed(json!({"a": {"x": 1, "y": 2}}), json!({"a": {"x": 1}})).len(), 1);
+    }
+
+    #[test]
+    fn marks_are_compared_whole() {
+        let found = differences(
+            json!({"t": {"$sensitive": "a"}}).as_object(),
+            json!({"t": {"$sensitive": "b"}}).as_object().unwrap(),
+        );
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].path.len(), 1);
+    }
+}

@@ -1,0 +1,271 @@
+//! What a plan is: data that can be shown, stored, reviewed and applied. Nothing in it is sensitive.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use moorfast_state::{Digest, Lineage, Serial};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use crate::Address;
+
+/// The version of the plan file's format that this binary writes and reads.
+pub const PLAN_FORMAT: u32 = 1;
+
+/// What would be done, against what was seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`PLAN_FORMAT`] of the writer.
+    pub format_version: u32,
+    /// The version of moorfast that made it.
+    pub moorfast_version: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// What was asked for.
+    pub options: PlanOptions,
+    /// Which state it was made against.
+    pub lineage: Lineage,
+    /// The state's serial then; a state that moved on makes the plan stale.
+    pub serial: Serial,
+    /// The digest of the manifest's texts.
+    pub manifest: Digest,
+    /// The digest of every file that expressions read, by path.
+    pub inputs: BTreeMap<String, Digest>,
+    /// The values of the variables, sealed.
+    pub variables: Map<String, Json>,
+    /// One for each instance of the manifest and of the state, those without a change included, in an order that respects dependencies.
+    pub changes: Vec<Change>,
+    /// What the world did since the last apply, whether or not the plan mends it.
+    pub drift: Vec<Drift>,
+    /// The outputs, those without a change included.
+    pub outputs: BTreeMap<String, OutputChange>,
+    /// What the checks said.
+    pub checks: Vec<CheckResult>,
+    /// Nodes that are not the machines they were, or could not be told apart; one line each.
+    pub nodes: Vec<String>,
+    /// What the person should know, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// What a plan is asked to look at and to do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlanOptions {
+    /// What the plan is for.
+    pub mode: PlanMode,
+    /// Only these and what they depend on; empty: everything.
+    pub targets: Vec<Address>,
+    /// Not these and what depends on them.
+    pub exclude: Vec<Address>,
+    /// These are replaced even where nothing changed.
+    pub replace: Vec<Address>,
+}
+
+/// What a plan is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanMode {
+    /// Bring the world to the manifest.
+    #[default]
+    Normal,
+    /// Remove everything that is recorded.
+    Destroy,
+    /// Only bring the state to the world.
+    RefreshOnly,
+}
+
+/// What would be done with one instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Which instance.
+    pub address: Address,
+    /// Where its record was before a `[[moved]]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_from: Option<Address>,
+    /// Its resource type.
+    pub resource_type: String,
+    /// Its provider instance.
+    pub provider: String,
+    /// Its node, or the provider instance again.
+    pub target: String,
+    /// Its natural key, where it is known.
+    pub identity: Option<String>,
+    /// What would be done.
+    pub action: Action,
+    /// Why the plan has this action.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<Reason>,
+    /// The attributes as observed, sealed; none where there is no such object.
+    pub before: Option<Map<String, Json>>,
+    /// The attributes as they will be, sealed; none where there will be no such object.
+    pub after: Option<Map<String, Json>>,
+    /// The instances that come first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<Address>,
+    /// The digest over what was observed: what the promise is checked against.
+    pub observed: Option<Digest>,
+    /// What its provider adds, one line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What would be done with an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Nothing.
+    NoOp,
+    /// Made.
+    Create,
+    /// Changed in place.
+    Update,
+    /// Deleted, then made again.
+    Replace,
+    /// Made again, then the old one deleted.
+    ReplaceCreateFirst,
+    /// Deleted.
+    Delete,
+    /// It is there as the manifest wants it, but not in the state: recorded.
+    Adopt,
+    /// It is in the state, but gone from the world (or released by `[[removed]]`): its record goes.
+    Forget,
+    /// A data source that can be read only while applying.
+    Read,
+}
+
+/// Why an instance has a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Reason {
+    /// It is new in the manifest.
+    New,
+    /// The manifest (or a value in it) changed.
+    Manifest,
+    /// The world changed since the last apply.
+    Drift,
+    /// The world lost it.
+    Gone,
+    /// It is no longer in the manifest.
+    Removed,
+    /// These attributes can't be changed in place.
+    Immutable {
+        /// Their names.
+        attributes: Vec<String>,
+    },
+    /// It restarts or is replaced because of a change of this one.
+    Trigger {
+        /// Which one.
+        address: Address,
+        /// True where the change was done by an earlier run, which did not come to this instance.
+        owed: bool,
+    },
+    /// `--replace`
+    Requested,
+    /// `--destroy`
+    Destroy,
+    /// An earlier operation on it did not finish.
+    Incomplete,
+}
+
+/// What the world did to one instance since the last apply.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    /// Which instance.
+    pub address: Address,
+    /// Its target.
+    pub target: String,
+    /// Its attributes as recorded, sealed.
+    pub before: Map<String, Json>,
+    /// Its attributes as observed, sealed; none where it is gone.
+    pub after: Option<Map<String, Json>>,
+}
+
+/// What becomes of an output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputChange {
+    /// The recorded value, sealed.
+    pub before: Option<Json>,
+    /// The new value, sealed; none where the output goes.
+    pub after: Option<Json>,
+}
+
+/// What a check said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckResult {
+    /// `check.NAME` or `check.NAME["key"]`
+    pub name: String,
+    /// How it went.
+    pub status: CheckStatus,
+    /// What was wrong, one line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
+}
+
+/// How a check went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckStatus {
+    /// Everything holds.
+    Pass,
+    /// Something does not hold.
+    Fail,
+    /// It depends on what is made by the apply.
+    Unknown,
+    /// It could not look.
+    Error,
+}
+
+/// How many changes of each sort a plan has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Made, replacements included.
+    pub add: usize,
+    /// Changed in place.
+    pub change: usize,
+    /// Deleted, replacements included.
+    pub destroy: usize,
+    /// Taken over as they are.
+    pub adopt: usize,
+    /// Records that go.
+    pub forget: usize,
+}
+
+impl Action {
+    /// Is the object made again?
+    pub fn is_replacement(self) -> bool {
+        matches!(self, Action::Replace | Action::ReplaceCreateFirst)
+    }
+
+    /// Does it change the world or the state?
+    pub fn is_change(self) -> bool {
+        !matches!(self, Action::NoOp | Action::Read)
+    }
+}
+
+impl Plan {
+    /// The counts for the summary line.
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary::default();
+        for change in &self.changes {
+            match change.action {
+                Action::Create => summary.add += 1,
+                Action::Update => summary.change += 1,
+                Action::Replace | Action::ReplaceCreateFirst => {
+                    summary.add += 1;
+                    summary.destroy += 1;
+                }
+                Action::Delete => summary.destroy += 1,
+                Action::Adopt => summary.adopt += 1,
+                Action::Forget => summary.forget += 1,
+                Action::NoOp | Action::Read => {}
+            }
+        }
+        summary
+    }
+
+    /// Would an apply change anything: the world, the state or an output?
+    pub fn has_changes(&self) -> bool {
+        self.changes.iter().any(|c| c.action.is_change() || c.moved_from.is_some())
+            || self.outputs.values().any(|o| o.before != o.after)
+            || (self.options.mode == PlanMode::RefreshOnly && !self.drift.is_empty())
+    }
+}

@@ -1,0 +1,99 @@
+//! Asking the providers what they would do.
+
+use std::collections::HashMap;
+
+use futures::future::join_all;
+
+use super::ignore::ignoring;
+use super::planner::{Item, Planner};
+use super::reading::{Reading, Which};
+use super::requests::{Requests, or_unanswered};
+use crate::expand::Instance;
+use crate::{Address, Attributes, Class, Failure, PlanRequest, ProviderError};
+
+impl Planner<'_> {
+    /// Plans instances whose dependencies are all planned, with what was read of them.
+    pub(super) async fn propose(
+        &mut self,
+        wanted: Vec<(&Instance, Attributes)>,
+        readings: &mut HashMap<Which, Reading>,
+    ) -> Result<(), Failure> {
+        let mut failures = Vec::new();
+        let mut requests: Requests<(PlanRequest, Item)> = Requests::default();
+        for (instance, attributes) in wanted {
+            match self.request(instance, attributes, readings) {
+                Ok(request) => requests.add(&instance.provider, &instance.target, request),
+                Err(error) => failures.push((instance.address.clone(), error)),
+            }
+        }
+        let session = self.session;
+        let calls = requests.0.into_values().map(|(alias, target, requests)| async move {
+            let (requests, items): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
+            let proposals = match session.connection(&alias) {
+                Some(connection) => connection.plan(&target, &requests).await,
+                None => Vec::new(),
+            };
+            requests.into_iter().zip(items).zip(or_unanswered(proposals)).collect::<Vec<_>>()
+        });
+        let proposed: Vec<_> = join_all(calls).await.into_iter().flatten().collect();
+        for ((request, item), proposal) in proposed {
+            match proposal {
+                Ok(proposal) => self.decide(request, item, proposal)?,
+                Err(error) => failures.push((request.address, error)),
+            }
+        }
+        if failures.is_empty() { Ok(()) } else { Err(Failure::Providers(failures)) }
+    }
+
+    fn request(
+        &self,
+        instance: &Instance,
+        attributes: Attributes,
+        readings: &mut HashMap<Which, Reading>,
+    ) -> Result<(PlanRequest, Item), ProviderError> {
+        let address = &instance.address;
+        let identity = self.identity(instance, &attributes);
+        let recorded = self.records.get(address).cloned();
+        let mut observed = readings.remove(&Which::Current(address.clone())).transpose()?.flatten();
+        let mut former = readings.remove(&Which::Former(address.clone())).transpose()?.flatten();
+        match &identity {
+            // Its identity came out only now, and it is still the recorded one.
+            Some(identity) if recorded.as_ref().is_some_and(|r| r.identity == *identity) => former = None,
+            Some(_) => {}
+            // Until an apply tells otherwise it is the recorded one.
+            None => observed = observed.or(former.take()),
+        }
+        if let Some(record) = recorded.as_ref().filter(|r| r.target != instance.target.name()) {
+            let message =
+                format!("`{address}` is recorded on {}, and would now be on {}", record.target, instance.target);
+            let help = "give it a new name, so that the old object is destroyed and the new one made";
+            return Err(ProviderError::new(Class::Invalid, message).help(help));
+        }
+        if observed.is_none() && recorded.is_none() && self.is_to_be_imported(address) {
+            let what = identity.as_deref().unwrap_or("such object");
+            let message = format!("there is no {what} on {} to import as `{address}`", instance.target);
+            let help = "take the [[import]] away to have it created";
+            return Err(ProviderError::new(Class::Invalid, message).help(help));
+        }
+        let triggers = self.triggers(instance, recorded.as_deref());
+        let item = Item {
+            recorded: recorded.clone(),
+            observed: observed.clone(),
+            former,
+            triggers: triggers.iter().map(|(address, _)| address.clone()).collect(),
+        };
+        let request = PlanRequest {
+            address: address.clone(),
+            resource_type: instance.resource_type.name.to_owned(),
+            desired: ignoring(&instance.resource.lifecycle.ignore_changes, attributes, observed.as_ref()),
+            recorded: recorded.filter(|r| Some(&r.identity) == identity.as_ref()),
+            observed,
+            triggers: item.triggers.clone(),
+        };
+        Ok((request, item))
+    }
+
+    fn is_to_be_imported(&self, address: &Address) -> bool {
+        self.expanded.manifest.imports.iter().any(|import| address.matches(&import.to))
+    }
+}

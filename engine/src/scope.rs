@@ -1,0 +1,168 @@
+//! What the names in an instance's expressions stand for.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::expand::{Binding, Expanded};
+use crate::expression::{Files, Reference, Scope, Unresolved};
+use crate::manifest::locals::path_value;
+use crate::{Address, ResourceAddress, Value, node_value};
+
+/// The attributes of each instance as far as they are known, by address.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Values(HashMap<Address, Value>);
+
+static NO_VALUES: std::sync::LazyLock<Values> = std::sync::LazyLock::new(Values::default);
+
+impl Values {
+    /// No instance has values yet.
+    pub fn none() -> &'static Self {
+        &NO_VALUES
+    }
+
+    pub fn insert(&mut self, address: Address, attributes: BTreeMap<String, Value>) {
+        self.0.insert(address, Value::Map(attributes));
+    }
+
+    pub fn get(&self, address: &Address) -> Option<&Value> {
+        self.0.get(address)
+    }
+}
+
+/// The scope of one instance's expressions.
+pub(crate) struct InstanceScope<'a> {
+    expanded: &'a Expanded,
+    values: &'a Values,
+    binding: Binding,
+    this: Option<Value>,
+}
+
+impl<'a> InstanceScope<'a> {
+    pub fn new(expanded: &'a Expanded, values: &'a Values, binding: Binding) -> Self {
+        Self { expanded, values, binding, this: None }
+    }
+
+    /// With `self` standing for `this`.
+    pub fn with_self(mut self, this: Value) -> Self {
+        self.this = Some(this);
+        self
+    }
+
+    fn resource(&self, resource: &ResourceAddress, key: Option<&str>, any: bool) -> Result<Value, Unresolved> {
+        let Some(instances) = self.expanded.by_resource.get(resource) else {
+            return match self.expanded.manifest.resources.contains_key(resource) {
+                // No node matches, or `for_each` is empty.
+                true => Ok(Value::Map(BTreeMap::new())),
+                false => Err(self.no_resource(resource)),
+            };
+        };
+        let addresses = || instances.iter().map(|i| &self.expanded.instances[*i].address);
+        if let Some(key) = key {
+            return match addresses().find(|a| a.key.as_deref() == Some(key)) {
+                Some(address) => Ok(self.value_of(address)),
+                None => Err(missing_key(resource, key, addresses().filter_map(|a| a.key.as_ref()))),
+            };
+        }
+        if let Some(address) = self.only_instance(resource).filter(|_| !any) {
+            return Ok(self.value_of(&address));
+        }
+        let by_key = |a: &Address| Some((a.key.clone()?, self.value_of(a)));
+        Ok(Value::Map(addresses().filter_map(by_key).collect()))
+    }
+
+    /// The one instance that a reference without a key means: the only one, or the one of the same node.
+    fn only_instance(&self, resource: &ResourceAddress) -> Option<Address> {
+        sole_instance(self.expanded, resource, &self.binding)
+    }
+
+    fn value_of(&self, address: &Address) -> Value {
+        self.values.get(address).cloned().unwrap_or(Value::Unknown)
+    }
+
+    fn no_resource(&self, resource: &ResourceAddress) -> Unresolved {
+        let known: Vec<_> = self.expanded.manifest.resources.keys().map(ToString::to_string).collect();
+        Unresolved::unknown("resource", &resource.to_string(), known.iter().map(String::as_str))
+    }
+
+    fn node(&self) -> Result<Value, Unresolved> {
+        match &self.binding.node {
+            Some(node) => Ok(node_value(node)),
+            None => Err(Unresolved {
+                summary: "`node` stands for the node of `on`, and there is no `on` here".to_owned(),
+                help: Some("write on = { role = \"…\" }, or name the node: nodes.NAME.address".to_owned()),
+            }),
+        }
+    }
+
+    fn each(&self) -> Result<Value, Unresolved> {
+        match &self.binding.each {
+            Some((key, value)) => Ok(Value::Map(
+                [("key".to_owned(), Value::from(key.as_str())), ("value".to_owned(), value.clone())].into(),
+            )),
+            None => Err(Unresolved {
+                summary: "`each` stands for the element of `for_each`, and there is no `for_each` here".to_owned(),
+                help: None,
+            }),
+        }
+    }
+
+    fn variable(&self, name: &str) -> Result<Value, Unresolved> {
+        match self.expanded.variables.get(name) {
+            Some(value) => Ok(value.clone()),
+            None => {
+                let names = self.expanded.manifest.variables.keys().map(String::as_str);
+                Err(Unresolved::unknown("variable", name, names))
+            }
+        }
+    }
+}
+
+impl Scope for InstanceScope<'_> {
+    fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
+        match reference {
+            Reference::Variable(name) => self.variable(name),
+            Reference::Local(name) => self.expanded.manifest.local(name, self),
+            Reference::Node => self.node(),
+            Reference::Nodes => {
+                Ok(Value::Map(self.expanded.nodes.iter().map(|(name, n)| (name.0.clone(), node_value(n))).collect()))
+            }
+            Reference::Each => self.each(),
+            Reference::This => self.this.clone().ok_or_else(|| Unresolved {
+                summary: "`self` can be used in a postcondition or in an assertion of a check only".to_owned(),
+                help: None,
+            }),
+            Reference::Path => Ok(path_value(&self.expanded.manifest)),
+            Reference::Moorfast => {
+                Ok(Value::Map([("version".to_owned(), Value::from(env!("CARGO_PKG_VERSION")))].into()))
+            }
+            Reference::Resource { resource, key, any } => self.resource(resource, key.as_deref(), *any),
+        }
+    }
+
+    fn files(&self) -> &Files {
+        &self.expanded.files
+    }
+}
+
+/// The one instance of `resource` that a reference without a key means for what is bound to `binding`: the instance without a key,
+/// the one of the same node and element, or the one of the same node.
+pub(crate) fn sole_instance(expanded: &Expanded, resource: &ResourceAddress, binding: &Binding) -> Option<Address> {
+    let node = binding.node.as_ref().map(|n| n.name.0.clone());
+    let each = binding.each.as_ref().map(|(key, _)| key.clone());
+    let both = node.as_ref().zip(each.as_ref()).map(|(node, each)| format!("{node}/{each}"));
+    [Some(None), both.map(Some), node.map(Some), each.map(Some)]
+        .into_iter()
+        .flatten()
+        .map(|key| resource.instance(key))
+        .find(|address| expanded.index.contains_key(address))
+}
+
+fn missing_key<'k>(resource: &ResourceAddress, key: &str, known: impl Iterator<Item = &'k String>) -> Unresolved {
+    let keys: Vec<_> = known.map(|k| format!("\"{k}\"")).collect();
+    Unresolved {
+        summary: format!("`{resource}` has no instance \"{key}\""),
+        help: Some(match keys.is_empty() {
+            true => "it has no keys: write it without the brackets".to_owned(),
+            false => format!("its instances are {}", keys.join(", ")),
+        }),
+    }
+}

@@ -1,0 +1,86 @@
+//! The configured providers of one run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::evaluate::conformed;
+use crate::expand::{Binding, Expanded};
+use crate::scope::{InstanceScope, Values};
+use crate::{Attributes, Connection, Context, Diagnostic, Event, Events, Failure, Interrupt, Progress, Provider};
+
+/// The configured providers of one run, by the name of the provider instance.
+pub(crate) struct Session {
+    connections: HashMap<String, Arc<dyn Connection>>,
+}
+
+impl Session {
+    /// Configures the provider instances `aliases`. Nothing is connected yet.
+    pub async fn open(
+        expanded: &Expanded,
+        aliases: impl IntoIterator<Item = String>,
+        data_dir: &Path,
+        events: &Events,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Failure> {
+        let mut connections = HashMap::new();
+        for alias in aliases {
+            if connections.contains_key(&alias) {
+                continue;
+            }
+            let Some(provider) = expanded.catalog.provider(&alias) else { continue };
+            let config = configuration(expanded, provider.as_ref(), &alias).map_err(Failure::Manifest)?;
+            let context = Context {
+                root: expanded.manifest.root.clone(),
+                data_dir: data_dir.to_owned(),
+                cancel: interrupt.cancel.clone(),
+                progress: progress(events.clone()),
+            };
+            let connection = provider.configure(&config, context).await;
+            connections.insert(alias.clone(), connection.map_err(|error| Failure::Provider(alias, error))?);
+        }
+        Ok(Self { connections })
+    }
+
+    /// The connection of a provider instance that was opened.
+    pub fn connection(&self, alias: &str) -> Option<&Arc<dyn Connection>> {
+        self.connections.get(alias)
+    }
+
+    /// How often the world was asked so far, over all providers.
+    pub fn statistics(&self) -> Vec<(String, u64)> {
+        let mut counts = BTreeMap::new();
+        for (name, count) in self.connections.values().flat_map(|c| c.statistics()) {
+            *counts.entry(name.to_owned()).or_default() += count;
+        }
+        counts.into_iter().collect()
+    }
+
+    /// Ends the connections.
+    pub async fn close(&self) {
+        futures::future::join_all(self.connections.values().map(|c| c.close())).await;
+    }
+}
+
+/// What the manifest says in `[providers.…]` of a provider instance.
+pub(crate) fn configuration(
+    expanded: &Expanded,
+    provider: &dyn Provider,
+    alias: &str,
+) -> Result<Attributes, Vec<Diagnostic>> {
+    let scope = InstanceScope::new(expanded, Values::none(), Binding::default());
+    let block = expanded.manifest.providers.get(alias);
+    let written = block.map(|b| b.attributes.as_slice()).unwrap_or_default();
+    conformed(&provider.config(), written, &scope)
+}
+
+/// A way for a provider to tell of its work that ends in `events`.
+fn progress(events: Events) -> Progress {
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some((address, message)) = receiver.recv().await {
+            events.send(Event::Progress { address, message });
+        }
+    });
+    Progress(Some(sender))
+}

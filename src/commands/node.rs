@@ -1,0 +1,128 @@
+//! `moorfast node`
+
+use std::sync::Arc;
+
+use moorfast_engine::{Node as Machine, Transport};
+use moorfast_ssh::Settings;
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::inputs::Inputs;
+use crate::render::style::{BOLD, WARNING, paint};
+use crate::session::Session;
+
+/// The nodes of the inventory and their host keys. A node is only spoken to if its host key is known: pinned by `host_key` in the
+/// manifest, or trusted here once.
+#[derive(Debug, clap::Args)]
+pub struct Node {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the nodes, how they are reached and whether their host keys are known
+    List {
+        #[command(flatten)]
+        inputs: Inputs,
+    },
+    /// Take the host keys that a node shows now as its own, after you compared the fingerprints
+    Trust {
+        /// Which nodes
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        inputs: Inputs,
+    },
+    /// Forget the trusted host keys of a node
+    Forget {
+        /// Which nodes
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        inputs: Inputs,
+    },
+}
+
+impl Node {
+    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+        let (Command::List { inputs } | Command::Trust { inputs, .. } | Command::Forget { inputs, .. }) = &self.command;
+        let workspace = session.workspace(inputs)?;
+        let wrong = |diagnostics| Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics };
+        let nodes = workspace.nodes().map_err(wrong)?;
+        match &self.command {
+            Command::List { .. } => list(session, &nodes),
+            Command::Forget { names, .. } => forget(session, named(&nodes, names)?),
+            Command::Trust { names, .. } => {
+                let config = workspace.provider_configuration("ssh").map_err(wrong)?;
+                trust(session, named(&nodes, names)?, &Settings::new(&config, &workspace.manifest.root)).await
+            }
+        }?;
+        Ok(Exit::Success)
+    }
+}
+
+fn named(nodes: &[Arc<Machine>], names: &[String]) -> Result<Vec<Arc<Machine>>, Error> {
+    let find = |name: &String| {
+        let known = || nodes.iter().map(|node| node.name.to_string()).collect::<Vec<_>>().join(", ");
+        let found = nodes.iter().find(|node| node.name.0 == *name).cloned();
+        found.ok_or_else(|| {
+            Error::usage(format!("the inventory has no node \"{name}\""), format!("it has: {}", known()))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+fn list(session: &Session, nodes: &[Arc<Machine>]) -> Result<(), Error> {
+    let column = |of: fn(&Machine) -> String| nodes.iter().map(|node| of(node).chars().count()).max().unwrap_or(0);
+    let (name, place, roles) = (column(|n| n.name.to_string()), column(reached), column(|n| n.roles.join(", ")));
+    let mut text = String::new();
+    for node in nodes {
+        let keys = moorfast_ssh::known(node, &session.data_dir()).map_err(Error::Provider)?;
+        let keys = match (node.transport, keys.as_slice()) {
+            (Transport::Local, _) => String::new(),
+            (_, []) => paint(WARNING, format!("unknown host key: moorfast node trust {}", node.name)),
+            (_, keys) => keys.join(" "),
+        };
+        let line = format!("{:name$}  {:place$}  {:roles$}  {keys}", node.name.0, reached(node), node.roles.join(", "));
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    session.ui.out(text)
+}
+
+fn reached(node: &Machine) -> String {
+    let user = node.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+    let port = node.port.map(|port| format!(":{port}")).unwrap_or_default();
+    match node.transport {
+        Transport::Local => "this machine".to_owned(),
+        Transport::Ssh => format!("{user}{}{port}", node.address),
+    }
+}
+
+async fn trust(session: &Session, nodes: Vec<Arc<Machine>>, settings: &Settings) -> Result<(), Error> {
+    for node in nodes {
+        let keys = moorfast_ssh::trust(&node, &session.data_dir(), settings).await.map_err(Error::Provider)?;
+        let name = paint(BOLD, &node.name);
+        let lines: String = keys.iter().map(|key| format!("  {key}\n")).collect();
+        session.ui.out(match keys.is_empty() {
+            true => format!("{name} is this very machine: it has no host key.\n"),
+            false => {
+                format!("{name} is trusted by these host keys; compare them with what its console shows:\n{lines}")
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn forget(session: &Session, nodes: Vec<Arc<Machine>>) -> Result<(), Error> {
+    for node in nodes {
+        let name = paint(BOLD, &node.name);
+        let forgotten = moorfast_ssh::forget(&node, &session.data_dir()).map_err(Error::Provider)?;
+        session.ui.out(match forgotten {
+            true => format!("The host keys of {name} are forgotten.\n"),
+            false => format!("No host key of {name} was known.\n"),
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! The file that holds the seal key: 32 bytes, for its owner alone, born complete or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::{SealKey, StateError};
+
+/// Reads the key. None where there is no such file.
+pub(crate) fn read(path: &Path) -> Result<Option<SealKey>, StateError> {
+    let doing = "reading the seal key";
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StateError::io(path, doing, error)),
+    };
+    let meta = file.metadata().map_err(|error| StateError::io(path, doing, error))?;
+    let mode = meta.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(StateError::KeyPermissions { path: path.to_owned(), mode });
+    }
+    let mut bytes = Zeroizing::new([0; 32]);
+    if meta.len() != 32 {
+        return Err(StateError::KeyInvalid { path: path.to_owned(), len: meta.len() });
+    }
+    file.read_exact(bytes.as_mut()).map_err(|error| StateError::io(path, doing, error))?;
+    Ok(Some(SealKey::from_bytes(*bytes)))
+}
+
+/// Reads the key, and makes one where there is none. Of several processes that do this at once, one makes it and all get the same.
+pub(crate) fn read_or_create(path: &Path) -> Result<SealKey, StateError> {
+    if let Some(key) = read(path)? {
+        return Ok(key);
+    }
+    let key = SealKey::generate();
+    if persist(path, key.as_bytes()).map_err(|error| StateError::io(path, "making the seal key", error))? {
+        return Ok(key);
+    }
+    read(path)?.ok_or_else(|| StateError::KeyMissing { path: path.to_owned() })
+}
+
+/// Writes a whole file for its owner alone. False where one is there already, which is then left as it is.
+fn persist(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".state.key.").tempfile_in(folder)?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o600))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    place(file.into_temp_path(), path)
+}
+
+/// Gives a finished file its name, durably. False where the name is taken.
+pub(crate) fn place(file: tempfile::TempPath, path: &Path) -> io::Result<bool> {
+    match file.persist_noclobber(path) {
+        Ok(()) => {}
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        Err(error) => return Err(error.error),
+    }
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::OpenOptionsExt;
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn of_many_who_make_it_at_once_all_get_the_same() {
+        for _ in 0..20 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("state.key");
+            let start = Barrier::new(8);
+            let keys: Vec<_> = std::thread::scope(|scope| {
+                let one = || {
+                    start.wait();
+                    *read_or_create(&path).unwrap().as_bytes()
+                };
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(one)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(keys.iter().all(|key| *key == keys[0]));
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left behind");
+        }
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_or_that_is_cut_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.key");
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+        file.write_all(&[7; 31]).unwrap();
+        assert!(matches!(read(&path), Err(StateError::KeyInvalid { len: 31, .. })));
+        file.write_all(&[7]).unwrap();
+        assert_eq!(read(&path).unwrap().unwrap().as_bytes(), &[7; 32]);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(read(&path), Err(StateError::KeyPermissions { mode: 0o640, .. })));
+    }
+}

@@ -1,0 +1,178 @@
+//! The right to write, and what can be written with it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::change::Change;
+use crate::lease::{self, Fence, Taken};
+use crate::store::WeakStore;
+use crate::{Intent, LockInfo, Outcome, Output, Record, Run, RunEnd, StateError, Store};
+
+/// The right to write the state, which nobody else has meanwhile.
+///
+/// It renews itself in the background. Every write checks that the lock is still ours, in the transaction that writes, and
+/// fails with [`StateError::LockLost`] where it is not; the first who notices also cancels [`Lock::lost`].
+/// A write that was asked for is done even where its future is dropped.
+///
+/// Dropping it gives it back without waiting for that; [`Lock::release`] waits.
+pub struct Lock {
+    store: Store,
+    info: LockInfo,
+    fence: Fence,
+    instead_of: Option<LockInfo>,
+    lost: CancellationToken,
+    heartbeat: AbortHandle,
+    released: bool,
+}
+
+impl Lock {
+    pub(crate) fn new(store: Store, taken: Taken) -> Self {
+        let Taken { info, instead_of } = taken;
+        let fence = Fence { id: info.id.clone(), epoch: info.epoch };
+        let lost = CancellationToken::new();
+        let heartbeat =
+            tokio::spawn(heartbeat(store.downgrade(), fence.clone(), info.expires, lost.clone())).abort_handle();
+        Self { store, info, fence, instead_of, lost, heartbeat, released: false }
+    }
+
+    /// The lock as others see it, as it was when it was taken.
+    pub fn info(&self) -> &LockInfo {
+        &self.info
+    }
+
+    /// The lock that stood in the way though its holder was gone: a run that was killed, or that stood still past its expiry.
+    pub fn instead_of(&self) -> Option<&LockInfo> {
+        self.instead_of.as_ref()
+    }
+
+    /// Cancelled as soon as it is known that the lock is lost: stop acting then, nothing can be recorded any more.
+    pub fn lost(&self) -> CancellationToken {
+        self.lost.clone()
+    }
+
+    /// Records that operations begin. Act only after it returned.
+    ///
+    /// # Errors
+    /// See [`StateError`]; where it fails none of them is recorded.
+    pub async fn begin(&self, intents: Vec<Intent>) -> Result<(), StateError> {
+        self.make(Change::Begin(intents)).await
+    }
+
+    /// Records how the operation of an intent ended, in one step: its record, and that it is not open any more.
+    ///
+    /// # Errors
+    /// [`StateError::NoIntent`] where no such operation is open; where it fails the operation stays open.
+    pub async fn finish(&self, intent: &str, outcome: Outcome) -> Result<(), StateError> {
+        self.make(Change::Finish { intent: intent.to_owned(), outcome }).await
+    }
+
+    /// Records a resource outside of an operation: an import, a refresh.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub async fn put(&self, record: Record) -> Result<(), StateError> {
+        self.make(Change::Put(record)).await
+    }
+
+    /// Forgets a resource.
+    ///
+    /// # Errors
+    /// [`StateError::NoRecord`] where there is none under this address.
+    pub async fn remove(&self, address: &str) -> Result<(), StateError> {
+        self.make(Change::Remove { address: address.to_owned() }).await
+    }
+
+    /// Gives a resource another address, also where other records and open operations name it.
+    ///
+    /// # Errors
+    /// [`StateError::NoRecord`] where there is nothing at `from`, [`StateError::RecordExists`] where there is something at `to`.
+    pub async fn rename(&self, from: &str, to: &str) -> Result<(), StateError> {
+        self.make(Change::Rename { from: from.to_owned(), to: to.to_owned() }).await
+    }
+
+    /// Records the outputs; those that are not named are forgotten.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub async fn set_outputs(&self, outputs: BTreeMap<String, Output>) -> Result<(), StateError> {
+        self.make(Change::SetOutputs(outputs)).await
+    }
+
+    /// Records what is known of the identity of a node.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub async fn set_node(&self, name: &str, identity: Value) -> Result<(), StateError> {
+        self.make(Change::SetNode { name: name.to_owned(), identity }).await
+    }
+
+    /// Records that a run began.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub async fn start_run(&self, run: Run) -> Result<(), StateError> {
+        self.make(Change::StartRun(run)).await
+    }
+
+    /// Records how a run ended.
+    ///
+    /// # Errors
+    /// [`StateError::NoRun`] where it never began.
+    pub async fn finish_run(&self, id: &str, end: RunEnd) -> Result<(), StateError> {
+        self.make(Change::FinishRun { id: id.to_owned(), end }).await
+    }
+
+    /// Gives the lock back and waits until it is free. One that was lost is left to whom it belongs.
+    ///
+    /// # Errors
+    /// See [`StateError`]; a lock that could not be given back is free once this process ended.
+    pub async fn release(mut self) -> Result<(), StateError> {
+        self.released = true;
+        let fence = self.fence.clone();
+        self.store.writer().write("giving back the lock", move |db| lease::release(db, &fence)).await
+    }
+
+    async fn make(&self, change: Change) -> Result<(), StateError> {
+        let (fence, settings) = (self.fence.clone(), self.store.settings().clone());
+        let doing = change.doing();
+        let work = move |db: &_| {
+            lease::check(db, &fence, settings.now())?;
+            change.apply(db)
+        };
+        let done = self.store.writer().write(doing, work).await;
+        if let Err(StateError::LockLost { .. }) = done {
+            self.lost.cancel();
+        }
+        done
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.heartbeat.abort();
+        if self.released {
+            return;
+        }
+        let fence = self.fence.clone();
+        self.store.writer().write_unheard("giving back the lock", move |db| lease::release(db, &fence));
+    }
+}
+
+/// Renews the lock until it is lost or the store is closed. A renewal that fails otherwise is tried again while the lock lasts.
+async fn heartbeat(store: WeakStore, fence: Fence, mut expires: Timestamp, lost: CancellationToken) {
+    while let Some(pause) = store.upgrade().map(|store| store.settings().heartbeat) {
+        tokio::time::sleep(pause).await;
+        let Some(store) = store.upgrade() else { break };
+        match store.renew(&fence).await {
+            Ok(renewed) => expires = renewed,
+            Err(StateError::LockLost { .. } | StateError::Closed) => break,
+            Err(_) if store.settings().now() >= expires => break,
+            Err(_) => {}
+        }
+    }
+    lost.cancel();
+}

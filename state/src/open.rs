@@ -1,0 +1,213 @@
+//! How a connection to the database comes about, for writing and for reading only.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, params};
+use tempfile::TempDir;
+
+use crate::snapshot::{Lineage, holds_sealed};
+use crate::{SealKey, StateError, key, schema};
+
+/// How long a write waits for one of another process. Writes take milliseconds, so this is for a machine under load.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// The files of a state.
+pub(crate) struct Files {
+    pub(crate) dir: PathBuf,
+    pub(crate) database: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl Files {
+    pub(crate) fn of(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), database: dir.join("state.db"), key: dir.join("state.key") }
+    }
+}
+
+/// An open database with its key.
+pub(crate) struct Opened {
+    pub(crate) db: Connection,
+    pub(crate) key: SealKey,
+    /// Where the copy lies that is open instead of the database itself.
+    pub(crate) _copy: Option<TempDir>,
+}
+
+/// Opens for writing; makes what is missing.
+pub(crate) fn writable(files: &Files) -> Result<Opened, StateError> {
+    let path = &files.database;
+    let fail = |error: &rusqlite::Error| StateError::sqlite(path, "opening the state", error);
+    if !exists(path)? {
+        create(files)?;
+    }
+    let mut db = connect(path).map_err(|error| fail(&error))?;
+    schema::check(&db, path)?;
+    schema::migrate(&mut db)
+        .map_err(|error| StateError::sqlite(path, "bringing the state to the current format", &error))?;
+    let key = match key::read(&files.key)? {
+        None if !sealed(&db, path)? => adopt(&db, files)?,
+        None => return Err(StateError::KeyMissing { path: files.key.clone() }),
+        Some(key) if !fits(&db, path, &key)? => return Err(StateError::KeyMismatch { path: files.key.clone() }),
+        Some(key) => key,
+    };
+    Ok(Opened { db, key, _copy: None })
+}
+
+/// Opens what is there for reading only. None where there is no database.
+pub(crate) fn existing(files: &Files) -> Result<Option<Opened>, StateError> {
+    let path = &files.database;
+    if !exists(path)? {
+        return Ok(None);
+    }
+    let (db, copy) = reader(path)?;
+    schema::check(&db, path)?;
+    let Some(key) = key::read(&files.key)? else {
+        // Without a key and without anything sealed it is as good as no state.
+        return if sealed(&db, path)? { Err(StateError::KeyMissing { path: files.key.clone() }) } else { Ok(None) };
+    };
+    if !fits(&db, path, &key)? {
+        return Err(StateError::KeyMismatch { path: files.key.clone() });
+    }
+    Ok(Some(Opened { db, key, _copy: copy }))
+}
+
+fn exists(path: &Path) -> Result<bool, StateError> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StateError::io(path, "opening the state", error)),
+    }
+}
+
+/// Makes folder, key and database, in this order: a database without its key never exists.
+fn create(files: &Files) -> Result<(), StateError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&files.dir)
+        .map_err(|error| StateError::io(&files.dir, "making the folder of the state", error))?;
+    if let Some(parent) = files.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        // A parent that cannot be opened was made by somebody else, and long ago.
+        File::open(parent).and_then(|folder| folder.sync_all()).ok();
+    }
+    let key = key::read_or_create(&files.key)?;
+    let path = &files.database;
+    let doing = "making the state";
+    // It is built under another name, so nobody ever sees one that is half made.
+    let unborn = tempfile::Builder::new()
+        .prefix(".state.db.")
+        .tempfile_in(&files.dir)
+        .map_err(|error| StateError::io(path, doing, error))?
+        .into_temp_path();
+    build(&unborn, &key).map_err(|error| StateError::sqlite(path, doing, &error))?;
+    // Where another process was faster, its database is the one.
+    key::place(unborn, path).map_err(|error| StateError::io(path, doing, error))?;
+    Ok(())
+}
+
+/// Fills an empty file with an empty state.
+fn build(path: &Path, key: &SealKey) -> rusqlite::Result<()> {
+    let mut db = connect(path)?;
+    schema::migrate(&mut db)?;
+    let lineage = Lineage::generate();
+    db.execute("INSERT INTO state VALUES (1, ?1, 0, 0, ?2)", params![lineage.as_str(), key_check(key, &lineage)])?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    // Closing takes the log into the database, and the errors of that are told here only.
+    db.close().map_err(|(_, error)| error)
+}
+
+/// What tells whether a key belongs to a state.
+fn key_check(key: &SealKey, lineage: &Lineage) -> String {
+    key.digest(lineage.as_str().as_bytes()).as_str().to_owned()
+}
+
+fn fits(db: &Connection, path: &Path, key: &SealKey) -> Result<bool, StateError> {
+    let (lineage, check): (String, String) = db
+        .query_row("SELECT lineage, key_check FROM state", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .map_err(|error| StateError::sqlite(path, "reading the state", &error))?;
+    Ok(key.digest(lineage.as_bytes()).as_str() == check)
+}
+
+fn sealed(db: &Connection, path: &Path) -> Result<bool, StateError> {
+    holds_sealed(db).map_err(|failure| failure.at(path, "reading the state"))
+}
+
+/// Gives a state that holds nothing yet a new key.
+fn adopt(db: &Connection, files: &Files) -> Result<SealKey, StateError> {
+    let fail = |error| StateError::sqlite(&files.database, "giving the state a new key", &error);
+    let key = key::read_or_create(&files.key)?;
+    let lineage: String = db.query_row("SELECT lineage FROM state", [], |row| row.get(0)).map_err(fail)?;
+    let check = key.digest(lineage.as_bytes());
+    db.execute("UPDATE state SET key_check = ?1", [check.as_str()]).map_err(fail)?;
+    Ok(key)
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    db.busy_timeout(BUSY)?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    Ok(db)
+}
+
+/// A connection that writes no state. It is opened for writing where that is possible, because only so a reader takes part in
+/// SQLite's locking, recovers the log of a process that was killed, and leaves no side files behind.
+fn reader(path: &Path) -> Result<(Connection, Option<TempDir>), StateError> {
+    let fail = |error: &rusqlite::Error| StateError::sqlite(path, "opening the state for reading", error);
+    match try_reader(path) {
+        Ok(db) => Ok((db, None)),
+        Err(error) if nobody_can_write(path, &error) => {
+            let copy = copy(path).map_err(|error| StateError::io(path, "copying the state to read it", error))?;
+            let db = try_reader(&copy.path().join("state.db")).map_err(|error| fail(&error))?;
+            Ok((db, Some(copy)))
+        }
+        Err(error) => Err(fail(&error)),
+    }
+}
+
+fn try_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let db = connect(path)?;
+    db.pragma_update(None, "query_only", true)?;
+    // The log is opened by the first read and not before.
+    db.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0))?;
+    Ok(db)
+}
+
+/// True where SQLite lacks the shared memory beside the database and the system lets nobody make it: a copy is as good then.
+fn nobody_can_write(path: &Path, error: &rusqlite::Error) -> bool {
+    let reason = StateError::sqlite(path, "opening the state for reading", error);
+    matches!(reason, StateError::ReadOnly { .. } | StateError::DiskFull { .. } | StateError::Io { .. })
+}
+
+/// A private copy of the database with the log that was not taken into it yet.
+fn copy(path: &Path) -> io::Result<TempDir> {
+    let dir = tempfile::Builder::new().prefix("moorfast-").tempdir()?;
+    duplicate(path, &dir.path().join("state.db"))?;
+    match duplicate(&path.with_file_name("state.db-wal"), &dir.path().join("state.db-wal")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(dir),
+    }
+}
+
+/// Copies the bytes only: a read-only mode would hinder the copy as well.
+fn duplicate(from: &Path, to: &Path) -> io::Result<()> {
+    io::copy(&mut File::open(from)?, &mut File::create_new(to)?).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_commit_is_synced_to_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = writable(&Files::of(dir.path())).unwrap();
+        let says =
+            |pragma| opened.db.pragma_query_value(None, pragma, |row| row.get::<_, rusqlite::types::Value>(0)).unwrap();
+        assert_eq!(says("journal_mode"), "wal".to_owned().into());
+        assert_eq!(says("synchronous"), 2.into(), "FULL");
+    }
+}

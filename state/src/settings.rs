@@ -1,0 +1,35 @@
+//! The clock and the times of the lock, which tests set.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// How a store tells time and how long its locks live.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// How long a lock is held without being renewed.
+    pub(crate) expiry: Duration,
+    /// How often it is renewed.
+    pub(crate) heartbeat: Duration,
+    /// How often somebody who waits for a lock tries again.
+    pub(crate) retry: Duration,
+}
+
+impl Settings {
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(Timestamp::now),
+            expiry: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(10),
+            retry: Duration::from_millis(200),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The one thread that talks to SQLite. Requests that wait while it works share the next transaction, and so the next sync.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::StateError;
+use crate::error::Failure;
+use crate::open::Opened;
+
+/// The most requests that share a transaction: each waits for all.
+const GROUP: usize = 1024;
+
+/// A handle to the thread; dropping it finishes what was asked for and closes the database.
+pub(crate) struct Writer {
+    path: PathBuf,
+    requests: Option<Sender<Request>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Request {
+    Read(Box<dyn Job>),
+    Write(Box<dyn Job>),
+}
+
+impl Writer {
+    /// Starts the thread for an open database.
+    pub(crate) fn start(path: PathBuf, opened: Opened) -> Result<Self, StateError> {
+        let (requests, inbox) = channel();
+        let worker = Worker { opened };
+        let thread = std::thread::Builder::new()
+            .name("moorfast-state".into())
+            .spawn(move || worker.serve(&inbox))
+            .map_err(|error| StateError::io(&path, "starting the thread of the state", error))?;
+        Ok(Self { path, requests: Some(requests), thread: Some(thread) })
+    }
+
+    /// Runs `work` on one consistent view of the database.
+    pub(crate) async fn read<T, F>(&self, doing: &'static str, work: F) -> Result<T, StateError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        self.ask(Request::Read, doing, work).await
+    }
+
+    /// Runs `work` in a transaction, all or nothing, and answers when it is durable.
+    /// It may be run again where the transaction that it shared with others failed.
+    pub(crate) async fn write<T, F>(&self, doing: &'static str, work: F) -> Result<T, StateError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        self.ask(Request::Write, doing, work).await
+    }
+
+    /// Like [`Writer::write`], for who cannot wait for the answer.
+    pub(crate) fn write_unheard<F>(&self, doing: &'static str, work: F)
+    where
+        F: FnMut(&Connection) -> Result<(), Failure> + Send + 'static,
+    {
+        drop(self.ask(Request::Write, doing, work));
+    }
+
+    fn ask<T, F>(
+        &self,
+        kind: fn(Box<dyn Job>) -> Request,
+        doing: &'static str,
+        work: F,
+    ) -> impl Future<Output = Result<T, StateError>> + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let call = Call { path: self.path.clone(), doing, work, result: None, reply };
+        if let Some(requests) = &self.requests {
+            // Where the thread is gone the reply is dropped with the request, and the answer says so.
+            requests.send(kind(Box::new(call))).ok();
+        }
+        async { answer.await.unwrap_or(Err(StateError::Closed)) }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.requests.take();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+/// A request, its type forgotten.
+trait Job: Send {
+    /// Does it; false where it failed.
+    fn run(&mut self, db: &Connection) -> bool;
+    /// Tells who asked. `rest` is what became of everything around it: the begin and the commit.
+    fn answer(self: Box<Self>, rest: Result<(), &rusqlite::Error>);
+}
+
+struct Call<T, F> {
+    path: PathBuf,
+    doing: &'static str,
+    work: F,
+    result: Option<Result<T, StateError>>,
+    reply: oneshot::Sender<Result<T, StateError>>,
+}
+
+impl<T, F> Job for Call<T, F>
+where
+    T: Send,
+    F: FnMut(&Connection) -> Result<T, Failure> + Send,
+{
+    fn run(&mut self, db: &Connection) -> bool {
+        let result = (self.work)(db).map_err(|failure| failure.at(&self.path, self.doing));
+        self.result.insert(result).is_ok()
+    }
+
+    fn answer(self: Box<Self>, rest: Result<(), &rusqlite::Error>) {
+        let answer = match (self.result, rest) {
+            (Some(Err(own)), _) => Err(own),
+            (_, Err(error)) => Err(StateError::sqlite(&self.path, self.doing, error)),
+            (Some(done), Ok(())) => done,
+            (None, Ok(())) => Err(StateError::Closed),
+        };
+        // Who asked may have gone; what was asked for is done all the same.
+        self.reply.send(answer).ok();
+    }
+}
+
+struct Worker {
+    opened: Opened,
+}
+
+impl Worker {
+    fn serve(&self, inbox: &Receiver<Request>) {
+        while let Ok(request) = inbox.recv() {
+            match request {
+                Request::Read(job) => self.read(job),
+                Request::Write(job) => self.write(job, inbox),
+            }
+        }
+    }
+
+    fn db(&self) -> &Connection {
+        &self.opened.db
+    }
+
+    fn read(&self, mut job: Box<dyn Job>) {
+        let begun = self.db().execute_batch("BEGIN");
+        if begun.is_ok() {
+            job.run(self.db());
+        }
+        self.rollback();
+        job.answer(begun.as_ref().copied());
+    }
+
+    fn write(&self, first: Box<dyn Job>, inbox: &Receiver<Request>) {
+        let begun = self.db().execute_batch("BEGIN IMMEDIATE");
+        let (mut writes, mut reads) = (vec![first], Vec::new());
+        for request in inbox.try_iter().take(GROUP) {
+            match request {
+                Request::Read(job) => reads.push(job),
+                Request::Write(job) => writes.push(job),
+            }
+        }
+        match begun {
+            Ok(()) => self.finish(writes),
+            Err(error) => writes.into_iter().for_each(|job| job.answer(Err(&error))),
+        }
+        reads.into_iter().for_each(|job| self.read(job));
+    }
+
+    /// Runs and commits a group in the transaction that is open. Where that fails, each gets a transaction of its own,
+    /// so that one request that no disk has room for does not take the others with it.
+    fn finish(&self, mut jobs: Vec<Box<dyn Job>>) {
+        let done = self.attempt(&mut jobs);
+        self.rollback();
+        if done.is_ok() || jobs.len() == 1 {
+            return jobs.into_iter().for_each(|job| job.answer(done.as_ref().copied()));
+        }
+        for job in jobs {
+            match self.db().execute_batch("BEGIN IMMEDIATE") {
+                Ok(()) => self.finish(vec![job]),
+                Err(error) => job.answer(Err(&error)),
+            }
+        }
+    }
+
+    fn attempt(&self, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+        for job in jobs {
+            self.db().execute_batch("SAVEPOINT job")?;
+            if !job.run(self.db()) {
+                // Fails where SQLite rolled everything back by itself, as it does on a full disk.
+                self.db().execute_batch("ROLLBACK TO job")?;
+            }
+            self.db().execute_batch("RELEASE job")?;
+        }
+        self.db().execute_batch("COMMIT")
+    }
+
+    fn rollback(&self) {
+        if !self.db().is_autocommit() {
+            // The next BEGIN would tell.
+            self.db().execute_batch("ROLLBACK").ok();
+        }
+    }
+}
