@@ -188,6 +188,8 @@ fn value_of(name: &str, variable: &Variable, assigned: Option<Assigned>) -> Resu
         return Ok(if variable.sensitive { value.sensitive() } else { value });
     };
     let wrong = |message: String| {
+        // Even the names inside a sensitive value may tell something.
+        let message = if variable.sensitive { format!("{} is expected", variable.kind) } else { message };
         let summary = format!("{origin} does not fit the variable `{name}`");
         Box::new(Diagnostic::error(summary).at(variable.span, message))
     };

@@ -66,6 +66,9 @@ pub(super) fn functions() -> Vec<Function> {
 /// The bytes of the file at `path`, recorded as an input.
 pub(super) fn read(files: &Files, path: &str) -> Result<Vec<u8>, Fault> {
     let place = resolved(files, path);
+    if place.exists() && !place.is_file() {
+        return Err(quoting(format!("{} is no file", place.display())));
+    }
     let bytes = std::fs::read(&place).map_err(|error| {
         let reason = match error.kind() {
             std::io::ErrorKind::NotFound => format!("there is no file {}", place.display()),

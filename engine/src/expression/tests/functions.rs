@@ -171,6 +171,8 @@ fn of_files() {
                 "templatefile(\"broken.tpl\", { node_ip = 1 })",
                 "broken.tpl:2:1: this is not a valid expression: a `}` is expected here at «templatefile(\"broken.tpl\", { node_ip = 1 })»: the template has: b: 1 (the expression ends here; write $${ where the two characters themselves are meant)",
             ),
+            ("file(\"conf.d\")", "src/expression/tests/files/conf.d is no file at «file(\"conf.d\")»"),
+            ("file(\"/dev/zero\")", "/dev/zero is no file at «file(\"/dev/zero\")»"),
             ("file(\"nope\")", "there is no file src/expression/tests/files/nope at «file(\"nope\")»"),
         ],
         expression,
