@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Arguments, Body, Family, Fault, Function, open};
+use super::{Arguments, Body, Family, Fault, Function, open, quoting};
 use crate::Value;
 use crate::expression::arithmetic::{compare, equal};
 use crate::expression::convert::{float, to_bool, to_text};
@@ -106,7 +106,7 @@ pub(super) fn functions() -> Vec<Function> {
         outer("lookup", &["map", "key", "default?"], "The value of the key in the map, or the default.", |a| {
             let key = a.text(1)?;
             let found = a.map(0)?.get(&key).or(a.get(2)).cloned();
-            found.ok_or_else(|| super::quoting(format!("there is no key `{key}` and no default")))
+            found.ok_or_else(|| quoting(format!("there is no key `{key}` and no default")))
         }),
         plain(
             "matchkeys",
@@ -134,7 +134,7 @@ pub(super) fn functions() -> Vec<Function> {
         outer("one", &["list"], "The only item of the list, or null where it is empty.", |a| match a.list(0)? {
             [] => Ok(Value::Null),
             [only] => Ok(only.clone()),
-            more => Err(open(format!("`one` takes a list of at most one item, not of {}", more.len()))),
+            more => Err(quoting(format!("`one` takes a list of at most one item, not of {}", more.len()))),
         }),
         plain(
             "range",
@@ -149,7 +149,7 @@ pub(super) fn functions() -> Vec<Function> {
             let (list, start, end) = (a.list(0)?, a.size(1)?, a.size(2)?);
             let part = list.get(start..end);
             part.map(|part| Value::List(part.to_vec()))
-                .ok_or_else(|| open(format!("`slice` goes beyond the {} items of the list", list.len())))
+                .ok_or_else(|| quoting(format!("`slice` goes beyond the {} items of the list", list.len())))
         }),
         plain("sort", &["list"], "The strings of the list in order.", |a| {
             let mut texts = a.texts(0)?;

@@ -223,6 +223,10 @@ fn what_is_sensitive_stays_so() {
             // Errors tell nothing of what is inside.
             ("var.secret_map.s3cr3", "there is no such key in this value, which is sensitive at «s3cr3»"),
             (
+                "templatestring(sensitive(\"$${s3cr3t} \"), {})",
+                "the template can't be rendered; it or its variables are sensitive, so it is not shown why at «templatestring(sensitive(\"$${s3cr3t} \"), {})»",
+            ),
+            (
                 "parseint(var.secret, 10)",
                 "`parseint` refuses its arguments; one is sensitive, so they are not shown at «parseint(var.secret, 10)»",
             ),
