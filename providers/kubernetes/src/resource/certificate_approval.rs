@@ -294,7 +294,10 @@ impl World {
         let refused = refused
             .last()
             .and_then(|(name, verdict)| Some(format!("{name} is not approved: {}", verdict.as_ref().err()?)));
-        Ok(Some(Observed { attributes: observed, private: json!({ "refused": refused }) }))
+        Ok(Some(Observed {
+            attributes: observed,
+            private: json!({ "refused": refused, "requested_at": since.map(|t| t.to_string()) }),
+        }))
     }
 }
 
