@@ -1,5 +1,7 @@
 //! What is said when the API server can't be reached or refuses.
 
+#![allow(clippy::unwrap_used)]
+
 mod harness;
 
 use moorfast_engine::{Class, ProviderError, Value};

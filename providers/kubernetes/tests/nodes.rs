@@ -1,5 +1,7 @@
 //! Tokens, nodes and certificates against a real API server.
 
+#![allow(clippy::unwrap_used)]
+
 mod harness;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! `kubernetes_object` against a real API server.
 
+#![allow(clippy::unwrap_used)]
+
 mod harness;
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! A provider on a real API server, used as the planner and the executor use it.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +25,13 @@ pub fn kubeconfig() -> Option<PathBuf> {
     };
     let testbed: Json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     Some(PathBuf::from(testbed["control_plane"]["kubeconfig"].as_str().unwrap()))
+}
+
+/// The testbed's description, or `None`, having said why the test is skipped.
+pub fn testbed() -> Option<Json> {
+    kubeconfig()?;
+    let path = std::env::var_os("MOORFAST_TESTBED_JSON")?;
+    Some(serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
 }
 
 /// A client of the test's own, which looks at what the provider did and does what other people do.
