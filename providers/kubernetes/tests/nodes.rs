@@ -7,7 +7,7 @@ mod harness;
 use std::time::Duration;
 
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
-use k8s_openapi::api::core::v1::{Node, Secret};
+use k8s_openapi::api::core::v1::{Node, Pod, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use moorfast_engine::{Class, ProposedAction, Value};
 use serde_json::{Value as Json, json};
@@ -162,6 +162,39 @@ async fn a_node_is_waited_for_labelled_and_removed() {
 
     instance.destroy().await.unwrap();
     assert!(nodes().await.get_opt(&name).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_disruption_budget_holds_a_drain_up() {
+    let Some(mut node) = Instance::new("kubernetes_node").await else { return };
+    let name = unique("drain");
+    register(&name, true).await;
+    node.bring(&attributes(json!({ "name": name }))).await;
+    let pods: Api<Pod> = Api::namespaced(client(&kubeconfig().unwrap(), |_| {}).await, "default");
+    let pod = json!({
+        "metadata": { "name": name, "labels": { "app": name } },
+        "spec": { "nodeName": name, "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": false,
+            "tolerations": [{ "operator": "Exists" }], "containers": [{ "name": "c", "image": "c" }] },
+    });
+    pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    let running = json!({ "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] } });
+    pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(running)).await.unwrap();
+    let mut budget = Instance::on(node.connection.clone(), "kubernetes_object");
+    let wanted = json!({ "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": { "name": name },
+        "spec": { "maxUnavailable": 0, "selector": { "matchLabels": { "app": name } } } });
+    budget.bring(&attributes(json!({ "manifest": wanted }))).await;
+
+    node.timeout = Duration::from_secs(5);
+    let held = node.destroy().await.unwrap_err();
+    assert_eq!(held.class, Class::Timeout);
+    assert!(held.summary.contains(&format!("default/{name}: Cannot evict pod")), "{held:?}");
+    assert!(nodes().await.get(&name).await.unwrap().spec.unwrap().unschedulable.unwrap());
+
+    budget.destroy().await.unwrap();
+    node.timeout = Duration::from_secs(20);
+    node.destroy().await.unwrap();
+    assert!(nodes().await.get_opt(&name).await.unwrap().is_none());
+    assert!(pods.get_opt(&name).await.unwrap().is_none());
 }
 
 /// A request as a kubelet makes it.

@@ -92,6 +92,16 @@ impl Instance {
         self.address.resource.resource_type.clone()
     }
 
+    /// What is not written has its default, as the planner fills it in.
+    fn with_defaults(&self, desired: &Attributes) -> Attributes {
+        let types = KubernetesProvider.resource_types();
+        let schema = &types.iter().find(|t| t.name == self.resource_type()).unwrap().schema;
+        let defaults = schema.attributes.iter().filter_map(|a| Some((a.name.to_owned(), a.default.clone()?)));
+        let mut attributes: Attributes = defaults.collect();
+        attributes.extend(desired.clone());
+        attributes
+    }
+
     fn target() -> Target {
         Target::Provider("kubernetes".to_owned())
     }
@@ -100,7 +110,7 @@ impl Instance {
         let request = ReadRequest {
             address: self.address.clone(),
             resource_type: self.resource_type(),
-            desired: desired.cloned(),
+            desired: desired.map(|d| self.with_defaults(d)),
             recorded: self.record.clone(),
         };
         self.connection.read(&Self::target(), &[request]).await.remove(0)
@@ -111,7 +121,7 @@ impl Instance {
         let request = PlanRequest {
             address: self.address.clone(),
             resource_type: self.resource_type(),
-            desired: desired.clone(),
+            desired: self.with_defaults(desired),
             recorded: self.record.clone(),
             observed: observed.clone(),
             triggers: Vec::new(),
@@ -160,6 +170,7 @@ impl Instance {
     /// Plans and does what is planned. Returns what was done.
     pub async fn apply(&mut self, desired: &Attributes) -> Result<Proposal, ProviderError> {
         let (proposal, observed) = self.plan(desired).await?;
+        let desired = &self.with_defaults(desired);
         let applied = match &proposal.action {
             ProposedAction::NoOp => {
                 let observed = observed.unwrap();
