@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{Mode, Provider, ResourceAddress, ResourceType};
+use crate::{Mode, Provider, ResourceAddress, ResourceType, nearest};
 
 /// The resource types and data sources of all providers, by name.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ impl Catalog {
     /// The name of a type of this mode that is nearest to `name`.
     pub fn suggest(&self, mode: Mode, name: &str) -> Option<String> {
         let names = self.entries.keys().filter(|(m, _)| *m == mode).map(|(_, n)| n.as_str());
-        crate::diagnostic::nearest(name, names).map(str::to_owned)
+        nearest(name, names).map(str::to_owned)
     }
 
     /// The provider of an instance's name: `kubernetes` of `kubernetes.prod`.

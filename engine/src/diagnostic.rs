@@ -93,3 +93,57 @@ impl Diagnostic {
         self
     }
 }
+
+/// The candidate that `name` is most likely a misspelling of.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (name.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .filter(|candidate| *candidate != name)
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= limit || candidate.eq_ignore_ascii_case(name))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// The help for a name that is none of `candidates`: the nearest one, or all of them where they are few.
+pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    const FEW: usize = 12;
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    if let Some(nearest) = nearest(name, candidates.iter().copied()) {
+        return Some(format!("did you mean `{nearest}`?"));
+    }
+    (!candidates.is_empty() && candidates.len() <= FEW).then(|| match candidates.as_slice() {
+        [only] => format!("there is only `{only}`"),
+        _ => format!("there are {}", quoted_list(&candidates)),
+    })
+}
+
+/// Names as a sentence lists them: "`a`, `b` and `c`".
+pub(crate) fn quoted_list(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        None => String::new(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_finds_its_neighbour_and_a_stranger_finds_the_list() {
+        let names = ["content", "mode", "owner"];
+        let cases = [
+            ("contnet", Some("did you mean `content`?")),
+            ("MODE", Some("did you mean `mode`?")),
+            ("zzz", Some("there are `content`, `mode` and `owner`")),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(suggest(name, names).as_deref(), expected, "{name}");
+        }
+        assert_eq!(suggest("x", []), None);
+    }
+}

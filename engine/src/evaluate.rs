@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::expand::{Expanded, Instance};
 use crate::expression::{Expr, Scope};
-use crate::manifest::conform;
 use crate::scope::{InstanceScope, Values};
-use crate::{Attributes, Condition, Diagnostic, Schema, Span, Value};
+use crate::{Attributes, Condition, Diagnostic, Schema, Span, Value, conform};
 
 /// The values of `written`, checked against `schema` and with its defaults.
 pub(crate) fn conformed(

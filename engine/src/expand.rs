@@ -7,8 +7,8 @@ use crate::catalog::{Catalog, Entry};
 use crate::expression::{Expr, Files};
 use crate::scope::{InstanceScope, Values};
 use crate::{
-    Address, Attributes, Check, Diagnostic, Manifest, Node, NodeName, Resource, ResourceAddress, ResourceType, Scope, Span, Target,
-    Value,
+    Address, Attributes, Check, Diagnostic, Manifest, Mode, Node, NodeName, Resource, ResourceAddress, ResourceType,
+    Scope, Span, Target, Value, check, evaluate_for_each, evaluate_inventory, select_nodes, suggest,
 };
 
 /// A manifest with its inventory evaluated and its blocks expanded. What it holds does not depend on state or world.
@@ -17,7 +17,10 @@ pub(crate) struct Expanded {
     pub variables: BTreeMap<String, Value>,
     pub files: Files,
     pub catalog: Catalog,
+    pub inventory: Vec<Node>,
     pub nodes: BTreeMap<NodeName, Arc<Node>>,
+    /// What is worth knowing of the expansion, but no error.
+    pub warnings: Vec<Diagnostic>,
     /// Sorted by address.
     pub instances: Vec<Instance>,
     pub checks: Vec<CheckInstance>,
@@ -79,26 +82,30 @@ impl Expanded {
             variables,
             files,
             catalog,
+            inventory: Vec::new(),
             nodes: BTreeMap::new(),
+            warnings: Vec::new(),
             instances: Vec::new(),
             checks: Vec::new(),
             index: HashMap::new(),
             by_resource: HashMap::new(),
         };
-        let inventory = crate::manifest::inventory(&manifest, &expanded.unbound())?;
-        expanded.nodes = inventory.into_iter().map(|node| (node.name.clone(), Arc::new(node))).collect();
+        expanded.inventory = evaluate_inventory(&manifest, &expanded.variables, &expanded.files)?;
+        let inventory = expanded.inventory.iter().cloned();
+        expanded.nodes = inventory.map(|node| (node.name.clone(), Arc::new(node))).collect();
 
-        let mut errors = Vec::new();
+        let mut errors = schema_errors(&manifest, &expanded.catalog);
+        let mut warnings = Vec::new();
         let mut instances = Vec::new();
         for resource in manifest.resources.values() {
-            match expanded.instances_of(resource) {
+            match expanded.instances_of(resource, &mut warnings) {
                 Ok(found) => instances.extend(found),
                 Err(found) => errors.extend(found),
             }
         }
         let mut checks = Vec::new();
         for (name, check) in &manifest.checks {
-            match expanded.bindings(check.on.as_ref(), check.for_each.as_ref(), check.span) {
+            match expanded.bindings(check.on.as_ref(), check.for_each.as_ref(), &mut warnings) {
                 Ok(bindings) => checks.extend(check_instances(name, check, bindings)),
                 Err(found) => errors.extend(found),
             }
@@ -113,6 +120,7 @@ impl Expanded {
         }
         expanded.instances = instances;
         expanded.checks = checks;
+        expanded.warnings = warnings;
         Ok(expanded)
     }
 
@@ -132,9 +140,13 @@ impl Expanded {
         InstanceScope::new(self, Values::none(), Binding::default())
     }
 
-    fn instances_of(&self, resource: &Resource) -> Result<Vec<Instance>, Vec<Diagnostic>> {
+    fn instances_of(
+        &self,
+        resource: &Resource,
+        warnings: &mut Vec<Diagnostic>,
+    ) -> Result<Vec<Instance>, Vec<Diagnostic>> {
         let Entry { provider, resource_type } = self.entry(resource)?;
-        let bindings = self.bindings(resource.on.as_ref(), resource.for_each.as_ref(), resource.span)?;
+        let bindings = self.bindings(resource.on.as_ref(), resource.for_each.as_ref(), warnings)?;
         let alias = match &resource.provider {
             Some((alias, span)) => self.check_alias(provider.name(), alias, *span)?,
             None => provider.name().to_owned(),
@@ -168,8 +180,9 @@ impl Expanded {
     fn entry(&self, resource: &Resource) -> Result<Entry, Vec<Diagnostic>> {
         let address = &resource.address;
         self.catalog.find(address).cloned().ok_or_else(|| {
-            let error = Diagnostic::error(format!("there is no resource type `{}`", address.resource_type))
-                .at(resource.span, "no provider has this type");
+            let what = if address.mode == Mode::Data { "data source" } else { "resource type" };
+            let error = Diagnostic::error(format!("there is no {what} `{}`", address.resource_type))
+                .at(resource.span, "no provider has it");
             vec![match self.catalog.suggest(address.mode, &address.resource_type) {
                 Some(name) => error.help(format!("did you mean `{name}`?")),
                 None => error.help("`moorfast schema` lists all types"),
@@ -190,15 +203,15 @@ impl Expanded {
         &self,
         on: Option<&Expr>,
         for_each: Option<&Expr>,
-        span: Span,
+        warnings: &mut Vec<Diagnostic>,
     ) -> Result<Vec<Binding>, Vec<Diagnostic>> {
         let nodes: Vec<Option<Arc<Node>>> = match on {
             None => vec![None],
-            Some(on) => crate::manifest::select_nodes(on, &self.nodes, &self.unbound(), span)?
-                .into_iter()
-                .filter_map(|name| self.nodes.get(&name).cloned())
-                .map(Some)
-                .collect(),
+            Some(on) => {
+                let (names, found) = select_nodes(on, &self.unbound(), &self.inventory)?;
+                warnings.extend(found);
+                names.iter().filter_map(|name| self.nodes.get(name).cloned()).map(Some).collect()
+            }
         };
         let mut bindings = Vec::new();
         for node in nodes {
@@ -207,12 +220,40 @@ impl Expanded {
                 continue;
             };
             let scope = InstanceScope::new(self, Values::none(), Binding { node: node.clone(), each: None });
-            for item in crate::manifest::elements(for_each, &scope)? {
+            for item in evaluate_for_each(for_each, &scope)? {
                 bindings.push(Binding { node: node.clone(), each: Some(item) });
             }
         }
         Ok(bindings)
     }
+}
+
+/// What the schemas say against the blocks as they are written.
+fn schema_errors(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnostic> {
+    let mut errors = Vec::new();
+    for resource in manifest.resources.values() {
+        if let Some(entry) = catalog.find(&resource.address) {
+            let schema = &entry.resource_type.schema;
+            errors.extend(check(schema, &resource.address.to_string(), resource.span, &resource.attributes));
+        }
+    }
+    for (alias, block) in &manifest.providers {
+        match catalog.provider(alias) {
+            Some(provider) => {
+                let name = format!("providers.{alias}");
+                errors.extend(check(&provider.config(), &name, block.span, &block.attributes));
+            }
+            None => {
+                let names = catalog.providers().map(|p| p.name());
+                let error = Diagnostic::error(format!("there is no provider `{alias}`")).at(block.span, "");
+                errors.push(match suggest(alias, names) {
+                    Some(help) => error.help(help),
+                    None => error,
+                });
+            }
+        }
+    }
+    errors
 }
 
 fn check_instances(name: &str, check: &Check, bindings: Vec<Binding>) -> impl Iterator<Item = CheckInstance> {

@@ -1,6 +1,6 @@
 //! The dependency graph: which instance comes after which.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -9,7 +9,7 @@ use petgraph::visit::EdgeRef;
 use crate::expand::{Binding, CheckInstance, Expanded, Instance};
 use crate::expression::{Expr, Reference};
 use crate::scope::sole_instance;
-use crate::{Address, Condition, Diagnostic, GraphView, Mode, ResourceAddress, Span};
+use crate::{Address, Condition, Diagnostic, GraphView, Mode, ResourceAddress, Span, suggest};
 
 /// The instances of a manifest and what each comes after. Indexes are places in [`Expanded::instances`].
 #[derive(Debug)]
@@ -161,16 +161,14 @@ pub(crate) struct LocalReferences(BTreeMap<String, Vec<(Reference, Span)>>);
 
 impl LocalReferences {
     /// Everything that `exprs` refer to, directly or through locals.
-    pub fn of<'e>(
-        &mut self,
-        expanded: &Expanded,
-        exprs: impl IntoIterator<Item = &'e Expr>,
-    ) -> Vec<(Reference, Span)> {
+    pub fn of<'e>(&mut self, expanded: &Expanded, exprs: impl IntoIterator<Item = &'e Expr>) -> Vec<(Reference, Span)> {
         let mut found = Vec::new();
         for (reference, span) in exprs.into_iter().flat_map(Expr::references) {
             match &reference {
                 // Inside a local the place of interest is still the one that uses it.
-                Reference::Local(name) => found.extend(self.of_local(expanded, name).into_iter().map(|(r, _)| (r, span))),
+                Reference::Local(name) => {
+                    found.extend(self.of_local(expanded, name).into_iter().map(|(r, _)| (r, span)))
+                }
                 _ => found.push((reference, span)),
             }
         }
@@ -213,7 +211,8 @@ fn dependencies(
     }
     if resource.address.mode == Mode::Managed && found.contains(&instance.address) {
         let message = format!("`{}` refers to itself", instance.address);
-        errors.push(Diagnostic::error(message).at(resource.span, "").help("`self` in a postcondition is this resource"));
+        errors
+            .push(Diagnostic::error(message).at(resource.span, "").help("`self` in a postcondition is this resource"));
     }
     found.remove(&instance.address);
     found
@@ -270,8 +269,8 @@ fn all_instances<'e>(expanded: &'e Expanded, resource: &ResourceAddress) -> impl
 fn no_such_resource(expanded: &Expanded, pattern: &Address, span: Span) -> Diagnostic {
     let known: Vec<_> = expanded.manifest.resources.keys().map(ToString::to_string).collect();
     let error = Diagnostic::error(format!("there is no resource `{pattern}`")).at(span, "");
-    match crate::diagnostic::nearest(&pattern.resource.to_string(), known.iter().map(String::as_str)) {
-        Some(name) => error.help(format!("did you mean `{name}`?")),
+    match suggest(&pattern.resource.to_string(), known.iter().map(String::as_str)) {
+        Some(help) => error.help(help),
         None => error,
     }
 }

@@ -23,12 +23,14 @@ mod workspace;
 
 pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
 pub use check::HTTP;
-pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span};
+pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
 pub use events::{Event, Events, Interrupt};
-pub use expression::{Expr, ExprNode, Files, Reference, Scope as ReferenceScope, Unresolved};
+pub use expression::{
+    Expr, ExprNode, Family, Files, Function, Parsed, Place, Reference, Scope as ReferenceScope, Unresolved, functions,
+};
 pub use manifest::{
-    Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource, Variable,
-    VariableType,
+    Assignments, Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource,
+    StaticScope, Variable, VariableType, evaluate_for_each, evaluate_inventory, node_value, select_nodes,
 };
 pub use moorfast_state as state;
 pub use node::{Node, NodeName, Transport};
@@ -36,6 +38,6 @@ pub use provider::{
     Applied, Class, Connection, Context, DataRequest, Invalid, Observed, Operation, OperationAction, PlanRequest,
     Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
 };
-pub use schema::{Attribute, Kind, Schema};
+pub use schema::{Attribute, Faults, Kind, Schema, check, conform, parse_duration};
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
 pub use workspace::{ApplyOptions, Failure, GraphView, Outcome, OutcomeResult, Planned, Report, Workspace};

@@ -127,6 +127,12 @@ pub trait Connection: Send + Sync {
     /// The data of each request, in its order.
     async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>>;
 
+    /// What these objects say when something that depends on them did not come about: the last journal lines of a unit. One line each, none where
+    /// they have nothing to say. Never sensitive.
+    async fn explain(&self, _target: &Target, _requests: &[ReadRequest]) -> Vec<String> {
+        Vec::new()
+    }
+
     /// How often the world was asked so far: `("ssh execs", 12)`.
     fn statistics(&self) -> Vec<(&'static str, u64)>;
 

@@ -1,6 +1,14 @@
 //! Schemas are data: the same schema checks a manifest, makes the reference documentation and the JSON Schema for editors.
 
+mod check;
+mod conform;
+mod duration;
+
 use crate::Value;
+
+pub use check::check;
+pub use conform::{Faults, conform};
+pub use duration::parse_duration;
 
 /// The attributes that a block of the manifest takes.
 #[derive(Clone, Debug, Default)]

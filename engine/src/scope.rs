@@ -1,11 +1,11 @@
 //! What the names in an instance's expressions stand for.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::expand::{Binding, Expanded};
 use crate::expression::{Files, Reference, Scope, Unresolved};
-use crate::{Address, Node, ResourceAddress, Value};
+use crate::manifest::locals::path_value;
+use crate::{Address, ResourceAddress, Value, node_value};
 
 /// The attributes of each instance as far as they are known, by address.
 #[derive(Clone, Debug, Default)]
@@ -34,40 +34,17 @@ pub(crate) struct InstanceScope<'a> {
     values: &'a Values,
     binding: Binding,
     this: Option<Value>,
-    /// The locals that are being evaluated, outermost first: the way of a cycle.
-    locals: RefCell<Vec<String>>,
 }
 
 impl<'a> InstanceScope<'a> {
     pub fn new(expanded: &'a Expanded, values: &'a Values, binding: Binding) -> Self {
-        Self { expanded, values, binding, this: None, locals: RefCell::default() }
+        Self { expanded, values, binding, this: None }
     }
 
     /// With `self` standing for `this`.
     pub fn with_self(mut self, this: Value) -> Self {
         self.this = Some(this);
         self
-    }
-
-    fn local(&self, name: &str) -> Result<Value, Unresolved> {
-        let Some(expr) = self.expanded.manifest.locals.get(name) else {
-            return Err(missing("local", name, self.expanded.manifest.locals.keys()));
-        };
-        if self.locals.borrow().iter().any(|l| l == name) {
-            let way: Vec<_> = self.locals.borrow().iter().map(|l| format!("local.{l}")).collect();
-            return Err(Unresolved {
-                summary: format!("local values depend on each other: {} -> local.{name}", way.join(" -> ")),
-                help: Some("break the cycle".to_owned()),
-            });
-        }
-        self.locals.borrow_mut().push(name.to_owned());
-        let value = expr.evaluate(self);
-        self.locals.borrow_mut().pop();
-        // Its own errors are reported where it stands; here it is enough to say which one it is.
-        value.map_err(|errors| Unresolved {
-            summary: errors.first().map_or_else(String::new, |e| format!("local.{name}: {}", e.summary)),
-            help: errors.first().and_then(|e| e.help.clone()),
-        })
     }
 
     fn resource(&self, resource: &ResourceAddress, key: Option<&str>, any: bool) -> Result<Value, Unresolved> {
@@ -103,11 +80,7 @@ impl<'a> InstanceScope<'a> {
 
     fn no_resource(&self, resource: &ResourceAddress) -> Unresolved {
         let known: Vec<_> = self.expanded.manifest.resources.keys().map(ToString::to_string).collect();
-        let nearest = crate::diagnostic::nearest(&resource.to_string(), known.iter().map(String::as_str));
-        Unresolved {
-            summary: format!("there is no resource `{resource}`"),
-            help: nearest.map(|name| format!("did you mean `{name}`?")),
-        }
+        Unresolved::unknown("resource", &resource.to_string(), known.iter().map(String::as_str))
     }
 
     fn node(&self) -> Result<Value, Unresolved> {
@@ -135,15 +108,11 @@ impl<'a> InstanceScope<'a> {
     fn variable(&self, name: &str) -> Result<Value, Unresolved> {
         match self.expanded.variables.get(name) {
             Some(value) => Ok(value.clone()),
-            None => Err(missing("variable", name, self.expanded.manifest.variables.keys())),
+            None => {
+                let names = self.expanded.manifest.variables.keys().map(String::as_str);
+                Err(Unresolved::unknown("variable", name, names))
+            }
         }
-    }
-
-    fn path(&self) -> Value {
-        let root = self.expanded.manifest.root.display().to_string();
-        let cwd = std::env::current_dir().unwrap_or_default().display().to_string();
-        let entry = |name: &str, value: String| (name.to_owned(), Value::from(value));
-        Value::Map([entry("root", root.clone()), entry("module", root), entry("cwd", cwd)].into())
     }
 }
 
@@ -151,7 +120,7 @@ impl Scope for InstanceScope<'_> {
     fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
         match reference {
             Reference::Variable(name) => self.variable(name),
-            Reference::Local(name) => self.local(name),
+            Reference::Local(name) => self.expanded.manifest.local(name, self),
             Reference::Node => self.node(),
             Reference::Nodes => {
                 Ok(Value::Map(self.expanded.nodes.iter().map(|(name, n)| (name.0.clone(), node_value(n))).collect()))
@@ -161,7 +130,7 @@ impl Scope for InstanceScope<'_> {
                 summary: "`self` can be used in a postcondition or in an assertion of a check only".to_owned(),
                 help: None,
             }),
-            Reference::Path => Ok(self.path()),
+            Reference::Path => Ok(path_value(&self.expanded.manifest)),
             Reference::Moorfast => {
                 Ok(Value::Map([("version".to_owned(), Value::from(env!("CARGO_PKG_VERSION")))].into()))
             }
@@ -185,29 +154,6 @@ pub(crate) fn sole_instance(expanded: &Expanded, resource: &ResourceAddress, bin
         .flatten()
         .map(|key| resource.instance(key))
         .find(|address| expanded.index.contains_key(address))
-}
-
-/// A node as expressions see it.
-pub(crate) fn node_value(node: &Node) -> Value {
-    let strings = |items: &[String]| Value::List(items.iter().map(|s| Value::from(s.as_str())).collect());
-    let entries: [(&str, Value); 7] = [
-        ("name", Value::from(node.name.0.as_str())),
-        ("address", Value::from(node.address.as_str())),
-        ("user", node.user.as_deref().map_or(Value::Null, Value::from)),
-        ("port", node.port.map_or(Value::Null, |p| Value::from(i64::from(p)))),
-        ("roles", strings(&node.roles)),
-        ("vars", Value::Map(node.vars.clone())),
-        ("host_keys", strings(&node.host_keys)),
-    ];
-    Value::Map(entries.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
-}
-
-fn missing<'k>(what: &str, name: &str, known: impl Iterator<Item = &'k String>) -> Unresolved {
-    let nearest = crate::diagnostic::nearest(name, known.map(String::as_str));
-    Unresolved {
-        summary: format!("there is no {what} `{name}`"),
-        help: nearest.map(|nearest| format!("did you mean `{nearest}`?")),
-    }
 }
 
 fn missing_key<'k>(resource: &ResourceAddress, key: &str, known: impl Iterator<Item = &'k String>) -> Unresolved {

@@ -14,14 +14,12 @@ use crate::check::run_checks;
 use crate::early::Early;
 use crate::expand::{Binding, Expanded};
 use crate::graph::Graph;
-use crate::plan::{
-    Action, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Planner,
-};
+use crate::plan::{Action, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Planner};
 use crate::scope::{InstanceScope, Values};
 use crate::session::Session;
 use crate::{
     Address, Class, Diagnostic, Events, Expr, Interrupt, Manifest, Provider, ProviderError, ReadRequest, Value,
-    seal_attributes,
+    seal_attributes, suggest,
 };
 
 /// A manifest with its providers and the values of its variables.
@@ -288,7 +286,8 @@ impl Workspace {
             let Ok(address) = address.parse() else { continue };
             values.insert(address, record.attributes.iter().map(|(k, v)| (k.clone(), unsealed(v))).collect());
         }
-        let expr = Expr::parse(expression)?;
+        let span = crate::Span { file: usize::MAX, start: 0, end: expression.len() };
+        let expr = Expr::expression(expression, span).map_err(|error| vec![*error])?;
         expr.evaluate(&InstanceScope::new(&expanded, &values, Binding::default()))
     }
 
@@ -305,7 +304,8 @@ impl Workspace {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<(), Failure> {
-        let failed = |class, summary: String| Failure::Providers(vec![(address.clone(), ProviderError::new(class, summary))]);
+        let failed =
+            |class, summary: String| Failure::Providers(vec![(address.clone(), ProviderError::new(class, summary))]);
         if state.records.contains_key(&address.to_string()) {
             return Err(failed(Class::Invalid, format!("`{address}` is in the state already")));
         }
@@ -380,9 +380,8 @@ impl Work {
         let now: BTreeMap<_, _> = self.plan.changes.drain(..).map(|c| (c.address.clone(), c)).collect();
         for change in reviewed.changes.iter().filter(|c| c.action.is_change() || c.action == Action::Read) {
             let present = now.get(&change.address);
-            let same = present.is_some_and(|p| {
-                p.action == change.action && p.observed == change.observed && p.after == change.after
-            });
+            let same = present
+                .is_some_and(|p| p.action == change.action && p.observed == change.observed && p.after == change.after);
             if same {
                 continue;
             }
@@ -417,8 +416,8 @@ fn check_patterns(expanded: &Expanded, state: &Snapshot, options: &PlanOptions) 
     let error = |pattern: &Address| {
         let error = Diagnostic::error(format!("neither the manifest nor the state has a resource `{pattern}`"));
         let names: Vec<_> = known().map(ToString::to_string).collect();
-        match crate::diagnostic::nearest(&pattern.to_string(), names.iter().map(String::as_str)) {
-            Some(name) => error.help(format!("did you mean `{name}`?")),
+        match suggest(&pattern.to_string(), names.iter().map(String::as_str)) {
+            Some(help) => error.help(help),
             None => error,
         }
     };

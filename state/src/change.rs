@@ -14,7 +14,6 @@ const RUNS: i64 = 1000;
 
 /// A change of the state. It happens as a whole or not at all.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every change carries a record")]
 pub(crate) enum Change {
     Begin(Vec<Intent>),
     Finish { intent: String, outcome: Outcome },

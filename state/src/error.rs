@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 use rusqlite::ErrorCode;
 
 use crate::LockInfo;
@@ -40,8 +42,14 @@ pub enum StateError {
         /// The newest format that this program knows.
         supported: u64,
     },
+    /// The file is a database of another program.
+    #[error("{} is not a state of moorfast", .path.display())]
+    Foreign {
+        /// The database.
+        path: PathBuf,
+    },
     /// The state cannot be what moorfast wrote.
-    #[error("{} is damaged: {detail}", .path.display())]
+    #[error("{} is damaged: {detail}; restore it from a backup", .path.display())]
     Corrupt {
         /// The database.
         path: PathBuf,
@@ -166,9 +174,15 @@ impl StateError {
 
     /// The error for what SQLite said.
     pub(crate) fn sqlite(path: &Path, doing: &'static str, error: &rusqlite::Error) -> Self {
+        let code = error.sqlite_error_code();
+        if matches!(code, Some(ErrorCode::CannotOpen))
+            && let Some((path, errno)) = refused(path)
+        {
+            return Self::io(path, doing, errno.into());
+        }
         let path = path.to_owned();
         let detail = error.to_string();
-        match error.sqlite_error_code() {
+        match code {
             Some(ErrorCode::DiskFull) => Self::DiskFull { path, doing },
             // SQLite says no more than "I/O error" where its shared memory or a quota is what ran out.
             Some(ErrorCode::SystemIoFailure) if is_full(&path) => Self::DiskFull { path, doing },
@@ -180,7 +194,15 @@ impl StateError {
     }
 }
 
-fn is_full(path: &Path) -> bool {
+/// What SQLite keeps to itself where it cannot open something: which of the database and its folder the system refuses, and why.
+fn refused(path: &Path) -> Option<(&Path, Errno)> {
+    let reasons =
+        [(path, AccessFlags::R_OK | AccessFlags::W_OK), (path.parent()?, AccessFlags::W_OK | AccessFlags::X_OK)];
+    reasons.into_iter().find_map(|(path, wanted)| Some((path, access(path, wanted).err()?)))
+}
+
+/// True where the file system has no room left.
+pub(crate) fn is_full(path: &Path) -> bool {
     let folder = path.parent().unwrap_or(path);
     nix::sys::statvfs::statvfs(folder).is_ok_and(|fs| fs.blocks_available() == 0)
 }

@@ -26,6 +26,7 @@ pub struct Lock {
     instead_of: Option<LockInfo>,
     lost: CancellationToken,
     heartbeat: AbortHandle,
+    released: bool,
 }
 
 impl Lock {
@@ -35,7 +36,7 @@ impl Lock {
         let lost = CancellationToken::new();
         let heartbeat =
             tokio::spawn(heartbeat(store.downgrade(), fence.clone(), info.expires, lost.clone())).abort_handle();
-        Self { store, info, fence, instead_of, lost, heartbeat }
+        Self { store, info, fence, instead_of, lost, heartbeat, released: false }
     }
 
     /// The lock as others see it, as it was when it was taken.
@@ -129,8 +130,8 @@ impl Lock {
     ///
     /// # Errors
     /// See [`StateError`]; a lock that could not be given back is free once this process ended.
-    pub async fn release(self) -> Result<(), StateError> {
-        self.heartbeat.abort();
+    pub async fn release(mut self) -> Result<(), StateError> {
+        self.released = true;
         let fence = self.fence.clone();
         self.store.writer().write("giving back the lock", move |db| lease::release(db, &fence)).await
     }
@@ -153,6 +154,9 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         self.heartbeat.abort();
+        if self.released {
+            return;
+        }
         let fence = self.fence.clone();
         self.store.writer().write_unheard("giving back the lock", move |db| lease::release(db, &fence));
     }

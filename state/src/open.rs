@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, params};
 use tempfile::TempDir;
 
 use crate::snapshot::{Lineage, holds_sealed};
@@ -43,10 +43,7 @@ pub(crate) fn writable(files: &Files) -> Result<Opened, StateError> {
     if !exists(path)? {
         create(files)?;
     }
-    let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|error| fail(&error))?;
-    if db.is_readonly("main").map_err(|error| fail(&error))? {
-        return Err(StateError::ReadOnly { path: path.clone(), doing: "opening the state" });
-    }
+    let mut db = connect(path).map_err(|error| fail(&error))?;
     schema::check(&db, path)?;
     schema::migrate(&mut db)
         .map_err(|error| StateError::sqlite(path, "bringing the state to the current format", &error))?;
@@ -113,7 +110,7 @@ fn create(files: &Files) -> Result<(), StateError> {
 
 /// Fills an empty file with an empty state.
 fn build(path: &Path, key: &SealKey) -> rusqlite::Result<()> {
-    let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut db = connect(path)?;
     schema::migrate(&mut db)?;
     let lineage = Lineage::generate();
     db.execute("INSERT INTO state VALUES (1, ?1, 0, 0, ?2)", params![lineage.as_str(), key_check(key, &lineage)])?;
@@ -148,8 +145,8 @@ fn adopt(db: &Connection, files: &Files) -> Result<SealKey, StateError> {
     Ok(key)
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
-    let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(BUSY)?;
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
@@ -162,9 +159,8 @@ fn reader(path: &Path) -> Result<(Connection, Option<TempDir>), StateError> {
     let fail = |error: &rusqlite::Error| StateError::sqlite(path, "opening the state for reading", error);
     match try_reader(path) {
         Ok(db) => Ok((db, None)),
-        Err(error) if cannot_write(&error) => {
-            let copy =
-                copy(path).map_err(|error| StateError::io(path, "copying the read-only state to read it", error))?;
+        Err(error) if nobody_can_write(path, &error) => {
+            let copy = copy(path).map_err(|error| StateError::io(path, "copying the state to read it", error))?;
             let db = try_reader(&copy.path().join("state.db")).map_err(|error| fail(&error))?;
             Ok((db, Some(copy)))
         }
@@ -173,16 +169,17 @@ fn reader(path: &Path) -> Result<(Connection, Option<TempDir>), StateError> {
 }
 
 fn try_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let db = connect(path)?;
     db.pragma_update(None, "query_only", true)?;
     // The log is opened by the first read and not before.
     db.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0))?;
     Ok(db)
 }
 
-/// True where SQLite lacks the shared memory beside the database and cannot make it: nobody writes there then.
-fn cannot_write(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+/// True where SQLite lacks the shared memory beside the database and the system lets nobody make it: a copy is as good then.
+fn nobody_can_write(path: &Path, error: &rusqlite::Error) -> bool {
+    let reason = StateError::sqlite(path, "opening the state for reading", error);
+    matches!(reason, StateError::ReadOnly { .. } | StateError::DiskFull { .. } | StateError::Io { .. })
 }
 
 /// A private copy of the database with the log that was not taken into it yet.
@@ -198,4 +195,19 @@ fn copy(path: &Path) -> io::Result<TempDir> {
 /// Copies the bytes only: a read-only mode would hinder the copy as well.
 fn duplicate(from: &Path, to: &Path) -> io::Result<()> {
     io::copy(&mut File::open(from)?, &mut File::create_new(to)?).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_commit_is_synced_to_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = writable(&Files::of(dir.path())).unwrap();
+        let says =
+            |pragma| opened.db.pragma_query_value(None, pragma, |row| row.get::<_, rusqlite::types::Value>(0)).unwrap();
+        assert_eq!(says("journal_mode"), "wal".to_owned().into());
+        assert_eq!(says("synchronous"), 2.into(), "FULL");
+    }
 }

@@ -53,8 +53,11 @@ pub(crate) fn check(db: &Connection, path: &Path) -> Result<(), StateError> {
     let (id, found) = says("application_id")
         .and_then(|id| Ok((id, says("user_version")?)))
         .map_err(|error| StateError::sqlite(path, "reading its format", &error))?;
+    if id == 0 && found == 0 && !db.table_exists(None, "state").unwrap_or(true) {
+        return Err(StateError::Corrupt { path: path.to_owned(), detail: "it is empty".into() });
+    }
     if id != APPLICATION_ID {
-        return Err(StateError::Corrupt { path: path.to_owned(), detail: "it is not a state of moorfast".into() });
+        return Err(StateError::Foreign { path: path.to_owned() });
     }
     let (found, supported) = (found.unsigned_abs(), MIGRATIONS.len() as u64);
     if found > supported {

@@ -95,6 +95,7 @@ pub(crate) fn load(db: &Connection) -> Result<Snapshot, Failure> {
 
 /// Reads the last runs, newest first.
 pub(crate) fn load_runs(db: &Connection, limit: usize) -> Result<Vec<Run>, Failure> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = format!("SELECT seq, body FROM runs ORDER BY seq DESC LIMIT {limit}");
     Ok(values(bodies::<i64, _>(db, &sql)?))
 }

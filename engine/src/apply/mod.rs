@@ -1,5 +1,6 @@
 //! Applying a plan: a walk of its changes, as many at once as their dependencies allow.
 
+mod explain;
 mod order;
 mod record;
 mod verify;
@@ -94,7 +95,22 @@ impl<'a> Executor<'a> {
         let (running, calls, wanted) = Default::default();
         let run = options.run.clone();
         let report = Report::default();
-        Self { work, lock, options, events, interrupt, order, run, records, running, calls, wanted, sender, receiver, report }
+        Self {
+            work,
+            lock,
+            options,
+            events,
+            interrupt,
+            order,
+            run,
+            records,
+            running,
+            calls,
+            wanted,
+            sender,
+            receiver,
+            report,
+        }
     }
 
     /// Does the changes and records them.
@@ -131,7 +147,8 @@ impl<'a> Executor<'a> {
         }
         self.leave_rest();
         self.finish_outputs().await;
-        let failed: BTreeSet<_> = self.report.outcomes.iter().filter(|o| !o.is_done()).map(|o| o.address.clone()).collect();
+        let failed: BTreeSet<_> =
+            self.report.outcomes.iter().filter(|o| !o.is_done()).map(|o| o.address.clone()).collect();
         if self.work.plan.options.mode == PlanMode::Normal && !self.report.interrupted {
             self.report.checks =
                 run_checks(&self.work.expanded, &self.work.values, self.events, |a| failed.contains(a)).await;
@@ -364,7 +381,9 @@ impl<'a> Executor<'a> {
             let delete = operation(OperationAction::Delete, item.observed.clone());
             return Ok(Prepared::Steps(vec![Operation { timeout, ..delete }]));
         }
-        let Some(instance) = self.work.expanded.instance(&change.address) else { return Ok(Prepared::Steps(Vec::new())) };
+        let Some(instance) = self.work.expanded.instance(&change.address) else {
+            return Ok(Prepared::Steps(Vec::new()));
+        };
         let scope = InstanceScope::new(&self.work.expanded, &self.work.values, instance.binding.clone());
         let what = format!("precondition of {}", change.address);
         let broken = violated(&instance.resource.preconditions, &what, &scope);
@@ -380,7 +399,8 @@ impl<'a> Executor<'a> {
         if change.address.resource.mode == Mode::Data {
             let data_source = change.resource_type.clone();
             let timeout = self.timeout(&change.address, "read");
-            let request = DataRequest { address: change.address.clone(), data_source, arguments: wanted.clone(), timeout };
+            let request =
+                DataRequest { address: change.address.clone(), data_source, arguments: wanted.clone(), timeout };
             self.wanted.insert(i, wanted);
             return Ok(Prepared::Data(request));
         }
@@ -457,7 +477,10 @@ impl<'a> Executor<'a> {
                     }
                     self.end(i, OutcomeResult::Done);
                 }
-                Err(error) => self.fail(i, error),
+                Err(error) => {
+                    let error = self.explained(i, error).await;
+                    self.fail(i, error);
+                }
             }
         }
     }
@@ -577,7 +600,9 @@ impl<'a> Executor<'a> {
                 let value = if output.sensitive { value.sensitive() } else { value };
                 let sealed = value.seal(&self.work.key);
                 if value.is_unknown() {
-                    let Some(before) = self.work.plan.outputs.get(name).and_then(|o| o.before.clone()) else { continue };
+                    let Some(before) = self.work.plan.outputs.get(name).and_then(|o| o.before.clone()) else {
+                        continue;
+                    };
                     recorded.insert(name.clone(), Output { value: before, sensitive: value.is_sensitive() });
                     continue;
                 }

@@ -36,7 +36,9 @@ impl Order {
             // What is removed goes after everything that was recorded as depending on it.
             let recorded = items.get(&change.address).and_then(|item| item.recorded.as_ref());
             let leaning = recorded.iter().flat_map(|r| &r.dependencies).filter_map(|d| d.parse::<Address>().ok());
-            edges.extend(leaning.filter_map(|d| places.get(&d)).filter(|d| removes(changes[**d].action)).map(|d| (i, *d)));
+            edges.extend(
+                leaning.filter_map(|d| places.get(&d)).filter(|d| removes(changes[**d].action)).map(|d| (i, *d)),
+            );
         }
         let mut order = Self {
             waits: vec![0; changes.len()],

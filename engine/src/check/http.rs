@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use regex::Regex;
 use reqwest::{Certificate, Client, Identity, Method};
 
-use crate::manifest::duration;
-use crate::{Attributes, Value};
+use crate::{Attributes, Value, parse_duration};
 
 /// What came back, and what is wrong with it.
 pub(super) struct Response {
@@ -128,7 +127,7 @@ fn text<'a>(arguments: &'a Attributes, name: &str) -> Option<&'a str> {
 }
 
 fn period(arguments: &Attributes, name: &str) -> Duration {
-    text(arguments, name).and_then(|text| duration(text).ok()).unwrap_or_default()
+    text(arguments, name).and_then(parse_duration).unwrap_or_default()
 }
 
 /// An error with its causes, in one line.

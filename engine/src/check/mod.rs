@@ -11,7 +11,7 @@ use crate::expand::{CheckInstance, Expanded};
 use crate::graph::{LocalReferences, check_dependencies};
 use crate::plan::{CheckResult, CheckStatus};
 use crate::scope::{InstanceScope, Values};
-use crate::{Address, Attribute, Diagnostic, Event, Events, Kind, Schema, Value};
+use crate::{Address, Attribute, Diagnostic, Event, Events, Kind, Schema, conform};
 
 /// Looks at all checks at once. Those that depend on an instance for which `pending` is true are left for later.
 pub(crate) async fn run_checks(
@@ -73,7 +73,7 @@ fn probe_arguments(
         let message = format!("`http` is a table, this is a {}", value.type_name());
         return Err(vec![Diagnostic::error(message).at(http.span, "")]);
     };
-    let conformed = crate::manifest::conform(&HTTP, arguments.clone());
+    let conformed = conform(&HTTP, arguments.clone());
     conformed.map(Some).map_err(|errors| {
         errors.into_iter().map(|(path, message)| Diagnostic::error(format!("{path}: {message}"))).collect()
     })
@@ -105,7 +105,7 @@ pub static HTTP: LazyLock<Schema> = LazyLock::new(|| {
                 Kind::Any,
                 "The status code, or a list of them, that the answer must have.",
             )
-            .or(200),
+            .or(200_i64),
             Attribute::optional("expect_body", Kind::String, "A regular expression that must match the body."),
             Attribute::optional("timeout", Kind::Duration, "How long one request may take.").or("10s"),
             Attribute::optional("retry_for", Kind::Duration, "How long to try again until the answer is as expected.")
@@ -117,6 +117,7 @@ pub static HTTP: LazyLock<Schema> = LazyLock::new(|| {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Value;
 
     #[test]
     fn what_a_probe_sends_as_secret_is_marked() {

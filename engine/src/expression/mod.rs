@@ -1,12 +1,28 @@
 //! Expressions: TOML values whose strings are HCL templates, their references and their evaluation.
 
+mod arithmetic;
+mod convert;
+mod evaluate;
+mod functions;
+mod parse;
+mod place;
+mod references;
+mod template;
+mod traversal;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use hcl::edit::expr::Expression;
+use hcl::edit::template::Template;
 use moorfast_state::Digest;
 
 use crate::{Diagnostic, ResourceAddress, Span, Value};
+
+pub(crate) use convert::{parse_number, to_bool, to_number, to_text};
+pub use functions::{Family, Function, functions};
+pub use place::Place;
 
 /// A value of the manifest before evaluation.
 #[derive(Clone, Debug)]
@@ -23,13 +39,22 @@ pub enum ExprNode {
     /// A value without expressions in it.
     Literal(Value),
     /// A string that is one `${…}`: keeps the type of its expression.
-    Expression(Box<hcl::Expression>),
+    Expression(Box<Parsed<Expression>>),
     /// A string with `${…}` or `%{…}` among other text.
-    Template(Box<hcl::Template>),
+    Template(Box<Parsed<Template>>),
     /// An array.
     List(Vec<Expr>),
     /// A table or inline table, with the span of each key.
     Map(Vec<(String, Span, Expr)>),
+}
+
+/// A piece of HCL with the place of its text in the manifest.
+#[derive(Clone, Debug)]
+pub struct Parsed<T> {
+    /// The syntax tree, whose spans count from the start of the decoded string.
+    pub syntax: T,
+    /// Where the string stands.
+    pub place: Place,
 }
 
 /// What the head of a traversal names; the rest of the traversal is applied to its value.
@@ -85,6 +110,13 @@ pub struct Unresolved {
     pub help: Option<String>,
 }
 
+impl Unresolved {
+    /// There is no `name` of this kind (`variable`, `node`) among `candidates`.
+    pub fn unknown<'a>(kind: &str, name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { summary: format!("there is no {kind} `{name}`"), help: crate::diagnostic::suggest(name, candidates) }
+    }
+}
+
 /// The files that expressions read, with what they looked like: inputs of a plan.
 #[derive(Debug, Default)]
 pub struct Files {
@@ -95,16 +127,30 @@ pub struct Files {
 }
 
 impl Expr {
-    /// Everything that the expression refers to, each once, with a place.
-    pub fn references(&self) -> Vec<(Reference, Span)> {
-        Vec::new()
+    /// An expression that is just this value.
+    pub fn literal(span: Span, value: Value) -> Self {
+        Self { span, node: ExprNode::Literal(value) }
+    }
+
+    /// The value, where the expression holds nothing to evaluate.
+    pub fn as_literal(&self) -> Option<Value> {
+        match &self.node {
+            ExprNode::Literal(value) => Some(value.clone()),
+            ExprNode::List(items) => items.iter().map(Expr::as_literal).collect::<Option<Vec<_>>>().map(Value::List),
+            ExprNode::Map(members) => members
+                .iter()
+                .map(|(name, _, member)| Some((name.clone(), member.as_literal()?)))
+                .collect::<Option<BTreeMap<_, _>>>()
+                .map(Value::Map),
+            ExprNode::Expression(_) | ExprNode::Template(_) => None,
+        }
     }
 
     /// The value of the expression. What depends on something unknown is unknown, what depends on something sensitive is sensitive.
     ///
     /// # Errors
     /// All that went wrong, each with its place.
-    pub fn evaluate(&self, _scope: &dyn Scope) -> Result<Value, Vec<Diagnostic>> {
-        Ok(Value::Null)
+    pub fn evaluate(&self, scope: &dyn Scope) -> Result<Value, Vec<Diagnostic>> {
+        evaluate::expr(self, scope)
     }
 }

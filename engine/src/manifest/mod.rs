@@ -1,12 +1,26 @@
 //! The manifest: TOML, from one file or a folder, as typed blocks of expressions.
 
+mod blocks;
+mod inventory;
+mod load;
+pub(crate) mod locals;
+mod reader;
+mod references;
+mod resource;
+mod variable;
+mod variables;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use moorfast_state::Digest;
 
-use crate::{Address, Diagnostic, Expr, ResourceAddress, Sources, Span, Value};
+use crate::{Address, Expr, ResourceAddress, Sources, Span, Value};
+
+pub use inventory::{evaluate_for_each, evaluate_inventory, node_value, select_nodes};
+pub use locals::StaticScope;
+pub use variables::Assignments;
 
 /// A manifest, read and checked as far as that goes without values.
 #[derive(Clone, Debug, Default)]
@@ -206,14 +220,4 @@ pub struct Removed {
     pub from: Address,
     /// Is it destroyed (or only forgotten)?
     pub destroy: bool,
-}
-
-impl Manifest {
-    /// Reads the manifest at `path`: a file, or a folder whose `*.toml` files (not `*.vars.toml`, not hidden ones) are one manifest.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it, with the texts to show it in.
-    pub fn load(_path: &std::path::Path) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
-        Ok(Manifest::default())
-    }
 }

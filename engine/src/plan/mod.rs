@@ -1,12 +1,23 @@
 //! Plans: what would be done, and why.
 
+mod data;
+mod decide;
 mod diff;
+mod drift;
+mod ignore;
 mod model;
+mod orphans;
 mod planner;
+mod propose;
+mod reading;
+mod requests;
+mod triggers;
 
 pub use diff::{Difference, Step, differences, is_mark, path_text};
+pub(crate) use ignore::ignoring;
 pub use model::{
     Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason,
     Summary,
 };
-pub(crate) use planner::{Draft, Item, Planner, ignoring, mark_sensitive, observed_digest};
+pub(crate) use planner::{Draft, Item, Planner, mark_sensitive};
+pub(crate) use reading::observed_digest;

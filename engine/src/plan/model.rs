@@ -230,6 +230,11 @@ pub struct Summary {
 }
 
 impl Action {
+    /// Is the object made again?
+    pub fn is_replacement(self) -> bool {
+        matches!(self, Action::Replace | Action::ReplaceCreateFirst)
+    }
+
     /// Does it change the world or the state?
     pub fn is_change(self) -> bool {
         !matches!(self, Action::NoOp | Action::Read)

@@ -1,1 +1,77 @@
 //! The SSH provider: files, packages, units and users of a node.
+//!
+//! A node needs POSIX sh, coreutils and systemd, nothing of ours. All that is asked of it in one go travels as one script on the
+//! stdin of one exec ([`script`]), over ssh or on this very machine ([`transport`]); each resource type says in shell how it is looked at
+//! and how it is changed ([`resource`]).
+
+mod connection;
+mod duration;
+mod failure;
+mod link;
+mod resource;
+mod script;
+mod sources;
+mod subject;
+mod transport;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use moorfast_engine::{
+    Attribute, Attributes, Connection, Context, Invalid, Kind, Provider, ProviderError, ResourceType, Schema,
+};
+
+use crate::connection::SshConnection;
+pub use crate::transport::{Settings, forget, known, trust};
+
+/// The provider `ssh`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SshProvider;
+
+#[async_trait]
+impl Provider for SshProvider {
+    fn name(&self) -> &'static str {
+        "ssh"
+    }
+
+    fn config(&self) -> Schema {
+        Schema::new(
+            "How nodes are reached. Everything else is said by `[nodes.*]` and by your own ssh_config.",
+            [
+                Attribute::optional("connect_timeout", Kind::Duration, "How long a connection may take to come about.")
+                    .or("10s"),
+                Attribute::optional(
+                    "config_file",
+                    Kind::String,
+                    "The ssh_config to respect in place of `~/.ssh/config` and `/etc/ssh/ssh_config`. A relative path starts at the folder of the manifest.",
+                ),
+                Attribute::optional(
+                    "sessions",
+                    Kind::Integer,
+                    "How many commands run on one node at once, from 1. sshd allows 10 per connection unless its MaxSessions says otherwise.",
+                )
+                .or(8),
+            ],
+        )
+    }
+
+    fn resource_types(&self) -> Vec<ResourceType> {
+        resource::ALL.iter().map(|resource| resource.resource_type()).collect()
+    }
+
+    fn data_sources(&self) -> Vec<ResourceType> {
+        vec![resource::facts::data_source()]
+    }
+
+    fn validate(&self, resource_type: &str, attributes: &Attributes) -> Vec<Invalid> {
+        resource::named(resource_type).map(|resource| resource.validate(attributes)).unwrap_or_default()
+    }
+
+    fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String> {
+        resource::named(resource_type)?.identity(attributes)
+    }
+
+    async fn configure(&self, config: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {
+        Ok(Arc::new(SshConnection::new(config, context)?))
+    }
+}

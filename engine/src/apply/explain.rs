@@ -1,0 +1,41 @@
+//! Why something did not come about, as what it depends on tells it.
+
+use std::collections::BTreeMap;
+
+use super::Executor;
+use crate::{Address, Class, ProviderError, ReadRequest, Target};
+
+impl Executor<'_> {
+    /// `error` with what the objects on nodes say that the failed change directly depends on: a Node that never became Ready is explained by
+    /// the journal of its kubelet.
+    pub(super) async fn explained(&self, i: usize, mut error: ProviderError) -> ProviderError {
+        if !matches!(error.class, Class::Timeout | Class::Failed) {
+            return error;
+        }
+        let mut calls: BTreeMap<(String, String), (Target, Vec<ReadRequest>)> = BTreeMap::new();
+        for address in &self.change(i).dependencies {
+            let Some(instance) = self.work.expanded.instance(address) else { continue };
+            if !matches!(instance.target, Target::Node(_)) {
+                continue;
+            }
+            let key = (instance.provider.clone(), instance.target.name().to_owned());
+            let call = calls.entry(key).or_insert_with(|| (instance.target.clone(), Vec::new()));
+            call.1.push(self.reading(address));
+        }
+        for ((alias, _), (target, requests)) in calls {
+            if let Some(connection) = self.work.session.connection(&alias) {
+                error.detail.extend(connection.explain(&target, &requests).await);
+            }
+        }
+        error
+    }
+
+    fn reading(&self, address: &Address) -> ReadRequest {
+        ReadRequest {
+            address: address.clone(),
+            resource_type: address.resource.resource_type.clone(),
+            desired: None,
+            recorded: self.records.get(&address.to_string()).cloned(),
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! The evaluator: HCL's syntax tree over our values, which may be unknown, retained or sensitive.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use hcl::edit::Decorated;
+use hcl::edit::Span as _;
+use hcl::edit::expr::{
+    BinaryOp, BinaryOperator, Conditional, Expression, ForExpr, Object, ObjectKey, TraversalOperator,
+};
+
+use super::convert::{to_bool, to_text};
+use super::traversal::reference;
+use super::{Expr, ExprNode, Place, Scope, Unresolved, arithmetic};
+use crate::diagnostic::suggest;
+use crate::{Diagnostic, Value};
+
+/// A value, or all that went wrong.
+pub(super) type Evaluated<T = Value> = Result<T, Vec<Diagnostic>>;
+
+/// The value of an expression of the manifest.
+pub(super) fn expr(expr: &Expr, scope: &dyn Scope) -> Evaluated {
+    match &expr.node {
+        ExprNode::Literal(value) => Ok(value.clone()),
+        ExprNode::List(items) => all(items.iter().map(|item| self::expr(item, scope))).map(Value::List),
+        ExprNode::Map(members) => {
+            let values = all(members.iter().map(|(_, _, member)| self::expr(member, scope)))?;
+            Ok(Value::Map(members.iter().map(|(name, _, _)| name.clone()).zip(values).collect()))
+        }
+        ExprNode::Expression(parsed) => Evaluator::new(scope, &parsed.place).expression(&parsed.syntax),
+        ExprNode::Template(parsed) => Evaluator::new(scope, &parsed.place).template(&parsed.syntax),
+    }
+}
+
+/// All values, or all errors.
+pub(super) fn all<T>(results: impl Iterator<Item = Evaluated<T>>) -> Evaluated<Vec<T>> {
+    let (mut values, mut errors) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(value) => values.push(value),
+            Err(more) => errors.extend(more),
+        }
+    }
+    if errors.is_empty() { Ok(values) } else { Err(errors) }
+}
+
+/// The value that stands for the result where any of `values` is not known; none where all are.
+pub(super) fn pending<'v>(values: impl IntoIterator<Item = &'v Value> + Clone) -> Option<Value> {
+    if values.clone().into_iter().any(Value::is_unknown) {
+        return Some(Value::Unknown);
+    }
+    values.into_iter().any(Value::is_retained).then_some(Value::Retained)
+}
+
+/// The value without the mark at its top, and whether there was one.
+pub(super) fn open(value: Value) -> (Value, bool) {
+    match value {
+        Value::Sensitive(_) => (value.reveal().clone(), true),
+        plain => (plain, false),
+    }
+}
+
+/// The value, sensitive where `secret`.
+pub(super) fn seal(value: Value, secret: bool) -> Value {
+    if secret { value.sensitive() } else { value }
+}
+
+/// The names and values that a collection goes through.
+pub(super) fn entries(collection: &Value) -> Option<Vec<(Value, Value)>> {
+    match collection {
+        Value::List(items) => {
+            Some(items.iter().enumerate().map(|(i, item)| (Value::Number(i.into()), item.clone())).collect())
+        }
+        Value::Map(map) => Some(map.iter().map(|(key, value)| (Value::from(key.as_str()), value.clone())).collect()),
+        _ => None,
+    }
+}
+
+/// Evaluates the expressions of one string.
+pub(super) struct Evaluator<'a> {
+    pub(super) scope: &'a dyn Scope,
+    pub(super) place: &'a Place,
+    /// The variables of a template file, which sees nothing else.
+    pub(super) given: Option<&'a BTreeMap<String, Value>>,
+    /// What `for` binds, innermost last.
+    pub(super) bound: Vec<(String, Value)>,
+}
+
+impl<'a> Evaluator<'a> {
+    pub(super) fn new(scope: &'a dyn Scope, place: &'a Place) -> Self {
+        Self { scope, place, given: None, bound: Vec::new() }
+    }
+
+    /// An error at these bytes of the string.
+    pub(super) fn error(&self, range: Option<Range<usize>>, summary: impl Into<String>) -> Vec<Diagnostic> {
+        vec![Diagnostic::error(summary).at(self.place.span(range), "")]
+    }
+
+    fn error_with(&self, range: Option<Range<usize>>, summary: String, help: Option<String>) -> Vec<Diagnostic> {
+        vec![Diagnostic { help, ..Diagnostic::error(summary).at(self.place.span(range), "") }]
+    }
+
+    pub(super) fn expression(&mut self, expression: &Expression) -> Evaluated {
+        match expression {
+            Expression::Null(_) => Ok(Value::Null),
+            Expression::Bool(truth) => Ok(Value::Bool(*truth.value())),
+            Expression::Number(number) => self.number(number.value(), expression.span()),
+            Expression::String(text) => Ok(Value::from(text.as_str())),
+            Expression::Array(items) => all(items.iter().map(|item| self.expression(item))).map(Value::List),
+            Expression::Object(object) => self.object(object),
+            Expression::StringTemplate(template) => self.template(template),
+            Expression::HeredocTemplate(heredoc) => self.template(&heredoc.template),
+            Expression::Parenthesis(inner) => self.expression(inner.inner()),
+            Expression::Variable(name) => {
+                let (value, _) = self.head(name.as_str(), &[], expression.span())?;
+                Ok(value)
+            }
+            Expression::Conditional(choice) => self.conditional(choice),
+            Expression::FuncCall(call) => self.call(call, expression.span()),
+            Expression::Traversal(traversal) => {
+                let (value, taken) = match &traversal.expr {
+                    Expression::Variable(name) => self.head(name.as_str(), &traversal.operators, expression.span())?,
+                    inner => (self.expression(inner)?, 0),
+                };
+                self.traverse(value, &traversal.operators[taken..])
+            }
+            Expression::UnaryOp(operation) => {
+                let (operand, secret) = open(self.expression(&operation.expr)?);
+                let value = match pending([&operand]) {
+                    Some(pending) => pending,
+                    None => arithmetic::unary(*operation.operator.value(), &operand)
+                        .map_err(|summary| self.error(expression.span(), summary))?,
+                };
+                Ok(seal(value, secret))
+            }
+            Expression::BinaryOp(operation) => self.binary(operation, expression.span()),
+            Expression::ForExpr(comprehension) => self.comprehension(comprehension),
+        }
+    }
+
+    fn number(&self, number: &hcl::Number, range: Option<Range<usize>>) -> Evaluated {
+        let whole = number.as_i64().map(serde_json::Number::from);
+        let number = whole.or_else(|| number.as_f64().and_then(super::convert::float));
+        number.map(Value::Number).ok_or_else(|| self.error(range, "this number is too large"))
+    }
+
+    fn object(&mut self, object: &Object) -> Evaluated {
+        let members = all(object.iter().map(|(key, value)| {
+            let key = self.object_key(key);
+            let value = self.expression(value.expr());
+            match (key, value) {
+                (Ok(key), Ok(value)) => Ok((key, value)),
+                (key, value) => Err([key.err(), value.err()].into_iter().flatten().flatten().collect()),
+            }
+        }))?;
+        let (mut map, mut secret) = (BTreeMap::new(), false);
+        for (key, value) in members {
+            if let Some(pending) = pending([&key]) {
+                return Ok(seal(pending, secret || key.is_sensitive()));
+            }
+            secret |= key.is_sensitive();
+            map.insert(to_text(&key).unwrap_or_default(), value);
+        }
+        Ok(seal(Value::Map(map), secret))
+    }
+
+    /// The key of an object: a name as it is written, or the text that an expression gives.
+    fn object_key(&mut self, key: &ObjectKey) -> Evaluated {
+        match key {
+            ObjectKey::Ident(name) => Ok(Value::from(name.as_str())),
+            ObjectKey::Expression(expression) => {
+                let key = self.expression(expression)?;
+                self.checked_key(key, expression.span())
+            }
+        }
+    }
+
+    fn checked_key(&self, key: Value, range: Option<Range<usize>>) -> Evaluated {
+        match key.reveal() {
+            Value::Unknown | Value::Retained => Ok(key),
+            _ if to_text(&key).is_some() => Ok(key),
+            other => Err(self.error(range, format!("a key must be a string, not a {}", other.type_name()))),
+        }
+    }
+
+    fn conditional(&mut self, choice: &Conditional) -> Evaluated {
+        let (condition, secret) = self.condition(&choice.cond_expr)?;
+        let value = match condition {
+            Ok(true) => self.expression(&choice.true_expr)?,
+            Ok(false) => self.expression(&choice.false_expr)?,
+            Err(pending) => pending,
+        };
+        Ok(seal(value, secret))
+    }
+
+    /// The truth of a condition, or what stands for it while it is not known; and whether it is sensitive.
+    pub(super) fn condition(&mut self, condition: &Expression) -> Evaluated<(Result<bool, Value>, bool)> {
+        let (value, secret) = open(self.expression(condition)?);
+        if let Some(pending) = pending([&value]) {
+            return Ok((Err(pending), secret));
+        }
+        match to_bool(&value) {
+            Some(truth) => Ok((Ok(truth), secret)),
+            None => {
+                let summary = format!("a condition must be true or false, not a {}", value.type_name());
+                Err(self.error(condition.span(), summary))
+            }
+        }
+    }
+
+    fn binary(&mut self, operation: &BinaryOp, range: Option<Range<usize>>) -> Evaluated {
+        let operator = *operation.operator.value();
+        let left = self.expression(&operation.lhs_expr)?;
+        let decisive = match operator {
+            BinaryOperator::And => Some(false),
+            BinaryOperator::Or => Some(true),
+            _ => None,
+        };
+        if decisive.is_some() && pending([&left]).is_none() && to_bool(&left) == decisive {
+            return Ok(seal(Value::Bool(decisive == Some(true)), left.is_sensitive()));
+        }
+        let right = self.expression(&operation.rhs_expr)?;
+        let secret = left.is_sensitive() || right.is_sensitive();
+        if decisive.is_some()
+            && pending([&right]).is_none()
+            && pending([&left]).is_some()
+            && to_bool(&right) == decisive
+        {
+            return Ok(seal(Value::Bool(decisive == Some(true)), secret));
+        }
+        let value = match pending([&left, &right]) {
+            Some(pending) => pending,
+            None => arithmetic::binary(operator, &left.reveal_deep(), &right.reveal_deep())
+                .map_err(|summary| self.error(range, summary))?,
+        };
+        Ok(seal(value, secret))
+    }
+
+    fn comprehension(&mut self, comprehension: &ForExpr) -> Evaluated {
+        let intro = &comprehension.intro;
+        let collection = self.expression(&intro.collection_expr)?;
+        let names = (intro.key_var.as_ref().map(|name| name.as_str()), intro.value_var.as_str());
+        let (entries, mut secret) = match self.collection(collection, intro.collection_expr.span())? {
+            (Ok(entries), secret) => (entries, secret),
+            (Err(pending), secret) => return Ok(seal(pending, secret)),
+        };
+        let (mut list, mut map): (Vec<Value>, BTreeMap<String, Value>) = Default::default();
+        for (key, value) in entries {
+            let produced = self.binding(names, key, value, |inner| inner.produce(comprehension))?;
+            let (key, value) = match produced {
+                Produced::Skipped(skip_secret) => {
+                    secret |= skip_secret;
+                    continue;
+                }
+                Produced::Pending(pending, pending_secret) => return Ok(seal(pending, secret || pending_secret)),
+                Produced::Item(key, value, item_secret) => {
+                    secret |= item_secret;
+                    (key, value)
+                }
+            };
+            match key {
+                None => list.push(value),
+                Some(key) if comprehension.grouping => {
+                    match map.entry(key).or_insert_with(|| Value::List(Vec::new())) {
+                        Value::List(group) => group.push(value),
+                        _ => {}
+                    }
+                }
+                Some(key) => {
+                    let shown = if secret { "a key".to_owned() } else { format!("the key `{key}`") };
+                    if map.insert(key, value).is_some() {
+                        let help = "add `...` after the value to group the values of one key in a list";
+                        let range = comprehension.key_expr.as_ref().and_then(|key| key.span());
+                        return Err(self.error_with(range, format!("{shown} comes up twice"), Some(help.to_owned())));
+                    }
+                }
+            }
+        }
+        let result = if comprehension.key_expr.is_some() { Value::Map(map) } else { Value::List(list) };
+        Ok(seal(result, secret))
+    }
+
+    /// One turn of a `for` expression, its variables bound.
+    fn produce(&mut self, comprehension: &ForExpr) -> Evaluated<Produced> {
+        let mut secret = false;
+        if let Some(condition) = &comprehension.cond {
+            let (truth, condition_secret) = self.condition(&condition.expr)?;
+            secret = condition_secret;
+            match truth {
+                Ok(true) => {}
+                Ok(false) => return Ok(Produced::Skipped(secret)),
+                Err(pending) => return Ok(Produced::Pending(pending, secret)),
+            }
+        }
+        let key = match &comprehension.key_expr {
+            None => None,
+            Some(expression) => {
+                let key = self.expression(expression)?;
+                let (key, key_secret) = open(self.checked_key(key, expression.span())?);
+                secret |= key_secret;
+                if let Some(pending) = pending([&key]) {
+                    return Ok(Produced::Pending(pending, secret));
+                }
+                to_text(&key)
+            }
+        };
+        Ok(Produced::Item(key, self.expression(&comprehension.value_expr)?, secret))
+    }
+
+    /// What a `for` goes through, or what stands for the result while that is not known; and whether it is sensitive,
+    /// which each of its entries then is too, so that no error inside shows one.
+    #[allow(clippy::type_complexity)]
+    pub(super) fn collection(
+        &self,
+        collection: Value,
+        range: Option<Range<usize>>,
+    ) -> Evaluated<(Result<Vec<(Value, Value)>, Value>, bool)> {
+        let (collection, secret) = open(collection);
+        if matches!(collection, Value::Unknown | Value::Retained) {
+            return Ok((Err(collection), secret));
+        }
+        match entries(&collection) {
+            Some(entries) => {
+                let entries =
+                    entries.into_iter().map(|(key, value)| (seal(key, secret), seal(value, secret))).collect();
+                Ok((Ok(entries), secret))
+            }
+            None => {
+                let summary = format!("`for` goes through lists and maps, not a {}", collection.type_name());
+                Err(self.error(range, summary))
+            }
+        }
+    }
+
+    /// Does `inner` with the variables of a `for` bound.
+    pub(super) fn binding<T>(
+        &mut self,
+        (key_name, value_name): (Option<&str>, &str),
+        key: Value,
+        value: Value,
+        inner: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let depth = self.bound.len();
+        self.bound.extend(key_name.map(|name| (name.to_owned(), key)));
+        self.bound.push((value_name.to_owned(), value));
+        let result = inner(self);
+        self.bound.truncate(depth);
+        result
+    }
+
+    /// The value of the head of a traversal, and how many of `operators` belong to it.
+    fn head(
+        &self,
+        root: &str,
+        operators: &[Decorated<TraversalOperator>],
+        range: Option<Range<usize>>,
+    ) -> Evaluated<(Value, usize)> {
+        if let Some((_, value)) = self.bound.iter().rev().find(|(name, _)| name == root) {
+            return Ok((value.clone(), 0));
+        }
+        let resolved = match self.given {
+            Some(given) => given.get(root).cloned().map(|value| (value, 0)).ok_or_else(|| Unresolved {
+                summary: format!("the template is not given `{root}`"),
+                help: suggest(root, given.keys().map(String::as_str)),
+            }),
+            None => reference(root, operators).and_then(|(reference, taken)| {
+                let value = self.scope.resolve(&reference)?;
+                Ok((value, taken))
+            }),
+        };
+        resolved.map_err(|Unresolved { summary, help }| self.error_with(range, summary, help))
+    }
+
+    fn traverse(&mut self, value: Value, operators: &[Decorated<TraversalOperator>]) -> Evaluated {
+        let Some((first, rest)) = operators.split_first() else { return Ok(value) };
+        let (value, secret) = open(value);
+        if matches!(value, Value::Unknown | Value::Retained) {
+            return Ok(seal(value, secret));
+        }
+        let result = match first.value() {
+            TraversalOperator::GetAttr(name) => {
+                let member = self.member(&value, name.as_str(), secret, name.span().or(first.span()))?;
+                self.traverse(seal(member, secret), rest)?
+            }
+            TraversalOperator::LegacyIndex(index) => {
+                let item = self.item(&value, *index.value() as i128, secret, first.span())?;
+                self.traverse(seal(item, secret), rest)?
+            }
+            TraversalOperator::Index(index) => {
+                let item = self.index(&value, index, secret)?;
+                self.traverse(seal(item, secret), rest)?
+            }
+            TraversalOperator::FullSplat(_) => self.splat(value, secret, rest)?,
+            TraversalOperator::AttrSplat(_) => {
+                // `.*` takes the attributes that follow for each item, and what comes after them for the list.
+                let attribute = |operator: &&Decorated<TraversalOperator>| {
+                    matches!(operator.value(), TraversalOperator::GetAttr(_))
+                };
+                let (each, after) = rest.split_at(rest.iter().take_while(attribute).count());
+                let list = self.splat(value, secret, each)?;
+                self.traverse(list, after)?
+            }
+        };
+        Ok(seal(result, secret))
+    }
+
+    fn splat(&mut self, value: Value, secret: bool, each: &[Decorated<TraversalOperator>]) -> Evaluated {
+        let items = match value {
+            Value::Null => Vec::new(),
+            Value::List(items) => items,
+            single => vec![single],
+        };
+        all(items.into_iter().map(|item| self.traverse(seal(item, secret), each))).map(Value::List)
+    }
+
+    fn index(&mut self, value: &Value, index: &Expression, secret: bool) -> Evaluated {
+        let (key, key_secret) = open(self.expression(index)?);
+        if let Some(pending) = pending([&key]) {
+            return Ok(seal(pending, key_secret));
+        }
+        let hidden = secret || key_secret;
+        let result = match value {
+            Value::List(_) => {
+                let at = super::convert::to_number(&key).and_then(|number| number.as_i128());
+                let at = at.ok_or_else(|| {
+                    self.error(
+                        index.span(),
+                        format!("the index of a list must be a whole number, not a {}", key.type_name()),
+                    )
+                })?;
+                self.item(value, at, hidden, index.span())?
+            }
+            _ => {
+                let name = to_text(&key).ok_or_else(|| {
+                    self.error(index.span(), format!("the key of a map must be a string, not a {}", key.type_name()))
+                })?;
+                self.member(value, &name, hidden, index.span())?
+            }
+        };
+        Ok(seal(result, key_secret))
+    }
+
+    fn item(&self, value: &Value, at: i128, hidden: bool, range: Option<Range<usize>>) -> Evaluated {
+        let Value::List(items) = value else {
+            return Err(self.error(range, format!("a {} has no items", value.type_name())));
+        };
+        if let Some(item) = usize::try_from(at).ok().and_then(|at| items.get(at)) {
+            return Ok(item.clone());
+        }
+        let summary = match (hidden, items.len()) {
+            (true, _) => "the index is not one of the list's".to_owned(),
+            (false, 0) => "the list is empty".to_owned(),
+            (false, 1) => format!("the list has only the index 0, not {at}"),
+            (false, len) => format!("the list has the indices 0 to {}, not {at}", len - 1),
+        };
+        Err(self.error(range, summary))
+    }
+
+    fn member(&self, value: &Value, name: &str, hidden: bool, range: Option<Range<usize>>) -> Evaluated {
+        match value {
+            Value::Map(map) => match map.get(name) {
+                Some(member) => Ok(member.clone()),
+                None if hidden => Err(self.error(range, "there is no such key in this value, which is sensitive")),
+                None => {
+                    let help = suggest(name, map.keys().map(String::as_str));
+                    Err(self.error_with(range, format!("there is no `{name}` in this value"), help))
+                }
+            },
+            Value::List(_) if name.parse::<u64>().is_err() => {
+                let help = "take one item with an index, or all of them with `[*]`";
+                Err(self.error_with(range, "this value is a list".to_owned(), Some(help.to_owned())))
+            }
+            Value::Null => Err(self.error(range, "this value is null: it has no attributes")),
+            other => Err(self.error(range, format!("a {} has no attributes", other.type_name()))),
+        }
+    }
+}
+
+/// What one turn of a `for` expression gives; the bool says whether it hangs on something sensitive.
+enum Produced {
+    Skipped(bool),
+    Pending(Value, bool),
+    Item(Option<String>, Value, bool),
+}

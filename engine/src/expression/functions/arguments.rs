@@ -1,0 +1,103 @@
+//! The arguments of a call, as the functions ask for them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Number;
+
+use super::{Fault, Function, open};
+use crate::expression::convert::{to_number, to_text};
+use crate::{Files, Value};
+
+/// The arguments of a call.
+pub(in crate::expression) struct Arguments<'a> {
+    pub(super) function: &'static Function,
+    pub(super) values: &'a [Value],
+    pub(super) files: &'a Files,
+}
+
+impl Arguments<'_> {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// The argument, where it is given.
+    pub(super) fn get(&self, at: usize) -> Option<&Value> {
+        self.values.get(at)
+    }
+
+    /// The argument; null where it is not given.
+    pub(super) fn value(&self, at: usize) -> &Value {
+        self.values.get(at).unwrap_or(&Value::Null)
+    }
+
+    /// The arguments from `at` on.
+    pub(super) fn rest(&self, at: usize) -> &[Value] {
+        self.values.get(at..).unwrap_or_default()
+    }
+
+    pub(super) fn text(&self, at: usize) -> Result<String, Fault> {
+        to_text(self.value(at)).ok_or_else(|| self.mismatch(at, "a string"))
+    }
+
+    pub(super) fn number(&self, at: usize) -> Result<Number, Fault> {
+        to_number(self.value(at)).ok_or_else(|| self.mismatch(at, "a number"))
+    }
+
+    pub(super) fn float(&self, at: usize) -> Result<f64, Fault> {
+        self.number(at)?.as_f64().ok_or_else(|| self.mismatch(at, "a number"))
+    }
+
+    pub(super) fn integer(&self, at: usize) -> Result<i64, Fault> {
+        Value::Number(self.number(at)?).as_i64().ok_or_else(|| self.mismatch(at, "a whole number"))
+    }
+
+    /// A whole number that is not negative.
+    pub(super) fn size(&self, at: usize) -> Result<usize, Fault> {
+        usize::try_from(self.integer(at)?).map_err(|_| self.mismatch(at, "a whole number from 0 on"))
+    }
+
+    pub(super) fn list(&self, at: usize) -> Result<&[Value], Fault> {
+        self.value(at).as_list().ok_or_else(|| self.mismatch(at, "a list"))
+    }
+
+    pub(super) fn map(&self, at: usize) -> Result<&BTreeMap<String, Value>, Fault> {
+        self.value(at).as_map().ok_or_else(|| self.mismatch(at, "a map"))
+    }
+
+    /// A list of strings.
+    pub(super) fn texts(&self, at: usize) -> Result<Vec<String>, Fault> {
+        self.list(at)?
+            .iter()
+            .map(|item| to_text(item).ok_or_else(|| self.mismatch_inside(at, "strings", item)))
+            .collect()
+    }
+
+    /// The items of all lists from `at` on.
+    pub(super) fn lists(&self, at: usize) -> Result<Vec<&[Value]>, Fault> {
+        (at..self.len()).map(|at| self.list(at)).collect()
+    }
+
+    /// The error of an argument that is not `expected`.
+    pub(super) fn mismatch(&self, at: usize, expected: &str) -> Fault {
+        open(format!("{} must be {expected}, not {}", self.place(at), article(self.value(at))))
+    }
+
+    fn mismatch_inside(&self, at: usize, expected: &str, item: &Value) -> Fault {
+        open(format!("{} must be a list of {expected}, but holds {}", self.place(at), article(item)))
+    }
+
+    /// `separator` of `join`.
+    fn place(&self, at: usize) -> String {
+        let parameters = self.function.parameters;
+        let name = parameters.get(at).or(parameters.last()).map_or("", |name| name.trim_end_matches(['?', '.']));
+        format!("`{name}` of `{}`", self.function.name)
+    }
+}
+
+fn article(value: &Value) -> String {
+    match value.type_name() {
+        "null" => "null".to_owned(),
+        name => format!("a {name}"),
+    }
+}

@@ -1,0 +1,181 @@
+//! Calls: what a function is shown of its arguments, and what becomes of the marks.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use hcl::edit::Span as _;
+use hcl::edit::expr::FuncCall;
+
+use super::{Arguments, Body, Fault, Lazy, filesystem, find};
+use crate::expression::evaluate::{Evaluated, Evaluator, all, pending, seal};
+use crate::expression::parse::parse_template;
+use crate::expression::{Place, Unresolved};
+use crate::{Diagnostic, SourceFile, Sources, Span, Value};
+
+impl Evaluator<'_> {
+    /// The value of a call at `range`.
+    pub(in crate::expression) fn call(&mut self, call: &FuncCall, range: Option<Range<usize>>) -> Evaluated {
+        let name = call.name.name.span();
+        let unresolved = |this: &Self, Unresolved { summary, help }| {
+            vec![Diagnostic { help, ..Diagnostic::error(summary).at(this.place.span(name.clone()), "") }]
+        };
+        let function = find(&call.name).map_err(|error| unresolved(self, error))?;
+        if let Body::Lazy(lazy @ (Lazy::Can | Lazy::Try)) = function.body {
+            return self.attempt(lazy, call, range);
+        }
+        let arguments = match self.arguments(call)? {
+            Ok(arguments) => arguments,
+            Err(pending) => return Ok(pending),
+        };
+        function.accepts(arguments.len()).map_err(|error| unresolved(self, error))?;
+        if let Body::Lazy(lazy) = function.body {
+            return self.render(lazy, &arguments, range);
+        }
+        let (secret, values) = match function.body {
+            Body::Raw(_) => (false, arguments),
+            Body::Outer(_) => {
+                let secret = arguments.iter().any(|argument| matches!(argument, Value::Sensitive(_)));
+                let opened: Vec<Value> = arguments.iter().map(|argument| argument.reveal().clone()).collect();
+                if let Some(unknown) = opened.iter().find(|argument| matches!(argument, Value::Unknown)) {
+                    return Ok(seal(unknown.clone(), secret));
+                }
+                if opened.iter().any(|argument| matches!(argument, Value::Retained)) {
+                    return Ok(seal(Value::Retained, secret));
+                }
+                (secret, opened)
+            }
+            _ => {
+                let secret = arguments.iter().any(Value::is_sensitive);
+                if let Some(pending) = pending(&arguments) {
+                    return Ok(seal(pending, secret));
+                }
+                (secret, arguments.iter().map(Value::reveal_deep).collect())
+            }
+        };
+        let arguments = Arguments { function, values: &values, files: self.scope.files() };
+        let result = match function.body {
+            Body::Plain(body) | Body::Outer(body) | Body::Raw(body) => body(&arguments),
+            Body::Lazy(_) => Ok(Value::Null),
+        };
+        let hidden = secret || values.iter().any(Value::is_sensitive);
+        match result {
+            Ok(value) => Ok(seal(value, secret)),
+            Err(fault) => Err(self.error(range, fault.message(function.name, hidden))),
+        }
+    }
+
+    /// The evaluated arguments, the last one spread out where `...` follows it; or what stands for the result while that is not known.
+    fn arguments(&mut self, call: &FuncCall) -> Evaluated<Result<Vec<Value>, Value>> {
+        let mut arguments = all(call.args.iter().map(|argument| self.expression(argument)))?;
+        if !call.args.expand_final() {
+            return Ok(Ok(arguments));
+        }
+        let last = arguments.pop().unwrap_or_default();
+        let secret = matches!(last, Value::Sensitive(_));
+        match last.reveal() {
+            Value::Unknown | Value::Retained => Ok(Err(last)),
+            Value::List(items) => {
+                arguments.extend(items.iter().cloned().map(|item| seal(item, secret)));
+                Ok(Ok(arguments))
+            }
+            other => {
+                let range = call.args.iter().last().and_then(|argument| argument.span());
+                Err(self.error(range, format!("`...` spreads out a list, not a {}", other.type_name())))
+            }
+        }
+    }
+
+    /// `try` and `can`.
+    fn attempt(&mut self, lazy: Lazy, call: &FuncCall, range: Option<Range<usize>>) -> Evaluated {
+        let mut last = Vec::new();
+        for argument in call.args.iter() {
+            match (lazy, self.expression(argument)) {
+                (Lazy::Can, Ok(value)) => {
+                    return Ok(pending([&value]).unwrap_or(Value::Bool(true)));
+                }
+                (_, Ok(value)) => return Ok(value),
+                (_, Err(errors)) => last = errors,
+            }
+        }
+        match lazy {
+            Lazy::Can if call.args.len() == 1 => Ok(Value::Bool(false)),
+            Lazy::Can => Err(self.error(range, "`can` takes one argument")),
+            _ if last.is_empty() => Err(self.error(range, "`try` takes at least one argument")),
+            _ => {
+                let mut error = self.error(range, "no argument of `try` can be evaluated");
+                for diagnostic in &mut error {
+                    diagnostic.help = last.first().map(|last| format!("the last one: {}", last.summary));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// `templatefile` and `templatestring`.
+    fn render(&mut self, lazy: Lazy, arguments: &[Value], range: Option<Range<usize>>) -> Evaluated {
+        if self.given.is_some() {
+            return Err(self.error(range, "a template can't render another one"));
+        }
+        let [source, variables] = arguments else { return Ok(Value::Null) };
+        // A value inside the variables that is not known matters only where the template uses it; the whole is another thing.
+        let secret = matches!(source, Value::Sensitive(_)) || matches!(variables, Value::Sensitive(_));
+        if let Some(pending) = [source.reveal(), variables.reveal()]
+            .into_iter()
+            .find_map(|value| pending([value]).filter(|_| !matches!(value, Value::Map(_))))
+        {
+            return Ok(seal(pending, secret));
+        }
+        let (Value::String(source), Value::Map(variables)) = (source.reveal(), variables.reveal()) else {
+            return Err(self.error(range, "a template takes a string and a map of its variables"));
+        };
+        let (name, text) = match lazy {
+            Lazy::Templatefile => {
+                let text = filesystem::read_text(self.scope.files(), source)
+                    .map_err(|fault| self.error(range.clone(), fault.message("templatefile", secret)))?;
+                (source.clone(), text)
+            }
+            _ => ("the template".to_owned(), source.clone()),
+        };
+        let variables = variables.iter().map(|(key, value)| (key.clone(), seal(value.clone(), secret))).collect();
+        let rendered = self.render_text(&text, &variables).map_err(|diagnostics| {
+            diagnostics
+                .into_iter()
+                .map(|diagnostic| self.in_template(&name, &text, diagnostic, range.clone()))
+                .collect::<Vec<_>>()
+        })?;
+        Ok(seal(rendered, secret))
+    }
+
+    fn render_text(&self, text: &str, variables: &BTreeMap<String, Value>) -> Evaluated {
+        let place = Place::verbatim(Span { file: 0, start: 0, end: text.len() });
+        let template = parse_template(text, &place).map_err(|error| vec![*error])?;
+        let mut inner = Evaluator { scope: self.scope, place: &place, given: Some(variables), bound: Vec::new() };
+        inner.template(&template)
+    }
+
+    /// An error inside a template, told at the call, with the place inside the template in its summary.
+    fn in_template(&self, name: &str, text: &str, inner: Diagnostic, range: Option<Range<usize>>) -> Diagnostic {
+        let sources = Sources { files: vec![SourceFile { path: name.into(), text: text.to_owned() }] };
+        let located = inner.at.as_ref().and_then(|(span, _)| sources.locate(*span));
+        let place = located.map_or(name.to_owned(), |(_, line, column)| format!("{name}:{line}:{column}"));
+        let label = inner.at.as_ref().map(|(_, label)| label.as_str()).filter(|label| !label.is_empty());
+        let summary = match label {
+            Some(label) => format!("{place}: {}: {label}", inner.summary),
+            None => format!("{place}: {}", inner.summary),
+        };
+        let line = located.and_then(|(_, line, _)| text.lines().nth(line - 1)).unwrap_or_default().trim();
+        let at = if line.is_empty() { String::new() } else { format!("the template has: {line}") };
+        Diagnostic { help: inner.help, ..Diagnostic::error(summary).at(self.place.span(range), at) }
+    }
+}
+
+impl Fault {
+    /// The message, without any value where `hidden`.
+    pub(super) fn message(self, function: &str, hidden: bool) -> String {
+        match self {
+            Fault::Open(message) => message,
+            Fault::Quoting(message) if !hidden => message,
+            Fault::Quoting(_) => format!("`{function}` refuses its arguments; one is sensitive, so they are not shown"),
+        }
+    }
+}

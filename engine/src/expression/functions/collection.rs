@@ -1,0 +1,240 @@
+//! Functions of lists and maps.
+
+use std::collections::BTreeMap;
+
+use super::{Arguments, Body, Family, Fault, Function, open};
+use crate::Value;
+use crate::expression::arithmetic::{compare, equal};
+use crate::expression::convert::{float, to_bool, to_text};
+
+pub(super) fn functions() -> Vec<Function> {
+    let plain = |name, parameters, doc, body| Function {
+        name,
+        family: Family::Collection,
+        parameters,
+        doc,
+        body: Body::Plain(body),
+    };
+    let outer = |name, parameters, doc, body| Function {
+        name,
+        family: Family::Collection,
+        parameters,
+        doc,
+        body: Body::Outer(body),
+    };
+    let raw = |name, parameters, doc, body| Function {
+        name,
+        family: Family::Collection,
+        parameters,
+        doc,
+        body: Body::Raw(body),
+    };
+    vec![
+        plain("alltrue", &["list"], "Are all of the list true? An empty list is.", |a| {
+            Ok(Value::from(a.list(0)?.iter().all(|item| to_bool(item) == Some(true))))
+        }),
+        plain("anytrue", &["list"], "Is any of the list true?", |a| {
+            Ok(Value::from(a.list(0)?.iter().any(|item| to_bool(item) == Some(true))))
+        }),
+        outer("chunklist", &["list", "size"], "The list cut into lists of at most this size.", |a| {
+            let size = a.size(1)?;
+            Ok(match size {
+                0 => Value::List(vec![Value::List(a.list(0)?.to_vec())]),
+                size => Value::List(a.list(0)?.chunks(size).map(|chunk| Value::List(chunk.to_vec())).collect()),
+            })
+        }),
+        raw("coalesce", &["values..."], "The first value that is neither null nor an empty string.", coalesce),
+        outer("coalescelist", &["lists..."], "The first list that is not empty.", |a| {
+            let lists = a.lists(0)?;
+            let first = lists.into_iter().find(|list| !list.is_empty());
+            first.map(|list| Value::List(list.to_vec())).ok_or_else(|| open("all lists of `coalescelist` are empty"))
+        }),
+        plain("compact", &["list"], "The list without nulls and empty strings.", |a| {
+            let kept = |item: &&Value| !item.is_null() && item.as_str() != Some("");
+            Ok(Value::List(a.list(0)?.iter().filter(kept).cloned().collect()))
+        }),
+        outer("concat", &["lists..."], "One list of the items of all lists.", |a| {
+            Ok(Value::List(a.lists(0)?.concat()))
+        }),
+        plain("contains", &["list", "value"], "Is the value in the list?", |a| {
+            Ok(Value::from(a.list(0)?.iter().any(|item| equal(item, a.value(1)))))
+        }),
+        plain("distinct", &["list"], "The list with each value once, in the order of the first ones.", |a| {
+            Ok(Value::List(distinct(a.list(0)?)))
+        }),
+        outer(
+            "element",
+            &["list", "index"],
+            "The item at the index, which counts on from the start after the end.",
+            |a| {
+                let (list, index) = (a.list(0)?, a.integer(1)?);
+                let length = i64::try_from(list.len()).unwrap_or(i64::MAX);
+                let at = index.checked_rem_euclid(length).and_then(|at| usize::try_from(at).ok());
+                at.and_then(|at| list.get(at)).cloned().ok_or_else(|| open("`element` of an empty list"))
+            },
+        ),
+        plain("flatten", &["list"], "The list with the lists in it replaced by their items, at any depth.", |a| {
+            let mut flat = Vec::new();
+            flatten(a.list(0)?, &mut flat);
+            Ok(Value::List(flat))
+        }),
+        plain(
+            "index",
+            &["list", "value"],
+            "The index of the first item that equals the value. No such item is an error.",
+            |a| {
+                let at = a.list(0)?.iter().position(|item| equal(item, a.value(1)));
+                at.map(|at| Value::Number(at.into())).ok_or_else(|| open("the value is not in the list"))
+            },
+        ),
+        outer("keys", &["map"], "The keys of the map, sorted.", |a| {
+            Ok(Value::List(a.map(0)?.keys().map(|key| Value::from(key.as_str())).collect()))
+        }),
+        outer("length", &["value"], "The number of items of a list or map, or of characters of a string.", |a| {
+            let length = match a.value(0) {
+                Value::List(items) => items.len(),
+                Value::Map(map) => map.len(),
+                Value::String(text) => text.chars().count(),
+                _ => return Err(a.mismatch(0, "a list, a map or a string")),
+            };
+            Ok(Value::Number(length.into()))
+        }),
+        raw("list", &["values..."], "The list of the values; the same as `[…]`.", |a| {
+            Ok(Value::List(a.rest(0).to_vec()))
+        }),
+        outer("lookup", &["map", "key", "default?"], "The value of the key in the map, or the default.", |a| {
+            let key = a.text(1)?;
+            let found = a.map(0)?.get(&key).or(a.get(2)).cloned();
+            found.ok_or_else(|| super::quoting(format!("there is no key `{key}` and no default")))
+        }),
+        plain(
+            "matchkeys",
+            &["values", "keys", "wanted"],
+            "The values whose key, at the same index, is one of the wanted.",
+            |a| {
+                let (values, keys, wanted) = (a.list(0)?, a.list(1)?, a.list(2)?);
+                if values.len() != keys.len() {
+                    return Err(open("`matchkeys` takes as many keys as values"));
+                }
+                let matching =
+                    values.iter().zip(keys).filter(|(_, key)| wanted.iter().any(|wanted| equal(key, wanted)));
+                Ok(Value::List(matching.map(|(value, _)| value.clone()).collect()))
+            },
+        ),
+        outer("merge", &["maps..."], "One map of the members of all maps; later ones win.", |a| {
+            let mut merged = BTreeMap::new();
+            for at in 0..a.len() {
+                if !a.value(at).is_null() {
+                    merged.extend(a.map(at)?.clone());
+                }
+            }
+            Ok(Value::Map(merged))
+        }),
+        outer("one", &["list"], "The only item of the list, or null where it is empty.", |a| match a.list(0)? {
+            [] => Ok(Value::Null),
+            [only] => Ok(only.clone()),
+            more => Err(open(format!("`one` takes a list of at most one item, not of {}", more.len()))),
+        }),
+        plain(
+            "range",
+            &["start", "limit?", "step?"],
+            "The numbers from the start (0) up to and without the limit, in steps.",
+            range,
+        ),
+        outer("reverse", &["list"], "The list in reverse order.", |a| {
+            Ok(Value::List(a.list(0)?.iter().rev().cloned().collect()))
+        }),
+        outer("slice", &["list", "start", "end"], "The items from the start up to and without the end.", |a| {
+            let (list, start, end) = (a.list(0)?, a.size(1)?, a.size(2)?);
+            let part = list.get(start..end);
+            part.map(|part| Value::List(part.to_vec()))
+                .ok_or_else(|| open(format!("`slice` goes beyond the {} items of the list", list.len())))
+        }),
+        plain("sort", &["list"], "The strings of the list in order.", |a| {
+            let mut texts = a.texts(0)?;
+            texts.sort();
+            Ok(Value::from(texts))
+        }),
+        plain("transpose", &["map"], "The map of lists of strings with keys and values swapped.", |a| {
+            let mut swapped: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+            for (key, values) in a.map(0)? {
+                for value in values.as_list().ok_or_else(|| a.mismatch(0, "a map of lists"))? {
+                    let value = to_text(value).ok_or_else(|| a.mismatch(0, "a map of lists of strings"))?;
+                    swapped.entry(value).or_default().push(Value::from(key.as_str()));
+                }
+            }
+            Ok(Value::Map(swapped.into_iter().map(|(key, values)| (key, Value::List(values))).collect()))
+        }),
+        outer("values", &["map"], "The values of the map, in the order of its keys.", |a| {
+            Ok(Value::List(a.map(0)?.values().cloned().collect()))
+        }),
+        plain("zipmap", &["keys", "values"], "The map of the keys and the values at the same index.", |a| {
+            let (keys, values) = (a.texts(0)?, a.list(1)?);
+            if keys.len() != values.len() {
+                return Err(open("`zipmap` takes as many keys as values"));
+            }
+            Ok(Value::Map(keys.into_iter().zip(values.iter().cloned()).collect()))
+        }),
+    ]
+}
+
+fn coalesce(a: &Arguments) -> Result<Value, Fault> {
+    let present =
+        |value: &&Value| !value.is_null() && !matches!(value.reveal(), Value::String(text) if text.is_empty());
+    let secret = a.rest(0).iter().take_while(|value| !present(value)).any(Value::is_sensitive);
+    let first = a.rest(0).iter().find(present).cloned();
+    let first = first.ok_or_else(|| open("all values of `coalesce` are null or empty"))?;
+    Ok(if secret { first.sensitive() } else { first })
+}
+
+/// The values, each once.
+pub(super) fn distinct(values: &[Value]) -> Vec<Value> {
+    let mut unique: Vec<Value> = Vec::new();
+    for value in values {
+        if !unique.iter().any(|known| equal(known, value)) {
+            unique.push(value.clone());
+        }
+    }
+    unique
+}
+
+fn flatten(items: &[Value], flat: &mut Vec<Value>) {
+    for item in items {
+        match item {
+            Value::List(inner) => flatten(inner, flat),
+            other => flat.push(other.clone()),
+        }
+    }
+}
+
+fn range(a: &Arguments) -> Result<Value, Fault> {
+    const MOST: usize = 1024;
+    let (start, limit) = if a.len() == 1 { (0.0, a.float(0)?) } else { (a.float(0)?, a.float(1)?) };
+    let step = match a.get(2) {
+        Some(_) => a.float(2)?,
+        None if limit < start => -1.0,
+        None => 1.0,
+    };
+    if step == 0.0 || (limit - start) * step < 0.0 {
+        return Err(open("the steps of `range` do not lead to its limit"));
+    }
+    let mut numbers = Vec::new();
+    let mut next = start;
+    while (limit - next) * step > 0.0 {
+        if numbers.len() == MOST {
+            return Err(open(format!("`range` gives at most {MOST} numbers")));
+        }
+        numbers.extend(float(next).map(Value::Number));
+        next += step;
+    }
+    Ok(Value::List(numbers))
+}
+
+/// The order of values that a set keeps: by type, then by value.
+pub(super) fn order(left: &Value, right: &Value) -> std::cmp::Ordering {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => compare(left, right),
+        (Value::String(left), Value::String(right)) => left.cmp(right),
+        _ => left.type_name().cmp(right.type_name()).then_with(|| format!("{left:?}").cmp(&format!("{right:?}"))),
+    }
+}

@@ -1,0 +1,94 @@
+//! Functions of types, errors and marks.
+
+use std::collections::BTreeMap;
+
+use super::{Body, Family, Function, Lazy};
+use crate::Value;
+use crate::expression::convert::{to_bool, to_number, to_text};
+
+pub(super) fn functions() -> Vec<Function> {
+    let function = |name, parameters, doc, body| Function { name, family: Family::Conversion, parameters, doc, body };
+    vec![
+        function("can", &["expression"], "Can the expression be evaluated without an error?", Body::Lazy(Lazy::Can)),
+        function(
+            "issensitive",
+            &["value"],
+            "Is the value sensitive?",
+            Body::Raw(|a| Ok(Value::from(a.value(0).is_sensitive()))),
+        ),
+        function(
+            "nonsensitive",
+            &["value"],
+            "The value without its sensitive mark: the author answers for it.",
+            Body::Raw(|a| Ok(a.value(0).reveal_deep())),
+        ),
+        function(
+            "sensitive",
+            &["value"],
+            "The value, never to be shown or stored.",
+            Body::Raw(|a| Ok(a.value(0).clone().sensitive())),
+        ),
+        function(
+            "tobool",
+            &["value"],
+            "The bool that the value is: `true`, `false`, or one of these as a string.",
+            Body::Plain(|a| match a.value(0) {
+                Value::Null => Ok(Value::Null),
+                value => to_bool(value).map(Value::Bool).ok_or_else(|| a.mismatch(0, "true or false")),
+            }),
+        ),
+        function("tolist", &["value"], "The list, as it is.", Body::Outer(|a| Ok(Value::List(a.list(0)?.to_vec())))),
+        function("tomap", &["value"], "The map, as it is.", Body::Outer(|a| Ok(Value::Map(a.map(0)?.clone())))),
+        function(
+            "tonumber",
+            &["value"],
+            "The number that the value is or writes.",
+            Body::Plain(|a| match a.value(0) {
+                Value::Null => Ok(Value::Null),
+                value => {
+                    to_number(value).map(Value::Number).ok_or_else(|| a.mismatch(0, "a number or a string that is one"))
+                }
+            }),
+        ),
+        function(
+            "tostring",
+            &["value"],
+            "The string, number or bool as a string.",
+            Body::Plain(|a| match a.value(0) {
+                Value::Null => Ok(Value::Null),
+                value => to_text(value).map(Value::String).ok_or_else(|| a.mismatch(0, "a string, a number or a bool")),
+            }),
+        ),
+        function(
+            "try",
+            &["expressions..."],
+            "The first of the expressions that can be evaluated without an error.",
+            Body::Lazy(Lazy::Try),
+        ),
+        function(
+            "type",
+            &["value"],
+            "The type of the value as a string, for the console.",
+            Body::Raw(|a| Ok(Value::from(type_text(a.value(0))))),
+        ),
+    ]
+}
+
+fn type_text(value: &Value) -> String {
+    match value.reveal() {
+        Value::List(items) => {
+            let types: Vec<String> = items.iter().map(type_text).collect();
+            match types.first() {
+                Some(first) if types.iter().all(|other| other == first) => format!("list({first})"),
+                _ => format!("tuple([{}])", types.join(", ")),
+            }
+        }
+        Value::Map(map) => {
+            let members: BTreeMap<&str, String> =
+                map.iter().map(|(key, value)| (key.as_str(), type_text(value))).collect();
+            let members: Vec<String> = members.into_iter().map(|(key, kind)| format!("{key} = {kind}")).collect();
+            format!("object({{{}}})", members.join(", "))
+        }
+        other => other.type_name().to_owned(),
+    }
+}

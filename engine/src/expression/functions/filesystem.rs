@@ -1,0 +1,170 @@
+//! Files beside the manifest. Everything that is read is an input of the plan.
+
+use std::path::{Component, Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use moorfast_state::Digest;
+
+use super::{Arguments, Body, Family, Fault, Function, Lazy, open, quoting};
+use crate::{Files, Value};
+
+pub(super) fn functions() -> Vec<Function> {
+    let function = |name, parameters, doc, body| Function {
+        name,
+        family: Family::Filesystem,
+        parameters,
+        doc,
+        body: Body::Plain(body),
+    };
+    vec![
+        function("abspath", &["path"], "The absolute path, from the folder of the manifest.", |a| {
+            let path = std::path::absolute(resolved(a.files, &a.text(0)?)).map_err(|error| open(error.to_string()))?;
+            Ok(path_value(&normal(&path)))
+        }),
+        function("basename", &["path"], "The last part of the path.", |a| {
+            let path = a.text(0)?;
+            let name = Path::new(&path).file_name().map(|name| name.to_string_lossy().into_owned());
+            Ok(Value::from(name.unwrap_or(path)))
+        }),
+        function("dirname", &["path"], "The path without its last part.", |a| {
+            let path = a.text(0)?;
+            Ok(match Path::new(&path).parent() {
+                Some(parent) if parent.as_os_str().is_empty() => Value::from("."),
+                Some(parent) => path_value(parent),
+                None => Value::from(path),
+            })
+        }),
+        function("file", &["path"], "The text of the file. Relative paths start in the folder of the manifest.", |a| {
+            read_text(a.files, &a.text(0)?).map(Value::from)
+        }),
+        function("filebase64", &["path"], "The bytes of the file in base64.", |a| {
+            Ok(Value::from(STANDARD.encode(read(a.files, &a.text(0)?)?)))
+        }),
+        function("fileexists", &["path"], "Is there such a file?", |a| {
+            Ok(Value::from(resolved(a.files, &a.text(0)?).is_file()))
+        }),
+        function(
+            "fileset",
+            &["folder", "pattern"],
+            "The paths of the files in the folder that match the pattern: `*`, `?`, `**`, `[a-z]`, `{a,b}`.",
+            fileset,
+        ),
+        function("pathexpand", &["path"], "The path with `~` at its start replaced by the home folder.", |a| {
+            Ok(path_value(&home(&a.text(0)?)))
+        }),
+        Function {
+            name: "templatefile",
+            family: Family::Filesystem,
+            parameters: &["path", "variables"],
+            doc: "The file as a template, with the map of variables.",
+            body: Body::Lazy(Lazy::Templatefile),
+        },
+    ]
+}
+
+/// The bytes of the file at `path`, recorded as an input.
+pub(super) fn read(files: &Files, path: &str) -> Result<Vec<u8>, Fault> {
+    let place = resolved(files, path);
+    let bytes = std::fs::read(&place).map_err(|error| {
+        let reason = match error.kind() {
+            std::io::ErrorKind::NotFound => format!("there is no file {}", place.display()),
+            _ => format!("can't read {}: {error}", place.display()),
+        };
+        quoting(reason)
+    })?;
+    let mut read = files.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    read.insert(PathBuf::from(path), Digest::of(&bytes));
+    Ok(bytes)
+}
+
+/// The text of the file at `path`, recorded as an input.
+pub(super) fn read_text(files: &Files, path: &str) -> Result<String, Fault> {
+    String::from_utf8(read(files, path)?)
+        .map_err(|_| quoting(format!("{path} is not UTF-8 text: `filebase64` reads any file")))
+}
+
+fn resolved(files: &Files, path: &str) -> PathBuf {
+    files.root.join(home(path))
+}
+
+fn home(path: &str) -> PathBuf {
+    match (path.strip_prefix('~'), std::env::home_dir()) {
+        (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => home.join(rest.trim_start_matches('/')),
+        _ => PathBuf::from(path),
+    }
+}
+
+fn path_value(path: &Path) -> Value {
+    Value::from(path.to_string_lossy().into_owned())
+}
+
+/// The path without `.` and `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                normal.pop();
+            }
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+fn fileset(a: &Arguments) -> Result<Value, Fault> {
+    let (folder, pattern) = (resolved(a.files, &a.text(0)?), a.text(1)?);
+    let pattern = glob(&pattern).ok_or_else(|| quoting(format!("`{pattern}` is no pattern of file names")))?;
+    let mut found = Vec::new();
+    walk(&folder, &folder, &mut found).map_err(|error| quoting(format!("can't list {}: {error}", folder.display())))?;
+    found.retain(|path| pattern.is_match(path));
+    found.sort();
+    Ok(Value::from(found))
+}
+
+fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
+        if kind.is_dir() {
+            walk(root, &path, found)?;
+        } else if path.is_file() {
+            found.extend(path.strip_prefix(root).ok().map(|path| path.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// A pattern of file names as a regular expression.
+fn glob(pattern: &str) -> Option<regex::Regex> {
+    let mut out = String::from("^");
+    let mut rest = pattern.chars().peekable();
+    let mut groups = 0;
+    while let Some(c) = rest.next() {
+        match c {
+            '*' if rest.next_if_eq(&'*').is_some() => {
+                let folder = rest.next_if_eq(&'/').is_some();
+                out.push_str(if folder { "(?:.*/)?" } else { ".*" });
+            }
+            '*' => out.push_str("[^/]*"),
+            '?' => out.push_str("[^/]"),
+            '[' => out.push('['),
+            ']' => out.push(']'),
+            '{' => {
+                groups += 1;
+                out.push_str("(?:");
+            }
+            '}' if groups > 0 => {
+                groups -= 1;
+                out.push(')');
+            }
+            ',' if groups > 0 => out.push('|'),
+            '-' => out.push('-'),
+            '!' if out.ends_with('[') => out.push('^'),
+            other => out.push_str(&regex::escape(&other.to_string())),
+        }
+    }
+    out.push('$');
+    regex::Regex::new(&out).ok()
+}

@@ -1,0 +1,119 @@
+//! IP addresses and networks.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::{Arguments, Body, Family, Fault, Function, open, quoting};
+use crate::Value;
+
+pub(super) fn functions() -> Vec<Function> {
+    let function = |name, parameters, doc, body| Function {
+        name,
+        family: Family::Network,
+        parameters,
+        doc,
+        body: Body::Plain(body),
+    };
+    vec![
+        function(
+            "cidrhost",
+            &["prefix", "number"],
+            "The address of this number in the network; a negative number counts from its end.",
+            |a| {
+                let (network, number) = (network(a)?, a.integer(1)?);
+                let size = host_bits(&network);
+                let host = wrap(i128::from(number), size)
+                    .ok_or_else(|| quoting(format!("{network} has no host number {number}")))?;
+                Ok(Value::from(address(&network, bits(network.network()) | host).to_string()))
+            },
+        ),
+        function("cidrnetmask", &["prefix"], "The netmask of the IPv4 network.", |a| match network(a)? {
+            IpNet::V4(network) => Ok(Value::from(network.netmask().to_string())),
+            IpNet::V6(_) => Err(open("only IPv4 networks have a netmask")),
+        }),
+        function(
+            "cidrsubnet",
+            &["prefix", "newbits", "number"],
+            "The network of this number among those with so many more bits of prefix.",
+            |a| {
+                let network = network(a)?;
+                Ok(Value::from(subnet(&network, a.integer(1)?, i128::from(a.integer(2)?))?.to_string()))
+            },
+        ),
+        function(
+            "cidrsubnets",
+            &["prefix", "newbits..."],
+            "Networks one after the other, each with so many more bits of prefix.",
+            cidrsubnets,
+        ),
+    ]
+}
+
+fn network(a: &Arguments) -> Result<IpNet, Fault> {
+    let text = a.text(0)?;
+    let network: IpNet =
+        text.parse().map_err(|_| quoting(format!("`{text}` is no network; one looks like 10.0.0.0/16")))?;
+    Ok(network.trunc())
+}
+
+fn host_bits(network: &IpNet) -> u32 {
+    u32::from(network.max_prefix_len() - network.prefix_len())
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address),
+    }
+}
+
+/// The address with these bits, of the network's family.
+fn address(network: &IpNet, bits: u128) -> IpAddr {
+    match network {
+        // The bits come from an address of the same family, so they fit.
+        IpNet::V4(_) => IpAddr::V4(Ipv4Addr::from(bits as u32)),
+        IpNet::V6(_) => IpAddr::V6(Ipv6Addr::from(bits)),
+    }
+}
+
+/// `number` as an unsigned one of `size` bits; a negative one counts from the end.
+fn wrap(number: i128, size: u32) -> Option<u128> {
+    let count = 1_u128.checked_shl(size).filter(|count| *count != 0);
+    let wrapped = match (u128::try_from(number), count) {
+        (Ok(number), _) => number,
+        (Err(_), Some(count)) => count.checked_sub(number.unsigned_abs())?,
+        (Err(_), None) => (u128::MAX - number.unsigned_abs()).checked_add(1)?,
+    };
+    count.is_none_or(|count| wrapped < count).then_some(wrapped)
+}
+
+fn subnet(network: &IpNet, newbits: i64, number: i128) -> Result<IpNet, Fault> {
+    let newbits = u32::try_from(newbits).ok().filter(|newbits| *newbits <= host_bits(network));
+    let newbits = newbits.ok_or_else(|| quoting(format!("{network} has only {} bits left", host_bits(network))))?;
+    let number =
+        wrap(number, newbits).ok_or_else(|| quoting(format!("{newbits} bits make no network number {number}")))?;
+    let shift = host_bits(network) - newbits;
+    let start = bits(network.network()) | number.checked_shl(shift).unwrap_or(0);
+    let length = u8::try_from(u32::from(network.prefix_len()) + newbits).unwrap_or(network.max_prefix_len());
+    IpNet::new(address(network, start), length).map_err(|error| open(error.to_string()))
+}
+
+fn cidrsubnets(a: &Arguments) -> Result<Value, Fault> {
+    let network = network(a)?;
+    let (mut next, mut subnets) = (bits(network.network()), Vec::new());
+    for at in 1..a.len() {
+        let first = subnet(&network, a.integer(at)?, 0)?;
+        let size = 1_u128.checked_shl(host_bits(&first)).unwrap_or(0);
+        // The next network starts where its own size divides the address.
+        let start = if size == 0 { next } else { next.div_ceil(size).checked_mul(size).unwrap_or(u128::MAX) };
+        let candidate =
+            IpNet::new(address(&network, start), first.prefix_len()).map_err(|error| open(error.to_string()))?;
+        if !network.contains(&candidate) {
+            return Err(quoting(format!("{network} has no room for a network of {} bits more", a.integer(at)?)));
+        }
+        next = start.saturating_add(size);
+        subnets.push(Value::from(candidate.to_string()));
+    }
+    Ok(Value::List(subnets))
+}

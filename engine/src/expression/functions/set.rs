@@ -1,0 +1,68 @@
+//! Functions of lists as sets: each value once, in order.
+
+use super::collection::{distinct, order};
+use super::{Arguments, Body, Family, Fault, Function, open};
+use crate::Value;
+use crate::expression::arithmetic::equal;
+
+pub(super) fn functions() -> Vec<Function> {
+    let function = |name, parameters, doc, body| Function {
+        name,
+        family: Family::Collection,
+        parameters,
+        doc,
+        body: Body::Plain(body),
+    };
+    vec![
+        function("setintersection", &["sets..."], "The values that are in all of the sets.", |a| {
+            let sets = a.lists(0)?;
+            let Some((first, others)) = sets.split_first() else { return Ok(Value::List(Vec::new())) };
+            let common = first.iter().filter(|value| others.iter().all(|other| holds(other, value)));
+            Ok(set(common.cloned().collect()))
+        }),
+        function(
+            "setproduct",
+            &["sets..."],
+            "All combinations of one value of each of the sets, each as a list.",
+            setproduct,
+        ),
+        function("setsubtract", &["set", "other"], "The values of the set that are not in the other.", |a| {
+            let other = a.list(1)?;
+            Ok(set(a.list(0)?.iter().filter(|value| !holds(other, value)).cloned().collect()))
+        }),
+        function("setunion", &["sets..."], "The values that are in any of the sets.", |a| {
+            Ok(set(a.lists(0)?.concat()))
+        }),
+        function("toset", &["value"], "The values of the list or map, each once and sorted.", |a| match a.value(0) {
+            Value::List(items) => Ok(set(items.clone())),
+            Value::Map(map) => Ok(set(map.values().cloned().collect())),
+            _ => Err(a.mismatch(0, "a list")),
+        }),
+    ]
+}
+
+/// A list of each value once, sorted.
+pub(super) fn set(values: Vec<Value>) -> Value {
+    let mut values = distinct(&values);
+    values.sort_by(order);
+    Value::List(values)
+}
+
+fn holds(set: &[Value], value: &Value) -> bool {
+    set.iter().any(|member| equal(member, value))
+}
+
+fn setproduct(a: &Arguments) -> Result<Value, Fault> {
+    const MOST: usize = 100_000;
+    let mut product: Vec<Vec<Value>> = vec![Vec::new()];
+    for list in a.lists(0)? {
+        if product.len().saturating_mul(list.len()) > MOST {
+            return Err(open(format!("`setproduct` gives at most {MOST} combinations")));
+        }
+        product = product
+            .iter()
+            .flat_map(|start| list.iter().map(move |item| [start.as_slice(), &[item.clone()]].concat()))
+            .collect();
+    }
+    Ok(Value::List(product.into_iter().map(Value::List).collect()))
+}

@@ -1,0 +1,328 @@
+//! Functions of text.
+
+use regex::{Captures, Regex};
+
+use super::{Arguments, Body, Family, Fault, Function, Lazy, open, quoting};
+use crate::Value;
+use crate::expression::convert::{float, number_text, to_bool, to_number, to_text};
+use crate::expression::functions::encoding::to_json_text;
+
+pub(super) fn functions() -> Vec<Function> {
+    let function = |name, parameters, doc, body| Function {
+        name,
+        family: Family::String,
+        parameters,
+        doc,
+        body: Body::Plain(body),
+    };
+    let lazy = |name, parameters, doc, lazy| Function {
+        name,
+        family: Family::String,
+        parameters,
+        doc,
+        body: Body::Lazy(lazy),
+    };
+    vec![
+        function("chomp", &["text"], "The text without the newlines at its end.", |a| {
+            Ok(Value::from(a.text(0)?.trim_end_matches(['\r', '\n'])))
+        }),
+        function("endswith", &["text", "suffix"], "Does the text end with the suffix?", |a| {
+            Ok(Value::from(a.text(0)?.ends_with(&a.text(1)?)))
+        }),
+        function(
+            "format",
+            &["format", "values..."],
+            "The format with its verbs replaced by the values: `%s`, `%d`, `%05.2f`, `%q`, `%x`, `%t`, `%v`, `%%`.",
+            |a| Ok(Value::from(format_text(&a.text(0)?, a.rest(1))?)),
+        ),
+        function(
+            "formatlist",
+            &["format", "lists..."],
+            "The list that `format` gives for each item of the lists.",
+            formatlist,
+        ),
+        function(
+            "indent",
+            &["spaces", "text"],
+            "The text with its lines but the first moved right by so many spaces.",
+            |a| Ok(Value::from(a.text(1)?.replace('\n', &format!("\n{}", " ".repeat(bounded(a, 0)?))))),
+        ),
+        function(
+            "join",
+            &["separator", "lists..."],
+            "The strings of the lists with the separator between them.",
+            |a| {
+                let texts: Vec<Vec<String>> = (1..a.len()).map(|at| a.texts(at)).collect::<Result<_, _>>()?;
+                Ok(Value::from(texts.concat().join(&a.text(0)?)))
+            },
+        ),
+        function("lower", &["text"], "The text in lower case.", |a| Ok(Value::from(a.text(0)?.to_lowercase()))),
+        function(
+            "regex",
+            &["pattern", "text"],
+            "The first match of the pattern: the match, or a list or map of its groups. No match is an error.",
+            |a| {
+                let (pattern, text) = (pattern(&a.text(0)?)?, a.text(1)?);
+                let captures =
+                    pattern.captures(&text).ok_or_else(|| quoting(format!("`{text}` does not match `{pattern}`")))?;
+                Ok(groups(&pattern, &captures))
+            },
+        ),
+        function(
+            "regexall",
+            &["pattern", "text"],
+            "The list of all matches of the pattern, each as `regex` gives it.",
+            |a| {
+                let (pattern, text) = (pattern(&a.text(0)?)?, a.text(1)?);
+                Ok(Value::List(pattern.captures_iter(&text).map(|captures| groups(&pattern, &captures)).collect()))
+            },
+        ),
+        function(
+            "replace",
+            &["text", "part", "replacement"],
+            "The text with each occurrence of the part replaced; a part in slashes, `/…/`, is a pattern.",
+            replace,
+        ),
+        function("split", &["separator", "text"], "The list of the parts of the text between the separators.", |a| {
+            let (separator, text) = (a.text(0)?, a.text(1)?);
+            Ok(match (separator.as_str(), text.as_str()) {
+                (_, "") => Value::List(vec![Value::from("")]),
+                ("", text) => Value::List(text.chars().map(|c| Value::from(c.to_string())).collect()),
+                (separator, text) => Value::List(text.split(separator).map(Value::from).collect()),
+            })
+        }),
+        function("startswith", &["text", "prefix"], "Does the text start with the prefix?", |a| {
+            Ok(Value::from(a.text(0)?.starts_with(&a.text(1)?)))
+        }),
+        function("strcontains", &["text", "part"], "Does the text contain the part?", |a| {
+            Ok(Value::from(a.text(0)?.contains(&a.text(1)?)))
+        }),
+        function("strrev", &["text"], "The text with its characters in reverse order.", |a| {
+            Ok(Value::from(a.text(0)?.chars().rev().collect::<String>()))
+        }),
+        function(
+            "substr",
+            &["text", "offset", "length"],
+            "So many characters of the text from the offset on; a negative offset counts from the end, the length -1 takes all.",
+            substr,
+        ),
+        lazy(
+            "templatestring",
+            &["template", "variables"],
+            "The template, a string, with the map of variables.",
+            Lazy::Templatestring,
+        ),
+        function("title", &["text"], "The text with the first letter of each word in upper case.", |a| {
+            let mut previous = ' ';
+            let text = a.text(0)?;
+            let raised = text.chars().flat_map(|c| {
+                let starts = !previous.is_alphanumeric() && previous != '\'';
+                previous = c;
+                if starts { c.to_uppercase().collect::<Vec<_>>() } else { vec![c] }
+            });
+            Ok(Value::from(raised.collect::<String>()))
+        }),
+        function("trim", &["text", "characters"], "The text without these characters at its start and end.", |a| {
+            let characters: Vec<char> = a.text(1)?.chars().collect();
+            Ok(Value::from(a.text(0)?.trim_matches(characters.as_slice())))
+        }),
+        function("trimprefix", &["text", "prefix"], "The text without the prefix, where it has it.", |a| {
+            let (text, prefix) = (a.text(0)?, a.text(1)?);
+            Ok(Value::from(text.strip_prefix(&prefix).unwrap_or(&text)))
+        }),
+        function("trimspace", &["text"], "The text without white space at its start and end.", |a| {
+            Ok(Value::from(a.text(0)?.trim()))
+        }),
+        function("trimsuffix", &["text", "suffix"], "The text without the suffix, where it has it.", |a| {
+            let (text, suffix) = (a.text(0)?, a.text(1)?);
+            Ok(Value::from(text.strip_suffix(&suffix).unwrap_or(&text)))
+        }),
+        function("upper", &["text"], "The text in upper case.", |a| Ok(Value::from(a.text(0)?.to_uppercase()))),
+    ]
+}
+
+/// A number of spaces or repetitions that can't exhaust memory.
+fn bounded(a: &Arguments, at: usize) -> Result<usize, Fault> {
+    a.size(at).ok().filter(|size| *size <= 1024).ok_or_else(|| a.mismatch(at, "a whole number from 0 to 1024"))
+}
+
+fn pattern(text: &str) -> Result<Regex, Fault> {
+    Regex::new(text).map_err(|error| {
+        let error = error.to_string();
+        quoting(format!(
+            "`{text}` is no regular expression: {}",
+            error.lines().last().unwrap_or_default().trim_start_matches("error: ")
+        ))
+    })
+}
+
+/// What matched: the groups by name, else in a list, else the whole.
+fn groups(pattern: &Regex, captures: &Captures) -> Value {
+    let text = |group: Option<regex::Match>| group.map_or(Value::Null, |group| Value::from(group.as_str()));
+    let names: Vec<&str> = pattern.capture_names().flatten().collect();
+    if !names.is_empty() {
+        return Value::Map(names.into_iter().map(|name| (name.to_owned(), text(captures.name(name)))).collect());
+    }
+    if captures.len() > 1 {
+        return Value::List(captures.iter().skip(1).map(text).collect());
+    }
+    text(captures.get(0))
+}
+
+fn replace(a: &Arguments) -> Result<Value, Fault> {
+    let (text, part, replacement) = (a.text(0)?, a.text(1)?, a.text(2)?);
+    let inner = part.strip_prefix('/').and_then(|part| part.strip_suffix('/'));
+    Ok(Value::from(match inner {
+        Some(inner) => pattern(inner)?.replace_all(&text, replacement).into_owned(),
+        None => text.replace(&part, &replacement),
+    }))
+}
+
+fn substr(a: &Arguments) -> Result<Value, Fault> {
+    let (text, offset, length) = (a.text(0)?, a.integer(1)?, a.integer(2)?);
+    let count = text.chars().count();
+    let skipped = match usize::try_from(offset) {
+        Ok(offset) => offset,
+        Err(_) => count.saturating_sub(usize::try_from(offset.unsigned_abs()).unwrap_or(usize::MAX)),
+    };
+    let taken = usize::try_from(length).unwrap_or(count);
+    Ok(Value::from(text.chars().skip(skipped).take(taken).collect::<String>()))
+}
+
+fn formatlist(a: &Arguments) -> Result<Value, Fault> {
+    let format = a.text(0)?;
+    let lengths: Vec<usize> = a.rest(1).iter().filter_map(|value| value.as_list().map(<[Value]>::len)).collect();
+    let length = lengths.first().copied().unwrap_or(1);
+    if lengths.iter().any(|other| *other != length) {
+        return Err(open("the lists of `formatlist` must have the same length"));
+    }
+    let formatted = (0..length).map(|i| {
+        let item = |value: &Value| value.as_list().map_or_else(|| Some(value.clone()), |items| items.get(i).cloned());
+        let values: Vec<Value> = a.rest(1).iter().filter_map(item).collect();
+        format_text(&format, &values).map(Value::from)
+    });
+    formatted.collect::<Result<Vec<_>, _>>().map(Value::List)
+}
+
+/// One verb of a format: `%-08.3f`, `%[1]s`.
+#[derive(Default)]
+struct Verb {
+    flags: String,
+    width: Option<usize>,
+    precision: Option<usize>,
+    index: Option<usize>,
+    letter: char,
+}
+
+fn format_text(format: &str, values: &[Value]) -> Result<String, Fault> {
+    let (mut out, mut rest, mut next) = (String::new(), format, 0);
+    let mut indexed = false;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        let (verb, after) = verb(&rest[at + 1..])?;
+        rest = after;
+        if verb.letter == '%' {
+            out.push('%');
+            continue;
+        }
+        indexed |= verb.index.is_some();
+        let position = verb.index.map_or(next, |index| index - 1);
+        let value = values.get(position).ok_or_else(|| open("`format` has more verbs than values"))?;
+        next = position + 1;
+        out.push_str(&formatted(&verb, value)?);
+    }
+    if next < values.len() && !indexed {
+        return Err(open("`format` has more values than verbs"));
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// The verb after a `%`, and the text after the verb.
+fn verb(text: &str) -> Result<(Verb, &str), Fault> {
+    let mut verb = Verb::default();
+    let digits = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let small = |text: &str| text.parse::<usize>().ok().filter(|size| *size <= 1024);
+    let mut rest = text.trim_start_matches(['-', '+', ' ', '#', '0']);
+    verb.flags = text[..text.len() - rest.len()].to_owned();
+    let width = digits(rest);
+    verb.width = small(&rest[..width]);
+    rest = &rest[width..];
+    if let Some(after) = rest.strip_prefix('.') {
+        let precision = digits(after);
+        verb.precision = small(&after[..precision]).or(Some(0));
+        rest = &after[precision..];
+    }
+    if let Some((index, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        verb.index = Some(
+            small(index)
+                .filter(|index| *index > 0)
+                .ok_or_else(|| open("`format`: the index in `%[…]` counts from 1"))?,
+        );
+        rest = after;
+    }
+    let mut chars = rest.chars();
+    verb.letter =
+        chars.next().ok_or_else(|| open("`format` ends in the middle of a verb; write %% for a percent sign"))?;
+    Ok((verb, chars.as_str()))
+}
+
+fn formatted(verb: &Verb, value: &Value) -> Result<String, Fault> {
+    let wrong =
+        |expected: &str| open(format!("`%{}` of `format` takes {expected}, not a {}", verb.letter, value.type_name()));
+    let number = || to_number(value).ok_or_else(|| wrong("a number"));
+    let whole = || Value::Number(number()?).as_i64().ok_or_else(|| wrong("a whole number"));
+    let text = || to_text(value).ok_or_else(|| wrong("a string"));
+    let double = || number().map(|number| number.as_f64().unwrap_or(0.0));
+    let signed =
+        |text: String| if verb.flags.contains('+') && !text.starts_with('-') { format!("+{text}") } else { text };
+    let body = match verb.letter {
+        's' => text()?.chars().take(verb.precision.unwrap_or(usize::MAX)).collect(),
+        'q' => serde_json::Value::String(text()?).to_string(),
+        'd' => signed(whole()?.to_string()),
+        'b' => format!("{:b}", whole()?),
+        'o' => format!("{:o}", whole()?),
+        'x' | 'X' => {
+            let hex = match value {
+                Value::String(text) if to_number(value).is_none() => {
+                    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+                }
+                _ => format!("{:x}", whole()?),
+            };
+            if verb.letter == 'X' { hex.to_uppercase() } else { hex }
+        }
+        'f' | 'F' => signed(format!("{:.*}", verb.precision.unwrap_or(6), double()?)),
+        'e' | 'E' => signed(exponential(double()?, verb.precision.unwrap_or(6), verb.letter)),
+        'g' | 'G' => signed(float(double()?).map(|number| number_text(&number)).unwrap_or_default()),
+        't' => to_bool(value).ok_or_else(|| wrong("a bool"))?.to_string(),
+        'v' => match to_text(value) {
+            Some(text) => text,
+            None => to_json_text(value)?,
+        },
+        other => return Err(open(format!("`format` knows no verb `%{other}`"))),
+    };
+    Ok(padded(verb, body))
+}
+
+/// `1.500000e+06`, as C writes it.
+fn exponential(number: f64, precision: usize, letter: char) -> String {
+    let text = format!("{number:.precision$e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+    format!("{mantissa}{letter}{sign}{digits:0>2}")
+}
+
+fn padded(verb: &Verb, body: String) -> String {
+    let missing = verb.width.unwrap_or(0).saturating_sub(body.chars().count());
+    if verb.flags.contains('-') {
+        return body + &" ".repeat(missing);
+    }
+    if verb.flags.contains('0') && verb.letter != 's' {
+        let (sign, digits) = match body.strip_prefix(['-', '+']) {
+            Some(digits) => body.split_at(body.len() - digits.len()),
+            None => ("", body.as_str()),
+        };
+        return format!("{sign}{}{digits}", "0".repeat(missing));
+    }
+    " ".repeat(missing) + &body
+}

@@ -1,0 +1,129 @@
+//! Times and durations. There is no `timestamp()`: a plan that depends on the clock never settles.
+
+use std::cmp::Ordering;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, Zoned};
+
+use super::{Arguments, Body, Family, Fault, Function, quoting};
+use crate::Value;
+use crate::schema::parse_duration;
+
+pub(super) fn functions() -> Vec<Function> {
+    let function =
+        |name, parameters, doc, body| Function { name, family: Family::Time, parameters, doc, body: Body::Plain(body) };
+    vec![
+        function(
+            "formatdate",
+            &["format", "time"],
+            "The RFC 3339 time in the format of `YYYY`, `MM`, `DD`, `hh`, `mm`, `ss`, `EEE`, `MMM`, `ZZZ` and so on.",
+            |a| Ok(Value::from(format_date(&a.text(0)?, &time(a, 1)?)?)),
+        ),
+        function(
+            "timeadd",
+            &["time", "duration"],
+            "The RFC 3339 time with a duration such as `1h30m` or `-24h` added.",
+            |a| {
+                let (time, text) = (time(a, 0)?, a.text(1)?);
+                let duration =
+                    duration(&text).ok_or_else(|| quoting(format!("`{text}` is no duration; one looks like 1h30m")))?;
+                let sum = time.checked_add(duration).map_err(|_| quoting("the time is out of range"))?;
+                Ok(Value::from(rfc3339(&sum)))
+            },
+        ),
+        function("timecmp", &["a", "b"], "-1, 0 or 1: is the first time before, at or after the second?", |a| {
+            Ok(Value::from(match time(a, 0)?.timestamp().cmp(&time(a, 1)?.timestamp()) {
+                Ordering::Less => -1_i64,
+                Ordering::Equal => 0,
+                Ordering::Greater => 1,
+            }))
+        }),
+    ]
+}
+
+/// The time of an argument, in the offset that it is written with.
+fn time(a: &Arguments, at: usize) -> Result<Zoned, Fault> {
+    let text = a.text(at)?;
+    let invalid = || quoting(format!("`{text}` is no RFC 3339 time; one looks like 2026-01-31T12:00:00Z"));
+    let timestamp: Timestamp = text.parse().map_err(|_| invalid())?;
+    let pieces = jiff::fmt::temporal::Pieces::parse(&text).map_err(|_| invalid())?;
+    let offset = pieces.to_numeric_offset().unwrap_or(jiff::tz::Offset::UTC);
+    Ok(timestamp.to_zoned(TimeZone::fixed(offset)))
+}
+
+fn rfc3339(time: &Zoned) -> String {
+    let seconds = time.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+    if time.offset().is_zero() { format!("{seconds}Z") } else { format!("{seconds}{}", time.strftime("%:z")) }
+}
+
+/// A duration as Go writes it: `-1h30m`, `1.5h`.
+fn duration(text: &str) -> Option<SignedDuration> {
+    let (negative, amount) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let duration = SignedDuration::try_from(parse_duration(amount)?).ok()?;
+    Some(if negative { -duration } else { duration })
+}
+
+fn format_date(format: &str, time: &Zoned) -> Result<String, Fault> {
+    let (mut out, mut rest) = (String::new(), format);
+    while let Some(c) = rest.chars().next() {
+        if c == '\'' {
+            let inner = &rest[1..];
+            let end = inner.find('\'').ok_or_else(|| quoting("a `'` of the format is not closed"))?;
+            out.push_str(if end == 0 { "'" } else { &inner[..end] });
+            rest = &inner[end + 1..];
+            continue;
+        }
+        let length = rest.len() - rest.trim_start_matches(c).len();
+        let run = &rest[..length];
+        rest = &rest[length..];
+        match directive(run) {
+            Some(directive) => out.push_str(&time.strftime(directive).to_string()),
+            None if run == "Z" || run == "ZZZ" && time.offset().is_zero() => out.push_str(&zone(run, time)),
+            None if c.is_ascii_alphabetic() => {
+                return Err(quoting(format!("formatdate knows no `{run}`; text is written in quotes: '{run}'")));
+            }
+            None => out.push_str(run),
+        }
+    }
+    Ok(out)
+}
+
+fn zone(run: &str, time: &Zoned) -> String {
+    match (time.offset().is_zero(), run) {
+        (true, "Z") => "Z".to_owned(),
+        (true, _) => "UTC".to_owned(),
+        (false, _) => time.strftime("%:z").to_string(),
+    }
+}
+
+/// The strftime directive of a run of one letter.
+fn directive(run: &str) -> Option<&'static str> {
+    Some(match run {
+        "YYYY" => "%Y",
+        "YY" => "%y",
+        "MMMM" => "%B",
+        "MMM" => "%b",
+        "MM" => "%m",
+        "M" => "%-m",
+        "DD" => "%d",
+        "D" => "%-d",
+        "EEEE" => "%A",
+        "EEE" => "%a",
+        "hh" => "%H",
+        "h" => "%-H",
+        "HH" => "%I",
+        "H" => "%-I",
+        "AA" => "%p",
+        "aa" => "%P",
+        "mm" => "%M",
+        "m" => "%-M",
+        "ss" => "%S",
+        "s" => "%-S",
+        "ZZZZ" | "ZZZ" => "%z",
+        "ZZZZZ" => "%:z",
+        _ => return None,
+    })
+}

@@ -1,0 +1,153 @@
+//! YAML as Kubernetes tools and people write it.
+
+use super::{Fault, open, quoting};
+use crate::Value;
+use crate::expression::convert::number_text;
+
+/// The value that a YAML text is.
+pub(super) fn decode(text: &str) -> Result<Value, Fault> {
+    let json: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| {
+        quoting(format!("this is no YAML: {}", error.to_string().lines().next().unwrap_or_default()))
+    })?;
+    Ok(Value::from(json))
+}
+
+/// The value as YAML in block style.
+pub(super) fn encode(value: &Value) -> Result<String, Fault> {
+    let mut out = String::new();
+    block(value, 0, &mut out)?;
+    Ok(out)
+}
+
+/// Writes a value whose first line starts at `indent`, which is written already.
+fn block(value: &Value, indent: usize, out: &mut String) -> Result<(), Fault> {
+    match value {
+        Value::Map(map) if !map.is_empty() => {
+            for (i, (key, member)) in map.iter().enumerate() {
+                if i > 0 {
+                    out.push_str(&" ".repeat(indent));
+                }
+                out.push_str(&scalar_text(key));
+                out.push(':');
+                match member {
+                    Value::Map(inner) if !inner.is_empty() => {
+                        newline(indent + 2, out);
+                        block(member, indent + 2, out)?;
+                    }
+                    // The items of a list stand under its key, as kubectl writes them.
+                    Value::List(items) if !items.is_empty() => {
+                        newline(indent, out);
+                        block(member, indent, out)?;
+                    }
+                    _ => {
+                        out.push(' ');
+                        block(member, indent + 2, out)?;
+                    }
+                }
+            }
+            Ok(())
+        }
+        Value::List(items) if !items.is_empty() => {
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push_str(&" ".repeat(indent));
+                }
+                out.push_str("- ");
+                block(item, indent + 2, out)?;
+            }
+            Ok(())
+        }
+        scalar => {
+            out.push_str(&scalar_of(scalar, indent)?);
+            out.push('\n');
+            Ok(())
+        }
+    }
+}
+
+fn newline(indent: usize, out: &mut String) {
+    out.push('\n');
+    out.push_str(&" ".repeat(indent));
+}
+
+fn scalar_of(value: &Value, indent: usize) -> Result<String, Fault> {
+    Ok(match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::Number(number) => number_text(number),
+        Value::String(text) => literal_text(text, indent).unwrap_or_else(|| scalar_text(text)),
+        Value::List(_) => "[]".to_owned(),
+        Value::Map(_) => "{}".to_owned(),
+        Value::Unknown | Value::Retained | Value::Sensitive(_) => return Err(open("this value can't be encoded")),
+    })
+}
+
+/// A text of several lines as a literal block, where it can be one.
+fn literal_text(text: &str, indent: usize) -> Option<String> {
+    let printable = |c: char| {
+        c == '\n'
+            || c == '\t'
+            || (!c.is_control() && c != '\u{feff}' && c != '\u{2028}' && c != '\u{2029}' && c != '\u{85}')
+    };
+    let body = text.trim_end_matches('\n');
+    let lines_fit = body.lines().all(|line| !line.ends_with([' ', '\t']));
+    if !body.contains('\n') || !text.chars().all(printable) || !lines_fit || body.starts_with([' ', '\t', '\n']) {
+        return None;
+    }
+    let chomp = match text.len() - body.len() {
+        0 => "|-",
+        1 => "|",
+        _ => "|+",
+    };
+    let pad = " ".repeat(indent.max(2));
+    let lines: Vec<String> = text
+        .strip_suffix('\n')
+        .unwrap_or(text)
+        .split('\n')
+        .map(|line| if line.is_empty() { String::new() } else { format!("{pad}{line}") })
+        .collect();
+    Some(format!("{chomp}\n{}", lines.join("\n")))
+}
+
+/// A text of one line, quoted only where it would be read as something else.
+fn scalar_text(text: &str) -> String {
+    if is_plain(text) { text.to_owned() } else { quoted(text) }
+}
+
+fn is_plain(text: &str) -> bool {
+    const WORDS: [&str; 12] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "~", ".inf", ".nan"];
+    let lower = text.to_ascii_lowercase();
+    let looks_like_number = lower.trim_start_matches(['-', '+', '.']).starts_with(|c: char| c.is_ascii_digit())
+        && (lower.replace('_', "").parse::<f64>().is_ok()
+            || lower.chars().all(|c| {
+                c.is_ascii_digit() || matches!(c, '_' | ':' | '.' | '-' | '+' | 'e' | 'x' | 'o' | 't' | 'z' | ' ')
+            })
+            || lower
+                .trim_start_matches(['-', '+'])
+                .strip_prefix("0x")
+                .is_some_and(|hex| hex.chars().all(|c| c.is_ascii_hexdigit())));
+    let starts_like_text = text
+        .starts_with(|c: char| c.is_alphanumeric() || matches!(c, '/' | '_' | '.' | '(' | '$' | '+' | ';' | '<' | '^'));
+    starts_like_text
+        && !WORDS.contains(&lower.as_str())
+        && !WORDS.contains(&lower.trim_start_matches(['-', '+']))
+        && !looks_like_number
+        && !text.ends_with([' ', ':', '\t'])
+        && !text.contains(": ")
+        && !text.contains(" #")
+        && text.chars().all(|c| !c.is_control() && c != '\u{feff}' && c != '\u{2028}' && c != '\u{2029}')
+}
+
+/// Single quotes where they do, else double ones with escapes, which are those of JSON.
+fn quoted(text: &str) -> String {
+    let simple = text.chars().all(|c| !c.is_control() && c != '\u{feff}' && c != '\u{2028}' && c != '\u{2029}');
+    if simple && !text.contains('\'') {
+        return format!("'{text}'");
+    }
+    let json = serde_json::Value::String(text.to_owned()).to_string();
+    json.replace('\u{7f}', "\\x7f")
+        .replace('\u{85}', "\\N")
+        .replace('\u{2028}', "\\L")
+        .replace('\u{2029}', "\\P")
+        .replace('\u{feff}', "\\uFEFF")
+}

@@ -1,0 +1,95 @@
+//! Strings as HCL templates.
+
+use hcl::edit::expr::Expression;
+use hcl::edit::parser;
+use hcl::edit::template::{Element, Template};
+
+use super::{Expr, ExprNode, Parsed, Place};
+use crate::{Diagnostic, Span, Value};
+
+impl Expr {
+    /// The string `text`, which stands at `place`, as a template.
+    ///
+    /// # Errors
+    /// If it is not a template.
+    pub fn template(text: &str, place: Place) -> Result<Self, Box<Diagnostic>> {
+        let span = place.whole();
+        if !text.contains("${") && !text.contains("%{") {
+            return Ok(Self::literal(span, Value::from(text)));
+        }
+        let template = parse_template(text, &place)?;
+        Ok(Self { span, node: simplest(template, place) })
+    }
+
+    /// `text`, all of which is an expression and stands at `span` as it is: what `console` and `-var` take.
+    ///
+    /// # Errors
+    /// If it is not an expression.
+    pub fn expression(text: &str, span: Span) -> Result<Self, Box<Diagnostic>> {
+        let place = Place::verbatim(span);
+        let syntax: Expression =
+            parser::parse_expr(text).map_err(|error| Box::new(syntax_error(text, &error, &place)))?;
+        Ok(Self { span, node: ExprNode::Expression(Box::new(Parsed { syntax, place })) })
+    }
+}
+
+/// `text` as a template.
+pub(super) fn parse_template(text: &str, place: &Place) -> Result<Template, Box<Diagnostic>> {
+    parser::parse_template(text).map_err(|error| Box::new(syntax_error(text, &error, place)))
+}
+
+/// A template that is one interpolation is its expression; one without any is its text.
+fn simplest(template: Template, place: Place) -> ExprNode {
+    if template.iter().all(Element::is_literal) {
+        let text: String = template.iter().filter_map(Element::as_literal).map(|text| text.as_str()).collect();
+        return ExprNode::Literal(Value::String(text));
+    }
+    if template.as_single_element().is_some_and(Element::is_interpolation)
+        && let Some(Element::Interpolation(interpolation)) = template.clone().into_iter().next()
+    {
+        return ExprNode::Expression(Box::new(Parsed { syntax: interpolation.expr, place }));
+    }
+    ExprNode::Template(Box::new(Parsed { syntax: template, place }))
+}
+
+fn syntax_error(text: &str, error: &parser::Error, place: &Place) -> Diagnostic {
+    let mut start = error.location().offset();
+    // At the end of the text the parser points at the last byte, which may be in the middle of a character.
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    let rest = &text[start..];
+    let (label, help) = explain(error.message(), rest);
+    let marked = match rest.chars().next() {
+        Some('$' | '%') if rest[1..].starts_with('{') => 2,
+        Some(c) => c.len_utf8(),
+        None => 0,
+    };
+    let diagnostic =
+        Diagnostic::error("this is not a valid expression").at(place.span(Some(start..start + marked)), label);
+    match help {
+        Some(help) => diagnostic.help(help),
+        None => diagnostic,
+    }
+}
+
+/// What the parser's message means, and what to do about it.
+fn explain(message: &str, rest: &str) -> (String, Option<String>) {
+    if rest.starts_with("%{") {
+        let help = "every %{ if … } and %{ for … in … } needs its %{ endif } or %{ endfor }; write %%{ for the two characters themselves";
+        return ("this directive has no end, or is not one".to_owned(), Some(help.to_owned()));
+    }
+    if rest.starts_with("${") {
+        let help = "write $${ for the two characters themselves";
+        return ("this ${ has no }".to_owned(), Some(help.to_owned()));
+    }
+    let label = match message {
+        message if message.starts_with("invalid expression;") => "an expression is expected here",
+        message if message.starts_with("invalid traversal operator") => {
+            "a name, an index or `*` is expected after the `.`"
+        }
+        "unexpected token" => "this is not expected here",
+        message => return (message.to_owned(), None),
+    };
+    (label.to_owned(), None)
+}

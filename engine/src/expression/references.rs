@@ -1,0 +1,174 @@
+//! What an expression refers to and calls, found without evaluating it.
+
+use hcl::edit::Decorated;
+use hcl::edit::Span as _;
+use hcl::edit::expr::{Expression, ForExpr, FuncCall, ObjectKey, TraversalOperator};
+use hcl::edit::template::{Directive, Element, ForDirective, IfDirective, Template};
+
+use super::traversal::reference;
+use super::{Expr, ExprNode, Place, Reference, Unresolved, functions};
+use crate::{Diagnostic, Span};
+
+impl Expr {
+    /// Everything that the expression refers to, each once, with a place.
+    pub fn references(&self) -> Vec<(Reference, Span)> {
+        let mut found = Vec::new();
+        self.inspect(&mut found, &mut Vec::new());
+        let mut unique: Vec<(Reference, Span)> = Vec::new();
+        for (reference, span) in found {
+            if !unique.iter().any(|(known, _)| *known == reference) {
+                unique.push((reference, span));
+            }
+        }
+        unique
+    }
+
+    /// What is wrong with the expression whatever its values are: functions that do not exist or take other arguments,
+    /// references that can't be any.
+    pub fn problems(&self) -> Vec<Diagnostic> {
+        let mut problems = Vec::new();
+        self.inspect(&mut Vec::new(), &mut problems);
+        problems
+    }
+
+    fn inspect(&self, found: &mut Vec<(Reference, Span)>, problems: &mut Vec<Diagnostic>) {
+        match &self.node {
+            ExprNode::Literal(_) => {}
+            ExprNode::List(items) => items.iter().for_each(|item| item.inspect(found, problems)),
+            ExprNode::Map(members) => members.iter().for_each(|(_, _, member)| member.inspect(found, problems)),
+            ExprNode::Expression(parsed) => Walk::at(&parsed.place, found, problems).expression(&parsed.syntax),
+            ExprNode::Template(parsed) => Walk::at(&parsed.place, found, problems).template(&parsed.syntax),
+        }
+    }
+}
+
+struct Walk<'a> {
+    place: &'a Place,
+    bound: Vec<String>,
+    found: &'a mut Vec<(Reference, Span)>,
+    problems: &'a mut Vec<Diagnostic>,
+}
+
+impl<'a> Walk<'a> {
+    fn at(place: &'a Place, found: &'a mut Vec<(Reference, Span)>, problems: &'a mut Vec<Diagnostic>) -> Self {
+        Self { place, bound: Vec::new(), found, problems }
+    }
+
+    fn expression(&mut self, expression: &Expression) {
+        match expression {
+            Expression::Null(_) | Expression::Bool(_) | Expression::Number(_) | Expression::String(_) => {}
+            Expression::Array(items) => items.iter().for_each(|item| self.expression(item)),
+            Expression::Object(members) => members.iter().for_each(|(key, value)| {
+                if let ObjectKey::Expression(key) = key {
+                    self.expression(key);
+                }
+                self.expression(value.expr());
+            }),
+            Expression::StringTemplate(template) => self.template(template),
+            Expression::HeredocTemplate(heredoc) => self.template(&heredoc.template),
+            Expression::Parenthesis(inner) => self.expression(inner.inner()),
+            Expression::Variable(name) => self.head(name.as_str(), &[], expression.span()),
+            Expression::Conditional(choice) => {
+                for part in [&choice.cond_expr, &choice.true_expr, &choice.false_expr] {
+                    self.expression(part);
+                }
+            }
+            Expression::FuncCall(call) => self.call(call),
+            Expression::Traversal(traversal) => match &traversal.expr {
+                Expression::Variable(name) => {
+                    self.head(name.as_str(), &traversal.operators, expression.span());
+                    self.operators(&traversal.operators);
+                }
+                inner => {
+                    self.expression(inner);
+                    self.operators(&traversal.operators);
+                }
+            },
+            Expression::UnaryOp(operation) => self.expression(&operation.expr),
+            Expression::BinaryOp(operation) => {
+                self.expression(&operation.lhs_expr);
+                self.expression(&operation.rhs_expr);
+            }
+            Expression::ForExpr(comprehension) => self.comprehension(comprehension),
+        }
+    }
+
+    fn operators(&mut self, operators: &[Decorated<TraversalOperator>]) {
+        for operator in operators {
+            if let TraversalOperator::Index(index) = operator.value() {
+                self.expression(index);
+            }
+        }
+    }
+
+    fn head(&mut self, root: &str, operators: &[Decorated<TraversalOperator>], range: Option<std::ops::Range<usize>>) {
+        if self.bound.iter().any(|name| name == root) {
+            return;
+        }
+        let span = self.place.span(range);
+        match reference(root, operators) {
+            Ok((reference, _)) => self.found.push((reference, span)),
+            Err(Unresolved { summary, help }) => {
+                let diagnostic = Diagnostic::error(summary).at(span, "");
+                self.problems.push(Diagnostic { help, ..diagnostic });
+            }
+        }
+    }
+
+    fn call(&mut self, call: &FuncCall) {
+        let count = call.args.len();
+        let checked = functions::find(&call.name).and_then(|function| match call.args.expand_final() {
+            true => Ok(()),
+            false => function.accepts(count),
+        });
+        if let Err(Unresolved { summary, help }) = checked {
+            let diagnostic = Diagnostic::error(summary).at(self.place.span(call.name.name.span()), "");
+            self.problems.push(Diagnostic { help, ..diagnostic });
+        }
+        call.args.iter().for_each(|argument| self.expression(argument));
+    }
+
+    fn comprehension(&mut self, comprehension: &ForExpr) {
+        let intro = &comprehension.intro;
+        self.expression(&intro.collection_expr);
+        let names = [intro.key_var.as_ref(), Some(&intro.value_var)];
+        self.binding(names.into_iter().flatten().map(|name| name.as_str().to_owned()), |walk| {
+            let key = comprehension.key_expr.as_ref();
+            let condition = comprehension.cond.as_ref().map(|condition| &condition.expr);
+            [key, Some(&comprehension.value_expr), condition]
+                .into_iter()
+                .flatten()
+                .for_each(|part| walk.expression(part));
+        });
+    }
+
+    /// Does `inner` with these names bound.
+    fn binding(&mut self, names: impl Iterator<Item = String>, inner: impl FnOnce(&mut Self)) {
+        let depth = self.bound.len();
+        self.bound.extend(names);
+        inner(self);
+        self.bound.truncate(depth);
+    }
+
+    fn template(&mut self, template: &Template) {
+        for element in template {
+            match element {
+                Element::Literal(_) => {}
+                Element::Interpolation(interpolation) => self.expression(&interpolation.expr),
+                Element::Directive(directive) => match &**directive {
+                    Directive::If(IfDirective { if_expr, else_expr, .. }) => {
+                        self.expression(&if_expr.cond_expr);
+                        self.template(&if_expr.template);
+                        else_expr.iter().for_each(|other| self.template(&other.template));
+                    }
+                    Directive::For(ForDirective { for_expr, .. }) => {
+                        self.expression(&for_expr.collection_expr);
+                        let names = [for_expr.key_var.as_ref(), Some(&for_expr.value_var)];
+                        let names = names.into_iter().flatten().map(|name| name.as_str().to_owned());
+                        self.binding(names, |walk| walk.template(&for_expr.template));
+                    }
+                },
+            }
+        }
+    }
+}

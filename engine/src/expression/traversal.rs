@@ -1,0 +1,81 @@
+//! What the head of a traversal refers to: `var.x`, `ssh_file.motd["gpu01"]`.
+
+use hcl::edit::Decorated;
+use hcl::edit::expr::{Expression, TraversalOperator};
+
+use super::{Reference, Unresolved};
+use crate::ResourceAddress;
+use crate::diagnostic::nearest;
+
+/// The names that stand for themselves at the head of a traversal.
+const ROOTS: [&str; 9] = ["var", "local", "node", "nodes", "each", "self", "path", "moorfast", "data"];
+
+/// The reference that `root` and the first of `operators` make, and how many of these it takes.
+pub(super) fn reference(
+    root: &str,
+    operators: &[Decorated<TraversalOperator>],
+) -> Result<(Reference, usize), Unresolved> {
+    let name = |at: usize| operators.get(at).and_then(|operator| attribute(operator));
+    let incomplete = |example: &str| Unresolved {
+        summary: format!("`{root}` alone is no value"),
+        help: Some(format!("write what of it, as in `{example}`")),
+    };
+    Ok(match root {
+        "var" => (Reference::Variable(name(0).ok_or_else(|| incomplete("var.region"))?), 1),
+        "local" => (Reference::Local(name(0).ok_or_else(|| incomplete("local.region"))?), 1),
+        "node" => (Reference::Node, 0),
+        "nodes" => (Reference::Nodes, 0),
+        "each" => (Reference::Each, 0),
+        "self" => (Reference::This, 0),
+        "path" => (Reference::Path, 0),
+        "moorfast" => (Reference::Moorfast, 0),
+        "data" => {
+            let example = "data.ssh_facts.all";
+            let resource_type = name(0).ok_or_else(|| incomplete(example))?;
+            let resource = ResourceAddress::data(resource_type, name(1).ok_or_else(|| incomplete(example))?);
+            instance(resource, operators, 2)
+        }
+        resource_type => {
+            let name = name(0).ok_or_else(|| unknown_root(resource_type))?;
+            instance(ResourceAddress::managed(resource_type, name), operators, 1)
+        }
+    })
+}
+
+/// The reference to `resource` whose address takes `taken` operators, with the index that may follow.
+fn instance(resource: ResourceAddress, operators: &[Decorated<TraversalOperator>], taken: usize) -> (Reference, usize) {
+    let reference = |key, any| Reference::Resource { resource: resource.clone(), key, any };
+    match operators.get(taken).map(Decorated::value) {
+        Some(TraversalOperator::Index(index)) => match literal_key(index) {
+            Some(key) => (reference(Some(key), false), taken + 1),
+            None => (reference(None, true), taken),
+        },
+        _ => (reference(None, false), taken),
+    }
+}
+
+fn literal_key(index: &Expression) -> Option<String> {
+    match index {
+        Expression::String(text) => Some(text.as_str().to_owned()),
+        Expression::Number(number) => Some(number.value().to_string()),
+        Expression::Parenthesis(inner) => literal_key(inner.inner()),
+        _ => None,
+    }
+}
+
+fn attribute(operator: &TraversalOperator) -> Option<String> {
+    match operator {
+        TraversalOperator::GetAttr(name) => Some(name.as_str().to_owned()),
+        _ => None,
+    }
+}
+
+fn unknown_root(root: &str) -> Unresolved {
+    let help = match nearest(root, ROOTS) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => format!(
+            "a reference is `var.NAME`, `local.NAME`, `node.address` or `TYPE.NAME`; text is written \"{root}\""
+        ),
+    };
+    Unresolved { summary: format!("`{root}` is not the name of anything"), help: Some(help) }
+}

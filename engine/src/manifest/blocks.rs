@@ -1,0 +1,174 @@
+//! The smaller blocks of a manifest: nodes, providers, the backend, checks, outputs, moves.
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::load::Loader;
+use super::reader::{Entry, Reader};
+use super::resource::conditions;
+use super::{Block, Check, Import, Moved, NodeBlock, Output, Removed};
+use crate::diagnostic::suggest;
+
+type Table<'a> = &'a Spanned<DeValue<'a>>;
+
+/// What `[nodes.NAME]` takes.
+const NODE: [&str; 10] =
+    ["address", "user", "port", "identity_file", "jump", "host_key", "transport", "sudo", "roles", "vars"];
+
+pub(super) fn node<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: Table<'a>) {
+    let span = reader.span(table.span());
+    let mut known = Vec::new();
+    for entry in reader.table(table, &format!("the node `{name}`")).unwrap_or_default() {
+        if NODE.contains(&entry.name.as_str()) {
+            known.push(entry);
+        } else {
+            let help = suggest(&entry.name, NODE)
+                .unwrap_or_else(|| "values of a node's own go into `vars`, as in vars = { rack = \"r1\" }".to_owned());
+            reader.error_with(entry.span, format!("unknown key `{}` in the node `{name}`", entry.name), Some(help));
+        }
+    }
+    let attributes = reader.attributes(known);
+    loader.manifest.nodes.insert(name.to_owned(), NodeBlock { span, attributes });
+}
+
+/// `[providers.NAME]` and its instances `[providers.NAME.ALIAS]`. A table with a header of its own is an instance, an inline table is
+/// the value of an attribute.
+pub(super) fn providers<'a>(loader: &mut Loader, reader: &mut Reader<'a>, entry: &Entry<'a>) {
+    for provider in reader.table(entry.value, "`providers`").unwrap_or_default() {
+        let mut own = Vec::new();
+        for inner in reader.table(provider.value, &format!("the provider `{}`", provider.name)).unwrap_or_default() {
+            if inner.value.get_ref().is_table() && reader.has_header(inner.value) {
+                let name = format!("{}.{}", provider.name, inner.name);
+                let attributes = reader.table(inner.value, "a provider").unwrap_or_default();
+                insert_provider(loader, reader, &name, &inner, attributes);
+            } else {
+                own.push(inner);
+            }
+        }
+        if !own.is_empty() || reader.has_header(provider.value) {
+            let name = provider.name.clone();
+            insert_provider(loader, reader, &name, &provider, own);
+        }
+    }
+}
+
+fn insert_provider<'a>(
+    loader: &mut Loader,
+    reader: &mut Reader<'a>,
+    name: &str,
+    entry: &Entry<'a>,
+    attributes: Vec<Entry<'a>>,
+) {
+    if loader.define(reader, "provider", name, entry.span) {
+        let block = Block { span: reader.span(entry.value.span()), attributes: reader.attributes(attributes) };
+        loader.manifest.providers.insert(name.to_owned(), block);
+    }
+}
+
+pub(super) fn backend<'a>(loader: &mut Loader, reader: &mut Reader<'a>, entry: &Entry<'a>) {
+    for inner in reader.table(entry.value, "`backend`").unwrap_or_default() {
+        // One backend in all, whatever its type: they share one name.
+        if !loader.define(reader, "backend", "state", inner.span) {
+            continue;
+        }
+        let span = reader.span(inner.value.span());
+        let attributes = reader.table(inner.value, "a backend").unwrap_or_default();
+        let block = Block { span, attributes: reader.attributes(attributes) };
+        loader.manifest.backend = Some((inner.name, block));
+    }
+}
+
+pub(super) fn check<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: Table<'a>) {
+    let what = format!("the check `{name}`");
+    let Some(mut fields) = reader.fields(table, &what) else { return };
+    let check = Check {
+        span: reader.span(table.span()),
+        on: reader.optional_expr(fields.take("on")),
+        for_each: reader.optional_expr(fields.take("for_each")),
+        depends_on: reader.addresses(fields.take("depends_on")),
+        http: reader.optional_expr(fields.take("http")),
+        assertions: conditions(reader, fields.take("assert")),
+    };
+    reader.finish(fields, &what);
+    if check.http.is_none() && check.assertions.is_empty() {
+        reader.error(check.span, format!("{what} checks nothing"), "it needs `http`, `assert` or both");
+    }
+    loader.manifest.checks.insert(name.to_owned(), check);
+}
+
+pub(super) fn output<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: Table<'a>) {
+    let what = format!("the output `{name}`");
+    let Some(mut fields) = reader.fields(table, &what) else { return };
+    let span = reader.span(table.span());
+    let value = reader.optional_expr(fields.take("value"));
+    let description = reader.text(fields.take("description"));
+    let sensitive = reader.flag(fields.take("sensitive")).unwrap_or(false);
+    reader.finish(fields, &what);
+    match value {
+        Some(value) => {
+            loader.manifest.outputs.insert(name.to_owned(), Output { span, value, description, sensitive });
+        }
+        None => reader.missing(span, &what, &["value"]),
+    }
+}
+
+/// Reads each table of an array of tables.
+pub(super) fn for_each_table<'a>(
+    reader: &mut Reader<'a>,
+    entry: &Entry<'a>,
+    mut read: impl FnMut(&mut Reader<'a>, Table<'a>),
+) {
+    match entry.value.get_ref() {
+        DeValue::Array(tables) => tables.iter().for_each(|table| read(reader, table)),
+        _ => {
+            let help = format!("write [[{}]]: there may be several", entry.name);
+            reader.error_with(entry.span, format!("`{}` is an array of tables", entry.name), Some(help));
+        }
+    }
+}
+
+pub(super) fn moved<'a>(loader: &mut Loader, reader: &mut Reader<'a>, table: Table<'a>) {
+    let Some(mut fields) = reader.fields(table, "`moved`") else { return };
+    let span = reader.span(table.span());
+    let complete = require(reader, &mut fields, span, "`moved`", ["from", "to"]);
+    if let [Some(from), Some(to)] = complete {
+        loader.manifest.moved.push(Moved { span, from, to });
+    }
+    reader.finish(fields, "`moved`");
+}
+
+pub(super) fn import<'a>(loader: &mut Loader, reader: &mut Reader<'a>, table: Table<'a>) {
+    let Some(mut fields) = reader.fields(table, "`import`") else { return };
+    let span = reader.span(table.span());
+    if let [Some(to)] = require(reader, &mut fields, span, "`import`", ["to"]) {
+        loader.manifest.imports.push(Import { span, to });
+    }
+    reader.finish(fields, "`import`");
+}
+
+pub(super) fn removed<'a>(loader: &mut Loader, reader: &mut Reader<'a>, table: Table<'a>) {
+    let Some(mut fields) = reader.fields(table, "`removed`") else { return };
+    let span = reader.span(table.span());
+    let destroy = reader.flag(fields.take("destroy")).unwrap_or(true);
+    if let [Some(from)] = require(reader, &mut fields, span, "`removed`", ["from"]) {
+        loader.manifest.removed.push(Removed { span, from, destroy });
+    }
+    reader.finish(fields, "`removed`");
+}
+
+/// The addresses of these keys, each of which must be there.
+fn require<'a, const N: usize>(
+    reader: &mut Reader<'a>,
+    fields: &mut super::reader::Fields<'a>,
+    span: crate::Span,
+    what: &str,
+    names: [&'static str; N],
+) -> [Option<crate::Address>; N] {
+    names.map(|name| {
+        let entry = fields.take(name);
+        if entry.is_none() {
+            reader.missing(span, what, &[name]);
+        }
+        reader.address(entry)
+    })
+}

@@ -1,0 +1,307 @@
+//! The inventory, and which of it a block is about: `[nodes.*]`, `on` and `for_each` evaluated.
+
+use std::collections::BTreeMap;
+
+use super::{Manifest, NodeBlock, StaticScope};
+use crate::diagnostic::{quoted_list, suggest};
+use crate::expression::to_text;
+use crate::{Diagnostic, Expr, Files, Node, NodeName, ReferenceScope, Span, Transport, Value};
+
+/// The nodes of the manifest, by name.
+///
+/// # Errors
+/// All that is wrong with them.
+pub fn evaluate_inventory(
+    manifest: &Manifest,
+    variables: &BTreeMap<String, Value>,
+    files: &Files,
+) -> Result<Vec<Node>, Vec<Diagnostic>> {
+    let scope = StaticScope::new(manifest, variables, files);
+    let (mut nodes, mut errors) = (Vec::new(), Vec::new());
+    for (name, block) in &manifest.nodes {
+        match node(name, block, &scope) {
+            Ok(node) => nodes.push(node),
+            Err(more) => errors.extend(more),
+        }
+    }
+    if errors.is_empty() { Ok(nodes) } else { Err(errors) }
+}
+
+/// What `node` is in an expression, and each member of `nodes`.
+pub fn node_value(node: &Node) -> Value {
+    let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
+    let members = [
+        ("name", Value::from(node.name.0.as_str())),
+        ("address", Value::from(node.address.as_str())),
+        ("user", text(&node.user)),
+        ("port", node.port.map_or(Value::Null, |port| Value::from(i64::from(port)))),
+        ("roles", Value::from(node.roles.clone())),
+        ("vars", Value::Map(node.vars.clone())),
+        ("host_keys", Value::from(node.host_keys.clone())),
+    ];
+    Value::Map(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// The attributes of one node, evaluated.
+struct Fields<'b> {
+    name: &'b str,
+    values: BTreeMap<&'b str, (Value, Span)>,
+    errors: Vec<Diagnostic>,
+}
+
+fn node(name: &str, block: &NodeBlock, scope: &dyn ReferenceScope) -> Result<Node, Vec<Diagnostic>> {
+    let mut fields = Fields { name, values: BTreeMap::new(), errors: Vec::new() };
+    for (attribute, _, expr) in &block.attributes {
+        match expr.evaluate(scope) {
+            Ok(Value::Null) => {}
+            Ok(value) => {
+                fields.values.insert(attribute, (value, expr.span));
+            }
+            Err(errors) => fields.errors.extend(errors),
+        }
+    }
+    let transport = fields.transport();
+    let node = Node {
+        name: NodeName(name.to_owned()),
+        address: fields.text("address").unwrap_or_else(|| name.to_owned()),
+        user: fields.text("user"),
+        port: fields.port(),
+        identity_file: fields.text("identity_file"),
+        jump: fields.texts("jump"),
+        host_keys: fields.host_keys(),
+        transport,
+        sudo: fields.flag("sudo").unwrap_or(transport == Transport::Ssh),
+        roles: fields.texts("roles"),
+        vars: fields.vars(),
+    };
+    if fields.errors.is_empty() { Ok(node) } else { Err(fields.errors) }
+}
+
+impl Fields<'_> {
+    /// The attribute in the open. What is sensitive is refused: these attributes are shown.
+    fn take(&mut self, attribute: &'static str) -> Option<(Value, Span)> {
+        let (value, span) = self.values.remove(attribute)?;
+        if value.is_sensitive() {
+            let summary = format!("`{attribute}` of the node `{}` is sensitive", self.name);
+            self.errors.push(
+                Diagnostic::error(summary).at(span, "it is shown in plans and messages; only `vars` may be sensitive"),
+            );
+            return None;
+        }
+        Some((value, span))
+    }
+
+    fn wrong(&mut self, attribute: &str, span: Span, expected: &str) {
+        let summary = format!("`{attribute}` of the node `{}` has a wrong value", self.name);
+        self.errors.push(Diagnostic::error(summary).at(span, format!("{expected} is expected")));
+    }
+
+    fn text(&mut self, attribute: &'static str) -> Option<String> {
+        let (value, span) = self.take(attribute)?;
+        let text = to_text(&value).filter(|text| !text.is_empty());
+        if text.is_none() {
+            self.wrong(attribute, span, "a string");
+        }
+        text
+    }
+
+    fn texts(&mut self, attribute: &'static str) -> Vec<String> {
+        let Some((value, span)) = self.take(attribute) else { return Vec::new() };
+        let texts = match &value {
+            Value::String(text) => Some(vec![text.clone()]),
+            Value::List(items) => items.iter().map(to_text).collect(),
+            _ => None,
+        };
+        if texts.is_none() {
+            self.wrong(attribute, span, "a list of strings");
+        }
+        texts.unwrap_or_default()
+    }
+
+    fn flag(&mut self, attribute: &'static str) -> Option<bool> {
+        let (value, span) = self.take(attribute)?;
+        let flag = crate::expression::to_bool(&value);
+        if flag.is_none() {
+            self.wrong(attribute, span, "true or false");
+        }
+        flag
+    }
+
+    fn port(&mut self) -> Option<u16> {
+        let (value, span) = self.take("port")?;
+        let number = crate::expression::to_number(&value).map(Value::Number).and_then(|number| number.as_i64());
+        let port = number.and_then(|number| u16::try_from(number).ok()).filter(|port| *port > 0);
+        if port.is_none() {
+            self.wrong("port", span, "a number from 1 to 65535");
+        }
+        port
+    }
+
+    fn transport(&mut self) -> Transport {
+        let Some((value, span)) = self.take("transport") else { return Transport::default() };
+        match value.as_str() {
+            Some("ssh") => Transport::Ssh,
+            Some("local") => Transport::Local,
+            _ => {
+                self.wrong("transport", span, "`ssh` or `local`");
+                Transport::default()
+            }
+        }
+    }
+
+    fn host_keys(&mut self) -> Vec<String> {
+        let span = self.values.get("host_key").map(|(_, span)| *span);
+        let keys = self.texts("host_key");
+        let is_pin = |key: &String| key.starts_with("SHA256:") || key.split_whitespace().count() >= 2;
+        if let Some(span) = span
+            && !keys.iter().all(is_pin)
+        {
+            self.wrong("host_key", span, "a fingerprint `SHA256:…` or a line of a public key");
+        }
+        keys
+    }
+
+    fn vars(&mut self) -> BTreeMap<String, Value> {
+        let Some((value, span)) = self.values.remove("vars") else { return BTreeMap::new() };
+        let secret = matches!(value, Value::Sensitive(_));
+        match value.as_map() {
+            Some(map) => map
+                .iter()
+                .map(|(key, value)| (key.clone(), if secret { value.clone().sensitive() } else { value.clone() }))
+                .collect(),
+            None => {
+                self.wrong("vars", span, "a table");
+                BTreeMap::new()
+            }
+        }
+    }
+}
+
+/// The nodes that `on` selects, in the order of the inventory, and warnings where it selects none.
+///
+/// # Errors
+/// If it is no selector, or names a node that is not in the inventory.
+pub fn select_nodes(
+    on: &Expr,
+    scope: &dyn ReferenceScope,
+    nodes: &[Node],
+) -> Result<(Vec<NodeName>, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let value = on.evaluate(scope)?;
+    let error = |summary: &str, help: &str| vec![Diagnostic::error(summary).at(on.span, "").help(help)];
+    if value.is_unknown() || value.is_retained() || value.is_sensitive() {
+        return Err(error(
+            "`on` must be known and not sensitive",
+            "which nodes there are must not depend on resources or secrets",
+        ));
+    }
+    let mut warnings = Vec::new();
+    let selected = match &value {
+        Value::String(all) if all == "all" => nodes.iter().collect(),
+        Value::String(_) => named(std::slice::from_ref(&value), on.span, nodes).map_err(|error| vec![error])?,
+        Value::List(names) => named(names, on.span, nodes).map_err(|error| vec![error])?,
+        Value::Map(map) => with_roles(&roles(map, on.span)?, on.span, nodes, &mut warnings),
+        _ => {
+            return Err(error("`on` selects nodes", "it is { role = \"worker\" }, a name, a list of names or \"all\""));
+        }
+    };
+    if selected.is_empty() && warnings.is_empty() {
+        warnings.push(Diagnostic::warning("`on` selects no node, so there is no instance").at(on.span, ""));
+    }
+    Ok((selected.into_iter().map(|node| node.name.clone()).collect(), warnings))
+}
+
+/// The nodes of these names.
+fn named<'n>(names: &[Value], span: Span, nodes: &'n [Node]) -> Result<Vec<&'n Node>, Diagnostic> {
+    for name in names {
+        let Some(name) = name.as_str() else {
+            return Err(Diagnostic::error("`on` is a list of the names of nodes").at(span, ""));
+        };
+        if !nodes.iter().any(|node| node.name.0 == name) {
+            let diagnostic = Diagnostic::error(format!("there is no node `{name}`")).at(span, "");
+            return Err(Diagnostic {
+                help: suggest(name, nodes.iter().map(|node| node.name.0.as_str())),
+                ..diagnostic
+            });
+        }
+    }
+    let wanted = |node: &&Node| names.iter().any(|name| name.as_str() == Some(node.name.0.as_str()));
+    Ok(nodes.iter().filter(wanted).collect())
+}
+
+/// The roles that `{ role = … }` or `{ roles = […] }` asks for.
+fn roles(selector: &BTreeMap<String, Value>, span: Span) -> Result<Vec<String>, Vec<Diagnostic>> {
+    const KEYS: [&str; 2] = ["role", "roles"];
+    if let Some(unknown) = selector.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        let diagnostic = Diagnostic::error(format!("`on` knows no `{unknown}`")).at(span, "");
+        return Err(vec![Diagnostic { help: suggest(unknown, KEYS), ..diagnostic }]);
+    }
+    let roles: Option<Vec<String>> = selector
+        .values()
+        .flat_map(|value| match value {
+            Value::List(items) => items.clone(),
+            single => vec![single.clone()],
+        })
+        .map(|role| role.as_str().map(str::to_owned))
+        .collect();
+    roles.ok_or_else(|| vec![Diagnostic::error("roles are strings").at(span, "")])
+}
+
+/// The nodes that have any of these roles.
+fn with_roles<'n>(roles: &[String], span: Span, nodes: &'n [Node], warnings: &mut Vec<Diagnostic>) -> Vec<&'n Node> {
+    let mut known: Vec<&str> = nodes.iter().flat_map(|node| &node.roles).map(String::as_str).collect();
+    known.sort_unstable();
+    known.dedup();
+    let unknown: Vec<&str> = roles.iter().map(String::as_str).filter(|role| !known.contains(role)).collect();
+    if let Some(first) = unknown.first() {
+        let diagnostic = Diagnostic::warning(format!("no node has the role {}", quoted_list(&unknown))).at(span, "");
+        warnings.push(Diagnostic { help: suggest(first, known.iter().copied()), ..diagnostic });
+    }
+    nodes.iter().filter(|node| node.roles.iter().any(|role| roles.contains(role))).collect()
+}
+
+/// The keys of `for_each` with their values, in order.
+///
+/// # Errors
+/// If it is neither a list of strings nor a map, or is not known before apply, or is sensitive.
+pub fn evaluate_for_each(for_each: &Expr, scope: &dyn ReferenceScope) -> Result<Vec<(String, Value)>, Vec<Diagnostic>> {
+    let value = for_each.evaluate(scope)?;
+    let error = |summary: String, help: &str| vec![Diagnostic::error(summary).at(for_each.span, "").help(help)];
+    let unknown = || {
+        let help =
+            "which instances there are must be known when the plan is made: take the keys from variables or locals";
+        error("`for_each` is not known until apply".to_owned(), help)
+    };
+    let secret = || {
+        error(
+            "`for_each` is sensitive".to_owned(),
+            "its keys are part of addresses, which are shown: use nonsensitive() where that is right",
+        )
+    };
+    match &value {
+        Value::Unknown | Value::Retained => Err(unknown()),
+        Value::Sensitive(_) => Err(secret()),
+        Value::Map(map) => Ok(map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()),
+        Value::List(items) if items.iter().any(|item| item.is_unknown() || item.is_retained()) => Err(unknown()),
+        Value::List(items) if items.iter().any(Value::is_sensitive) => Err(secret()),
+        Value::List(items) => {
+            let keys: Option<Vec<String>> = items.iter().map(to_text).collect();
+            let keys = keys.ok_or_else(|| {
+                error(
+                    "`for_each` is a list of strings, or a map".to_owned(),
+                    "lists of tables become a map by { for item in LIST : item.name => item }",
+                )
+            })?;
+            let repeated = keys.iter().enumerate().find(|(i, key)| keys[..*i].contains(key)).map(|(_, key)| key);
+            match repeated {
+                Some(key) => {
+                    Err(error(format!("`for_each` has `{key}` twice"), "each instance needs a key of its own"))
+                }
+                None => Ok(keys.into_iter().map(|key| (key.clone(), Value::String(key))).collect()),
+            }
+        }
+        other => {
+            let summary = format!("`for_each` is a list of strings or a map, not a {}", other.type_name());
+            Err(error(summary, "one instance is made for each of its members"))
+        }
+    }
+}

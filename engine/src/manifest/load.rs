@@ -1,0 +1,237 @@
+//! From a file or a folder to a manifest, with everything that is wrong in one go.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use moorfast_state::Digest;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::reader::{Entry, Reader};
+use super::{Manifest, blocks, references, resource, variable};
+use crate::diagnostic::suggest;
+use crate::{Diagnostic, SourceFile, Sources, Span, is_identifier};
+
+const TABLES: [&str; 12] = [
+    "variables",
+    "locals",
+    "nodes",
+    "providers",
+    "backend",
+    "resource",
+    "data",
+    "check",
+    "outputs",
+    "moved",
+    "import",
+    "removed",
+];
+
+impl Manifest {
+    /// Reads the manifest at `path`: a file, or a folder whose `*.toml` files (not `*.vars.toml`, not hidden ones) are one manifest.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, with the texts to show it in.
+    pub fn load(path: &Path) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
+        let paths = manifest_files(path).map_err(|diagnostic| (Sources::default(), vec![diagnostic]))?;
+        let mut files = Vec::new();
+        let mut unreadable = Vec::new();
+        for path in paths {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => files.push(SourceFile { path, text }),
+                Err(error) => unreadable.push(Diagnostic::error(format!("can't read {}: {error}", path.display()))),
+            }
+        }
+        let root = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+        let root = if root.as_os_str().is_empty() { PathBuf::from(".") } else { root.to_owned() };
+        Self::from_sources(root, Sources { files }, unreadable)
+    }
+
+    /// The manifest of these texts, in the folder `root`.
+    ///
+    /// # Errors
+    /// `problems`, and everything that is wrong with the texts.
+    pub(crate) fn from_sources(
+        root: PathBuf,
+        sources: Sources,
+        mut problems: Vec<Diagnostic>,
+    ) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
+        let mut manifest = Manifest { root, digest: Some(digest(&sources)), ..Manifest::default() };
+        let mut loader = Loader { manifest: &mut manifest, places: BTreeMap::new() };
+        for (file, source) in sources.files.iter().enumerate() {
+            problems.extend(loader.file(file, &source.text));
+        }
+        if problems.is_empty() {
+            problems = references::check(&manifest);
+        }
+        if problems.is_empty() {
+            manifest.sources = sources;
+            return Ok(manifest);
+        }
+        problems.sort_by_key(|problem| problem.at.as_ref().map(|(span, _)| *span));
+        Err((sources, problems))
+    }
+}
+
+fn manifest_files(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let listing = std::fs::read_dir(path).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    let entries = listing.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Diagnostic::error(format!("there is no {}", path.display())),
+        _ => Diagnostic::error(format!("can't list {}: {error}", path.display())),
+    })?;
+    let is_manifest = |name: &str| name.ends_with(".toml") && !name.ends_with(".vars.toml") && !name.starts_with('.');
+    let mut names: Vec<String> = entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| is_manifest(name));
+    names.sort();
+    if names.is_empty() {
+        return Err(Diagnostic::error(format!("there is no manifest in {}", path.display()))
+            .help("a manifest is one or more *.toml files; `moorfast init` writes a first one"));
+    }
+    Ok(names.into_iter().map(|name| path.join(name)).collect())
+}
+
+/// The digest of all texts with the names of their files.
+fn digest(sources: &Sources) -> Digest {
+    let mut bytes = Vec::new();
+    for file in &sources.files {
+        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+        bytes.extend_from_slice(format!("{name}\0{}\0{}", file.text.len(), file.text).as_bytes());
+    }
+    Digest::of(&bytes)
+}
+
+/// Fills a manifest from one file after the other.
+pub(super) struct Loader<'m> {
+    pub(super) manifest: &'m mut Manifest,
+    /// Where each thing is defined, by its address.
+    places: BTreeMap<String, Span>,
+}
+
+impl Loader<'_> {
+    fn file(&mut self, file: usize, text: &str) -> Vec<Diagnostic> {
+        let (document, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            return syntax_errors(file, text, &errors);
+        }
+        let mut reader = Reader::new(file, text);
+        for entry in reader.entries(document.get_ref()) {
+            self.table(&mut reader, entry);
+        }
+        reader.diagnostics
+    }
+
+    fn table<'a>(&mut self, reader: &mut Reader<'a>, entry: Entry<'a>) {
+        match entry.name.as_str() {
+            "variables" => self.each(reader, &entry, "variable", variable::read),
+            "locals" => self.locals(reader, &entry),
+            "nodes" => self.each(reader, &entry, "node", blocks::node),
+            "providers" => blocks::providers(self, reader, &entry),
+            "backend" => blocks::backend(self, reader, &entry),
+            "resource" | "data" => resource::read_all(self, reader, &entry),
+            "check" => self.each(reader, &entry, "check", blocks::check),
+            "outputs" => self.each(reader, &entry, "output", blocks::output),
+            "moved" => blocks::for_each_table(reader, &entry, |reader, value| blocks::moved(self, reader, value)),
+            "import" => blocks::for_each_table(reader, &entry, |reader, value| blocks::import(self, reader, value)),
+            "removed" => blocks::for_each_table(reader, &entry, |reader, value| blocks::removed(self, reader, value)),
+            "module" => {
+                let help =
+                    "several *.toml files in one folder are one manifest; `for_each` repeats a resource".to_owned();
+                reader.error_with(entry.span, "modules are not supported", Some(help));
+            }
+            name => {
+                let help = suggest(name, TABLES)
+                    .unwrap_or_else(|| format!("the tables of a manifest are {}", TABLES.join(", ")));
+                reader.error_with(entry.span, format!("unknown table `{name}`"), Some(help));
+            }
+        }
+    }
+
+    /// Reads each named table inside `entry`.
+    fn each<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        entry: &Entry<'a>,
+        kind: &str,
+        read: fn(&mut Self, &mut Reader<'a>, &str, &'a Spanned<DeValue<'a>>),
+    ) {
+        for inner in reader.table(entry.value, &format!("`{}`", entry.name)).unwrap_or_default() {
+            if self.define(reader, kind, &inner.name, inner.span) {
+                read(self, reader, &inner.name, inner.value);
+            }
+        }
+    }
+
+    fn locals<'a>(&mut self, reader: &mut Reader<'a>, entry: &Entry<'a>) {
+        for local in reader.table(entry.value, "`locals`").unwrap_or_default() {
+            if self.define(reader, "local", &local.name, local.span) {
+                let expr = reader.expr(local.value);
+                self.manifest.locals.insert(local.name, expr);
+            }
+        }
+    }
+
+    /// Notes that `name` is defined at `span`; false where it can't be.
+    pub(super) fn define(&mut self, reader: &mut Reader, kind: &str, name: &str, span: Span) -> bool {
+        let is_name = match kind {
+            // Nodes are named as hosts are.
+            "node" => {
+                !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+            }
+            _ => name.split('.').all(is_identifier),
+        };
+        if !is_name {
+            let help = "a name has letters, digits, `_` and `-`, and does not start with a digit".to_owned();
+            reader.error_with(span, format!("`{name}` can't be the name of a {kind}"), Some(help));
+            return false;
+        }
+        match self.places.insert(format!("{kind} {name}"), span) {
+            None => true,
+            Some(first) => {
+                let duplicate = Diagnostic::error(format!("there are two definitions of the {kind} `{name}`"));
+                reader.diagnostics.push(duplicate.at(span, "the second one").related(first, "the first one"));
+                false
+            }
+        }
+    }
+}
+
+/// The errors of the TOML parser, the first of each line: what follows it is mostly its consequence.
+fn syntax_errors(file: usize, text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
+    let mut lines = Vec::new();
+    let mut errors: Vec<_> = errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message())).collect();
+    errors.sort_by_key(|(range, _)| range.start);
+    for (range, message) in errors {
+        let line = text.get(..range.start).unwrap_or_default().matches('\n').count();
+        if lines.contains(&line) {
+            continue;
+        }
+        lines.push(line);
+        let span = Span { file, start: range.start, end: range.end };
+        let (label, help) = explain(message);
+        let diagnostic = Diagnostic::error("this is not valid TOML").at(span, label);
+        diagnostics.push(Diagnostic { help, ..diagnostic });
+    }
+    diagnostics
+}
+
+/// What the parser's message means, and what to do about it.
+fn explain(message: &str) -> (String, Option<String>) {
+    let (label, help) = match message {
+        message if message.starts_with("string values must be quoted") => {
+            ("a value is expected here", Some("text is written in quotes: \"text\""))
+        }
+        message if message.starts_with("duplicate key") => ("this key is defined twice in the same table", None),
+        message if message.starts_with("key with no value") => ("a key needs a value: `key = value`", None),
+        message if message.starts_with("invalid basic string") => (
+            "this string is not closed, or has a character that must be escaped",
+            Some("text with quotes in it is easier between single quotes: '${file(\"motd\")}'"),
+        ),
+        message if message.starts_with("invalid literal string") => ("this string is not closed with '", None),
+        message => return (message.to_owned(), None),
+    };
+    (label.to_owned(), help.map(str::to_owned))
+}

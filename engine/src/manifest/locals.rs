@@ -1,0 +1,142 @@
+//! Locals, and the scope of what is known before any resource is.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use super::Manifest;
+use crate::{Diagnostic, Files, Reference, ReferenceScope, Unresolved, Value};
+
+impl Manifest {
+    /// The value of `local.NAME`, whose own references `scope` resolves. Locals of a loaded manifest have no cycles; a scope that
+    /// is asked for the same local often does well to remember it.
+    ///
+    /// # Errors
+    /// If there is no such local, or it can't be evaluated.
+    pub fn local(&self, name: &str, scope: &dyn ReferenceScope) -> Result<Value, Unresolved> {
+        let names = self.locals.keys().map(String::as_str);
+        let expr = self.locals.get(name).ok_or_else(|| Unresolved::unknown("local", name, names))?;
+        expr.evaluate(scope).map_err(|errors| {
+            let first = errors.into_iter().next();
+            let reason = first.as_ref().map_or("", |error| error.summary.as_str());
+            Unresolved {
+                summary: format!("`local.{name}`: {reason}"),
+                help: first.as_ref().and_then(|error| error.help.clone()),
+            }
+        })
+    }
+
+    /// The locals that refer to each other in a circle, each such circle once.
+    pub(super) fn local_cycles(&self) -> Vec<Diagnostic> {
+        let refers = |name: &String| -> Vec<String> {
+            let references = self.locals.get(name).map(crate::Expr::references).unwrap_or_default();
+            references
+                .into_iter()
+                .filter_map(|(reference, _)| match reference {
+                    Reference::Local(name) => Some(name),
+                    _ => None,
+                })
+                .collect()
+        };
+        let edges: BTreeMap<&String, Vec<String>> = self.locals.keys().map(|name| (name, refers(name))).collect();
+        let mut done: Vec<String> = Vec::new();
+        let mut cycles = Vec::new();
+        for start in self.locals.keys() {
+            let mut path = Vec::new();
+            if let Some(cycle) = find_cycle(start, &edges, &mut path, &mut done) {
+                cycles.push(self.cycle(&cycle));
+            }
+        }
+        cycles
+    }
+
+    fn cycle(&self, names: &[String]) -> Diagnostic {
+        let round = names.iter().chain(names.first()).map(|name| format!("local.{name}")).collect::<Vec<_>>();
+        let mut diagnostic =
+            Diagnostic::error(format!("locals refer to each other in a circle: {}", round.join(" → ")));
+        let places = names.iter().filter_map(|name| self.locals.get(name));
+        for (i, expr) in places.enumerate() {
+            diagnostic = if i == 0 { diagnostic.at(expr.span, "") } else { diagnostic.related(expr.span, "") };
+        }
+        diagnostic.help("one of them must not need the others")
+    }
+}
+
+/// The circle that is reached from `name`, unless it is a known one.
+fn find_cycle(
+    name: &String,
+    edges: &BTreeMap<&String, Vec<String>>,
+    path: &mut Vec<String>,
+    done: &mut Vec<String>,
+) -> Option<Vec<String>> {
+    if let Some(at) = path.iter().position(|on_path| on_path == name) {
+        return Some(path[at..].to_vec());
+    }
+    if done.contains(name) {
+        return None;
+    }
+    path.push(name.clone());
+    let cycle = edges.get(name).into_iter().flatten().find_map(|next| find_cycle(next, edges, path, done));
+    path.pop();
+    done.push(name.clone());
+    cycle
+}
+
+/// What is known before any node or resource is: variables, locals and files.
+pub struct StaticScope<'m> {
+    manifest: &'m Manifest,
+    variables: &'m BTreeMap<String, Value>,
+    files: &'m Files,
+    locals: Mutex<BTreeMap<String, Value>>,
+}
+
+impl<'m> StaticScope<'m> {
+    /// The scope of a manifest with the values of its variables.
+    pub fn new(manifest: &'m Manifest, variables: &'m BTreeMap<String, Value>, files: &'m Files) -> Self {
+        Self { manifest, variables, files, locals: Mutex::default() }
+    }
+}
+
+impl ReferenceScope for StaticScope<'_> {
+    fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
+        let not_here = |what: String| Unresolved {
+            summary: format!("{what} is not known here"),
+            help: Some("only variables, locals without resources and files are".to_owned()),
+        };
+        match reference {
+            Reference::Variable(name) => {
+                let names = self.variables.keys().map(String::as_str);
+                self.variables.get(name).cloned().ok_or_else(|| Unresolved::unknown("variable", name, names))
+            }
+            Reference::Local(name) => {
+                let known = |scope: &Self| scope.locals.lock().ok().and_then(|locals| locals.get(name).cloned());
+                if let Some(value) = known(self) {
+                    return Ok(value);
+                }
+                let value = self.manifest.local(name, self)?;
+                if let Ok(mut locals) = self.locals.lock() {
+                    locals.insert(name.clone(), value.clone());
+                }
+                Ok(value)
+            }
+            Reference::Path => Ok(path_value(self.manifest)),
+            Reference::Node => Err(not_here("`node`".to_owned())),
+            Reference::Nodes => Err(not_here("`nodes`".to_owned())),
+            Reference::Each => Err(not_here("`each`".to_owned())),
+            Reference::This => Err(not_here("`self`".to_owned())),
+            Reference::Moorfast => Err(not_here("`moorfast`".to_owned())),
+            Reference::Resource { resource, .. } => Err(not_here(format!("`{resource}`"))),
+        }
+    }
+
+    fn files(&self) -> &Files {
+        self.files
+    }
+}
+
+/// The value of `path`.
+pub(crate) fn path_value(manifest: &Manifest) -> Value {
+    let text = |path: &std::path::Path| Value::from(path.to_string_lossy().into_owned());
+    let cwd = std::env::current_dir().unwrap_or_default();
+    let members = [("root", text(&manifest.root)), ("module", text(&manifest.root)), ("cwd", text(&cwd))];
+    Value::Map(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}

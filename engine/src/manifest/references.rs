@@ -1,0 +1,141 @@
+//! Do the references of a manifest name what the manifest has?
+
+use std::collections::BTreeSet;
+
+use super::{Condition, Manifest};
+use crate::diagnostic::suggest;
+use crate::{Address, Diagnostic, Expr, Reference, ResourceAddress, Span, Unresolved};
+
+/// What the expressions of a block may refer to besides variables, locals, nodes and resources.
+#[derive(Clone, Copy, Default)]
+struct Bound {
+    node: bool,
+    each: bool,
+    this: bool,
+}
+
+/// All references that name nothing.
+pub(super) fn check(manifest: &Manifest) -> Vec<Diagnostic> {
+    let mut check = Check { manifest, problems: manifest.local_cycles() };
+    for (name, variable) in &manifest.variables {
+        variable.validations.iter().for_each(|validation| check.validation(name, validation));
+    }
+    let free = Bound::default();
+    manifest.locals.values().for_each(|local| check.expr(local, free));
+    for node in manifest.nodes.values() {
+        node.attributes.iter().for_each(|(_, _, attribute)| check.expr(attribute, free));
+    }
+    let blocks = manifest.providers.values().chain(manifest.backend.as_ref().map(|(_, block)| block));
+    for block in blocks {
+        block.attributes.iter().for_each(|(_, _, attribute)| check.expr(attribute, free));
+    }
+    manifest.outputs.values().for_each(|output| check.expr(&output.value, free));
+    manifest.resources.values().for_each(|resource| check.resource(resource));
+    for probe in manifest.checks.values() {
+        let bound = Bound { node: probe.on.is_some(), each: probe.for_each.is_some(), this: false };
+        probe.on.iter().chain(&probe.for_each).for_each(|expr| check.expr(expr, free));
+        check.addresses(&probe.depends_on);
+        probe.http.iter().for_each(|http| check.expr(http, bound));
+        let asserted = Bound { this: probe.http.is_some(), ..bound };
+        probe.assertions.iter().for_each(|assertion| check.condition(assertion, asserted));
+    }
+    check.problems
+}
+
+struct Check<'m> {
+    manifest: &'m Manifest,
+    problems: Vec<Diagnostic>,
+}
+
+impl Check<'_> {
+    fn resource(&mut self, resource: &super::Resource) {
+        let bound = Bound { node: resource.on.is_some(), each: resource.for_each.is_some(), this: false };
+        resource.on.iter().for_each(|on| self.expr(on, Bound::default()));
+        // The keys of `for_each` may differ from node to node.
+        resource.for_each.iter().for_each(|each| self.expr(each, Bound { each: false, ..bound }));
+        resource.attributes.iter().for_each(|(_, _, attribute)| self.expr(attribute, bound));
+        resource.preconditions.iter().for_each(|condition| self.condition(condition, bound));
+        let after = Bound { this: true, ..bound };
+        resource.postconditions.iter().for_each(|condition| self.condition(condition, after));
+        self.addresses(&resource.depends_on);
+        self.addresses(&resource.restart_on);
+        self.addresses(&resource.lifecycle.replace_triggered_by);
+    }
+
+    fn condition(&mut self, condition: &Condition, bound: Bound) {
+        self.expr(&condition.condition, bound);
+        self.expr(&condition.error_message, bound);
+    }
+
+    fn validation(&mut self, name: &str, validation: &Condition) {
+        for expr in [&validation.condition, &validation.error_message] {
+            for (reference, span) in expr.references() {
+                if reference != Reference::Variable(name.to_owned()) {
+                    let summary = format!("a validation may only refer to `var.{name}`");
+                    self.problems.push(Diagnostic::error(summary).at(span, ""));
+                }
+            }
+        }
+    }
+
+    fn expr(&mut self, expr: &Expr, bound: Bound) {
+        for (reference, span) in expr.references() {
+            if let Err(Unresolved { summary, help }) = self.reference(&reference, bound) {
+                let diagnostic = Diagnostic::error(summary).at(span, "");
+                self.problems.push(Diagnostic { help, ..diagnostic });
+            }
+        }
+    }
+
+    fn reference(&self, reference: &Reference, bound: Bound) -> Result<(), Unresolved> {
+        let manifest = self.manifest;
+        let unbound = |name: &str, by: &str| {
+            Err(Unresolved {
+                summary: format!("`{name}` means nothing here"),
+                help: Some(format!("it is bound by {by}")),
+            })
+        };
+        match reference {
+            Reference::Variable(name) if !manifest.variables.contains_key(name) => {
+                Err(Unresolved::unknown("variable", name, manifest.variables.keys().map(String::as_str)))
+            }
+            Reference::Local(name) if !manifest.locals.contains_key(name) => {
+                Err(Unresolved::unknown("local", name, manifest.locals.keys().map(String::as_str)))
+            }
+            Reference::Node if !bound.node => unbound("node", "`on`, which makes one instance for each node"),
+            Reference::Each if !bound.each => unbound("each", "`for_each`"),
+            Reference::This if !bound.this => {
+                unbound("self", "a postcondition, and by `assert` in a check with `http`")
+            }
+            Reference::Resource { resource, .. } => self.known(resource),
+            _ => Ok(()),
+        }
+    }
+
+    fn addresses(&mut self, addresses: &[(Address, Span)]) {
+        for (address, span) in addresses {
+            if let Err(Unresolved { summary, help }) = self.known(&address.resource) {
+                let diagnostic = Diagnostic::error(summary).at(*span, "");
+                self.problems.push(Diagnostic { help, ..diagnostic });
+            }
+        }
+    }
+
+    /// Is there such a resource?
+    fn known(&self, address: &ResourceAddress) -> Result<(), Unresolved> {
+        let resources = &self.manifest.resources;
+        if resources.contains_key(address) {
+            return Ok(());
+        }
+        let all: Vec<String> = resources.keys().map(ToString::to_string).collect();
+        let text = address.to_string();
+        let types: BTreeSet<&str> = resources.keys().map(|known| known.resource_type.as_str()).collect();
+        let same_type = resources.keys().filter(|known| known.resource_type == address.resource_type);
+        let names: Vec<&str> = same_type.map(|known| known.name.as_str()).collect();
+        let help = crate::diagnostic::nearest(&text, all.iter().map(String::as_str))
+            .map(|nearest| format!("did you mean `{nearest}`?"))
+            .or_else(|| suggest(&address.name, names))
+            .or_else(|| suggest(&address.resource_type, types));
+        Err(Unresolved { summary: format!("there is no `{text}` in the manifest"), help })
+    }
+}

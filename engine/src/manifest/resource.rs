@@ -1,0 +1,134 @@
+//! `[resource.TYPE.NAME]` and `[data.TYPE.NAME]`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::load::Loader;
+use super::reader::{Entry, Fields, Reader};
+use super::{Condition, Lifecycle, Resource};
+use crate::diagnostic::suggest;
+use crate::{ExprNode, Mode, ResourceAddress, Value};
+
+/// The keys of `timeouts`.
+const OPERATIONS: [&str; 4] = ["create", "read", "update", "delete"];
+
+/// Reads the tables of `resource` or `data`.
+pub(super) fn read_all<'a>(loader: &mut Loader, reader: &mut Reader<'a>, entry: &Entry<'a>) {
+    let (mode, what) = match entry.name.as_str() {
+        "data" => (Mode::Data, "data source"),
+        _ => (Mode::Managed, "resource"),
+    };
+    for kind in reader.table(entry.value, &format!("`{}`", entry.name)).unwrap_or_default() {
+        for inner in reader.table(kind.value, &format!("`{}.{}`", entry.name, kind.name)).unwrap_or_default() {
+            let address = ResourceAddress { mode, resource_type: kind.name.clone(), name: inner.name.clone() };
+            if loader.define(reader, what, &address.to_string(), inner.span) {
+                read(loader, reader, address, inner.value);
+            }
+        }
+    }
+}
+
+fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, address: ResourceAddress, table: &'a Spanned<DeValue<'a>>) {
+    let Some(mut fields) = reader.fields(table, &format!("`{address}`")) else { return };
+    let mut resource = Resource {
+        span: reader.span(table.span()),
+        address: address.clone(),
+        on: reader.optional_expr(fields.take("on")),
+        for_each: reader.optional_expr(fields.take("for_each")),
+        depends_on: reader.addresses(fields.take("depends_on")),
+        restart_on: Vec::new(),
+        provider: provider(reader, fields.take("provider")),
+        lifecycle: Lifecycle::default(),
+        preconditions: conditions(reader, fields.take("precondition")),
+        postconditions: conditions(reader, fields.take("postcondition")),
+        timeouts: timeouts(reader, fields.take("timeouts")),
+        attributes: Vec::new(),
+    };
+    match address.mode {
+        Mode::Managed => {
+            resource.restart_on = reader.addresses(fields.take("restart_on"));
+            resource.lifecycle = lifecycle(reader, fields.take("lifecycle"));
+        }
+        Mode::Data => refuse(reader, &mut fields, &["restart_on", "lifecycle"]),
+    }
+    resource.attributes = reader.attributes(fields.rest());
+    loader.manifest.resources.insert(address, resource);
+}
+
+fn refuse<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>, names: &[&'static str]) {
+    for name in names {
+        if let Some(entry) = fields.take(name) {
+            reader.error(entry.span, format!("a data source takes no `{name}`"), "it is only read");
+        }
+    }
+}
+
+fn provider<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Option<(String, crate::Span)> {
+    let span = reader.span(entry.as_ref()?.value.span());
+    reader.text(entry).map(|name| (name, span))
+}
+
+fn lifecycle<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Lifecycle {
+    let Some(mut fields) = entry.and_then(|entry| reader.fields(entry.value, "`lifecycle`")) else {
+        return Lifecycle::default();
+    };
+    let lifecycle = Lifecycle {
+        prevent_destroy: reader.flag(fields.take("prevent_destroy")).unwrap_or(false),
+        ignore_changes: reader.texts(fields.take("ignore_changes")).into_iter().map(|(path, _)| path).collect(),
+        create_before_destroy: reader.flag(fields.take("create_before_destroy")).unwrap_or(false),
+        replace_triggered_by: reader.addresses(fields.take("replace_triggered_by")),
+    };
+    reader.finish(fields, "`lifecycle`");
+    lifecycle
+}
+
+fn timeouts<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> BTreeMap<String, Duration> {
+    let mut timeouts = BTreeMap::new();
+    for entry in entry.and_then(|entry| reader.table(entry.value, "`timeouts`")).unwrap_or_default() {
+        if !OPERATIONS.contains(&entry.name.as_str()) {
+            let help = suggest(&entry.name, OPERATIONS);
+            reader.error_with(entry.span, format!("unknown key `{}` in `timeouts`", entry.name), help);
+            continue;
+        }
+        let name = entry.name.clone();
+        timeouts.extend(reader.duration(entry).map(|duration| (name, duration)));
+    }
+    timeouts
+}
+
+/// One condition or a list of them.
+pub(super) fn conditions<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Vec<Condition> {
+    let Some(entry) = entry else { return Vec::new() };
+    let what = format!("`{}`", entry.name);
+    let tables: Vec<&Spanned<DeValue>> = match entry.value.get_ref() {
+        DeValue::Array(tables) => tables.iter().collect(),
+        _ => vec![entry.value],
+    };
+    tables.into_iter().filter_map(|table| condition(reader, table, &what)).collect()
+}
+
+fn condition<'a>(reader: &mut Reader<'a>, table: &'a Spanned<DeValue<'a>>, what: &str) -> Option<Condition> {
+    let mut fields = reader.fields(table, what)?;
+    let span = reader.span(table.span());
+    let condition = reader.optional_expr(fields.take("condition"));
+    let error_message = reader.optional_expr(fields.take("error_message"));
+    reader.finish(fields, what);
+    let lacking: Vec<&str> = [("condition", condition.is_none()), ("error_message", error_message.is_none())]
+        .into_iter()
+        .filter_map(|(name, lacks)| lacks.then_some(name))
+        .collect();
+    if !lacking.is_empty() {
+        reader.missing(span, what, &lacking);
+    }
+    let condition = condition?;
+    if let ExprNode::Literal(Value::String(text)) = &condition.node
+        && text.parse::<bool>().is_err()
+    {
+        let help = format!("an expression stands in `${{…}}`: condition = '${{{text}}}'");
+        reader.error_with(condition.span, "a condition must be true or false, not a text", Some(help));
+    }
+    Some(Condition { condition, error_message: error_message? })
+}

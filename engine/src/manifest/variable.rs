@@ -1,0 +1,227 @@
+//! `[variables.NAME]`, and the types of variables.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use hcl::edit::expr::{Expression, FuncCall, ObjectKey};
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::load::Loader;
+use super::reader::Reader;
+use super::resource::conditions;
+use super::{Variable, VariableType};
+use crate::diagnostic::nearest;
+use crate::expression::{to_bool, to_number, to_text};
+use crate::{Diagnostic, Value};
+
+pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: &'a Spanned<DeValue<'a>>) {
+    let what = format!("the variable `{name}`");
+    let Some(mut fields) = reader.fields(table, &what) else { return };
+    let kind = fields.take("type");
+    let kind_span = kind.as_ref().map(|entry| reader.span(entry.value.span()));
+    let kind = match (reader.text(kind), kind_span) {
+        (Some(text), Some(span)) => text.parse().unwrap_or_else(|message: String| {
+            reader.error(span, format!("`{text}` is no type of a variable"), message);
+            VariableType::Any
+        }),
+        _ => VariableType::Any,
+    };
+    let default = fields.take("default").map(|entry| default(reader, entry.value, &kind));
+    let variable = Variable {
+        span: reader.span(table.span()),
+        kind,
+        default: default.flatten(),
+        description: reader.text(fields.take("description")),
+        sensitive: reader.flag(fields.take("sensitive")).unwrap_or(false),
+        validations: conditions(reader, fields.take("validation")),
+    };
+    reader.finish(fields, &what);
+    loader.manifest.variables.insert(name.to_owned(), variable);
+}
+
+/// The default of a variable: a plain value of its type.
+fn default<'a>(reader: &mut Reader<'a>, value: &'a Spanned<DeValue<'a>>, kind: &VariableType) -> Option<Value> {
+    let errors = reader.diagnostics.len();
+    let expr = reader.expr(value);
+    if reader.diagnostics.len() > errors {
+        return None;
+    }
+    let Some(literal) = expr.as_literal() else {
+        let help =
+            "values that are computed belong into [locals]; write $${ for the two characters themselves".to_owned();
+        reader.error_with(expr.span, "the default of a variable is a plain value, not an expression", Some(help));
+        return None;
+    };
+    match kind.convert(literal) {
+        Ok(value) => Some(value),
+        Err(message) => {
+            reader
+                .diagnostics
+                .push(Diagnostic::error("the default is not of the variable's type").at(expr.span, message));
+            None
+        }
+    }
+}
+
+impl std::str::FromStr for VariableType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expression = hcl::edit::parser::parse_expr(text).map_err(|_| examples())?;
+        parse_type(&expression)
+    }
+}
+
+fn examples() -> String {
+    "types are string, number, bool, any, list(string), map(number), object({ name = string })".to_owned()
+}
+
+fn parse_type(expression: &Expression) -> Result<VariableType, String> {
+    match expression {
+        Expression::Variable(name) => match name.as_str() {
+            "any" => Ok(VariableType::Any),
+            "string" => Ok(VariableType::String),
+            "number" => Ok(VariableType::Number),
+            "bool" => Ok(VariableType::Bool),
+            "list" | "set" => Ok(VariableType::List(Box::new(VariableType::Any))),
+            "map" => Ok(VariableType::Map(Box::new(VariableType::Any))),
+            other => Err(match nearest(other, ["any", "string", "number", "bool", "list", "set", "map", "object"]) {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => examples(),
+            }),
+        },
+        Expression::FuncCall(call) => {
+            let argument = single_argument(call)?;
+            match call.name.name.as_str() {
+                "list" | "set" => Ok(VariableType::List(Box::new(parse_type(argument)?))),
+                "map" => Ok(VariableType::Map(Box::new(parse_type(argument)?))),
+                "object" => object_type(argument),
+                "optional" => Err("`optional` is for attributes of an object".to_owned()),
+                _ => Err(examples()),
+            }
+        }
+        Expression::Parenthesis(inner) => parse_type(inner.inner()),
+        _ => Err(examples()),
+    }
+}
+
+fn single_argument(call: &FuncCall) -> Result<&Expression, String> {
+    match (call.args.len(), call.args.get(0)) {
+        (1, Some(argument)) => Ok(argument),
+        _ => Err(format!("`{}` takes one type", call.name.name.as_str())),
+    }
+}
+
+fn object_type(argument: &Expression) -> Result<VariableType, String> {
+    let Expression::Object(object) = argument else {
+        return Err("an object is written object({ name = string })".to_owned());
+    };
+    let mut attributes = BTreeMap::new();
+    for (key, value) in object.iter() {
+        let name = match key {
+            ObjectKey::Ident(name) => name.as_str().to_owned(),
+            ObjectKey::Expression(expression) => {
+                expression.as_str().ok_or("a name is expected before the `=`")?.to_owned()
+            }
+        };
+        let attribute = match value.expr() {
+            Expression::FuncCall(call) if call.name.name.as_str() == "optional" => {
+                (parse_type(single_argument(call)?)?, false)
+            }
+            other => (parse_type(other)?, true),
+        };
+        attributes.insert(name, attribute);
+    }
+    Ok(VariableType::Object(attributes))
+}
+
+impl VariableType {
+    /// The value as one of this type, converted as HCL does: numbers and bools to strings and back.
+    ///
+    /// # Errors
+    /// Where it is not and can't be; the message does not show the value.
+    pub fn convert(&self, value: Value) -> Result<Value, String> {
+        self.convert_at(value, "")
+    }
+
+    fn convert_at(&self, value: Value, path: &str) -> Result<Value, String> {
+        if let Value::Sensitive(_) = value {
+            return Ok(self.convert_at(value.reveal().clone(), path)?.sensitive());
+        }
+        let mismatch = |value: &Value| {
+            let place = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
+            format!("{place}a {} is expected, this is a {}", self, value.type_name())
+        };
+        Ok(match (self, value) {
+            (VariableType::Any, value) | (_, value @ (Value::Null | Value::Unknown | Value::Retained)) => value,
+            (VariableType::String, value) => Value::String(to_text(&value).ok_or_else(|| mismatch(&value))?),
+            (VariableType::Number, value) => Value::Number(to_number(&value).ok_or_else(|| mismatch(&value))?),
+            (VariableType::Bool, value) => Value::Bool(to_bool(&value).ok_or_else(|| mismatch(&value))?),
+            (VariableType::List(kind), Value::List(items)) => {
+                let convert = |(i, item)| kind.convert_at(item, &format!("{path}[{i}]"));
+                Value::List(items.into_iter().enumerate().map(convert).collect::<Result<_, _>>()?)
+            }
+            (VariableType::Map(kind), Value::Map(map)) => {
+                let convert = |(key, value): (String, Value)| {
+                    let value = kind.convert_at(value, &join(path, &key))?;
+                    Ok::<_, String>((key, value))
+                };
+                Value::Map(map.into_iter().map(convert).collect::<Result<_, _>>()?)
+            }
+            (VariableType::Object(attributes), Value::Map(map)) => object(attributes, map, path)?,
+            (_, value) => return Err(mismatch(&value)),
+        })
+    }
+}
+
+fn object(
+    attributes: &BTreeMap<String, (VariableType, bool)>,
+    mut map: BTreeMap<String, Value>,
+    path: &str,
+) -> Result<Value, String> {
+    let mut object = BTreeMap::new();
+    for (name, (kind, required)) in attributes {
+        let value = match map.remove(name) {
+            Some(value) => kind.convert_at(value, &join(path, name))?,
+            None if *required => return Err(format!("`{}` is missing", join(path, name))),
+            None => Value::Null,
+        };
+        object.insert(name.clone(), value);
+    }
+    match map.into_keys().next() {
+        None => Ok(Value::Map(object)),
+        Some(unknown) => {
+            let names = attributes.keys().map(String::as_str);
+            let hint = nearest(&unknown, names).map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
+            Err(format!("`{}` is no attribute of the object{hint}", join(path, &unknown)))
+        }
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+impl fmt::Display for VariableType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VariableType::Any => f.write_str("any"),
+            VariableType::String => f.write_str("string"),
+            VariableType::Number => f.write_str("number"),
+            VariableType::Bool => f.write_str("bool"),
+            VariableType::List(kind) => write!(f, "list({kind})"),
+            VariableType::Map(kind) => write!(f, "map({kind})"),
+            VariableType::Object(attributes) => {
+                let attributes: Vec<String> = attributes
+                    .iter()
+                    .map(|(name, (kind, required))| match required {
+                        true => format!("{name} = {kind}"),
+                        false => format!("{name} = optional({kind})"),
+                    })
+                    .collect();
+                write!(f, "object({{ {} }})", attributes.join(", "))
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The values of variables: where they come from, and what they must be.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::{Condition, Manifest, Variable, VariableType};
+use crate::diagnostic::suggest;
+use crate::{Diagnostic, Expr, Files, Reference, ReferenceScope, Span, Unresolved, Value};
+
+/// The prefix of the environment variables that assign variables.
+const ENVIRONMENT: &str = "MOORFAST_VAR_";
+
+/// What assigns variables, from the weakest to the strongest: the environment, files found beside the manifest
+/// (`*.auto.vars.toml`), files named by the person, arguments.
+#[derive(Clone, Debug, Default)]
+pub struct Assignments {
+    /// The environment; only names that start with `MOORFAST_VAR_` matter.
+    pub environment: Vec<(String, String)>,
+    /// The files of `-var-file`, in order.
+    pub files: Vec<PathBuf>,
+    /// The arguments of `-var`, `name=value`, in order.
+    pub arguments: Vec<String>,
+}
+
+/// An assigned value and where it comes from.
+struct Assigned {
+    value: Raw,
+    origin: String,
+}
+
+enum Raw {
+    /// From a place where everything is text.
+    Text(String),
+    /// From TOML.
+    Value(Value),
+}
+
+impl Manifest {
+    /// The value of each variable.
+    ///
+    /// # Errors
+    /// Required variables without a value, values of a wrong type, assignments to what is no variable, failed validations: all of them.
+    pub fn variables(&self, assignments: &Assignments) -> Result<BTreeMap<String, Value>, Vec<Diagnostic>> {
+        let mut errors = Vec::new();
+        let mut assigned = BTreeMap::new();
+        for (name, text) in &assignments.environment {
+            if let Some(name) = name.strip_prefix(ENVIRONMENT)
+                && self.variables.contains_key(name)
+            {
+                let origin = format!("the environment variable {ENVIRONMENT}{name}");
+                assigned.insert(name.to_owned(), Assigned { value: Raw::Text(text.clone()), origin });
+            }
+        }
+        for path in automatic_files(&self.root).iter().chain(&assignments.files) {
+            self.read_file(path, &mut assigned, &mut errors);
+        }
+        for argument in &assignments.arguments {
+            self.read_argument(argument, &mut assigned, &mut errors);
+        }
+        let mut values = BTreeMap::new();
+        for (name, variable) in &self.variables {
+            match value_of(name, variable, assigned.remove(name)) {
+                Ok(value) => {
+                    values.insert(name.clone(), value);
+                }
+                Err(error) => errors.push(*error),
+            }
+        }
+        for (name, variable) in &self.variables {
+            if let Some(value) = values.get(name) {
+                let scope =
+                    ValidationScope { name, value, files: Files { root: self.root.clone(), ..Files::default() } };
+                errors.extend(
+                    variable.validations.iter().filter_map(|validation| validate(&scope, variable.span, validation)),
+                );
+            }
+        }
+        if errors.is_empty() { Ok(values) } else { Err(errors) }
+    }
+
+    fn unknown(&self, name: &str, origin: &str) -> Diagnostic {
+        let diagnostic = Diagnostic::error(format!("{origin} assigns `{name}`, which is no variable of the manifest"));
+        Diagnostic { help: suggest(name, self.variables.keys().map(String::as_str)), ..diagnostic }
+    }
+
+    fn read_argument(&self, argument: &str, assigned: &mut BTreeMap<String, Assigned>, errors: &mut Vec<Diagnostic>) {
+        // The value may be a secret: it is not part of any message.
+        let Some((name, text)) = argument.split_once('=') else {
+            errors.push(Diagnostic::error("the argument of -var has no `=`").help("write -var 'name=value'"));
+            return;
+        };
+        let name = name.trim();
+        if !self.variables.contains_key(name) {
+            errors.push(self.unknown(name, "-var"));
+            return;
+        }
+        let origin = format!("-var {name}");
+        assigned.insert(name.to_owned(), Assigned { value: Raw::Text(text.to_owned()), origin });
+    }
+
+    fn read_file(&self, path: &Path, assigned: &mut BTreeMap<String, Assigned>, errors: &mut Vec<Diagnostic>) {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => return errors.push(Diagnostic::error(format!("can't read {}: {error}", path.display()))),
+        };
+        let place = |at: usize| {
+            let before = text.get(..at).unwrap_or_default();
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            format!("{}:{}:{column}", path.display(), before.matches('\n').count() + 1)
+        };
+        let table = match DeTable::parse(&text) {
+            Ok(table) => table,
+            Err(error) => {
+                let at = place(error.span().map_or(0, |span| span.start));
+                return errors.push(Diagnostic::error(format!("{at} is not valid TOML: {}", error.message())));
+            }
+        };
+        for (key, value) in table.get_ref().iter() {
+            let (name, origin) = (key.get_ref().as_ref(), place(key.span().start));
+            if !self.variables.contains_key(name) {
+                errors.push(self.unknown(name, &origin));
+                continue;
+            }
+            match plain(value.get_ref()) {
+                Some(value) => {
+                    assigned.insert(name.to_owned(), Assigned { value: Raw::Value(value), origin });
+                }
+                None => errors.push(Diagnostic::error(format!("{origin}: this number can't be used"))),
+            }
+        }
+    }
+}
+
+/// The `*.auto.vars.toml` files of the manifest's folder, by name.
+fn automatic_files(root: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries
+        .filter(|entry| entry.file_name().to_string_lossy().ends_with(".auto.vars.toml"))
+        .map(|entry| entry.path())
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// A TOML value as it is: strings are text and no templates.
+fn plain(value: &DeValue) -> Option<Value> {
+    Some(match value {
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Integer(integer) => {
+            Value::from(i64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()).ok()?)
+        }
+        DeValue::Float(float) => Value::Number(crate::expression::parse_number(&float.as_str().replace('_', ""))?),
+        DeValue::Boolean(truth) => Value::Bool(*truth),
+        DeValue::Datetime(datetime) => Value::String(datetime.to_string()),
+        DeValue::Array(items) => Value::List(items.iter().map(|item| plain(item.get_ref())).collect::<Option<_>>()?),
+        DeValue::Table(table) => Value::Map(
+            table
+                .iter()
+                .map(|(key, value)| Some((key.get_ref().to_string(), plain(value.get_ref())?)))
+                .collect::<Option<_>>()?,
+        ),
+    })
+}
+
+fn value_of(name: &str, variable: &Variable, assigned: Option<Assigned>) -> Result<Value, Box<Diagnostic>> {
+    let Some(Assigned { value, origin }) = assigned else {
+        let help =
+            format!("give it one with -var '{name}=…', {ENVIRONMENT}{name} or `{name} = …` in a *.vars.toml file");
+        let missing = || {
+            Box::new(Diagnostic::error(format!("the variable `{name}` has no value")).at(variable.span, "").help(help))
+        };
+        let value = variable.default.clone().ok_or_else(missing)?;
+        return Ok(if variable.sensitive { value.sensitive() } else { value });
+    };
+    let wrong = |message: String| {
+        let summary = format!("{origin} does not fit the variable `{name}`");
+        Box::new(Diagnostic::error(summary).at(variable.span, message))
+    };
+    let value = match value {
+        Raw::Value(value) => value,
+        Raw::Text(text) if variable.kind == VariableType::String => Value::String(text),
+        Raw::Text(text) => match evaluate_text(&text) {
+            Ok(value) => value,
+            Err(_) if variable.kind == VariableType::Any => Value::String(text),
+            Err(message) => return Err(wrong(format!("a {} is expected: {message}", variable.kind))),
+        },
+    };
+    let value = variable.kind.convert(value).map_err(wrong)?;
+    Ok(if variable.sensitive { value.sensitive() } else { value })
+}
+
+/// The value of a text that is an expression of HCL, or JSON, which is one.
+fn evaluate_text(text: &str) -> Result<Value, String> {
+    let span = Span { file: usize::MAX, start: 0, end: text.len() };
+    let expr = Expr::expression(text, span).map_err(|error| error.at.map_or(error.summary, |(_, label)| label))?;
+    let scope = NothingScope { files: Files::default() };
+    expr.evaluate(&scope).map_err(|_| "it is no plain value".to_owned())
+}
+
+/// Where nothing can be referred to.
+struct NothingScope {
+    files: Files,
+}
+
+impl ReferenceScope for NothingScope {
+    fn resolve(&self, _: &Reference) -> Result<Value, Unresolved> {
+        Err(Unresolved { summary: "nothing can be referred to here".to_owned(), help: None })
+    }
+
+    fn files(&self) -> &Files {
+        &self.files
+    }
+}
+
+/// Where only the variable itself can be referred to.
+struct ValidationScope<'v> {
+    name: &'v str,
+    value: &'v Value,
+    files: Files,
+}
+
+impl ReferenceScope for ValidationScope<'_> {
+    fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
+        match reference {
+            Reference::Variable(name) if name == self.name => Ok(self.value.clone()),
+            _ => Err(Unresolved { summary: format!("only `var.{}` can be referred to here", self.name), help: None }),
+        }
+    }
+
+    fn files(&self) -> &Files {
+        &self.files
+    }
+}
+
+/// The error of a value that does not satisfy the validation.
+fn validate(scope: &ValidationScope, span: Span, validation: &Condition) -> Option<Diagnostic> {
+    let condition = match validation.condition.evaluate(scope) {
+        Ok(value) => value,
+        Err(errors) => return errors.into_iter().next(),
+    };
+    match crate::expression::to_bool(&condition) {
+        Some(true) => None,
+        None if condition.is_unknown() => None,
+        None => Some(Diagnostic::error("a condition must be true or false").at(validation.condition.span, "")),
+        Some(false) => {
+            let message = validation.error_message.evaluate(scope).ok().filter(|message| !message.is_sensitive());
+            let message = message
+                .as_ref()
+                .and_then(Value::as_str)
+                .unwrap_or("its value does not satisfy this condition")
+                .to_owned();
+            let summary = format!("the value of the variable `{}` is not valid", scope.name);
+            Some(Diagnostic::error(summary).at(validation.condition.span, message).related(span, "the variable"))
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Data sources: read while planning, or left to the apply.
+
+use futures::future::join_all;
+
+use super::planner::Planner;
+use super::requests::Requests;
+use super::{Action, Change};
+use crate::early::{deduplicated, with_unknown};
+use crate::expand::Instance;
+use crate::{Attributes, DataRequest, Failure, Value, seal_attributes};
+
+impl Planner<'_> {
+    /// Reads the data sources of a wave, or leaves them to the apply where they depend on what it makes.
+    pub(super) async fn read_data(&mut self, data: Vec<&Instance>) -> Result<(), Failure> {
+        let mut errors = Vec::new();
+        let mut requests: Requests<DataRequest> = Requests::default();
+        for instance in data {
+            let arguments = match self.desired(instance) {
+                Ok(arguments) => arguments,
+                Err(found) => {
+                    errors.extend(found);
+                    continue;
+                }
+            };
+            let pending = self
+                .dependencies(&instance.address)
+                .iter()
+                .any(|d| self.actions.get(d).is_some_and(|action| !matches!(action, Action::NoOp | Action::Adopt)));
+            if pending || arguments.values().any(Value::is_unknown) {
+                self.leave_to_apply(instance, &arguments);
+                continue;
+            }
+            let timeout = instance.resource.timeouts.get("read").copied();
+            let data_source = instance.resource_type.name.to_owned();
+            let request = DataRequest { address: instance.address.clone(), data_source, arguments, timeout };
+            requests.add(&instance.provider, &instance.target, request);
+        }
+        if !errors.is_empty() {
+            return Err(Failure::Manifest(deduplicated(errors)));
+        }
+        let session = self.session;
+        let calls = requests.0.into_values().map(|(alias, target, requests)| async move {
+            let found = match session.connection(&alias) {
+                Some(connection) => connection.read_data(&target, &requests).await,
+                None => Vec::new(),
+            };
+            requests.into_iter().zip(found).collect::<Vec<_>>()
+        });
+        let found: Vec<_> = join_all(calls).await.into_iter().flatten().collect();
+        let mut failures = Vec::new();
+        for (request, found) in found {
+            match found {
+                Ok(attributes) => {
+                    let mut values = request.arguments;
+                    values.extend(self.marked(&request.address, attributes));
+                    self.draft.values.insert(request.address, values);
+                }
+                Err(error) => failures.push((request.address, error)),
+            }
+        }
+        if failures.is_empty() { Ok(()) } else { Err(Failure::Providers(failures)) }
+    }
+
+    pub(super) fn leave_to_apply(&mut self, instance: &Instance, arguments: &Attributes) {
+        let address = instance.address.clone();
+        self.draft.values.insert(address.clone(), with_unknown(instance, arguments.clone()));
+        self.actions.insert(address.clone(), Action::Read);
+        self.draft.changes.push(Change {
+            dependencies: self.dependencies(&address),
+            moved_from: None,
+            resource_type: instance.resource_type.name.to_owned(),
+            provider: instance.provider.clone(),
+            target: instance.target.name().to_owned(),
+            identity: None,
+            action: Action::Read,
+            reasons: Vec::new(),
+            before: None,
+            after: Some(seal_attributes(arguments, self.key)),
+            observed: None,
+            notes: Vec::new(),
+            address,
+        });
+    }
+}

@@ -1,0 +1,161 @@
+//! From a provider's proposal to the change of one instance, and why.
+
+use serde_json::{Map, Value as Json};
+
+use super::drift::common;
+use super::planner::{Item, Planner};
+use super::reading::observed_digest;
+use super::{Action, Change, Reason, differences};
+use crate::early::with_unknown;
+use crate::evaluate::violated;
+use crate::expand::Instance;
+use crate::scope::InstanceScope;
+use crate::{Attributes, Failure, Observed, PlanRequest, Proposal, ProposedAction, Value, seal_attributes};
+
+impl Planner<'_> {
+    /// Makes the change of one instance from its provider's proposal.
+    pub(super) fn decide(&mut self, request: PlanRequest, item: Item, proposal: Proposal) -> Result<(), Failure> {
+        let Some(instance) = self.expanded.instance(&request.address) else { return Ok(()) };
+        let planned = self.marked(&request.address, proposal.planned);
+        let seal = |observed: &Observed| seal_attributes(&observed.attributes, self.key);
+        let before = request.observed.as_ref().map(seal);
+        let former = item.former.as_ref().map(seal);
+        let after = seal_attributes(&planned, self.key);
+
+        let (action, reasons) = self.action(instance, &item, proposal.action, before.as_ref(), &after);
+        if action.is_replacement() && instance.resource.lifecycle.prevent_destroy {
+            return Err(Failure::Manifest(vec![self.prevented(instance)]));
+        }
+        let values = known_values(instance, action, &request, &planned);
+        if action == Action::NoOp {
+            self.check_postconditions(instance, &values)?;
+        }
+        let target = instance.target.name();
+        self.note_drift(&request.address, target, item.recorded.as_deref(), before.as_ref(), item.former.is_some());
+        self.draft.changes.push(Change {
+            address: request.address.clone(),
+            moved_from: self.moved.get(&request.address).cloned(),
+            resource_type: request.resource_type,
+            provider: instance.provider.clone(),
+            target: target.to_owned(),
+            identity: self.identity(instance, &request.desired),
+            action,
+            reasons,
+            observed: Some(observed_digest(request.observed.as_ref().or(item.former.as_ref()), self.key)),
+            before: former.or(before),
+            after: Some(after),
+            dependencies: self.dependencies(&request.address),
+            notes: proposal.notes,
+        });
+        self.actions.insert(request.address.clone(), action);
+        self.draft.values.insert(request.address.clone(), values);
+        self.draft.items.insert(request.address, item);
+        Ok(())
+    }
+
+    /// What is done with an instance, and why: its provider's proposal under the rules of its lifecycle and the options of the plan.
+    fn action(
+        &self,
+        instance: &Instance,
+        item: &Item,
+        proposed: ProposedAction,
+        before: Option<&Map<String, Json>>,
+        after: &Map<String, Json>,
+    ) -> (Action, Vec<Reason>) {
+        let lifecycle = &instance.resource.lifecycle;
+        let recorded = item.recorded.as_deref();
+        let triggered = |(address, owed)| Reason::Trigger { address, owed };
+        let restarts = self.triggers(instance, recorded).into_iter().map(triggered);
+        if item.former.is_some() {
+            let moves_first = lifecycle.create_before_destroy;
+            let action = if moves_first { Action::ReplaceCreateFirst } else { Action::Replace };
+            let attributes = self.identifying(instance, item);
+            return (action, std::iter::once(Reason::Immutable { attributes }).chain(restarts).collect());
+        }
+        let asked = self.options.replace.iter().any(|p| instance.address.matches(p)).then_some(Reason::Requested);
+        let replacing = self.watched(instance, &lifecycle.replace_triggered_by, recorded).into_iter().map(triggered);
+        let mut forced: Vec<_> = asked.into_iter().chain(replacing).collect();
+        if !forced.is_empty() && before.is_some() {
+            forced.extend(restarts);
+            return (Action::Replace, forced);
+        }
+        match proposed {
+            ProposedAction::NoOp if recorded.is_none() => (Action::Adopt, Vec::new()),
+            ProposedAction::NoOp => (Action::NoOp, Vec::new()),
+            ProposedAction::Create => {
+                (Action::Create, self.reasons(item, before, after).into_iter().chain(restarts).collect())
+            }
+            ProposedAction::Update => {
+                (Action::Update, self.reasons(item, before, after).into_iter().chain(restarts).collect())
+            }
+            ProposedAction::Replace(attributes) => {
+                (Action::Replace, std::iter::once(Reason::Immutable { attributes }).chain(restarts).collect())
+            }
+        }
+    }
+
+    fn check_postconditions(&self, instance: &Instance, values: &Attributes) -> Result<(), Failure> {
+        let scope = InstanceScope::new(self.expanded, &self.draft.values, instance.binding.clone());
+        let scope = scope.with_self(Value::Map(values.clone()));
+        let what = format!("postcondition of {}", instance.address);
+        let violated = violated(&instance.resource.postconditions, &what, &scope);
+        if violated.is_empty() { Ok(()) } else { Err(Failure::Manifest(violated)) }
+    }
+
+    /// Why an instance is created or updated.
+    pub(super) fn reasons(
+        &self,
+        item: &Item,
+        before: Option<&Map<String, Json>>,
+        after: &Map<String, Json>,
+    ) -> Vec<Reason> {
+        let Some(record) = &item.recorded else { return vec![Reason::New] };
+        let mut reasons = Vec::new();
+        if record.incomplete {
+            reasons.push(Reason::Incomplete);
+        }
+        let Some(before) = before else {
+            reasons.extend((!record.incomplete).then_some(Reason::Gone));
+            return reasons;
+        };
+        let drifted = !differences(Some(&record.attributes), &common(before, &record.attributes)).is_empty();
+        let differs = !differences(Some(before), after).is_empty();
+        if drifted {
+            reasons.push(Reason::Drift);
+        } else if differs && !record.incomplete {
+            reasons.push(Reason::Manifest);
+        }
+        reasons
+    }
+
+    /// The attributes by which the identity changed.
+    pub(super) fn identifying(&self, instance: &Instance, item: &Item) -> Vec<String> {
+        let (Some(record), Some(early)) = (&item.recorded, self.early.get(&instance.address)) else {
+            return Vec::new();
+        };
+        let now = seal_attributes(early, self.key);
+        let identifies = |name: &&String| {
+            let mut other = early.clone();
+            other.insert((*name).clone(), Value::from(record.attributes[*name].clone()));
+            record.attributes.get(*name) != now.get(*name)
+                && self.identity(instance, &other) != self.identity(instance, early)
+        };
+        record.attributes.keys().filter(|name| now.contains_key(*name)).filter(identifies).cloned().collect()
+    }
+}
+
+/// What references to the instance see after this plan.
+fn known_values(instance: &Instance, action: Action, request: &PlanRequest, planned: &Attributes) -> Attributes {
+    let mut values = Attributes::new();
+    let stays = !matches!(action, Action::Create | Action::Replace | Action::ReplaceCreateFirst);
+    if let Some(observed) = request.observed.as_ref().filter(|_| stays) {
+        values.extend(observed.attributes.clone());
+    }
+    let written = request.desired.iter().filter(|(_, v)| !v.is_null());
+    values.extend(written.map(|(k, v)| (k.clone(), v.clone())));
+    values.extend(planned.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), v.clone())));
+    match stays {
+        true => values,
+        false => with_unknown(instance, values),
+    }
+}

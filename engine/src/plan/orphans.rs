@@ -1,0 +1,112 @@
+//! What is recorded and no longer wanted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use moorfast_state::Record;
+use petgraph::algo::toposort;
+use petgraph::graph::DiGraph;
+
+use super::planner::{Item, Planner, prevented};
+use super::reading::{Reading, Which, observed_digest};
+use super::{Action, Change, Reason};
+use crate::{Address, Failure, seal_attributes};
+
+impl Planner<'_> {
+    /// Plans what is recorded and no longer wanted: dependants first.
+    pub(super) fn plan_orphans(
+        &mut self,
+        readings: &mut HashMap<Which, Reading>,
+        reason: Reason,
+    ) -> Result<(), Failure> {
+        let everything = reason == Reason::Destroy;
+        let orphans: BTreeMap<Address, Arc<Record>> = self
+            .records
+            .iter()
+            .filter(|(address, _)| {
+                (everything || !self.expanded.index.contains_key(address)) && self.is_selected(address)
+            })
+            .map(|(address, record)| (address.clone(), record.clone()))
+            .collect();
+        let mut failures = Vec::new();
+        let mut errors = Vec::new();
+        for address in dependants_first(&orphans) {
+            let record = &orphans[&address];
+            let released = self.expanded.manifest.removed.iter().any(|r| !r.destroy && address.matches(&r.from));
+            let reachable = self.target_of(record).is_some();
+            let reading = readings.remove(&Which::Former(address.clone()));
+            let observed = match reading.transpose() {
+                Ok(found) => found.flatten(),
+                Err(_) if released => None,
+                Err(error) => {
+                    failures.push((address, error));
+                    continue;
+                }
+            };
+            let action = match (&observed, released || !reachable) {
+                (Some(_), false) => Action::Delete,
+                _ => Action::Forget,
+            };
+            if !reachable && !released {
+                self.draft.warnings.push(format!(
+                    "`{address}` is forgotten, not destroyed: `{}` is not in the inventory any more",
+                    record.target
+                ));
+            }
+            if action == Action::Delete && self.is_prevented(&address, record) {
+                errors.push(prevented(&address, self.expanded.instance(&address).map(|i| i.resource.span)));
+            }
+            let before = observed.as_ref().map(|o| seal_attributes(&o.attributes, self.key));
+            self.note_drift(&address, &record.target, Some(record), before.as_ref(), false);
+            self.draft.changes.push(Change {
+                address: address.clone(),
+                moved_from: None,
+                resource_type: record.resource_type.clone(),
+                provider: record.provider.clone(),
+                target: record.target.clone(),
+                identity: Some(record.identity.clone()),
+                action,
+                reasons: vec![if observed.is_none() && reachable && !released { Reason::Gone } else { reason.clone() }],
+                before,
+                after: None,
+                dependencies: record.dependencies.iter().filter_map(|d| d.parse().ok()).collect(),
+                observed: Some(observed_digest(observed.as_ref(), self.key)),
+                notes: Vec::new(),
+            });
+            self.actions.insert(address.clone(), action);
+            let item = Item { recorded: Some(record.clone()), observed, ..Item::default() };
+            self.draft.items.insert(address, item);
+        }
+        if !errors.is_empty() {
+            return Err(Failure::Manifest(errors));
+        }
+        if failures.is_empty() { Ok(()) } else { Err(Failure::Providers(failures)) }
+    }
+
+    pub(super) fn is_prevented(&self, address: &Address, record: &Record) -> bool {
+        match self.expanded.instance(address) {
+            Some(instance) => instance.resource.lifecycle.prevent_destroy,
+            None => record.prevent_destroy,
+        }
+    }
+}
+
+/// The addresses of `records`, each after all that were recorded as depending on it.
+fn dependants_first(records: &BTreeMap<Address, Arc<Record>>) -> Vec<Address> {
+    let addresses: Vec<_> = records.keys().cloned().collect();
+    let mut graph = DiGraph::<usize, ()>::new();
+    let vertices: HashMap<_, _> =
+        records.values().enumerate().map(|(i, r)| (r.address.as_str(), graph.add_node(i))).collect();
+    for record in records.values() {
+        for dependency in &record.dependencies {
+            if let Some(dependency) = vertices.get(dependency.as_str()) {
+                graph.add_edge(vertices[record.address.as_str()], *dependency, ());
+            }
+        }
+    }
+    match toposort(&graph, None) {
+        Ok(order) => order.into_iter().map(|v| addresses[graph[v]].clone()).collect(),
+        // Records of several manifests' times may contradict each other; any order is as good as another then.
+        Err(_) => addresses,
+    }
+}

@@ -1,0 +1,130 @@
+//! Reading the world: one call per provider instance and target, however many instances live there.
+
+use std::collections::HashMap;
+
+use futures::future::join_all;
+use moorfast_state::{Digest, Record, SealKey, canonical};
+use serde_json::Value as Json;
+
+use super::PlanMode;
+use super::planner::Planner;
+use super::requests::Requests;
+use crate::expand::Instance;
+use crate::{Address, Attributes, Event, Observed, ProviderError, ReadRequest, Scope, Target, seal_attributes};
+
+/// Which reading a request is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Which {
+    /// What is there under the identity that the manifest says.
+    Current(Address),
+    /// What is there under the recorded identity, which the manifest no longer says.
+    Former(Address),
+}
+
+/// How a reading went.
+pub(super) type Reading = Result<Option<Observed>, ProviderError>;
+
+impl Planner<'_> {
+    /// Reads all that can be named already: one call per provider and target.
+    pub(super) async fn read_all(&self) -> HashMap<Which, Reading> {
+        let mut requests: Requests<(Which, ReadRequest)> = Requests::default();
+        for (address, record) in &self.records {
+            if !self.is_selected(address) {
+                continue;
+            }
+            let instance = self.expanded.instance(address).filter(|_| self.options.mode != PlanMode::Destroy);
+            let identity = instance.and_then(|i| self.early_identity(i));
+            // Under a new identity the old object is read by the record alone, the new one by the manifest alone.
+            let same = instance.is_some() && identity.as_deref() == Some(record.identity.as_str());
+            let request = ReadRequest {
+                address: address.clone(),
+                resource_type: record.resource_type.clone(),
+                desired: if same { self.early.get(address).cloned() } else { None },
+                recorded: Some(record.clone()),
+            };
+            let kind = if same { Which::Current(address.clone()) } else { Which::Former(address.clone()) };
+            if let Some(target) = self.target_of(record) {
+                requests.add(&record.provider, &target, (kind, request));
+            }
+        }
+        if self.options.mode != PlanMode::Destroy {
+            for i in &self.selected {
+                let instance = &self.expanded.instances[*i];
+                let Some(identity) = self.early_identity(instance) else { continue };
+                let recorded = self.records.get(&instance.address);
+                if recorded.is_some_and(|r| r.identity == identity)
+                    || (recorded.is_none() && self.options.mode == PlanMode::RefreshOnly)
+                {
+                    continue;
+                }
+                let request = ReadRequest {
+                    address: instance.address.clone(),
+                    resource_type: instance.resource_type.name.to_owned(),
+                    desired: self.early.get(&instance.address).cloned(),
+                    recorded: None,
+                };
+                requests.add(&instance.provider, &instance.target, (Which::Current(instance.address.clone()), request));
+            }
+        }
+        self.read(requests).await
+    }
+
+    pub(super) async fn read(&self, requests: Requests<(Which, ReadRequest)>) -> HashMap<Which, Reading> {
+        let calls = requests.0.into_values().map(|(alias, target, requests)| async move {
+            let (kinds, requests): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
+            let Some(connection) = self.session.connection(&alias) else { return Vec::new() };
+            self.events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
+            let readings = connection.read(&target, &requests).await;
+            self.events.send(Event::ReadDone { target: target.to_string() });
+            let marked = readings
+                .into_iter()
+                .zip(&requests)
+                .map(|(reading, request)| reading.map(|found| found.map(|o| self.mark_observed(&request.address, o))));
+            kinds.into_iter().zip(marked).collect()
+        });
+        join_all(calls).await.into_iter().flatten().collect()
+    }
+
+    /// Reads those whose identity depended on what was read before.
+    pub(super) async fn read_late(&self, wanted: &[(&Instance, Attributes)], readings: &mut HashMap<Which, Reading>) {
+        let mut requests = Requests::default();
+        for (instance, attributes) in wanted {
+            let kind = Which::Current(instance.address.clone());
+            let Some(identity) = self.identity(instance, attributes).filter(|_| !readings.contains_key(&kind)) else {
+                continue;
+            };
+            let recorded = self.records.get(&instance.address);
+            let request = ReadRequest {
+                address: instance.address.clone(),
+                resource_type: instance.resource_type.name.to_owned(),
+                desired: Some(attributes.clone()),
+                recorded: recorded.filter(|r| r.identity == identity).cloned(),
+            };
+            requests.add(&instance.provider, &instance.target, (kind, request));
+        }
+        readings.extend(self.read(requests).await);
+    }
+
+    pub(super) fn mark_observed(&self, address: &Address, mut observed: Observed) -> Observed {
+        observed.attributes = self.marked(address, observed.attributes);
+        observed
+    }
+
+    /// Where a record's object lives; `None` where its node or its type is gone.
+    pub(super) fn target_of(&self, record: &Record) -> Option<Target> {
+        let address: Address = record.address.parse().ok()?;
+        let entry = self.expanded.catalog.find(&address.resource)?;
+        match entry.resource_type.scope {
+            Scope::Provider => Some(Target::Provider(record.provider.clone())),
+            Scope::Node => self.expanded.nodes.values().find(|n| n.name.0 == record.target).cloned().map(Target::Node),
+        }
+    }
+}
+
+/// The digest that stands for what was observed.
+pub(crate) fn observed_digest(observed: Option<&Observed>, key: &SealKey) -> Digest {
+    match observed {
+        Some(observed) => Digest::of(canonical(&Json::Object(seal_attributes(&observed.attributes, key))).as_bytes()),
+        None => Digest::of(b"absent"),
+    }
+}

@@ -1,0 +1,22 @@
+//! Requests in batches.
+
+use std::collections::BTreeMap;
+
+use crate::Target;
+
+/// Requests in batches: one per provider instance and target.
+pub(super) struct Requests<T>(pub(super) BTreeMap<(String, String), (String, Target, Vec<T>)>);
+
+impl<T> Default for Requests<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T> Requests<T> {
+    pub(super) fn add(&mut self, alias: &str, target: &Target, request: T) {
+        let key = (alias.to_owned(), target.name().to_owned());
+        let batch = self.0.entry(key).or_insert_with(|| (alias.to_owned(), target.clone(), Vec::new()));
+        batch.2.push(request);
+    }
+}

@@ -1,0 +1,35 @@
+//! What `restart_on` and `replace_triggered_by` watch.
+
+use moorfast_state::Record;
+
+use super::Action;
+use super::planner::Planner;
+use crate::expand::Instance;
+use crate::graph::matching;
+use crate::{Address, Span};
+
+impl Planner<'_> {
+    /// The instances of `restart_on` that change, or changed in a run that did not come to this instance.
+    pub(super) fn triggers(&self, instance: &Instance, recorded: Option<&Record>) -> Vec<(Address, bool)> {
+        self.watched(instance, &instance.resource.restart_on, recorded)
+    }
+
+    pub(super) fn watched(
+        &self,
+        instance: &Instance,
+        patterns: &[(Address, Span)],
+        recorded: Option<&Record>,
+    ) -> Vec<(Address, bool)> {
+        let watched = patterns.iter().filter_map(|(p, _)| matching(self.expanded, p, &instance.binding)).flatten();
+        let changed = |address: Address| {
+            let action = self.actions.get(&address).copied().unwrap_or(Action::NoOp);
+            if action.is_change() && action != Action::Adopt {
+                return Some((address, false));
+            }
+            let seen = recorded?.triggers.get(&address.to_string())?;
+            let now = self.records.get(&address)?.digest();
+            (*seen != now).then_some((address, true))
+        };
+        watched.filter_map(changed).collect()
+    }
+}

@@ -1,0 +1,219 @@
+//! The laws of planner and executor, on generated manifests.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use moorfast_engine::OutcomeResult;
+use moorfast_engine::plan::{Action, PlanMode, PlanOptions};
+use proptest::prelude::*;
+use support::Bench;
+
+/// Items with their values, each depending on some of those before it.
+#[derive(Clone, Debug)]
+struct Shape(Vec<(String, BTreeSet<usize>)>);
+
+impl Shape {
+    fn manifest(&self) -> String {
+        let item = |(i, (value, dependencies)): (usize, &(String, BTreeSet<usize>))| {
+            // Even dependencies are references, odd ones are written.
+            let (references, written): (Vec<&usize>, Vec<&usize>) = dependencies.iter().partition(|d| *d % 2 == 0);
+            let ids: String = references.iter().map(|d| format!("${{mem_item.r{d}.id}}")).collect();
+            let names: Vec<_> = written.iter().map(|d| format!("\"mem_item.r{d}\"")).collect();
+            format!(
+                "[resource.mem_item.r{i}]\nkey = \"k{i}\"\nvalue = \"{value}{ids}\"\ndepends_on = [{}]\n\n",
+                names.join(", ")
+            )
+        };
+        self.0.iter().enumerate().map(item).collect()
+    }
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let item = |i: usize| ("[a-c]", proptest::collection::btree_set(0..i.max(1), 0..3.min(i + 1)));
+    let items = (1usize..12).prop_flat_map(move |n| (0..n).map(item).collect::<Vec<_>>());
+    items.prop_map(|items| {
+        let earlier = |(i, (value, dependencies)): (usize, (String, BTreeSet<usize>))| {
+            (value, dependencies.into_iter().filter(|d| *d < i).collect())
+        };
+        Shape(items.into_iter().enumerate().map(earlier).collect())
+    })
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn everything() -> PlanOptions {
+    PlanOptions::default()
+}
+
+fn destroy() -> PlanOptions {
+    PlanOptions { mode: PlanMode::Destroy, ..PlanOptions::default() }
+}
+
+fn place(log: &[String], entry: &str) -> Option<usize> {
+    log.iter().position(|line| line == entry)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_plan_of_an_applied_manifest_is_empty(shape in shapes()) {
+        run(async {
+            let bench = Bench::default();
+            bench.write(&shape.manifest());
+            let report = bench.apply(&everything()).await;
+            prop_assert_eq!(report.outcomes.len(), shape.0.len());
+            prop_assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn apply_follows_the_graph_and_destroy_goes_against_it(shape in shapes()) {
+        run(async {
+            let bench = Bench::default();
+            bench.write(&shape.manifest());
+            bench.apply(&everything()).await;
+            bench.apply(&destroy()).await;
+            let world = bench.memory.world();
+            for (i, (_, dependencies)) in shape.0.iter().enumerate() {
+                for d in dependencies {
+                    let [create, delete] = ["create", "delete"].map(|verb| move |i: usize| format!("{verb} k{i}"));
+                    prop_assert!(place(&world.log, &create(*d)) < place(&world.log, &create(i)));
+                    prop_assert!(place(&world.log, &delete(i)) < place(&world.log, &delete(*d)));
+                }
+            }
+            prop_assert!(world.items.is_empty());
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn from_any_manifest_to_any_other(before in shapes(), after in shapes()) {
+        run(async {
+            let bench = Bench::default();
+            bench.write(&before.manifest());
+            bench.apply(&everything()).await;
+            bench.write(&after.manifest());
+            bench.apply(&everything()).await;
+            let keys: Vec<_> = (0..after.0.len()).map(|i| format!("k{i}")).collect();
+            let mut found: Vec<_> = bench.memory.world().items.keys().cloned().collect();
+            found.sort_by_key(|k| k[1..].parse::<usize>().unwrap());
+            prop_assert_eq!(found, keys);
+            prop_assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn a_failure_stops_its_dependants_only_and_can_be_resumed(shape in shapes(), broken in any::<prop::sample::Index>()) {
+        run(async {
+            let bench = Bench::default();
+            bench.write(&shape.manifest());
+            let broken = broken.index(shape.0.len());
+            bench.memory.world().broken.push(format!("k{broken}"));
+            let report = bench.apply(&everything()).await;
+            let mut affected = BTreeSet::from([broken]);
+            for (i, (_, dependencies)) in shape.0.iter().enumerate() {
+                if dependencies.iter().any(|d| affected.contains(d)) {
+                    affected.insert(i);
+                }
+            }
+            let undone = report.outcomes.iter().filter(|o| !matches!(o.result, OutcomeResult::Done));
+            prop_assert_eq!(undone.count(), affected.len());
+            prop_assert_eq!(bench.memory.world().items.len(), shape.0.len() - affected.len());
+
+            bench.memory.world().broken.clear();
+            bench.apply(&everything()).await;
+            prop_assert_eq!(bench.memory.world().items.len(), shape.0.len());
+            prop_assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+            Ok(())
+        })?;
+    }
+}
+
+fn action_of(plan: &moorfast_engine::plan::Plan, address: &str) -> Option<Action> {
+    plan.changes.iter().find(|c| c.address.to_string() == address).map(|c| c.action)
+}
+
+const PAIR: &str = r#"
+[resource.mem_item.file]
+key = "file"
+value = "VALUE"
+
+[resource.mem_item.unit]
+key = "unit"
+restart_on = ["mem_item.file"]
+"#;
+
+#[test]
+fn a_restart_that_was_owed_when_a_run_died_is_still_owed() {
+    run(async {
+        let bench = Bench::default();
+        bench.write(&PAIR.replace("VALUE", "1"));
+        bench.apply(&everything()).await;
+        bench.write(&PAIR.replace("VALUE", "2"));
+        // The run that changes the file does not come to the unit.
+        bench.memory.world().broken.push("unit".to_owned());
+        bench.apply(&everything()).await;
+        bench.memory.world().broken.clear();
+
+        let plan = bench.plan(&everything()).await.unwrap();
+        assert_eq!(action_of(&plan, "mem_item.file"), Some(Action::NoOp));
+        assert_eq!(action_of(&plan, "mem_item.unit"), Some(Action::Update));
+        bench.apply(&everything()).await;
+        assert!(place(&bench.memory.world().log, "restart unit").is_some());
+        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+    });
+}
+
+#[test]
+fn what_is_there_already_is_adopted_and_a_rename_is_no_destroy() {
+    run(async {
+        let bench = Bench::default();
+        bench.memory.world().items.insert("a".to_owned(), "1".to_owned());
+        bench.write("[resource.mem_item.old]\nkey = \"a\"\nvalue = \"1\"\n");
+        assert_eq!(action_of(&bench.plan(&everything()).await.unwrap(), "mem_item.old"), Some(Action::Adopt));
+        bench.apply(&everything()).await;
+        bench.write("[resource.mem_item.new]\nkey = \"a\"\nvalue = \"1\"\n");
+        bench.apply(&everything()).await;
+        assert!(bench.memory.world().log.is_empty());
+        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+    });
+}
+
+#[test]
+fn another_identity_under_the_same_address_is_a_replacement() {
+    run(async {
+        let bench = Bench::default();
+        bench.write("[resource.mem_item.it]\nkey = \"a\"\n");
+        bench.apply(&everything()).await;
+        bench.write("[resource.mem_item.it]\nkey = \"b\"\n");
+        let plan = bench.plan(&everything()).await.unwrap();
+        assert_eq!(action_of(&plan, "mem_item.it"), Some(Action::Replace));
+        bench.apply(&everything()).await;
+        assert_eq!(bench.memory.world().log, ["create a", "delete a", "create b"]);
+        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+    });
+}
+
+#[test]
+fn drift_is_seen_named_and_mended() {
+    run(async {
+        let bench = Bench::default();
+        bench.write("[resource.mem_item.a]\nkey = \"a\"\nvalue = \"1\"\n[resource.mem_item.b]\nkey = \"b\"\n");
+        bench.apply(&everything()).await;
+        bench.memory.world().items.insert("a".to_owned(), "by hand".to_owned());
+        bench.memory.world().items.remove("b");
+        let look = PlanOptions { mode: PlanMode::RefreshOnly, ..PlanOptions::default() };
+        let plan = bench.plan(&look).await.unwrap();
+        let drifted: Vec<_> = plan.drift.iter().map(|d| (d.address.to_string(), d.after.is_some())).collect();
+        assert_eq!(drifted, [("mem_item.a".to_owned(), true), ("mem_item.b".to_owned(), false)]);
+        bench.apply(&everything()).await;
+        assert_eq!(bench.memory.world().items["a"], "1");
+        assert!(bench.plan(&look).await.unwrap().drift.is_empty());
+    });
+}

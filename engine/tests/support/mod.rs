@@ -1,0 +1,248 @@
+//! A provider whose world is a map in memory: small enough that the laws of planner and executor can be tried on thousands of manifests.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use moorfast_engine::plan::{Plan, PlanOptions};
+use moorfast_engine::state::{LockRequest, Store};
+use moorfast_engine::{
+    Applied, ApplyOptions, Attribute, Attributes, Class, Connection, Context, DataRequest, Events, Failure, Interrupt,
+    Invalid, Kind, Manifest, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, Provider,
+    ProviderError, ReadRequest, Report, ResourceType, Schema, Scope, Target, Value, Workspace,
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// The world and what was done to it.
+#[derive(Default)]
+pub struct World {
+    /// The value of each item by key.
+    pub items: BTreeMap<String, String>,
+    /// `create KEY`, `update KEY`, `delete KEY`, `restart KEY`, in the order in which it was done.
+    pub log: Vec<String>,
+    /// Operations on these keys fail.
+    pub broken: Vec<String>,
+}
+
+/// The provider `mem` with its one type `mem_item`.
+#[derive(Clone, Default)]
+pub struct Memory(pub Arc<Mutex<World>>);
+
+impl Memory {
+    /// The world, for a look or a change by hand.
+    pub fn world(&self) -> std::sync::MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    fn observed(&self, key: &str) -> Option<Observed> {
+        let value = self.world().items.get(key).cloned()?;
+        Some(Observed { attributes: attributes(key, &value), private: serde_json::Value::Null })
+    }
+
+    fn perform(&self, operation: &Operation) -> Result<Applied, ProviderError> {
+        let key = match &operation.action {
+            OperationAction::Create(wanted) | OperationAction::Update(wanted) => text(wanted, "key"),
+            OperationAction::Delete => text(&operation.observed.clone().unwrap_or_default().attributes, "key"),
+        };
+        let mut world = self.world();
+        if world.broken.contains(&key) {
+            return Err(ProviderError::new(Class::Failed, format!("{key} is broken")));
+        }
+        let (verb, wanted) = match &operation.action {
+            OperationAction::Create(wanted) => ("create", wanted),
+            OperationAction::Update(wanted) => ("update", wanted),
+            OperationAction::Delete => {
+                world.items.remove(&key);
+                world.log.push(format!("delete {key}"));
+                return Ok(Applied::default());
+            }
+        };
+        world.log.push(format!("{verb} {key}"));
+        if !operation.triggers.is_empty() {
+            world.log.push(format!("restart {key}"));
+        }
+        let value = text(wanted, "value");
+        world.items.insert(key.clone(), value.clone());
+        Ok(Applied { attributes: attributes(&key, &value), ..Applied::default() })
+    }
+}
+
+fn text(attributes: &Attributes, name: &str) -> String {
+    attributes.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn attributes(key: &str, value: &str) -> Attributes {
+    let entry = |name: &str, value: String| (name.to_owned(), Value::from(value));
+    [entry("key", key.to_owned()), entry("value", value.to_owned()), entry("id", format!("id-{key}-{value}"))].into()
+}
+
+#[async_trait]
+impl Provider for Memory {
+    fn name(&self) -> &'static str {
+        "mem"
+    }
+
+    fn config(&self) -> Schema {
+        Schema::default()
+    }
+
+    fn resource_types(&self) -> Vec<ResourceType> {
+        let schema = Schema::new(
+            "An item.",
+            [
+                Attribute::required("key", Kind::String, "Its key."),
+                Attribute::optional("value", Kind::String, "Its value.").or(""),
+                Attribute::computed("id", Kind::String, "Made of key and value."),
+            ],
+        );
+        vec![ResourceType { name: "mem_item", scope: Scope::Provider, schema }]
+    }
+
+    fn data_sources(&self) -> Vec<ResourceType> {
+        let key = Attribute::required("key", Kind::String, "The key of an item.");
+        let value = Attribute::computed("value", Kind::String, "Its value.");
+        vec![ResourceType {
+            name: "mem_item",
+            scope: Scope::Provider,
+            schema: Schema::new("An item that is there.", [key, value]),
+        }]
+    }
+
+    fn validate(&self, _: &str, _: &Attributes) -> Vec<Invalid> {
+        Vec::new()
+    }
+
+    fn identity(&self, _: &str, attributes: &Attributes) -> Option<String> {
+        attributes.get("key").filter(|v| !v.is_unknown()).and_then(Value::as_str).map(str::to_owned)
+    }
+
+    async fn configure(&self, _: &Attributes, _: Context) -> Result<Arc<dyn Connection>, ProviderError> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl Connection for Memory {
+    async fn read(&self, _: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
+        let key = |r: &ReadRequest| match (&r.desired, &r.recorded) {
+            (Some(wanted), _) => text(wanted, "key"),
+            (None, Some(record)) => record.identity.clone(),
+            (None, None) => String::new(),
+        };
+        requests.iter().map(|r| Ok(self.observed(&key(r)))).collect()
+    }
+
+    async fn plan(&self, _: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
+        let propose = |r: &PlanRequest| {
+            let same = |o: &Observed| o.attributes.get("value") == r.desired.get("value");
+            let mut planned = r.desired.clone();
+            planned.retain(|name, _| name != "id");
+            let action = match &r.observed {
+                None => ProposedAction::Create,
+                Some(o) if same(o) && r.triggers.is_empty() => ProposedAction::NoOp,
+                Some(_) => ProposedAction::Update,
+            };
+            if action != ProposedAction::NoOp {
+                planned.insert("id".to_owned(), Value::Unknown);
+            }
+            Ok(Proposal { action, planned, notes: Vec::new() })
+        };
+        requests.iter().map(propose).collect()
+    }
+
+    async fn apply(
+        &self,
+        _: &Target,
+        operations: &[Operation],
+        outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>,
+    ) {
+        for (i, operation) in operations.iter().enumerate() {
+            tokio::task::yield_now().await;
+            outcomes.send((i, self.perform(operation))).unwrap();
+        }
+    }
+
+    async fn read_data(&self, _: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
+        let read = |r: &DataRequest| {
+            let key = text(&r.arguments, "key");
+            match self.observed(&key) {
+                Some(found) => Ok(found.attributes),
+                None => Err(ProviderError::new(Class::Failed, format!("there is no {key}"))),
+            }
+        };
+        requests.iter().map(read).collect()
+    }
+
+    fn statistics(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
+    async fn close(&self) {}
+}
+
+/// A manifest with its world, its state and a folder that holds both.
+pub struct Bench {
+    /// The world.
+    pub memory: Memory,
+    folder: tempfile::TempDir,
+}
+
+impl Default for Bench {
+    fn default() -> Self {
+        Self { memory: Memory::default(), folder: tempfile::tempdir().unwrap() }
+    }
+}
+
+impl Bench {
+    /// The manifest's folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes the manifest.
+    pub fn write(&self, manifest: &str) {
+        std::fs::write(self.path().join("moorfast.toml"), manifest).unwrap();
+    }
+}
+
+impl Bench {
+    /// The workspace of the manifest as it is written now.
+    pub fn workspace(&self) -> Workspace {
+        let manifest = Manifest::load(self.path()).unwrap_or_else(|(_, errors)| panic!("{errors:#?}"));
+        Workspace {
+            manifest: Arc::new(manifest),
+            providers: vec![Arc::new(self.memory.clone())],
+            variables: BTreeMap::new(),
+            data_dir: self.path().join(".moorfast"),
+        }
+    }
+
+    /// The state.
+    pub async fn store(&self) -> Store {
+        Store::open(&self.path().join(".moorfast")).await.unwrap()
+    }
+
+    /// What a plan says now.
+    pub async fn plan(&self, options: &PlanOptions) -> Result<Plan, Failure> {
+        let store = self.store().await;
+        let state = store.snapshot().await.unwrap();
+        let quiet = (Events::default(), Interrupt::default());
+        let planned = self.workspace().plan(&state, store.seal_key(), options, &quiet.0, &quiet.1).await?;
+        Ok(planned.plan)
+    }
+
+    /// Plans and applies.
+    pub async fn apply(&self, options: &PlanOptions) -> Report {
+        let store = self.store().await;
+        let lock = store.lock(LockRequest::new("apply"), Duration::ZERO).await.unwrap();
+        let state = store.snapshot().await.unwrap();
+        let (events, interrupt) = (Events::default(), Interrupt::default());
+        let planned = self.workspace().plan(&state, store.seal_key(), options, &events, &interrupt).await.unwrap();
+        let how = ApplyOptions { run: "test".to_owned(), parallelism: 10, per_target: 4, verify: false };
+        let report = planned.apply(&lock, how, &events, &interrupt).await;
+        lock.release().await.unwrap();
+        report
+    }
+}

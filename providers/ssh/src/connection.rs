@@ -1,0 +1,360 @@
+//! The provider at work: one exec reads a node, few execs change it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use moorfast_engine::{
+    Applied, Attributes, Class, Connection, Context, DataRequest, Node, NodeName, Observed, Operation, OperationAction,
+    PlanRequest, Proposal, ProviderError, ReadRequest, Target, Transport, Value,
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::duration;
+use crate::failure::checked;
+use crate::link::{Counters, Link, Upload};
+use crate::resource::{self, Resource, Step, facts};
+use crate::script::{Script, Section};
+use crate::sources::Sources;
+use crate::subject::Subject;
+use crate::transport::{Local, Settings, Ssh};
+
+/// How long a look at a node may take.
+const READ_LIMIT: Duration = Duration::from_secs(120);
+/// How long quick operations may take, where the manifest does not say.
+const QUICK_LIMIT: Duration = Duration::from_secs(120);
+/// How long other operations may take, where the manifest does not say.
+const LONG_LIMIT: Duration = Duration::from_secs(600);
+/// How many bytes of script go into one exec.
+const BATCH: usize = 2 << 20;
+
+/// The configured provider.
+pub(crate) struct SshConnection {
+    context: Context,
+    settings: Settings,
+    sessions: usize,
+    links: Mutex<HashMap<NodeName, Arc<Link>>>,
+    sources: Arc<Sources>,
+    counters: Arc<Counters>,
+}
+
+type Outcome = (usize, Result<Applied, ProviderError>);
+
+/// One operation that is ready to go.
+struct Job<'a> {
+    index: usize,
+    operation: &'a Operation,
+    resource: &'static dyn Resource,
+    subject: Subject,
+    step: Step,
+}
+
+impl SshConnection {
+    pub(crate) fn new(config: &Attributes, context: Context) -> Result<Self, ProviderError> {
+        let mut settings = Settings::default();
+        if let Some(timeout) = duration::of(config, "connect_timeout") {
+            settings.connect_timeout = timeout;
+        }
+        settings.config_file = resource::text(config, "config_file").map(|path| match path.starts_with('~') {
+            true => PathBuf::from(path),
+            false => context.root.join(path),
+        });
+        let sessions = config.get("sessions").and_then(Value::as_i64).unwrap_or(8);
+        let sessions = usize::try_from(sessions).ok().filter(|n| *n > 0).ok_or_else(|| {
+            ProviderError::new(Class::Invalid, format!("{sessions} sessions per node are none")).attribute("sessions")
+        })?;
+        Ok(Self {
+            settings,
+            sessions,
+            links: Mutex::default(),
+            sources: Arc::new(Sources::new(context.root.clone())),
+            counters: Arc::default(),
+            context,
+        })
+    }
+
+    fn link(&self, target: &Target) -> Result<Arc<Link>, ProviderError> {
+        let Target::Node(node) = target else {
+            return Err(ProviderError::new(Class::Invalid, format!("{target} is not a node")));
+        };
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        match links.get(&node.name) {
+            Some(link) if link.node == *node => Ok(link.clone()),
+            _ => {
+                let link = Arc::new(self.new_link(node));
+                links.insert(node.name.clone(), link.clone());
+                Ok(link)
+            }
+        }
+    }
+
+    fn new_link(&self, node: &Arc<Node>) -> Link {
+        let counters = self.counters.clone();
+        let transport: Box<dyn crate::transport::Transport> = match node.transport {
+            Transport::Local => Box::new(Local),
+            Transport::Ssh => {
+                let data_dir = self.context.data_dir.clone();
+                Box::new(Ssh::new(node.clone(), self.settings.clone(), data_dir, counters.clone()))
+            }
+        };
+        Link::new(node.clone(), transport, self.sessions, counters, self.context.cancel.clone())
+    }
+
+    async fn prepare<'a>(&self, wanted: impl Iterator<Item = (&'a str, &'a Attributes)>) {
+        let paths = wanted.filter_map(|(kind, attributes)| resource::named(kind)?.source(attributes));
+        self.sources.prepare(paths.collect()).await;
+    }
+
+    fn job<'a>(&self, index: usize, operation: &'a Operation) -> Result<Job<'a>, ProviderError> {
+        let resource = known(&operation.resource_type)?;
+        let subject = Subject::of_operation(operation);
+        let step = resource.act(operation, &subject, &self.sources)?;
+        Ok(Job { index, operation, resource, subject, step })
+    }
+
+    /// Runs quick operations together.
+    async fn run_batch(&self, link: &Link, jobs: Vec<Job<'_>>, outcomes: &UnboundedSender<Outcome>) {
+        let mut script = Script::new();
+        for job in &jobs {
+            script.section(&job.body());
+        }
+        let limit = jobs.iter().filter_map(|job| job.operation.timeout).max().unwrap_or(QUICK_LIMIT);
+        let answers = each(link.run(&script, None, limit).await, jobs.len());
+        for (job, answer) in jobs.iter().zip(answers) {
+            // Nobody is left to hear it only where the whole run is over.
+            let _ = outcomes.send((job.index, answer.and_then(|section| job.finish(&link.node, section))));
+        }
+    }
+
+    /// Runs an operation that has an exec of its own.
+    async fn run_alone(&self, link: &Link, job: Job<'_>, outcomes: &UnboundedSender<Outcome>) {
+        let _turn = if job.step.packages { Some(link.packages.lock().await) } else { None };
+        let upload = job.step.upload.as_ref().map(|(path, size)| Upload {
+            path: path.clone(),
+            size: *size,
+            progress: (
+                self.context.progress.clone(),
+                job.operation.address.clone(),
+                path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            ),
+        });
+        let script = match &upload {
+            Some(_) => Script::receiving(&job.body()),
+            None => {
+                let mut script = Script::new();
+                script.section(&job.body());
+                script
+            }
+        };
+        let limit = job.operation.timeout.or(job.step.limit).unwrap_or(LONG_LIMIT);
+        let answer = each(link.run(&script, upload, limit).await, 1).pop();
+        let answer = answer.unwrap_or_else(|| Err(ProviderError::new(Class::Failed, "there was no answer")));
+        // As above.
+        let _ = outcomes.send((job.index, answer.and_then(|section| job.finish(&link.node, section))));
+    }
+}
+
+impl Job<'_> {
+    fn body(&self) -> String {
+        match self.operation.action {
+            OperationAction::Delete => self.step.body.clone(),
+            _ => format!("{}\n{}", self.step.body, self.resource.look(&self.subject)),
+        }
+    }
+
+    fn what(&self) -> String {
+        let verb = match self.operation.action {
+            OperationAction::Create(_) => "create",
+            OperationAction::Update(_) => "change",
+            OperationAction::Delete => "remove",
+        };
+        format!("{verb} {}", label(self.resource, &self.subject))
+    }
+
+    fn finish(&self, node: &Node, section: Section) -> Result<Applied, ProviderError> {
+        let section = checked(node, &self.what(), section).map_err(|e| self.scrubbed(e))?;
+        let notes = section.texts("note");
+        if matches!(self.operation.action, OperationAction::Delete) {
+            return Ok(Applied { notes, ..Applied::default() });
+        }
+        let observed = observe(self.resource, &self.subject, &section)?.ok_or_else(|| {
+            let what = label(self.resource, &self.subject);
+            ProviderError::new(Class::Failed, format!("{what} is gone from {} right after it was made", node.name))
+        })?;
+        let private = self.resource.private(&self.subject, &section);
+        Ok(Applied { attributes: observed.attributes, private, notes })
+    }
+
+    fn scrubbed(&self, mut error: ProviderError) -> ProviderError {
+        for secret in self.step.secrets.iter().filter(|s| s.len() > 2) {
+            error.summary = error.summary.replace(secret, "(sensitive)");
+            error.detail.iter_mut().for_each(|line| *line = line.replace(secret, "(sensitive)"));
+        }
+        error
+    }
+}
+
+/// What is there, with settings as they were applied, and marked where the manifest or the memory of it hides a value.
+fn observe(resource: &dyn Resource, subject: &Subject, section: &Section) -> Result<Option<Observed>, ProviderError> {
+    let Some(mut observed) = resource.observe(subject, section)? else { return Ok(None) };
+    for name in resource.settings() {
+        if let Some(value) = subject.setting(name).filter(|value| !value.is_unknown()) {
+            observed.attributes.entry((*name).to_owned()).or_insert_with(|| value.clone());
+        }
+    }
+    for (name, value) in &mut observed.attributes {
+        if subject.hides(name) {
+            *value = std::mem::take(value).sensitive();
+        }
+    }
+    Ok(Some(observed))
+}
+
+fn label(resource: &dyn Resource, subject: &Subject) -> String {
+    let identity = resource.identity(&subject.attributes).unwrap_or_default();
+    match identity.split_once(':') {
+        Some(("path", path)) => path.to_owned(),
+        Some((kind, name)) => format!("{kind} {name}"),
+        None => identity,
+    }
+}
+
+fn known(resource_type: &str) -> Result<&'static dyn Resource, ProviderError> {
+    resource::named(resource_type)
+        .ok_or_else(|| ProviderError::new(Class::Invalid, format!("there is no resource type {resource_type}")))
+}
+
+/// One answer for each of `count`, also where all failed together.
+fn each(
+    answers: Result<Vec<Result<Section, ProviderError>>, ProviderError>,
+    count: usize,
+) -> Vec<Result<Section, ProviderError>> {
+    answers.unwrap_or_else(|error| vec![Err(error); count])
+}
+
+#[async_trait]
+impl Connection for SshConnection {
+    async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
+        let link = match self.link(target) {
+            Ok(link) => link,
+            Err(error) => return vec![Err(error); requests.len()],
+        };
+        let mut script = Script::new();
+        let mut asked = Vec::new();
+        for request in requests {
+            asked.push(known(&request.resource_type).map(|resource| {
+                let subject = Subject::of_read(resource, request);
+                let section = resource.identity(&subject.attributes).map(|_| {
+                    script.section(&resource.look(&subject));
+                    script.sections() - 1
+                });
+                (resource, subject, section)
+            }));
+        }
+        let answers = match script.sections() {
+            0 => Vec::new(),
+            count => each(link.run(&script, None, READ_LIMIT).await, count),
+        };
+        let answer = |section: Option<usize>| section.and_then(|index| answers.get(index)).cloned();
+        asked
+            .into_iter()
+            .map(|asked| {
+                let (resource, subject, section) = asked?;
+                let Some(answer) = answer(section) else { return Ok(None) };
+                let section = checked(&link.node, &format!("read {}", label(resource, &subject)), answer?)?;
+                observe(resource, &subject, &section)
+            })
+            .collect()
+    }
+
+    async fn plan(&self, _: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
+        self.prepare(requests.iter().map(|r| (r.resource_type.as_str(), &r.desired))).await;
+        let plan = |request: &PlanRequest| known(&request.resource_type)?.plan(request, &self.sources);
+        requests.iter().map(plan).collect()
+    }
+
+    async fn apply(&self, target: &Target, operations: &[Operation], outcomes: UnboundedSender<Outcome>) {
+        let link = match self.link(target) {
+            Ok(link) => link,
+            Err(error) => {
+                for index in 0..operations.len() {
+                    // As everywhere: nobody is left to hear it only where the whole run is over.
+                    let _ = outcomes.send((index, Err(error.clone())));
+                }
+                return;
+            }
+        };
+        let wanted = operations.iter().filter_map(|operation| match &operation.action {
+            OperationAction::Create(desired) | OperationAction::Update(desired) => {
+                Some((operation.resource_type.as_str(), desired))
+            }
+            OperationAction::Delete => None,
+        });
+        self.prepare(wanted).await;
+        let (mut batches, mut alone) = (vec![(0, Vec::new())], Vec::new());
+        for (index, operation) in operations.iter().enumerate() {
+            let job = match self.job(index, operation) {
+                Ok(job) => job,
+                Err(error) => {
+                    let _ = outcomes.send((index, Err(error)));
+                    continue;
+                }
+            };
+            if job.step.long {
+                alone.push(job);
+                continue;
+            }
+            let size = job.step.body.len();
+            match batches.last_mut() {
+                Some((length, jobs)) if *length + size <= BATCH => {
+                    *length += size;
+                    jobs.push(job);
+                }
+                _ => batches.push((size, vec![job])),
+            }
+        }
+        let mut running = FuturesUnordered::new();
+        for (_, jobs) in batches.into_iter().filter(|(_, jobs)| !jobs.is_empty()) {
+            running.push(futures::future::Either::Left(self.run_batch(&link, jobs, &outcomes)));
+        }
+        for job in alone {
+            running.push(futures::future::Either::Right(self.run_alone(&link, job, &outcomes)));
+        }
+        while running.next().await.is_some() {}
+    }
+
+    async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
+        let link = match self.link(target) {
+            Ok(link) => link,
+            Err(error) => return vec![Err(error); requests.len()],
+        };
+        let mut script = Script::new();
+        for request in requests {
+            script.section(&facts::look(&request.arguments));
+        }
+        let limit = requests.iter().filter_map(|r| r.timeout).max().unwrap_or(READ_LIMIT);
+        each(link.run(&script, None, limit).await, requests.len())
+            .into_iter()
+            .map(|answer| Ok(facts::observe(&checked(&link.node, "read the facts", answer?)?)))
+            .collect()
+    }
+
+    fn statistics(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("ssh connections", self.counters.connections.load(Ordering::Relaxed)),
+            ("ssh execs", self.counters.execs.load(Ordering::Relaxed)),
+        ]
+    }
+
+    async fn close(&self) {
+        let links: Vec<_> = self.links.lock().unwrap_or_else(PoisonError::into_inner).drain().collect();
+        for (_, link) in links {
+            link.close().await;
+        }
+    }
+}

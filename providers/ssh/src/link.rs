@@ -1,0 +1,236 @@
+//! One node, as a place where scripts run.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use moorfast_engine::{Address, Class, Node, Progress, ProviderError};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::script::{Script, Section};
+use crate::transport::{Transport, from_sudo};
+
+/// How long a script may still take to clean up after it was told to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What was asked of the world so far.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Connections made.
+    pub(crate) connections: AtomicU64,
+    /// Commands started on nodes.
+    pub(crate) execs: AtomicU64,
+}
+
+/// A node and the way to it.
+pub(crate) struct Link {
+    /// The node.
+    pub(crate) node: Arc<Node>,
+    /// Held by those who use the package manager, which takes one at a time.
+    pub(crate) packages: Mutex<()>,
+    transport: Box<dyn Transport>,
+    sessions: Semaphore,
+    counters: Arc<Counters>,
+    cancel: CancellationToken,
+}
+
+/// A file to send after the script.
+pub(crate) struct Upload {
+    /// Where it is on this machine.
+    pub(crate) path: PathBuf,
+    /// How many bytes are sent.
+    pub(crate) size: u64,
+    /// Who wants to hear how far it is, and the name to use.
+    pub(crate) progress: (Progress, Address, String),
+}
+
+/// Why a script came to its end.
+enum End {
+    Itself,
+    TimedOut,
+    Cancelled,
+}
+
+impl Link {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        transport: Box<dyn Transport>,
+        sessions: usize,
+        counters: Arc<Counters>,
+        cancel: CancellationToken,
+    ) -> Self {
+        Self { node, packages: Mutex::new(()), transport, sessions: Semaphore::new(sessions), counters, cancel }
+    }
+
+    /// Runs `script`, and sends `upload` after it. The sections, in their order, each as it answered or why it could not.
+    ///
+    /// # Errors
+    /// If none of them could begin.
+    pub(crate) async fn run(
+        &self,
+        script: &Script,
+        upload: Option<Upload>,
+        limit: Duration,
+    ) -> Result<Vec<Result<Section, ProviderError>>, ProviderError> {
+        let cancelled =
+            || ProviderError::new(Class::Cancelled, format!("cancelled before {} was asked", self.node.name));
+        let _session = self.sessions.acquire().await.map_err(|_| cancelled())?;
+        if self.cancel.is_cancelled() {
+            return Err(cancelled());
+        }
+        let text = script.text();
+        let command = bootstrap(text.len(), self.node.sudo);
+        let channel = tokio::select! {
+            channel = self.transport.open(&command) => channel?,
+            () = self.cancel.cancelled() => return Err(cancelled()),
+        };
+        self.counters.execs.fetch_add(1, Ordering::Relaxed);
+        let alive = channel.alive;
+        let mut stdin = channel.stdin;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut sent = Ok(());
+        let end = {
+            let done = script.done_line();
+            let mut heard = Box::pin(async {
+                tokio::join!(
+                    read_until(channel.stdout, done.as_bytes(), &mut stdout),
+                    read_until(channel.stderr, done.as_bytes(), &mut stderr)
+                );
+            });
+            let feeding = async {
+                sent = feed(&mut stdin, &text, upload).await;
+                if sent.is_ok() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let end = tokio::select! {
+                () = &mut heard => End::Itself,
+                () = feeding => End::Itself,
+                () = sleep(limit) => End::TimedOut,
+                () = self.cancel.cancelled() => End::Cancelled,
+            };
+            drop(stdin);
+            // Where it ended by itself this is over already.
+            let _ = tokio::time::timeout(GRACE, heard).await;
+            end
+        };
+        drop(alive);
+        sent?;
+        let sections = script.parse(&stdout, &stderr);
+        let before = script.before(&stderr);
+        if let Some(error) = self.never_began(&sections, &end, limit, &before) {
+            return Err(error);
+        }
+        Ok(sections.into_iter().map(|section| self.ended(section, &end, limit)).collect())
+    }
+
+    /// Ends the connection.
+    pub(crate) async fn close(&self) {
+        self.transport.close().await;
+    }
+
+    fn never_began(
+        &self,
+        sections: &[Section],
+        end: &End,
+        limit: Duration,
+        before: &[String],
+    ) -> Option<ProviderError> {
+        let began = |s: &Section| s.status.is_some() || !s.said.is_empty();
+        if !matches!(end, End::Itself) || sections.is_empty() || sections.iter().any(began) {
+            return None;
+        }
+        Some(from_sudo(&self.node, before).unwrap_or_else(|| self.cut_off(end, limit).detail(before.to_vec())))
+    }
+
+    fn ended(&self, section: Section, end: &End, limit: Duration) -> Result<Section, ProviderError> {
+        match section.status {
+            Some(_) => Ok(section),
+            None => Err(self.cut_off(end, limit).detail(section.said)),
+        }
+    }
+
+    fn cut_off(&self, end: &End, limit: Duration) -> ProviderError {
+        let name = &self.node.name;
+        match end {
+            End::Itself => ProviderError::new(Class::Unreachable, format!("the connection to {name} broke off"))
+                .help("what was begun there is looked at again by the next run"),
+            End::TimedOut => ProviderError::new(Class::Timeout, format!("{name} did not finish within {limit:?}"))
+                .help("allow more with `timeouts = { … }` on the resource, if it is only slow"),
+            End::Cancelled => ProviderError::new(Class::Cancelled, format!("cancelled while {name} was at it")),
+        }
+    }
+}
+
+/// The command that reads a script of `length` bytes from stdin and runs it, as root by sudo where that is wanted.
+/// What comes after the script on stdin is the script's to read.
+fn bootstrap(length: usize, sudo: bool) -> String {
+    let plain = format!("s=$(head -c {length}); eval \"$s\"");
+    if !sudo {
+        return format!("exec sh -c '{plain}'");
+    }
+    let quoted = format!("s=\\$(head -c {length}); eval \\\"\\$s\\\"");
+    format!("exec sh -c 'if [ \"$(id -u)\" = 0 ]; then {plain}; else exec sudo -n sh -c \"{quoted}\"; fi'")
+}
+
+async fn feed(
+    stdin: &mut (impl AsyncWrite + Unpin),
+    script: &str,
+    upload: Option<Upload>,
+) -> Result<(), ProviderError> {
+    // A write fails where the other side has ended, and then what it said tells why.
+    if stdin.write_all(script.as_bytes()).await.is_err() || stdin.flush().await.is_err() {
+        return Ok(());
+    }
+    match upload {
+        Some(upload) => send(stdin, upload).await,
+        None => Ok(()),
+    }
+}
+
+async fn send(stdin: &mut (impl AsyncWrite + Unpin), upload: Upload) -> Result<(), ProviderError> {
+    let unreadable =
+        |e: std::io::Error| ProviderError::new(Class::Failed, format!("cannot read {}: {e}", upload.path.display()));
+    let (progress, address, name) = &upload.progress;
+    let mut file = tokio::fs::File::open(&upload.path).await.map_err(unreadable)?.take(upload.size);
+    let mut buffer = vec![0; 256 << 10];
+    let (mut sent, mut told) = (0u64, 0u64);
+    loop {
+        let n = file.read(&mut buffer).await.map_err(unreadable)?;
+        if n == 0 {
+            break;
+        }
+        if stdin.write_all(&buffer[..n]).await.is_err() {
+            return Ok(());
+        }
+        sent += n as u64;
+        if sent - told >= 4 << 20 {
+            told = sent;
+            progress.report(address, format!("uploading {name}: {} of {} MiB", sent >> 20, upload.size >> 20));
+        }
+    }
+    if sent < upload.size {
+        let short = format!("{} became shorter while it was uploaded", upload.path.display());
+        return Err(ProviderError::new(Class::Failed, short));
+    }
+    // As above: a failing flush means that the other side has ended.
+    let _ = stdin.flush().await;
+    Ok(())
+}
+
+async fn read_until(mut from: impl AsyncRead + Unpin, mark: &[u8], into: &mut Vec<u8>) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(n) => into.extend_from_slice(&buffer[..n]),
+        }
+        if into.ends_with(mark) {
+            return;
+        }
+    }
+}

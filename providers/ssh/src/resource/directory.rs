@@ -1,0 +1,116 @@
+//! `ssh_directory`: a directory, not what is in it.
+
+use moorfast_engine::{
+    Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
+    ResourceType, Schema, Scope,
+};
+use serde_json::json;
+
+use super::{Resource, Step, absolute, flag, mode, parent, propose, text};
+use crate::script::{Section, quote};
+use crate::sources::Sources;
+use crate::subject::Subject;
+
+/// The resource type `ssh_directory`.
+pub(crate) struct Directory;
+
+/// Removes `$P` and all in it, after what is mounted below is unmounted.
+const REMOVE_ALL: &str = r#"if [ -d "$P" ] && [ ! -L "$P" ]; then
+  R=$(realpath -- "$P")
+  while read -r _ _ _ _ M _; do printf '%b\n' "$M"; done < /proc/self/mountinfo | sort -r | while IFS= read -r M; do
+    case $M in "$R"/*) umount -- "$M" ;; esac
+  done
+  rm -rf --one-file-system -- "$P"
+fi"#;
+
+/// Removes `$P` if it is empty.
+const REMOVE_EMPTY: &str = r#"if [ -d "$P" ]; then
+  E=$(rmdir -- "$P" 2>&1) || case $E in
+    *'not empty'*) ls -A -- "$P" | head -n 10; fail conflict 'it is not empty (force_destroy = true removes all that is in it)' ;;
+    *) fail failed "$E" ;;
+  esac
+fi"#;
+
+impl Resource for Directory {
+    fn resource_type(&self) -> ResourceType {
+        let [owner, group] = mode::owner_and_group();
+        let schema = Schema::new(
+            "A directory; what is in it is not touched. A destroy removes it if it is empty.",
+            [
+                Attribute::required("path", Kind::String, "Where it is: an absolute path.").replaces(),
+                owner,
+                group,
+                Attribute::optional("mode", Kind::Mode, "The permissions.").or("0755"),
+                Attribute::optional("parents", Kind::Bool, "Make missing parent directories (mode 0755)? They stay when it is destroyed.").or(true),
+                Attribute::optional("force_destroy", Kind::Bool, "Does a destroy remove all that is in it, after unmounting what is mounted below? Other file systems are never emptied.").or(false),
+            ],
+        );
+        ResourceType { name: "ssh_directory", scope: Scope::Node, schema }
+    }
+
+    fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
+        absolute(attributes, "path").into_iter().collect()
+    }
+
+    fn identity(&self, attributes: &Attributes) -> Option<String> {
+        Some(format!("path:{}", text(attributes, "path")?))
+    }
+
+    fn settings(&self) -> &'static [&'static str] {
+        &["parents", "force_destroy"]
+    }
+
+    fn look(&self, subject: &Subject) -> String {
+        let path = quote(subject.text("path").unwrap_or_default());
+        format!("P={path}; kind \"$P\"; field kind \"$K\"; case $K in directory) {} ;; esac", mode::LOOK)
+    }
+
+    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
+        let kind = seen.field("kind").unwrap_or("absent");
+        if kind == "absent" {
+            return Ok(None);
+        }
+        let mut attributes = Attributes::new();
+        if let Some(path) = subject.attributes.get("path") {
+            attributes.insert("path".to_owned(), path.clone());
+        }
+        mode::observe(subject, seen, &mut attributes);
+        Ok(Some(Observed { attributes, private: json!({ "kind": kind }) }))
+    }
+
+    fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
+        let mut planned = request.desired.clone();
+        mode::plan(&mut planned);
+        let mut proposal = propose(self, request, planned);
+        let kind = request.observed.as_ref().and_then(|o| o.private["kind"].as_str());
+        if let Some(kind) = kind.filter(|kind| *kind != "directory") {
+            proposal.notes.push(format!("there is a {kind} at the path: the apply will stop at it"));
+        }
+        Ok(proposal)
+    }
+
+    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+        let path = subject.text("path").unwrap_or_default();
+        let start = format!("P={}; D={}", quote(path), quote(parent(path)));
+        if matches!(operation.action, OperationAction::Delete) {
+            let force = subject.setting("force_destroy").and_then(|v| v.as_bool()).unwrap_or_default();
+            let body = if force { REMOVE_ALL } else { REMOVE_EMPTY };
+            return Ok(Step { long: force, ..Step::quick(format!("{start}\n{body}")) });
+        }
+        let parents = match flag(&subject.attributes, "parents") {
+            true => "mkdir -p -- \"$D\"",
+            false => "[ -d \"$D\" ] || fail failed \"there is no directory $D (set parents = true)\"",
+        };
+        Ok(Step::quick(format!(
+            "{start}
+kind \"$P\"
+case $K in
+absent) {parents}; mkdir -- \"$P\" ;;
+directory) ;;
+*) fail conflict \"there is a $K at that path\" ;;
+esac
+{}",
+            mode::set(&subject.attributes, "\"$P\"")
+        )))
+    }
+}

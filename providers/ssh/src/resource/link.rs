@@ -1,0 +1,90 @@
+//! `ssh_link`: a symbolic link.
+
+use moorfast_engine::{
+    Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
+    ResourceType, Schema, Scope, Value,
+};
+use serde_json::json;
+
+use super::{Resource, Step, absolute, parent, propose, text};
+use crate::script::{Section, quote};
+use crate::sources::Sources;
+use crate::subject::Subject;
+
+/// The resource type `ssh_link`.
+pub(crate) struct Link;
+
+impl Resource for Link {
+    fn resource_type(&self) -> ResourceType {
+        let schema = Schema::new(
+            "A symbolic link. What is at its path and is no link is never replaced. A destroy removes the link, not its target.",
+            [
+                Attribute::required("path", Kind::String, "Where the link is: an absolute path.").replaces(),
+                Attribute::required(
+                    "target",
+                    Kind::String,
+                    "Where it points to, exactly as it stands in the link. It need not exist.",
+                ),
+            ],
+        );
+        ResourceType { name: "ssh_link", scope: Scope::Node, schema }
+    }
+
+    fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
+        absolute(attributes, "path").into_iter().collect()
+    }
+
+    fn identity(&self, attributes: &Attributes) -> Option<String> {
+        Some(format!("path:{}", text(attributes, "path")?))
+    }
+
+    fn look(&self, subject: &Subject) -> String {
+        let path = quote(subject.text("path").unwrap_or_default());
+        format!(
+            "P={path}; kind \"$P\"; field kind \"$K\"; case $K in 'symbolic link') readlink -n -- \"$P\" | blob target ;; esac"
+        )
+    }
+
+    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
+        let kind = seen.field("kind").unwrap_or("absent");
+        if kind == "absent" {
+            return Ok(None);
+        }
+        let mut attributes = Attributes::new();
+        if let Some(path) = subject.attributes.get("path") {
+            attributes.insert("path".to_owned(), path.clone());
+        }
+        if let Some(target) = seen.text("target") {
+            attributes.insert("target".to_owned(), Value::from(target));
+        }
+        Ok(Some(Observed { attributes, private: json!({ "kind": kind }) }))
+    }
+
+    fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
+        let mut proposal = propose(self, request, request.desired.clone());
+        let kind = request.observed.as_ref().and_then(|o| o.private["kind"].as_str());
+        if let Some(kind) = kind.filter(|kind| *kind != "symbolic link") {
+            proposal.notes.push(format!("there is a {kind} at the path: the apply will stop at it"));
+        }
+        Ok(proposal)
+    }
+
+    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+        let path = subject.text("path").unwrap_or_default();
+        let start = format!("P={}; D={}", quote(path), quote(parent(path)));
+        let only_links = "kind \"$P\"; case $K in absent|'symbolic link') ;; *) fail conflict \"there is a $K at that path\" ;; esac";
+        if matches!(operation.action, OperationAction::Delete) {
+            return Ok(Step::quick(format!("{start}\n{only_links}\nrm -f -- \"$P\"")));
+        }
+        // Made beside and renamed over, so that the path always leads somewhere.
+        Ok(Step::quick(format!(
+            "{start}
+{only_links}
+[ -d \"$D\" ] || fail failed \"there is no directory $D (make it with ssh_directory)\"
+temporary \"$D\"
+ln -sfT -- {} \"$T\"
+mv -fT -- \"$T\" \"$P\"",
+            quote(text(&subject.attributes, "target").unwrap_or_default())
+        )))
+    }
+}

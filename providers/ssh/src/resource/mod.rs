@@ -1,0 +1,174 @@
+//! The resource types, one file each, and what they have in common.
+
+mod directory;
+mod exec;
+pub(crate) mod facts;
+mod file;
+mod link;
+mod mode;
+mod unit;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use moorfast_engine::{
+    Attributes, Invalid, Observed, Operation, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType, Value,
+};
+
+use crate::script::Section;
+use crate::sources::Sources;
+use crate::subject::Subject;
+
+/// All resource types.
+pub(crate) const ALL: &[&dyn Resource] = &[&file::File, &directory::Directory, &link::Link, &unit::Unit, &exec::Exec];
+
+/// The resource type of this name.
+pub(crate) fn named(name: &str) -> Option<&'static dyn Resource> {
+    ALL.iter().find(|resource| resource.resource_type().name == name).copied()
+}
+
+/// A resource type: how it is declared, looked at, planned and changed.
+pub(crate) trait Resource: Send + Sync {
+    /// Its declaration.
+    fn resource_type(&self) -> ResourceType;
+
+    /// Rules beyond the schema.
+    fn validate(&self, _attributes: &Attributes) -> Vec<Invalid> {
+        Vec::new()
+    }
+
+    /// The natural key within a node, unique over all types: `KIND:NAME`.
+    fn identity(&self, attributes: &Attributes) -> Option<String>;
+
+    /// The local file that is sent, as the manifest names it.
+    fn source(&self, _attributes: &Attributes) -> Option<String> {
+        None
+    }
+
+    /// Attributes that say how moorfast acts and cannot be read from the node: they are as the last apply used them.
+    fn settings(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Shell that tells what is there, by fields. It changes nothing.
+    fn look(&self, subject: &Subject) -> String;
+
+    /// What the fields say: the attributes of the object, without settings; `None` where there is none.
+    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError>;
+
+    /// What would be done.
+    fn plan(&self, request: &PlanRequest, sources: &Sources) -> Result<Proposal, ProviderError>;
+
+    /// The shell that does `operation`. Where that is not a removal, the look at the result follows it.
+    fn act(&self, operation: &Operation, subject: &Subject, sources: &Sources) -> Result<Step, ProviderError>;
+
+    /// What is kept for the next time.
+    fn private(&self, subject: &Subject, _seen: &Section) -> serde_json::Value {
+        subject.private.clone()
+    }
+}
+
+/// How an operation is done.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    /// Shell, run under `set -e`.
+    pub(crate) body: String,
+    /// A file that is sent after it, and that it reads from 3 before it calls `watch`.
+    pub(crate) upload: Option<(PathBuf, u64)>,
+    /// May it take long, so that it gets an exec of its own?
+    pub(crate) long: bool,
+    /// Does it use the package manager?
+    pub(crate) packages: bool,
+    /// How long it may take where the manifest does not say.
+    pub(crate) limit: Option<Duration>,
+    /// Texts that are cut out of what it said.
+    pub(crate) secrets: Vec<String>,
+}
+
+impl Step {
+    /// A step that is over quickly.
+    pub(crate) fn quick(body: impl Into<String>) -> Self {
+        Self { body: body.into(), ..Self::default() }
+    }
+
+    /// A step that may take its time.
+    pub(crate) fn long(body: impl Into<String>) -> Self {
+        Self { long: true, ..Self::quick(body) }
+    }
+}
+
+/// The proposal to bring what `request` observed to `planned`: what is retained stays, and what the node decides is as it is, or not known yet.
+pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: Attributes) -> Proposal {
+    let schema = resource.resource_type().schema;
+    let computed = schema.attributes.iter().filter(|a| a.computed).map(|a| a.name);
+    let mut planned: Attributes = planned.into_iter().filter(|(_, value)| !value.is_null()).collect();
+    let Some(observed) = request.observed.as_ref().map(|o| &o.attributes) else {
+        for name in computed {
+            planned.entry(name.to_owned()).or_insert(Value::Unknown);
+        }
+        return Proposal { action: ProposedAction::Create, planned, notes: Vec::new() };
+    };
+    planned.retain(|name, value| !value.is_retained() || observed.contains_key(name));
+    for (name, value) in &mut planned {
+        if let (true, Some(now)) = (value.is_retained(), observed.get(name)) {
+            *value = now.clone();
+        }
+    }
+    for name in computed {
+        if let Some(value) = observed.get(name) {
+            planned.entry(name.to_owned()).or_insert_with(|| value.clone());
+        }
+    }
+    let changed = planned.iter().filter(|(name, value)| observed.get(*name) != Some(value)).map(|(name, _)| name);
+    let changed: Vec<String> = changed.cloned().collect();
+    let forces = |name: &&String| schema.attribute(name).is_some_and(|a| a.forces_replacement);
+    let forcing: Vec<String> = changed.iter().filter(forces).cloned().collect();
+    let action = match (changed.is_empty(), forcing.is_empty()) {
+        (true, _) => ProposedAction::NoOp,
+        (false, true) => ProposedAction::Update,
+        (false, false) => ProposedAction::Replace(forcing),
+    };
+    Proposal { action, planned, notes: Vec::new() }
+}
+
+/// The known text of the attribute `name`.
+pub(crate) fn text<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a str> {
+    attributes.get(name)?.as_str()
+}
+
+/// Is the attribute `name` true?
+pub(crate) fn flag(attributes: &Attributes, name: &str) -> bool {
+    attributes.get(name).and_then(Value::as_bool).unwrap_or_default()
+}
+
+/// Is the attribute `name` written?
+pub(crate) fn written(attributes: &Attributes, name: &str) -> bool {
+    attributes.get(name).is_some_and(|v| !v.is_null())
+}
+
+/// The known texts of a list.
+pub(crate) fn texts(attributes: &Attributes, name: &str) -> Vec<String> {
+    let items = attributes.get(name).and_then(Value::as_list).unwrap_or_default();
+    items.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+}
+
+/// The rule that the attribute `name` is an absolute path without `.` and `..` in it.
+pub(crate) fn absolute(attributes: &Attributes, name: &'static str) -> Option<Invalid> {
+    let path = text(attributes, name)?;
+    let plain =
+        path.starts_with('/') && path.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..");
+    let fits = plain && !path.contains('\0');
+    (!fits).then(|| Invalid {
+        attribute: Some(name),
+        message: format!("`{path}` is not a plain absolute path"),
+        help: Some("write it from / on, without `.`, `..`, doubled or trailing slashes".to_owned()),
+    })
+}
+
+/// The directory that holds `path`.
+pub(crate) fn parent(path: &str) -> &str {
+    match path.rfind('/') {
+        Some(0) | None => "/",
+        Some(end) => &path[..end],
+    }
+}

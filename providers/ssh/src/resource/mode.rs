@@ -1,0 +1,67 @@
+//! Owner, group and mode of what has a path.
+
+use moorfast_engine::{Attribute, Attributes, Kind, Value};
+
+use super::text;
+use crate::script::{Section, quote};
+use crate::subject::Subject;
+
+/// The attributes `owner` and `group`.
+pub(crate) fn owner_and_group() -> [Attribute; 2] {
+    [
+        Attribute::optional(
+            "owner",
+            Kind::String,
+            "The user that owns it, by name or number. Where it is not written, what is there keeps its owner, and what is new belongs to the user that moorfast acts as (root with sudo).",
+        )
+        .or_computed(),
+        Attribute::optional("group", Kind::String, "The group, by name or number, as of `owner`.").or_computed(),
+    ]
+}
+
+/// `mode` with four octal digits: `0644`.
+pub(crate) fn canonical(mode: &str) -> String {
+    format!("{:0>4}", mode.trim_start_matches("0o").trim_start_matches('0'))
+}
+
+/// Shell that tells owner, group and mode of `$P` as the field `stat`.
+pub(crate) const LOOK: &str = "X=$(stat -c '%a %s %u %g %U %G' -- \"$P\"); field stat \"$X\"";
+
+/// What [`LOOK`] told.
+pub(crate) fn observe(subject: &Subject, seen: &Section, into: &mut Attributes) -> Option<()> {
+    let words: Vec<&str> = seen.field("stat")?.split(' ').collect();
+    let [mode, _, uid, gid, user, group] = words[..] else { return None };
+    into.insert("mode".to_owned(), Value::from(canonical(mode)));
+    into.insert("owner".to_owned(), Value::from(spelled(subject, "owner", user, uid)));
+    into.insert("group".to_owned(), Value::from(spelled(subject, "group", group, gid)));
+    Some(())
+}
+
+/// A user or group as the manifest writes it: by name, or by number.
+fn spelled(subject: &Subject, attribute: &str, name: &str, number: &str) -> String {
+    let by_number = subject.text(attribute).is_some_and(|t| t.bytes().all(|b| b.is_ascii_digit()));
+    if by_number || name == "UNKNOWN" { number.to_owned() } else { name.to_owned() }
+}
+
+/// Makes the mode in `planned` canonical, so that it compares.
+pub(crate) fn plan(planned: &mut Attributes) {
+    if let Some(mode) = text(planned, "mode").map(canonical) {
+        planned.insert("mode".to_owned(), Value::from(mode));
+    }
+}
+
+/// Shell that gives `target` (a quoted word) the owner, group and mode that are written. chown goes first: it may clear the setuid bit.
+pub(crate) fn set(attributes: &Attributes, target: &str) -> String {
+    let owner = text(attributes, "owner").unwrap_or_default();
+    let group = text(attributes, "group").unwrap_or_default();
+    let mut body = String::new();
+    match (owner, group) {
+        ("", "") => {}
+        (owner, "") => body.push_str(&format!("chown -h -- {} {target}\n", quote(owner))),
+        (owner, group) => body.push_str(&format!("chown -h -- {} {target}\n", quote(&format!("{owner}:{group}")))),
+    }
+    if let Some(mode) = text(attributes, "mode") {
+        body.push_str(&format!("chmod -- {} {target}\n", quote(mode)));
+    }
+    body
+}

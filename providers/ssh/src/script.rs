@@ -1,0 +1,257 @@
+//! Scripts: what is asked of a node in one exec, and the framed answer.
+//!
+//! A script is a list of sections, each run by a subshell of its own, so that one that fails does not stop the others.
+//! Whatever a node's shell profile or a chatty command prints goes to stderr: on stdout there are only lines that begin
+//! with the nonce of this run.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use moorfast_engine::Class;
+
+/// Functions for all sections. `N` is the nonce; 3 is what the controller still sends, 4 is where the answer goes.
+///
+/// `watch` ends everything that the script started when the controller goes away, which shows as the end of 3.
+const PRELUDE: &str = r#"export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+umask 022
+exec 3<&0 4>&1 </dev/null >&2
+read -r _ _ _ _ G _ < /proc/self/stat
+watch() { ( trap '' TERM HUP; read -r _ <&3; kill -TERM -- "-$G"; sleep 2; kill -KILL -- "-$G" ) >/dev/null 2>&1 4>&- & W=$!; }
+trap 'exit 143' TERM HUP INT
+begin() { printf '\n%s begin %s\n' "$N" "$1" >&4; printf '\n%s begin %s\n' "$N" "$1" >&2; }
+finish() { printf '%s end %s\n' "$N" "$1" >&4; }
+field() { printf '%s %s %s\n' "$N" "$1" "$2" >&4; }
+blob() { { printf '%s %s ' "$N" "$1"; base64 | tr -d '\n'; echo; } >&4; }
+note() { printf %s "$1" | blob note; }
+fail() { field error "$1"; printf %s "$2" | blob summary; exit 1; }
+kind() {
+  K=$(stat -c %F -- "$1" 2>&1) || case $K in
+    *'No such file'*|*'Not a directory'*) K=absent ;;
+    *) fail denied "$K" ;;
+  esac
+}
+temporary() {
+  T=$(mktemp -- "$1/.moorfast-XXXXXXXX")
+  trap 'rm -f -- "$T"' EXIT
+  trap 'exit 143' TERM HUP INT
+}
+"#;
+
+/// `text` as one word of a POSIX shell.
+pub(crate) fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// A command line of these arguments.
+pub(crate) fn quote_all<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+/// A shell command that prints `bytes`, without a process that has them in its arguments: printf is built in.
+pub(crate) fn print_bytes(bytes: &[u8]) -> String {
+    format!("printf %s {} | base64 -d", quote(&STANDARD.encode(bytes)))
+}
+
+/// A script in the making.
+pub(crate) struct Script {
+    nonce: String,
+    body: String,
+    sections: usize,
+    receives: bool,
+}
+
+impl Script {
+    /// An empty script.
+    pub(crate) fn new() -> Self {
+        Self { nonce: format!("mf{:032x}", rand::random::<u128>()), body: String::new(), sections: 0, receives: false }
+    }
+
+    /// A script whose only section reads what follows it on 3, and calls `watch` when it has.
+    pub(crate) fn receiving(body: &str) -> Self {
+        let mut script = Self { receives: true, ..Self::new() };
+        script.section(body);
+        script
+    }
+
+    /// Adds a section. It runs under `set -e`.
+    pub(crate) fn section(&mut self, body: &str) {
+        self.body.push_str(&format!("begin {}\n( set -e\n{body}\n)\nfinish $?\n", self.sections));
+        self.sections += 1;
+    }
+
+    /// How many sections there are.
+    pub(crate) fn sections(&self) -> usize {
+        self.sections
+    }
+
+
+    /// The whole text, as the node's shell gets it on stdin.
+    pub(crate) fn text(&self) -> String {
+        let watch = if self.receives { "" } else { "watch\n" };
+        let Self { nonce, body, .. } = self;
+        let done = "printf '\\n%s done\\n' \"$N\" >&4; printf '\\n%s done\\n' \"$N\" >&2\n";
+        format!("N={nonce}\n{PRELUDE}{watch}{body}[ -z \"$W\" ] || kill -KILL \"$W\"\n{done}")
+    }
+
+    /// The line after which nothing of interest comes, on stdout as on stderr.
+    pub(crate) fn done_line(&self) -> String {
+        format!("\n{} done\n", self.nonce)
+    }
+
+    /// The sections of an answer, as far as it came.
+    pub(crate) fn parse(&self, stdout: &[u8], stderr: &[u8]) -> Vec<Section> {
+        let mut sections = vec![Section::default(); self.sections];
+        let mut current = None;
+        for words in self.framed(stdout) {
+            match words {
+                ("begin", index) => current = index.parse::<usize>().ok().filter(|i| *i < self.sections),
+                ("end", status) => {
+                    if let Some(section) = current.take().and_then(|i| sections.get_mut(i)) {
+                        section.status = status.parse().ok();
+                    }
+                }
+                (name, value) => {
+                    if let Some(section) = current.and_then(|i| sections.get_mut(i)) {
+                        section.fields.entry(name.to_owned()).or_default().push(value.to_owned());
+                    }
+                }
+            }
+        }
+        self.share_out(stderr, &mut sections);
+        sections
+    }
+
+    /// What was said on stderr before the first section: by a login shell, by sudo.
+    pub(crate) fn before(&self, stderr: &[u8]) -> Vec<String> {
+        let text = String::from_utf8_lossy(stderr);
+        let end = text.find(&format!("{} begin 0", self.nonce)).unwrap_or(text.len());
+        lines_of(&text[..end])
+    }
+
+    fn framed<'a>(&'a self, stdout: &'a [u8]) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let prefix = self.nonce.as_bytes();
+        stdout.split(|b| *b == b'\n').filter_map(move |line| {
+            let rest = std::str::from_utf8(line.strip_prefix(prefix)?).ok()?.strip_prefix(' ')?;
+            Some(rest.split_once(' ').unwrap_or((rest, "")))
+        })
+    }
+
+    fn share_out(&self, stderr: &[u8], sections: &mut [Section]) {
+        let text = String::from_utf8_lossy(stderr);
+        for part in text.split(&format!("{} begin ", self.nonce)).skip(1) {
+            let Some((index, said)) = part.split_once('\n') else { continue };
+            let said = said.split(&format!("{} done", self.nonce)).next().unwrap_or_default();
+            if let Some(section) = index.parse::<usize>().ok().and_then(|i| sections.get_mut(i)) {
+                section.said = lines_of(said);
+            }
+        }
+    }
+}
+
+fn lines_of(text: &str) -> Vec<String> {
+    text.lines().map(str::trim_end).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+/// What one section answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Section {
+    /// Its exit status; none while it has not ended.
+    pub(crate) status: Option<i32>,
+    /// What it said on stderr, without empty lines.
+    pub(crate) said: Vec<String>,
+    fields: BTreeMap<String, Vec<String>>,
+}
+
+impl Section {
+    /// The value that `field NAME VALUE` gave.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.get(name)?.last().map(String::as_str)
+    }
+
+    /// Was there `field NAME yes`?
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.field(name) == Some("yes")
+    }
+
+    /// The bytes that went into `blob NAME`.
+    pub(crate) fn blob(&self, name: &str) -> Option<Vec<u8>> {
+        STANDARD.decode(self.field(name)?).ok()
+    }
+
+    /// The text that went into `blob NAME`.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.blob(name).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// All texts of `blob NAME`, in their order.
+    pub(crate) fn texts(&self, name: &str) -> Vec<String> {
+        let values = self.fields.get(name).map(Vec::as_slice).unwrap_or_default();
+        values
+            .iter()
+            .filter_map(|value| STANDARD.decode(value).ok())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .collect()
+    }
+
+    /// The failure that `fail CLASS SUMMARY` told.
+    pub(crate) fn failure(&self) -> Option<(Class, String)> {
+        let class = match self.field("error")? {
+            "denied" => Class::Denied,
+            "conflict" => Class::Conflict,
+            "invalid" => Class::Invalid,
+            "timeout" => Class::Timeout,
+            _ => Class::Failed,
+        };
+        Some((class, self.text("summary").unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(script: &Script) -> Vec<Section> {
+        use std::io::Write;
+        let mut child = std::process::Command::new("sh")
+            .arg("-c")
+            .arg("echo noise; s=$(head -c \"$1\"); eval \"$s\"")
+            .arg("sh")
+            .arg(script.text().len().to_string())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(script.text().as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        drop(stdin);
+        script.parse(&output.stdout, &output.stderr)
+    }
+
+    #[test]
+    fn a_failing_section_does_not_stop_the_next() {
+        let mut script = Script::new();
+        script.section("echo to stdout; ls /nowhere/at/all; field never reached");
+        script.section("field answer 42; printf 'a\\nb' | blob text; note 'look here'");
+        script.section("fail denied 'not yours'");
+        let sections = run(&script);
+        assert_ne!(sections[0].status, Some(0));
+        assert_eq!(sections[0].said[0], "to stdout");
+        assert_eq!(sections[0].field("never"), None);
+        assert_eq!(sections[1].status, Some(0));
+        assert_eq!(sections[1].field("answer"), Some("42"));
+        assert_eq!(sections[1].text("text").unwrap(), "a\nb");
+        assert_eq!(sections[1].texts("note"), ["look here"]);
+        assert_eq!(sections[2].failure(), Some((Class::Denied, "not yours".to_owned())));
+    }
+
+    #[test]
+    fn quoting_keeps_every_byte() {
+        let text = "it's $HOME `x` \\ \"q\"\nnext";
+        let mut script = Script::new();
+        script.section(&format!("printf %s {} | blob back", quote(text)));
+        assert_eq!(run(&script)[0].text("back").unwrap(), text);
+    }
+}

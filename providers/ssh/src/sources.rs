@@ -1,0 +1,100 @@
+//! Local files that are sent to nodes: read and hashed once per run.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use moorfast_engine::{Class, ProviderError};
+use sha2::{Digest, Sha256};
+
+/// Up to this size, in bytes, a file is kept in memory, sent within the script, and its text is shown in plans.
+pub(crate) const SMALL: u64 = 64 << 10;
+
+/// A local file as it was when it was hashed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Source {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// Its size in bytes.
+    pub(crate) size: u64,
+    /// In hexadecimal digits.
+    pub(crate) sha256: String,
+    /// What is in it, where it is small.
+    pub(crate) bytes: Option<Vec<u8>>,
+    modified: Option<SystemTime>,
+}
+
+/// The local files of this run.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    root: PathBuf,
+    seen: Mutex<HashMap<PathBuf, Arc<Source>>>,
+}
+
+impl Sources {
+    /// Relative paths start at `root`.
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root, seen: Mutex::default() }
+    }
+
+    /// The file that the manifest names `path`.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub(crate) fn get(&self, path: &str) -> Result<Arc<Source>, ProviderError> {
+        let path = self.root.join(path);
+        let unreadable = |e: io::Error| {
+            ProviderError::new(Class::Invalid, format!("cannot read {}: {e}", path.display())).attribute("source")
+        };
+        let found = fs::metadata(&path).map_err(unreadable)?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match seen.get(&path) {
+            Some(source) if source.size == found.len() && source.modified == found.modified().ok() => {
+                Ok(source.clone())
+            }
+            _ => {
+                let source = Arc::new(read(&path).map_err(unreadable)?);
+                seen.insert(path.clone(), source.clone());
+                Ok(source)
+            }
+        }
+    }
+
+    /// Hashes the files that are named `paths` beforehand, off the threads that serve others.
+    pub(crate) async fn prepare(self: &Arc<Self>, paths: Vec<String>) {
+        if paths.is_empty() {
+            return;
+        }
+        let sources = self.clone();
+        // What fails here fails again, and is told, where the file is needed.
+        let _ = tokio::task::spawn_blocking(move || paths.iter().for_each(|path| drop(sources.get(path)))).await;
+    }
+}
+
+fn read(path: &Path) -> io::Result<Source> {
+    let mut file = File::open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut hasher = Sha256::new();
+    let mut kept = (found.len() <= SMALL).then(Vec::new);
+    let mut buffer = vec![0; 1 << 20];
+    let mut size = 0;
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        size += n as u64;
+        hasher.update(&buffer[..n]);
+        if let Some(kept) = &mut kept {
+            kept.extend_from_slice(&buffer[..n]);
+        }
+    }
+    let sha256 = format!("{:x}", hasher.finalize());
+    Ok(Source { path: path.to_owned(), size, sha256, bytes: kept, modified: found.modified().ok() })
+}

@@ -1,0 +1,104 @@
+//! What a read or an operation is about: what the manifest wants, and what is remembered.
+
+use moorfast_engine::state::Record;
+use moorfast_engine::{Attributes, Operation, OperationAction, ReadRequest, SENSITIVE_KEY, Value};
+
+use crate::resource::Resource;
+
+/// One instance, as far as it is known before the node is asked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Subject {
+    /// What says which object it is and what is worth reading of it: the manifest, else what is remembered.
+    pub(crate) attributes: Attributes,
+    /// What is remembered of this very object.
+    pub(crate) recorded: Option<Attributes>,
+    /// What the provider kept for itself.
+    pub(crate) private: serde_json::Value,
+    /// Did the last operation on it fail half-way?
+    pub(crate) incomplete: bool,
+}
+
+impl Subject {
+    /// What `request` is about. The object that is remembered goes before the one that is wanted, where they are two:
+    /// it is this one that must be replaced.
+    pub(crate) fn of_read(resource: &dyn Resource, request: &ReadRequest) -> Self {
+        let recorded = request.recorded.as_deref();
+        let private = recorded.map(|r| r.private.clone()).unwrap_or_default();
+        let incomplete = recorded.is_some_and(|r| r.incomplete);
+        let remembered = recorded.map(remembered);
+        let attributes = match (&request.desired, &remembered) {
+            (Some(desired), Some(remembered)) => {
+                let moved = resource.identity(desired) != resource.identity(remembered);
+                if moved { remembered.clone() } else { desired.clone() }
+            }
+            (Some(desired), None) => desired.clone(),
+            (None, Some(remembered)) => remembered.clone(),
+            (None, None) => Attributes::new(),
+        };
+        Self { attributes, recorded: remembered, private, incomplete }
+    }
+
+    /// What `operation` is about: the object as it will be, or the one to remove.
+    pub(crate) fn of_operation(operation: &Operation) -> Self {
+        let recorded = operation.recorded.as_deref();
+        let private = recorded.map(|r| r.private.clone()).unwrap_or_default();
+        match &operation.action {
+            OperationAction::Create(desired) | OperationAction::Update(desired) => {
+                Self { attributes: settled(desired, operation), private, ..Self::default() }
+            }
+            OperationAction::Delete => {
+                let observed = operation.observed.as_ref().map(|o| o.attributes.clone());
+                let attributes = recorded.map(remembered).or(observed).unwrap_or_default();
+                Self { recorded: recorded.map(remembered), attributes, private, incomplete: false }
+            }
+        }
+    }
+
+    /// The attribute `name` of something that cannot be read from the node, as the last apply used it.
+    pub(crate) fn setting(&self, name: &str) -> Option<&Value> {
+        match &self.recorded {
+            Some(recorded) => recorded.get(name).filter(|v| !v.is_retained()).or_else(|| self.attributes.get(name)),
+            None => self.attributes.get(name),
+        }
+        .filter(|v| !v.is_null())
+    }
+
+    /// The text of an attribute, if it is known.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.attributes.get(name)?.as_str()
+    }
+
+    /// Is the attribute `name` one that is never shown?
+    pub(crate) fn hides(&self, name: &str) -> bool {
+        let recorded = || self.recorded.as_ref().and_then(|r| r.get(name));
+        match self.attributes.get(name).filter(|v| !v.is_null()) {
+            Some(value) if !value.is_retained() => value.is_sensitive(),
+            Some(value) => value.is_sensitive() || recorded().is_some_and(Value::is_sensitive),
+            None => recorded().is_some_and(Value::is_sensitive),
+        }
+    }
+}
+
+/// `desired`, with what is retained as it was observed.
+fn settled(desired: &Attributes, operation: &Operation) -> Attributes {
+    let observed = |name: &String| operation.observed.as_ref().and_then(|o| o.attributes.get(name)).cloned();
+    let settle = |(name, value): (&String, &Value)| match value.is_retained() {
+        true => Some((name.clone(), observed(name).unwrap_or_else(|| value.clone()))),
+        false => Some((name.clone(), value.clone())),
+    };
+    desired.iter().filter(|(_, v)| !v.is_null()).filter_map(settle).collect()
+}
+
+/// The attributes of a record; what is sensitive is known only to have been there.
+pub(crate) fn remembered(record: &Record) -> Attributes {
+    record.attributes.iter().map(|(name, value)| (name.clone(), unseal(value))).collect()
+}
+
+fn unseal(json: &serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Object(map) if map.contains_key(SENSITIVE_KEY) => Value::Retained.sensitive(),
+        serde_json::Value::Object(map) => Value::Map(map.iter().map(|(k, v)| (k.clone(), unseal(v))).collect()),
+        serde_json::Value::Array(items) => Value::List(items.iter().map(unseal).collect()),
+        scalar => Value::from(scalar.clone()),
+    }
+}

@@ -1,0 +1,198 @@
+//! What ssh and sudo say when they fail, told apart.
+
+use moorfast_engine::{Class, Node, ProviderError};
+
+/// A sort of failure of ssh: how its message is recognised and what becomes of it.
+struct Sort {
+    says: &'static str,
+    class: Class,
+    /// Completes "cannot connect to NODE (ADDRESS): ".
+    why: &'static str,
+    help: &'static str,
+}
+
+/// In order: the first that is found in what ssh said wins.
+const SORTS: &[Sort] = &[
+    Sort {
+        says: "UNPROTECTED PRIVATE KEY FILE",
+        class: Class::Denied,
+        why: "ssh refuses a private key that others can read",
+        help: "make it private: chmod 600 KEYFILE",
+    },
+    Sort {
+        says: "Too many authentication failures",
+        class: Class::Denied,
+        why: "the node gave up after too many keys of the agent",
+        help: "name the right key: identity_file on the node, or IdentitiesOnly in your ssh_config",
+    },
+    Sort {
+        says: "Permission denied (",
+        class: Class::Denied,
+        why: "the node refuses the key",
+        help: "check user and identity_file of the node, what `ssh-add -l` lists, and authorized_keys there",
+    },
+    Sort {
+        says: "Could not resolve hostname",
+        class: Class::Unreachable,
+        why: "no such host name",
+        help: "check the address of the node",
+    },
+    Sort {
+        says: "Connection refused",
+        class: Class::Unreachable,
+        why: "connection refused",
+        help: "is sshd running there, and is it the right port?",
+    },
+    Sort {
+        says: "No route to host",
+        class: Class::Unreachable,
+        why: "no route to host",
+        help: "is the node up, and does it need a jump host?",
+    },
+    Sort {
+        says: "Network is unreachable",
+        class: Class::Unreachable,
+        why: "network is unreachable",
+        help: "is the network of this machine up, and does the node need a jump host?",
+    },
+    Sort {
+        says: "administratively prohibited",
+        class: Class::Denied,
+        why: "the jump host does not forward",
+        help: "set AllowTcpForwarding yes in its sshd_config",
+    },
+    Sort {
+        says: "timed out",
+        class: Class::Unreachable,
+        why: "it does not answer",
+        help: "is the node up, and does a firewall drop the connection?",
+    },
+    Sort {
+        says: "too long for Unix domain socket",
+        class: Class::Failed,
+        why: "the path of the control socket is too long",
+        help: "set XDG_RUNTIME_DIR to a short directory of your own",
+    },
+    Sort {
+        says: "ad configuration option",
+        class: Class::Failed,
+        why: "your ssh_config has an option that this ssh does not know",
+        help: "try `ssh -G HOST` by hand",
+    },
+];
+
+/// What sshd does when too many connections come at once.
+const DROPS: &[&str] = &[
+    "kex_exchange_identification: Connection closed by",
+    "kex_exchange_identification: read: Connection reset",
+    "kex_exchange_identification: banner line contains invalid characters",
+    "Exceeded MaxStartups",
+    "Connection closed by UNKNOWN port",
+    "Connection reset by peer",
+];
+
+/// Was the connection dropped before anything was said, so that it is worth trying again?
+pub(super) fn is_drop(said: &str) -> bool {
+    !said.contains("ost key verification failed")
+        && SORTS.iter().all(|sort| !said.contains(sort.says))
+        && DROPS.iter().any(|drop| said.contains(drop))
+}
+
+/// The failure of a connection to `node`, from what ssh said.
+pub(super) fn from_ssh(node: &Node, said: &str) -> ProviderError {
+    let lines = said.lines().map(str::trim).filter(|l| !l.is_empty() && !l.chars().all(|c| c == '@'));
+    let error = match said {
+        _ if said.contains("HOST IDENTIFICATION HAS CHANGED") => changed(node, said),
+        _ if said.contains("ost key verification failed") => unknown(node, said),
+        _ => sorted(node, said),
+    };
+    error.detail(lines)
+}
+
+fn sorted(node: &Node, said: &str) -> ProviderError {
+    let place = place(node);
+    if let Some(sort) = SORTS.iter().find(|sort| said.contains(sort.says)) {
+        let via = if said.contains("stdio forwarding failed") || said.contains("open failed") {
+            " (seen from the jump host)"
+        } else {
+            ""
+        };
+        return ProviderError::new(sort.class, format!("cannot connect to {place}: {}{via}", sort.why)).help(sort.help);
+    }
+    if is_drop(said) {
+        return ProviderError::new(Class::Unreachable, format!("cannot connect to {place}: it drops the connection"))
+            .help("sshd takes only so many at once (MaxStartups), or locks out who failed often (PerSourcePenalties): wait, or use a lower --parallelism");
+    }
+    let last = said.lines().map(str::trim).rfind(|l| !l.is_empty()).unwrap_or("ssh did not say why");
+    ProviderError::new(Class::Unreachable, format!("cannot connect to {place}: {last}"))
+        .help("try the same by hand with ssh -v")
+}
+
+fn changed(node: &Node, said: &str) -> ProviderError {
+    let now = fingerprint_in(said).map(|f| format!(" (it is now {f})")).unwrap_or_default();
+    let error = ProviderError::new(Class::Identity, format!("{} has another host key than before{now}", place(node)));
+    if node.host_keys.is_empty() {
+        let name = &node.name;
+        return error.help(format!(
+            "if the machine was replaced or its keys were rotated, compare the fingerprint on its console and run: moorfast node trust {name}"
+        ));
+    }
+    error
+        .help("if the machine was replaced or its keys were rotated, compare the fingerprint on its console and write it into host_key")
+        .attribute("host_key")
+}
+
+fn unknown(node: &Node, said: &str) -> ProviderError {
+    let name = &node.name;
+    let whose = match said.contains(&format!("known for {name} ")) || node.jump.is_empty() {
+        true => format!("the host key of {} is not known yet", place(node)),
+        false => format!("the host key of a jump host of {} is not known yet", place(node)),
+    };
+    ProviderError::new(Class::Identity, whose)
+        .help(format!("trust it once with: moorfast node trust {name} (or pin it with host_key in [nodes.{name}])"))
+}
+
+fn fingerprint_in(said: &str) -> Option<&str> {
+    let start = said.find("SHA256:")?;
+    said[start..].split_whitespace().next().map(|word| word.trim_end_matches('.'))
+}
+
+fn place(node: &Node) -> String {
+    let name = &node.name.0;
+    let port = node.port.map(|p| format!(" port {p}")).unwrap_or_default();
+    let jump = match node.jump.as_slice() {
+        [] => String::new(),
+        hops => format!(" through {}", hops.join(", ")),
+    };
+    match node.address == *name {
+        true => format!("{name}{port}{jump}"),
+        false => format!("{name} ({}{port}{jump})", node.address),
+    }
+}
+
+/// The failure of sudo on `node`, if `said` has one.
+pub(crate) fn from_sudo(node: &Node, said: &[String]) -> Option<ProviderError> {
+    let has = |text: &str| said.iter().any(|line| line.contains(text));
+    let user = node.user.as_deref().unwrap_or("the login user");
+    let name = &node.name;
+    let (why, help) = if has("sudo: not found") || has("sudo: command not found") || has("sudo: No such file") {
+        (
+            "there is no sudo there",
+            format!("install sudo on {name}, log in as root (user = \"root\"), or set sudo = false"),
+        )
+    } else if has("a password is required") || has("a terminal is required") || has("must have a tty") {
+        (
+            "sudo asks for a password",
+            format!("allow it without: echo \"{user} ALL=(ALL) NOPASSWD: ALL\" > /etc/sudoers.d/{user} on {name}"),
+        )
+    } else if has("is not in the sudoers file") || has("is not allowed to") || has("may not run sudo") {
+        ("sudo does not let this user", format!("add {user} to the sudoers of {name}"))
+    } else {
+        return None;
+    };
+    Some(
+        ProviderError::new(Class::Denied, format!("cannot become root on {name}: {why}"))
+            .detail(said.to_vec())
+            .help(help),
+    )
+}

@@ -1,0 +1,102 @@
+//! The host keys that moorfast knows: a known_hosts file of its own, by the names of nodes.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use moorfast_engine::{Node, ProviderError};
+use sha2::{Digest, Sha256};
+
+use super::route::unusable;
+
+/// Where the keys are kept.
+pub(super) fn file(data_dir: &Path) -> PathBuf {
+    data_dir.join("known_hosts")
+}
+
+/// A host key: its type and its base64 body.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct HostKey {
+    kind: String,
+    body: String,
+}
+
+impl HostKey {
+    /// The key in a public key line, `ssh-ed25519 AAAA… comment`.
+    pub(super) fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let (kind, body) = (words.next()?, words.next()?);
+        STANDARD.decode(body).ok()?;
+        Some(Self { kind: kind.to_owned(), body: body.to_owned() })
+    }
+
+    /// `SHA256:…`, as ssh-keygen shows it.
+    pub(super) fn fingerprint(&self) -> String {
+        let blob = STANDARD.decode(&self.body).unwrap_or_default();
+        format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(blob)))
+    }
+
+    /// The line of a known_hosts file that knows it as `name`.
+    pub(super) fn line(&self, name: &str) -> String {
+        format!("{name} {} {}\n", self.kind, self.body)
+    }
+}
+
+/// The keys that the file at `path` has for `name`.
+pub(super) fn keys_of(path: &Path, name: &str) -> io::Result<Vec<HostKey>> {
+    Ok(lines(path)?.iter().filter(|l| is_of(l, name)).filter_map(|l| HostKey::parse(l.split_once(' ')?.1)).collect())
+}
+
+/// Replaces the keys of `name` in the file at `path`.
+pub(super) fn set(path: &Path, name: &str, keys: &[HostKey]) -> io::Result<()> {
+    let mut text: String = lines(path)?.iter().filter(|l| !is_of(l, name)).map(|l| format!("{l}\n")).collect();
+    text.extend(keys.iter().map(|key| key.line(name)));
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    let temporary = tempfile::NamedTempFile::new_in(directory)?;
+    fs::write(temporary.path(), text)?;
+    temporary.persist(path).map_err(|e| e.error)?;
+    Ok(())
+}
+
+fn lines(path: &Path) -> io::Result<Vec<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(e),
+    }
+}
+
+fn is_of(line: &str, name: &str) -> bool {
+    line.split_whitespace().next() == Some(name)
+}
+
+/// The fingerprints (`SHA256:…`) of the host keys by which `node` is known: the pinned ones, else the trusted ones. Empty: it is not known.
+///
+/// # Errors
+/// If the known_hosts in `data_dir` can't be read.
+pub fn known(node: &Node, data_dir: &Path) -> Result<Vec<String>, ProviderError> {
+    if !node.host_keys.is_empty() {
+        let fingerprint = |pin: &String| HostKey::parse(pin).map_or(pin.clone(), |key| key.fingerprint());
+        return Ok(node.host_keys.iter().map(fingerprint).collect());
+    }
+    let path = file(data_dir);
+    let keys = keys_of(&path, &node.name.0).map_err(|e| unusable(&path, &e))?;
+    Ok(keys.iter().map(HostKey::fingerprint).collect())
+}
+
+/// Removes what is known of the host keys of `node`; true if there was anything.
+///
+/// # Errors
+/// If the known_hosts in `data_dir` can't be read or written.
+pub fn forget(node: &Node, data_dir: &Path) -> Result<bool, ProviderError> {
+    let path = file(data_dir);
+    let failed = |e: io::Error| unusable(&path, &e);
+    if keys_of(&path, &node.name.0).map_err(failed)?.is_empty() {
+        return Ok(false);
+    }
+    set(&path, &node.name.0, &[]).map_err(failed)?;
+    Ok(true)
+}

@@ -1,0 +1,45 @@
+//! How a shell on a node is reached. A transport only opens a channel to a command; what is said over it is the same for all.
+
+mod config;
+mod failure;
+mod known_hosts;
+mod local;
+mod route;
+mod ssh;
+mod trust;
+
+use std::any::Any;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use moorfast_engine::ProviderError;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use config::Settings;
+pub(crate) use failure::from_sudo;
+pub use known_hosts::{forget, known};
+pub(crate) use local::Local;
+pub(crate) use ssh::Ssh;
+pub use trust::trust;
+
+/// A running command on a node. Dropping it closes its stdin, which ends the command.
+pub(crate) struct Channel {
+    /// What the command reads.
+    pub(crate) stdin: Pin<Box<dyn AsyncWrite + Send>>,
+    /// What it prints.
+    pub(crate) stdout: Pin<Box<dyn AsyncRead + Send>>,
+    /// What it says beside.
+    pub(crate) stderr: Pin<Box<dyn AsyncRead + Send>>,
+    /// What must live as long as the command.
+    pub(crate) alive: Box<dyn Any + Send>,
+}
+
+/// A way to a node.
+#[async_trait]
+pub(crate) trait Transport: Send + Sync {
+    /// Starts `command` by the login's shell, connecting first where that is still to be done.
+    async fn open(&self, command: &str) -> Result<Channel, ProviderError>;
+
+    /// Ends the connection, if there is one.
+    async fn close(&self);
+}

@@ -1,0 +1,125 @@
+//! The way to a node: a private directory with the ssh_config of each hop.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use moorfast_engine::{Class, Node, ProviderError};
+use tempfile::TempDir;
+
+use super::config::{Config, Hop, Settings};
+use super::known_hosts;
+
+/// What is needed to connect to a node.
+#[derive(Clone, Copy)]
+pub(super) struct Route<'a> {
+    /// The node.
+    pub(super) node: &'a Node,
+    /// How connections are made.
+    pub(super) settings: &'a Settings,
+    /// Where moorfast keeps what is its own.
+    pub(super) data_dir: &'a Path,
+    /// Take the keys of jump hosts that are not known yet?
+    pub(super) accept_new: bool,
+}
+
+/// A route, ready for ssh. The control socket of the connection is `master` in its directory.
+pub(super) struct Way {
+    /// Removed when dropped.
+    pub(super) directory: TempDir,
+    /// For `ssh -F`.
+    pub(super) config: PathBuf,
+    /// What ssh is told to connect to.
+    pub(super) destination: String,
+}
+
+impl Way {
+    /// Where ssh says what fails.
+    pub(super) fn log(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    /// All that was said on the way: by the ssh of the node, then by those of the jump hosts.
+    pub(super) fn said(&self) -> String {
+        let hops = (0..).map(|i| log_of(self.directory.path(), i)).take_while(|path| path.exists());
+        std::iter::once(self.log()).chain(hops).filter_map(|path| fs::read_to_string(path).ok()).collect()
+    }
+}
+
+impl Route<'_> {
+    /// The route on disk, with the node's own host key looked up in `known_hosts`, made in `directory`.
+    pub(super) fn lay(&self, directory: TempDir, known_hosts: &Path) -> Result<Way, ProviderError> {
+        let hops = self.node.jump.iter().map(|text| Hop::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let ours = known_hosts::file(self.data_dir);
+        let users = ["~/.ssh/known_hosts", "~/.ssh/known_hosts2"].map(PathBuf::from);
+        let shared = directory.path().parent().map(Path::to_owned);
+        let mut through = None;
+        for (index, hop) in hops.iter().enumerate() {
+            let config = Config {
+                hop,
+                alias: None,
+                identity_file: None,
+                known_hosts: std::iter::once(ours.clone()).chain(users.clone()).collect(),
+                accept_new: self.accept_new,
+                through: through.take(),
+                shared: shared.clone(),
+            };
+            let path = directory.path().join(format!("hop{index}.conf"));
+            self.write(&path, &config)?;
+            through = Some((hop, path, log_of(directory.path(), index)));
+        }
+        let hop = Hop::node(self.node)?;
+        let config = Config {
+            hop: &hop,
+            alias: Some(&self.node.name.0),
+            identity_file: self.node.identity_file.as_deref().map(|file| self.key_file(file)),
+            known_hosts: vec![known_hosts.to_owned()],
+            accept_new: false,
+            through,
+            shared: None,
+        };
+        let path = directory.path().join("node.conf");
+        self.write(&path, &config)?;
+        Ok(Way { directory, config: path, destination: hop.destination.clone() })
+    }
+
+    fn write(&self, path: &Path, config: &Config) -> Result<(), ProviderError> {
+        fs::write(path, config.text(self.settings)).map_err(|e| unusable(path, &e))
+    }
+
+    /// A relative path starts at the folder of the manifest, beside which `data_dir` lies.
+    fn key_file(&self, file: &str) -> PathBuf {
+        match self.data_dir.parent() {
+            Some(root) if !file.starts_with('~') => root.join(file),
+            _ => PathBuf::from(file),
+        }
+    }
+}
+
+fn log_of(directory: &Path, hop: usize) -> PathBuf {
+    directory.join(format!("hop{hop}.log"))
+}
+
+/// A private directory with a short path, since that of a control socket may have some 90 bytes only.
+pub(super) fn scratch() -> Result<TempDir, ProviderError> {
+    let base = match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
+        Some(runtime) if runtime.is_dir() && runtime.as_os_str().len() < 40 => runtime.join("moorfast"),
+        _ => PathBuf::from(format!("/tmp/mf-{}", nix::unistd::geteuid())),
+    };
+    let made = fs::DirBuilder::new().mode(0o700).create(&base);
+    match made {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(unusable(&base, &e)),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(&base).map_err(|e| unusable(&base, &e))?;
+    if !found.is_dir() || found.uid() != nix::unistd::geteuid().as_raw() || found.permissions().mode() & 0o077 != 0 {
+        let summary = format!("{} is not a private directory of yours", base.display());
+        return Err(ProviderError::new(Class::Failed, summary).help("remove it, or set XDG_RUNTIME_DIR"));
+    }
+    tempfile::Builder::new().prefix("").rand_bytes(8).tempdir_in(&base).map_err(|e| unusable(&base, &e))
+}
+
+pub(super) fn unusable(path: &Path, error: &io::Error) -> ProviderError {
+    ProviderError::new(Class::Failed, format!("cannot use {}: {error}", path.display()))
+}

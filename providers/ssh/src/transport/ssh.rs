@@ -1,0 +1,185 @@
+//! The user's own ssh, one multiplexed connection per node.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use moorfast_engine::{Class, Node, ProviderError};
+use openssh::Session;
+use tokio::process::Command;
+use tokio::sync::{Mutex, Semaphore};
+
+use super::config::Settings;
+use super::failure::{from_ssh, is_drop};
+use super::known_hosts::{self, HostKey};
+use super::route::{Route, Way, scratch, unusable};
+use super::trust::scan;
+use super::{Channel, Transport};
+use crate::link::Counters;
+
+/// How often a connection is tried that sshd drops because too many come at once.
+const TRIES: u32 = 6;
+
+/// How many connections are in the making at once: sshd's MaxStartups begins to drop at 10, and a jump host sees them all.
+static CONNECTING: Semaphore = Semaphore::const_new(6);
+
+/// A node behind ssh.
+pub(crate) struct Ssh {
+    node: Arc<Node>,
+    settings: Settings,
+    data_dir: PathBuf,
+    counters: Arc<Counters>,
+    master: Mutex<Option<Arc<Session>>>,
+}
+
+impl Ssh {
+    pub(crate) fn new(node: Arc<Node>, settings: Settings, data_dir: PathBuf, counters: Arc<Counters>) -> Self {
+        Self { node, settings, data_dir, counters, master: Mutex::new(None) }
+    }
+
+    /// The connection that all share; a new one in place of `lost`.
+    async fn master(&self, lost: Option<&Arc<Session>>) -> Result<Arc<Session>, ProviderError> {
+        let mut slot = self.master.lock().await;
+        match slot.as_ref() {
+            Some(master) if !lost.is_some_and(|lost| Arc::ptr_eq(lost, master)) => return Ok(master.clone()),
+            _ => {}
+        }
+        let master = Arc::new(self.connect().await?);
+        *slot = Some(master.clone());
+        Ok(master)
+    }
+
+    async fn connect(&self) -> Result<Session, ProviderError> {
+        let _turn = CONNECTING.acquire().await;
+        let directory = scratch()?;
+        let known_hosts = self.host_keys(directory.path()).await?;
+        let way = self.route().lay(directory, &known_hosts)?;
+        let mut wait = Duration::from_millis(200);
+        let mut tries = 1;
+        while let Err(said) = launch(&way).await? {
+            if tries == TRIES || !is_drop(&said) {
+                return Err(from_ssh(&self.node, &said));
+            }
+            tokio::time::sleep(wait.mul_f64(0.5 + rand::random::<f64>())).await;
+            wait *= 2;
+            tries += 1;
+        }
+        self.counters.connections.fetch_add(1, Ordering::Relaxed);
+        // It looks for the control socket where we put it, and ends the connection when it is dropped.
+        Ok(Session::new_native_mux(way.directory))
+    }
+
+    fn route(&self) -> Route<'_> {
+        Route { node: &self.node, settings: &self.settings, data_dir: &self.data_dir, accept_new: false }
+    }
+
+    /// The known_hosts file that decides: of the pinned keys where there are any.
+    async fn host_keys(&self, directory: &Path) -> Result<PathBuf, ProviderError> {
+        if self.node.host_keys.is_empty() {
+            return Ok(known_hosts::file(&self.data_dir));
+        }
+        let (prints, lines): (Vec<_>, Vec<_>) = self.node.host_keys.iter().partition(|k| k.starts_with("SHA256:"));
+        let mut keys = lines.iter().map(|line| self.pinned(line)).collect::<Result<Vec<_>, _>>()?;
+        if !prints.is_empty() {
+            keys.extend(self.pinned_by_fingerprint(&prints, keys.is_empty()).await?);
+        }
+        let path = directory.join("pinned");
+        known_hosts::set(&path, &self.node.name.0, &keys).map_err(|e| unusable(&path, &e))?;
+        Ok(path)
+    }
+
+    fn pinned(&self, line: &str) -> Result<HostKey, ProviderError> {
+        HostKey::parse(line).ok_or_else(|| {
+            let summary = format!("a pinned host key of {} is neither a public key nor a fingerprint", self.node.name);
+            ProviderError::new(Class::Invalid, summary)
+                .help("it looks like `ssh-ed25519 AAAA…` or `SHA256:…`")
+                .attribute("host_key")
+        })
+    }
+
+    async fn pinned_by_fingerprint(&self, pins: &[&String], needed: bool) -> Result<Vec<HostKey>, ProviderError> {
+        let offered = scan(&self.route()).await?;
+        let fits = |key: &&HostKey| pins.iter().any(|pin| **pin == key.fingerprint());
+        let keys: Vec<_> = offered.iter().filter(fits).cloned().collect();
+        if !keys.is_empty() || !needed {
+            return Ok(keys);
+        }
+        let shown = offered.iter().map(|key| format!("it shows {}", key.fingerprint()));
+        let pinned = pins.iter().map(|pin| format!("pinned is {pin}"));
+        let summary = format!("{} has another host key than the pinned one", self.node.name);
+        Err(ProviderError::new(Class::Identity, summary)
+            .detail(shown.chain(pinned))
+            .help("if the machine was replaced or its keys were rotated, compare the fingerprint on its console and write it into host_key")
+            .attribute("host_key"))
+    }
+}
+
+#[async_trait]
+impl Transport for Ssh {
+    async fn open(&self, command: &str) -> Result<Channel, ProviderError> {
+        let master = self.master(None).await?;
+        if let Ok(channel) = spawn(&master, command).await {
+            return Ok(channel);
+        }
+        // An idle or broken connection ended since it was used last: once more on a new one.
+        let master = self.master(Some(&master)).await?;
+        spawn(&master, command).await.map_err(|e| {
+            let source = std::error::Error::source(&e).map(|s| format!(": {s}")).unwrap_or_default();
+            ProviderError::new(Class::Unreachable, format!("cannot start a command on {}: {e}{source}", self.node.name))
+        })
+    }
+
+    async fn close(&self) {
+        self.master.lock().await.take();
+    }
+}
+
+async fn spawn(master: &Arc<Session>, command: &str) -> Result<Channel, openssh::Error> {
+    let mut child = master
+        .clone()
+        .arc_raw_command(command)
+        .stdin(openssh::Stdio::piped())
+        .stdout(openssh::Stdio::piped())
+        .stderr(openssh::Stdio::piped())
+        .spawn()
+        .await?;
+    match (child.stdin().take(), child.stdout().take(), child.stderr().take()) {
+        (Some(stdin), Some(stdout), Some(stderr)) => Ok(Channel {
+            stdin: Box::pin(stdin),
+            stdout: Box::pin(stdout),
+            stderr: Box::pin(stderr),
+            alive: Box::new(child),
+        }),
+        _ => Err(openssh::Error::Disconnected),
+    }
+}
+
+/// Starts the connection in the background; what was said where that failed.
+async fn launch(way: &Way) -> Result<Result<(), String>, ProviderError> {
+    let log = way.log();
+    let said = std::fs::File::create(&log).map_err(|e| unusable(&log, &e))?;
+    let status = Command::new("ssh")
+        .arg("-F")
+        .arg(&way.config)
+        .arg("-S")
+        .arg(way.directory.path().join("master"))
+        .args(["-M", "-f", "-N", "-o", "ControlPersist=60"])
+        .arg(&way.destination)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(said)
+        .kill_on_drop(true)
+        .status()
+        .await
+        .map_err(|e| no_ssh(&e))?;
+    Ok(if status.success() { Ok(()) } else { Err(way.said()) })
+}
+
+/// The failure to start ssh itself.
+pub(super) fn no_ssh(error: &std::io::Error) -> ProviderError {
+    ProviderError::new(Class::Failed, format!("cannot start ssh: {error}"))
+        .help("install the OpenSSH client on this machine")
+}

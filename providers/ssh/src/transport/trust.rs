@@ -1,0 +1,71 @@
+//! The first contact: the host keys that a node shows, and taking them as known.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use moorfast_engine::{Node, ProviderError, Transport};
+use tokio::process::Command;
+
+use super::config::Settings;
+use super::failure::from_ssh;
+use super::known_hosts::{self, HostKey};
+use super::route::{Route, scratch, unusable};
+use super::ssh::no_ssh;
+
+/// The kinds of host keys, one connection each: a server shows one key per connection.
+const KINDS: &[&str] =
+    &["ssh-ed25519", "ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521", "rsa-sha2-512,rsa-sha2-256"];
+
+/// The host keys that the node shows now. ssh itself asks for them, so jump hosts and the user's ssh_config hold, and it logs in nowhere.
+pub(super) async fn scan(route: &Route<'_>) -> Result<Vec<HostKey>, ProviderError> {
+    let mut keys = Vec::new();
+    let mut first_failure = None;
+    for kinds in KINDS {
+        let directory = scratch()?;
+        let shown = directory.path().join("shown");
+        let way = route.lay(directory, &shown)?;
+        let log = way.log();
+        let said = std::fs::File::create(&log).map_err(|e| unusable(&log, &e))?;
+        Command::new("ssh")
+            .arg("-F")
+            .arg(&way.config)
+            .args(["-o", "StrictHostKeyChecking=accept-new", "-o", "PreferredAuthentications=none"])
+            .args(["-o", &format!("HostKeyAlgorithms={kinds}")])
+            .arg(&way.destination)
+            .arg("true")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(said)
+            .kill_on_drop(true)
+            .status()
+            .await
+            .map_err(|e| no_ssh(&e))?;
+        let found = known_hosts::keys_of(&shown, &route.node.name.0).map_err(|e| unusable(&shown, &e))?;
+        if found.is_empty() && !way.said().contains("no matching host key type") {
+            first_failure.get_or_insert_with(|| from_ssh(route.node, &way.said()));
+            break;
+        }
+        keys.extend(found);
+    }
+    match first_failure {
+        Some(failure) if keys.is_empty() => Err(failure),
+        _ => Ok(keys),
+    }
+}
+
+/// Takes the host keys that `node` shows now as known, in place of those known before, and returns their fingerprints (`SHA256:…`).
+/// The keys of jump hosts that neither moorfast nor the user knows yet are taken as well.
+///
+/// # Errors
+/// If the node can't be reached, or the known_hosts in `data_dir` can't be written.
+pub async fn trust(node: &Node, data_dir: &Path) -> Result<Vec<String>, ProviderError> {
+    if node.transport == Transport::Local {
+        return Ok(Vec::new());
+    }
+    std::fs::create_dir_all(data_dir).map_err(|e| unusable(data_dir, &e))?;
+    let settings = Settings::default();
+    let keys = scan(&Route { node, settings: &settings, data_dir, accept_new: true }).await?;
+    let path = known_hosts::file(data_dir);
+    known_hosts::set(&path, &node.name.0, &keys).map_err(|e| unusable(&path, &e))?;
+    Ok(keys.iter().map(HostKey::fingerprint).collect())
+}

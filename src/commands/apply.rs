@@ -1,0 +1,198 @@
+//! `moorfast apply`
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use moorfast_engine::plan::{PlanMode, PlanOptions};
+use moorfast_engine::state::Lock;
+use moorfast_engine::{Address, ApplyOptions, Planned, Report};
+
+use crate::ask;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::inputs::Inputs;
+use crate::plan_file;
+use crate::planning::{Run, Scope, parse_duration};
+use crate::render::failure;
+use crate::render::progress::Form;
+use crate::render::{json, plan, report};
+use crate::session::Session;
+
+/// Brings the world to the manifest: plans, asks, and does what was planned. With a saved plan it does exactly that and asks nothing.
+#[derive(Debug, clap::Args)]
+pub struct Apply {
+    /// A plan that `moorfast plan --out FILE` saved
+    #[arg(value_name = "FILE", conflicts_with_all = ["target", "exclude", "replace", "destroy", "refresh_only"])]
+    file: Option<PathBuf>,
+    /// Remove everything that the state holds
+    #[arg(long, conflicts_with = "refresh_only")]
+    destroy: bool,
+    /// Only record what the world is like now
+    #[arg(long)]
+    refresh_only: bool,
+    #[command(flatten)]
+    scope: Scope,
+    /// Replace this instance even though nothing changed; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    replace: Vec<Address>,
+    #[command(flatten)]
+    inputs: Inputs,
+    #[command(flatten)]
+    applying: Applying,
+}
+
+/// How an apply or a destroy goes about it.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "How to apply")]
+pub struct Applying {
+    /// Do not ask
+    #[arg(long)]
+    pub auto_approve: bool,
+    /// How many operations may run at once
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(1..))]
+    pub parallelism: u16,
+    /// How many operations may run at once on one node or cluster
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(1..))]
+    pub per_node: u16,
+    /// Print one JSON object a line for everything that happens
+    #[arg(long)]
+    pub json: bool,
+    /// Show long texts whole
+    #[arg(long)]
+    pub full: bool,
+    /// Wait this long for another run to end
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    pub lock_timeout: Duration,
+    /// Ask nothing, and fail where something must be asked (`--input=false`, as Terraform spells it)
+    #[arg(long, hide = true, value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set)]
+    pub input: bool,
+}
+
+impl Apply {
+    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+        match &self.file {
+            Some(file) => self.saved(file.clone(), session).await,
+            None => {
+                let mode = match (self.destroy, self.refresh_only) {
+                    (true, _) => PlanMode::Destroy,
+                    (_, true) => PlanMode::RefreshOnly,
+                    _ => PlanMode::Normal,
+                };
+                let options = PlanOptions { replace: self.replace.clone(), ..self.scope.options(mode) };
+                plan_and_apply(session, &options, &self.inputs, &self.applying).await
+            }
+        }
+    }
+
+    async fn saved(&self, file: PathBuf, session: &Session) -> Result<Exit, Error> {
+        let plan = plan_file::read(&file)?;
+        let mode = plan.options.mode;
+        let workspace = session.workspace(&self.inputs.clone().with_saved(&plan))?;
+        let store = session.store().await?;
+        let run = Run::new(session, &workspace, self.applying.form());
+        let lock = session.lock(&store, "apply", self.applying.lock_timeout).await?;
+        let (snapshot, events) = (store.snapshot().await?, run.follower.events());
+        let resumed = workspace.resume(plan, &snapshot, store.seal_key(), &events, &run.interrupt).await;
+        run.follower.settle().await;
+        let planned = resumed.map_err(|failure| run.error(failure))?;
+        apply(&run, planned, lock, &self.applying, mode, true).await
+    }
+}
+
+impl Applying {
+    fn form(&self) -> Form {
+        if self.json { Form::Json } else { Form::Text }
+    }
+}
+
+/// Plans, asks and applies: what `apply` without a file and `destroy` do.
+pub async fn plan_and_apply(
+    session: &Session,
+    options: &PlanOptions,
+    inputs: &Inputs,
+    applying: &Applying,
+) -> Result<Exit, Error> {
+    if applying.json && !applying.auto_approve {
+        return Err(Error::usage("--json can't ask", "give --auto-approve, or a saved plan"));
+    }
+    let mode = options.mode;
+    let workspace = session.workspace(inputs)?;
+    let store = session.store().await?;
+    let run = Run::new(session, &workspace, applying.form());
+    let operation = if mode == PlanMode::Destroy { "destroy" } else { "apply" };
+    let lock = session.lock(&store, operation, applying.lock_timeout).await?;
+    let planned = run.plan(&store, &store.snapshot().await?, options).await?;
+    if !applying.json {
+        session.ui.out(plan::plan(&planned.plan, session.ui.room(applying.full)))?;
+    }
+    if !applying.auto_approve && planned.plan.has_changes() && !approved(&run, applying, mode).await? {
+        planned.close().await;
+        release(lock, session).await;
+        session.ui.err("Nothing was done.\n");
+        return Ok(Exit::Error);
+    }
+    // Time passed while a person looked at the plan; without a person there is nothing to be true to.
+    apply(&run, planned, lock, applying, mode, !applying.auto_approve).await
+}
+
+async fn approved(run: &Run<'_>, applying: &Applying, mode: PlanMode) -> Result<bool, Error> {
+    if !applying.input {
+        return Err(Error::usage("there is nobody to ask", "give --auto-approve, or a saved plan"));
+    }
+    let (question, detail) = match mode {
+        PlanMode::Destroy => ("Really destroy all of this?", "There is no way back."),
+        PlanMode::RefreshOnly => ("Record this?", "moorfast will write to its state what the world is like now."),
+        PlanMode::Normal => ("Do this?", "moorfast will do exactly what is described above."),
+    };
+    ask::approve(&run.session.ui, question, detail, &run.interrupt).await
+}
+
+async fn apply(
+    run: &Run<'_>,
+    planned: Planned,
+    lock: Lock,
+    applying: &Applying,
+    mode: PlanMode,
+    verify: bool,
+) -> Result<Exit, Error> {
+    let started = Instant::now();
+    let options =
+        ApplyOptions { parallelism: applying.parallelism.into(), per_target: applying.per_node.into(), verify };
+    let report = planned.apply(&lock, options, &run.follower.events(), &run.interrupt).await;
+    run.follower.settle().await;
+    release(lock, run.session).await;
+    tell(run, &report, applying, mode, started.elapsed())?;
+    Ok(exit(&report))
+}
+
+fn tell(run: &Run, report: &Report, applying: &Applying, mode: PlanMode, took: Duration) -> Result<(), Error> {
+    let ui = &run.session.ui;
+    let width = ui.error_width();
+    let resume = "mend what failed and run the same command again; what was done is recorded and stays.";
+    let failures = report::failures(report, Some(&run.workspace.manifest), resume, width);
+    if !failures.is_empty() {
+        ui.err(format!("\n{failures}\n"));
+    }
+    if let Some(error) = &report.state_error {
+        ui.err(failure::state(error, width));
+    }
+    if applying.json {
+        return ui.out(json::report(report));
+    }
+    ui.out(format!("\n{}", report::closing(report, mode, took)))
+}
+
+/// A lock that can't be given back is free as soon as this process ended.
+async fn release(lock: Lock, session: &Session) {
+    if let Err(error) = lock.release().await {
+        session.ui.warn(format!("the lock could not be given back: {error}"));
+    }
+}
+
+fn exit(report: &Report) -> Exit {
+    match report {
+        report if report.interrupted => Exit::Interrupted,
+        report if report::is_complete(report) => Exit::Success,
+        _ => Exit::Error,
+    }
+}

@@ -1,0 +1,25 @@
+//! `moorfast completions`
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::session::Session;
+
+/// Prints a completion script: `moorfast completions bash > /etc/bash_completion.d/moorfast`.
+#[derive(Debug, clap::Args)]
+pub struct Completions {
+    /// For which shell
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "moorfast", &mut script);
+        session.ui.out(String::from_utf8_lossy(&script))?;
+        Ok(Exit::Success)
+    }
+}

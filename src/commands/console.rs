@@ -1,0 +1,96 @@
+//! `moorfast console`
+
+use std::io::{self, BufRead};
+
+use moorfast_engine::Workspace;
+use moorfast_engine::state::Snapshot;
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::inputs::Inputs;
+use crate::render::diagnostic;
+use crate::render::report::shown;
+use crate::session::Session;
+
+/// Evaluates expressions of the manifest: variables, locals, functions, and resources as the state has them.
+/// On a terminal it asks for them; else it takes one a line from standard input.
+#[derive(Debug, clap::Args)]
+pub struct Console {
+    /// Evaluate this and end; may be repeated
+    #[arg(short = 'e', long = "evaluate", value_name = "EXPRESSION")]
+    expressions: Vec<String>,
+    #[command(flatten)]
+    inputs: Inputs,
+}
+
+impl Console {
+    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+        let workspace = session.workspace(&self.inputs)?;
+        let store = session.store().await?;
+        let snapshot = store.snapshot().await?;
+        if !self.expressions.is_empty() {
+            return evaluate_all(session, &workspace, &snapshot, self.expressions.into_iter().map(Ok));
+        }
+        if session.ui.can_ask() {
+            return converse(session, &workspace, &snapshot);
+        }
+        evaluate_all(session, &workspace, &snapshot, io::stdin().lock().lines())
+    }
+}
+
+/// Evaluates line by line, and fails where one of them did.
+fn evaluate_all(
+    session: &Session,
+    workspace: &Workspace,
+    snapshot: &Snapshot,
+    lines: impl Iterator<Item = io::Result<String>>,
+) -> Result<Exit, Error> {
+    let mut exit = Exit::Success;
+    for line in lines {
+        let line = line.map_err(Error::file("read", "standard input"))?;
+        if !line.trim().is_empty() && !evaluate(session, workspace, snapshot, &line)? {
+            exit = Exit::Error;
+        }
+    }
+    Ok(exit)
+}
+
+fn converse(session: &Session, workspace: &Workspace, snapshot: &Snapshot) -> Result<Exit, Error> {
+    let failed = |error: ReadlineError| Error::File {
+        doing: "read",
+        path: "the terminal".into(),
+        source: io::Error::other(error),
+    };
+    let mut editor = DefaultEditor::new().map_err(failed)?;
+    loop {
+        match editor.readline("> ") {
+            Ok(line) if line.trim() == "exit" => return Ok(Exit::Success),
+            Ok(line) if line.trim().is_empty() => {}
+            Ok(line) => {
+                // An expression that can't be remembered is evaluated all the same.
+                let _ = editor.add_history_entry(&line);
+                evaluate(session, workspace, snapshot, &line)?;
+            }
+            Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(Exit::Success),
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+/// Prints the value, or what is wrong; says whether it had one.
+fn evaluate(session: &Session, workspace: &Workspace, snapshot: &Snapshot, text: &str) -> Result<bool, Error> {
+    match workspace.evaluate(text.trim(), snapshot) {
+        Ok(value) => {
+            session.ui.out(format!("{}\n", shown(&value)))?;
+            Ok(true)
+        }
+        Err(found) => {
+            // The places are in the line that was just given, not in the manifest.
+            let plain: Vec<_> = found.into_iter().map(|d| moorfast_engine::Diagnostic { at: None, related: vec![], ..d }).collect();
+            session.ui.err(diagnostic::diagnostics(&Default::default(), &plain, session.ui.error_width()));
+            Ok(false)
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! `moorfast drift`
+
+use moorfast_engine::plan::PlanMode;
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::inputs::Inputs;
+use crate::planning::{Run, Scope};
+use crate::render::progress::Form;
+use crate::render::{drift, failure, json};
+use crate::session::Session;
+
+/// Says whether the world still is as the last apply left it. Made for cron: exits with 0 in sync, 2 drifted, 5 where a node or the
+/// cluster does not answer, 1 for any other error.
+#[derive(Debug, clap::Args)]
+pub struct Drift {
+    #[command(flatten)]
+    scope: Scope,
+    #[command(flatten)]
+    inputs: Inputs,
+    /// Print the drift as JSON, in the form of `plan --json`
+    #[arg(long)]
+    json: bool,
+    /// Show long texts whole
+    #[arg(long)]
+    full: bool,
+}
+
+impl Drift {
+    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+        match self.look(session).await {
+            Err(error) if error.is_unreachable() => {
+                session.ui.err(failure::error(&error, session.ui.error_width()));
+                Ok(Exit::Unreachable)
+            }
+            result => result,
+        }
+    }
+
+    async fn look(&self, session: &Session) -> Result<Exit, Error> {
+        let workspace = session.workspace(&self.inputs)?;
+        let store = session.store().await?;
+        let run = Run::new(session, &workspace, Form::Text);
+        let options = self.scope.options(PlanMode::RefreshOnly);
+        let planned = run.plan(&store, &store.snapshot().await?, &options).await?;
+        let plan = planned.plan.clone();
+        planned.close().await;
+        if self.json {
+            session.ui.out(format!("{:#}\n", json::plan(&plan)))?;
+        } else {
+            session.ui.out(drift::drift(&plan, session.ui.room(self.full)))?;
+        }
+        Ok(if plan.drift.is_empty() && plan.nodes.is_empty() { Exit::Success } else { Exit::Changes })
+    }
+}

@@ -1,0 +1,116 @@
+//! `moorfast fmt`
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use moorfast_engine::{Manifest, SourceFile, Sources};
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::render::style::{BOLD, paint};
+use crate::render::text_diff;
+use crate::session::Session;
+
+/// Formats manifests: one style for spaces, indents and the alignment of comments. Never changes what they mean.
+#[derive(Debug, clap::Args)]
+pub struct Fmt {
+    /// Files and folders; `-` formats standard input to standard output [default: the manifest]
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Write nothing; exit with 3 where something is not formatted
+    #[arg(long)]
+    check: bool,
+    /// Show what is not formatted as a diff
+    #[arg(long)]
+    diff: bool,
+    /// Folders inside folders too
+    #[arg(long)]
+    recursive: bool,
+}
+
+impl Fmt {
+    pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
+        if self.paths == [Path::new("-")] {
+            return self.standard_input(session);
+        }
+        let paths = if self.paths.is_empty() { vec![session.globals.manifest.clone()] } else { self.paths.clone() };
+        let mut files = Vec::new();
+        for path in &paths {
+            collect(path, self.recursive, &mut files)?;
+        }
+        let mut unformatted = 0;
+        for path in &files {
+            unformatted += usize::from(self.file(path, session)?);
+        }
+        Ok(if self.check && unformatted > 0 { Exit::Unformatted } else { Exit::Success })
+    }
+
+    fn standard_input(&self, session: &Session) -> Result<Exit, Error> {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).map_err(Error::file("read", "standard input"))?;
+        let formatted = format(Path::new("standard input"), &text)?;
+        if self.check {
+            return Ok(if formatted == text { Exit::Success } else { Exit::Unformatted });
+        }
+        session.ui.out(formatted)?;
+        Ok(Exit::Success)
+    }
+
+    /// Formats a file, and says whether that changes it.
+    fn file(&self, path: &Path, session: &Session) -> Result<bool, Error> {
+        let text = fs::read_to_string(path).map_err(Error::file("read", path))?;
+        let formatted = format(path, &text)?;
+        if formatted == text {
+            return Ok(false);
+        }
+        session.ui.out(format!("{}\n", path.display()))?;
+        if self.diff {
+            session.ui.out(text_diff(&text, &formatted).join("\n") + "\n")?;
+        }
+        if !self.check {
+            replace(path, &formatted).map_err(Error::file("write", path))?;
+            session.ui.note(format!("Formatted {}.\n", paint(BOLD, path.display())));
+        }
+        Ok(true)
+    }
+}
+
+fn format(path: &Path, text: &str) -> Result<String, Error> {
+    Manifest::format(text).map_err(|diagnostics| {
+        let file = SourceFile { path: path.to_owned(), text: text.to_owned() };
+        Error::Manifest { sources: Sources { files: vec![file] }, diagnostics }
+    })
+}
+
+/// Writes the file whole or not at all, and leaves its mode as it is.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(fs::metadata(path)?.permissions())?;
+    file.persist(path)?;
+    Ok(())
+}
+
+fn collect(path: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+    if !path.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let entries = path.read_dir().map_err(Error::file("read", path))?;
+    let mut entries: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    entries.sort();
+    for entry in entries {
+        let name = entry.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with('.') {
+            continue;
+        }
+        if entry.is_dir() && recursive {
+            collect(&entry, recursive, files)?;
+        } else if entry.is_file() && name.ends_with(".toml") && !crate::session::is_of_rust(&name) {
+            files.push(entry);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! `moorfast import`
+
+use std::time::Duration;
+
+use moorfast_engine::Address;
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::inputs::Inputs;
+use crate::planning::{Run, parse_duration};
+use crate::render::progress::Form;
+use crate::session::Session;
+
+/// Takes over what is there already under an address of the manifest: reads it and records it. Changes nothing in the world.
+/// (A plan adopts by itself what is there exactly as the manifest wants it.)
+#[derive(Debug, clap::Args)]
+pub struct Import {
+    /// An instance of the manifest
+    address: Address,
+    #[command(flatten)]
+    inputs: Inputs,
+    /// Wait this long for another run to end
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    lock_timeout: Duration,
+}
+
+impl Import {
+    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+        let workspace = session.workspace(&self.inputs)?;
+        let store = session.store().await?;
+        let run = Run::new(session, &workspace, Form::Text);
+        let lock = session.lock(&store, "import", self.lock_timeout).await?;
+        let imported = workspace.import(&self.address, &store.snapshot().await?, &lock).await;
+        imported.map_err(|failure| run.error(failure))?;
+        lock.release().await?;
+        session.ui.out(format!("Imported {}. `moorfast plan` shows where it differs from the manifest.\n", self.address))?;
+        Ok(Exit::Success)
+    }
+}

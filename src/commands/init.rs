@@ -1,0 +1,41 @@
+//! `moorfast init`
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::render::style::{BOLD, paint};
+use crate::session::Session;
+
+const STARTER: &str = include_str!("init/main.toml");
+const GITIGNORE: &str = "# The state, its key and known hosts: they belong to whoever applies, not into the repository.\n.moorfast/\n";
+
+/// Writes a starter manifest that runs as it is, on this machine and without root. Never overwrites anything.
+#[derive(Debug, clap::Args)]
+pub struct Init {}
+
+impl Init {
+    pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
+        let root = &session.globals.manifest;
+        fs::create_dir_all(root).map_err(Error::file("make the folder", root))?;
+        let path = root.join("main.toml");
+        let mut file = match File::create_new(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Err(Error::usage(
+                    format!("{} is there already", path.display()),
+                    "`moorfast init` never overwrites; use it in an empty folder",
+                ));
+            }
+            other => other.map_err(Error::file("write", &path))?,
+        };
+        file.write_all(STARTER.as_bytes()).map_err(Error::file("write", &path))?;
+        let ignore = root.join(".gitignore");
+        if let Ok(mut file) = File::create_new(&ignore) {
+            file.write_all(GITIGNORE.as_bytes()).map_err(Error::file("write", &ignore))?;
+        }
+        let next = "Look at it, then: moorfast plan, moorfast apply.";
+        session.ui.out(format!("Wrote {}. {next}\n", paint(BOLD, path.display())))?;
+        Ok(Exit::Success)
+    }
+}

@@ -1,0 +1,67 @@
+//! `moorfast output`
+
+use moorfast_engine::state::Output as Recorded;
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::render::{inline, record};
+use crate::session::Session;
+
+/// Prints outputs of the last apply. Sensitive ones were shown to nobody and are not stored, so they can't be printed.
+#[derive(Debug, clap::Args)]
+pub struct Output {
+    /// Only this one
+    name: Option<String>,
+    /// Print JSON
+    #[arg(long, conflicts_with = "raw")]
+    json: bool,
+    /// Print a string, number or bool without quotes and without a newline
+    #[arg(long, requires = "name")]
+    raw: bool,
+}
+
+impl Output {
+    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+        let outputs = match session.existing_store().await? {
+            Some(store) => store.snapshot().await?.outputs,
+            None => Default::default(),
+        };
+        let text = match &self.name {
+            None if self.json => format!("{:#}\n", serde_json::json!(outputs)),
+            None if outputs.is_empty() => {
+                session.ui.note("There are no outputs: no apply recorded any.\n");
+                String::new()
+            }
+            None => record::outputs(&outputs),
+            Some(name) => {
+                let known = || outputs.keys().cloned().collect::<Vec<_>>().join(", ");
+                let output = outputs.get(name).ok_or_else(|| {
+                    Error::usage(format!("there is no output \"{name}\""), format!("there are: {}", known()))
+                })?;
+                self.one(name, output)?
+            }
+        };
+        session.ui.out(text)?;
+        Ok(Exit::Success)
+    }
+
+    fn one(&self, name: &str, output: &Recorded) -> Result<String, Error> {
+        if output.sensitive {
+            return Err(Error::usage(
+                format!("the output \"{name}\" is sensitive: its value is stored nowhere"),
+                "read it where the manifest puts it: the node's file, the cluster's Secret",
+            ));
+        }
+        if self.json {
+            return Ok(format!("{:#}\n", output.value));
+        }
+        match (&output.value, self.raw) {
+            (serde_json::Value::String(text), true) => Ok(text.clone()),
+            (value, true) if value.is_object() || value.is_array() => {
+                Err(Error::usage(format!("the output \"{name}\" is a list or a map"), "--json prints it"))
+            }
+            (value, true) => Ok(value.to_string()),
+            (value, false) => Ok(format!("{}\n", inline(value))),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `moorfast plan`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use moorfast_engine::Address;
+use moorfast_engine::plan::{PlanMode, PlanOptions};
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::inputs::Inputs;
+use crate::plan_file;
+use crate::planning::{Run, Scope, parse_duration};
+use crate::render::progress::Form;
+use crate::render::style::{BOLD, DIM, paint};
+use crate::render::{json, plan};
+use crate::session::Session;
+
+/// Reads the world and shows what an apply would change and why. Changes nothing.
+#[derive(Debug, clap::Args)]
+pub struct Plan {
+    /// Save the plan, so that `moorfast apply FILE` does exactly this
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Plan to remove everything that the state holds
+    #[arg(long, conflicts_with = "refresh_only")]
+    destroy: bool,
+    /// Plan only to record what the world is like now
+    #[arg(long)]
+    refresh_only: bool,
+    #[command(flatten)]
+    scope: Scope,
+    /// Replace this instance even though nothing changed; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    replace: Vec<Address>,
+    #[command(flatten)]
+    inputs: Inputs,
+    /// Exit with 0 for no changes, 1 for an error, 2 for changes
+    #[arg(long)]
+    detailed_exitcode: bool,
+    /// Print the plan as JSON
+    #[arg(long)]
+    json: bool,
+    /// Show long texts whole
+    #[arg(long)]
+    full: bool,
+    /// Wait this long for a run that is changing the world now
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    lock_timeout: Duration,
+}
+
+impl Plan {
+    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+        let workspace = session.workspace(&self.inputs)?;
+        let store = session.store().await?;
+        let run = Run::new(session, &workspace, Form::Text);
+        // A plan made while another run changes the world would be stale at once.
+        let lock = session.lock(&store, "plan", self.lock_timeout).await?;
+        let planned = run.plan(&store, &store.snapshot().await?, &self.options()).await?;
+        lock.release().await?;
+        let made = planned.plan.clone();
+        planned.close().await;
+        if let Some(path) = &self.out {
+            plan_file::write(path, &made)?;
+        }
+        if self.json {
+            session.ui.out(format!("{:#}\n", json::plan(&made)))?;
+        } else {
+            session.ui.out(plan::plan(&made, session.ui.room(self.full)))?;
+            session.ui.note(self.what_next(made.has_changes()));
+        }
+        Ok(if self.detailed_exitcode && made.has_changes() { Exit::Changes } else { Exit::Success })
+    }
+
+    fn options(&self) -> PlanOptions {
+        let mode = match (self.destroy, self.refresh_only) {
+            (true, _) => PlanMode::Destroy,
+            (_, true) => PlanMode::RefreshOnly,
+            _ => PlanMode::Normal,
+        };
+        PlanOptions { replace: self.replace.clone(), ..self.scope.options(mode) }
+    }
+
+    fn what_next(&self, changes: bool) -> String {
+        match &self.out {
+            Some(path) => format!("\nSaved. {} does exactly this.\n", paint(BOLD, format!("moorfast apply {}", path.display()))),
+            None if changes => paint(DIM, "\nNot saved: an apply plans anew. `--out FILE` saves a plan for review.\n"),
+            None => String::new(),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `moorfast state`
+
+use std::time::Duration;
+
+use moorfast_engine::Address;
+use moorfast_engine::state::{Run, RunEnd, RunResult, Snapshot, StateError, Store};
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::planning::parse_duration;
+use crate::render::record;
+use crate::session::Session;
+
+/// Looks at and changes what is remembered. Never touches the world.
+#[derive(Debug, clap::Args)]
+pub struct State {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the addresses of all instances
+    List {
+        /// Only these resources or instances
+        #[arg(value_name = "ADDRESS")]
+        addresses: Vec<Address>,
+    },
+    /// Show one instance
+    Show {
+        /// Which instance
+        address: Address,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget instances, which stay in the world as they are
+    Rm {
+        /// Which instances; a resource without a key means all of its instances
+        #[arg(value_name = "ADDRESS", required = true)]
+        addresses: Vec<Address>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Give an instance another address
+    Mv {
+        /// The address it has
+        from: Address,
+        /// The address it gets
+        to: Address,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Print the whole state as JSON
+    Pull,
+    /// Take the lock away from a run that is surely dead
+    Unlock {
+        /// The id of the lock, as the message that it is locked gives it
+        id: String,
+    },
+    /// List the last runs, newest first
+    History {
+        /// How many
+        #[arg(short = 'n', long, default_value = "20")]
+        limit: usize,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Waiting {
+    /// Wait this long for another run to end
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    lock_timeout: Duration,
+}
+
+impl State {
+    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+        match self.command {
+            Command::List { addresses } => list(session, &addresses).await,
+            Command::Show { address, json } => show(session, &address, json).await,
+            Command::Rm { addresses, waiting } => remove(session, &addresses, waiting.lock_timeout).await,
+            Command::Mv { from, to, waiting } => rename(session, &from, &to, waiting.lock_timeout).await,
+            Command::Pull => session.ui.out(format!("{:#}\n", record::json(&existing(session).await?.1))),
+            Command::Unlock { id } => unlock(session, &id).await,
+            Command::History { limit } => {
+                let runs = existing(session).await?.0.runs(limit).await?;
+                session.ui.out(record::history(&runs))
+            }
+        }?;
+        Ok(Exit::Success)
+    }
+}
+
+/// The state; an error where there is none.
+async fn existing(session: &Session) -> Result<(Store, Snapshot), Error> {
+    let Some(store) = session.existing_store().await? else {
+        return Err(Error::usage(
+            format!("there is no state in {}", session.data_dir().display()),
+            "the first plan or apply makes it; `--state DIR` names another folder",
+        ));
+    };
+    let snapshot = store.snapshot().await?;
+    Ok((store, snapshot))
+}
+
+async fn list(session: &Session, patterns: &[Address]) -> Result<(), Error> {
+    let Some(store) = session.existing_store().await? else { return Ok(()) };
+    let snapshot = store.snapshot().await?;
+    let wanted = |address: &&String| patterns.is_empty() || patterns.iter().any(|p| names(p, address));
+    let lines: String = snapshot.records.keys().filter(wanted).map(|address| format!("{address}\n")).collect();
+    session.ui.out(lines)
+}
+
+fn names(pattern: &Address, address: &str) -> bool {
+    address.parse::<Address>().is_ok_and(|address| address.matches(pattern))
+}
+
+async fn show(session: &Session, address: &Address, json: bool) -> Result<(), Error> {
+    let (_, snapshot) = existing(session).await?;
+    let name = address.to_string();
+    let found = snapshot.records.get(&name).ok_or(StateError::NoRecord { address: name })?;
+    if json {
+        let text = serde_json::to_string_pretty(found).map_err(|error| Error::Output(error.into()))?;
+        return session.ui.out(text + "\n");
+    }
+    session.ui.out(record::record(found, session.ui.room(true)))
+}
+
+async fn remove(session: &Session, patterns: &[Address], timeout: Duration) -> Result<(), Error> {
+    let (_, snapshot) = existing(session).await?;
+    let mut addresses = Vec::new();
+    for pattern in patterns {
+        let before = addresses.len();
+        addresses.extend(snapshot.records.keys().filter(|address| names(pattern, address)).cloned());
+        if addresses.len() == before {
+            return Err(StateError::NoRecord { address: pattern.to_string() }.into());
+        }
+    }
+    let store = session.store().await?;
+    let lock = session.lock(&store, "state rm", timeout).await?;
+    let run = Run::new(format!("state rm {}", texts(patterns)));
+    lock.start_run(run.clone()).await?;
+    for address in &addresses {
+        lock.remove(address).await?;
+    }
+    lock.finish_run(&run.id, succeeded("forgotten", addresses.len())).await?;
+    lock.release().await?;
+    let lines: String = addresses.iter().map(|address| format!("Forgot {address}\n")).collect();
+    session.ui.out(lines)
+}
+
+async fn rename(session: &Session, from: &Address, to: &Address, timeout: Duration) -> Result<(), Error> {
+    existing(session).await?;
+    let store = session.store().await?;
+    let lock = session.lock(&store, "state mv", timeout).await?;
+    let run = Run::new(format!("state mv {from} {to}"));
+    lock.start_run(run.clone()).await?;
+    lock.rename(&from.to_string(), &to.to_string()).await?;
+    lock.finish_run(&run.id, succeeded("moved", 1)).await?;
+    lock.release().await?;
+    session.ui.out(format!("Moved {from} to {to}\n"))
+}
+
+fn texts(addresses: &[Address]) -> String {
+    addresses.iter().map(Address::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn succeeded(what: &str, count: usize) -> RunEnd {
+    let counts = [(what.to_owned(), count as u64)].into();
+    RunEnd { at: jiff::Timestamp::now(), result: RunResult::Succeeded, counts }
+}
+
+async fn unlock(session: &Session, id: &str) -> Result<(), Error> {
+    existing(session).await?;
+    session.store().await?.force_unlock(id).await?;
+    session.ui.out("The lock is free. The run that held it can write nothing any more.\n")
+}

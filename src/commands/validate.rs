@@ -1,0 +1,50 @@
+//! `moorfast validate`
+
+use moorfast_engine::{Diagnostic, Severity, Sources};
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::inputs::Inputs;
+use crate::render::style::{ADD, paint};
+use crate::render::{diagnostic, json};
+use crate::session::Session;
+
+/// Checks the manifest: syntax, names, types, references, cycles. Looks neither at the state nor at the world.
+#[derive(Debug, clap::Args)]
+pub struct Validate {
+    #[command(flatten)]
+    inputs: Inputs,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Validate {
+    pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
+        let (sources, found) = self.look(session)?;
+        let valid = !found.iter().any(|d| d.severity == Severity::Error);
+        if self.json {
+            session.ui.out(format!("{:#}\n", json::diagnostics(&sources, &found)))?;
+            return Ok(if valid { Exit::Success } else { Exit::Error });
+        }
+        if !valid {
+            return Err(Error::Manifest { sources, diagnostics: found });
+        }
+        if !found.is_empty() {
+            session.ui.err(diagnostic::diagnostics(&sources, &found, session.ui.error_width()));
+        }
+        let warnings = diagnostic::count(&found).map(|count| format!(" ({count})")).unwrap_or_default();
+        session.ui.out(format!("{} The manifest is valid{warnings}.\n", paint(ADD.bold(), "Success!")))?;
+        Ok(Exit::Success)
+    }
+
+    /// Everything that is wrong; an error where it can't even be looked for.
+    fn look(&self, session: &Session) -> Result<(Sources, Vec<Diagnostic>), Error> {
+        let workspace = match session.workspace(&self.inputs) {
+            Ok(workspace) => workspace,
+            Err(Error::Manifest { sources, diagnostics }) => return Ok((sources, diagnostics)),
+            Err(error) => return Err(error),
+        };
+        Ok((workspace.manifest.sources.clone(), workspace.validate()))
+    }
+}

@@ -1,0 +1,29 @@
+//! `moorfast version`
+
+use serde_json::json;
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::session::{Session, providers};
+
+/// Prints the version, and the providers that are built in.
+#[derive(Debug, clap::Args)]
+pub struct Version {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Version {
+    pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
+        let version = env!("CARGO_PKG_VERSION");
+        let names: Vec<_> = providers().iter().map(|provider| provider.name()).collect();
+        let platform = format!("{}_{}", std::env::consts::OS, std::env::consts::ARCH);
+        session.ui.out(if self.json {
+            format!("{:#}\n", json!({ "moorfast_version": version, "platform": platform, "providers": names }))
+        } else {
+            format!("moorfast v{version}\non {platform}, with the providers {}\n", names.join(", "))
+        })?;
+        Ok(Exit::Success)
+    }
+}

@@ -1,0 +1,101 @@
+//! Why a command failed, with the data that its message needs.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use moorfast_engine::state::StateError;
+use moorfast_engine::{Class, Diagnostic, Failure, Manifest, ProviderError, Sources};
+
+use crate::exit::Exit;
+use crate::plan_file::PlanFileError;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum Error {
+    /// The manifest is wrong.
+    Manifest {
+        /// The texts that the diagnostics point into.
+        sources: Sources,
+        /// Everything that is wrong.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// The engine could not plan or apply.
+    Run {
+        /// Why.
+        failure: Failure,
+        /// The manifest it was about.
+        manifest: Arc<Manifest>,
+    },
+    /// The state can't be read or written.
+    State(StateError),
+    /// A plan file can't be used.
+    PlanFile(PlanFileError),
+    /// A provider could not do what was asked, outside of a plan.
+    Provider(ProviderError),
+    /// A file can't be read or written.
+    File {
+        /// What was under way: `read`, `write`.
+        doing: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What was asked for makes no sense here.
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        help: Option<String>,
+    },
+    /// Nobody reads standard output any more, or it can't be written.
+    Output(io::Error),
+    /// The person ended the run before anything was done.
+    Interrupted,
+}
+
+impl Error {
+    /// What was asked for makes no sense here.
+    pub fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Error::Usage { message: message.into(), help: Some(help.into()) }
+    }
+
+    /// For [`Result::map_err`]: this was under way with this file.
+    pub fn file(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Error::File { doing, path, source }
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Error::Run { failure: Failure::Stale(_), .. } => Exit::StalePlan,
+            Error::Run { failure: Failure::Interrupted, .. } | Error::Interrupted => Exit::Interrupted,
+            Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::OutputClosed,
+            _ => Exit::Error,
+        }
+    }
+
+    /// Is the only thing that went wrong that targets do not answer?
+    pub fn is_unreachable(&self) -> bool {
+        let unreachable = |error: &ProviderError| error.class == Class::Unreachable;
+        match self {
+            Error::Run { failure: Failure::Providers(errors), .. } => errors.iter().all(|(_, e)| unreachable(e)),
+            Error::Run { failure: Failure::Provider(_, error), .. } => unreachable(error),
+            _ => false,
+        }
+    }
+}
+
+impl From<StateError> for Error {
+    fn from(error: StateError) -> Self {
+        Error::State(error)
+    }
+}
+
+impl From<PlanFileError> for Error {
+    fn from(error: PlanFileError) -> Self {
+        Error::PlanFile(error)
+    }
+}

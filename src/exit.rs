@@ -1,0 +1,81 @@
+//! The exit codes. `docs/exit-codes.md` tells the same; a test keeps them in step.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what it was asked to; with `--detailed-exitcode`: and there is nothing to change.
+    Success,
+    /// It failed; what was wrong is on standard error.
+    Error,
+    /// There are changes (`plan --detailed-exitcode`) or drift (`drift`).
+    Changes,
+    /// `fmt --check` found files that are not formatted.
+    Unformatted,
+    /// The saved plan does not fit the manifest, its inputs or the state any more.
+    StalePlan,
+    /// A target does not answer, so `drift` can't say whether it drifted.
+    Unreachable,
+    /// Ctrl-C, SIGTERM or SIGHUP ended it; what was done is recorded.
+    Interrupted,
+    /// Whoever read the output stopped reading.
+    OutputClosed,
+}
+
+impl Exit {
+    /// Every way to end, in the order of the codes.
+    pub const ALL: [Exit; 8] = [
+        Exit::Success,
+        Exit::Error,
+        Exit::Changes,
+        Exit::Unformatted,
+        Exit::StalePlan,
+        Exit::Unreachable,
+        Exit::Interrupted,
+        Exit::OutputClosed,
+    ];
+
+    /// The number that the shell sees.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Success => 0,
+            Exit::Error => 1,
+            Exit::Changes => 2,
+            Exit::Unformatted => 3,
+            Exit::StalePlan => 4,
+            Exit::Unreachable => 5,
+            Exit::Interrupted => 130,
+            Exit::OutputClosed => 141,
+        }
+    }
+
+    /// What it means, in one sentence.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Exit::Success => "Success. With `--detailed-exitcode`: and nothing to change. For `drift`: in sync.",
+            Exit::Error => "Failure; what was wrong is on standard error. Also a wrong command line, and an apply that was declined.",
+            Exit::Changes => "There are changes (`plan --detailed-exitcode`) or there is drift (`drift`).",
+            Exit::Unformatted => "`fmt --check` found files that are not formatted.",
+            Exit::StalePlan => "The saved plan does not fit the manifest, its inputs or the state any more; nothing was done.",
+            Exit::Unreachable => "`drift`: a target does not answer, so nothing can be said of it.",
+            Exit::Interrupted => "Ended by Ctrl-C, SIGTERM or SIGHUP; what was done is recorded.",
+            Exit::OutputClosed => "Whoever read the output stopped reading, as in `moorfast show | head -1`.",
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit.code())
+    }
+}
+
+/// The page of the exit codes, in Markdown.
+pub fn reference() -> String {
+    let mut page = "# Exit codes\n\n| code | meaning |\n|---|---|\n".to_owned();
+    for exit in Exit::ALL {
+        page.push_str(&format!("| {} | {} |\n", exit.code(), exit.meaning()));
+    }
+    page + "\n`plan`, `fmt --check` and the codes 0, 1 and 2 are Terraform's; the others are moorfast's own.\n"
+}

@@ -1,0 +1,154 @@
+//! Plan files: a plan in an envelope whose digest tells whether it is whole and as it was written.
+//!
+//! ```json
+//! { "moorfast_plan": 1, "digest": "blake3:…", "plan": { … } }
+//! ```
+//!
+//! The digest is over the canonical JSON (sorted keys, no spaces) of `plan`.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use moorfast_engine::plan::{PLAN_FORMAT, Plan};
+use moorfast_engine::state::{Digest, canonical};
+use serde_json::{Value as Json, json};
+
+/// The key by which a plan file is known, with the version of its format.
+const MARK: &str = "moorfast_plan";
+
+/// Why a plan file can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanFileError {
+    /// It can't be read or written.
+    #[error("cannot {doing} the plan {}: {source}", .path.display())]
+    Io {
+        /// `read` or `write`.
+        doing: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is not a plan.
+    #[error("{} is not a plan of moorfast", .path.display())]
+    NotAPlan {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// It ends too early or is no JSON.
+    #[error("the plan {} is damaged: {detail}", .path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What does not fit.
+        detail: String,
+    },
+    /// It is not what was written.
+    #[error("the plan {} was changed after it was made: its digest does not fit", .path.display())]
+    Tampered {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A newer moorfast wrote it.
+    #[error("the plan {} has the format {found}, written by a newer moorfast; this one knows formats up to {PLAN_FORMAT}", .path.display())]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+    },
+}
+
+/// Writes `plan` to `path`, readable by its owner only, whole or not at all.
+///
+/// # Errors
+/// If the file can't be written.
+pub fn write(path: &Path, plan: &Plan) -> Result<(), PlanFileError> {
+    let fail = |source| PlanFileError::Io { doing: "write", path: path.to_owned(), source };
+    let plan = serde_json::to_value(plan).map_err(|error| fail(error.into()))?;
+    let envelope = json!({ MARK: PLAN_FORMAT, "digest": digest(&plan), "plan": plan });
+    let mut text = serde_json::to_vec_pretty(&envelope).map_err(|error| fail(error.into()))?;
+    text.push(b'\n');
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".moorfast-plan-")
+        .permissions(fs::Permissions::from_mode(0o600))
+        .tempfile_in(folder)
+        .map_err(fail)?;
+    file.write_all(&text).map_err(fail)?;
+    file.as_file().sync_all().map_err(fail)?;
+    file.persist(path).map_err(|error| fail(error.error))?;
+    Ok(())
+}
+
+/// Reads the plan in `path`.
+///
+/// # Errors
+/// If it is no plan, not whole, not as it was written, or of a newer format.
+pub fn read(path: &Path) -> Result<Plan, PlanFileError> {
+    let path_buf = || path.to_owned();
+    let text = fs::read(path).map_err(|source| PlanFileError::Io { doing: "read", path: path_buf(), source })?;
+    let looks_like_one = || text.windows(MARK.len()).take(64).any(|part| part == MARK.as_bytes());
+    let envelope: Json = match serde_json::from_slice(&text) {
+        Ok(envelope) => envelope,
+        Err(error) if looks_like_one() => {
+            return Err(PlanFileError::Damaged { path: path_buf(), detail: error.to_string() });
+        }
+        Err(_) => return Err(PlanFileError::NotAPlan { path: path_buf() }),
+    };
+    let found = envelope.get(MARK).and_then(Json::as_u64).ok_or_else(|| PlanFileError::NotAPlan { path: path_buf() })?;
+    if found > u64::from(PLAN_FORMAT) {
+        return Err(PlanFileError::Newer { path: path_buf(), found });
+    }
+    let plan = envelope.get("plan").cloned().unwrap_or_default();
+    if envelope.get("digest").and_then(Json::as_str) != Some(digest(&plan).as_str()) {
+        return Err(PlanFileError::Tampered { path: path_buf() });
+    }
+    serde_json::from_value(plan)
+        .map_err(|error| PlanFileError::Damaged { path: path_buf(), detail: error.to_string() })
+}
+
+fn digest(plan: &Json) -> Digest {
+    Digest::of(canonical(plan).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::samples;
+
+    fn written() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plan");
+        write(&path, &samples::updates()).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn a_plan_reads_back_as_it_was_written_and_only_for_its_owner() {
+        let (_folder, path) = written();
+        assert_eq!(read(&path).unwrap(), samples::updates());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_not_as_it_was_written_is_refused() {
+        let (_folder, path) = written();
+        let text = fs::read_to_string(&path).unwrap();
+        let cases = [
+            (text.replace("\"0600\"", "\"0666\""), "was changed after it was made"),
+            (text[..text.len() / 2].to_owned(), "is damaged"),
+            (text.replace("\"moorfast_plan\": 1", "\"moorfast_plan\": 99"), "written by a newer moorfast"),
+            ("{}".to_owned(), "is not a plan"),
+            ("[resource]".to_owned(), "is not a plan"),
+            (String::new(), "is not a plan"),
+        ];
+        for (text, message) in cases {
+            fs::write(&path, text).unwrap();
+            let error = read(&path).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+}

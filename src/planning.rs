@@ -1,0 +1,74 @@
+//! What plan, apply, destroy and drift have in common: their options, and the run from the manifest to a plan.
+
+use std::time::Duration;
+
+use clap::Args;
+use moorfast_engine::plan::{PlanMode, PlanOptions};
+use moorfast_engine::state::{Snapshot, Store};
+use moorfast_engine::{Address, Failure, Interrupt, Planned, Workspace};
+
+use crate::error::Error;
+use crate::render::progress::{Follower, Form};
+use crate::session::Session;
+use crate::signals;
+
+/// Which part of the world a plan looks at.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "What to plan")]
+pub struct Scope {
+    /// Plan only this instance or resource and what it depends on; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    pub target: Vec<Address>,
+    /// Leave out this instance or resource and what depends on it; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    pub exclude: Vec<Address>,
+}
+
+impl Scope {
+    /// The options of the engine.
+    pub fn options(&self, mode: PlanMode) -> PlanOptions {
+        PlanOptions { mode, targets: self.target.clone(), exclude: self.exclude.clone(), replace: Vec::new() }
+    }
+}
+
+/// A duration on the command line: `30s`, `5m`, `0s`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| "expected a duration such as 30s or 5m".to_owned())?;
+    Duration::try_from(parsed).map_err(|_| "a duration is not negative".to_owned())
+}
+
+/// A run with its signals and its progress.
+pub struct Run<'a> {
+    /// Where it belongs.
+    pub session: &'a Session,
+    /// What it works on.
+    pub workspace: &'a Workspace,
+    /// The person's wish to end it.
+    pub interrupt: Interrupt,
+    /// Who tells how it goes.
+    pub follower: Follower,
+}
+
+impl<'a> Run<'a> {
+    /// A run that listens to signals from now on.
+    pub fn new(session: &'a Session, workspace: &'a Workspace, form: Form) -> Self {
+        let interrupt = signals::listen(session.ui);
+        Self { session, workspace, interrupt, follower: Follower::start(session.ui, form) }
+    }
+
+    /// Reads the world and plans.
+    ///
+    /// # Errors
+    /// Whatever keeps the plan from being made.
+    pub async fn plan(&self, store: &Store, snapshot: &Snapshot, options: &PlanOptions) -> Result<Planned, Error> {
+        let events = self.follower.events();
+        let planned = self.workspace.plan(snapshot, store.seal_key(), options, &events, &self.interrupt).await;
+        self.follower.settle().await;
+        planned.map_err(|failure| self.error(failure))
+    }
+
+    /// The error for what the engine could not do.
+    pub fn error(&self, failure: Failure) -> Error {
+        Error::Run { failure, manifest: self.workspace.manifest.clone() }
+    }
+}

@@ -1,0 +1,204 @@
+//! Errors with the line of the manifest underlined, in the manner of rustc and cargo.
+
+use std::ops::Range;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{Annotation, AnnotationKind, Element, Group, Level, Renderer, Snippet};
+use moorfast_engine::{Address, Diagnostic, Manifest, ProviderError, Severity, SourceFile, Sources, Span};
+
+use super::value::printable;
+
+/// How many addresses an error names that several instances have in common.
+const NAMED: usize = 3;
+
+/// All diagnostics, one after the other, each with its place.
+pub fn diagnostics(sources: &Sources, diagnostics: &[Diagnostic], width: usize) -> String {
+    let rendered: Vec<_> = diagnostics.iter().map(|d| diagnostic(sources, d, width)).collect();
+    rendered.join("\n\n") + "\n"
+}
+
+/// `error: 3 errors in the manifest`, or what else it comes to; none where there is nothing to say.
+pub fn count(diagnostics: &[Diagnostic]) -> Option<String> {
+    let of = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
+    let noun = |n: usize, word: &str| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
+    match (of(Severity::Error), of(Severity::Warning)) {
+        (0, 0) => None,
+        (0, warnings) => Some(noun(warnings, "warning")),
+        (errors, 0) => Some(noun(errors, "error")),
+        (errors, warnings) => Some(format!("{}, {}", noun(errors, "error"), noun(warnings, "warning"))),
+    }
+}
+
+fn diagnostic(sources: &Sources, diagnostic: &Diagnostic, width: usize) -> String {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let title = printable(&diagnostic.summary);
+    let mut group = level.primary_title(title.as_str()).elements(snippets(sources, diagnostic));
+    if let Some(help) = &diagnostic.help {
+        group = group.element(Level::HELP.message(printable(help)));
+    }
+    render(&[group], width)
+}
+
+/// A snippet for each file that the diagnostic points into, the primary place's first.
+fn snippets<'a>(sources: &'a Sources, diagnostic: &'a Diagnostic) -> Vec<Snippet<'a, Annotation<'a>>> {
+    let primary = diagnostic.at.iter().map(|(span, label)| (AnnotationKind::Primary, span, label));
+    let related = diagnostic.related.iter().map(|(span, label)| (AnnotationKind::Context, span, label));
+    let mut by_file: Vec<(usize, Vec<Annotation>)> = Vec::new();
+    for (kind, span, label) in primary.chain(related) {
+        let Some(file) = sources.files.get(span.file) else { continue };
+        let annotation = kind.span(range(&file.text, *span)).label((!label.is_empty()).then_some(label.as_str()));
+        match by_file.iter_mut().find(|(known, _)| *known == span.file) {
+            Some((_, annotations)) => annotations.push(annotation),
+            None => by_file.push((span.file, vec![annotation])),
+        }
+    }
+    by_file.into_iter().map(|(file, annotations)| source(&sources.files[file]).annotations(annotations)).collect()
+}
+
+fn source(file: &SourceFile) -> Snippet<'_, Annotation<'_>> {
+    Snippet::source(file.text.as_str()).path(file.path.display().to_string())
+}
+
+/// The span as a range that surely lies in the text, on character boundaries.
+fn range(text: &str, span: Span) -> Range<usize> {
+    let fit = |mut at: usize| {
+        at = at.min(text.len());
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let start = fit(span.start);
+    start..fit(span.end).max(start)
+}
+
+/// Errors of providers; one that several instances have in common is told once.
+pub fn provider_errors(manifest: Option<&Manifest>, errors: &[(Address, ProviderError)], width: usize) -> String {
+    let mut groups: Vec<(&ProviderError, Vec<&Address>)> = Vec::new();
+    for (address, error) in errors {
+        match groups.iter_mut().find(|(known, _)| *known == error) {
+            Some((_, addresses)) => addresses.push(address),
+            None => groups.push((error, vec![address])),
+        }
+    }
+    let rendered: Vec<_> =
+        groups.iter().map(|(error, addresses)| provider_error(manifest, error, addresses, width)).collect();
+    rendered.join("\n\n") + "\n"
+}
+
+/// One error of a provider, with the place in the manifest where there is one.
+pub fn provider_error(manifest: Option<&Manifest>, error: &ProviderError, addresses: &[&Address], width: usize) -> String {
+    let title = printable(&error.summary);
+    let mut group = Level::ERROR.primary_title(title.as_str());
+    let place = manifest.zip(addresses.first()).and_then(|(m, address)| place(m, address, error));
+    let named = named(addresses);
+    if let Some((file, span)) = place {
+        let label = (!named.is_empty()).then_some(named.as_str());
+        let annotation = AnnotationKind::Primary.span(range(&file.text, span)).label(label);
+        group = group.element(source(file).annotation(annotation));
+    } else if !named.is_empty() {
+        group = group.element(Level::NOTE.with_name("in").message(named.as_str()));
+    }
+    if !error.detail.is_empty() {
+        let detail: Vec<_> = error.detail.iter().map(|line| printable(line)).collect();
+        group = group.element(Level::NOTE.message(detail.join("\n")));
+    }
+    if let Some(help) = &error.help {
+        group = group.element(Level::HELP.message(printable(help)));
+    }
+    render(&[group], width)
+}
+
+/// An error that has no place in a manifest.
+pub fn message(title: &str, detail: &[String], help: Option<&str>, width: usize) -> String {
+    let title = printable(title);
+    let mut group = Level::ERROR.primary_title(title.as_str());
+    let mut elements: Vec<Element> = Vec::new();
+    if !detail.is_empty() {
+        let lines: Vec<_> = detail.iter().map(|line| printable(line)).collect();
+        elements.push(Level::NOTE.message(lines.join("\n")).into());
+    }
+    elements.extend(help.map(|help| Level::HELP.message(printable(help)).into()));
+    group = group.elements(elements);
+    render(&[group], width) + "\n"
+}
+
+/// The attribute that the error is about, or the header of the resource.
+fn place<'a>(manifest: &'a Manifest, address: &Address, error: &ProviderError) -> Option<(&'a SourceFile, Span)> {
+    let resource = manifest.resources.get(&address.resource)?;
+    let attribute = error.attribute.as_deref().and_then(|name| {
+        let name = name.split(['.', '[']).next()?;
+        resource.attributes.iter().find(|(known, ..)| known == name).map(|(_, span, _)| *span)
+    });
+    let span = attribute.unwrap_or(resource.span);
+    Some((manifest.sources.files.get(span.file)?, span))
+}
+
+fn named(addresses: &[&Address]) -> String {
+    let shown: Vec<_> = addresses.iter().take(NAMED).map(|a| a.to_string()).collect();
+    match addresses.len().saturating_sub(NAMED) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+fn render(groups: &[Group], width: usize) -> String {
+    Renderer::styled().decor_style(DecorStyle::Ascii).term_width(width.clamp(40, 200)).render(groups)
+}
+
+#[cfg(test)]
+mod tests {
+    use moorfast_engine::Class;
+
+    use super::*;
+
+    fn sources() -> Sources {
+        let text = "[resource.ssh_file.motd]\non = \"all\"\npath = \"/etc/motd\"\ncontnet = \"hello\"\n".to_owned();
+        let twin = "# more\n[resource.ssh_file.motd]\npath = \"/etc/issue\"\n".to_owned();
+        let file = |path: &str, text| SourceFile { path: path.into(), text };
+        Sources { files: vec![file("main.toml", text), file("more.toml", twin)] }
+    }
+
+    fn span(file: usize, start: usize, end: usize) -> Span {
+        Span { file, start, end }
+    }
+
+    fn plain(text: String) -> String {
+        anstream::adapter::strip_str(&text).to_string()
+    }
+
+    #[test]
+    fn all_diagnostics_show_their_places() {
+        let found = [
+            Diagnostic::error("unknown attribute \"contnet\" of ssh_file")
+                .at(span(0, 55, 62), "not an attribute")
+                .help("did you mean \"content\"?"),
+            Diagnostic::error("ssh_file.motd is there twice")
+                .at(span(1, 7, 31), "the second")
+                .related(span(0, 0, 24), "the first"),
+            Diagnostic::warning("the variable \"region\" is never used"),
+        ];
+        insta::assert_snapshot!(plain(diagnostics(&sources(), &found, 100)));
+        assert_eq!(count(&found).unwrap(), "2 errors, 1 warning");
+    }
+
+    #[test]
+    fn a_span_outside_of_the_text_is_no_panic() {
+        let wild = Diagnostic::error("odd").at(span(0, 70, 4000), "").related(span(7, 0, 1), "no such file");
+        assert!(plain(diagnostics(&sources(), &[wild], 100)).contains("odd"));
+    }
+
+    #[test]
+    fn an_error_of_many_instances_is_told_once() {
+        let error = ProviderError::new(Class::Unreachable, "cannot reach gpu02: connection refused")
+            .detail(["ssh: connect to host 10.0.0.12 port 22: Connection refused"])
+            .help("is sshd running there? `ssh -v 10.0.0.12` tells more");
+        let errors: Vec<_> = ["a", "b", "c", "d", "e"]
+            .map(|name| (format!("ssh_file.{name}[\"gpu02\"]").parse().unwrap(), error.clone()))
+            .into();
+        insta::assert_snapshot!(plain(provider_errors(None, &errors, 100)));
+    }
+}

@@ -1,0 +1,332 @@
+//! Plans and runs as JSON, in Terraform's vocabulary. `docs/json.md` describes it.
+
+use moorfast_engine::plan::{Action, Change, CheckResult, CheckStatus, Drift, Plan, Reason, is_mark};
+use moorfast_engine::{Diagnostic, Event, Outcome, OutcomeResult, ProviderError, Report, SENSITIVE_KEY, Severity, Sources};
+use moorfast_engine::{Mode, RETAINED_KEY, UNKNOWN_KEY};
+use serde_json::{Map, Value as Json, json};
+
+use super::report::{Done, is_complete};
+use super::wording::doing;
+
+/// The version of the JSON that programs read.
+pub const FORMAT_VERSION: &str = "1.0";
+
+/// A plan as one object.
+pub fn plan(plan: &Plan) -> Json {
+    let summary = plan.summary();
+    let outputs = plan.outputs.iter().map(|(name, o)| {
+        let action = match (&o.before, &o.after) {
+            (before, after) if before == after => "no-op",
+            (None, _) => "create",
+            (_, None) => "delete",
+            _ => "update",
+        };
+        (name.clone(), values(o.before.as_ref(), o.after.as_ref(), &[action]))
+    });
+    json!({
+        "format_version": FORMAT_VERSION,
+        "moorfast_version": plan.moorfast_version,
+        "timestamp": plan.created_at,
+        "mode": plan.options.mode,
+        "lineage": plan.lineage,
+        "serial": plan.serial,
+        "applyable": plan.has_changes(),
+        "resource_changes": plan.changes.iter().map(resource_change).collect::<Vec<_>>(),
+        "resource_drift": plan.drift.iter().map(drift).collect::<Vec<_>>(),
+        "output_changes": outputs.collect::<Map<_, _>>(),
+        "checks": plan.checks.iter().map(check).collect::<Vec<_>>(),
+        "nodes": plan.nodes,
+        "warnings": plan.warnings,
+        "summary": {
+            "add": summary.add,
+            "change": summary.change,
+            "remove": summary.destroy,
+            "import": summary.adopt,
+            "forget": summary.forget,
+        },
+    })
+}
+
+/// The actions of Terraform's JSON.
+fn actions(action: Action) -> &'static [&'static str] {
+    match action {
+        Action::NoOp | Action::Adopt => &["no-op"],
+        Action::Create => &["create"],
+        Action::Update => &["update"],
+        Action::Replace => &["delete", "create"],
+        Action::ReplaceCreateFirst => &["create", "delete"],
+        Action::Delete => &["delete"],
+        Action::Forget => &["forget"],
+        Action::Read => &["read"],
+    }
+}
+
+fn resource_change(change: &Change) -> Json {
+    let wrap = |map: &Option<Map<String, Json>>| map.clone().map(Json::Object);
+    let (before, after) = (wrap(&change.before), wrap(&change.after));
+    let mut what = values(before.as_ref(), after.as_ref(), actions(change.action));
+    if change.action == Action::Adopt {
+        what["importing"] = json!({ "id": change.identity });
+    }
+    let replaced: Vec<_> = change.reasons.iter().filter_map(replace_paths).flatten().collect();
+    if !replaced.is_empty() {
+        what["replace_paths"] = json!(replaced);
+    }
+    let mut object = json!({
+        "address": change.address,
+        "mode": if change.address.resource.mode == Mode::Data { "data" } else { "managed" },
+        "type": change.resource_type,
+        "name": change.address.resource.name,
+        "provider_name": change.provider,
+        "target": change.target,
+        "identity": change.identity,
+        "change": what,
+    });
+    if let Some(key) = &change.address.key {
+        object["index"] = json!(key);
+    }
+    if let Some(from) = &change.moved_from {
+        object["previous_address"] = json!(from);
+    }
+    if !change.reasons.is_empty() {
+        object["action_reasons"] = json!(change.reasons);
+    }
+    if !change.notes.is_empty() {
+        object["notes"] = json!(change.notes);
+    }
+    object
+}
+
+fn replace_paths(reason: &Reason) -> Option<Vec<Json>> {
+    match reason {
+        Reason::Immutable { attributes } => Some(attributes.iter().map(|name| json!([name])).collect()),
+        _ => None,
+    }
+}
+
+fn drift(drift: &Drift) -> Json {
+    let after = drift.after.clone().map(Json::Object);
+    let actions = if after.is_some() { ["update"] } else { ["delete"] };
+    json!({
+        "address": drift.address,
+        "target": drift.target,
+        "change": values(Some(&Json::Object(drift.before.clone())), after.as_ref(), &actions),
+    })
+}
+
+/// Before and after, with what is secret or unknown taken out and told beside them.
+fn values(before: Option<&Json>, after: Option<&Json>, actions: &[&str]) -> Json {
+    let side = |value: Option<&Json>| value.map(open).unwrap_or(Json::Null);
+    let marks = |value: Option<&Json>, key: &str| value.and_then(|v| marked(v, key)).unwrap_or(json!(false));
+    json!({
+        "actions": actions,
+        "before": side(before),
+        "after": side(after),
+        "after_unknown": marks(after, UNKNOWN_KEY),
+        "after_retained": marks(after, RETAINED_KEY),
+        "before_sensitive": marks(before, SENSITIVE_KEY),
+        "after_sensitive": marks(after, SENSITIVE_KEY),
+    })
+}
+
+/// `value` with null where something can't be shown.
+fn open(value: &Json) -> Json {
+    match value {
+        Json::Object(map) if is_mark(map) => Json::Null,
+        Json::Object(map) => Json::Object(map.iter().map(|(k, v)| (k.clone(), open(v))).collect()),
+        Json::Array(items) => items.iter().map(open).collect(),
+        scalar => scalar.clone(),
+    }
+}
+
+/// The shape of `value` with `true` where the mark `key` is; none where it is nowhere.
+fn marked(value: &Json, key: &str) -> Option<Json> {
+    match value {
+        Json::Object(map) if is_mark(map) => map.contains_key(key).then(|| json!(true)),
+        Json::Object(map) => {
+            let found: Map<_, _> = map.iter().filter_map(|(k, v)| Some((k.clone(), marked(v, key)?))).collect();
+            (!found.is_empty()).then_some(Json::Object(found))
+        }
+        Json::Array(items) => {
+            let found: Vec<_> = items.iter().map(|v| marked(v, key)).collect();
+            let shape = || found.iter().map(|v| v.clone().unwrap_or(json!(false))).collect();
+            found.iter().any(Option::is_some).then(shape)
+        }
+        _ => None,
+    }
+}
+
+/// A check's result.
+fn check(check: &CheckResult) -> Json {
+    let status = match check.status {
+        CheckStatus::Pass => "pass",
+        CheckStatus::Fail => "fail",
+        CheckStatus::Unknown => "unknown",
+        CheckStatus::Error => "error",
+    };
+    json!({ "address": check.name, "status": status, "problems": check.messages })
+}
+
+/// One event of a run as a line.
+pub fn event(event: &Event) -> String {
+    let hook = |address: &moorfast_engine::Address, action: Action| {
+        json!({ "resource": { "addr": address, "type": address.resource.resource_type }, "action": actions(action).join("-") })
+    };
+    let (level, kind, message, rest) = match event {
+        Event::Reading { target, instances } => (
+            "info",
+            "refresh_start",
+            format!("{target}: Reading {instances} objects..."),
+            json!({ "target": target, "instances": instances }),
+        ),
+        Event::ReadDone { target } => {
+            ("info", "refresh_complete", format!("{target}: Read"), json!({ "target": target }))
+        }
+        Event::Recovered { address, message } => {
+            ("info", "recovered", format!("{address}: {message}"), json!({ "address": address, "found": message }))
+        }
+        Event::Started { address, action } => (
+            "info",
+            "apply_start",
+            format!("{address}: {}...", doing(*action).0),
+            json!({ "hook": hook(address, *action) }),
+        ),
+        Event::Progress { address, message } => (
+            "info",
+            "apply_progress",
+            format!("{address}: {message}"),
+            json!({ "hook": { "resource": { "addr": address } }, "progress": message }),
+        ),
+        Event::Finished { address, action, took, notes } => (
+            "info",
+            "apply_complete",
+            format!("{address}: {} after {}", doing(*action).1, super::report::duration(*took)),
+            json!({ "hook": hook(address, *action), "elapsed_seconds": took.as_secs_f64(), "notes": notes }),
+        ),
+        Event::Failed { address, action, error } => (
+            "error",
+            "apply_errored",
+            format!("{address}: {} failed: {}", doing(*action).0, error.summary),
+            json!({ "hook": hook(address, *action), "error": provider_error(error) }),
+        ),
+        Event::Skipped { address, because } => (
+            "warn",
+            "apply_skipped",
+            format!("{address}: Skipped, because {because} did not succeed"),
+            json!({ "hook": { "resource": { "addr": address } }, "because": because }),
+        ),
+        Event::Checked(result) => {
+            ("info", "check", format!("{}: Check", result.name), json!({ "check": check(result) }))
+        }
+    };
+    line(level, kind, &message, rest)
+}
+
+/// An error of a provider.
+pub fn provider_error(error: &ProviderError) -> Json {
+    json!({
+        "class": format!("{:?}", error.class).to_lowercase(),
+        "summary": error.summary,
+        "detail": error.detail,
+        "help": error.help,
+        "attribute": error.attribute,
+    })
+}
+
+/// The last line of an apply.
+pub fn report(report: &Report) -> String {
+    let done = Done::of(report);
+    let outputs: Map<_, _> = report
+        .outputs
+        .iter()
+        .map(|(name, value)| {
+            let sensitive = value.is_sensitive();
+            let shown = if sensitive { Json::Null } else { value.to_json().unwrap_or_default() };
+            (name.clone(), json!({ "value": shown, "sensitive": sensitive }))
+        })
+        .collect();
+    let message = if is_complete(report) { "Apply complete!" } else { "Apply incomplete" };
+    let rest = json!({
+        "complete": is_complete(report),
+        "interrupted": report.interrupted,
+        "changes": {
+            "add": done.added,
+            "change": done.changed,
+            "remove": done.destroyed,
+            "import": done.adopted,
+            "forget": done.forgotten,
+        },
+        "outcomes": report.outcomes.iter().map(outcome).collect::<Vec<_>>(),
+        "outputs": outputs,
+        "checks": report.checks.iter().map(check).collect::<Vec<_>>(),
+        "statistics": report.statistics.iter().map(|(k, v)| (k.clone(), json!(v))).collect::<Map<_, _>>(),
+    });
+    line("info", "change_summary", message, rest)
+}
+
+fn outcome(outcome: &Outcome) -> Json {
+    let mut object = json!({ "address": outcome.address, "actions": actions(outcome.action) });
+    let result = match &outcome.result {
+        OutcomeResult::Done => "done",
+        OutcomeResult::Failed(error) => {
+            object["error"] = provider_error(error);
+            "failed"
+        }
+        OutcomeResult::Skipped(because) => {
+            object["because"] = json!(because);
+            "skipped"
+        }
+        OutcomeResult::NotStarted => "not_started",
+        OutcomeResult::Stale(differences) => {
+            object["differences"] = json!(differences);
+            "stale"
+        }
+    };
+    object["result"] = json!(result);
+    object
+}
+
+fn line(level: &str, kind: &str, message: &str, rest: Json) -> String {
+    let mut object = json!({
+        "@level": level,
+        "@message": message,
+        "@timestamp": jiff::Timestamp::now(),
+        "type": kind,
+    });
+    if let (Some(object), Json::Object(rest)) = (object.as_object_mut(), rest) {
+        object.extend(rest);
+    }
+    format!("{object}\n")
+}
+
+/// What `validate --json` prints.
+pub fn diagnostics(sources: &Sources, diagnostics: &[Diagnostic]) -> Json {
+    let of = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
+    let errors = of(Severity::Error);
+    json!({
+        "format_version": FORMAT_VERSION,
+        "valid": errors == 0,
+        "error_count": errors,
+        "warning_count": of(Severity::Warning),
+        "diagnostics": diagnostics.iter().map(|d| diagnostic(sources, d)).collect::<Vec<_>>(),
+    })
+}
+
+fn diagnostic(sources: &Sources, diagnostic: &Diagnostic) -> Json {
+    let place = |span: &moorfast_engine::Span, label: &str| {
+        let (file, line, column) = sources.locate(*span)?;
+        Some(json!({
+            "filename": file.path,
+            "start": { "line": line, "column": column, "byte": span.start },
+            "end": { "byte": span.end },
+            "label": label,
+        }))
+    };
+    json!({
+        "severity": if diagnostic.severity == Severity::Error { "error" } else { "warning" },
+        "summary": diagnostic.summary,
+        "help": diagnostic.help,
+        "range": diagnostic.at.as_ref().and_then(|(span, label)| place(span, label)),
+        "related": diagnostic.related.iter().filter_map(|(span, label)| place(span, label)).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,27 @@
+//! What people read: plans, errors, progress and reports as text, and the same as JSON.
+
+mod block;
+mod fold;
+mod row;
+mod text_diff;
+mod value;
+mod wording;
+
+pub mod diagnostic;
+pub mod drift;
+pub mod failure;
+pub mod graph;
+pub mod json;
+pub mod plan;
+pub mod progress;
+pub mod record;
+pub mod report;
+pub mod style;
+
+#[cfg(test)]
+pub mod samples;
+#[cfg(test)]
+mod tests;
+
+pub use row::Room;
+pub use value::{inline, printable};

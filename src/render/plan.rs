@@ -1,0 +1,173 @@
+//! A plan for a reviewer, read from top to bottom: what is dangerous comes first.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use moorfast_engine::plan::{Action, CheckResult, CheckStatus, OutputChange, Plan, PlanMode, Summary};
+
+use super::block::block;
+use super::fold::{Block, fold};
+use super::drift;
+use super::row::{Room, Row, table};
+use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
+use super::value::printable;
+use super::wording::{Danger, meaning, symbol};
+
+/// The whole plan as text, with colours.
+pub fn plan(plan: &Plan, room: Room) -> String {
+    let mut sections = vec![warnings(plan), nodes(plan), drift::section(&plan.drift, room)];
+    let shown: Vec<_> = plan.changes.iter().filter(|c| c.action != Action::NoOp || c.moved_from.is_some()).collect();
+    if !shown.is_empty() {
+        sections.push(legend(shown.iter().map(|c| c.action)));
+    }
+    let mut groups = by_target(fold(shown));
+    // Equal danger keeps the order of the plan, which respects dependencies.
+    groups.sort_by_key(|(_, blocks)| Reverse(blocks.iter().map(Block::danger).max().unwrap_or(Danger::Bookkeeping)));
+    for (heading, mut blocks) in groups {
+        blocks.sort_by_key(|b| Reverse(b.danger()));
+        sections.push(vec![paint(BOLD, heading)]);
+        sections.extend(blocks.iter().map(|b| block(b, room)));
+    }
+    sections.push(outputs(&plan.outputs, room));
+    sections.push(checks(&plan.checks));
+    sections.push(vec![closing(plan)]);
+    let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
+    texts.join("\n\n") + "\n"
+}
+
+/// The last line: what the plan comes to.
+pub fn closing(plan: &Plan) -> String {
+    let summary = plan.summary();
+    let outputs = plan.outputs.values().any(|o| o.before != o.after);
+    let moved = plan.changes.iter().filter(|c| c.moved_from.is_some()).count();
+    if !plan.has_changes() {
+        let drifted = if plan.drift.is_empty() { "" } else { " What drifted is left as it is." };
+        return match plan.options.mode {
+            PlanMode::Destroy => paint(ADD.bold(), "No changes.") + " Nothing is recorded that could be destroyed.",
+            PlanMode::RefreshOnly => paint(ADD.bold(), "No changes.") + " The state matches the world.",
+            PlanMode::Normal => paint(ADD.bold(), "No changes.") + " The world matches the manifest." + drifted,
+        };
+    }
+    if plan.options.mode == PlanMode::RefreshOnly {
+        let line = format!("Plan: {} to be recorded as the world has it. Nothing in the world changes.", plan.drift.len());
+        return paint(BOLD, line);
+    }
+    if summary == Summary::default() && moved == 0 && outputs {
+        return paint(BOLD, "Plan: only outputs change. Nothing in the world changes.");
+    }
+    paint(BOLD, summary_line(summary, moved))
+}
+
+/// `Plan: 4 to add, 1 to change, 0 to destroy.`
+fn summary_line(summary: Summary, moved: usize) -> String {
+    let Summary { add, change, destroy, adopt, forget } = summary;
+    let mut line = format!("Plan: {add} to add, {change} to change, {destroy} to destroy");
+    for (count, what) in [(adopt, "to adopt"), (forget, "to forget"), (moved, "moved")] {
+        if count > 0 {
+            line.push_str(&format!(", {count} {what}"));
+        }
+    }
+    line + "."
+}
+
+fn warnings(plan: &Plan) -> Vec<String> {
+    plan.warnings.iter().map(|w| format!("{} {}", paint(WARNING, "warning:"), printable(w))).collect()
+}
+
+/// The section of the nodes that changed their identity.
+pub fn nodes(plan: &Plan) -> Vec<String> {
+    if plan.nodes.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![paint(DESTROY.bold(), "Nodes that are not what they were:")];
+    lines.extend(plan.nodes.iter().map(|line| format!("  {} {}", paint(DESTROY, "!"), printable(line))));
+    lines
+}
+
+fn legend(actions: impl Iterator<Item = Action>) -> Vec<String> {
+    let order = [
+        Action::Delete,
+        Action::Replace,
+        Action::ReplaceCreateFirst,
+        Action::Update,
+        Action::Create,
+        Action::Read,
+        Action::Adopt,
+        Action::Forget,
+    ];
+    let used: Vec<_> = actions.collect();
+    let mut lines = vec!["moorfast will do the following; the symbols mean:".to_owned()];
+    for action in order.into_iter().filter(|a| used.contains(a)) {
+        let (mark, style) = symbol(action);
+        lines.push(format!("  {}{} {}", " ".repeat(3 - mark.len()), paint(style, mark), meaning(action)));
+    }
+    lines
+}
+
+/// The blocks under a heading for each set of targets, in the order of the plan.
+fn by_target(blocks: Vec<Block>) -> Vec<(String, Vec<Block>)> {
+    let mut groups: Vec<(BTreeSet<&str>, String, Vec<Block>)> = Vec::new();
+    for block in blocks {
+        let targets = block.targets();
+        match groups.iter_mut().find(|(known, ..)| *known == targets) {
+            Some((.., members)) => members.push(block),
+            None => groups.push((targets, heading(&block), vec![block])),
+        }
+    }
+    groups.into_iter().map(|(_, heading, blocks)| (heading, blocks)).collect()
+}
+
+fn heading(block: &Block) -> String {
+    let change = block.first().change;
+    let targets: Vec<_> = block.targets().into_iter().collect();
+    match targets.as_slice() {
+        [target] if *target == change.provider => format!("In {target}:"),
+        [target] => format!("On {target}:"),
+        many => format!("On {} nodes, {}:", many.len(), many.join(", ")),
+    }
+}
+
+fn outputs(outputs: &BTreeMap<String, OutputChange>, room: Room) -> Vec<String> {
+    let rows: Vec<_> = outputs
+        .iter()
+        .filter(|(_, change)| change.before != change.after)
+        .map(|(name, change)| Row {
+            path: name.clone(),
+            before: change.before.clone().filter(|v| !v.is_null()),
+            after: change.after.clone().filter(|v| !v.is_null()),
+            forces_replacement: false,
+        })
+        .collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![paint(BOLD, "Changes to outputs:")];
+    lines.extend(table(&rows, room));
+    lines
+}
+
+/// The section of the checks: what failed first.
+pub fn checks(checks: &[CheckResult]) -> Vec<String> {
+    if checks.is_empty() {
+        return Vec::new();
+    }
+    let word = |status| match status {
+        CheckStatus::Fail => paint(DESTROY.bold(), "FAIL"),
+        CheckStatus::Error => paint(DESTROY.bold(), "ERROR"),
+        CheckStatus::Unknown => paint(DIM, "later"),
+        CheckStatus::Pass => paint(ADD, "pass"),
+    };
+    let mut sorted: Vec<_> = checks.iter().collect();
+    sorted.sort_by_key(|check| match check.status {
+        CheckStatus::Fail | CheckStatus::Error => 0,
+        CheckStatus::Unknown => 1,
+        CheckStatus::Pass => 2,
+    });
+    let mut lines = vec![paint(BOLD, "Checks:")];
+    for check in sorted {
+        let later = if check.status == CheckStatus::Unknown { " (known after apply)" } else { "" };
+        lines.push(format!("  {} {}{later}", word(check.status), check.name));
+        lines.extend(check.messages.iter().flat_map(|m| m.lines()).map(|line| format!("       {}", printable(line))));
+    }
+    lines
+}

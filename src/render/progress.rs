@@ -1,0 +1,216 @@
+//! How a run goes, on standard error: moving lines on a terminal, plain lines elsewhere, JSON lines for programs.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use moorfast_engine::plan::{Action, CheckStatus};
+use moorfast_engine::{Address, Event, Events};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::report::duration;
+use super::style::{BOLD, DESTROY, DIM, WARNING, paint};
+use super::value::printable;
+use super::wording::doing;
+use crate::ui::Ui;
+
+/// How often a long operation says that it still runs.
+const STILL: Duration = Duration::from_secs(10);
+
+/// The form in which a run is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For people, on standard error.
+    Text,
+    /// One JSON object a line, on standard output.
+    Json,
+}
+
+/// A task that tells the events of a run.
+pub struct Follower {
+    events: UnboundedSender<Event>,
+    settle: UnboundedSender<oneshot::Sender<()>>,
+}
+
+impl Follower {
+    /// Starts telling, in this form.
+    pub fn start(ui: Ui, form: Form) -> Self {
+        let (events, event_receiver) = unbounded_channel();
+        let (settle, settle_receiver) = unbounded_channel();
+        tokio::spawn(follow(event_receiver, settle_receiver, Progress::new(ui, form)));
+        Self { events, settle }
+    }
+
+    /// Where the events go.
+    pub fn events(&self) -> Events {
+        Events(Some(self.events.clone()))
+    }
+
+    /// Returns when everything that was sent is told.
+    pub async fn settle(&self) {
+        let (sender, receiver) = oneshot::channel();
+        if self.settle.send(sender).is_ok() {
+            let _ = receiver.await;
+        }
+    }
+}
+
+async fn follow(
+    mut events: UnboundedReceiver<Event>,
+    mut settle: UnboundedReceiver<oneshot::Sender<()>>,
+    mut progress: Progress,
+) {
+    let mut tick = interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            Some(event) = events.recv() => progress.tell(event),
+            asked = settle.recv() => {
+                let Some(asked) = asked else { return };
+                while let Ok(event) = events.try_recv() {
+                    progress.tell(event);
+                }
+                let _ = asked.send(());
+            }
+            _ = tick.tick() => progress.tell_still(),
+        }
+    }
+}
+
+struct Progress {
+    ui: Ui,
+    form: Form,
+    bars: Option<MultiProgress>,
+    running: BTreeMap<Address, Running>,
+    reading: BTreeMap<String, Option<ProgressBar>>,
+}
+
+struct Running {
+    action: Action,
+    since: Instant,
+    told: Instant,
+    message: Option<String>,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    fn new(ui: Ui, form: Form) -> Self {
+        let bars = (form == Form::Text && ui.is_live()).then(MultiProgress::new);
+        Self { ui, form, bars, running: BTreeMap::new(), reading: BTreeMap::new() }
+    }
+
+    fn tell(&mut self, event: Event) {
+        if self.form == Form::Json {
+            // A reader that went away does not stop the run.
+            let _ = self.ui.out(super::json::event(&event));
+            return;
+        }
+        match event {
+            Event::Reading { target, instances } => self.reading(target, instances),
+            Event::ReadDone { target } => {
+                if let Some(bar) = self.reading.remove(&target).flatten() {
+                    bar.finish_and_clear();
+                }
+            }
+            Event::Recovered { address, message } => {
+                self.line(&format!("{}: {}", paint(BOLD, address), printable(&message)));
+            }
+            Event::Started { address, action } => self.started(address, action),
+            Event::Progress { address, message } => self.moved(&address, message),
+            Event::Finished { address, action, took, notes } => {
+                self.ended(&address);
+                self.line(&format!("{}: {} after {}", paint(BOLD, &address), doing(action).1, duration(took)));
+                notes.iter().for_each(|note| self.line(&format!("  {}", printable(note))));
+            }
+            Event::Failed { address, action, error } => {
+                self.ended(&address);
+                let what = paint(DESTROY.bold(), format!("{} failed", doing(action).0));
+                self.line(&format!("{}: {what}: {}", paint(BOLD, address), printable(&error.summary)));
+            }
+            Event::Skipped { address, because } => {
+                let skipped = paint(WARNING, "Skipped");
+                self.line(&format!("{}: {skipped}, because {because} did not succeed", paint(BOLD, address)));
+            }
+            Event::Checked(check) => {
+                let word = match check.status {
+                    CheckStatus::Pass => "passed".to_owned(),
+                    CheckStatus::Fail => paint(DESTROY.bold(), "failed"),
+                    CheckStatus::Error => paint(DESTROY.bold(), "could not look"),
+                    CheckStatus::Unknown => "waits for the apply".to_owned(),
+                };
+                self.line(&format!("{}: Check {word}", paint(BOLD, check.name)));
+            }
+        }
+    }
+
+    fn reading(&mut self, target: String, instances: usize) {
+        let what = if instances == 1 { "1 object".to_owned() } else { format!("{instances} objects") };
+        let bar = self.bar(&target, format!("Reading {what}..."));
+        if bar.is_none() {
+            self.line(&format!("{}: Reading {what}...", paint(BOLD, &target)));
+        }
+        self.reading.insert(target, bar);
+    }
+
+    fn started(&mut self, address: Address, action: Action) {
+        let bar = self.bar(&address.to_string(), format!("{}...", doing(action).0));
+        if bar.is_none() {
+            self.line(&format!("{}: {}...", paint(BOLD, &address), doing(action).0));
+        }
+        let now = Instant::now();
+        self.running.insert(address, Running { action, since: now, told: now, message: None, bar });
+    }
+
+    fn moved(&mut self, address: &Address, message: String) {
+        let Some(running) = self.running.get_mut(address) else { return };
+        if let Some(bar) = &running.bar {
+            bar.set_message(format!("{}... {}", doing(running.action).0, paint(DIM, printable(&message))));
+        }
+        running.message = Some(message);
+    }
+
+    fn ended(&mut self, address: &Address) {
+        if let Some(bar) = self.running.remove(address).and_then(|running| running.bar) {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// A line for each operation that runs for long, where no moving line shows it.
+    fn tell_still(&mut self) {
+        if self.form == Form::Json || self.bars.is_some() {
+            return;
+        }
+        let mut lines = Vec::new();
+        for (address, running) in &mut self.running {
+            if running.told.elapsed() < STILL {
+                continue;
+            }
+            running.told = Instant::now();
+            let message = running.message.as_ref().map(|m| format!(": {}", printable(m))).unwrap_or_default();
+            let verb = doing(running.action).0.to_lowercase();
+            let elapsed = running.since.elapsed().as_secs();
+            lines.push(format!("{}: Still {verb}... [{elapsed}s elapsed]{message}", paint(BOLD, address)));
+        }
+        lines.iter().for_each(|line| self.line(line));
+    }
+
+    fn bar(&self, name: &str, message: String) -> Option<ProgressBar> {
+        let bar = self.bars.as_ref()?.add(ProgressBar::new_spinner());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}: {wide_msg} [{elapsed}]") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(name.to_owned());
+        bar.set_message(message);
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Some(bar)
+    }
+
+    fn line(&self, line: &str) {
+        match &self.bars {
+            Some(bars) => bars.suspend(|| self.ui.note(format!("{line}\n"))),
+            None => self.ui.note(format!("{line}\n")),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What the state remembers, for people and for programs.
+
+use std::collections::BTreeMap;
+
+use moorfast_engine::state::{Output, Record, Run, RunResult, Snapshot};
+use serde_json::{Value as Json, json};
+
+use super::row::Room;
+use super::style::{BOLD, DIM, WARNING, paint};
+use super::value::{inline, is_multi_line, printable};
+
+/// The whole state.
+pub fn snapshot(snapshot: &Snapshot, room: Room) -> String {
+    let mut sections: Vec<String> = snapshot.records.values().map(|r| record(r, room)).collect();
+    if !snapshot.outputs.is_empty() {
+        sections.push(format!("{}\n{}", paint(BOLD, "Outputs:"), outputs(&snapshot.outputs)));
+    }
+    if !snapshot.intents.is_empty() {
+        let lines: String = snapshot.intents.iter().map(|i| format!("  {} of {}\n", i.action, i.address)).collect();
+        sections.push(format!("{}\n{lines}", paint(WARNING, "Begun and not known to have ended:")));
+    }
+    if sections.is_empty() {
+        return "The state is empty.\n".to_owned();
+    }
+    sections.join("\n")
+}
+
+/// One record.
+pub fn record(record: &Record, room: Room) -> String {
+    let mut text = format!("# {} on {}", paint(BOLD, &record.address), record.target);
+    if record.incomplete {
+        text.push_str(&paint(WARNING, " (an operation on it did not finish)"));
+    }
+    text.push_str(&format!("\n{} {}\n", record.resource_type, printable(&record.identity)));
+    let label = record.attributes.keys().map(|name| name.chars().count()).max().unwrap_or(0);
+    for (name, value) in &record.attributes {
+        match value {
+            text_value if is_multi_line(text_value) => {
+                text.push_str(&format!("    {name}:\n"));
+                for line in text_value.as_str().unwrap_or_default().lines() {
+                    text.push_str(&format!("        {}{}\n", paint(DIM, "| "), printable(line)));
+                }
+            }
+            other => text.push_str(&format!("    {name:label$} = {}\n", cut(&inline(other), room))),
+        }
+    }
+    text
+}
+
+fn cut(text: &str, room: Room) -> String {
+    let length = text.chars().count();
+    if room.full || length <= room.width {
+        return text.to_owned();
+    }
+    let kept = room.width.saturating_sub(30).max(40);
+    format!("{}{}", text.chars().take(kept).collect::<String>(), paint(DIM, format!("… ({} more characters)", length - kept)))
+}
+
+/// The outputs, one a line.
+pub fn outputs(outputs: &BTreeMap<String, Output>) -> String {
+    let label = outputs.keys().map(|name| name.chars().count()).max().unwrap_or(0);
+    let shown = |o: &Output| if o.sensitive { "(sensitive value)".to_owned() } else { inline(&o.value) };
+    outputs.iter().map(|(name, output)| format!("{name:label$} = {}\n", shown(output))).collect()
+}
+
+/// The state as programs read it.
+pub fn json(snapshot: &Snapshot) -> Json {
+    json!({
+        "format_version": super::json::FORMAT_VERSION,
+        "lineage": snapshot.lineage,
+        "serial": snapshot.serial,
+        "resources": snapshot.records.values().collect::<Vec<_>>(),
+        "outputs": snapshot.outputs,
+        "nodes": snapshot.nodes,
+        "open_operations": snapshot.intents,
+    })
+}
+
+/// The runs, one a line, as they are given.
+pub fn history(runs: &[Run]) -> String {
+    runs.iter().map(run).collect()
+}
+
+fn run(run: &Run) -> String {
+    let result = match run.end.as_ref().map(|end| end.result) {
+        Some(RunResult::Succeeded) => "succeeded",
+        Some(RunResult::Failed) => "failed",
+        Some(RunResult::Interrupted) => "interrupted",
+        None => "did not end",
+    };
+    let counts = run.end.iter().flat_map(|end| &end.counts).filter(|(_, n)| **n > 0);
+    let counts: Vec<_> = counts.map(|(what, n)| format!("{n} {what}")).collect();
+    let counts = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
+    let by = format!("{}@{}", run.who, run.host);
+    format!("{:.0}  {by}  {}  {result}{counts}\n", run.started_at, paint(BOLD, &run.command))
+}

@@ -1,0 +1,184 @@
+//! How an apply ended: what failed, what was skipped because of it, and how to go on.
+
+use std::time::Duration;
+
+use moorfast_engine::plan::{Action, PlanMode};
+use moorfast_engine::{Address, Manifest, Outcome, OutcomeResult, ProviderError, Report, Value};
+
+use super::diagnostic::provider_errors;
+use super::plan::checks;
+use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
+use super::value::printable;
+
+/// How many of each sort were done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Made, replacements included.
+    pub added: usize,
+    /// Changed in place.
+    pub changed: usize,
+    /// Deleted, replacements included.
+    pub destroyed: usize,
+    /// Taken over as they are.
+    pub adopted: usize,
+    /// Records that went.
+    pub forgotten: usize,
+}
+
+impl Done {
+    /// Counts what succeeded.
+    pub fn of(report: &Report) -> Self {
+        let mut done = Self::default();
+        for outcome in report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Done)) {
+            match outcome.action {
+                Action::Create => done.added += 1,
+                Action::Update => done.changed += 1,
+                Action::Replace | Action::ReplaceCreateFirst => {
+                    done.added += 1;
+                    done.destroyed += 1;
+                }
+                Action::Delete => done.destroyed += 1,
+                Action::Adopt => done.adopted += 1,
+                Action::Forget => done.forgotten += 1,
+                Action::NoOp | Action::Read => {}
+            }
+        }
+        done
+    }
+}
+
+/// Was everything done that was to be done?
+pub fn is_complete(report: &Report) -> bool {
+    report.outcomes.iter().all(|o| matches!(o.result, OutcomeResult::Done))
+        && report.state_error.is_none()
+        && !report.interrupted
+}
+
+/// What is told on standard output: checks, outputs, the closing line, statistics.
+pub fn closing(report: &Report, mode: PlanMode, took: Duration) -> String {
+    let mut sections = vec![checks(&report.checks)];
+    if mode != PlanMode::Destroy {
+        sections.push(outputs(report));
+    }
+    sections.push(vec![headline(report, mode), statistics(report, took)]);
+    let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
+    texts.join("\n\n") + "\n"
+}
+
+/// `Apply complete! Resources: 4 added, 1 changed, 0 destroyed.`
+fn headline(report: &Report, mode: PlanMode) -> String {
+    let done = Done::of(report);
+    let word = if mode == PlanMode::Destroy { "Destroy" } else { "Apply" };
+    let mut counts = match mode {
+        PlanMode::Destroy => format!("{} destroyed", done.destroyed),
+        _ => format!("{} added, {} changed, {} destroyed", done.added, done.changed, done.destroyed),
+    };
+    for (count, what) in [(done.adopted, "adopted"), (done.forgotten, "forgotten")] {
+        if count > 0 {
+            counts.push_str(&format!(", {count} {what}"));
+        }
+    }
+    if is_complete(report) {
+        return paint(ADD.bold(), format!("{word} complete! Resources: {counts}."));
+    }
+    let end = if report.interrupted { "interrupted" } else { "incomplete" };
+    paint(DESTROY.bold(), format!("{word} {end}. Resources: {counts}."))
+}
+
+fn statistics(report: &Report, took: Duration) -> String {
+    let mut parts = vec![format!("in {}", duration(took))];
+    parts.extend(report.statistics.iter().map(|(what, count)| format!("{count} {what}")));
+    paint(DIM, parts.join(", "))
+}
+
+/// A duration as a person reads it: `0.4s`, `12s`, `3m 5s`.
+pub fn duration(took: Duration) -> String {
+    match took.as_secs() {
+        0..=9 => format!("{:.1}s", took.as_secs_f64()),
+        seconds @ 10..=59 => format!("{seconds}s"),
+        seconds => format!("{}m {}s", seconds / 60, seconds % 60),
+    }
+}
+
+fn outputs(report: &Report) -> Vec<String> {
+    if report.outputs.is_empty() {
+        return Vec::new();
+    }
+    let label = report.outputs.keys().map(|name| name.chars().count()).max().unwrap_or(0);
+    let mut lines = vec![paint(BOLD, "Outputs:")];
+    lines.extend(report.outputs.iter().map(|(name, value)| format!("  {name:label$} = {}", shown(value))));
+    lines
+}
+
+/// A value for people; never what is sensitive.
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::Sensitive(_) => "(sensitive value)".to_owned(),
+        Value::Unknown => "(known after apply)".to_owned(),
+        Value::Retained => "(as applied before)".to_owned(),
+        Value::List(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        Value::Map(map) => {
+            let member = |(key, value): (&String, &Value)| format!("{key} = {}", shown(value));
+            format!("{{ {} }}", map.iter().map(member).collect::<Vec<_>>().join(", "))
+        }
+        scalar => scalar.to_json().map(|json| super::inline(&json)).unwrap_or_default(),
+    }
+}
+
+/// What is told on standard error where not everything was done; empty where it was.
+pub fn failures(report: &Report, manifest: Option<&Manifest>, resume: &str, width: usize) -> String {
+    let failed: Vec<(Address, ProviderError)> = report.outcomes.iter().filter_map(failure).collect();
+    let mut sections = Vec::new();
+    if !failed.is_empty() {
+        sections.push(provider_errors(manifest, &failed, width));
+    }
+    sections.extend([stale(report), skipped(report), not_started(report)].into_iter().flatten());
+    if sections.is_empty() {
+        return String::new();
+    }
+    sections.push(format!("{} {resume}\n", paint(BOLD, "To go on:")));
+    sections.join("\n")
+}
+
+fn failure(outcome: &Outcome) -> Option<(Address, ProviderError)> {
+    match &outcome.result {
+        OutcomeResult::Failed(error) => Some((outcome.address.clone(), error.clone())),
+        _ => None,
+    }
+}
+
+fn stale(report: &Report) -> Option<String> {
+    let mut text = String::new();
+    for outcome in &report.outcomes {
+        if let OutcomeResult::Stale(differences) = &outcome.result {
+            text.push_str(&format!("  {}\n", outcome.address));
+            differences.iter().for_each(|line| text.push_str(&format!("    {}\n", printable(line))));
+        }
+    }
+    let heading = "Left alone, because they no longer look as they were reviewed:";
+    (!text.is_empty()).then(|| format!("{}\n{text}", paint(WARNING, heading)))
+}
+
+/// What was skipped, under the one that failed.
+fn skipped(report: &Report) -> Option<String> {
+    let mut causes: Vec<(&Address, Vec<&Address>)> = Vec::new();
+    for outcome in &report.outcomes {
+        let OutcomeResult::Skipped(cause) = &outcome.result else { continue };
+        match causes.iter_mut().find(|(known, _)| *known == cause) {
+            Some((_, addresses)) => addresses.push(&outcome.address),
+            None => causes.push((cause, vec![&outcome.address])),
+        }
+    }
+    let mut text = String::new();
+    for (cause, addresses) in &causes {
+        text.push_str(&format!("Skipped, because {} did not succeed:\n", paint(BOLD, cause)));
+        addresses.iter().for_each(|address| text.push_str(&format!("  {address}\n")));
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+fn not_started(report: &Report) -> Option<String> {
+    let addresses = report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::NotStarted)).map(|o| &o.address);
+    let lines: String = addresses.map(|address| format!("  {address}\n")).collect();
+    (!lines.is_empty()).then(|| format!("Not begun, because the run was ended:\n{lines}"))
+}

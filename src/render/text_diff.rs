@@ -1,0 +1,85 @@
+//! The unified diff of two texts, with the changed words marked.
+
+use similar::{ChangeTag, TextDiff};
+
+use super::style::{ADD, DESTROY, DIM, marked, paint};
+use super::value::printable;
+
+/// Lines of context around a change.
+const CONTEXT: usize = 3;
+
+/// The lines of the diff from `before` to `after`, hunks headed by `@@ -line,count +line,count @@`.
+pub fn text_diff(before: &str, after: &str) -> Vec<String> {
+    let diff = TextDiff::from_lines(before, after);
+    let mut lines = Vec::new();
+    for group in diff.grouped_ops(CONTEXT) {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
+        let old = first.old_range().start..last.old_range().end;
+        let new = first.new_range().start..last.new_range().end;
+        let header = format!("@@ -{},{} +{},{} @@", old.start + 1, old.len(), new.start + 1, new.len());
+        lines.push(paint(DIM, header));
+        for change in group.iter().flat_map(|op| diff.iter_inline_changes(op)) {
+            lines.push(line(change.tag(), change.iter_strings_lossy()));
+            if change.missing_newline() {
+                lines.push(paint(DIM, "\\ no newline at the end"));
+            }
+        }
+    }
+    lines
+}
+
+fn line<'a>(tag: ChangeTag, words: impl Iterator<Item = (bool, std::borrow::Cow<'a, str>)>) -> String {
+    let (symbol, style) = match tag {
+        ChangeTag::Delete => ("- ", Some(DESTROY)),
+        ChangeTag::Insert => ("+ ", Some(ADD)),
+        ChangeTag::Equal => ("  ", None),
+    };
+    let mut text = style.map_or(symbol.to_owned(), |style| paint(style, symbol));
+    for (changed, word) in words {
+        let word = printable(word.trim_end_matches('\n'));
+        match style {
+            _ if word.is_empty() => {}
+            Some(style) if changed => text.push_str(&paint(marked(style), word)),
+            Some(style) => text.push_str(&paint(style, word)),
+            None => text.push_str(&word),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(before: &str, after: &str) -> String {
+        anstream::adapter::strip_str(&text_diff(before, after).join("\n")).to_string()
+    }
+
+    #[test]
+    fn a_changed_line_shows_with_its_context() {
+        let before: String = (1..=20).map(|i| format!("line {i}\n")).collect();
+        let after = before.replace("line 10\n", "line ten\n");
+        insta::assert_snapshot!(plain(&before, &after), @r"
+        @@ -7,7 +7,7 @@
+          line 7
+          line 8
+          line 9
+        - line 10
+        + line ten
+          line 11
+          line 12
+          line 13
+        ");
+    }
+
+    #[test]
+    fn a_lost_newline_is_said() {
+        insta::assert_snapshot!(plain("a\nb\n", "a\nb"), @r"
+        @@ -1,2 +1,2 @@
+          a
+        - b
+        + b
+        \ no newline at the end
+        ");
+    }
+}

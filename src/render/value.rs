@@ -1,0 +1,106 @@
+//! Sealed values and the paths to them, on one line.
+
+use moorfast_engine::plan::{Step, is_mark};
+use moorfast_engine::{RETAINED_KEY, SENSITIVE_KEY, UNKNOWN_KEY, is_identifier};
+use serde_json::{Map, Value as Json};
+
+/// `value` on one line, as TOML writes it; what is secret or unknown says so.
+pub fn inline(value: &Json) -> String {
+    match value {
+        Json::Object(map) if is_mark(map) => mark(map).to_owned(),
+        Json::Object(map) if map.is_empty() => "{}".to_owned(),
+        Json::Object(map) => {
+            let members: Vec<_> = map.iter().map(|(k, v)| format!("{} = {}", name(k), inline(v))).collect();
+            format!("{{ {} }}", members.join(", "))
+        }
+        Json::Array(items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
+        Json::String(text) => quoted(text),
+        scalar => scalar.to_string(),
+    }
+}
+
+/// What stands for a value that can't be shown.
+fn mark(map: &Map<String, Json>) -> &'static str {
+    match (map.contains_key(SENSITIVE_KEY), map.contains_key(UNKNOWN_KEY), map.contains_key(RETAINED_KEY)) {
+        (true, true, _) => "(sensitive value, known after apply)",
+        (true, ..) => "(sensitive value)",
+        (_, true, _) => "(known after apply)",
+        _ => "(as applied before)",
+    }
+}
+
+/// Is this value a stand-in for one that can't be shown?
+pub fn is_hidden(value: &Json) -> bool {
+    value.as_object().is_some_and(is_mark)
+}
+
+/// Is this a text of several lines?
+pub fn is_multi_line(value: &Json) -> bool {
+    value.as_str().is_some_and(|text| text.trim_end_matches('\n').contains('\n'))
+}
+
+/// A list without lists and maps in it.
+pub fn is_flat_list(value: &Json) -> bool {
+    let flat = |item: &Json| !item.is_array() && (!item.is_object() || is_hidden(item));
+    value.as_array().is_some_and(|items| items.iter().all(flat))
+}
+
+fn quoted(text: &str) -> String {
+    printable(&Json::String(text.to_owned()).to_string())
+}
+
+/// `text` without what could move a terminal's cursor or change its colours.
+pub fn printable(text: &str) -> String {
+    let escape = |c: char| match c {
+        '\t' | '\n' => c.to_string(),
+        c if c.is_control() => c.escape_unicode().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
+fn name(text: &str) -> String {
+    if is_identifier(text) { text.to_owned() } else { quoted(text) }
+}
+
+/// A path as expressions write it: `manifest.metadata.labels."app.kubernetes.io/name"`, `subjects[0].kind`.
+pub fn path(steps: &[Step]) -> String {
+    let mut text = String::new();
+    for step in steps {
+        match step {
+            Step::Name(part) if text.is_empty() => text.push_str(&name(part)),
+            Step::Name(part) => {
+                text.push('.');
+                text.push_str(&name(part));
+            }
+            Step::Index(index) => text.push_str(&format!("[{index}]")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn values_are_written_as_toml() {
+        let cases = [
+            (json!({"a": 1, "b.c": [true, "x"]}), r#"{ a = 1, "b.c" = [true, "x"] }"#),
+            (json!({"$sensitive": "blake3:00"}), "(sensitive value)"),
+            (json!({"$unknown": true}), "(known after apply)"),
+            (json!({"$unknown": true, "$sensitive": true}), "(sensitive value, known after apply)"),
+            (json!({"token": {"$retained": true}}), "{ token = (as applied before) }"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(inline(&value), text);
+        }
+    }
+
+    #[test]
+    fn nothing_reaches_the_terminal_but_text() {
+        assert!(!inline(&json!("\u{1b}[2J\u{9b}31m")).contains(['\u{1b}', '\u{9b}']));
+        assert_eq!(printable("a\u{1b}[2Jb\tc"), "a\\u{1b}[2Jb\tc");
+    }
+}

@@ -1,0 +1,138 @@
+//! The words and symbols for actions and reasons.
+
+use anstyle::Style;
+use moorfast_engine::Address;
+use moorfast_engine::plan::{Action, Change, Reason};
+
+use super::style::{ADD, BOLD, CHANGE, DESTROY, DIM, READ, paint};
+
+/// How much a reviewer must look at a change; the greatest is shown first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Danger {
+    /// Nothing in the world changes.
+    Bookkeeping,
+    /// Something new.
+    Create,
+    /// A change in place.
+    Update,
+    /// Something that runs is disturbed.
+    Restart,
+    /// Something goes and comes again.
+    Replace,
+    /// Something goes.
+    Destroy,
+}
+
+/// How much a reviewer must look at `change`.
+pub fn danger(change: &Change) -> Danger {
+    let triggered = || change.reasons.iter().any(|reason| matches!(reason, Reason::Trigger { .. }));
+    match change.action {
+        Action::Delete => Danger::Destroy,
+        Action::Replace | Action::ReplaceCreateFirst => Danger::Replace,
+        Action::Update if triggered() => Danger::Restart,
+        Action::Update => Danger::Update,
+        Action::Create => Danger::Create,
+        Action::NoOp | Action::Adopt | Action::Forget | Action::Read => Danger::Bookkeeping,
+    }
+}
+
+/// The symbol of an action and its colour.
+pub fn symbol(action: Action) -> (&'static str, Style) {
+    match action {
+        Action::Create => ("+", ADD),
+        Action::Update => ("~", CHANGE),
+        Action::Replace => ("-/+", DESTROY),
+        Action::ReplaceCreateFirst => ("+/-", DESTROY),
+        Action::Delete => ("-", DESTROY),
+        Action::Read => ("<=", READ),
+        Action::Adopt => ("=", READ),
+        Action::Forget => (".", DIM),
+        Action::NoOp => (" ", DIM),
+    }
+}
+
+/// What the legend says of an action's symbol.
+pub fn meaning(action: Action) -> &'static str {
+    match action {
+        Action::Create => "create",
+        Action::Update => "update in place",
+        Action::Replace => "destroy and then create",
+        Action::ReplaceCreateFirst => "create and then destroy",
+        Action::Delete => "destroy",
+        Action::Read => "read during apply",
+        Action::Adopt => "adopt: is there already, only recorded",
+        Action::Forget => "forget: only its record goes",
+        Action::NoOp => "no change",
+    }
+}
+
+/// The predicate of a change's headline.
+pub fn headline(action: Action) -> String {
+    match action {
+        Action::Create => paint(ADD.bold(), "will be created"),
+        Action::Update => paint(BOLD, "will be updated in place"),
+        Action::Replace => paint(DESTROY.bold(), "must be replaced"),
+        Action::ReplaceCreateFirst => paint(DESTROY.bold(), "must be replaced, the new one first"),
+        Action::Delete => paint(DESTROY.bold(), "will be destroyed"),
+        Action::Read => "will be read during apply".to_owned(),
+        Action::Adopt => "is there as the manifest wants it and will be recorded".to_owned(),
+        Action::Forget => "will be forgotten".to_owned(),
+        Action::NoOp => "keeps what it is".to_owned(),
+    }
+}
+
+/// The lines that say why, without `#`; an address of the same node is written without its key.
+pub fn reasons(change: &Change) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(from) = &change.moved_from {
+        lines.push(format!("moved from {from}"));
+    }
+    // A note that tells of the trigger says it better than the trigger alone.
+    let told = |address: &Address| change.notes.iter().any(|note| note.contains(&address.to_string()));
+    for reason in &change.reasons {
+        match reason {
+            Reason::Trigger { address, owed: false } if told(address) => {}
+            other => lines.extend(reason_line(other, change)),
+        }
+    }
+    lines.extend(change.notes.iter().map(|note| without_own_key(note, change)));
+    lines
+}
+
+fn reason_line(reason: &Reason, change: &Change) -> Option<String> {
+    let own = |address: &Address| without_own_key(&address.to_string(), change);
+    Some(match reason {
+        Reason::New | Reason::Destroy => return None,
+        Reason::Manifest => "because the manifest changed".to_owned(),
+        Reason::Drift => "because it was changed outside of moorfast".to_owned(),
+        Reason::Gone => "because it is gone: something outside of moorfast removed it".to_owned(),
+        Reason::Removed => "because it is no longer in the manifest".to_owned(),
+        Reason::Immutable { attributes } => format!("because {} can't be changed in place", attributes.join(", ")),
+        Reason::Trigger { address, owed: false } => format!("because {} changes", own(address)),
+        Reason::Trigger { address, owed: true } => {
+            format!("because {} changed in an earlier run that did not come this far", own(address))
+        }
+        Reason::Requested => "because --replace asks for it".to_owned(),
+        Reason::Incomplete => "because an earlier operation on it did not finish".to_owned(),
+    })
+}
+
+/// `text` with addresses of this change's own key (the same node's instances) reduced to the resource.
+fn without_own_key(text: &str, change: &Change) -> String {
+    let Some(key) = &change.address.key else { return text.to_owned() };
+    text.replace(&format!("[{}]", serde_json::Value::String(key.clone())), "")
+}
+
+/// The words of the progress lines: `Creating`, `Creation complete`, `creating`.
+pub fn doing(action: Action) -> (&'static str, &'static str) {
+    match action {
+        Action::Create => ("Creating", "Creation complete"),
+        Action::Update => ("Modifying", "Modifications complete"),
+        Action::Replace | Action::ReplaceCreateFirst => ("Replacing", "Replacement complete"),
+        Action::Delete => ("Destroying", "Destruction complete"),
+        Action::Read => ("Reading", "Read complete"),
+        Action::Adopt => ("Recording", "Recorded"),
+        Action::Forget => ("Forgetting", "Forgotten"),
+        Action::NoOp => ("Checking", "Check complete"),
+    }
+}

@@ -1,0 +1,117 @@
+//! What every command starts from: the options that all have, the manifest and the state they name.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorfast_engine::state::{Lock, LockRequest, Store};
+use moorfast_engine::{Manifest, Provider, Workspace};
+
+use crate::cli::Globals;
+use crate::error::Error;
+use crate::inputs::Inputs;
+use crate::ui::Ui;
+
+/// The options that all commands have, and the way to the screen.
+pub struct Session {
+    /// The options.
+    pub globals: Globals,
+    /// The way to the screen.
+    pub ui: Ui,
+}
+
+impl Session {
+    /// The folder of moorfast's own things: state, key, known hosts.
+    pub fn data_dir(&self) -> PathBuf {
+        self.globals.state.clone().unwrap_or_else(|| self.root().join(".moorfast"))
+    }
+
+    /// The folder of the manifest.
+    pub fn root(&self) -> PathBuf {
+        let manifest = &self.globals.manifest;
+        if manifest.is_dir() {
+            return manifest.clone();
+        }
+        manifest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+    }
+
+    /// The manifest.
+    ///
+    /// # Errors
+    /// If there is none, or everything that is wrong with it.
+    pub fn manifest(&self) -> Result<Arc<Manifest>, Error> {
+        let path = &self.globals.manifest;
+        if is_empty_folder(path) {
+            let place = path.canonicalize().unwrap_or_else(|_| path.clone());
+            return Err(Error::usage(
+                format!("there is no manifest in {}", place.display()),
+                "`moorfast init` writes one to start from; `-C DIR` works in another folder",
+            ));
+        }
+        Manifest::load(path).map(Arc::new).map_err(|(sources, diagnostics)| Error::Manifest { sources, diagnostics })
+    }
+
+    /// The manifest with its providers and the values of its variables.
+    ///
+    /// # Errors
+    /// If the manifest or a value is wrong.
+    pub fn workspace(&self, inputs: &Inputs) -> Result<Workspace, Error> {
+        self.workspace_of(self.manifest()?, inputs)
+    }
+
+    /// The workspace of a manifest that is already read.
+    ///
+    /// # Errors
+    /// If a value is wrong.
+    pub fn workspace_of(&self, manifest: Arc<Manifest>, inputs: &Inputs) -> Result<Workspace, Error> {
+        let variables = inputs.values(&manifest, &self.root())?;
+        Ok(Workspace { manifest, providers: providers(), variables, data_dir: self.data_dir() })
+    }
+
+    /// The state, made where there is none yet.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub async fn store(&self) -> Result<Store, Error> {
+        Ok(Store::open(&self.data_dir()).await?)
+    }
+
+    /// The state, for reading; none where there is none yet.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub async fn existing_store(&self) -> Result<Option<Store>, Error> {
+        Ok(Store::open_existing(&self.data_dir()).await?)
+    }
+
+    /// The right to write the state.
+    ///
+    /// # Errors
+    /// If somebody else has it for longer than `timeout`.
+    pub async fn lock(&self, store: &Store, operation: &str, timeout: Duration) -> Result<Lock, Error> {
+        let lock = store.lock(LockRequest::new(operation), timeout).await?;
+        if let Some(dead) = lock.instead_of() {
+            self.ui.note(format!("The lock of a run that is gone was taken over: {dead}\n"));
+        }
+        Ok(lock)
+    }
+}
+
+/// The providers that this binary has.
+pub fn providers() -> Vec<Arc<dyn Provider>> {
+    vec![Arc::new(moorfast_ssh::SshProvider::default()), Arc::new(moorfast_kubernetes::KubernetesProvider::default())]
+}
+
+fn is_empty_folder(path: &Path) -> bool {
+    let Ok(entries) = path.read_dir() else { return false };
+    !entries.flatten().any(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.ends_with(".toml") && !name.starts_with('.') && !name.ends_with(".vars.toml") && !is_of_rust(&name)
+    })
+}
+
+/// Files of Rust's own that may lie beside a manifest-less folder.
+fn is_of_rust(name: &str) -> bool {
+    ["Cargo.toml", "rust-toolchain.toml", "rustfmt.toml", "clippy.toml", "deny.toml"].contains(&name)
+}

@@ -1,0 +1,83 @@
+//! The only place that writes to standard output and standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstream::{AutoStream, ColorChoice};
+
+use crate::error::Error;
+use crate::render::Room;
+use crate::render::style::{WARNING, paint};
+
+/// Columns where the output is no terminal.
+const WIDTH_OF_A_PIPE: usize = 120;
+
+/// Standard output and standard error, with what is known of who reads them.
+#[derive(Clone, Copy, Debug)]
+pub struct Ui {
+    color: ColorChoice,
+    quiet: bool,
+}
+
+impl Ui {
+    /// With this choice of colours; quiet means only results and errors.
+    pub fn new(color: ColorChoice, quiet: bool) -> Self {
+        Self { color, quiet }
+    }
+
+    /// Writes a result to standard output.
+    ///
+    /// # Errors
+    /// If nobody reads it any more, or it can't be written.
+    pub fn out(&self, text: impl AsRef<str>) -> Result<(), Error> {
+        let mut stream = AutoStream::new(io::stdout(), self.color);
+        stream.write_all(text.as_ref().as_bytes()).and_then(|()| stream.flush()).map_err(Error::Output)
+    }
+
+    /// Writes an error or a question to standard error; that nobody reads it changes nothing.
+    pub fn err(&self, text: impl AsRef<str>) {
+        let mut stream = AutoStream::new(io::stderr(), self.color);
+        let _ = stream.write_all(text.as_ref().as_bytes()).and_then(|()| stream.flush());
+    }
+
+    /// Tells on standard error how things go, unless quiet.
+    pub fn note(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            self.err(text);
+        }
+    }
+
+    /// Warns on standard error.
+    pub fn warn(&self, text: impl AsRef<str>) {
+        self.err(format!("{} {}\n", paint(WARNING, "warning:"), text.as_ref()));
+    }
+
+    /// Is nothing but results and errors wanted?
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Can standard error show moving progress?
+    pub fn is_live(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// Is there a person to ask?
+    pub fn can_ask(&self) -> bool {
+        io::stdin().is_terminal()
+    }
+
+    /// The columns of standard output.
+    pub fn width(&self) -> usize {
+        terminal_size::terminal_size_of(io::stdout()).map_or(WIDTH_OF_A_PIPE, |(width, _)| usize::from(width.0).max(60))
+    }
+
+    /// The columns of standard error.
+    pub fn error_width(&self) -> usize {
+        terminal_size::terminal_size_of(io::stderr()).map_or(WIDTH_OF_A_PIPE, |(width, _)| usize::from(width.0).max(60))
+    }
+
+    /// The room that a plan has; `full` shows texts whole.
+    pub fn room(&self, full: bool) -> Room {
+        Room { width: self.width(), full }
+    }
+}

@@ -1,0 +1,201 @@
+//! Another process: this very test binary, started again for a single job.
+
+use std::io::{BufRead, BufReader, Write, stdin};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use super::{intent, large, locked, record};
+use crate::settings::Settings;
+use crate::{LockRequest, Outcome, StateError, Store};
+
+const JOB: &str = "MOORFAST_STATE_TEST_JOB";
+const DIR: &str = "MOORFAST_STATE_TEST_DIR";
+const MARK: &str = "child: ";
+
+/// How many operations the writer has under way at once.
+pub(super) const LANES: u64 = 4;
+
+/// A child process that is killed when dropped.
+pub(super) struct Other {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Other {
+    pub(super) fn start(job: &str, dir: &Path) -> Self {
+        Self::spawn(Command::new(std::env::current_exe().unwrap()), job, dir)
+    }
+
+    /// Starts it with no right to files larger than this; what goes beyond fails as on a broken disk.
+    pub(super) fn start_with_small_files(job: &str, dir: &Path, kib: u64) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; ulimit -f $(($1 * 2)); shift; exec \"$@\"", "sh", &kib.to_string()]);
+        shell.arg(std::env::current_exe().unwrap());
+        Self::spawn(shell, job, dir)
+    }
+
+    fn spawn(mut command: Command, job: &str, dir: &Path) -> Self {
+        let mut child = command
+            .args(["--exact", "tests::child::other_process", "--nocapture"])
+            .env(JOB, job)
+            .env(DIR, dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        Self { child, said }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next thing it says; None when it ended.
+    pub(super) fn hear(&mut self) -> Option<String> {
+        let mut line = String::new();
+        while self.said.read_line(&mut line).unwrap() > 0 {
+            // A line that was cut by the kill was never said.
+            if let Some((_, said)) = line.split_once(MARK)
+                && let Some(said) = said.strip_suffix('\n')
+            {
+                return Some(said.to_owned());
+            }
+            line.clear();
+        }
+        None
+    }
+
+    /// Lets it go on after `wait_for_parent`.
+    pub(super) fn nudge(&mut self) {
+        writeln!(self.child.stdin.as_mut().unwrap()).unwrap();
+    }
+
+    /// SIGKILL; returns what it had said and nobody heard yet.
+    pub(super) fn kill(&mut self) -> Vec<String> {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::iter::from_fn(|| self.hear()).collect()
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{MARK}{text}").unwrap();
+    out.flush().unwrap();
+}
+
+fn wait_for_parent() {
+    stdin().read_line(&mut String::new()).unwrap();
+}
+
+/// Not a test but the other process; among the tests it does nothing.
+#[tokio::test]
+async fn other_process() {
+    let Ok(job) = std::env::var(JOB) else { return };
+    let dir = PathBuf::from(std::env::var_os(DIR).unwrap());
+    match job.as_str() {
+        "hold" => hold(&dir).await,
+        "stall" => stall(&dir).await,
+        "write" => write(&dir).await,
+        "write until it fails" => say(&write_large(&dir).await.to_string()),
+        "count" => count(&dir).await,
+        "come and go" => come_and_go(&dir).await,
+        other => panic!("no job {other}"),
+    }
+}
+
+/// Holds the lock until killed.
+async fn hold(dir: &Path) {
+    let store = Store::open(dir).await.unwrap();
+    let lock = locked(&store).await;
+    lock.begin(vec![intent("held", "ssh_file.a")]).await.unwrap();
+    say(&lock.info().id);
+    wait_for_parent();
+}
+
+/// Holds a lock that runs out soon and is not renewed; writes when told to and says what came of it.
+async fn stall(dir: &Path) {
+    let settings =
+        Settings { expiry: Duration::from_millis(300), heartbeat: Duration::from_secs(3600), ..Settings::default() };
+    let store = Store::open_with(dir, settings).await.unwrap();
+    let lock = store.lock(LockRequest::new("stall"), Duration::ZERO).await.unwrap();
+    say("held");
+    wait_for_parent();
+    say(match lock.put(record("ssh_file.late", 1)).await {
+        Err(StateError::LockLost { .. }) if lock.lost().is_cancelled() => "lost",
+        Err(_) => "failed",
+        Ok(()) => "written",
+    });
+}
+
+/// Applies for ever, several operations at a time, and says each step when it is acknowledged.
+async fn write(dir: &Path) {
+    let store = Store::open(dir).await.unwrap();
+    let lock = locked(&store).await;
+    let first = store.snapshot().await.unwrap().serial.get();
+    join_all((0..LANES).map(|lane| {
+        let lock = &lock;
+        async move {
+            for step in first.. {
+                let (id, address) = (format!("{lane}-{step}"), format!("ssh_file.{lane}"));
+                lock.begin(vec![intent(&id, &address)]).await.unwrap();
+                say(&format!("begun {lane} {step}"));
+                lock.finish(&id, Outcome::Put(record(&address, step))).await.unwrap();
+                say(&format!("done {lane} {step}"));
+            }
+        }
+    }))
+    .await;
+}
+
+/// Writes records of 64 KiB until that fails.
+async fn write_large(dir: &Path) -> StateError {
+    let store = Store::open(dir).await.unwrap();
+    let lock = locked(&store).await;
+    for at in 0.. {
+        match lock.put(large(&format!("ssh_file.r{at}"), 64)).await {
+            Ok(()) => say(&at.to_string()),
+            Err(error) => return error,
+        }
+    }
+    unreachable!()
+}
+
+/// How often each counter counts.
+pub(super) const COUNTS: u64 = 20;
+
+/// Adds one to what everybody counts, each time under a lock of its own.
+async fn count(dir: &Path) {
+    let store =
+        Store::open_with(dir, Settings { retry: Duration::from_millis(1), ..Settings::default() }).await.unwrap();
+    for _ in 0..COUNTS {
+        let lock = store.lock(LockRequest::new("count"), Duration::from_secs(300)).await.unwrap();
+        let found = store.snapshot().await.unwrap();
+        let value =
+            found.records.get("ssh_file.count").map_or(0, |record| record.attributes["value"].as_u64().unwrap());
+        lock.put(record("ssh_file.count", value + 1)).await.unwrap();
+        lock.release().await.unwrap();
+    }
+    say("counted");
+}
+
+/// Opens the state, writes once and closes it, for ever.
+async fn come_and_go(dir: &Path) {
+    for step in 0.. {
+        let store = Store::open(dir).await.unwrap();
+        locked(&store).await.put(record("ssh_file.a", step)).await.unwrap();
+        drop(store);
+        say(&step.to_string());
+    }
+}

@@ -1,0 +1,184 @@
+//! Several who want to write.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::child::{COUNTS, Other};
+use super::{locked, record};
+use crate::settings::Settings;
+use crate::{LockRequest, StateError, Store};
+
+/// A clock that goes when it is told to.
+#[derive(Clone)]
+struct Clock(Arc<Mutex<Timestamp>>);
+
+impl Clock {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Timestamp::UNIX_EPOCH)))
+    }
+
+    fn advance(&self, seconds: u64) {
+        *self.0.lock().unwrap() += Duration::from_secs(seconds);
+    }
+
+    fn settings(&self) -> Settings {
+        let clock = self.clone();
+        Settings { clock: Arc::new(move || *clock.0.lock().unwrap()), ..Settings::default() }
+    }
+}
+
+fn wanted() -> LockRequest {
+    LockRequest { operation: "destroy".into(), who: "kim".into() }
+}
+
+#[tokio::test]
+async fn the_second_learns_who_holds_the_lock_and_gets_it_when_it_is_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (Store::open(dir.path()).await.unwrap(), Store::open(dir.path()).await.unwrap());
+    assert_eq!(one.lock_info().await.unwrap(), None);
+    let lock = one.lock(wanted(), Duration::ZERO).await.unwrap();
+    assert!(lock.instead_of().is_none());
+
+    let Err(StateError::Locked(held)) = two.lock(LockRequest::new("apply"), Duration::ZERO).await else { panic!() };
+    assert_eq!(&*held, lock.info());
+    assert_eq!((held.operation.as_str(), held.who.as_str(), held.pid), ("destroy", "kim", std::process::id()));
+    assert_eq!(two.lock_info().await.unwrap().as_ref(), Some(lock.info()));
+
+    let (second, released) = tokio::join!(two.lock(LockRequest::new("apply"), Duration::from_secs(60)), lock.release());
+    released.unwrap();
+    assert_eq!(second.unwrap().info().epoch, 2);
+}
+
+#[tokio::test]
+async fn a_dropped_lock_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    drop(locked(&store).await);
+    locked(&store).await.put(record("ssh_file.a", 1)).await.unwrap();
+    assert_eq!(store.snapshot().await.unwrap().serial.get(), 1);
+}
+
+#[tokio::test]
+async fn who_was_overtaken_writes_nothing_and_takes_nothing_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::new();
+    let old = Store::open_with(dir.path(), clock.settings()).await.unwrap();
+    let new = Store::open_with(dir.path(), clock.settings()).await.unwrap();
+    let stalled = locked(&old).await;
+    stalled.put(record("ssh_file.a", 1)).await.unwrap();
+    clock.advance(59);
+    assert!(matches!(new.lock(wanted(), Duration::ZERO).await, Err(StateError::Locked(_))));
+    clock.advance(1);
+    assert_eq!(new.lock_info().await.unwrap(), None);
+
+    let lock = new.lock(wanted(), Duration::ZERO).await.unwrap();
+    assert_eq!(lock.instead_of(), Some(stalled.info()));
+    assert!(!stalled.lost().is_cancelled());
+    let Err(StateError::LockLost { now_held_by: Some(by) }) = stalled.put(record("ssh_file.a", 2)).await else {
+        panic!()
+    };
+    assert_eq!(&*by, lock.info());
+    assert!(stalled.lost().is_cancelled());
+    assert_eq!(new.snapshot().await.unwrap().records["ssh_file.a"], record("ssh_file.a", 1));
+
+    stalled.release().await.unwrap();
+    lock.put(record("ssh_file.a", 3)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lock_that_ran_out_is_lost_even_where_nobody_took_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::new();
+    let store = Store::open_with(dir.path(), clock.settings()).await.unwrap();
+    let lock = locked(&store).await;
+    clock.advance(60);
+    assert!(matches!(lock.put(record("ssh_file.a", 1)).await, Err(StateError::LockLost { now_held_by: None })));
+}
+
+#[tokio::test]
+async fn the_heartbeat_renews_the_lock_and_notices_its_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { heartbeat: Duration::from_millis(1), ..Settings::default() };
+    let store = Store::open_with(dir.path(), settings).await.unwrap();
+    let lock = locked(&store).await;
+    while store.lock_info().await.unwrap().unwrap().expires == lock.info().expires {}
+    store.force_unlock(&lock.info().id).await.unwrap();
+    lock.lost().cancelled().await;
+}
+
+#[tokio::test]
+async fn a_person_can_remove_the_lock_they_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    assert!(matches!(store.force_unlock("any").await, Err(StateError::NotLocked)));
+    let lock = locked(&store).await;
+    assert!(matches!(store.force_unlock("any").await, Err(StateError::OtherLock { .. })));
+    store.force_unlock(&lock.info().id).await.unwrap();
+    assert!(matches!(lock.remove("any").await, Err(StateError::LockLost { now_held_by: None })));
+}
+
+#[tokio::test]
+async fn the_lock_of_a_killed_process_is_free_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut other = Other::start("hold", dir.path());
+    let id = other.hear().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let Err(StateError::Locked(held)) = store.lock(wanted(), Duration::ZERO).await else { panic!() };
+    assert_eq!((held.id, held.pid), (id.clone(), other.pid()));
+    other.kill();
+    let lock = store.lock(wanted(), Duration::ZERO).await.unwrap();
+    assert_eq!(lock.instead_of().unwrap().id, id);
+    assert_eq!(store.snapshot().await.unwrap().intents.len(), 1, "what it began is still known");
+}
+
+#[tokio::test]
+async fn a_process_that_stood_still_past_its_expiry_cannot_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut other = Other::start("stall", dir.path());
+    assert_eq!(other.hear().unwrap(), "held");
+    let pid = Pid::from_raw(i32::try_from(other.pid()).unwrap());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let lock = store.lock(wanted(), Duration::from_secs(60)).await.unwrap();
+    assert_eq!(lock.instead_of().unwrap().operation, "stall");
+    lock.put(record("ssh_file.a", 1)).await.unwrap();
+    kill(pid, Signal::SIGCONT).unwrap();
+    other.nudge();
+    assert_eq!(other.hear().unwrap(), "lost");
+    assert_eq!(store.snapshot().await.unwrap().records.len(), 1);
+}
+
+#[tokio::test]
+async fn of_several_processes_one_writes_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut others: Vec<_> = (0..3).map(|_| Other::start("count", dir.path())).collect();
+    for other in &mut others {
+        assert_eq!(other.hear().unwrap(), "counted");
+    }
+    let found = Store::open_existing(dir.path()).await.unwrap().unwrap().snapshot().await.unwrap();
+    assert_eq!(found.records["ssh_file.count"], record("ssh_file.count", 3 * COUNTS));
+}
+
+#[tokio::test]
+async fn readers_work_while_writers_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut other = Other::start("come and go", dir.path());
+    other.hear().unwrap();
+    let mut serial = 0;
+    for _ in 0..200 {
+        let store = Store::open_existing(dir.path()).await.unwrap().unwrap();
+        let found = store.snapshot().await.unwrap();
+        assert!(found.serial.get() >= serial);
+        serial = found.serial.get();
+        assert_eq!(
+            found.records["ssh_file.a"],
+            record("ssh_file.a", serial - 1),
+            "a record and its serial go together"
+        );
+    }
+    assert!(!other.kill().is_empty());
+}

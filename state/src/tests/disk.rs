@@ -1,0 +1,147 @@
+//! File systems that are full or read-only: small ones in memory, which only root can mount.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use futures::future::join_all;
+
+use super::child::Other;
+use super::{large, locked, record};
+use crate::{StateError, Store};
+
+/// A small file system of its own; unmounted when dropped.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    /// None, with a printed reason, where this user cannot mount.
+    fn new(size: &str) -> Option<Self> {
+        let disk = Self(tempfile::tempdir().unwrap());
+        let mounted = mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], disk.path());
+        if !mounted {
+            println!("skipped: only root can mount the small file system that this test fills");
+        }
+        mounted.then_some(disk)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn remount(&self, options: &str) {
+        assert!(mount(&["-o", &format!("remount,{options}")], self.path()));
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(self.path()).output().ok();
+    }
+}
+
+fn mount(arguments: &[&str], at: &Path) -> bool {
+    nix::unistd::geteuid().is_root() && Command::new("mount").args(arguments).arg(at).output().unwrap().status.success()
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_loses_nothing() {
+    let Some(disk) = Disk::new("1m") else { return };
+    let store = Store::open(disk.path()).await.unwrap();
+    let lock = locked(&store).await;
+    let mut written = 0;
+    let error = loop {
+        match lock.put(large(&format!("ssh_file.r{written}"), 16)).await {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StateError::DiskFull { .. }), "{error}");
+    assert!(written > 10);
+    assert_eq!(store.snapshot().await.unwrap().records.len(), written);
+
+    disk.remount("size=8m");
+    lock.put(record("ssh_file.last", 1)).await.unwrap();
+    drop((lock, store));
+    let store = Store::open(disk.path()).await.unwrap();
+    assert_eq!(store.snapshot().await.unwrap().records.len(), written + 1);
+}
+
+#[tokio::test]
+async fn what_the_disk_has_no_room_for_does_not_take_the_rest_of_its_group_with_it() {
+    let Some(disk) = Disk::new("2m") else { return };
+    let store = Store::open(disk.path()).await.unwrap();
+    let lock = locked(&store).await;
+    let busy = rusqlite::Connection::open(disk.path().join("state.db")).unwrap();
+    busy.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let records = [record("ssh_file.a", 1), large("ssh_file.large", 4096), record("ssh_file.b", 1)];
+    let mut puts = std::pin::pin!(join_all(records.map(|record| lock.put(record))));
+    assert!(futures::poll!(&mut puts).is_pending());
+    busy.execute_batch("ROLLBACK").unwrap();
+    let results = puts.await;
+    assert!(matches!(results[..], [Ok(()), Err(StateError::DiskFull { .. }), Ok(())]), "{results:?}");
+    assert_eq!(store.snapshot().await.unwrap().records.len(), 2);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_at_the_start_is_told() {
+    let Some(disk) = Disk::new("64k") else { return };
+    fs::write(disk.path().join("filler"), vec![0; 60 * 1024]).unwrap();
+    let Err(error) = Store::open(&disk.path().join(".moorfast")).await else { panic!() };
+    assert!(matches!(error, StateError::DiskFull { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_disk_can_be_read() {
+    let Some(disk) = Disk::new("1m") else { return };
+    let mut other = Other::start("hold", disk.path());
+    other.hear().unwrap();
+    other.kill();
+    // What a reader would have to make anew.
+    fs::remove_file(disk.path().join("state.db-shm")).unwrap();
+    fs::write(disk.path().join("filler"), vec![0; 1024 * 1024]).unwrap_err();
+    let store = Store::open_existing(disk.path()).await.unwrap().unwrap();
+    assert_eq!(store.snapshot().await.unwrap().intents.len(), 1);
+}
+
+#[tokio::test]
+async fn an_error_of_the_disk_is_told_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut other = Other::start_with_small_files("write until it fails", dir.path(), 1024);
+    let said: Vec<_> = std::iter::from_fn(|| other.hear()).collect();
+    let (error, written) = said.split_last().unwrap();
+    assert!(error.contains("disk I/O error while recording a resource"), "{error}");
+    assert!(written.len() > 5, "{said:?}");
+    let store = Store::open(dir.path()).await.unwrap();
+    assert_eq!(store.snapshot().await.unwrap().records.len(), written.len());
+}
+
+#[tokio::test]
+async fn a_read_only_file_system_can_be_read_and_says_so_to_who_writes() {
+    let Some(disk) = Disk::new("4m") else { return };
+    let dir = disk.path().join("state");
+    let store = Store::open(&dir).await.unwrap();
+    locked(&store).await.put(record("ssh_file.a", 1)).await.unwrap();
+    drop(store);
+    disk.remount("ro");
+    let Err(error) = Store::open(&dir).await else { panic!() };
+    assert!(matches!(error, StateError::ReadOnly { .. }), "{error}");
+    let Err(error) = Store::open(&disk.path().join("new")).await else { panic!() };
+    assert!(matches!(error, StateError::ReadOnly { .. }), "{error}");
+    assert!(Store::open_existing(&disk.path().join("new")).await.unwrap().is_none());
+    let store = Store::open_existing(&dir).await.unwrap().unwrap();
+    assert_eq!(store.snapshot().await.unwrap().records.len(), 1);
+}
+
+/// A writer was killed, and before anybody could take its log into the database the disk became read-only.
+#[tokio::test]
+async fn the_log_of_a_killed_writer_is_read_from_a_read_only_file_system() {
+    let Some(disk) = Disk::new("4m") else { return };
+    let mut other = Other::start("hold", disk.path());
+    other.hear().unwrap();
+    other.kill();
+    assert!(fs::metadata(disk.path().join("state.db-wal")).unwrap().len() > 0);
+    fs::remove_file(disk.path().join("state.db-shm")).unwrap();
+    disk.remount("ro");
+    let store = Store::open_existing(disk.path()).await.unwrap().unwrap();
+    assert_eq!(store.snapshot().await.unwrap().intents.len(), 1);
+}

@@ -1,0 +1,161 @@
+//! States that are not there, not ours, not whole, or not for us.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use futures::future::join_all;
+use rusqlite::Connection;
+
+use super::{locked, record};
+use crate::{Run, RunEnd, RunResult, StateError, Store};
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+async fn with_a_record(dir: &Path) {
+    let store = Store::open(dir).await.unwrap();
+    locked(&store).await.put(record("ssh_file.a", 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_state_is_for_its_owner_alone_and_leaves_two_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("deep/.moorfast");
+    with_a_record(&dir).await;
+    assert_eq!(names(&dir), ["state.db", "state.key"].map(str::to_owned).into());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&dir), 0o700);
+    assert_eq!(mode(&dir.join("state.db")), 0o600);
+    assert_eq!(mode(&dir.join("state.key")), 0o600);
+}
+
+#[tokio::test]
+async fn looking_makes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(Store::open_existing(&dir.path().join("none")).await.unwrap().is_none());
+    assert!(Store::open_existing(dir.path()).await.unwrap().is_none());
+    assert!(names(dir.path()).is_empty());
+
+    with_a_record(dir.path()).await;
+    let before = names(dir.path());
+    let store = Store::open_existing(dir.path()).await.unwrap().unwrap();
+    assert_eq!(store.snapshot().await.unwrap().records.len(), 1);
+    assert!(store.lock_info().await.unwrap().is_none());
+    let refused = store.lock(crate::LockRequest::new("apply"), std::time::Duration::ZERO).await;
+    assert!(matches!(refused, Err(StateError::ReadOnly { .. })));
+    drop(store);
+    assert_eq!(names(dir.path()), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_who_open_a_new_state_at_once_all_get_the_same() {
+    for _ in 0..10 {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = (0..8).map(|_| {
+            let dir = dir.path().to_owned();
+            tokio::spawn(async move { Store::open(&dir).await.unwrap() })
+        });
+        let stores: Vec<_> = join_all(opened).await.into_iter().map(Result::unwrap).collect();
+        let lineage = stores[0].snapshot().await.unwrap().lineage;
+        for store in &stores {
+            assert_eq!(store.snapshot().await.unwrap().lineage, lineage);
+            assert_eq!(store.seal_key().as_bytes(), stores[0].seal_key().as_bytes());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_serial_counts_changes_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let lock = locked(&store).await;
+    for _ in 0..2 {
+        lock.put(record("ssh_file.a", 1)).await.unwrap();
+        lock.set_node("gpu01", serde_json::json!({ "machine_id": "x" })).await.unwrap();
+    }
+    assert_eq!(store.snapshot().await.unwrap().serial.get(), 2);
+}
+
+#[tokio::test]
+async fn runs_are_listed_newest_first_and_a_killed_one_has_no_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let lock = locked(&store).await;
+    let runs: Vec<_> = ["apply", "destroy", "apply"].map(Run::new).into();
+    for run in &runs {
+        lock.start_run(run.clone()).await.unwrap();
+    }
+    let end =
+        RunEnd { at: jiff::Timestamp::UNIX_EPOCH, result: RunResult::Failed, counts: [("added".to_owned(), 3)].into() };
+    lock.finish_run(&runs[1].id, end.clone()).await.unwrap();
+    assert!(matches!(lock.finish_run("none", end.clone()).await, Err(StateError::NoRun { .. })));
+    let found = store.runs(2).await.unwrap();
+    assert_eq!(found, [runs[2].clone(), Run { end: Some(end), ..runs[1].clone() }]);
+    assert_eq!(store.runs(usize::MAX).await.unwrap().len(), 3);
+}
+
+/// What is done to a state that holds a record, and what is said of it then.
+type Harm = (&'static str, fn(&Path));
+
+const HARMS: &[Harm] = &[
+    ("a newer format", |dir| sql(dir, "PRAGMA user_version = 7")),
+    ("another program's database", |dir| sql(dir, "PRAGMA application_id = 7")),
+    ("a database without an application", |dir| sql(dir, "PRAGMA application_id = 0")),
+    ("not a database", |dir| {
+        fs::write(dir.join("state.db"), "a text that is no database at all, but long enough").unwrap()
+    }),
+    ("an empty file", |dir| fs::write(dir.join("state.db"), "").unwrap()),
+    ("a file cut in half", |dir| {
+        let bytes = fs::read(dir.join("state.db")).unwrap();
+        fs::write(dir.join("state.db"), &bytes[..bytes.len() / 2]).unwrap();
+    }),
+    ("a row that is no record", |dir| sql(dir, "UPDATE records SET body = '{}'")),
+    ("no key", |dir| fs::remove_file(dir.join("state.key")).unwrap()),
+    ("another key", |dir| fs::write(dir.join("state.key"), [7; 32]).unwrap()),
+    ("a key cut short", |dir| fs::write(dir.join("state.key"), [7; 5]).unwrap()),
+    ("a key that others can read", |dir| {
+        fs::set_permissions(dir.join("state.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    }),
+];
+
+fn sql(dir: &Path, text: &str) {
+    Connection::open(dir.join("state.db")).unwrap().execute_batch(text).unwrap();
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_used_says_why_and_is_left_alone() {
+    let mut said = String::new();
+    for (name, harm) in HARMS {
+        let dir = tempfile::tempdir().unwrap();
+        with_a_record(dir.path()).await;
+        harm(dir.path());
+        let before = fs::read(dir.path().join("state.db")).unwrap();
+        let errors =
+            [read(Store::open(dir.path()).await.map(Some)).await, read(Store::open_existing(dir.path()).await).await];
+        let messages = errors.map(|error| error.to_string().replace(dir.path().to_str().unwrap(), "DIR"));
+        assert_eq!(messages[0], messages[1], "{name}");
+        assert_eq!(fs::read(dir.path().join("state.db")).unwrap(), before, "{name}");
+        said += &format!("{name}: {}\n", messages[0]);
+    }
+    insta::assert_snapshot!(said);
+}
+
+async fn read(store: Result<Option<Store>, StateError>) -> StateError {
+    match store {
+        Ok(store) => store.unwrap().snapshot().await.unwrap_err(),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn an_empty_state_gets_a_new_key_where_its_own_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).await.unwrap());
+    fs::remove_file(dir.path().join("state.key")).unwrap();
+    assert!(Store::open_existing(dir.path()).await.unwrap().is_none());
+    with_a_record(dir.path()).await;
+    assert!(Store::open_existing(dir.path()).await.unwrap().is_some());
+}
