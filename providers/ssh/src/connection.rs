@@ -344,6 +344,24 @@ impl Connection for SshConnection {
             .collect()
     }
 
+    async fn explain(&self, target: &Target, requests: &[ReadRequest]) -> Vec<String> {
+        let Ok(link) = self.link(target) else { return Vec::new() };
+        let mut script = Script::new();
+        for request in requests {
+            let Ok(resource) = known(&request.resource_type) else { continue };
+            if let Some(explain) = resource.explain(&Subject::of_read(resource, request)) {
+                script.section(&format!("{{ {explain}\n}} | blob explain"));
+            }
+        }
+        if script.sections() == 0 {
+            return Vec::new();
+        }
+        // It only adds to an error: where it can't be had, the error stands alone.
+        let answers = link.run(&script, None, READ_LIMIT).await.unwrap_or_default();
+        let texts = answers.into_iter().flatten().filter_map(|section| section.text("explain"));
+        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+
     fn statistics(&self) -> Vec<(&'static str, u64)> {
         vec![
             ("ssh connections", self.counters.connections.load(Ordering::Relaxed)),

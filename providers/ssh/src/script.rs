@@ -85,7 +85,6 @@ impl Script {
         self.sections
     }
 
-
     /// The whole text, as the node's shell gets it on stdin.
     pub(crate) fn text(&self) -> String {
         let watch = if self.receives { "" } else { "watch\n" };

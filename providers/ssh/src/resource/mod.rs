@@ -62,6 +62,11 @@ pub(crate) trait Resource: Send + Sync {
     /// The shell that does `operation`. Where that is not a removal, the look at the result follows it.
     fn act(&self, operation: &Operation, subject: &Subject, sources: &Sources) -> Result<Step, ProviderError>;
 
+    /// Shell that prints what the object says when something that depends on it did not come about.
+    fn explain(&self, _subject: &Subject) -> Option<String> {
+        None
+    }
+
     /// What is kept for the next time.
     fn private(&self, subject: &Subject, _seen: &Section) -> serde_json::Value {
         subject.private.clone()

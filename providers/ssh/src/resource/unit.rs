@@ -222,6 +222,13 @@ if [ -e \"$M\" ]; then field marked yes; fi
         Ok(Step { limit: Some(Duration::from_secs(300)), ..Step::long(body) })
     }
 
+    fn explain(&self, subject: &Subject) -> Option<String> {
+        let places = places(subject);
+        Some(format!(
+            "{places}\nprintf 'The last lines of the journal of %s:\\n' \"$U\"; journalctl -u \"$U\" -n 20 --no-pager -o cat"
+        ))
+    }
+
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
         if !subject.private.is_null() || written(&subject.attributes, "content") {
             return subject.private.clone();
