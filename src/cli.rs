@@ -9,7 +9,14 @@ use crate::commands::Command;
 /// Ties the machines and the objects of a Kubernetes cluster to a manifest: shows what would change, does exactly that, and says when
 /// the world drifted.
 #[derive(Debug, Parser)]
-#[command(name = "moorfast", version, disable_version_flag = true, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "moorfast",
+    version,
+    disable_version_flag = true,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 #[command(after_help = "Options may be written as Terraform does, with one dash: -auto-approve, -var x=y.\n\
     Exit codes: 0 success, 1 failure, 2 changes or drift where asked for; docs/exit-codes.md has all.")]
 pub struct Cli {
@@ -29,7 +36,14 @@ pub struct Globals {
     #[arg(short = 'C', long, global = true, value_name = "DIR")]
     pub chdir: Option<PathBuf>,
     /// The manifest: a TOML file, or a folder of them
-    #[arg(long, global = true, value_name = "PATH", default_value = ".", env = "MOORFAST_MANIFEST", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        default_value = ".",
+        env = "MOORFAST_MANIFEST",
+        hide_env_values = true
+    )]
     pub manifest: PathBuf,
     /// The folder of the state and of all else that moorfast keeps [default: .moorfast beside the manifest]
     #[arg(long, global = true, value_name = "DIR", env = "MOORFAST_STATE", hide_env_values = true)]

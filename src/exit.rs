@@ -54,10 +54,14 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Exit::Success => "Success. With `--detailed-exitcode`: and nothing to change. For `drift`: in sync.",
-            Exit::Error => "Failure; what was wrong is on standard error. Also a wrong command line, and an apply that was declined.",
+            Exit::Error => {
+                "Failure; what was wrong is on standard error. Also a wrong command line, and an apply that was declined."
+            }
             Exit::Changes => "There are changes (`plan --detailed-exitcode`) or there is drift (`drift`).",
             Exit::Unformatted => "`fmt --check` found files that are not formatted.",
-            Exit::StalePlan => "The saved plan does not fit the manifest, its inputs or the state any more; nothing was done.",
+            Exit::StalePlan => {
+                "The saved plan does not fit the manifest, its inputs or the state any more; nothing was done."
+            }
             Exit::Unreachable => "`drift`: a target does not answer, so nothing can be said of it.",
             Exit::Interrupted => "Ended by Ctrl-C, SIGTERM or SIGHUP; what was done is recorded.",
             Exit::OutputClosed => "Whoever read the output stopped reading, as in `moorfast show | head -1`.",

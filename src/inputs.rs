@@ -1,11 +1,11 @@
 //! The values of variables: from options, files and the environment.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use moorfast_engine::plan::Plan;
-use moorfast_engine::{Manifest, Value};
+use moorfast_engine::{Assignments, Manifest, Value};
 
 use crate::error::Error;
 
@@ -24,9 +24,6 @@ pub struct Inputs {
     saved: BTreeMap<String, Value>,
 }
 
-/// The environment variables that set variables.
-const PREFIX: &str = "MOORFAST_VAR_";
-
 impl Inputs {
     /// With the values of a saved plan, where they are not secret and nothing else is given.
     pub fn with_saved(mut self, plan: &Plan) -> Self {
@@ -38,12 +35,29 @@ impl Inputs {
         self
     }
 
-    /// The values of all variables of `manifest`, whose folder is `root`.
+    /// The values of all variables of `manifest`.
     ///
     /// # Errors
     /// If a value is missing, unknown or of the wrong type.
-    pub fn values(&self, manifest: &Manifest, root: &Path) -> Result<BTreeMap<String, Value>, Error> {
-        let _ = (manifest, root, PREFIX);
-        Ok(BTreeMap::new())
+    pub fn values(&self, manifest: &Manifest) -> Result<BTreeMap<String, Value>, Error> {
+        let assignments = Assignments {
+            environment: std::env::vars_os()
+                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+                .collect(),
+            files: self.var_file.clone(),
+            arguments: self.var.clone(),
+        };
+        let error = |diagnostics| Error::Manifest { sources: manifest.sources.clone(), diagnostics };
+        if self.saved.is_empty() {
+            return manifest.variables(&assignments).map_err(error);
+        }
+        // The saved values take the place of defaults: whatever is given by hand is checked against the plan.
+        let mut manifest = manifest.clone();
+        for (name, value) in &self.saved {
+            if let Some(variable) = manifest.variables.get_mut(name) {
+                variable.default = Some(value.clone());
+            }
+        }
+        manifest.variables(&assignments).map_err(error)
     }
 }

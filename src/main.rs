@@ -73,9 +73,11 @@ fn start(cli: Cli, ui: Ui) -> Result<Exit, Error> {
 
 fn log(globals: &Globals) -> Result<(), Error> {
     let Some(directives) = &globals.log else { return Ok(()) };
-    let filter = EnvFilter::try_new(directives)
-        .map_err(|error| Error::usage(format!("--log: {error}"), "a level such as info or debug, or moorfast_ssh=trace"))?;
-    let colors = globals.color() != anstream::ColorChoice::Never && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let filter = EnvFilter::try_new(directives).map_err(|error| {
+        Error::usage(format!("--log: {error}"), "a level such as info or debug, or moorfast_ssh=trace")
+    })?;
+    let colors =
+        globals.color() != anstream::ColorChoice::Never && std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors).init();
     Ok(())
 }

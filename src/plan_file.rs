@@ -98,7 +98,8 @@ pub fn read(path: &Path) -> Result<Plan, PlanFileError> {
         }
         Err(_) => return Err(PlanFileError::NotAPlan { path: path_buf() }),
     };
-    let found = envelope.get(MARK).and_then(Json::as_u64).ok_or_else(|| PlanFileError::NotAPlan { path: path_buf() })?;
+    let found =
+        envelope.get(MARK).and_then(Json::as_u64).ok_or_else(|| PlanFileError::NotAPlan { path: path_buf() })?;
     if found > u64::from(PLAN_FORMAT) {
         return Err(PlanFileError::Newer { path: path_buf(), found });
     }
@@ -106,8 +107,7 @@ pub fn read(path: &Path) -> Result<Plan, PlanFileError> {
     if envelope.get("digest").and_then(Json::as_str) != Some(digest(&plan).as_str()) {
         return Err(PlanFileError::Tampered { path: path_buf() });
     }
-    serde_json::from_value(plan)
-        .map_err(|error| PlanFileError::Damaged { path: path_buf(), detail: error.to_string() })
+    serde_json::from_value(plan).map_err(|error| PlanFileError::Damaged { path: path_buf(), detail: error.to_string() })
 }
 
 fn digest(plan: &Json) -> Digest {

@@ -56,15 +56,8 @@ impl Session {
     /// # Errors
     /// If the manifest or a value is wrong.
     pub fn workspace(&self, inputs: &Inputs) -> Result<Workspace, Error> {
-        self.workspace_of(self.manifest()?, inputs)
-    }
-
-    /// The workspace of a manifest that is already read.
-    ///
-    /// # Errors
-    /// If a value is wrong.
-    pub fn workspace_of(&self, manifest: Arc<Manifest>, inputs: &Inputs) -> Result<Workspace, Error> {
-        let variables = inputs.values(&manifest, &self.root())?;
+        let manifest = self.manifest()?;
+        let variables = inputs.values(&manifest)?;
         Ok(Workspace { manifest, providers: providers(), variables, data_dir: self.data_dir() })
     }
 
@@ -99,7 +92,7 @@ impl Session {
 
 /// The providers that this binary has.
 pub fn providers() -> Vec<Arc<dyn Provider>> {
-    vec![Arc::new(moorfast_ssh::SshProvider::default()), Arc::new(moorfast_kubernetes::KubernetesProvider::default())]
+    vec![Arc::new(moorfast_ssh::SshProvider), Arc::new(moorfast_kubernetes::KubernetesProvider)]
 }
 
 fn is_empty_folder(path: &Path) -> bool {
@@ -112,6 +105,6 @@ fn is_empty_folder(path: &Path) -> bool {
 }
 
 /// Files of Rust's own that may lie beside a manifest-less folder.
-fn is_of_rust(name: &str) -> bool {
+pub fn is_of_rust(name: &str) -> bool {
     ["Cargo.toml", "rust-toolchain.toml", "rustfmt.toml", "clippy.toml", "deny.toml"].contains(&name)
 }

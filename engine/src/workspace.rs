@@ -1,6 +1,6 @@
 //! A manifest with its providers and the values of its variables: what the commands work on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::plan::{Action, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, P
 use crate::scope::{InstanceScope, Values};
 use crate::session::Session;
 use crate::{
-    Address, Class, Diagnostic, Events, Expr, Interrupt, Manifest, Provider, ProviderError, ReadRequest, Value,
+    Address, Class, Diagnostic, Events, Expr, Interrupt, Manifest, Node, Provider, ProviderError, ReadRequest, Value,
     seal_attributes, suggest,
 };
 
@@ -148,6 +148,14 @@ impl Workspace {
         crate::early::deduplicated(errors)
     }
 
+    /// The nodes of the inventory.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn nodes(&self) -> Result<Vec<Arc<Node>>, Vec<Diagnostic>> {
+        Ok(self.expanded()?.nodes.into_values().collect())
+    }
+
     /// The dependency graph of the instances.
     ///
     /// # Errors
@@ -181,8 +189,14 @@ impl Workspace {
             draft = planner.run() => draft,
             () = interrupt.stop.cancelled() => Err(Failure::Interrupted),
         };
+        let draft = draft.and_then(|draft| {
+            let outputs = output_changes(&expanded, &draft.values, state, key, options.mode);
+            outputs.map(|outputs| (draft, outputs)).map_err(Failure::Manifest)
+        });
         match draft {
-            Ok(draft) => Ok(self.planned(expanded, session, draft, state, key, options, events).await),
+            Ok((draft, outputs)) => {
+                Ok(self.planned(expanded, session, draft, outputs, state, key, options, events).await)
+            }
             Err(failure) => {
                 session.close().await;
                 Err(failure)
@@ -196,6 +210,7 @@ impl Workspace {
         expanded: Expanded,
         session: Session,
         draft: Draft,
+        outputs: BTreeMap<String, OutputChange>,
         state: &Snapshot,
         key: &SealKey,
         options: &PlanOptions,
@@ -203,7 +218,12 @@ impl Workspace {
     ) -> Planned {
         let checks = match options.mode {
             PlanMode::Destroy => Vec::new(),
-            _ => run_checks(&expanded, &draft.values, events, |address| is_pending(&draft, address)).await,
+            _ => {
+                let is_pending = |action| !matches!(action, Action::NoOp | Action::Adopt);
+                let changing = draft.changes.iter().filter(|c| is_pending(c.action));
+                let pending: HashSet<&Address> = changing.map(|c| &c.address).collect();
+                run_checks(&expanded, &draft.values, events, |address| pending.contains(address)).await
+            }
         };
         let plan = Plan {
             format_version: PLAN_FORMAT,
@@ -215,7 +235,7 @@ impl Workspace {
             manifest: self.manifest.digest.clone().unwrap_or_else(|| Digest::of(b"")),
             inputs: inputs(&expanded),
             variables: sealed_variables(&self.variables, key),
-            outputs: output_changes(&expanded, &draft.values, state, key, options.mode),
+            outputs,
             changes: draft.changes,
             drift: draft.drift,
             checks,
@@ -425,12 +445,6 @@ fn check_patterns(expanded: &Expanded, state: &Snapshot, options: &PlanOptions) 
     if errors.is_empty() { Ok(()) } else { Err(Failure::Manifest(errors)) }
 }
 
-/// Will the apply change this instance?
-fn is_pending(draft: &Draft, address: &Address) -> bool {
-    let change = draft.changes.iter().find(|c| c.address == *address);
-    change.is_some_and(|c| !matches!(c.action, Action::NoOp | Action::Adopt))
-}
-
 fn inputs(expanded: &Expanded) -> BTreeMap<String, Digest> {
     let read = expanded.files.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     read.iter().map(|(path, digest)| (path.display().to_string(), digest.clone())).collect()
@@ -446,22 +460,29 @@ fn output_changes(
     state: &Snapshot,
     key: &SealKey,
     mode: PlanMode,
-) -> BTreeMap<String, OutputChange> {
+) -> Result<BTreeMap<String, OutputChange>, Vec<Diagnostic>> {
     let before = |name: &str| state.outputs.get(name).map(|o| o.value.clone());
-    let gone = state.outputs.keys().map(|name| (name.clone(), OutputChange { before: before(name), after: None }));
-    let mut changes: BTreeMap<_, _> = gone.collect();
-    if mode == PlanMode::Destroy {
-        return changes;
+    let recorded = state.outputs.keys().map(|name| {
+        let after = before(name).filter(|_| mode == PlanMode::RefreshOnly);
+        (name.clone(), OutputChange { before: before(name), after })
+    });
+    let mut changes: BTreeMap<_, _> = recorded.collect();
+    if mode != PlanMode::Normal {
+        return Ok(changes);
     }
     let scope = InstanceScope::new(expanded, values, Binding::default());
+    let mut errors = Vec::new();
     for (name, output) in &expanded.manifest.outputs {
-        // What can't be evaluated yet is evaluated after the apply.
-        let value = output.value.evaluate(&scope).unwrap_or(Value::Unknown);
-        let value = if output.sensitive { value.sensitive() } else { value };
-        let after = Some(value.seal(key));
-        changes.insert(name.clone(), OutputChange { before: before(name), after });
+        match output.value.evaluate(&scope) {
+            Ok(value) => {
+                let value = if output.sensitive { value.sensitive() } else { value };
+                let after = Some(value.seal(key));
+                changes.insert(name.clone(), OutputChange { before: before(name), after });
+            }
+            Err(found) => errors.extend(found),
+        }
     }
-    changes
+    if errors.is_empty() { Ok(changes) } else { Err(errors) }
 }
 
 /// A recorded value; what was sensitive is an empty secret.

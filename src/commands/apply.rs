@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
-use moorfast_engine::state::Lock;
-use moorfast_engine::{Address, ApplyOptions, Planned, Report};
+use moorfast_engine::state::{Lock, Run as History, RunEnd, RunResult};
+use moorfast_engine::{Address, ApplyOptions, OutcomeResult, Planned, Report};
 
 use crate::ask;
 use crate::error::Error;
@@ -15,6 +16,7 @@ use crate::plan_file;
 use crate::planning::{Run, Scope, parse_duration};
 use crate::render::failure;
 use crate::render::progress::Form;
+use crate::render::report::Done;
 use crate::render::{json, plan, report};
 use crate::session::Session;
 
@@ -156,10 +158,23 @@ async fn apply(
     verify: bool,
 ) -> Result<Exit, Error> {
     let started = Instant::now();
-    let options =
-        ApplyOptions { parallelism: applying.parallelism.into(), per_target: applying.per_node.into(), verify };
+    let history = History::new(match mode {
+        PlanMode::Destroy => "destroy",
+        PlanMode::RefreshOnly => "apply --refresh-only",
+        PlanMode::Normal => "apply",
+    });
+    lock.start_run(history.clone()).await?;
+    let options = ApplyOptions {
+        run: history.id.clone(),
+        parallelism: applying.parallelism.into(),
+        per_target: applying.per_node.into(),
+        verify,
+    };
     let report = planned.apply(&lock, options, &run.follower.events(), &run.interrupt).await;
     run.follower.settle().await;
+    if let Err(error) = lock.finish_run(&history.id, end(&report)).await {
+        run.session.ui.warn(format!("the end of this run could not be recorded: {error}"));
+    }
     release(lock, run.session).await;
     tell(run, &report, applying, mode, started.elapsed())?;
     Ok(exit(&report))
@@ -187,6 +202,28 @@ async fn release(lock: Lock, session: &Session) {
     if let Err(error) = lock.release().await {
         session.ui.warn(format!("the lock could not be given back: {error}"));
     }
+}
+
+/// How the run ended, for the history.
+fn end(report: &Report) -> RunEnd {
+    let done = Done::of(report);
+    let failed = report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Failed(_))).count();
+    let skipped = report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Skipped(_))).count();
+    let counts = [
+        ("added", done.added),
+        ("changed", done.changed),
+        ("destroyed", done.destroyed),
+        ("adopted", done.adopted),
+        ("forgotten", done.forgotten),
+        ("failed", failed),
+        ("skipped", skipped),
+    ];
+    let result = match exit(report) {
+        Exit::Success => RunResult::Succeeded,
+        Exit::Interrupted => RunResult::Interrupted,
+        _ => RunResult::Failed,
+    };
+    RunEnd { at: Timestamp::now(), result, counts: counts.map(|(what, n)| (what.to_owned(), n as u64)).into() }
 }
 
 fn exit(report: &Report) -> Exit {

@@ -87,9 +87,12 @@ fn evaluate(session: &Session, workspace: &Workspace, snapshot: &Snapshot, text:
             Ok(true)
         }
         Err(found) => {
-            // The places are in the line that was just given, not in the manifest.
-            let plain: Vec<_> = found.into_iter().map(|d| moorfast_engine::Diagnostic { at: None, related: vec![], ..d }).collect();
-            session.ui.err(diagnostic::diagnostics(&Default::default(), &plain, session.ui.error_width()));
+            session.ui.err(diagnostic::of_expression(
+                &workspace.manifest.sources,
+                text.trim(),
+                &found,
+                session.ui.error_width(),
+            ));
             Ok(false)
         }
     }

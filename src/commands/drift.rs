@@ -1,5 +1,6 @@
 //! `moorfast drift`
 
+use moorfast_engine::Failure;
 use moorfast_engine::plan::PlanMode;
 
 use crate::error::Error;
@@ -43,12 +44,16 @@ impl Drift {
         let run = Run::new(session, &workspace, Form::Text);
         let options = self.scope.options(PlanMode::RefreshOnly);
         let planned = run.plan(&store, &store.snapshot().await?, &options).await?;
-        let plan = planned.plan.clone();
+        let (plan, unread) = (planned.plan.clone(), planned.unread.clone());
         planned.close().await;
         if self.json {
             session.ui.out(format!("{:#}\n", json::plan(&plan)))?;
         } else {
-            session.ui.out(drift::drift(&plan, session.ui.room(self.full)))?;
+            session.ui.out(drift::drift(&plan, unread.len(), session.ui.room(self.full)))?;
+        }
+        if !unread.is_empty() {
+            // What could not be looked at says nothing of the rest, and the rest nothing of it.
+            return Err(run.error(Failure::Providers(unread)));
         }
         Ok(if plan.drift.is_empty() && plan.nodes.is_empty() { Exit::Success } else { Exit::Changes })
     }

@@ -22,10 +22,9 @@ pub struct Graph {
 impl Graph {
     pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
         let workspace = session.workspace(&self.inputs)?;
-        let view = workspace.graph().map_err(|diagnostics| Error::Manifest {
-            sources: workspace.manifest.sources.clone(),
-            diagnostics,
-        })?;
+        let view = workspace
+            .graph()
+            .map_err(|diagnostics| Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics })?;
         session.ui.out(if self.mermaid { graph::mermaid(&view) } else { graph::dot(&view) })?;
         Ok(Exit::Success)
     }

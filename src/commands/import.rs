@@ -30,10 +30,14 @@ impl Import {
         let store = session.store().await?;
         let run = Run::new(session, &workspace, Form::Text);
         let lock = session.lock(&store, "import", self.lock_timeout).await?;
-        let imported = workspace.import(&self.address, &store.snapshot().await?, &lock).await;
+        let (snapshot, key, events) = (store.snapshot().await?, store.seal_key(), run.follower.events());
+        let imported = workspace.import(&self.address, &snapshot, key, &lock, &events, &run.interrupt).await;
+        run.follower.settle().await;
         imported.map_err(|failure| run.error(failure))?;
         lock.release().await?;
-        session.ui.out(format!("Imported {}. `moorfast plan` shows where it differs from the manifest.\n", self.address))?;
+        session
+            .ui
+            .out(format!("Imported {}. `moorfast plan` shows where it differs from the manifest.\n", self.address))?;
         Ok(Exit::Success)
     }
 }

@@ -9,7 +9,8 @@ use crate::render::style::{BOLD, paint};
 use crate::session::Session;
 
 const STARTER: &str = include_str!("init/main.toml");
-const GITIGNORE: &str = "# The state, its key and known hosts: they belong to whoever applies, not into the repository.\n.moorfast/\n";
+const GITIGNORE: &str =
+    "# The state, its key and known hosts: they belong to whoever applies, not into the repository.\n.moorfast/\n";
 
 /// Writes a starter manifest that runs as it is, on this machine and without root. Never overwrites anything.
 #[derive(Debug, clap::Args)]

@@ -85,7 +85,7 @@ impl Command {
             Command::Graph(command) => command.run(&session),
             Command::Output(command) => command.run(&session).await,
             Command::Console(command) => command.run(&session).await,
-            Command::Node(command) => command.run(&session),
+            Command::Node(command) => command.run(&session).await,
             Command::Schema(command) => command.run(&session),
             Command::Completions(command) => command.run(&session),
             Command::Version(command) => command.run(&session),

@@ -1,11 +1,17 @@
 //! `moorfast node`
 
+use std::sync::Arc;
+
+use moorfast_engine::{Node as Machine, Transport, Workspace};
+
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
+use crate::render::style::{BOLD, WARNING, paint};
 use crate::session::Session;
 
-/// The nodes of the inventory and their host keys.
+/// The nodes of the inventory and their host keys. A node is only spoken to if its host key is known: pinned by `host_key` in the
+/// manifest, or trusted here once.
 #[derive(Debug, clap::Args)]
 pub struct Node {
     #[command(subcommand)]
@@ -19,12 +25,102 @@ enum Command {
         #[command(flatten)]
         inputs: Inputs,
     },
+    /// Take the host keys that a node shows now as its own, after you compared the fingerprints
+    Trust {
+        /// Which nodes
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        inputs: Inputs,
+    },
+    /// Forget the trusted host keys of a node
+    Forget {
+        /// Which nodes
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        inputs: Inputs,
+    },
 }
 
 impl Node {
-    pub(super) fn run(self, _session: &Session) -> Result<Exit, Error> {
+    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
         match self.command {
-            Command::List { inputs: _ } => Ok(Exit::Success),
-        }
+            Command::List { inputs } => list(session, &inventory(session, &inputs)?),
+            Command::Trust { names, inputs } => trust(session, named(&inventory(session, &inputs)?, &names)?).await,
+            Command::Forget { names, inputs } => forget(session, named(&inventory(session, &inputs)?, &names)?),
+        }?;
+        Ok(Exit::Success)
     }
+}
+
+fn inventory(session: &Session, inputs: &Inputs) -> Result<Vec<Arc<Machine>>, Error> {
+    let workspace = session.workspace(inputs)?;
+    let wrong = |diagnostics| Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics };
+    Workspace::nodes(&workspace).map_err(wrong)
+}
+
+fn named(nodes: &[Arc<Machine>], names: &[String]) -> Result<Vec<Arc<Machine>>, Error> {
+    let find = |name: &String| {
+        let known = || nodes.iter().map(|node| node.name.to_string()).collect::<Vec<_>>().join(", ");
+        let found = nodes.iter().find(|node| node.name.0 == *name).cloned();
+        found.ok_or_else(|| {
+            Error::usage(format!("the inventory has no node \"{name}\""), format!("it has: {}", known()))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+fn list(session: &Session, nodes: &[Arc<Machine>]) -> Result<(), Error> {
+    let column = |of: fn(&Machine) -> String| nodes.iter().map(|node| of(node).chars().count()).max().unwrap_or(0);
+    let (name, place, roles) = (column(|n| n.name.to_string()), column(reached), column(|n| n.roles.join(", ")));
+    let mut text = String::new();
+    for node in nodes {
+        let keys = moorfast_ssh::known(node, &session.data_dir()).map_err(Error::Provider)?;
+        let keys = match (node.transport, keys.as_slice()) {
+            (Transport::Local, _) => String::new(),
+            (_, []) => paint(WARNING, format!("unknown host key: moorfast node trust {}", node.name)),
+            (_, keys) => keys.join(" "),
+        };
+        let line = format!("{:name$}  {:place$}  {:roles$}  {keys}", node.name.0, reached(node), node.roles.join(", "));
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    session.ui.out(text)
+}
+
+fn reached(node: &Machine) -> String {
+    let user = node.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+    let port = node.port.map(|port| format!(":{port}")).unwrap_or_default();
+    match node.transport {
+        Transport::Local => "this machine".to_owned(),
+        Transport::Ssh => format!("{user}{}{port}", node.address),
+    }
+}
+
+async fn trust(session: &Session, nodes: Vec<Arc<Machine>>) -> Result<(), Error> {
+    for node in nodes {
+        let keys = moorfast_ssh::trust(&node, &session.data_dir()).await.map_err(Error::Provider)?;
+        let name = paint(BOLD, &node.name);
+        let lines: String = keys.iter().map(|key| format!("  {key}\n")).collect();
+        session.ui.out(match keys.is_empty() {
+            true => format!("{name} is this very machine: it has no host key.\n"),
+            false => {
+                format!("{name} is trusted by these host keys; compare them with what its console shows:\n{lines}")
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn forget(session: &Session, nodes: Vec<Arc<Machine>>) -> Result<(), Error> {
+    for node in nodes {
+        let name = paint(BOLD, &node.name);
+        let forgotten = moorfast_ssh::forget(&node, &session.data_dir()).map_err(Error::Provider)?;
+        session.ui.out(match forgotten {
+            true => format!("The host keys of {name} are forgotten.\n"),
+            false => format!("No host key of {name} was known.\n"),
+        })?;
+    }
+    Ok(())
 }

@@ -83,7 +83,9 @@ impl Plan {
 
     fn what_next(&self, changes: bool) -> String {
         match &self.out {
-            Some(path) => format!("\nSaved. {} does exactly this.\n", paint(BOLD, format!("moorfast apply {}", path.display()))),
+            Some(path) => {
+                format!("\nSaved. {} does exactly this.\n", paint(BOLD, format!("moorfast apply {}", path.display())))
+            }
             None if changes => paint(DIM, "\nNot saved: an apply plans anew. `--out FILE` saves a plan for review.\n"),
             None => String::new(),
         }

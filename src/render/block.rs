@@ -36,14 +36,15 @@ pub fn block(block: &Block, room: Room) -> Vec<String> {
 
 fn title(block: &Block) -> String {
     let change = block.first().change;
+    let headline = headline(change, block.members.iter().map(|m| m.rows.len()).sum());
     if block.members.len() == 1 {
-        return format!("{} {}", paint(BOLD, &change.address), headline(change.action));
+        return format!("{} {headline}", paint(BOLD, &change.address));
     }
     let keys: Vec<_> = block.members.iter().filter_map(|m| m.change.address.key.as_deref()).collect();
     let (on, noun) = if block.is_per_node() { ("on", "nodes") } else { ("for", "instances") };
     let names = if keys.len() <= NAMED { format!(": {}", keys.join(", ")) } else { String::new() };
     let resource = paint(BOLD, &change.address.resource);
-    format!("{resource} {} {on} {} {noun}{names}", headline(change.action), keys.len())
+    format!("{resource} {headline} {on} {} {noun}{names}", keys.len())
 }
 
 /// The attributes of all members: those that are equal once, the others for each.
@@ -108,11 +109,8 @@ fn is_new_text(row: &Row) -> bool {
 
 fn plain(row: &Row, lines: &Lines, label: usize) -> Vec<String> {
     let indent = " ".repeat(INDENT);
-    let name = if lines.head.is_empty() {
-        format!("{}:", row.path)
-    } else {
-        format!("{:label$} = {}", row.path, lines.head)
-    };
+    let name =
+        if lines.head.is_empty() { format!("{}:", row.path) } else { format!("{:label$} = {}", row.path, lines.head) };
     let mut all = vec![format!("{indent}{} {name}", row.symbol())];
     all.extend(indented(&lines.block, INDENT + 4));
     all
@@ -123,7 +121,8 @@ fn by_node(variants: &[Variant], label: usize) -> Vec<String> {
     let Some(row) = variants.iter().find_map(|v| v.row) else { return Vec::new() };
     let indent = " ".repeat(INDENT + 4);
     let widest = variants.iter().map(|v| v.keys.join(", ").chars().count()).max().unwrap_or(0);
-    let mut all = vec![format!("{}{} {:label$}   {}", " ".repeat(INDENT), row.symbol(), row.path, paint(DIM, "(differs)"))];
+    let mut all =
+        vec![format!("{}{} {:label$}   {}", " ".repeat(INDENT), row.symbol(), row.path, paint(DIM, "(differs)"))];
     for variant in variants {
         let names = variant.keys.join(", ");
         match variant.row {

@@ -17,6 +17,17 @@ pub fn diagnostics(sources: &Sources, diagnostics: &[Diagnostic], width: usize) 
     rendered.join("\n\n") + "\n"
 }
 
+/// What is wrong with an expression that stands in no file.
+pub fn of_expression(sources: &Sources, expression: &str, found: &[Diagnostic], width: usize) -> String {
+    let mut sources = sources.clone();
+    sources.files.push(SourceFile { path: "the expression".into(), text: expression.to_owned() });
+    let file = sources.files.len() - 1;
+    let here = |span: Span| if span.file == usize::MAX { Span { file, ..span } } else { span };
+    let placed =
+        found.iter().map(|d| Diagnostic { at: d.at.clone().map(|(span, label)| (here(span), label)), ..d.clone() });
+    diagnostics(&sources, &placed.collect::<Vec<_>>(), width)
+}
+
 /// `error: 3 errors in the manifest`, or what else it comes to; none where there is nothing to say.
 pub fn count(diagnostics: &[Diagnostic]) -> Option<String> {
     let of = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
@@ -90,9 +101,14 @@ pub fn provider_errors(manifest: Option<&Manifest>, errors: &[(Address, Provider
 }
 
 /// One error of a provider, with the place in the manifest where there is one.
-pub fn provider_error(manifest: Option<&Manifest>, error: &ProviderError, addresses: &[&Address], width: usize) -> String {
+pub fn provider_error(
+    manifest: Option<&Manifest>,
+    error: &ProviderError,
+    addresses: &[&Address],
+    width: usize,
+) -> String {
     let title = printable(&error.summary);
-    let mut group = Level::ERROR.primary_title(title.as_str());
+    let mut group = Group::with_title(Level::ERROR.primary_title(title.as_str()));
     let place = manifest.zip(addresses.first()).and_then(|(m, address)| place(m, address, error));
     let named = named(addresses);
     if let Some((file, span)) = place {
@@ -115,7 +131,7 @@ pub fn provider_error(manifest: Option<&Manifest>, error: &ProviderError, addres
 /// An error that has no place in a manifest.
 pub fn message(title: &str, detail: &[String], help: Option<&str>, width: usize) -> String {
     let title = printable(title);
-    let mut group = Level::ERROR.primary_title(title.as_str());
+    let mut group = Group::with_title(Level::ERROR.primary_title(title.as_str()));
     let mut elements: Vec<Element> = Vec::new();
     if !detail.is_empty() {
         let lines: Vec<_> = detail.iter().map(|line| printable(line)).collect();

@@ -8,18 +8,22 @@ use super::plan::{checks, nodes};
 use super::row::{Room, rows_between, table};
 use super::style::{ADD, BOLD, DESTROY, paint};
 
-/// What `moorfast drift` tells.
-pub fn drift(plan: &Plan, room: Room) -> String {
-    let sections = [nodes(plan), section(&plan.drift, room), checks(&plan.checks), vec![closing(plan)]];
+/// What `moorfast drift` tells, where `unread` objects could not be looked at.
+pub fn drift(plan: &Plan, unread: usize, room: Room) -> String {
+    let sections = [nodes(plan), section(&plan.drift, room), checks(&plan.checks), vec![closing(plan, unread)]];
     let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
     texts.join("\n\n") + "\n"
 }
 
-fn closing(plan: &Plan) -> String {
+fn closing(plan: &Plan, unread: usize) -> String {
     match (plan.drift.len(), plan.nodes.len()) {
+        (0, 0) if unread > 0 => format!("No drift in what could be looked at; {unread} objects could not be."),
         (0, 0) => paint(ADD.bold(), "In sync.") + " The world is as the last apply left it.",
         (0, _) => paint(DESTROY.bold(), "Drift:") + " the nodes above are not what they were.",
-        (1, _) => paint(DESTROY.bold(), "Drift: 1 object") + " is not as the last apply left it. `moorfast plan` shows what would mend it.",
+        (1, _) => {
+            paint(DESTROY.bold(), "Drift: 1 object")
+                + " is not as the last apply left it. `moorfast plan` shows what would mend it."
+        }
         (n, _) => {
             let count = paint(DESTROY.bold(), format!("Drift: {n} objects"));
             count + " are not as the last apply left them. `moorfast plan` shows what would mend them."
@@ -69,4 +73,3 @@ fn drifted(drift: &Drift, also: &[&Drift], room: Room) -> Vec<String> {
     lines.extend(table(&rows_between(Some(&drift.before), Some(after), &BTreeSet::new()), room));
     lines
 }
-

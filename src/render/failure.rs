@@ -36,9 +36,7 @@ fn manifest_closing(found: &[moorfast_engine::Diagnostic], width: usize) -> Stri
 
 fn failure(failure: &Failure, manifest: &Manifest, width: usize) -> String {
     match failure {
-        Failure::Manifest(found) => {
-            diagnostics(&manifest.sources, found, width) + &manifest_closing(found, width)
-        }
+        Failure::Manifest(found) => diagnostics(&manifest.sources, found, width) + &manifest_closing(found, width),
         Failure::Providers(errors) => {
             let closing = match errors.len() {
                 1 => "no plan: 1 object could not be read or planned".to_owned(),
@@ -47,7 +45,11 @@ fn failure(failure: &Failure, manifest: &Manifest, width: usize) -> String {
             format!("{}\n{}", provider_errors(Some(manifest), errors, width), message(&closing, &[], None, width))
         }
         Failure::Provider(name, error) => {
-            format!("{}\n\n{}", provider_error(Some(manifest), error, &[], width), message(&format!("the provider {name} can't be used"), &[], None, width))
+            format!(
+                "{}\n\n{}",
+                provider_error(Some(manifest), error, &[], width),
+                message(&format!("the provider {name} can't be used"), &[], None, width)
+            )
         }
         Failure::State(error) => state(error, width),
         Failure::Stale(lines) => message(
@@ -74,8 +76,12 @@ pub fn state(error: &StateError, width: usize) -> String {
             );
             return message("another run holds the lock of the state", &held, Some(&help), width);
         }
-        StateError::LockLost { .. } => "look at `moorfast state history`, then plan again; what was done before is recorded",
-        StateError::DiskFull { .. } => "make room and run the same command again: it finds what was done and not recorded",
+        StateError::LockLost { .. } => {
+            "look at `moorfast state history`, then plan again; what was done before is recorded"
+        }
+        StateError::DiskFull { .. } => {
+            "make room and run the same command again: it finds what was done and not recorded"
+        }
         StateError::Newer { .. } => "use the moorfast that wrote it, or a newer one",
         StateError::NoRecord { .. } => "`moorfast state list` shows what there is",
         StateError::Corrupt { .. } => {
@@ -88,7 +94,9 @@ pub fn state(error: &StateError, width: usize) -> String {
 
 fn plan_file(error: &PlanFileError, width: usize) -> String {
     let help = match error {
-        PlanFileError::Tampered { .. } | PlanFileError::Damaged { .. } => Some("make it anew with `moorfast plan --out FILE`"),
+        PlanFileError::Tampered { .. } | PlanFileError::Damaged { .. } => {
+            Some("make it anew with `moorfast plan --out FILE`")
+        }
         PlanFileError::NotAPlan { .. } => Some("`moorfast plan --out FILE` makes one"),
         PlanFileError::Newer { .. } => Some("apply it with the moorfast that made it"),
         PlanFileError::Io { .. } => None,

@@ -1,7 +1,9 @@
 //! Plans and runs as JSON, in Terraform's vocabulary. `docs/json.md` describes it.
 
 use moorfast_engine::plan::{Action, Change, CheckResult, CheckStatus, Drift, Plan, Reason, is_mark};
-use moorfast_engine::{Diagnostic, Event, Outcome, OutcomeResult, ProviderError, Report, SENSITIVE_KEY, Severity, Sources};
+use moorfast_engine::{
+    Diagnostic, Event, Outcome, OutcomeResult, ProviderError, Report, SENSITIVE_KEY, Severity, Sources,
+};
 use moorfast_engine::{Mode, RETAINED_KEY, UNKNOWN_KEY};
 use serde_json::{Map, Value as Json, json};
 
@@ -169,9 +171,7 @@ fn check(check: &CheckResult) -> Json {
 
 /// One event of a run as a line.
 pub fn event(event: &Event) -> String {
-    let hook = |address: &moorfast_engine::Address, action: Action| {
-        json!({ "resource": { "addr": address, "type": address.resource.resource_type }, "action": actions(action).join("-") })
-    };
+    let hook = |address: &moorfast_engine::Address, action: Action| json!({ "resource": { "addr": address, "type": address.resource.resource_type }, "action": actions(action).join("-") });
     let (level, kind, message, rest) = match event {
         Event::Reading { target, instances } => (
             "info",

@@ -24,4 +24,5 @@ pub mod samples;
 mod tests;
 
 pub use row::Room;
-pub use value::{inline, printable};
+pub use text_diff::text_diff;
+pub use value::inline;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use moorfast_engine::plan::{Action, CheckResult, CheckStatus, OutputChange, Plan, PlanMode, Summary};
 
 use super::block::block;
-use super::fold::{Block, fold};
 use super::drift;
+use super::fold::{Block, fold};
 use super::row::{Room, Row, table};
 use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
@@ -49,7 +49,8 @@ pub fn closing(plan: &Plan) -> String {
         };
     }
     if plan.options.mode == PlanMode::RefreshOnly {
-        let line = format!("Plan: {} to be recorded as the world has it. Nothing in the world changes.", plan.drift.len());
+        let line =
+            format!("Plan: {} to be recorded as the world has it. Nothing in the world changes.", plan.drift.len());
         return paint(BOLD, line);
     }
     if summary == Summary::default() && moved == 0 && outputs {

@@ -53,7 +53,11 @@ fn cut(text: &str, room: Room) -> String {
         return text.to_owned();
     }
     let kept = room.width.saturating_sub(30).max(40);
-    format!("{}{}", text.chars().take(kept).collect::<String>(), paint(DIM, format!("… ({} more characters)", length - kept)))
+    format!(
+        "{}{}",
+        text.chars().take(kept).collect::<String>(),
+        paint(DIM, format!("… ({} more characters)", length - kept))
+    )
 }
 
 /// The outputs, one a line.

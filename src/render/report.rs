@@ -178,7 +178,8 @@ fn skipped(report: &Report) -> Option<String> {
 }
 
 fn not_started(report: &Report) -> Option<String> {
-    let addresses = report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::NotStarted)).map(|o| &o.address);
+    let addresses =
+        report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::NotStarted)).map(|o| &o.address);
     let lines: String = addresses.map(|address| format!("  {address}\n")).collect();
     (!lines.is_empty()).then(|| format!("Not begun, because the run was ended:\n{lines}"))
 }

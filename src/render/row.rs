@@ -168,7 +168,11 @@ pub fn table(rows: &[Row], room: Room) -> Vec<String> {
     let mut lines = Vec::new();
     for row in rows {
         let shown = row.lines(inner);
-        let name = if shown.head.is_empty() { format!("{}:", row.path) } else { format!("{:label$} = {}", row.path, shown.head) };
+        let name = if shown.head.is_empty() {
+            format!("{}:", row.path)
+        } else {
+            format!("{:label$} = {}", row.path, shown.head)
+        };
         lines.push(format!("  {} {name}", row.symbol()));
         lines.extend(shown.block.iter().map(|line| format!("      {line}")));
     }
@@ -210,7 +214,8 @@ fn new_text(text: &str, room: Room) -> Lines {
     let all: Vec<_> = text.lines().collect();
     // A rest of one line takes the place of the line that tells of it.
     let shown = if room.full || all.len() <= NEW_TEXT_LINES + 1 { all.len() } else { NEW_TEXT_LINES };
-    let mut block: Vec<_> = all[..shown].iter().map(|line| format!("{}{}", paint(DIM, "| "), printable(line))).collect();
+    let mut block: Vec<_> =
+        all[..shown].iter().map(|line| format!("{}{}", paint(DIM, "| "), printable(line))).collect();
     if shown < all.len() {
         block.push(paint(DIM, format!("… {} more lines (--full shows them)", all.len() - shown)));
     }

@@ -66,9 +66,11 @@ pub fn meaning(action: Action) -> &'static str {
     }
 }
 
-/// The predicate of a change's headline.
-pub fn headline(action: Action) -> String {
-    match action {
+/// The predicate of a change's headline; an update of no attribute, because of a trigger, is a restart.
+pub fn headline(change: &Change, attributes: usize) -> String {
+    match change.action {
+        Action::Update if danger(change) == Danger::Restart && attributes == 0 => paint(BOLD, "will be restarted"),
+        Action::Update if danger(change) == Danger::Restart => paint(BOLD, "will be updated in place and restarted"),
         Action::Create => paint(ADD.bold(), "will be created"),
         Action::Update => paint(BOLD, "will be updated in place"),
         Action::Replace => paint(DESTROY.bold(), "must be replaced"),

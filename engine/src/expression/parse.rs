@@ -53,12 +53,7 @@ fn simplest(template: Template, place: Place) -> ExprNode {
 }
 
 fn syntax_error(text: &str, error: &parser::Error, place: &Place) -> Diagnostic {
-    let mut start = error.location().offset();
-    // At the end of the text the parser points at the last byte, which may be in the middle of a character.
-    while !text.is_char_boundary(start) {
-        start -= 1;
-    }
-    let rest = &text[start..];
+    let (start, rest) = error_position(text, error);
     let (label, help) = explain(error.message(), rest);
     let marked = match rest.chars().next() {
         Some('$' | '%') if rest[1..].starts_with('{') => 2,
@@ -67,10 +62,17 @@ fn syntax_error(text: &str, error: &parser::Error, place: &Place) -> Diagnostic 
     };
     let diagnostic =
         Diagnostic::error("this is not a valid expression").at(place.span(Some(start..start + marked)), label);
-    match help {
-        Some(help) => diagnostic.help(help),
-        None => diagnostic,
-    }
+    Diagnostic { help, ..diagnostic }
+}
+
+/// Where the error is, and the text from there on.
+fn error_position<'t>(text: &'t str, error: &parser::Error) -> (usize, &'t str) {
+    let location = error.location();
+    let last = text.char_indices().rev().find(|(at, _)| *at <= location.offset()).map_or(0, |(at, _)| at);
+    let column = text[..last].rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    // At the end of the text the parser gives the offset of the last character and the column after it.
+    let start = if location.column() > column && last + 1 >= location.offset() { text.len() } else { last };
+    (start, &text[start..])
 }
 
 /// What the parser's message means, and what to do about it.
@@ -82,6 +84,10 @@ fn explain(message: &str, rest: &str) -> (String, Option<String>) {
     if rest.starts_with("${") {
         let help = "write $${ for the two characters themselves";
         return ("this ${ has no }".to_owned(), Some(help.to_owned()));
+    }
+    if rest.is_empty() {
+        let expected = message.strip_prefix("expected ").filter(|expected| expected.len() < 20);
+        return (format!("the text ends before {} here", expected.unwrap_or("the expression")), None);
     }
     let label = match message {
         message if message.starts_with("invalid expression;") => "an expression is expected here",

@@ -7,8 +7,8 @@ use super::{Reference, Unresolved};
 use crate::ResourceAddress;
 use crate::diagnostic::nearest;
 
-/// The names that stand for themselves at the head of a traversal.
-const ROOTS: [&str; 9] = ["var", "local", "node", "nodes", "each", "self", "path", "moorfast", "data"];
+/// The names that mean something of their own at the head of a traversal.
+pub(crate) const ROOTS: [&str; 9] = ["var", "local", "node", "nodes", "each", "self", "path", "moorfast", "data"];
 
 /// The reference that `root` and the first of `operators` make, and how many of these it takes.
 pub(super) fn reference(

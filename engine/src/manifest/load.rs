@@ -57,12 +57,13 @@ impl Manifest {
         mut problems: Vec<Diagnostic>,
     ) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
         let mut manifest = Manifest { root, digest: Some(digest(&sources)), ..Manifest::default() };
-        let mut loader = Loader { manifest: &mut manifest, places: BTreeMap::new() };
+        let mut loader = Loader { manifest: &mut manifest, places: BTreeMap::new(), whole: problems.is_empty() };
         for (file, source) in sources.files.iter().enumerate() {
             problems.extend(loader.file(file, &source.text));
         }
-        if problems.is_empty() {
-            problems = references::check(&manifest);
+        // What a file that can't be read defines would look as if it were missing.
+        if loader.whole {
+            problems.extend(references::check(&manifest));
         }
         if problems.is_empty() {
             manifest.sources = sources;
@@ -108,12 +109,15 @@ pub(super) struct Loader<'m> {
     pub(super) manifest: &'m mut Manifest,
     /// Where each thing is defined, by its address.
     places: BTreeMap<String, Span>,
+    /// Could all files be parsed?
+    whole: bool,
 }
 
 impl Loader<'_> {
     fn file(&mut self, file: usize, text: &str) -> Vec<Diagnostic> {
         let (document, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
+            self.whole = false;
             return syntax_errors(file, text, &errors);
         }
         let mut reader = Reader::new(file, text);
@@ -231,6 +235,13 @@ fn explain(message: &str) -> (String, Option<String>) {
             Some("text with quotes in it is easier between single quotes: '${file(\"motd\")}'"),
         ),
         message if message.starts_with("invalid literal string") => ("this string is not closed with '", None),
+        message if message.starts_with("unexpected leading zero") => {
+            ("a number does not start with 0", Some("a file mode is a string: \"0644\""))
+        }
+        message if message.starts_with("unexpected key or value, expected newline") => (
+            "the value before this is complete: a new line is expected",
+            Some("text with quotes in it is easier between single quotes: '${file(\"motd\")}'"),
+        ),
         message => return (message.to_owned(), None),
     };
     (label.to_owned(), help.map(str::to_owned))

@@ -7,6 +7,8 @@ pub(crate) mod locals;
 mod reader;
 mod references;
 mod resource;
+#[cfg(test)]
+mod tests;
 mod variable;
 mod variables;
 

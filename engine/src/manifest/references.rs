@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Condition, Manifest};
-use crate::diagnostic::suggest;
+use crate::diagnostic::{nearest, suggest};
+use crate::expression::ROOTS;
 use crate::{Address, Diagnostic, Expr, Reference, ResourceAddress, Span, Unresolved};
 
 /// What the expressions of a block may refer to besides variables, locals, nodes and resources.
@@ -132,8 +133,11 @@ impl Check<'_> {
         let types: BTreeSet<&str> = resources.keys().map(|known| known.resource_type.as_str()).collect();
         let same_type = resources.keys().filter(|known| known.resource_type == address.resource_type);
         let names: Vec<&str> = same_type.map(|known| known.name.as_str()).collect();
-        let help = crate::diagnostic::nearest(&text, all.iter().map(String::as_str))
+        let root =
+            || nearest(&address.resource_type, ROOTS).map(|root| format!("did you mean `{root}.{}`?", address.name));
+        let help = nearest(&text, all.iter().map(String::as_str))
             .map(|nearest| format!("did you mean `{nearest}`?"))
+            .or_else(root)
             .or_else(|| suggest(&address.name, names))
             .or_else(|| suggest(&address.resource_type, types));
         Err(Unresolved { summary: format!("there is no `{text}` in the manifest"), help })

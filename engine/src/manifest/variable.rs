@@ -151,7 +151,7 @@ impl VariableType {
         }
         let mismatch = |value: &Value| {
             let place = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
-            format!("{place}a {} is expected, this is a {}", self, value.type_name())
+            format!("{place}{self} is expected, this is a {}", value.type_name())
         };
         Ok(match (self, value) {
             (VariableType::Any, value) | (_, value @ (Value::Null | Value::Unknown | Value::Retained)) => value,

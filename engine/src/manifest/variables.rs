@@ -184,7 +184,7 @@ fn value_of(name: &str, variable: &Variable, assigned: Option<Assigned>) -> Resu
         Raw::Text(text) => match evaluate_text(&text) {
             Ok(value) => value,
             Err(_) if variable.kind == VariableType::Any => Value::String(text),
-            Err(message) => return Err(wrong(format!("a {} is expected: {message}", variable.kind))),
+            Err(_) => return Err(wrong(format!("{} is expected", variable.kind))),
         },
     };
     let value = variable.kind.convert(value).map_err(wrong)?;
@@ -192,11 +192,10 @@ fn value_of(name: &str, variable: &Variable, assigned: Option<Assigned>) -> Resu
 }
 
 /// The value of a text that is an expression of HCL, or JSON, which is one.
-fn evaluate_text(text: &str) -> Result<Value, String> {
+fn evaluate_text(text: &str) -> Result<Value, Vec<Diagnostic>> {
     let span = Span { file: usize::MAX, start: 0, end: text.len() };
-    let expr = Expr::expression(text, span).map_err(|error| error.at.map_or(error.summary, |(_, label)| label))?;
-    let scope = NothingScope { files: Files::default() };
-    expr.evaluate(&scope).map_err(|_| "it is no plain value".to_owned())
+    let expr = Expr::expression(text, span).map_err(|error| vec![*error])?;
+    expr.evaluate(&NothingScope { files: Files::default() })
 }
 
 /// Where nothing can be referred to.

@@ -3,7 +3,7 @@
 use futures::future::join_all;
 
 use super::planner::Planner;
-use super::requests::Requests;
+use super::requests::{Requests, or_unanswered};
 use super::{Action, Change};
 use crate::early::{deduplicated, with_unknown};
 use crate::expand::Instance;
@@ -44,7 +44,7 @@ impl Planner<'_> {
                 Some(connection) => connection.read_data(&target, &requests).await,
                 None => Vec::new(),
             };
-            requests.into_iter().zip(found).collect::<Vec<_>>()
+            requests.into_iter().zip(or_unanswered(found)).collect::<Vec<_>>()
         });
         let found: Vec<_> = join_all(calls).await.into_iter().flatten().collect();
         let mut failures = Vec::new();

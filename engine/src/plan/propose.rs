@@ -7,11 +7,12 @@ use futures::future::join_all;
 use super::ignore::ignoring;
 use super::planner::{Item, Planner};
 use super::reading::{Reading, Which};
-use super::requests::Requests;
+use super::requests::{Requests, or_unanswered};
 use crate::expand::Instance;
-use crate::{Attributes, Failure, PlanRequest, ProviderError};
+use crate::{Address, Attributes, Class, Failure, PlanRequest, ProviderError};
 
 impl Planner<'_> {
+    /// Plans instances whose dependencies are all planned, with what was read of them.
     pub(super) async fn propose(
         &mut self,
         wanted: Vec<(&Instance, Attributes)>,
@@ -32,7 +33,7 @@ impl Planner<'_> {
                 Some(connection) => connection.plan(&target, &requests).await,
                 None => Vec::new(),
             };
-            requests.into_iter().zip(items).zip(proposals).collect::<Vec<_>>()
+            requests.into_iter().zip(items).zip(or_unanswered(proposals)).collect::<Vec<_>>()
         });
         let proposed: Vec<_> = join_all(calls).await.into_iter().flatten().collect();
         for ((request, item), proposal) in proposed {
@@ -44,16 +45,36 @@ impl Planner<'_> {
         if failures.is_empty() { Ok(()) } else { Err(Failure::Providers(failures)) }
     }
 
-    pub(super) fn request(
+    fn request(
         &self,
         instance: &Instance,
         attributes: Attributes,
         readings: &mut HashMap<Which, Reading>,
     ) -> Result<(PlanRequest, Item), ProviderError> {
         let address = &instance.address;
+        let identity = self.identity(instance, &attributes);
         let recorded = self.records.get(address).cloned();
-        let observed = readings.remove(&Which::Current(address.clone())).transpose()?.flatten();
-        let former = readings.remove(&Which::Former(address.clone())).transpose()?.flatten();
+        let mut observed = readings.remove(&Which::Current(address.clone())).transpose()?.flatten();
+        let mut former = readings.remove(&Which::Former(address.clone())).transpose()?.flatten();
+        match &identity {
+            // Its identity came out only now, and it is still the recorded one.
+            Some(identity) if recorded.as_ref().is_some_and(|r| r.identity == *identity) => former = None,
+            Some(_) => {}
+            // Until an apply tells otherwise it is the recorded one.
+            None => observed = observed.or(former.take()),
+        }
+        if let Some(record) = recorded.as_ref().filter(|r| r.target != instance.target.name()) {
+            let message =
+                format!("`{address}` is recorded on {}, and would now be on {}", record.target, instance.target);
+            let help = "give it a new name, so that the old object is destroyed and the new one made";
+            return Err(ProviderError::new(Class::Invalid, message).help(help));
+        }
+        if observed.is_none() && recorded.is_none() && self.is_to_be_imported(address) {
+            let what = identity.as_deref().unwrap_or("such object");
+            let message = format!("there is no {what} on {} to import as `{address}`", instance.target);
+            let help = "take the [[import]] away to have it created";
+            return Err(ProviderError::new(Class::Invalid, message).help(help));
+        }
         let triggers = self.triggers(instance, recorded.as_deref());
         let item = Item {
             recorded: recorded.clone(),
@@ -61,7 +82,6 @@ impl Planner<'_> {
             former,
             triggers: triggers.iter().map(|(address, _)| address.clone()).collect(),
         };
-        let identity = self.identity(instance, &attributes);
         let request = PlanRequest {
             address: address.clone(),
             resource_type: instance.resource_type.name.to_owned(),
@@ -71,5 +91,9 @@ impl Planner<'_> {
             triggers: item.triggers.clone(),
         };
         Ok((request, item))
+    }
+
+    fn is_to_be_imported(&self, address: &Address) -> bool {
+        self.expanded.manifest.imports.iter().any(|import| address.matches(&import.to))
     }
 }

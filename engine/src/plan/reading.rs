@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::PlanMode;
 use super::planner::Planner;
-use super::requests::Requests;
+use super::requests::{Requests, or_unanswered};
 use crate::expand::Instance;
 use crate::{Address, Attributes, Event, Observed, ProviderError, ReadRequest, Scope, Target, seal_attributes};
 
@@ -76,8 +76,7 @@ impl Planner<'_> {
             self.events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
             let readings = connection.read(&target, &requests).await;
             self.events.send(Event::ReadDone { target: target.to_string() });
-            let marked = readings
-                .into_iter()
+            let marked = or_unanswered(readings)
                 .zip(&requests)
                 .map(|(reading, request)| reading.map(|found| found.map(|o| self.mark_observed(&request.address, o))));
             kinds.into_iter().zip(marked).collect()

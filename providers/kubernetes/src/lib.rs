@@ -1,1 +1,60 @@
 //! The Kubernetes provider: objects, bootstrap tokens, nodes and certificates of a cluster.
+
+mod attributes;
+mod cluster;
+mod config;
+mod connection;
+mod csr;
+mod data;
+mod equality;
+mod error;
+mod fetch;
+mod readiness;
+mod resource;
+mod retry;
+mod waiting;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use moorfast_engine::{Attributes, Connection, Context, Invalid, Provider, ProviderError, ResourceType, Schema};
+
+use cluster::Cluster;
+use config::Source;
+use connection::KubernetesConnection;
+
+/// The provider `kubernetes`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KubernetesProvider;
+
+#[async_trait]
+impl Provider for KubernetesProvider {
+    fn name(&self) -> &'static str {
+        "kubernetes"
+    }
+
+    fn config(&self) -> Schema {
+        config::schema()
+    }
+
+    fn resource_types(&self) -> Vec<ResourceType> {
+        resource::RESOURCES.iter().map(|r| r.declaration()).collect()
+    }
+
+    fn data_sources(&self) -> Vec<ResourceType> {
+        data::DATA.iter().map(|d| d.declaration()).collect()
+    }
+
+    fn validate(&self, resource_type: &str, attributes: &Attributes) -> Vec<Invalid> {
+        connection::resource(resource_type).map(|r| r.validate(attributes)).unwrap_or_default()
+    }
+
+    fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String> {
+        connection::resource(resource_type)?.identity(attributes)
+    }
+
+    async fn configure(&self, config: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {
+        let source = Source::new(config, &context.root)?;
+        Ok(Arc::new(KubernetesConnection { cluster: Cluster::new(source, context) }))
+    }
+}

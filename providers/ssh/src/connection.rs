@@ -1,7 +1,6 @@
 //! The provider at work: one exec reads a node, few execs change it.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,14 +14,13 @@ use moorfast_engine::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::duration;
 use crate::failure::checked;
 use crate::link::{Counters, Link, Upload};
 use crate::resource::{self, Resource, Step, facts};
 use crate::script::{Script, Section};
 use crate::sources::Sources;
 use crate::subject::Subject;
-use crate::transport::{Local, Settings, Ssh};
+use crate::transport::{Hops, Local, Settings, Ssh};
 
 /// How long a look at a node may take.
 const READ_LIMIT: Duration = Duration::from_secs(120);
@@ -41,6 +39,7 @@ pub(crate) struct SshConnection {
     links: Mutex<HashMap<NodeName, Arc<Link>>>,
     sources: Arc<Sources>,
     counters: Arc<Counters>,
+    hops: Arc<Hops>,
 }
 
 type Outcome = (usize, Result<Applied, ProviderError>);
@@ -56,24 +55,17 @@ struct Job<'a> {
 
 impl SshConnection {
     pub(crate) fn new(config: &Attributes, context: Context) -> Result<Self, ProviderError> {
-        let mut settings = Settings::default();
-        if let Some(timeout) = duration::of(config, "connect_timeout") {
-            settings.connect_timeout = timeout;
-        }
-        settings.config_file = resource::text(config, "config_file").map(|path| match path.starts_with('~') {
-            true => PathBuf::from(path),
-            false => context.root.join(path),
-        });
         let sessions = config.get("sessions").and_then(Value::as_i64).unwrap_or(8);
         let sessions = usize::try_from(sessions).ok().filter(|n| *n > 0).ok_or_else(|| {
             ProviderError::new(Class::Invalid, format!("{sessions} sessions per node are none")).attribute("sessions")
         })?;
         Ok(Self {
-            settings,
+            settings: Settings::new(config, &context.root),
             sessions,
             links: Mutex::default(),
             sources: Arc::new(Sources::new(context.root.clone())),
             counters: Arc::default(),
+            hops: Arc::default(),
             context,
         })
     }
@@ -99,7 +91,7 @@ impl SshConnection {
             Transport::Local => Box::new(Local),
             Transport::Ssh => {
                 let data_dir = self.context.data_dir.clone();
-                Box::new(Ssh::new(node.clone(), self.settings.clone(), data_dir, counters.clone()))
+                Box::new(Ssh::new(node.clone(), self.settings.clone(), data_dir, counters.clone(), self.hops.clone()))
             }
         };
         Link::new(node.clone(), transport, self.sessions, counters, self.context.cancel.clone())

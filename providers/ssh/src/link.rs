@@ -107,15 +107,17 @@ impl Link {
                     std::future::pending::<()>().await;
                 }
             };
-            let end = tokio::select! {
-                () = &mut heard => End::Itself,
-                () = feeding => End::Itself,
-                () = sleep(limit) => End::TimedOut,
-                () = self.cancel.cancelled() => End::Cancelled,
+            let (end, over) = tokio::select! {
+                () = &mut heard => (End::Itself, true),
+                () = feeding => (End::Itself, false),
+                () = sleep(limit) => (End::TimedOut, false),
+                () = self.cancel.cancelled() => (End::Cancelled, false),
             };
             drop(stdin);
-            // Where it ended by itself this is over already.
-            let _ = tokio::time::timeout(GRACE, heard).await;
+            if !over {
+                // What it says until it is killed is worth hearing, and no more than that.
+                let _ = tokio::time::timeout(GRACE, heard).await;
+            }
             end
         };
         drop(alive);

@@ -17,7 +17,7 @@ const PRELUDE: &str = r#"export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/
 umask 022
 exec 3<&0 4>&1 </dev/null >&2
 read -r _ _ _ _ G _ < /proc/self/stat
-watch() { ( trap '' TERM HUP; read -r _ <&3; kill -TERM -- "-$G"; sleep 2; kill -KILL -- "-$G" ) >/dev/null 2>&1 4>&- & W=$!; }
+watch() { ( trap '' TERM HUP; read -r _ <&3; kill -TERM "-$G"; sleep 2; kill -KILL "-$G" ) >/dev/null 2>&1 4>&- & W=$!; }
 trap 'exit 143' TERM HUP INT
 begin() { printf '\n%s begin %s\n' "$N" "$1" >&4; printf '\n%s begin %s\n' "$N" "$1" >&2; }
 finish() { printf '%s end %s\n' "$N" "$1" >&4; }

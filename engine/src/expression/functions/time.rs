@@ -79,13 +79,13 @@ fn format_date(format: &str, time: &Zoned) -> Result<String, Fault> {
         let length = rest.len() - rest.trim_start_matches(c).len();
         let run = &rest[..length];
         rest = &rest[length..];
-        match directive(run) {
-            Some(directive) => out.push_str(&time.strftime(directive).to_string()),
-            None if run == "Z" || run == "ZZZ" && time.offset().is_zero() => out.push_str(&zone(run, time)),
-            None if c.is_ascii_alphabetic() => {
+        match (directive(run), run) {
+            (Some(directive), _) => out.push_str(&time.strftime(directive).to_string()),
+            (None, "Z" | "ZZZ") => out.push_str(&zone(run, time)),
+            (None, _) if c.is_ascii_alphabetic() => {
                 return Err(quoting(format!("formatdate knows no `{run}`; text is written in quotes: '{run}'")));
             }
-            None => out.push_str(run),
+            (None, _) => out.push_str(run),
         }
     }
     Ok(out)
@@ -95,7 +95,8 @@ fn zone(run: &str, time: &Zoned) -> String {
     match (time.offset().is_zero(), run) {
         (true, "Z") => "Z".to_owned(),
         (true, _) => "UTC".to_owned(),
-        (false, _) => time.strftime("%:z").to_string(),
+        (false, "Z") => time.strftime("%:z").to_string(),
+        (false, _) => time.strftime("%z").to_string(),
     }
 }
 
@@ -122,7 +123,7 @@ fn directive(run: &str) -> Option<&'static str> {
         "m" => "%-M",
         "ss" => "%S",
         "s" => "%-S",
-        "ZZZZ" | "ZZZ" => "%z",
+        "ZZZZ" => "%z",
         "ZZZZZ" => "%:z",
         _ => return None,
     })

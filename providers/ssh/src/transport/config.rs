@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use moorfast_engine::{Class, Node, ProviderError};
+use moorfast_engine::{Attributes, Class, Node, ProviderError, Value};
+
+use crate::duration;
 
 /// How connections are made; `[providers.ssh]`.
 #[derive(Clone, Debug)]
@@ -18,6 +20,18 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self { connect_timeout: Duration::from_secs(10), config_file: None }
+    }
+}
+
+impl Settings {
+    /// The settings of `[providers.ssh]`; relative paths start at `root`.
+    pub fn new(config: &Attributes, root: &Path) -> Self {
+        let file = config.get("config_file").and_then(Value::as_str).map(|path| match path.starts_with('~') {
+            true => PathBuf::from(path),
+            false => root.join(path),
+        });
+        let connect_timeout = duration::of(config, "connect_timeout").unwrap_or(Self::default().connect_timeout);
+        Self { connect_timeout, config_file: file }
     }
 }
 

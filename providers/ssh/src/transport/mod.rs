@@ -19,6 +19,7 @@ pub use config::Settings;
 pub(crate) use failure::from_sudo;
 pub use known_hosts::{forget, known};
 pub(crate) use local::Local;
+pub(crate) use route::Hops;
 pub(crate) use ssh::Ssh;
 pub use trust::trust;
 

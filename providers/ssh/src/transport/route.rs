@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use moorfast_engine::{Class, Node, ProviderError};
 use tempfile::TempDir;
@@ -22,6 +23,8 @@ pub(super) struct Route<'a> {
     pub(super) data_dir: &'a Path,
     /// Take the keys of jump hosts that are not known yet?
     pub(super) accept_new: bool,
+    /// Where the connections of jump hosts are shared.
+    pub(super) shared: &'a Path,
 }
 
 /// A route, ready for ssh. The control socket of the connection is `master` in its directory.
@@ -53,7 +56,6 @@ impl Route<'_> {
         let hops = self.node.jump.iter().map(|text| Hop::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let ours = known_hosts::file(self.data_dir);
         let users = ["~/.ssh/known_hosts", "~/.ssh/known_hosts2"].map(PathBuf::from);
-        let shared = directory.path().parent().map(Path::to_owned);
         let mut through = None;
         for (index, hop) in hops.iter().enumerate() {
             let config = Config {
@@ -63,7 +65,7 @@ impl Route<'_> {
                 known_hosts: std::iter::once(ours.clone()).chain(users.clone()).collect(),
                 accept_new: self.accept_new,
                 through: through.take(),
-                shared: shared.clone(),
+                shared: Some(self.shared.to_owned()),
             };
             let path = directory.path().join(format!("hop{index}.conf"));
             self.write(&path, &config)?;
@@ -94,6 +96,20 @@ impl Route<'_> {
             Some(root) if !file.starts_with('~') => root.join(file),
             _ => PathBuf::from(file),
         }
+    }
+}
+
+/// Where the connections of jump hosts are shared by all nodes behind them, made when it is first needed.
+#[derive(Debug, Default)]
+pub(crate) struct Hops(Mutex<Option<TempDir>>);
+
+impl Hops {
+    pub(super) fn directory(&self) -> Result<PathBuf, ProviderError> {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_none() {
+            *slot = Some(scratch()?);
+        }
+        Ok(slot.as_ref().map(|dir| dir.path().to_owned()).unwrap_or_default())
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, Semaphore};
 use super::config::Settings;
 use super::failure::{from_ssh, is_drop};
 use super::known_hosts::{self, HostKey};
-use super::route::{Route, Way, scratch, unusable};
+use super::route::{Hops, Route, Way, scratch, unusable};
 use super::trust::scan;
 use super::{Channel, Transport};
 use crate::link::Counters;
@@ -32,12 +32,19 @@ pub(crate) struct Ssh {
     settings: Settings,
     data_dir: PathBuf,
     counters: Arc<Counters>,
+    hops: Arc<Hops>,
     master: Mutex<Option<Arc<Session>>>,
 }
 
 impl Ssh {
-    pub(crate) fn new(node: Arc<Node>, settings: Settings, data_dir: PathBuf, counters: Arc<Counters>) -> Self {
-        Self { node, settings, data_dir, counters, master: Mutex::new(None) }
+    pub(crate) fn new(
+        node: Arc<Node>,
+        settings: Settings,
+        data_dir: PathBuf,
+        counters: Arc<Counters>,
+        hops: Arc<Hops>,
+    ) -> Self {
+        Self { node, settings, data_dir, counters, hops, master: Mutex::new(None) }
     }
 
     /// The connection that all share; a new one in place of `lost`.
@@ -55,8 +62,9 @@ impl Ssh {
     async fn connect(&self) -> Result<Session, ProviderError> {
         let _turn = CONNECTING.acquire().await;
         let directory = scratch()?;
-        let known_hosts = self.host_keys(directory.path()).await?;
-        let way = self.route().lay(directory, &known_hosts)?;
+        let hops = self.hops.directory()?;
+        let known_hosts = self.host_keys(directory.path(), &hops).await?;
+        let way = self.route(&hops).lay(directory, &known_hosts)?;
         let mut wait = Duration::from_millis(200);
         let mut tries = 1;
         while let Err(said) = launch(&way).await? {
@@ -72,19 +80,20 @@ impl Ssh {
         Ok(Session::new_native_mux(way.directory))
     }
 
-    fn route(&self) -> Route<'_> {
-        Route { node: &self.node, settings: &self.settings, data_dir: &self.data_dir, accept_new: false }
+    fn route<'a>(&'a self, shared: &'a Path) -> Route<'a> {
+        Route { node: &self.node, settings: &self.settings, data_dir: &self.data_dir, accept_new: false, shared }
     }
 
     /// The known_hosts file that decides: of the pinned keys where there are any.
-    async fn host_keys(&self, directory: &Path) -> Result<PathBuf, ProviderError> {
+    async fn host_keys(&self, directory: &Path, hops: &Path) -> Result<PathBuf, ProviderError> {
         if self.node.host_keys.is_empty() {
             return Ok(known_hosts::file(&self.data_dir));
         }
         let (prints, lines): (Vec<_>, Vec<_>) = self.node.host_keys.iter().partition(|k| k.starts_with("SHA256:"));
         let mut keys = lines.iter().map(|line| self.pinned(line)).collect::<Result<Vec<_>, _>>()?;
         if !prints.is_empty() {
-            keys.extend(self.pinned_by_fingerprint(&prints, keys.is_empty()).await?);
+            let offered = scan(&self.route(hops)).await?;
+            keys.extend(self.pinned_by_fingerprint(&prints, offered, keys.is_empty())?);
         }
         let path = directory.join("pinned");
         known_hosts::set(&path, &self.node.name.0, &keys).map_err(|e| unusable(&path, &e))?;
@@ -100,8 +109,12 @@ impl Ssh {
         })
     }
 
-    async fn pinned_by_fingerprint(&self, pins: &[&String], needed: bool) -> Result<Vec<HostKey>, ProviderError> {
-        let offered = scan(&self.route()).await?;
+    fn pinned_by_fingerprint(
+        &self,
+        pins: &[&String],
+        offered: Vec<HostKey>,
+        needed: bool,
+    ) -> Result<Vec<HostKey>, ProviderError> {
         let fits = |key: &&HostKey| pins.iter().any(|pin| **pin == key.fingerprint());
         let keys: Vec<_> = offered.iter().filter(fits).cloned().collect();
         if !keys.is_empty() || !needed {

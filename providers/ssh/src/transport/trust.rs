@@ -58,13 +58,13 @@ pub(super) async fn scan(route: &Route<'_>) -> Result<Vec<HostKey>, ProviderErro
 ///
 /// # Errors
 /// If the node can't be reached, or the known_hosts in `data_dir` can't be written.
-pub async fn trust(node: &Node, data_dir: &Path) -> Result<Vec<String>, ProviderError> {
+pub async fn trust(node: &Node, data_dir: &Path, settings: &Settings) -> Result<Vec<String>, ProviderError> {
     if node.transport == Transport::Local {
         return Ok(Vec::new());
     }
     std::fs::create_dir_all(data_dir).map_err(|e| unusable(data_dir, &e))?;
-    let settings = Settings::default();
-    let keys = scan(&Route { node, settings: &settings, data_dir, accept_new: true }).await?;
+    let shared = scratch()?;
+    let keys = scan(&Route { node, settings, data_dir, accept_new: true, shared: shared.path() }).await?;
     let path = known_hosts::file(data_dir);
     known_hosts::set(&path, &node.name.0, &keys).map_err(|e| unusable(&path, &e))?;
     Ok(keys.iter().map(HostKey::fingerprint).collect())

@@ -1,0 +1,4 @@
+node_ip: ${node_ip}
+%{ for r in roles ~}
+- ${r}
+%{ endfor ~}

@@ -1,0 +1,250 @@
+use super::{compare, expression};
+
+#[test]
+fn of_numbers() {
+    compare(
+        &[
+            ("abs(-2)", "2"),
+            ("ceil(1.2)", "2"),
+            ("floor(-1.2)", "-2"),
+            ("log(8, 2)", "3"),
+            ("max(1, 5, 3)", "5"),
+            ("min([4, 2]...)", "2"),
+            ("parseint(\"ff\", 16)", "255"),
+            ("parseint(\"xyz\", 10)", "`xyz` is no whole number in base 10 at «parseint(\"xyz\", 10)»"),
+            ("pow(2, 10)", "1024"),
+            ("signum(-3)", "-1"),
+            ("sum([1, 2.5])", "3.5"),
+        ],
+        expression,
+    );
+}
+
+#[test]
+fn of_text() {
+    compare(
+        &[
+            ("chomp(\"a\\n\\n\")", "\"a\""),
+            ("endswith(\"abc\", \"bc\")", "true"),
+            (
+                "format(\"%s-%02d %.2f %q %t %v%%\", \"a\", 7, 1.005, \"x\", true, [1])",
+                "\"a-07 1.00 \\\"x\\\" true [1]%\"",
+            ),
+            (
+                "format(\"%-5s|%5s|%x|%X|%o|%b|%+d|%e\", \"a\", \"b\", 255, 255, 8, 5, 3, 1500)",
+                "\"a    |    b|ff|FF|10|101|+3|1.500000e+03\"",
+            ),
+            ("format(\"%[2]s %[1]s\", \"a\", \"b\")", "\"b a\""),
+            ("format(\"%s\")", "`format` has more verbs than values at «format(\"%s\")»"),
+            ("format(\"x\", 1)", "`format` has more values than verbs at «format(\"x\", 1)»"),
+            ("formatlist(\"%s:%d\", [\"a\", \"b\"], 80)", "[\"a:80\", \"b:80\"]"),
+            ("indent(2, \"a\\nb\")", "\"a\\n  b\""),
+            ("join(\", \", [\"a\", 1], [true])", "\"a, 1, true\""),
+            ("lower(\"AB\")", "\"ab\""),
+            ("regex(\"[a-z]+\", \"12ab34\")", "\"ab\""),
+            ("regex(\"(\\\\d+)-(\\\\d+)\", \"1-2\")", "[\"1\", \"2\"]"),
+            ("regex(\"(?P<year>\\\\d+)\", \"in 2026\").year", "\"2026\""),
+            ("regex(\"x\", \"abc\")", "`abc` does not match `x` at «regex(\"x\", \"abc\")»"),
+            ("regexall(\"[a-z]\", \"a1b\")", "[\"a\", \"b\"]"),
+            ("replace(\"a.b.c\", \".\", \"-\")", "\"a-b-c\""),
+            ("replace(\"a1b22\", \"/[0-9]+/\", \"<$0>\")", "\"a<1>b<22>\""),
+            ("split(\",\", \"a,b\")", "[\"a\", \"b\"]"),
+            ("split(\",\", \"\")", "[\"\"]"),
+            ("startswith(\"abc\", \"ab\")", "true"),
+            ("strcontains(\"abc\", \"d\")", "false"),
+            ("strrev(\"abc\")", "\"cba\""),
+            ("substr(\"hello\", 1, 3)", "\"ell\""),
+            ("substr(\"hello\", -3, -1)", "\"llo\""),
+            ("templatestring(\"a $${x}\", { x = 1 })", "\"a 1\""),
+            ("title(\"hello wide world\")", "\"Hello Wide World\""),
+            ("trim(\"?!a!\", \"!?\")", "\"a\""),
+            ("trimprefix(\"ab\", \"a\")", "\"b\""),
+            ("trimspace(\" a \")", "\"a\""),
+            ("trimsuffix(\"ab\", \"b\")", "\"a\""),
+            ("upper(5)", "\"5\""),
+            ("upper([])", "`text` of `upper` must be a string, not a list at «upper([])»"),
+            ("upper()", "`upper` is given too few arguments at «upper» (it is called as `upper(text)`)"),
+            ("uper(\"a\")", "there is no function `uper` at «uper» (did you mean `upper`?)"),
+        ],
+        expression,
+    );
+}
+
+#[test]
+fn of_collections() {
+    compare(
+        &[
+            ("alltrue([true, \"true\"])", "true"),
+            ("anytrue([])", "false"),
+            ("chunklist([1, 2, 3], 2)", "[[1, 2], [3]]"),
+            ("coalesce(null, \"\", \"a\")", "\"a\""),
+            ("coalescelist([], [1])", "[1]"),
+            ("compact([\"a\", \"\", null])", "[\"a\"]"),
+            ("concat([1], [2, 3])", "[1, 2, 3]"),
+            ("contains([1, 2], 2.0)", "true"),
+            ("distinct([1, 1, 2])", "[1, 2]"),
+            ("element([\"a\", \"b\"], 3)", "\"b\""),
+            ("element([\"a\", \"b\"], -1)", "\"b\""),
+            ("flatten([[1, [2]], 3])", "[1, 2, 3]"),
+            ("index([\"a\", \"b\"], \"b\")", "1"),
+            ("keys({ b = 1, a = 2 })", "[\"a\", \"b\"]"),
+            ("length(\"äb\")", "2"),
+            ("lookup({ a = 1 }, \"b\", 5)", "5"),
+            ("lookup({ a = 1 }, \"b\")", "there is no key `b` and no default at «lookup({ a = 1 }, \"b\")»"),
+            ("matchkeys([\"i1\", \"i2\"], [\"a\", \"b\"], [\"b\"])", "[\"i2\"]"),
+            ("merge({ a = 1 }, { a = 2, b = 3 })", "{\"a\": 2, \"b\": 3}"),
+            ("one([5])", "5"),
+            ("one([])", "null"),
+            ("range(3)", "[0, 1, 2]"),
+            ("range(1, 8, 3)", "[1, 4, 7]"),
+            ("range(3, 0)", "[3, 2, 1]"),
+            ("reverse([1, 2])", "[2, 1]"),
+            ("setintersection([1, 2], [2, 3])", "[2]"),
+            ("setproduct([\"a\", \"b\"], [1, 2])", "[[\"a\", 1], [\"a\", 2], [\"b\", 1], [\"b\", 2]]"),
+            ("setsubtract([1, 2], [2])", "[1]"),
+            ("setunion([2], [1, 2])", "[1, 2]"),
+            ("slice([1, 2, 3], 1, 3)", "[2, 3]"),
+            ("slice([1], 0, 3)", "`slice` goes beyond the 1 items of the list at «slice([1], 0, 3)»"),
+            ("sort([\"b\", \"a\"])", "[\"a\", \"b\"]"),
+            ("toset([\"b\", \"a\", \"b\"])", "[\"a\", \"b\"]"),
+            ("transpose({ a = [\"1\", \"2\"], b = [\"2\"] })", "{\"1\": [\"a\"], \"2\": [\"a\", \"b\"]}"),
+            ("values({ b = 1, a = 2 })", "[2, 1]"),
+            ("zipmap([\"a\", \"b\"], [1, 2])", "{\"a\": 1, \"b\": 2}"),
+        ],
+        expression,
+    );
+}
+
+#[test]
+fn of_encodings() {
+    compare(
+        &[
+            ("base64encode(\"hi\")", "\"aGk=\""),
+            ("base64decode(\"aGk=\")", "\"hi\""),
+            ("csvdecode(\"a,b\\n1,\\\"x, y\\\"\\n\")", "[{\"a\": \"1\", \"b\": \"x, y\"}]"),
+            ("jsonencode({ b = [1, null], a = \"x\" })", "\"{\\\"a\\\":\\\"x\\\",\\\"b\\\":[1,null]}\""),
+            ("jsondecode(\"{\\\"a\\\": [1.5]}\").a[0]", "1.5"),
+            ("tomldecode(\"a = [1]\").a", "[1]"),
+            ("tomlencode({ a = { b = 1 } })", "\"[a]\\nb = 1\\n\""),
+            ("urlencode(\"a b/c\")", "\"a+b%2Fc\""),
+            ("yamldecode(\"a:\\n- 1\\n- x: true\\n\")", "{\"a\": [1, {\"x\": true}]}"),
+        ],
+        expression,
+    );
+}
+
+#[test]
+fn yaml_reads_as_people_write_it() {
+    let value = r##"yamlencode({
+        apiVersion = "v1", kind = "List", version = "1.10", port = 10250, on = "on", empty = {}, none = [], nothing = null,
+        items = [{ name = "a", tags = ["x: y", "# no", "it's", "0755", "true"] }, [1, 2]],
+        script = "#!/bin/sh\nset -e\n\necho hi\n", url = "https://10.0.0.1:8443", "key: odd" = "", date = "2026-01-01"
+    })"##;
+    let found = expression(value);
+    let text: String = serde_json::from_str(&found).unwrap();
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn of_files() {
+    compare(
+        &[
+            ("file(\"motd\")", "\"hello\\n\""),
+            ("filebase64(\"motd\")", "\"aGVsbG8K\""),
+            ("fileexists(\"nope\")", "false"),
+            ("fileset(\".\", \"**/*.conf\")", "[\"conf.d/a.conf\"]"),
+            ("fileset(\".\", \"*.{tpl,md}\")", "[\"broken.tpl\", \"config.tpl\", \"typo.tpl\"]"),
+            ("filesha256(\"motd\") == sha256(\"hello\\n\")", "true"),
+            ("fileblake3(\"motd\") == blake3(\"hello\\n\")", "true"),
+            ("basename(\"/a/b.c\")", "\"b.c\""),
+            ("dirname(\"/a/b.c\")", "\"/a\""),
+            (
+                "templatefile(\"config.tpl\", { node_ip = \"10.0.0.1\", roles = [\"a\", \"b\"] })",
+                "\"node_ip: 10.0.0.1\\n- a\\n- b\\n\"",
+            ),
+            (
+                "templatefile(\"typo.tpl\", { node_ip = 1 })",
+                "typo.tpl:2:6: the template is not given `nodeip` at «templatefile(\"typo.tpl\", { node_ip = 1 })»: the template has: b: ${nodeip} (did you mean `node_ip`?)",
+            ),
+            (
+                "templatefile(\"broken.tpl\", { node_ip = 1 })",
+                "broken.tpl:2:1: this is not a valid expression: expected `}` at «templatefile(\"broken.tpl\", { node_ip = 1 })»: the template has: b: 1",
+            ),
+            ("file(\"nope\")", "there is no file src/expression/tests/files/nope at «file(\"nope\")»"),
+        ],
+        expression,
+    );
+}
+
+#[test]
+fn reading_a_file_records_its_digest() {
+    use super::super::{Expr, Scope as _};
+    let text = "file(\"motd\")";
+    let scope = super::TestScope::new();
+    let expr = Expr::expression(text, crate::Span { file: 0, start: 0, end: text.len() }).unwrap();
+    expr.evaluate(&scope).unwrap();
+    let read = scope.files().read.lock().unwrap();
+    assert_eq!(read.get(std::path::Path::new("motd")), Some(&moorfast_state::Digest::of(b"hello\n")));
+}
+
+#[test]
+fn of_digests_networks_and_times() {
+    compare(
+        &[
+            ("md5(\"a\")", "\"0cc175b9c0f1b6a831c399e269772661\""),
+            ("sha1(\"a\")", "\"86f7e437faa5a7fce15d1ddcb9eaeaea377667b8\""),
+            ("sha256(\"a\")", "\"ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb\""),
+            ("base64sha256(\"a\")", "\"ypeBEsobvcr6wjGzmiPcTaeG7/gUfE5yuYB3ha/uSLs=\""),
+            ("uuidv5(\"dns\", \"www.example.com\")", "\"2ed6657d-e927-568b-95e1-2665a8aea6a2\""),
+            ("cidrhost(\"10.12.112.0/20\", 16)", "\"10.12.112.16\""),
+            ("cidrhost(\"10.12.112.0/20\", -1)", "\"10.12.127.255\""),
+            ("cidrhost(\"fd00:fd12:3456:7890::/72\", 34)", "\"fd00:fd12:3456:7890::22\""),
+            ("cidrhost(\"10.0.0.0/30\", 4)", "10.0.0.0/30 has no host number 4 at «cidrhost(\"10.0.0.0/30\", 4)»"),
+            ("cidrnetmask(\"172.16.0.0/12\")", "\"255.240.0.0\""),
+            ("cidrsubnet(\"172.16.0.0/12\", 4, 2)", "\"172.18.0.0/16\""),
+            (
+                "cidrsubnet(\"10.0.0.0/8\", 25, 0)",
+                "10.0.0.0/8 has only 24 bits left at «cidrsubnet(\"10.0.0.0/8\", 25, 0)»",
+            ),
+            (
+                "cidrsubnets(\"10.1.0.0/16\", 4, 4, 8, 4)",
+                "[\"10.1.0.0/20\", \"10.1.16.0/20\", \"10.1.32.0/24\", \"10.1.48.0/20\"]",
+            ),
+            ("formatdate(\"DD MMM YYYY hh:mm ZZZ\", \"2018-01-02T23:12:01Z\")", "\"02 Jan 2018 23:12 UTC\""),
+            (
+                "formatdate(\"EEEE, DD-MMM-YY 'at' HH:mm:ss AA Z\", \"2018-01-02T23:12:01+01:00\")",
+                "\"Tuesday, 02-Jan-18 at 11:12:01 PM +01:00\"",
+            ),
+            ("timeadd(\"2017-11-22T00:00:00Z\", \"-10m\")", "\"2017-11-21T23:50:00Z\""),
+            ("timecmp(\"2017-11-22T00:00:00Z\", \"2017-11-22T01:00:00+01:00\")", "0"),
+        ],
+        expression,
+    );
+}
+
+#[test]
+fn of_types_and_errors() {
+    compare(
+        &[
+            ("try(var.nope, 1)", "1"),
+            (
+                "try(var.nope, var.nope2)",
+                "no argument of `try` can be evaluated at «try(var.nope, var.nope2)» (the last one: there is no variable `nope2`)",
+            ),
+            ("can(var.map.q)", "false"),
+            ("can(var.map.x)", "true"),
+            ("can(regex(\"^[a-z]+$\", var.name))", "true"),
+            ("tobool(\"true\")", "true"),
+            ("tolist([1])", "[1]"),
+            ("tomap({ a = 1 })", "{\"a\": 1}"),
+            ("tonumber(\"1.5\")", "1.5"),
+            (
+                "tonumber(\"a\")",
+                "`value` of `tonumber` must be a number or a string that is one, not a string at «tonumber(\"a\")»",
+            ),
+            ("tostring(1.0)", "\"1\""),
+            ("type({ a = [1, 2], b = \"x\" })", "\"object({a = list(number), b = string})\""),
+        ],
+        expression,
+    );
+}

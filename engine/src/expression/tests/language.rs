@@ -1,0 +1,255 @@
+use super::{compare, expression, template};
+
+#[test]
+fn literals_and_operators() {
+    compare(
+        &[
+            ("null", "null"),
+            ("true", "true"),
+            ("1.50", "1.5"),
+            ("1e3", "1000"),
+            ("[1, \"a\", [true]]", "[1, \"a\", [true]]"),
+            ("{ a = 1, \"b c\" = 2, (var.name) = 3 }", "{\"a\": 1, \"b c\": 2, \"gpu\": 3}"),
+            ("{\n a = 1\n b: 2\n}", "{\"a\": 1, \"b\": 2}"),
+            ("1 + 2 * 3", "7"),
+            ("(1 + 2) * 3", "9"),
+            ("7 / 2", "3.5"),
+            ("8 / 2", "4"),
+            ("-7 % 3", "-1"),
+            ("-var.count", "-3"),
+            ("\"5\" + 1", "6"),
+            ("1 / 0", "`/` by zero at «1 / 0»"),
+            ("tostring(9223372036854775807 + 1)", "\"9223372036854776000\""),
+            ("1 < 2 && !(2 >= 3)", "true"),
+            ("1 == 1.0", "true"),
+            ("\"1\" == 1", "false"),
+            ("[1, { a = 2 }] == [1, { a = 2.0 }]", "true"),
+            ("var.none == null", "true"),
+            ("false && var.nope", "false"),
+            ("true || var.nope", "true"),
+            ("var.on ? \"yes\" : var.nope", "\"yes\""),
+            ("[] && true", "`&&` takes bools, not a list at «[] && true»"),
+            ("1 + \"x\"", "`+` takes numbers, not a string at «1 + \"x\"»"),
+            ("var.name ? 1 : 2", "a condition must be true or false, not a string at «var.name»"),
+        ],
+        expression,
+    );
+}
+
+#[test]
+fn traversals_and_splats() {
+    compare(
+        &[
+            ("var.map.y.z[1]", "20"),
+            ("var.map[\"y\"].z.0", "10"),
+            ("var.list[var.count - 1]", "\"c\""),
+            ("var.users[*].name", "[\"ann\", \"bob\"]"),
+            ("var.users[*].groups[0]", "[\"g1\", \"g1\"]"),
+            ("var.users.*.groups[0]", "[\"g1\"]"),
+            (
+                "var.users[*]",
+                "[{\"groups\": [\"g1\"], \"name\": \"ann\"}, {\"groups\": [\"g1\", \"g2\"], \"name\": \"bob\"}]",
+            ),
+            ("var.none[*].x", "[]"),
+            ("var.map[*].x", "[1]"),
+            ("{ a = [1] }.a[0]", "1"),
+            ("ssh_file.motd.path", "\"/etc/motd\""),
+            ("ssh_file.motd[\"gpu01\"].path", "\"/gpu01\""),
+            ("ssh_file.motd[node.name].path", "\"/any\""),
+            ("data.ssh_facts.all[\"gpu01\"].path", "\"/gpu01\""),
+            ("node.address", "\"10.0.0.1\""),
+            ("var.map.w", "there is no `w` in this value at «w» (did you mean `x`?)"),
+            ("var.users[0].nmae", "there is no `nmae` in this value at «nmae» (did you mean `name`?)"),
+            ("var.list[3]", "the list has the indices 0 to 2, not 3 at «3»"),
+            (
+                "var.list.first",
+                "this value is a list at «first» (take one item with an index, or all of them with `[*]`)",
+            ),
+            ("var.none.x", "this value is null: it has no attributes at «x»"),
+            ("var.nmae", "there is no variable `nmae` at «var.nmae» (did you mean `name`?)"),
+            ("var", "`var` alone is no value at «var» (write what of it, as in `var.region`)"),
+            (
+                "hello",
+                "`hello` is not the name of anything at «hello» (a reference is `var.NAME`, `local.NAME`, `node.address` or `TYPE.NAME`; text is written \"hello\")",
+            ),
+        ],
+        expression,
+    );
+}
+
+#[test]
+fn comprehensions() {
+    compare(
+        &[
+            ("[for x in var.list : upper(x)]", "[\"A\", \"B\", \"C\"]"),
+            ("[for i, x in var.list : \"${i}${x}\" if i > 0]", "[\"1b\", \"2c\"]"),
+            ("[for k, v in { b = 2, a = 1 } : \"${k}=${v}\"]", "[\"a=1\", \"b=2\"]"),
+            ("{ for u in var.users : u.name => length(u.groups) }", "{\"ann\": 1, \"bob\": 2}"),
+            (
+                "{ for p in flatten([for u in var.users : [for g in u.groups : { g = g, n = u.name }]]) : p.g => p.n... }",
+                "{\"g1\": [\"ann\", \"bob\"], \"g2\": [\"bob\"]}",
+            ),
+            (
+                "{ for x in [\"a\", \"a\"] : x => 1 }",
+                "the key `a` comes up twice at «x» (add `...` after the value to group the values of one key in a list)",
+            ),
+            ("[for var in [1] : var]", "[1]"),
+            ("[for x in 5 : x]", "`for` goes through lists and maps, not a number at «5»"),
+            ("[for x in [1] : [for y in [x] : x + y]]", "[[2]]"),
+        ],
+        expression,
+    );
+}
+
+#[test]
+fn templates() {
+    compare(
+        &[
+            ("plain $X $(cmd) 100% $ %", "\"plain $X $(cmd) 100% $ %\""),
+            ("$${a} and %%{b}", "\"${a} and %{b}\""),
+            ("${var.count}", "3"),
+            ("${ var.list }", "[\"a\", \"b\", \"c\"]"),
+            ("n=${var.count}, b=${var.on}", "\"n=3, b=true\""),
+            ("${\"a\"}${\"b\"}", "\"ab\""),
+            ("${\"${var.name}01\"}", "\"gpu01\""),
+            ("%{ if var.on }yes%{ else }no%{ endif }", "\"yes\""),
+            ("%{ if !var.on }yes%{ endif }", "\"\""),
+            ("%{ for x in var.list }[${x}]%{ endfor }", "\"[a][b][c]\""),
+            ("a\n%{ for x in var.list ~}\n- ${x}\n%{ endfor ~}\nz", "\"a\\n- a\\n- b\\n- c\\nz\""),
+            ("a  ${~ var.name ~}  b", "\"agpub\""),
+            ("a\n  %{~ if true ~}\n  x\n  %{~ endif ~}\n  b", "\"a\\n  x\\n  b\""),
+            ("${<<EOT\n  a ${var.name}\nEOT\n}", "\"  a gpu\\n\""),
+            ("${<<-EOT\n    a\n      b\n    EOT\n}", "\"a\\n  b\\n\""),
+            ("x ${var.none}", "this value is null and can't be part of a text at «var.none»"),
+            ("x ${var.list}", "a list can't be part of a text: `jsonencode` or `join` make one of it at «var.list»"),
+        ],
+        template,
+    );
+}
+
+#[test]
+fn several_errors_of_one_text_come_together() {
+    compare(
+        &[(
+            "${var.nmae} and ${var.lsit}",
+            "there is no variable `nmae` at «var.nmae» (did you mean `name`?); there is no variable `lsit` at «var.lsit» (did you mean `list`?)",
+        )],
+        template,
+    );
+}
+
+#[test]
+fn syntax_errors_are_marked_where_they_are() {
+    compare(
+        &[
+            ("a ${var.x", "this is not a valid expression at «»: the text ends before `}` here"),
+            ("a ${1 +} b", "this is not a valid expression at «}»: an expression is expected here"),
+            ("a ${var.x y} b", "this is not a valid expression at «y»: expected `}`"),
+            ("a ${var.} b", "this is not a valid expression at «}»: a name, an index or `*` is expected after the `.`"),
+            (
+                "%{ if true }x",
+                "this is not a valid expression at «%{»: this directive has no end, or is not one (every %{ if … } and %{ for … in … } needs its %{ endif } or %{ endfor }; write %%{ for the two characters themselves)",
+            ),
+        ],
+        template,
+    );
+}
+
+#[test]
+fn what_is_unknown_stays_so() {
+    compare(
+        &[
+            ("var.unknown", "(known after apply)"),
+            ("var.unknown + 1", "(known after apply)"),
+            ("var.unknown.a[0]", "(known after apply)"),
+            ("var.unknown ? 1 : 2", "(known after apply)"),
+            ("[for x in var.unknown : x]", "(known after apply)"),
+            ("[for x in [1, 2] : x if var.unknown == x]", "(known after apply)"),
+            ("[1, var.unknown]", "[1, (known after apply)]"),
+            ("length([1, var.unknown])", "2"),
+            ("merge({ a = 1 }, { b = var.unknown }).a", "1"),
+            ("jsonencode({ a = var.unknown })", "(known after apply)"),
+            ("join(\",\", [\"a\", var.unknown])", "(known after apply)"),
+            ("false && var.unknown", "false"),
+            ("var.unknown && false", "false"),
+            ("var.unknown || false", "(known after apply)"),
+            ("coalesce(var.none, \"a\", var.unknown)", "\"a\""),
+            ("try(var.partly.known, 1)", "\"k\""),
+            ("\"x ${var.retained}\"", "(as applied before)"),
+            ("\"${var.retained} ${var.unknown}\"", "(known after apply)"),
+            ("upper(var.retained)", "(as applied before)"),
+            ("var.retained == \"x\"", "(as applied before)"),
+            ("var.secret_unknown", "(sensitive)"),
+            ("templatefile(\"config.tpl\", { node_ip = var.unknown, roles = [] })", "(known after apply)"),
+        ],
+        expression,
+    );
+}
+
+#[test]
+fn what_is_sensitive_stays_so() {
+    compare(
+        &[
+            ("var.secret", "(sensitive)"),
+            ("\"x ${var.secret}\"", "(sensitive)"),
+            ("upper(var.secret)", "(sensitive)"),
+            ("var.secret == \"x\"", "(sensitive)"),
+            ("var.secret == \"x\" ? 1 : 2", "(sensitive)"),
+            ("[var.secret, 1]", "[(sensitive), 1]"),
+            ("{ (var.secret) = 1 }", "(sensitive)"),
+            ("var.secret_map.hidden", "(sensitive)"),
+            ("[for k, v in var.secret_map : 1]", "(sensitive)"),
+            ("[for x in [1] : x if var.secret == \"y\"]", "(sensitive)"),
+            ("{ for x in [1] : var.secret => x }", "(sensitive)"),
+            ("var.secret_map[*].hidden", "(sensitive)"),
+            ("var.partly_secret.open", "\"o\""),
+            ("merge(var.partly_secret, {}).open", "\"o\""),
+            ("jsonencode(var.partly_secret)", "(sensitive)"),
+            ("length(var.secret_map)", "(sensitive)"),
+            ("keys(var.partly_secret)", "[\"hidden\", \"open\"]"),
+            ("templatefile(\"config.tpl\", { node_ip = var.secret, roles = [] })", "(sensitive)"),
+            ("issensitive(var.secret)", "true"),
+            ("issensitive(nonsensitive(var.secret))", "false"),
+            ("nonsensitive(var.secret)", "\"s3cr3t\""),
+            ("sensitive(\"a\")", "(sensitive)"),
+            ("coalesce(sensitive(\"\"), \"a\")", "(sensitive)"),
+            // Errors tell nothing of what is inside.
+            ("var.secret_map.s3cr3", "there is no such key in this value, which is sensitive at «s3cr3»"),
+            (
+                "parseint(var.secret, 10)",
+                "`parseint` refuses its arguments; one is sensitive, so they are not shown at «parseint(var.secret, 10)»",
+            ),
+            (
+                "[for k, v in var.secret_map : file(v)]",
+                "`file` refuses its arguments; one is sensitive, so they are not shown at «file(v)»",
+            ),
+            (
+                "{ for x in [var.secret, var.secret] : x => 1 }",
+                "a key comes up twice at «x» (add `...` after the value to group the values of one key in a list)",
+            ),
+        ],
+        expression,
+    );
+}
+
+#[test]
+fn references_are_found_without_evaluating() {
+    use super::super::{Expr, Reference};
+    use crate::{ResourceAddress, Span};
+    let text = "[for x in var.a : x.y + local.b] == node.name ? ssh_file.m[\"k\"].path : data.t.n[each.key]";
+    let expr = Expr::expression(text, Span { file: 0, start: 0, end: text.len() }).unwrap();
+    let found: Vec<Reference> = expr.references().into_iter().map(|(reference, _)| reference).collect();
+    let resource =
+        |resource, key: Option<&str>, any| Reference::Resource { resource, key: key.map(str::to_owned), any };
+    assert_eq!(
+        found,
+        [
+            Reference::Variable("a".to_owned()),
+            Reference::Local("b".to_owned()),
+            Reference::Node,
+            resource(ResourceAddress::managed("ssh_file", "m"), Some("k"), false),
+            resource(ResourceAddress::data("t", "n"), None, true),
+            Reference::Each,
+        ]
+    );
+}

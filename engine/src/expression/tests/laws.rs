@@ -1,0 +1,101 @@
+//! What must hold of every expression.
+
+use proptest::prelude::*;
+
+use super::{TestScope, expression, template};
+use crate::expression::{Expr, Place};
+use crate::{Span, Value};
+
+/// Expressions over `LEAF`, which always depend on it.
+fn dependent() -> impl Strategy<Value = String> {
+    let leaf = Just("LEAF".to_owned());
+    leaf.prop_recursive(6, 24, 3, |inner| {
+        prop_oneof![
+            inner.clone().prop_map(|e| format!("[1, {e}]")),
+            inner.clone().prop_map(|e| format!("{{ a = {e} }}")),
+            inner.clone().prop_map(|e| format!("{{ a = {e} }}.a")),
+            inner.clone().prop_map(|e| format!("[{e}][0]")),
+            inner.clone().prop_map(|e| format!("jsonencode({e})")),
+            inner.clone().prop_map(|e| format!("\"x ${{jsonencode({e})}}\"")),
+            inner.clone().prop_map(|e| format!("({e}) == 5")),
+            inner.clone().prop_map(|e| format!("(({e}) == 5 ? [1] : [2])")),
+            inner.clone().prop_map(|e| format!("[for v in [{e}] : v]")),
+            inner.clone().prop_map(|e| format!("[for v in [1, 2] : v if jsonencode({e}) != jsonencode(v)]")),
+            inner.clone().prop_map(|e| format!("{{ for v in [{e}] : jsonencode(v) => 1 }}")),
+            inner.clone().prop_map(|e| format!("concat([{e}], [2])")),
+            inner.clone().prop_map(|e| format!("merge({{ k = {e} }}, {{ l = 1 }})")),
+            inner.clone().prop_map(|e| format!("flatten([{e}])")),
+            inner.clone().prop_map(|e| format!("sha256(jsonencode({e}))")),
+            inner.clone().prop_map(|e| format!("yamlencode({{ a = {e} }})")),
+            inner.clone().prop_map(|e| format!("coalesce({e}, 1)")),
+            inner.clone().prop_map(|e| format!("lookup({{ a = {e} }}, \"a\")")),
+            inner.clone().prop_map(|e| format!("values({{ a = {e} }})")),
+            inner.clone().prop_map(|e| format!("zipmap([\"a\"], [{e}])")),
+            inner.clone().prop_map(|e| format!("toset([{e}, 1])")),
+            inner.clone().prop_map(|e| format!("try({e}, 1)")),
+            inner.clone().prop_map(|e| format!("templatestring(\"$${{jsonencode(x)}}\", {{ x = {e} }})")),
+            inner.clone().prop_map(|e| format!("[{{ q = {e} }}][*].q")),
+        ]
+    })
+}
+
+fn evaluate(text: &str) -> Option<Value> {
+    let expr = Expr::expression(text, Span { file: 0, start: 0, end: text.len() }).unwrap();
+    expr.evaluate(&TestScope::new()).ok()
+}
+
+proptest! {
+    #[test]
+    fn what_depends_on_a_secret_is_sensitive(text in dependent()) {
+        let text = text.replace("LEAF", "var.secret");
+        if let Some(value) = evaluate(&text) {
+            prop_assert!(value.is_sensitive(), "{text} gives {value:?}");
+        }
+    }
+
+    #[test]
+    fn no_result_and_no_error_shows_a_secret(text in dependent()) {
+        let text = text.replace("LEAF", "var.secret");
+        prop_assert!(!expression(&text).contains("s3cr3t"), "{text}");
+    }
+
+    #[test]
+    fn what_depends_on_the_unknown_is_unknown(text in dependent()) {
+        let text = text.replace("LEAF", "var.unknown");
+        if let Some(value) = evaluate(&text) {
+            prop_assert!(value.is_unknown(), "{text} gives {value:?}");
+        }
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in any::<String>()) {
+        template(&text);
+        expression(&text);
+    }
+
+    #[test]
+    fn no_text_of_template_characters_makes_the_parser_panic(text in "[a-z0-9.,:?+*/ \n\"'$%{}()\\[\\]~<=>!&|\\\\é-]{0,40}") {
+        template(&format!("${{{text}}}"));
+        template(&format!("%{{ if {text} }}x%{{ endif }}"));
+        template(&text);
+    }
+
+    #[test]
+    fn a_toml_string_is_mapped_to_where_it_stands(text in "\\PC{0,20}", escaped in any::<bool>()) {
+        let source = if escaped { toml::Value::String(text.clone()).to_string() } else { format!("'''\n{text}'''") };
+        prop_assume!(escaped || !text.contains('\''));
+        let place = Place::toml_string(&source, Span { file: 0, start: 0, end: source.len() }, &text);
+        for (at, c) in text.char_indices() {
+            let span = place.span(Some(at..at + c.len_utf8()));
+            let marked = &source[span.start..span.end];
+            prop_assert!(marked.contains(c) || marked.starts_with('\\'), "{marked} for {c} in {source}");
+        }
+    }
+
+    #[test]
+    fn yaml_reads_back(text in any::<String>(), other in "[a-z0-9:#'\" ~.\\-\n]{0,12}") {
+        let value = serde_json::json!({ "k": [text, { other.clone(): other }] });
+        let encoded = format!("yamldecode(yamlencode(jsondecode({})))", hcl::format::to_string(&hcl::Expression::from(value.to_string())).unwrap());
+        prop_assert_eq!(evaluate(&encoded), Some(Value::from(value)), "{}", encoded);
+    }
+}

@@ -1,0 +1,45 @@
+//! Manifests with errors, and what is said about them.
+
+mod errors;
+mod values;
+
+use std::path::{Path, PathBuf};
+
+use super::Manifest;
+use crate::{Diagnostic, Severity, SourceFile, Sources};
+
+/// The manifest of these files.
+pub(super) fn load(files: &[(&str, &str)]) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
+    let file = |(path, text): &(&str, &str)| SourceFile { path: PathBuf::from(path), text: (*text).to_owned() };
+    Manifest::from_sources("src/manifest/tests".into(), Sources { files: files.iter().map(file).collect() }, Vec::new())
+}
+
+/// What is said about the files.
+pub(super) fn problems(files: &[(&str, &str)]) -> String {
+    match load(files) {
+        Ok(_) => "no problems".to_owned(),
+        Err((sources, diagnostics)) => render(&sources, &diagnostics),
+    }
+}
+
+/// Diagnostics as plain text.
+pub(super) fn render(sources: &Sources, diagnostics: &[Diagnostic]) -> String {
+    let mut out = String::new();
+    for diagnostic in diagnostics {
+        let severity = if diagnostic.severity == Severity::Error { "error" } else { "warning" };
+        out += &format!("{severity}: {}\n", diagnostic.summary);
+        for (span, label) in diagnostic.at.iter().chain(&diagnostic.related) {
+            let Some((file, line, column)) = sources.locate(*span) else { continue };
+            let text = file.text.lines().nth(line - 1).unwrap_or_default();
+            let marked = file.text[span.start..span.end].lines().next().unwrap_or_default().chars().count().max(1);
+            let path: &Path = &file.path;
+            out += &format!("  {}:{line}:{column}\n", path.display());
+            out += &format!("  | {text}\n  | {}{} {label}\n", " ".repeat(column - 1), "^".repeat(marked));
+        }
+        if let Some(help) = &diagnostic.help {
+            out += &format!("  help: {help}\n");
+        }
+        out.push('\n');
+    }
+    out.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,114 @@
+use super::problems;
+
+#[test]
+fn all_errors_of_all_files_in_one_run() {
+    let text = problems(&[
+        (
+            "main.toml",
+            r#"
+[variables.region]
+tpye = "string"
+
+[variables.port]
+type = "nubmer"
+default = "x"
+
+[variables.size]
+type = "number"
+default = "big"
+
+[locals]
+a = "${local.b}"
+b = "${local.c} ${upper(local.a)}"
+c = "${local.b}"
+
+[nodes.gpu01]
+adress = "10.0.0.1"
+
+[resource.ssh_file.motd]
+on = "all"
+path = '/etc/motd'
+content = "x ${var.regoin} ${uper(\"a\")}"
+depends_on = ["ssh_file.mtod", "nonsense"]
+timeouts = { craete = "5m", update = "5 minutes" }
+lifecycle = { prevent_destory = true, ignore_changes = "content" }
+precondition = { condition = "var.region == 1", error_message = "no" }
+
+[resource.ssh_file.unbound]
+path = "${node.name}/${each.key}/${self.path}"
+
+[resource]
+ssh_link.a = 5
+
+[modules]
+"#,
+        ),
+        (
+            "more.toml",
+            r#"
+[resource.ssh_file.motd]
+path = "${1 +}"
+
+[data.ssh_facts.all]
+restart_on = ["ssh_file.motd"]
+
+[outputs.o]
+description = "lacks a value"
+
+[check.empty]
+
+[[moved]]
+from = "ssh_file.a"
+
+[import]
+to = "ssh_file.motd"
+
+[module.x]
+source = "./x"
+"#,
+        ),
+    ]);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn syntax_errors_of_toml_are_readable() {
+    let text = problems(&[
+        ("a.toml", "[resource.ssh_file.x]\npath = /etc/motd\nmode = 0644\nowner = \"root\n"),
+        ("b.toml", "[locals]\na = 1\na = 2\n[locals\n"),
+        ("c.toml", "[locals]\nx = \"${file(\"motd\")}\"\n"),
+        ("d.toml", "[resource.ssh_file.d]\ncontnet = '${vra.x}'\n"),
+    ]);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn errors_in_strings_with_escapes_are_marked_where_they_are() {
+    let text = problems(&[(
+        "main.toml",
+        r#"
+[locals]
+a = "tab\there \"quoted\" é ${upper(\"a\") + vra.x}"
+b = '''
+first line
+second ${nope("x")} line
+'''
+c = """\
+   joined ${nope2()} line
+   """
+d = "${templatefile(\"x\", { a = 1, }) + ]}"
+e = "%{ if true }x"
+f = "curl -w %{http_code}"
+"#,
+    )]);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_circle_of_locals_is_shown() {
+    let text = problems(&[(
+        "main.toml",
+        "[locals]\na = '${local.b}'\nb = ['${local.c}']\nc = { x = '${local.a}' }\nself = '${local.self}'\nok = '${local.a}'\n",
+    )]);
+    insta::assert_snapshot!(text);
+}

@@ -1,0 +1,256 @@
+use std::collections::BTreeMap;
+
+use super::{load, render};
+use crate::manifest::{Manifest, StaticScope};
+use crate::{Assignments, Diagnostic, Files, Sources, Value, evaluate_for_each, evaluate_inventory, select_nodes};
+
+const NODES: &str = r#"
+[variables.base]
+default = "10.0.0"
+[variables.token]
+default = "s3cr3t"
+sensitive = true
+[locals]
+domain = "example.org"
+workers = { role = "worker" }
+[nodes.gpu01]
+address = "${var.base}.1"
+roles = ["worker", "gpu"]
+port = 2222
+vars = { rack = "r1", token = "${var.token}" }
+[nodes.gpu02]
+roles = ["worker"]
+host_key = "SHA256:abc"
+jump = "bastion"
+[nodes.here]
+transport = "local"
+"#;
+
+fn manifest(text: &str) -> Manifest {
+    load(&[("main.toml", text)]).map_err(|(sources, errors)| render(&sources, &errors)).unwrap()
+}
+
+fn variables(manifest: &Manifest) -> BTreeMap<String, Value> {
+    manifest.variables(&Assignments::default()).map_err(|errors| render(&manifest.sources, &errors)).unwrap()
+}
+
+#[test]
+fn the_inventory_is_evaluated() {
+    let manifest = manifest(NODES);
+    let files = Files::default();
+    let nodes = evaluate_inventory(&manifest, &variables(&manifest), &files).unwrap();
+    insta::assert_debug_snapshot!(nodes);
+}
+
+#[test]
+fn wrong_nodes_are_told() {
+    let text = r#"
+[variables.secret]
+default = "s3cr3t"
+sensitive = true
+[nodes.a]
+address = "${var.secret}"
+port = 70000
+[nodes.b]
+transport = "telnet"
+roles = { a = 1 }
+sudo = "maybe"
+host_key = "abc"
+vars = 5
+address = "${ssh_file.x.path}"
+[resource.ssh_file.x]
+"#;
+    let manifest = manifest(text);
+    let errors = evaluate_inventory(&manifest, &variables(&manifest), &Files::default()).unwrap_err();
+    insta::assert_snapshot!(render(&manifest.sources, &errors));
+}
+
+/// The expression of `local.x` in the manifest of [`NODES`] with this local.
+fn with_local<T>(value: &str, test: impl FnOnce(&Manifest, &StaticScope) -> T) -> T {
+    let text = NODES.replace("[locals]", &format!("[locals]\nx = {value}"));
+    let manifest = manifest(&text);
+    let (variables, files) = (variables(&manifest), Files::default());
+    test(&manifest, &StaticScope::new(&manifest, &variables, &files))
+}
+
+fn selection(on: &str) -> String {
+    with_local(on, |manifest, scope| {
+        let nodes = evaluate_inventory(manifest, &variables(manifest), &Files::default()).unwrap();
+        let describe = |diagnostics: &[Diagnostic]| {
+            let texts = diagnostics.iter().map(|d| {
+                [Some(d.summary.clone()), d.help.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ")
+            });
+            texts.collect::<Vec<_>>().join(" / ")
+        };
+        match select_nodes(&manifest.locals["x"], scope, &nodes) {
+            Ok((names, warnings)) => {
+                let names: Vec<&str> = names.iter().map(|name| name.0.as_str()).collect();
+                format!("{} {}", names.join(","), describe(&warnings)).trim().to_owned()
+            }
+            Err(errors) => describe(&errors),
+        }
+    })
+}
+
+#[test]
+fn on_selects_nodes() {
+    let cases = [
+        (r#"{ role = "worker" }"#, "gpu01,gpu02"),
+        (r#"{ roles = ["gpu", "worker"] }"#, "gpu01,gpu02"),
+        (r#""${local.workers}""#, "gpu01,gpu02"),
+        (r#""here""#, "here"),
+        (r#"["gpu02", "gpu01"]"#, "gpu01,gpu02"),
+        (r#""all""#, "gpu01,gpu02,here"),
+        ("[]", "`on` selects no node, so there is no instance"),
+        (r#"{ role = "wroker" }"#, "no node has the role `wroker`; did you mean `worker`?"),
+        (r#""gpu1""#, "there is no node `gpu1`; did you mean `gpu01`?"),
+        (r#"{ rule = "worker" }"#, "`on` knows no `rule`; did you mean `role`?"),
+        ("5", "`on` selects nodes; it is { role = \"worker\" }, a name, a list of names or \"all\""),
+        (
+            r#""${var.token}""#,
+            "`on` must be known and not sensitive; which nodes there are must not depend on resources or secrets",
+        ),
+    ];
+    for (on, expected) in cases {
+        assert_eq!(selection(on), expected, "{on}");
+    }
+}
+
+#[test]
+fn for_each_gives_keys_and_values() {
+    let cases = [
+        (r#"["a", "b"]"#, r#"[("a", "a"), ("b", "b")]"#),
+        (r#"{ b = 1, a = { c = 2 } }"#, r#"[("a", {"c": 2}), ("b", 1)]"#),
+        (r#""${toset([\"b\", \"a\"])}""#, r#"[("a", "a"), ("b", "b")]"#),
+        (r#"["a", "a"]"#, "`for_each` has `a` twice"),
+        (r#"["${var.token}"]"#, "`for_each` is sensitive"),
+        (r#"[{ a = 1 }]"#, "`for_each` is a list of strings, or a map"),
+        ("5", "`for_each` is a list of strings or a map, not a number"),
+    ];
+    for (for_each, expected) in cases {
+        let found = with_local(for_each, |manifest, scope| match evaluate_for_each(&manifest.locals["x"], scope) {
+            Ok(entries) => format!("{entries:?}"),
+            Err(errors) => errors[0].summary.clone(),
+        });
+        assert_eq!(found, expected, "{for_each}");
+    }
+}
+
+const VARIABLES: &str = r#"
+[variables.name]
+type = "string"
+[variables.count]
+type = "number"
+default = 1
+[variables.tags]
+type = "map(list(string))"
+default = {}
+[variables.node]
+type = "object({ name = string, port = optional(number) })"
+default = { name = "a" }
+[variables.free]
+default = "x"
+[variables.password]
+type = "string"
+sensitive = true
+default = "longenough"
+[[variables.password.validation]]
+condition = '${length(var.password) > 8}'
+error_message = "too short: ${var.password}"
+[[variables.count.validation]]
+condition = '${var.count < 10}'
+error_message = "at most 9, not ${var.count}"
+"#;
+
+fn assigned(assignments: &Assignments) -> String {
+    let manifest = manifest(VARIABLES);
+    match manifest.variables(assignments) {
+        Ok(values) => values.iter().map(|(name, value)| format!("{name} = {value:?}")).collect::<Vec<_>>().join("\n"),
+        Err(errors) => render(&manifest.sources, &errors),
+    }
+}
+
+#[test]
+fn variables_come_from_the_strongest_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("prod.vars.toml");
+    std::fs::write(&file, "count = 3\nname = \"from ${file}\"\ntags = { a = [1] }\n").unwrap();
+    let assignments = Assignments {
+        environment: vec![
+            ("MOORFAST_VAR_name".to_owned(), "from env".to_owned()),
+            ("MOORFAST_VAR_free".to_owned(), "[1, 2]".to_owned()),
+            ("MOORFAST_VAR_nope".to_owned(), "1".to_owned()),
+            ("HOME".to_owned(), "/root".to_owned()),
+        ],
+        files: vec![file],
+        arguments: vec!["count=4".to_owned(), r#"node={ name = "b", port = "22" }"#.to_owned()],
+    };
+    insta::assert_snapshot!(assigned(&assignments), @r#"
+    count = 4
+    free = [1, 2]
+    name = "from ${file}"
+    node = {"name": "b", "port": 22}
+    password = (sensitive)
+    tags = {"a": ["1"]}
+    "#);
+}
+
+#[test]
+fn wrong_assignments_are_all_told_and_show_no_secret() {
+    let arguments = ["nmae=x", "count=many", "tags={ a = 1 }", "node={ nam = 1 }", "password=s3cr3t", "novalue"];
+    let assignments = Assignments { arguments: arguments.map(str::to_owned).to_vec(), ..Assignments::default() };
+    let text = assigned(&assignments);
+    assert!(!text.contains("s3cr3t"));
+    insta::assert_snapshot!(text);
+    let assignments =
+        Assignments { arguments: vec!["name=a".to_owned(), "count=12".to_owned()], ..Assignments::default() };
+    insta::assert_snapshot!(assigned(&assignments));
+}
+
+#[test]
+fn a_folder_is_one_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("b.toml", "[locals]\nb = '${local.a}'\n");
+    write("a.toml", "[locals]\na = 1\n");
+    write("prod.vars.toml", "x = 1");
+    write("x.auto.vars.toml", "name = 'auto'");
+    write("v.toml", "[variables.name]\n");
+    write(".hidden.toml", "[");
+    let manifest = Manifest::load(folder.path()).unwrap();
+    assert_eq!(manifest.sources.files.len(), 3);
+    assert_eq!(manifest.locals.len(), 2);
+    assert_eq!(variables(&manifest)["name"], Value::from("auto"));
+    let first = manifest.digest;
+    write("a.toml", "[locals]\na = 2\n");
+    assert_ne!(Manifest::load(folder.path()).unwrap().digest, first);
+}
+
+#[test]
+fn what_can_not_be_read_is_told() {
+    let empty = tempfile::tempdir().unwrap();
+    let message = |path: &std::path::Path| {
+        let (_, errors) = Manifest::load(path).unwrap_err();
+        render(&Sources::default(), &errors).replace(&*empty.path().to_string_lossy(), "FOLDER")
+    };
+    insta::assert_snapshot!(message(empty.path()), @r"
+    error: there is no manifest in FOLDER
+      help: a manifest is one or more *.toml files; `moorfast init` writes a first one
+    ");
+    insta::assert_snapshot!(message(&empty.path().join("nope")), @"error: there is no FOLDER/nope");
+}
+
+#[test]
+fn instances_of_providers_are_told_from_attributes() {
+    let text = "[providers.kubernetes]\ncontext = 'a'\nexec = { command = 'x' }\n[providers.kubernetes.prod]\ncontext = 'b'\n[providers.ssh.far]\nuser = 'x'\n";
+    let manifest = manifest(text);
+    let names: Vec<(&str, Vec<&str>)> = manifest
+        .providers
+        .iter()
+        .map(|(name, block)| (name.as_str(), block.attributes.iter().map(|(name, _, _)| name.as_str()).collect()))
+        .collect();
+    assert_eq!(
+        names,
+        [("kubernetes", vec!["context", "exec"]), ("kubernetes.prod", vec!["context"]), ("ssh.far", vec!["user"])]
+    );
+}

@@ -1,0 +1,200 @@
+//! One cluster: its client, made when it is first needed, and what its API serves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::Request;
+use kube::Client;
+use kube::api::{Api, DynamicObject};
+use kube::client::{Body, ClientBuilder};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::discovery::{Discovery, Scope};
+use moorfast_engine::{Class, Context, ProviderError};
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::Instant;
+use tower::buffer::BufferLayer;
+use tower::retry::RetryLayer;
+use tower::util::MapRequestLayer;
+
+use crate::config::Source;
+use crate::error::explain;
+use crate::retry::Retry;
+
+/// How long a server may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many requests may wait for the connection.
+const QUEUE: usize = 1024;
+/// What is unknown is looked for again only after this long.
+const DISCOVERY_AGE: Duration = Duration::from_secs(1);
+
+/// A cluster that a provider instance is configured for.
+pub(crate) struct Cluster {
+    source: Source,
+    /// What the engine gave us.
+    pub(crate) context: Context,
+    connected: OnceCell<Connected>,
+    discovered: Mutex<Option<(Arc<Discovery>, Instant)>>,
+    requests: Arc<AtomicU64>,
+}
+
+struct Connected {
+    client: Client,
+    server: String,
+}
+
+/// A kind that the API server serves.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Served {
+    /// How it is asked for.
+    pub(crate) resource: ApiResource,
+    /// Do its objects live in namespaces?
+    pub(crate) namespaced: bool,
+}
+
+impl Served {
+    /// The kind of a type, which every cluster serves.
+    pub(crate) fn of<K: kube::Resource<DynamicType = ()>>(namespaced: bool) -> Self {
+        Self { resource: ApiResource::erase::<K>(&()), namespaced }
+    }
+
+    /// The API of its objects in `namespace` (without meaning where they live in none).
+    pub(crate) fn api(&self, client: Client, namespace: &str) -> Api<DynamicObject> {
+        match self.namespaced {
+            true => Api::namespaced_with(client, namespace, &self.resource),
+            false => Api::all_with(client, &self.resource),
+        }
+    }
+}
+
+impl Cluster {
+    /// The cluster that `source` tells how to reach.
+    pub(crate) fn new(source: Source, context: Context) -> Self {
+        let requests = Arc::default();
+        Self { source, context, connected: OnceCell::new(), discovered: Mutex::new(None), requests }
+    }
+
+    /// The client, connected.
+    ///
+    /// # Errors
+    /// If there is no usable configuration.
+    pub(crate) async fn client(&self) -> Result<Client, ProviderError> {
+        Ok(self.connected().await?.client.clone())
+    }
+
+    async fn connected(&self) -> Result<&Connected, ProviderError> {
+        self.connected.get_or_try_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<Connected, ProviderError> {
+        // Another provider of this process may have installed it already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut config = self.source.load().await?;
+        config.default_retry = false;
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let sent = Arc::clone(&self.requests);
+        let count = MapRequestLayer::new(move |request: Request<Body>| {
+            sent.fetch_add(1, Ordering::Relaxed);
+            request
+        });
+        let builder = ClientBuilder::try_from(config).map_err(|e| explain(e, "connect", &server))?;
+        let client = builder
+            .with_layer(&count)
+            .with_layer(&BufferLayer::new(QUEUE))
+            .with_layer(&RetryLayer::new(Retry::default()))
+            .build();
+        Ok(Connected { client, server })
+    }
+
+    /// `error`, which ended what `doing` says.
+    pub(crate) fn explain(&self, error: kube::Error, doing: &str) -> ProviderError {
+        let server = self.connected.get().map_or("(not configured)", |c| &c.server);
+        explain(error, doing, server)
+    }
+
+    /// How many requests were sent.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The kind `kind` of `api_version`, or `None` where it is not served.
+    ///
+    /// # Errors
+    /// If the API server can't be asked.
+    pub(crate) async fn served(&self, api_version: &str, kind: &str) -> Result<Option<Served>, ProviderError> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let gvk = GroupVersionKind::gvk(group, version, kind);
+        let mut discovered = self.discovered.lock().await;
+        if let Some((discovery, at)) = discovered.as_ref() {
+            let found = find(discovery, &gvk);
+            if found.is_some() || at.elapsed() < DISCOVERY_AGE {
+                return Ok(found);
+            }
+        }
+        let discovery = Arc::new(self.discover().await?);
+        let found = find(&discovery, &gvk);
+        *discovered = Some((discovery, Instant::now()));
+        Ok(found)
+    }
+
+    /// As [`Cluster::served`], and what is not known is asked for again in any case.
+    ///
+    /// # Errors
+    /// If the API server can't be asked.
+    pub(crate) async fn served_now(&self, api_version: &str, kind: &str) -> Result<Option<Served>, ProviderError> {
+        if let Some(found) = self.served(api_version, kind).await? {
+            return Ok(Some(found));
+        }
+        *self.discovered.lock().await = None;
+        self.served(api_version, kind).await
+    }
+
+    /// The kind `kind` of `group` in the version that the API server prefers.
+    ///
+    /// # Errors
+    /// If the API server can't be asked.
+    pub(crate) async fn preferred(&self, group: &str, kind: &str) -> Result<Option<Served>, ProviderError> {
+        // Fills the cache; the version does not matter.
+        self.served("v1", "Namespace").await?;
+        let discovered = self.discovered.lock().await;
+        let Some((discovery, _)) = discovered.as_ref() else { return Ok(None) };
+        let found = discovery.get(group).and_then(|g| g.recommended_kind(kind));
+        Ok(found
+            .map(|(resource, capabilities)| Served { resource, namespaced: capabilities.scope == Scope::Namespaced }))
+    }
+
+    async fn discover(&self) -> Result<Discovery, ProviderError> {
+        let client = self.client().await?;
+        let doing = "ask what the API serves";
+        let aggregated = Discovery::new(client.clone()).run_aggregated().await;
+        match aggregated {
+            Ok(discovery) => Ok(discovery),
+            // Servers before 1.26 answer in another form.
+            Err(kube::Error::SerdeError(_)) => Discovery::new(client).run().await.map_err(|e| self.explain(e, doing)),
+            Err(error) => Err(self.explain(error, doing)),
+        }
+    }
+
+    /// The answer of the kubelet of `node` at `path`, through the API server.
+    ///
+    /// # Errors
+    /// If there is no connection; inside, if the node is unknown or its kubelet does not answer.
+    pub(crate) async fn kubelet(&self, node: &str, path: &str) -> Result<Result<String, kube::Error>, ProviderError> {
+        let client = self.client().await?;
+        let request = Request::get(format!("/api/v1/nodes/{node}/proxy/{path}")).body(Vec::new());
+        let request =
+            request.map_err(|e| ProviderError::new(Class::Invalid, format!("{node:?} is no name of a node: {e}")))?;
+        Ok(client.request_text(request).await)
+    }
+}
+
+fn find(discovery: &Discovery, gvk: &GroupVersionKind) -> Option<Served> {
+    let (resource, capabilities) = discovery.resolve_gvk(gvk)?;
+    Some(Served { resource, namespaced: capabilities.scope == Scope::Namespaced })
+}
+
+/// That what was waited for did not come about.
+pub(crate) fn timed_out(summary: impl Into<String>) -> ProviderError {
+    ProviderError::new(Class::Timeout, summary)
+}

@@ -1,0 +1,149 @@
+//! `[providers.kubernetes]`: which cluster, and who we are there.
+
+use std::path::{Path, PathBuf};
+
+use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use moorfast_engine::{Attribute, Attributes, Class, Invalid, Kind, ProviderError, Schema};
+
+use crate::attributes::Read;
+
+/// What `[providers.kubernetes]` takes.
+pub(crate) fn schema() -> Schema {
+    Schema::new(
+        "A Kubernetes cluster. Without any attribute the cluster is found as kubectl finds it: `$KUBECONFIG`, `~/.kube/config`, \
+         then the ServiceAccount of the pod. Users of the kubeconfig may log in by certificate, token, token file or exec plugin.",
+        [
+            Attribute::optional(
+                "kubeconfig",
+                Kind::String,
+                "Path of a kubeconfig; relative to the manifest, `~` is the home folder.",
+            ),
+            Attribute::optional("kubeconfig_content", Kind::String, "The text of a kubeconfig, instead of a file.")
+                .secret(),
+            Attribute::optional(
+                "context",
+                Kind::String,
+                "The context to use; the kubeconfig's current one where it is not written.",
+            ),
+            Attribute::optional("in_cluster", Kind::Bool, "Use the ServiceAccount of the pod that moorfast runs in."),
+        ],
+    )
+}
+
+/// Where the configuration of the client comes from.
+#[derive(Clone)]
+pub(crate) struct Source {
+    origin: Origin,
+    context: Option<String>,
+}
+
+#[derive(Clone)]
+enum Origin {
+    File(PathBuf),
+    Text(String),
+    InCluster,
+    Default,
+    /// The manifest makes the kubeconfig, and has not yet.
+    NotKnownYet,
+}
+
+impl Source {
+    /// The source that `[providers.kubernetes]` names.
+    ///
+    /// # Errors
+    /// Where it names more than one.
+    pub(crate) fn new(attributes: &Attributes, root: &Path) -> Result<Self, ProviderError> {
+        if let Some(broken) = rules(attributes).into_iter().next() {
+            return Err(ProviderError::new(Class::Invalid, broken.message));
+        }
+        let origin = if ["kubeconfig", "kubeconfig_content"].iter().any(|name| attributes.is_open(name)) {
+            Origin::NotKnownYet
+        } else if let Some(path) = attributes.text("kubeconfig") {
+            Origin::File(root.join(expand_home(path)))
+        } else if let Some(text) = attributes.text("kubeconfig_content") {
+            Origin::Text(text.to_owned())
+        } else if attributes.flag("in_cluster") {
+            Origin::InCluster
+        } else {
+            Origin::Default
+        };
+        Ok(Self { origin, context: attributes.text("context").map(str::to_owned) })
+    }
+
+    /// The client's configuration.
+    ///
+    /// # Errors
+    /// If there is none, or it can't be used.
+    pub(crate) async fn load(&self) -> Result<Config, ProviderError> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        match &self.origin {
+            Origin::NotKnownYet => Err(ProviderError::new(Class::Unreachable, "the kubeconfig is not known until apply")
+                .help("the cluster's objects can be planned once what makes the kubeconfig was applied")),
+            Origin::File(path) => {
+                let place = path.display().to_string();
+                let kubeconfig = Kubeconfig::read_from(path).map_err(|e| unusable(&place, &e))?;
+                Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| unusable(&place, &e))
+            }
+            Origin::Text(text) => {
+                let place = "kubeconfig_content";
+                let kubeconfig = Kubeconfig::from_yaml(text).map_err(|e| unusable(place, &e))?;
+                Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| unusable(place, &e))
+            }
+            Origin::InCluster => Config::incluster().map_err(|e| {
+                ProviderError::new(Class::Failed, format!("no credentials of a pod: {e}")).help("in_cluster works only inside a pod with a ServiceAccount")
+            }),
+            Origin::Default if self.context.is_some() => {
+                Config::from_kubeconfig(&options).await.map_err(|e| unusable("$KUBECONFIG or ~/.kube/config", &e))
+            }
+            Origin::Default => Config::infer().await.map_err(|e| {
+                let summary = "there is no kubeconfig: neither $KUBECONFIG nor ~/.kube/config nor a pod's ServiceAccount can be used";
+                ProviderError::new(Class::Failed, summary).detail([e.to_string()]).help("name one: [providers.kubernetes] kubeconfig = \"admin.kubeconfig\"")
+            }),
+        }
+    }
+}
+
+/// Rules beyond the schema.
+fn rules(attributes: &Attributes) -> Vec<Invalid> {
+    let named: Vec<_> = ["kubeconfig", "kubeconfig_content"]
+        .into_iter()
+        .filter(|n| attributes.get(*n).is_some_and(|v| !v.is_null()))
+        .collect();
+    let in_cluster = attributes.flag("in_cluster").then_some("in_cluster");
+    let named: Vec<_> = named.into_iter().chain(in_cluster).collect();
+    match named.as_slice() {
+        [first, second, ..] => vec![Invalid {
+            attribute: Some(second),
+            message: format!("[providers.kubernetes] names two clusters: `{first}` and `{second}`"),
+            help: Some("keep one of them".to_owned()),
+        }],
+        _ => Vec::new(),
+    }
+}
+
+fn expand_home(path: &str) -> PathBuf {
+    let home = || std::env::home_dir().unwrap_or_default();
+    match path.strip_prefix('~') {
+        Some("") => home(),
+        Some(rest) if rest.starts_with('/') => home().join(rest.trim_start_matches('/')),
+        _ => PathBuf::from(path),
+    }
+}
+
+fn unusable(place: &str, error: &KubeconfigError) -> ProviderError {
+    match error {
+        KubeconfigError::ReadConfig(io, _) => {
+            ProviderError::new(Class::Failed, format!("cannot read the kubeconfig {place}: {io}"))
+        }
+        // The YAML error quotes the text around it, which holds credentials.
+        KubeconfigError::Parse(_) => {
+            ProviderError::new(Class::Failed, format!("the kubeconfig {place} is not valid YAML"))
+        }
+        KubeconfigError::LoadContext(name) => {
+            ProviderError::new(Class::Failed, format!("the kubeconfig {place} has no context {name:?}"))
+                .help("`kubectl config get-contexts` lists them")
+        }
+        other => ProviderError::new(Class::Failed, format!("the kubeconfig {place} can't be used: {other}")),
+    }
+}

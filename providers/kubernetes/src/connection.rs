@@ -1,0 +1,121 @@
+//! The provider's connection: hands each request to its resource type.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use futures::{StreamExt, stream};
+use moorfast_engine::{
+    Applied, Attributes, Class, Connection, DataRequest, Observed, Operation, PlanRequest, Proposal, ProviderError,
+    ReadRequest, Target,
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::cluster::Cluster;
+use crate::data::{DATA, Data};
+use crate::resource::{RESOURCES, Resource};
+
+/// How many dry runs are under way at once.
+const CONCURRENCY: usize = 16;
+
+/// The resource type of this name.
+pub(crate) fn resource(name: &str) -> Option<&'static dyn Resource> {
+    RESOURCES.into_iter().find(|r| r.declaration().name == name)
+}
+
+/// The data source of this name.
+pub(crate) fn data(name: &str) -> Option<&'static dyn Data> {
+    DATA.into_iter().find(|d| d.declaration().name == name)
+}
+
+fn unknown(name: &str) -> ProviderError {
+    ProviderError::new(Class::Invalid, format!("the kubernetes provider has no {name}"))
+}
+
+/// A configured provider.
+pub(crate) struct KubernetesConnection {
+    /// The cluster that it is for.
+    pub(crate) cluster: Cluster,
+}
+
+#[async_trait]
+impl Connection for KubernetesConnection {
+    async fn read(&self, _target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
+        let mut by_type: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (i, request) in requests.iter().enumerate() {
+            by_type.entry(&request.resource_type).or_default().push(i);
+        }
+        let groups = by_type.into_iter().map(|(name, indexes)| async move {
+            let of_type: Vec<_> = indexes.iter().map(|i| &requests[*i]).collect();
+            let readings = match resource(name) {
+                Some(resource) => resource.read(&self.cluster, &of_type).await,
+                None => of_type.iter().map(|_| Err(unknown(name))).collect(),
+            };
+            indexes.into_iter().zip(readings).collect::<Vec<_>>()
+        });
+        let mut readings: Vec<_> = join_all(groups).await.into_iter().flatten().collect();
+        readings.sort_by_key(|(i, _)| *i);
+        readings.into_iter().map(|(_, reading)| reading).collect()
+    }
+
+    async fn plan(&self, _target: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
+        let plans: Vec<_> = requests.iter().map(|request| self.plan_one(request)).collect();
+        stream::iter(plans).buffered(CONCURRENCY).collect().await
+    }
+
+    async fn apply(
+        &self,
+        _target: &Target,
+        operations: &[Operation],
+        outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>,
+    ) {
+        let work = operations.iter().enumerate().map(|(i, operation)| {
+            let outcomes = outcomes.clone();
+            async move {
+                // Who stopped listening does not want to know.
+                let _ = outcomes.send((i, self.operate(operation).await));
+            }
+        });
+        join_all(work).await;
+    }
+
+    async fn read_data(&self, _target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
+        let reads: Vec<_> = requests.iter().map(|request| self.read_one(request)).collect();
+        stream::iter(reads).buffered(CONCURRENCY).collect().await
+    }
+
+    fn statistics(&self) -> Vec<(&'static str, u64)> {
+        vec![("api requests", self.cluster.requests())]
+    }
+
+    async fn close(&self) {}
+}
+
+impl KubernetesConnection {
+    async fn plan_one(&self, request: &PlanRequest) -> Result<Proposal, ProviderError> {
+        match resource(&request.resource_type) {
+            Some(resource) => resource.plan(&self.cluster, request).await,
+            None => Err(unknown(&request.resource_type)),
+        }
+    }
+
+    async fn read_one(&self, request: &DataRequest) -> Result<Attributes, ProviderError> {
+        match data(&request.data_source) {
+            Some(data) => data.read(&self.cluster, request).await,
+            None => Err(unknown(&request.data_source)),
+        }
+    }
+
+    async fn operate(&self, operation: &Operation) -> Result<Applied, ProviderError> {
+        let cancelled = || ProviderError::new(Class::Cancelled, format!("{} was cancelled", operation.address));
+        let cancel = &self.cluster.context.cancel;
+        if cancel.is_cancelled() {
+            return Err(cancelled());
+        }
+        let Some(resource) = resource(&operation.resource_type) else { return Err(unknown(&operation.resource_type)) };
+        tokio::select! {
+            outcome = resource.apply(&self.cluster, operation) => outcome,
+            () = cancel.cancelled() => Err(cancelled()),
+        }
+    }
+}

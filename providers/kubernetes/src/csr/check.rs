@@ -1,0 +1,194 @@
+//! Everything that is checked before a request is approved.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::cri_attributes::ParsedCriAttribute;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::pem::Pem;
+use x509_parser::prelude::FromDer;
+
+use super::{Expected, NODE_USER, Signer, State, state};
+
+const NODES: &str = "system:nodes";
+const BOOTSTRAPPERS: &str = "system:bootstrappers";
+const BOOTSTRAP_USER: &str = "system:bootstrap:";
+
+/// May `request` be approved?
+///
+/// # Errors
+/// The first check that fails, as a person would say it.
+pub(crate) fn check(request: &CertificateSigningRequest, expected: &Expected) -> Result<(), String> {
+    let spec = &request.spec;
+    check_state(request)?;
+    check_signer(spec, expected)?;
+    check_requestor(spec, expected)?;
+    check_usages(spec, expected.signer)?;
+    check_expiration(spec, expected)?;
+    with_parsed(&spec.request.0, |parsed| {
+        parsed.verify_signature().map_err(|_| "its own signature is not valid".to_owned())?;
+        check_subject(parsed, expected)?;
+        check_names(parsed, expected)
+    })?
+}
+
+/// The node that `request` speaks of: that of its subject.
+pub(crate) fn node_of(request: &CertificateSigningRequest) -> Option<String> {
+    let name = with_parsed(&request.spec.request.0, |parsed| {
+        let subject = &parsed.certification_request_info.subject;
+        let name = subject.iter_common_name().next().and_then(|cn| cn.as_str().ok()).map(str::to_owned);
+        name
+    });
+    name.ok().flatten()?.strip_prefix(NODE_USER).map(str::to_owned)
+}
+
+/// Gives the request inside the PEM text `bytes` to `look`.
+fn with_parsed<T>(bytes: &[u8], look: impl FnOnce(&X509CertificationRequest<'_>) -> T) -> Result<T, String> {
+    let mut blocks = Pem::iter_from_buffer(bytes);
+    let broken = || "it holds no certificate request in PEM".to_owned();
+    let pem = blocks.next().ok_or_else(broken)?.map_err(|_| broken())?;
+    if blocks.next().is_some() {
+        return Err("it holds more than one PEM block".to_owned());
+    }
+    if pem.label != "CERTIFICATE REQUEST" {
+        return Err(format!("it holds a {} instead of a certificate request", pem.label));
+    }
+    match X509CertificationRequest::from_der(&pem.contents) {
+        Ok((rest, parsed)) if rest.is_empty() => Ok(look(&parsed)),
+        _ => Err("its certificate request is not valid DER".to_owned()),
+    }
+}
+
+fn check_state(request: &CertificateSigningRequest) -> Result<(), String> {
+    match state(request) {
+        State::Pending => Ok(()),
+        State::Approved => Err("it is approved already".to_owned()),
+        State::Issued => Err("its certificate is issued already".to_owned()),
+        State::Refused => Err("it was denied or failed".to_owned()),
+    }
+}
+
+fn check_signer(spec: &CertificateSigningRequestSpec, expected: &Expected) -> Result<(), String> {
+    let wanted = expected.signer.name();
+    if spec.signer_name == wanted { Ok(()) } else { Err(format!("its signer is {}, not {wanted}", spec.signer_name)) }
+}
+
+fn check_requestor(spec: &CertificateSigningRequestSpec, expected: &Expected) -> Result<(), String> {
+    let user = spec.username.as_deref().unwrap_or_default();
+    let groups = spec.groups.as_deref().unwrap_or_default();
+    let node_user = format!("{NODE_USER}{}", expected.node);
+    let bootstraps = expected.signer == Signer::Client && user.starts_with(BOOTSTRAP_USER);
+    if user != node_user && !bootstraps {
+        return Err(format!("its requestor is {user:?}, not {node_user:?}"));
+    }
+    let group = if bootstraps { BOOTSTRAPPERS } else { NODES };
+    if groups.iter().any(|g| g == group) {
+        Ok(())
+    } else {
+        Err(format!("its requestor {user:?} is not in the group {group}"))
+    }
+}
+
+fn check_usages(spec: &CertificateSigningRequestSpec, signer: Signer) -> Result<(), String> {
+    let auth = if signer == Signer::Serving { "server auth" } else { "client auth" };
+    let usages = spec.usages.as_deref().unwrap_or_default();
+    for required in ["digital signature", auth] {
+        if !usages.iter().any(|u| u == required) {
+            return Err(format!("its usages lack {required:?}"));
+        }
+    }
+    let allowed = ["digital signature", "key encipherment", auth];
+    match usages.iter().find(|u| !allowed.contains(&u.as_str())) {
+        Some(other) => Err(format!("its usages have {other:?}, which this certificate must not have")),
+        None => Ok(()),
+    }
+}
+
+/// A request that asks for no time gets what the signer gives by itself.
+fn check_expiration(spec: &CertificateSigningRequestSpec, expected: &Expected) -> Result<(), String> {
+    let (Some(asked), Some(limit)) = (spec.expiration_seconds, expected.max_expiration) else { return Ok(()) };
+    let is_within = u64::try_from(asked).is_ok_and(|asked| asked <= limit.as_secs());
+    if is_within { Ok(()) } else { Err(format!("it asks for {asked} s, and max_expiration is {} s", limit.as_secs())) }
+}
+
+fn check_subject(parsed: &X509CertificationRequest<'_>, expected: &Expected) -> Result<(), String> {
+    let subject = &parsed.certification_request_info.subject;
+    let names: Vec<_> = subject.iter_common_name().map(|n| n.as_str().unwrap_or_default()).collect();
+    let organizations: Vec<_> = subject.iter_organization().map(|n| n.as_str().unwrap_or_default()).collect();
+    let user = format!("{NODE_USER}{}", expected.node);
+    if names != [user.as_str()] {
+        return Err(format!("its CN is {names:?}, not {user:?}"));
+    }
+    if organizations != [NODES] {
+        return Err(format!("its O is {organizations:?}, not exactly {NODES:?}"));
+    }
+    match subject.iter_attributes().count() {
+        2 => Ok(()),
+        _ => Err(format!("its subject {subject} has more than CN and O")),
+    }
+}
+
+/// The names that the request wants in the certificate, each checked.
+fn check_names(parsed: &X509CertificationRequest<'_>, expected: &Expected) -> Result<(), String> {
+    let attributes = parsed.certification_request_info.iter_attributes();
+    let requested: Vec<_> = attributes
+        .filter_map(|a| match a.parsed_attribute() {
+            ParsedCriAttribute::ExtensionRequest(requested) => Some(requested),
+            _ => None,
+        })
+        .collect();
+    // Parsers differ in which of several they take, so that one could be checked and another one signed.
+    if requested.len() > 1 {
+        return Err("it has more than one set of requested extensions".to_owned());
+    }
+    let mut lists = Vec::new();
+    for extension in requested.iter().flat_map(|r| &r.extensions) {
+        match extension.parsed_extension() {
+            ParsedExtension::SubjectAlternativeName(names) => lists.push(&names.general_names),
+            ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
+                return Err("it asks for a CA certificate".to_owned());
+            }
+            ParsedExtension::ParseError { .. } => return Err(format!("its extension {} can't be read", extension.oid)),
+            _ => {}
+        }
+    }
+    if lists.len() > 1 {
+        return Err("it has more than one list of SANs".to_owned());
+    }
+    let names = lists.first().map(|names| names.as_slice()).unwrap_or_default();
+    match (expected.signer, names.is_empty()) {
+        (Signer::Serving, true) => Err("it has no SAN, neither DNS nor IP".to_owned()),
+        (Signer::Client, false) => Err("a client certificate has no SANs, and it asks for some".to_owned()),
+        _ => names.iter().try_for_each(|name| check_name(name, expected)),
+    }
+}
+
+fn check_name(name: &GeneralName<'_>, expected: &Expected) -> Result<(), String> {
+    let node = &expected.node;
+    match name {
+        GeneralName::DNSName(dns) if expected.dns_names.iter().any(|n| n == dns) => Ok(()),
+        GeneralName::DNSName(dns) => {
+            Err(format!("SAN DNS {dns:?} is not a name of {node} in the inventory ({})", expected.dns_names.join(", ")))
+        }
+        GeneralName::IPAddress(bytes) => check_address(bytes, expected),
+        GeneralName::RFC822Name(mail) => Err(format!("SAN e-mail {mail:?}: a node has none")),
+        GeneralName::URI(uri) => Err(format!("SAN URI {uri:?}: a node has none")),
+        other => Err(format!("SAN {other:?}: a node has only DNS names and IP addresses")),
+    }
+}
+
+fn check_address(bytes: &[u8], expected: &Expected) -> Result<(), String> {
+    let address = if let Ok(four) = <[u8; 4]>::try_from(bytes) {
+        IpAddr::from(Ipv4Addr::from(four))
+    } else if let Ok(sixteen) = <[u8; 16]>::try_from(bytes) {
+        IpAddr::from(Ipv6Addr::from(sixteen)).to_canonical()
+    } else {
+        return Err(format!("SAN IP of {} bytes is no address", bytes.len()));
+    };
+    if expected.addresses.contains(&address) {
+        return Ok(());
+    }
+    let known = expected.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Err(format!("SAN IP {address} is not an address of {} in the inventory ({known})", expected.node))
+}

@@ -1,0 +1,24 @@
+//! The data sources, one file each.
+
+mod object;
+mod objects;
+mod service_account_token;
+
+use async_trait::async_trait;
+use moorfast_engine::{Attributes, DataRequest, ProviderError, ResourceType};
+
+use crate::cluster::Cluster;
+
+/// One data source.
+#[async_trait]
+pub(crate) trait Data: Send + Sync {
+    /// Its name and schema.
+    fn declaration(&self) -> ResourceType;
+
+    /// What it is now.
+    async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError>;
+}
+
+/// All of them.
+pub(crate) const DATA: [&dyn Data; 3] =
+    [&object::ObjectData, &objects::ObjectsData, &service_account_token::ServiceAccountToken];

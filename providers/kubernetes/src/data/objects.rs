@@ -1,0 +1,62 @@
+//! `data.kubernetes_objects`: the objects of a kind.
+
+use async_trait::async_trait;
+use kube::api::{Api, DynamicObject, ListParams};
+use moorfast_engine::{Attribute, Attributes, DataRequest, Kind, ProviderError, ResourceType, Schema, Scope, Value};
+
+use crate::attributes::Read;
+use crate::cluster::Cluster;
+use crate::data::{Data, object::readable};
+use crate::fetch::{not_served, to_json};
+
+/// `data.kubernetes_objects`
+pub(crate) struct ObjectsData;
+
+#[async_trait]
+impl Data for ObjectsData {
+    fn declaration(&self) -> ResourceType {
+        let schema = Schema::new(
+            "The objects of one kind, in the order of their namespaces and names.",
+            [
+                Attribute::required("api_version", Kind::String, "`v1`, `apps/v1`."),
+                Attribute::required("kind", Kind::String, "`Node`."),
+                Attribute::optional("namespace", Kind::String, "Their namespace; all where not written."),
+                Attribute::optional(
+                    "label_selector",
+                    Kind::String,
+                    "Only those with these labels: `app=web,tier!=test`.",
+                ),
+                Attribute::optional(
+                    "field_selector",
+                    Kind::String,
+                    "Only those with these fields: `spec.nodeName=gpu01`.",
+                ),
+                Attribute::computed("objects", Kind::list(Kind::Any), "The objects."),
+            ],
+        );
+        ResourceType { name: "kubernetes_objects", scope: Scope::Provider, schema }
+    }
+
+    async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError> {
+        let text = |name: &str| request.arguments.text(name).unwrap_or_default();
+        let (api_version, kind) = (text("api_version"), text("kind"));
+        let served = cluster.served(api_version, kind).await?.ok_or_else(|| not_served(api_version, kind))?;
+        let client = cluster.client().await?;
+        let api: Api<DynamicObject> = match text("namespace") {
+            "" => Api::all_with(client, &served.resource),
+            namespace => served.api(client, namespace),
+        };
+        let selected = |name: &str| request.arguments.text(name).map(str::to_owned);
+        let parameters = ListParams {
+            label_selector: selected("label_selector"),
+            field_selector: selected("field_selector"),
+            ..ListParams::default()
+        };
+        let mut found = api.list(&parameters).await.map_err(|e| cluster.explain(e, &format!("list {kind}")))?.items;
+        found.sort_by_key(|o| (o.metadata.namespace.clone(), o.metadata.name.clone()));
+        let mut attributes = request.arguments.clone();
+        let objects = found.into_iter().map(|o| readable(to_json(o, &served))).collect::<Vec<Value>>();
+        attributes.insert("objects".to_owned(), Value::List(objects));
+        Ok(attributes)
+    }
+}

@@ -1,0 +1,62 @@
+//! `data.kubernetes_service_account_token`: a token that speaks for a ServiceAccount.
+
+use async_trait::async_trait;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::{Api, PostParams};
+use moorfast_engine::{
+    Attribute, Attributes, Class, DataRequest, Kind, ProviderError, ResourceType, Schema, Scope, Value,
+};
+
+use crate::attributes::{Read, optional};
+use crate::cluster::Cluster;
+use crate::data::Data;
+
+/// `data.kubernetes_service_account_token`
+pub(crate) struct ServiceAccountToken;
+
+#[async_trait]
+impl Data for ServiceAccountToken {
+    fn declaration(&self) -> ResourceType {
+        let schema = Schema::new(
+            "A fresh token of a ServiceAccount, from the TokenRequest API. It is another one each time, so it is for probes and checks and not for files.",
+            [
+                Attribute::required("name", Kind::String, "The ServiceAccount."),
+                Attribute::optional("namespace", Kind::String, "Its namespace.").or("default"),
+                Attribute::optional(
+                    "audiences",
+                    Kind::list(Kind::String),
+                    "Whom it is for; the API server where not written.",
+                ),
+                Attribute::optional("ttl", Kind::Duration, "How long it is valid, 10 minutes at least.").or("10m"),
+                Attribute::computed("token", Kind::String, "The token.").secret(),
+                Attribute::computed("expires_at", Kind::String, "When it ends, as RFC 3339."),
+            ],
+        );
+        ResourceType { name: "kubernetes_service_account_token", scope: Scope::Provider, schema }
+    }
+
+    async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError> {
+        let arguments = &request.arguments;
+        let (name, namespace) =
+            (arguments.text("name").unwrap_or_default(), arguments.text("namespace").unwrap_or("default"));
+        let ttl = arguments.duration("ttl").and_then(|ttl| i64::try_from(ttl.as_secs()).ok());
+        let spec = TokenRequestSpec {
+            audiences: arguments.texts("audiences"),
+            expiration_seconds: ttl,
+            ..TokenRequestSpec::default()
+        };
+        let api: Api<ServiceAccount> = Api::namespaced(cluster.client().await?, namespace);
+        let asked = TokenRequest { spec, ..TokenRequest::default() };
+        let made = api.create_token_request(name, &PostParams::default(), &asked).await;
+        let made =
+            made.map_err(|e| cluster.explain(e, &format!("ask for a token of ServiceAccount/{namespace}/{name}")))?;
+        let status = made.status.ok_or_else(|| {
+            ProviderError::new(Class::Failed, format!("no token of ServiceAccount/{namespace}/{name} was given"))
+        })?;
+        let mut attributes = arguments.clone();
+        attributes.insert("token".to_owned(), Value::from(status.token).sensitive());
+        attributes.insert("expires_at".to_owned(), optional(Some(status.expiration_timestamp.0.to_string())));
+        Ok(attributes)
+    }
+}

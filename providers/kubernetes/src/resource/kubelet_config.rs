@@ -1,0 +1,231 @@
+//! `kubernetes_kubelet_config`: what a kubelet really runs with.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use moorfast_engine::{
+    Applied, Attribute, Attributes, Class, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProposedAction, ProviderError, ReadRequest, ResourceType, Schema, Scope, Value,
+};
+use serde_json::{Value as Json, json};
+use tokio::time::Instant;
+
+use crate::attributes::Read;
+use crate::cluster::{Cluster, timed_out};
+use crate::equality::{differences, in_terms_of};
+use crate::resource::{Reading, Resource};
+use crate::waiting::Wait;
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_secs(1);
+const IDENTITY_PREFIX: &str = "kubelet-config/";
+
+/// `kubernetes_kubelet_config`
+pub(crate) struct KubeletConfig;
+
+#[async_trait]
+impl Resource for KubeletConfig {
+    fn declaration(&self) -> ResourceType {
+        let schema = Schema::new(
+            "The configuration that a kubelet runs with, as its configz endpoint tells it through the API server. It changes nothing: it shows where the \
+             running kubelet differs from the file that the manifest wrote, and an apply waits until it does not (2 minutes unless `timeouts` say \
+             otherwise). Fields that `config` does not mention are not looked at. Durations and quantities are compared by what they mean.",
+            [
+                Attribute::required("node", Kind::String, "The name of the Node.").replaces(),
+                Attribute::required(
+                    "config",
+                    Kind::Any,
+                    "The KubeletConfiguration that it should run with: YAML text, such as the `content` of the file's resource, or a table.",
+                ),
+            ],
+        );
+        ResourceType { name: "kubernetes_kubelet_config", scope: Scope::Provider, schema }
+    }
+
+    fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
+        let error = config_of(attributes).err();
+        error.into_iter().map(|message| Invalid { attribute: Some("config"), message, help: None }).collect()
+    }
+
+    fn identity(&self, attributes: &Attributes) -> Option<String> {
+        attributes.text("node").map(|node| format!("{IDENTITY_PREFIX}{node}"))
+    }
+
+    async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
+        join_all(requests.iter().map(|request| observe(cluster, request))).await
+    }
+
+    async fn plan(&self, _cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError> {
+        let config = config_of(&request.desired).map_err(invalid)?;
+        let node = request.desired.get("node").cloned().unwrap_or_default();
+        let known = config.map_or(Value::Unknown, Value::from);
+        let planned: Attributes = [("node".to_owned(), node), ("config".to_owned(), known)].into();
+        let (action, note) = match &request.observed {
+            None => (ProposedAction::Create, Some("waits until the kubelet runs with it")),
+            Some(observed) if observed.attributes == planned => (ProposedAction::NoOp, None),
+            Some(_) => (ProposedAction::Update, Some("waits until the kubelet runs with it")),
+        };
+        Ok(Proposal { action, planned, notes: note.into_iter().map(str::to_owned).collect() })
+    }
+
+    async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
+        match &operation.action {
+            OperationAction::Create(desired) | OperationAction::Update(desired) => {
+                wait_until_equal(cluster, operation, desired).await
+            }
+            OperationAction::Delete => Ok(Applied::default()),
+        }
+    }
+}
+
+fn invalid(message: String) -> ProviderError {
+    ProviderError::new(Class::Invalid, message).attribute("config")
+}
+
+/// The configuration that `attributes` declare; `None` while it is not known.
+fn config_of(attributes: &Attributes) -> Result<Option<Json>, String> {
+    let Some(value) = attributes.get("config") else { return Ok(None) };
+    if value.is_unknown() || value.is_retained() {
+        return Ok(None);
+    }
+    let Some(json) = value.to_json() else { return Ok(None) };
+    let parsed = match json {
+        Json::String(text) => {
+            serde_saphyr::from_str::<Json>(&text).map_err(|e| format!("`config` is no valid YAML: {e}"))?
+        }
+        other => other,
+    };
+    match parsed {
+        Json::Object(mut map) => {
+            map.remove("apiVersion");
+            map.remove("kind");
+            Ok(Some(Json::Object(map)))
+        }
+        _ => Err("`config` is no KubeletConfiguration".to_owned()),
+    }
+}
+
+async fn observe(cluster: &Cluster, request: &ReadRequest) -> Reading {
+    let recorded = request.recorded.as_ref();
+    let desired = request.desired.as_ref().and_then(|d| d.text("node")).map(str::to_owned);
+    let Some(node) =
+        desired.or_else(|| recorded.and_then(|r| r.identity.strip_prefix(IDENTITY_PREFIX).map(str::to_owned)))
+    else {
+        return Ok(None);
+    };
+    let written = request.desired.as_ref().and_then(|d| config_of(d).ok().flatten());
+    let declared =
+        written.or_else(|| recorded.and_then(|r| r.attributes.get("config").cloned())).unwrap_or_else(|| json!({}));
+    match live(cluster, &node).await? {
+        Ok(live) => Ok(Some(Observed { attributes: attributes(&node, &declared, &live), private: Json::Null })),
+        // A node that never was read may not be there yet, or wait for its certificate: an apply waits for it.
+        Err(_) if recorded.is_none() => Ok(None),
+        Err(Silence::NoNode) => Ok(None),
+        Err(Silence::Kubelet(reason)) => Err(ProviderError::new(
+            Class::Unreachable,
+            format!("the kubelet of {node} does not tell its configuration: {reason}"),
+        )),
+    }
+}
+
+fn attributes(node: &str, declared: &Json, live: &Json) -> Attributes {
+    BTreeMap::from([
+        ("node".to_owned(), Value::from(node)),
+        ("config".to_owned(), Value::from(in_terms_of(declared, live))),
+    ])
+}
+
+/// Why a kubelet tells nothing.
+enum Silence {
+    /// There is no such node.
+    NoNode,
+    /// This went wrong on the way to it.
+    Kubelet(String),
+}
+
+/// The live configuration.
+async fn live(cluster: &Cluster, node: &str) -> Result<Result<Json, Silence>, ProviderError> {
+    let text = match cluster.kubelet(node, "configz").await? {
+        Ok(text) => text,
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Err(Silence::NoNode)),
+        Err(kube::Error::Api(status)) if [401, 403].contains(&status.code) => {
+            return Err(
+                cluster.explain(kube::Error::Api(status), &format!("read the configuration of the kubelet of {node}"))
+            );
+        }
+        Err(kube::Error::Api(status)) => return Ok(Err(Silence::Kubelet(explain_tls(&status.message)))),
+        Err(error) => return Err(cluster.explain(error, &format!("read the configuration of the kubelet of {node}"))),
+    };
+    let mut answer: Json = serde_json::from_str(&text).unwrap_or_default();
+    match answer["kubeletconfig"].take() {
+        Json::Null => Ok(Err(Silence::Kubelet("its answer holds no kubeletconfig".to_owned()))),
+        config => Ok(Ok(config)),
+    }
+}
+
+/// A kubelet without a serving certificate ends the handshake with an internal error, which says nothing to most people.
+fn explain_tls(message: &str) -> String {
+    let message = message.trim();
+    if message.contains("tls: internal error") {
+        return format!("it has no serving certificate yet, its certificate request waits for approval ({message})");
+    }
+    message.to_owned()
+}
+
+async fn wait_until_equal(
+    cluster: &Cluster,
+    operation: &Operation,
+    desired: &Attributes,
+) -> Result<Applied, ProviderError> {
+    let node = desired
+        .text("node")
+        .ok_or_else(|| ProviderError::new(Class::Invalid, "the node's name is not known").attribute("node"))?;
+    let declared = config_of(desired).map_err(invalid)?.ok_or_else(|| invalid("`config` is not known".to_owned()))?;
+    let what = format!("the configuration of the kubelet of {node}");
+    let wait = Wait {
+        cluster,
+        address: &operation.address,
+        what: &what,
+        deadline: Instant::now() + operation.timeout.unwrap_or(DEFAULT_TIMEOUT),
+    };
+    let waited = wait
+        .poll(PAUSE, || async {
+            Ok(match live(cluster, node).await? {
+                Err(Silence::NoNode) => Err("there is no Node object yet".to_owned()),
+                Err(Silence::Kubelet(reason)) => Err(reason),
+                Ok(live) => match differences(&declared, &live).as_slice() {
+                    [] => Ok(live),
+                    [only] => Err(only.clone()),
+                    several => Err(format!("{} fields differ: {}", several.len(), several.join("; "))),
+                },
+            })
+        })
+        .await;
+    match waited {
+        Ok(live) => Ok(Applied { attributes: attributes(node, &declared, &live), ..Applied::default() }),
+        Err(error) if error.class == Class::Timeout => Err(timed_out(error.summary)
+            .help("was the kubelet restarted after its file changed? is a field overridden by a flag of its unit? `journalctl -u kubelet` tells")),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_a_text_or_a_table() {
+        let config = |value: Value| config_of(&[("config".to_owned(), value)].into());
+        let expected = json!({"maxPods": 220});
+        assert_eq!(
+            config("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 220\n".into()),
+            Ok(Some(expected.clone()))
+        );
+        assert_eq!(config(json!({"kind": "KubeletConfiguration", "maxPods": 220}).into()), Ok(Some(expected)));
+        assert_eq!(config(Value::Unknown), Ok(None));
+        assert!(config("- 1".into()).is_err());
+        assert!(config("a: [".into()).is_err());
+    }
+}

@@ -1,0 +1,57 @@
+//! The resource types, one file each.
+
+mod bootstrap_token;
+mod certificate_approval;
+mod kubeconfig;
+mod kubelet_config;
+mod node;
+pub(crate) mod object;
+
+use async_trait::async_trait;
+use moorfast_engine::{
+    Applied, Attributes, Invalid, Observed, Operation, PlanRequest, Proposal, ProviderError, ReadRequest, ResourceType,
+};
+
+use crate::cluster::Cluster;
+
+/// What reading one instance gave.
+pub(crate) type Reading = Result<Option<Observed>, ProviderError>;
+
+/// One resource type. The methods are those of the provider and its connection, for this type alone.
+#[async_trait]
+pub(crate) trait Resource: Send + Sync {
+    /// Its name and schema.
+    fn declaration(&self) -> ResourceType;
+
+    /// Rules beyond the schema.
+    fn validate(&self, _attributes: &Attributes) -> Vec<Invalid> {
+        Vec::new()
+    }
+
+    /// The natural key of an instance.
+    fn identity(&self, attributes: &Attributes) -> Option<String>;
+
+    /// What is there, for each request in order.
+    async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading>;
+
+    /// What would be done.
+    async fn plan(&self, cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError>;
+
+    /// Does it.
+    async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError>;
+}
+
+/// All of them.
+pub(crate) const RESOURCES: [&dyn Resource; 6] = [
+    &object::Object,
+    &bootstrap_token::BootstrapToken,
+    &kubeconfig::KubeconfigFile,
+    &node::NodeObject,
+    &certificate_approval::CertificateApproval,
+    &kubelet_config::KubeletConfig,
+];
+
+/// The same failure for each of `count` requests.
+pub(crate) fn fail_all(count: usize, error: &ProviderError) -> Vec<Reading> {
+    (0..count).map(|_| Err(error.clone())).collect()
+}

@@ -1,0 +1,386 @@
+//! `kubernetes_node`: a machine that joined the cluster.
+
+mod drain;
+mod taint;
+mod trouble;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use moorfast_engine::{
+    Applied, Attribute, Attributes, Class, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProposedAction, ProviderError, ReadRequest, ResourceType, Schema, Scope, Value,
+};
+use serde_json::{Value as Json, json};
+use tokio::time::Instant;
+
+use crate::attributes::{Read, as_recorded, map, optional};
+use crate::cluster::{Cluster, Served};
+use crate::fetch::{Wanted, fetch};
+use crate::readiness::{Readiness, condition};
+use crate::resource::object::{FIELD_MANAGER, FieldSet};
+use crate::resource::{Reading, Resource};
+use crate::waiting::Wait;
+
+use taint::Taint;
+
+/// How long a machine may take to register and become Ready.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+/// How often a node that is waited for is looked at.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// `kubernetes_node`
+pub(crate) struct NodeObject;
+
+#[async_trait]
+impl Resource for NodeObject {
+    fn declaration(&self) -> ResourceType {
+        let taint = vec![
+            Attribute::required("key", Kind::String, "Its key."),
+            Attribute::optional("value", Kind::String, "Its value."),
+            Attribute::required(
+                "effect",
+                Kind::OneOf(&["NoSchedule", "PreferNoSchedule", "NoExecute"]),
+                "What it does to pods that do not tolerate it.",
+            ),
+        ];
+        let schema = Schema::new(
+            "A Node of the cluster. It is not made but waited for: until its kubelet registered it and it is Ready (10 minutes unless `timeouts.create` says \
+             otherwise). Labels and taints that are written are set and kept; all others are left alone. Destroying it cordons the node, evicts its \
+             pods (disruption budgets are honoured; pods of DaemonSets and static pods stay) and deletes the Node object.",
+            [
+                Attribute::required(
+                    "name",
+                    Kind::String,
+                    "Its name: the kubelet's --hostname-override or the machine's host name.",
+                )
+                .replaces(),
+                Attribute::optional("labels", Kind::map(Kind::String), "Labels to set."),
+                Attribute::optional("taints", Kind::list(Kind::Object(taint)), "Taints to set."),
+                Attribute::optional("unschedulable", Kind::Bool, "Is it cordoned? Left alone where not written."),
+                Attribute::optional(
+                    "force_conflicts",
+                    Kind::Bool,
+                    "Take over labels that another manager set to another value.",
+                )
+                .or(false),
+                Attribute::computed("ready", Kind::Bool, "Is it Ready?"),
+                Attribute::computed("uid", Kind::String, "The UID of the Node object."),
+                Attribute::computed("internal_ip", Kind::String, "Its InternalIP."),
+                Attribute::computed("kubelet_version", Kind::String, "The version of its kubelet."),
+                Attribute::computed("pod_cidr", Kind::String, "The range of its pods' addresses."),
+            ],
+        );
+        ResourceType { name: "kubernetes_node", scope: Scope::Provider, schema }
+    }
+
+    fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
+        let taints = Taint::read_all(attributes);
+        let twice = taints.iter().enumerate().find(|(i, t)| taints[..*i].iter().any(|other| other.is_same(t)));
+        let found = twice.map(|(_, t)| Invalid {
+            attribute: Some("taints"),
+            message: format!("the taint {t} is written twice"),
+            help: None,
+        });
+        found.into_iter().collect()
+    }
+
+    fn identity(&self, attributes: &Attributes) -> Option<String> {
+        attributes.text("name").map(|name| format!("Node/{name}"))
+    }
+
+    async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
+        let served = Served::of::<Node>(false);
+        let names: Vec<_> = requests.iter().map(|r| name_of(r)).collect();
+        let wanted = |name: &String| Wanted { namespace: String::new(), name: name.clone() };
+        let found = fetch(cluster, &served, &names.iter().flatten().map(wanted).collect::<Vec<_>>()).await;
+        let reading = |(request, name): (&&ReadRequest, &Option<String>)| {
+            let Some(name) = name else { return Ok(None) };
+            let node = found.get(&wanted(name)).cloned().unwrap_or(Ok(None))?;
+            Ok(node.map(|node| observe(&node, &Scopes::of_request(request))))
+        };
+        requests.iter().zip(&names).map(reading).collect()
+    }
+
+    async fn plan(&self, _cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError> {
+        let mut planned = written(&request.desired);
+        planned.insert("ready".to_owned(), Value::Bool(true));
+        let Some(observed) = &request.observed else {
+            for name in ["uid", "internal_ip", "kubelet_version", "pod_cidr"] {
+                planned.insert(name.to_owned(), Value::Unknown);
+            }
+            let notes = vec!["waits for it to register and to become Ready".to_owned()];
+            return Ok(Proposal { action: ProposedAction::Create, planned, notes });
+        };
+        // What was set by us and is no longer written goes.
+        for name in ["labels", "taints"] {
+            if observed.attributes.contains_key(name) && !planned.contains_key(name) {
+                planned.insert(
+                    name.to_owned(),
+                    if name == "labels" { Value::Map(Default::default()) } else { Value::List(Vec::new()) },
+                );
+            }
+        }
+        let mut all = observed.attributes.clone();
+        all.extend(planned);
+        let action = if all == observed.attributes { ProposedAction::NoOp } else { ProposedAction::Update };
+        let notes = observed.private["trouble"]
+            .as_str()
+            .map(|t| format!("waits for it to become Ready: {t}"))
+            .into_iter()
+            .collect();
+        Ok(Proposal { action, planned: all, notes })
+    }
+
+    async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
+        let deadline = Instant::now() + operation.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        match &operation.action {
+            OperationAction::Create(desired) | OperationAction::Update(desired) => {
+                let name = desired.text("name").ok_or_else(|| {
+                    ProviderError::new(Class::Invalid, "the node's name is not known").attribute("name")
+                })?;
+                Work { cluster, operation, deadline, name }.bring(desired).await
+            }
+            OperationAction::Delete => {
+                let recorded =
+                    operation.recorded.as_ref().and_then(|r| r.identity.strip_prefix("Node/").map(str::to_owned));
+                let observed = operation.observed.as_ref().and_then(|o| o.attributes.text("name").map(str::to_owned));
+                let Some(name) = recorded.or(observed) else { return Ok(Applied::default()) };
+                Work { cluster, operation, deadline, name: &name }.remove().await
+            }
+        }
+    }
+}
+
+fn name_of(request: &ReadRequest) -> Option<String> {
+    let desired = request.desired.as_ref().and_then(|d| d.text("name")).map(str::to_owned);
+    desired.or_else(|| request.recorded.as_ref().and_then(|r| r.identity.strip_prefix("Node/").map(str::to_owned)))
+}
+
+/// What the manifest writes, in the form in which it is compared.
+fn written(desired: &Attributes) -> Attributes {
+    let mut attributes: Attributes = desired
+        .iter()
+        .filter(|(name, value)| {
+            ["name", "labels", "taints", "unschedulable"].contains(&name.as_str()) && !value.is_null()
+        })
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    if attributes.contains_key("taints") && !desired.is_open("taints") {
+        attributes.insert("taints".to_owned(), Taint::write_all(Taint::read_all(desired)));
+    }
+    attributes
+}
+
+/// Which labels and taints of a node are looked at.
+struct Scopes {
+    labels: Vec<String>,
+    taints: Vec<Taint>,
+    unschedulable: bool,
+    /// The attributes that are there even if empty.
+    written: Vec<&'static str>,
+}
+
+impl Scopes {
+    fn of_request(request: &ReadRequest) -> Self {
+        let recorded = request.recorded.as_ref().map(|r| as_recorded(&r.attributes));
+        let sources = [request.desired.as_ref(), recorded.as_ref()];
+        Self::of(sources.into_iter().flatten())
+    }
+
+    fn of<'a>(sources: impl IntoIterator<Item = &'a Attributes>) -> Self {
+        let mut scopes = Self { labels: Vec::new(), taints: Vec::new(), unschedulable: false, written: Vec::new() };
+        for attributes in sources {
+            scopes.labels.extend(
+                attributes.get("labels").and_then(Value::as_map).into_iter().flatten().map(|(name, _)| name.clone()),
+            );
+            scopes.taints.extend(Taint::read_all(attributes));
+            let is_written = |name: &&&str| attributes.get(**name).is_some_and(|v| !v.is_null());
+            scopes.unschedulable |= is_written(&&"unschedulable");
+            scopes.written.extend(["labels", "taints"].iter().filter(is_written));
+        }
+        scopes
+    }
+}
+
+fn observe(node: &Json, scopes: &Scopes) -> Observed {
+    let readiness = condition(node, "Ready");
+    let text = |value: &Json| optional(value.as_str().filter(|t| !t.is_empty()));
+    let addresses = node["status"]["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let internal = addresses.iter().find(|a| a["type"] == "InternalIP").map_or(&Json::Null, |a| &a["address"]);
+    let mut attributes: Attributes = [
+        ("name", text(&node["metadata"]["name"])),
+        ("ready", Value::Bool(readiness == Readiness::Ready)),
+        ("uid", text(&node["metadata"]["uid"])),
+        ("internal_ip", text(internal)),
+        ("kubelet_version", text(&node["status"]["nodeInfo"]["kubeletVersion"])),
+        ("pod_cidr", text(&node["spec"]["podCIDR"])),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_null())
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    let ours = FieldSet::ours(node);
+    let managed = ours.field("metadata").and_then(|m| m.field("labels"));
+    let is_looked_at =
+        |name: &str| scopes.labels.iter().any(|l| l == name) || managed.is_some_and(|m| m.field(name).is_some());
+    let labels = node["metadata"]["labels"].as_object().into_iter().flatten().filter(|(name, _)| is_looked_at(name));
+    let labels: std::collections::BTreeMap<_, _> =
+        labels.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect();
+    if !labels.is_empty() || scopes.written.contains(&"labels") {
+        attributes.insert("labels".to_owned(), map(&labels));
+    }
+    let taints =
+        Taint::of_node(node).into_iter().filter(|t| scopes.taints.iter().any(|s| s.is_same(t))).collect::<Vec<_>>();
+    if !taints.is_empty() || scopes.written.contains(&"taints") {
+        attributes.insert("taints".to_owned(), Taint::write_all(taints));
+    }
+    if scopes.unschedulable {
+        attributes.insert("unschedulable".to_owned(), Value::Bool(node["spec"]["unschedulable"] == true));
+    }
+    let trouble = match readiness {
+        Readiness::Waiting(trouble) | Readiness::Failed(trouble) => Json::from(trouble),
+        Readiness::Ready => Json::Null,
+    };
+    Observed { attributes, private: json!({ "trouble": trouble }) }
+}
+
+/// Work on one node.
+struct Work<'a> {
+    cluster: &'a Cluster,
+    operation: &'a Operation,
+    deadline: Instant,
+    name: &'a str,
+}
+
+impl Work<'_> {
+    async fn api(&self) -> Result<Api<Node>, ProviderError> {
+        Ok(Api::all(self.cluster.client().await?))
+    }
+
+    async fn get(&self) -> Result<Option<Json>, ProviderError> {
+        let served = Served::of::<Node>(false);
+        let wanted = Wanted { namespace: String::new(), name: self.name.to_owned() };
+        fetch(self.cluster, &served, std::slice::from_ref(&wanted)).await.remove(&wanted).unwrap_or(Ok(None))
+    }
+
+    fn explain(&self, error: kube::Error, verb: &str) -> ProviderError {
+        self.cluster.explain(error, &format!("{verb} node {}", self.name))
+    }
+
+    async fn bring(&self, desired: &Attributes) -> Result<Applied, ProviderError> {
+        let node = self
+            .wait_for("register", |node| {
+                if node.is_some() { Readiness::Ready } else { Readiness::Waiting("no Node object yet".to_owned()) }
+            })
+            .await?;
+        self.set(&node, desired).await?;
+        let node = self
+            .wait_for("become Ready", |node| {
+                node.map_or(Readiness::Waiting("its Node object is gone".to_owned()), |n| condition(n, "Ready"))
+            })
+            .await?;
+        let observed = observe(&node, &Scopes::of([desired]));
+        Ok(Applied { attributes: observed.attributes, ..Applied::default() })
+    }
+
+    async fn wait_for(&self, what: &str, judge: fn(Option<&Json>) -> Readiness) -> Result<Json, ProviderError> {
+        let mut told = String::new();
+        loop {
+            let node = self.get().await?;
+            let missing = match (judge(node.as_ref()), node) {
+                (Readiness::Ready, Some(node)) => return Ok(node),
+                (Readiness::Waiting(missing) | Readiness::Failed(missing), node) => match node {
+                    Some(_) => missing,
+                    None => trouble::of_absent(self.cluster, self.name).await.unwrap_or(missing),
+                },
+                (Readiness::Ready, None) => "no Node object yet".to_owned(),
+            };
+            if missing != told {
+                self.cluster.context.progress.report(&self.operation.address, missing.clone());
+            }
+            told = missing;
+            if Instant::now() + PAUSE > self.deadline {
+                let summary = format!("node {} did not {what} in time: {told}", self.name);
+                let detail = trouble::details(self.cluster, self.name).await;
+                return Err(ProviderError::new(Class::Timeout, summary).detail(detail).help(trouble::HELP));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Sets labels, taints and cordon, each only where it is written or was set by us.
+    async fn set(&self, node: &Json, desired: &Attributes) -> Result<(), ProviderError> {
+        self.set_labels(node, desired).await?;
+        self.set_taints(node, desired).await
+    }
+
+    async fn set_labels(&self, node: &Json, desired: &Attributes) -> Result<(), ProviderError> {
+        let labels = desired.text_map("labels");
+        let unschedulable = desired.get("unschedulable").and_then(Value::as_bool);
+        if labels.is_empty() && unschedulable.is_none() && FieldSet::ours(node).is_leaf() {
+            return Ok(());
+        }
+        // The UID keeps the apply from making a Node object that no kubelet registered.
+        let mut body = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": self.name, "uid": node["metadata"]["uid"], "labels": labels } });
+        if let Some(unschedulable) = unschedulable {
+            body["spec"] = json!({ "unschedulable": unschedulable });
+        }
+        let parameters = PatchParams::apply(FIELD_MANAGER);
+        let parameters = if desired.flag("force_conflicts") { parameters.force() } else { parameters };
+        let patched = self.api().await?.patch(self.name, &parameters, &Patch::Apply(body)).await;
+        patched.map(|_| ()).map_err(|e| self.explain(e, "label"))
+    }
+
+    /// The taints of a node are one list to the API, and controllers write to it as well: it is changed only from the version that was read.
+    async fn set_taints(&self, node: &Json, desired: &Attributes) -> Result<(), ProviderError> {
+        let recorded = self.operation.recorded.as_ref().map(|r| as_recorded(&r.attributes));
+        let ours = recorded.as_ref().map(Taint::read_all).unwrap_or_default();
+        let wanted = Taint::read_all(desired);
+        let mut node = node.clone();
+        loop {
+            let before = Taint::of_node(&node);
+            let after = taint::changed(&before, &ours, &wanted);
+            if after == before {
+                return Ok(());
+            }
+            let patch = json!({
+                "metadata": { "resourceVersion": node["metadata"]["resourceVersion"] },
+                "spec": { "taints": after.iter().map(Taint::to_json).collect::<Vec<_>>() },
+            });
+            let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            match self.api().await?.patch(self.name, &parameters, &Patch::Merge(patch)).await {
+                Ok(_) => return Ok(()),
+                Err(kube::Error::Api(status)) if status.is_conflict() && Instant::now() < self.deadline => {
+                    node = self.get().await?.unwrap_or(node);
+                }
+                Err(error) => return Err(self.explain(error, "taint")),
+            }
+        }
+    }
+
+    async fn remove(&self) -> Result<Applied, ProviderError> {
+        let Some(node) = self.get().await? else { return Ok(Applied::default()) };
+        let api = self.api().await?;
+        api.cordon(self.name).await.map_err(|e| self.explain(e, "cordon"))?;
+        let what = format!("the eviction of the pods of {}", self.name);
+        let wait =
+            Wait { cluster: self.cluster, address: &self.operation.address, what: &what, deadline: self.deadline };
+        // The pods of a machine that is off never end: the garbage collector removes them once the Node is gone.
+        let answers = condition(&node, "Ready") == Readiness::Ready;
+        let notes = drain::drain(&wait, self.name, answers).await?;
+        match api.delete(self.name, &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(self.explain(error, "delete")),
+        }
+        Ok(Applied { notes, ..Applied::default() })
+    }
+}
+
+/// Lists by one field selector.
+fn of_field(selector: &str) -> ListParams {
+    ListParams::default().fields(selector)
+}

@@ -1,0 +1,68 @@
+//! What keeps a node from being Ready, as far as the cluster knows.
+
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::core::v1::{Event, Node};
+use kube::api::{Api, ListParams};
+
+use crate::cluster::Cluster;
+use crate::csr::{State, state};
+
+use super::of_field;
+
+/// What a person looks at next.
+pub(super) const HELP: &str = "look at the kubelet on the node: `journalctl -u kubelet`; is its unit active, can it reach the API server, is its container runtime up?";
+
+/// How many of the last events are told.
+const EVENTS: usize = 5;
+
+/// What is missing of a node that has no Node object, where its certificate requests tell more than that.
+pub(super) async fn of_absent(cluster: &Cluster, name: &str) -> Option<String> {
+    let pending = pending_requests(cluster, name).await;
+    match pending.as_slice() {
+        [] => None,
+        [only] => Some(format!("no Node object yet; its certificate request {only} is pending")),
+        several => Some(format!("no Node object yet; its certificate requests {} are pending", several.join(", "))),
+    }
+}
+
+/// Its conditions, its last events and its pending certificate requests, one line each.
+pub(super) async fn details(cluster: &Cluster, name: &str) -> Vec<String> {
+    let mut lines = conditions(cluster, name).await;
+    lines.extend(events(cluster, name).await);
+    lines.extend(
+        pending_requests(cluster, name).await.into_iter().map(|csr| format!("certificate request {csr} is pending")),
+    );
+    lines
+}
+
+async fn conditions(cluster: &Cluster, name: &str) -> Vec<String> {
+    let Ok(client) = cluster.client().await else { return Vec::new() };
+    let node = Api::<Node>::all(client).get_opt(name).await;
+    let Ok(Some(node)) = node else { return vec![format!("there is no Node object {name}")] };
+    let conditions = node.status.and_then(|s| s.conditions).unwrap_or_default();
+    conditions
+        .into_iter()
+        .map(|c| format!("condition {} is {}: {}", c.type_, c.status, c.message.unwrap_or_default()))
+        .collect()
+}
+
+async fn events(cluster: &Cluster, name: &str) -> Vec<String> {
+    let Ok(client) = cluster.client().await else { return Vec::new() };
+    let selector = of_field(&format!("involvedObject.kind=Node,involvedObject.name={name}"));
+    let Ok(mut events) = Api::<Event>::all(client).list(&selector).await else { return Vec::new() };
+    events.items.sort_by_key(|e| e.last_timestamp.clone().or_else(|| e.first_timestamp.clone()));
+    let skipped = events.items.len().saturating_sub(EVENTS);
+    let told = events.items.into_iter().skip(skipped);
+    told.map(|e| format!("event {}: {}", e.reason.unwrap_or_default(), e.message.unwrap_or_default())).collect()
+}
+
+async fn pending_requests(cluster: &Cluster, name: &str) -> Vec<String> {
+    let Ok(client) = cluster.client().await else { return Vec::new() };
+    let requests = Api::<CertificateSigningRequest>::all(client).list(&ListParams::default()).await;
+    let Ok(requests) = requests else { return Vec::new() };
+    let of_node = requests
+        .items
+        .into_iter()
+        .filter(|r| state(r) == State::Pending && crate::csr::node_of(r).as_deref() == Some(name));
+    of_node.filter_map(|r| r.metadata.name).collect()
+}

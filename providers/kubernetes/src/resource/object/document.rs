@@ -1,0 +1,378 @@
+//! The objects that a manifest writes, as a table or as YAML documents.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use moorfast_engine::{Attributes, SENSITIVE_KEY, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::attributes::Read;
+
+/// Which object it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ObjectKey {
+    /// `apps/v1`
+    pub(crate) api_version: String,
+    /// `Deployment`
+    pub(crate) kind: String,
+    /// As it is written, or as it was applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) namespace: Option<String>,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+impl ObjectKey {
+    fn group(&self) -> &str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// The natural key, without the version: one object is served in several.
+    pub(crate) fn identity(&self) -> String {
+        let kind = match self.group() {
+            "" => self.kind.clone(),
+            group => format!("{}.{group}", self.kind),
+        };
+        self.under(&kind)
+    }
+
+    fn under(&self, kind: &str) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{kind}/{namespace}/{}", self.name),
+            None => format!("{kind}/{}", self.name),
+        }
+    }
+}
+
+/// `Deployment/web/frontend`, the key of the attribute `objects` and the name in messages.
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.under(&self.kind))
+    }
+}
+
+/// One object of a manifest.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Document {
+    /// Which.
+    pub(crate) key: ObjectKey,
+    /// What is declared of it, with the marks of what is secret and what is unknown.
+    pub(crate) declared: Value,
+}
+
+/// What an instance writes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Written {
+    /// `manifest`: one object.
+    Manifest(Box<Document>),
+    /// `yaml`: any number of them.
+    Yaml(Vec<Document>),
+    /// Which objects it will be is not known yet.
+    NotKnownYet,
+}
+
+impl Written {
+    /// The objects that `attributes` write.
+    ///
+    /// # Errors
+    /// What is wrong with them, in one line, and with which attribute.
+    pub(crate) fn read(attributes: &Attributes) -> Result<Self, (&'static str, String)> {
+        let present = |name: &str| attributes.get(name).filter(|v| !v.is_null());
+        match (present("manifest"), present("yaml")) {
+            (Some(_), Some(_)) => Err(("yaml", "both `manifest` and `yaml` are written; keep one".to_owned())),
+            (None, None) => Err(("manifest", "neither `manifest` nor `yaml` is written".to_owned())),
+            (Some(manifest), None) => match Document::new(manifest).map_err(|e| ("manifest", e))? {
+                Some(document) => Ok(Written::Manifest(Box::new(document))),
+                None => Ok(Written::NotKnownYet),
+            },
+            (None, Some(_)) if attributes.is_open("yaml") => Ok(Written::NotKnownYet),
+            (None, Some(yaml)) => documents(yaml).map(Written::Yaml).map_err(|e| ("yaml", e)),
+        }
+    }
+
+    /// The objects, where they are known.
+    pub(crate) fn documents(&self) -> &[Document] {
+        match self {
+            Written::Manifest(document) => std::slice::from_ref(document),
+            Written::Yaml(documents) => documents,
+            Written::NotKnownYet => &[],
+        }
+    }
+}
+
+fn documents(yaml: &Value) -> Result<Vec<Document>, String> {
+    let text = yaml.as_str().ok_or("is no text")?;
+    let secret = yaml.is_sensitive();
+    // The parser quotes the text around an error, which must not be shown where it is secret.
+    let parsed: Vec<Json> = serde_saphyr::from_multiple(text)
+        .map_err(|e| if secret { "is no valid YAML".to_owned() } else { format!("is no valid YAML: {e}") })?;
+    let mut found = Vec::new();
+    for (i, object) in parsed.into_iter().flat_map(flatten_list).enumerate() {
+        let value = Value::from(object);
+        let value = if secret { value.sensitive() } else { value };
+        let document = Document::new(&value).map_err(|e| format!("document {}: {e}", i + 1))?;
+        found.extend(document);
+    }
+    if found.is_empty() {
+        return Err("holds no object".to_owned());
+    }
+    reject_duplicates(&found)?;
+    Ok(found)
+}
+
+fn reject_duplicates(documents: &[Document]) -> Result<(), String> {
+    let mut seen = BTreeMap::new();
+    for document in documents {
+        let name = document.key.to_string();
+        if let Some(other) = seen.insert(name.clone(), document.key.api_version.as_str()) {
+            let versions = [other, document.key.api_version.as_str()];
+            return Err(match versions[0] == versions[1] {
+                true => format!("{name} is written twice"),
+                false => {
+                    format!("{name} is written twice, of {} and of {}: use two resources", versions[0], versions[1])
+                }
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The items of a `List`; nothing for an empty document.
+fn flatten_list(object: Json) -> Vec<Json> {
+    match object {
+        Json::Null => Vec::new(),
+        Json::Object(mut map)
+            if map.get("kind").and_then(Json::as_str).is_some_and(|k| k.ends_with("List"))
+                && map.contains_key("items") =>
+        {
+            match map.remove("items") {
+                Some(Json::Array(items)) => items,
+                _ => Vec::new(),
+            }
+        }
+        other => vec![other],
+    }
+}
+
+impl Document {
+    /// The object that `written` declares, or `None` while it is not known which.
+    fn new(written: &Value) -> Result<Option<Self>, String> {
+        if matches!(written.reveal(), Value::Unknown | Value::Retained) {
+            return Ok(None);
+        }
+        let map = written.as_map().ok_or_else(|| format!("an object is a table, not a {}", written.type_name()))?;
+        let Some(api_version) = text(map, "apiVersion", "such as \"v1\" or \"apps/v1\"")? else { return Ok(None) };
+        let Some(kind) = text(map, "kind", "such as \"ConfigMap\"")? else { return Ok(None) };
+        let metadata = match map.get("metadata").map(Value::reveal) {
+            Some(Value::Map(metadata)) => metadata,
+            Some(Value::Unknown | Value::Retained) => return Ok(None),
+            _ => return Err(format!("the {kind} has no `metadata`")),
+        };
+        if !metadata.contains_key("name") && metadata.contains_key("generateName") {
+            return Err(format!(
+                "the {kind} has `generateName`; moorfast finds objects by their name: write `metadata.name`"
+            ));
+        }
+        let Some(name) = text(metadata, "name", "inside `metadata`")? else { return Ok(None) };
+        let namespace = match metadata.get("namespace").map(Value::reveal) {
+            Some(Value::Unknown | Value::Retained) => return Ok(None),
+            Some(Value::String(namespace)) if !namespace.is_empty() => Some(namespace.clone()),
+            _ => None,
+        };
+        let declared = declare(map, api_version == "v1" && kind == "Secret");
+        let declared = if matches!(written, Value::Sensitive(_)) { declared.sensitive() } else { declared };
+        Ok(Some(Self { key: ObjectKey { api_version, kind, namespace, name }, declared }))
+    }
+
+    /// The object as it is sent, in `namespace`; `None` while some of it is unknown.
+    pub(crate) fn body(&self, namespace: Option<&str>) -> Option<Json> {
+        let mut body = self.declared.to_json()?;
+        if let Some(namespace) = namespace {
+            body["metadata"]["namespace"] = Json::from(namespace);
+        }
+        Some(body)
+    }
+}
+
+fn text(map: &BTreeMap<String, Value>, name: &str, example: &str) -> Result<Option<String>, String> {
+    match map.get(name).map(Value::reveal) {
+        Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
+        Some(Value::Unknown | Value::Retained) => Ok(None),
+        Some(Value::Null) | None => Err(format!("the object has no `{name}`, {example}")),
+        Some(other) => Err(format!("`{name}` is a text, not a {}", other.type_name())),
+    }
+}
+
+/// The object without what is not ours to declare. What a Secret holds is secret, in the form in which the server keeps it.
+fn declare(map: &BTreeMap<String, Value>, is_secret: bool) -> Value {
+    let mut declared = map.clone();
+    declared.remove("status");
+    if let Some(Value::Map(metadata)) = declared.get_mut("metadata") {
+        for name in ["managedFields", "creationTimestamp", "resourceVersion", "uid", "generation", "selfLink"] {
+            metadata.remove(name);
+        }
+    }
+    if is_secret {
+        seal_secret(&mut declared);
+    }
+    Value::Map(declared)
+}
+
+fn seal_secret(declared: &mut BTreeMap<String, Value>) {
+    let texts = declared.remove("stringData").unwrap_or_default();
+    let mut data = declared.remove("data").and_then(|v| v.as_map().cloned()).unwrap_or_default();
+    for (name, value) in texts.as_map().into_iter().flatten() {
+        let encoded = match value.reveal() {
+            Value::String(text) => Value::from(STANDARD.encode(text)),
+            other => other.clone(),
+        };
+        data.insert(name.clone(), encoded);
+    }
+    if !data.is_empty() {
+        let sealed = data.into_iter().map(|(name, value)| (name, value.sensitive()));
+        declared.insert("data".to_owned(), Value::Map(sealed.collect()));
+    }
+}
+
+/// The plain form of `declared` that says which fields it has. What is sealed or unknown is there, as a value of no meaning.
+pub(crate) fn shape(declared: &Value) -> Json {
+    match declared.reveal() {
+        Value::Unknown | Value::Retained | Value::Sensitive(_) => Json::Bool(true),
+        Value::Map(map) if map.contains_key(SENSITIVE_KEY) => Json::Bool(true),
+        Value::Map(map) => Json::Object(map.iter().map(|(k, v)| (k.clone(), shape(v))).collect()),
+        Value::List(items) => items.iter().map(shape).collect(),
+        Value::Null => Json::Null,
+        Value::Bool(b) => Json::from(*b),
+        Value::Number(n) => Json::Number(n.clone()),
+        Value::String(text) => Json::from(text.as_str()),
+    }
+}
+
+/// `object` as a value that is secret wherever `declared` is, and wherever its kind is.
+pub(crate) fn mark(object: Json, declared: &Value) -> Value {
+    let is_secret = object["kind"] == "Secret" && object["apiVersion"] == "v1";
+    let mut marked = mark_like(Value::from(object), declared);
+    if is_secret
+        && let Value::Map(map) = &mut marked
+        && let Some(Value::Map(data)) = map.get_mut("data")
+    {
+        for value in data.values_mut() {
+            *value = std::mem::take(value).sensitive();
+        }
+    }
+    marked
+}
+
+fn mark_like(value: Value, declared: &Value) -> Value {
+    if is_secret(declared) {
+        return value.sensitive();
+    }
+    match (value, declared) {
+        (Value::Map(map), Value::Map(like)) => {
+            let marked = map.into_iter().map(|(name, value)| {
+                let value = match like.get(&name) {
+                    Some(like) => mark_like(value, like),
+                    None => value,
+                };
+                (name, value)
+            });
+            Value::Map(marked.collect())
+        }
+        // The server may put items into another order, so one secret makes the list secret.
+        (list @ Value::List(_), Value::List(like)) if like.iter().any(holds_secret) => list.sensitive(),
+        (value, _) => value,
+    }
+}
+
+fn is_secret(value: &Value) -> bool {
+    match value {
+        Value::Sensitive(_) => true,
+        Value::Map(map) => map.contains_key(SENSITIVE_KEY),
+        _ => false,
+    }
+}
+
+fn holds_secret(value: &Value) -> bool {
+    is_secret(value)
+        || match value {
+            Value::Map(map) => map.values().any(holds_secret),
+            Value::List(items) => items.iter().any(holds_secret),
+            _ => false,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn written(name: &str, value: Value) -> Result<Written, (&'static str, String)> {
+        Written::read(&[(name.to_owned(), value)].into())
+    }
+
+    fn keys(yaml: &str) -> Result<Vec<String>, String> {
+        let written = written("yaml", Value::from(yaml)).map_err(|(_, e)| e)?;
+        Ok(written.documents().iter().map(|d| d.key.identity()).collect())
+    }
+
+    #[test]
+    fn documents_of_yaml() {
+        let yaml = "# bindings\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\n---\napiVersion: v1\nkind: List\nitems:\n- apiVersion: apps/v1\n  kind: Deployment\n  metadata: {name: d, namespace: a}\n";
+        assert_eq!(keys(yaml).unwrap(), ["Namespace/a", "Deployment.apps/a/d"]);
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused_with_a_reason() {
+        let cases = [
+            ("", "holds no object"),
+            ("- 1", "document 1: an object is a table, not a list"),
+            ("kind: Pod", "document 1: the object has no `apiVersion`"),
+            ("apiVersion: v1\nkind: Pod", "document 1: the Pod has no `metadata`"),
+            ("apiVersion: v1\nkind: Pod\nmetadata: {generateName: x}", "`generateName`"),
+            ("apiVersion: 1\nkind: Pod\nmetadata: {name: x}", "`apiVersion` is a text, not a number"),
+            (
+                "{apiVersion: v1, kind: Pod, metadata: {name: x}}\n---\n{apiVersion: v1, kind: Pod, metadata: {name: x}}",
+                "Pod/x is written twice",
+            ),
+            ("a: [", "is no valid YAML"),
+        ];
+        for (yaml, reason) in cases {
+            let error = keys(yaml).unwrap_err();
+            assert!(error.contains(reason), "{yaml:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_a_secret_holds_is_secret_and_encoded() {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"password": "hunter2"}});
+        let Ok(Written::Manifest(document)) = written("manifest", secret.into()) else { panic!() };
+        assert!(!format!("{document:?}").contains("hunter2"));
+        assert_eq!(document.body(Some("a")).unwrap()["data"], json!({"password": "aHVudGVyMg=="}));
+        assert!(document.declared.as_map().unwrap()["data"].is_sensitive());
+    }
+
+    #[test]
+    fn an_error_never_quotes_secret_yaml() {
+        let (_, error) = written("yaml", Value::from("password: [hunter2").sensitive()).unwrap_err();
+        assert!(!error.contains("hunter2"));
+    }
+
+    #[test]
+    fn an_object_is_secret_where_its_declaration_is() {
+        let declared = Value::Map(
+            [
+                ("a".to_owned(), Value::from("x").sensitive()),
+                ("b".to_owned(), Value::from("y")),
+                ("c".to_owned(), Value::List(vec![Value::from("z").sensitive()])),
+                ("d".to_owned(), Value::from(json!({"$sensitive": "blake3:0"}))),
+            ]
+            .into(),
+        );
+        let marked = mark(json!({"a": "1", "b": "2", "c": ["3"], "d": "4"}), &declared);
+        assert_eq!(format!("{marked:?}"), r#"{"a": (sensitive), "b": "2", "c": (sensitive), "d": (sensitive)}"#);
+    }
+}

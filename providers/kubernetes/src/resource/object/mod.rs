@@ -1,0 +1,147 @@
+//! `kubernetes_object`: any object, by server-side apply.
+
+mod document;
+mod fields;
+mod lifecycle;
+mod projection;
+mod reading;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use moorfast_engine::{
+    Applied, Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProviderError, ReadRequest, ResourceType, Schema, Scope, Value,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::cluster::Cluster;
+use crate::readiness::Goal;
+use crate::resource::{Reading, Resource};
+
+pub(crate) use document::mark;
+use document::{ObjectKey, Written};
+pub(crate) use fields::FieldSet;
+
+/// The name under which we manage fields.
+pub(crate) const FIELD_MANAGER: &str = "moorfast";
+
+/// `kubernetes_object`
+pub(crate) struct Object;
+
+/// What is remembered of an instance besides its attributes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Remembered {
+    /// Its objects, in the order in which they were applied.
+    #[serde(default)]
+    objects: Vec<ObjectKey>,
+    /// After a reading: what moorfast manages of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    managed: BTreeMap<String, FieldSet>,
+}
+
+impl Remembered {
+    fn read(private: &Json) -> Self {
+        serde_json::from_value(private.clone()).unwrap_or_default()
+    }
+
+    fn write(&self) -> Json {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+#[async_trait]
+impl Resource for Object {
+    fn declaration(&self) -> ResourceType {
+        let schema = Schema::new(
+            "Any object of the cluster, by server-side apply. Only what the manifest declares is compared and managed: defaults of the server and \
+             fields of other managers are no drift. What is taken out of the manifest is removed from the object.\n\n\
+             Plans come from the API server's own dry run. Where that can't be (the Namespace or the CustomResourceDefinition is made by the same \
+             manifest) the plan says so. Namespaced objects without a namespace are put into `default`. What a Secret holds is never shown.",
+            [
+                Attribute::optional("manifest", Kind::Any, "The object: a table, or an expression such as `${yamldecode(file(\"object.yaml\"))}`."),
+                Attribute::optional(
+                    "yaml",
+                    Kind::String,
+                    "Instead of `manifest`: YAML with any number of documents, such as `${file(\"rbac.yaml\")}`. They are applied in their order, \
+                     Namespaces and CustomResourceDefinitions first, and removed in the reverse one. The first document names the resource.",
+                ),
+                Attribute::computed(
+                    "objects",
+                    Kind::map(Kind::Any),
+                    "With `yaml`: the objects by `Kind/namespace/name` (`Kind/name` where it has no namespace).",
+                ),
+                Attribute::optional(
+                    "force_conflicts",
+                    Kind::Bool,
+                    "Take over fields that another manager set to another value. Otherwise such a conflict is an error that names the manager.",
+                )
+                .or(false),
+                Attribute::optional(
+                    "wait",
+                    Kind::Any,
+                    "What is waited for after an apply. `true`: what the kind is for (rollout of a Deployment, StatefulSet or DaemonSet, completion of a Job, \
+                     an established CustomResourceDefinition, an available APIService, an active Namespace, a bound PersistentVolumeClaim, a ready Pod). \
+                     `{ condition = \"Ready\" }`: that condition. `{ jsonpath = \"{.status.phase}=Running\" }`: that value. `false`: nothing.",
+                )
+                .or(true),
+            ],
+        );
+        ResourceType { name: "kubernetes_object", scope: Scope::Provider, schema }
+    }
+
+    fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        if let Err((attribute, message)) = Written::read(attributes) {
+            found.push(Invalid { attribute: Some(attribute), message, help: None });
+        }
+        if let Err(message) = Goal::read(attributes.get("wait")) {
+            found.push(Invalid { attribute: Some("wait"), message, help: None });
+        }
+        found
+    }
+
+    fn identity(&self, attributes: &Attributes) -> Option<String> {
+        let written = Written::read(attributes).ok()?;
+        written.documents().first().map(|d| d.key.identity())
+    }
+
+    async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
+        reading::read(cluster, requests).await
+    }
+
+    async fn plan(&self, cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError> {
+        lifecycle::plan(cluster, request).await
+    }
+
+    async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
+        match &operation.action {
+            OperationAction::Create(desired) | OperationAction::Update(desired) => {
+                lifecycle::apply(cluster, operation, desired).await
+            }
+            OperationAction::Delete => lifecycle::delete(cluster, operation).await,
+        }
+    }
+}
+
+/// The attributes that stand for these projections.
+fn attributes(is_yaml: bool, objects: Vec<(ObjectKey, Value)>) -> Attributes {
+    if is_yaml {
+        let by_key = objects.into_iter().map(|(key, value)| (key.to_string(), value));
+        return [("objects".to_owned(), Value::Map(by_key.collect()))].into();
+    }
+    objects.into_iter().take(1).map(|(_, value)| ("manifest".to_owned(), value)).collect()
+}
+
+/// What was seen, unless nothing was.
+fn observed(is_yaml: bool, objects: Vec<(ObjectKey, Value)>, managed: Vec<(String, FieldSet)>) -> Option<Observed> {
+    if objects.is_empty() {
+        return None;
+    }
+    let remembered = Remembered {
+        objects: objects.iter().map(|(key, _)| key.clone()).collect(),
+        managed: managed.into_iter().collect(),
+    };
+    Some(Observed { attributes: attributes(is_yaml, objects), private: remembered.write() })
+}

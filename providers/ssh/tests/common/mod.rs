@@ -1,0 +1,251 @@
+//! A small engine for tests: it keeps records, and holds every operation to the laws of a provider.
+
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use moorfast_engine::state::{Record, SealKey};
+use moorfast_engine::{
+    Address, Applied, Attributes, Connection, Context, Node, NodeName, Observed, Operation, OperationAction,
+    PlanRequest, Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceAddress, Target,
+    Transport, Value, seal_attributes,
+};
+use moorfast_ssh::SshProvider;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+/// One node with what is remembered of it.
+pub struct World {
+    pub connection: Arc<dyn Connection>,
+    pub target: Target,
+    pub cancel: CancellationToken,
+    records: Mutex<BTreeMap<String, Record>>,
+    key: SealKey,
+}
+
+/// This machine as a node.
+pub fn local_node() -> Node {
+    Node {
+        name: NodeName("here".to_owned()),
+        address: "here".to_owned(),
+        user: None,
+        port: None,
+        identity_file: None,
+        jump: Vec::new(),
+        host_keys: Vec::new(),
+        transport: Transport::Local,
+        sudo: false,
+        roles: Vec::new(),
+        vars: BTreeMap::new(),
+    }
+}
+
+/// Attributes from JSON.
+pub fn attributes(json: serde_json::Value) -> Attributes {
+    match Value::from(json) {
+        Value::Map(map) => map,
+        other => panic!("{other:?} is no map"),
+    }
+}
+
+impl World {
+    pub async fn new(node: Node, root: &Path) -> Self {
+        Self::configured(node, root, json!({})).await
+    }
+
+    pub async fn configured(node: Node, root: &Path, config: serde_json::Value) -> Self {
+        let cancel = CancellationToken::new();
+        let context = Context {
+            root: root.to_owned(),
+            data_dir: root.join(".moorfast"),
+            cancel: cancel.clone(),
+            progress: Progress(None),
+        };
+        let connection = SshProvider.configure(&attributes(config), context).await.unwrap();
+        let target = Target::Node(Arc::new(node));
+        Self { connection, target, cancel, records: Mutex::default(), key: SealKey::generate() }
+    }
+
+    pub async fn local(root: &Path) -> Self {
+        Self::new(local_node(), root).await
+    }
+
+    fn full(kind: &str, mut written: Attributes) -> Attributes {
+        let types = SshProvider.resource_types();
+        let schema = &types.iter().find(|t| t.name == kind).unwrap().schema;
+        for name in written.keys() {
+            assert!(schema.attribute(name).is_some(), "{kind} has no attribute {name}");
+        }
+        for attribute in &schema.attributes {
+            if let Some(default) = &attribute.default {
+                written.entry(attribute.name.to_owned()).or_insert_with(|| default.clone());
+            }
+        }
+        let invalid = SshProvider.validate(kind, &written);
+        assert!(invalid.is_empty(), "{invalid:?}");
+        written
+    }
+
+    pub fn record(&self, kind: &str) -> Option<Record> {
+        self.records.lock().unwrap().get(kind).cloned()
+    }
+
+    pub fn forget(&self) {
+        self.records.lock().unwrap().clear();
+    }
+
+    pub async fn read(&self, kind: &str, desired: Option<Attributes>) -> Result<Option<Observed>, ProviderError> {
+        let request = ReadRequest {
+            address: address(kind),
+            resource_type: kind.to_owned(),
+            desired: desired.map(|d| Self::full(kind, d)),
+            recorded: self.record(kind).map(Arc::new),
+        };
+        self.connection.read(&self.target, &[request]).await.pop().unwrap()
+    }
+
+    pub async fn plan(&self, kind: &str, desired: Attributes) -> Result<Proposal, ProviderError> {
+        self.plan_with(kind, desired, Vec::new()).await
+    }
+
+    pub async fn plan_with(
+        &self,
+        kind: &str,
+        desired: Attributes,
+        triggers: Vec<Address>,
+    ) -> Result<Proposal, ProviderError> {
+        let observed = self.read(kind, Some(desired.clone())).await?;
+        let request = PlanRequest {
+            address: address(kind),
+            resource_type: kind.to_owned(),
+            desired: Self::full(kind, desired),
+            recorded: self.record(kind).map(Arc::new),
+            observed,
+            triggers,
+        };
+        self.connection.plan(&self.target, &[request]).await.pop().unwrap()
+    }
+
+    /// Plans and applies; then what was applied must be what is read, and there must be nothing left to do.
+    pub async fn apply(&self, kind: &str, desired: Attributes) -> Result<Applied, ProviderError> {
+        self.apply_with(kind, desired, Vec::new()).await
+    }
+
+    pub async fn apply_with(
+        &self,
+        kind: &str,
+        desired: Attributes,
+        triggers: Vec<Address>,
+    ) -> Result<Applied, ProviderError> {
+        let observed = self.read(kind, Some(desired.clone())).await?;
+        let proposal = self.plan_with(kind, desired.clone(), triggers.clone()).await?;
+        let full = Self::full(kind, desired.clone());
+        let action = match proposal.action {
+            ProposedAction::Create => OperationAction::Create(full),
+            ProposedAction::Update => OperationAction::Update(full),
+            ProposedAction::NoOp => panic!("there is nothing to do"),
+            ProposedAction::Replace(why) => panic!("replace because of {why:?}"),
+        };
+        let applied = self.operate(kind, action, observed, triggers).await?;
+        self.remember(kind, &applied);
+        for (name, value) in &proposal.planned {
+            let same = value.is_unknown() || applied.attributes.get(name).is_none_or(|now| now == value);
+            assert!(same, "{kind}.{name} was planned as {value:?} and is {:?}", applied.attributes.get(name));
+        }
+        let read = self.read(kind, Some(desired.clone())).await?.expect("it is there after the apply");
+        assert_eq!(read.attributes, applied.attributes, "{kind}: what is read is what was applied");
+        let drift = self.read(kind, None).await?.expect("it is there without the manifest");
+        assert_eq!(
+            self.sealed(&drift.attributes),
+            self.sealed(&applied.attributes),
+            "{kind}: what is read by the record alone"
+        );
+        let again = self.plan(kind, desired).await?;
+        assert_eq!(again.action, ProposedAction::NoOp, "{kind}: {:?} over {:?}", again.planned, read.attributes);
+        Ok(applied)
+    }
+
+    fn sealed(&self, attributes: &Attributes) -> serde_json::Map<String, serde_json::Value> {
+        seal_attributes(attributes, &self.key)
+    }
+
+    fn remember(&self, kind: &str, applied: &Applied) {
+        let record = Record {
+            address: address(kind).to_string(),
+            resource_type: kind.to_owned(),
+            provider: "ssh".to_owned(),
+            target: self.target.name().to_owned(),
+            identity: SshProvider.identity(kind, &applied.attributes).expect("an identity"),
+            attributes: self.sealed(&applied.attributes),
+            dependencies: Vec::new(),
+            triggers: BTreeMap::new(),
+            private: applied.private.clone(),
+            prevent_destroy: false,
+            incomplete: false,
+            updated_at: Default::default(),
+        };
+        self.records.lock().unwrap().insert(kind.to_owned(), record);
+    }
+
+    pub async fn destroy(&self, kind: &str) -> Result<Applied, ProviderError> {
+        let observed = self.read(kind, None).await?;
+        let applied = self.operate(kind, OperationAction::Delete, observed, Vec::new()).await?;
+        self.records.lock().unwrap().remove(kind);
+        Ok(applied)
+    }
+
+    pub async fn operate(
+        &self,
+        kind: &str,
+        action: OperationAction,
+        observed: Option<Observed>,
+        triggers: Vec<Address>,
+    ) -> Result<Applied, ProviderError> {
+        let operation = self.operation(kind, action, observed, triggers);
+        self.operate_all(&[operation]).await.pop().unwrap()
+    }
+
+    pub fn operation(
+        &self,
+        kind: &str,
+        action: OperationAction,
+        observed: Option<Observed>,
+        triggers: Vec<Address>,
+    ) -> Operation {
+        Operation {
+            address: address(kind),
+            resource_type: kind.to_owned(),
+            action,
+            recorded: self.record(kind).map(Arc::new),
+            observed,
+            triggers,
+            timeout: None,
+        }
+    }
+
+    /// The outcomes in the order of the operations, each exactly one.
+    pub async fn operate_all(&self, operations: &[Operation]) -> Vec<Result<Applied, ProviderError>> {
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        self.connection.apply(&self.target, operations, sender).await;
+        let mut outcomes = BTreeMap::new();
+        while let Some((index, outcome)) = receiver.recv().await {
+            assert!(outcomes.insert(index, outcome).is_none(), "one outcome for each operation");
+        }
+        assert_eq!(outcomes.len(), operations.len());
+        outcomes.into_values().collect()
+    }
+
+    pub fn execs(&self) -> u64 {
+        self.connection.statistics().iter().find(|(name, _)| *name == "ssh execs").unwrap().1
+    }
+}
+
+pub fn address(kind: &str) -> Address {
+    ResourceAddress::managed(kind, "x").instance(None)
+}
+
+pub fn create(kind: &str, written: serde_json::Value) -> OperationAction {
+    OperationAction::Create(World::full(kind, attributes(written)))
+}

@@ -1,0 +1,331 @@
+//! The resource types that need no root and no systemd, on the local transport in a temporary folder.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::Duration;
+
+use common::{World, attributes, create};
+use moorfast_engine::{Class, OperationAction, ProposedAction, Value};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_file_is_created_changed_and_destroyed() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let path = dir.path().join("it's a $file.txt");
+    let desired = |content: &str, mode: &str| attributes(json!({ "path": path, "content": content, "mode": mode }));
+
+    let applied = world.apply("ssh_file", desired("one\n", "0640")).await.unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "one\n");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+    assert_eq!(applied.attributes["content"], Value::from("one\n"));
+    assert_eq!(applied.attributes["size"], Value::from(4));
+
+    let proposal = world.plan("ssh_file", desired("two\n", "640")).await.unwrap();
+    assert_eq!(proposal.action, ProposedAction::Update);
+    assert_eq!(proposal.planned["content"], Value::from("two\n"));
+    world.apply("ssh_file", desired("two\n", "600")).await.unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
+
+    world.destroy("ssh_file").await.unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no temporary file is left");
+}
+
+#[tokio::test]
+async fn a_big_binary_source_is_uploaded_over_a_running_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let path = dir.path().join("sleeper");
+    fs::copy("/bin/sleep", &path).unwrap();
+    let mut running = std::process::Command::new(&path).arg("60").spawn().unwrap();
+    let bytes: Vec<u8> = (0..5_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs::write(dir.path().join("big.bin"), &bytes).unwrap();
+
+    let applied =
+        world.apply("ssh_file", attributes(json!({ "path": path, "source": "big.bin", "mode": "0755" }))).await;
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let applied = applied.unwrap();
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    assert_eq!(applied.attributes["size"], Value::from(5_000_000));
+    assert!(!applied.attributes.contains_key("content"));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no temporary file is left");
+}
+
+#[tokio::test]
+async fn binary_content_and_empty_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let path = dir.path().join("f");
+    world.apply("ssh_file", attributes(json!({ "path": path, "content_base64": "AAH/" }))).await.unwrap();
+    assert_eq!(fs::read(&path).unwrap(), [0, 1, 255]);
+    world.apply("ssh_file", attributes(json!({ "path": path, "content": "" }))).await.unwrap();
+    assert!(fs::read(&path).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_secret_is_marked_wherever_it_is_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let mut desired = attributes(json!({ "path": dir.path().join("token"), "mode": "0600" }));
+    desired.insert("content".to_owned(), Value::from("s3cr3t-token").sensitive());
+    let proposal = world.plan("ssh_file", desired.clone()).await.unwrap();
+    assert!(!format!("{proposal:?}").contains("s3cr3t"));
+    assert!(proposal.planned["sha256"].is_sensitive());
+    let applied = world.apply("ssh_file", desired.clone()).await.unwrap();
+    assert!(applied.attributes["content"].is_sensitive() && applied.attributes["sha256"].is_sensitive());
+    let by_record = world.read("ssh_file", None).await.unwrap().unwrap();
+    assert!(by_record.attributes["content"].is_sensitive() && by_record.attributes["sha256"].is_sensitive());
+
+    desired.insert("content".to_owned(), Value::Retained);
+    assert_eq!(world.plan("ssh_file", desired.clone()).await.unwrap().action, ProposedAction::NoOp);
+    desired.insert("mode".to_owned(), Value::from("0640"));
+    let applied = world.apply("ssh_file", desired.clone()).await.unwrap();
+    assert_eq!(applied.attributes["content"], Value::from("s3cr3t-token").sensitive());
+    fs::remove_file(dir.path().join("token")).unwrap();
+    let lost = world.plan("ssh_file", desired).await.unwrap_err();
+    assert!(lost.summary.contains("cannot be made again"), "{lost}");
+}
+
+#[tokio::test]
+async fn a_backup_is_kept_and_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let path = dir.path().join("motd");
+    fs::write(&path, "from before").unwrap();
+    let desired = |content: &str| attributes(json!({ "path": path, "content": content, "backup": true }));
+    let applied = world.apply("ssh_file", desired("ours")).await.unwrap();
+    assert!(applied.notes[0].starts_with("what was there is kept as"), "{:?}", applied.notes);
+    world.apply("ssh_file", desired("ours too")).await.unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "what we wrote ourselves needs no backup");
+    world.destroy("ssh_file").await.unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "from before");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_content_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let path = dir.path().join("conf");
+    let desired = |content: &str| {
+        attributes(json!({ "path": path, "content": content, "validate": ["grep", "-q", "^ok", "%s"] }))
+    };
+    world.apply("ssh_file", desired("ok 1")).await.unwrap();
+    let error = world.apply("ssh_file", desired("bad")).await.unwrap_err();
+    assert_eq!(error.class, Class::Invalid);
+    assert_eq!(
+        error.summary,
+        format!("cannot change {} on here: the validation command refuses the new content", path.display())
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), "ok 1");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn missing_parents_and_links_in_the_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let path = dir.path().join("a/b/c");
+    let error = world.apply("ssh_file", attributes(json!({ "path": path, "content": "x" }))).await.unwrap_err();
+    assert!(error.summary.contains("there is no directory"), "{error}");
+    world.apply("ssh_file", attributes(json!({ "path": path, "content": "x", "parents": true }))).await.unwrap();
+
+    world.forget();
+    let link = dir.path().join("link");
+    symlink(&path, &link).unwrap();
+    let desired = attributes(json!({ "path": link, "content": "y" }));
+    let proposal = world.plan("ssh_file", desired.clone()).await.unwrap();
+    assert_eq!(proposal.notes, ["there is a symbolic link at the path"]);
+    world.apply("ssh_file", desired).await.unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "x", "the target of the link is not touched");
+    assert!(fs::symlink_metadata(&link).unwrap().is_file());
+}
+
+#[tokio::test]
+async fn directories_keep_what_is_in_them_unless_forced() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let path = dir.path().join("x/data");
+    world.apply("ssh_directory", attributes(json!({ "path": path, "mode": "0750" }))).await.unwrap();
+    fs::write(path.join("precious"), "").unwrap();
+    let error = world.destroy("ssh_directory").await.unwrap_err();
+    assert_eq!(error.class, Class::Conflict);
+    assert_eq!(error.detail, ["precious"]);
+    world.apply("ssh_directory", attributes(json!({ "path": path, "force_destroy": true }))).await.unwrap();
+    world.destroy("ssh_directory").await.unwrap();
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn links_replace_links_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let path = dir.path().join("current");
+    world.apply("ssh_link", attributes(json!({ "path": path, "target": "v 1" }))).await.unwrap();
+    world.apply("ssh_link", attributes(json!({ "path": path, "target": "v 2" }))).await.unwrap();
+    assert_eq!(fs::read_link(&path).unwrap().to_str(), Some("v 2"));
+    world.destroy("ssh_link").await.unwrap();
+    fs::write(&path, "a file").unwrap();
+    let error = world.apply("ssh_link", attributes(json!({ "path": path, "target": "v 3" }))).await.unwrap_err();
+    assert_eq!(error.class, Class::Conflict);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "a file");
+}
+
+#[tokio::test]
+async fn a_moved_path_is_a_replacement_of_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let desired = |name: &str| attributes(json!({ "path": dir.path().join(name), "content": "x" }));
+    world.apply("ssh_file", desired("old")).await.unwrap();
+    let proposal = world.plan("ssh_file", desired("new")).await.unwrap();
+    assert_eq!(proposal.action, ProposedAction::Replace(vec!["path".to_owned()]));
+    world.destroy("ssh_file").await.unwrap();
+    assert!(!dir.path().join("old").exists());
+}
+
+#[tokio::test]
+async fn commands_run_when_they_must() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let log = dir.path().join("log");
+    let runs = || fs::read_to_string(&log).unwrap_or_default().lines().count();
+    let desired = |version: i64| {
+        attributes(json!({
+            "script": format!("echo ran >> '{}'; echo done; echo \"$NAME\" >&2", log.display()),
+            "environment": { "NAME": "it's me" },
+            "rerun_when": { "version": version },
+            "on_destroy": ["rm", "-f", log],
+        }))
+    };
+    let applied = world.apply("ssh_exec", desired(1)).await.unwrap();
+    assert_eq!(applied.attributes["stdout"], Value::from("done\n"));
+    assert_eq!(applied.attributes["exit_code"], Value::from(0));
+    assert_eq!(runs(), 1);
+    world.apply("ssh_exec", desired(2)).await.unwrap();
+    assert_eq!(runs(), 2);
+    world.apply_with("ssh_exec", desired(2), vec![common::address("ssh_file")]).await.unwrap();
+    assert_eq!(runs(), 3);
+    world.destroy("ssh_exec").await.unwrap();
+    assert!(!log.exists());
+}
+
+#[tokio::test]
+async fn guards_decide_by_the_world() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let made = dir.path().join("made");
+    let desired = attributes(json!({ "command": ["touch", made], "creates": made }));
+    world.apply("ssh_exec", desired.clone()).await.unwrap();
+    fs::remove_file(&made).unwrap();
+    assert_eq!(world.plan("ssh_exec", desired).await.unwrap().action, ProposedAction::Create);
+    world.forget();
+    let idle = attributes(json!({ "command": ["touch", made], "only_if": "test -e /nowhere" }));
+    assert_eq!(world.plan("ssh_exec", idle).await.unwrap().action, ProposedAction::NoOp);
+    let needed = attributes(json!({ "command": ["touch", made], "unless": ["test", "-e", made] }));
+    world.apply("ssh_exec", needed).await.unwrap();
+    assert!(made.exists());
+}
+
+#[tokio::test]
+async fn a_failing_command_tells_what_it_said_but_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let mut desired = attributes(json!({ "script": "echo \"bad token $TOKEN\" >&2; exit 7" }));
+    let token = Value::from("s3cr3t-token").sensitive();
+    desired.insert("environment".to_owned(), Value::Map([("TOKEN".to_owned(), token)].into()));
+    let error = world.apply("ssh_exec", desired).await.unwrap_err();
+    assert!(error.summary.ends_with("it ended with status 7"), "{error}");
+    assert_eq!(error.detail, ["bad token (sensitive)"]);
+}
+
+#[tokio::test]
+async fn a_command_that_takes_too_long_is_killed_with_its_children() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let pid = dir.path().join("pid");
+    let script = format!("sh -c 'echo $$ > {}; exec sleep 600' & wait", pid.display());
+    let error = world.apply("ssh_exec", attributes(json!({ "script": script, "timeout": "300ms" }))).await.unwrap_err();
+    assert_eq!(error.class, Class::Timeout);
+    let pid = fs::read_to_string(pid).unwrap();
+    let process = format!("/proc/{}/stat", pid.trim());
+    let gone = async {
+        while fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z ")) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the child is killed");
+}
+
+#[tokio::test]
+async fn cancelling_ends_what_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let started = dir.path().join("started");
+    let script = format!("touch {}; sleep 600", started.display());
+    let run = world.operate("ssh_exec", create("ssh_exec", json!({ "script": script })), None, Vec::new());
+    let cancel = async {
+        while !started.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        world.cancel.cancel();
+    };
+    let (outcome, ()) = tokio::join!(run, cancel);
+    assert_eq!(outcome.unwrap_err().class, Class::Cancelled);
+    let after = world.operate("ssh_exec", create("ssh_exec", json!({ "command": ["true"] })), None, Vec::new()).await;
+    assert_eq!(after.unwrap_err().class, Class::Cancelled);
+}
+
+#[tokio::test]
+async fn one_exec_reads_all_and_one_exec_writes_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let path = |i: usize| dir.path().join(format!("f{i}"));
+    let mut operations: Vec<_> = (0..40)
+        .map(|i| create("ssh_file", json!({ "path": path(i), "content": format!("{i}") })))
+        .map(|action| world.operation("ssh_file", action, None, Vec::new()))
+        .collect();
+    let impossible = create("ssh_file", json!({ "path": dir.path().join("no/such/dir"), "content": "" }));
+    operations.insert(20, world.operation("ssh_file", impossible, None, Vec::new()));
+    let outcomes = world.operate_all(&operations).await;
+    assert_eq!(world.execs(), 1);
+    assert_eq!(outcomes.iter().filter(|o| o.is_ok()).count(), 40);
+    assert!(outcomes[20].is_err(), "one failure does not stop the others");
+    assert_eq!(fs::read_to_string(path(39)).unwrap(), "39");
+
+    let requests: Vec<_> = operations
+        .iter()
+        .map(|operation| match &operation.action {
+            OperationAction::Create(desired) => moorfast_engine::ReadRequest {
+                address: operation.address.clone(),
+                resource_type: "ssh_file".to_owned(),
+                desired: Some(desired.clone()),
+                recorded: None,
+            },
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let read = world.connection.read(&world.target, &requests).await;
+    assert_eq!(world.execs(), 2);
+    assert_eq!(read.iter().filter(|r| matches!(r, Ok(Some(_)))).count(), 40);
+    assert_eq!(read[20], Ok(None));
+}
+
+#[tokio::test]
+async fn facts_tell_what_this_machine_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let request = moorfast_engine::DataRequest {
+        address: common::address("ssh_facts"),
+        data_source: "ssh_facts".to_owned(),
+        arguments: Default::default(),
+        timeout: None,
+    };
+    let facts = world.connection.read_data(&world.target, &[request]).await.pop().unwrap().unwrap();
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert_eq!(facts["kernel"], Value::from(kernel.trim()));
+    assert!(facts["cpus"].as_i64().unwrap() > 0 && facts["memory"].as_i64().unwrap() > 0);
+    assert!(["apt", "dnf", ""].contains(&facts["package_manager"].as_str().unwrap()));
+}

@@ -1,0 +1,272 @@
+//! The ssh transport against a real sshd on a loopback port. Needs root and sshd.
+
+mod common;
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{World, attributes, local_node};
+use moorfast_engine::{Class, Node, NodeName, ProviderError, Transport, Value};
+use moorfast_ssh::{Settings, forget, known, trust};
+use serde_json::json;
+use tempfile::TempDir;
+
+/// An sshd with keys of its own, and a client key that it accepts.
+struct Sshd {
+    dir: TempDir,
+    port: u16,
+    process: Child,
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn keygen(path: &Path) {
+    let status = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status().unwrap();
+    assert!(status.success());
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Sshd {
+    /// None, with the reason printed, where it can't run.
+    fn start(extra: &str) -> Option<Self> {
+        if !Path::new("/usr/sbin/sshd").exists() || !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: this test needs root and /usr/sbin/sshd");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        keygen(&dir.path().join("host_key"));
+        keygen(&dir.path().join("client_key"));
+        fs::copy(dir.path().join("client_key.pub"), dir.path().join("authorized_keys")).unwrap();
+        fs::write(dir.path().join("ssh_config"), format!("IdentityFile {}\n", dir.path().join("client_key").display()))
+            .unwrap();
+        fs::create_dir_all("/run/sshd").unwrap();
+        let port = free_port();
+        let process = Self::serve(dir.path(), port, extra);
+        Some(Self { dir, port, process })
+    }
+
+    fn serve(dir: &Path, port: u16, extra: &str) -> Child {
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\nStrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\nPasswordAuthentication no\n{extra}",
+            dir.display()
+        );
+        fs::write(dir.join("sshd_config"), config).unwrap();
+        let process = Command::new("/usr/sbin/sshd")
+            .args(["-D", "-e", "-f"])
+            .arg(dir.join("sshd_config"))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "sshd did not start");
+            std::thread::yield_now();
+        }
+        process
+    }
+
+    fn rekey(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        fs::remove_file(self.dir.path().join("host_key")).unwrap();
+        keygen(&self.dir.path().join("host_key"));
+        self.process = Self::serve(self.dir.path(), self.port, "");
+    }
+
+    fn node(&self) -> Node {
+        Node {
+            name: NodeName("gpu01".to_owned()),
+            address: "127.0.0.1".to_owned(),
+            port: Some(self.port),
+            user: Some("root".to_owned()),
+            identity_file: Some(self.path("client_key")),
+            transport: Transport::Ssh,
+            sudo: true,
+            ..local_node()
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn public_key(&self) -> String {
+        fs::read_to_string(self.path("host_key.pub")).unwrap()
+    }
+
+    async fn world(&self, node: Node) -> World {
+        World::configured(node, self.dir.path(), json!({ "config_file": "ssh_config", "connect_timeout": "5s" })).await
+    }
+
+    fn settings(&self) -> Settings {
+        Settings { config_file: Some(PathBuf::from(self.path("ssh_config"))), ..Settings::default() }
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.dir.path().join(".moorfast")
+    }
+
+    async fn failure(&self, node: Node) -> ProviderError {
+        let world = self.world(node).await;
+        let path = self.dir.path().join("x");
+        world.read("ssh_file", Some(attributes(json!({ "path": path, "content": "" })))).await.unwrap_err()
+    }
+}
+
+fn shown(error: &ProviderError, sshd: &Sshd) -> String {
+    let text = format!("{:?}: {}\nhelp: {}", error.class, error.summary, error.help.as_deref().unwrap_or("none"));
+    let text = text.replace(&sshd.port.to_string(), "PORT");
+    regex::Regex::new("SHA256:[A-Za-z0-9+/]+").unwrap().replace_all(&text, "SHA256:…").into_owned()
+}
+
+#[tokio::test]
+async fn first_contact_trust_and_a_changed_key() {
+    let Some(mut sshd) = Sshd::start("") else { return };
+    let node = sshd.node();
+    insta::assert_snapshot!(shown(&sshd.failure(node.clone()).await, &sshd), @"");
+    assert!(known(&node, &sshd.data_dir()).unwrap().is_empty());
+
+    let prints = trust(&node, &sshd.data_dir(), &sshd.settings()).await.unwrap();
+    assert_eq!(prints.len(), 1);
+    assert_eq!(known(&node, &sshd.data_dir()).unwrap(), prints);
+    let world = sshd.world(node.clone()).await;
+    let path = sshd.dir.path().join("motd");
+    world.apply("ssh_file", attributes(json!({ "path": path, "content": "hello" }))).await.unwrap();
+    assert_eq!(fs::read_to_string(path).unwrap(), "hello");
+    let connections = world.connection.statistics()[0];
+    assert_eq!(connections, ("ssh connections", 1));
+    world.connection.close().await;
+
+    sshd.rekey();
+    let changed = sshd.failure(node.clone()).await;
+    insta::assert_snapshot!(shown(&changed, &sshd), @"");
+    assert!(forget(&node, &sshd.data_dir()).unwrap());
+    assert!(!forget(&node, &sshd.data_dir()).unwrap());
+    assert_eq!(sshd.failure(node).await.class, Class::Identity);
+}
+
+#[tokio::test]
+async fn pinned_keys_decide() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let pinned = |pin: String| Node { host_keys: vec![pin], ..sshd.node() };
+    let desired = || attributes(json!({ "path": sshd.path("none"), "content": "" }));
+    let read = async |node: Node| sshd.world(node).await.read("ssh_file", Some(desired())).await;
+    assert_eq!(read(pinned(sshd.public_key())).await, Ok(None));
+    let print = known(&pinned(sshd.public_key()), &sshd.data_dir()).unwrap().remove(0);
+    assert_eq!(read(pinned(print)).await, Ok(None));
+
+    let other = fs::read_to_string(sshd.path("client_key.pub")).unwrap();
+    let other_print = known(&pinned(other.clone()), &sshd.data_dir()).unwrap().remove(0);
+    insta::assert_snapshot!(shown(&read(pinned(other)).await.unwrap_err(), &sshd), @"");
+    insta::assert_snapshot!(shown(&read(pinned(other_print)).await.unwrap_err(), &sshd), @"");
+    insta::assert_snapshot!(shown(&read(pinned("nonsense".to_owned())).await.unwrap_err(), &sshd), @"");
+}
+
+#[tokio::test]
+async fn refused_and_unreachable() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let trusted = |node: Node| Node { host_keys: vec![sshd.public_key()], ..node };
+    let foreign = sshd.dir.path().join("foreign");
+    keygen(&foreign);
+    fs::write(sshd.path("ssh_config"), "").unwrap();
+    let node = Node { identity_file: Some("foreign".to_owned()), ..trusted(sshd.node()) };
+    insta::assert_snapshot!(shown(&sshd.failure(node).await, &sshd), @"");
+
+    let node = Node { port: Some(free_port()), ..trusted(sshd.node()) };
+    let port = node.port.unwrap().to_string();
+    insta::assert_snapshot!(shown(&sshd.failure(node).await, &sshd).replace(&port, "CLOSED"), @"");
+
+    let node = Node { address: "no-such-host.invalid".to_owned(), ..trusted(sshd.node()) };
+    insta::assert_snapshot!(shown(&sshd.failure(node).await, &sshd), @"");
+    let node = Node { address: "-oProxyCommand=evil".to_owned(), ..trusted(sshd.node()) };
+    assert_eq!(sshd.failure(node).await.class, Class::Invalid);
+}
+
+#[tokio::test]
+async fn through_a_jump_host() {
+    let (Some(sshd), Some(hop)) = (Sshd::start(""), Sshd::start("")) else { return };
+    let key = hop.path("client_key");
+    fs::write(sshd.path("ssh_config"), format!("Host localhost\n  IdentityFile {key}\n")).unwrap();
+    let node = Node { jump: vec![format!("root@localhost:{}", hop.port)], ..sshd.node() };
+    let unknown = sshd.failure(node.clone()).await;
+    insta::assert_snapshot!(shown(&unknown, &sshd).replace(&hop.port.to_string(), "HOP"), @"");
+
+    trust(&node, &sshd.data_dir(), &sshd.settings()).await.unwrap();
+    let world = sshd.world(node.clone()).await;
+    let path = sshd.dir.path().join("motd");
+    world.apply("ssh_file", attributes(json!({ "path": path, "content": "hello" }))).await.unwrap();
+    world.connection.close().await;
+
+    let closed = free_port();
+    let node = Node { port: Some(closed), ..node };
+    let unreachable = sshd.failure(node.clone()).await;
+    eprintln!("{:?}", unreachable.detail);
+    let text = shown(&unreachable, &sshd).replace(&hop.port.to_string(), "HOP").replace(&closed.to_string(), "CLOSED");
+    insta::assert_snapshot!(text, @"");
+    fs::write(sshd.path("ssh_config"), "").unwrap();
+    let node = Node { jump: vec![format!("root@localhost:{}", hop.port)], ..sshd.node() };
+    fs::write(hop.path("authorized_keys"), "").unwrap();
+    let refused = sshd.failure(node).await;
+    insta::assert_snapshot!(shown(&refused, &sshd).replace(&hop.port.to_string(), "HOP"), @"");
+}
+
+#[tokio::test]
+async fn many_at_once_and_a_big_upload() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let node = Node { host_keys: vec![sshd.public_key()], ..sshd.node() };
+    let world = sshd.world(node).await;
+    let commands: Vec<_> = (0..20)
+        .map(|i| common::create("ssh_exec", json!({ "command": ["sh", "-c", format!("echo {i}; echo noise >&2")] })))
+        .map(|action| world.operation("ssh_exec", action, None, Vec::new()))
+        .collect();
+    let outcomes = world.operate_all(&commands).await;
+    for (i, outcome) in outcomes.into_iter().enumerate() {
+        assert_eq!(outcome.unwrap().attributes["stdout"], Value::from(format!("{i}\n")));
+    }
+    let bytes: Vec<u8> = (0..30_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs::write(sshd.path("big"), &bytes).unwrap();
+    world.apply("ssh_file", attributes(json!({ "path": sshd.path("copy"), "source": "big" }))).await.unwrap();
+    assert!(fs::read(sshd.path("copy")).unwrap() == bytes);
+    assert_eq!(world.connection.statistics()[0], ("ssh connections", 1));
+}
+
+#[tokio::test]
+async fn dropped_connections_are_tried_again() {
+    let Some(sshd) = Sshd::start("MaxStartups 1:100:1\n") else { return };
+    let node = Node { host_keys: vec![sshd.public_key()], ..sshd.node() };
+    // A connection that says nothing takes the only place for a while.
+    let holder = TcpStream::connect(("127.0.0.1", sshd.port)).unwrap();
+    let world = sshd.world(node).await;
+    let desired = attributes(json!({ "path": sshd.path("none"), "content": "" }));
+    let read = world.read("ssh_file", Some(desired));
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        drop(holder);
+    };
+    let (read, ()) = tokio::join!(read, release);
+    assert_eq!(read, Ok(None));
+}
+
+#[tokio::test]
+async fn a_connection_that_died_is_made_again() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let node = Node { host_keys: vec![sshd.public_key()], ..sshd.node() };
+    let world = sshd.world(node).await;
+    let pid = attributes(json!({ "script": "printf %s $PPID" }));
+    let parent = world.apply("ssh_exec", pid).await.unwrap().attributes["stdout"].as_str().unwrap().to_owned();
+    assert!(Command::new("kill").args(["-KILL", &parent]).status().unwrap().success());
+    let desired = attributes(json!({ "path": sshd.path("none"), "content": "" }));
+    assert_eq!(world.read("ssh_file", Some(desired)).await, Ok(None));
+    assert_eq!(world.connection.statistics()[0], ("ssh connections", 2));
+}

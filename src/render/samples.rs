@@ -1,0 +1,248 @@
+//! Plans made by hand, for the tests of rendering and of plan files.
+
+use std::collections::BTreeMap;
+
+use moorfast_engine::plan::{
+    Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason,
+};
+use moorfast_engine::state::Digest;
+use serde_json::{Map, Value as Json, json};
+
+/// A plan in which nothing changes.
+pub fn nothing() -> Plan {
+    Plan {
+        format_version: PLAN_FORMAT,
+        moorfast_version: "0.1.0".to_owned(),
+        created_at: "2026-01-02T03:04:05Z".parse().unwrap(),
+        options: PlanOptions::default(),
+        lineage: serde_json::from_value(json!("6f1e8c6e-0000-4000-8000-000000000000")).unwrap(),
+        serial: serde_json::from_value(json!(7)).unwrap(),
+        manifest: Digest::of(b"manifest"),
+        inputs: BTreeMap::new(),
+        variables: Map::new(),
+        changes: vec![change(
+            "ssh_file.motd[\"gpu01\"]",
+            Action::NoOp,
+            json!({"mode": "0644"}),
+            json!({"mode": "0644"}),
+        )],
+        drift: vec![],
+        outputs: BTreeMap::new(),
+        checks: vec![],
+        nodes: vec![],
+        warnings: vec![],
+    }
+}
+
+/// A plan with these changes.
+pub fn plan(changes: Vec<Change>) -> Plan {
+    Plan { changes, ..nothing() }
+}
+
+/// One change; its target is the key of its address, or `kubernetes`.
+pub fn change(address: &str, action: Action, before: Json, after: Json) -> Change {
+    let address: moorfast_engine::Address = address.parse().unwrap();
+    let resource_type = address.resource.resource_type.clone();
+    let provider = resource_type.split('_').next().unwrap().to_owned();
+    let target = if provider == "ssh" { address.key.clone().unwrap() } else { provider.clone() };
+    let object = |value: Json| value.as_object().cloned();
+    let (before, after) = (object(before), object(after));
+    let text = |name: &str| after.as_ref().or(before.as_ref())?.get(name)?.as_str().map(str::to_owned);
+    Change {
+        identity: text("path").or_else(|| text("unit")).or_else(|| text("name")),
+        moved_from: None,
+        resource_type,
+        provider,
+        target,
+        action,
+        reasons: vec![],
+        dependencies: vec![],
+        observed: None,
+        notes: vec![],
+        address,
+        before,
+        after,
+    }
+}
+
+fn because(reason: Reason, change: Change) -> Change {
+    Change { reasons: vec![reason], ..change }
+}
+
+fn config(max_pods: u32, address: &str) -> String {
+    format!(
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\naddress: {address}\nport: 10250\n\
+         readOnlyPort: 0\nauthentication:\n  anonymous:\n    enabled: false\nclusterDomain: cluster.local\n\
+         clusterDNS:\n- 10.254.0.2\nmaxPods: {max_pods}\nserializeImagePulls: false\nhairpinMode: promiscuous-bridge\n\
+         cgroupDriver: cgroupfs\n"
+    )
+}
+
+const NODES: [(&str, &str); 3] = [("gpu01", "10.0.0.11"), ("gpu02", "10.0.0.12"), ("gpu03", "10.0.0.13")];
+
+/// Everything is new: files that differ by node, a secret, objects of the cluster.
+pub fn creates() -> Plan {
+    let mut changes = Vec::new();
+    for (node, _) in NODES {
+        let after = json!({"path": "/etc/kubernetes", "mode": "0755", "owner": "root"});
+        changes.push(change(&format!("ssh_directory.etc[\"{node}\"]"), Action::Create, Json::Null, after));
+    }
+    for (node, address) in NODES {
+        let after = json!({
+            "path": "/etc/kubernetes/kubelet-config.yaml",
+            "mode": "0644",
+            "content": config(220, address),
+            "node_ip": address,
+        });
+        changes.push(change(&format!("ssh_file.kubelet_config[\"{node}\"]"), Action::Create, Json::Null, after));
+    }
+    for (node, _) in NODES {
+        let after = json!({
+            "path": "/etc/kubernetes/kubelet-bootstrap.kubeconfig",
+            "mode": "0600",
+            "content": {"$unknown": true, "$sensitive": true},
+        });
+        changes.push(change(&format!("ssh_file.bootstrap[\"{node}\"]"), Action::Create, Json::Null, after));
+    }
+    let binding = json!({
+        "manifest": {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "kubelet-bootstrap", "labels": {"app.kubernetes.io/managed-by": "moorfast"}},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:node-bootstrapper"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:bootstrappers"}],
+        },
+        "wait": {"condition": null, "fields": ["a", "b"]},
+    });
+    changes.push(change("kubernetes_object.bootstrap", Action::Create, Json::Null, binding));
+    let outputs =
+        [("token".to_owned(), OutputChange { before: None, after: Some(json!({"$sensitive": "blake3:00"})) })];
+    let check = CheckResult { name: "check.api".to_owned(), status: CheckStatus::Unknown, messages: vec![] };
+    Plan { outputs: outputs.into(), checks: vec![check], ..plan(changes) }
+}
+
+/// One template field changed, and the units restart.
+pub fn updates() -> Plan {
+    let mut changes = Vec::new();
+    for (node, address) in NODES {
+        let path = "/etc/kubernetes/kubelet-config.yaml";
+        let before = json!({"path": path, "mode": "0644", "content": config(110, address)});
+        let after = json!({"path": path, "mode": "0644", "content": config(220, address)});
+        let file = change(&format!("ssh_file.kubelet_config[\"{node}\"]"), Action::Update, before, after);
+        changes.push(because(Reason::Manifest, file));
+    }
+    for (node, _) in NODES {
+        let trigger = format!("ssh_file.kubelet_config[\"{node}\"]");
+        let unit = json!({"unit": "kubelet.service", "state": "started", "enabled": true});
+        let restart = change(&format!("ssh_systemd_unit.kubelet[\"{node}\"]"), Action::Update, unit.clone(), unit);
+        let restart = because(Reason::Trigger { address: trigger.parse().unwrap(), owed: false }, restart);
+        changes.push(Change { notes: vec![format!("restart: {trigger} changes")], ..restart });
+    }
+    let before =
+        json!({"path": "/etc/token", "mode": "0644", "content": {"$sensitive": "blake3:00"}, "groups": ["a", "b"]});
+    let after = json!({"path": "/etc/token", "mode": "0600", "content": {"$sensitive": "blake3:11"}, "groups": ["x", "a", "b"]});
+    changes.push(because(Reason::Manifest, change("ssh_file.token[\"gpu02\"]", Action::Update, before, after)));
+    let outputs = [
+        ("url".to_owned(), OutputChange { before: Some(json!("http://a")), after: Some(json!("https://a")) }),
+        ("same".to_owned(), OutputChange { before: Some(json!(1)), after: Some(json!(1)) }),
+        ("old".to_owned(), OutputChange { before: Some(json!([1, 2])), after: None }),
+    ];
+    Plan { outputs: outputs.into(), ..plan(changes) }
+}
+
+/// Everything a reviewer must not overlook, and all that is only bookkeeping.
+pub fn dangers() -> Plan {
+    let file = |path: &str| json!({"path": path, "mode": "0644", "content": "one\ntwo\nthree\n"});
+    let unit = json!({"unit": "old.service", "enabled": true});
+    let swap = |device: &str| json!({"name": "swap", "device": device, "on": false});
+    let moved = change("ssh_file.renamed[\"gpu01\"]", Action::NoOp, file("/etc/moved"), file("/etc/moved"));
+    let immutable = Reason::Immutable { attributes: vec!["device".to_owned()] };
+    let object = |replicas: u32| {
+        json!({"name": "Deployment/web", "manifest": {"spec": {
+            "replicas": replicas,
+            "template": {"labels": {"app.kubernetes.io/name": format!("web-{replicas}")}},
+        }}})
+    };
+    let mut scaled = change("kubernetes_object.web", Action::Update, object(2), object(3));
+    scaled.reasons = vec![Reason::Drift, Reason::Incomplete];
+    let gone = change("ssh_file.lost[\"gpu01\"]", Action::Create, Json::Null, file("/etc/lost"));
+    let read = change("data.kubernetes_object.secret", Action::Read, Json::Null, json!({"data": {"$unknown": true}}));
+    let drift = [("gpu01", Some(json!({"mode": "0777"}))), ("gpu02", Some(json!({"mode": "0777"}))), ("gpu03", None)]
+        .map(|(node, after): (&str, Option<Json>)| Drift {
+            address: format!("ssh_file.motd[\"{node}\"]").parse().unwrap(),
+            target: node.to_owned(),
+            before: json!({"mode": "0644"}).as_object().cloned().unwrap(),
+            after: after.and_then(|v| v.as_object().cloned()),
+        });
+    let check = |name: &str, status, message: &str| CheckResult {
+        name: name.to_owned(),
+        status,
+        messages: message.lines().map(str::to_owned).collect(),
+    };
+    Plan {
+        nodes: vec!["node gpu02 replaced: SHA256:aaaa -> SHA256:bbbb".to_owned()],
+        warnings: vec!["the variable \"region\" is set but never used".to_owned()],
+        drift: drift.into(),
+        checks: vec![
+            check("check.api", CheckStatus::Pass, ""),
+            check(
+                "check.kubelet[\"gpu01\"]",
+                CheckStatus::Fail,
+                "expected status 401, got 200\nhttps://10.0.0.11:10250/",
+            ),
+        ],
+        ..plan(vec![
+            because(Reason::New, change("ssh_file.new[\"gpu01\"]", Action::Create, Json::Null, file("/etc/new"))),
+            because(Reason::Gone, gone),
+            Change { moved_from: Some("ssh_file.before[\"gpu01\"]".parse().unwrap()), ..moved },
+            change("ssh_file.there[\"gpu01\"]", Action::Adopt, file("/etc/there"), file("/etc/there")),
+            because(
+                Reason::Removed,
+                change("ssh_file.released[\"gpu02\"]", Action::Forget, file("/etc/released"), Json::Null),
+            ),
+            scaled,
+            read,
+            because(
+                immutable,
+                change("ssh_swap.swap[\"gpu01\"]", Action::Replace, swap("/dev/sda1"), swap("/dev/sdb1")),
+            ),
+            because(
+                Reason::Removed,
+                change("ssh_systemd_unit.old[\"gpu01\"]", Action::Delete, unit.clone(), Json::Null),
+            ),
+            because(Reason::Removed, change("ssh_systemd_unit.old[\"gpu02\"]", Action::Delete, unit, Json::Null)),
+        ])
+    }
+}
+
+/// A change that differs from node to node.
+pub fn differing() -> Plan {
+    let resource = |node: &str, before: &str, after: &str| {
+        let object = |value: &str| json!({"path": "/etc/hosts", "line": value, "mode": "0644"});
+        change(&format!("ssh_file.hosts[\"{node}\"]"), Action::Update, object(before), object(after))
+    };
+    plan(vec![
+        resource("gpu01", "10.0.0.1", "10.0.0.11"),
+        resource("gpu02", "10.0.0.1", "10.0.0.12"),
+        resource("gpu03", "10.0.0.1", "10.0.0.12"),
+    ])
+}
+
+/// Only what the world did is recorded.
+pub fn refresh() -> Plan {
+    let options = PlanOptions { mode: PlanMode::RefreshOnly, ..PlanOptions::default() };
+    Plan { options, drift: dangers().drift, ..nothing() }
+}
+
+/// Everything goes.
+pub fn destroy() -> Plan {
+    let options = PlanOptions { mode: PlanMode::Destroy, ..PlanOptions::default() };
+    let gone = |change: &Change| Change {
+        action: Action::Delete,
+        before: change.after.clone(),
+        after: None,
+        reasons: vec![Reason::Destroy],
+        ..change.clone()
+    };
+    Plan { options, changes: creates().changes.iter().map(gone).collect(), ..nothing() }
+}

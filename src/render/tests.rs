@@ -1,0 +1,128 @@
+//! Snapshots of what people read.
+
+use moorfast_engine::plan::{Action, Plan};
+use moorfast_engine::{Class, Outcome, OutcomeResult, ProviderError, Report, Value};
+use std::time::Duration;
+
+use super::{Room, drift, failure, json, plan, report, samples};
+use crate::error::Error;
+
+const ROOM: Room = Room { width: 100, full: false };
+
+fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+fn shown(sample: &Plan) -> String {
+    plain(&plan::plan(sample, ROOM))
+}
+
+#[test]
+fn plans() {
+    insta::assert_snapshot!("nothing", shown(&samples::nothing()));
+    insta::assert_snapshot!("creates", shown(&samples::creates()));
+    insta::assert_snapshot!("updates", shown(&samples::updates()));
+    insta::assert_snapshot!("dangers", shown(&samples::dangers()));
+    insta::assert_snapshot!("differing", shown(&samples::differing()));
+    insta::assert_snapshot!("refresh", shown(&samples::refresh()));
+    insta::assert_snapshot!("destroy", shown(&samples::destroy()));
+}
+
+#[test]
+fn narrow_and_whole() {
+    let narrow = Room { width: 60, full: false };
+    let whole = Room { width: 100, full: true };
+    insta::assert_snapshot!("narrow", plain(&plan::plan(&samples::updates(), narrow)));
+    assert!(!plain(&plan::plan(&samples::creates(), whole)).contains("more lines"));
+}
+
+#[test]
+fn colours() {
+    let sample = Plan { changes: samples::updates().changes.into_iter().take(1).collect(), ..samples::nothing() };
+    insta::assert_snapshot!("colours", plan::plan(&sample, ROOM).replace('\u{1b}', "␛"));
+}
+
+#[test]
+fn the_drift_command() {
+    insta::assert_snapshot!("drift", plain(&drift::drift(&samples::refresh(), 0, ROOM)));
+    insta::assert_snapshot!("in_sync", plain(&drift::drift(&samples::nothing(), 0, ROOM)));
+}
+
+#[test]
+fn a_plan_as_json() {
+    insta::assert_json_snapshot!("json_updates", json::plan(&samples::updates()));
+    insta::assert_json_snapshot!("json_dangers", json::plan(&samples::dangers()));
+}
+
+#[test]
+fn json_never_shows_what_stands_for_a_secret() {
+    for sample in [samples::creates(), samples::updates(), samples::destroy()] {
+        let text = json::plan(&sample).to_string();
+        assert!(!text.contains("$sensitive") && !text.contains("blake3:11"), "{text}");
+    }
+}
+
+fn broken() -> Report {
+    let outcome = |address: &str, action, result| Outcome { address: address.parse().unwrap(), action, result };
+    let error = ProviderError::new(Class::Failed, "kubelet.service did not start on gpu02: exit code 1")
+        .detail(["kubelet[812]: failed to load kubelet config file", "kubelet[812]: no such file or directory"])
+        .help("`journalctl -u kubelet` on the node tells more");
+    let cause = "ssh_systemd_unit.kubelet[\"gpu02\"]".parse().unwrap();
+    Report {
+        outcomes: vec![
+            outcome("ssh_file.config[\"gpu01\"]", Action::Create, OutcomeResult::Done),
+            outcome("ssh_file.config[\"gpu02\"]", Action::Update, OutcomeResult::Done),
+            outcome("ssh_systemd_unit.kubelet[\"gpu02\"]", Action::Create, OutcomeResult::Failed(error)),
+            outcome("kubernetes_node.worker[\"gpu02\"]", Action::Create, OutcomeResult::Skipped(cause)),
+            outcome("ssh_file.late[\"gpu02\"]", Action::Create, OutcomeResult::NotStarted),
+            outcome(
+                "ssh_file.odd[\"gpu01\"]",
+                Action::Update,
+                OutcomeResult::Stale(vec!["mode = \"0644\" -> \"0777\"".to_owned()]),
+            ),
+        ],
+        outputs: [
+            ("token".to_owned(), Value::from("s3cr3t").sensitive()),
+            ("url".to_owned(), Value::from("https://a")),
+        ]
+        .into(),
+        checks: samples::dangers().checks,
+        statistics: vec![("ssh execs".to_owned(), 12), ("api requests".to_owned(), 30)],
+        state_error: None,
+        interrupted: false,
+    }
+}
+
+#[test]
+fn reports() {
+    let complete = Report { outcomes: broken().outcomes.into_iter().take(2).collect(), checks: vec![], ..broken() };
+    let took = Duration::from_millis(1234);
+    let mode = moorfast_engine::plan::PlanMode::Normal;
+    insta::assert_snapshot!("complete", plain(&report::closing(&complete, mode, took)));
+    let failures = report::failures(&broken(), None, "mend it and run this again.", 100);
+    insta::assert_snapshot!("incomplete", plain(&(failures + &report::closing(&broken(), mode, took))));
+    assert!(report::failures(&complete, None, "", 100).is_empty());
+    assert!(!json::report(&broken()).contains("s3cr3t"));
+}
+
+#[test]
+fn errors() {
+    let texts = [
+        Error::usage("there is no manifest in /srv", "`moorfast init` writes one"),
+        Error::Run {
+            failure: moorfast_engine::Failure::Stale(vec!["the state changed since the plan was made".to_owned()]),
+            manifest: Default::default(),
+        },
+        Error::Run {
+            failure: moorfast_engine::Failure::Provider(
+                "kubernetes".to_owned(),
+                ProviderError::new(Class::Invalid, "the kubeconfig has no context \"prod\"").help("it has: dev, test"),
+            ),
+            manifest: Default::default(),
+        },
+        Error::State(moorfast_engine::state::StateError::NoRecord { address: "ssh_file.x".to_owned() }),
+        Error::Interrupted,
+    ]
+    .map(|error| plain(&failure::error(&error, 100)));
+    insta::assert_snapshot!("errors", texts.join("---\n"));
+}
