@@ -2,6 +2,7 @@
 
 mod blocks;
 mod inventory;
+mod pending;
 mod load;
 pub(crate) mod locals;
 mod reader;
