@@ -100,7 +100,9 @@ fn reached(node: &Machine) -> String {
 
 async fn trust(session: &Session, nodes: Vec<Arc<Machine>>) -> Result<(), Error> {
     for node in nodes {
-        let keys = moorfast_ssh::trust(&node, &session.data_dir(), &moorfast_ssh::Settings::default()).await.map_err(Error::Provider)?;
+        let keys = moorfast_ssh::trust(&node, &session.data_dir(), &moorfast_ssh::Settings::default())
+            .await
+            .map_err(Error::Provider)?;
         let name = paint(BOLD, &node.name);
         let lines: String = keys.iter().map(|key| format!("  {key}\n")).collect();
         session.ui.out(match keys.is_empty() {

@@ -2,9 +2,9 @@
 
 mod blocks;
 mod inventory;
-mod pending;
 mod load;
 pub(crate) mod locals;
+mod pending;
 mod reader;
 mod references;
 mod resource;

@@ -9,6 +9,7 @@ mod data;
 mod equality;
 mod error;
 mod fetch;
+mod order;
 mod readiness;
 mod resource;
 mod retry;
@@ -17,7 +18,9 @@ mod waiting;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use moorfast_engine::{Attributes, Connection, Context, Invalid, Provider, ProviderError, ResourceType, Schema};
+use moorfast_engine::{
+    Address, Attributes, Connection, Context, Invalid, Provider, ProviderError, ResourceType, Schema, Target,
+};
 
 use cluster::Cluster;
 use config::Source;
@@ -51,6 +54,10 @@ impl Provider for KubernetesProvider {
 
     fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String> {
         connection::resource(resource_type)?.identity(attributes)
+    }
+
+    fn implied_order(&self, instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {
+        order::implied(instances)
     }
 
     async fn configure(&self, config: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {

@@ -20,8 +20,7 @@ use crate::cluster::Cluster;
 use crate::readiness::Goal;
 use crate::resource::{Reading, Resource};
 
-pub(crate) use document::mark;
-use document::{ObjectKey, Written};
+pub(crate) use document::{ObjectKey, Written, mark};
 pub(crate) use fields::FieldSet;
 
 /// The name under which we manage fields.
