@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moorfast_engine::state::{Lock, LockRequest, Store};
-use moorfast_engine::{Manifest, Provider, Workspace};
+use moorfast_engine::{Catalogue, Manifest, Provider, Workspace};
 
 use crate::cli::Globals;
 use crate::error::Error;
@@ -93,6 +93,12 @@ impl Session {
 /// The providers that this binary has.
 pub fn providers() -> Vec<Arc<dyn Provider>> {
     vec![Arc::new(moorfast_ssh::SshProvider), Arc::new(moorfast_kubernetes::KubernetesProvider)]
+}
+
+/// Everything that a manifest may hold.
+pub fn catalogue() -> Catalogue {
+    let providers = providers();
+    Catalogue::new(&providers.iter().map(AsRef::as_ref).collect::<Vec<_>>(), Vec::new())
 }
 
 fn is_empty_folder(path: &Path) -> bool {

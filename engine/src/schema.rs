@@ -3,6 +3,8 @@
 mod check;
 mod conform;
 mod duration;
+#[cfg(test)]
+mod tests;
 
 use crate::Value;
 

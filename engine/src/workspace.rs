@@ -18,8 +18,8 @@ use crate::plan::{Action, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, P
 use crate::scope::{InstanceScope, Values};
 use crate::session::Session;
 use crate::{
-    Address, Class, Diagnostic, Events, Expr, Interrupt, Manifest, Node, Provider, ProviderError, ReadRequest, Value,
-    seal_attributes, suggest,
+    Address, Attributes, Class, Diagnostic, Events, Expr, Interrupt, Manifest, Node, Provider, ProviderError,
+    ReadRequest, Value, seal_attributes, suggest,
 };
 
 /// A manifest with its providers and the values of its variables.
@@ -154,6 +154,18 @@ impl Workspace {
     /// What is wrong with it.
     pub fn nodes(&self) -> Result<Vec<Arc<Node>>, Vec<Diagnostic>> {
         Ok(self.expanded()?.nodes.into_values().collect())
+    }
+
+    /// The configuration of a provider instance, checked and with defaults; empty where this binary has no such provider.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn provider_configuration(&self, alias: &str) -> Result<Attributes, Vec<Diagnostic>> {
+        let expanded = self.expanded()?;
+        match expanded.catalog.provider(alias) {
+            Some(provider) => crate::session::configuration(&expanded, provider.as_ref(), alias),
+            None => Ok(Attributes::new()),
+        }
     }
 
     /// The dependency graph of the instances.

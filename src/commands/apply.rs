@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
 use moorfast_engine::state::{Lock, Run as History, RunEnd, RunResult};
-use moorfast_engine::{Address, ApplyOptions, OutcomeResult, Planned, Report};
+use moorfast_engine::{Address, ApplyOptions, Outcome, OutcomeResult, Planned, Report};
 
 use crate::ask;
 use crate::error::Error;
@@ -88,7 +88,6 @@ impl Apply {
 
     async fn saved(&self, file: PathBuf, session: &Session) -> Result<Exit, Error> {
         let plan = plan_file::read(&file)?;
-        let mode = plan.options.mode;
         let workspace = session.workspace(&self.inputs.clone().with_saved(&plan))?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, self.applying.form());
@@ -97,7 +96,7 @@ impl Apply {
         let resumed = workspace.resume(plan, &snapshot, store.seal_key(), &events, &run.interrupt).await;
         run.follower.settle().await;
         let planned = resumed.map_err(|failure| run.error(failure))?;
-        apply(&run, planned, lock, &self.applying, mode, true).await
+        apply(&run, planned, lock, &self.applying, true).await
     }
 }
 
@@ -134,7 +133,7 @@ pub async fn plan_and_apply(
         return Ok(Exit::Error);
     }
     // Time passed while a person looked at the plan; without a person there is nothing to be true to.
-    apply(&run, planned, lock, applying, mode, !applying.auto_approve).await
+    apply(&run, planned, lock, applying, !applying.auto_approve).await
 }
 
 async fn approved(run: &Run<'_>, applying: &Applying, mode: PlanMode) -> Result<bool, Error> {
@@ -149,14 +148,8 @@ async fn approved(run: &Run<'_>, applying: &Applying, mode: PlanMode) -> Result<
     ask::approve(&run.session.ui, question, detail, &run.interrupt).await
 }
 
-async fn apply(
-    run: &Run<'_>,
-    planned: Planned,
-    lock: Lock,
-    applying: &Applying,
-    mode: PlanMode,
-    verify: bool,
-) -> Result<Exit, Error> {
+async fn apply(run: &Run<'_>, planned: Planned, lock: Lock, applying: &Applying, verify: bool) -> Result<Exit, Error> {
+    let mode = planned.plan.options.mode;
     let started = Instant::now();
     let history = History::new(match mode {
         PlanMode::Destroy => "destroy",
@@ -183,7 +176,7 @@ async fn apply(
 fn tell(run: &Run, report: &Report, applying: &Applying, mode: PlanMode, took: Duration) -> Result<(), Error> {
     let ui = &run.session.ui;
     let width = ui.error_width();
-    let resume = "mend what failed and run the same command again; what was done is recorded and stays.";
+    let resume = "mend what failed, then plan and apply again; what was done is recorded and stays.";
     let failures = report::failures(report, Some(&run.workspace.manifest), resume, width);
     if !failures.is_empty() {
         ui.err(format!("\n{failures}\n"));
@@ -227,9 +220,11 @@ fn end(report: &Report) -> RunEnd {
 }
 
 fn exit(report: &Report) -> Exit {
+    let failed = |o: &Outcome| matches!(o.result, OutcomeResult::Failed(_));
     match report {
-        report if report.interrupted => Exit::Interrupted,
-        report if report::is_complete(report) => Exit::Success,
-        _ => Exit::Error,
+        _ if report.interrupted => Exit::Interrupted,
+        _ if report::is_complete(report) => Exit::Success,
+        _ if report.state_error.is_some() || report.outcomes.iter().any(failed) => Exit::Error,
+        _ => Exit::StalePlan,
     }
 }

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::{Command, CommandFactory};
-use moorfast_engine::Manifest;
+use moorfast_engine::{functions_reference, reference};
 
 use crate::cli::Cli;
 use crate::error::Error;
 use crate::exit::{self, Exit};
-use crate::session::{Session, providers};
+use crate::session::{Session, catalogue};
 
 /// Writes the reference pages into a folder.
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,8 @@ impl Docs {
         let pages = [
             ("cli.md", command_line()),
             ("exit-codes.md", exit::reference()),
-            ("manifest.md", Manifest::reference(&providers())),
+            ("functions.md", functions_reference()),
+            ("resources.md", resources()),
         ];
         for (name, page) in pages {
             let path = self.folder.join(name);
@@ -33,6 +34,15 @@ impl Docs {
         }
         Ok(Exit::Success)
     }
+}
+
+/// Every resource type and data source on one page.
+fn resources() -> String {
+    let catalogue = catalogue();
+    let types = catalogue.resource_types.iter().map(|t| reference(t).replacen("# ", "## ", 1));
+    let sources = catalogue.data_sources.iter().map(|t| reference(t).replacen("# ", "## data.", 1));
+    let pages: Vec<_> = types.chain(sources).collect();
+    format!("# Resource types and data sources\n\n{}", pages.join("\n"))
 }
 
 /// The help of every command on one page.

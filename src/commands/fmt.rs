@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use moorfast_engine::{Manifest, SourceFile, Sources};
+use moorfast_engine::{SourceFile, Sources};
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -77,9 +77,9 @@ impl Fmt {
 }
 
 fn format(path: &Path, text: &str) -> Result<String, Error> {
-    Manifest::format(text).map_err(|diagnostics| {
+    moorfast_engine::format(text).map_err(|diagnostic| {
         let file = SourceFile { path: path.to_owned(), text: text.to_owned() };
-        Error::Manifest { sources: Sources { files: vec![file] }, diagnostics }
+        Error::Manifest { sources: Sources { files: vec![file] }, diagnostics: vec![*diagnostic] }
     })
 }
 

@@ -261,9 +261,8 @@ impl<'a> Evaluator<'a> {
             match key {
                 None => list.push(value),
                 Some(key) if comprehension.grouping => {
-                    match map.entry(key).or_insert_with(|| Value::List(Vec::new())) {
-                        Value::List(group) => group.push(value),
-                        _ => {}
+                    if let Value::List(group) = map.entry(key).or_insert_with(|| Value::List(Vec::new())) {
+                        group.push(value);
                     }
                 }
                 Some(key) => {

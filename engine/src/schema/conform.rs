@@ -71,7 +71,13 @@ pub(super) fn value(kind: &Kind, value: Value, path: &str) -> Result<Value, Faul
         };
     }
     let wrong = |detail: String| vec![(path.to_owned(), detail)];
-    let mismatch = |value: &Value| wrong(format!("must be {}, not a {}", kind.describe(), value.type_name()));
+    let mismatch = |value: &Value| {
+        let found = match (kind, value) {
+            (Kind::Integer, Value::Number(_)) => "fraction",
+            _ => value.type_name(),
+        };
+        wrong(format!("must be {}, not a {found}", kind.describe()))
+    };
     Ok(match (kind, value) {
         (Kind::Any, value) | (_, value @ (Value::Null | Value::Unknown | Value::Retained)) => value,
         (Kind::Bool, value) => Value::Bool(to_bool(&value).ok_or_else(|| mismatch(&value))?),
@@ -131,7 +137,7 @@ fn collect(values: impl Iterator<Item = Result<Value, Faults>>) -> Result<Vec<Va
     if faults.is_empty() { Ok(good) } else { Err(faults) }
 }
 
-fn join(path: &str, name: &str) -> String {
+pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 

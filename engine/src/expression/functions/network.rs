@@ -106,7 +106,7 @@ fn cidrsubnets(a: &Arguments) -> Result<Value, Fault> {
         let first = subnet(&network, a.integer(at)?, 0)?;
         let size = 1_u128.checked_shl(host_bits(&first)).unwrap_or(0);
         // The next network starts where its own size divides the address.
-        let start = if size == 0 { next } else { next.div_ceil(size).checked_mul(size).unwrap_or(u128::MAX) };
+        let start = if size == 0 { next } else { next.div_ceil(size).saturating_mul(size) };
         let candidate =
             IpNet::new(address(&network, start), first.prefix_len()).map_err(|error| open(error.to_string()))?;
         if !network.contains(&candidate) {
