@@ -209,7 +209,7 @@ pub enum ProposedAction {
     NoOp,
     /// It is not there and will be made.
     Create,
-    /// It will be changed in place. Where no attribute differs, nothing triggers it and no note says why, it is no change after all.
+    /// It will be changed in place.
     Update,
     /// It will be deleted and made again, because of these attributes.
     Replace(Vec<String>),

@@ -14,15 +14,15 @@ use crate::{Attributes, Failure, Observed, PlanRequest, Proposal, ProposedAction
 
 impl Planner<'_> {
     /// Makes the change of one instance from its provider's proposal.
-    pub(super) fn decide(&mut self, request: PlanRequest, item: Item, mut proposal: Proposal) -> Result<(), Failure> {
+    pub(super) fn decide(&mut self, request: PlanRequest, item: Item, proposal: Proposal) -> Result<(), Failure> {
         let Some(instance) = self.expanded.instance(&request.address) else { return Ok(()) };
-        let planned = self.marked(&request.address, std::mem::take(&mut proposal.planned));
+        let planned = self.marked(&request.address, proposal.planned);
         let seal = |observed: &Observed| seal_attributes(&observed.attributes, self.key);
         let before = request.observed.as_ref().map(seal);
         let former = item.former.as_ref().map(seal);
         let after = seal_attributes(&planned, self.key);
 
-        let (action, reasons) = self.action(instance, &item, &proposal, before.as_ref(), &after);
+        let (action, reasons) = self.action(instance, &item, proposal.action, before.as_ref(), &after);
         if action.is_replacement() && instance.resource.lifecycle.prevent_destroy {
             return Err(Failure::Manifest(vec![self.prevented(instance)]));
         }
@@ -58,7 +58,7 @@ impl Planner<'_> {
         &self,
         instance: &Instance,
         item: &Item,
-        proposal: &Proposal,
+        proposed: ProposedAction,
         before: Option<&Map<String, Json>>,
         after: &Map<String, Json>,
     ) -> (Action, Vec<Reason>) {
@@ -79,20 +79,17 @@ impl Planner<'_> {
             forced.extend(restarts);
             return (Action::Replace, forced);
         }
-        match &proposal.action {
+        match proposed {
             ProposedAction::NoOp if recorded.is_none() => (Action::Adopt, Vec::new()),
             ProposedAction::NoOp => (Action::NoOp, Vec::new()),
             ProposedAction::Create => {
                 (Action::Create, self.reasons(item, before, after).into_iter().chain(restarts).collect())
             }
             ProposedAction::Update => {
-                let reasons: Vec<_> = self.reasons(item, before, after).into_iter().chain(restarts).collect();
-                // A provider can't compare what is sealed; here it is seen to be the same.
-                let is_same = reasons.is_empty() && proposal.notes.is_empty();
-                (if is_same { Action::NoOp } else { Action::Update }, reasons)
+                (Action::Update, self.reasons(item, before, after).into_iter().chain(restarts).collect())
             }
             ProposedAction::Replace(attributes) => {
-                (Action::Replace, std::iter::once(Reason::Immutable { attributes: attributes.clone() }).chain(restarts).collect())
+                (Action::Replace, std::iter::once(Reason::Immutable { attributes }).chain(restarts).collect())
             }
         }
     }

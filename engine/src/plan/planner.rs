@@ -249,10 +249,10 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// What the schema calls sensitive is sensitive, whoever it comes from. What a provider read from a record is sealed already and seals to itself.
+/// What the schema calls sensitive is sensitive, whoever it comes from.
 pub(crate) fn mark_sensitive(schema: &Schema, attributes: Attributes) -> Attributes {
     let mark = |(name, value): (String, Value)| match schema.attribute(&name) {
-        Some(attribute) if attribute.sensitive && !value.is_sealed() => (name, value.sensitive()),
+        Some(attribute) if attribute.sensitive => (name, value.sensitive()),
         _ => (name, value),
     };
     attributes.into_iter().map(mark).collect()
