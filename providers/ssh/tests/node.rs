@@ -219,7 +219,8 @@ async fn what_came_with_a_package_goes_with_it() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world_as("ops").await;
     testbed.sh("apt-get purge -y containerd runc; apt-get autoremove --purge -y");
-    let installed = || testbed.sh("dpkg-query -W -f '${Package} ${db:Status-Status}\n' containerd runc | grep -c ' installed'");
+    let installed =
+        || testbed.sh("dpkg-query -W -f '${Package} ${db:Status-Status}\n' containerd runc | grep -c ' installed'");
     let all = || testbed.sh("dpkg-query -W -f '${Package}\n'");
     let before = all();
     world.apply("ssh_package", attributes(json!({ "names": ["containerd"] }))).await.unwrap();

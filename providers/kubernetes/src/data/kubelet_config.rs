@@ -40,7 +40,11 @@ impl Data for KubeletConfigData {
                     "How long to ask again while it differs: a kubelet that was just restarted needs a moment.",
                 )
                 .or("0s"),
-                Attribute::computed("live", Kind::Any, "The whole configuration that it runs with, defaults included; null where it does not answer."),
+                Attribute::computed(
+                    "live",
+                    Kind::Any,
+                    "The whole configuration that it runs with, defaults included; null where it does not answer.",
+                ),
                 Attribute::computed(
                     "differences",
                     Kind::list(Kind::String),
