@@ -211,6 +211,9 @@ pub enum ProposedAction {
     Create,
     /// It will be changed in place.
     Update,
+    /// Nothing if the sealed attributes are equal, else it will be changed in place: for what can't be compared because it is secret and only
+    /// remembered.
+    Compare,
     /// It will be deleted and made again, because of these attributes.
     Replace(Vec<String>),
 }

@@ -79,13 +79,18 @@ impl Planner<'_> {
             forced.extend(restarts);
             return (Action::Replace, forced);
         }
+        let proposed = match proposed {
+            ProposedAction::Compare if differences(before, after).is_empty() => ProposedAction::NoOp,
+            ProposedAction::Compare => ProposedAction::Update,
+            other => other,
+        };
         match proposed {
             ProposedAction::NoOp if recorded.is_none() => (Action::Adopt, Vec::new()),
             ProposedAction::NoOp => (Action::NoOp, Vec::new()),
             ProposedAction::Create => {
                 (Action::Create, self.reasons(item, before, after).into_iter().chain(restarts).collect())
             }
-            ProposedAction::Update => {
+            ProposedAction::Update | ProposedAction::Compare => {
                 (Action::Update, self.reasons(item, before, after).into_iter().chain(restarts).collect())
             }
             ProposedAction::Replace(attributes) => {

@@ -252,6 +252,8 @@ impl<'a> Planner<'a> {
 /// What the schema calls sensitive is sensitive, whoever it comes from.
 pub(crate) fn mark_sensitive(schema: &Schema, attributes: Attributes) -> Attributes {
     let mark = |(name, value): (String, Value)| match schema.attribute(&name) {
+        // What a provider knows from the record alone is sealed already.
+        Some(_) if matches!(&value, Value::Map(map) if map.contains_key(crate::SENSITIVE_KEY)) => (name, value),
         Some(attribute) if attribute.sensitive => (name, value.sensitive()),
         _ => (name, value),
     };

@@ -146,7 +146,10 @@ fn invalid(status: &Status, doing: &str) -> ProviderError {
         [] => ProviderError::new(Class::Invalid, format!("cannot {doing}: {}", status.message)),
         [only] => ProviderError::new(Class::Invalid, format!("cannot {doing}: the API server refuses {only}")),
         several => {
-            let summary = format!("cannot {doing}: the API server refuses {} fields", several.len());
+            let fields: std::collections::BTreeSet<_> =
+                causes(status).map(|(_, field, _)| field).filter(|f| !f.is_empty()).collect();
+            let fields = fields.into_iter().collect::<Vec<_>>().join(", ");
+            let summary = format!("cannot {doing}: the API server refuses {fields}");
             ProviderError::new(Class::Invalid, summary).detail(several.to_vec())
         }
     };

@@ -271,7 +271,7 @@ impl World {
         let signer =
             request.desired.as_ref().map(signer).or(identity.map(|(signer, _)| signer)).unwrap_or(Signer::Serving);
         let issued = self.of(signer, node).rev().find(|r| state(r) == State::Issued);
-        if issued.is_none() && !has_certificate(cluster, signer, node).await? {
+        if issued.is_none() && !has_certificate(cluster, signer, node).await?.unwrap_or(request.recorded.is_some()) {
             return Ok(None);
         }
         let since = issued.and_then(created).or_else(|| recorded_time(request));
@@ -294,7 +294,10 @@ impl World {
         let refused = refused
             .last()
             .and_then(|(name, verdict)| Some(format!("{name} is not approved: {}", verdict.as_ref().err()?)));
-        Ok(Some(Observed { attributes: observed, private: json!({ "refused": refused }) }))
+        Ok(Some(Observed {
+            attributes: observed,
+            private: json!({ "refused": refused, "requested_at": since.map(|t| t.to_string()) }),
+        }))
     }
 }
 
@@ -303,21 +306,25 @@ fn recorded_time(request: &ReadRequest) -> Option<Timestamp> {
 }
 
 /// Has the kubelet a certificate of the cluster, although the request for it was cleaned up (which is done after an hour)?
-async fn has_certificate(cluster: &Cluster, signer: Signer, node: &str) -> Result<bool, ProviderError> {
-    match signer {
-        // A kubelet that waits for its certificate ends every TLS handshake.
-        Signer::Serving => match cluster.kubelet(node, "healthz").await? {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 403 => Err(cluster
-                .explain(kube::Error::Api(status), &format!("ask the kubelet of {node} whether it has a certificate"))),
-            Err(_) => Ok(false),
-        },
+/// `None` where its kubelet says nothing at all.
+async fn has_certificate(cluster: &Cluster, signer: Signer, node: &str) -> Result<Option<bool>, ProviderError> {
+    if signer == Signer::Client {
         // A kubelet registers its node with it.
-        Signer::Client => {
-            let api: Api<Node> = Api::all(cluster.client().await?);
-            let found = api.get_opt(node).await.map_err(|e| cluster.explain(e, &format!("read node {node}")))?;
-            Ok(found.is_some())
+        let api: Api<Node> = Api::all(cluster.client().await?);
+        let found = api.get_opt(node).await.map_err(|e| cluster.explain(e, &format!("read node {node}")))?;
+        return Ok(Some(found.is_some()));
+    }
+    match cluster.kubelet(node, "healthz").await? {
+        Ok(_) => Ok(Some(true)),
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            let doing = format!("ask the kubelet of {node} whether it has a certificate");
+            Err(cluster.explain(kube::Error::Api(status), &doing))
         }
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Some(false)),
+        // A kubelet that waits for its certificate ends every handshake.
+        Err(kube::Error::Api(status)) if status.message.contains("tls: ") => Ok(Some(false)),
+        Err(kube::Error::Api(_)) => Ok(None),
+        Err(error) => Err(cluster.explain(error, &format!("ask the kubelet of {node} whether it has a certificate"))),
     }
 }
 
@@ -349,6 +356,8 @@ struct Work<'a> {
 enum Verdict {
     /// This one has its certificate.
     Issued(Box<CertificateSigningRequest>),
+    /// The kubelet has a certificate whose request is gone.
+    Held,
     /// This one may be approved.
     Fits(Box<CertificateSigningRequest>),
     /// Not yet.
@@ -376,7 +385,8 @@ impl Work<'_> {
             .poll(PAUSE, || async {
                 let approved = ours.lock().ok().and_then(|o| o.clone());
                 match self.judge(node, approved.as_deref()).await? {
-                    Verdict::Issued(request) => Ok(Ok(request)),
+                    Verdict::Issued(request) => Ok(Ok(Some(request))),
+                    Verdict::Held => Ok(Ok(None)),
                     Verdict::Fits(request) if signer(self.desired) == Signer::Client && begin.elapsed() < CONTROLLERS_TURN => {
                         Ok(Err(format!("{} is pending", name(&request))))
                     }
@@ -396,8 +406,8 @@ impl Work<'_> {
             .await?;
         let mut attributes = written(self.desired);
         attributes.insert("pending".to_owned(), Value::List(Vec::new()));
-        attributes.extend(of_certificate(&issued));
-        let requested_at = created(&issued).map(|t| t.to_string());
+        attributes.extend(issued.as_deref().map(of_certificate).unwrap_or_default());
+        let requested_at = issued.as_deref().and_then(created).map(|t| t.to_string());
         Ok(Applied { attributes, private: json!({ "requested_at": requested_at }), notes: Vec::new() })
     }
 
@@ -434,6 +444,9 @@ impl Work<'_> {
                 return Ok(Verdict::Wait(format!("{} is approved and not signed yet", name(request))));
             }
             _ => {}
+        }
+        if verdicts.is_empty() && has_certificate(self.cluster, signer, node).await? == Some(true) {
+            return Ok(Verdict::Held);
         }
         Ok(match verdicts.first() {
             Some((request, Err(reason))) => Verdict::Refused(format!("{}: {reason}", name(request))),

@@ -3,7 +3,7 @@
 mod bootstrap_token;
 mod certificate_approval;
 mod kubeconfig;
-mod kubelet_config;
+pub(crate) mod kubelet_config;
 mod node;
 pub(crate) mod object;
 

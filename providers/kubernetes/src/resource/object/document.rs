@@ -11,6 +11,9 @@ use serde_json::Value as Json;
 
 use crate::attributes::Read;
 
+/// The namespace of what names none.
+pub(crate) const DEFAULT_NAMESPACE: &str = "default";
+
 /// Which object it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,17 +30,19 @@ pub(crate) struct ObjectKey {
 }
 
 impl ObjectKey {
-    fn group(&self) -> &str {
+    /// The API group; empty for the core.
+    pub(crate) fn group(&self) -> &str {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 
-    /// The natural key, without the version: one object is served in several.
+    /// The natural key. It has no version, as one object is served in several, and no `default` namespace, as that may be left unwritten.
     pub(crate) fn identity(&self) -> String {
         let kind = match self.group() {
             "" => self.kind.clone(),
             group => format!("{}.{group}", self.kind),
         };
-        self.under(&kind)
+        let placed = Self { namespace: self.namespace.clone().filter(|n| n != DEFAULT_NAMESPACE), ..self.clone() };
+        placed.under(&kind)
     }
 
     fn under(&self, kind: &str) -> String {

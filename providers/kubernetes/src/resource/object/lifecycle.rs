@@ -254,6 +254,10 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    fn namespace(&self) -> &str {
+        self.key.namespace.as_deref().unwrap_or_default()
+    }
+
     async fn apply(
         &self,
         document: &Document,
@@ -297,13 +301,12 @@ impl Work<'_> {
         if goal.judge(&object) == Readiness::Ready {
             return Ok(object);
         }
-        let api = self.served.api(self.cluster.client().await?, self.key.namespace.as_deref().unwrap_or_default());
         let what = self.key.to_string();
         let judge = |object: Option<&Json>| match object {
             Some(object) => goal.judge(object),
             None => Readiness::Failed("it was deleted".to_owned()),
         };
-        let ready = self.wait(&what).until(api, &self.key.name, judge).await?;
+        let ready = self.wait(&what).until(&self.served, self.namespace(), &self.key.name, judge).await?;
         Ok(ready.unwrap_or(object))
     }
 
@@ -345,7 +348,7 @@ impl Work<'_> {
     }
 
     async fn delete(&self) -> Result<(), ProviderError> {
-        let api = self.served.api(self.cluster.client().await?, self.key.namespace.as_deref().unwrap_or_default());
+        let api = self.served.api(self.cluster.client().await?, self.namespace());
         let deleted = match api.delete(&self.key.name, &DeleteParams::foreground()).await {
             Ok(deleted) => deleted,
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
@@ -359,7 +362,7 @@ impl Work<'_> {
             Some(object) if uid.is_some() && object["metadata"]["uid"].as_str() != uid.as_deref() => Readiness::Ready,
             Some(object) => Readiness::Waiting(what_holds(object)),
         };
-        let waited = self.wait(&what).until(api, &self.key.name, judge).await;
+        let waited = self.wait(&what).until(&self.served, self.namespace(), &self.key.name, judge).await;
         waited.map(|_| ()).map_err(|error| match error.class {
             Class::Timeout => {
                 ProviderError { summary: error.summary.replace("did not become ready", "was not gone"), ..error }

@@ -20,7 +20,8 @@ use crate::cluster::Cluster;
 use crate::readiness::Goal;
 use crate::resource::{Reading, Resource};
 
-pub(crate) use document::{ObjectKey, Written, mark};
+use document::Written;
+pub(crate) use document::{ObjectKey, mark};
 pub(crate) use fields::FieldSet;
 
 /// The name under which we manage fields.
@@ -143,4 +144,10 @@ fn observed(is_yaml: bool, objects: Vec<(ObjectKey, Value)>, managed: Vec<(Strin
         managed: managed.into_iter().collect(),
     };
     Some(Observed { attributes: attributes(is_yaml, objects), private: remembered.write() })
+}
+
+/// The objects that an instance declares, as far as they are known.
+pub(crate) fn documents(attributes: &Attributes) -> Vec<(ObjectKey, Value)> {
+    let written = Written::read(attributes).unwrap_or(Written::NotKnownYet);
+    written.documents().iter().map(|d| (d.key.clone(), d.declared.clone())).collect()
 }
