@@ -16,6 +16,10 @@ fn the_reference_pages_are_in_step() {
         let hint = "run `cargo run -- docs docs`";
         assert_eq!(kept, fs::read_to_string(&path).unwrap(), "docs/{} is out of step: {hint}", name.display());
     }
+    for kept in ["resources", "data"].iter().flat_map(|name| fs::read_dir(root.join(name)).unwrap()) {
+        let name = kept.unwrap().path().strip_prefix(&root).unwrap().to_owned();
+        assert!(folder.path("").join(&name).exists(), "docs/{} is of a type that is gone", name.display());
+    }
 }
 
 #[test]
