@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{World, address, attributes, local_node};
-use moorfast_engine::{Class, Node, NodeName, ProposedAction, Transport, Value};
+use moorfast_engine::{Class, Node, NodeName, ProposedAction, ProviderError, Transport, Value};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
@@ -83,6 +83,14 @@ impl Testbed {
     }
 }
 
+/// An error as people read it, with NODE for the node's name.
+fn shown(error: &ProviderError, testbed: &Testbed) -> String {
+    let detail: String = error.detail.iter().map(|line| format!("  {line}\n")).collect();
+    let help = error.help.as_deref().unwrap_or("none");
+    let text = format!("{:?}: {}\n{detail}help: {help}", error.class, error.summary);
+    text.replace(&testbed.node.name.0, "NODE")
+}
+
 const SERVICE: &str =
     "[Unit]\nDescription=A test\n[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n";
 
@@ -145,10 +153,8 @@ async fn a_unit_that_crashes_tells_why_and_stays_to_be_mended() {
         |content: &str| attributes(json!({ "name": "moorfast-crash.service", "content": content, "state": "running" }));
     let error = world.apply("ssh_systemd_unit", desired(content)).await.unwrap_err();
     assert_eq!(error.class, Class::Failed);
-    assert!(
-        error.summary.contains("unit moorfast-crash.service") && error.summary.contains("it does not stay up"),
-        "{error}"
-    );
+    let start = format!("cannot create unit moorfast-crash.service on {}: it does not stay up: ", testbed.node.name);
+    assert!(error.summary.starts_with(&start), "{error}");
     assert!(error.detail.iter().any(|line| line == "no token"), "{:?}", error.detail);
     let plan = world.plan("ssh_systemd_unit", desired(content)).await.unwrap();
     assert_ne!(plan.action, ProposedAction::NoOp, "the restart is still due");
@@ -181,7 +187,10 @@ async fn a_unit_that_was_there_is_given_back() {
 
     let missing = attributes(json!({ "name": "moorfast-nowhere.service", "state": "running" }));
     let error = world.apply("ssh_systemd_unit", missing).await.unwrap_err();
-    assert!(error.summary.contains("there is no such unit"), "{error}");
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Failed: cannot create unit moorfast-nowhere.service on NODE: there is no such unit (install its package first, or write its content)
+    help: none
+    "#);
 }
 
 #[tokio::test]
@@ -208,6 +217,9 @@ async fn packages_are_installed_and_only_ours_are_purged() {
     let error =
         world.apply("ssh_package", attributes(json!({ "names": ["no-such-package-at-all"] }))).await.unwrap_err();
     assert!(error.summary.contains("Unable to locate package"), "{error}");
+    insta::assert_snapshot!(shown(&error, &testbed).lines().next().unwrap_or_default(), @r#"
+    Failed: cannot create package no-such-package-at-all on NODE: E: Unable to locate package no-such-package-at-all
+    "#);
     let version = testbed.sh("apt-cache policy hello | grep Candidate | cut -d: -f2").trim().to_owned();
     world.apply("ssh_package", attributes(json!({ "names": [format!("hello={version}")] }))).await.unwrap();
     world.apply("ssh_package", attributes(json!({ "names": ["hello"], "state": "absent" }))).await.unwrap();
@@ -219,7 +231,8 @@ async fn what_came_with_a_package_goes_with_it() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world_as("ops").await;
     testbed.sh("apt-get purge -y containerd runc; apt-get autoremove --purge -y");
-    let installed = || testbed.sh("dpkg-query -W -f '${Package} ${db:Status-Status}\n' containerd runc | grep -c ' installed'");
+    let installed =
+        || testbed.sh("dpkg-query -W -f '${Package} ${db:Status-Status}\n' containerd runc | grep -c ' installed'");
     let all = || testbed.sh("dpkg-query -W -f '${Package}\n'");
     let before = all();
     world.apply("ssh_package", attributes(json!({ "names": ["containerd"] }))).await.unwrap();
@@ -275,7 +288,10 @@ async fn the_kernel_is_set_and_given_back() {
     );
     let error =
         world.apply("ssh_sysctl", attributes(json!({ "name": "net.no.such", "value": "1" }))).await.unwrap_err();
-    assert!(error.summary.contains("there is no such kernel parameter"), "{error}");
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Failed: cannot create sysctl net/no/such on NODE: there is no such kernel parameter (it may need a module: ssh_kernel_module)
+    help: none
+    "#);
 
     let module = testbed.sh("ls /sys/module | head -n 1");
     world.apply("ssh_kernel_module", attributes(json!({ "name": module }))).await.unwrap();
@@ -314,8 +330,11 @@ async fn sudo_is_used_where_it_is_and_missed_where_it_is_not() {
     let plain = testbed.world_as("plain").await;
     let error = plain.read("ssh_file", Some(desired())).await.unwrap_err();
     assert_eq!(error.class, Class::Denied);
-    assert!(error.summary.contains("cannot become root"), "{error}");
-    assert!(error.help.is_some());
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Denied: cannot become root on NODE: sudo asks for a password
+      sudo: a password is required
+    help: allow it without: echo "plain ALL=(ALL) NOPASSWD: ALL" > /etc/sudoers.d/plain on NODE
+    "#);
 }
 
 #[tokio::test]
@@ -326,7 +345,10 @@ async fn a_full_disk_and_a_bind_mount() {
     let big = "x".repeat(200_000);
     let error =
         world.apply("ssh_file", attributes(json!({ "path": "/moorfast-small/f", "content": big }))).await.unwrap_err();
-    assert!(error.summary.ends_with("no space left on device"), "{error}");
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Failed: cannot create /moorfast-small/f on NODE: no space left on device
+    help: make room on that file system, then apply again
+    "#);
     assert_eq!(testbed.sh("ls -A /moorfast-small; umount /moorfast-small; rmdir /moorfast-small"), "");
 
     testbed.sh(
