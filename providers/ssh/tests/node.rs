@@ -123,6 +123,10 @@ async fn a_unit_from_its_making_to_its_end() {
     world.apply_with("ssh_systemd_unit", desired(&longer), vec![address("ssh_file")]).await.unwrap();
     assert_ne!(second, pid());
 
+    testbed.sh("mkdir -p /run/moorfast; touch /run/moorfast/moorfast-test.service.restart");
+    let proposal = world.plan("ssh_systemd_unit", desired(&longer)).await.unwrap();
+    assert_eq!(proposal.notes, ["restart: it runs an older definition"], "an apply was cut off before the restart");
+
     testbed.sh("systemctl stop moorfast-test; systemctl disable moorfast-test");
     let proposal = world.plan("ssh_systemd_unit", desired(&longer)).await.unwrap();
     assert_eq!(proposal.action, ProposedAction::Update);
@@ -338,6 +342,27 @@ async fn sudo_is_used_where_it_is_and_missed_where_it_is_not() {
 }
 
 #[tokio::test]
+async fn what_may_not_be_seen_is_denied_and_not_absent() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let node = Node { user: Some("plain".to_owned()), sudo: false, ..testbed.node.clone() };
+    let world = World::new(node, testbed.dir.path()).await;
+    let secret = attributes(json!({ "path": "/root/secret", "content": "x" }));
+    let error = world.read("ssh_file", Some(secret)).await.unwrap_err();
+    assert_eq!(error.class, Class::Denied);
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Denied: cannot read /root/secret on NODE: permission denied
+    help: become root there: sudo = true on the node, or another user
+    "#);
+    let refused = attributes(json!({ "path": "/etc/moorfast-test", "content": "x" }));
+    let error = world.apply("ssh_file", refused).await.unwrap_err();
+    assert_eq!(error.class, Class::Denied);
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Denied: cannot create /etc/moorfast-test on NODE: permission denied
+    help: become root there: sudo = true on the node, or another user
+    "#);
+}
+
+#[tokio::test]
 async fn a_full_disk_and_a_bind_mount() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
@@ -371,7 +396,7 @@ async fn a_full_disk_and_a_bind_mount() {
 async fn nothing_is_left_on_the_node() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
-    let script = attributes(json!({ "script": "echo $SECRET | wc -c; ps -eo args | grep -c s3cr[3]t || true" }));
+    let script = attributes(json!({ "script": "echo $SECRET; ! ps -eo args | grep 's3cr[3]t'" }));
     let mut desired = script;
     desired.insert(
         "environment".to_owned(),
