@@ -45,6 +45,12 @@ impl ObjectKey {
         placed.under(&kind)
     }
 
+    /// Does the key as it is written mean the object `applied`? A namespace that is not written is whatever the cluster made of it.
+    pub(crate) fn means(&self, applied: &ObjectKey) -> bool {
+        let namespace = self.namespace.is_none() || self.namespace == applied.namespace;
+        namespace && (self.group(), &self.kind, &self.name) == (applied.group(), &applied.kind, &applied.name)
+    }
+
     fn under(&self, kind: &str) -> String {
         match &self.namespace {
             Some(namespace) => format!("{kind}/{namespace}/{}", self.name),
