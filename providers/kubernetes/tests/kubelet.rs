@@ -1,6 +1,6 @@
 //! A real kubelet on a real node joins by what the provider makes.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod harness;
 
@@ -84,6 +84,9 @@ fn configuration(max_pods: u32) -> String {
     )
 }
 
+/// Takes away what this test leaves on the node.
+const CLEAN: &str = "systemctl stop kubelet; rm -rf /etc/kubernetes /var/lib/kubelet /etc/systemd/system/kubelet.service; systemctl daemon-reload";
+
 fn prepare(machine: &Machine<'_>) {
     let testbed = machine.testbed;
     machine.run("apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy containerd runc containernetworking-plugins conntrack iptables", b"");
@@ -132,6 +135,7 @@ async fn a_kubelet_joins_and_leaves() {
     let content = kubeconfig.plan(&kubeconfig_wanted).await.unwrap().0.planned["content"].as_str().unwrap().to_owned();
     kubeconfig.bring(&kubeconfig_wanted).await;
 
+    machine.run(CLEAN, b"");
     prepare(&machine);
     machine.write("/etc/kubernetes/bootstrap.kubeconfig", content.as_bytes());
     machine.run("systemctl restart kubelet", b"");
@@ -199,7 +203,7 @@ async fn a_kubelet_joins_and_leaves() {
 
     joined.timeout = Duration::from_secs(60);
     joined.destroy().await.unwrap();
-    machine.run("systemctl stop kubelet", b"");
+    machine.run(CLEAN, b"");
     for one in [&mut config, &mut serving, &mut client, &mut token, &mut rights] {
         one.destroy().await.unwrap();
     }
