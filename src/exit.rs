@@ -13,7 +13,7 @@ pub enum Exit {
     Changes,
     /// `fmt --check` found files that are not formatted.
     Unformatted,
-    /// The saved plan does not fit the manifest, its inputs or the state any more.
+    /// The plan does not fit the manifest, its inputs, the state or some objects any more.
     StalePlan,
     /// A target does not answer, so `drift` can't say whether it drifted.
     Unreachable,
@@ -60,7 +60,7 @@ impl Exit {
             Exit::Changes => "There are changes (`plan --detailed-exitcode`) or there is drift (`drift`).",
             Exit::Unformatted => "`fmt --check` found files that are not formatted.",
             Exit::StalePlan => {
-                "The saved plan does not fit the manifest, its inputs or the state any more; nothing was done."
+                "The reviewed plan does not fit any more: the manifest, an input, a variable or the state changed and nothing was done, or some objects changed and were left alone."
             }
             Exit::Unreachable => "`drift`: a target does not answer, so nothing can be said of it.",
             Exit::Interrupted => "Ended by Ctrl-C, SIGTERM or SIGHUP; what was done is recorded.",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moorfast_engine::state::{Lock, LockRequest, Store};
-use moorfast_engine::{Manifest, Provider, Workspace};
+use moorfast_engine::{Catalogue, Manifest, Provider, Severity, Workspace};
 
 use crate::cli::Globals;
 use crate::error::Error;
@@ -61,6 +61,19 @@ impl Session {
         Ok(Workspace { manifest, providers: providers(), variables, data_dir: self.data_dir() })
     }
 
+    /// The workspace, after everything was checked that can be without the state and the world: a wrong manifest leaves no trace.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn checked_workspace(&self, inputs: &Inputs) -> Result<Workspace, Error> {
+        let workspace = self.workspace(inputs)?;
+        let diagnostics = workspace.validate();
+        if diagnostics.iter().any(|d| d.severity == Severity::Error) {
+            return Err(Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics });
+        }
+        Ok(workspace)
+    }
+
     /// The state, made where there is none yet.
     ///
     /// # Errors
@@ -93,6 +106,12 @@ impl Session {
 /// The providers that this binary has.
 pub fn providers() -> Vec<Arc<dyn Provider>> {
     vec![Arc::new(moorfast_ssh::SshProvider), Arc::new(moorfast_kubernetes::KubernetesProvider)]
+}
+
+/// Everything that a manifest may hold.
+pub fn catalogue() -> Catalogue {
+    let providers = providers();
+    Catalogue::new(&providers.iter().map(AsRef::as_ref).collect::<Vec<_>>(), Vec::new())
 }
 
 fn is_empty_folder(path: &Path) -> bool {

@@ -51,11 +51,6 @@ impl Ui {
         self.err(format!("{} {}\n", paint(WARNING, "warning:"), text.as_ref()));
     }
 
-    /// Is nothing but results and errors wanted?
-    pub fn is_quiet(&self) -> bool {
-        self.quiet
-    }
-
     /// Can standard error show moving progress?
     pub fn is_live(&self) -> bool {
         !self.quiet && io::stderr().is_terminal()

@@ -5,12 +5,14 @@ mod apply;
 mod catalog;
 mod check;
 mod diagnostic;
+mod documentation;
 mod early;
 mod evaluate;
 mod events;
 mod expand;
 mod expression;
 mod graph;
+mod json_schema;
 mod manifest;
 mod node;
 pub mod plan;
@@ -24,13 +26,15 @@ mod workspace;
 pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
 pub use check::HTTP;
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
+pub use documentation::{functions_reference, reference};
 pub use events::{Event, Events, Interrupt};
 pub use expression::{
     Expr, ExprNode, Family, Files, Function, Parsed, Place, Reference, Scope as ReferenceScope, Unresolved, functions,
 };
+pub use json_schema::{Catalogue, json_schema};
 pub use manifest::{
     Assignments, Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource,
-    StaticScope, Variable, VariableType, evaluate_for_each, evaluate_inventory, node_value, select_nodes,
+    StaticScope, Variable, VariableType, evaluate_for_each, evaluate_inventory, format, node_value, select_nodes,
 };
 pub use moorfast_state as state;
 pub use node::{Node, NodeName, Transport};

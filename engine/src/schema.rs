@@ -3,10 +3,13 @@
 mod check;
 mod conform;
 mod duration;
+#[cfg(test)]
+mod tests;
 
 use crate::Value;
 
 pub use check::check;
+pub(crate) use check::check_expr;
 pub use conform::{Faults, conform};
 pub use duration::parse_duration;
 

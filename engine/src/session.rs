@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::evaluate::conformed;
 use crate::expand::{Binding, Expanded};
 use crate::scope::{InstanceScope, Values};
-use crate::{Connection, Context, Event, Events, Failure, Interrupt, Progress};
+use crate::{Attributes, Connection, Context, Diagnostic, Event, Events, Failure, Interrupt, Progress, Provider};
 
 /// The configured providers of one run, by the name of the provider instance.
 pub(crate) struct Session {
@@ -29,10 +29,7 @@ impl Session {
                 continue;
             }
             let Some(provider) = expanded.catalog.provider(&alias) else { continue };
-            let scope = InstanceScope::new(expanded, Values::none(), Binding::default());
-            let block = expanded.manifest.providers.get(&alias);
-            let written = block.map(|b| b.attributes.as_slice()).unwrap_or_default();
-            let config = conformed(&provider.config(), written, &scope).map_err(Failure::Manifest)?;
+            let config = configuration(expanded, provider.as_ref(), &alias).map_err(Failure::Manifest)?;
             let context = Context {
                 root: expanded.manifest.root.clone(),
                 data_dir: data_dir.to_owned(),
@@ -63,6 +60,18 @@ impl Session {
     pub async fn close(&self) {
         futures::future::join_all(self.connections.values().map(|c| c.close())).await;
     }
+}
+
+/// What the manifest says in `[providers.…]` of a provider instance.
+pub(crate) fn configuration(
+    expanded: &Expanded,
+    provider: &dyn Provider,
+    alias: &str,
+) -> Result<Attributes, Vec<Diagnostic>> {
+    let scope = InstanceScope::new(expanded, Values::none(), Binding::default());
+    let block = expanded.manifest.providers.get(alias);
+    let written = block.map(|b| b.attributes.as_slice()).unwrap_or_default();
+    conformed(&provider.config(), written, &scope)
 }
 
 /// A way for a provider to tell of its work that ends in `events`.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::apply::{Executor, Work, describe};
 use crate::catalog::Catalog;
-use crate::check::run_checks;
+use crate::check::{When, run_checks};
 use crate::early::Early;
 use crate::expand::{Binding, Expanded};
 use crate::graph::Graph;
@@ -18,8 +18,8 @@ use crate::plan::{Action, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, P
 use crate::scope::{InstanceScope, Values};
 use crate::session::Session;
 use crate::{
-    Address, Class, Diagnostic, Events, Expr, Interrupt, Manifest, Node, Provider, ProviderError, ReadRequest, Value,
-    seal_attributes, suggest,
+    Address, Attributes, Class, Diagnostic, Events, Expr, Interrupt, Manifest, Node, Provider, ProviderError,
+    ReadRequest, Value, seal_attributes, suggest,
 };
 
 /// A manifest with its providers and the values of its variables.
@@ -156,6 +156,18 @@ impl Workspace {
         Ok(self.expanded()?.nodes.into_values().collect())
     }
 
+    /// The configuration of a provider instance, checked and with defaults; empty where this binary has no such provider.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn provider_configuration(&self, alias: &str) -> Result<Attributes, Vec<Diagnostic>> {
+        let expanded = self.expanded()?;
+        match expanded.catalog.provider(alias) {
+            Some(provider) => crate::session::configuration(&expanded, provider.as_ref(), alias),
+            None => Ok(Attributes::new()),
+        }
+    }
+
     /// The dependency graph of the instances.
     ///
     /// # Errors
@@ -222,7 +234,7 @@ impl Workspace {
                 let is_pending = |action| !matches!(action, Action::NoOp | Action::Adopt);
                 let changing = draft.changes.iter().filter(|c| is_pending(c.action));
                 let pending: HashSet<&Address> = changing.map(|c| &c.address).collect();
-                run_checks(&expanded, &draft.values, events, |address| pending.contains(address)).await
+                run_checks(&expanded, &draft.values, events, When::Planned, |address| pending.contains(address)).await
             }
         };
         let plan = Plan {

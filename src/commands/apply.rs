@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
 use moorfast_engine::state::{Lock, Run as History, RunEnd, RunResult};
-use moorfast_engine::{Address, ApplyOptions, OutcomeResult, Planned, Report};
+use moorfast_engine::{Address, ApplyOptions, Outcome, OutcomeResult, Planned, Report};
 
 use crate::ask;
 use crate::error::Error;
@@ -20,6 +20,8 @@ use crate::render::report::Done;
 use crate::render::{json, plan, report};
 use crate::session::Session;
 
+/// Bring the world to the manifest.
+///
 /// Brings the world to the manifest: plans, asks, and does what was planned. With a saved plan it does exactly that and asks nothing.
 #[derive(Debug, clap::Args)]
 pub struct Apply {
@@ -88,8 +90,7 @@ impl Apply {
 
     async fn saved(&self, file: PathBuf, session: &Session) -> Result<Exit, Error> {
         let plan = plan_file::read(&file)?;
-        let mode = plan.options.mode;
-        let workspace = session.workspace(&self.inputs.clone().with_saved(&plan))?;
+        let workspace = session.checked_workspace(&self.inputs.clone().with_saved(&plan))?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, self.applying.form());
         let lock = session.lock(&store, "apply", self.applying.lock_timeout).await?;
@@ -97,7 +98,7 @@ impl Apply {
         let resumed = workspace.resume(plan, &snapshot, store.seal_key(), &events, &run.interrupt).await;
         run.follower.settle().await;
         let planned = resumed.map_err(|failure| run.error(failure))?;
-        apply(&run, planned, lock, &self.applying, mode, true).await
+        apply(&run, planned, lock, &self.applying, true).await
     }
 }
 
@@ -118,7 +119,7 @@ pub async fn plan_and_apply(
         return Err(Error::usage("--json can't ask", "give --auto-approve, or a saved plan"));
     }
     let mode = options.mode;
-    let workspace = session.workspace(inputs)?;
+    let workspace = session.checked_workspace(inputs)?;
     let store = session.store().await?;
     let run = Run::new(session, &workspace, applying.form());
     let operation = if mode == PlanMode::Destroy { "destroy" } else { "apply" };
@@ -134,7 +135,7 @@ pub async fn plan_and_apply(
         return Ok(Exit::Error);
     }
     // Time passed while a person looked at the plan; without a person there is nothing to be true to.
-    apply(&run, planned, lock, applying, mode, !applying.auto_approve).await
+    apply(&run, planned, lock, applying, !applying.auto_approve).await
 }
 
 async fn approved(run: &Run<'_>, applying: &Applying, mode: PlanMode) -> Result<bool, Error> {
@@ -149,14 +150,8 @@ async fn approved(run: &Run<'_>, applying: &Applying, mode: PlanMode) -> Result<
     ask::approve(&run.session.ui, question, detail, &run.interrupt).await
 }
 
-async fn apply(
-    run: &Run<'_>,
-    planned: Planned,
-    lock: Lock,
-    applying: &Applying,
-    mode: PlanMode,
-    verify: bool,
-) -> Result<Exit, Error> {
+async fn apply(run: &Run<'_>, planned: Planned, lock: Lock, applying: &Applying, verify: bool) -> Result<Exit, Error> {
+    let mode = planned.plan.options.mode;
     let started = Instant::now();
     let history = History::new(match mode {
         PlanMode::Destroy => "destroy",
@@ -183,7 +178,7 @@ async fn apply(
 fn tell(run: &Run, report: &Report, applying: &Applying, mode: PlanMode, took: Duration) -> Result<(), Error> {
     let ui = &run.session.ui;
     let width = ui.error_width();
-    let resume = "mend what failed and run the same command again; what was done is recorded and stays.";
+    let resume = "mend what failed, then plan and apply again; what was done is recorded and stays.";
     let failures = report::failures(report, Some(&run.workspace.manifest), resume, width);
     if !failures.is_empty() {
         ui.err(format!("\n{failures}\n"));
@@ -227,9 +222,11 @@ fn end(report: &Report) -> RunEnd {
 }
 
 fn exit(report: &Report) -> Exit {
+    let failed = |o: &Outcome| matches!(o.result, OutcomeResult::Failed(_));
     match report {
-        report if report.interrupted => Exit::Interrupted,
-        report if report::is_complete(report) => Exit::Success,
-        _ => Exit::Error,
+        _ if report.interrupted => Exit::Interrupted,
+        _ if report::is_complete(report) => Exit::Success,
+        _ if report.state_error.is_some() || report.outcomes.iter().any(failed) => Exit::Error,
+        _ => Exit::StalePlan,
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use moorfast_engine::{Manifest, SourceFile, Sources};
+use moorfast_engine::{SourceFile, Sources};
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -12,6 +12,8 @@ use crate::render::style::{BOLD, paint};
 use crate::render::text_diff;
 use crate::session::Session;
 
+/// Format manifests.
+///
 /// Formats manifests: one style for spaces, indents and the alignment of comments. Never changes what they mean.
 #[derive(Debug, clap::Args)]
 pub struct Fmt {
@@ -77,9 +79,9 @@ impl Fmt {
 }
 
 fn format(path: &Path, text: &str) -> Result<String, Error> {
-    Manifest::format(text).map_err(|diagnostics| {
+    moorfast_engine::format(text).map_err(|diagnostic| {
         let file = SourceFile { path: path.to_owned(), text: text.to_owned() };
-        Error::Manifest { sources: Sources { files: vec![file] }, diagnostics }
+        Error::Manifest { sources: Sources { files: vec![file] }, diagnostics: vec![*diagnostic] }
     })
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use moorfast_engine::{Node as Machine, Transport, Workspace};
+use moorfast_engine::{Node as Machine, Transport};
+use moorfast_ssh::Settings;
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -10,6 +11,8 @@ use crate::inputs::Inputs;
 use crate::render::style::{BOLD, WARNING, paint};
 use crate::session::Session;
 
+/// The nodes of the inventory and their host keys.
+///
 /// The nodes of the inventory and their host keys. A node is only spoken to if its host key is known: pinned by `host_key` in the
 /// manifest, or trusted here once.
 #[derive(Debug, clap::Args)]
@@ -45,19 +48,20 @@ enum Command {
 
 impl Node {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        match self.command {
-            Command::List { inputs } => list(session, &inventory(session, &inputs)?),
-            Command::Trust { names, inputs } => trust(session, named(&inventory(session, &inputs)?, &names)?).await,
-            Command::Forget { names, inputs } => forget(session, named(&inventory(session, &inputs)?, &names)?),
+        let (Command::List { inputs } | Command::Trust { inputs, .. } | Command::Forget { inputs, .. }) = &self.command;
+        let workspace = session.workspace(inputs)?;
+        let wrong = |diagnostics| Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics };
+        let nodes = workspace.nodes().map_err(wrong)?;
+        match &self.command {
+            Command::List { .. } => list(session, &nodes),
+            Command::Forget { names, .. } => forget(session, named(&nodes, names)?),
+            Command::Trust { names, .. } => {
+                let config = workspace.provider_configuration("ssh").map_err(wrong)?;
+                trust(session, named(&nodes, names)?, &Settings::new(&config, &workspace.manifest.root)).await
+            }
         }?;
         Ok(Exit::Success)
     }
-}
-
-fn inventory(session: &Session, inputs: &Inputs) -> Result<Vec<Arc<Machine>>, Error> {
-    let workspace = session.workspace(inputs)?;
-    let wrong = |diagnostics| Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics };
-    Workspace::nodes(&workspace).map_err(wrong)
 }
 
 fn named(nodes: &[Arc<Machine>], names: &[String]) -> Result<Vec<Arc<Machine>>, Error> {
@@ -98,9 +102,9 @@ fn reached(node: &Machine) -> String {
     }
 }
 
-async fn trust(session: &Session, nodes: Vec<Arc<Machine>>) -> Result<(), Error> {
+async fn trust(session: &Session, nodes: Vec<Arc<Machine>>, settings: &Settings) -> Result<(), Error> {
     for node in nodes {
-        let keys = moorfast_ssh::trust(&node, &session.data_dir()).await.map_err(Error::Provider)?;
+        let keys = moorfast_ssh::trust(&node, &session.data_dir(), settings).await.map_err(Error::Provider)?;
         let name = paint(BOLD, &node.name);
         let lines: String = keys.iter().map(|key| format!("  {key}\n")).collect();
         session.ui.out(match keys.is_empty() {

@@ -1,18 +1,20 @@
 //! `moorfast schema`
 
-use moorfast_engine::Manifest;
+use moorfast_engine::json_schema;
 
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::session::{Session, providers};
+use crate::session::{Session, catalogue};
 
+/// Print the JSON Schema of the manifest, for editors.
+///
 /// Prints the JSON Schema of the manifest. Editors with a TOML language server complete and check with it.
 #[derive(Debug, clap::Args)]
 pub struct Schema {}
 
 impl Schema {
     pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
-        session.ui.out(format!("{:#}\n", Manifest::json_schema(&providers())))?;
+        session.ui.out(format!("{:#}\n", json_schema(&catalogue())))?;
         Ok(Exit::Success)
     }
 }

@@ -5,8 +5,8 @@ use moorfast_engine::plan::Action;
 use super::fold::Block;
 use super::row::{Lines, Room, Row};
 use super::style::{BOLD, DIM, paint};
-use super::text_diff::text_diff;
-use super::value::is_multi_line;
+use super::text_diff::{changed_lines, text_diff};
+use super::value::{is_multi_line, is_plainly_unknown, printable};
 use super::wording::{headline, reasons, symbol};
 
 /// The names of how many instances stand in a headline.
@@ -23,11 +23,12 @@ pub fn block(block: &Block, room: Room) -> Vec<String> {
         return lines;
     }
     let (mark, style) = symbol(change.action);
-    let name = match &change.identity {
-        Some(identity) if block.members.iter().all(|m| m.change.identity.as_ref() == Some(identity)) => {
-            format!("{} {}", change.resource_type, super::value::printable(identity))
-        }
-        _ => change.resource_type.clone(),
+    // What is made shows all of its attributes; of what is there already the name tells which one it is.
+    let same = |identity: &&String| block.members.iter().all(|m| m.change.identity.as_ref() == Some(identity));
+    let identity = change.identity.as_ref().filter(|_| change.action != Action::Create).filter(same);
+    let name = match identity {
+        Some(identity) => format!("{} {}", change.resource_type, printable(identity)),
+        None => change.resource_type.clone(),
     };
     lines.push(format!("  {} {name}", paint(style, mark)));
     lines.extend(attributes(block, room));
@@ -50,23 +51,52 @@ fn title(block: &Block) -> String {
 /// The attributes of all members: those that are equal once, the others for each.
 fn attributes(block: &Block, room: Room) -> Vec<String> {
     let mut paths: Vec<&str> = Vec::new();
+    let mut later: Vec<&str> = Vec::new();
     for row in block.members.iter().flat_map(|m| &m.rows) {
-        if !paths.contains(&row.path.as_str()) {
-            paths.push(&row.path);
+        let list = if is_set_by_apply(row) { &mut later } else { &mut paths };
+        if !list.contains(&row.path.as_str()) {
+            list.push(&row.path);
         }
     }
+    later.retain(|path| !paths.contains(path));
     let label = paths.iter().map(|p| p.chars().count()).filter(|n| *n <= 40).max().unwrap_or(0);
     let inner = Room { width: room.width.saturating_sub(INDENT + 2 + label + 3), ..room };
-    paths.iter().flat_map(|path| attribute(block, path, label, inner)).collect()
+    let mut lines: Vec<_> = paths.iter().flat_map(|path| attribute(block, path, label, inner)).collect();
+    if !later.is_empty() {
+        lines.push(format!(
+            "{}{}",
+            " ".repeat(INDENT),
+            paint(DIM, format!("# known after apply: {}", later.join(", ")))
+        ));
+    }
+    lines
+}
+
+/// A new attribute of which nothing is known yet is not worth a line of its own.
+fn is_set_by_apply(row: &Row) -> bool {
+    row.before.is_none() && row.after.as_ref().is_some_and(is_plainly_unknown)
 }
 
 fn attribute(block: &Block, path: &str, label: usize, room: Room) -> Vec<String> {
-    let variants = variants(block, path, room);
+    let variants = variants_of(block, path, room);
     match variants.as_slice() {
-        [Variant { row: Some(row), lines, .. }] => plain(row, lines, label),
+        [Variant { row: Some(row), lines, .. }] if lines.block.is_empty() || shows_all(block, path, lines, room) => {
+            plain(row, lines, label)
+        }
+        [Variant { row: Some(row), lines, keys }] => {
+            let head = paint(DIM, format!("(the lines around it are those of {})", keys[0]));
+            plain(row, &Lines { head, block: lines.block.clone() }, label)
+        }
         many if many.iter().all(|v| v.row.is_some_and(is_new_text)) => texts_by_node(many, label),
-        many => by_node(many, label),
+        // What differs is shown whole: the difference may be where the line would be cut.
+        _ => by_node(&variants_of(block, path, Room { full: true, ..room }), label),
     }
+}
+
+/// Do these lines show the attribute of every member as it is?
+fn shows_all(block: &Block, path: &str, lines: &Lines, room: Room) -> bool {
+    let mut rows = block.members.iter().flat_map(|m| &m.rows).filter(|row| row.path == path);
+    rows.all(|row| row.lines(room) == *lines)
 }
 
 /// What an attribute does on some of the members.
@@ -79,7 +109,7 @@ struct Variant<'a> {
     keys: Vec<&'a str>,
 }
 
-fn variants<'a>(block: &'a Block, path: &str, room: Room) -> Vec<Variant<'a>> {
+fn variants_of<'a>(block: &'a Block, path: &str, room: Room) -> Vec<Variant<'a>> {
     let mut found: Vec<Variant> = Vec::new();
     for member in &block.members {
         let row = member.rows.iter().find(|row| row.path == path);
@@ -98,9 +128,19 @@ fn is_same(known: &Variant, row: Option<&Row>, lines: &Lines) -> bool {
     let may_be_cut = |row: &Row| row.before.is_none() && row.after.as_ref().is_some_and(serde_json::Value::is_string);
     match (known.row, row) {
         (None, None) => true,
-        (Some(a), Some(b)) => a == b || (known.lines == *lines && !may_be_cut(b)),
+        (Some(a), Some(b)) => a == b || (!may_be_cut(b) && known.lines == *lines) || is_same_edit(a, b),
         _ => false,
     }
+}
+
+/// Do the same lines of a text come and go, whatever stands around them?
+fn is_same_edit(a: &Row, b: &Row) -> bool {
+    let lines = |row: &Row| {
+        let (before, after) = (row.before.as_ref()?, row.after.as_ref()?);
+        let is_text = is_multi_line(before) || is_multi_line(after);
+        Some(changed_lines(before.as_str()?, after.as_str()?)).filter(|_| is_text)
+    };
+    lines(a).is_some_and(|a| Some(a) == lines(b))
 }
 
 fn is_new_text(row: &Row) -> bool {

@@ -70,7 +70,8 @@ fn snippets<'a>(sources: &'a Sources, diagnostic: &'a Diagnostic) -> Vec<Snippet
 }
 
 fn source(file: &SourceFile) -> Snippet<'_, Annotation<'_>> {
-    Snippet::source(file.text.as_str()).path(file.path.display().to_string())
+    let path = file.path.strip_prefix(".").unwrap_or(&file.path);
+    Snippet::source(file.text.as_str()).path(path.display().to_string())
 }
 
 /// The span as a range that surely lies in the text, on character boundaries.

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use moorfast_engine::plan::{Drift, Plan};
+use moorfast_engine::plan::{Change, Drift, Plan, Reason};
 
 use super::plan::{checks, nodes};
 use super::row::{Room, rows_between, table};
-use super::style::{ADD, BOLD, DESTROY, paint};
+use super::style::{ADD, BOLD, CHANGE, DESTROY, paint};
 
 /// What `moorfast drift` tells, where `unread` objects could not be looked at.
 pub fn drift(plan: &Plan, unread: usize, room: Room) -> String {
-    let sections = [nodes(plan), section(&plan.drift, room), checks(&plan.checks), vec![closing(plan, unread)]];
+    let all: Vec<_> = plan.drift.iter().collect();
+    let sections = [nodes(plan), section(&all, room), checks(&plan.checks), vec![closing(plan, unread)]];
     let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
     texts.join("\n\n") + "\n"
 }
@@ -31,8 +32,33 @@ fn closing(plan: &Plan, unread: usize) -> String {
     }
 }
 
-/// The section of a plan that tells of drift.
-pub fn section(drift: &[Drift], room: Room) -> Vec<String> {
+/// The sections of a plan that tell of drift: what the plan mends in short, for its changes show it; what it leaves, in full.
+pub fn of_plan(plan: &Plan, room: Room) -> [Vec<String>; 2] {
+    let mends = |change: &&Change| change.reasons.iter().any(|r| matches!(r, Reason::Drift | Reason::Gone));
+    let mended: BTreeSet<_> = plan.changes.iter().filter(mends).map(|change| &change.address).collect();
+    let (mended, left): (Vec<_>, Vec<_>) = plan.drift.iter().partition(|drift| mended.contains(&drift.address));
+    let mut short = Vec::new();
+    if !mended.is_empty() {
+        short.push(paint(BOLD, "Changed outside of moorfast since the last apply; this plan mends it:"));
+        short.extend(mended.into_iter().map(in_short));
+    }
+    [short, section(&left, room)]
+}
+
+/// The address of what drifted, and what of it.
+fn in_short(drift: &Drift) -> String {
+    match &drift.after {
+        None => format!("  {} {}: gone", paint(DESTROY, "-"), drift.address),
+        Some(after) => {
+            let rows = rows_between(Some(&drift.before), Some(after), &BTreeSet::new());
+            let paths: Vec<_> = rows.iter().map(|row| row.path.as_str()).collect();
+            format!("  {} {}: {}", paint(CHANGE, "~"), drift.address, paths.join(", "))
+        }
+    }
+}
+
+/// Drift in full.
+fn section(drift: &[&Drift], room: Room) -> Vec<String> {
     if drift.is_empty() {
         return Vec::new();
     }
@@ -45,7 +71,7 @@ pub fn section(drift: &[Drift], room: Room) -> Vec<String> {
 }
 
 /// The same drift on several instances is told once.
-fn equal_drift(drift: &[Drift]) -> Vec<(&Drift, Vec<&Drift>)> {
+fn equal_drift<'a>(drift: &[&'a Drift]) -> Vec<(&'a Drift, Vec<&'a Drift>)> {
     let mut groups: Vec<(&Drift, Vec<&Drift>)> = Vec::new();
     for one in drift {
         let same = |first: &Drift| {

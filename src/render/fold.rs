@@ -41,7 +41,7 @@ impl<'a> Block<'a> {
 
     /// Are its instances one for each node?
     pub fn is_per_node(&self) -> bool {
-        self.members.iter().all(|m| is_node_instance(m.change))
+        self.members.iter().all(|m| is_on_its_node(m.change))
     }
 
     fn takes(&self, member: &Member) -> bool {
@@ -52,13 +52,25 @@ impl<'a> Block<'a> {
             && b.moved_from.is_none()
             && a.provider == b.provider
             && reasons(a) == reasons(b);
-        // The same thing on another node may differ in its attributes, which are then shown for each; anything else must be equal.
-        let same_thing = is_node_instance(a) && is_node_instance(b) && a.identity == b.identity;
-        alike && (same_thing || self.first().rows == member.rows)
+        // The same thing on another node may differ as it likes; anything else must be recognisable as the same change.
+        let same_thing = is_on_its_node(a) && is_on_its_node(b) && identity(a).is_some() && identity(a) == identity(b);
+        alike && (same_thing || self.is_mostly_equal(member))
+    }
+
+    /// Do at least as many attributes agree as differ? Those that differ are shown for each instance.
+    fn is_mostly_equal(&self, member: &Member) -> bool {
+        let known = &self.first().rows;
+        let equal = member.rows.iter().filter(|row| known.contains(row)).count();
+        2 * equal >= known.len().max(member.rows.len())
     }
 }
 
-fn is_node_instance(change: &Change) -> bool {
+/// The natural key, with the node's own name left out: a folder for each node is the same thing on each of them.
+fn identity(change: &Change) -> Option<String> {
+    Some(change.identity.as_ref()?.replace(change.address.key.as_deref()?, "*"))
+}
+
+fn is_on_its_node(change: &Change) -> bool {
     change.address.key.as_deref() == Some(change.target.as_str())
 }
 

@@ -15,7 +15,8 @@ use super::wording::{Danger, meaning, symbol};
 
 /// The whole plan as text, with colours.
 pub fn plan(plan: &Plan, room: Room) -> String {
-    let mut sections = vec![warnings(plan), nodes(plan), drift::section(&plan.drift, room)];
+    let mut sections = vec![warnings(plan), nodes(plan)];
+    sections.extend(drift::of_plan(plan, room));
     let shown: Vec<_> = plan.changes.iter().filter(|c| c.action != Action::NoOp || c.moved_from.is_some()).collect();
     if !shown.is_empty() {
         sections.push(legend(shown.iter().map(|c| c.action)));

@@ -12,6 +12,9 @@ use super::value::{inline, is_flat_list, is_hidden, is_multi_line, path, printab
 /// How many lines of a new text are shown.
 const NEW_TEXT_LINES: usize = 12;
 
+/// How many digits of a digest are shown.
+const DIGEST_DIGITS: usize = 12;
+
 /// One attribute that a change makes, changes or takes away.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
@@ -150,7 +153,7 @@ impl Row {
         let mut lines = match (&self.before, &self.after) {
             (None, Some(after)) if is_multi_line(after) => new_text(after.as_str().unwrap_or_default(), room),
             (Some(before), None) if is_multi_line(before) => head(line_count(before.as_str().unwrap_or_default())),
-            (None, Some(value)) | (Some(value), None) => head(cut(&inline(value), room)),
+            (None, Some(value)) | (Some(value), None) => head(cut(&shortened(value), room)),
             (Some(before), Some(after)) => changed(before, after, room),
             (None, None) => head(String::new()),
         };
@@ -193,7 +196,7 @@ fn changed(before: &Json, after: &Json, room: Room) -> Lines {
     {
         return Lines { head: String::new(), block: text_diff(old, new) };
     }
-    let (old, new) = (inline(before), inline(after));
+    let (old, new) = (shortened(before), shortened(after));
     if old.chars().count() + new.chars().count() + 4 <= room.width {
         return head(format!("{old} -> {new}"));
     }
@@ -207,6 +210,15 @@ fn changed(before: &Json, after: &Json, room: Room) -> Lines {
     Lines {
         head: String::new(),
         block: vec![format!("{} {old}", paint(DESTROY, "-")), format!("{} {new}", paint(ADD, "+"))],
+    }
+}
+
+/// The value on one line; of a digest, the first digits are enough to tell it from another.
+fn shortened(value: &Json) -> String {
+    let is_digest = |text: &str| text.len() >= 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    match value.as_str() {
+        Some(text) if is_digest(text) => format!("\"{}…\"", &text[..DIGEST_DIGITS]),
+        _ => inline(value),
     }
 }
 

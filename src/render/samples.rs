@@ -194,6 +194,10 @@ pub fn dangers() -> Plan {
         ..plan(vec![
             because(Reason::New, change("ssh_file.new[\"gpu01\"]", Action::Create, Json::Null, file("/etc/new"))),
             because(Reason::Gone, gone),
+            because(
+                Reason::Drift,
+                change("ssh_file.motd[\"gpu02\"]", Action::Update, json!({"mode": "0777"}), json!({"mode": "0644"})),
+            ),
             Change { moved_from: Some("ssh_file.before[\"gpu01\"]".parse().unwrap()), ..moved },
             change("ssh_file.there[\"gpu01\"]", Action::Adopt, file("/etc/there"), file("/etc/there")),
             because(

@@ -16,12 +16,8 @@ pub const READ: Style = AnsiColor::Cyan.on_default();
 pub const BOLD: Style = Style::new().bold();
 /// What is there for completeness.
 pub const DIM: Style = Style::new().dimmed();
-/// The word `error`.
-pub const ERROR: Style = AnsiColor::Red.on_default().effects(Effects::BOLD);
 /// The word `warning`.
 pub const WARNING: Style = AnsiColor::Yellow.on_default().effects(Effects::BOLD);
-/// The word `help`.
-pub const HELP: Style = AnsiColor::Cyan.on_default().effects(Effects::BOLD);
 
 /// `text` in this style.
 pub fn paint(style: Style, text: impl Display) -> String {

@@ -34,6 +34,11 @@ pub fn is_hidden(value: &Json) -> bool {
     value.as_object().is_some_and(is_mark)
 }
 
+/// Is it not known until apply, and no secret?
+pub fn is_plainly_unknown(value: &Json) -> bool {
+    value.as_object().is_some_and(|map| map.contains_key(UNKNOWN_KEY) && !map.contains_key(SENSITIVE_KEY))
+}
+
 /// Is this a text of several lines?
 pub fn is_multi_line(value: &Json) -> bool {
     value.as_str().is_some_and(|text| text.trim_end_matches('\n').contains('\n'))

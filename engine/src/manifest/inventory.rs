@@ -197,8 +197,8 @@ pub fn select_nodes(
     let mut warnings = Vec::new();
     let selected = match &value {
         Value::String(all) if all == "all" => nodes.iter().collect(),
-        Value::String(_) => named(std::slice::from_ref(&value), on.span, nodes).map_err(|error| vec![error])?,
-        Value::List(names) => named(names, on.span, nodes).map_err(|error| vec![error])?,
+        Value::String(_) => named(std::slice::from_ref(&value), on.span, nodes)?,
+        Value::List(names) => named(names, on.span, nodes)?,
         Value::Map(map) => with_roles(&roles(map, on.span)?, on.span, nodes, &mut warnings),
         _ => {
             return Err(error("`on` selects nodes", "it is { role = \"worker\" }, a name, a list of names or \"all\""));
@@ -211,17 +211,15 @@ pub fn select_nodes(
 }
 
 /// The nodes of these names.
-fn named<'n>(names: &[Value], span: Span, nodes: &'n [Node]) -> Result<Vec<&'n Node>, Diagnostic> {
+fn named<'n>(names: &[Value], span: Span, nodes: &'n [Node]) -> Result<Vec<&'n Node>, Vec<Diagnostic>> {
     for name in names {
         let Some(name) = name.as_str() else {
-            return Err(Diagnostic::error("`on` is a list of the names of nodes").at(span, ""));
+            return Err(vec![Diagnostic::error("`on` is a list of the names of nodes").at(span, "")]);
         };
         if !nodes.iter().any(|node| node.name.0 == name) {
             let diagnostic = Diagnostic::error(format!("there is no node `{name}`")).at(span, "");
-            return Err(Diagnostic {
-                help: suggest(name, nodes.iter().map(|node| node.name.0.as_str())),
-                ..diagnostic
-            });
+            let help = suggest(name, nodes.iter().map(|node| node.name.0.as_str()));
+            return Err(vec![Diagnostic { help, ..diagnostic }]);
         }
     }
     let wanted = |node: &&Node| names.iter().any(|name| name.as_str() == Some(node.name.0.as_str()));

@@ -33,7 +33,7 @@ impl Manifest {
     /// # Errors
     /// Everything that is wrong with it, with the texts to show it in.
     pub fn load(path: &Path) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
-        let paths = manifest_files(path).map_err(|diagnostic| (Sources::default(), vec![diagnostic]))?;
+        let paths = manifest_files(path).map_err(|diagnostic| (Sources::default(), vec![*diagnostic]))?;
         let mut files = Vec::new();
         let mut unreadable = Vec::new();
         for path in paths {
@@ -74,22 +74,25 @@ impl Manifest {
     }
 }
 
-fn manifest_files(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+fn manifest_files(path: &Path) -> Result<Vec<PathBuf>, Box<Diagnostic>> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
     let listing = std::fs::read_dir(path).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
-    let entries = listing.map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Diagnostic::error(format!("there is no {}", path.display())),
-        _ => Diagnostic::error(format!("can't list {}: {error}", path.display())),
+    let entries = listing.map_err(|error| {
+        Box::new(match error.kind() {
+            std::io::ErrorKind::NotFound => Diagnostic::error(format!("there is no {}", path.display())),
+            _ => Diagnostic::error(format!("can't list {}: {error}", path.display())),
+        })
     })?;
     let is_manifest = |name: &str| name.ends_with(".toml") && !name.ends_with(".vars.toml") && !name.starts_with('.');
     let mut names: Vec<String> = entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.retain(|name| is_manifest(name));
     names.sort();
     if names.is_empty() {
-        return Err(Diagnostic::error(format!("there is no manifest in {}", path.display()))
-            .help("a manifest is one or more *.toml files; `moorfast init` writes a first one"));
+        let help = "a manifest is one or more *.toml files; `moorfast init` writes a first one";
+        let missing = Diagnostic::error(format!("there is no manifest in {}", path.display()));
+        return Err(Box::new(missing.help(help)));
     }
     Ok(names.into_iter().map(|name| path.join(name)).collect())
 }
@@ -223,7 +226,7 @@ fn syntax_errors(file: usize, text: &str, errors: &[toml::de::Error]) -> Vec<Dia
 }
 
 /// What the parser's message means, and what to do about it.
-fn explain(message: &str) -> (String, Option<String>) {
+pub(super) fn explain(message: &str) -> (String, Option<String>) {
     let (label, help) = match message {
         message if message.starts_with("string values must be quoted") => {
             ("a value is expected here", Some("text is written in quotes: \"text\""))

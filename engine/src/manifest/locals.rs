@@ -137,6 +137,8 @@ impl ReferenceScope for StaticScope<'_> {
 pub(crate) fn path_value(manifest: &Manifest) -> Value {
     let text = |path: &std::path::Path| Value::from(path.to_string_lossy().into_owned());
     let cwd = std::env::current_dir().unwrap_or_default();
-    let members = [("root", text(&manifest.root)), ("module", text(&manifest.root)), ("cwd", text(&cwd))];
+    // Absolute: what is on a node has no other place to start from.
+    let root = manifest.root.canonicalize().unwrap_or_else(|_| cwd.join(&manifest.root));
+    let members = [("root", text(&root)), ("module", text(&root)), ("cwd", text(&cwd))];
     Value::Map(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }

@@ -1,6 +1,7 @@
 //! The manifest: TOML, from one file or a folder, as typed blocks of expressions.
 
 mod blocks;
+mod format;
 mod inventory;
 mod load;
 pub(crate) mod locals;
@@ -8,7 +9,7 @@ mod reader;
 mod references;
 mod resource;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod variable;
 mod variables;
 
@@ -20,6 +21,7 @@ use moorfast_state::Digest;
 
 use crate::{Address, Expr, ResourceAddress, Sources, Span, Value};
 
+pub use format::format;
 pub use inventory::{evaluate_for_each, evaluate_inventory, node_value, select_nodes};
 pub use locals::StaticScope;
 pub use variables::Assignments;

@@ -9,7 +9,7 @@ use super::Manifest;
 use crate::{Diagnostic, Severity, SourceFile, Sources};
 
 /// The manifest of these files.
-pub(super) fn load(files: &[(&str, &str)]) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
+pub(crate) fn load(files: &[(&str, &str)]) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
     let file = |(path, text): &(&str, &str)| SourceFile { path: PathBuf::from(path), text: (*text).to_owned() };
     Manifest::from_sources("src/manifest/tests".into(), Sources { files: files.iter().map(file).collect() }, Vec::new())
 }
@@ -23,7 +23,7 @@ pub(super) fn problems(files: &[(&str, &str)]) -> String {
 }
 
 /// Diagnostics as plain text.
-pub(super) fn render(sources: &Sources, diagnostics: &[Diagnostic]) -> String {
+pub(crate) fn render(sources: &Sources, diagnostics: &[Diagnostic]) -> String {
     let mut out = String::new();
     for diagnostic in diagnostics {
         let severity = if diagnostic.severity == Severity::Error { "error" } else { "warning" };

@@ -1,5 +1,6 @@
 //! Checking a block of the manifest against a schema before anything is evaluated.
 
+use super::conform::join;
 use super::{Attribute, Kind, Schema, conform};
 use crate::diagnostic::{quoted_list, suggest};
 use crate::{Diagnostic, Expr, ExprNode, Span};
@@ -7,13 +8,23 @@ use crate::{Diagnostic, Expr, ExprNode, Span};
 /// What is wrong with the attributes of `block` (`ssh_file.motd`, at `span`), whatever their expressions evaluate to.
 pub fn check(schema: &Schema, block: &str, span: Span, attributes: &[(String, Span, Expr)]) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
-    check_members(&schema.attributes, block, span, attributes, &mut problems);
+    check_members(&schema.attributes, block, "", span, attributes, &mut problems);
     problems
+}
+
+/// The same for a block that is the value `expr`, as far as it is written out.
+pub(crate) fn check_expr(schema: &Schema, block: &str, expr: &Expr) -> Vec<Diagnostic> {
+    match &expr.node {
+        ExprNode::Map(members) => check(schema, block, expr.span, members),
+        ExprNode::Expression(_) => Vec::new(),
+        _ => vec![Diagnostic::error(format!("{block} is a table")).at(expr.span, "")],
+    }
 }
 
 fn check_members(
     schema: &[Attribute],
     block: &str,
+    path: &str,
     span: Span,
     attributes: &[(String, Span, Expr)],
     problems: &mut Vec<Diagnostic>,
@@ -29,7 +40,7 @@ fn check_members(
                 let summary = format!("`{name}` of {block} can't be written");
                 problems.push(Diagnostic::error(summary).at(*at, "it is set by what is there"));
             }
-            Some(attribute) => check_value(&attribute.kind, name, expr, problems),
+            Some(attribute) => check_value(&attribute.kind, &join(path, name), expr, problems),
         }
     }
     let written = |name: &str| attributes.iter().any(|(written, _, _)| written == name);
@@ -59,12 +70,10 @@ fn check_value(kind: &Kind, path: &str, expr: &Expr, problems: &mut Vec<Diagnost
             }
         }
         (ExprNode::Map(members), Kind::Map(inner)) => {
-            members
-                .iter()
-                .for_each(|(name, _, member)| check_value(inner, &format!("{path}.{name}"), member, problems));
+            members.iter().for_each(|(name, _, member)| check_value(inner, &join(path, name), member, problems));
         }
         (ExprNode::Map(members), Kind::Object(attributes)) => {
-            check_members(attributes, &format!("`{path}`"), expr.span, members, problems);
+            check_members(attributes, &format!("`{path}`"), path, expr.span, members, problems);
         }
         (ExprNode::List(_), Kind::Any) | (ExprNode::Map(_), Kind::Any) => {}
         (ExprNode::List(_), _) => wrong(path, expr, kind, "a list", problems),

@@ -27,7 +27,9 @@ fn object(
     let (mut conformed, mut faults) = (BTreeMap::new(), Faults::new());
     for attribute in schema {
         let name = join(path, attribute.name);
-        let written = members.remove(attribute.name).filter(|value| !value.is_null());
+        let mark = |value: Value| if attribute.sensitive { value.sensitive() } else { value };
+        // Marked before it is looked at, so that no message shows it.
+        let written = members.remove(attribute.name).filter(|value| !value.is_null()).map(mark);
         let value = match written {
             Some(_) if !attribute.optional => {
                 faults.push((name, "is set by what is there and can't be written".to_owned()));
@@ -45,11 +47,11 @@ fn object(
                 continue;
             }
             None => match &attribute.default {
-                Some(default) => default.clone(),
+                Some(default) => mark(default.clone()),
                 None => continue,
             },
         };
-        conformed.insert(attribute.name.to_owned(), if attribute.sensitive { value.sensitive() } else { value });
+        conformed.insert(attribute.name.to_owned(), value);
     }
     for unknown in members.into_keys() {
         let names = schema.iter().filter(|attribute| attribute.optional).map(|attribute| attribute.name);
@@ -71,7 +73,13 @@ pub(super) fn value(kind: &Kind, value: Value, path: &str) -> Result<Value, Faul
         };
     }
     let wrong = |detail: String| vec![(path.to_owned(), detail)];
-    let mismatch = |value: &Value| wrong(format!("must be {}, not a {}", kind.describe(), value.type_name()));
+    let mismatch = |value: &Value| {
+        let found = match (kind, value) {
+            (Kind::Integer, Value::Number(_)) => "fraction",
+            _ => value.type_name(),
+        };
+        wrong(format!("must be {}, not a {found}", kind.describe()))
+    };
     Ok(match (kind, value) {
         (Kind::Any, value) | (_, value @ (Value::Null | Value::Unknown | Value::Retained)) => value,
         (Kind::Bool, value) => Value::Bool(to_bool(&value).ok_or_else(|| mismatch(&value))?),
@@ -131,7 +139,7 @@ fn collect(values: impl Iterator<Item = Result<Value, Faults>>) -> Result<Vec<Va
     if faults.is_empty() { Ok(good) } else { Err(faults) }
 }
 
-fn join(path: &str, name: &str) -> String {
+pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 

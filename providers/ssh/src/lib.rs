@@ -8,6 +8,7 @@ mod connection;
 mod duration;
 mod failure;
 mod link;
+mod order;
 mod resource;
 mod script;
 mod sources;
@@ -18,7 +19,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use moorfast_engine::{
-    Attribute, Attributes, Connection, Context, Invalid, Kind, Provider, ProviderError, ResourceType, Schema,
+    Address, Attribute, Attributes, Connection, Context, Invalid, Kind, Provider, ProviderError, ResourceType, Schema,
+    Target,
 };
 
 use crate::connection::SshConnection;
@@ -69,6 +71,10 @@ impl Provider for SshProvider {
 
     fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String> {
         resource::named(resource_type)?.identity(attributes)
+    }
+
+    fn implied_order(&self, instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {
+        order::implied(instances)
     }
 
     async fn configure(&self, config: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {

@@ -61,7 +61,7 @@ fn setproduct(a: &Arguments) -> Result<Value, Fault> {
         }
         product = product
             .iter()
-            .flat_map(|start| list.iter().map(move |item| [start.as_slice(), &[item.clone()]].concat()))
+            .flat_map(|start| list.iter().map(move |item| [start.as_slice(), std::slice::from_ref(item)].concat()))
             .collect();
     }
     Ok(Value::List(product.into_iter().map(Value::List).collect()))

@@ -1,6 +1,7 @@
 //! `kubernetes_kubelet_config`: what a kubelet really runs with.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -100,7 +101,7 @@ fn invalid(message: String) -> ProviderError {
 }
 
 /// The configuration that `attributes` declare; `None` while it is not known.
-fn config_of(attributes: &Attributes) -> Result<Option<Json>, String> {
+pub(crate) fn config_of(attributes: &Attributes) -> Result<Option<Json>, String> {
     let Some(value) = attributes.get("config") else { return Ok(None) };
     if value.is_unknown() || value.is_retained() {
         return Ok(None);
@@ -162,6 +163,15 @@ pub(crate) enum Silence {
     NoNode,
     /// This went wrong on the way to it.
     Kubelet(String),
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Silence::NoNode => f.write_str("there is no Node object"),
+            Silence::Kubelet(reason) => write!(f, "the kubelet does not tell its configuration: {reason}"),
+        }
+    }
 }
 
 /// The live configuration.

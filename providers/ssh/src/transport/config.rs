@@ -134,7 +134,6 @@ impl Config<'_> {
         option("StrictHostKeyChecking", if self.accept_new { "accept-new" } else { "yes" });
         option("HashKnownHosts", "no");
         option("UpdateHostKeys", "no");
-        option("BatchMode", "yes");
         option("ConnectTimeout", &settings.connect_timeout.as_secs().max(1).to_string());
         option("ServerAliveInterval", "15");
         option("ServerAliveCountMax", "3");
@@ -143,7 +142,8 @@ impl Config<'_> {
         option("PermitLocalCommand", "no");
         option("ClearAllForwardings", if self.shared.is_some() { "no" } else { "yes" });
         option("LogLevel", "INFO");
-        text.push_str("Host *\n");
+        // Also for jump hosts that the user's own configuration names: nothing ever asks on the terminal.
+        text.push_str("Host *\n  BatchMode yes\n");
         match &settings.config_file {
             Some(file) => text.push_str(&format!("Include {}\n", path_word(file))),
             None => text.push_str("Include ~/.ssh/config\nHost *\nInclude /etc/ssh/ssh_config\n"),

@@ -1,0 +1,26 @@
+# The few commands a contributor needs. `just` lists them.
+
+default:
+    @just --list
+
+# A first look: plan and apply examples/quickstart
+try:
+    ./try
+
+# All tests; as root with the testbed of real nodes
+test *ARGS:
+    ./test {{ARGS}}
+
+# Format, lint and document, as CI does
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# Write docs/cli.md, docs/exit-codes.md and docs/manifest.md anew
+docs:
+    cargo run --quiet -- docs docs
+
+# Look at changed snapshots and accept them one by one
+snapshots:
+    cargo insta test --review
