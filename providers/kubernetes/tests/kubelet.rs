@@ -181,6 +181,10 @@ async fn a_kubelet_joins_and_leaves() {
     let differs = config.apply(&other).await.unwrap_err();
     assert!(differs.summary.ends_with("maxPods: 110 is wanted, 220 is live"), "{differs:?}");
     machine.write("/etc/kubernetes/kubelet.yaml", configuration(110).as_bytes());
+    let looked =
+        |max_pods| config.data("kubernetes_kubelet_config", json!({ "node": name, "config": configuration(max_pods) }));
+    assert_eq!(looked(220).await.unwrap()["differences"], Value::List(Vec::new()));
+    assert_eq!(looked(110).await.unwrap()["differences"], Value::from(vec!["maxPods: 110 is wanted, 220 is live"]));
     machine.run("systemctl stop kubelet", b"");
     assert_eq!(config.drift().await, ["answers"]);
     let (plan, _) = config.plan(&other).await.unwrap();
