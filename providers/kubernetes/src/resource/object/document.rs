@@ -307,6 +307,28 @@ fn is_secret(value: &Value) -> bool {
     }
 }
 
+/// The texts that must not be shown: what is secret in `declared`, as it is and as it is encoded in a Secret.
+pub(crate) fn secrets(declared: &Value) -> Vec<String> {
+    match declared {
+        Value::Sensitive(_) => texts(declared.reveal()),
+        Value::List(items) => items.iter().flat_map(secrets).collect(),
+        Value::Map(map) => map.values().flat_map(secrets).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::List(items) => items.iter().flat_map(texts).collect(),
+        Value::Map(map) => map.values().flat_map(texts).collect(),
+        Value::String(text) if !text.is_empty() => {
+            let decoded = STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            decoded.into_iter().filter(|t| !t.is_empty()).chain([text.clone()]).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 fn holds_secret(value: &Value) -> bool {
     is_secret(value)
         || match value {
