@@ -16,6 +16,10 @@ fn the_reference_pages_are_in_step() {
         let hint = "run `cargo run -- docs docs`";
         assert_eq!(kept, fs::read_to_string(&path).unwrap(), "docs/{} is out of step: {hint}", name.display());
     }
+    for kept in ["resources", "data"].iter().flat_map(|name| fs::read_dir(root.join(name)).unwrap()) {
+        let name = kept.unwrap().path().strip_prefix(&root).unwrap().to_owned();
+        assert!(folder.path("").join(&name).exists(), "docs/{} is of a type that is gone", name.display());
+    }
 }
 
 #[test]
@@ -44,4 +48,13 @@ fn version_and_help() {
     folder.expect(1, &[]).complains("Usage: moorfast");
     folder.expect(1, &["paln"]).complains("plan");
     folder.expect(1, &["plan", "--detailed-exit-code"]).complains("--detailed-exitcode");
+}
+
+#[test]
+fn the_manifest_of_the_manifest_page_is_valid() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/manifest.md")).unwrap();
+    let blocks = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let folder = Folder::new(&blocks.collect::<Vec<_>>().join("\n"));
+    folder.write("ca.pem", "a certificate");
+    folder.expect(0, &["validate"]);
 }

@@ -53,6 +53,20 @@ fn drift_is_seen_and_mended() {
 }
 
 #[test]
+fn a_node_that_does_not_answer_is_neither_in_sync_nor_drifted() {
+    let folder = Folder::new(PAIR);
+    folder.expect(0, &["apply", "-auto-approve"]);
+    let pin = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let away = format!("address = \"127.0.0.1\"\nport = 1\nhost_key = \"{pin}\"");
+    folder.write("main.toml", &PAIR.replace("transport = \"local\"", &away));
+    let drift = folder.expect(5, &["drift"]);
+    drift.says("3 objects could not be").complains("cannot connect to here").complains("main.toml:");
+    folder.expect(1, &["plan"]).complains("no plan: ");
+    folder.write("main.toml", PAIR);
+    folder.expect(0, &["drift"]);
+}
+
+#[test]
 fn destroy_leaves_nothing() {
     let folder = Folder::new(PAIR);
     folder.expect(0, &["apply", "-auto-approve"]);
@@ -77,7 +91,7 @@ fn what_leaves_the_manifest_is_destroyed() {
 #[test]
 fn a_part_can_be_planned() {
     let folder = Folder::new(PAIR);
-    folder.expect(0, &["plan", "-target", "ssh_directory.out"]).says("Plan: 1 to add");
+    folder.expect(0, &["plan", "-target", "ssh_directory.out"]).says("Plan: 1 to add").says("the plan of a part");
     folder.expect(0, &["plan", "-exclude=ssh_file.secret"]).says("Plan: 2 to add");
     folder.expect(1, &["plan", "-target", "ssh_file.greetign"]).complains("ssh_file.greeting");
     folder.expect(0, &["apply", "-auto-approve"]);
