@@ -491,7 +491,9 @@ async fn delete(cluster: &Cluster, operation: &Operation) -> Result<Applied, Pro
     };
     let api: Api<CertificateSigningRequest> = Api::all(cluster.client().await?);
     let world = World::look(cluster).await?;
-    for request in world.of(signer, node).filter(|r| is_ours(r)) {
+    // The one that was waited for goes too, though the controller approved it.
+    let recorded = operation.recorded.as_ref().and_then(|r| r.attributes.get("csr")?.as_str());
+    for request in world.of(signer, node).filter(|r| is_ours(r) || recorded == r.metadata.name.as_deref()) {
         match api.delete(&name(request), &DeleteParams::default()).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
