@@ -45,12 +45,12 @@ impl Chapter {
     /// The plan is made, saved and applied, with everything watched where a secret could show.
     fn the_nodes_join(&self) {
         let plan = self.moorfast.expect(0, &["plan", "--out", "first.plan"]);
-        plan.says("to add, 0 to change, 0 to destroy.");
         let watch = Watch::begin();
         let apply = self.moorfast.expect(0, &["apply", "--log", "trace", "first.plan"]);
         let command_lines = watch.end();
         apply.says("Apply complete!");
-        eprintln!("plan took {:.1?}: {}", plan.took, plan.line("Plan:"));
+        let effort = plan.stderr.lines().find(|line| line.starts_with("Planned in"));
+        eprintln!("plan took {:.1?}: {}; {}", plan.took, plan.line("Plan:"), effort.unwrap());
         eprintln!("apply took {:.1?}: {}", apply.took, apply.line("in "));
         self.no_secret_shows(&[&plan, &apply], &command_lines);
     }
@@ -291,7 +291,7 @@ impl Chapter {
         let changes = plan["resource_changes"].as_array().unwrap().iter();
         let action = |change: &Json| change["change"]["actions"][0].as_str().unwrap().to_owned();
         let named = changes.map(|change| (change["address"].as_str().unwrap().to_owned(), action(change)));
-        named.filter(|(_, action)| action != "no-op").collect()
+        named.filter(|(_, action)| action != "no-op" && action != "read").collect()
     }
 
     fn of_each_node(&self, resources: &[&str]) -> BTreeSet<String> {

@@ -1,7 +1,7 @@
 //! `moorfast plan`
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moorfast_engine::Address;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
@@ -13,6 +13,7 @@ use crate::plan_file;
 use crate::planning::{Run, Scope, parse_duration};
 use crate::render::progress::Form;
 use crate::render::style::{BOLD, DIM, paint};
+use crate::render::report::effort;
 use crate::render::{json, plan};
 use crate::session::Session;
 
@@ -53,6 +54,7 @@ pub struct Plan {
 
 impl Plan {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+        let started = Instant::now();
         let workspace = session.checked_workspace(&self.inputs)?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, Form::Text);
@@ -60,7 +62,7 @@ impl Plan {
         let lock = session.lock(&store, "plan", self.lock_timeout).await?;
         let planned = run.plan(&store, &store.snapshot().await?, &self.options()).await?;
         lock.release().await?;
-        let made = planned.plan.clone();
+        let (made, statistics) = (planned.plan.clone(), planned.statistics());
         planned.close().await;
         if let Some(path) = &self.out {
             plan_file::write(path, &made)?;
@@ -69,6 +71,7 @@ impl Plan {
             session.ui.out(format!("{:#}\n", json::plan(&made)))?;
         } else {
             session.ui.out(plan::plan(&made, session.ui.room(self.full)))?;
+            session.ui.note(format!("\nPlanned {}.\n", effort(&statistics, started.elapsed())));
             session.ui.note(self.what_next(made.has_changes()));
         }
         Ok(if self.detailed_exitcode && made.has_changes() { Exit::Changes } else { Exit::Success })

@@ -1,6 +1,6 @@
 //! A real kubelet on a real node joins by what the provider makes.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod harness;
 
@@ -84,6 +84,9 @@ fn configuration(max_pods: u32) -> String {
     )
 }
 
+/// Takes away what this test leaves on the node.
+const CLEAN: &str = "systemctl stop kubelet; rm -rf /etc/kubernetes /var/lib/kubelet /etc/systemd/system/kubelet.service; systemctl daemon-reload";
+
 fn prepare(machine: &Machine<'_>) {
     let testbed = machine.testbed;
     machine.run("apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy containerd runc containernetworking-plugins conntrack iptables", b"");
@@ -132,6 +135,7 @@ async fn a_kubelet_joins_and_leaves() {
     let content = kubeconfig.plan(&kubeconfig_wanted).await.unwrap().0.planned["content"].as_str().unwrap().to_owned();
     kubeconfig.bring(&kubeconfig_wanted).await;
 
+    machine.run(CLEAN, b"");
     prepare(&machine);
     machine.write("/etc/kubernetes/bootstrap.kubeconfig", content.as_bytes());
     machine.run("systemctl restart kubelet", b"");
@@ -177,6 +181,10 @@ async fn a_kubelet_joins_and_leaves() {
     let differs = config.apply(&other).await.unwrap_err();
     assert!(differs.summary.ends_with("maxPods: 110 is wanted, 220 is live"), "{differs:?}");
     machine.write("/etc/kubernetes/kubelet.yaml", configuration(110).as_bytes());
+    let looked =
+        |max_pods| config.data("kubernetes_kubelet_config", json!({ "node": name, "config": configuration(max_pods) }));
+    assert_eq!(looked(220).await.unwrap()["differences"], Value::List(Vec::new()));
+    assert_eq!(looked(110).await.unwrap()["differences"], Value::from(vec!["maxPods: 110 is wanted, 220 is live"]));
     machine.run("systemctl stop kubelet", b"");
     assert_eq!(config.drift().await, ["answers"]);
     let (plan, _) = config.plan(&other).await.unwrap();
@@ -199,7 +207,7 @@ async fn a_kubelet_joins_and_leaves() {
 
     joined.timeout = Duration::from_secs(60);
     joined.destroy().await.unwrap();
-    machine.run("systemctl stop kubelet", b"");
+    machine.run(CLEAN, b"");
     for one in [&mut config, &mut serving, &mut client, &mut token, &mut rights] {
         one.destroy().await.unwrap();
     }

@@ -136,7 +136,7 @@ async fn a_node_is_waited_for_labelled_and_removed() {
     instance.timeout = Duration::from_secs(2);
     let absent = instance.apply(&wanted).await.unwrap_err();
     assert_eq!(absent.class, Class::Timeout);
-    assert!(absent.summary.contains("did not register in time: no Node object yet"), "{absent:?}");
+    assert!(absent.summary.contains("did not become ready in time: no Node object yet"), "{absent:?}");
     assert!(nodes().await.get_opt(&name).await.unwrap().is_none(), "labels make no node");
 
     register(&name, false).await;
@@ -237,6 +237,15 @@ async fn conditions(csr: &str) -> Vec<String> {
     status.conditions.unwrap_or_default().into_iter().map(|c| c.type_).collect()
 }
 
+/// Waits until a request that is made now is newer than `csr`: whole seconds are all that tells requests apart in time.
+async fn after(csr: &str) {
+    let api: Api<CertificateSigningRequest> = Api::all(client(&kubeconfig().unwrap(), |_| {}).await);
+    let made = api.get(csr).await.unwrap().metadata.creation_timestamp.unwrap().0;
+    while jiff::Timestamp::now().as_second() <= made.as_second() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test]
 async fn only_what_the_inventory_says_is_approved() {
     let Some(mut instance) = Instance::new("kubernetes_certificate_approval").await else { return };
@@ -256,8 +265,7 @@ async fn only_what_the_inventory_says_is_approved() {
     );
     assert_eq!(conditions(&foreign).await, Vec::<String>::new(), "it stays pending");
 
-    // Seconds are all that tells requests apart in time.
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    after(&foreign).await;
     let good = ask(&node, vec![dns(&node), ip("10.0.0.1")]).await;
     instance.timeout = Duration::from_secs(20);
     let made = instance.bring(&wanted).await;
@@ -267,7 +275,7 @@ async fn only_what_the_inventory_says_is_approved() {
     assert_eq!(instance.record.as_ref().unwrap().attributes["csr"], json!(good));
 
     // A renewal shows, and is approved.
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    after(&good).await;
     let renewal = ask(&node, vec![dns(&node), ip("10.0.0.1")]).await;
     let plan = instance.bring(&wanted).await;
     assert_eq!((plan.action, plan.notes), (ProposedAction::Update, vec![format!("approves {renewal}")]));

@@ -1,6 +1,6 @@
 //! A provider on a real API server, used as the planner and the executor use it.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)]
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use moorfast_engine::state::Record;
 use moorfast_engine::{
     Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
     ResourceType, Schema, Scope, Value,
@@ -106,6 +107,12 @@ impl Resource for Package {
     fn identity(&self, attributes: &Attributes) -> Option<String> {
         let first = attributes.get("names")?.as_list()?.first()?;
         Some(format!("package:{}", name_of(first.as_str()?)))
+    }
+
+    fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+        let recorded = record.attributes.get("names").and_then(|names| names.as_array()).into_iter().flatten();
+        let recorded: Vec<_> = recorded.filter_map(|name| name.as_str()).map(name_of).collect();
+        texts(attributes, "names").iter().any(|name| recorded.contains(&name_of(name)))
     }
 
     fn settings(&self) -> &'static [&'static str] {

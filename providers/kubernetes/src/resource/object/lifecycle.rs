@@ -15,7 +15,7 @@ use crate::fetch::{not_served, to_json};
 use crate::readiness::{Goal, Readiness};
 use crate::waiting::{DEFAULT_TIMEOUT, Wait};
 
-use super::document::{Document, ObjectKey, Written};
+use super::document::{Document, ObjectKey, Written, secrets};
 use super::fields::FieldSet;
 use super::reading::{namespace, resolved, view};
 use super::{FIELD_MANAGER, Remembered, attributes};
@@ -139,7 +139,19 @@ async fn foresee(
         Err(kube::Error::Api(status)) if immutable_fields(&status).is_some() => {
             Ok(Foreseen::Immutable(immutable_fields(&status).unwrap_or_default()))
         }
-        Err(error) => Err(cluster.explain(error, &format!("plan {}", document.key))),
+        Err(error) => Err(redacted(cluster.explain(error, &format!("plan {}", document.key)), document)),
+    }
+}
+
+/// `error` without what is secret in `document`: the API server quotes the values that it refuses.
+fn redacted(error: ProviderError, document: &Document) -> ProviderError {
+    let secrets = secrets(&document.declared);
+    let redact = |text: String| secrets.iter().fold(text, |text, secret| text.replace(secret, "(sensitive)"));
+    ProviderError {
+        summary: redact(error.summary),
+        detail: error.detail.into_iter().map(redact).collect(),
+        help: error.help.map(redact),
+        ..error
     }
 }
 
@@ -278,7 +290,7 @@ impl Work<'_> {
             }
             other => other,
         };
-        let object = object.map_err(|e| self.explain(e, "apply"))?;
+        let object = object.map_err(|e| redacted(self.explain(e, "apply"), document))?;
         if *goal == Goal::Nothing || self.waits_for_consumer(&object).await? {
             return Ok(object);
         }

@@ -9,6 +9,7 @@ mod reading;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use moorfast_engine::state::Record;
 use moorfast_engine::{
     Applied, Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
     ProviderError, ReadRequest, ResourceType, Schema, Scope, Value,
@@ -105,6 +106,17 @@ impl Resource for Object {
     fn identity(&self, attributes: &Attributes) -> Option<String> {
         let written = Written::read(attributes).ok()?;
         written.documents().first().map(|d| d.key.identity())
+    }
+
+    /// It is while one of its objects is among those remembered: others come and go by an update.
+    fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+        let remembered = Remembered::read(&record.private).objects;
+        if remembered.is_empty() {
+            return self.identity(attributes).is_some_and(|identity| identity == record.identity);
+        }
+        let written = Written::read(attributes).ok();
+        let mut documents = written.iter().flat_map(|w| w.documents());
+        documents.any(|document| remembered.iter().any(|key| document.key.means(key)))
     }
 
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
