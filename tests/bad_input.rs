@@ -214,8 +214,23 @@ fn foreign_address(testbed: &Testbed) {
     let folder = tempfile::tempdir().unwrap();
     let request = folder.path().join("request.csr").display().to_string();
     let made = Command::new("openssl")
-        .args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "/dev/null"])
-        .args(["-subj", "/O=system:nodes/CN=system:node:impostor", "-addext", "subjectAltName=DNS:impostor,IP:192.0.2.7"])
+        .args([
+            "req",
+            "-new",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-keyout",
+            "/dev/null",
+        ])
+        .args([
+            "-subj",
+            "/O=system:nodes/CN=system:node:impostor",
+            "-addext",
+            "subjectAltName=DNS:impostor,IP:192.0.2.7",
+        ])
         .args(["-out", &request])
         .output()
         .unwrap();
@@ -228,7 +243,17 @@ fn foreign_address(testbed: &Testbed) {
         String::from_utf8_lossy(&encoded.stdout)
     );
     std::fs::write(&object, yaml).unwrap();
-    testbed.kubectl(&["create", "-f", &object, "--as", "system:node:impostor", "--as-group", "system:nodes", "--as-group", "system:authenticated"]);
+    testbed.kubectl(&[
+        "create",
+        "-f",
+        &object,
+        "--as",
+        "system:node:impostor",
+        "--as-group",
+        "system:nodes",
+        "--as-group",
+        "system:authenticated",
+    ]);
     let kubeconfig = testbed.facts.control_plane.kubeconfig.display().to_string();
     let moorfast = cluster(
         &kubeconfig,
@@ -251,13 +276,16 @@ fn never_ready(testbed: &Testbed) {
     let moorfast = Moorfast::copy_of("kubelet", &kubelet_variables(&testbed.facts, "ops"));
     let nodes = std::fs::read_to_string(moorfast.path("nodes.toml")).unwrap();
     // The first node alone.
-    let one: Vec<_> = nodes.split("\n\n").filter(|block| !block.contains("gpu02") && !block.contains("gpu03")).collect();
+    let one: Vec<_> =
+        nodes.split("\n\n").filter(|block| !block.contains("gpu02") && !block.contains("gpu03")).collect();
     moorfast.write("nodes.toml", &one.join("\n\n"));
     moorfast.edit("approval.toml", "create = \"5m\"", "create = \"15s\"");
     moorfast.edit("10-bridge.conflist.tpl", "\"cniVersion\": \"1.0.0\",", "");
     moorfast.edit("10-bridge.conflist.tpl", "\"plugins\"", "\"no-plugins\"");
     let run = moorfast.expect(1, &["apply", "--auto-approve"]);
-    run.complains(&format!("kubernetes_node.worker[\"{}\"]", node.name)).complains("NetworkPluginNotReady").complains("kubelet");
+    run.complains(&format!("kubernetes_node.worker[\"{}\"]", node.name))
+        .complains("NetworkPluginNotReady")
+        .complains("kubelet");
     run.complains("journal");
     moorfast.expect(0, &["destroy", "--auto-approve"]);
 }

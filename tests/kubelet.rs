@@ -21,7 +21,8 @@ const CONFIG: &str = "kubelet-config.yaml.tpl";
 #[test]
 fn the_chapter() {
     let Some(testbed) = Testbed::up("kubelet", 3) else { return };
-    let chapter = Chapter { moorfast: Moorfast::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root")), testbed };
+    let chapter =
+        Chapter { moorfast: Moorfast::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root")), testbed };
     let bare = Snapshot::of(&chapter.testbed);
     chapter.moorfast.expect(0, &["validate"]);
     chapter.the_nodes_join();
@@ -81,16 +82,21 @@ impl Chapter {
         let mut secrets = Vec::new();
         let template = "{{range .items}}{{if eq .type \"bootstrap.kubernetes.io/token\"}}\
             {{index .data \"token-secret\" | base64decode}} {{index .data \"token-secret\"}}\n{{end}}{{end}}";
-        let tokens = self.testbed.kubectl(&["get", "secrets", "-n", "kube-system", "-o", &format!("go-template={template}")]);
+        let tokens =
+            self.testbed.kubectl(&["get", "secrets", "-n", "kube-system", "-o", &format!("go-template={template}")]);
         secrets.extend(tokens.split_whitespace().map(|s| ("the secret of a bootstrap token".to_owned(), s.to_owned())));
         // How every token of a ServiceAccount begins.
         secrets.push(("a token of a ServiceAccount".to_owned(), "eyJhbGciOi".to_owned()));
         let facts = &self.testbed.facts;
-        let keys = [&facts.ssh.identity_file, &facts.control_plane.admin.key, &facts.control_plane.controller_manager.key];
+        let keys =
+            [&facts.ssh.identity_file, &facts.control_plane.admin.key, &facts.control_plane.controller_manager.key];
         for path in keys {
             let key = std::fs::read_to_string(path).unwrap();
             // The second line of a PEM file is secret, the first is the same in all.
-            secrets.push((format!("the key {}", path.display()), key.lines().nth(2).or(key.lines().nth(1)).unwrap().to_owned()));
+            secrets.push((
+                format!("the key {}", path.display()),
+                key.lines().nth(2).or(key.lines().nth(1)).unwrap().to_owned(),
+            ));
         }
         secrets
     }
@@ -112,9 +118,13 @@ impl Chapter {
             }
             let signed = |signer: &str, user: &dyn Fn(&str) -> bool| {
                 let mut of_node = list(&requests).filter(|csr| csr["spec"]["signerName"] == signer);
-                of_node.any(|csr| user(csr["spec"]["username"].as_str().unwrap()) && csr["status"]["certificate"].is_string())
+                of_node.any(|csr| {
+                    user(csr["spec"]["username"].as_str().unwrap()) && csr["status"]["certificate"].is_string()
+                })
             };
-            assert!(signed("kubernetes.io/kube-apiserver-client-kubelet", &|user| user.starts_with("system:bootstrap:")));
+            assert!(
+                signed("kubernetes.io/kube-apiserver-client-kubelet", &|user| user.starts_with("system:bootstrap:"))
+            );
             let own = format!("system:node:{}", node.name);
             assert!(signed("kubernetes.io/kubelet-serving", &|user| user == own), "{}", node.name);
         }
@@ -251,7 +261,12 @@ impl Chapter {
         let destroy = self.moorfast.expect(0, &["destroy", "--auto-approve"]);
         destroy.says("Destroy complete!");
         eprintln!("destroy took {:.1?}: {}", destroy.took, destroy.line("in "));
-        let order = ["kubernetes_node.worker", "ssh_systemd_unit.kubelet", "ssh_file.kubelet_config", "ssh_directory.kubernetes"];
+        let order = [
+            "kubernetes_node.worker",
+            "ssh_systemd_unit.kubelet",
+            "ssh_file.kubelet_config",
+            "ssh_directory.kubernetes",
+        ];
         for node in self.testbed.node_names() {
             let ended = |resource: &str| {
                 let line = format!("{resource}[\"{node}\"]: Destruction complete");

@@ -17,6 +17,8 @@ use crate::render::report::effort;
 use crate::render::{json, plan};
 use crate::session::Session;
 
+/// Show what an apply would change and why.
+///
 /// Reads the world and shows what an apply would change and why. Changes nothing.
 #[derive(Debug, clap::Args)]
 pub struct Plan {
@@ -29,13 +31,6 @@ pub struct Plan {
     /// Plan only to record what the world is like now
     #[arg(long)]
     refresh_only: bool,
-    #[command(flatten)]
-    scope: Scope,
-    /// Replace this instance even though nothing changed; may be repeated
-    #[arg(long, value_name = "ADDRESS")]
-    replace: Vec<Address>,
-    #[command(flatten)]
-    inputs: Inputs,
     /// Exit with 0 for no changes, 1 for an error, 2 for changes
     #[arg(long)]
     detailed_exitcode: bool,
@@ -48,12 +43,19 @@ pub struct Plan {
     /// Wait this long for a run that is changing the world now
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     lock_timeout: Duration,
+    #[command(flatten)]
+    scope: Scope,
+    /// Replace this instance even though nothing changed; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    replace: Vec<Address>,
+    #[command(flatten)]
+    inputs: Inputs,
 }
 
 impl Plan {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
         let started = Instant::now();
-        let workspace = session.workspace(&self.inputs)?;
+        let workspace = session.checked_workspace(&self.inputs)?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, Form::Text);
         // A plan made while another run changes the world would be stale at once.

@@ -26,7 +26,8 @@ impl Moorfast {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
         for file in std::fs::read_dir(&source).expect("the example is there").flatten() {
             if file.path().is_file() {
-                std::fs::copy(file.path(), this.path(&file.file_name().to_string_lossy())).expect("a file can be copied");
+                std::fs::copy(file.path(), this.path(&file.file_name().to_string_lossy()))
+                    .expect("a file can be copied");
             }
         }
         this.write("test.vars.toml", vars);

@@ -17,10 +17,20 @@ const ABOUT_NODES: [(&str, &str); 5] = [
     ("packages", "dpkg-query -W -f '${db:Status-Abbrev} ${Package}\\n'"),
     ("users", "cut -d: -f1 /etc/passwd; cut -d: -f1 /etc/group"),
     ("units", "systemctl list-unit-files --no-legend --no-pager | tr -s ' ' | sort"),
-    ("running", "systemctl list-units --type=service --state=running --no-legend --plain | cut -d' ' -f1 | grep -v '^user@' | sort"),
+    (
+        "running",
+        "systemctl list-units --type=service --state=running --no-legend --plain | cut -d' ' -f1 | grep -v '^user@' | sort",
+    ),
 ];
-const KINDS: [&str; 7] =
-    ["nodes", "certificatesigningrequests", "clusterroles", "clusterrolebindings", "secrets", "serviceaccounts", "leases"];
+const KINDS: [&str; 7] = [
+    "nodes",
+    "certificatesigningrequests",
+    "clusterroles",
+    "clusterrolebindings",
+    "secrets",
+    "serviceaccounts",
+    "leases",
+];
 
 impl Snapshot {
     /// What there is now.

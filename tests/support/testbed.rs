@@ -72,7 +72,10 @@ impl Testbed {
     /// Where it can't be and MOORFAST_REQUIRE_TESTBED=1, or where it fails.
     pub fn up(purpose: &str, nodes: usize) -> Option<Self> {
         if let Some(reason) = unable() {
-            assert!(std::env::var("MOORFAST_REQUIRE_TESTBED").as_deref() != Ok("1"), "a testbed is required, but {reason}");
+            assert!(
+                std::env::var("MOORFAST_REQUIRE_TESTBED").as_deref() != Ok("1"),
+                "a testbed is required, but {reason}"
+            );
             eprintln!("skipped: {reason}");
             return None;
         }

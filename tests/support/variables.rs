@@ -27,7 +27,12 @@ controller_manager = {{ certificate = "{cm_cert}", key = "{cm_key}" }}
         cm_key = control_plane.controller_manager.key.display(),
     );
     for node in &facts.nodes {
-        text.push_str(&format!("\n[nodes.{}]\naddress = \"{}\"\nhost_key = \"{}\"\n", node.name, node.address, node.pin()));
+        text.push_str(&format!(
+            "\n[nodes.{}]\naddress = \"{}\"\nhost_key = \"{}\"\n",
+            node.name,
+            node.address,
+            node.pin()
+        ));
     }
     text
 }

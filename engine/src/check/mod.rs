@@ -118,8 +118,12 @@ pub static HTTP: LazyLock<Schema> = LazyLock::new(|| {
             .or(200_i64),
             Attribute::optional("expect_body", Kind::String, "A regular expression that must match the body."),
             Attribute::optional("timeout", Kind::Duration, "How long one request may take.").or("10s"),
-            Attribute::optional("retry_for", Kind::Duration, "How long to try again after an apply, until the answer is as expected.")
-                .or("0s"),
+            Attribute::optional(
+                "retry_for",
+                Kind::Duration,
+                "How long to try again after an apply, until the answer is as expected.",
+            )
+            .or("0s"),
         ],
     )
 });

@@ -107,7 +107,10 @@ mod tests {
 
     #[test]
     fn what_is_retained_differs_from_nothing() {
-        assert!(changed(json!({"a": {"$sensitive": "x"}}), json!({"a": {"$retained": true, "$sensitive": true}})).is_empty());
+        assert!(
+            changed(json!({"a": {"$sensitive": "x"}}), json!({"a": {"$retained": true, "$sensitive": true}}))
+                .is_empty()
+        );
     }
 
     #[test]

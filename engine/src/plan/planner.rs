@@ -187,6 +187,11 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Is what `record` remembers still what the instance means, as far as that is known before anything is read?
+    pub(super) fn continues_early(&self, instance: &Instance, record: &Record) -> bool {
+        self.early.get(&instance.address).is_some_and(|early| self.expanded.continues(instance, record, early))
+    }
+
     pub(super) fn early_identity(&self, instance: &Instance) -> Option<String> {
         self.early.identity(self.expanded, instance)
     }

@@ -352,7 +352,10 @@ impl Connection for SshConnection {
         };
         let mut script = Script::new();
         for request in requests {
-            script.section(&facts::look(&request.arguments));
+            match request.data_source.as_str() {
+                "ssh_facts" => script.section(facts::LOOK),
+                other => script.section(&format!("fail invalid 'there is no data source {other}'")),
+            }
         }
         let limit = requests.iter().filter_map(|r| r.timeout).max().unwrap_or(READ_LIMIT);
         each(link.run(&script, None, limit).await, requests.len())

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{World, address, attributes, local_node};
-use moorfast_engine::{Class, Node, NodeName, ProposedAction, Transport, Value};
+use moorfast_engine::{Class, Node, NodeName, ProposedAction, ProviderError, Transport, Value};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
@@ -83,6 +83,14 @@ impl Testbed {
     }
 }
 
+/// An error as people read it, with NODE for the node's name.
+fn shown(error: &ProviderError, testbed: &Testbed) -> String {
+    let detail: String = error.detail.iter().map(|line| format!("  {line}\n")).collect();
+    let help = error.help.as_deref().unwrap_or("none");
+    let text = format!("{:?}: {}\n{detail}help: {help}", error.class, error.summary);
+    text.replace(&testbed.node.name.0, "NODE")
+}
+
 const SERVICE: &str =
     "[Unit]\nDescription=A test\n[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n";
 
@@ -115,6 +123,10 @@ async fn a_unit_from_its_making_to_its_end() {
     world.apply_with("ssh_systemd_unit", desired(&longer), vec![address("ssh_file")]).await.unwrap();
     assert_ne!(second, pid());
 
+    testbed.sh("mkdir -p /run/moorfast; touch /run/moorfast/moorfast-test.service.restart");
+    let proposal = world.plan("ssh_systemd_unit", desired(&longer)).await.unwrap();
+    assert_eq!(proposal.notes, ["restart: it runs an older definition"], "an apply was cut off before the restart");
+
     testbed.sh("systemctl stop moorfast-test; systemctl disable moorfast-test");
     let proposal = world.plan("ssh_systemd_unit", desired(&longer)).await.unwrap();
     assert_eq!(proposal.action, ProposedAction::Update);
@@ -145,10 +157,8 @@ async fn a_unit_that_crashes_tells_why_and_stays_to_be_mended() {
         |content: &str| attributes(json!({ "name": "moorfast-crash.service", "content": content, "state": "running" }));
     let error = world.apply("ssh_systemd_unit", desired(content)).await.unwrap_err();
     assert_eq!(error.class, Class::Failed);
-    assert!(
-        error.summary.contains("unit moorfast-crash.service") && error.summary.contains("it does not stay up"),
-        "{error}"
-    );
+    let start = format!("cannot create unit moorfast-crash.service on {}: it does not stay up: ", testbed.node.name);
+    assert!(error.summary.starts_with(&start), "{error}");
     assert!(error.detail.iter().any(|line| line == "no token"), "{:?}", error.detail);
     let plan = world.plan("ssh_systemd_unit", desired(content)).await.unwrap();
     assert_ne!(plan.action, ProposedAction::NoOp, "the restart is still due");
@@ -181,7 +191,10 @@ async fn a_unit_that_was_there_is_given_back() {
 
     let missing = attributes(json!({ "name": "moorfast-nowhere.service", "state": "running" }));
     let error = world.apply("ssh_systemd_unit", missing).await.unwrap_err();
-    assert!(error.summary.contains("there is no such unit"), "{error}");
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Failed: cannot create unit moorfast-nowhere.service on NODE: there is no such unit (install its package first, or write its content)
+    help: none
+    "#);
 }
 
 #[tokio::test]
@@ -208,10 +221,32 @@ async fn packages_are_installed_and_only_ours_are_purged() {
     let error =
         world.apply("ssh_package", attributes(json!({ "names": ["no-such-package-at-all"] }))).await.unwrap_err();
     assert!(error.summary.contains("Unable to locate package"), "{error}");
+    insta::assert_snapshot!(shown(&error, &testbed).lines().next().unwrap_or_default(), @r#"
+    Failed: cannot create package no-such-package-at-all on NODE: E: Unable to locate package no-such-package-at-all
+    "#);
     let version = testbed.sh("apt-cache policy hello | grep Candidate | cut -d: -f2").trim().to_owned();
     world.apply("ssh_package", attributes(json!({ "names": [format!("hello={version}")] }))).await.unwrap();
     world.apply("ssh_package", attributes(json!({ "names": ["hello"], "state": "absent" }))).await.unwrap();
     assert_eq!(installed(), "");
+}
+
+#[tokio::test]
+async fn what_came_with_a_package_goes_with_it() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world_as("ops").await;
+    testbed.sh("apt-get purge -y containerd runc; apt-get autoremove --purge -y");
+    let installed =
+        || testbed.sh("dpkg-query -W -f '${Package} ${db:Status-Status}\n' containerd runc | grep -c ' installed'");
+    let all = || testbed.sh("dpkg-query -W -f '${Package}\n'");
+    let before = all();
+    world.apply("ssh_package", attributes(json!({ "names": ["containerd"] }))).await.unwrap();
+    assert_eq!(installed(), "2");
+    let unit = attributes(json!({ "name": "containerd.service", "enabled": true, "state": "running" }));
+    if world.plan("ssh_systemd_unit", unit.clone()).await.unwrap().action != ProposedAction::NoOp {
+        world.apply("ssh_systemd_unit", unit).await.unwrap();
+    }
+    world.destroy("ssh_package").await.unwrap();
+    assert_eq!(all(), before);
 }
 
 #[tokio::test]
@@ -257,7 +292,10 @@ async fn the_kernel_is_set_and_given_back() {
     );
     let error =
         world.apply("ssh_sysctl", attributes(json!({ "name": "net.no.such", "value": "1" }))).await.unwrap_err();
-    assert!(error.summary.contains("there is no such kernel parameter"), "{error}");
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Failed: cannot create sysctl net/no/such on NODE: there is no such kernel parameter (it may need a module: ssh_kernel_module)
+    help: none
+    "#);
 
     let module = testbed.sh("ls /sys/module | head -n 1");
     world.apply("ssh_kernel_module", attributes(json!({ "name": module }))).await.unwrap();
@@ -296,8 +334,32 @@ async fn sudo_is_used_where_it_is_and_missed_where_it_is_not() {
     let plain = testbed.world_as("plain").await;
     let error = plain.read("ssh_file", Some(desired())).await.unwrap_err();
     assert_eq!(error.class, Class::Denied);
-    assert!(error.summary.contains("cannot become root"), "{error}");
-    assert!(error.help.is_some());
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Denied: cannot become root on NODE: sudo asks for a password
+      sudo: a password is required
+    help: allow it without: echo "plain ALL=(ALL) NOPASSWD: ALL" > /etc/sudoers.d/plain on NODE
+    "#);
+}
+
+#[tokio::test]
+async fn what_may_not_be_seen_is_denied_and_not_absent() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let node = Node { user: Some("plain".to_owned()), sudo: false, ..testbed.node.clone() };
+    let world = World::new(node, testbed.dir.path()).await;
+    let secret = attributes(json!({ "path": "/root/secret", "content": "x" }));
+    let error = world.read("ssh_file", Some(secret)).await.unwrap_err();
+    assert_eq!(error.class, Class::Denied);
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Denied: cannot read /root/secret on NODE: permission denied
+    help: become root there: sudo = true on the node, or another user
+    "#);
+    let refused = attributes(json!({ "path": "/etc/moorfast-test", "content": "x" }));
+    let error = world.apply("ssh_file", refused).await.unwrap_err();
+    assert_eq!(error.class, Class::Denied);
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Denied: cannot create /etc/moorfast-test on NODE: permission denied
+    help: become root there: sudo = true on the node, or another user
+    "#);
 }
 
 #[tokio::test]
@@ -308,7 +370,10 @@ async fn a_full_disk_and_a_bind_mount() {
     let big = "x".repeat(200_000);
     let error =
         world.apply("ssh_file", attributes(json!({ "path": "/moorfast-small/f", "content": big }))).await.unwrap_err();
-    assert!(error.summary.ends_with("no space left on device"), "{error}");
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Failed: cannot create /moorfast-small/f on NODE: no space left on device
+    help: make room on that file system, then apply again
+    "#);
     assert_eq!(testbed.sh("ls -A /moorfast-small; umount /moorfast-small; rmdir /moorfast-small"), "");
 
     testbed.sh(
@@ -331,7 +396,7 @@ async fn a_full_disk_and_a_bind_mount() {
 async fn nothing_is_left_on_the_node() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
-    let script = attributes(json!({ "script": "echo $SECRET | wc -c; ps -eo args | grep -c s3cr[3]t || true" }));
+    let script = attributes(json!({ "script": "echo $SECRET; ! ps -eo args | grep 's3cr[3]t'" }));
     let mut desired = script;
     desired.insert(
         "environment".to_owned(),

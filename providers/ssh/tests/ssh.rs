@@ -108,15 +108,23 @@ impl Sshd {
     }
 
     async fn world(&self, node: Node) -> World {
-        World::configured(node, self.dir.path(), json!({ "config_file": "ssh_config", "connect_timeout": "5s" })).await
+        let config = json!({ "config_file": self.path("ssh_config"), "connect_timeout": "5s" });
+        World::configured(node, &self.root(), config).await
     }
 
     fn settings(&self) -> Settings {
         Settings { config_file: Some(PathBuf::from(self.path("ssh_config"))), ..Settings::default() }
     }
 
+    /// A folder of a manifest whose name holds what ssh_config treats specially.
+    fn root(&self) -> PathBuf {
+        let root = self.dir.path().join("100% odd %h root");
+        fs::create_dir_all(&root).unwrap();
+        root
+    }
+
     fn data_dir(&self) -> PathBuf {
-        self.dir.path().join(".moorfast")
+        self.root().join(".moorfast")
     }
 
     async fn failure(&self, node: Node) -> ProviderError {
@@ -194,7 +202,7 @@ async fn pinned_keys_decide() {
 async fn refused_and_unreachable() {
     let Some(sshd) = Sshd::start("") else { return };
     let trusted = |node: Node| Node { host_keys: vec![sshd.public_key()], ..node };
-    let foreign = sshd.dir.path().join("foreign");
+    let foreign = sshd.root().join("foreign");
     keygen(&foreign);
     fs::write(sshd.path("ssh_config"), "").unwrap();
     let node = Node { identity_file: Some("foreign".to_owned()), ..trusted(sshd.node()) };
@@ -269,7 +277,7 @@ async fn many_at_once_and_a_big_upload() {
         assert_eq!(outcome.unwrap().attributes["stdout"], Value::from(format!("{i}\n")));
     }
     let bytes: Vec<u8> = (0..30_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    fs::write(sshd.path("big"), &bytes).unwrap();
+    fs::write(sshd.root().join("big"), &bytes).unwrap();
     world.apply("ssh_file", attributes(json!({ "path": sshd.path("copy"), "source": "big" }))).await.unwrap();
     assert!(fs::read(sshd.path("copy")).unwrap() == bytes);
     assert_eq!(world.connection.statistics()[0], ("ssh connections", 1));

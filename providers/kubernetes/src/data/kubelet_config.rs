@@ -1,4 +1,4 @@
-//! `data.kubernetes_kubelet_config`: where a kubelet runs with something else than its file says.
+//! `data.kubernetes_kubelet_config`: the configuration that a kubelet runs with.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use async_trait::async_trait;
 use moorfast_engine::{
     Attribute, Attributes, Class, DataRequest, Kind, ProviderError, ResourceType, Schema, Scope,
 };
-use tokio::time::{Instant, sleep};
+use serde_json::Value as Json;
+use tokio::time::Instant;
 
 use crate::attributes::{Read, list};
 use crate::cluster::Cluster;
 use crate::data::Data;
 use crate::equality::differences;
-use crate::resource::kubelet_config::{config_of, live};
+use crate::resource::kubelet_config::{Silence, config_of, live};
 
-/// How often a kubelet that differs is asked again.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// `data.kubernetes_kubelet_config`
 pub(crate) struct KubeletConfigData;
@@ -24,26 +24,25 @@ pub(crate) struct KubeletConfigData;
 impl Data for KubeletConfigData {
     fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
-            "The configuration that a kubelet runs with, as its configz endpoint tells it through the API server, compared with the file that the \
-             manifest wrote. Fields that `config` does not mention are not looked at; durations and quantities are compared by what they mean. \
-             A kubelet that does not answer is a difference, so that a check can tell it and nothing else fails.",
+            "The configuration that a kubelet runs with, defaults included, from its configz endpoint through the API server, and where it differs from \
+             the one that it should run with. It only looks. A kubelet that does not answer is an error, or a difference where `config` is written.",
             [
                 Attribute::required("node", Kind::String, "The name of the Node."),
-                Attribute::required(
+                Attribute::optional(
                     "config",
                     Kind::Any,
-                    "The KubeletConfiguration that it should run with: YAML text, such as the `content` of the file's resource, or a table.",
+                    "The KubeletConfiguration that it should run with: YAML text or a table. Only what is written here is compared; durations and quantities by what they mean.",
                 ),
                 Attribute::optional(
                     "retry_for",
                     Kind::Duration,
-                    "How long to ask again while it differs: a kubelet that was just restarted needs a moment.",
-                )
-                .or("0s"),
+                    "Looks again for so long while there is a difference, for a kubelet that was just restarted.",
+                ),
+                Attribute::computed("live", Kind::Any, "The live KubeletConfiguration."),
                 Attribute::computed(
                     "differences",
                     Kind::list(Kind::String),
-                    "Where it differs, one line each: `maxPods: 220 is wanted, 110 is live`. Empty where it runs with its file.",
+                    "Where the live configuration is not `config`, one line each.",
                 ),
             ],
         );
@@ -52,22 +51,41 @@ impl Data for KubeletConfigData {
 
     async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError> {
         let arguments = &request.arguments;
-        let invalid = |message: String| ProviderError::new(Class::Invalid, message).attribute("config");
-        let declared = config_of(arguments).map_err(invalid)?.unwrap_or_default();
         let node = arguments.text("node").unwrap_or_default();
-        let until = Instant::now() + arguments.duration("retry_for").unwrap_or_default();
-        let found = loop {
-            let found = match live(cluster, node).await? {
-                Ok(live) => differences(&declared, &live),
-                Err(silence) => vec![silence.to_string()],
+        let wanted =
+            config_of(arguments).map_err(|message| ProviderError::new(Class::Invalid, message).attribute("config"))?;
+        let deadline = Instant::now() + arguments.duration("retry_for").unwrap_or_default();
+        loop {
+            let seen = live(cluster, node).await?.map_err(|silence| silence.of(node));
+            let differing = match (&wanted, &seen) {
+                (Some(wanted), Ok(live)) => differences(wanted, live),
+                (_, Err(silence)) => vec![silence.clone()],
+                (None, Ok(_)) => Vec::new(),
             };
-            if found.is_empty() || Instant::now() + PAUSE > until {
-                break found;
+            if !differing.is_empty() && Instant::now() + PAUSE <= deadline {
+                tokio::time::sleep(PAUSE).await;
+                continue;
             }
-            sleep(PAUSE).await;
-        };
-        let mut attributes = arguments.clone();
-        attributes.insert("differences".to_owned(), list(found));
-        Ok(attributes)
+            return match seen {
+                Err(silence) if wanted.is_none() => Err(ProviderError::new(Class::Unreachable, silence)),
+                seen => Ok(answer(arguments, seen.unwrap_or_default(), differing)),
+            };
+        }
     }
+}
+
+impl Silence {
+    fn of(self, node: &str) -> String {
+        match self {
+            Silence::NoNode => format!("there is no node {node}"),
+            Silence::Kubelet(reason) => format!("the kubelet of {node} does not tell its configuration: {reason}"),
+        }
+    }
+}
+
+fn answer(arguments: &Attributes, live: Json, differing: Vec<String>) -> Attributes {
+    let mut attributes = arguments.clone();
+    attributes.insert("live".to_owned(), Value::from(live));
+    attributes.insert("differences".to_owned(), list(differing));
+    attributes
 }

@@ -21,5 +21,9 @@ pub(crate) trait Data: Send + Sync {
 }
 
 /// All of them.
-pub(crate) const DATA: [&dyn Data; 4] =
-    [&kubelet_config::KubeletConfigData, &object::ObjectData, &objects::ObjectsData, &service_account_token::ServiceAccountToken];
+pub(crate) const DATA: [&dyn Data; 4] = [
+    &kubelet_config::KubeletConfigData,
+    &object::ObjectData,
+    &objects::ObjectsData,
+    &service_account_token::ServiceAccountToken,
+];

@@ -19,6 +19,7 @@ mod user;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use moorfast_engine::state::Record;
 use moorfast_engine::{
     Attributes, Invalid, Observed, Operation, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType, Value,
 };
@@ -60,6 +61,11 @@ pub(crate) trait Resource: Send + Sync {
 
     /// The natural key within a node, unique over all types: `KIND:NAME`.
     fn identity(&self, attributes: &Attributes) -> Option<String>;
+
+    /// Is what `record` remembers still what `attributes` mean?
+    fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+        self.identity(attributes).is_some_and(|identity| identity == record.identity)
+    }
 
     /// The local file that is sent, as the manifest names it.
     fn source(&self, _attributes: &Attributes) -> Option<String> {

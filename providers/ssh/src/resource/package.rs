@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use moorfast_engine::state::Record;
 use moorfast_engine::{
     Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
     ResourceType, Schema, Scope, Value,
@@ -108,6 +109,12 @@ impl Resource for Package {
         Some(format!("package:{}", name_of(first.as_str()?)))
     }
 
+    fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+        let recorded = record.attributes.get("names").and_then(|names| names.as_array()).into_iter().flatten();
+        let recorded: Vec<_> = recorded.filter_map(|name| name.as_str()).map(name_of).collect();
+        texts(attributes, "names").iter().any(|name| recorded.contains(&name_of(name)))
+    }
+
     fn settings(&self) -> &'static [&'static str] {
         &["state", "cache_update"]
     }
@@ -154,7 +161,10 @@ impl Resource for Package {
         let names = texts(&subject.attributes, "names");
         let body = match &operation.action {
             OperationAction::Delete if own.is_empty() => "note 'they were there before, and stay'".to_owned(),
-            OperationAction::Delete => remove(&own, &own),
+            OperationAction::Delete => {
+                let named = names.iter().map(|name| name_of(name).to_owned());
+                remove(&named.filter(|name| own.contains(name)).collect::<Vec<_>>(), &own)
+            }
             _ if text(&subject.attributes, "state") == Some("absent") => purge_all(&names),
             _ => {
                 let dropped: Vec<String> = observed_names(operation)

@@ -22,7 +22,7 @@ const SORTS: &[Sort] = &[
     Sort {
         says: "Too many authentication failures",
         class: Class::Denied,
-        why: "it gave up after too many keys of the agent",
+        why: "it gave up after too many keys that do not fit",
         help: "name the right key: identity_file on the node, or IdentitiesOnly in your ssh_config",
     },
     Sort {
