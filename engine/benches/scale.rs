@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p moorfast-engine`
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panic and tells by printing")]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 

@@ -12,6 +12,8 @@ use crate::{Attributes, Connection, Context, Diagnostic, Event, Events, Failure,
 /// The configured providers of one run, by the name of the provider instance.
 pub(crate) struct Session {
     connections: HashMap<String, Arc<dyn Connection>>,
+    /// Where the news of the run goes.
+    pub events: Events,
 }
 
 impl Session {
@@ -37,9 +39,9 @@ impl Session {
                 progress: progress(events.clone()),
             };
             let connection = provider.configure(&config, context).await;
-            connections.insert(alias.clone(), connection.map_err(|error| Failure::Provider(alias, error))?);
+            connections.insert(alias.clone(), connection.map_err(|error| Failure::Provider(alias, Box::new(error)))?);
         }
-        Ok(Self { connections })
+        Ok(Self { connections, events: events.clone() })
     }
 
     /// The connection of a provider instance that was opened.

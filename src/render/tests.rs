@@ -116,7 +116,10 @@ fn errors() {
         Error::Run {
             failure: Box::new(Failure::Provider(
                 "kubernetes".to_owned(),
-                ProviderError::new(Class::Invalid, "the kubeconfig has no context \"prod\"").help("it has: dev, test"),
+                Box::new(
+                    ProviderError::new(Class::Invalid, "the kubeconfig has no context \"prod\"")
+                        .help("it has: dev, test"),
+                ),
             )),
             manifest: Default::default(),
         },

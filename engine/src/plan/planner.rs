@@ -13,7 +13,7 @@ use crate::expand::{Expanded, Instance};
 use crate::graph::Graph;
 use crate::scope::{InstanceScope, Values};
 use crate::session::Session;
-use crate::{Address, Attributes, Diagnostic, Events, Failure, Mode, Observed, ProviderError, Schema, Span, Value};
+use crate::{Address, Attributes, Diagnostic, Failure, Mode, Observed, ProviderError, Schema, Span, Value};
 
 /// What the apply needs of one instance and the plan file must not hold.
 #[derive(Clone, Default)]
@@ -43,7 +43,6 @@ pub(crate) struct Planner<'a> {
     pub(super) session: &'a Session,
     pub(super) key: &'a SealKey,
     pub(super) options: &'a PlanOptions,
-    pub(super) events: &'a Events,
     /// The records under the addresses of the manifest, `[[moved]]` and renames followed.
     pub(super) records: BTreeMap<Address, Arc<Record>>,
     pub(super) moved: HashMap<Address, Address>,
@@ -60,7 +59,6 @@ impl<'a> Planner<'a> {
         session: &'a Session,
         key: &'a SealKey,
         options: &'a PlanOptions,
-        events: &'a Events,
         early: &'a Early,
         state: &Snapshot,
     ) -> Self {
@@ -78,7 +76,6 @@ impl<'a> Planner<'a> {
             session,
             key,
             options,
-            events,
             records: BTreeMap::new(),
             moved: HashMap::new(),
             selected: HashSet::new(),
