@@ -95,7 +95,7 @@ impl Workspace {
             manifest: self.manifest.digest.clone().unwrap_or_else(|| Digest::of(b"")),
             inputs: inputs(expanded),
             variables: sealed_variables(&self.variables, key),
-            outputs: output_changes(expanded, &draft.values, state, key, options.mode).map_err(Failure::Manifest)?,
+            outputs: output_changes(expanded, &draft.values, state, key, options).map_err(Failure::Manifest)?,
             changes: draft.changes.clone(),
             drift: draft.drift.clone(),
             checks: Vec::new(),
@@ -230,8 +230,10 @@ fn output_changes(
     values: &Values,
     state: &Snapshot,
     key: &SealKey,
-    mode: PlanMode,
+    options: &PlanOptions,
 ) -> Result<BTreeMap<String, OutputChange>, Vec<Diagnostic>> {
+    let mode = options.mode;
+    let partial = !options.targets.is_empty() || !options.exclude.is_empty();
     let before = |name: &str| state.outputs.get(name).map(|o| o.value.clone());
     let recorded = state.outputs.keys().map(|name| {
         let after = before(name).filter(|_| mode == PlanMode::RefreshOnly);
@@ -247,7 +249,9 @@ fn output_changes(
         match output.value.evaluate(&scope) {
             Ok(value) => {
                 let value = if output.sensitive { value.sensitive() } else { value };
-                let after = Some(value.seal(key));
+                // What nothing can read any more, or what this plan does not look at, stays as it is.
+                let stays = value.is_retained() || (partial && value.is_unknown());
+                let after = if stays { before(name) } else { Some(value.seal(key)) };
                 changes.insert(name.clone(), OutputChange { before: before(name), after });
             }
             Err(found) => errors.extend(found),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use moorfast_state::StateError;
 
 use crate::plan::{Action, CheckResult};
-use crate::{Address, ProviderError, Value};
+use crate::{Address, Diagnostic, ProviderError, Value};
 
 /// How one change of the plan ended.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Report {
     pub outcomes: Vec<Outcome>,
     /// The outputs after it, by name; whether each is sensitive is in the value.
     pub outputs: BTreeMap<String, Value>,
+    /// What went wrong beside the changes: outputs that could not be evaluated keep their old values.
+    pub errors: Vec<Diagnostic>,
     /// What the checks said after it.
     pub checks: Vec<CheckResult>,
     /// How often the world was asked: `("ssh execs", 12)`.

@@ -8,7 +8,7 @@ use moorfast_state::{Digest, Record, canonical};
 use super::Executor;
 use crate::expand::Instance;
 use crate::graph::matching;
-use crate::plan::{Action, Change};
+use crate::plan::{Action, Change, PlanMode};
 use crate::{Applied, Attributes, seal_attributes};
 
 impl Executor<'_> {
@@ -41,10 +41,12 @@ impl Executor<'_> {
             let lost = known.attributes.iter().filter(|(name, _)| !record.attributes.contains_key(*name));
             let lost: Vec<_> = lost.map(|(k, v)| (k.clone(), v.clone())).collect();
             record.attributes.extend(lost);
-            if self.work.expanded.instance(&change.address).is_none() {
+            // A refresh looks and does nothing: what is owed stays owed.
+            if self.work.plan.options.mode == PlanMode::RefreshOnly {
                 record.dependencies = known.dependencies.clone();
                 record.triggers = known.triggers.clone();
                 record.prevent_destroy = known.prevent_destroy;
+                record.incomplete = known.incomplete;
             }
         }
         Some(record)
