@@ -89,6 +89,7 @@ fn broken() -> Report {
         checks: samples::dangers().checks,
         statistics: vec![("ssh execs".to_owned(), 12), ("api requests".to_owned(), 30)],
         state_error: None,
+        errors: Vec::new(),
         interrupted: false,
     }
 }
