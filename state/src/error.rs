@@ -124,6 +124,12 @@ pub enum StateError {
         /// The id of the intent.
         id: String,
     },
+    /// An operation with this id is open already.
+    #[error("an operation with the id {id} is open in the state already")]
+    IntentExists {
+        /// The id of the intent.
+        id: String,
+    },
     /// The state knows no run with this id.
     #[error("the state knows no run with the id {id}")]
     NoRun {

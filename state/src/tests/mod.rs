@@ -1,12 +1,16 @@
 //! What the parts do together: histories, contention, crashes, and disks that refuse.
 
+mod bed;
 mod child;
 mod contention;
 mod crash;
 mod disk;
 mod group;
 mod history;
+mod kubernetes;
+mod laws;
 mod opening;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
