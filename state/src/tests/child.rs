@@ -146,7 +146,8 @@ async fn hold_briefly(place: &Place) {
     let store = place.open(settings).await;
     let lock = locked(&store).await;
     say(&lock.info().id);
-    wait_for_parent();
+    // The heartbeat goes on meanwhile.
+    tokio::task::spawn_blocking(wait_for_parent).await.unwrap();
 }
 
 /// Holds a lock that runs out soon and is not renewed; writes when told to and says what came of it.
