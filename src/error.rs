@@ -23,7 +23,7 @@ pub enum Error {
     /// The engine could not plan or apply.
     Run {
         /// Why.
-        failure: Failure,
+        failure: Box<Failure>,
         /// The manifest it was about.
         manifest: Arc<Manifest>,
     },
@@ -70,8 +70,9 @@ impl Error {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            Error::Run { failure: Failure::Stale(_), .. } => Exit::StalePlan,
-            Error::Run { failure: Failure::Interrupted, .. } | Error::Interrupted => Exit::Interrupted,
+            Error::Run { failure, .. } if matches!(**failure, Failure::Stale(_)) => Exit::StalePlan,
+            Error::Run { failure, .. } if matches!(**failure, Failure::Interrupted) => Exit::Interrupted,
+            Error::Interrupted => Exit::Interrupted,
             Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::OutputClosed,
             _ => Exit::Error,
         }
@@ -80,9 +81,10 @@ impl Error {
     /// Is the only thing that went wrong that targets do not answer?
     pub fn is_unreachable(&self) -> bool {
         let unreachable = |error: &ProviderError| error.class == Class::Unreachable;
-        match self {
-            Error::Run { failure: Failure::Providers(errors), .. } => errors.iter().all(|(_, e)| unreachable(e)),
-            Error::Run { failure: Failure::Provider(_, error), .. } => unreachable(error),
+        let Error::Run { failure, .. } = self else { return false };
+        match &**failure {
+            Failure::Providers(errors) => errors.iter().all(|(_, error)| unreachable(error)),
+            Failure::Provider(_, error) => unreachable(error),
             _ => false,
         }
     }

@@ -69,6 +69,6 @@ impl<'a> Run<'a> {
 
     /// The error for what the engine could not do.
     pub fn error(&self, failure: Failure) -> Error {
-        Error::Run { failure, manifest: self.workspace.manifest.clone() }
+        Error::Run { failure: Box::new(failure), manifest: self.workspace.manifest.clone() }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moorfast_engine::state::{Lock, LockRequest, Store};
-use moorfast_engine::{Catalogue, Manifest, Provider, Workspace};
+use moorfast_engine::{Catalogue, Manifest, Provider, Severity, Workspace};
 
 use crate::cli::Globals;
 use crate::error::Error;
@@ -59,6 +59,19 @@ impl Session {
         let manifest = self.manifest()?;
         let variables = inputs.values(&manifest)?;
         Ok(Workspace { manifest, providers: providers(), variables, data_dir: self.data_dir() })
+    }
+
+    /// The workspace, after everything was checked that can be without the state and the world: a wrong manifest leaves no trace.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn checked_workspace(&self, inputs: &Inputs) -> Result<Workspace, Error> {
+        let workspace = self.workspace(inputs)?;
+        let diagnostics = workspace.validate();
+        if diagnostics.iter().any(|d| d.severity == Severity::Error) {
+            return Err(Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics });
+        }
+        Ok(workspace)
     }
 
     /// The state, made where there is none yet.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use moorfast_state::Record;
+
 use crate::catalog::{Catalog, Entry};
 use crate::expression::{Expr, Files};
 use crate::scope::{InstanceScope, Values};
@@ -133,6 +135,12 @@ impl Expanded {
     pub fn identity(&self, instance: &Instance, attributes: &Attributes) -> Option<String> {
         let provider = self.catalog.provider(&instance.provider)?;
         provider.identity(instance.resource_type.name, attributes)
+    }
+
+    /// Is what `record` remembers still what the instance means with these attributes?
+    pub fn continues(&self, instance: &Instance, record: &Record, attributes: &Attributes) -> bool {
+        let provider = self.catalog.provider(&instance.provider);
+        provider.is_some_and(|p| p.continues(instance.resource_type.name, record, attributes))
     }
 
     /// The scope of what belongs to no instance: inventory, selectors, provider configurations.

@@ -266,7 +266,7 @@ fn check() -> Value {
             "on": on(),
             "for_each": for_each(),
             "depends_on": array(address()),
-            "http": { "description": "A request: `url`, `method`, `ca`, `client_certificate`, `client_key`, `bearer_token`, `headers`, `body`, `expect_status`, `expect_body`, `timeout`, `retry_for`.", "type": "object" },
+        "http": block(&crate::HTTP, Map::new()),
             "assert": { "anyOf": [one, array(one.clone())] },
         }),
         &[],

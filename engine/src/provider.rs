@@ -85,6 +85,12 @@ pub trait Provider: Send + Sync {
     /// `None` while what it is made of is unknown.
     fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String>;
 
+    /// Is what `record` remembers still what `attributes` mean, though its natural key is another one now? A list of packages is, as long as one
+    /// of them is in both. What is not is replaced: the old object is deleted, the new one made.
+    fn continues(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
+        self.identity(resource_type, attributes).is_some_and(|identity| identity == record.identity)
+    }
+
     /// Orders that nobody needs to write: pairs of places in `instances`, the first of which comes before the second. A folder comes before the
     /// files in it, a Namespace before what lives there. `instances` are all of this provider, with the attributes that are known before anything
     /// is read. An order that contradicts a written one is dropped.
@@ -211,6 +217,9 @@ pub enum ProposedAction {
     Create,
     /// It will be changed in place.
     Update,
+    /// Nothing if the sealed attributes are equal, else it will be changed in place: for what can't be compared because it is secret and only
+    /// remembered.
+    Compare,
     /// It will be deleted and made again, because of these attributes.
     Replace(Vec<String>),
 }

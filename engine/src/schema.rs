@@ -9,6 +9,7 @@ mod tests;
 use crate::Value;
 
 pub use check::check;
+pub(crate) use check::check_expr;
 pub use conform::{Faults, conform};
 pub use duration::parse_duration;
 

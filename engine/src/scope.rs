@@ -19,7 +19,10 @@ impl Values {
         &NO_VALUES
     }
 
+    /// What is known of a sealed value is only that it is what the last apply used.
     pub fn insert(&mut self, address: Address, attributes: BTreeMap<String, Value>) {
+        let open = |value: Value| if value.is_sealed() { Value::Retained.sensitive() } else { value };
+        let attributes = attributes.into_iter().map(|(name, value)| (name, open(value))).collect();
         self.0.insert(address, Value::Map(attributes));
     }
 

@@ -94,6 +94,15 @@ impl Value {
         self.any(&|v| matches!(v, Value::Sensitive(_)))
     }
 
+    /// Is this what [`Value::seal`] makes of a sensitive value?
+    pub fn is_sealed(&self) -> bool {
+        let digest = |map: &BTreeMap<String, Value>| match map.get(SENSITIVE_KEY) {
+            Some(Value::String(text)) => map.len() == 1 && text.starts_with("blake3:"),
+            _ => false,
+        };
+        matches!(self, Value::Map(map) if digest(map))
+    }
+
     /// Is this value, or anything in it, not known until apply?
     pub fn is_unknown(&self) -> bool {
         self.any(&|v| matches!(v, Value::Unknown))

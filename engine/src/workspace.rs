@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::apply::{Executor, Work, describe};
 use crate::catalog::Catalog;
-use crate::check::run_checks;
+use crate::check::{When, run_checks};
 use crate::early::Early;
 use crate::expand::{Binding, Expanded};
 use crate::graph::Graph;
@@ -234,7 +234,7 @@ impl Workspace {
                 let is_pending = |action| !matches!(action, Action::NoOp | Action::Adopt);
                 let changing = draft.changes.iter().filter(|c| is_pending(c.action));
                 let pending: HashSet<&Address> = changing.map(|c| &c.address).collect();
-                run_checks(&expanded, &draft.values, events, |address| pending.contains(address)).await
+                run_checks(&expanded, &draft.values, events, When::Planned, |address| pending.contains(address)).await
             }
         };
         let plan = Plan {

@@ -20,6 +20,8 @@ use crate::render::report::Done;
 use crate::render::{json, plan, report};
 use crate::session::Session;
 
+/// Bring the world to the manifest.
+///
 /// Brings the world to the manifest: plans, asks, and does what was planned. With a saved plan it does exactly that and asks nothing.
 #[derive(Debug, clap::Args)]
 pub struct Apply {
@@ -88,7 +90,7 @@ impl Apply {
 
     async fn saved(&self, file: PathBuf, session: &Session) -> Result<Exit, Error> {
         let plan = plan_file::read(&file)?;
-        let workspace = session.workspace(&self.inputs.clone().with_saved(&plan))?;
+        let workspace = session.checked_workspace(&self.inputs.clone().with_saved(&plan))?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, self.applying.form());
         let lock = session.lock(&store, "apply", self.applying.lock_timeout).await?;
@@ -117,7 +119,7 @@ pub async fn plan_and_apply(
         return Err(Error::usage("--json can't ask", "give --auto-approve, or a saved plan"));
     }
     let mode = options.mode;
-    let workspace = session.workspace(inputs)?;
+    let workspace = session.checked_workspace(inputs)?;
     let store = session.store().await?;
     let run = Run::new(session, &workspace, applying.form());
     let operation = if mode == PlanMode::Destroy { "destroy" } else { "apply" };

@@ -8,6 +8,8 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::session::Session;
 
+/// Print a completion script for a shell.
+///
 /// Prints a completion script: `moorfast completions bash > /etc/bash_completion.d/moorfast`.
 #[derive(Debug, clap::Args)]
 pub struct Completions {

@@ -14,6 +14,8 @@ use crate::render::diagnostic;
 use crate::render::report::shown;
 use crate::session::Session;
 
+/// Evaluate expressions.
+///
 /// Evaluates expressions of the manifest: variables, locals, functions, and resources as the state has them.
 /// On a terminal it asks for them; else it takes one a line from standard input.
 #[derive(Debug, clap::Args)]
@@ -27,7 +29,7 @@ pub struct Console {
 
 impl Console {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let workspace = session.workspace(&self.inputs)?;
+        let workspace = session.checked_workspace(&self.inputs)?;
         let store = session.store().await?;
         let snapshot = store.snapshot().await?;
         if !self.expressions.is_empty() {

@@ -9,6 +9,8 @@ use crate::inputs::Inputs;
 use crate::planning::Scope;
 use crate::session::Session;
 
+/// Remove everything that the state holds.
+///
 /// Removes everything that the state holds, dependants first. The same as `moorfast apply --destroy`.
 #[derive(Debug, clap::Args)]
 pub struct Destroy {

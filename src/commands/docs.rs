@@ -4,13 +4,15 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::{Command, CommandFactory};
-use moorfast_engine::{functions_reference, reference};
+use moorfast_engine::{ResourceType, functions_reference, reference};
 
 use crate::cli::Cli;
 use crate::error::Error;
 use crate::exit::{self, Exit};
-use crate::session::{Session, catalogue};
+use crate::session::{Session, providers};
 
+/// Write the reference pages.
+///
 /// Writes the reference pages into a folder.
 #[derive(Debug, clap::Args)]
 pub struct Docs {
@@ -21,14 +23,10 @@ pub struct Docs {
 
 impl Docs {
     pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
-        let pages = [
-            ("cli.md", command_line()),
-            ("exit-codes.md", exit::reference()),
-            ("functions.md", functions_reference()),
-            ("resources.md", resources()),
-        ];
-        for (name, page) in pages {
-            let path = self.folder.join(name);
+        for (name, page) in pages() {
+            let path = self.folder.join(&name);
+            let folder = path.parent().unwrap_or(&self.folder);
+            fs::create_dir_all(folder).map_err(Error::file("make the folder", folder))?;
             fs::write(&path, page).map_err(Error::file("write", &path))?;
             session.ui.note(format!("Wrote {}.\n", path.display()));
         }
@@ -36,18 +34,42 @@ impl Docs {
     }
 }
 
-/// Every resource type and data source on one page.
-fn resources() -> String {
-    let catalogue = catalogue();
-    let types = catalogue.resource_types.iter().map(|t| reference(t).replacen("# ", "## ", 1));
-    let sources = catalogue.data_sources.iter().map(|t| reference(t).replacen("# ", "## data.", 1));
-    let pages: Vec<_> = types.chain(sources).collect();
-    format!("# Resource types and data sources\n\n{}", pages.join("\n"))
+/// Every page with its path.
+fn pages() -> Vec<(String, String)> {
+    let mut pages = vec![
+        ("cli.md".to_owned(), command_line()),
+        ("exit-codes.md".to_owned(), exit::reference()),
+        ("functions.md".to_owned(), functions_reference()),
+    ];
+    let mut index = "# Resource types and data sources\n".to_owned();
+    for provider in providers() {
+        let kinds =
+            [("Resources", "resources", provider.resource_types()), ("Data sources", "data", provider.data_sources())];
+        for (title, folder, types) in kinds.into_iter().filter(|(.., types)| !types.is_empty()) {
+            index.push_str(&format!("\n## {title} of the provider {}\n\n", provider.name()));
+            for kind in types {
+                let path = format!("{folder}/{}.md", kind.name);
+                index.push_str(&format!("- [{}]({path}): {}\n", kind.name, summary(&kind)));
+                pages.push((path, reference(&kind)));
+            }
+        }
+    }
+    pages.push(("types.md".to_owned(), index));
+    pages
+}
+
+/// The first sentence of a type's documentation.
+fn summary(kind: &ResourceType) -> String {
+    let text = kind.schema.doc.trim().split("\n\n").next().unwrap_or_default().replace('\n', " ");
+    match text.split_once(". ") {
+        Some((first, _)) => format!("{first}."),
+        None => text,
+    }
 }
 
 /// The help of every command on one page.
 fn command_line() -> String {
-    let mut page = "# The command line\n\nThe help of every command, as `--help` prints it.\n".to_owned();
+    let mut page = "# The command line\n\nThe help of every command, as `--help` prints it. Every command takes the global options too.\n".to_owned();
     let mut root = Cli::command().term_width(100);
     root.build();
     append(&root, "moorfast", &mut page);
@@ -59,6 +81,7 @@ fn append(command: &Command, name: &str, page: &mut String) {
     let lines: Vec<_> = help.to_string().lines().map(|line| line.trim_end().to_owned()).collect();
     page.push_str(&format!("\n## `{name}`\n\n```text\n{}\n```\n", lines.join("\n").trim_end()));
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
-        append(sub, &format!("{name} {}", sub.get_name()), page);
+        let sub = sub.clone().mut_args(|arg| if arg.is_global_set() { arg.hide(true) } else { arg });
+        append(&sub, &format!("{name} {}", sub.get_name()), page);
     }
 }

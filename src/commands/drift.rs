@@ -11,20 +11,22 @@ use crate::render::progress::Form;
 use crate::render::{drift, failure, json};
 use crate::session::Session;
 
+/// Say whether the world still is as the last apply left it.
+///
 /// Says whether the world still is as the last apply left it. Made for cron: exits with 0 in sync, 2 drifted, 5 where a node or the
 /// cluster does not answer, 1 for any other error.
 #[derive(Debug, clap::Args)]
 pub struct Drift {
-    #[command(flatten)]
-    scope: Scope,
-    #[command(flatten)]
-    inputs: Inputs,
     /// Print the drift as JSON, in the form of `plan --json`
     #[arg(long)]
     json: bool,
     /// Show long texts whole
     #[arg(long)]
     full: bool,
+    #[command(flatten)]
+    scope: Scope,
+    #[command(flatten)]
+    inputs: Inputs,
 }
 
 impl Drift {
@@ -39,7 +41,7 @@ impl Drift {
     }
 
     async fn look(&self, session: &Session) -> Result<Exit, Error> {
-        let workspace = session.workspace(&self.inputs)?;
+        let workspace = session.checked_workspace(&self.inputs)?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, Form::Text);
         let options = self.scope.options(PlanMode::RefreshOnly);

@@ -12,6 +12,8 @@ use crate::render::style::{BOLD, paint};
 use crate::render::text_diff;
 use crate::session::Session;
 
+/// Format manifests.
+///
 /// Formats manifests: one style for spaces, indents and the alignment of comments. Never changes what they mean.
 #[derive(Debug, clap::Args)]
 pub struct Fmt {

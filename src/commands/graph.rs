@@ -6,6 +6,8 @@ use crate::inputs::Inputs;
 use crate::render::graph;
 use crate::session::Session;
 
+/// Print the dependency graph.
+///
 /// Prints what depends on what.
 #[derive(Debug, clap::Args)]
 pub struct Graph {

@@ -11,22 +11,24 @@ use crate::planning::{Run, parse_duration};
 use crate::render::progress::Form;
 use crate::session::Session;
 
+/// Take over an object that is there already.
+///
 /// Takes over what is there already under an address of the manifest: reads it and records it. Changes nothing in the world.
 /// (A plan adopts by itself what is there exactly as the manifest wants it.)
 #[derive(Debug, clap::Args)]
 pub struct Import {
     /// An instance of the manifest
     address: Address,
-    #[command(flatten)]
-    inputs: Inputs,
     /// Wait this long for another run to end
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     lock_timeout: Duration,
+    #[command(flatten)]
+    inputs: Inputs,
 }
 
 impl Import {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let workspace = session.workspace(&self.inputs)?;
+        let workspace = session.checked_workspace(&self.inputs)?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, Form::Text);
         let lock = session.lock(&store, "import", self.lock_timeout).await?;

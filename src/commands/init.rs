@@ -12,6 +12,8 @@ const STARTER: &str = include_str!("init/main.toml");
 const GITIGNORE: &str =
     "# The state, its key and known hosts: they belong to whoever applies, not into the repository.\n.moorfast/\n";
 
+/// Write a starter manifest into the folder.
+///
 /// Writes a starter manifest that runs as it is, on this machine and without root. Never overwrites anything.
 #[derive(Debug, clap::Args)]
 pub struct Init {}

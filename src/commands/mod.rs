@@ -23,44 +23,26 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::session::Session;
 
-/// The commands.
+/// The commands; the documentation of each is that of its arguments.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Write a starter manifest into the folder
     Init(init::Init),
-    /// Check the manifest without looking at the state or the world
     Validate(validate::Validate),
-    /// Format manifests
     Fmt(fmt::Fmt),
-    /// Show what an apply would change and why
     Plan(plan::Plan),
-    /// Bring the world to the manifest
     Apply(apply::Apply),
-    /// Remove everything that the state holds
     Destroy(destroy::Destroy),
-    /// Say whether the world still is as the last apply left it
     Drift(drift::Drift),
-    /// Show the state, or a saved plan
     Show(show::Show),
-    /// Look at and change what is remembered
     State(state::State),
-    /// Take over an object that is there already
     Import(import::Import),
-    /// Print the dependency graph
     Graph(graph::Graph),
-    /// Print outputs of the last apply
     Output(output::Output),
-    /// Evaluate expressions
     Console(console::Console),
-    /// The nodes of the inventory and their host keys
     Node(node::Node),
-    /// Print the JSON Schema of the manifest, for editors
     Schema(schema::Schema),
-    /// Print a completion script for a shell
     Completions(completions::Completions),
-    /// Print the version
     Version(version::Version),
-    /// Write the reference pages
     #[command(hide = true)]
     Docs(docs::Docs),
 }

@@ -11,6 +11,8 @@ use crate::inputs::Inputs;
 use crate::render::style::{BOLD, WARNING, paint};
 use crate::session::Session;
 
+/// The nodes of the inventory and their host keys.
+///
 /// The nodes of the inventory and their host keys. A node is only spoken to if its host key is known: pinned by `host_key` in the
 /// manifest, or trusted here once.
 #[derive(Debug, clap::Args)]

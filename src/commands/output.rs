@@ -7,6 +7,8 @@ use crate::exit::Exit;
 use crate::render::{inline, record};
 use crate::session::Session;
 
+/// Print outputs of the last apply.
+///
 /// Prints outputs of the last apply. Sensitive ones were shown to nobody and are not stored, so they can't be printed.
 #[derive(Debug, clap::Args)]
 pub struct Output {

@@ -1,7 +1,7 @@
 //! `moorfast plan`
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moorfast_engine::Address;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
@@ -13,9 +13,12 @@ use crate::plan_file;
 use crate::planning::{Run, Scope, parse_duration};
 use crate::render::progress::Form;
 use crate::render::style::{BOLD, DIM, paint};
+use crate::render::report::effort;
 use crate::render::{json, plan};
 use crate::session::Session;
 
+/// Show what an apply would change and why.
+///
 /// Reads the world and shows what an apply would change and why. Changes nothing.
 #[derive(Debug, clap::Args)]
 pub struct Plan {
@@ -28,13 +31,6 @@ pub struct Plan {
     /// Plan only to record what the world is like now
     #[arg(long)]
     refresh_only: bool,
-    #[command(flatten)]
-    scope: Scope,
-    /// Replace this instance even though nothing changed; may be repeated
-    #[arg(long, value_name = "ADDRESS")]
-    replace: Vec<Address>,
-    #[command(flatten)]
-    inputs: Inputs,
     /// Exit with 0 for no changes, 1 for an error, 2 for changes
     #[arg(long)]
     detailed_exitcode: bool,
@@ -47,18 +43,26 @@ pub struct Plan {
     /// Wait this long for a run that is changing the world now
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     lock_timeout: Duration,
+    #[command(flatten)]
+    scope: Scope,
+    /// Replace this instance even though nothing changed; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    replace: Vec<Address>,
+    #[command(flatten)]
+    inputs: Inputs,
 }
 
 impl Plan {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let workspace = session.workspace(&self.inputs)?;
+        let started = Instant::now();
+        let workspace = session.checked_workspace(&self.inputs)?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, Form::Text);
         // A plan made while another run changes the world would be stale at once.
         let lock = session.lock(&store, "plan", self.lock_timeout).await?;
         let planned = run.plan(&store, &store.snapshot().await?, &self.options()).await?;
         lock.release().await?;
-        let made = planned.plan.clone();
+        let (made, statistics) = (planned.plan.clone(), planned.statistics());
         planned.close().await;
         if let Some(path) = &self.out {
             plan_file::write(path, &made)?;
@@ -67,6 +71,7 @@ impl Plan {
             session.ui.out(format!("{:#}\n", json::plan(&made)))?;
         } else {
             session.ui.out(plan::plan(&made, session.ui.room(self.full)))?;
+            session.ui.note(format!("\nPlanned {}.\n", effort(&statistics, started.elapsed())));
             session.ui.note(self.what_next(made.has_changes()));
         }
         Ok(if self.detailed_exitcode && made.has_changes() { Exit::Changes } else { Exit::Success })

@@ -6,6 +6,8 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::session::{Session, catalogue};
 
+/// Print the JSON Schema of the manifest, for editors.
+///
 /// Prints the JSON Schema of the manifest. Editors with a TOML language server complete and check with it.
 #[derive(Debug, clap::Args)]
 pub struct Schema {}

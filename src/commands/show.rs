@@ -8,6 +8,8 @@ use crate::plan_file;
 use crate::render::{json, plan, record};
 use crate::session::Session;
 
+/// Show the state, or a saved plan.
+///
 /// Shows the state, or a saved plan. Needs no manifest.
 #[derive(Debug, clap::Args)]
 pub struct Show {

@@ -11,6 +11,8 @@ use crate::planning::parse_duration;
 use crate::render::record;
 use crate::session::Session;
 
+/// Look at and change what is remembered.
+///
 /// Looks at and changes what is remembered. Never touches the world.
 #[derive(Debug, clap::Args)]
 pub struct State {

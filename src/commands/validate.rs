@@ -9,14 +9,16 @@ use crate::render::style::{ADD, paint};
 use crate::render::{diagnostic, json};
 use crate::session::Session;
 
+/// Check the manifest without looking at the state or the world.
+///
 /// Checks the manifest: syntax, names, types, references, cycles. Looks neither at the state nor at the world.
 #[derive(Debug, clap::Args)]
 pub struct Validate {
-    #[command(flatten)]
-    inputs: Inputs,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    inputs: Inputs,
 }
 
 impl Validate {

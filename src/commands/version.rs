@@ -6,6 +6,8 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::session::{Session, providers};
 
+/// Print the version.
+///
 /// Prints the version, and the providers that are built in.
 #[derive(Debug, clap::Args)]
 pub struct Version {

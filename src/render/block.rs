@@ -5,7 +5,7 @@ use moorfast_engine::plan::Action;
 use super::fold::Block;
 use super::row::{Lines, Room, Row};
 use super::style::{BOLD, DIM, paint};
-use super::text_diff::text_diff;
+use super::text_diff::{changed_lines, text_diff};
 use super::value::{is_multi_line, is_plainly_unknown, printable};
 use super::wording::{headline, reasons, symbol};
 
@@ -80,11 +80,23 @@ fn is_set_by_apply(row: &Row) -> bool {
 fn attribute(block: &Block, path: &str, label: usize, room: Room) -> Vec<String> {
     let variants = variants_of(block, path, room);
     match variants.as_slice() {
-        [Variant { row: Some(row), lines, .. }] => plain(row, lines, label),
+        [Variant { row: Some(row), lines, .. }] if lines.block.is_empty() || shows_all(block, path, lines, room) => {
+            plain(row, lines, label)
+        }
+        [Variant { row: Some(row), lines, keys }] => {
+            let head = paint(DIM, format!("(the lines around it are those of {})", keys[0]));
+            plain(row, &Lines { head, block: lines.block.clone() }, label)
+        }
         many if many.iter().all(|v| v.row.is_some_and(is_new_text)) => texts_by_node(many, label),
         // What differs is shown whole: the difference may be where the line would be cut.
         _ => by_node(&variants_of(block, path, Room { full: true, ..room }), label),
     }
+}
+
+/// Do these lines show the attribute of every member as it is?
+fn shows_all(block: &Block, path: &str, lines: &Lines, room: Room) -> bool {
+    let mut rows = block.members.iter().flat_map(|m| &m.rows).filter(|row| row.path == path);
+    rows.all(|row| row.lines(room) == *lines)
 }
 
 /// What an attribute does on some of the members.
@@ -116,9 +128,19 @@ fn is_same(known: &Variant, row: Option<&Row>, lines: &Lines) -> bool {
     let may_be_cut = |row: &Row| row.before.is_none() && row.after.as_ref().is_some_and(serde_json::Value::is_string);
     match (known.row, row) {
         (None, None) => true,
-        (Some(a), Some(b)) => a == b || (known.lines == *lines && !may_be_cut(b)),
+        (Some(a), Some(b)) => a == b || (!may_be_cut(b) && known.lines == *lines) || is_same_edit(a, b),
         _ => false,
     }
+}
+
+/// Do the same lines of a text come and go, whatever stands around them?
+fn is_same_edit(a: &Row, b: &Row) -> bool {
+    let lines = |row: &Row| {
+        let (before, after) = (row.before.as_ref()?, row.after.as_ref()?);
+        let is_text = is_multi_line(before) || is_multi_line(after);
+        Some(changed_lines(before.as_str()?, after.as_str()?)).filter(|_| is_text)
+    };
+    lines(a).is_some_and(|a| Some(a) == lines(b))
 }
 
 fn is_new_text(row: &Row) -> bool {

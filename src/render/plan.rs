@@ -73,7 +73,11 @@ fn summary_line(summary: Summary, moved: usize) -> String {
 }
 
 fn warnings(plan: &Plan) -> Vec<String> {
-    plan.warnings.iter().map(|w| format!("{} {}", paint(WARNING, "warning:"), printable(w))).collect()
+    let is_part = !plan.options.targets.is_empty() || !plan.options.exclude.is_empty();
+    let part = "this is the plan of a part (--target, --exclude); only a whole plan brings the world to the manifest";
+    let own = is_part.then(|| part.to_owned());
+    let all = plan.warnings.iter().cloned().chain(own);
+    all.map(|w| format!("{} {}", paint(WARNING, "warning:"), printable(&w))).collect()
 }
 
 /// The section of the nodes that changed their identity.

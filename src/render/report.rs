@@ -60,7 +60,7 @@ pub fn closing(report: &Report, mode: PlanMode, took: Duration) -> String {
     if mode != PlanMode::Destroy {
         sections.push(outputs(report));
     }
-    sections.push(vec![headline(report, mode), statistics(report, took)]);
+    sections.push(vec![headline(report, mode), effort(&report.statistics, took)]);
     let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
     texts.join("\n\n") + "\n"
 }
@@ -85,9 +85,10 @@ fn headline(report: &Report, mode: PlanMode) -> String {
     paint(DESTROY.bold(), format!("{word} {end}. Resources: {counts}."))
 }
 
-fn statistics(report: &Report, took: Duration) -> String {
+/// `in 7.4s, 37 api requests, 9 ssh execs`
+pub fn effort(statistics: &[(String, u64)], took: Duration) -> String {
     let mut parts = vec![format!("in {}", duration(took))];
-    parts.extend(report.statistics.iter().map(|(what, count)| format!("{count} {what}")));
+    parts.extend(statistics.iter().map(|(what, count)| format!("{count} {what}")));
     paint(DIM, parts.join(", "))
 }
 

@@ -1,7 +1,7 @@
 //! Snapshots of what people read.
 
 use moorfast_engine::plan::{Action, Plan};
-use moorfast_engine::{Class, Outcome, OutcomeResult, ProviderError, Report, Value};
+use moorfast_engine::{Class, Failure, Outcome, OutcomeResult, ProviderError, Report, Value};
 use std::time::Duration;
 
 use super::{Room, drift, failure, json, plan, report, samples};
@@ -110,14 +110,14 @@ fn errors() {
     let texts = [
         Error::usage("there is no manifest in /srv", "`moorfast init` writes one"),
         Error::Run {
-            failure: moorfast_engine::Failure::Stale(vec!["the state changed since the plan was made".to_owned()]),
+            failure: Box::new(Failure::Stale(vec!["the state changed since the plan was made".to_owned()])),
             manifest: Default::default(),
         },
         Error::Run {
-            failure: moorfast_engine::Failure::Provider(
+            failure: Box::new(Failure::Provider(
                 "kubernetes".to_owned(),
                 ProviderError::new(Class::Invalid, "the kubeconfig has no context \"prod\"").help("it has: dev, test"),
-            ),
+            )),
             manifest: Default::default(),
         },
         Error::State(moorfast_engine::state::StateError::NoRecord { address: "ssh_file.x".to_owned() }),

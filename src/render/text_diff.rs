@@ -28,6 +28,13 @@ pub fn text_diff(before: &str, after: &str) -> Vec<String> {
     lines
 }
 
+/// Only the lines that come and go, without those around them: what two diffs of one change have in common.
+pub fn changed_lines(before: &str, after: &str) -> Vec<String> {
+    let diff = TextDiff::from_lines(before, after);
+    let changes = diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal);
+    changes.map(|change| format!("{}{}", change.tag(), change.value())).collect()
+}
+
 fn line<'a>(tag: ChangeTag, words: impl Iterator<Item = (bool, std::borrow::Cow<'a, str>)>) -> String {
     let (symbol, style) = match tag {
         ChangeTag::Delete => ("- ", Some(DESTROY)),

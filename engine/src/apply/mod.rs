@@ -16,7 +16,7 @@ use moorfast_state::{Intent, Lock, Outcome as Recorded, Output, Record, SealKey,
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::order::Order;
-use crate::check::run_checks;
+use crate::check::{When, run_checks};
 use crate::early::deduplicated;
 use crate::evaluate::{desired, violated};
 use crate::expand::Expanded;
@@ -151,7 +151,8 @@ impl<'a> Executor<'a> {
             self.report.outcomes.iter().filter(|o| !o.is_done()).map(|o| o.address.clone()).collect();
         if self.work.plan.options.mode == PlanMode::Normal && !self.report.interrupted {
             self.report.checks =
-                run_checks(&self.work.expanded, &self.work.values, self.events, |a| failed.contains(a)).await;
+                run_checks(&self.work.expanded, &self.work.values, self.events, When::Applied, |a| failed.contains(a))
+                    .await;
         }
         self.report.statistics = self.work.session.statistics();
         self.work.session.close().await;

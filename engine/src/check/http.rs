@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use regex::Regex;
 use reqwest::{Certificate, Client, Identity, Method};
 
+use super::When;
 use crate::{Attributes, Value, parse_duration};
 
 /// What came back, and what is wrong with it.
@@ -21,13 +22,14 @@ const BODY_LIMIT: usize = 1 << 20;
 /// How long to wait between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Asks until the answer is as expected or `retry_for` is over.
+/// Asks until the answer is as expected or, after an apply, `retry_for` is over.
 ///
 /// # Errors
 /// Why there was no answer, in one line.
-pub(super) async fn probe(arguments: &Attributes) -> Result<Response, String> {
+pub(super) async fn probe(arguments: &Attributes, when: When) -> Result<Response, String> {
     let client = client(arguments)?;
-    let until = Instant::now() + period(arguments, "retry_for");
+    let patience = if when == When::Applied { period(arguments, "retry_for") } else { Duration::ZERO };
+    let until = Instant::now() + patience;
     loop {
         let answer = ask(&client, arguments).await;
         let good = answer.as_ref().is_ok_and(|response| response.violations.is_empty());

@@ -13,11 +13,21 @@ use crate::plan::{CheckResult, CheckStatus};
 use crate::scope::{InstanceScope, Values};
 use crate::{Address, Attribute, Diagnostic, Event, Events, Kind, Schema, conform};
 
+/// When checks look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// In a plan: the world is as it is, so nothing is tried again.
+    Planned,
+    /// After an apply: what was changed may need a moment.
+    Applied,
+}
+
 /// Looks at all checks at once. Those that depend on an instance for which `pending` is true are left for later.
 pub(crate) async fn run_checks(
     expanded: &Expanded,
     values: &Values,
     events: &Events,
+    when: When,
     pending: impl Fn(&Address) -> bool,
 ) -> Vec<CheckResult> {
     let mut locals = LocalReferences::default();
@@ -26,7 +36,7 @@ pub(crate) async fn run_checks(
         async move {
             let (status, messages) = match waits {
                 true => (CheckStatus::Unknown, Vec::new()),
-                false => run(expanded, values, check).await,
+                false => run(expanded, values, check, when).await,
             };
             let result = CheckResult { name: check.name.clone(), status, messages };
             events.send(Event::Checked(result.clone()));
@@ -36,7 +46,7 @@ pub(crate) async fn run_checks(
     join_all(runs.collect::<Vec<_>>()).await
 }
 
-async fn run(expanded: &Expanded, values: &Values, check: &CheckInstance) -> (CheckStatus, Vec<String>) {
+async fn run(expanded: &Expanded, values: &Values, check: &CheckInstance, when: When) -> (CheckStatus, Vec<String>) {
     let mut scope = InstanceScope::new(expanded, values, check.binding.clone());
     let mut failures = Vec::new();
     if let Some(http) = &check.check.http {
@@ -45,7 +55,7 @@ async fn run(expanded: &Expanded, values: &Values, check: &CheckInstance) -> (Ch
             Ok(None) => return (CheckStatus::Unknown, Vec::new()),
             Err(errors) => return (CheckStatus::Error, summaries(errors)),
         };
-        match http::probe(&probe).await {
+        match http::probe(&probe, when).await {
             Ok(response) => {
                 failures.extend(response.violations);
                 scope = scope.with_self(response.value);
@@ -108,8 +118,12 @@ pub static HTTP: LazyLock<Schema> = LazyLock::new(|| {
             .or(200_i64),
             Attribute::optional("expect_body", Kind::String, "A regular expression that must match the body."),
             Attribute::optional("timeout", Kind::Duration, "How long one request may take.").or("10s"),
-            Attribute::optional("retry_for", Kind::Duration, "How long to try again until the answer is as expected.")
-                .or("0s"),
+            Attribute::optional(
+                "retry_for",
+                Kind::Duration,
+                "How long to try again after an apply, until the answer is as expected.",
+            )
+            .or("0s"),
         ],
     )
 });

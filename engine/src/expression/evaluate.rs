@@ -15,6 +15,9 @@ use super::{Expr, ExprNode, Place, Scope, Unresolved, arithmetic};
 use crate::diagnostic::suggest;
 use crate::{Diagnostic, Value};
 
+/// The most attributes and indices in a row: the evaluator descends once for each.
+const MOST_OPERATORS: usize = 256;
+
 /// A value, or all that went wrong.
 pub(super) type Evaluated<T = Value> = Result<T, Vec<Diagnostic>>;
 
@@ -117,6 +120,10 @@ impl<'a> Evaluator<'a> {
             }
             Expression::Conditional(choice) => self.conditional(choice),
             Expression::FuncCall(call) => self.call(call, expression.span()),
+            Expression::Traversal(traversal) if traversal.operators.len() > MOST_OPERATORS => {
+                Err(self
+                    .error(expression.span(), format!("more than {MOST_OPERATORS} attributes and indices in a row")))
+            }
             Expression::Traversal(traversal) => {
                 let (value, taken) = match &traversal.expr {
                     Expression::Variable(name) => self.head(name.as_str(), &traversal.operators, expression.span())?,

@@ -95,6 +95,10 @@ fn explain(message: &str, rest: &str) -> (String, Option<String>) {
             "a name, an index or `*` is expected after the `.`"
         }
         "unexpected token" => "this is not expected here",
+        "expected `}`" => {
+            let help = "the expression ends here; write $${ where the two characters themselves are meant";
+            return ("a `}` is expected here".to_owned(), Some(help.to_owned()));
+        }
         message => return (message.to_owned(), None),
     };
     (label.to_owned(), None)

@@ -74,7 +74,7 @@ fn unknown_root(root: &str) -> Unresolved {
     let help = match nearest(root, ROOTS) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None => format!(
-            "a reference is `var.NAME`, `local.NAME`, `node.address` or `TYPE.NAME`; text is written \"{root}\""
+            "a reference is `var.NAME`, `local.NAME`, `node.address` or `TYPE.NAME`; the text `${{{root}}}` is written `$${{{root}}}`"
         ),
     };
     Unresolved { summary: format!("`{root}` is not the name of anything"), help: Some(help) }

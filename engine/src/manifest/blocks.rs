@@ -8,6 +8,7 @@ use super::reader::{Entry, Reader};
 use super::resource::conditions;
 use super::{Block, Check, Import, Moved, NodeBlock, Output, Removed};
 use crate::diagnostic::suggest;
+use crate::{Diagnostic, HTTP, schema};
 
 type Table<'a> = &'a Spanned<DeValue<'a>>;
 
@@ -67,8 +68,9 @@ fn insert_provider<'a>(
 
 pub(super) fn backend<'a>(loader: &mut Loader, reader: &mut Reader<'a>, entry: &Entry<'a>) {
     for inner in reader.table(entry.value, "`backend`").unwrap_or_default() {
-        // One backend in all, whatever its type: they share one name.
-        if !loader.define(reader, "backend", "state", inner.span) {
+        if let Some((_, first)) = &loader.manifest.backend {
+            let second = Diagnostic::error("there are two backends").at(inner.span, "the second one");
+            reader.diagnostics.push(second.related(first.span, "the first one").help("the state is kept in one place"));
             continue;
         }
         let span = reader.span(inner.value.span());
@@ -90,6 +92,9 @@ pub(super) fn check<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str
         assertions: conditions(reader, fields.take("assert")),
     };
     reader.finish(fields, &what);
+    if let Some(http) = &check.http {
+        reader.diagnostics.extend(schema::check_expr(&HTTP, "`http`", http));
+    }
     if check.http.is_none() && check.assertions.is_empty() {
         reader.error(check.span, format!("{what} checks nothing"), "it needs `http`, `assert` or both");
     }

@@ -40,6 +40,7 @@ pub(super) fn check(manifest: &Manifest) -> Vec<Diagnostic> {
         let asserted = Bound { this: probe.http.is_some(), ..bound };
         probe.assertions.iter().for_each(|assertion| check.condition(assertion, asserted));
     }
+    check.moves();
     check.problems
 }
 
@@ -60,7 +61,41 @@ impl Check<'_> {
         resource.postconditions.iter().for_each(|condition| self.condition(condition, after));
         self.addresses(&resource.depends_on);
         self.addresses(&resource.restart_on);
+        resource.provider.iter().for_each(|provider| self.provider(provider));
         self.addresses(&resource.lifecycle.replace_triggered_by);
+    }
+
+    /// Is the instance of a provider, `NAME.ALIAS`, one of the manifest?
+    fn provider(&mut self, provider: &(String, Span)) {
+        let (name, span) = provider;
+        let providers = &self.manifest.providers;
+        if name.contains('.') && !providers.contains_key(name) {
+            let diagnostic = Diagnostic::error(format!("there is no provider `{name}`")).at(*span, "");
+            let help = suggest(name, providers.keys().map(String::as_str));
+            self.problems.push(Diagnostic { help, ..diagnostic });
+        }
+    }
+
+    /// Do `moved`, `import` and `removed` fit what the manifest has?
+    fn moves(&mut self) {
+        let there = |address: &Address| self.manifest.resources.contains_key(&address.resource);
+        let mut problems = Vec::new();
+        for moved in &self.manifest.moved {
+            if moved.from.resource != moved.to.resource && there(&moved.from) {
+                let diagnostic = Diagnostic::error(format!("`{}` is still in the manifest", moved.from.resource));
+                problems.push(diagnostic.at(moved.span, "it can't be moved away"));
+            }
+        }
+        for removed in &self.manifest.removed {
+            if removed.from.key.is_none() && there(&removed.from) {
+                let diagnostic = Diagnostic::error(format!("`{}` is still in the manifest", removed.from));
+                problems.push(diagnostic.at(removed.span, "it is not removed"));
+            }
+        }
+        let imports: Vec<(Address, Span)> =
+            self.manifest.imports.iter().map(|import| (import.to.clone(), import.span)).collect();
+        self.problems.extend(problems);
+        self.addresses(&imports);
     }
 
     fn condition(&mut self, condition: &Condition, bound: Bound) {

@@ -28,12 +28,13 @@ pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str,
         _ => VariableType::Any,
     };
     let default = fields.take("default").map(|entry| default(reader, entry.value, &kind));
+    let sensitive = reader.flag(fields.take("sensitive")).unwrap_or(false);
     let variable = Variable {
         span: reader.span(table.span()),
         kind,
-        default: default.flatten(),
+        default: default.flatten().map(|value| if sensitive { value.sensitive() } else { value }),
         description: reader.text(fields.take("description")),
-        sensitive: reader.flag(fields.take("sensitive")).unwrap_or(false),
+        sensitive,
         validations: conditions(reader, fields.take("validation")),
     };
     reader.finish(fields, &what);

@@ -1,6 +1,7 @@
 //! The values of variables: where they come from, and what they must be.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
@@ -14,7 +15,7 @@ const ENVIRONMENT: &str = "MOORFAST_VAR_";
 
 /// What assigns variables, from the weakest to the strongest: the environment, files found beside the manifest
 /// (`*.auto.vars.toml`), files named by the person, arguments.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Assignments {
     /// The environment; only names that start with `MOORFAST_VAR_` matter.
     pub environment: Vec<(String, String)>,
@@ -22,6 +23,18 @@ pub struct Assignments {
     pub files: Vec<PathBuf>,
     /// The arguments of `-var`, `name=value`, in order.
     pub arguments: Vec<String>,
+}
+
+impl fmt::Debug for Assignments {
+    /// Shows only names: any value may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |assignment: &String| assignment.split('=').next().map(str::to_owned);
+        f.debug_struct("Assignments")
+            .field("environment", &self.environment.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("files", &self.files)
+            .field("arguments", &self.arguments.iter().filter_map(name).collect::<Vec<_>>())
+            .finish()
+    }
 }
 
 /// An assigned value and where it comes from.
@@ -175,6 +188,8 @@ fn value_of(name: &str, variable: &Variable, assigned: Option<Assigned>) -> Resu
         return Ok(if variable.sensitive { value.sensitive() } else { value });
     };
     let wrong = |message: String| {
+        // Even the names inside a sensitive value may tell something.
+        let message = if variable.sensitive { format!("{} is expected", variable.kind) } else { message };
         let summary = format!("{origin} does not fit the variable `{name}`");
         Box::new(Diagnostic::error(summary).at(variable.span, message))
     };

@@ -16,13 +16,19 @@ impl Planner<'_> {
     /// Makes the change of one instance from its provider's proposal.
     pub(super) fn decide(&mut self, request: PlanRequest, item: Item, proposal: Proposal) -> Result<(), Failure> {
         let Some(instance) = self.expanded.instance(&request.address) else { return Ok(()) };
-        let planned = self.marked(&request.address, proposal.planned);
+        let mut planned = self.marked(&request.address, proposal.planned);
         let seal = |observed: &Observed| seal_attributes(&observed.attributes, self.key);
         let before = request.observed.as_ref().map(seal);
         let former = item.former.as_ref().map(seal);
-        let after = seal_attributes(&planned, self.key);
+        let mut after = seal_attributes(&planned, self.key);
 
+        let stays = matches!(proposal.action, ProposedAction::NoOp | ProposedAction::Update | ProposedAction::Compare);
         let (action, reasons) = self.action(instance, &item, proposal.action, before.as_ref(), &after);
+        if action.is_replacement() && stays {
+            // The provider foresaw the object that it has, and it will be another one.
+            forget_computed(instance, &mut planned);
+            after = seal_attributes(&planned, self.key);
+        }
         if action.is_replacement() && instance.resource.lifecycle.prevent_destroy {
             return Err(Failure::Manifest(vec![self.prevented(instance)]));
         }
@@ -79,13 +85,18 @@ impl Planner<'_> {
             forced.extend(restarts);
             return (Action::Replace, forced);
         }
+        let proposed = match proposed {
+            ProposedAction::Compare if differences(before, after).is_empty() => ProposedAction::NoOp,
+            ProposedAction::Compare => ProposedAction::Update,
+            other => other,
+        };
         match proposed {
             ProposedAction::NoOp if recorded.is_none() => (Action::Adopt, Vec::new()),
             ProposedAction::NoOp => (Action::NoOp, Vec::new()),
             ProposedAction::Create => {
                 (Action::Create, self.reasons(item, before, after).into_iter().chain(restarts).collect())
             }
-            ProposedAction::Update => {
+            ProposedAction::Update | ProposedAction::Compare => {
                 (Action::Update, self.reasons(item, before, after).into_iter().chain(restarts).collect())
             }
             ProposedAction::Replace(attributes) => {
@@ -141,6 +152,16 @@ impl Planner<'_> {
                 && self.identity(instance, &other) != self.identity(instance, early)
         };
         record.attributes.keys().filter(|name| now.contains_key(*name)).filter(identifies).cloned().collect()
+    }
+}
+
+/// Makes unknown what only the new object will tell.
+fn forget_computed(instance: &Instance, planned: &mut Attributes) {
+    for attribute in instance.resource_type.schema.attributes.iter().filter(|a| a.computed && !a.optional) {
+        if planned.contains_key(attribute.name) {
+            let unknown = if attribute.sensitive { Value::Unknown.sensitive() } else { Value::Unknown };
+            planned.insert(attribute.name.to_owned(), unknown);
+        }
     }
 }
 

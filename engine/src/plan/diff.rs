@@ -53,7 +53,7 @@ pub fn differences(before: Option<&Map<String, Json>>, after: &Map<String, Json>
 fn compare(path: &mut Vec<Step>, before: Option<&Json>, after: Option<&Json>, found: &mut Vec<Difference>) {
     let before = before.filter(|v| !v.is_null());
     let after = after.filter(|v| !v.is_null());
-    if before == after {
+    if before == after || before.is_some_and(is_retained) || after.is_some_and(is_retained) {
         return;
     }
     match (before, after) {
@@ -80,6 +80,11 @@ fn step(path: &mut Vec<Step>, step: Step, before: Option<&Json>, after: Option<&
     path.pop();
 }
 
+/// Does this stand for whatever there was?
+fn is_retained(value: &Json) -> bool {
+    value.get(crate::RETAINED_KEY).is_some()
+}
+
 /// Is this object a stand-in for a sensitive, unknown or retained value?
 pub fn is_mark(object: &Map<String, Json>) -> bool {
     [crate::SENSITIVE_KEY, crate::UNKNOWN_KEY, crate::RETAINED_KEY].iter().any(|key| object.contains_key(*key))
@@ -98,6 +103,14 @@ mod tests {
     #[test]
     fn equal_values_do_not_differ() {
         assert!(changed(json!({"a": {"b": [1, 2]}}), json!({"a": {"b": [1, 2]}})).is_empty());
+    }
+
+    #[test]
+    fn what_is_retained_differs_from_nothing() {
+        assert!(
+            changed(json!({"a": {"$sensitive": "x"}}), json!({"a": {"$retained": true, "$sensitive": true}}))
+                .is_empty()
+        );
     }
 
     #[test]

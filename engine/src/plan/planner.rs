@@ -187,6 +187,11 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Is what `record` remembers still what the instance means, as far as that is known before anything is read?
+    pub(super) fn continues_early(&self, instance: &Instance, record: &Record) -> bool {
+        self.early.get(&instance.address).is_some_and(|early| self.expanded.continues(instance, record, early))
+    }
+
     pub(super) fn early_identity(&self, instance: &Instance) -> Option<String> {
         self.early.identity(self.expanded, instance)
     }
@@ -252,6 +257,8 @@ impl<'a> Planner<'a> {
 /// What the schema calls sensitive is sensitive, whoever it comes from.
 pub(crate) fn mark_sensitive(schema: &Schema, attributes: Attributes) -> Attributes {
     let mark = |(name, value): (String, Value)| match schema.attribute(&name) {
+        // What a provider knows from the record alone is sealed already.
+        Some(_) if matches!(&value, Value::Map(map) if map.contains_key(crate::SENSITIVE_KEY)) => (name, value),
         Some(attribute) if attribute.sensitive => (name, value.sensitive()),
         _ => (name, value),
     };

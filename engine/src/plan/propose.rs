@@ -56,12 +56,13 @@ impl Planner<'_> {
         let recorded = self.records.get(address).cloned();
         let mut observed = readings.remove(&Which::Current(address.clone())).transpose()?.flatten();
         let mut former = readings.remove(&Which::Former(address.clone())).transpose()?.flatten();
-        match &identity {
-            // Its identity came out only now, and it is still the recorded one.
-            Some(identity) if recorded.as_ref().is_some_and(|r| r.identity == *identity) => former = None,
-            Some(_) => {}
+        let continues = recorded.as_ref().is_some_and(|r| self.expanded.continues(instance, r, &attributes));
+        if continues {
+            // Which object it is came out only now, and it is still the recorded one.
+            former = None;
+        } else if identity.is_none() {
             // Until an apply tells otherwise it is the recorded one.
-            None => observed = observed.or(former.take()),
+            observed = observed.or(former.take());
         }
         if let Some(record) = recorded.as_ref().filter(|r| r.target != instance.target.name()) {
             let message =
@@ -86,7 +87,7 @@ impl Planner<'_> {
             address: address.clone(),
             resource_type: instance.resource_type.name.to_owned(),
             desired: ignoring(&instance.resource.lifecycle.ignore_changes, attributes, observed.as_ref()),
-            recorded: recorded.filter(|r| Some(&r.identity) == identity.as_ref()),
+            recorded: recorded.filter(|_| continues || identity.is_none()),
             observed,
             triggers: item.triggers.clone(),
         };

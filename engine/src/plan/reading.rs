@@ -33,9 +33,8 @@ impl Planner<'_> {
                 continue;
             }
             let instance = self.expanded.instance(address).filter(|_| self.options.mode != PlanMode::Destroy);
-            let identity = instance.and_then(|i| self.early_identity(i));
             // Under a new identity the old object is read by the record alone, the new one by the manifest alone.
-            let same = instance.is_some() && identity.as_deref() == Some(record.identity.as_str());
+            let same = instance.is_some_and(|i| self.continues_early(i, record));
             let request = ReadRequest {
                 address: address.clone(),
                 resource_type: record.resource_type.clone(),
@@ -50,9 +49,11 @@ impl Planner<'_> {
         if self.options.mode != PlanMode::Destroy {
             for i in &self.selected {
                 let instance = &self.expanded.instances[*i];
-                let Some(identity) = self.early_identity(instance) else { continue };
+                if self.early_identity(instance).is_none() {
+                    continue;
+                }
                 let recorded = self.records.get(&instance.address);
-                if recorded.is_some_and(|r| r.identity == identity)
+                if recorded.is_some_and(|r| self.continues_early(instance, r))
                     || (recorded.is_none() && self.options.mode == PlanMode::RefreshOnly)
                 {
                     continue;
@@ -89,15 +90,15 @@ impl Planner<'_> {
         let mut requests = Requests::default();
         for (instance, attributes) in wanted {
             let kind = Which::Current(instance.address.clone());
-            let Some(identity) = self.identity(instance, attributes).filter(|_| !readings.contains_key(&kind)) else {
+            if self.identity(instance, attributes).is_none() || readings.contains_key(&kind) {
                 continue;
-            };
+            }
             let recorded = self.records.get(&instance.address);
             let request = ReadRequest {
                 address: instance.address.clone(),
                 resource_type: instance.resource_type.name.to_owned(),
                 desired: Some(attributes.clone()),
-                recorded: recorded.filter(|r| r.identity == identity).cloned(),
+                recorded: recorded.filter(|r| self.expanded.continues(instance, r, attributes)).cloned(),
             };
             requests.add(&instance.provider, &instance.target, (kind, request));
         }

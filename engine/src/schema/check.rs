@@ -12,6 +12,15 @@ pub fn check(schema: &Schema, block: &str, span: Span, attributes: &[(String, Sp
     problems
 }
 
+/// The same for a block that is the value `expr`, as far as it is written out.
+pub(crate) fn check_expr(schema: &Schema, block: &str, expr: &Expr) -> Vec<Diagnostic> {
+    match &expr.node {
+        ExprNode::Map(members) => check(schema, block, expr.span, members),
+        ExprNode::Expression(_) => Vec::new(),
+        _ => vec![Diagnostic::error(format!("{block} is a table")).at(expr.span, "")],
+    }
+}
+
 fn check_members(
     schema: &[Attribute],
     block: &str,

@@ -27,7 +27,9 @@ fn object(
     let (mut conformed, mut faults) = (BTreeMap::new(), Faults::new());
     for attribute in schema {
         let name = join(path, attribute.name);
-        let written = members.remove(attribute.name).filter(|value| !value.is_null());
+        let mark = |value: Value| if attribute.sensitive { value.sensitive() } else { value };
+        // Marked before it is looked at, so that no message shows it.
+        let written = members.remove(attribute.name).filter(|value| !value.is_null()).map(mark);
         let value = match written {
             Some(_) if !attribute.optional => {
                 faults.push((name, "is set by what is there and can't be written".to_owned()));
@@ -45,11 +47,11 @@ fn object(
                 continue;
             }
             None => match &attribute.default {
-                Some(default) => default.clone(),
+                Some(default) => mark(default.clone()),
                 None => continue,
             },
         };
-        conformed.insert(attribute.name.to_owned(), if attribute.sensitive { value.sensitive() } else { value });
+        conformed.insert(attribute.name.to_owned(), value);
     }
     for unknown in members.into_keys() {
         let names = schema.iter().filter(|attribute| attribute.optional).map(|attribute| attribute.name);

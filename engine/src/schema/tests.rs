@@ -92,6 +92,7 @@ fn values_are_brought_into_form() {
             r#"{"mode": "0644", "path": "/a", "target": {"name": "n", "port": 80, "token": (sensitive)}}"#,
         ),
         (r#"{"path": "/a", "labels": {"x": 1}}"#, r#"{"labels": {"x": "1"}, "mode": "0644", "path": "/a"}"#),
+        (r#"{"path": "/a", "secret": ["s3cr3t"]}"#, "secret must be a string"),
         (r#"{}"#, "path is missing"),
         (r#"{"path": "/a", "mode": 420}"#, "mode must be a file mode in octal, as the string \"0644\""),
         (

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use moorfast_engine::{Attributes, Value};
+use moorfast_engine::{Attributes, Value, parse_duration};
 use serde_json::Value as Json;
 
 /// Reads attributes by name; what is null or not known yet is as if not written.
@@ -50,38 +50,6 @@ impl Read for Attributes {
     }
 }
 
-/// The duration that `text` says, as Go and Kubernetes write them: `90s`, `1h30m`, `250ms`.
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut rest = text;
-    let mut total = None;
-    while !rest.is_empty() {
-        let unit_start = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, tail) = rest.split_at(unit_start);
-        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit_end);
-        let seconds = number.parse::<f64>().ok()? * seconds_of(unit)?;
-        let part = Duration::try_from_secs_f64(seconds).ok()?;
-        total = Some(total.unwrap_or(Duration::ZERO).checked_add(part)?);
-        rest = tail;
-    }
-    total
-}
-
-fn seconds_of(unit: &str) -> Option<f64> {
-    Some(match unit {
-        "ns" => 1e-9,
-        "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return None,
-    })
-}
-
 /// Recorded attributes as values: what was sealed stays sealed, and seals to itself again.
 pub(crate) fn as_recorded(attributes: &serde_json::Map<String, Json>) -> Attributes {
     attributes.iter().map(|(name, json)| (name.clone(), Value::from(json.clone()))).collect()
@@ -100,30 +68,4 @@ pub(crate) fn map(texts: &BTreeMap<String, String>) -> Value {
 /// The text, or null.
 pub(crate) fn optional(text: Option<impl Into<String>>) -> Value {
     text.map_or(Value::Null, |t| Value::String(t.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_read_as_go_reads_them() {
-        let cases = [
-            ("15m", Some(900_000)),
-            ("15m0s", Some(900_000)),
-            ("1h30m", Some(5_400_000)),
-            ("1.5s", Some(1_500)),
-            ("250ms", Some(250)),
-            ("0", Some(0)),
-            ("", None),
-            ("15", None),
-            ("m", None),
-            ("5x", None),
-            ("-5m", None),
-            ("99999999999999999999999h", None),
-        ];
-        for (text, milliseconds) in cases {
-            assert_eq!(parse_duration(text).map(|d| d.as_millis()), milliseconds, "{text}");
-        }
-    }
 }

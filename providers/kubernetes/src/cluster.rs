@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::Request;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kube::Client;
-use kube::api::{Api, DynamicObject};
+use kube::api::{Api, DynamicObject, ListParams};
 use kube::client::{Body, ClientBuilder};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{Discovery, Scope};
@@ -25,6 +26,8 @@ use crate::retry::Retry;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many requests may wait for the connection.
 const QUEUE: usize = 1024;
+/// So long a list of certificate requests is as good as a new one.
+const LIST_AGE: Duration = Duration::from_millis(500);
 /// What is unknown is looked for again only after this long.
 const DISCOVERY_AGE: Duration = Duration::from_secs(1);
 
@@ -36,7 +39,12 @@ pub(crate) struct Cluster {
     connected: OnceCell<Connected>,
     discovered: Mutex<Option<(Arc<Discovery>, Instant)>>,
     requests: Arc<AtomicU64>,
+    /// The certificate requests, as of a moment ago: many instances wait for theirs at the same time.
+    certificate_requests: Mutex<Option<(CertificateRequests, Instant)>>,
 }
+
+/// All certificate requests, oldest first.
+pub(crate) type CertificateRequests = Arc<Vec<CertificateSigningRequest>>;
 
 struct Connected {
     client: Client,
@@ -70,8 +78,14 @@ impl Served {
 impl Cluster {
     /// The cluster that `source` tells how to reach.
     pub(crate) fn new(source: Source, context: Context) -> Self {
-        let requests = Arc::default();
-        Self { source, context, connected: OnceCell::new(), discovered: Mutex::new(None), requests }
+        Self {
+            source,
+            context,
+            connected: OnceCell::new(),
+            discovered: Mutex::new(None),
+            requests: Arc::default(),
+            certificate_requests: Mutex::new(None),
+        }
     }
 
     /// The client, connected.
@@ -174,6 +188,34 @@ impl Cluster {
             Err(kube::Error::SerdeError(_)) => Discovery::new(client).run().await.map_err(|e| self.explain(e, doing)),
             Err(error) => Err(self.explain(error, doing)),
         }
+    }
+
+    /// All certificate requests, oldest first, as of half a second ago at most.
+    ///
+    /// # Errors
+    /// If they can't be listed.
+    pub(crate) async fn certificate_requests(&self) -> Result<CertificateRequests, ProviderError> {
+        let mut known = self.certificate_requests.lock().await;
+        if let Some((requests, at)) = known.as_ref()
+            && at.elapsed() < LIST_AGE
+        {
+            return Ok(Arc::clone(requests));
+        }
+        let api: Api<CertificateSigningRequest> = Api::all(self.client().await?);
+        let found = api.list(&ListParams::default()).await.map_err(|e| self.explain(e, "list certificate requests"))?;
+        let mut requests = found.items;
+        requests.sort_by(|a, b| {
+            let age = |r: &CertificateSigningRequest| r.metadata.creation_timestamp.as_ref().map(|t| t.0);
+            age(a).cmp(&age(b)).then_with(|| a.metadata.name.cmp(&b.metadata.name))
+        });
+        let requests = Arc::new(requests);
+        *known = Some((Arc::clone(&requests), Instant::now()));
+        Ok(requests)
+    }
+
+    /// Makes the next look at the certificate requests a new one.
+    pub(crate) async fn forget_certificate_requests(&self) {
+        *self.certificate_requests.lock().await = None;
     }
 
     /// The answer of the kubelet of `node` at `path`, through the API server.

@@ -1,8 +1,7 @@
 //! When two values of a configuration mean the same.
 
+use moorfast_engine::parse_duration;
 use serde_json::{Map, Value as Json};
-
-use crate::attributes::parse_duration;
 
 /// `live` as the manifest would say it: what means the same is written as `declared` does, what `declared` does not mention is left out.
 pub(crate) fn in_terms_of(declared: &Json, live: &Json) -> Json {
@@ -69,7 +68,7 @@ fn is_zero(value: &Json) -> bool {
         Json::Null => true,
         Json::Bool(b) => !b,
         Json::Number(n) => n.as_f64() == Some(0.0),
-        Json::String(text) => text.is_empty() || parse_duration(text).is_some_and(|d| d.is_zero()),
+        Json::String(text) => text.is_empty() || text == "0" || parse_duration(text).is_some_and(|d| d.is_zero()),
         Json::Array(items) => items.is_empty(),
         Json::Object(map) => map.values().all(is_zero),
     }

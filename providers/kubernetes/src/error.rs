@@ -77,6 +77,10 @@ fn refused(status: &Status, doing: &str, server: &str) -> ProviderError {
         403 if is_authorization(status) => forbidden(status, doing),
         409 if has_field_conflict(status) => field_conflict(status, doing),
         409 => ProviderError::new(Class::Conflict, format!("cannot {doing}: {}", status.message)),
+        403 if status.message.contains("RBAC permissions not currently held") => {
+            ProviderError::new(Class::Denied, format!("cannot {doing}: {}", status.message))
+                .help("who grants rights must have them, or the verbs `escalate` or `bind` on roles")
+        }
         400 | 403 | 422 => invalid(status, doing),
         // What server-side apply says of an unknown field is an internal error.
         500 if status.message.contains("field not declared in schema") => invalid(status, doing),
@@ -146,7 +150,10 @@ fn invalid(status: &Status, doing: &str) -> ProviderError {
         [] => ProviderError::new(Class::Invalid, format!("cannot {doing}: {}", status.message)),
         [only] => ProviderError::new(Class::Invalid, format!("cannot {doing}: the API server refuses {only}")),
         several => {
-            let summary = format!("cannot {doing}: the API server refuses {} fields", several.len());
+            let fields: std::collections::BTreeSet<_> =
+                causes(status).map(|(_, field, _)| field).filter(|f| !f.is_empty()).collect();
+            let fields = fields.into_iter().collect::<Vec<_>>().join(", ");
+            let summary = format!("cannot {doing}: the API server refuses {fields}");
             ProviderError::new(Class::Invalid, summary).detail(several.to_vec())
         }
     };

@@ -18,6 +18,7 @@ mod waiting;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use moorfast_engine::state::Record;
 use moorfast_engine::{
     Address, Attributes, Connection, Context, Invalid, Provider, ProviderError, ResourceType, Schema, Target,
 };
@@ -54,6 +55,10 @@ impl Provider for KubernetesProvider {
 
     fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String> {
         connection::resource(resource_type)?.identity(attributes)
+    }
+
+    fn continues(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
+        connection::resource(resource_type).is_some_and(|r| r.continues(record, attributes))
     }
 
     fn implied_order(&self, instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {

@@ -1,114 +1,146 @@
-//! The order of objects that nobody needs to write: what others live in, or get their rights from, comes first.
+//! What comes before what, without anybody writing it.
 
-use std::collections::HashMap;
+use moorfast_engine::{Address, Attributes, Target, Value};
 
-use moorfast_engine::{Address, Attributes, Target};
+use crate::attributes::Read;
+use crate::csr::Signer;
+use crate::resource::object::{ObjectKey, documents};
 
-use crate::resource::object::{ObjectKey, Written};
+/// What an instance is, as far as the order is concerned.
+enum Part {
+    /// Objects, each with what it declares.
+    Objects(Vec<(ObjectKey, Value)>),
+    /// Waits until this node joined.
+    Node(String),
+    /// Waits for this certificate of a node.
+    Certificate(Signer, String),
+    /// Waits for the configuration of a node's kubelet.
+    Configuration(String),
+    /// Nothing that has an order.
+    Other,
+}
 
-/// Pairs of places in `instances`: the first comes before the second. Of each cluster,
-/// - a Namespace comes before what lives in it,
-/// - a CustomResourceDefinition before the objects of its kind,
-/// - a ServiceAccount, a Role and a ClusterRole before the bindings that name it.
+/// Kinds that run something under the rights of a ServiceAccount.
+const WORKLOADS: [&str; 8] =
+    ["Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "ReplicationController"];
+/// Kinds that make rights.
+const RIGHTS: [&str; 5] = ["ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
+
+/// Pairs of places, the first of which comes before the second.
 pub(crate) fn implied(instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {
-    let mut makers: HashMap<(&str, String), usize> = HashMap::new();
-    let written: Vec<_> =
-        instances.iter().map(|(address, target, attributes)| documents(address, target, attributes)).collect();
-    for (place, (target, documents)) in written.iter().enumerate() {
-        for (key, body) in documents {
-            makers.insert((target, key.identity()), place);
-            if let Some(kind) = defined_kind(key, body) {
-                makers.insert((target, kind), place);
+    let parts: Vec<_> =
+        instances.iter().map(|(address, _, attributes)| part(&address.resource.resource_type, attributes)).collect();
+    let mut pairs = Vec::new();
+    for (i, before) in parts.iter().enumerate() {
+        for (j, after) in parts.iter().enumerate() {
+            let same_cluster = instances[i].1.name() == instances[j].1.name();
+            if i != j && same_cluster && precedes(before, after) {
+                pairs.push((i, j));
             }
         }
     }
-    let mut pairs = Vec::new();
-    for (place, (target, documents)) in written.iter().enumerate() {
-        let needs = documents.iter().flat_map(|(key, body)| needs(key, body));
-        let before = needs.filter_map(|need| makers.get(&(*target, need)).copied());
-        pairs.extend(before.filter(|before| *before != place).map(|before| (before, place)));
-    }
-    pairs.sort_unstable();
-    pairs.dedup();
     pairs
 }
 
-type Body = serde_json::Value;
-
-fn documents<'a>(address: &Address, target: &'a Target, attributes: &Attributes) -> (&'a str, Vec<(ObjectKey, Body)>) {
-    if address.resource.resource_type != "kubernetes_object" {
-        return (target.name(), Vec::new());
+fn part(resource_type: &str, attributes: &Attributes) -> Part {
+    let node = || attributes.text("node").unwrap_or_default().to_owned();
+    match resource_type {
+        "kubernetes_object" => Part::Objects(documents(attributes)),
+        "kubernetes_node" => Part::Node(attributes.text("name").unwrap_or_default().to_owned()),
+        "kubernetes_certificate_approval" => {
+            Part::Certificate(attributes.text("signer").and_then(Signer::of_name).unwrap_or(Signer::Serving), node())
+        }
+        "kubernetes_kubelet_config" => Part::Configuration(node()),
+        _ => Part::Other,
     }
-    let written = Written::read(attributes).ok();
-    let documents = written.iter().flat_map(|written| written.documents());
-    // What is not known yet names nothing yet.
-    let known = documents.map(|document| (document.key.clone(), document.declared.to_json().unwrap_or_default()));
-    (target.name(), known.collect())
 }
 
-/// `kind GROUP/KIND`, where the object defines a kind.
-fn defined_kind(key: &ObjectKey, body: &Body) -> Option<String> {
-    if key.kind != "CustomResourceDefinition" {
-        return None;
+fn precedes(before: &Part, after: &Part) -> bool {
+    match (before, after) {
+        (Part::Objects(before), Part::Objects(after)) => {
+            before.iter().any(|b| after.iter().any(|a| object_precedes(b, a)))
+        }
+        // A kubelet joins by the rights that these give.
+        (Part::Objects(before), Part::Node(_) | Part::Certificate(..) | Part::Configuration(_)) => {
+            before.iter().any(|(key, _)| key.namespace.is_none() && RIGHTS.contains(&key.kind.as_str()))
+        }
+        // The kubelet's first certificate registers the node; then it asks for its second, by which its endpoints answer.
+        (Part::Certificate(Signer::Client, node), Part::Node(name)) => node == name,
+        (Part::Node(name), Part::Certificate(Signer::Serving, node) | Part::Configuration(node)) => name == node,
+        (Part::Certificate(Signer::Serving, node), Part::Configuration(other)) => node == other,
+        _ => false,
     }
-    let (group, kind) = (body.pointer("/spec/group")?.as_str()?, body.pointer("/spec/names/kind")?.as_str()?);
-    Some(format!("kind {group}/{kind}"))
 }
 
-/// What an object needs, as identities of objects and as kinds.
-fn needs(key: &ObjectKey, body: &Body) -> Vec<String> {
-    let mut needs = Vec::new();
-    if let Some(namespace) = &key.namespace {
-        needs.push(format!("Namespace/{namespace}"));
-    }
-    if let Some((group, _)) = key.api_version.split_once('/') {
-        needs.push(format!("kind {group}/{}", key.kind));
-    }
-    if !key.kind.ends_with("RoleBinding") {
-        return needs;
-    }
-    let text = |value: &Body, name: &str| value.get(name).and_then(Body::as_str).map(str::to_owned);
-    let rbac = "rbac.authorization.k8s.io";
-    match body.get("roleRef").map(|role| (text(role, "kind"), text(role, "name"))) {
-        Some((Some(kind), Some(name))) if kind == "ClusterRole" => needs.push(format!("{kind}.{rbac}/{name}")),
-        Some((Some(kind), Some(name))) => {
-            let namespace = key.namespace.as_deref().unwrap_or("default");
-            needs.push(format!("{kind}.{rbac}/{namespace}/{name}"));
+fn object_precedes((before, declared): &(ObjectKey, Value), (after, _): &(ObjectKey, Value)) -> bool {
+    match before.kind.as_str() {
+        "Namespace" => after.namespace.as_deref() == Some(before.name.as_str()),
+        "CustomResourceDefinition" => defines(declared, after),
+        "Role" | "ClusterRole" if after.kind == "RoleBinding" || after.kind == "ClusterRoleBinding" => true,
+        kind if RIGHTS.contains(&kind) && WORKLOADS.contains(&after.kind.as_str()) => {
+            before.namespace.is_none() || before.namespace == after.namespace
         }
-        _ => {}
+        _ => false,
     }
-    for subject in body.get("subjects").and_then(Body::as_array).into_iter().flatten() {
-        if let (Some("ServiceAccount"), Some(name)) = (text(subject, "kind").as_deref(), text(subject, "name")) {
-            let namespace = text(subject, "namespace").or_else(|| key.namespace.clone());
-            needs.push(format!("ServiceAccount/{}/{name}", namespace.as_deref().unwrap_or("default")));
-        }
-    }
-    needs
+}
+
+/// Does this CustomResourceDefinition define the kind of `object`?
+fn defines(declared: &Value, object: &ObjectKey) -> bool {
+    let at = |value: &Value, name: &str| value.as_map().and_then(|m| m.get(name)).cloned().unwrap_or_default();
+    let spec = at(declared, "spec");
+    let kind = at(&at(&spec, "names"), "kind");
+    at(&spec, "group").as_str() == Some(object.group()) && kind.as_str() == Some(object.kind.as_str())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
-    fn order(yaml: &[&str]) -> Vec<(usize, usize)> {
-        let target = Target::Provider("kubernetes".to_owned());
-        let address: Address = "kubernetes_object.x".parse().unwrap();
-        let attributes: Vec<Attributes> = yaml.iter().map(|y| [("yaml".to_owned(), (*y).into())].into()).collect();
-        implied(&attributes.iter().map(|a| (&address, &target, a)).collect::<Vec<_>>())
+    fn object(manifest: serde_json::Value) -> (&'static str, Attributes) {
+        ("kubernetes_object", [("manifest".to_owned(), Value::from(manifest))].into())
+    }
+
+    fn of_node(resource_type: &'static str, attributes: serde_json::Value) -> (&'static str, Attributes) {
+        let map = Value::from(attributes).as_map().cloned().unwrap();
+        (resource_type, map)
     }
 
     #[test]
-    fn what_others_need_comes_first() {
-        let account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: a, namespace: team}\n";
-        let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: team}\n";
-        let binding = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: b}\n\
-            roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: r}\n\
-            subjects: [{kind: ServiceAccount, name: a, namespace: team}]\n";
-        let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: r}\nrules: []\n";
-        let definition = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: ws.x.io}\n\
-            spec: {group: x.io, names: {kind: W, plural: ws}, scope: Namespaced}\n";
-        let custom = "apiVersion: x.io/v1\nkind: W\nmetadata: {name: w, namespace: team}\n";
-        let found = order(&[account, namespace, binding, role, definition, custom]);
-        assert_eq!(found, [(0, 2), (1, 0), (1, 5), (3, 2), (4, 5)]);
+    fn orders() {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "web"}});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "web"}});
+        let account =
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "s", "namespace": "web"}});
+        let role =
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r"}});
+        let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "b"}});
+        let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "x"},
+            "spec": {"group": "example.org", "names": {"kind": "Widget"}}});
+        let widget = json!({"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "w"}});
+        let node = of_node("kubernetes_node", json!({"name": "gpu01"}));
+        let serving = of_node("kubernetes_certificate_approval", json!({"node": "gpu01"}));
+        let config = of_node("kubernetes_kubelet_config", json!({"node": "gpu01"}));
+        let other = of_node("kubernetes_kubelet_config", json!({"node": "gpu02"}));
+        let cases = [
+            (object(namespace.clone()), object(pod.clone()), true),
+            (object(pod.clone()), object(namespace), false),
+            (object(account), object(pod), true),
+            (object(role.clone()), object(binding.clone()), true),
+            (object(crd.clone()), object(widget), true),
+            (object(crd), object(role), false),
+            (object(binding), node.clone(), true),
+            (node, serving.clone(), true),
+            (serving.clone(), config, true),
+            (serving, other, false),
+        ];
+        let target = Target::Provider("kubernetes".to_owned());
+        for (before, after, ordered) in cases {
+            let address =
+                |resource_type: &str, name: &str| format!("{resource_type}.{name}").parse::<Address>().unwrap();
+            let (a, b) = (address(before.0, "a"), address(after.0, "b"));
+            let pairs = implied(&[(&a, &target, &before.1), (&b, &target, &after.1)]);
+            assert_eq!(pairs.contains(&(0, 1)), ordered, "{before:?} {after:?}");
+        }
     }
 }

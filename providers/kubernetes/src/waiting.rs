@@ -4,13 +4,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::api::{Api, DynamicObject};
 use kube::runtime::{WatchStreamExt, watcher};
 use moorfast_engine::{Address, Class, ProviderError};
 use serde_json::Value as Json;
 use tokio::time::{Instant, timeout_at};
 
-use crate::cluster::{Cluster, timed_out};
+use crate::cluster::{Cluster, Served, timed_out};
+use crate::fetch::to_json;
 use crate::readiness::Readiness;
 
 /// How long is waited for an object where `timeouts` says nothing.
@@ -29,16 +29,18 @@ pub(crate) struct Wait<'a> {
 }
 
 impl Wait<'_> {
-    /// Watches the object `name` until `judge` finds it ready, and returns it; `None` where it is ready by being gone.
+    /// Watches the object `name` in `namespace` until `judge` finds it ready, and returns it; `None` where it is ready by being gone.
     ///
     /// # Errors
     /// If it fails or is not ready in time.
     pub(crate) async fn until(
         &self,
-        api: Api<DynamicObject>,
+        served: &Served,
+        namespace: &str,
         name: &str,
         judge: impl Fn(Option<&Json>) -> Readiness,
     ) -> Result<Option<Json>, ProviderError> {
+        let api = served.api(self.cluster.client().await?, namespace);
         let mut events = watcher::watch_object(api, name).default_backoff().boxed();
         let mut last = String::from("nothing was heard of it");
         loop {
@@ -46,7 +48,7 @@ impl Wait<'_> {
                 return Err(timed_out(format!("{} did not become ready in time: {last}", self.what)));
             };
             let object = match event {
-                Some(Ok(object)) => object.map(|o| serde_json::to_value(o).unwrap_or_default()),
+                Some(Ok(object)) => object.map(|o| to_json(o, served)),
                 Some(Err(error)) => match watch_error(error) {
                     Ok(passing) => {
                         last = passing;

@@ -119,7 +119,7 @@ impl SshConnection {
         let answers = each(link.run(&script, None, limit).await, jobs.len());
         for (job, answer) in jobs.iter().zip(answers) {
             // Nobody is left to hear it only where the whole run is over.
-            let _ = outcomes.send((job.index, answer.and_then(|section| job.finish(&link.node, section))));
+            let _ = outcomes.send((job.index, job.finish(&link.node, answer)));
         }
     }
 
@@ -135,19 +135,16 @@ impl SshConnection {
                 path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
             ),
         });
-        let script = match &upload {
-            Some(_) => Script::receiving(&job.body()),
-            None => {
-                let mut script = Script::new();
-                script.section(&job.body());
-                script
-            }
+        let script = match (&upload, job.step.packages) {
+            (Some(_), _) => Script::receiving(&job.body()),
+            (None, true) => Script::unstoppable(&job.body()),
+            (None, false) => Script::of(&job.body()),
         };
         let limit = job.operation.timeout.or(job.step.limit).unwrap_or(LONG_LIMIT);
         let answer = each(link.run(&script, upload, limit).await, 1).pop();
         let answer = answer.unwrap_or_else(|| Err(ProviderError::new(Class::Failed, "there was no answer")));
         // As above.
-        let _ = outcomes.send((job.index, answer.and_then(|section| job.finish(&link.node, section))));
+        let _ = outcomes.send((job.index, job.finish(&link.node, answer)));
     }
 }
 
@@ -168,8 +165,11 @@ impl Job<'_> {
         format!("{verb} {}", label(self.resource, &self.subject))
     }
 
-    fn finish(&self, node: &Node, section: Section) -> Result<Applied, ProviderError> {
-        let section = checked(node, &self.what(), section).map_err(|e| self.scrubbed(e))?;
+    fn finish(&self, node: &Node, answer: Result<Section, ProviderError>) -> Result<Applied, ProviderError> {
+        let section = answer
+            .map_err(|error| self.named(node, error))
+            .and_then(|section| checked(node, &self.what(), section))
+            .map_err(|error| self.scrubbed(error))?;
         let notes = section.texts("note");
         if matches!(self.operation.action, OperationAction::Delete) {
             return Ok(Applied { notes, ..Applied::default() });
@@ -180,6 +180,14 @@ impl Job<'_> {
         })?;
         let private = self.resource.private(&self.subject, &section);
         Ok(Applied { attributes: observed.attributes, private, notes })
+    }
+
+    /// The failure of an exec, as that of this operation.
+    fn named(&self, node: &Node, mut error: ProviderError) -> ProviderError {
+        if error.class == Class::Timeout {
+            error.summary = format!("cannot {} on {}: {}", self.what(), node.name, error.summary);
+        }
+        error
     }
 
     fn scrubbed(&self, mut error: ProviderError) -> ProviderError {
@@ -200,11 +208,28 @@ fn observe(resource: &dyn Resource, subject: &Subject, section: &Section) -> Res
         }
     }
     for (name, value) in &mut observed.attributes {
-        if subject.hides(name) {
-            *value = std::mem::take(value).sensitive();
+        if let Some(like) = subject.model(name) {
+            *value = veiled(std::mem::take(value), like);
         }
     }
     Ok(Some(observed))
+}
+
+/// `value`, sensitive where `like` is.
+fn veiled(value: Value, like: &Value) -> Value {
+    match (value, like) {
+        (value, Value::Sensitive(_)) => value.sensitive(),
+        (Value::Map(map), Value::Map(likes)) => Value::Map(
+            map.into_iter()
+                .map(|(key, value)| match likes.get(&key) {
+                    Some(like) => (key, veiled(value, like)),
+                    None => (key, value),
+                })
+                .collect(),
+        ),
+        (value @ Value::List(_), like @ Value::List(_)) if like.is_sensitive() => value.sensitive(),
+        (value, _) => value,
+    }
 }
 
 fn label(resource: &dyn Resource, subject: &Subject) -> String {
@@ -327,7 +352,10 @@ impl Connection for SshConnection {
         };
         let mut script = Script::new();
         for request in requests {
-            script.section(&facts::look(&request.arguments));
+            match request.data_source.as_str() {
+                "ssh_facts" => script.section(facts::LOOK),
+                other => script.section(&format!("fail invalid 'there is no data source {other}'")),
+            }
         }
         let limit = requests.iter().filter_map(|r| r.timeout).max().unwrap_or(READ_LIMIT);
         each(link.run(&script, None, limit).await, requests.len())

@@ -15,6 +15,11 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     text.parse::<SignedDuration>().ok()?.try_into().ok()
 }
 
+/// `duration` as people write it: `5m`.
+pub(crate) fn shown(duration: Duration) -> String {
+    SignedDuration::try_from(duration).map(|d| format!("{d:#}")).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -26,5 +31,6 @@ mod tests {
         assert_eq!(parse("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(parse("-5s"), None);
         assert_eq!(parse("soon"), None);
+        assert_eq!(shown(Duration::from_secs(90)), "1m 30s");
     }
 }

@@ -18,6 +18,7 @@ mod transport;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use moorfast_engine::state::Record;
 use moorfast_engine::{
     Address, Attribute, Attributes, Connection, Context, Invalid, Kind, Provider, ProviderError, ResourceType, Schema,
     Target,
@@ -71,6 +72,10 @@ impl Provider for SshProvider {
 
     fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String> {
         resource::named(resource_type)?.identity(attributes)
+    }
+
+    fn continues(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
+        resource::named(resource_type).is_some_and(|resource| resource.continues(record, attributes))
     }
 
     fn implied_order(&self, instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {

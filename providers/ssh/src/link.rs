@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::duration;
 use crate::script::{Script, Section};
 use crate::transport::{Transport, from_sudo};
 
@@ -89,6 +90,7 @@ impl Link {
             () = self.cancel.cancelled() => return Err(cancelled()),
         };
         self.counters.execs.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(node = %self.node.name, sections = script.sections(), bytes = text.len(), "exec");
         let alive = channel.alive;
         let mut stdin = channel.stdin;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -161,8 +163,11 @@ impl Link {
         match end {
             End::Itself => ProviderError::new(Class::Unreachable, format!("the connection to {name} broke off"))
                 .help("what was begun there is looked at again by the next run"),
-            End::TimedOut => ProviderError::new(Class::Timeout, format!("{name} did not finish within {limit:?}"))
-                .help("allow more with `timeouts = { … }` on the resource, if it is only slow"),
+            End::TimedOut => {
+                ProviderError::new(Class::Timeout, format!("it was not over after {}", duration::shown(limit))).help(
+                    "allow more with `timeouts = { … }` on the resource (`timeout` of ssh_exec), if it is only slow",
+                )
+            }
             End::Cancelled => ProviderError::new(Class::Cancelled, format!("cancelled while {name} was at it")),
         }
     }

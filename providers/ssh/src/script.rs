@@ -58,18 +58,43 @@ pub(crate) struct Script {
     nonce: String,
     body: String,
     sections: usize,
-    receives: bool,
+    watch: Watch,
+}
+
+/// When a script begins to end itself should the controller go away.
+#[derive(Clone, Copy, PartialEq)]
+enum Watch {
+    AtOnce,
+    /// When it has read what follows it.
+    Received,
+    /// It goes on to its end.
+    Never,
 }
 
 impl Script {
     /// An empty script.
     pub(crate) fn new() -> Self {
-        Self { nonce: format!("mf{:032x}", rand::random::<u128>()), body: String::new(), sections: 0, receives: false }
+        Self {
+            nonce: format!("mf{:032x}", rand::random::<u128>()),
+            body: String::new(),
+            sections: 0,
+            watch: Watch::AtOnce,
+        }
     }
 
     /// A script whose only section reads what follows it on 3, and calls `watch` when it has.
     pub(crate) fn receiving(body: &str) -> Self {
-        let mut script = Self { receives: true, ..Self::new() };
+        Self { watch: Watch::Received, ..Self::of(body) }
+    }
+
+    /// A script of one section that must not be cut off: it goes on to its end also where the controller goes away.
+    pub(crate) fn unstoppable(body: &str) -> Self {
+        Self { watch: Watch::Never, ..Self::of(body) }
+    }
+
+    /// A script of one section.
+    pub(crate) fn of(body: &str) -> Self {
+        let mut script = Self::new();
         script.section(body);
         script
     }
@@ -87,7 +112,7 @@ impl Script {
 
     /// The whole text, as the node's shell gets it on stdin.
     pub(crate) fn text(&self) -> String {
-        let watch = if self.receives { "" } else { "watch\n" };
+        let watch = if self.watch == Watch::AtOnce { "watch\n" } else { "" };
         let Self { nonce, body, .. } = self;
         let done = "printf '\\n%s done\\n' \"$N\" >&4; printf '\\n%s done\\n' \"$N\" >&2\n";
         format!("N={nonce}\n{PRELUDE}{watch}{body}[ -z \"$W\" ] || kill -KILL \"$W\"\n{done}")

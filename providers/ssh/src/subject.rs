@@ -19,18 +19,18 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// What `request` is about. The object that is remembered goes before the one that is wanted, where they are two:
-    /// it is this one that must be replaced.
+    /// What `request` is about. The object that is remembered goes before the one that is wanted, where they are two
+    /// (another path): it is this one that must be replaced.
     pub(crate) fn of_read(resource: &dyn Resource, request: &ReadRequest) -> Self {
         let recorded = request.recorded.as_deref();
         let private = recorded.map(|r| r.private.clone()).unwrap_or_default();
         let incomplete = recorded.is_some_and(|r| r.incomplete);
         let remembered = recorded.map(remembered);
         let attributes = match (&request.desired, &remembered) {
-            (Some(desired), Some(remembered)) => {
-                let moved = resource.identity(desired) != resource.identity(remembered);
-                if moved { remembered.clone() } else { desired.clone() }
-            }
+            (Some(desired), Some(remembered)) => match is_another(resource, desired, remembered) {
+                true => remembered.clone(),
+                false => with_known_key(resource, desired, remembered),
+            },
             (Some(desired), None) => desired.clone(),
             (None, Some(remembered)) => remembered.clone(),
             (None, None) => Attributes::new(),
@@ -68,15 +68,38 @@ impl Subject {
         self.attributes.get(name)?.as_str()
     }
 
-    /// Is the attribute `name` one that is never shown?
-    pub(crate) fn hides(&self, name: &str) -> bool {
+    /// The value by which what is observed of the attribute `name` is marked sensitive: the manifest's, else the remembered one.
+    pub(crate) fn model(&self, name: &str) -> Option<&Value> {
         let recorded = || self.recorded.as_ref().and_then(|r| r.get(name));
         match self.attributes.get(name).filter(|v| !v.is_null()) {
-            Some(value) if !value.is_retained() => value.is_sensitive(),
-            Some(value) => value.is_sensitive() || recorded().is_some_and(Value::is_sensitive),
-            None => recorded().is_some_and(Value::is_sensitive),
+            Some(value) if value.is_retained() && !value.is_sensitive() => recorded().or(Some(value)),
+            Some(value) => Some(value),
+            None => recorded(),
         }
     }
+}
+
+/// Are these two objects? They are where an attribute differs that is theirs for life.
+fn is_another(resource: &dyn Resource, desired: &Attributes, remembered: &Attributes) -> bool {
+    let schema = resource.resource_type().schema;
+    let known =
+        |attributes: &Attributes, name: &str| attributes.get(name).filter(|v| !v.is_null() && !v.is_unknown()).cloned();
+    schema.attributes.iter().filter(|a| a.forces_replacement).any(
+        |a| matches!((known(desired, a.name), known(remembered, a.name)), (Some(wanted), Some(then)) if wanted != then),
+    )
+}
+
+/// `desired`, with what is for life and not known yet as it is remembered: what is there now is looked at.
+fn with_known_key(resource: &dyn Resource, desired: &Attributes, remembered: &Attributes) -> Attributes {
+    let schema = resource.resource_type().schema;
+    let mut attributes = desired.clone();
+    for attribute in schema.attributes.iter().filter(|a| a.forces_replacement) {
+        let unknown = attributes.get(attribute.name).is_some_and(Value::is_unknown);
+        if let (true, Some(then)) = (unknown, remembered.get(attribute.name)) {
+            attributes.insert(attribute.name.to_owned(), then.clone());
+        }
+    }
+    attributes
 }
 
 /// `desired`, with what is retained as it was observed.

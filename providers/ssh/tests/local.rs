@@ -1,5 +1,7 @@
 //! The resource types that need no root and no systemd, on the local transport in a temporary folder.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
 mod common;
 
 use std::fs;
@@ -187,6 +189,29 @@ async fn a_moved_path_is_a_replacement_of_the_old_one() {
 }
 
 #[tokio::test]
+async fn a_path_that_is_not_known_yet_still_finds_what_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let mut desired = attributes(json!({ "path": dir.path().join("f"), "content": "x" }));
+    world.apply("ssh_file", desired.clone()).await.unwrap();
+    desired.insert("path".to_owned(), Value::Unknown);
+    let proposal = world.plan("ssh_file", desired).await.unwrap();
+    assert_eq!(proposal.action, ProposedAction::Replace(vec!["path".to_owned()]));
+}
+
+#[tokio::test]
+async fn content_that_is_not_known_yet_is_planned_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let mut desired = attributes(json!({ "path": dir.path().join("f"), "content": "x" }));
+    world.apply("ssh_file", desired.clone()).await.unwrap();
+    desired.insert("content".to_owned(), Value::Unknown.sensitive());
+    let proposal = world.plan("ssh_file", desired).await.unwrap();
+    assert_eq!(proposal.action, ProposedAction::Update);
+    assert!(proposal.planned["content"].is_unknown() && proposal.planned["content"].is_sensitive());
+}
+
+#[tokio::test]
 async fn commands_run_when_they_must() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
@@ -311,6 +336,46 @@ async fn one_exec_reads_all_and_one_exec_writes_all() {
     assert_eq!(world.execs(), 2);
     assert_eq!(read.iter().filter(|r| matches!(r, Ok(Some(_)))).count(), 40);
     assert_eq!(read[20], Ok(None));
+}
+
+#[tokio::test]
+async fn archives_are_unpacked_mended_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let pack = |name: &str, files: &[&str]| {
+        let stage = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = stage.path().join("top").join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, format!("{name} {file}")).unwrap();
+        }
+        symlink(files[0], stage.path().join("top/link")).unwrap();
+        let archive = dir.path().join(name);
+        let mut tar = std::process::Command::new("tar");
+        assert!(tar.arg("-caf").arg(&archive).arg("-C").arg(stage.path()).arg("top").status().unwrap().success());
+        let sum = std::process::Command::new("sha256sum").arg(&archive).output().unwrap().stdout;
+        String::from_utf8(sum).unwrap()[..64].to_owned()
+    };
+    let into = dir.path().join("out");
+    let desired = |name: &str, sum: &str| {
+        attributes(json!({ "path": into, "source": name, "sha256": sum, "strip_components": 1 }))
+    };
+    let one = pack("one.tar.gz", &["a", "bin/tool", "bin/old"]);
+    world.apply("ssh_archive", desired("one.tar.gz", &one)).await.unwrap();
+    assert_eq!(fs::read_to_string(into.join("bin/tool")).unwrap(), "one.tar.gz bin/tool");
+    fs::write(into.join("bin/tool"), "broken").unwrap();
+    world.apply("ssh_archive", desired("one.tar.gz", &one)).await.unwrap();
+    assert_eq!(fs::read_to_string(into.join("bin/tool")).unwrap(), "one.tar.gz bin/tool");
+
+    let two = pack("two.tar.xz", &["a", "bin/tool"]);
+    world.apply("ssh_archive", desired("two.tar.xz", &two)).await.unwrap();
+    assert!(!into.join("bin/old").exists() && into.join("link").exists());
+    fs::write(into.join("mine"), "").unwrap();
+    world.destroy("ssh_archive").await.unwrap();
+    let left: Vec<_> = fs::read_dir(&into).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["mine"]);
+    let error = world.apply("ssh_archive", desired("two.tar.xz", &one)).await.unwrap_err();
+    assert!(error.summary.contains("another SHA-256"), "{error}");
 }
 
 #[tokio::test]

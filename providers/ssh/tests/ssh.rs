@@ -1,5 +1,7 @@
 //! The ssh transport against a real sshd on a loopback port. Needs root and sshd.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
 mod common;
 
 use std::fs;
@@ -106,15 +108,23 @@ impl Sshd {
     }
 
     async fn world(&self, node: Node) -> World {
-        World::configured(node, self.dir.path(), json!({ "config_file": "ssh_config", "connect_timeout": "5s" })).await
+        let config = json!({ "config_file": self.path("ssh_config"), "connect_timeout": "5s" });
+        World::configured(node, &self.root(), config).await
     }
 
     fn settings(&self) -> Settings {
         Settings { config_file: Some(PathBuf::from(self.path("ssh_config"))), ..Settings::default() }
     }
 
+    /// A folder of a manifest whose name holds what ssh_config treats specially.
+    fn root(&self) -> PathBuf {
+        let root = self.dir.path().join("100% odd %h root");
+        fs::create_dir_all(&root).unwrap();
+        root
+    }
+
     fn data_dir(&self) -> PathBuf {
-        self.dir.path().join(".moorfast")
+        self.root().join(".moorfast")
     }
 
     async fn failure(&self, node: Node) -> ProviderError {
@@ -134,7 +144,10 @@ fn shown(error: &ProviderError, sshd: &Sshd) -> String {
 async fn first_contact_trust_and_a_changed_key() {
     let Some(mut sshd) = Sshd::start("") else { return };
     let node = sshd.node();
-    insta::assert_snapshot!(shown(&sshd.failure(node.clone()).await, &sshd), @"");
+    insta::assert_snapshot!(shown(&sshd.failure(node.clone()).await, &sshd), @r#"
+    Identity: the host key of gpu01 (127.0.0.1 port PORT) is not known yet
+    help: trust it once with: moorfast node trust gpu01 (or pin it with host_key in [nodes.gpu01])
+    "#);
     assert!(known(&node, &sshd.data_dir()).unwrap().is_empty());
 
     let prints = trust(&node, &sshd.data_dir(), &sshd.settings()).await.unwrap();
@@ -150,7 +163,10 @@ async fn first_contact_trust_and_a_changed_key() {
 
     sshd.rekey();
     let changed = sshd.failure(node.clone()).await;
-    insta::assert_snapshot!(shown(&changed, &sshd), @"");
+    insta::assert_snapshot!(shown(&changed, &sshd), @r#"
+    Identity: gpu01 (127.0.0.1 port PORT) has another host key than before (it is now SHA256:…)
+    help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console and run: moorfast node trust gpu01
+    "#);
     assert!(forget(&node, &sshd.data_dir()).unwrap());
     assert!(!forget(&node, &sshd.data_dir()).unwrap());
     assert_eq!(sshd.failure(node).await.class, Class::Identity);
@@ -168,27 +184,45 @@ async fn pinned_keys_decide() {
 
     let other = fs::read_to_string(sshd.path("client_key.pub")).unwrap();
     let other_print = known(&pinned(other.clone()), &sshd.data_dir()).unwrap().remove(0);
-    insta::assert_snapshot!(shown(&read(pinned(other)).await.unwrap_err(), &sshd), @"");
-    insta::assert_snapshot!(shown(&read(pinned(other_print)).await.unwrap_err(), &sshd), @"");
-    insta::assert_snapshot!(shown(&read(pinned("nonsense".to_owned())).await.unwrap_err(), &sshd), @"");
+    insta::assert_snapshot!(shown(&read(pinned(other)).await.unwrap_err(), &sshd), @r#"
+    Identity: gpu01 (127.0.0.1 port PORT) has another host key than before (it is now SHA256:…)
+    help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console and write it into host_key
+    "#);
+    insta::assert_snapshot!(shown(&read(pinned(other_print)).await.unwrap_err(), &sshd), @r#"
+    Identity: gpu01 has another host key than the pinned one
+    help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console and write it into host_key
+    "#);
+    insta::assert_snapshot!(shown(&read(pinned("nonsense".to_owned())).await.unwrap_err(), &sshd), @r#"
+    Invalid: a pinned host key of gpu01 is neither a public key nor a fingerprint
+    help: it looks like `ssh-ed25519 AAAA…` or `SHA256:…`
+    "#);
 }
 
 #[tokio::test]
 async fn refused_and_unreachable() {
     let Some(sshd) = Sshd::start("") else { return };
     let trusted = |node: Node| Node { host_keys: vec![sshd.public_key()], ..node };
-    let foreign = sshd.dir.path().join("foreign");
+    let foreign = sshd.root().join("foreign");
     keygen(&foreign);
     fs::write(sshd.path("ssh_config"), "").unwrap();
     let node = Node { identity_file: Some("foreign".to_owned()), ..trusted(sshd.node()) };
-    insta::assert_snapshot!(shown(&sshd.failure(node).await, &sshd), @"");
+    insta::assert_snapshot!(shown(&sshd.failure(node).await, &sshd), @r#"
+    Denied: cannot connect to gpu01 (127.0.0.1 port PORT): the key is refused
+    help: check user and identity_file of the node, what `ssh-add -l` lists, and authorized_keys there
+    "#);
 
     let node = Node { port: Some(free_port()), ..trusted(sshd.node()) };
     let port = node.port.unwrap().to_string();
-    insta::assert_snapshot!(shown(&sshd.failure(node).await, &sshd).replace(&port, "CLOSED"), @"");
+    insta::assert_snapshot!(shown(&sshd.failure(node).await, &sshd).replace(&port, "CLOSED"), @r#"
+    Unreachable: cannot connect to gpu01 (127.0.0.1 port CLOSED): connection refused
+    help: is sshd running there, and is it the right port?
+    "#);
 
     let node = Node { address: "no-such-host.invalid".to_owned(), ..trusted(sshd.node()) };
-    insta::assert_snapshot!(shown(&sshd.failure(node).await, &sshd), @"");
+    insta::assert_snapshot!(shown(&sshd.failure(node).await, &sshd), @r#"
+    Unreachable: cannot connect to gpu01 (no-such-host.invalid port PORT): no such host name
+    help: check the address of the node
+    "#);
     let node = Node { address: "-oProxyCommand=evil".to_owned(), ..trusted(sshd.node()) };
     assert_eq!(sshd.failure(node).await.class, Class::Invalid);
 }
@@ -200,7 +234,10 @@ async fn through_a_jump_host() {
     fs::write(sshd.path("ssh_config"), format!("Host localhost\n  IdentityFile {key}\n")).unwrap();
     let node = Node { jump: vec![format!("root@localhost:{}", hop.port)], ..sshd.node() };
     let unknown = sshd.failure(node.clone()).await;
-    insta::assert_snapshot!(shown(&unknown, &sshd).replace(&hop.port.to_string(), "HOP"), @"");
+    insta::assert_snapshot!(shown(&unknown, &sshd).replace(&hop.port.to_string(), "HOP"), @r#"
+    Identity: the host key of a jump host of gpu01 (127.0.0.1 port PORT through root@localhost:HOP) is not known yet
+    help: trust it once with: moorfast node trust gpu01 (or pin it with host_key in [nodes.gpu01])
+    "#);
 
     trust(&node, &sshd.data_dir(), &sshd.settings()).await.unwrap();
     let world = sshd.world(node.clone()).await;
@@ -211,14 +248,19 @@ async fn through_a_jump_host() {
     let closed = free_port();
     let node = Node { port: Some(closed), ..node };
     let unreachable = sshd.failure(node.clone()).await;
-    eprintln!("{:?}", unreachable.detail);
     let text = shown(&unreachable, &sshd).replace(&hop.port.to_string(), "HOP").replace(&closed.to_string(), "CLOSED");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+    Unreachable: cannot connect to gpu01 (127.0.0.1 port CLOSED through root@localhost:HOP): connection refused (seen from the jump host)
+    help: is sshd running there, and is it the right port?
+    "#);
     fs::write(sshd.path("ssh_config"), "").unwrap();
     let node = Node { jump: vec![format!("root@localhost:{}", hop.port)], ..sshd.node() };
     fs::write(hop.path("authorized_keys"), "").unwrap();
     let refused = sshd.failure(node).await;
-    insta::assert_snapshot!(shown(&refused, &sshd).replace(&hop.port.to_string(), "HOP"), @"");
+    insta::assert_snapshot!(shown(&refused, &sshd).replace(&hop.port.to_string(), "HOP"), @r#"
+    Denied: cannot connect to gpu01 (127.0.0.1 port PORT through root@localhost:HOP): the key is refused (at a jump host)
+    help: check user and identity_file of the node, what `ssh-add -l` lists, and authorized_keys there
+    "#);
 }
 
 #[tokio::test]
@@ -235,7 +277,7 @@ async fn many_at_once_and_a_big_upload() {
         assert_eq!(outcome.unwrap().attributes["stdout"], Value::from(format!("{i}\n")));
     }
     let bytes: Vec<u8> = (0..30_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    fs::write(sshd.path("big"), &bytes).unwrap();
+    fs::write(sshd.root().join("big"), &bytes).unwrap();
     world.apply("ssh_file", attributes(json!({ "path": sshd.path("copy"), "source": "big" }))).await.unwrap();
     assert!(fs::read(sshd.path("copy")).unwrap() == bytes);
     assert_eq!(world.connection.statistics()[0], ("ssh connections", 1));
@@ -269,4 +311,26 @@ async fn a_connection_that_died_is_made_again() {
     let desired = attributes(json!({ "path": sshd.path("none"), "content": "" }));
     assert_eq!(world.read("ssh_file", Some(desired)).await, Ok(None));
     assert_eq!(world.connection.statistics()[0], ("ssh connections", 2));
+}
+
+#[tokio::test]
+async fn a_command_that_takes_too_long_is_killed_on_the_other_side() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let node = Node { host_keys: vec![sshd.public_key()], ..sshd.node() };
+    let world = sshd.world(node).await;
+    let pid = sshd.dir.path().join("pid");
+    let script = format!("sh -c 'echo $$ > {}; exec sleep 600' & wait", pid.display());
+    let desired = attributes(json!({ "name": "slow", "script": script, "timeout": "500ms" }));
+    let error = world.apply("ssh_exec", desired).await.unwrap_err();
+    insta::assert_snapshot!(shown(&error, &sshd), @r#"
+    Timeout: cannot create exec slow on gpu01: it was not over after 500ms
+    help: allow more with `timeouts = { … }` on the resource (`timeout` of ssh_exec), if it is only slow
+    "#);
+    let process = format!("/proc/{}/stat", fs::read_to_string(pid).unwrap().trim());
+    let gone = async {
+        while fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z ")) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the child is killed");
 }

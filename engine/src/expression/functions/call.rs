@@ -117,33 +117,36 @@ impl Evaluator<'_> {
             return Err(self.error(range, "a template can't render another one"));
         }
         let [source, variables] = arguments else { return Ok(Value::Null) };
-        // A value inside the variables that is not known matters only where the template uses it; the whole is another thing.
         let secret = matches!(source, Value::Sensitive(_)) || matches!(variables, Value::Sensitive(_));
-        if let Some(pending) = [source.reveal(), variables.reveal()]
-            .into_iter()
-            .find_map(|value| pending([value]).filter(|_| !matches!(value, Value::Map(_))))
+        let (source, variables) = (source.reveal(), variables.reveal());
+        // A variable that is not known matters only where the template uses it, so the map is not looked into.
+        if let Some(unknown) =
+            [source, variables].into_iter().find(|value| matches!(value, Value::Unknown | Value::Retained))
         {
-            return Ok(seal(pending, secret));
+            return Ok(seal(unknown.clone(), secret));
         }
-        let (Value::String(source), Value::Map(variables)) = (source.reveal(), variables.reveal()) else {
+        let (Value::String(source), Value::Map(variables)) = (source, variables) else {
             return Err(self.error(range, "a template takes a string and a map of its variables"));
         };
         let (name, text) = match lazy {
             Lazy::Templatefile => {
                 let text = filesystem::read_text(self.scope.files(), source)
                     .map_err(|fault| self.error(range.clone(), fault.message("templatefile", secret)))?;
-                (source.clone(), text)
+                (source.as_str(), text)
             }
-            _ => ("the template".to_owned(), source.clone()),
+            _ => ("the template", source.clone()),
         };
         let variables = variables.iter().map(|(key, value)| (key.clone(), seal(value.clone(), secret))).collect();
-        let rendered = self.render_text(&text, &variables).map_err(|diagnostics| {
-            diagnostics
-                .into_iter()
-                .map(|diagnostic| self.in_template(&name, &text, diagnostic, range.clone()))
-                .collect::<Vec<_>>()
-        })?;
-        Ok(seal(rendered, secret))
+        match self.render_text(&text, &variables) {
+            Ok(rendered) => Ok(seal(rendered, secret)),
+            Err(_) if secret => Err(self.error(
+                range,
+                "the template can't be rendered; it or its variables are sensitive, so it is not shown why",
+            )),
+            Err(errors) => {
+                Err(errors.into_iter().map(|error| self.in_template(name, &text, error, range.clone())).collect())
+            }
+        }
     }
 
     fn render_text(&self, text: &str, variables: &BTreeMap<String, Value>) -> Evaluated {

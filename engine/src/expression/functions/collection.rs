@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Arguments, Body, Family, Fault, Function, open};
+use super::{Arguments, Body, Family, Fault, Function, open, quoting};
 use crate::Value;
 use crate::expression::arithmetic::{compare, equal};
 use crate::expression::convert::{float, to_bool, to_text};
+use crate::expression::evaluate::{pending, seal};
 
 pub(super) fn functions() -> Vec<Function> {
     let plain = |name, parameters, doc, body| Function {
@@ -105,7 +106,7 @@ pub(super) fn functions() -> Vec<Function> {
         outer("lookup", &["map", "key", "default?"], "The value of the key in the map, or the default.", |a| {
             let key = a.text(1)?;
             let found = a.map(0)?.get(&key).or(a.get(2)).cloned();
-            found.ok_or_else(|| super::quoting(format!("there is no key `{key}` and no default")))
+            found.ok_or_else(|| quoting(format!("there is no key `{key}` and no default")))
         }),
         plain(
             "matchkeys",
@@ -133,7 +134,7 @@ pub(super) fn functions() -> Vec<Function> {
         outer("one", &["list"], "The only item of the list, or null where it is empty.", |a| match a.list(0)? {
             [] => Ok(Value::Null),
             [only] => Ok(only.clone()),
-            more => Err(open(format!("`one` takes a list of at most one item, not of {}", more.len()))),
+            more => Err(quoting(format!("`one` takes a list of at most one item, not of {}", more.len()))),
         }),
         plain(
             "range",
@@ -148,7 +149,7 @@ pub(super) fn functions() -> Vec<Function> {
             let (list, start, end) = (a.list(0)?, a.size(1)?, a.size(2)?);
             let part = list.get(start..end);
             part.map(|part| Value::List(part.to_vec()))
-                .ok_or_else(|| open(format!("`slice` goes beyond the {} items of the list", list.len())))
+                .ok_or_else(|| quoting(format!("`slice` goes beyond the {} items of the list", list.len())))
         }),
         plain("sort", &["list"], "The strings of the list in order.", |a| {
             let mut texts = a.texts(0)?;
@@ -168,14 +169,22 @@ pub(super) fn functions() -> Vec<Function> {
         outer("values", &["map"], "The values of the map, in the order of its keys.", |a| {
             Ok(Value::List(a.map(0)?.values().cloned().collect()))
         }),
-        plain("zipmap", &["keys", "values"], "The map of the keys and the values at the same index.", |a| {
-            let (keys, values) = (a.texts(0)?, a.list(1)?);
-            if keys.len() != values.len() {
-                return Err(open("`zipmap` takes as many keys as values"));
-            }
-            Ok(Value::Map(keys.into_iter().zip(values.iter().cloned()).collect()))
-        }),
+        outer("zipmap", &["keys", "values"], "The map of the keys and the values at the same index.", zipmap),
     ]
+}
+
+/// The keys must be known; a sensitive one makes the whole map so. The values are passed on as they are.
+fn zipmap(a: &Arguments) -> Result<Value, Fault> {
+    let values = a.list(1)?;
+    if let Some(pending) = pending(a.list(0)?) {
+        return Ok(seal(pending, a.value(0).is_sensitive()));
+    }
+    let keys = a.texts(0)?;
+    if keys.len() != values.len() {
+        return Err(open("`zipmap` takes as many keys as values"));
+    }
+    let map = Value::Map(keys.into_iter().zip(values.iter().cloned()).collect());
+    Ok(seal(map, a.value(0).is_sensitive()))
 }
 
 fn coalesce(a: &Arguments) -> Result<Value, Fault> {

@@ -41,7 +41,7 @@ pub(super) fn functions() -> Vec<Function> {
                 .text(0)?
                 .parse()
                 .map_err(|error: toml::de::Error| quoting(format!("this is no TOML: {}", error.message())))?;
-            let json = serde_json::to_value(table).map_err(|error| open(error.to_string()))?;
+            let json = serde_json::to_value(table).map_err(|error| quoting(error.to_string()))?;
             Ok(Value::from(json))
         }),
         function("tomlencode", &["map"], "The map as TOML text.", |a| {
@@ -49,7 +49,7 @@ pub(super) fn functions() -> Vec<Function> {
             let json = a.value(0).to_json().map(without_nulls);
             toml::to_string(&json)
                 .map(Value::from)
-                .map_err(|error| open(format!("TOML can't hold this value: {error}")))
+                .map_err(|error| quoting(format!("TOML can't hold this value: {error}")))
         }),
         function("urlencode", &["text"], "The text as it is written in a URL.", |a| {
             let text = a.text(0)?;
@@ -70,7 +70,7 @@ pub(super) fn functions() -> Vec<Function> {
 /// The JSON text of a value; keys are in order because maps are.
 pub(super) fn to_json_text(value: &Value) -> Result<String, Fault> {
     let json = value.to_json().ok_or_else(|| open("this value can't be encoded"))?;
-    serde_json::to_string(&json).map_err(|error| open(error.to_string()))
+    serde_json::to_string(&json).map_err(|error| quoting(error.to_string()))
 }
 
 /// TOML has no null: what is null is as if it were not written.
@@ -91,7 +91,11 @@ fn csvdecode(a: &Arguments) -> Result<Value, Fault> {
     let names = records.next().ok_or_else(|| open("the CSV text has no line of names"))?;
     let rows = records.map(|record| {
         if record.len() != names.len() {
-            return Err(open(format!("a line of the CSV text has {} fields instead of {}", record.len(), names.len())));
+            return Err(quoting(format!(
+                "a line of the CSV text has {} fields instead of {}",
+                record.len(),
+                names.len()
+            )));
         }
         Ok(Value::Map(names.iter().cloned().zip(record.into_iter().map(Value::from)).collect()))
     });

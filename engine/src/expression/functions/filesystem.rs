@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use moorfast_state::Digest;
 
-use super::{Arguments, Body, Family, Fault, Function, Lazy, open, quoting};
+use super::{Arguments, Body, Family, Fault, Function, Lazy, quoting};
 use crate::{Files, Value};
 
 pub(super) fn functions() -> Vec<Function> {
@@ -19,7 +19,8 @@ pub(super) fn functions() -> Vec<Function> {
     };
     vec![
         function("abspath", &["path"], "The absolute path, from the folder of the manifest.", |a| {
-            let path = std::path::absolute(resolved(a.files, &a.text(0)?)).map_err(|error| open(error.to_string()))?;
+            let path =
+                std::path::absolute(resolved(a.files, &a.text(0)?)).map_err(|error| quoting(error.to_string()))?;
             Ok(path_value(&normal(&path)))
         }),
         function("basename", &["path"], "The last part of the path.", |a| {
@@ -66,6 +67,9 @@ pub(super) fn functions() -> Vec<Function> {
 /// The bytes of the file at `path`, recorded as an input.
 pub(super) fn read(files: &Files, path: &str) -> Result<Vec<u8>, Fault> {
     let place = resolved(files, path);
+    if place.exists() && !place.is_file() {
+        return Err(quoting(format!("{} is no file", place.display())));
+    }
     let bytes = std::fs::read(&place).map_err(|error| {
         let reason = match error.kind() {
             std::io::ErrorKind::NotFound => format!("there is no file {}", place.display()),

@@ -96,7 +96,7 @@ fn subnet(network: &IpNet, newbits: i64, number: i128) -> Result<IpNet, Fault> {
     let shift = host_bits(network) - newbits;
     let start = bits(network.network()) | number.checked_shl(shift).unwrap_or(0);
     let length = u8::try_from(u32::from(network.prefix_len()) + newbits).unwrap_or(network.max_prefix_len());
-    IpNet::new(address(network, start), length).map_err(|error| open(error.to_string()))
+    IpNet::new(address(network, start), length).map_err(|error| quoting(error.to_string()))
 }
 
 fn cidrsubnets(a: &Arguments) -> Result<Value, Fault> {
@@ -108,7 +108,7 @@ fn cidrsubnets(a: &Arguments) -> Result<Value, Fault> {
         // The next network starts where its own size divides the address.
         let start = if size == 0 { next } else { next.div_ceil(size).saturating_mul(size) };
         let candidate =
-            IpNet::new(address(&network, start), first.prefix_len()).map_err(|error| open(error.to_string()))?;
+            IpNet::new(address(&network, start), first.prefix_len()).map_err(|error| quoting(error.to_string()))?;
         if !network.contains(&candidate) {
             return Err(quoting(format!("{network} has no room for a network of {} bits more", a.integer(at)?)));
         }

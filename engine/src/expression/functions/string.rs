@@ -268,8 +268,9 @@ fn verb(text: &str) -> Result<(Verb, &str), Fault> {
 }
 
 fn formatted(verb: &Verb, value: &Value) -> Result<String, Fault> {
-    let wrong =
-        |expected: &str| open(format!("`%{}` of `format` takes {expected}, not a {}", verb.letter, value.type_name()));
+    let wrong = |expected: &str| {
+        quoting(format!("`%{}` of `format` takes {expected}, not a {}", verb.letter, value.type_name()))
+    };
     let number = || to_number(value).ok_or_else(|| wrong("a number"));
     let whole = || Value::Number(number()?).as_i64().ok_or_else(|| wrong("a whole number"));
     let text = || to_text(value).ok_or_else(|| wrong("a string"));
@@ -299,7 +300,7 @@ fn formatted(verb: &Verb, value: &Value) -> Result<String, Fault> {
             Some(text) => text,
             None => to_json_text(value)?,
         },
-        other => return Err(open(format!("`format` knows no verb `%{other}`"))),
+        other => return Err(quoting(format!("`format` knows no verb `%{other}`"))),
     };
     Ok(padded(verb, body))
 }

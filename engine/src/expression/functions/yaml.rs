@@ -115,7 +115,7 @@ fn scalar_text(text: &str) -> String {
 }
 
 fn is_plain(text: &str) -> bool {
-    const WORDS: [&str; 12] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "~", ".inf", ".nan"];
+    const WORDS: [&str; 13] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "~", ".inf", ".nan", "<<"];
     let lower = text.to_ascii_lowercase();
     let looks_like_number = lower.trim_start_matches(['-', '+', '.']).starts_with(|c: char| c.is_ascii_digit())
         && (lower.replace('_', "").parse::<f64>().is_ok()
@@ -126,8 +126,11 @@ fn is_plain(text: &str) -> bool {
                 .trim_start_matches(['-', '+'])
                 .strip_prefix("0x")
                 .is_some_and(|hex| hex.chars().all(|c| c.is_ascii_hexdigit())));
-    let starts_like_text = text
-        .starts_with(|c: char| c.is_alphanumeric() || matches!(c, '/' | '_' | '.' | '(' | '$' | '+' | ';' | '<' | '^'));
+    // `--flag` is text, `- x` and `---` are not.
+    let body = if text.starts_with("---") { text } else { text.trim_start_matches('-') };
+    let starts_like_text = body.starts_with(|c: char| {
+        c.is_alphanumeric() || (body == text && matches!(c, '/' | '_' | '.' | '(' | '$' | '+' | ';' | '<' | '^'))
+    });
     starts_like_text
         && !WORDS.contains(&lower.as_str())
         && !WORDS.contains(&lower.trim_start_matches(['-', '+']))
@@ -145,9 +148,10 @@ fn quoted(text: &str) -> String {
         return format!("'{text}'");
     }
     let json = serde_json::Value::String(text.to_owned()).to_string();
-    json.replace('\u{7f}', "\\x7f")
-        .replace('\u{85}', "\\N")
-        .replace('\u{2028}', "\\L")
-        .replace('\u{2029}', "\\P")
-        .replace('\u{feff}', "\\uFEFF")
+    let escaped = json.chars().map(|c| match c {
+        '\u{7f}'..='\u{9f}' => format!("\\x{:02x}", u32::from(c)),
+        '\u{2028}' | '\u{2029}' | '\u{feff}' => format!("\\u{:04x}", u32::from(c)),
+        other => other.to_string(),
+    });
+    escaped.collect()
 }

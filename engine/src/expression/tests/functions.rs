@@ -138,7 +138,8 @@ fn yaml_reads_as_people_write_it() {
     let value = r##"yamlencode({
         apiVersion = "v1", kind = "List", version = "1.10", port = 10250, on = "on", empty = {}, none = [], nothing = null,
         items = [{ name = "a", tags = ["x: y", "# no", "it's", "0755", "true"] }, [1, 2]],
-        script = "#!/bin/sh\nset -e\n\necho hi\n", url = "https://10.0.0.1:8443", "key: odd" = "", date = "2026-01-01"
+        script = "#!/bin/sh\nset -e\n\necho hi\n", url = "https://10.0.0.1:8443", "key: odd" = "", date = "2026-01-01",
+        args = ["--v=2", "-x", "- y", "---", "-5", "<<", "a b", "@x", "*", "{{ x }}", "12:30", "0x1F", "1e3", "[a]", "a:b", "x\ty\u0085"]
     })"##;
     let found = expression(value);
     let text: String = serde_json::from_str(&found).unwrap();
@@ -168,8 +169,10 @@ fn of_files() {
             ),
             (
                 "templatefile(\"broken.tpl\", { node_ip = 1 })",
-                "broken.tpl:2:1: this is not a valid expression: expected `}` at «templatefile(\"broken.tpl\", { node_ip = 1 })»: the template has: b: 1",
+                "broken.tpl:2:1: this is not a valid expression: a `}` is expected here at «templatefile(\"broken.tpl\", { node_ip = 1 })»: the template has: b: 1 (the expression ends here; write $${ where the two characters themselves are meant)",
             ),
+            ("file(\"conf.d\")", "src/expression/tests/files/conf.d is no file at «file(\"conf.d\")»"),
+            ("file(\"/dev/zero\")", "/dev/zero is no file at «file(\"/dev/zero\")»"),
             ("file(\"nope\")", "there is no file src/expression/tests/files/nope at «file(\"nope\")»"),
         ],
         expression,

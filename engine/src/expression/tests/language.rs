@@ -70,7 +70,7 @@ fn traversals_and_splats() {
             ("var", "`var` alone is no value at «var» (write what of it, as in `var.region`)"),
             (
                 "hello",
-                "`hello` is not the name of anything at «hello» (a reference is `var.NAME`, `local.NAME`, `node.address` or `TYPE.NAME`; text is written \"hello\")",
+                "`hello` is not the name of anything at «hello» (a reference is `var.NAME`, `local.NAME`, `node.address` or `TYPE.NAME`; the text `${hello}` is written `$${hello}`)",
             ),
         ],
         expression,
@@ -144,7 +144,10 @@ fn syntax_errors_are_marked_where_they_are() {
         &[
             ("a ${var.x", "this is not a valid expression at «»: the text ends before `}` here"),
             ("a ${1 +} b", "this is not a valid expression at «}»: an expression is expected here"),
-            ("a ${var.x y} b", "this is not a valid expression at «y»: expected `}`"),
+            (
+                "a ${var.x y} b",
+                "this is not a valid expression at «y»: a `}` is expected here (the expression ends here; write $${ where the two characters themselves are meant)",
+            ),
             ("a ${var.} b", "this is not a valid expression at «}»: a name, an index or `*` is expected after the `.`"),
             (
                 "%{ if true }x",
@@ -170,6 +173,8 @@ fn what_is_unknown_stays_so() {
             ("merge({ a = 1 }, { b = var.unknown }).a", "1"),
             ("jsonencode({ a = var.unknown })", "(known after apply)"),
             ("join(\",\", [\"a\", var.unknown])", "(known after apply)"),
+            ("zipmap([\"a\", \"b\"], [var.unknown, 1]).b", "1"),
+            ("zipmap([var.unknown], [1])", "(known after apply)"),
             ("false && var.unknown", "false"),
             ("var.unknown && false", "false"),
             ("var.unknown || false", "(known after apply)"),
@@ -208,6 +213,8 @@ fn what_is_sensitive_stays_so() {
             ("length(var.secret_map)", "(sensitive)"),
             ("keys(var.partly_secret)", "[\"hidden\", \"open\"]"),
             ("templatefile(\"config.tpl\", { node_ip = var.secret, roles = [] })", "(sensitive)"),
+            ("zipmap([var.secret], [1])", "(sensitive)"),
+            ("zipmap([\"a\"], [var.secret])", "{\"a\": (sensitive)}"),
             ("issensitive(var.secret)", "true"),
             ("issensitive(nonsensitive(var.secret))", "false"),
             ("nonsensitive(var.secret)", "\"s3cr3t\""),
@@ -215,6 +222,10 @@ fn what_is_sensitive_stays_so() {
             ("coalesce(sensitive(\"\"), \"a\")", "(sensitive)"),
             // Errors tell nothing of what is inside.
             ("var.secret_map.s3cr3", "there is no such key in this value, which is sensitive at «s3cr3»"),
+            (
+                "templatestring(sensitive(\"$${s3cr3t} \"), {})",
+                "the template can't be rendered; it or its variables are sensitive, so it is not shown why at «templatestring(sensitive(\"$${s3cr3t} \"), {})»",
+            ),
             (
                 "parseint(var.secret, 10)",
                 "`parseint` refuses its arguments; one is sensitive, so they are not shown at «parseint(var.secret, 10)»",

@@ -39,6 +39,33 @@ fn dependent() -> impl Strategy<Value = String> {
     })
 }
 
+/// Expressions around another that mostly fail because of it.
+fn failing() -> impl Strategy<Value = String> {
+    const AROUND: [&str; 20] = [
+        "parseint(jsonencode(E), 10)",
+        "file(jsonencode(E))",
+        "regex(\"^$\", jsonencode(E))",
+        "regex(jsonencode(E), \"\")",
+        "(E).nope",
+        "(E)[7]",
+        "(E)[\"nope\"]",
+        "lookup({}, jsonencode(E))",
+        "tonumber(jsonencode(E))",
+        "cidrhost(jsonencode(E), 1)",
+        "templatestring(jsonencode(E), {})",
+        "templatestring(\"$${nope}\", { x = E })",
+        "templatestring(\"$${a.b}\", { a = E })",
+        "yamldecode(\"[${jsonencode(E)}\")",
+        "timeadd(jsonencode(E), \"1h\")",
+        "format(jsonencode(E), 1)",
+        "{ for v in [E, E] : jsonencode(v) => 1 }",
+        "[for v in (E) : v.nope]",
+        "formatdate(jsonencode(E), \"2026-01-01T00:00:00Z\")",
+        "index([E], 1)",
+    ];
+    (dependent(), proptest::sample::select(AROUND.to_vec())).prop_map(|(inner, around)| around.replace('E', &inner))
+}
+
 fn evaluate(text: &str) -> Option<Value> {
     let expr = Expr::expression(text, Span { file: 0, start: 0, end: text.len() }).unwrap();
     expr.evaluate(&TestScope::new()).ok()
@@ -54,9 +81,10 @@ proptest! {
     }
 
     #[test]
-    fn no_result_and_no_error_shows_a_secret(text in dependent()) {
-        let text = text.replace("LEAF", "var.secret");
-        prop_assert!(!expression(&text).contains("s3cr3t"), "{text}");
+    fn no_result_and_no_error_shows_a_secret(text in prop_oneof![dependent(), failing()], leaf in prop_oneof![Just("var.secret"), Just("var.secret_map")]) {
+        let text = text.replace("LEAF", leaf);
+        let shown = expression(&text);
+        prop_assert!(!shown.contains("s3cr3t") && !shown.contains("hidden"), "{text}: {shown}");
     }
 
     #[test]
@@ -98,4 +126,35 @@ proptest! {
         let encoded = format!("yamldecode(yamlencode(jsondecode({})))", hcl::format::to_string(&hcl::Expression::from(value.to_string())).unwrap());
         prop_assert_eq!(evaluate(&encoded), Some(Value::from(value)), "{}", encoded);
     }
+}
+
+#[test]
+fn what_is_nested_deeply_is_refused_or_evaluated_but_overflows_nothing() {
+    for depth in [30, 63, 64, 500, 100_000] {
+        for (open, close) in [
+            ("(", ")"),
+            ("[", "]"),
+            ("-", ""),
+            ("\"${", "}\""),
+            ("upper(", ")"),
+            ("{ a = ", "}"),
+            ("1 + ", ""),
+            ("true ? 1 : ", ""),
+            ("[for x in ", " : x]"),
+        ] {
+            let text = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+            expression(&text);
+            template(&format!("${{{text}}}"));
+        }
+        template(&format!("{}x{}", "%{ if true }".repeat(depth), "%{ endif }".repeat(depth)));
+        expression(&format!("var.map{}", ".a".repeat(depth)));
+        expression(&format!("var.list{}", "[*]".repeat(depth.min(5000))));
+    }
+}
+
+#[test]
+fn manifests_and_expressions_go_between_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<crate::Manifest>();
+    check::<Expr>();
 }

@@ -57,6 +57,9 @@ description = "lacks a value"
 
 [check.empty]
 
+[check.kubelet]
+http = { url = "https://${var.region}:10250", expect_stauts = 401, timeout = "soon" }
+
 [[moved]]
 from = "ssh_file.a"
 
@@ -111,4 +114,46 @@ fn a_circle_of_locals_is_shown() {
         "[locals]\na = '${local.b}'\nb = ['${local.c}']\nc = { x = '${local.a}' }\nself = '${local.self}'\nok = '${local.a}'\n",
     )]);
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn moves_that_do_not_fit_are_told() {
+    let text = problems(&[(
+        "main.toml",
+        r#"
+[resource.t.a]
+provider = "t.prdo"
+[providers.t.prod]
+[backend.file]
+path = "a"
+[backend.other]
+[[moved]]
+from = "t.a"
+to = "t.b"
+[[moved]]
+from = "t.a"
+to = 't.a["x"]'
+[[removed]]
+from = "t.a"
+[[import]]
+to = "t.c"
+"#,
+    )]);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn deep_keys_and_lists_overflow_nothing() {
+    for depth in [50, 1000, 100_000] {
+        problems(&[("a.toml", &format!("[locals]\nx{} = 1\n", ".a".repeat(depth)))]);
+        problems(&[("a.toml", &format!("[locals]\nx = {}{}\n", "[".repeat(depth), "]".repeat(depth)))]);
+        problems(&[("a.toml", &format!("[locals.x{}]\ny = 1\n", ".a".repeat(depth)))]);
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_loader_panic(text in "[a-z0-9=\\[\\]{}\"'$%#,. \n]{0,80}", key in "(resource|data|nodes|variables|check|outputs|moved|providers)") {
+        problems(&[("a.toml", &text), ("b.toml", &format!("[{key}.x.y]\n{text}")), ("c.toml", &format!("[{key}]\nx = '${{{}}}'", text.replace(['\'', '\n'], "")))]);
+    }
 }

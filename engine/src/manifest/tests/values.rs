@@ -254,3 +254,60 @@ fn instances_of_providers_are_told_from_attributes() {
         [("kubernetes", vec!["context", "exec"]), ("kubernetes.prod", vec!["context"]), ("ssh.far", vec!["user"])]
     );
 }
+
+#[test]
+fn a_manifest_as_people_write_it_is_read_and_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("kubelet-config.yaml.tpl", "address: ${node_ip}\nclusterDNS:\n%{ for ip in dns ~}\n- ${ip}\n%{ endfor ~}\n");
+    write(
+        "main.toml",
+        r#"
+[variables.dns]
+type = "list(string)"
+default = ["10.254.0.2"]
+
+[locals]
+worker = { role = "worker" }
+
+[nodes.gpu01]
+address = "10.0.0.1"
+roles = ["worker"]
+
+[resource.ssh_file.kubelet_config]
+on = "${local.worker}"
+path = "/etc/kubernetes/kubelet-config.yaml"
+content = '${templatefile("kubelet-config.yaml.tpl", { node_ip = "10.0.0.1", dns = var.dns })}'
+mode = "0644"
+
+[resource.ssh_exec.shell]
+on = "all"
+argv = ["sh", "-c", "echo $HOME $(date) $${HOME} %%{http_code}"]
+depends_on = ["ssh_file.kubelet_config", 'ssh_file.kubelet_config["gpu01"]']
+
+[resource.ssh_systemd_unit.kubelet]
+on = "${local.worker}"
+restart_on = ["ssh_file.kubelet_config"]
+timeouts = { create = "5m" }
+
+[resource.ssh_systemd_unit.kubelet.lifecycle]
+prevent_destroy = true
+
+[[resource.ssh_systemd_unit.kubelet.postcondition]]
+condition = '${self.state == "started"}'
+error_message = "it is ${self.state}"
+"#,
+    );
+    let manifest = Manifest::load(folder.path()).map_err(|(sources, errors)| render(&sources, &errors)).unwrap();
+    let variables = variables(&manifest);
+    let files = Files { root: manifest.root.clone(), ..Files::default() };
+    let scope = StaticScope::new(&manifest, &variables, &files);
+    let evaluate = |kind: &str, name: &str| -> Vec<(String, Value)> {
+        let resource = &manifest.resources[&crate::ResourceAddress::managed(kind, name)];
+        resource.attributes.iter().map(|(name, _, expr)| (name.clone(), expr.evaluate(&scope).unwrap())).collect()
+    };
+    insta::assert_debug_snapshot!((evaluate("ssh_file", "kubelet_config"), evaluate("ssh_exec", "shell")));
+    let unit = &manifest.resources[&crate::ResourceAddress::managed("ssh_systemd_unit", "kubelet")];
+    assert!(unit.lifecycle.prevent_destroy && unit.postconditions.len() == 1 && unit.attributes.is_empty());
+    assert_eq!(files.read.lock().unwrap().len(), 1);
+}

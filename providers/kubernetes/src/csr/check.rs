@@ -37,8 +37,7 @@ pub(crate) fn check(request: &CertificateSigningRequest, expected: &Expected) ->
 pub(crate) fn node_of(request: &CertificateSigningRequest) -> Option<String> {
     let name = with_parsed(&request.spec.request.0, |parsed| {
         let subject = &parsed.certification_request_info.subject;
-        let name = subject.iter_common_name().next().and_then(|cn| cn.as_str().ok()).map(str::to_owned);
-        name
+        subject.iter_common_name().next().and_then(|cn| cn.as_str().ok()).map(str::to_owned)
     });
     name.ok().flatten()?.strip_prefix(NODE_USER).map(str::to_owned)
 }
@@ -55,7 +54,7 @@ fn with_parsed<T>(bytes: &[u8], look: impl FnOnce(&X509CertificationRequest<'_>)
         return Err(format!("it holds a {} instead of a certificate request", pem.label));
     }
     match X509CertificationRequest::from_der(&pem.contents) {
-        Ok((rest, parsed)) if rest.is_empty() => Ok(look(&parsed)),
+        Ok(([], parsed)) => Ok(look(&parsed)),
         _ => Err("its certificate request is not valid DER".to_owned()),
     }
 }

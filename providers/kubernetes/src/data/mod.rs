@@ -1,5 +1,6 @@
 //! The data sources, one file each.
 
+mod kubelet_config;
 mod object;
 mod objects;
 mod service_account_token;
@@ -20,5 +21,9 @@ pub(crate) trait Data: Send + Sync {
 }
 
 /// All of them.
-pub(crate) const DATA: [&dyn Data; 3] =
-    [&object::ObjectData, &objects::ObjectsData, &service_account_token::ServiceAccountToken];
+pub(crate) const DATA: [&dyn Data; 4] = [
+    &kubelet_config::KubeletConfigData,
+    &object::ObjectData,
+    &objects::ObjectsData,
+    &service_account_token::ServiceAccountToken,
+];

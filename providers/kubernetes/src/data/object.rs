@@ -61,7 +61,7 @@ impl Data for ObjectData {
                 };
                 let deadline = Instant::now() + request.timeout.unwrap_or(DEFAULT_TIMEOUT);
                 let wait = Wait { cluster, address: &request.address, what: &what, deadline };
-                wait.until(served.api(cluster.client().await?, &namespace), &name, judge).await?
+                wait.until(&served, &namespace, &name, judge).await?
             }
             None => {
                 let wanted = Wanted { namespace, name };

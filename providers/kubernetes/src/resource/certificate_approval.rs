@@ -1,6 +1,7 @@
 //! `kubernetes_certificate_approval`: approves what a kubelet asks for, if it is what the inventory says.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +9,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use moorfast_engine::{
     Applied, Attribute, Attributes, Class, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
     ProposedAction, ProviderError, ReadRequest, ResourceType, Schema, Scope, Value,
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 use x509_parser::pem::Pem;
 
 use crate::attributes::{Read, as_recorded, list, optional};
-use crate::cluster::Cluster;
+use crate::cluster::{CertificateRequests, Cluster};
 use crate::csr::{APPROVAL_REASON, Expected, NODE_USER, Signer, State, check, is_ours, node_of, state};
 use crate::resource::object::FIELD_MANAGER;
 use crate::resource::{Reading, Resource, fail_all};
@@ -26,6 +27,8 @@ use crate::waiting::Wait;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_secs(1);
+/// How many looks at the requests come before the kubelet is asked again whether it has its certificate already.
+const LOOKS_PER_QUESTION: u32 = 5;
 /// A request that was refused may be one of an earlier start of the kubelet, with the right one about to come: so long is waited for that.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// So long the controller has for approving a client certificate, before we do.
@@ -110,6 +113,7 @@ impl Resource for CertificateApproval {
     }
 
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
+        cluster.forget_certificate_requests().await;
         let world = match World::look(cluster).await {
             Ok(world) => world,
             Err(error) => return fail_all(requests.len(), &error),
@@ -141,11 +145,11 @@ impl Resource for CertificateApproval {
 
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
         match &operation.action {
-            OperationAction::Create(desired) => Work { cluster, operation, desired }.approve().await,
+            OperationAction::Create(desired) => Work::new(cluster, operation, desired).approve().await,
             OperationAction::Update(desired) => {
                 let pending = operation.observed.as_ref().is_some_and(|o| !o.attributes.texts("pending").is_empty());
                 if pending {
-                    return Work { cluster, operation, desired }.approve().await;
+                    return Work::new(cluster, operation, desired).approve().await;
                 }
                 // Only what may be approved next time changed.
                 let mut attributes = operation.observed.as_ref().map(|o| o.attributes.clone()).unwrap_or_default();
@@ -241,23 +245,16 @@ fn is_of(request: &CertificateSigningRequest, signer: Signer, node: &str) -> boo
     }
 }
 
-/// All requests, oldest first.
-struct World {
-    requests: Vec<CertificateSigningRequest>,
-}
+/// The requests that there are.
+struct World(CertificateRequests);
 
 impl World {
     async fn look(cluster: &Cluster) -> Result<Self, ProviderError> {
-        let api: Api<CertificateSigningRequest> = Api::all(cluster.client().await?);
-        let found =
-            api.list(&ListParams::default()).await.map_err(|e| cluster.explain(e, "list certificate requests"))?;
-        let mut requests = found.items;
-        requests.sort_by_key(|r| (created(r), name(r)));
-        Ok(Self { requests })
+        cluster.certificate_requests().await.map(Self)
     }
 
     fn of(&self, signer: Signer, node: &str) -> impl DoubleEndedIterator<Item = &CertificateSigningRequest> {
-        self.requests.iter().filter(move |r| is_of(r, signer, node))
+        self.0.iter().filter(move |r| is_of(r, signer, node))
     }
 
     async fn observe(&self, cluster: &Cluster, request: &ReadRequest) -> Reading {
@@ -271,7 +268,7 @@ impl World {
         let signer =
             request.desired.as_ref().map(signer).or(identity.map(|(signer, _)| signer)).unwrap_or(Signer::Serving);
         let issued = self.of(signer, node).rev().find(|r| state(r) == State::Issued);
-        if issued.is_none() && !has_certificate(cluster, signer, node).await? {
+        if issued.is_none() && !has_certificate(cluster, signer, node).await?.unwrap_or(request.recorded.is_some()) {
             return Ok(None);
         }
         let since = issued.and_then(created).or_else(|| recorded_time(request));
@@ -294,7 +291,10 @@ impl World {
         let refused = refused
             .last()
             .and_then(|(name, verdict)| Some(format!("{name} is not approved: {}", verdict.as_ref().err()?)));
-        Ok(Some(Observed { attributes: observed, private: json!({ "refused": refused }) }))
+        Ok(Some(Observed {
+            attributes: observed,
+            private: json!({ "refused": refused, "requested_at": since.map(|t| t.to_string()) }),
+        }))
     }
 }
 
@@ -303,21 +303,25 @@ fn recorded_time(request: &ReadRequest) -> Option<Timestamp> {
 }
 
 /// Has the kubelet a certificate of the cluster, although the request for it was cleaned up (which is done after an hour)?
-async fn has_certificate(cluster: &Cluster, signer: Signer, node: &str) -> Result<bool, ProviderError> {
-    match signer {
-        // A kubelet that waits for its certificate ends every TLS handshake.
-        Signer::Serving => match cluster.kubelet(node, "healthz").await? {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 403 => Err(cluster
-                .explain(kube::Error::Api(status), &format!("ask the kubelet of {node} whether it has a certificate"))),
-            Err(_) => Ok(false),
-        },
+/// `None` where its kubelet says nothing at all.
+async fn has_certificate(cluster: &Cluster, signer: Signer, node: &str) -> Result<Option<bool>, ProviderError> {
+    if signer == Signer::Client {
         // A kubelet registers its node with it.
-        Signer::Client => {
-            let api: Api<Node> = Api::all(cluster.client().await?);
-            let found = api.get_opt(node).await.map_err(|e| cluster.explain(e, &format!("read node {node}")))?;
-            Ok(found.is_some())
+        let api: Api<Node> = Api::all(cluster.client().await?);
+        let found = api.get_opt(node).await.map_err(|e| cluster.explain(e, &format!("read node {node}")))?;
+        return Ok(Some(found.is_some()));
+    }
+    match cluster.kubelet(node, "healthz").await? {
+        Ok(_) => Ok(Some(true)),
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            let doing = format!("ask the kubelet of {node} whether it has a certificate");
+            Err(cluster.explain(kube::Error::Api(status), &doing))
         }
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Some(false)),
+        // A kubelet that waits for its certificate ends every handshake.
+        Err(kube::Error::Api(status)) if status.message.contains("tls: ") => Ok(Some(false)),
+        Err(kube::Error::Api(_)) => Ok(None),
+        Err(error) => Err(cluster.explain(error, &format!("ask the kubelet of {node} whether it has a certificate"))),
     }
 }
 
@@ -343,12 +347,16 @@ struct Work<'a> {
     cluster: &'a Cluster,
     operation: &'a Operation,
     desired: &'a Attributes,
+    /// How often the requests were looked at.
+    looks: AtomicU32,
 }
 
 /// The verdict on the requests of a node.
 enum Verdict {
     /// This one has its certificate.
     Issued(Box<CertificateSigningRequest>),
+    /// The kubelet has a certificate whose request is gone.
+    Held,
     /// This one may be approved.
     Fits(Box<CertificateSigningRequest>),
     /// Not yet.
@@ -357,7 +365,11 @@ enum Verdict {
     Refused(String),
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn new(cluster: &'a Cluster, operation: &'a Operation, desired: &'a Attributes) -> Self {
+        Self { cluster, operation, desired, looks: AtomicU32::new(0) }
+    }
+
     async fn approve(&self) -> Result<Applied, ProviderError> {
         let node = self
             .desired
@@ -376,7 +388,8 @@ impl Work<'_> {
             .poll(PAUSE, || async {
                 let approved = ours.lock().ok().and_then(|o| o.clone());
                 match self.judge(node, approved.as_deref()).await? {
-                    Verdict::Issued(request) => Ok(Ok(request)),
+                    Verdict::Issued(request) => Ok(Ok(Some(request))),
+                    Verdict::Held => Ok(Ok(None)),
                     Verdict::Fits(request) if signer(self.desired) == Signer::Client && begin.elapsed() < CONTROLLERS_TURN => {
                         Ok(Err(format!("{} is pending", name(&request))))
                     }
@@ -396,8 +409,8 @@ impl Work<'_> {
             .await?;
         let mut attributes = written(self.desired);
         attributes.insert("pending".to_owned(), Value::List(Vec::new()));
-        attributes.extend(of_certificate(&issued));
-        let requested_at = created(&issued).map(|t| t.to_string());
+        attributes.extend(issued.as_deref().map(of_certificate).unwrap_or_default());
+        let requested_at = issued.as_deref().and_then(created).map(|t| t.to_string());
         Ok(Applied { attributes, private: json!({ "requested_at": requested_at }), notes: Vec::new() })
     }
 
@@ -435,6 +448,11 @@ impl Work<'_> {
             }
             _ => {}
         }
+        let looks = self.looks.fetch_add(1, Ordering::Relaxed);
+        let is_due = verdicts.is_empty() && looks.is_multiple_of(LOOKS_PER_QUESTION);
+        if is_due && has_certificate(self.cluster, signer, node).await? == Some(true) {
+            return Ok(Verdict::Held);
+        }
         Ok(match verdicts.first() {
             Some((request, Err(reason))) => Verdict::Refused(format!("{}: {reason}", name(request))),
             _ => Verdict::Wait(format!("the kubelet of {node} asked for none yet")),
@@ -455,7 +473,9 @@ impl Work<'_> {
         // Only the very object that was checked is approved, not another one that took its name meanwhile.
         let patch = json!({ "metadata": { "resourceVersion": checked.metadata.resource_version }, "status": { "conditions": conditions } });
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        match api.patch_approval(&name(checked), &parameters, &Patch::Merge(patch)).await {
+        let written = api.patch_approval(&name(checked), &parameters, &Patch::Merge(patch)).await;
+        self.cluster.forget_certificate_requests().await;
+        match written {
             Ok(_) => Ok(()),
             // Somebody else decided at the same time: the next look sees what.
             Err(kube::Error::Api(status)) if status.is_conflict() || status.code == 404 => Ok(()),
@@ -471,7 +491,9 @@ async fn delete(cluster: &Cluster, operation: &Operation) -> Result<Applied, Pro
     };
     let api: Api<CertificateSigningRequest> = Api::all(cluster.client().await?);
     let world = World::look(cluster).await?;
-    for request in world.of(signer, node).filter(|r| is_ours(r)) {
+    // The one that was waited for goes too, though the controller approved it.
+    let recorded = operation.recorded.as_ref().and_then(|r| r.attributes.get("csr")?.as_str());
+    for request in world.of(signer, node).filter(|r| is_ours(r) || recorded == r.metadata.name.as_deref()) {
         match api.delete(&name(request), &DeleteParams::default()).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}

@@ -120,10 +120,14 @@ impl Resource for KubeconfigFile {
             return Ok(Proposal { action: ProposedAction::Create, planned, notes: Vec::new() });
         };
         if planned.get(CONTENT).is_some_and(Value::is_retained) {
+            let mut planned = observed.attributes.clone();
+            for name in ["token", CONTENT] {
+                planned.insert(name.to_owned(), Value::Retained.sensitive());
+            }
             let notes = vec!["stays as it was applied: its token was retired and can't be read any more".to_owned()];
-            return Ok(Proposal { action: ProposedAction::NoOp, planned: observed.attributes.clone(), notes });
+            return Ok(Proposal { action: ProposedAction::NoOp, planned, notes });
         }
-        Ok(Proposal { action: ProposedAction::Update, planned, notes: Vec::new() })
+        Ok(Proposal { action: ProposedAction::Compare, planned, notes: Vec::new() })
     }
 
     async fn apply(&self, _cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {

@@ -1,6 +1,7 @@
 //! `kubernetes_kubelet_config`: what a kubelet really runs with.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +22,7 @@ use crate::waiting::Wait;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_secs(1);
 const IDENTITY_PREFIX: &str = "kubelet-config/";
+const ANSWERS: &str = "answers";
 
 /// `kubernetes_kubelet_config`
 pub(crate) struct KubeletConfig;
@@ -38,6 +40,11 @@ impl Resource for KubeletConfig {
                     "config",
                     Kind::Any,
                     "The KubeletConfiguration that it should run with: YAML text, such as the `content` of the file's resource, or a table.",
+                ),
+                Attribute::computed(
+                    ANSWERS,
+                    Kind::Bool,
+                    "Does the kubelet tell its configuration? One that is stopped does not.",
                 ),
             ],
         );
@@ -61,13 +68,22 @@ impl Resource for KubeletConfig {
         let config = config_of(&request.desired).map_err(invalid)?;
         let node = request.desired.get("node").cloned().unwrap_or_default();
         let known = config.map_or(Value::Unknown, Value::from);
-        let planned: Attributes = [("node".to_owned(), node), ("config".to_owned(), known)].into();
-        let (action, note) = match &request.observed {
-            None => (ProposedAction::Create, Some("waits until the kubelet runs with it")),
+        let planned = Attributes::from([
+            ("node".to_owned(), node),
+            ("config".to_owned(), known),
+            (ANSWERS.to_owned(), Value::Bool(true)),
+        ]);
+        let (action, silence) = match &request.observed {
+            None => (ProposedAction::Create, None),
             Some(observed) if observed.attributes == planned => (ProposedAction::NoOp, None),
-            Some(_) => (ProposedAction::Update, Some("waits until the kubelet runs with it")),
+            Some(observed) => (ProposedAction::Update, observed.private["silent"].as_str()),
         };
-        Ok(Proposal { action, planned, notes: note.into_iter().map(str::to_owned).collect() })
+        let mut notes = Vec::new();
+        if action != ProposedAction::NoOp {
+            notes.push("waits until the kubelet runs with it".to_owned());
+        }
+        notes.extend(silence.map(|reason| format!("the kubelet does not answer: {reason}")));
+        Ok(Proposal { action, planned, notes })
     }
 
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
@@ -85,7 +101,7 @@ fn invalid(message: String) -> ProviderError {
 }
 
 /// The configuration that `attributes` declare; `None` while it is not known.
-fn config_of(attributes: &Attributes) -> Result<Option<Json>, String> {
+pub(crate) fn config_of(attributes: &Attributes) -> Result<Option<Json>, String> {
     let Some(value) = attributes.get("config") else { return Ok(None) };
     if value.is_unknown() || value.is_retained() {
         return Ok(None);
@@ -116,17 +132,13 @@ async fn observe(cluster: &Cluster, request: &ReadRequest) -> Reading {
         return Ok(None);
     };
     let written = request.desired.as_ref().and_then(|d| config_of(d).ok().flatten());
-    let declared =
-        written.or_else(|| recorded.and_then(|r| r.attributes.get("config").cloned())).unwrap_or_else(|| json!({}));
+    let known = recorded.and_then(|r| r.attributes.get("config").cloned());
+    let declared = written.or_else(|| known.clone()).unwrap_or_else(|| json!({}));
     match live(cluster, &node).await? {
         Ok(live) => Ok(Some(Observed { attributes: attributes(&node, &declared, &live), private: Json::Null })),
-        // A node that never was read may not be there yet, or wait for its certificate: an apply waits for it.
-        Err(_) if recorded.is_none() => Ok(None),
-        Err(Silence::NoNode) => Ok(None),
-        Err(Silence::Kubelet(reason)) => Err(ProviderError::new(
-            Class::Unreachable,
-            format!("the kubelet of {node} does not tell its configuration: {reason}"),
-        )),
+        Err(Silence::Kubelet(reason)) if known.is_some() => Ok(Some(silent(&node, known.unwrap_or_default(), reason))),
+        // It may not be there yet, or wait for its certificate: an apply waits for it.
+        Err(_) => Ok(None),
     }
 }
 
@@ -134,19 +146,36 @@ fn attributes(node: &str, declared: &Json, live: &Json) -> Attributes {
     BTreeMap::from([
         ("node".to_owned(), Value::from(node)),
         ("config".to_owned(), Value::from(in_terms_of(declared, live))),
+        (ANSWERS.to_owned(), Value::Bool(true)),
     ])
 }
 
+/// A kubelet that is down keeps its configuration and does not tell it.
+fn silent(node: &str, known: Json, reason: String) -> Observed {
+    let mut attributes = attributes(node, &known, &known);
+    attributes.insert(ANSWERS.to_owned(), Value::Bool(false));
+    Observed { attributes, private: json!({ "silent": reason }) }
+}
+
 /// Why a kubelet tells nothing.
-enum Silence {
+pub(crate) enum Silence {
     /// There is no such node.
     NoNode,
     /// This went wrong on the way to it.
     Kubelet(String),
 }
 
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Silence::NoNode => f.write_str("there is no Node object"),
+            Silence::Kubelet(reason) => write!(f, "the kubelet does not tell its configuration: {reason}"),
+        }
+    }
+}
+
 /// The live configuration.
-async fn live(cluster: &Cluster, node: &str) -> Result<Result<Json, Silence>, ProviderError> {
+pub(crate) async fn live(cluster: &Cluster, node: &str) -> Result<Result<Json, Silence>, ProviderError> {
     let text = match cluster.kubelet(node, "configz").await? {
         Ok(text) => text,
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Err(Silence::NoNode)),

@@ -3,11 +3,12 @@
 mod bootstrap_token;
 mod certificate_approval;
 mod kubeconfig;
-mod kubelet_config;
+pub(crate) mod kubelet_config;
 mod node;
 pub(crate) mod object;
 
 use async_trait::async_trait;
+use moorfast_engine::state::Record;
 use moorfast_engine::{
     Applied, Attributes, Invalid, Observed, Operation, PlanRequest, Proposal, ProviderError, ReadRequest, ResourceType,
 };
@@ -30,6 +31,11 @@ pub(crate) trait Resource: Send + Sync {
 
     /// The natural key of an instance.
     fn identity(&self, attributes: &Attributes) -> Option<String>;
+
+    /// Is what `record` remembers still what `attributes` mean?
+    fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+        self.identity(attributes).is_some_and(|identity| identity == record.identity)
+    }
 
     /// What is there, for each request in order.
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading>;

@@ -14,13 +14,15 @@ use crate::subject::Subject;
 /// The resource type `ssh_directory`.
 pub(crate) struct Directory;
 
-/// Removes `$P` and all in it, after what is mounted below is unmounted.
+/// Removes `$P` and all in it, after what is mounted below is unmounted. Where something is mounted at it, that is emptied and stays.
 const REMOVE_ALL: &str = r#"if [ -d "$P" ] && [ ! -L "$P" ]; then
   R=$(realpath -- "$P")
   while read -r _ _ _ _ M _; do printf '%b\n' "$M"; done < /proc/self/mountinfo | sort -r | while IFS= read -r M; do
     case $M in "$R"/*) umount -- "$M" ;; esac
   done
-  rm -rf --one-file-system -- "$P"
+  N=
+  while read -r _ _ _ _ M _; do if [ "$(printf '%b' "$M")" = "$R" ]; then N=yes; fi; done < /proc/self/mountinfo
+  if [ "$N" ]; then find "$R" -xdev -mindepth 1 -delete; else rm -rf --one-file-system -- "$P"; fi
 fi"#;
 
 /// Removes `$P` if it is empty.
@@ -42,7 +44,7 @@ impl Resource for Directory {
                 group,
                 Attribute::optional("mode", Kind::Mode, "The permissions.").or("0755"),
                 Attribute::optional("parents", Kind::Bool, "Make missing parent directories (mode 0755)? They stay when it is destroyed.").or(true),
-                Attribute::optional("force_destroy", Kind::Bool, "Does a destroy remove all that is in it, after unmounting what is mounted below? Other file systems are never emptied.").or(false),
+                Attribute::optional("force_destroy", Kind::Bool, "Does a destroy remove all that is in it, after unmounting what is mounted below? Other file systems are never emptied; where the directory is itself a mount point it stays, empty.").or(false),
             ],
         );
         ResourceType { name: "ssh_directory", scope: Scope::Node, schema }

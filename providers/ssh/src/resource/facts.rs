@@ -6,8 +6,8 @@ use moorfast_engine::{Attribute, Attributes, Kind, ResourceType, Schema, Scope, 
 
 use crate::script::Section;
 
-/// Tells the facts. What is not there is told as nothing.
-const LOOK: &str = r#"
+/// Shell that tells the facts. What is not there is told as nothing.
+pub(crate) const LOOK: &str = r#"
 say() { printf %s "$2" | blob "$1"; }
 say hostname "$(uname -n)"
 say kernel "$(uname -r)"
@@ -60,11 +60,6 @@ pub(crate) fn data_source() -> ResourceType {
         ],
     );
     ResourceType { name: "ssh_facts", scope: Scope::Node, schema }
-}
-
-/// Shell that tells the facts.
-pub(crate) fn look(_arguments: &Attributes) -> String {
-    LOOK.to_owned()
 }
 
 /// What the fields say.

@@ -302,7 +302,8 @@ fn write(path: &str, wanted: &Wanted, subject: &Subject, foreign: bool) -> Step 
     };
     let (fill, upload) = match (wanted.bytes(), wanted) {
         (None, Wanted::Local(source)) => (receive(source), Some((source.path.clone(), source.size))),
-        (bytes, _) => (format!("{} > \"$T\"", print_bytes(bytes.unwrap_or_default())), None),
+        // cat says why it cannot write, which base64 does not always.
+        (bytes, _) => (format!("{} | cat > \"$T\"", print_bytes(bytes.unwrap_or_default())), None),
     };
     let keep = match written(attributes, "owner") || written(attributes, "group") {
         true => "",

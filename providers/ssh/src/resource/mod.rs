@@ -1,16 +1,25 @@
 //! The resource types, one file each, and what they have in common.
 
+mod account;
+mod archive;
 mod directory;
 mod exec;
 pub(crate) mod facts;
 mod file;
+mod group;
+mod kernel_module;
 mod link;
 mod mode;
+mod package;
+mod swap;
+mod sysctl;
 mod unit;
+mod user;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use moorfast_engine::state::Record;
 use moorfast_engine::{
     Attributes, Invalid, Observed, Operation, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType, Value,
 };
@@ -20,7 +29,20 @@ use crate::sources::Sources;
 use crate::subject::Subject;
 
 /// All resource types.
-pub(crate) const ALL: &[&dyn Resource] = &[&file::File, &directory::Directory, &link::Link, &unit::Unit, &exec::Exec];
+pub(crate) const ALL: &[&dyn Resource] = &[
+    &archive::Archive,
+    &directory::Directory,
+    &exec::Exec,
+    &file::File,
+    &group::Group,
+    &kernel_module::KernelModule,
+    &link::Link,
+    &package::Package,
+    &swap::Swap,
+    &sysctl::Sysctl,
+    &unit::Unit,
+    &user::User,
+];
 
 /// The resource type of this name.
 pub(crate) fn named(name: &str) -> Option<&'static dyn Resource> {
@@ -39,6 +61,11 @@ pub(crate) trait Resource: Send + Sync {
 
     /// The natural key within a node, unique over all types: `KIND:NAME`.
     fn identity(&self, attributes: &Attributes) -> Option<String>;
+
+    /// Is what `record` remembers still what `attributes` mean?
+    fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+        self.identity(attributes).is_some_and(|identity| identity == record.identity)
+    }
 
     /// The local file that is sent, as the manifest names it.
     fn source(&self, _attributes: &Attributes) -> Option<String> {
@@ -82,7 +109,7 @@ pub(crate) struct Step {
     pub(crate) upload: Option<(PathBuf, u64)>,
     /// May it take long, so that it gets an exec of its own?
     pub(crate) long: bool,
-    /// Does it use the package manager?
+    /// Does it use the package manager, which takes one at a time and must not be cut off?
     pub(crate) packages: bool,
     /// How long it may take where the manifest does not say.
     pub(crate) limit: Option<Duration>,
@@ -175,5 +202,116 @@ pub(crate) fn parent(path: &str) -> &str {
     match path.rfind('/') {
         Some(0) | None => "/",
         Some(end) => &path[..end],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn attributes(json: serde_json::Value) -> Attributes {
+        match Value::from(json) {
+            Value::Map(map) => map,
+            other => panic!("{other:?} is no map"),
+        }
+    }
+
+    #[test]
+    fn every_attribute_is_documented_and_every_setting_is_one() {
+        for resource in ALL {
+            let declared = resource.resource_type();
+            assert!(declared.schema.doc.contains(". ") || declared.schema.doc.ends_with('.'), "{}", declared.name);
+            for attribute in &declared.schema.attributes {
+                assert!(attribute.doc.ends_with(['.', '?']), "{}.{}", declared.name, attribute.name);
+            }
+            for setting in resource.settings() {
+                assert!(declared.schema.attribute(setting).is_some(), "{}.{setting}", declared.name);
+            }
+        }
+    }
+
+    #[test]
+    fn identities() {
+        let cases = [
+            ("ssh_file", json!({ "path": "/etc/motd" }), "path:/etc/motd"),
+            ("ssh_directory", json!({ "path": "/etc/motd" }), "path:/etc/motd"),
+            ("ssh_link", json!({ "path": "/etc/motd" }), "path:/etc/motd"),
+            ("ssh_archive", json!({ "path": "/opt/cni", "name": "plugins" }), "archive:/opt/cni/plugins"),
+            ("ssh_systemd_unit", json!({ "name": "kubelet.service" }), "unit:kubelet.service"),
+            ("ssh_package", json!({ "names": ["jq=1.6", "curl"] }), "package:jq"),
+            ("ssh_sysctl", json!({ "name": "net.ipv4.ip_forward" }), "sysctl:net/ipv4/ip_forward"),
+            ("ssh_kernel_module", json!({ "name": "br-netfilter" }), "module:br_netfilter"),
+            ("ssh_user", json!({ "name": "ops" }), "user:ops"),
+            ("ssh_group", json!({ "name": "ops" }), "group:ops"),
+            ("ssh_swap", json!({}), "swap:all"),
+            ("ssh_exec", json!({ "name": "once", "command": ["true"] }), "exec:once"),
+        ];
+        for (kind, json, identity) in cases {
+            assert_eq!(named(kind).unwrap().identity(&attributes(json)).as_deref(), Some(identity), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_a_manifest_may_not_say() {
+        let cases = [
+            ("ssh_file", json!({ "path": "etc/motd", "content": "" }), "`etc/motd` is not a plain absolute path"),
+            (
+                "ssh_file",
+                json!({ "path": "/etc/../motd", "content": "" }),
+                "`/etc/../motd` is not a plain absolute path",
+            ),
+            ("ssh_file", json!({ "path": "/etc/motd" }), "nothing says what is in the file"),
+            (
+                "ssh_file",
+                json!({ "path": "/m", "content": "", "source": "m" }),
+                "content and source both say what is in the file",
+            ),
+            (
+                "ssh_file",
+                json!({ "path": "/m", "content": "", "validate": [1] }),
+                "a validation command is a list of texts, or one text",
+            ),
+            ("ssh_systemd_unit", json!({ "name": "kubelet" }), "`kubelet` is no full name of a unit"),
+            (
+                "ssh_systemd_unit",
+                json!({ "name": "a.service", "content": "", "masked": true }),
+                "a unit with content cannot be masked",
+            ),
+            (
+                "ssh_systemd_unit",
+                json!({ "name": "a.service", "drop_ins": { "x": "" } }),
+                "`x` is no name of a drop-in",
+            ),
+            ("ssh_package", json!({ "names": ["a b"] }), "`a b` is no name of a package"),
+            ("ssh_package", json!({ "names": ["--yes"] }), "`--yes` is no name of a package"),
+            ("ssh_package", json!({ "names": [] }), "no package is named"),
+            ("ssh_sysctl", json!({ "name": "../x" }), "`../x` is no name of a kernel parameter"),
+            ("ssh_user", json!({ "name": "Bad Name" }), "`Bad Name` is no name of an account"),
+            ("ssh_exec", json!({}), "there is neither a command nor a script"),
+            ("ssh_exec", json!({ "command": [] }), "command has no program"),
+            (
+                "ssh_exec",
+                json!({ "script": "x", "environment": { "A-B": "" } }),
+                "`A-B` is no name of an environment variable",
+            ),
+            ("ssh_archive", json!({ "path": "/a", "source": "a.rar", "sha256": "0" }), "this is no SHA-256"),
+        ];
+        for (kind, json, message) in cases {
+            let invalid = named(kind).unwrap().validate(&attributes(json.clone()));
+            assert!(invalid.iter().any(|i| i.message == message), "{kind} {json}: {invalid:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_yet_passes() {
+        for resource in ALL {
+            let schema = resource.resource_type().schema;
+            let unknown = |a: &&moorfast_engine::Attribute| a.required;
+            let attributes =
+                schema.attributes.iter().filter(unknown).map(|a| (a.name.to_owned(), Value::Unknown)).collect();
+            let about_values = |i: &Invalid| i.attribute.is_some();
+            assert!(!resource.validate(&attributes).iter().any(about_values), "{}", resource.resource_type().name);
+        }
     }
 }

@@ -126,7 +126,7 @@ impl Config<'_> {
         }
         if let Some(directory) = &self.shared {
             option("ControlMaster", "auto");
-            option("ControlPath", &path_word(&directory.join("%C")));
+            option("ControlPath", &word(&format!("{}/%C", escaped(directory))));
             option("ControlPersist", "30");
         }
         let files: Vec<_> = self.known_hosts.iter().map(|f| path_word(f)).collect();
@@ -134,7 +134,6 @@ impl Config<'_> {
         option("StrictHostKeyChecking", if self.accept_new { "accept-new" } else { "yes" });
         option("HashKnownHosts", "no");
         option("UpdateHostKeys", "no");
-        option("BatchMode", "yes");
         option("ConnectTimeout", &settings.connect_timeout.as_secs().max(1).to_string());
         option("ServerAliveInterval", "15");
         option("ServerAliveCountMax", "3");
@@ -143,18 +142,24 @@ impl Config<'_> {
         option("PermitLocalCommand", "no");
         option("ClearAllForwardings", if self.shared.is_some() { "no" } else { "yes" });
         option("LogLevel", "INFO");
-        text.push_str("Host *\n");
+        // Also for jump hosts that the user's own configuration names: nothing ever asks on the terminal.
+        text.push_str("Host *\n  BatchMode yes\n");
         match &settings.config_file {
-            Some(file) => text.push_str(&format!("Include {}\n", path_word(file))),
+            Some(file) => text.push_str(&format!("Include {}\n", word(&file.to_string_lossy()))),
             None => text.push_str("Include ~/.ssh/config\nHost *\nInclude /etc/ssh/ssh_config\n"),
         }
         text
     }
 }
 
-/// `~` in front stays what it is for ssh; `%` would be a token of ssh.
+/// A path as the value of an option. `~` in front stays what it is for ssh.
 fn path_word(path: &Path) -> String {
-    word(&path.to_string_lossy())
+    word(&escaped(path))
+}
+
+/// A path whose `%` do not become tokens of ssh.
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace('%', "%%")
 }
 
 fn word(text: &str) -> String {

@@ -22,13 +22,13 @@ const SORTS: &[Sort] = &[
     Sort {
         says: "Too many authentication failures",
         class: Class::Denied,
-        why: "the node gave up after too many keys of the agent",
+        why: "it gave up after too many keys that do not fit",
         help: "name the right key: identity_file on the node, or IdentitiesOnly in your ssh_config",
     },
     Sort {
         says: "Permission denied (",
         class: Class::Denied,
-        why: "the node refuses the key",
+        why: "the key is refused",
         help: "check user and identity_file of the node, what `ssh-add -l` lists, and authorized_keys there",
     },
     Sort {
@@ -112,10 +112,10 @@ pub(super) fn from_ssh(node: &Node, said: &str) -> ProviderError {
 fn sorted(node: &Node, said: &str) -> ProviderError {
     let place = place(node);
     if let Some(sort) = SORTS.iter().find(|sort| said.contains(sort.says)) {
-        let via = if said.contains("stdio forwarding failed") || said.contains("open failed") {
-            " (seen from the jump host)"
-        } else {
-            ""
+        let via = match said {
+            _ if said.contains("open failed") => " (seen from the jump host)",
+            _ if said.contains("UNKNOWN port") && !node.jump.is_empty() => " (at a jump host)",
+            _ => "",
         };
         return ProviderError::new(sort.class, format!("cannot connect to {place}: {}{via}", sort.why)).help(sort.help);
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use moorfast_engine::{Class, Node, ProviderError};
 use tempfile::TempDir;
@@ -133,7 +134,20 @@ pub(super) fn scratch() -> Result<TempDir, ProviderError> {
         let summary = format!("{} is not a private directory of yours", base.display());
         return Err(ProviderError::new(Class::Failed, summary).help("remove it, or set XDG_RUNTIME_DIR"));
     }
+    sweep(&base);
     tempfile::Builder::new().prefix("").rand_bytes(8).tempdir_in(&base).map_err(|e| unusable(&base, &e))
+}
+
+/// Removes what runs left that were killed, a day later.
+fn sweep(base: &Path) {
+    let old = |entry: &fs::DirEntry| {
+        let modified = entry.metadata().and_then(|found| found.modified());
+        modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > Duration::from_secs(86_400)))
+    };
+    for entry in fs::read_dir(base).into_iter().flatten().flatten().filter(old) {
+        // It is only tidiness: where it fails the next run tries again.
+        let _ = fs::remove_dir_all(entry.path());
+    }
 }
 
 pub(super) fn unusable(path: &Path, error: &io::Error) -> ProviderError {

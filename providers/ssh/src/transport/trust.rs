@@ -29,6 +29,7 @@ pub(super) async fn scan(route: &Route<'_>) -> Result<Vec<HostKey>, ProviderErro
         Command::new("ssh")
             .arg("-F")
             .arg(&way.config)
+            .args(["-S", "none"])
             .args(["-o", "StrictHostKeyChecking=accept-new", "-o", "PreferredAuthentications=none"])
             .args(["-o", &format!("HostKeyAlgorithms={kinds}")])
             .arg(&way.destination)

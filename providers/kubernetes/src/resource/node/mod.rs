@@ -4,6 +4,8 @@ mod drain;
 mod taint;
 mod trouble;
 
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,8 +30,8 @@ use taint::Taint;
 
 /// How long a machine may take to register and become Ready.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
-/// How often a node that is waited for is looked at.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How often is told what a node waits for that has no Node object.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// `kubernetes_node`
 pub(crate) struct NodeObject;
@@ -271,43 +273,48 @@ impl Work<'_> {
     }
 
     async fn bring(&self, desired: &Attributes) -> Result<Applied, ProviderError> {
-        let node = self
-            .wait_for("register", |node| {
-                if node.is_some() { Readiness::Ready } else { Readiness::Waiting("no Node object yet".to_owned()) }
-            })
-            .await?;
+        let node = self.wait_for(|_| Readiness::Ready).await?;
         self.set(&node, desired).await?;
-        let node = self
-            .wait_for("become Ready", |node| {
-                node.map_or(Readiness::Waiting("its Node object is gone".to_owned()), |n| condition(n, "Ready"))
-            })
-            .await?;
+        let node = self.wait_for(|node| condition(node, "Ready")).await?;
         let observed = observe(&node, &Scopes::of([desired]));
         Ok(Applied { attributes: observed.attributes, ..Applied::default() })
     }
 
-    async fn wait_for(&self, what: &str, judge: fn(Option<&Json>) -> Readiness) -> Result<Json, ProviderError> {
-        let mut told = String::new();
+    /// Waits until there is a Node object that `judge` finds ready.
+    async fn wait_for(&self, judge: fn(&Json) -> Readiness) -> Result<Json, ProviderError> {
+        let what = format!("node {}", self.name);
+        let wait =
+            Wait { cluster: self.cluster, address: &self.operation.address, what: &what, deadline: self.deadline };
+        let is_absent = AtomicBool::new(false);
+        let watched = |node: Option<&Json>| {
+            is_absent.store(node.is_none(), Ordering::Relaxed);
+            node.map_or_else(|| Readiness::Waiting("no Node object yet".to_owned()), judge)
+        };
+        let served = Served::of::<Node>(false);
+        let waited = tokio::select! {
+            waited = wait.until(&served, "", self.name, watched) => waited,
+            never = self.tell_of_requests(&is_absent) => match never {},
+        };
+        match waited {
+            Ok(Some(node)) => Ok(node),
+            Ok(None) => Err(ProviderError::new(Class::Failed, format!("the watch of node {} gave nothing", self.name))),
+            Err(error) if error.class == Class::Timeout => {
+                Err(error.detail(trouble::details(self.cluster, self.name).await).help(trouble::HELP))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// While there is no Node object, its certificate requests tell how far its kubelet is.
+    async fn tell_of_requests(&self, is_absent: &AtomicBool) -> Infallible {
         loop {
-            let node = self.get().await?;
-            let missing = match (judge(node.as_ref()), node) {
-                (Readiness::Ready, Some(node)) => return Ok(node),
-                (Readiness::Waiting(missing) | Readiness::Failed(missing), node) => match node {
-                    Some(_) => missing,
-                    None => trouble::of_absent(self.cluster, self.name).await.unwrap_or(missing),
-                },
-                (Readiness::Ready, None) => "no Node object yet".to_owned(),
-            };
-            if missing != told {
-                self.cluster.context.progress.report(&self.operation.address, missing.clone());
-            }
-            told = missing;
-            if Instant::now() + PAUSE > self.deadline {
-                let summary = format!("node {} did not {what} in time: {told}", self.name);
-                let detail = trouble::details(self.cluster, self.name).await;
-                return Err(ProviderError::new(Class::Timeout, summary).detail(detail).help(trouble::HELP));
-            }
             tokio::time::sleep(PAUSE).await;
+            if !is_absent.load(Ordering::Relaxed) {
+                continue;
+            }
+            if let Some(told) = trouble::of_absent(self.cluster, self.name).await {
+                self.cluster.context.progress.report(&self.operation.address, told);
+            }
         }
     }
 

@@ -1,11 +1,10 @@
 //! What keeps a node from being Ready, as far as the cluster knows.
 
-use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{Event, Node};
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 
 use crate::cluster::Cluster;
-use crate::csr::{State, state};
+use crate::csr::{State, node_of, state};
 
 use super::of_field;
 
@@ -57,12 +56,7 @@ async fn events(cluster: &Cluster, name: &str) -> Vec<String> {
 }
 
 async fn pending_requests(cluster: &Cluster, name: &str) -> Vec<String> {
-    let Ok(client) = cluster.client().await else { return Vec::new() };
-    let requests = Api::<CertificateSigningRequest>::all(client).list(&ListParams::default()).await;
-    let Ok(requests) = requests else { return Vec::new() };
-    let of_node = requests
-        .items
-        .into_iter()
-        .filter(|r| state(r) == State::Pending && crate::csr::node_of(r).as_deref() == Some(name));
-    of_node.filter_map(|r| r.metadata.name).collect()
+    let Ok(requests) = cluster.certificate_requests().await else { return Vec::new() };
+    let pending = requests.iter().filter(|r| state(r) == State::Pending && node_of(r).as_deref() == Some(name));
+    pending.filter_map(|r| r.metadata.name.clone()).collect()
 }

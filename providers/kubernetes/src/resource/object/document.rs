@@ -11,6 +11,9 @@ use serde_json::Value as Json;
 
 use crate::attributes::Read;
 
+/// The namespace of what names none.
+pub(crate) const DEFAULT_NAMESPACE: &str = "default";
+
 /// Which object it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,17 +30,25 @@ pub(crate) struct ObjectKey {
 }
 
 impl ObjectKey {
-    fn group(&self) -> &str {
+    /// The API group; empty for the core.
+    pub(crate) fn group(&self) -> &str {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 
-    /// The natural key, without the version: one object is served in several.
+    /// The natural key. It has no version, as one object is served in several, and no `default` namespace, as that may be left unwritten.
     pub(crate) fn identity(&self) -> String {
         let kind = match self.group() {
             "" => self.kind.clone(),
             group => format!("{}.{group}", self.kind),
         };
-        self.under(&kind)
+        let placed = Self { namespace: self.namespace.clone().filter(|n| n != DEFAULT_NAMESPACE), ..self.clone() };
+        placed.under(&kind)
+    }
+
+    /// Does the key as it is written mean the object `applied`? A namespace that is not written is whatever the cluster made of it.
+    pub(crate) fn means(&self, applied: &ObjectKey) -> bool {
+        let namespace = self.namespace.is_none() || self.namespace == applied.namespace;
+        namespace && (self.group(), &self.kind, &self.name) == (applied.group(), &applied.kind, &applied.name)
     }
 
     fn under(&self, kind: &str) -> String {
@@ -293,6 +304,28 @@ fn is_secret(value: &Value) -> bool {
         Value::Sensitive(_) => true,
         Value::Map(map) => map.contains_key(SENSITIVE_KEY),
         _ => false,
+    }
+}
+
+/// The texts that must not be shown: what is secret in `declared`, as it is and as it is encoded in a Secret.
+pub(crate) fn secrets(declared: &Value) -> Vec<String> {
+    match declared {
+        Value::Sensitive(_) => texts(declared.reveal()),
+        Value::List(items) => items.iter().flat_map(secrets).collect(),
+        Value::Map(map) => map.values().flat_map(secrets).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::List(items) => items.iter().flat_map(texts).collect(),
+        Value::Map(map) => map.values().flat_map(texts).collect(),
+        Value::String(text) if !text.is_empty() => {
+            let decoded = STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            decoded.into_iter().filter(|t| !t.is_empty()).chain([text.clone()]).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

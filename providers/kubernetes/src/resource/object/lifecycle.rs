@@ -15,7 +15,7 @@ use crate::fetch::{not_served, to_json};
 use crate::readiness::{Goal, Readiness};
 use crate::waiting::{DEFAULT_TIMEOUT, Wait};
 
-use super::document::{Document, ObjectKey, Written};
+use super::document::{Document, ObjectKey, Written, secrets};
 use super::fields::FieldSet;
 use super::reading::{namespace, resolved, view};
 use super::{FIELD_MANAGER, Remembered, attributes};
@@ -139,7 +139,19 @@ async fn foresee(
         Err(kube::Error::Api(status)) if immutable_fields(&status).is_some() => {
             Ok(Foreseen::Immutable(immutable_fields(&status).unwrap_or_default()))
         }
-        Err(error) => Err(cluster.explain(error, &format!("plan {}", document.key))),
+        Err(error) => Err(redacted(cluster.explain(error, &format!("plan {}", document.key)), document)),
+    }
+}
+
+/// `error` without what is secret in `document`: the API server quotes the values that it refuses.
+fn redacted(error: ProviderError, document: &Document) -> ProviderError {
+    let secrets = secrets(&document.declared);
+    let redact = |text: String| secrets.iter().fold(text, |text, secret| text.replace(secret, "(sensitive)"));
+    ProviderError {
+        summary: redact(error.summary),
+        detail: error.detail.into_iter().map(redact).collect(),
+        help: error.help.map(redact),
+        ..error
     }
 }
 
@@ -254,6 +266,10 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    fn namespace(&self) -> &str {
+        self.key.namespace.as_deref().unwrap_or_default()
+    }
+
     async fn apply(
         &self,
         document: &Document,
@@ -274,7 +290,7 @@ impl Work<'_> {
             }
             other => other,
         };
-        let object = object.map_err(|e| self.explain(e, "apply"))?;
+        let object = object.map_err(|e| redacted(self.explain(e, "apply"), document))?;
         if *goal == Goal::Nothing || self.waits_for_consumer(&object).await? {
             return Ok(object);
         }
@@ -297,13 +313,12 @@ impl Work<'_> {
         if goal.judge(&object) == Readiness::Ready {
             return Ok(object);
         }
-        let api = self.served.api(self.cluster.client().await?, self.key.namespace.as_deref().unwrap_or_default());
         let what = self.key.to_string();
         let judge = |object: Option<&Json>| match object {
             Some(object) => goal.judge(object),
             None => Readiness::Failed("it was deleted".to_owned()),
         };
-        let ready = self.wait(&what).until(api, &self.key.name, judge).await?;
+        let ready = self.wait(&what).until(&self.served, self.namespace(), &self.key.name, judge).await?;
         Ok(ready.unwrap_or(object))
     }
 
@@ -345,7 +360,7 @@ impl Work<'_> {
     }
 
     async fn delete(&self) -> Result<(), ProviderError> {
-        let api = self.served.api(self.cluster.client().await?, self.key.namespace.as_deref().unwrap_or_default());
+        let api = self.served.api(self.cluster.client().await?, self.namespace());
         let deleted = match api.delete(&self.key.name, &DeleteParams::foreground()).await {
             Ok(deleted) => deleted,
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
@@ -359,7 +374,7 @@ impl Work<'_> {
             Some(object) if uid.is_some() && object["metadata"]["uid"].as_str() != uid.as_deref() => Readiness::Ready,
             Some(object) => Readiness::Waiting(what_holds(object)),
         };
-        let waited = self.wait(&what).until(api, &self.key.name, judge).await;
+        let waited = self.wait(&what).until(&self.served, self.namespace(), &self.key.name, judge).await;
         waited.map(|_| ()).map_err(|error| match error.class {
             Class::Timeout => {
                 ProviderError { summary: error.summary.replace("did not become ready", "was not gone"), ..error }

@@ -9,6 +9,7 @@ mod reading;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use moorfast_engine::state::Record;
 use moorfast_engine::{
     Applied, Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
     ProviderError, ReadRequest, ResourceType, Schema, Scope, Value,
@@ -20,7 +21,8 @@ use crate::cluster::Cluster;
 use crate::readiness::Goal;
 use crate::resource::{Reading, Resource};
 
-pub(crate) use document::{ObjectKey, Written, mark};
+use document::Written;
+pub(crate) use document::{ObjectKey, mark};
 pub(crate) use fields::FieldSet;
 
 /// The name under which we manage fields.
@@ -106,6 +108,17 @@ impl Resource for Object {
         written.documents().first().map(|d| d.key.identity())
     }
 
+    /// It is while one of its objects is among those remembered: others come and go by an update.
+    fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+        let remembered = Remembered::read(&record.private).objects;
+        if remembered.is_empty() {
+            return self.identity(attributes).is_some_and(|identity| identity == record.identity);
+        }
+        let written = Written::read(attributes).ok();
+        let mut documents = written.iter().flat_map(|w| w.documents());
+        documents.any(|document| remembered.iter().any(|key| document.key.means(key)))
+    }
+
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         reading::read(cluster, requests).await
     }
@@ -143,4 +156,10 @@ fn observed(is_yaml: bool, objects: Vec<(ObjectKey, Value)>, managed: Vec<(Strin
         managed: managed.into_iter().collect(),
     };
     Some(Observed { attributes: attributes(is_yaml, objects), private: remembered.write() })
+}
+
+/// The objects that an instance declares, as far as they are known.
+pub(crate) fn documents(attributes: &Attributes) -> Vec<(ObjectKey, Value)> {
+    let written = Written::read(attributes).unwrap_or(Written::NotKnownYet);
+    written.documents().iter().map(|d| (d.key.clone(), d.declared.clone())).collect()
 }

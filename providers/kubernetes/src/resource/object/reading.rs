@@ -10,13 +10,10 @@ use crate::cluster::{Cluster, Served};
 use crate::fetch::{Fetched, Wanted, fetch};
 use crate::resource::{Reading, fail_all};
 
-use super::document::{Document, ObjectKey, Written, mark, shape};
+use super::document::{DEFAULT_NAMESPACE, Document, ObjectKey, Written, mark, shape};
 use super::fields::FieldSet;
 use super::projection::project;
 use super::{Remembered, observed};
-
-/// The namespace of what names none.
-const DEFAULT_NAMESPACE: &str = "default";
 
 /// An object to look for: what is declared of it, and how it is asked for.
 struct Sought {
@@ -67,7 +64,7 @@ async fn seek(cluster: &Cluster, request: &ReadRequest) -> Result<Vec<Sought>, P
         .map(|w| w.documents().to_vec())
         .unwrap_or_default();
     for document in recorded_documents(cluster, request).await? {
-        if !documents.iter().any(|d| is_same(&d.key, &document.key)) {
+        if !documents.iter().any(|d| d.key.identity() == document.key.identity()) {
             documents.push(document);
         }
     }
@@ -77,14 +74,6 @@ async fn seek(cluster: &Cluster, request: &ReadRequest) -> Result<Vec<Sought>, P
         sought.push(Sought { document, served });
     }
     Ok(sought)
-}
-
-/// A version is no part of an object's identity, nor is a namespace that the server fills in.
-fn is_same(written: &ObjectKey, recorded: &ObjectKey) -> bool {
-    let group = |key: &ObjectKey| key.api_version.rsplit_once('/').map(|(group, _)| group.to_owned());
-    let same_place = written.namespace == recorded.namespace
-        || written.namespace.is_none() && recorded.namespace.as_deref() == Some(DEFAULT_NAMESPACE);
-    group(written) == group(recorded) && written.kind == recorded.kind && written.name == recorded.name && same_place
 }
 
 async fn recorded_documents(cluster: &Cluster, request: &ReadRequest) -> Result<Vec<Document>, ProviderError> {

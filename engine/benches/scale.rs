@@ -1,0 +1,57 @@
+//! How planning and applying grow with the number of resources: times of 10,000 against ten times those of 1,000, in one run.
+//!
+//! `cargo bench -p moorfast-engine`
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::time::{Duration, Instant};
+
+use moorfast_engine::plan::PlanOptions;
+use support::Bench;
+
+/// How long each stage took.
+struct Times {
+    load: Duration,
+    apply: Duration,
+    plan: Duration,
+}
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let small = runtime.block_on(measure(1_000));
+    let large = runtime.block_on(measure(10_000));
+    println!("{:<28}{:>12}{:>12}{:>24}", "", "1,000", "10,000", "10,000 / (10 × 1,000)");
+    for (name, small, large) in [
+        ("load the manifest", small.load, large.load),
+        ("first apply", small.apply, large.apply),
+        ("plan without changes", small.plan, large.plan),
+    ] {
+        let ratio = large.as_secs_f64() / (10.0 * small.as_secs_f64());
+        println!("{name:<28}{small:>12.0?}{large:>12.0?}{ratio:>24.2}");
+    }
+}
+
+async fn measure(count: usize) -> Times {
+    let bench = Bench::default();
+    bench.write(&manifest(count));
+    let load = time(async { drop(bench.workspace()) }).await;
+    let apply = time(async { drop(bench.apply(&PlanOptions::default()).await) }).await;
+    let plan = time(async { assert!(!bench.plan(&PlanOptions::default()).await.unwrap().has_changes()) }).await;
+    Times { load, apply, plan }
+}
+
+/// Chains of ten: what a node's resources look like.
+fn manifest(count: usize) -> String {
+    let item = |i: usize| {
+        let before = if i % 10 == 0 { "[]".to_owned() } else { format!("[\"mem_item.r{}\"]", i - 1) };
+        format!("[resource.mem_item.r{i}]\nkey = \"k{i}\"\nvalue = '${{\"v\"}}{i}'\ndepends_on = {before}\n\n")
+    };
+    (0..count).map(item).collect()
+}
+
+async fn time(work: impl Future<Output = ()>) -> Duration {
+    let start = Instant::now();
+    work.await;
+    start.elapsed()
+}

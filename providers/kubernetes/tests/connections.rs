@@ -1,0 +1,138 @@
+//! What is said when the API server can't be reached or refuses.
+
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+
+use moorfast_engine::{Class, ProviderError, Value};
+use serde_json::json;
+
+use harness::{Instance, attributes, client, connect, kubeconfig, unique};
+
+fn a_config_map() -> moorfast_engine::Attributes {
+    attributes(json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x" } } }))
+}
+
+fn told(error: &ProviderError) -> String {
+    format!("{:?}: {}\nhelp: {}", error.class, error.summary, error.help.as_deref().unwrap_or("-"))
+}
+
+/// A kubeconfig of which only the login is not what it should be.
+async fn with_login(kubeconfig: &std::path::Path, user: serde_json::Value) -> Instance {
+    let text = std::fs::read_to_string(kubeconfig).unwrap();
+    let mut parsed: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    parsed["users"][0]["user"] = user;
+    let folder = kubeconfig.parent().unwrap();
+    if let Some(path) = parsed["clusters"][0]["cluster"]["certificate-authority"].as_str() {
+        parsed["clusters"][0]["cluster"]["certificate-authority"] = json!(folder.join(path));
+    }
+    Instance::on(connect(json!({ "kubeconfig_content": parsed.to_string() })).await, "kubernetes_object")
+}
+
+#[tokio::test]
+async fn a_server_that_is_down() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let kubeconfig = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:{port}'}}}}]\n\
+         contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\nusers: [{{name: u, user: {{token: t}}}}]\n"
+    );
+    let instance = Instance::on(connect(json!({ "kubeconfig_content": kubeconfig })).await, "kubernetes_object");
+    let error = instance.read(Some(&a_config_map())).await.unwrap_err();
+    assert_eq!(
+        told(&error),
+        format!("Unreachable: cannot reach the API server https://127.0.0.1:{port}: connection refused\nhelp: -")
+    );
+}
+
+#[tokio::test]
+async fn kubeconfigs_that_can_not_be_used() {
+    let cases = [
+        (
+            json!({ "kubeconfig": "/nonexistent/config" }),
+            "cannot read the kubeconfig /nonexistent/config: No such file or directory (os error 2)",
+        ),
+        (
+            json!({ "kubeconfig_content": "users: [{password: hunter2" }),
+            "the kubeconfig kubeconfig_content is not valid YAML",
+        ),
+        (
+            json!({ "kubeconfig_content": "apiVersion: v1\nkind: Config\n", "context": "prod" }),
+            "the kubeconfig kubeconfig_content has no context \"prod\"",
+        ),
+    ];
+    for (config, expected) in cases {
+        let instance = Instance::on(connect(config).await, "kubernetes_object");
+        assert_eq!(instance.read(Some(&a_config_map())).await.unwrap_err().summary, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_kubeconfig_that_is_not_made_yet() {
+    let mut config = attributes(json!({}));
+    config.insert("kubeconfig_content".to_owned(), Value::Unknown.sensitive());
+    let context = moorfast_engine::Context {
+        root: "/".into(),
+        data_dir: "/nonexistent".into(),
+        cancel: Default::default(),
+        progress: moorfast_engine::Progress(None),
+    };
+    let connection =
+        moorfast_engine::Provider::configure(&moorfast_kubernetes::KubernetesProvider, &config, context).await.unwrap();
+    let error = Instance::on(connection, "kubernetes_object").read(Some(&a_config_map())).await.unwrap_err();
+    assert_eq!(error.class, Class::Unreachable);
+}
+
+#[tokio::test]
+async fn credentials_that_are_wrong_and_rights_that_are_missing() {
+    let Some(kubeconfig) = kubeconfig() else { return };
+    let wrong = with_login(&kubeconfig, json!({ "token": "wrong" })).await;
+    let error = wrong.read(Some(&a_config_map())).await.unwrap_err();
+    assert_eq!(error.class, Class::Denied);
+    assert!(error.summary.contains("does not accept the credentials"), "{}", told(&error));
+
+    let admin = Instance::on(connect(json!({ "kubeconfig": kubeconfig })).await, "kubernetes_object");
+    let account = unique("poor");
+    let api = kube::Api::<k8s_openapi::api::core::v1::ServiceAccount>::namespaced(
+        client(&kubeconfig, |_| {}).await,
+        "default",
+    );
+    api.create(&Default::default(), &serde_json::from_value(json!({ "metadata": { "name": account } })).unwrap())
+        .await
+        .unwrap();
+    let token = admin.data("kubernetes_service_account_token", json!({ "name": account })).await.unwrap();
+    let poor = with_login(&kubeconfig, json!({ "token": token["token"].as_str().unwrap() })).await;
+    let error = poor.read(Some(&a_config_map())).await.unwrap_err();
+    assert_eq!(error.class, Class::Denied);
+    let user = format!("system:serviceaccount:default:{account}");
+    assert_eq!(
+        error.help.as_deref(),
+        Some(
+            format!(
+                "grant {user} a Role in namespace default with apiGroups: [\"\"], resources: [configmaps], verbs: [get]"
+            )
+            .as_str()
+        ),
+        "{}",
+        told(&error)
+    );
+    api.delete(&account, &Default::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_ca_is_another_identity() {
+    let Some(kubeconfig) = kubeconfig() else { return };
+    let text = std::fs::read_to_string(&kubeconfig).unwrap();
+    let mut parsed: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let foreign = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+    let cluster = parsed["clusters"][0]["cluster"].as_object_mut().unwrap();
+    cluster.remove("certificate-authority");
+    cluster.insert("certificate-authority-data".to_owned(), json!(k8s_openapi::ByteString(foreign.into_bytes())));
+    let instance =
+        Instance::on(connect(json!({ "kubeconfig_content": parsed.to_string() })).await, "kubernetes_object");
+    let error = instance.read(Some(&a_config_map())).await.unwrap_err();
+    assert_eq!(error.class, Class::Identity, "{}", told(&error));
+}

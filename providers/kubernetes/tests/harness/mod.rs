@@ -1,0 +1,241 @@
+//! A provider on a real API server, used as the planner and the executor use it.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use moorfast_engine::state::{Record, SealKey};
+use moorfast_engine::{
+    Address, Applied, Attributes, Connection, Context, DataRequest, Observed, Operation, OperationAction, PlanRequest,
+    Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, Target, Value, seal_attributes,
+};
+use moorfast_kubernetes::KubernetesProvider;
+use serde_json::Value as Json;
+
+/// The kubeconfig of the testbed, or `None`, having said why the test is skipped.
+pub fn kubeconfig() -> Option<PathBuf> {
+    let Some(path) = std::env::var_os("MOORFAST_TESTBED_JSON") else {
+        println!("skipped: MOORFAST_TESTBED_JSON names no testbed");
+        return None;
+    };
+    let testbed: Json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    Some(PathBuf::from(testbed["control_plane"]["kubeconfig"].as_str().unwrap()))
+}
+
+/// The testbed's description, or `None`, having said why the test is skipped.
+pub fn testbed() -> Option<Json> {
+    kubeconfig()?;
+    let path = std::env::var_os("MOORFAST_TESTBED_JSON")?;
+    Some(serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
+}
+
+/// A client of the test's own, which looks at what the provider did and does what other people do.
+pub async fn client(kubeconfig: &std::path::Path, change: impl FnOnce(&mut kube::Config)) -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let read = Kubeconfig::read_from(kubeconfig).unwrap();
+    let mut config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap();
+    change(&mut config);
+    Client::try_from(config).unwrap()
+}
+
+/// A name that no other test and no earlier run has.
+pub fn unique(prefix: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() % 100_000_000;
+    format!("{prefix}-{time}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Attributes from JSON.
+pub fn attributes(json: Json) -> Attributes {
+    Value::from(json).as_map().unwrap().clone()
+}
+
+/// The provider, connected.
+pub async fn connect(config: Json) -> Arc<dyn Connection> {
+    let context = Context {
+        root: PathBuf::from("/"),
+        data_dir: PathBuf::from("/nonexistent"),
+        cancel: Default::default(),
+        progress: Progress(None),
+    };
+    KubernetesProvider.configure(&attributes(config), context).await.unwrap()
+}
+
+/// One instance and what is remembered of it.
+pub struct Instance {
+    pub connection: Arc<dyn Connection>,
+    pub address: Address,
+    pub key: SealKey,
+    pub record: Option<Arc<Record>>,
+    pub timeout: Duration,
+}
+
+pub type Reading = Result<Option<Observed>, ProviderError>;
+
+impl Instance {
+    pub async fn new(resource_type: &str) -> Option<Self> {
+        let kubeconfig = kubeconfig()?;
+        Some(Self::on(connect(serde_json::json!({ "kubeconfig": kubeconfig })).await, resource_type))
+    }
+
+    pub fn on(connection: Arc<dyn Connection>, resource_type: &str) -> Self {
+        let address = format!("{resource_type}.x").parse().unwrap();
+        Self { connection, address, key: SealKey::generate(), record: None, timeout: Duration::from_secs(30) }
+    }
+
+    fn resource_type(&self) -> String {
+        self.address.resource.resource_type.clone()
+    }
+
+    /// What is not written has its default, as the planner fills it in.
+    fn with_defaults(&self, desired: &Attributes) -> Attributes {
+        let types = KubernetesProvider.resource_types();
+        let schema = &types.iter().find(|t| t.name == self.resource_type()).unwrap().schema;
+        let defaults = schema.attributes.iter().filter_map(|a| Some((a.name.to_owned(), a.default.clone()?)));
+        let mut attributes: Attributes = defaults.collect();
+        attributes.extend(desired.clone());
+        attributes
+    }
+
+    fn target() -> Target {
+        Target::Provider("kubernetes".to_owned())
+    }
+
+    pub async fn read(&self, desired: Option<&Attributes>) -> Reading {
+        let request = ReadRequest {
+            address: self.address.clone(),
+            resource_type: self.resource_type(),
+            desired: desired.map(|d| self.with_defaults(d)),
+            recorded: self.record.clone(),
+        };
+        self.connection.read(&Self::target(), &[request]).await.remove(0)
+    }
+
+    pub async fn plan(&self, desired: &Attributes) -> Result<(Proposal, Option<Observed>), ProviderError> {
+        let observed = self.read(Some(desired)).await?;
+        let request = PlanRequest {
+            address: self.address.clone(),
+            resource_type: self.resource_type(),
+            desired: self.with_defaults(desired),
+            recorded: self.record.clone(),
+            observed: observed.clone(),
+            triggers: Vec::new(),
+        };
+        Ok((self.connection.plan(&Self::target(), &[request]).await.remove(0)?, observed))
+    }
+
+    async fn operate(&self, action: OperationAction, observed: Option<Observed>) -> Result<Applied, ProviderError> {
+        let operation = Operation {
+            address: self.address.clone(),
+            resource_type: self.resource_type(),
+            action,
+            recorded: self.record.clone(),
+            observed,
+            triggers: Vec::new(),
+            timeout: Some(self.timeout),
+        };
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        self.connection.apply(&Self::target(), &[operation], sender).await;
+        let (index, outcome) = receiver.recv().await.unwrap();
+        assert_eq!((index, receiver.recv().await), (0, None), "each operation is reported once");
+        outcome
+    }
+
+    fn remember(&mut self, desired: &Attributes, applied: &Applied) {
+        let identity = KubernetesProvider.identity(&self.resource_type(), desired).unwrap_or_default();
+        if let Some(again) = KubernetesProvider.identity(&self.resource_type(), &applied.attributes) {
+            assert_eq!(again, identity, "what was applied has the identity of what was wanted");
+        }
+        self.record = Some(Arc::new(Record {
+            address: self.address.to_string(),
+            resource_type: self.resource_type(),
+            provider: "kubernetes".to_owned(),
+            target: "kubernetes".to_owned(),
+            identity,
+            attributes: seal_attributes(&applied.attributes, &self.key),
+            dependencies: Vec::new(),
+            triggers: Default::default(),
+            private: applied.private.clone(),
+            prevent_destroy: false,
+            incomplete: false,
+            updated_at: jiff::Timestamp::now(),
+        }));
+    }
+
+    /// Plans and does what is planned. Returns what was done.
+    pub async fn apply(&mut self, desired: &Attributes) -> Result<Proposal, ProviderError> {
+        let (proposal, observed) = self.plan(desired).await?;
+        let desired = &self.with_defaults(desired);
+        let applied = match &proposal.action {
+            ProposedAction::NoOp => {
+                let observed = observed.unwrap();
+                Applied { attributes: observed.attributes, private: observed.private, notes: Vec::new() }
+            }
+            ProposedAction::Create => self.operate(OperationAction::Create(desired.clone()), observed).await?,
+            ProposedAction::Update | ProposedAction::Compare => {
+                self.operate(OperationAction::Update(desired.clone()), observed).await?
+            }
+            ProposedAction::Replace(_) => {
+                self.operate(OperationAction::Delete, observed).await?;
+                self.operate(OperationAction::Create(desired.clone()), None).await?
+            }
+        };
+        self.remember(desired, &applied);
+        Ok(proposal)
+    }
+
+    /// Applies, and holds the provider to its laws: what it reads afterwards is what it said, and there is nothing left to do.
+    pub async fn bring(&mut self, desired: &Attributes) -> Proposal {
+        let proposal = self.apply(desired).await.unwrap();
+        self.is_settled(desired).await;
+        proposal
+    }
+
+    /// Is there nothing to do, and no drift?
+    pub async fn is_settled(&self, desired: &Attributes) {
+        let recorded = self.record.as_ref().unwrap().attributes.clone();
+        assert_eq!(self.sealed(self.read(Some(desired)).await), Some(recorded.clone()), "read by the manifest");
+        assert_eq!(self.sealed(self.read(None).await), Some(recorded), "read by the record alone");
+        let (again, observed) = self.plan(desired).await.unwrap();
+        match again.action {
+            ProposedAction::Compare => {
+                let planned = seal_attributes(&again.planned, &self.key);
+                assert_eq!(Some(planned), observed.map(|o| seal_attributes(&o.attributes, &self.key)), "compared");
+            }
+            action => assert_eq!(action, ProposedAction::NoOp, "second plan: {:?} {:?}", again.planned, again.notes),
+        }
+    }
+
+    /// The names of the attributes that differ from the record.
+    pub async fn drift(&self) -> Vec<String> {
+        let recorded = self.record.as_ref().unwrap().attributes.clone();
+        let Some(now) = self.sealed(self.read(None).await) else { return vec!["gone".to_owned()] };
+        recorded.iter().filter(|(name, value)| now.get(*name) != Some(value)).map(|(name, _)| name.clone()).collect()
+    }
+
+    pub fn sealed(&self, reading: Reading) -> Option<serde_json::Map<String, Json>> {
+        reading.unwrap().map(|o| seal_attributes(&o.attributes, &self.key))
+    }
+
+    pub async fn destroy(&mut self) -> Result<(), ProviderError> {
+        let observed = self.read(None).await?;
+        self.operate(OperationAction::Delete, observed).await?;
+        self.record = None;
+        Ok(())
+    }
+
+    pub async fn data(&self, data_source: &str, arguments: Json) -> Result<Attributes, ProviderError> {
+        let request = DataRequest {
+            address: format!("data.{data_source}.x").parse().unwrap(),
+            data_source: data_source.to_owned(),
+            arguments: attributes(arguments),
+            timeout: Some(Duration::from_secs(10)),
+        };
+        self.connection.read_data(&Self::target(), &[request]).await.remove(0)
+    }
+}

@@ -1,0 +1,286 @@
+//! `kubernetes_object` against a real API server.
+
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use moorfast_engine::{Class, ProposedAction, Value};
+use serde_json::json;
+
+use harness::{Instance, attributes, client, kubeconfig, unique};
+
+fn config_map(name: &str, data: serde_json::Value) -> moorfast_engine::Attributes {
+    attributes(
+        json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": data } }),
+    )
+}
+
+async fn config_maps() -> Api<ConfigMap> {
+    Api::namespaced(client(&kubeconfig().unwrap(), |_| {}).await, "default")
+}
+
+fn as_other(manager: &str) -> PatchParams {
+    PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() }
+}
+
+#[tokio::test]
+async fn an_object_lives_as_its_manifest_says() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let name = unique("life");
+    let api = config_maps().await;
+
+    let made = instance.bring(&config_map(&name, json!({ "a": "1", "b": "2" }))).await;
+    assert_eq!(made.action, ProposedAction::Create);
+    assert_eq!(api.get(&name).await.unwrap().data.unwrap().len(), 2);
+
+    // What others add is no drift.
+    let theirs = Patch::Merge(json!({ "metadata": { "labels": { "theirs": "x" } }, "data": { "theirs": "3" } }));
+    api.patch(&name, &as_other("other"), &theirs).await.unwrap();
+    instance.is_settled(&config_map(&name, json!({ "a": "1", "b": "2" }))).await;
+
+    // A field taken out of the manifest shows in the plan, and goes.
+    let (plan, observed) = instance.plan(&config_map(&name, json!({ "a": "1" }))).await.unwrap();
+    assert_eq!(plan.action, ProposedAction::Update);
+    let data = |v: &moorfast_engine::Attributes| v["manifest"].as_map().unwrap()["data"].as_map().unwrap().len();
+    assert_eq!((data(&observed.unwrap().attributes), data(&plan.planned)), (2, 1));
+    instance.bring(&config_map(&name, json!({ "a": "1" }))).await;
+    let left = api.get(&name).await.unwrap().data.unwrap();
+    assert_eq!(left.keys().collect::<Vec<_>>(), ["a", "theirs"]);
+
+    // What others do to ours is drift, and a conflict until we may take it.
+    api.patch(&name, &as_other("intruder"), &Patch::Merge(json!({ "data": { "a": "9" } }))).await.unwrap();
+    assert_eq!(instance.drift().await, ["manifest"]);
+    let conflict = instance.plan(&config_map(&name, json!({ "a": "1" }))).await.unwrap_err();
+    assert_eq!(conflict.class, Class::Conflict);
+    assert!(conflict.summary.contains("\"intruder\"") && conflict.detail[0].starts_with("data.a"), "{conflict:?}");
+    let mut forced = config_map(&name, json!({ "a": "1" }));
+    forced.insert("force_conflicts".to_owned(), Value::Bool(true));
+    assert_eq!(instance.bring(&forced).await.action, ProposedAction::Update);
+    assert_eq!(api.get(&name).await.unwrap().data.unwrap()["a"], "1");
+
+    // Deleted behind our back.
+    api.delete(&name, &DeleteParams::default()).await.unwrap();
+    assert_eq!(instance.drift().await, ["gone"]);
+    assert_eq!(instance.bring(&forced).await.action, ProposedAction::Create);
+
+    instance.destroy().await.unwrap();
+    assert!(api.get_opt(&name).await.unwrap().is_none());
+    instance.destroy().await.unwrap_err_none();
+}
+
+trait Gone {
+    fn unwrap_err_none(self);
+}
+
+impl Gone for Result<(), moorfast_engine::ProviderError> {
+    /// Deleting what is gone is a success.
+    fn unwrap_err_none(self) {
+        self.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_others_made_is_taken_over_once() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let name = unique("adopt");
+    let api = config_maps().await;
+    let theirs = json!({ "metadata": { "name": name }, "data": { "a": "1" } });
+    api.create(&Default::default(), &serde_json::from_value(theirs).unwrap()).await.unwrap();
+
+    let taken = instance.bring(&config_map(&name, json!({ "a": "1" }))).await;
+    assert_eq!(taken.action, ProposedAction::Update);
+    assert!(taken.notes[0].contains("become managed by moorfast"), "{:?}", taken.notes);
+    instance.destroy().await.unwrap();
+}
+
+#[tokio::test]
+async fn normal_forms_and_defaults_are_no_difference() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let name = unique("web");
+    let wanted = attributes(json!({
+        "wait": false,
+        "manifest": {
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": name },
+            "spec": {
+                "replicas": 0,
+                "selector": { "matchLabels": { "app": name } },
+                "template": {
+                    "metadata": { "labels": { "app": name } },
+                    "spec": { "containers": [
+                        { "name": "b", "image": "b", "resources": { "requests": { "cpu": "1000m", "memory": "1024Mi" } }, "ports": [{ "containerPort": 80 }] },
+                        { "name": "a", "image": "a", "env": [{ "name": "X", "value": "1" }] },
+                    ] },
+                },
+            },
+        },
+    }));
+    instance.bring(&wanted).await;
+
+    let mut moved = wanted.clone();
+    let manifest = &mut moved.get_mut("manifest").unwrap().to_json().unwrap();
+    manifest["spec"]["selector"]["matchLabels"]["more"] = json!("x");
+    manifest["spec"]["template"]["metadata"]["labels"]["more"] = json!("x");
+    moved.insert("manifest".to_owned(), Value::from(manifest.clone()));
+    let plan = instance.bring(&moved).await;
+    assert_eq!(plan.action, ProposedAction::Replace(vec!["manifest.spec.selector".to_owned()]));
+    instance.destroy().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_secret_is_never_shown() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let name = unique("secret");
+    let wanted = |password: &str| {
+        attributes(
+            json!({ "manifest": { "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": { "password": password } } }),
+        )
+    };
+    instance.bring(&wanted("hunter2")).await;
+    let record = serde_json::to_string(&*instance.record.clone().unwrap()).unwrap();
+    assert!(!record.contains("hunter2") && !record.contains("aHVudGVyMg"), "{record}");
+    let plan = instance.bring(&wanted("other")).await;
+    assert_eq!(plan.action, ProposedAction::Update);
+    assert!(!format!("{plan:?}").contains("b3RoZXI"));
+    let api: Api<Secret> = Api::namespaced(client(&kubeconfig().unwrap(), |_| {}).await, "default");
+    assert_eq!(api.get(&name).await.unwrap().data.unwrap()["password"].0, b"other");
+
+    let read = instance
+        .data("kubernetes_object", json!({ "api_version": "v1", "kind": "Secret", "name": name }))
+        .await
+        .unwrap();
+    assert!(!format!("{read:?}").contains("b3RoZXI"));
+    instance.destroy().await.unwrap();
+}
+
+#[tokio::test]
+async fn documents_come_and_go_and_are_replaced_one_by_one() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let (a, b, c) = (unique("doc"), unique("doc"), unique("doc"));
+    let binding = |name: &str, role: &str| {
+        format!(
+            "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {name}}}\n\
+             roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {role}}}\n\
+             subjects: [{{kind: Group, name: 'system:{name}'}}]\n"
+        )
+    };
+    let yaml = |parts: &[String]| attributes(json!({ "yaml": parts.concat() }));
+    let made = instance.bring(&yaml(&[binding(&a, "view"), binding(&b, "view")])).await;
+    assert_eq!(made.planned["objects"].as_map().unwrap().len(), 2);
+
+    let plan = instance.bring(&yaml(&[binding(&a, "edit"), binding(&c, "view")])).await;
+    assert_eq!(plan.action, ProposedAction::Update);
+    assert!(plan.notes.iter().any(|n| n.contains(&a) && n.contains("made anew: roleRef")), "{:?}", plan.notes);
+    assert!(plan.notes.iter().any(|n| n == &format!("ClusterRoleBinding/{b} is deleted")), "{:?}", plan.notes);
+    let api: Api<k8s_openapi::api::rbac::v1::ClusterRoleBinding> =
+        Api::all(client(&kubeconfig().unwrap(), |_| {}).await);
+    assert_eq!(api.get(&a).await.unwrap().role_ref.name, "edit");
+    assert!(api.get_opt(&b).await.unwrap().is_none());
+
+    // One of two is gone: it shows, and comes back.
+    api.delete(&c, &DeleteParams::default()).await.unwrap();
+    assert_eq!(instance.drift().await, ["objects"]);
+    instance.bring(&yaml(&[binding(&a, "edit"), binding(&c, "view")])).await;
+    instance.destroy().await.unwrap();
+    assert!(api.get_opt(&a).await.unwrap().is_none() && api.get_opt(&c).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_kind_and_its_object_a_namespace_and_what_lives_there() {
+    let Some(mut crd) = Instance::new("kubernetes_object").await else { return };
+    let group = format!("{}.example.org", unique("g"));
+    let mut widget = Instance::on(crd.connection.clone(), "kubernetes_object");
+    let definition = attributes(json!({ "manifest": {
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": { "name": format!("widgets.{group}") },
+        "spec": {
+            "group": group, "scope": "Namespaced", "names": { "kind": "Widget", "plural": "widgets" },
+            "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": {
+                "type": "object", "properties": { "spec": { "type": "object", "properties": { "size": { "type": "integer", "default": 3 } } } } } } }],
+        },
+    } }));
+    let object = attributes(
+        json!({ "manifest": { "apiVersion": format!("{group}/v1"), "kind": "Widget", "metadata": { "name": "w" }, "spec": {} } }),
+    );
+
+    let (plan, _) = widget.plan(&object).await.unwrap();
+    assert_eq!(plan.action, ProposedAction::Create);
+    assert!(plan.notes[0].contains("does not serve"), "{:?}", plan.notes);
+    let refused = widget.apply(&object).await.unwrap_err();
+    assert_eq!(refused.class, Class::Invalid);
+    crd.bring(&definition).await;
+    widget.bring(&object).await;
+
+    let namespace = unique("ns");
+    let mut space = Instance::on(crd.connection.clone(), "kubernetes_object");
+    let mut inside = Instance::on(crd.connection.clone(), "kubernetes_object");
+    let in_space = attributes(
+        json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "c", "namespace": namespace, "finalizers": ["example.org/hold"] } } }),
+    );
+    let (plan, _) = inside.plan(&in_space).await.unwrap();
+    assert_eq!(
+        plan.notes,
+        [format!("ConfigMap/{namespace}/c is planned without a dry run: the namespace {namespace} does not exist yet")]
+    );
+    space
+        .bring(&attributes(
+            json!({ "manifest": { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } } }),
+        ))
+        .await;
+    inside.bring(&in_space).await;
+
+    // A finalizer that nobody serves holds the object, and the error names it.
+    inside.timeout = Duration::from_secs(2);
+    let held = inside.destroy().await.unwrap_err();
+    assert_eq!(held.class, Class::Timeout);
+    assert!(held.summary.contains("held by finalizer example.org/hold"), "{held:?}");
+    let api: Api<ConfigMap> = Api::namespaced(client(&kubeconfig().unwrap(), |_| {}).await, &namespace);
+    api.patch("c", &as_other("other"), &Patch::Merge(json!({ "metadata": { "finalizers": null } }))).await.unwrap();
+
+    space.destroy().await.unwrap();
+    widget.destroy().await.unwrap();
+    crd.destroy().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_unknown_is_planned_and_what_is_wrong_is_told() {
+    let Some(instance) = Instance::new("kubernetes_object").await else { return };
+    let mut unknown = config_map(&unique("unknown"), json!({}));
+    let Some(Value::Map(manifest)) = unknown.get_mut("manifest") else { panic!() };
+    manifest.insert("data".to_owned(), Value::Map([("a".to_owned(), Value::Unknown)].into()));
+    let (plan, _) = instance.plan(&unknown).await.unwrap();
+    assert!(plan.planned["manifest"].is_unknown() && plan.notes[0].contains("known after apply"), "{plan:?}");
+
+    let mut typo = config_map(&unique("typo"), json!({}));
+    let Some(Value::Map(manifest)) = typo.get_mut("manifest") else { panic!() };
+    manifest.insert("dta".to_owned(), Value::Map([("a".to_owned(), Value::from("1"))].into()));
+    let error = instance.plan(&typo).await.unwrap_err();
+    assert_eq!(error.class, Class::Invalid);
+    assert!(error.summary.contains("dta"), "{error:?}");
+
+    let invalid = attributes(
+        json!({ "manifest": { "apiVersion": "v1", "kind": "Service", "metadata": { "name": "x" }, "spec": { "ports": [{ "port": 0 }] } } }),
+    );
+    let error = instance.plan(&invalid).await.unwrap_err();
+    assert!(error.summary.contains("spec.ports[0].port"), "{error:?}");
+}
+
+#[tokio::test]
+async fn many_objects_take_few_requests() {
+    let Some(first) = Instance::new("kubernetes_object").await else { return };
+    let target = moorfast_engine::Target::Provider("kubernetes".to_owned());
+    let requests: Vec<_> = (0..50)
+        .map(|i| moorfast_engine::ReadRequest {
+            address: first.address.clone(),
+            resource_type: "kubernetes_object".to_owned(),
+            desired: Some(config_map(&format!("none-{i}"), json!({}))),
+            recorded: None,
+        })
+        .collect();
+    let readings = first.connection.read(&target, &requests).await;
+    assert!(readings.iter().all(|r| r == &Ok(None)));
+    let (_, sent) = first.connection.statistics()[0];
+    assert_eq!(sent, 3, "two of discovery, one list");
+}

@@ -1,0 +1,282 @@
+//! `ssh_archive`: an archive, unpacked into a directory.
+
+use std::time::Duration;
+
+use moorfast_engine::{
+    Attribute, Attributes, Class, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProviderError, ResourceType, Schema, Scope, Value,
+};
+use serde_json::json;
+
+use super::{Resource, Step, absolute, parent, propose, text, texts, written};
+use crate::script::{Section, quote, quote_all};
+use crate::sources::Sources;
+use crate::subject::Subject;
+
+/// The resource type `ssh_archive`.
+pub(crate) struct Archive;
+
+/// The forms of archives: what a name ends with, and the option by which tar unpacks it; none for zip.
+const FORMS: &[(&str, Option<&str>)] = &[
+    (".tar", Some("")),
+    (".tar.gz", Some("-z")),
+    (".tgz", Some("-z")),
+    (".tar.xz", Some("-J")),
+    (".txz", Some("-J")),
+    (".tar.bz2", Some("-j")),
+    (".tar.zst", Some("--zstd")),
+    (".zip", None),
+];
+
+/// Unpacks the zip `$T` into `$S`.
+const UNZIP: &str = r#"[ -n "$(command -v unzip)" ] || fail failed 'there is no unzip (install it with ssh_package)'
+unzip -q -o -d "$S" -- "$T"
+while [ "$strip" -gt 0 ]; do
+  mkdir -- "$S.up"
+  for A in "$S"/*/* "$S"/*/.[!.]*; do [ ! -e "$A" ] || mv -f -- "$A" "$S.up"; done
+  rm -rf -- "$S"; mv -fT -- "$S.up" "$S"; strip=$((strip - 1))
+done"#;
+
+/// Lists what is in `$S` for the marker: regular files as sha256sum checks them, others by name alone.
+const LIST: &str = r#"( cd -- "$S"; find . -type f -exec sha256sum -b -- {} +; find . ! -type f ! -type d | while IFS= read -r A; do printf 'other *%s\n' "$A"; done ) > "$S.list""#;
+
+/// Moves what is in `$S` to its place.
+const MOVE: &str = r#"( cd -- "$S"; find . -type d ) | while IFS= read -r A; do mkdir -p -- "$P/$A"; done
+( cd -- "$S"; find . ! -type d ) | while IFS= read -r A; do mv -fT -- "$S/$A" "$P/$A"; done"#;
+
+/// Removes what the marker lists and `kept` does not hold back, and the directories that are empty then.
+const REMOVE: &str = r#"if [ -f "$M" ]; then
+  tail -n +2 -- "$M" | while IFS= read -r L; do A=${L#*\*}; kept "$A" || rm -f -- "$P/$A"; done
+  tail -n +2 -- "$M" | while IFS= read -r L; do A=${L#*\*}; A=${A%/*}; while [ "$A" != . ] && rmdir -- "$P/$A" 2>/dev/null; do A=${A%/*}; done; done
+fi"#;
+
+impl Resource for Archive {
+    fn resource_type(&self) -> ResourceType {
+        let schema = Schema::new(
+            "An archive, unpacked into a directory. It is unpacked beside and moved into place file by file. \
+             The marker `.moorfast-archive-NAME` in the directory remembers the checksum and the files; a file that is missing or was changed makes it unpack again. \
+             A destroy removes the files that came from it and the directories that are empty then.",
+            [
+                Attribute::required(
+                    "path",
+                    Kind::String,
+                    "The directory to unpack into: an absolute path. It is made where it is missing.",
+                )
+                .replaces(),
+                Attribute::optional(
+                    "name",
+                    Kind::String,
+                    "Tells several archives in one directory apart: letters, digits, `-` and `_`.",
+                )
+                .or("archive")
+                .replaces(),
+                Attribute::optional(
+                    "source",
+                    Kind::String,
+                    "The archive on this machine. A relative path starts at the folder of the manifest. Exactly one of `source` and `url` is written.",
+                ),
+                Attribute::optional("url", Kind::String, "Where the node fetches the archive from, with curl or wget."),
+                Attribute::required(
+                    "sha256",
+                    Kind::String,
+                    "The SHA-256 of the archive, 64 hexadecimal digits. Nothing else is unpacked.",
+                ),
+                Attribute::optional(
+                    "format",
+                    Kind::OneOf(&["tar", "tar.gz", "tar.xz", "tar.bz2", "tar.zst", "zip"]),
+                    "What it is. Default: what the name of the source ends with.",
+                ),
+                Attribute::optional(
+                    "strip_components",
+                    Kind::Integer,
+                    "How many leading directories of the names in it are left out.",
+                )
+                .or(0),
+                Attribute::optional(
+                    "include",
+                    Kind::list(Kind::String),
+                    "Only these members of a tar archive, by their full names in it. Default: all.",
+                ),
+                Attribute::optional(
+                    "owner",
+                    Kind::String,
+                    "The user that owns the files, by name or number. Default: the user that moorfast acts as.",
+                ),
+                Attribute::optional("group", Kind::String, "Their group, as of `owner`."),
+                Attribute::computed("intact", Kind::Bool, "Are all its files there as they were unpacked?"),
+            ],
+        );
+        ResourceType { name: "ssh_archive", scope: Scope::Node, schema }
+    }
+
+    fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
+        let invalid = |attribute, message: &str, help: &str| Invalid {
+            attribute,
+            message: message.to_owned(),
+            help: Some(help.to_owned()),
+        };
+        let mut found: Vec<Invalid> = absolute(attributes, "path").into_iter().collect();
+        if written(attributes, "source") == written(attributes, "url") {
+            found.push(invalid(None, "an archive has one source", "write exactly one of `source` and `url`"));
+        }
+        if let Some(sum) = text(attributes, "sha256")
+            && (sum.len() != 64 || !sum.bytes().all(|b| b.is_ascii_hexdigit()))
+        {
+            found.push(invalid(
+                Some("sha256"),
+                "this is no SHA-256",
+                "64 hexadecimal digits, as sha256sum prints them",
+            ));
+        }
+        if let Some(name) = text(attributes, "name")
+            && (name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'))
+        {
+            found.push(invalid(Some("name"), "this can't be a part of a file name", "letters, digits, `-` and `_`"));
+        }
+        let known = ["source", "url"].iter().any(|name| text(attributes, name).is_some());
+        if known && form(attributes).is_none() {
+            found.push(invalid(Some("format"), "the name does not say what sort of archive it is", "write format"));
+        }
+        if attributes.get("strip_components").and_then(Value::as_i64).is_some_and(|n| n < 0) {
+            found.push(invalid(Some("strip_components"), "there are no negative counts", "0 or more"));
+        }
+        found
+    }
+
+    fn identity(&self, attributes: &Attributes) -> Option<String> {
+        Some(format!("archive:{}/{}", text(attributes, "path")?, text(attributes, "name").unwrap_or("archive")))
+    }
+
+    fn source(&self, attributes: &Attributes) -> Option<String> {
+        text(attributes, "source").map(str::to_owned)
+    }
+
+    fn settings(&self) -> &'static [&'static str] {
+        &["source", "url", "format", "strip_components", "include", "owner", "group"]
+    }
+
+    fn look(&self, subject: &Subject) -> String {
+        // The marker: the checksum of the archive, then the checksums of the files as sha256sum checks them.
+        format!(
+            "{}
+if [ -f \"$M\" ]; then
+  read -r X < \"$M\"; field sha256 \"$X\"
+  if ( cd -- \"$P\" && tail -n +2 -- \"$M\" | sha256sum -c --quiet --status - ) 2>/dev/null; then field intact yes; fi
+fi",
+            places(subject)
+        )
+    }
+
+    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
+        let Some(sha256) = seen.field("sha256") else { return Ok(None) };
+        let mut attributes = Attributes::from([
+            ("sha256".to_owned(), Value::from(sha256)),
+            ("intact".to_owned(), Value::from(seen.is("intact"))),
+        ]);
+        for name in ["path", "name"] {
+            if let Some(value) = subject.attributes.get(name) {
+                attributes.insert(name.to_owned(), value.clone());
+            }
+        }
+        Ok(Some(Observed { attributes, private: json!(null) }))
+    }
+
+    fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
+        let mut planned = request.desired.clone();
+        if let Some(sum) = text(&planned, "sha256").map(str::to_lowercase) {
+            planned.insert("sha256".to_owned(), Value::from(sum));
+        }
+        planned.insert("intact".to_owned(), Value::from(true));
+        Ok(propose(self, request, planned))
+    }
+
+    fn act(&self, operation: &Operation, subject: &Subject, sources: &Sources) -> Result<Step, ProviderError> {
+        let places = places(subject);
+        if matches!(operation.action, OperationAction::Delete) {
+            return Ok(Step::long(format!(
+                "{places}\nkept() {{ false; }}\n{REMOVE}\nrm -f -- \"$M\"\n[ ! -d \"$P\" ] || rmdir -- \"$P\" 2>/dev/null || true"
+            )));
+        }
+        let attributes = &subject.attributes;
+        let sum = text(attributes, "sha256").unwrap_or_default().to_lowercase();
+        let (fetch, upload) = match text(attributes, "source") {
+            Some(name) => {
+                let source = sources.get(name)?;
+                if source.sha256 != sum {
+                    let summary = format!(
+                        "{} has another SHA-256 than the manifest says: {}",
+                        source.path.display(),
+                        source.sha256
+                    );
+                    return Err(ProviderError::new(Class::Invalid, summary).attribute("sha256"));
+                }
+                (format!("head -c {} <&3 > \"$T\"; watch", source.size), Some((source.path.clone(), source.size)))
+            }
+            None => (fetch(text(attributes, "url").unwrap_or_default()), None),
+        };
+        let form =
+            form(attributes).ok_or_else(|| ProviderError::new(Class::Invalid, "it is no known sort of archive"))?;
+        let include = texts(attributes, "include");
+        let include = quote_all(include.iter().map(String::as_str));
+        let unpack = match form {
+            Some(option) => format!(
+                "tar -x {option} --no-same-owner --strip-components=\"$strip\" -C \"$S\" -f \"$T\" -- {include}"
+            ),
+            None => UNZIP.to_owned(),
+        };
+        let body = format!(
+            "{places}
+mkdir -p -- \"$P\"
+temporary \"$P\"; S=$(mktemp -d -- \"$P/.moorfast-XXXXXXXX\")
+trap 'rm -rf -- \"$T\" \"$S\" \"$S.up\" \"$S.list\"' EXIT
+{fetch}
+X=$(sha256sum < \"$T\"); X=${{X%% *}}
+[ \"$X\" = {sum} ] || fail failed \"the archive has another SHA-256 than the manifest says: $X\"
+strip={strip}
+{unpack}
+{owner}
+{LIST}
+kept() {{ [ -e \"$S/$1\" ] || [ -L \"$S/$1\" ]; }}
+{REMOVE}
+{MOVE}
+{{ printf '%s\\n' \"$X\"; cat -- \"$S.list\"; }} > \"$T\"
+chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" \"$M\"",
+            strip = attributes.get("strip_components").and_then(Value::as_i64).unwrap_or_default(),
+            owner = owner(attributes),
+        );
+        Ok(Step { upload, limit: Some(Duration::from_secs(1800)), ..Step::long(body) })
+    }
+}
+
+/// Shell variables: the directory and the marker in it.
+fn places(subject: &Subject) -> String {
+    let path = subject.text("path").unwrap_or_default();
+    let marker = format!("{path}/.moorfast-archive-{}", subject.text("name").unwrap_or("archive"));
+    format!("P={}; D={}; M={}", quote(path), quote(parent(path)), quote(&marker))
+}
+
+fn form(attributes: &Attributes) -> Option<Option<&'static str>> {
+    let ending = match text(attributes, "format") {
+        Some(format) => format!(".{format}"),
+        None => text(attributes, "source").or(text(attributes, "url"))?.split(['?', '#']).next()?.to_owned(),
+    };
+    FORMS.iter().filter(|(end, _)| ending.ends_with(end)).max_by_key(|(end, _)| end.len()).map(|(_, option)| *option)
+}
+
+fn fetch(url: &str) -> String {
+    format!(
+        "if [ -n \"$(command -v curl)\" ]; then curl -fsSL --retry 3 -o \"$T\" -- {0}
+elif [ -n \"$(command -v wget)\" ]; then wget -q -O \"$T\" -- {0}
+else fail failed 'there is neither curl nor wget (install one with ssh_package, or use source)'; fi",
+        quote(url)
+    )
+}
+
+fn owner(attributes: &Attributes) -> String {
+    let (owner, group) = (text(attributes, "owner").unwrap_or_default(), text(attributes, "group").unwrap_or_default());
+    match (owner, group) {
+        ("", "") => String::new(),
+        (owner, "") => format!("chown -R -- {} \"$S\"", quote(owner)),
+        (owner, group) => format!("chown -R -- {} \"$S\"", quote(&format!("{owner}:{group}"))),
+    }
+}

@@ -1,0 +1,88 @@
+//! `ssh_group`: a group of users.
+
+use moorfast_engine::{
+    Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
+    ResourceType, Schema, Scope, Value,
+};
+use serde_json::json;
+
+use super::account::name_rule;
+use super::{Resource, Step, flag, propose, text};
+use crate::script::{Section, quote};
+use crate::sources::Sources;
+use crate::subject::Subject;
+
+/// The resource type `ssh_group`.
+pub(crate) struct Group;
+
+impl Resource for Group {
+    fn resource_type(&self) -> ResourceType {
+        let schema = Schema::new(
+            "A group of users. A destroy removes it, if it was made by moorfast.",
+            [
+                Attribute::required("name", Kind::String, "Its name.").replaces(),
+                Attribute::optional("gid", Kind::Integer, "Its number. Where it is not written the node chooses.")
+                    .or_computed(),
+                Attribute::optional(
+                    "system",
+                    Kind::Bool,
+                    "Is a new group one of the system's (its number chosen below 1000)?",
+                )
+                .or(false),
+            ],
+        );
+        ResourceType { name: "ssh_group", scope: Scope::Node, schema }
+    }
+
+    fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
+        name_rule(attributes, "name").into_iter().collect()
+    }
+
+    fn identity(&self, attributes: &Attributes) -> Option<String> {
+        Some(format!("group:{}", text(attributes, "name")?))
+    }
+
+    fn settings(&self) -> &'static [&'static str] {
+        &["system"]
+    }
+
+    fn look(&self, subject: &Subject) -> String {
+        format!(
+            "G={}; X=$(getent group -- \"$G\" || true); if [ -n \"$X\" ]; then X=${{X#*:}}; X=${{X#*:}}; field gid \"${{X%%:*}}\"; fi",
+            quote(subject.text("name").unwrap_or_default())
+        )
+    }
+
+    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
+        let Some(gid) = seen.field("gid").and_then(|gid| gid.parse::<i64>().ok()) else { return Ok(None) };
+        let mut attributes = Attributes::from([("gid".to_owned(), Value::from(gid))]);
+        if let Some(name) = subject.attributes.get("name") {
+            attributes.insert("name".to_owned(), name.clone());
+        }
+        Ok(Some(Observed { attributes, private: serde_json::Value::Null }))
+    }
+
+    fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
+        Ok(propose(self, request, request.desired.clone()))
+    }
+
+    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+        let attributes = &subject.attributes;
+        let name = quote(subject.text("name").unwrap_or_default());
+        let gid = attributes.get("gid").and_then(Value::as_i64).map(|gid| format!("-g {gid}")).unwrap_or_default();
+        let system = if flag(attributes, "system") { "-r" } else { "" };
+        Ok(Step::quick(match &operation.action {
+            OperationAction::Delete if subject.private["made"] == true => {
+                format!("G={name}; if getent group -- \"$G\" >/dev/null; then groupdel -- \"$G\"; fi")
+            }
+            OperationAction::Delete => "note 'it was there before, and stays'".to_owned(),
+            OperationAction::Create(_) => format!("groupadd {system} {gid} -- {name}\nfield made yes"),
+            OperationAction::Update(_) if gid.is_empty() => ":".to_owned(),
+            OperationAction::Update(_) => format!("groupmod {gid} -- {name}"),
+        }))
+    }
+
+    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
+        if seen.is("made") { json!({ "made": true }) } else { subject.private.clone() }
+    }
+}

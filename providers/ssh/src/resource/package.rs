@@ -1,0 +1,289 @@
+//! `ssh_package`: packages of the distribution.
+
+use std::time::Duration;
+
+use moorfast_engine::state::Record;
+use moorfast_engine::{
+    Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
+    ResourceType, Schema, Scope, Value,
+};
+use serde_json::json;
+
+use super::{Resource, Step, flag, propose, text, texts};
+use crate::script::{Section, quote, quote_all};
+use crate::sources::Sources;
+use crate::subject::Subject;
+
+/// The resource type `ssh_package`.
+pub(crate) struct Package;
+
+/// `version NAME` prints the installed version, or nothing.
+const LOOK: &str = r#"if [ -x /usr/bin/apt-get ]; then
+  version() { dpkg-query -W -f '${db:Status-Status} ${Version}\n' -- "$1" 2>/dev/null | while read -r S V; do [ "$S" != installed ] || printf '%s\n' "$V"; done || true; }
+elif [ -x /usr/bin/dnf ]; then
+  version() { rpm -q --qf '%{VERSION}-%{RELEASE}\n' -- "$1" 2>/dev/null | head -n 1 || true; }
+else
+  fail failed 'it has neither apt nor dnf'
+fi
+"#;
+
+/// `all` prints what is installed, `refresh` gets the lists, `mend` ends what was cut off, `strangers` prints all that a removal would take,
+/// `orphans` what is needed no longer.
+const MANAGER: &str = r#"
+export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+if [ -x /usr/bin/apt-get ]; then
+  apt() { apt-get -y -q -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"; }
+  all() { dpkg-query -W -f '${db:Status-Status} ${Package}\n' | while read -r S P; do [ "$S" != installed ] || printf '%s\n' "$P"; done | sort -u; }
+  refresh() {
+    C=0
+    until X=$(apt-get -q update 2>&1); do
+      case $X in *'Could not get lock'*) C=$((C + 1)); [ "$C" -lt 60 ] || break; sleep 2 ;; *) break ;; esac
+    done
+    printf '%s\n' "$X" >&2
+  }
+  mend() { [ -z "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ] || dpkg --configure -a; }
+  install() { apt install -- "$@"; }
+  purge() { apt purge -- "$@"; }
+  strangers() { apt-get -s -q purge -- "$@" | while read -r A P _; do case $A in Remv|Purg) printf '%s\n' "$P" ;; esac; done | sort -u; }
+  orphans() { apt-get -s -q autoremove --purge | while read -r A P _; do case $A in Remv|Purg) printf '%s\n' "$P" ;; esac; done | sort -u; }
+elif [ -x /usr/bin/dnf ]; then
+  all() { rpm -qa --qf '%{NAME}\n' | sort -u; }
+  refresh() { dnf -y -q makecache >&2 || true; }
+  mend() { :; }
+  install() { for A in "$@"; do shift; case $A in *=*) A=${A%%=*}-${A#*=} ;; esac; set -- "$@" "$A"; done; dnf -y -q install -- "$@"; }
+  purge() { dnf -y -q remove --setopt=clean_requirements_on_remove=False -- "$@"; }
+  strangers() { rpm -q --qf '%{NAME}\n' --whatrequires "$@" 2>/dev/null | grep -v 'no package' | sort -u; }
+  orphans() { dnf -q repoquery --installed --unneeded --qf '%{name}' 2>/dev/null | sort -u; }
+else
+  fail failed 'it has neither apt nor dnf'
+fi
+"#;
+
+impl Resource for Package {
+    fn resource_type(&self) -> ResourceType {
+        let schema = Schema::new(
+            "Packages of the distribution, by apt or dnf, whichever the node has. What is installed already is left alone. \
+             A destroy purges those that moorfast installed itself, with what came with them and nothing else needs; others stay.",
+            [
+                Attribute::required("names", Kind::list(Kind::String), "The packages, each `name` or `name=version`. The first is what the list is known by on its node."),
+                Attribute::optional("state", Kind::OneOf(&["present", "absent"]), "Are they installed?").or("present"),
+                Attribute::optional("cache_update", Kind::Bool, "Refresh the lists of packages before installing? They are refreshed anyway when a package is not found.").or(false),
+            ],
+        );
+        ResourceType { name: "ssh_package", scope: Scope::Node, schema }
+    }
+
+    fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
+        let fits = |name: &String| {
+            let name = name_of(name);
+            !name.is_empty()
+                && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || "+-._:".contains(c))
+        };
+        let names = texts(attributes, "names");
+        let mut invalid: Vec<Invalid> = names
+            .iter()
+            .filter(|name| !fits(name))
+            .map(|name| Invalid {
+                attribute: Some("names"),
+                message: format!("`{name}` is no name of a package"),
+                help: None,
+            })
+            .collect();
+        if attributes.get("names").and_then(Value::as_list).is_some_and(<[Value]>::is_empty) {
+            invalid.push(Invalid { attribute: Some("names"), message: "no package is named".to_owned(), help: None });
+        }
+        if text(attributes, "state") == Some("absent") && names.iter().any(|name| name.contains('=')) {
+            let help = Some("write the name alone".to_owned());
+            invalid.push(Invalid {
+                attribute: Some("names"),
+                message: "an absent package has no version".to_owned(),
+                help,
+            });
+        }
+        invalid
+    }
+
+    fn identity(&self, attributes: &Attributes) -> Option<String> {
+        let first = attributes.get("names")?.as_list()?.first()?;
+        Some(format!("package:{}", name_of(first.as_str()?)))
+    }
+
+    fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+        let recorded = record.attributes.get("names").and_then(|names| names.as_array()).into_iter().flatten();
+        let recorded: Vec<_> = recorded.filter_map(|name| name.as_str()).map(name_of).collect();
+        texts(attributes, "names").iter().any(|name| recorded.contains(&name_of(name)))
+    }
+
+    fn settings(&self) -> &'static [&'static str] {
+        &["state", "cache_update"]
+    }
+
+    fn look(&self, subject: &Subject) -> String {
+        let ask = |(index, name): (usize, &String)| {
+            format!("V=$(version {}); field version.{index} \"$V\"\n", quote(name_of(name)))
+        };
+        format!("{LOOK}{}", entries(subject).iter().enumerate().map(ask).collect::<String>())
+    }
+
+    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
+        let absent = subject.text("state") == Some("absent");
+        let wanted = texts(&subject.attributes, "names");
+        let now = |(index, entry): (usize, String)| {
+            let version = seen.field(&format!("version.{index}")).unwrap_or_default();
+            if version.is_empty() != absent {
+                return None;
+            }
+            match entry.contains('=') && wanted.contains(&entry) || !wanted.iter().any(|w| name_of(w) == entry) {
+                true if entry.contains('=') => Some(format!("{}={version}", name_of(&entry))),
+                _ => Some(entry),
+            }
+        };
+        let names: Vec<String> = entries(subject).into_iter().enumerate().filter_map(now).collect();
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let attributes = Attributes::from([("names".to_owned(), Value::from(names))]);
+        Ok(Some(Observed { attributes, private: serde_json::Value::Null }))
+    }
+
+    fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
+        let mut planned = request.desired.clone();
+        let observed = request.observed.as_ref().and_then(|o| o.attributes.get("names"));
+        if let Some(names) = observed.filter(|names| same_set(names, planned.get("names"))) {
+            planned.insert("names".to_owned(), names.clone());
+        }
+        Ok(propose(self, request, planned))
+    }
+
+    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+        let own = own(&subject.private);
+        let names = texts(&subject.attributes, "names");
+        let body = match &operation.action {
+            OperationAction::Delete if own.is_empty() => "note 'they were there before, and stay'".to_owned(),
+            OperationAction::Delete => {
+                let named = names.iter().map(|name| name_of(name).to_owned());
+                remove(&named.filter(|name| own.contains(name)).collect::<Vec<_>>(), &own)
+            }
+            _ if text(&subject.attributes, "state") == Some("absent") => purge_all(&names),
+            _ => {
+                let dropped: Vec<String> = observed_names(operation)
+                    .iter()
+                    .map(|name| name_of(name).to_owned())
+                    .filter(|name| own.contains(name) && !names.iter().any(|n| name_of(n) == name))
+                    .collect();
+                let drop = if dropped.is_empty() { String::new() } else { remove(&dropped, &own) };
+                format!("{}\n{drop}", install(&names, flag(&subject.attributes, "cache_update")))
+            }
+        };
+        Ok(Step {
+            packages: true,
+            limit: Some(Duration::from_secs(1800)),
+            ..Step::long(format!("{LOOK}{MANAGER}{body}"))
+        })
+    }
+
+    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
+        let gone = seen.text("gone").unwrap_or_default();
+        let mut own: Vec<String> =
+            own(&subject.private).into_iter().filter(|name| !gone.lines().any(|g| g == name)).collect();
+        own.extend(seen.text("new").unwrap_or_default().lines().map(str::to_owned));
+        own.sort();
+        own.dedup();
+        json!({ "installed": own })
+    }
+}
+
+fn name_of(entry: &str) -> &str {
+    entry.split_once('=').map_or(entry, |(name, _)| name)
+}
+
+/// What was installed by moorfast, with all that came with it.
+fn own(private: &serde_json::Value) -> Vec<String> {
+    let names = private["installed"].as_array().map(Vec::as_slice).unwrap_or_default();
+    names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
+fn observed_names(operation: &Operation) -> Vec<String> {
+    operation.observed.as_ref().map(|o| texts(&o.attributes, "names")).unwrap_or_default()
+}
+
+/// What to ask about: what is remembered, in its order, with the versions that are wanted now, then what is new.
+fn entries(subject: &Subject) -> Vec<String> {
+    let wanted = texts(&subject.attributes, "names");
+    let recorded = subject.recorded.as_ref().map(|r| texts(r, "names")).unwrap_or_default();
+    let mut entries: Vec<String> = Vec::new();
+    for entry in recorded.iter().chain(&wanted) {
+        let current = wanted.iter().find(|w| name_of(w) == name_of(entry)).unwrap_or(entry);
+        if !entries.iter().any(|e| name_of(e) == name_of(current)) {
+            entries.push(current.clone());
+        }
+    }
+    entries
+}
+
+fn same_set(a: &Value, b: Option<&Value>) -> bool {
+    let sorted = |value: &Value| {
+        let mut names: Vec<String> =
+            value.as_list()?.iter().map(|v| v.as_str().map(str::to_owned)).collect::<Option<_>>()?;
+        names.sort();
+        names.dedup();
+        Some(names)
+    };
+    sorted(a).is_some_and(|a| b.and_then(sorted) == Some(a))
+}
+
+fn install(names: &[String], refresh: bool) -> String {
+    let checks: String = names
+        .iter()
+        .map(|name| format!("[ -n \"$(version {0})\" ] || fail invalid {0}' is no package of its own: name the one that provides it'\n", quote(name_of(name))))
+        .collect();
+    format!(
+        "mend
+before=$(all)
+{refresh}
+set -- {names}
+if ! X=$(install \"$@\" 2>&1); then
+  case $X in
+  *'Unable to locate'*|*'no installation candidate'*|*'was not found'*|*'Unable to fetch'*|*'404 '*|*'No match for'*) refresh; install \"$@\" ;;
+  *) printf '%s\\n' \"$X\" >&2; exit 1 ;;
+  esac
+fi
+{checks}after=$(all)
+printf '%s\\n' \"$after\" | while IFS= read -r P; do case \"
+$before
+\" in *\"
+$P
+\"*) ;; *) printf '%s\\n' \"$P\" ;; esac; done | blob new",
+        refresh = if refresh { "refresh" } else { "" },
+        names = quote_all(names.iter().map(String::as_str)),
+    )
+}
+
+/// Purges all of these, whoever installed them.
+fn purge_all(names: &[String]) -> String {
+    let asks: String =
+        names.iter().map(|n| format!("[ -z \"$(version {0})\" ] || set -- \"$@\" {0}\n", quote(n))).collect();
+    format!("set --\n{asks}[ $# = 0 ] || purge \"$@\"")
+}
+
+/// Purges those of `names` that are installed, and what came with them and is needed no longer; never anything that is not ours.
+fn remove(names: &[String], own: &[String]) -> String {
+    let asks: String =
+        names.iter().map(|n| format!("[ -z \"$(version {0})\" ] || set -- \"$@\" {0}\n", quote(n))).collect();
+    format!(
+        "own={own}
+ours() {{ case \" $own \" in *\" ${{1%%:*}} \"*) return 0 ;; *) return 1 ;; esac; }}
+set --
+{asks}
+if [ $# -gt 0 ]; then
+  others=$(for P in $(strangers \"$@\"); do ours \"$P\" || printf '%s ' \"$P\"; done)
+  [ -z \"$others\" ] || fail conflict \"others need them that moorfast did not install: $others\"
+  printf '%s\\n' \"$@\" | blob gone
+  purge \"$@\"
+fi
+set --; for P in $(orphans); do if ours \"$P\"; then set -- \"$@\" \"$P\"; fi; done
+[ $# = 0 ] || purge \"$@\"",
+        own = quote(&own.join(" ")),
+    )
+}

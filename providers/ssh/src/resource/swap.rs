@@ -1,0 +1,129 @@
+//! `ssh_swap`: does the node swap?
+
+use moorfast_engine::{
+    Attribute, Attributes, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
+    ResourceType, Schema, Scope, Value,
+};
+use serde_json::json;
+
+use super::{Resource, Step, flag, propose};
+use crate::script::Section;
+use crate::sources::Sources;
+use crate::subject::Subject;
+
+/// The resource type `ssh_swap`.
+pub(crate) struct Swap;
+
+/// Tells what is swapped to now, what fstab has for the next boot, and whether systemd may start any.
+const LOOK: &str = r##"while read -r D _; do case $D in Filename) ;; *) printf '%s\n' "$D" ;; esac; done < /proc/swaps | blob devices
+if [ -f /etc/fstab ]; then
+  while read -r D _ K _; do case $D in '#'*|'') ;; *) [ "$K" != swap ] || printf '%s\n' "$D" ;; esac; done < /etc/fstab | blob fstab
+fi
+field target "$(systemctl is-enabled swap.target 2>/dev/null || true)""##;
+
+/// Rewrites /etc/fstab by the awk-free filter `rewrite`, which gets each line as `L`.
+const FSTAB: &str = r#"if [ -f /etc/fstab ]; then
+  temporary /etc
+  while IFS= read -r L || [ -n "$L" ]; do rewrite; done < /etc/fstab > "$T"
+  chown --reference=/etc/fstab -- "$T"; chmod --reference=/etc/fstab -- "$T"; sync -- "$T"
+  [ "$(sha256sum < "$T")" = "$(sha256sum < /etc/fstab)" ] || mv -fT -- "$T" /etc/fstab
+fi"#;
+
+/// Comments a line that swaps.
+const COMMENT: &str = r##"rewrite() { case $L in '#'*) printf '%s\n' "$L"; return ;; esac; set -f; set -- $L; set +f
+  if [ "$3" = swap ]; then printf '# moorfast: %s\n' "$L"; else printf '%s\n' "$L"; fi; }"##;
+
+/// Fails where nothing is swapped to.
+const ANY: &str = "[ \"$(wc -l < /proc/swaps)\" -gt 1 ] || fail failed 'there is nothing to swap to: write a swap area into /etc/fstab'";
+
+/// Takes the comment back.
+const UNCOMMENT: &str = r##"rewrite() { printf '%s\n' "${L#'# moorfast: '}"; }"##;
+
+impl Resource for Swap {
+    fn resource_type(&self) -> ResourceType {
+        let schema = Schema::new(
+            "Does the node swap? One per node. Off means: off now, commented out in `/etc/fstab` (with the marker `# moorfast:`) and `swap.target` masked, so that it stays off after a boot. \
+             A destroy takes all three back to what was found.",
+            [
+                Attribute::optional("enabled", Kind::Bool, "Does it swap? The kubelet wants it not to.").or(false),
+                Attribute::computed("devices", Kind::list(Kind::String), "What is swapped to now."),
+                Attribute::computed("at_boot", Kind::Bool, "Would swap come back at the next boot?"),
+            ],
+        );
+        ResourceType { name: "ssh_swap", scope: Scope::Node, schema }
+    }
+
+    fn identity(&self, _: &Attributes) -> Option<String> {
+        Some("swap:all".to_owned())
+    }
+
+    fn look(&self, _: &Subject) -> String {
+        LOOK.to_owned()
+    }
+
+    fn observe(&self, _: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
+        let lines =
+            |name: &str| -> Vec<String> { seen.text(name).unwrap_or_default().lines().map(str::to_owned).collect() };
+        let (devices, fstab) = (lines("devices"), lines("fstab"));
+        let masked = seen.field("target").is_some_and(|state| state.starts_with("masked"));
+        let at_boot = !masked || !fstab.is_empty();
+        let attributes = Attributes::from([
+            ("enabled".to_owned(), Value::from(!devices.is_empty())),
+            ("devices".to_owned(), Value::from(devices)),
+            ("at_boot".to_owned(), Value::from(at_boot)),
+        ]);
+        Ok(Some(Observed { attributes, private: serde_json::Value::Null }))
+    }
+
+    fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
+        let mut planned = request.desired.clone();
+        match planned.get("enabled").and_then(Value::as_bool) {
+            Some(false) => {
+                planned.insert("devices".to_owned(), Value::List(Vec::new()));
+                planned.insert("at_boot".to_owned(), Value::from(false));
+            }
+            Some(true) => {
+                planned.insert("at_boot".to_owned(), Value::from(true));
+            }
+            None => {}
+        }
+        Ok(propose(self, request, planned))
+    }
+
+    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+        let remember = "field was_masked \"$(systemctl is-enabled swap.target 2>/dev/null || true)\"\nwhile read -r D _; do case $D in Filename) ;; *) printf '%s\\n' \"$D\" ;; esac; done < /proc/swaps | blob before";
+        let off = format!("{remember}\nswapoff -a\n{COMMENT}\n{FSTAB}\nsystemctl mask swap.target");
+        let on = format!("{remember}\nsystemctl unmask swap.target\n{UNCOMMENT}\n{FSTAB}\nswapon -a\n{ANY}");
+        Ok(Step::long(match &operation.action {
+            OperationAction::Delete => give_back(&subject.private),
+            _ if flag(&subject.attributes, "enabled") => on,
+            _ => off,
+        }))
+    }
+
+    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
+        if !subject.private.is_null() {
+            return subject.private.clone();
+        }
+        let devices: Vec<String> = seen.text("before").unwrap_or_default().lines().map(str::to_owned).collect();
+        json!({ "masked": seen.field("was_masked").is_some_and(|s| s.starts_with("masked")), "devices": devices })
+    }
+}
+
+/// Back to what was found at first.
+fn give_back(private: &serde_json::Value) -> String {
+    if private.is_null() {
+        return ":".to_owned();
+    }
+    let unmask = if private["masked"] == true { "" } else { "systemctl unmask swap.target\n" };
+    let devices = private["devices"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let on: String = devices
+        .iter()
+        .filter_map(|device| device.as_str())
+        .map(|device| {
+            let device = crate::script::quote(device);
+            format!("grep -qsF -- {device} /proc/swaps || swapon -- {device} || note 'swap could not be switched on again'\n")
+        })
+        .collect();
+    format!("{unmask}{UNCOMMENT}\n{FSTAB}\n{on}")
+}

@@ -1,0 +1,178 @@
+//! `ssh_user`: an account.
+
+use moorfast_engine::{
+    Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
+    ResourceType, Schema, Scope, Value,
+};
+use serde_json::json;
+
+use super::account::name_rule;
+use super::{Resource, Step, absolute, flag, propose, text, texts, written};
+use crate::script::{Section, print_bytes, quote};
+use crate::sources::Sources;
+use crate::subject::Subject;
+
+/// The resource type `ssh_user`.
+pub(crate) struct User;
+
+/// Tells the account `$U`: its line, its primary group, its further groups.
+const LOOK: &str = r#"X=$(getent passwd -- "$U" || true)
+if [ -n "$X" ]; then
+  printf %s "$X" | blob passwd
+  id -gn -- "$U" | blob group
+  id -Gn -- "$U" | blob groups
+  H=${X%:*}; H=${H##*:}
+  if [ -f "$H/.ssh/authorized_keys" ]; then blob keys < "$H/.ssh/authorized_keys"; fi
+fi"#;
+
+/// Takes the keys that come on stdin as those of `$U`.
+const TAKE_KEYS: &str = r#"X=$(getent passwd -- "$U"); H=${X%:*}; H=${H##*:}
+install -d -m 0700 -o "$U" -g "$(id -gn -- "$U")" -- "$H/.ssh"
+temporary "$H/.ssh"
+cat <&5 > "$T"
+chown -- "$U:$(id -gn -- "$U")" "$T"; chmod 0600 "$T"
+mv -fT -- "$T" "$H/.ssh/authorized_keys""#;
+
+impl Resource for User {
+    fn resource_type(&self) -> ResourceType {
+        let schema = Schema::new(
+            "An account. It gets no password. A destroy removes it, if it was made by moorfast.",
+            [
+                Attribute::required("name", Kind::String, "Its name.").replaces(),
+                Attribute::optional("uid", Kind::Integer, "Its number. Where it is not written the node chooses.").or_computed(),
+                Attribute::optional("group", Kind::String, "Its primary group, which must exist. Where it is not written a new account gets a group of its own name, or what the node's useradd is set to.").or_computed(),
+                Attribute::optional("groups", Kind::list(Kind::String), "Its further groups, exactly these, in any order. They must exist. Left as they are where not written.").or_computed(),
+                Attribute::optional("home", Kind::String, "Its home directory. Where it is not written the node chooses, usually `/home/NAME`.").or_computed(),
+                Attribute::optional("shell", Kind::String, "Its login shell. Where it is not written the node chooses.").or_computed(),
+                Attribute::optional("comment", Kind::String, "Its full name or purpose.").or_computed(),
+                Attribute::optional("system", Kind::Bool, "Is a new account one of the system's (its number chosen below 1000)?").or(false),
+                Attribute::optional("create_home", Kind::Bool, "Does a new account get its home directory?").or(true),
+                Attribute::optional("remove_home", Kind::Bool, "Does a destroy remove the home directory with all in it?").or(false),
+                Attribute::optional("authorized_keys", Kind::list(Kind::String), "The public keys that may log in as it, exactly these: the whole `~/.ssh/authorized_keys`, one line each. Left as they are where not written."),
+            ],
+        );
+        ResourceType { name: "ssh_user", scope: Scope::Node, schema }
+    }
+
+    fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
+        let mut invalid: Vec<Invalid> = name_rule(attributes, "name").into_iter().collect();
+        invalid.extend(["home", "shell"].iter().filter_map(|name| absolute(attributes, name)));
+        for name in ["comment", "shell", "home"] {
+            if text(attributes, name).is_some_and(|t| t.contains([':', '\n'])) {
+                let message = format!("{name} can't hold a colon or a line break");
+                invalid.push(Invalid { attribute: Some(name), message, help: None });
+            }
+        }
+        invalid
+    }
+
+    fn identity(&self, attributes: &Attributes) -> Option<String> {
+        Some(format!("user:{}", text(attributes, "name")?))
+    }
+
+    fn settings(&self) -> &'static [&'static str] {
+        &["system", "create_home", "remove_home"]
+    }
+
+    fn look(&self, subject: &Subject) -> String {
+        format!("U={}\n{LOOK}", quote(subject.text("name").unwrap_or_default()))
+    }
+
+    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
+        let Some(line) = seen.text("passwd") else { return Ok(None) };
+        let parts: Vec<&str> = line.trim_end().split(':').collect();
+        let [_, _, uid, _, comment, home, shell] = parts[..] else { return Ok(None) };
+        let group = seen.text("group").unwrap_or_default().trim().to_owned();
+        let further = seen.text("groups").unwrap_or_default();
+        let mut further: Vec<String> = further.split_whitespace().filter(|g| *g != group).map(str::to_owned).collect();
+        further.sort();
+        let mut attributes = Attributes::new();
+        let mut put = |name: &str, value: Value| attributes.insert(name.to_owned(), value);
+        if let Some(name) = subject.attributes.get("name") {
+            put("name", name.clone());
+        }
+        put("uid", Value::from(uid.parse::<i64>().unwrap_or_default()));
+        put("comment", Value::from(comment));
+        put("home", Value::from(home));
+        put("shell", Value::from(shell));
+        put("group", Value::from(group));
+        put("groups", Value::from(further));
+        if written(&subject.attributes, "authorized_keys") {
+            let keys = seen.text("keys").unwrap_or_default();
+            let keys: Vec<String> = keys.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();
+            put("authorized_keys", Value::from(keys));
+        }
+        Ok(Some(Observed { attributes, private: serde_json::Value::Null }))
+    }
+
+    fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
+        let mut planned = request.desired.clone();
+        if planned.get("groups").is_some_and(|g| !g.is_null() && !g.is_unknown()) {
+            let primary = text(&planned, "group").map(str::to_owned);
+            let mut groups: Vec<String> =
+                texts(&planned, "groups").into_iter().filter(|g| Some(g) != primary.as_ref()).collect();
+            groups.sort();
+            groups.dedup();
+            planned.insert("groups".to_owned(), Value::from(groups));
+        }
+        Ok(propose(self, request, planned))
+    }
+
+    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+        let attributes = &subject.attributes;
+        let start = format!("U={}", quote(subject.text("name").unwrap_or_default()));
+        let body = match &operation.action {
+            OperationAction::Delete if subject.private["made"] == true => {
+                let home = if flag(attributes, "remove_home") { "-r" } else { "" };
+                format!("if getent passwd -- \"$U\" >/dev/null; then userdel {home} -- \"$U\"; fi")
+            }
+            OperationAction::Delete => "note 'it was there before, and stays'".to_owned(),
+            OperationAction::Create(_) => {
+                let home = if flag(attributes, "create_home") { "-m" } else { "-M" };
+                let system = if flag(attributes, "system") { "-r" } else { "" };
+                format!(
+                    "useradd {home} {system} {} -- \"$U\"\nfield made yes\n{}",
+                    options(attributes, None),
+                    keys(attributes)
+                )
+            }
+            OperationAction::Update(_) => {
+                let options = options(attributes, operation.observed.as_ref().map(|o| &o.attributes));
+                let change = if options.is_empty() { ":".to_owned() } else { format!("usermod {options} -- \"$U\"") };
+                format!("{change}\n{}", keys(attributes))
+            }
+        };
+        Ok(Step::quick(format!("{start}\n{body}")))
+    }
+
+    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
+        if seen.is("made") { json!({ "made": true }) } else { subject.private.clone() }
+    }
+}
+
+/// The options of useradd and usermod for what is written and differs from `before`.
+fn options(attributes: &Attributes, before: Option<&Attributes>) -> String {
+    let differs = |name: &str| before.is_none_or(|b| b.get(name) != attributes.get(name));
+    let mut options = Vec::new();
+    let plain = [("comment", "-c"), ("home", "-d"), ("shell", "-s"), ("group", "-g")];
+    for (name, option) in plain.iter().filter(|(name, _)| differs(name)) {
+        if let Some(value) = text(attributes, name) {
+            options.push(format!("{option} {}", quote(value)));
+        }
+    }
+    if let Some(uid) = attributes.get("uid").and_then(Value::as_i64).filter(|_| differs("uid")) {
+        options.push(format!("-u {uid}"));
+    }
+    if written(attributes, "groups") && differs("groups") {
+        options.push(format!("-G {}", quote(&texts(attributes, "groups").join(","))));
+    }
+    options.join(" ")
+}
+
+fn keys(attributes: &Attributes) -> String {
+    if !written(attributes, "authorized_keys") {
+        return String::new();
+    }
+    let text: String = texts(attributes, "authorized_keys").iter().map(|key| format!("{}\n", key.trim())).collect();
+    format!("{} | {{ exec 5<&0 </dev/null; {TAKE_KEYS}; }}", print_bytes(text.as_bytes()))
+}

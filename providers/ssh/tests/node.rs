@@ -1,0 +1,410 @@
+//! The resource types that need a real machine: systemd, packages, accounts, the kernel. Runs on the first node of the testbed whose
+//! description MOORFAST_TESTBED_JSON names, and is skipped without it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{World, address, attributes, local_node};
+use moorfast_engine::{Class, Node, NodeName, ProposedAction, ProviderError, Transport, Value};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// A node of the testbed, and a folder for what moorfast keeps.
+struct Testbed {
+    dir: TempDir,
+    node: Node,
+    /// The tests take turns: they look at all of one node.
+    _turn: MutexGuard<'static, ()>,
+}
+
+static TURN: Mutex<()> = Mutex::const_new(());
+
+impl Testbed {
+    /// None, with the reason printed, where there is no testbed.
+    async fn find() -> Option<Self> {
+        let Some(path) = std::env::var_os("MOORFAST_TESTBED_JSON") else {
+            eprintln!("skipped: MOORFAST_TESTBED_JSON names no testbed");
+            return None;
+        };
+        let text = std::fs::read_to_string(path).expect("the testbed's description");
+        let description: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let node = &description["nodes"][0];
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let host_keys = node["host_keys"].as_array().unwrap().iter().map(|key| text(&key["public_key"])).collect();
+        let node = Node {
+            name: NodeName(text(&node["name"])),
+            address: text(&node["address"]),
+            port: node["port"].as_u64().map(|port| port as u16),
+            user: Some("root".to_owned()),
+            identity_file: Some(text(&description["ssh"]["identity_file"])),
+            host_keys,
+            transport: Transport::Ssh,
+            sudo: true,
+            ..local_node()
+        };
+        Some(Self { dir: tempfile::tempdir().unwrap(), node, _turn: TURN.lock().await })
+    }
+
+    async fn world(&self) -> World {
+        self.world_as("root").await
+    }
+
+    async fn world_as(&self, user: &str) -> World {
+        let node = Node { user: Some(user.to_owned()), ..self.node.clone() };
+        std::fs::write(self.dir.path().join("ssh_config"), "").unwrap();
+        World::configured(node, self.dir.path(), json!({ "config_file": "ssh_config" })).await
+    }
+
+    /// What `script` prints on the node, past moorfast.
+    fn sh(&self, script: &str) -> String {
+        let node = &self.node;
+        let output = Command::new("ssh")
+            .args([
+                "-F",
+                "/dev/null",
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-o",
+                "LogLevel=ERROR",
+            ])
+            .args(["-i", node.identity_file.as_deref().unwrap(), "-p", &node.port.unwrap_or(22).to_string()])
+            .arg(format!("root@{}", node.address))
+            .arg(script)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+/// An error as people read it, with NODE for the node's name.
+fn shown(error: &ProviderError, testbed: &Testbed) -> String {
+    let detail: String = error.detail.iter().map(|line| format!("  {line}\n")).collect();
+    let help = error.help.as_deref().unwrap_or("none");
+    let text = format!("{:?}: {}\n{detail}help: {help}", error.class, error.summary);
+    text.replace(&testbed.node.name.0, "NODE")
+}
+
+const SERVICE: &str =
+    "[Unit]\nDescription=A test\n[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n";
+
+#[tokio::test]
+async fn a_unit_from_its_making_to_its_end() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    let name = "moorfast-test.service";
+    let desired =
+        |content: &str| attributes(json!({ "name": name, "content": content, "enabled": true, "state": "running" }));
+    let active = || testbed.sh("systemctl is-active moorfast-test; systemctl is-enabled moorfast-test");
+    let pid = || testbed.sh("systemctl show -p MainPID --value moorfast-test");
+
+    world.apply("ssh_systemd_unit", desired(SERVICE)).await.unwrap();
+    assert_eq!(active(), "active\nenabled");
+    let first = pid();
+
+    let longer = SERVICE.replace("1000", "2000");
+    let proposal = world.plan("ssh_systemd_unit", desired(&longer)).await.unwrap();
+    assert_eq!(proposal.notes, ["restart: its definition changes"]);
+    world.apply("ssh_systemd_unit", desired(&longer)).await.unwrap();
+    let second = pid();
+    assert_ne!(first, second);
+
+    let proposal = world.plan_with("ssh_systemd_unit", desired(&longer), vec![address("ssh_file")]).await.unwrap();
+    assert_eq!(
+        (proposal.action, proposal.notes),
+        (ProposedAction::Update, vec!["restart: ssh_file.x changes".to_owned()])
+    );
+    world.apply_with("ssh_systemd_unit", desired(&longer), vec![address("ssh_file")]).await.unwrap();
+    assert_ne!(second, pid());
+
+    testbed.sh("mkdir -p /run/moorfast; touch /run/moorfast/moorfast-test.service.restart");
+    let proposal = world.plan("ssh_systemd_unit", desired(&longer)).await.unwrap();
+    assert_eq!(proposal.notes, ["restart: it runs an older definition"], "an apply was cut off before the restart");
+
+    testbed.sh("systemctl stop moorfast-test; systemctl disable moorfast-test");
+    let proposal = world.plan("ssh_systemd_unit", desired(&longer)).await.unwrap();
+    assert_eq!(proposal.action, ProposedAction::Update);
+    world.apply("ssh_systemd_unit", desired(&longer)).await.unwrap();
+    assert_eq!(active(), "active\nenabled");
+
+    testbed.sh("echo '# by hand' >> /etc/systemd/system/moorfast-test.service");
+    let drifted = world.read("ssh_systemd_unit", None).await.unwrap().unwrap();
+    assert!(drifted.attributes["content"].as_str().unwrap().ends_with("# by hand\n"));
+    world.apply("ssh_systemd_unit", desired(&longer)).await.unwrap();
+
+    let mut with_drop_in = desired(&longer);
+    let drop_in = Value::from("[Service]\nEnvironment=A=1\n").sensitive();
+    with_drop_in.insert("drop_ins".to_owned(), Value::Map([("10-env.conf".to_owned(), drop_in)].into()));
+    world.apply("ssh_systemd_unit", with_drop_in).await.unwrap();
+    assert_eq!(testbed.sh("systemctl show -p Environment --value moorfast-test"), "A=1");
+
+    world.destroy("ssh_systemd_unit").await.unwrap();
+    assert_eq!(testbed.sh("systemctl show -p LoadState --value moorfast-test; ls -d /etc/systemd/system/moorfast-test* /etc/systemd/system/*/moorfast-test* /run/moorfast"), "not-found");
+}
+
+#[tokio::test]
+async fn a_unit_that_crashes_tells_why_and_stays_to_be_mended() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    let content = "[Service]\nExecStart=/bin/sh -c 'echo no token >&2; exit 3'\nRestart=always\nRestartSec=100ms\nStartLimitIntervalSec=0\n";
+    let desired =
+        |content: &str| attributes(json!({ "name": "moorfast-crash.service", "content": content, "state": "running" }));
+    let error = world.apply("ssh_systemd_unit", desired(content)).await.unwrap_err();
+    assert_eq!(error.class, Class::Failed);
+    let start = format!("cannot create unit moorfast-crash.service on {}: it does not stay up: ", testbed.node.name);
+    assert!(error.summary.starts_with(&start), "{error}");
+    assert!(error.detail.iter().any(|line| line == "no token"), "{:?}", error.detail);
+    let plan = world.plan("ssh_systemd_unit", desired(content)).await.unwrap();
+    assert_ne!(plan.action, ProposedAction::NoOp, "the restart is still due");
+    world.apply("ssh_systemd_unit", desired(SERVICE)).await.unwrap();
+    world.destroy("ssh_systemd_unit").await.unwrap();
+    assert_eq!(testbed.sh("ls -d /run/moorfast /etc/systemd/system/moorfast-crash*"), "");
+}
+
+#[tokio::test]
+async fn a_unit_that_was_there_is_given_back() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("printf '%s' '[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n' > /lib/systemd/system/moorfast-found.service; systemctl daemon-reload");
+    let desired = attributes(json!({ "name": "moorfast-found.service", "enabled": true, "state": "running" }));
+    world.apply("ssh_systemd_unit", desired).await.unwrap();
+    assert_eq!(
+        testbed.sh("systemctl is-active moorfast-found; systemctl is-enabled moorfast-found"),
+        "active\nenabled"
+    );
+    world.destroy("ssh_systemd_unit").await.unwrap();
+    assert_eq!(
+        testbed.sh("systemctl is-active moorfast-found; systemctl is-enabled moorfast-found"),
+        "inactive\ndisabled"
+    );
+    let desired = attributes(json!({ "name": "moorfast-found.service", "masked": true, "state": "stopped" }));
+    world.apply("ssh_systemd_unit", desired).await.unwrap();
+    assert_eq!(testbed.sh("systemctl is-enabled moorfast-found"), "masked");
+    world.destroy("ssh_systemd_unit").await.unwrap();
+    assert_eq!(testbed.sh("systemctl is-enabled moorfast-found; rm /lib/systemd/system/moorfast-found.service; systemctl daemon-reload"), "disabled");
+
+    let missing = attributes(json!({ "name": "moorfast-nowhere.service", "state": "running" }));
+    let error = world.apply("ssh_systemd_unit", missing).await.unwrap_err();
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Failed: cannot create unit moorfast-nowhere.service on NODE: there is no such unit (install its package first, or write its content)
+    help: none
+    "#);
+}
+
+#[tokio::test]
+async fn packages_are_installed_and_only_ours_are_purged() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("apt-get purge -y hello tree; rm -rf /var/lib/apt/lists/*");
+    let installed =
+        || testbed.sh("dpkg-query -W -f '${Package} ${db:Status-Status}\n' hello tree 2>/dev/null | grep ' installed'");
+    world.apply("ssh_package", attributes(json!({ "names": ["hello"] }))).await.unwrap();
+    assert_eq!(installed(), "hello installed");
+    world.apply("ssh_package", attributes(json!({ "names": ["hello", "tree", "procps"] }))).await.unwrap();
+    assert_eq!(installed(), "hello installed\ntree installed");
+    testbed.sh("apt-get remove -y hello");
+    let drifted = world.plan("ssh_package", attributes(json!({ "names": ["hello", "tree", "procps"] }))).await.unwrap();
+    assert_eq!(drifted.action, ProposedAction::Update);
+    world.apply("ssh_package", attributes(json!({ "names": ["hello", "tree", "procps"] }))).await.unwrap();
+    world.apply("ssh_package", attributes(json!({ "names": ["tree", "procps"] }))).await.unwrap();
+    assert_eq!(installed(), "tree installed");
+    world.destroy("ssh_package").await.unwrap();
+    assert_eq!(installed(), "");
+    assert_eq!(testbed.sh("dpkg-query -W -f '${db:Status-Status}' procps"), "installed", "what was there stays");
+
+    let error =
+        world.apply("ssh_package", attributes(json!({ "names": ["no-such-package-at-all"] }))).await.unwrap_err();
+    assert!(error.summary.contains("Unable to locate package"), "{error}");
+    insta::assert_snapshot!(shown(&error, &testbed).lines().next().unwrap_or_default(), @r#"
+    Failed: cannot create package no-such-package-at-all on NODE: E: Unable to locate package no-such-package-at-all
+    "#);
+    let version = testbed.sh("apt-cache policy hello | grep Candidate | cut -d: -f2").trim().to_owned();
+    world.apply("ssh_package", attributes(json!({ "names": [format!("hello={version}")] }))).await.unwrap();
+    world.apply("ssh_package", attributes(json!({ "names": ["hello"], "state": "absent" }))).await.unwrap();
+    assert_eq!(installed(), "");
+}
+
+#[tokio::test]
+async fn what_came_with_a_package_goes_with_it() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world_as("ops").await;
+    testbed.sh("apt-get purge -y containerd runc; apt-get autoremove --purge -y");
+    let installed =
+        || testbed.sh("dpkg-query -W -f '${Package} ${db:Status-Status}\n' containerd runc | grep -c ' installed'");
+    let all = || testbed.sh("dpkg-query -W -f '${Package}\n'");
+    let before = all();
+    world.apply("ssh_package", attributes(json!({ "names": ["containerd"] }))).await.unwrap();
+    assert_eq!(installed(), "2");
+    let unit = attributes(json!({ "name": "containerd.service", "enabled": true, "state": "running" }));
+    if world.plan("ssh_systemd_unit", unit.clone()).await.unwrap().action != ProposedAction::NoOp {
+        world.apply("ssh_systemd_unit", unit).await.unwrap();
+    }
+    world.destroy("ssh_package").await.unwrap();
+    assert_eq!(all(), before);
+}
+
+#[tokio::test]
+async fn accounts_come_and_go() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("userdel -r moorie; groupdel moor");
+    world.apply("ssh_group", attributes(json!({ "name": "moor" }))).await.unwrap();
+    world.apply("ssh_group", attributes(json!({ "name": "moor", "gid": 4242 }))).await.unwrap();
+    let user = |shell: &str, keys: &[&str]| {
+        attributes(
+            json!({ "name": "moorie", "groups": ["moor", "adm"], "shell": shell, "comment": "A test", "authorized_keys": keys, "remove_home": true }),
+        )
+    };
+    world.apply("ssh_user", user("/bin/sh", &["ssh-ed25519 AAAA one"])).await.unwrap();
+    world.apply("ssh_user", user("/bin/bash", &["ssh-ed25519 AAAA one", "ssh-ed25519 BBBB two"])).await.unwrap();
+    assert_eq!(
+        testbed.sh("getent passwd moorie | cut -d: -f5-; id -Gn moorie; stat -c '%U %a' /home/moorie/.ssh/authorized_keys; wc -l < /home/moorie/.ssh/authorized_keys"),
+        "A test:/home/moorie:/bin/bash\nmoorie adm moor\nmoorie 600\n2"
+    );
+    world.destroy("ssh_user").await.unwrap();
+    world.destroy("ssh_group").await.unwrap();
+    assert_eq!(testbed.sh("getent passwd moorie; getent group moor; ls -d /home/moorie"), "");
+    let root = attributes(json!({ "name": "root", "comment": "root" }));
+    assert_eq!(world.plan("ssh_user", root).await.unwrap().action, ProposedAction::NoOp);
+}
+
+#[tokio::test]
+async fn the_kernel_is_set_and_given_back() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    let before = testbed.sh("cat /proc/sys/net/ipv4/ip_local_port_range | tr '\\t' ' '");
+    let desired = |value: &str| attributes(json!({ "name": "net.ipv4.ip_local_port_range", "value": value }));
+    world.apply("ssh_sysctl", desired("20000 60000")).await.unwrap();
+    world.apply("ssh_sysctl", desired("20000\t50000")).await.unwrap();
+    testbed.sh("echo 30000 50000 > /proc/sys/net/ipv4/ip_local_port_range");
+    assert_eq!(world.plan("ssh_sysctl", desired("20000 50000")).await.unwrap().action, ProposedAction::Update);
+    world.apply("ssh_sysctl", desired("20000 50000")).await.unwrap();
+    world.destroy("ssh_sysctl").await.unwrap();
+    assert_eq!(
+        testbed.sh("cat /proc/sys/net/ipv4/ip_local_port_range | tr '\\t' ' '; ls /etc/sysctl.d/*moorfast*"),
+        before
+    );
+    let error =
+        world.apply("ssh_sysctl", attributes(json!({ "name": "net.no.such", "value": "1" }))).await.unwrap_err();
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Failed: cannot create sysctl net/no/such on NODE: there is no such kernel parameter (it may need a module: ssh_kernel_module)
+    help: none
+    "#);
+
+    let module = testbed.sh("ls /sys/module | head -n 1");
+    world.apply("ssh_kernel_module", attributes(json!({ "name": module }))).await.unwrap();
+    assert_eq!(testbed.sh(&format!("cat /etc/modules-load.d/moorfast-{module}.conf")), module);
+    world.destroy("ssh_kernel_module").await.unwrap();
+    assert_eq!(testbed.sh("ls /etc/modules-load.d/ | grep moorfast"), "");
+}
+
+#[tokio::test]
+async fn swap_goes_off_and_comes_back_as_it_was() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("printf '# mine\\nLABEL=none none swap sw 0 0\\ntmpfs /mnt tmpfs defaults 0 0\\n' > /etc/fstab; systemctl unmask swap.target");
+    let before = testbed.sh("cat /etc/fstab");
+    world.apply("ssh_swap", attributes(json!({}))).await.unwrap();
+    assert_eq!(
+        testbed.sh("cat /etc/fstab; systemctl is-enabled swap.target"),
+        "# mine\n# moorfast: LABEL=none none swap sw 0 0\ntmpfs /mnt tmpfs defaults 0 0\nmasked"
+    );
+    testbed.sh("systemctl unmask swap.target");
+    assert_eq!(world.plan("ssh_swap", attributes(json!({}))).await.unwrap().action, ProposedAction::Update);
+    world.apply("ssh_swap", attributes(json!({}))).await.unwrap();
+    world.destroy("ssh_swap").await.unwrap();
+    assert_eq!(testbed.sh("cat /etc/fstab"), before);
+    assert_ne!(testbed.sh("systemctl is-enabled swap.target"), "masked");
+}
+
+#[tokio::test]
+async fn sudo_is_used_where_it_is_and_missed_where_it_is_not() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let ops = testbed.world_as("ops").await;
+    let desired = || attributes(json!({ "path": "/etc/moorfast-test", "content": "x", "mode": "0600" }));
+    let applied = ops.apply("ssh_file", desired()).await.unwrap();
+    assert_eq!(applied.attributes["owner"], Value::from("root"));
+    ops.destroy("ssh_file").await.unwrap();
+    let plain = testbed.world_as("plain").await;
+    let error = plain.read("ssh_file", Some(desired())).await.unwrap_err();
+    assert_eq!(error.class, Class::Denied);
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Denied: cannot become root on NODE: sudo asks for a password
+      sudo: a password is required
+    help: allow it without: echo "plain ALL=(ALL) NOPASSWD: ALL" > /etc/sudoers.d/plain on NODE
+    "#);
+}
+
+#[tokio::test]
+async fn what_may_not_be_seen_is_denied_and_not_absent() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let node = Node { user: Some("plain".to_owned()), sudo: false, ..testbed.node.clone() };
+    let world = World::new(node, testbed.dir.path()).await;
+    let secret = attributes(json!({ "path": "/root/secret", "content": "x" }));
+    let error = world.read("ssh_file", Some(secret)).await.unwrap_err();
+    assert_eq!(error.class, Class::Denied);
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Denied: cannot read /root/secret on NODE: permission denied
+    help: become root there: sudo = true on the node, or another user
+    "#);
+    let refused = attributes(json!({ "path": "/etc/moorfast-test", "content": "x" }));
+    let error = world.apply("ssh_file", refused).await.unwrap_err();
+    assert_eq!(error.class, Class::Denied);
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Denied: cannot create /etc/moorfast-test on NODE: permission denied
+    help: become root there: sudo = true on the node, or another user
+    "#);
+}
+
+#[tokio::test]
+async fn a_full_disk_and_a_bind_mount() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("mkdir -p /moorfast-small && mount -t tmpfs -o size=64k tmpfs /moorfast-small");
+    let big = "x".repeat(200_000);
+    let error =
+        world.apply("ssh_file", attributes(json!({ "path": "/moorfast-small/f", "content": big }))).await.unwrap_err();
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Failed: cannot create /moorfast-small/f on NODE: no space left on device
+    help: make room on that file system, then apply again
+    "#);
+    assert_eq!(testbed.sh("ls -A /moorfast-small; umount /moorfast-small; rmdir /moorfast-small"), "");
+
+    testbed.sh(
+        "mkdir -p /moorfast-bind && cd /moorfast-bind && echo old > real && : > mounted && mount --bind real mounted",
+    );
+    let desired = attributes(json!({ "path": "/moorfast-bind/mounted", "content": "new" }));
+    world.apply("ssh_file", desired).await.unwrap();
+    assert_eq!(testbed.sh("cat /moorfast-bind/real; ls -A /moorfast-bind"), "newmounted\nreal");
+    world.forget();
+    testbed.sh("mkdir -p /moorfast-bind/pods/a && mount -t tmpfs tmpfs /moorfast-bind/pods/a");
+    world
+        .apply("ssh_directory", attributes(json!({ "path": "/moorfast-bind", "force_destroy": true, "mode": "0700" })))
+        .await
+        .unwrap();
+    world.destroy("ssh_directory").await.unwrap();
+    assert_eq!(testbed.sh("ls -d /moorfast-bind; grep -c moorfast-bind /proc/self/mountinfo"), "0");
+}
+
+#[tokio::test]
+async fn nothing_is_left_on_the_node() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    let script = attributes(json!({ "script": "echo $SECRET; ! ps -eo args | grep 's3cr[3]t'" }));
+    let mut desired = script;
+    desired.insert(
+        "environment".to_owned(),
+        Value::Map([("SECRET".to_owned(), Value::from("s3cr3t").sensitive())].into()),
+    );
+    let applied = world.apply("ssh_exec", desired).await.unwrap();
+    assert!(!applied.attributes.contains_key("stdout"));
+    assert_eq!(testbed.sh("find / -xdev -name '.moorfast*' 2>/dev/null; ls /tmp/.moorfast* 2>/dev/null"), "");
+    assert_eq!(world.connection.statistics()[0], ("ssh connections", 1));
+    assert!(Path::new(testbed.node.identity_file.as_deref().unwrap()).exists());
+}

@@ -1,0 +1,117 @@
+//! Signals and locks, on a run that waits for the test.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+
+use crate::support::Folder;
+
+const WAITING: &str = r#"
+[nodes.here]
+transport = "local"
+
+[resource.ssh_exec.waits]
+on      = "here"
+script  = "cat '${path.root}/gate' > '${path.root}/came'"
+creates = "${path.root}/came"
+
+[resource.ssh_file.after]
+on         = "here"
+path       = "${path.root}/after"
+content    = "after"
+depends_on = ["ssh_exec.waits"]
+"#;
+
+/// An apply that waits at its gate, as its standard error says.
+fn waiting() -> (Folder, Child, BufReader<std::process::ChildStderr>) {
+    let folder = Folder::new(WAITING);
+    let made = Command::new("mkfifo").arg(folder.path("gate")).status().unwrap();
+    assert!(made.success());
+    let mut child =
+        folder.command(&["apply", "-auto-approve"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    read_until(&mut stderr, "ssh_exec.waits[\"here\"]: Creating...");
+    (folder, child, stderr)
+}
+
+fn read_until(stream: &mut impl BufRead, text: &str) {
+    let mut line = String::new();
+    while stream.read_line(&mut line).unwrap() > 0 {
+        if line.contains(text) {
+            return;
+        }
+        line.clear();
+    }
+    panic!("the run never said {text:?}");
+}
+
+fn send(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// Lets the operation that waits at the gate go on.
+fn open_gate(folder: &Folder) {
+    std::fs::OpenOptions::new().write(true).open(folder.path("gate")).unwrap().write_all(b"go\n").unwrap();
+}
+
+#[test]
+fn the_first_signal_lets_running_operations_finish() {
+    for signal in ["INT", "TERM", "HUP"] {
+        let (folder, child, mut stderr) = waiting();
+        send(&child, signal);
+        read_until(&mut stderr, "Interrupted: nothing more is started");
+        open_gate(&folder);
+        let mut rest = String::new();
+        stderr.read_to_string(&mut rest).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{rest}");
+        assert!(rest.contains("Not begun, because the run was ended:\n  ssh_file.after[\"here\"]"), "{rest}");
+        assert!(!folder.path("after").exists());
+        folder.expect(0, &["state", "list"]).says("ssh_exec.waits[\"here\"]");
+        folder.expect(0, &["apply", "-auto-approve"]).says("Resources: 1 added");
+    }
+}
+
+#[test]
+fn the_second_signal_cancels_what_runs() {
+    let (folder, child, mut stderr) = waiting();
+    send(&child, "INT");
+    read_until(&mut stderr, "Interrupted: nothing more is started");
+    send(&child, "INT");
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{rest}");
+    assert!(!folder.path("after").exists());
+    std::fs::remove_file(folder.path("gate")).unwrap();
+    folder.write("gate", "go\n");
+    folder.expect(0, &["apply", "-auto-approve"]);
+    folder.expect(0, &["plan", "-detailed-exitcode"]);
+}
+
+#[test]
+fn a_second_run_is_told_who_holds_the_lock() {
+    let (folder, mut child, _stderr) = waiting();
+    for arguments in [["plan"].as_slice(), &["apply", "-auto-approve"], &["state", "rm", "ssh_exec.waits"]] {
+        let run = folder.run(arguments);
+        assert_eq!(run.code, 1, "{arguments:?} {}", run.stdout);
+        if arguments[0] != "state" {
+            run.complains("another run holds the lock").complains(&format!("pid {}", child.id()));
+            run.complains("moorfast state unlock ");
+        }
+    }
+    open_gate(&folder);
+    assert!(child.wait().unwrap().success());
+    folder.expect(0, &["plan", "-detailed-exitcode"]);
+}
+
+#[test]
+fn a_killed_run_leaves_no_lock_and_nothing_is_lost() {
+    let (folder, mut child, _stderr) = waiting();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::remove_file(folder.path("gate")).unwrap();
+    folder.write("gate", "go\n");
+    folder.expect(0, &["apply", "-auto-approve"]);
+    folder.expect(0, &["plan", "-detailed-exitcode"]);
+}

@@ -1,0 +1,12 @@
+//! Tests that run the real binary, on folders of this machine.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
+
+mod answers;
+mod documentation;
+mod errors;
+mod interruption;
+mod lifecycle;
+mod plan_files;
+mod streams;
+mod support;

@@ -1,0 +1,196 @@
+//! A testbed of one's own, taken down when the test is over, however it ends.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+/// A testbed that is up.
+pub struct Testbed {
+    name: String,
+    pub facts: Facts,
+}
+
+/// What `testbed up` prints.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Facts {
+    pub ssh: Ssh,
+    pub nodes: Vec<Node>,
+    pub control_plane: ControlPlane,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Ssh {
+    pub identity_file: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Node {
+    pub name: String,
+    pub address: String,
+    pub host_keys: Vec<HostKey>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct HostKey {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub fingerprint: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct ControlPlane {
+    pub server: String,
+    pub kubeconfig: PathBuf,
+    pub ca: PathBuf,
+    pub admin: Credentials,
+    pub controller_manager: Credentials,
+    pub binaries: BTreeMap<String, PathBuf>,
+}
+
+/// A client certificate and its key.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Credentials {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Node {
+    /// The fingerprint of its Ed25519 host key.
+    pub fn pin(&self) -> &str {
+        let ed25519 = self.host_keys.iter().find(|key| key.kind == "ssh-ed25519");
+        &ed25519.expect("a node has an Ed25519 host key").fingerprint
+    }
+}
+
+impl Testbed {
+    /// Brings up a testbed for the test `purpose`. `None`, with the reason printed, where that can't be.
+    ///
+    /// # Panics
+    /// Where it can't be and MOORFAST_REQUIRE_TESTBED=1, or where it fails.
+    pub fn up(purpose: &str, nodes: usize) -> Option<Self> {
+        if let Some(reason) = unable() {
+            assert!(
+                std::env::var("MOORFAST_REQUIRE_TESTBED").as_deref() != Ok("1"),
+                "a testbed is required, but {reason}"
+            );
+            eprintln!("skipped: {reason}");
+            return None;
+        }
+        // The same for every run of this checkout, so that `up` clears away what a killed run left; another for other checkouts.
+        let name = format!("{purpose}-{:08x}", checkout());
+        let output = command(&["up", "--name", &name, "--nodes", &nodes.to_string()]).stderr(Stdio::inherit()).output();
+        let output = output.expect("the testbed's script can be run");
+        assert!(output.status.success(), "the testbed did not come up: {}", output.status);
+        let facts = serde_json::from_slice(&output.stdout).expect("the testbed prints its facts");
+        Some(Self { name, facts })
+    }
+
+    /// What `arguments` of the testbed's script print.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let mut words = arguments.to_vec();
+        words.extend(["--name", &self.name]);
+        told(&format!("testbed {}", arguments.join(" ")), command(&words).output())
+    }
+
+    /// What `script`, run by sh as root on `node` without ssh, prints.
+    ///
+    /// # Panics
+    /// Where it fails.
+    pub fn on(&self, node: &str, script: &str) -> String {
+        told(&format!("on {node}: {script}"), self.try_on(node, script))
+    }
+
+    /// How `script`, run by sh as root on `node` without ssh, ends.
+    pub fn try_on(&self, node: &str, script: &str) -> std::io::Result<Output> {
+        command(&["node", "exec", "--name", &self.name, node, "--", "sh", "-c", script]).output()
+    }
+
+    /// What kubectl prints.
+    ///
+    /// # Panics
+    /// Where it fails.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        told(&format!("kubectl {}", arguments.join(" ")), self.kubectl_command().args(arguments).output())
+    }
+
+    /// The object or list that kubectl gets.
+    pub fn get(&self, arguments: &[&str]) -> Json {
+        let text = self.kubectl(&[&["get", "-o", "json", "--ignore-not-found"], arguments].concat());
+        if text.is_empty() { Json::Null } else { serde_json::from_str(&text).expect("kubectl prints JSON") }
+    }
+
+    /// The names that kubectl lists.
+    pub fn names(&self, arguments: &[&str]) -> Vec<String> {
+        let text = self.kubectl(&[&["get", "-o", "name"], arguments].concat());
+        text.lines().map(|line| line.rsplit('/').next().unwrap_or(line).to_owned()).collect()
+    }
+
+    fn kubectl_command(&self) -> Command {
+        let mut kubectl = Command::new(&self.facts.control_plane.binaries["kubectl"]);
+        kubectl.env("KUBECONFIG", &self.facts.control_plane.kubeconfig);
+        kubectl
+    }
+
+    /// The status and the body that curl gets; the server's certificate must be of the cluster's CA.
+    pub fn curl(&self, url: &str, credentials: &[&str]) -> (u16, String) {
+        let ca = self.facts.control_plane.ca.display().to_string();
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", "--max-time", "20", "--write-out", "\n%{http_code}", "--cacert", &ca])
+            .args(credentials)
+            .arg(url)
+            .output();
+        let text = told(&format!("curl {url}"), output);
+        let (body, status) = text.rsplit_once('\n').expect("curl writes the status last");
+        (status.parse().expect("a status is a number"), body.to_owned())
+    }
+
+    /// The names of the nodes.
+    pub fn node_names(&self) -> Vec<String> {
+        self.facts.nodes.iter().map(|node| node.name.clone()).collect()
+    }
+}
+
+impl Drop for Testbed {
+    fn drop(&mut self) {
+        if std::env::var("MOORFAST_KEEP_TESTBED").as_deref() == Ok("1") {
+            eprintln!("kept: testbed `{}`", self.name);
+            return;
+        }
+        let down = command(&["down", "--name", &self.name]).stderr(Stdio::null()).status();
+        if !down.is_ok_and(|status| status.success()) {
+            eprintln!("the testbed `{}` could not be taken down", self.name);
+        }
+    }
+}
+
+/// Why there can be no testbed here.
+fn unable() -> Option<&'static str> {
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+    if !cfg!(target_os = "linux") || !Path::new("/etc/debian_version").exists() {
+        return Some("the testbed needs Debian");
+    }
+    (!is_root).then_some("the testbed needs root")
+}
+
+fn checkout() -> u32 {
+    let digest = moorfast_state::Digest::of(env!("CARGO_MANIFEST_DIR").as_bytes());
+    let digits = digest.as_str().trim_start_matches("blake3:");
+    u32::from_str_radix(&digits[..8], 16).expect("a digest is hexadecimal")
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/testbed"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// What a command printed.
+fn told(what: &str, output: std::io::Result<Output>) -> String {
+    let output = output.unwrap_or_else(|error| panic!("{what}: {error}"));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{what}: {}\n{error}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
