@@ -47,6 +47,7 @@ mod backend;
 mod change;
 mod digest;
 mod error;
+mod file;
 mod journal;
 mod kubernetes;
 mod lease;
@@ -63,6 +64,7 @@ mod store;
 
 pub use digest::{Digest, SealKey};
 pub use error::StateError;
+pub use file::{StateFile, StateFileError};
 pub use journal::{Intent, Outcome};
 pub use kubernetes::Kubernetes;
 pub use lease::{LockInfo, LockRequest};

@@ -26,6 +26,13 @@ pub struct Snapshot {
     pub nodes: BTreeMap<String, Value>,
 }
 
+impl Snapshot {
+    /// True where there is nothing to lose.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.intents.is_empty() && self.outputs.is_empty() && self.nodes.is_empty()
+    }
+}
+
 /// An output as the last apply left it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {

@@ -21,7 +21,7 @@ use serde_json::json;
 use crate::{Digest, Intent, Lock, LockRequest, Record, Store};
 
 /// A record whose attributes hold `value`.
-fn record(address: &str, value: u64) -> Record {
+pub(crate) fn record(address: &str, value: u64) -> Record {
     Record {
         address: address.into(),
         resource_type: "ssh_file".into(),
