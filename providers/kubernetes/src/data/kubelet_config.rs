@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use moorfast_engine::{
-    Attribute, Attributes, Class, DataRequest, Kind, ProviderError, ResourceType, Schema, Scope,
+    Attribute, Attributes, Class, DataRequest, Kind, ProviderError, ResourceType, Schema, Scope, Value,
 };
 use serde_json::Value as Json;
 use tokio::time::Instant;
