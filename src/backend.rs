@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use moorfast_engine::state::{Location, Store};
 use moorfast_engine::{
-    Attribute, Block, Diagnostic, ExprNode, Kind, Manifest, Schema, Severity, check, nearest, quoted_list,
+    Attribute, Block, Diagnostic, ExprNode, Kind, Manifest, Schema, Severity, check, nearest,
 };
 use serde_json::{Map, Value as Json};
 
@@ -56,7 +56,7 @@ fn location(name: &str, block: &Block) -> Result<Location, Vec<Diagnostic>> {
         let names: Vec<&str> = schemas.iter().map(|(name, _)| *name).collect();
         let help = match nearest(name, names.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("there are {}", quoted_list(&names)),
+            None => format!("there are: {}", names.join(", ")),
         };
         let error = Diagnostic::error(format!("there is no backend `{name}`")).at(block.span, "").help(help);
         return Err(vec![error]);
@@ -65,7 +65,7 @@ fn location(name: &str, block: &Block) -> Result<Location, Vec<Diagnostic>> {
     let mut values = Map::from_iter([("type".to_owned(), Json::from(name))]);
     for (name, _, expr) in &block.attributes {
         match &expr.node {
-            ExprNode::Literal(value) => _ = values.insert(name.clone(), value.to_json()),
+            ExprNode::Literal(value) => _ = values.insert(name.clone(), value.to_json().unwrap_or_default()),
             _ => problems.push(
                 Diagnostic::error(format!("`{name}` of a backend is a plain value"))
                     .at(expr.span, "the state is opened before any expression is evaluated"),

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use super::core::{Core, pauses};
 use super::medium::{Head, Medium, Trouble};
 use super::rows::{Draft, absorb};
-use crate::StateError;
 use crate::change::Change;
-use crate::lease::Fence;
+use crate::lease::{Fence, Taken};
+use crate::{LockRequest, StateError};
 
 /// The most changes that share a write: each waits for all.
 const GROUP: usize = 1024;
@@ -19,9 +19,10 @@ const GROUP: usize = 1024;
 pub(super) enum Job {
     Write { fence: Fence, change: Box<Change>, reply: Reply },
     Release { fence: Fence, reply: Reply },
+    Acquire { request: LockRequest, reply: oneshot::Sender<Result<Taken, StateError>> },
 }
 
-type Reply = oneshot::Sender<Result<(), StateError>>;
+pub(super) type Reply = oneshot::Sender<Result<(), StateError>>;
 
 struct Write {
     fence: Fence,
@@ -48,6 +49,11 @@ pub(super) async fn serve<M: Medium>(core: Arc<Core<M>>, mut inbox: mpsc::Unboun
                     commit(&core, std::mem::take(&mut group)).await;
                     reply.send(core.release(&fence).await).ok();
                 }
+                // In its turn: a lock that was dropped before is given back first.
+                Job::Acquire { request, reply } => {
+                    commit(&core, std::mem::take(&mut group)).await;
+                    reply.send(core.acquire(&request).await).ok();
+                }
             }
             if group.len() < GROUP {
                 next = inbox.try_recv().ok();
@@ -61,11 +67,24 @@ async fn commit<M: Medium>(core: &Core<M>, group: Vec<Write>) {
     if group.is_empty() {
         return;
     }
-    let results = write(core, &group).await;
+    let results = match lay_down_keys(core, &group).await {
+        Ok(()) => write(core, &group).await,
+        Err(trouble) => fail(core, &group, &trouble),
+    };
     for (write, result) in group.into_iter().zip(results) {
         // Who asked may have gone; what was asked for is done all the same.
         write.reply.send(result).ok();
     }
+}
+
+/// A key comes before the state that it belongs to.
+async fn lay_down_keys<M: Medium>(core: &Core<M>, group: &[Write]) -> Result<(), Trouble> {
+    for write in group {
+        if let Change::Replace(contents) = &*write.change {
+            core.lay_down_key(&contents.key).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the changes of a group in one write, and answers for each.

@@ -74,6 +74,12 @@ impl<M: Medium> Core<M> {
         }
     }
 
+    /// Sees that `key` lies beside the state.
+    pub(super) async fn lay_down_key(&self, key: &SealKey) -> Result<(), Trouble> {
+        let there = self.medium.keys().await?.iter().any(|known| known.as_bytes() == key.as_bytes());
+        if there { Ok(()) } else { self.medium.add_key(key).await }
+    }
+
     pub(super) async fn snapshot(&self) -> Result<Snapshot, StateError> {
         let cache = self.current("reading the state").await?;
         let loaded = cache.as_ref().ok_or_else(|| self.gone("reading the state"))?;

@@ -106,7 +106,7 @@ impl<M: Medium> Remote<M> {
     }
 
     /// Queues a job behind those that wait.
-    async fn queue(&self, job: impl FnOnce(oneshot::Sender<Result<(), StateError>>) -> Job) -> Result<(), StateError> {
+    async fn queue<T>(&self, job: impl FnOnce(oneshot::Sender<Result<T, StateError>>) -> Job) -> Result<T, StateError> {
         let (reply, answer) = oneshot::channel();
         if let Some(jobs) = &self.jobs {
             // Where nobody serves any more the reply is dropped with the job, and the answer says so.
@@ -166,7 +166,7 @@ impl<M: Medium> Backend for Remote<M> {
 
     async fn acquire(&self, request: &LockRequest) -> Result<Taken, StateError> {
         let request = request.clone();
-        self.run(move |core| async move { core.acquire(&request).await }).await
+        self.queue(|reply| Job::Acquire { request, reply }).await
     }
 
     async fn holder(&self) -> Result<Option<LockInfo>, StateError> {
