@@ -5,10 +5,11 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use moorfast_engine::state::{Location, Store};
+use moorfast_engine::state::{Lineage, Location, Snapshot, Store};
 use moorfast_engine::{
     Attribute, Block, Diagnostic, ExprNode, Kind, Manifest, Schema, Severity, check, nearest,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::error::Error;
@@ -79,11 +80,21 @@ fn location(name: &str, block: &Block) -> Result<Location, Vec<Diagnostic>> {
         .map_err(|error| vec![Diagnostic::error(format!("backend `{name}`: {error}")).at(block.span, "")])
 }
 
-/// Where the state was when it was last opened from here. None where it was in the folder or nowhere.
+/// Where the state was when it was last opened from here, and which state it was.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Where.
+    pub backend: Location,
+    /// Which.
+    pub lineage: Lineage,
+}
+
+/// What was recorded. None where the state was in the folder or nowhere.
 ///
 /// # Errors
 /// If the record can't be read.
-pub fn recorded(data_dir: &Path) -> Result<Option<Location>, Error> {
+pub fn recorded(data_dir: &Path) -> Result<Option<Record>, Error> {
     let path = data_dir.join(RECORD);
     let text = match fs::read_to_string(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -97,14 +108,20 @@ pub fn recorded(data_dir: &Path) -> Result<Option<Location>, Error> {
     })
 }
 
-/// Records where the state is.
+/// Records where the state is, unless that is known.
 ///
 /// # Errors
 /// If the record can't be written.
-pub fn record(data_dir: &Path, location: &Location) -> Result<(), Error> {
+pub async fn record(data_dir: &Path, location: &Location, store: &Store) -> Result<(), Error> {
+    let known = recorded(data_dir)?;
+    let same = known.as_ref().map_or(*location == Location::Sqlite {}, |known| known.backend == *location);
+    if same {
+        return Ok(());
+    }
     let path = data_dir.join(RECORD);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(Error::file("make", data_dir))?;
-    let text = serde_json::to_string_pretty(location).map_err(|error| Error::Output(error.into()))?;
+    let record = Record { backend: location.clone(), lineage: store.snapshot().await?.lineage };
+    let text = serde_json::to_string_pretty(&record).map_err(|error| Error::Output(error.into()))?;
     let mut file = tempfile::NamedTempFile::new_in(data_dir).map_err(Error::file("write", &path))?;
     file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(Error::file("write", &path))?;
     file.persist(&path).map_err(|error| Error::file("write", &path)(error.error))?;
@@ -117,14 +134,21 @@ pub fn record(data_dir: &Path, location: &Location) -> Result<(), Error> {
 /// If they do not, and there is a state that would be left behind.
 pub async fn agreed(wanted: Option<Location>, root: &Path, data_dir: &Path) -> Result<Location, Error> {
     let recorded = recorded(data_dir)?;
-    let wanted = match (wanted, &recorded) {
-        (Some(wanted), _) => wanted,
-        // Without a manifest the record is all there is.
-        (None, Some(recorded)) => recorded.clone(),
-        (None, None) => Location::Sqlite {},
-    };
-    let before = recorded.unwrap_or(Location::Sqlite {});
-    if before == wanted || !holds_anything(&before, root, data_dir).await? {
+    let before = recorded.as_ref().map_or(Location::Sqlite {}, |record| record.backend.clone());
+    // Without a manifest the record is all there is.
+    let wanted = wanted.unwrap_or_else(|| before.clone());
+    if before == wanted {
+        return Ok(wanted);
+    }
+    // Another way to the same state, as by another kubeconfig, is no other place.
+    let there = look(&wanted, root, data_dir).await?;
+    let lineage = recorded.map(|record| record.lineage);
+    if lineage.is_some() && lineage == there.as_ref().map(|there| there.lineage.clone()) {
+        return Ok(wanted);
+    }
+    let here = look(&before, root, data_dir).await?.filter(|here| !here.is_empty());
+    let Some(here) = here else { return Ok(wanted) };
+    if there.is_some_and(|there| there.lineage == here.lineage && there.serial >= here.serial) {
         return Ok(wanted);
     }
     Err(Error::usage(
@@ -133,10 +157,10 @@ pub async fn agreed(wanted: Option<Location>, root: &Path, data_dir: &Path) -> R
     ))
 }
 
-async fn holds_anything(location: &Location, root: &Path, data_dir: &Path) -> Result<bool, Error> {
+async fn look(location: &Location, root: &Path, data_dir: &Path) -> Result<Option<Snapshot>, Error> {
     match Store::open_existing_at(&location.clone().in_folder(root), data_dir).await? {
-        Some(store) => Ok(!store.snapshot().await?.is_empty()),
-        None => Ok(false),
+        Some(store) => Ok(Some(store.snapshot().await?)),
+        None => Ok(None),
     }
 }
 

@@ -82,10 +82,7 @@ impl Session {
     pub async fn store(&self) -> Result<Store, Error> {
         let location = self.location().await?;
         let store = Store::open_at(&location.clone().in_folder(&self.root()), &self.data_dir()).await?;
-        let known = backend::recorded(&self.data_dir())?.unwrap_or(Location::Sqlite {});
-        if location != known {
-            backend::record(&self.data_dir(), &location)?;
-        }
+        backend::record(&self.data_dir(), &location, &store).await?;
         Ok(store)
     }
 

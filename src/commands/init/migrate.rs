@@ -14,13 +14,12 @@ const OPERATION: &str = "init -migrate-state";
 
 pub(super) async fn run(session: &Session, force: bool, timeout: Duration) -> Result<Exit, Error> {
     let wanted = backend::wanted(&*session.manifest()?)?;
-    let before = backend::recorded(&session.data_dir())?.unwrap_or(Location::Sqlite {});
+    let before = backend::recorded(&session.data_dir())?.map_or(Location::Sqlite {}, |record| record.backend);
     if before == wanted {
         session.ui.out(format!("The state is in {} already.\n", backend::name(&wanted)))?;
         return Ok(Exit::Success);
     }
     let said = migrate(session, &before, &wanted, force, timeout).await?;
-    backend::record(&session.data_dir(), &wanted)?;
     session.ui.out(said)?;
     Ok(Exit::Success)
 }
@@ -35,12 +34,13 @@ async fn migrate(
 ) -> Result<String, Error> {
     let place = |location: &Location| location.clone().in_folder(&session.root());
     let to_name = backend::name(wanted);
+    let to = Store::open_at(&place(wanted), &session.data_dir()).await?;
     if Store::open_existing_at(&place(before), &session.data_dir()).await?.is_none() {
+        backend::record(&session.data_dir(), wanted, &to).await?;
         return Ok(format!("There was no state yet; it will be in {to_name}.\n"));
     }
     let from = Store::open_at(&place(before), &session.data_dir()).await?;
     let from_lock = session.lock(&from, OPERATION, timeout).await?;
-    let to = Store::open_at(&place(wanted), &session.data_dir()).await?;
     let to_lock = session.lock(&to, OPERATION, timeout).await?;
 
     let contents = from.contents().await?;
@@ -48,6 +48,7 @@ async fn migrate(
     let kept = backend::backup_path(&session.data_dir());
     files::write(&kept, &contents)?;
     if is_newer(&to, &there, &contents, force)? {
+        backend::record(&session.data_dir(), wanted, &to).await?;
         return Ok(format!("Version {} is in {to_name} already.\n", there.snapshot.serial));
     }
     if !there.snapshot.is_empty() {
@@ -55,6 +56,7 @@ async fn migrate(
     }
     to_lock.replace(contents.clone()).await?;
     verify(&place(wanted), session, &contents).await?;
+    backend::record(&session.data_dir(), wanted, &to).await?;
     let run = Run::new(OPERATION);
     to_lock.start_run(run.clone()).await?;
     to_lock.finish_run(&run.id, succeeded("moved", contents.snapshot.records.len())).await?;

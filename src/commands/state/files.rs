@@ -1,6 +1,7 @@
 //! The state as a file: `state pull`, `push`, `backup` and `restore`.
 
 use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use moorfast_engine::state::{Contents, Lock, Run, Serial, Snapshot, StateError, StateFile, Store};
@@ -152,7 +153,7 @@ fn read(file: &Path) -> Result<StateFile, Error> {
     done.map_err(Error::file("read", file))?;
     StateFile::parse(&text).map_err(|error| {
         Error::usage(
-            format!("{} can't be used: {error}", file.display()),
+            format!("{} can't be used: {error}", if file == Path::new("-") { "standard input".into() } else { file.display().to_string() }),
             "`moorfast state pull` and `moorfast state backup FILE` write such files",
         )
     })
@@ -161,7 +162,8 @@ fn read(file: &Path) -> Result<StateFile, Error> {
 /// Writes a backup for its owner alone, as a whole or not at all; never over a file that is there.
 pub(in crate::commands) fn write(file: &Path, contents: &Contents) -> Result<(), Error> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(Error::file("make the folder", folder))?;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(Error::file("make the folder", folder))?;
     let text = contents.to_json().map_err(|error| Error::Output(error.into()))?;
     let mut unborn = tempfile::NamedTempFile::new_in(folder).map_err(Error::file("write", file))?;
     unborn

@@ -88,6 +88,8 @@ impl Other {
 
     /// SIGKILL; returns what it had said and nobody heard yet.
     pub(super) fn kill(&mut self) -> Vec<String> {
+        // Waiting would close it, and who reads it would go on until the signal arrives.
+        let _stdin = self.child.stdin.take();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         std::iter::from_fn(|| self.hear()).collect()
