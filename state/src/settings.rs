@@ -15,6 +15,8 @@ pub(crate) struct Settings {
     pub(crate) heartbeat: Duration,
     /// How often somebody who waits for a lock tries again.
     pub(crate) retry: Duration,
+    /// How long a server that does not answer is asked again.
+    pub(crate) patience: Duration,
 }
 
 impl Settings {
@@ -30,6 +32,7 @@ impl Default for Settings {
             expiry: Duration::from_secs(60),
             heartbeat: Duration::from_secs(10),
             retry: Duration::from_millis(200),
+            patience: Duration::from_secs(20),
         }
     }
 }
