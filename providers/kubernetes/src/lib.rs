@@ -57,6 +57,10 @@ impl Provider for KubernetesProvider {
         connection::resource(resource_type)?.identity(attributes)
     }
 
+    fn reads_by_desired(&self, resource_type: &str) -> bool {
+        resource_type == "kubernetes_object"
+    }
+
     fn continues(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
         connection::resource(resource_type).is_some_and(|r| r.continues(record, attributes))
     }
