@@ -48,6 +48,8 @@ pub(crate) struct Planner<'a> {
     pub(super) records: BTreeMap<Address, Arc<Record>>,
     pub(super) moved: HashMap<Address, Address>,
     pub(super) selected: HashSet<usize>,
+    /// In a destroy: the records that `--target` and `--exclude` leave.
+    doomed: HashSet<Address>,
     pub(super) early: &'a Early,
     pub(super) actions: HashMap<Address, Action>,
     pub(super) draft: Draft,
@@ -82,12 +84,14 @@ impl<'a> Planner<'a> {
             records: BTreeMap::new(),
             moved: HashMap::new(),
             selected: HashSet::new(),
+            doomed: HashSet::new(),
             early,
             actions: HashMap::new(),
             draft,
         };
         planner.selected = planner.selection();
         planner.records = planner.records_of(state);
+        planner.doomed = planner.doomed();
         planner
     }
 
@@ -124,10 +128,43 @@ impl<'a> Planner<'a> {
         selected
     }
 
+    /// What a destroy removes: the targets and what depends on them, but not what is excluded and what that depends on.
+    fn doomed(&self) -> HashSet<Address> {
+        let (targets, exclude) = (&self.options.targets, &self.options.exclude);
+        let is_target = |a: &Address| targets.is_empty() || targets.iter().any(|p| a.matches(p));
+        let mut doomed: HashSet<Address> = self.records.keys().filter(|a| is_target(a)).cloned().collect();
+        let mut spared: HashSet<Address> =
+            self.records.keys().filter(|a| exclude.iter().any(|p| a.matches(p))).cloned().collect();
+        let edges: Vec<(Address, &Address)> = self
+            .records
+            .iter()
+            .flat_map(|(after, record)| {
+                record.dependencies.iter().filter_map(|d| d.parse().ok()).map(move |d| (d, after))
+            })
+            .collect();
+        loop {
+            let before = doomed.len() + spared.len();
+            for (dependency, dependant) in &edges {
+                if doomed.contains(dependency) {
+                    doomed.insert((*dependant).clone());
+                }
+                if spared.contains(*dependant) {
+                    spared.insert(dependency.clone());
+                }
+            }
+            if doomed.len() + spared.len() == before {
+                break;
+            }
+        }
+        doomed.retain(|address| !spared.contains(address));
+        doomed
+    }
+
     pub(super) fn is_selected(&self, address: &Address) -> bool {
         match self.expanded.index.get(address) {
-            Some(i) if self.options.mode != PlanMode::Destroy => self.selected.contains(i),
-            _ => {
+            _ if self.options.mode == PlanMode::Destroy => self.doomed.contains(address),
+            Some(i) => self.selected.contains(i),
+            None => {
                 let named = |patterns: &[Address]| patterns.iter().any(|p| address.matches(p));
                 (self.options.targets.is_empty() || named(&self.options.targets)) && !named(&self.options.exclude)
             }
