@@ -1,8 +1,9 @@
-//! What every exchange with the API server is held to: it is counted, and only so many are under way at once.
+//! What every exchange with the API server is held to: it is counted, only so many are under way at once, and it ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -10,10 +11,19 @@ use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use kube::client::{Body, DynBody};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tower::{BoxError, Layer, Service};
 
 /// How many exchanges are under way at once. Each has a connection of its own, and open files are few.
 const AT_ONCE: usize = 32;
+/// How long one exchange may take. The API server itself gives up after 60 seconds, and says so: for a node that does not answer its proxy, for a
+/// webhook. Where nothing comes back by then nothing will.
+const LONGEST: Duration = Duration::from_secs(65);
+
+/// The API server took the request and did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("it took the request and gave no answer within {0:?}")]
+pub(crate) struct NoAnswer(pub(crate) Duration);
 
 /// What the exchanges of one client share.
 #[derive(Clone, Debug)]
@@ -71,7 +81,8 @@ where
             }
             let _slot = slots.acquire_owned().await?;
             sent.fetch_add(1, Ordering::Relaxed);
-            whole(answer.await?).await
+            let exchange = async { whole(answer.await?).await };
+            timeout(LONGEST, exchange).await.map_err(|_| NoAnswer(LONGEST))?
         }
         .boxed()
     }
@@ -125,6 +136,19 @@ mod tests {
 
         join_all((0..100).map(|_| held(get("/api/v1/pods?&watch=true&timeoutSeconds=290")))).await;
         assert_eq!(most.load(Ordering::Relaxed), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_a_request_and_no_watch() {
+        let silent = service_fn(|_: Request<Body>| std::future::pending::<Result<Answer, BoxError>>());
+        let exchanges = Exchanges::counted_in(Arc::default());
+        let begin = tokio::time::Instant::now();
+        let error = exchanges.layer(silent).oneshot(get("/version")).await.err().unwrap();
+        assert!(error.is::<NoAnswer>(), "{error}");
+        assert_eq!(begin.elapsed().as_secs(), LONGEST.as_secs());
+
+        let watching = exchanges.layer(silent).oneshot(get("/api/v1/nodes?watch=true"));
+        assert!(timeout(LONGEST * 5, watching).await.is_err());
     }
 
     #[test]
