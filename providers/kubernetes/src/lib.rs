@@ -8,6 +8,7 @@ mod csr;
 mod data;
 mod equality;
 mod error;
+mod exchange;
 mod fetch;
 mod order;
 mod readiness;

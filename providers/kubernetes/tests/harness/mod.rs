@@ -129,7 +129,8 @@ impl Instance {
         Ok((self.connection.plan(&Self::target(), &[request]).await.remove(0)?, observed))
     }
 
-    async fn operate(&self, action: OperationAction, observed: Option<Observed>) -> Result<Applied, ProviderError> {
+    /// Does one operation.
+    pub async fn operate(&self, action: OperationAction, observed: Option<Observed>) -> Result<Applied, ProviderError> {
         let operation = Operation {
             address: self.address.clone(),
             resource_type: self.resource_type(),
