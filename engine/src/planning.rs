@@ -69,6 +69,7 @@ impl Workspace {
             session,
             items: draft.items,
             values: draft.values,
+            early,
             key: key.clone(),
             stale: Default::default(),
             open: state.intents.clone(),
