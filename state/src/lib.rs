@@ -55,6 +55,7 @@ mod process;
 mod record;
 mod run;
 mod schema;
+mod seam;
 mod settings;
 mod snapshot;
 mod store;
