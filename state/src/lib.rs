@@ -57,6 +57,7 @@ mod process;
 mod record;
 mod remote;
 mod run;
+mod seam;
 mod settings;
 mod snapshot;
 mod sqlite;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use futures::future::join_all;
 use moorfast_state::{Digest, Record, SealKey, canonical};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::PlanMode;
 use super::planner::Planner;
@@ -127,6 +127,15 @@ impl Planner<'_> {
             Scope::Node => self.expanded.nodes.values().find(|n| n.name.0 == record.target).cloned().map(Target::Node),
         }
     }
+}
+
+/// What a record holds once what was observed is taken into it: what is remembered and was not looked at stays.
+pub(crate) fn taken_over(known: Option<&Record>, observed: &Observed, key: &SealKey) -> Map<String, Json> {
+    let mut attributes = seal_attributes(&observed.attributes, key);
+    let lost =
+        known.into_iter().flat_map(|k| &k.attributes).filter(|(name, _)| !observed.attributes.contains_key(*name));
+    attributes.extend(lost.map(|(name, value)| (name.clone(), value.clone())));
+    attributes
 }
 
 /// The digest that stands for what was observed.
