@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use moorfast_engine::{Class, ProposedAction, Value};
+use moorfast_engine::{Class, Operation, OperationAction, ProposedAction, ReadRequest, Target, Value};
 use serde_json::json;
 
 use harness::{Instance, attributes, client, kubeconfig, unique};
@@ -80,6 +80,48 @@ impl Gone for Result<(), moorfast_engine::ProviderError> {
     /// Deleting what is gone is a success.
     fn unwrap_err_none(self) {
         self.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn hundreds_of_objects_are_read_by_pages() {
+    let Some(kubeconfig) = kubeconfig() else { return };
+    let connection = harness::connect(json!({ "kubeconfig": kubeconfig })).await;
+    let prefix = unique("many");
+    let wanted: Vec<_> =
+        (0..600).map(|i| config_map(&format!("{prefix}-{i}"), json!({ "i": i.to_string() }))).collect();
+    let address = |i: usize| format!("kubernetes_object.x{i}").parse().unwrap();
+    let target = Target::Provider("kubernetes".to_owned());
+    let operations = wanted.iter().enumerate().map(|(i, wanted)| Operation {
+        address: address(i),
+        resource_type: "kubernetes_object".to_owned(),
+        action: OperationAction::Create(wanted.clone()),
+        recorded: None,
+        observed: None,
+        triggers: Vec::new(),
+        timeout: None,
+    });
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    connection.apply(&target, &operations.collect::<Vec<_>>(), sender).await;
+    while let Some((_, outcome)) = receiver.recv().await {
+        outcome.unwrap();
+    }
+
+    let requests = wanted.iter().enumerate().map(|(i, wanted)| ReadRequest {
+        address: address(i),
+        resource_type: "kubernetes_object".to_owned(),
+        desired: Some(wanted.clone()),
+        recorded: None,
+    });
+    let before = connection.statistics()[0].1;
+    let readings = connection.read(&target, &requests.collect::<Vec<_>>()).await;
+    assert!(readings.iter().all(|r| r.as_ref().unwrap().is_some()));
+    let sent = connection.statistics()[0].1 - before;
+    assert!(sent <= 4, "{sent} requests");
+
+    let api = config_maps().await;
+    for i in 0..600 {
+        api.delete(&format!("{prefix}-{i}"), &DeleteParams::default()).await.unwrap();
     }
 }
 
