@@ -126,6 +126,26 @@ async fn hundreds_of_objects_are_read_by_pages() {
 }
 
 #[tokio::test]
+async fn what_did_not_become_ready_is_waited_for_again() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let name = unique("slow");
+    let api = config_maps().await;
+    let mut wanted = config_map(&name, json!({ "a": "1" }));
+    wanted.insert("wait".to_owned(), Value::from(json!({ "jsonpath": "{.data.theirs}=done" })));
+    instance.timeout = Duration::from_secs(1);
+    assert_eq!(instance.apply(&wanted).await.unwrap_err().class, Class::Timeout);
+    instance.remember_failure(&wanted);
+    let (plan, _) = instance.plan(&wanted).await.unwrap();
+    assert_eq!(plan.action, ProposedAction::Update);
+    assert_eq!(plan.notes, ["is applied and waited for again: the last time did not end well"]);
+    assert_eq!(instance.apply(&wanted).await.unwrap_err().class, Class::Timeout);
+
+    api.patch(&name, &as_other("other"), &Patch::Merge(json!({ "data": { "theirs": "done" } }))).await.unwrap();
+    assert_eq!(instance.bring(&wanted).await.action, ProposedAction::Update);
+    instance.destroy().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_others_made_is_taken_over_once() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let name = unique("adopt");

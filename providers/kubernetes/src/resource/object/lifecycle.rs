@@ -66,6 +66,9 @@ pub(super) async fn plan(cluster: &Cluster, request: &PlanRequest) -> Result<Pro
         planned.push((key, view));
     }
     notes.extend(left_out(request, &planned));
+    if request.recorded.as_ref().is_some_and(|r| r.incomplete) && request.observed.is_some() {
+        notes.push("is applied and waited for again: the last time did not end well".to_owned());
+    }
     let planned = attributes(is_yaml, planned);
     if request.observed.as_ref().is_some_and(|o| o.attributes == planned) {
         notes.extend(taken_over);
