@@ -146,6 +146,29 @@ async fn what_did_not_become_ready_is_waited_for_again() {
 }
 
 #[tokio::test]
+async fn a_retained_value_stays_what_it_is() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let name = unique("retained");
+    let wanted = |a: &str, token: Value| {
+        let mut wanted = config_map(&name, json!({}));
+        let Some(Value::Map(manifest)) = wanted.get_mut("manifest") else { panic!() };
+        let data = [("a".to_owned(), Value::from(a)), ("token".to_owned(), token.sensitive())];
+        manifest.insert("data".to_owned(), Value::Map(data.into()));
+        wanted
+    };
+    instance.bring(&wanted("1", Value::from("s3cr3t"))).await;
+    assert_eq!(instance.bring(&wanted("1", Value::Retained)).await.action, ProposedAction::NoOp);
+    assert_eq!(instance.bring(&wanted("2", Value::Retained)).await.action, ProposedAction::Update);
+    let api = config_maps().await;
+    let data = api.get(&name).await.unwrap().data.unwrap();
+    assert_eq!((data["a"].as_str(), data["token"].as_str()), ("2", "s3cr3t"));
+
+    api.delete(&name, &DeleteParams::default()).await.unwrap();
+    let error = instance.plan(&wanted("2", Value::Retained)).await.unwrap_err();
+    assert!(error.summary.contains("is not there any more"), "{error:?}");
+}
+
+#[tokio::test]
 async fn what_others_made_is_taken_over_once() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let name = unique("adopt");

@@ -5,6 +5,7 @@ mod fields;
 mod lifecycle;
 mod projection;
 mod reading;
+mod retained;
 
 use std::collections::BTreeMap;
 
