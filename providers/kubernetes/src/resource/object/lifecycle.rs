@@ -15,7 +15,7 @@ use crate::fetch::{not_served, to_json};
 use crate::readiness::{Goal, Readiness};
 use crate::waiting::{DEFAULT_TIMEOUT, Wait};
 
-use super::document::{Document, ObjectKey, Written, secrets};
+use super::document::{Document, ObjectKey, Written, redact};
 use super::fields::FieldSet;
 use super::reading::{namespace, resolved, view};
 use super::retained::settled;
@@ -159,10 +159,9 @@ async fn foresee(
     }
 }
 
-/// `error` without what is secret in `document`: the API server quotes the values that it refuses.
+/// `error` without what is secret in `document`.
 fn redacted(error: ProviderError, document: &Document) -> ProviderError {
-    let secrets = secrets(&document.declared);
-    let redact = |text: String| secrets.iter().fold(text, |text, secret| text.replace(secret, "(sensitive)"));
+    let redact = |text: String| redact(&text, &document.declared);
     ProviderError {
         summary: redact(error.summary),
         detail: error.detail.into_iter().map(redact).collect(),
@@ -311,7 +310,7 @@ impl Work<'_> {
         if *goal == Goal::Nothing || self.waits_for_consumer(&object).await? {
             return Ok(object);
         }
-        let ready = self.wait_for(goal, object).await?;
+        let ready = self.wait_for(goal, object, document).await?;
         if self.key.kind == "CustomResourceDefinition" {
             self.wait_until_served(&ready).await?;
         }
@@ -326,13 +325,13 @@ impl Work<'_> {
         self.cluster.explain(error, &format!("{verb} {}", self.key))
     }
 
-    async fn wait_for(&self, goal: &Goal, object: Json) -> Result<Json, ProviderError> {
+    async fn wait_for(&self, goal: &Goal, object: Json, document: &Document) -> Result<Json, ProviderError> {
         if goal.judge(&object) == Readiness::Ready {
             return Ok(object);
         }
         let what = self.key.to_string();
         let judge = |object: Option<&Json>| match object {
-            Some(object) => goal.judge(object),
+            Some(object) => goal.judge(object).map(|text| redact(&text, &document.declared)),
             None => Readiness::Failed("it was deleted".to_owned()),
         };
         let ready = self.wait(&what).until(&self.served, self.namespace(), &self.key.name, judge).await?;

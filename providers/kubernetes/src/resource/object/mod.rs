@@ -23,7 +23,7 @@ use crate::readiness::Goal;
 use crate::resource::{Reading, Resource};
 
 use document::Written;
-pub(crate) use document::{DEFAULT_NAMESPACE, ObjectKey, mark};
+pub(crate) use document::{DEFAULT_NAMESPACE, ObjectKey, is_secret, mark};
 pub(crate) use fields::FieldSet;
 
 /// The name under which we manage fields.
