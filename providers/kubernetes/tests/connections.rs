@@ -90,7 +90,7 @@ async fn kubeconfigs_that_can_not_be_used() {
 }
 
 #[tokio::test]
-async fn a_kubeconfig_that_is_not_made_yet() {
+async fn a_kubeconfig_that_a_resource_makes() {
     let mut config = attributes(json!({}));
     config.insert("kubeconfig_content".to_owned(), Value::Unknown.sensitive());
     let context = moorfast_engine::Context {
@@ -102,7 +102,11 @@ async fn a_kubeconfig_that_is_not_made_yet() {
     let connection =
         moorfast_engine::Provider::configure(&moorfast_kubernetes::KubernetesProvider, &config, context).await.unwrap();
     let error = Instance::on(connection, "kubernetes_object").read(Some(&a_config_map())).await.unwrap_err();
-    assert_eq!(error.class, Class::Unreachable);
+    assert_eq!(
+        told(&error),
+        "Invalid: `kubeconfig_content` of the provider kubernetes comes from a resource, and is not known when planning\n\
+         help: a provider's configuration can't come from resources: write the path of a kubeconfig, or use a variable"
+    );
 }
 
 #[tokio::test]

@@ -168,6 +168,24 @@ impl Instance {
         }));
     }
 
+    /// What is remembered after an operation that failed.
+    pub fn remember_failure(&mut self, desired: &Attributes) {
+        self.remember(desired, &Applied { attributes: desired.clone(), ..Applied::default() });
+        let failed = self.record.take().map(|record| Record { incomplete: true, ..(*record).clone() });
+        self.record = failed.map(Arc::new);
+    }
+
+    /// Does what `--replace` asks for.
+    pub async fn replace(&mut self, desired: &Attributes) -> Result<(), ProviderError> {
+        let desired = &self.with_defaults(desired);
+        let observed = self.read(Some(desired)).await?;
+        self.operate(OperationAction::Delete, observed).await?;
+        self.record = None;
+        let applied = self.operate(OperationAction::Create(desired.clone()), None).await?;
+        self.remember(desired, &applied);
+        Ok(())
+    }
+
     /// Plans and does what is planned. Returns what was done.
     pub async fn apply(&mut self, desired: &Attributes) -> Result<Proposal, ProviderError> {
         let (proposal, observed) = self.plan(desired).await?;
