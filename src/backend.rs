@@ -36,6 +36,20 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
                 ],
             ),
         ),
+        (
+            "postgres",
+            Schema::new(
+                "Rows in a PostgreSQL database. The password is taken from `$PGPASSWORD`.",
+                [
+                    Attribute::required(
+                        "url",
+                        Kind::String,
+                        "The database, without a password: `postgresql://user@host:5432/database?sslmode=require`.",
+                    ),
+                    text("name", "The name of the state; a database has room for many.").or("moorfast".to_owned()),
+                ],
+            ),
+        ),
     ]
 }
 

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::lease::Lease;
 use crate::remote::objects::{Bucket, Objects};
-use crate::remote::{Trouble, Version};
+use crate::remote::{Trouble, Version, chain};
 use crate::{SealKey, StateError};
 
 pub use self::connect::Kubernetes;
@@ -224,18 +224,4 @@ fn trouble(error: kube::Error) -> Trouble {
         }
         error => Trouble::Refused(chain(&error)),
     }
-}
-
-/// An error with what it comes from.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let source_text = source.to_string();
-        if !text.contains(&source_text) {
-            text = format!("{text}: {source_text}");
-        }
-        next = source.source();
-    }
-    text
 }

@@ -22,7 +22,8 @@ use tokio_util::task::TaskTracker;
 
 use self::commit::Job;
 use self::core::Core;
-pub(crate) use self::medium::{Medium, Trouble, Version};
+pub(crate) use self::medium::{FORMAT, Head, Loaded, Medium, Trouble, Version, chain};
+pub(crate) use self::rows::{Changed, Rows, Table};
 use crate::backend::Backend;
 use crate::change::Change;
 use crate::lease::{Fence, Taken};
