@@ -12,6 +12,7 @@ mod planning;
 mod render;
 mod session;
 mod signals;
+mod signature;
 mod ui;
 
 use std::ffi::OsString;

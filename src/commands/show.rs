@@ -7,6 +7,7 @@ use crate::exit::Exit;
 use crate::plan_file;
 use crate::render::{json, plan, record};
 use crate::session::Session;
+use crate::signature::TrustedKeys;
 
 /// Show the state, or a saved plan.
 ///
@@ -22,6 +23,9 @@ pub struct Show {
     /// Show long texts whole
     #[arg(long)]
     full: bool,
+    /// Show the saved plan only if it is signed by one of these keys: a file of OpenSSH public keys, or a folder of *.pub
+    #[arg(long, value_name = "KEYS", requires = "file")]
+    verify: Option<PathBuf>,
 }
 
 impl Show {
@@ -29,6 +33,11 @@ impl Show {
         let room = session.ui.room(self.full);
         if let Some(file) = &self.file {
             let saved = plan_file::read(file)?;
+            if let Some(keys) = &self.verify {
+                let signer = saved.verify(&TrustedKeys::read(keys)?)?;
+                session.ui.note(format!("The plan is signed by {signer}.\n\n"));
+            }
+            let saved = saved.plan;
             let text = if self.json { format!("{:#}\n", json::plan(&saved)) } else { plan::plan(&saved, room) };
             session.ui.out(text)?;
             return Ok(Exit::Success);

@@ -8,5 +8,6 @@ mod errors;
 mod interruption;
 mod lifecycle;
 mod plan_files;
+mod signatures;
 mod streams;
 mod support;
