@@ -16,7 +16,8 @@ pub fn drift(plan: &Plan, unread: usize, room: Room) -> String {
     texts.join("\n\n") + "\n"
 }
 
-fn closing(plan: &Plan, unread: usize) -> String {
+/// The last line: what it comes to.
+pub fn closing(plan: &Plan, unread: usize) -> String {
     match (plan.drift.len(), plan.nodes.len()) {
         (0, 0) if unread > 0 => format!("No drift in what could be looked at; {unread} objects could not be."),
         (0, 0) => paint(ADD.bold(), "In sync.") + " The world is as the last apply left it.",
@@ -68,6 +69,12 @@ fn section(drift: &[&Drift], room: Room) -> Vec<String> {
         lines.extend(drifted(drift, &also, room));
     }
     lines
+}
+
+/// The lines of each object that drifted, equal ones together.
+pub fn objects(plan: &Plan, room: Room) -> Vec<Vec<String>> {
+    let all: Vec<_> = plan.drift.iter().collect();
+    equal_drift(&all).iter().map(|(drift, also)| drifted(drift, also, room)).collect()
 }
 
 /// The same drift on several instances is told once.

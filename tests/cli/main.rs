@@ -7,6 +7,7 @@ mod documentation;
 mod errors;
 mod interruption;
 mod lifecycle;
+mod pages;
 mod plan_files;
 mod signatures;
 mod streams;
