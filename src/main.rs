@@ -2,11 +2,13 @@
 
 mod argv;
 mod ask;
+mod atomic;
 mod cli;
 mod commands;
 mod error;
 mod exit;
 mod inputs;
+mod known_drift;
 mod plan_file;
 mod planning;
 mod render;

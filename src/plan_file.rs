@@ -8,14 +8,14 @@
 //! `docs/plan-file.md` describes the format.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use moorfast_engine::plan::{PLAN_FORMAT, Plan};
 use moorfast_engine::state::{Digest, canonical};
 use serde_json::{Value as Json, json};
 
+use crate::atomic;
 use crate::signature::{SignKey, SignatureError, TrustedKeys};
 
 /// The key by which a plan file is known, with the version of its format.
@@ -110,16 +110,7 @@ pub fn write(path: &Path, plan: &Plan, key: Option<&SignKey>) -> Result<(), Plan
     envelope["plan"] = plan;
     let mut text = serde_json::to_vec_pretty(&envelope).map_err(|error| fail(error.into()))?;
     text.push(b'\n');
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".moorfast-plan-")
-        .permissions(fs::Permissions::from_mode(0o600))
-        .tempfile_in(folder)
-        .map_err(fail)?;
-    file.write_all(&text).map_err(fail)?;
-    file.as_file().sync_all().map_err(fail)?;
-    file.persist(path).map_err(|error| fail(error.error))?;
-    Ok(())
+    atomic::write(path, 0o600, &text).map_err(fail)
 }
 
 /// Reads the plan in `path`.
@@ -158,6 +149,8 @@ fn digest(plan: &Json) -> Digest {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::render::samples;
 

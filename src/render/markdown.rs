@@ -3,7 +3,7 @@
 use moorfast_engine::plan::Plan;
 
 use super::block::{body, title};
-use super::drift;
+use super::drift::{self, Unsaid};
 use super::fold::Block;
 use super::plan::{checks, closing, groups, nodes, outputs, warnings};
 use super::row::Room;
@@ -60,10 +60,10 @@ pub fn plan(plan: &Plan, limit: usize) -> String {
     page.end("`moorfast show FILE`", &made)
 }
 
-/// What drifted, in at most `limit` characters; `unread` objects could not be looked at.
-pub fn drift(plan: &Plan, unread: usize, limit: usize) -> String {
+/// What drifted, in at most `limit` characters.
+pub fn drift(plan: &Plan, unsaid: Unsaid, limit: usize) -> String {
     let mut page = Page::new(DRIFT_MARK, limit);
-    let closing = plain(&drift::closing(plan, unread));
+    let closing = plain(&drift::closing(plan, unsaid));
     let headline = closing.split_inclusive(". ").next().unwrap_or_default().trim_end();
     page.add(&format!("### {}\n\n", text(headline)));
     for line in nodes(plan).iter().skip(1) {
@@ -72,6 +72,12 @@ pub fn drift(plan: &Plan, unread: usize, limit: usize) -> String {
     for lines in drift::objects(plan, ROOM) {
         let Some((first, rest)) = lines.split_first() else { continue };
         page.change(&summary(first.trim_start_matches([' ', '#'])), rest);
+    }
+    if unsaid.unread > 0 {
+        page.add(&format!("- :warning: {} objects could not be looked at\n", unsaid.unread));
+    }
+    if unsaid.known > 0 && !plan.drift.is_empty() {
+        page.add(&format!("- {} more drifted before and still do\n", unsaid.known));
     }
     let checked = checks(&plan.checks);
     page.add(&details("Checks", &checked[checked.len().min(1)..]));
@@ -215,7 +221,7 @@ mod tests {
         insta::assert_snapshot!("markdown_dangers", plan(&samples::dangers(), GITHUB));
         insta::assert_snapshot!("markdown_updates", plan(&samples::updates(), GITHUB));
         insta::assert_snapshot!("markdown_nothing", plan(&samples::nothing(), GITHUB));
-        insta::assert_snapshot!("markdown_drift", drift(&samples::refresh(), 0, GITHUB));
+        insta::assert_snapshot!("markdown_drift", drift(&samples::refresh(), Unsaid::default(), GITHUB));
     }
 
     #[test]

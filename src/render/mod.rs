@@ -17,6 +17,7 @@ pub mod graph;
 pub mod html;
 pub mod json;
 pub mod markdown;
+pub mod metrics;
 pub mod picture;
 pub mod plan;
 pub mod progress;

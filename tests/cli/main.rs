@@ -4,6 +4,7 @@
 
 mod answers;
 mod documentation;
+mod drift;
 mod errors;
 mod interruption;
 mod lifecycle;
