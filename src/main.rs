@@ -2,17 +2,20 @@
 
 mod argv;
 mod ask;
+mod atomic;
 mod backend;
 mod cli;
 mod commands;
 mod error;
 mod exit;
 mod inputs;
+mod known_drift;
 mod plan_file;
 mod planning;
 mod render;
 mod session;
 mod signals;
+mod signature;
 mod ui;
 
 use std::ffi::OsString;

@@ -45,9 +45,7 @@ impl Location {
     pub(crate) async fn open_existing(&self, dir: &Path, settings: Settings) -> Result<Option<Store>, StateError> {
         Ok(match self.clone() {
             Self::Sqlite {} => Sqlite::open_existing(dir, settings).await?.map(Store::of),
-            Self::Kubernetes(config) => {
-                Remote::open_existing(Cluster::connect(config), settings).await?.map(Store::of)
-            }
+            Self::Kubernetes(config) => Remote::open_existing(Cluster::connect(config), settings).await?.map(Store::of),
             Self::Postgres(config) => {
                 Remote::open_existing(Database::connect(config, false), settings).await?.map(Store::of)
             }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::settings::Settings;
 use super::postgres;
+use crate::settings::Settings;
 use crate::{Kubernetes, Location, Postgres, Store};
 
 /// What the testbed printed: the file, or its text.
