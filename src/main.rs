@@ -2,6 +2,7 @@
 
 mod argv;
 mod ask;
+mod backend;
 mod cli;
 mod commands;
 mod error;

@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) heartbeat: Duration,
     /// How often somebody who waits for a lock tries again.
     pub(crate) retry: Duration,
+    /// How long a server that does not answer is asked again.
+    pub(crate) patience: Duration,
 }
 
 impl Settings {
@@ -28,6 +30,12 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         let expiry = seam::lock_expiry().unwrap_or(Duration::from_secs(60));
-        Self { clock: Arc::new(Timestamp::now), expiry, heartbeat: expiry / 6, retry: Duration::from_millis(200) }
+        Self {
+            clock: Arc::new(Timestamp::now),
+            expiry,
+            heartbeat: expiry / 6,
+            retry: Duration::from_millis(200),
+            patience: Duration::from_secs(20),
+        }
     }
 }

@@ -8,7 +8,7 @@ use moorfast_state::{Digest, Record, canonical};
 use super::Executor;
 use crate::expand::Instance;
 use crate::graph::matching;
-use crate::plan::{Action, Change, taken_over};
+use crate::plan::{Action, Change, PlanMode, taken_over};
 use crate::{Applied, Attributes, seal_attributes};
 
 impl Executor<'_> {
@@ -37,14 +37,12 @@ impl Executor<'_> {
         if let Some(known) = known {
             // What the provider keeps for itself is written by its operations, not by its readings.
             record.private = known.private.clone();
-            // Only an operation acts on what it watches.
-            for (address, seen) in &mut record.triggers {
-                known.triggers.get(address).into_iter().for_each(|known| known.clone_into(seen));
-            }
-            if self.work.expanded.instance(&change.address).is_none() {
+            // A refresh looks and does nothing: what is owed stays owed.
+            if self.work.plan.options.mode == PlanMode::RefreshOnly {
                 record.dependencies = known.dependencies.clone();
                 record.triggers = known.triggers.clone();
                 record.prevent_destroy = known.prevent_destroy;
+                record.incomplete = known.incomplete;
             }
         }
         Some(record)

@@ -74,9 +74,9 @@ impl Planner<'_> {
         let calls = requests.0.into_values().map(|(alias, target, requests)| async move {
             let (kinds, requests): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
             let Some(connection) = self.session.connection(&alias) else { return Vec::new() };
-            self.events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
+            self.session.events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
             let readings = connection.read(&target, &requests).await;
-            self.events.send(Event::ReadDone { target: target.to_string() });
+            self.session.events.send(Event::ReadDone { target: target.to_string() });
             let marked = or_unanswered(readings)
                 .zip(&requests)
                 .map(|(reading, request)| reading.map(|found| found.map(|o| self.mark_observed(&request.address, o))));

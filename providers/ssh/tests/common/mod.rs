@@ -145,7 +145,7 @@ impl World {
         let action = match proposal.action {
             ProposedAction::Create => OperationAction::Create(full),
             ProposedAction::Update => OperationAction::Update(full),
-            ProposedAction::Compare => panic!(\"the provider compares by itself\"),
+            ProposedAction::Compare => panic!("the provider compares by itself"),
             ProposedAction::NoOp => panic!("there is nothing to do"),
             ProposedAction::Replace(why) => panic!("replace because of {why:?}"),
         };

@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::Failure;
+use super::open::Opened;
 use crate::StateError;
-use crate::error::Failure;
-use crate::open::Opened;
 use crate::seam;
 
 /// The most requests that share a transaction: each waits for all.
