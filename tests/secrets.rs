@@ -166,7 +166,7 @@ content = "password: ${{var.password}}"
 [resource.ssh_file.filed]
 on        = "all"
 path      = "/srv/filed"
-content   = "${{"content-of-a-secret-file"}}-4711"
+content   = "{FILED}"
 sensitive = true
 
 [resource.ssh_exec.uses]
@@ -178,7 +178,7 @@ creates = "/srv/used"
 apiVersion = "v1"
 kind       = "Secret"
 metadata   = {{ name = "hidden", namespace = "default" }}
-stringData = {{ value = "${{"value-of-a-secret-object"}}-0815", password = "${{var.password}}" }}
+stringData = {{ value = "{IN_OBJECT}", password = "${{var.password}}" }}
 
 [outputs.password]
 value     = "${{var.password}}"

@@ -14,6 +14,7 @@ mod requests;
 mod triggers;
 
 pub use diff::{Difference, Step, differences, is_mark, path_text};
+pub(crate) use diff::value_at;
 pub(crate) use ignore::ignoring;
 pub use model::{
     Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason,
