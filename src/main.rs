@@ -82,6 +82,11 @@ fn log(globals: &Globals) -> Result<(), Error> {
     })?;
     let colors =
         globals.color() != anstream::ColorChoice::Never && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .with_ansi(colors)
+        .init();
     Ok(())
 }

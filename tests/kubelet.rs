@@ -48,7 +48,7 @@ impl Chapter {
         let plan = self.moorfast.expect(0, &["plan", "--out", "first.plan"]);
         let watch = Watch::begin();
         let apply = self.moorfast.expect(0, &["apply", "--log", "trace", "first.plan"]);
-        let command_lines = watch.end();
+        let command_lines = watch.end().command_lines;
         apply.says("Apply complete!");
         let effort = plan.stderr.lines().find(|line| line.starts_with("Planned in"));
         eprintln!("plan took {:.1?}: {}; {}", plan.took, plan.line("Plan:"), effort.unwrap());

@@ -41,12 +41,25 @@ impl Workspace {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Planned, Failure> {
+        self.plan_what_is_read(state, key, options, events, interrupt, false).await
+    }
+
+    /// Plans; with `partly`, what can't be read fails nothing but itself.
+    async fn plan_what_is_read(
+        &self,
+        state: &Snapshot,
+        key: &SealKey,
+        options: &PlanOptions,
+        events: &Events,
+        interrupt: &Interrupt,
+        partly: bool,
+    ) -> Result<Planned, Failure> {
         let expanded = self.expanded().map_err(Failure::Manifest)?;
         let mut graph = Graph::new(&expanded).map_err(Failure::Manifest)?;
         let early = Early::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
         check_patterns(&expanded, state, options)?;
         let session = Session::open(&expanded, aliases(&expanded, state), &self.data_dir, events, interrupt).await?;
-        let planner = Planner::new(&expanded, &graph, &session, key, options, &early, state);
+        let planner = Planner::new(&expanded, &graph, &session, key, options, &early, state).leaving_unread(partly);
         let draft = tokio::select! {
             draft = planner.run() => draft,
             () = interrupt.stop.cancelled() => Err(Failure::Interrupted),
@@ -72,6 +85,7 @@ impl Workspace {
             early,
             key: key.clone(),
             stale: Default::default(),
+            unread: draft.unread.iter().cloned().collect(),
             open: state.intents.clone(),
         };
         Ok(Planned { plan, unread: draft.unread, work })
@@ -109,7 +123,8 @@ impl Workspace {
     /// reviewed what still is as it was. Decides nothing anew: an operation that was not reviewed is not done.
     ///
     /// # Errors
-    /// [`Failure::Stale`] if the manifest, an input, a variable or the state changed; otherwise as [`Workspace::plan`].
+    /// [`Failure::Stale`] if the manifest, an input, a variable or the state changed; otherwise as [`Workspace::plan`]. What can't be read fails in the
+    /// apply, with what depends on it.
     pub async fn resume(
         &self,
         plan: Plan,
@@ -133,7 +148,7 @@ impl Workspace {
         if !reasons.is_empty() {
             return Err(Failure::Stale(reasons));
         }
-        let mut now = self.plan(state, key, &plan.options, events, interrupt).await?;
+        let mut now = self.plan_what_is_read(state, key, &plan.options, events, interrupt, true).await?;
         let inputs = plan.inputs.iter().filter(|(path, digest)| now.plan.inputs.get(*path) != Some(digest));
         let changed: Vec<_> = inputs.map(|(path, _)| format!("`{path}` changed since the plan was made")).collect();
         if !changed.is_empty() {
@@ -171,10 +186,10 @@ impl Work {
             let present = now.get(&change.address);
             let same = present
                 .is_some_and(|p| p.action == change.action && p.observed == change.observed && p.after == change.after);
-            if same {
+            if same || self.unread.contains_key(&change.address) {
                 continue;
             }
-            let mut lines = describe(change.before.as_ref(), present.and_then(|p| p.before.as_ref()));
+            let mut lines = describe(change, present.and_then(|p| p.before.as_ref()));
             if lines.is_empty() {
                 lines.push("it would be planned differently now".to_owned());
             }

@@ -172,6 +172,25 @@ fn a_restart_that_was_owed_when_a_run_died_is_still_owed() {
     });
 }
 
+/// A run that dies after it changed the file and before it recorded that leaves the file as the manifest wants it.
+#[test]
+fn a_restart_is_owed_too_where_the_change_itself_is_not_recorded() {
+    run(async {
+        let bench = Bench::default();
+        bench.write(&PAIR.replace("VALUE", "1"));
+        bench.apply(&everything()).await;
+        bench.write(&PAIR.replace("VALUE", "2"));
+        bench.memory.world().items.insert("file".to_owned(), "2".to_owned());
+
+        let plan = bench.plan(&everything()).await.unwrap();
+        assert_eq!(action_of(&plan, "mem_item.file"), Some(Action::NoOp));
+        assert_eq!(action_of(&plan, "mem_item.unit"), Some(Action::Update));
+        bench.apply(&everything()).await;
+        assert!(place(&bench.memory.world().log, "restart unit").is_some());
+        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+    });
+}
+
 #[test]
 fn what_is_there_already_is_adopted_and_a_rename_is_no_destroy() {
     run(async {

@@ -172,6 +172,11 @@ impl Run {
         }
     }
 
+    /// What is known of a command that ended.
+    pub fn of(output: Output) -> Self {
+        Self::new(&[], output, Instant::now())
+    }
+
     /// The line of standard output that begins so.
     pub fn line(&self, start: &str) -> &str {
         let found = self.stdout.lines().find(|line| line.starts_with(start));

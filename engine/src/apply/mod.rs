@@ -41,6 +41,8 @@ pub(crate) struct Work {
     pub key: SealKey,
     /// The changes that must not be done any more, because the object no longer looks as reviewed; with what differs.
     pub stale: HashMap<Address, Vec<String>>,
+    /// What can't be looked at any more, and why.
+    pub unread: HashMap<Address, ProviderError>,
     /// The intents that an earlier run left open.
     pub open: Vec<Intent>,
 }
@@ -225,6 +227,9 @@ impl<'a> Executor<'a> {
             if ready.is_empty() {
                 break;
             }
+            let (unread, ready): (Vec<_>, Vec<_>) =
+                ready.into_iter().partition(|i| self.work.unread.contains_key(&self.change(*i).address));
+            unread.into_iter().for_each(|i| self.leave_unread(i));
             let (stale, ready): (Vec<_>, Vec<_>) =
                 ready.into_iter().partition(|i| self.work.stale.contains_key(&self.change(*i).address));
             for i in stale {
@@ -239,6 +244,16 @@ impl<'a> Executor<'a> {
             self.record_only(inside).await;
         }
         self.start_queued().await;
+    }
+
+    /// What can't be looked at is not acted on.
+    fn leave_unread(&mut self, i: usize) {
+        let change = self.change(i);
+        let acts = change.action.is_change() || change.action == Action::Read;
+        match self.work.unread.get(&change.address).cloned().filter(|_| acts) {
+            Some(error) => self.fail(i, error),
+            None => self.end(i, OutcomeResult::Done),
+        }
     }
 
     /// The changes that only the state sees: nothing to do, adopt, forget.

@@ -61,7 +61,7 @@ impl Planner<'_> {
                 Err(error) => failures.push((request.address, error)),
             }
         }
-        if failures.is_empty() { Ok(()) } else { Err(Failure::Providers(failures)) }
+        self.without(failures)
     }
 
     pub(super) fn leave_to_apply(&mut self, instance: &Instance, arguments: &Attributes) {

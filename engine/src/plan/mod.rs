@@ -13,6 +13,7 @@ mod reading;
 mod requests;
 mod triggers;
 
+pub(crate) use diff::value_at;
 pub use diff::{Difference, Step, differences, is_mark, path_text};
 pub(crate) use ignore::ignoring;
 pub use model::{

@@ -82,7 +82,7 @@ impl Planner<'_> {
         if !errors.is_empty() {
             return Err(Failure::Manifest(errors));
         }
-        if failures.is_empty() { Ok(()) } else { Err(Failure::Providers(failures)) }
+        self.without(failures)
     }
 
     /// Does an instance of the manifest, of the same type, want the object that `record` remembers? Then it is that one's, and is not removed.

@@ -7,7 +7,7 @@ use moorfast_state::{Record, SealKey, Snapshot};
 
 use super::reading::{Reading, Which};
 use super::{Action, Change, Drift, PlanMode, PlanOptions, Reason};
-use crate::early::{Early, deduplicated};
+use crate::early::{Early, deduplicated, with_unknown};
 use crate::evaluate::{desired, violated};
 use crate::expand::{Expanded, Instance};
 use crate::graph::Graph;
@@ -32,7 +32,7 @@ pub(crate) struct Draft {
     pub items: HashMap<Address, Item>,
     pub values: Values,
     pub warnings: Vec<String>,
-    /// Instances that could not be read; only in a refresh, elsewhere they fail the plan.
+    /// Instances that could not be read; only in a refresh and where a reviewed plan is taken up, elsewhere they fail the plan.
     pub unread: Vec<(Address, ProviderError)>,
 }
 
@@ -50,6 +50,8 @@ pub(crate) struct Planner<'a> {
     removable: HashSet<Address>,
     pub(super) early: &'a Early,
     pub(super) actions: HashMap<Address, Action>,
+    /// Does what can't be read only stop what depends on it?
+    leaves_unread: bool,
     pub(super) draft: Draft,
 }
 
@@ -83,12 +85,32 @@ impl<'a> Planner<'a> {
             removable: HashSet::new(),
             early,
             actions: HashMap::new(),
+            leaves_unread: false,
             draft,
         };
         planner.selected = planner.selection();
         planner.records = planner.records_of(state);
         planner.removable = planner.removable();
         planner
+    }
+
+    /// A planner that plans what can be read, and notes what can't be.
+    pub fn leaving_unread(self, leaves_unread: bool) -> Self {
+        Self { leaves_unread, ..self }
+    }
+
+    /// What becomes of a plan some of whose instances could not be read.
+    pub(super) fn without(&mut self, failures: Vec<(Address, ProviderError)>) -> Result<(), Failure> {
+        if !failures.is_empty() && !self.leaves_unread {
+            return Err(Failure::Providers(failures));
+        }
+        for (address, error) in failures {
+            if let (Some(instance), Some(early)) = (self.expanded.instance(&address), self.early.get(&address)) {
+                self.draft.values.insert(address.clone(), with_unknown(instance, early.clone()));
+            }
+            self.draft.unread.push((address, error));
+        }
+        Ok(())
     }
 
     /// Reads the world and plans every selected instance.
