@@ -12,8 +12,7 @@ use tokio::time::Instant;
 use crate::attributes::{Read, list};
 use crate::cluster::Cluster;
 use crate::data::Data;
-use crate::equality::differences;
-use crate::resource::kubelet_config::{Silence, config_of, live};
+use crate::resource::kubelet_config::{Silence, config_of, like, live, told_differences};
 
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -58,7 +57,7 @@ impl Data for KubeletConfigData {
         loop {
             let seen = live(cluster, node).await?.map_err(|silence| silence.of(node));
             let differing = match (&wanted, &seen) {
-                (Some(wanted), Ok(live)) => differences(wanted, live),
+                (Some(wanted), Ok(live)) => told_differences(arguments.get("config"), wanted, live),
                 (_, Err(silence)) => vec![silence.clone()],
                 (None, Ok(_)) => Vec::new(),
             };
@@ -85,7 +84,8 @@ impl Silence {
 
 fn answer(arguments: &Attributes, live: Json, differing: Vec<String>) -> Attributes {
     let mut attributes = arguments.clone();
-    attributes.insert("live".to_owned(), Value::from(live));
+    let live = like(arguments.get("config"), Value::from(live));
+    attributes.insert("live".to_owned(), live);
     attributes.insert("differences".to_owned(), list(differing));
     attributes
 }
