@@ -13,6 +13,7 @@ use crate::attributes::{Read, list};
 use crate::cluster::Cluster;
 use crate::data::Data;
 use crate::resource::kubelet_config::{Silence, config_of, like, live, told_differences};
+use crate::waiting::deadline;
 
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -53,7 +54,7 @@ impl Data for KubeletConfigData {
         let node = arguments.text("node").unwrap_or_default();
         let wanted =
             config_of(arguments).map_err(|message| ProviderError::new(Class::Invalid, message).attribute("config"))?;
-        let deadline = Instant::now() + arguments.duration("retry_for").unwrap_or_default();
+        let deadline = deadline(arguments.duration("retry_for"), Duration::ZERO);
         loop {
             let seen = live(cluster, node).await?.map_err(|silence| silence.of(node));
             let differing = match (&wanted, &seen) {

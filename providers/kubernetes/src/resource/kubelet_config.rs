@@ -11,13 +11,12 @@ use moorfast_engine::{
     ProposedAction, ProviderError, ReadRequest, ResourceType, Schema, Scope, Value,
 };
 use serde_json::{Value as Json, json};
-use tokio::time::Instant;
 
 use crate::attributes::Read;
 use crate::cluster::{Cluster, timed_out};
 use crate::equality::{differences, differing_paths, in_terms_of};
 use crate::resource::{Reading, Resource};
-use crate::waiting::Wait;
+use crate::waiting::{Wait, deadline};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_secs(1);
@@ -249,7 +248,7 @@ async fn wait_until_equal(
         cluster,
         address: &operation.address,
         what: &what,
-        deadline: Instant::now() + operation.timeout.unwrap_or(DEFAULT_TIMEOUT),
+        deadline: deadline(operation.timeout, DEFAULT_TIMEOUT),
     };
     let waited = wait
         .poll(PAUSE, || async {
