@@ -6,9 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use moorfast_engine::state::{Lineage, Location, Snapshot, Store};
-use moorfast_engine::{
-    Attribute, Block, Diagnostic, ExprNode, Kind, Manifest, Schema, Severity, check, nearest,
-};
+use moorfast_engine::{Attribute, Block, Diagnostic, ExprNode, Kind, Manifest, Schema, Severity, check, nearest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
@@ -52,6 +50,19 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
                 ],
             ),
         ),
+        (
+            "s3",
+            Schema::new(
+                "Objects in a bucket of S3 or of a server that speaks it and replaces objects conditionally. Credentials are taken from the environment, as `AWS_ACCESS_KEY_ID`.",
+                [
+                    Attribute::required("bucket", Kind::String, "The bucket, which must exist."),
+                    text("prefix", "What the names of the objects begin with; another prefix is another state.")
+                        .or("moorfast".to_owned()),
+                    text("region", "The region; `$AWS_REGION` where it is not written."),
+                    text("endpoint", "The URL of the server, where it is not Amazon's."),
+                ],
+            ),
+        ),
     ]
 }
 
@@ -61,8 +72,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
 /// What is wrong with its `[backend.TYPE]`.
 pub fn wanted(manifest: &Manifest) -> Result<Location, Error> {
     let Some((name, block)) = &manifest.backend else { return Ok(Location::Sqlite {}) };
-    location(name, block)
-        .map_err(|diagnostics| Error::Manifest { sources: manifest.sources.clone(), diagnostics })
+    location(name, block).map_err(|diagnostics| Error::Manifest { sources: manifest.sources.clone(), diagnostics })
 }
 
 fn location(name: &str, block: &Block) -> Result<Location, Vec<Diagnostic>> {

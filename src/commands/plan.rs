@@ -12,8 +12,8 @@ use crate::inputs::Inputs;
 use crate::plan_file;
 use crate::planning::{Run, Scope, parse_duration};
 use crate::render::progress::Form;
-use crate::render::style::{BOLD, DIM, paint};
 use crate::render::report::effort;
+use crate::render::style::{BOLD, DIM, paint};
 use crate::render::{json, plan};
 use crate::session::Session;
 

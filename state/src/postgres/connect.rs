@@ -41,8 +41,11 @@ impl Postgres {
     fn config(&self) -> Result<Config, StateError> {
         // The error quotes nothing of the URL, and neither do we: a password may be in it.
         let mut config: Config = self.url.parse().map_err(|_| {
-            StateError::Config("the `url` of the backend is not one of a PostgreSQL database: \
-                postgresql://user@host:5432/database".into())
+            StateError::Config(
+                "the `url` of the backend is not one of a PostgreSQL database: \
+                postgresql://user@host:5432/database"
+                    .into(),
+            )
         })?;
         if config.get_password().is_some() {
             let advice = "the `url` of the backend holds a password, which everybody who reads the manifest would know: \

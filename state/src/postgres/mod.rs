@@ -71,7 +71,8 @@ impl Database {
 
     async fn make_tables(&self) -> Result<(), Trouble> {
         let client = self.connection.client().await?;
-        let there = client.query_typed("SELECT to_regclass('moorfast_keys') IS NOT NULL", &[]).await.map_err(trouble)?;
+        let there =
+            client.query_typed("SELECT to_regclass('moorfast_keys') IS NOT NULL", &[]).await.map_err(trouble)?;
         if there.first().is_some_and(|row| row.get(0)) {
             return Ok(());
         }

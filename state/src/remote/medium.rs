@@ -61,8 +61,12 @@ pub(crate) trait Medium: Send + Sync + 'static {
     async fn create(&self, head: &Head) -> Result<(), Trouble>;
 
     /// Makes what was read the next version, as a whole, where nobody else did; [`Trouble::Conflict`] otherwise.
-    async fn commit(&self, from: &Loaded<Self::Layout>, head: &Head, changed: &Changed)
-    -> Result<Self::Layout, Trouble>;
+    async fn commit(
+        &self,
+        from: &Loaded<Self::Layout>,
+        head: &Head,
+        changed: &Changed,
+    ) -> Result<Self::Layout, Trouble>;
 
     /// Clears away what earlier holders of the lock left behind half done. What cannot be cleared away stays.
     async fn tidy(&self, now: &Loaded<Self::Layout>);

@@ -58,7 +58,8 @@ impl<M: Medium> Remote<M> {
             Ok((core, key))
         };
         let opened = runtime.spawn(opening).await.map_err(|_| StateError::Closed);
-        Self::start(runtime, opened.and_then(|opened| opened.map(Some))).and_then(|store| store.ok_or(StateError::Closed))
+        Self::start(runtime, opened.and_then(|opened| opened.map(Some)))
+            .and_then(|store| store.ok_or(StateError::Closed))
     }
 
     /// Opens the state for reading only. None where there is none.

@@ -106,7 +106,10 @@ async fn what_cannot_be_opened_says_why() {
     let mut said = String::new();
     for (name, config) in cases {
         let Err(error) = Store::open_at(&Location::Kubernetes(config), &bed.place.dir).await else { panic!("{name}") };
-        said += &format!("{name}: {}\n", error.to_string().replace(right.kubeconfig.as_ref().unwrap().to_str().unwrap(), "FILE"));
+        said += &format!(
+            "{name}: {}\n",
+            error.to_string().replace(right.kubeconfig.as_ref().unwrap().to_str().unwrap(), "FILE")
+        );
     }
     insta::assert_snapshot!(said);
 }
@@ -130,7 +133,9 @@ async fn what_a_cut_off_write_left_behind_is_cleared_away() {
     let lock = locked(&store).await;
     lock.put(large("ssh_file.a", 4096)).await.unwrap();
     for at in 0..40 {
-        let noise: String = (0..2000).map(|i| char::from(b'a' + (blake3::hash(&[at, (i % 251) as u8, (i / 251) as u8]).as_bytes()[0] % 26))).collect();
+        let noise: String = (0..2000)
+            .map(|i| char::from(b'a' + (blake3::hash(&[at, (i % 251) as u8, (i / 251) as u8]).as_bytes()[0] % 26)))
+            .collect();
         let noisy = crate::Record { private: json!(noise), ..record(&format!("ssh_file.n{at}"), 1) };
         lock.put(noisy).await.unwrap();
     }
