@@ -14,3 +14,4 @@ mod review;
 mod signatures;
 mod streams;
 mod support;
+mod workflows;
