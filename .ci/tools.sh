@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What building needs, for the scripts beside this one. Installs with apt where it may, else says what is missing.
 
 say() { printf '%s\n' "$*" >&2; }

@@ -3,6 +3,7 @@
 mod argv;
 mod ask;
 mod atomic;
+mod backend;
 mod cli;
 mod commands;
 mod error;

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use moorfast_engine::state::{Lock, LockRequest, Store};
+use moorfast_engine::state::{Location, Lock, LockRequest, Store};
 use moorfast_engine::{Catalogue, Manifest, Provider, Severity, Workspace};
 
+use crate::backend;
 use crate::cli::Globals;
 use crate::error::Error;
 use crate::inputs::Inputs;
@@ -77,17 +78,27 @@ impl Session {
     /// The state, made where there is none yet.
     ///
     /// # Errors
-    /// If it can't be opened.
+    /// If it can't be opened, or is not where the manifest keeps it.
     pub async fn store(&self) -> Result<Store, Error> {
-        Ok(Store::open(&self.data_dir()).await?)
+        let location = self.location().await?;
+        let store = Store::open_at(&location.clone().in_folder(&self.root()), &self.data_dir()).await?;
+        backend::record(&self.data_dir(), &location, &store).await?;
+        Ok(store)
     }
 
     /// The state, for reading; none where there is none yet.
     ///
     /// # Errors
-    /// If it can't be opened.
+    /// If it can't be opened, or is not where the manifest keeps it.
     pub async fn existing_store(&self) -> Result<Option<Store>, Error> {
-        Ok(Store::open_existing(&self.data_dir()).await?)
+        let location = self.location().await?.in_folder(&self.root());
+        Ok(Store::open_existing_at(&location, &self.data_dir()).await?)
+    }
+
+    /// Where the state is. A manifest that is missing or wrong has no say in it, so that the state can be looked at all the same.
+    async fn location(&self) -> Result<Location, Error> {
+        let wanted = self.manifest().ok().map(|manifest| backend::wanted(&manifest)).transpose()?;
+        backend::agreed(wanted, &self.root(), &self.data_dir()).await
     }
 
     /// The right to write the state.
@@ -111,7 +122,7 @@ pub fn providers() -> Vec<Arc<dyn Provider>> {
 /// Everything that a manifest may hold.
 pub fn catalogue() -> Catalogue {
     let providers = providers();
-    Catalogue::new(&providers.iter().map(AsRef::as_ref).collect::<Vec<_>>(), Vec::new())
+    Catalogue::new(&providers.iter().map(AsRef::as_ref).collect::<Vec<_>>(), backend::schemas())
 }
 
 fn is_empty_folder(path: &Path) -> bool {

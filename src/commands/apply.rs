@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::plan_file;
 use crate::planning::{Run, Scope, parse_duration};
+use crate::render::diagnostic::diagnostics;
 use crate::render::failure;
 use crate::render::progress::Form;
 use crate::render::report::Done;
@@ -192,6 +193,9 @@ fn tell(run: &Run, report: &Report, applying: &Applying, mode: PlanMode, took: D
     if !failures.is_empty() {
         ui.err(format!("\n{failures}\n"));
     }
+    if !report.errors.is_empty() {
+        ui.err(diagnostics(&run.workspace.manifest.sources, &report.errors, width));
+    }
     if let Some(error) = &report.state_error {
         ui.err(failure::state(error, width));
     }
@@ -235,7 +239,9 @@ fn exit(report: &Report) -> Exit {
     match report {
         _ if report.interrupted => Exit::Interrupted,
         _ if report::is_complete(report) => Exit::Success,
-        _ if report.state_error.is_some() || report.outcomes.iter().any(failed) => Exit::Error,
+        _ if report.state_error.is_some() || !report.errors.is_empty() || report.outcomes.iter().any(failed) => {
+            Exit::Error
+        }
         _ => Exit::StalePlan,
     }
 }

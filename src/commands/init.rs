@@ -3,6 +3,9 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 
+mod migrate;
+
+use super::state::Waiting;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::render::style::{BOLD, paint};
@@ -12,14 +15,26 @@ const STARTER: &str = include_str!("init/main.toml");
 const GITIGNORE: &str =
     "# The state, its key and known hosts: they belong to whoever applies, not into the repository.\n.moorfast/\n";
 
-/// Write a starter manifest into the folder.
+/// Write a starter manifest into the folder, or move the state.
 ///
 /// Writes a starter manifest that runs as it is, on this machine and without root. Never overwrites anything.
 #[derive(Debug, clap::Args)]
-pub struct Init {}
+pub struct Init {
+    /// Move the state from where it is to where the manifest's [backend.*] keeps it, and write nothing else
+    #[arg(long)]
+    migrate_state: bool,
+    /// With --migrate-state: even over another state that is there
+    #[arg(long, requires = "migrate_state")]
+    force: bool,
+    #[command(flatten)]
+    waiting: Waiting,
+}
 
 impl Init {
-    pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
+    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+        if self.migrate_state {
+            return migrate::run(session, self.force, self.waiting.lock_timeout).await;
+        }
         let root = &session.globals.manifest;
         fs::create_dir_all(root).map_err(Error::file("make the folder", root))?;
         let path = root.join("main.toml");

@@ -54,7 +54,7 @@ impl Command {
     /// Whatever kept it from being done.
     pub async fn run(self, session: Session) -> Result<Exit, Error> {
         match self {
-            Command::Init(command) => command.run(&session),
+            Command::Init(command) => command.run(&session).await,
             Command::Validate(command) => command.run(&session),
             Command::Fmt(command) => command.run(&session),
             Command::Plan(command) => command.run(&session).await,

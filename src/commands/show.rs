@@ -59,7 +59,9 @@ impl Show {
             return Ok(Exit::Success);
         }
         let text = match session.existing_store().await? {
-            Some(store) if self.json => format!("{:#}\n", record::json(&store.snapshot().await?)),
+            Some(store) if self.json => {
+                store.snapshot().await?.to_json().map_err(|error| Error::Output(error.into()))? + "\n"
+            }
             Some(store) => record::snapshot(&store.snapshot().await?, room),
             None if self.json => "{}\n".to_owned(),
             None => "There is no state yet.\n".to_owned(),

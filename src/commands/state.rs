@@ -1,5 +1,6 @@
 //! `moorfast state`
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use moorfast_engine::Address;
@@ -10,6 +11,8 @@ use crate::exit::Exit;
 use crate::planning::parse_duration;
 use crate::render::record;
 use crate::session::Session;
+
+pub(super) mod files;
 
 /// Look at and change what is remembered.
 ///
@@ -55,6 +58,15 @@ enum Command {
     },
     /// Print the whole state as JSON
     Pull,
+    /// Put a state that was pulled in the place of this one
+    Push(files::Push),
+    /// Write the state with its history and its key into a file
+    Backup {
+        /// Which file; none must be there yet
+        file: PathBuf,
+    },
+    /// Put a backup in the place of the state
+    Restore(files::Restore),
     /// Take the lock away from a run that is surely dead
     Unlock {
         /// The id of the lock, as the message that it is locked gives it
@@ -68,11 +80,12 @@ enum Command {
     },
 }
 
+/// How long to wait for the lock.
 #[derive(Debug, clap::Args)]
-struct Waiting {
+pub struct Waiting {
     /// Wait this long for another run to end
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
-    lock_timeout: Duration,
+    pub lock_timeout: Duration,
 }
 
 impl State {
@@ -82,7 +95,10 @@ impl State {
             Command::Show { address, json } => show(session, &address, json).await,
             Command::Rm { addresses, waiting } => remove(session, &addresses, waiting.lock_timeout).await,
             Command::Mv { from, to, waiting } => rename(session, &from, &to, waiting.lock_timeout).await,
-            Command::Pull => session.ui.out(format!("{:#}\n", record::json(&existing(session).await?.1))),
+            Command::Pull => files::pull(session).await,
+            Command::Push(command) => command.run(session).await,
+            Command::Backup { file } => files::backup(session, &file).await,
+            Command::Restore(command) => command.run(session).await,
             Command::Unlock { id } => unlock(session, &id).await,
             Command::History { limit } => {
                 let runs = existing(session).await?.0.runs(limit).await?;
@@ -167,7 +183,7 @@ fn texts(addresses: &[Address]) -> String {
     addresses.iter().map(Address::to_string).collect::<Vec<_>>().join(" ")
 }
 
-fn succeeded(what: &str, count: usize) -> RunEnd {
+pub(super) fn succeeded(what: &str, count: usize) -> RunEnd {
     let counts = [(what.to_owned(), count as u64)].into();
     RunEnd { at: jiff::Timestamp::now(), result: RunResult::Succeeded, counts }
 }

@@ -89,6 +89,14 @@ pub fn state(error: &StateError, width: usize) -> String {
         StateError::Corrupt { .. } => {
             "restore it from a backup; without one, move it away and `moorfast apply`: what is there already is adopted"
         }
+        StateError::Unreachable { .. } => {
+            "see that it can be reached from here, then run the same command again: it finds what was done and not recorded"
+        }
+        StateError::Refused { .. } => "docs/state.md has the rights that the backend needs",
+        StateError::OtherLineage { .. } => {
+            "look at both with `moorfast state list`; `--force` puts the one in the place of the other, which is kept as a backup"
+        }
+        StateError::OlderSerial { .. } => "pull again and make the change there; `--force` goes back to the older one",
         _ => return message(&error.to_string(), &[], None, width),
     };
     message(&error.to_string(), &[], Some(help), width)

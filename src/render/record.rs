@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use moorfast_engine::state::{Output, Record, Run, RunResult, Snapshot};
-use serde_json::{Value as Json, json};
 
 use super::row::Room;
 use super::style::{BOLD, DIM, WARNING, paint};
@@ -65,19 +64,6 @@ pub fn outputs(outputs: &BTreeMap<String, Output>) -> String {
     let label = outputs.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     let shown = |o: &Output| if o.sensitive { "(sensitive value)".to_owned() } else { inline(&o.value) };
     outputs.iter().map(|(name, output)| format!("{name:label$} = {}\n", shown(output))).collect()
-}
-
-/// The state as programs read it.
-pub fn json(snapshot: &Snapshot) -> Json {
-    json!({
-        "format_version": super::json::FORMAT_VERSION,
-        "lineage": snapshot.lineage,
-        "serial": snapshot.serial,
-        "resources": snapshot.records.values().collect::<Vec<_>>(),
-        "outputs": snapshot.outputs,
-        "nodes": snapshot.nodes,
-        "open_operations": snapshot.intents,
-    })
 }
 
 /// The runs, one a line, as they are given.

@@ -3,11 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::unistd::{AccessFlags, access};
-use rusqlite::ErrorCode;
-
-use crate::LockInfo;
+use crate::{Lineage, LockInfo, Serial};
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -33,26 +29,26 @@ pub enum StateError {
         held: Box<LockInfo>,
     },
     /// A newer moorfast wrote the state.
-    #[error("{} has the format {found}, written by a newer moorfast; this one knows formats up to {supported}", .path.display())]
+    #[error("{place} has the format {found}, written by a newer moorfast; this one knows formats up to {supported}")]
     Newer {
         /// The database.
-        path: PathBuf,
+        place: String,
         /// Its format.
         found: u64,
         /// The newest format that this program knows.
         supported: u64,
     },
     /// The file is a database of another program.
-    #[error("{} is not a state of moorfast", .path.display())]
+    #[error("{place} is not a state of moorfast")]
     Foreign {
         /// The database.
-        path: PathBuf,
+        place: String,
     },
     /// The state cannot be what moorfast wrote.
-    #[error("{} is damaged: {detail}; restore it from a backup", .path.display())]
+    #[error("{place} is damaged: {detail}; restore it from a backup")]
     Corrupt {
         /// The database.
-        path: PathBuf,
+        place: String,
         /// What does not fit.
         detail: String,
     },
@@ -81,10 +77,12 @@ pub enum StateError {
         doing: &'static str,
     },
     /// Records exist, but the key that sealed them does not.
-    #[error("the key {} is missing, but the state beside it holds values sealed with it; restore the key from a backup", .path.display())]
+    #[error(
+        "the key {place} is missing, but the state beside it holds values sealed with it; restore the key from a backup"
+    )]
     KeyMissing {
         /// Where the key should be.
-        path: PathBuf,
+        place: String,
     },
     /// Others than the owner may read the key.
     #[error("the key {path} has mode {mode:04o}, so others than its owner can use it; run `chmod 600 {path}`", path = .path.display())]
@@ -95,18 +93,18 @@ pub enum StateError {
         mode: u32,
     },
     /// The key file does not hold a key.
-    #[error("the key {} has {len} bytes instead of 32; restore it from a backup", .path.display())]
+    #[error("the key {place} has {len} bytes instead of 32; restore it from a backup")]
     KeyInvalid {
         /// The key.
-        path: PathBuf,
+        place: String,
         /// How many bytes it has.
         len: u64,
     },
     /// The key is one of another state.
-    #[error("the key {} is not the one that sealed the state beside it; restore the right one from a backup", .path.display())]
+    #[error("the key {place} is not the one that sealed the state beside it; restore the right one from a backup")]
     KeyMismatch {
         /// The key.
-        path: PathBuf,
+        place: String,
     },
     /// The state has no such resource.
     #[error("the state has no resource `{address}`")]
@@ -126,11 +124,60 @@ pub enum StateError {
         /// The id of the intent.
         id: String,
     },
+    /// An operation with this id is open already.
+    #[error("an operation with the id {id} is open in the state already")]
+    IntentExists {
+        /// The id of the intent.
+        id: String,
+    },
     /// The state knows no run with this id.
     #[error("the state knows no run with the id {id}")]
     NoRun {
         /// The id of the run.
         id: String,
+    },
+    /// The store does not answer, or broke off. It is unknown whether the last request was done; the next run finds out.
+    #[error("{place} cannot be reached while {doing}: {detail}")]
+    Unreachable {
+        /// The store.
+        place: String,
+        /// What was under way.
+        doing: &'static str,
+        /// What was seen.
+        detail: String,
+    },
+    /// The store refused: no right to do it, a wrong name, a quota.
+    #[error("{place} refused it while {doing}: {detail}")]
+    Refused {
+        /// The store.
+        place: String,
+        /// What was under way.
+        doing: &'static str,
+        /// What the store said.
+        detail: String,
+    },
+    /// The backend is configured in a way that cannot work.
+    #[error("{0}")]
+    Config(String),
+    /// Another state is in the place where one was to be put.
+    #[error("{place} holds another state already: lineage {found}, not {given}")]
+    OtherLineage {
+        /// The store.
+        place: String,
+        /// The lineage there.
+        found: Lineage,
+        /// The lineage that was to be put there.
+        given: Lineage,
+    },
+    /// A newer version of the state is in the place where one was to be put.
+    #[error("{place} holds version {found} of the state already, and version {given} is not newer")]
+    OlderSerial {
+        /// The store.
+        place: String,
+        /// The version there.
+        found: Serial,
+        /// The version that was to be put there.
+        given: Serial,
     },
     /// The operating system refused.
     #[error("{}: {source} while {doing}", .path.display())]
@@ -170,73 +217,5 @@ impl StateError {
             io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path, doing },
             _ => Self::Io { path, doing, source },
         }
-    }
-
-    /// The error for what SQLite said.
-    pub(crate) fn sqlite(path: &Path, doing: &'static str, error: &rusqlite::Error) -> Self {
-        let code = error.sqlite_error_code();
-        if matches!(code, Some(ErrorCode::CannotOpen))
-            && let Some((path, errno)) = refused(path)
-        {
-            return Self::io(path, doing, errno.into());
-        }
-        let path = path.to_owned();
-        let detail = error.to_string();
-        match code {
-            Some(ErrorCode::DiskFull) => Self::DiskFull { path, doing },
-            // SQLite says no more than "I/O error" where its shared memory or a quota is what ran out.
-            Some(ErrorCode::SystemIoFailure) if is_full(&path) => Self::DiskFull { path, doing },
-            Some(ErrorCode::ReadOnly) => Self::ReadOnly { path, doing },
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path, doing },
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt { path, detail },
-            _ => Self::Database { path, doing, detail },
-        }
-    }
-}
-
-/// What SQLite keeps to itself where it cannot open something: which of the database and its folder the system refuses, and why.
-fn refused(path: &Path) -> Option<(&Path, Errno)> {
-    let reasons =
-        [(path, AccessFlags::R_OK | AccessFlags::W_OK), (path.parent()?, AccessFlags::W_OK | AccessFlags::X_OK)];
-    reasons.into_iter().find_map(|(path, wanted)| Some((path, access(path, wanted).err()?)))
-}
-
-/// True where the file system has no room left.
-pub(crate) fn is_full(path: &Path) -> bool {
-    let folder = path.parent().unwrap_or(path);
-    nix::sys::statvfs::statvfs(folder).is_ok_and(|fs| fs.blocks_available() == 0)
-}
-
-/// What a statement failed with, before it is known which file and which request it belongs to.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// SQLite refused.
-    Sqlite(rusqlite::Error),
-    /// A row does not hold what we write there.
-    Row(String),
-    /// The request itself cannot be done.
-    State(StateError),
-}
-
-impl Failure {
-    /// The error to hand out.
-    pub(crate) fn at(self, path: &Path, doing: &'static str) -> StateError {
-        match self {
-            Self::Sqlite(error) => StateError::sqlite(path, doing, &error),
-            Self::Row(detail) => StateError::Corrupt { path: path.to_owned(), detail },
-            Self::State(error) => error,
-        }
-    }
-}
-
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-impl From<StateError> for Failure {
-    fn from(error: StateError) -> Self {
-        Self::State(error)
     }
 }

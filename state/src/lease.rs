@@ -1,17 +1,15 @@
-//! The lock as a row: who holds it, until when, and under which epoch.
+//! The lock: who holds it, until when, and under which epoch.
 
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::error::Failure;
+use crate::StateError;
 use crate::process::{self, Process};
-use crate::snapshot::{body, parse};
-use crate::{StateError, settings::Settings};
+use crate::settings::Settings;
 
 /// What a lock is wanted for. The machine and the process are always this one's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,18 +55,63 @@ impl fmt::Display for LockInfo {
     }
 }
 
-/// The row: what everybody may know of the holder, and what tells that it is dead.
-#[derive(Debug, Serialize, Deserialize)]
-struct Row {
+/// The lease that a store keeps: what everybody may know of the holder, and what tells that it is dead.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Lease {
     #[serde(flatten)]
-    info: LockInfo,
+    pub(crate) info: LockInfo,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     process: Option<Process>,
 }
 
-impl Row {
-    fn is_free(&self, now: Timestamp) -> bool {
+impl Lease {
+    /// A lease for this process that begins now.
+    pub(crate) fn new(request: &LockRequest, epoch: u64, settings: &Settings) -> Self {
+        let now = settings.now();
+        let info = LockInfo {
+            id: Uuid::new_v4().to_string(),
+            operation: request.operation.clone(),
+            who: request.who.clone(),
+            host: process::host(),
+            pid: std::process::id(),
+            since: now,
+            expires: later(now, settings.expiry),
+            epoch,
+        };
+        Self { info, process: Process::current() }
+    }
+
+    /// True where its holder is gone.
+    pub(crate) fn is_free(&self, now: Timestamp) -> bool {
         self.info.expires <= now || self.process.as_ref().is_some_and(Process::is_dead)
+    }
+
+    /// True where it is the one of `fence`.
+    pub(crate) fn is(&self, fence: &Fence) -> bool {
+        self.info.id == fence.id && self.info.epoch == fence.epoch
+    }
+
+    /// Holds it for longer.
+    pub(crate) fn renew(&mut self, settings: &Settings) {
+        self.info.expires = later(settings.now(), settings.expiry);
+    }
+}
+
+/// The lease where it is still the one of `fence` and has not run out.
+pub(crate) fn own(lease: Option<Lease>, fence: &Fence, now: Timestamp) -> Result<Lease, StateError> {
+    match lease {
+        Some(lease) if lease.is(fence) && lease.info.expires > now => Ok(lease),
+        Some(lease) if !lease.is(fence) => Err(StateError::LockLost { now_held_by: Some(Box::new(lease.info)) }),
+        _ => Err(StateError::LockLost { now_held_by: None }),
+    }
+}
+
+/// An error unless `lease` is the lock of this id.
+pub(crate) fn named(lease: Option<Lease>, id: &str) -> Result<(), StateError> {
+    match lease {
+        None => Err(StateError::NotLocked),
+        Some(lease) if lease.info.id == id => Ok(()),
+        Some(lease) => Err(StateError::OtherLock { given: id.to_owned(), held: Box::new(lease.info) }),
     }
 }
 
@@ -83,94 +126,6 @@ pub(crate) struct Fence {
 pub(crate) struct Taken {
     pub(crate) info: LockInfo,
     pub(crate) instead_of: Option<LockInfo>,
-}
-
-/// Who holds the lock. A lock that has run out or whose holder is known to be dead counts as none.
-pub(crate) fn holder(db: &Connection, settings: &Settings) -> Result<Option<LockInfo>, Failure> {
-    Ok(load(db)?.filter(|row| !row.is_free(settings.now())).map(|row| row.info))
-}
-
-/// Takes the lock where nobody holds it.
-pub(crate) fn acquire(db: &Connection, request: &LockRequest, settings: &Settings) -> Result<Taken, Failure> {
-    let now = settings.now();
-    let found = load(db)?;
-    if let Some(row) = &found
-        && !row.is_free(now)
-    {
-        return Err(StateError::Locked(Box::new(row.info.clone())).into());
-    }
-    let epoch: i64 = db.query_row("UPDATE state SET epoch = epoch + 1 RETURNING epoch", [], |row| row.get(0))?;
-    let info = LockInfo {
-        id: Uuid::new_v4().to_string(),
-        operation: request.operation.clone(),
-        who: request.who.clone(),
-        host: process::host(),
-        pid: std::process::id(),
-        since: now,
-        expires: later(now, settings.expiry),
-        epoch: epoch.unsigned_abs(),
-    };
-    let row = Row { info, process: Process::current() };
-    save(db, &row)?;
-    Ok(Taken { info: row.info, instead_of: found.map(|row| row.info) })
-}
-
-/// Sees that the lock is still the one of `fence` and has not run out.
-pub(crate) fn check(db: &Connection, fence: &Fence, now: Timestamp) -> Result<(), Failure> {
-    own(db, fence, now).map(drop)
-}
-
-/// Holds the lock for longer.
-pub(crate) fn renew(db: &Connection, fence: &Fence, settings: &Settings) -> Result<Timestamp, Failure> {
-    let now = settings.now();
-    let mut row = own(db, fence, now)?;
-    row.info.expires = later(now, settings.expiry);
-    save(db, &row)?;
-    Ok(row.info.expires)
-}
-
-/// Gives the lock back. One that is not ours any more stays with whom it belongs to.
-pub(crate) fn release(db: &Connection, fence: &Fence) -> Result<(), Failure> {
-    match load(db)? {
-        Some(row) if is(&row, fence) => Ok(clear(db)?),
-        _ => Ok(()),
-    }
-}
-
-/// Takes the lock away from whoever holds it under this id.
-pub(crate) fn force_release(db: &Connection, id: &str) -> Result<(), Failure> {
-    match load(db)? {
-        None => Err(StateError::NotLocked.into()),
-        Some(row) if row.info.id == id => Ok(clear(db)?),
-        Some(row) => Err(StateError::OtherLock { given: id.to_owned(), held: Box::new(row.info) }.into()),
-    }
-}
-
-fn own(db: &Connection, fence: &Fence, now: Timestamp) -> Result<Row, Failure> {
-    match load(db)? {
-        Some(row) if is(&row, fence) && row.info.expires > now => Ok(row),
-        Some(row) if !is(&row, fence) => Err(StateError::LockLost { now_held_by: Some(Box::new(row.info)) }.into()),
-        _ => Err(StateError::LockLost { now_held_by: None }.into()),
-    }
-}
-
-fn is(row: &Row, fence: &Fence) -> bool {
-    row.info.id == fence.id && row.info.epoch == fence.epoch
-}
-
-fn load(db: &Connection) -> Result<Option<Row>, Failure> {
-    let text: Option<String> =
-        db.prepare_cached("SELECT body FROM lock")?.query_row([], |row| row.get(0)).optional()?;
-    text.map(|text| parse(&text, "lock")).transpose()
-}
-
-fn save(db: &Connection, row: &Row) -> Result<(), Failure> {
-    db.execute("INSERT OR REPLACE INTO lock VALUES (1, ?1)", [body(row)?])?;
-    Ok(())
-}
-
-fn clear(db: &Connection) -> rusqlite::Result<()> {
-    db.execute("DELETE FROM lock", []).map(drop)
 }
 
 fn later(now: Timestamp, by: Duration) -> Timestamp {

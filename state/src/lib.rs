@@ -43,31 +43,39 @@
 //!   held by two, because every write compares the epoch.
 //! - A process that is stopped in the very middle of a write blocks others until it goes on or is killed: [`StateError::Busy`].
 
+mod backend;
 mod change;
 mod digest;
 mod error;
+mod file;
 mod journal;
-mod key;
+mod kubernetes;
 mod lease;
+mod location;
 mod lock;
-mod open;
+mod postgres;
 mod process;
 mod record;
+mod remote;
 mod run;
-mod schema;
+mod seam;
 mod settings;
 mod snapshot;
+mod sqlite;
 mod store;
-mod writer;
 
 pub use digest::{Digest, SealKey};
 pub use error::StateError;
+pub use file::{StateFile, StateFileError};
 pub use journal::{Intent, Outcome};
+pub use kubernetes::Kubernetes;
 pub use lease::{LockInfo, LockRequest};
+pub use location::Location;
 pub use lock::Lock;
+pub use postgres::Postgres;
 pub use record::{Record, canonical};
 pub use run::{Run, RunEnd, RunResult};
-pub use snapshot::{Lineage, Output, Serial, Snapshot};
+pub use snapshot::{Contents, Lineage, Output, Serial, Snapshot};
 pub use store::Store;
 
 #[cfg(test)]

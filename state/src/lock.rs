@@ -8,9 +8,9 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::change::Change;
-use crate::lease::{self, Fence, Taken};
+use crate::lease::{Fence, Taken};
 use crate::store::WeakStore;
-use crate::{Intent, LockInfo, Outcome, Output, Record, Run, RunEnd, StateError, Store};
+use crate::{Contents, Intent, LockInfo, Outcome, Output, Record, Run, RunEnd, StateError, Store};
 
 /// The right to write the state, which nobody else has meanwhile.
 ///
@@ -126,24 +126,27 @@ impl Lock {
         self.make(Change::FinishRun { id: id.to_owned(), end }).await
     }
 
+    /// Puts `contents` in the place of everything that the state holds, with its lineage, its serial, its history and its key.
+    ///
+    /// Whoever has the store open goes on with the old key, so open it again afterwards.
+    ///
+    /// # Errors
+    /// See [`StateError`]; where it fails the state is as it was.
+    pub async fn replace(&self, contents: Contents) -> Result<(), StateError> {
+        self.make(Change::Replace(Box::new(contents))).await
+    }
+
     /// Gives the lock back and waits until it is free. One that was lost is left to whom it belongs.
     ///
     /// # Errors
     /// See [`StateError`]; a lock that could not be given back is free once this process ended.
     pub async fn release(mut self) -> Result<(), StateError> {
         self.released = true;
-        let fence = self.fence.clone();
-        self.store.writer().write("giving back the lock", move |db| lease::release(db, &fence)).await
+        self.store.backend().release(&self.fence).await
     }
 
     async fn make(&self, change: Change) -> Result<(), StateError> {
-        let (fence, settings) = (self.fence.clone(), self.store.settings().clone());
-        let doing = change.doing();
-        let work = move |db: &_| {
-            lease::check(db, &fence, settings.now())?;
-            change.apply(db)
-        };
-        let done = self.store.writer().write(doing, work).await;
+        let done = self.store.backend().write(&self.fence, change).await;
         if let Err(StateError::LockLost { .. }) = done {
             self.lost.cancel();
         }
@@ -157,8 +160,7 @@ impl Drop for Lock {
         if self.released {
             return;
         }
-        let fence = self.fence.clone();
-        self.store.writer().write_unheard("giving back the lock", move |db| lease::release(db, &fence));
+        self.store.backend().release_unheard(&self.fence);
     }
 }
 
@@ -167,7 +169,7 @@ async fn heartbeat(store: WeakStore, fence: Fence, mut expires: Timestamp, lost:
     while let Some(pause) = store.upgrade().map(|store| store.settings().heartbeat) {
         tokio::time::sleep(pause).await;
         let Some(store) = store.upgrade() else { break };
-        match store.renew(&fence).await {
+        match store.backend().renew(&fence).await {
             Ok(renewed) => expires = renewed,
             Err(StateError::LockLost { .. } | StateError::Closed) => break,
             Err(_) if store.settings().now() >= expires => break,

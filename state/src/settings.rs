@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::seam;
+
 /// How a store tells time and how long its locks live.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -15,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) heartbeat: Duration,
     /// How often somebody who waits for a lock tries again.
     pub(crate) retry: Duration,
+    /// How long a server that does not answer is asked again.
+    pub(crate) patience: Duration,
 }
 
 impl Settings {
@@ -25,11 +29,13 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
+        let expiry = seam::lock_expiry().unwrap_or(Duration::from_secs(60));
         Self {
             clock: Arc::new(Timestamp::now),
-            expiry: Duration::from_secs(60),
-            heartbeat: Duration::from_secs(10),
+            expiry,
+            heartbeat: expiry / 6,
             retry: Duration::from_millis(200),
+            patience: Duration::from_secs(20),
         }
     }
 }

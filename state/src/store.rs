@@ -1,45 +1,35 @@
-//! The state beside a manifest: a SQLite database and its key in one folder.
+//! A state, wherever it is kept.
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use crate::lease::{self, Fence};
-use crate::open::{self, Files, Opened};
+use crate::backend::Backend;
 use crate::settings::Settings;
-use crate::snapshot::{load, load_runs};
-use crate::writer::Writer;
-use crate::{Lock, LockInfo, LockRequest, Run, SealKey, Snapshot, StateError};
+use crate::sqlite::Sqlite;
+use crate::{Contents, Location, Lock, LockInfo, LockRequest, Run, SealKey, Snapshot, StateError};
 
-/// The SQLite state beside a manifest: `state.db` and its key `state.key` (0600) in the folder `.moorfast`.
+/// A state, in one of the places that a [`Location`] names.
 ///
-/// Cloning is cheap. The last clone that is dropped closes the database, which may take a few milliseconds.
+/// Cloning is cheap. The last clone that is dropped closes it, which may take a few milliseconds.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    writer: Writer,
-    key: SealKey,
-    settings: Settings,
+    backend: Arc<dyn Backend>,
 }
 
 /// A store that somebody else keeps open.
-pub(crate) struct WeakStore(Weak<Inner>);
+pub(crate) struct WeakStore(Weak<dyn Backend>);
 
 impl WeakStore {
     pub(crate) fn upgrade(&self) -> Option<Store> {
-        self.0.upgrade().map(|inner| Store { inner })
+        self.0.upgrade().map(|backend| Store { backend })
     }
 }
 
 impl Store {
-    /// Opens the state in `dir` for writing, making folder (0700), key and database where there are none.
+    /// Opens the SQLite state in `dir` for writing, making folder (0700), key and database where there are none.
     ///
     /// # Errors
     /// See [`StateError`]: a newer format, a damaged file, a key that is missing or that others can read, a full or read-only file system.
@@ -48,13 +38,10 @@ impl Store {
     }
 
     pub(crate) async fn open_with(dir: &Path, settings: Settings) -> Result<Self, StateError> {
-        let files = Files::of(dir);
-        let path = files.database.clone();
-        let opened = spawn_blocking(move || open::writable(&files)).await.map_err(|_| StateError::Closed)??;
-        Self::start(&path, opened, settings)
+        Sqlite::open(dir, settings).await.map(Self::of)
     }
 
-    /// Opens the state in `dir` for reading only. None where there is none yet.
+    /// Opens the SQLite state in `dir` for reading only. None where there is none yet.
     ///
     /// It works while other processes write, and on a read-only file system. It makes no state; SQLite's `-wal` and `-shm` files
     /// may appear beside the database as long as it is open.
@@ -62,21 +49,37 @@ impl Store {
     /// # Errors
     /// See [`StateError`]. Whatever would write fails with [`StateError::ReadOnly`].
     pub async fn open_existing(dir: &Path) -> Result<Option<Self>, StateError> {
-        let files = Files::of(dir);
-        let path = files.database.clone();
-        let opened = spawn_blocking(move || open::existing(&files)).await.map_err(|_| StateError::Closed)??;
-        opened.map(|opened| Self::start(&path, opened, Settings::default())).transpose()
+        Ok(Sqlite::open_existing(dir, Settings::default()).await?.map(Self::of))
     }
 
-    fn start(path: &Path, opened: Opened, settings: Settings) -> Result<Self, StateError> {
-        let key = opened.key.clone();
-        let writer = Writer::start(path.to_owned(), opened)?;
-        Ok(Self { inner: Arc::new(Inner { writer, key, settings }) })
+    /// Opens the state at `location` for writing, making it where there is none; `dir` is the folder of a state in a file.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub async fn open_at(location: &Location, dir: &Path) -> Result<Self, StateError> {
+        location.open(dir, Settings::default()).await
+    }
+
+    /// Opens the state at `location` for reading only. None where there is none yet.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub async fn open_existing_at(location: &Location, dir: &Path) -> Result<Option<Self>, StateError> {
+        location.open_existing(dir, Settings::default()).await
+    }
+
+    pub(crate) fn of(backend: impl Backend + 'static) -> Self {
+        Self { backend: Arc::new(backend) }
+    }
+
+    /// Where it is: the path of a file, the name of an object.
+    pub fn place(&self) -> &str {
+        self.backend.place()
     }
 
     /// The key under which sensitive values are digested.
     pub fn seal_key(&self) -> &SealKey {
-        &self.inner.key
+        self.backend.seal_key()
     }
 
     /// Everything that the state holds, as it is at one moment.
@@ -84,7 +87,7 @@ impl Store {
     /// # Errors
     /// See [`StateError`].
     pub async fn snapshot(&self) -> Result<Snapshot, StateError> {
-        self.writer().read("reading the state", load).await
+        self.backend.snapshot().await
     }
 
     /// The last runs, newest first.
@@ -92,7 +95,16 @@ impl Store {
     /// # Errors
     /// See [`StateError`].
     pub async fn runs(&self, limit: usize) -> Result<Vec<Run>, StateError> {
-        self.writer().read("reading the history", move |db| load_runs(db, limit)).await
+        self.backend.runs(limit).await
+    }
+
+    /// The state with its history and its key, for a backup or a move. Of one moment only while its lock is held.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub async fn contents(&self) -> Result<Contents, StateError> {
+        let (snapshot, runs) = (self.snapshot().await?, self.runs(usize::MAX).await?);
+        Ok(Contents { snapshot, runs, key: self.seal_key().clone() })
     }
 
     /// Takes the lock, waiting up to `timeout` for whoever holds it. Zero tries once.
@@ -104,9 +116,7 @@ impl Store {
     pub async fn lock(&self, request: LockRequest, timeout: Duration) -> Result<Lock, StateError> {
         let deadline = Instant::now() + timeout;
         loop {
-            let (request, settings) = (request.clone(), self.settings().clone());
-            let work = move |db: &_| lease::acquire(db, &request, &settings);
-            match self.writer().write("taking the lock", work).await {
+            match self.backend.acquire(&request).await {
                 Ok(taken) => return Ok(Lock::new(self.clone(), taken)),
                 Err(StateError::Locked(_)) if Instant::now() < deadline => {}
                 Err(error) => return Err(error),
@@ -120,8 +130,7 @@ impl Store {
     /// # Errors
     /// See [`StateError`].
     pub async fn lock_info(&self) -> Result<Option<LockInfo>, StateError> {
-        let settings = self.settings().clone();
-        self.writer().read("reading the lock", move |db| lease::holder(db, &settings)).await
+        self.backend.holder().await
     }
 
     /// Takes the lock away from whoever holds it under this id; their next write fails.
@@ -129,24 +138,18 @@ impl Store {
     /// # Errors
     /// [`StateError::NotLocked`] where nobody holds it, [`StateError::OtherLock`] where somebody holds it under another id.
     pub async fn force_unlock(&self, id: &str) -> Result<(), StateError> {
-        let id = id.to_owned();
-        self.writer().write("removing the lock", move |db| lease::force_release(db, &id)).await
-    }
-
-    pub(crate) async fn renew(&self, fence: &Fence) -> Result<Timestamp, StateError> {
-        let (fence, settings) = (fence.clone(), self.settings().clone());
-        self.writer().write("renewing the lock", move |db| lease::renew(db, &fence, &settings)).await
+        self.backend.force_release(id).await
     }
 
     pub(crate) fn downgrade(&self) -> WeakStore {
-        WeakStore(Arc::downgrade(&self.inner))
+        WeakStore(Arc::downgrade(&self.backend))
     }
 
-    pub(crate) fn writer(&self) -> &Writer {
-        &self.inner.writer
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        self.backend.as_ref()
     }
 
     pub(crate) fn settings(&self) -> &Settings {
-        &self.inner.settings
+        self.backend.settings()
     }
 }

@@ -20,4 +20,4 @@ pub use model::{
     Summary,
 };
 pub(crate) use planner::{Draft, Item, Planner, mark_sensitive};
-pub(crate) use reading::observed_digest;
+pub(crate) use reading::{observed_digest, taken_over};

@@ -1,18 +1,19 @@
 //! Another process: this very test binary, started again for a single job.
 
 use std::io::{BufRead, BufReader, Write, stdin};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use futures::future::join_all;
 
+use super::bed::Place;
 use super::{intent, large, locked, record};
 use crate::settings::Settings;
-use crate::{LockRequest, Outcome, StateError, Store};
+use crate::{LockRequest, Outcome, StateError};
 
 const JOB: &str = "MOORFAST_STATE_TEST_JOB";
-const DIR: &str = "MOORFAST_STATE_TEST_DIR";
+const PLACE: &str = "MOORFAST_STATE_TEST_PLACE";
 const MARK: &str = "child: ";
 
 /// How many operations the writer has under way at once.
@@ -25,8 +26,19 @@ pub(super) struct Other {
 }
 
 impl Other {
-    pub(super) fn start(job: &str, dir: &Path) -> Self {
-        Self::spawn(Command::new(std::env::current_exe().unwrap()), job, dir)
+    pub(super) fn start(job: &str, place: impl Into<Place>) -> Self {
+        Self::spawn(Command::new(std::env::current_exe().unwrap()), job, &place.into())
+    }
+
+    /// Starts it as if on another machine: its pid means nothing here.
+    pub(super) fn start_far_away(job: &str, place: &Place) -> Self {
+        if !nix::unistd::geteuid().is_root() {
+            println!("only root can start a process as if it were on another machine: it is started as a neighbour");
+            return Self::start(job, place.clone());
+        }
+        let mut far = Command::new("unshare");
+        far.args(["--pid", "--fork", "--kill-child"]).arg(std::env::current_exe().unwrap());
+        Self::spawn(far, job, place)
     }
 
     /// Starts it with no right to files larger than this; what goes beyond fails as on a broken disk.
@@ -34,14 +46,14 @@ impl Other {
         let mut shell = Command::new("sh");
         shell.args(["-c", "trap '' XFSZ; ulimit -f $(($1 * 2)); shift; exec \"$@\"", "sh", &kib.to_string()]);
         shell.arg(std::env::current_exe().unwrap());
-        Self::spawn(shell, job, dir)
+        Self::spawn(shell, job, &dir.into())
     }
 
-    fn spawn(mut command: Command, job: &str, dir: &Path) -> Self {
+    fn spawn(mut command: Command, job: &str, place: &Place) -> Self {
         let mut child = command
             .args(["--exact", "tests::child::other_process", "--nocapture"])
             .env(JOB, job)
-            .env(DIR, dir)
+            .env(PLACE, serde_json::to_string(place).unwrap())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -76,6 +88,8 @@ impl Other {
 
     /// SIGKILL; returns what it had said and nobody heard yet.
     pub(super) fn kill(&mut self) -> Vec<String> {
+        // Waiting would close it, and who reads it would go on until the signal arrives.
+        let _stdin = self.child.stdin.take();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         std::iter::from_fn(|| self.hear()).collect()
@@ -103,32 +117,46 @@ fn wait_for_parent() {
 #[tokio::test]
 async fn other_process() {
     let Ok(job) = std::env::var(JOB) else { return };
-    let dir = PathBuf::from(std::env::var_os(DIR).unwrap());
+    let place: Place = serde_json::from_str(&std::env::var(PLACE).unwrap()).unwrap();
     match job.as_str() {
-        "hold" => hold(&dir).await,
-        "stall" => stall(&dir).await,
-        "write" => write(&dir).await,
-        "write until it fails" => say(&write_large(&dir).await.to_string()),
-        "count" => count(&dir).await,
-        "come and go" => come_and_go(&dir).await,
+        "hold" => hold(&place).await,
+        "hold briefly" => hold_briefly(&place).await,
+        "stall" => stall(&place).await,
+        "write" => write(&place).await,
+        "write until it fails" => say(&write_large(&place).await.to_string()),
+        "count" => count(&place).await,
+        "come and go" => come_and_go(&place).await,
         other => panic!("no job {other}"),
     }
 }
 
 /// Holds the lock until killed.
-async fn hold(dir: &Path) {
-    let store = Store::open(dir).await.unwrap();
+async fn hold(place: &Place) {
+    let store = place.open(Settings::default()).await;
     let lock = locked(&store).await;
     lock.begin(vec![intent("held", "ssh_file.a")]).await.unwrap();
     say(&lock.info().id);
     wait_for_parent();
 }
 
+/// How long the lock of a brief holder lasts without being renewed.
+pub(super) const BRIEFLY: Duration = Duration::from_secs(2);
+
+/// Holds a lock that it renews, and that runs out soon once it does not.
+async fn hold_briefly(place: &Place) {
+    let settings = Settings { expiry: BRIEFLY, heartbeat: BRIEFLY / 4, ..Settings::default() };
+    let store = place.open(settings).await;
+    let lock = locked(&store).await;
+    say(&lock.info().id);
+    // The heartbeat goes on meanwhile.
+    tokio::task::spawn_blocking(wait_for_parent).await.unwrap();
+}
+
 /// Holds a lock that runs out soon and is not renewed; writes when told to and says what came of it.
-async fn stall(dir: &Path) {
+async fn stall(place: &Place) {
     let settings =
         Settings { expiry: Duration::from_millis(300), heartbeat: Duration::from_secs(3600), ..Settings::default() };
-    let store = Store::open_with(dir, settings).await.unwrap();
+    let store = place.open(settings).await;
     let lock = store.lock(LockRequest::new("stall"), Duration::ZERO).await.unwrap();
     say("held");
     wait_for_parent();
@@ -140,8 +168,8 @@ async fn stall(dir: &Path) {
 }
 
 /// Applies for ever, several operations at a time, and says each step when it is acknowledged.
-async fn write(dir: &Path) {
-    let store = Store::open(dir).await.unwrap();
+async fn write(place: &Place) {
+    let store = place.open(Settings::default()).await;
     let lock = locked(&store).await;
     let first = store.snapshot().await.unwrap().serial.get();
     join_all((0..LANES).map(|lane| {
@@ -160,8 +188,8 @@ async fn write(dir: &Path) {
 }
 
 /// Writes records of 64 KiB until that fails.
-async fn write_large(dir: &Path) -> StateError {
-    let store = Store::open(dir).await.unwrap();
+async fn write_large(place: &Place) -> StateError {
+    let store = place.open(Settings::default()).await;
     let lock = locked(&store).await;
     for at in 0.. {
         match lock.put(large(&format!("ssh_file.r{at}"), 64)).await {
@@ -176,9 +204,8 @@ async fn write_large(dir: &Path) -> StateError {
 pub(super) const COUNTS: u64 = 20;
 
 /// Adds one to what everybody counts, each time under a lock of its own.
-async fn count(dir: &Path) {
-    let store =
-        Store::open_with(dir, Settings { retry: Duration::from_millis(1), ..Settings::default() }).await.unwrap();
+async fn count(place: &Place) {
+    let store = place.open(Settings { retry: Duration::from_millis(1), ..Settings::default() }).await;
     for _ in 0..COUNTS {
         let lock = store.lock(LockRequest::new("count"), Duration::from_secs(300)).await.unwrap();
         let found = store.snapshot().await.unwrap();
@@ -191,9 +218,9 @@ async fn count(dir: &Path) {
 }
 
 /// Opens the state, writes once and closes it, for ever.
-async fn come_and_go(dir: &Path) {
+async fn come_and_go(place: &Place) {
     for step in 0.. {
-        let store = Store::open(dir).await.unwrap();
+        let store = place.open(Settings::default()).await;
         locked(&store).await.put(record("ssh_file.a", step)).await.unwrap();
         drop(store);
         say(&step.to_string());

@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::child::{COUNTS, Other};
+use super::bed::Bed;
+use super::child::{BRIEFLY, COUNTS, Other};
 use super::{locked, record};
 use crate::settings::Settings;
-use crate::{LockRequest, StateError, Store};
+use crate::{LockRequest, StateError};
 
 /// A clock that goes when it is told to.
 #[derive(Clone)]
@@ -35,10 +36,8 @@ fn wanted() -> LockRequest {
     LockRequest { operation: "destroy".into(), who: "kim".into() }
 }
 
-#[tokio::test]
-async fn the_second_learns_who_holds_the_lock_and_gets_it_when_it_is_released() {
-    let dir = tempfile::tempdir().unwrap();
-    let (one, two) = (Store::open(dir.path()).await.unwrap(), Store::open(dir.path()).await.unwrap());
+pub(super) async fn the_second_learns_who_holds_the_lock_and_gets_it_when_it_is_released(bed: Bed) {
+    let (one, two) = (bed.open().await, bed.open().await);
     assert_eq!(one.lock_info().await.unwrap(), None);
     let lock = one.lock(wanted(), Duration::ZERO).await.unwrap();
     assert!(lock.instead_of().is_none());
@@ -53,21 +52,17 @@ async fn the_second_learns_who_holds_the_lock_and_gets_it_when_it_is_released() 
     assert_eq!(second.unwrap().info().epoch, 2);
 }
 
-#[tokio::test]
-async fn a_dropped_lock_is_free() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+pub(super) async fn a_dropped_lock_is_free(bed: Bed) {
+    let store = bed.open().await;
     drop(locked(&store).await);
     locked(&store).await.put(record("ssh_file.a", 1)).await.unwrap();
     assert_eq!(store.snapshot().await.unwrap().serial.get(), 1);
 }
 
-#[tokio::test]
-async fn who_was_overtaken_writes_nothing_and_takes_nothing_away() {
-    let dir = tempfile::tempdir().unwrap();
+pub(super) async fn who_was_overtaken_writes_nothing_and_takes_nothing_away(bed: Bed) {
     let clock = Clock::new();
-    let old = Store::open_with(dir.path(), clock.settings()).await.unwrap();
-    let new = Store::open_with(dir.path(), clock.settings()).await.unwrap();
+    let old = bed.open_with(clock.settings()).await;
+    let new = bed.open_with(clock.settings()).await;
     let stalled = locked(&old).await;
     stalled.put(record("ssh_file.a", 1)).await.unwrap();
     clock.advance(59);
@@ -89,31 +84,25 @@ async fn who_was_overtaken_writes_nothing_and_takes_nothing_away() {
     lock.put(record("ssh_file.a", 3)).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_lock_that_ran_out_is_lost_even_where_nobody_took_it() {
-    let dir = tempfile::tempdir().unwrap();
+pub(super) async fn a_lock_that_ran_out_is_lost_even_where_nobody_took_it(bed: Bed) {
     let clock = Clock::new();
-    let store = Store::open_with(dir.path(), clock.settings()).await.unwrap();
+    let store = bed.open_with(clock.settings()).await;
     let lock = locked(&store).await;
     clock.advance(60);
     assert!(matches!(lock.put(record("ssh_file.a", 1)).await, Err(StateError::LockLost { now_held_by: None })));
 }
 
-#[tokio::test]
-async fn the_heartbeat_renews_the_lock_and_notices_its_loss() {
-    let dir = tempfile::tempdir().unwrap();
+pub(super) async fn the_heartbeat_renews_the_lock_and_notices_its_loss(bed: Bed) {
     let settings = Settings { heartbeat: Duration::from_millis(1), ..Settings::default() };
-    let store = Store::open_with(dir.path(), settings).await.unwrap();
+    let store = bed.open_with(settings).await;
     let lock = locked(&store).await;
     while store.lock_info().await.unwrap().unwrap().expires == lock.info().expires {}
     store.force_unlock(&lock.info().id).await.unwrap();
     lock.lost().cancelled().await;
 }
 
-#[tokio::test]
-async fn a_person_can_remove_the_lock_they_name() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+pub(super) async fn a_person_can_remove_the_lock_they_name(bed: Bed) {
+    let store = bed.open().await;
     assert!(matches!(store.force_unlock("any").await, Err(StateError::NotLocked)));
     let lock = locked(&store).await;
     assert!(matches!(store.force_unlock("any").await, Err(StateError::OtherLock { .. })));
@@ -121,12 +110,10 @@ async fn a_person_can_remove_the_lock_they_name() {
     assert!(matches!(lock.remove("any").await, Err(StateError::LockLost { now_held_by: None })));
 }
 
-#[tokio::test]
-async fn the_lock_of_a_killed_process_is_free_at_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut other = Other::start("hold", dir.path());
+pub(super) async fn the_lock_of_a_killed_process_is_free_at_once(bed: Bed) {
+    let mut other = Other::start("hold", bed.place.clone());
     let id = other.hear().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = bed.open().await;
     let Err(StateError::Locked(held)) = store.lock(wanted(), Duration::ZERO).await else { panic!() };
     assert_eq!((held.id, held.pid), (id.clone(), other.pid()));
     other.kill();
@@ -135,14 +122,24 @@ async fn the_lock_of_a_killed_process_is_free_at_once() {
     assert_eq!(store.snapshot().await.unwrap().intents.len(), 1, "what it began is still known");
 }
 
-#[tokio::test]
-async fn a_process_that_stood_still_past_its_expiry_cannot_write() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut other = Other::start("stall", dir.path());
+pub(super) async fn the_lock_of_a_process_killed_far_away_is_free_when_it_runs_out(bed: Bed) {
+    let mut other = Other::start_far_away("hold briefly", &bed.place);
+    let id = other.hear().unwrap();
+    let store = bed.open().await;
+    // It is renewed, so it lasts longer than it would by itself.
+    let Err(StateError::Locked(_)) = store.lock(wanted(), BRIEFLY * 2).await else { panic!() };
+    other.kill();
+    let lock = store.lock(wanted(), Duration::from_secs(60)).await.unwrap();
+    assert_eq!(lock.instead_of().unwrap().id, id);
+    assert!(lock.info().since.duration_since(lock.instead_of().unwrap().expires).as_secs() <= 5);
+}
+
+pub(super) async fn a_process_that_stood_still_past_its_expiry_cannot_write(bed: Bed) {
+    let mut other = Other::start("stall", bed.place.clone());
     assert_eq!(other.hear().unwrap(), "held");
     let pid = Pid::from_raw(i32::try_from(other.pid()).unwrap());
     kill(pid, Signal::SIGSTOP).unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = bed.open().await;
     let lock = store.lock(wanted(), Duration::from_secs(60)).await.unwrap();
     assert_eq!(lock.instead_of().unwrap().operation, "stall");
     lock.put(record("ssh_file.a", 1)).await.unwrap();
@@ -152,25 +149,21 @@ async fn a_process_that_stood_still_past_its_expiry_cannot_write() {
     assert_eq!(store.snapshot().await.unwrap().records.len(), 1);
 }
 
-#[tokio::test]
-async fn of_several_processes_one_writes_at_a_time() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut others: Vec<_> = (0..3).map(|_| Other::start("count", dir.path())).collect();
+pub(super) async fn of_several_processes_one_writes_at_a_time(bed: Bed) {
+    let mut others: Vec<_> = (0..3).map(|_| Other::start("count", bed.place.clone())).collect();
     for other in &mut others {
         assert_eq!(other.hear().unwrap(), "counted");
     }
-    let found = Store::open_existing(dir.path()).await.unwrap().unwrap().snapshot().await.unwrap();
+    let found = bed.look().await.unwrap().snapshot().await.unwrap();
     assert_eq!(found.records["ssh_file.count"], record("ssh_file.count", 3 * COUNTS));
 }
 
-#[tokio::test]
-async fn readers_work_while_writers_come_and_go() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut other = Other::start("come and go", dir.path());
+pub(super) async fn readers_work_while_writers_come_and_go(bed: Bed) {
+    let mut other = Other::start("come and go", bed.place.clone());
     other.hear().unwrap();
     let mut serial = 0;
-    for _ in 0..200 {
-        let store = Store::open_existing(dir.path()).await.unwrap().unwrap();
+    for _ in 0..bed.rounds(200) {
+        let store = bed.look().await.unwrap();
         let found = store.snapshot().await.unwrap();
         assert!(found.serial.get() >= serial);
         serial = found.serial.get();

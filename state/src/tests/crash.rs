@@ -6,6 +6,7 @@ use proptest::strategy::Strategy;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
+use super::bed::Bed;
 use super::child::{LANES, Other};
 use super::locked;
 use crate::{Snapshot, Store};
@@ -45,26 +46,25 @@ impl Heard {
     }
 }
 
-#[tokio::test]
-async fn a_killed_writer_loses_nothing_that_was_acknowledged() {
-    let dir = tempfile::tempdir().unwrap();
+pub(super) async fn a_killed_writer_loses_nothing_that_was_acknowledged(bed: Bed) {
+    let rounds = bed.rounds(ROUNDS);
     let mut runner = TestRunner::deterministic();
     let mut serial = 0;
     let mut lost = 0;
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let mut heard = Heard::default();
-        let mut other = Other::start("write", dir.path());
+        let mut other = Other::start("write", bed.place.clone());
         // Some are killed before they wrote anything, some after hundreds of steps; always in the middle of the next ones.
         let lines = (0..300_usize).new_tree(&mut runner).unwrap().current();
         (0..lines).for_each(|_| heard.note(&other.hear().unwrap()));
         // While it writes, anybody can read.
         if lines > 0 {
-            let store = Store::open_existing(dir.path()).await.unwrap().unwrap();
+            let store = bed.look().await.unwrap();
             heard.check(&store.snapshot().await.unwrap());
         }
         other.kill().iter().for_each(|said| heard.note(said));
 
-        let store = Store::open(dir.path()).await.unwrap();
+        let store = bed.open().await;
         let found = store.snapshot().await.unwrap();
         heard.check(&found);
         assert!(found.serial.get() >= serial, "round {round}: the serial went back");
@@ -76,7 +76,7 @@ async fn a_killed_writer_loses_nothing_that_was_acknowledged() {
             lost += 1;
         }
     }
-    println!("{ROUNDS} kills, serial {serial}, {lost} operations found open, none lost");
+    println!("{rounds} kills, serial {serial}, {lost} operations found open, none lost");
 }
 
 /// Killed while it makes the state, as soon as the folder holds this many files.

@@ -6,8 +6,11 @@ use std::path::Path;
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
+use super::bed::Bed;
 use super::{dependant, intent, locked, record};
 use crate::{Intent, Lock, Outcome, Output, Record, StateError, Store};
 
@@ -167,32 +170,35 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+pub(super) async fn every_prefix_of_a_history_is_what_the_model_says(bed: Bed) {
+    let mut runner = TestRunner::deterministic();
+    let histories = (vec(step(), 1..40), 0..40_usize);
+    for _ in 0..bed.rounds(24) {
+        let (steps, reopen) = histories.new_tree(&mut runner).unwrap().current();
+        let bed = bed.another();
+        let mut store = bed.open().await;
+        let mut lock = locked(&store).await;
+        let mut model = Model::default();
+        for (at, step) in steps.iter().enumerate() {
+            let result = make(&lock, step, &model).await;
+            assert_eq!(result.is_ok(), model.make(step), "{step:?}: {result:?}, in {steps:?}");
+            assert_eq!(Model::of(&store).await, model, "after {step:?}, in {steps:?}");
+            if at == reopen {
+                drop((lock, store));
+                store = bed.open().await;
+                lock = locked(&store).await;
+            }
+        }
+        assert_eq!(Model::of(&bed.look().await.unwrap()).await, model, "another reader, after {steps:?}");
+    }
+}
+
 fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-
-    #[test]
-    fn every_prefix_of_a_history_is_what_the_model_says(steps in vec(step(), 1..40), reopen in 0..40_usize) {
-        run(async {
-            let dir = tempfile::tempdir().unwrap();
-            let mut store = Store::open(dir.path()).await.unwrap();
-            let mut lock = locked(&store).await;
-            let mut model = Model::default();
-            for (at, step) in steps.iter().enumerate() {
-                let result = make(&lock, step, &model).await;
-                assert_eq!(result.is_ok(), model.make(step), "{step:?}: {result:?}");
-                assert_eq!(Model::of(&store).await, model, "after {step:?}");
-                if at == reopen {
-                    drop((lock, store));
-                    store = Store::open(dir.path()).await.unwrap();
-                    lock = locked(&store).await;
-                }
-            }
-        });
-    }
 
     /// The log is cut at every byte that a crash could leave as its last, and what follows is garbage.
     #[test]

@@ -1,12 +1,17 @@
 //! What the parts do together: histories, contention, crashes, and disks that refuse.
 
+mod bed;
 mod child;
 mod contention;
 mod crash;
 mod disk;
 mod group;
 mod history;
+mod kubernetes;
+mod laws;
 mod opening;
+mod postgres;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +22,7 @@ use serde_json::json;
 use crate::{Digest, Intent, Lock, LockRequest, Record, Store};
 
 /// A record whose attributes hold `value`.
-fn record(address: &str, value: u64) -> Record {
+pub(crate) fn record(address: &str, value: u64) -> Record {
     Record {
         address: address.into(),
         resource_type: "ssh_file".into(),

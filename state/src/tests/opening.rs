@@ -9,7 +9,7 @@ use futures::future::join_all;
 use rusqlite::Connection;
 
 use super::{locked, record};
-use crate::{Run, RunEnd, RunResult, StateError, Store};
+use crate::{StateError, Store};
 
 fn names(dir: &Path) -> BTreeSet<String> {
     fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
@@ -65,36 +65,6 @@ async fn of_many_who_open_a_new_state_at_once_all_get_the_same() {
             assert_eq!(store.seal_key().as_bytes(), stores[0].seal_key().as_bytes());
         }
     }
-}
-
-#[tokio::test]
-async fn a_serial_counts_changes_only() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
-    let lock = locked(&store).await;
-    for _ in 0..2 {
-        lock.put(record("ssh_file.a", 1)).await.unwrap();
-        lock.set_node("gpu01", serde_json::json!({ "machine_id": "x" })).await.unwrap();
-    }
-    assert_eq!(store.snapshot().await.unwrap().serial.get(), 2);
-}
-
-#[tokio::test]
-async fn runs_are_listed_newest_first_and_a_killed_one_has_no_end() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
-    let lock = locked(&store).await;
-    let runs: Vec<_> = ["apply", "destroy", "apply"].map(Run::new).into();
-    for run in &runs {
-        lock.start_run(run.clone()).await.unwrap();
-    }
-    let end =
-        RunEnd { at: jiff::Timestamp::UNIX_EPOCH, result: RunResult::Failed, counts: [("added".to_owned(), 3)].into() };
-    lock.finish_run(&runs[1].id, end.clone()).await.unwrap();
-    assert!(matches!(lock.finish_run("none", end.clone()).await, Err(StateError::NoRun { .. })));
-    let found = store.runs(2).await.unwrap();
-    assert_eq!(found, [runs[2].clone(), Run { end: Some(end), ..runs[1].clone() }]);
-    assert_eq!(store.runs(usize::MAX).await.unwrap().len(), 3);
 }
 
 /// What is done to a state that holds a record, and what is said of it then.

@@ -9,22 +9,31 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, params};
 use tempfile::TempDir;
 
-use crate::snapshot::{Lineage, holds_sealed};
-use crate::{SealKey, StateError, key, schema};
+use super::read::holds_sealed;
+use super::{key, schema};
+use crate::{Lineage, SealKey, StateError};
 
 /// How long a write waits for one of another process. Writes take milliseconds, so this is for a machine under load.
 const BUSY: Duration = Duration::from_secs(10);
 
 /// The files of a state.
+#[derive(Clone)]
 pub(crate) struct Files {
     pub(crate) dir: PathBuf,
     pub(crate) database: PathBuf,
     pub(crate) key: PathBuf,
+    /// The key that is to take the place of `key`, while that happens.
+    pub(crate) next_key: PathBuf,
 }
 
 impl Files {
     pub(crate) fn of(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), database: dir.join("state.db"), key: dir.join("state.key") }
+        Self {
+            dir: dir.to_owned(),
+            database: dir.join("state.db"),
+            key: dir.join("state.key"),
+            next_key: dir.join("state.key.next"),
+        }
     }
 }
 
@@ -47,11 +56,15 @@ pub(crate) fn writable(files: &Files) -> Result<Opened, StateError> {
     schema::check(&db, path)?;
     schema::migrate(&mut db)
         .map_err(|error| StateError::sqlite(path, "bringing the state to the current format", &error))?;
-    let key = match key::read(&files.key)? {
+    let key = match find_key(&db, files)? {
+        Some((key, path)) => {
+            if path == &files.next_key {
+                key::settle(path, &files.key)?;
+            }
+            key
+        }
         None if !sealed(&db, path)? => adopt(&db, files)?,
-        None => return Err(StateError::KeyMissing { path: files.key.clone() }),
-        Some(key) if !fits(&db, path, &key)? => return Err(StateError::KeyMismatch { path: files.key.clone() }),
-        Some(key) => key,
+        None => return Err(StateError::KeyMissing { place: files.key.display().to_string() }),
     };
     Ok(Opened { db, key, _copy: None })
 }
@@ -64,14 +77,31 @@ pub(crate) fn existing(files: &Files) -> Result<Option<Opened>, StateError> {
     }
     let (db, copy) = reader(path)?;
     schema::check(&db, path)?;
-    let Some(key) = key::read(&files.key)? else {
+    let Some((key, _)) = find_key(&db, files)? else {
         // Without a key and without anything sealed it is as good as no state.
-        return if sealed(&db, path)? { Err(StateError::KeyMissing { path: files.key.clone() }) } else { Ok(None) };
+        return if sealed(&db, path)? {
+            Err(StateError::KeyMissing { place: files.key.display().to_string() })
+        } else {
+            Ok(None)
+        };
     };
-    if !fits(&db, path, &key)? {
-        return Err(StateError::KeyMismatch { path: files.key.clone() });
-    }
     Ok(Some(Opened { db, key, _copy: copy }))
+}
+
+/// The key of the state and where it lies. None where there is none at all.
+fn find_key<'f>(db: &Connection, files: &'f Files) -> Result<Option<(SealKey, &'f PathBuf)>, StateError> {
+    let mut other = false;
+    for path in [&files.key, &files.next_key] {
+        match key::read(path)? {
+            Some(key) if fits(db, &files.database, &key)? => return Ok(Some((key, path))),
+            Some(_) => other = true,
+            None => {}
+        }
+    }
+    if other && sealed(db, &files.database)? {
+        return Err(StateError::KeyMismatch { place: files.key.display().to_string() });
+    }
+    Ok(None)
 }
 
 fn exists(path: &Path) -> Result<bool, StateError> {
@@ -113,15 +143,10 @@ fn build(path: &Path, key: &SealKey) -> rusqlite::Result<()> {
     let mut db = connect(path)?;
     schema::migrate(&mut db)?;
     let lineage = Lineage::generate();
-    db.execute("INSERT INTO state VALUES (1, ?1, 0, 0, ?2)", params![lineage.as_str(), key_check(key, &lineage)])?;
+    db.execute("INSERT INTO state VALUES (1, ?1, 0, 0, ?2)", params![lineage.as_str(), key.check(&lineage).as_str()])?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     // Closing takes the log into the database, and the errors of that are told here only.
     db.close().map_err(|(_, error)| error)
-}
-
-/// What tells whether a key belongs to a state.
-fn key_check(key: &SealKey, lineage: &Lineage) -> String {
-    key.digest(lineage.as_str().as_bytes()).as_str().to_owned()
 }
 
 fn fits(db: &Connection, path: &Path, key: &SealKey) -> Result<bool, StateError> {

@@ -24,7 +24,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<SealKey>, StateError> {
     }
     let mut bytes = Zeroizing::new([0; 32]);
     if meta.len() != 32 {
-        return Err(StateError::KeyInvalid { path: path.to_owned(), len: meta.len() });
+        return Err(StateError::KeyInvalid { place: path.display().to_string(), len: meta.len() });
     }
     file.read_exact(bytes.as_mut()).map_err(|error| StateError::io(path, doing, error))?;
     Ok(Some(SealKey::from_bytes(*bytes)))
@@ -39,7 +39,25 @@ pub(crate) fn read_or_create(path: &Path) -> Result<SealKey, StateError> {
     if persist(path, key.as_bytes()).map_err(|error| StateError::io(path, "making the seal key", error))? {
         return Ok(key);
     }
-    read(path)?.ok_or_else(|| StateError::KeyMissing { path: path.to_owned() })
+    read(path)?.ok_or_else(|| StateError::KeyMissing { place: path.display().to_string() })
+}
+
+/// Lays down the key that is going to be the one.
+pub(crate) fn announce(path: &Path, key: &SealKey) -> Result<(), StateError> {
+    let doing = "writing the seal key";
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StateError::io(path, doing, error)),
+        _ => {}
+    }
+    persist(path, key.as_bytes()).map(drop).map_err(|error| StateError::io(path, doing, error))
+}
+
+/// Makes the announced key the one.
+pub(crate) fn settle(from: &Path, to: &Path) -> Result<(), StateError> {
+    let folder = to.parent().unwrap_or(Path::new("."));
+    fs::rename(from, to)
+        .and_then(|()| File::open(folder)?.sync_all())
+        .map_err(|error| StateError::io(to, "putting the seal key in its place", error))
 }
 
 /// Writes a whole file for its owner alone. False where one is there already, which is then left as it is.

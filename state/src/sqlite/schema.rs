@@ -54,14 +54,14 @@ pub(crate) fn check(db: &Connection, path: &Path) -> Result<(), StateError> {
         .and_then(|id| Ok((id, says("user_version")?)))
         .map_err(|error| StateError::sqlite(path, "reading its format", &error))?;
     if id == 0 && found == 0 && !db.table_exists(None, "state").unwrap_or(true) {
-        return Err(StateError::Corrupt { path: path.to_owned(), detail: "it is empty".into() });
+        return Err(StateError::Corrupt { place: path.display().to_string(), detail: "it is empty".into() });
     }
     if id != APPLICATION_ID {
-        return Err(StateError::Foreign { path: path.to_owned() });
+        return Err(StateError::Foreign { place: path.display().to_string() });
     }
     let (found, supported) = (found.unsigned_abs(), MIGRATIONS.len() as u64);
     if found > supported {
-        return Err(StateError::Newer { path: path.to_owned(), found, supported });
+        return Err(StateError::Newer { place: path.display().to_string(), found, supported });
     }
     Ok(())
 }

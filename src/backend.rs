@@ -1,0 +1,196 @@
+//! Where the state is kept: what the manifest says in `[backend.TYPE]`, and what was recorded when the state was last opened.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use moorfast_engine::state::{Lineage, Location, Snapshot, Store};
+use moorfast_engine::{Attribute, Block, Diagnostic, ExprNode, Kind, Manifest, Schema, Severity, check, nearest};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use crate::error::Error;
+
+/// The file beside the state that names where it is.
+const RECORD: &str = "backend.json";
+
+/// What each `[backend.TYPE]` takes.
+pub fn schemas() -> Vec<(&'static str, Schema)> {
+    let text = |name, doc| Attribute::optional(name, Kind::String, doc);
+    vec![
+        ("sqlite", Schema::new("A database in the folder `.moorfast` beside the manifest. It is the default.", [])),
+        (
+            "kubernetes",
+            Schema::new(
+                "Secrets in a Kubernetes cluster, with a Lease as the lock.",
+                [
+                    text("name", "What the names of the objects begin with; another name is another state.")
+                        .or("moorfast".to_owned()),
+                    text("namespace", "The namespace, which must exist; that of the context where it is not written."),
+                    text(
+                        "kubeconfig",
+                        "The kubeconfig file; `$KUBECONFIG`, `~/.kube/config` or the pod's ServiceAccount where it is not written.",
+                    ),
+                    text("context", "The context of the kubeconfig."),
+                ],
+            ),
+        ),
+        (
+            "postgres",
+            Schema::new(
+                "Rows in a PostgreSQL database. The password is taken from `$PGPASSWORD`.",
+                [
+                    Attribute::required(
+                        "url",
+                        Kind::String,
+                        "The database, without a password: `postgresql://user@host:5432/database?sslmode=require`.",
+                    ),
+                    text("name", "The name of the state; a database has room for many.").or("moorfast".to_owned()),
+                ],
+            ),
+        ),
+    ]
+}
+
+/// Where the manifest keeps its state.
+///
+/// # Errors
+/// What is wrong with its `[backend.TYPE]`.
+pub fn wanted(manifest: &Manifest) -> Result<Location, Error> {
+    let Some((name, block)) = &manifest.backend else { return Ok(Location::Sqlite {}) };
+    location(name, block).map_err(|diagnostics| Error::Manifest { sources: manifest.sources.clone(), diagnostics })
+}
+
+fn location(name: &str, block: &Block) -> Result<Location, Vec<Diagnostic>> {
+    let schemas = schemas();
+    let Some((_, schema)) = schemas.iter().find(|(known, _)| *known == name) else {
+        let names: Vec<&str> = schemas.iter().map(|(name, _)| *name).collect();
+        let help = match nearest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are: {}", names.join(", ")),
+        };
+        let error = Diagnostic::error(format!("there is no backend `{name}`")).at(block.span, "").help(help);
+        return Err(vec![error]);
+    };
+    let mut problems = check(schema, &format!("backend `{name}`"), block.span, &block.attributes);
+    let mut values = Map::from_iter([("type".to_owned(), Json::from(name))]);
+    for (name, _, expr) in &block.attributes {
+        match &expr.node {
+            ExprNode::Literal(value) => _ = values.insert(name.clone(), value.to_json().unwrap_or_default()),
+            _ => problems.push(
+                Diagnostic::error(format!("`{name}` of a backend is a plain value"))
+                    .at(expr.span, "the state is opened before any expression is evaluated"),
+            ),
+        }
+    }
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(problems);
+    }
+    serde_json::from_value(Json::Object(values))
+        .map_err(|error| vec![Diagnostic::error(format!("backend `{name}`: {error}")).at(block.span, "")])
+}
+
+/// Where the state was when it was last opened from here, and which state it was.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Where.
+    pub backend: Location,
+    /// Which.
+    pub lineage: Lineage,
+}
+
+/// What was recorded. None where the state was in the folder or nowhere.
+///
+/// # Errors
+/// If the record can't be read.
+pub fn recorded(data_dir: &Path) -> Result<Option<Record>, Error> {
+    let path = data_dir.join(RECORD);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(Error::file("read", &path))?,
+    };
+    serde_json::from_str(&text).map(Some).map_err(|error| {
+        Error::usage(
+            format!("{} does not name a place for the state: {error}", path.display()),
+            "a newer moorfast may have written it; where it is damaged, remove it: the manifest says where the state is",
+        )
+    })
+}
+
+/// Records where the state is, unless that is known.
+///
+/// # Errors
+/// If the record can't be written.
+pub async fn record(data_dir: &Path, location: &Location, store: &Store) -> Result<(), Error> {
+    let known = recorded(data_dir)?;
+    let same = known.as_ref().map_or(*location == Location::Sqlite {}, |known| known.backend == *location);
+    if same {
+        return Ok(());
+    }
+    let path = data_dir.join(RECORD);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(Error::file("make", data_dir))?;
+    let record = Record { backend: location.clone(), lineage: store.snapshot().await?.lineage };
+    let text = serde_json::to_string_pretty(&record).map_err(|error| Error::Output(error.into()))?;
+    let mut file = tempfile::NamedTempFile::new_in(data_dir).map_err(Error::file("write", &path))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(Error::file("write", &path))?;
+    file.persist(&path).map_err(|error| Error::file("write", &path)(error.error))?;
+    Ok(())
+}
+
+/// The place of the state, where the manifest and the record agree on it.
+///
+/// # Errors
+/// If they do not, and there is a state that would be left behind.
+pub async fn agreed(wanted: Option<Location>, root: &Path, data_dir: &Path) -> Result<Location, Error> {
+    let recorded = recorded(data_dir)?;
+    let before = recorded.as_ref().map_or(Location::Sqlite {}, |record| record.backend.clone());
+    // Without a manifest the record is all there is.
+    let wanted = wanted.unwrap_or_else(|| before.clone());
+    if before == wanted {
+        return Ok(wanted);
+    }
+    // Another way to the same state, as by another kubeconfig, is no other place.
+    let there = look(&wanted, root, data_dir).await?;
+    let lineage = recorded.map(|record| record.lineage);
+    if lineage.is_some() && lineage == there.as_ref().map(|there| there.lineage.clone()) {
+        return Ok(wanted);
+    }
+    let here = look(&before, root, data_dir).await?.filter(|here| !here.is_empty());
+    let Some(here) = here else { return Ok(wanted) };
+    if there.is_some_and(|there| there.lineage == here.lineage && there.serial >= here.serial) {
+        return Ok(wanted);
+    }
+    Err(Error::usage(
+        format!("the manifest keeps the state in {}, but it is in {}", name(&wanted), name(&before)),
+        "move it there with `moorfast init -migrate-state`, or give the manifest its former [backend.*] back",
+    ))
+}
+
+async fn look(location: &Location, root: &Path, data_dir: &Path) -> Result<Option<Snapshot>, Error> {
+    match Store::open_existing_at(&location.clone().in_folder(root), data_dir).await? {
+        Some(store) => Ok(Some(store.snapshot().await?)),
+        None => Ok(None),
+    }
+}
+
+/// What a place is called in a message.
+pub fn name(location: &Location) -> String {
+    let attributes = serde_json::to_value(location).unwrap_or_default();
+    let mut members: Vec<String> = Vec::new();
+    let mut kind = String::new();
+    for (member, value) in attributes.as_object().into_iter().flatten() {
+        match (member.as_str(), value.as_str()) {
+            ("type", Some(text)) => text.clone_into(&mut kind),
+            (_, Some(text)) => members.push(format!("{member} {text}")),
+            _ => {}
+        }
+    }
+    if members.is_empty() { format!("[backend.{kind}]") } else { format!("[backend.{kind}] ({})", members.join(", ")) }
+}
+
+/// A file name for a backup beside the state that is not taken.
+pub fn backup_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("backups").join(format!("{}.json", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S.%6fZ")))
+}

@@ -1,0 +1,106 @@
+//! `moorfast init --migrate-state`: from where the state is to where the manifest keeps it.
+
+use std::time::Duration;
+
+use moorfast_engine::state::{Contents, Location, Run, StateError, Store};
+
+use crate::backend;
+use crate::commands::state::{files, succeeded};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::session::Session;
+
+const OPERATION: &str = "init -migrate-state";
+
+pub(super) async fn run(session: &Session, force: bool, timeout: Duration) -> Result<Exit, Error> {
+    let wanted = backend::wanted(&*session.manifest()?)?;
+    let before = backend::recorded(&session.data_dir())?.map_or(Location::Sqlite {}, |record| record.backend);
+    if before == wanted {
+        session.ui.out(format!("The state is in {} already.\n", backend::name(&wanted)))?;
+        return Ok(Exit::Success);
+    }
+    let said = migrate(session, &before, &wanted, force, timeout).await?;
+    session.ui.out(said)?;
+    Ok(Exit::Success)
+}
+
+/// Moves it, under the locks of both places; says what was done.
+async fn migrate(
+    session: &Session,
+    before: &Location,
+    wanted: &Location,
+    force: bool,
+    timeout: Duration,
+) -> Result<String, Error> {
+    let place = |location: &Location| location.clone().in_folder(&session.root());
+    let to_name = backend::name(wanted);
+    let to = Store::open_at(&place(wanted), &session.data_dir()).await?;
+    if Store::open_existing_at(&place(before), &session.data_dir()).await?.is_none() {
+        backend::record(&session.data_dir(), wanted, &to).await?;
+        return Ok(format!("There was no state yet; it will be in {to_name}.\n"));
+    }
+    let from = Store::open_at(&place(before), &session.data_dir()).await?;
+    let from_lock = session.lock(&from, OPERATION, timeout).await?;
+    let to_lock = session.lock(&to, OPERATION, timeout).await?;
+
+    let contents = from.contents().await?;
+    let there = to.contents().await?;
+    let kept = backend::backup_path(&session.data_dir());
+    files::write(&kept, &contents)?;
+    if is_newer(&to, &there, &contents, force)? {
+        backend::record(&session.data_dir(), wanted, &to).await?;
+        return Ok(format!("Version {} is in {to_name} already.\n", there.snapshot.serial));
+    }
+    if !there.snapshot.is_empty() {
+        files::write(&backend::backup_path(&session.data_dir()), &there)?;
+    }
+    to_lock.replace(contents.clone()).await?;
+    verify(&place(wanted), session, &contents).await?;
+    backend::record(&session.data_dir(), wanted, &to).await?;
+    let run = Run::new(OPERATION);
+    to_lock.start_run(run.clone()).await?;
+    to_lock.finish_run(&run.id, succeeded("moved", contents.snapshot.records.len())).await?;
+    to_lock.release().await?;
+    from_lock.release().await?;
+    Ok(format!(
+        "Moved version {} with {} resources from {} to {to_name}. A backup is in {}; what is in the old place is not used any more.\n",
+        contents.snapshot.serial,
+        contents.snapshot.records.len(),
+        backend::name(before),
+        kept.display()
+    ))
+}
+
+/// Whether what is to be moved is there already, by a move of somebody else or one that was cut off at its end.
+fn is_newer(to: &Store, there: &Contents, contents: &Contents, force: bool) -> Result<bool, Error> {
+    let (found, given) = (&there.snapshot, &contents.snapshot);
+    if found.is_empty() || force {
+        return Ok(false);
+    }
+    if found.lineage != given.lineage {
+        let place = to.place().to_owned();
+        let (found, given) = (found.lineage.clone(), given.lineage.clone());
+        return Err(StateError::OtherLineage { place, found, given }.into());
+    }
+    Ok(found.serial >= given.serial)
+}
+
+/// Reads what was written as everybody else will read it.
+async fn verify(location: &Location, session: &Session, contents: &Contents) -> Result<(), Error> {
+    let found = match Store::open_existing_at(location, &session.data_dir()).await? {
+        Some(store) => Some(store.contents().await?),
+        None => None,
+    };
+    let same = found.is_some_and(|found| {
+        found.snapshot == contents.snapshot
+            && found.runs == contents.runs
+            && found.key.as_bytes() == contents.key.as_bytes()
+    });
+    if same {
+        return Ok(());
+    }
+    Err(Error::usage(
+        format!("what was written to {} is not what was read there afterwards", backend::name(location)),
+        "nothing was lost: the state is still where it was; run the same command again",
+    ))
+}

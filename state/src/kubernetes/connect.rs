@@ -1,0 +1,96 @@
+//! Which cluster, and the client for it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
+use serde::{Deserialize, Serialize};
+
+use crate::StateError;
+
+/// How long a connection may take to come about, and an answer.
+const CONNECT: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// The longest name: those of the shards are longer and must still be names.
+const LONGEST: usize = 40;
+
+/// Where in which cluster the state is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kubernetes {
+    /// What the names of its objects begin with. Another name in the same namespace is another state.
+    #[serde(default = "default_name")]
+    pub name: String,
+    /// The namespace, which must exist. None means that of the context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The kubeconfig file. None means `$KUBECONFIG`, `~/.kube/config` or the ServiceAccount of the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig. None means its current one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+}
+
+fn default_name() -> String {
+    "moorfast".to_owned()
+}
+
+impl Kubernetes {
+    /// A client, and the namespace that it is for.
+    pub(crate) async fn client(&self) -> Result<(Client, String), StateError> {
+        self.check_name()?;
+        // Somebody else in this process may have installed it already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut config = self.config().await.map_err(|error| StateError::Config(self.explain(&error)))?;
+        config.connect_timeout = Some(CONNECT);
+        config.read_timeout = Some(ANSWER);
+        config.write_timeout = Some(ANSWER);
+        // Whether to ask again is decided where it is known what an answer that was lost means.
+        config.default_retry = false;
+        let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|error| {
+            StateError::Config(format!("the backend cannot make a client for the cluster: {error}"))
+        })?;
+        Ok((client, namespace))
+    }
+
+    async fn config(&self) -> Result<Config, KubeconfigError> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        match &self.kubeconfig {
+            Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await,
+            None => match Config::from_kubeconfig(&options).await {
+                Err(error) if self.context.is_none() => Config::incluster().map_err(|_| error),
+                found => found,
+            },
+        }
+    }
+
+    fn check_name(&self) -> Result<(), StateError> {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let edges = self.name.starts_with('-') || self.name.ends_with('-') || self.name.is_empty();
+        if edges || self.name.len() > LONGEST || !self.name.chars().all(fits) {
+            return Err(StateError::Config(format!(
+                "`{}` is no name for the objects of a state: use up to {LONGEST} lowercase letters, digits and dashes",
+                self.name
+            )));
+        }
+        Ok(())
+    }
+
+    fn explain(&self, error: &KubeconfigError) -> String {
+        let file = match &self.kubeconfig {
+            Some(path) => path.display().to_string(),
+            None => "of $KUBECONFIG or ~/.kube/config".to_owned(),
+        };
+        match error {
+            KubeconfigError::ReadConfig(io, _) => format!("the backend cannot read the kubeconfig {file}: {io}"),
+            // The YAML error quotes the text around it, which holds credentials.
+            KubeconfigError::Parse(_) => format!("the kubeconfig {file} is not valid YAML"),
+            KubeconfigError::LoadContext(name) => format!("the kubeconfig {file} has no context `{name}`"),
+            other => format!("the kubeconfig {file} cannot be used: {other}"),
+        }
+    }
+}

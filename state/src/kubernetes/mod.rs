@@ -1,0 +1,227 @@
+//! The state in the cluster itself: Secrets for what it holds, a Lease for its lock.
+
+mod connect;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::coordination::v1::{Lease as LeaseObject, LeaseSpec};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::lease::Lease;
+use crate::remote::objects::{Bucket, Objects};
+use crate::remote::{Trouble, Version, chain};
+use crate::{SealKey, StateError};
+
+pub use self::connect::Kubernetes;
+
+/// The type of the Secrets that hold the state.
+const STATE: &str = "moorfast.dev/state";
+/// The type of the Secret that holds the seal key.
+const KEY: &str = "moorfast.dev/key";
+/// The label that names the state that an object belongs to.
+const NAME: &str = "moorfast.dev/name";
+/// The label that says what an object is for.
+const PART: &str = "moorfast.dev/part";
+/// Where the Lease keeps what its own fields have no place for.
+const LOCK: &str = "moorfast.dev/lock";
+/// The only entry of a Secret of the state.
+const DATA: &str = "state";
+
+/// The objects of one state in one namespace: Secret NAME is its head, NAME-EPOCH-… are its shards, NAME-key holds the seal key,
+/// and Lease NAME is the lock.
+pub(crate) struct Cluster {
+    place: String,
+    name: String,
+    secrets: Api<Secret>,
+    leases: Api<LeaseObject>,
+}
+
+impl Cluster {
+    /// The client for `config`; nothing is asked yet.
+    pub(crate) async fn connect(config: Kubernetes) -> Result<Objects<Self>, StateError> {
+        let (client, namespace) = config.client().await?;
+        let secrets = Api::namespaced(client.clone(), &namespace);
+        let leases = Api::namespaced(client, &namespace);
+        let place = format!("the state {namespace}/{} in the cluster", config.name);
+        Ok(Objects(Self { place, name: config.name, secrets, leases }))
+    }
+
+    fn meta(&self, name: String, part: &str) -> ObjectMeta {
+        let labels = [("app.kubernetes.io/managed-by", "moorfast"), (NAME, &self.name), (PART, part)];
+        let labels: BTreeMap<_, _> = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        ObjectMeta { name: Some(name), labels: Some(labels), ..ObjectMeta::default() }
+    }
+
+    fn secret(&self, name: String, part: &str, bytes: Vec<u8>) -> Secret {
+        Secret {
+            metadata: self.meta(name, part),
+            type_: Some(STATE.into()),
+            data: Some([(DATA.to_owned(), ByteString(bytes))].into()),
+            ..Secret::default()
+        }
+    }
+
+    fn object(&self, name: &str) -> String {
+        format!("{}-{name}", self.name)
+    }
+
+    fn key_name(&self) -> String {
+        format!("{}-key", self.name)
+    }
+}
+
+#[async_trait]
+impl Bucket for Cluster {
+    fn place(&self) -> &str {
+        &self.place
+    }
+
+    async fn head(&self) -> Result<Option<(Vec<u8>, Version)>, Trouble> {
+        let Some(found) = self.secrets.get_opt(&self.name).await.map_err(trouble)? else { return Ok(None) };
+        let version = version(&found.metadata)?;
+        Ok(Some((data(found)?, version)))
+    }
+
+    async fn set_head(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<Version, Trouble> {
+        let mut secret = self.secret(self.name.clone(), "head", bytes);
+        secret.metadata.resource_version = from.cloned();
+        let done = match from {
+            Some(_) => self.secrets.replace(&self.name, &PostParams::default(), &secret).await,
+            None => self.secrets.create(&PostParams::default(), &secret).await,
+        };
+        version(&done.map_err(trouble)?.metadata)
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Trouble> {
+        self.secrets.get_opt(&self.object(name)).await.map_err(trouble)?.map(data).transpose()
+    }
+
+    async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<(), Trouble> {
+        let secret = Secret { immutable: Some(true), ..self.secret(self.object(name), "shard", bytes) };
+        self.secrets.create(&PostParams::default(), &secret).await.map(drop).map_err(trouble)
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), Trouble> {
+        match self.secrets.delete(&self.object(name), &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            other => other.map(drop).map_err(trouble),
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<String>, Trouble> {
+        let wanted = ListParams::default().labels(&format!("{NAME}={},{PART}=shard", self.name));
+        let found = self.secrets.list_metadata(&wanted).await.map_err(trouble)?;
+        let prefix = format!("{}-", self.name);
+        let names = found.items.into_iter().filter_map(|secret| secret.metadata.name);
+        Ok(names.filter_map(|name| Some(name.strip_prefix(&prefix)?.to_owned())).collect())
+    }
+
+    async fn lease(&self) -> Result<(Option<Lease>, Option<Version>), Trouble> {
+        let Some(found) = self.leases.get_opt(&self.name).await.map_err(trouble)? else { return Ok((None, None)) };
+        let version = version(&found.metadata)?;
+        let text = found.metadata.annotations.and_then(|mut annotations| annotations.remove(LOCK));
+        let lease = text.map(|text| serde_json::from_str(&text)).transpose();
+        let lease = lease.map_err(|error| Trouble::Corrupt(format!("its Lease cannot be read: {error}")))?;
+        Ok((lease, Some(version)))
+    }
+
+    async fn set_lease(&self, from: Option<&Version>, lease: Option<&Lease>) -> Result<(), Trouble> {
+        let mut object = LeaseObject { metadata: self.meta(self.name.clone(), "lock"), spec: lease.map(spec) };
+        object.metadata.resource_version = from.cloned();
+        if let Some(lease) = lease {
+            let text = serde_json::to_string(lease).map_err(|error| Trouble::Refused(error.to_string()))?;
+            object.metadata.annotations = Some([(LOCK.to_owned(), text)].into());
+        }
+        let done = match from {
+            Some(_) => self.leases.replace(&self.name, &PostParams::default(), &object).await,
+            None => self.leases.create(&PostParams::default(), &object).await,
+        };
+        done.map(drop).map_err(trouble)
+    }
+
+    async fn keys(&self) -> Result<Vec<SealKey>, Trouble> {
+        let found = self.secrets.get_opt(&self.key_name()).await.map_err(trouble)?;
+        let entries = found.and_then(|secret| secret.data).unwrap_or_default();
+        Ok(entries.into_values().filter_map(|bytes| Some(SealKey::from_bytes(bytes_of(bytes)?))).collect())
+    }
+
+    async fn add_key(&self, key: &SealKey) -> Result<(), Trouble> {
+        let name = self.key_name();
+        let entry = (format!("key-{}", Uuid::new_v4().simple()), ByteString(key.as_bytes().to_vec()));
+        let Some(mut found) = self.secrets.get_opt(&name).await.map_err(trouble)? else {
+            let metadata = self.meta(name, "key");
+            let data = Some([entry].into());
+            let secret = Secret { metadata, type_: Some(KEY.into()), data, ..Secret::default() };
+            return match self.secrets.create(&PostParams::default(), &secret).await.map_err(trouble) {
+                // Another one was made at the same moment, and both must be there.
+                Err(Trouble::Conflict) => {
+                    Err(Trouble::Unclear("the Secret of the key was made by somebody else".into()))
+                }
+                other => other.map(drop),
+            };
+        };
+        found.data.get_or_insert_default().extend([entry]);
+        match self.secrets.replace(&name, &PostParams::default(), &found).await.map_err(trouble) {
+            Err(Trouble::Conflict) => {
+                Err(Trouble::Unclear("the Secret of the key was changed by somebody else".into()))
+            }
+            other => other.map(drop),
+        }
+    }
+}
+
+fn bytes_of(bytes: ByteString) -> Option<[u8; 32]> {
+    let bytes = Zeroizing::new(bytes.0);
+    bytes.as_slice().try_into().ok()
+}
+
+/// The lock in the fields that everybody knows: `kubectl get leases` shows who holds it.
+fn spec(lease: &Lease) -> LeaseSpec {
+    let info = &lease.info;
+    let lasts = info.expires.duration_since(Timestamp::now()).as_secs().clamp(1, i64::from(i32::MAX));
+    LeaseSpec {
+        holder_identity: Some(format!("{}@{}: {} {}", info.who, info.host, info.operation, info.id)),
+        acquire_time: Some(MicroTime(info.since)),
+        renew_time: Some(MicroTime(Timestamp::now())),
+        lease_duration_seconds: i32::try_from(lasts).ok(),
+        lease_transitions: i32::try_from(info.epoch).ok(),
+        ..LeaseSpec::default()
+    }
+}
+
+fn version(meta: &ObjectMeta) -> Result<Version, Trouble> {
+    meta.resource_version.clone().ok_or_else(|| Trouble::Corrupt("an object has no resourceVersion".into()))
+}
+
+fn data(secret: Secret) -> Result<Vec<u8>, Trouble> {
+    let name = secret.metadata.name.unwrap_or_default();
+    if secret.type_.as_deref() != Some(STATE) {
+        return Err(Trouble::Refused(format!(
+            "the Secret {name} is there, but not one of moorfast's; choose another name"
+        )));
+    }
+    let bytes = secret.data.and_then(|mut data| data.remove(DATA));
+    bytes.map(|bytes| bytes.0).ok_or_else(|| Trouble::Corrupt(format!("the Secret {name} has no `{DATA}`")))
+}
+
+fn trouble(error: kube::Error) -> Trouble {
+    match error {
+        kube::Error::Api(status) if status.code == 409 => Trouble::Conflict,
+        // The API server can't bear what was sent, however often it is sent.
+        kube::Error::Api(status) if status.message.contains("too large") => Trouble::Refused(status.message),
+        kube::Error::Api(status) if status.code == 429 || status.code >= 500 => Trouble::Unclear(status.message),
+        kube::Error::Api(status) => Trouble::Refused(status.message),
+        error @ (kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_)) => {
+            Trouble::Unclear(chain(&error))
+        }
+        error => Trouble::Refused(chain(&error)),
+    }
+}

@@ -1,0 +1,336 @@
+//! A state as rows of JSON, and what each change does to them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::medium::Head;
+use crate::change::{Change, RUNS, rename_in};
+use crate::{Contents, Digest, Intent, Lineage, Outcome, Output, Record, Run, RunEnd, Snapshot, StateError};
+
+/// What a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Table {
+    /// A record, by its address.
+    Record,
+    /// An intent, by its number.
+    Intent,
+    /// An output, by its name.
+    Output,
+    /// The identity of a node, by its name.
+    Node,
+    /// A run, by its number.
+    Run,
+}
+
+impl Table {
+    pub(crate) const ALL: [Self; 5] = [Self::Record, Self::Intent, Self::Output, Self::Node, Self::Run];
+
+    /// How it is written down.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Record => "record",
+            Self::Intent => "intent",
+            Self::Output => "output",
+            Self::Node => "node",
+            Self::Run => "run",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.name() == name)
+    }
+}
+
+pub(crate) type Key = (Table, String);
+
+/// The rows, each with its body as JSON text.
+pub(crate) type Rows = BTreeMap<Key, String>;
+
+/// Rows that changed; None where one is gone.
+pub(crate) type Changed = BTreeMap<Key, Option<String>>;
+
+/// Makes the rows what they are after `changed`.
+pub(crate) fn absorb(rows: &mut Rows, changed: Changed) {
+    for (key, body) in changed {
+        match body {
+            Some(body) => drop(rows.insert(key, body)),
+            None => drop(rows.remove(&key)),
+        }
+    }
+}
+
+/// Rows of which some changed, and the head that goes with them.
+pub(crate) struct Draft<'r> {
+    rows: &'r Rows,
+    place: &'r str,
+    pub(crate) head: Head,
+    pub(crate) changed: Changed,
+}
+
+impl<'r> Draft<'r> {
+    pub(crate) fn new(place: &'r str, rows: &'r Rows, head: Head) -> Self {
+        Self { rows, place, head, changed: Changed::new() }
+    }
+
+    /// Makes a change, or leaves everything as it is and says why: each looks at everything first and touches it then.
+    pub(crate) fn make(&mut self, change: &Change) -> Result<(), StateError> {
+        match change {
+            Change::Begin(intents) => self.begin(intents),
+            Change::Finish { intent, outcome } => self.finish(intent, outcome),
+            Change::Put(record) => self.put(record),
+            Change::Remove { address } => self.remove(address),
+            Change::Rename { from, to } => self.rename(from, to),
+            Change::SetOutputs(outputs) => self.set_outputs(outputs),
+            Change::SetNode { name, identity } => {
+                let changed = self.set((Table::Node, name.clone()), Some(self.body(identity)?));
+                self.count(changed);
+                Ok(())
+            }
+            Change::StartRun(run) => self.start_run(run),
+            Change::FinishRun { id, end } => self.finish_run(id, end),
+            Change::Replace(contents) => self.replace(contents),
+        }
+    }
+
+    fn begin(&mut self, intents: &[Intent]) -> Result<(), StateError> {
+        let mut new: Vec<(Key, String)> = Vec::new();
+        let known: Vec<(u64, Intent)> = self.numbered(Table::Intent)?;
+        let next = known.last().map_or(0, |(number, _)| number + 1);
+        for (number, intent) in (next..).zip(intents) {
+            let earlier = &intents[..new.len()];
+            if known.iter().map(|(_, known)| known).chain(earlier).any(|known| known.id == intent.id) {
+                return Err(StateError::IntentExists { id: intent.id.clone() });
+            }
+            new.push((numbered(Table::Intent, number), self.body(intent)?));
+        }
+        self.changed.extend(new.into_iter().map(|(key, body)| (key, Some(body))));
+        Ok(())
+    }
+
+    fn finish(&mut self, id: &str, outcome: &Outcome) -> Result<(), StateError> {
+        let intents: Vec<(u64, Intent)> = self.numbered(Table::Intent)?;
+        let Some((number, intent)) = intents.into_iter().find(|(_, intent)| intent.id == id) else {
+            return Err(StateError::NoIntent { id: id.to_owned() });
+        };
+        match outcome {
+            Outcome::Put(record) => self.put(record)?,
+            Outcome::Remove => {
+                let changed = self.set((Table::Record, intent.address), None);
+                self.count(changed);
+            }
+            Outcome::Unchanged => {}
+        }
+        self.set(numbered(Table::Intent, number), None);
+        Ok(())
+    }
+
+    fn put(&mut self, record: &Record) -> Result<(), StateError> {
+        let changed = self.set((Table::Record, record.address.clone()), Some(self.body(record)?));
+        self.count(changed);
+        Ok(())
+    }
+
+    fn remove(&mut self, address: &str) -> Result<(), StateError> {
+        if !self.set((Table::Record, address.to_owned()), None) {
+            return Err(StateError::NoRecord { address: address.to_owned() });
+        }
+        self.count(true);
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), StateError> {
+        let old = (Table::Record, from.to_owned());
+        if self.get(&old).is_none() {
+            return Err(StateError::NoRecord { address: from.to_owned() });
+        }
+        if self.get(&(Table::Record, to.to_owned())).is_some() {
+            return Err(StateError::RecordExists { address: to.to_owned() });
+        }
+        let mut changed = Changed::from([(old, None)]);
+        // The text of an address is looked for as JSON writes it, which is faster than reading every record.
+        let written = self.body(&from)?;
+        for (key, body) in self.table(Table::Record).filter(|(_, body)| body.contains(&written)) {
+            let mut record: Record = self.parse(key, body)?;
+            rename_in(&mut record, from, to);
+            changed.insert((Table::Record, record.address.clone()), Some(self.body(&record)?));
+        }
+        for (number, intent) in self.numbered::<Intent>(Table::Intent)? {
+            if intent.address == from {
+                let intent = Intent { address: to.to_owned(), ..intent };
+                changed.insert(numbered(Table::Intent, number), Some(self.body(&intent)?));
+            }
+        }
+        self.changed.extend(changed);
+        self.count(true);
+        Ok(())
+    }
+
+    fn set_outputs(&mut self, outputs: &BTreeMap<String, Output>) -> Result<(), StateError> {
+        let gone = self.table(Table::Output).filter(|(name, _)| !outputs.contains_key(*name));
+        let mut new: Changed = gone.map(|(name, _)| ((Table::Output, name.to_owned()), None)).collect();
+        for (name, output) in outputs {
+            new.insert((Table::Output, name.clone()), Some(self.body(output)?));
+        }
+        let mut changed = false;
+        for (key, body) in new {
+            changed |= self.set(key, body);
+        }
+        self.count(changed);
+        Ok(())
+    }
+
+    fn start_run(&mut self, run: &Run) -> Result<(), StateError> {
+        let numbers: Vec<u64> = self.table(Table::Run).map(|(key, _)| self.number(key)).collect::<Result<_, _>>()?;
+        let next = numbers.iter().max().map_or(0, |number| number + 1);
+        let body = self.body(run)?;
+        for old in numbers.into_iter().filter(|number| number + RUNS as u64 <= next) {
+            self.set(numbered(Table::Run, old), None);
+        }
+        self.set(numbered(Table::Run, next), Some(body));
+        Ok(())
+    }
+
+    fn finish_run(&mut self, id: &str, end: &RunEnd) -> Result<(), StateError> {
+        let runs: Vec<(u64, Run)> = self.numbered(Table::Run)?;
+        let Some((number, run)) = runs.into_iter().rfind(|(_, run)| run.id == id) else {
+            return Err(StateError::NoRun { id: id.to_owned() });
+        };
+        let body = self.body(&Run { end: Some(end.clone()), ..run })?;
+        self.set(numbered(Table::Run, number), Some(body));
+        Ok(())
+    }
+
+    fn replace(&mut self, contents: &Contents) -> Result<(), StateError> {
+        let Contents { snapshot, runs, key } = contents;
+        let mut new = Rows::new();
+        for (address, record) in &snapshot.records {
+            new.insert((Table::Record, address.clone()), self.body(record)?);
+        }
+        for (number, intent) in (0..).zip(&snapshot.intents) {
+            new.insert(numbered(Table::Intent, number), self.body(intent)?);
+        }
+        for (name, output) in &snapshot.outputs {
+            new.insert((Table::Output, name.clone()), self.body(output)?);
+        }
+        for (name, identity) in &snapshot.nodes {
+            new.insert((Table::Node, name.clone()), self.body(identity)?);
+        }
+        for (number, run) in (0..).zip(runs.iter().rev()) {
+            new.insert(numbered(Table::Run, number), self.body(run)?);
+        }
+        self.changed = self.rows.keys().chain(self.changed.keys()).map(|key| (key.clone(), None)).collect();
+        self.changed.extend(new.into_iter().map(|(key, body)| (key, Some(body))));
+        self.head.lineage = snapshot.lineage.clone();
+        self.head.serial = snapshot.serial.get();
+        self.head.key_check = key.check(&snapshot.lineage);
+        Ok(())
+    }
+
+    fn get(&self, key: &Key) -> Option<&str> {
+        match self.changed.get(key) {
+            Some(changed) => changed.as_deref(),
+            None => self.rows.get(key).map(String::as_str),
+        }
+    }
+
+    /// Sets a row, and says whether that changed anything.
+    fn set(&mut self, key: Key, body: Option<String>) -> bool {
+        if self.get(&key) == body.as_deref() {
+            return false;
+        }
+        self.changed.insert(key, body);
+        true
+    }
+
+    /// A new version of the state where something changed.
+    fn count(&mut self, changed: bool) {
+        self.head.serial += u64::from(changed);
+    }
+
+    /// The rows of a table, in no order.
+    fn table(&self, table: Table) -> impl Iterator<Item = (&str, &str)> {
+        let old = of_table(self.rows, table).filter(|(key, _)| !self.changed.contains_key(*key));
+        let new = self.changed.iter().filter(move |((of, _), _)| *of == table);
+        let new = new.filter_map(|(key, body)| Some((key, body.as_ref()?)));
+        old.chain(new).map(|((_, key), body)| (key.as_str(), body.as_str()))
+    }
+
+    /// The rows of a table that is numbered, in order.
+    fn numbered<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<(u64, T)>, StateError> {
+        let rows = self.table(table).map(|(key, body)| Ok((self.number(key)?, self.parse(key, body)?)));
+        let mut rows: Vec<(u64, T)> = rows.collect::<Result<_, StateError>>()?;
+        rows.sort_by_key(|(number, _)| *number);
+        Ok(rows)
+    }
+
+    fn number(&self, key: &str) -> Result<u64, StateError> {
+        u64::from_str_radix(key, 16).map_err(|error| corrupt(self.place, key, &error))
+    }
+
+    fn parse<T: DeserializeOwned>(&self, key: &str, body: &str) -> Result<T, StateError> {
+        parse(self.place, key, body)
+    }
+
+    fn body(&self, value: &impl Serialize) -> Result<String, StateError> {
+        serde_json::to_string(value).map_err(|error| StateError::Corrupt {
+            place: self.place.to_owned(),
+            detail: format!("a value cannot be written as JSON: {error}"),
+        })
+    }
+}
+
+/// The key of a row that has a number: text that sorts like it.
+fn numbered(table: Table, number: u64) -> Key {
+    (table, format!("{number:016x}"))
+}
+
+fn of_table(rows: &Rows, table: Table) -> impl Iterator<Item = (&Key, &String)> {
+    rows.range((table, String::new())..).take_while(move |((of, _), _)| *of == table)
+}
+
+/// Everything that the rows say. `place` is where they were found.
+pub(crate) fn snapshot(place: &str, head: &Head, rows: &Rows) -> Result<Snapshot, StateError> {
+    Ok(Snapshot {
+        lineage: head.lineage.clone(),
+        serial: head.serial.into(),
+        records: read(place, rows, Table::Record)?.collect(),
+        intents: read(place, rows, Table::Intent)?.map(|(_, intent)| intent).collect(),
+        outputs: read(place, rows, Table::Output)?.collect(),
+        nodes: read::<Value>(place, rows, Table::Node)?.collect(),
+    })
+}
+
+/// The last runs, newest first.
+pub(crate) fn runs(place: &str, rows: &Rows, limit: usize) -> Result<Vec<Run>, StateError> {
+    let mut runs: Vec<Run> = read(place, rows, Table::Run)?.map(|(_, run)| run).collect();
+    runs.reverse();
+    runs.truncate(limit);
+    Ok(runs)
+}
+
+fn read<T: DeserializeOwned>(
+    place: &str,
+    rows: &Rows,
+    table: Table,
+) -> Result<impl Iterator<Item = (String, T)> + use<T>, StateError> {
+    let rows = of_table(rows, table).map(|((_, key), body)| Ok((key.clone(), parse(place, key, body)?)));
+    Ok(rows.collect::<Result<Vec<_>, StateError>>()?.into_iter())
+}
+
+fn parse<T: DeserializeOwned>(place: &str, key: &str, body: &str) -> Result<T, StateError> {
+    serde_json::from_str(body).map_err(|error| corrupt(place, key, &error))
+}
+
+fn corrupt(place: &str, key: &str, error: &dyn std::error::Error) -> StateError {
+    StateError::Corrupt { place: place.to_owned(), detail: format!("the row of `{key}` cannot be read: {error}") }
+}
+
+/// The head of a state that was just born.
+pub(crate) fn newborn(key: &crate::SealKey) -> Head {
+    let lineage = Lineage::generate();
+    let key_check: Digest = key.check(&lineage);
+    Head { lineage, serial: 0, epoch: 0, holder: None, write: Head::new_write(), key_check }
+}

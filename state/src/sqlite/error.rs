@@ -1,0 +1,81 @@
+//! What SQLite and the file system say, as errors of a state.
+
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
+use rusqlite::ErrorCode;
+
+use crate::StateError;
+
+impl StateError {
+    /// The error for what SQLite said.
+    pub(crate) fn sqlite(path: &Path, doing: &'static str, error: &rusqlite::Error) -> Self {
+        let code = error.sqlite_error_code();
+        if matches!(code, Some(ErrorCode::CannotOpen))
+            && let Some((path, errno)) = refused(path)
+        {
+            return Self::io(path, doing, errno.into());
+        }
+        let path = path.to_owned();
+        let detail = error.to_string();
+        match code {
+            Some(ErrorCode::DiskFull) => Self::DiskFull { path, doing },
+            // SQLite says no more than "I/O error" where its shared memory or a quota is what ran out.
+            Some(ErrorCode::SystemIoFailure) if is_full(&path) => Self::DiskFull { path, doing },
+            Some(ErrorCode::ReadOnly) => Self::ReadOnly { path, doing },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path, doing },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Corrupt { place: path.display().to_string(), detail }
+            }
+            _ => Self::Database { path, doing, detail },
+        }
+    }
+}
+
+/// What SQLite keeps to itself where it cannot open something: which of the database and its folder the system refuses, and why.
+fn refused(path: &Path) -> Option<(&Path, Errno)> {
+    let reasons =
+        [(path, AccessFlags::R_OK | AccessFlags::W_OK), (path.parent()?, AccessFlags::W_OK | AccessFlags::X_OK)];
+    reasons.into_iter().find_map(|(path, wanted)| Some((path, access(path, wanted).err()?)))
+}
+
+/// True where the file system has no room left.
+pub(crate) fn is_full(path: &Path) -> bool {
+    let folder = path.parent().unwrap_or(path);
+    nix::sys::statvfs::statvfs(folder).is_ok_and(|fs| fs.blocks_available() == 0)
+}
+
+/// What a statement failed with, before it is known which file and which request it belongs to.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// SQLite refused.
+    Sqlite(rusqlite::Error),
+    /// A row does not hold what we write there.
+    Row(String),
+    /// The request itself cannot be done.
+    State(StateError),
+}
+
+impl Failure {
+    /// The error to hand out.
+    pub(crate) fn at(self, path: &Path, doing: &'static str) -> StateError {
+        match self {
+            Self::Sqlite(error) => StateError::sqlite(path, doing, &error),
+            Self::Row(detail) => StateError::Corrupt { place: path.display().to_string(), detail },
+            Self::State(error) => error,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
+    }
+}

@@ -1,0 +1,129 @@
+//! The state in a file: a SQLite database and its key in one folder.
+
+mod change;
+mod error;
+mod key;
+mod lease;
+mod open;
+mod read;
+mod schema;
+mod writer;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::task::spawn_blocking;
+
+use self::error::Failure;
+use self::open::{Files, Opened};
+use self::writer::Writer;
+use crate::backend::Backend;
+use crate::change::Change;
+use crate::lease::{Fence, Taken};
+use crate::settings::Settings;
+use crate::{LockInfo, LockRequest, Run, SealKey, Snapshot, StateError};
+
+/// `state.db` and its key `state.key` (0600) in one folder.
+pub(crate) struct Sqlite {
+    place: String,
+    files: Files,
+    writer: Writer,
+    key: SealKey,
+    settings: Settings,
+}
+
+impl Sqlite {
+    /// Opens it for writing; makes folder (0700), key and database where there are none.
+    pub(crate) async fn open(dir: &Path, settings: Settings) -> Result<Self, StateError> {
+        let files = Files::of(dir);
+        let wanted = files.clone();
+        let opened = spawn_blocking(move || open::writable(&wanted)).await.map_err(|_| StateError::Closed)??;
+        Self::start(files, opened, settings)
+    }
+
+    /// Opens it for reading only. None where there is none yet.
+    pub(crate) async fn open_existing(dir: &Path, settings: Settings) -> Result<Option<Self>, StateError> {
+        let files = Files::of(dir);
+        let wanted = files.clone();
+        let opened = spawn_blocking(move || open::existing(&wanted)).await.map_err(|_| StateError::Closed)??;
+        opened.map(|opened| Self::start(files, opened, settings)).transpose()
+    }
+
+    fn start(files: Files, opened: Opened, settings: Settings) -> Result<Self, StateError> {
+        let key = opened.key.clone();
+        let writer = Writer::start(files.database.clone(), opened)?;
+        Ok(Self { place: files.database.display().to_string(), files, writer, key, settings })
+    }
+}
+
+#[async_trait]
+impl Backend for Sqlite {
+    fn place(&self) -> &str {
+        &self.place
+    }
+
+    fn seal_key(&self) -> &SealKey {
+        &self.key
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, StateError> {
+        self.writer.read("reading the state", read::load).await
+    }
+
+    async fn runs(&self, limit: usize) -> Result<Vec<Run>, StateError> {
+        self.writer.read("reading the history", move |db| read::load_runs(db, limit)).await
+    }
+
+    async fn acquire(&self, request: &LockRequest) -> Result<Taken, StateError> {
+        let (request, settings) = (request.clone(), self.settings.clone());
+        self.writer.write("taking the lock", move |db| lease::acquire(db, &request, &settings)).await
+    }
+
+    async fn holder(&self) -> Result<Option<LockInfo>, StateError> {
+        let settings = self.settings.clone();
+        self.writer.read("reading the lock", move |db| lease::holder(db, &settings)).await
+    }
+
+    async fn force_release(&self, id: &str) -> Result<(), StateError> {
+        let id = id.to_owned();
+        self.writer.write("removing the lock", move |db| lease::force_release(db, &id)).await
+    }
+
+    async fn renew(&self, fence: &Fence) -> Result<Timestamp, StateError> {
+        let (fence, settings) = (fence.clone(), self.settings.clone());
+        self.writer.write("renewing the lock", move |db| lease::renew(db, &fence, &settings)).await
+    }
+
+    async fn release(&self, fence: &Fence) -> Result<(), StateError> {
+        let fence = fence.clone();
+        self.writer.write("giving back the lock", move |db| lease::release(db, &fence)).await
+    }
+
+    fn release_unheard(&self, fence: &Fence) {
+        let fence = fence.clone();
+        self.writer.write_unheard("giving back the lock", move |db| lease::release(db, &fence));
+    }
+
+    async fn write(&self, fence: &Fence, change: Change) -> Result<(), StateError> {
+        let new_key = match &change {
+            Change::Replace(contents) => Some(contents.key.clone()),
+            _ => None,
+        };
+        if let Some(key) = &new_key {
+            key::announce(&self.files.next_key, key)?;
+        }
+        let (fence, settings, doing) = (fence.clone(), self.settings.clone(), change.doing());
+        let work = move |db: &_| {
+            lease::check(db, &fence, settings.now())?;
+            change::make(&change, db)
+        };
+        self.writer.write(doing, work).await?;
+        // Where this is cut off the next who opens the state does it.
+        if new_key.is_some() { key::settle(&self.files.next_key, &self.files.key) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,118 @@
+//! Where a test keeps its state: every law is tried in each of these places.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::postgres;
+use crate::settings::Settings;
+use crate::{Kubernetes, Location, Postgres, Store};
+
+/// What the testbed printed: the file, or its text.
+const TESTBED: &str = "MOORFAST_TESTBED_JSON";
+/// Set to 1 where a test that needs the testbed must not be skipped.
+const REQUIRE: &str = "MOORFAST_REQUIRE_TESTBED";
+
+/// A kind of store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Sqlite,
+    Kubernetes,
+    Postgres,
+}
+
+/// A place for one state that nobody else uses.
+pub(super) struct Bed {
+    pub(super) place: Place,
+    kind: Kind,
+    _dir: tempfile::TempDir,
+}
+
+/// How another process finds it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub(super) location: Location,
+    pub(super) dir: PathBuf,
+}
+
+impl Bed {
+    /// None, with a printed reason, where there is no such place on this machine.
+    pub(super) fn new(kind: Kind) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let location = match kind {
+            Kind::Sqlite => Location::Sqlite {},
+            Kind::Kubernetes => Location::Kubernetes(Kubernetes {
+                name: name(),
+                namespace: Some("default".into()),
+                kubeconfig: Some(kubeconfig()?),
+                context: None,
+            }),
+            Kind::Postgres => Location::Postgres(Postgres { url: postgres::url()?, name: name() }),
+        };
+        Some(Self { place: Place { location, dir: dir.path().to_owned() }, kind, _dir: dir })
+    }
+
+    /// Another place of the same kind.
+    pub(super) fn another(&self) -> Self {
+        Self::new(self.kind).unwrap()
+    }
+
+    /// How often to do what is done `rounds` times on a local disk, which takes a tenth of the time of a server.
+    pub(super) fn rounds(&self, rounds: usize) -> usize {
+        if self.kind == Kind::Sqlite { rounds } else { rounds / 8 }
+    }
+
+    /// Nothing is so large that a server may refuse it.
+    pub(super) async fn sizes_are_fine(&self) {
+        if let Location::Kubernetes(config) = &self.place.location {
+            super::kubernetes::sizes_are_fine(config).await;
+        }
+    }
+
+    pub(super) async fn open(&self) -> Store {
+        self.place.open(Settings::default()).await
+    }
+
+    pub(super) async fn open_with(&self, settings: Settings) -> Store {
+        self.place.open(settings).await
+    }
+
+    /// Opened for reading only.
+    pub(super) async fn look(&self) -> Option<Store> {
+        Store::open_existing_at(&self.place.location, &self.place.dir).await.unwrap()
+    }
+}
+
+impl Place {
+    pub(super) async fn open(&self, settings: Settings) -> Store {
+        self.location.open(&self.dir, settings).await.unwrap()
+    }
+}
+
+impl From<&Path> for Place {
+    fn from(dir: &Path) -> Self {
+        Self { location: Location::Sqlite {}, dir: dir.to_owned() }
+    }
+}
+
+fn name() -> String {
+    format!("t-{}", &uuid::Uuid::new_v4().simple().to_string()[..12])
+}
+
+/// The kubeconfig of the testbed.
+pub(super) fn kubeconfig() -> Option<PathBuf> {
+    let Ok(given) = std::env::var(TESTBED) else {
+        return skipped(&format!("{TESTBED} does not name what `testbed up` printed"));
+    };
+    let text = if given.trim_start().starts_with('{') { given } else { std::fs::read_to_string(given).unwrap() };
+    let testbed: Value = serde_json::from_str(&text).unwrap();
+    Some(testbed["control_plane"]["kubeconfig"].as_str().unwrap().into())
+}
+
+/// Says why a test does nothing, which is an error where it must not be so.
+pub(super) fn skipped<T>(why: &str) -> Option<T> {
+    assert_ne!(std::env::var(REQUIRE).as_deref(), Ok("1"), "{why}, and {REQUIRE}=1");
+    println!("skipped: {why}");
+    None
+}
