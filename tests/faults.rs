@@ -171,7 +171,11 @@ fn a_disk_that_fills_up_during_a_run_loses_nothing() {
     let state = disk.state();
     let (moorfast, run) = at_the_gate(&["--state", &state], &[]);
     wait_for("the free operation", LONG, || {
-        moorfast.run(&["state", "show", "ssh_file.free[\"here\"]", "--state", &state]).stdout.contains("free").then_some(())
+        moorfast
+            .run(&["state", "show", "ssh_file.free[\"here\"]", "--state", &state])
+            .stdout
+            .contains("free")
+            .then_some(())
     });
     disk.fill();
     open_gate(&moorfast);

@@ -18,10 +18,15 @@ fn ten_changes_after_the_review() {
     let Some(testbed) = Testbed::up("reviewed-plan", 1) else { return };
     let bench = Bench::new(testbed);
     let on_node = |script: &'static str| move |b: &Bench| drop(b.testbed.on(b.node(), script));
-    bench.case("a file was edited", &["edited", "dependant"], on_node("printf somebody >/srv/reviewed/edited"), |run| {
-        run.complains("no longer look as they were reviewed").complains("ssh_file.edited");
-        run.complains("before \"one\"").complains("reviewed \"two\"").complains("now \"somebody\"");
-    });
+    bench.case(
+        "a file was edited",
+        &["edited", "dependant"],
+        on_node("printf somebody >/srv/reviewed/edited"),
+        |run| {
+            run.complains("no longer look as they were reviewed").complains("ssh_file.edited");
+            run.complains("before \"one\"").complains("reviewed \"two\"").complains("now \"somebody\"");
+        },
+    );
     bench.case("a file was deleted", &["edited", "dependant"], on_node("rm /srv/reviewed/edited"), |run| {
         run.complains("ssh_file.edited").complains("it was there when reviewed, and is gone now");
     });
@@ -49,7 +54,12 @@ fn ten_changes_after_the_review() {
     bench.case(
         "the state moved",
         &ALL,
-        |b| drop(b.moorfast.expect(0, &["apply", "--auto-approve", "--var", "extra=moved", "--target", "ssh_file.extra"])),
+        |b| {
+            drop(
+                b.moorfast
+                    .expect(0, &["apply", "--auto-approve", "--var", "extra=moved", "--target", "ssh_file.extra"]),
+            )
+        },
         |run| _ = run.complains("the state changed since the plan was made"),
     );
     bench.case(

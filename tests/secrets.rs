@@ -70,7 +70,10 @@ fn no_secret_shows() {
     let node = &testbed.facts.nodes[0].name;
     let file = testbed.on(node, "cat /srv/kubeconfig /srv/filed /srv/password");
     for what in ["the bootstrap token", "the sensitive file", "the password"] {
-        assert!(secrets.iter().any(|(name, secret)| name == what && file.contains(secret.as_str())), "{what} in {file}");
+        assert!(
+            secrets.iter().any(|(name, secret)| name == what && file.contains(secret.as_str())),
+            "{what} in {file}"
+        );
     }
     assert!(seen.command_lines.iter().any(|line| line.contains("ssh")), "the processes were watched");
     assert!(seen.environments.iter().any(|(process, _)| process.contains("ssh")), "the environments were looked at");
