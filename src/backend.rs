@@ -6,9 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use moorfast_engine::state::{Lineage, Location, Snapshot, Store};
-use moorfast_engine::{
-    Attribute, Block, Diagnostic, ExprNode, Kind, Manifest, Schema, Severity, check, nearest,
-};
+use moorfast_engine::{Attribute, Block, Diagnostic, ExprNode, Kind, Manifest, Schema, Severity, check, nearest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
@@ -38,6 +36,20 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
                 ],
             ),
         ),
+        (
+            "postgres",
+            Schema::new(
+                "Rows in a PostgreSQL database. The password is taken from `$PGPASSWORD`.",
+                [
+                    Attribute::required(
+                        "url",
+                        Kind::String,
+                        "The database, without a password: `postgresql://user@host:5432/database?sslmode=require`.",
+                    ),
+                    text("name", "The name of the state; a database has room for many.").or("moorfast".to_owned()),
+                ],
+            ),
+        ),
     ]
 }
 
@@ -47,8 +59,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
 /// What is wrong with its `[backend.TYPE]`.
 pub fn wanted(manifest: &Manifest) -> Result<Location, Error> {
     let Some((name, block)) = &manifest.backend else { return Ok(Location::Sqlite {}) };
-    location(name, block)
-        .map_err(|diagnostics| Error::Manifest { sources: manifest.sources.clone(), diagnostics })
+    location(name, block).map_err(|diagnostics| Error::Manifest { sources: manifest.sources.clone(), diagnostics })
 }
 
 fn location(name: &str, block: &Block) -> Result<Location, Vec<Diagnostic>> {

@@ -82,6 +82,7 @@ impl Workspace {
             session,
             items: draft.items,
             values: draft.values,
+            early,
             key: key.clone(),
             stale: Default::default(),
             unread: draft.unread.iter().cloned().collect(),

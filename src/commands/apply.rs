@@ -20,6 +20,7 @@ use crate::render::progress::Form;
 use crate::render::report::Done;
 use crate::render::{json, plan, report};
 use crate::session::Session;
+use crate::signature::TrustedKeys;
 
 /// Bring the world to the manifest.
 ///
@@ -29,6 +30,9 @@ pub struct Apply {
     /// A plan that `moorfast plan --out FILE` saved
     #[arg(value_name = "FILE", conflicts_with_all = ["target", "exclude", "replace", "destroy", "refresh_only"])]
     file: Option<PathBuf>,
+    /// Apply the saved plan only if it is signed by one of these keys: a file of OpenSSH public keys, or a folder of *.pub
+    #[arg(long, value_name = "KEYS", requires = "file")]
+    require_signature: Option<PathBuf>,
     /// Remove everything that the state holds
     #[arg(long, conflicts_with = "refresh_only")]
     destroy: bool,
@@ -90,7 +94,12 @@ impl Apply {
     }
 
     async fn saved(&self, file: PathBuf, session: &Session) -> Result<Exit, Error> {
-        let plan = plan_file::read(&file)?;
+        let saved = plan_file::read(&file)?;
+        if let Some(keys) = &self.require_signature {
+            let signer = saved.verify(&TrustedKeys::read(keys)?)?;
+            session.ui.note(format!("The plan is signed by {signer}.\n"));
+        }
+        let plan = saved.plan;
         let workspace = session.checked_workspace(&self.inputs.clone().with_saved(&plan))?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, self.applying.form());

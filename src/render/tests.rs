@@ -44,8 +44,8 @@ fn colours() {
 
 #[test]
 fn the_drift_command() {
-    insta::assert_snapshot!("drift", plain(&drift::drift(&samples::refresh(), 0, ROOM)));
-    insta::assert_snapshot!("in_sync", plain(&drift::drift(&samples::nothing(), 0, ROOM)));
+    insta::assert_snapshot!("drift", plain(&drift::drift(&samples::refresh(), drift::Unsaid::default(), ROOM)));
+    insta::assert_snapshot!("in_sync", plain(&drift::drift(&samples::nothing(), drift::Unsaid::default(), ROOM)));
 }
 
 #[test]

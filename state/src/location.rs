@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::kubernetes::{Cluster, Kubernetes};
+use crate::postgres::{Database, Postgres};
 use crate::remote::Remote;
 use crate::settings::Settings;
 use crate::sqlite::Sqlite;
@@ -18,6 +19,8 @@ pub enum Location {
     Sqlite {},
     /// Secrets in a Kubernetes cluster.
     Kubernetes(Kubernetes),
+    /// Rows in a PostgreSQL database.
+    Postgres(Postgres),
 }
 
 impl Location {
@@ -35,14 +38,16 @@ impl Location {
         match self.clone() {
             Self::Sqlite {} => Sqlite::open(dir, settings).await.map(Store::of),
             Self::Kubernetes(config) => Remote::open(Cluster::connect(config), settings).await.map(Store::of),
+            Self::Postgres(config) => Remote::open(Database::connect(config, true), settings).await.map(Store::of),
         }
     }
 
     pub(crate) async fn open_existing(&self, dir: &Path, settings: Settings) -> Result<Option<Store>, StateError> {
         Ok(match self.clone() {
             Self::Sqlite {} => Sqlite::open_existing(dir, settings).await?.map(Store::of),
-            Self::Kubernetes(config) => {
-                Remote::open_existing(Cluster::connect(config), settings).await?.map(Store::of)
+            Self::Kubernetes(config) => Remote::open_existing(Cluster::connect(config), settings).await?.map(Store::of),
+            Self::Postgres(config) => {
+                Remote::open_existing(Database::connect(config, false), settings).await?.map(Store::of)
             }
         })
     }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::order::Order;
 use crate::check::{When, run_checks};
+use crate::early::Early;
 use crate::early::deduplicated;
 use crate::evaluate::{desired, violated};
 use crate::expand::Expanded;
@@ -35,6 +36,8 @@ pub(crate) struct Work {
     pub session: Session,
     pub items: HashMap<Address, Item>,
     pub values: Values,
+    /// What was known when the world was read.
+    pub early: Early,
     pub key: SealKey,
     /// The changes that must not be done any more, because the object no longer looks as reviewed; with what differs.
     pub stale: HashMap<Address, Vec<String>>,

@@ -37,6 +37,10 @@ impl Executor<'_> {
         if let Some(known) = known {
             // What the provider keeps for itself is written by its operations, not by its readings.
             record.private = known.private.clone();
+            // Only an operation acts on what it watches.
+            for (address, seen) in &mut record.triggers {
+                known.triggers.get(address).into_iter().for_each(|known| known.clone_into(seen));
+            }
             // A refresh looks and does nothing: what is owed stays owed.
             if self.work.plan.options.mode == PlanMode::RefreshOnly {
                 record.dependencies = known.dependencies.clone();

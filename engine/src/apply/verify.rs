@@ -6,8 +6,9 @@ use futures::future::join_all;
 use serde_json::{Map, Value as Json};
 
 use super::Work;
+use crate::expand::Instance;
 use crate::plan::{Change, Difference, differences, observed_digest, path_text, value_at};
-use crate::{Address, Event, Events, Observed, ReadRequest, Target, seal_attributes};
+use crate::{Address, Attributes, Event, Events, Observed, ReadRequest, Target, seal_attributes};
 
 /// Reads every object that the plan changes once more. Returns those that look different now, with what differs, one line each.
 pub(super) async fn changed_since_review(work: &Work, events: &Events) -> HashMap<Address, Vec<String>> {
@@ -52,8 +53,16 @@ fn request(work: &Work, change: &Change) -> ReadRequest {
     ReadRequest {
         address: change.address.clone(),
         resource_type: change.resource_type.clone(),
-        desired: instance.and_then(|i| crate::evaluate::desired(&work.expanded, i, &work.values).ok()),
+        desired: instance.and_then(|i| wanted_when_read(work, i)),
         recorded,
+    }
+}
+
+/// What the plan's reading knew of `instance`: what is known by now may tell more, or hide more, of the same object.
+fn wanted_when_read(work: &Work, instance: &Instance) -> Option<Attributes> {
+    match work.early.identity(&work.expanded, instance) {
+        Some(_) => work.early.get(&instance.address).cloned(),
+        None => crate::evaluate::desired(&work.expanded, instance, &work.values).ok(),
     }
 }
 

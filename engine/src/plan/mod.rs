@@ -13,8 +13,8 @@ mod reading;
 mod requests;
 mod triggers;
 
-pub use diff::{Difference, Step, differences, is_mark, path_text};
 pub(crate) use diff::value_at;
+pub use diff::{Difference, Step, differences, is_mark, path_text};
 pub(crate) use ignore::ignoring;
 pub use model::{
     Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason,

@@ -10,7 +10,7 @@ use super::PlanMode;
 use super::planner::Planner;
 use super::requests::{Requests, or_unanswered};
 use crate::expand::Instance;
-use crate::{Address, Attributes, Event, Observed, ProviderError, ReadRequest, Scope, Target, seal_attributes};
+use crate::{Address, Attributes, Event, Observed, ProviderError, ReadRequest, Scope, Target, Value, seal_attributes};
 
 /// Which reading a request is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,12 +85,13 @@ impl Planner<'_> {
         join_all(calls).await.into_iter().flatten().collect()
     }
 
-    /// Reads those whose identity depended on what was read before.
+    /// Reads those whose identity, or whose reading, depended on what was read before.
     pub(super) async fn read_late(&self, wanted: &[(&Instance, Attributes)], readings: &mut HashMap<Which, Reading>) {
         let mut requests = Requests::default();
         for (instance, attributes) in wanted {
             let kind = Which::Current(instance.address.clone());
-            if self.identity(instance, attributes).is_none() || readings.contains_key(&kind) {
+            let is_read = readings.contains_key(&kind) && !self.was_read_too_early(instance);
+            if self.identity(instance, attributes).is_none() || is_read {
                 continue;
             }
             let recorded = self.records.get(&instance.address);
@@ -105,7 +106,14 @@ impl Planner<'_> {
         readings.extend(self.read(requests).await);
     }
 
-    pub(super) fn mark_observed(&self, address: &Address, mut observed: Observed) -> Observed {
+    /// Was the instance read by attributes that were not all known then, of which its reading depends?
+    fn was_read_too_early(&self, instance: &Instance) -> bool {
+        let open = self.early.get(&instance.address).is_some_and(|early| early.values().any(Value::is_unknown));
+        let provider = self.expanded.catalog.provider(&instance.provider);
+        open && provider.is_some_and(|p| p.reads_by_desired(instance.resource_type.name))
+    }
+
+    fn mark_observed(&self, address: &Address, mut observed: Observed) -> Observed {
         observed.attributes = self.marked(address, observed.attributes);
         observed
     }

@@ -115,6 +115,8 @@ fn watch_error(error: watcher::Error) -> Result<String, kube::Error> {
     match &inner {
         kube::Error::Api(status) if [401, 403, 404].contains(&status.code) => Err(inner),
         kube::Error::Auth(_) => Err(inner),
+        // It quotes what it can't read, which may be part of a Secret.
+        kube::Error::SerdeError(_) => Ok("what the API server tells of it can't be read".to_owned()),
         _ => Ok(text),
     }
 }

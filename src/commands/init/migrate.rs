@@ -92,7 +92,9 @@ async fn verify(location: &Location, session: &Session, contents: &Contents) -> 
         None => None,
     };
     let same = found.is_some_and(|found| {
-        found.snapshot == contents.snapshot && found.runs == contents.runs && found.key.as_bytes() == contents.key.as_bytes()
+        found.snapshot == contents.snapshot
+            && found.runs == contents.runs
+            && found.key.as_bytes() == contents.key.as_bytes()
     });
     if same {
         return Ok(());

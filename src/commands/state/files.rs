@@ -139,7 +139,10 @@ fn nothing_open(now: &Snapshot, given: &Snapshot) -> Result<(), Error> {
     let forgotten = now.intents.iter().find(|open| given.intents.iter().all(|intent| intent.id != open.id));
     let Some(open) = forgotten else { return Ok(()) };
     Err(Error::usage(
-        format!("an interrupted run left the {} of `{}` open, and the file knows nothing of it", open.action, open.address),
+        format!(
+            "an interrupted run left the {} of `{}` open, and the file knows nothing of it",
+            open.action, open.address
+        ),
         "`moorfast apply` finds out what became of it; pull again then. --force forgets it",
     ))
 }
@@ -153,7 +156,10 @@ fn read(file: &Path) -> Result<StateFile, Error> {
     done.map_err(Error::file("read", file))?;
     StateFile::parse(&text).map_err(|error| {
         Error::usage(
-            format!("{} can't be used: {error}", if file == Path::new("-") { "standard input".into() } else { file.display().to_string() }),
+            format!(
+                "{} can't be used: {error}",
+                if file == Path::new("-") { "standard input".into() } else { file.display().to_string() }
+            ),
             "`moorfast state pull` and `moorfast state backup FILE` write such files",
         )
     })
@@ -166,10 +172,7 @@ pub(in crate::commands) fn write(file: &Path, contents: &Contents) -> Result<(),
     made.map_err(Error::file("make the folder", folder))?;
     let text = contents.to_json().map_err(|error| Error::Output(error.into()))?;
     let mut unborn = tempfile::NamedTempFile::new_in(folder).map_err(Error::file("write", file))?;
-    unborn
-        .write_all(text.as_bytes())
-        .and_then(|()| unborn.as_file().sync_all())
-        .map_err(Error::file("write", file))?;
+    unborn.write_all(text.as_bytes()).and_then(|()| unborn.as_file().sync_all()).map_err(Error::file("write", file))?;
     unborn.persist_noclobber(file).map_err(|error| Error::file("write", file)(error.error))?;
     Ok(())
 }

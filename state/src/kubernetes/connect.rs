@@ -51,8 +51,9 @@ impl Kubernetes {
         // Whether to ask again is decided where it is known what an answer that was lost means.
         config.default_retry = false;
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config)
-            .map_err(|error| StateError::Config(format!("the backend cannot make a client for the cluster: {error}")))?;
+        let client = Client::try_from(config).map_err(|error| {
+            StateError::Config(format!("the backend cannot make a client for the cluster: {error}"))
+        })?;
         Ok((client, namespace))
     }
 

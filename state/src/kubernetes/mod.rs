@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::lease::Lease;
 use crate::remote::objects::{Bucket, Objects};
-use crate::remote::{Trouble, Version};
+use crate::remote::{Trouble, Version, chain};
 use crate::{SealKey, StateError};
 
 pub use self::connect::Kubernetes;
@@ -162,13 +162,17 @@ impl Bucket for Cluster {
             let secret = Secret { metadata, type_: Some(KEY.into()), data, ..Secret::default() };
             return match self.secrets.create(&PostParams::default(), &secret).await.map_err(trouble) {
                 // Another one was made at the same moment, and both must be there.
-                Err(Trouble::Conflict) => Err(Trouble::Unclear("the Secret of the key was made by somebody else".into())),
+                Err(Trouble::Conflict) => {
+                    Err(Trouble::Unclear("the Secret of the key was made by somebody else".into()))
+                }
                 other => other.map(drop),
             };
         };
         found.data.get_or_insert_default().extend([entry]);
         match self.secrets.replace(&name, &PostParams::default(), &found).await.map_err(trouble) {
-            Err(Trouble::Conflict) => Err(Trouble::Unclear("the Secret of the key was changed by somebody else".into())),
+            Err(Trouble::Conflict) => {
+                Err(Trouble::Unclear("the Secret of the key was changed by somebody else".into()))
+            }
             other => other.map(drop),
         }
     }
@@ -200,7 +204,9 @@ fn version(meta: &ObjectMeta) -> Result<Version, Trouble> {
 fn data(secret: Secret) -> Result<Vec<u8>, Trouble> {
     let name = secret.metadata.name.unwrap_or_default();
     if secret.type_.as_deref() != Some(STATE) {
-        return Err(Trouble::Refused(format!("the Secret {name} is there, but not one of moorfast's; choose another name")));
+        return Err(Trouble::Refused(format!(
+            "the Secret {name} is there, but not one of moorfast's; choose another name"
+        )));
     }
     let bytes = secret.data.and_then(|mut data| data.remove(DATA));
     bytes.map(|bytes| bytes.0).ok_or_else(|| Trouble::Corrupt(format!("the Secret {name} has no `{DATA}`")))
@@ -218,18 +224,4 @@ fn trouble(error: kube::Error) -> Trouble {
         }
         error => Trouble::Refused(chain(&error)),
     }
-}
-
-/// An error with what it comes from.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let source_text = source.to_string();
-        if !text.contains(&source_text) {
-            text = format!("{text}: {source_text}");
-        }
-        next = source.source();
-    }
-    text
 }

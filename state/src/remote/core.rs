@@ -239,7 +239,8 @@ impl<M: Medium> Core<M> {
             if loaded.head.epoch >= epoch {
                 return Ok(false);
             }
-            let head = Head { epoch, holder: holder.map(str::to_owned), write: Head::new_write(), ..loaded.head.clone() };
+            let head =
+                Head { epoch, holder: holder.map(str::to_owned), write: Head::new_write(), ..loaded.head.clone() };
             match self.medium.commit(loaded, &head, &Changed::new()).await {
                 Ok(layout) => {
                     loaded.head = head;

@@ -61,8 +61,12 @@ pub(crate) trait Medium: Send + Sync + 'static {
     async fn create(&self, head: &Head) -> Result<(), Trouble>;
 
     /// Makes what was read the next version, as a whole, where nobody else did; [`Trouble::Conflict`] otherwise.
-    async fn commit(&self, from: &Loaded<Self::Layout>, head: &Head, changed: &Changed)
-    -> Result<Self::Layout, Trouble>;
+    async fn commit(
+        &self,
+        from: &Loaded<Self::Layout>,
+        head: &Head,
+        changed: &Changed,
+    ) -> Result<Self::Layout, Trouble>;
 
     /// Clears away what earlier holders of the lock left behind half done. What cannot be cleared away stays.
     async fn tidy(&self, now: &Loaded<Self::Layout>);
@@ -115,4 +119,18 @@ impl Trouble {
             Self::Newer(found) => StateError::Newer { place, found, supported: FORMAT },
         }
     }
+}
+
+/// An error with what it comes from.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let source_text = source.to_string();
+        if !text.contains(&source_text) {
+            text = format!("{text}: {source_text}");
+        }
+        next = source.source();
+    }
+    text
 }

@@ -22,7 +22,8 @@ use tokio_util::task::TaskTracker;
 
 use self::commit::Job;
 use self::core::Core;
-pub(crate) use self::medium::{Medium, Trouble, Version};
+pub(crate) use self::medium::{FORMAT, Head, Loaded, Medium, Trouble, Version, chain};
+pub(crate) use self::rows::{Changed, Rows, Table};
 use crate::backend::Backend;
 use crate::change::Change;
 use crate::lease::{Fence, Taken};
@@ -57,7 +58,8 @@ impl<M: Medium> Remote<M> {
             Ok((core, key))
         };
         let opened = runtime.spawn(opening).await.map_err(|_| StateError::Closed);
-        Self::start(runtime, opened.and_then(|opened| opened.map(Some))).and_then(|store| store.ok_or(StateError::Closed))
+        Self::start(runtime, opened.and_then(|opened| opened.map(Some)))
+            .and_then(|store| store.ok_or(StateError::Closed))
     }
 
     /// Opens the state for reading only. None where there is none.

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::postgres;
 use crate::settings::Settings;
-use crate::{Kubernetes, Location, Store};
+use crate::{Kubernetes, Location, Postgres, Store};
 
 /// What the testbed printed: the file, or its text.
 const TESTBED: &str = "MOORFAST_TESTBED_JSON";
@@ -18,6 +19,7 @@ const REQUIRE: &str = "MOORFAST_REQUIRE_TESTBED";
 pub(super) enum Kind {
     Sqlite,
     Kubernetes,
+    Postgres,
 }
 
 /// A place for one state that nobody else uses.
@@ -46,6 +48,7 @@ impl Bed {
                 kubeconfig: Some(kubeconfig()?),
                 context: None,
             }),
+            Kind::Postgres => Location::Postgres(Postgres { url: postgres::url()?, name: name() }),
         };
         Some(Self { place: Place { location, dir: dir.path().to_owned() }, kind, _dir: dir })
     }
@@ -100,11 +103,16 @@ fn name() -> String {
 /// The kubeconfig of the testbed.
 pub(super) fn kubeconfig() -> Option<PathBuf> {
     let Ok(given) = std::env::var(TESTBED) else {
-        assert_ne!(std::env::var(REQUIRE).as_deref(), Ok("1"), "{TESTBED} is not set, and {REQUIRE}=1");
-        println!("skipped: {TESTBED} does not name what `testbed up` printed");
-        return None;
+        return skipped(&format!("{TESTBED} does not name what `testbed up` printed"));
     };
     let text = if given.trim_start().starts_with('{') { given } else { std::fs::read_to_string(given).unwrap() };
     let testbed: Value = serde_json::from_str(&text).unwrap();
     Some(testbed["control_plane"]["kubeconfig"].as_str().unwrap().into())
+}
+
+/// Says why a test does nothing, which is an error where it must not be so.
+pub(super) fn skipped<T>(why: &str) -> Option<T> {
+    assert_ne!(std::env::var(REQUIRE).as_deref(), Ok("1"), "{why}, and {REQUIRE}=1");
+    println!("skipped: {why}");
+    None
 }

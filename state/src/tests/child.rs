@@ -205,8 +205,7 @@ pub(super) const COUNTS: u64 = 20;
 
 /// Adds one to what everybody counts, each time under a lock of its own.
 async fn count(place: &Place) {
-    let store =
-        place.open(Settings { retry: Duration::from_millis(1), ..Settings::default() }).await;
+    let store = place.open(Settings { retry: Duration::from_millis(1), ..Settings::default() }).await;
     for _ in 0..COUNTS {
         let lock = store.lock(LockRequest::new("count"), Duration::from_secs(300)).await.unwrap();
         let found = store.snapshot().await.unwrap();

@@ -1,12 +1,19 @@
 //! What is particular to the store in the cluster.
 
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
+use serde_json::json;
 
 use super::bed::{Bed, Kind};
-use super::{locked, record};
-use crate::{Kubernetes, Location, StateError};
+use super::{large, locked, record};
+use crate::{Kubernetes, Location, StateError, Store};
 
 fn config(bed: &Bed) -> &Kubernetes {
     let Location::Kubernetes(config) = &bed.place.location else { panic!() };
@@ -23,6 +30,11 @@ async fn of_state(config: &Kubernetes) -> Vec<Secret> {
     secrets(config).await.list(&wanted).await.unwrap().items
 }
 
+async fn shards(config: &Kubernetes) -> Vec<String> {
+    let is_shard = |secret: &Secret| secret.metadata.labels.as_ref().unwrap()["moorfast.dev/part"] == "shard";
+    of_state(config).await.into_iter().filter(is_shard).map(|secret| secret.metadata.name.unwrap()).collect()
+}
+
 /// Each is below the 1 MiB that a Secret may hold, and as JSON well below the 1.5 MiB of a request to etcd.
 pub(super) async fn sizes_are_fine(config: &Kubernetes) {
     let found = of_state(config).await;
@@ -30,4 +42,131 @@ pub(super) async fn sizes_are_fine(config: &Kubernetes) {
     let (largest, all) = (sizes.iter().max().unwrap(), sizes.iter().sum::<usize>());
     println!("{} Secrets, the largest {largest} bytes, all {all} bytes", sizes.len());
     assert!(*largest < 1 << 20, "{largest} bytes");
+}
+
+/// Puts other text into the head.
+async fn harm(config: &Kubernetes, change: impl Fn(&str) -> String) {
+    let secrets = secrets(config).await;
+    let mut head = secrets.get(&config.name).await.unwrap();
+    let data: &mut BTreeMap<String, ByteString> = head.data.as_mut().unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&*data["state"].0), &mut text).unwrap();
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(change(&text).as_bytes()).unwrap();
+    data.insert("state".into(), ByteString(packed.finish().unwrap()));
+    secrets.replace(&config.name, &Default::default(), &head).await.unwrap();
+}
+
+async fn error(bed: &Bed) -> String {
+    match Store::open_existing_at(&bed.place.location, &bed.place.dir).await {
+        Ok(Some(store)) => match store.snapshot().await {
+            Ok(_) => "none".to_owned(),
+            Err(error) => error.to_string(),
+        },
+        Ok(None) => "no state".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_used_says_why() {
+    if Bed::new(Kind::Kubernetes).is_none() {
+        return;
+    }
+    let harms: [(&str, fn(&str) -> String); 4] = [
+        ("a newer format", |text| text.replace("\"format\":1", "\"format\":7")),
+        ("no head", |text| text.replace("\"lineage\"", "\"ancestry\"")),
+        ("a row that is no record", |text| format!("{text}record \"ssh_file.b\" {{}}\n")),
+        ("a line that is no row", |text| format!("{text}nonsense\n")),
+    ];
+    let mut said = String::new();
+    for (name, change) in harms {
+        let bed = Bed::new(Kind::Kubernetes).unwrap();
+        locked(&bed.open().await).await.put(record("ssh_file.a", 1)).await.unwrap();
+        harm(config(&bed), change).await;
+        said += &format!("{name}: {}\n", error(&bed).await.replace(&config(&bed).name, "NAME"));
+    }
+    let bed = Bed::new(Kind::Kubernetes).unwrap();
+    locked(&bed.open().await).await.put(record("ssh_file.a", 1)).await.unwrap();
+    secrets(config(&bed)).await.delete(&format!("{}-key", config(&bed).name), &Default::default()).await.unwrap();
+    said += &format!("no key: {}\n", error(&bed).await.replace(&config(&bed).name, "NAME"));
+    insta::assert_snapshot!(said);
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_says_why() {
+    let Some(bed) = Bed::new(Kind::Kubernetes) else { return };
+    let right = config(&bed);
+    let cases = [
+        ("no such file", Kubernetes { kubeconfig: Some("/none/kubeconfig".into()), ..right.clone() }),
+        ("no such context", Kubernetes { context: Some("none".into()), ..right.clone() }),
+        ("not a name", Kubernetes { name: "Not A Name".into(), ..right.clone() }),
+        ("no such namespace", Kubernetes { namespace: Some("none".into()), name: "name".into(), ..right.clone() }),
+    ];
+    let mut said = String::new();
+    for (name, config) in cases {
+        let Err(error) = Store::open_at(&Location::Kubernetes(config), &bed.place.dir).await else { panic!("{name}") };
+        said += &format!(
+            "{name}: {}\n",
+            error.to_string().replace(right.kubeconfig.as_ref().unwrap().to_str().unwrap(), "FILE")
+        );
+    }
+    insta::assert_snapshot!(said);
+}
+
+#[tokio::test]
+async fn a_secret_of_somebody_else_is_left_alone() {
+    let Some(bed) = Bed::new(Kind::Kubernetes) else { return };
+    let config = config(&bed);
+    let other = json!({ "metadata": { "name": config.name }, "stringData": { "password": "x" } });
+    let other: Secret = serde_json::from_value(other).unwrap();
+    secrets(config).await.create(&Default::default(), &other).await.unwrap();
+    let Err(StateError::Refused { .. }) = Store::open_at(&bed.place.location, &bed.place.dir).await else { panic!() };
+}
+
+/// A write of many shards was cut off before the head named them: the next holder of the lock clears them away.
+#[tokio::test]
+async fn what_a_cut_off_write_left_behind_is_cleared_away() {
+    let Some(bed) = Bed::new(Kind::Kubernetes) else { return };
+    let config = config(&bed);
+    let store = bed.open().await;
+    let lock = locked(&store).await;
+    lock.put(large("ssh_file.a", 4096)).await.unwrap();
+    for at in 0..40 {
+        let noise: String = (0..2000)
+            .map(|i| char::from(b'a' + (blake3::hash(&[at, (i % 251) as u8, (i / 251) as u8]).as_bytes()[0] % 26)))
+            .collect();
+        let noisy = crate::Record { private: json!(noise), ..record(&format!("ssh_file.n{at}"), 1) };
+        lock.put(noisy).await.unwrap();
+    }
+    lock.release().await.unwrap();
+    let before = shards(config).await;
+    assert!(!before.is_empty());
+    let orphan: Secret = serde_json::from_value(json!({
+        "metadata": {
+            "name": format!("{}-1-0123456789abcdef", config.name),
+            "labels": { "moorfast.dev/name": config.name, "moorfast.dev/part": "shard" },
+        },
+        "type": "moorfast.dev/state",
+    }))
+    .unwrap();
+    secrets(config).await.create(&Default::default(), &orphan).await.unwrap();
+    drop(locked(&store).await);
+    drop(store);
+    assert_eq!(shards(config).await, before, "what is needed stays, what nobody names is gone");
+    assert_eq!(bed.look().await.unwrap().snapshot().await.unwrap().records.len(), 41);
+}
+
+/// Somebody labels the head meanwhile: that is no other version of the state.
+#[tokio::test]
+async fn a_label_on_the_head_takes_no_lock_away() {
+    let Some(bed) = Bed::new(Kind::Kubernetes) else { return };
+    let config = config(&bed);
+    let store = bed.open().await;
+    let lock = locked(&store).await;
+    lock.put(record("ssh_file.a", 1)).await.unwrap();
+    let label = json!({ "metadata": { "labels": { "team": "x" } } });
+    secrets(config).await.patch(&config.name, &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
+    lock.put(record("ssh_file.b", 1)).await.unwrap();
+    assert_eq!(store.snapshot().await.unwrap().serial.get(), 2);
 }

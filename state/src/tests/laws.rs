@@ -7,6 +7,7 @@ macro_rules! laws {
     ($($module:ident::$law:ident,)*) => {
         laws!(sqlite, Kind::Sqlite, $($module::$law,)*);
         laws!(kubernetes, Kind::Kubernetes, $($module::$law,)*);
+        laws!(postgres, Kind::Postgres, $($module::$law,)*);
     };
     ($store:ident, $kind:expr, $($module:ident::$law:ident,)*) => {
         mod $store {

@@ -10,6 +10,7 @@ mod history;
 mod kubernetes;
 mod laws;
 mod opening;
+mod postgres;
 mod whole;
 
 use std::collections::BTreeMap;

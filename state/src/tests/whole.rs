@@ -38,7 +38,6 @@ pub(super) async fn runs_are_listed_newest_first_and_a_killed_one_has_no_end(bed
     assert_eq!(store.runs(usize::MAX).await.unwrap().len(), 3);
 }
 
-
 pub(super) async fn what_fails_fails_alone(bed: Bed) {
     let store = bed.open().await;
     let lock = locked(&store).await;

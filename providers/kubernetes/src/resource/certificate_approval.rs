@@ -143,6 +143,10 @@ impl Resource for CertificateApproval {
         Ok(Proposal { action, planned: all, notes })
     }
 
+    fn patience(&self) -> Duration {
+        DEFAULT_TIMEOUT
+    }
+
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
         match &operation.action {
             OperationAction::Create(desired) => Work::new(cluster, operation, desired).approve().await,

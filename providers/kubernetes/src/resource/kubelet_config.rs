@@ -86,6 +86,10 @@ impl Resource for KubeletConfig {
         Ok(Proposal { action, planned, notes })
     }
 
+    fn patience(&self) -> Duration {
+        DEFAULT_TIMEOUT
+    }
+
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
         match &operation.action {
             OperationAction::Create(desired) | OperationAction::Update(desired) => {

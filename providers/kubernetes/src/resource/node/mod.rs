@@ -136,6 +136,10 @@ impl Resource for NodeObject {
         Ok(Proposal { action, planned: all, notes })
     }
 
+    fn patience(&self) -> Duration {
+        DEFAULT_TIMEOUT
+    }
+
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
         let deadline = Instant::now() + operation.timeout.unwrap_or(DEFAULT_TIMEOUT);
         match &operation.action {

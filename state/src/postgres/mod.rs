@@ -1,0 +1,218 @@
+//! The state in a PostgreSQL database: a row for each row of the state, all changed by single statements.
+
+mod connect;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+use zeroize::Zeroizing;
+
+use self::connect::{Connection, trouble};
+use crate::lease::Lease;
+use crate::remote::{Changed, FORMAT, Head, Loaded, Medium, Rows, Table, Trouble, Version};
+use crate::{SealKey, StateError};
+
+pub use self::connect::Postgres;
+
+/// The tables. They are made by whoever opens a state first, and hold any number of states.
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS moorfast_states (
+        name text PRIMARY KEY, format bigint NOT NULL, version bigint NOT NULL, head text NOT NULL);
+    CREATE TABLE IF NOT EXISTS moorfast_rows (
+        name text NOT NULL, kind text NOT NULL, key text NOT NULL, body text NOT NULL, PRIMARY KEY (name, kind, key));
+    CREATE TABLE IF NOT EXISTS moorfast_leases (name text PRIMARY KEY, version bigint NOT NULL, lease text);
+    CREATE TABLE IF NOT EXISTS moorfast_keys (
+        name text NOT NULL, key bytea NOT NULL, PRIMARY KEY (name, key));";
+
+/// A statement is a transaction: the head changes only where it is of the version that was read, and the rows only where it changed.
+const COMMIT: &str = "
+    WITH head AS (
+        UPDATE moorfast_states SET head = $3, version = version + 1 WHERE name = $1 AND version = $2 RETURNING version
+    ), gone AS (
+        DELETE FROM moorfast_rows USING unnest($4::text[], $5::text[]) AS old (kind, key)
+        WHERE moorfast_rows.name = $1 AND moorfast_rows.kind = old.kind AND moorfast_rows.key = old.key
+            AND EXISTS (SELECT FROM head)
+    ), put AS (
+        INSERT INTO moorfast_rows SELECT $1, new.* FROM unnest($6::text[], $7::text[], $8::text[]) AS new (kind, key, body)
+        WHERE EXISTS (SELECT FROM head)
+        ON CONFLICT (name, kind, key) DO UPDATE SET body = excluded.body
+    )
+    SELECT version FROM head";
+
+/// One statement sees one moment.
+const LOAD: &str = "
+    SELECT '' AS kind, version::text AS key, head AS body FROM moorfast_states WHERE name = $1
+    UNION ALL SELECT kind, key, body FROM moorfast_rows WHERE name = $1";
+
+/// The state of one name in a database.
+pub(crate) struct Database {
+    place: String,
+    name: String,
+    connection: Connection,
+}
+
+type Parameter<'p> = (&'p (dyn ToSql + Sync), Type);
+
+impl Database {
+    /// Connects; `writable` makes the tables where there are none.
+    pub(crate) async fn connect(config: Postgres, writable: bool) -> Result<Self, StateError> {
+        let place = config.place()?;
+        let name = config.name.clone();
+        let connection = Connection::new(&config)?;
+        let database = Self { place, name, connection };
+        if writable {
+            let made = database.make_tables().await;
+            made.map_err(|trouble| trouble.at(&database.place, "opening the state"))?;
+        }
+        Ok(database)
+    }
+
+    async fn make_tables(&self) -> Result<(), Trouble> {
+        let client = self.connection.client().await?;
+        let there =
+            client.query_typed("SELECT to_regclass('moorfast_keys') IS NOT NULL", &[]).await.map_err(trouble)?;
+        if there.first().is_some_and(|row| row.get(0)) {
+            return Ok(());
+        }
+        // Two who make them at once get in each other's way, and then one has made them.
+        match client.batch_execute(TABLES).await.map_err(trouble) {
+            Err(Trouble::Conflict) => client.batch_execute(TABLES).await.map_err(trouble),
+            other => other,
+        }
+    }
+
+    async fn ask(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Trouble> {
+        let client: std::sync::Arc<Client> = self.connection.client().await?;
+        self.connection.in_time(client.query_typed(sql, parameters)).await
+    }
+
+    fn name(&self) -> Parameter<'_> {
+        (&self.name, Type::TEXT)
+    }
+}
+
+#[async_trait]
+impl Medium for Database {
+    type Layout = i64;
+
+    fn place(&self) -> &str {
+        &self.place
+    }
+
+    async fn load(&self, known: Option<Loaded<i64>>) -> Result<Option<Loaded<i64>>, Trouble> {
+        let there = "SELECT to_regclass('moorfast_keys') IS NOT NULL";
+        if known.is_none() && !self.ask(there, &[]).await?.first().is_some_and(|row| row.get(0)) {
+            return Ok(None);
+        }
+        let version = "SELECT format, version FROM moorfast_states WHERE name = $1";
+        let found = self.ask(version, &[self.name()]).await?;
+        let Some(found) = found.first() else { return Ok(None) };
+        let format = found.get::<_, i64>(0).unsigned_abs();
+        if format > FORMAT {
+            return Err(Trouble::Newer(format));
+        }
+        if let Some(known) = known.filter(|known| known.layout == found.get::<_, i64>(1)) {
+            return Ok(Some(known));
+        }
+        let mut head = None;
+        let mut rows = Rows::new();
+        for row in self.ask(LOAD, &[self.name()]).await? {
+            let (kind, key, body): (&str, String, String) = (row.get(0), row.get(1), row.get(2));
+            match Table::named(kind) {
+                Some(table) => drop(rows.insert((table, key), body)),
+                None => head = Some((key, body)),
+            }
+        }
+        let Some((version, text)) = head else { return Ok(None) };
+        let fault = |what: &dyn std::fmt::Display| Trouble::Corrupt(format!("its head cannot be read: {what}"));
+        let head = serde_json::from_str(&text).map_err(|error| fault(&error))?;
+        let layout = version.parse().map_err(|error| fault(&error))?;
+        Ok(Some(Loaded { head, rows, layout }))
+    }
+
+    async fn create(&self, head: &Head) -> Result<(), Trouble> {
+        let sql = "INSERT INTO moorfast_states VALUES ($1, $2, 0, $3) ON CONFLICT DO NOTHING RETURNING version";
+        let (format, head) = (i64::try_from(FORMAT).unwrap_or(i64::MAX), json(head)?);
+        let made = self.ask(sql, &[self.name(), (&format, Type::INT8), (&head, Type::TEXT)]).await?;
+        if made.is_empty() { Err(Trouble::Conflict) } else { Ok(()) }
+    }
+
+    async fn commit(&self, from: &Loaded<i64>, head: &Head, changed: &Changed) -> Result<i64, Trouble> {
+        let mut gone: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let mut put: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for ((table, key), body) in changed {
+            let columns = match body {
+                Some(body) => {
+                    put.entry("body").or_default().push(body);
+                    &mut put
+                }
+                None => &mut gone,
+            };
+            columns.entry("kind").or_default().push(table.name());
+            columns.entry("key").or_default().push(key);
+        }
+        let head = json(head)?;
+        let none = Vec::new();
+        let [old_kinds, old_keys] = ["kind", "key"].map(|column| gone.get(column).unwrap_or(&none));
+        let [kinds, keys, bodies] = ["kind", "key", "body"].map(|column| put.get(column).unwrap_or(&none));
+        let parameters: [Parameter<'_>; 8] = [
+            self.name(),
+            (&from.layout, Type::INT8),
+            (&head, Type::TEXT),
+            (old_kinds, Type::TEXT_ARRAY),
+            (old_keys, Type::TEXT_ARRAY),
+            (kinds, Type::TEXT_ARRAY),
+            (keys, Type::TEXT_ARRAY),
+            (bodies, Type::TEXT_ARRAY),
+        ];
+        let done = self.ask(COMMIT, &parameters).await?;
+        done.first().map(|row| row.get(0)).ok_or(Trouble::Conflict)
+    }
+
+    async fn tidy(&self, _: &Loaded<i64>) {}
+
+    async fn lease(&self) -> Result<(Option<Lease>, Option<Version>), Trouble> {
+        let sql = "SELECT version::text, lease FROM moorfast_leases WHERE name = $1";
+        let found = self.ask(sql, &[self.name()]).await?;
+        let Some(row) = found.first() else { return Ok((None, None)) };
+        let text: Option<&str> = row.get(1);
+        let lease = text.map(serde_json::from_str).transpose();
+        let lease = lease.map_err(|error| Trouble::Corrupt(format!("its lock cannot be read: {error}")))?;
+        Ok((lease, Some(row.get(0))))
+    }
+
+    async fn set_lease(&self, from: Option<&Version>, lease: Option<&Lease>) -> Result<(), Trouble> {
+        let text = lease.map(json).transpose()?;
+        let lease = (&text as &(dyn ToSql + Sync), Type::TEXT);
+        let done = match from {
+            Some(version) => {
+                let sql = "UPDATE moorfast_leases SET lease = $2, version = version + 1
+                    WHERE name = $1 AND version::text = $3 RETURNING name";
+                self.ask(sql, &[self.name(), lease, (version, Type::TEXT)]).await?
+            }
+            None => {
+                let sql = "INSERT INTO moorfast_leases VALUES ($1, 0, $2) ON CONFLICT DO NOTHING RETURNING name";
+                self.ask(sql, &[self.name(), lease]).await?
+            }
+        };
+        if done.is_empty() { Err(Trouble::Conflict) } else { Ok(()) }
+    }
+
+    async fn keys(&self) -> Result<Vec<SealKey>, Trouble> {
+        let found = self.ask("SELECT key FROM moorfast_keys WHERE name = $1", &[self.name()]).await?;
+        let keys = found.iter().map(|row| Zeroizing::new(row.get::<_, Vec<u8>>(0)));
+        Ok(keys.filter_map(|key| Some(SealKey::from_bytes(key.as_slice().try_into().ok()?))).collect())
+    }
+
+    async fn add_key(&self, key: &SealKey) -> Result<(), Trouble> {
+        let bytes = Zeroizing::new(key.as_bytes().to_vec());
+        let sql = "INSERT INTO moorfast_keys VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        self.ask(sql, &[self.name(), (&*bytes, Type::BYTEA)]).await.map(drop)
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Trouble> {
+    serde_json::to_string(value).map_err(|error| Trouble::Refused(format!("it cannot be written as JSON: {error}")))
+}
