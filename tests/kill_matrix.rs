@@ -7,6 +7,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -21,6 +22,8 @@ const LARGE: Size = Size { chains: 73, tokens: 3 };
 const SMALL: Size = Size { chains: 20, tokens: 2 };
 const FOLDER: &str = "/srv/kills";
 const NAMESPACE: &str = "kills";
+/// The lines by which a run tells that an operation began.
+const BEGINNINGS: [&str; 3] = ["]: Creating...", "]: Modifying...", "]: Destroying..."];
 
 #[test]
 fn a_killed_apply_loses_nothing() {
@@ -151,7 +154,7 @@ impl Matrix {
         self.want(LARGE);
         let began = Instant::now();
         self.moorfast.expect(0, &["apply", "--auto-approve"]);
-        let mut longest = began.elapsed();
+        let longest = began.elapsed();
         eprintln!("an apply of {} resources takes {longest:.1?}", LARGE.resources());
         let reader = Reader::begin(self.moorfast.clone());
         for round in 0.. {
@@ -167,34 +170,50 @@ impl Matrix {
                 1 => SMALL,
                 _ => Size { chains: some, ..LARGE },
             });
-            let after = longest.mul_f64(self.random.random_range(0.0..0.9));
-            let mut run = self.moorfast.start(&[command, "--auto-approve"]);
-            let started = Instant::now();
-            while started.elapsed() < after && !run.has_ended() {
-                std::thread::park_timeout(Duration::from_millis(2));
-            }
-            run.kill();
-            let took = started.elapsed();
-            let run = run.end();
-            if run.code != -1 {
-                assert_eq!(run.code, 0, "{run}");
-                longest = took;
-            } else {
+            let acting = self.random.random_ratio(2, 3);
+            let after = longest.mul_f64(self.random.random_range(0.0..if acting { 0.4 } else { 0.9 }));
+            if self.kill(command, acting, after) {
                 self.tally.kills += 1;
             }
             // In one half of the rounds there is no pause between the kill and the next run.
             if self.random.random() {
                 known = self.world();
             }
+            // What was destroyed is made again with every right.
+            if command == "destroy" {
+                known = World::default();
+            }
             // What a killed run began and the manifest has lost since is removed.
             if self.random.random_ratio(1, 4) {
                 let some = self.random.random_range(1..=self.wanted.size.chains);
                 self.want(Size { chains: some, ..SMALL });
             }
-            let what = format!("round {round}: {command} killed after {after:.2?}");
+            let moment = if acting { "the first operation" } else { "its start" };
+            let what = format!("round {round}: {command} killed {after:.2?} after {moment}");
             self.recover(&known, &what, round % 5 == 0);
         }
         self.tally.listed = reader.end();
+    }
+
+    /// Runs a command and kills it so long after it started, or after it began to act. False where it had ended before.
+    fn kill(&self, command: &str, acting: bool, after: Duration) -> bool {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut command = self.moorfast.command(&[command, "--auto-approve"]);
+        let mut child = command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
+        let begun =
+            || std::fs::read_to_string(log.path()).is_ok_and(|text| BEGINNINGS.iter().any(|b| text.contains(b)));
+        let mut started = Instant::now();
+        while acting && child.try_wait().unwrap().is_none() && !begun() {
+            std::thread::park_timeout(Duration::from_millis(2));
+            started = Instant::now();
+        }
+        while started.elapsed() < after && child.try_wait().unwrap().is_none() {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        assert!(status.success() || status.code().is_none(), "{}", std::fs::read_to_string(log.path()).unwrap());
+        status.code().is_none()
     }
 
     /// A plain apply ends with exactly the manifest.

@@ -150,7 +150,7 @@ node = "secret-{name}"
 on                    = "all"
 cluster               = "kubernetes"
 server                = "{server}"
-certificate_authority = "${{file("{ca}")}}"
+certificate_authority = '${{file("{ca}")}}'
 user                  = "kubelet-bootstrap"
 context               = "default"
 token                 = "${{kubernetes_bootstrap_token.kubelet.token}}"
@@ -173,9 +173,10 @@ content   = "{FILED}"
 sensitive = true
 
 [resource.ssh_exec.uses]
-on      = "all"
-script  = "test -n '${{var.password}}' && touch /srv/used"
-creates = "/srv/used"
+on          = "all"
+script      = 'test -n "$PASSWORD" && touch /srv/used'
+environment = {{ PASSWORD = "${{var.password}}" }}
+creates     = "/srv/used"
 
 [resource.kubernetes_object.secret.manifest]
 apiVersion = "v1"

@@ -1,5 +1,6 @@
 //! Applying a plan: a walk of its changes, as many at once as their dependencies allow.
 
+mod discreet;
 mod explain;
 mod order;
 mod record;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use moorfast_state::{Digest, Record, canonical};
 
 use super::Executor;
+use super::discreet::discreet;
 use crate::expand::Instance;
 use crate::graph::matching;
 use crate::plan::{Action, Change, PlanMode, taken_over};
@@ -62,7 +63,8 @@ impl Executor<'_> {
             return None;
         }
         let identity = change.identity.clone().or_else(|| self.identity(change, wanted?))?;
-        let attributes = wanted.map(|w| seal_attributes(w, &self.work.key)).unwrap_or_default();
+        let sealed = |wanted| discreet(wanted, change.after.as_ref(), &identity, &self.work.key);
+        let attributes = wanted.map(sealed).unwrap_or_default();
         // It acted on nothing yet: its restarts are still owed.
         Some(Record { identity, attributes, incomplete: true, triggers: BTreeMap::new(), ..self.blank(change) })
     }

@@ -56,7 +56,11 @@ pub(super) fn config(prefix: String) -> Option<S3> {
             region: Some("us-east-1".into()),
             endpoint: Some(server.endpoint.clone()),
         }),
-        None => super::bed::skipped(&format!("{PROGRAM} does not name the program versitygw")),
+        // No test may require it: it is in no distribution.
+        None => {
+            println!("skipped: {PROGRAM} does not name the program versitygw");
+            None
+        }
     }
 }
 
