@@ -9,7 +9,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
 use common::{World, attributes, create};
-use moorfast_engine::{Class, OperationAction, ProposedAction, Value};
+use moorfast_engine::{Class, Operation, OperationAction, ProposedAction, Value};
 use serde_json::json;
 
 #[tokio::test]
@@ -147,6 +147,22 @@ async fn a_backup_is_kept_and_put_back() {
     world.destroy("ssh_file").await.unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "from before");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn what_is_made_anew_remembers_nothing_of_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let path = dir.path().join("motd");
+    fs::write(&path, "from before").unwrap();
+    let desired = json!({ "path": path, "content": "ours", "backup": true });
+    let applied = world.apply("ssh_file", attributes(desired.clone())).await.unwrap();
+    assert!(applied.private["backup"].is_string());
+    fs::remove_file(&path).unwrap();
+    let again = world.operation("ssh_file", create("ssh_file", desired), None, Vec::new());
+    let again = Operation { recorded: None, ..again };
+    let made = world.operate_all(&[again]).await.pop().unwrap().unwrap();
+    assert!(made.private.is_null(), "{}", made.private);
 }
 
 #[tokio::test]
