@@ -253,6 +253,12 @@ mod tests {
             ("ssh_group", json!({ "name": "ops" }), "group:ops"),
             ("ssh_swap", json!({}), "swap:all"),
             ("ssh_exec", json!({ "name": "once", "command": ["true"] }), "exec:once"),
+            ("ssh_exec", json!({ "command": ["kubeadm", "init"] }), "exec:kubeadm init (17a9342a)"),
+            (
+                "ssh_exec",
+                json!({ "script": "#!/bin/sh\nset -eu\n\n  dd if=/dev/zero of=/swapfile bs=1M count=1024\n" }),
+                "exec:dd if=/dev/zero of=/swapfile bs=1M count… (3e64acfa)",
+            ),
         ];
         for (kind, json, identity) in cases {
             assert_eq!(named(kind).unwrap().identity(&attributes(json)).as_deref(), Some(identity), "{kind}");
