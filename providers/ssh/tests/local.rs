@@ -77,7 +77,9 @@ async fn a_secret_is_marked_wherever_it_is_seen() {
     assert!(!format!("{proposal:?}").contains("s3cr3t"));
     assert!(proposal.planned["sha256"].is_sensitive());
     let applied = world.apply("ssh_file", desired.clone()).await.unwrap();
-    assert!(applied.attributes["content"].is_sensitive() && applied.attributes["sha256"].is_sensitive());
+    for name in ["content", "sha256", "size"] {
+        assert!(proposal.planned[name].is_sensitive() && applied.attributes[name].is_sensitive(), "{name}");
+    }
     let by_record = world.read("ssh_file", None).await.unwrap().unwrap();
     assert!(by_record.attributes["content"].is_sensitive() && by_record.attributes["sha256"].is_sensitive());
 
