@@ -59,12 +59,33 @@ impl<'a> Run<'a> {
     /// Reads the world and plans.
     ///
     /// # Errors
-    /// Whatever keeps the plan from being made.
+    /// Whatever keeps the plan from being made, also that a target does not answer.
     pub async fn plan(&self, store: &Store, snapshot: &Snapshot, options: &PlanOptions) -> Result<Planned, Error> {
+        self.whole(self.look(store, snapshot, options).await?).await
+    }
+
+    /// Plans as far as targets answer: what could not be read is told by [`Planned::unread`].
+    ///
+    /// # Errors
+    /// Whatever keeps the plan from being made.
+    pub async fn look(&self, store: &Store, snapshot: &Snapshot, options: &PlanOptions) -> Result<Planned, Error> {
         let events = self.follower.events();
         let planned = self.workspace.plan(snapshot, store.seal_key(), options, &events, &self.interrupt).await;
         self.follower.settle().await;
         planned.map_err(|failure| self.error(failure))
+    }
+
+    /// `planned`, if everything could be read.
+    ///
+    /// # Errors
+    /// What could not.
+    pub async fn whole(&self, planned: Planned) -> Result<Planned, Error> {
+        if planned.unread.is_empty() {
+            return Ok(planned);
+        }
+        let unread = planned.unread.clone();
+        planned.close().await;
+        Err(self.error(Failure::Providers(unread)))
     }
 
     /// The error for what the engine could not do.

@@ -97,7 +97,7 @@ impl Apply {
         let (snapshot, events) = (store.snapshot().await?, run.follower.events());
         let resumed = workspace.resume(plan, &snapshot, store.seal_key(), &events, &run.interrupt).await;
         run.follower.settle().await;
-        let planned = resumed.map_err(|failure| run.error(failure))?;
+        let planned = run.whole(resumed.map_err(|failure| run.error(failure))?).await?;
         apply(&run, planned, lock, &self.applying, true).await
     }
 }
