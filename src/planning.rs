@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
-use moorfast_engine::state::{Snapshot, Store};
+use moorfast_engine::state::{Lock, Snapshot, StateError, Store};
 use moorfast_engine::{Address, Failure, Interrupt, Planned, Workspace};
 
 use crate::error::Error;
@@ -54,6 +54,23 @@ impl<'a> Run<'a> {
     pub fn new(session: &'a Session, workspace: &'a Workspace, form: Form) -> Self {
         let interrupt = signals::listen(session.ui);
         Self { session, workspace, interrupt, follower: Follower::start(session.ui, form) }
+    }
+
+    /// The right to write the state.
+    ///
+    /// # Errors
+    /// If somebody else has it for longer than `timeout`, or a signal ended the wait.
+    pub async fn lock(&self, store: &Store, operation: &str, timeout: Duration) -> Result<Lock, Error> {
+        match self.session.lock(store, operation, Duration::ZERO).await {
+            Err(Error::State(StateError::Locked(holder))) if !timeout.is_zero() => {
+                self.session.ui.note(format!("Waiting for another run to end: {holder}\n"));
+            }
+            result => return result,
+        }
+        tokio::select! {
+            lock = self.session.lock(store, operation, timeout) => lock,
+            () = self.interrupt.stop.cancelled() => Err(Error::Interrupted),
+        }
     }
 
     /// Reads the world and plans.

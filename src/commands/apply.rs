@@ -93,7 +93,7 @@ impl Apply {
         let workspace = session.checked_workspace(&self.inputs.clone().with_saved(&plan))?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, self.applying.form());
-        let lock = session.lock(&store, "apply", self.applying.lock_timeout).await?;
+        let lock = run.lock(&store, "apply", self.applying.lock_timeout).await?;
         let (snapshot, events) = (store.snapshot().await?, run.follower.events());
         let resumed = workspace.resume(plan, &snapshot, store.seal_key(), &events, &run.interrupt).await;
         run.follower.settle().await;
@@ -123,7 +123,7 @@ pub async fn plan_and_apply(
     let store = session.store().await?;
     let run = Run::new(session, &workspace, applying.form());
     let operation = if mode == PlanMode::Destroy { "destroy" } else { "apply" };
-    let lock = session.lock(&store, operation, applying.lock_timeout).await?;
+    let lock = run.lock(&store, operation, applying.lock_timeout).await?;
     let planned = run.plan(&store, &store.snapshot().await?, options).await?;
     if !applying.json {
         session.ui.out(plan::plan(&planned.plan, session.ui.room(applying.full)))?;
