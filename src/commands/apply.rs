@@ -52,10 +52,10 @@ pub struct Applying {
     /// Do not ask
     #[arg(long)]
     pub auto_approve: bool,
-    /// How many operations may run at once
+    /// How many calls of providers may run at once; one call does everything that is ready on its node or cluster
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(1..))]
     pub parallelism: u16,
-    /// How many operations may run at once on one node or cluster
+    /// How many of these calls may be for one node at once
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(1..))]
     pub per_node: u16,
     /// Print one JSON object a line for everything that happens
