@@ -71,12 +71,6 @@ pub(crate) fn state(request: &CertificateSigningRequest) -> State {
     }
 }
 
-/// Did we approve `request`?
-pub(crate) fn is_ours(request: &CertificateSigningRequest) -> bool {
-    let conditions = request.status.iter().flat_map(|s| s.conditions.iter().flatten());
-    conditions.into_iter().any(|c| c.type_ == "Approved" && c.reason.as_deref() == Some(APPROVAL_REASON))
-}
-
 /// What the inventory says of a node: the only things that its certificate may say.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Expected {

@@ -20,7 +20,7 @@ use x509_parser::pem::Pem;
 
 use crate::attributes::{Read, as_recorded, list, optional};
 use crate::cluster::{CertificateRequests, Cluster};
-use crate::csr::{APPROVAL_REASON, Expected, NODE_USER, Signer, State, check, is_ours, node_of, state};
+use crate::csr::{APPROVAL_REASON, Expected, NODE_USER, Signer, State, check, node_of, state};
 use crate::resource::object::FIELD_MANAGER;
 use crate::resource::{Reading, Resource, fail_all};
 use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
@@ -490,9 +490,8 @@ async fn delete(cluster: &Cluster, operation: &Operation) -> Result<Applied, Pro
     };
     let api: Api<CertificateSigningRequest> = Api::all(cluster.client().await?);
     let world = World::look(cluster).await?;
-    // The one that was waited for goes too, though the controller approved it.
-    let recorded = operation.recorded.as_ref().and_then(|r| r.attributes.get("csr")?.as_str());
-    for request in world.of(signer, node).filter(|r| is_ours(r) || recorded == r.metadata.name.as_deref()) {
+    // Whoever approved them: with the node its requests go, also those of a machine that was replaced.
+    for request in world.of(signer, node) {
         match api.delete(&name(request), &DeleteParams::default()).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
