@@ -9,6 +9,7 @@ use moorfast_engine::{Class, Diagnostic, Failure, Manifest, ProviderError, Sourc
 
 use crate::exit::Exit;
 use crate::plan_file::PlanFileError;
+use crate::signature::SignatureError;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub enum Error {
     State(StateError),
     /// A plan file can't be used.
     PlanFile(PlanFileError),
+    /// A key for signatures can't be used.
+    Key(SignatureError),
     /// A provider could not do what was asked, outside of a plan.
     Provider(ProviderError),
     /// A file can't be read or written.
@@ -99,5 +102,11 @@ impl From<StateError> for Error {
 impl From<PlanFileError> for Error {
     fn from(error: PlanFileError) -> Self {
         Error::PlanFile(error)
+    }
+}
+
+impl From<SignatureError> for Error {
+    fn from(error: SignatureError) -> Self {
+        Error::Key(error)
     }
 }

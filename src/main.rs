@@ -2,17 +2,20 @@
 
 mod argv;
 mod ask;
+mod atomic;
 mod backend;
 mod cli;
 mod commands;
 mod error;
 mod exit;
 mod inputs;
+mod known_drift;
 mod plan_file;
 mod planning;
 mod render;
 mod session;
 mod signals;
+mod signature;
 mod ui;
 
 use std::ffi::OsString;
@@ -79,6 +82,11 @@ fn log(globals: &Globals) -> Result<(), Error> {
     })?;
     let colors =
         globals.color() != anstream::ColorChoice::Never && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .with_ansi(colors)
+        .init();
     Ok(())
 }

@@ -1,19 +1,22 @@
 //! Plan files: a plan in an envelope whose digest tells whether it is whole and as it was written.
 //!
 //! ```json
-//! { "moorfast_plan": 1, "digest": "blake3:…", "plan": { … } }
+//! { "moorfast_plan": 1, "digest": "blake3:…", "signature": "-----BEGIN SSH SIGNATURE-----…", "plan": { … } }
 //! ```
 //!
-//! The digest is over the canonical JSON (sorted keys, no spaces) of `plan`.
+//! The digest is over the canonical JSON (sorted keys, no spaces) of `plan`; the signature, where there is one, over the digest's text.
+//! `docs/plan-file.md` describes the format.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use moorfast_engine::plan::{PLAN_FORMAT, Plan};
 use moorfast_engine::state::{Digest, canonical};
 use serde_json::{Value as Json, json};
+
+use crate::atomic;
+use crate::signature::{SignKey, SignatureError, TrustedKeys};
 
 /// The key by which a plan file is known, with the version of its format.
 const MARK: &str = "moorfast_plan";
@@ -59,35 +62,62 @@ pub enum PlanFileError {
         /// Its format.
         found: u64,
     },
+    /// It can't be signed, or its signature does not count.
+    #[error("{}: {source}", .path.display())]
+    Signature {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: SignatureError,
+    },
 }
 
-/// Writes `plan` to `path`, readable by its owner only, whole or not at all.
+/// A plan as its file holds it: whole, of a known format, and as it was written.
+#[derive(Debug)]
+pub struct SavedPlan {
+    /// The plan.
+    pub plan: Plan,
+    path: PathBuf,
+    digest: Digest,
+    signature: Option<String>,
+}
+
+impl SavedPlan {
+    /// Checks the signature, and tells who made it.
+    ///
+    /// # Errors
+    /// If there is none, or it does not count.
+    pub fn verify(&self, trusted: &TrustedKeys) -> Result<String, PlanFileError> {
+        let signer = trusted.verify(self.digest.as_str(), self.signature.as_deref());
+        signer.map_err(|source| PlanFileError::Signature { path: self.path.clone(), source })
+    }
+}
+
+/// Writes `plan` to `path`, signed with `key` where there is one; readable by its owner only, whole or not at all.
 ///
 /// # Errors
-/// If the file can't be written.
-pub fn write(path: &Path, plan: &Plan) -> Result<(), PlanFileError> {
+/// If it can't be signed, or the file can't be written.
+pub fn write(path: &Path, plan: &Plan, key: Option<&SignKey>) -> Result<(), PlanFileError> {
     let fail = |source| PlanFileError::Io { doing: "write", path: path.to_owned(), source };
     let plan = serde_json::to_value(plan).map_err(|error| fail(error.into()))?;
-    let envelope = json!({ MARK: PLAN_FORMAT, "digest": digest(&plan), "plan": plan });
+    let digest = digest(&plan);
+    let mut envelope = json!({ MARK: PLAN_FORMAT, "digest": digest });
+    if let Some(key) = key {
+        let signature = key.sign(digest.as_str());
+        envelope["signature"] =
+            json!(signature.map_err(|source| PlanFileError::Signature { path: path.to_owned(), source })?);
+    }
+    envelope["plan"] = plan;
     let mut text = serde_json::to_vec_pretty(&envelope).map_err(|error| fail(error.into()))?;
     text.push(b'\n');
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".moorfast-plan-")
-        .permissions(fs::Permissions::from_mode(0o600))
-        .tempfile_in(folder)
-        .map_err(fail)?;
-    file.write_all(&text).map_err(fail)?;
-    file.as_file().sync_all().map_err(fail)?;
-    file.persist(path).map_err(|error| fail(error.error))?;
-    Ok(())
+    atomic::write(path, 0o600, &text).map_err(fail)
 }
 
 /// Reads the plan in `path`.
 ///
 /// # Errors
 /// If it is no plan, not whole, not as it was written, or of a newer format.
-pub fn read(path: &Path) -> Result<Plan, PlanFileError> {
+pub fn read(path: &Path) -> Result<SavedPlan, PlanFileError> {
     let path_buf = || path.to_owned();
     let text = fs::read(path).map_err(|source| PlanFileError::Io { doing: "read", path: path_buf(), source })?;
     let looks_like_one = || text.windows(MARK.len()).take(64).any(|part| part == MARK.as_bytes());
@@ -104,10 +134,13 @@ pub fn read(path: &Path) -> Result<Plan, PlanFileError> {
         return Err(PlanFileError::Newer { path: path_buf(), found });
     }
     let plan = envelope.get("plan").cloned().unwrap_or_default();
-    if envelope.get("digest").and_then(Json::as_str) != Some(digest(&plan).as_str()) {
+    let digest = digest(&plan);
+    if envelope.get("digest").and_then(Json::as_str) != Some(digest.as_str()) {
         return Err(PlanFileError::Tampered { path: path_buf() });
     }
-    serde_json::from_value(plan).map_err(|error| PlanFileError::Damaged { path: path_buf(), detail: error.to_string() })
+    let damaged = |error: serde_json::Error| PlanFileError::Damaged { path: path_buf(), detail: error.to_string() };
+    let signature = envelope.get("signature").map(|pem| pem.as_str().unwrap_or_default().to_owned());
+    Ok(SavedPlan { plan: serde_json::from_value(plan).map_err(damaged)?, path: path_buf(), digest, signature })
 }
 
 fn digest(plan: &Json) -> Digest {
@@ -116,20 +149,22 @@ fn digest(plan: &Json) -> Digest {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::render::samples;
 
     fn written() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plan");
-        write(&path, &samples::updates()).unwrap();
+        write(&path, &samples::updates(), None).unwrap();
         (folder, path)
     }
 
     #[test]
     fn a_plan_reads_back_as_it_was_written_and_only_for_its_owner() {
         let (_folder, path) = written();
-        assert_eq!(read(&path).unwrap(), samples::updates());
+        assert_eq!(read(&path).unwrap().plan, samples::updates());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 

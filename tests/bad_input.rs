@@ -12,11 +12,14 @@ use support::testbed::{Node, Testbed};
 use support::variables::kubelet_variables;
 use support::wait_for;
 
+/// What a case is about, and the case.
+type Case = (&'static str, fn(&Testbed));
+
 /// One testbed serves all cases, one after the other: some take the API server or a disk away.
 #[test]
 fn bad_input() {
     let Some(testbed) = Testbed::up("bad-input", 2) else { return };
-    let cases: [(&str, fn(&Testbed)); 10] = [
+    let cases: [Case; 10] = [
         ("a node that is not reachable", unreachable_node),
         ("a key that is refused", refused_key),
         ("a host key that is not the pinned one", changed_host_key),
@@ -28,7 +31,7 @@ fn bad_input() {
         ("a serving request for a foreign address", foreign_address),
         ("a kubelet that never becomes Ready", never_ready),
     ];
-    let fails = |(name, case): &(&str, fn(&Testbed))| {
+    let fails = |(name, case): &Case| {
         eprintln!("case: {name}");
         std::panic::catch_unwind(|| case(&testbed)).is_err()
     };

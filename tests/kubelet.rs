@@ -33,6 +33,7 @@ fn the_chapter() {
     chapter.nothing_is_left_to_do_after_the_tokens_are_gone();
     chapter.one_field_changes_one_file_and_restarts_one_unit();
     chapter.drift_is_found_and_mended();
+    chapter.a_replaced_machine_joins_again();
     chapter.destroy_leaves_no_trace(&bare);
 }
 
@@ -47,7 +48,7 @@ impl Chapter {
         let plan = self.moorfast.expect(0, &["plan", "--out", "first.plan"]);
         let watch = Watch::begin();
         let apply = self.moorfast.expect(0, &["apply", "--log", "trace", "first.plan"]);
-        let command_lines = watch.end();
+        let command_lines = watch.end().command_lines;
         apply.says("Apply complete!");
         let effort = plan.stderr.lines().find(|line| line.starts_with("Planned in"));
         eprintln!("plan took {:.1?}: {}; {}", plan.took, plan.line("Plan:"), effort.unwrap());
@@ -204,6 +205,11 @@ impl Chapter {
         self.moorfast.expect(0, &["apply", "--auto-approve"]).says("0 added, 0 changed, 0 destroyed.");
         self.moorfast.expect(0, &["drift"]);
         assert_eq!(self.starts(), before);
+        let plan = self.moorfast.expect(0, &["plan", "--json"]).stdout;
+        let plan: Json = serde_json::from_str(&plan).unwrap();
+        let checks = plan["checks"].as_array().unwrap();
+        assert_eq!(checks.len(), 6 * 3);
+        assert!(checks.iter().all(|check| check["status"] == "pass"), "{checks:?}");
     }
 
     fn nothing_is_left_to_do_after_the_tokens_are_gone(&self) {
@@ -254,6 +260,21 @@ impl Chapter {
         self.testbed.on(&first, "grep -q 'maxPods: 200' /etc/kubernetes/kubelet-config.yaml");
         assert_eq!(self.testbed.on(&second, "systemctl is-active kubelet").trim(), "active");
         assert_eq!(self.testbed.names(&["clusterrolebinding", "kubelet-bootstrap"]), ["kubelet-bootstrap"]);
+        self.nothing_is_left_to_do();
+    }
+
+    /// Another machine of the same name: its old Node goes first, then an apply brings the new one to the same place.
+    fn a_replaced_machine_joins_again(&self) {
+        let node = self.testbed.node_names().remove(1);
+        self.testbed.run(&["node", "replace", &node]);
+        self.moorfast.expect(1, &["plan"]).complains("another host key than the pinned one");
+        self.moorfast.write("test.vars.toml", &kubelet_variables(&self.testbed.facts_now(), "root"));
+
+        let worker = format!("kubernetes_node.worker[\"{node}\"]");
+        self.moorfast.expect(0, &["destroy", "--auto-approve", "--target", &worker]).says("Destroy complete!");
+        assert!(self.testbed.get(&["node", &node]).is_null());
+        self.moorfast.expect(0, &["apply", "--auto-approve"]).says("Apply complete!");
+        self.nodes_and_certificates_are_as_they_should_be();
         self.nothing_is_left_to_do();
     }
 

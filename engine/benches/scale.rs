@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p moorfast-engine`
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panic and tells by printing")]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -44,7 +46,7 @@ async fn measure(count: usize) -> Times {
 /// Chains of ten: what a node's resources look like.
 fn manifest(count: usize) -> String {
     let item = |i: usize| {
-        let before = if i % 10 == 0 { "[]".to_owned() } else { format!("[\"mem_item.r{}\"]", i - 1) };
+        let before = if i.is_multiple_of(10) { "[]".to_owned() } else { format!("[\"mem_item.r{}\"]", i - 1) };
         format!("[resource.mem_item.r{i}]\nkey = \"k{i}\"\nvalue = '${{\"v\"}}{i}'\ndepends_on = {before}\n\n")
     };
     (0..count).map(item).collect()

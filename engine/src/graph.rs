@@ -9,7 +9,16 @@ use petgraph::visit::EdgeRef;
 use crate::expand::{Binding, CheckInstance, Expanded, Instance};
 use crate::expression::{Expr, Reference};
 use crate::scope::sole_instance;
-use crate::{Address, Condition, Diagnostic, GraphView, Mode, ResourceAddress, Span, suggest};
+use crate::{Address, Condition, Diagnostic, Mode, ResourceAddress, Span, suggest};
+
+/// The dependency graph for people: nodes and edges by address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GraphView {
+    /// Every node: an address, or `var.x`, `local.x`, `output.x`, `check.x`.
+    pub nodes: Vec<String>,
+    /// From each dependant to what it depends on.
+    pub edges: Vec<(String, String)>,
+}
 
 /// The instances of a manifest and what each comes after. Indexes are places in [`Expanded::instances`].
 #[derive(Debug)]

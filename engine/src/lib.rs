@@ -11,12 +11,16 @@ mod evaluate;
 mod events;
 mod expand;
 mod expression;
+mod failure;
 mod graph;
+mod import;
 mod json_schema;
 mod manifest;
 mod node;
 pub mod plan;
+mod planning;
 mod provider;
+mod report;
 mod schema;
 mod scope;
 mod session;
@@ -31,6 +35,8 @@ pub use events::{Event, Events, Interrupt};
 pub use expression::{
     Expr, ExprNode, Family, Files, Function, Parsed, Place, Reference, Scope as ReferenceScope, Unresolved, functions,
 };
+pub use failure::Failure;
+pub use graph::GraphView;
 pub use json_schema::{Catalogue, json_schema};
 pub use manifest::{
     Assignments, Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource,
@@ -38,10 +44,12 @@ pub use manifest::{
 };
 pub use moorfast_state as state;
 pub use node::{Node, NodeName, Transport};
+pub use planning::Planned;
 pub use provider::{
     Applied, Class, Connection, Context, DataRequest, Invalid, Observed, Operation, OperationAction, PlanRequest,
     Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
 };
+pub use report::{ApplyOptions, Outcome, OutcomeResult, Report};
 pub use schema::{Attribute, Faults, Kind, Schema, check, conform, parse_duration};
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
-pub use workspace::{ApplyOptions, Failure, GraphView, Outcome, OutcomeResult, Planned, Report, Workspace};
+pub use workspace::Workspace;

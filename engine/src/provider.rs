@@ -85,6 +85,12 @@ pub trait Provider: Send + Sync {
     /// `None` while what it is made of is unknown.
     fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String>;
 
+    /// Does what is observed of this type depend on what is wanted of it (only what the manifest declares of an object is looked at)? Then an instance
+    /// whose attributes were not all known when it was read is read again once they are.
+    fn reads_by_desired(&self, _resource_type: &str) -> bool {
+        false
+    }
+
     /// Is what `record` remembers still what `attributes` mean, though its natural key is another one now? A list of packages is, as long as one
     /// of them is in both. What is not is replaced: the old object is deleted, the new one made.
     fn continues(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {

@@ -60,9 +60,10 @@ impl<'a> InstanceScope<'a> {
         };
         let addresses = || instances.iter().map(|i| &self.expanded.instances[*i].address);
         if let Some(key) = key {
-            return match addresses().find(|a| a.key.as_deref() == Some(key)) {
-                Some(address) => Ok(self.value_of(address)),
-                None => Err(missing_key(resource, key, addresses().filter_map(|a| a.key.as_ref()))),
+            let address = resource.instance(Some(key.to_owned()));
+            return match self.expanded.index.contains_key(&address) {
+                true => Ok(self.value_of(&address)),
+                false => Err(missing_key(resource, key, addresses().filter_map(|a| a.key.as_ref()))),
             };
         }
         if let Some(address) = self.only_instance(resource).filter(|_| !any) {

@@ -7,11 +7,16 @@ use std::sync::Arc;
 use crate::evaluate::conformed;
 use crate::expand::{Binding, Expanded};
 use crate::scope::{InstanceScope, Values};
-use crate::{Attributes, Connection, Context, Diagnostic, Event, Events, Failure, Interrupt, Progress, Provider};
+use crate::{
+    Attributes, Class, Connection, Context, Diagnostic, Event, Events, Failure, Interrupt, Progress, Provider,
+    ProviderError,
+};
 
 /// The configured providers of one run, by the name of the provider instance.
 pub(crate) struct Session {
     connections: HashMap<String, Arc<dyn Connection>>,
+    /// Where the news of the run goes.
+    pub events: Events,
 }
 
 impl Session {
@@ -29,6 +34,9 @@ impl Session {
                 continue;
             }
             let Some(provider) = expanded.catalog.provider(&alias) else { continue };
+            if alias.contains('.') && !expanded.manifest.providers.contains_key(&alias) {
+                return Err(Failure::Provider(alias.clone(), Box::new(undeclared(&alias))));
+            }
             let config = configuration(expanded, provider.as_ref(), &alias).map_err(Failure::Manifest)?;
             let context = Context {
                 root: expanded.manifest.root.clone(),
@@ -37,9 +45,9 @@ impl Session {
                 progress: progress(events.clone()),
             };
             let connection = provider.configure(&config, context).await;
-            connections.insert(alias.clone(), connection.map_err(|error| Failure::Provider(alias, error))?);
+            connections.insert(alias.clone(), connection.map_err(|error| Failure::Provider(alias, Box::new(error)))?);
         }
-        Ok(Self { connections })
+        Ok(Self { connections, events: events.clone() })
     }
 
     /// The connection of a provider instance that was opened.
@@ -83,4 +91,12 @@ fn progress(events: Events) -> Progress {
         }
     });
     Progress(Some(sender))
+}
+
+/// The error for a provider instance that the state knows and the manifest does not: its objects must not be looked for anywhere else.
+fn undeclared(alias: &str) -> ProviderError {
+    let message = format!("the state holds resources of `{alias}`, which the manifest does not declare any more");
+    ProviderError::new(Class::Invalid, message).help(format!(
+        "keep [providers.{alias}] until they are destroyed, or take them out of the state with `moorfast state rm`"
+    ))
 }

@@ -1,5 +1,7 @@
 //! The laws of planner and executor, on generated manifests.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+
 mod support;
 
 use std::collections::BTreeSet;
@@ -170,6 +172,25 @@ fn a_restart_that_was_owed_when_a_run_died_is_still_owed() {
     });
 }
 
+/// A run that dies after it changed the file and before it recorded that leaves the file as the manifest wants it.
+#[test]
+fn a_restart_is_owed_too_where_the_change_itself_is_not_recorded() {
+    run(async {
+        let bench = Bench::default();
+        bench.write(&PAIR.replace("VALUE", "1"));
+        bench.apply(&everything()).await;
+        bench.write(&PAIR.replace("VALUE", "2"));
+        bench.memory.world().items.insert("file".to_owned(), "2".to_owned());
+
+        let plan = bench.plan(&everything()).await.unwrap();
+        assert_eq!(action_of(&plan, "mem_item.file"), Some(Action::NoOp));
+        assert_eq!(action_of(&plan, "mem_item.unit"), Some(Action::Update));
+        bench.apply(&everything()).await;
+        assert!(place(&bench.memory.world().log, "restart unit").is_some());
+        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+    });
+}
+
 #[test]
 fn what_is_there_already_is_adopted_and_a_rename_is_no_destroy() {
     run(async {
@@ -215,5 +236,100 @@ fn drift_is_seen_named_and_mended() {
         bench.apply(&everything()).await;
         assert_eq!(bench.memory.world().items["a"], "1");
         assert!(bench.plan(&look).await.unwrap().drift.is_empty());
+    });
+}
+
+#[test]
+fn two_instances_that_swap_their_objects_keep_both() {
+    run(async {
+        let bench = Bench::default();
+        let pair = |a: &str, b: &str| {
+            format!(
+                "[resource.mem_item.a]\nkey = \"{a}\"\nvalue = \"A\"\n[resource.mem_item.b]\nkey = \"{b}\"\nvalue = \"B\"\n"
+            )
+        };
+        bench.write(&pair("x", "y"));
+        bench.apply(&everything()).await;
+        bench.write(&pair("y", "x"));
+        bench.apply(&everything()).await;
+        let items = bench.memory.world().items.clone();
+        assert_eq!(items, [("x".to_owned(), "B".to_owned()), ("y".to_owned(), "A".to_owned())].into());
+        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+    });
+}
+
+#[test]
+fn an_object_that_moves_to_another_instance_is_not_removed_with_the_first() {
+    run(async {
+        let bench = Bench::default();
+        bench.write("[resource.mem_item.a]\nkey = \"x\"\n[resource.mem_item.b]\nkey = \"y\"\n");
+        bench.apply(&everything()).await;
+        bench.write("[resource.mem_item.b]\nkey = \"x\"\n");
+        bench.apply(&everything()).await;
+        assert_eq!(bench.memory.world().items.keys().collect::<Vec<_>>(), ["x"]);
+        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+    });
+}
+
+#[test]
+fn moved_records_are_found_by_a_destroy_and_through_chains() {
+    run(async {
+        let bench = Bench::default();
+        bench.write("[resource.mem_item.a]\nkey = \"x\"\n");
+        bench.apply(&everything()).await;
+        let moved = "[[moved]]\nfrom = \"mem_item.a\"\nto = \"mem_item.b\"\n[[moved]]\nfrom = \"mem_item.b\"\nto = \"mem_item.c\"\n";
+        bench.write(&format!("[resource.mem_item.c]\nkey = \"x\"\n{moved}"));
+        let report = bench.apply(&destroy()).await;
+        assert!(report.state_error.is_none(), "{:?}", report.state_error);
+        assert!(bench.memory.world().items.is_empty());
+        assert!(bench.store().await.snapshot().await.unwrap().records.is_empty());
+    });
+}
+
+#[test]
+fn a_destroy_leaves_what_an_excluded_one_depends_on() {
+    run(async {
+        let bench = Bench::default();
+        bench.write(
+            "[resource.mem_item.base]\nkey = \"base\"\n[resource.mem_item.kept]\nkey = \"kept\"\ndepends_on = [\"mem_item.base\"]\n\
+             [resource.mem_item.other]\nkey = \"other\"\n",
+        );
+        bench.apply(&everything()).await;
+        let exclude = vec!["mem_item.kept".parse().unwrap()];
+        bench.apply(&PlanOptions { exclude, ..destroy() }).await;
+        assert_eq!(bench.memory.world().items.keys().collect::<Vec<_>>(), ["base", "kept"]);
+        let targets = vec!["mem_item.base".parse().unwrap()];
+        bench.apply(&PlanOptions { targets, ..destroy() }).await;
+        assert!(bench.memory.world().items.is_empty());
+    });
+}
+
+#[test]
+fn a_refresh_pays_no_restart_that_is_owed() {
+    run(async {
+        let bench = Bench::default();
+        bench.write(&PAIR.replace("VALUE", "1"));
+        bench.apply(&everything()).await;
+        bench.write(&PAIR.replace("VALUE", "2"));
+        let targets = vec!["mem_item.file".parse().unwrap()];
+        bench.apply(&PlanOptions { targets, ..everything() }).await;
+        bench.apply(&PlanOptions { mode: PlanMode::RefreshOnly, ..everything() }).await;
+        let plan = bench.plan(&everything()).await.unwrap();
+        assert_eq!(action_of(&plan, "mem_item.unit"), Some(Action::Update));
+    });
+}
+
+#[test]
+fn data_that_cannot_be_read_while_applying_fails_alone() {
+    run(async {
+        let bench = Bench::default();
+        bench.write(
+            "[resource.mem_item.a]\nkey = \"a\"\n[data.mem_item.missing]\nkey = \"nowhere\"\ndepends_on = [\"mem_item.a\"]\n\
+             [resource.mem_item.after]\nkey = \"after\"\nvalue = \"${data.mem_item.missing.value}\"\n\
+             [resource.mem_item.free]\nkey = \"free\"\ndepends_on = [\"mem_item.a\"]\n",
+        );
+        let report = bench.apply(&everything()).await;
+        assert!(report.state_error.is_none(), "{:?}", report.state_error);
+        assert_eq!(bench.memory.world().items.keys().collect::<Vec<_>>(), ["a", "free"]);
     });
 }

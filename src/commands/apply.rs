@@ -14,11 +14,13 @@ use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::plan_file;
 use crate::planning::{Run, Scope, parse_duration};
+use crate::render::diagnostic::diagnostics;
 use crate::render::failure;
 use crate::render::progress::Form;
 use crate::render::report::Done;
 use crate::render::{json, plan, report};
 use crate::session::Session;
+use crate::signature::TrustedKeys;
 
 /// Bring the world to the manifest.
 ///
@@ -28,6 +30,9 @@ pub struct Apply {
     /// A plan that `moorfast plan --out FILE` saved
     #[arg(value_name = "FILE", conflicts_with_all = ["target", "exclude", "replace", "destroy", "refresh_only"])]
     file: Option<PathBuf>,
+    /// Apply the saved plan only if it is signed by one of these keys: a file of OpenSSH public keys, or a folder of *.pub
+    #[arg(long, value_name = "KEYS", requires = "file")]
+    require_signature: Option<PathBuf>,
     /// Remove everything that the state holds
     #[arg(long, conflicts_with = "refresh_only")]
     destroy: bool,
@@ -89,7 +94,12 @@ impl Apply {
     }
 
     async fn saved(&self, file: PathBuf, session: &Session) -> Result<Exit, Error> {
-        let plan = plan_file::read(&file)?;
+        let saved = plan_file::read(&file)?;
+        if let Some(keys) = &self.require_signature {
+            let signer = saved.verify(&TrustedKeys::read(keys)?)?;
+            session.ui.note(format!("The plan is signed by {signer}.\n"));
+        }
+        let plan = saved.plan;
         let workspace = session.checked_workspace(&self.inputs.clone().with_saved(&plan))?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, self.applying.form());
@@ -183,6 +193,9 @@ fn tell(run: &Run, report: &Report, applying: &Applying, mode: PlanMode, took: D
     if !failures.is_empty() {
         ui.err(format!("\n{failures}\n"));
     }
+    if !report.errors.is_empty() {
+        ui.err(diagnostics(&run.workspace.manifest.sources, &report.errors, width));
+    }
     if let Some(error) = &report.state_error {
         ui.err(failure::state(error, width));
     }
@@ -226,7 +239,9 @@ fn exit(report: &Report) -> Exit {
     match report {
         _ if report.interrupted => Exit::Interrupted,
         _ if report::is_complete(report) => Exit::Success,
-        _ if report.state_error.is_some() || report.outcomes.iter().any(failed) => Exit::Error,
+        _ if report.state_error.is_some() || !report.errors.is_empty() || report.outcomes.iter().any(failed) => {
+            Exit::Error
+        }
         _ => Exit::StalePlan,
     }
 }

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::render::graph;
+use crate::render::picture::Picture;
 use crate::session::Session;
 
 /// Print the dependency graph.
@@ -12,11 +13,14 @@ use crate::session::Session;
 #[derive(Debug, clap::Args)]
 pub struct Graph {
     /// For Graphviz (the default)
-    #[arg(long, conflicts_with = "mermaid")]
+    #[arg(long, conflicts_with_all = ["mermaid", "svg"])]
     dot: bool,
     /// For Mermaid
-    #[arg(long)]
+    #[arg(long, conflicts_with = "svg")]
     mermaid: bool,
+    /// As a picture: one box for each resource, what comes first on the left
+    #[arg(long)]
+    svg: bool,
     #[command(flatten)]
     inputs: Inputs,
 }
@@ -27,7 +31,12 @@ impl Graph {
         let view = workspace
             .graph()
             .map_err(|diagnostics| Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics })?;
-        session.ui.out(if self.mermaid { graph::mermaid(&view) } else { graph::dot(&view) })?;
+        let text = match self {
+            Graph { svg: true, .. } => Picture::of(&view).svg(),
+            Graph { mermaid: true, .. } => graph::mermaid(&view),
+            _ => graph::dot(&view),
+        };
+        session.ui.out(text)?;
         Ok(Exit::Success)
     }
 }

@@ -1,10 +1,11 @@
 //! `moorfast plan`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use moorfast_engine::Address;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
+use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -16,6 +17,7 @@ use crate::render::report::effort;
 use crate::render::style::{BOLD, DIM, paint};
 use crate::render::{json, plan};
 use crate::session::Session;
+use crate::signature::{PASSPHRASE, SignKey, SignatureError};
 
 /// Show what an apply would change and why.
 ///
@@ -25,6 +27,9 @@ pub struct Plan {
     /// Save the plan, so that `moorfast apply FILE` does exactly this
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Sign the saved plan with this private key of OpenSSH (ed25519); MOORFAST_SIGN_KEY_PASSPHRASE opens one with a passphrase
+    #[arg(long, value_name = "FILE", requires = "out")]
+    sign_key: Option<PathBuf>,
     /// Plan to remove everything that the state holds
     #[arg(long, conflicts_with = "refresh_only")]
     destroy: bool,
@@ -55,6 +60,8 @@ pub struct Plan {
 impl Plan {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
         let started = Instant::now();
+        // A key that can't sign is told before the world is read.
+        let key = self.sign_key.as_deref().map(sign_key).transpose()?;
         let workspace = session.checked_workspace(&self.inputs)?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, Form::Text);
@@ -65,7 +72,7 @@ impl Plan {
         let (made, statistics) = (planned.plan.clone(), planned.statistics());
         planned.close().await;
         if let Some(path) = &self.out {
-            plan_file::write(path, &made)?;
+            plan_file::write(path, &made, key.as_ref())?;
         }
         if self.json {
             session.ui.out(format!("{:#}\n", json::plan(&made)))?;
@@ -95,4 +102,9 @@ impl Plan {
             None => String::new(),
         }
     }
+}
+
+fn sign_key(path: &Path) -> Result<SignKey, SignatureError> {
+    let passphrase = std::env::var(PASSPHRASE).ok().map(Zeroizing::new);
+    SignKey::read(path, passphrase.as_ref().map(|text| text.as_str()))
 }

@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
+
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::plan_file;
-use crate::render::{json, plan, record};
+use crate::render::markdown::{FEWEST, GITHUB};
+use crate::render::{html, json, markdown, plan, record};
 use crate::session::Session;
+use crate::signature::TrustedKeys;
 
 /// Show the state, or a saved plan.
 ///
@@ -17,11 +21,23 @@ pub struct Show {
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["markdown", "html"])]
     json: bool,
+    /// Print the saved plan as Markdown, for the comment of a pull request
+    #[arg(long, requires = "file", conflicts_with = "html")]
+    markdown: bool,
+    /// The characters that the Markdown may have: 65536 on GitHub, 1000000 on GitLab
+    #[arg(long, value_name = "N", requires = "markdown", default_value_t = GITHUB, value_parser = RangedU64ValueParser::<usize>::new().range(FEWEST as u64..))]
+    limit: usize,
+    /// Print the saved plan as one page of HTML that needs nothing else
+    #[arg(long, requires = "file")]
+    html: bool,
     /// Show long texts whole
     #[arg(long)]
     full: bool,
+    /// Show the saved plan only if it is signed by one of these keys: a file of OpenSSH public keys, or a folder of *.pub
+    #[arg(long, value_name = "KEYS", requires = "file")]
+    verify: Option<PathBuf>,
 }
 
 impl Show {
@@ -29,8 +45,17 @@ impl Show {
         let room = session.ui.room(self.full);
         if let Some(file) = &self.file {
             let saved = plan_file::read(file)?;
-            let text = if self.json { format!("{:#}\n", json::plan(&saved)) } else { plan::plan(&saved, room) };
-            session.ui.out(text)?;
+            if let Some(keys) = &self.verify {
+                let signer = saved.verify(&TrustedKeys::read(keys)?)?;
+                session.ui.note(format!("The plan is signed by {signer}.\n\n"));
+            }
+            let saved = saved.plan;
+            session.ui.out(match self {
+                Show { json: true, .. } => format!("{:#}\n", json::plan(&saved)),
+                Show { markdown: true, .. } => markdown::plan(&saved, self.limit),
+                Show { html: true, .. } => html::plan(&saved),
+                _ => plan::plan(&saved, room),
+            })?;
             return Ok(Exit::Success);
         }
         let text = match session.existing_store().await? {

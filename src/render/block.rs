@@ -16,8 +16,15 @@ const INDENT: usize = 6;
 
 /// The lines of a block.
 pub fn block(block: &Block, room: Room) -> Vec<String> {
-    let change = block.first().change;
     let mut lines = vec![format!("  # {}", title(block))];
+    lines.extend(body(block, room));
+    lines
+}
+
+/// The lines of a block below its title.
+pub fn body(block: &Block, room: Room) -> Vec<String> {
+    let change = block.first().change;
+    let mut lines = Vec::new();
     lines.extend(reasons(change).into_iter().map(|reason| format!("  {}", paint(DIM, format!("#   {reason}")))));
     if matches!(change.action, Action::NoOp | Action::Adopt | Action::Forget) {
         return lines;
@@ -35,7 +42,8 @@ pub fn block(block: &Block, room: Room) -> Vec<String> {
     lines
 }
 
-fn title(block: &Block) -> String {
+/// What happens to which instances, on one line.
+pub fn title(block: &Block) -> String {
     let change = block.first().change;
     let headline = headline(change, block.members.iter().map(|m| m.rows.len()).sum());
     if block.members.len() == 1 {

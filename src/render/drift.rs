@@ -8,16 +8,28 @@ use super::plan::{checks, nodes};
 use super::row::{Room, rows_between, table};
 use super::style::{ADD, BOLD, CHANGE, DESTROY, paint};
 
-/// What `moorfast drift` tells, where `unread` objects could not be looked at.
-pub fn drift(plan: &Plan, unread: usize, room: Room) -> String {
+/// What a look at the world left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unsaid {
+    /// How many objects could not be looked at.
+    pub unread: usize,
+    /// How much drift was told before.
+    pub known: usize,
+}
+
+/// What `moorfast drift` tells.
+pub fn drift(plan: &Plan, unsaid: Unsaid, room: Room) -> String {
     let all: Vec<_> = plan.drift.iter().collect();
-    let sections = [nodes(plan), section(&all, room), checks(&plan.checks), vec![closing(plan, unread)]];
+    let sections = [nodes(plan), section(&all, room), checks(&plan.checks), vec![closing(plan, unsaid)]];
     let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
     texts.join("\n\n") + "\n"
 }
 
-fn closing(plan: &Plan, unread: usize) -> String {
+/// The last line: what it comes to.
+pub fn closing(plan: &Plan, unsaid: Unsaid) -> String {
+    let Unsaid { unread, known } = unsaid;
     match (plan.drift.len(), plan.nodes.len()) {
+        (0, 0) if known > 0 => paint(ADD.bold(), "No new drift.") + &format!(" {known} drifted before and still do."),
         (0, 0) if unread > 0 => format!("No drift in what could be looked at; {unread} objects could not be."),
         (0, 0) => paint(ADD.bold(), "In sync.") + " The world is as the last apply left it.",
         (0, _) => paint(DESTROY.bold(), "Drift:") + " the nodes above are not what they were.",
@@ -68,6 +80,12 @@ fn section(drift: &[&Drift], room: Room) -> Vec<String> {
         lines.extend(drifted(drift, &also, room));
     }
     lines
+}
+
+/// The lines of each object that drifted, equal ones together.
+pub fn objects(plan: &Plan, room: Room) -> Vec<Vec<String>> {
+    let all: Vec<_> = plan.drift.iter().collect();
+    equal_drift(&all).iter().map(|(drift, also)| drifted(drift, also, room)).collect()
 }
 
 /// The same drift on several instances is told once.

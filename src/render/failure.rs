@@ -6,6 +6,7 @@ use moorfast_engine::{Failure, Manifest, Severity};
 use super::diagnostic::{count, diagnostics, message, provider_error, provider_errors};
 use crate::error::Error;
 use crate::plan_file::PlanFileError;
+use crate::signature::SignatureError;
 
 /// The text of an error, for standard error.
 pub fn error(error: &Error, width: usize) -> String {
@@ -16,6 +17,7 @@ pub fn error(error: &Error, width: usize) -> String {
         Error::Run { failure, manifest } => self::failure(failure, manifest, width),
         Error::State(error) => state(error, width),
         Error::PlanFile(error) => plan_file(error, width),
+        Error::Key(error) => message(&error.to_string(), &[], signature(error), width),
         Error::Provider(error) => provider_error(None, error, &[], width) + "\n",
         Error::File { doing, path, source } => {
             message(&format!("cannot {doing} {}: {source}", path.display()), &[], None, width)
@@ -107,7 +109,24 @@ fn plan_file(error: &PlanFileError, width: usize) -> String {
         }
         PlanFileError::NotAPlan { .. } => Some("`moorfast plan --out FILE` makes one"),
         PlanFileError::Newer { .. } => Some("apply it with the moorfast that made it"),
+        PlanFileError::Signature { source, .. } => signature(source),
         PlanFileError::Io { .. } => None,
     };
     message(&error.to_string(), &[], help, width)
+}
+
+fn signature(error: &SignatureError) -> Option<&'static str> {
+    Some(match error {
+        SignatureError::NotAKey { .. } => {
+            "`ssh-keygen -t ed25519 -f FILE` makes a pair; FILE signs, FILE.pub is trusted"
+        }
+        SignatureError::Passphrase { .. } => "set it in the environment of `moorfast plan`",
+        SignatureError::NoKeys { .. } => "give a file with one public key a line, or a folder of *.pub",
+        SignatureError::Unsigned => "make it with `moorfast plan --out FILE --sign-key KEY`",
+        SignatureError::Untrusted { .. } => "do not apply it before you know whose key that is",
+        SignatureError::Mismatch { .. } | SignatureError::Damaged(_) => {
+            "do not apply it: whoever wrote it had no key for it; plan again"
+        }
+        SignatureError::Io { .. } => return None,
+    })
 }

@@ -1,8 +1,11 @@
 //! What people read: plans, errors, progress and reports as text, and the same as JSON.
 
 mod block;
+mod escape;
 mod fold;
+mod layout;
 mod row;
+mod spans;
 mod text_diff;
 mod value;
 mod wording;
@@ -11,7 +14,11 @@ pub mod diagnostic;
 pub mod drift;
 pub mod failure;
 pub mod graph;
+pub mod html;
 pub mod json;
+pub mod markdown;
+pub mod metrics;
+pub mod picture;
 pub mod plan;
 pub mod progress;
 pub mod record;

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use moorfast_engine::plan::{Action, CheckResult, CheckStatus, OutputChange, Plan, PlanMode, Summary};
+use moorfast_engine::plan::{Action, Change, CheckResult, CheckStatus, OutputChange, Plan, PlanMode, Summary};
 
 use super::block::block;
 use super::drift;
@@ -17,15 +17,11 @@ use super::wording::{Danger, meaning, symbol};
 pub fn plan(plan: &Plan, room: Room) -> String {
     let mut sections = vec![warnings(plan), nodes(plan)];
     sections.extend(drift::of_plan(plan, room));
-    let shown: Vec<_> = plan.changes.iter().filter(|c| c.action != Action::NoOp || c.moved_from.is_some()).collect();
-    if !shown.is_empty() {
-        sections.push(legend(shown.iter().map(|c| c.action)));
+    let groups = groups(plan);
+    if !groups.is_empty() {
+        sections.push(legend(shown(plan).map(|c| c.action)));
     }
-    let mut groups = by_target(fold(shown));
-    // Equal danger keeps the order of the plan, which respects dependencies.
-    groups.sort_by_key(|(_, blocks)| Reverse(blocks.iter().map(Block::danger).max().unwrap_or(Danger::Bookkeeping)));
-    for (heading, mut blocks) in groups {
-        blocks.sort_by_key(|b| Reverse(b.danger()));
+    for (heading, blocks) in groups {
         sections.push(vec![paint(BOLD, heading)]);
         sections.extend(blocks.iter().map(|b| block(b, room)));
     }
@@ -34,6 +30,20 @@ pub fn plan(plan: &Plan, room: Room) -> String {
     sections.push(vec![closing(plan)]);
     let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
     texts.join("\n\n") + "\n"
+}
+
+/// The changes that are worth showing.
+fn shown(plan: &Plan) -> impl Iterator<Item = &Change> {
+    plan.changes.iter().filter(|c| c.action != Action::NoOp || c.moved_from.is_some())
+}
+
+/// The blocks under a heading for each set of targets, what is most dangerous first.
+pub fn groups(plan: &Plan) -> Vec<(String, Vec<Block<'_>>)> {
+    let mut groups = by_target(fold(shown(plan)));
+    // Equal danger keeps the order of the plan, which respects dependencies.
+    groups.sort_by_key(|(_, blocks)| Reverse(blocks.iter().map(Block::danger).max().unwrap_or(Danger::Bookkeeping)));
+    groups.iter_mut().for_each(|(_, blocks)| blocks.sort_by_key(|b| Reverse(b.danger())));
+    groups
 }
 
 /// The last line: what the plan comes to.
@@ -72,7 +82,8 @@ fn summary_line(summary: Summary, moved: usize) -> String {
     line + "."
 }
 
-fn warnings(plan: &Plan) -> Vec<String> {
+/// What the person should know.
+pub fn warnings(plan: &Plan) -> Vec<String> {
     let is_part = !plan.options.targets.is_empty() || !plan.options.exclude.is_empty();
     let part = "this is the plan of a part (--target, --exclude); only a whole plan brings the world to the manifest";
     let own = is_part.then(|| part.to_owned());
@@ -133,7 +144,8 @@ fn heading(block: &Block) -> String {
     }
 }
 
-fn outputs(outputs: &BTreeMap<String, OutputChange>, room: Room) -> Vec<String> {
+/// The section of the outputs that change.
+pub fn outputs(outputs: &BTreeMap<String, OutputChange>, room: Room) -> Vec<String> {
     let rows: Vec<_> = outputs
         .iter()
         .filter(|(_, change)| change.before != change.after)

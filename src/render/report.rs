@@ -51,6 +51,7 @@ impl Done {
 pub fn is_complete(report: &Report) -> bool {
     report.outcomes.iter().all(|o| matches!(o.result, OutcomeResult::Done))
         && report.state_error.is_none()
+        && report.errors.is_empty()
         && !report.interrupted
 }
 

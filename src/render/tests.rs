@@ -44,8 +44,8 @@ fn colours() {
 
 #[test]
 fn the_drift_command() {
-    insta::assert_snapshot!("drift", plain(&drift::drift(&samples::refresh(), 0, ROOM)));
-    insta::assert_snapshot!("in_sync", plain(&drift::drift(&samples::nothing(), 0, ROOM)));
+    insta::assert_snapshot!("drift", plain(&drift::drift(&samples::refresh(), drift::Unsaid::default(), ROOM)));
+    insta::assert_snapshot!("in_sync", plain(&drift::drift(&samples::nothing(), drift::Unsaid::default(), ROOM)));
 }
 
 #[test]
@@ -89,6 +89,7 @@ fn broken() -> Report {
         checks: samples::dangers().checks,
         statistics: vec![("ssh execs".to_owned(), 12), ("api requests".to_owned(), 30)],
         state_error: None,
+        errors: Vec::new(),
         interrupted: false,
     }
 }
@@ -116,7 +117,10 @@ fn errors() {
         Error::Run {
             failure: Box::new(Failure::Provider(
                 "kubernetes".to_owned(),
-                ProviderError::new(Class::Invalid, "the kubeconfig has no context \"prod\"").help("it has: dev, test"),
+                Box::new(
+                    ProviderError::new(Class::Invalid, "the kubeconfig has no context \"prod\"")
+                        .help("it has: dev, test"),
+                ),
             )),
             manifest: Default::default(),
         },

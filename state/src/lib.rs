@@ -59,6 +59,7 @@ mod record;
 mod remote;
 mod run;
 mod s3;
+mod seam;
 mod settings;
 mod snapshot;
 mod sqlite;

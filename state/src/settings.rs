@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::seam;
+
 /// How a store tells time and how long its locks live.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -27,10 +29,11 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
+        let expiry = seam::lock_expiry().unwrap_or(Duration::from_secs(60));
         Self {
             clock: Arc::new(Timestamp::now),
-            expiry: Duration::from_secs(60),
-            heartbeat: Duration::from_secs(10),
+            expiry,
+            heartbeat: expiry / 6,
             retry: Duration::from_millis(200),
             patience: Duration::from_secs(20),
         }

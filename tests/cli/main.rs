@@ -4,9 +4,12 @@
 
 mod answers;
 mod documentation;
+mod drift;
 mod errors;
 mod interruption;
 mod lifecycle;
+mod pages;
 mod plan_files;
+mod signatures;
 mod streams;
 mod support;

@@ -82,12 +82,20 @@ impl Moorfast {
 
     /// Starts a command.
     pub fn start(&self, arguments: &[&str]) -> Started {
-        let child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        self.start_in(arguments, &[])
+    }
+
+    /// Starts a command with more in its environment.
+    pub fn start_in(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Started {
+        let mut command = self.command(arguments);
+        command.envs(environment.iter().copied());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
         Started { child: child.expect("the binary can be run"), arguments, started: Instant::now() }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// A command, to be run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let (name, rest) = arguments.split_first().expect("there is a command");
         let mut command = Command::new(env!("CARGO_BIN_EXE_moorfast"));
         command.current_dir(self.folder.path()).stdin(Stdio::null()).arg(name);
@@ -129,6 +137,22 @@ impl Started {
         self.child.id()
     }
 
+    /// Sends it a signal by its name: `INT`.
+    pub fn send(&self, signal: &str) {
+        let sent = Command::new("kill").args([format!("-{signal}"), self.pid().to_string()]).status();
+        assert!(sent.expect("kill can be run").success(), "{signal} to {}", self.pid());
+    }
+
+    /// Kills it, if it has not ended.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a child can be killed");
+    }
+
+    /// Has it ended?
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_some()
+    }
+
     /// Waits until it ended.
     pub fn end(self) -> Run {
         let output = self.child.wait_with_output().expect("a child can be waited for");
@@ -146,6 +170,11 @@ impl Run {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             took: started.elapsed(),
         }
+    }
+
+    /// What is known of a command that ended.
+    pub fn of(output: Output) -> Self {
+        Self::new(&[], output, Instant::now())
     }
 
     /// The line of standard output that begins so.

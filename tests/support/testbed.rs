@@ -16,6 +16,7 @@ pub struct Testbed {
 /// What `testbed up` prints.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Facts {
+    pub state: PathBuf,
     pub ssh: Ssh,
     pub nodes: Vec<Node>,
     pub control_plane: ControlPlane,
@@ -86,6 +87,12 @@ impl Testbed {
         assert!(output.status.success(), "the testbed did not come up: {}", output.status);
         let facts = serde_json::from_slice(&output.stdout).expect("the testbed prints its facts");
         Some(Self { name, facts })
+    }
+
+    /// The facts after a node was replaced.
+    pub fn facts_now(&self) -> Facts {
+        let text = std::fs::read(self.facts.state.join("testbed.json")).expect("the testbed keeps its facts");
+        serde_json::from_slice(&text).expect("the testbed keeps its facts as JSON")
     }
 
     /// What `arguments` of the testbed's script print.

@@ -1,9 +1,15 @@
 //! Why something did not come about, as what it depends on tells it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::join_all;
 
 use super::Executor;
 use crate::{Address, Class, ProviderError, ReadRequest, Target};
+
+/// How long an explanation may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Executor<'_> {
     /// `error` with what the objects on nodes say that the failed change directly depends on: a Node that never became Ready is explained by
@@ -22,10 +28,19 @@ impl Executor<'_> {
             let call = calls.entry(key).or_insert_with(|| (instance.target.clone(), Vec::new()));
             call.1.push(self.reading(address));
         }
-        for ((alias, _), (target, requests)) in calls {
-            if let Some(connection) = self.work.session.connection(&alias) {
-                error.detail.extend(connection.explain(&target, &requests).await);
-            }
+        let explain =
+            async |((alias, _), (target, requests)): ((String, String), (Target, Vec<ReadRequest>))| match self
+                .work
+                .session
+                .connection(&alias)
+            {
+                Some(connection) => connection.explain(&target, &requests).await,
+                None => Vec::new(),
+            };
+        let explanations = join_all(calls.into_iter().map(explain));
+        // The error stands without them, and others wait.
+        if let Ok(explanations) = tokio::time::timeout(PATIENCE, explanations).await {
+            error.detail.extend(explanations.into_iter().flatten());
         }
         error
     }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::order::Order;
 use crate::check::{When, run_checks};
+use crate::early::Early;
 use crate::early::deduplicated;
 use crate::evaluate::{desired, violated};
 use crate::expand::Expanded;
@@ -35,9 +36,13 @@ pub(crate) struct Work {
     pub session: Session,
     pub items: HashMap<Address, Item>,
     pub values: Values,
+    /// What was known when the world was read.
+    pub early: Early,
     pub key: SealKey,
     /// The changes that must not be done any more, because the object no longer looks as reviewed; with what differs.
     pub stale: HashMap<Address, Vec<String>>,
+    /// What can't be looked at any more, and why.
+    pub unread: HashMap<Address, ProviderError>,
     /// The intents that an earlier run left open.
     pub open: Vec<Intent>,
 }
@@ -124,7 +129,8 @@ impl<'a> Executor<'a> {
         let lost = self.lock.lost();
         loop {
             self.start_ready().await;
-            if self.running.is_empty() {
+            // A call that reported its last operation still holds its place until it says that it is over.
+            if self.running.is_empty() && self.calls.values().all(|calls| *calls == 0) {
                 break;
             }
             let stopping = self.is_stopping();
@@ -188,8 +194,12 @@ impl<'a> Executor<'a> {
     /// Resolves what an earlier run began and did not finish: the plan has looked at the world, so it is known how that ended.
     async fn close_intents(&mut self) {
         for intent in std::mem::take(&mut self.work.open) {
-            let item = intent.address.parse().ok().and_then(|a: Address| self.work.items.get(&a));
-            let there = item.is_some_and(|i| i.observed.is_some() || i.former.is_some());
+            let moved = |c: &&Change| c.moved_from.as_ref().is_some_and(|from| from.to_string() == intent.address);
+            let moved = self.work.plan.changes.iter().find(moved).map(|c| c.address.clone());
+            let address = moved.or_else(|| intent.address.parse().ok());
+            // What this plan did not look at is resolved by one that does.
+            let Some(item) = address.and_then(|a| self.work.items.get(&a)) else { continue };
+            let there = item.observed.is_some() || item.former.is_some();
             let message = format!(
                 "{} was under way when a run died at {}; it is {} now",
                 intent.action,
@@ -217,6 +227,9 @@ impl<'a> Executor<'a> {
             if ready.is_empty() {
                 break;
             }
+            let (unread, ready): (Vec<_>, Vec<_>) =
+                ready.into_iter().partition(|i| self.work.unread.contains_key(&self.change(*i).address));
+            unread.into_iter().for_each(|i| self.leave_unread(i));
             let (stale, ready): (Vec<_>, Vec<_>) =
                 ready.into_iter().partition(|i| self.work.stale.contains_key(&self.change(*i).address));
             for i in stale {
@@ -231,6 +244,16 @@ impl<'a> Executor<'a> {
             self.record_only(inside).await;
         }
         self.start_queued().await;
+    }
+
+    /// What can't be looked at is not acted on.
+    fn leave_unread(&mut self, i: usize) {
+        let change = self.change(i);
+        let acts = change.action.is_change() || change.action == Action::Read;
+        match self.work.unread.get(&change.address).cloned().filter(|_| acts) {
+            Some(error) => self.fail(i, error),
+            None => self.end(i, OutcomeResult::Done),
+        }
     }
 
     /// The changes that only the state sees: nothing to do, adopt, forget.
@@ -327,14 +350,26 @@ impl<'a> Executor<'a> {
         for (i, _) in &data {
             self.running.insert(*i, (String::new(), Instant::now()));
         }
-        let Some(first) = operations.iter().map(|(i, _)| *i).chain(data.iter().map(|(i, _)| *i)).next() else { return };
-        let Some(connection) = self.work.session.connection(&self.change(first).provider).cloned() else { return };
-        let Some(at) = self.target(self.change(first)) else { return };
+        let begun: Vec<usize> = operations.iter().map(|(i, _)| *i).chain(data.iter().map(|(i, _)| *i)).collect();
+        let Some(first) = begun.first().map(|i| self.change(*i)) else { return };
+        let connection = self.work.session.connection(&first.provider).cloned();
+        let at = self.target(first);
         *self.calls.entry(target.clone()).or_default() += 1;
         let sender = self.sender.clone();
         tokio::spawn(async move {
-            perform(connection, at, operations, data, &sender).await;
-            // The receiver is gone only when the run is.
+            let reports = sender.clone();
+            let call = tokio::spawn(async move {
+                if let (Some(connection), Some(at)) = (connection, at) {
+                    perform(connection, at, operations, data, &reports).await;
+                }
+            });
+            if call.await.is_err() {
+                tracing::error!("a call of a provider panicked");
+            }
+            // What was reported already is not running any more, and is not heard twice. The receiver is gone only when the run is.
+            for i in begun {
+                let _ = sender.send(Message::Ended(i, Err(unreported())));
+            }
             let _ = sender.send(Message::CallOver(target));
         });
     }
@@ -422,10 +457,12 @@ impl<'a> Executor<'a> {
         };
         // Under a new identity something may be there already.
         let arrive = || match (&item.former, &item.observed) {
-            (Some(_), Some(there)) => update(Some(there.clone())),
+            (Some(_), Some(there)) => Operation { recorded: None, ..update(Some(there.clone())) },
             _ => make(None),
         };
         let steps = match change.action {
+            // The old object is another instance's now, which brings it to what it wants.
+            Action::Replace | Action::ReplaceCreateFirst if self.is_handed_over(&item) => vec![arrive()],
             Action::Replace => vec![delete(), arrive()],
             Action::ReplaceCreateFirst => vec![arrive(), delete()],
             Action::Update => vec![update(item.observed.clone())],
@@ -433,6 +470,15 @@ impl<'a> Executor<'a> {
         };
         self.wanted.insert(i, wanted);
         Ok(Prepared::Steps(steps))
+    }
+
+    /// Is the object that the record of `item` remembers wanted by another instance?
+    fn is_handed_over(&self, item: &Item) -> bool {
+        let Some(record) = item.recorded.as_ref().filter(|_| item.former.is_some()) else { return false };
+        let claims = |c: &Change| {
+            c.target == record.target && c.after.is_some() && c.identity.as_deref() == Some(record.identity.as_str())
+        };
+        self.work.plan.changes.iter().any(claims)
     }
 
     fn timeout(&self, address: &Address, name: &str) -> Option<std::time::Duration> {
@@ -465,7 +511,16 @@ impl<'a> Executor<'a> {
                 (i, started, result, written)
             });
         }
-        for (i, started, result, written) in join_all(writes).await {
+        let explained = join_all(join_all(writes).await.into_iter().map(|(i, started, result, written)| {
+            let executor = &*self;
+            async move {
+                match result {
+                    Ok(notes) => (i, started, Ok(notes), written),
+                    Err(error) => (i, started, Err(executor.explained(i, error).await), written),
+                }
+            }
+        }));
+        for (i, started, result, written) in explained.await {
             if let Err(error) = written {
                 self.report.state_error = Some(error);
             }
@@ -478,10 +533,7 @@ impl<'a> Executor<'a> {
                     }
                     self.end(i, OutcomeResult::Done);
                 }
-                Err(error) => {
-                    let error = self.explained(i, error).await;
-                    self.fail(i, error);
-                }
+                Err(error) => self.fail(i, error),
             }
         }
     }
@@ -498,8 +550,9 @@ impl<'a> Executor<'a> {
             Ok(Done::Data(found)) => {
                 let mut values = self.wanted.remove(&i).unwrap_or_default();
                 values.extend(self.marked(&change.address, found));
-                self.work.values.insert(change.address, values);
-                (None, Ok(Vec::new()))
+                self.work.values.insert(change.address.clone(), values.clone());
+                let broken = self.broken_postconditions(&change.address, values);
+                (None, if broken.is_empty() { Ok(Vec::new()) } else { Err(from_diagnostics(&broken)) })
             }
             Ok(Done::Applied(applied)) if change.action == Action::Delete => {
                 self.records.remove(&address);
@@ -517,8 +570,8 @@ impl<'a> Executor<'a> {
                 let result = if broken.is_empty() { Ok(applied.notes) } else { Err(from_diagnostics(&broken)) };
                 (Some(Recorded::Put(record)), result)
             }
-            // What was not begun left the world alone.
-            Err(error) if error.class == Class::Cancelled => (Some(Recorded::Unchanged), Err(error)),
+            Err(error) if change.address.resource.mode == Mode::Data => (None, Err(error)),
+            // Also what was cancelled: it may have been cancelled half-way.
             Err(error) => {
                 let record = self.incomplete(&change, self.wanted.get(&i));
                 let recorded = match record {
@@ -597,14 +650,16 @@ impl<'a> Executor<'a> {
         if self.work.plan.options.mode != PlanMode::Destroy {
             for (name, output) in &self.work.expanded.manifest.outputs {
                 let scope = InstanceScope::new(&self.work.expanded, &self.work.values, Default::default());
-                let Ok(value) = output.value.evaluate(&scope) else { continue };
+                let value = output.value.evaluate(&scope).unwrap_or_else(|errors| {
+                    self.report.errors.extend(errors);
+                    Value::Unknown
+                });
                 let value = if output.sensitive { value.sensitive() } else { value };
                 let sealed = value.seal(&self.work.key);
-                if value.is_unknown() {
-                    let Some(before) = self.work.plan.outputs.get(name).and_then(|o| o.before.clone()) else {
-                        continue;
-                    };
-                    recorded.insert(name.clone(), Output { value: before, sensitive: value.is_sensitive() });
+                if value.is_unknown() || value.is_retained() {
+                    if let Some(before) = self.work.plan.outputs.get(name).and_then(|o| o.before.clone()) {
+                        recorded.insert(name.clone(), Output { value: before, sensitive: value.is_sensitive() });
+                    }
                     continue;
                 }
                 recorded.insert(name.clone(), Output { value: sealed, sensitive: value.is_sensitive() });

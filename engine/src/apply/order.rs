@@ -27,6 +27,13 @@ enum Phase {
 impl Order {
     pub fn new(changes: &[Change], items: &HashMap<Address, Item>) -> Self {
         let places: HashMap<&Address, usize> = changes.iter().enumerate().map(|(i, c)| (&c.address, i)).collect();
+        let object = |c: &Change| Some((c.target.clone(), c.identity.clone()?));
+        let removed: HashMap<_, usize> = changes
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| c.action == Action::Delete)
+            .filter_map(|(i, c)| Some((object(c)?, i)))
+            .collect();
         let mut edges = BTreeSet::new();
         for (i, change) in changes.iter().enumerate() {
             if !removes(change.action) {
@@ -39,6 +46,13 @@ impl Order {
             edges.extend(
                 leaning.filter_map(|d| places.get(&d)).filter(|d| removes(changes[**d].action)).map(|d| (i, *d)),
             );
+        }
+        // What takes the place of another object (a folder where a file was) waits until that one is gone.
+        for (i, change) in changes.iter().enumerate().filter(|(_, c)| !removes(c.action)) {
+            if let Some(removal) = object(change).and_then(|o| removed.get(&o)) {
+                edges.remove(&(i, *removal));
+                edges.insert((*removal, i));
+            }
         }
         let mut order = Self {
             waits: vec![0; changes.len()],

@@ -8,7 +8,7 @@ use moorfast_state::{Digest, Record, canonical};
 use super::Executor;
 use crate::expand::Instance;
 use crate::graph::matching;
-use crate::plan::{Action, Change};
+use crate::plan::{Action, Change, PlanMode, taken_over};
 use crate::{Applied, Attributes, seal_attributes};
 
 impl Executor<'_> {
@@ -29,7 +29,7 @@ impl Executor<'_> {
         let known = self.records.get(&change.address.to_string());
         let Some(observed) = &item.observed else { return known.map(|r| (**r).clone()) };
         let mut record = Record {
-            attributes: seal_attributes(&observed.attributes, &self.work.key),
+            attributes: taken_over(known.map(AsRef::as_ref), observed, &self.work.key),
             identity: change.identity.clone().unwrap_or_default(),
             private: observed.private.clone(),
             ..self.blank(change)
@@ -37,14 +37,16 @@ impl Executor<'_> {
         if let Some(known) = known {
             // What the provider keeps for itself is written by its operations, not by its readings.
             record.private = known.private.clone();
-            // What is remembered and was not looked at now stays.
-            let lost = known.attributes.iter().filter(|(name, _)| !record.attributes.contains_key(*name));
-            let lost: Vec<_> = lost.map(|(k, v)| (k.clone(), v.clone())).collect();
-            record.attributes.extend(lost);
-            if self.work.expanded.instance(&change.address).is_none() {
+            // Only an operation acts on what it watches.
+            for (address, seen) in &mut record.triggers {
+                known.triggers.get(address).into_iter().for_each(|known| known.clone_into(seen));
+            }
+            // A refresh looks and does nothing: what is owed stays owed.
+            if self.work.plan.options.mode == PlanMode::RefreshOnly {
                 record.dependencies = known.dependencies.clone();
                 record.triggers = known.triggers.clone();
                 record.prevent_destroy = known.prevent_destroy;
+                record.incomplete = known.incomplete;
             }
         }
         Some(record)

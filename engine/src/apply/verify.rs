@@ -6,8 +6,9 @@ use futures::future::join_all;
 use serde_json::{Map, Value as Json};
 
 use super::Work;
-use crate::plan::{Change, differences, observed_digest, path_text};
-use crate::{Address, Event, Events, Observed, ReadRequest, Target, seal_attributes};
+use crate::expand::Instance;
+use crate::plan::{Change, Difference, differences, observed_digest, path_text, value_at};
+use crate::{Address, Attributes, Event, Events, Observed, ReadRequest, Target, seal_attributes};
 
 /// Reads every object that the plan changes once more. Returns those that look different now, with what differs, one line each.
 pub(super) async fn changed_since_review(work: &Work, events: &Events) -> HashMap<Address, Vec<String>> {
@@ -31,7 +32,7 @@ pub(super) async fn changed_since_review(work: &Work, events: &Events) -> HashMa
         let observed = observed.map(|o| marked(work, &change.address, o));
         if change.observed.as_ref() != Some(&observed_digest(observed.as_ref(), &work.key)) {
             let now = observed.map(|o| seal_attributes(&o.attributes, &work.key));
-            changed.insert(change.address.clone(), describe(change.before.as_ref(), now.as_ref()));
+            changed.insert(change.address.clone(), describe(change, now.as_ref()));
         }
     }
     changed
@@ -52,8 +53,16 @@ fn request(work: &Work, change: &Change) -> ReadRequest {
     ReadRequest {
         address: change.address.clone(),
         resource_type: change.resource_type.clone(),
-        desired: instance.and_then(|i| crate::evaluate::desired(&work.expanded, i, &work.values).ok()),
+        desired: instance.and_then(|i| wanted_when_read(work, i)),
         recorded,
+    }
+}
+
+/// What the plan's reading knew of `instance`: what is known by now may tell more, or hide more, of the same object.
+fn wanted_when_read(work: &Work, instance: &Instance) -> Option<Attributes> {
+    match work.early.identity(&work.expanded, instance) {
+        Some(_) => work.early.get(&instance.address).cloned(),
+        None => crate::evaluate::desired(&work.expanded, instance, &work.values).ok(),
     }
 }
 
@@ -64,17 +73,19 @@ fn marked(work: &Work, address: &Address, mut observed: Observed) -> Observed {
     observed
 }
 
-/// What differs between the reviewed and the present, one line each.
-pub(crate) fn describe(reviewed: Option<&Map<String, Json>>, now: Option<&Map<String, Json>>) -> Vec<String> {
-    match (reviewed, now) {
+/// What is other than when `change` was reviewed, one line each: what there was before, what was reviewed to become of it, what there is now.
+pub(crate) fn describe(change: &Change, now: Option<&Map<String, Json>>) -> Vec<String> {
+    match (&change.before, now) {
         (Some(_), None) => vec!["it was there when reviewed, and is gone now".to_owned()],
         (None, Some(_)) => vec!["it was not there when reviewed, and is there now".to_owned()],
-        (Some(reviewed), Some(now)) => {
-            let line = |d: crate::plan::Difference| {
-                let show = |v: &Option<Json>| v.as_ref().map_or_else(|| "nothing".to_owned(), short);
-                format!("{}: reviewed as {}, now {}", path_text(&d.path), show(&d.before), show(&d.after))
+        (Some(before), Some(now)) => {
+            let line = |d: Difference| {
+                let show = |v: Option<&Json>| v.map_or_else(|| "nothing".to_owned(), short);
+                let reviewed = show(change.after.as_ref().and_then(|after| value_at(after, &d.path)));
+                let (before, now) = (show(d.before.as_ref()), show(d.after.as_ref()));
+                format!("{}: before {before}, reviewed {reviewed}, now {now}", path_text(&d.path))
             };
-            differences(Some(reviewed), now).into_iter().map(line).collect()
+            differences(Some(before), now).into_iter().map(line).collect()
         }
         (None, None) => Vec::new(),
     }

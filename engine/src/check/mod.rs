@@ -11,7 +11,7 @@ use crate::expand::{CheckInstance, Expanded};
 use crate::graph::{LocalReferences, check_dependencies};
 use crate::plan::{CheckResult, CheckStatus};
 use crate::scope::{InstanceScope, Values};
-use crate::{Address, Attribute, Diagnostic, Event, Events, Kind, Schema, conform};
+use crate::{Address, Attribute, Condition, Diagnostic, Event, Events, Kind, Schema, conform};
 
 /// When checks look.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,10 @@ async fn run(expanded: &Expanded, values: &Values, check: &CheckInstance, when: 
         }
     }
     failures.extend(summaries(violated(&check.check.assertions, "assertion", &scope)));
+    let open = |c: &Condition| c.condition.evaluate(&scope).is_ok_and(|v| v.is_unknown() || v.is_retained());
     match failures.is_empty() {
+        // What is not known yet is not known to hold.
+        true if check.check.assertions.iter().any(open) => (CheckStatus::Unknown, failures),
         true => (CheckStatus::Pass, failures),
         false => (CheckStatus::Fail, failures),
     }

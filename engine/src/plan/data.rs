@@ -53,12 +53,15 @@ impl Planner<'_> {
                 Ok(attributes) => {
                     let mut values = request.arguments;
                     values.extend(self.marked(&request.address, attributes));
+                    if let Some(instance) = self.expanded.instance(&request.address) {
+                        self.check_postconditions(instance, &values)?;
+                    }
                     self.draft.values.insert(request.address, values);
                 }
                 Err(error) => failures.push((request.address, error)),
             }
         }
-        if failures.is_empty() { Ok(()) } else { Err(Failure::Providers(failures)) }
+        self.without(failures)
     }
 
     pub(super) fn leave_to_apply(&mut self, instance: &Instance, arguments: &Attributes) {

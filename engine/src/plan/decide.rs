@@ -33,7 +33,7 @@ impl Planner<'_> {
             return Err(Failure::Manifest(vec![self.prevented(instance)]));
         }
         let values = known_values(instance, action, &request, &planned);
-        if action == Action::NoOp {
+        if matches!(action, Action::NoOp | Action::Adopt) {
             self.check_postconditions(instance, &values)?;
         }
         let target = instance.target.name();
@@ -47,7 +47,7 @@ impl Planner<'_> {
             identity: self.identity(instance, &request.desired),
             action,
             reasons,
-            observed: Some(observed_digest(request.observed.as_ref().or(item.former.as_ref()), self.key)),
+            observed: Some(observed_digest(item.former.as_ref().or(request.observed.as_ref()), self.key)),
             before: former.or(before),
             after: Some(after),
             dependencies: self.dependencies(&request.address),
@@ -90,7 +90,10 @@ impl Planner<'_> {
             ProposedAction::Compare => ProposedAction::Update,
             other => other,
         };
+        // What did not come to its end is not done, however it looks: a wait that timed out is waited for again.
+        let incomplete = recorded.is_some_and(|r| r.incomplete);
         match proposed {
+            ProposedAction::NoOp if incomplete => (Action::Update, vec![Reason::Incomplete]),
             ProposedAction::NoOp if recorded.is_none() => (Action::Adopt, Vec::new()),
             ProposedAction::NoOp => (Action::NoOp, Vec::new()),
             ProposedAction::Create => {
@@ -105,7 +108,7 @@ impl Planner<'_> {
         }
     }
 
-    fn check_postconditions(&self, instance: &Instance, values: &Attributes) -> Result<(), Failure> {
+    pub(super) fn check_postconditions(&self, instance: &Instance, values: &Attributes) -> Result<(), Failure> {
         let scope = InstanceScope::new(self.expanded, &self.draft.values, instance.binding.clone());
         let scope = scope.with_self(Value::Map(values.clone()));
         let what = format!("postcondition of {}", instance.address);

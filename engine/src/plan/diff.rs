@@ -39,6 +39,15 @@ pub fn path_text(path: &[Step]) -> String {
     text
 }
 
+/// The value at the end of a path, if there is one.
+pub(crate) fn value_at<'a>(attributes: &'a Map<String, Json>, path: &[Step]) -> Option<&'a Json> {
+    let [Step::Name(first), rest @ ..] = path else { return None };
+    rest.iter().try_fold(attributes.get(first)?, |value, step| match step {
+        Step::Name(name) => value.get(name),
+        Step::Index(i) => value.get(i),
+    })
+}
+
 /// What differs between `before` and `after`, in the order of `after`. Attributes that only `before` has at the top level are not
 /// managed and no difference; deeper down they are removals. Null is as if not there.
 pub fn differences(before: Option<&Map<String, Json>>, after: &Map<String, Json>) -> Vec<Difference> {

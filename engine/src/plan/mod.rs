@@ -13,6 +13,7 @@ mod reading;
 mod requests;
 mod triggers;
 
+pub(crate) use diff::value_at;
 pub use diff::{Difference, Step, differences, is_mark, path_text};
 pub(crate) use ignore::ignoring;
 pub use model::{
@@ -20,4 +21,4 @@ pub use model::{
     Summary,
 };
 pub(crate) use planner::{Draft, Item, Planner, mark_sensitive};
-pub(crate) use reading::observed_digest;
+pub(crate) use reading::{observed_digest, taken_over};

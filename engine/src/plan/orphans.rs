@@ -10,6 +10,7 @@ use petgraph::graph::DiGraph;
 use super::planner::{Item, Planner, prevented};
 use super::reading::{Reading, Which, observed_digest};
 use super::{Action, Change, Reason};
+use crate::expand::Instance;
 use crate::{Address, Failure, seal_attributes};
 
 impl Planner<'_> {
@@ -43,7 +44,8 @@ impl Planner<'_> {
                     continue;
                 }
             };
-            let action = match (&observed, released || !reachable) {
+            let handed_over = !everything && self.is_claimed(record);
+            let action = match (&observed, released || handed_over || !reachable) {
                 (Some(_), false) => Action::Delete,
                 _ => Action::Forget,
             };
@@ -60,7 +62,7 @@ impl Planner<'_> {
             self.note_drift(&address, &record.target, Some(record), before.as_ref(), false);
             self.draft.changes.push(Change {
                 address: address.clone(),
-                moved_from: None,
+                moved_from: self.moved.get(&address).cloned(),
                 resource_type: record.resource_type.clone(),
                 provider: record.provider.clone(),
                 target: record.target.clone(),
@@ -80,7 +82,17 @@ impl Planner<'_> {
         if !errors.is_empty() {
             return Err(Failure::Manifest(errors));
         }
-        if failures.is_empty() { Ok(()) } else { Err(Failure::Providers(failures)) }
+        self.without(failures)
+    }
+
+    /// Does an instance of the manifest, of the same type, want the object that `record` remembers? Then it is that one's, and is not removed.
+    fn is_claimed(&self, record: &Record) -> bool {
+        let claims = |instance: &&Instance| {
+            instance.target.name() == record.target
+                && instance.resource_type.name == record.resource_type
+                && self.early_identity(instance).as_deref() == Some(record.identity.as_str())
+        };
+        self.expanded.instances.iter().any(|instance| claims(&instance))
     }
 
     pub(super) fn is_prevented(&self, address: &Address, record: &Record) -> bool {

@@ -7,13 +7,13 @@ use moorfast_state::{Record, SealKey, Snapshot};
 
 use super::reading::{Reading, Which};
 use super::{Action, Change, Drift, PlanMode, PlanOptions, Reason};
-use crate::early::{Early, deduplicated};
+use crate::early::{Early, deduplicated, with_unknown};
 use crate::evaluate::{desired, violated};
 use crate::expand::{Expanded, Instance};
 use crate::graph::Graph;
 use crate::scope::{InstanceScope, Values};
 use crate::session::Session;
-use crate::{Address, Attributes, Diagnostic, Events, Failure, Mode, Observed, ProviderError, Schema, Span, Value};
+use crate::{Address, Attributes, Diagnostic, Failure, Mode, Observed, ProviderError, Schema, Span, Value};
 
 /// What the apply needs of one instance and the plan file must not hold.
 #[derive(Clone, Default)]
@@ -32,7 +32,7 @@ pub(crate) struct Draft {
     pub items: HashMap<Address, Item>,
     pub values: Values,
     pub warnings: Vec<String>,
-    /// Instances that could not be read; only in a refresh, elsewhere they fail the plan.
+    /// Instances that could not be read; only in a refresh and where a reviewed plan is taken up, elsewhere they fail the plan.
     pub unread: Vec<(Address, ProviderError)>,
 }
 
@@ -43,13 +43,15 @@ pub(crate) struct Planner<'a> {
     pub(super) session: &'a Session,
     pub(super) key: &'a SealKey,
     pub(super) options: &'a PlanOptions,
-    pub(super) events: &'a Events,
     /// The records under the addresses of the manifest, `[[moved]]` and renames followed.
     pub(super) records: BTreeMap<Address, Arc<Record>>,
     pub(super) moved: HashMap<Address, Address>,
     pub(super) selected: HashSet<usize>,
+    removable: HashSet<Address>,
     pub(super) early: &'a Early,
     pub(super) actions: HashMap<Address, Action>,
+    /// Does what can't be read only stop what depends on it?
+    leaves_unread: bool,
     pub(super) draft: Draft,
 }
 
@@ -60,7 +62,6 @@ impl<'a> Planner<'a> {
         session: &'a Session,
         key: &'a SealKey,
         options: &'a PlanOptions,
-        events: &'a Events,
         early: &'a Early,
         state: &Snapshot,
     ) -> Self {
@@ -78,17 +79,38 @@ impl<'a> Planner<'a> {
             session,
             key,
             options,
-            events,
             records: BTreeMap::new(),
             moved: HashMap::new(),
             selected: HashSet::new(),
+            removable: HashSet::new(),
             early,
             actions: HashMap::new(),
+            leaves_unread: false,
             draft,
         };
         planner.selected = planner.selection();
         planner.records = planner.records_of(state);
+        planner.removable = planner.removable();
         planner
+    }
+
+    /// A planner that plans what can be read, and notes what can't be.
+    pub fn leaving_unread(self, leaves_unread: bool) -> Self {
+        Self { leaves_unread, ..self }
+    }
+
+    /// What becomes of a plan some of whose instances could not be read.
+    pub(super) fn without(&mut self, failures: Vec<(Address, ProviderError)>) -> Result<(), Failure> {
+        if !failures.is_empty() && !self.leaves_unread {
+            return Err(Failure::Providers(failures));
+        }
+        for (address, error) in failures {
+            if let (Some(instance), Some(early)) = (self.expanded.instance(&address), self.early.get(&address)) {
+                self.draft.values.insert(address.clone(), with_unknown(instance, early.clone()));
+            }
+            self.draft.unread.push((address, error));
+        }
+        Ok(())
     }
 
     /// Reads the world and plans every selected instance.
@@ -124,18 +146,44 @@ impl<'a> Planner<'a> {
         selected
     }
 
+    /// Is this instance of the manifest, or this record, among what `--target` and `--exclude` leave?
     pub(super) fn is_selected(&self, address: &Address) -> bool {
         match self.expanded.index.get(address) {
             Some(i) if self.options.mode != PlanMode::Destroy => self.selected.contains(i),
-            _ => {
-                let named = |patterns: &[Address]| patterns.iter().any(|p| address.matches(p));
-                (self.options.targets.is_empty() || named(&self.options.targets)) && !named(&self.options.exclude)
-            }
+            _ => self.removable.contains(address),
         }
+    }
+
+    /// The records that `--target` and `--exclude` leave to a removal: what depends on a target goes with it, what an excluded one depends on stays with it.
+    fn removable(&self) -> HashSet<Address> {
+        let edges = || {
+            let of = |(address, record): (&Address, &Arc<Record>)| {
+                let needs = record.dependencies.iter().filter_map(|d| d.parse::<Address>().ok());
+                needs.map(|needed| (address.clone(), needed)).collect::<Vec<_>>()
+            };
+            self.records.iter().flat_map(of)
+        };
+        let mut needs: HashMap<Address, Vec<Address>> = HashMap::new();
+        let mut needed_by: HashMap<Address, Vec<Address>> = HashMap::new();
+        for (address, needed) in edges() {
+            needs.entry(address.clone()).or_default().push(needed.clone());
+            needed_by.entry(needed).or_default().push(address);
+        }
+        let named = |patterns: &[Address]| -> Vec<Address> {
+            self.records.keys().filter(|a| patterns.iter().any(|p| a.matches(p))).cloned().collect()
+        };
+        let mut left = match self.options.targets.is_empty() {
+            true => self.records.keys().cloned().collect(),
+            false => reached(named(&self.options.targets), &needed_by),
+        };
+        let excluded = reached(named(&self.options.exclude), &needs);
+        left.retain(|address| !excluded.contains(address));
+        left
     }
 
     /// The records by address, those of `[[moved]]` under their new ones.
     fn records_of(&mut self, state: &Snapshot) -> BTreeMap<Address, Arc<Record>> {
+        let unfinished: HashSet<&str> = state.intents.iter().map(|i| i.address.as_str()).collect();
         let mut records = BTreeMap::new();
         for record in state.records.values() {
             let Ok(address) = record.address.parse::<Address>() else {
@@ -144,19 +192,31 @@ impl<'a> Planner<'a> {
                     .push(format!("the state holds `{}`, which is no address; left alone", record.address));
                 continue;
             };
-            let moved = self.expanded.manifest.moved.iter().find(|m| address.matches(&m.from)).map(|m| Address {
-                resource: m.to.resource.clone(),
-                key: if m.from.key.is_some() { m.to.key.clone() } else { address.key.clone() },
-            });
-            match moved.filter(|to| !state.records.contains_key(&to.to_string())) {
+            // What a run that died was at may be half done.
+            let incomplete = record.incomplete || unfinished.contains(record.address.as_str());
+            let record = Arc::new(Record { incomplete, ..record.clone() });
+            let moved = self.moved_to(&address);
+            match moved.filter(|to| *to != address && !state.records.contains_key(&to.to_string())) {
                 Some(to) => {
                     self.moved.insert(to.clone(), address);
-                    records.insert(to, Arc::new(record.clone()));
+                    records.insert(to, record);
                 }
-                None => _ = records.insert(address, Arc::new(record.clone())),
+                None => _ = records.insert(address, record),
             }
         }
         records
+    }
+
+    /// Where `[[moved]]` takes an address, one step after the other.
+    fn moved_to(&self, address: &Address) -> Option<Address> {
+        let step = |from: &Address| {
+            let moved = self.expanded.manifest.moved.iter().find(|m| from.matches(&m.from))?;
+            let key = if moved.from.key.is_some() { moved.to.key.clone() } else { from.key.clone() };
+            Some(Address { resource: moved.to.resource.clone(), key })
+        };
+        // Each block is followed once, so that a circle of them ends.
+        let steps = std::iter::successors(step(address), step).take(self.expanded.manifest.moved.len());
+        steps.last()
     }
 
     /// A record whose address left the manifest, while the same object of the same type is there under a new address, is that one's record:
@@ -182,6 +242,7 @@ impl<'a> Planner<'a> {
                 && let Some(record) = self.records.remove(&from)
             {
                 self.records.insert(instance.address.clone(), record);
+                let from = self.moved.remove(&from).unwrap_or(from);
                 self.moved.insert(instance.address.clone(), from);
             }
         }
@@ -272,4 +333,16 @@ pub(super) fn prevented(address: &Address, span: Option<Span>) -> Diagnostic {
         Some(span) => error.at(span, ""),
         None => error,
     }
+}
+
+/// `start` and all that is reached from there.
+fn reached(start: Vec<Address>, edges: &HashMap<Address, Vec<Address>>) -> HashSet<Address> {
+    let mut found = HashSet::new();
+    let mut queue = start;
+    while let Some(address) = queue.pop() {
+        if found.insert(address.clone()) {
+            queue.extend(edges.get(&address).into_iter().flatten().cloned());
+        }
+    }
+    found
 }

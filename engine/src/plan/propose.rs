@@ -42,7 +42,7 @@ impl Planner<'_> {
                 Err(error) => failures.push((request.address, error)),
             }
         }
-        if failures.is_empty() { Ok(()) } else { Err(Failure::Providers(failures)) }
+        self.without(failures)
     }
 
     fn request(

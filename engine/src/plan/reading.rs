@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use futures::future::join_all;
 use moorfast_state::{Digest, Record, SealKey, canonical};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::PlanMode;
 use super::planner::Planner;
 use super::requests::{Requests, or_unanswered};
 use crate::expand::Instance;
-use crate::{Address, Attributes, Event, Observed, ProviderError, ReadRequest, Scope, Target, seal_attributes};
+use crate::{Address, Attributes, Event, Observed, ProviderError, ReadRequest, Scope, Target, Value, seal_attributes};
 
 /// Which reading a request is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -74,9 +74,9 @@ impl Planner<'_> {
         let calls = requests.0.into_values().map(|(alias, target, requests)| async move {
             let (kinds, requests): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
             let Some(connection) = self.session.connection(&alias) else { return Vec::new() };
-            self.events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
+            self.session.events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
             let readings = connection.read(&target, &requests).await;
-            self.events.send(Event::ReadDone { target: target.to_string() });
+            self.session.events.send(Event::ReadDone { target: target.to_string() });
             let marked = or_unanswered(readings)
                 .zip(&requests)
                 .map(|(reading, request)| reading.map(|found| found.map(|o| self.mark_observed(&request.address, o))));
@@ -85,12 +85,13 @@ impl Planner<'_> {
         join_all(calls).await.into_iter().flatten().collect()
     }
 
-    /// Reads those whose identity depended on what was read before.
+    /// Reads those whose identity, or whose reading, depended on what was read before.
     pub(super) async fn read_late(&self, wanted: &[(&Instance, Attributes)], readings: &mut HashMap<Which, Reading>) {
         let mut requests = Requests::default();
         for (instance, attributes) in wanted {
             let kind = Which::Current(instance.address.clone());
-            if self.identity(instance, attributes).is_none() || readings.contains_key(&kind) {
+            let is_read = readings.contains_key(&kind) && !self.was_read_too_early(instance);
+            if self.identity(instance, attributes).is_none() || is_read {
                 continue;
             }
             let recorded = self.records.get(&instance.address);
@@ -105,7 +106,14 @@ impl Planner<'_> {
         readings.extend(self.read(requests).await);
     }
 
-    pub(super) fn mark_observed(&self, address: &Address, mut observed: Observed) -> Observed {
+    /// Was the instance read by attributes that were not all known then, of which its reading depends?
+    fn was_read_too_early(&self, instance: &Instance) -> bool {
+        let open = self.early.get(&instance.address).is_some_and(|early| early.values().any(Value::is_unknown));
+        let provider = self.expanded.catalog.provider(&instance.provider);
+        open && provider.is_some_and(|p| p.reads_by_desired(instance.resource_type.name))
+    }
+
+    fn mark_observed(&self, address: &Address, mut observed: Observed) -> Observed {
         observed.attributes = self.marked(address, observed.attributes);
         observed
     }
@@ -119,6 +127,15 @@ impl Planner<'_> {
             Scope::Node => self.expanded.nodes.values().find(|n| n.name.0 == record.target).cloned().map(Target::Node),
         }
     }
+}
+
+/// What a record holds once what was observed is taken into it: what is remembered and was not looked at stays.
+pub(crate) fn taken_over(known: Option<&Record>, observed: &Observed, key: &SealKey) -> Map<String, Json> {
+    let mut attributes = seal_attributes(&observed.attributes, key);
+    let lost =
+        known.into_iter().flat_map(|k| &k.attributes).filter(|(name, _)| !observed.attributes.contains_key(*name));
+    attributes.extend(lost.map(|(name, value)| (name.clone(), value.clone())));
+    attributes
 }
 
 /// The digest that stands for what was observed.

@@ -1,9 +1,10 @@
 //! What `restart_on` and `replace_triggered_by` watch.
 
-use moorfast_state::Record;
+use moorfast_state::{Digest, Record};
 
 use super::Action;
 use super::planner::Planner;
+use super::reading::taken_over;
 use crate::expand::Instance;
 use crate::graph::matching;
 use crate::{Address, Span};
@@ -27,9 +28,18 @@ impl Planner<'_> {
                 return Some((address, false));
             }
             let seen = recorded?.triggers.get(&address.to_string())?;
-            let now = self.records.get(&address)?.digest();
-            (*seen != now).then_some((address, true))
+            (*seen != self.digest_after(&address)?).then_some((address, true))
         };
         watched.filter_map(changed).collect()
+    }
+
+    /// The digest that the record of an instance without a change will have: a run may have died between its change and its record,
+    /// or somebody else may have brought it to where the manifest wants it.
+    fn digest_after(&self, address: &Address) -> Option<Digest> {
+        let known = self.records.get(address)?;
+        let observed = self.draft.items.get(address).and_then(|item| item.observed.as_ref());
+        let Some(observed) = observed else { return Some(known.digest()) };
+        let attributes = taken_over(Some(known), observed, self.key);
+        Some(Record { attributes, ..(**known).clone() }.digest())
     }
 }

@@ -8,7 +8,7 @@ use http::Request;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams};
-use kube::client::{Body, ClientBuilder};
+use kube::client::ClientBuilder;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{Discovery, Scope};
 use moorfast_engine::{Class, Context, ProviderError};
@@ -16,10 +16,10 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 use tower::buffer::BufferLayer;
 use tower::retry::RetryLayer;
-use tower::util::MapRequestLayer;
 
 use crate::config::Source;
 use crate::error::explain;
+use crate::exchange::Exchanges;
 use crate::retry::Retry;
 
 /// How long a server may take to accept a connection.
@@ -107,14 +107,10 @@ impl Cluster {
         config.default_retry = false;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let sent = Arc::clone(&self.requests);
-        let count = MapRequestLayer::new(move |request: Request<Body>| {
-            sent.fetch_add(1, Ordering::Relaxed);
-            request
-        });
+        let exchanges = Exchanges::counted_in(Arc::clone(&self.requests));
         let builder = ClientBuilder::try_from(config).map_err(|e| explain(e, "connect", &server))?;
         let client = builder
-            .with_layer(&count)
+            .with_layer(&exchanges)
             .with_layer(&BufferLayer::new(QUEUE))
             .with_layer(&RetryLayer::new(Retry::default()))
             .build();

@@ -19,8 +19,13 @@ pub(crate) fn schema() -> Schema {
                 Kind::String,
                 "Path of a kubeconfig; relative to the manifest, `~` is the home folder.",
             ),
-            Attribute::optional("kubeconfig_content", Kind::String, "The text of a kubeconfig, instead of a file.")
-                .secret(),
+            Attribute::optional(
+                "kubeconfig_content",
+                Kind::String,
+                "The text of a kubeconfig, instead of a file: from a variable or a function, not from a resource. Like all of a provider's configuration it \
+                 must be known when planning, and what a resource makes is known after apply only.",
+            )
+            .secret(),
             Attribute::optional(
                 "context",
                 Kind::String,
@@ -44,8 +49,8 @@ enum Origin {
     Text(String),
     InCluster,
     Default,
-    /// The manifest makes the kubeconfig, and has not yet.
-    NotKnownYet,
+    /// This attribute names it, and its value is not known.
+    NotKnown(&'static str),
 }
 
 impl Source {
@@ -57,8 +62,9 @@ impl Source {
         if let Some(broken) = rules(attributes).into_iter().next() {
             return Err(ProviderError::new(Class::Invalid, broken.message));
         }
-        let origin = if ["kubeconfig", "kubeconfig_content"].iter().any(|name| attributes.is_open(name)) {
-            Origin::NotKnownYet
+        let open = ["kubeconfig", "kubeconfig_content", "context"].into_iter().find(|name| attributes.is_open(name));
+        let origin = if let Some(attribute) = open {
+            Origin::NotKnown(attribute)
         } else if let Some(path) = attributes.text("kubeconfig") {
             Origin::File(root.join(expand_home(path)))
         } else if let Some(text) = attributes.text("kubeconfig_content") {
@@ -78,8 +84,11 @@ impl Source {
     pub(crate) async fn load(&self) -> Result<Config, ProviderError> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         match &self.origin {
-            Origin::NotKnownYet => Err(ProviderError::new(Class::Unreachable, "the kubeconfig is not known until apply")
-                .help("the cluster's objects can be planned once what makes the kubeconfig was applied")),
+            Origin::NotKnown(attribute) => {
+                let summary = format!("`{attribute}` of the provider kubernetes comes from a resource, and is not known when planning");
+                Err(ProviderError::new(Class::Invalid, summary)
+                    .help("a provider's configuration can't come from resources: write the path of a kubeconfig, or use a variable"))
+            }
             Origin::File(path) => {
                 let place = path.display().to_string();
                 let kubeconfig = Kubeconfig::read_from(path).map_err(|e| unusable(&place, &e))?;

@@ -1,6 +1,7 @@
 //! The provider's connection: hands each request to its resource type.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -10,13 +11,16 @@ use moorfast_engine::{
     ReadRequest, Target,
 };
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::timeout;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, timed_out};
 use crate::data::{DATA, Data};
 use crate::resource::{RESOURCES, Resource};
 
 /// How many dry runs are under way at once.
 const CONCURRENCY: usize = 16;
+/// How long after its time an operation may take to say what it waited for.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The resource type of this name.
 pub(crate) fn resource(name: &str) -> Option<&'static dyn Resource> {
@@ -30,6 +34,11 @@ pub(crate) fn data(name: &str) -> Option<&'static dyn Data> {
 
 fn unknown(name: &str) -> ProviderError {
     ProviderError::new(Class::Invalid, format!("the kubernetes provider has no {name}"))
+}
+
+fn overdue(operation: &Operation, limit: Duration) -> ProviderError {
+    timed_out(format!("{} was not done within {limit:?}", operation.address))
+        .help("the API server is slow or does not answer; `timeouts` of the resource gives it longer")
 }
 
 /// A configured provider.
@@ -113,8 +122,11 @@ impl KubernetesConnection {
             return Err(cancelled());
         }
         let Some(resource) = resource(&operation.resource_type) else { return Err(unknown(&operation.resource_type)) };
+        let limit = operation.timeout.unwrap_or_else(|| resource.patience());
         tokio::select! {
-            outcome = resource.apply(&self.cluster, operation) => outcome,
+            outcome = timeout(limit.saturating_add(LAST_WORDS), resource.apply(&self.cluster, operation)) => {
+                outcome.unwrap_or_else(|_| Err(overdue(operation, limit)))
+            }
             () = cancel.cancelled() => Err(cancelled()),
         }
     }

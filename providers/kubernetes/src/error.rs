@@ -6,6 +6,8 @@ use kube::core::Status;
 use moorfast_engine::{Class, ProviderError};
 use regex::Regex;
 
+use crate::exchange::NoAnswer;
+
 /// `error`, that ended what `doing` names (`read Deployment/web`), against the API server at `server`.
 pub(crate) fn explain(error: kube::Error, doing: &str, server: &str) -> ProviderError {
     match error {
@@ -35,7 +37,11 @@ fn unreachable_server(error: &(dyn StdError + 'static), server: &str) -> Provide
             "compare certificate-authority-data of the kubeconfig with the cluster's CA; was the cluster made anew?",
         );
     }
-    ProviderError::new(Class::Unreachable, format!("cannot reach the API server {server}: {reason}"))
+    let unreachable = ProviderError::new(Class::Unreachable, format!("cannot reach the API server {server}: {reason}"));
+    if sources(error).any(|e| e.is::<NoAnswer>()) {
+        return unreachable.help("does a load balancer or a firewall on the way drop what it should pass on? `kubectl get --raw /readyz` shows whether the server is well");
+    }
+    unreachable
 }
 
 fn certificate_error(error: &(dyn StdError + 'static)) -> Option<String> {
@@ -202,6 +208,17 @@ mod tests {
         Denied: cannot apply Deployment/default/web: secrets is forbidden: User "ci" cannot list resource "secrets" in API group "" in the namespace "kube-system"
         help: grant ci a Role in namespace kube-system with apiGroups: [""], resources: [secrets], verbs: [list]
         "#);
+    }
+
+    #[test]
+    fn silence_is_told_as_such() {
+        let silence = kube::Error::Service(Box::new(NoAnswer(std::time::Duration::from_secs(65))));
+        let error = explain(silence, "list nodes", "https://10.0.0.1:6443");
+        assert_eq!(error.class, Class::Unreachable);
+        insta::assert_snapshot!(format!("{}\nhelp: {}", error.summary, error.help.unwrap()), @"
+        cannot reach the API server https://10.0.0.1:6443: it took the request and gave no answer within 65s
+        help: does a load balancer or a firewall on the way drop what it should pass on? `kubectl get --raw /readyz` shows whether the server is well
+        ");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reading many objects with few requests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::future::join_all;
 use futures::{StreamExt, stream};
@@ -12,7 +12,7 @@ use crate::cluster::{Cluster, Served};
 
 /// From this many objects of one kind and namespace on, they are listed instead of got one by one.
 const LIST_FROM: usize = 4;
-/// How many objects one page of a list holds. A namespace with more is read object by object.
+/// How many objects one page of a list holds.
 const PAGE: u32 = 500;
 /// How many requests are under way at once.
 const CONCURRENCY: usize = 16;
@@ -31,14 +31,11 @@ pub(crate) type Fetched = Result<Option<Json>, ProviderError>;
 
 /// Reads the `wanted` objects of one kind.
 pub(crate) async fn fetch(cluster: &Cluster, served: &Served, wanted: &[Wanted]) -> HashMap<Wanted, Fetched> {
-    let mut by_namespace: BTreeMap<&str, Vec<&Wanted>> = BTreeMap::new();
+    let mut by_namespace: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for one in wanted {
-        let names = by_namespace.entry(&one.namespace).or_default();
-        if !names.contains(&one) {
-            names.push(one);
-        }
+        by_namespace.entry(&one.namespace).or_default().insert(&one.name);
     }
-    let groups = by_namespace.into_iter().map(|(namespace, wanted)| fetch_group(cluster, served, namespace, wanted));
+    let groups = by_namespace.into_iter().map(|(namespace, names)| fetch_group(cluster, served, namespace, names));
     join_all(groups).await.into_iter().flatten().collect()
 }
 
@@ -46,32 +43,57 @@ async fn fetch_group(
     cluster: &Cluster,
     served: &Served,
     namespace: &str,
-    wanted: Vec<&Wanted>,
+    names: BTreeSet<&str>,
 ) -> Vec<(Wanted, Fetched)> {
-    let listed = if wanted.len() < LIST_FROM { None } else { list(cluster, served, namespace).await };
-    let Some(mut listed) = listed else {
-        let gets: Vec<_> = wanted.into_iter().map(|one| get(cluster, served, one)).collect();
-        return stream::iter(gets).buffer_unordered(CONCURRENCY).collect().await;
+    let wanted = |name: &str| Wanted { namespace: namespace.to_owned(), name: name.to_owned() };
+    let listed =
+        if names.len() < LIST_FROM { Listed::default() } else { list(cluster, served, namespace, &names).await };
+    let missing = names.iter().filter(|name| !listed.found.contains_key(**name));
+    let mut fetched: Vec<_> = match listed.is_all {
+        true => missing.map(|name| (wanted(name), Ok(None))).collect(),
+        false => {
+            let gets: Vec<_> = missing.map(|name| get(cluster, served, wanted(name))).collect();
+            stream::iter(gets).buffer_unordered(CONCURRENCY).collect().await
+        }
     };
-    wanted.into_iter().map(|one| (one.clone(), Ok(listed.remove(&one.name)))).collect()
+    fetched.extend(listed.found.into_iter().map(|(name, object)| (wanted(&name), Ok(Some(object)))));
+    fetched
 }
 
-/// All objects by name; `None` where they are too many or may not be listed: then each is got.
-async fn list(cluster: &Cluster, served: &Served, namespace: &str) -> Option<HashMap<String, Json>> {
-    let api = served.api(cluster.client().await.ok()?, namespace);
-    let page = api.list(&ListParams::default().limit(PAGE)).await.ok()?;
-    if page.metadata.continue_.is_some_and(|more| !more.is_empty()) {
-        return None;
+/// What a list gave.
+#[derive(Default)]
+struct Listed {
+    /// Of those wanted, by name.
+    found: HashMap<String, Json>,
+    /// Is what was not found not there?
+    is_all: bool,
+}
+
+/// Lists page by page until all `names` are found, or until gets are as cheap. What may not be listed is got as well.
+async fn list(cluster: &Cluster, served: &Served, namespace: &str, names: &BTreeSet<&str>) -> Listed {
+    let mut listed = Listed::default();
+    let Ok(client) = cluster.client().await else { return listed };
+    let api = served.api(client, namespace);
+    let mut parameters = ListParams::default().limit(PAGE);
+    for _ in names {
+        // An answer that a get would not give: too old a page, no right to list.
+        let Ok(page) = api.list(&parameters).await else { return listed };
+        let named = page.items.into_iter().map(|object| (object.metadata.name.clone().unwrap_or_default(), object));
+        let wanted = named.filter(|(name, _)| names.contains(name.as_str()));
+        listed.found.extend(wanted.map(|(name, object)| (name, to_json(object, served))));
+        let more = page.metadata.continue_.filter(|more| !more.is_empty());
+        listed.is_all = more.is_none() || listed.found.len() == names.len();
+        match more {
+            Some(more) if !listed.is_all => parameters = parameters.continue_token(&more),
+            _ => return listed,
+        }
     }
-    let named = page
-        .items
-        .into_iter()
-        .map(|object| (object.metadata.name.clone().unwrap_or_default(), to_json(object, served)));
-    Some(named.collect())
+    listed
 }
 
-async fn get(cluster: &Cluster, served: &Served, one: &Wanted) -> (Wanted, Fetched) {
-    (one.clone(), get_one(cluster, served, one).await)
+async fn get(cluster: &Cluster, served: &Served, one: Wanted) -> (Wanted, Fetched) {
+    let fetched = get_one(cluster, served, &one).await;
+    (one, fetched)
 }
 
 async fn get_one(cluster: &Cluster, served: &Served, one: &Wanted) -> Fetched {

@@ -8,6 +8,7 @@ mod csr;
 mod data;
 mod equality;
 mod error;
+mod exchange;
 mod fetch;
 mod order;
 mod readiness;
@@ -55,6 +56,10 @@ impl Provider for KubernetesProvider {
 
     fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String> {
         connection::resource(resource_type)?.identity(attributes)
+    }
+
+    fn reads_by_desired(&self, resource_type: &str) -> bool {
+        resource_type == "kubernetes_object"
     }
 
     fn continues(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {

@@ -1,95 +1,223 @@
 //! What comes before what, without anybody writing it.
+//!
+//! Everything is found by its key, never by comparing all with all: manifests have thousands of objects.
+
+use std::collections::{BTreeMap, HashMap};
 
 use moorfast_engine::{Address, Attributes, Target, Value};
 
 use crate::attributes::Read;
 use crate::csr::Signer;
-use crate::resource::object::{ObjectKey, documents};
+use crate::resource::object::{DEFAULT_NAMESPACE, ObjectKey, documents};
 
-/// What an instance is, as far as the order is concerned.
-enum Part {
-    /// Objects, each with what it declares.
-    Objects(Vec<(ObjectKey, Value)>),
-    /// Waits until this node joined.
-    Node(String),
-    /// Waits for this certificate of a node.
-    Certificate(Signer, String),
-    /// Waits for the configuration of a node's kubelet.
-    Configuration(String),
-    /// Nothing that has an order.
-    Other,
+/// How a machine joins, step by step: each needs the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    /// What its kubelet asks for its first certificate with.
+    Token,
+    /// By it the kubelet registers the node.
+    ClientCertificate,
+    /// The Node object.
+    Node,
+    /// By it the endpoints of the kubelet answer.
+    ServingCertificate,
+    /// Those endpoints tell it.
+    Configuration,
 }
-
-/// Kinds that run something under the rights of a ServiceAccount.
-const WORKLOADS: [&str; 8] =
-    ["Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "ReplicationController"];
-/// Kinds that make rights.
-const RIGHTS: [&str; 5] = ["ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
 
 /// Pairs of places, the first of which comes before the second.
 pub(crate) fn implied(instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {
-    let parts: Vec<_> =
-        instances.iter().map(|(address, _, attributes)| part(&address.resource.resource_type, attributes)).collect();
-    let mut pairs = Vec::new();
-    for (i, before) in parts.iter().enumerate() {
-        for (j, after) in parts.iter().enumerate() {
-            let same_cluster = instances[i].1.name() == instances[j].1.name();
-            if i != j && same_cluster && precedes(before, after) {
-                pairs.push((i, j));
-            }
-        }
+    let mut clusters: BTreeMap<&str, Cluster> = BTreeMap::new();
+    for (place, (address, target, attributes)) in instances.iter().enumerate() {
+        clusters.entry(target.name()).or_default().add(place, &address.resource.resource_type, attributes);
     }
+    let mut pairs: Vec<_> =
+        clusters.values().flat_map(Cluster::pairs).filter(|(before, after)| before != after).collect();
+    pairs.sort_unstable();
+    pairs.dedup();
     pairs
 }
 
-fn part(resource_type: &str, attributes: &Attributes) -> Part {
-    let node = || attributes.text("node").unwrap_or_default().to_owned();
-    match resource_type {
-        "kubernetes_object" => Part::Objects(documents(attributes)),
-        "kubernetes_node" => Part::Node(attributes.text("name").unwrap_or_default().to_owned()),
-        "kubernetes_certificate_approval" => {
-            Part::Certificate(attributes.text("signer").and_then(Signer::of_name).unwrap_or(Signer::Serving), node())
+/// The instances of one cluster, by their places.
+#[derive(Default)]
+struct Cluster {
+    objects: Vec<(usize, ObjectKey, Value)>,
+    /// The steps of each node whose name is known.
+    nodes: BTreeMap<String, Vec<(Step, usize)>>,
+    /// The steps of the others.
+    nameless: Vec<usize>,
+}
+
+impl Cluster {
+    fn add(&mut self, place: usize, resource_type: &str, attributes: &Attributes) {
+        let (step, name) = match resource_type {
+            "kubernetes_object" => {
+                self.objects.extend(documents(attributes).into_iter().map(|(key, declared)| (place, key, declared)));
+                return;
+            }
+            "kubernetes_bootstrap_token" => (Step::Token, "node"),
+            "kubernetes_certificate_approval" => match attributes.text("signer").and_then(Signer::of_name) {
+                Some(Signer::Client) => (Step::ClientCertificate, "node"),
+                _ => (Step::ServingCertificate, "node"),
+            },
+            "kubernetes_node" => (Step::Node, "name"),
+            "kubernetes_kubelet_config" => (Step::Configuration, "node"),
+            _ => return,
+        };
+        match attributes.text(name) {
+            Some(node) => self.nodes.entry(node.to_owned()).or_default().push((step, place)),
+            None => self.nameless.push(place),
         }
-        "kubernetes_kubelet_config" => Part::Configuration(node()),
-        _ => Part::Other,
+    }
+
+    fn pairs(&self) -> Vec<(usize, usize)> {
+        let index = Index::of(&self.objects);
+        let mut pairs = Vec::new();
+        for (place, key, declared) in &self.objects {
+            let before = index.before(key, declared);
+            pairs.extend(before.map(|before| (before, *place)));
+        }
+        let mut first: Vec<_> = self.nameless.clone();
+        for steps in self.nodes.values() {
+            let mut steps = steps.clone();
+            steps.sort_unstable();
+            pairs.extend(steps.windows(2).map(|two| (two[0].1, two[1].1)));
+            first.extend(steps.first().map(|(_, place)| *place));
+        }
+        // A kubelet joins, and is asked, by the rights that these give.
+        pairs.extend(index.joining.iter().flat_map(|binding| first.iter().map(|step| (*binding, *step))));
+        pairs
     }
 }
 
-fn precedes(before: &Part, after: &Part) -> bool {
-    match (before, after) {
-        (Part::Objects(before), Part::Objects(after)) => {
-            before.iter().any(|b| after.iter().any(|a| object_precedes(b, a)))
+/// What other objects need, by how they name it.
+#[derive(Default)]
+struct Index<'a> {
+    namespaces: HashMap<&'a str, Vec<usize>>,
+    /// CustomResourceDefinitions, by group and kind.
+    kinds: HashMap<(&'a str, &'a str), Vec<usize>>,
+    /// Roles, ClusterRoles and ServiceAccounts, by kind, namespace and name.
+    named: HashMap<(&'a str, &'a str, &'a str), Vec<usize>>,
+    /// Bindings, by the user or group that they give rights to.
+    bindings: HashMap<String, Vec<usize>>,
+    /// Bindings in the whole cluster for others than ServiceAccounts.
+    joining: Vec<usize>,
+}
+
+impl<'a> Index<'a> {
+    fn of(objects: &'a [(usize, ObjectKey, Value)]) -> Self {
+        let mut index = Self::default();
+        for (place, key, declared) in objects {
+            match key.kind.as_str() {
+                "Namespace" => index.namespaces.entry(&key.name).or_default().push(*place),
+                "CustomResourceDefinition" => {
+                    if let (Some(group), Some(kind)) =
+                        (text(declared, &["spec", "group"]), text(declared, &["spec", "names", "kind"]))
+                    {
+                        index.kinds.entry((group, kind)).or_default().push(*place);
+                    }
+                }
+                "ClusterRole" => index.named.entry(("ClusterRole", "", &key.name)).or_default().push(*place),
+                kind @ ("Role" | "ServiceAccount") => {
+                    index.named.entry((kind, namespace(key), &key.name)).or_default().push(*place);
+                }
+                "RoleBinding" | "ClusterRoleBinding" => index.add_binding(*place, key, declared),
+                _ => {}
+            }
         }
-        // A kubelet joins by the rights that these give.
-        (Part::Objects(before), Part::Node(_) | Part::Certificate(..) | Part::Configuration(_)) => {
-            before.iter().any(|(key, _)| key.namespace.is_none() && RIGHTS.contains(&key.kind.as_str()))
+        index
+    }
+
+    fn add_binding(&mut self, place: usize, key: &'a ObjectKey, declared: &'a Value) {
+        for subject in subjects(declared) {
+            let Some(name) = text(subject, &["name"]) else { continue };
+            let user = match account_namespace(subject, key) {
+                Some(namespace) => account(namespace, name),
+                None => name.to_owned(),
+            };
+            self.bindings.entry(user).or_default().push(place);
         }
-        // The kubelet's first certificate registers the node; then it asks for its second, by which its endpoints answer.
-        (Part::Certificate(Signer::Client, node), Part::Node(name)) => node == name,
-        (Part::Node(name), Part::Certificate(Signer::Serving, node) | Part::Configuration(node)) => name == node,
-        (Part::Certificate(Signer::Serving, node), Part::Configuration(other)) => node == other,
-        _ => false,
+        let is_of_accounts = !subjects(declared).is_empty()
+            && subjects(declared).iter().all(|subject| account_namespace(subject, key).is_some());
+        if key.kind == "ClusterRoleBinding" && !is_of_accounts {
+            self.joining.push(place);
+        }
+    }
+
+    /// The places of what the object of `key` needs.
+    fn before<'b>(&'b self, key: &'b ObjectKey, declared: &'b Value) -> impl Iterator<Item = usize> + 'b {
+        let space = key.namespace.as_deref().and_then(|namespace| self.namespaces.get(namespace));
+        let kind = self.kinds.get(&(key.group(), key.kind.as_str()));
+        let others = match key.kind.as_str() {
+            "RoleBinding" | "ClusterRoleBinding" => self.of_binding(key, declared),
+            _ => pod_spec(&key.kind, declared).map(|pod| self.of_pod(key, pod)).unwrap_or_default(),
+        };
+        space.into_iter().chain(kind).chain(others).flatten().copied()
+    }
+
+    /// The role of a binding, and the ServiceAccounts that get it.
+    fn of_binding<'b>(&'b self, key: &'b ObjectKey, declared: &'b Value) -> Vec<&'b Vec<usize>> {
+        let role = match (text(declared, &["roleRef", "kind"]), text(declared, &["roleRef", "name"])) {
+            (Some("ClusterRole"), Some(name)) => self.named.get(&("ClusterRole", "", name)),
+            (Some("Role"), Some(name)) => self.named.get(&("Role", namespace(key), name)),
+            _ => None,
+        };
+        let accounts = subjects(declared).iter().filter_map(|subject| {
+            let namespace = account_namespace(subject, key)?;
+            self.named.get(&("ServiceAccount", namespace, text(subject, &["name"])?))
+        });
+        role.into_iter().chain(accounts).collect()
+    }
+
+    /// The ServiceAccount that a pod runs as, and what gives it rights.
+    fn of_pod<'b>(&'b self, key: &'b ObjectKey, pod: &'b Value) -> Vec<&'b Vec<usize>> {
+        let namespace = namespace(key);
+        let name = text(pod, &["serviceAccountName"]).unwrap_or("default");
+        let account = account(namespace, name);
+        let group = format!("system:serviceaccounts:{namespace}");
+        let users = [account.as_str(), group.as_str(), "system:serviceaccounts", "system:authenticated"];
+        let bindings = users.into_iter().filter_map(|user| self.bindings.get(user));
+        self.named.get(&("ServiceAccount", namespace, name)).into_iter().chain(bindings).collect()
     }
 }
 
-fn object_precedes((before, declared): &(ObjectKey, Value), (after, _): &(ObjectKey, Value)) -> bool {
-    match before.kind.as_str() {
-        "Namespace" => after.namespace.as_deref() == Some(before.name.as_str()),
-        "CustomResourceDefinition" => defines(declared, after),
-        "Role" | "ClusterRole" if after.kind == "RoleBinding" || after.kind == "ClusterRoleBinding" => true,
-        kind if RIGHTS.contains(&kind) && WORKLOADS.contains(&after.kind.as_str()) => {
-            before.namespace.is_none() || before.namespace == after.namespace
+fn namespace(key: &ObjectKey) -> &str {
+    key.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
+}
+
+/// The user that a ServiceAccount is.
+fn account(namespace: &str, name: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{name}")
+}
+
+fn subjects(binding: &Value) -> &[Value] {
+    at(binding, &["subjects"]).and_then(Value::as_list).unwrap_or_default()
+}
+
+/// The namespace of a subject of the binding `key`, if it is a ServiceAccount.
+fn account_namespace<'a>(subject: &'a Value, key: &'a ObjectKey) -> Option<&'a str> {
+    let is_account = text(subject, &["kind"]) == Some("ServiceAccount");
+    is_account.then(|| text(subject, &["namespace"]).unwrap_or(namespace(key)))
+}
+
+/// What `object` says of the pods that it runs.
+fn pod_spec<'a>(kind: &str, object: &'a Value) -> Option<&'a Value> {
+    match kind {
+        "Pod" => at(object, &["spec"]),
+        "CronJob" => at(object, &["spec", "jobTemplate", "spec", "template", "spec"]),
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" | "ReplicationController" => {
+            at(object, &["spec", "template", "spec"])
         }
-        _ => false,
+        _ => None,
     }
 }
 
-/// Does this CustomResourceDefinition define the kind of `object`?
-fn defines(declared: &Value, object: &ObjectKey) -> bool {
-    let at = |value: &Value, name: &str| value.as_map().and_then(|m| m.get(name)).cloned().unwrap_or_default();
-    let spec = at(declared, "spec");
-    let kind = at(&at(&spec, "names"), "kind");
-    at(&spec, "group").as_str() == Some(object.group()) && kind.as_str() == Some(object.kind.as_str())
+fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(value, |value, name| value.as_map()?.get(*name))
+}
+
+fn text<'a>(value: &'a Value, path: &[&str]) -> Option<&'a str> {
+    at(value, path)?.as_str()
 }
 
 #[cfg(test)]
@@ -106,41 +234,130 @@ mod tests {
         (resource_type, map)
     }
 
+    fn pairs(instances: &[(&'static str, Attributes)]) -> Vec<(usize, usize)> {
+        let target = Target::Provider("kubernetes".to_owned());
+        let address = |i: usize, of: &str| format!("{of}.x{i}").parse::<Address>().unwrap();
+        let addresses: Vec<_> = instances.iter().enumerate().map(|(i, (of, _))| address(i, of)).collect();
+        let all: Vec<_> = addresses.iter().zip(instances).map(|(address, (_, of))| (address, &target, of)).collect();
+        implied(&all)
+    }
+
+    fn binding(kind: &str, role: serde_json::Value, subject: serde_json::Value) -> (&'static str, Attributes) {
+        object(
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": "b", "namespace": "web"},
+            "roleRef": role, "subjects": [subject]}),
+        )
+    }
+
     #[test]
     fn orders() {
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "web"}});
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "web"}});
-        let account =
-            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "s", "namespace": "web"}});
-        let role =
-            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r"}});
-        let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "b"}});
-        let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "x"},
-            "spec": {"group": "example.org", "names": {"kind": "Widget"}}});
-        let widget = json!({"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "w"}});
+        let rbac = |kind: &str, name: &str| {
+            object(
+                json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": name, "namespace": "web"}}),
+            )
+        };
+        let namespace = object(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "web"}}));
+        let pod = |account: &str| {
+            object(
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "web"}, "spec": {"serviceAccountName": account}}),
+            )
+        };
+        let deployment = object(
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": "web"},
+            "spec": {"template": {"spec": {"serviceAccountName": "s"}}}}),
+        );
+        let account = object(
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "s", "namespace": "web"}}),
+        );
+        let to_role = |kind: &str, name: &str| json!({"kind": kind, "name": name});
+        let to_account = json!({"kind": "ServiceAccount", "name": "s", "namespace": "web"});
+        let to_group = |name: &str| json!({"kind": "Group", "name": name});
+        let of_account = binding("RoleBinding", to_role("Role", "r"), to_account.clone());
+        let of_nodes = binding("ClusterRoleBinding", to_role("ClusterRole", "r"), to_group("system:bootstrappers"));
+        let crd = object(
+            json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "x"},
+            "spec": {"group": "example.org", "names": {"kind": "Widget"}}}),
+        );
+        let widget = |group: &str| {
+            object(json!({"apiVersion": format!("{group}/v1"), "kind": "Widget", "metadata": {"name": "w"}}))
+        };
         let node = of_node("kubernetes_node", json!({"name": "gpu01"}));
+        let token = of_node("kubernetes_bootstrap_token", json!({"node": "gpu01"}));
+        let client = of_node(
+            "kubernetes_certificate_approval",
+            json!({"node": "gpu01", "signer": "kubernetes.io/kube-apiserver-client-kubelet"}),
+        );
         let serving = of_node("kubernetes_certificate_approval", json!({"node": "gpu01"}));
         let config = of_node("kubernetes_kubelet_config", json!({"node": "gpu01"}));
         let other = of_node("kubernetes_kubelet_config", json!({"node": "gpu02"}));
+        let nameless = ("kubernetes_node", Attributes::from([("name".to_owned(), Value::Unknown)]));
         let cases = [
-            (object(namespace.clone()), object(pod.clone()), true),
-            (object(pod.clone()), object(namespace), false),
-            (object(account), object(pod), true),
-            (object(role.clone()), object(binding.clone()), true),
-            (object(crd.clone()), object(widget), true),
-            (object(crd), object(role), false),
-            (object(binding), node.clone(), true),
-            (node, serving.clone(), true),
-            (serving.clone(), config, true),
-            (serving, other, false),
+            (&namespace, &pod("s"), true),
+            (&pod("s"), &namespace, false),
+            (&account, &pod("s"), true),
+            (&account, &pod("t"), false),
+            (&account, &deployment, true),
+            (&account, &of_account, true),
+            (&of_account, &deployment, true),
+            (&of_account, &pod("default"), false),
+            (&binding("RoleBinding", to_role("Role", "r"), to_group("system:serviceaccounts:web")), &pod("t"), true),
+            (&rbac("Role", "r"), &of_account, true),
+            (&rbac("Role", "q"), &of_account, false),
+            (&rbac("ClusterRole", "r"), &of_account, false),
+            (&rbac("ClusterRole", "r"), &of_nodes, true),
+            (&crd, &widget("example.org"), true),
+            (&crd, &widget("example.com"), false),
+            (&of_nodes, &node, true),
+            (&of_nodes, &nameless, true),
+            (&binding("ClusterRoleBinding", to_role("ClusterRole", "r"), to_account), &node, false),
+            (&token, &client, true),
+            (&client, &node, true),
+            (&node, &serving, true),
+            (&serving, &config, true),
+            (&node, &config, true),
+            (&serving, &other, false),
         ];
-        let target = Target::Provider("kubernetes".to_owned());
         for (before, after, ordered) in cases {
-            let address =
-                |resource_type: &str, name: &str| format!("{resource_type}.{name}").parse::<Address>().unwrap();
-            let (a, b) = (address(before.0, "a"), address(after.0, "b"));
-            let pairs = implied(&[(&a, &target, &before.1), (&b, &target, &after.1)]);
-            assert_eq!(pairs.contains(&(0, 1)), ordered, "{before:?} {after:?}");
+            let found = pairs(&[before.clone(), after.clone()]);
+            assert_eq!(found.contains(&(0, 1)), ordered, "{before:?} {after:?}");
         }
+    }
+
+    #[test]
+    fn ten_thousand_objects_have_as_many_orders() {
+        let mut instances = Vec::new();
+        for i in 0..2_000 {
+            let meta = json!({"name": format!("n{i}"), "namespace": format!("ns{}", i % 50)});
+            let of = |api_version: &str, kind: &str, more: serde_json::Value| {
+                let mut manifest = json!({"apiVersion": api_version, "kind": kind, "metadata": meta});
+                manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+                object(manifest)
+            };
+            let rbac = "rbac.authorization.k8s.io/v1";
+            let account = json!({"kind": "ServiceAccount", "name": meta["name"]});
+            instances.extend([
+                of("v1", "ConfigMap", json!({})),
+                of("v1", "ServiceAccount", json!({})),
+                of(rbac, "Role", json!({})),
+                of(
+                    rbac,
+                    "RoleBinding",
+                    json!({"roleRef": {"kind": "Role", "name": meta["name"]}, "subjects": [account]}),
+                ),
+                of("v1", "Pod", json!({"spec": {"serviceAccountName": meta["name"]}})),
+            ]);
+        }
+        // Of each five: the account and the role before the binding, the account and the binding before the pod.
+        assert_eq!(pairs(&instances).len(), 2_000 * 4);
+    }
+
+    #[test]
+    fn clusters_are_apart() {
+        let namespace = object(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "web"}})).1;
+        let inside =
+            object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "web"}})).1;
+        let [here, there] = ["kubernetes", "kubernetes.prod"].map(|name| Target::Provider(name.to_owned()));
+        let address: Address = "kubernetes_object.x".parse().unwrap();
+        assert!(implied(&[(&address, &here, &namespace), (&address, &there, &inside)]).is_empty());
     }
 }

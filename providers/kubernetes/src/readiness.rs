@@ -4,6 +4,8 @@ use jsonpath_rust::JsonPath;
 use moorfast_engine::Value;
 use serde_json::Value as Json;
 
+use crate::resource::object::is_secret;
+
 /// How far an object is.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Readiness {
@@ -13,6 +15,17 @@ pub(crate) enum Readiness {
     Waiting(String),
     /// It will never be.
     Failed(String),
+}
+
+impl Readiness {
+    /// The same, with what it says passed through `change`.
+    pub(crate) fn map(self, change: impl Fn(String) -> String) -> Self {
+        match self {
+            Readiness::Ready => Readiness::Ready,
+            Readiness::Waiting(text) => Readiness::Waiting(change(text)),
+            Readiness::Failed(text) => Readiness::Failed(change(text)),
+        }
+    }
 }
 
 /// What is waited for after an object was applied.
@@ -94,7 +107,11 @@ fn at_path(object: &Json, path: &str, expected: Option<&str>) -> Readiness {
     if found.iter().any(matches) {
         return Readiness::Ready;
     }
-    let now = found.first().map_or("nothing".to_owned(), |v| text(v));
+    let now = match found.first() {
+        None => "nothing".to_owned(),
+        Some(_) if is_secret(object) => "another value".to_owned(),
+        Some(value) => text(value),
+    };
     Readiness::Waiting(format!("{path} is {now}"))
 }
 
@@ -312,5 +329,12 @@ mod tests {
             assert_eq!(goal.judge(&object) == Readiness::Ready, ready, "{text}");
         }
         assert!(Goal::path("{.a[}").is_err());
+    }
+
+    #[test]
+    fn what_a_secret_holds_is_not_told() {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"password": "aHVudGVyMg=="}});
+        let Readiness::Waiting(told) = Goal::path("{.data.password}=eA==").unwrap().judge(&secret) else { panic!() };
+        assert!(!told.contains("aHVudGVyMg"), "{told}");
     }
 }

@@ -4,7 +4,7 @@
 
 mod harness;
 
-use moorfast_engine::{Class, ProviderError, Value};
+use moorfast_engine::{Class, OperationAction, ProviderError, Value};
 use serde_json::json;
 
 use harness::{Instance, attributes, client, connect, kubeconfig, unique};
@@ -29,16 +29,37 @@ async fn with_login(kubeconfig: &std::path::Path, user: serde_json::Value) -> In
     Instance::on(connect(json!({ "kubeconfig_content": parsed.to_string() })).await, "kubernetes_object")
 }
 
+/// An instance in the cluster at `server`.
+async fn at(server: &str) -> Instance {
+    let kubeconfig = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: c, cluster: {{server: '{server}'}}}}]\n\
+         contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\nusers: [{{name: u, user: {{token: t}}}}]\n"
+    );
+    Instance::on(connect(json!({ "kubeconfig_content": kubeconfig })).await, "kubernetes_object")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_takes_everything_and_says_nothing() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut instance = at(&format!("http://{}", silent.local_addr().unwrap())).await;
+    let error = instance.read(Some(&a_config_map())).await.unwrap_err();
+    assert_eq!(error.class, Class::Unreachable, "{}", told(&error));
+
+    instance.timeout = std::time::Duration::ZERO;
+    let error = instance.operate(OperationAction::Create(a_config_map()), None).await.unwrap_err();
+    assert_eq!(
+        told(&error),
+        "Timeout: kubernetes_object.x was not done within 0ns\n\
+         help: the API server is slow or does not answer; `timeouts` of the resource gives it longer"
+    );
+}
+
 #[tokio::test]
 async fn a_server_that_is_down() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let kubeconfig = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:{port}'}}}}]\n\
-         contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\nusers: [{{name: u, user: {{token: t}}}}]\n"
-    );
-    let instance = Instance::on(connect(json!({ "kubeconfig_content": kubeconfig })).await, "kubernetes_object");
+    let instance = at(&format!("https://127.0.0.1:{port}")).await;
     let error = instance.read(Some(&a_config_map())).await.unwrap_err();
     assert_eq!(
         told(&error),
@@ -69,7 +90,7 @@ async fn kubeconfigs_that_can_not_be_used() {
 }
 
 #[tokio::test]
-async fn a_kubeconfig_that_is_not_made_yet() {
+async fn a_kubeconfig_that_a_resource_makes() {
     let mut config = attributes(json!({}));
     config.insert("kubeconfig_content".to_owned(), Value::Unknown.sensitive());
     let context = moorfast_engine::Context {
@@ -81,7 +102,11 @@ async fn a_kubeconfig_that_is_not_made_yet() {
     let connection =
         moorfast_engine::Provider::configure(&moorfast_kubernetes::KubernetesProvider, &config, context).await.unwrap();
     let error = Instance::on(connection, "kubernetes_object").read(Some(&a_config_map())).await.unwrap_err();
-    assert_eq!(error.class, Class::Unreachable);
+    assert_eq!(
+        told(&error),
+        "Invalid: `kubeconfig_content` of the provider kubernetes comes from a resource, and is not known when planning\n\
+         help: a provider's configuration can't come from resources: write the path of a kubeconfig, or use a variable"
+    );
 }
 
 #[tokio::test]

@@ -37,6 +37,36 @@ async fn set_ready(name: &str, ready: bool) {
 }
 
 #[tokio::test]
+async fn a_token_is_made_anew_for_a_node_that_joined() {
+    let Some(mut instance) = Instance::new("kubernetes_bootstrap_token").await else { return };
+    let node = unique("rejoin");
+    let wanted = attributes(json!({ "node": node }));
+    register(&node, true).await;
+    assert_eq!(instance.bring(&wanted).await.action, ProposedAction::NoOp, "it joined without one");
+
+    let secrets: Api<Secret> = Api::namespaced(client(&kubeconfig().unwrap(), |_| {}).await, "kube-system");
+    let of_node = ListParams::default().labels(&format!("moorfast.dev/node={node}"));
+    let count = async || secrets.list(&of_node).await.unwrap().items.len();
+    assert_eq!(count().await, 0);
+
+    // `--replace` deletes and creates, and knows of no token.
+    instance.replace(&wanted).await.unwrap();
+    assert_eq!(count().await, 1);
+    instance.is_settled(&wanted).await;
+
+    // The delete of another replacement was done, and the create failed.
+    instance.destroy().await.unwrap();
+    instance.remember_failure(&wanted);
+    assert_eq!(instance.bring(&wanted).await.action, ProposedAction::Create);
+    assert_eq!(count().await, 1);
+
+    // It did its work.
+    secrets.delete_collection(&DeleteParams::default(), &of_node).await.unwrap();
+    assert_eq!(instance.bring(&wanted).await.action, ProposedAction::NoOp);
+    nodes().await.delete(&node, &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_token_is_made_until_its_node_joined() {
     let Some(mut instance) = Instance::new("kubernetes_bootstrap_token").await else { return };
     let node = unique("token");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use moorfast_engine::{Class, ProposedAction, Value};
+use moorfast_engine::{Class, Operation, OperationAction, ProposedAction, ReadRequest, Target, Value};
 use serde_json::json;
 
 use harness::{Instance, attributes, client, kubeconfig, unique};
@@ -81,6 +81,91 @@ impl Gone for Result<(), moorfast_engine::ProviderError> {
     fn unwrap_err_none(self) {
         self.unwrap();
     }
+}
+
+#[tokio::test]
+async fn hundreds_of_objects_are_read_by_pages() {
+    let Some(kubeconfig) = kubeconfig() else { return };
+    let connection = harness::connect(json!({ "kubeconfig": kubeconfig })).await;
+    let prefix = unique("many");
+    let wanted: Vec<_> =
+        (0..600).map(|i| config_map(&format!("{prefix}-{i}"), json!({ "i": i.to_string() }))).collect();
+    let address = |i: usize| format!("kubernetes_object.x{i}").parse().unwrap();
+    let target = Target::Provider("kubernetes".to_owned());
+    let operations = wanted.iter().enumerate().map(|(i, wanted)| Operation {
+        address: address(i),
+        resource_type: "kubernetes_object".to_owned(),
+        action: OperationAction::Create(wanted.clone()),
+        recorded: None,
+        observed: None,
+        triggers: Vec::new(),
+        timeout: None,
+    });
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    connection.apply(&target, &operations.collect::<Vec<_>>(), sender).await;
+    while let Some((_, outcome)) = receiver.recv().await {
+        outcome.unwrap();
+    }
+
+    let requests = wanted.iter().enumerate().map(|(i, wanted)| ReadRequest {
+        address: address(i),
+        resource_type: "kubernetes_object".to_owned(),
+        desired: Some(wanted.clone()),
+        recorded: None,
+    });
+    let before = connection.statistics()[0].1;
+    let readings = connection.read(&target, &requests.collect::<Vec<_>>()).await;
+    assert!(readings.iter().all(|r| r.as_ref().unwrap().is_some()));
+    let sent = connection.statistics()[0].1 - before;
+    assert!(sent <= 4, "{sent} requests");
+
+    let api = config_maps().await;
+    for i in 0..600 {
+        api.delete(&format!("{prefix}-{i}"), &DeleteParams::default()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_did_not_become_ready_is_waited_for_again() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let name = unique("slow");
+    let api = config_maps().await;
+    let mut wanted = config_map(&name, json!({ "a": "1" }));
+    wanted.insert("wait".to_owned(), Value::from(json!({ "jsonpath": "{.data.theirs}=done" })));
+    instance.timeout = Duration::from_secs(1);
+    assert_eq!(instance.apply(&wanted).await.unwrap_err().class, Class::Timeout);
+    instance.remember_failure(&wanted);
+    let (plan, _) = instance.plan(&wanted).await.unwrap();
+    assert_eq!(plan.action, ProposedAction::Update);
+    assert_eq!(plan.notes, ["is applied and waited for again: the last time did not end well"]);
+    assert_eq!(instance.apply(&wanted).await.unwrap_err().class, Class::Timeout);
+
+    api.patch(&name, &as_other("other"), &Patch::Merge(json!({ "data": { "theirs": "done" } }))).await.unwrap();
+    assert_eq!(instance.bring(&wanted).await.action, ProposedAction::Update);
+    instance.destroy().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_retained_value_stays_what_it_is() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let name = unique("retained");
+    let wanted = |a: &str, token: Value| {
+        let mut wanted = config_map(&name, json!({}));
+        let Some(Value::Map(manifest)) = wanted.get_mut("manifest") else { panic!() };
+        let data = [("a".to_owned(), Value::from(a)), ("token".to_owned(), token.sensitive())];
+        manifest.insert("data".to_owned(), Value::Map(data.into()));
+        wanted
+    };
+    instance.bring(&wanted("1", Value::from("s3cr3t"))).await;
+    assert_eq!(instance.bring(&wanted("1", Value::Retained)).await.action, ProposedAction::NoOp);
+    assert_eq!(instance.bring(&wanted("2", Value::Retained)).await.action, ProposedAction::Update);
+    let api = config_maps().await;
+    let data = api.get(&name).await.unwrap().data.unwrap();
+    assert_eq!((data["a"].as_str(), data["token"].as_str()), ("2", "s3cr3t"));
+
+    api.delete(&name, &DeleteParams::default()).await.unwrap();
+    let error = instance.plan(&wanted("2", Value::Retained)).await.unwrap_err();
+    assert!(error.summary.contains("is not there any more"), "{error:?}");
 }
 
 #[tokio::test]

@@ -215,10 +215,10 @@ fn observe(resource: &dyn Resource, subject: &Subject, section: &Section) -> Res
     Ok(Some(observed))
 }
 
-/// `value`, sensitive where `like` is.
+/// `value`, sensitive where `like` is or may turn out to be.
 fn veiled(value: Value, like: &Value) -> Value {
     match (value, like) {
-        (value, Value::Sensitive(_)) => value.sensitive(),
+        (value, Value::Sensitive(_) | Value::Unknown) => value.sensitive(),
         (Value::Map(map), Value::Map(likes)) => Value::Map(
             map.into_iter()
                 .map(|(key, value)| match likes.get(&key) {
@@ -227,7 +227,9 @@ fn veiled(value: Value, like: &Value) -> Value {
                 })
                 .collect(),
         ),
-        (value @ Value::List(_), like @ Value::List(_)) if like.is_sensitive() => value.sensitive(),
+        (value @ Value::List(_), like @ Value::List(_)) if like.is_sensitive() || like.is_unknown() => {
+            value.sensitive()
+        }
         (value, _) => value,
     }
 }

@@ -68,11 +68,14 @@ impl Subject {
         self.attributes.get(name)?.as_str()
     }
 
-    /// The value by which what is observed of the attribute `name` is marked sensitive: the manifest's, else the remembered one.
+    /// The value by which what is observed of the attribute `name` is marked sensitive: the manifest's as soon as it is known, until then the
+    /// remembered one. Where there is neither, what is unknown hides what is there: it may turn out to be a secret.
     pub(crate) fn model(&self, name: &str) -> Option<&Value> {
         let recorded = || self.recorded.as_ref().and_then(|r| r.get(name));
         match self.attributes.get(name).filter(|v| !v.is_null()) {
-            Some(value) if value.is_retained() && !value.is_sensitive() => recorded().or(Some(value)),
+            Some(value) if (value.is_retained() || value.is_unknown()) && !value.is_sensitive() => {
+                recorded().or(Some(value))
+            }
             Some(value) => Some(value),
             None => recorded(),
         }
@@ -102,14 +105,19 @@ fn with_known_key(resource: &dyn Resource, desired: &Attributes, remembered: &At
     attributes
 }
 
-/// `desired`, with what is retained as it was observed.
+/// `desired`, with what is retained as it was observed. What cannot be observed is as secret as the rest of the object.
 fn settled(desired: &Attributes, operation: &Operation) -> Attributes {
-    let observed = |name: &String| operation.observed.as_ref().and_then(|o| o.attributes.get(name)).cloned();
-    let settle = |(name, value): (&String, &Value)| match value.is_retained() {
-        true => Some((name.clone(), observed(name).unwrap_or_else(|| value.clone()))),
-        false => Some((name.clone(), value.clone())),
+    let observed = operation.observed.as_ref().map(|o| &o.attributes);
+    let secret = observed.is_some_and(|o| o.values().any(Value::is_sensitive));
+    let settle = |(name, value): (&String, &Value)| {
+        let value = match observed.and_then(|o| o.get(name)).filter(|_| value.is_retained()) {
+            Some(now) => now.clone(),
+            None if value.is_retained() && secret => value.clone().sensitive(),
+            None => value.clone(),
+        };
+        (name.clone(), value)
     };
-    desired.iter().filter(|(_, v)| !v.is_null()).filter_map(settle).collect()
+    desired.iter().filter(|(_, v)| !v.is_null()).map(settle).collect()
 }
 
 /// The attributes of a record; what is sensitive is known only to have been there.

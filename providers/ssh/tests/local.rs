@@ -92,6 +92,48 @@ async fn a_secret_is_marked_wherever_it_is_seen() {
 }
 
 #[tokio::test]
+async fn what_may_turn_out_to_be_a_secret_is_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let path = dir.path().join("token");
+    fs::write(&path, "s3cr3t-token").unwrap();
+    let desired = |content: Value| {
+        let mut desired = attributes(json!({ "path": path }));
+        desired.insert("content".to_owned(), content);
+        desired
+    };
+    let early = world.read("ssh_file", Some(desired(Value::Unknown))).await.unwrap().unwrap();
+    assert!(!early.attributes.contains_key("content"), "nobody knows yet whether it may be read");
+    assert!(early.attributes["sha256"].is_sensitive());
+
+    // It turned out to be no secret, or one: what is there already is as it should be.
+    for content in [Value::from("s3cr3t-token"), Value::from("s3cr3t-token").sensitive()] {
+        let proposal = world.plan_over("ssh_file", desired(content), Some(early.clone())).await.unwrap();
+        assert_eq!(proposal.action, ProposedAction::NoOp, "{:?}", proposal.planned);
+    }
+
+    // What is remembered decides as long as the manifest can't.
+    for (content, hides) in [(Value::from("one").sensitive(), true), (Value::from("two"), false)] {
+        world.apply("ssh_file", desired(content)).await.unwrap();
+        let seen = world.read("ssh_file", Some(desired(Value::Unknown))).await.unwrap().unwrap();
+        assert_eq!([&seen.attributes["content"], &seen.attributes["sha256"]].map(Value::is_sensitive), [hides; 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_too_big_to_be_read_stays_one_when_it_is_retained() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let mut desired = attributes(json!({ "path": dir.path().join("big"), "mode": "0600" }));
+    desired.insert("content".to_owned(), Value::from("x".repeat(100_000)).sensitive());
+    world.apply("ssh_file", desired.clone()).await.unwrap();
+    desired.insert("content".to_owned(), Value::Retained);
+    desired.insert("mode".to_owned(), Value::from("0640"));
+    let applied = world.apply("ssh_file", desired).await.unwrap();
+    assert!(applied.attributes["sha256"].is_sensitive());
+}
+
+#[tokio::test]
 async fn a_backup_is_kept_and_put_back() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::Failure;
 use super::open::Opened;
 use crate::StateError;
+use crate::seam;
 
 /// The most requests that share a transaction: each waits for all.
 const GROUP: usize = 1024;
@@ -200,7 +201,7 @@ impl Worker {
             }
             self.db().execute_batch("RELEASE job")?;
         }
-        self.db().execute_batch("COMMIT")
+        seam::around_commit(|| self.db().execute_batch("COMMIT"))
     }
 
     fn rollback(&self) {

@@ -78,8 +78,14 @@ pub(super) fn read(files: &Files, path: &str) -> Result<Vec<u8>, Fault> {
         quoting(reason)
     })?;
     let mut read = files.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    read.insert(PathBuf::from(path), Digest::of(&bytes));
-    Ok(bytes)
+    let digest = Digest::of(&bytes);
+    match read.insert(PathBuf::from(path), digest.clone()) {
+        // What was planned with one content must not be applied with another.
+        Some(before) if before != digest => {
+            Err(quoting(format!("{} changed while moorfast was at work: plan again", place.display())))
+        }
+        _ => Ok(bytes),
+    }
 }
 
 /// The text of the file at `path`, recorded as an input.

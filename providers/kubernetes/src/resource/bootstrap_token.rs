@@ -249,6 +249,8 @@ impl World {
         let token = self.tokens.get(node).filter(|t| !has_expired(t));
         match token {
             Some(secret) => Some(Observed { attributes: attributes_of(node, secret), private: Json::Null }),
+            // Where the last operation failed a token was asked for, whether or not the node joined: it is still owed.
+            None if request.recorded.as_ref().is_some_and(|r| r.incomplete) => None,
             None if self.joined.contains(node) => Some(retired(request)),
             None => None,
         }

@@ -7,6 +7,8 @@ pub(crate) mod kubelet_config;
 mod node;
 pub(crate) mod object;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use moorfast_engine::state::Record;
 use moorfast_engine::{
@@ -14,6 +16,7 @@ use moorfast_engine::{
 };
 
 use crate::cluster::Cluster;
+use crate::waiting::DEFAULT_TIMEOUT;
 
 /// What reading one instance gave.
 pub(crate) type Reading = Result<Option<Observed>, ProviderError>;
@@ -42,6 +45,11 @@ pub(crate) trait Resource: Send + Sync {
 
     /// What would be done.
     async fn plan(&self, cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError>;
+
+    /// How long an operation may take where `timeouts` says nothing.
+    fn patience(&self) -> Duration {
+        DEFAULT_TIMEOUT
+    }
 
     /// Does it.
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError>;

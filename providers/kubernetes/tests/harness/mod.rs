@@ -129,7 +129,8 @@ impl Instance {
         Ok((self.connection.plan(&Self::target(), &[request]).await.remove(0)?, observed))
     }
 
-    async fn operate(&self, action: OperationAction, observed: Option<Observed>) -> Result<Applied, ProviderError> {
+    /// Does one operation.
+    pub async fn operate(&self, action: OperationAction, observed: Option<Observed>) -> Result<Applied, ProviderError> {
         let operation = Operation {
             address: self.address.clone(),
             resource_type: self.resource_type(),
@@ -165,6 +166,24 @@ impl Instance {
             incomplete: false,
             updated_at: jiff::Timestamp::now(),
         }));
+    }
+
+    /// What is remembered after an operation that failed.
+    pub fn remember_failure(&mut self, desired: &Attributes) {
+        self.remember(desired, &Applied { attributes: desired.clone(), ..Applied::default() });
+        let failed = self.record.take().map(|record| Record { incomplete: true, ..(*record).clone() });
+        self.record = failed.map(Arc::new);
+    }
+
+    /// Does what `--replace` asks for.
+    pub async fn replace(&mut self, desired: &Attributes) -> Result<(), ProviderError> {
+        let desired = &self.with_defaults(desired);
+        let observed = self.read(Some(desired)).await?;
+        self.operate(OperationAction::Delete, observed).await?;
+        self.record = None;
+        let applied = self.operate(OperationAction::Create(desired.clone()), None).await?;
+        self.remember(desired, &applied);
+        Ok(())
     }
 
     /// Plans and does what is planned. Returns what was done.

@@ -88,13 +88,26 @@ fn decode(text: &str) -> Result<Vec<u8>, String> {
     STANDARD.decode(compact).map_err(|e| format!("content_base64 is not base64: {e}"))
 }
 
-/// Is what is in the file never shown?
+/// Does the manifest say that what is in the file is never shown?
+fn secret(attributes: &Attributes) -> bool {
+    flag(attributes, "sensitive") || CONTENTS.iter().any(|n| attributes.get(*n).is_some_and(Value::is_sensitive))
+}
+
+/// Is nothing known yet of whether what is in the file may be shown: neither by the manifest nor by what is remembered?
+fn undecided(subject: &Subject) -> bool {
+    let unknown = |name: &&str| subject.attributes.get(*name).is_some_and(Value::is_unknown);
+    subject.recorded.is_none() && CONTENTS.iter().chain(&["sensitive"]).any(unknown)
+}
+
+/// Is what is seen of the file's content not to be shown?
 fn hidden(subject: &Subject) -> bool {
-    let recorded = || subject.recorded.as_ref().and_then(|r| r.get("sha256")).is_some_and(Value::is_sensitive);
-    let says = subject.attributes.contains_key("sensitive") && CONTENTS.iter().any(|n| written(&subject.attributes, n));
-    flag(&subject.attributes, "sensitive")
-        || CONTENTS.iter().any(|n| subject.attributes.get(*n).is_some_and(Value::is_sensitive))
-        || (!says && recorded())
+    let decided = |name: &str| {
+        let value = subject.attributes.get(name).filter(|v| !v.is_null());
+        value.is_some_and(|v| !v.is_unknown() && !v.is_retained())
+    };
+    let shown = decided("sensitive") && CONTENTS.iter().any(|name| decided(name));
+    let remembered = || subject.recorded.as_ref().and_then(|r| r.get("sha256")).is_some_and(Value::is_sensitive);
+    secret(&subject.attributes) || undecided(subject) || (!shown && remembered())
 }
 
 fn veiled(value: impl Into<Value>, hide: bool) -> Value {
@@ -166,13 +179,17 @@ impl Resource for File {
 
     fn look(&self, subject: &Subject) -> String {
         let path = quote(subject.text("path").unwrap_or_default());
+        let content = match undecided(subject) {
+            true => String::new(),
+            false => format!("if [ \"$2\" -le {SMALL} ]; then blob content < \"$P\"; fi"),
+        };
         format!(
             "P={path}; kind \"$P\"; field kind \"$K\"
 case $K in
 regular*)
   {look}; set -- $X
   S=$(sha256sum < \"$P\"); field sha256 \"${{S%% *}}\"
-  if [ \"$2\" -le {SMALL} ]; then blob content < \"$P\"; fi ;;
+  {content} ;;
 esac",
             look = mode::LOOK,
         )
@@ -207,14 +224,14 @@ esac",
 
     fn plan(&self, request: &PlanRequest, sources: &Sources) -> Result<Proposal, ProviderError> {
         let wanted = Wanted::of(&request.desired, sources)?;
-        let subject = Subject { attributes: request.desired.clone(), ..Subject::default() };
-        let hide = hidden(&subject);
+        let hide = secret(&request.desired);
         let mut planned = request.desired.clone();
         for name in CONTENTS.iter().chain(&["validate"]) {
             planned.remove(*name);
         }
         mode::plan(&mut planned);
         let observed = request.observed.as_ref();
+        let seen = |name: &str| observed.and_then(|o| o.attributes.get(name));
         let mut put = |name: &str, value: Value| planned.insert(name.to_owned(), value);
         match &wanted {
             Wanted::Unknown => {
@@ -222,16 +239,18 @@ esac",
                 put("sha256", veiled(Value::Unknown, hide));
                 put("size", Value::Unknown);
             }
-            Wanted::Retained if observed.is_none_or(|o| !o.attributes.contains_key("sha256")) => {
+            Wanted::Retained if seen("sha256").is_none() => {
                 return Err(lost(text(&request.desired, "path").unwrap_or_default()));
             }
             Wanted::Retained => {}
             known => {
-                put("sha256", veiled(known.sha256().unwrap_or_default(), hide));
-                put("size", Value::from(known.size() as i64));
-                if let Some(text) = known.bytes().and_then(readable) {
+                let sha256 = known.sha256().unwrap_or_default();
+                let unread = seen("content").is_none() && seen("sha256").and_then(Value::as_str) == Some(&sha256);
+                if let Some(text) = known.bytes().and_then(readable).filter(|_| !unread) {
                     put("content", veiled(text, hide));
                 }
+                put("sha256", veiled(sha256, hide));
+                put("size", Value::from(known.size() as i64));
             }
         }
         let mut proposal = propose(self, request, planned);
@@ -333,7 +352,7 @@ sync -- \"$D\"",
         directory = quote(directory),
         owner = mode::set(attributes, "\"$T\""),
         owner_in_place = mode::set(attributes, "\"$P\"").replace('\n', "; "),
-        validate = validation(attributes, hidden(subject)),
+        validate = validation(attributes, secret(attributes)),
     );
     let limit = upload.as_ref().map(|(_, size)| Duration::from_secs(300 + size / (256 << 10)));
     Step { long: upload.is_some(), upload, limit, ..Step::quick(body) }

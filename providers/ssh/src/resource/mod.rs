@@ -142,7 +142,9 @@ pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: A
     };
     planned.retain(|name, value| !value.is_retained() || observed.contains_key(name));
     for (name, value) in &mut planned {
-        if let (true, Some(now)) = (value.is_retained(), observed.get(name)) {
+        let Some(now) = observed.get(name) else { continue };
+        // What was hidden while nobody knew whether it is a secret is no difference.
+        if value.is_retained() || (now.is_sensitive() && same(Some(now), Some(value))) {
             *value = now.clone();
         }
     }
@@ -161,6 +163,11 @@ pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: A
         (false, false) => ProposedAction::Replace(forcing),
     };
     Proposal { action, planned, notes: Vec::new() }
+}
+
+/// Are these equal, whether they are sensitive or not?
+pub(crate) fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
+    a.map(Value::reveal_deep) == b.map(Value::reveal_deep)
 }
 
 /// The known text of the attribute `name`.

@@ -9,7 +9,7 @@ use moorfast_engine::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, absolute, flag, parent, propose, text, written};
+use super::{Resource, Step, absolute, flag, parent, propose, same, text, written};
 use crate::duration;
 use crate::script::{Section, print_bytes, quote};
 use crate::sources::Sources;
@@ -200,7 +200,7 @@ if [ -e \"$M\" ]; then field marked yes; fi
         }
         let before = operation.observed.as_ref().map(|o| &o.attributes);
         let differs =
-            |name: &str| written(attributes, name) && before.is_none_or(|b| b.get(name) != attributes.get(name));
+            |name: &str| written(attributes, name) && !same(before.and_then(|b| b.get(name)), attributes.get(name));
         let redefined = differs("content") || differs("drop_ins");
         let pending = before.is_some_and(|b| flag(b, "restart_pending"));
         let restart = redefined || pending || !operation.triggers.is_empty();
@@ -288,7 +288,7 @@ fn write(subject: &Subject, before: Option<&Attributes>) -> String {
     let mut body = "R=\n".to_owned();
     let attributes = &subject.attributes;
     let now = |name: &str| before.and_then(|b| b.get(name));
-    if let Some(content) = text(attributes, "content").filter(|_| now("content") != attributes.get("content")) {
+    if let Some(content) = text(attributes, "content").filter(|_| !same(now("content"), attributes.get("content"))) {
         body.push_str(&format!(
             "[ -d \"${{F%/*}}\" ] || mkdir -p -- \"${{F%/*}}\"\n{} | place \"$F\"; R=1\n",
             print_bytes(content.as_bytes())
@@ -297,7 +297,7 @@ fn write(subject: &Subject, before: Option<&Attributes>) -> String {
     let empty = BTreeMap::new();
     let wanted = attributes.get("drop_ins").and_then(Value::as_map).unwrap_or(&empty);
     let there = now("drop_ins").and_then(Value::as_map).unwrap_or(&empty);
-    for (name, content) in wanted.iter().filter(|(name, content)| there.get(*name) != Some(content)) {
+    for (name, content) in wanted.iter().filter(|(name, content)| !same(there.get(*name), Some(content))) {
         let bytes = content.as_str().unwrap_or_default().as_bytes();
         body.push_str(&format!("mkdir -p -- \"$D\"; {} | place \"$D\"/{}; R=1\n", print_bytes(bytes), quote(name)));
     }

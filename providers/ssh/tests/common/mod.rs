@@ -117,15 +117,30 @@ impl World {
         triggers: Vec<Address>,
     ) -> Result<Proposal, ProviderError> {
         let observed = self.read(kind, Some(desired.clone())).await?;
-        let request = PlanRequest {
+        let request = PlanRequest { triggers, ..self.plan_request(kind, desired, observed) };
+        self.connection.plan(&self.target, &[request]).await.pop().unwrap()
+    }
+
+    /// Plans over what was read when less was known.
+    pub async fn plan_over(
+        &self,
+        kind: &str,
+        desired: Attributes,
+        observed: Option<Observed>,
+    ) -> Result<Proposal, ProviderError> {
+        let request = self.plan_request(kind, desired, observed);
+        self.connection.plan(&self.target, &[request]).await.pop().unwrap()
+    }
+
+    fn plan_request(&self, kind: &str, desired: Attributes, observed: Option<Observed>) -> PlanRequest {
+        PlanRequest {
             address: address(kind),
             resource_type: kind.to_owned(),
             desired: Self::full(kind, desired),
             recorded: self.record(kind).map(Arc::new),
             observed,
-            triggers,
-        };
-        self.connection.plan(&self.target, &[request]).await.pop().unwrap()
+            triggers: Vec::new(),
+        }
     }
 
     /// Plans and applies; then what was applied must be what is read, and there must be nothing left to do.

@@ -13,6 +13,8 @@ use crate::attributes::Read;
 
 /// The namespace of what names none.
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";
+/// Where kubectl keeps the whole object, what a Secret holds included.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Which object it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -265,21 +267,32 @@ pub(crate) fn shape(declared: &Value) -> Json {
 
 /// `object` as a value that is secret wherever `declared` is, and wherever its kind is.
 pub(crate) fn mark(object: Json, declared: &Value) -> Value {
-    let is_secret = object["kind"] == "Secret" && object["apiVersion"] == "v1";
+    let is_secret = is_secret(&object);
     let mut marked = mark_like(Value::from(object), declared);
-    if is_secret
-        && let Value::Map(map) = &mut marked
-        && let Some(Value::Map(data)) = map.get_mut("data")
-    {
-        for value in data.values_mut() {
-            *value = std::mem::take(value).sensitive();
+    if is_secret && let Value::Map(map) = &mut marked {
+        if let Some(Value::Map(data)) = map.get_mut("data") {
+            data.values_mut().for_each(hide);
+        }
+        if let Some(Value::Map(metadata)) = map.get_mut("metadata")
+            && let Some(Value::Map(annotations)) = metadata.get_mut("annotations")
+        {
+            annotations.get_mut(LAST_APPLIED).into_iter().for_each(hide);
         }
     }
     marked
 }
 
+/// Is `object` a Secret?
+pub(crate) fn is_secret(object: &Json) -> bool {
+    object["kind"] == "Secret" && object["apiVersion"] == "v1"
+}
+
+fn hide(value: &mut Value) {
+    *value = std::mem::take(value).sensitive();
+}
+
 fn mark_like(value: Value, declared: &Value) -> Value {
-    if is_secret(declared) {
+    if is_marked(declared) {
         return value.sensitive();
     }
     match (value, declared) {
@@ -299,7 +312,7 @@ fn mark_like(value: Value, declared: &Value) -> Value {
     }
 }
 
-fn is_secret(value: &Value) -> bool {
+fn is_marked(value: &Value) -> bool {
     match value {
         Value::Sensitive(_) => true,
         Value::Map(map) => map.contains_key(SENSITIVE_KEY),
@@ -307,14 +320,28 @@ fn is_secret(value: &Value) -> bool {
     }
 }
 
-/// The texts that must not be shown: what is secret in `declared`, as it is and as it is encoded in a Secret.
-pub(crate) fn secrets(declared: &Value) -> Vec<String> {
+/// `text` without what is secret in `declared`: the API server quotes the values that it refuses.
+pub(super) fn redact(text: &str, declared: &Value) -> String {
+    let mut secrets = secrets(declared);
+    // One may be part of another.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "(sensitive)"))
+}
+
+/// The texts that must not be shown: what is secret in `declared`, as it is, as it is quoted, and as it is encoded in a Secret.
+fn secrets(declared: &Value) -> Vec<String> {
     match declared {
-        Value::Sensitive(_) => texts(declared.reveal()),
+        Value::Sensitive(_) => texts(declared.reveal()).into_iter().flat_map(|text| [quoted(&text), text]).collect(),
         Value::List(items) => items.iter().flat_map(secrets).collect(),
         Value::Map(map) => map.values().flat_map(secrets).collect(),
         _ => Vec::new(),
     }
+}
+
+/// `text` as it stands between quotation marks.
+fn quoted(text: &str) -> String {
+    let quoted = Json::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
 }
 
 fn texts(value: &Value) -> Vec<String> {
@@ -330,7 +357,7 @@ fn texts(value: &Value) -> Vec<String> {
 }
 
 fn holds_secret(value: &Value) -> bool {
-    is_secret(value)
+    is_marked(value)
         || match value {
             Value::Map(map) => map.values().any(holds_secret),
             Value::List(items) => items.iter().any(holds_secret),
@@ -407,5 +434,25 @@ mod tests {
         );
         let marked = mark(json!({"a": "1", "b": "2", "c": ["3"], "d": "4"}), &declared);
         assert_eq!(format!("{marked:?}"), r#"{"a": (sensitive), "b": "2", "c": (sensitive), "d": (sensitive)}"#);
+    }
+
+    #[test]
+    fn what_is_refused_is_quoted_without_secrets() {
+        let declared = Value::Map([("data".to_owned(), Value::from("a\"b\nc").sensitive())].into());
+        let cases = [
+            ("Invalid value: \"a\\\"b\\nc\": too short", "Invalid value: \"(sensitive)\": too short"),
+            ("not a\"b\nc", "not (sensitive)"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(redact(text, &declared), expected);
+        }
+    }
+
+    #[test]
+    fn a_secret_is_hidden_where_kubectl_keeps_it_too() {
+        let annotations = json!({ LAST_APPLIED: "{\"data\":{\"a\":\"eA==\"}}", "other": "shown" });
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"annotations": annotations}, "data": {"a": "eA=="}});
+        let shown = format!("{:?}", mark(secret, &Value::Null));
+        assert!(!shown.contains("eA==") && shown.contains("shown"), "{shown}");
     }
 }

@@ -13,11 +13,12 @@ use crate::cluster::{Cluster, Served};
 use crate::error::immutable_fields;
 use crate::fetch::{not_served, to_json};
 use crate::readiness::{Goal, Readiness};
-use crate::waiting::{DEFAULT_TIMEOUT, Wait};
+use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
 
-use super::document::{Document, ObjectKey, Written, secrets};
+use super::document::{Document, ObjectKey, Written, redact};
 use super::fields::FieldSet;
 use super::reading::{namespace, resolved, view};
+use super::retained::settled;
 use super::{FIELD_MANAGER, Remembered, attributes};
 
 /// What a dry run of one object says.
@@ -35,6 +36,10 @@ pub(super) async fn plan(cluster: &Cluster, request: &PlanRequest) -> Result<Pro
     let written = read_written(&request.desired)?;
     let is_yaml = matches!(written, Written::Yaml(_)) || request.desired.get("yaml").is_some_and(|v| !v.is_null());
     if written == Written::NotKnownYet {
+        if let Some(observed) = request.observed.as_ref().filter(|_| is_as_applied(&request.desired)) {
+            let planned = observed.attributes.clone();
+            return Ok(Proposal { action: ProposedAction::NoOp, planned, notes: Vec::new() });
+        }
         let name = if is_yaml { "objects" } else { "manifest" };
         let action = if request.observed.is_some() { ProposedAction::Update } else { ProposedAction::Create };
         let notes = vec!["which object it is is known after apply".to_owned()];
@@ -46,6 +51,8 @@ pub(super) async fn plan(cluster: &Cluster, request: &PlanRequest) -> Result<Pro
     let mut replaced = Vec::new();
     let mut taken_over = Vec::new();
     for document in written.documents() {
+        let document = settled(document, request.observed.as_ref())?;
+        let document = document.as_ref();
         let served = cluster.served(&document.key.api_version, &document.key.kind).await?;
         let key = served.as_ref().map_or_else(|| document.key.clone(), |s| resolved(&document.key, s));
         let view = match foresee(cluster, document, served.as_ref(), force).await? {
@@ -66,6 +73,9 @@ pub(super) async fn plan(cluster: &Cluster, request: &PlanRequest) -> Result<Pro
         planned.push((key, view));
     }
     notes.extend(left_out(request, &planned));
+    if request.recorded.as_ref().is_some_and(|r| r.incomplete) && request.observed.is_some() {
+        notes.push("is applied and waited for again: the last time did not end well".to_owned());
+    }
     let planned = attributes(is_yaml, planned);
     if request.observed.as_ref().is_some_and(|o| o.attributes == planned) {
         notes.extend(taken_over);
@@ -80,6 +90,12 @@ pub(super) async fn plan(cluster: &Cluster, request: &PlanRequest) -> Result<Pro
         Some(_) => ProposedAction::Update,
     };
     Ok(Proposal { action, planned, notes })
+}
+
+/// Is which object it is only known to be as it was?
+fn is_as_applied(desired: &Attributes) -> bool {
+    let written = ["manifest", "yaml"].into_iter().filter_map(|name| desired.get(name));
+    written.clone().any(Value::is_retained) && !written.into_iter().any(Value::is_unknown)
 }
 
 fn read_written(desired: &Attributes) -> Result<Written, ProviderError> {
@@ -143,10 +159,9 @@ async fn foresee(
     }
 }
 
-/// `error` without what is secret in `document`: the API server quotes the values that it refuses.
+/// `error` without what is secret in `document`.
 fn redacted(error: ProviderError, document: &Document) -> ProviderError {
-    let secrets = secrets(&document.declared);
-    let redact = |text: String| secrets.iter().fold(text, |text, secret| text.replace(secret, "(sensitive)"));
+    let redact = |text: String| redact(&text, &document.declared);
     ProviderError {
         summary: redact(error.summary),
         detail: error.detail.into_iter().map(redact).collect(),
@@ -186,13 +201,14 @@ pub(super) async fn apply(
     let is_yaml = matches!(written, Written::Yaml(_));
     let goal = Goal::read(desired.get("wait")).map_err(|e| ProviderError::new(Class::Invalid, e).attribute("wait"))?;
     let force = desired.flag("force_conflicts");
-    let deadline = Instant::now() + operation.timeout.unwrap_or(DEFAULT_TIMEOUT);
+    let deadline = deadline(operation.timeout, DEFAULT_TIMEOUT);
     let mut done = Vec::new();
     for document in in_order(written.documents()) {
+        let document = settled(document, operation.observed.as_ref())?;
         let served = cluster.served(&document.key.api_version, &document.key.kind).await?;
         let served = served.ok_or_else(|| not_served(&document.key.api_version, &document.key.kind))?;
         let work = Work { cluster, operation, deadline, key: resolved(&document.key, &served), served };
-        let object = work.apply(document, force, is_yaml, &goal).await?;
+        let object = work.apply(&document, force, is_yaml, &goal).await?;
         done.push((work.key, view(&document.declared, &object)));
     }
     delete_left_out(cluster, operation, deadline, &done).await?;
@@ -238,7 +254,7 @@ fn remembered(operation: &Operation) -> Vec<ObjectKey> {
 
 /// Removes an instance.
 pub(super) async fn delete(cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
-    let deadline = Instant::now() + operation.timeout.unwrap_or(DEFAULT_TIMEOUT);
+    let deadline = deadline(operation.timeout, DEFAULT_TIMEOUT);
     for key in remembered(operation).into_iter().rev() {
         delete_one(cluster, operation, deadline, key).await?;
     }
@@ -294,7 +310,7 @@ impl Work<'_> {
         if *goal == Goal::Nothing || self.waits_for_consumer(&object).await? {
             return Ok(object);
         }
-        let ready = self.wait_for(goal, object).await?;
+        let ready = self.wait_for(goal, object, document).await?;
         if self.key.kind == "CustomResourceDefinition" {
             self.wait_until_served(&ready).await?;
         }
@@ -309,13 +325,13 @@ impl Work<'_> {
         self.cluster.explain(error, &format!("{verb} {}", self.key))
     }
 
-    async fn wait_for(&self, goal: &Goal, object: Json) -> Result<Json, ProviderError> {
+    async fn wait_for(&self, goal: &Goal, object: Json, document: &Document) -> Result<Json, ProviderError> {
         if goal.judge(&object) == Readiness::Ready {
             return Ok(object);
         }
         let what = self.key.to_string();
         let judge = |object: Option<&Json>| match object {
-            Some(object) => goal.judge(object),
+            Some(object) => goal.judge(object).map(|text| redact(&text, &document.declared)),
             None => Readiness::Failed("it was deleted".to_owned()),
         };
         let ready = self.wait(&what).until(&self.served, self.namespace(), &self.key.name, judge).await?;

@@ -5,6 +5,7 @@ mod fields;
 mod lifecycle;
 mod projection;
 mod reading;
+mod retained;
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,7 @@ use crate::readiness::Goal;
 use crate::resource::{Reading, Resource};
 
 use document::Written;
-pub(crate) use document::{ObjectKey, mark};
+pub(crate) use document::{DEFAULT_NAMESPACE, ObjectKey, is_secret, mark};
 pub(crate) use fields::FieldSet;
 
 /// The name under which we manage fields.

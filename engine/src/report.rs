@@ -1,0 +1,73 @@
+//! How an apply goes about it, and what it did.
+
+use std::collections::BTreeMap;
+
+use moorfast_state::StateError;
+
+use crate::plan::{Action, CheckResult};
+use crate::{Address, Diagnostic, ProviderError, Value};
+
+/// How one change of the plan ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Which instance.
+    pub address: Address,
+    /// What was to be done.
+    pub action: Action,
+    /// How it ended.
+    pub result: OutcomeResult,
+}
+
+/// How a change ended.
+#[derive(Clone, Debug)]
+pub enum OutcomeResult {
+    /// Done.
+    Done,
+    /// Failed; what it did before it failed is recorded or will be found by the next run.
+    Failed(ProviderError),
+    /// Not begun: this one failed.
+    Skipped(Address),
+    /// Not begun: the person ended the run.
+    NotStarted,
+    /// Not begun: the object no longer looks as it was reviewed; what differs, one line each.
+    Stale(Vec<String>),
+}
+
+/// What an apply did.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// One for each change of the plan, in the order in which they ended.
+    pub outcomes: Vec<Outcome>,
+    /// The outputs after it, by name; whether each is sensitive is in the value.
+    pub outputs: BTreeMap<String, Value>,
+    /// What went wrong beside the changes: outputs that could not be evaluated keep their old values.
+    pub errors: Vec<Diagnostic>,
+    /// What the checks said after it.
+    pub checks: Vec<CheckResult>,
+    /// How often the world was asked: `("ssh execs", 12)`.
+    pub statistics: Vec<(String, u64)>,
+    /// Set where the state could not be written any more; the run stopped there.
+    pub state_error: Option<StateError>,
+    /// True where the person ended the run.
+    pub interrupted: bool,
+}
+
+/// How an apply goes about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplyOptions {
+    /// The id of the run in the state's history.
+    pub run: String,
+    /// How many calls of providers may run at once. What is ready on one target at the same time is one call.
+    pub parallelism: usize,
+    /// How many calls may run at once on one node.
+    pub per_target: usize,
+    /// Read every object once more before acting, and leave alone what no longer looks as reviewed: for plans that a person approved.
+    pub verify: bool,
+}
+
+impl Outcome {
+    /// Did it come about?
+    pub fn is_done(&self) -> bool {
+        matches!(self.result, OutcomeResult::Done)
+    }
+}

@@ -1,0 +1,259 @@
+//! A plan as one page that needs nothing else: what is dangerous first, a list to search, the graph.
+
+use std::collections::BTreeMap;
+
+use moorfast_engine::plan::Plan;
+
+use super::block::{body, title};
+use super::drift;
+use super::escape::html;
+use super::fold::Block;
+use super::picture::{self, Picture};
+use super::plan::{checks, closing, groups, nodes, outputs, warnings};
+use super::row::Room;
+use super::spans::{Span, mark, plain, spans};
+use super::wording::{Danger, danger, symbol};
+
+const ROOM: Room = Room { width: 130, full: true };
+/// What is shown open; a long page is easier to read folded.
+const OPEN: usize = 40;
+
+/// The page.
+pub fn plan(plan: &Plan) -> String {
+    let groups = groups(plan);
+    let headline = html(&plain(&closing(plan)));
+    let parts = [
+        format!("<h1>{headline}</h1>\n{}", meta(plan)),
+        notices(plan),
+        dangers(&groups),
+        tools(&groups),
+        groups.iter().enumerate().map(|(i, (heading, blocks))| group(i, heading, blocks, groups.len())).collect(),
+        drifted(plan),
+        section("Changes to outputs", &outputs(&plan.outputs, ROOM)),
+        section("Checks", &checks(&plan.checks)),
+        graph(plan, &groups),
+    ];
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n\
+         <title>{headline}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{}</main>\n<script>\n{}</script>\n</body>\n</html>\n",
+        include_str!("html/page.css"),
+        parts.concat(),
+        include_str!("html/page.js"),
+    )
+}
+
+fn meta(plan: &Plan) -> String {
+    let made = format!("made {:.0} by moorfast {}", plan.created_at, plan.moorfast_version);
+    format!("<p class=\"meta\">{}, for serial {} of the state</p>\n", html(&made), plan.serial)
+}
+
+fn notices(plan: &Plan) -> String {
+    let nodes = nodes(plan).into_iter().skip(1).map(|line| ("notice destroy", line));
+    let all = nodes.chain(warnings(plan).into_iter().map(|line| ("notice", line)));
+    all.map(|(class, line)| format!("<div class=\"{class}\">{}</div>\n", inline(&line))).collect()
+}
+
+/// Links to what a reviewer must not overlook.
+fn dangers(groups: &[(String, Vec<Block>)]) -> String {
+    let item = |(id, block): (String, &Block)| {
+        (block.danger() >= Danger::Restart).then(|| {
+            format!("<li>{}<a class=\"title\" href=\"#{id}\">{}</a></li>\n", sign(block), inline(&title(block)))
+        })
+    };
+    let items: String = with_ids(groups).filter_map(item).collect();
+    if items.is_empty() {
+        return String::new();
+    }
+    format!("<div class=\"notice destroy\"><b>Look here first</b>\n<ul class=\"danger\">\n{items}</ul></div>\n")
+}
+
+/// Every block with its id on the page.
+fn with_ids<'a, 'b>(groups: &'a [(String, Vec<Block<'b>>)]) -> impl Iterator<Item = (String, &'a Block<'b>)> {
+    let of_group = |(i, (_, blocks)): (usize, &'a (String, Vec<Block<'b>>))| {
+        blocks.iter().enumerate().map(move |(k, block)| (id(i, k), block))
+    };
+    groups.iter().enumerate().flat_map(of_group)
+}
+
+fn id(group: usize, block: usize) -> String {
+    format!("change-{}-{}", group + 1, block + 1)
+}
+
+/// The search field, and a button for each kind of change.
+fn tools(groups: &[(String, Vec<Block>)]) -> String {
+    let mut counts: BTreeMap<Danger, usize> = BTreeMap::new();
+    for block in groups.iter().flat_map(|(_, blocks)| blocks) {
+        *counts.entry(block.danger()).or_default() += block.members.len();
+    }
+    if counts.is_empty() {
+        return String::new();
+    }
+    let button = |(danger, count): (&Danger, &usize)| {
+        let kind = kind(*danger);
+        format!("<button type=\"button\" data-kind=\"{kind}\" aria-pressed=\"false\"><b>{count}</b> {kind}</button>\n")
+    };
+    let buttons: String = counts.iter().rev().map(button).collect();
+    format!(
+        "<div class=\"tools\" role=\"search\">\n<input id=\"search\" type=\"search\" placeholder=\"Search: an address, a node, a word of a file  ( / )\" \
+         aria-label=\"Search the changes\">\n{buttons}<span class=\"found\" aria-live=\"polite\"></span>\n</div>\n"
+    )
+}
+
+/// The name of a kind of change, which is its class too.
+fn kind(danger: Danger) -> &'static str {
+    match danger {
+        Danger::Destroy => "destroy",
+        Danger::Replace => "replace",
+        Danger::Restart => "restart",
+        Danger::Update => "update",
+        Danger::Create => "add",
+        Danger::Bookkeeping => "record",
+    }
+}
+
+fn group(i: usize, heading: &str, blocks: &[Block], groups: usize) -> String {
+    let open = groups + blocks.len() <= OPEN;
+    let shown: String = blocks.iter().enumerate().map(|(k, block)| change(&id(i, k), block, open)).collect();
+    format!("<section class=\"group\">\n<h2>{}</h2>\n{shown}</section>\n", html(heading.trim_end_matches(':')))
+}
+
+fn change(id: &str, block: &Block, open: bool) -> String {
+    let kind = kind(block.danger());
+    let lines = body(block, ROOM);
+    let (class, open) = match (lines.is_empty(), open) {
+        (true, _) => (" bare", ""),
+        (_, true) => ("", " open"),
+        _ => ("", ""),
+    };
+    format!(
+        "<details class=\"item {kind}{class}\" id=\"{id}\" data-kind=\"{kind}\"{open}><summary>{}<span class=\"title\">{}</span></summary>\n{}</details>\n",
+        sign(block),
+        inline(&title(block)),
+        block_of(&lines),
+    )
+}
+
+fn sign(block: &Block) -> String {
+    let (mark, style) = symbol(block.first().change.action);
+    format!("<span class=\"symbol\">{}</span>", inline(&super::style::paint(style, mark)))
+}
+
+fn drifted(plan: &Plan) -> String {
+    let [short, left] = drift::of_plan(plan, ROOM);
+    section("Changed outside of moorfast: this plan mends it", short.get(1..).unwrap_or_default())
+        + &section("Changed outside of moorfast: this plan leaves it", left.get(1..).unwrap_or_default())
+}
+
+fn section(heading: &str, lines: &[String]) -> String {
+    // The text for the terminal has its heading in the first line.
+    let lines =
+        lines.strip_prefix(&[super::style::paint(super::style::BOLD, format!("{heading}:"))][..]).unwrap_or(lines);
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("<h2>{heading}</h2>\n<section class=\"box\">{}</section>\n", block_of(lines))
+}
+
+/// What depends on what, with a link from each box to its change.
+fn graph(plan: &Plan, groups: &[(String, Vec<Block>)]) -> String {
+    let mut drawn = Picture::default();
+    let mut places = BTreeMap::new();
+    let names: Vec<_> = plan.changes.iter().map(|c| (c, c.address.to_string())).collect();
+    let mut worst: BTreeMap<usize, Danger> = BTreeMap::new();
+    let mut boxes = BTreeMap::new();
+    for (change, name) in &names {
+        let place = drawn.put(&mut places, name);
+        boxes.insert(&change.address, place);
+        let known = worst.entry(place).or_insert(Danger::Bookkeeping);
+        *known = (*known).max(danger(change));
+    }
+    if drawn.boxes.len() < 2 || drawn.boxes.len() > picture::LIMIT {
+        return String::new();
+    }
+    for (change, _) in &names {
+        for before in change.dependencies.iter().filter_map(|address| boxes.get(address)) {
+            drawn.arrow(*before, boxes[&change.address]);
+        }
+    }
+    for (id, block) in with_ids(groups) {
+        let link = &mut drawn.boxes[boxes[&block.first().change.address]].link;
+        link.get_or_insert_with(|| format!("#{id}"));
+    }
+    for (place, danger) in worst {
+        drawn.boxes[place].look = match danger {
+            Danger::Destroy | Danger::Replace => "destroy",
+            Danger::Restart | Danger::Update => "change",
+            Danger::Create => "add",
+            Danger::Bookkeeping => "",
+        };
+    }
+    format!("<h2>What comes after what</h2>\n<div class=\"graph\">\n{}</div>\n", drawn.svg())
+}
+
+/// Lines of the terminal as a block of text.
+fn block_of(lines: &[String]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let line = |line: &String| {
+        let spans = spans(line);
+        let class = match mark(&spans) {
+            Some('+') => "l add",
+            Some('-') => "l del",
+            Some('~') => "l chg",
+            _ => "l",
+        };
+        // The break is inside of the line, so that what is copied has lines.
+        format!("<span class=\"{class}\">{}\n</span>", spans.iter().map(span).collect::<String>())
+    };
+    format!("<pre>{}</pre>\n", lines.iter().map(line).collect::<String>())
+}
+
+fn inline(line: &str) -> String {
+    spans(line.trim()).iter().map(span).collect()
+}
+
+fn span(span: &Span) -> String {
+    let mut text = html(&span.text);
+    if span.marked {
+        text = format!("<mark>{text}</mark>");
+    } else if span.bold {
+        text = format!("<b>{text}</b>");
+    }
+    match (span.color, span.dim) {
+        ("", false) => text,
+        ("", true) => format!("<span class=\"dim\">{text}</span>"),
+        (color, _) => format!("<span class=\"{color}-ink\">{text}</span>"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn nothing_on_the_page_comes_from_elsewhere_or_leaves_its_place() {
+        let mut sample = samples::dangers();
+        sample.warnings.push("</div><script>alert(1)</script>".to_owned());
+        let page = plan(&sample);
+        assert!(!page.contains("<script>alert") && page.contains("&lt;script&gt;alert"));
+        // The one address is the name of SVG itself, which nobody fetches.
+        let rest = page.replace("http://www.w3.org/2000/svg", "").replace("https://10.0.0.11:10250/", "");
+        assert!(!rest.contains("http://") && !rest.contains("https://") && !rest.contains("url(http"));
+        assert_eq!(page.matches("<details").count(), page.matches("</details>").count());
+    }
+
+    #[test]
+    fn changed_words_are_marked() {
+        let page = plan(&samples::updates());
+        assert!(page.contains("<mark>110</mark>") && page.contains("<mark>220</mark>"), "{page}");
+    }
+
+    #[test]
+    fn a_plan_without_changes_is_a_page_too() {
+        assert!(plan(&samples::nothing()).contains("<h1>No changes."));
+    }
+}

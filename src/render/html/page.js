@@ -1,0 +1,55 @@
+"use strict";
+(() => {
+  const input = document.querySelector("#search");
+  const found = document.querySelector(".found");
+  const buttons = [...document.querySelectorAll(".tools button")];
+  const changes = [...document.querySelectorAll(".item")].map((element) => ({
+    element,
+    text: element.textContent.toLowerCase(),
+    kind: element.dataset.kind,
+  }));
+  const wanted = () => buttons.filter((b) => b.getAttribute("aria-pressed") === "true").map((b) => b.dataset.kind);
+
+  function filter() {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const kinds = wanted();
+    let shown = 0;
+    for (const { element, text, kind } of changes) {
+      const fits = words.every((word) => text.includes(word)) && (kinds.length === 0 || kinds.includes(kind));
+      element.hidden = !fits;
+      shown += fits ? 1 : 0;
+    }
+    for (const group of document.querySelectorAll(".group")) {
+      group.hidden = !group.querySelector(".item:not([hidden])");
+    }
+    found.textContent = shown === changes.length ? "" : `${shown} of ${changes.length}`;
+  }
+
+  input.addEventListener("input", filter);
+  for (const button of buttons) {
+    button.addEventListener("click", () => {
+      button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
+      filter();
+    });
+  }
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "/" && document.activeElement !== input) {
+      event.preventDefault();
+      input.focus();
+    }
+  });
+  // A link to a change opens it, even where a filter hid it.
+  function open() {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (target?.matches("details")) {
+      target.hidden = false;
+      target.closest(".group").hidden = false;
+      target.open = true;
+      target.scrollIntoView();
+    }
+  }
+  window.addEventListener("hashchange", open);
+  // What a browser kept in the field from before counts.
+  filter();
+  open();
+})();

@@ -1,0 +1,115 @@
+//! Drift for cron jobs: metrics, Markdown, and only what is new.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::{Folder, PAIR, Run};
+
+fn applied() -> Folder {
+    let folder = Folder::new(PAIR);
+    folder.expect(0, &["apply", "-auto-approve"]);
+    folder
+}
+
+/// The value of a metric.
+#[track_caller]
+fn metric(folder: &Folder, name: &str) -> Option<String> {
+    let text = folder.read("moorfast.prom");
+    let mut lines = text.lines().filter(|line| line.starts_with(&format!("moorfast_drift_{name}{{")));
+    lines.next().map(|line| line.rsplit_once(' ').unwrap().1.to_owned())
+}
+
+fn drift(folder: &Folder, code: i32) -> Run {
+    folder.expect(code, &["drift", "--metrics", "moorfast.prom"])
+}
+
+#[test]
+fn metrics_tell_what_the_exit_code_tells_and_where() {
+    let folder = applied();
+    drift(&folder, 0).says("In sync.");
+    let is = |name: &str, value: Option<&str>| assert_eq!(metric(&folder, name).as_deref(), value, "{name}");
+    is("exit_code", Some("0"));
+    is("objects", Some("0"));
+    is("managed_objects", Some("3"));
+    is("object", None);
+    let mode = fs::metadata(folder.path("moorfast.prom")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644, "node_exporter is another user");
+
+    folder.write("out/greeting", "somebody was here\n");
+    drift(&folder, 2);
+    is("exit_code", Some("2"));
+    is("objects", Some("1"));
+    is("object", Some("1"));
+    let root = folder.path("").canonicalize().unwrap();
+    let own = format!("moorfast_drift_objects{{manifest=\"{}\"}} 1", root.display());
+    assert!(folder.read("moorfast.prom").contains(&own), "{}", folder.read("moorfast.prom"));
+    assert!(!folder.read("moorfast.prom").contains("somebody"), "no contents leave the machine");
+
+    // A run that fails says so in its metrics too, and not what an earlier one saw.
+    folder.write("main.toml", "[nodes.");
+    drift(&folder, 1);
+    is("exit_code", Some("1"));
+    is("objects", None);
+    assert!(folder.names().iter().all(|name| !name.starts_with(".moorfast-")), "{:?}", folder.names());
+}
+
+#[test]
+fn a_node_that_does_not_answer_is_neither_in_sync_nor_drifted() {
+    let folder = applied();
+    let pin = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let away = format!("address = \"127.0.0.1\"\nport = 1\nhost_key = \"{pin}\"");
+    folder.write("main.toml", &PAIR.replace("transport = \"local\"", &away));
+    drift(&folder, 5);
+    assert_eq!(metric(&folder, "exit_code").as_deref(), Some("5"));
+    assert_eq!(metric(&folder, "unread_objects").as_deref(), Some("3"));
+}
+
+#[test]
+fn only_new_drift_is_told_on_request() {
+    let folder = applied();
+    let look = |code| folder.expect(code, &["drift", "--since-last", "--metrics", "moorfast.prom"]);
+    look(0).says("In sync.");
+    folder.write("out/greeting", "somebody was here\n");
+    look(2).says("ssh_file.greeting");
+    look(0).says("No new drift. 1 drifted before and still do.");
+    assert_eq!(metric(&folder, "exit_code").as_deref(), Some("2"), "the metrics tell what is");
+    assert_eq!(metric(&folder, "new_objects").as_deref(), Some("0"));
+    // The same object, but otherwise.
+    folder.write("out/greeting", "and somebody else\n");
+    look(2).says("and somebody else");
+    // Another object; the known one is not told again.
+    fs::remove_file(folder.path("out/secret")).unwrap();
+    let run = look(2);
+    assert!(run.says("ssh_file.secret").stdout.find("ssh_file.greeting").is_none(), "{}", run.stdout);
+    // What was mended and drifts again is new.
+    folder.expect(0, &["apply", "-auto-approve"]);
+    look(0).says("In sync.");
+    folder.write("out/greeting", "and somebody else\n");
+    look(2).says("ssh_file.greeting");
+    folder.expect(1, &["drift", "--since-last", "--target", "ssh_file.greeting"]).complains("cannot be used with");
+}
+
+#[test]
+fn drift_as_markdown_for_an_issue() {
+    let folder = applied();
+    fs::remove_file(folder.path("out/secret")).unwrap();
+    folder.write("out/greeting", "first line\nsomebody was here\n");
+    let text = folder.expect(2, &["drift", "--markdown"]).stdout;
+    assert!(
+        text.starts_with("<!-- moorfast:drift -->\n### Drift: 2 objects are not as the last apply left them.\n"),
+        "{text}"
+    );
+    assert!(text.contains("is gone</b>") && text.contains("\n+       somebody was here\n"), "{text}");
+    assert!(!text.contains("s3cr3t"), "{text}");
+    folder.expect(1, &["drift", "--markdown", "--json"]).complains("cannot be used with");
+}
+
+#[test]
+fn looking_leaves_the_state_as_it_was() {
+    let folder = applied();
+    folder.write("out/greeting", "somebody was here\n");
+    let state = folder.expect(0, &["state", "pull"]).stdout;
+    folder.expect(2, &["drift", "--since-last"]);
+    assert_eq!(folder.expect(0, &["state", "pull"]).stdout, state);
+    assert_eq!(folder.read("out/greeting"), "somebody was here\n");
+}
