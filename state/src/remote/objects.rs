@@ -60,6 +60,9 @@ pub(crate) trait Bucket: Send + Sync + 'static {
     async fn add_key(&self, key: &SealKey) -> Result<(), Trouble>;
 }
 
+/// An object that is to be made: its name and its bytes.
+type Object = (String, Vec<u8>);
+
 /// A state as objects in a bucket.
 pub(crate) struct Objects<B>(pub(crate) B);
 
@@ -200,8 +203,8 @@ impl<B: Bucket> Objects<B> {
         Ok(Some(rows))
     }
 
-    async fn create_all(&self, objects: Vec<(String, Vec<u8>)>) -> Result<(), Trouble> {
-        let create = |(name, bytes): (String, Vec<u8>)| async move {
+    async fn create_all(&self, objects: Vec<Object>) -> Result<(), Trouble> {
+        let create = |(name, bytes): Object| async move {
             match self.0.create(&name, bytes).await {
                 // The name is ours alone, so it is we who were there before: an answer was lost.
                 Err(Trouble::Conflict) => Ok(()),
@@ -224,7 +227,7 @@ fn reshard(
     rows: &BTreeMap<&Key, &str>,
     recent: &Changed,
     epoch: u64,
-) -> Result<(Vec<Shard>, Vec<(String, Vec<u8>)>), Trouble> {
+) -> Result<(Vec<Shard>, Vec<Object>), Trouble> {
     let bits = old.len().max(1).ilog2();
     let touched: BTreeSet<usize> = recent.keys().map(|key| shard_of(key, bits)).collect();
     let whole = |shard: usize| !old.is_empty() && !touched.contains(&shard);
@@ -241,7 +244,7 @@ fn reshard(
     }
     let mut objects = Vec::new();
     for (at, bytes) in encoded {
-        let parts: Vec<(String, Vec<u8>)> = bytes.chunks(OBJECT).map(|part| (new_name(epoch), part.to_vec())).collect();
+        let parts: Vec<Object> = bytes.chunks(OBJECT).map(|part| (new_name(epoch), part.to_vec())).collect();
         shards[at] = Shard { objects: parts.iter().map(|(name, _)| name.clone()).collect(), bytes: bytes.len() };
         objects.extend(parts);
     }

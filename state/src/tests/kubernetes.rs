@@ -68,12 +68,15 @@ async fn error(bed: &Bed) -> String {
     }
 }
 
+/// What is done to the text of a head.
+type Harm = (&'static str, fn(&str) -> String);
+
 #[tokio::test]
 async fn a_state_that_cannot_be_used_says_why() {
     if Bed::new(Kind::Kubernetes).is_none() {
         return;
     }
-    let harms: [(&str, fn(&str) -> String); 4] = [
+    let harms: [Harm; 4] = [
         ("a newer format", |text| text.replace("\"format\":1", "\"format\":7")),
         ("no head", |text| text.replace("\"lineage\"", "\"ancestry\"")),
         ("a row that is no record", |text| format!("{text}record \"ssh_file.b\" {{}}\n")),
