@@ -50,6 +50,19 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
                 ],
             ),
         ),
+        (
+            "s3",
+            Schema::new(
+                "Objects in a bucket of S3 or of a server that speaks it and replaces objects conditionally. Credentials are taken from the environment, as `AWS_ACCESS_KEY_ID`.",
+                [
+                    Attribute::required("bucket", Kind::String, "The bucket, which must exist."),
+                    text("prefix", "What the names of the objects begin with; another prefix is another state.")
+                        .or("moorfast".to_owned()),
+                    text("region", "The region; `$AWS_REGION` where it is not written."),
+                    text("endpoint", "The URL of the server, where it is not Amazon's."),
+                ],
+            ),
+        ),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
-use moorfast_engine::state::{Snapshot, Store};
+use moorfast_engine::state::{Lock, Snapshot, StateError, Store};
 use moorfast_engine::{Address, Failure, Interrupt, Planned, Workspace};
 
 use crate::error::Error;
@@ -56,15 +56,53 @@ impl<'a> Run<'a> {
         Self { session, workspace, interrupt, follower: Follower::start(session.ui, form) }
     }
 
+    /// The right to write the state.
+    ///
+    /// # Errors
+    /// If somebody else has it for longer than `timeout`, or a signal ended the wait.
+    pub async fn lock(&self, store: &Store, operation: &str, timeout: Duration) -> Result<Lock, Error> {
+        match self.session.lock(store, operation, Duration::ZERO).await {
+            Err(Error::State(StateError::Locked(holder))) if !timeout.is_zero() => {
+                self.session.ui.note(format!("Waiting for another run to end: {holder}\n"));
+            }
+            result => return result,
+        }
+        tokio::select! {
+            lock = self.session.lock(store, operation, timeout) => lock,
+            () = self.interrupt.stop.cancelled() => Err(Error::Interrupted),
+        }
+    }
+
     /// Reads the world and plans.
     ///
     /// # Errors
-    /// Whatever keeps the plan from being made.
+    /// Whatever keeps the plan from being made, also that a target does not answer.
     pub async fn plan(&self, store: &Store, snapshot: &Snapshot, options: &PlanOptions) -> Result<Planned, Error> {
+        self.whole(self.look(store, snapshot, options).await?).await
+    }
+
+    /// Plans as far as targets answer: what could not be read is told by [`Planned::unread`].
+    ///
+    /// # Errors
+    /// Whatever keeps the plan from being made.
+    pub async fn look(&self, store: &Store, snapshot: &Snapshot, options: &PlanOptions) -> Result<Planned, Error> {
         let events = self.follower.events();
         let planned = self.workspace.plan(snapshot, store.seal_key(), options, &events, &self.interrupt).await;
         self.follower.settle().await;
         planned.map_err(|failure| self.error(failure))
+    }
+
+    /// `planned`, if everything could be read.
+    ///
+    /// # Errors
+    /// What could not.
+    pub async fn whole(&self, planned: Planned) -> Result<Planned, Error> {
+        if planned.unread.is_empty() {
+            return Ok(planned);
+        }
+        let unread = planned.unread.clone();
+        planned.close().await;
+        Err(self.error(Failure::Providers(unread)))
     }
 
     /// The error for what the engine could not do.

@@ -29,13 +29,14 @@ fn signals() -> io::Result<UnboundedReceiver<()>> {
     Ok(receiver)
 }
 
-async fn obey(mut signals: UnboundedReceiver<()>, interrupt: Interrupt, ui: Ui) {
-    signals.recv().await;
+/// Obeys signals until the process ends; then `signals` ends too, which is none.
+async fn obey(mut signals: UnboundedReceiver<()>, interrupt: Interrupt, ui: Ui) -> Option<()> {
+    signals.recv().await?;
     interrupt.stop.cancel();
     ui.err("\nInterrupted: nothing more is started, and what runs is finished. Interrupt again to cancel that too.\n");
-    signals.recv().await;
+    signals.recv().await?;
     interrupt.cancel.cancel();
     ui.err("\nCancelling what runs. Once more ends moorfast at once; the next run finds out what was left open.\n");
-    signals.recv().await;
+    signals.recv().await?;
     std::process::exit(Exit::Interrupted.code().into());
 }

@@ -48,10 +48,14 @@ impl Workspace {
             recorded: None,
         };
         let readings = match session.connection(&instance.provider) {
-            Some(connection) => connection.read(&instance.target, &[request]).await,
-            None => Vec::new(),
+            Some(connection) => tokio::select! {
+                readings = connection.read(&instance.target, std::slice::from_ref(&request)) => Some(readings),
+                () = interrupt.stop.cancelled() => None,
+            },
+            None => Some(Vec::new()),
         };
         session.close().await;
+        let Some(readings) = readings else { return Err(Failure::Interrupted) };
         let observed = match readings.into_iter().next() {
             Some(Ok(Some(observed))) => observed,
             Some(Err(error)) => return Err(Failure::Providers(vec![(address.clone(), error)])),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use moorfast_state::{Digest, Lock, SealKey, Snapshot};
 use serde_json::{Map, Value as Json};
+use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Executor, Work, describe};
 use crate::check::{When, run_checks};
@@ -75,7 +76,11 @@ impl Workspace {
                 return Err(failure);
             }
         };
-        plan.checks = checks(&expanded, &draft, options.mode, events).await;
+        plan.checks = checks(&expanded, &draft, options.mode, events, &interrupt.stop).await;
+        if interrupt.stop.is_cancelled() {
+            session.close().await;
+            return Err(Failure::Interrupted);
+        }
         let work = Work {
             plan: plan.clone(),
             expanded: Arc::new(expanded),
@@ -200,13 +205,19 @@ impl Work {
 }
 
 /// What the checks say of a world in which nothing is done yet: those that depend on what would change are left for later.
-async fn checks(expanded: &Expanded, draft: &Draft, mode: PlanMode, events: &Events) -> Vec<CheckResult> {
+async fn checks(
+    expanded: &Expanded,
+    draft: &Draft,
+    mode: PlanMode,
+    events: &Events,
+    stop: &CancellationToken,
+) -> Vec<CheckResult> {
     if mode == PlanMode::Destroy {
         return Vec::new();
     }
     let changing = draft.changes.iter().filter(|c| !matches!(c.action, Action::NoOp | Action::Adopt));
     let pending: HashSet<&Address> = changing.map(|c| &c.address).collect();
-    run_checks(expanded, &draft.values, events, When::Planned, |address| pending.contains(address)).await
+    run_checks(expanded, &draft.values, events, When::Planned, stop, |address| pending.contains(address)).await
 }
 
 /// The provider instances that the manifest or the state needs.

@@ -57,10 +57,10 @@ pub struct Applying {
     /// Do not ask
     #[arg(long)]
     pub auto_approve: bool,
-    /// How many operations may run at once
+    /// How many calls of providers may run at once; one call does everything that is ready on its node or cluster
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(1..))]
     pub parallelism: u16,
-    /// How many operations may run at once on one node or cluster
+    /// How many of these calls may be for one node at once
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(1..))]
     pub per_node: u16,
     /// Print one JSON object a line for everything that happens
@@ -103,11 +103,11 @@ impl Apply {
         let workspace = session.checked_workspace(&self.inputs.clone().with_saved(&plan))?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, self.applying.form());
-        let lock = session.lock(&store, "apply", self.applying.lock_timeout).await?;
+        let lock = run.lock(&store, "apply", self.applying.lock_timeout).await?;
         let (snapshot, events) = (store.snapshot().await?, run.follower.events());
         let resumed = workspace.resume(plan, &snapshot, store.seal_key(), &events, &run.interrupt).await;
         run.follower.settle().await;
-        let planned = resumed.map_err(|failure| run.error(failure))?;
+        let planned = run.whole(resumed.map_err(|failure| run.error(failure))?).await?;
         apply(&run, planned, lock, &self.applying, true).await
     }
 }
@@ -133,7 +133,7 @@ pub async fn plan_and_apply(
     let store = session.store().await?;
     let run = Run::new(session, &workspace, applying.form());
     let operation = if mode == PlanMode::Destroy { "destroy" } else { "apply" };
-    let lock = session.lock(&store, operation, applying.lock_timeout).await?;
+    let lock = run.lock(&store, operation, applying.lock_timeout).await?;
     let planned = run.plan(&store, &store.snapshot().await?, options).await?;
     if !applying.json {
         session.ui.out(plan::plan(&planned.plan, session.ui.room(applying.full)))?;

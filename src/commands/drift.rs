@@ -81,7 +81,7 @@ impl Drift {
         let store = session.store().await?;
         let run = Run::new(session, &workspace, Form::Text);
         let options = self.scope.options(PlanMode::RefreshOnly);
-        let planned = run.plan(&store, &store.snapshot().await?, &options).await?;
+        let planned = run.look(&store, &store.snapshot().await?, &options).await?;
         let (plan, unread) = (planned.plan.clone(), planned.unread.clone());
         planned.close().await;
         let known = if self.since_last { KnownDrift::read(&session.data_dir())? } else { KnownDrift::default() };

@@ -31,7 +31,7 @@ impl Import {
         let workspace = session.checked_workspace(&self.inputs)?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, Form::Text);
-        let lock = session.lock(&store, "import", self.lock_timeout).await?;
+        let lock = run.lock(&store, "import", self.lock_timeout).await?;
         let (snapshot, key, events) = (store.snapshot().await?, store.seal_key(), run.follower.events());
         let imported = workspace.import(&self.address, &snapshot, key, &lock, &events, &run.interrupt).await;
         run.follower.settle().await;

@@ -66,7 +66,7 @@ impl Plan {
         let store = session.store().await?;
         let run = Run::new(session, &workspace, Form::Text);
         // A plan made while another run changes the world would be stale at once.
-        let lock = session.lock(&store, "plan", self.lock_timeout).await?;
+        let lock = run.lock(&store, "plan", self.lock_timeout).await?;
         let planned = run.plan(&store, &store.snapshot().await?, &self.options()).await?;
         lock.release().await?;
         let (made, statistics) = (planned.plan.clone(), planned.statistics());

@@ -58,6 +58,7 @@ mod process;
 mod record;
 mod remote;
 mod run;
+mod s3;
 mod seam;
 mod settings;
 mod snapshot;
@@ -75,6 +76,7 @@ pub use lock::Lock;
 pub use postgres::Postgres;
 pub use record::{Record, canonical};
 pub use run::{Run, RunEnd, RunResult};
+pub use s3::S3;
 pub use snapshot::{Contents, Lineage, Output, Serial, Snapshot};
 pub use store::Store;
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::kubernetes::{Cluster, Kubernetes};
 use crate::postgres::{Database, Postgres};
 use crate::remote::Remote;
+use crate::s3::{Folder, S3};
 use crate::settings::Settings;
 use crate::sqlite::Sqlite;
 use crate::{StateError, Store};
@@ -21,6 +22,8 @@ pub enum Location {
     Kubernetes(Kubernetes),
     /// Rows in a PostgreSQL database.
     Postgres(Postgres),
+    /// Objects in a bucket.
+    S3(S3),
 }
 
 impl Location {
@@ -39,6 +42,7 @@ impl Location {
             Self::Sqlite {} => Sqlite::open(dir, settings).await.map(Store::of),
             Self::Kubernetes(config) => Remote::open(Cluster::connect(config), settings).await.map(Store::of),
             Self::Postgres(config) => Remote::open(Database::connect(config, true), settings).await.map(Store::of),
+            Self::S3(config) => Remote::open(Folder::connect(config), settings).await.map(Store::of),
         }
     }
 
@@ -49,6 +53,7 @@ impl Location {
             Self::Postgres(config) => {
                 Remote::open_existing(Database::connect(config, false), settings).await?.map(Store::of)
             }
+            Self::S3(config) => Remote::open_existing(Folder::connect(config), settings).await?.map(Store::of),
         })
     }
 }

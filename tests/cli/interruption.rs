@@ -105,6 +105,66 @@ fn a_second_run_is_told_who_holds_the_lock() {
     folder.expect(0, &["plan", "-detailed-exitcode"]);
 }
 
+/// A run in `folder` that is interrupted as soon as it says `text`; what else it says, and its exit code.
+fn interrupted_at(folder: &Folder, arguments: &[&str], text: &str) -> (i32, String) {
+    let mut command = folder.command(arguments);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    read_until(&mut stderr, text);
+    send(&child, "INT");
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    (child.wait_with_output().unwrap().status.code().unwrap_or(-1), rest)
+}
+
+#[test]
+fn whoever_waits_for_the_lock_can_be_interrupted() {
+    let (folder, mut child, _stderr) = waiting();
+    for command in ["plan", "apply", "import"] {
+        let mut arguments = vec![command, "-lock-timeout=30m"];
+        arguments.extend((command == "import").then_some("ssh_file.after[\"here\"]"));
+        let (code, rest) = interrupted_at(&folder, &arguments, "Waiting for another run to end: ");
+        assert_eq!(code, 130, "{command}: {rest}");
+        assert!(rest.contains("Interrupted; nothing was done."), "{command}: {rest}");
+    }
+    open_gate(&folder);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn an_import_can_be_interrupted() {
+    let gate = "creates = \"${path.root}/came\"";
+    let asks = "unless = \"cat '${path.root}/gate'\"";
+    let folder = Folder::new(&WAITING.replace(gate, asks));
+    assert!(Command::new("mkfifo").arg(folder.path("gate")).status().unwrap().success());
+    let mut command = folder.command(&["import", "ssh_exec.waits[\"here\"]"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It is at the gate as soon as somebody can open it for writing.
+    let gate = std::fs::OpenOptions::new().write(true).open(folder.path("gate")).unwrap();
+    send(&child, "INT");
+    let output = child.wait_with_output().unwrap();
+    drop(gate);
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    folder.expect(0, &["state", "list"]);
+    assert!(folder.run(&["state", "list"]).stdout.is_empty());
+}
+
+#[test]
+fn a_probe_that_tries_again_can_be_interrupted() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", server.local_addr().unwrap());
+    let folder = Folder::new(&format!("[check.never]\nhttp = {{ url = \"{url}\", retry_for = \"30m\" }}\n"));
+    let mut command = folder.command(&["apply", "-auto-approve"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The plan asks once, the apply again and again.
+    for _ in 0..3 {
+        drop(server.accept().unwrap());
+    }
+    send(&child, "INT");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn a_killed_run_leaves_no_lock_and_nothing_is_lost() {
     let (folder, mut child, _stderr) = waiting();

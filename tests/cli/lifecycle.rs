@@ -62,6 +62,9 @@ fn a_node_that_does_not_answer_is_neither_in_sync_nor_drifted() {
     let drift = folder.expect(5, &["drift"]);
     drift.says("3 objects could not be").complains("cannot connect to here").complains("main.toml:");
     folder.expect(1, &["plan"]).complains("no plan: ");
+    for refresh in [["plan", "-refresh-only"].as_slice(), &["apply", "-refresh-only", "-auto-approve"]] {
+        folder.expect(1, refresh).complains("cannot connect to here").complains("3 objects could not be read");
+    }
     folder.write("main.toml", PAIR);
     folder.expect(0, &["drift"]);
 }

@@ -10,6 +10,8 @@ mod interruption;
 mod lifecycle;
 mod pages;
 mod plan_files;
+mod review;
 mod signatures;
 mod streams;
 mod support;
+mod workflows;

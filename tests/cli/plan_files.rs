@@ -79,3 +79,32 @@ fn a_destroy_can_be_reviewed_too() {
     assert!(!folder.path("out").exists());
     fs::remove_file(folder.path("saved")).unwrap();
 }
+
+/// The content is not known before the facts are read, and the file is there before moorfast knows it.
+const OF_FACTS: &str = r#"
+[nodes.here]
+transport = "local"
+
+[data.ssh_facts.facts]
+on = "here"
+
+[resource.ssh_file.os]
+on      = "here"
+path    = "${path.root}/os"
+content = "${data.ssh_facts.facts.kernel}"
+"#;
+
+#[test]
+fn what_a_plan_could_not_know_when_it_read_does_not_look_changed() {
+    let folder = Folder::new(OF_FACTS);
+    folder.write("os", "another");
+    folder.expect(0, &["plan", "-out=saved"]).says("0 to add, 1 to change, 0 to destroy");
+    folder.expect(0, &["apply", "saved"]).says("0 added, 1 changed, 0 destroyed");
+    folder.expect(0, &["plan", "-detailed-exitcode"]);
+    folder.expect(0, &["drift"]);
+
+    let again = Folder::new(OF_FACTS);
+    again.write("os", &folder.read("os"));
+    again.run(&["apply", "-auto-approve"]);
+    again.expect(0, &["plan", "-detailed-exitcode"]);
+}

@@ -123,6 +123,12 @@ impl Testbed {
         told(&format!("kubectl {}", arguments.join(" ")), self.kubectl_command().args(arguments).output())
     }
 
+    /// What kubectl prints on both streams, however it ends.
+    pub fn try_kubectl(&self, arguments: &[&str]) -> String {
+        let output = self.kubectl_command().args(arguments).output().expect("kubectl can be run");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
     /// The object or list that kubectl gets.
     pub fn get(&self, arguments: &[&str]) -> Json {
         let text = self.kubectl(&[&["get", "-o", "json", "--ignore-not-found"], arguments].concat());

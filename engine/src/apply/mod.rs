@@ -157,9 +157,11 @@ impl<'a> Executor<'a> {
         let failed: BTreeSet<_> =
             self.report.outcomes.iter().filter(|o| !o.is_done()).map(|o| o.address.clone()).collect();
         if self.work.plan.options.mode == PlanMode::Normal && !self.report.interrupted {
-            self.report.checks =
-                run_checks(&self.work.expanded, &self.work.values, self.events, When::Applied, |a| failed.contains(a))
-                    .await;
+            let stop = &self.interrupt.stop;
+            let Work { expanded, values, .. } = &self.work;
+            let pending = |address: &Address| failed.contains(address);
+            self.report.checks = run_checks(expanded, values, self.events, When::Applied, stop, pending).await;
+            self.report.interrupted = stop.is_cancelled();
         }
         self.report.statistics = self.work.session.statistics();
         self.work.session.close().await;

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use regex::Regex;
+use reqwest::header::HeaderValue;
 use reqwest::{Certificate, Client, Identity, Method};
 
 use super::When;
@@ -66,7 +67,7 @@ async fn ask(client: &Client, arguments: &Attributes) -> Result<Response, String
     let method = text(arguments, "method").and_then(|m| m.parse().ok()).unwrap_or(Method::GET);
     let mut request = client.request(method, url);
     for (name, value) in arguments.get("headers").and_then(Value::as_map).into_iter().flatten() {
-        request = request.header(name, value.as_str().unwrap_or_default());
+        request = request.header(name, header(name, value)?);
     }
     if let Some(token) = text(arguments, "bearer_token") {
         request = request.bearer_auth(token);
@@ -74,14 +75,16 @@ async fn ask(client: &Client, arguments: &Attributes) -> Result<Response, String
     if let Some(body) = text(arguments, "body") {
         request = request.body(body.to_owned());
     }
-    let mut answer = request.send().await.map_err(|error| format!("no answer from {url}: {}", chain(&error)))?;
+    let url = shown(arguments, "url");
+    let mut answer =
+        request.send().await.map_err(|error| format!("no answer from {url}: {}", chain(&error.without_url())))?;
     let status = i64::from(answer.status().as_u16());
-    let header = |(name, value): (&reqwest::header::HeaderName, &reqwest::header::HeaderValue)| {
+    let told = |(name, value): (&reqwest::header::HeaderName, &reqwest::header::HeaderValue)| {
         (name.to_string(), Value::from(String::from_utf8_lossy(value.as_bytes()).into_owned()))
     };
-    let headers: BTreeMap<_, _> = answer.headers().iter().map(header).collect();
+    let headers: BTreeMap<_, _> = answer.headers().iter().map(told).collect();
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| format!("{url}: {}", chain(&error)))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| format!("{url}: {}", chain(&error.without_url())))? {
         body.extend_from_slice(&chunk);
         if body.len() > BODY_LIMIT {
             body.truncate(BODY_LIMIT);
@@ -117,11 +120,38 @@ fn violations(arguments: &Attributes, url: &str, status: i64, body: &str) -> Vec
     if let Some(pattern) = text(arguments, "expect_body") {
         match Regex::new(pattern) {
             Ok(pattern) if pattern.is_match(body) => {}
-            Ok(_) => violations.push(format!("the body of {url} does not match /{pattern}/")),
+            Ok(_) => {
+                let pattern = shown(arguments, "expect_body");
+                violations.push(format!("the body of {url} does not match /{pattern}/"));
+            }
+            // What is wrong with it is told with the whole of it.
+            Err(_) if is_sensitive(arguments, "expect_body") => {
+                violations.push("`expect_body` is no regular expression".to_owned());
+            }
             Err(error) => violations.push(format!("`expect_body` is no regular expression: {error}")),
         }
     }
     violations
+}
+
+/// A header whose value is in no log: it may be a secret.
+fn header(name: &str, value: &Value) -> Result<HeaderValue, String> {
+    let text = value.as_str().unwrap_or_default();
+    let mut header = HeaderValue::from_str(text).map_err(|_| format!("the header `{name}` can't have this value"))?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+fn is_sensitive(arguments: &Attributes, name: &str) -> bool {
+    arguments.get(name).is_some_and(Value::is_sensitive)
+}
+
+/// An argument as a message may have it.
+fn shown<'a>(arguments: &'a Attributes, name: &str) -> &'a str {
+    match is_sensitive(arguments, name) {
+        true => "(sensitive)",
+        false => text(arguments, name).unwrap_or_default(),
+    }
 }
 
 fn text<'a>(arguments: &'a Attributes, name: &str) -> Option<&'a str> {
@@ -141,4 +171,36 @@ fn chain(error: &dyn Error) -> String {
         cause = inner.source();
     }
     causes.pop().unwrap_or_else(|| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(sensitive: bool) -> Attributes {
+        let mark = |value: &str| if sensitive { Value::from(value).sensitive() } else { Value::from(value) };
+        Attributes::from([
+            ("url".to_owned(), mark("http://127.0.0.1:1/?token=s3cr3t")),
+            ("expect_body".to_owned(), mark("s3cr3t(")),
+            ("timeout".to_owned(), Value::from("10s")),
+        ])
+    }
+
+    #[tokio::test]
+    async fn a_secret_in_an_argument_is_in_no_message() {
+        for sensitive in [false, true] {
+            let arguments = arguments(sensitive);
+            let mut messages = violations(&arguments, shown(&arguments, "url"), 500, "");
+            messages.extend(probe(&arguments, When::Planned).await.err());
+            assert_eq!(messages.iter().any(|m| m.contains("s3cr3t")), !sensitive, "{messages:#?}");
+            assert!(messages.iter().any(|m| m.starts_with("no answer from ")), "{messages:#?}");
+        }
+    }
+
+    #[test]
+    fn a_header_is_never_shown() {
+        let shown = format!("{:?}", header("x-token", &Value::from("s3cr3t").sensitive()).unwrap());
+        assert_eq!(shown, "Sensitive");
+        assert!(!header("x-token", &Value::from("s3cr3t\n")).unwrap_err().contains("s3cr3t"));
+    }
 }

@@ -5,6 +5,7 @@ mod http;
 use std::sync::LazyLock;
 
 use futures::future::join_all;
+use tokio_util::sync::CancellationToken;
 
 use crate::evaluate::violated;
 use crate::expand::{CheckInstance, Expanded};
@@ -22,12 +23,13 @@ pub(crate) enum When {
     Applied,
 }
 
-/// Looks at all checks at once. Those that depend on an instance for which `pending` is true are left for later.
+/// Looks at all checks at once, until `stop` is cancelled. Those that depend on an instance for which `pending` is true are left for later.
 pub(crate) async fn run_checks(
     expanded: &Expanded,
     values: &Values,
     events: &Events,
     when: When,
+    stop: &CancellationToken,
     pending: impl Fn(&Address) -> bool,
 ) -> Vec<CheckResult> {
     let mut locals = LocalReferences::default();
@@ -36,7 +38,7 @@ pub(crate) async fn run_checks(
         async move {
             let (status, messages) = match waits {
                 true => (CheckStatus::Unknown, Vec::new()),
-                false => run(expanded, values, check, when).await,
+                false => run(expanded, values, check, when, stop).await,
             };
             let result = CheckResult { name: check.name.clone(), status, messages };
             events.send(Event::Checked(result.clone()));
@@ -46,7 +48,13 @@ pub(crate) async fn run_checks(
     join_all(runs.collect::<Vec<_>>()).await
 }
 
-async fn run(expanded: &Expanded, values: &Values, check: &CheckInstance, when: When) -> (CheckStatus, Vec<String>) {
+async fn run(
+    expanded: &Expanded,
+    values: &Values,
+    check: &CheckInstance,
+    when: When,
+    stop: &CancellationToken,
+) -> (CheckStatus, Vec<String>) {
     let mut scope = InstanceScope::new(expanded, values, check.binding.clone());
     let mut failures = Vec::new();
     if let Some(http) = &check.check.http {
@@ -55,7 +63,11 @@ async fn run(expanded: &Expanded, values: &Values, check: &CheckInstance, when: 
             Ok(None) => return (CheckStatus::Unknown, Vec::new()),
             Err(errors) => return (CheckStatus::Error, summaries(errors)),
         };
-        match http::probe(&probe, when).await {
+        let probed = tokio::select! {
+            probed = http::probe(&probe, when) => probed,
+            () = stop.cancelled() => return (CheckStatus::Error, vec!["interrupted before it was answered".to_owned()]),
+        };
+        match probed {
             Ok(response) => {
                 failures.extend(response.violations);
                 scope = scope.with_self(response.value);

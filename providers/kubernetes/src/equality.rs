@@ -23,12 +23,30 @@ pub(crate) fn in_terms_of(declared: &Json, live: &Json) -> Json {
 
 /// The paths at which `declared` and `live` do not mean the same, with what each says: `maxPods: 220 is wanted, 110 is live`.
 pub(crate) fn differences(declared: &Json, live: &Json) -> Vec<String> {
+    let found = differing(declared, live).into_iter().map(|(path, declared, live)| {
+        let now = if live.is_null() { "nothing".to_owned() } else { live.to_string() };
+        format!("{path}: {declared} is wanted, {now} is live")
+    });
+    found.collect()
+}
+
+/// As [`differences`], without what is wanted and live: for what is secret.
+pub(crate) fn differing_paths(declared: &Json, live: &Json) -> Vec<String> {
+    differing(declared, live).into_iter().map(|(path, ..)| format!("{path} is not what is wanted")).collect()
+}
+
+fn differing<'a>(declared: &'a Json, live: &'a Json) -> Vec<(String, &'a Json, &'a Json)> {
     let mut found = Vec::new();
     collect(&mut Vec::new(), declared, live, &mut found);
     found
 }
 
-fn collect(path: &mut Vec<String>, declared: &Json, live: &Json, found: &mut Vec<String>) {
+fn collect<'a>(
+    path: &mut Vec<String>,
+    declared: &'a Json,
+    live: &'a Json,
+    found: &mut Vec<(String, &'a Json, &'a Json)>,
+) {
     if means_same(declared, live) {
         return;
     }
@@ -40,8 +58,7 @@ fn collect(path: &mut Vec<String>, declared: &Json, live: &Json, found: &mut Vec
         }
         return;
     }
-    let now = if live.is_null() { "nothing".to_owned() } else { live.to_string() };
-    found.push(format!("{}: {declared} is wanted, {now} is live", path.join(".")));
+    found.push((path.join("."), declared, live));
 }
 
 /// Does `live` say what `declared` says, as far as that goes? A zero value and none are one: the API leaves zero values out.
@@ -157,6 +174,10 @@ mod tests {
         assert_eq!(
             differences(&declared, &live),
             ["maxPods: 220 is wanted, 110 is live", "authentication.anonymous.enabled: false is wanted, true is live"]
+        );
+        assert_eq!(
+            differing_paths(&declared, &live),
+            ["maxPods is not what is wanted", "authentication.anonymous.enabled is not what is wanted"]
         );
     }
 

@@ -127,7 +127,7 @@ mod tests {
             }
         });
         let exchanges = Exchanges::counted_in(Arc::default());
-        let held = |request| exchanges.layer(server.clone()).oneshot(request);
+        let held = |request| exchanges.layer(server).oneshot(request);
         for answer in join_all((0..1000).map(|_| held(get("/api/v1/configmaps")))).await {
             answer.unwrap();
         }

@@ -16,6 +16,12 @@ use crate::readiness::Readiness;
 /// How long is waited for an object where `timeouts` says nothing.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// The end of patience that lasts for `limit`, or for `default` where none is written.
+pub(crate) fn deadline(limit: Option<Duration>, default: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    Instant::now() + limit.unwrap_or(default).min(YEAR)
+}
+
 /// Something that is waited for.
 pub(crate) struct Wait<'a> {
     /// The cluster it happens in.

@@ -22,10 +22,9 @@ use crate::sources::Sources;
 use crate::subject::Subject;
 use crate::transport::{Hops, Local, Settings, Ssh};
 
-/// How long a look at a node may take.
-const READ_LIMIT: Duration = Duration::from_secs(120);
-/// How long quick operations may take, where the manifest does not say.
+/// How long looks and quick operations may take, where the manifest does not say, and how much longer for each of them.
 const QUICK_LIMIT: Duration = Duration::from_secs(120);
+const QUICK_SECTION: Duration = Duration::from_millis(100);
 /// How long other operations may take, where the manifest does not say.
 const LONG_LIMIT: Duration = Duration::from_secs(600);
 /// How many bytes of script go into one exec.
@@ -115,7 +114,7 @@ impl SshConnection {
         for job in &jobs {
             script.section(&job.body());
         }
-        let limit = jobs.iter().filter_map(|job| job.operation.timeout).max().unwrap_or(QUICK_LIMIT);
+        let limit = longest(jobs.iter().map(|job| job.operation.timeout));
         let answers = each(link.run(&script, None, limit).await, jobs.len());
         for (job, answer) in jobs.iter().zip(answers) {
             // Nobody is left to hear it only where the whole run is over.
@@ -248,6 +247,17 @@ fn known(resource_type: &str) -> Result<&'static dyn Resource, ProviderError> {
         .ok_or_else(|| ProviderError::new(Class::Invalid, format!("there is no resource type {resource_type}")))
 }
 
+/// How long `count` quick things may take one after the other.
+fn quick(count: usize) -> Duration {
+    QUICK_LIMIT + QUICK_SECTION * u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// How long a script may take whose parts have these timeouts: one that is short does not cut off the others.
+fn longest(timeouts: impl ExactSizeIterator<Item = Option<Duration>>) -> Duration {
+    let usual = quick(timeouts.len());
+    timeouts.map(|timeout| timeout.unwrap_or(usual)).max().unwrap_or(usual)
+}
+
 /// One answer for each of `count`, also where all failed together.
 fn each(
     answers: Result<Vec<Result<Section, ProviderError>>, ProviderError>,
@@ -277,7 +287,7 @@ impl Connection for SshConnection {
         }
         let answers = match script.sections() {
             0 => Vec::new(),
-            count => each(link.run(&script, None, READ_LIMIT).await, count),
+            count => each(link.run(&script, None, quick(count)).await, count),
         };
         let answer = |section: Option<usize>| section.and_then(|index| answers.get(index)).cloned();
         asked
@@ -359,7 +369,7 @@ impl Connection for SshConnection {
                 other => script.section(&format!("fail invalid 'there is no data source {other}'")),
             }
         }
-        let limit = requests.iter().filter_map(|r| r.timeout).max().unwrap_or(READ_LIMIT);
+        let limit = longest(requests.iter().map(|r| r.timeout));
         each(link.run(&script, None, limit).await, requests.len())
             .into_iter()
             .map(|answer| Ok(facts::observe(&checked(&link.node, "read the facts", answer?)?)))
@@ -379,7 +389,7 @@ impl Connection for SshConnection {
             return Vec::new();
         }
         // It only adds to an error: where it can't be had, the error stands alone.
-        let answers = link.run(&script, None, READ_LIMIT).await.unwrap_or_default();
+        let answers = link.run(&script, None, quick(script.sections())).await.unwrap_or_default();
         let texts = answers.into_iter().flatten().filter_map(|section| section.text("explain"));
         texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
@@ -396,5 +406,19 @@ impl Connection for SshConnection {
         for (_, link) in links {
             link.close().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_timeout_does_not_cut_off_the_others() {
+        let seconds = |n| Some(Duration::from_secs(n));
+        assert_eq!(longest([seconds(1), None].into_iter()), quick(2));
+        assert_eq!(longest([seconds(1), seconds(5)].into_iter()), Duration::from_secs(5));
+        assert_eq!(longest([seconds(900), None].into_iter()), Duration::from_secs(900));
+        assert!(quick(5000) >= Duration::from_secs(600));
     }
 }

@@ -1,4 +1,4 @@
-//! Local files that are sent to nodes: read and hashed once per run.
+//! Local files that are sent to nodes: read and hashed once per run, and the same from its plan to its end.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -43,7 +43,7 @@ impl Sources {
     /// The file that the manifest names `path`.
     ///
     /// # Errors
-    /// If it can't be read.
+    /// If it can't be read, or is no longer as this run first saw it.
     pub(crate) fn get(&self, path: &str) -> Result<Arc<Source>, ProviderError> {
         let path = self.root.join(path);
         let unreadable = |e: io::Error| {
@@ -55,7 +55,8 @@ impl Sources {
             Some(source) if source.size == found.len() && source.modified == found.modified().ok() => {
                 Ok(source.clone())
             }
-            _ => {
+            Some(_) => Err(changed(&path)),
+            None => {
                 let source = Arc::new(read(&path).map_err(unreadable)?);
                 seen.insert(path.clone(), source.clone());
                 Ok(source)
@@ -72,6 +73,12 @@ impl Sources {
         // What fails here fails again, and is told, where the file is needed.
         let _ = tokio::task::spawn_blocking(move || paths.iter().for_each(|path| drop(sources.get(path)))).await;
     }
+}
+
+fn changed(path: &Path) -> ProviderError {
+    ProviderError::new(Class::Failed, format!("{} changed while moorfast was working", path.display()))
+        .attribute("source")
+        .help("plan again: what is sent is what was planned")
 }
 
 fn read(path: &Path) -> io::Result<Source> {
@@ -97,4 +104,23 @@ fn read(path: &Path) -> io::Result<Source> {
     }
     let sha256 = format!("{:x}", hasher.finalize());
     Ok(Source { path: path.to_owned(), size, sha256, bytes: kept, modified: found.modified().ok() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_changes_in_a_run_is_not_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let sources = Sources::new(dir.path().to_owned());
+        fs::write(dir.path().join("f"), "planned").unwrap();
+        let planned = sources.get("f").unwrap();
+        assert_eq!(sources.get("f").unwrap(), planned);
+        fs::write(dir.path().join("f"), "another").unwrap();
+        let later = SystemTime::now() + std::time::Duration::from_secs(1);
+        File::options().append(true).open(dir.path().join("f")).unwrap().set_modified(later).unwrap();
+        let error = sources.get("f").unwrap_err();
+        assert!(error.summary.ends_with("changed while moorfast was working"), "{error}");
+    }
 }

@@ -9,7 +9,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
 use common::{World, attributes, create};
-use moorfast_engine::{Class, OperationAction, ProposedAction, Value};
+use moorfast_engine::{Class, Operation, OperationAction, ProposedAction, Value};
 use serde_json::json;
 
 #[tokio::test]
@@ -77,7 +77,9 @@ async fn a_secret_is_marked_wherever_it_is_seen() {
     assert!(!format!("{proposal:?}").contains("s3cr3t"));
     assert!(proposal.planned["sha256"].is_sensitive());
     let applied = world.apply("ssh_file", desired.clone()).await.unwrap();
-    assert!(applied.attributes["content"].is_sensitive() && applied.attributes["sha256"].is_sensitive());
+    for name in ["content", "sha256", "size"] {
+        assert!(proposal.planned[name].is_sensitive() && applied.attributes[name].is_sensitive(), "{name}");
+    }
     let by_record = world.read("ssh_file", None).await.unwrap().unwrap();
     assert!(by_record.attributes["content"].is_sensitive() && by_record.attributes["sha256"].is_sensitive());
 
@@ -147,6 +149,22 @@ async fn a_backup_is_kept_and_put_back() {
     world.destroy("ssh_file").await.unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "from before");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn what_is_made_anew_remembers_nothing_of_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let path = dir.path().join("motd");
+    fs::write(&path, "from before").unwrap();
+    let desired = json!({ "path": path, "content": "ours", "backup": true });
+    let applied = world.apply("ssh_file", attributes(desired.clone())).await.unwrap();
+    assert!(applied.private["backup"].is_string());
+    fs::remove_file(&path).unwrap();
+    let again = world.operation("ssh_file", create("ssh_file", desired), None, Vec::new());
+    let again = Operation { recorded: None, ..again };
+    let made = world.operate_all(&[again]).await.pop().unwrap().unwrap();
+    assert!(made.private.is_null(), "{}", made.private);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::postgres;
+use super::{postgres, s3};
 use crate::settings::Settings;
 use crate::{Kubernetes, Location, Postgres, Store};
 
@@ -20,6 +20,7 @@ pub(super) enum Kind {
     Sqlite,
     Kubernetes,
     Postgres,
+    S3,
 }
 
 /// A place for one state that nobody else uses.
@@ -48,6 +49,7 @@ impl Bed {
                 kubeconfig: Some(kubeconfig()?),
                 context: None,
             }),
+            Kind::S3 => Location::S3(s3::config(name())?),
             Kind::Postgres => Location::Postgres(Postgres { url: postgres::url()?, name: name() }),
         };
         Some(Self { place: Place { location, dir: dir.path().to_owned() }, kind, _dir: dir })

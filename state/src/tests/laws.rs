@@ -8,6 +8,7 @@ macro_rules! laws {
         laws!(sqlite, Kind::Sqlite, $($module::$law,)*);
         laws!(kubernetes, Kind::Kubernetes, $($module::$law,)*);
         laws!(postgres, Kind::Postgres, $($module::$law,)*);
+        laws!(s3, Kind::S3, $($module::$law,)*);
     };
     ($store:ident, $kind:expr, $($module:ident::$law:ident,)*) => {
         mod $store {

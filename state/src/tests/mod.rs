@@ -11,7 +11,10 @@ mod kubernetes;
 mod laws;
 mod opening;
 mod postgres;
+mod s3;
 mod whole;
+
+pub(crate) use s3::KEY as S3_KEY;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -22,11 +22,6 @@ binaries_build() {
 	done
 }
 
-need_go() {
-	command -v go >/dev/null ||
-		die "no Go compiler; install Go 1.24 or later, or set KUBEBUILDER_ASSETS to a directory with: ${BINARIES[*]}"
-}
-
 binaries_recipe() {
 	local directory=$1 version flags name packages=()
 	cd "$TESTBED/control-plane" || return

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use crate::attributes::{Read, list};
 use crate::cluster::Cluster;
 use crate::data::Data;
-use crate::equality::differences;
-use crate::resource::kubelet_config::{Silence, config_of, live};
+use crate::resource::kubelet_config::{Silence, config_of, like, live, told_differences};
+use crate::waiting::deadline;
 
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -54,11 +54,11 @@ impl Data for KubeletConfigData {
         let node = arguments.text("node").unwrap_or_default();
         let wanted =
             config_of(arguments).map_err(|message| ProviderError::new(Class::Invalid, message).attribute("config"))?;
-        let deadline = Instant::now() + arguments.duration("retry_for").unwrap_or_default();
+        let deadline = deadline(arguments.duration("retry_for"), Duration::ZERO);
         loop {
             let seen = live(cluster, node).await?.map_err(|silence| silence.of(node));
             let differing = match (&wanted, &seen) {
-                (Some(wanted), Ok(live)) => differences(wanted, live),
+                (Some(wanted), Ok(live)) => told_differences(arguments.get("config"), wanted, live),
                 (_, Err(silence)) => vec![silence.clone()],
                 (None, Ok(_)) => Vec::new(),
             };
@@ -85,7 +85,8 @@ impl Silence {
 
 fn answer(arguments: &Attributes, live: Json, differing: Vec<String>) -> Attributes {
     let mut attributes = arguments.clone();
-    attributes.insert("live".to_owned(), Value::from(live));
+    let live = like(arguments.get("config"), Value::from(live));
+    attributes.insert("live".to_owned(), live);
     attributes.insert("differences".to_owned(), list(differing));
     attributes
 }

@@ -5,7 +5,6 @@ use moorfast_engine::{
     Attribute, Attributes, Class, DataRequest, Kind, ProviderError, ResourceType, Schema, Scope, Value,
 };
 use serde_json::Value as Json;
-use tokio::time::Instant;
 
 use crate::attributes::Read;
 use crate::cluster::Cluster;
@@ -13,7 +12,7 @@ use crate::data::Data;
 use crate::fetch::{Wanted, fetch, not_served};
 use crate::readiness::{Goal, Readiness};
 use crate::resource::object::mark;
-use crate::waiting::{DEFAULT_TIMEOUT, Wait};
+use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
 
 /// `data.kubernetes_object`
 pub(crate) struct ObjectData;
@@ -59,7 +58,7 @@ impl Data for ObjectData {
                 let judge = |object: Option<&Json>| {
                     object.map_or(Readiness::Waiting("it is not there yet".to_owned()), |o| goal.judge(o))
                 };
-                let deadline = Instant::now() + request.timeout.unwrap_or(DEFAULT_TIMEOUT);
+                let deadline = deadline(request.timeout, DEFAULT_TIMEOUT);
                 let wait = Wait { cluster, address: &request.address, what: &what, deadline };
                 wait.until(&served, &namespace, &name, judge).await?
             }

@@ -23,9 +23,8 @@ use crate::cluster::{CertificateRequests, Cluster};
 use crate::csr::{APPROVAL_REASON, Expected, NODE_USER, Signer, State, check, is_ours, node_of, state};
 use crate::resource::object::FIELD_MANAGER;
 use crate::resource::{Reading, Resource, fail_all};
-use crate::waiting::Wait;
+use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
 
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How many looks at the requests come before the kubelet is asked again whether it has its certificate already.
 const LOOKS_PER_QUESTION: u32 = 5;
@@ -141,10 +140,6 @@ impl Resource for CertificateApproval {
         }
         let action = if all == observed.attributes { ProposedAction::NoOp } else { ProposedAction::Update };
         Ok(Proposal { action, planned: all, notes })
-    }
-
-    fn patience(&self) -> Duration {
-        DEFAULT_TIMEOUT
     }
 
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
@@ -384,7 +379,7 @@ impl<'a> Work<'a> {
             if signer(self.desired) == Signer::Serving { "serving" } else { "client" }
         );
         let begin = Instant::now();
-        let deadline = begin + self.operation.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let deadline = deadline(self.operation.timeout, DEFAULT_TIMEOUT);
         let wait = Wait { cluster: self.cluster, address: &self.operation.address, what: &what, deadline };
         let patience = begin + PATIENCE.min(deadline.saturating_duration_since(begin) / 2);
         let ours = std::sync::Mutex::new(None::<String>);

@@ -11,13 +11,12 @@ use moorfast_engine::{
     ProposedAction, ProviderError, ReadRequest, ResourceType, Schema, Scope, Value,
 };
 use serde_json::{Value as Json, json};
-use tokio::time::Instant;
 
 use crate::attributes::Read;
 use crate::cluster::{Cluster, timed_out};
-use crate::equality::{differences, in_terms_of};
+use crate::equality::{differences, differing_paths, in_terms_of};
 use crate::resource::{Reading, Resource};
-use crate::waiting::Wait;
+use crate::waiting::{Wait, deadline};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_secs(1);
@@ -67,7 +66,7 @@ impl Resource for KubeletConfig {
     async fn plan(&self, _cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError> {
         let config = config_of(&request.desired).map_err(invalid)?;
         let node = request.desired.get("node").cloned().unwrap_or_default();
-        let known = config.map_or(Value::Unknown, Value::from);
+        let known = like(request.desired.get("config"), config.map_or(Value::Unknown, Value::from));
         let planned = Attributes::from([
             ("node".to_owned(), node),
             ("config".to_owned(), known),
@@ -113,7 +112,9 @@ pub(crate) fn config_of(attributes: &Attributes) -> Result<Option<Json>, String>
     let Some(json) = value.to_json() else { return Ok(None) };
     let parsed = match json {
         Json::String(text) => {
-            serde_saphyr::from_str::<Json>(&text).map_err(|e| format!("`config` is no valid YAML: {e}"))?
+            // The parser quotes the text around an error.
+            let told = |e| if value.is_sensitive() { String::new() } else { format!(": {e}") };
+            serde_saphyr::from_str::<Json>(&text).map_err(|e| format!("`config` is no valid YAML{}", told(e)))?
         }
         other => other,
     };
@@ -127,6 +128,19 @@ pub(crate) fn config_of(attributes: &Attributes) -> Result<Option<Json>, String>
     }
 }
 
+/// `value`, secret if `config` is.
+pub(crate) fn like(config: Option<&Value>, value: Value) -> Value {
+    if config.is_some_and(Value::is_sensitive) { value.sensitive() } else { value }
+}
+
+/// Where `live` is not `declared`, without values if `config` is secret.
+pub(crate) fn told_differences(config: Option<&Value>, declared: &Json, live: &Json) -> Vec<String> {
+    match config.is_some_and(Value::is_sensitive) {
+        true => differing_paths(declared, live),
+        false => differences(declared, live),
+    }
+}
+
 async fn observe(cluster: &Cluster, request: &ReadRequest) -> Reading {
     let recorded = request.recorded.as_ref();
     let desired = request.desired.as_ref().and_then(|d| d.text("node")).map(str::to_owned);
@@ -136,27 +150,40 @@ async fn observe(cluster: &Cluster, request: &ReadRequest) -> Reading {
         return Ok(None);
     };
     let written = request.desired.as_ref().and_then(|d| config_of(d).ok().flatten());
-    let known = recorded.and_then(|r| r.attributes.get("config").cloned());
-    let declared = written.or_else(|| known.clone()).unwrap_or_else(|| json!({}));
+    let known = recorded.and_then(|r| r.attributes.get("config").cloned()).map(Value::from);
     match live(cluster, &node).await? {
-        Ok(live) => Ok(Some(Observed { attributes: attributes(&node, &declared, &live), private: Json::Null })),
-        Err(Silence::Kubelet(reason)) if known.is_some() => Ok(Some(silent(&node, known.unwrap_or_default(), reason))),
+        Ok(live) => {
+            let config = match (written, known) {
+                (Some(declared), _) => {
+                    let config = request.desired.as_ref().and_then(|d| d.get("config"));
+                    like(config, Value::from(in_terms_of(&declared, &live)))
+                }
+                // Nobody knows any more what it says: without the manifest it can't be compared.
+                (None, Some(sealed)) if sealed.is_sealed() => sealed,
+                (None, known) => {
+                    let declared = known.and_then(|k| k.to_json()).unwrap_or_else(|| json!({}));
+                    Value::from(in_terms_of(&declared, &live))
+                }
+            };
+            Ok(Some(Observed { attributes: attributes(&node, config), private: Json::Null }))
+        }
+        Err(Silence::Kubelet(reason)) => Ok(known.map(|known| silent(&node, known, reason))),
         // It may not be there yet, or wait for its certificate: an apply waits for it.
-        Err(_) => Ok(None),
+        Err(Silence::NoNode) => Ok(None),
     }
 }
 
-fn attributes(node: &str, declared: &Json, live: &Json) -> Attributes {
+fn attributes(node: &str, config: Value) -> Attributes {
     BTreeMap::from([
         ("node".to_owned(), Value::from(node)),
-        ("config".to_owned(), Value::from(in_terms_of(declared, live))),
+        ("config".to_owned(), config),
         (ANSWERS.to_owned(), Value::Bool(true)),
     ])
 }
 
 /// A kubelet that is down keeps its configuration and does not tell it.
-fn silent(node: &str, known: Json, reason: String) -> Observed {
-    let mut attributes = attributes(node, &known, &known);
+fn silent(node: &str, known: Value, reason: String) -> Observed {
+    let mut attributes = attributes(node, known);
     attributes.insert(ANSWERS.to_owned(), Value::Bool(false));
     Observed { attributes, private: json!({ "silent": reason }) }
 }
@@ -221,14 +248,14 @@ async fn wait_until_equal(
         cluster,
         address: &operation.address,
         what: &what,
-        deadline: Instant::now() + operation.timeout.unwrap_or(DEFAULT_TIMEOUT),
+        deadline: deadline(operation.timeout, DEFAULT_TIMEOUT),
     };
     let waited = wait
         .poll(PAUSE, || async {
             Ok(match live(cluster, node).await? {
                 Err(Silence::NoNode) => Err("there is no Node object yet".to_owned()),
                 Err(Silence::Kubelet(reason)) => Err(reason),
-                Ok(live) => match differences(&declared, &live).as_slice() {
+                Ok(live) => match told_differences(desired.get("config"), &declared, &live).as_slice() {
                     [] => Ok(live),
                     [only] => Err(only.clone()),
                     several => Err(format!("{} fields differ: {}", several.len(), several.join("; "))),
@@ -237,7 +264,10 @@ async fn wait_until_equal(
         })
         .await;
     match waited {
-        Ok(live) => Ok(Applied { attributes: attributes(node, &declared, &live), ..Applied::default() }),
+        Ok(live) => {
+            let config = like(desired.get("config"), Value::from(in_terms_of(&declared, &live)));
+            Ok(Applied { attributes: attributes(node, config), ..Applied::default() })
+        }
         Err(error) if error.class == Class::Timeout => Err(timed_out(error.summary)
             .help("was the kubelet restarted after its file changed? is a field overridden by a flag of its unit? `journalctl -u kubelet` tells")),
         Err(error) => Err(error),
@@ -260,5 +290,15 @@ mod tests {
         assert_eq!(config(Value::Unknown), Ok(None));
         assert!(config("- 1".into()).is_err());
         assert!(config("a: [".into()).is_err());
+        let broken = config(Value::from("header: [hunter2").sensitive()).unwrap_err();
+        assert_eq!(broken, "`config` is no valid YAML");
+    }
+
+    #[test]
+    fn a_secret_configuration_is_compared_without_being_told() {
+        let (wanted, live) = (json!({"staticPodURLHeader": {"t": ["hunter2"]}}), json!({}));
+        let told = |config: Value| told_differences(Some(&config), &wanted, &live);
+        assert_eq!(told(Value::from("").sensitive()), ["staticPodURLHeader is not what is wanted"]);
+        assert!(told(Value::from(""))[0].contains("hunter2"));
     }
 }

@@ -35,7 +35,7 @@ impl Resource for Exec {
                 Attribute::optional(
                     "name",
                     Kind::String,
-                    "What it is known as on its node. Needed only to tell apart two with the same command.",
+                    "What it is known as on its node. Default: how the command begins, with a digest of the whole. Needed only to tell apart two with the same command.",
                 ),
                 Attribute::optional(
                     "command",
@@ -143,7 +143,7 @@ impl Resource for Exec {
             return None;
         }
         let digest = blake3::hash(format!("{made_of:?}").as_bytes()).to_hex();
-        Some(format!("exec:{}", &digest[..16]))
+        Some(format!("exec:{} ({})", beginning(attributes), &digest[..8]))
     }
 
     fn settings(&self) -> &'static [&'static str] {
@@ -250,6 +250,21 @@ impl Resource for Exec {
                 .collect(),
             ..Step::long(run(attributes, &command))
         })
+    }
+}
+
+/// By what a person knows the command again: its first words, or those of the first line of the script that does something.
+fn beginning(attributes: &Attributes) -> String {
+    const LIMIT: usize = 40;
+    let does_something = |line: &&str| !line.is_empty() && !line.starts_with('#') && !line.starts_with("set ");
+    let line = match text(attributes, "script") {
+        Some(script) => script.lines().map(str::trim).find(does_something).unwrap_or("script").to_owned(),
+        None => texts(attributes, "command").join(" "),
+    };
+    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}…", line[..end].trim_end()),
+        None => line,
     }
 }
 

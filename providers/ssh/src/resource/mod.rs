@@ -142,9 +142,7 @@ pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: A
     };
     planned.retain(|name, value| !value.is_retained() || observed.contains_key(name));
     for (name, value) in &mut planned {
-        let Some(now) = observed.get(name) else { continue };
-        // What was hidden while nobody knew whether it is a secret is no difference.
-        if value.is_retained() || (now.is_sensitive() && same(Some(now), Some(value))) {
+        if let (true, Some(now)) = (value.is_retained(), observed.get(name)) {
             *value = now.clone();
         }
     }
@@ -153,15 +151,20 @@ pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: A
             planned.entry(name.to_owned()).or_insert_with(|| value.clone());
         }
     }
-    let changed = planned.iter().filter(|(name, value)| observed.get(*name) != Some(value)).map(|(name, _)| name);
-    let changed: Vec<String> = changed.cloned().collect();
+    // What was hidden while nobody knew whether it is a secret is no difference.
+    let differs = |name: &String, value: &Value| match observed.get(name) {
+        Some(now) if now.is_sensitive() => !same(Some(now), Some(value)),
+        now => now != Some(value),
+    };
+    let changed: Vec<String> = planned.iter().filter(|(n, v)| differs(n, v)).map(|(name, _)| name.clone()).collect();
+    if changed.is_empty() {
+        let stays = |(name, value)| (String::clone(name), observed.get(name).unwrap_or(value).clone());
+        let planned = planned.iter().map(stays).collect();
+        return Proposal { action: ProposedAction::NoOp, planned, notes: Vec::new() };
+    }
     let forces = |name: &&String| schema.attribute(name).is_some_and(|a| a.forces_replacement);
     let forcing: Vec<String> = changed.iter().filter(forces).cloned().collect();
-    let action = match (changed.is_empty(), forcing.is_empty()) {
-        (true, _) => ProposedAction::NoOp,
-        (false, true) => ProposedAction::Update,
-        (false, false) => ProposedAction::Replace(forcing),
-    };
+    let action = if forcing.is_empty() { ProposedAction::Update } else { ProposedAction::Replace(forcing) };
     Proposal { action, planned, notes: Vec::new() }
 }
 
@@ -253,6 +256,12 @@ mod tests {
             ("ssh_group", json!({ "name": "ops" }), "group:ops"),
             ("ssh_swap", json!({}), "swap:all"),
             ("ssh_exec", json!({ "name": "once", "command": ["true"] }), "exec:once"),
+            ("ssh_exec", json!({ "command": ["kubeadm", "init"] }), "exec:kubeadm init (17a9342a)"),
+            (
+                "ssh_exec",
+                json!({ "script": "#!/bin/sh\nset -eu\n\n  dd if=/dev/zero of=/swapfile bs=1M count=1024\n" }),
+                "exec:dd if=/dev/zero of=/swapfile bs=1M count… (3e64acfa)",
+            ),
         ];
         for (kind, json, identity) in cases {
             assert_eq!(named(kind).unwrap().identity(&attributes(json)).as_deref(), Some(identity), "{kind}");

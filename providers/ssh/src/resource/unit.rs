@@ -276,7 +276,7 @@ fn restart_reason(request: &PlanRequest, proposal: &Proposal) -> Option<String> 
         let names: Vec<_> = request.triggers.iter().map(ToString::to_string).collect();
         return Some(format!("{} changes", names.join(", ")));
     }
-    let changes = |name: &str| proposal.planned.get(name).is_some_and(|v| observed.get(name) != Some(v));
+    let changes = |name: &str| proposal.planned.get(name).is_some_and(|v| !same(observed.get(name), Some(v)));
     if changes("content") || changes("drop_ins") {
         return Some("its definition changes".to_owned());
     }

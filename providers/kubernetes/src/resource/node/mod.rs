@@ -24,7 +24,7 @@ use crate::fetch::{Wanted, fetch};
 use crate::readiness::{Readiness, condition};
 use crate::resource::object::{FIELD_MANAGER, FieldSet};
 use crate::resource::{Reading, Resource};
-use crate::waiting::Wait;
+use crate::waiting::{Wait, deadline};
 
 use taint::Taint;
 
@@ -141,7 +141,7 @@ impl Resource for NodeObject {
     }
 
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
-        let deadline = Instant::now() + operation.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let deadline = deadline(operation.timeout, DEFAULT_TIMEOUT);
         match &operation.action {
             OperationAction::Create(desired) | OperationAction::Update(desired) => {
                 let name = desired.text("name").ok_or_else(|| {

@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, Served};
 use crate::error::immutable_fields;
 use crate::fetch::{not_served, to_json};
 use crate::readiness::{Goal, Readiness};
-use crate::waiting::{DEFAULT_TIMEOUT, Wait};
+use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
 
 use super::document::{Document, ObjectKey, Written, redact};
 use super::fields::FieldSet;
@@ -201,7 +201,7 @@ pub(super) async fn apply(
     let is_yaml = matches!(written, Written::Yaml(_));
     let goal = Goal::read(desired.get("wait")).map_err(|e| ProviderError::new(Class::Invalid, e).attribute("wait"))?;
     let force = desired.flag("force_conflicts");
-    let deadline = Instant::now() + operation.timeout.unwrap_or(DEFAULT_TIMEOUT);
+    let deadline = deadline(operation.timeout, DEFAULT_TIMEOUT);
     let mut done = Vec::new();
     for document in in_order(written.documents()) {
         let document = settled(document, operation.observed.as_ref())?;
@@ -254,7 +254,7 @@ fn remembered(operation: &Operation) -> Vec<ObjectKey> {
 
 /// Removes an instance.
 pub(super) async fn delete(cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
-    let deadline = Instant::now() + operation.timeout.unwrap_or(DEFAULT_TIMEOUT);
+    let deadline = deadline(operation.timeout, DEFAULT_TIMEOUT);
     for key in remembered(operation).into_iter().rev() {
         delete_one(cluster, operation, deadline, key).await?;
     }

@@ -1,0 +1,75 @@
+//! A server that speaks S3 for the tests: versitygw, over a folder.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+
+use crate::{Location, S3, Store};
+
+/// The program. `go install github.com/versity/versitygw/cmd/versitygw@v1.8.0` makes it.
+const PROGRAM: &str = "MOORFAST_VERSITYGW";
+
+const BUCKET: &str = "states";
+
+/// Runs until its standard input ends, as it does with the process that holds it, however that ends; then nothing is left.
+const SERVER: &str = r#"
+    dir=$(mktemp -d) && mkdir "$dir/states" || exit
+    "$1" --port "127.0.0.1:$2" posix "$dir" >/dev/null 2>&1 &
+    cat >/dev/null
+    kill $!
+    wait
+    rm -rf "$dir"
+"#;
+
+struct Server {
+    _child: Child,
+    endpoint: String,
+}
+
+static SERVER_OF_THE_TESTS: LazyLock<Option<Server>> = LazyLock::new(start);
+
+fn start() -> Option<Server> {
+    let program = std::env::var_os(PROGRAM)?;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let child = Command::new("sh")
+        .args(["-c", SERVER, "sh"])
+        .arg(program)
+        .arg(port.to_string())
+        .envs([("ROOT_ACCESS_KEY", KEY.0), ("ROOT_SECRET_KEY", KEY.1)])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {}
+    Some(Server { _child: child, endpoint: format!("http://127.0.0.1:{port}") })
+}
+
+/// Access key and secret key of the server of the tests.
+pub(crate) const KEY: (&str, &str) = ("tester", "testers-secret");
+
+/// A state on the server of the tests. None, with a printed reason, where there is none.
+pub(super) fn config(prefix: String) -> Option<S3> {
+    match SERVER_OF_THE_TESTS.as_ref() {
+        Some(server) => Some(S3 {
+            bucket: BUCKET.into(),
+            prefix,
+            region: Some("us-east-1".into()),
+            endpoint: Some(server.endpoint.clone()),
+        }),
+        // No test may require it: it is in no distribution.
+        None => {
+            println!("skipped: {PROGRAM} does not name the program versitygw");
+            None
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_says_why() {
+    let Some(right) = config("any".into()) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let config = S3 { bucket: "none".into(), ..right };
+    let Err(error) = Store::open_at(&Location::S3(config), dir.path()).await else { panic!() };
+    let text = error.to_string();
+    assert!(text.contains("the state s3://none/any") && text.contains("refused"), "{text}");
+}

@@ -1,0 +1,105 @@
+//! The manifests of `examples/drift-cron/kubernetes` in a real API server: the pod passes the policy, and its ServiceAccount may look and nothing else.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
+
+mod support;
+
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+
+use support::moorfast::Moorfast;
+use support::testbed::Testbed;
+
+const MANIFEST: &str = r#"
+[variables.kubeconfig]
+type = "string"
+
+[providers.kubernetes]
+kubeconfig = "${var.kubeconfig}"
+
+[resource.kubernetes_object.settings]
+manifest = { apiVersion = "v1", kind = "ConfigMap", metadata = { name = "settings", namespace = "moorfast" }, data = { level = "info" } }
+
+[resource.kubernetes_object.reader]
+manifest = { apiVersion = "rbac.authorization.k8s.io/v1", kind = "ClusterRole", metadata = { name = "reader-of-the-test" }, rules = [{ apiGroups = [""], resources = ["pods"], verbs = ["get"] }] }
+"#;
+
+fn example(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/drift-cron/kubernetes").join(name);
+    path.to_str().unwrap().to_owned()
+}
+
+/// A kubeconfig with the token of the ServiceAccount.
+fn kubeconfig_of_the_account(testbed: &Testbed, moorfast: &Moorfast) -> String {
+    let token = testbed.kubectl(&["create", "token", "moorfast-drift", "-n", "moorfast"]);
+    let control_plane = &testbed.facts.control_plane;
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {
+            "server": control_plane.server,
+            "certificate-authority": control_plane.ca,
+        }}],
+        "users": [{"name": "u", "user": {"token": token.trim()}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    });
+    moorfast.write("account.kubeconfig", &config.to_string());
+    moorfast.path("account.kubeconfig").to_str().unwrap().to_owned()
+}
+
+/// Makes the pod of the CronJob as its Job would.
+fn make_pod(testbed: &Testbed, moorfast: &Moorfast) {
+    let cronjob = testbed.get(&["cronjob", "moorfast-drift", "-n", "moorfast"]);
+    let template = &cronjob["spec"]["jobTemplate"]["spec"]["template"];
+    let mut pod =
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]});
+    pod["metadata"]["name"] = json!("drift-of-the-test");
+    pod["metadata"]["namespace"] = json!("moorfast");
+    moorfast.write("pod.json", &pod.to_string());
+    testbed.kubectl(&["create", "-f", moorfast.path("pod.json").to_str().unwrap()]);
+    // A pod that the policy does not like can't be made: so the policy is there.
+    pod["metadata"]["name"] = json!("root-of-the-test");
+    pod["spec"]["securityContext"] = json!({"runAsUser": 0});
+    moorfast.write("pod.json", &pod.to_string());
+    let refused = testbed.try_kubectl(&["create", "-f", moorfast.path("pod.json").to_str().unwrap()]);
+    assert!(refused.contains("violates PodSecurity"), "{refused}");
+}
+
+#[test]
+fn the_cron_job_may_look_and_nothing_else() {
+    let Some(testbed) = Testbed::up("drift-cron", 0) else { return };
+    testbed.kubectl(&["apply", "-f", &example("rbac.yaml")]);
+    testbed.kubectl(&["apply", "-f", &example("cronjob.yaml")]);
+    let moorfast = Moorfast::with(MANIFEST);
+    make_pod(&testbed, &moorfast);
+
+    let admin = format!("-var=kubeconfig={}", testbed.facts.control_plane.kubeconfig.display());
+    moorfast.expect(0, &["apply", "--auto-approve", &admin]);
+    let account = format!("-var=kubeconfig={}", kubeconfig_of_the_account(&testbed, &moorfast));
+    moorfast.expect(0, &["drift", &account]).says("In sync.");
+    let patch = r#"{"data":{"level":"debug"}}"#;
+    testbed.kubectl(&["patch", "configmap", "settings", "-n", "moorfast", "-p", patch]);
+    testbed.kubectl(&["delete", "clusterrole", "reader-of-the-test"]);
+    moorfast
+        .expect(2, &["drift", &account])
+        .says("\"info\" -> \"debug\"")
+        .says("kubernetes_object.reader is gone")
+        .says("Drift: 2 objects");
+
+    // With these rights nothing is mended.
+    moorfast.expect(1, &["apply", "--auto-approve", &account]).complains("orbidden");
+    let settings: Json = testbed.get(&["configmap", "settings", "-n", "moorfast"]);
+    assert_eq!(settings["data"]["level"], "debug");
+    for (verb, kind) in
+        [("create", "configmaps"), ("delete", "nodes"), ("patch", "clusterroles"), ("update", "secrets")]
+    {
+        let who = "--as=system:serviceaccount:moorfast:moorfast-drift";
+        let answer = testbed.try_kubectl(&["auth", "can-i", verb, kind, who, "-n", "moorfast"]);
+        assert!(answer.lines().any(|line| line == "no"), "{verb} {kind}: {answer}");
+    }
+    moorfast.expect(0, &["apply", "--auto-approve", &admin]);
+    moorfast.expect(0, &["drift", &account]);
+    moorfast.expect(0, &["destroy", "--auto-approve", &admin]);
+}
