@@ -144,7 +144,7 @@ impl Matrix {
                 }
                 assert_eq!(run.code, -1, "{run}");
                 self.tally.crash_points += 1;
-                self.recover(&uids, &at, true);
+                self.recover(&uids, &at, moment == "after");
             }
         }
         unreachable!("a run ends");

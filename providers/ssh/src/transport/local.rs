@@ -4,8 +4,8 @@ use std::process::Stdio;
 
 use async_trait::async_trait;
 use moorfast_engine::{Class, ProviderError};
-use tokio::process::Command;
 
+use super::program::program;
 use super::{Channel, Transport};
 
 /// Runs commands as child processes.
@@ -15,7 +15,7 @@ pub(crate) struct Local;
 impl Transport for Local {
     async fn open(&self, command: &str) -> Result<Channel, ProviderError> {
         let broken = |what: &str| ProviderError::new(Class::Failed, format!("cannot start sh on this machine: {what}"));
-        let mut child = Command::new("sh")
+        let mut child = program("sh")
             .arg("-c")
             .arg(command)
             .stdin(Stdio::piped())

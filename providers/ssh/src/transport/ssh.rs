@@ -9,12 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use moorfast_engine::{Class, Node, ProviderError};
 use openssh::Session;
-use tokio::process::Command;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::config::Settings;
 use super::failure::{from_ssh, is_drop};
 use super::known_hosts::{self, HostKey};
+use super::program::program;
 use super::route::{Hops, Route, Way, scratch, unusable};
 use super::trust::scan;
 use super::{Channel, Transport};
@@ -174,7 +174,7 @@ async fn spawn(master: &Arc<Session>, command: &str) -> Result<Channel, openssh:
 async fn launch(way: &Way) -> Result<Result<(), String>, ProviderError> {
     let log = way.log();
     let said = std::fs::File::create(&log).map_err(|e| unusable(&log, &e))?;
-    let status = Command::new("ssh")
+    let status = program("ssh")
         .arg("-F")
         .arg(&way.config)
         .arg("-S")

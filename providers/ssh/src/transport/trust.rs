@@ -4,11 +4,11 @@ use std::path::Path;
 use std::process::Stdio;
 
 use moorfast_engine::{Node, ProviderError, Transport};
-use tokio::process::Command;
 
 use super::config::Settings;
 use super::failure::from_ssh;
 use super::known_hosts::{self, HostKey};
+use super::program::program;
 use super::route::{Route, scratch, unusable};
 use super::ssh::no_ssh;
 
@@ -26,7 +26,7 @@ pub(super) async fn scan(route: &Route<'_>) -> Result<Vec<HostKey>, ProviderErro
         let way = route.lay(directory, &shown)?;
         let log = way.log();
         let said = std::fs::File::create(&log).map_err(|e| unusable(&log, &e))?;
-        Command::new("ssh")
+        program("ssh")
             .arg("-F")
             .arg(&way.config)
             .args(["-S", "none"])
