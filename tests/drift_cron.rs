@@ -99,6 +99,8 @@ fn the_cron_job_may_look_and_nothing_else() {
         let answer = testbed.try_kubectl(&["auth", "can-i", verb, kind, who, "-n", "moorfast"]);
         assert!(answer.lines().any(|line| line == "no"), "{verb} {kind}: {answer}");
     }
+    // Whoever patched it has the field now; gone, it is made anew.
+    testbed.kubectl(&["delete", "configmap", "settings", "-n", "moorfast"]);
     moorfast.expect(0, &["apply", "--auto-approve", &admin]);
     moorfast.expect(0, &["drift", &account]);
     moorfast.expect(0, &["destroy", "--auto-approve", &admin]);
