@@ -12,11 +12,12 @@ use support::moorfast::Moorfast;
 use support::testbed::Testbed;
 
 const MANIFEST: &str = r#"
-[variables.kubeconfig]
-type = "string"
+[backend.kubernetes]
+namespace  = "moorfast"
+kubeconfig = "now.kubeconfig"
 
 [providers.kubernetes]
-kubeconfig = "${var.kubeconfig}"
+kubeconfig = "${path.root}/now.kubeconfig"
 
 [resource.kubernetes_object.settings]
 manifest = { apiVersion = "v1", kind = "ConfigMap", metadata = { name = "settings", namespace = "moorfast" }, data = { level = "info" } }
@@ -30,8 +31,8 @@ fn example(name: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// A kubeconfig with the token of the ServiceAccount.
-fn kubeconfig_of_the_account(testbed: &Testbed, moorfast: &Moorfast) -> String {
+/// From now on everything is done with the token of the ServiceAccount, the state included.
+fn as_the_account(testbed: &Testbed, moorfast: &Moorfast) {
     let token = testbed.kubectl(&["create", "token", "moorfast-drift", "-n", "moorfast"]);
     let control_plane = &testbed.facts.control_plane;
     let config = json!({
@@ -45,8 +46,11 @@ fn kubeconfig_of_the_account(testbed: &Testbed, moorfast: &Moorfast) -> String {
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         "current-context": "x",
     });
-    moorfast.write("account.kubeconfig", &config.to_string());
-    moorfast.path("account.kubeconfig").to_str().unwrap().to_owned()
+    moorfast.write("now.kubeconfig", &config.to_string());
+}
+
+fn as_the_admin(testbed: &Testbed, moorfast: &Moorfast) {
+    moorfast.write("now.kubeconfig", &std::fs::read_to_string(&testbed.facts.control_plane.kubeconfig).unwrap());
 }
 
 /// Makes the pod of the CronJob as its Job would.
@@ -75,21 +79,21 @@ fn the_cron_job_may_look_and_nothing_else() {
     let moorfast = Moorfast::with(MANIFEST);
     make_pod(&testbed, &moorfast);
 
-    let admin = format!("-var=kubeconfig={}", testbed.facts.control_plane.kubeconfig.display());
-    moorfast.expect(0, &["apply", "--auto-approve", &admin]);
-    let account = format!("-var=kubeconfig={}", kubeconfig_of_the_account(&testbed, &moorfast));
-    moorfast.expect(0, &["drift", &account]).says("In sync.");
+    as_the_admin(&testbed, &moorfast);
+    moorfast.expect(0, &["apply", "--auto-approve"]);
+    as_the_account(&testbed, &moorfast);
+    moorfast.expect(0, &["drift"]).says("In sync.");
     let patch = r#"{"data":{"level":"debug"}}"#;
     testbed.kubectl(&["patch", "configmap", "settings", "-n", "moorfast", "-p", patch]);
     testbed.kubectl(&["delete", "clusterrole", "reader-of-the-test"]);
     moorfast
-        .expect(2, &["drift", &account])
+        .expect(2, &["drift"])
         .says("\"info\" -> \"debug\"")
         .says("kubernetes_object.reader is gone")
         .says("Drift: 2 objects");
 
     // With these rights nothing is mended.
-    moorfast.expect(1, &["apply", "--auto-approve", &account]).complains("orbidden");
+    moorfast.expect(1, &["apply", "--auto-approve"]).complains("orbidden");
     let settings: Json = testbed.get(&["configmap", "settings", "-n", "moorfast"]);
     assert_eq!(settings["data"]["level"], "debug");
     for (verb, kind) in
@@ -99,7 +103,12 @@ fn the_cron_job_may_look_and_nothing_else() {
         let answer = testbed.try_kubectl(&["auth", "can-i", verb, kind, who, "-n", "moorfast"]);
         assert!(answer.lines().any(|line| line == "no"), "{verb} {kind}: {answer}");
     }
-    moorfast.expect(0, &["apply", "--auto-approve", &admin]);
-    moorfast.expect(0, &["drift", &account]);
-    moorfast.expect(0, &["destroy", "--auto-approve", &admin]);
+    // Whoever patched it has the field now; gone, it is made anew.
+    testbed.kubectl(&["delete", "configmap", "settings", "-n", "moorfast"]);
+    as_the_admin(&testbed, &moorfast);
+    moorfast.expect(0, &["apply", "--auto-approve"]);
+    as_the_account(&testbed, &moorfast);
+    moorfast.expect(0, &["drift"]);
+    as_the_admin(&testbed, &moorfast);
+    moorfast.expect(0, &["destroy", "--auto-approve"]);
 }
