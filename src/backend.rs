@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write};
+use std::mem::discriminant;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -164,21 +165,32 @@ pub async fn agreed(wanted: Option<Location>, root: &Path, data_dir: &Path) -> R
     if before == wanted {
         return Ok(wanted);
     }
-    // Another way to the same state, as by another kubeconfig, is no other place.
-    let there = look(&wanted, root, data_dir).await?;
-    let lineage = recorded.map(|record| record.lineage);
-    if lineage.is_some() && lineage == there.as_ref().map(|there| there.lineage.clone()) {
+    if let Some(recorded) = &recorded
+        && is_another_way(recorded, &wanted, root, data_dir).await?
+    {
         return Ok(wanted);
     }
-    let here = look(&before, root, data_dir).await?.filter(|here| !here.is_empty());
-    let Some(here) = here else { return Ok(wanted) };
-    if there.is_some_and(|there| there.lineage == here.lineage && there.serial >= here.serial) {
+    if look(&before, root, data_dir).await?.is_none_or(|here| here.is_empty()) {
         return Ok(wanted);
     }
     Err(Error::usage(
         format!("the manifest keeps the state in {}, but it is in {}", name(&wanted), name(&before)),
         "move it there with `moorfast init -migrate-state`, or give the manifest its former [backend.*] back",
     ))
+}
+
+/// Whether `wanted` leads to the recorded state, as by another kubeconfig. A copy of it in another kind of place is another state.
+async fn is_another_way(recorded: &Record, wanted: &Location, root: &Path, data_dir: &Path) -> Result<bool, Error> {
+    if discriminant(&recorded.backend) != discriminant(wanted) {
+        return Ok(false);
+    }
+    let there = look(wanted, root, data_dir).await?.filter(|there| there.lineage == recorded.lineage);
+    let Some(there) = there else { return Ok(false) };
+    // The former way may lead nowhere any more, and then the lineage is all that can be asked for.
+    Ok(match look(&recorded.backend, root, data_dir).await {
+        Ok(Some(here)) => there.serial >= here.serial,
+        Ok(None) | Err(_) => true,
+    })
 }
 
 async fn look(location: &Location, root: &Path, data_dir: &Path) -> Result<Option<Snapshot>, Error> {

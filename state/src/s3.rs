@@ -178,7 +178,11 @@ fn no_version() -> Trouble {
 fn trouble(error: Error) -> Trouble {
     match error {
         Error::AlreadyExists { .. } | Error::Precondition { .. } => Trouble::Conflict,
-        Error::Generic { .. } => Trouble::Unclear(chain(&error)),
+        Error::Generic { .. } => {
+            let text = chain(&error);
+            // The library tells the status in words only.
+            if text.contains("400 Bad Request") { Trouble::Refused(text) } else { Trouble::Unclear(text) }
+        }
         other => Trouble::Refused(chain(&other)),
     }
 }

@@ -82,7 +82,8 @@ fn is_newer(to: &Store, there: &Contents, contents: &Contents, force: bool) -> R
         let (found, given) = (found.lineage.clone(), given.lineage.clone());
         return Err(StateError::OtherLineage { place, found, given }.into());
     }
-    Ok(found.serial >= given.serial)
+    // An operation that is open makes no new version, and must not be left behind.
+    Ok(found.serial > given.serial || found == given)
 }
 
 /// Reads what was written as everybody else will read it.
