@@ -418,6 +418,6 @@ impl Reader {
     /// How often it read.
     fn end(self) -> u64 {
         self.ended.store(true, Ordering::Relaxed);
-        self.thread.join().expect("the state could be read at every moment")
+        self.thread.join().unwrap()
     }
 }
