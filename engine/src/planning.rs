@@ -160,6 +160,8 @@ impl Workspace {
             now.close().await;
             return Err(Failure::Stale(changed));
         }
+        // These fail in the apply, with what depends on them; the rest of the plan is done.
+        now.unread.clear();
         now.work.keep_reviewed(plan);
         now.plan = now.work.plan.clone();
         Ok(now)
