@@ -1,7 +1,7 @@
 //! The SSH provider: files, packages, units and users of a node.
 //!
 //! A node needs POSIX sh, coreutils and systemd, nothing of ours. All that is asked of it in one go travels as one script on the
-//! stdin of one exec (`script`), over ssh or on this very machine ([`transport`]); each resource type says in shell how it is looked at
+//! stdin of one exec (`script`), over ssh or on this very machine (`transport`); each resource type says in shell how it is looked at
 //! and how it is changed (`resource`).
 
 mod connection;
