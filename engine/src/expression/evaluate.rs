@@ -315,7 +315,7 @@ impl<'a> Evaluator<'a> {
 
     /// What a `for` goes through, or what stands for the result while that is not known; and whether it is sensitive,
     /// which each of its entries then is too, so that no error inside shows one.
-    #[allow(clippy::type_complexity)]
+    #[expect(clippy::type_complexity, reason = "a pair of what a for-expression binds")]
     pub(super) fn collection(
         &self,
         collection: Value,

@@ -1,0 +1,121 @@
+//! What an apply writes to the state beside its operations.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use moorfast_state::{Outcome as Recorded, Output, Record};
+
+use super::Executor;
+use super::record::same;
+use crate::plan::{Action, Change, PlanMode};
+use crate::scope::InstanceScope;
+use crate::{Event, OutcomeResult, Value};
+
+impl Executor<'_> {
+    pub(super) async fn rename_moved(&mut self) {
+        for change in &self.work.plan.changes {
+            let Some(from) = &change.moved_from else { continue };
+            let (from, to) = (from.to_string(), change.address.to_string());
+            if let Err(error) = self.lock.rename(&from, &to).await {
+                self.report.state_error = Some(error);
+                return;
+            }
+            if let Some(record) = self.records.remove(&from) {
+                let record = Arc::new(Record { address: to.clone(), ..(*record).clone() });
+                self.records.insert(to, record.clone());
+                if let Some(item) = self.work.items.get_mut(&change.address) {
+                    item.recorded = Some(record);
+                }
+            }
+        }
+    }
+
+    /// Resolves what an earlier run began and did not finish: the plan has looked at the world, so it is known how that ended.
+    pub(super) async fn close_intents(&mut self) {
+        for intent in std::mem::take(&mut self.work.open) {
+            let moved = |c: &&Change| c.moved_from.as_ref().is_some_and(|from| from.to_string() == intent.address);
+            let moved = self.work.plan.changes.iter().find(moved).map(|c| c.address.clone());
+            let address = moved.or_else(|| intent.address.parse().ok());
+            // What this plan did not look at is resolved by one that does.
+            let Some(item) = address.and_then(|a| self.work.items.get(&a)) else { continue };
+            let there = item.observed.is_some() || item.former.is_some();
+            let message = format!(
+                "{} was under way when a run died at {}; it is {} now",
+                intent.action,
+                intent.started_at.strftime("%F %T UTC"),
+                if there { "there" } else { "not there" }
+            );
+            if let Err(error) = self.lock.finish(&intent.id, Recorded::Unchanged).await {
+                self.report.state_error = Some(error);
+                return;
+            }
+            self.events.send(Event::Recovered { address: intent.address, message });
+        }
+    }
+
+    /// The changes that only the state sees: nothing to do, adopt, forget.
+    pub(super) async fn record_only(&mut self, changes: Vec<usize>) {
+        let writes = changes.into_iter().map(|i| {
+            let change = self.change(i);
+            let address = change.address.to_string();
+            let lock = self.lock;
+            let record = match change.action {
+                Action::Forget => None,
+                _ => Some(self.refreshed(change)),
+            };
+            let known = self.records.get(&address).cloned();
+            async move {
+                let written = match &record {
+                    None => lock.remove(&address).await,
+                    Some(Some(record)) if known.as_deref().is_none_or(|k| !same(k, record)) => {
+                        lock.put(record.clone()).await
+                    }
+                    Some(_) => Ok(()),
+                };
+                (i, record.flatten(), written)
+            }
+        });
+        for (i, record, written) in join_all(writes.collect::<Vec<_>>()).await {
+            if let Err(error) = written {
+                self.report.state_error = Some(error);
+                return;
+            }
+            let address = self.change(i).address.to_string();
+            match record {
+                Some(record) => _ = self.records.insert(address, Arc::new(record)),
+                None => _ = self.records.remove(&address),
+            }
+            self.end(i, OutcomeResult::Done);
+        }
+    }
+
+    /// Evaluates the outputs with the values as they are now; one that can't be evaluated keeps its old value.
+    pub(super) async fn finish_outputs(&mut self) {
+        let mut recorded = BTreeMap::new();
+        if self.work.plan.options.mode != PlanMode::Destroy {
+            for (name, output) in &self.work.expanded.manifest.outputs {
+                let scope = InstanceScope::new(&self.work.expanded, &self.work.values, Default::default());
+                let value = output.value.evaluate(&scope).unwrap_or_else(|errors| {
+                    self.report.errors.extend(errors);
+                    Value::Unknown
+                });
+                let value = if output.sensitive { value.sensitive() } else { value };
+                let sealed = value.seal(&self.work.key);
+                if value.is_unknown() || value.is_retained() {
+                    if let Some(before) = self.work.plan.outputs.get(name).and_then(|o| o.before.clone()) {
+                        recorded.insert(name.clone(), Output { value: before, sensitive: value.is_sensitive() });
+                    }
+                    continue;
+                }
+                recorded.insert(name.clone(), Output { value: sealed, sensitive: value.is_sensitive() });
+                self.report.outputs.insert(name.clone(), value);
+            }
+        }
+        if self.report.state_error.is_none()
+            && let Err(error) = self.lock.set_outputs(recorded).await
+        {
+            self.report.state_error = Some(error);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Calls of a provider: operations and data on one target, each of which is reported exactly once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::{Done, Message};
+use crate::{Applied, Class, Connection, DataRequest, Operation, OperationAction, ProviderError, Target};
+
+/// Asks a provider for operations and data on one target. Every change is reported exactly once, whatever the provider does.
+pub(super) async fn perform(
+    connection: Arc<dyn Connection>,
+    target: Target,
+    operations: Vec<(usize, Vec<Operation>)>,
+    data: Vec<(usize, DataRequest)>,
+    sender: &UnboundedSender<Message>,
+) {
+    let (single, several): (Vec<_>, Vec<_>) = operations.into_iter().partition(|(_, steps)| steps.len() == 1);
+    let (places, batch): (Vec<_>, Vec<_>) =
+        single.into_iter().flat_map(|(i, steps)| steps.into_iter().map(move |step| (i, step))).unzip();
+    let batched = async {
+        if !batch.is_empty() {
+            call(&connection, &target, batch, |place, result| {
+                _ = sender.send(Message::Ended(places[place], result.map(Done::Applied)));
+            })
+            .await;
+        }
+    };
+    let sequences = join_all(several.into_iter().map(|(i, steps)| {
+        let (connection, target) = (&connection, &target);
+        async move {
+            let result = in_turn(connection, target, steps).await;
+            _ = sender.send(Message::Ended(i, result.map(Done::Applied)));
+        }
+    }));
+    let reading = async {
+        let (places, requests): (Vec<_>, Vec<_>) = data.into_iter().unzip();
+        if requests.is_empty() {
+            return;
+        }
+        let found = connection.read_data(&target, &requests).await;
+        let found = found.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        for (place, found) in places.into_iter().zip(found) {
+            let result = found.unwrap_or_else(|| Err(unreported())).map(Done::Data);
+            _ = sender.send(Message::Ended(place, result));
+        }
+    };
+    futures::join!(batched, sequences, reading);
+}
+
+/// One operation after the other, as long as they succeed; the attributes are those of the last that leaves any.
+async fn in_turn(
+    connection: &Arc<dyn Connection>,
+    target: &Target,
+    steps: Vec<Operation>,
+) -> Result<Applied, ProviderError> {
+    let mut left = Applied::default();
+    for step in steps {
+        let deletes = matches!(step.action, OperationAction::Delete);
+        let mut ended = Err(unreported());
+        call(connection, target, vec![step], |_, result| ended = result).await;
+        let applied = ended?;
+        left.notes.extend(applied.notes);
+        if !deletes {
+            left.attributes = applied.attributes;
+            left.private = applied.private;
+        }
+    }
+    Ok(left)
+}
+
+async fn call(
+    connection: &Arc<dyn Connection>,
+    target: &Target,
+    batch: Vec<Operation>,
+    mut report: impl FnMut(usize, Result<Applied, ProviderError>),
+) {
+    let (sender, mut receiver) = unbounded_channel();
+    let mut open: BTreeSet<usize> = (0..batch.len()).collect();
+    let apply = connection.apply(target, &batch, sender);
+    tokio::pin!(apply);
+    let mut over = false;
+    loop {
+        tokio::select! {
+            biased;
+            outcome = receiver.recv() => match outcome {
+                Some((place, result)) if open.remove(&place) => report(place, result),
+                Some(_) => {}
+                None => break,
+            },
+            () = &mut apply, if !over => over = true,
+        }
+    }
+    if !over {
+        apply.await;
+    }
+    for place in open {
+        report(place, Err(unreported()));
+    }
+}
+
+pub(super) fn unreported() -> ProviderError {
+    ProviderError::new(Class::Failed, "the provider did not say how it ended")
+        .help("this is a defect of moorfast; the next plan looks at what is there")
+}

@@ -1,0 +1,129 @@
+//! What became of the operations: recorded, told, and handed on to those that wait for it.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use moorfast_state::Outcome as Recorded;
+
+use super::{Done, Executor, Message, from_diagnostics};
+use crate::evaluate::violated;
+use crate::plan::{Action, mark_sensitive};
+use crate::scope::InstanceScope;
+use crate::{Address, Attributes, Diagnostic, Event, Mode, OutcomeResult, ProviderError, Value};
+
+impl Executor<'_> {
+    /// Records what came back, all of it under one sync, and lets dependants go on.
+    pub(super) async fn settle(&mut self, messages: Vec<Message>) {
+        let mut ended = Vec::new();
+        for message in messages {
+            match message {
+                Message::CallOver(target) => {
+                    if let Some(calls) = self.calls.get_mut(&target) {
+                        *calls = calls.saturating_sub(1);
+                    }
+                }
+                Message::Ended(i, result) => ended.push((i, result)),
+            }
+        }
+        let mut writes = Vec::new();
+        for (i, result) in ended {
+            let Some((intent, started)) = self.running.remove(&i) else { continue };
+            let (outcome, result) = self.outcome(i, result);
+            let lock = self.lock;
+            writes.push(async move {
+                let written = match outcome {
+                    Some(outcome) => lock.finish(&intent, outcome).await,
+                    None => Ok(()),
+                };
+                (i, started, result, written)
+            });
+        }
+        let explained = join_all(join_all(writes).await.into_iter().map(|(i, started, result, written)| {
+            let executor = &*self;
+            async move {
+                match result {
+                    Ok(notes) => (i, started, Ok(notes), written),
+                    Err(error) => (i, started, Err(executor.explained(i, error).await), written),
+                }
+            }
+        }));
+        for (i, started, result, written) in explained.await {
+            if let Err(error) = written {
+                self.report.state_error = Some(error);
+            }
+            match result {
+                Ok(notes) => {
+                    let change = self.change(i);
+                    let (address, action) = (change.address.clone(), change.action);
+                    if address.resource.mode == Mode::Managed {
+                        self.events.send(Event::Finished { address, action, took: started.elapsed(), notes });
+                    }
+                    self.end(i, OutcomeResult::Done);
+                }
+                Err(error) => self.fail(i, error),
+            }
+        }
+    }
+
+    /// What to record of an ended operation, and what to say.
+    pub(super) fn outcome(
+        &mut self,
+        i: usize,
+        result: Result<Done, ProviderError>,
+    ) -> (Option<Recorded>, Result<Vec<String>, ProviderError>) {
+        let change = self.work.plan.changes[i].clone();
+        let address = change.address.to_string();
+        match result {
+            Ok(Done::Data(found)) => {
+                let mut values = self.wanted.remove(&i).unwrap_or_default();
+                values.extend(self.marked(&change.address, found));
+                self.work.values.insert(change.address.clone(), values.clone());
+                let broken = self.broken_postconditions(&change.address, values);
+                (None, if broken.is_empty() { Ok(Vec::new()) } else { Err(from_diagnostics(&broken)) })
+            }
+            Ok(Done::Applied(applied)) if change.action == Action::Delete => {
+                self.records.remove(&address);
+                (Some(Recorded::Remove), Ok(applied.notes))
+            }
+            Ok(Done::Applied(mut applied)) => {
+                applied.attributes = self.marked(&change.address, applied.attributes);
+                let wanted = self.wanted.remove(&i).unwrap_or_default();
+                let record = self.record(&change, &applied);
+                self.records.insert(address, Arc::new(record.clone()));
+                let mut values: Attributes = wanted.into_iter().filter(|(_, v)| !v.is_null()).collect();
+                values.extend(applied.attributes);
+                self.work.values.insert(change.address.clone(), values.clone());
+                let broken = self.broken_postconditions(&change.address, values);
+                let result = if broken.is_empty() { Ok(applied.notes) } else { Err(from_diagnostics(&broken)) };
+                (Some(Recorded::Put(record)), result)
+            }
+            Err(error) if change.address.resource.mode == Mode::Data => (None, Err(error)),
+            // Also what was cancelled: it may have been cancelled half-way.
+            Err(error) => {
+                let record = self.incomplete(&change, self.wanted.get(&i));
+                let recorded = match record {
+                    Some(record) => {
+                        self.records.insert(address, Arc::new(record.clone()));
+                        Recorded::Put(record)
+                    }
+                    None => Recorded::Unchanged,
+                };
+                (Some(recorded), Err(error))
+            }
+        }
+    }
+
+    pub(super) fn broken_postconditions(&self, address: &Address, values: Attributes) -> Vec<Diagnostic> {
+        let Some(instance) = self.work.expanded.instance(address) else { return Vec::new() };
+        let scope = InstanceScope::new(&self.work.expanded, &self.work.values, instance.binding.clone());
+        let scope = scope.with_self(Value::Map(values));
+        violated(&instance.resource.postconditions, &format!("postcondition of {address}"), &scope)
+    }
+
+    pub(super) fn marked(&self, address: &Address, attributes: Attributes) -> Attributes {
+        match self.work.expanded.catalog.find(&address.resource) {
+            Some(entry) => mark_sensitive(&entry.resource_type.schema, attributes),
+            None => attributes,
+        }
+    }
+}
