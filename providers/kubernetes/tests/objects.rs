@@ -369,3 +369,26 @@ async fn many_objects_take_few_requests() {
     let (_, sent) = first.connection.statistics()[0];
     assert_eq!(sent, 3, "two of discovery, one list");
 }
+
+/// A run that was killed while it deleted leaves objects that are there for a moment only: the next one must not take them for what it wants.
+#[tokio::test]
+async fn an_object_whose_deletion_is_under_way_is_made_again() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let name = unique("dying");
+    let api = config_maps().await;
+    let wanted = config_map(&name, json!({ "a": "1" }));
+    instance.bring(&wanted).await;
+    let first = api.get(&name).await.unwrap().metadata.uid;
+    let hold = |finalizers| Patch::Merge(json!({ "metadata": { "finalizers": finalizers } }));
+    api.patch(&name, &as_other("other"), &hold(json!(["example.org/hold"]))).await.unwrap();
+    api.delete(&name, &DeleteParams::default()).await.unwrap();
+
+    let (plan, observed) = instance.plan(&wanted).await.unwrap();
+    assert_eq!((plan.action, observed), (ProposedAction::Create, None));
+    // Whichever comes first: the apply waits until the dying object is gone.
+    let release = async { api.patch(&name, &as_other("other"), &hold(json!(null))).await.unwrap() };
+    let (made, _) = tokio::join!(instance.apply(&wanted), release);
+    made.unwrap();
+    let second = api.get(&name).await.unwrap().metadata;
+    assert!(second.uid != first && second.deletion_timestamp.is_none(), "{second:?}");
+}

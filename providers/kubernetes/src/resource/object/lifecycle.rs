@@ -17,7 +17,7 @@ use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
 
 use super::document::{Document, ObjectKey, Written, redact};
 use super::fields::FieldSet;
-use super::reading::{namespace, resolved, view};
+use super::reading::{is_dying, namespace, resolved, view};
 use super::retained::settled;
 use super::{FIELD_MANAGER, Remembered, attributes};
 
@@ -301,6 +301,11 @@ impl Work<'_> {
         let parameters = parameters(force);
         let object = match patch(self.cluster, &self.key, &self.served, &body, &parameters).await? {
             Err(kube::Error::Api(status)) if may_replace && immutable_fields(&status).is_some() => {
+                self.delete().await?;
+                patch(self.cluster, &self.key, &self.served, &body, &parameters).await?
+            }
+            // What a deletion that is under way still holds takes changes and is gone a moment later: this is another object.
+            Ok(dying) if is_dying(&dying) => {
                 self.delete().await?;
                 patch(self.cluster, &self.key, &self.served, &body, &parameters).await?
             }

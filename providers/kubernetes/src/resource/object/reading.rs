@@ -140,6 +140,8 @@ fn look(sought: &[Sought], request: &ReadRequest, found: &Found) -> Result<Optio
     for one in sought {
         let Some(served) = &one.served else { continue };
         match found.get(&(kind_name(served), one.wanted())) {
+            // Where the manifest wants it, an object on its way out is none.
+            Some(Ok(Some(live))) if request.desired.is_some() && is_dying(live) => {}
             Some(Ok(Some(live))) => {
                 let key = resolved(&one.document.key, served);
                 managed.push((key.to_string(), FieldSet::ours(live)));
@@ -157,6 +159,11 @@ fn is_yaml(request: &ReadRequest) -> bool {
         Some(desired) => desired.get("yaml").is_some_and(|v| !v.is_null()),
         None => request.recorded.as_ref().is_some_and(|r| r.attributes.contains_key("objects")),
     }
+}
+
+/// Is a deletion of the object under way?
+pub(super) fn is_dying(object: &Json) -> bool {
+    object.pointer("/metadata/deletionTimestamp").is_some()
 }
 
 /// The key with the namespace in which the object really is.
