@@ -12,6 +12,7 @@ use moorfast_engine::Class;
 
 /// Functions for all sections. `N` is the nonce; 3 is what the controller still sends, 4 is where the answer goes.
 ///
+/// `temporary` knows the name of its file before there is one, so that an end at any moment takes it along.
 /// `watch` ends everything that the script started when the controller goes away, which shows as the end of 3.
 const PRELUDE: &str = r#"export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 umask 022
@@ -32,9 +33,10 @@ kind() {
   esac
 }
 temporary() {
-  T=$(mktemp -- "$1/.moorfast-XXXXXXXX")
+  T=$(mktemp -u -- "$1/.moorfast-XXXXXXXX")
   trap 'rm -f -- "$T"' EXIT
   trap 'exit 143' TERM HUP INT
+  ( set -C; umask 077; : > "$T" )
 }
 "#;
 
