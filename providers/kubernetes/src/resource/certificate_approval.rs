@@ -490,8 +490,9 @@ async fn delete(cluster: &Cluster, operation: &Operation) -> Result<Applied, Pro
     };
     let api: Api<CertificateSigningRequest> = Api::all(cluster.client().await?);
     let world = World::look(cluster).await?;
-    // Whoever approved them: with the node its requests go, also those of a machine that was replaced.
-    for request in world.of(signer, node) {
+    // Whoever approved them: with the node its requests go, also those of a machine that was replaced. One that nobody approved
+    // was not ours, and may be what somebody wants to look into.
+    for request in world.of(signer, node).filter(|r| !matches!(state(r), State::Pending)) {
         match api.delete(&name(request), &DeleteParams::default()).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
