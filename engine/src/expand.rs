@@ -7,6 +7,7 @@ use moorfast_state::Record;
 
 use crate::catalog::{Catalog, Entry};
 use crate::expression::{Expr, Files};
+use crate::plan::mark_sensitive;
 use crate::scope::{InstanceScope, Values};
 use crate::{
     Address, Attributes, Check, Diagnostic, Manifest, Mode, Node, NodeName, Resource, ResourceAddress, ResourceType,
@@ -141,6 +142,22 @@ impl Expanded {
     pub fn continues(&self, instance: &Instance, record: &Record, attributes: &Attributes) -> bool {
         let provider = self.catalog.provider(&instance.provider);
         provider.is_some_and(|p| p.continues(instance.resource_type.name, record, attributes))
+    }
+
+    /// Where an object of this type lives, by the names of its provider instance and its target; `None` where its node or its type is gone.
+    pub fn target(&self, resource: &ResourceAddress, provider: &str, name: &str) -> Option<Target> {
+        match self.catalog.find(resource)?.resource_type.scope {
+            Scope::Provider => Some(Target::Provider(provider.to_owned())),
+            Scope::Node => self.nodes.get(&NodeName(name.to_owned())).cloned().map(Target::Node),
+        }
+    }
+
+    /// What the schema calls sensitive is sensitive, whoever it comes from.
+    pub fn marked(&self, resource: &ResourceAddress, attributes: Attributes) -> Attributes {
+        match self.catalog.find(resource) {
+            Some(entry) => mark_sensitive(&entry.resource_type.schema, attributes),
+            None => attributes,
+        }
     }
 
     /// The scope of what belongs to no instance: inventory, selectors, provider configurations.

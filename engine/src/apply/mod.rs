@@ -52,6 +52,13 @@ pub(crate) struct Work {
     pub open: Vec<Intent>,
 }
 
+impl Work {
+    /// Where the object of a change lives.
+    fn target(&self, change: &Change) -> Option<Target> {
+        self.expanded.target(&change.address.resource, &change.provider, &change.target)
+    }
+}
+
 /// Walks the changes of a plan.
 pub(crate) struct Executor<'a> {
     work: Work,
@@ -283,7 +290,7 @@ impl<'a> Executor<'a> {
         let begun: Vec<usize> = operations.iter().map(|(i, _)| *i).chain(data.iter().map(|(i, _)| *i)).collect();
         let Some(first) = begun.first().map(|i| self.change(*i)) else { return };
         let connection = self.work.session.connection(&first.provider).cloned();
-        let at = self.target(first);
+        let at = self.work.target(first);
         *self.calls.entry(target.clone()).or_default() += 1;
         let sender = self.sender.clone();
         tokio::spawn(async move {
@@ -302,17 +309,6 @@ impl<'a> Executor<'a> {
             }
             let _ = sender.send(Message::CallOver(target));
         });
-    }
-
-    fn target(&self, change: &Change) -> Option<Target> {
-        match self.work.expanded.instance(&change.address) {
-            Some(instance) if instance.target.name() == change.target => Some(instance.target.clone()),
-            _ if change.target == change.provider => Some(Target::Provider(change.provider.clone())),
-            _ => {
-                let mut nodes = self.work.expanded.nodes.values();
-                nodes.find(|n| n.name.0 == change.target).cloned().map(Target::Node)
-            }
-        }
     }
 
     fn intent(&self, change: &Change) -> Intent {

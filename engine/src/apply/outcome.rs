@@ -7,7 +7,7 @@ use moorfast_state::Outcome as Recorded;
 
 use super::{Done, Executor, Message, from_diagnostics};
 use crate::evaluate::violated;
-use crate::plan::{Action, mark_sensitive};
+use crate::plan::Action;
 use crate::scope::InstanceScope;
 use crate::{Address, Attributes, Diagnostic, Event, Mode, OutcomeResult, ProviderError, Value};
 
@@ -76,7 +76,7 @@ impl Executor<'_> {
         match result {
             Ok(Done::Data(found)) => {
                 let mut values = self.wanted.remove(&i).unwrap_or_default();
-                values.extend(self.marked(&change.address, found));
+                values.extend(self.work.expanded.marked(&change.address.resource, found));
                 self.work.values.insert(change.address.clone(), values.clone());
                 let broken = self.broken_postconditions(&change.address, values);
                 (None, if broken.is_empty() { Ok(Vec::new()) } else { Err(from_diagnostics(&broken)) })
@@ -86,7 +86,7 @@ impl Executor<'_> {
                 (Some(Recorded::Remove), Ok(applied.notes))
             }
             Ok(Done::Applied(mut applied)) => {
-                applied.attributes = self.marked(&change.address, applied.attributes);
+                applied.attributes = self.work.expanded.marked(&change.address.resource, applied.attributes);
                 let wanted = self.wanted.remove(&i).unwrap_or_default();
                 let record = self.record(&change, &applied);
                 self.records.insert(address, Arc::new(record.clone()));
@@ -118,12 +118,5 @@ impl Executor<'_> {
         let scope = InstanceScope::new(&self.work.expanded, &self.work.values, instance.binding.clone());
         let scope = scope.with_self(Value::Map(values));
         violated(&instance.resource.postconditions, &format!("postcondition of {address}"), &scope)
-    }
-
-    pub(super) fn marked(&self, address: &Address, attributes: Attributes) -> Attributes {
-        match self.work.expanded.catalog.find(&address.resource) {
-            Some(entry) => mark_sensitive(&entry.resource_type.schema, attributes),
-            None => attributes,
-        }
     }
 }

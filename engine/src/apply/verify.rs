@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use super::Work;
 use crate::expand::Instance;
 use crate::plan::{Change, Difference, differences, observed_digest, path_text, value_at};
-use crate::{Address, Attributes, Event, Events, Observed, ReadRequest, Target, seal_attributes};
+use crate::{Address, Attributes, Event, Events, Observed, ReadRequest, seal_attributes};
 
 /// Reads every object that the plan changes once more. Returns those that look different now, with what differs, one line each.
 pub(super) async fn changed_since_review(work: &Work, events: &Events) -> HashMap<Address, Vec<String>> {
@@ -18,7 +18,7 @@ pub(super) async fn changed_since_review(work: &Work, events: &Events) -> HashMa
     }
     let readings = calls.into_iter().map(|((alias, _), changes)| async move {
         let connection = work.session.connection(alias)?;
-        let target = target(work, changes.first()?)?;
+        let target = work.target(changes.first()?)?;
         let requests: Vec<_> = changes.iter().map(|change| request(work, change)).collect();
         events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
         let found = connection.read(&target, &requests).await;
@@ -29,20 +29,14 @@ pub(super) async fn changed_since_review(work: &Work, events: &Events) -> HashMa
     for (change, reading) in join_all(readings).await.into_iter().flatten().flatten() {
         // What can't be read now fails in the operation itself, with the reason.
         let Ok(observed) = reading else { continue };
-        let observed = observed.map(|o| marked(work, &change.address, o));
+        let observed = observed
+            .map(|o| Observed { attributes: work.expanded.marked(&change.address.resource, o.attributes), ..o });
         if change.observed.as_ref() != Some(&observed_digest(observed.as_ref(), &work.key)) {
             let now = observed.map(|o| seal_attributes(&o.attributes, &work.key));
             changed.insert(change.address.clone(), describe(change, now.as_ref()));
         }
     }
     changed
-}
-
-fn target(work: &Work, change: &Change) -> Option<Target> {
-    if change.target == change.provider {
-        return Some(Target::Provider(change.provider.clone()));
-    }
-    work.expanded.nodes.values().find(|n| n.name.0 == change.target).cloned().map(Target::Node)
 }
 
 fn request(work: &Work, change: &Change) -> ReadRequest {
@@ -64,13 +58,6 @@ fn wanted_when_read(work: &Work, instance: &Instance) -> Option<Attributes> {
         Some(_) => work.early.get(&instance.address).cloned(),
         None => crate::evaluate::desired(&work.expanded, instance, &work.values).ok(),
     }
-}
-
-fn marked(work: &Work, address: &Address, mut observed: Observed) -> Observed {
-    if let Some(entry) = work.expanded.catalog.find(&address.resource) {
-        observed.attributes = crate::plan::mark_sensitive(&entry.resource_type.schema, observed.attributes);
-    }
-    observed
 }
 
 /// What is other than when `change` was reviewed, one line each: what there was before, what was reviewed to become of it, what there is now.

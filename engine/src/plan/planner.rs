@@ -263,10 +263,7 @@ impl<'a> Planner<'a> {
 
     /// What the schema calls sensitive is sensitive, whoever it comes from.
     pub(super) fn marked(&self, address: &Address, attributes: Attributes) -> Attributes {
-        match self.expanded.catalog.find(&address.resource) {
-            Some(entry) => mark_sensitive(&entry.resource_type.schema, attributes),
-            None => attributes,
-        }
+        self.expanded.marked(&address.resource, attributes)
     }
 
     /// Plans the instances of one wave, whose dependencies are all planned.

@@ -10,7 +10,7 @@ use super::PlanMode;
 use super::planner::Planner;
 use super::requests::{Requests, or_unanswered};
 use crate::expand::Instance;
-use crate::{Address, Attributes, Event, Observed, ProviderError, ReadRequest, Scope, Target, Value, seal_attributes};
+use crate::{Address, Attributes, Event, Observed, ProviderError, ReadRequest, Target, Value, seal_attributes};
 
 /// Which reading a request is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -121,11 +121,7 @@ impl Planner<'_> {
     /// Where a record's object lives; `None` where its node or its type is gone.
     pub(super) fn target_of(&self, record: &Record) -> Option<Target> {
         let address: Address = record.address.parse().ok()?;
-        let entry = self.expanded.catalog.find(&address.resource)?;
-        match entry.resource_type.scope {
-            Scope::Provider => Some(Target::Provider(record.provider.clone())),
-            Scope::Node => self.expanded.nodes.values().find(|n| n.name.0 == record.target).cloned().map(Target::Node),
-        }
+        self.expanded.target(&address.resource, &record.provider, &record.target)
     }
 }
 
