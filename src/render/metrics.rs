@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use jiff::Timestamp;
-use moorfast_engine::plan::{CheckStatus, Plan};
+use moorfast_engine::plan::{CheckStatus, Drift, Plan};
 
+use super::drift::changed_attributes;
 use crate::exit::Exit;
 
 /// What a run of `drift` found.
@@ -38,12 +39,26 @@ pub fn drift(manifest: &str, found: &Found, exit: Exit, at: Timestamp) -> String
         (labels.map(|(name, value)| label(name, &value)).join(","), 1)
     });
     page.gauge("object", "One for each object that is not as the last apply left it.", objects);
+    page.gauge("attribute", "One for each attribute of these that changed.", plan.drift.iter().flat_map(attributes));
     let checks = plan.checks.iter().map(|check| {
         let failed = matches!(check.status, CheckStatus::Fail | CheckStatus::Error);
         (label("check", &check.name), usize::from(failed))
     });
     page.gauge("check_failed", "1 for a check of the manifest that does not hold.", checks);
     page.text
+}
+
+/// The labels of each attribute that changed. What is gone has none.
+fn attributes(drift: &Drift) -> Vec<(String, usize)> {
+    let sample = |attribute| {
+        let labels = [
+            ("address", drift.address.to_string()),
+            ("target", drift.target.clone()),
+            ("attribute", attribute),
+        ];
+        (labels.map(|(name, value)| label(name, &value)).join(","), 1)
+    };
+    changed_attributes(drift).into_iter().map(sample).collect()
 }
 
 struct Metrics {
