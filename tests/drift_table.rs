@@ -128,7 +128,8 @@ const HARMLESS: &[(&str, At, &str)] = &[
 const OF_THE_NODE: &str = r#"timeouts   = { create = "5m" }
 labels        = { zone = "a" }
 taints        = [{ key = "dedicated", value = "drift", effect = "NoSchedule" }]
-unschedulable = false"#;
+unschedulable = false
+force_conflicts = true"#;
 
 struct Table {
     testbed: Testbed,

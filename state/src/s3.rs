@@ -155,6 +155,14 @@ impl Bucket for Folder {
         self.write(&self.path("lock"), from, bytes).await.map(drop)
     }
 
+    async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), Trouble> {
+        Ok(self.read(&self.path("drift")).await?.unzip())
+    }
+
+    async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), Trouble> {
+        self.write(&self.path("drift"), from, bytes).await.map(drop)
+    }
+
     async fn keys(&self) -> Result<Vec<SealKey>, Trouble> {
         let mut keys = Vec::new();
         let found: Vec<_> = self.store.list(Some(&self.path("keys"))).try_collect().await.map_err(trouble)?;

@@ -45,6 +45,11 @@ const MIGRATIONS: &[&str] = &["
         one      INTEGER PRIMARY KEY CHECK (one = 1),
         body     TEXT NOT NULL
     ) STRICT;
+", "
+    CREATE TABLE drift (
+        one      INTEGER PRIMARY KEY CHECK (one = 1),
+        body     TEXT NOT NULL
+    ) STRICT;
 "];
 
 /// Sees that `db` is a state that this program knows, of this format or an older one.
