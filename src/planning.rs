@@ -27,7 +27,7 @@ pub struct Scope {
 impl Scope {
     /// The options of the engine.
     pub fn options(&self, mode: PlanMode) -> PlanOptions {
-        PlanOptions { mode, targets: self.target.clone(), exclude: self.exclude.clone(), replace: Vec::new() }
+        PlanOptions { mode, targets: self.target.clone(), exclude: self.exclude.clone(), ..PlanOptions::default() }
     }
 }
 

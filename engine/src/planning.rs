@@ -13,11 +13,14 @@ use crate::check::{When, run_checks};
 use crate::early::Early;
 use crate::expand::{Binding, Expanded};
 use crate::graph::Graph;
-use crate::plan::{Action, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Planner};
+use crate::plan::{
+    Action, Change, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Planner,
+};
 use crate::scope::{InstanceScope, Values};
 use crate::session::Session;
 use crate::{
-    Address, ApplyOptions, Diagnostic, Events, Failure, Interrupt, ProviderError, Report, Value, Workspace, suggest,
+    Address, ApplyOptions, Diagnostic, Events, Failure, Interrupt, NodeChange, NodeName, ProviderError, Report, Value,
+    Workspace, suggest,
 };
 
 /// A plan with the connections and values to apply it.
@@ -81,6 +84,7 @@ impl Workspace {
             session.close().await;
             return Err(Failure::Interrupted);
         }
+        let withheld = withheld(&expanded, &draft);
         let work = Work {
             plan: plan.clone(),
             expanded: Arc::new(expanded),
@@ -90,7 +94,9 @@ impl Workspace {
             early,
             key: key.clone(),
             stale: Default::default(),
-            unread: draft.unread.iter().cloned().collect(),
+            unread: draft.unread.iter().cloned().chain(withheld).collect(),
+            machines: draft.machines,
+            known_machines: state.nodes.clone(),
             open: state.intents.clone(),
         };
         Ok(Planned { plan, unread: draft.unread, work })
@@ -109,7 +115,7 @@ impl Workspace {
             format_version: PLAN_FORMAT,
             moorfast_version: env!("CARGO_PKG_VERSION").to_owned(),
             created_at: Timestamp::now(),
-            options: options.clone(),
+            options: options.seen(&draft.machines.changes),
             lineage: state.lineage.clone(),
             serial: state.serial,
             manifest: self.manifest.digest.clone().unwrap_or_else(|| Digest::of(b"")),
@@ -119,7 +125,7 @@ impl Workspace {
             changes: draft.changes.clone(),
             drift: draft.drift.clone(),
             checks: Vec::new(),
-            nodes: Vec::new(),
+            nodes: draft.machines.changes.clone(),
             warnings: draft.warnings.clone(),
         })
     }
@@ -202,8 +208,38 @@ impl Work {
             }
             self.stale.insert(change.address.clone(), lines);
         }
+        self.leave_other_machines(&reviewed);
         self.plan = reviewed;
     }
+
+    /// Nothing is done on a node whose machine is neither the recorded nor the reviewed one.
+    fn leave_other_machines(&mut self, reviewed: &Plan) {
+        let same = |now: &NodeChange| {
+            reviewed
+                .nodes
+                .iter()
+                .any(|r| r.node == now.node && r.after.became(&now.after).is_none_or(|k| !k.is_another_machine()))
+        };
+        let others: Vec<_> = self.machines.changes.iter().filter(|c| c.kind.is_another_machine() && !same(c)).collect();
+        for change in &reviewed.changes {
+            let node = self.expanded.instance(&change.address).and_then(|i| i.binding.node.as_ref());
+            if let Some(other) = others.iter().find(|other| node.is_some_and(|node| node.name == other.node)) {
+                self.stale.insert(change.address.clone(), vec![other.to_string()]);
+            }
+        }
+    }
+}
+
+/// What is not done because its node is another machine, and why.
+fn withheld(expanded: &Expanded, draft: &Draft) -> Vec<(Address, ProviderError)> {
+    let of_change = |change: &Change| {
+        let node = match expanded.instance(&change.address) {
+            Some(instance) => instance.binding.node.as_ref()?,
+            None => expanded.nodes.get(&NodeName(change.target.clone()))?,
+        };
+        Some((change.address.clone(), draft.machines.withheld(node)?))
+    };
+    draft.changes.iter().filter_map(of_change).collect()
 }
 
 /// What the checks say of a world in which nothing is done yet: those that depend on what would change are left for later.

@@ -28,7 +28,7 @@ pub fn drift(plan: &Plan, unsaid: Unsaid, room: Room) -> String {
 /// The last line: what it comes to.
 pub fn closing(plan: &Plan, unsaid: Unsaid) -> String {
     let Unsaid { unread, known } = unsaid;
-    match (plan.drift.len(), plan.nodes.len()) {
+    match (plan.drift.len(), plan.mismatches()) {
         (0, 0) if known > 0 => paint(ADD.bold(), "No new drift.") + &format!(" {known} drifted before and still do."),
         (0, 0) if unread > 0 => format!("No drift in what could be looked at; {unread} objects could not be."),
         (0, 0) => paint(ADD.bold(), "In sync.") + " The world is as the last apply left it.",

@@ -2,7 +2,7 @@
 
 use moorfast_engine::plan::{Action, Change, CheckResult, CheckStatus, Drift, Plan, Reason, is_mark};
 use moorfast_engine::{
-    Diagnostic, Event, Outcome, OutcomeResult, ProviderError, Report, SENSITIVE_KEY, Severity, Sources,
+    Diagnostic, Event, NodeChange, Outcome, OutcomeResult, ProviderError, Report, SENSITIVE_KEY, Severity, Sources,
 };
 use moorfast_engine::{Mode, RETAINED_KEY, UNKNOWN_KEY};
 use serde_json::{Map, Value as Json, json};
@@ -38,7 +38,7 @@ pub fn plan(plan: &Plan) -> Json {
         "resource_drift": plan.drift.iter().map(drift).collect::<Vec<_>>(),
         "output_changes": outputs.collect::<Map<_, _>>(),
         "checks": plan.checks.iter().map(check).collect::<Vec<_>>(),
-        "nodes": plan.nodes,
+        "nodes": plan.nodes.iter().map(node).collect::<Vec<_>>(),
         "warnings": plan.warnings,
         "summary": {
             "add": summary.add,
@@ -47,6 +47,18 @@ pub fn plan(plan: &Plan) -> Json {
             "import": summary.adopt,
             "forget": summary.forget,
         },
+    })
+}
+
+/// A node whose machine is not as it was seen last.
+fn node(change: &NodeChange) -> Json {
+    json!({
+        "node": change.node,
+        "change": change.kind.word(),
+        "approved": change.approved,
+        "before": change.before,
+        "after": change.after,
+        "message": change.to_string(),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use moorfast_engine::NodeChange;
 use moorfast_engine::plan::{Action, Change, CheckResult, CheckStatus, OutputChange, Plan, PlanMode, Summary};
 
 use super::block::block;
@@ -91,14 +92,35 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
     all.map(|w| format!("{} {}", paint(WARNING, "warning:"), printable(&w))).collect()
 }
 
-/// The section of the nodes that changed their identity.
+/// The section of the nodes whose machines are not as they were seen last.
 pub fn nodes(plan: &Plan) -> Vec<String> {
-    if plan.nodes.is_empty() {
-        return Vec::new();
+    let Some(worst) = plan.nodes.iter().map(|node| node.kind).min() else { return Vec::new() };
+    let heading = match worst.is_mismatch() {
+        true => paint(DESTROY.bold(), "Nodes that are not the machines they were:"),
+        false => paint(BOLD, "Since the last apply:"),
+    };
+    std::iter::once(heading).chain(plan.nodes.iter().map(node)).collect()
+}
+
+fn node(change: &NodeChange) -> String {
+    let mark = if change.kind.is_mismatch() { paint(DESTROY, "!") } else { paint(DIM, "-") };
+    let advice = match (change.kind.is_another_machine(), change.approved) {
+        (false, _) => String::new(),
+        (true, true) => "; approved, everything on it is made anew".to_owned(),
+        (true, false) => format!("; not approved, nothing is done there: {}", approval(change)),
+    };
+    format!("  {mark} {}{advice}", printable(&change.to_string()))
+}
+
+/// How to approve that another machine takes the place of a node's.
+pub fn approval(change: &NodeChange) -> String {
+    let name = &change.node;
+    match change.after.host_keys.first() {
+        Some(key) => format!(
+            "compare the fingerprint with what its console shows, then plan and apply with --replace-node {name}={key}"
+        ),
+        None => format!("if that is meant, plan and apply with --replace-node {name}"),
     }
-    let mut lines = vec![paint(DESTROY.bold(), "Nodes that are not what they were:")];
-    lines.extend(plan.nodes.iter().map(|line| format!("  {} {}", paint(DESTROY, "!"), printable(line))));
-    lines
 }
 
 fn legend(actions: impl Iterator<Item = Action>) -> Vec<String> {

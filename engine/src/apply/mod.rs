@@ -4,6 +4,7 @@ mod bookkeeping;
 mod call;
 mod discreet;
 mod explain;
+mod machines;
 mod order;
 mod outcome;
 mod prepare;
@@ -12,7 +13,7 @@ mod verify;
 
 pub(crate) use verify::describe;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,7 +27,7 @@ use self::prepare::Prepared;
 use crate::check::{When, run_checks};
 use crate::early::{Early, deduplicated};
 use crate::expand::Expanded;
-use crate::plan::{Action, Change, Item, Plan, PlanMode};
+use crate::plan::{Action, Change, Item, Machines, Plan, PlanMode};
 use crate::scope::Values;
 use crate::session::Session;
 use crate::{
@@ -48,6 +49,10 @@ pub(crate) struct Work {
     pub stale: HashMap<Address, Vec<String>>,
     /// What can't be looked at any more, and why.
     pub unread: HashMap<Address, ProviderError>,
+    /// Which machines answer for the nodes.
+    pub machines: Machines,
+    /// The machines that the state knows.
+    pub known_machines: BTreeMap<String, serde_json::Value>,
     /// The intents that an earlier run left open.
     pub open: Vec<Intent>,
 }
@@ -74,6 +79,8 @@ pub(crate) struct Executor<'a> {
     running: HashMap<usize, (String, Instant)>,
     /// The calls of a provider that run, by target.
     calls: HashMap<String, usize>,
+    /// The replacements whose first half, the deletion, is done.
+    cleared: HashSet<usize>,
     /// The desired attributes of the operations that run or ran.
     wanted: HashMap<usize, Attributes>,
     sender: UnboundedSender<Message>,
@@ -109,7 +116,7 @@ impl<'a> Executor<'a> {
         let records = records.map(|r| (r.address.clone(), r)).collect();
         let order = Order::new(&work.plan.changes, &work.items);
         let (sender, receiver) = unbounded_channel();
-        let (running, calls, wanted) = Default::default();
+        let (running, calls, cleared, wanted) = Default::default();
         let run = options.run.clone();
         let report = Report::default();
         Self {
@@ -123,6 +130,7 @@ impl<'a> Executor<'a> {
             records,
             running,
             calls,
+            cleared,
             wanted,
             sender,
             receiver,
@@ -138,6 +146,8 @@ impl<'a> Executor<'a> {
         }
         self.rename_moved().await;
         self.close_intents().await;
+        self.record_machines().await;
+        self.clear_former_machines().await;
         let lost = self.lock.lost();
         loop {
             self.start_ready().await;

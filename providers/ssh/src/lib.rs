@@ -8,6 +8,7 @@ mod connection;
 mod duration;
 mod failure;
 mod link;
+mod machine;
 mod order;
 mod resource;
 mod script;
