@@ -92,11 +92,8 @@ const DRIFT: &[Change] = &[
 ];
 
 /// What an apply leaves to people, for it would take away what they put there.
-const UNDONE_BY_HAND: &[(At, &str)] = &[
-    (Node, "rmdir /etc/drift/folder"),
-    (Node, "rm /srv/file.link"),
-    (Node, "systemctl unmask drift-found"),
-];
+const UNDONE_BY_HAND: &[(At, &str)] =
+    &[(Node, "rmdir /etc/drift/folder"), (Node, "rm /srv/file.link"), (Node, "systemctl unmask drift-found")];
 
 #[rustfmt::skip]
 const HARMLESS: &[(&str, At, &str)] = &[
@@ -172,7 +169,8 @@ impl Table {
                 let control_plane = &self.testbed.facts.control_plane;
                 let folder = control_plane.binaries["kubectl"].parent().unwrap().display();
                 let path = std::env::var("PATH").unwrap();
-                let token = "token() { kubectl -n kube-system get secret -l \"moorfast.dev/node=$1\" -o name | cut -d/ -f2; }";
+                let token =
+                    "token() { kubectl -n kube-system get secret -l \"moorfast.dev/node=$1\" -o name | cut -d/ -f2; }";
                 let output = Command::new("sh")
                     .args(["-c", &format!("set -e; {token}; {script}")])
                     .env("PATH", format!("{folder}:{path}"))

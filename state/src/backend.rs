@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::change::Change;
 use crate::lease::{Fence, Taken};
 use crate::settings::Settings;
-use crate::{DriftHistory, LockInfo, Look, LockRequest, Run, SealKey, Snapshot, StateError};
+use crate::{DriftHistory, LockInfo, LockRequest, Look, Run, SealKey, Snapshot, StateError};
 
 /// A place that keeps a state.
 ///

@@ -23,7 +23,7 @@ use crate::backend::Backend;
 use crate::change::Change;
 use crate::lease::{Fence, Taken};
 use crate::settings::Settings;
-use crate::{DriftHistory, LockInfo, Look, LockRequest, Run, SealKey, Snapshot, StateError};
+use crate::{DriftHistory, LockInfo, LockRequest, Look, Run, SealKey, Snapshot, StateError};
 
 /// `state.db` and its key `state.key` (0600) in one folder.
 pub(crate) struct Sqlite {
