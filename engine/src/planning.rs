@@ -62,6 +62,7 @@ impl Workspace {
         let mut graph = Graph::new(&expanded).map_err(Failure::Manifest)?;
         let early = Early::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
         check_patterns(&expanded, state, options)?;
+        check_nodes(&expanded, options)?;
         let session = Session::open(&expanded, aliases(&expanded, state), &self.data_dir, events, interrupt).await?;
         let planner = Planner::new(&expanded, &graph, &session, key, options, &early, state).leaving_unread(partly);
         let draft = tokio::select! {
@@ -278,6 +279,20 @@ fn check_patterns(expanded: &Expanded, state: &Snapshot, options: &PlanOptions) 
         }
     };
     let errors: Vec<_> = patterns.filter(|p| !known().any(|a| a.matches(p))).map(error).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Failure::Manifest(errors)) }
+}
+
+/// Names of `--replace-node` that no node has are mistakes.
+fn check_nodes(expanded: &Expanded, options: &PlanOptions) -> Result<(), Failure> {
+    let known = |name: &NodeName| expanded.nodes.contains_key(name);
+    let error = |name: &NodeName| {
+        let error = Diagnostic::error(format!("the inventory has no node `{name}`"));
+        match suggest(&name.0, expanded.nodes.keys().map(|name| name.0.as_str())) {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    };
+    let errors: Vec<_> = options.replace_nodes.iter().map(|r| &r.node).filter(|n| !known(n)).map(error).collect();
     if errors.is_empty() { Ok(()) } else { Err(Failure::Manifest(errors)) }
 }
 

@@ -7,7 +7,7 @@ use moorfast_state::Outcome as Recorded;
 use super::Executor;
 use super::call::call;
 use crate::plan::{Action, PlanMode, Reason};
-use crate::{Address, Applied, Event, Operation, OperationAction, ProviderError, Target};
+use crate::{Address, Applied, Event, NodeName, Operation, OperationAction, ProviderError, Target};
 
 impl Executor<'_> {
     /// Records which machines answer for the nodes, so that another one is noticed. Those that a person approved are known from now on.
@@ -34,6 +34,25 @@ impl Executor<'_> {
             {
                 // The state knows the machine, so the next run takes it for the node's as well.
                 tracing::warn!(%node, %error, "the host keys could not be kept");
+            }
+        }
+    }
+
+    /// Forgets the machines of nodes that nothing is left of.
+    pub(super) async fn forget_machines(&mut self) {
+        let options = &self.work.plan.options;
+        if !options.targets.is_empty() || !options.exclude.is_empty() {
+            return;
+        }
+        let destroys = options.mode == PlanMode::Destroy;
+        let stays = |node: &&String| {
+            let in_manifest = self.work.expanded.nodes.contains_key(&NodeName((*node).clone()));
+            (in_manifest && !destroys) || self.records.values().any(|record| record.target == **node)
+        };
+        for node in self.work.known_machines.keys().filter(|node| !stays(node)) {
+            if let Err(error) = self.lock.forget_node(node).await {
+                self.report.state_error = Some(error);
+                return;
             }
         }
     }

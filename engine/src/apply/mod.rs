@@ -174,6 +174,9 @@ impl<'a> Executor<'a> {
             self.settle(messages).await;
         }
         self.leave_rest();
+        if !self.is_stopping() {
+            self.forget_machines().await;
+        }
         self.finish_outputs().await;
         let failed: BTreeSet<_> =
             self.report.outcomes.iter().filter(|o| !o.is_done()).map(|o| o.address.clone()).collect();
