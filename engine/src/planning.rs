@@ -1,6 +1,6 @@
 //! From a workspace to a plan that can be applied: made anew, or taken up from a file.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -95,7 +95,8 @@ impl Workspace {
             early,
             key: key.clone(),
             stale: Default::default(),
-            unread: draft.unread.iter().cloned().chain(withheld).collect(),
+            unread: draft.unread.iter().cloned().collect(),
+            withheld,
             machines: draft.machines,
             known_machines: state.nodes.clone(),
             open: state.intents.clone(),
@@ -200,7 +201,7 @@ impl Work {
             let present = now.get(&change.address);
             let same = present
                 .is_some_and(|p| p.action == change.action && p.observed == change.observed && p.after == change.after);
-            if same || self.unread.contains_key(&change.address) {
+            if same || self.unread.contains_key(&change.address) || self.withheld.contains_key(&change.address) {
                 continue;
             }
             let mut lines = describe(change, present.and_then(|p| p.before.as_ref()));
@@ -231,14 +232,15 @@ impl Work {
     }
 }
 
-/// What is not done because its node is another machine, and why.
-fn withheld(expanded: &Expanded, draft: &Draft) -> Vec<(Address, ProviderError)> {
+/// What is not done because nobody approved the machine of its node.
+fn withheld(expanded: &Expanded, draft: &Draft) -> HashMap<Address, NodeName> {
     let of_change = |change: &Change| {
         let node = match expanded.instance(&change.address) {
             Some(instance) => instance.binding.node.as_ref()?,
             None => expanded.nodes.get(&NodeName(change.target.clone()))?,
         };
-        Some((change.address.clone(), draft.machines.withheld(node)?))
+        let withheld = draft.machines.withheld(&node.name)?;
+        Some((change.address.clone(), withheld.node.clone()))
     };
     draft.changes.iter().filter_map(of_change).collect()
 }

@@ -234,7 +234,7 @@ fn end(report: &Report) -> RunEnd {
 }
 
 fn exit(report: &Report) -> Exit {
-    let failed = |o: &Outcome| matches!(o.result, OutcomeResult::Failed(_));
+    let failed = |o: &Outcome| matches!(o.result, OutcomeResult::Failed(_) | OutcomeResult::Withheld(_));
     match report {
         _ if report.interrupted => Exit::Interrupted,
         _ if report::is_complete(report) => Exit::Success,

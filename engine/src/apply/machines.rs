@@ -16,10 +16,10 @@ impl Executor<'_> {
             return;
         }
         for (node, machine) in &self.work.machines.seen {
-            let Some(at) = self.work.expanded.nodes.get(node).filter(|at| self.work.machines.withheld(at).is_none())
-            else {
+            let Some(at) = self.work.expanded.nodes.get(node) else { continue };
+            if self.work.machines.withheld(node).is_some() {
                 continue;
-            };
+            }
             let Ok(known) = serde_json::to_value(machine) else { continue };
             if self.work.known_machines.get(&node.0) != Some(&known)
                 && let Err(error) = self.lock.set_node(&node.0, known).await
@@ -71,6 +71,15 @@ impl Executor<'_> {
         }
     }
 
+    /// Tells of the nodes where nothing is done.
+    pub(super) fn tell_of_withheld(&self) {
+        for node in self.work.machines.changes.iter().filter(|change| change.is_withheld()) {
+            let changes = self.work.plan.changes.iter().filter(|c| c.action.is_change());
+            let held = changes.filter(|c| self.work.withheld.get(&c.address) == Some(&node.node));
+            self.events.send(Event::Withheld { node: node.clone(), operations: held.count() });
+        }
+    }
+
     /// Is it something that a machine left behind, and that is to be made anew?
     fn is_left_behind(&self, i: usize) -> bool {
         let change = self.change(i);
@@ -78,6 +87,7 @@ impl Executor<'_> {
             && change.reasons.contains(&Reason::OtherMachine)
             && !self.work.stale.contains_key(&change.address)
             && !self.work.unread.contains_key(&change.address)
+            && !self.work.withheld.contains_key(&change.address)
     }
 
     async fn clear(&mut self, i: usize) -> Result<(), ProviderError> {
