@@ -61,6 +61,8 @@ pub struct NodeChange {
     pub after: Machine,
     /// May another machine take the place of the recorded one? True for whatever leaves the machine the same.
     pub approved: bool,
+    /// Is its host key in the manifest?
+    pub pinned: bool,
 }
 
 /// That another machine may take the place of a node's: `gpu02`, or `gpu02=SHA256:…` for that very one.
@@ -92,6 +94,29 @@ impl Machine {
             _ if self.address != now.address => Some(NodeChangeKind::Renumbered),
             _ if differs(&self.boot_id, &now.boot_id) => Some(NodeChangeKind::Rebooted),
             _ => None,
+        }
+    }
+}
+
+impl NodeChange {
+    /// Has another machine, that nobody approved, taken the place of the node's? Then nothing is done there.
+    pub fn is_withheld(&self) -> bool {
+        self.kind.is_another_machine() && !self.approved
+    }
+
+    /// How a person approves it.
+    pub fn approval(&self) -> String {
+        let node = &self.node;
+        match self.after.host_keys.first() {
+            Some(key) if self.pinned => {
+                format!(
+                    "compare the fingerprint with what its console shows, then write it into [nodes.{node}]: host_key = \"{key}\""
+                )
+            }
+            Some(key) => format!(
+                "compare the fingerprint with what its console shows, then plan and apply with --replace-node {node}={key}"
+            ),
+            None => format!("if that is meant, plan and apply with --replace-node {node}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From a workspace to a plan that can be applied: made anew, or taken up from a file.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -62,6 +62,7 @@ impl Workspace {
         let mut graph = Graph::new(&expanded).map_err(Failure::Manifest)?;
         let early = Early::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
         check_patterns(&expanded, state, options)?;
+        check_nodes(&expanded, options)?;
         let session = Session::open(&expanded, aliases(&expanded, state), &self.data_dir, events, interrupt).await?;
         let planner = Planner::new(&expanded, &graph, &session, key, options, &early, state).leaving_unread(partly);
         let draft = tokio::select! {
@@ -94,7 +95,8 @@ impl Workspace {
             early,
             key: key.clone(),
             stale: Default::default(),
-            unread: draft.unread.iter().cloned().chain(withheld).collect(),
+            unread: draft.unread.iter().cloned().collect(),
+            withheld,
             machines: draft.machines,
             known_machines: state.nodes.clone(),
             open: state.intents.clone(),
@@ -199,7 +201,7 @@ impl Work {
             let present = now.get(&change.address);
             let same = present
                 .is_some_and(|p| p.action == change.action && p.observed == change.observed && p.after == change.after);
-            if same || self.unread.contains_key(&change.address) {
+            if same || self.unread.contains_key(&change.address) || self.withheld.contains_key(&change.address) {
                 continue;
             }
             let mut lines = describe(change, present.and_then(|p| p.before.as_ref()));
@@ -230,14 +232,15 @@ impl Work {
     }
 }
 
-/// What is not done because its node is another machine, and why.
-fn withheld(expanded: &Expanded, draft: &Draft) -> Vec<(Address, ProviderError)> {
+/// What is not done because nobody approved the machine of its node.
+fn withheld(expanded: &Expanded, draft: &Draft) -> HashMap<Address, NodeName> {
     let of_change = |change: &Change| {
         let node = match expanded.instance(&change.address) {
             Some(instance) => instance.binding.node.as_ref()?,
             None => expanded.nodes.get(&NodeName(change.target.clone()))?,
         };
-        Some((change.address.clone(), draft.machines.withheld(node)?))
+        let withheld = draft.machines.withheld(&node.name)?;
+        Some((change.address.clone(), withheld.node.clone()))
     };
     draft.changes.iter().filter_map(of_change).collect()
 }
@@ -278,6 +281,20 @@ fn check_patterns(expanded: &Expanded, state: &Snapshot, options: &PlanOptions) 
         }
     };
     let errors: Vec<_> = patterns.filter(|p| !known().any(|a| a.matches(p))).map(error).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Failure::Manifest(errors)) }
+}
+
+/// Names of `--replace-node` that no node has are mistakes.
+fn check_nodes(expanded: &Expanded, options: &PlanOptions) -> Result<(), Failure> {
+    let known = |name: &NodeName| expanded.nodes.contains_key(name);
+    let error = |name: &NodeName| {
+        let error = Diagnostic::error(format!("the inventory has no node `{name}`"));
+        match suggest(&name.0, expanded.nodes.keys().map(|name| name.0.as_str())) {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    };
+    let errors: Vec<_> = options.replace_nodes.iter().map(|r| &r.node).filter(|n| !known(n)).map(error).collect();
     if errors.is_empty() { Ok(()) } else { Err(Failure::Manifest(errors)) }
 }
 

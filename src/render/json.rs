@@ -56,6 +56,7 @@ fn node(change: &NodeChange) -> Json {
         "node": change.node,
         "change": change.kind.word(),
         "approved": change.approved,
+        "approval": change.is_withheld().then(|| change.approval()),
         "before": change.before,
         "after": change.after,
         "message": change.to_string(),
@@ -229,6 +230,12 @@ pub fn event(event: &Event) -> String {
             format!("{address}: Skipped, because {because} did not succeed"),
             json!({ "hook": { "resource": { "addr": address } }, "because": because }),
         ),
+        Event::Withheld { node: change, operations } => (
+            "warn",
+            "node_withheld",
+            format!("{change}; {operations} operations are left until it is approved"),
+            json!({ "node": node(change), "operations": operations }),
+        ),
         Event::Checked(result) => {
             ("info", "check", format!("{}: Check", result.name), json!({ "check": check(result) }))
         }
@@ -289,6 +296,10 @@ fn outcome(outcome: &Outcome) -> Json {
         OutcomeResult::Skipped(because) => {
             object["because"] = json!(because);
             "skipped"
+        }
+        OutcomeResult::Withheld(node) => {
+            object["node"] = json!(node);
+            "withheld"
         }
         OutcomeResult::NotStarted => "not_started",
         OutcomeResult::Stale(differences) => {

@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use moorfast_engine::NodeChange;
 use moorfast_engine::plan::{Action, Change, CheckResult, CheckStatus, OutputChange, Plan, PlanMode, Summary};
 
 use super::block::block;
 use super::drift;
 use super::fold::{Block, fold};
+use super::machines;
 use super::row::{Room, Row, table};
 use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
@@ -16,11 +16,11 @@ use super::wording::{Danger, meaning, symbol};
 
 /// The whole plan as text, with colours.
 pub fn plan(plan: &Plan, room: Room) -> String {
-    let mut sections = vec![warnings(plan), nodes(plan)];
+    let mut sections = vec![warnings(plan), machines::section(plan, room.full)];
     sections.extend(drift::of_plan(plan, room));
-    let groups = groups(plan);
+    let groups = groups(plan, room.full);
     if !groups.is_empty() {
-        sections.push(legend(shown(plan).map(|c| c.action)));
+        sections.push(legend(groups.iter().flat_map(|(_, blocks)| blocks).map(|b| b.first().change.action)));
     }
     for (heading, blocks) in groups {
         sections.push(vec![paint(BOLD, heading)]);
@@ -38,9 +38,10 @@ fn shown(plan: &Plan) -> impl Iterator<Item = &Change> {
     plan.changes.iter().filter(|c| c.action != Action::NoOp || c.moved_from.is_some())
 }
 
-/// The blocks under a heading for each set of targets, what is most dangerous first.
-pub fn groups(plan: &Plan) -> Vec<(String, Vec<Block<'_>>)> {
-    let mut groups = by_target(fold(shown(plan)));
+/// The blocks under a heading for each set of targets, what is most dangerous first. What is made anew on another machine is told by the line of its
+/// node, unless everything is to be told (`full`).
+pub fn groups(plan: &Plan, full: bool) -> Vec<(String, Vec<Block<'_>>)> {
+    let mut groups = by_target(fold(shown(plan).filter(|change| full || machines::of(plan, change).is_none())));
     // Equal danger keeps the order of the plan, which respects dependencies.
     groups.sort_by_key(|(_, blocks)| Reverse(blocks.iter().map(Block::danger).max().unwrap_or(Danger::Bookkeeping)));
     groups.iter_mut().for_each(|(_, blocks)| blocks.sort_by_key(|b| Reverse(b.danger())));
@@ -90,37 +91,6 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
     let own = is_part.then(|| part.to_owned());
     let all = plan.warnings.iter().cloned().chain(own);
     all.map(|w| format!("{} {}", paint(WARNING, "warning:"), printable(&w))).collect()
-}
-
-/// The section of the nodes whose machines are not as they were seen last.
-pub fn nodes(plan: &Plan) -> Vec<String> {
-    let Some(worst) = plan.nodes.iter().map(|node| node.kind).min() else { return Vec::new() };
-    let heading = match worst.is_mismatch() {
-        true => paint(DESTROY.bold(), "Nodes that are not the machines they were:"),
-        false => paint(BOLD, "Since the last apply:"),
-    };
-    std::iter::once(heading).chain(plan.nodes.iter().map(node)).collect()
-}
-
-fn node(change: &NodeChange) -> String {
-    let mark = if change.kind.is_mismatch() { paint(DESTROY, "!") } else { paint(DIM, "-") };
-    let advice = match (change.kind.is_another_machine(), change.approved) {
-        (false, _) => String::new(),
-        (true, true) => "; approved, everything on it is made anew".to_owned(),
-        (true, false) => format!("; not approved, nothing is done there: {}", approval(change)),
-    };
-    format!("  {mark} {}{advice}", printable(&change.to_string()))
-}
-
-/// How to approve that another machine takes the place of a node's.
-pub fn approval(change: &NodeChange) -> String {
-    let name = &change.node;
-    match change.after.host_keys.first() {
-        Some(key) => format!(
-            "compare the fingerprint with what its console shows, then plan and apply with --replace-node {name}={key}"
-        ),
-        None => format!("if that is meant, plan and apply with --replace-node {name}"),
-    }
 }
 
 fn legend(actions: impl Iterator<Item = Action>) -> Vec<String> {

@@ -266,5 +266,6 @@ pub fn replaced(node: &str) -> NodeChange {
         before: machine("aaaa", "1111"),
         after: machine("bbbb", "2222"),
         approved: false,
+        pinned: false,
     }
 }

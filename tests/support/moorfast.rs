@@ -103,6 +103,10 @@ impl Moorfast {
             command.args(["--var-file", "test.vars.toml"]);
         }
         command.args(rest);
+        // Its options belong to the commands below it.
+        if *name == "node" {
+            command.args(["--var-file", "test.vars.toml"]);
+        }
         command
     }
 

@@ -7,7 +7,7 @@ use moorfast_state::Outcome as Recorded;
 use super::Executor;
 use super::call::call;
 use crate::plan::{Action, PlanMode, Reason};
-use crate::{Address, Applied, Event, Operation, OperationAction, ProviderError, Target};
+use crate::{Address, Applied, Event, NodeName, Operation, OperationAction, ProviderError, Target};
 
 impl Executor<'_> {
     /// Records which machines answer for the nodes, so that another one is noticed. Those that a person approved are known from now on.
@@ -16,10 +16,10 @@ impl Executor<'_> {
             return;
         }
         for (node, machine) in &self.work.machines.seen {
-            let Some(at) = self.work.expanded.nodes.get(node).filter(|at| self.work.machines.withheld(at).is_none())
-            else {
+            let Some(at) = self.work.expanded.nodes.get(node) else { continue };
+            if self.work.machines.withheld(node).is_some() {
                 continue;
-            };
+            }
             let Ok(known) = serde_json::to_value(machine) else { continue };
             if self.work.known_machines.get(&node.0) != Some(&known)
                 && let Err(error) = self.lock.set_node(&node.0, known).await
@@ -38,6 +38,25 @@ impl Executor<'_> {
         }
     }
 
+    /// Forgets the machines of nodes that nothing is left of.
+    pub(super) async fn forget_machines(&mut self) {
+        let options = &self.work.plan.options;
+        if !options.targets.is_empty() || !options.exclude.is_empty() {
+            return;
+        }
+        let destroys = options.mode == PlanMode::Destroy;
+        let stays = |node: &&String| {
+            let in_manifest = self.work.expanded.nodes.contains_key(&NodeName((*node).clone()));
+            (in_manifest && !destroys) || self.records.values().any(|record| record.target == **node)
+        };
+        for node in self.work.known_machines.keys().filter(|node| !stays(node)) {
+            if let Err(error) = self.lock.forget_node(node).await {
+                self.report.state_error = Some(error);
+                return;
+            }
+        }
+    }
+
     /// Removes what machines that are gone left elsewhere: a new machine must not come upon the registration of the old one.
     /// What depends on others goes before them.
     pub(super) async fn clear_former_machines(&mut self) {
@@ -52,6 +71,15 @@ impl Executor<'_> {
         }
     }
 
+    /// Tells of the nodes where nothing is done.
+    pub(super) fn tell_of_withheld(&self) {
+        for node in self.work.machines.changes.iter().filter(|change| change.is_withheld()) {
+            let changes = self.work.plan.changes.iter().filter(|c| c.action.is_change());
+            let held = changes.filter(|c| self.work.withheld.get(&c.address) == Some(&node.node));
+            self.events.send(Event::Withheld { node: node.clone(), operations: held.count() });
+        }
+    }
+
     /// Is it something that a machine left behind, and that is to be made anew?
     fn is_left_behind(&self, i: usize) -> bool {
         let change = self.change(i);
@@ -59,6 +87,7 @@ impl Executor<'_> {
             && change.reasons.contains(&Reason::OtherMachine)
             && !self.work.stale.contains_key(&change.address)
             && !self.work.unread.contains_key(&change.address)
+            && !self.work.withheld.contains_key(&change.address)
     }
 
     async fn clear(&mut self, i: usize) -> Result<(), ProviderError> {

@@ -31,8 +31,8 @@ use crate::plan::{Action, Change, Item, Machines, Plan, PlanMode};
 use crate::scope::Values;
 use crate::session::Session;
 use crate::{
-    Address, Applied, ApplyOptions, Attributes, Class, Diagnostic, Event, Events, Interrupt, Outcome, OutcomeResult,
-    ProviderError, Report, Target,
+    Address, Applied, ApplyOptions, Attributes, Class, Diagnostic, Event, Events, Interrupt, NodeName, Outcome,
+    OutcomeResult, ProviderError, Report, Target,
 };
 
 /// Everything that an apply works on.
@@ -49,6 +49,8 @@ pub(crate) struct Work {
     pub stale: HashMap<Address, Vec<String>>,
     /// What can't be looked at any more, and why.
     pub unread: HashMap<Address, ProviderError>,
+    /// What is not done because nobody approved the machine of its node.
+    pub withheld: HashMap<Address, NodeName>,
     /// Which machines answer for the nodes.
     pub machines: Machines,
     /// The machines that the state knows.
@@ -146,6 +148,7 @@ impl<'a> Executor<'a> {
         }
         self.rename_moved().await;
         self.close_intents().await;
+        self.tell_of_withheld();
         self.record_machines().await;
         self.clear_former_machines().await;
         let lost = self.lock.lost();
@@ -174,6 +177,9 @@ impl<'a> Executor<'a> {
             self.settle(messages).await;
         }
         self.leave_rest();
+        if !self.is_stopping() {
+            self.forget_machines().await;
+        }
         self.finish_outputs().await;
         let failed: BTreeSet<_> =
             self.report.outcomes.iter().filter(|o| !o.is_done()).map(|o| o.address.clone()).collect();
@@ -210,6 +216,9 @@ impl<'a> Executor<'a> {
             if ready.is_empty() {
                 break;
             }
+            let (withheld, ready): (Vec<_>, Vec<_>) =
+                ready.into_iter().partition(|i| self.work.withheld.contains_key(&self.change(*i).address));
+            withheld.into_iter().for_each(|i| self.withhold(i));
             let (unread, ready): (Vec<_>, Vec<_>) =
                 ready.into_iter().partition(|i| self.work.unread.contains_key(&self.change(*i).address));
             unread.into_iter().for_each(|i| self.leave_unread(i));
@@ -227,6 +236,16 @@ impl<'a> Executor<'a> {
             self.record_only(inside).await;
         }
         self.start_queued().await;
+    }
+
+    /// What is of a machine that nobody approved is not acted on.
+    fn withhold(&mut self, i: usize) {
+        let change = self.change(i);
+        let acts = change.action.is_change() || change.action == Action::Read;
+        match self.work.withheld.get(&change.address).cloned().filter(|_| acts) {
+            Some(node) => self.end(i, OutcomeResult::Withheld(node)),
+            None => self.end(i, OutcomeResult::Done),
+        }
     }
 
     /// What can't be looked at is not acted on.
@@ -363,6 +382,11 @@ impl<'a> Executor<'a> {
                 continue;
             }
             let (skipped, action) = (change.address.clone(), change.action);
+            if let Some(node) = self.work.withheld.get(&skipped).cloned() {
+                let result = OutcomeResult::Withheld(node);
+                self.report.outcomes.push(Outcome { address: skipped, action, result });
+                continue;
+            }
             self.events.send(Event::Skipped { address: skipped.clone(), because: address.clone() });
             let result = OutcomeResult::Skipped(address.clone());
             self.report.outcomes.push(Outcome { address: skipped, action, result });

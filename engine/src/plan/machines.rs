@@ -9,10 +9,7 @@ use super::PlanMode;
 use super::planner::Planner;
 use super::reading::{Reading, Which};
 use crate::expand::Instance;
-use crate::{
-    Address, Class, Diagnostic, Failure, Identified, Machine, Node, NodeChange, NodeChangeKind, NodeName,
-    ProviderError, Target,
-};
+use crate::{Address, Diagnostic, Failure, Identified, Machine, NodeChange, NodeChangeKind, NodeName, Target};
 
 /// What is known of the machines that answer for the nodes.
 #[derive(Clone, Default)]
@@ -30,15 +27,9 @@ pub(crate) struct Machines {
 }
 
 impl Machines {
-    /// Has another machine, that nobody approved, taken the place of the node's? Then nothing is done there.
-    pub fn withheld(&self, node: &Node) -> Option<ProviderError> {
-        let name = &node.name;
-        let change = self.changes.iter().find(|c| c.node == *name && c.kind.is_another_machine() && !c.approved)?;
-        let advice = match node.host_keys.is_empty() {
-            true => format!("if that is meant, approve it with --replace-node {name}"),
-            false => format!("if that is meant, write its new fingerprint into host_key of [nodes.{name}]"),
-        };
-        Some(ProviderError::new(Class::Identity, change.to_string()).help(advice))
+    /// The change of a node where nothing is done, because nobody approved its machine.
+    pub fn withheld(&self, node: &NodeName) -> Option<&NodeChange> {
+        self.changes.iter().find(|change| change.node == *node && change.is_withheld())
     }
 }
 
@@ -114,8 +105,14 @@ impl Planner<'_> {
             is_known = true;
         }
         if let (Some(before), Some(kind)) = (known, kind) {
-            let change =
-                NodeChange { node: node.clone(), kind, before, after: machine.clone(), approved: approved && is_known };
+            let change = NodeChange {
+                node: node.clone(),
+                kind,
+                before,
+                after: machine.clone(),
+                approved: approved && is_known,
+                pinned: is_pinned(target),
+            };
             match (is_known, kind.is_another_machine()) {
                 (false, true) => self.know_nothing_of(&node, readings),
                 (false, false) => self.tell_of_rotation(&change, readings),
@@ -131,7 +128,7 @@ impl Planner<'_> {
     /// Did a person say that this machine may take the place of the recorded one? By name, or beforehand by its key in the manifest.
     fn is_approved(&self, target: &Target, machine: &Machine, trusted: bool) -> bool {
         let Target::Node(node) = target else { return false };
-        let pinned = !node.host_keys.is_empty();
+        let pinned = is_pinned(target);
         let named = self
             .options
             .replace_nodes
@@ -166,8 +163,7 @@ impl Planner<'_> {
         for (_, reading) in readings.iter_mut().filter(|(which, _)| self.is_read_on(which, node)) {
             if let Err(error) = reading {
                 error.summary = change.to_string();
-                let pinned = self.expanded.nodes.get(node).is_some_and(|n| !n.host_keys.is_empty());
-                error.help = Some(match pinned {
+                error.help = Some(match change.pinned {
                     true => format!("{help}: write it into host_key"),
                     false => format!("{help}: moorfast node trust {node}"),
                 });
@@ -236,6 +232,11 @@ impl Planner<'_> {
             Target::Provider(_) => false,
         }
     }
+}
+
+/// Is the host key of the node in the manifest?
+fn is_pinned(target: &Target) -> bool {
+    matches!(target, Target::Node(node) if !node.host_keys.is_empty())
 }
 
 /// Two nodes that are one installation: the copy of a disk, or one machine under two names.
