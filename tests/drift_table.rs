@@ -6,10 +6,11 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use support::moorfast::Moorfast;
 use support::testbed::Testbed;
 use support::variables::kubelet_variables;
@@ -139,7 +140,8 @@ fn every_change_is_told_as_what_it_is_and_nothing_else_is() {
     let Some(testbed) = Testbed::up("drift-table", 1) else { return };
     let table = Table::applied(testbed);
     table.is_in_sync();
-    table.drift_is_told();
+    let expected = table.drift_is_told();
+    table.who_may_only_look_sees_the_same_and_can_t_change_it(&expected);
     table.an_apply_mends_it();
     table.what_is_harmless_is_not_told();
 }
@@ -187,7 +189,8 @@ impl Table {
         self.moorfast.expect(0, &["drift"]).says("In sync.");
     }
 
-    fn drift_is_told(&self) {
+    /// All changes are made, and told as what they are.
+    fn drift_is_told(&self) -> Told {
         let mut expected: Told = BTreeMap::new();
         for change in DRIFT {
             eprintln!("{}", change.what);
@@ -205,6 +208,69 @@ impl Table {
         for secret in ["s3cr3t-of-the-table", "guessed", "0123456789abcdef"] {
             assert!(!json.stdout.contains(secret) && !text.stdout.contains(secret), "{secret} shows");
         }
+        expected
+    }
+
+    /// The files of `examples/drift-cron` as they are: a key on the node and a ServiceAccount that look, and can do nothing else.
+    fn who_may_only_look_sees_the_same_and_can_t_change_it(&self, expected: &Told) {
+        let variables = self.as_the_reader();
+        let variables: Vec<&str> = variables.iter().map(String::as_str).collect();
+        // What is in Secrets it may not know.
+        let secret =
+            ["kubernetes_object.secret", "kubernetes_bootstrap_token.waiting", "kubernetes_bootstrap_token.kubelet"];
+        let excluded: Vec<&str> = secret.iter().flat_map(|address| ["--exclude", address]).collect();
+        let is_open = |address: &String| !secret.iter().any(|secret| address.starts_with(secret));
+        let open: Told = expected.iter().filter(|(a, _)| is_open(a)).map(|(a, of)| (a.clone(), of.clone())).collect();
+        let look = [&["drift", "--json"], &variables[..], &excluded].concat();
+        assert_told("who may only look", &of_json(&self.moorfast.expect(2, &look).stdout), &open);
+
+        // In a copy of the state, since an apply that fails leaves its mark there.
+        let copied = Command::new("cp").args(["-a", ".moorfast", "copy"]).current_dir(self.moorfast.path("")).status();
+        assert!(copied.unwrap().success());
+        let apply = [&["apply", "--auto-approve", "--state", "copy"], &variables[..], &excluded].concat();
+        let refused = self.moorfast.expect(1, &apply);
+        refused.complains("ermission denied").complains("orbidden");
+        let now = self.moorfast.expect(2, &["drift", "--json"]);
+        assert_told("after an apply of who may only look", &of_json(&now.stdout), expected);
+    }
+
+    /// The options by which everything is done with the rights of `examples/drift-cron`.
+    fn as_the_reader(&self) -> Vec<String> {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/drift-cron");
+        let key = self.moorfast.path("reader");
+        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
+        assert!(made.unwrap().success());
+        let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+        self.run(Node, "mkdir /tmp/look");
+        for name in ["install", "moorfast-look", "sudo", "sudoers"] {
+            let text = std::fs::read_to_string(example.join("node").join(name)).unwrap();
+            let text = text.replace('\'', r"'\''");
+            self.run(Node, &format!("printf %s '{text}' > /tmp/look/{name}; chmod +x /tmp/look/{name}"));
+        }
+        self.run(Node, &format!("cd /tmp/look; ./install '{}'; rm -r /tmp/look", public.trim()));
+
+        self.run(Cluster, &format!("kubectl apply -f {}", example.join("kubernetes/rbac.yaml").display()));
+        let token = self.testbed.kubectl(&["create", "token", "moorfast-drift", "-n", "moorfast"]);
+        let control_plane = &self.testbed.facts.control_plane;
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "c", "cluster": {
+                "server": control_plane.server,
+                "certificate-authority": control_plane.ca,
+            }}],
+            "users": [{"name": "u", "user": {"token": token.trim()}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        });
+        self.moorfast.write("reader.kubeconfig", &config.to_string());
+        let kubeconfig = self.moorfast.path("reader.kubeconfig");
+        let variables = [
+            ("ssh_user", "moorfast-look".to_owned()),
+            ("ssh_identity_file", key.display().to_string()),
+            ("kubeconfig", kubeconfig.display().to_string()),
+        ];
+        variables.into_iter().flat_map(|(name, value)| ["--var".to_owned(), format!("{name}={value}")]).collect()
     }
 
     fn an_apply_mends_it(&self) {

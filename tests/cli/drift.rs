@@ -91,6 +91,15 @@ fn only_new_drift_is_told_on_request() {
 }
 
 #[test]
+fn what_is_left_out_takes_nothing_else_along() {
+    let folder = applied();
+    fs::set_permissions(folder.path("out"), fs::Permissions::from_mode(0o700)).unwrap();
+    folder.write("out/greeting", "somebody was here\n");
+    let run = folder.expect(2, &["drift", "--exclude", "ssh_directory.out"]);
+    assert!(!run.says("ssh_file.greeting").stdout.contains("ssh_directory.out"), "{}", run.stdout);
+}
+
+#[test]
 fn drift_as_markdown_for_an_issue() {
     let folder = applied();
     fs::remove_file(folder.path("out/secret")).unwrap();
