@@ -36,7 +36,7 @@ pub struct Drift {
     #[arg(long, conflicts_with_all = ["target", "exclude"])]
     since_last: bool,
     /// Do not look, but show what earlier looks saw, and since when
-    #[arg(long, conflicts_with_all = ["markdown", "since_last", "metrics", "webhook", "full", "target", "exclude", "var", "var_file"])]
+    #[arg(long, conflicts_with_all = ["markdown", "since_last", "metrics", "webhook", "full", "target", "exclude"])]
     history: bool,
     /// Write metrics for the textfile collector of Prometheus' node_exporter, however the run ends
     #[arg(long, value_name = "FILE")]
