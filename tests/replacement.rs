@@ -18,6 +18,8 @@ use support::wait_for;
 fn one_of_three_workers() {
     let Some(testbed) = Testbed::up("replacement", 3) else { return };
     let moorfast = Moorfast::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root"));
+    std::fs::rename(moorfast.path("test.vars.toml"), moorfast.path("test.auto.vars.toml")).unwrap();
+    moorfast.write("test.vars.toml", "");
     let nodes = testbed.node_names();
     // The keys are not in the manifest, so that a person has to say which machines are right.
     let inventory = std::fs::read_to_string(moorfast.path("nodes.toml")).unwrap();
@@ -30,8 +32,14 @@ fn one_of_three_workers() {
     moorfast.expect(0, &["apply", "--auto-approve"]);
     let bench = Bench { testbed, moorfast, node: nodes[1].clone() };
     bench.without_approval_the_rest_is_done();
-    bench.with_approval_it_joins();
+    bench.the_page_works_as_written();
     bench.swapped_again_while_it_joins();
+}
+
+/// The blocks of a page that are marked `sh`.
+fn commands(page: &str) -> Vec<String> {
+    let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+    blocks.collect()
 }
 
 struct Bench {
@@ -75,11 +83,15 @@ impl Bench {
         self.testbed.on(&self.node, "! test -e /etc/kubernetes");
     }
 
-    fn with_approval_it_joins(&self) {
+    /// Word for word as the page has it.
+    fn the_page_works_as_written(&self) {
         let before = self.uids();
-        let apply = self.moorfast.expect(0, &["apply", "--auto-approve", "--replace-node", &self.node]);
-        eprintln!("the new machine is Ready after {:.1?}: {}", apply.took, apply.line("in "));
-        assert_eq!(self.operations_elsewhere(&apply), BTreeSet::new());
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/workflows/replacing-a-node.md");
+        for block in commands(&std::fs::read_to_string(page).unwrap()) {
+            let run = self.moorfast.shell(&block);
+            assert_eq!(run.code, 0, "{run}");
+            assert_eq!(self.operations_elsewhere(&run), BTreeSet::new());
+        }
         self.is_a_new_node(&before);
     }
 

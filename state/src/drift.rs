@@ -12,6 +12,9 @@ use crate::Digest;
 /// How many entries are kept.
 const ENTRIES: usize = 1000;
 
+/// How large all entries together may be, about, in bytes: well within what a Secret or a request may hold.
+const BYTES: usize = 400_000;
+
 /// How long an entry is kept after its drift went.
 const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 
@@ -61,7 +64,7 @@ pub struct DriftEntry {
     pub told: Option<Timestamp>,
 }
 
-/// What looks saw: the last 1000 entries, and none that went more than 90 days before the last look.
+/// What looks saw: the last 1000 entries, or fewer where they are very large, and none that went more than 90 days before the last look.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriftHistory {
     /// When somebody looked last.
@@ -105,14 +108,16 @@ impl DriftHistory {
     fn forget(&mut self) {
         let Some(now) = self.looked_at else { return };
         self.entries.retain(|entry| entry.gone.is_none_or(|gone| now.duration_since(gone) <= KEPT));
-        let mut surplus = self.entries.len().saturating_sub(ENTRIES);
-        let mut drop_one = |drops: bool| {
-            let dropped = drops && surplus > 0;
-            surplus -= usize::from(dropped);
-            !dropped
+        let (mut count, mut bytes) = (self.entries.len(), self.entries.iter().map(DriftEntry::bytes).sum::<usize>());
+        let mut keeps = |entry: &DriftEntry, may_go: bool| {
+            let goes = may_go && (count > ENTRIES || bytes > BYTES);
+            if goes {
+                (count, bytes) = (count - 1, bytes - entry.bytes());
+            }
+            !goes
         };
-        self.entries.retain(|entry| drop_one(entry.gone.is_some()));
-        self.entries.retain(|_| drop_one(true));
+        self.entries.retain(|entry| keeps(entry, entry.gone.is_some()));
+        self.entries.retain(|entry| keeps(entry, true));
     }
 }
 
@@ -127,6 +132,11 @@ impl DriftEntry {
             gone: None,
             told: look.told.then_some(look.at),
         }
+    }
+
+    /// How large it is as JSON, about: digest and times are of one size.
+    fn bytes(&self) -> usize {
+        300 + self.subject.len() + self.attributes.iter().map(|attribute| attribute.len() + 4).sum::<usize>()
     }
 
     fn is(&self, sighting: &Sighting) -> bool {
@@ -193,6 +203,10 @@ mod tests {
         let history = DriftHistory::default().after(&look(1, &all[..5])).after(&look(2, &all[5..]));
         assert_eq!(history.entries.len(), ENTRIES);
         assert!(history.entries.iter().all(|entry| entry.gone.is_none()), "what went is forgotten first");
+        let large: Vec<String> = (0..1000).map(|i| format!("{i:01000}")).collect();
+        let large: Vec<_> = large.iter().map(|name| (name.as_str(), "x")).collect();
+        let text = serde_json::to_vec(&DriftHistory::default().after(&look(1, &large))).unwrap();
+        assert!(text.len() < BYTES, "{}", text.len());
         let later = 2 + 24 * 91;
         let history = history.after(&look(3, &[])).after(&look(later, &[]));
         assert_eq!(shown(&history), []);

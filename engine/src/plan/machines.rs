@@ -134,8 +134,8 @@ impl Planner<'_> {
             .replace_nodes
             .iter()
             .any(|r| r.node == node.name && r.host_key.as_ref().is_none_or(|key| machine.host_keys.contains(key)));
-        // A key in the manifest is never overruled.
-        (pinned && trusted) || (named && !(pinned && !trusted))
+        // A key in the manifest approves, and is never overruled.
+        if pinned { trusted } else { named }
     }
 
     async fn accept(&self, alias: &str, target: &Target, machine: &Machine) -> bool {
