@@ -104,19 +104,13 @@ impl NodeChange {
         self.kind.is_another_machine() && !self.approved
     }
 
-    /// How a person approves it.
+    /// What approves it, once a person compared the fingerprint: an option of plan and apply, or a line of the manifest.
     pub fn approval(&self) -> String {
         let node = &self.node;
         match self.after.host_keys.first() {
-            Some(key) if self.pinned => {
-                format!(
-                    "compare the fingerprint with what its console shows, then write it into [nodes.{node}]: host_key = \"{key}\""
-                )
-            }
-            Some(key) => format!(
-                "compare the fingerprint with what its console shows, then plan and apply with --replace-node {node}={key}"
-            ),
-            None => format!("if that is meant, plan and apply with --replace-node {node}"),
+            Some(key) if self.pinned => format!("host_key = \"{key}\" in [nodes.{node}]"),
+            Some(key) => format!("--replace-node {node}={key}"),
+            None => format!("--replace-node {node}"),
         }
     }
 }

@@ -19,7 +19,7 @@ pub fn section(plan: &Plan, full: bool) -> Vec<String> {
     for change in &plan.nodes {
         let mark = if change.kind.is_mismatch() { paint(DESTROY, "!") } else { paint(DIM, "-") };
         lines.push(format!("  {mark} {}", printable(&change.to_string())));
-        lines.extend(advice(change).map(|advice| format!("      {}", paint(WARNING, advice))));
+        lines.extend(advice(change).into_iter().map(|line| format!("      {}", paint(WARNING, line))));
         if !full {
             lines.extend(anew(plan, change).into_iter().map(|line| format!("      {line}")));
         }
@@ -28,11 +28,14 @@ pub fn section(plan: &Plan, full: bool) -> Vec<String> {
 }
 
 /// What a person must know, or do, about it.
-pub fn advice(change: &NodeChange) -> Option<String> {
+pub fn advice(change: &NodeChange) -> Vec<String> {
     match (change.kind.is_another_machine(), change.approved) {
-        (false, _) => None,
-        (true, true) => Some("approved: everything on it is made anew".to_owned()),
-        (true, false) => Some(format!("not approved, so nothing is done there: {}", change.approval())),
+        (false, _) => Vec::new(),
+        (true, true) => vec!["approved: everything on it is made anew".to_owned()],
+        (true, false) => vec![
+            "not approved, so nothing is done there; compare the fingerprint with what its console shows, and approve it by".to_owned(),
+            change.approval(),
+        ],
     }
 }
 

@@ -109,8 +109,9 @@ pub fn drift(plan: &Plan, unsaid: Unsaid, limit: usize) -> String {
 /// The line of a node whose machine is not as it was seen last; what is made anew there is under it.
 fn node(plan: &Plan, change: &NodeChange) -> String {
     let sign = if change.kind.is_mismatch() { ":warning:" } else { ":information_source:" };
-    let advice = machines::advice(change).map(|advice| format!(" — {}", text(&advice))).unwrap_or_default();
-    let headline = format!("{sign} <b>{}</b>{advice}", text(&change.to_string()));
+    let advice = machines::advice(change).join(" ");
+    let dash = if advice.is_empty() { "" } else { " — " };
+    let headline = format!("{sign} <b>{}</b>{dash}{}", text(&change.to_string()), text(&advice));
     folded(&headline, &machines::anew(plan, change))
 }
 
