@@ -38,6 +38,7 @@ laws! {
     contention::of_several_processes_one_writes_at_a_time,
     contention::readers_work_while_writers_come_and_go,
     crash::a_killed_writer_loses_nothing_that_was_acknowledged,
+    crash::a_crash_at_any_durable_write_leaves_a_state_that_knows_what_is_open,
     history::every_prefix_of_a_history_is_what_the_model_says,
     whole::a_serial_counts_changes_only,
     whole::runs_are_listed_newest_first_and_a_killed_one_has_no_end,
