@@ -355,7 +355,7 @@ impl Wanted {
             text += &file(&format!("token{i}"), &format!("${{kubernetes_bootstrap_token.t{i}.token}}"));
         }
         text += &format!(
-            "[resource.ssh_systemd_unit.watch]\non = \"all\"\nname = \"kills.service\"\nstate = \"running\"\n\
+            "[resource.ssh_systemd_unit.watch]\non = \"all\"\nname = \"kills.service\"\nstate = \"running\"\nsettle = \"100ms\"\n\
              restart_on = [\"ssh_file.a0\"]\ndepends_on = [\"ssh_file.a0\"]\n\
              content = \"[Service]\\nExecStartPre=/bin/cp {FOLDER}/a0 /run/kills-seen\\nExecStart=/bin/sleep infinity\\n\"\n"
         );

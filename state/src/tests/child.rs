@@ -212,7 +212,7 @@ async fn one_of_each(place: &Place) {
         let (id, address) = (step.to_string(), format!("ssh_file.{step}"));
         lock.begin(vec![intent(&id, &address)]).await.unwrap();
         say(&format!("begun {step}"));
-        lock.finish(&id, Outcome::Put(noisy(&address, 24))).await.unwrap();
+        lock.finish(&id, Outcome::Put(noisy(&address, 64))).await.unwrap();
         say(&format!("done {step}"));
     }
     lock.rename("ssh_file.1", RENAMED).await.unwrap();

@@ -115,7 +115,10 @@ async fn is_as_acknowledged(bed: &Bed, said: &BTreeSet<String>, at: &str) {
     assert!(!said.contains("renamed") || found.records.contains_key(RENAMED), "{at}: another name is lost");
     let runs = store.runs(10).await.unwrap();
     assert!(runs.iter().any(|run| run.id == RUN) || !said.contains("run started"), "{at}: the run is lost");
-    assert!(runs.iter().any(|run| run.end.is_some()) || !said.contains("run ended"), "{at}: the end of the run is lost");
+    assert!(
+        runs.iter().any(|run| run.end.is_some()) || !said.contains("run ended"),
+        "{at}: the end of the run is lost"
+    );
     // The lock of the dead is no obstacle, and what it left open is closed by the next.
     let lock = locked(&store).await;
     for intent in &found.intents {
