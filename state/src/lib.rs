@@ -48,6 +48,8 @@ mod change;
 mod digest;
 mod error;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod journal;
 mod kubernetes;
 mod lease;

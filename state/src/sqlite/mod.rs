@@ -18,6 +18,8 @@ use tokio::task::spawn_blocking;
 use self::error::Failure;
 use self::open::{Files, Opened};
 use self::writer::Writer;
+#[cfg(fuzzing)]
+pub(crate) use self::{change::make, read::load, schema::migrate};
 use crate::backend::Backend;
 use crate::change::Change;
 use crate::lease::{Fence, Taken};
