@@ -217,6 +217,12 @@ impl Medium for Database {
         let sql = "INSERT INTO moorfast_keys VALUES ($1, $2) ON CONFLICT DO NOTHING";
         self.write(sql, &[self.name(), (&*bytes, Type::BYTEA)]).await.map(drop)
     }
+
+    async fn remove_key(&self, key: &SealKey) -> Result<(), Trouble> {
+        let bytes = Zeroizing::new(key.as_bytes().to_vec());
+        let sql = "DELETE FROM moorfast_keys WHERE name = $1 AND key = $2";
+        self.write(sql, &[self.name(), (&*bytes, Type::BYTEA)]).await.map(drop)
+    }
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, Trouble> {

@@ -59,6 +59,8 @@ pub(crate) trait Bucket: Send + Sync + 'static {
     async fn keys(&self) -> Result<Vec<SealKey>, Trouble>;
     /// See [`Medium::add_key`].
     async fn add_key(&self, key: &SealKey) -> Result<(), Trouble>;
+    /// See [`Medium::remove_key`].
+    async fn remove_key(&self, key: &SealKey) -> Result<(), Trouble>;
 }
 
 /// An object that is to be made: its name and its bytes.
@@ -184,6 +186,10 @@ impl<B: Bucket> Medium for Objects<B> {
 
     async fn add_key(&self, key: &SealKey) -> Result<(), Trouble> {
         around_request(self.0.add_key(key)).await
+    }
+
+    async fn remove_key(&self, key: &SealKey) -> Result<(), Trouble> {
+        around_request(self.0.remove_key(key)).await
     }
 }
 

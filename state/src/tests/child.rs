@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::bed::Place;
 use super::{intent, large, locked, noisy, record};
 use crate::settings::Settings;
-use crate::{LockRequest, Outcome, Run, RunEnd, RunResult, StateError};
+use crate::{LockRequest, Outcome, Run, RunEnd, RunResult, SealKey, StateError};
 
 const JOB: &str = "MOORFAST_STATE_TEST_JOB";
 const PLACE: &str = "MOORFAST_STATE_TEST_PLACE";
@@ -137,6 +137,7 @@ async fn other_process() {
         "stall" => stall(&place).await,
         "write" => write(&place).await,
         "one of each" => one_of_each(&place).await,
+        "replace" => replace(&place).await,
         "write until it fails" => say(&write_large(&place).await.to_string()),
         "count" => count(&place).await,
         "come and go" => come_and_go(&place).await,
@@ -221,6 +222,18 @@ async fn one_of_each(place: &Place) {
         .await
         .unwrap();
     say("run ended");
+    lock.release().await.unwrap();
+}
+
+/// Puts another state with a key of its own in the place of one.
+async fn replace(place: &Place) {
+    let store = place.open(Settings::default()).await;
+    let lock = locked(&store).await;
+    lock.put(record("ssh_file.old", 1)).await.unwrap();
+    let mut contents = store.contents().await.unwrap();
+    contents.snapshot.records = [("ssh_file.new".to_owned(), record("ssh_file.new", 1))].into();
+    contents.key = SealKey::generate();
+    lock.replace(contents).await.unwrap();
     lock.release().await.unwrap();
 }
 

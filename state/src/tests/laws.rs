@@ -49,4 +49,5 @@ laws! {
     whole::of_many_who_open_a_new_state_at_once_all_get_the_same,
     whole::looking_makes_nothing,
     whole::contents_are_the_same_in_another_store,
+    whole::a_key_that_was_replaced_does_not_stay,
 }
