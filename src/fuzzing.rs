@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use moorfast_engine::state::{Contents, StateFile};
-use moorfast_engine::{Expr, Files, Manifest, Reference, Scope, SourceFile, Sources, Span, Unresolved, Value};
+use moorfast_engine::{Expr, Files, Manifest, Reference, ReferenceScope, SourceFile, Sources, Span, Unresolved, Value};
 
 pub use crate::plan_file::fuzz as plan_file;
 use crate::render::{Room, diagnostic, record};
@@ -51,7 +51,7 @@ pub fn expression(bytes: &[u8]) {
 /// Every reference leads to the same value.
 struct Nowhere(Files);
 
-impl Scope for Nowhere {
+impl ReferenceScope for Nowhere {
     fn resolve(&self, _: &Reference) -> Result<Value, Unresolved> {
         Ok(Value::List(vec![Value::from("a").sensitive(), Value::Unknown, Value::from(7_i64)]))
     }

@@ -24,7 +24,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::cli::{Cli, Globals};
 use crate::error::Error;
@@ -85,11 +88,24 @@ fn log(globals: &Globals) -> Result<(), Error> {
     })?;
     let colors =
         globals.color() != anstream::ColorChoice::Never && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false)
-        .with_ansi(colors)
-        .init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    let filter = filter.and(filter_fn(|line| may_show(line.target(), *line.level())));
+    tracing_subscriber::registry().with(lines.with_ansi(colors).with_filter(filter)).init();
     Ok(())
+}
+
+/// The client of the API logs answers that it cannot read, and one of them may be a Secret.
+fn may_show(target: &str, level: Level) -> bool {
+    level == Level::ERROR || !target.starts_with("kube_client")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_shows_no_answers_of_the_api() {
+        assert!(!may_show("kube_client::client", Level::WARN) && !may_show("kube_client", Level::TRACE));
+        assert!(may_show("kube_client::client", Level::ERROR) && may_show("moorfast_kubernetes", Level::TRACE));
+    }
 }
