@@ -53,7 +53,7 @@ impl KnownDrift {
         let kept = unread.filter_map(|address| self.objects.get_key_value(&address.to_string()));
         let kept: Vec<_> = kept.map(|(address, digest)| (address.clone(), digest.clone())).collect();
         let seen = plan.drift.iter().map(|drift| (drift.address.to_string(), digest(drift)));
-        Self { objects: seen.chain(kept).collect(), nodes: plan.nodes.clone() }
+        Self { objects: seen.chain(kept).collect(), nodes: plan.nodes.iter().map(ToString::to_string).collect() }
     }
 
     /// `plan` with the drift that is new: not there before, or not in this way.
@@ -61,7 +61,7 @@ impl KnownDrift {
         let is_new = |drift: &&Drift| self.objects.get(&drift.address.to_string()) != Some(&digest(drift));
         Plan {
             drift: plan.drift.iter().filter(is_new).cloned().collect(),
-            nodes: plan.nodes.iter().filter(|line| !self.nodes.contains(line)).cloned().collect(),
+            nodes: plan.nodes.iter().filter(|node| !self.nodes.contains(&node.to_string())).cloned().collect(),
             ..plan.clone()
         }
     }
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(known.news(&plan).drift, []);
         let mut later = plan.clone();
         later.drift[0].after = json!({"mode": "0700"}).as_object().cloned();
-        later.nodes.push("node gpu02 rebooted".to_owned());
+        later.nodes.push(samples::replaced("gpu02"));
         let news = known.news(&later);
         assert_eq!((&news.drift[..], &news.nodes), (&later.drift[..1], &later.nodes));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
 use moorfast_engine::state::{Lock, Snapshot, StateError, Store};
-use moorfast_engine::{Address, Failure, Interrupt, Planned, Workspace};
+use moorfast_engine::{Address, Failure, Interrupt, Planned, Replacement, Workspace};
 
 use crate::error::Error;
 use crate::render::progress::{Follower, Form};
@@ -27,7 +27,26 @@ pub struct Scope {
 impl Scope {
     /// The options of the engine.
     pub fn options(&self, mode: PlanMode) -> PlanOptions {
-        PlanOptions { mode, targets: self.target.clone(), exclude: self.exclude.clone(), replace: Vec::new() }
+        PlanOptions { mode, targets: self.target.clone(), exclude: self.exclude.clone(), ..PlanOptions::default() }
+    }
+}
+
+/// What a plan makes anew though nothing in the manifest asks for it.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "What to plan")]
+pub struct Replacing {
+    /// Replace this instance even though nothing changed; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    replace: Vec<Address>,
+    /// Take the machine that answers for this node now for the node's, in place of the recorded one; with a fingerprint, as in gpu02=SHA256:…, only that very machine; may be repeated
+    #[arg(long, value_name = "NODE")]
+    replace_node: Vec<Replacement>,
+}
+
+impl Replacing {
+    /// `options` with what is replaced.
+    pub fn of(&self, options: PlanOptions) -> PlanOptions {
+        PlanOptions { replace: self.replace.clone(), replace_nodes: self.replace_node.clone(), ..options }
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use crate::plan::{Action, CheckResult};
-use crate::{Address, ProviderError};
+use crate::{Address, NodeChange, ProviderError};
 
 /// News of a run.
 #[derive(Clone, Debug)]
@@ -70,6 +70,13 @@ pub enum Event {
         address: Address,
         /// The one that failed.
         because: Address,
+    },
+    /// Nothing is done on a node, because another machine answers for it that nobody approved.
+    Withheld {
+        /// What happened to the node.
+        node: NodeChange,
+        /// How many operations are left.
+        operations: usize,
     },
     /// A check was looked at.
     Checked(CheckResult),

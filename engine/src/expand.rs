@@ -152,6 +152,15 @@ impl Expanded {
         }
     }
 
+    /// The node whose very machine the instance is of; on another machine nothing is left of it.
+    pub fn machine_of<'i>(&self, instance: &'i Instance) -> Option<&'i NodeName> {
+        let node = instance.binding.node.as_ref()?;
+        let lives_there = instance.resource_type.scope == Scope::Node;
+        let provider = self.catalog.provider(&instance.provider);
+        let is_of = || provider.is_some_and(|p| p.is_of_machine(instance.resource_type.name));
+        (lives_there || is_of()).then_some(&node.name)
+    }
+
     /// What the schema calls sensitive is sensitive, whoever it comes from.
     pub fn marked(&self, resource: &ResourceAddress, attributes: Attributes) -> Attributes {
         match self.catalog.find(resource) {

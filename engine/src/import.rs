@@ -76,6 +76,7 @@ impl Workspace {
             private: Json::Null,
             prevent_destroy: instance.resource.lifecycle.prevent_destroy,
             incomplete: false,
+            machine: None,
             updated_at: Timestamp::now(),
         };
         Ok(lock.put(record).await?)

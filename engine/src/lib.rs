@@ -15,6 +15,7 @@ mod failure;
 mod graph;
 mod import;
 mod json_schema;
+mod machine;
 mod manifest;
 mod node;
 pub mod plan;
@@ -38,6 +39,7 @@ pub use expression::{
 pub use failure::Failure;
 pub use graph::GraphView;
 pub use json_schema::{Catalogue, json_schema};
+pub use machine::{Identified, Machine, NodeChange, NodeChangeKind, Replacement};
 pub use manifest::{
     Assignments, Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource,
     StaticScope, Variable, VariableType, evaluate_for_each, evaluate_inventory, format, node_value, select_nodes,

@@ -1,6 +1,6 @@
 //! From a workspace to a plan that can be applied: made anew, or taken up from a file.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,11 +13,14 @@ use crate::check::{When, run_checks};
 use crate::early::Early;
 use crate::expand::{Binding, Expanded};
 use crate::graph::Graph;
-use crate::plan::{Action, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Planner};
+use crate::plan::{
+    Action, Change, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Planner,
+};
 use crate::scope::{InstanceScope, Values};
 use crate::session::Session;
 use crate::{
-    Address, ApplyOptions, Diagnostic, Events, Failure, Interrupt, ProviderError, Report, Value, Workspace, suggest,
+    Address, ApplyOptions, Diagnostic, Events, Failure, Interrupt, NodeChange, NodeName, ProviderError, Report, Value,
+    Workspace, suggest,
 };
 
 /// A plan with the connections and values to apply it.
@@ -59,6 +62,7 @@ impl Workspace {
         let mut graph = Graph::new(&expanded).map_err(Failure::Manifest)?;
         let early = Early::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
         check_patterns(&expanded, state, options)?;
+        check_nodes(&expanded, options)?;
         let session = Session::open(&expanded, aliases(&expanded, state), &self.data_dir, events, interrupt).await?;
         let planner = Planner::new(&expanded, &graph, &session, key, options, &early, state).leaving_unread(partly);
         let draft = tokio::select! {
@@ -81,6 +85,7 @@ impl Workspace {
             session.close().await;
             return Err(Failure::Interrupted);
         }
+        let withheld = withheld(&expanded, &draft);
         let work = Work {
             plan: plan.clone(),
             expanded: Arc::new(expanded),
@@ -91,6 +96,9 @@ impl Workspace {
             key: key.clone(),
             stale: Default::default(),
             unread: draft.unread.iter().cloned().collect(),
+            withheld,
+            machines: draft.machines,
+            known_machines: state.nodes.clone(),
             open: state.intents.clone(),
         };
         Ok(Planned { plan, unread: draft.unread, work })
@@ -109,7 +117,7 @@ impl Workspace {
             format_version: PLAN_FORMAT,
             moorfast_version: env!("CARGO_PKG_VERSION").to_owned(),
             created_at: Timestamp::now(),
-            options: options.clone(),
+            options: options.seen(&draft.machines.changes),
             lineage: state.lineage.clone(),
             serial: state.serial,
             manifest: self.manifest.digest.clone().unwrap_or_else(|| Digest::of(b"")),
@@ -119,7 +127,7 @@ impl Workspace {
             changes: draft.changes.clone(),
             drift: draft.drift.clone(),
             checks: Vec::new(),
-            nodes: Vec::new(),
+            nodes: draft.machines.changes.clone(),
             warnings: draft.warnings.clone(),
         })
     }
@@ -193,7 +201,7 @@ impl Work {
             let present = now.get(&change.address);
             let same = present
                 .is_some_and(|p| p.action == change.action && p.observed == change.observed && p.after == change.after);
-            if same || self.unread.contains_key(&change.address) {
+            if same || self.unread.contains_key(&change.address) || self.withheld.contains_key(&change.address) {
                 continue;
             }
             let mut lines = describe(change, present.and_then(|p| p.before.as_ref()));
@@ -202,8 +210,39 @@ impl Work {
             }
             self.stale.insert(change.address.clone(), lines);
         }
+        self.leave_other_machines(&reviewed);
         self.plan = reviewed;
     }
+
+    /// Nothing is done on a node whose machine is neither the recorded nor the reviewed one.
+    fn leave_other_machines(&mut self, reviewed: &Plan) {
+        let same = |now: &NodeChange| {
+            reviewed
+                .nodes
+                .iter()
+                .any(|r| r.node == now.node && r.after.became(&now.after).is_none_or(|k| !k.is_another_machine()))
+        };
+        let others: Vec<_> = self.machines.changes.iter().filter(|c| c.kind.is_another_machine() && !same(c)).collect();
+        for change in &reviewed.changes {
+            let node = self.expanded.instance(&change.address).and_then(|i| i.binding.node.as_ref());
+            if let Some(other) = others.iter().find(|other| node.is_some_and(|node| node.name == other.node)) {
+                self.stale.insert(change.address.clone(), vec![other.to_string()]);
+            }
+        }
+    }
+}
+
+/// What is not done because nobody approved the machine of its node.
+fn withheld(expanded: &Expanded, draft: &Draft) -> HashMap<Address, NodeName> {
+    let of_change = |change: &Change| {
+        let node = match expanded.instance(&change.address) {
+            Some(instance) => instance.binding.node.as_ref()?,
+            None => expanded.nodes.get(&NodeName(change.target.clone()))?,
+        };
+        let withheld = draft.machines.withheld(&node.name)?;
+        Some((change.address.clone(), withheld.node.clone()))
+    };
+    draft.changes.iter().filter_map(of_change).collect()
 }
 
 /// What the checks say of a world in which nothing is done yet: those that depend on what would change are left for later.
@@ -242,6 +281,20 @@ fn check_patterns(expanded: &Expanded, state: &Snapshot, options: &PlanOptions) 
         }
     };
     let errors: Vec<_> = patterns.filter(|p| !known().any(|a| a.matches(p))).map(error).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Failure::Manifest(errors)) }
+}
+
+/// Names of `--replace-node` that no node has are mistakes.
+fn check_nodes(expanded: &Expanded, options: &PlanOptions) -> Result<(), Failure> {
+    let known = |name: &NodeName| expanded.nodes.contains_key(name);
+    let error = |name: &NodeName| {
+        let error = Diagnostic::error(format!("the inventory has no node `{name}`"));
+        match suggest(&name.0, expanded.nodes.keys().map(|name| name.0.as_str())) {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    };
+    let errors: Vec<_> = options.replace_nodes.iter().map(|r| &r.node).filter(|n| !known(n)).map(error).collect();
     if errors.is_empty() { Ok(()) } else { Err(Failure::Manifest(errors)) }
 }
 

@@ -13,7 +13,7 @@ use moorfast_state::Record;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Address, Attributes, Node, Schema};
+use crate::{Address, Attributes, Identified, Machine, Node, Schema};
 
 /// Where an instance lives.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +97,12 @@ pub trait Provider: Send + Sync {
         self.identity(resource_type, attributes).is_some_and(|identity| identity == record.identity)
     }
 
+    /// Is an object of this type, though it lives elsewhere, of the very machine that its node is: its registration, the token it joined with?
+    /// On another machine it is no use, and is made anew before anything is done there.
+    fn is_of_machine(&self, _resource_type: &str) -> bool {
+        false
+    }
+
     /// Orders that nobody needs to write: pairs of places in `instances`, the first of which comes before the second. A folder comes before the
     /// files in it, a Namespace before what lives there. `instances` are all of this provider, with the attributes that are known before anything
     /// is read. An order that contradicts a written one is dropped.
@@ -116,6 +122,24 @@ pub trait Provider: Send + Sync {
 /// All methods may be called concurrently, also for one target.
 #[async_trait]
 pub trait Connection: Send + Sync {
+    /// Which machine answers for a node. `None` for what is no machine.
+    ///
+    /// A machine that does not prove to be the known one is asked who it is and nothing else, and is told nothing.
+    ///
+    /// # Errors
+    /// If it can't be reached or asked.
+    async fn identify(&self, _target: &Target) -> Result<Option<Identified>, ProviderError> {
+        Ok(None)
+    }
+
+    /// Takes `machine`, as [`Connection::identify`] told of it, for the one that is meant from now on; if that is `lasting`, also in later runs.
+    ///
+    /// # Errors
+    /// If it does not answer any more, or if that can't be remembered.
+    async fn accept(&self, _target: &Target, _machine: &Machine, _lasting: bool) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     /// What is there now: for each request, in its order, the observed attributes, or `None` where there is no such object.
     ///
     /// The attributes are those of the schema, and only what is worth comparing with an earlier reading of the same object.
@@ -245,6 +269,8 @@ pub struct Operation {
     pub observed: Option<Observed>,
     /// The addresses of `restart_on` that changed.
     pub triggers: Vec<Address>,
+    /// Is it a deletion because the machine that the object was of is gone for good?
+    pub machine_gone: bool,
     /// How long it may take in all, from `timeouts`.
     pub timeout: Option<Duration>,
 }

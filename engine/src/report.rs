@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use moorfast_state::StateError;
 
 use crate::plan::{Action, CheckResult};
-use crate::{Address, Diagnostic, ProviderError, Value};
+use crate::{Address, Diagnostic, NodeName, ProviderError, Value};
 
 /// How one change of the plan ended.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub enum OutcomeResult {
     Failed(ProviderError),
     /// Not begun: this one failed.
     Skipped(Address),
+    /// Not begun: another machine answers for this node, and nobody approved it.
+    Withheld(NodeName),
     /// Not begun: the person ended the run.
     NotStarted,
     /// Not begun: the object no longer looks as it was reviewed; what differs, one line each.

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
 use moorfast_engine::state::{Lock, Run as History, RunEnd, RunResult};
-use moorfast_engine::{Address, ApplyOptions, Outcome, OutcomeResult, Planned, Report};
+use moorfast_engine::{ApplyOptions, Outcome, OutcomeResult, Planned, Report};
 
 use crate::ask;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::plan_file;
-use crate::planning::{Run, Scope, parse_duration};
+use crate::planning::{Replacing, Run, Scope, parse_duration};
 use crate::render::diagnostic::diagnostics;
 use crate::render::failure;
 use crate::render::progress::Form;
@@ -28,7 +28,7 @@ use crate::signature::TrustedKeys;
 #[derive(Debug, clap::Args)]
 pub struct Apply {
     /// A plan that `moorfast plan --out FILE` saved
-    #[arg(value_name = "FILE", conflicts_with_all = ["target", "exclude", "replace", "destroy", "refresh_only"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["target", "exclude", "replace", "replace_node", "destroy", "refresh_only"])]
     file: Option<PathBuf>,
     /// Apply the saved plan only if it is signed by one of these keys: a file of OpenSSH public keys, or a folder of *.pub
     #[arg(long, value_name = "KEYS", requires = "file")]
@@ -41,9 +41,8 @@ pub struct Apply {
     refresh_only: bool,
     #[command(flatten)]
     scope: Scope,
-    /// Replace this instance even though nothing changed; may be repeated
-    #[arg(long, value_name = "ADDRESS")]
-    replace: Vec<Address>,
+    #[command(flatten)]
+    replacing: Replacing,
     #[command(flatten)]
     inputs: Inputs,
     #[command(flatten)]
@@ -87,7 +86,7 @@ impl Apply {
                     (_, true) => PlanMode::RefreshOnly,
                     _ => PlanMode::Normal,
                 };
-                let options = PlanOptions { replace: self.replace.clone(), ..self.scope.options(mode) };
+                let options = self.replacing.of(self.scope.options(mode));
                 plan_and_apply(session, &options, &self.inputs, &self.applying).await
             }
         }
@@ -235,7 +234,7 @@ fn end(report: &Report) -> RunEnd {
 }
 
 fn exit(report: &Report) -> Exit {
-    let failed = |o: &Outcome| matches!(o.result, OutcomeResult::Failed(_));
+    let failed = |o: &Outcome| matches!(o.result, OutcomeResult::Failed(_) | OutcomeResult::Withheld(_));
     match report {
         _ if report.interrupted => Exit::Interrupted,
         _ if report::is_complete(report) => Exit::Success,

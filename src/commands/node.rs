@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moorfast_engine::{Node as Machine, Transport};
+use moorfast_engine::{Address, Machine as Met, Node as Machine, Transport};
 use moorfast_ssh::Settings;
 
 use crate::error::Error;
@@ -28,6 +28,14 @@ enum Command {
         #[command(flatten)]
         inputs: Inputs,
     },
+    /// Show what is known of a node: how it is reached, and which machine the last apply met there
+    Show {
+        /// Which node
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        inputs: Inputs,
+    },
     /// Take the host keys that a node shows now as its own, after you compared the fingerprints
     Trust {
         /// Which nodes
@@ -48,12 +56,16 @@ enum Command {
 
 impl Node {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let (Command::List { inputs } | Command::Trust { inputs, .. } | Command::Forget { inputs, .. }) = &self.command;
+        let (Command::List { inputs }
+        | Command::Show { inputs, .. }
+        | Command::Trust { inputs, .. }
+        | Command::Forget { inputs, .. }) = &self.command;
         let workspace = session.workspace(inputs)?;
         let wrong = |diagnostics| Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics };
         let nodes = workspace.nodes().map_err(wrong)?;
         match &self.command {
             Command::List { .. } => list(session, &nodes),
+            Command::Show { name, .. } => show(session, &named(&nodes, std::slice::from_ref(name))?[0]).await,
             Command::Forget { names, .. } => forget(session, named(&nodes, names)?),
             Command::Trust { names, .. } => {
                 let config = workspace.provider_configuration("ssh").map_err(wrong)?;
@@ -91,6 +103,37 @@ fn list(session: &Session, nodes: &[Arc<Machine>]) -> Result<(), Error> {
         text.push('\n');
     }
     session.ui.out(text)
+}
+
+async fn show(session: &Session, node: &Machine) -> Result<(), Error> {
+    let keys = moorfast_ssh::known(node, &session.data_dir()).map_err(Error::Provider)?;
+    let mut rows = vec![("reached", reached(node)), ("roles", node.roles.join(", ")), ("trusted keys", keys.join(" "))];
+    if let Some(store) = session.existing_store().await? {
+        let state = store.snapshot().await?;
+        let known = state.nodes.get(&node.name.0).cloned().unwrap_or_default();
+        let met: Option<Met> = serde_json::from_value(known).ok();
+        if let Some(met) = met {
+            rows.push(("last met at", met.address));
+            rows.push(("host keys", met.host_keys.join(" ")));
+            rows.push(("machine-id", met.machine_id.unwrap_or_default()));
+            rows.push(("boot-id", met.boot_id.unwrap_or_default()));
+        }
+        let here: Vec<_> = state.records.values().filter(|r| r.target == node.name.0).collect();
+        rows.push(("resources", here.len().to_string()));
+        let of_machine = state.records.values().filter(|r| is_of(&r.address, node));
+        rows.extend(
+            of_machine.filter_map(|r| Some(("uid", format!("{} ({})", r.attributes.get("uid")?.as_str()?, r.address)))),
+        );
+    }
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines =
+        rows.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("  {name:width$}  {value}\n"));
+    session.ui.out(format!("{}\n{}", paint(BOLD, &node.name), lines.collect::<String>()))
+}
+
+/// Is the instance at `address` the one of `node`?
+fn is_of(address: &str, node: &Machine) -> bool {
+    address.parse::<Address>().is_ok_and(|address| address.key.as_deref() == Some(node.name.0.as_str()))
 }
 
 fn reached(node: &Machine) -> String {

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use moorfast_engine::Address;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
 use zeroize::Zeroizing;
 
@@ -11,7 +10,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::plan_file;
-use crate::planning::{Run, Scope, parse_duration};
+use crate::planning::{Replacing, Run, Scope, parse_duration};
 use crate::render::progress::Form;
 use crate::render::report::effort;
 use crate::render::style::{BOLD, DIM, paint};
@@ -50,9 +49,8 @@ pub struct Plan {
     lock_timeout: Duration,
     #[command(flatten)]
     scope: Scope,
-    /// Replace this instance even though nothing changed; may be repeated
-    #[arg(long, value_name = "ADDRESS")]
-    replace: Vec<Address>,
+    #[command(flatten)]
+    replacing: Replacing,
     #[command(flatten)]
     inputs: Inputs,
 }
@@ -90,7 +88,7 @@ impl Plan {
             (_, true) => PlanMode::RefreshOnly,
             _ => PlanMode::Normal,
         };
-        PlanOptions { replace: self.replace.clone(), ..self.scope.options(mode) }
+        self.replacing.of(self.scope.options(mode))
     }
 
     fn what_next(&self, changes: bool) -> String {

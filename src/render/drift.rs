@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use moorfast_engine::plan::{Change, Drift, Plan, Reason};
 
-use super::plan::{checks, nodes};
+use super::machines;
+use super::plan::checks;
 use super::row::{Room, rows_between, table};
 use super::style::{ADD, BOLD, CHANGE, DESTROY, paint};
 
@@ -20,7 +21,8 @@ pub struct Unsaid {
 /// What `moorfast drift` tells.
 pub fn drift(plan: &Plan, unsaid: Unsaid, room: Room) -> String {
     let all: Vec<_> = plan.drift.iter().collect();
-    let sections = [nodes(plan), section(&all, room), checks(&plan.checks), vec![closing(plan, unsaid)]];
+    let sections =
+        [machines::section(plan, true), section(&all, room), checks(&plan.checks), vec![closing(plan, unsaid)]];
     let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
     texts.join("\n\n") + "\n"
 }
@@ -28,7 +30,7 @@ pub fn drift(plan: &Plan, unsaid: Unsaid, room: Room) -> String {
 /// The last line: what it comes to.
 pub fn closing(plan: &Plan, unsaid: Unsaid) -> String {
     let Unsaid { unread, known } = unsaid;
-    match (plan.drift.len(), plan.nodes.len()) {
+    match (plan.drift.len(), plan.mismatches()) {
         (0, 0) if known > 0 => paint(ADD.bold(), "No new drift.") + &format!(" {known} drifted before and still do."),
         (0, 0) if unread > 0 => format!("No drift in what could be looked at; {unread} objects could not be."),
         (0, 0) => paint(ADD.bold(), "In sync.") + " The world is as the last apply left it.",

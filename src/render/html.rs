@@ -8,8 +8,9 @@ use super::block::{body, title};
 use super::drift;
 use super::escape::html;
 use super::fold::Block;
+use super::machines;
 use super::picture::{self, Picture};
-use super::plan::{checks, closing, groups, nodes, outputs, warnings};
+use super::plan::{checks, closing, groups, outputs, warnings};
 use super::row::Room;
 use super::spans::{Span, mark, plain, spans};
 use super::wording::{Danger, danger, symbol};
@@ -20,7 +21,7 @@ const OPEN: usize = 40;
 
 /// The page.
 pub fn plan(plan: &Plan) -> String {
-    let groups = groups(plan);
+    let groups = groups(plan, true);
     let headline = html(&plain(&closing(plan)));
     let parts = [
         format!("<h1>{headline}</h1>\n{}", meta(plan)),
@@ -50,7 +51,7 @@ fn meta(plan: &Plan) -> String {
 }
 
 fn notices(plan: &Plan) -> String {
-    let nodes = nodes(plan).into_iter().skip(1).map(|line| ("notice destroy", line));
+    let nodes = machines::section(plan, true).into_iter().skip(1).map(|line| ("notice destroy", line));
     let all = nodes.chain(warnings(plan).into_iter().map(|line| ("notice", line)));
     all.map(|(class, line)| format!("<div class=\"{class}\">{}</div>\n", inline(&line))).collect()
 }

@@ -2,7 +2,7 @@
 
 use moorfast_engine::plan::{Action, Change, CheckResult, CheckStatus, Drift, Plan, Reason, is_mark};
 use moorfast_engine::{
-    Diagnostic, Event, Outcome, OutcomeResult, ProviderError, Report, SENSITIVE_KEY, Severity, Sources,
+    Diagnostic, Event, NodeChange, Outcome, OutcomeResult, ProviderError, Report, SENSITIVE_KEY, Severity, Sources,
 };
 use moorfast_engine::{Mode, RETAINED_KEY, UNKNOWN_KEY};
 use serde_json::{Map, Value as Json, json};
@@ -37,7 +37,7 @@ pub fn plan(plan: &Plan) -> Json {
         "resource_drift": plan.drift.iter().map(drift).collect::<Vec<_>>(),
         "output_changes": outputs.collect::<Map<_, _>>(),
         "checks": plan.checks.iter().map(check).collect::<Vec<_>>(),
-        "nodes": plan.nodes,
+        "nodes": plan.nodes.iter().map(node).collect::<Vec<_>>(),
         "warnings": plan.warnings,
         "summary": {
             "add": summary.add,
@@ -46,6 +46,19 @@ pub fn plan(plan: &Plan) -> Json {
             "import": summary.adopt,
             "forget": summary.forget,
         },
+    })
+}
+
+/// A node whose machine is not as it was seen last.
+fn node(change: &NodeChange) -> Json {
+    json!({
+        "node": change.node,
+        "change": change.kind.word(),
+        "approved": change.approved,
+        "approval": change.is_withheld().then(|| change.approval()),
+        "before": change.before,
+        "after": change.after,
+        "message": change.to_string(),
     })
 }
 
@@ -215,6 +228,12 @@ pub fn event(event: &Event) -> String {
             format!("{address}: Skipped, because {because} did not succeed"),
             json!({ "hook": { "resource": { "addr": address } }, "because": because }),
         ),
+        Event::Withheld { node: change, operations } => (
+            "warn",
+            "node_withheld",
+            format!("{change}; {operations} operations are left until it is approved"),
+            json!({ "node": node(change), "operations": operations }),
+        ),
         Event::Checked(result) => {
             ("info", "check", format!("{}: Check", result.name), json!({ "check": check(result) }))
         }
@@ -275,6 +294,10 @@ fn outcome(outcome: &Outcome) -> Json {
         OutcomeResult::Skipped(because) => {
             object["because"] = json!(because);
             "skipped"
+        }
+        OutcomeResult::Withheld(node) => {
+            object["node"] = json!(node);
+            "withheld"
         }
         OutcomeResult::NotStarted => "not_started",
         OutcomeResult::Stale(differences) => {

@@ -1,11 +1,13 @@
 //! A plan for the comment of a pull request: what is dangerous first, details folded, cut to what a forge takes.
 
+use moorfast_engine::NodeChange;
 use moorfast_engine::plan::Plan;
 
 use super::block::{body, title};
 use super::drift::{self, Unsaid};
 use super::fold::Block;
-use super::plan::{checks, closing, groups, nodes, outputs, warnings};
+use super::machines;
+use super::plan::{checks, closing, groups, outputs, warnings};
 use super::row::Room;
 use super::spans::{mark, plain, spans};
 use super::wording::{Danger, symbol};
@@ -26,11 +28,11 @@ const ROOM: Room = Room { width: 110, full: false };
 pub fn plan(plan: &Plan, limit: usize) -> String {
     let mut page = Page::new(PLAN_MARK, limit);
     page.add(&format!("### {}\n\n", text(&closing(plan))));
-    let groups = groups(plan);
+    let groups = groups(plan, false);
     let dangers: Vec<_> =
         groups.iter().flat_map(|(_, blocks)| blocks).filter(|b| b.danger() >= Danger::Restart).collect();
-    for line in nodes(plan).iter().skip(1) {
-        page.add(&format!("- :warning: **{}**\n", text(plain(line).trim_start_matches([' ', '!']))));
+    for change in &plan.nodes {
+        page.add(&node(plan, change));
     }
     for line in warnings(plan) {
         page.add(&format!("- :information_source: {}\n", text(plain(&line).trim_start_matches("warning: "))));
@@ -66,8 +68,8 @@ pub fn drift(plan: &Plan, unsaid: Unsaid, limit: usize) -> String {
     let closing = plain(&drift::closing(plan, unsaid));
     let headline = closing.split_inclusive(". ").next().unwrap_or_default().trim_end();
     page.add(&format!("### {}\n\n", text(headline)));
-    for line in nodes(plan).iter().skip(1) {
-        page.add(&format!("- :warning: **{}**\n", text(plain(line).trim_start_matches([' ', '!']))));
+    for change in &plan.nodes {
+        page.add(&node(plan, change));
     }
     for lines in drift::objects(plan, ROOM) {
         let Some((first, rest)) = lines.split_first() else { continue };
@@ -85,6 +87,14 @@ pub fn drift(plan: &Plan, unsaid: Unsaid, limit: usize) -> String {
         "`moorfast drift`",
         &format!("\n<sub>Seen {:.0} by moorfast {}.</sub>\n", plan.created_at, text(&plan.moorfast_version)),
     )
+}
+
+/// The line of a node whose machine is not as it was seen last; what is made anew there is under it.
+fn node(plan: &Plan, change: &NodeChange) -> String {
+    let sign = if change.kind.is_mismatch() { ":warning:" } else { ":information_source:" };
+    let advice = machines::advice(change).map(|advice| format!(" — {}", text(&advice))).unwrap_or_default();
+    let headline = format!("{sign} <b>{}</b>{advice}", text(&change.to_string()));
+    folded(&headline, &machines::anew(plan, change))
 }
 
 /// A text that grows up to its limit, and remembers what had no place.

@@ -30,7 +30,7 @@ pub fn drift(manifest: &str, found: &Found, exit: Exit, at: Timestamp) -> String
     let Some(plan) = found.plan else { return page.text };
     page.gauge("managed_objects", "Objects that the manifest and the state hold.", [("", plan.changes.len())]);
     page.gauge("objects", "Objects that are not as the last apply left them.", [("", plan.drift.len())]);
-    page.gauge("nodes", "Nodes that are not the machines they were.", [("", plan.nodes.len())]);
+    page.gauge("nodes", "Nodes that are not the machines they were.", [("", plan.mismatches())]);
     let objects = plan.drift.iter().map(|drift| {
         let how = if drift.after.is_some() { "changed" } else { "gone" };
         let labels =

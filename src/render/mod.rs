@@ -4,6 +4,7 @@ mod block;
 mod escape;
 mod fold;
 mod layout;
+mod machines;
 mod row;
 mod spans;
 mod text_diff;

@@ -8,6 +8,7 @@ use moorfast_engine::plan::{Action, Change, CheckResult, CheckStatus, OutputChan
 use super::block::block;
 use super::drift;
 use super::fold::{Block, fold};
+use super::machines;
 use super::row::{Room, Row, table};
 use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
@@ -15,11 +16,11 @@ use super::wording::{Danger, meaning, symbol};
 
 /// The whole plan as text, with colours.
 pub fn plan(plan: &Plan, room: Room) -> String {
-    let mut sections = vec![warnings(plan), nodes(plan)];
+    let mut sections = vec![warnings(plan), machines::section(plan, room.full)];
     sections.extend(drift::of_plan(plan, room));
-    let groups = groups(plan);
+    let groups = groups(plan, room.full);
     if !groups.is_empty() {
-        sections.push(legend(shown(plan).map(|c| c.action)));
+        sections.push(legend(groups.iter().flat_map(|(_, blocks)| blocks).map(|b| b.first().change.action)));
     }
     for (heading, blocks) in groups {
         sections.push(vec![paint(BOLD, heading)]);
@@ -37,9 +38,10 @@ fn shown(plan: &Plan) -> impl Iterator<Item = &Change> {
     plan.changes.iter().filter(|c| c.action != Action::NoOp || c.moved_from.is_some())
 }
 
-/// The blocks under a heading for each set of targets, what is most dangerous first.
-pub fn groups(plan: &Plan) -> Vec<(String, Vec<Block<'_>>)> {
-    let mut groups = by_target(fold(shown(plan)));
+/// The blocks under a heading for each set of targets, what is most dangerous first. What is made anew on another machine is told by the line of its
+/// node, unless everything is to be told (`full`).
+pub fn groups(plan: &Plan, full: bool) -> Vec<(String, Vec<Block<'_>>)> {
+    let mut groups = by_target(fold(shown(plan).filter(|change| full || machines::of(plan, change).is_none())));
     // Equal danger keeps the order of the plan, which respects dependencies.
     groups.sort_by_key(|(_, blocks)| Reverse(blocks.iter().map(Block::danger).max().unwrap_or(Danger::Bookkeeping)));
     groups.iter_mut().for_each(|(_, blocks)| blocks.sort_by_key(|b| Reverse(b.danger())));
@@ -89,16 +91,6 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
     let own = is_part.then(|| part.to_owned());
     let all = plan.warnings.iter().cloned().chain(own);
     all.map(|w| format!("{} {}", paint(WARNING, "warning:"), printable(&w))).collect()
-}
-
-/// The section of the nodes that changed their identity.
-pub fn nodes(plan: &Plan) -> Vec<String> {
-    if plan.nodes.is_empty() {
-        return Vec::new();
-    }
-    let mut lines = vec![paint(DESTROY.bold(), "Nodes that are not what they were:")];
-    lines.extend(plan.nodes.iter().map(|line| format!("  {} {}", paint(DESTROY, "!"), printable(line))));
-    lines
 }
 
 fn legend(actions: impl Iterator<Item = Action>) -> Vec<String> {

@@ -133,6 +133,10 @@ impl Progress {
                 let skipped = paint(WARNING, "Skipped");
                 self.line(&format!("{}: {skipped}, because {because} did not succeed", paint(BOLD, address)));
             }
+            Event::Withheld { node, operations } => {
+                let left = paint(DESTROY.bold(), format!("{operations} operations are left"));
+                self.line(&format!("{}: {left}, until it is approved", printable(&node.to_string())));
+            }
             Event::Checked(check) => {
                 let word = match check.status {
                     CheckStatus::Pass => "passed".to_owned(),

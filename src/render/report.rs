@@ -1,9 +1,10 @@
 //! How an apply ended: what failed, what was skipped because of it, and how to go on.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use moorfast_engine::plan::{Action, PlanMode};
-use moorfast_engine::{Address, Manifest, Outcome, OutcomeResult, ProviderError, Report, Value};
+use moorfast_engine::{Address, Manifest, NodeName, Outcome, OutcomeResult, ProviderError, Report, Value};
 
 use super::diagnostic::provider_errors;
 use super::plan::checks;
@@ -134,7 +135,7 @@ pub fn failures(report: &Report, manifest: Option<&Manifest>, resume: &str, widt
     if !failed.is_empty() {
         sections.push(provider_errors(manifest, &failed, width));
     }
-    sections.extend([stale(report), skipped(report), not_started(report)].into_iter().flatten());
+    sections.extend([withheld(report), stale(report), skipped(report), not_started(report)].into_iter().flatten());
     if sections.is_empty() {
         return String::new();
     }
@@ -147,6 +148,24 @@ fn failure(outcome: &Outcome) -> Option<(Address, ProviderError)> {
         OutcomeResult::Failed(error) => Some((outcome.address.clone(), error.clone())),
         _ => None,
     }
+}
+
+/// How much is left on nodes whose machines nobody approved; the plan tells how that is done.
+fn withheld(report: &Report) -> Option<String> {
+    let mut left: BTreeMap<&NodeName, usize> = BTreeMap::new();
+    for outcome in &report.outcomes {
+        if let OutcomeResult::Withheld(node) = &outcome.result {
+            *left.entry(node).or_default() += 1;
+        }
+    }
+    let line = |(node, count): (&NodeName, usize)| {
+        let what = paint(WARNING, format!("Left alone on {node}, which is another machine now:"));
+        format!(
+            "{what} {count} operations. Approve the machine with --replace-node {node}, or by host_key in the manifest.\n"
+        )
+    };
+    let lines: String = left.into_iter().map(line).collect();
+    (!lines.is_empty()).then_some(lines)
 }
 
 fn stale(report: &Report) -> Option<String> {

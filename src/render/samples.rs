@@ -6,6 +6,7 @@ use moorfast_engine::plan::{
     Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason,
 };
 use moorfast_engine::state::Digest;
+use moorfast_engine::{Machine, NodeChange, NodeChangeKind, NodeName};
 use serde_json::{Map, Value as Json, json};
 
 /// A plan in which nothing changes.
@@ -180,7 +181,7 @@ pub fn dangers() -> Plan {
         messages: message.lines().map(str::to_owned).collect(),
     };
     Plan {
-        nodes: vec!["node gpu02 replaced: SHA256:aaaa -> SHA256:bbbb".to_owned()],
+        nodes: vec![replaced("gpu02")],
         warnings: vec!["the variable \"region\" is set but never used".to_owned()],
         drift: drift.into(),
         checks: vec![
@@ -249,4 +250,22 @@ pub fn destroy() -> Plan {
         ..change.clone()
     };
     Plan { options, changes: creates().changes.iter().map(gone).collect(), ..nothing() }
+}
+
+/// A node in whose place another machine answers.
+pub fn replaced(node: &str) -> NodeChange {
+    let machine = |key: &str, id: &str| Machine {
+        host_keys: vec![format!("SHA256:{key}")],
+        machine_id: Some(id.to_owned()),
+        boot_id: None,
+        address: "10.0.0.12".to_owned(),
+    };
+    NodeChange {
+        node: NodeName(node.to_owned()),
+        kind: NodeChangeKind::Replaced,
+        before: machine("aaaa", "1111"),
+        after: machine("bbbb", "2222"),
+        approved: false,
+        pinned: false,
+    }
 }

@@ -115,6 +115,7 @@ fn reason_line(reason: &Reason, change: &Change) -> Option<String> {
             format!("because {} changed in an earlier run that did not come this far", own(address))
         }
         Reason::Requested => "because --replace asks for it".to_owned(),
+        Reason::OtherMachine => "because its node is another machine than the one it was made on".to_owned(),
         Reason::Incomplete => "because an earlier operation on it did not finish".to_owned(),
     })
 }

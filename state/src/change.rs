@@ -30,6 +30,9 @@ pub(crate) enum Change {
         name: String,
         identity: Value,
     },
+    ForgetNode {
+        name: String,
+    },
     StartRun(Run),
     FinishRun {
         id: String,
@@ -50,6 +53,7 @@ impl Change {
             Self::Rename { .. } => "renaming a resource in the state",
             Self::SetOutputs(_) => "recording the outputs",
             Self::SetNode { .. } => "recording the identity of a node",
+            Self::ForgetNode { .. } => "forgetting a node",
             Self::StartRun(_) => "recording the start of the run",
             Self::FinishRun { .. } => "recording the end of the run",
             Self::Replace(_) => "replacing the state",

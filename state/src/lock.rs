@@ -110,6 +110,14 @@ impl Lock {
         self.make(Change::SetNode { name: name.to_owned(), identity }).await
     }
 
+    /// Forgets the identity of a node.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub async fn forget_node(&self, name: &str) -> Result<(), StateError> {
+        self.make(Change::ForgetNode { name: name.to_owned() }).await
+    }
+
     /// Records that a run began.
     ///
     /// # Errors

@@ -38,6 +38,9 @@ pub struct Record {
     /// True after an operation that failed half-way: the next plan looks at the world before it believes the attributes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
+    /// The machine-id of the machine that it is of, where it is of one: on another machine nothing is left of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// When the record was last written.
     pub updated_at: Timestamp,
 }

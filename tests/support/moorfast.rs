@@ -103,7 +103,25 @@ impl Moorfast {
             command.args(["--var-file", "test.vars.toml"]);
         }
         command.args(rest);
+        // Its options belong to the commands below it.
+        if *name == "node" {
+            command.args(["--var-file", "test.vars.toml"]);
+        }
         command
+    }
+
+    /// Runs a script of a shell that finds the binary by its name.
+    pub fn shell(&self, script: &str) -> Run {
+        let started = Instant::now();
+        let mut path = vec![Path::new(env!("CARGO_BIN_EXE_moorfast")).parent().expect("it is in a folder").to_owned()];
+        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        let output = Command::new("sh")
+            .args(["-eu", "-c", script])
+            .current_dir(self.folder.path())
+            .env("PATH", std::env::join_paths(&path).expect("the paths have no colons"))
+            .stdin(Stdio::null())
+            .output();
+        Run::new(&[script], output.expect("sh can be run"), started)
     }
 
     /// Every file that moorfast wrote, and those of the manifest.

@@ -71,7 +71,7 @@ async fn in_turn(
     Ok(left)
 }
 
-async fn call(
+pub(super) async fn call(
     connection: &Arc<dyn Connection>,
     target: &Target,
     batch: Vec<Operation>,

@@ -4,6 +4,7 @@ mod bookkeeping;
 mod call;
 mod discreet;
 mod explain;
+mod machines;
 mod order;
 mod outcome;
 mod prepare;
@@ -12,7 +13,7 @@ mod verify;
 
 pub(crate) use verify::describe;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,12 +27,12 @@ use self::prepare::Prepared;
 use crate::check::{When, run_checks};
 use crate::early::{Early, deduplicated};
 use crate::expand::Expanded;
-use crate::plan::{Action, Change, Item, Plan, PlanMode};
+use crate::plan::{Action, Change, Item, Machines, Plan, PlanMode};
 use crate::scope::Values;
 use crate::session::Session;
 use crate::{
-    Address, Applied, ApplyOptions, Attributes, Class, Diagnostic, Event, Events, Interrupt, Outcome, OutcomeResult,
-    ProviderError, Report, Target,
+    Address, Applied, ApplyOptions, Attributes, Class, Diagnostic, Event, Events, Interrupt, NodeName, Outcome,
+    OutcomeResult, ProviderError, Report, Target,
 };
 
 /// Everything that an apply works on.
@@ -48,6 +49,12 @@ pub(crate) struct Work {
     pub stale: HashMap<Address, Vec<String>>,
     /// What can't be looked at any more, and why.
     pub unread: HashMap<Address, ProviderError>,
+    /// What is not done because nobody approved the machine of its node.
+    pub withheld: HashMap<Address, NodeName>,
+    /// Which machines answer for the nodes.
+    pub machines: Machines,
+    /// The machines that the state knows.
+    pub known_machines: BTreeMap<String, serde_json::Value>,
     /// The intents that an earlier run left open.
     pub open: Vec<Intent>,
 }
@@ -74,6 +81,8 @@ pub(crate) struct Executor<'a> {
     running: HashMap<usize, (String, Instant)>,
     /// The calls of a provider that run, by target.
     calls: HashMap<String, usize>,
+    /// The replacements whose first half, the deletion, is done.
+    cleared: HashSet<usize>,
     /// The desired attributes of the operations that run or ran.
     wanted: HashMap<usize, Attributes>,
     sender: UnboundedSender<Message>,
@@ -109,7 +118,7 @@ impl<'a> Executor<'a> {
         let records = records.map(|r| (r.address.clone(), r)).collect();
         let order = Order::new(&work.plan.changes, &work.items);
         let (sender, receiver) = unbounded_channel();
-        let (running, calls, wanted) = Default::default();
+        let (running, calls, cleared, wanted) = Default::default();
         let run = options.run.clone();
         let report = Report::default();
         Self {
@@ -123,6 +132,7 @@ impl<'a> Executor<'a> {
             records,
             running,
             calls,
+            cleared,
             wanted,
             sender,
             receiver,
@@ -138,6 +148,9 @@ impl<'a> Executor<'a> {
         }
         self.rename_moved().await;
         self.close_intents().await;
+        self.tell_of_withheld();
+        self.record_machines().await;
+        self.clear_former_machines().await;
         let lost = self.lock.lost();
         loop {
             self.start_ready().await;
@@ -164,6 +177,9 @@ impl<'a> Executor<'a> {
             self.settle(messages).await;
         }
         self.leave_rest();
+        if !self.is_stopping() {
+            self.forget_machines().await;
+        }
         self.finish_outputs().await;
         let failed: BTreeSet<_> =
             self.report.outcomes.iter().filter(|o| !o.is_done()).map(|o| o.address.clone()).collect();
@@ -200,6 +216,9 @@ impl<'a> Executor<'a> {
             if ready.is_empty() {
                 break;
             }
+            let (withheld, ready): (Vec<_>, Vec<_>) =
+                ready.into_iter().partition(|i| self.work.withheld.contains_key(&self.change(*i).address));
+            withheld.into_iter().for_each(|i| self.withhold(i));
             let (unread, ready): (Vec<_>, Vec<_>) =
                 ready.into_iter().partition(|i| self.work.unread.contains_key(&self.change(*i).address));
             unread.into_iter().for_each(|i| self.leave_unread(i));
@@ -217,6 +236,16 @@ impl<'a> Executor<'a> {
             self.record_only(inside).await;
         }
         self.start_queued().await;
+    }
+
+    /// What is of a machine that nobody approved is not acted on.
+    fn withhold(&mut self, i: usize) {
+        let change = self.change(i);
+        let acts = change.action.is_change() || change.action == Action::Read;
+        match self.work.withheld.get(&change.address).cloned().filter(|_| acts) {
+            Some(node) => self.end(i, OutcomeResult::Withheld(node)),
+            None => self.end(i, OutcomeResult::Done),
+        }
     }
 
     /// What can't be looked at is not acted on.
@@ -353,6 +382,11 @@ impl<'a> Executor<'a> {
                 continue;
             }
             let (skipped, action) = (change.address.clone(), change.action);
+            if let Some(node) = self.work.withheld.get(&skipped).cloned() {
+                let result = OutcomeResult::Withheld(node);
+                self.report.outcomes.push(Outcome { address: skipped, action, result });
+                continue;
+            }
             self.events.send(Event::Skipped { address: skipped.clone(), because: address.clone() });
             let result = OutcomeResult::Skipped(address.clone());
             self.report.outcomes.push(Outcome { address: skipped, action, result });

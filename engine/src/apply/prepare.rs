@@ -26,6 +26,7 @@ impl Executor<'_> {
             recorded: item.recorded.clone(),
             observed,
             triggers: item.triggers.clone(),
+            machine_gone: false,
             timeout: None,
         };
         if change.action == Action::Delete {
@@ -79,6 +80,7 @@ impl Executor<'_> {
         let steps = match change.action {
             // The old object is another instance's now, which brings it to what it wants.
             Action::Replace | Action::ReplaceCreateFirst if self.is_handed_over(&item) => vec![arrive()],
+            Action::Replace if self.cleared.contains(&i) => vec![arrive()],
             Action::Replace => vec![delete(), arrive()],
             Action::ReplaceCreateFirst => vec![arrive(), delete()],
             Action::Update => vec![update(item.observed.clone())],

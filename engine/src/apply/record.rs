@@ -36,6 +36,7 @@ impl Executor<'_> {
             ..self.blank(change)
         };
         if let Some(known) = known {
+            record.machine = record.machine.or_else(|| known.machine.clone());
             // What the provider keeps for itself is written by its operations, not by its readings.
             record.private = known.private.clone();
             // Only an operation acts on what it watches.
@@ -48,6 +49,7 @@ impl Executor<'_> {
                 record.triggers = known.triggers.clone();
                 record.prevent_destroy = known.prevent_destroy;
                 record.incomplete = known.incomplete;
+                record.machine = known.machine.clone();
             }
         }
         Some(record)
@@ -83,8 +85,15 @@ impl Executor<'_> {
             private: serde_json::Value::Null,
             prevent_destroy: instance.is_some_and(|i| i.resource.lifecycle.prevent_destroy),
             incomplete: false,
+            machine: instance.and_then(|i| self.machine_of(i)),
             updated_at: Timestamp::now(),
         }
+    }
+
+    /// The machine-id of the machine that an instance is of, where it is of one.
+    fn machine_of(&self, instance: &Instance) -> Option<String> {
+        let node = self.work.expanded.machine_of(instance)?;
+        self.work.machines.seen.get(node)?.machine_id.clone()
     }
 
     /// The digests of what the instance watches, as they are now.

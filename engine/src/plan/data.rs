@@ -26,7 +26,7 @@ impl Planner<'_> {
                 .dependencies(&instance.address)
                 .iter()
                 .any(|d| self.actions.get(d).is_some_and(|action| !matches!(action, Action::NoOp | Action::Adopt)));
-            if pending || arguments.values().any(Value::is_unknown) {
+            if pending || self.is_on_a_stranger(instance) || arguments.values().any(Value::is_unknown) {
                 self.leave_to_apply(instance, &arguments);
                 continue;
             }

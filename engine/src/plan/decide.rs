@@ -80,7 +80,9 @@ impl Planner<'_> {
         }
         let asked = self.options.replace.iter().any(|p| instance.address.matches(p)).then_some(Reason::Requested);
         let replacing = self.watched(instance, &lifecycle.replace_triggered_by, recorded).into_iter().map(triggered);
-        let mut forced: Vec<_> = asked.into_iter().chain(replacing).collect();
+        let former = self.draft.machines.former.contains(&instance.address).then_some(Reason::OtherMachine);
+        let mut forced: Vec<_> =
+            asked.into_iter().chain(replacing).chain(former.filter(|_| recorded.is_some())).collect();
         if !forced.is_empty() && before.is_some() {
             forced.extend(restarts);
             return (Action::Replace, forced);
@@ -97,10 +99,10 @@ impl Planner<'_> {
             ProposedAction::NoOp if recorded.is_none() => (Action::Adopt, Vec::new()),
             ProposedAction::NoOp => (Action::NoOp, Vec::new()),
             ProposedAction::Create => {
-                (Action::Create, self.reasons(item, before, after).into_iter().chain(restarts).collect())
+                (Action::Create, self.reasons(instance, item, before, after).into_iter().chain(restarts).collect())
             }
             ProposedAction::Update | ProposedAction::Compare => {
-                (Action::Update, self.reasons(item, before, after).into_iter().chain(restarts).collect())
+                (Action::Update, self.reasons(instance, item, before, after).into_iter().chain(restarts).collect())
             }
             ProposedAction::Replace(attributes) => {
                 (Action::Replace, std::iter::once(Reason::Immutable { attributes }).chain(restarts).collect())
@@ -119,10 +121,14 @@ impl Planner<'_> {
     /// Why an instance is created or updated.
     pub(super) fn reasons(
         &self,
+        instance: &Instance,
         item: &Item,
         before: Option<&Map<String, Json>>,
         after: &Map<String, Json>,
     ) -> Vec<Reason> {
+        if self.draft.machines.former.contains(&instance.address) {
+            return vec![Reason::OtherMachine];
+        }
         let Some(record) = &item.recorded else { return vec![Reason::New] };
         let mut reasons = Vec::new();
         if record.incomplete {

@@ -5,6 +5,7 @@ mod decide;
 mod diff;
 mod drift;
 mod ignore;
+mod machines;
 mod model;
 mod orphans;
 mod planner;
@@ -16,6 +17,7 @@ mod triggers;
 pub(crate) use diff::value_at;
 pub use diff::{Difference, Step, differences, is_mark, path_text};
 pub(crate) use ignore::ignoring;
+pub(crate) use machines::Machines;
 pub use model::{
     Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason,
     Summary,

@@ -7,7 +7,7 @@ use moorfast_state::{Digest, Lineage, Serial};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use crate::Address;
+use crate::{Address, NodeChange, Replacement};
 
 /// The version of the plan file's format that this binary writes and reads.
 pub const PLAN_FORMAT: u32 = 1;
@@ -41,8 +41,8 @@ pub struct Plan {
     pub outputs: BTreeMap<String, OutputChange>,
     /// What the checks said.
     pub checks: Vec<CheckResult>,
-    /// Nodes that are not the machines they were, or could not be told apart; one line each.
-    pub nodes: Vec<String>,
+    /// Nodes whose machines are not as they were seen last, what is worst first.
+    pub nodes: Vec<NodeChange>,
     /// What the person should know, one line each.
     pub warnings: Vec<String>,
 }
@@ -58,6 +58,9 @@ pub struct PlanOptions {
     pub exclude: Vec<Address>,
     /// These are replaced even where nothing changed.
     pub replace: Vec<Address>,
+    /// On these nodes another machine may take the place of the recorded one.
+    #[serde(default)]
+    pub replace_nodes: Vec<Replacement>,
 }
 
 /// What a plan is for.
@@ -164,6 +167,8 @@ pub enum Reason {
     Destroy,
     /// An earlier operation on it did not finish.
     Incomplete,
+    /// It was of a machine that is not its node any more.
+    OtherMachine,
 }
 
 /// What the world did to one instance since the last apply.
@@ -229,6 +234,18 @@ pub struct Summary {
     pub forget: usize,
 }
 
+impl PlanOptions {
+    /// These options, with what is approved narrowed down to the machines that were seen.
+    pub(crate) fn seen(&self, nodes: &[NodeChange]) -> Self {
+        let mut options = self.clone();
+        for replacement in options.replace_nodes.iter_mut().filter(|r| r.host_key.is_none()) {
+            let seen = nodes.iter().find(|change| change.node == replacement.node);
+            replacement.host_key = seen.and_then(|change| change.after.host_keys.first().cloned());
+        }
+        options
+    }
+}
+
 impl Action {
     /// Is the object made again?
     pub fn is_replacement(self) -> bool {
@@ -260,6 +277,11 @@ impl Plan {
             }
         }
         summary
+    }
+
+    /// How many nodes are not the machines they were.
+    pub fn mismatches(&self) -> usize {
+        self.nodes.iter().filter(|node| node.kind.is_mismatch()).count()
     }
 
     /// Would an apply change anything: the world, the state or an output?

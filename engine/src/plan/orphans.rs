@@ -37,6 +37,8 @@ impl Planner<'_> {
             let reachable = self.target_of(record).is_some();
             let reading = readings.remove(&Which::Former(address.clone()));
             let observed = match reading.transpose() {
+                // What is found on another machine was never ours.
+                Ok(_) if self.draft.machines.former.contains(&address) => None,
                 Ok(found) => found.flatten(),
                 Err(_) if released => None,
                 Err(error) => {

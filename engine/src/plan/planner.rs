@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use moorfast_state::{Record, SealKey, Snapshot};
 
+use super::machines::Machines;
 use super::reading::{Reading, Which};
 use super::{Action, Change, Drift, PlanMode, PlanOptions, Reason};
 use crate::early::{Early, deduplicated, with_unknown};
@@ -13,7 +14,9 @@ use crate::expand::{Expanded, Instance};
 use crate::graph::Graph;
 use crate::scope::{InstanceScope, Values};
 use crate::session::Session;
-use crate::{Address, Attributes, Diagnostic, Failure, Mode, Observed, ProviderError, Schema, Span, Value};
+use crate::{
+    Address, Attributes, Diagnostic, Failure, Machine, Mode, NodeName, Observed, ProviderError, Schema, Span, Value,
+};
 
 /// What the apply needs of one instance and the plan file must not hold.
 #[derive(Clone, Default)]
@@ -34,6 +37,7 @@ pub(crate) struct Draft {
     pub warnings: Vec<String>,
     /// Instances that could not be read; only in a refresh and where a reviewed plan is taken up, elsewhere they fail the plan.
     pub unread: Vec<(Address, ProviderError)>,
+    pub machines: Machines,
 }
 
 /// Makes the changes of a plan.
@@ -45,6 +49,8 @@ pub(crate) struct Planner<'a> {
     pub(super) options: &'a PlanOptions,
     /// The records under the addresses of the manifest, `[[moved]]` and renames followed.
     pub(super) records: BTreeMap<Address, Arc<Record>>,
+    /// The machines that answered for the nodes last, by the state.
+    pub(super) known_machines: BTreeMap<NodeName, Machine>,
     pub(super) moved: HashMap<Address, Address>,
     pub(super) selected: HashSet<usize>,
     removable: HashSet<Address>,
@@ -72,6 +78,7 @@ impl<'a> Planner<'a> {
             values: Values::default(),
             warnings: Vec::new(),
             unread: Vec::new(),
+            machines: Machines::default(),
         };
         let mut planner = Self {
             expanded,
@@ -80,6 +87,7 @@ impl<'a> Planner<'a> {
             key,
             options,
             records: BTreeMap::new(),
+            known_machines: known_machines(state),
             moved: HashMap::new(),
             selected: HashSet::new(),
             removable: HashSet::new(),
@@ -116,7 +124,8 @@ impl<'a> Planner<'a> {
     /// Reads the world and plans every selected instance.
     pub async fn run(mut self) -> Result<Draft, Failure> {
         self.follow_renames();
-        let mut readings = self.read_all().await;
+        let mut readings = self.read_all(|_| true).await;
+        self.identify(&mut readings).await?;
         match self.options.mode {
             PlanMode::Normal => {
                 for wave in self.graph.waves() {
@@ -310,6 +319,14 @@ impl<'a> Planner<'a> {
     pub(super) fn prevented(&self, instance: &Instance) -> Diagnostic {
         prevented(&instance.address, Some(instance.resource.span))
     }
+}
+
+/// The machines that the state knows.
+fn known_machines(state: &Snapshot) -> BTreeMap<NodeName, Machine> {
+    let known = |(name, machine): (&String, &serde_json::Value)| {
+        Some((NodeName(name.clone()), serde_json::from_value(machine.clone()).ok()?))
+    };
+    state.nodes.iter().filter_map(known).collect()
 }
 
 /// What the schema calls sensitive is sensitive, whoever it comes from.

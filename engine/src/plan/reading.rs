@@ -25,8 +25,8 @@ pub(super) enum Which {
 pub(super) type Reading = Result<Option<Observed>, ProviderError>;
 
 impl Planner<'_> {
-    /// Reads all that can be named already: one call per provider and target.
-    pub(super) async fn read_all(&self) -> HashMap<Which, Reading> {
+    /// Reads all that can be named already on these targets: one call per provider and target.
+    pub(super) async fn read_all(&self, targets: impl Fn(&Target) -> bool) -> HashMap<Which, Reading> {
         let mut requests: Requests<(Which, ReadRequest)> = Requests::default();
         for (address, record) in &self.records {
             if !self.is_selected(address) {
@@ -67,6 +67,7 @@ impl Planner<'_> {
                 requests.add(&instance.provider, &instance.target, (Which::Current(instance.address.clone()), request));
             }
         }
+        requests.0.retain(|_, (_, target, _)| targets(target));
         self.read(requests).await
     }
 
@@ -91,7 +92,7 @@ impl Planner<'_> {
         for (instance, attributes) in wanted {
             let kind = Which::Current(instance.address.clone());
             let is_read = readings.contains_key(&kind) && !self.was_read_too_early(instance);
-            if self.identity(instance, attributes).is_none() || is_read {
+            if self.identity(instance, attributes).is_none() || is_read || self.is_on_a_stranger(instance) {
                 continue;
             }
             let recorded = self.records.get(&instance.address);

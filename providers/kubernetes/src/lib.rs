@@ -66,6 +66,10 @@ impl Provider for KubernetesProvider {
         connection::resource(resource_type).is_some_and(|r| r.continues(record, attributes))
     }
 
+    fn is_of_machine(&self, resource_type: &str) -> bool {
+        connection::resource(resource_type).is_some_and(|r| r.is_of_machine())
+    }
+
     fn implied_order(&self, instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {
         order::implied(instances)
     }

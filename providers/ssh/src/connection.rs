@@ -9,18 +9,19 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use moorfast_engine::{
-    Applied, Attributes, Class, Connection, Context, DataRequest, Node, NodeName, Observed, Operation, OperationAction,
-    PlanRequest, Proposal, ProviderError, ReadRequest, Target, Transport, Value,
+    Applied, Attributes, Class, Connection, Context, DataRequest, Identified, Machine, Node, NodeName, Observed,
+    Operation, OperationAction, PlanRequest, Proposal, ProviderError, ReadRequest, Target, Transport, Value,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::failure::checked;
 use crate::link::{Counters, Link, Upload};
+use crate::machine;
 use crate::resource::{self, Resource, Step, facts};
 use crate::script::{Script, Section};
 use crate::sources::Sources;
 use crate::subject::Subject;
-use crate::transport::{Hops, Local, Settings, Ssh};
+use crate::transport::{Hops, HostKey, Local, Settings, Ssh, keep, shown};
 
 /// How long looks and quick operations may take, where the manifest does not say, and how much longer for each of them.
 const QUICK_LIMIT: Duration = Duration::from_secs(120);
@@ -85,15 +86,34 @@ impl SshConnection {
     }
 
     fn new_link(&self, node: &Arc<Node>) -> Link {
+        self.link_by(node, |ssh| ssh)
+    }
+
+    /// A new link; `prepared` has the last word on how ssh goes about it.
+    fn link_by(&self, node: &Arc<Node>, prepared: impl FnOnce(Ssh) -> Ssh) -> Link {
         let counters = self.counters.clone();
         let transport: Box<dyn crate::transport::Transport> = match node.transport {
             Transport::Local => Box::new(Local),
             Transport::Ssh => {
                 let data_dir = self.context.data_dir.clone();
-                Box::new(Ssh::new(node.clone(), self.settings.clone(), data_dir, counters.clone(), self.hops.clone()))
+                let ssh = Ssh::new(node.clone(), self.settings.clone(), data_dir, counters.clone(), self.hops.clone());
+                Box::new(prepared(ssh))
             }
         };
         Link::new(node.clone(), transport, self.sessions, counters, self.context.cancel.clone())
+    }
+
+    /// Asks a machine that is not the known one who it is. It gets no secret, no rights by sudo, and nothing is done there.
+    async fn probe(&self, node: &Arc<Node>) -> Result<Identified, ProviderError> {
+        let keys = shown(node, &self.context.data_dir, &self.settings).await?;
+        let host_keys: Vec<_> = keys.iter().map(HostKey::fingerprint).collect();
+        let unprivileged = Arc::new(Node { sudo: false, ..(**node).clone() });
+        let stranger = self.link_by(&unprivileged, |ssh| ssh.accepting(keys));
+        let told = meet(&stranger).await;
+        stranger.close().await;
+        // One that lets nobody in has shown its keys all the same.
+        let machine = told.unwrap_or_else(|_| machine::observe(node, host_keys, None));
+        Ok(Identified { machine, trusted: false })
     }
 
     async fn prepare<'a>(&self, wanted: impl Iterator<Item = (&'a str, &'a Attributes)>) {
@@ -233,6 +253,15 @@ fn veiled(value: Value, like: &Value) -> Value {
     }
 }
 
+/// Asks who it is.
+async fn meet(link: &Link) -> Result<Machine, ProviderError> {
+    let answers = link.run(&Script::of(machine::LOOK), None, QUICK_LIMIT).await?;
+    match answers.into_iter().next() {
+        Some(said) => Ok(link.meet(&said?)),
+        None => Err(ProviderError::new(Class::Failed, "there was no answer")),
+    }
+}
+
 fn label(resource: &dyn Resource, subject: &Subject) -> String {
     let identity = resource.identity(&subject.attributes).unwrap_or_default();
     match identity.split_once(':') {
@@ -268,6 +297,31 @@ fn each(
 
 #[async_trait]
 impl Connection for SshConnection {
+    async fn identify(&self, target: &Target) -> Result<Option<Identified>, ProviderError> {
+        let link = self.link(target)?;
+        let machine = match link.machine() {
+            Some(machine) => Ok(machine.clone()),
+            None => meet(&link).await,
+        };
+        match machine {
+            Ok(machine) => Ok(Some(Identified { machine, trusted: true })),
+            Err(error) if error.class == Class::Identity => self.probe(&link.node).await.map(Some),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn accept(&self, target: &Target, machine: &Machine, lasting: bool) -> Result<(), ProviderError> {
+        let Target::Node(node) = target else { return Ok(()) };
+        let keys = shown(node, &self.context.data_dir, &self.settings).await?;
+        let keys: Vec<_> = keys.into_iter().filter(|key| machine.host_keys.contains(&key.fingerprint())).collect();
+        if lasting && node.host_keys.is_empty() {
+            keep(node, &self.context.data_dir, &keys)?;
+        }
+        let link = self.link_by(node, |ssh| ssh.accepting(keys));
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).insert(node.name.clone(), Arc::new(link));
+        Ok(())
+    }
+
     async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
         let link = match self.link(target) {
             Ok(link) => link,
@@ -285,10 +339,17 @@ impl Connection for SshConnection {
                 (resource, subject, section)
             }));
         }
-        let answers = match script.sections() {
+        let meets = link.machine().is_none() && script.sections() > 0;
+        if meets {
+            script.section(machine::LOOK);
+        }
+        let mut answers = match script.sections() {
             0 => Vec::new(),
             count => each(link.run(&script, None, quick(count)).await, count),
         };
+        if meets && let Some(Ok(said)) = answers.pop() {
+            link.meet(&said);
+        }
         let answer = |section: Option<usize>| section.and_then(|index| answers.get(index)).cloned();
         asked
             .into_iter()
@@ -365,7 +426,7 @@ impl Connection for SshConnection {
         let mut script = Script::new();
         for request in requests {
             match request.data_source.as_str() {
-                "ssh_facts" => script.section(facts::LOOK),
+                "ssh_facts" => script.section(&[machine::LOOK, facts::LOOK].concat()),
                 other => script.section(&format!("fail invalid 'there is no data source {other}'")),
             }
         }

@@ -10,6 +10,7 @@ mod failure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod link;
+mod machine;
 mod order;
 mod resource;
 mod script;

@@ -1,17 +1,18 @@
 //! One node, as a place where scripts run.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use moorfast_engine::{Address, Class, Node, Progress, ProviderError};
+use moorfast_engine::{Address, Class, Machine, Node, Progress, ProviderError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::duration;
+use crate::machine;
 use crate::script::{Script, Section};
 use crate::transport::{Transport, from_sudo};
 
@@ -34,6 +35,8 @@ pub(crate) struct Link {
     /// Held by those who use the package manager, which takes one at a time.
     pub(crate) packages: Mutex<()>,
     transport: Box<dyn Transport>,
+    /// Which machine answered first. Nothing is done on another one.
+    machine: OnceLock<Machine>,
     sessions: Semaphore,
     counters: Arc<Counters>,
     cancel: CancellationToken,
@@ -64,7 +67,25 @@ impl Link {
         counters: Arc<Counters>,
         cancel: CancellationToken,
     ) -> Self {
-        Self { node, packages: Mutex::new(()), transport, sessions: Semaphore::new(sessions), counters, cancel }
+        Self {
+            node,
+            packages: Mutex::new(()),
+            transport,
+            machine: OnceLock::new(),
+            sessions: Semaphore::new(sessions),
+            counters,
+            cancel,
+        }
+    }
+
+    /// Which machine answers, if it was asked already.
+    pub(crate) fn machine(&self) -> Option<&Machine> {
+        self.machine.get()
+    }
+
+    /// Notes which machine answers: it showed its host keys, and said this.
+    pub(crate) fn meet(&self, said: &Section) -> Machine {
+        self.machine.get_or_init(|| machine::observe(&self.node, self.transport.host_keys(), Some(said))).clone()
     }
 
     /// Runs `script`, and sends `upload` after it. The sections, in their order, each as it answered or why it could not.
@@ -83,7 +104,7 @@ impl Link {
         if self.cancel.is_cancelled() {
             return Err(cancelled());
         }
-        let text = script.text();
+        let text = script.text(self.machine.get().and_then(|machine| machine.machine_id.as_deref()));
         let command = bootstrap(text.len(), self.node.sudo);
         let channel = tokio::select! {
             channel = self.transport.open(&command) => channel?,
@@ -124,6 +145,9 @@ impl Link {
         };
         drop(alive);
         sent?;
+        if script.is_elsewhere(&stdout) {
+            return Err(self.became_another());
+        }
         let sections = script.parse(&stdout, &stderr);
         let before = script.before(&stderr);
         if let Some(error) = self.never_began(&sections, &end, limit, &before) {
@@ -156,6 +180,14 @@ impl Link {
             Some(_) => Ok(section),
             None => Err(self.cut_off(end, limit).detail(section.said)),
         }
+    }
+
+    fn became_another(&self) -> ProviderError {
+        ProviderError::new(
+            Class::Identity,
+            format!("another machine took the place of {} during this run", self.node.name),
+        )
+        .help("plan again: the plan tells what happened to the node")
     }
 
     fn cut_off(&self, end: &End, limit: Duration) -> ProviderError {

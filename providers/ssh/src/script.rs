@@ -21,6 +21,10 @@ read -r _ _ _ _ G _ < /proc/self/stat
 watch() { ( trap '' TERM HUP; read -r _ <&3; kill -TERM "-$G"; sleep 2; kill -KILL "-$G" ) >/dev/null 2>&1 4>&- & W=$!; }
 trap 'exit 143' TERM HUP INT
 begin() { printf '\n%s begin %s\n' "$N" "$1" >&4; printf '\n%s begin %s\n' "$N" "$1" >&2; }
+done_with_it() { printf '\n%s done\n' "$N" >&4; printf '\n%s done\n' "$N" >&2; }
+on_machine() {
+  [ "$(cat /etc/machine-id 2>/dev/null)" = "$1" ] || { printf '\n%s elsewhere\n' "$N" >&4; done_with_it; exit 0; }
+}
 finish() { printf '%s end %s\n' "$N" "$1" >&4; }
 field() { printf '%s %s %s\n' "$N" "$1" "$2" >&4; }
 blob() { { printf '%s %s ' "$N" "$1"; base64 | tr -d '\n'; echo; } >&4; }
@@ -112,12 +116,17 @@ impl Script {
         self.sections
     }
 
-    /// The whole text, as the node's shell gets it on stdin.
-    pub(crate) fn text(&self) -> String {
+    /// The whole text, as the node's shell gets it on stdin. With a machine-id it does nothing on a machine that has another one.
+    pub(crate) fn text(&self, only_on: Option<&str>) -> String {
         let watch = if self.watch == Watch::AtOnce { "watch\n" } else { "" };
         let Self { nonce, body, .. } = self;
-        let done = "printf '\\n%s done\\n' \"$N\" >&4; printf '\\n%s done\\n' \"$N\" >&2\n";
-        format!("N={nonce}\n{PRELUDE}{watch}{body}[ -z \"$W\" ] || kill -KILL \"$W\"\n{done}")
+        let guard = only_on.map(|id| format!("on_machine {}\n", quote(id))).unwrap_or_default();
+        format!("N={nonce}\n{PRELUDE}{guard}{watch}{body}[ -z \"$W\" ] || kill -KILL \"$W\"\ndone_with_it\n")
+    }
+
+    /// Did the script find itself on another machine than the one it was for?
+    pub(crate) fn is_elsewhere(&self, stdout: &[u8]) -> bool {
+        self.framed(stdout).any(|words| words == ("elsewhere", ""))
     }
 
     /// The line after which nothing of interest comes, on stdout as on stderr.
@@ -243,14 +252,14 @@ mod tests {
             .arg("-c")
             .arg("echo noise; s=$(head -c \"$1\"); eval \"$s\"")
             .arg("sh")
-            .arg(script.text().len().to_string())
+            .arg(script.text(None).len().to_string())
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(script.text().as_bytes()).unwrap();
+        stdin.write_all(script.text(None).as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         drop(stdin);
         script.parse(&output.stdout, &output.stderr)

@@ -89,6 +89,11 @@ impl<'r> Draft<'r> {
                 self.count(changed);
                 Ok(())
             }
+            Change::ForgetNode { name } => {
+                let changed = self.set((Table::Node, name.clone()), None);
+                self.count(changed);
+                Ok(())
+            }
             Change::StartRun(run) => self.start_run(run),
             Change::FinishRun { id, end } => self.finish_run(id, end),
             Change::Replace(contents) => self.replace(contents),

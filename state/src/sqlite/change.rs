@@ -20,6 +20,7 @@ pub(crate) fn make(change: &Change, db: &Connection) -> Result<(), Failure> {
         Change::Rename { from, to } => rename(db, from, to),
         Change::SetOutputs(outputs) => set_outputs(db, outputs),
         Change::SetNode { name, identity } => set_node(db, name, identity),
+        Change::ForgetNode { name } => forget_node(db, name),
         Change::StartRun(run) => start_run(db, run),
         Change::FinishRun { id, end } => finish_run(db, id, end),
         Change::Replace(contents) => replace(db, contents),
@@ -132,6 +133,11 @@ fn set_node(db: &Connection, name: &str, identity: &Value) -> Result<(), Failure
     let sql = "INSERT INTO nodes VALUES (?1, ?2)
         ON CONFLICT DO UPDATE SET identity = excluded.identity WHERE identity IS NOT excluded.identity";
     let changed = db.prepare_cached(sql)?.execute([name, &body(identity)?])?;
+    count(db, changed).map(drop)
+}
+
+fn forget_node(db: &Connection, name: &str) -> Result<(), Failure> {
+    let changed = db.prepare_cached("DELETE FROM nodes WHERE name = ?1")?.execute([name])?;
     count(db, changed).map(drop)
 }
 

@@ -25,6 +25,7 @@ enum Step {
     Rename(String, String),
     Outputs(BTreeMap<String, u8>),
     Node(String, u8),
+    Forget(String),
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +92,7 @@ impl Model {
             Step::Rename(from, to) => return self.rename(from, to),
             Step::Outputs(values) => self.outputs = outputs(values),
             Step::Node(name, n) => drop(self.nodes.insert(name.clone(), json!({ "machine_id": n }))),
+            Step::Forget(name) => drop(self.nodes.remove(name)),
         }
         true
     }
@@ -138,6 +140,7 @@ async fn make(lock: &Lock, step: &Step, model: &Model) -> Result<(), StateError>
         Step::Rename(from, to) => lock.rename(&from, &to).await,
         Step::Outputs(values) => lock.set_outputs(outputs(&values)).await,
         Step::Node(name, n) => lock.set_node(&name, json!({ "machine_id": n })).await,
+        Step::Forget(name) => lock.forget_node(&name).await,
     }
 }
 
@@ -167,6 +170,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (address(), address()).prop_map(|(from, to)| Step::Rename(from, to)),
         1 => btree_map("[ab]", 0..3_u8, 0..3).prop_map(Step::Outputs),
         1 => ("[ab]", 0..2_u8).prop_map(|(name, n)| Step::Node(name, n)),
+        1 => "[ab]".prop_map(Step::Forget),
     ]
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn record(address: &str, value: u64) -> Record {
         private: serde_json::Value::Null,
         prevent_destroy: false,
         incomplete: false,
+        machine: None,
         updated_at: Timestamp::UNIX_EPOCH,
     }
 }

@@ -97,6 +97,10 @@ impl Resource for BootstrapToken {
         attributes.text("node").map(|node| format!("{IDENTITY_PREFIX}{node}"))
     }
 
+    fn is_of_machine(&self) -> bool {
+        true
+    }
+
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         let nodes: Vec<_> = requests.iter().map(|r| node_of(r)).collect();
         match World::look(cluster, nodes.iter().flatten()).await {

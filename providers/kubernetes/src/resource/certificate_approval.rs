@@ -111,6 +111,10 @@ impl Resource for CertificateApproval {
         attributes.text("node").map(|node| identity(signer(attributes), node))
     }
 
+    fn is_of_machine(&self) -> bool {
+        true
+    }
+
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         cluster.forget_certificate_requests().await;
         let world = match World::look(cluster).await {
@@ -491,8 +495,8 @@ async fn delete(cluster: &Cluster, operation: &Operation) -> Result<Applied, Pro
     let api: Api<CertificateSigningRequest> = Api::all(cluster.client().await?);
     let world = World::look(cluster).await?;
     // Whoever approved them: with the node its requests go, also those of a machine that was replaced. One that nobody approved
-    // was not ours, and may be what somebody wants to look into.
-    for request in world.of(signer, node).filter(|r| !matches!(state(r), State::Pending)) {
+    // was not ours, and may be what somebody wants to look into, but for those of a machine that is gone: nobody has their keys any more.
+    for request in world.of(signer, node).filter(|r| operation.machine_gone || !matches!(state(r), State::Pending)) {
         match api.delete(&name(request), &DeleteParams::default()).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}

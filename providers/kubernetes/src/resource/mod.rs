@@ -40,6 +40,11 @@ pub(crate) trait Resource: Send + Sync {
         self.identity(attributes).is_some_and(|identity| identity == record.identity)
     }
 
+    /// Is an object of this type of the one machine that its node is?
+    fn is_of_machine(&self) -> bool {
+        false
+    }
+
     /// What is there, for each request in order.
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading>;
 

@@ -138,6 +138,7 @@ impl Instance {
             recorded: self.record.clone(),
             observed,
             triggers: Vec::new(),
+            machine_gone: false,
             timeout: Some(self.timeout),
         };
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
@@ -164,6 +165,7 @@ impl Instance {
             private: applied.private.clone(),
             prevent_destroy: false,
             incomplete: false,
+            machine: None,
             updated_at: jiff::Timestamp::now(),
         }));
     }

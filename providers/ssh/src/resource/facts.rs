@@ -6,14 +6,12 @@ use moorfast_engine::{Attribute, Attributes, Kind, ResourceType, Schema, Scope, 
 
 use crate::script::Section;
 
-/// Shell that tells the facts. What is not there is told as nothing.
+/// Shell that tells the facts besides those of [`crate::machine::LOOK`]. What is not there is told as nothing.
 pub(crate) const LOOK: &str = r#"
 say() { printf %s "$2" | blob "$1"; }
 say hostname "$(uname -n)"
 say kernel "$(uname -r)"
 say architecture "$(uname -m)"
-say machine_id "$(cat /etc/machine-id 2>/dev/null || true)"
-say boot_id "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || true)"
 say os_release "$(cat /etc/os-release 2>/dev/null || cat /usr/lib/os-release 2>/dev/null || true)"
 say cpus "$(nproc 2>/dev/null || true)"
 say memory "$(while read -r k v u; do case $k in MemTotal:) echo "$v"; break ;; esac; done < /proc/meminfo)"

@@ -140,6 +140,10 @@ impl Config<'_> {
         option("RequestTTY", "no");
         option("RemoteCommand", "none");
         option("PermitLocalCommand", "no");
+        // A node is not to use the keys of whoever runs moorfast, least of all a machine that is only asked who it is.
+        option("ForwardAgent", "no");
+        option("ForwardX11", "no");
+        option("GSSAPIDelegateCredentials", "no");
         option("ClearAllForwardings", if self.shared.is_some() { "no" } else { "yes" });
         option("LogLevel", "INFO");
         // Also for jump hosts that the user's own configuration names: nothing ever asks on the terminal.

@@ -18,7 +18,7 @@ pub(super) fn file(data_dir: &Path) -> PathBuf {
 
 /// A host key: its type and its base64 body.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct HostKey {
+pub(crate) struct HostKey {
     kind: String,
     body: String,
 }
@@ -33,7 +33,7 @@ impl HostKey {
     }
 
     /// `SHA256:…`, as ssh-keygen shows it.
-    pub(super) fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         let blob = STANDARD.decode(&self.body).unwrap_or_default();
         format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(blob)))
     }

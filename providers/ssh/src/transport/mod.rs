@@ -18,11 +18,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use config::Settings;
 pub(crate) use failure::from_sudo;
+pub(crate) use known_hosts::HostKey;
 pub use known_hosts::{forget, known};
 pub(crate) use local::Local;
 pub(crate) use route::Hops;
 pub(crate) use ssh::Ssh;
 pub use trust::trust;
+pub(crate) use trust::{keep, shown};
 
 /// A running command on a node. Dropping it closes its stdin, which ends the command.
 pub(crate) struct Channel {
@@ -41,6 +43,11 @@ pub(crate) struct Channel {
 pub(crate) trait Transport: Send + Sync {
     /// Starts `command` by the login's shell, connecting first where that is still to be done.
     async fn open(&self, command: &str) -> Result<Channel, ProviderError>;
+
+    /// The fingerprints of the host keys by which the other side proved who it is; none before it connected, and none without ssh.
+    fn host_keys(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Ends the connection, if there is one.
     async fn close(&self);

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,6 +33,10 @@ pub(crate) struct Ssh {
     data_dir: PathBuf,
     counters: Arc<Counters>,
     hops: Arc<Hops>,
+    /// The host keys that are taken for the node's in this run, whatever is known of it.
+    accepted: Option<Vec<HostKey>>,
+    /// The fingerprints of those by which it was let in.
+    proven: std::sync::Mutex<Vec<String>>,
     master: Mutex<Option<Arc<Session>>>,
 }
 
@@ -44,7 +48,21 @@ impl Ssh {
         counters: Arc<Counters>,
         hops: Arc<Hops>,
     ) -> Self {
-        Self { node, settings, data_dir, counters, hops, master: Mutex::new(None) }
+        Self {
+            node,
+            settings,
+            data_dir,
+            counters,
+            hops,
+            accepted: None,
+            proven: std::sync::Mutex::default(),
+            master: Mutex::new(None),
+        }
+    }
+
+    /// The same, with these keys taken for the node's.
+    pub(crate) fn accepting(self, keys: Vec<HostKey>) -> Self {
+        Self { accepted: Some(keys), ..self }
     }
 
     /// The connection that all share; a new one in place of `lost`.
@@ -84,20 +102,31 @@ impl Ssh {
         Route { node: &self.node, settings: &self.settings, data_dir: &self.data_dir, accept_new: false, shared }
     }
 
-    /// The known_hosts file that decides: of the pinned keys where there are any.
+    /// The known_hosts file that decides: of the keys that are accepted or pinned where there are any, else of those that are known.
     async fn host_keys(&self, directory: &Path, hops: &Path) -> Result<PathBuf, ProviderError> {
-        if self.node.host_keys.is_empty() {
-            return Ok(known_hosts::file(&self.data_dir));
-        }
+        let keys = match &self.accepted {
+            Some(keys) => keys.clone(),
+            None if self.node.host_keys.is_empty() => {
+                let path = known_hosts::file(&self.data_dir);
+                known_hosts::keys_of(&path, &self.node.name.0).map_err(|e| unusable(&path, &e))?
+            }
+            None => self.pinned_keys(hops).await?,
+        };
+        let path = directory.join("known_hosts");
+        known_hosts::set(&path, &self.node.name.0, &keys).map_err(|e| unusable(&path, &e))?;
+        *self.proven.lock().unwrap_or_else(PoisonError::into_inner) = keys.iter().map(HostKey::fingerprint).collect();
+        Ok(path)
+    }
+
+    /// The keys that the manifest names.
+    async fn pinned_keys(&self, hops: &Path) -> Result<Vec<HostKey>, ProviderError> {
         let (prints, lines): (Vec<_>, Vec<_>) = self.node.host_keys.iter().partition(|k| k.starts_with("SHA256:"));
         let mut keys = lines.iter().map(|line| self.pinned(line)).collect::<Result<Vec<_>, _>>()?;
         if !prints.is_empty() {
             let offered = scan(&self.route(hops)).await?;
             keys.extend(self.pinned_by_fingerprint(&prints, offered, keys.is_empty())?);
         }
-        let path = directory.join("pinned");
-        known_hosts::set(&path, &self.node.name.0, &keys).map_err(|e| unusable(&path, &e))?;
-        Ok(path)
+        Ok(keys)
     }
 
     fn pinned(&self, line: &str) -> Result<HostKey, ProviderError> {
@@ -143,6 +172,10 @@ impl Transport for Ssh {
             let source = std::error::Error::source(&e).map(|s| format!(": {s}")).unwrap_or_default();
             ProviderError::new(Class::Unreachable, format!("cannot start a command on {}: {e}{source}", self.node.name))
         })
+    }
+
+    fn host_keys(&self) -> Vec<String> {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn close(&self) {

@@ -66,7 +66,18 @@ pub async fn trust(node: &Node, data_dir: &Path, settings: &Settings) -> Result<
     std::fs::create_dir_all(data_dir).map_err(|e| unusable(data_dir, &e))?;
     let shared = scratch()?;
     let keys = scan(&Route { node, settings, data_dir, accept_new: true, shared: shared.path() }).await?;
-    let path = known_hosts::file(data_dir);
-    known_hosts::set(&path, &node.name.0, &keys).map_err(|e| unusable(&path, &e))?;
+    keep(node, data_dir, &keys)?;
     Ok(keys.iter().map(HostKey::fingerprint).collect())
+}
+
+/// The host keys that `node` shows now, whether or not they are known.
+pub(crate) async fn shown(node: &Node, data_dir: &Path, settings: &Settings) -> Result<Vec<HostKey>, ProviderError> {
+    let shared = scratch()?;
+    scan(&Route { node, settings, data_dir, accept_new: false, shared: shared.path() }).await
+}
+
+/// Takes `keys` as the host keys of `node`, in place of those known before.
+pub(crate) fn keep(node: &Node, data_dir: &Path, keys: &[HostKey]) -> Result<(), ProviderError> {
+    let path = known_hosts::file(data_dir);
+    known_hosts::set(&path, &node.name.0, keys).map_err(|e| unusable(&path, &e))
 }

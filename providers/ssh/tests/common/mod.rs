@@ -200,6 +200,7 @@ impl World {
             private: applied.private.clone(),
             prevent_destroy: false,
             incomplete: false,
+            machine: None,
             updated_at: Default::default(),
         };
         self.records.lock().unwrap().insert(kind.to_owned(), record);
@@ -237,6 +238,7 @@ impl World {
             recorded: self.record(kind).map(Arc::new),
             observed,
             triggers,
+            machine_gone: false,
             timeout: None,
         }
     }

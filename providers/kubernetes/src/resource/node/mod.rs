@@ -93,6 +93,10 @@ impl Resource for NodeObject {
         attributes.text("name").map(|name| format!("Node/{name}"))
     }
 
+    fn is_of_machine(&self) -> bool {
+        true
+    }
+
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         let served = Served::of::<Node>(false);
         let names: Vec<_> = requests.iter().map(|r| name_of(r)).collect();

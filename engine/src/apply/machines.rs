@@ -1,0 +1,143 @@
+//! What an apply does about the machines of nodes before anything else: it records who answers, and clears away what machines that are gone left in clusters.
+
+use std::time::Instant;
+
+use moorfast_state::Outcome as Recorded;
+
+use super::Executor;
+use super::call::call;
+use crate::plan::{Action, PlanMode, Reason};
+use crate::{Address, Applied, Event, NodeName, Operation, OperationAction, ProviderError, Target};
+
+impl Executor<'_> {
+    /// Records which machines answer for the nodes, so that another one is noticed. Those that a person approved are known from now on.
+    pub(super) async fn record_machines(&mut self) {
+        if self.work.plan.options.mode == PlanMode::Destroy {
+            return;
+        }
+        for (node, machine) in &self.work.machines.seen {
+            let Some(at) = self.work.expanded.nodes.get(node) else { continue };
+            if self.work.machines.withheld(node).is_some() {
+                continue;
+            }
+            let Ok(known) = serde_json::to_value(machine) else { continue };
+            if self.work.known_machines.get(&node.0) != Some(&known)
+                && let Err(error) = self.lock.set_node(&node.0, known).await
+            {
+                self.report.state_error = Some(error);
+                return;
+            }
+            // Only once the state knows the machine: a run that dies in between finds it there.
+            let alias = self.work.machines.accepted.get(node);
+            if let Some(connection) = alias.and_then(|alias| self.work.session.connection(alias))
+                && let Err(error) = connection.accept(&Target::Node(at.clone()), machine, true).await
+            {
+                // The state knows the machine, so the next run takes it for the node's as well.
+                tracing::warn!(%node, %error, "the host keys could not be kept");
+            }
+        }
+    }
+
+    /// Forgets the machines of nodes that nothing is left of.
+    pub(super) async fn forget_machines(&mut self) {
+        let options = &self.work.plan.options;
+        if !options.targets.is_empty() || !options.exclude.is_empty() {
+            return;
+        }
+        let destroys = options.mode == PlanMode::Destroy;
+        let stays = |node: &&String| {
+            let in_manifest = self.work.expanded.nodes.contains_key(&NodeName((*node).clone()));
+            (in_manifest && !destroys) || self.records.values().any(|record| record.target == **node)
+        };
+        for node in self.work.known_machines.keys().filter(|node| !stays(node)) {
+            if let Err(error) = self.lock.forget_node(node).await {
+                self.report.state_error = Some(error);
+                return;
+            }
+        }
+    }
+
+    /// Removes what machines that are gone left elsewhere: a new machine must not come upon the registration of the old one.
+    /// What depends on others goes before them.
+    pub(super) async fn clear_former_machines(&mut self) {
+        let left: Vec<_> = (0..self.work.plan.changes.len()).rev().filter(|i| self.is_left_behind(*i)).collect();
+        for i in left {
+            if self.is_stopping() || self.interrupt.stop.is_cancelled() {
+                return;
+            }
+            if let Err(error) = self.clear(i).await {
+                self.hold_back(i, &error);
+            }
+        }
+    }
+
+    /// Tells of the nodes where nothing is done.
+    pub(super) fn tell_of_withheld(&self) {
+        for node in self.work.machines.changes.iter().filter(|change| change.is_withheld()) {
+            let changes = self.work.plan.changes.iter().filter(|c| c.action.is_change());
+            let held = changes.filter(|c| self.work.withheld.get(&c.address) == Some(&node.node));
+            self.events.send(Event::Withheld { node: node.clone(), operations: held.count() });
+        }
+    }
+
+    /// Is it something that a machine left behind, and that is to be made anew?
+    fn is_left_behind(&self, i: usize) -> bool {
+        let change = self.change(i);
+        change.action == Action::Replace
+            && change.reasons.contains(&Reason::OtherMachine)
+            && !self.work.stale.contains_key(&change.address)
+            && !self.work.unread.contains_key(&change.address)
+            && !self.work.withheld.contains_key(&change.address)
+    }
+
+    async fn clear(&mut self, i: usize) -> Result<(), ProviderError> {
+        let change = self.change(i).clone();
+        let item = self.work.items.get(&change.address).cloned().unwrap_or_default();
+        let (Some(target), Some(connection)) =
+            (self.work.target(&change), self.work.session.connection(&change.provider).cloned())
+        else {
+            return Ok(());
+        };
+        let intent = self.intent(&change);
+        if let Err(error) = self.lock.begin(vec![intent.clone()]).await {
+            self.report.state_error = Some(error);
+            return Ok(());
+        }
+        let started = Instant::now();
+        self.events.send(Event::Started { address: change.address.clone(), action: Action::Delete });
+        let operation = Operation {
+            address: change.address.clone(),
+            resource_type: change.resource_type.clone(),
+            action: OperationAction::Delete,
+            recorded: item.recorded,
+            observed: item.observed,
+            triggers: Vec::new(),
+            machine_gone: true,
+            timeout: self.timeout(&change.address, "delete"),
+        };
+        let mut ended = Ok(Applied::default());
+        call(&connection, &target, vec![operation], |_, result| ended = result).await;
+        let outcome = if ended.is_ok() { Recorded::Remove } else { Recorded::Unchanged };
+        if let Err(error) = self.lock.finish(&intent.id, outcome).await {
+            self.report.state_error = Some(error);
+            return Ok(());
+        }
+        let Applied { notes, .. } = ended?;
+        self.records.remove(&change.address.to_string());
+        self.cleared.insert(i);
+        let Some(item) = self.work.items.get_mut(&change.address) else { return Ok(()) };
+        (item.recorded, item.observed) = (None, None);
+        let address = change.address;
+        self.events.send(Event::Finished { address, action: Action::Delete, took: started.elapsed(), notes });
+        Ok(())
+    }
+
+    /// What could not be cleared away keeps its whole node from being begun.
+    fn hold_back(&mut self, i: usize, error: &ProviderError) {
+        let node = |address: &Address| self.work.expanded.instance(address)?.binding.node.as_ref().map(|n| &n.name);
+        let of = node(&self.change(i).address);
+        let all = self.work.plan.changes.iter().map(|change| &change.address);
+        let held: Vec<_> = all.filter(|address| of.is_some() && node(address) == of).cloned().collect();
+        self.work.unread.extend(held.into_iter().map(|address| (address, error.clone())));
+    }
+}
