@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::change::Change;
 use crate::remote::{Draft, Head, Rows, absorb, decode, encode, newborn, snapshot};
@@ -129,32 +129,32 @@ fn contents(a: u8, b: u8, now: &Snapshot) -> Contents {
 }
 
 fn record(address: String, value: u8) -> Record {
-    Record {
-        identity: format!("/etc/{address}"),
-        address,
-        resource_type: "ssh_file".to_owned(),
-        provider: "ssh".to_owned(),
-        target: "gpu01".to_owned(),
-        attributes: Map::from_iter([("value".to_owned(), Value::from(value % 3))]),
-        dependencies: Vec::new(),
-        triggers: BTreeMap::new(),
-        private: Value::Null,
-        prevent_destroy: false,
-        incomplete: value % 7 == 0,
-        updated_at: Timestamp::UNIX_EPOCH,
-    }
+    let record = json!({
+        "identity": format!("/etc/{address}"),
+        "address": address,
+        "resource_type": "ssh_file",
+        "provider": "ssh",
+        "target": "gpu01",
+        "attributes": { "value": value % 3 },
+        "dependencies": [],
+        "triggers": {},
+        "private": null,
+        "incomplete": value % 7 == 0,
+        "updated_at": Timestamp::UNIX_EPOCH,
+    });
+    serde_json::from_value(record).expect("this is a record")
 }
 
 fn intent(n: u8, address: String) -> Intent {
-    Intent {
-        id: n.to_string(),
-        address,
-        action: "create".to_owned(),
-        resource_type: "ssh_file".to_owned(),
-        provider: "ssh".to_owned(),
-        target: "gpu01".to_owned(),
-        identity: None,
-        started_at: Timestamp::UNIX_EPOCH,
-        run: "fuzz".to_owned(),
-    }
+    let intent = json!({
+        "id": n.to_string(),
+        "address": address,
+        "action": "create",
+        "resource_type": "ssh_file",
+        "provider": "ssh",
+        "target": "gpu01",
+        "started_at": Timestamp::UNIX_EPOCH,
+        "run": "fuzz",
+    });
+    serde_json::from_value(intent).expect("this is an intent")
 }
