@@ -81,14 +81,20 @@ impl Error {
         }
     }
 
-    /// Is the only thing that went wrong that targets do not answer?
-    pub fn is_unreachable(&self) -> bool {
-        let unreachable = |error: &ProviderError| error.class == Class::Unreachable;
-        let Error::Run { failure, .. } = self else { return false };
+    /// The exit code for a look at the world: what targets do is told apart from what else went wrong.
+    pub fn exit_of_a_look(&self) -> Exit {
+        let of_target = |error: &ProviderError| match error.class {
+            Class::Unreachable => Exit::Unreachable,
+            Class::Identity => Exit::Identity,
+            _ => Exit::Error,
+        };
+        let Error::Run { failure, .. } = self else { return self.exit() };
         match &**failure {
-            Failure::Providers(errors) => errors.iter().all(|(_, error)| unreachable(error)),
-            Failure::Provider(_, error) => unreachable(error),
-            _ => false,
+            Failure::Providers(errors) => {
+                errors.iter().map(|(_, error)| of_target(error)).fold(Exit::Success, Exit::worse)
+            }
+            Failure::Provider(_, error) => of_target(error),
+            _ => self.exit(),
         }
     }
 }

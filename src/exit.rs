@@ -17,6 +17,8 @@ pub enum Exit {
     StalePlan,
     /// A target does not answer, so `drift` can't say whether it drifted.
     Unreachable,
+    /// A node is not the machine it was, so `drift` can't say what drifted on the one that is meant.
+    Identity,
     /// Ctrl-C, SIGTERM or SIGHUP ended it; what was done is recorded.
     Interrupted,
     /// Whoever read the output stopped reading.
@@ -25,13 +27,14 @@ pub enum Exit {
 
 impl Exit {
     /// Every way to end, in the order of the codes.
-    pub const ALL: [Exit; 8] = [
+    pub const ALL: [Exit; 9] = [
         Exit::Success,
         Exit::Error,
         Exit::Changes,
         Exit::Unformatted,
         Exit::StalePlan,
         Exit::Unreachable,
+        Exit::Identity,
         Exit::Interrupted,
         Exit::OutputClosed,
     ];
@@ -45,9 +48,18 @@ impl Exit {
             Exit::Unformatted => 3,
             Exit::StalePlan => 4,
             Exit::Unreachable => 5,
+            Exit::Identity => 6,
             Exit::Interrupted => 130,
             Exit::OutputClosed => 141,
         }
+    }
+
+    /// Of two ways in which `drift` may end the one that is worse: where something went wrong nothing can be relied on, where another machine answers
+    /// less can be than where none does, and where none does less than where drift was seen.
+    pub fn worse(self, other: Self) -> Self {
+        const WORST_FIRST: [Exit; 4] = [Exit::Identity, Exit::Unreachable, Exit::Changes, Exit::Success];
+        let rank = |exit| WORST_FIRST.iter().position(|one| *one == exit).map_or(0, |at| at + 1);
+        if rank(other) < rank(self) { other } else { self }
     }
 
     /// What it means, in one sentence.
@@ -63,6 +75,9 @@ impl Exit {
                 "The reviewed plan does not fit any more: the manifest, an input, a variable or the state changed and nothing was done, or some objects changed and were left alone."
             }
             Exit::Unreachable => "`drift`: a target does not answer, so nothing can be said of it.",
+            Exit::Identity => {
+                "`drift`: a node or cluster is not the one it was: another host key, machine-id or certificate authority answers."
+            }
             Exit::Interrupted => "Ended by Ctrl-C, SIGTERM or SIGHUP; what was done is recorded.",
             Exit::OutputClosed => "Whoever read the output stopped reading, as in `moorfast show | head -1`.",
         }
@@ -81,5 +96,20 @@ pub fn reference() -> String {
     for exit in Exit::ALL {
         page.push_str(&format!("| {} | {} |\n", exit.code(), exit.meaning()));
     }
-    page + "\n`plan`, `fmt --check` and the codes 0, 1 and 2 are Terraform's; the others are moorfast's own.\n"
+    page + "\nOf several that fit an end of `drift` the first of these is it: 1, 6, 5, 2, 0.\n\n`plan`, `fmt --check` and the codes 0, 1 and 2 are Terraform's; the others are moorfast's own.\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_ends_the_worse_counts() {
+        let worst_first = [Exit::Error, Exit::Identity, Exit::Unreachable, Exit::Changes, Exit::Success];
+        for (i, worse) in worst_first.into_iter().enumerate() {
+            for better in &worst_first[i..] {
+                assert_eq!((worse.worse(*better), better.worse(worse)), (worse, worse));
+            }
+        }
+    }
 }

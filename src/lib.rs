@@ -6,12 +6,12 @@ mod atomic;
 mod backend;
 mod cli;
 mod commands;
+mod drift_history;
 mod error;
 mod exit;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod inputs;
-mod known_drift;
 mod plan_file;
 mod planning;
 mod render;

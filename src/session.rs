@@ -87,6 +87,17 @@ impl Session {
         Ok(store)
     }
 
+    /// The state, for a command that only looks at the world and notes what it saw: opened for writing where that can be, else for reading.
+    ///
+    /// # Errors
+    /// If it can't be opened either way, or is not where the manifest keeps it.
+    pub async fn store_for_a_look(&self) -> Result<Store, Error> {
+        match self.store().await {
+            Ok(store) => Ok(store),
+            Err(error) => self.existing_store().await.ok().flatten().ok_or(error),
+        }
+    }
+
     /// The state, for reading; none where there is none yet.
     ///
     /// # Errors

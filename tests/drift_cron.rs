@@ -83,6 +83,10 @@ fn the_cron_job_may_look_and_nothing_else() {
     moorfast.expect(0, &["apply", "--auto-approve"]);
     as_the_account(&testbed, &moorfast);
     moorfast.expect(0, &["drift"]).says("In sync.");
+    // What it saw is the one thing that it writes: in the Secret that is there for that.
+    let history = || testbed.get(&["secret", "moorfast-drift", "-n", "moorfast"])["data"]["state"].clone();
+    let quiet = history();
+    assert_ne!(quiet, "e30=", "the history is still empty");
     let patch = r#"{"data":{"level":"debug"}}"#;
     testbed.kubectl(&["patch", "configmap", "settings", "-n", "moorfast", "-p", patch]);
     testbed.kubectl(&["delete", "clusterrole", "reader-of-the-test"]);
@@ -91,6 +95,15 @@ fn the_cron_job_may_look_and_nothing_else() {
         .says("\"info\" -> \"debug\"")
         .says("kubernetes_object.reader is gone")
         .says("Drift: 2 objects");
+
+    assert_ne!(history(), quiet);
+    moorfast.expect(0, &["drift", "--history"]).says("kubernetes_object.settings: manifest.data.level");
+    assert!(!moorfast.path(".moorfast/drift-history.json").exists(), "it is kept in the cluster");
+    // Without that right it is kept here, and the look goes on.
+    testbed.kubectl(&["delete", "rolebinding", "moorfast-drift-history", "-n", "moorfast"]);
+    moorfast.expect(2, &["drift", "--since-last"]).says("Drift: 2 objects");
+    moorfast.expect(0, &["drift", "--since-last"]).says("No new drift.");
+    assert!(moorfast.path(".moorfast/drift-history.json").exists());
 
     // With these rights nothing is mended.
     moorfast.expect(1, &["apply", "--auto-approve"]).complains("orbidden");

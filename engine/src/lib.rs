@@ -26,6 +26,7 @@ mod schema;
 mod scope;
 mod session;
 mod value;
+mod webhook;
 mod workspace;
 
 pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
@@ -54,4 +55,5 @@ pub use provider::{
 pub use report::{ApplyOptions, Outcome, OutcomeResult, Report};
 pub use schema::{Attribute, Faults, Kind, Schema, check, conform, parse_duration};
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
+pub use webhook::{WEBHOOK, Webhook};
 pub use workspace::Workspace;

@@ -85,7 +85,7 @@ impl Workspace {
             session.close().await;
             return Err(Failure::Interrupted);
         }
-        let withheld = withheld(&expanded, &draft);
+        let withheld = withheld(&expanded, &draft, options.mode);
         let work = Work {
             plan: plan.clone(),
             expanded: Arc::new(expanded),
@@ -233,7 +233,11 @@ impl Work {
 }
 
 /// What is not done because nobody approved the machine of its node.
-fn withheld(expanded: &Expanded, draft: &Draft) -> HashMap<Address, NodeName> {
+fn withheld(expanded: &Expanded, draft: &Draft, mode: PlanMode) -> HashMap<Address, NodeName> {
+    // A destroy has nothing to do there: what was on the old machine is gone, and its records go.
+    if mode == PlanMode::Destroy {
+        return HashMap::new();
+    }
     let of_change = |change: &Change| {
         let node = match expanded.instance(&change.address) {
             Some(instance) => instance.binding.node.as_ref()?,

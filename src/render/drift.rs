@@ -63,12 +63,15 @@ pub fn of_plan(plan: &Plan, room: Room) -> [Vec<String>; 2] {
 fn in_short(drift: &Drift) -> String {
     match &drift.after {
         None => format!("  {} {}: gone", paint(DESTROY, "-"), drift.address),
-        Some(after) => {
-            let rows = rows_between(Some(&drift.before), Some(after), &BTreeSet::new());
-            let paths: Vec<_> = rows.iter().map(|row| row.path.as_str()).collect();
-            format!("  {} {}: {}", paint(CHANGE, "~"), drift.address, paths.join(", "))
-        }
+        Some(_) => format!("  {} {}: {}", paint(CHANGE, "~"), drift.address, changed_attributes(drift).join(", ")),
     }
+}
+
+/// The paths of what changed, as the text names them; none where the object is gone.
+pub fn changed_attributes(drift: &Drift) -> Vec<String> {
+    let Some(after) = &drift.after else { return Vec::new() };
+    let rows = rows_between(Some(&drift.before), Some(after), &BTreeSet::new());
+    rows.into_iter().map(|row| row.path).collect()
 }
 
 /// Drift in full.

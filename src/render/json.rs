@@ -7,6 +7,7 @@ use moorfast_engine::{
 use moorfast_engine::{Mode, RETAINED_KEY, UNKNOWN_KEY};
 use serde_json::{Map, Value as Json, json};
 
+use super::drift::changed_attributes;
 use super::report::{Done, is_complete};
 use super::wording::doing;
 
@@ -125,6 +126,7 @@ fn drift(drift: &Drift) -> Json {
     json!({
         "address": drift.address,
         "target": drift.target,
+        "changed": changed_attributes(drift),
         "change": values(Some(&Json::Object(drift.before.clone())), after.as_ref(), &actions),
     })
 }

@@ -13,6 +13,7 @@ mod wording;
 
 pub mod diagnostic;
 pub mod drift;
+pub mod drift_history;
 pub mod failure;
 pub mod graph;
 pub mod html;
@@ -25,6 +26,7 @@ pub mod progress;
 pub mod record;
 pub mod report;
 pub mod style;
+pub mod webhook;
 
 #[cfg(test)]
 pub mod samples;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::change::Change;
 use crate::lease::{Fence, Taken};
 use crate::settings::Settings;
-use crate::{LockInfo, LockRequest, Run, SealKey, Snapshot, StateError};
+use crate::{DriftHistory, LockInfo, LockRequest, Look, Run, SealKey, Snapshot, StateError};
 
 /// A place that keeps a state.
 ///
@@ -27,6 +27,12 @@ pub(crate) trait Backend: Send + Sync {
 
     /// The last runs, newest first.
     async fn runs(&self, limit: usize) -> Result<Vec<Run>, StateError>;
+
+    /// The history of drift.
+    async fn drift(&self) -> Result<DriftHistory, StateError>;
+
+    /// Adds a look to the history of drift, without the lock.
+    async fn note_drift(&self, look: &Look) -> Result<(), StateError>;
 
     /// Takes the lock under a new epoch where nobody holds it.
     async fn acquire(&self, request: &LockRequest) -> Result<Taken, StateError>;

@@ -34,6 +34,7 @@
 //! - **No lock stays behind.** That of a process that is dead on this machine is free at once, any other when it expires.
 //! - **Readable always.** Reading waits for nobody and hinders nobody; it works beside a writer, after its death, on a full disk and
 //!   on a read-only file system.
+//! - **Looking is free.** The history of drift is kept apart: a look notes what it saw without the lock, beside any run, and the state is the same after it.
 //! - **Nothing secret.** Records and outputs come in sealed; the [`SealKey`] lies beside the database with mode 0600 and is refused
 //!   where others can read it.
 //!
@@ -46,6 +47,7 @@
 mod backend;
 mod change;
 mod digest;
+mod drift;
 mod error;
 mod file;
 #[cfg(fuzzing)]
@@ -68,6 +70,7 @@ mod sqlite;
 mod store;
 
 pub use digest::{Digest, SealKey};
+pub use drift::{DriftEntry, DriftHistory, Look, Sighting};
 pub use error::StateError;
 pub use file::{StateFile, StateFileError};
 pub use journal::{Intent, Outcome};

@@ -171,6 +171,14 @@ impl Bucket for Folder {
         self.write(&self.path("lock"), from, bytes).await.map(drop)
     }
 
+    async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), Trouble> {
+        Ok(self.read(&self.path("drift")).await?.unzip())
+    }
+
+    async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), Trouble> {
+        self.write(&self.path("drift"), from, bytes).await.map(drop)
+    }
+
     async fn keys(&self) -> Result<Vec<SealKey>, Trouble> {
         Ok(self.placed_keys().await?.into_iter().map(|(_, key)| key).collect())
     }

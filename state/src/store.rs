@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::backend::Backend;
 use crate::settings::Settings;
 use crate::sqlite::Sqlite;
-use crate::{Contents, Location, Lock, LockInfo, LockRequest, Run, SealKey, Snapshot, StateError};
+use crate::{Contents, DriftHistory, Location, Lock, LockInfo, LockRequest, Look, Run, SealKey, Snapshot, StateError};
 
 /// A state, in one of the places that a [`Location`] names.
 ///
@@ -96,6 +96,23 @@ impl Store {
     /// See [`StateError`].
     pub async fn runs(&self, limit: usize) -> Result<Vec<Run>, StateError> {
         self.backend.runs(limit).await
+    }
+
+    /// What looks for drift saw so far.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub async fn drift(&self) -> Result<DriftHistory, StateError> {
+        self.backend.drift().await
+    }
+
+    /// Adds a look to the history of drift. It takes no lock, waits for no run, and makes no new version of the state. Of two looks that are
+    /// added at the same moment both are kept.
+    ///
+    /// # Errors
+    /// See [`StateError`]: where the store can only be read, it can't be kept.
+    pub async fn note_drift(&self, look: &Look) -> Result<(), StateError> {
+        self.backend.note_drift(look).await
     }
 
     /// The state with its history and its key, for a backup or a move. Of one moment only while its lock is held.

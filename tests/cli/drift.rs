@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use crate::support::{Folder, PAIR, Run};
 
@@ -90,6 +91,15 @@ fn only_new_drift_is_told_on_request() {
 }
 
 #[test]
+fn what_is_left_out_takes_nothing_else_along() {
+    let folder = applied();
+    fs::set_permissions(folder.path("out"), fs::Permissions::from_mode(0o700)).unwrap();
+    folder.write("out/greeting", "somebody was here\n");
+    let run = folder.expect(2, &["drift", "--exclude", "ssh_directory.out"]);
+    assert!(!run.says("ssh_file.greeting").stdout.contains("ssh_directory.out"), "{}", run.stdout);
+}
+
+#[test]
 fn drift_as_markdown_for_an_issue() {
     let folder = applied();
     fs::remove_file(folder.path("out/secret")).unwrap();
@@ -102,6 +112,63 @@ fn drift_as_markdown_for_an_issue() {
     assert!(text.contains("is gone</b>") && text.contains("\n+       somebody was here\n"), "{text}");
     assert!(!text.contains("s3cr3t"), "{text}");
     folder.expect(1, &["drift", "--markdown", "--json"]).complains("cannot be used with");
+}
+
+#[test]
+fn the_history_tells_what_was_seen_and_since_when() {
+    let folder = applied();
+    folder.expect(0, &["drift", "--history"]).says("Nobody looked for drift yet.");
+    folder.write("out/greeting", "somebody was here\n");
+    folder.expect(2, &["drift"]);
+    fs::remove_file(folder.path("out/secret")).unwrap();
+    folder.expect(2, &["drift"]);
+    folder.expect(0, &["apply", "-auto-approve"]);
+    folder.expect(0, &["drift"]);
+    let text = folder.expect(0, &["drift", "--history"]).stdout;
+    assert!(text.contains("ssh_file.secret[\"here\"] is gone\n"), "{text}");
+    assert!(text.contains("ssh_file.greeting[\"here\"]: content, sha256, size\n"), "{text}");
+    assert!(text.contains(", gone at "), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&folder.expect(0, &["drift", "--history", "--json"]).stdout).unwrap();
+    let entries = json["drift_history"].as_array().unwrap();
+    assert_eq!(entries.len(), 2, "{json}");
+    assert!(entries.iter().all(|e| e["gone"].is_string() && e["told"].is_null()), "{json}");
+    assert!(!text.contains("somebody") && !json.to_string().contains("somebody"), "no values are kept");
+}
+
+#[test]
+fn who_looks_by_hand_takes_no_news_from_the_cron_job() {
+    let folder = applied();
+    folder.write("out/greeting", "somebody was here\n");
+    folder.expect(2, &["drift"]).says("ssh_file.greeting");
+    folder.expect(2, &["drift", "--since-last"]).says("ssh_file.greeting");
+    folder.expect(0, &["drift", "--since-last"]).says("No new drift.");
+}
+
+#[test]
+fn a_state_that_can_only_be_read_is_looked_at_all_the_same() {
+    let folder = applied();
+    folder.write("out/greeting", "somebody was here\n");
+    folder.expect(2, &["drift"]);
+    let state = fs::canonicalize(folder.path(".moorfast")).unwrap();
+    // Nobody can write there, not even root.
+    let bound = Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c"])
+        .arg("mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" && exec \"$@\"")
+        .arg(&state)
+        .arg(env!("CARGO_BIN_EXE_moorfast"))
+        .args(["drift", "--since-last"])
+        .current_dir(folder.path(""))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&bound.stderr);
+    if said.contains("unshare failed") {
+        eprintln!("skipped: {said}");
+        return;
+    }
+    assert_eq!(bound.status.code(), Some(2), "{said}");
+    assert!(said.contains("What was seen is not kept for the next look: "), "{said}");
+    assert!(String::from_utf8_lossy(&bound.stdout).contains("ssh_file.greeting"));
 }
 
 #[test]

@@ -55,6 +55,18 @@ fn open_gate(folder: &Folder) {
 }
 
 #[test]
+fn a_look_for_drift_needs_no_lock() {
+    let (folder, child, _stderr) = waiting();
+    folder.expect(1, &["apply", "-auto-approve"]).complains("another run holds the lock");
+    folder.expect(0, &["drift"]).says("In sync.");
+    folder.expect(0, &["drift", "--history"]).says("No drift was seen.");
+    open_gate(&folder);
+    // The run that holds it notices nothing.
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert_eq!(folder.read("after"), "after");
+}
+
+#[test]
 fn the_first_signal_lets_running_operations_finish() {
     for signal in ["INT", "TERM", "HUP"] {
         let (folder, child, mut stderr) = waiting();

@@ -5,6 +5,7 @@
 mod answers;
 mod documentation;
 mod drift;
+mod drift_webhook;
 mod errors;
 mod interruption;
 mod lifecycle;

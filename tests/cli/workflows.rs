@@ -47,7 +47,7 @@ fn the_drift_page_works_as_written_and_names_every_metric() {
         let name = line.split(' ').nth(2).unwrap();
         assert!(page.contains(&format!("`{name}`")), "{name} is not on the page");
     }
-    assert!(folder.path(".moorfast/known-drift.json").is_file());
+    folder.expect(0, &["drift", "--history"]).says("Looked last at ");
 }
 
 #[test]

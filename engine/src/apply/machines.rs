@@ -76,7 +76,10 @@ impl Executor<'_> {
         for node in self.work.machines.changes.iter().filter(|change| change.is_withheld()) {
             let changes = self.work.plan.changes.iter().filter(|c| c.action.is_change());
             let held = changes.filter(|c| self.work.withheld.get(&c.address) == Some(&node.node));
-            self.events.send(Event::Withheld { node: node.clone(), operations: held.count() });
+            match held.count() {
+                0 => {}
+                operations => self.events.send(Event::Withheld { node: node.clone(), operations }),
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use super::When;
 use crate::{Attributes, Value, parse_duration};
 
 /// What came back, and what is wrong with it.
-pub(super) struct Response {
+pub(crate) struct Response {
     /// `status`, `body` and `headers`, as assertions see them.
     pub value: Value,
     pub violations: Vec<String>,
@@ -20,24 +20,27 @@ pub(super) struct Response {
 
 /// How much of a body is looked at.
 const BODY_LIMIT: usize = 1 << 20;
-/// How long to wait between two tries.
+/// How long to wait before the second try; before every further one twice as long, up to the longest.
 const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// Asks until the answer is as expected or, after an apply, `retry_for` is over.
 ///
 /// # Errors
 /// Why there was no answer, in one line.
-pub(super) async fn probe(arguments: &Attributes, when: When) -> Result<Response, String> {
+pub(crate) async fn probe(arguments: &Attributes, when: When) -> Result<Response, String> {
     let client = client(arguments)?;
     let patience = if when == When::Applied { period(arguments, "retry_for") } else { Duration::ZERO };
     let until = Instant::now() + patience;
+    let mut pause = PAUSE;
     loop {
         let answer = ask(&client, arguments).await;
         let good = answer.as_ref().is_ok_and(|response| response.violations.is_empty());
-        if good || Instant::now() + PAUSE > until {
+        if good || Instant::now() + pause > until {
             return answer;
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

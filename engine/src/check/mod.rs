@@ -1,6 +1,6 @@
 //! Checks: they look at the world, never change it, and warn.
 
-mod http;
+pub(crate) mod http;
 
 use std::sync::LazyLock;
 

@@ -206,7 +206,7 @@ impl Loader<'_> {
 }
 
 /// The errors of the TOML parser, the first of each line: what follows it is mostly its consequence.
-fn syntax_errors(file: usize, text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
+pub(crate) fn syntax_errors(file: usize, text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     let mut lines = Vec::new();
     let mut errors: Vec<_> = errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message())).collect();

@@ -3,9 +3,9 @@
 mod blocks;
 mod format;
 mod inventory;
-mod load;
+pub(crate) mod load;
 pub(crate) mod locals;
-mod reader;
+pub(crate) mod reader;
 mod references;
 mod resource;
 #[cfg(test)]

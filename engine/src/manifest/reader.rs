@@ -11,66 +11,66 @@ use crate::schema::parse_duration;
 use crate::{Address, Diagnostic, Expr, ExprNode, Place, Span, Value};
 
 /// Reads the tables of one file.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     file: usize,
     text: &'a str,
     /// What is wrong so far.
-    pub(super) diagnostics: Vec<Diagnostic>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 /// A key and its value.
-pub(super) struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// The key.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Where the key stands.
-    pub(super) span: Span,
+    pub(crate) span: Span,
     /// What it is set to.
-    pub(super) value: &'a Spanned<DeValue<'a>>,
+    pub(crate) value: &'a Spanned<DeValue<'a>>,
 }
 
 /// The entries of a table, taken one by one by their names.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     entries: Vec<Entry<'a>>,
     known: Vec<&'static str>,
 }
 
 impl<'a> Fields<'a> {
     /// The entry of this name.
-    pub(super) fn take(&mut self, name: &'static str) -> Option<Entry<'a>> {
+    pub(crate) fn take(&mut self, name: &'static str) -> Option<Entry<'a>> {
         self.known.push(name);
         let at = self.entries.iter().position(|entry| entry.name == name)?;
         Some(self.entries.remove(at))
     }
 
     /// What was not taken.
-    pub(super) fn rest(self) -> Vec<Entry<'a>> {
+    pub(crate) fn rest(self) -> Vec<Entry<'a>> {
         self.entries
     }
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(file: usize, text: &'a str) -> Self {
+    pub(crate) fn new(file: usize, text: &'a str) -> Self {
         Self { file, text, diagnostics: Vec::new() }
     }
 
     /// The place of a range of bytes in the file.
-    pub(super) fn span(&self, range: std::ops::Range<usize>) -> Span {
+    pub(crate) fn span(&self, range: std::ops::Range<usize>) -> Span {
         Span { file: self.file, start: range.start, end: range.end }
     }
 
     /// Notes an error at `span`.
-    pub(super) fn error(&mut self, span: Span, summary: impl Into<String>, label: impl Into<String>) {
+    pub(crate) fn error(&mut self, span: Span, summary: impl Into<String>, label: impl Into<String>) {
         self.diagnostics.push(Diagnostic::error(summary).at(span, label));
     }
 
     /// Notes an error at `span` with what to do about it.
-    pub(super) fn error_with(&mut self, span: Span, summary: impl Into<String>, help: Option<String>) {
+    pub(crate) fn error_with(&mut self, span: Span, summary: impl Into<String>, help: Option<String>) {
         let diagnostic = Diagnostic::error(summary).at(span, "");
         self.diagnostics.push(Diagnostic { help, ..diagnostic });
     }
 
     /// The entries of a table, in the order they are written.
-    pub(super) fn entries(&self, table: &'a DeTable<'a>) -> Vec<Entry<'a>> {
+    pub(crate) fn entries(&self, table: &'a DeTable<'a>) -> Vec<Entry<'a>> {
         let mut entries: Vec<Entry> = table
             .iter()
             .map(|(key, value)| Entry { name: key.get_ref().to_string(), span: self.span(key.span()), value })
@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The entries of the table that `value` must be; none where it is not one.
-    pub(super) fn table(&mut self, value: &'a Spanned<DeValue<'a>>, what: &str) -> Option<Vec<Entry<'a>>> {
+    pub(crate) fn table(&mut self, value: &'a Spanned<DeValue<'a>>, what: &str) -> Option<Vec<Entry<'a>>> {
         match value.get_ref() {
             DeValue::Table(table) => Some(self.entries(table)),
             other => {
@@ -91,12 +91,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The fields of the table that `value` must be.
-    pub(super) fn fields(&mut self, value: &'a Spanned<DeValue<'a>>, what: &str) -> Option<Fields<'a>> {
+    pub(crate) fn fields(&mut self, value: &'a Spanned<DeValue<'a>>, what: &str) -> Option<Fields<'a>> {
         self.table(value, what).map(|entries| Fields { entries, known: Vec::new() })
     }
 
     /// Notes every field that nobody took.
-    pub(super) fn finish(&mut self, fields: Fields<'a>, what: &str) {
+    pub(crate) fn finish(&mut self, fields: Fields<'a>, what: &str) {
         for entry in fields.entries {
             let help = suggest(&entry.name, fields.known.iter().copied());
             self.error_with(entry.span, format!("unknown key `{}` in {what}", entry.name), help);
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Was the table written with a header of its own, `[…]`?
-    pub(super) fn has_header(&self, value: &Spanned<DeValue>) -> bool {
+    pub(crate) fn has_header(&self, value: &Spanned<DeValue>) -> bool {
         self.text.get(value.span()).is_some_and(|text| text.starts_with('['))
     }
 
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string in which nothing is evaluated.
-    pub(super) fn text(&mut self, entry: Option<Entry<'a>>) -> Option<String> {
+    pub(crate) fn text(&mut self, entry: Option<Entry<'a>>) -> Option<String> {
         let entry = entry?;
         match entry.value.get_ref() {
             DeValue::String(text) => Some(text.to_string()),
@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A bool in which nothing is evaluated.
-    pub(super) fn flag(&mut self, entry: Option<Entry<'a>>) -> Option<bool> {
+    pub(crate) fn flag(&mut self, entry: Option<Entry<'a>>) -> Option<bool> {
         let entry = entry?;
         match entry.value.get_ref() {
             DeValue::Boolean(flag) => Some(*flag),
@@ -138,7 +138,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string or a list of strings in which nothing is evaluated, each with its place.
-    pub(super) fn texts(&mut self, entry: Option<Entry<'a>>) -> Vec<(String, Span)> {
+    pub(crate) fn texts(&mut self, entry: Option<Entry<'a>>) -> Vec<(String, Span)> {
         let Some(entry) = entry else { return Vec::new() };
         let expected = format!("`{}` is a list of strings", entry.name);
         let values: Vec<&Spanned<DeValue>> = match entry.value.get_ref() {
@@ -160,13 +160,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A list of addresses.
-    pub(super) fn addresses(&mut self, entry: Option<Entry<'a>>) -> Vec<(Address, Span)> {
+    pub(crate) fn addresses(&mut self, entry: Option<Entry<'a>>) -> Vec<(Address, Span)> {
         let texts = self.texts(entry);
         texts.into_iter().filter_map(|(text, span)| Some((self.parse_address(&text, span)?, span))).collect()
     }
 
     /// An address.
-    pub(super) fn address(&mut self, entry: Option<Entry<'a>>) -> Option<Address> {
+    pub(crate) fn address(&mut self, entry: Option<Entry<'a>>) -> Option<Address> {
         let span = self.span(entry.as_ref()?.value.span());
         let text = self.text(entry)?;
         self.parse_address(&text, span)
@@ -185,7 +185,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A duration such as `15m`.
-    pub(super) fn duration(&mut self, entry: Entry<'a>) -> Option<Duration> {
+    pub(crate) fn duration(&mut self, entry: Entry<'a>) -> Option<Duration> {
         let span = self.span(entry.value.span());
         let text = self.text(Some(entry))?;
         let duration = parse_duration(&text);
@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A value with expressions in its strings.
-    pub(super) fn expr(&mut self, value: &'a Spanned<DeValue<'a>>) -> Expr {
+    pub(crate) fn expr(&mut self, value: &'a Spanned<DeValue<'a>>) -> Expr {
         let span = self.span(value.span());
         let literal = |value: Value| Expr::literal(span, value);
         match value.get_ref() {
@@ -243,17 +243,17 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of an entry, where there is one.
-    pub(super) fn optional_expr(&mut self, entry: Option<Entry<'a>>) -> Option<Expr> {
+    pub(crate) fn optional_expr(&mut self, entry: Option<Entry<'a>>) -> Option<Expr> {
         entry.map(|entry| self.expr(entry.value))
     }
 
     /// Entries as attributes.
-    pub(super) fn attributes(&mut self, entries: Vec<Entry<'a>>) -> Vec<(String, Span, Expr)> {
+    pub(crate) fn attributes(&mut self, entries: Vec<Entry<'a>>) -> Vec<(String, Span, Expr)> {
         entries.into_iter().map(|entry| (entry.name, entry.span, self.expr(entry.value))).collect()
     }
 
     /// Notes that a block lacks keys that it must have.
-    pub(super) fn missing(&mut self, span: Span, what: &str, names: &[&str]) {
+    pub(crate) fn missing(&mut self, span: Span, what: &str, names: &[&str]) {
         self.error(span, format!("{what} lacks {}", quoted_list(names)), "");
     }
 }

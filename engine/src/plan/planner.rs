@@ -150,7 +150,11 @@ impl<'a> Planner<'a> {
             true => all.clone().collect(),
             false => self.graph.closure(named(&self.options.targets), petgraph::Incoming),
         };
-        let excluded = self.graph.closure(named(&self.options.exclude), petgraph::Outgoing);
+        let excluded = match self.options.mode {
+            // What is only looked at needs nothing of what it depends on.
+            PlanMode::RefreshOnly => named(&self.options.exclude).into_iter().collect(),
+            _ => self.graph.closure(named(&self.options.exclude), petgraph::Outgoing),
+        };
         selected.retain(|i| !excluded.contains(i));
         selected
     }
@@ -185,7 +189,10 @@ impl<'a> Planner<'a> {
             true => self.records.keys().cloned().collect(),
             false => reached(named(&self.options.targets), &needed_by),
         };
-        let excluded = reached(named(&self.options.exclude), &needs);
+        let excluded = match self.options.mode {
+            PlanMode::RefreshOnly => named(&self.options.exclude).into_iter().collect(),
+            _ => reached(named(&self.options.exclude), &needs),
+        };
         left.retain(|address| !excluded.contains(address));
         left
     }

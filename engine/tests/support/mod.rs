@@ -1,5 +1,7 @@
 //! A provider whose world is a map in memory: small enough that the laws of planner and executor can be tried on thousands of manifests.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -9,9 +11,10 @@ use async_trait::async_trait;
 use moorfast_engine::plan::{Plan, PlanOptions};
 use moorfast_engine::state::{LockRequest, Store};
 use moorfast_engine::{
-    Applied, ApplyOptions, Attribute, Attributes, Class, Connection, Context, DataRequest, Events, Failure, Interrupt,
-    Invalid, Kind, Manifest, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, Provider,
-    ProviderError, ReadRequest, Report, ResourceType, Schema, Scope, Target, Value, Workspace,
+    Applied, ApplyOptions, Attribute, Attributes, Class, Connection, Context, DataRequest, Events, Failure, Identified,
+    Interrupt, Invalid, Kind, Machine, Manifest, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProposedAction, Provider, ProviderError, ReadRequest, Report, ResourceType, Schema, Scope, Target, Value,
+    Workspace,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -24,9 +27,13 @@ pub struct World {
     pub log: Vec<String>,
     /// Operations on these keys fail.
     pub broken: Vec<String>,
+    /// Which machine stands behind each node, by its host key and its machine-id; `key` and `id` where none is said.
+    pub machines: BTreeMap<String, (String, String)>,
+    /// The host keys that are trusted besides `key`.
+    pub trusted: Vec<String>,
 }
 
-/// The provider `mem` with its one type `mem_item`.
+/// The provider `mem` with its types `mem_item`, `mem_file`, which lives on a node, and `mem_badge`, which is of the machine of its node.
 #[derive(Clone, Default)]
 pub struct Memory(pub Arc<Mutex<World>>);
 
@@ -36,16 +43,33 @@ impl Memory {
         self.0.lock().unwrap()
     }
 
-    fn observed(&self, key: &str) -> Option<Observed> {
-        let value = self.world().items.get(key).cloned()?;
+    /// Another machine takes the place of a node's: nothing of what was on it is there any more.
+    pub fn swap(&self, node: &str, host_key: &str, machine_id: &str) {
+        let mut world = self.world();
+        world.items.retain(|key, _| !key.starts_with(&format!("{node}:")));
+        world.machines.insert(node.to_owned(), (host_key.to_owned(), machine_id.to_owned()));
+    }
+
+    fn machine(&self, node: &str) -> (String, String) {
+        self.world().machines.get(node).cloned().unwrap_or_else(|| (format!("key-{node}"), format!("id-{node}")))
+    }
+
+    fn is_trusted(&self, node: &str) -> bool {
+        let (key, _) = self.machine(node);
+        key == format!("key-{node}") || self.world().trusted.contains(&key)
+    }
+
+    fn observed(&self, target: &Target, key: &str) -> Option<Observed> {
+        let value = self.world().items.get(&place(target, key)).cloned()?;
         Some(Observed { attributes: attributes(key, &value), private: serde_json::Value::Null })
     }
 
-    fn perform(&self, operation: &Operation) -> Result<Applied, ProviderError> {
-        let key = match &operation.action {
+    fn perform(&self, target: &Target, operation: &Operation) -> Result<Applied, ProviderError> {
+        let own = match &operation.action {
             OperationAction::Create(wanted) | OperationAction::Update(wanted) => text(wanted, "key"),
             OperationAction::Delete => text(&operation.observed.clone().unwrap_or_default().attributes, "key"),
         };
+        let key = place(target, &own);
         let mut world = self.world();
         if world.broken.contains(&key) {
             return Err(ProviderError::new(Class::Failed, format!("{key} is broken")));
@@ -65,7 +89,15 @@ impl Memory {
         }
         let value = text(wanted, "value");
         world.items.insert(key.clone(), value.clone());
-        Ok(Applied { attributes: attributes(&key, &value), ..Applied::default() })
+        Ok(Applied { attributes: attributes(&own, &value), ..Applied::default() })
+    }
+}
+
+/// Where the world has it: on a node, under the node's name.
+fn place(target: &Target, key: &str) -> String {
+    match target {
+        Target::Node(node) => format!("{}:{key}", node.name),
+        Target::Provider(_) => key.to_owned(),
     }
 }
 
@@ -97,7 +129,12 @@ impl Provider for Memory {
                 Attribute::computed("id", Kind::String, "Made of key and value."),
             ],
         );
-        vec![ResourceType { name: "mem_item", scope: Scope::Provider, schema }]
+        let types = [("mem_item", Scope::Provider), ("mem_file", Scope::Node), ("mem_badge", Scope::Provider)];
+        types.map(|(name, scope)| ResourceType { name, scope, schema: schema.clone() }).into()
+    }
+
+    fn is_of_machine(&self, resource_type: &str) -> bool {
+        resource_type == "mem_badge"
     }
 
     fn data_sources(&self) -> Vec<ResourceType> {
@@ -125,13 +162,31 @@ impl Provider for Memory {
 
 #[async_trait]
 impl Connection for Memory {
-    async fn read(&self, _: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
+    async fn identify(&self, target: &Target) -> Result<Option<Identified>, ProviderError> {
+        let Target::Node(node) = target else { return Ok(None) };
+        let (key, id) = self.machine(&node.name.0);
+        let machine = Machine { host_keys: vec![key], machine_id: Some(id), boot_id: None, address: String::new() };
+        Ok(Some(Identified { machine, trusted: self.is_trusted(&node.name.0) }))
+    }
+
+    async fn accept(&self, _: &Target, machine: &Machine, _: bool) -> Result<(), ProviderError> {
+        self.world().trusted.extend(machine.host_keys.clone());
+        Ok(())
+    }
+
+    async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
+        if let Target::Node(node) = target
+            && !self.is_trusted(&node.name.0)
+        {
+            let error = ProviderError::new(Class::Identity, format!("{node:?} is a stranger"));
+            return vec![Err(error); requests.len()];
+        }
         let key = |r: &ReadRequest| match (&r.desired, &r.recorded) {
             (Some(wanted), _) => text(wanted, "key"),
             (None, Some(record)) => record.identity.clone(),
             (None, None) => String::new(),
         };
-        requests.iter().map(|r| Ok(self.observed(&key(r)))).collect()
+        requests.iter().map(|r| Ok(self.observed(target, &key(r)))).collect()
     }
 
     async fn plan(&self, _: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
@@ -154,20 +209,20 @@ impl Connection for Memory {
 
     async fn apply(
         &self,
-        _: &Target,
+        target: &Target,
         operations: &[Operation],
         outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>,
     ) {
         for (i, operation) in operations.iter().enumerate() {
             tokio::task::yield_now().await;
-            outcomes.send((i, self.perform(operation))).unwrap();
+            outcomes.send((i, self.perform(target, operation))).unwrap();
         }
     }
 
-    async fn read_data(&self, _: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
+    async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
         let read = |r: &DataRequest| {
             let key = text(&r.arguments, "key");
-            match self.observed(&key) {
+            match self.observed(target, &key) {
                 Some(found) => Ok(found.attributes),
                 None => Err(ProviderError::new(Class::Failed, format!("there is no {key}"))),
             }

@@ -35,7 +35,7 @@ const LOCK: &str = "moorfast.dev/lock";
 /// The only entry of a Secret of the state.
 const DATA: &str = "state";
 
-/// The objects of one state in one namespace: Secret NAME is its head, NAME-EPOCH-… are its shards, NAME-key holds the seal key,
+/// The objects of one state in one namespace: Secret NAME is its head, NAME-EPOCH-… are its shards, NAME-key holds the seal key, NAME-drift the history of drift,
 /// and Lease NAME is the lock.
 pub(crate) struct Cluster {
     place: String,
@@ -69,8 +69,30 @@ impl Cluster {
         }
     }
 
+    /// What a Secret holds, and its version.
+    async fn find(&self, name: &str) -> Result<Option<(Vec<u8>, Version)>, Trouble> {
+        let Some(found) = self.secrets.get_opt(name).await.map_err(trouble)? else { return Ok(None) };
+        let version = version(&found.metadata)?;
+        Ok(Some((data(found)?, version)))
+    }
+
+    /// Replaces a Secret where it is of this version, or makes it where there is none.
+    async fn set(&self, mut secret: Secret, from: Option<&Version>) -> Result<Version, Trouble> {
+        let name = secret.metadata.name.clone().unwrap_or_default();
+        secret.metadata.resource_version = from.cloned();
+        let done = match from {
+            Some(_) => self.secrets.replace(&name, &PostParams::default(), &secret).await,
+            None => self.secrets.create(&PostParams::default(), &secret).await,
+        };
+        version(&done.map_err(trouble)?.metadata)
+    }
+
     fn object(&self, name: &str) -> String {
         format!("{}-{name}", self.name)
+    }
+
+    fn drift_name(&self) -> String {
+        format!("{}-drift", self.name)
     }
 
     fn key_name(&self) -> String {
@@ -85,19 +107,11 @@ impl Bucket for Cluster {
     }
 
     async fn head(&self) -> Result<Option<(Vec<u8>, Version)>, Trouble> {
-        let Some(found) = self.secrets.get_opt(&self.name).await.map_err(trouble)? else { return Ok(None) };
-        let version = version(&found.metadata)?;
-        Ok(Some((data(found)?, version)))
+        self.find(&self.name).await
     }
 
     async fn set_head(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<Version, Trouble> {
-        let mut secret = self.secret(self.name.clone(), "head", bytes);
-        secret.metadata.resource_version = from.cloned();
-        let done = match from {
-            Some(_) => self.secrets.replace(&self.name, &PostParams::default(), &secret).await,
-            None => self.secrets.create(&PostParams::default(), &secret).await,
-        };
-        version(&done.map_err(trouble)?.metadata)
+        self.set(self.secret(self.name.clone(), "head", bytes), from).await
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Trouble> {
@@ -145,6 +159,14 @@ impl Bucket for Cluster {
             None => self.leases.create(&PostParams::default(), &object).await,
         };
         done.map(drop).map_err(trouble)
+    }
+
+    async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), Trouble> {
+        Ok(self.find(&self.drift_name()).await?.unzip())
+    }
+
+    async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), Trouble> {
+        self.set(self.secret(self.drift_name(), "drift", bytes), from).await.map(drop)
     }
 
     async fn keys(&self) -> Result<Vec<SealKey>, Trouble> {

@@ -25,7 +25,11 @@ const TABLES: &str = "
         name text NOT NULL, kind text NOT NULL, key text NOT NULL, body text NOT NULL, PRIMARY KEY (name, kind, key));
     CREATE TABLE IF NOT EXISTS moorfast_leases (name text PRIMARY KEY, version bigint NOT NULL, lease text);
     CREATE TABLE IF NOT EXISTS moorfast_keys (
-        name text NOT NULL, key bytea NOT NULL, PRIMARY KEY (name, key));";
+        name text NOT NULL, key bytea NOT NULL, PRIMARY KEY (name, key));
+    CREATE TABLE IF NOT EXISTS moorfast_drift (name text PRIMARY KEY, version bigint NOT NULL, body text NOT NULL);";
+
+/// Are all tables there? The one that came last tells.
+const HAS_TABLES: &str = "SELECT to_regclass('moorfast_drift') IS NOT NULL";
 
 /// A statement is a transaction: the head changes only where it is of the version that was read, and the rows only where it changed.
 const COMMIT: &str = "
@@ -72,8 +76,7 @@ impl Database {
 
     async fn make_tables(&self) -> Result<(), Trouble> {
         let client = self.connection.client().await?;
-        let there =
-            client.query_typed("SELECT to_regclass('moorfast_keys') IS NOT NULL", &[]).await.map_err(trouble)?;
+        let there = client.query_typed(HAS_TABLES, &[]).await.map_err(trouble)?;
         if there.first().is_some_and(|row| row.get(0)) {
             return Ok(());
         }
@@ -201,6 +204,33 @@ impl Medium for Database {
             None => {
                 let sql = "INSERT INTO moorfast_leases VALUES ($1, 0, $2) ON CONFLICT DO NOTHING RETURNING name";
                 self.write(sql, &[self.name(), lease]).await?
+            }
+        };
+        if done.is_empty() { Err(Trouble::Conflict) } else { Ok(()) }
+    }
+
+    async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), Trouble> {
+        // Whoever may only read can't make the table where an older moorfast made the others.
+        if !self.ask(HAS_TABLES, &[]).await?.first().is_some_and(|row| row.get(0)) {
+            return Ok((None, None));
+        }
+        let sql = "SELECT version::text, body FROM moorfast_drift WHERE name = $1";
+        let found = self.ask(sql, &[self.name()]).await?;
+        Ok(found.first().map(|row| (row.get::<_, String>(1).into_bytes(), row.get(0))).unzip())
+    }
+
+    async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), Trouble> {
+        let text = String::from_utf8(bytes).map_err(|error| Trouble::Refused(error.to_string()))?;
+        let body: Parameter<'_> = (&text, Type::TEXT);
+        let done = match from {
+            Some(version) => {
+                let sql = "UPDATE moorfast_drift SET body = $2, version = version + 1
+                    WHERE name = $1 AND version::text = $3 RETURNING name";
+                self.write(sql, &[self.name(), body, (version, Type::TEXT)]).await?
+            }
+            None => {
+                let sql = "INSERT INTO moorfast_drift VALUES ($1, 0, $2) ON CONFLICT DO NOTHING RETURNING name";
+                self.write(sql, &[self.name(), body]).await?
             }
         };
         if done.is_empty() { Err(Trouble::Conflict) } else { Ok(()) }

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::medium::{Head, Loaded, Medium, Trouble};
+use super::medium::{Head, Loaded, Medium, Trouble, Version};
 use super::rows::{self, Changed};
 use crate::lease::{self, Fence, Lease, Taken};
 use crate::settings::Settings;
-use crate::{LockInfo, LockRequest, Run, SealKey, Snapshot, StateError};
+use crate::{DriftHistory, LockInfo, LockRequest, Look, Run, SealKey, Snapshot, StateError};
 
 /// How often a race with others is run again before it is an error: nobody loses that often.
 const RACES: usize = 100;
@@ -94,6 +94,39 @@ impl<M: Medium> Core<M> {
         let cache = self.current("reading the history").await?;
         let loaded = cache.as_ref().ok_or_else(|| self.gone("reading the history"))?;
         rows::runs(self.place(), &loaded.rows, limit)
+    }
+
+    pub(super) async fn drift(&self) -> Result<DriftHistory, StateError> {
+        Ok(self.drift_now("reading the history of drift").await?.0)
+    }
+
+    /// Adds a look to the history of drift. Where others did so at the same moment, after theirs; where an answer was lost, once more, which
+    /// changes nothing.
+    pub(super) async fn note_drift(&self, look: &Look) -> Result<(), StateError> {
+        let doing = "recording what drifted";
+        if self.read_only {
+            return Err(StateError::ReadOnly { path: self.place().into(), doing });
+        }
+        let deadline = Instant::now() + self.settings.patience;
+        let mut pauses = pauses();
+        loop {
+            let (history, version) = self.drift_now(doing).await?;
+            let bytes = serde_json::to_vec(&history.after(look));
+            let bytes = bytes.map_err(|error| Trouble::Refused(error.to_string()).at(self.place(), doing))?;
+            match self.medium.set_drift(version.as_ref(), bytes).await {
+                Ok(()) => return Ok(()),
+                Err(Trouble::Conflict | Trouble::Unclear(_)) if Instant::now() < deadline => pauses.next().await,
+                Err(trouble) => return Err(trouble.at(self.place(), doing)),
+            }
+        }
+    }
+
+    async fn drift_now(&self, doing: &'static str) -> Result<(DriftHistory, Option<Version>), StateError> {
+        let (bytes, version) = self.patiently(doing, || self.medium.drift()).await?;
+        let history = bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose();
+        let fault = |error| Trouble::Corrupt(format!("its history of drift cannot be read: {error}"));
+        let history = history.map_err(|error| fault(error).at(self.place(), doing))?;
+        Ok((history.unwrap_or_default(), version))
     }
 
     pub(super) async fn holder(&self) -> Result<Option<LockInfo>, StateError> {

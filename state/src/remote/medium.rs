@@ -77,6 +77,12 @@ pub(crate) trait Medium: Send + Sync + 'static {
     /// Writes the lease where it is still of version `from`; [`Trouble::Conflict`] otherwise.
     async fn set_lease(&self, from: Option<&Version>, lease: Option<&Lease>) -> Result<(), Trouble>;
 
+    /// The history of drift and its version; without one the version of its empty place.
+    async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), Trouble>;
+
+    /// Writes the history of drift where it is still of version `from`; [`Trouble::Conflict`] otherwise.
+    async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), Trouble>;
+
     /// The keys that lie beside the state.
     async fn keys(&self) -> Result<Vec<SealKey>, Trouble>;
 

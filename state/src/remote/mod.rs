@@ -33,7 +33,7 @@ use crate::backend::Backend;
 use crate::change::Change;
 use crate::lease::{Fence, Taken};
 use crate::settings::Settings;
-use crate::{LockInfo, LockRequest, Run, SealKey, Snapshot, StateError};
+use crate::{DriftHistory, LockInfo, LockRequest, Look, Run, SealKey, Snapshot, StateError};
 
 /// How long who drops the store waits for what is still under way.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -169,6 +169,15 @@ impl<M: Medium> Backend for Remote<M> {
 
     async fn runs(&self, limit: usize) -> Result<Vec<Run>, StateError> {
         self.run(move |core| async move { core.runs(limit).await }).await
+    }
+
+    async fn drift(&self) -> Result<DriftHistory, StateError> {
+        self.run(|core| async move { core.drift().await }).await
+    }
+
+    async fn note_drift(&self, look: &Look) -> Result<(), StateError> {
+        let look = look.clone();
+        self.run(move |core| async move { core.note_drift(&look).await }).await
     }
 
     async fn acquire(&self, request: &LockRequest) -> Result<Taken, StateError> {

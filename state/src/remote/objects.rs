@@ -55,6 +55,10 @@ pub(crate) trait Bucket: Send + Sync + 'static {
     async fn lease(&self) -> Result<(Option<Lease>, Option<Version>), Trouble>;
     /// See [`Medium::set_lease`].
     async fn set_lease(&self, from: Option<&Version>, lease: Option<&Lease>) -> Result<(), Trouble>;
+    /// See [`Medium::drift`].
+    async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), Trouble>;
+    /// See [`Medium::set_drift`].
+    async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), Trouble>;
     /// See [`Medium::keys`].
     async fn keys(&self) -> Result<Vec<SealKey>, Trouble>;
     /// See [`Medium::add_key`].
@@ -178,6 +182,14 @@ impl<B: Bucket> Medium for Objects<B> {
 
     async fn set_lease(&self, from: Option<&Version>, lease: Option<&Lease>) -> Result<(), Trouble> {
         around_request(self.0.set_lease(from, lease)).await
+    }
+
+    async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), Trouble> {
+        self.0.drift().await
+    }
+
+    async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), Trouble> {
+        around_request(self.0.set_drift(from, bytes)).await
     }
 
     async fn keys(&self) -> Result<Vec<SealKey>, Trouble> {

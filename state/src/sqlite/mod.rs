@@ -1,6 +1,7 @@
 //! The state in a file: a SQLite database and its key in one folder.
 
 mod change;
+mod drift;
 mod error;
 mod key;
 mod lease;
@@ -24,7 +25,7 @@ use crate::backend::Backend;
 use crate::change::Change;
 use crate::lease::{Fence, Taken};
 use crate::settings::Settings;
-use crate::{LockInfo, LockRequest, Run, SealKey, Snapshot, StateError};
+use crate::{DriftHistory, LockInfo, LockRequest, Look, Run, SealKey, Snapshot, StateError};
 
 /// `state.db` and its key `state.key` (0600) in one folder.
 pub(crate) struct Sqlite {
@@ -79,6 +80,15 @@ impl Backend for Sqlite {
 
     async fn runs(&self, limit: usize) -> Result<Vec<Run>, StateError> {
         self.writer.read("reading the history", move |db| read::load_runs(db, limit)).await
+    }
+
+    async fn drift(&self) -> Result<DriftHistory, StateError> {
+        self.writer.read("reading the history of drift", drift::load).await
+    }
+
+    async fn note_drift(&self, look: &Look) -> Result<(), StateError> {
+        let look = look.clone();
+        self.writer.write("recording what drifted", move |db| drift::note(db, &look)).await
     }
 
     async fn acquire(&self, request: &LockRequest) -> Result<Taken, StateError> {

@@ -10,7 +10,8 @@ use crate::StateError;
 pub(crate) const APPLICATION_ID: i64 = 0x6d6f_6f72;
 
 /// Step N makes a database of format N into one of format N + 1. A step that was released is never edited.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE state (
         one       INTEGER PRIMARY KEY CHECK (one = 1),
         lineage   TEXT    NOT NULL,
@@ -45,7 +46,14 @@ const MIGRATIONS: &[&str] = &["
         one      INTEGER PRIMARY KEY CHECK (one = 1),
         body     TEXT NOT NULL
     ) STRICT;
-"];
+",
+    "
+    CREATE TABLE drift (
+        one      INTEGER PRIMARY KEY CHECK (one = 1),
+        body     TEXT NOT NULL
+    ) STRICT;
+",
+];
 
 /// Sees that `db` is a state that this program knows, of this format or an older one.
 pub(crate) fn check(db: &Connection, path: &Path) -> Result<(), StateError> {

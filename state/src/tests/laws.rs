@@ -1,7 +1,7 @@
 //! The laws that every store keeps, each tried on every store.
 
 use super::bed::{Bed, Kind};
-use super::{contention, crash, history, whole};
+use super::{contention, crash, drift, history, whole};
 
 macro_rules! laws {
     ($($module:ident::$law:ident,)*) => {
@@ -39,6 +39,9 @@ laws! {
     contention::readers_work_while_writers_come_and_go,
     crash::a_killed_writer_loses_nothing_that_was_acknowledged,
     crash::a_crash_at_any_durable_write_leaves_a_state_that_knows_what_is_open,
+    drift::a_look_takes_no_lock_and_makes_no_version,
+    drift::of_looks_at_the_same_moment_none_is_lost,
+    drift::who_may_only_read_is_told_that_it_was_not_kept,
     history::every_prefix_of_a_history_is_what_the_model_says,
     whole::a_serial_counts_changes_only,
     whole::runs_are_listed_newest_first_and_a_killed_one_has_no_end,

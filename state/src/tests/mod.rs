@@ -5,6 +5,7 @@ mod child;
 mod contention;
 mod crash;
 mod disk;
+mod drift;
 mod group;
 mod history;
 mod kubernetes;

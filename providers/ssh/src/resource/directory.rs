@@ -45,6 +45,7 @@ impl Resource for Directory {
                 Attribute::optional("mode", Kind::Mode, "The permissions.").or("0755"),
                 Attribute::optional("parents", Kind::Bool, "Make missing parent directories (mode 0755)? They stay when it is destroyed.").or(true),
                 Attribute::optional("force_destroy", Kind::Bool, "Does a destroy remove all that is in it, after unmounting what is mounted below? Other file systems are never emptied; where the directory is itself a mount point it stays, empty.").or(false),
+                mode::kind_attribute(),
             ],
         );
         ResourceType { name: "ssh_directory", scope: Scope::Node, schema }
@@ -76,6 +77,7 @@ impl Resource for Directory {
         if let Some(path) = subject.attributes.get("path") {
             attributes.insert("path".to_owned(), path.clone());
         }
+        attributes.insert("kind".to_owned(), mode::kind(kind));
         mode::observe(subject, seen, &mut attributes);
         Ok(Some(Observed { attributes, private: json!({ "kind": kind }) }))
     }

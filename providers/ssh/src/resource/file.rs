@@ -136,6 +136,7 @@ impl Resource for File {
                 Attribute::optional("validate", Kind::Any, "A command that looks at the new file before it takes its place, and refuses it by a status other than 0: a list of arguments, or a line for sh. `%s` stands for the path of the new file, e.g. `[\"visudo\", \"-cf\", \"%s\"]`."),
                 Attribute::computed("sha256", Kind::String, "The SHA-256 of the content, in hexadecimal digits; sensitive where the content is."),
                 Attribute::computed("size", Kind::Integer, "The size of the content in bytes; sensitive where the content is."),
+                mode::kind_attribute(),
             ],
         );
         ResourceType { name: "ssh_file", scope: Scope::Node, schema }
@@ -204,6 +205,7 @@ esac",
         if let Some(path) = subject.attributes.get("path") {
             attributes.insert("path".to_owned(), path.clone());
         }
+        attributes.insert("kind".to_owned(), mode::kind(kind));
         let private = json!({ "kind": kind });
         if !kind.starts_with("regular") {
             return Ok(Some(Observed { attributes, private }));

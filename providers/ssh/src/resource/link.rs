@@ -6,7 +6,7 @@ use moorfast_engine::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, absolute, parent, propose, text};
+use super::{Resource, Step, absolute, mode, parent, propose, text};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -25,6 +25,7 @@ impl Resource for Link {
                     Kind::String,
                     "Where it points to, exactly as it stands in the link. It need not exist.",
                 ),
+                mode::kind_attribute(),
             ],
         );
         ResourceType { name: "ssh_link", scope: Scope::Node, schema }
@@ -54,6 +55,7 @@ impl Resource for Link {
         if let Some(path) = subject.attributes.get("path") {
             attributes.insert("path".to_owned(), path.clone());
         }
+        attributes.insert("kind".to_owned(), mode::kind(kind));
         if let Some(target) = seen.text("target") {
             attributes.insert("target".to_owned(), Value::from(target));
         }

@@ -19,6 +19,21 @@ pub(crate) fn owner_and_group() -> [Attribute; 2] {
     ]
 }
 
+/// The attribute `kind`, for what is there is not always what was put there.
+pub(crate) fn kind_attribute() -> Attribute {
+    Attribute::computed(
+        "kind",
+        Kind::String,
+        "What is at the path: `file`, `directory`, `symbolic link` or what else somebody put there.",
+    )
+}
+
+/// What the `kind` of a script found, as the attribute says it.
+pub(crate) fn kind(found: &str) -> Value {
+    // stat tells an empty file from others.
+    Value::from(if found.starts_with("regular") { "file" } else { found })
+}
+
 /// `mode` with four octal digits: `0644`.
 pub(crate) fn canonical(mode: &str) -> String {
     format!("{:0>4}", mode.trim_start_matches("0o").trim_start_matches('0'))

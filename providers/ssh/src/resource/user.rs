@@ -21,8 +21,12 @@ if [ -n "$X" ]; then
   printf %s "$X" | blob passwd
   id -gn -- "$U" | blob group
   id -Gn -- "$U" | blob groups
-  H=${X%:*}; H=${H##*:}
-  if [ -f "$H/.ssh/authorized_keys" ]; then blob keys < "$H/.ssh/authorized_keys"; fi
+fi"#;
+
+/// Tells the keys of the account that [`LOOK`] found. Where they may not be read that is no account without keys.
+const LOOK_AT_KEYS: &str = r#"if [ -n "$X" ]; then
+  H=${X%:*}; H=${H##*:}/.ssh/authorized_keys
+  kind "$H"; if [ -f "$H" ]; then blob keys < "$H"; fi
 fi"#;
 
 /// Takes the keys that come on stdin as those of `$U`.
@@ -75,7 +79,8 @@ impl Resource for User {
     }
 
     fn look(&self, subject: &Subject) -> String {
-        format!("U={}\n{LOOK}", quote(subject.text("name").unwrap_or_default()))
+        let keys = if written(&subject.attributes, "authorized_keys") { LOOK_AT_KEYS } else { "" };
+        format!("U={}\n{LOOK}\n{keys}", quote(subject.text("name").unwrap_or_default()))
     }
 
     fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {

@@ -1,0 +1,132 @@
+//! A message to an HTTP server, as a TOML file with expressions describes it.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use serde_json::Value as Json;
+use toml::de::DeTable;
+
+use crate::check::http;
+use crate::expand::Binding;
+use crate::manifest::load::syntax_errors;
+use crate::manifest::reader::Reader;
+use crate::scope::{InstanceScope, Values};
+use crate::{
+    Attribute, Diagnostic, Expr, Kind, Manifest, Schema, Severity, SourceFile, Sources, Span, Value, Workspace, check,
+    conform,
+};
+
+/// What is sent where.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    attributes: Vec<(String, Span, Expr)>,
+    /// The texts that diagnostics point into.
+    pub sources: Sources,
+}
+
+/// What the file of a webhook takes.
+pub static WEBHOOK: LazyLock<Schema> = LazyLock::new(|| {
+    Schema::new(
+        "A message that is posted. Redirects are not followed; an answer of 200, 201, 202 or 204 is a success.",
+        [
+            Attribute::required("url", Kind::String, "The URL, `http` or `https`.").secret(),
+            Attribute::optional(
+                "headers",
+                Kind::map(Kind::String),
+                "Headers by name. `Content-Type` is `application/json` where it is not written.",
+            ),
+            Attribute::optional("bearer_token", Kind::String, "A token for the `Authorization` header.").secret(),
+            Attribute::optional(
+                "body",
+                Kind::String,
+                "The body, in which `self` stands for what there is to tell. All of that as JSON where it is not written.",
+            ),
+            Attribute::optional(
+                "ca",
+                Kind::String,
+                "PEM certificates of the only authorities to trust; the system's where not written.",
+            ),
+            Attribute::optional("client_certificate", Kind::String, "A PEM certificate to show to the server."),
+            Attribute::optional("client_key", Kind::String, "The PEM key of `client_certificate`.").secret(),
+            Attribute::optional("timeout", Kind::Duration, "How long one request may take.").or("10s"),
+            Attribute::optional(
+                "retry_for",
+                Kind::Duration,
+                "How long to try again, at growing intervals, until it is taken.",
+            )
+            .or("30s"),
+        ],
+    )
+});
+
+const SUCCESS: [i64; 4] = [200, 201, 202, 204];
+
+impl Webhook {
+    /// The webhook in the file `path`, for who runs `manifest`.
+    ///
+    /// # Errors
+    /// If it can't be read, or all that is wrong with it, and the texts that this points into.
+    pub fn read(path: &Path, manifest: &Manifest) -> Result<Self, (Sources, Vec<Diagnostic>)> {
+        // What it refers to may be wrong as well, so the manifest is among the texts.
+        let mut sources = manifest.sources.clone();
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                let problem = Diagnostic::error(format!("can't read {}: {error}", path.display()));
+                return Err((sources, vec![problem]));
+            }
+        };
+        let file = sources.files.len();
+        sources.files.push(SourceFile { path: path.to_owned(), text: text.clone() });
+        let span = Span { file, start: 0, end: 0 };
+        let (document, errors) = DeTable::parse_recoverable(&text);
+        if !errors.is_empty() {
+            return Err((sources, syntax_errors(file, &text, &errors)));
+        }
+        let mut reader = Reader::new(file, &text);
+        let entries = reader.entries(document.get_ref());
+        let attributes = reader.attributes(entries);
+        let mut problems = reader.diagnostics;
+        problems.extend(check(&WEBHOOK, "the webhook", span, &attributes));
+        match problems.iter().any(|problem| problem.severity == Severity::Error) {
+            true => Err((sources, problems)),
+            false => Ok(Self { attributes, sources }),
+        }
+    }
+}
+
+impl Workspace {
+    /// Posts what the webhook makes of `report`, or `body` where it says nothing of that, and tries again until it is taken.
+    ///
+    /// # Errors
+    /// Why it could not be made or was not taken; never with what is secret in it.
+    pub async fn post(&self, webhook: &Webhook, report: &Json, body: &str) -> Result<(), Vec<Diagnostic>> {
+        let expanded = self.expanded()?;
+        let this = Value::from(report.clone());
+        let scope = InstanceScope::new(&expanded, Values::none(), Binding::default()).with_self(this);
+        let request = crate::evaluate::conformed(&WEBHOOK, &webhook.attributes, &scope)?;
+        // Without its place: the line may hold a URL that is a secret.
+        let failed = |message: String| vec![Diagnostic::warning(format!("the webhook was not told: {message}"))];
+        if request.values().any(Value::is_unknown) {
+            return Err(failed("it depends on what is known only in an apply".to_owned()));
+        }
+        let mut arguments = request;
+        arguments.entry("body".to_owned()).or_insert_with(|| Value::from(body));
+        let headers = arguments.entry("headers".to_owned()).or_insert_with(|| Value::Map(Default::default()));
+        if let Value::Map(headers) = headers
+            && !headers.keys().any(|name| name.eq_ignore_ascii_case("content-type"))
+        {
+            headers.insert("Content-Type".to_owned(), Value::from("application/json"));
+        }
+        arguments.insert("method".to_owned(), Value::from("POST"));
+        arguments.insert("expect_status".to_owned(), Value::List(SUCCESS.map(Value::from).into()));
+        let arguments = conform(&crate::HTTP, arguments).map_err(|faults| {
+            failed(faults.into_iter().map(|(path, message)| format!("{path}: {message}")).collect())
+        })?;
+        match http::probe(&arguments, crate::check::When::Applied).await {
+            Ok(answer) if answer.violations.is_empty() => Ok(()),
+            Ok(answer) => Err(failed(answer.violations.join("; "))),
+            Err(message) => Err(failed(message)),
+        }
+    }
+}

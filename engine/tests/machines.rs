@@ -1,0 +1,150 @@
+//! The laws of nodes and their machines: another machine gets everything anew, if it is approved, and nothing otherwise; the others see nothing of it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use moorfast_engine::plan::{Plan, PlanOptions};
+use moorfast_engine::{NodeChangeKind, NodeName, OutcomeResult, Replacement};
+use proptest::prelude::*;
+use support::Bench;
+
+const NODES: [&str; 3] = ["n0", "n1", "n2"];
+
+/// On each node a badge, and files that depend on those before them and on the badge.
+#[derive(Clone, Debug)]
+struct Shape(Vec<BTreeSet<usize>>);
+
+impl Shape {
+    fn manifest(&self, value: &str) -> String {
+        let nodes: String =
+            NODES.iter().map(|n| format!("[nodes.{n}]\naddress = \"{n}\"\nroles = [\"all\"]\n\n")).collect();
+        let badge = "[resource.mem_badge.own]\non = { role = \"all\" }\nkey = \"badge-${node.name}\"\n\n";
+        let file = |(i, dependencies): (usize, &BTreeSet<usize>)| {
+            let names: Vec<_> = dependencies.iter().map(|d| format!("\"mem_file.f{d}\"")).collect();
+            format!(
+                "[resource.mem_file.f{i}]\non = {{ role = \"all\" }}\nkey = \"f{i}\"\nvalue = \"{value}${{mem_badge.own.id}}\"\ndepends_on = [{}]\n\n",
+                names.join(", ")
+            )
+        };
+        nodes + badge + &self.0.iter().enumerate().map(file).collect::<String>()
+    }
+
+    /// What there is of a node when everything is as the manifest says.
+    fn places(&self, node: &str) -> BTreeSet<String> {
+        let files = (0..self.0.len()).map(|i| format!("{node}:f{i}"));
+        files.chain([format!("badge-{node}")]).collect()
+    }
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let files = proptest::collection::vec(proptest::collection::btree_set(0usize..6, 0..3), 1..6);
+    files.prop_map(|files| {
+        let earlier = |(i, on): (usize, BTreeSet<usize>)| on.into_iter().filter(|d| *d < i).collect();
+        Shape(files.into_iter().enumerate().map(earlier).collect())
+    })
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn approving(node: &str) -> PlanOptions {
+    let replacement = Replacement { node: NodeName(node.to_owned()), host_key: None };
+    PlanOptions { replace_nodes: vec![replacement], ..PlanOptions::default() }
+}
+
+fn kinds(plan: &Plan) -> Vec<(String, NodeChangeKind)> {
+    plan.nodes.iter().map(|change| (change.node.0.clone(), change.kind)).collect()
+}
+
+/// What was done, without what was done to `node`.
+fn elsewhere(log: &[String], node: &str) -> Vec<String> {
+    log.iter().filter(|line| !line.contains(node)).cloned().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn another_machine_gets_everything_anew_and_the_others_nothing(
+        shape in shapes(),
+        node in prop::sample::select(&NODES[..]),
+        same_keys in any::<bool>(),
+    ) {
+        run(async {
+            let bench = Bench::default();
+            bench.write(&shape.manifest("v"));
+            bench.apply(&PlanOptions::default()).await;
+            let key = if same_keys { format!("key-{node}") } else { "key-new".to_owned() };
+            bench.memory.swap(node, &key, "id-new");
+            bench.memory.world().log.clear();
+
+            let kind = if same_keys { NodeChangeKind::Reimaged } else { NodeChangeKind::Replaced };
+            prop_assert_eq!(kinds(&bench.plan(&PlanOptions::default()).await.unwrap()), [(node.to_owned(), kind)]);
+            let report = bench.apply(&PlanOptions::default()).await;
+            prop_assert!(report.outcomes.iter().all(|o| matches!(o.result, OutcomeResult::Withheld(_))));
+            prop_assert_eq!(report.outcomes.len(), shape.places(node).len());
+            prop_assert_eq!(&bench.memory.world().log, &Vec::<String>::new());
+
+            bench.apply(&approving(node)).await;
+            let log = bench.memory.world().log.clone();
+            prop_assert_eq!(&log[0], &format!("delete badge-{node}"));
+            prop_assert_eq!(elsewhere(&log, node), Vec::<String>::new());
+            let made = log.iter().filter_map(|line| line.strip_prefix("create ")).map(str::to_owned);
+            prop_assert_eq!(made.collect::<BTreeSet<_>>(), shape.places(node));
+            let plan = bench.plan(&PlanOptions::default()).await.unwrap();
+            prop_assert!(!plan.has_changes() && plan.nodes.is_empty());
+            Ok(())
+        })?;
+    }
+
+    /// Once it is approved, whatever fails on the way: plain applies end with the manifest.
+    #[test]
+    fn an_approved_machine_needs_no_second_approval(
+        shape in shapes(),
+        node in prop::sample::select(&NODES[..]),
+        breaks in any::<prop::sample::Index>(),
+    ) {
+        run(async {
+            let bench = Bench::default();
+            bench.write(&shape.manifest("v"));
+            bench.apply(&PlanOptions::default()).await;
+            bench.memory.swap(node, "key-new", "id-new");
+            let places: Vec<_> = shape.places(node).into_iter().collect();
+            bench.memory.world().broken = vec![breaks.get(&places).clone()];
+            bench.apply(&approving(node)).await;
+
+            bench.memory.world().broken.clear();
+            bench.memory.world().log.clear();
+            bench.apply(&PlanOptions::default()).await;
+            let log = bench.memory.world().log.clone();
+            prop_assert_eq!(elsewhere(&log, node), Vec::<String>::new());
+            prop_assert!(!bench.plan(&PlanOptions::default()).await.unwrap().has_changes());
+            let there: BTreeSet<_> = bench.memory.world().items.keys().cloned().collect();
+            let wanted: BTreeSet<_> = NODES.iter().flat_map(|node| shape.places(node)).collect();
+            prop_assert_eq!(there, wanted);
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn what_was_on_a_machine_that_is_gone_is_forgotten_with_its_node(shape in shapes()) {
+        run(async {
+            let bench = Bench::default();
+            bench.write(&shape.manifest("v"));
+            bench.apply(&PlanOptions::default()).await;
+            bench.memory.swap("n1", "key-new", "id-new");
+            bench.memory.world().log.clear();
+            let destroy = PlanOptions { mode: moorfast_engine::plan::PlanMode::Destroy, ..PlanOptions::default() };
+            let report = bench.apply(&destroy).await;
+            prop_assert!(report.outcomes.iter().all(|o| o.is_done()), "{:?}", report.outcomes);
+            prop_assert!(bench.memory.world().log.iter().all(|line| !line.contains("n1:")));
+            prop_assert!(bench.memory.world().items.is_empty());
+            prop_assert!(bench.store().await.snapshot().await.unwrap().is_empty());
+            Ok(())
+        })?;
+    }
+}

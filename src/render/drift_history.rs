@@ -1,0 +1,95 @@
+//! The history of drift.
+
+use std::fmt::Write;
+
+use jiff::SignedDuration;
+use moorfast_engine::state::{DriftEntry, DriftHistory};
+use serde_json::{Value as Json, json};
+
+use super::json::FORMAT_VERSION;
+use super::style::{BOLD, CHANGE, DIM, paint};
+
+/// As text, newest first.
+pub fn text(history: &DriftHistory) -> String {
+    let Some(looked_at) = history.looked_at else { return "Nobody looked for drift yet.\n".to_owned() };
+    let mut text = format!("Looked last at {looked_at:.0}.\n");
+    for entry in history.entries.iter().rev() {
+        let _ = write!(text, "\n{}{}\n", paint(BOLD, &entry.subject), what(entry));
+        let (until, how_long) = match entry.gone {
+            Some(gone) => (paint(DIM, format!("gone at {gone:.0}")), gone.duration_since(entry.first_seen)),
+            None => (paint(CHANGE, "still so"), looked_at.duration_since(entry.first_seen)),
+        };
+        let _ = writeln!(text, "  first seen at {:.0}, {until} ({})", entry.first_seen, period(how_long));
+    }
+    if history.entries.is_empty() {
+        text.push_str("No drift was seen.\n");
+    }
+    text
+}
+
+/// As JSON.
+pub fn json(history: &DriftHistory) -> Json {
+    let entry = |entry: &DriftEntry| {
+        json!({
+            "subject": entry.subject,
+            "attributes": entry.attributes,
+            "first_seen": entry.first_seen,
+            "last_seen": entry.last_seen,
+            "gone": entry.gone,
+            "told": entry.told,
+        })
+    };
+    json!({
+        "format_version": FORMAT_VERSION,
+        "looked_at": history.looked_at,
+        "drift_history": history.entries.iter().map(entry).collect::<Vec<_>>(),
+    })
+}
+
+fn what(entry: &DriftEntry) -> String {
+    match entry.attributes.as_slice() {
+        [] => " is gone".to_owned(),
+        attributes => format!(": {}", attributes.join(", ")),
+    }
+}
+
+/// In days, hours or minutes, whichever says enough.
+fn period(duration: SignedDuration) -> String {
+    let (minutes, hours) = (duration.as_mins(), duration.as_hours());
+    let count = |n: i64, unit: &str| format!("{n} {unit}{}", if n == 1 { "" } else { "s" });
+    match () {
+        () if hours >= 48 => count(hours / 24, "day"),
+        () if minutes >= 120 => count(hours, "hour"),
+        () => count(minutes, "minute"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use moorfast_engine::state::Digest;
+
+    use super::*;
+
+    #[test]
+    fn a_history() {
+        let at = |hours| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours);
+        let entry = |subject: &str, attributes: &[&str], first, last, gone: Option<i64>| DriftEntry {
+            subject: subject.to_owned(),
+            attributes: attributes.iter().map(|a| (*a).to_owned()).collect(),
+            how: Digest::of(b""),
+            first_seen: at(first),
+            last_seen: at(last),
+            gone: gone.map(at),
+            told: None,
+        };
+        let entries = vec![
+            entry("ssh_file.motd[\"gpu01\"]", &["mode", "content"], 1, 2, Some(3)),
+            entry("kubernetes_object.role", &[], 5, 100, None),
+            entry("target gpu02", &["unreachable"], 99, 100, None),
+        ];
+        let history = DriftHistory { looked_at: Some(at(100)), entries };
+        insta::assert_snapshot!("drift_history", anstream::adapter::strip_str(&text(&history)).to_string());
+        insta::assert_snapshot!("no_history", text(&DriftHistory::default()));
+    }
+}

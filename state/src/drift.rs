@@ -1,0 +1,214 @@
+//! The history of drift: what was seen not to be as the last apply left it, since when, and until when.
+//!
+//! It is kept beside the state and not in it: noting a look takes no lock, hinders nobody, and makes no new version of the state.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+
+/// How many entries are kept.
+const ENTRIES: usize = 1000;
+
+/// How large all entries together may be, about, in bytes: well within what a Secret or a request may hold.
+const BYTES: usize = 400_000;
+
+/// How long an entry is kept after its drift went.
+const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// Drift that was seen at one look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// The address of the object, or what is said of a node.
+    pub subject: String,
+    /// The paths of the attributes that changed; none where the object is gone. Never their values.
+    pub attributes: Vec<String>,
+    /// The keyed digest of how it drifted: it tells whether it drifted further, and nothing of the values.
+    pub how: Digest,
+}
+
+/// One look at the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// When.
+    pub at: Timestamp,
+    /// What had drifted.
+    pub seen: Vec<Sighting>,
+    /// The addresses that the look says nothing of, because they could not be read or were left out.
+    pub unseen: BTreeSet<String>,
+    /// Was it told to who asks for new drift only, so that the same is not told again?
+    pub told: bool,
+}
+
+/// The drift of one object in one way, from when it was first seen until it went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriftEntry {
+    /// See [`Sighting::subject`].
+    pub subject: String,
+    /// See [`Sighting::attributes`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<String>,
+    /// See [`Sighting::how`].
+    pub how: Digest,
+    /// When a look saw it first.
+    pub first_seen: Timestamp,
+    /// When a look saw it last.
+    pub last_seen: Timestamp,
+    /// When a look saw first that it is not so any more: it was mended, or drifted otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<Timestamp>,
+    /// When it was told as new; see [`Look::told`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Timestamp>,
+}
+
+/// What looks saw: the last 1000 entries, or fewer where they are very large, and none that went more than 90 days before the last look.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriftHistory {
+    /// When somebody looked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_at: Option<Timestamp>,
+    /// The entries, in the order in which they were first seen.
+    #[serde(default)]
+    pub entries: Vec<DriftEntry>,
+}
+
+impl DriftHistory {
+    /// The history after another look.
+    #[must_use]
+    pub fn after(mut self, look: &Look) -> Self {
+        for entry in self.entries.iter_mut().filter(|entry| entry.gone.is_none()) {
+            if look.seen.iter().any(|sighting| entry.is(sighting)) {
+                entry.last_seen = look.at;
+                entry.told = entry.told.or(look.told.then_some(look.at));
+            } else if !look.unseen.contains(&entry.subject) {
+                entry.gone = Some(look.at);
+            }
+        }
+        let new = look.seen.iter().filter(|sighting| !self.is_open(sighting));
+        let new: Vec<_> = new.map(|sighting| DriftEntry::new(sighting, look)).collect();
+        self.entries.extend(new);
+        self.looked_at = Some(look.at);
+        self.forget();
+        self
+    }
+
+    /// Was this drift, still the same, told as new already?
+    pub fn was_told(&self, sighting: &Sighting) -> bool {
+        self.entries.iter().any(|entry| entry.gone.is_none() && entry.told.is_some() && entry.is(sighting))
+    }
+
+    fn is_open(&self, sighting: &Sighting) -> bool {
+        self.entries.iter().any(|entry| entry.gone.is_none() && entry.is(sighting))
+    }
+
+    /// Keeps it within its bounds: what went is forgotten before what is still there.
+    fn forget(&mut self) {
+        let Some(now) = self.looked_at else { return };
+        self.entries.retain(|entry| entry.gone.is_none_or(|gone| now.duration_since(gone) <= KEPT));
+        let (mut count, mut bytes) = (self.entries.len(), self.entries.iter().map(DriftEntry::bytes).sum::<usize>());
+        let mut keeps = |entry: &DriftEntry, may_go: bool| {
+            let goes = may_go && (count > ENTRIES || bytes > BYTES);
+            if goes {
+                (count, bytes) = (count - 1, bytes - entry.bytes());
+            }
+            !goes
+        };
+        self.entries.retain(|entry| keeps(entry, entry.gone.is_some()));
+        self.entries.retain(|entry| keeps(entry, true));
+    }
+}
+
+impl DriftEntry {
+    fn new(sighting: &Sighting, look: &Look) -> Self {
+        Self {
+            subject: sighting.subject.clone(),
+            attributes: sighting.attributes.clone(),
+            how: sighting.how.clone(),
+            first_seen: look.at,
+            last_seen: look.at,
+            gone: None,
+            told: look.told.then_some(look.at),
+        }
+    }
+
+    /// How large it is as JSON, about: digest and times are of one size.
+    fn bytes(&self) -> usize {
+        300 + self.subject.len() + self.attributes.iter().map(|attribute| attribute.len() + 4).sum::<usize>()
+    }
+
+    fn is(&self, sighting: &Sighting) -> bool {
+        self.subject == sighting.subject && self.how == sighting.how
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours)
+    }
+
+    fn sighting(subject: &str, how: &str) -> Sighting {
+        Sighting { subject: subject.into(), attributes: vec!["mode".into()], how: Digest::of(how.as_bytes()) }
+    }
+
+    fn look(hours: i64, seen: &[(&str, &str)]) -> Look {
+        let seen = seen.iter().map(|(subject, how)| sighting(subject, how)).collect();
+        Look { at: at(hours), seen, unseen: BTreeSet::new(), told: true }
+    }
+
+    /// Subject, when first and last seen, and when gone, in hours.
+    fn shown(history: &DriftHistory) -> Vec<(String, i64, i64, Option<i64>)> {
+        let hours = |time: Timestamp| time.duration_since(Timestamp::UNIX_EPOCH).as_hours();
+        let entries = history.entries.iter();
+        entries.map(|e| (e.subject.clone(), hours(e.first_seen), hours(e.last_seen), e.gone.map(hours))).collect()
+    }
+
+    #[test]
+    fn an_entry_lasts_until_the_drift_goes_or_becomes_another() {
+        let history = DriftHistory::default().after(&look(1, &[("a", "x"), ("b", "x")]));
+        let history = history.after(&look(2, &[("a", "x"), ("b", "y")])).after(&look(3, &[("b", "y")]));
+        let history = history.after(&look(4, &[("a", "x"), ("b", "y")]));
+        let expected = [("a", 1, 2, Some(3)), ("b", 1, 1, Some(2)), ("b", 2, 4, None), ("a", 4, 4, None)];
+        assert_eq!(shown(&history), expected.map(|(name, first, last, gone)| (name.to_owned(), first, last, gone)));
+    }
+
+    #[test]
+    fn what_a_look_says_nothing_of_stays_as_it_was() {
+        let unseen = ["a".to_owned()].into();
+        let history = DriftHistory::default().after(&look(1, &[("a", "x"), ("b", "x")]));
+        let history = history.after(&Look { unseen, ..look(2, &[]) });
+        assert_eq!(shown(&history), [("a".to_owned(), 1, 1, None), ("b".to_owned(), 1, 1, Some(2))]);
+    }
+
+    #[test]
+    fn only_what_was_told_as_new_is_known() {
+        let quiet = Look { told: false, ..look(1, &[("a", "x")]) };
+        let history = DriftHistory::default().after(&quiet);
+        assert!(!history.was_told(&sighting("a", "x")), "somebody else looked");
+        let history = history.after(&look(2, &[("a", "x")]));
+        assert!(history.was_told(&sighting("a", "x")) && !history.was_told(&sighting("a", "y")));
+        let history = history.after(&look(3, &[]));
+        assert!(!history.was_told(&sighting("a", "x")), "it went, and would be new");
+    }
+
+    #[test]
+    fn it_is_bounded_and_forgets_first_what_went() {
+        let names: Vec<String> = (0..ENTRIES + 10).map(|i| format!("o{i}")).collect();
+        let all: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
+        let history = DriftHistory::default().after(&look(1, &all[..5])).after(&look(2, &all[5..]));
+        assert_eq!(history.entries.len(), ENTRIES);
+        assert!(history.entries.iter().all(|entry| entry.gone.is_none()), "what went is forgotten first");
+        let large: Vec<String> = (0..1000).map(|i| format!("{i:01000}")).collect();
+        let large: Vec<_> = large.iter().map(|name| (name.as_str(), "x")).collect();
+        let text = serde_json::to_vec(&DriftHistory::default().after(&look(1, &large))).unwrap();
+        assert!(text.len() < BYTES, "{}", text.len());
+        let later = 2 + 24 * 91;
+        let history = history.after(&look(3, &[])).after(&look(later, &[]));
+        assert_eq!(shown(&history), []);
+    }
+}

@@ -1,0 +1,23 @@
+//! The history of drift as a row.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::Failure;
+use super::read::{body, parse};
+use crate::{DriftHistory, Look};
+
+/// Reads it. A database of an older format, opened for reading, has none.
+pub(crate) fn load(db: &Connection) -> Result<DriftHistory, Failure> {
+    if !db.table_exists(None, "drift")? {
+        return Ok(DriftHistory::default());
+    }
+    let text: Option<String> = db.query_row("SELECT body FROM drift", [], |row| row.get(0)).optional()?;
+    text.map_or_else(|| Ok(DriftHistory::default()), |text| parse(&text, "drift"))
+}
+
+/// Adds a look.
+pub(crate) fn note(db: &Connection, look: &Look) -> Result<(), Failure> {
+    let history = load(db)?.after(look);
+    db.execute("INSERT OR REPLACE INTO drift VALUES (1, ?1)", [body(&history)?])?;
+    Ok(())
+}

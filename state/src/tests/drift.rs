@@ -1,0 +1,57 @@
+//! The history of drift, beside the state.
+
+use futures::future::join_all;
+use jiff::Timestamp;
+
+use super::bed::Bed;
+use super::{locked, record};
+use crate::{Digest, Look, Sighting, StateError};
+
+fn look(subject: &str) -> Look {
+    let sighting =
+        Sighting { subject: subject.into(), attributes: vec!["mode".into()], how: Digest::of(subject.as_bytes()) };
+    // What others saw stays: this look says nothing of it.
+    let unseen = (0..8).map(|i| format!("ssh_file.r{i}")).filter(|other| other != subject).collect();
+    Look { at: Timestamp::UNIX_EPOCH, seen: vec![sighting], unseen, told: false }
+}
+
+pub(super) async fn a_look_takes_no_lock_and_makes_no_version(bed: Bed) {
+    let (store, other) = (bed.open().await, bed.open().await);
+    let lock = locked(&store).await;
+    lock.put(record("ssh_file.r0", 1)).await.unwrap();
+    let before = store.snapshot().await.unwrap();
+    assert_eq!(other.drift().await.unwrap().entries, []);
+    other.note_drift(&look("ssh_file.r0")).await.unwrap();
+    let seen = store.drift().await.unwrap();
+    assert_eq!(seen.entries.iter().map(|entry| entry.subject.as_str()).collect::<Vec<_>>(), ["ssh_file.r0"]);
+    assert_eq!(store.snapshot().await.unwrap(), before);
+    // The run goes on as if nothing had been.
+    lock.put(record("ssh_file.r0", 2)).await.unwrap();
+    lock.release().await.unwrap();
+    assert_eq!(other.drift().await.unwrap(), seen);
+}
+
+pub(super) async fn of_looks_at_the_same_moment_none_is_lost(bed: Bed) {
+    let stores = join_all((0..8).map(|_| bed.open())).await;
+    let notes = stores.iter().enumerate().map(|(i, store)| async move {
+        let look = look(&format!("ssh_file.r{i}"));
+        // The same look twice is one look.
+        store.note_drift(&look).await.unwrap();
+        store.note_drift(&look).await.unwrap();
+    });
+    join_all(notes).await;
+    let entries = stores[0].drift().await.unwrap().entries;
+    let mut subjects: Vec<_> = entries.into_iter().map(|entry| entry.subject).collect();
+    subjects.sort();
+    assert_eq!(subjects, (0..8).map(|i| format!("ssh_file.r{i}")).collect::<Vec<_>>());
+}
+
+pub(super) async fn who_may_only_read_is_told_that_it_was_not_kept(bed: Bed) {
+    let store = bed.open().await;
+    store.note_drift(&look("ssh_file.r0")).await.unwrap();
+    let reader = bed.look().await.unwrap();
+    let refused = reader.note_drift(&look("ssh_file.r1")).await;
+    assert!(matches!(refused, Err(StateError::ReadOnly { .. })), "{refused:?}");
+    assert_eq!(reader.drift().await.unwrap(), store.drift().await.unwrap());
+    assert_eq!(store.drift().await.unwrap().entries.len(), 1);
+}
