@@ -20,7 +20,7 @@ pub enum Stores {
     /// In a file of this machine.
     Sqlite,
     /// In the cluster of a testbed.
-    Kubernetes(Testbed),
+    Kubernetes(Box<Testbed>),
 }
 
 impl Stores {
@@ -60,7 +60,7 @@ fn on_a_disk() {
 #[test]
 fn in_the_cluster() {
     let Some(testbed) = Testbed::up("stores", 0) else { return };
-    let stores = Stores::Kubernetes(testbed);
+    let stores = Stores::Kubernetes(Box::new(testbed));
     everything_that_holds_of_all(&stores);
     moving::a_state_moves_to_the_cluster_and_back_and_loses_nothing(&stores);
     moving::who_still_has_the_old_manifest_is_told(&stores);

@@ -53,4 +53,5 @@ laws! {
     whole::looking_makes_nothing,
     whole::contents_are_the_same_in_another_store,
     whole::a_key_that_was_replaced_does_not_stay,
+    whole::a_run_begins_once,
 }

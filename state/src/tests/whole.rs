@@ -158,6 +158,15 @@ pub(super) async fn contents_are_the_same_in_another_store(bed: Bed) {
     lock.finish("open", Outcome::Remove).await.unwrap();
 }
 
+pub(super) async fn a_run_begins_once(bed: Bed) {
+    let store = bed.open().await;
+    let lock = locked(&store).await;
+    let run = Run::new("apply");
+    lock.start_run(run.clone()).await.unwrap();
+    assert!(matches!(lock.start_run(run.clone()).await, Err(StateError::RunExists { .. })));
+    assert_eq!(store.runs(10).await.unwrap(), [run]);
+}
+
 /// Whoever replaces a state may be cut off at any durable write of that: the next holder of the lock leaves one key, that of the state.
 pub(super) async fn a_key_that_was_replaced_does_not_stay(bed: Bed) {
     for write in 1.. {
