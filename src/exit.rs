@@ -67,7 +67,7 @@ impl Exit {
         match self {
             Exit::Success => "Success. With `--detailed-exitcode`: and nothing to change. For `drift`: in sync.",
             Exit::Error => {
-                "Failure; what was wrong is on standard error. Also a wrong command line, and an apply that was declined."
+                "Failure; what was wrong is on standard error. Also a wrong command line, an apply that was declined, and a plan that a policy denies."
             }
             Exit::Changes => "There are changes (`plan --detailed-exitcode`) or there is drift (`drift`).",
             Exit::Unformatted => "`fmt --check` found files that are not formatted.",

@@ -5,9 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
 use moorfast_engine::state::{Lock, Snapshot, StateError, Store};
-use moorfast_engine::{Address, Failure, Interrupt, Planned, Replacement, Workspace};
+use moorfast_engine::{Address, Diagnostic, Failure, Interrupt, Planned, Replacement, Workspace};
 
 use crate::error::Error;
+use crate::render::diagnostic::diagnostics;
 use crate::render::progress::{Follower, Form};
 use crate::session::Session;
 use crate::signals;
@@ -122,6 +123,28 @@ impl<'a> Run<'a> {
         let unread = planned.unread.clone();
         planned.close().await;
         Err(self.error(Failure::Providers(unread)))
+    }
+
+    /// `planned` with what the policies say of it, and their messages; `applying` where it is about to be applied.
+    ///
+    /// # Errors
+    /// If a policy can't be evaluated.
+    pub async fn judged(&self, mut planned: Planned, applying: bool) -> Result<(Planned, Vec<Diagnostic>), Error> {
+        match planned.judge(applying) {
+            Ok(said) => Ok((planned, said)),
+            Err(failure) => {
+                planned.close().await;
+                Err(self.error(failure))
+            }
+        }
+    }
+
+    /// Tells what the policies say, with their places in the manifest.
+    pub fn tell_policies(&self, said: &[Diagnostic]) {
+        let ui = &self.session.ui;
+        if !said.is_empty() {
+            ui.err(format!("\n{}", diagnostics(&self.workspace.manifest.sources, said, ui.error_width())));
+        }
     }
 
     /// The error for what the engine could not do.

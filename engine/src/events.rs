@@ -6,7 +6,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use crate::plan::{Action, CheckResult};
-use crate::{Address, NodeChange, ProviderError};
+use crate::{Address, NodeChange, NodeName, ProviderError};
 
 /// News of a run.
 #[derive(Clone, Debug)]
@@ -71,6 +71,15 @@ pub enum Event {
         /// The one that failed.
         because: Address,
     },
+    /// A rollout came to a step with one of its nodes.
+    Rollout {
+        /// Which rollout.
+        rollout: String,
+        /// Which node.
+        node: NodeName,
+        /// Which step.
+        step: RolloutStep,
+    },
     /// Nothing is done on a node, because another machine answers for it that nobody approved.
     Withheld {
         /// What happened to the node.
@@ -80,6 +89,37 @@ pub enum Event {
     },
     /// A check was looked at.
     Checked(CheckResult),
+}
+
+/// What a rollout does with a node.
+#[derive(Clone, Debug)]
+pub enum RolloutStep {
+    /// It is the node's turn.
+    Begun,
+    /// These must be healthy.
+    Waiting {
+        /// `kubernetes_node.worker["gpu01"]`
+        gates: Vec<String>,
+    },
+    /// They are; the next node may not begin before this is over.
+    Pausing {
+        /// How long.
+        pause: Duration,
+    },
+    /// The gates are passed, and the pause is over.
+    Passed,
+    /// A gate is not passed.
+    Unhealthy {
+        /// Which one.
+        gate: String,
+        /// Why.
+        error: ProviderError,
+    },
+    /// The rollout stopped before it came to the node.
+    Left {
+        /// Why.
+        because: String,
+    },
 }
 
 /// Where events go; events are dropped where nobody listens.

@@ -7,7 +7,8 @@ use moorfast_state::Record;
 
 use crate::catalog::{Catalog, Entry};
 use crate::expression::{Expr, Files};
-use crate::plan::mark_sensitive;
+use crate::plan::{Change, mark_sensitive};
+use crate::rollout::Selection;
 use crate::scope::{InstanceScope, Values};
 use crate::{
     Address, Attributes, Check, Diagnostic, Manifest, Mode, Node, NodeName, Resource, ResourceAddress, ResourceType,
@@ -27,6 +28,8 @@ pub(crate) struct Expanded {
     /// Sorted by address.
     pub instances: Vec<Instance>,
     pub checks: Vec<CheckInstance>,
+    /// What the rollouts select.
+    pub rollouts: Vec<Selection>,
     /// Where each instance is in `instances`.
     pub index: HashMap<Address, usize>,
     /// The instances of each resource, by their place in `instances`.
@@ -90,6 +93,7 @@ impl Expanded {
             warnings: Vec::new(),
             instances: Vec::new(),
             checks: Vec::new(),
+            rollouts: Vec::new(),
             index: HashMap::new(),
             by_resource: HashMap::new(),
         };
@@ -124,6 +128,7 @@ impl Expanded {
         expanded.instances = instances;
         expanded.checks = checks;
         expanded.warnings = warnings;
+        expanded.rollouts = Selection::all(&expanded)?;
         Ok(expanded)
     }
 
@@ -149,6 +154,17 @@ impl Expanded {
         match self.catalog.find(resource)?.resource_type.scope {
             Scope::Provider => Some(Target::Provider(provider.to_owned())),
             Scope::Node => self.nodes.get(&NodeName(name.to_owned())).cloned().map(Target::Node),
+        }
+    }
+
+    /// The node that a change is bound to: that of `on`, else the one that it lives on.
+    pub fn node_of(&self, change: &Change) -> Option<Arc<Node>> {
+        if let Some(instance) = self.instance(&change.address) {
+            return instance.binding.node.clone();
+        }
+        match self.target(&change.address.resource, &change.provider, &change.target)? {
+            Target::Node(node) => Some(node),
+            Target::Provider(_) => None,
         }
     }
 

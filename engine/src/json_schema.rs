@@ -55,6 +55,8 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
             "resource": object(resources),
             "data": object(data_sources),
             "check": map_of(check()),
+            "policy": map_of(policy()),
+            "rollout": map_of(rollout()),
             "outputs": map_of(output()),
             "moved": array(closed(json!({ "from": address(), "to": address() }), &["from", "to"])),
             "import": array(closed(json!({ "to": address() }), &["to"])),
@@ -268,6 +270,37 @@ fn check() -> Value {
             "depends_on": array(address()),
         "http": block(&crate::HTTP, Map::new()),
             "assert": { "anyOf": [one, array(one.clone())] },
+        }),
+        &[],
+    )
+}
+
+fn policy() -> Value {
+    closed(
+        json!({
+            "condition": or_expression(json!({ "type": "boolean" })),
+            "message": { "description": "Said where it does not hold.", "type": "string" },
+            "severity": { "description": "Does a violation keep the plan from being applied?", "enum": ["deny", "warn"], "default": "deny" },
+        }),
+        &["condition", "message"],
+    )
+}
+
+fn rollout() -> Value {
+    let duration = |doc: &str, default: &str| json!({ "description": doc, "type": "string", "default": default });
+    closed(
+        json!({
+            "roles": texts("The nodes with any of these roles."),
+            "nodes": texts("The nodes of these names."),
+            "resources": described("Only the instances of these resources.", array(address())),
+            "max_unavailable": {
+                "description": "How many nodes may be in work at once.",
+                "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": "^([1-9][0-9]?|100)%$" }],
+                "default": 1,
+            },
+            "pause": duration("How long to wait after each node.", "0s"),
+            "gates": texts("What must be healthy before a node is through: resources and checks (`check.NAME`)."),
+            "timeout": duration("How long each gate may take.", "5m"),
         }),
         &[],
     )

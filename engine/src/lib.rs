@@ -20,8 +20,10 @@ mod manifest;
 mod node;
 pub mod plan;
 mod planning;
+mod policy;
 mod provider;
 mod report;
+mod rollout;
 mod schema;
 mod scope;
 mod session;
@@ -33,7 +35,7 @@ pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier}
 pub use check::HTTP;
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
 pub use documentation::{functions_reference, reference};
-pub use events::{Event, Events, Interrupt};
+pub use events::{Event, Events, Interrupt, RolloutStep};
 pub use expression::{
     Expr, ExprNode, Family, Files, Function, Parsed, Place, Reference, Scope as ReferenceScope, Unresolved, functions,
 };
@@ -42,18 +44,20 @@ pub use graph::GraphView;
 pub use json_schema::{Catalogue, json_schema};
 pub use machine::{Identified, Machine, NodeChange, NodeChangeKind, Replacement};
 pub use manifest::{
-    Assignments, Block, Check, Condition, Import, Lifecycle, Manifest, Moved, NodeBlock, Output, Removed, Resource,
-    StaticScope, Variable, VariableType, evaluate_for_each, evaluate_inventory, format, node_value, select_nodes,
+    Assignments, Block, Check, Condition, GateName, Import, Lifecycle, Manifest, MaxUnavailable, Moved, NodeBlock,
+    Output, Policy, PolicySeverity, Removed, Resource, Rollout, StaticScope, Variable, VariableType, evaluate_for_each,
+    evaluate_inventory, format, node_value, select_nodes,
 };
 pub use moorfast_state as state;
 pub use node::{Node, NodeName, Transport};
 pub use planning::Planned;
+pub use policy::PolicyResult;
 pub use provider::{
     Applied, Class, Connection, Context, DataRequest, Invalid, Observed, Operation, OperationAction, PlanRequest,
     Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
 };
-pub use report::{ApplyOptions, Outcome, OutcomeResult, Report};
+pub use report::{ApplyOptions, FailedGate, Outcome, OutcomeResult, Report};
 pub use schema::{Attribute, Faults, Kind, Schema, check, conform, parse_duration};
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
-pub use webhook::{WEBHOOK, Webhook};
+pub use webhook::Webhook;
 pub use workspace::Workspace;

@@ -14,8 +14,10 @@ use crate::early::Early;
 use crate::expand::{Binding, Expanded};
 use crate::graph::Graph;
 use crate::plan::{
-    Action, Change, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Planner,
+    Action, Change, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout,
+    Planner, rollouts,
 };
+use crate::policy;
 use crate::scope::{InstanceScope, Values};
 use crate::session::Session;
 use crate::{
@@ -127,6 +129,8 @@ impl Workspace {
             changes: draft.changes.clone(),
             drift: draft.drift.clone(),
             checks: Vec::new(),
+            policies: Vec::new(),
+            rollouts: planned_rollouts(expanded, draft, options.mode).map_err(Failure::Manifest)?,
             nodes: draft.machines.changes.clone(),
             warnings: draft.warnings.clone(),
         })
@@ -180,6 +184,16 @@ impl Planned {
     /// Does what the plan says, and records it.
     pub async fn apply(self, lock: &Lock, options: ApplyOptions, events: &Events, interrupt: &Interrupt) -> Report {
         Executor::new(self.work, lock, options, events, interrupt).run().await
+    }
+
+    /// Lets the policies look at the plan; `applying` where it is about to be applied. What they say is in the plan then; the messages of those that it
+    /// violates are returned.
+    ///
+    /// # Errors
+    /// If a policy can't be evaluated.
+    pub fn judge(&mut self, applying: bool) -> Result<Vec<Diagnostic>, Failure> {
+        self.plan.policies = policy::judge(&self.work.expanded, &self.plan, applying).map_err(Failure::Manifest)?;
+        Ok(policy::diagnostics(&self.work.expanded, &self.plan))
     }
 
     /// How often the world was asked so far.
@@ -247,6 +261,18 @@ fn withheld(expanded: &Expanded, draft: &Draft, mode: PlanMode) -> HashMap<Addre
         Some((change.address.clone(), withheld.node.clone()))
     };
     draft.changes.iter().filter_map(of_change).collect()
+}
+
+/// The rollouts of a draft. A destroy takes everything away, so there is nothing to be kept available.
+fn planned_rollouts(
+    expanded: &Expanded,
+    draft: &Draft,
+    mode: PlanMode,
+) -> Result<Vec<PlannedRollout>, Vec<Diagnostic>> {
+    match mode {
+        PlanMode::Normal => rollouts(expanded, draft),
+        PlanMode::Destroy | PlanMode::RefreshOnly => Ok(Vec::new()),
+    }
 }
 
 /// What the checks say of a world in which nothing is done yet: those that depend on what would change are left for later.

@@ -110,6 +110,11 @@ pub trait Provider: Send + Sync {
         Vec::new()
     }
 
+    /// Can the objects of this type be healthy or not, so that [`Connection::healthy`] may be asked?
+    fn has_health(&self, _resource_type: &str) -> bool {
+        false
+    }
+
     /// A provider instance with this configuration. Connections are made when they are first needed.
     ///
     /// # Errors
@@ -167,6 +172,15 @@ pub trait Connection: Send + Sync {
     /// they have nothing to say. Never sensitive.
     async fn explain(&self, _target: &Target, _requests: &[ReadRequest]) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Waits until what an instance stands for is healthy: a unit runs and stays so, a machine serves. Asked after an operation on it or on something
+    /// else of the same node, so what was true before is no proof. Only of types with [`Provider::has_health`].
+    ///
+    /// # Errors
+    /// [`Class::Timeout`] with what is missing if it is not healthy within `timeout`.
+    async fn healthy(&self, _target: &Target, request: &ReadRequest, _timeout: Duration) -> Result<(), ProviderError> {
+        Err(ProviderError::new(Class::Invalid, format!("{} has no health", request.resource_type)))
     }
 
     /// How often the world was asked so far: `("ssh execs", 12)`.
@@ -234,7 +248,7 @@ pub struct Proposal {
     /// The attributes as they will be: what is known of them now. The plan's diff is between the observed attributes and these;
     /// observed attributes that are missing here are not looked at.
     pub planned: Attributes,
-    /// Why, beyond what the diff shows: `restart: ssh_file.kubelet_config["gpu01"] changes`.
+    /// Why, beyond what the diff shows: `restart: ssh_file.kubelet_config["gpu01"] changes`. What restarts says so by [`crate::plan::RESTART`].
     pub notes: Vec<String>,
 }
 

@@ -31,8 +31,30 @@ pub enum OutcomeResult {
     Withheld(NodeName),
     /// Not begun: the person ended the run.
     NotStarted,
+    /// Not begun: its rollout stopped before it came to its node.
+    Left {
+        /// Which rollout.
+        rollout: String,
+        /// Why it stopped: `kubernetes_node.worker["gpu01"] is not healthy`.
+        because: String,
+    },
     /// Not begun: the object no longer looks as it was reviewed; what differs, one line each.
     Stale(Vec<String>),
+}
+
+/// A gate at which a rollout stopped.
+#[derive(Clone, Debug)]
+pub struct FailedGate {
+    /// Which rollout.
+    pub rollout: String,
+    /// At which node.
+    pub node: NodeName,
+    /// `kubernetes_node.worker["gpu01"]`, `check.kubelet["gpu01"]`
+    pub gate: String,
+    /// The instance whose health it is; none for a check.
+    pub address: Option<Address>,
+    /// Why.
+    pub error: ProviderError,
 }
 
 /// What an apply did.
@@ -40,6 +62,8 @@ pub enum OutcomeResult {
 pub struct Report {
     /// One for each change of the plan, in the order in which they ended.
     pub outcomes: Vec<Outcome>,
+    /// The gates at which rollouts stopped.
+    pub gates: Vec<FailedGate>,
     /// The outputs after it, by name; whether each is sensitive is in the value.
     pub outputs: BTreeMap<String, Value>,
     /// What went wrong beside the changes: outputs that could not be evaluated keep their old values.

@@ -134,6 +134,9 @@ impl Scope for InstanceScope<'_> {
                 summary: "`self` can be used in a postcondition or in an assertion of a check only".to_owned(),
                 help: None,
             }),
+            Reference::Plan => {
+                Err(Unresolved { summary: "`plan` can be used in a policy only".to_owned(), help: None })
+            }
             Reference::Path => Ok(path_value(&self.expanded.manifest)),
             Reference::Moorfast => {
                 Ok(Value::Map([("version".to_owned(), Value::from(env!("CARGO_PKG_VERSION")))].into()))

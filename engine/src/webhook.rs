@@ -25,7 +25,7 @@ pub struct Webhook {
 }
 
 /// What the file of a webhook takes.
-pub static WEBHOOK: LazyLock<Schema> = LazyLock::new(|| {
+static WEBHOOK: LazyLock<Schema> = LazyLock::new(|| {
     Schema::new(
         "A message that is posted. Redirects are not followed; an answer of 200, 201, 202 or 204 is a success.",
         [

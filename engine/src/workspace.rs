@@ -47,6 +47,7 @@ impl Workspace {
         let scope = InstanceScope::new(&expanded, Values::none(), Binding::default());
         let free = outputs.chain(self.manifest.locals.values()).filter_map(|expr| expr.evaluate(&scope).err());
         errors.extend(free.flatten());
+        errors.extend(crate::policy::check(&expanded));
         crate::early::deduplicated(errors)
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
 use moorfast_engine::state::{Lock, Run as History, RunEnd, RunResult};
-use moorfast_engine::{ApplyOptions, Outcome, OutcomeResult, Planned, Report};
+use moorfast_engine::{ApplyOptions, Diagnostic, Outcome, OutcomeResult, Planned, Report};
 
 use crate::ask;
 use crate::error::Error;
@@ -99,6 +99,12 @@ impl Apply {
             session.ui.note(format!("The plan is signed by {signer}.\n"));
         }
         let plan = saved.plan;
+        if let Some(policy) = plan.policies.iter().find(|policy| policy.denies()) {
+            return Err(Error::usage(
+                format!("{} denied this plan when it was made; nothing was done", policy.name),
+                "a denied plan is kept as evidence only: mend what the policy says, and plan again",
+            ));
+        }
         let workspace = session.checked_workspace(&self.inputs.clone().with_saved(&plan))?;
         let store = session.store().await?;
         let run = Run::new(session, &workspace, self.applying.form());
@@ -107,6 +113,11 @@ impl Apply {
         let resumed = workspace.resume(plan, &snapshot, store.seal_key(), &events, &run.interrupt).await;
         run.follower.settle().await;
         let planned = run.whole(resumed.map_err(|failure| run.error(failure))?).await?;
+        // A window is about the time of the apply, so the policies look again.
+        let (planned, said) = run.judged(planned, true).await?;
+        if planned.plan.is_denied() {
+            return denied(&run, planned, lock, &said).await;
+        }
         apply(&run, planned, lock, &self.applying, true).await
     }
 }
@@ -134,8 +145,12 @@ pub async fn plan_and_apply(
     let operation = if mode == PlanMode::Destroy { "destroy" } else { "apply" };
     let lock = run.lock(&store, operation, applying.lock_timeout).await?;
     let planned = run.plan(&store, &store.snapshot().await?, options).await?;
+    let (planned, said) = run.judged(planned, true).await?;
     if !applying.json {
         session.ui.out(plan::plan(&planned.plan, session.ui.room(applying.full)))?;
+    }
+    if planned.plan.is_denied() {
+        return denied(&run, planned, lock, &said).await;
     }
     if !applying.auto_approve && planned.plan.has_changes() && !approved(&run, applying, mode).await? {
         planned.close().await;
@@ -145,6 +160,15 @@ pub async fn plan_and_apply(
     }
     // Time passed while a person looked at the plan; without a person there is nothing to be true to.
     apply(&run, planned, lock, applying, !applying.auto_approve).await
+}
+
+/// Ends a run whose plan the policies deny.
+async fn denied(run: &Run<'_>, planned: Planned, lock: Lock, said: &[Diagnostic]) -> Result<Exit, Error> {
+    planned.close().await;
+    release(lock, run.session).await;
+    run.tell_policies(said);
+    run.session.ui.err("\nNothing was done.\n");
+    Ok(Exit::Error)
 }
 
 async fn approved(run: &Run<'_>, applying: &Applying, mode: PlanMode) -> Result<bool, Error> {
@@ -216,6 +240,7 @@ fn end(report: &Report) -> RunEnd {
     let done = Done::of(report);
     let failed = report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Failed(_))).count();
     let skipped = report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Skipped(_))).count();
+    let left = report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Left { .. })).count();
     let counts = [
         ("added", done.added),
         ("changed", done.changed),
@@ -224,6 +249,7 @@ fn end(report: &Report) -> RunEnd {
         ("forgotten", done.forgotten),
         ("failed", failed),
         ("skipped", skipped),
+        ("left", left),
     ];
     let result = match exit(report) {
         Exit::Success => RunResult::Succeeded,
@@ -238,9 +264,8 @@ fn exit(report: &Report) -> Exit {
     match report {
         _ if report.interrupted => Exit::Interrupted,
         _ if report::is_complete(report) => Exit::Success,
-        _ if report.state_error.is_some() || !report.errors.is_empty() || report.outcomes.iter().any(failed) => {
-            Exit::Error
-        }
+        _ if report.outcomes.iter().any(failed) || !report.gates.is_empty() => Exit::Error,
+        _ if report.state_error.is_some() || !report.errors.is_empty() => Exit::Error,
         _ => Exit::StalePlan,
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use moorfast_engine::plan::{PlanMode, PlanOptions};
+use moorfast_engine::plan::{Plan as Made, PlanMode, PlanOptions};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
@@ -67,6 +67,7 @@ impl Plan {
         let lock = run.lock(&store, "plan", self.lock_timeout).await?;
         let planned = run.plan(&store, &store.snapshot().await?, &self.options()).await?;
         lock.release().await?;
+        let (planned, said) = run.judged(planned, false).await?;
         let (made, statistics) = (planned.plan.clone(), planned.statistics());
         planned.close().await;
         if let Some(path) = &self.out {
@@ -77,7 +78,11 @@ impl Plan {
         } else {
             session.ui.out(plan::plan(&made, session.ui.room(self.full)))?;
             session.ui.note(format!("\nPlanned {}.\n", effort(&statistics, started.elapsed())));
-            session.ui.note(self.what_next(made.has_changes()));
+            session.ui.note(self.what_next(&made));
+        }
+        if made.is_denied() {
+            run.tell_policies(&said);
+            return Ok(Exit::Error);
         }
         Ok(if self.detailed_exitcode && made.has_changes() { Exit::Changes } else { Exit::Success })
     }
@@ -91,12 +96,17 @@ impl Plan {
         self.replacing.of(self.scope.options(mode))
     }
 
-    fn what_next(&self, changes: bool) -> String {
+    fn what_next(&self, made: &Made) -> String {
         match &self.out {
+            Some(_) if made.is_denied() => {
+                "\nSaved as evidence only: what a policy denies is not applied.\n".to_owned()
+            }
             Some(path) => {
                 format!("\nSaved. {} does exactly this.\n", paint(BOLD, format!("moorfast apply {}", path.display())))
             }
-            None if changes => paint(DIM, "\nNot saved: an apply plans anew. `--out FILE` saves a plan for review.\n"),
+            None if made.has_changes() && !made.is_denied() => {
+                paint(DIM, "\nNot saved: an apply plans anew. `--out FILE` saves a plan for review.\n")
+            }
             None => String::new(),
         }
     }

@@ -11,6 +11,8 @@ use super::fold::Block;
 use super::machines;
 use super::picture::{self, Picture};
 use super::plan::{checks, closing, groups, outputs, warnings};
+use super::policy::violated;
+use super::rollout::rollouts;
 use super::row::Room;
 use super::spans::{Span, mark, plain, spans};
 use super::wording::{Danger, danger, symbol};
@@ -30,6 +32,7 @@ pub fn plan(plan: &Plan) -> String {
         tools(&groups),
         groups.iter().enumerate().map(|(i, (heading, blocks))| group(i, heading, blocks, groups.len())).collect(),
         drifted(plan),
+        section("One after the other", &rollouts(plan)),
         section("Changes to outputs", &outputs(&plan.outputs, ROOM)),
         section("Checks", &checks(&plan.checks)),
         graph(plan, &groups),
@@ -52,7 +55,14 @@ fn meta(plan: &Plan) -> String {
 
 fn notices(plan: &Plan) -> String {
     let nodes = machines::section(plan, true).into_iter().skip(1).map(|line| ("notice destroy", line));
-    let all = nodes.chain(warnings(plan).into_iter().map(|line| ("notice", line)));
+    let policies = violated(plan).map(|(policy, message)| {
+        let (class, verb) = if policy.denies() { ("notice destroy", "denies this plan") } else { ("notice", "warns") };
+        (
+            class,
+            format!("{} {verb}: {message} ({})", super::style::paint(super::style::BOLD, &policy.name), policy.place),
+        )
+    });
+    let all = policies.chain(nodes).chain(warnings(plan).into_iter().map(|line| ("notice", line)));
     all.map(|(class, line)| format!("<div class=\"{class}\">{}</div>\n", inline(&line))).collect()
 }
 

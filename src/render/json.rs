@@ -1,14 +1,16 @@
 //! Plans and runs as JSON, in Terraform's vocabulary. `docs/json.md` describes it.
 
-use moorfast_engine::plan::{Action, Change, CheckResult, CheckStatus, Drift, Plan, Reason, is_mark};
+use moorfast_engine::plan::{Action, Change, CheckResult, CheckStatus, Drift, Plan, PlannedRollout, Reason, is_mark};
 use moorfast_engine::{
-    Diagnostic, Event, NodeChange, Outcome, OutcomeResult, ProviderError, Report, SENSITIVE_KEY, Severity, Sources,
+    Diagnostic, Event, FailedGate, NodeChange, Outcome, OutcomeResult, PolicyResult, ProviderError, Report,
+    RolloutStep, SENSITIVE_KEY, Severity, Sources,
 };
 use moorfast_engine::{Mode, RETAINED_KEY, UNKNOWN_KEY};
 use serde_json::{Map, Value as Json, json};
 
 use super::drift::changed_attributes;
 use super::report::{Done, is_complete};
+use super::spans::plain;
 use super::wording::doing;
 
 /// The version of the JSON that programs read.
@@ -33,11 +35,13 @@ pub fn plan(plan: &Plan) -> Json {
         "mode": plan.options.mode,
         "lineage": plan.lineage,
         "serial": plan.serial,
-        "applyable": plan.has_changes(),
+        "applyable": plan.has_changes() && !plan.is_denied(),
         "resource_changes": plan.changes.iter().map(resource_change).collect::<Vec<_>>(),
         "resource_drift": plan.drift.iter().map(drift).collect::<Vec<_>>(),
         "output_changes": outputs.collect::<Map<_, _>>(),
         "checks": plan.checks.iter().map(check).collect::<Vec<_>>(),
+        "policies": plan.policies.iter().map(policy).collect::<Vec<_>>(),
+        "rollouts": plan.rollouts.iter().map(rollout).collect::<Vec<_>>(),
         "nodes": plan.nodes.iter().map(node).collect::<Vec<_>>(),
         "warnings": plan.warnings,
         "summary": {
@@ -63,24 +67,10 @@ fn node(change: &NodeChange) -> Json {
     })
 }
 
-/// The actions of Terraform's JSON.
-fn actions(action: Action) -> &'static [&'static str] {
-    match action {
-        Action::NoOp | Action::Adopt => &["no-op"],
-        Action::Create => &["create"],
-        Action::Update => &["update"],
-        Action::Replace => &["delete", "create"],
-        Action::ReplaceCreateFirst => &["create", "delete"],
-        Action::Delete => &["delete"],
-        Action::Forget => &["forget"],
-        Action::Read => &["read"],
-    }
-}
-
 fn resource_change(change: &Change) -> Json {
     let wrap = |map: &Option<Map<String, Json>>| map.clone().map(Json::Object);
     let (before, after) = (wrap(&change.before), wrap(&change.after));
-    let mut what = values(before.as_ref(), after.as_ref(), actions(change.action));
+    let mut what = values(before.as_ref(), after.as_ref(), change.action.names());
     if change.action == Action::Adopt {
         what["importing"] = json!({ "id": change.identity });
     }
@@ -184,9 +174,47 @@ fn check(check: &CheckResult) -> Json {
     json!({ "address": check.name, "status": status, "problems": check.messages })
 }
 
+/// What a policy says.
+fn policy(policy: &PolicyResult) -> Json {
+    json!({
+        "address": policy.name,
+        "severity": policy.severity,
+        "status": if policy.violation.is_some() { "fail" } else { "pass" },
+        "message": policy.violation,
+        "place": policy.place,
+    })
+}
+
+/// Nodes that are changed one after the other.
+fn rollout(rollout: &PlannedRollout) -> Json {
+    json!({
+        "name": rollout.name,
+        "max_unavailable": rollout.max_unavailable,
+        "gates": rollout.gates,
+        "timeout_seconds": rollout.timeout.as_secs_f64(),
+        "pause_seconds": rollout.pause.as_secs_f64(),
+        "nodes": rollout.nodes.iter().map(|node| json!({ "name": node.name, "changes": node.changes })).collect::<Vec<_>>(),
+        "settled": rollout.settled,
+    })
+}
+
+/// What a rollout does with a node.
+fn rollout_step(step: &RolloutStep) -> Json {
+    match step {
+        RolloutStep::Begun => json!({ "step": "begun" }),
+        RolloutStep::Waiting { gates } => json!({ "step": "waiting", "gates": gates }),
+        RolloutStep::Pausing { pause } => json!({ "step": "pausing", "pause_seconds": pause.as_secs_f64() }),
+        RolloutStep::Passed => json!({ "step": "passed" }),
+        RolloutStep::Unhealthy { gate, error } => {
+            json!({ "step": "unhealthy", "gate": gate, "error": provider_error(error) })
+        }
+        RolloutStep::Left { because } => json!({ "step": "left", "because": because }),
+    }
+}
+
 /// One event of a run as a line.
 pub fn event(event: &Event) -> String {
-    let hook = |address: &moorfast_engine::Address, action: Action| json!({ "resource": { "addr": address, "type": address.resource.resource_type }, "action": actions(action).join("-") });
+    let hook = |address: &moorfast_engine::Address, action: Action| json!({ "resource": { "addr": address, "type": address.resource.resource_type }, "action": action.names().join("-") });
     let (level, kind, message, rest) = match event {
         Event::Reading { target, instances } => (
             "info",
@@ -230,6 +258,17 @@ pub fn event(event: &Event) -> String {
             format!("{address}: Skipped, because {because} did not succeed"),
             json!({ "hook": { "resource": { "addr": address } }, "because": because }),
         ),
+        Event::Rollout { rollout, node, step } => {
+            let level = match step {
+                RolloutStep::Unhealthy { .. } => "error",
+                RolloutStep::Left { .. } => "warn",
+                _ => "info",
+            };
+            let message = plain(&super::rollout::step(rollout, node, step));
+            let mut rest = rollout_step(step);
+            (rest["rollout"], rest["node"]) = (json!(rollout), json!(node));
+            (level, "rollout", message, rest)
+        }
         Event::Withheld { node: change, operations } => (
             "warn",
             "node_withheld",
@@ -278,6 +317,7 @@ pub fn report(report: &Report) -> String {
             "forget": done.forgotten,
         },
         "outcomes": report.outcomes.iter().map(outcome).collect::<Vec<_>>(),
+        "gates": report.gates.iter().map(failed_gate).collect::<Vec<_>>(),
         "outputs": outputs,
         "checks": report.checks.iter().map(check).collect::<Vec<_>>(),
         "statistics": report.statistics.iter().map(|(k, v)| (k.clone(), json!(v))).collect::<Map<_, _>>(),
@@ -285,8 +325,12 @@ pub fn report(report: &Report) -> String {
     line("info", "change_summary", message, rest)
 }
 
+fn failed_gate(failed: &FailedGate) -> Json {
+    json!({ "rollout": failed.rollout, "node": failed.node, "gate": failed.gate, "error": provider_error(&failed.error) })
+}
+
 fn outcome(outcome: &Outcome) -> Json {
-    let mut object = json!({ "address": outcome.address, "actions": actions(outcome.action) });
+    let mut object = json!({ "address": outcome.address, "actions": outcome.action.names() });
     let result = match &outcome.result {
         OutcomeResult::Done => "done",
         OutcomeResult::Failed(error) => {
@@ -302,6 +346,11 @@ fn outcome(outcome: &Outcome) -> Json {
             "withheld"
         }
         OutcomeResult::NotStarted => "not_started",
+        OutcomeResult::Left { rollout, because } => {
+            object["rollout"] = json!(rollout);
+            object["because"] = json!(because);
+            "left"
+        }
         OutcomeResult::Stale(differences) => {
             object["differences"] = json!(differences);
             "stale"

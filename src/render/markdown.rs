@@ -8,6 +8,8 @@ use super::drift::{self, Unsaid};
 use super::fold::Block;
 use super::machines;
 use super::plan::{checks, closing, groups, outputs, warnings};
+use super::policy::violated;
+use super::rollout::rollouts;
 use super::row::Room;
 use super::spans::{mark, plain, spans};
 use super::wording::{Danger, symbol};
@@ -34,8 +36,16 @@ pub fn plan(plan: &Plan, limit: usize) -> String {
     for change in &plan.nodes {
         page.add(&node(plan, change));
     }
+    for (policy, message) in violated(plan) {
+        let sign = if policy.denies() { ":no_entry: **denied**" } else { ":warning:" };
+        let place = text(&policy.place);
+        page.add(&format!("- {sign} <code>{}</code>: {} <sub>{place}</sub>\n", text(&policy.name), text(message)));
+    }
     for line in warnings(plan) {
         page.add(&format!("- :information_source: {}\n", text(plain(&line).trim_start_matches("warning: "))));
+    }
+    for line in rollouts(plan).iter().skip(1) {
+        page.add(&rolled(line));
     }
     for block in dangers {
         page.add(&format!("- {}\n", headline(block)));
@@ -60,6 +70,13 @@ pub fn plan(plan: &Plan, limit: usize) -> String {
         plan.serial
     );
     page.end("`moorfast show FILE`", &made)
+}
+
+/// A line of a rollout; what is said of it is indented.
+fn rolled(line: &str) -> String {
+    let line = plain(line);
+    let deep = line.starts_with("    ");
+    format!("{}- {}{}\n", if deep { "  " } else { "" }, if deep { "" } else { ":hourglass: " }, text(line.trim()))
 }
 
 /// What drifted, in at most `limit` characters.
@@ -230,6 +247,7 @@ mod tests {
     fn plans_and_drift() {
         insta::assert_snapshot!("markdown_dangers", plan(&samples::dangers(), GITHUB));
         insta::assert_snapshot!("markdown_updates", plan(&samples::updates(), GITHUB));
+        insta::assert_snapshot!("markdown_rolled", plan(&samples::rolled(), GITHUB));
         insta::assert_snapshot!("markdown_nothing", plan(&samples::nothing(), GITHUB));
         insta::assert_snapshot!("markdown_drift", drift(&samples::refresh(), Unsaid::default(), GITHUB));
     }

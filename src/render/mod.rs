@@ -5,6 +5,8 @@ mod escape;
 mod fold;
 mod layout;
 mod machines;
+mod policy;
+mod rollout;
 mod row;
 mod spans;
 mod text_diff;

@@ -9,6 +9,8 @@ use super::block::block;
 use super::drift;
 use super::fold::{Block, fold};
 use super::machines;
+use super::policy::policies;
+use super::rollout::rollouts;
 use super::row::{Room, Row, table};
 use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
@@ -16,7 +18,7 @@ use super::wording::{Danger, meaning, symbol};
 
 /// The whole plan as text, with colours.
 pub fn plan(plan: &Plan, room: Room) -> String {
-    let mut sections = vec![warnings(plan), machines::section(plan, room.full)];
+    let mut sections = vec![policies(plan), warnings(plan), machines::section(plan, room.full)];
     sections.extend(drift::of_plan(plan, room));
     let groups = groups(plan, room.full);
     if !groups.is_empty() {
@@ -26,6 +28,7 @@ pub fn plan(plan: &Plan, room: Room) -> String {
         sections.push(vec![paint(BOLD, heading)]);
         sections.extend(blocks.iter().map(|b| block(b, room)));
     }
+    sections.push(rollouts(plan));
     sections.push(outputs(&plan.outputs, room));
     sections.push(checks(&plan.checks));
     sections.push(vec![closing(plan)]);

@@ -133,6 +133,7 @@ impl Progress {
                 let skipped = paint(WARNING, "Skipped");
                 self.line(&format!("{}: {skipped}, because {because} did not succeed", paint(BOLD, address)));
             }
+            Event::Rollout { rollout, node, step } => self.line(&super::rollout::step(&rollout, &node, &step)),
             Event::Withheld { node, operations } => {
                 let left = paint(DESTROY.bold(), format!("{operations} operations are left"));
                 self.line(&format!("{}: {left}, until it is approved", printable(&node.to_string())));

@@ -8,6 +8,7 @@ use moorfast_engine::{Address, Manifest, NodeName, Outcome, OutcomeResult, Provi
 
 use super::diagnostic::provider_errors;
 use super::plan::checks;
+use super::rollout::{failed_gates, left};
 use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
 
@@ -53,6 +54,7 @@ pub fn is_complete(report: &Report) -> bool {
     report.outcomes.iter().all(|o| matches!(o.result, OutcomeResult::Done))
         && report.state_error.is_none()
         && report.errors.is_empty()
+        && report.gates.is_empty()
         && !report.interrupted
 }
 
@@ -135,7 +137,15 @@ pub fn failures(report: &Report, manifest: Option<&Manifest>, resume: &str, widt
     if !failed.is_empty() {
         sections.push(provider_errors(manifest, &failed, width));
     }
-    sections.extend([withheld(report), stale(report), skipped(report), not_started(report)].into_iter().flatten());
+    let further = [
+        failed_gates(report, manifest, width),
+        withheld(report),
+        stale(report),
+        skipped(report),
+        left(report),
+        not_started(report),
+    ];
+    sections.extend(further.into_iter().flatten());
     if sections.is_empty() {
         return String::new();
     }

@@ -1,12 +1,14 @@
 //! Plans made by hand, for the tests of rendering and of plan files.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use moorfast_engine::plan::{
-    Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason,
+    Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions,
+    PlannedRollout, Reason, RolledNode,
 };
 use moorfast_engine::state::Digest;
-use moorfast_engine::{Machine, NodeChange, NodeChangeKind, NodeName};
+use moorfast_engine::{Machine, NodeChange, NodeChangeKind, NodeName, PolicyResult, PolicySeverity};
 use serde_json::{Map, Value as Json, json};
 
 /// A plan in which nothing changes.
@@ -30,6 +32,8 @@ pub fn nothing() -> Plan {
         drift: vec![],
         outputs: BTreeMap::new(),
         checks: vec![],
+        policies: vec![],
+        rollouts: vec![],
         nodes: vec![],
         warnings: vec![],
     }
@@ -149,6 +153,38 @@ pub fn updates() -> Plan {
         ("old".to_owned(), OutputChange { before: Some(json!([1, 2])), after: None }),
     ];
     Plan { outputs: outputs.into(), ..plan(changes) }
+}
+
+/// What `updates` does, one node after the other, and what policies say of it.
+pub fn rolled() -> Plan {
+    let node = |name: &str| NodeName(name.to_owned());
+    let of = |name: &str| RolledNode {
+        name: node(name),
+        changes: ["ssh_file.kubelet_config", "ssh_systemd_unit.kubelet"]
+            .map(|resource| format!("{resource}[\"{name}\"]").parse().unwrap())
+            .into(),
+    };
+    let workers = PlannedRollout {
+        name: "workers".to_owned(),
+        max_unavailable: 1,
+        gates: vec!["kubernetes_node.worker".to_owned(), "check.kubelet".to_owned()],
+        timeout: Duration::from_secs(300),
+        pause: Duration::from_secs(10),
+        nodes: ["gpu01", "gpu02", "gpu03"].map(of).into(),
+        settled: vec![node("gpu04")],
+    };
+    let policy = |name: &str, severity, violation: Option<&str>| PolicyResult {
+        name: format!("policy.{name}"),
+        severity,
+        violation: violation.map(str::to_owned),
+        place: "policies.toml:3".to_owned(),
+    };
+    let policies = vec![
+        policy("friday", PolicySeverity::Warn, Some("it is Friday")),
+        policy("no_token", PolicySeverity::Deny, None),
+        policy("window", PolicySeverity::Deny, Some("restarts are for the night: <gpu01>, gpu02")),
+    ];
+    Plan { rollouts: vec![workers], policies, ..updates() }
 }
 
 /// Everything a reviewer must not overlook, and all that is only bookkeeping.

@@ -1,7 +1,7 @@
 //! Snapshots of what people read.
 
 use moorfast_engine::plan::{Action, Plan};
-use moorfast_engine::{Class, Failure, Outcome, OutcomeResult, ProviderError, Report, Value};
+use moorfast_engine::{Class, FailedGate, Failure, NodeName, Outcome, OutcomeResult, ProviderError, Report, Value};
 use std::time::Duration;
 
 use super::{Room, drift, failure, json, plan, report, samples};
@@ -22,6 +22,7 @@ fn plans() {
     insta::assert_snapshot!("nothing", shown(&samples::nothing()));
     insta::assert_snapshot!("creates", shown(&samples::creates()));
     insta::assert_snapshot!("updates", shown(&samples::updates()));
+    insta::assert_snapshot!("rolled", shown(&samples::rolled()));
     insta::assert_snapshot!("dangers", shown(&samples::dangers()));
     insta::assert_snapshot!("differing", shown(&samples::differing()));
     insta::assert_snapshot!("refresh", shown(&samples::refresh()));
@@ -51,6 +52,8 @@ fn the_drift_command() {
 #[test]
 fn a_plan_as_json() {
     insta::assert_json_snapshot!("json_updates", json::plan(&samples::updates()));
+    let rolled = json::plan(&samples::rolled());
+    insta::assert_json_snapshot!("json_rolled", (&rolled["policies"], &rolled["rollouts"], &rolled["applyable"]));
     insta::assert_json_snapshot!("json_dangers", json::plan(&samples::dangers()));
 }
 
@@ -76,11 +79,26 @@ fn broken() -> Report {
             outcome("kubernetes_node.worker[\"gpu02\"]", Action::Create, OutcomeResult::Skipped(cause)),
             outcome("ssh_file.late[\"gpu02\"]", Action::Create, OutcomeResult::NotStarted),
             outcome(
+                "ssh_file.config[\"gpu03\"]",
+                Action::Update,
+                OutcomeResult::Left {
+                    rollout: "workers".to_owned(),
+                    because: "kubernetes_node.worker[\"gpu01\"] is not healthy".to_owned(),
+                },
+            ),
+            outcome(
                 "ssh_file.odd[\"gpu01\"]",
                 Action::Update,
                 OutcomeResult::Stale(vec!["mode = \"0644\" -> \"0777\"".to_owned()]),
             ),
         ],
+        gates: vec![FailedGate {
+            rollout: "workers".to_owned(),
+            node: NodeName("gpu01".to_owned()),
+            gate: "kubernetes_node.worker[\"gpu01\"]".to_owned(),
+            address: Some("kubernetes_node.worker[\"gpu01\"]".parse().unwrap()),
+            error: ProviderError::new(Class::Timeout, "node gpu01 did not become ready in time"),
+        }],
         outputs: [
             ("token".to_owned(), Value::from("s3cr3t").sensitive()),
             ("url".to_owned(), Value::from("https://a")),
@@ -96,7 +114,8 @@ fn broken() -> Report {
 
 #[test]
 fn reports() {
-    let complete = Report { outcomes: broken().outcomes.into_iter().take(2).collect(), checks: vec![], ..broken() };
+    let complete =
+        Report { outcomes: broken().outcomes.into_iter().take(2).collect(), gates: vec![], checks: vec![], ..broken() };
     let took = Duration::from_millis(1234);
     let mode = moorfast_engine::plan::PlanMode::Normal;
     insta::assert_snapshot!("complete", plain(&report::closing(&complete, mode, took)));

@@ -11,6 +11,7 @@ mod interruption;
 mod lifecycle;
 mod pages;
 mod plan_files;
+mod policies;
 mod review;
 mod signatures;
 mod streams;

@@ -111,6 +111,21 @@ fn is_there(tool: &str) -> bool {
     paths.iter().any(|folder| folder.join(tool).is_file())
 }
 
+#[test]
+fn a_plan_that_a_policy_denies_is_shown_and_goes_no_further() {
+    if !has_what_it_needs() {
+        return;
+    }
+    let forge = Forge::new("github");
+    let policy = "\n[policy.none]\ncondition = '${length(plan.changes) == 0}'\nmessage = \"a freeze\"\n";
+    forge.folder.write("site/main.toml", &format!("{MANIFEST}{policy}"));
+    forge.expect(1, &["push", "site"]);
+    let comments = forge.comments();
+    assert!(comments.contains("**denied** <code>policy.none</code>: a freeze"), "{comments}");
+    assert!(comments.contains("Plan: 2 to add"), "{comments}");
+    assert_eq!(forge.greeting(), "");
+}
+
 fn review(kind: &'static str) {
     if !has_what_it_needs() {
         return;

@@ -10,18 +10,30 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The blocks of a page that are marked so.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let page = fs::read_to_string(root().join("docs/workflows").join(page)).unwrap();
+    let start = format!("```{language}\n");
+    let blocks = page.split(&start).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+    blocks.collect()
+}
+
 /// Runs every block of the page that is marked `sh`, one after the other, in a folder with a manifest.
 fn run_page(name: &str) -> Folder {
-    let page = fs::read_to_string(root().join("docs/workflows").join(name)).unwrap();
-    let blocks: Vec<_> = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert!(!blocks.is_empty(), "{name} has no commands");
     let folder = Folder::new(PAIR);
     folder.expect(0, &["apply", "-auto-approve"]);
+    run_blocks(name, &folder);
+    folder
+}
+
+fn run_blocks(name: &str, folder: &Folder) {
+    let blocks = blocks(name, "sh");
+    assert!(!blocks.is_empty(), "{name} has no commands");
     let mut path = vec![PathBuf::from(env!("CARGO_BIN_EXE_moorfast")).parent().unwrap().to_owned()];
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
     for block in blocks {
         let output = Command::new("sh")
-            .args(["-eu", "-c", block])
+            .args(["-eu", "-c", &block])
             .current_dir(folder.path(""))
             .env("PATH", std::env::join_paths(&path).unwrap())
             .stdin(Stdio::null())
@@ -29,7 +41,32 @@ fn run_page(name: &str) -> Folder {
             .unwrap();
         assert!(output.status.success(), "{name}:\n{block}\n{}", String::from_utf8_lossy(&output.stderr));
     }
-    folder
+}
+
+#[test]
+fn the_page_of_rolling_changes_works_as_written_on_this_machine() {
+    let folder = Folder::empty();
+    let manifest: String = blocks("rolling-change.md", "toml").concat();
+    let place = format!("path    = \"{}", folder.path("").display());
+    let manifest =
+        manifest.replace("address = \"10.0.0.1", "transport = \"local\" # \"").replace("path    = \"/etc/", &place);
+    folder.write("main.toml", &manifest);
+    run_blocks("rolling-change.md", &folder);
+    for node in ["gpu01", "gpu02", "gpu03"] {
+        assert_eq!(folder.read(&format!("agent-{node}.conf")), "level = debug\n");
+    }
+    let plan = folder.expect(0, &["plan", "-var=level=warn"]);
+    plan.says("rollout.workers: 3 nodes, 1 at a time: gpu01, gpu02, gpu03");
+    plan.says("before the next begins: check.agent healthy, each within 2m 0s");
+}
+
+#[test]
+fn the_policies_of_the_review_page_hold_for_a_harmless_plan() {
+    let folder = Folder::new(PAIR);
+    folder.write("policies.toml", &blocks("review.md", "toml").concat());
+    folder.expect(0, &["apply", "-auto-approve"]);
+    // The window is about the apply.
+    folder.expect(0, &["plan", "-destroy"]).says("3 to destroy");
 }
 
 #[test]

@@ -14,12 +14,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Executor<'_> {
     /// `error` with what the objects on nodes say that the failed change directly depends on: a Node that never became Ready is explained by
     /// the journal of its kubelet.
-    pub(super) async fn explained(&self, i: usize, mut error: ProviderError) -> ProviderError {
+    pub(super) async fn explained(&self, i: usize, error: ProviderError) -> ProviderError {
+        self.explained_by(&self.change(i).dependencies, error).await
+    }
+
+    /// `error` with what those of `causes` say that are on nodes.
+    pub(super) async fn explained_by(&self, causes: &[Address], mut error: ProviderError) -> ProviderError {
         if !matches!(error.class, Class::Timeout | Class::Failed) {
             return error;
         }
         let mut calls: BTreeMap<(String, String), (Target, Vec<ReadRequest>)> = BTreeMap::new();
-        for address in &self.change(i).dependencies {
+        for address in causes {
             let Some(instance) = self.work.expanded.instance(address) else { continue };
             if !matches!(instance.target, Target::Node(_)) {
                 continue;

@@ -4,13 +4,16 @@ mod bookkeeping;
 mod call;
 mod discreet;
 mod explain;
+mod gate;
 mod machines;
 mod order;
 mod outcome;
 mod prepare;
 mod record;
+mod rollout;
 mod verify;
 
+pub(crate) use order::Order;
 pub(crate) use verify::describe;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -20,10 +23,12 @@ use std::time::Instant;
 use futures::future::join_all;
 use moorfast_state::{Intent, Lock, Record, SealKey, StateError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
 
 use self::call::{perform, unreported};
-use self::order::Order;
+use self::gate::Answer;
 use self::prepare::Prepared;
+use self::rollout::Rollouts;
 use crate::check::{When, run_checks};
 use crate::early::{Early, deduplicated};
 use crate::expand::Expanded;
@@ -74,6 +79,9 @@ pub(crate) struct Executor<'a> {
     events: &'a Events,
     interrupt: &'a Interrupt,
     order: Order,
+    rollouts: Rollouts,
+    /// The gates that are asked now.
+    gates: JoinSet<Answer>,
     run: String,
     /// The records as they are now, by address.
     records: BTreeMap<String, Arc<Record>>,
@@ -117,6 +125,7 @@ impl<'a> Executor<'a> {
         let records = work.items.values().filter_map(|i| i.recorded.clone());
         let records = records.map(|r| (r.address.clone(), r)).collect();
         let order = Order::new(&work.plan.changes, &work.items);
+        let rollouts = Rollouts::new(&work.plan.rollouts, &work.plan.changes, &order);
         let (sender, receiver) = unbounded_channel();
         let (running, calls, cleared, wanted) = Default::default();
         let run = options.run.clone();
@@ -128,6 +137,8 @@ impl<'a> Executor<'a> {
             events,
             interrupt,
             order,
+            rollouts,
+            gates: JoinSet::new(),
             run,
             records,
             running,
@@ -155,12 +166,20 @@ impl<'a> Executor<'a> {
         loop {
             self.start_ready().await;
             // A call that reported its last operation still holds its place until it says that it is over.
-            if self.running.is_empty() && self.calls.values().all(|calls| *calls == 0) {
+            let calls_are_over = self.calls.values().all(|calls| *calls == 0);
+            if self.running.is_empty() && calls_are_over && (self.gates.is_empty() || self.is_stopping()) {
                 break;
             }
             let stopping = self.is_stopping();
             let message = tokio::select! {
                 message = self.receiver.recv() => message,
+                Some(answer) = self.gates.join_next() => {
+                    match answer {
+                        Ok(answer) => self.answered(answer).await,
+                        Err(error) => tracing::error!("a gate of a rollout broke: {error}"),
+                    }
+                    continue;
+                }
                 () = self.interrupt.stop.cancelled(), if !stopping => {
                     self.report.interrupted = true;
                     continue;
@@ -176,6 +195,7 @@ impl<'a> Executor<'a> {
             }
             self.settle(messages).await;
         }
+        self.gates.abort_all();
         self.leave_rest();
         if !self.is_stopping() {
             self.forget_machines().await;
@@ -229,12 +249,13 @@ impl<'a> Executor<'a> {
                 self.end(i, OutcomeResult::Stale(lines));
             }
             let (outside, inside): (Vec<_>, Vec<_>) =
-                ready.into_iter().partition(|i| acts_on_world(self.change(*i).action));
+                ready.into_iter().partition(|i| self.change(*i).action.acts_on_world());
             for i in outside {
                 self.order.queue(i);
             }
             self.record_only(inside).await;
         }
+        self.advance_rollouts();
         self.start_queued().await;
     }
 
@@ -260,10 +281,11 @@ impl<'a> Executor<'a> {
 
     /// Starts queued operations, batched by target, as far as the limits allow.
     async fn start_queued(&mut self) {
-        for (target, changes) in self.order.queued_by(|i| {
+        let target_of = |i: usize| {
             let change = &self.work.plan.changes[i];
             (change.provider.clone(), change.target.clone())
-        }) {
+        };
+        for (target, changes) in self.order.queued_by(target_of, |i| self.rollouts.admits(i)) {
             let total: usize = self.calls.values().sum();
             let here = self.calls.get(&target.1).copied().unwrap_or_default();
             let is_node = target.0 != target.1;
@@ -373,23 +395,31 @@ impl<'a> Executor<'a> {
             self.report.outcomes.push(Outcome { address: address.clone(), action, result });
         }
         if done {
+            self.rollouts.over(i, None);
             self.order.done(i);
             return;
         }
-        for skipped in self.order.abandon(i) {
-            let change = self.change(skipped);
+        self.rollouts.over(i, Some(&not_done(&address)));
+        let skipped = self.order.abandon(&[i]);
+        self.skip(skipped, &address);
+    }
+
+    /// Notes changes that are not begun, because this one did not come about.
+    fn skip(&mut self, skipped: Vec<usize>, because: &Address) {
+        for i in skipped {
+            self.rollouts.over(i, Some(&not_done(because)));
+            let change = self.change(i);
             if !change.action.is_change() {
                 continue;
             }
-            let (skipped, action) = (change.address.clone(), change.action);
-            if let Some(node) = self.work.withheld.get(&skipped).cloned() {
+            let (address, action) = (change.address.clone(), change.action);
+            if let Some(node) = self.work.withheld.get(&address).cloned() {
                 let result = OutcomeResult::Withheld(node);
-                self.report.outcomes.push(Outcome { address: skipped, action, result });
+                self.report.outcomes.push(Outcome { address, action, result });
                 continue;
             }
-            self.events.send(Event::Skipped { address: skipped.clone(), because: address.clone() });
-            let result = OutcomeResult::Skipped(address.clone());
-            self.report.outcomes.push(Outcome { address: skipped, action, result });
+            self.events.send(Event::Skipped { address: address.clone(), because: because.clone() });
+            self.report.outcomes.push(Outcome { address, action, result: OutcomeResult::Skipped(because.clone()) });
         }
     }
 
@@ -404,8 +434,8 @@ impl<'a> Executor<'a> {
     }
 }
 
-fn acts_on_world(action: Action) -> bool {
-    !matches!(action, Action::NoOp | Action::Adopt | Action::Forget)
+fn not_done(address: &Address) -> String {
+    format!("{address} did not succeed")
 }
 
 fn from_diagnostics(errors: &[Diagnostic]) -> ProviderError {

@@ -6,7 +6,7 @@ use crate::Address;
 use crate::plan::{Action, Change, Item};
 
 /// The changes of a plan and what each waits for. Indexes are places in the plan.
-pub(super) struct Order {
+pub(crate) struct Order {
     /// How many changes each waits for.
     waits: Vec<usize>,
     /// The changes that wait for each.
@@ -83,10 +83,22 @@ impl Order {
         self.queued.insert(i);
     }
 
-    /// All that is held back, grouped; it is out of the queue then.
-    pub fn queued_by<K: Ord>(&mut self, key: impl Fn(usize) -> K) -> BTreeMap<K, Vec<usize>> {
+    /// Is this change held back?
+    pub fn is_queued(&self, i: usize) -> bool {
+        self.queued.contains(&i)
+    }
+
+    /// All that is held back and admitted, grouped; it is out of the queue then.
+    pub fn queued_by<K: Ord>(
+        &mut self,
+        key: impl Fn(usize) -> K,
+        is_admitted: impl Fn(usize) -> bool,
+    ) -> BTreeMap<K, Vec<usize>> {
         let mut groups: BTreeMap<K, Vec<usize>> = BTreeMap::new();
-        for i in std::mem::take(&mut self.queued) {
+        let (admitted, held) = std::mem::take(&mut self.queued).into_iter().partition(|i| is_admitted(*i));
+        self.queued = held;
+        let admitted: BTreeSet<usize> = admitted;
+        for i in admitted {
             groups.entry(key(i)).or_default().push(i);
         }
         groups
@@ -108,11 +120,20 @@ impl Order {
         }
     }
 
-    /// A change did not come about: everything that waits for it, directly or not, never will. Returns these.
-    pub fn abandon(&mut self, i: usize) -> Vec<usize> {
-        self.state[i] = Phase::Over;
+    /// The changes that wait for this one.
+    pub fn dependants(&self, i: usize) -> &[usize] {
+        &self.dependants[i]
+    }
+
+    /// These changes did not come about: everything that waits for them, directly or not, never will. Returns that.
+    pub fn abandon(&mut self, places: &[usize]) -> Vec<usize> {
+        for i in places {
+            self.state[*i] = Phase::Over;
+            self.ready.remove(i);
+            self.queued.remove(i);
+        }
         let mut abandoned = Vec::new();
-        let mut queue = self.dependants[i].clone();
+        let mut queue: Vec<usize> = places.iter().flat_map(|i| self.dependants[*i].iter().copied()).collect();
         while let Some(next) = queue.pop() {
             if self.state[next] == Phase::Open {
                 self.state[next] = Phase::Over;

@@ -13,7 +13,7 @@ use crate::{Address, Attributes, Event, Events, Observed, ReadRequest, seal_attr
 /// Reads every object that the plan changes once more. Returns those that look different now, with what differs, one line each.
 pub(super) async fn changed_since_review(work: &Work, events: &Events) -> HashMap<Address, Vec<String>> {
     let mut calls: BTreeMap<(&str, &str), Vec<&Change>> = BTreeMap::new();
-    for change in work.plan.changes.iter().filter(|c| super::acts_on_world(c.action) && c.observed.is_some()) {
+    for change in work.plan.changes.iter().filter(|c| c.action.acts_on_world() && c.observed.is_some()) {
         calls.entry((&change.provider, &change.target)).or_default().push(change);
     }
     let readings = calls.into_iter().map(|((alias, _), changes)| async move {

@@ -38,7 +38,7 @@ pub(crate) async fn run_checks(
         async move {
             let (status, messages) = match waits {
                 true => (CheckStatus::Unknown, Vec::new()),
-                false => run(expanded, values, check, when, stop).await,
+                false => look(expanded, values, check, when, stop).await,
             };
             let result = CheckResult { name: check.name.clone(), status, messages };
             events.send(Event::Checked(result.clone()));
@@ -48,7 +48,8 @@ pub(crate) async fn run_checks(
     join_all(runs.collect::<Vec<_>>()).await
 }
 
-async fn run(
+/// How one check is now, and what is wrong.
+pub(crate) async fn look(
     expanded: &Expanded,
     values: &Values,
     check: &CheckInstance,

@@ -75,6 +75,8 @@ pub enum Reference {
     Each,
     /// `self`: the resource's own attributes, in a postcondition; the response, in a check.
     This,
+    /// `plan`: what a policy looks at.
+    Plan,
     /// `path`: the map `root, module, cwd`.
     Path,
     /// `terraform`-like facts of the run: the map `moorfast.version`, `moorfast.lineage`.

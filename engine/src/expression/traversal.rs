@@ -8,7 +8,8 @@ use crate::ResourceAddress;
 use crate::diagnostic::nearest;
 
 /// The names that mean something of their own at the head of a traversal.
-pub(crate) const ROOTS: [&str; 9] = ["var", "local", "node", "nodes", "each", "self", "path", "moorfast", "data"];
+pub(crate) const ROOTS: [&str; 10] =
+    ["var", "local", "node", "nodes", "each", "self", "plan", "path", "moorfast", "data"];
 
 /// The reference that `root` and the first of `operators` make, and how many of these it takes.
 pub(super) fn reference(
@@ -27,6 +28,7 @@ pub(super) fn reference(
         "nodes" => (Reference::Nodes, 0),
         "each" => (Reference::Each, 0),
         "self" => (Reference::This, 0),
+        "plan" => (Reference::Plan, 0),
         "path" => (Reference::Path, 0),
         "moorfast" => (Reference::Moorfast, 0),
         "data" => {

@@ -8,11 +8,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::reader::{Entry, Reader};
-use super::{Manifest, blocks, references, resource, variable};
+use super::{Manifest, blocks, policy, references, resource, rollout, variable};
 use crate::diagnostic::suggest;
 use crate::{Diagnostic, SourceFile, Sources, Span, is_identifier};
 
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 14] = [
     "variables",
     "locals",
     "nodes",
@@ -21,6 +21,8 @@ const TABLES: [&str; 12] = [
     "resource",
     "data",
     "check",
+    "policy",
+    "rollout",
     "outputs",
     "moved",
     "import",
@@ -139,6 +141,8 @@ impl Loader<'_> {
             "backend" => blocks::backend(self, reader, &entry),
             "resource" | "data" => resource::read_all(self, reader, &entry),
             "check" => self.each(reader, &entry, "check", blocks::check),
+            "policy" => self.each(reader, &entry, "policy", policy::read),
+            "rollout" => self.each(reader, &entry, "rollout", rollout::read),
             "outputs" => self.each(reader, &entry, "output", blocks::output),
             "moved" => blocks::for_each_table(reader, &entry, |reader, value| blocks::moved(self, reader, value)),
             "import" => blocks::for_each_table(reader, &entry, |reader, value| blocks::import(self, reader, value)),

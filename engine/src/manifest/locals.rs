@@ -123,6 +123,7 @@ impl ReferenceScope for StaticScope<'_> {
             Reference::Nodes => Err(not_here("`nodes`".to_owned())),
             Reference::Each => Err(not_here("`each`".to_owned())),
             Reference::This => Err(not_here("`self`".to_owned())),
+            Reference::Plan => Err(not_here("`plan`".to_owned())),
             Reference::Moorfast => Err(not_here("`moorfast`".to_owned())),
             Reference::Resource { resource, .. } => Err(not_here(format!("`{resource}`"))),
         }

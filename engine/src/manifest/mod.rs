@@ -5,9 +5,11 @@ mod format;
 mod inventory;
 pub(crate) mod load;
 pub(crate) mod locals;
+mod policy;
 pub(crate) mod reader;
 mod references;
 mod resource;
+mod rollout;
 #[cfg(test)]
 pub(crate) mod tests;
 mod variable;
@@ -24,6 +26,8 @@ use crate::{Address, Expr, ResourceAddress, Sources, Span, Value};
 pub use format::format;
 pub use inventory::{evaluate_for_each, evaluate_inventory, node_value, select_nodes};
 pub use locals::StaticScope;
+pub use policy::{Policy, PolicySeverity};
+pub use rollout::{GateName, MaxUnavailable, Rollout};
 pub use variables::Assignments;
 
 /// A manifest, read and checked as far as that goes without values.
@@ -49,6 +53,10 @@ pub struct Manifest {
     pub resources: BTreeMap<ResourceAddress, Resource>,
     /// `[check.NAME]`
     pub checks: BTreeMap<String, Check>,
+    /// `[policy.NAME]`
+    pub policies: BTreeMap<String, Policy>,
+    /// `[rollout.NAME]`
+    pub rollouts: BTreeMap<String, Rollout>,
     /// `[outputs.NAME]`
     pub outputs: BTreeMap<String, Output>,
     /// `[[moved]]`

@@ -172,7 +172,8 @@ impl<'a> Reader<'a> {
         self.parse_address(&text, span)
     }
 
-    fn parse_address(&mut self, text: &str, span: Span) -> Option<Address> {
+    /// The address that `text` is.
+    pub(super) fn parse_address(&mut self, text: &str, span: Span) -> Option<Address> {
         // In Terraform such lists hold references; an address in `${…}` is the same thing.
         let bare = text.strip_prefix("${").and_then(|text| text.strip_suffix('}')).unwrap_or(text);
         match bare.parse() {
@@ -181,6 +182,14 @@ impl<'a> Reader<'a> {
                 self.error(span, invalid.to_string(), "");
                 None
             }
+        }
+    }
+
+    /// A whole number that is not negative; where it is anything else, that is for the caller to say.
+    pub(super) fn integer(&self, value: &Spanned<DeValue>) -> Option<usize> {
+        match value.get_ref() {
+            DeValue::Integer(integer) => parse_integer(integer)?.try_into().ok(),
+            _ => None,
         }
     }
 

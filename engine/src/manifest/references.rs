@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Condition, Manifest};
+use super::{Condition, GateName, Manifest, Policy, Rollout};
 use crate::diagnostic::{nearest, suggest};
 use crate::expression::ROOTS;
 use crate::{Address, Diagnostic, Expr, Reference, ResourceAddress, Span, Unresolved};
@@ -40,6 +40,8 @@ pub(super) fn check(manifest: &Manifest) -> Vec<Diagnostic> {
         let asserted = Bound { this: probe.http.is_some(), ..bound };
         probe.assertions.iter().for_each(|assertion| check.condition(assertion, asserted));
     }
+    manifest.policies.values().for_each(|policy| check.policy(policy));
+    manifest.rollouts.values().for_each(|rollout| check.rollout(rollout));
     check.moves();
     check.problems
 }
@@ -63,6 +65,61 @@ impl Check<'_> {
         self.addresses(&resource.restart_on);
         resource.provider.iter().for_each(|provider| self.provider(provider));
         self.addresses(&resource.lifecycle.replace_triggered_by);
+    }
+
+    /// A policy looks at the plan alone: what a resource will be is not known yet.
+    fn policy(&mut self, policy: &Policy) {
+        for expr in [&policy.condition, &policy.message] {
+            for (reference, span) in expr.references() {
+                let found = match &reference {
+                    Reference::Plan => continue,
+                    Reference::Local(name) if self.leans_on_world(name, &mut BTreeSet::new()) => {
+                        Err(not_in_policy(&format!("`local.{name}`, which depends on resources or on data,")))
+                    }
+                    Reference::Resource { resource, .. } => Err(not_in_policy(&format!("`{resource}`"))),
+                    _ => self.reference(&reference, Bound::default()),
+                };
+                self.unresolved(found, span);
+            }
+        }
+    }
+
+    /// Does a local refer to a resource or to data, directly or through others?
+    fn leans_on_world(&self, local: &str, seen: &mut BTreeSet<String>) -> bool {
+        let Some(expr) = self.manifest.locals.get(local).filter(|_| seen.insert(local.to_owned())) else {
+            return false;
+        };
+        expr.references().into_iter().any(|(reference, _)| match reference {
+            Reference::Resource { .. } => true,
+            Reference::Local(name) => self.leans_on_world(&name, seen),
+            _ => false,
+        })
+    }
+
+    /// Do the nodes, resources and gates of a rollout exist? Its roles are known when the inventory is.
+    fn rollout(&mut self, rollout: &Rollout) {
+        let manifest = self.manifest;
+        for (name, span) in rollout.nodes.iter().filter(|(name, _)| !manifest.nodes.contains_key(name)) {
+            self.unresolved(Err(Unresolved::unknown("node", name, manifest.nodes.keys().map(String::as_str))), *span);
+        }
+        self.addresses(&rollout.resources);
+        for (gate, span) in &rollout.gates {
+            let found = match gate {
+                GateName::Resource(address) => self.known(&address.resource),
+                GateName::Check(name) if manifest.checks.contains_key(name) => Ok(()),
+                GateName::Check(name) => {
+                    Err(Unresolved::unknown("check", name, manifest.checks.keys().map(String::as_str)))
+                }
+            };
+            self.unresolved(found, *span);
+        }
+    }
+
+    fn unresolved(&mut self, found: Result<(), Unresolved>, span: Span) {
+        if let Err(Unresolved { summary, help }) = found {
+            let diagnostic = Diagnostic::error(summary).at(span, "");
+            self.problems.push(Diagnostic { help, ..diagnostic });
+        }
     }
 
     /// Is the instance of a provider, `NAME.ALIAS`, one of the manifest?
@@ -116,10 +173,7 @@ impl Check<'_> {
 
     fn expr(&mut self, expr: &Expr, bound: Bound) {
         for (reference, span) in expr.references() {
-            if let Err(Unresolved { summary, help }) = self.reference(&reference, bound) {
-                let diagnostic = Diagnostic::error(summary).at(span, "");
-                self.problems.push(Diagnostic { help, ..diagnostic });
-            }
+            self.unresolved(self.reference(&reference, bound), span);
         }
     }
 
@@ -140,6 +194,7 @@ impl Check<'_> {
             }
             Reference::Node if !bound.node => unbound("node", "`on`, which makes one instance for each node"),
             Reference::Each if !bound.each => unbound("each", "`for_each`"),
+            Reference::Plan => unbound("plan", "a policy"),
             Reference::This if !bound.this => {
                 unbound("self", "a postcondition, and by `assert` in a check with `http`")
             }
@@ -150,10 +205,7 @@ impl Check<'_> {
 
     fn addresses(&mut self, addresses: &[(Address, Span)]) {
         for (address, span) in addresses {
-            if let Err(Unresolved { summary, help }) = self.known(&address.resource) {
-                let diagnostic = Diagnostic::error(summary).at(*span, "");
-                self.problems.push(Diagnostic { help, ..diagnostic });
-            }
+            self.unresolved(self.known(&address.resource), *span);
         }
     }
 
@@ -176,5 +228,12 @@ impl Check<'_> {
             .or_else(|| suggest(&address.name, names))
             .or_else(|| suggest(&address.resource_type, types));
         Err(Unresolved { summary: format!("there is no `{text}` in the manifest"), help })
+    }
+}
+
+fn not_in_policy(what: &str) -> Unresolved {
+    Unresolved {
+        summary: format!("{what} can't be used in a policy"),
+        help: Some("a policy refers to `plan`, to variables, to locals without resources and to `nodes`".to_owned()),
     }
 }

@@ -10,7 +10,7 @@ use super::load::Loader;
 use super::reader::{Entry, Fields, Reader};
 use super::{Condition, Lifecycle, Resource};
 use crate::diagnostic::suggest;
-use crate::{ExprNode, Mode, ResourceAddress, Value};
+use crate::{Diagnostic, Expr, ExprNode, Mode, ResourceAddress, Value};
 
 /// The keys of `timeouts`.
 const OPERATIONS: [&str; 4] = ["create", "read", "update", "delete"];
@@ -124,11 +124,14 @@ fn condition<'a>(reader: &mut Reader<'a>, table: &'a Spanned<DeValue<'a>>, what:
         reader.missing(span, what, &lacking);
     }
     let condition = condition?;
-    if let ExprNode::Literal(Value::String(text)) = &condition.node
-        && text.parse::<bool>().is_err()
-    {
-        let help = format!("an expression stands in `${{…}}`: condition = '${{{text}}}'");
-        reader.error_with(condition.span, "a condition must be true or false, not a text", Some(help));
-    }
+    reader.diagnostics.extend(is_text(&condition));
     Some(Condition { condition, error_message: error_message? })
+}
+
+/// The error for a condition that is a text without an expression in it.
+pub(super) fn is_text(condition: &Expr) -> Option<Diagnostic> {
+    let ExprNode::Literal(Value::String(text)) = &condition.node else { return None };
+    let help = format!("an expression stands in `${{…}}`: condition = '${{{text}}}'");
+    let error = || Diagnostic::error("a condition must be true or false, not a text").at(condition.span, "").help(help);
+    text.parse::<bool>().is_err().then(error)
 }

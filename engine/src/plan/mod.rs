@@ -12,6 +12,7 @@ mod planner;
 mod propose;
 mod reading;
 mod requests;
+mod rollout;
 mod triggers;
 
 pub(crate) use diff::value_at;
@@ -19,8 +20,10 @@ pub use diff::{Difference, Step, differences, is_mark, path_text};
 pub(crate) use ignore::ignoring;
 pub(crate) use machines::Machines;
 pub use model::{
-    Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason,
-    Summary,
+    Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, RESTART,
+    Reason, Summary,
 };
 pub(crate) use planner::{Draft, Item, Planner, mark_sensitive};
 pub(crate) use reading::{observed_digest, taken_over};
+pub use rollout::{PlannedRollout, RolledNode};
+pub(crate) use rollout::{arrange, rollouts};

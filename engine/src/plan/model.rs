@@ -7,10 +7,14 @@ use moorfast_state::{Digest, Lineage, Serial};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use crate::{Address, NodeChange, Replacement};
+use super::rollout::PlannedRollout;
+use crate::{Address, NodeChange, PolicyResult, Replacement};
 
 /// The version of the plan file's format that this binary writes and reads.
 pub const PLAN_FORMAT: u32 = 1;
+
+/// How the note begins by which a provider says that an update restarts what it is about: `restart: its definition changes`.
+pub const RESTART: &str = "restart: ";
 
 /// What would be done, against what was seen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +45,12 @@ pub struct Plan {
     pub outputs: BTreeMap<String, OutputChange>,
     /// What the checks said.
     pub checks: Vec<CheckResult>,
+    /// What the policies said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyResult>,
+    /// The nodes that are changed one after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rollouts: Vec<PlannedRollout>,
     /// Nodes whose machines are not as they were seen last, what is worst first.
     pub nodes: Vec<NodeChange>,
     /// What the person should know, one line each.
@@ -252,9 +262,42 @@ impl Action {
         matches!(self, Action::Replace | Action::ReplaceCreateFirst)
     }
 
+    /// Does an object go, if only to come again?
+    pub fn removes(self) -> bool {
+        self == Action::Delete || self.is_replacement()
+    }
+
+    /// The names of what is done, in Terraform's words.
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Action::NoOp | Action::Adopt => &["no-op"],
+            Action::Create => &["create"],
+            Action::Update => &["update"],
+            Action::Replace => &["delete", "create"],
+            Action::ReplaceCreateFirst => &["create", "delete"],
+            Action::Delete => &["delete"],
+            Action::Forget => &["forget"],
+            Action::Read => &["read"],
+        }
+    }
+
+    /// Does it ask anything of the world?
+    pub fn acts_on_world(self) -> bool {
+        !matches!(self, Action::NoOp | Action::Adopt | Action::Forget)
+    }
+
     /// Does it change the world or the state?
     pub fn is_change(self) -> bool {
         !matches!(self, Action::NoOp | Action::Read)
+    }
+}
+
+impl Change {
+    /// Is something that runs disturbed: restarted or reloaded, because of what it watches or of its own definition?
+    pub fn restarts(&self) -> bool {
+        let triggered = || self.reasons.iter().any(|reason| matches!(reason, Reason::Trigger { .. }));
+        let noted = || self.notes.iter().any(|note| note.starts_with(RESTART));
+        self.action == Action::Update && (triggered() || noted())
     }
 }
 

@@ -23,10 +23,12 @@ use tokio::sync::mpsc::UnboundedSender;
 pub struct World {
     /// The value of each item by key.
     pub items: BTreeMap<String, String>,
-    /// `create KEY`, `update KEY`, `delete KEY`, `restart KEY`, in the order in which it was done.
+    /// `create KEY`, `update KEY`, `delete KEY`, `restart KEY`, `healthy KEY`, `sick KEY`, in the order in which it was done.
     pub log: Vec<String>,
     /// Operations on these keys fail.
     pub broken: Vec<String>,
+    /// These keys are not healthy.
+    pub sick: Vec<String>,
     /// Which machine stands behind each node, by its host key and its machine-id; `key` and `id` where none is said.
     pub machines: BTreeMap<String, (String, String)>,
     /// The host keys that are trusted besides `key`.
@@ -155,6 +157,10 @@ impl Provider for Memory {
         attributes.get("key").filter(|v| !v.is_unknown()).and_then(Value::as_str).map(str::to_owned)
     }
 
+    fn has_health(&self, _: &str) -> bool {
+        true
+    }
+
     async fn configure(&self, _: &Attributes, _: Context) -> Result<Arc<dyn Connection>, ProviderError> {
         Ok(Arc::new(self.clone()))
     }
@@ -230,6 +236,15 @@ impl Connection for Memory {
         requests.iter().map(read).collect()
     }
 
+    async fn healthy(&self, target: &Target, request: &ReadRequest, _: Duration) -> Result<(), ProviderError> {
+        tokio::task::yield_now().await;
+        let key = place(target, &text(&request.desired.clone().unwrap_or_default(), "key"));
+        let mut world = self.world();
+        let is_sick = world.sick.contains(&key);
+        world.log.push(format!("{} {key}", if is_sick { "sick" } else { "healthy" }));
+        if is_sick { Err(ProviderError::new(Class::Timeout, format!("{key} is sick"))) } else { Ok(()) }
+    }
+
     fn statistics(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
@@ -290,13 +305,18 @@ impl Bench {
 
     /// Plans and applies.
     pub async fn apply(&self, options: &PlanOptions) -> Report {
+        self.apply_until(options, &Interrupt::default()).await
+    }
+
+    /// Plans and applies, until the person ends it.
+    pub async fn apply_until(&self, options: &PlanOptions, interrupt: &Interrupt) -> Report {
         let store = self.store().await;
         let lock = store.lock(LockRequest::new("apply"), Duration::ZERO).await.unwrap();
         let state = store.snapshot().await.unwrap();
-        let (events, interrupt) = (Events::default(), Interrupt::default());
-        let planned = self.workspace().plan(&state, store.seal_key(), options, &events, &interrupt).await.unwrap();
+        let events = Events::default();
+        let planned = self.workspace().plan(&state, store.seal_key(), options, &events, interrupt).await.unwrap();
         let how = ApplyOptions { run: "test".to_owned(), parallelism: 10, per_target: 4, verify: false };
-        let report = planned.apply(&lock, how, &events, &interrupt).await;
+        let report = planned.apply(&lock, how, &events, interrupt).await;
         lock.release().await.unwrap();
         report
     }

@@ -93,6 +93,16 @@ impl Connection for KubernetesConnection {
         stream::iter(reads).buffered(CONCURRENCY).collect().await
     }
 
+    async fn healthy(&self, _target: &Target, request: &ReadRequest, limit: Duration) -> Result<(), ProviderError> {
+        let Some(resource) = resource(&request.resource_type) else { return Err(unknown(&request.resource_type)) };
+        tokio::select! {
+            healthy = resource.healthy(&self.cluster, request, limit) => healthy,
+            () = self.cluster.context.cancel.cancelled() => {
+                Err(ProviderError::new(Class::Cancelled, format!("the wait for {} was cancelled", request.address)))
+            }
+        }
+    }
+
     fn statistics(&self) -> Vec<(&'static str, u64)> {
         vec![("api requests", self.cluster.requests())]
     }

@@ -70,6 +70,10 @@ impl Provider for KubernetesProvider {
         connection::resource(resource_type).is_some_and(|r| r.is_of_machine())
     }
 
+    fn has_health(&self, resource_type: &str) -> bool {
+        connection::resource(resource_type).is_some_and(|r| r.has_health())
+    }
+
     fn implied_order(&self, instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {
         order::implied(instances)
     }

@@ -7,6 +7,7 @@ mod harness;
 use std::time::Duration;
 
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use moorfast_engine::{Class, ProposedAction, Value};
@@ -34,6 +35,41 @@ async fn set_ready(name: &str, ready: bool) {
     let condition = json!({ "type": "Ready", "status": status, "reason": "Test", "message": "cni plugin not initialized", "lastHeartbeatTime": now, "lastTransitionTime": now });
     let patch = Patch::Merge(json!({ "status": { "conditions": [condition] } }));
     nodes().await.patch_status(name, &PatchParams::default(), &patch).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_is_healthy_once_its_kubelet_renews_its_lease() {
+    let Some(instance) = Instance::new("kubernetes_node").await else { return };
+    let node = unique("lease");
+    let wanted = attributes(json!({ "name": node }));
+    let soon = Duration::from_secs(3);
+    let reason = async || instance.healthy(&wanted, soon).await.unwrap_err().summary;
+    assert!(reason().await.contains("no Node object"));
+    register(&node, true).await;
+    assert!(reason().await.contains("its kubelet has no Lease"));
+
+    let leases: Api<Lease> = Api::namespaced(client(&kubeconfig().unwrap(), |_| {}).await, "kube-node-lease");
+    let renew = async || {
+        let lease = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": { "name": node }, "spec": { "renewTime": format!("{:.6}", jiff::Timestamp::now()) } });
+        leases.patch(&node, &PatchParams::apply("kubelet"), &Patch::Apply(lease)).await.unwrap();
+    };
+    renew().await;
+    // A dead kubelet left this behind: the Node is Ready, and was so before.
+    assert!(reason().await.contains("its kubelet has not renewed its Lease since"), "{}", reason().await);
+    let renewals = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            renew().await;
+        }
+    };
+    tokio::select! {
+        healthy = instance.healthy(&wanted, Duration::from_secs(30)) => healthy.unwrap(),
+        () = renewals => {}
+    }
+    set_ready(&node, false).await;
+    assert!(reason().await.contains("cni plugin not initialized"));
+    leases.delete(&node, &DeleteParams::default()).await.unwrap();
+    nodes().await.delete(&node, &DeleteParams::default()).await.unwrap();
 }
 
 #[tokio::test]

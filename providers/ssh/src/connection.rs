@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -29,6 +29,8 @@ const QUICK_LIMIT: Duration = Duration::from_secs(120);
 const QUICK_SECTION: Duration = Duration::from_millis(100);
 /// How long other operations may take, where the manifest does not say.
 const LONG_LIMIT: Duration = Duration::from_secs(600);
+/// How soon an object that is not healthy is looked at again.
+const HEALTH_PAUSE: Duration = Duration::from_secs(1);
 /// How many bytes of script go into one exec.
 const BATCH: usize = 2 << 20;
 
@@ -454,6 +456,29 @@ impl Connection for SshConnection {
         let answers = link.run(&script, None, quick(script.sections())).await.unwrap_or_default();
         let texts = answers.into_iter().flatten().filter_map(|section| section.text("explain"));
         texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+
+    async fn healthy(&self, target: &Target, request: &ReadRequest, limit: Duration) -> Result<(), ProviderError> {
+        let resource = known(&request.resource_type)?;
+        let subject = Subject::of_read(resource, request);
+        let Some(health) = resource.health(&subject) else {
+            return Err(ProviderError::new(Class::Invalid, format!("{} has no health", request.resource_type)));
+        };
+        let link = self.link(target)?;
+        let (what, end) = (label(resource, &subject), Instant::now() + limit);
+        loop {
+            let answer = each(link.run(&Script::of(&health), None, QUICK_LIMIT).await, 1).pop();
+            let answer = answer.unwrap_or_else(|| Err(ProviderError::new(Class::Failed, "there was no answer")))?;
+            let ill = match checked(&link.node, &format!("find {what} healthy"), answer) {
+                Ok(_) => return Ok(()),
+                Err(ill) => ill,
+            };
+            self.context.progress.report(&request.address, ill.summary.clone());
+            if Instant::now() + HEALTH_PAUSE > end {
+                return Err(ProviderError { class: Class::Timeout, ..ill });
+            }
+            tokio::time::sleep(HEALTH_PAUSE).await;
+        }
     }
 
     fn statistics(&self) -> Vec<(&'static str, u64)> {

@@ -81,6 +81,10 @@ impl Provider for SshProvider {
         resource::named(resource_type).is_some_and(|resource| resource.continues(record, attributes))
     }
 
+    fn has_health(&self, resource_type: &str) -> bool {
+        resource::named(resource_type).is_some_and(|resource| resource.health(&Default::default()).is_some())
+    }
+
     fn implied_order(&self, instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {
         order::implied(instances)
     }

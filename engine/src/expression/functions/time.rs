@@ -31,6 +31,18 @@ pub(super) fn functions() -> Vec<Function> {
                 Ok(Value::from(rfc3339(&sum)))
             },
         ),
+        function(
+            "timein",
+            &["zone", "time"],
+            "The RFC 3339 time as clocks in the zone show it: `timein(\"Europe/Berlin\", plan.timestamp)`.",
+            |a| {
+                let (name, time) = (a.text(0)?, time(a, 1)?);
+                let zone = TimeZone::get(&name).map_err(|_| {
+                    quoting(format!("this machine knows no time zone `{name}`; one looks like Europe/Berlin"))
+                })?;
+                Ok(Value::from(rfc3339(&time.with_time_zone(zone))))
+            },
+        ),
         function("timecmp", &["a", "b"], "-1, 0 or 1: is the first time before, at or after the second?", |a| {
             Ok(Value::from(match time(a, 0)?.timestamp().cmp(&time(a, 1)?.timestamp()) {
                 Ordering::Less => -1_i64,

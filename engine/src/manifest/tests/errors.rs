@@ -157,3 +157,55 @@ proptest::proptest! {
         problems(&[("a.toml", &text), ("b.toml", &format!("[{key}.x.y]\n{text}")), ("c.toml", &format!("[{key}]\nx = '${{{}}}'", text.replace(['\'', '\n'], "")))]);
     }
 }
+
+#[test]
+fn policies_and_rollouts_name_what_there_is() {
+    let text = problems(&[(
+        "rules.toml",
+        r#"
+[nodes.gpu01]
+roles = ["worker"]
+
+[locals]
+motd = "${ssh_file.motd}"
+far = "${local.motd}"
+odd = "${plan.mode}"
+
+[resource.ssh_file.motd]
+on = "all"
+path = "/etc/motd"
+content = "${plan.mode}"
+
+[check.kubelet]
+http = { url = "https://localhost" }
+
+[policy.empty]
+
+[policy.typo]
+condition = "plan.mode == 1"
+mesage = "x"
+severity = "denny"
+
+[policy.world]
+condition = '${length(ssh_file.motd) == 1 && local.far != "" && node.name == "" && var.window}'
+message = "${lenght(plan.changes)}"
+
+[rollout.nothing]
+
+[rollout.workers]
+roles = ["worker"]
+nodes = ["gpu1"]
+resources = ["ssh_file.mtod", 'ssh_file.motd["gpu01"]']
+max_unavailable = 0
+pause = "a while"
+gates = ["ssh_file.mod", "check.kublet", "nonsense"]
+timeout = 5
+timout = "5m"
+
+[rollout.share]
+nodes = "gpu01"
+max_unavailable = "250%"
+"#,
+    )]);
+    insta::assert_snapshot!(text);
+}

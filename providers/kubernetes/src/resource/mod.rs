@@ -12,7 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use moorfast_engine::state::Record;
 use moorfast_engine::{
-    Applied, Attributes, Invalid, Observed, Operation, PlanRequest, Proposal, ProviderError, ReadRequest, ResourceType,
+    Applied, Attributes, Class, Invalid, Observed, Operation, PlanRequest, Proposal, ProviderError, ReadRequest,
+    ResourceType,
 };
 
 use crate::cluster::Cluster;
@@ -50,6 +51,16 @@ pub(crate) trait Resource: Send + Sync {
 
     /// What would be done.
     async fn plan(&self, cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError>;
+
+    /// Can an object of this type be healthy or not?
+    fn has_health(&self) -> bool {
+        false
+    }
+
+    /// Waits until it is.
+    async fn healthy(&self, _cluster: &Cluster, request: &ReadRequest, _: Duration) -> Result<(), ProviderError> {
+        Err(ProviderError::new(Class::Invalid, format!("{} has no health", request.resource_type)))
+    }
 
     /// How long an operation may take where `timeouts` says nothing.
     fn patience(&self) -> Duration {

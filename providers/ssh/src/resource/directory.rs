@@ -85,6 +85,7 @@ impl Resource for Directory {
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
         let mut planned = request.desired.clone();
         mode::plan(&mut planned);
+        planned.insert("kind".to_owned(), mode::kind("directory"));
         let mut proposal = propose(self, request, planned);
         let kind = request.observed.as_ref().and_then(|o| o.private["kind"].as_str());
         if let Some(kind) = kind.filter(|kind| *kind != "directory") {

@@ -235,6 +235,7 @@ esac",
         let observed = request.observed.as_ref();
         let seen = |name: &str| observed.and_then(|o| o.attributes.get(name));
         let mut put = |name: &str, value: Value| planned.insert(name.to_owned(), value);
+        put("kind", Value::from("file"));
         match &wanted {
             Wanted::Unknown => {
                 put("content", veiled(Value::Unknown, hide));

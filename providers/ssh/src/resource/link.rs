@@ -63,7 +63,9 @@ impl Resource for Link {
     }
 
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
-        let mut proposal = propose(self, request, request.desired.clone());
+        let mut planned = request.desired.clone();
+        planned.insert("kind".to_owned(), mode::kind("symbolic link"));
+        let mut proposal = propose(self, request, planned);
         let kind = request.observed.as_ref().and_then(|o| o.private["kind"].as_str());
         if let Some(kind) = kind.filter(|kind| *kind != "symbolic link") {
             proposal.notes.push(format!("there is a {kind} at the path: the apply will stop at it"));

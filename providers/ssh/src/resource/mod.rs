@@ -95,6 +95,11 @@ pub(crate) trait Resource: Send + Sync {
         None
     }
 
+    /// Shell that fails unless the object is healthy, and stays so for a moment; `None` for a type that has no health.
+    fn health(&self, _subject: &Subject) -> Option<String> {
+        None
+    }
+
     /// What is kept for the next time.
     fn private(&self, subject: &Subject, _seen: &Section) -> serde_json::Value {
         subject.private.clone()

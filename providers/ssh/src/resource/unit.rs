@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use moorfast_engine::plan::RESTART;
 use moorfast_engine::{
     Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
     ProviderError, ResourceType, Schema, Scope, Value,
@@ -17,6 +18,9 @@ use crate::subject::Subject;
 
 /// The resource type `ssh_systemd_unit`.
 pub(crate) struct Unit;
+
+/// How long a unit is watched at least to count as healthy.
+const WATCHED: Duration = Duration::from_secs(5);
 
 /// Shell functions for changing `$U`. The marker says across a crash that a restart is still due; it is in /run, since a reboot restarts all.
 /// `anew` has systemd forget earlier starts: it refuses a sixth one within ten seconds, which is meant for units that fail by themselves.
@@ -49,6 +53,7 @@ impl Resource for Unit {
             "A systemd unit. With `content` its file is managed, without it the unit of a package is. \
              The unit is restarted when its content or a drop-in changes and when a resource of `restart_on` changes; systemd reloads its files whenever it needs to. \
              An apply ends well only if a unit that is to run does run and stays so; else the error holds the last lines of its journal. \
+             As a gate of a rollout it is healthy when it is active and stays so for five seconds (or `settle`) without being started again. \
              A destroy stops, disables and removes a unit whose content is managed; other units get back the state that they were found in.",
             [
                 Attribute::required("name", Kind::String, "Its full name: `kubelet.service`.").replaces(),
@@ -184,7 +189,7 @@ if [ -e \"$M\" ]; then field marked yes; fi
             let runs = text(&observed.attributes, "state") != Some("stopped");
             let stops = text(&request.desired, "state") == Some("stopped");
             if runs && !stops {
-                proposal.notes.push(format!("restart: {why}"));
+                proposal.notes.push(format!("{RESTART}{why}"));
                 if proposal.action == ProposedAction::NoOp {
                     proposal.action = ProposedAction::Update;
                 }
@@ -228,6 +233,21 @@ if [ -e \"$M\" ]; then field marked yes; fi
         let places = places(subject);
         Some(format!(
             "{places}\nprintf 'The last lines of the journal of %s:\\n' \"$U\"; journalctl -u \"$U\" -n 20 --no-pager -o cat"
+        ))
+    }
+
+    fn health(&self, subject: &Subject) -> Option<String> {
+        let settle = duration::of(&subject.attributes, "settle").unwrap_or_default().max(WATCHED).as_secs();
+        Some(format!(
+            "{}{FUNCTIONS}run() {{ printf '%s %s' \"$(show NRestarts)\" \"$(show InvocationID)\"; }}
+ill() {{ fail failed \"$1: $(show ActiveState) ($(show SubState)), result $(show Result), exit status $(show ExecMainStatus)\"; }}
+[ \"$(show ActiveState)\" = active ] || ill 'it does not run'
+B=$(run); C=0
+while [ \"$C\" -lt {settle} ]; do
+  sleep 1; C=$((C + 1))
+  [ \"$(show ActiveState)\" = active ] && [ \"$(run)\" = \"$B\" ] || ill 'it does not stay up'
+done",
+            places(subject)
         ))
     }
 

@@ -1,6 +1,7 @@
 //! `kubernetes_node`: a machine that joined the cluster.
 
 mod drain;
+mod health;
 mod taint;
 mod trouble;
 
@@ -51,7 +52,8 @@ impl Resource for NodeObject {
         let schema = Schema::new(
             "A Node of the cluster. It is not made but waited for: until its kubelet registered it and it is Ready (10 minutes unless `timeouts.create` says \
              otherwise). Labels and taints that are written are set and kept; all others are left alone. Destroying it cordons the node, evicts its \
-             pods (disruption budgets are honoured; pods of DaemonSets and static pods stay) and deletes the Node object.",
+             pods (disruption budgets are honoured; pods of DaemonSets and static pods stay) and deletes the Node object. As a gate of a rollout it is healthy \
+             when it is Ready and its kubelet renewed its Lease (in kube-node-lease) since the gate was asked.",
             [
                 Attribute::required(
                     "name",
@@ -142,6 +144,16 @@ impl Resource for NodeObject {
 
     fn patience(&self) -> Duration {
         DEFAULT_TIMEOUT
+    }
+
+    fn has_health(&self) -> bool {
+        true
+    }
+
+    async fn healthy(&self, cluster: &Cluster, request: &ReadRequest, limit: Duration) -> Result<(), ProviderError> {
+        let name = name_of(request)
+            .ok_or_else(|| ProviderError::new(Class::Invalid, "the node's name is not known").attribute("name"))?;
+        health::healthy(cluster, &request.address, &name, deadline(Some(limit), limit)).await
     }
 
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {

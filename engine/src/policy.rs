@@ -1,0 +1,265 @@
+//! Policies: what a plan must be like. They look at the plan when it is complete, and once more when it is applied.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::expand::{Binding, Expanded};
+use crate::expression::{Files, Reference, Scope, Unresolved, to_text};
+use crate::plan::{Change, Plan, PlannedRollout, Reason};
+use crate::scope::{InstanceScope, Values};
+use crate::{Address, Diagnostic, Expr, NodeName, Policy, PolicySeverity, Severity, Value};
+
+/// What a policy says of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyResult {
+    /// `policy.NAME`
+    pub name: String,
+    /// What a violation means.
+    pub severity: PolicySeverity,
+    /// Why the plan violates it; none where it does not.
+    pub violation: Option<String>,
+    /// Where it stands in the manifest: `policies.toml:3`.
+    pub place: String,
+}
+
+impl PolicyResult {
+    /// Does it forbid to apply the plan?
+    pub fn denies(&self) -> bool {
+        self.violation.is_some() && self.severity == PolicySeverity::Deny
+    }
+}
+
+impl Plan {
+    /// Is there a policy that forbids to apply this plan?
+    pub fn is_denied(&self) -> bool {
+        self.policies.iter().any(PolicyResult::denies)
+    }
+}
+
+/// What the policies of the manifest say of `plan`; `applying` where it is about to be applied.
+///
+/// # Errors
+/// What is wrong with their expressions.
+pub(crate) fn judge(expanded: &Expanded, plan: &Plan, applying: bool) -> Result<Vec<PolicyResult>, Vec<Diagnostic>> {
+    if expanded.manifest.policies.is_empty() {
+        return Ok(Vec::new());
+    }
+    let scope = PolicyScope::new(expanded, plan_value(expanded, plan, applying));
+    let (mut results, mut errors) = (Vec::new(), Vec::new());
+    for (name, policy) in &expanded.manifest.policies {
+        match violation(policy, &scope) {
+            Ok(violation) => results.push(PolicyResult {
+                name: format!("policy.{name}"),
+                severity: policy.severity,
+                violation,
+                place: place(expanded, policy),
+            }),
+            Err(found) => errors.extend(found),
+        }
+    }
+    if errors.is_empty() { Ok(results) } else { Err(errors) }
+}
+
+/// The violated policies as messages at their places in the manifest.
+pub(crate) fn diagnostics(expanded: &Expanded, plan: &Plan) -> Vec<Diagnostic> {
+    let of = |result: &PolicyResult| {
+        let message = result.violation.as_ref()?;
+        let policy = expanded.manifest.policies.get(result.name.strip_prefix("policy.")?)?;
+        let (severity, verb) = match result.severity {
+            PolicySeverity::Deny => (Severity::Error, "denies"),
+            PolicySeverity::Warn => (Severity::Warning, "warns of"),
+        };
+        let error = Diagnostic::error(format!("{} {verb} this plan: {message}", result.name));
+        Some(Diagnostic { severity, ..error.at(policy.condition.span, "is false") })
+    };
+    plan.policies.iter().filter_map(of).collect()
+}
+
+/// What is wrong with the policies whatever the plan is: a member that a plan or a change does not have.
+pub(crate) fn check(expanded: &Expanded) -> Vec<Diagnostic> {
+    let change = Value::Map(CHANGE.into_iter().map(|name| (name.to_owned(), Value::Unknown)).collect());
+    let mut sample: BTreeMap<String, Value> = PLAN.into_iter().map(|name| (name.to_owned(), Value::Unknown)).collect();
+    sample.insert("changes".to_owned(), Value::List(vec![change]));
+    let counts = SUMMARY.into_iter().map(|name| (name.to_owned(), Value::Unknown));
+    sample.insert("summary".to_owned(), Value::Map(counts.collect()));
+    let scope = PolicyScope::new(expanded, Value::Map(sample));
+    let policies = expanded.manifest.policies.values();
+    let expressions = policies.flat_map(|policy| [&policy.condition, &policy.message]);
+    expressions.filter_map(|expr| expr.evaluate(&scope).err()).flatten().collect()
+}
+
+fn violation(policy: &Policy, scope: &PolicyScope) -> Result<Option<String>, Vec<Diagnostic>> {
+    let value = policy.condition.evaluate(scope)?;
+    match value.as_bool() {
+        Some(true) => Ok(None),
+        Some(false) => Ok(Some(message(&policy.message, scope)?)),
+        None => {
+            let message = format!("a condition must be true or false, this is a {}", value.type_name());
+            Err(vec![Diagnostic::error(message).at(policy.condition.span, "")])
+        }
+    }
+}
+
+fn message(expr: &Expr, scope: &PolicyScope) -> Result<String, Vec<Diagnostic>> {
+    let value = expr.evaluate(scope)?;
+    if value.is_sensitive() {
+        return Ok("(its message is sensitive)".to_owned());
+    }
+    to_text(&value).ok_or_else(|| {
+        let message = format!("a message is a text, this is a {}", value.type_name());
+        vec![Diagnostic::error(message).at(expr.span, "")]
+    })
+}
+
+fn place(expanded: &Expanded, policy: &Policy) -> String {
+    match expanded.manifest.sources.locate(policy.span) {
+        Some((file, line, _)) => {
+            let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+            format!("{name}:{line}")
+        }
+        None => String::new(),
+    }
+}
+
+/// The scope of a policy: what is known without resources, and `plan`.
+struct PolicyScope<'a> {
+    outside: InstanceScope<'a>,
+    plan: Value,
+}
+
+impl<'a> PolicyScope<'a> {
+    fn new(expanded: &'a Expanded, plan: Value) -> Self {
+        Self { outside: InstanceScope::new(expanded, Values::none(), Binding::default()), plan }
+    }
+}
+
+impl Scope for PolicyScope<'_> {
+    fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
+        match reference {
+            Reference::Plan => Ok(self.plan.clone()),
+            other => self.outside.resolve(other),
+        }
+    }
+
+    fn files(&self) -> &Files {
+        self.outside.files()
+    }
+}
+
+/// The members of `plan`.
+const PLAN: [&str; 7] = ["applying", "changes", "mode", "restarts_at_once", "rollouts", "summary", "timestamp"];
+/// The members of `plan.summary`.
+const SUMMARY: [&str; 5] = ["add", "change", "remove", "import", "forget"];
+/// The members of each of `plan.changes`.
+const CHANGE: [&str; 13] = [
+    "address",
+    "type",
+    "name",
+    "key",
+    "target",
+    "node",
+    "roles",
+    "provider",
+    "actions",
+    "restart",
+    "replaced",
+    "dangerous",
+    "rollout",
+];
+
+/// What `plan` stands for.
+fn plan_value(expanded: &Expanded, plan: &Plan, applying: bool) -> Value {
+    let rollout_of: HashMap<&Address, &PlannedRollout> = plan
+        .rollouts
+        .iter()
+        .flat_map(|r| r.nodes.iter().flat_map(move |n| n.changes.iter().map(move |a| (a, r))))
+        .collect();
+    let changing = || plan.changes.iter().filter(|c| c.action.is_change());
+    let rolled = |change: &Change| rollout_of.get(&change.address).copied();
+    let mode = serde_json::to_value(plan.options.mode).unwrap_or_default();
+    let members = [
+        Value::Bool(applying),
+        Value::List(changing().map(|change| change_value(expanded, change, rolled(change))).collect()),
+        Value::from(mode),
+        restarts_at_once(expanded, changing().map(|change| (change, rolled(change)))),
+        Value::Map(plan.rollouts.iter().map(|rollout| (rollout.name.clone(), rollout_value(rollout))).collect()),
+        summary_value(plan),
+        Value::from(Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+    ];
+    named(PLAN, members)
+}
+
+fn summary_value(plan: &Plan) -> Value {
+    let summary = plan.summary();
+    let counts = [summary.add, summary.change, summary.destroy, summary.adopt, summary.forget];
+    named(SUMMARY, counts.map(count))
+}
+
+fn change_value(expanded: &Expanded, change: &Change, rollout: Option<&PlannedRollout>) -> Value {
+    let texts = |texts: &[String]| Value::List(texts.iter().map(|text| Value::from(text.as_str())).collect());
+    let text = |text: Option<&str>| text.map_or(Value::Null, Value::from);
+    let node = expanded.node_of(change);
+    let replaced = change.reasons.iter().flat_map(|reason| match reason {
+        Reason::Immutable { attributes } => attributes.as_slice(),
+        _ => &[],
+    });
+    let members = [
+        Value::from(change.address.to_string()),
+        Value::from(change.resource_type.as_str()),
+        Value::from(change.address.resource.name.as_str()),
+        text(change.address.key.as_deref()),
+        Value::from(change.target.as_str()),
+        text(node.as_ref().map(|node| node.name.0.as_str())),
+        texts(node.as_ref().map(|node| node.roles.as_slice()).unwrap_or_default()),
+        Value::from(change.provider.as_str()),
+        Value::List(change.action.names().iter().map(|name| Value::from(*name)).collect()),
+        Value::Bool(change.restarts()),
+        texts(&replaced.cloned().collect::<Vec<_>>()),
+        Value::Bool(change.restarts() || change.action.removes()),
+        text(rollout.map(|rollout| rollout.name.as_str())),
+    ];
+    named(CHANGE, members)
+}
+
+fn rollout_value(rollout: &PlannedRollout) -> Value {
+    let nodes = rollout.nodes.iter().map(|node| Value::from(node.name.0.as_str())).collect();
+    let gates = rollout.gates.iter().map(|gate| Value::from(gate.as_str())).collect();
+    named(
+        ["max_unavailable", "nodes", "gates"],
+        [count(rollout.max_unavailable), Value::List(nodes), Value::List(gates)],
+    )
+}
+
+/// For each role how many of its nodes may be restarted at the same time: all that no rollout takes one after the other.
+fn restarts_at_once<'p>(
+    expanded: &Expanded,
+    changes: impl Iterator<Item = (&'p Change, Option<&'p PlannedRollout>)>,
+) -> Value {
+    // The nodes that each rollout restarts, and with `None` those that are restarted outside of all.
+    let mut restarted: BTreeMap<Option<&str>, (usize, BTreeSet<NodeName>)> = BTreeMap::new();
+    for (change, rollout) in changes.filter(|(change, _)| change.restarts()) {
+        let Some(node) = expanded.node_of(change) else { continue };
+        let limit = rollout.map_or(usize::MAX, |rollout| rollout.max_unavailable);
+        let name = rollout.map(|rollout| rollout.name.as_str());
+        restarted.entry(name).or_insert_with(|| (limit, BTreeSet::new())).1.insert(node.name.clone());
+    }
+    let has_role = |node: &NodeName, role: &str| {
+        expanded.nodes.get(node).is_some_and(|node| node.roles.iter().any(|known| known == role))
+    };
+    let at_once = |role: &str| -> usize {
+        let of_role = |nodes: &BTreeSet<NodeName>| nodes.iter().filter(|node| has_role(node, role)).count();
+        restarted.values().map(|(limit, nodes)| of_role(nodes).min(*limit)).sum()
+    };
+    let roles: BTreeSet<&String> = expanded.inventory.iter().flat_map(|node| &node.roles).collect();
+    Value::Map(roles.into_iter().map(|role| (role.clone(), count(at_once(role)))).collect())
+}
+
+fn named<const N: usize>(names: [&str; N], values: [Value; N]) -> Value {
+    Value::Map(names.into_iter().map(str::to_owned).zip(values).collect())
+}
+
+fn count(count: usize) -> Value {
+    Value::from(i64::try_from(count).unwrap_or(i64::MAX))
+}

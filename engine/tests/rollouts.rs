@@ -1,0 +1,367 @@
+//! The laws of rollouts, on generated manifests.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use moorfast_engine::plan::{Plan, PlanOptions};
+use moorfast_engine::{Failure, Interrupt, OutcomeResult, Report};
+use proptest::prelude::*;
+use support::Bench;
+
+/// Nodes, each with the same resources, of which each depends on some of those before it.
+#[derive(Clone, Debug)]
+struct Fleet {
+    nodes: usize,
+    resources: Vec<BTreeSet<usize>>,
+    max_unavailable: usize,
+    /// The last resource of every node comes after the first one of this node.
+    first: Option<usize>,
+    /// The last resource of every node comes after an object that belongs to none.
+    shared: bool,
+}
+
+impl Fleet {
+    fn manifest(&self, value: &str) -> String {
+        let mut text = String::new();
+        for node in 0..self.nodes {
+            text += &format!("[nodes.n{node}]\ntransport = \"local\"\nroles = [\"worker\"]\n");
+        }
+        text += &format!("[resource.mem_item.shared]\nkey = \"shared\"\nvalue = \"{value}\"\n");
+        for (r, before) in self.resources.iter().enumerate() {
+            let mut after: Vec<String> = before.iter().map(|b| format!("mem_item.r{b}")).collect();
+            if r + 1 == self.resources.len() {
+                after.extend(self.first.filter(|_| r > 0).map(|node| format!("mem_item.r0[\"n{node}\"]")));
+                after.extend(self.shared.then(|| "mem_item.shared".to_owned()));
+            }
+            text += &format!(
+                "[resource.mem_item.r{r}]\non = {{ role = \"worker\" }}\nkey = \"${{node.name}}/{r}\"\nvalue = \"{value}\"\ndepends_on = {after:?}\n"
+            );
+        }
+        text + &format!(
+            "[rollout.workers]\nroles = [\"worker\"]\nmax_unavailable = {}\ngates = [\"mem_item.r0\"]\n",
+            self.max_unavailable
+        )
+    }
+
+    /// The nodes in the order in which they are to be taken.
+    fn order(&self) -> Vec<usize> {
+        let first = self.first.filter(|_| self.resources.len() > 1);
+        first.into_iter().chain((0..self.nodes).filter(|node| Some(*node) != first)).collect()
+    }
+}
+
+fn fleets() -> impl Strategy<Value = Fleet> {
+    let resource = |r: usize| proptest::collection::btree_set(0..r.max(1), 0..2.min(r + 1));
+    let resources = (1usize..5).prop_flat_map(move |n| (0..n).map(resource).collect::<Vec<_>>());
+    (2usize..6, resources, 1usize..4, proptest::option::of(0usize..5), any::<bool>()).prop_map(
+        |(nodes, resources, max_unavailable, first, shared)| Fleet {
+            nodes,
+            resources: resources
+                .into_iter()
+                .enumerate()
+                .map(|(r, before)| before.into_iter().filter(|b| *b < r).collect())
+                .collect(),
+            max_unavailable,
+            first: first.filter(|node| *node < nodes),
+            shared,
+        },
+    )
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn everything() -> PlanOptions {
+    PlanOptions::default()
+}
+
+/// The node of a line of the log, and what was done there.
+fn at_node(line: &str) -> Option<(usize, &str)> {
+    let (verb, key) = line.split_once(' ')?;
+    let (node, _) = key.strip_prefix('n')?.split_once('/')?;
+    Some((node.parse().ok()?, verb))
+}
+
+/// The nodes in the order in which work on them began, and the greatest number that was in work at once.
+fn course(log: &[String]) -> (Vec<usize>, usize) {
+    let (mut begun, mut open, mut most) = (Vec::new(), BTreeSet::new(), 0);
+    for (node, verb) in log.iter().filter_map(|line| at_node(line)) {
+        if verb == "healthy" || verb == "sick" {
+            open.remove(&node);
+            continue;
+        }
+        if !begun.contains(&node) {
+            begun.push(node);
+        }
+        open.insert(node);
+        most = most.max(open.len());
+    }
+    (begun, most)
+}
+
+async fn begun(bench: &Bench, fleet: &Fleet) {
+    bench.write(&fleet.manifest("1"));
+    bench.apply(&everything()).await;
+    bench.memory.world().log.clear();
+    bench.write(&fleet.manifest("2"));
+}
+
+fn left(report: &Report) -> usize {
+    report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Left { .. })).count()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_more_nodes_than_allowed_are_in_work_and_all_are_done(fleet in fleets()) {
+        run(async {
+            let bench = Bench::default();
+            begun(&bench, &fleet).await;
+            let plan = bench.plan(&everything()).await.unwrap();
+            let planned: Vec<_> = plan.rollouts[0].nodes.iter().map(|node| node.name.0.clone()).collect();
+            let order = fleet.order();
+            prop_assert_eq!(planned, order.iter().map(|node| format!("n{node}")).collect::<Vec<_>>());
+            let report = bench.apply(&everything()).await;
+            prop_assert!(report.outcomes.iter().all(|o| o.is_done()), "{:?}", report.outcomes);
+            let (taken, most) = course(&bench.memory.world().log);
+            prop_assert!(most <= fleet.max_unavailable, "{:?}", bench.memory.world().log);
+            if fleet.max_unavailable == 1 {
+                prop_assert_eq!(taken, order);
+            }
+            prop_assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn a_failure_leaves_what_has_not_begun_untouched_and_can_be_mended(
+        fleet in fleets(), node in any::<prop::sample::Index>(), resource in any::<prop::sample::Index>(), gate in any::<bool>(),
+    ) {
+        run(async {
+            let bench = Bench::default();
+            begun(&bench, &fleet).await;
+            let node = node.index(fleet.nodes);
+            match gate {
+                true => bench.memory.world().sick.push(format!("n{node}/0")),
+                false => bench.memory.world().broken.push(format!("n{node}/{}", resource.index(fleet.resources.len()))),
+            }
+            let report = bench.apply(&everything()).await;
+            prop_assert_eq!(report.gates.len(), usize::from(gate));
+            let world = || bench.memory.world();
+            let (taken, most) = course(&world().log);
+            prop_assert!(most <= fleet.max_unavailable);
+            let place = fleet.order().iter().position(|n| *n == node).unwrap();
+            // Where several are in work, others may be through before the failure shows.
+            let whole = fleet.max_unavailable > 1;
+            prop_assert!(whole || taken.iter().all(|n| fleet.order()[..=place].contains(n)), "{:?}", world().log);
+            let untouched: Vec<_> = (0..fleet.nodes).filter(|n| *n != node && !taken.contains(n)).collect();
+            for other in &untouched {
+                for r in 0..fleet.resources.len() {
+                    prop_assert_eq!(&world().items[&format!("n{other}/{r}")], "1");
+                }
+            }
+            prop_assert_eq!(left(&report), untouched.len() * fleet.resources.len());
+            // What is not of the rollout goes on.
+            prop_assert_eq!(&world().items["shared"], "2");
+
+            world().broken.clear();
+            world().sick.clear();
+            world().log.clear();
+            let report = bench.apply(&everything()).await;
+            prop_assert!(report.outcomes.iter().all(|o| o.is_done()));
+            prop_assert!(course(&world().log).1 <= fleet.max_unavailable);
+            prop_assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+            Ok(())
+        })?;
+    }
+
+    /// A run that was killed after a node's work and before its gates: the next one does not go on past a node that is not healthy.
+    #[test]
+    fn a_sick_node_without_work_counts_as_unavailable(fleet in fleets()) {
+        run(async {
+            let bench = Bench::default();
+            begun(&bench, &fleet).await;
+            let sick = fleet.order()[0];
+            for r in 0..fleet.resources.len() {
+                bench.memory.world().items.insert(format!("n{sick}/{r}"), "2".to_owned());
+            }
+            bench.memory.world().sick.push(format!("n{sick}/0"));
+            let report = bench.apply(&everything()).await;
+            let (taken, most) = course(&bench.memory.world().log);
+            prop_assert!(most < fleet.max_unavailable.max(1));
+            prop_assert_eq!(taken.is_empty(), fleet.max_unavailable == 1);
+            prop_assert_eq!(report.gates.len(), usize::from(fleet.max_unavailable == 1));
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn a_rollout_that_is_ended_goes_on_with_the_rest(fleet in fleets()) {
+        run(async {
+            let bench = Bench::default();
+            begun(&bench, &fleet).await;
+            let interrupt = Interrupt::default();
+            let (stop, world) = (interrupt.stop.clone(), bench.memory.0.clone());
+            let watch = tokio::spawn(async move {
+                while !world.lock().unwrap().log.iter().any(|line| line.starts_with("healthy")) {
+                    tokio::task::yield_now().await;
+                }
+                stop.cancel();
+            });
+            let report = bench.apply_until(&everything(), &interrupt).await;
+            watch.await.unwrap();
+            prop_assert_eq!(left(&report), 0);
+            bench.apply(&everything()).await;
+            let values: BTreeSet<_> = bench.memory.world().items.values().cloned().collect();
+            prop_assert_eq!(values, BTreeSet::from(["2".to_owned()]));
+            prop_assert!(course(&bench.memory.world().log).1 <= fleet.max_unavailable);
+            Ok(())
+        })?;
+    }
+}
+
+const TWO: &str = "[nodes.a]\ntransport = \"local\"\n[nodes.b]\ntransport = \"local\"\n";
+
+fn summaries(failure: Failure) -> String {
+    match failure {
+        Failure::Manifest(errors) => {
+            errors.iter().map(|e| format!("{}\n  help: {}\n", e.summary, e.help.clone().unwrap_or_default())).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn nodes_that_wait_for_each_other_are_an_error() {
+    run(async {
+        let bench = Bench::default();
+        let manifest = |value: &str| {
+            format!(
+                "{TWO}[resource.mem_item.x]\non = \"all\"\nkey = \"${{node.name}}/x\"\nvalue = \"{value}\"\n\
+                 [resource.mem_item.all]\nkey = \"all\"\nvalue = '{value}${{join(\",\", [for x in mem_item.x : x.id])}}'\n\
+                 [resource.mem_item.y]\non = \"all\"\nkey = \"${{node.name}}/y\"\nvalue = \"${{mem_item.all.id}}\"\n\
+                 [rollout.every]\nnodes = [\"a\", \"b\"]\n"
+            )
+        };
+        bench.write(&manifest("1"));
+        bench.apply(&everything()).await;
+        bench.write(&manifest("2"));
+        let text = summaries(bench.plan(&everything()).await.unwrap_err());
+        insta::assert_snapshot!(text);
+    });
+}
+
+#[test]
+fn nodes_of_different_rollouts_wait_for_each_other_without_a_standstill() {
+    run(async {
+        let bench = Bench::default();
+        let manifest = |value: &str| {
+            let node = |name: &str| format!("[nodes.{name}]\ntransport = \"local\"\n");
+            let item = |name: &str, after: &str| {
+                format!(
+                    "[resource.mem_item.{name}]\non = \"{name}\"\nkey = \"{name}/0\"\nvalue = \"{value}\"\ndepends_on = [{after}]\n"
+                )
+            };
+            ["a", "b", "c", "d"].map(node).concat()
+                + &item("a", "\"mem_item.d\"")
+                + &item("b", "")
+                + &item("c", "\"mem_item.b\"")
+                + &item("d", "")
+                + "[rollout.one]\nnodes = [\"a\", \"b\"]\n[rollout.two]\nnodes = [\"c\", \"d\"]\n"
+        };
+        bench.write(&manifest("1"));
+        bench.apply(&everything()).await;
+        bench.write(&manifest("2"));
+        let report = bench.apply(&everything()).await;
+        assert!(report.outcomes.iter().all(|o| o.is_done()), "{:?}", report.outcomes);
+        assert_eq!(report.outcomes.len(), 4);
+
+        bench.write(&manifest("3"));
+        bench.memory.world().broken.push("b/0".to_owned());
+        let report = bench.apply(&everything()).await;
+        let left: BTreeMap<_, _> =
+            report.outcomes.iter().map(|o| (o.address.to_string(), format!("{:?}", o.result))).collect();
+        assert!(left["mem_item.a[\"a\"]"].contains("mem_item.b[\\\"b\\\"] did not succeed"), "{left:#?}");
+    });
+}
+
+fn planned(plan: &Plan) -> Vec<(String, Vec<String>, Vec<String>)> {
+    let names = |nodes: &[moorfast_engine::NodeName]| nodes.iter().map(|n| n.0.clone()).collect();
+    let rollout = |r: &moorfast_engine::plan::PlannedRollout| {
+        (r.name.clone(), r.nodes.iter().map(|n| n.name.0.clone()).collect(), names(&r.settled))
+    };
+    plan.rollouts.iter().map(rollout).collect()
+}
+
+#[test]
+fn new_nodes_are_not_held_back_and_resources_narrow_a_rollout_down() {
+    run(async {
+        let bench = Bench::default();
+        let manifest = |nodes: &str, value: &str| {
+            format!(
+                "{nodes}[resource.mem_item.file]\non = \"all\"\nkey = \"${{node.name}}/file\"\nvalue = \"{value}\"\n\
+                 [resource.mem_item.unit]\non = \"all\"\nkey = \"${{node.name}}/unit\"\nrestart_on = [\"mem_item.file\"]\n\
+                 [rollout.units]\nresources = [\"mem_item.unit\"]\n"
+            )
+        };
+        bench.write(&manifest(TWO, "1"));
+        assert_eq!(planned(&bench.plan(&everything()).await.unwrap()), []);
+        bench.apply(&everything()).await;
+        assert_eq!(planned(&bench.plan(&everything()).await.unwrap()), []);
+
+        let three = format!("{TWO}[nodes.c]\ntransport = \"local\"\n");
+        bench.write(&manifest(&three, "2"));
+        let plan = bench.plan(&everything()).await.unwrap();
+        let of = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        assert_eq!(planned(&plan), [("units".to_owned(), of(&["a", "b"]), of(&[]))]);
+        assert_eq!(plan.rollouts[0].nodes[0].changes.len(), 1);
+        bench.apply(&everything()).await;
+        let log = bench.memory.world().log.clone();
+        let place = |line: &str| log.iter().rposition(|l| l == line).unwrap();
+        assert!(place("update b/file") < place("restart a/unit"), "{log:?}");
+        assert!(place("restart a/unit") < place("restart b/unit"), "{log:?}");
+    });
+}
+
+#[test]
+fn a_destroy_takes_all_at_once() {
+    run(async {
+        let bench = Bench::default();
+        bench.write(&format!(
+            "{TWO}[resource.mem_item.x]\non = \"all\"\nkey = \"${{node.name}}/x\"\n[rollout.all]\nnodes = [\"a\", \"b\"]\ngates = [\"mem_item.x\"]\n"
+        ));
+        bench.apply(&everything()).await;
+        let destroy = PlanOptions { mode: moorfast_engine::plan::PlanMode::Destroy, ..everything() };
+        let report = bench.apply(&destroy).await;
+        assert!(report.outcomes.iter().all(|o| o.is_done()));
+        assert!(bench.memory.world().items.is_empty());
+    });
+}
+
+#[test]
+fn what_a_rollout_can_not_do_is_said_before_anything_is_read() {
+    let cases = [
+        ("roles = [\"wroker\"]", "no node has the role `wroker`"),
+        ("resources = [\"mem_item.free\"]", "`mem_item.free` has no instance for each node"),
+        ("roles = [\"worker\"]\ngates = [\"mem_item.one\"]", "`mem_item.one` has no instance for the node `b`"),
+        ("nodes = [\"a\"]\n[rollout.other]\nresources = [\"mem_item.x\"]", "is in two rollouts"),
+    ];
+    for (rollout, expected) in cases {
+        run(async {
+            let bench = Bench::default();
+            let nodes = TWO.replace("\"local\"", "\"local\"\nroles = [\"worker\"]");
+            bench.write(&format!(
+                "{nodes}[resource.mem_item.x]\non = \"all\"\nkey = \"${{node.name}}/x\"\n[resource.mem_item.free]\nkey = \"free\"\n\
+                 [resource.mem_item.one]\non = \"a\"\nkey = \"one\"\n[rollout.workers]\n{rollout}\n"
+            ));
+            let said = bench.workspace().validate();
+            assert!(said.iter().any(|d| d.summary.contains(expected)), "{expected}: {said:#?}");
+        });
+    }
+}
