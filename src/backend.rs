@@ -140,9 +140,14 @@ pub fn recorded(data_dir: &Path) -> Result<Option<Record>, Error> {
 pub async fn record(data_dir: &Path, location: &Location, store: &Store) -> Result<(), Error> {
     let known = recorded(data_dir)?;
     let same = known.as_ref().map_or(*location == Location::Sqlite {}, |known| known.backend == *location);
-    if same {
-        return Ok(());
-    }
+    if same { Ok(()) } else { note(data_dir, location, store).await }
+}
+
+/// Records where the state is and which it is.
+///
+/// # Errors
+/// If the record can't be written.
+pub async fn note(data_dir: &Path, location: &Location, store: &Store) -> Result<(), Error> {
     let path = data_dir.join(RECORD);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(Error::file("make", data_dir))?;
     let record = Record { backend: location.clone(), lineage: store.snapshot().await?.lineage };
@@ -151,6 +156,25 @@ pub async fn record(data_dir: &Path, location: &Location, store: &Store) -> Resu
     file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(Error::file("write", &path))?;
     file.persist(&path).map_err(|error| Error::file("write", &path)(error.error))?;
     Ok(())
+}
+
+/// Whether the state at `location` is the one that was there before.
+///
+/// # Errors
+/// If it is another one, as after somebody moved it from there.
+pub async fn is_the_same(data_dir: &Path, location: &Location, store: &Store) -> Result<(), Error> {
+    let Some(known) = recorded(data_dir)?.filter(|known| known.backend == *location) else { return Ok(()) };
+    let found = store.snapshot().await?.lineage;
+    if found == known.lineage {
+        return Ok(());
+    }
+    Err(Error::usage(
+        format!("{} has another state than before: {found} instead of {}", name(location), known.lineage),
+        format!(
+            "somebody moved it from there or put another one in its place: get their manifest, or remove {} to go on with what is there",
+            data_dir.join(RECORD).display()
+        ),
+    ))
 }
 
 /// The place of the state, where the manifest and the record agree on it.

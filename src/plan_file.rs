@@ -101,16 +101,21 @@ pub fn write(path: &Path, plan: &Plan, key: Option<&SignKey>) -> Result<(), Plan
     let fail = |source| PlanFileError::Io { doing: "write", path: path.to_owned(), source };
     let plan = serde_json::to_value(plan).map_err(|error| fail(error.into()))?;
     let digest = digest(&plan);
-    let mut envelope = json!({ MARK: PLAN_FORMAT, "digest": digest });
-    if let Some(key) = key {
-        let signature = key.sign(digest.as_str());
-        envelope["signature"] =
-            json!(signature.map_err(|source| PlanFileError::Signature { path: path.to_owned(), source })?);
-    }
-    envelope["plan"] = plan;
+    let signature = key.map(|key| key.sign(digest.as_str())).transpose();
+    let signature = signature.map_err(|source| PlanFileError::Signature { path: path.to_owned(), source })?;
+    let envelope = envelope(&digest, signature, plan);
     let mut text = serde_json::to_vec_pretty(&envelope).map_err(|error| fail(error.into()))?;
     text.push(b'\n');
     atomic::write(path, 0o600, &text).map_err(fail)
+}
+
+fn envelope(digest: &Digest, signature: Option<String>, plan: Json) -> Json {
+    let mut envelope = json!({ MARK: PLAN_FORMAT, "digest": digest });
+    if let Some(signature) = signature {
+        envelope["signature"] = json!(signature);
+    }
+    envelope["plan"] = plan;
+    envelope
 }
 
 /// Reads the plan in `path`.
@@ -118,10 +123,15 @@ pub fn write(path: &Path, plan: &Plan, key: Option<&SignKey>) -> Result<(), Plan
 /// # Errors
 /// If it is no plan, not whole, not as it was written, or of a newer format.
 pub fn read(path: &Path) -> Result<SavedPlan, PlanFileError> {
+    let text = fs::read(path).map_err(|source| PlanFileError::Io { doing: "read", path: path.to_owned(), source })?;
+    parse(path, &text)
+}
+
+/// The plan that `text` is; `path` is where it was found.
+fn parse(path: &Path, text: &[u8]) -> Result<SavedPlan, PlanFileError> {
     let path_buf = || path.to_owned();
-    let text = fs::read(path).map_err(|source| PlanFileError::Io { doing: "read", path: path_buf(), source })?;
     let looks_like_one = || text.windows(MARK.len()).take(64).any(|part| part == MARK.as_bytes());
-    let envelope: Json = match serde_json::from_slice(&text) {
+    let envelope: Json = match serde_json::from_slice(text) {
         Ok(envelope) => envelope,
         Err(error) if looks_like_one() => {
             return Err(PlanFileError::Damaged { path: path_buf(), detail: error.to_string() });
@@ -145,6 +155,27 @@ pub fn read(path: &Path) -> Result<SavedPlan, PlanFileError> {
 
 fn digest(plan: &Json) -> Digest {
     Digest::of(canonical(plan).as_bytes())
+}
+
+/// Takes bytes for a plan file, and for a plan that somebody put into a file with its digest. What can be read is shown in every form.
+#[cfg(fuzzing)]
+pub fn fuzz(bytes: &[u8]) {
+    use crate::render::{Room, html, json, markdown, plan};
+
+    let path = Path::new("a.plan");
+    let enclosed = |plan: Json| envelope(&digest(&plan), None, plan).to_string();
+    let mut found = vec![parse(path, bytes)];
+    if let Ok(plan) = serde_json::from_slice(bytes) {
+        found.push(parse(path, enclosed(plan).as_bytes()));
+    }
+    for SavedPlan { plan, .. } in found.into_iter().flatten() {
+        plan::plan(&plan, Room { width: 40, full: false });
+        json::plan(&plan);
+        markdown::plan(&plan, markdown::FEWEST);
+        html::plan(&plan);
+        let again = serde_json::to_value(&plan).ok().and_then(|plan| parse(path, enclosed(plan).as_bytes()).ok());
+        assert!(again.is_some_and(|again| again.plan == plan), "what is written is what is read");
+    }
 }
 
 #[cfg(test)]

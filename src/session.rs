@@ -82,6 +82,7 @@ impl Session {
     pub async fn store(&self) -> Result<Store, Error> {
         let location = self.location().await?;
         let store = Store::open_at(&location.clone().in_folder(&self.root()), &self.data_dir()).await?;
+        backend::is_the_same(&self.data_dir(), &location, &store).await?;
         backend::record(&self.data_dir(), &location, &store).await?;
         Ok(store)
     }
@@ -102,8 +103,23 @@ impl Session {
     /// # Errors
     /// If it can't be opened, or is not where the manifest keeps it.
     pub async fn existing_store(&self) -> Result<Option<Store>, Error> {
-        let location = self.location().await?.in_folder(&self.root());
-        Ok(Store::open_existing_at(&location, &self.data_dir()).await?)
+        let location = self.location().await?;
+        let found = Store::open_existing_at(&location.clone().in_folder(&self.root()), &self.data_dir()).await?;
+        if let Some(store) = &found {
+            backend::is_the_same(&self.data_dir(), &location, store).await?;
+        }
+        Ok(found)
+    }
+
+    /// Notes that the state is another one now, after it was replaced.
+    ///
+    /// # Errors
+    /// If it can't be noted.
+    pub async fn note_state(&self, store: &Store) -> Result<(), Error> {
+        match self.location().await? {
+            Location::Sqlite {} => Ok(()),
+            location => backend::note(&self.data_dir(), &location, store).await,
+        }
     }
 
     /// Where the state is. A manifest that is missing or wrong has no say in it, so that the state can be looked at all the same.

@@ -1,4 +1,4 @@
-//! What goes wrong around a run on this machine: full and read-only disks, two runs at once, a run that stood still, and nobody who listens.
+//! What goes wrong around a run on this machine: full, read-only and broken disks, signals, and nobody who listens.
 //! The node is this machine, so that a gate of the test can hold an operation for as long as it likes.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that can't go on has failed")]
@@ -12,32 +12,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use support::moorfast::{Moorfast, Run, Started};
+use support::gate::{APPLY, LONG, at_the_gate, is_whole_after_an_apply, leave_gate_open, no_panic, open_gate};
+use support::moorfast::{Moorfast, Run};
 use support::wait_for;
-
-const LONG: Duration = Duration::from_secs(60);
-
-/// An operation that waits at a gate, one after it, and a free one.
-const GATED: &str = r#"
-[nodes.here]
-transport = "local"
-
-[resource.ssh_exec.waits]
-on      = "here"
-script  = "touch '${path.root}/came'; cat '${path.root}/gate'; touch '${path.root}/went'"
-creates = "${path.root}/went"
-
-[resource.ssh_file.after]
-on         = "here"
-path       = "${path.root}/after"
-content    = "after"
-depends_on = ["ssh_exec.waits"]
-
-[resource.ssh_file.free]
-on      = "here"
-path    = "${path.root}/free"
-content = "free"
-"#;
 
 /// Three files, each with its content from a variable.
 const FILES: &str = r#"
@@ -59,46 +36,6 @@ path       = "${path.root}/b"
 content    = "${var.text}"
 depends_on = ["ssh_file.a"]
 "#;
-
-const APPLY: [&str; 2] = ["apply", "--auto-approve"];
-
-/// A run whose first operation waits at the gate.
-fn at_the_gate(more: &[&str], environment: &[(&str, &str)]) -> (Moorfast, Started) {
-    let moorfast = Moorfast::with(GATED);
-    let started = wait_at_the_gate(&moorfast, more, environment);
-    (moorfast, started)
-}
-
-fn wait_at_the_gate(moorfast: &Moorfast, more: &[&str], environment: &[(&str, &str)]) -> Started {
-    fs::remove_file(moorfast.path("came")).ok();
-    if !moorfast.path("gate").exists() {
-        assert!(Command::new("mkfifo").arg(moorfast.path("gate")).status().unwrap().success());
-    }
-    let started = moorfast.start_in(&[&APPLY[..], more].concat(), environment);
-    wait_for("the run at the gate", LONG, || moorfast.path("came").exists().then_some(()));
-    started
-}
-
-fn open_gate(moorfast: &Moorfast) {
-    OpenOptions::new().write(true).open(moorfast.path("gate")).unwrap().write_all(b"go\n").unwrap();
-}
-
-/// Nobody holds the gate any more: whoever comes passes.
-fn leave_gate_open(moorfast: &Moorfast) {
-    fs::remove_file(moorfast.path("gate")).ok();
-    moorfast.write("gate", "go\n");
-}
-
-/// One plain apply, and then nothing is left to do.
-fn is_whole_after_an_apply(moorfast: &Moorfast, more: &[&str]) -> Run {
-    let run = moorfast.expect(0, &[&APPLY[..], more].concat());
-    moorfast.expect(0, &[&["plan", "--detailed-exitcode"][..], more].concat());
-    run
-}
-
-fn no_panic(run: &Run) {
-    assert!(!run.stderr.contains("panicked"), "{run}");
-}
 
 /// A small file system of its own, gone when the test is over.
 struct Disk {
@@ -208,65 +145,6 @@ fn a_read_only_file_system_is_named_and_can_be_read() {
 }
 
 #[test]
-fn of_two_runs_one_works_and_the_other_waits_or_says_who_holds_the_lock() {
-    let (moorfast, first) = at_the_gate(&[], &[]);
-    let pid = format!("pid {}", first.pid());
-    moorfast.expect(1, &APPLY).complains("another run holds the lock").complains(&pid).complains("--lock-timeout");
-    moorfast.expect(1, &["apply", "--auto-approve", "--lock-timeout", "300ms"]).complains(&pid);
-    let mut second = moorfast.start(&["apply", "--auto-approve", "--lock-timeout", "60s"]);
-    assert!(!second.has_ended());
-    open_gate(&moorfast);
-    let first = first.end();
-    assert_eq!(first.code, 0, "{first}");
-    let second = second.end();
-    assert_eq!(second.code, 0, "{second}");
-    second.says("No changes");
-}
-
-#[test]
-fn the_lock_of_a_killed_run_is_free_at_once() {
-    let (moorfast, mut first) = at_the_gate(&[], &[]);
-    first.kill();
-    first.end();
-    leave_gate_open(&moorfast);
-    let run = is_whole_after_an_apply(&moorfast, &[]);
-    run.complains("The lock of a run that is gone was taken over").complains("was under way when a run died");
-}
-
-/// Was the state written a moment ago, and not right now? Who is stopped in the middle of a write holds everybody up.
-fn is_quiet(moorfast: &Moorfast) -> bool {
-    let written = fs::metadata(moorfast.path(".moorfast/state.db-wal")).and_then(|log| log.modified());
-    let ago = written.ok().and_then(|then| then.elapsed().ok());
-    ago.is_some_and(|ago| (200..600).contains(&ago.as_millis()))
-}
-
-#[test]
-fn a_run_that_stood_still_past_its_expiry_cannot_write() {
-    // It renews its lock every second.
-    let (moorfast, first) = at_the_gate(&[], &[("MOORFAST_LOCK_EXPIRY", "6000")]);
-    wait_for("a moment without a write", LONG, || is_quiet(&moorfast).then_some(()));
-    first.send("STOP");
-    let target = ["apply", "--auto-approve", "--target", "ssh_file.free", "--lock-timeout", "60s"];
-    moorfast.expect(0, &target).complains("was taken over");
-    let recorded = moorfast.expect(0, &["state", "list"]).stdout;
-    let opening = std::thread::spawn({
-        let gate = moorfast.path("gate");
-        move || OpenOptions::new().write(true).open(gate).unwrap().write_all(b"go\n").unwrap()
-    });
-    first.send("CONT");
-    let first = first.end();
-    opening.join().unwrap();
-    assert_eq!(first.code, 1, "{first}");
-    first.complains("the lock of this run is lost");
-    no_panic(&first);
-    assert!(!moorfast.path("after").exists(), "nothing more was begun");
-    assert_eq!(moorfast.expect(0, &["state", "list"]).stdout, recorded, "nothing was written");
-    leave_gate_open(&moorfast);
-    is_whole_after_an_apply(&moorfast, &[]);
-    assert!(moorfast.path("after").exists());
-}
-
-#[test]
 fn the_third_signal_ends_a_run_at_once_and_nothing_is_lost() {
     for signals in [["INT", "INT", "INT"], ["TERM", "HUP", "TERM"]] {
         let (moorfast, mut run) = at_the_gate(&[], &[]);
@@ -283,6 +161,39 @@ fn the_third_signal_ends_a_run_at_once_and_nothing_is_lost() {
         leave_gate_open(&moorfast);
         is_whole_after_an_apply(&moorfast, &[]);
     }
+}
+
+/// A disk on which a write or a sync of the state fails, and all after it.
+#[test]
+fn a_broken_disk_loses_nothing() {
+    let moorfast = Moorfast::with(FILES);
+    let strace = Command::new("strace").arg("-V").output();
+    if !strace.is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var("MOORFAST_REQUIRE_TESTBED").as_deref() != Ok("1"), "strace is installed");
+        eprintln!("skipped: there is no strace, which makes system calls fail");
+        return;
+    }
+    is_whole_after_an_apply(&moorfast, &[]);
+    let mut failed = 0;
+    for (round, (calls, first)) in (1..8).flat_map(|first| [("pwrite64", 4 * first), ("fdatasync", first)]).enumerate()
+    {
+        let variable = format!("text={round}");
+        let traced = moorfast.command(&["apply", "--auto-approve", "--var", &variable]);
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qqq", "-o", "/dev/null", "-e", &format!("inject={calls}:error=EIO:when={first}+")]);
+        command.arg(traced.get_program()).args(traced.get_args()).current_dir(traced.get_current_dir().unwrap());
+        let run = ended(&mut command);
+        no_panic(&run);
+        if run.code != 0 {
+            assert_eq!(run.code, 1, "{calls} {first}: {run}");
+            run.complains("state.db").complains("I/O");
+            failed += 1;
+        }
+        moorfast.expect(0, &["state", "list"]).says("ssh_file.a").says("ssh_file.b");
+        is_whole_after_an_apply(&moorfast, &["--var", &variable]);
+        assert_eq!(fs::read_to_string(moorfast.path("b")).unwrap(), round.to_string());
+    }
+    assert!(failed > 5, "{failed} runs met a failing disk");
 }
 
 /// A pipe that nobody reads.

@@ -45,6 +45,15 @@ impl Drop for Secret {
     }
 }
 
+/// Values whose marks were taken off for a moment; their texts are cleared from memory when dropped.
+pub(crate) struct Opened(pub(crate) Vec<Value>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(wipe);
+    }
+}
+
 fn wipe(value: &mut Value) {
     match value {
         Value::String(text) => text.zeroize(),

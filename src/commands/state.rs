@@ -9,7 +9,7 @@ use moorfast_engine::state::{Run, RunEnd, RunResult, Snapshot, StateError, Store
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::planning::parse_duration;
-use crate::render::record;
+use crate::render::{printable, record};
 use crate::session::Session;
 
 pub(super) mod files;
@@ -125,7 +125,8 @@ async fn list(session: &Session, patterns: &[Address]) -> Result<(), Error> {
     let Some(store) = session.existing_store().await? else { return Ok(()) };
     let snapshot = store.snapshot().await?;
     let wanted = |address: &&String| patterns.is_empty() || patterns.iter().any(|p| names(p, address));
-    let lines: String = snapshot.records.keys().filter(wanted).map(|address| format!("{address}\n")).collect();
+    let lines: String =
+        snapshot.records.keys().filter(wanted).map(|address| format!("{}\n", printable(address))).collect();
     session.ui.out(lines)
 }
 

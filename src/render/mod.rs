@@ -37,4 +37,4 @@ mod tests;
 
 pub use row::Room;
 pub use text_diff::text_diff;
-pub use value::inline;
+pub use value::{inline, printable};

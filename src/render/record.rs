@@ -15,7 +15,11 @@ pub fn snapshot(snapshot: &Snapshot, room: Room) -> String {
         sections.push(format!("{}\n{}", paint(BOLD, "Outputs:"), outputs(&snapshot.outputs)));
     }
     if !snapshot.intents.is_empty() {
-        let lines: String = snapshot.intents.iter().map(|i| format!("  {} of {}\n", i.action, i.address)).collect();
+        let lines: String = snapshot
+            .intents
+            .iter()
+            .map(|i| format!("  {} of {}\n", printable(&i.action), printable(&i.address)))
+            .collect();
         sections.push(format!("{}\n{lines}", paint(WARNING, "Begun and not known to have ended:")));
     }
     if sections.is_empty() {
@@ -26,21 +30,21 @@ pub fn snapshot(snapshot: &Snapshot, room: Room) -> String {
 
 /// One record.
 pub fn record(record: &Record, room: Room) -> String {
-    let mut text = format!("# {} on {}", paint(BOLD, &record.address), record.target);
+    let mut text = format!("# {} on {}", paint(BOLD, printable(&record.address)), printable(&record.target));
     if record.incomplete {
         text.push_str(&paint(WARNING, " (an operation on it did not finish)"));
     }
-    text.push_str(&format!("\n{} {}\n", record.resource_type, printable(&record.identity)));
+    text.push_str(&format!("\n{} {}\n", printable(&record.resource_type), printable(&record.identity)));
     let label = record.attributes.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     for (name, value) in &record.attributes {
         match value {
             text_value if is_multi_line(text_value) => {
-                text.push_str(&format!("    {name}:\n"));
+                text.push_str(&format!("    {}:\n", printable(name)));
                 for line in text_value.as_str().unwrap_or_default().lines() {
                     text.push_str(&format!("        {}{}\n", paint(DIM, "| "), printable(line)));
                 }
             }
-            other => text.push_str(&format!("    {name:label$} = {}\n", cut(&inline(other), room))),
+            other => text.push_str(&format!("    {:label$} = {}\n", printable(name), cut(&inline(other), room))),
         }
     }
     text
@@ -63,7 +67,7 @@ fn cut(text: &str, room: Room) -> String {
 pub fn outputs(outputs: &BTreeMap<String, Output>) -> String {
     let label = outputs.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     let shown = |o: &Output| if o.sensitive { "(sensitive value)".to_owned() } else { inline(&o.value) };
-    outputs.iter().map(|(name, output)| format!("{name:label$} = {}\n", shown(output))).collect()
+    outputs.iter().map(|(name, output)| format!("{:label$} = {}\n", printable(name), shown(output))).collect()
 }
 
 /// The runs, one a line, as they are given.
@@ -79,8 +83,8 @@ fn run(run: &Run) -> String {
         None => "did not end",
     };
     let counts = run.end.iter().flat_map(|end| &end.counts).filter(|(_, n)| **n > 0);
-    let counts: Vec<_> = counts.map(|(what, n)| format!("{n} {what}")).collect();
+    let counts: Vec<_> = counts.map(|(what, n)| format!("{n} {}", printable(what))).collect();
     let counts = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
-    let by = format!("{}@{}", run.who, run.host);
-    format!("{:.0}  {by}  {}  {result}{counts}\n", run.started_at, paint(BOLD, &run.command))
+    let by = printable(&format!("{}@{}", run.who, run.host));
+    format!("{:.0}  {by}  {}  {result}{counts}\n", run.started_at, paint(BOLD, printable(&run.command)))
 }

@@ -130,6 +130,12 @@ pub enum StateError {
         /// The id of the intent.
         id: String,
     },
+    /// A run with this id began already.
+    #[error("a run with the id {id} is in the state already")]
+    RunExists {
+        /// The id of the run.
+        id: String,
+    },
     /// The state knows no run with this id.
     #[error("the state knows no run with the id {id}")]
     NoRun {

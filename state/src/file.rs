@@ -11,6 +11,9 @@ use crate::{Contents, Intent, Lineage, Output, Record, Run, SealKey, Serial, Sna
 /// The format of the files: members may be added within a major version, none changes its meaning.
 const FORMAT: &str = "1.0";
 
+/// The largest serial of a file: every reader of JSON keeps it as it is, and there is room to count on.
+const LAST: Serial = Serial::new(1 << 53);
+
 /// A state that was read from a file.
 #[derive(Clone, Debug)]
 pub struct StateFile {
@@ -73,6 +76,9 @@ impl StateFile {
             _ => return Err(StateFileError::Malformed(format!("its format is `{found}`"))),
         }
         let text: Text = serde_json::from_str(text).map_err(malformed)?;
+        if text.serial > LAST {
+            return Err(StateFileError::Malformed(format!("its serial {} is above {LAST}", text.serial)));
+        }
         let key = text.seal_key.map(|key| from_hex(&key).ok_or("its key is not 64 hexadecimal digits"));
         let key = key.transpose().map_err(|fault| StateFileError::Malformed(fault.to_owned()))?;
         let mut records = BTreeMap::new();
@@ -177,6 +183,7 @@ mod tests {
             ("a newer format", text.replace("\"1.0\"", "\"2.3\"")),
             ("no format", text.replace("\"1.0\"", "\"new\"")),
             ("a key cut short", text.replace("\"seal_key\": \"", "\"seal_key\": \"0")),
+            ("a serial without end", text.replace("\"serial\": 7", "\"serial\": 18446744073709551615")),
             ("a part is missing", text.replace("\"serial\"", "\"cereal\"")),
         ];
         let said = harms.map(|(name, text)| format!("{name}: {}\n", StateFile::parse(&text).unwrap_err())).concat();

@@ -50,6 +50,8 @@ mod digest;
 mod drift;
 mod error;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod journal;
 mod kubernetes;
 mod lease;

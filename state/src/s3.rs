@@ -95,6 +95,25 @@ impl Folder {
         Ok(Some((found.bytes().await.map_err(trouble)?.to_vec(), version)))
     }
 
+    async fn remove(&self, path: &Path) -> Result<(), Trouble> {
+        match self.store.delete(path).await {
+            Err(Error::NotFound { .. }) => Ok(()),
+            other => other.map_err(trouble),
+        }
+    }
+
+    /// The keys, each with its place.
+    async fn placed_keys(&self) -> Result<Vec<(Path, SealKey)>, Trouble> {
+        let mut keys = Vec::new();
+        let found: Vec<_> = self.store.list(Some(&self.path("keys"))).try_collect().await.map_err(trouble)?;
+        for object in found {
+            let bytes = self.read(&object.location).await?.map(|(bytes, _)| Zeroizing::new(bytes));
+            let key = bytes.and_then(|bytes| Some(SealKey::from_bytes(bytes.as_slice().try_into().ok()?)));
+            keys.extend(key.map(|key| (object.location, key)));
+        }
+        Ok(keys)
+    }
+
     /// Replaces an object where it is of this version, or makes it where there is none.
     async fn write(&self, path: &Path, from: Option<&Version>, bytes: Vec<u8>) -> Result<Version, Trouble> {
         let mode = match from {
@@ -132,10 +151,7 @@ impl Bucket for Folder {
     }
 
     async fn delete(&self, name: &str) -> Result<(), Trouble> {
-        match self.store.delete(&self.shard(name)).await {
-            Err(Error::NotFound { .. }) => Ok(()),
-            other => other.map_err(trouble),
-        }
+        self.remove(&self.shard(name)).await
     }
 
     async fn list(&self) -> Result<Vec<String>, Trouble> {
@@ -164,18 +180,19 @@ impl Bucket for Folder {
     }
 
     async fn keys(&self) -> Result<Vec<SealKey>, Trouble> {
-        let mut keys = Vec::new();
-        let found: Vec<_> = self.store.list(Some(&self.path("keys"))).try_collect().await.map_err(trouble)?;
-        for object in found {
-            let bytes = self.read(&object.location).await?.map(|(bytes, _)| Zeroizing::new(bytes));
-            keys.extend(bytes.and_then(|bytes| Some(SealKey::from_bytes(bytes.as_slice().try_into().ok()?))));
-        }
-        Ok(keys)
+        Ok(self.placed_keys().await?.into_iter().map(|(_, key)| key).collect())
     }
 
     async fn add_key(&self, key: &SealKey) -> Result<(), Trouble> {
         let path = self.path(&format!("keys/{}", Uuid::new_v4().simple()));
         self.write(&path, None, key.as_bytes().to_vec()).await.map(drop)
+    }
+
+    async fn remove_key(&self, key: &SealKey) -> Result<(), Trouble> {
+        for (path, _) in self.placed_keys().await?.into_iter().filter(|(_, known)| known.as_bytes() == key.as_bytes()) {
+            self.remove(&path).await?;
+        }
+        Ok(())
     }
 }
 

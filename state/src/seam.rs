@@ -1,17 +1,24 @@
 //! What debug builds let tests set from outside, by the environment. Release builds read none of it.
 //!
-//! - `MOORFAST_CRASH_AT=before:N` or `after:N`: the process kills itself with SIGKILL right before or right after its Nth commit.
+//! - `MOORFAST_CRASH_AT=before:N` or `after:N`: the process kills itself with SIGKILL right before or right after its Nth durable write.
+//!   That is a commit to a database, or one object that a server makes, replaces or removes.
 //! - `MOORFAST_LOCK_EXPIRY=MILLISECONDS`: how long a lock lives without being renewed.
 
 use std::time::Duration;
 
 #[cfg(debug_assertions)]
-pub(crate) use debug::{around_commit, lock_expiry};
+pub(crate) use debug::{around_commit, around_request, lock_expiry};
 
 /// Makes a commit.
 #[cfg(not(debug_assertions))]
 pub(crate) fn around_commit<T>(commit: impl FnOnce() -> T) -> T {
     commit()
+}
+
+/// Has a server make something durable.
+#[cfg(not(debug_assertions))]
+pub(crate) async fn around_request<T>(request: impl Future<Output = T>) -> T {
+    request.await
 }
 
 /// How long a lock lives.
@@ -29,15 +36,27 @@ mod debug {
 
     use super::Duration;
 
-    static COMMITS: AtomicU64 = AtomicU64::new(0);
+    static WRITES: AtomicU64 = AtomicU64::new(0);
     static CRASH_AT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("MOORFAST_CRASH_AT").ok());
 
     pub(crate) fn around_commit<T>(commit: impl FnOnce() -> T) -> T {
-        let number = COMMITS.fetch_add(1, Ordering::Relaxed) + 1;
-        crash_at("before", number);
+        let number = begin();
         let done = commit();
         crash_at("after", number);
         done
+    }
+
+    pub(crate) async fn around_request<T>(request: impl Future<Output = T>) -> T {
+        let number = begin();
+        let done = request.await;
+        crash_at("after", number);
+        done
+    }
+
+    fn begin() -> u64 {
+        let number = WRITES.fetch_add(1, Ordering::Relaxed) + 1;
+        crash_at("before", number);
+        number
     }
 
     fn crash_at(moment: &str, number: u64) {

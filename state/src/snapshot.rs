@@ -78,6 +78,11 @@ impl fmt::Display for Lineage {
 pub struct Serial(u64);
 
 impl Serial {
+    /// This number.
+    pub(crate) const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
     /// Its number.
     pub fn get(self) -> u64 {
         self.0
@@ -105,6 +110,21 @@ pub struct Contents {
     pub runs: Vec<Run>,
     /// The key that its sensitive values are sealed with.
     pub key: SealKey,
+}
+
+impl Contents {
+    /// A state that holds nothing, of a lineage and with a key of its own.
+    pub fn nothing() -> Self {
+        let snapshot = Snapshot {
+            lineage: Lineage::generate(),
+            serial: Serial::from(0),
+            records: BTreeMap::new(),
+            intents: Vec::new(),
+            outputs: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+        };
+        Self { snapshot, runs: Vec::new(), key: SealKey::generate() }
+    }
 }
 
 impl SealKey {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::print_stderr, reason = "a test that can't go on has failed")]
 
+pub mod gate;
 pub mod moorfast;
 pub mod processes;
 pub mod snapshot;

@@ -13,6 +13,7 @@ use super::convert::{to_bool, to_text};
 use super::traversal::reference;
 use super::{Expr, ExprNode, Place, Scope, Unresolved, arithmetic};
 use crate::diagnostic::suggest;
+use crate::value::Opened;
 use crate::{Diagnostic, Value};
 
 /// The most attributes and indices in a row: the evaluator descends once for each.
@@ -237,8 +238,11 @@ impl<'a> Evaluator<'a> {
         }
         let value = match pending([&left, &right]) {
             Some(pending) => pending,
-            None => arithmetic::binary(operator, &left.reveal_deep(), &right.reveal_deep())
-                .map_err(|summary| self.error(range, summary))?,
+            None => {
+                let opened = Opened(vec![left.reveal_deep(), right.reveal_deep()]);
+                let value = arithmetic::binary(operator, &opened.0[0], &opened.0[1]);
+                value.map_err(|summary| self.error(range, summary))?
+            }
         };
         Ok(seal(value, secret))
     }

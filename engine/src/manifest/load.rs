@@ -53,7 +53,7 @@ impl Manifest {
     ///
     /// # Errors
     /// `problems`, and everything that is wrong with the texts.
-    pub(crate) fn from_sources(
+    pub fn from_sources(
         root: PathBuf,
         sources: Sources,
         mut problems: Vec<Diagnostic>,

@@ -13,6 +13,7 @@ use moorfast_engine::{
     Operation, OperationAction, PlanRequest, Proposal, ProviderError, ReadRequest, Target, Transport, Value,
 };
 use tokio::sync::mpsc::UnboundedSender;
+use zeroize::Zeroizing;
 
 use crate::failure::checked;
 use crate::link::{Counters, Link, Upload};
@@ -170,10 +171,10 @@ impl SshConnection {
 }
 
 impl Job<'_> {
-    fn body(&self) -> String {
+    fn body(&self) -> Zeroizing<String> {
         match self.operation.action {
             OperationAction::Delete => self.step.body.clone(),
-            _ => format!("{}\n{}", self.step.body, self.resource.look(&self.subject)),
+            _ => Zeroizing::new(format!("{}\n{}", *self.step.body, self.resource.look(&self.subject))),
         }
     }
 

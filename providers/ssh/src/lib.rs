@@ -7,6 +7,8 @@
 mod connection;
 mod duration;
 mod failure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod link;
 mod machine;
 mod order;

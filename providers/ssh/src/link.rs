@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::duration;
 use crate::machine;
@@ -114,7 +115,7 @@ impl Link {
         tracing::debug!(node = %self.node.name, sections = script.sections(), bytes = text.len(), "exec");
         let alive = channel.alive;
         let mut stdin = channel.stdin;
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let (mut stdout, mut stderr) = (Zeroizing::new(Vec::new()), Vec::new());
         let mut sent = Ok(());
         let end = {
             let done = script.done_line();
@@ -175,10 +176,10 @@ impl Link {
         Some(from_sudo(&self.node, before).unwrap_or_else(|| self.cut_off(end, limit).detail(before.to_vec())))
     }
 
-    fn ended(&self, section: Section, end: &End, limit: Duration) -> Result<Section, ProviderError> {
+    fn ended(&self, mut section: Section, end: &End, limit: Duration) -> Result<Section, ProviderError> {
         match section.status {
             Some(_) => Ok(section),
-            None => Err(self.cut_off(end, limit).detail(section.said)),
+            None => Err(self.cut_off(end, limit).detail(std::mem::take(&mut section.said))),
         }
     }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use moorfast_engine::Class;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Functions for all sections. `N` is the nonce; 3 is what the controller still sends, 4 is where the answer goes.
 ///
@@ -62,7 +63,7 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> String {
 /// A script in the making.
 pub(crate) struct Script {
     nonce: String,
-    body: String,
+    body: Zeroizing<String>,
     sections: usize,
     watch: Watch,
 }
@@ -82,7 +83,7 @@ impl Script {
     pub(crate) fn new() -> Self {
         Self {
             nonce: format!("mf{:032x}", rand::random::<u128>()),
-            body: String::new(),
+            body: Zeroizing::default(),
             sections: 0,
             watch: Watch::AtOnce,
         }
@@ -107,7 +108,8 @@ impl Script {
 
     /// Adds a section. It runs under `set -e`.
     pub(crate) fn section(&mut self, body: &str) {
-        self.body.push_str(&format!("begin {}\n( set -e\n{body}\n)\nfinish $?\n", self.sections));
+        let section = Zeroizing::new(format!("begin {}\n( set -e\n{body}\n)\nfinish $?\n", self.sections));
+        self.body.push_str(&section);
         self.sections += 1;
     }
 
@@ -117,11 +119,13 @@ impl Script {
     }
 
     /// The whole text, as the node's shell gets it on stdin. With a machine-id it does nothing on a machine that has another one.
-    pub(crate) fn text(&self, only_on: Option<&str>) -> String {
+    pub(crate) fn text(&self, only_on: Option<&str>) -> Zeroizing<String> {
         let watch = if self.watch == Watch::AtOnce { "watch\n" } else { "" };
         let Self { nonce, body, .. } = self;
+        let body = body.as_str();
         let guard = only_on.map(|id| format!("on_machine {}\n", quote(id))).unwrap_or_default();
-        format!("N={nonce}\n{PRELUDE}{guard}{watch}{body}[ -z \"$W\" ] || kill -KILL \"$W\"\ndone_with_it\n")
+        let end = "[ -z \"$W\" ] || kill -KILL \"$W\"\ndone_with_it\n";
+        Zeroizing::new(format!("N={nonce}\n{PRELUDE}{guard}{watch}{body}{end}"))
     }
 
     /// Did the script find itself on another machine than the one it was for?
@@ -196,6 +200,13 @@ pub(crate) struct Section {
     /// What it said on stderr, without empty lines.
     pub(crate) said: Vec<String>,
     fields: BTreeMap<String, Vec<String>>,
+}
+
+/// A node may have said a secret: what is in a file.
+impl Drop for Section {
+    fn drop(&mut self) {
+        self.fields.values_mut().for_each(Zeroize::zeroize);
+    }
 }
 
 impl Section {

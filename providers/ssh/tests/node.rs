@@ -167,6 +167,23 @@ async fn a_unit_that_crashes_tells_why_and_stays_to_be_mended() {
     assert_eq!(testbed.sh("ls -d /run/moorfast /etc/systemd/system/moorfast-crash*"), "");
 }
 
+/// systemd refuses to start what was started five times in ten seconds; runs that were killed and resumed come to that.
+#[tokio::test]
+async fn a_unit_is_restarted_as_often_as_its_files_change() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    let desired = || {
+        attributes(
+            json!({ "name": "moorfast-often.service", "content": SERVICE, "state": "running", "settle": "100ms" }),
+        )
+    };
+    world.apply("ssh_systemd_unit", desired()).await.unwrap();
+    for _ in 0..8 {
+        world.apply_with("ssh_systemd_unit", desired(), vec![address("ssh_file")]).await.unwrap();
+    }
+    world.destroy("ssh_systemd_unit").await.unwrap();
+}
+
 #[tokio::test]
 async fn a_unit_that_was_there_is_given_back() {
     let Some(testbed) = Testbed::find().await else { return };

@@ -35,9 +35,9 @@ async fn migrate(
     let place = |location: &Location| location.clone().in_folder(&session.root());
     let to_name = backend::name(wanted);
     let to = Store::open_at(&place(wanted), &session.data_dir()).await?;
-    if Store::open_existing_at(&place(before), &session.data_dir()).await?.is_none() {
+    if is_empty(&place(before), session).await? {
         backend::record(&session.data_dir(), wanted, &to).await?;
-        return Ok(format!("There was no state yet; it will be in {to_name}.\n"));
+        return Ok(format!("There was nothing to move; the state is in {to_name}.\n"));
     }
     let from = Store::open_at(&place(before), &session.data_dir()).await?;
     let from_lock = session.lock(&from, OPERATION, timeout).await?;
@@ -47,28 +47,40 @@ async fn migrate(
     let there = to.contents().await?;
     let kept = backend::backup_path(&session.data_dir());
     files::write(&kept, &contents)?;
-    if is_newer(&to, &there, &contents, force)? {
-        backend::record(&session.data_dir(), wanted, &to).await?;
-        return Ok(format!("Version {} is in {to_name} already.\n", there.snapshot.serial));
+    let is_there = is_newer(&to, &there, &contents, force)?;
+    if !is_there {
+        if !there.snapshot.is_empty() {
+            files::write(&backend::backup_path(&session.data_dir()), &there)?;
+        }
+        to_lock.replace(contents.clone()).await?;
+        verify(&place(wanted), session, &contents).await?;
     }
-    if !there.snapshot.is_empty() {
-        files::write(&backend::backup_path(&session.data_dir()), &there)?;
-    }
-    to_lock.replace(contents.clone()).await?;
-    verify(&place(wanted), session, &contents).await?;
+    // Nobody goes on with the old one by mistake, and its key is in one place only. Where it ends here the new one is found, as this is empty.
+    from_lock.replace(Contents::nothing()).await?;
     backend::record(&session.data_dir(), wanted, &to).await?;
-    let run = Run::new(OPERATION);
-    to_lock.start_run(run.clone()).await?;
-    to_lock.finish_run(&run.id, succeeded("moved", contents.snapshot.records.len())).await?;
+    let count = contents.snapshot.records.len();
+    for lock in [&to_lock, &from_lock] {
+        let run = Run::new(format!("{OPERATION} to {to_name}"));
+        lock.start_run(run.clone()).await?;
+        lock.finish_run(&run.id, succeeded("moved", count)).await?;
+    }
     to_lock.release().await?;
     from_lock.release().await?;
-    Ok(format!(
-        "Moved version {} with {} resources from {} to {to_name}. A backup is in {}; what is in the old place is not used any more.\n",
-        contents.snapshot.serial,
-        contents.snapshot.records.len(),
-        backend::name(before),
-        kept.display()
-    ))
+    let kept = kept.display();
+    if is_there {
+        let serial = there.snapshot.serial;
+        return Ok(format!("Version {serial} is in {to_name} already. A backup of what was here is in {kept}.\n"));
+    }
+    let (serial, from) = (contents.snapshot.serial, backend::name(before));
+    Ok(format!("Moved version {serial} with {count} resources from {from} to {to_name}. A backup is in {kept}.\n"))
+}
+
+/// Is there nothing at `location` that could be lost?
+async fn is_empty(location: &Location, session: &Session) -> Result<bool, Error> {
+    Ok(match Store::open_existing_at(location, &session.data_dir()).await? {
+        Some(store) => store.snapshot().await?.is_empty(),
+        None => true,
+    })
 }
 
 /// Whether what is to be moved is there already, by a move of somebody else or one that was cut off at its end.

@@ -74,7 +74,7 @@ impl Push {
         }
         snapshot.serial = next(&now.snapshot, snapshot.serial);
         let contents = Contents { snapshot, runs: now.runs.clone(), key: given.key.unwrap_or_else(|| now.key.clone()) };
-        replace(session, lock, &now, contents, "state push").await
+        replace(session, &store, lock, &now, contents, "state push").await
     }
 }
 
@@ -95,12 +95,19 @@ impl Restore {
             same_lineage(&store, &now.snapshot, &snapshot)?;
         }
         snapshot.serial = next(&now.snapshot, snapshot.serial);
-        replace(session, lock, &now, Contents { snapshot, runs: given.runs, key }, "state restore").await
+        replace(session, &store, lock, &now, Contents { snapshot, runs: given.runs, key }, "state restore").await
     }
 }
 
 /// Replaces what is there, after it was kept.
-async fn replace(session: &Session, lock: Lock, now: &Contents, new: Contents, command: &str) -> Result<(), Error> {
+async fn replace(
+    session: &Session,
+    store: &Store,
+    lock: Lock,
+    now: &Contents,
+    new: Contents,
+    command: &str,
+) -> Result<(), Error> {
     if !now.snapshot.is_empty() {
         let kept = backend::backup_path(&session.data_dir());
         write(&kept, now)?;
@@ -108,6 +115,7 @@ async fn replace(session: &Session, lock: Lock, now: &Contents, new: Contents, c
     }
     let (serial, count) = (new.snapshot.serial, new.snapshot.records.len());
     lock.replace(new).await?;
+    session.note_state(store).await?;
     let run = Run::new(command);
     lock.start_run(run.clone()).await?;
     lock.finish_run(&run.id, succeeded("put", count)).await?;

@@ -182,21 +182,26 @@ impl Bucket for Cluster {
             let metadata = self.meta(name, "key");
             let data = Some([entry].into());
             let secret = Secret { metadata, type_: Some(KEY.into()), data, ..Secret::default() };
-            return match self.secrets.create(&PostParams::default(), &secret).await.map_err(trouble) {
-                // Another one was made at the same moment, and both must be there.
-                Err(Trouble::Conflict) => {
-                    Err(Trouble::Unclear("the Secret of the key was made by somebody else".into()))
-                }
-                other => other.map(drop),
-            };
+            return self.secrets.create(&PostParams::default(), &secret).await.map(drop).map_err(again);
         };
         found.data.get_or_insert_default().extend([entry]);
-        match self.secrets.replace(&name, &PostParams::default(), &found).await.map_err(trouble) {
-            Err(Trouble::Conflict) => {
-                Err(Trouble::Unclear("the Secret of the key was changed by somebody else".into()))
-            }
-            other => other.map(drop),
-        }
+        self.secrets.replace(&name, &PostParams::default(), &found).await.map(drop).map_err(again)
+    }
+
+    async fn remove_key(&self, key: &SealKey) -> Result<(), Trouble> {
+        let name = self.key_name();
+        let Some(mut found) = self.secrets.get_opt(&name).await.map_err(trouble)? else { return Ok(()) };
+        let entries = found.data.get_or_insert_default();
+        entries.retain(|_, bytes| bytes.0 != key.as_bytes());
+        self.secrets.replace(&name, &PostParams::default(), &found).await.map(drop).map_err(again)
+    }
+}
+
+/// Another one changed the Secret of the keys at the same moment, and what both wanted must be done.
+fn again(error: kube::Error) -> Trouble {
+    match trouble(error) {
+        Trouble::Conflict => Trouble::Unclear("the Secret of the key was changed by somebody else".into()),
+        other => other,
     }
 }
 

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use self::connect::{Connection, trouble};
 use crate::lease::Lease;
 use crate::remote::{Changed, FORMAT, Head, Loaded, Medium, Rows, Table, Trouble, Version};
+use crate::seam::around_request;
 use crate::{SealKey, StateError};
 
 pub use self::connect::Postgres;
@@ -91,6 +92,11 @@ impl Database {
         self.connection.in_time(client.query_typed(sql, parameters)).await
     }
 
+    /// Asks for a change.
+    async fn write(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Trouble> {
+        around_request(self.ask(sql, parameters)).await
+    }
+
     fn name(&self) -> Parameter<'_> {
         (&self.name, Type::TEXT)
     }
@@ -138,7 +144,7 @@ impl Medium for Database {
     async fn create(&self, head: &Head) -> Result<(), Trouble> {
         let sql = "INSERT INTO moorfast_states VALUES ($1, $2, 0, $3) ON CONFLICT DO NOTHING RETURNING version";
         let (format, head) = (i64::try_from(FORMAT).unwrap_or(i64::MAX), json(head)?);
-        let made = self.ask(sql, &[self.name(), (&format, Type::INT8), (&head, Type::TEXT)]).await?;
+        let made = self.write(sql, &[self.name(), (&format, Type::INT8), (&head, Type::TEXT)]).await?;
         if made.is_empty() { Err(Trouble::Conflict) } else { Ok(()) }
     }
 
@@ -170,7 +176,7 @@ impl Medium for Database {
             (keys, Type::TEXT_ARRAY),
             (bodies, Type::TEXT_ARRAY),
         ];
-        let done = self.ask(COMMIT, &parameters).await?;
+        let done = self.write(COMMIT, &parameters).await?;
         done.first().map(|row| row.get(0)).ok_or(Trouble::Conflict)
     }
 
@@ -193,11 +199,11 @@ impl Medium for Database {
             Some(version) => {
                 let sql = "UPDATE moorfast_leases SET lease = $2, version = version + 1
                     WHERE name = $1 AND version::text = $3 RETURNING name";
-                self.ask(sql, &[self.name(), lease, (version, Type::TEXT)]).await?
+                self.write(sql, &[self.name(), lease, (version, Type::TEXT)]).await?
             }
             None => {
                 let sql = "INSERT INTO moorfast_leases VALUES ($1, 0, $2) ON CONFLICT DO NOTHING RETURNING name";
-                self.ask(sql, &[self.name(), lease]).await?
+                self.write(sql, &[self.name(), lease]).await?
             }
         };
         if done.is_empty() { Err(Trouble::Conflict) } else { Ok(()) }
@@ -220,11 +226,11 @@ impl Medium for Database {
             Some(version) => {
                 let sql = "UPDATE moorfast_drift SET body = $2, version = version + 1
                     WHERE name = $1 AND version::text = $3 RETURNING name";
-                self.ask(sql, &[self.name(), body, (version, Type::TEXT)]).await?
+                self.write(sql, &[self.name(), body, (version, Type::TEXT)]).await?
             }
             None => {
                 let sql = "INSERT INTO moorfast_drift VALUES ($1, 0, $2) ON CONFLICT DO NOTHING RETURNING name";
-                self.ask(sql, &[self.name(), body]).await?
+                self.write(sql, &[self.name(), body]).await?
             }
         };
         if done.is_empty() { Err(Trouble::Conflict) } else { Ok(()) }
@@ -239,7 +245,13 @@ impl Medium for Database {
     async fn add_key(&self, key: &SealKey) -> Result<(), Trouble> {
         let bytes = Zeroizing::new(key.as_bytes().to_vec());
         let sql = "INSERT INTO moorfast_keys VALUES ($1, $2) ON CONFLICT DO NOTHING";
-        self.ask(sql, &[self.name(), (&*bytes, Type::BYTEA)]).await.map(drop)
+        self.write(sql, &[self.name(), (&*bytes, Type::BYTEA)]).await.map(drop)
+    }
+
+    async fn remove_key(&self, key: &SealKey) -> Result<(), Trouble> {
+        let bytes = Zeroizing::new(key.as_bytes().to_vec());
+        let sql = "DELETE FROM moorfast_keys WHERE name = $1 AND key = $2";
+        self.write(sql, &[self.name(), (&*bytes, Type::BYTEA)]).await.map(drop)
     }
 }
 

@@ -71,6 +71,9 @@ async fn commit<M: Medium>(core: &Core<M>, group: Vec<Write>) {
         Ok(()) => write(core, &group).await,
         Err(trouble) => fail(core, &group, &trouble),
     };
+    if group.iter().any(|write| matches!(*write.change, Change::Replace(_))) {
+        core.tidy().await;
+    }
     for (write, result) in group.into_iter().zip(results) {
         // Who asked may have gone; what was asked for is done all the same.
         write.reply.send(result).ok();

@@ -60,17 +60,21 @@ impl<M: Medium> Core<M> {
     /// The key of the state. None where there is no state.
     pub(super) async fn existing_key(&self) -> Result<Option<SealKey>, StateError> {
         let mut cache = self.cache.lock().await;
-        let doing = "opening the state";
-        if !self.reload(&mut cache).await.map_err(|trouble| trouble.at(self.place(), doing))? {
-            return Ok(None);
-        }
-        let Some(loaded) = cache.as_ref() else { return Ok(None) };
-        let keys = self.patiently("reading the seal key", || self.medium.keys()).await?;
-        let key = keys.iter().find(|key| key.check(&loaded.head.lineage) == loaded.head.key_check);
-        match key {
-            Some(key) => Ok(Some(key.clone())),
-            None if keys.is_empty() => Err(StateError::KeyMissing { place: format!("of {}", self.place()) }),
-            None => Err(StateError::KeyMismatch { place: format!("of {}", self.place()) }),
+        let mut looked_for = None;
+        loop {
+            let found = self.reload(&mut cache).await;
+            found.map_err(|trouble| trouble.at(self.place(), "opening the state"))?;
+            let Some(Loaded { head, .. }) = cache.as_ref() else { return Ok(None) };
+            let keys = self.patiently("reading the seal key", || self.medium.keys()).await?;
+            if let Some(key) = keys.iter().find(|key| is_key_of(key, head)) {
+                return Ok(Some(key.clone()));
+            }
+            // Somebody may have put another state with its key in the place between the two looks.
+            if looked_for.replace(head.key_check.clone()).as_ref() == Some(&head.key_check) {
+                let place = format!("of {}", self.place());
+                let missing = keys.is_empty();
+                return Err(if missing { StateError::KeyMissing { place } } else { StateError::KeyMismatch { place } });
+            }
         }
     }
 
@@ -308,9 +312,15 @@ impl<M: Medium> Core<M> {
         Err(Trouble::Conflict.at(self.place(), doing))
     }
 
-    async fn tidy(&self) {
-        if let Some(loaded) = self.cache.lock().await.as_ref() {
-            self.medium.tidy(loaded).await;
+    /// Clears away what earlier holders of the lock left behind, and keys that are not the state's any more. What cannot be cleared away
+    /// now is when the lock is taken the next time.
+    pub(super) async fn tidy(&self) {
+        let cache = self.cache.lock().await;
+        let Some(loaded) = cache.as_ref() else { return };
+        self.medium.tidy(loaded).await;
+        let Ok(keys) = self.medium.keys().await else { return };
+        for key in keys.iter().filter(|key| !is_key_of(key, &loaded.head)) {
+            self.medium.remove_key(key).await.ok();
         }
     }
 
@@ -321,6 +331,10 @@ impl<M: Medium> Core<M> {
     fn expiries(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Timestamp>> {
         self.expiries.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+fn is_key_of(key: &SealKey, head: &Head) -> bool {
+    key.check(&head.lineage) == head.key_check
 }
 
 /// Pauses that grow.

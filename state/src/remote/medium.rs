@@ -88,6 +88,9 @@ pub(crate) trait Medium: Send + Sync + 'static {
 
     /// Lays a key beside the state.
     async fn add_key(&self, key: &SealKey) -> Result<(), Trouble>;
+
+    /// Removes a key from beside the state; that there is none is as good.
+    async fn remove_key(&self, key: &SealKey) -> Result<(), Trouble>;
 }
 
 /// Why a server did not do it.

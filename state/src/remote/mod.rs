@@ -24,6 +24,11 @@ use self::commit::Job;
 use self::core::Core;
 pub(crate) use self::medium::{FORMAT, Head, Loaded, Medium, Trouble, Version, chain};
 pub(crate) use self::rows::{Changed, Rows, Table};
+#[cfg(fuzzing)]
+pub(crate) use self::{
+    encoding::{decode, encode},
+    rows::{Draft, absorb, newborn, snapshot},
+};
 use crate::backend::Backend;
 use crate::change::Change;
 use crate::lease::{Fence, Taken};

@@ -17,6 +17,7 @@ use super::medium::{FORMAT, Head, Loaded, Medium, Trouble, Version};
 use super::rows::{Changed, Key, Rows, absorb};
 use crate::SealKey;
 use crate::lease::Lease;
+use crate::seam::around_request;
 
 /// How large the head may grow before its rows go into shards, in bytes as stored.
 const HEAD: usize = 48 * 1024;
@@ -62,6 +63,8 @@ pub(crate) trait Bucket: Send + Sync + 'static {
     async fn keys(&self) -> Result<Vec<SealKey>, Trouble>;
     /// See [`Medium::add_key`].
     async fn add_key(&self, key: &SealKey) -> Result<(), Trouble>;
+    /// See [`Medium::remove_key`].
+    async fn remove_key(&self, key: &SealKey) -> Result<(), Trouble>;
 }
 
 /// An object that is to be made: its name and its bytes.
@@ -126,7 +129,7 @@ impl<B: Bucket> Medium for Objects<B> {
     }
 
     async fn create(&self, head: &Head) -> Result<(), Trouble> {
-        self.0.set_head(None, write_head(head, &[], &Changed::new())?).await.map(drop)
+        around_request(self.0.set_head(None, write_head(head, &[], &Changed::new())?)).await.map(drop)
     }
 
     async fn commit(&self, from: &Loaded<Layout>, head: &Head, changed: &Changed) -> Result<Layout, Trouble> {
@@ -135,7 +138,7 @@ impl<B: Bucket> Medium for Objects<B> {
         recent.extend(changed.iter().map(|(key, body)| (key.clone(), body.clone())));
         let bytes = write_head(head, &layout.shards, &recent)?;
         if bytes.len() <= HEAD {
-            let version = self.0.set_head(Some(&layout.version), bytes).await?;
+            let version = around_request(self.0.set_head(Some(&layout.version), bytes)).await?;
             return Ok(Layout { version, shards: layout.shards.clone(), recent });
         }
         let mut rows: BTreeMap<&Key, &str> = from.rows.iter().map(|(key, body)| (key, body.as_str())).collect();
@@ -149,7 +152,7 @@ impl<B: Bucket> Medium for Objects<B> {
         let names: Vec<String> = new.iter().map(|(name, _)| name.clone()).collect();
         self.create_all(new).await?;
         let bytes = write_head(head, &shards, &Changed::new())?;
-        let version = match self.0.set_head(Some(&layout.version), bytes).await {
+        let version = match around_request(self.0.set_head(Some(&layout.version), bytes)).await {
             Ok(version) => version,
             Err(trouble) => {
                 // Where it is unclear whether the head names them, they must stay.
@@ -178,7 +181,7 @@ impl<B: Bucket> Medium for Objects<B> {
     }
 
     async fn set_lease(&self, from: Option<&Version>, lease: Option<&Lease>) -> Result<(), Trouble> {
-        self.0.set_lease(from, lease).await
+        around_request(self.0.set_lease(from, lease)).await
     }
 
     async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), Trouble> {
@@ -186,7 +189,7 @@ impl<B: Bucket> Medium for Objects<B> {
     }
 
     async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), Trouble> {
-        self.0.set_drift(from, bytes).await
+        around_request(self.0.set_drift(from, bytes)).await
     }
 
     async fn keys(&self) -> Result<Vec<SealKey>, Trouble> {
@@ -194,7 +197,11 @@ impl<B: Bucket> Medium for Objects<B> {
     }
 
     async fn add_key(&self, key: &SealKey) -> Result<(), Trouble> {
-        self.0.add_key(key).await
+        around_request(self.0.add_key(key)).await
+    }
+
+    async fn remove_key(&self, key: &SealKey) -> Result<(), Trouble> {
+        around_request(self.0.remove_key(key)).await
     }
 }
 
@@ -217,7 +224,7 @@ impl<B: Bucket> Objects<B> {
 
     async fn create_all(&self, objects: Vec<Object>) -> Result<(), Trouble> {
         let create = |(name, bytes): Object| async move {
-            match self.0.create(&name, bytes).await {
+            match around_request(self.0.create(&name, bytes)).await {
                 // The name is ours alone, so it is we who were there before: an answer was lost.
                 Err(Trouble::Conflict) => Ok(()),
                 other => other,
@@ -228,7 +235,7 @@ impl<B: Bucket> Objects<B> {
 
     /// Removes objects that nobody needs any more. One that stays is removed when the lock is taken the next time.
     async fn delete_all(&self, names: Vec<String>) {
-        let deleted = stream::iter(names).map(|name| async move { self.0.delete(&name).await.ok() });
+        let deleted = stream::iter(names).map(|name| async move { around_request(self.0.delete(&name)).await.ok() });
         deleted.buffer_unordered(PARALLEL).for_each(|_| async {}).await;
     }
 }

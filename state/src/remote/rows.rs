@@ -188,7 +188,11 @@ impl<'r> Draft<'r> {
     }
 
     fn start_run(&mut self, run: &Run) -> Result<(), StateError> {
-        let numbers: Vec<u64> = self.table(Table::Run).map(|(key, _)| self.number(key)).collect::<Result<_, _>>()?;
+        let known: Vec<(u64, Run)> = self.numbered(Table::Run)?;
+        if known.iter().any(|(_, known)| known.id == run.id) {
+            return Err(StateError::RunExists { id: run.id.clone() });
+        }
+        let numbers: Vec<u64> = known.into_iter().map(|(number, _)| number).collect();
         let next = numbers.iter().max().map_or(0, |number| number + 1);
         let body = self.body(run)?;
         for old in numbers.into_iter().filter(|number| number + RUNS as u64 <= next) {

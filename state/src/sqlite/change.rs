@@ -142,7 +142,11 @@ fn forget_node(db: &Connection, name: &str) -> Result<(), Failure> {
 }
 
 fn start_run(db: &Connection, run: &Run) -> Result<(), Failure> {
-    db.execute("INSERT INTO runs (id, body) VALUES (?1, ?2)", [&run.id, &body(run)?])?;
+    let new =
+        db.execute("INSERT INTO runs (id, body) VALUES (?1, ?2) ON CONFLICT DO NOTHING", [&run.id, &body(run)?])?;
+    if new == 0 {
+        return Err(StateError::RunExists { id: run.id.clone() }.into());
+    }
     db.execute(
         "DELETE FROM runs WHERE seq <= (SELECT max(seq) FROM runs) - ?1",
         [i64::try_from(RUNS).unwrap_or(i64::MAX)],

@@ -19,6 +19,8 @@ use tokio::task::spawn_blocking;
 use self::error::Failure;
 use self::open::{Files, Opened};
 use self::writer::Writer;
+#[cfg(fuzzing)]
+pub(crate) use self::{change::make, read::load, schema::migrate};
 use crate::backend::Backend;
 use crate::change::Change;
 use crate::lease::{Fence, Taken};
@@ -90,8 +92,13 @@ impl Backend for Sqlite {
     }
 
     async fn acquire(&self, request: &LockRequest) -> Result<Taken, StateError> {
-        let (request, settings) = (request.clone(), self.settings.clone());
-        self.writer.write("taking the lock", move |db| lease::acquire(db, &request, &settings)).await
+        let (request, settings, files) = (request.clone(), self.settings.clone(), self.files.clone());
+        let work = move |db: &_| {
+            let taken = lease::acquire(db, &request, &settings)?;
+            open::forget_announced(db, &files);
+            Ok(taken)
+        };
+        self.writer.write("taking the lock", work).await
     }
 
     async fn holder(&self) -> Result<Option<LockInfo>, StateError> {

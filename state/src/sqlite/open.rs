@@ -104,6 +104,13 @@ fn find_key<'f>(db: &Connection, files: &'f Files) -> Result<Option<(SealKey, &'
     Ok(None)
 }
 
+/// Removes a key that an earlier holder of the lock announced for a state that never came. What cannot be removed now is the next time.
+pub(crate) fn forget_announced(db: &Connection, files: &Files) {
+    if matches!(find_key(db, files), Ok(Some((_, path))) if path == &files.key) {
+        fs::remove_file(&files.next_key).ok();
+    }
+}
+
 fn exists(path: &Path) -> Result<bool, StateError> {
     match fs::metadata(path) {
         Ok(_) => Ok(true),

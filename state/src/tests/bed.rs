@@ -6,8 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{postgres, s3};
+use crate::kubernetes::Cluster;
+use crate::postgres::Database;
+use crate::remote::Medium;
+use crate::s3::Folder;
 use crate::settings::Settings;
-use crate::{Kubernetes, Location, Postgres, Store};
+use crate::{Kubernetes, Location, Postgres, SealKey, Store};
 
 /// What the testbed printed: the file, or its text.
 const TESTBED: &str = "MOORFAST_TESTBED_JSON";
@@ -70,6 +74,22 @@ impl Bed {
         if let Location::Kubernetes(config) = &self.place.location {
             super::kubernetes::sizes_are_fine(config).await;
         }
+    }
+
+    /// The keys that lie beside the state.
+    pub(super) async fn keys(&self) -> Vec<SealKey> {
+        let location = self.place.location.clone();
+        let keys = match location {
+            Location::Sqlite {} => {
+                let files = std::fs::read_dir(&self.place.dir).unwrap().map(|entry| entry.unwrap().path());
+                let keys = files.filter(|path| path.to_str().unwrap().contains("key"));
+                Ok(keys.map(|path| SealKey::from_bytes(std::fs::read(path).unwrap().try_into().unwrap())).collect())
+            }
+            Location::Kubernetes(config) => Cluster::connect(config).await.unwrap().keys().await,
+            Location::Postgres(config) => Database::connect(config, false).await.unwrap().keys().await,
+            Location::S3(config) => Folder::connect(config).await.unwrap().keys().await,
+        };
+        keys.unwrap()
     }
 
     pub(super) async fn open(&self) -> Store {

@@ -6,11 +6,12 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use futures::future::join_all;
+use jiff::Timestamp;
 
 use super::bed::Place;
-use super::{intent, large, locked, record};
+use super::{intent, large, locked, noisy, record};
 use crate::settings::Settings;
-use crate::{LockRequest, Outcome, StateError};
+use crate::{LockRequest, Outcome, Run, RunEnd, RunResult, SealKey, StateError};
 
 const JOB: &str = "MOORFAST_STATE_TEST_JOB";
 const PLACE: &str = "MOORFAST_STATE_TEST_PLACE";
@@ -28,6 +29,13 @@ pub(super) struct Other {
 impl Other {
     pub(super) fn start(job: &str, place: impl Into<Place>) -> Self {
         Self::spawn(Command::new(std::env::current_exe().unwrap()), job, &place.into())
+    }
+
+    /// Starts it with a crash at one of its durable writes: `before:3`.
+    pub(super) fn start_to_crash(job: &str, at: &str, place: &Place) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env("MOORFAST_CRASH_AT", at);
+        Self::spawn(command, job, place)
     }
 
     /// Starts it as if on another machine: its pid means nothing here.
@@ -86,6 +94,11 @@ impl Other {
         writeln!(self.child.stdin.as_mut().unwrap()).unwrap();
     }
 
+    /// Waits until it ended; true where it did so by itself.
+    pub(super) fn ended_well(&mut self) -> bool {
+        self.child.wait().unwrap().success()
+    }
+
     /// SIGKILL; returns what it had said and nobody heard yet.
     pub(super) fn kill(&mut self) -> Vec<String> {
         // Waiting would close it, and who reads it would go on until the signal arrives.
@@ -123,6 +136,8 @@ async fn other_process() {
         "hold briefly" => hold_briefly(&place).await,
         "stall" => stall(&place).await,
         "write" => write(&place).await,
+        "one of each" => one_of_each(&place).await,
+        "replace" => replace(&place).await,
         "write until it fails" => say(&write_large(&place).await.to_string()),
         "count" => count(&place).await,
         "come and go" => come_and_go(&place).await,
@@ -187,6 +202,41 @@ async fn write(place: &Place) {
     .await;
 }
 
+/// What an apply writes, each step said when it is acknowledged; large enough for the rows to move to where large things are kept.
+async fn one_of_each(place: &Place) {
+    let store = place.open(Settings::default()).await;
+    let lock = locked(&store).await;
+    let run = Run { id: RUN.into(), ..Run::new("apply") };
+    lock.start_run(run).await.unwrap();
+    say("run started");
+    for step in 1..=STEPS {
+        let (id, address) = (step.to_string(), format!("ssh_file.{step}"));
+        lock.begin(vec![intent(&id, &address)]).await.unwrap();
+        say(&format!("begun {step}"));
+        lock.finish(&id, Outcome::Put(noisy(&address, 64))).await.unwrap();
+        say(&format!("done {step}"));
+    }
+    lock.rename("ssh_file.1", RENAMED).await.unwrap();
+    say("renamed");
+    lock.finish_run(RUN, RunEnd { at: Timestamp::UNIX_EPOCH, result: RunResult::Succeeded, counts: [].into() })
+        .await
+        .unwrap();
+    say("run ended");
+    lock.release().await.unwrap();
+}
+
+/// Puts another state with a key of its own in the place of one.
+async fn replace(place: &Place) {
+    let store = place.open(Settings::default()).await;
+    let lock = locked(&store).await;
+    lock.put(record("ssh_file.old", 1)).await.unwrap();
+    let mut contents = store.contents().await.unwrap();
+    contents.snapshot.records = [("ssh_file.new".to_owned(), record("ssh_file.new", 1))].into();
+    contents.key = SealKey::generate();
+    lock.replace(contents).await.unwrap();
+    lock.release().await.unwrap();
+}
+
 /// Writes records of 64 KiB until that fails.
 async fn write_large(place: &Place) -> StateError {
     let store = place.open(Settings::default()).await;
@@ -199,6 +249,11 @@ async fn write_large(place: &Place) -> StateError {
     }
     unreachable!()
 }
+
+/// The operations of one of each, the id of its run, and the address that the first one gets at last.
+pub(super) const STEPS: u64 = 5;
+pub(super) const RUN: &str = "the-run";
+pub(super) const RENAMED: &str = "ssh_file.renamed";
 
 /// How often each counter counts.
 pub(super) const COUNTS: u64 = 20;

@@ -1,15 +1,15 @@
 //! SIGKILL at any moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::strategy::Strategy;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::bed::Bed;
-use super::child::{LANES, Other};
-use super::locked;
-use crate::{Snapshot, Store};
+use super::child::{LANES, Other, RENAMED, RUN, STEPS};
+use super::{locked, record};
+use crate::{Outcome, Snapshot, Store};
 
 const ROUNDS: usize = 40;
 
@@ -72,11 +72,60 @@ pub(super) async fn a_killed_writer_loses_nothing_that_was_acknowledged(bed: Bed
         // The next run closes what the killed one left open.
         let lock = locked(&store).await;
         for intent in &found.intents {
-            lock.finish(&intent.id, crate::Outcome::Unchanged).await.unwrap();
+            lock.finish(&intent.id, Outcome::Unchanged).await.unwrap();
             lost += 1;
         }
     }
     println!("{rounds} kills, serial {serial}, {lost} operations found open, none lost");
+}
+
+/// A crash right before and right after each durable write of a run, from the birth of the state to the return of the lock.
+pub(super) async fn a_crash_at_any_durable_write_leaves_a_state_that_knows_what_is_open(bed: Bed) {
+    for write in 1.. {
+        for moment in ["before", "after"] {
+            let (bed, at) = (bed.another(), format!("{moment}:{write}"));
+            let mut other = Other::start_to_crash("one of each", &at, &bed.place);
+            let said: BTreeSet<String> = std::iter::from_fn(|| other.hear()).collect();
+            let ended = other.ended_well();
+            is_as_acknowledged(&bed, &said, &at).await;
+            if ended {
+                println!("{} crash points, nothing lost", 2 * (write - 1));
+                assert!(write > 15, "there are more durable writes than {write}");
+                return;
+            }
+        }
+    }
+}
+
+async fn is_as_acknowledged(bed: &Bed, said: &BTreeSet<String>, at: &str) {
+    // Who only looks finds nothing, or a whole state.
+    let looked = bed.look().await;
+    assert!(looked.is_some() || said.is_empty(), "{at}: {said:?}, and there is no state");
+    let store = bed.open().await;
+    let found = store.snapshot().await.unwrap();
+    for step in 1..=STEPS {
+        let address = format!("ssh_file.{step}");
+        let recorded = found.records.contains_key(&address) || (step == 1 && found.records.contains_key(RENAMED));
+        let open = found.intents.iter().any(|intent| intent.address == address);
+        let [begun, done] = ["begun", "done"].map(|what| said.contains(&format!("{what} {step}")));
+        assert!(!begun || recorded || open, "{at}: the intent {step} is lost");
+        assert!(!done || recorded, "{at}: the outcome {step} is lost");
+        assert!(!(recorded && open), "{at}: the intent {step} outlived its outcome");
+    }
+    assert!(!said.contains("renamed") || found.records.contains_key(RENAMED), "{at}: another name is lost");
+    let runs = store.runs(10).await.unwrap();
+    assert!(runs.iter().any(|run| run.id == RUN) || !said.contains("run started"), "{at}: the run is lost");
+    assert!(
+        runs.iter().any(|run| run.end.is_some()) || !said.contains("run ended"),
+        "{at}: the end of the run is lost"
+    );
+    // The lock of the dead is no obstacle, and what it left open is closed by the next.
+    let lock = locked(&store).await;
+    for intent in &found.intents {
+        lock.finish(&intent.id, Outcome::Put(record(&intent.address, 1))).await.unwrap();
+    }
+    let after = store.snapshot().await.unwrap();
+    assert_eq!((after.intents.len(), after.records.len()), (0, found.records.len() + found.intents.len()), "{at}");
 }
 
 /// Killed while it makes the state, as soon as the folder holds this many files.

@@ -38,6 +38,7 @@ laws! {
     contention::of_several_processes_one_writes_at_a_time,
     contention::readers_work_while_writers_come_and_go,
     crash::a_killed_writer_loses_nothing_that_was_acknowledged,
+    crash::a_crash_at_any_durable_write_leaves_a_state_that_knows_what_is_open,
     drift::a_look_takes_no_lock_and_makes_no_version,
     drift::of_looks_at_the_same_moment_none_is_lost,
     drift::who_may_only_read_is_told_that_it_was_not_kept,
@@ -51,4 +52,6 @@ laws! {
     whole::of_many_who_open_a_new_state_at_once_all_get_the_same,
     whole::looking_makes_nothing,
     whole::contents_are_the_same_in_another_store,
+    whole::a_key_that_was_replaced_does_not_stay,
+    whole::a_run_begins_once,
 }

@@ -52,6 +52,14 @@ fn large(address: &str, kib: usize) -> Record {
     }
 }
 
+/// A record of at least this size that cannot be packed.
+fn noisy(address: &str, kib: usize) -> Record {
+    let mut noise = vec![0; kib * 512];
+    blake3::Hasher::new().update(address.as_bytes()).finalize_xof().fill(&mut noise);
+    let content: String = noise.iter().map(|byte| format!("{byte:02x}")).collect();
+    Record { attributes: json!({ "content": content }).as_object().unwrap().clone(), ..record(address, 0) }
+}
+
 /// A record that depends on others and remembers their digests.
 fn dependant(address: &str, on: &[String]) -> Record {
     Record {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use crate::{Location, S3, Store};
 
-/// The program. `go install github.com/versity/versitygw/cmd/versitygw@v1.8.0` makes it.
+/// The program. `tests/testbed/testbed s3-server` makes it.
 const PROGRAM: &str = "MOORFAST_VERSITYGW";
 
 const BUCKET: &str = "states";
@@ -28,7 +28,7 @@ struct Server {
 static SERVER_OF_THE_TESTS: LazyLock<Option<Server>> = LazyLock::new(start);
 
 fn start() -> Option<Server> {
-    let program = std::env::var_os(PROGRAM)?;
+    let program = std::env::var_os(PROGRAM).filter(|program| !program.is_empty())?;
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let child = Command::new("sh")
         .args(["-c", SERVER, "sh"])
@@ -56,11 +56,7 @@ pub(super) fn config(prefix: String) -> Option<S3> {
             region: Some("us-east-1".into()),
             endpoint: Some(server.endpoint.clone()),
         }),
-        // No test may require it: it is in no distribution.
-        None => {
-            println!("skipped: {PROGRAM} does not name the program versitygw");
-            None
-        }
+        None => super::bed::skipped(&format!("{PROGRAM} does not name the program versitygw")),
     }
 }
 

@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
 
 use super::bed::Bed;
+use super::child::Other;
 use super::{intent, locked, record};
 use crate::{LockRequest, Outcome, Record, Run, RunEnd, RunResult, StateError};
 
@@ -155,4 +156,35 @@ pub(super) async fn contents_are_the_same_in_another_store(bed: Bed) {
     }
     let lock = locked(&there.open().await).await;
     lock.finish("open", Outcome::Remove).await.unwrap();
+}
+
+pub(super) async fn a_run_begins_once(bed: Bed) {
+    let store = bed.open().await;
+    let lock = locked(&store).await;
+    let run = Run::new("apply");
+    lock.start_run(run.clone()).await.unwrap();
+    assert!(matches!(lock.start_run(run.clone()).await, Err(StateError::RunExists { .. })));
+    assert_eq!(store.runs(10).await.unwrap(), [run]);
+}
+
+/// Whoever replaces a state may be cut off at any durable write of that: the next holder of the lock leaves one key, that of the state.
+pub(super) async fn a_key_that_was_replaced_does_not_stay(bed: Bed) {
+    for write in 1.. {
+        let (bed, at) = (bed.another(), format!("before:{write}"));
+        let mut other = Other::start_to_crash("replace", &at, &bed.place);
+        while other.hear().is_some() {}
+        let ended = other.ended_well();
+        let store = bed.open().await;
+        drop(locked(&store).await);
+        drop(store);
+        let store = bed.look().await.unwrap();
+        store.snapshot().await.unwrap();
+        let keys = bed.keys().await;
+        assert_eq!(keys.len(), 1, "{at}");
+        assert_eq!(keys[0].as_bytes(), store.seal_key().as_bytes(), "{at}");
+        if ended {
+            assert!(write > 4 && store.snapshot().await.unwrap().records.contains_key("ssh_file.new"));
+            return;
+        }
+    }
 }

@@ -10,6 +10,7 @@ use super::{Arguments, Body, Fault, Lazy, filesystem, find};
 use crate::expression::evaluate::{Evaluated, Evaluator, all, pending, seal};
 use crate::expression::parse::parse_template;
 use crate::expression::{Place, Unresolved};
+use crate::value::Opened;
 use crate::{Diagnostic, SourceFile, Sources, Span, Value};
 
 impl Evaluator<'_> {
@@ -52,12 +53,13 @@ impl Evaluator<'_> {
                 (secret, arguments.iter().map(Value::reveal_deep).collect())
             }
         };
-        let arguments = Arguments { function, values: &values, files: self.scope.files() };
+        let values = Opened(values);
+        let arguments = Arguments { function, values: &values.0, files: self.scope.files() };
         let result = match function.body {
             Body::Plain(body) | Body::Outer(body) | Body::Raw(body) => body(&arguments),
             Body::Lazy(_) => Ok(Value::Null),
         };
-        let hidden = secret || values.iter().any(Value::is_sensitive);
+        let hidden = secret || values.0.iter().any(Value::is_sensitive);
         match result {
             Ok(value) => Ok(seal(value, secret)),
             Err(fault) => Err(self.error(range, fault.message(function.name, hidden))),

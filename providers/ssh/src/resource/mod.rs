@@ -23,6 +23,7 @@ use moorfast_engine::state::Record;
 use moorfast_engine::{
     Attributes, Invalid, Observed, Operation, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType, Value,
 };
+use zeroize::Zeroizing;
 
 use crate::script::Section;
 use crate::sources::Sources;
@@ -109,7 +110,7 @@ pub(crate) trait Resource: Send + Sync {
 #[derive(Debug, Default)]
 pub(crate) struct Step {
     /// Shell, run under `set -e`.
-    pub(crate) body: String,
+    pub(crate) body: Zeroizing<String>,
     /// A file that is sent after it, and that it reads from 3 before it calls `watch`.
     pub(crate) upload: Option<(PathBuf, u64)>,
     /// May it take long, so that it gets an exec of its own?
@@ -119,13 +120,13 @@ pub(crate) struct Step {
     /// How long it may take where the manifest does not say.
     pub(crate) limit: Option<Duration>,
     /// Texts that are cut out of what it said.
-    pub(crate) secrets: Vec<String>,
+    pub(crate) secrets: Zeroizing<Vec<String>>,
 }
 
 impl Step {
     /// A step that is over quickly.
     pub(crate) fn quick(body: impl Into<String>) -> Self {
-        Self { body: body.into(), ..Self::default() }
+        Self { body: Zeroizing::new(body.into()), ..Self::default() }
     }
 
     /// A step that may take its time.

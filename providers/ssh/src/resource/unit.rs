@@ -23,7 +23,9 @@ pub(crate) struct Unit;
 const WATCHED: Duration = Duration::from_secs(5);
 
 /// Shell functions for changing `$U`. The marker says across a crash that a restart is still due; it is in /run, since a reboot restarts all.
+/// `anew` has systemd forget earlier starts: it refuses a sixth one within ten seconds, which is meant for units that fail by themselves.
 const FUNCTIONS: &str = r#"
+anew() { systemctl reset-failed -- "$U" 2>/dev/null || true; }
 show() { systemctl show --no-pager -p "$1" --value -- "$U"; }
 mark() { mkdir -p /run/moorfast; : > "$M"; }
 unmark() { rm -f -- "$M"; rmdir /run/moorfast 2>/dev/null || true; }
@@ -341,11 +343,11 @@ fn switch(attributes: &Attributes, restart: bool) -> String {
     match (text(attributes, "state"), restart) {
         (Some("running"), restart) => {
             let verb = if restart { "restart" } else { "start" };
-            body.push_str(&format!("systemctl {verb} -- \"$U\" || broken 'it does not start'\nstays {settle}\n"));
+            body.push_str(&format!("anew; systemctl {verb} -- \"$U\" || broken 'it does not start'\nstays {settle}\n"));
         }
-        (Some(_), _) => body.push_str("systemctl stop -- \"$U\"\nsystemctl reset-failed -- \"$U\" 2>/dev/null || true\n"),
+        (Some(_), _) => body.push_str("systemctl stop -- \"$U\"; anew\n"),
         (None, true) => body.push_str(&format!(
-            "if [ \"$(show ActiveState)\" = active ]; then systemctl restart -- \"$U\" || broken 'it does not start again'; stays {settle}; fi\n"
+            "if [ \"$(show ActiveState)\" = active ]; then anew; systemctl restart -- \"$U\" || broken 'it does not start again'; stays {settle}; fi\n"
         )),
         (None, false) => {}
     }

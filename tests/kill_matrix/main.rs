@@ -1,12 +1,18 @@
 //! SIGKILL at any moment loses nothing: a plain `apply` afterwards ends with exactly the manifest.
 //!
-//! `MOORFAST_KILLS` says how many random kills there are. From 100 on the crash points run over the large manifest, too. `MOORFAST_SEED` repeats a run.
+//! | variable | what it says |
+//! |---|---|
+//! | `MOORFAST_KILLS` | how many applies of 300 resources are killed at random moments |
+//! | `MOORFAST_CRASH_STEP` | at every how manieth durable write such an apply crashes; 1 is each |
+//! | `MOORFAST_SEED` | repeats a run |
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that can't go on has failed")]
 
+#[path = "../support/mod.rs"]
 mod support;
+mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,11 +23,12 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use support::moorfast::{Moorfast, Run};
 use support::testbed::Testbed;
+use world::{NAMESPACE, Size, Wanted, World};
 
 const LARGE: Size = Size { chains: 73, tokens: 3 };
 const SMALL: Size = Size { chains: 20, tokens: 2 };
-const FOLDER: &str = "/srv/kills";
-const NAMESPACE: &str = "kills";
+const TINY: Size = Size { chains: 2, tokens: 1 };
+const OTHER: Size = Size { chains: 1, tokens: 2 };
 /// The lines by which a run tells that an operation began.
 const BEGINNINGS: [&str; 3] = ["]: Creating...", "]: Modifying...", "]: Destroying..."];
 
@@ -29,62 +36,32 @@ const BEGINNINGS: [&str; 3] = ["]: Creating...", "]: Modifying...", "]: Destroyi
 fn a_killed_apply_loses_nothing() {
     let Some(testbed) = Testbed::up("kill-matrix", 1) else { return };
     testbed.kubectl(&["create", "namespace", NAMESPACE]);
-    let kills = number("MOORFAST_KILLS", 25);
     let seed = number("MOORFAST_SEED", rand::random());
     eprintln!("seed {seed}: MOORFAST_SEED={seed} repeats it");
-    let mut matrix = Matrix::new(testbed, StdRng::seed_from_u64(seed));
     assert_eq!(LARGE.resources(), 300);
 
-    let crashes = matrix.crash_at_every_commit(Size { chains: 2, tokens: 1 }, Size { chains: 1, tokens: 2 });
-    if kills >= 100 {
-        matrix.crash_at_every_commit(LARGE, SMALL);
-    }
-    matrix.kill_at_random(kills);
-    let Matrix { tally, .. } = &matrix;
-    eprintln!("{tally}");
+    let (kills, step) = (number("MOORFAST_KILLS", 100), number("MOORFAST_CRASH_STEP", 10));
+    let mut matrix = Matrix::new("sqlite", String::new(), &testbed, seed);
+    let crashes = matrix.crash_at_every(1, TINY, OTHER);
     assert!(crashes > 20, "there are more boundaries than {crashes}");
-    assert!(tally.kills >= kills && tally.recovered > 0 && tally.listed > 0);
-    assert_eq!((tally.states_lost, tally.resources_lost, tally.duplicates, tally.orphans), (0, 0, 0, 0));
+    matrix.crash_at_every(step, LARGE, SMALL);
+    matrix.kill_at_random(kills, LARGE, SMALL);
+    matrix.end();
+
+    // The same with the state in the cluster that the objects are in.
+    let backend = format!(
+        "[backend.kubernetes]\nname = \"kills\"\nnamespace = \"default\"\nkubeconfig = \"{}\"\n",
+        testbed.facts.control_plane.kubeconfig.display()
+    );
+    let mut matrix = Matrix::new("kubernetes", backend, &testbed, seed);
+    let crashes = matrix.crash_at_every(1, TINY, OTHER);
+    assert!(crashes > 20, "there are more boundaries than {crashes}");
+    matrix.kill_at_random(kills.div_ceil(10), SMALL, TINY);
+    matrix.end();
 }
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
-}
-
-/// How much a manifest holds.
-#[derive(Clone, Copy)]
-struct Size {
-    /// Chains of a file, a ConfigMap with its digest, a file with that, and a ConfigMap with the digest of that.
-    chains: usize,
-    /// Bootstrap tokens, each with a file that holds it.
-    tokens: usize,
-}
-
-impl Size {
-    fn resources(self) -> usize {
-        4 * self.chains + 2 * self.tokens + 2
-    }
-}
-
-/// What the manifest wants.
-#[derive(Clone, Copy)]
-struct Wanted {
-    size: Size,
-    /// Goes into every file and so into everything.
-    generation: u32,
-}
-
-/// What is there, as others than moorfast see it.
-#[derive(Default)]
-struct World {
-    /// The content of each file.
-    files: BTreeMap<String, String>,
-    sums: BTreeMap<String, String>,
-    /// The data and the uid of each ConfigMap.
-    config_maps: BTreeMap<String, (String, String)>,
-    tokens: BTreeSet<String>,
-    /// What the unit saw when it started.
-    seen: String,
 }
 
 #[derive(Default)]
@@ -110,8 +87,11 @@ impl std::fmt::Display for Tally {
     }
 }
 
-struct Matrix {
-    testbed: Testbed,
+struct Matrix<'t> {
+    /// The store that holds the state, and how the manifest says so.
+    store: &'static str,
+    backend: String,
+    testbed: &'t Testbed,
     moorfast: Arc<Moorfast>,
     random: StdRng,
     wanted: Wanted,
@@ -119,43 +99,66 @@ struct Matrix {
     rounds: u32,
 }
 
-impl Matrix {
-    fn new(testbed: Testbed, random: StdRng) -> Self {
+impl<'t> Matrix<'t> {
+    fn new(store: &'static str, backend: String, testbed: &'t Testbed, seed: u64) -> Self {
         let wanted = Wanted { size: Size { chains: 0, tokens: 0 }, generation: 0 };
-        Self { testbed, moorfast: Arc::new(Moorfast::with("")), random, wanted, tally: Tally::default(), rounds: 0 }
+        let (moorfast, random) = (Arc::new(Moorfast::with("")), StdRng::seed_from_u64(seed));
+        Self { store, backend, testbed, moorfast, random, wanted, tally: Tally::default(), rounds: 0 }
     }
 
-    /// From one manifest to the other and back, with a crash one commit later each time, before and after it. Every run creates, changes and removes.
-    fn crash_at_every_commit(&mut self, one: Size, other: Size) -> u64 {
+    /// From one manifest to the other and back, with a crash some durable writes later each time, before and after it. Every run creates,
+    /// changes and removes.
+    fn crash_at_every(&mut self, step: u64, one: Size, other: Size) -> u64 {
         self.want(one);
         self.moorfast.expect(0, &["apply", "--auto-approve"]);
         self.check(&World::default(), "at first");
-        let before = self.tally.crash_points;
-        for commit in 1.. {
+        let (began, before) = (Instant::now(), self.tally.crash_points);
+        let mut write = self.random.random_range(1..=step);
+        loop {
             for (moment, size) in [("before", other), ("after", one)] {
                 let uids = self.world();
                 self.want(size);
-                let at = format!("{moment}:{commit}");
+                let at = format!("{moment}:{write}");
                 let run = self.moorfast.start_in(&["apply", "--auto-approve"], &[("MOORFAST_CRASH_AT", &at)]);
                 let run = run.end();
                 if run.code == 0 {
-                    self.check(&uids, "after all commits");
-                    return self.tally.crash_points - before;
+                    self.check(&uids, "after all writes");
+                    let crashes = self.tally.crash_points - before;
+                    let (store, resources, took) = (self.store, one.resources(), began.elapsed());
+                    eprintln!(
+                        "{store}: {crashes} crash points of applies of up to {resources} resources in {took:.0?}"
+                    );
+                    return crashes;
                 }
                 assert_eq!(run.code, -1, "{run}");
                 self.tally.crash_points += 1;
                 self.recover(&uids, &at, moment == "after");
             }
+            write += step;
         }
-        unreachable!("a run ends");
     }
 
-    fn kill_at_random(&mut self, kills: u64) {
-        self.want(LARGE);
+    /// Everything goes, and nothing was lost.
+    fn end(mut self) {
+        self.moorfast.expect(0, &["destroy", "--auto-approve"]);
+        let world = self.world();
+        let left = world.files.len() + world.config_maps.len() + world.tokens.len();
+        self.tally.orphans += left as u64;
+        eprintln!("{}: {}", self.store, self.tally);
+        let Tally { states_lost, resources_lost, duplicates, orphans, .. } = self.tally;
+        assert_eq!((states_lost, resources_lost, duplicates, orphans), (0, 0, 0, 0));
+    }
+
+    fn world(&self) -> World {
+        World::of(self.testbed)
+    }
+
+    fn kill_at_random(&mut self, kills: u64, large: Size, small: Size) {
+        self.want(large);
         let began = Instant::now();
         self.moorfast.expect(0, &["apply", "--auto-approve"]);
         let longest = began.elapsed();
-        eprintln!("an apply of {} resources takes {longest:.1?}", LARGE.resources());
+        eprintln!("{}: an apply of {} resources takes {longest:.1?}", self.store, large.resources());
         let reader = Reader::begin(self.moorfast.clone());
         for round in 0.. {
             if self.tally.kills == kills {
@@ -164,11 +167,11 @@ impl Matrix {
             assert!(round < 3 * kills + 10, "most runs ended before they were killed");
             let mut known = self.world();
             let command = if round % 5 == 4 { "destroy" } else { "apply" };
-            let some = self.random.random_range(1..=LARGE.chains);
+            let some = self.random.random_range(1..=large.chains);
             self.want(match round % 5 {
-                0 => LARGE,
-                1 => SMALL,
-                _ => Size { chains: some, ..LARGE },
+                0 => large,
+                1 => small,
+                _ => Size { chains: some, ..large },
             });
             let acting = self.random.random_ratio(2, 3);
             let after = longest.mul_f64(self.random.random_range(0.0..if acting { 0.4 } else { 0.9 }));
@@ -186,13 +189,15 @@ impl Matrix {
             // What a killed run began and the manifest has lost since is removed.
             if self.random.random_ratio(1, 4) {
                 let some = self.random.random_range(1..=self.wanted.size.chains);
-                self.want(Size { chains: some, ..SMALL });
+                self.want(Size { chains: some, ..small });
             }
             let moment = if acting { "the first operation" } else { "its start" };
             let what = format!("round {round}: {command} killed {after:.2?} after {moment}");
             self.recover(&known, &what, round % 5 == 0);
         }
         self.tally.listed = reader.end();
+        assert!(self.tally.recovered > 0 && self.tally.listed > 0);
+        eprintln!("{}: {kills} kills in {:.0?}", self.store, began.elapsed());
     }
 
     /// Runs a command and kills it so long after it started, or after it began to act. False where it had ended before.
@@ -235,7 +240,7 @@ impl Matrix {
     fn want(&mut self, size: Size) {
         self.rounds += 1;
         self.wanted = Wanted { size, generation: self.rounds };
-        self.moorfast.write("moorfast.toml", &self.wanted.manifest(&self.testbed));
+        self.moorfast.write("moorfast.toml", &self.wanted.manifest(self.testbed, &self.backend));
     }
 
     /// Compares the world with the manifest; everything that is wrong is counted and said.
@@ -286,110 +291,6 @@ impl Matrix {
         }
         assert!(wrong.is_empty(), "{}\n{what}\n{}", wrong.join("\n"), self.tally);
     }
-
-    /// What is there, read without moorfast.
-    fn world(&self) -> World {
-        let node = &self.testbed.facts.nodes[0].name;
-        let script = format!(
-            "cat /run/kills-seen 2>/dev/null; echo; cd {FOLDER} 2>/dev/null || exit 0; \
-             for f in $(ls -A); do echo \"$f $(cat $f)\"; done; echo; sha256sum $(ls -A) /dev/null"
-        );
-        let text = self.testbed.on(node, &script);
-        let mut parts = text.splitn(2, '\n');
-        let seen = parts.next().unwrap_or_default().to_owned();
-        let (files, sums) = parts.next().unwrap_or_default().split_once("\n\n").unwrap_or_default();
-        let files = files.lines().filter_map(|line| line.split_once(' ')).map(|(n, c)| (n.to_owned(), c.to_owned()));
-        let sums = sums.lines().filter_map(|line| line.split_once("  ")).map(|(s, n)| (n.to_owned(), s.to_owned()));
-        let maps = self.testbed.kubectl(&[
-            "get",
-            "configmaps",
-            "-n",
-            NAMESPACE,
-            "-o",
-            "go-template={{range .items}}{{.metadata.name}} {{.data.sum}} {{.metadata.uid}}\n{{end}}",
-        ]);
-        let map = |line: &str| {
-            let mut words = line.split(' ').map(str::to_owned);
-            Some((words.next()?, (words.next()?, words.next()?)))
-        };
-        let tokens = self.testbed.kubectl(&[
-            "get",
-            "secrets",
-            "-n",
-            "kube-system",
-            "-o",
-            "go-template={{range .items}}{{if eq .type \"bootstrap.kubernetes.io/token\"}}\
-             {{index .data \"token-id\" | base64decode}}.{{index .data \"token-secret\" | base64decode}}\n{{end}}{{end}}",
-        ]);
-        World {
-            files: files.collect(),
-            sums: sums.collect(),
-            config_maps: maps.lines().filter_map(map).filter(|(name, _)| name != "kube-root-ca.crt").collect(),
-            tokens: tokens.lines().map(str::to_owned).collect(),
-            seen,
-        }
-    }
-}
-
-impl Wanted {
-    fn manifest(self, testbed: &Testbed) -> String {
-        let node = &testbed.facts.nodes[0];
-        let mut text = format!(
-            "[nodes.{name}]\naddress = \"{address}\"\nuser = \"root\"\nidentity_file = \"{key}\"\nhost_key = \"{pin}\"\n\
-             [providers.kubernetes]\nkubeconfig = \"{kubeconfig}\"\n\
-             [resource.ssh_directory.folder]\non = \"all\"\npath = \"{FOLDER}\"\n",
-            name = node.name,
-            address = node.address,
-            key = testbed.facts.ssh.identity_file.display(),
-            pin = node.pin(),
-            kubeconfig = testbed.facts.control_plane.kubeconfig.display(),
-        );
-        for i in 0..self.size.chains {
-            text += &file(&format!("a{i}"), &self.origin(i));
-            text += &config_map(&format!("b{i}"), &format!("${{ssh_file.a{i}.sha256}}"));
-            text += &file(&format!("c{i}"), &format!("${{kubernetes_object.b{i}.manifest.data.sum}}"));
-            text += &config_map(&format!("d{i}"), &format!("${{ssh_file.c{i}.sha256}}"));
-        }
-        for i in 0..self.size.tokens {
-            text += &format!("[resource.kubernetes_bootstrap_token.t{i}]\non = \"all\"\nnode = \"kills-{i}\"\n");
-            text += &file(&format!("token{i}"), &format!("${{kubernetes_bootstrap_token.t{i}.token}}"));
-        }
-        text += &format!(
-            "[resource.ssh_systemd_unit.watch]\non = \"all\"\nname = \"kills.service\"\nstate = \"running\"\n\
-             restart_on = [\"ssh_file.a0\"]\ndepends_on = [\"ssh_file.a0\"]\n\
-             content = \"[Service]\\nExecStartPre=/bin/cp {FOLDER}/a0 /run/kills-seen\\nExecStart=/bin/sleep infinity\\n\"\n"
-        );
-        text
-    }
-
-    fn origin(self, i: usize) -> String {
-        format!("chain {i} of generation {}", self.generation)
-    }
-
-    fn files(self, world: &World) -> BTreeMap<String, String> {
-        let sum = |i| world.sums.get(&format!("a{i}")).cloned().unwrap_or_default();
-        let chain = |i| [(format!("a{i}"), self.origin(i)), (format!("c{i}"), sum(i))];
-        (0..self.size.chains).flat_map(chain).collect()
-    }
-
-    fn config_maps(self, world: &World) -> BTreeMap<String, String> {
-        let sum = |name: String| world.sums.get(&name).cloned().unwrap_or_default();
-        let chain = |i| [(format!("b{i}"), sum(format!("a{i}"))), (format!("d{i}"), sum(format!("c{i}")))];
-        (0..self.size.chains).flat_map(chain).collect()
-    }
-}
-
-fn file(name: &str, content: &str) -> String {
-    format!(
-        "[resource.ssh_file.{name}]\non = \"all\"\npath = \"${{ssh_directory.folder.path}}/{name}\"\ncontent = \"{content}\"\n"
-    )
-}
-
-fn config_map(name: &str, sum: &str) -> String {
-    format!(
-        "[resource.kubernetes_object.{name}]\non = \"all\"\n[resource.kubernetes_object.{name}.manifest]\napiVersion = \"v1\"\nkind = \"ConfigMap\"\n\
-         metadata = {{ name = \"{name}\", namespace = \"{NAMESPACE}\" }}\ndata = {{ sum = \"{sum}\" }}\n"
-    )
 }
 
 /// Another process that reads the state all the time.

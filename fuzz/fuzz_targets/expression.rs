@@ -1,0 +1,5 @@
+//! Expressions.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| moorfast::fuzzing::expression(bytes));

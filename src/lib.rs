@@ -1,0 +1,111 @@
+//! The `moorfast` binary, as a library so that the fuzz targets can reach what reads files of others.
+
+mod argv;
+mod ask;
+mod atomic;
+mod backend;
+mod cli;
+mod commands;
+mod drift_history;
+mod error;
+mod exit;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod inputs;
+mod plan_file;
+mod planning;
+mod render;
+mod session;
+mod signals;
+mod signature;
+mod ui;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use tracing::Level;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::cli::{Cli, Globals};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::session::Session;
+use crate::ui::Ui;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    run(argv::normalise(&Cli::command(), std::env::args_os())).into()
+}
+
+fn run(arguments: Vec<OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return command_line_error(&error),
+    };
+    let ui = Ui::new(cli.globals.color(), cli.globals.quiet);
+    match start(cli, ui) {
+        Ok(exit) => exit,
+        Err(error) => {
+            if error.exit() != Exit::OutputClosed {
+                ui.err(render::failure::error(&error, ui.error_width()));
+            }
+            error.exit()
+        }
+    }
+}
+
+/// Help and version are no errors; 2 means changes, so a wrong command line is 1.
+fn command_line_error(error: &clap::Error) -> Exit {
+    match error.print() {
+        Err(source) => Error::Output(source).exit(),
+        Ok(()) if error.use_stderr() => Exit::Error,
+        Ok(()) => Exit::Success,
+    }
+}
+
+fn start(cli: Cli, ui: Ui) -> Result<Exit, Error> {
+    log(&cli.globals)?;
+    if let Some(folder) = &cli.globals.chdir {
+        std::env::set_current_dir(folder).map_err(Error::file("work in", folder))?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::file("start the runtime of", "moorfast"))?;
+    let exit = runtime.block_on(cli.command.run(Session { globals: cli.globals, ui }));
+    // Nothing that still runs in the background is worth waiting for.
+    runtime.shutdown_background();
+    exit
+}
+
+fn log(globals: &Globals) -> Result<(), Error> {
+    let Some(directives) = &globals.log else { return Ok(()) };
+    let filter = EnvFilter::try_new(directives).map_err(|error| {
+        Error::usage(format!("--log: {error}"), "a level such as info or debug, or moorfast_ssh=trace")
+    })?;
+    let colors =
+        globals.color() != anstream::ColorChoice::Never && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    let filter = filter.and(filter_fn(|line| may_show(line.target(), *line.level())));
+    tracing_subscriber::registry().with(lines.with_ansi(colors).with_filter(filter)).init();
+    Ok(())
+}
+
+/// The client of the API logs answers that it cannot read, and one of them may be a Secret.
+fn may_show(target: &str, level: Level) -> bool {
+    level == Level::ERROR || !target.starts_with("kube_client")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_shows_no_answers_of_the_api() {
+        assert!(!may_show("kube_client::client", Level::WARN) && !may_show("kube_client", Level::TRACE));
+        assert!(may_show("kube_client::client", Level::ERROR) && may_show("moorfast_kubernetes", Level::TRACE));
+    }
+}
