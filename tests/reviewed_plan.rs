@@ -1,4 +1,4 @@
-//! Ten kinds of change between `plan --out` and `apply FILE`: each stops what it should, and nothing else.
+//! Eleven kinds of change between `plan --out` and `apply FILE`: each stops what it should, and nothing else.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that can't go on has failed")]
 
@@ -14,7 +14,7 @@ use support::wait_for;
 const ALL: [&str; 6] = ["edited", "dependant", "free", "input", "note", "other"];
 
 #[test]
-fn ten_changes_after_the_review() {
+fn changes_after_the_review() {
     let Some(testbed) = Testbed::up("reviewed-plan", 1) else { return };
     let bench = Bench::new(testbed);
     let on_node = |script: &'static str| move |b: &Bench| drop(b.testbed.on(b.node(), script));
@@ -76,6 +76,7 @@ fn ten_changes_after_the_review() {
     );
     bench.variable_changed();
     bench.node_unreachable();
+    bench.node_replaced();
 }
 
 struct Bench {
@@ -139,6 +140,19 @@ impl Bench {
         self.did_all_but(&["edited", "dependant", "free", "input"], &run);
         self.moorfast.expect(0, &["apply", "--auto-approve", "--var", "text=two"]);
         self.moorfast.expect(0, &["plan", "--detailed-exitcode", "--var", "text=two"]);
+    }
+
+    /// Nothing is done on a machine that nobody saw when the plan was reviewed.
+    fn node_replaced(&self) {
+        eprintln!("case: the node was replaced");
+        self.review();
+        self.testbed.run(&["node", "replace", self.node()]);
+        let run = self.moorfast.expect(1, &["apply", "reviewed.plan"]);
+        run.complains(&format!("node {} replaced: SHA256:", self.node()));
+        assert_eq!(self.testbed.on(self.node(), "ls /srv").trim(), "");
+        for name in ["note", "other"] {
+            assert_eq!(self.testbed.get(&["configmap", name])["data"]["text"], "two", "{name}\n{run}");
+        }
     }
 
     /// Where the text `two` of the reviewed plan has arrived.

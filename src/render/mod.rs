@@ -9,6 +9,7 @@ mod policy;
 mod rollout;
 mod row;
 mod spans;
+mod structure;
 mod text_diff;
 mod value;
 mod wording;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use moorfast_engine::plan::{Change, Difference, Step, differences, is_mark};
 use serde_json::{Map, Value as Json};
 
+use super::structure::structure;
 use super::style::{ADD, CHANGE, DESTROY, DIM, paint};
 use super::text_diff::text_diff;
 use super::value::{inline, is_flat_list, is_hidden, is_multi_line, path, printable};
@@ -194,7 +195,9 @@ fn changed(before: &Json, after: &Json, room: Room) -> Lines {
     if let (Json::String(old), Json::String(new)) = (before, after)
         && (is_multi_line(before) || is_multi_line(after))
     {
-        return Lines { head: String::new(), block: text_diff(old, new) };
+        let mut block = structure(old, new, room);
+        block.extend(text_diff(old, new));
+        return Lines { head: String::new(), block };
     }
     let (old, new) = (shortened(before), shortened(after));
     if old.chars().count() + new.chars().count() + 4 <= room.width {

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::change::Change;
+use crate::drift::DriftNote;
 use crate::lease::{Fence, Taken};
 use crate::settings::Settings;
-use crate::{DriftHistory, LockInfo, LockRequest, Look, Run, SealKey, Snapshot, StateError};
+use crate::{DriftHistory, LockInfo, LockRequest, Run, SealKey, Snapshot, StateError};
 
 /// A place that keeps a state.
 ///
@@ -31,8 +32,8 @@ pub(crate) trait Backend: Send + Sync {
     /// The history of drift.
     async fn drift(&self) -> Result<DriftHistory, StateError>;
 
-    /// Adds a look to the history of drift, without the lock.
-    async fn note_drift(&self, look: &Look) -> Result<(), StateError>;
+    /// Adds to the history of drift, without the lock.
+    async fn note_drift(&self, note: &DriftNote) -> Result<(), StateError>;
 
     /// Takes the lock under a new epoch where nobody holds it.
     async fn acquire(&self, request: &LockRequest) -> Result<Taken, StateError>;

@@ -75,7 +75,33 @@ pub struct DriftHistory {
     pub entries: Vec<DriftEntry>,
 }
 
+/// What is added to a history.
+#[derive(Clone, Debug)]
+pub(crate) enum DriftNote {
+    /// A look at the world.
+    Look(Look),
+    /// The history of the place where the state was before.
+    Moved(DriftHistory),
+}
+
 impl DriftHistory {
+    /// The history with what is added; the same once more adds nothing.
+    pub(crate) fn with(self, note: &DriftNote) -> Self {
+        match note {
+            DriftNote::Look(look) => self.after(look),
+            DriftNote::Moved(history) => self.joined(history),
+        }
+    }
+
+    fn joined(mut self, other: &Self) -> Self {
+        let new: Vec<_> = other.entries.iter().filter(|entry| !self.entries.contains(entry)).cloned().collect();
+        self.entries.extend(new);
+        self.entries.sort_by_key(|entry| entry.first_seen);
+        self.looked_at = self.looked_at.max(other.looked_at);
+        self.forget();
+        self
+    }
+
     /// The history after another look.
     #[must_use]
     pub fn after(mut self, look: &Look) -> Self {
@@ -194,6 +220,17 @@ mod tests {
         assert!(history.was_told(&sighting("a", "x")) && !history.was_told(&sighting("a", "y")));
         let history = history.after(&look(3, &[]));
         assert!(!history.was_told(&sighting("a", "x")), "it went, and would be new");
+    }
+
+    #[test]
+    fn the_history_of_another_place_is_added_once() {
+        let other = DriftHistory::default().after(&look(1, &[("a", "x")])).after(&look(3, &[]));
+        let moved = DriftNote::Moved(other.clone());
+        assert_eq!(DriftHistory::default().with(&moved), other);
+        let own = DriftHistory::default().after(&look(2, &[("b", "x")]));
+        let joined = own.with(&moved).with(&moved);
+        assert_eq!(shown(&joined), [("a".to_owned(), 1, 1, Some(3)), ("b".to_owned(), 2, 2, None)]);
+        assert_eq!(joined.looked_at, other.looked_at);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backend::Backend;
+use crate::drift::DriftNote;
 use crate::settings::Settings;
 use crate::sqlite::Sqlite;
 use crate::{Contents, DriftHistory, Location, Lock, LockInfo, LockRequest, Look, Run, SealKey, Snapshot, StateError};
@@ -112,7 +113,15 @@ impl Store {
     /// # Errors
     /// See [`StateError`]: where the store can only be read, it can't be kept.
     pub async fn note_drift(&self, look: &Look) -> Result<(), StateError> {
-        self.backend.note_drift(look).await
+        self.backend.note_drift(&DriftNote::Look(look.clone())).await
+    }
+
+    /// Adds the history of drift of another place, from where the state was moved.
+    ///
+    /// # Errors
+    /// See [`Store::note_drift`].
+    pub async fn add_drift(&self, history: DriftHistory) -> Result<(), StateError> {
+        self.backend.note_drift(&DriftNote::Moved(history)).await
     }
 
     /// The state with its history and its key, for a backup or a move. Of one moment only while its lock is held.

@@ -17,7 +17,10 @@ fn remembered(moorfast: &Moorfast) -> (serde_json::Value, String) {
 pub fn a_state_moves_to_the_cluster_and_back_and_loses_nothing(stores: &Stores) {
     let moorfast = Moorfast::with(MANIFEST);
     moorfast.expect(0, &["apply", "--auto-approve"]);
+    // Somebody may look after the world was changed by hand, and that is remembered, too.
+    moorfast.expect(0, &["drift"]);
     let (state, history) = remembered(&moorfast);
+    let looked = moorfast.expect(0, &["drift", "--history"]).stdout;
     let key = fs::read(moorfast.path(".moorfast/state.key")).unwrap();
     let in_cluster = stores.backend() + MANIFEST;
     for (manifest, place) in [(in_cluster.as_str(), "[backend.kubernetes]"), (MANIFEST, "[backend.sqlite]")] {
@@ -30,6 +33,7 @@ pub fn a_state_moves_to_the_cluster_and_back_and_loses_nothing(stores: &Stores) 
         let (found, now) = remembered(&moorfast);
         assert_eq!(found, state, "in {place}");
         assert!(history.lines().all(|line| now.contains(line)), "{now}");
+        assert_eq!(moorfast.expect(0, &["drift", "--history"]).stdout, looked);
         // Sealed with the same key, so nothing has changed, and the secret least of all.
         moorfast.expect(0, &["plan", "--detailed-exitcode"]);
         let here = fs::read(moorfast.path(".moorfast/state.key")).unwrap();

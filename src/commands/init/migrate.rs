@@ -55,6 +55,7 @@ async fn migrate(
         to_lock.replace(contents.clone()).await?;
         verify(&place(wanted), session, &contents).await?;
     }
+    to.add_drift(from.drift().await?).await?;
     // Nobody goes on with the old one by mistake, and its key is in one place only. Where it ends here the new one is found, as this is empty.
     from_lock.replace(Contents::nothing()).await?;
     backend::record(&session.data_dir(), wanted, &to).await?;

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 
 use super::medium::{Head, Loaded, Medium, Trouble, Version};
 use super::rows::{self, Changed};
+use crate::drift::DriftNote;
 use crate::lease::{self, Fence, Lease, Taken};
 use crate::settings::Settings;
-use crate::{DriftHistory, LockInfo, LockRequest, Look, Run, SealKey, Snapshot, StateError};
+use crate::{DriftHistory, LockInfo, LockRequest, Run, SealKey, Snapshot, StateError};
 
 /// How often a race with others is run again before it is an error: nobody loses that often.
 const RACES: usize = 100;
@@ -102,7 +103,7 @@ impl<M: Medium> Core<M> {
 
     /// Adds a look to the history of drift. Where others did so at the same moment, after theirs; where an answer was lost, once more, which
     /// changes nothing.
-    pub(super) async fn note_drift(&self, look: &Look) -> Result<(), StateError> {
+    pub(super) async fn note_drift(&self, note: &DriftNote) -> Result<(), StateError> {
         let doing = "recording what drifted";
         if self.read_only {
             return Err(StateError::ReadOnly { path: self.place().into(), doing });
@@ -111,7 +112,7 @@ impl<M: Medium> Core<M> {
         let mut pauses = pauses();
         loop {
             let (history, version) = self.drift_now(doing).await?;
-            let bytes = serde_json::to_vec(&history.after(look));
+            let bytes = serde_json::to_vec(&history.with(note));
             let bytes = bytes.map_err(|error| Trouble::Refused(error.to_string()).at(self.place(), doing))?;
             match self.medium.set_drift(version.as_ref(), bytes).await {
                 Ok(()) => return Ok(()),

@@ -31,9 +31,10 @@ pub(crate) use self::{
 };
 use crate::backend::Backend;
 use crate::change::Change;
+use crate::drift::DriftNote;
 use crate::lease::{Fence, Taken};
 use crate::settings::Settings;
-use crate::{DriftHistory, LockInfo, LockRequest, Look, Run, SealKey, Snapshot, StateError};
+use crate::{DriftHistory, LockInfo, LockRequest, Run, SealKey, Snapshot, StateError};
 
 /// How long who drops the store waits for what is still under way.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -175,9 +176,9 @@ impl<M: Medium> Backend for Remote<M> {
         self.run(|core| async move { core.drift().await }).await
     }
 
-    async fn note_drift(&self, look: &Look) -> Result<(), StateError> {
-        let look = look.clone();
-        self.run(move |core| async move { core.note_drift(&look).await }).await
+    async fn note_drift(&self, note: &DriftNote) -> Result<(), StateError> {
+        let note = note.clone();
+        self.run(move |core| async move { core.note_drift(&note).await }).await
     }
 
     async fn acquire(&self, request: &LockRequest) -> Result<Taken, StateError> {

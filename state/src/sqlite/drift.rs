@@ -4,7 +4,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::Failure;
 use super::read::{body, parse};
-use crate::{DriftHistory, Look};
+use crate::DriftHistory;
+use crate::drift::DriftNote;
 
 /// Reads it. A database of an older format, opened for reading, has none.
 pub(crate) fn load(db: &Connection) -> Result<DriftHistory, Failure> {
@@ -15,9 +16,9 @@ pub(crate) fn load(db: &Connection) -> Result<DriftHistory, Failure> {
     text.map_or_else(|| Ok(DriftHistory::default()), |text| parse(&text, "drift"))
 }
 
-/// Adds a look.
-pub(crate) fn note(db: &Connection, look: &Look) -> Result<(), Failure> {
-    let history = load(db)?.after(look);
+/// Adds to it.
+pub(crate) fn note(db: &Connection, note: &DriftNote) -> Result<(), Failure> {
+    let history = load(db)?.with(note);
     db.execute("INSERT OR REPLACE INTO drift VALUES (1, ?1)", [body(&history)?])?;
     Ok(())
 }

@@ -23,9 +23,10 @@ use self::writer::Writer;
 pub(crate) use self::{change::make, read::load, schema::migrate};
 use crate::backend::Backend;
 use crate::change::Change;
+use crate::drift::DriftNote;
 use crate::lease::{Fence, Taken};
 use crate::settings::Settings;
-use crate::{DriftHistory, LockInfo, LockRequest, Look, Run, SealKey, Snapshot, StateError};
+use crate::{DriftHistory, LockInfo, LockRequest, Run, SealKey, Snapshot, StateError};
 
 /// `state.db` and its key `state.key` (0600) in one folder.
 pub(crate) struct Sqlite {
@@ -86,9 +87,9 @@ impl Backend for Sqlite {
         self.writer.read("reading the history of drift", drift::load).await
     }
 
-    async fn note_drift(&self, look: &Look) -> Result<(), StateError> {
-        let look = look.clone();
-        self.writer.write("recording what drifted", move |db| drift::note(db, &look)).await
+    async fn note_drift(&self, note: &DriftNote) -> Result<(), StateError> {
+        let note = note.clone();
+        self.writer.write("recording what drifted", move |db| drift::note(db, &note)).await
     }
 
     async fn acquire(&self, request: &LockRequest) -> Result<Taken, StateError> {
