@@ -33,20 +33,7 @@ fn example(name: &str) -> String {
 
 /// From now on everything is done with the token of the ServiceAccount, the state included.
 fn as_the_account(testbed: &Testbed, moorfast: &Moorfast) {
-    let token = testbed.kubectl(&["create", "token", "moorfast-drift", "-n", "moorfast"]);
-    let control_plane = &testbed.facts.control_plane;
-    let config = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {
-            "server": control_plane.server,
-            "certificate-authority": control_plane.ca,
-        }}],
-        "users": [{"name": "u", "user": {"token": token.trim()}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    });
-    moorfast.write("now.kubeconfig", &config.to_string());
+    moorfast.write("now.kubeconfig", &testbed.kubeconfig_of("moorfast-drift", "moorfast"));
 }
 
 fn as_the_admin(testbed: &Testbed, moorfast: &Moorfast) {

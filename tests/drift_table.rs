@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use support::moorfast::Moorfast;
 use support::testbed::Testbed;
 use support::variables::kubelet_variables;
@@ -251,20 +251,7 @@ impl Table {
         self.run(Node, &format!("cd /tmp/look; ./install '{}'; rm -r /tmp/look", public.trim()));
 
         self.run(Cluster, &format!("kubectl apply -f {}", example.join("kubernetes/rbac.yaml").display()));
-        let token = self.testbed.kubectl(&["create", "token", "moorfast-drift", "-n", "moorfast"]);
-        let control_plane = &self.testbed.facts.control_plane;
-        let config = json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "c", "cluster": {
-                "server": control_plane.server,
-                "certificate-authority": control_plane.ca,
-            }}],
-            "users": [{"name": "u", "user": {"token": token.trim()}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        });
-        self.moorfast.write("reader.kubeconfig", &config.to_string());
+        self.moorfast.write("reader.kubeconfig", &self.testbed.kubeconfig_of("moorfast-drift", "moorfast"));
         let kubeconfig = self.moorfast.path("reader.kubeconfig");
         let variables = [
             ("ssh_user", "moorfast-look".to_owned()),

@@ -6,7 +6,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,6 +15,8 @@ use support::moorfast::{Moorfast, Run};
 use support::testbed::Testbed;
 use support::variables::kubelet_variables;
 
+/// How often the Leases are looked at while a run goes on; a kubelet renews its own every ten seconds.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 const CONFIG: &str = "kubelet-config.yaml.tpl";
 
 #[test]
@@ -149,23 +151,25 @@ impl Fleet {
 
     /// What `act` gives, and when the Lease of each node was renewed while it ran.
     fn watching_leases(&self, act: impl FnOnce() -> Run) -> (Run, BTreeMap<String, Vec<Timestamp>>) {
-        let over = AtomicBool::new(false);
+        let (over, ended) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
-            let watch = scope.spawn(|| {
+            let watch = scope.spawn(move || {
                 let mut renewals: BTreeMap<String, Vec<Timestamp>> = BTreeMap::new();
-                while !over.load(Ordering::Relaxed) {
+                loop {
                     for (node, renewed) in self.leases() {
                         let of_node = renewals.entry(node).or_default();
                         if of_node.last() != Some(&renewed) {
                             of_node.push(renewed);
                         }
                     }
-                    std::thread::sleep(Duration::from_millis(500));
+                    // The end of the run drops the other side.
+                    if ended.recv_timeout(LOOK_EVERY) != Err(RecvTimeoutError::Timeout) {
+                        return renewals;
+                    }
                 }
-                renewals
             });
             let run = act();
-            over.store(true, Ordering::Relaxed);
+            drop(over);
             (run, watch.join().unwrap())
         })
     }

@@ -137,11 +137,19 @@ pub trait Connection: Send + Sync {
         Ok(None)
     }
 
-    /// Takes `machine`, as [`Connection::identify`] told of it, for the one that is meant from now on; if that is `lasting`, also in later runs.
+    /// Takes `machine`, as [`Connection::identify`] told of it, for the one that is meant, in this run.
     ///
     /// # Errors
-    /// If it does not answer any more, or if that can't be remembered.
-    async fn accept(&self, _target: &Target, _machine: &Machine, _lasting: bool) -> Result<(), ProviderError> {
+    /// If it does not answer any more.
+    async fn accept(&self, _target: &Target, _machine: &Machine) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    /// Takes `machine`, which was accepted, for the one that is meant in later runs as well.
+    ///
+    /// # Errors
+    /// If that can't be remembered.
+    async fn remember(&self, _target: &Target, _machine: &Machine) -> Result<(), ProviderError> {
         Ok(())
     }
 

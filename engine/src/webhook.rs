@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde_json::Value as Json;
 use toml::de::DeTable;
 
-use crate::check::http;
+use crate::check::{certificates, http};
 use crate::expand::Binding;
 use crate::manifest::load::syntax_errors;
 use crate::manifest::reader::Reader;
@@ -41,13 +41,10 @@ static WEBHOOK: LazyLock<Schema> = LazyLock::new(|| {
                 Kind::String,
                 "The body, in which `self` stands for what there is to tell. All of that as JSON where it is not written.",
             ),
-            Attribute::optional(
-                "ca",
-                Kind::String,
-                "PEM certificates of the only authorities to trust; the system's where not written.",
-            ),
-            Attribute::optional("client_certificate", Kind::String, "A PEM certificate to show to the server."),
-            Attribute::optional("client_key", Kind::String, "The PEM key of `client_certificate`.").secret(),
+        ]
+        .into_iter()
+        .chain(certificates())
+        .chain([
             Attribute::optional("timeout", Kind::Duration, "How long one request may take.").or("10s"),
             Attribute::optional(
                 "retry_for",
@@ -55,7 +52,7 @@ static WEBHOOK: LazyLock<Schema> = LazyLock::new(|| {
                 "How long to try again, at growing intervals, until it is taken.",
             )
             .or("30s"),
-        ],
+        ]),
     )
 });
 

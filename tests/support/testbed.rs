@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde::Deserialize;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 /// A testbed that is up.
 pub struct Testbed {
@@ -145,6 +145,24 @@ impl Testbed {
         let mut kubectl = Command::new(&self.facts.control_plane.binaries["kubectl"]);
         kubectl.env("KUBECONFIG", &self.facts.control_plane.kubeconfig);
         kubectl
+    }
+
+    /// A kubeconfig, as JSON, with which everything is done with a token of this ServiceAccount.
+    pub fn kubeconfig_of(&self, account: &str, namespace: &str) -> String {
+        let token = self.kubectl(&["create", "token", account, "-n", namespace]);
+        let control_plane = &self.facts.control_plane;
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "c", "cluster": {
+                "server": control_plane.server,
+                "certificate-authority": control_plane.ca,
+            }}],
+            "users": [{"name": "u", "user": {"token": token.trim()}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        });
+        config.to_string()
     }
 
     /// The status and the body that curl gets; the server's certificate must be of the cluster's CA.

@@ -7,7 +7,7 @@ use moorfast_state::Outcome as Recorded;
 use super::Executor;
 use super::call::call;
 use crate::plan::{Action, PlanMode, Reason};
-use crate::{Address, Applied, Event, NodeName, Operation, OperationAction, ProviderError, Target};
+use crate::{Address, Applied, Event, NodeName, Operation, ProviderError, Target};
 
 impl Executor<'_> {
     /// Records which machines answer for the nodes, so that another one is noticed. Those that a person approved are known from now on.
@@ -30,7 +30,7 @@ impl Executor<'_> {
             // Only once the state knows the machine: a run that dies in between finds it there.
             let alias = self.work.machines.accepted.get(node);
             if let Some(connection) = alias.and_then(|alias| self.work.session.connection(alias))
-                && let Err(error) = connection.accept(&Target::Node(at.clone()), machine, true).await
+                && let Err(error) = connection.remember(&Target::Node(at.clone()), machine).await
             {
                 // The state knows the machine, so the next run takes it for the node's as well.
                 tracing::warn!(%node, %error, "the host keys could not be kept");
@@ -108,16 +108,7 @@ impl Executor<'_> {
         }
         let started = Instant::now();
         self.events.send(Event::Started { address: change.address.clone(), action: Action::Delete });
-        let operation = Operation {
-            address: change.address.clone(),
-            resource_type: change.resource_type.clone(),
-            action: OperationAction::Delete,
-            recorded: item.recorded,
-            observed: item.observed,
-            triggers: Vec::new(),
-            machine_gone: true,
-            timeout: self.timeout(&change.address, "delete"),
-        };
+        let operation = Operation { machine_gone: true, ..self.deletion(&change, &item) };
         let mut ended = Ok(Applied::default());
         call(&connection, &target, vec![operation], |_, result| ended = result).await;
         let outcome = if ended.is_ok() { Recorded::Remove } else { Recorded::Unchanged };

@@ -30,9 +30,7 @@ impl Executor<'_> {
             timeout: None,
         };
         if change.action == Action::Delete {
-            let timeout = self.timeout(&change.address, "delete");
-            let delete = operation(OperationAction::Delete, item.observed.clone());
-            return Ok(Prepared::Steps(vec![Operation { timeout, ..delete }]));
+            return Ok(Prepared::Steps(vec![self.deletion(change, &item)]));
         }
         let Some(instance) = self.work.expanded.instance(&change.address) else {
             return Ok(Prepared::Steps(Vec::new()));
@@ -58,10 +56,7 @@ impl Executor<'_> {
             return Ok(Prepared::Data(request));
         }
         let wanted = ignoring(&instance.resource.lifecycle.ignore_changes, wanted, item.observed.as_ref());
-        let delete = || Operation {
-            timeout: self.timeout(&change.address, "delete"),
-            ..operation(OperationAction::Delete, item.former.clone().or(item.observed.clone()))
-        };
+        let delete = || self.deletion(change, &item);
         let make = |observed| Operation {
             timeout: self.timeout(&change.address, "create"),
             // What is made anew has nothing to do with what is remembered.
@@ -88,6 +83,20 @@ impl Executor<'_> {
         };
         self.wanted.insert(i, wanted);
         Ok(Prepared::Steps(steps))
+    }
+
+    /// The deletion of what a change found: under the recorded identity, where the manifest now says another one.
+    pub(super) fn deletion(&self, change: &Change, item: &Item) -> Operation {
+        Operation {
+            address: change.address.clone(),
+            resource_type: change.resource_type.clone(),
+            action: OperationAction::Delete,
+            recorded: item.recorded.clone(),
+            observed: item.former.clone().or(item.observed.clone()),
+            triggers: item.triggers.clone(),
+            machine_gone: false,
+            timeout: self.timeout(&change.address, "delete"),
+        }
     }
 
     /// Is the object that the record of `item` remembers wanted by another instance?

@@ -118,13 +118,10 @@ pub static HTTP: LazyLock<Schema> = LazyLock::new(|| {
             Attribute::optional("method", Kind::OneOf(&["GET", "HEAD", "POST", "PUT"]), "The method.").or("GET"),
             Attribute::optional("headers", Kind::map(Kind::String), "Headers by name."),
             Attribute::optional("body", Kind::String, "The body to send."),
-            Attribute::optional(
-                "ca",
-                Kind::String,
-                "PEM certificates of the only authorities to trust; the system's where not written.",
-            ),
-            Attribute::optional("client_certificate", Kind::String, "A PEM certificate to show to the server."),
-            Attribute::optional("client_key", Kind::String, "The PEM key of `client_certificate`.").secret(),
+        ]
+        .into_iter()
+        .chain(certificates())
+        .chain([
             Attribute::optional("bearer_token", Kind::String, "A token for the `Authorization` header.").secret(),
             Attribute::optional(
                 "expect_status",
@@ -140,9 +137,22 @@ pub static HTTP: LazyLock<Schema> = LazyLock::new(|| {
                 "How long to try again after an apply, until the answer is as expected.",
             )
             .or("0s"),
-        ],
+        ]),
     )
 });
+
+/// How a request tells whom it trusts, and who asks.
+pub(crate) fn certificates() -> [Attribute; 3] {
+    [
+        Attribute::optional(
+            "ca",
+            Kind::String,
+            "PEM certificates of the only authorities to trust; the system's where not written.",
+        ),
+        Attribute::optional("client_certificate", Kind::String, "A PEM certificate to show to the server."),
+        Attribute::optional("client_key", Kind::String, "The PEM key of `client_certificate`.").secret(),
+    ]
+}
 
 #[cfg(test)]
 mod tests {

@@ -140,7 +140,7 @@ impl Planner<'_> {
 
     async fn accept(&self, alias: &str, target: &Target, machine: &Machine) -> bool {
         match self.session.connection(alias) {
-            Some(connection) => connection.accept(target, machine, false).await.is_ok(),
+            Some(connection) => connection.accept(target, machine).await.is_ok(),
             None => false,
         }
     }

@@ -175,7 +175,7 @@ impl Connection for Memory {
         Ok(Some(Identified { machine, trusted: self.is_trusted(&node.name.0) }))
     }
 
-    async fn accept(&self, _: &Target, machine: &Machine, _: bool) -> Result<(), ProviderError> {
+    async fn accept(&self, _: &Target, machine: &Machine) -> Result<(), ProviderError> {
         self.world().trusted.extend(machine.host_keys.clone());
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What is said when the API server can't be reached or refuses.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that can\'t go on has failed")]
 
 mod harness;
 

@@ -1,6 +1,6 @@
 //! A real kubelet on a real node joins by what the provider makes.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can\'t go on has failed")]
 
 mod harness;
 

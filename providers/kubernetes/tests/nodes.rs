@@ -1,6 +1,6 @@
 //! Tokens, nodes and certificates against a real API server.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that can\'t go on has failed")]
 
 mod harness;
 

@@ -1,6 +1,6 @@
 //! `kubernetes_object` against a real API server.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that can\'t go on has failed")]
 
 mod harness;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -40,6 +40,8 @@ pub(crate) struct SshConnection {
     settings: Settings,
     sessions: usize,
     links: Mutex<HashMap<NodeName, Arc<Link>>>,
+    /// The host keys that machines showed which are not the known ones.
+    strangers: Mutex<HashMap<NodeName, Vec<HostKey>>>,
     sources: Arc<Sources>,
     counters: Arc<Counters>,
     hops: Arc<Hops>,
@@ -66,6 +68,7 @@ impl SshConnection {
             settings: Settings::new(config, &context.root),
             sessions,
             links: Mutex::default(),
+            strangers: Mutex::default(),
             sources: Arc::new(Sources::new(context.root.clone())),
             counters: Arc::default(),
             hops: Arc::default(),
@@ -77,7 +80,7 @@ impl SshConnection {
         let Target::Node(node) = target else {
             return Err(ProviderError::new(Class::Invalid, format!("{target} is not a node")));
         };
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = lock(&self.links);
         match links.get(&node.name) {
             Some(link) if link.node == *node => Ok(link.clone()),
             _ => {
@@ -110,6 +113,7 @@ impl SshConnection {
     async fn probe(&self, node: &Arc<Node>) -> Result<Identified, ProviderError> {
         let keys = shown(node, &self.context.data_dir, &self.settings).await?;
         let host_keys: Vec<_> = keys.iter().map(HostKey::fingerprint).collect();
+        lock(&self.strangers).insert(node.name.clone(), keys.clone());
         let unprivileged = Arc::new(Node { sudo: false, ..(**node).clone() });
         let stranger = self.link_by(&unprivileged, |ssh| ssh.accepting(keys));
         let told = meet(&stranger).await;
@@ -117,6 +121,16 @@ impl SshConnection {
         // One that lets nobody in has shown its keys all the same.
         let machine = told.unwrap_or_else(|_| machine::observe(node, host_keys, None));
         Ok(Identified { machine, trusted: false })
+    }
+
+    /// The host keys by which `machine` was identified.
+    async fn keys_of(&self, node: &Node, machine: &Machine) -> Result<Vec<HostKey>, ProviderError> {
+        let known = lock(&self.strangers).get(&node.name).cloned();
+        let keys = match known {
+            Some(keys) => keys,
+            None => shown(node, &self.context.data_dir, &self.settings).await?,
+        };
+        Ok(keys.into_iter().filter(|key| machine.host_keys.contains(&key.fingerprint())).collect())
     }
 
     async fn prepare<'a>(&self, wanted: impl Iterator<Item = (&'a str, &'a Attributes)>) {
@@ -265,6 +279,11 @@ async fn meet(link: &Link) -> Result<Machine, ProviderError> {
     }
 }
 
+/// What is behind `mutex`, also where somebody who held it panicked: a map is whole at any moment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn label(resource: &dyn Resource, subject: &Subject) -> String {
     let identity = resource.identity(&subject.attributes).unwrap_or_default();
     match identity.split_once(':') {
@@ -313,16 +332,22 @@ impl Connection for SshConnection {
         }
     }
 
-    async fn accept(&self, target: &Target, machine: &Machine, lasting: bool) -> Result<(), ProviderError> {
+    async fn accept(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
         let Target::Node(node) = target else { return Ok(()) };
-        let keys = shown(node, &self.context.data_dir, &self.settings).await?;
-        let keys: Vec<_> = keys.into_iter().filter(|key| machine.host_keys.contains(&key.fingerprint())).collect();
-        if lasting && node.host_keys.is_empty() {
-            keep(node, &self.context.data_dir, &keys)?;
-        }
-        let link = self.link_by(node, |ssh| ssh.accepting(keys));
-        self.links.lock().unwrap_or_else(PoisonError::into_inner).insert(node.name.clone(), Arc::new(link));
+        let keys = self.keys_of(node, machine).await?;
+        let link = Arc::new(self.link_by(node, |ssh| ssh.accepting(keys)));
+        lock(&self.links).insert(node.name.clone(), link);
         Ok(())
+    }
+
+    async fn remember(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
+        match target {
+            // A key in the manifest is remembered there.
+            Target::Node(node) if node.host_keys.is_empty() => {
+                keep(node, &self.context.data_dir, &self.keys_of(node, machine).await?)
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
@@ -489,7 +514,7 @@ impl Connection for SshConnection {
     }
 
     async fn close(&self) {
-        let links: Vec<_> = self.links.lock().unwrap_or_else(PoisonError::into_inner).drain().collect();
+        let links: Vec<_> = lock(&self.links).drain().collect();
         for (_, link) in links {
             link.close().await;
         }

@@ -1,6 +1,7 @@
 //! A provider on a real API server, used as the planner and the executor use it.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)]
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on has failed")]
 
 use std::path::PathBuf;
 use std::sync::Arc;

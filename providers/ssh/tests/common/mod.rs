@@ -1,6 +1,6 @@
 //! A small engine for tests: it keeps records, and holds every operation to the laws of a provider.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
