@@ -1,6 +1,6 @@
 //! The CronJob of `examples/drift-cron` as a pod on a real node: its image with a static binary, the user without rights, the file system that can't be written.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that can't go on has failed")]
 
 mod support;
 

@@ -10,6 +10,7 @@ mod model;
 mod orphans;
 mod planner;
 mod propose;
+mod provisional;
 mod reading;
 mod requests;
 mod rollout;
