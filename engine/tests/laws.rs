@@ -346,3 +346,25 @@ async fn the_rules_of_a_resource_type_are_not_those_of_the_data_source_of_its_na
     bench.write("[resource.mem_item.folder]\nkey = \"folder/\"\n");
     assert!(bench.plan(&PlanOptions::default()).await.is_err());
 }
+
+#[tokio::test]
+async fn a_secret_stays_one_until_it_is_overwritten() {
+    let bench = Bench::default();
+    let manifest = |value: &str| {
+        format!("[locals]\npassword = \"hunter2\"\n[resource.mem_item.x]\nkey = \"x\"\nvalue = '{value}'\n")
+    };
+    bench.write(&manifest("${sensitive(local.password)}"));
+    bench.apply(&PlanOptions::default()).await;
+    bench.write(&manifest("see the vault"));
+    let refresh = PlanOptions { mode: PlanMode::RefreshOnly, ..PlanOptions::default() };
+    for options in [PlanOptions::default(), refresh] {
+        let plan = bench.plan(&options).await.unwrap();
+        assert!(plan.drift.is_empty(), "{:?}", plan.drift);
+        assert!(plan.changes[0].before.as_ref().unwrap()["value"]["$sensitive"].is_string());
+    }
+    let report = bench.apply(&PlanOptions::default()).await;
+    assert!(report.outcomes.iter().all(|o| o.is_done()));
+    let plan = bench.plan(&PlanOptions::default()).await.unwrap();
+    assert!(!plan.has_changes());
+    assert_eq!(plan.changes[0].after.as_ref().unwrap()["value"], "see the vault");
+}

@@ -105,7 +105,7 @@ impl Memory {
         }
         let value = text(wanted, "value");
         world.items.insert(key.clone(), value.clone());
-        Ok(Applied { attributes: attributes(&own, &value), ..Applied::default() })
+        Ok(Applied { attributes: marked(attributes(&own, &value), wanted), ..Applied::default() })
     }
 }
 
@@ -119,6 +119,14 @@ fn place(target: &Target, key: &str) -> String {
 
 fn text(attributes: &Attributes, name: &str) -> String {
     attributes.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// `attributes`, with a sensitive value where that of the manifest is.
+fn marked(mut attributes: Attributes, wanted: &Attributes) -> Attributes {
+    if wanted.get("value").is_some_and(Value::is_sensitive) {
+        attributes.entry("value".to_owned()).and_modify(|value| *value = std::mem::take(value).sensitive());
+    }
+    attributes
 }
 
 fn attributes(key: &str, value: &str) -> Attributes {
@@ -216,7 +224,12 @@ impl Connection for Memory {
             (None, Some(record)) => record.identity.clone(),
             (None, None) => String::new(),
         };
-        requests.iter().map(|r| Ok(self.observed(target, &key(r)))).collect()
+        let look = |r: &ReadRequest| {
+            let found = self.observed(target, &key(r))?;
+            let wanted = r.desired.clone().unwrap_or_default();
+            Some(Observed { attributes: marked(found.attributes, &wanted), ..found })
+        };
+        requests.iter().map(|r| Ok(look(r))).collect()
     }
 
     async fn plan(&self, _: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
