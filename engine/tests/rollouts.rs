@@ -299,6 +299,30 @@ fn nodes_of_different_rollouts_wait_for_each_other_without_a_standstill() {
     });
 }
 
+/// Nothing else runs then: what the failure stops is still told as stopped by it.
+#[test]
+fn a_node_that_fails_before_its_provider_is_asked_stops_the_rollout() {
+    run(async {
+        let bench = Bench::default();
+        let manifest = |value: &str| {
+            format!(
+                "{TWO}[nodes.c]\ntransport = \"local\"\n[resource.mem_item.x]\non = \"all\"\nkey = \"${{node.name}}/x\"\nvalue = \"{value}\"\n\
+                 precondition = [{{ condition = '${{node.name == \"a\" || mem_item.first.id != \"id-first-2\"}}', error_message = \"first is 2\" }}]\n\
+                 [resource.mem_item.first]\nkey = \"first\"\nvalue = \"{value}\"\n[rollout.every]\nnodes = [\"a\", \"b\", \"c\"]\ngates = [\"mem_item.x\"]\n"
+            )
+        };
+        bench.write(&manifest("1"));
+        bench.apply(&everything()).await;
+        bench.write(&manifest("2"));
+        let report = bench.apply(&everything()).await;
+        let results: BTreeMap<_, _> = report.outcomes.iter().map(|o| (o.address.to_string(), &o.result)).collect();
+        assert!(matches!(results["mem_item.x[\"a\"]"], OutcomeResult::Done), "{results:#?}");
+        assert!(matches!(results["mem_item.x[\"b\"]"], OutcomeResult::Failed(_)), "{results:#?}");
+        assert!(matches!(results["mem_item.x[\"c\"]"], OutcomeResult::Left { .. }), "{results:#?}");
+        assert!(!report.interrupted);
+    });
+}
+
 fn planned(plan: &Plan) -> Vec<(String, Vec<String>, Vec<String>)> {
     let names = |nodes: &[moorfast_engine::NodeName]| nodes.iter().map(|n| n.0.clone()).collect();
     let rollout = |r: &moorfast_engine::plan::PlannedRollout| {

@@ -234,7 +234,14 @@ impl<'a> Executor<'a> {
             }
             let ready = self.order.take_ready();
             if ready.is_empty() {
-                break;
+                let told = self.report.outcomes.len();
+                self.advance_rollouts();
+                self.start_queued().await;
+                if self.report.outcomes.len() == told {
+                    return;
+                }
+                // What failed before its provider was asked may have stopped a rollout.
+                continue;
             }
             let (withheld, ready): (Vec<_>, Vec<_>) =
                 ready.into_iter().partition(|i| self.work.withheld.contains_key(&self.change(*i).address));
@@ -255,8 +262,6 @@ impl<'a> Executor<'a> {
             }
             self.record_only(inside).await;
         }
-        self.advance_rollouts();
-        self.start_queued().await;
     }
 
     /// What is of a machine that nobody approved is not acted on.
