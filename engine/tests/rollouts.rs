@@ -115,6 +115,12 @@ fn left(report: &Report) -> usize {
     report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Left { .. })).count()
 }
 
+/// Every operation has one outcome.
+fn each_told_once(report: &Report) -> bool {
+    let mut seen = BTreeSet::new();
+    report.outcomes.iter().all(|o| seen.insert(o.address.to_string()))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
@@ -152,6 +158,7 @@ proptest! {
                 false => bench.memory.world().broken.push(format!("n{node}/{resource}")),
             }
             let report = bench.apply(&everything()).await;
+            prop_assert!(each_told_once(&report), "{:?}", report.outcomes);
             prop_assert_eq!(report.gates.len(), usize::from(gate));
             let world = || bench.memory.world();
             let (taken, most) = course(&world().log);
@@ -191,11 +198,11 @@ proptest! {
 
     /// A run that was killed after a node's work and before its gates: the next one does not go on past a node that is not healthy.
     #[test]
-    fn a_sick_node_without_work_counts_as_unavailable(fleet in fleets()) {
+    fn a_sick_node_without_work_counts_as_unavailable(fleet in fleets(), sick in any::<prop::sample::Index>()) {
         run(async {
             let bench = Bench::default();
             begun(&bench, &fleet).await;
-            let sick = fleet.order()[0];
+            let sick = sick.index(fleet.nodes);
             for r in 0..fleet.resources.len() {
                 bench.memory.world().items.insert(format!("n{sick}/{r}"), "2".to_owned());
             }
@@ -204,6 +211,8 @@ proptest! {
             let (taken, most) = course(&bench.memory.world().log);
             prop_assert!(most < fleet.max_unavailable.max(1));
             prop_assert_eq!(taken.is_empty(), fleet.max_unavailable == 1);
+            prop_assert!(each_told_once(&report), "{:?}", report.outcomes);
+            prop_assert_eq!(left(&report), if taken.is_empty() { (fleet.nodes - 1) * fleet.resources.len() } else { 0 });
             prop_assert_eq!(report.gates.len(), usize::from(fleet.max_unavailable == 1));
             Ok(())
         })?;
@@ -225,6 +234,7 @@ proptest! {
             let report = bench.apply_until(&everything(), &interrupt).await;
             watch.await.unwrap();
             prop_assert_eq!(left(&report), 0);
+            prop_assert!(each_told_once(&report), "{:?}", report.outcomes);
             bench.apply(&everything()).await;
             let values: BTreeSet<_> = bench.memory.world().items.values().cloned().collect();
             prop_assert_eq!(values, BTreeSet::from(["2".to_owned()]));
@@ -295,6 +305,7 @@ fn nodes_of_different_rollouts_wait_for_each_other_without_a_standstill() {
         let report = bench.apply(&everything()).await;
         let left: BTreeMap<_, _> =
             report.outcomes.iter().map(|o| (o.address.to_string(), format!("{:?}", o.result))).collect();
+        assert!(each_told_once(&report), "{left:#?}");
         assert!(left["mem_item.a[\"a\"]"].contains("mem_item.b[\\\"b\\\"] did not succeed"), "{left:#?}");
     });
 }

@@ -68,7 +68,7 @@ impl Executor<'_> {
                         self.ask(visit, pause);
                     }
                     Step::Gates(visit, false) => self.ask(visit, Duration::ZERO),
-                    Step::Leave(visit, changes, why) => self.leave(&visit, &changes, &why),
+                    Step::Leave(visits, why) => self.leave(&visits, &why),
                 }
             }
         }
@@ -176,19 +176,27 @@ impl Executor<'_> {
         causes
     }
 
-    /// The work on a node that has not begun is left, and what depends on it from elsewhere is skipped.
-    fn leave(&mut self, visit: &Visit, changes: &[usize], why: &str) {
-        let rollout = self.rollouts.plan(visit.lane).name.clone();
-        self.tell_step(visit, RolloutStep::Left { because: why.to_owned() });
-        for i in changes {
-            let change = self.change(*i);
-            let result = OutcomeResult::Left { rollout: rollout.clone(), because: why.to_owned() };
-            let outcome = Outcome { address: change.address.clone(), action: change.action, result };
-            self.report.outcomes.push(outcome);
+    /// The work on nodes that have not begun is left, and what depends on it from elsewhere is skipped.
+    fn leave(&mut self, visits: &[Visit], why: &str) {
+        // As it is now: leaving another rollout may have skipped some of it.
+        let held: Vec<Vec<usize>> = visits.iter().map(|visit| self.rollouts.held(visit)).collect();
+        for (visit, changes) in visits.iter().zip(&held) {
+            let rollout = self.rollouts.plan(visit.lane).name.clone();
+            self.tell_step(visit, RolloutStep::Left { because: why.to_owned() });
+            for i in changes {
+                let change = self.change(*i);
+                let result = OutcomeResult::Left { rollout: rollout.clone(), because: why.to_owned() };
+                let outcome = Outcome { address: change.address.clone(), action: change.action, result };
+                self.report.outcomes.push(outcome);
+            }
         }
-        let Some(first) = changes.first().map(|i| self.change(*i).address.clone()) else { return };
-        let skipped = self.order.abandon(changes);
-        self.skip(skipped, &first);
+        // What is left of one node is not skipped because of another one.
+        self.order.close(&held.concat());
+        for changes in held {
+            let Some(first) = changes.first().map(|i| self.change(*i).address.clone()) else { continue };
+            let skipped = self.order.abandon(&changes);
+            self.skip(skipped, &first);
+        }
     }
 }
 
