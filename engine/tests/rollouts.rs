@@ -373,6 +373,37 @@ fn new_nodes_are_not_held_back_and_resources_narrow_a_rollout_down() {
 }
 
 #[test]
+fn nodes_are_taken_in_the_order_in_which_they_are_written() {
+    let inventory = ["gpu10", "gpu2", "canary", "gpu1"];
+    let cases: [(&str, [&str; 4]); 4] = [
+        ("roles = [\"worker\"]", inventory),
+        ("resources = [\"mem_item.x\"]", inventory),
+        ("nodes = [\"gpu1\", \"canary\", \"gpu10\", \"gpu2\"]", ["gpu1", "canary", "gpu10", "gpu2"]),
+        ("nodes = [\"canary\"]\nroles = [\"worker\"]", ["canary", "gpu10", "gpu2", "gpu1"]),
+    ];
+    for (selector, expected) in cases {
+        run(async {
+            let bench = Bench::default();
+            let node = |name: &str| format!("[nodes.{name}]\ntransport = \"local\"\nroles = [\"worker\"]\n");
+            let manifest = |value: &str| {
+                inventory.map(node).concat()
+                    + &format!(
+                        "[resource.mem_item.x]\non = \"all\"\nkey = \"${{node.name}}/x\"\nvalue = \"{value}\"\n[rollout.every]\n{selector}\n"
+                    )
+            };
+            bench.write(&manifest("1"));
+            bench.apply(&everything()).await;
+            bench.write(&manifest("2"));
+            bench.memory.world().log.clear();
+            let plan = bench.plan(&everything()).await.unwrap();
+            assert_eq!(planned(&plan)[0].1, expected, "{selector}");
+            bench.apply(&everything()).await;
+            assert_eq!(bench.memory.world().log, expected.map(|node| format!("update {node}/x")), "{selector}");
+        });
+    }
+}
+
+#[test]
 fn a_destroy_takes_all_at_once() {
     run(async {
         let bench = Bench::default();
