@@ -12,6 +12,7 @@ use super::rollout::{Step, Visit};
 use crate::check::{When, look};
 use crate::evaluate::desired;
 use crate::expand::{Expanded, Instance};
+use crate::graph::{LocalReferences, check_dependencies};
 use crate::plan::CheckStatus;
 use crate::rollout::Gate;
 use crate::scope::Values;
@@ -48,7 +49,7 @@ struct Asked {
 
 enum What {
     Health { connection: Option<Arc<dyn Connection>>, target: Target, request: Box<ReadRequest> },
-    Check { expanded: Arc<Expanded>, values: Arc<Values>, place: usize },
+    Check { expanded: Arc<Expanded>, values: Values, place: usize },
 }
 
 impl Executor<'_> {
@@ -112,8 +113,7 @@ impl Executor<'_> {
         let Some(selection) = expanded.rollouts.iter().find(|selection| selection.name == *name) else {
             return Vec::new();
         };
-        // A check looks at the values as they are now.
-        let mut values = None;
+        let mut locals = LocalReferences::default();
         let asked = |gate: Gate| Asked {
             name: gate.name(),
             address: match gate {
@@ -122,8 +122,9 @@ impl Executor<'_> {
             },
             what: match gate {
                 Gate::Resource(instance) => self.health(instance),
-                Gate::Check(place, _) => {
-                    let values = values.get_or_insert_with(|| Arc::new(self.work.values.clone())).clone();
+                Gate::Check(place, check) => {
+                    // It looks at the values as they are now.
+                    let values = self.work.values.only(&check_dependencies(expanded, check, &mut locals));
                     What::Check { expanded: expanded.clone(), values, place }
                 }
             },
