@@ -6,6 +6,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use moorfast_engine::plan::{Plan, PlanOptions};
 use moorfast_engine::{Failure, Interrupt, Outcome, OutcomeResult, Report};
@@ -401,6 +402,89 @@ fn nodes_are_taken_in_the_order_in_which_they_are_written() {
             assert_eq!(bench.memory.world().log, expected.map(|node| format!("update {node}/x")), "{selector}");
         });
     }
+}
+
+/// On three nodes an item, and another one whose key is known only with the first; a check of each.
+fn checked(value: &str, gate: &str) -> String {
+    format!(
+        "{TWO}[nodes.c]\ntransport = \"local\"\n\
+         [resource.mem_item.x]\non = \"all\"\nkey = \"${{node.name}}/x\"\nvalue = \"{value}\"\n\
+         [resource.mem_item.y]\non = \"all\"\nkey = \"${{node.name}}/${{mem_item.x.id}}\"\n\
+         [check.x]\non = \"all\"\nassert = [{{ condition = '${{mem_item.x.value != \"sick\"}}', error_message = \"it is sick\" }}]\n\
+         [check.y]\non = \"all\"\nassert = [{{ condition = '${{mem_item.y.id != \"\"}}', error_message = \"it has no id\" }}]\n\
+         [rollout.every]\nresources = [\"mem_item.x\"]\ngates = [\"{gate}\"]\ntimeout = \"3s\"\n"
+    )
+}
+
+fn only(addresses: &[&str]) -> PlanOptions {
+    PlanOptions { targets: addresses.iter().map(|a| a.parse().unwrap()).collect(), ..everything() }
+}
+
+#[test]
+fn a_node_that_is_left_out_counts_as_well_and_is_looked_at() {
+    for (of_c, done) in [("1", true), ("sick", false)] {
+        run(async {
+            let bench = Bench::default();
+            bench.write(&checked("1", "check.x"));
+            bench.apply(&everything()).await;
+            bench.write(&checked("2", "check.x"));
+            bench.memory.world().items.insert("c/x".to_owned(), of_c.to_owned());
+            let exclude = ["mem_item.x[\"c\"]".parse().unwrap()].into();
+            for options in [only(&["mem_item.x[\"a\"]", "mem_item.x[\"b\"]"]), PlanOptions { exclude, ..everything() }]
+            {
+                assert_eq!(planned(&bench.plan(&options).await.unwrap())[0].2, ["c"]);
+                let report = bench.apply(&options).await;
+                assert_eq!(report.gates.is_empty(), done, "{report:#?}");
+                assert_eq!(left(&report), if done { 0 } else { 2 });
+                bench.memory.world().items.insert("a/x".to_owned(), "1".to_owned());
+                bench.memory.world().items.insert("b/x".to_owned(), "1".to_owned());
+            }
+            assert_eq!(bench.memory.world().items["c/x"], of_c);
+        });
+    }
+}
+
+/// It does not wait for what can't come.
+#[test]
+fn a_check_that_can_not_become_known_says_so_at_once() {
+    run(async {
+        let bench = Bench::default();
+        bench.write(&checked("1", "check.y").replace("3s", "1h"));
+        bench.apply(&everything()).await;
+        bench.write(&checked("2", "check.y").replace("3s", "1h"));
+        let options = only(&["mem_item.x[\"a\"]", "mem_item.x[\"b\"]"]);
+        let report = tokio::time::timeout(Duration::from_secs(60), bench.apply(&options)).await.unwrap();
+        let gate = &report.gates[0];
+        insta::assert_snapshot!(format!(
+            "{}: {}\nhelp: {}",
+            gate.gate,
+            gate.error.summary,
+            gate.error.help.clone().unwrap()
+        ));
+        assert_eq!(left(&report), 2);
+    });
+}
+
+#[test]
+fn a_check_waits_for_what_is_made_beside_the_rollout() {
+    run(async {
+        let bench = Bench::default();
+        let manifest = |value: &str| {
+            format!(
+                "{TWO}[resource.mem_item.x]\non = \"all\"\nkey = \"${{node.name}}/x\"\nvalue = \"{value}\"\n\
+                 [resource.mem_item.shared]\nkey = \"shared\"\nvalue = \"{value}\"\n\
+                 [check.x]\non = \"all\"\nassert = [{{ condition = '${{mem_item.shared.id == \"id-shared-{value}\"}}', error_message = \"it is old\" }}]\n\
+                 [rollout.every]\nnodes = [\"a\", \"b\"]\ngates = [\"check.x\"]\ntimeout = \"1s\"\n"
+            )
+        };
+        bench.write(&manifest("1"));
+        bench.apply(&everything()).await;
+        bench.write(&manifest("2"));
+        bench.memory.world().items.insert("b/x".to_owned(), "2".to_owned());
+        let report = bench.apply(&everything()).await;
+        assert!(report.gates.is_empty() && report.outcomes.iter().all(|o| o.is_done()), "{report:#?}");
+        assert_eq!(report.outcomes.len(), 2);
+    });
 }
 
 #[test]
