@@ -5,9 +5,11 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use moorfast_engine::OutcomeResult;
 use moorfast_engine::plan::{Action, PlanMode, PlanOptions};
+use moorfast_engine::state::{Intent, LockRequest};
 use proptest::prelude::*;
 use support::Bench;
 
@@ -283,6 +285,70 @@ fn moved_records_are_found_by_a_destroy_and_through_chains() {
         assert!(report.state_error.is_none(), "{:?}", report.state_error);
         assert!(bench.memory.world().items.is_empty());
         assert!(bench.store().await.snapshot().await.unwrap().records.is_empty());
+    });
+}
+
+/// Each record goes where another one leaves from, in whatever order the plan has them.
+#[test]
+fn records_that_move_up_one_after_the_other_all_arrive() {
+    run(async {
+        let bench = Bench::default();
+        let manifest = |elements: &str, moved: &str| {
+            format!("[resource.mem_item.x]\nfor_each = {{ {elements} }}\nkey = \"${{each.value}}\"\n{moved}")
+        };
+        bench.write(&manifest("a = \"1\", b = \"2\", d = \"3\"", ""));
+        bench.apply(&everything()).await;
+        bench.memory.world().log.clear();
+        // Of the one at "a" nothing is said: it is the same object under another name.
+        let moved = "[[moved]]\nfrom = 'mem_item.x[\"b\"]'\nto = 'mem_item.x[\"c\"]'\n";
+        bench.write(&manifest("b = \"1\", c = \"2\", e = \"3\"", moved));
+        let report = bench.apply(&everything()).await;
+        assert!(report.state_error.is_none(), "{:?}", report.state_error);
+        assert!(bench.memory.world().log.is_empty(), "{:?}", bench.memory.world().log);
+        let records = bench.store().await.snapshot().await.unwrap().records;
+        let found: Vec<_> = records.values().map(|r| (r.address.as_str(), r.identity.as_str())).collect();
+        assert_eq!(found, [("mem_item.x[\"b\"]", "1"), ("mem_item.x[\"c\"]", "2"), ("mem_item.x[\"e\"]", "3")]);
+        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+    });
+}
+
+/// How many transactions the log of the state holds: the frame that ends one tells the size of the database.
+fn transactions(bench: &Bench) -> usize {
+    let log = std::fs::read(bench.path().join(".moorfast/state.db-wal")).unwrap();
+    let page = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
+    log[32..].chunks_exact(24 + page).filter(|frame| frame[4..8] != [0; 4]).count()
+}
+
+/// Behind a slow connection each write by itself would take its time.
+#[test]
+fn what_a_run_that_died_left_open_is_closed_in_few_writes() {
+    run(async {
+        let bench = Bench::default();
+        let keys: Vec<_> = (0..100).map(|i| format!("k{i}")).collect();
+        bench.write(&format!("[resource.mem_item.x]\nfor_each = {keys:?}\nkey = \"${{each.key}}\"\n"));
+        bench.apply(&everything()).await;
+        let store = bench.store().await;
+        let lock = store.lock(LockRequest::new("apply"), Duration::ZERO).await.unwrap();
+        let open = |key: &String| Intent {
+            id: Intent::new_id(),
+            address: format!("mem_item.x[\"{key}\"]"),
+            action: "update".to_owned(),
+            resource_type: "mem_item".to_owned(),
+            provider: "mem".to_owned(),
+            target: "mem".to_owned(),
+            identity: Some(key.clone()),
+            started_at: jiff::Timestamp::now(),
+            run: "died".to_owned(),
+        };
+        lock.begin(keys.iter().map(open).collect()).await.unwrap();
+        lock.release().await.unwrap();
+
+        let before = transactions(&bench);
+        bench.apply(&everything()).await;
+        let took = transactions(&bench) - before;
+        assert!(took < keys.len() / 2, "{took} transactions");
+        assert!(store.snapshot().await.unwrap().intents.is_empty());
+        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
     });
 }
 

@@ -292,6 +292,10 @@ impl Connection for Memory {
     async fn close(&self) {}
 }
 
+fn how() -> ApplyOptions {
+    ApplyOptions { run: "test".to_owned(), parallelism: 10, per_target: 4, verify: false }
+}
+
 /// A manifest with its world, its state and a folder that holds both.
 pub struct Bench {
     /// The world.
@@ -355,8 +359,19 @@ impl Bench {
         let state = store.snapshot().await.unwrap();
         let events = Events::default();
         let planned = self.workspace().plan(&state, store.seal_key(), options, &events, interrupt).await.unwrap();
-        let how = ApplyOptions { run: "test".to_owned(), parallelism: 10, per_target: 4, verify: false };
-        let report = planned.apply(&lock, how, &events, interrupt).await;
+        let report = planned.apply(&lock, how(), &events, interrupt).await;
+        lock.release().await.unwrap();
+        report
+    }
+
+    /// Applies a plan that was reviewed.
+    pub async fn apply_reviewed(&self, plan: Plan) -> Report {
+        let store = self.store().await;
+        let lock = store.lock(LockRequest::new("apply"), Duration::ZERO).await.unwrap();
+        let state = store.snapshot().await.unwrap();
+        let (events, interrupt) = (Events::default(), Interrupt::default());
+        let planned = self.workspace().resume(plan, &state, store.seal_key(), &events, &interrupt).await.unwrap();
+        let report = planned.apply(&lock, how(), &events, &interrupt).await;
         lock.release().await.unwrap();
         report
     }
