@@ -122,6 +122,7 @@ impl<'a> Executor<'a> {
         events: &'a Events,
         interrupt: &'a Interrupt,
     ) -> Self {
+        work.session.leave.bind(lock.hold());
         let records = work.items.values().filter_map(|i| i.recorded.clone());
         let records = records.map(|r| (r.address.clone(), r)).collect();
         let order = Order::new(&work.plan.changes, &work.items);
@@ -379,7 +380,8 @@ impl<'a> Executor<'a> {
     fn fail(&mut self, i: usize, error: ProviderError) {
         let change = self.change(i);
         let (address, action) = (change.address.clone(), change.action);
-        if error.class == Class::Cancelled {
+        // What has no leave any more is cancelled too, and that is no person's wish.
+        if error.class == Class::Cancelled && !self.work.session.leave.is_over() {
             self.report.interrupted = true;
         }
         self.events.send(Event::Failed { address, action, error: error.clone() });
