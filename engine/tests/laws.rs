@@ -192,6 +192,30 @@ fn a_restart_is_owed_too_where_the_change_itself_is_not_recorded() {
 }
 
 #[test]
+fn a_restart_that_is_owed_stays_owed_where_what_is_watched_gets_another_address() {
+    let moved = "[[moved]]\nfrom = \"mem_item.file\"\nto = \"mem_item.config\"\n";
+    // An object that is known under another address is found without a [[moved]] as well.
+    for moved in [moved, ""] {
+        run(async {
+            let bench = Bench::default();
+            bench.write(&PAIR.replace("VALUE", "1"));
+            bench.apply(&everything()).await;
+            bench.write(&PAIR.replace("VALUE", "2"));
+            let targets = vec!["mem_item.file".parse().unwrap()];
+            bench.apply(&PlanOptions { targets, ..everything() }).await;
+            bench.write(&(PAIR.replace("VALUE", "2").replace("mem_item.file", "mem_item.config") + moved));
+
+            let plan = bench.plan(&everything()).await.unwrap();
+            assert_eq!(action_of(&plan, "mem_item.config"), Some(Action::NoOp));
+            assert_eq!(action_of(&plan, "mem_item.unit"), Some(Action::Update));
+            bench.apply(&everything()).await;
+            assert!(place(&bench.memory.world().log, "restart unit").is_some());
+            assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+        });
+    }
+}
+
+#[test]
 fn what_is_there_already_is_adopted_and_a_rename_is_no_destroy() {
     run(async {
         let bench = Bench::default();

@@ -51,6 +51,17 @@ impl Record {
         // Maps keep the order they were written in, so the digest is over a canonical form.
         Digest::of(canonical(&Value::Object(self.attributes.clone())).as_bytes())
     }
+
+    /// Gives addresses their new names wherever it says them; `new_name` has those that get one.
+    pub fn rename(&mut self, new_name: impl Fn(&str) -> Option<String>) {
+        for address in std::iter::once(&mut self.address).chain(&mut self.dependencies) {
+            if let Some(new) = new_name(address) {
+                *address = new;
+            }
+        }
+        let triggers = std::mem::take(&mut self.triggers).into_iter();
+        self.triggers = triggers.map(|(address, digest)| (new_name(&address).unwrap_or(address), digest)).collect();
+    }
 }
 
 /// JSON with sorted keys: equal values give equal text.

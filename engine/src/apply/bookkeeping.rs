@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use moorfast_state::{Outcome as Recorded, Output, Record};
+use moorfast_state::{Outcome as Recorded, Output};
 
 use super::Executor;
 use super::record::same;
@@ -13,6 +13,7 @@ use crate::scope::InstanceScope;
 use crate::{Event, OutcomeResult, Value};
 
 impl Executor<'_> {
+    /// Gives what moved its new address in the state. In memory the plan did so already.
     pub(super) async fn rename_moved(&mut self) {
         for change in &self.work.plan.changes {
             let Some(from) = &change.moved_from else { continue };
@@ -20,13 +21,6 @@ impl Executor<'_> {
             if let Err(error) = self.lock.rename(&from, &to).await {
                 self.report.state_error = Some(error);
                 return;
-            }
-            if let Some(record) = self.records.remove(&from) {
-                let record = Arc::new(Record { address: to.clone(), ..(*record).clone() });
-                self.records.insert(to, record.clone());
-                if let Some(item) = self.work.items.get_mut(&change.address) {
-                    item.recorded = Some(record);
-                }
             }
         }
     }

@@ -220,6 +220,7 @@ impl<'a> Planner<'a> {
                 None => _ = records.insert(address, record),
             }
         }
+        rename(&mut records, &self.moved);
         records
     }
 
@@ -248,6 +249,7 @@ impl<'a> Planner<'a> {
                 orphans.insert(key, address.clone());
             }
         }
+        let mut renamed = HashMap::new();
         for instance in &self.expanded.instances {
             if self.records.contains_key(&instance.address) {
                 continue;
@@ -258,10 +260,12 @@ impl<'a> Planner<'a> {
                 && let Some(record) = self.records.remove(&from)
             {
                 self.records.insert(instance.address.clone(), record);
+                renamed.insert(instance.address.clone(), from.clone());
                 let from = self.moved.remove(&from).unwrap_or(from);
                 self.moved.insert(instance.address.clone(), from);
             }
         }
+        rename(&mut self.records, &renamed);
     }
 
     /// Is what `record` remembers still what the instance means, as far as that is known before anything is read?
@@ -354,6 +358,15 @@ pub(super) fn prevented(address: &Address, span: Option<Span>) -> Diagnostic {
         Some(span) => error.at(span, ""),
         None => error,
     }
+}
+
+/// Says the new addresses of what moved, each with the one that it had, wherever records say the old ones: what watches it goes on watching it.
+fn rename(records: &mut BTreeMap<Address, Arc<Record>>, moved: &HashMap<Address, Address>) {
+    if moved.is_empty() {
+        return;
+    }
+    let names: HashMap<_, _> = moved.iter().map(|(to, from)| (from.to_string(), to.to_string())).collect();
+    records.values_mut().for_each(|record| Arc::make_mut(record).rename(|address| names.get(address).cloned()));
 }
 
 /// `start` and all that is reached from there.

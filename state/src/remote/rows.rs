@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::medium::Head;
-use crate::change::{Change, RUNS, rename_in};
+use crate::change::{Change, RUNS};
 use crate::{Contents, Digest, Intent, Lineage, Outcome, Output, Record, Run, RunEnd, Snapshot, StateError};
 
 /// What a row is.
@@ -159,7 +159,7 @@ impl<'r> Draft<'r> {
         let written = self.body(&from)?;
         for (key, body) in self.table(Table::Record).filter(|(_, body)| body.contains(&written)) {
             let mut record: Record = self.parse(key, body)?;
-            rename_in(&mut record, from, to);
+            record.rename(|address| (address == from).then(|| to.to_owned()));
             changed.insert((Table::Record, record.address.clone()), Some(self.body(&record)?));
         }
         for (number, intent) in self.numbered::<Intent>(Table::Intent)? {
