@@ -69,7 +69,7 @@ fn dependant(address: &str, on: &[String]) -> Record {
     }
 }
 
-fn intent(id: &str, address: &str) -> Intent {
+pub(crate) fn intent(id: &str, address: &str) -> Intent {
     Intent {
         id: id.into(),
         address: address.into(),
