@@ -27,6 +27,8 @@ pub struct World {
     pub log: Vec<String>,
     /// Operations on these keys fail.
     pub broken: Vec<String>,
+    /// Operations on these keys do their work and fail then.
+    pub late: Vec<String>,
     /// These keys are not healthy.
     pub sick: Vec<String>,
     /// Which machine stands behind each node, by its host key and its machine-id; `key` and `id` where none is said.
@@ -91,6 +93,9 @@ impl Memory {
         }
         let value = text(wanted, "value");
         world.items.insert(key.clone(), value.clone());
+        if world.late.contains(&key) {
+            return Err(ProviderError::new(Class::Failed, format!("{key} is half done")));
+        }
         Ok(Applied { attributes: attributes(&own, &value), ..Applied::default() })
     }
 }

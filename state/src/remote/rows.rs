@@ -202,7 +202,7 @@ impl<'r> Draft<'r> {
         let written = self.body(&from)?;
         for (key, body) in self.table(Table::Record).filter(|(_, body)| body.contains(&written)) {
             let mut record: Record = self.parse(key, body)?;
-            record.rename(|address| (address == from).then(|| to.to_owned()));
+            record.rename(&|address: &str| (address == from).then(|| to.to_owned()));
             changed.insert((Table::Record, record.address.clone()), Some(self.body(&record)?));
         }
         for (number, intent) in self.numbered::<Intent>(Table::Intent)? {

@@ -80,7 +80,7 @@ fn rename(db: &Connection, from: &str, to: &str) -> Result<(), Failure> {
     }
     for mut record in naming(db, from)? {
         let old = record.address.clone();
-        record.rename(|address| (address == from).then(|| to.to_owned()));
+        record.rename(&|address: &str| (address == from).then(|| to.to_owned()));
         db.execute(
             "UPDATE records SET address = ?1, body = ?2 WHERE address = ?3",
             params![record.address, body(&record)?, old],

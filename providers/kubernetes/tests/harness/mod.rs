@@ -177,6 +177,7 @@ impl Instance {
             private: applied.private.clone(),
             prevent_destroy: false,
             incomplete: false,
+            pending: Vec::new(),
             machine: None,
             updated_at: jiff::Timestamp::now(),
         }));

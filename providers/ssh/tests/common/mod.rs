@@ -201,6 +201,7 @@ impl World {
             private: applied.private.clone(),
             prevent_destroy: false,
             incomplete: false,
+            pending: Vec::new(),
             machine: None,
             updated_at: Default::default(),
         };
