@@ -29,3 +29,9 @@ need_cargo() {
 need_compiler() {
 	command -v cc >/dev/null || install_packages gcc libc6-dev
 }
+
+# need_static : what compiles a binary that needs nothing of the system it runs on. A Rust from elsewhere than rustup may have it or not.
+need_static() {
+	command -v musl-gcc >/dev/null || install_packages musl-tools
+	! command -v rustup >/dev/null || rustup --quiet target add x86_64-unknown-linux-musl >&2
+}

@@ -6,14 +6,12 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 use support::moorfast::Moorfast;
 use support::testbed::Testbed;
-use support::variables::kubelet_variables;
 use support::wait_for;
 
 /// Where a change is made: by sh as root on the node, or here with kubectl as the administrator.
@@ -149,10 +147,7 @@ fn every_change_is_told_as_what_it_is_and_nothing_else_is() {
 impl Table {
     /// The example with one node, and what the table needs.
     fn applied(testbed: Testbed) -> Self {
-        let moorfast = Moorfast::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root"));
-        let nodes = std::fs::read_to_string(moorfast.path("nodes.toml")).unwrap();
-        let (first, _) = nodes.split_once("[nodes.m7-autocv-gpu02]").unwrap();
-        moorfast.write("nodes.toml", first);
+        let moorfast = Moorfast::one_worker(&testbed.facts);
         moorfast.write("drift.toml", include_str!("drift_table/drift.toml"));
         moorfast.edit("approval.toml", r#"timeouts   = { create = "5m" }"#, OF_THE_NODE);
         let node = testbed.node_names().remove(0);
@@ -237,20 +232,10 @@ impl Table {
 
     /// The options by which everything is done with the rights of `examples/drift-cron`.
     fn as_the_reader(&self) -> Vec<String> {
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/drift-cron");
         let key = self.moorfast.path("reader");
-        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
-        assert!(made.unwrap().success());
-        let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
-        self.run(Node, "mkdir /tmp/look");
-        for name in ["install", "moorfast-look", "sudo", "sudoers"] {
-            let text = std::fs::read_to_string(example.join("node").join(name)).unwrap();
-            let text = text.replace('\'', r"'\''");
-            self.run(Node, &format!("printf %s '{text}' > /tmp/look/{name}; chmod +x /tmp/look/{name}"));
-        }
-        self.run(Node, &format!("cd /tmp/look; ./install '{}'; rm -r /tmp/look", public.trim()));
-
-        self.run(Cluster, &format!("kubectl apply -f {}", example.join("kubernetes/rbac.yaml").display()));
+        self.testbed.admit_who_looks(&self.node, &key);
+        let rbac = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/drift-cron/kubernetes/rbac.yaml");
+        self.run(Cluster, &format!("kubectl apply -f {rbac}"));
         self.moorfast.write("reader.kubeconfig", &self.testbed.kubeconfig_of("moorfast-drift", "moorfast"));
         let kubeconfig = self.moorfast.path("reader.kubeconfig");
         let variables = [

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::expand::{Expanded, Instance};
 use crate::expression::{Expr, Scope};
 use crate::scope::{InstanceScope, Values};
-use crate::{Attributes, Condition, Diagnostic, Schema, Span, Value, conform};
+use crate::{Attributes, Condition, Diagnostic, Mode, Schema, Span, Value, conform};
 
 /// The values of `written`, checked against `schema` and with its defaults.
 pub(crate) fn conformed(
@@ -55,7 +55,9 @@ pub(crate) fn desired(
     let attributes = conformed(&instance.resource_type.schema, &resource.attributes, &scope)
         .map_err(|errors| errors.into_iter().map(about).collect::<Vec<_>>())?;
 
-    let Some(provider) = expanded.catalog.provider(&instance.provider) else { return Ok(attributes) };
+    let provider = expanded.catalog.provider(&instance.provider);
+    // A data source may have the name of a resource type, whose rules are not its own.
+    let Some(provider) = provider.filter(|_| resource.address.mode == Mode::Managed) else { return Ok(attributes) };
     let place = |name: Option<&str>| {
         let written = name.and_then(|name| resource.attributes.iter().find(|(n, _, _)| n == name));
         written.map_or(resource.span, |(_, _, expr)| expr.span)

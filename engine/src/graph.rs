@@ -35,6 +35,7 @@ impl Graph {
         let vertices: Vec<_> = (0..expanded.instances.len()).map(|i| edges.add_node(i)).collect();
         let mut locals = LocalReferences::default();
         let mut errors = Vec::new();
+        errors.extend(made_by_themselves(expanded));
         for (i, instance) in expanded.instances.iter().enumerate() {
             for address in dependencies(expanded, instance, &mut locals, &mut errors) {
                 if let Some(before) = expanded.index.get(&address) {
@@ -218,6 +219,7 @@ fn dependencies(
             None => errors.push(no_such_resource(expanded, pattern, *span)),
         }
     }
+    found.extend(provider_dependencies(expanded, &instance.provider).filter(|address| *address != instance.address));
     if resource.address.mode == Mode::Managed && found.contains(&instance.address) {
         let message = format!("`{}` refers to itself", instance.address);
         errors
@@ -225,6 +227,29 @@ fn dependencies(
     }
     found.remove(&instance.address);
     found
+}
+
+/// The instances that all of a provider instance comes after.
+pub(crate) fn provider_dependencies<'e>(expanded: &'e Expanded, alias: &str) -> impl Iterator<Item = Address> + 'e {
+    let patterns = expanded.manifest.providers.get(alias).map(|block| block.depends_on.as_slice()).unwrap_or_default();
+    let everywhere = Binding::default();
+    patterns.iter().flat_map(move |(pattern, _)| matching(expanded, pattern, &everywhere).unwrap_or_default())
+}
+
+/// The errors for providers that come after what they make themselves.
+fn made_by_themselves(expanded: &Expanded) -> Vec<Diagnostic> {
+    let mut errors = Vec::new();
+    for (alias, block) in &expanded.manifest.providers {
+        for (pattern, span) in &block.depends_on {
+            let made = matching(expanded, pattern, &Binding::default()).unwrap_or_default();
+            if made.iter().filter_map(|address| expanded.instance(address)).any(|i| i.provider == *alias) {
+                let message = format!("the provider `{alias}` comes after `{pattern}`, which it makes itself");
+                let help = "it comes after what brings up that to which it connects: a unit on a node";
+                errors.push(Diagnostic::error(message).at(*span, "").help(help));
+            }
+        }
+    }
+    errors
 }
 
 /// The instances that a check looks at.

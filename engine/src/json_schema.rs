@@ -129,7 +129,8 @@ fn block(schema: &Schema, more: Map<String, Value>) -> Value {
 
 /// A provider's block may hold instances, each a table of the same attributes.
 fn provider_block(config: &Schema) -> Value {
-    let mut own = block(config, Map::new());
+    let order = described("All that it makes comes after these, which bring up what it connects to.", array(address()));
+    let mut own = block(config, Map::from_iter([("depends_on".to_owned(), order)]));
     let instance = own.clone();
     if let Some(members) = own.as_object_mut() {
         members.insert("additionalProperties".to_owned(), instance);

@@ -153,6 +153,14 @@ pub trait Connection: Send + Sync {
         Ok(())
     }
 
+    /// Waits until the target answers that this very run brings up or restarts: asked before each call there. `waiting` is one of those that wait.
+    ///
+    /// # Errors
+    /// If it does not answer for minutes.
+    async fn come_up(&self, _target: &Target, _waiting: &Address) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     /// What is there now: for each request, in its order, the observed attributes, or `None` where there is no such object.
     ///
     /// The attributes are those of the schema, and only what is worth comparing with an earlier reading of the same object.

@@ -420,3 +420,16 @@ fn data_that_cannot_be_read_while_applying_fails_alone() {
         assert_eq!(bench.memory.world().items.keys().collect::<Vec<_>>(), ["a", "free"]);
     });
 }
+
+#[tokio::test]
+async fn the_rules_of_a_resource_type_are_not_those_of_the_data_source_of_its_name() {
+    let bench = Bench::default();
+    bench.memory.world().items.insert("folder/".to_owned(), "seen".to_owned());
+    bench.write(
+        "[data.mem_item.folder]\nkey = \"folder/\"\n[outputs.seen]\nvalue = \"${data.mem_item.folder.value}\"\n",
+    );
+    let plan = bench.plan(&PlanOptions::default()).await.unwrap();
+    assert_eq!(plan.outputs["seen"].after, Some("seen".into()));
+    bench.write("[resource.mem_item.folder]\nkey = \"folder/\"\n");
+    assert!(bench.plan(&PlanOptions::default()).await.is_err());
+}

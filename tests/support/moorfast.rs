@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use super::testbed::Facts;
+use super::variables::kubelet_variables;
+
 /// A manifest in a folder that may be edited, its variables and its state.
 pub struct Moorfast {
     folder: tempfile::TempDir,
@@ -31,6 +34,15 @@ impl Moorfast {
             }
         }
         this.write("test.vars.toml", vars);
+        this
+    }
+
+    /// The kubelet example with the first node of this testbed alone.
+    pub fn one_worker(facts: &Facts) -> Self {
+        let this = Self::copy_of("kubelet", &kubelet_variables(facts, "root"));
+        let nodes = std::fs::read_to_string(this.path("nodes.toml")).expect("the example has its nodes");
+        let (first, _) = nodes.split_once("[nodes.m7-autocv-gpu02]").expect("it has a second one");
+        this.write("nodes.toml", first);
         this
     }
 

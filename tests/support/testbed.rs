@@ -73,10 +73,7 @@ impl Testbed {
     /// Where it can't be and MOORFAST_REQUIRE_TESTBED=1, or where it fails.
     pub fn up(purpose: &str, nodes: usize) -> Option<Self> {
         if let Some(reason) = unable() {
-            assert!(
-                std::env::var("MOORFAST_REQUIRE_TESTBED").as_deref() != Ok("1"),
-                "a testbed is required, but {reason}"
-            );
+            assert!(!is_required(), "a testbed is required, but {reason}");
             eprintln!("skipped: {reason}");
             return None;
         }
@@ -113,6 +110,27 @@ impl Testbed {
     /// How `script`, run by sh as root on `node` without ssh, ends.
     pub fn try_on(&self, node: &str, script: &str) -> std::io::Result<Output> {
         command(&["node", "exec", "--name", &self.name, node, "--", "sh", "-c", script]).output()
+    }
+
+    /// Builds the image `tag` from a Containerfile and the files in `context`, and gives it to the container runtime of `node`.
+    pub fn load(&self, node: &str, tag: &str, containerfile: &str, context: &Path) {
+        let context = context.display().to_string();
+        let words = ["node", "load", "--name", &self.name, node, "--", tag, containerfile, &context];
+        told(&format!("testbed node load {tag}"), command(&words).output());
+    }
+
+    /// Makes a key at `path`, and has `node` admit it as `examples/drift-cron/node` does: to look, and to change nothing.
+    pub fn admit_who_looks(&self, node: &str, path: &Path) {
+        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status();
+        assert!(made.is_ok_and(|status| status.success()), "no key could be made");
+        let public = std::fs::read_to_string(path.with_extension("pub")).expect("ssh-keygen writes the public key");
+        self.on(node, "mkdir /tmp/look");
+        for name in ["install", "moorfast-look", "sudo", "sudoers"] {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/drift-cron/node").join(name);
+            let text = std::fs::read_to_string(file).expect("the example is there").replace('\'', r"'\''");
+            self.on(node, &format!("printf %s '{text}' > /tmp/look/{name}; chmod +x /tmp/look/{name}"));
+        }
+        self.on(node, &format!("cd /tmp/look; ./install '{}'; rm -r /tmp/look", public.trim()));
     }
 
     /// What kubectl prints.
@@ -195,6 +213,11 @@ impl Drop for Testbed {
             eprintln!("the testbed `{}` could not be taken down", self.name);
         }
     }
+}
+
+/// Must what the testbed needs be there?
+pub fn is_required() -> bool {
+    std::env::var("MOORFAST_REQUIRE_TESTBED").as_deref() == Ok("1")
 }
 
 /// Why there can be no testbed here.

@@ -7,16 +7,25 @@ use futures::future::join_all;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::{Done, Message};
-use crate::{Applied, Class, Connection, DataRequest, Operation, OperationAction, ProviderError, Target};
+use crate::{Address, Applied, Class, Connection, DataRequest, Operation, OperationAction, ProviderError, Target};
 
-/// Asks a provider for operations and data on one target. Every change is reported exactly once, whatever the provider does.
+/// Asks a provider for operations and data on one target, once that answers where this run brings it up and one is `waiting` for it. Every change is reported exactly once, whatever the provider does.
 pub(super) async fn perform(
     connection: Arc<dyn Connection>,
     target: Target,
+    waiting: Option<&Address>,
     operations: Vec<(usize, Vec<Operation>)>,
     data: Vec<(usize, DataRequest)>,
     sender: &UnboundedSender<Message>,
 ) {
+    if let Some(waiting) = waiting
+        && let Err(error) = connection.come_up(&target, waiting).await
+    {
+        for i in operations.iter().map(|(i, _)| i).chain(data.iter().map(|(i, _)| i)) {
+            _ = sender.send(Message::Ended(*i, Err(error.clone())));
+        }
+        return;
+    }
     let (single, several): (Vec<_>, Vec<_>) = operations.into_iter().partition(|(_, steps)| steps.len() == 1);
     let (places, batch): (Vec<_>, Vec<_>) =
         single.into_iter().flat_map(|(i, steps)| steps.into_iter().map(move |step| (i, step))).unzip();

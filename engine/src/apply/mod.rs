@@ -32,6 +32,7 @@ use self::rollout::Rollouts;
 use crate::check::{When, run_checks};
 use crate::early::{Early, deduplicated};
 use crate::expand::Expanded;
+use crate::graph::provider_dependencies;
 use crate::plan::{Action, Change, Item, Machines, Plan, PlanMode};
 use crate::scope::Values;
 use crate::session::Session;
@@ -85,6 +86,8 @@ pub(crate) struct Executor<'a> {
     run: String,
     /// The records as they are now, by address.
     records: BTreeMap<String, Arc<Record>>,
+    /// The provider instances whose cluster this run brings up or restarts.
+    coming_up: BTreeSet<String>,
     /// The operations that run, with their intent and their start.
     running: HashMap<usize, (String, Instant)>,
     /// The calls of a provider that run, by target.
@@ -129,6 +132,7 @@ impl<'a> Executor<'a> {
         let rollouts = Rollouts::new(&work.plan.rollouts, &work.plan.changes, &order);
         let (sender, receiver) = unbounded_channel();
         let (running, calls, cleared, wanted) = Default::default();
+        let coming_up = coming_up(&work);
         let run = options.run.clone();
         let report = Report::default();
         Self {
@@ -142,6 +146,7 @@ impl<'a> Executor<'a> {
             gates: JoinSet::new(),
             run,
             records,
+            coming_up,
             running,
             calls,
             cleared,
@@ -341,13 +346,14 @@ impl<'a> Executor<'a> {
         let Some(first) = begun.first().map(|i| self.change(*i)) else { return };
         let connection = self.work.session.connection(&first.provider).cloned();
         let at = self.work.target(first);
+        let waiting = self.coming_up.contains(&first.provider).then(|| first.address.clone());
         *self.calls.entry(target.clone()).or_default() += 1;
         let sender = self.sender.clone();
         tokio::spawn(async move {
             let reports = sender.clone();
             let call = tokio::spawn(async move {
                 if let (Some(connection), Some(at)) = (connection, at) {
-                    perform(connection, at, operations, data, &reports).await;
+                    perform(connection, at, waiting.as_ref(), operations, data, &reports).await;
                 }
             });
             if call.await.is_err() {
@@ -432,6 +438,14 @@ impl<'a> Executor<'a> {
             }
         }
     }
+}
+
+/// The provider instances that come after something which the plan changes.
+fn coming_up(work: &Work) -> BTreeSet<String> {
+    let acting = work.plan.changes.iter().filter(|change| change.action.acts_on_world());
+    let acting: HashSet<&Address> = acting.map(|change| &change.address).collect();
+    let comes_up = |alias: &&String| provider_dependencies(&work.expanded, alias).any(|d| acting.contains(&d));
+    work.expanded.manifest.providers.keys().filter(comes_up).cloned().collect()
 }
 
 fn not_done(address: &Address) -> String {

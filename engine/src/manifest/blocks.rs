@@ -6,7 +6,7 @@ use toml::de::DeValue;
 use super::load::Loader;
 use super::reader::{Entry, Reader};
 use super::resource::conditions;
-use super::{Block, Check, Import, Moved, NodeBlock, Output, Removed};
+use super::{Block, Check, Import, Moved, NodeBlock, Output, ProviderBlock, Removed};
 use crate::diagnostic::suggest;
 use crate::{Diagnostic, HTTP, schema};
 
@@ -61,7 +61,13 @@ fn insert_provider<'a>(
     attributes: Vec<Entry<'a>>,
 ) {
     if loader.define(reader, "provider", name, entry.span) {
-        let block = Block { span: reader.span(entry.value.span()), attributes: reader.attributes(attributes) };
+        let (order, attributes): (Vec<_>, Vec<_>) =
+            attributes.into_iter().partition(|entry| entry.name == "depends_on");
+        let block = ProviderBlock {
+            span: reader.span(entry.value.span()),
+            depends_on: reader.addresses(order.into_iter().next()),
+            attributes: reader.attributes(attributes),
+        };
         loader.manifest.providers.insert(name.to_owned(), block);
     }
 }

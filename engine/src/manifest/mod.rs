@@ -46,7 +46,7 @@ pub struct Manifest {
     /// `[nodes.NAME]`
     pub nodes: BTreeMap<String, NodeBlock>,
     /// `[providers.NAME]`, `[providers.NAME.ALIAS]` by `NAME` or `NAME.ALIAS`
-    pub providers: BTreeMap<String, Block>,
+    pub providers: BTreeMap<String, ProviderBlock>,
     /// `[backend.TYPE]`
     pub backend: Option<(String, Block)>,
     /// `[resource.TYPE.NAME]` and `[data.TYPE.NAME]`
@@ -73,6 +73,17 @@ pub struct Block {
     /// Its header, or the whole of an inline table.
     pub span: Span,
     /// Its attributes, in the order they are written.
+    pub attributes: Vec<(String, Span, Expr)>,
+}
+
+/// `[providers.NAME]` or `[providers.NAME.ALIAS]`.
+#[derive(Clone, Debug)]
+pub struct ProviderBlock {
+    /// Its header, or the whole of an inline table.
+    pub span: Span,
+    /// All that it makes comes after these, which bring up what it connects to.
+    pub depends_on: Vec<(Address, Span)>,
+    /// What the provider takes.
     pub attributes: Vec<(String, Span, Expr)>,
 }
 

@@ -26,9 +26,12 @@ pub(super) fn check(manifest: &Manifest) -> Vec<Diagnostic> {
     for node in manifest.nodes.values() {
         node.attributes.iter().for_each(|(_, _, attribute)| check.expr(attribute, free));
     }
-    let blocks = manifest.providers.values().chain(manifest.backend.as_ref().map(|(_, block)| block));
-    for block in blocks {
-        block.attributes.iter().for_each(|(_, _, attribute)| check.expr(attribute, free));
+    for provider in manifest.providers.values() {
+        check.addresses(&provider.depends_on);
+        provider.attributes.iter().for_each(|(_, _, attribute)| check.expr(attribute, free));
+    }
+    if let Some((_, backend)) = &manifest.backend {
+        backend.attributes.iter().for_each(|(_, _, attribute)| check.expr(attribute, free));
     }
     manifest.outputs.values().for_each(|output| check.expr(&output.value, free));
     manifest.resources.values().for_each(|resource| check.resource(resource));

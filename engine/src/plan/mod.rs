@@ -11,6 +11,7 @@ mod model;
 mod orphans;
 mod planner;
 mod propose;
+mod provisional;
 mod reading;
 mod requests;
 mod rollout;

@@ -22,6 +22,10 @@ impl Planner<'_> {
         let mut failures = Vec::new();
         let mut requests: Requests<(PlanRequest, Item)> = Requests::default();
         for (instance, attributes) in wanted {
+            if self.could_not_be_read_yet(instance, readings.get(&Which::Current(instance.address.clone()))) {
+                self.plan_provisionally(instance, attributes);
+                continue;
+            }
             match self.request(instance, attributes, readings) {
                 Ok(request) => requests.add(&instance.provider, &instance.target, request),
                 Err(error) => failures.push((instance.address.clone(), error)),
@@ -40,7 +44,12 @@ impl Planner<'_> {
         for ((request, item), proposal) in proposed {
             match proposal {
                 Ok(proposal) => self.decide(request, item, proposal)?,
-                Err(error) => failures.push((request.address, error)),
+                Err(error) => match self.expanded.instance(&request.address) {
+                    Some(instance) if self.is_yet_to_come(instance, &error) => {
+                        self.plan_provisionally(instance, request.desired);
+                    }
+                    _ => failures.push((request.address, error)),
+                },
             }
         }
         self.without(failures)
@@ -103,7 +112,7 @@ impl Planner<'_> {
         Ok((request, item))
     }
 
-    fn is_to_be_imported(&self, address: &Address) -> bool {
+    pub(super) fn is_to_be_imported(&self, address: &Address) -> bool {
         self.expanded.manifest.imports.iter().any(|import| address.matches(&import.to))
     }
 }

@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use moorfast_engine::plan::{Plan, PlanOptions};
 use moorfast_engine::state::{LockRequest, Store};
 use moorfast_engine::{
-    Applied, ApplyOptions, Attribute, Attributes, Class, Connection, Context, DataRequest, Events, Failure, Identified,
-    Interrupt, Invalid, Kind, Machine, Manifest, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProposedAction, Provider, ProviderError, ReadRequest, Report, ResourceType, Schema, Scope, Target, Value,
+    Address, Applied, ApplyOptions, Attribute, Attributes, Class, Connection, Context, DataRequest, Events, Failure,
+    Identified, Interrupt, Invalid, Kind, Machine, Manifest, Observed, Operation, OperationAction, PlanRequest,
+    Proposal, ProposedAction, Provider, ProviderError, ReadRequest, Report, ResourceType, Schema, Scope, Target, Value,
     Workspace,
 };
 use tokio::sync::mpsc::UnboundedSender;
@@ -29,6 +29,8 @@ pub struct World {
     pub broken: Vec<String>,
     /// Operations on these keys do their work and fail then.
     pub late: Vec<String>,
+    /// What lives on no node answers only once this key is there.
+    pub answers_once: Option<String>,
     /// These keys are not healthy.
     pub sick: Vec<String>,
     /// Which machine stands behind each node, by its host key and its machine-id; `key` and `id` where none is said.
@@ -61,6 +63,18 @@ impl Memory {
     fn is_trusted(&self, node: &str) -> bool {
         let (key, _) = self.machine(node);
         key == format!("key-{node}") || self.world().trusted.contains(&key)
+    }
+
+    /// The error of a target that does not answer yet.
+    fn silence(&self, target: &Target) -> Result<(), ProviderError> {
+        let world = self.world();
+        let is_silent = world.answers_once.as_ref().is_some_and(|key| !world.items.contains_key(key));
+        match target {
+            Target::Provider(name) if is_silent => {
+                Err(ProviderError::new(Class::Unreachable, format!("{name} does not answer")))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn observed(&self, target: &Target, key: &str) -> Option<Observed> {
@@ -154,8 +168,11 @@ impl Provider for Memory {
         }]
     }
 
-    fn validate(&self, _: &str, _: &Attributes) -> Vec<Invalid> {
-        Vec::new()
+    /// A `mem_item` has no key that ends in a slash.
+    fn validate(&self, _: &str, attributes: &Attributes) -> Vec<Invalid> {
+        let is_wrong = text(attributes, "key").ends_with('/');
+        let invalid = Invalid { attribute: Some("key"), message: "a key ends in `/`".to_owned(), help: None };
+        is_wrong.then_some(invalid).into_iter().collect()
     }
 
     fn identity(&self, _: &str, attributes: &Attributes) -> Option<String> {
@@ -185,7 +202,14 @@ impl Connection for Memory {
         Ok(())
     }
 
+    async fn come_up(&self, target: &Target, _: &Address) -> Result<(), ProviderError> {
+        self.silence(target)
+    }
+
     async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
+        if let Err(silence) = self.silence(target) {
+            return vec![Err(silence); requests.len()];
+        }
         if let Target::Node(node) = target
             && !self.is_trusted(&node.name.0)
         {
@@ -231,6 +255,9 @@ impl Connection for Memory {
     }
 
     async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
+        if let Err(silence) = self.silence(target) {
+            return vec![Err(silence); requests.len()];
+        }
         let read = |r: &DataRequest| {
             let key = text(&r.arguments, "key");
             match self.observed(target, &key) {

@@ -11,9 +11,9 @@ use kube::api::{Api, DynamicObject, ListParams};
 use kube::client::ClientBuilder;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{Discovery, Scope};
-use moorfast_engine::{Class, Context, ProviderError};
+use moorfast_engine::{Address, Class, Context, ProviderError};
 use tokio::sync::{Mutex, OnceCell};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tower::buffer::BufferLayer;
 use tower::retry::RetryLayer;
 
@@ -26,6 +26,10 @@ use crate::retry::Retry;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many requests may wait for the connection.
 const QUEUE: usize = 1024;
+/// How long an API server may take to come up.
+const COMING_UP: Duration = Duration::from_secs(300);
+/// How often one that comes up is asked.
+const COMING_UP_PACE: Duration = Duration::from_millis(500);
 /// So long a list of certificate requests is as good as a new one.
 const LIST_AGE: Duration = Duration::from_millis(500);
 /// What is unknown is looked for again only after this long.
@@ -121,6 +125,33 @@ impl Cluster {
     pub(crate) fn explain(&self, error: kube::Error, doing: &str) -> ProviderError {
         let server = self.connected.get().map_or("(not configured)", |c| &c.server);
         explain(error, doing, server)
+    }
+
+    /// Waits until the API server, which was just started or restarted, is ready. `waiting` is told of as what waits.
+    ///
+    /// # Errors
+    /// If it is not ready after minutes, with what it said last.
+    pub(crate) async fn come_up(&self, waiting: &Address) -> Result<(), ProviderError> {
+        let client = self.client().await?;
+        let deadline = Instant::now() + COMING_UP;
+        loop {
+            let request = Request::get("/readyz").body(Vec::new()).map_err(kube::Error::HttpError);
+            let asked = match request {
+                Ok(request) => client.request_text(request).await,
+                Err(error) => Err(error),
+            };
+            let error = match asked {
+                Ok(_) => return Ok(()),
+                // Who may not ask this gets an answer all the same.
+                Err(kube::Error::Api(status)) if status.code < 500 => return Ok(()),
+                Err(error) => self.explain(error, "ask whether the API server is ready"),
+            };
+            if Instant::now() >= deadline {
+                return Err(error.help(format!("it was started, and was not ready within {COMING_UP:?}")));
+            }
+            self.context.progress.report(waiting, "waiting for the API server");
+            sleep(COMING_UP_PACE).await;
+        }
     }
 
     /// How many requests were sent.

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use futures::{StreamExt, stream};
 use moorfast_engine::{
-    Applied, Attributes, Class, Connection, DataRequest, Observed, Operation, PlanRequest, Proposal, ProviderError,
-    ReadRequest, Target,
+    Address, Applied, Attributes, Class, Connection, DataRequest, Observed, Operation, PlanRequest, Proposal,
+    ProviderError, ReadRequest, Target,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout;
@@ -49,6 +49,15 @@ pub(crate) struct KubernetesConnection {
 
 #[async_trait]
 impl Connection for KubernetesConnection {
+    async fn come_up(&self, _target: &Target, waiting: &Address) -> Result<(), ProviderError> {
+        tokio::select! {
+            ready = self.cluster.come_up(waiting) => ready,
+            () = self.cluster.context.cancel.cancelled() => {
+                Err(ProviderError::new(Class::Cancelled, "the wait for the API server was cancelled"))
+            }
+        }
+    }
+
     async fn read(&self, _target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
         let mut by_type: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (i, request) in requests.iter().enumerate() {

@@ -1,0 +1,52 @@
+//! Objects of a cluster that the same plan brings up: nobody can be asked about them yet, so they are planned by the manifest alone.
+
+use super::planner::{Item, Planner};
+use super::reading::{Reading, observed_digest};
+use super::{Action, Change};
+use crate::early::with_unknown;
+use crate::expand::Instance;
+use crate::graph::provider_dependencies;
+use crate::{Address, Attributes, Class, ProviderError, seal_attributes};
+
+impl Planner<'_> {
+    /// Could this not be asked because what is to answer comes up with this very plan? It was never made as far as we know, and something changes that
+    /// its provider comes after.
+    pub(super) fn is_yet_to_come(&self, instance: &Instance, failure: &ProviderError) -> bool {
+        let changes = |address: &Address| self.actions.get(address).is_some_and(|action| action.acts_on_world());
+        failure.class == Class::Unreachable
+            && self.records.get(&instance.address).is_none_or(|record| record.incomplete)
+            && !self.is_to_be_imported(&instance.address)
+            && provider_dependencies(self.expanded, &instance.provider).any(|address| changes(&address))
+    }
+
+    /// As [`Planner::is_yet_to_come`], of a reading that may have succeeded.
+    pub(super) fn could_not_be_read_yet(&self, instance: &Instance, reading: Option<&Reading>) -> bool {
+        matches!(reading, Some(Err(failure)) if self.is_yet_to_come(instance, failure))
+    }
+
+    /// Plans the creation of an instance with what the manifest says of it, and says that nobody confirmed it.
+    pub(super) fn plan_provisionally(&mut self, instance: &Instance, wanted: Attributes) {
+        let address = instance.address.clone();
+        let planned = with_unknown(instance, self.marked(&address, wanted.clone()));
+        let after = seal_attributes(&planned, self.key);
+        let item = Item { recorded: self.records.get(&address).cloned(), ..Item::default() };
+        self.draft.changes.push(Change {
+            moved_from: None,
+            resource_type: instance.resource_type.name.to_owned(),
+            provider: instance.provider.clone(),
+            target: instance.target.name().to_owned(),
+            identity: self.identity(instance, &wanted),
+            action: Action::Create,
+            reasons: self.reasons(instance, &item, None, &after),
+            before: None,
+            after: Some(after),
+            dependencies: self.dependencies(&address),
+            observed: Some(observed_digest(None, self.key)),
+            notes: vec![format!("provisional: {} does not answer yet, and comes up with this plan", instance.target)],
+            address: address.clone(),
+        });
+        self.actions.insert(address.clone(), Action::Create);
+        self.draft.values.insert(address.clone(), planned);
+        self.draft.items.insert(address, item);
+    }
+}

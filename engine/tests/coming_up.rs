@@ -1,0 +1,121 @@
+//! A cluster that the same manifest brings up: planned before it answers, and made once it does.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use moorfast_engine::plan::{Action, Change, Plan, PlanOptions};
+use moorfast_engine::{Class, Failure, OutcomeResult};
+use support::Bench;
+
+/// The cluster answers once `api` is on the node.
+const BRINGS_UP: &str = r#"
+[nodes.m]
+transport = "local"
+
+[providers.mem.cluster]
+depends_on = ["mem_file.api"]
+
+[resource.mem_file.api]
+on  = "all"
+key = "api"
+
+[resource.mem_item.object]
+provider = "mem.cluster"
+key      = "object"
+
+[resource.mem_item.after]
+provider = "mem.cluster"
+key      = "after"
+value    = "${mem_item.object.id}"
+
+[data.mem_item.object]
+provider   = "mem.cluster"
+key        = "object"
+depends_on = ["mem_item.object"]
+
+[outputs.seen]
+value = "${data.mem_item.object.value}"
+"#;
+
+fn bench(manifest: &str) -> Bench {
+    let bench = Bench::default();
+    bench.write(manifest);
+    bench.memory.world().answers_once = Some("m:api".to_owned());
+    bench
+}
+
+fn everything() -> PlanOptions {
+    PlanOptions::default()
+}
+
+fn change<'p>(plan: &'p Plan, address: &str) -> &'p Change {
+    plan.changes.iter().find(|change| change.address.to_string() == address).unwrap()
+}
+
+#[tokio::test]
+async fn objects_are_planned_before_their_cluster_answers() {
+    let bench = bench(BRINGS_UP);
+    let plan = bench.plan(&everything()).await.unwrap();
+    for address in ["mem_item.object", "mem_item.after"] {
+        let change = change(&plan, address);
+        assert_eq!(change.action, Action::Create);
+        assert_eq!(change.notes, ["provisional: mem.cluster does not answer yet, and comes up with this plan"]);
+    }
+    assert_eq!(change(&plan, "data.mem_item.object").action, Action::Read);
+
+    let report = bench.apply(&everything()).await;
+    assert!(report.outcomes.iter().all(|o| o.is_done()), "{:?}", report.outcomes);
+    assert_eq!(bench.memory.world().log, ["create m:api", "create object", "create after"]);
+    let plan = bench.plan(&everything()).await.unwrap();
+    assert!(!plan.has_changes(), "{:#?}", plan.changes);
+}
+
+#[tokio::test]
+async fn a_cluster_that_nothing_brings_up_fails_the_plan() {
+    let bench = bench(&BRINGS_UP.replace("depends_on = [\"mem_file.api\"]", ""));
+    let Err(Failure::Providers(failures)) = bench.plan(&everything()).await else { panic!("it is planned") };
+    assert!(failures.iter().all(|(_, error)| error.class == Class::Unreachable), "{failures:?}");
+    // What is there already is not about to come up.
+    let bench = self::bench(BRINGS_UP);
+    bench.apply(&everything()).await;
+    bench.memory.world().answers_once = Some("never".to_owned());
+    assert!(matches!(bench.plan(&everything()).await, Err(Failure::Providers(_))));
+}
+
+#[tokio::test]
+async fn a_cluster_that_does_not_come_up_is_waited_for_again() {
+    let bench = bench(BRINGS_UP);
+    bench.memory.world().answers_once = Some("never".to_owned());
+    let report = bench.apply(&everything()).await;
+    let failed = report.outcomes.iter().find(|o| o.address.to_string() == "mem_item.object").unwrap();
+    assert!(matches!(&failed.result, OutcomeResult::Failed(error) if error.class == Class::Unreachable));
+    assert_eq!(bench.memory.world().log, ["create m:api"]);
+
+    // The same again, where the unit is gone and comes anew.
+    bench.memory.world().items.clear();
+    bench.memory.world().answers_once = Some("m:api".to_owned());
+    let report = bench.apply(&everything()).await;
+    assert!(report.outcomes.iter().all(|o| o.is_done()), "{:?}", report.outcomes);
+    assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+}
+
+#[tokio::test]
+async fn what_a_cluster_holds_goes_before_the_cluster() {
+    let bench = bench(BRINGS_UP);
+    bench.apply(&everything()).await;
+    bench.memory.world().log.clear();
+    let destroy = PlanOptions { mode: moorfast_engine::plan::PlanMode::Destroy, ..everything() };
+    let report = bench.apply(&destroy).await;
+    assert!(report.outcomes.iter().all(|o| o.is_done()), "{:?}", report.outcomes);
+    assert_eq!(bench.memory.world().log, ["delete after", "delete object", "delete m:api"]);
+}
+
+#[tokio::test]
+async fn a_provider_can_not_come_after_what_it_makes() {
+    let bench = bench(&BRINGS_UP.replace("[\"mem_file.api\"]", "[\"mem_item.object\"]"));
+    let Err(Failure::Manifest(errors)) = bench.plan(&everything()).await else { panic!("it is planned") };
+    let summaries: Vec<_> = errors.iter().map(|error| error.summary.as_str()).collect();
+    assert_eq!(summaries, ["the provider `mem.cluster` comes after `mem_item.object`, which it makes itself"]);
+}
