@@ -161,6 +161,7 @@ mod tests {
             prevent_destroy: false,
             machine: None,
             incomplete: false,
+            pending: Vec::new(),
             updated_at: at(0),
         };
         Snapshot {

@@ -196,6 +196,51 @@ fn a_broken_disk_loses_nothing() {
     assert!(failed > 5, "{failed} runs met a failing disk");
 }
 
+/// A folder at this path, of this owner.
+fn folder(path: &str, owner: &str) -> String {
+    format!(
+        "[nodes.here]\ntransport = \"local\"\n[resource.ssh_directory.it]\non = \"here\"\npath = \"${{path.root}}/{path}\"\n{owner}"
+    )
+}
+
+#[test]
+fn a_replacement_that_dies_at_any_moment_leaves_nothing_whatever_the_manifest_says_then() {
+    let nothing = "[nodes.here]\ntransport = \"local\"\n".to_owned();
+    let mut open = 0;
+    for (end, left) in [(nothing, None), (folder("a", ""), Some("a")), (folder("c", ""), Some("c"))] {
+        let crashes = (1..).flat_map(|write| ["before", "after"].map(|moment| format!("{moment}:{write}")));
+        for crash in crashes {
+            let moorfast = Moorfast::with(&folder("a", ""));
+            is_whole_after_an_apply(&moorfast, &[]);
+            moorfast.write("moorfast.toml", &folder("b", ""));
+            let run = moorfast.start_in(&APPLY, &[("MOORFAST_CRASH_AT", &crash)]).end();
+            open += usize::from(run.code != 0 && moorfast.path("b").exists());
+            moorfast.write("moorfast.toml", &end);
+            is_whole_after_an_apply(&moorfast, &[]);
+            let found: Vec<_> = ["a", "b", "c"].into_iter().filter(|path| moorfast.path(path).exists()).collect();
+            assert_eq!(found, left.into_iter().collect::<Vec<_>>(), "{crash}\n{run}");
+            if run.code == 0 {
+                break;
+            }
+        }
+    }
+    assert!(open > 3, "{open} runs died after they made the new folder");
+}
+
+#[test]
+fn a_replacement_that_fails_half_way_leaves_nothing_when_it_is_taken_back() {
+    let moorfast = Moorfast::with(&folder("a", ""));
+    is_whole_after_an_apply(&moorfast, &[]);
+    moorfast.write("moorfast.toml", &folder("b", "owner = \"nobody-has-this-name\"\n"));
+    moorfast.expect(1, &APPLY);
+    assert!(moorfast.path("b").exists(), "it is made before it gets its owner");
+    moorfast.write("moorfast.toml", &folder("a", ""));
+    let plan = moorfast.expect(0, &["plan"]);
+    plan.says("also removes").says("/b, which an earlier operation on it left when it did not finish");
+    is_whole_after_an_apply(&moorfast, &[]);
+    assert!(moorfast.path("a").exists() && !moorfast.path("b").exists());
+}
+
 /// A pipe that nobody reads.
 fn closed() -> OwnedFd {
     let (reader, writer) = std::io::pipe().unwrap();

@@ -76,6 +76,7 @@ impl Workspace {
             private: Json::Null,
             prevent_destroy: instance.resource.lifecycle.prevent_destroy,
             incomplete: false,
+            pending: Vec::new(),
             machine: None,
             updated_at: Timestamp::now(),
         };

@@ -15,6 +15,7 @@ mod failure;
 mod graph;
 mod import;
 mod json_schema;
+mod leave;
 mod machine;
 mod manifest;
 mod node;
@@ -42,6 +43,7 @@ pub use expression::{
 pub use failure::Failure;
 pub use graph::GraphView;
 pub use json_schema::{Catalogue, json_schema};
+pub use leave::Leave;
 pub use machine::{Identified, Machine, NodeChange, NodeChangeKind, Replacement};
 pub use manifest::{
     Assignments, Block, Check, Condition, GateName, Import, Lifecycle, Manifest, MaxUnavailable, Moved, NodeBlock,

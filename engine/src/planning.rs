@@ -213,8 +213,10 @@ impl Work {
         let now: BTreeMap<_, _> = self.plan.changes.drain(..).map(|c| (c.address.clone(), c)).collect();
         for change in reviewed.changes.iter().filter(|c| c.action.is_change() || c.action == Action::Read) {
             let present = now.get(&change.address);
-            let same = present
-                .is_some_and(|p| p.action == change.action && p.observed == change.observed && p.after == change.after);
+            let same = present.is_some_and(|p| {
+                let as_seen = p.action == change.action && p.observed == change.observed && p.after == change.after;
+                as_seen && p.leftovers().eq(change.leftovers())
+            });
             if same || self.unread.contains_key(&change.address) || self.withheld.contains_key(&change.address) {
                 continue;
             }

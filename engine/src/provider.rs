@@ -13,7 +13,7 @@ use moorfast_state::Record;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Address, Attributes, Identified, Machine, Node, Schema};
+use crate::{Address, Attributes, Identified, Leave, Machine, Node, Schema};
 
 /// Where an instance lives.
 #[derive(Clone, Debug, PartialEq)]
@@ -173,7 +173,8 @@ pub trait Connection: Send + Sync {
     /// Does the operations, concurrently where it can, and reports each through `outcomes` as soon as it is over: its index and how it ended.
     /// Each operation is reported exactly once. Operations of one call do not depend on each other.
     ///
-    /// On cancellation ([`Context::cancel`]) what has not begun ends as [`Class::Cancelled`].
+    /// On cancellation ([`Context::cancel`]) and where the run has no leave any more ([`Context::leave`]), what has not begun ends as
+    /// [`Class::Cancelled`]. Without leave, what is under way comes to its end: half of it would be worse.
     async fn apply(
         &self,
         target: &Target,
@@ -349,6 +350,8 @@ pub struct Context {
     pub data_dir: PathBuf,
     /// Cancelled when the person wants running operations to end now.
     pub cancel: CancellationToken,
+    /// Asked right before each operation begins.
+    pub leave: Leave,
     /// Where news of long work goes.
     pub progress: Progress,
 }

@@ -25,6 +25,8 @@ pub enum OutcomeResult {
     Done,
     /// Failed; what it did before it failed is recorded or will be found by the next run.
     Failed(ProviderError),
+    /// Begun, or about to be, when the state could not be written any more; the next run finds out how it ended.
+    Unrecorded,
     /// Not begun: this one failed.
     Skipped(Address),
     /// Not begun: another machine answers for this node, and nobody approved it.

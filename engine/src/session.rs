@@ -8,13 +8,15 @@ use crate::evaluate::conformed;
 use crate::expand::{Binding, Expanded};
 use crate::scope::{InstanceScope, Values};
 use crate::{
-    Attributes, Class, Connection, Context, Diagnostic, Event, Events, Failure, Interrupt, Progress, Provider,
+    Attributes, Class, Connection, Context, Diagnostic, Event, Events, Failure, Interrupt, Leave, Progress, Provider,
     ProviderError,
 };
 
 /// The configured providers of one run, by the name of the provider instance.
 pub(crate) struct Session {
     connections: HashMap<String, Arc<dyn Connection>>,
+    /// What the providers ask before they begin an operation.
+    pub leave: Leave,
     /// Where the news of the run goes.
     pub events: Events,
 }
@@ -29,6 +31,7 @@ impl Session {
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
         let mut connections = HashMap::new();
+        let leave = Leave::default();
         for alias in aliases {
             if connections.contains_key(&alias) {
                 continue;
@@ -42,12 +45,13 @@ impl Session {
                 root: expanded.manifest.root.clone(),
                 data_dir: data_dir.to_owned(),
                 cancel: interrupt.cancel.clone(),
+                leave: leave.clone(),
                 progress: progress(events.clone()),
             };
             let connection = provider.configure(&config, context).await;
             connections.insert(alias.clone(), connection.map_err(|error| Failure::Provider(alias, Box::new(error)))?);
         }
-        Ok(Self { connections, events: events.clone() })
+        Ok(Self { connections, leave, events: events.clone() })
     }
 
     /// The connection of a provider instance that was opened.

@@ -194,6 +194,30 @@ fn a_restart_is_owed_too_where_the_change_itself_is_not_recorded() {
 }
 
 #[test]
+fn a_restart_that_is_owed_stays_owed_where_what_is_watched_gets_another_address() {
+    let moved = "[[moved]]\nfrom = \"mem_item.file\"\nto = \"mem_item.config\"\n";
+    // An object that is known under another address is found without a [[moved]] as well.
+    for moved in [moved, ""] {
+        run(async {
+            let bench = Bench::default();
+            bench.write(&PAIR.replace("VALUE", "1"));
+            bench.apply(&everything()).await;
+            bench.write(&PAIR.replace("VALUE", "2"));
+            let targets = vec!["mem_item.file".parse().unwrap()];
+            bench.apply(&PlanOptions { targets, ..everything() }).await;
+            bench.write(&(PAIR.replace("VALUE", "2").replace("mem_item.file", "mem_item.config") + moved));
+
+            let plan = bench.plan(&everything()).await.unwrap();
+            assert_eq!(action_of(&plan, "mem_item.config"), Some(Action::NoOp));
+            assert_eq!(action_of(&plan, "mem_item.unit"), Some(Action::Update));
+            bench.apply(&everything()).await;
+            assert!(place(&bench.memory.world().log, "restart unit").is_some());
+            assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+        });
+    }
+}
+
+#[test]
 fn what_is_there_already_is_adopted_and_a_rename_is_no_destroy() {
     run(async {
         let bench = Bench::default();
@@ -220,6 +244,69 @@ fn another_identity_under_the_same_address_is_a_replacement() {
         bench.apply(&everything()).await;
         assert_eq!(bench.memory.world().log, ["create a", "delete a", "create b"]);
         assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+    });
+}
+
+/// What a replacement under a new identity made before it failed is known, whatever becomes of the manifest then.
+#[test]
+fn what_a_replacement_that_failed_made_is_not_left_over() {
+    let item = |key: &str| format!("[resource.mem_item.it]\nkey = \"{key}\"\n");
+    let moves_first = "[resource.mem_item.it.lifecycle]\ncreate_before_destroy = true\n";
+    let claimed = "[resource.mem_item.other]\nkey = \"b\"\n".to_owned();
+    let ends: [(String, &[&str]); 5] =
+        [(item("a"), &["a"]), (item("b"), &["b"]), (item("c"), &["c"]), (claimed, &["b"]), (String::new(), &[])];
+    for (end, expected) in ends {
+        for lifecycle in ["", moves_first] {
+            run(async {
+                let bench = Bench::default();
+                bench.write(&(item("a") + lifecycle));
+                bench.apply(&everything()).await;
+                bench.write(&(item("b") + lifecycle));
+                bench.memory.world().late.push("b".to_owned());
+                assert!(!bench.apply(&everything()).await.outcomes[0].is_done());
+                bench.memory.world().late.clear();
+                bench.write(&end);
+                bench.apply(&everything()).await;
+                assert_eq!(bench.memory.world().items.keys().collect::<Vec<_>>(), expected, "{end}{lifecycle}");
+                let plan = bench.plan(&everything()).await.unwrap();
+                assert!(!plan.has_changes(), "{end}{lifecycle} {:?}", plan.changes);
+            });
+        }
+    }
+}
+
+#[test]
+fn what_several_replacements_that_failed_made_is_removed_in_the_end() {
+    run(async {
+        let bench = Bench::default();
+        bench.write("[resource.mem_item.it]\nkey = \"a\"\n");
+        bench.apply(&everything()).await;
+        bench.memory.world().late.extend(["b", "c"].map(str::to_owned));
+        for key in ["b", "c", "b"] {
+            bench.write(&format!("[resource.mem_item.it]\nkey = \"{key}\"\n"));
+            assert!(!bench.apply(&everything()).await.outcomes[0].is_done());
+        }
+        bench.apply(&destroy()).await;
+        assert!(bench.memory.world().items.is_empty());
+        assert!(bench.store().await.snapshot().await.unwrap().records.is_empty());
+    });
+}
+
+/// It was there before, so it is nobody's to remove.
+#[test]
+fn what_a_replacement_that_failed_only_came_upon_stays() {
+    run(async {
+        let bench = Bench::default();
+        bench.write("[resource.mem_item.it]\nkey = \"a\"\n");
+        bench.apply(&everything()).await;
+        bench.memory.world().items.insert("b".to_owned(), "by hand".to_owned());
+        bench.memory.world().broken.push("b".to_owned());
+        bench.write("[resource.mem_item.it]\nkey = \"b\"\nvalue = \"1\"\n");
+        assert!(!bench.apply(&everything()).await.outcomes[0].is_done());
+        bench.memory.world().broken.clear();
+        bench.write("");
+        bench.apply(&everything()).await;
+        assert_eq!(bench.memory.world().items, [("b".to_owned(), "by hand".to_owned())].into());
     });
 }
 

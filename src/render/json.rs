@@ -337,6 +337,7 @@ fn outcome(outcome: &Outcome) -> Json {
             object["error"] = provider_error(error);
             "failed"
         }
+        OutcomeResult::Unrecorded => "unrecorded",
         OutcomeResult::Skipped(because) => {
             object["because"] = json!(because);
             "skipped"

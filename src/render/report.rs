@@ -143,6 +143,7 @@ pub fn failures(report: &Report, manifest: Option<&Manifest>, resume: &str, widt
         stale(report),
         skipped(report),
         left(report),
+        unrecorded(report),
         not_started(report),
     ];
     sections.extend(further.into_iter().flatten());
@@ -208,9 +209,17 @@ fn skipped(report: &Report) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+fn unrecorded(report: &Report) -> Option<String> {
+    let lines = listed(report, |result| matches!(result, OutcomeResult::Unrecorded));
+    (!lines.is_empty()).then(|| format!("How these ended is not recorded; the next run looks at them again:\n{lines}"))
+}
+
 fn not_started(report: &Report) -> Option<String> {
-    let addresses =
-        report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::NotStarted)).map(|o| &o.address);
-    let lines: String = addresses.map(|address| format!("  {address}\n")).collect();
+    let lines = listed(report, |result| matches!(result, OutcomeResult::NotStarted));
     (!lines.is_empty()).then(|| format!("Not begun, because the run was ended:\n{lines}"))
+}
+
+fn listed(report: &Report, ended_so: impl Fn(&OutcomeResult) -> bool) -> String {
+    let outcomes = report.outcomes.iter().filter(|outcome| ended_so(&outcome.result));
+    outcomes.map(|outcome| format!("  {}\n", outcome.address)).collect()
 }

@@ -77,6 +77,7 @@ fn broken() -> Report {
             outcome("ssh_file.config[\"gpu02\"]", Action::Update, OutcomeResult::Done),
             outcome("ssh_systemd_unit.kubelet[\"gpu02\"]", Action::Create, OutcomeResult::Failed(error)),
             outcome("kubernetes_node.worker[\"gpu02\"]", Action::Create, OutcomeResult::Skipped(cause)),
+            outcome("ssh_file.dark[\"gpu02\"]", Action::Create, OutcomeResult::Unrecorded),
             outcome("ssh_file.late[\"gpu02\"]", Action::Create, OutcomeResult::NotStarted),
             outcome(
                 "ssh_file.config[\"gpu03\"]",

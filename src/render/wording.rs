@@ -116,6 +116,9 @@ fn reason_line(reason: &Reason, change: &Change) -> Option<String> {
         }
         Reason::Requested => "because --replace asks for it".to_owned(),
         Reason::OtherMachine => "because its node is another machine than the one it was made on".to_owned(),
+        Reason::Leftover { identity } => {
+            format!("also removes {identity}, which an earlier operation on it left when it did not finish")
+        }
         Reason::Incomplete => "because an earlier operation on it did not finish".to_owned(),
     })
 }

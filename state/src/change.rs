@@ -60,12 +60,3 @@ impl Change {
         }
     }
 }
-
-/// Gives an address its new name wherever a record says it.
-pub(crate) fn rename_in(record: &mut Record, from: &str, to: &str) {
-    let named = std::iter::once(&mut record.address).chain(&mut record.dependencies);
-    named.filter(|address| *address == from).for_each(|address| to.clone_into(address));
-    if let Some(digest) = record.triggers.remove(from) {
-        record.triggers.insert(to.to_owned(), digest);
-    }
-}

@@ -77,7 +77,7 @@ pub use journal::{Intent, Outcome};
 pub use kubernetes::Kubernetes;
 pub use lease::{LockInfo, LockRequest};
 pub use location::Location;
-pub use lock::Lock;
+pub use lock::{Hold, Lock};
 pub use postgres::Postgres;
 pub use record::{Record, canonical};
 pub use run::{Run, RunEnd, RunResult};

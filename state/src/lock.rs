@@ -1,6 +1,9 @@
 //! The right to write, and what can be written with it.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -9,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::change::Change;
 use crate::lease::{Fence, Taken};
+use crate::settings::Settings;
 use crate::store::WeakStore;
 use crate::{Contents, Intent, LockInfo, Outcome, Output, Record, Run, RunEnd, StateError, Store};
 
@@ -24,19 +28,52 @@ pub struct Lock {
     info: LockInfo,
     fence: Fence,
     instead_of: Option<LockInfo>,
-    lost: CancellationToken,
+    hold: Hold,
     heartbeat: AbortHandle,
     released: bool,
+}
+
+/// Whether a lock is still ours, for those who act under it and write nothing.
+#[derive(Clone)]
+pub struct Hold {
+    lost: CancellationToken,
+    /// Until when it is ours unless it is renewed, in milliseconds since 1970.
+    expires: Arc<AtomicI64>,
+    settings: Settings,
+}
+
+impl Hold {
+    fn new(settings: Settings, expires: Timestamp) -> Self {
+        let expires = Arc::new(AtomicI64::new(expires.as_millisecond()));
+        Self { lost: CancellationToken::new(), expires, settings }
+    }
+
+    /// True as soon as the lock may be somebody else's: also where the clock alone says so, right after a process that stood still goes on.
+    pub fn is_lost(&self) -> bool {
+        if self.settings.now().as_millisecond() >= self.expires.load(Ordering::Relaxed) {
+            self.lost.cancel();
+        }
+        self.lost.is_cancelled()
+    }
+
+    fn renewed(&self, expires: Timestamp) {
+        self.expires.store(expires.as_millisecond(), Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hold").field("lost", &self.lost.is_cancelled()).finish_non_exhaustive()
+    }
 }
 
 impl Lock {
     pub(crate) fn new(store: Store, taken: Taken) -> Self {
         let Taken { info, instead_of } = taken;
         let fence = Fence { id: info.id.clone(), epoch: info.epoch };
-        let lost = CancellationToken::new();
-        let heartbeat =
-            tokio::spawn(heartbeat(store.downgrade(), fence.clone(), info.expires, lost.clone())).abort_handle();
-        Self { store, info, fence, instead_of, lost, heartbeat, released: false }
+        let hold = Hold::new(store.settings().clone(), info.expires);
+        let heartbeat = tokio::spawn(heartbeat(store.downgrade(), fence.clone(), hold.clone())).abort_handle();
+        Self { store, info, fence, instead_of, hold, heartbeat, released: false }
     }
 
     /// The lock as others see it, as it was when it was taken.
@@ -51,7 +88,12 @@ impl Lock {
 
     /// Cancelled as soon as it is known that the lock is lost: stop acting then, nothing can be recorded any more.
     pub fn lost(&self) -> CancellationToken {
-        self.lost.clone()
+        self.hold.lost.clone()
+    }
+
+    /// What tells others, at any moment, whether it is lost.
+    pub fn hold(&self) -> Hold {
+        self.hold.clone()
     }
 
     /// Records that operations begin. Act only after it returned.
@@ -156,7 +198,7 @@ impl Lock {
     async fn make(&self, change: Change) -> Result<(), StateError> {
         let done = self.store.backend().write(&self.fence, change).await;
         if let Err(StateError::LockLost { .. }) = done {
-            self.lost.cancel();
+            self.hold.lost.cancel();
         }
         done
     }
@@ -173,16 +215,16 @@ impl Drop for Lock {
 }
 
 /// Renews the lock until it is lost or the store is closed. A renewal that fails otherwise is tried again while the lock lasts.
-async fn heartbeat(store: WeakStore, fence: Fence, mut expires: Timestamp, lost: CancellationToken) {
+async fn heartbeat(store: WeakStore, fence: Fence, hold: Hold) {
     while let Some(pause) = store.upgrade().map(|store| store.settings().heartbeat) {
         tokio::time::sleep(pause).await;
         let Some(store) = store.upgrade() else { break };
         match store.backend().renew(&fence).await {
-            Ok(renewed) => expires = renewed,
+            Ok(expires) => hold.renewed(expires),
             Err(StateError::LockLost { .. } | StateError::Closed) => break,
-            Err(_) if store.settings().now() >= expires => break,
+            Err(_) if hold.is_lost() => break,
             Err(_) => {}
         }
     }
-    lost.cancel();
+    hold.lost.cancel();
 }

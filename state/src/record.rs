@@ -38,6 +38,10 @@ pub struct Record {
     /// True after an operation that failed half-way: the next plan looks at the world before it believes the attributes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
+    /// What operations began to make in its place, under other identities, and did not bring to an end. What of it is there goes, unless it is wanted
+    /// by then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<Record>,
     /// The machine-id of the machine that it is of, where it is of one: on another machine nothing is left of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
@@ -50,6 +54,18 @@ impl Record {
     pub fn digest(&self) -> Digest {
         // Maps keep the order they were written in, so the digest is over a canonical form.
         Digest::of(canonical(&Value::Object(self.attributes.clone())).as_bytes())
+    }
+
+    /// Gives addresses their new names wherever it says them; `new_name` has those that get one.
+    pub fn rename(&mut self, new_name: &impl Fn(&str) -> Option<String>) {
+        for address in std::iter::once(&mut self.address).chain(&mut self.dependencies) {
+            if let Some(new) = new_name(address) {
+                *address = new;
+            }
+        }
+        let triggers = std::mem::take(&mut self.triggers).into_iter();
+        self.triggers = triggers.map(|(address, digest)| (new_name(&address).unwrap_or(address), digest)).collect();
+        self.pending.iter_mut().for_each(|record| record.rename(new_name));
     }
 }
 

@@ -99,3 +99,50 @@ pub fn a_run_that_stood_still_past_its_expiry_cannot_write(stores: &Stores) {
     is_whole_after_an_apply(&moorfast, &[]);
     assert!(moorfast.path("after").exists());
 }
+
+/// How many operations one node has in work at once, and how many wait for their turn behind them.
+const AT_ONCE: usize = 8;
+const QUEUE: &str = r#"
+[nodes.here]
+transport = "local"
+
+[resource.ssh_exec.waits]
+on       = "here"
+for_each = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"]
+script   = "touch '${path.root}/began-${each.key}'; cat '${path.root}/gate'; touch '${path.root}/went-${each.key}'"
+creates  = "${path.root}/went-${each.key}"
+"#;
+
+fn count(moorfast: &Moorfast, start: &str) -> usize {
+    let names = moorfast.files().into_iter().filter_map(|path| Some(path.file_name()?.to_str()?.starts_with(start)));
+    names.filter(|starts| *starts).count()
+}
+
+/// What waits for its turn behind other operations of the same node is not begun either.
+pub fn a_run_that_stood_still_past_its_expiry_begins_nothing(stores: &Stores) {
+    let moorfast = stores.with(QUEUE);
+    make_gate(&moorfast);
+    let first = moorfast.start_in(&APPLY, &[("MOORFAST_LOCK_EXPIRY", "6000")]);
+    wait_for("all that one node has at once", LONG, || (count(&moorfast, "began-") == AT_ONCE).then_some(()));
+    if matches!(stores, Stores::Sqlite) {
+        wait_for("a moment without a write", LONG, || is_quiet(&moorfast).then_some(()));
+    }
+    first.send("STOP");
+    let other = ["apply", "--auto-approve", "--exclude", "ssh_exec.waits", "--lock-timeout", "60s"];
+    moorfast.expect(0, &other).complains("was taken over");
+    // Those that are at the gate pass, and so would all others.
+    let through = OpenOptions::new().write(true).open(moorfast.path("gate")).unwrap();
+    leave_gate_open(&moorfast);
+    drop(through);
+    wait_for("the end of what had begun", LONG, || (count(&moorfast, "went-") == AT_ONCE).then_some(()));
+    first.send("CONT");
+    let first = first.end();
+    assert_eq!(count(&moorfast, "began-"), AT_ONCE, "{first}");
+    assert_eq!(first.code, 1, "{first}");
+    first
+        .complains("the lock of this run is lost")
+        .says("Apply incomplete. Resources: 0 added, 0 changed, 0 destroyed.");
+    no_panic(&first);
+    is_whole_after_an_apply(&moorfast, &[]);
+    assert_eq!(count(&moorfast, "went-"), 20);
+}

@@ -48,6 +48,7 @@ fn everything_that_holds_of_all(stores: &Stores) {
     contention::the_lock_of_a_killed_run_is_free_at_once(stores);
     contention::the_lock_of_a_run_that_was_killed_elsewhere_is_free_when_it_runs_out(stores);
     contention::a_run_that_stood_still_past_its_expiry_cannot_write(stores);
+    contention::a_run_that_stood_still_past_its_expiry_begins_nothing(stores);
     files::a_state_is_pulled_changed_and_pushed(stores);
     files::a_backup_puts_everything_back(stores);
 }

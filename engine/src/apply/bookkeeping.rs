@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::join_all;
-use moorfast_state::{Outcome as Recorded, Output, Record};
+use moorfast_state::{Outcome as Recorded, Output};
 
 use super::Executor;
 use super::record::same;
@@ -13,7 +13,8 @@ use crate::scope::InstanceScope;
 use crate::{Address, Event, OutcomeResult, Value};
 
 impl Executor<'_> {
-    /// Gives moved records their new addresses. Where one goes to an address that another leaves, that one goes first.
+    /// Gives what moved its new address in the state; in memory the plan did so already. Where one goes to an address that another leaves, that one
+    /// goes first.
     pub(super) async fn rename_moved(&mut self) {
         let moved = self.work.plan.changes.iter().filter_map(|c| Some((c.moved_from.clone()?, c.address.clone())));
         let mut waiting: Vec<(Address, Address)> = moved.collect();
@@ -23,21 +24,11 @@ impl Executor<'_> {
             // A circle of moves is the state's to refuse.
             let (now, later) = if free.is_empty() { (behind, free) } else { (free, behind) };
             let lock = self.lock;
-            let renames = now.into_iter().map(|(from, to)| async move {
-                let renamed = lock.rename(&from.to_string(), &to.to_string()).await;
-                (from, to, renamed)
-            });
-            for (from, to, renamed) in join_all(renames).await {
-                if let Err(error) = renamed {
-                    self.report.state_error = Some(error);
-                    return;
-                }
-                let Some(record) = self.records.remove(&from.to_string()) else { continue };
-                let record = Arc::new(Record { address: to.to_string(), ..(*record).clone() });
-                self.records.insert(to.to_string(), record.clone());
-                if let Some(item) = self.work.items.get_mut(&to) {
-                    item.recorded = Some(record);
-                }
+            let renames =
+                now.into_iter().map(|(from, to)| async move { lock.rename(&from.to_string(), &to.to_string()).await });
+            if let Err(error) = join_all(renames).await.into_iter().collect::<Result<(), _>>() {
+                self.report.state_error = Some(error);
+                return;
             }
             waiting = later;
         }

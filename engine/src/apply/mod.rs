@@ -128,6 +128,7 @@ impl<'a> Executor<'a> {
         events: &'a Events,
         interrupt: &'a Interrupt,
     ) -> Self {
+        work.session.leave.bind(lock.hold());
         let records = work.items.values().filter_map(|i| i.recorded.clone());
         let records = records.map(|r| (r.address.clone(), r)).collect();
         let order = Order::new(&work.plan.changes, &work.items);
@@ -327,10 +328,7 @@ impl<'a> Executor<'a> {
                 Ok(Prepared::Data(request)) => data.push((i, request)),
                 Ok(Prepared::Steps(steps)) => {
                     // What is new is known to the state before it is made: a run that dies here loses nothing.
-                    let address = self.change(i).address.to_string();
-                    if !self.records.contains_key(&address) {
-                        begun.extend(self.incomplete(self.change(i), self.wanted.get(&i)));
-                    }
+                    begun.extend(self.begun(self.change(i), self.wanted.get(&i)));
                     let intent = self.intent(self.change(i));
                     self.running.insert(i, (intent.id.clone(), Instant::now()));
                     intents.push(intent);
@@ -339,7 +337,7 @@ impl<'a> Executor<'a> {
                 Err(errors) => self.fail(i, from_diagnostics(&errors)),
             }
         }
-        let puts = join_all(begun.into_iter().map(|record| self.lock.put(record)));
+        let puts = join_all(begun.iter().map(|record| self.lock.put(record.clone())));
         let (puts, began) = futures::join!(puts, self.lock.begin(intents));
         if let Err(error) = puts.into_iter().chain([began]).collect::<Result<(), _>>() {
             for (i, _) in &operations {
@@ -348,6 +346,7 @@ impl<'a> Executor<'a> {
             self.report.state_error = Some(error);
             return;
         }
+        self.records.extend(begun.into_iter().map(|record| (record.address.clone(), Arc::new(record))));
         for (i, _) in &operations {
             let change = self.change(*i);
             self.events.send(Event::Started { address: change.address.clone(), action: change.action });
@@ -397,7 +396,8 @@ impl<'a> Executor<'a> {
     fn fail(&mut self, i: usize, error: ProviderError) {
         let change = self.change(i);
         let (address, action) = (change.address.clone(), change.action);
-        if error.class == Class::Cancelled {
+        // What has no leave any more is cancelled too, and that is no person's wish.
+        if error.class == Class::Cancelled && !self.work.session.leave.is_over() {
             self.report.interrupted = true;
         }
         self.events.send(Event::Failed { address, action, error: error.clone() });

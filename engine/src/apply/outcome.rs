@@ -9,7 +9,7 @@ use super::{Done, Executor, Message, from_diagnostics};
 use crate::evaluate::violated;
 use crate::plan::Action;
 use crate::scope::InstanceScope;
-use crate::{Address, Attributes, Diagnostic, Event, Mode, OutcomeResult, ProviderError, Value};
+use crate::{Address, Attributes, Class, Diagnostic, Event, Mode, Outcome, OutcomeResult, ProviderError, Value};
 
 impl Executor<'_> {
     /// Records what came back, all of it under one sync, and lets dependants go on.
@@ -50,6 +50,8 @@ impl Executor<'_> {
         for (i, started, result, written) in explained.await {
             if let Err(error) = written {
                 self.report.state_error = Some(error);
+                self.leave_unrecorded(i, result.err());
+                continue;
             }
             match result {
                 Ok(notes) => {
@@ -63,6 +65,20 @@ impl Executor<'_> {
                 Err(error) => self.fail(i, error),
             }
         }
+    }
+
+    /// Notes an operation whose end the state does not know. The run stops, so nothing that waits for it is begun.
+    fn leave_unrecorded(&mut self, i: usize, error: Option<ProviderError>) {
+        let change = self.change(i);
+        let (address, action) = (change.address.clone(), change.action);
+        // One that was cancelled may have done a part of its work.
+        let failed = error.filter(|error| error.class != Class::Cancelled);
+        let told = failed.clone().unwrap_or_else(|| {
+            ProviderError::new(Class::Failed, "how it ended is not recorded, so the next run looks at it again")
+        });
+        self.events.send(Event::Failed { address: address.clone(), action, error: told });
+        let result = failed.map_or(OutcomeResult::Unrecorded, OutcomeResult::Failed);
+        self.report.outcomes.push(Outcome { address, action, result });
     }
 
     /// What to record of an ended operation, and what to say.

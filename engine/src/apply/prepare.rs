@@ -29,8 +29,15 @@ impl Executor<'_> {
             machine_gone: false,
             timeout: None,
         };
+        let clear = item.leftovers.iter().filter(|leftover| leftover.observed.is_some()).map(|leftover| Operation {
+            recorded: Some(leftover.record.clone()),
+            timeout: self.timeout(&change.address, "delete"),
+            ..operation(OperationAction::Delete, leftover.observed.clone())
+        });
+        let mut steps: Vec<_> = clear.collect();
         if change.action == Action::Delete {
-            return Ok(Prepared::Steps(vec![self.deletion(change, &item)]));
+            steps.extend(item.observed.is_some().then(|| self.deletion(change, &item)));
+            return Ok(Prepared::Steps(steps));
         }
         let Some(instance) = self.work.expanded.instance(&change.address) else {
             return Ok(Prepared::Steps(Vec::new()));
@@ -72,7 +79,7 @@ impl Executor<'_> {
             (Some(_), Some(there)) => Operation { recorded: None, ..update(Some(there.clone())) },
             _ => make(None),
         };
-        let steps = match change.action {
+        steps.extend(match change.action {
             // The old object is another instance's now, which brings it to what it wants.
             Action::Replace | Action::ReplaceCreateFirst if self.is_handed_over(&item) => vec![arrive()],
             Action::Replace if self.cleared.contains(&i) => vec![arrive()],
@@ -80,7 +87,7 @@ impl Executor<'_> {
             Action::ReplaceCreateFirst => vec![arrive(), delete()],
             Action::Update => vec![update(item.observed.clone())],
             _ => vec![make(None)],
-        };
+        });
         self.wanted.insert(i, wanted);
         Ok(Prepared::Steps(steps))
     }

@@ -16,10 +16,16 @@ impl Executor<'_> {
     /// The record after an operation that succeeded.
     pub(super) fn record(&self, change: &Change, applied: &Applied) -> Record {
         let identity = self.identity(change, &applied.attributes);
+        let identity = identity.or_else(|| change.identity.clone()).unwrap_or_default();
+        let known = self.records.get(&change.address.to_string());
+        let cleared = self.work.items.get(&change.address).map(|item| item.leftovers.as_slice()).unwrap_or_default();
+        let is_cleared = |pending: &Record| cleared.iter().any(|leftover| leftover.record.identity == pending.identity);
+        let pending = known.into_iter().flat_map(|known| &known.pending);
         Record {
             attributes: seal_attributes(&applied.attributes, &self.work.key),
             private: applied.private.clone(),
-            identity: identity.or_else(|| change.identity.clone()).unwrap_or_default(),
+            pending: pending.filter(|p| p.identity != identity && !is_cleared(p)).cloned().collect(),
+            identity,
             ..self.blank(change)
         }
     }
@@ -37,6 +43,7 @@ impl Executor<'_> {
         };
         if let Some(known) = known {
             record.machine = record.machine.or_else(|| known.machine.clone());
+            record.pending = known.pending.clone();
             // What the provider keeps for itself is written by its operations, not by its readings.
             record.private = known.private.clone();
             // Only an operation acts on what it watches.
@@ -55,18 +62,40 @@ impl Executor<'_> {
         Some(record)
     }
 
+    /// The record before an operation that makes something which the state does not know yet: it is found whatever becomes of the run and of the
+    /// manifest. None where there is nothing new.
+    pub(super) fn begun(&self, change: &Change, wanted: Option<&Attributes>) -> Option<Record> {
+        let wanted = wanted?;
+        let Some(known) = self.records.get(&change.address.to_string()) else { return self.unmade(change, wanted) };
+        let instance = self.work.expanded.instance(&change.address)?;
+        // What is there already was not made by us.
+        let comes_upon =
+            self.work.items.get(&change.address).is_some_and(|i| i.former.is_some() && i.observed.is_some());
+        if comes_upon || self.work.expanded.continues(instance, known, wanted) {
+            return None;
+        }
+        let new = self.unmade(change, wanted)?;
+        let others = known.pending.iter().filter(|pending| pending.identity != new.identity).cloned();
+        let pending = others.chain([new.clone()]).collect();
+        Some(Record { pending, updated_at: Timestamp::now(), ..(**known).clone() })
+    }
+
     /// The record after an operation that failed: enough to find the object again. `None` where there is nothing to find.
     pub(super) fn incomplete(&self, change: &Change, wanted: Option<&Attributes>) -> Option<Record> {
         let known = self.records.get(&change.address.to_string());
         if let Some(known) = known {
             return Some(Record { incomplete: true, updated_at: Timestamp::now(), ..(**known).clone() });
         }
+        self.unmade(change, wanted?)
+    }
+
+    /// The record of an object that may be made, or may be half made.
+    fn unmade(&self, change: &Change, wanted: &Attributes) -> Option<Record> {
         if change.action == Action::Delete {
             return None;
         }
-        let identity = change.identity.clone().or_else(|| self.identity(change, wanted?))?;
-        let sealed = |wanted| discreet(wanted, change.after.as_ref(), &identity, &self.work.key);
-        let attributes = wanted.map(sealed).unwrap_or_default();
+        let identity = change.identity.clone().or_else(|| self.identity(change, wanted))?;
+        let attributes = discreet(wanted, change.after.as_ref(), &identity, &self.work.key);
         // It acted on nothing yet: its restarts are still owed.
         Some(Record { identity, attributes, incomplete: true, triggers: BTreeMap::new(), ..self.blank(change) })
     }
@@ -85,6 +114,7 @@ impl Executor<'_> {
             private: serde_json::Value::Null,
             prevent_destroy: instance.is_some_and(|i| i.resource.lifecycle.prevent_destroy),
             incomplete: false,
+            pending: Vec::new(),
             machine: instance.and_then(|i| self.machine_of(i)),
             updated_at: Timestamp::now(),
         }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::drift::common;
+use super::leftovers;
 use super::planner::{Item, Planner};
 use super::reading::observed_digest;
 use super::{Action, Change, Reason, differences};
@@ -23,7 +24,8 @@ impl Planner<'_> {
         let mut after = seal_attributes(&planned, self.key);
 
         let stays = matches!(proposal.action, ProposedAction::NoOp | ProposedAction::Update | ProposedAction::Compare);
-        let (action, reasons) = self.action(instance, &item, proposal.action, before.as_ref(), &after);
+        let (action, mut reasons) = self.action(instance, &item, proposal.action, before.as_ref(), &after);
+        reasons.extend(leftovers::reasons(&item.leftovers));
         if action.is_replacement() && stays {
             // The provider foresaw the object that it has, and it will be another one.
             forget_computed(instance, &mut planned);

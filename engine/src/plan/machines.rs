@@ -172,7 +172,7 @@ impl Planner<'_> {
     }
 
     fn is_read_on(&self, which: &Which, node: &NodeName) -> bool {
-        let (Which::Current(address) | Which::Former(address)) = which;
+        let (Which::Current(address) | Which::Former(address) | Which::Pending(address, _)) = which;
         let of_manifest = self.expanded.instance(address).map(|i| &i.target);
         let recorded = || self.records.get(address).and_then(|record| self.target_of(record));
         match of_manifest.cloned().or_else(recorded) {

@@ -5,6 +5,7 @@ mod decide;
 mod diff;
 mod drift;
 mod ignore;
+mod leftovers;
 mod machines;
 mod model;
 mod orphans;

@@ -177,6 +177,11 @@ pub enum Reason {
     Destroy,
     /// An earlier operation on it did not finish.
     Incomplete,
+    /// An earlier replacement that did not finish left an object under this identity, which nobody wants: it is removed.
+    Leftover {
+        /// The identity.
+        identity: String,
+    },
     /// It was of a machine that is not its node any more.
     OtherMachine,
 }
@@ -293,6 +298,14 @@ impl Action {
 }
 
 impl Change {
+    /// The identities under which it also removes what an earlier replacement left.
+    pub fn leftovers(&self) -> impl Iterator<Item = &str> {
+        self.reasons.iter().filter_map(|reason| match reason {
+            Reason::Leftover { identity } => Some(identity.as_str()),
+            _ => None,
+        })
+    }
+
     /// Is something that runs disturbed: restarted or reloaded, because of what it watches or of its own definition?
     pub fn restarts(&self) -> bool {
         let triggered = || self.reasons.iter().any(|reason| matches!(reason, Reason::Trigger { .. }));

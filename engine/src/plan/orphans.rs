@@ -7,6 +7,7 @@ use moorfast_state::Record;
 use petgraph::algo::toposort;
 use petgraph::graph::DiGraph;
 
+use super::leftovers;
 use super::planner::{Item, Planner, prevented};
 use super::reading::{Reading, Which, observed_digest};
 use super::{Action, Change, Reason};
@@ -35,21 +36,24 @@ impl Planner<'_> {
             let record = &orphans[&address];
             let released = self.expanded.manifest.removed.iter().any(|r| !r.destroy && address.matches(&r.from));
             let reachable = self.target_of(record).is_some();
-            let reading = readings.remove(&Which::Former(address.clone()));
-            let observed = match reading.transpose() {
+            let reading = readings.remove(&Which::Former(address.clone())).transpose();
+            let leftovers = self.leftovers(&address, record, |_| false, readings);
+            let (observed, mut leftovers) = match reading.and_then(|found| Ok((found.flatten(), leftovers?))) {
                 // What is found on another machine was never ours.
-                Ok(_) if self.draft.machines.former.contains(&address) => None,
-                Ok(found) => found.flatten(),
-                Err(_) if released => None,
+                Ok(_) if self.draft.machines.former.contains(&address) => (None, Vec::new()),
+                Ok(found) => found,
+                Err(_) if released => (None, Vec::new()),
                 Err(error) => {
                     failures.push((address, error));
                     continue;
                 }
             };
-            let handed_over = !everything && self.is_claimed(record);
-            let action = match (&observed, released || handed_over || !reachable) {
-                (Some(_), false) => Action::Delete,
-                _ => Action::Forget,
+            let claimed = |record: &Record| !everything && self.is_claimed(record);
+            leftovers.retain(|leftover| leftover.observed.is_some() && !released && !claimed(&leftover.record));
+            let removed = observed.clone().filter(|_| !released && !claimed(record));
+            let action = match removed.is_some() || !leftovers.is_empty() {
+                true => Action::Delete,
+                false => Action::Forget,
             };
             if !reachable && !released {
                 self.draft.warnings.push(format!(
@@ -57,11 +61,15 @@ impl Planner<'_> {
                     record.target
                 ));
             }
-            if action == Action::Delete && self.is_prevented(&address, record) {
+            if removed.is_some() && self.is_prevented(&address, record) {
                 errors.push(prevented(&address, self.expanded.instance(&address).map(|i| i.resource.span)));
             }
+            let seen = observed_digest(observed.as_ref(), self.key);
+            let observed = if action == Action::Delete { removed } else { observed };
             let before = observed.as_ref().map(|o| seal_attributes(&o.attributes, self.key));
             self.note_drift(&address, &record.target, Some(record), before.as_ref(), false);
+            let is_gone = observed.is_none() && reachable && !released;
+            let why = if is_gone { Reason::Gone } else { reason.clone() };
             self.draft.changes.push(Change {
                 address: address.clone(),
                 moved_from: self.moved.get(&address).cloned(),
@@ -70,15 +78,15 @@ impl Planner<'_> {
                 target: record.target.clone(),
                 identity: Some(record.identity.clone()),
                 action,
-                reasons: vec![if observed.is_none() && reachable && !released { Reason::Gone } else { reason.clone() }],
+                reasons: std::iter::once(why).chain(leftovers::reasons(&leftovers)).collect(),
                 before,
                 after: None,
                 dependencies: record.dependencies.iter().filter_map(|d| d.parse().ok()).collect(),
-                observed: Some(observed_digest(observed.as_ref(), self.key)),
+                observed: Some(seen),
                 notes: Vec::new(),
             });
             self.actions.insert(address.clone(), action);
-            let item = Item { recorded: Some(record.clone()), observed, ..Item::default() };
+            let item = Item { recorded: Some(record.clone()), observed, leftovers, ..Item::default() };
             self.draft.items.insert(address, item);
         }
         if !errors.is_empty() {
@@ -88,7 +96,7 @@ impl Planner<'_> {
     }
 
     /// Does an instance of the manifest, of the same type, want the object that `record` remembers? Then it is that one's, and is not removed.
-    fn is_claimed(&self, record: &Record) -> bool {
+    pub(super) fn is_claimed(&self, record: &Record) -> bool {
         let claims = |instance: &&Instance| {
             instance.target.name() == record.target
                 && instance.resource_type.name == record.resource_type

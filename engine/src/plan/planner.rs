@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use moorfast_state::{Record, SealKey, Snapshot};
 
+use super::leftovers::Leftover;
 use super::machines::Machines;
 use super::reading::{Reading, Which};
 use super::{Action, Change, Drift, PlanMode, PlanOptions, Reason};
@@ -25,6 +26,8 @@ pub(crate) struct Item {
     pub observed: Option<Observed>,
     /// What is found under the recorded identity, where the manifest now says another one.
     pub former: Option<Observed>,
+    /// What became of that which replacements began to make under identities that the manifest does not say.
+    pub leftovers: Vec<Leftover>,
     pub triggers: Vec<Address>,
 }
 
@@ -209,7 +212,8 @@ impl<'a> Planner<'a> {
                 continue;
             };
             // What a run that died was at may be half done.
-            let incomplete = record.incomplete || unfinished.contains(record.address.as_str());
+            let incomplete =
+                record.incomplete || !record.pending.is_empty() || unfinished.contains(record.address.as_str());
             let record = Arc::new(Record { incomplete, ..record.clone() });
             let moved = self.moved_to(&address);
             match moved.filter(|to| *to != address && !state.records.contains_key(&to.to_string())) {
@@ -220,6 +224,7 @@ impl<'a> Planner<'a> {
                 None => _ = records.insert(address, record),
             }
         }
+        rename(&mut records, &self.moved);
         records
     }
 
@@ -248,6 +253,7 @@ impl<'a> Planner<'a> {
                 orphans.insert(key, address.clone());
             }
         }
+        let mut renamed = HashMap::new();
         for instance in &self.expanded.instances {
             if self.records.contains_key(&instance.address) {
                 continue;
@@ -258,10 +264,12 @@ impl<'a> Planner<'a> {
                 && let Some(record) = self.records.remove(&from)
             {
                 self.records.insert(instance.address.clone(), record);
+                renamed.insert(instance.address.clone(), from.clone());
                 let from = self.moved.remove(&from).unwrap_or(from);
                 self.moved.insert(instance.address.clone(), from);
             }
         }
+        rename(&mut self.records, &renamed);
     }
 
     /// Is what `record` remembers still what the instance means, as far as that is known before anything is read?
@@ -354,6 +362,15 @@ pub(super) fn prevented(address: &Address, span: Option<Span>) -> Diagnostic {
         Some(span) => error.at(span, ""),
         None => error,
     }
+}
+
+/// Says the new addresses of what moved, each with the one that it had, wherever records say the old ones: what watches it goes on watching it.
+fn rename(records: &mut BTreeMap<Address, Arc<Record>>, moved: &HashMap<Address, Address>) {
+    if moved.is_empty() {
+        return;
+    }
+    let names: HashMap<_, _> = moved.iter().map(|(to, from)| (from.to_string(), to.to_string())).collect();
+    records.values_mut().for_each(|record| Arc::make_mut(record).rename(&|address: &str| names.get(address).cloned()));
 }
 
 /// `start` and all that is reached from there.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use futures::future::join_all;
+use moorfast_state::Record;
 
 use super::ignore::ignoring;
 use super::planner::{Item, Planner};
@@ -85,11 +86,19 @@ impl Planner<'_> {
             let help = "take the [[import]] away to have it created";
             return Err(ProviderError::new(Class::Invalid, message).help(help));
         }
+        let mut leftovers = Vec::new();
+        // As long as it is not known which object it is, any of them may be it.
+        if let (Some(record), true) = (&recorded, identity.is_some()) {
+            let wanted = |pending: &Record| self.expanded.continues(instance, pending, &attributes);
+            leftovers = self.leftovers(address, record, wanted, readings)?;
+            leftovers.iter_mut().filter(|l| self.is_claimed(&l.record)).for_each(|l| l.observed = None);
+        }
         let triggers = self.triggers(instance, recorded.as_deref());
         let item = Item {
             recorded: recorded.clone(),
             observed: observed.clone(),
             former,
+            leftovers,
             triggers: triggers.iter().map(|(address, _)| address.clone()).collect(),
         };
         let request = PlanRequest {

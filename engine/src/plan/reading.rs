@@ -1,6 +1,7 @@
 //! Reading the world: one call per provider instance and target, however many instances live there.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures::future::join_all;
 use moorfast_state::{Digest, Record, SealKey, canonical};
@@ -21,6 +22,8 @@ pub(super) enum Which {
     Current(Address),
     /// What is there under the recorded identity, which the manifest no longer says.
     Former(Address),
+    /// What is there under another identity, where a replacement that did not finish began to make something.
+    Pending(Address, String),
 }
 
 /// How a reading went.
@@ -44,7 +47,19 @@ impl Planner<'_> {
                 recorded: Some(record.clone()),
             };
             let kind = if same { Which::Current(address.clone()) } else { Which::Former(address.clone()) };
-            if let Some(target) = self.target_of(record) {
+            let Some(target) = self.target_of(record) else { continue };
+            requests.add(&record.provider, &target, (kind, request));
+            if self.options.mode == PlanMode::RefreshOnly {
+                continue;
+            }
+            for pending in &record.pending {
+                let request = ReadRequest {
+                    address: address.clone(),
+                    resource_type: pending.resource_type.clone(),
+                    desired: None,
+                    recorded: Some(Arc::new(pending.clone())),
+                };
+                let kind = Which::Pending(address.clone(), pending.identity.clone());
                 requests.add(&record.provider, &target, (kind, request));
             }
         }

@@ -27,6 +27,8 @@ pub struct World {
     pub log: Vec<String>,
     /// Operations on these keys fail.
     pub broken: Vec<String>,
+    /// Operations on these keys do their work and fail then.
+    pub late: Vec<String>,
     /// What lives on no node answers only once this key is there.
     pub answers_once: Option<String>,
     /// These keys are not healthy.
@@ -105,6 +107,9 @@ impl Memory {
         }
         let value = text(wanted, "value");
         world.items.insert(key.clone(), value.clone());
+        if world.late.contains(&key) {
+            return Err(ProviderError::new(Class::Failed, format!("{key} is half done")));
+        }
         Ok(Applied { attributes: marked(attributes(&own, &value), wanted), ..Applied::default() })
     }
 }

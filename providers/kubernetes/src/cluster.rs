@@ -111,7 +111,7 @@ impl Cluster {
         config.default_retry = false;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let exchanges = Exchanges::counted_in(Arc::clone(&self.requests));
+        let exchanges = Exchanges::counted_in(Arc::clone(&self.requests), self.context.leave.clone());
         let builder = ClientBuilder::try_from(config).map_err(|e| explain(e, "connect", &server))?;
         let client = builder
             .with_layer(&exchanges)

@@ -140,6 +140,7 @@ impl KubernetesConnection {
         if cancel.is_cancelled() {
             return Err(cancelled());
         }
+        self.cluster.context.leave.check(&operation.address)?;
         let Some(resource) = resource(&operation.resource_type) else { return Err(unknown(&operation.resource_type)) };
         let limit = operation.timeout.unwrap_or_else(|| resource.patience());
         tokio::select! {

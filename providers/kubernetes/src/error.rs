@@ -6,7 +6,7 @@ use kube::core::Status;
 use moorfast_engine::{Class, ProviderError};
 use regex::Regex;
 
-use crate::exchange::NoAnswer;
+use crate::exchange::{NoAnswer, NoLeave};
 
 /// `error`, that ended what `doing` names (`read Deployment/web`), against the API server at `server`.
 pub(crate) fn explain(error: kube::Error, doing: &str, server: &str) -> ProviderError {
@@ -21,6 +21,9 @@ pub(crate) fn explain(error: kube::Error, doing: &str, server: &str) -> Provider
             ProviderError::new(Class::Failed, format!("cannot {doing}: the answer of {server} can't be read ({place})"))
         }
         kube::Error::BuildRequest(error) => ProviderError::new(Class::Invalid, format!("cannot {doing}: {error}")),
+        other if sources(&other).any(|e| e.is::<NoLeave>()) => {
+            ProviderError::new(Class::Cancelled, format!("did not {doing}: {NoLeave}"))
+        }
         other => unreachable_server(&other, server),
     }
 }

@@ -1,4 +1,4 @@
-//! What every exchange with the API server is held to: it is counted, only so many are under way at once, and it ends.
+//! What every exchange with the API server is held to: it is counted, only so many are under way at once, it ends, and it changes nothing without leave.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{Request, Response, Uri};
+use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use kube::client::{Body, DynBody};
+use moorfast_engine::Leave;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tower::{BoxError, Layer, Service};
@@ -25,17 +26,23 @@ const LONGEST: Duration = Duration::from_secs(65);
 #[error("it took the request and gave no answer within {0:?}")]
 pub(crate) struct NoAnswer(pub(crate) Duration);
 
+/// What would change something was not sent, because the lock of this run is lost.
+#[derive(Debug, thiserror::Error)]
+#[error("the lock of this run is lost")]
+pub(crate) struct NoLeave;
+
 /// What the exchanges of one client share.
 #[derive(Clone, Debug)]
 pub(crate) struct Exchanges {
     sent: Arc<AtomicU64>,
     slots: Arc<Semaphore>,
+    leave: Leave,
 }
 
 impl Exchanges {
-    /// Exchanges that are counted in `sent`.
-    pub(crate) fn counted_in(sent: Arc<AtomicU64>) -> Self {
-        Self { sent, slots: Arc::new(Semaphore::new(AT_ONCE)) }
+    /// Exchanges that are counted in `sent`, and change something as long as there is leave.
+    pub(crate) fn counted_in(sent: Arc<AtomicU64>, leave: Leave) -> Self {
+        Self { sent, slots: Arc::new(Semaphore::new(AT_ONCE)), leave }
     }
 }
 
@@ -70,8 +77,9 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Exchanges { sent, slots } = self.exchanges.clone();
+        let Exchanges { sent, slots, leave } = self.exchanges.clone();
         let is_watch = is_watch(request.uri());
+        let changes = request.method() != Method::GET;
         // Nothing is sent before this is polled.
         let answer = self.inner.call(request);
         async move {
@@ -80,6 +88,9 @@ where
                 return answer.await;
             }
             let _slot = slots.acquire_owned().await?;
+            if changes && leave.is_over() {
+                return Err(NoLeave.into());
+            }
             sent.fetch_add(1, Ordering::Relaxed);
             let exchange = async { whole(answer.await?).await };
             timeout(LONGEST, exchange).await.map_err(|_| NoAnswer(LONGEST))?
@@ -104,6 +115,7 @@ async fn whole(answer: Answer) -> Result<Answer, BoxError> {
 mod tests {
     use super::*;
     use futures::future::join_all;
+    use moorfast_engine::state::{LockRequest, Store};
     use tower::{ServiceExt, service_fn};
 
     fn answer() -> Answer {
@@ -126,7 +138,7 @@ mod tests {
                 Ok(answer())
             }
         });
-        let exchanges = Exchanges::counted_in(Arc::default());
+        let exchanges = Exchanges::counted_in(Arc::default(), Leave::default());
         let held = |request| exchanges.layer(server).oneshot(request);
         for answer in join_all((0..1000).map(|_| held(get("/api/v1/configmaps")))).await {
             answer.unwrap();
@@ -138,10 +150,29 @@ mod tests {
         assert_eq!(most.load(Ordering::Relaxed), 100);
     }
 
+    #[tokio::test]
+    async fn without_the_lock_things_are_looked_at_and_not_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let lock = store.lock(LockRequest::new("apply"), Duration::ZERO).await.unwrap();
+        let leave = Leave::default();
+        leave.bind(lock.hold());
+        let exchanges = Exchanges::counted_in(Arc::default(), leave);
+        let server = service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(answer()) });
+        let patch = || Request::patch("/api/v1/namespaces/a").body(Body::empty()).unwrap();
+        exchanges.layer(server).oneshot(patch()).await.unwrap();
+        store.force_unlock(&lock.info().id).await.unwrap();
+        assert!(lock.remove("any").await.is_err(), "it is noticed by a write");
+        let error = exchanges.layer(server).oneshot(patch()).await.err().unwrap();
+        assert!(error.is::<NoLeave>(), "{error}");
+        exchanges.layer(server).oneshot(get("/api/v1/namespaces/a")).await.unwrap();
+        assert_eq!(exchanges.sent.load(Ordering::Relaxed), 2);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn silence_ends_a_request_and_no_watch() {
         let silent = service_fn(|_: Request<Body>| std::future::pending::<Result<Answer, BoxError>>());
-        let exchanges = Exchanges::counted_in(Arc::default());
+        let exchanges = Exchanges::counted_in(Arc::default(), Leave::default());
         let begin = tokio::time::Instant::now();
         let error = exchanges.layer(silent).oneshot(get("/version")).await.err().unwrap();
         assert!(error.is::<NoAnswer>(), "{error}");

@@ -97,6 +97,7 @@ async fn a_kubeconfig_that_a_resource_makes() {
         root: "/".into(),
         data_dir: "/nonexistent".into(),
         cancel: Default::default(),
+        leave: Default::default(),
         progress: moorfast_engine::Progress(None),
     };
     let connection =

@@ -106,7 +106,7 @@ impl SshConnection {
                 Box::new(prepared(ssh))
             }
         };
-        Link::new(node.clone(), transport, self.sessions, counters, self.context.cancel.clone())
+        Link::new(node.clone(), transport, self.sessions, counters, &self.context)
     }
 
     /// Asks a machine that is not the known one who it is. It gets no secret, no rights by sudo, and nothing is done there.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use moorfast_engine::{Address, Class, Machine, Node, Progress, ProviderError};
+use moorfast_engine::{Address, Class, Context, Leave, Machine, Node, Progress, ProviderError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::sleep;
@@ -41,6 +41,7 @@ pub(crate) struct Link {
     sessions: Semaphore,
     counters: Arc<Counters>,
     cancel: CancellationToken,
+    leave: Leave,
 }
 
 /// A file to send after the script.
@@ -66,7 +67,7 @@ impl Link {
         transport: Box<dyn Transport>,
         sessions: usize,
         counters: Arc<Counters>,
-        cancel: CancellationToken,
+        context: &Context,
     ) -> Self {
         Self {
             node,
@@ -75,7 +76,8 @@ impl Link {
             machine: OnceLock::new(),
             sessions: Semaphore::new(sessions),
             counters,
-            cancel,
+            cancel: context.cancel.clone(),
+            leave: context.leave.clone(),
         }
     }
 
@@ -105,12 +107,15 @@ impl Link {
         if self.cancel.is_cancelled() {
             return Err(cancelled());
         }
+        self.leave.check(&self.node.name)?;
         let text = script.text(self.machine.get().and_then(|machine| machine.machine_id.as_deref()));
         let command = bootstrap(text.len(), self.node.sudo);
         let channel = tokio::select! {
             channel = self.transport.open(&command) => channel?,
             () = self.cancel.cancelled() => return Err(cancelled()),
         };
+        // To get there may have taken long, and the node was told nothing yet.
+        self.leave.check(&self.node.name)?;
         self.counters.execs.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(node = %self.node.name, sections = script.sections(), bytes = text.len(), "exec");
         let alive = channel.alive;

@@ -130,7 +130,7 @@ impl Medium for Database {
         for row in self.ask(LOAD, &[self.name()]).await? {
             let (kind, key, body): (&str, String, String) = (row.get(0), row.get(1), row.get(2));
             match Table::named(kind) {
-                Some(table) => drop(rows.insert((table, key), body)),
+                Some(table) => rows.set((table, key), Some(body)),
                 None => head = Some((key, body)),
             }
         }

@@ -1,13 +1,14 @@
 //! A state as rows of JSON, and what each change does to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::medium::Head;
-use crate::change::{Change, RUNS, rename_in};
+use crate::change::{Change, RUNS};
 use crate::{Contents, Digest, Intent, Lineage, Outcome, Output, Record, Run, RunEnd, Snapshot, StateError};
 
 /// What a row is.
@@ -47,19 +48,59 @@ impl Table {
 pub(crate) type Key = (Table, String);
 
 /// The rows, each with its body as JSON text.
-pub(crate) type Rows = BTreeMap<Key, String>;
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    rows: BTreeMap<Key, String>,
+    /// Where the intents are, by their ids: many may be open, and each outcome is about one.
+    intents: HashMap<String, Key>,
+}
+
+impl Rows {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets a row; None takes it away.
+    pub(crate) fn set(&mut self, key: Key, body: Option<String>) {
+        let new = body.as_deref().and_then(|body| intent_id(&key, body));
+        let old = match body {
+            Some(body) => self.rows.insert(key.clone(), body),
+            None => self.rows.remove(&key),
+        };
+        // One that got another number meanwhile is there.
+        if let Some(old) = old.and_then(|old| intent_id(&key, &old)).filter(|old| self.intents.get(old) == Some(&key)) {
+            self.intents.remove(&old);
+        }
+        if let Some(new) = new {
+            self.intents.insert(new, key);
+        }
+    }
+}
+
+impl Deref for Rows {
+    type Target = BTreeMap<Key, String>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.rows
+    }
+}
+
+/// The id of the intent that a row is, where it is one. What can't be read is told by who reads the row.
+fn intent_id((table, _): &Key, body: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Id {
+        id: String,
+    }
+    let id = (*table == Table::Intent).then(|| serde_json::from_str::<Id>(body))?;
+    id.ok().map(|Id { id }| id)
+}
 
 /// Rows that changed; None where one is gone.
 pub(crate) type Changed = BTreeMap<Key, Option<String>>;
 
 /// Makes the rows what they are after `changed`.
 pub(crate) fn absorb(rows: &mut Rows, changed: Changed) {
-    for (key, body) in changed {
-        match body {
-            Some(body) => drop(rows.insert(key, body)),
-            None => drop(rows.remove(&key)),
-        }
-    }
+    changed.into_iter().for_each(|(key, body)| rows.set(key, body));
 }
 
 /// Rows of which some changed, and the head that goes with them.
@@ -68,11 +109,13 @@ pub(crate) struct Draft<'r> {
     place: &'r str,
     pub(crate) head: Head,
     pub(crate) changed: Changed,
+    /// Where the intents are now that it opened; None for those that it closed.
+    intents: HashMap<String, Option<Key>>,
 }
 
 impl<'r> Draft<'r> {
     pub(crate) fn new(place: &'r str, rows: &'r Rows, head: Head) -> Self {
-        Self { rows, place, head, changed: Changed::new() }
+        Self { rows, place, head, changed: Changed::new(), intents: HashMap::new() }
     }
 
     /// Makes a change, or leaves everything as it is and says why: each looks at everything first and touches it then.
@@ -101,34 +144,34 @@ impl<'r> Draft<'r> {
     }
 
     fn begin(&mut self, intents: &[Intent]) -> Result<(), StateError> {
-        let mut new: Vec<(Key, String)> = Vec::new();
-        let known: Vec<(u64, Intent)> = self.numbered(Table::Intent)?;
-        let next = known.last().map_or(0, |(number, _)| number + 1);
+        let mut new: BTreeMap<&str, (Key, String)> = BTreeMap::new();
+        let next = self.last(Table::Intent)?.map_or(0, |number| number + 1);
         for (number, intent) in (next..).zip(intents) {
-            let earlier = &intents[..new.len()];
-            if known.iter().map(|(_, known)| known).chain(earlier).any(|known| known.id == intent.id) {
+            let row = (numbered(Table::Intent, number), self.body(intent)?);
+            if self.intent(&intent.id).is_some() || new.insert(&intent.id, row).is_some() {
                 return Err(StateError::IntentExists { id: intent.id.clone() });
             }
-            new.push((numbered(Table::Intent, number), self.body(intent)?));
         }
-        self.changed.extend(new.into_iter().map(|(key, body)| (key, Some(body))));
+        for (id, (key, body)) in new {
+            self.intents.insert(id.to_owned(), Some(key.clone()));
+            self.changed.insert(key, Some(body));
+        }
         Ok(())
     }
 
     fn finish(&mut self, id: &str, outcome: &Outcome) -> Result<(), StateError> {
-        let intents: Vec<(u64, Intent)> = self.numbered(Table::Intent)?;
-        let Some((number, intent)) = intents.into_iter().find(|(_, intent)| intent.id == id) else {
-            return Err(StateError::NoIntent { id: id.to_owned() });
-        };
+        let Some(key) = self.intent(id) else { return Err(StateError::NoIntent { id: id.to_owned() }) };
         match outcome {
             Outcome::Put(record) => self.put(record)?,
             Outcome::Remove => {
+                let intent: Intent = self.parse(&key.1, self.get(&key).unwrap_or_default())?;
                 let changed = self.set((Table::Record, intent.address), None);
                 self.count(changed);
             }
             Outcome::Unchanged => {}
         }
-        self.set(numbered(Table::Intent, number), None);
+        self.set(key, None);
+        self.intents.insert(id.to_owned(), None);
         Ok(())
     }
 
@@ -159,7 +202,7 @@ impl<'r> Draft<'r> {
         let written = self.body(&from)?;
         for (key, body) in self.table(Table::Record).filter(|(_, body)| body.contains(&written)) {
             let mut record: Record = self.parse(key, body)?;
-            rename_in(&mut record, from, to);
+            record.rename(&|address: &str| (address == from).then(|| to.to_owned()));
             changed.insert((Table::Record, record.address.clone()), Some(self.body(&record)?));
         }
         for (number, intent) in self.numbered::<Intent>(Table::Intent)? {
@@ -214,7 +257,7 @@ impl<'r> Draft<'r> {
 
     fn replace(&mut self, contents: &Contents) -> Result<(), StateError> {
         let Contents { snapshot, runs, key } = contents;
-        let mut new = Rows::new();
+        let mut new: BTreeMap<Key, String> = BTreeMap::new();
         for (address, record) in &snapshot.records {
             new.insert((Table::Record, address.clone()), self.body(record)?);
         }
@@ -231,6 +274,11 @@ impl<'r> Draft<'r> {
             new.insert(numbered(Table::Run, number), self.body(run)?);
         }
         self.changed = self.rows.keys().chain(self.changed.keys()).map(|key| (key.clone(), None)).collect();
+        let closed = self.rows.intents.keys().chain(self.intents.keys());
+        let mut intents: HashMap<_, _> = closed.map(|id| (id.clone(), None)).collect();
+        let open = (0..).zip(&snapshot.intents);
+        intents.extend(open.map(|(number, intent)| (intent.id.clone(), Some(numbered(Table::Intent, number)))));
+        self.intents = intents;
         self.changed.extend(new.into_iter().map(|(key, body)| (key, Some(body))));
         self.head.lineage = snapshot.lineage.clone();
         self.head.serial = snapshot.serial.get();
@@ -243,6 +291,22 @@ impl<'r> Draft<'r> {
             Some(changed) => changed.as_deref(),
             None => self.rows.get(key).map(String::as_str),
         }
+    }
+
+    /// Where the intent with this id is.
+    fn intent(&self, id: &str) -> Option<Key> {
+        match self.intents.get(id) {
+            Some(changed) => changed.clone(),
+            None => self.rows.intents.get(id).cloned(),
+        }
+    }
+
+    /// The last number that a table has, or had before it was changed.
+    fn last(&self, table: Table) -> Result<Option<u64>, StateError> {
+        let numbers = numbered(table, 0)..=numbered(table, u64::MAX);
+        let old = self.rows.range(numbers.clone()).next_back().map(|(key, _)| key);
+        let new = self.changed.range(numbers).next_back().map(|(key, _)| key);
+        old.max(new).map(|(_, number)| self.number(number)).transpose()
     }
 
     /// Sets a row, and says whether that changed anything.
@@ -342,4 +406,32 @@ pub(crate) fn newborn(key: &crate::SealKey) -> Head {
     let lineage = Lineage::generate();
     let key_check: Digest = key.check(&lineage);
     Head { lineage, serial: 0, epoch: 0, holder: None, write: Head::new_write(), key_check }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SealKey;
+    use crate::tests::intent;
+
+    fn made(rows: &mut Rows, change: Change) -> Result<(), StateError> {
+        let mut draft = Draft::new("here", rows, newborn(&SealKey::generate()));
+        let done = draft.make(&change);
+        let changed = draft.changed;
+        absorb(rows, changed);
+        done
+    }
+
+    /// Many operations are open at once, and each has its end.
+    #[test]
+    fn the_end_of_an_operation_looks_at_no_other() {
+        let mut rows = Rows::new();
+        made(&mut rows, Change::Begin(vec![intent("one", "ssh_file.a"), intent("two", "ssh_file.b")])).unwrap();
+        rows.set(numbered(Table::Intent, 0), Some("nothing that can be read".to_owned()));
+        made(&mut rows, Change::Begin(vec![intent("three", "ssh_file.c")])).unwrap();
+        for id in ["two", "three"] {
+            made(&mut rows, Change::Finish { intent: id.to_owned(), outcome: Outcome::Remove }).unwrap();
+        }
+        assert_eq!(rows.keys().collect::<Vec<_>>(), [&numbered(Table::Intent, 0)]);
+    }
 }

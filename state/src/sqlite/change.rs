@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::read::{body, parse};
-use crate::change::{Change, RUNS, rename_in};
+use crate::change::{Change, RUNS};
 use crate::{Contents, Intent, Outcome, Output, Record, Run, RunEnd, StateError};
 
 /// Makes a change.
@@ -80,7 +80,7 @@ fn rename(db: &Connection, from: &str, to: &str) -> Result<(), Failure> {
     }
     for mut record in naming(db, from)? {
         let old = record.address.clone();
-        rename_in(&mut record, from, to);
+        record.rename(&|address: &str| (address == from).then(|| to.to_owned()));
         db.execute(
             "UPDATE records SET address = ?1, body = ?2 WHERE address = ?3",
             params![record.address, body(&record)?, old],

@@ -88,7 +88,12 @@ pub(super) async fn a_lock_that_ran_out_is_lost_even_where_nobody_took_it(bed: B
     let clock = Clock::new();
     let store = bed.open_with(clock.settings()).await;
     let lock = locked(&store).await;
-    clock.advance(60);
+    let hold = lock.hold();
+    clock.advance(59);
+    assert!(!hold.is_lost());
+    clock.advance(1);
+    assert!(hold.is_lost(), "the clock alone says so");
+    assert!(lock.lost().is_cancelled());
     assert!(matches!(lock.put(record("ssh_file.a", 1)).await, Err(StateError::LockLost { now_held_by: None })));
 }
 

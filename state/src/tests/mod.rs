@@ -39,6 +39,7 @@ pub(crate) fn record(address: &str, value: u64) -> Record {
         private: serde_json::Value::Null,
         prevent_destroy: false,
         incomplete: false,
+        pending: Vec::new(),
         machine: None,
         updated_at: Timestamp::UNIX_EPOCH,
     }
@@ -69,7 +70,7 @@ fn dependant(address: &str, on: &[String]) -> Record {
     }
 }
 
-fn intent(id: &str, address: &str) -> Intent {
+pub(crate) fn intent(id: &str, address: &str) -> Intent {
     Intent {
         id: id.into(),
         address: address.into(),

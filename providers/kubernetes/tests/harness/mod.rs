@@ -62,6 +62,7 @@ pub async fn connect(config: Json) -> Arc<dyn Connection> {
         root: PathBuf::from("/"),
         data_dir: PathBuf::from("/nonexistent"),
         cancel: Default::default(),
+        leave: Default::default(),
         progress: Progress(None),
     };
     KubernetesProvider.configure(&attributes(config), context).await.unwrap()
@@ -176,6 +177,7 @@ impl Instance {
             private: applied.private.clone(),
             prevent_destroy: false,
             incomplete: false,
+            pending: Vec::new(),
             machine: None,
             updated_at: jiff::Timestamp::now(),
         }));

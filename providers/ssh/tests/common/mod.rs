@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use moorfast_engine::state::{Record, SealKey};
 use moorfast_engine::{
-    Address, Applied, Attributes, Connection, Context, Node, NodeName, Observed, Operation, OperationAction,
+    Address, Applied, Attributes, Connection, Context, Leave, Node, NodeName, Observed, Operation, OperationAction,
     PlanRequest, Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceAddress, Target,
     Transport, Value, seal_attributes,
 };
@@ -61,6 +61,7 @@ impl World {
             root: root.to_owned(),
             data_dir: root.join(".moorfast"),
             cancel: cancel.clone(),
+            leave: Leave::default(),
             progress: Progress(None),
         };
         let connection = SshProvider.configure(&attributes(config), context).await.unwrap();
@@ -200,6 +201,7 @@ impl World {
             private: applied.private.clone(),
             prevent_destroy: false,
             incomplete: false,
+            pending: Vec::new(),
             machine: None,
             updated_at: Default::default(),
         };
