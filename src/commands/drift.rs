@@ -8,7 +8,7 @@ use moorfast_engine::state::Look;
 use moorfast_engine::{Failure, Severity, Webhook, Workspace};
 
 use crate::atomic;
-use crate::drift_history::{self, Kept, Sightings};
+use crate::drift_history::{Kept, Sightings};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
@@ -105,7 +105,7 @@ impl Drift {
         let failed = (!unread.is_empty()).then(|| run.error(Failure::Providers(unread.clone())));
         let of_unread = failed.as_ref().map_or(Exit::Success, Error::exit_of_a_look);
         let exit = exit_of(&told).worse(of_unread);
-        let recovered = drift_history::is_recovery(&kept.history, &look);
+        let recovered = seen.is_recovery(&look, &kept.history);
         let manifest = manifest(session);
         let message = Told { manifest: &manifest, plan: &told, unread: &unread, exit, recovered };
         let taken = match &webhook {

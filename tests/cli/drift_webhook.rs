@@ -63,6 +63,23 @@ fn applied() -> Folder {
     folder
 }
 
+/// How the second node of [`TWO`] is reached.
+const NB: &str = "[nodes.nb]\ntransport = \"local\"";
+
+/// A file on each of two nodes.
+const TWO: &str = r#"
+[nodes.na]
+transport = "local"
+
+[nodes.nb]
+transport = "local"
+
+[resource.ssh_file.a]
+on      = "all"
+path    = "${path.root}/${node.name}"
+content = "a"
+"#;
+
 const DRIFT: [&str; 3] = ["drift", "--webhook", "hooks/chat.toml"];
 const NEWS: [&str; 4] = ["drift", "--webhook", "hooks/chat.toml", "--since-last"];
 
@@ -93,6 +110,27 @@ fn drift_is_posted_and_so_is_its_end() {
     assert_eq!((&report["status"], &report["recovered"]), (&"in_sync".into(), &true.into()));
     folder.expect(0, &DRIFT);
     server.was_not_asked();
+}
+
+#[test]
+fn all_is_well_only_where_everything_was_looked_at() {
+    let (folder, server) = (Folder::new(TWO), Server::start(&[200]));
+    folder.expect(0, &["apply", "-auto-approve"]);
+    folder.write("hooks/chat.toml", &format!("url = \"{}\"\n", server.url));
+    let pin = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    folder.write(
+        "main.toml",
+        &TWO.replace(NB, &format!("[nodes.nb]\naddress = \"127.0.0.1\"\nport = 1\nhost_key = \"{pin}\"")),
+    );
+    folder.expect(5, &DRIFT);
+    let report: Json = serde_json::from_str(&server.request().body).unwrap();
+    assert_eq!(report["status"], "unreachable");
+    folder.expect(0, &[&DRIFT[..], &["--target", "ssh_file.a[\"na\"]"]].concat());
+    server.was_not_asked();
+    folder.write("main.toml", TWO);
+    folder.expect(0, &DRIFT);
+    let report: Json = serde_json::from_str(&server.request().body).unwrap();
+    assert_eq!(report["recovered"], true);
 }
 
 #[test]
