@@ -72,14 +72,13 @@ impl Sightings<'_> {
         });
         let objects = self.plan.drift.iter().map(|drift| self.object(drift));
         let nodes = self.plan.nodes.iter().filter(|node| node.kind.is_mismatch()).map(|node| self.node(node));
-        Look { at, seen: objects.chain(nodes).chain(self.targets()).collect(), unseen: unseen.collect(), told: false }
+        let seen = objects.chain(nodes).chain(self.targets()).collect();
+        Look { at, seen, unseen: unseen.collect(), told: false, posted: None }
     }
 
-    /// Is everything well now that was not when somebody looked last? Not where something was not looked at: nobody knows.
+    /// Is everything well again that a webhook was told of? Not where something was not looked at: nobody knows.
     pub fn is_recovery(&self, look: &Look, history: &DriftHistory) -> bool {
-        let mut open = history.entries.iter().filter(|entry| entry.gone.is_none()).peekable();
-        let is_well = self.unread.is_empty() && look.seen.is_empty();
-        is_well && open.peek().is_some() && open.all(|entry| !look.unseen.contains(&entry.subject))
+        self.unread.is_empty() && look.seen.is_empty() && history.clone().after(look).owes_recovery()
     }
 
     /// What of the plan was not told before or is not so any more, and whether there is anything that was not.
@@ -147,7 +146,7 @@ fn write(folder: &Path, history: &DriftHistory) -> io::Result<()> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use moorfast_engine::state::{Lineage, Record};
+    use moorfast_engine::state::{Lineage, Posted, Record};
 
     use super::*;
     use crate::render::samples;
@@ -190,11 +189,11 @@ mod tests {
         seen.is_recovery(&seen.look(at(9)), history)
     }
 
-    /// What a look saw at this second, told, and what of it was new after `history`.
+    /// What a look saw at this second, told and posted, and what of it was new after `history`.
     fn seen(plan: &Plan, unread: &Unread, second: i64, history: &DriftHistory) -> (Look, Plan, bool) {
         let (snapshot, key) = (snapshot(&samples::refresh()), SealKey::from_bytes([7; 32]));
         let seen = Sightings { plan, unread, snapshot: &snapshot, key: &key };
-        let look = Look { told: true, ..seen.look(at(second)) };
+        let look = Look { told: true, posted: Some(Posted::Seen), ..seen.look(at(second)) };
         let (news, has_news) = seen.news(&look, history);
         (look, news, has_news)
     }

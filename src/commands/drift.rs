@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use moorfast_engine::plan::{Plan, PlanMode};
-use moorfast_engine::state::Look;
+use moorfast_engine::state::{Look, Posted};
 use moorfast_engine::{Failure, Severity, Webhook, Workspace};
 
 use crate::atomic;
@@ -115,10 +115,10 @@ impl Drift {
             _ => None,
         };
         let lost = taken == Some(false);
-        // What a webhook did not take is told again: drift as new, and that it ended as long as it is remembered.
-        if !(lost && recovered) {
-            note(session, kept, Look { told: self.since_last && !lost, ..look }).await;
-        }
+        // What a webhook did not take is told again.
+        let posted = if recovered { Posted::Recovery } else { Posted::Seen };
+        let posted = (taken == Some(true)).then_some(posted);
+        note(session, kept, Look { told: self.since_last && !lost, posted, ..look }).await;
         let found = Found {
             plan: Some(&plan),
             unread: unread.len(),

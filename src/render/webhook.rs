@@ -21,7 +21,7 @@ pub struct Told<'a> {
     pub unread: &'a Unread,
     /// How it is.
     pub exit: Exit,
-    /// Is all well again that was not at the last look?
+    /// Is all well again that a webhook was told of?
     pub recovered: bool,
 }
 

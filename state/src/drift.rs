@@ -40,6 +40,17 @@ pub struct Look {
     pub unseen: BTreeSet<String>,
     /// Was it told to who asks for new drift only, so that the same is not told again?
     pub told: bool,
+    /// What a webhook took of it.
+    pub posted: Option<Posted>,
+}
+
+/// What a webhook took of a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Posted {
+    /// What was seen.
+    Seen,
+    /// That all is well again.
+    Recovery,
 }
 
 /// The drift of one object in one way, from when it was first seen until it went.
@@ -62,6 +73,9 @@ pub struct DriftEntry {
     /// When it was told as new; see [`Look::told`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<Timestamp>,
+    /// When a webhook took the message of it; none again once one took that all is well again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub posted: Option<Timestamp>,
 }
 
 /// What looks saw: the last 1000 entries, or fewer where they are very large, and none that went more than 90 days before the last look.
@@ -108,7 +122,8 @@ impl DriftHistory {
         for entry in self.entries.iter_mut().filter(|entry| entry.gone.is_none()) {
             if look.seen.iter().any(|sighting| entry.is(sighting)) {
                 entry.last_seen = look.at;
-                entry.told = entry.told.or(look.told.then_some(look.at));
+                entry.told = entry.told.or(look.told_at());
+                entry.posted = entry.posted.or(look.posted_at());
             } else if !look.unseen.contains(&entry.subject) {
                 entry.gone = Some(look.at);
             }
@@ -116,6 +131,9 @@ impl DriftHistory {
         let new = look.seen.iter().filter(|sighting| !self.is_open(sighting));
         let new: Vec<_> = new.map(|sighting| DriftEntry::new(sighting, look)).collect();
         self.entries.extend(new);
+        if look.posted == Some(Posted::Recovery) {
+            self.entries.iter_mut().filter(|entry| entry.gone.is_some()).for_each(|entry| entry.posted = None);
+        }
         self.looked_at = Some(look.at);
         self.forget();
         self
@@ -124,6 +142,12 @@ impl DriftHistory {
     /// Was this drift, still the same, told as new already?
     pub fn was_told(&self, sighting: &Sighting) -> bool {
         self.entries.iter().any(|entry| entry.gone.is_none() && entry.told.is_some() && entry.is(sighting))
+    }
+
+    /// Did all go that a webhook was told of, and was none told that?
+    pub fn owes_recovery(&self) -> bool {
+        let mut posted = self.entries.iter().filter(|entry| entry.posted.is_some()).peekable();
+        posted.peek().is_some() && posted.all(|entry| entry.gone.is_some())
     }
 
     fn is_open(&self, sighting: &Sighting) -> bool {
@@ -147,6 +171,16 @@ impl DriftHistory {
     }
 }
 
+impl Look {
+    fn told_at(&self) -> Option<Timestamp> {
+        self.told.then_some(self.at)
+    }
+
+    fn posted_at(&self) -> Option<Timestamp> {
+        (self.posted == Some(Posted::Seen)).then_some(self.at)
+    }
+}
+
 impl DriftEntry {
     fn new(sighting: &Sighting, look: &Look) -> Self {
         Self {
@@ -156,13 +190,14 @@ impl DriftEntry {
             first_seen: look.at,
             last_seen: look.at,
             gone: None,
-            told: look.told.then_some(look.at),
+            told: look.told_at(),
+            posted: look.posted_at(),
         }
     }
 
     /// How large it is as JSON, about: digest and times are of one size.
     fn bytes(&self) -> usize {
-        300 + self.subject.len() + self.attributes.iter().map(|attribute| attribute.len() + 4).sum::<usize>()
+        350 + self.subject.len() + self.attributes.iter().map(|attribute| attribute.len() + 4).sum::<usize>()
     }
 
     fn is(&self, sighting: &Sighting) -> bool {
@@ -184,7 +219,7 @@ mod tests {
 
     fn look(hours: i64, seen: &[(&str, &str)]) -> Look {
         let seen = seen.iter().map(|(subject, how)| sighting(subject, how)).collect();
-        Look { at: at(hours), seen, unseen: BTreeSet::new(), told: true }
+        Look { at: at(hours), seen, unseen: BTreeSet::new(), told: true, posted: None }
     }
 
     /// Subject, when first and last seen, and when gone, in hours.
@@ -220,6 +255,31 @@ mod tests {
         assert!(history.was_told(&sighting("a", "x")) && !history.was_told(&sighting("a", "y")));
         let history = history.after(&look(3, &[]));
         assert!(!history.was_told(&sighting("a", "x")), "it went, and would be new");
+    }
+
+    #[test]
+    fn the_end_of_what_was_posted_is_owed_until_it_is_posted() {
+        let posted = |posted, look| Look { posted: Some(posted), ..look };
+        let history = DriftHistory::default().after(&posted(Posted::Seen, look(1, &[("a", "x"), ("b", "x")])));
+        let history = history.after(&look(2, &[("b", "x")]));
+        assert!(!history.owes_recovery(), "b is still so");
+        let history = history.after(&look(3, &[("c", "x")]));
+        assert!(history.owes_recovery(), "nobody was told of c");
+        // A look that nobody was told of, or that says nothing of it, pays nothing back.
+        let history = history.after(&look(4, &[])).after(&look(5, &[]));
+        assert!(history.owes_recovery());
+        let history = history.after(&posted(Posted::Recovery, look(6, &[])));
+        assert!(!history.owes_recovery());
+    }
+
+    #[test]
+    fn a_history_of_before_webhooks_were_noted_owes_nothing() {
+        let entry = serde_json::json!({
+            "subject": "a", "how": "blake3:00", "first_seen": at(1), "last_seen": at(1), "gone": at(2), "told": at(1),
+        });
+        let old: DriftHistory = serde_json::from_value(serde_json::json!({ "entries": [entry] })).unwrap();
+        assert_eq!(shown(&old), [("a".to_owned(), 1, 1, Some(2))]);
+        assert!(!old.owes_recovery());
     }
 
     #[test]

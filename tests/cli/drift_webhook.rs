@@ -134,6 +134,30 @@ fn all_is_well_only_where_everything_was_looked_at() {
 }
 
 #[test]
+fn who_looks_by_hand_takes_no_end_from_the_webhook() {
+    let (folder, server) = (applied(), Server::start(&[200]));
+    folder.write("hooks/chat.toml", &format!("url = \"{}\"\n", server.url));
+    for command in [&DRIFT[..], &NEWS] {
+        folder.write("out/greeting", "somebody was here\n");
+        folder.expect(2, command);
+        server.request();
+        folder.expect(0, &["apply", "-auto-approve"]);
+        folder.expect(0, &["drift"]).says("In sync.");
+        folder.expect(0, command);
+        let report: Json = serde_json::from_str(&server.request().body).unwrap();
+        assert_eq!(report["recovered"], true);
+        folder.expect(0, command);
+        server.was_not_asked();
+        // What no webhook was told of has no end to be told.
+        folder.write("out/greeting", "somebody was here\n");
+        folder.expect(2, &["drift"]);
+        folder.expect(0, &["apply", "-auto-approve"]);
+        folder.expect(0, command);
+        server.was_not_asked();
+    }
+}
+
+#[test]
 fn the_body_is_a_template_and_secrets_come_from_variables() {
     let (folder, server) = (applied(), Server::start(&[200]));
     let hook = format!(

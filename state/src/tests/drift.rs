@@ -12,7 +12,7 @@ fn look(subject: &str) -> Look {
         Sighting { subject: subject.into(), attributes: vec!["mode".into()], how: Digest::of(subject.as_bytes()) };
     // What others saw stays: this look says nothing of it.
     let unseen = (0..8).map(|i| format!("ssh_file.r{i}")).filter(|other| other != subject).collect();
-    Look { at: Timestamp::UNIX_EPOCH, seen: vec![sighting], unseen, told: false }
+    Look { at: Timestamp::UNIX_EPOCH, seen: vec![sighting], unseen, told: false, posted: None }
 }
 
 pub(super) async fn a_look_takes_no_lock_and_makes_no_version(bed: Bed) {
