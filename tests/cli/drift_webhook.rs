@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use crate::support::{Folder, PAIR};
+use crate::support::{Folder, NB, PAIR, TWO};
 
 /// A server that gives these answers, one after the other and the last again and again, and tells what it was asked.
 struct Server {
@@ -63,23 +63,6 @@ fn applied() -> Folder {
     folder
 }
 
-/// How the second node of [`TWO`] is reached.
-const NB: &str = "[nodes.nb]\ntransport = \"local\"";
-
-/// A file on each of two nodes.
-const TWO: &str = r#"
-[nodes.na]
-transport = "local"
-
-[nodes.nb]
-transport = "local"
-
-[resource.ssh_file.a]
-on      = "all"
-path    = "${path.root}/${node.name}"
-content = "a"
-"#;
-
 const DRIFT: [&str; 3] = ["drift", "--webhook", "hooks/chat.toml"];
 const NEWS: [&str; 4] = ["drift", "--webhook", "hooks/chat.toml", "--since-last"];
 
@@ -127,6 +110,11 @@ fn all_is_well_only_where_everything_was_looked_at() {
     assert_eq!(report["status"], "unreachable");
     folder.expect(0, &[&DRIFT[..], &["--target", "ssh_file.a[\"na\"]"]].concat());
     server.was_not_asked();
+    // Now for another reason, which is no fault of the node.
+    folder.write("main.toml", &TWO.replace(NB, ""));
+    folder.expect(1, &DRIFT);
+    let report: Json = serde_json::from_str(&server.request().body).unwrap();
+    assert_eq!((&report["status"], &report["recovered"]), (&"error".into(), &false.into()));
     folder.write("main.toml", TWO);
     folder.expect(0, &DRIFT);
     let report: Json = serde_json::from_str(&server.request().body).unwrap();
