@@ -40,6 +40,7 @@ impl Planner<'_> {
                 resource_type: record.resource_type.clone(),
                 provider: record.provider.clone(),
                 target: record.target.clone(),
+                node: self.node_of(&address, &record),
                 identity: Some(record.identity.clone()),
                 action: if sealed.is_some() { Action::NoOp } else { Action::Forget },
                 reasons: if sealed.is_some() { Vec::new() } else { vec![Reason::Gone] },

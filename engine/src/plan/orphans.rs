@@ -68,6 +68,7 @@ impl Planner<'_> {
                 resource_type: record.resource_type.clone(),
                 provider: record.provider.clone(),
                 target: record.target.clone(),
+                node: self.node_of(&address, record),
                 identity: Some(record.identity.clone()),
                 action,
                 reasons: vec![if observed.is_none() && reachable && !released { Reason::Gone } else { reason.clone() }],
