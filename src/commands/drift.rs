@@ -165,7 +165,12 @@ fn exit_of(plan: &Plan) -> Exit {
 }
 
 fn read_webhook(path: &Path, workspace: &Workspace) -> Result<Webhook, Error> {
-    Webhook::read(path, &workspace.manifest).map_err(|(sources, diagnostics)| Error::Manifest { sources, diagnostics })
+    let wrong = |(sources, diagnostics)| Error::Manifest { sources, diagnostics };
+    let webhook = Webhook::read(path, &workspace.manifest).map_err(wrong)?;
+    match workspace.check_webhook(&webhook, &webhook::MEMBERS) {
+        Ok(()) => Ok(webhook),
+        Err(diagnostics) => Err(wrong((webhook.sources, diagnostics))),
+    }
 }
 
 /// Tells the webhook, and says whether it took it. Where it did not, that is a warning: what was found is what matters.

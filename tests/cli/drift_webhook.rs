@@ -229,8 +229,25 @@ fn a_webhook_that_can_t_be_understood_is_told_before_anything_is_looked_at() {
     folder.expect(1, &DRIFT).complains("unknown attribute `uri` of the webhook").complains("did you mean `url`?");
     folder.write("hooks/chat.toml", "url = \"http://127.0.0.1:1\nbody = 1");
     folder.expect(1, &DRIFT).complains("this is not valid TOML");
+    // Nor is the world looked at with a message that could never be made.
+    folder.write("typo.tpl", "${nothing}");
+    for (wrong, why) in [
+        ("url = '${var.nope}'", "variable `nope`"),
+        ("url = 'http://127.0.0.1:1'\nbody = '${self.recovered ? var.nope : 1}'", "variable `nope`"),
+        ("url = '${file(\"missing\")}'", "missing"),
+        ("url = '${ssh_directory.out[\"here\"].path}'", "known only in an apply"),
+        ("url = 'http://127.0.0.1:1'\ntimeout = 'soon'", "timeout"),
+        ("url = 'http://127.0.0.1:1'\nbody = '${self.nothing}'", "there is no `nothing` in this value"),
+        ("url = 'http://127.0.0.1:1'\nbody = '${templatefile(\"missing.tpl\", self)}'", "missing.tpl"),
+        ("url = 'http://127.0.0.1:1'\nbody = '${templatefile(\"typo.tpl\", self)}'", "nothing"),
+    ] {
+        folder.write("hooks/chat.toml", wrong);
+        let run = folder.expect(1, &DRIFT);
+        assert!(run.stdout.is_empty() && run.complains(why).stderr.contains("error: "), "{}", run.stderr);
+    }
     // What only shows with something to tell is no reason to be silent about it.
-    folder.write("hooks/chat.toml", "url = \"http://127.0.0.1:1\"\nbody = \"${self.nothing}\"\n");
+    folder.write("hooks/chat.toml", "url = \"http://127.0.0.1:1\"\nbody = \"${self.resource_drift[7].address}\"\n");
+    folder.expect(0, &DRIFT);
     folder.write("out/greeting", "somebody was here\n");
-    folder.expect(2, &DRIFT).says("ssh_file.greeting").complains("warning: there is no `nothing` in this value");
+    folder.expect(2, &DRIFT).says("ssh_file.greeting").complains("warning: ").complains("resource_drift[7]");
 }
