@@ -83,7 +83,8 @@ impl Sightings<'_> {
 
     /// What of the plan was not told before or is not so any more, and whether there is anything that was not.
     pub fn news(&self, look: &Look, history: &DriftHistory) -> (Plan, bool) {
-        let is_new = |sighting: &Sighting| !history.was_told(sighting);
+        let told = history.told();
+        let is_new = |sighting: &Sighting| !told.contains(&sighting.way());
         let drift = self.plan.drift.iter().filter(|drift| is_new(&self.object(drift))).cloned().collect();
         let nodes = self.plan.nodes.iter().filter(|node| !node.kind.is_mismatch() || is_new(&self.node(node)));
         let plan = Plan { drift, nodes: nodes.cloned().collect(), ..self.plan.clone() };
