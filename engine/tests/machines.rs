@@ -65,6 +65,35 @@ fn elsewhere(log: &[String], node: &str) -> Vec<String> {
     log.iter().filter(|line| !line.contains(node)).cloned().collect()
 }
 
+#[test]
+fn a_change_names_the_node_it_is_bound_to_and_not_one_that_its_key_names() {
+    let manifest = |value: &str| {
+        let nodes = Shape(vec![BTreeSet::new()]).manifest(value);
+        format!(
+            "{nodes}[resource.mem_item.each]\nfor_each = \"${{nodes}}\"\nkey = \"of-${{each.key}}\"\nvalue = \"{value}\"\n"
+        )
+    };
+    run(async {
+        let bench = Bench::default();
+        bench.write(&manifest("v"));
+        bench.apply(&PlanOptions::default()).await;
+        bench.memory.swap("n1", "key-new", "id-new");
+        bench.write(&manifest("w"));
+        let plan = bench.plan(&PlanOptions::default()).await.unwrap();
+        let node = |address: &str| {
+            let change = plan.changes.iter().find(|change| change.address.to_string() == address).unwrap();
+            change.node.as_ref().map(|node| node.0.clone())
+        };
+        assert_eq!(node("mem_file.f0[\"n1\"]").as_deref(), Some("n1"), "it lives there");
+        assert_eq!(node("mem_badge.own[\"n1\"]").as_deref(), Some("n1"), "`on` says so");
+        assert_eq!(node("mem_item.each[\"n1\"]"), None);
+        // Nobody approved the machine: what is bound to it waits, the rest is done.
+        bench.memory.world().log.clear();
+        bench.apply(&PlanOptions::default()).await;
+        assert!(bench.memory.world().log.contains(&"update of-n1".to_owned()), "{:?}", bench.memory.world().log);
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 

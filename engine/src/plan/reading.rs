@@ -63,16 +63,14 @@ impl Planner<'_> {
                 requests.add(&record.provider, &target, (kind, request));
             }
         }
-        if self.options.mode != PlanMode::Destroy {
+        if self.options.mode == PlanMode::Normal {
             for i in &self.selected {
                 let instance = &self.expanded.instances[*i];
                 if self.early_identity(instance).is_none() {
                     continue;
                 }
                 let recorded = self.records.get(&instance.address);
-                if recorded.is_some_and(|r| self.continues_early(instance, r))
-                    || (recorded.is_none() && self.options.mode == PlanMode::RefreshOnly)
-                {
+                if recorded.is_some_and(|r| self.continues_early(instance, r)) {
                     continue;
                 }
                 let request = ReadRequest {
