@@ -205,7 +205,7 @@ impl Job<'_> {
         let section = answer
             .map_err(|error| self.named(node, error))
             .and_then(|section| checked(node, &self.what(), section))
-            .map_err(|error| self.scrubbed(error))?;
+            .map_err(|error| self.step.secrets.cut_from(error))?;
         let notes = section.texts("note");
         if matches!(self.operation.action, OperationAction::Delete) {
             return Ok(Applied { notes, ..Applied::default() });
@@ -222,14 +222,6 @@ impl Job<'_> {
     fn named(&self, node: &Node, mut error: ProviderError) -> ProviderError {
         if error.class == Class::Timeout {
             error.summary = format!("cannot {} on {}: {}", self.what(), node.name, error.summary);
-        }
-        error
-    }
-
-    fn scrubbed(&self, mut error: ProviderError) -> ProviderError {
-        for secret in self.step.secrets.iter().filter(|s| s.len() > 2) {
-            error.summary = error.summary.replace(secret, "(sensitive)");
-            error.detail.iter_mut().for_each(|line| *line = line.replace(secret, "(sensitive)"));
         }
         error
     }

@@ -14,6 +14,7 @@ mod machine;
 mod order;
 mod resource;
 mod script;
+mod secrets;
 mod sources;
 mod subject;
 mod transport;

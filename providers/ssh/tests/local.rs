@@ -327,6 +327,48 @@ async fn a_failing_command_tells_what_it_said_but_no_secret() {
 }
 
 #[tokio::test]
+async fn no_form_of_a_secret_is_in_what_a_failing_command_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let environment = |value: &str| Value::Map([("KEY".to_owned(), Value::from(value))].into());
+    let cut = "(sensitive)";
+    let cases = [
+        // The map is sensitive as a whole.
+        (environment("s3cr3t-token").sensitive(), "echo \"bad key $KEY\" >&2", vec!["bad key (sensitive)"]),
+        // As a file holds it, and as a command prints it.
+        (environment("s3cr3t-token\n").sensitive(), "echo bad key $KEY >&2", vec!["bad key (sensitive)"]),
+        (
+            environment("-----BEGIN KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n\nAg==\n").sensitive(),
+            "echo \"$KEY\"; echo \"$KEY\" >&2",
+            vec![cut, cut, ""],
+        ),
+        (
+            environment("first line\nsecond line").sensitive(),
+            "echo $KEY; echo \"$KEY\" >&2",
+            vec![cut, "(sensitive) (sensitive)"],
+        ),
+        // What is no secret by itself stays readable.
+        (
+            environment("{\n  \"token\": \"s3cr3t\"\n}\n").sensitive(),
+            "echo '{}'; echo \"$KEY\" | grep s3cr3t",
+            vec!["{}", "  (sensitive)"],
+        ),
+        // One begins as another does.
+        (
+            Value::Map(["abc", "abc-def"].map(|key| (key.replace('-', "_"), Value::from(key).sensitive())).into()),
+            "echo abc-def abc",
+            vec!["(sensitive) (sensitive)"],
+        ),
+    ];
+    for (environment, script, said) in cases {
+        let mut desired = attributes(json!({ "script": format!("{script}; exit 7") }));
+        desired.insert("environment".to_owned(), environment);
+        let error = world.apply("ssh_exec", desired).await.unwrap_err();
+        assert_eq!(error.detail, said, "{script}");
+    }
+}
+
+#[tokio::test]
 async fn a_command_that_takes_too_long_is_killed_with_its_children() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;

@@ -6,11 +6,11 @@ use moorfast_engine::{
     Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
     ProviderError, ResourceType, Schema, Scope, Value,
 };
-use zeroize::Zeroizing;
 
 use super::{Resource, Step, absolute, propose, text, texts, written};
 use crate::duration;
 use crate::script::{Section, quote, quote_all};
+use crate::secrets::Secrets;
 use crate::sources::Sources;
 use crate::subject::Subject;
 
@@ -242,11 +242,9 @@ impl Resource for Exec {
             Some(script) => format!("set +e; {UNSET}; eval {}", quote(script)),
             None => exec(&texts(attributes, "command")),
         };
-        let environment = attributes.get("environment").and_then(Value::as_map).into_iter().flatten();
-        let secrets = environment.filter(|(_, v)| v.is_sensitive()).filter_map(|(_, v)| v.as_str().map(str::to_owned));
         Ok(Step {
             limit: Some(duration::of(attributes, "timeout").unwrap_or(Duration::from_secs(300))),
-            secrets: Zeroizing::new(secrets.collect()),
+            secrets: Secrets::of(attributes.get("environment")),
             ..Step::long(run(attributes, &command))
         })
     }

@@ -26,6 +26,7 @@ use moorfast_engine::{
 use zeroize::Zeroizing;
 
 use crate::script::Section;
+use crate::secrets::Secrets;
 use crate::sources::Sources;
 use crate::subject::Subject;
 
@@ -119,8 +120,8 @@ pub(crate) struct Step {
     pub(crate) packages: bool,
     /// How long it may take where the manifest does not say.
     pub(crate) limit: Option<Duration>,
-    /// Texts that are cut out of what it said.
-    pub(crate) secrets: Zeroizing<Vec<String>>,
+    /// What is cut out of what it said.
+    pub(crate) secrets: Secrets,
 }
 
 impl Step {
