@@ -55,6 +55,12 @@ pub(crate) fn quote_all<'a>(words: impl IntoIterator<Item = &'a str>) -> String 
     words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
+/// What a person wrote for sh. It belongs into a subshell of its own: a mistake in it ends no more than that, and it sees none of the functions of the script.
+pub(crate) fn written(line: &str) -> String {
+    const FUNCTIONS: &str = "watch begin done_with_it on_machine finish field blob note fail kind temporary";
+    format!("set +e; unset -f {FUNCTIONS}; eval {}", quote(line))
+}
+
 /// A shell command that prints `bytes`, without a process that has them in its arguments: printf is built in.
 pub(crate) fn print_bytes(bytes: &[u8]) -> String {
     format!("printf %s {} | base64 -d", quote(&STANDARD.encode(bytes)))

@@ -187,6 +187,37 @@ async fn a_refused_content_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_mistake_in_a_validation_command_is_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let file = |name: &str, validate: serde_json::Value| {
+        let action =
+            create("ssh_file", json!({ "path": dir.path().join(name), "content": name, "validate": validate }));
+        world.operation("ssh_file", action, None, Vec::new())
+    };
+    let seen = dir.path().join("seen");
+    let operations = [
+        file("unclosed", json!("test \"%s")),
+        file("bracket", json!("true ) || true")),
+        file("missing", json!(["no-such-program", "%s"])),
+        file(
+            "words",
+            json!(["sh", "-c", "cat \"$1\" > \"$2\"; echo \"$3\" >> \"$2\"", "sh", "%s", seen, "it's 100%% or 100%"]),
+        ),
+        file("line", json!("A=%s; grep -q line \"$A\" # it's the last")),
+    ];
+    let outcomes = world.operate_all(&operations).await;
+    assert_eq!(world.execs(), 1);
+    for outcome in &outcomes[..3] {
+        assert_eq!(outcome.as_ref().unwrap_err().class, Class::Invalid, "{outcome:?}");
+    }
+    for outcome in &outcomes[3..] {
+        assert!(outcome.is_ok(), "{outcome:?}");
+    }
+    assert_eq!(fs::read_to_string(&seen).unwrap(), "wordsit's 100%% or 100%\n");
+}
+
+#[tokio::test]
 async fn missing_parents_and_links_in_the_way() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;

@@ -9,7 +9,7 @@ use moorfast_engine::{
 
 use super::{Resource, Step, absolute, propose, text, texts, written};
 use crate::duration;
-use crate::script::{Section, quote, quote_all};
+use crate::script::{self, Section, quote, quote_all};
 use crate::secrets::Secrets;
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -22,9 +22,6 @@ const REASONS: &[&str] = &["command", "script", "rerun_when"];
 
 /// Attributes that are on the node only while it runs.
 const PASSING: &[&str] = &["environment", "unless", "only_if", "timeout"];
-
-/// Functions of the script that a command must not see.
-const UNSET: &str = "unset -f watch begin finish field blob note fail kind temporary";
 
 impl Resource for Exec {
     fn resource_type(&self) -> ResourceType {
@@ -239,7 +236,7 @@ impl Resource for Exec {
             return Ok(Step::quick(before.map(keep).unwrap_or_default()));
         }
         let command = match text(attributes, "script") {
-            Some(script) => format!("set +e; {UNSET}; eval {}", quote(script)),
+            Some(script) => script::written(script),
             None => exec(&texts(attributes, "command")),
         };
         Ok(Step {
@@ -279,7 +276,7 @@ fn exec(command: &[String]) -> String {
 /// A guard: a list of arguments, or a line for sh.
 fn command_line(value: &Value) -> Option<String> {
     match (value.as_str(), value.as_list()) {
-        (Some(line), _) => Some(format!("set +e; {UNSET}; eval {}", quote(line))),
+        (Some(line), _) => Some(script::written(line)),
         (None, Some(words)) => {
             let words: Option<Vec<&str>> = words.iter().map(Value::as_str).collect();
             words.filter(|w| !w.is_empty()).map(quote_all)

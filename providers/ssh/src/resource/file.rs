@@ -13,7 +13,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{Resource, Step, absolute, flag, mode, parent, propose, text, written};
-use crate::script::{Section, print_bytes, quote};
+use crate::script::{self, Section, print_bytes, quote};
 use crate::sources::{SMALL, Source, Sources};
 use crate::subject::Subject;
 
@@ -375,17 +375,15 @@ S=$(sha256sum < \"$T\"); [ \"${{S%% *}}\" = {} ] || fail failed {}",
 }
 
 fn validation(attributes: &Attributes, hide: bool) -> String {
-    let command = match attributes.get("validate") {
-        Some(value) if value.as_str().is_some() => value.as_str().unwrap_or_default().replace("%s", "\"$T\""),
-        Some(value) => {
+    let Some(value) = attributes.get("validate") else { return String::new() };
+    let command = match value.as_str() {
+        Some(line) if line.trim().is_empty() => return String::new(),
+        Some(line) => script::written(&line.replace("%s", "\"$T\"")),
+        None => {
             let words = value.as_list().unwrap_or_default().iter().filter_map(Value::as_str);
             words.map(|word| quote(word).replace("%s", "'\"$T\"'")).collect::<Vec<_>>().join(" ")
         }
-        None => return String::new(),
     };
-    if command.trim().is_empty() {
-        return String::new();
-    }
     let silent = if hide { ">/dev/null 2>&1" } else { "" };
     format!("( {command}\n) 3<&- 4>&- {silent} || fail invalid 'the validation command refuses the new content'\n")
 }
