@@ -29,6 +29,7 @@ use moorfast_engine::{
 };
 
 use crate::connection::SshConnection;
+use crate::secrets::Secrets;
 pub use crate::transport::{Settings, forget, known, trust};
 
 /// The provider `ssh`.
@@ -71,7 +72,12 @@ impl Provider for SshProvider {
     }
 
     fn validate(&self, resource_type: &str, attributes: &Attributes) -> Vec<Invalid> {
-        resource::named(resource_type).map(|resource| resource.validate(attributes)).unwrap_or_default()
+        let invalid = resource::named(resource_type).map(|resource| resource.validate(attributes)).unwrap_or_default();
+        let discreet = |invalid: Invalid| {
+            let secrets = Secrets::of(invalid.attribute.and_then(|name| attributes.get(name)));
+            Invalid { message: secrets.cut(invalid.message), ..invalid }
+        };
+        invalid.into_iter().map(discreet).collect()
     }
 
     fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String> {

@@ -40,7 +40,8 @@ impl Secrets {
         error
     }
 
-    fn cut(&self, text: String) -> String {
+    /// `text`, without them.
+    pub(crate) fn cut(&self, text: String) -> String {
         self.0.iter().fold(text, |text, secret| text.replace(secret, CUT))
     }
 }

@@ -5,6 +5,8 @@
 mod common;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
@@ -509,6 +511,42 @@ async fn archives_are_unpacked_mended_and_removed() {
     assert_eq!(left, ["mine"]);
     let error = world.apply("ssh_archive", desired("two.tar.xz", &one)).await.unwrap_err();
     assert!(error.summary.contains("another SHA-256"), "{error}");
+}
+
+/// Answers one request with 404, and tells the command lines that were there meanwhile.
+fn serve_nothing(listener: TcpListener) -> String {
+    let (mut stream, _) = listener.accept().unwrap();
+    assert_ne!(stream.read(&mut [0; 4096]).unwrap(), 0);
+    let processes =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| fs::read(entry.ok()?.path().join("cmdline")).ok());
+    let lines: Vec<_> = processes.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).collect();
+    stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+    lines.join("\n")
+}
+
+#[tokio::test]
+async fn an_address_with_a_secret_is_on_no_command_line_and_in_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let fetch = |url: String| {
+        let mut action =
+            create("ssh_archive", json!({ "path": dir.path().join("out"), "url": "x.tar", "sha256": "0".repeat(64) }));
+        if let OperationAction::Create(desired) = &mut action {
+            desired.insert("url".to_owned(), Value::from(url).sensitive());
+        }
+        world.operate("ssh_archive", action, None, Vec::new())
+    };
+    let served = std::thread::spawn(|| serve_nothing(listener));
+    let error = fetch(format!("http://{address}/a.tar?token=s3cr3t\"\\token")).await.unwrap_err();
+    let command_lines = served.join().unwrap();
+    assert!(command_lines.contains("curl") || command_lines.contains("wget"), "they were looked at");
+    assert!(!command_lines.contains("s3cr3t"), "{}", command_lines.lines().find(|l| l.contains("s3cr3t")).unwrap());
+    assert!(!format!("{error:?}").contains("s3cr3t"), "{error:?}");
+    // curl shows an address that it does not understand.
+    let error = fetch(format!("http://{address}/a.tar?token=s3cr3t[token")).await.unwrap_err();
+    assert!(!format!("{error:?}").contains("s3cr3t"), "{error:?}");
 }
 
 #[tokio::test]

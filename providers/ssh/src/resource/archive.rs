@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{Resource, Step, absolute, parent, propose, text, texts, written};
 use crate::script::{Section, quote, quote_all};
+use crate::secrets::Secrets;
 use crate::sources::Sources;
 use crate::subject::Subject;
 
@@ -75,7 +76,11 @@ impl Resource for Archive {
                     Kind::String,
                     "The archive on this machine. A relative path starts at the folder of the manifest. Exactly one of `source` and `url` is written.",
                 ),
-                Attribute::optional("url", Kind::String, "Where the node fetches the archive from, with curl or wget."),
+                Attribute::optional(
+                    "url",
+                    Kind::String,
+                    "Where the node fetches the archive from, with curl or wget; may be sensitive.",
+                ),
                 Attribute::required(
                     "sha256",
                     Kind::String,
@@ -244,7 +249,12 @@ chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" \"$M\"",
             strip = attributes.get("strip_components").and_then(Value::as_i64).unwrap_or_default(),
             owner = owner(attributes),
         );
-        Ok(Step { upload, limit: Some(Duration::from_secs(1800)), ..Step::long(body) })
+        Ok(Step {
+            upload,
+            limit: Some(Duration::from_secs(1800)),
+            secrets: Secrets::of(attributes.get("url")),
+            ..Step::long(body)
+        })
     }
 }
 
@@ -263,11 +273,14 @@ fn form(attributes: &Attributes) -> Option<Option<&'static str>> {
     FORMS.iter().filter(|(end, _)| ending.ends_with(end)).max_by_key(|(end, _)| end.len()).map(|(_, option)| *option)
 }
 
+/// Fetches `url` into `$T`. It may hold a secret, so that no process has it in its arguments.
 fn fetch(url: &str) -> String {
+    let in_config = url.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
     format!(
-        "if [ -n \"$(command -v curl)\" ]; then curl -fsSL --retry 3 -o \"$T\" -- {0}
-elif [ -n \"$(command -v wget)\" ]; then wget -q -O \"$T\" -- {0}
+        "if [ -n \"$(command -v curl)\" ]; then printf '%s\\n' {} | curl -fsSL --retry 3 -o \"$T\" --config -
+elif [ -n \"$(command -v wget)\" ]; then printf '%s\\n' {} | wget -q -O \"$T\" -i -
 else fail failed 'there is neither curl nor wget (install one with ssh_package, or use source)'; fi",
+        quote(&format!("url = \"{in_config}\"")),
         quote(url)
     )
 }

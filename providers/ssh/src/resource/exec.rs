@@ -7,7 +7,7 @@ use moorfast_engine::{
     ProviderError, ResourceType, Schema, Scope, Value,
 };
 
-use super::{Resource, Step, absolute, propose, text, texts, written};
+use super::{Resource, Step, absolute, propose, public, text, texts, written};
 use crate::duration;
 use crate::script::{self, Section, quote, quote_all};
 use crate::secrets::Secrets;
@@ -59,7 +59,7 @@ impl Resource for Exec {
                 Attribute::optional(
                     "unless",
                     Kind::Any,
-                    "It is done where this command ends with status 0: a list of arguments, or a line for sh. It runs with every plan and must not change anything.",
+                    "It is done where this command ends with status 0: a list of arguments, or a line for sh. It runs with every plan and must not change anything. It gets `environment`, and can't itself be sensitive.",
                 ),
                 Attribute::optional(
                     "only_if",
@@ -107,13 +107,9 @@ impl Resource for Exec {
                 help: Some("write one of them".to_owned()),
             });
         }
-        for name in ["command", "script", "rerun_when", "on_destroy"] {
-            if attributes.get(name).is_some_and(Value::is_sensitive) {
-                let message = format!("{name} must not be sensitive");
-                let help = Some("hand secrets over through environment".to_owned());
-                invalid.push(Invalid { attribute: Some(name), message, help });
-            }
-        }
+        let open = ["command", "script", "rerun_when", "on_destroy", "unless", "only_if"];
+        invalid
+            .extend(open.iter().filter_map(|name| public(attributes, name, "hand secrets over through environment")));
         for name in ["command", "on_destroy"] {
             if attributes.get(name).and_then(Value::as_list).is_some_and(<[Value]>::is_empty) {
                 let message = format!("{name} has no program");

@@ -12,7 +12,7 @@ use moorfast_engine::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Resource, Step, absolute, flag, mode, parent, propose, text, written};
+use super::{Resource, Step, absolute, flag, mode, parent, propose, public, text, written};
 use crate::script::{self, Section, print_bytes, quote};
 use crate::sources::{SMALL, Source, Sources};
 use crate::subject::Subject;
@@ -133,7 +133,7 @@ impl Resource for File {
                 Attribute::optional("sensitive", Kind::Bool, "Is the content never shown or stored? A sensitive `content` is so anyway.").or(false),
                 Attribute::optional("parents", Kind::Bool, "Make missing parent directories (mode 0755)? They stay when the file is destroyed.").or(false),
                 Attribute::optional("backup", Kind::Bool, "Keep what others wrote to the path, as `PATH.moorfast-backup-TIME`, when it is replaced? A destroy puts the first one back.").or(false),
-                Attribute::optional("validate", Kind::Any, "A command that looks at the new file before it takes its place, and refuses it by a status other than 0: a list of arguments, or a line for sh. `%s` stands for the path of the new file, e.g. `[\"visudo\", \"-cf\", \"%s\"]`."),
+                Attribute::optional("validate", Kind::Any, "A command that looks at the new file before it takes its place, and refuses it by a status other than 0: a list of arguments, or a line for sh. `%s` stands for the path of the new file, e.g. `[\"visudo\", \"-cf\", \"%s\"]`. It can't be sensitive."),
                 Attribute::computed("sha256", Kind::String, "The SHA-256 of the content, in hexadecimal digits; sensitive where the content is."),
                 Attribute::computed("size", Kind::Integer, "The size of the content in bytes; sensitive where the content is."),
                 mode::kind_attribute(),
@@ -145,6 +145,7 @@ impl Resource for File {
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let given: Vec<&str> = CONTENTS.iter().copied().filter(|name| written(attributes, name)).collect();
         let mut invalid: Vec<Invalid> = absolute(attributes, "path").into_iter().collect();
+        invalid.extend(public(attributes, "validate", "have the command read what is secret from a file on the node"));
         if given.len() != 1 {
             let message = match given.len() {
                 0 => "nothing says what is in the file".to_owned(),
