@@ -292,6 +292,34 @@ async fn accounts_come_and_go() {
 }
 
 #[tokio::test]
+async fn an_account_is_wanted_as_people_write_it() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("userdel -r moorie");
+    // Keys as files hold them.
+    let keys = ["ssh-ed25519 AAAA one\n", "# of the others\n\n  ssh-ed25519 BBBB two\r\nssh-ed25519 CCCC three"];
+    let user = |groups: &[&str], keys: Value| {
+        let mut user = attributes(json!({ "name": "moorie", "groups": groups, "remove_home": true }));
+        user.insert("authorized_keys".to_owned(), keys);
+        user
+    };
+    world.apply("ssh_user", user(&["adm"], Value::from(keys.to_vec()))).await.unwrap();
+    assert_eq!(
+        testbed.sh("cat /home/moorie/.ssh/authorized_keys"),
+        "ssh-ed25519 AAAA one\n# of the others\nssh-ed25519 BBBB two\nssh-ed25519 CCCC three"
+    );
+    // Its primary group, which nobody wrote, is none of the further ones.
+    let proposal = world.plan("ssh_user", user(&["moorie", "adm"], Value::from(keys.to_vec()))).await.unwrap();
+    assert_eq!(proposal.action, ProposedAction::NoOp, "{:?}", proposal.planned);
+
+    let secret = Value::List(vec![Value::from("ssh-ed25519 DDDD s3cr3t\n").sensitive()]);
+    let proposal = world.plan("ssh_user", user(&["adm"], secret.clone())).await.unwrap();
+    assert!(!format!("{proposal:?}").contains("s3cr3t"), "{proposal:?}");
+    world.apply("ssh_user", user(&["adm"], secret)).await.unwrap();
+    world.destroy("ssh_user").await.unwrap();
+}
+
+#[tokio::test]
 async fn the_kernel_is_set_and_given_back() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;

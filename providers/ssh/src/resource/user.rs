@@ -103,23 +103,22 @@ impl Resource for User {
         put("group", Value::from(group));
         put("groups", Value::from(further));
         if written(&subject.attributes, "authorized_keys") {
-            let keys = seen.text("keys").unwrap_or_default();
-            let keys: Vec<String> = keys.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();
-            put("authorized_keys", Value::from(keys));
+            put("authorized_keys", Value::from(lines(&seen.text("keys").unwrap_or_default())));
         }
         Ok(Some(Observed { attributes, private: serde_json::Value::Null }))
     }
 
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
         let mut planned = request.desired.clone();
-        if planned.get("groups").is_some_and(|g| !g.is_null() && !g.is_unknown()) {
-            let primary = text(&planned, "group").map(str::to_owned);
-            let mut groups: Vec<String> =
-                texts(&planned, "groups").into_iter().filter(|g| Some(g) != primary.as_ref()).collect();
+        let observed = request.observed.as_ref().map(|o| &o.attributes);
+        let primary = text(&planned, "group").or_else(|| text(observed?, "group")).map(str::to_owned);
+        rewrite(&mut planned, "groups", |groups| {
+            let mut groups: Vec<String> = groups.into_iter().filter(|g| Some(g) != primary.as_ref()).collect();
             groups.sort();
             groups.dedup();
-            planned.insert("groups".to_owned(), Value::from(groups));
-        }
+            groups
+        });
+        rewrite(&mut planned, "authorized_keys", |keys| lines(&keys.join("\n")));
         Ok(propose(self, request, planned))
     }
 
@@ -155,6 +154,21 @@ impl Resource for User {
     }
 }
 
+/// Puts the list `name`, where it is known, as `new` says it; it stays as sensitive as it is.
+fn rewrite(attributes: &mut Attributes, name: &str, new: impl FnOnce(Vec<String>) -> Vec<String>) {
+    let Some(value) = attributes.get(name).filter(|v| !v.is_null() && !v.is_unknown() && !v.is_retained()) else {
+        return;
+    };
+    let hidden = value.is_sensitive();
+    let value = Value::from(new(texts(attributes, name)));
+    attributes.insert(name.to_owned(), if hidden { value.sensitive() } else { value });
+}
+
+/// The lines of `text` that say something.
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
 /// The options of useradd and usermod for what is written and differs from `before`.
 fn options(attributes: &Attributes, before: Option<&Attributes>) -> String {
     let differs = |name: &str| before.is_none_or(|b| b.get(name) != attributes.get(name));
@@ -178,6 +192,7 @@ fn keys(attributes: &Attributes) -> String {
     if !written(attributes, "authorized_keys") {
         return String::new();
     }
-    let text: String = texts(attributes, "authorized_keys").iter().map(|key| format!("{}\n", key.trim())).collect();
+    let keys = lines(&texts(attributes, "authorized_keys").join("\n"));
+    let text: String = keys.iter().map(|key| format!("{key}\n")).collect();
     format!("{} | {{ exec 5<&0 </dev/null; {TAKE_KEYS}; }}", print_bytes(text.as_bytes()))
 }
