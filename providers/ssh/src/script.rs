@@ -13,13 +13,14 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// Functions for all sections. `N` is the nonce; 3 is what the controller still sends, 4 is where the answer goes.
 ///
-/// `temporary` knows the name of its file before there is one, so that an end at any moment takes it along.
+/// `temporary` knows the name of its file before there is one, so that an end at any moment takes it along. Where somebody else owns the directory,
+/// he may put a link at that name at any moment: `opened` is the same for what is written and changed only by what is open, as 6.
 /// `watch` ends everything that the script started when the controller goes away, which shows as the end of 3.
 const PRELUDE: &str = r#"export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 umask 022
 exec 3<&0 4>&1 </dev/null >&2
 read -r _ _ _ _ G _ < /proc/self/stat
-watch() { ( trap '' TERM HUP; read -r _ <&3; kill -TERM "-$G"; sleep 2; kill -KILL "-$G" ) >/dev/null 2>&1 4>&- & W=$!; }
+watch() { ( trap '' TERM HUP; read -r _ <&3; kill -TERM "-$G"; sleep 2; kill -KILL "-$G" ) >/dev/null 2>&1 4>&- 6>&- & W=$!; }
 trap 'exit 143' TERM HUP INT
 begin() { printf '\n%s begin %s\n' "$N" "$1" >&4; printf '\n%s begin %s\n' "$N" "$1" >&2; }
 done_with_it() { printf '\n%s done\n' "$N" >&4; printf '\n%s done\n' "$N" >&2; }
@@ -37,12 +38,13 @@ kind() {
     *) fail denied "$K" ;;
   esac
 }
-temporary() {
+opened() {
   T=$(mktemp -u -- "$1/.moorfast-XXXXXXXX")
   trap 'rm -f -- "$T"' EXIT
   trap 'exit 143' TERM HUP INT
-  ( set -C; umask 077; : > "$T" )
+  umask 077; set -C; exec 6> "$T"; set +C; umask 022
 }
+temporary() { opened "$1"; exec 6>&-; }
 "#;
 
 /// `text` as one word of a POSIX shell.
@@ -57,7 +59,7 @@ pub(crate) fn quote_all<'a>(words: impl IntoIterator<Item = &'a str>) -> String 
 
 /// What a person wrote for sh. It belongs into a subshell of its own: a mistake in it ends no more than that, and it sees none of the functions of the script.
 pub(crate) fn written(line: &str) -> String {
-    const FUNCTIONS: &str = "watch begin done_with_it on_machine finish field blob note fail kind temporary";
+    const FUNCTIONS: &str = "watch begin done_with_it on_machine finish field blob note fail kind opened temporary";
     format!("set +e; unset -f {FUNCTIONS}; eval {}", quote(line))
 }
 

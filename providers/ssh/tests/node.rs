@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{World, address, attributes, local_node};
-use moorfast_engine::{Class, Node, NodeName, ProposedAction, ProviderError, Transport, Value};
+use moorfast_engine::{Class, Node, NodeName, OperationAction, ProposedAction, ProviderError, Transport, Value};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
@@ -320,6 +320,42 @@ async fn an_account_is_wanted_as_people_write_it() {
 }
 
 #[tokio::test]
+async fn what_an_account_put_in_the_place_of_its_keys_is_left_alone() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("userdel -r moorie; useradd -m moorie");
+    let user = |key: &str| attributes(json!({ "name": "moorie", "authorized_keys": [key] }));
+    let secret = testbed.sh("stat -c '%U %a %Y' /etc/shadow /etc /root");
+    let places = [
+        ("mkdir -m 700 .ssh; ln -s /etc/shadow .ssh/authorized_keys", "/home/moorie/.ssh/authorized_keys"),
+        ("ln -s /root .ssh", "/home/moorie/.ssh"),
+    ];
+    for (script, path) in places {
+        testbed.sh(&format!("cd /home/moorie; rm -rf .ssh; su moorie -c '{script}'"));
+        for error in [
+            world.read("ssh_user", Some(user("ssh-ed25519 AAAA one"))).await.unwrap_err(),
+            world
+                .operate("ssh_user", OperationAction::Update(user("ssh-ed25519 AAAA one")), None, Vec::new())
+                .await
+                .unwrap_err(),
+        ] {
+            assert_eq!(error.class, Class::Conflict);
+            assert!(
+                error.summary.ends_with(&format!("{path} is a symbolic link: it is neither read nor written")),
+                "{error}"
+            );
+        }
+    }
+    assert_eq!(testbed.sh("stat -c '%U %a %Y' /etc/shadow /etc /root"), secret);
+    testbed.sh("rm /home/moorie/.ssh");
+    world.apply("ssh_user", user("ssh-ed25519 AAAA one")).await.unwrap();
+    assert_eq!(
+        testbed.sh("cd /home/moorie; stat -c '%n %U %G %a' .ssh .ssh/*; userdel -r moorie"),
+        ".ssh moorie moorie 700\n.ssh/authorized_keys moorie moorie 600"
+    );
+}
+
+#[tokio::test]
 async fn the_kernel_is_set_and_given_back() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
@@ -398,6 +434,11 @@ async fn what_may_not_be_seen_is_denied_and_not_absent() {
     Denied: cannot read /root/secret on NODE: permission denied
     help: become root there: sudo = true on the node, or another user
     "#);
+    let of_another = attributes(json!({ "name": "moored", "authorized_keys": ["ssh-ed25519 AAAA one"] }));
+    testbed.sh("userdel -r moored; useradd -m moored; chmod 755 /home/moored; su moored -c 'mkdir -m 700 ~/.ssh'");
+    let error = world.read("ssh_user", Some(of_another)).await.unwrap_err();
+    testbed.sh("userdel -r moored");
+    assert_eq!(error.class, Class::Denied, "{error}");
     let refused = attributes(json!({ "path": "/etc/moorfast-test", "content": "x" }));
     let error = world.apply("ssh_file", refused).await.unwrap_err();
     assert_eq!(error.class, Class::Denied);
