@@ -14,7 +14,8 @@ use zeroize::{Zeroize, Zeroizing};
 /// Functions for all sections. `N` is the nonce; 3 is what the controller still sends, 4 is where the answer goes.
 ///
 /// `temporary` knows the name of its file before there is one, so that an end at any moment takes it along. Where somebody else owns the directory,
-/// he may put a link at that name at any moment: `opened` is the same for what is written and changed only by what is open, as 6.
+/// he may put a link at that name at any moment: `opened` is the same for what is written and changed only by what is open, as 6. `held` opens there what
+/// already has that path, and no link.
 /// `watch` ends everything that the script started when the controller goes away, which shows as the end of 3.
 const PRELUDE: &str = r#"export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 umask 022
@@ -45,6 +46,12 @@ opened() {
   umask 077; set -C; exec 6> "$T"; set +C; umask 022
 }
 temporary() { opened "$1"; exec 6>&-; }
+held() {
+  kind "$1"
+  case $K in regular*|directory) ;; absent) fail failed 'it is gone' ;; *) fail conflict "there is a $K at that path" ;; esac
+  exec 6< "$1"
+  [ "$(stat -L -c %d:%i /proc/self/fd/6)" = "$(stat -c %d:%i -- "$1")" ] || fail conflict 'it became a symbolic link'
+}
 "#;
 
 /// `text` as one word of a POSIX shell.
@@ -59,7 +66,8 @@ pub(crate) fn quote_all<'a>(words: impl IntoIterator<Item = &'a str>) -> String 
 
 /// What a person wrote for sh. It belongs into a subshell of its own: a mistake in it ends no more than that, and it sees none of the functions of the script.
 pub(crate) fn written(line: &str) -> String {
-    const FUNCTIONS: &str = "watch begin done_with_it on_machine finish field blob note fail kind opened temporary";
+    const FUNCTIONS: &str =
+        "watch begin done_with_it on_machine finish field blob note fail kind opened temporary held";
     format!("set +e; unset -f {FUNCTIONS}; eval {}", quote(line))
 }
 

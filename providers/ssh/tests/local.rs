@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{World, attributes, create};
@@ -237,6 +238,60 @@ async fn missing_parents_and_links_in_the_way() {
     world.apply("ssh_file", desired).await.unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "x", "the target of the link is not touched");
     assert!(fs::symlink_metadata(&link).unwrap().is_file());
+}
+
+#[tokio::test]
+async fn a_link_that_came_after_the_look_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let (path, other) = (dir.path().join("f"), dir.path().join("other"));
+    fs::write(&other, "x").unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
+    let desired = |mode: &str| json!({ "path": path, "content": "x", "mode": mode });
+    world.apply("ssh_file", attributes(desired("0640"))).await.unwrap();
+    let observed = world.read("ssh_file", None).await.unwrap();
+    fs::remove_file(&path).unwrap();
+    symlink(&other, &path).unwrap();
+    let change = OperationAction::Update(attributes(desired("0666")));
+    let error = world.operate("ssh_file", change, observed, Vec::new()).await.unwrap_err();
+    assert_eq!(error.class, Class::Conflict, "{error}");
+    assert_eq!(fs::metadata(&other).unwrap().permissions().mode() & 0o7777, 0o600);
+}
+
+/// The owner of a directory can put a link in the place of the file that is written there, in its few moments.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_beside_goes_through_no_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let (folder, other) = (dir.path().join("folder"), dir.path().join("other"));
+    fs::create_dir(&folder).unwrap();
+    fs::write(&other, "x").unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let link = folder.join("link");
+            while !over.load(Ordering::Relaxed) {
+                let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+                for name in names.filter(|name| name.display().to_string().contains(".moorfast-")) {
+                    symlink(&other, &link).unwrap();
+                    fs::rename(&link, name).unwrap();
+                }
+            }
+        });
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                for i in 0..50 {
+                    let desired = json!({ "path": folder.join("f"), "content": format!("{i}"), "mode": "0666" });
+                    // It may succeed or not: what the owner has there is his.
+                    let _ = world.operate("ssh_file", create("ssh_file", desired), None, Vec::new()).await;
+                }
+            });
+        });
+        over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(fs::read_to_string(&other).unwrap(), "x");
+    assert_eq!(fs::metadata(&other).unwrap().permissions().mode() & 0o7777, 0o600);
 }
 
 #[tokio::test]

@@ -280,7 +280,7 @@ esac",
             return Err(lost(path));
         }
         if stays {
-            return Ok(Step::quick(format!("P={}\n{}", quote(path), mode::set(&subject.attributes, "\"$P\""))));
+            return Ok(Step::quick(format!("P={}; held \"$P\"\n{}", quote(path), mode::set(&subject.attributes))));
         }
         Ok(write(path, &wanted, subject, foreign(operation)))
     }
@@ -326,15 +326,15 @@ fn write(path: &str, wanted: &Wanted, subject: &Subject, foreign: bool) -> Step 
     let (fill, upload) = match (wanted.bytes(), wanted) {
         (None, Wanted::Local(source)) => (receive(source), Some((source.path.clone(), source.size))),
         // cat says why it cannot write, which base64 does not always.
-        (bytes, _) => (format!("{} | cat > \"$T\"", print_bytes(bytes.unwrap_or_default())), None),
+        (bytes, _) => (format!("{} | cat >&6", print_bytes(bytes.unwrap_or_default())), None),
     };
     let keep = match written(attributes, "owner") || written(attributes, "group") {
         true => "",
-        false => "[ ! -e \"$P\" ] || chown --reference=\"$P\" -- \"$T\" 2>/dev/null || true",
+        false => "[ ! -e \"$P\" ] || chown --reference=\"$P\" -- /proc/self/fd/6 2>/dev/null || true",
     };
     let backup = match flag(attributes, "backup") && foreign {
         true => {
-            "B=\"$P.moorfast-backup-$(date -u +%Y%m%dT%H%M%SZ)\"; cp -a -- \"$P\" \"$B\"; printf %s \"$B\" | blob backup; note \"what was there is kept as $B\""
+            "B=\"$P.moorfast-backup-$(date -u +%Y%m%dT%H%M%SZ)\"; cp -aT --remove-destination -- \"$P\" \"$B\"; printf %s \"$B\" | blob backup; note \"what was there is kept as $B\""
         }
         false => "",
     };
@@ -342,20 +342,20 @@ fn write(path: &str, wanted: &Wanted, subject: &Subject, foreign: bool) -> Step 
         "P={path}; D={directory}
 {parents}
 kind \"$P\"; [ \"$K\" != directory ] || fail conflict 'there is a directory at that path'
-temporary \"$D\"
+opened \"$D\"
 {fill}
 {keep}
-{owner}{validate}
-sync -- \"$T\"
-{backup}
+{owner}sync -- /proc/self/fd/6
+exec 6>&-
+{validate}{backup}
 if ! E=$(mv -fT -- \"$T\" \"$P\" 2>&1); then
-  case $E in *'resource busy'*) cat < \"$T\" > \"$P\"; {owner_in_place} ;; *) fail failed \"$E\" ;; esac
+  case $E in *'resource busy'*) cat < \"$T\" > \"$P\"; held \"$P\"; {owner_in_place} ;; *) fail failed \"$E\" ;; esac
 fi
 sync -- \"$D\"",
         path = quote(path),
         directory = quote(directory),
-        owner = mode::set(attributes, "\"$T\""),
-        owner_in_place = mode::set(attributes, "\"$P\"").replace('\n', "; "),
+        owner = mode::set(attributes),
+        owner_in_place = mode::set(attributes).replace('\n', "; "),
         validate = validation(attributes, secret(attributes)),
     );
     let limit = upload.as_ref().map(|(_, size)| Duration::from_secs(300 + size / (256 << 10)));
@@ -364,8 +364,8 @@ sync -- \"$D\"",
 
 fn receive(source: &Source) -> String {
     format!(
-        "head -c {} <&3 > \"$T\"; watch
-S=$(sha256sum < \"$T\"); [ \"${{S%% *}}\" = {} ] || fail failed {}",
+        "head -c {} <&3 >&6; watch
+S=$(sha256sum < /proc/self/fd/6); [ \"${{S%% *}}\" = {} ] || fail failed {}",
         source.size,
         source.sha256,
         quote(&format!(
