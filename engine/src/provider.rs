@@ -373,6 +373,8 @@ pub struct ProviderError {
     pub help: Option<String>,
     /// The attribute of the manifest that it is about.
     pub attribute: Option<String>,
+    /// Of an operation that did a part of its work: what the provider wants back in `recorded.private` next time. Never sensitive.
+    pub private: Option<Box<serde_json::Value>>,
 }
 
 /// What sort of failure a [`ProviderError`] is.
@@ -399,7 +401,7 @@ pub enum Class {
 impl ProviderError {
     /// An error of this class with this summary.
     pub fn new(class: Class, summary: impl Into<String>) -> Self {
-        Self { class, summary: summary.into(), detail: Vec::new(), help: None, attribute: None }
+        Self { class, summary: summary.into(), detail: Vec::new(), help: None, attribute: None, private: None }
     }
 
     /// With what to do about it.

@@ -172,6 +172,20 @@ fn a_restart_that_was_owed_when_a_run_died_is_still_owed() {
     });
 }
 
+#[test]
+fn what_a_provider_knows_of_a_half_done_operation_is_remembered() {
+    run(async {
+        let bench = Bench::default();
+        bench.write("[resource.mem_item.a]\nkey = \"a\"\n");
+        bench.memory.world().halves.push("a".to_owned());
+        bench.apply(&everything()).await;
+        let records = bench.store().await.snapshot().await.unwrap().records;
+        let record = &records["mem_item.a"];
+        assert!(record.incomplete);
+        assert_eq!(record.private, serde_json::json!({ "made": true }));
+    });
+}
+
 /// A run that dies after it changed the file and before it recorded that leaves the file as the manifest wants it.
 #[test]
 fn a_restart_is_owed_too_where_the_change_itself_is_not_recorded() {

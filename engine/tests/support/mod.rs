@@ -27,6 +27,8 @@ pub struct World {
     pub log: Vec<String>,
     /// Operations on these keys fail.
     pub broken: Vec<String>,
+    /// Operations on these keys fail when they have done a part of their work.
+    pub halves: Vec<String>,
     /// These keys are not healthy.
     pub sick: Vec<String>,
     /// Which machine stands behind each node, by its host key and its machine-id; `key` and `id` where none is said.
@@ -91,6 +93,10 @@ impl Memory {
         }
         let value = text(wanted, "value");
         world.items.insert(key.clone(), value.clone());
+        if world.halves.contains(&key) {
+            let private = Some(Box::new(serde_json::json!({ "made": true })));
+            return Err(ProviderError { private, ..ProviderError::new(Class::Failed, format!("{key} is half done")) });
+        }
         Ok(Applied { attributes: attributes(&own, &value), ..Applied::default() })
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_engine::Class;
+use moorfast_engine::{Class, ProviderError};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Functions for all sections. `N` is the nonce; 3 is what the controller still sends, 4 is where the answer goes.
@@ -186,8 +186,10 @@ impl Script {
 
     fn framed<'a>(&'a self, stdout: &'a [u8]) -> impl Iterator<Item = (&'a str, &'a str)> {
         let prefix = self.nonce.as_bytes();
-        stdout.split(|b| *b == b'\n').filter_map(move |line| {
-            let rest = std::str::from_utf8(line.strip_prefix(prefix)?).ok()?.strip_prefix(' ')?;
+        // Where the answer broke off the last line is half of one.
+        stdout.split_inclusive(|b| *b == b'\n').filter_map(move |line| {
+            let line = line.strip_prefix(prefix)?.strip_suffix(b"\n")?;
+            let rest = std::str::from_utf8(line).ok()?.strip_prefix(' ')?;
             Some(rest.split_once(' ').unwrap_or((rest, "")))
         })
     }
@@ -215,6 +217,8 @@ pub(crate) struct Section {
     pub(crate) status: Option<i32>,
     /// What it said on stderr, without empty lines.
     pub(crate) said: Vec<String>,
+    /// Why it did not end.
+    pub(crate) cut_off: Option<ProviderError>,
     fields: BTreeMap<String, Vec<String>>,
 }
 

@@ -7,9 +7,12 @@ mod common;
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use common::{World, address, attributes, local_node};
-use moorfast_engine::{Class, Node, NodeName, OperationAction, ProposedAction, ProviderError, Transport, Value};
+use common::{World, address, attributes, create, local_node};
+use moorfast_engine::{
+    Class, Node, NodeName, Operation, OperationAction, ProposedAction, ProviderError, Transport, Value,
+};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
@@ -383,6 +386,85 @@ async fn the_kernel_is_set_and_given_back() {
     assert_eq!(testbed.sh(&format!("cat /etc/modules-load.d/moorfast-{module}.conf")), module);
     world.destroy("ssh_kernel_module").await.unwrap();
     assert_eq!(testbed.sh("ls /etc/modules-load.d/ | grep moorfast"), "");
+}
+
+#[tokio::test]
+async fn what_was_made_before_a_failure_is_ours() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("userdel -r moorie");
+    let user = |home: &str| {
+        attributes(
+            json!({ "name": "moorie", "home": home, "create_home": false, "authorized_keys": ["ssh-ed25519 AAAA one"] }),
+        )
+    };
+    world.fail("ssh_user", user("/proc/moorie")).await;
+    assert_ne!(testbed.sh("getent passwd moorie"), "");
+    world.apply("ssh_user", user("/srv/moorie")).await.unwrap();
+    world.destroy("ssh_user").await.unwrap();
+    assert_eq!(testbed.sh("getent passwd moorie; rm -rf /srv/moorie"), "");
+
+    let value = || testbed.sh("cat /proc/sys/net/ipv4/ip_local_port_range | tr '\\t' ' '");
+    let before = value();
+    let parameter = || attributes(json!({ "name": "net.ipv4.ip_local_port_range", "value": "20000 60000" }));
+    testbed.sh("mkdir -p /etc/sysctl.d/90-moorfast-net.ipv4.ip_local_port_range.conf");
+    world.fail("ssh_sysctl", parameter()).await;
+    assert_eq!(value(), "20000 60000");
+    testbed.sh("rmdir /etc/sysctl.d/90-moorfast-net.ipv4.ip_local_port_range.conf");
+    world.apply("ssh_sysctl", parameter()).await.unwrap();
+    world.destroy("ssh_sysctl").await.unwrap();
+    assert_eq!(value(), before);
+
+    testbed.sh("printf '[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n' > /lib/systemd/system/moorfast-half.service; systemctl daemon-reload");
+    testbed.sh("mkdir -p /etc/systemd/system/moorfast-half.service.d/10-a.conf");
+    let unit = || {
+        attributes(
+            json!({ "name": "moorfast-half.service", "state": "running", "drop_ins": { "10-a.conf": "[Service]\nNice=1\n" } }),
+        )
+    };
+    world.fail("ssh_systemd_unit", unit()).await;
+    testbed.sh("systemctl start moorfast-half; rmdir /etc/systemd/system/moorfast-half.service.d/10-a.conf");
+    world.apply("ssh_systemd_unit", unit()).await.unwrap();
+    world.destroy("ssh_systemd_unit").await.unwrap();
+    assert_eq!(
+        testbed.sh(
+            "systemctl is-active moorfast-half; rm /lib/systemd/system/moorfast-half.service; systemctl daemon-reload"
+        ),
+        "inactive",
+        "it did not run when we came"
+    );
+
+    let all = || testbed.sh("dpkg-query -W -f '${Package}\n'");
+    testbed.sh("apt-get purge -y hello tree rpcbind; apt-get autoremove --purge -y; apt-get update");
+    let before = all();
+    let packages = |name: &str| attributes(json!({ "names": ["hello", name] }));
+    let error = world.fail("ssh_package", packages("portmap")).await;
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Invalid: cannot create package hello on NODE: portmap is no package of its own: name the one that provides it
+    help: none
+    "#);
+    assert_eq!(all(), before, "nothing is installed for a name that stands for another");
+    world.forget();
+    testbed.sh("echo 'DPkg::Post-Invoke { \"false\"; };' > /etc/apt/apt.conf.d/moorfast-broken");
+    world.fail("ssh_package", packages("tree")).await;
+    testbed.sh("rm /etc/apt/apt.conf.d/moorfast-broken");
+    assert_ne!(all(), before);
+    world.destroy("ssh_package").await.unwrap();
+    assert_eq!(all(), before);
+}
+
+#[tokio::test]
+async fn what_an_operation_that_was_cut_off_had_told_is_kept() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("printf '[Service]\nExecStartPre=/bin/sleep 100\nExecStart=/bin/sleep 1000\n' > /lib/systemd/system/moorfast-slow.service; systemctl daemon-reload");
+    let unit = create("ssh_systemd_unit", json!({ "name": "moorfast-slow.service", "state": "running" }));
+    let operation = world.operation("ssh_systemd_unit", unit, None, Vec::new());
+    let operation = Operation { timeout: Some(Duration::from_secs(2)), ..operation };
+    let error = world.operate_all(&[operation]).await.pop().unwrap().unwrap_err();
+    testbed.sh("systemctl stop moorfast-slow; rm /lib/systemd/system/moorfast-slow.service; systemctl daemon-reload");
+    assert_eq!(error.class, Class::Timeout);
+    assert_eq!(error.private.as_deref(), Some(&json!({ "enabled": false, "masked": false, "running": false })));
 }
 
 #[tokio::test]

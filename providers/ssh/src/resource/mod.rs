@@ -101,7 +101,7 @@ pub(crate) trait Resource: Send + Sync {
         None
     }
 
-    /// What is kept for the next time.
+    /// What is kept for the next time. Of an operation that failed or was cut off there may be less to see.
     fn private(&self, subject: &Subject, _seen: &Section) -> serde_json::Value {
         subject.private.clone()
     }

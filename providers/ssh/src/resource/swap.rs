@@ -102,11 +102,12 @@ impl Resource for Swap {
     }
 
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        if !subject.private.is_null() {
-            return subject.private.clone();
+        match (subject.private.is_null(), seen.field("was_masked"), seen.text("before")) {
+            (true, Some(target), Some(before)) => {
+                json!({ "masked": target.starts_with("masked"), "devices": before.lines().collect::<Vec<_>>() })
+            }
+            _ => subject.private.clone(),
         }
-        let devices: Vec<String> = seen.text("before").unwrap_or_default().lines().map(str::to_owned).collect();
-        json!({ "masked": seen.field("was_masked").is_some_and(|s| s.starts_with("masked")), "devices": devices })
     }
 }
 

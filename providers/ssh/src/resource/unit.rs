@@ -252,10 +252,8 @@ done",
     }
 
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        if !subject.private.is_null() || written(&subject.attributes, "content") {
-            return subject.private.clone();
-        }
-        let before = seen.text("before").unwrap_or_default();
+        let found = !subject.private.is_null() || written(&subject.attributes, "content");
+        let Some(before) = seen.text("before").filter(|_| !found) else { return subject.private.clone() };
         let (file_state, active) = before.split_once(' ').unwrap_or_default();
         json!({ "enabled": file_state == "enabled", "masked": file_state.starts_with("masked"), "running": active == "active" })
     }

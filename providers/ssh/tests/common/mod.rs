@@ -206,6 +206,21 @@ impl World {
         self.records.lock().unwrap().insert(kind.to_owned(), record);
     }
 
+    /// Applies what fails half-way, and remembers it as the engine does.
+    pub async fn fail(&self, kind: &str, desired: Attributes) -> ProviderError {
+        let full = Self::full(kind, desired.clone());
+        let observed = self.read(kind, Some(desired)).await.unwrap();
+        let action = match observed {
+            None => OperationAction::Create(full.clone()),
+            Some(_) => OperationAction::Update(full.clone()),
+        };
+        let error = self.operate(kind, action, observed, Vec::new()).await.unwrap_err();
+        let private = error.private.as_deref().cloned().or(self.record(kind).map(|r| r.private)).unwrap_or_default();
+        self.remember(kind, &Applied { attributes: full, private, notes: Vec::new() });
+        self.records.lock().unwrap().get_mut(kind).unwrap().incomplete = true;
+        error
+    }
+
     pub async fn destroy(&self, kind: &str) -> Result<Applied, ProviderError> {
         let observed = self.read(kind, None).await?;
         let applied = self.operate(kind, OperationAction::Delete, observed, Vec::new()).await?;
