@@ -110,6 +110,18 @@ pub trait Provider: Send + Sync {
         Vec::new()
     }
 
+    /// What to remember of an object before it is made or first changed, as long as that did not tell better: how it was found, so that a destroy can tell
+    /// what a run that died had made from what was there. `observed` is none for what is about to be made. Never sensitive. `None` where there is
+    /// nothing to remember.
+    fn found(
+        &self,
+        _resource_type: &str,
+        _desired: &Attributes,
+        _observed: Option<&Observed>,
+    ) -> Option<serde_json::Value> {
+        None
+    }
+
     /// Can the objects of this type be healthy or not, so that [`Connection::healthy`] may be asked?
     fn has_health(&self, _resource_type: &str) -> bool {
         false

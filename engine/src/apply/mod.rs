@@ -310,9 +310,10 @@ impl<'a> Executor<'a> {
                 Ok(Prepared::Data(request)) => data.push((i, request)),
                 Ok(Prepared::Steps(steps)) => {
                     // What is new is known to the state before it is made: a run that dies here loses nothing.
-                    let address = self.change(i).address.to_string();
-                    if !self.records.contains_key(&address) {
-                        begun.extend(self.incomplete(self.change(i), self.wanted.get(&i)));
+                    let change = self.change(i);
+                    let is_known = self.records.contains_key(&change.address.to_string());
+                    if !is_known || change.action == Action::Create {
+                        begun.extend(self.incomplete(change, self.wanted.get(&i)));
                     }
                     let intent = self.intent(self.change(i));
                     self.running.insert(i, (intent.id.clone(), Instant::now()));

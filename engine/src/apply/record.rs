@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use moorfast_state::{Digest, Record, canonical};
+use serde_json::Value as Json;
 
 use super::Executor;
 use super::discreet::discreet;
@@ -55,11 +56,14 @@ impl Executor<'_> {
         Some(record)
     }
 
-    /// The record after an operation that failed: enough to find the object again. `None` where there is nothing to find.
+    /// The record before the first operation on an object, and after one that failed: enough to find it again, and how it was found. `None` where there is
+    /// nothing to find.
     pub(super) fn incomplete(&self, change: &Change, wanted: Option<&Attributes>) -> Option<Record> {
         let known = self.records.get(&change.address.to_string());
         if let Some(known) = known {
-            return Some(Record { incomplete: true, updated_at: Timestamp::now(), ..(**known).clone() });
+            let anew = if change.action == Action::Create { self.found(change, wanted) } else { None };
+            let private = anew.unwrap_or_else(|| known.private.clone());
+            return Some(Record { private, incomplete: true, updated_at: Timestamp::now(), ..(**known).clone() });
         }
         if change.action == Action::Delete {
             return None;
@@ -68,7 +72,14 @@ impl Executor<'_> {
         let sealed = |wanted| discreet(wanted, change.after.as_ref(), &identity, &self.work.key);
         let attributes = wanted.map(sealed).unwrap_or_default();
         // It acted on nothing yet: its restarts are still owed.
-        Some(Record { identity, attributes, incomplete: true, triggers: BTreeMap::new(), ..self.blank(change) })
+        let (private, triggers) = (self.found(change, wanted).unwrap_or_default(), BTreeMap::new());
+        Some(Record { identity, attributes, private, triggers, incomplete: true, ..self.blank(change) })
+    }
+
+    fn found(&self, change: &Change, wanted: Option<&Attributes>) -> Option<Json> {
+        let observed = self.work.items.get(&change.address).and_then(|item| item.observed.as_ref());
+        let provider = self.work.expanded.catalog.provider(&change.provider)?;
+        provider.found(&change.resource_type, wanted?, observed)
     }
 
     fn blank(&self, change: &Change) -> Record {

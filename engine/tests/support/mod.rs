@@ -167,6 +167,10 @@ impl Provider for Memory {
         true
     }
 
+    fn found(&self, _: &str, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
+        Some(serde_json::json!({ "found": observed.map(|o| text(&o.attributes, "value")) }))
+    }
+
     async fn configure(&self, _: &Attributes, _: Context) -> Result<Arc<dyn Connection>, ProviderError> {
         Ok(Arc::new(self.clone()))
     }

@@ -205,10 +205,12 @@ impl Job<'_> {
         let failed = |error| self.step.secrets.cut_from(self.named(node, error));
         let section = answer.map_err(failed)?;
         let private = self.resource.private(&self.subject, &section);
+        let ended = section.status.is_some();
         let section = checked(node, &self.what(), section).map_err(|error| {
-            // What was done until then is known, and must not be taken for what was there before.
-            let is_news = !matches!(self.operation.action, OperationAction::Delete) && private != self.subject.private;
-            ProviderError { private: is_news.then(|| Box::new(private.clone())), ..failed(error) }
+            // What was done until then is known, and must not be taken for what was there before. Where it was cut off that may not be all.
+            let deletes = matches!(self.operation.action, OperationAction::Delete);
+            let is_known = !deletes && (ended || private != self.subject.private);
+            ProviderError { private: is_known.then(|| Box::new(private.clone())), ..failed(error) }
         })?;
         let notes = section.texts("note");
         if matches!(self.operation.action, OperationAction::Delete) {

@@ -24,8 +24,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use moorfast_engine::state::Record;
 use moorfast_engine::{
-    Address, Attribute, Attributes, Connection, Context, Invalid, Kind, Provider, ProviderError, ResourceType, Schema,
-    Target,
+    Address, Attribute, Attributes, Connection, Context, Invalid, Kind, Observed, Provider, ProviderError,
+    ResourceType, Schema, Target,
 };
 
 use crate::connection::SshConnection;
@@ -86,6 +86,15 @@ impl Provider for SshProvider {
 
     fn continues(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
         resource::named(resource_type).is_some_and(|resource| resource.continues(record, attributes))
+    }
+
+    fn found(
+        &self,
+        resource_type: &str,
+        desired: &Attributes,
+        observed: Option<&Observed>,
+    ) -> Option<serde_json::Value> {
+        resource::named(resource_type)?.found(desired, observed.map(|o| &o.attributes))
     }
 
     fn has_health(&self, resource_type: &str) -> bool {

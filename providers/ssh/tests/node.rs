@@ -454,6 +454,40 @@ async fn what_was_made_before_a_failure_is_ours() {
 }
 
 #[tokio::test]
+async fn what_a_run_that_died_had_made_is_ours() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("userdel -r moorie; groupdel moor; apt-get purge -y hello; swapoff -a; printf 'LABEL=none none swap sw 0 0\\n' > /etc/fstab");
+    testbed.sh("printf '[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n' > /lib/systemd/system/moorfast-died.service; systemctl daemon-reload; systemctl unmask swap.target");
+    let all = "getent passwd; getent group; dpkg-query -W -f '${Package}\n'; cat /proc/sys/net/ipv4/ip_local_port_range /etc/fstab; ls /etc/sysctl.d
+        systemctl is-active moorfast-died; systemctl is-enabled moorfast-died swap.target";
+    let before = testbed.sh(all);
+    let resources = [
+        ("ssh_user", json!({ "name": "moorie", "remove_home": true })),
+        ("ssh_group", json!({ "name": "moor" })),
+        ("ssh_package", json!({ "names": ["procps", "hello"] })),
+        ("ssh_sysctl", json!({ "name": "net.ipv4.ip_local_port_range", "value": "20000 60000" })),
+        ("ssh_systemd_unit", json!({ "name": "moorfast-died.service", "enabled": true, "state": "running" })),
+        ("ssh_swap", json!({})),
+    ];
+    for (kind, desired) in &resources {
+        world.die(kind, attributes(desired.clone())).await;
+    }
+    assert_ne!(testbed.sh(all), before);
+    // What a run resumes it goes on to know.
+    let user =
+        OperationAction::Update(attributes(json!({ "name": "moorie", "remove_home": true, "comment": "resumed" })));
+    let observed = world.read("ssh_user", None).await.unwrap();
+    let resumed = world.operate("ssh_user", user, observed, Vec::new()).await.unwrap();
+    assert_eq!(resumed.private, json!({ "made": true }));
+    for (kind, _) in &resources {
+        world.destroy(kind).await.unwrap();
+    }
+    assert_eq!(testbed.sh(all), before);
+    testbed.sh("rm /lib/systemd/system/moorfast-died.service; systemctl daemon-reload; : > /etc/fstab");
+}
+
+#[tokio::test]
 async fn what_an_operation_that_was_cut_off_had_told_is_kept() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;

@@ -101,6 +101,11 @@ pub(crate) trait Resource: Send + Sync {
         None
     }
 
+    /// What is kept of how it was found, before it is made or first changed: what [`Resource::private`] tells where all goes well.
+    fn found(&self, _desired: &Attributes, _observed: Option<&Attributes>) -> Option<serde_json::Value> {
+        None
+    }
+
     /// What is kept for the next time. Of an operation that failed or was cut off there may be less to see.
     fn private(&self, subject: &Subject, _seen: &Section) -> serde_json::Value {
         subject.private.clone()

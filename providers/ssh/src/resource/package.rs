@@ -187,6 +187,16 @@ impl Resource for Package {
         })
     }
 
+    fn found(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+        if text(desired, "state") == Some("absent") {
+            return None;
+        }
+        let there = observed.map(|o| texts(o, "names")).unwrap_or_default();
+        let names = texts(desired, "names").into_iter().map(|name| name_of(&name).to_owned());
+        let missing: Vec<String> = names.filter(|name| !there.iter().any(|t| name_of(t) == name)).collect();
+        Some(json!({ "installed": missing }))
+    }
+
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
         let gone = seen.text("gone").unwrap_or_default();
         let mut own: Vec<String> =

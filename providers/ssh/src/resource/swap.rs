@@ -6,7 +6,7 @@ use moorfast_engine::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, flag, propose};
+use super::{Resource, Step, flag, propose, texts};
 use crate::script::Section;
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -99,6 +99,11 @@ impl Resource for Swap {
             _ if flag(&subject.attributes, "enabled") => on,
             _ => off,
         }))
+    }
+
+    fn found(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+        let observed = observed?;
+        Some(json!({ "masked": !flag(observed, "at_boot"), "devices": texts(observed, "devices") }))
     }
 
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {

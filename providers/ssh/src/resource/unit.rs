@@ -251,6 +251,12 @@ done",
         ))
     }
 
+    fn found(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+        let observed = observed.filter(|_| !written(desired, "content"))?;
+        let running = text(observed, "state") == Some("running");
+        Some(json!({ "enabled": flag(observed, "enabled"), "masked": flag(observed, "masked"), "running": running }))
+    }
+
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
         let found = !subject.private.is_null() || written(&subject.attributes, "content");
         let Some(before) = seen.text("before").filter(|_| !found) else { return subject.private.clone() };

@@ -169,6 +169,10 @@ impl Resource for User {
         Ok(Step::quick(format!("{start}\n{body}")))
     }
 
+    fn found(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+        observed.is_none().then(|| json!({ "made": true }))
+    }
+
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
         if seen.is("made") { json!({ "made": true }) } else { subject.private.clone() }
     }

@@ -221,6 +221,20 @@ impl World {
         error
     }
 
+    /// Applies, and dies before that is recorded: what is remembered is what the engine records before it.
+    pub async fn die(&self, kind: &str, desired: Attributes) {
+        let full = Self::full(kind, desired.clone());
+        let observed = self.read(kind, Some(desired)).await.unwrap();
+        let private = SshProvider.found(kind, &full, observed.as_ref()).unwrap_or_default();
+        let action = match observed {
+            None => OperationAction::Create(full.clone()),
+            Some(_) => OperationAction::Update(full.clone()),
+        };
+        self.operate(kind, action, observed, Vec::new()).await.unwrap();
+        self.remember(kind, &Applied { attributes: full, private, notes: Vec::new() });
+        self.records.lock().unwrap().get_mut(kind).unwrap().incomplete = true;
+    }
+
     pub async fn destroy(&self, kind: &str) -> Result<Applied, ProviderError> {
         let observed = self.read(kind, None).await?;
         let applied = self.operate(kind, OperationAction::Delete, observed, Vec::new()).await?;
