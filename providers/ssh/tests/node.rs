@@ -359,6 +359,47 @@ async fn what_an_account_put_in_the_place_of_its_keys_is_left_alone() {
 }
 
 #[tokio::test]
+async fn what_the_owner_of_its_folder_planted_leads_an_archive_nowhere() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("userdel -r moored; useradd -m moored; rm -rf /srv/moored /srv/other; mkdir -p /srv/moored /srv/other; echo x > /srv/other/tool; chown moored /srv/moored");
+    let other = || testbed.sh("cat /srv/other/tool; ls /srv/other");
+    std::fs::create_dir(testbed.dir.path().join("bin")).unwrap();
+    std::fs::write(testbed.dir.path().join("bin/tool"), "from the archive").unwrap();
+    let pack = Command::new("tar").args(["-cf", "a.tar", "bin"]).current_dir(testbed.dir.path()).status().unwrap();
+    assert!(pack.success());
+    let sum = Command::new("sha256sum").arg(testbed.dir.path().join("a.tar")).output().unwrap().stdout;
+    let archive = || {
+        let sum = String::from_utf8_lossy(&sum[..64]).into_owned();
+        attributes(json!({ "path": "/srv/moored", "source": "a.tar", "sha256": sum }))
+    };
+    // In the place of the marker: nothing of what it leads to is told.
+    testbed.sh("su moored -c 'ln -s /etc/shadow /srv/moored/.moorfast-archive-archive'");
+    assert_eq!(world.read("ssh_archive", Some(archive())).await.unwrap(), None);
+    // In the place of a folder.
+    testbed.sh("su moored -c 'ln -s /srv/other /srv/moored/bin'");
+    let error = world
+        .operate("ssh_archive", OperationAction::Create(World::full("ssh_archive", archive())), None, Vec::new())
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, Class::Conflict, "{error}");
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Conflict: cannot create archive /srv/moored/archive on NODE: /srv/moored/bin is a symbolic link of somebody else: nothing is written through it
+    help: none
+    "#);
+    assert_eq!(other(), "x\ntool");
+    // root's own links are followed: /lib is one on many machines.
+    testbed.sh("rm /srv/moored/bin; mkdir /srv/moored/sbin; ln -s sbin /srv/moored/bin");
+    world.apply("ssh_archive", archive()).await.unwrap();
+    assert_eq!(testbed.sh("cat /srv/moored/sbin/tool"), "from the archive");
+    // In the marker, and in the place of a folder that the archive had made.
+    testbed.sh("cd /srv/moored; echo 'x *./../other/tool' >> .moorfast-archive-archive; rm bin; su moored -c 'ln -s /srv/other bin'");
+    world.destroy("ssh_archive").await.unwrap();
+    assert_eq!(other(), "x\ntool");
+    testbed.sh("userdel -r moored; rm -rf /srv/moored /srv/other");
+}
+
+#[tokio::test]
 async fn the_kernel_is_set_and_given_back() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;

@@ -72,7 +72,8 @@ impl World {
         Self::new(local_node(), root).await
     }
 
-    fn full(kind: &str, mut written: Attributes) -> Attributes {
+    /// As the engine hands them over: with defaults.
+    pub fn full(kind: &str, mut written: Attributes) -> Attributes {
         let types = SshProvider.resource_types();
         let schema = &types.iter().find(|t| t.name == kind).unwrap().schema;
         for name in written.keys() {
