@@ -174,6 +174,43 @@ fn a_restart_that_was_owed_when_a_run_died_is_still_owed() {
     });
 }
 
+/// A run that dies leaves what it had recorded before the operation; one that fails without a word leaves no more.
+#[test]
+fn how_an_object_was_found_is_remembered_before_the_first_operation_on_it() {
+    run(async {
+        let bench = Bench::default();
+        let item = |key: &str| format!("[resource.mem_item.{key}]\nkey = \"{key}\"\nvalue = \"new\"\n");
+        bench.memory.world().items.insert("there".to_owned(), "old".to_owned());
+        bench.write(&["absent", "there", "gone"].map(item).concat());
+        bench.memory.world().broken.extend(["absent", "there"].map(str::to_owned));
+        bench.apply(&everything()).await;
+        // What is made anew is found anew.
+        bench.memory.world().items.remove("gone");
+        bench.memory.world().broken.push("gone".to_owned());
+        bench.apply(&everything()).await;
+        let records = bench.store().await.snapshot().await.unwrap().records;
+        for (key, found) in [("absent", None), ("there", Some("old")), ("gone", None)] {
+            let record = &records[&format!("mem_item.{key}")];
+            assert!(record.incomplete, "{key}");
+            assert_eq!(record.private, serde_json::json!({ "found": found }), "{key}");
+        }
+    });
+}
+
+#[test]
+fn what_a_provider_knows_of_a_half_done_operation_is_remembered() {
+    run(async {
+        let bench = Bench::default();
+        bench.write("[resource.mem_item.a]\nkey = \"a\"\n");
+        bench.memory.world().late.push("a".to_owned());
+        bench.apply(&everything()).await;
+        let records = bench.store().await.snapshot().await.unwrap().records;
+        let record = &records["mem_item.a"];
+        assert!(record.incomplete);
+        assert_eq!(record.private, serde_json::json!({ "made": true }));
+    });
+}
+
 /// A run that dies after it changed the file and before it recorded that leaves the file as the manifest wants it.
 #[test]
 fn a_restart_is_owed_too_where_the_change_itself_is_not_recorded() {

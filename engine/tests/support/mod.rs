@@ -108,7 +108,8 @@ impl Memory {
         let value = text(wanted, "value");
         world.items.insert(key.clone(), value.clone());
         if world.late.contains(&key) {
-            return Err(ProviderError::new(Class::Failed, format!("{key} is half done")));
+            let private = Some(Box::new(serde_json::json!({ "made": true })));
+            return Err(ProviderError { private, ..ProviderError::new(Class::Failed, format!("{key} is half done")) });
         }
         Ok(Applied { attributes: marked(attributes(&own, &value), wanted), ..Applied::default() })
     }
@@ -189,6 +190,10 @@ impl Provider for Memory {
 
     fn has_health(&self, _: &str) -> bool {
         true
+    }
+
+    fn found(&self, _: &str, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
+        Some(serde_json::json!({ "found": observed.map(|o| text(&o.attributes, "value")) }))
     }
 
     async fn configure(&self, _: &Attributes, _: Context) -> Result<Arc<dyn Connection>, ProviderError> {
