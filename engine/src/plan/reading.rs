@@ -93,9 +93,9 @@ impl Planner<'_> {
             self.session.events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
             let readings = connection.read(&target, &requests).await;
             self.session.events.send(Event::ReadDone { target: target.to_string() });
-            let marked = or_unanswered(readings)
-                .zip(&requests)
-                .map(|(reading, request)| reading.map(|found| found.map(|o| marked_reading(self.expanded, request, o))));
+            let marked = or_unanswered(readings).zip(&requests).map(|(reading, request)| {
+                reading.map(|found| found.map(|o| marked_reading(self.expanded, request, o)))
+            });
             kinds.into_iter().zip(marked).collect()
         });
         join_all(calls).await.into_iter().flatten().collect()
