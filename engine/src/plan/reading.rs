@@ -153,7 +153,7 @@ fn hidden_as_recorded(values: Attributes, recorded: &Map<String, Json>) -> Attri
     let hidden = |(name, value): (String, Value)| {
         let value = match recorded.get(&name) {
             Some(recorded) => hidden_like(value, recorded),
-            None if beside_secrets => value.sensitive(),
+            None if beside_secrets && !value.is_sealed() => value.sensitive(),
             None => value,
         };
         (name, value)
@@ -163,6 +163,8 @@ fn hidden_as_recorded(values: Attributes, recorded: &Map<String, Json>) -> Attri
 
 fn hidden_like(value: Value, recorded: &Json) -> Value {
     match (value, recorded) {
+        // What a provider knows from the record alone is sealed already.
+        (value, _) if value.is_sealed() => value,
         (value, recorded) if is_sealed(recorded) => value.sensitive(),
         (Value::Map(map), Json::Object(recorded)) => Value::Map(hidden_as_recorded(map, recorded)),
         (Value::List(items), Json::Array(recorded)) if items.len() == recorded.len() => {
@@ -200,5 +202,28 @@ pub(crate) fn observed_digest(observed: Option<&Observed>, key: &SealKey) -> Dig
     match observed {
         Some(observed) => Digest::of(canonical(&Json::Object(seal_attributes(&observed.attributes, key))).as_bytes()),
         None => Digest::of(b"absent"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_is_not_sealed_once_more() {
+        let sealed = json!({ SENSITIVE_KEY: "blake3:00" });
+        let recorded = json!({ "token": sealed, "path": "/etc/token" });
+        let values: Attributes = [("token", Value::from(sealed.clone())), ("new", Value::from(sealed))]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into();
+        let hidden = hidden_as_recorded(values.clone(), recorded.as_object().unwrap());
+        assert_eq!(
+            seal_attributes(&hidden, &SealKey::from_bytes([7; 32])),
+            seal_attributes(&values, &SealKey::from_bytes([7; 32]))
+        );
+        let clear: Attributes = [("token".to_owned(), Value::from("x"))].into();
+        assert!(hidden_as_recorded(clear, recorded.as_object().unwrap())["token"].is_sensitive());
     }
 }
