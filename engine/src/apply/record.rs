@@ -68,13 +68,16 @@ impl Executor<'_> {
         let wanted = wanted?;
         let Some(known) = self.records.get(&change.address.to_string()) else { return self.unmade(change, wanted) };
         let instance = self.work.expanded.instance(&change.address)?;
-        // What is there already was not made by us.
-        let comes_upon =
-            self.work.items.get(&change.address).is_some_and(|i| i.former.is_some() && i.observed.is_some());
-        if comes_upon || self.work.expanded.continues(instance, known, wanted) {
+        if self.work.expanded.continues(instance, known, wanted) {
             return None;
         }
         let new = self.unmade(change, wanted)?;
+        let item = self.work.items.get(&change.address);
+        let is_there = item.is_some_and(|item| item.former.is_some() && item.observed.is_some());
+        // What was there before us stays; what was another instance's goes with this one.
+        if is_there && !self.was_recorded(&new) {
+            return None;
+        }
         let others = known.pending.iter().filter(|pending| pending.identity != new.identity).cloned();
         let pending = others.chain([new.clone()]).collect();
         Some(Record { pending, updated_at: Timestamp::now(), ..(**known).clone() })
@@ -98,6 +101,14 @@ impl Executor<'_> {
         let attributes = discreet(wanted, change.after.as_ref(), &identity, &self.work.key);
         // It acted on nothing yet: its restarts are still owed.
         Some(Record { identity, attributes, incomplete: true, triggers: BTreeMap::new(), ..self.blank(change) })
+    }
+
+    /// Was the object of `record` in the state when this was planned?
+    fn was_recorded(&self, record: &Record) -> bool {
+        let same = |r: &Record| {
+            (&r.resource_type, &r.target, &r.identity) == (&record.resource_type, &record.target, &record.identity)
+        };
+        self.work.items.values().filter_map(|item| item.recorded.as_deref()).any(same)
     }
 
     fn blank(&self, change: &Change) -> Record {
