@@ -63,16 +63,28 @@ impl Sightings<'_> {
     /// The look, which was told to nobody yet.
     pub fn look(&self, at: Timestamp) -> Look {
         let looked_at: BTreeSet<String> = self.plan.changes.iter().map(|change| change.address.to_string()).collect();
+        let answered: BTreeSet<&str> = self.plan.changes.iter().map(|change| change.target.as_str()).collect();
         let others = self.snapshot.records.values().filter(|record| !looked_at.contains(&record.address));
-        let unseen = others.flat_map(|record| [record.address.clone(), node_subject(&record.target)]).collect();
+        let unseen = others.flat_map(|record| {
+            let of_target = [node_subject(&record.target), target_subject(&record.target)];
+            let unanswered = of_target.into_iter().filter(|_| !answered.contains(record.target.as_str()));
+            unanswered.chain([record.address.clone()])
+        });
         let objects = self.plan.drift.iter().map(|drift| self.object(drift));
         let nodes = self.plan.nodes.iter().filter(|node| node.kind.is_mismatch()).map(|node| self.node(node));
-        Look { at, seen: objects.chain(nodes).chain(self.targets()).collect(), unseen, told: false }
+        let seen = objects.chain(nodes).chain(self.targets()).collect();
+        Look { at, seen, unseen: unseen.collect(), told: false, posted: None }
+    }
+
+    /// Is everything well again that a webhook was told of? Not where something was not looked at: nobody knows.
+    pub fn is_recovery(&self, look: &Look, history: &DriftHistory) -> bool {
+        self.unread.is_empty() && look.seen.is_empty() && history.clone().after(look).owes_recovery()
     }
 
     /// What of the plan was not told before or is not so any more, and whether there is anything that was not.
     pub fn news(&self, look: &Look, history: &DriftHistory) -> (Plan, bool) {
-        let is_new = |sighting: &Sighting| !history.was_told(sighting);
+        let told = history.told();
+        let is_new = |sighting: &Sighting| !told.contains(&sighting.way());
         let drift = self.plan.drift.iter().filter(|drift| is_new(&self.object(drift))).cloned().collect();
         let nodes = self.plan.nodes.iter().filter(|node| !node.kind.is_mismatch() || is_new(&self.node(node)));
         let plan = Plan { drift, nodes: nodes.cloned().collect(), ..self.plan.clone() };
@@ -101,7 +113,7 @@ impl Sightings<'_> {
             _ => return None,
         };
         let record = self.snapshot.records.get(&address.to_string())?;
-        Some((format!("target {}", record.target), why))
+        Some((target_subject(&record.target), why))
     }
 
     fn sighting(&self, subject: String, attributes: Vec<String>, how: &serde_json::Value) -> Sighting {
@@ -109,14 +121,12 @@ impl Sightings<'_> {
     }
 }
 
-/// Is everything well now that was not when somebody looked last?
-pub fn is_recovery(history: &DriftHistory, look: &Look) -> bool {
-    look.seen.is_empty()
-        && history.entries.iter().any(|entry| entry.gone.is_none() && !look.unseen.contains(&entry.subject))
-}
-
 fn node_subject(name: &str) -> String {
     format!("node {name}")
+}
+
+fn target_subject(name: &str) -> String {
+    format!("target {name}")
 }
 
 fn path(folder: &Path) -> PathBuf {
@@ -137,7 +147,7 @@ fn write(folder: &Path, history: &DriftHistory) -> io::Result<()> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use moorfast_engine::state::{Lineage, Record};
+    use moorfast_engine::state::{Lineage, Posted, Record};
 
     use super::*;
     use crate::render::samples;
@@ -174,11 +184,18 @@ mod tests {
         }
     }
 
-    /// What a look saw at this second, told, and what of it was new after `history`.
+    /// Does a look after `history` find that all is well again?
+    fn is_recovery(plan: &Plan, unread: &Unread, history: &DriftHistory) -> bool {
+        let (snapshot, key) = (snapshot(&samples::refresh()), SealKey::from_bytes([7; 32]));
+        let seen = Sightings { plan, unread, snapshot: &snapshot, key: &key };
+        seen.is_recovery(&seen.look(at(9)), history)
+    }
+
+    /// What a look saw at this second, told and posted, and what of it was new after `history`.
     fn seen(plan: &Plan, unread: &Unread, second: i64, history: &DriftHistory) -> (Look, Plan, bool) {
         let (snapshot, key) = (snapshot(&samples::refresh()), SealKey::from_bytes([7; 32]));
         let seen = Sightings { plan, unread, snapshot: &snapshot, key: &key };
-        let look = Look { told: true, ..seen.look(at(second)) };
+        let look = Look { told: true, posted: Some(Posted::Seen), ..seen.look(at(second)) };
         let (news, has_news) = seen.news(&look, history);
         (look, news, has_news)
     }
@@ -219,11 +236,31 @@ mod tests {
         let nothing = DriftHistory::default();
         let (first, _, has_news) = seen(&calm, &unread, 1, &nothing);
         assert_eq!(first.seen.iter().map(|s| s.subject.as_str()).collect::<Vec<_>>(), ["target gpu01"]);
-        assert!(has_news && !is_recovery(&nothing, &first));
+        assert!(has_news && !is_recovery(&calm, &unread, &nothing));
         let history = nothing.clone().after(&first);
-        let (second, _, has_news) = seen(&calm, &unread, 2, &history);
-        assert!(!has_news && !is_recovery(&history, &second));
-        assert!(is_recovery(&history, &seen(&calm, &[], 3, &history).0));
+        let (_, _, has_news) = seen(&calm, &unread, 2, &history);
+        assert!(!has_news && !is_recovery(&calm, &unread, &history));
+        assert!(is_recovery(&calm, &[], &history));
+    }
+
+    #[test]
+    fn what_a_look_says_nothing_of_has_not_ended() {
+        let plan = samples::refresh();
+        let away = Plan { drift: vec![], changes: vec![], ..plan.clone() };
+        let of = |class| plan.drift.iter().map(|d| (d.address.clone(), ProviderError::new(class, "no"))).collect();
+        let (unreachable, denied): (Vec<_>, Vec<_>) = (of(Class::Unreachable), of(Class::Denied));
+        let nothing = DriftHistory::default();
+        let history = nothing.clone().after(&seen(&away, &unreachable, 1, &nothing).0);
+        // It answers and refuses, or nobody asked it.
+        for unread in [&denied[..], &[]] {
+            assert!(!is_recovery(&away, unread, &history));
+            let after = history.clone().after(&seen(&away, unread, 2, &history).0);
+            assert_eq!(after.entries[0].gone, None, "{unread:?}");
+        }
+        // Whoever answers for one object has answered.
+        let one = Plan { changes: plan.changes.clone(), ..away };
+        assert!(is_recovery(&one, &[], &history));
+        assert!(!is_recovery(&one, &denied[1..], &history), "in part only");
     }
 
     #[test]

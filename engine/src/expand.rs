@@ -157,12 +157,17 @@ impl Expanded {
         }
     }
 
-    /// The node that a change is bound to: that of `on`, else the one that it lives on.
+    /// See [`Expanded::bound_node`].
     pub fn node_of(&self, change: &Change) -> Option<Arc<Node>> {
-        if let Some(instance) = self.instance(&change.address) {
+        self.bound_node(&change.address, &change.provider, &change.target)
+    }
+
+    /// The node that an instance is bound to: that of `on`; else, where only a record with this provider instance and target is left, the one it lives on.
+    pub fn bound_node(&self, address: &Address, provider: &str, target: &str) -> Option<Arc<Node>> {
+        if let Some(instance) = self.instance(address) {
             return instance.binding.node.clone();
         }
-        match self.target(&change.address.resource, &change.provider, &change.target)? {
+        match self.target(&address.resource, provider, target)? {
             Target::Node(node) => Some(node),
             Target::Provider(_) => None,
         }

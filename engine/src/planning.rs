@@ -230,7 +230,8 @@ impl Work {
         self.plan = reviewed;
     }
 
-    /// Nothing is done on a node whose machine is neither the recorded nor the reviewed one.
+    /// Nothing is done on a node whose machine is neither the recorded nor the reviewed one, and that machine does not become the known one: the approval
+    /// by its host key was given to the reviewed machine, and keys can be restored.
     fn leave_other_machines(&mut self, reviewed: &Plan) {
         let same = |now: &NodeChange| {
             reviewed
@@ -238,12 +239,16 @@ impl Work {
                 .iter()
                 .any(|r| r.node == now.node && r.after.became(&now.after).is_none_or(|k| !k.is_another_machine()))
         };
-        let others: Vec<_> = self.machines.changes.iter().filter(|c| c.kind.is_another_machine() && !same(c)).collect();
+        let another = |now: &&NodeChange| now.kind.is_another_machine() && !same(now);
+        let others: Vec<_> = self.machines.changes.iter().filter(another).cloned().collect();
         for change in &reviewed.changes {
             let node = self.expanded.instance(&change.address).and_then(|i| i.binding.node.as_ref());
             if let Some(other) = others.iter().find(|other| node.is_some_and(|node| node.name == other.node)) {
                 self.stale.insert(change.address.clone(), vec![other.to_string()]);
             }
+        }
+        for other in &others {
+            self.machines.seen.remove(&other.node);
         }
     }
 }

@@ -110,6 +110,18 @@ pub trait Provider: Send + Sync {
         Vec::new()
     }
 
+    /// What to remember of an object before it is made or first changed, as long as that did not tell better: how it was found, so that a destroy can tell
+    /// what a run that died had made from what was there. `observed` is none for what is about to be made. Never sensitive. `None` where there is
+    /// nothing to remember.
+    fn found(
+        &self,
+        _resource_type: &str,
+        _desired: &Attributes,
+        _observed: Option<&Observed>,
+    ) -> Option<serde_json::Value> {
+        None
+    }
+
     /// Can the objects of this type be healthy or not, so that [`Connection::healthy`] may be asked?
     fn has_health(&self, _resource_type: &str) -> bool {
         false
@@ -384,6 +396,8 @@ pub struct ProviderError {
     pub help: Option<String>,
     /// The attribute of the manifest that it is about.
     pub attribute: Option<String>,
+    /// Of an operation that did a part of its work: what the provider wants back in `recorded.private` next time. Never sensitive.
+    pub private: Option<Box<serde_json::Value>>,
 }
 
 /// What sort of failure a [`ProviderError`] is.
@@ -410,7 +424,7 @@ pub enum Class {
 impl ProviderError {
     /// An error of this class with this summary.
     pub fn new(class: Class, summary: impl Into<String>) -> Self {
-        Self { class, summary: summary.into(), detail: Vec::new(), help: None, attribute: None }
+        Self { class, summary: summary.into(), detail: Vec::new(), help: None, attribute: None, private: None }
     }
 
     /// With what to do about it.

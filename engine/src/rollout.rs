@@ -1,4 +1,4 @@
-//! What the rollouts of a manifest select: nodes in the order of the inventory, and the instances on them.
+//! What the rollouts of a manifest select: nodes in the order in which they are written, and the instances on them.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,7 +14,7 @@ pub(crate) struct Selection {
     pub name: String,
     /// What the manifest says of it.
     pub rollout: Rollout,
-    /// Its nodes, in the order of the inventory.
+    /// Its nodes: those that it names in its own order, then the others in that of the inventory.
     pub nodes: Vec<NodeName>,
     places: HashMap<NodeName, usize>,
 }
@@ -126,7 +126,8 @@ fn instances_of<'e>(expanded: &'e Expanded, gate: &GateName, node: &NodeName) ->
 }
 
 fn nodes(expanded: &Expanded, rollout: &Rollout) -> Vec<NodeName> {
-    let named = |name: &str| rollout.nodes.iter().any(|(wanted, _)| wanted == name);
+    let named: HashMap<&str, usize> =
+        rollout.nodes.iter().zip(0..).map(|((name, _), place)| (name.as_str(), place)).collect();
     let has_role = |roles: &[String]| rollout.roles.iter().any(|(role, _)| roles.contains(role));
     let all = rollout.roles.is_empty() && rollout.nodes.is_empty();
     let carries = |name: &NodeName| {
@@ -136,9 +137,11 @@ fn nodes(expanded: &Expanded, rollout: &Rollout) -> Vec<NodeName> {
     };
     let selected = expanded.inventory.iter().filter(|node| match all {
         true => carries(&node.name),
-        false => named(&node.name.0) || has_role(&node.roles),
+        false => named.contains_key(node.name.0.as_str()) || has_role(&node.roles),
     });
-    selected.map(|node| node.name.clone()).collect()
+    let mut names: Vec<NodeName> = selected.map(|node| node.name.clone()).collect();
+    names.sort_by_key(|name| named.get(name.0.as_str()).copied().unwrap_or(usize::MAX));
+    names
 }
 
 fn unknown_roles(expanded: &Expanded, rollout: &Rollout) -> Vec<Diagnostic> {

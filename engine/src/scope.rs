@@ -1,6 +1,7 @@
 //! What the names in an instance's expressions stand for.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::expand::{Binding, Expanded};
 use crate::expression::{Files, Reference, Scope, Unresolved};
@@ -8,8 +9,8 @@ use crate::manifest::locals::path_value;
 use crate::{Address, ResourceAddress, Value, node_value};
 
 /// The attributes of each instance as far as they are known, by address.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Values(HashMap<Address, Value>);
+#[derive(Debug, Default)]
+pub(crate) struct Values(HashMap<Address, Arc<Value>>);
 
 static NO_VALUES: std::sync::LazyLock<Values> = std::sync::LazyLock::new(Values::default);
 
@@ -23,11 +24,17 @@ impl Values {
     pub fn insert(&mut self, address: Address, attributes: BTreeMap<String, Value>) {
         let open = |value: Value| if value.is_sealed() { Value::Retained.sensitive() } else { value };
         let attributes = attributes.into_iter().map(|(name, value)| (name, open(value))).collect();
-        self.0.insert(address, Value::Map(attributes));
+        self.0.insert(address, Arc::new(Value::Map(attributes)));
     }
 
     pub fn get(&self, address: &Address) -> Option<&Value> {
-        self.0.get(address)
+        self.0.get(address).map(AsRef::as_ref)
+    }
+
+    /// What is known of these instances as it is now; the values themselves are shared, for there may be many and large ones.
+    pub fn only<'a>(&self, addresses: impl IntoIterator<Item = &'a Address>) -> Self {
+        let known = addresses.into_iter().filter_map(|address| Some((address.clone(), self.0.get(address)?.clone())));
+        Self(known.collect())
     }
 }
 
@@ -171,5 +178,21 @@ fn missing_key<'k>(resource: &ResourceAddress, key: &str, known: impl Iterator<I
             true => "it has no keys: write it without the brackets".to_owned(),
             false => format!("its instances are {}", keys.join(", ")),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_the_values_shares_them_and_holds_no_others() {
+        let mut all = Values::default();
+        let [a, b]: [Address; 2] = ["t.x[\"a\"]", "t.x[\"b\"]"].map(|address| address.parse().unwrap());
+        all.insert(a.clone(), BTreeMap::from([("content".to_owned(), Value::from("large"))]));
+        all.insert(b.clone(), BTreeMap::new());
+        let part = all.only([&a]);
+        assert!(std::ptr::eq(part.get(&a).unwrap(), all.get(&a).unwrap()));
+        assert_eq!(part.get(&b), None);
     }
 }

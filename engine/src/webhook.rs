@@ -7,13 +7,16 @@ use serde_json::Value as Json;
 use toml::de::DeTable;
 
 use crate::check::{certificates, http};
+use crate::evaluate::conformed;
 use crate::expand::Binding;
+use crate::expression::Reference;
 use crate::manifest::load::syntax_errors;
 use crate::manifest::reader::Reader;
+use crate::manifest::references;
 use crate::scope::{InstanceScope, Values};
 use crate::{
-    Attribute, Diagnostic, Expr, Kind, Manifest, Schema, Severity, SourceFile, Sources, Span, Value, Workspace, check,
-    conform,
+    Attribute, Attributes, Diagnostic, Expr, Kind, Manifest, Schema, Severity, SourceFile, Sources, Span, Value,
+    Workspace, check, conform,
 };
 
 /// What is sent where.
@@ -56,6 +59,8 @@ static WEBHOOK: LazyLock<Schema> = LazyLock::new(|| {
     )
 });
 
+const ONLY_IN_AN_APPLY: &str = "it depends on what is known only in an apply";
+
 const SUCCESS: [i64; 4] = [200, 201, 202, 204];
 
 impl Webhook {
@@ -85,6 +90,7 @@ impl Webhook {
         let attributes = reader.attributes(entries);
         let mut problems = reader.diagnostics;
         problems.extend(check(&WEBHOOK, "the webhook", span, &attributes));
+        problems.extend(references::of_webhook(manifest, attributes.iter().map(|(_, _, expr)| expr)));
         match problems.iter().any(|problem| problem.severity == Severity::Error) {
             true => Err((sources, problems)),
             false => Ok(Self { attributes, sources }),
@@ -93,19 +99,40 @@ impl Webhook {
 }
 
 impl Workspace {
+    /// Finds what is wrong with the webhook whatever there is to tell; that has these members.
+    ///
+    /// # Errors
+    /// All of it: a file that can't be read, a member that what there is to tell does not have.
+    pub fn check_webhook(&self, webhook: &Webhook, members: &[&str]) -> Result<(), Vec<Diagnostic>> {
+        let sample = Value::Map(members.iter().map(|name| ((*name).to_owned(), Value::Unknown)).collect());
+        let request = self.request(webhook, sample)?;
+        let tells = |expr: &Expr| expr.references().iter().any(|(reference, _)| *reference == Reference::This);
+        let open =
+            |(name, _, expr): &&(String, Span, Expr)| !tells(expr) && request.get(name).is_some_and(Value::is_unknown);
+        let error = |(name, _, expr): &(String, Span, Expr)| {
+            Diagnostic::error(format!("{name}: {ONLY_IN_AN_APPLY}")).at(expr.span, "")
+        };
+        let errors: Vec<_> = webhook.attributes.iter().filter(open).map(error).collect();
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// What the webhook says of the request, with `self` standing for `this`.
+    fn request(&self, webhook: &Webhook, this: Value) -> Result<Attributes, Vec<Diagnostic>> {
+        let expanded = self.expanded()?;
+        let scope = InstanceScope::new(&expanded, Values::none(), Binding::default()).with_self(this);
+        conformed(&WEBHOOK, &webhook.attributes, &scope)
+    }
+
     /// Posts what the webhook makes of `report`, or `body` where it says nothing of that, and tries again until it is taken.
     ///
     /// # Errors
     /// Why it could not be made or was not taken; never with what is secret in it.
     pub async fn post(&self, webhook: &Webhook, report: &Json, body: &str) -> Result<(), Vec<Diagnostic>> {
-        let expanded = self.expanded()?;
-        let this = Value::from(report.clone());
-        let scope = InstanceScope::new(&expanded, Values::none(), Binding::default()).with_self(this);
-        let request = crate::evaluate::conformed(&WEBHOOK, &webhook.attributes, &scope)?;
+        let request = self.request(webhook, Value::from(report.clone()))?;
         // Without its place: the line may hold a URL that is a secret.
         let failed = |message: String| vec![Diagnostic::warning(format!("the webhook was not told: {message}"))];
         if request.values().any(Value::is_unknown) {
-            return Err(failed("it depends on what is known only in an apply".to_owned()));
+            return Err(failed(ONLY_IN_AN_APPLY.to_owned()));
         }
         let mut arguments = request;
         arguments.entry("body".to_owned()).or_insert_with(|| Value::from(body));

@@ -5,8 +5,10 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use moorfast_engine::plan::{Action, PlanMode, PlanOptions};
+use moorfast_engine::state::{Intent, LockRequest};
 use moorfast_engine::{Outcome, OutcomeResult};
 use proptest::prelude::*;
 use support::Bench;
@@ -169,6 +171,43 @@ fn a_restart_that_was_owed_when_a_run_died_is_still_owed() {
         bench.apply(&everything()).await;
         assert!(place(&bench.memory.world().log, "restart unit").is_some());
         assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+    });
+}
+
+/// A run that dies leaves what it had recorded before the operation; one that fails without a word leaves no more.
+#[test]
+fn how_an_object_was_found_is_remembered_before_the_first_operation_on_it() {
+    run(async {
+        let bench = Bench::default();
+        let item = |key: &str| format!("[resource.mem_item.{key}]\nkey = \"{key}\"\nvalue = \"new\"\n");
+        bench.memory.world().items.insert("there".to_owned(), "old".to_owned());
+        bench.write(&["absent", "there", "gone"].map(item).concat());
+        bench.memory.world().broken.extend(["absent", "there"].map(str::to_owned));
+        bench.apply(&everything()).await;
+        // What is made anew is found anew.
+        bench.memory.world().items.remove("gone");
+        bench.memory.world().broken.push("gone".to_owned());
+        bench.apply(&everything()).await;
+        let records = bench.store().await.snapshot().await.unwrap().records;
+        for (key, found) in [("absent", None), ("there", Some("old")), ("gone", None)] {
+            let record = &records[&format!("mem_item.{key}")];
+            assert!(record.incomplete, "{key}");
+            assert_eq!(record.private, serde_json::json!({ "found": found }), "{key}");
+        }
+    });
+}
+
+#[test]
+fn what_a_provider_knows_of_a_half_done_operation_is_remembered() {
+    run(async {
+        let bench = Bench::default();
+        bench.write("[resource.mem_item.a]\nkey = \"a\"\n");
+        bench.memory.world().late.push("a".to_owned());
+        bench.apply(&everything()).await;
+        let records = bench.store().await.snapshot().await.unwrap().records;
+        let record = &records["mem_item.a"];
+        assert!(record.incomplete);
+        assert_eq!(record.private, serde_json::json!({ "made": true }));
     });
 }
 
@@ -389,6 +428,70 @@ fn moved_records_are_found_by_a_destroy_and_through_chains() {
     });
 }
 
+/// Each record goes where another one leaves from, in whatever order the plan has them.
+#[test]
+fn records_that_move_up_one_after_the_other_all_arrive() {
+    run(async {
+        let bench = Bench::default();
+        let manifest = |elements: &str, moved: &str| {
+            format!("[resource.mem_item.x]\nfor_each = {{ {elements} }}\nkey = \"${{each.value}}\"\n{moved}")
+        };
+        bench.write(&manifest("a = \"1\", b = \"2\", d = \"3\"", ""));
+        bench.apply(&everything()).await;
+        bench.memory.world().log.clear();
+        // Of the one at "a" nothing is said: it is the same object under another name.
+        let moved = "[[moved]]\nfrom = 'mem_item.x[\"b\"]'\nto = 'mem_item.x[\"c\"]'\n";
+        bench.write(&manifest("b = \"1\", c = \"2\", e = \"3\"", moved));
+        let report = bench.apply(&everything()).await;
+        assert!(report.state_error.is_none(), "{:?}", report.state_error);
+        assert!(bench.memory.world().log.is_empty(), "{:?}", bench.memory.world().log);
+        let records = bench.store().await.snapshot().await.unwrap().records;
+        let found: Vec<_> = records.values().map(|r| (r.address.as_str(), r.identity.as_str())).collect();
+        assert_eq!(found, [("mem_item.x[\"b\"]", "1"), ("mem_item.x[\"c\"]", "2"), ("mem_item.x[\"e\"]", "3")]);
+        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+    });
+}
+
+/// How many transactions the log of the state holds: the frame that ends one tells the size of the database.
+fn transactions(bench: &Bench) -> usize {
+    let log = std::fs::read(bench.path().join(".moorfast/state.db-wal")).unwrap();
+    let page = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
+    log[32..].chunks_exact(24 + page).filter(|frame| frame[4..8] != [0; 4]).count()
+}
+
+/// Behind a slow connection each write by itself would take its time.
+#[test]
+fn what_a_run_that_died_left_open_is_closed_in_few_writes() {
+    run(async {
+        let bench = Bench::default();
+        let keys: Vec<_> = (0..100).map(|i| format!("k{i}")).collect();
+        bench.write(&format!("[resource.mem_item.x]\nfor_each = {keys:?}\nkey = \"${{each.key}}\"\n"));
+        bench.apply(&everything()).await;
+        let store = bench.store().await;
+        let lock = store.lock(LockRequest::new("apply"), Duration::ZERO).await.unwrap();
+        let open = |key: &String| Intent {
+            id: Intent::new_id(),
+            address: format!("mem_item.x[\"{key}\"]"),
+            action: "update".to_owned(),
+            resource_type: "mem_item".to_owned(),
+            provider: "mem".to_owned(),
+            target: "mem".to_owned(),
+            identity: Some(key.clone()),
+            started_at: jiff::Timestamp::now(),
+            run: "died".to_owned(),
+        };
+        lock.begin(keys.iter().map(open).collect()).await.unwrap();
+        lock.release().await.unwrap();
+
+        let before = transactions(&bench);
+        bench.apply(&everything()).await;
+        let took = transactions(&bench) - before;
+        assert!(took < keys.len() / 2, "{took} transactions");
+        assert!(store.snapshot().await.unwrap().intents.is_empty());
+        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+    });
+}
+
 #[test]
 fn a_destroy_leaves_what_an_excluded_one_depends_on() {
     run(async {
@@ -448,4 +551,26 @@ async fn the_rules_of_a_resource_type_are_not_those_of_the_data_source_of_its_na
     assert_eq!(plan.outputs["seen"].after, Some("seen".into()));
     bench.write("[resource.mem_item.folder]\nkey = \"folder/\"\n");
     assert!(bench.plan(&PlanOptions::default()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_secret_stays_one_until_it_is_overwritten() {
+    let bench = Bench::default();
+    let manifest = |value: &str| {
+        format!("[locals]\npassword = \"hunter2\"\n[resource.mem_item.x]\nkey = \"x\"\nvalue = '{value}'\n")
+    };
+    bench.write(&manifest("${sensitive(local.password)}"));
+    bench.apply(&PlanOptions::default()).await;
+    bench.write(&manifest("see the vault"));
+    let refresh = PlanOptions { mode: PlanMode::RefreshOnly, ..PlanOptions::default() };
+    for options in [PlanOptions::default(), refresh] {
+        let plan = bench.plan(&options).await.unwrap();
+        assert!(plan.drift.is_empty(), "{:?}", plan.drift);
+        assert!(plan.changes[0].before.as_ref().unwrap()["value"]["$sensitive"].is_string());
+    }
+    let report = bench.apply(&PlanOptions::default()).await;
+    assert!(report.outcomes.iter().all(|o| o.is_done()));
+    let plan = bench.plan(&PlanOptions::default()).await.unwrap();
+    assert!(!plan.has_changes());
+    assert_eq!(plan.changes[0].after.as_ref().unwrap()["value"], "see the vault");
 }

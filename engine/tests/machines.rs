@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use moorfast_engine::plan::{Plan, PlanOptions};
-use moorfast_engine::{NodeChangeKind, NodeName, OutcomeResult, Replacement};
+use moorfast_engine::{NodeChangeKind, NodeName, Outcome, OutcomeResult, Replacement};
 use proptest::prelude::*;
 use support::Bench;
 
@@ -63,6 +63,35 @@ fn kinds(plan: &Plan) -> Vec<(String, NodeChangeKind)> {
 /// What was done, without what was done to `node`.
 fn elsewhere(log: &[String], node: &str) -> Vec<String> {
     log.iter().filter(|line| !line.contains(node)).cloned().collect()
+}
+
+#[test]
+fn a_change_names_the_node_it_is_bound_to_and_not_one_that_its_key_names() {
+    let manifest = |value: &str| {
+        let nodes = Shape(vec![BTreeSet::new()]).manifest(value);
+        format!(
+            "{nodes}[resource.mem_item.each]\nfor_each = \"${{nodes}}\"\nkey = \"of-${{each.key}}\"\nvalue = \"{value}\"\n"
+        )
+    };
+    run(async {
+        let bench = Bench::default();
+        bench.write(&manifest("v"));
+        bench.apply(&PlanOptions::default()).await;
+        bench.memory.swap("n1", "key-new", "id-new");
+        bench.write(&manifest("w"));
+        let plan = bench.plan(&PlanOptions::default()).await.unwrap();
+        let node = |address: &str| {
+            let change = plan.changes.iter().find(|change| change.address.to_string() == address).unwrap();
+            change.node.as_ref().map(|node| node.0.clone())
+        };
+        assert_eq!(node("mem_file.f0[\"n1\"]").as_deref(), Some("n1"), "it lives there");
+        assert_eq!(node("mem_badge.own[\"n1\"]").as_deref(), Some("n1"), "`on` says so");
+        assert_eq!(node("mem_item.each[\"n1\"]"), None);
+        // Nobody approved the machine: what is bound to it waits, the rest is done.
+        bench.memory.world().log.clear();
+        bench.apply(&PlanOptions::default()).await;
+        assert!(bench.memory.world().log.contains(&"update of-n1".to_owned()), "{:?}", bench.memory.world().log);
+    });
 }
 
 proptest! {
@@ -126,6 +155,40 @@ proptest! {
             let there: BTreeSet<_> = bench.memory.world().items.keys().cloned().collect();
             let wanted: BTreeSet<_> = NODES.iter().flat_map(|node| shape.places(node)).collect();
             prop_assert_eq!(there, wanted);
+            Ok(())
+        })?;
+    }
+
+    /// A reviewed plan approves the machine that was seen; yet another one is not that one, whatever keys it shows.
+    #[test]
+    fn a_machine_that_was_not_reviewed_stays_unknown(
+        shape in shapes(),
+        node in prop::sample::select(&NODES[..]),
+        same_keys in any::<bool>(),
+    ) {
+        run(async {
+            let bench = Bench::default();
+            bench.write(&shape.manifest("v"));
+            bench.apply(&PlanOptions::default()).await;
+            let key = if same_keys { format!("key-{node}") } else { "key-new".to_owned() };
+            bench.memory.swap(node, &key, "id-reviewed");
+            let reviewed = bench.plan(&approving(node)).await.unwrap();
+            bench.memory.swap(node, &key, "id-another");
+            bench.memory.world().log.clear();
+
+            let report = bench.apply_reviewed(reviewed).await;
+            let is_left = |o: &Outcome| matches!(o.result, OutcomeResult::Stale(_) | OutcomeResult::Skipped(_));
+            prop_assert!(report.outcomes.iter().all(is_left), "{:?}", report.outcomes);
+            prop_assert_eq!(report.outcomes.len(), shape.places(node).len());
+            let known = bench.store().await.snapshot().await.unwrap().nodes;
+            prop_assert_eq!(&known[node]["machine_id"], &format!("id-{node}"));
+            prop_assert_eq!(bench.plan(&PlanOptions::default()).await.unwrap().nodes.len(), 1);
+            let report = bench.apply(&PlanOptions::default()).await;
+            prop_assert!(report.outcomes.iter().all(|o| matches!(o.result, OutcomeResult::Withheld(_))));
+            prop_assert_eq!(&bench.memory.world().log, &Vec::<String>::new());
+
+            bench.apply(&approving(node)).await;
+            prop_assert!(!bench.plan(&PlanOptions::default()).await.unwrap().has_changes());
             Ok(())
         })?;
     }

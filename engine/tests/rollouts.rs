@@ -6,6 +6,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use moorfast_engine::plan::{Plan, PlanOptions};
 use moorfast_engine::{Failure, Interrupt, Outcome, OutcomeResult, Report};
@@ -115,6 +116,12 @@ fn left(report: &Report) -> usize {
     report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Left { .. })).count()
 }
 
+/// Every operation has one outcome.
+fn each_told_once(report: &Report) -> bool {
+    let mut seen = BTreeSet::new();
+    report.outcomes.iter().all(|o| seen.insert(o.address.to_string()))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
@@ -152,6 +159,7 @@ proptest! {
                 false => bench.memory.world().broken.push(format!("n{node}/{resource}")),
             }
             let report = bench.apply(&everything()).await;
+            prop_assert!(each_told_once(&report), "{:?}", report.outcomes);
             prop_assert_eq!(report.gates.len(), usize::from(gate));
             let world = || bench.memory.world();
             let (taken, most) = course(&world().log);
@@ -191,11 +199,11 @@ proptest! {
 
     /// A run that was killed after a node's work and before its gates: the next one does not go on past a node that is not healthy.
     #[test]
-    fn a_sick_node_without_work_counts_as_unavailable(fleet in fleets()) {
+    fn a_sick_node_without_work_counts_as_unavailable(fleet in fleets(), sick in any::<prop::sample::Index>()) {
         run(async {
             let bench = Bench::default();
             begun(&bench, &fleet).await;
-            let sick = fleet.order()[0];
+            let sick = sick.index(fleet.nodes);
             for r in 0..fleet.resources.len() {
                 bench.memory.world().items.insert(format!("n{sick}/{r}"), "2".to_owned());
             }
@@ -204,6 +212,8 @@ proptest! {
             let (taken, most) = course(&bench.memory.world().log);
             prop_assert!(most < fleet.max_unavailable.max(1));
             prop_assert_eq!(taken.is_empty(), fleet.max_unavailable == 1);
+            prop_assert!(each_told_once(&report), "{:?}", report.outcomes);
+            prop_assert_eq!(left(&report), if taken.is_empty() { (fleet.nodes - 1) * fleet.resources.len() } else { 0 });
             prop_assert_eq!(report.gates.len(), usize::from(fleet.max_unavailable == 1));
             Ok(())
         })?;
@@ -225,6 +235,7 @@ proptest! {
             let report = bench.apply_until(&everything(), &interrupt).await;
             watch.await.unwrap();
             prop_assert_eq!(left(&report), 0);
+            prop_assert!(each_told_once(&report), "{:?}", report.outcomes);
             bench.apply(&everything()).await;
             let values: BTreeSet<_> = bench.memory.world().items.values().cloned().collect();
             prop_assert_eq!(values, BTreeSet::from(["2".to_owned()]));
@@ -295,7 +306,32 @@ fn nodes_of_different_rollouts_wait_for_each_other_without_a_standstill() {
         let report = bench.apply(&everything()).await;
         let left: BTreeMap<_, _> =
             report.outcomes.iter().map(|o| (o.address.to_string(), format!("{:?}", o.result))).collect();
+        assert!(each_told_once(&report), "{left:#?}");
         assert!(left["mem_item.a[\"a\"]"].contains("mem_item.b[\\\"b\\\"] did not succeed"), "{left:#?}");
+    });
+}
+
+/// Nothing else runs then: what the failure stops is still told as stopped by it.
+#[test]
+fn a_node_that_fails_before_its_provider_is_asked_stops_the_rollout() {
+    run(async {
+        let bench = Bench::default();
+        let manifest = |value: &str| {
+            format!(
+                "{TWO}[nodes.c]\ntransport = \"local\"\n[resource.mem_item.x]\non = \"all\"\nkey = \"${{node.name}}/x\"\nvalue = \"{value}\"\n\
+                 precondition = [{{ condition = '${{node.name == \"a\" || mem_item.first.id != \"id-first-2\"}}', error_message = \"first is 2\" }}]\n\
+                 [resource.mem_item.first]\nkey = \"first\"\nvalue = \"{value}\"\n[rollout.every]\nnodes = [\"a\", \"b\", \"c\"]\ngates = [\"mem_item.x\"]\n"
+            )
+        };
+        bench.write(&manifest("1"));
+        bench.apply(&everything()).await;
+        bench.write(&manifest("2"));
+        let report = bench.apply(&everything()).await;
+        let results: BTreeMap<_, _> = report.outcomes.iter().map(|o| (o.address.to_string(), &o.result)).collect();
+        assert!(matches!(results["mem_item.x[\"a\"]"], OutcomeResult::Done), "{results:#?}");
+        assert!(matches!(results["mem_item.x[\"b\"]"], OutcomeResult::Failed(_)), "{results:#?}");
+        assert!(matches!(results["mem_item.x[\"c\"]"], OutcomeResult::Left { .. }), "{results:#?}");
+        assert!(!report.interrupted);
     });
 }
 
@@ -334,6 +370,120 @@ fn new_nodes_are_not_held_back_and_resources_narrow_a_rollout_down() {
         let place = |line: &str| log.iter().rposition(|l| l == line).unwrap();
         assert!(place("update b/file") < place("restart a/unit"), "{log:?}");
         assert!(place("restart a/unit") < place("restart b/unit"), "{log:?}");
+    });
+}
+
+#[test]
+fn nodes_are_taken_in_the_order_in_which_they_are_written() {
+    let inventory = ["gpu10", "gpu2", "canary", "gpu1"];
+    let cases: [(&str, [&str; 4]); 4] = [
+        ("roles = [\"worker\"]", inventory),
+        ("resources = [\"mem_item.x\"]", inventory),
+        ("nodes = [\"gpu1\", \"canary\", \"gpu10\", \"gpu2\"]", ["gpu1", "canary", "gpu10", "gpu2"]),
+        ("nodes = [\"canary\"]\nroles = [\"worker\"]", ["canary", "gpu10", "gpu2", "gpu1"]),
+    ];
+    for (selector, expected) in cases {
+        run(async {
+            let bench = Bench::default();
+            let node = |name: &str| format!("[nodes.{name}]\ntransport = \"local\"\nroles = [\"worker\"]\n");
+            let manifest = |value: &str| {
+                inventory.map(node).concat()
+                    + &format!(
+                        "[resource.mem_item.x]\non = \"all\"\nkey = \"${{node.name}}/x\"\nvalue = \"{value}\"\n[rollout.every]\n{selector}\n"
+                    )
+            };
+            bench.write(&manifest("1"));
+            bench.apply(&everything()).await;
+            bench.write(&manifest("2"));
+            bench.memory.world().log.clear();
+            let plan = bench.plan(&everything()).await.unwrap();
+            assert_eq!(planned(&plan)[0].1, expected, "{selector}");
+            bench.apply(&everything()).await;
+            assert_eq!(bench.memory.world().log, expected.map(|node| format!("update {node}/x")), "{selector}");
+        });
+    }
+}
+
+/// On three nodes an item, and another one whose key is known only with the first; a check of each.
+fn checked(value: &str, gate: &str) -> String {
+    format!(
+        "{TWO}[nodes.c]\ntransport = \"local\"\n\
+         [resource.mem_item.x]\non = \"all\"\nkey = \"${{node.name}}/x\"\nvalue = \"{value}\"\n\
+         [resource.mem_item.y]\non = \"all\"\nkey = \"${{node.name}}/${{mem_item.x.id}}\"\n\
+         [check.x]\non = \"all\"\nassert = [{{ condition = '${{mem_item.x.value != \"sick\"}}', error_message = \"it is sick\" }}]\n\
+         [check.y]\non = \"all\"\nassert = [{{ condition = '${{mem_item.y.id != \"\"}}', error_message = \"it has no id\" }}]\n\
+         [rollout.every]\nresources = [\"mem_item.x\"]\ngates = [\"{gate}\"]\ntimeout = \"3s\"\n"
+    )
+}
+
+fn only(addresses: &[&str]) -> PlanOptions {
+    PlanOptions { targets: addresses.iter().map(|a| a.parse().unwrap()).collect(), ..everything() }
+}
+
+#[test]
+fn a_node_that_is_left_out_counts_as_well_and_is_looked_at() {
+    for (of_c, done) in [("1", true), ("sick", false)] {
+        run(async {
+            let bench = Bench::default();
+            bench.write(&checked("1", "check.x"));
+            bench.apply(&everything()).await;
+            bench.write(&checked("2", "check.x"));
+            bench.memory.world().items.insert("c/x".to_owned(), of_c.to_owned());
+            let exclude = ["mem_item.x[\"c\"]".parse().unwrap()].into();
+            for options in [only(&["mem_item.x[\"a\"]", "mem_item.x[\"b\"]"]), PlanOptions { exclude, ..everything() }]
+            {
+                assert_eq!(planned(&bench.plan(&options).await.unwrap())[0].2, ["c"]);
+                let report = bench.apply(&options).await;
+                assert_eq!(report.gates.is_empty(), done, "{report:#?}");
+                assert_eq!(left(&report), if done { 0 } else { 2 });
+                bench.memory.world().items.insert("a/x".to_owned(), "1".to_owned());
+                bench.memory.world().items.insert("b/x".to_owned(), "1".to_owned());
+            }
+            assert_eq!(bench.memory.world().items["c/x"], of_c);
+        });
+    }
+}
+
+/// It does not wait for what can't come.
+#[test]
+fn a_check_that_can_not_become_known_says_so_at_once() {
+    run(async {
+        let bench = Bench::default();
+        bench.write(&checked("1", "check.y").replace("3s", "1h"));
+        bench.apply(&everything()).await;
+        bench.write(&checked("2", "check.y").replace("3s", "1h"));
+        let options = only(&["mem_item.x[\"a\"]", "mem_item.x[\"b\"]"]);
+        let report = tokio::time::timeout(Duration::from_secs(60), bench.apply(&options)).await.unwrap();
+        let gate = &report.gates[0];
+        insta::assert_snapshot!(format!(
+            "{}: {}\nhelp: {}",
+            gate.gate,
+            gate.error.summary,
+            gate.error.help.clone().unwrap()
+        ));
+        assert_eq!(left(&report), 2);
+    });
+}
+
+#[test]
+fn a_check_waits_for_what_is_made_beside_the_rollout() {
+    run(async {
+        let bench = Bench::default();
+        let manifest = |value: &str| {
+            format!(
+                "{TWO}[resource.mem_item.x]\non = \"all\"\nkey = \"${{node.name}}/x\"\nvalue = \"{value}\"\n\
+                 [resource.mem_item.shared]\nkey = \"shared\"\nvalue = \"{value}\"\n\
+                 [check.x]\non = \"all\"\nassert = [{{ condition = '${{mem_item.shared.id == \"id-shared-{value}\"}}', error_message = \"it is old\" }}]\n\
+                 [rollout.every]\nnodes = [\"a\", \"b\"]\ngates = [\"check.x\"]\ntimeout = \"1s\"\n"
+            )
+        };
+        bench.write(&manifest("1"));
+        bench.apply(&everything()).await;
+        bench.write(&manifest("2"));
+        bench.memory.world().items.insert("b/x".to_owned(), "2".to_owned());
+        let report = bench.apply(&everything()).await;
+        assert!(report.gates.is_empty() && report.outcomes.iter().all(|o| o.is_done()), "{report:#?}");
+        assert_eq!(report.outcomes.len(), 2);
     });
 }
 

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use moorfast_engine::plan::{Plan, PlanMode};
-use moorfast_engine::state::Look;
+use moorfast_engine::state::{Look, Posted};
 use moorfast_engine::{Failure, Severity, Webhook, Workspace};
 
 use crate::atomic;
-use crate::drift_history::{self, Kept, Sightings};
+use crate::drift_history::{Kept, Sightings};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
@@ -105,7 +105,7 @@ impl Drift {
         let failed = (!unread.is_empty()).then(|| run.error(Failure::Providers(unread.clone())));
         let of_unread = failed.as_ref().map_or(Exit::Success, Error::exit_of_a_look);
         let exit = exit_of(&told).worse(of_unread);
-        let recovered = drift_history::is_recovery(&kept.history, &look);
+        let recovered = seen.is_recovery(&look, &kept.history);
         let manifest = manifest(session);
         let message = Told { manifest: &manifest, plan: &told, unread: &unread, exit, recovered };
         let taken = match &webhook {
@@ -115,10 +115,10 @@ impl Drift {
             _ => None,
         };
         let lost = taken == Some(false);
-        // What a webhook did not take is told again: drift as new, and that it ended as long as it is remembered.
-        if !(lost && recovered) {
-            note(session, kept, Look { told: self.since_last && !lost, ..look }).await;
-        }
+        // What a webhook did not take is told again.
+        let posted = if recovered { Posted::Recovery } else { Posted::Seen };
+        let posted = (taken == Some(true)).then_some(posted);
+        note(session, kept, Look { told: self.since_last && !lost, posted, ..look }).await;
         let found = Found {
             plan: Some(&plan),
             unread: unread.len(),
@@ -165,7 +165,12 @@ fn exit_of(plan: &Plan) -> Exit {
 }
 
 fn read_webhook(path: &Path, workspace: &Workspace) -> Result<Webhook, Error> {
-    Webhook::read(path, &workspace.manifest).map_err(|(sources, diagnostics)| Error::Manifest { sources, diagnostics })
+    let wrong = |(sources, diagnostics)| Error::Manifest { sources, diagnostics };
+    let webhook = Webhook::read(path, &workspace.manifest).map_err(wrong)?;
+    match workspace.check_webhook(&webhook, &webhook::MEMBERS) {
+        Ok(()) => Ok(webhook),
+        Err(diagnostics) => Err(wrong((webhook.sources, diagnostics))),
+    }
 }
 
 /// Tells the webhook, and says whether it took it. Where it did not, that is a warning: what was found is what matters.

@@ -82,6 +82,7 @@ mod tests {
             last_seen: at(last),
             gone: gone.map(at),
             told: None,
+            posted: None,
         };
         let entries = vec![
             entry("ssh_file.motd[\"gpu01\"]", &["mode", "content"], 1, 2, Some(3)),

@@ -71,9 +71,32 @@ pub fn of<'a>(plan: &'a Plan, change: &Change) -> Option<&'a NodeChange> {
     if plan.options.mode == PlanMode::RefreshOnly || change.action == Action::NoOp {
         return None;
     }
-    let is_of = |name: &str| {
-        let key = change.address.key.as_deref().unwrap_or_default();
-        change.target == name || key == name || key.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'))
-    };
-    plan.nodes.iter().find(|node| node.kind.is_another_machine() && is_of(&node.node.0))
+    plan.nodes.iter().find(|node| node.kind.is_another_machine() && change.node.as_ref() == Some(&node.node))
+}
+
+#[cfg(test)]
+mod tests {
+    use moorfast_engine::NodeName;
+    use serde_json::json;
+
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn only_what_is_bound_to_another_machine_is_told_with_it() {
+        let changed = |address| samples::change(address, Action::Update, json!({"a": 1}), json!({"a": 2}));
+        let file = changed("ssh_file.motd[\"gpu02\"]");
+        let on_it =
+            Change { node: Some(NodeName("gpu02".to_owned())), ..changed("kubernetes_object.role[\"gpu02/x\"]") };
+        let not_on_it = changed("kubernetes_object.quota[\"gpu02\"]");
+        let told = [&file, &on_it, &not_on_it].map(Clone::clone);
+        let plan = Plan { nodes: vec![samples::replaced("gpu02")], ..samples::plan(told.into()) };
+        let told_elsewhere = [&file, &on_it, &not_on_it].map(|change| of(&plan, change).is_some());
+        assert_eq!(told_elsewhere, [true, true, false]);
+        assert_eq!(anew(&plan, &plan.nodes[0]), ["2 to change: ssh_file.motd, kubernetes_object.role"]);
+        // A plan file of before has no nodes: then all is told in full.
+        let mut saved = serde_json::to_value(&on_it).unwrap();
+        saved.as_object_mut().unwrap().remove("node");
+        assert_eq!(of(&plan, &serde_json::from_value(saved).unwrap()), None);
+    }
 }

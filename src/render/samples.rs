@@ -44,12 +44,13 @@ pub fn plan(changes: Vec<Change>) -> Plan {
     Plan { changes, ..nothing() }
 }
 
-/// One change; its target is the key of its address, or `kubernetes`.
+/// One change; its target and its node are the key of its address, or it is of `kubernetes`.
 pub fn change(address: &str, action: Action, before: Json, after: Json) -> Change {
     let address: moorfast_engine::Address = address.parse().unwrap();
     let resource_type = address.resource.resource_type.clone();
     let provider = resource_type.split('_').next().unwrap().to_owned();
-    let target = if provider == "ssh" { address.key.clone().unwrap() } else { provider.clone() };
+    let node = if provider == "ssh" { address.key.clone().map(NodeName) } else { None };
+    let target = node.as_ref().map_or(provider.clone(), |node| node.0.clone());
     let object = |value: Json| value.as_object().cloned();
     let (before, after) = (object(before), object(after));
     let text = |name: &str| after.as_ref().or(before.as_ref())?.get(name)?.as_str().map(str::to_owned);
@@ -59,6 +60,7 @@ pub fn change(address: &str, action: Action, before: Json, after: Json) -> Chang
         resource_type,
         provider,
         target,
+        node,
         action,
         reasons: vec![],
         dependencies: vec![],

@@ -2,6 +2,7 @@
 
 use moorfast_engine::plan::{Step, differences};
 use serde_json::{Map, Value as Json};
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
 
 use super::row::{Room, rows_between, table};
 use super::style::{DIM, paint};
@@ -20,12 +21,13 @@ pub fn structure(before: &str, after: &str, room: Room) -> Vec<String> {
     let formats: [(&str, Parse); 3] = [("JSON", json), ("TOML", toml), ("YAML", yaml)];
     let found = formats.into_iter().find_map(|(format, parse)| Some((format, parse(before)?, parse(after)?)));
     let Some((format, before, after)) = found else { return Vec::new() };
+    let is_same = before == after;
     let [before, after] = [before, after].map(|document| Map::from_iter([(DOCUMENT.to_owned(), document)]));
     let found = differences(Some(&before), &after);
-    if found.is_empty() {
+    if is_same {
         return vec![paint(DIM, format!("as {format} it says the same: only order, comments or spacing differ"))];
     }
-    // Two names: the document's own, and one at its top.
+    // Two names: the document's own, and one at its top. Nothing at all is found where a null came or went.
     if found.iter().all(|d| d.path.len() <= 2 && d.path.iter().all(|step| matches!(step, Step::Name(_)))) {
         return Vec::new();
     }
@@ -49,7 +51,22 @@ fn toml(text: &str) -> Option<Json> {
 }
 
 fn yaml(text: &str) -> Option<Json> {
-    structured(serde_saphyr::from_str(text).ok()?)
+    let read = structured(serde_saphyr::from_str(text).ok()?)?;
+    Parser::new_from_str(text).all(|event| event.is_ok_and(|(event, _)| is_clear(&event))).then_some(read)
+}
+
+/// Do all readers of YAML understand it alike? Not what has a tag, nor a number or truth that is not written as it is told: `0644`, `yes`, `1_000`.
+fn is_clear(event: &Event) -> bool {
+    match event {
+        Event::Scalar(text, ScalarStyle::Plain, _, None) => match serde_saphyr::from_str::<Json>(text) {
+            Ok(read @ (Json::Number(_) | Json::Bool(_))) => {
+                serde_json::to_string(&read).is_ok_and(|told| told == **text)
+            }
+            _ => true,
+        },
+        Event::Scalar(.., tag) | Event::SequenceStart(.., tag) | Event::MappingStart(.., tag) => tag.is_none(),
+        _ => true,
+    }
 }
 
 /// A document of one value is a text like any other.
@@ -83,6 +100,45 @@ mod tests {
         assert_eq!(lines("{\"a\": 1, \"b\": 2}", "{\n  \"b\": 2,\n  \"a\": 1\n}\n"), [same]);
         let same = "as YAML it says the same: only order, comments or spacing differ";
         assert_eq!(lines("a: 1\nb: two\n", "# why\nb: \"two\"\na: 1\n"), [same]);
+    }
+
+    #[test]
+    fn what_is_not_the_same_is_not_called_the_same() {
+        let cases = [
+            ("a: {b: 1, port: null}\n", "a: {b: 1}\n"),
+            ("{\"a\": {\"b\": 1, \"port\": null}}", "{\"a\": {\"b\": 1}}"),
+        ];
+        for (before, after) in cases {
+            assert_eq!(lines(before, after), Vec::<String>::new(), "{before}");
+        }
+        // Where something else changed too, that is told.
+        let told = lines("a: {b: 1, port: null}\n", "a: {b: 2}\n");
+        assert_eq!(told, ["as YAML:", "  ~ a.b = 1 -> 2"]);
+    }
+
+    #[test]
+    fn what_readers_of_yaml_understand_differently_has_no_structure() {
+        let cases = [
+            ("0644", "644"),
+            ("0644", "\"0644\""),
+            ("-01", "1"),
+            ("!vault x", "x"),
+            ("!!str 5", "\"5\""),
+            ("!x {c: 1}", "{c: 1}"),
+            ("!x [1]", "[1]"),
+            ("yes", "\"yes\""),
+            ("yes", "true"),
+            ("1_000", "1000"),
+            ("0x1F", "31"),
+            ("1.10", "1.1"),
+            ("18446744073709551616", "18446744073709551617"),
+        ];
+        for (before, after) in cases.into_iter().flat_map(|(one, other)| [(one, other), (other, one)]) {
+            let [before, after] = [before, after].map(|value| format!("a:\n  b: {value}\n  c: 0\n"));
+            assert_eq!(lines(&before, &after), Vec::<String>::new(), "{before}");
+        }
+        let before = "a:\n  b: \"0644\"\n  c: 0\n  d: 0.5\n  e: 00:16:3e\n  f: 0s\n  g: true\n  h: ~\n";
+        assert_eq!(lines(before, &before.replace("0s", "0m")), ["as YAML:", "  ~ a.f = \"0s\" -> \"0m\""]);
     }
 
     #[test]

@@ -10,6 +10,21 @@ use crate::exit::Exit;
 /// How many names a line of text has.
 const NAMES: usize = 5;
 
+/// The members of [`report`].
+pub const MEMBERS: [&str; 11] = [
+    "format_version",
+    "moorfast_version",
+    "timestamp",
+    "manifest",
+    "status",
+    "exit_code",
+    "recovered",
+    "text",
+    "resource_drift",
+    "nodes",
+    "unread",
+];
+
 /// What there is to tell.
 #[derive(Clone, Copy, Debug)]
 pub struct Told<'a> {
@@ -21,7 +36,7 @@ pub struct Told<'a> {
     pub unread: &'a Unread,
     /// How it is.
     pub exit: Exit,
-    /// Is all well again that was not at the last look?
+    /// Is all well again that a webhook was told of?
     pub recovered: bool,
 }
 
@@ -30,19 +45,20 @@ pub fn report(told: &Told) -> Json {
     let plan = json::plan(told.plan);
     let unread =
         told.unread.iter().map(|(address, error)| json!({ "address": address, "error": json::provider_error(error) }));
-    json!({
-        "format_version": FORMAT_VERSION,
-        "moorfast_version": plan["moorfast_version"],
-        "timestamp": plan["timestamp"],
-        "manifest": told.manifest,
-        "status": status(told.exit),
-        "exit_code": told.exit.code(),
-        "recovered": told.recovered,
-        "text": text(told),
-        "resource_drift": plan["resource_drift"],
-        "nodes": plan["nodes"],
-        "unread": unread.collect::<Vec<_>>(),
-    })
+    let values = [
+        json!(FORMAT_VERSION),
+        plan["moorfast_version"].clone(),
+        plan["timestamp"].clone(),
+        json!(told.manifest),
+        json!(status(told.exit)),
+        json!(told.exit.code()),
+        json!(told.recovered),
+        json!(text(told)),
+        plan["resource_drift"].clone(),
+        plan["nodes"].clone(),
+        Json::Array(unread.collect()),
+    ];
+    Json::Object(MEMBERS.into_iter().map(str::to_owned).zip(values).collect())
 }
 
 /// The same without values: addresses, names of attributes and messages are all that leaves the machine where nobody says otherwise.

@@ -2,17 +2,17 @@
 //!
 //! It is kept beside the state and not in it: noting a look takes no lock, hinders nobody, and makes no new version of the state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
 
-/// How many entries are kept.
+/// With how many entries those of what went are forgotten.
 const ENTRIES: usize = 1000;
 
-/// How large all entries together may be, about, in bytes: well within what a Secret or a request may hold.
+/// How large all entries together are, about, in bytes, when those of what went are forgotten: well within what a Secret or a request may hold.
 const BYTES: usize = 400_000;
 
 /// How long an entry is kept after its drift went.
@@ -40,6 +40,17 @@ pub struct Look {
     pub unseen: BTreeSet<String>,
     /// Was it told to who asks for new drift only, so that the same is not told again?
     pub told: bool,
+    /// What a webhook took of it.
+    pub posted: Option<Posted>,
+}
+
+/// What a webhook took of a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Posted {
+    /// What was seen.
+    Seen,
+    /// That all is well again.
+    Recovery,
 }
 
 /// The drift of one object in one way, from when it was first seen until it went.
@@ -62,9 +73,12 @@ pub struct DriftEntry {
     /// When it was told as new; see [`Look::told`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<Timestamp>,
+    /// When a webhook took the message of it; none again once one took that all is well again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub posted: Option<Timestamp>,
 }
 
-/// What looks saw: the last 1000 entries, or fewer where they are very large, and none that went more than 90 days before the last look.
+/// What looks saw: all that is still so, and of what went the last entries, 1000 in all or fewer where they are very large, of 90 days.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriftHistory {
     /// When somebody looked last.
@@ -105,45 +119,72 @@ impl DriftHistory {
     /// The history after another look.
     #[must_use]
     pub fn after(mut self, look: &Look) -> Self {
+        let seen: HashSet<_> = look.seen.iter().map(Sighting::way).collect();
         for entry in self.entries.iter_mut().filter(|entry| entry.gone.is_none()) {
-            if look.seen.iter().any(|sighting| entry.is(sighting)) {
+            if seen.contains(&entry.way()) {
                 entry.last_seen = look.at;
-                entry.told = entry.told.or(look.told.then_some(look.at));
+                entry.told = entry.told.or(look.told_at());
+                entry.posted = entry.posted.or(look.posted_at());
             } else if !look.unseen.contains(&entry.subject) {
                 entry.gone = Some(look.at);
             }
         }
-        let new = look.seen.iter().filter(|sighting| !self.is_open(sighting));
+        let open: HashSet<_> = self.open().map(DriftEntry::way).collect();
+        let new = look.seen.iter().filter(|sighting| !open.contains(&sighting.way()));
         let new: Vec<_> = new.map(|sighting| DriftEntry::new(sighting, look)).collect();
         self.entries.extend(new);
+        if look.posted == Some(Posted::Recovery) {
+            self.entries.iter_mut().filter(|entry| entry.gone.is_some()).for_each(|entry| entry.posted = None);
+        }
         self.looked_at = Some(look.at);
         self.forget();
         self
     }
 
-    /// Was this drift, still the same, told as new already?
-    pub fn was_told(&self, sighting: &Sighting) -> bool {
-        self.entries.iter().any(|entry| entry.gone.is_none() && entry.told.is_some() && entry.is(sighting))
+    /// What drift, still the same, was told as new already: the [`Sighting::way`] of each.
+    pub fn told(&self) -> HashSet<(&str, &Digest)> {
+        self.open().filter(|entry| entry.told.is_some()).map(DriftEntry::way).collect()
     }
 
-    fn is_open(&self, sighting: &Sighting) -> bool {
-        self.entries.iter().any(|entry| entry.gone.is_none() && entry.is(sighting))
+    /// Did all go that a webhook was told of, and was none told that?
+    pub fn owes_recovery(&self) -> bool {
+        let mut posted = self.entries.iter().filter(|entry| entry.posted.is_some()).peekable();
+        posted.peek().is_some() && posted.all(|entry| entry.gone.is_some())
     }
 
-    /// Keeps it within its bounds: what went is forgotten before what is still there.
+    fn open(&self) -> impl Iterator<Item = &DriftEntry> {
+        self.entries.iter().filter(|entry| entry.gone.is_none())
+    }
+
+    /// Keeps it within its bounds. Only what went is forgotten: what is still so would be new again at every look.
     fn forget(&mut self) {
         let Some(now) = self.looked_at else { return };
         self.entries.retain(|entry| entry.gone.is_none_or(|gone| now.duration_since(gone) <= KEPT));
         let (mut count, mut bytes) = (self.entries.len(), self.entries.iter().map(DriftEntry::bytes).sum::<usize>());
-        let mut keeps = |entry: &DriftEntry, may_go: bool| {
-            let goes = may_go && (count > ENTRIES || bytes > BYTES);
+        self.entries.retain(|entry| {
+            let goes = entry.gone.is_some() && (count > ENTRIES || bytes > BYTES);
             if goes {
                 (count, bytes) = (count - 1, bytes - entry.bytes());
             }
             !goes
-        };
-        self.entries.retain(|entry| keeps(entry, entry.gone.is_some()));
-        self.entries.retain(|entry| keeps(entry, true));
+        });
+    }
+}
+
+impl Sighting {
+    /// What drifted, and how: by this it is known again.
+    pub fn way(&self) -> (&str, &Digest) {
+        (&self.subject, &self.how)
+    }
+}
+
+impl Look {
+    fn told_at(&self) -> Option<Timestamp> {
+        self.told.then_some(self.at)
+    }
+
+    fn posted_at(&self) -> Option<Timestamp> {
+        (self.posted == Some(Posted::Seen)).then_some(self.at)
     }
 }
 
@@ -156,17 +197,19 @@ impl DriftEntry {
             first_seen: look.at,
             last_seen: look.at,
             gone: None,
-            told: look.told.then_some(look.at),
+            told: look.told_at(),
+            posted: look.posted_at(),
         }
     }
 
     /// How large it is as JSON, about: digest and times are of one size.
     fn bytes(&self) -> usize {
-        300 + self.subject.len() + self.attributes.iter().map(|attribute| attribute.len() + 4).sum::<usize>()
+        350 + self.subject.len() + self.attributes.iter().map(|attribute| attribute.len() + 4).sum::<usize>()
     }
 
-    fn is(&self, sighting: &Sighting) -> bool {
-        self.subject == sighting.subject && self.how == sighting.how
+    /// See [`Sighting::way`].
+    fn way(&self) -> (&str, &Digest) {
+        (&self.subject, &self.how)
     }
 }
 
@@ -184,7 +227,7 @@ mod tests {
 
     fn look(hours: i64, seen: &[(&str, &str)]) -> Look {
         let seen = seen.iter().map(|(subject, how)| sighting(subject, how)).collect();
-        Look { at: at(hours), seen, unseen: BTreeSet::new(), told: true }
+        Look { at: at(hours), seen, unseen: BTreeSet::new(), told: true, posted: None }
     }
 
     /// Subject, when first and last seen, and when gone, in hours.
@@ -213,13 +256,39 @@ mod tests {
 
     #[test]
     fn only_what_was_told_as_new_is_known() {
+        let was_told = |history: &DriftHistory, how| history.told().contains(&sighting("a", how).way());
         let quiet = Look { told: false, ..look(1, &[("a", "x")]) };
         let history = DriftHistory::default().after(&quiet);
-        assert!(!history.was_told(&sighting("a", "x")), "somebody else looked");
+        assert!(!was_told(&history, "x"), "somebody else looked");
         let history = history.after(&look(2, &[("a", "x")]));
-        assert!(history.was_told(&sighting("a", "x")) && !history.was_told(&sighting("a", "y")));
+        assert!(was_told(&history, "x") && !was_told(&history, "y"));
         let history = history.after(&look(3, &[]));
-        assert!(!history.was_told(&sighting("a", "x")), "it went, and would be new");
+        assert!(!was_told(&history, "x"), "it went, and would be new");
+    }
+
+    #[test]
+    fn the_end_of_what_was_posted_is_owed_until_it_is_posted() {
+        let posted = |posted, look| Look { posted: Some(posted), ..look };
+        let history = DriftHistory::default().after(&posted(Posted::Seen, look(1, &[("a", "x"), ("b", "x")])));
+        let history = history.after(&look(2, &[("b", "x")]));
+        assert!(!history.owes_recovery(), "b is still so");
+        let history = history.after(&look(3, &[("c", "x")]));
+        assert!(history.owes_recovery(), "nobody was told of c");
+        // A look that nobody was told of, or that says nothing of it, pays nothing back.
+        let history = history.after(&look(4, &[])).after(&look(5, &[]));
+        assert!(history.owes_recovery());
+        let history = history.after(&posted(Posted::Recovery, look(6, &[])));
+        assert!(!history.owes_recovery());
+    }
+
+    #[test]
+    fn a_history_of_before_webhooks_were_noted_owes_nothing() {
+        let entry = serde_json::json!({
+            "subject": "a", "how": "blake3:00", "first_seen": at(1), "last_seen": at(1), "gone": at(2), "told": at(1),
+        });
+        let old: DriftHistory = serde_json::from_value(serde_json::json!({ "entries": [entry] })).unwrap();
+        assert_eq!(shown(&old), [("a".to_owned(), 1, 1, Some(2))]);
+        assert!(!old.owes_recovery());
     }
 
     #[test]
@@ -234,18 +303,20 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded_and_forgets_first_what_went() {
+    fn what_went_is_bounded_and_what_is_still_there_is_kept() {
         let names: Vec<String> = (0..ENTRIES + 10).map(|i| format!("o{i}")).collect();
         let all: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
         let history = DriftHistory::default().after(&look(1, &all[..5])).after(&look(2, &all[5..]));
+        assert_eq!(history.entries.len(), all.len() - 5, "what went is forgotten");
+        assert_eq!(history.told().len(), all.len() - 5, "what is there is not new again");
+        let history = history.after(&look(3, &[]));
         assert_eq!(history.entries.len(), ENTRIES);
-        assert!(history.entries.iter().all(|entry| entry.gone.is_none()), "what went is forgotten first");
         let large: Vec<String> = (0..1000).map(|i| format!("{i:01000}")).collect();
         let large: Vec<_> = large.iter().map(|name| (name.as_str(), "x")).collect();
-        let text = serde_json::to_vec(&DriftHistory::default().after(&look(1, &large))).unwrap();
+        let large = DriftHistory::default().after(&look(1, &large)).after(&look(2, &[]));
+        let text = serde_json::to_vec(&large).unwrap();
         assert!(text.len() < BYTES, "{}", text.len());
-        let later = 2 + 24 * 91;
-        let history = history.after(&look(3, &[])).after(&look(later, &[]));
-        assert_eq!(shown(&history), []);
+        let later = 3 + 24 * 91;
+        assert_eq!(shown(&history.after(&look(later, &[]))), []);
     }
 }

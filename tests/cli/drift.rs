@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::support::{Folder, PAIR, Run};
+use crate::support::{Folder, NB, PAIR, Run, TWO};
 
 fn applied() -> Folder {
     let folder = Folder::new(PAIR);
@@ -97,6 +97,41 @@ fn what_is_left_out_takes_nothing_else_along() {
     folder.write("out/greeting", "somebody was here\n");
     let run = folder.expect(2, &["drift", "--exclude", "ssh_directory.out"]);
     assert!(!run.says("ssh_file.greeting").stdout.contains("ssh_directory.out"), "{}", run.stdout);
+}
+
+#[test]
+fn what_is_on_a_node_that_left_the_inventory_is_not_called_in_sync() {
+    let folder = Folder::new(TWO);
+    folder.expect(0, &["apply", "-auto-approve"]);
+    folder.write("main.toml", &TWO.replace(NB, ""));
+    let run = folder.expect(1, &["drift", "--markdown", "--metrics", "moorfast.prom"]);
+    assert!(!run.stdout.contains("In sync."), "{}", run.stdout);
+    let run = folder.expect(1, &["drift", "--metrics", "moorfast.prom"]);
+    run.says("No drift in what could be looked at").complains("`nb` is not in the inventory any more");
+    run.complains("ssh_file.a[\"nb\"]").complains("--exclude");
+    assert!(!run.stdout.contains("In sync."), "{}", run.stdout);
+    assert_eq!(metric(&folder, "exit_code").as_deref(), Some("1"));
+    assert_eq!(metric(&folder, "unread_objects").as_deref(), Some("1"));
+    // What nobody looked at is neither gone nor forgotten by a refresh.
+    let plan = folder.expect(0, &["plan"]);
+    assert!(!plan.says("will be forgotten").stdout.contains("is gone"), "{}", plan.stdout);
+    folder.expect(1, &["apply", "-refresh-only", "-auto-approve"]).complains("is not in the inventory any more");
+    folder.expect(0, &["drift", "--target", "ssh_file.a[\"na\"]"]).says("In sync.");
+    folder.expect(0, &["apply", "-auto-approve"]);
+    folder.expect(0, &["drift"]).says("In sync.");
+}
+
+#[test]
+fn a_manifest_that_means_another_object_now_has_not_made_the_old_one_drift() {
+    let folder = applied();
+    folder.write("main.toml", &PAIR.replace("}/greeting", "}/welcome"));
+    folder.expect(0, &["drift"]).says("In sync.");
+    folder.write("out/greeting", "somebody was here\n");
+    folder.expect(2, &["drift"]).says("ssh_file.greeting[\"here\"] has changed");
+    // Nor is it lost to the state: an apply takes the old one away.
+    folder.expect(0, &["apply", "-refresh-only", "-auto-approve"]);
+    folder.expect(0, &["apply", "-auto-approve"]);
+    assert!(!folder.path("out/greeting").exists() && folder.path("out/welcome").exists());
 }
 
 #[test]

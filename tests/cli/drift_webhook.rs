@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use crate::support::{Folder, PAIR};
+use crate::support::{Folder, NB, PAIR, TWO};
 
 /// A server that gives these answers, one after the other and the last again and again, and tells what it was asked.
 struct Server {
@@ -96,6 +96,56 @@ fn drift_is_posted_and_so_is_its_end() {
 }
 
 #[test]
+fn all_is_well_only_where_everything_was_looked_at() {
+    let (folder, server) = (Folder::new(TWO), Server::start(&[200]));
+    folder.expect(0, &["apply", "-auto-approve"]);
+    folder.write("hooks/chat.toml", &format!("url = \"{}\"\n", server.url));
+    let pin = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    folder.write(
+        "main.toml",
+        &TWO.replace(NB, &format!("[nodes.nb]\naddress = \"127.0.0.1\"\nport = 1\nhost_key = \"{pin}\"")),
+    );
+    folder.expect(5, &DRIFT);
+    let report: Json = serde_json::from_str(&server.request().body).unwrap();
+    assert_eq!(report["status"], "unreachable");
+    folder.expect(0, &[&DRIFT[..], &["--target", "ssh_file.a[\"na\"]"]].concat());
+    server.was_not_asked();
+    // Now for another reason, which is no fault of the node.
+    folder.write("main.toml", &TWO.replace(NB, ""));
+    folder.expect(1, &DRIFT);
+    let report: Json = serde_json::from_str(&server.request().body).unwrap();
+    assert_eq!((&report["status"], &report["recovered"]), (&"error".into(), &false.into()));
+    folder.write("main.toml", TWO);
+    folder.expect(0, &DRIFT);
+    let report: Json = serde_json::from_str(&server.request().body).unwrap();
+    assert_eq!(report["recovered"], true);
+}
+
+#[test]
+fn who_looks_by_hand_takes_no_end_from_the_webhook() {
+    let (folder, server) = (applied(), Server::start(&[200]));
+    folder.write("hooks/chat.toml", &format!("url = \"{}\"\n", server.url));
+    for command in [&DRIFT[..], &NEWS] {
+        folder.write("out/greeting", "somebody was here\n");
+        folder.expect(2, command);
+        server.request();
+        folder.expect(0, &["apply", "-auto-approve"]);
+        folder.expect(0, &["drift"]).says("In sync.");
+        folder.expect(0, command);
+        let report: Json = serde_json::from_str(&server.request().body).unwrap();
+        assert_eq!(report["recovered"], true);
+        folder.expect(0, command);
+        server.was_not_asked();
+        // What no webhook was told of has no end to be told.
+        folder.write("out/greeting", "somebody was here\n");
+        folder.expect(2, &["drift"]);
+        folder.expect(0, &["apply", "-auto-approve"]);
+        folder.expect(0, command);
+        server.was_not_asked();
+    }
+}
+
+#[test]
 fn the_body_is_a_template_and_secrets_come_from_variables() {
     let (folder, server) = (applied(), Server::start(&[200]));
     let hook = format!(
@@ -179,8 +229,25 @@ fn a_webhook_that_can_t_be_understood_is_told_before_anything_is_looked_at() {
     folder.expect(1, &DRIFT).complains("unknown attribute `uri` of the webhook").complains("did you mean `url`?");
     folder.write("hooks/chat.toml", "url = \"http://127.0.0.1:1\nbody = 1");
     folder.expect(1, &DRIFT).complains("this is not valid TOML");
+    // Nor is the world looked at with a message that could never be made.
+    folder.write("typo.tpl", "${nothing}");
+    for (wrong, why) in [
+        ("url = '${var.nope}'", "variable `nope`"),
+        ("url = 'http://127.0.0.1:1'\nbody = '${self.recovered ? var.nope : 1}'", "variable `nope`"),
+        ("url = '${file(\"missing\")}'", "missing"),
+        ("url = '${ssh_directory.out[\"here\"].path}'", "known only in an apply"),
+        ("url = 'http://127.0.0.1:1'\ntimeout = 'soon'", "timeout"),
+        ("url = 'http://127.0.0.1:1'\nbody = '${self.nothing}'", "there is no `nothing` in this value"),
+        ("url = 'http://127.0.0.1:1'\nbody = '${templatefile(\"missing.tpl\", self)}'", "missing.tpl"),
+        ("url = 'http://127.0.0.1:1'\nbody = '${templatefile(\"typo.tpl\", self)}'", "nothing"),
+    ] {
+        folder.write("hooks/chat.toml", wrong);
+        let run = folder.expect(1, &DRIFT);
+        assert!(run.stdout.is_empty() && run.complains(why).stderr.contains("error: "), "{}", run.stderr);
+    }
     // What only shows with something to tell is no reason to be silent about it.
-    folder.write("hooks/chat.toml", "url = \"http://127.0.0.1:1\"\nbody = \"${self.nothing}\"\n");
+    folder.write("hooks/chat.toml", "url = \"http://127.0.0.1:1\"\nbody = \"${self.resource_drift[7].address}\"\n");
+    folder.expect(0, &DRIFT);
     folder.write("out/greeting", "somebody was here\n");
-    folder.expect(2, &DRIFT).says("ssh_file.greeting").complains("warning: there is no `nothing` in this value");
+    folder.expect(2, &DRIFT).says("ssh_file.greeting").complains("warning: ").complains("resource_drift[7]");
 }

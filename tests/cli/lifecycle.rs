@@ -196,6 +196,37 @@ fn a_secret_is_nowhere_but_where_the_manifest_puts_it() {
 }
 
 #[test]
+fn what_was_written_as_a_secret_is_one_until_it_is_overwritten() {
+    let secret = "s3cr3t-of-the-test";
+    let folder = Folder::new(PAIR);
+    folder.expect(0, &["apply", "-auto-approve"]);
+    // By now the manifest has nothing secret any more.
+    folder.write("main.toml", &PAIR.replace("content = \"${var.password}\"", "content = \"see the vault\""));
+    for (code, arguments) in [
+        (0, ["plan", "-out=saved"].as_slice()),
+        (0, &["show", "saved"]),
+        (0, &["plan", "-json"]),
+        (0, &["drift"]),
+        (0, &["drift", "-json"]),
+        (0, &["apply", "-refresh-only", "-auto-approve"]),
+        (0, &["show", "-json"]),
+        (0, &["apply", "-auto-approve"]),
+    ] {
+        let run = folder.expect(code, arguments);
+        assert!(!run.stdout.contains(secret) && !run.stderr.contains(secret), "{run:?}");
+        for file in folder.files().iter().filter(|path| !path.ends_with("out/secret") && !path.ends_with("main.toml")) {
+            let bytes = fs::read(file).unwrap();
+            let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+            assert!(!found, "the secret is in {} after {arguments:?}", file.display());
+        }
+    }
+    assert_eq!(folder.read("out/secret"), "see the vault");
+    // From now on it is no secret.
+    folder.write("out/secret", "changed by hand");
+    folder.expect(2, &["drift"]).says("changed by hand");
+}
+
+#[test]
 fn the_quickstart_runs() {
     let source = format!("{}/examples/quickstart", env!("CARGO_MANIFEST_DIR"));
     let folder = Folder::empty();

@@ -60,6 +60,23 @@ value = "${var.password}"
 sensitive = true
 "#;
 
+/// How the second node of [`TWO`] is reached.
+pub const NB: &str = "[nodes.nb]\ntransport = \"local\"";
+
+/// A file on each of two nodes.
+pub const TWO: &str = r#"
+[nodes.na]
+transport = "local"
+
+[nodes.nb]
+transport = "local"
+
+[resource.ssh_file.a]
+on      = "all"
+path    = "${path.root}/${node.name}"
+content = "a"
+"#;
+
 impl Folder {
     /// With this manifest.
     pub fn new(manifest: &str) -> Self {

@@ -64,6 +64,7 @@ fn in_the_cluster() {
     let stores = Stores::Kubernetes(Box::new(testbed));
     everything_that_holds_of_all(&stores);
     moving::a_state_moves_to_the_cluster_and_back_and_loses_nothing(&stores);
+    moving::a_state_moves_without_its_history_of_drift_where_that_can_t_be(&stores);
     moving::who_still_has_the_old_manifest_is_told(&stores);
     let Stores::Kubernetes(testbed) = &stores else { return };
     outage::a_server_that_goes_away_during_a_run_loses_nothing(&stores, testbed);

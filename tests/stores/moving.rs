@@ -42,6 +42,24 @@ pub fn a_state_moves_to_the_cluster_and_back_and_loses_nothing(stores: &Stores) 
     moorfast.expect(0, &["apply", "--auto-approve", "--var", "text=two"]);
 }
 
+/// What looks for drift saw is worth one repeated message, and no state that is in two places.
+pub fn a_state_moves_without_its_history_of_drift_where_that_can_t_be(stores: &Stores) {
+    let Stores::Kubernetes(testbed) = stores else { return };
+    let moorfast = Moorfast::with(MANIFEST);
+    moorfast.expect(0, &["apply", "--auto-approve"]);
+    moorfast.expect(0, &["drift"]);
+    let state = pulled(&moorfast);
+    let in_cluster = stores.backend();
+    let name = in_cluster.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).unwrap();
+    testbed.kubectl(&["create", "secret", "generic", &format!("{name}-drift"), "--from-literal=state={"]);
+    moorfast.write("moorfast.toml", &(in_cluster.clone() + MANIFEST));
+    let moved = moorfast.expect(0, &MIGRATE);
+    moved.says("Moved version").complains("warning: what looks for drift saw stays behind");
+    assert_eq!(pulled(&moorfast), state);
+    moorfast.expect(0, &MIGRATE).says("already");
+    moorfast.expect(0, &["plan", "--detailed-exitcode"]);
+}
+
 /// Somebody else moved the state from the place that this one still works with.
 pub fn who_still_has_the_old_manifest_is_told(stores: &Stores) {
     let (old, new) = (stores.backend(), stores.backend());

@@ -1,6 +1,6 @@
 //! What an apply writes to the state beside its operations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -8,43 +8,57 @@ use moorfast_state::{Outcome as Recorded, Output};
 
 use super::Executor;
 use super::record::same;
-use crate::plan::{Action, Change, PlanMode};
+use crate::plan::{Action, PlanMode};
 use crate::scope::InstanceScope;
-use crate::{Event, OutcomeResult, Value};
+use crate::{Address, Event, OutcomeResult, Value};
 
 impl Executor<'_> {
-    /// Gives what moved its new address in the state. In memory the plan did so already.
+    /// Gives what moved its new address in the state; in memory the plan did so already. Where one goes to an address that another leaves, that one
+    /// goes first.
     pub(super) async fn rename_moved(&mut self) {
-        for change in &self.work.plan.changes {
-            let Some(from) = &change.moved_from else { continue };
-            let (from, to) = (from.to_string(), change.address.to_string());
-            if let Err(error) = self.lock.rename(&from, &to).await {
+        let moved = self.work.plan.changes.iter().filter_map(|c| Some((c.moved_from.clone()?, c.address.clone())));
+        let mut waiting: Vec<(Address, Address)> = moved.collect();
+        while !waiting.is_empty() {
+            let left: HashSet<&Address> = waiting.iter().map(|(from, _)| from).collect();
+            let (free, behind): (Vec<_>, Vec<_>) = waiting.iter().cloned().partition(|(_, to)| !left.contains(to));
+            // A circle of moves is the state's to refuse.
+            let (now, later) = if free.is_empty() { (behind, free) } else { (free, behind) };
+            let lock = self.lock;
+            let renames =
+                now.into_iter().map(|(from, to)| async move { lock.rename(&from.to_string(), &to.to_string()).await });
+            if let Err(error) = join_all(renames).await.into_iter().collect::<Result<(), _>>() {
                 self.report.state_error = Some(error);
                 return;
             }
+            waiting = later;
         }
     }
 
     /// Resolves what an earlier run began and did not finish: the plan has looked at the world, so it is known how that ended.
     pub(super) async fn close_intents(&mut self) {
-        for intent in std::mem::take(&mut self.work.open) {
-            let moved = |c: &&Change| c.moved_from.as_ref().is_some_and(|from| from.to_string() == intent.address);
-            let moved = self.work.plan.changes.iter().find(moved).map(|c| c.address.clone());
-            let address = moved.or_else(|| intent.address.parse().ok());
+        let moved =
+            self.work.plan.changes.iter().filter_map(|c| Some((c.moved_from.as_ref()?.to_string(), &c.address)));
+        let moved: HashMap<String, &Address> = moved.collect();
+        let lock = self.lock;
+        let closes = self.work.open.iter().filter_map(|intent| {
+            let address = moved.get(&intent.address).map(|to| (*to).clone()).or_else(|| intent.address.parse().ok());
             // What this plan did not look at is resolved by one that does.
-            let Some(item) = address.and_then(|a| self.work.items.get(&a)) else { continue };
+            let item = self.work.items.get(&address?)?;
             let there = item.observed.is_some() || item.former.is_some();
+            Some(async move { (intent, there, lock.finish(&intent.id, Recorded::Unchanged).await) })
+        });
+        for (intent, there, closed) in join_all(closes).await {
+            if let Err(error) = closed {
+                self.report.state_error = Some(error);
+                return;
+            }
             let message = format!(
                 "{} was under way when a run died at {}; it is {} now",
                 intent.action,
                 intent.started_at.strftime("%F %T UTC"),
                 if there { "there" } else { "not there" }
             );
-            if let Err(error) = self.lock.finish(&intent.id, Recorded::Unchanged).await {
-                self.report.state_error = Some(error);
-                return;
-            }
-            self.events.send(Event::Recovered { address: intent.address, message });
+            self.events.send(Event::Recovered { address: intent.address.clone(), message });
         }
     }
 

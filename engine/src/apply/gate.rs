@@ -7,17 +7,19 @@ use futures::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Executor;
+use super::left_out::LeftOut;
 use super::rollout::{Step, Visit};
+use super::{Executor, Work};
 use crate::check::{When, look};
 use crate::evaluate::desired;
-use crate::expand::{Expanded, Instance};
+use crate::expand::{CheckInstance, Expanded, Instance};
+use crate::graph::{LocalReferences, check_dependencies};
 use crate::plan::CheckStatus;
-use crate::rollout::Gate;
+use crate::rollout::{Gate, Selection};
 use crate::scope::Values;
 use crate::{
     Address, Class, Connection, Event, FailedGate, Outcome, OutcomeResult, ProviderError, ReadRequest, RolloutStep,
-    Target,
+    Target, Value,
 };
 
 /// How often a check is looked at.
@@ -48,12 +50,15 @@ struct Asked {
 
 enum What {
     Health { connection: Option<Arc<dyn Connection>>, target: Target, request: Box<ReadRequest> },
-    Check { expanded: Arc<Expanded>, values: Arc<Values>, place: usize },
+    Check { expanded: Arc<Expanded>, values: Values, left_out: Vec<LeftOut>, place: usize },
 }
 
 impl Executor<'_> {
     /// Lets the rollouts go on as far as they can now.
     pub(super) fn advance_rollouts(&mut self) {
+        for (visit, pause) in std::mem::take(&mut self.postponed) {
+            self.ask_once_known(visit, pause);
+        }
         loop {
             let steps = self.rollouts.next(|i| self.order.is_queued(i));
             if steps.is_empty() {
@@ -61,14 +66,14 @@ impl Executor<'_> {
             }
             for step in steps {
                 match step {
-                    Step::Look(visit) => self.ask(visit, Duration::ZERO),
+                    Step::Look(visit) => self.ask_once_known(visit, Duration::ZERO),
                     Step::Begin(visit) => self.tell_step(&visit, RolloutStep::Begun),
                     Step::Gates(visit, true) => {
                         let pause = self.rollouts.plan(visit.lane).pause;
-                        self.ask(visit, pause);
+                        self.ask_once_known(visit, pause);
                     }
-                    Step::Gates(visit, false) => self.ask(visit, Duration::ZERO),
-                    Step::Leave(visit, changes, why) => self.leave(&visit, &changes, &why),
+                    Step::Gates(visit, false) => self.ask_once_known(visit, Duration::ZERO),
+                    Step::Leave(visits, why) => self.leave(&visits, &why),
                 }
             }
         }
@@ -77,6 +82,36 @@ impl Executor<'_> {
     fn tell_step(&self, visit: &Visit, step: RolloutStep) {
         let rollout = self.rollouts.plan(visit.lane).name.clone();
         self.events.send(Event::Rollout { rollout, node: visit.node.clone(), step });
+    }
+
+    /// Asks the gates of a node, unless it is yet to be known what their checks look at: what is under way may tell.
+    fn ask_once_known(&mut self, visit: Visit, pause: Duration) {
+        let Work { expanded, values, .. } = &self.work;
+        let mut locals = LocalReferences::default();
+        let is_open = |gate: Gate| match gate {
+            Gate::Resource(_) => false,
+            Gate::Check(_, check) => check_dependencies(expanded, check, &mut locals)
+                .iter()
+                .any(|address| values.get(address).is_some_and(Value::is_unknown)),
+        };
+        let is_open =
+            self.selection(&visit).is_some_and(|selection| selection.gates(expanded, &visit.node).any(is_open));
+        match is_open {
+            true => self.postponed.push((visit, pause)),
+            false => self.ask(visit, pause),
+        }
+    }
+
+    /// Asks the gates that waited to be known, now that nothing is under way any more: those that still are not say so.
+    pub(super) fn ask_postponed(&mut self) {
+        for (visit, pause) in std::mem::take(&mut self.postponed) {
+            self.ask(visit, pause);
+        }
+    }
+
+    fn selection(&self, visit: &Visit) -> Option<&Selection> {
+        let name = &self.rollouts.plan(visit.lane).name;
+        self.work.expanded.rollouts.iter().find(|selection| selection.name == *name)
     }
 
     /// Asks the gates of a node, and pauses once they are passed.
@@ -107,13 +142,9 @@ impl Executor<'_> {
     }
 
     fn gates_of(&self, visit: &Visit) -> Vec<Asked> {
-        let name = &self.rollouts.plan(visit.lane).name;
+        let Some(selection) = self.selection(visit) else { return Vec::new() };
         let expanded = &self.work.expanded;
-        let Some(selection) = expanded.rollouts.iter().find(|selection| selection.name == *name) else {
-            return Vec::new();
-        };
-        // A check looks at the values as they are now.
-        let mut values = None;
+        let mut locals = LocalReferences::default();
         let asked = |gate: Gate| Asked {
             name: gate.name(),
             address: match gate {
@@ -122,9 +153,11 @@ impl Executor<'_> {
             },
             what: match gate {
                 Gate::Resource(instance) => self.health(instance),
-                Gate::Check(place, _) => {
-                    let values = values.get_or_insert_with(|| Arc::new(self.work.values.clone())).clone();
-                    What::Check { expanded: expanded.clone(), values, place }
+                Gate::Check(place, check) => {
+                    let looked_at = check_dependencies(expanded, check, &mut locals);
+                    // As they are now.
+                    let values = self.work.values.only(&looked_at);
+                    What::Check { expanded: expanded.clone(), values, left_out: self.left_out(&looked_at), place }
                 }
             },
         };
@@ -176,19 +209,27 @@ impl Executor<'_> {
         causes
     }
 
-    /// The work on a node that has not begun is left, and what depends on it from elsewhere is skipped.
-    fn leave(&mut self, visit: &Visit, changes: &[usize], why: &str) {
-        let rollout = self.rollouts.plan(visit.lane).name.clone();
-        self.tell_step(visit, RolloutStep::Left { because: why.to_owned() });
-        for i in changes {
-            let change = self.change(*i);
-            let result = OutcomeResult::Left { rollout: rollout.clone(), because: why.to_owned() };
-            let outcome = Outcome { address: change.address.clone(), action: change.action, result };
-            self.report.outcomes.push(outcome);
+    /// The work on nodes that have not begun is left, and what depends on it from elsewhere is skipped.
+    fn leave(&mut self, visits: &[Visit], why: &str) {
+        // As it is now: leaving another rollout may have skipped some of it.
+        let held: Vec<Vec<usize>> = visits.iter().map(|visit| self.rollouts.held(visit)).collect();
+        for (visit, changes) in visits.iter().zip(&held) {
+            let rollout = self.rollouts.plan(visit.lane).name.clone();
+            self.tell_step(visit, RolloutStep::Left { because: why.to_owned() });
+            for i in changes {
+                let change = self.change(*i);
+                let result = OutcomeResult::Left { rollout: rollout.clone(), because: why.to_owned() };
+                let outcome = Outcome { address: change.address.clone(), action: change.action, result };
+                self.report.outcomes.push(outcome);
+            }
         }
-        let Some(first) = changes.first().map(|i| self.change(*i).address.clone()) else { return };
-        let skipped = self.order.abandon(changes);
-        self.skip(skipped, &first);
+        // What is left of one node is not skipped because of another one.
+        self.order.close(&held.concat());
+        for changes in held {
+            let Some(first) = changes.first().map(|i| self.change(*i).address.clone()) else { continue };
+            let skipped = self.order.abandon(&changes);
+            self.skip(skipped, &first);
+        }
     }
 }
 
@@ -212,34 +253,47 @@ impl What {
             What::Health { connection: None, .. } => {
                 Err(ProviderError::new(Class::Failed, format!("{name} has no connection to be asked on")))
             }
-            What::Check { expanded, values, place } => until_it_passes(name, &expanded, &values, place, patience).await,
+            What::Check { expanded, mut values, left_out, place } => {
+                for instances in left_out {
+                    instances.read(&expanded, &mut values).await?;
+                }
+                until_it_passes(&expanded, &values, &expanded.checks[place], patience).await
+            }
         }
     }
 }
 
 async fn until_it_passes(
-    name: &str,
     expanded: &Expanded,
     values: &Values,
-    place: usize,
+    check: &CheckInstance,
     patience: Duration,
 ) -> Result<(), ProviderError> {
     let end = Instant::now() + patience;
     // Whoever asks gives up by dropping this.
     let never = CancellationToken::new();
     loop {
-        let (status, messages) = look(expanded, values, &expanded.checks[place], When::Applied, &never).await;
-        if status == CheckStatus::Pass {
-            return Ok(());
+        let (status, messages) = look(expanded, values, check, When::Applied, &never).await;
+        match status {
+            CheckStatus::Pass => return Ok(()),
+            // The values are those that there are now, so it stays unknown.
+            CheckStatus::Unknown => return Err(unknown(expanded, values, check)),
+            CheckStatus::Fail | CheckStatus::Error => {}
         }
         if Instant::now() + PAUSE > end {
-            let why = if status == CheckStatus::Unknown {
-                "it depends on what is not known".to_owned()
-            } else {
-                messages.join("; ")
-            };
-            return Err(ProviderError::new(Class::Timeout, format!("{name} does not pass: {why}")));
+            let message = format!("{} does not pass: {}", check.name, messages.join("; "));
+            return Err(ProviderError::new(Class::Timeout, message));
         }
         sleep(PAUSE).await;
     }
+}
+
+fn unknown(expanded: &Expanded, values: &Values, check: &CheckInstance) -> ProviderError {
+    let looked_at = check_dependencies(expanded, check, &mut LocalReferences::default());
+    let is_open = |address: &&Address| values.get(address).is_none_or(|v| v.is_unknown() || v.is_retained());
+    let open: Vec<_> = looked_at.iter().filter(is_open).map(ToString::to_string).collect();
+    let message = format!("it depends on what is not known of {}", open.join(", "));
+    ProviderError::new(Class::Invalid, message).help(
+        "a gate is asked once the changes of its node are done: let its check look at nothing that comes later, and name in --target what it looks at",
+    )
 }

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use futures::future::join_all;
 use moorfast_state::Outcome as Recorded;
 
-use super::Executor;
 use super::call::call;
+use super::{Executor, Work};
 use crate::plan::{Action, PlanMode, Reason};
 use crate::{Address, Applied, Event, NodeName, Operation, ProviderError, Target};
 
@@ -15,25 +16,26 @@ impl Executor<'_> {
         if self.work.plan.options.mode == PlanMode::Destroy {
             return;
         }
-        for (node, machine) in &self.work.machines.seen {
-            let Some(at) = self.work.expanded.nodes.get(node) else { continue };
-            if self.work.machines.withheld(node).is_some() {
-                continue;
-            }
-            let Ok(known) = serde_json::to_value(machine) else { continue };
-            if self.work.known_machines.get(&node.0) != Some(&known)
-                && let Err(error) = self.lock.set_node(&node.0, known).await
-            {
-                self.report.state_error = Some(error);
-                return;
-            }
-            // Only once the state knows the machine: a run that dies in between finds it there.
-            let alias = self.work.machines.accepted.get(node);
-            if let Some(connection) = alias.and_then(|alias| self.work.session.connection(alias))
-                && let Err(error) = connection.remember(&Target::Node(at.clone()), machine).await
+        let Work { machines, expanded, known_machines, session, .. } = &self.work;
+        let allowed = machines.seen.iter().filter(|(node, _)| machines.withheld(node).is_none());
+        let met: Vec<_> = allowed.filter_map(|(node, machine)| Some((expanded.nodes.get(node)?, machine))).collect();
+        let writes = met.iter().filter_map(|(node, machine)| {
+            let name = &node.name.0;
+            let now = serde_json::to_value(machine).ok()?;
+            (known_machines.get(name) != Some(&now)).then(|| self.lock.set_node(name, now))
+        });
+        if let Err(error) = join_all(writes).await.into_iter().collect::<Result<(), _>>() {
+            self.report.state_error = Some(error);
+            return;
+        }
+        // Only once the state knows the machines: a run that dies in between finds them there.
+        for (node, machine) in met {
+            let alias = machines.accepted.get(&node.name);
+            if let Some(connection) = alias.and_then(|alias| session.connection(alias))
+                && let Err(error) = connection.remember(&Target::Node(node.clone()), machine).await
             {
                 // The state knows the machine, so the next run takes it for the node's as well.
-                tracing::warn!(%node, %error, "the host keys could not be kept");
+                tracing::warn!(node = %node.name, %error, "the host keys could not be kept");
             }
         }
     }
@@ -49,11 +51,10 @@ impl Executor<'_> {
             let in_manifest = self.work.expanded.nodes.contains_key(&NodeName((*node).clone()));
             (in_manifest && !destroys) || self.records.values().any(|record| record.target == **node)
         };
-        for node in self.work.known_machines.keys().filter(|node| !stays(node)) {
-            if let Err(error) = self.lock.forget_node(node).await {
-                self.report.state_error = Some(error);
-                return;
-            }
+        let gone = self.work.known_machines.keys().filter(|node| !stays(node));
+        let forgotten = join_all(gone.map(|node| self.lock.forget_node(node))).await;
+        if let Err(error) = forgotten.into_iter().collect::<Result<(), _>>() {
+            self.report.state_error = Some(error);
         }
     }
 

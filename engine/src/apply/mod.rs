@@ -5,6 +5,7 @@ mod call;
 mod discreet;
 mod explain;
 mod gate;
+mod left_out;
 mod machines;
 mod order;
 mod outcome;
@@ -18,7 +19,7 @@ pub(crate) use verify::describe;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use moorfast_state::{Intent, Lock, Record, SealKey, StateError};
@@ -28,7 +29,7 @@ use tokio::task::JoinSet;
 use self::call::{perform, unreported};
 use self::gate::Answer;
 use self::prepare::Prepared;
-use self::rollout::Rollouts;
+use self::rollout::{Rollouts, Visit};
 use crate::check::{When, run_checks};
 use crate::early::{Early, deduplicated};
 use crate::expand::Expanded;
@@ -83,6 +84,8 @@ pub(crate) struct Executor<'a> {
     rollouts: Rollouts,
     /// The gates that are asked now.
     gates: JoinSet<Answer>,
+    /// The nodes whose gates are asked once more is known, and the pause after that.
+    postponed: Vec<(Visit, Duration)>,
     run: String,
     /// The records as they are now, by address.
     records: BTreeMap<String, Arc<Record>>,
@@ -144,6 +147,7 @@ impl<'a> Executor<'a> {
             order,
             rollouts,
             gates: JoinSet::new(),
+            postponed: Vec::new(),
             run,
             records,
             coming_up,
@@ -240,7 +244,17 @@ impl<'a> Executor<'a> {
             }
             let ready = self.order.take_ready();
             if ready.is_empty() {
-                break;
+                let told = self.report.outcomes.len();
+                self.advance_rollouts();
+                self.start_queued().await;
+                if self.report.outcomes.len() == told {
+                    if self.running.is_empty() {
+                        self.ask_postponed();
+                    }
+                    return;
+                }
+                // What failed before its provider was asked may have stopped a rollout.
+                continue;
             }
             let (withheld, ready): (Vec<_>, Vec<_>) =
                 ready.into_iter().partition(|i| self.work.withheld.contains_key(&self.change(*i).address));
@@ -261,8 +275,6 @@ impl<'a> Executor<'a> {
             }
             self.record_only(inside).await;
         }
-        self.advance_rollouts();
-        self.start_queued().await;
     }
 
     /// What is of a machine that nobody approved is not acted on.

@@ -125,13 +125,18 @@ impl Order {
         &self.dependants[i]
     }
 
-    /// These changes did not come about: everything that waits for them, directly or not, never will. Returns that.
-    pub fn abandon(&mut self, places: &[usize]) -> Vec<usize> {
+    /// These changes do not come about.
+    pub fn close(&mut self, places: &[usize]) {
         for i in places {
             self.state[*i] = Phase::Over;
             self.ready.remove(i);
             self.queued.remove(i);
         }
+    }
+
+    /// These changes did not come about: everything that waits for them, directly or not, never will. Returns that.
+    pub fn abandon(&mut self, places: &[usize]) -> Vec<usize> {
+        self.close(places);
         let mut abandoned = Vec::new();
         let mut queue: Vec<usize> = places.iter().flat_map(|i| self.dependants[*i].iter().copied()).collect();
         while let Some(next) = queue.pop() {

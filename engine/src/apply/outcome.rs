@@ -118,7 +118,11 @@ impl Executor<'_> {
             Err(error) => {
                 let record = self.incomplete(&change, self.wanted.get(&i));
                 let recorded = match record {
-                    Some(record) => {
+                    Some(mut record) => {
+                        // A replacement may have failed at either of two objects.
+                        if let (Some(private), Action::Create | Action::Update) = (&error.private, change.action) {
+                            record.private = (**private).clone();
+                        }
                         self.records.insert(address, Arc::new(record.clone()));
                         Recorded::Put(record)
                     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use moorfast_state::{Digest, Record, canonical};
+use serde_json::Value as Json;
 
 use super::Executor;
 use super::discreet::discreet;
@@ -69,7 +70,8 @@ impl Executor<'_> {
         let Some(known) = self.records.get(&change.address.to_string()) else { return self.unmade(change, wanted) };
         let instance = self.work.expanded.instance(&change.address)?;
         if self.work.expanded.continues(instance, known, wanted) {
-            return None;
+            // What is made again was found in another way than last time.
+            return self.incomplete(change, Some(wanted)).filter(|_| change.action == Action::Create);
         }
         let new = self.unmade(change, wanted)?;
         let item = self.work.items.get(&change.address);
@@ -83,11 +85,14 @@ impl Executor<'_> {
         Some(Record { pending, updated_at: Timestamp::now(), ..(**known).clone() })
     }
 
-    /// The record after an operation that failed: enough to find the object again. `None` where there is nothing to find.
+    /// The record after an operation that failed: enough to find the object again, and how it was found. `None` where there is
+    /// nothing to find.
     pub(super) fn incomplete(&self, change: &Change, wanted: Option<&Attributes>) -> Option<Record> {
         let known = self.records.get(&change.address.to_string());
         if let Some(known) = known {
-            return Some(Record { incomplete: true, updated_at: Timestamp::now(), ..(**known).clone() });
+            let anew = wanted.filter(|_| change.action == Action::Create).and_then(|wanted| self.found(change, wanted));
+            let private = anew.unwrap_or_else(|| known.private.clone());
+            return Some(Record { private, incomplete: true, updated_at: Timestamp::now(), ..(**known).clone() });
         }
         self.unmade(change, wanted?)
     }
@@ -100,7 +105,14 @@ impl Executor<'_> {
         let identity = change.identity.clone().or_else(|| self.identity(change, wanted))?;
         let attributes = discreet(wanted, change.after.as_ref(), &identity, &self.work.key);
         // It acted on nothing yet: its restarts are still owed.
-        Some(Record { identity, attributes, incomplete: true, triggers: BTreeMap::new(), ..self.blank(change) })
+        let (private, triggers) = (self.found(change, wanted).unwrap_or_default(), BTreeMap::new());
+        Some(Record { identity, attributes, private, triggers, incomplete: true, ..self.blank(change) })
+    }
+
+    fn found(&self, change: &Change, wanted: &Attributes) -> Option<Json> {
+        let observed = self.work.items.get(&change.address).and_then(|item| item.observed.as_ref());
+        let provider = self.work.expanded.catalog.provider(&change.provider)?;
+        provider.found(&change.resource_type, wanted, observed)
     }
 
     /// Was the object of `record` in the state when this was planned?

@@ -69,8 +69,8 @@ pub(super) enum Step {
     Begin(Visit),
     /// Ask the gates of this node, whose changes are all done; pause after that where another node waits.
     Gates(Visit, bool),
-    /// Leave these changes of a node that has not begun, for this reason.
-    Leave(Visit, Vec<usize>, String),
+    /// Leave what is [held](Rollouts::held) of these nodes, which have not begun, for this reason.
+    Leave(Vec<Visit>, String),
 }
 
 /// A node of a rollout, and why it is visited.
@@ -175,6 +175,12 @@ impl Rollouts {
         }
     }
 
+    /// The changes of a node that wait for its turn.
+    pub fn held(&self, visit: &Visit) -> Vec<usize> {
+        let open = visit.unit.into_iter().flat_map(|unit| self.units[unit].open.iter().copied());
+        open.filter(|place| self.held_by.contains_key(place)).collect()
+    }
+
     /// Does no further node of this rollout begin?
     pub fn is_stopped(&self, lane: usize) -> bool {
         self.lanes[lane].stopped.is_some()
@@ -244,13 +250,10 @@ impl Rollouts {
         self.lanes[lane].stopped = name.map(|name| format!("the rollout `{name}` stopped"));
     }
 
-    fn leave(&mut self, lane: usize) -> Vec<Step> {
-        let Some(why) = self.lanes[lane].stopped.clone() else { return Vec::new() };
+    fn leave(&mut self, lane: usize) -> Option<Step> {
+        let why = self.lanes[lane].stopped.clone()?;
         let left = std::mem::take(&mut self.lanes[lane].waiting);
-        let held = |unit: &usize| {
-            self.units[*unit].open.iter().copied().filter(|place| self.held_by.contains_key(place)).collect()
-        };
-        left.iter().map(|unit| Step::Leave(self.visit(*unit), held(unit), why.clone())).collect()
+        (!left.is_empty()).then(|| Step::Leave(left.iter().map(|unit| self.visit(*unit)).collect(), why))
     }
 
     fn begin(&mut self, lane: usize, is_queued: &impl Fn(usize) -> bool) -> Vec<Step> {

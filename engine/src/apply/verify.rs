@@ -7,8 +7,8 @@ use serde_json::{Map, Value as Json};
 
 use super::Work;
 use crate::expand::Instance;
-use crate::plan::{Change, Difference, differences, observed_digest, path_text, value_at};
-use crate::{Address, Attributes, Event, Events, Observed, ReadRequest, seal_attributes};
+use crate::plan::{Change, Difference, differences, marked_reading, observed_digest, path_text, value_at};
+use crate::{Address, Attributes, Event, Events, ReadRequest, seal_attributes};
 
 /// Reads every object that the plan changes once more. Returns those that look different now, with what differs, one line each.
 pub(super) async fn changed_since_review(work: &Work, events: &Events) -> HashMap<Address, Vec<String>> {
@@ -23,14 +23,16 @@ pub(super) async fn changed_since_review(work: &Work, events: &Events) -> HashMa
         events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
         let found = connection.read(&target, &requests).await;
         events.send(Event::ReadDone { target: target.to_string() });
-        Some(changes.into_iter().zip(found).collect::<Vec<_>>())
+        let marked = found
+            .into_iter()
+            .zip(&requests)
+            .map(|(found, request)| found.map(|found| found.map(|o| marked_reading(&work.expanded, request, o))));
+        Some(changes.into_iter().zip(marked).collect::<Vec<_>>())
     });
     let mut changed = HashMap::new();
     for (change, reading) in join_all(readings).await.into_iter().flatten().flatten() {
         // What can't be read now fails in the operation itself, with the reason.
         let Ok(observed) = reading else { continue };
-        let observed = observed
-            .map(|o| Observed { attributes: work.expanded.marked(&change.address.resource, o.attributes), ..o });
         if change.observed.as_ref() != Some(&observed_digest(observed.as_ref(), &work.key)) {
             let now = observed.map(|o| seal_attributes(&o.attributes, &work.key));
             changed.insert(change.address.clone(), describe(change, now.as_ref()));

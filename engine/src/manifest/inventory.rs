@@ -7,7 +7,7 @@ use crate::diagnostic::{quoted_list, suggest};
 use crate::expression::to_text;
 use crate::{Diagnostic, Expr, Files, Node, NodeName, ReferenceScope, Span, Transport, Value};
 
-/// The nodes of the manifest, by name.
+/// The nodes of the manifest, in the order in which they are written; the files of a folder go by their names.
 ///
 /// # Errors
 /// All that is wrong with them.
@@ -18,7 +18,9 @@ pub fn evaluate_inventory(
 ) -> Result<Vec<Node>, Vec<Diagnostic>> {
     let scope = StaticScope::new(manifest, variables, files);
     let (mut nodes, mut errors) = (Vec::new(), Vec::new());
-    for (name, block) in &manifest.nodes {
+    let mut blocks: Vec<_> = manifest.nodes.iter().collect();
+    blocks.sort_by_key(|(_, block)| block.span);
+    for (name, block) in blocks {
         match node(name, block, &scope) {
             Ok(node) => nodes.push(node),
             Err(more) => errors.extend(more),

@@ -7,7 +7,7 @@ pub(crate) mod load;
 pub(crate) mod locals;
 mod policy;
 pub(crate) mod reader;
-mod references;
+pub(crate) mod references;
 mod resource;
 mod rollout;
 #[cfg(test)]

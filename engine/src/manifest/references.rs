@@ -49,6 +49,13 @@ pub(super) fn check(manifest: &Manifest) -> Vec<Diagnostic> {
     check.problems
 }
 
+/// All references of a webhook that name nothing.
+pub(crate) fn of_webhook<'e>(manifest: &Manifest, exprs: impl Iterator<Item = &'e Expr>) -> Vec<Diagnostic> {
+    let mut check = Check { manifest, problems: Vec::new() };
+    exprs.for_each(|expr| check.expr(expr, Bound { this: true, ..Bound::default() }));
+    check.problems
+}
+
 struct Check<'m> {
     manifest: &'m Manifest,
     problems: Vec<Diagnostic>,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use super::planner::{Item, Planner};
 use super::reading::{Reading, Which, observed_digest};
 use super::{Action, Change, Drift, Reason, differences};
-use crate::{Address, seal_attributes};
+use crate::{Address, Class, ProviderError, seal_attributes};
 
 impl Planner<'_> {
     /// Compares what is recorded with what is there, and nothing else.
@@ -17,9 +17,10 @@ impl Planner<'_> {
             if !self.is_selected(&address) {
                 continue;
             }
-            let current = readings.remove(&Which::Current(address.clone()));
-            let Some(reading) = current.or_else(|| readings.remove(&Which::Former(address.clone()))) else { continue };
-            let observed = match reading {
+            // Where the manifest means another object by now, it is the recorded one that may have drifted.
+            let kinds = [Which::Former, Which::Current].map(|kind| kind(address.clone()));
+            let reading = kinds.iter().find_map(|which| readings.remove(which));
+            let observed = match reading.unwrap_or_else(|| Err(self.unasked(&address, &record))) {
                 Ok(observed) => observed,
                 Err(error) => {
                     self.draft.unread.push((address, error));
@@ -39,6 +40,7 @@ impl Planner<'_> {
                 resource_type: record.resource_type.clone(),
                 provider: record.provider.clone(),
                 target: record.target.clone(),
+                node: self.node_of(&address, &record),
                 identity: Some(record.identity.clone()),
                 action: if sealed.is_some() { Action::NoOp } else { Action::Forget },
                 reasons: if sealed.is_some() { Vec::new() } else { vec![Reason::Gone] },
@@ -52,6 +54,17 @@ impl Planner<'_> {
         }
     }
 
+    /// Why nobody could be asked for the object of `record`.
+    fn unasked(&self, address: &Address, record: &Record) -> ProviderError {
+        let Record { resource_type, target, .. } = record;
+        let summary = match self.expanded.catalog.find(&address.resource) {
+            Some(_) => format!("`{target}` is not in the inventory any more, so nobody can be asked"),
+            None => format!("this moorfast has no resource type `{resource_type}`, so nobody can be asked"),
+        };
+        let help = format!("`moorfast apply` forgets it; or leave it out: --exclude '{address}'");
+        ProviderError::new(Class::Failed, summary).help(help)
+    }
+
     pub(super) fn note_drift(
         &mut self,
         address: &Address,
@@ -60,8 +73,8 @@ impl Planner<'_> {
         observed: Option<&Map<String, Json>>,
         moved: bool,
     ) {
-        // A record that an unfinished operation left says nothing of what was there.
-        let Some(record) = recorded.filter(|r| !r.incomplete && !moved) else { return };
+        // A record that an unfinished operation left says nothing of what was there, and of what nobody could look at nothing is known.
+        let Some(record) = recorded.filter(|r| !r.incomplete && !moved && self.target_of(r).is_some()) else { return };
         let after = observed.map(|o| common(o, &record.attributes));
         if let Some(after) = &after
             && differences(Some(&record.attributes), after).is_empty()

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::rollout::PlannedRollout;
-use crate::{Address, NodeChange, PolicyResult, Replacement};
+use crate::{Address, NodeChange, NodeName, PolicyResult, Replacement};
 
 /// The version of the plan file's format that this binary writes and reads.
 pub const PLAN_FORMAT: u32 = 1;
@@ -100,6 +100,9 @@ pub struct Change {
     pub provider: String,
     /// Its node, or the provider instance again.
     pub target: String,
+    /// The node that it is bound to: that of `on`, else the one that it lives on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
     /// Its natural key, where it is known.
     pub identity: Option<String>,
     /// What would be done.

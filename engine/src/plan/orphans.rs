@@ -76,6 +76,7 @@ impl Planner<'_> {
                 resource_type: record.resource_type.clone(),
                 provider: record.provider.clone(),
                 target: record.target.clone(),
+                node: self.node_of(&address, record),
                 identity: Some(record.identity.clone()),
                 action,
                 reasons: std::iter::once(why).chain(leftovers::reasons(&leftovers)).collect(),

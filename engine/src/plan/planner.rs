@@ -331,6 +331,11 @@ impl<'a> Planner<'a> {
         names.into_iter().collect()
     }
 
+    /// The name of the node that what is recorded is bound to.
+    pub(super) fn node_of(&self, address: &Address, record: &Record) -> Option<NodeName> {
+        self.expanded.bound_node(address, &record.provider, &record.target).map(|node| node.name.clone())
+    }
+
     pub(super) fn prevented(&self, instance: &Instance) -> Diagnostic {
         prevented(&instance.address, Some(instance.resource.span))
     }

@@ -10,8 +10,10 @@ use serde_json::{Map, Value as Json};
 use super::PlanMode;
 use super::planner::Planner;
 use super::requests::{Requests, or_unanswered};
-use crate::expand::Instance;
-use crate::{Address, Attributes, Event, Observed, ProviderError, ReadRequest, Target, Value, seal_attributes};
+use crate::expand::{Expanded, Instance};
+use crate::{
+    Address, Attributes, Event, Observed, ProviderError, ReadRequest, SENSITIVE_KEY, Target, Value, seal_attributes,
+};
 
 /// Which reading a request is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,16 +63,14 @@ impl Planner<'_> {
                 requests.add(&record.provider, &target, (kind, request));
             }
         }
-        if self.options.mode != PlanMode::Destroy {
+        if self.options.mode == PlanMode::Normal {
             for i in &self.selected {
                 let instance = &self.expanded.instances[*i];
                 if self.early_identity(instance).is_none() {
                     continue;
                 }
                 let recorded = self.records.get(&instance.address);
-                if recorded.is_some_and(|r| self.continues_early(instance, r))
-                    || (recorded.is_none() && self.options.mode == PlanMode::RefreshOnly)
-                {
+                if recorded.is_some_and(|r| self.continues_early(instance, r)) {
                     continue;
                 }
                 let request = ReadRequest {
@@ -93,9 +93,9 @@ impl Planner<'_> {
             self.session.events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
             let readings = connection.read(&target, &requests).await;
             self.session.events.send(Event::ReadDone { target: target.to_string() });
-            let marked = or_unanswered(readings)
-                .zip(&requests)
-                .map(|(reading, request)| reading.map(|found| found.map(|o| self.mark_observed(&request.address, o))));
+            let marked = or_unanswered(readings).zip(&requests).map(|(reading, request)| {
+                reading.map(|found| found.map(|o| marked_reading(self.expanded, request, o)))
+            });
             kinds.into_iter().zip(marked).collect()
         });
         join_all(calls).await.into_iter().flatten().collect()
@@ -129,15 +129,60 @@ impl Planner<'_> {
         open && provider.is_some_and(|p| p.reads_by_desired(instance.resource_type.name))
     }
 
-    fn mark_observed(&self, address: &Address, mut observed: Observed) -> Observed {
-        observed.attributes = self.marked(address, observed.attributes);
-        observed
-    }
-
     /// Where a record's object lives; `None` where its node or its type is gone.
     pub(super) fn target_of(&self, record: &Record) -> Option<Target> {
         let address: Address = record.address.parse().ok()?;
         self.expanded.target(&address.resource, &record.provider, &record.target)
+    }
+}
+
+/// What was read, with the marks of what is sensitive: by the schema, and by the record. What was a secret when it was written is one until it is
+/// overwritten, whatever the manifest says by now.
+pub(crate) fn marked_reading(expanded: &Expanded, request: &ReadRequest, observed: Observed) -> Observed {
+    let marked = expanded.marked(&request.address.resource, observed.attributes);
+    let attributes = match &request.recorded {
+        Some(record) => hidden_as_recorded(marked, &record.attributes),
+        None => marked,
+    };
+    Observed { attributes, ..observed }
+}
+
+/// `values`, sensitive wherever they are recorded as sensitive, and where nothing is recorded of them beside something that is.
+fn hidden_as_recorded(values: Attributes, recorded: &Map<String, Json>) -> Attributes {
+    let beside_secrets = recorded.values().any(is_sealed);
+    let hidden = |(name, value): (String, Value)| {
+        let value = match recorded.get(&name) {
+            Some(recorded) => hidden_like(value, recorded),
+            None if beside_secrets => value.sensitive(),
+            None => value,
+        };
+        (name, value)
+    };
+    values.into_iter().map(hidden).collect()
+}
+
+fn hidden_like(value: Value, recorded: &Json) -> Value {
+    match (value, recorded) {
+        (value, recorded) if is_sealed(recorded) => value.sensitive(),
+        (Value::Map(map), Json::Object(recorded)) => Value::Map(hidden_as_recorded(map, recorded)),
+        (Value::List(items), Json::Array(recorded)) if items.len() == recorded.len() => {
+            Value::List(items.into_iter().zip(recorded).map(|(item, recorded)| hidden_like(item, recorded)).collect())
+        }
+        // Which of the items is which is not known.
+        (Value::List(items), recorded) if holds_sealed(recorded) => Value::List(items).sensitive(),
+        (value, _) => value,
+    }
+}
+
+fn is_sealed(recorded: &Json) -> bool {
+    recorded.get(SENSITIVE_KEY).is_some()
+}
+
+fn holds_sealed(recorded: &Json) -> bool {
+    match recorded {
+        Json::Object(map) => is_sealed(recorded) || map.values().any(holds_sealed),
+        Json::Array(items) => items.iter().any(holds_sealed),
+        _ => false,
     }
 }
 

@@ -108,9 +108,10 @@ impl Memory {
         let value = text(wanted, "value");
         world.items.insert(key.clone(), value.clone());
         if world.late.contains(&key) {
-            return Err(ProviderError::new(Class::Failed, format!("{key} is half done")));
+            let private = Some(Box::new(serde_json::json!({ "made": true })));
+            return Err(ProviderError { private, ..ProviderError::new(Class::Failed, format!("{key} is half done")) });
         }
-        Ok(Applied { attributes: attributes(&own, &value), ..Applied::default() })
+        Ok(Applied { attributes: marked(attributes(&own, &value), wanted), ..Applied::default() })
     }
 }
 
@@ -124,6 +125,14 @@ fn place(target: &Target, key: &str) -> String {
 
 fn text(attributes: &Attributes, name: &str) -> String {
     attributes.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// `attributes`, with a sensitive value where that of the manifest is.
+fn marked(mut attributes: Attributes, wanted: &Attributes) -> Attributes {
+    if wanted.get("value").is_some_and(Value::is_sensitive) {
+        attributes.entry("value".to_owned()).and_modify(|value| *value = std::mem::take(value).sensitive());
+    }
+    attributes
 }
 
 fn attributes(key: &str, value: &str) -> Attributes {
@@ -183,6 +192,10 @@ impl Provider for Memory {
         true
     }
 
+    fn found(&self, _: &str, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
+        Some(serde_json::json!({ "found": observed.map(|o| text(&o.attributes, "value")) }))
+    }
+
     async fn configure(&self, _: &Attributes, _: Context) -> Result<Arc<dyn Connection>, ProviderError> {
         Ok(Arc::new(self.clone()))
     }
@@ -221,7 +234,12 @@ impl Connection for Memory {
             (None, Some(record)) => record.identity.clone(),
             (None, None) => String::new(),
         };
-        requests.iter().map(|r| Ok(self.observed(target, &key(r)))).collect()
+        let look = |r: &ReadRequest| {
+            let found = self.observed(target, &key(r))?;
+            let wanted = r.desired.clone().unwrap_or_default();
+            Some(Observed { attributes: marked(found.attributes, &wanted), ..found })
+        };
+        requests.iter().map(|r| Ok(look(r))).collect()
     }
 
     async fn plan(&self, _: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
@@ -282,6 +300,10 @@ impl Connection for Memory {
     }
 
     async fn close(&self) {}
+}
+
+fn how() -> ApplyOptions {
+    ApplyOptions { run: "test".to_owned(), parallelism: 10, per_target: 4, verify: false }
 }
 
 /// A manifest with its world, its state and a folder that holds both.
@@ -347,8 +369,19 @@ impl Bench {
         let state = store.snapshot().await.unwrap();
         let events = Events::default();
         let planned = self.workspace().plan(&state, store.seal_key(), options, &events, interrupt).await.unwrap();
-        let how = ApplyOptions { run: "test".to_owned(), parallelism: 10, per_target: 4, verify: false };
-        let report = planned.apply(&lock, how, &events, interrupt).await;
+        let report = planned.apply(&lock, how(), &events, interrupt).await;
+        lock.release().await.unwrap();
+        report
+    }
+
+    /// Applies a plan that was reviewed.
+    pub async fn apply_reviewed(&self, plan: Plan) -> Report {
+        let store = self.store().await;
+        let lock = store.lock(LockRequest::new("apply"), Duration::ZERO).await.unwrap();
+        let state = store.snapshot().await.unwrap();
+        let (events, interrupt) = (Events::default(), Interrupt::default());
+        let planned = self.workspace().resume(plan, &state, store.seal_key(), &events, &interrupt).await.unwrap();
+        let report = planned.apply(&lock, how(), &events, &interrupt).await;
         lock.release().await.unwrap();
         report
     }

@@ -105,10 +105,16 @@ impl Source {
             Origin::Default if self.context.is_some() => {
                 Config::from_kubeconfig(&options).await.map_err(|e| unusable("$KUBECONFIG or ~/.kube/config", &e))
             }
-            Origin::Default => Config::infer().await.map_err(|e| {
-                let summary = "there is no kubeconfig: neither $KUBECONFIG nor ~/.kube/config nor a pod's ServiceAccount can be used";
-                ProviderError::new(Class::Failed, summary).detail([e.to_string()]).help("name one: [providers.kubernetes] kubeconfig = \"admin.kubeconfig\"")
-            }),
+            Origin::Default => match Config::from_kubeconfig(&options).await {
+                Ok(config) => Ok(config),
+                Err(of_file) => Config::incluster().map_err(|of_pod| {
+                    let summary = "there is no kubeconfig: neither $KUBECONFIG nor ~/.kube/config nor a pod's ServiceAccount can be used";
+                    let of_file = unusable("of $KUBECONFIG or ~/.kube/config", &of_file).summary;
+                    ProviderError::new(Class::Failed, summary)
+                        .detail([of_file, format!("no credentials of a pod: {of_pod}")])
+                        .help("name one: [providers.kubernetes] kubeconfig = \"admin.kubeconfig\"")
+                }),
+            },
         }
     }
 }
@@ -154,5 +160,18 @@ fn unusable(place: &str, error: &KubeconfigError) -> ProviderError {
                 .help("`kubectl config get-contexts` lists them")
         }
         other => ProviderError::new(Class::Failed, format!("the kubeconfig {place} can't be used: {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_kubeconfig_is_not_quoted() {
+        let text = "users:\n- name: a\n  user:\n    token: s3cr3t-token\n   bad: indent\n";
+        let error = Kubeconfig::from_yaml(text).unwrap_err();
+        let told = unusable("of $KUBECONFIG or ~/.kube/config", &error);
+        assert_eq!(told.summary, "the kubeconfig of $KUBECONFIG or ~/.kube/config is not valid YAML");
     }
 }

@@ -202,10 +202,16 @@ impl Job<'_> {
     }
 
     fn finish(&self, node: &Node, answer: Result<Section, ProviderError>) -> Result<Applied, ProviderError> {
-        let section = answer
-            .map_err(|error| self.named(node, error))
-            .and_then(|section| checked(node, &self.what(), section))
-            .map_err(|error| self.scrubbed(error))?;
+        let failed = |error| self.step.secrets.cut_from(self.named(node, error));
+        let section = answer.map_err(failed)?;
+        let private = self.resource.private(&self.subject, &section);
+        let ended = section.status.is_some();
+        let section = checked(node, &self.what(), section).map_err(|error| {
+            // What was done until then is known, and must not be taken for what was there before. Where it was cut off that may not be all.
+            let deletes = matches!(self.operation.action, OperationAction::Delete);
+            let is_known = !deletes && (ended || private != self.subject.private);
+            ProviderError { private: is_known.then(|| Box::new(private.clone())), ..failed(error) }
+        })?;
         let notes = section.texts("note");
         if matches!(self.operation.action, OperationAction::Delete) {
             return Ok(Applied { notes, ..Applied::default() });
@@ -214,7 +220,6 @@ impl Job<'_> {
             let what = label(self.resource, &self.subject);
             ProviderError::new(Class::Failed, format!("{what} is gone from {} right after it was made", node.name))
         })?;
-        let private = self.resource.private(&self.subject, &section);
         Ok(Applied { attributes: observed.attributes, private, notes })
     }
 
@@ -222,14 +227,6 @@ impl Job<'_> {
     fn named(&self, node: &Node, mut error: ProviderError) -> ProviderError {
         if error.class == Class::Timeout {
             error.summary = format!("cannot {} on {}: {}", self.what(), node.name, error.summary);
-        }
-        error
-    }
-
-    fn scrubbed(&self, mut error: ProviderError) -> ProviderError {
-        for secret in self.step.secrets.iter().filter(|s| s.len() > 2) {
-            error.summary = error.summary.replace(secret, "(sensitive)");
-            error.detail.iter_mut().for_each(|line| *line = line.replace(secret, "(sensitive)"));
         }
         error
     }
@@ -274,7 +271,10 @@ fn veiled(value: Value, like: &Value) -> Value {
 async fn meet(link: &Link) -> Result<Machine, ProviderError> {
     let answers = link.run(&Script::of(machine::LOOK), None, QUICK_LIMIT).await?;
     match answers.into_iter().next() {
-        Some(said) => Ok(link.meet(&said?)),
+        Some(mut said) => match said.cut_off.take() {
+            Some(error) => Err(error),
+            None => Ok(link.meet(&said)),
+        },
         None => Err(ProviderError::new(Class::Failed, "there was no answer")),
     }
 }
@@ -310,11 +310,11 @@ fn longest(timeouts: impl ExactSizeIterator<Item = Option<Duration>>) -> Duratio
 }
 
 /// One answer for each of `count`, also where all failed together.
-fn each(
-    answers: Result<Vec<Result<Section, ProviderError>>, ProviderError>,
-    count: usize,
-) -> Vec<Result<Section, ProviderError>> {
-    answers.unwrap_or_else(|error| vec![Err(error); count])
+fn each(answers: Result<Vec<Section>, ProviderError>, count: usize) -> Vec<Result<Section, ProviderError>> {
+    match answers {
+        Ok(sections) => sections.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error); count],
+    }
 }
 
 #[async_trait]
@@ -375,7 +375,10 @@ impl Connection for SshConnection {
             0 => Vec::new(),
             count => each(link.run(&script, None, quick(count)).await, count),
         };
-        if meets && let Some(Ok(said)) = answers.pop() {
+        if meets
+            && let Some(Ok(said)) = answers.pop()
+            && said.cut_off.is_none()
+        {
             link.meet(&said);
         }
         let answer = |section: Option<usize>| section.and_then(|index| answers.get(index)).cloned();
@@ -479,7 +482,7 @@ impl Connection for SshConnection {
         }
         // It only adds to an error: where it can't be had, the error stands alone.
         let answers = link.run(&script, None, quick(script.sections())).await.unwrap_or_default();
-        let texts = answers.into_iter().flatten().filter_map(|section| section.text("explain"));
+        let texts = answers.iter().filter_map(|section| section.text("explain"));
         texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 

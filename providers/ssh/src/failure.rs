@@ -28,10 +28,11 @@ const KNOWN: &[(&str, Class, &str)] = &[
 ];
 
 /// `section`, where it went well; else why it could not do `what` (`write /etc/motd`).
-pub(crate) fn checked(node: &Node, what: &str, section: Section) -> Result<Section, ProviderError> {
-    match section.status {
-        Some(0) => Ok(section),
-        _ => Err(failed(node, what, &section)),
+pub(crate) fn checked(node: &Node, what: &str, mut section: Section) -> Result<Section, ProviderError> {
+    match (section.status, section.cut_off.take()) {
+        (_, Some(error)) => Err(error),
+        (Some(0), None) => Ok(section),
+        (_, None) => Err(failed(node, what, &section)),
     }
 }
 

@@ -14,6 +14,7 @@ mod machine;
 mod order;
 mod resource;
 mod script;
+mod secrets;
 mod sources;
 mod subject;
 mod transport;
@@ -23,11 +24,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use moorfast_engine::state::Record;
 use moorfast_engine::{
-    Address, Attribute, Attributes, Connection, Context, Invalid, Kind, Provider, ProviderError, ResourceType, Schema,
-    Target,
+    Address, Attribute, Attributes, Connection, Context, Invalid, Kind, Observed, Provider, ProviderError,
+    ResourceType, Schema, Target,
 };
 
 use crate::connection::SshConnection;
+use crate::secrets::Secrets;
 pub use crate::transport::{Settings, forget, known, trust};
 
 /// The provider `ssh`.
@@ -70,7 +72,12 @@ impl Provider for SshProvider {
     }
 
     fn validate(&self, resource_type: &str, attributes: &Attributes) -> Vec<Invalid> {
-        resource::named(resource_type).map(|resource| resource.validate(attributes)).unwrap_or_default()
+        let invalid = resource::named(resource_type).map(|resource| resource.validate(attributes)).unwrap_or_default();
+        let discreet = |invalid: Invalid| {
+            let secrets = Secrets::of(invalid.attribute.and_then(|name| attributes.get(name)));
+            Invalid { message: secrets.cut(invalid.message), ..invalid }
+        };
+        invalid.into_iter().map(discreet).collect()
     }
 
     fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String> {
@@ -79,6 +86,15 @@ impl Provider for SshProvider {
 
     fn continues(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
         resource::named(resource_type).is_some_and(|resource| resource.continues(record, attributes))
+    }
+
+    fn found(
+        &self,
+        resource_type: &str,
+        desired: &Attributes,
+        observed: Option<&Observed>,
+    ) -> Option<serde_json::Value> {
+        resource::named(resource_type)?.found(desired, observed.map(|o| &o.attributes))
     }
 
     fn has_health(&self, resource_type: &str) -> bool {

@@ -91,7 +91,7 @@ impl Link {
         self.machine.get_or_init(|| machine::observe(&self.node, self.transport.host_keys(), Some(said))).clone()
     }
 
-    /// Runs `script`, and sends `upload` after it. The sections, in their order, each as it answered or why it could not.
+    /// Runs `script`, and sends `upload` after it. The sections, in their order, each as far as it answered.
     ///
     /// # Errors
     /// If none of them could begin.
@@ -100,7 +100,7 @@ impl Link {
         script: &Script,
         upload: Option<Upload>,
         limit: Duration,
-    ) -> Result<Vec<Result<Section, ProviderError>>, ProviderError> {
+    ) -> Result<Vec<Section>, ProviderError> {
         let cancelled =
             || ProviderError::new(Class::Cancelled, format!("cancelled before {} was asked", self.node.name));
         let _session = self.sessions.acquire().await.map_err(|_| cancelled())?;
@@ -181,11 +181,11 @@ impl Link {
         Some(from_sudo(&self.node, before).unwrap_or_else(|| self.cut_off(end, limit).detail(before.to_vec())))
     }
 
-    fn ended(&self, mut section: Section, end: &End, limit: Duration) -> Result<Section, ProviderError> {
-        match section.status {
-            Some(_) => Ok(section),
-            None => Err(self.cut_off(end, limit).detail(std::mem::take(&mut section.said))),
+    fn ended(&self, mut section: Section, end: &End, limit: Duration) -> Section {
+        if section.status.is_none() {
+            section.cut_off = Some(self.cut_off(end, limit).detail(std::mem::take(&mut section.said)));
         }
+        section
     }
 
     fn became_another(&self) -> ProviderError {

@@ -8,18 +8,20 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_engine::Class;
+use moorfast_engine::{Class, ProviderError};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Functions for all sections. `N` is the nonce; 3 is what the controller still sends, 4 is where the answer goes.
 ///
-/// `temporary` knows the name of its file before there is one, so that an end at any moment takes it along.
+/// `temporary` knows the name of its file before there is one, so that an end at any moment takes it along. Where somebody else owns the directory,
+/// he may put a link at that name at any moment: `opened` is the same for what is written and changed only by what is open, as 6. `held` opens there what
+/// already has that path, and no link.
 /// `watch` ends everything that the script started when the controller goes away, which shows as the end of 3.
 const PRELUDE: &str = r#"export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 umask 022
 exec 3<&0 4>&1 </dev/null >&2
 read -r _ _ _ _ G _ < /proc/self/stat
-watch() { ( trap '' TERM HUP; read -r _ <&3; kill -TERM "-$G"; sleep 2; kill -KILL "-$G" ) >/dev/null 2>&1 4>&- & W=$!; }
+watch() { ( trap '' TERM HUP; read -r _ <&3; kill -TERM "-$G"; sleep 2; kill -KILL "-$G" ) >/dev/null 2>&1 4>&- 6>&- & W=$!; }
 trap 'exit 143' TERM HUP INT
 begin() { printf '\n%s begin %s\n' "$N" "$1" >&4; printf '\n%s begin %s\n' "$N" "$1" >&2; }
 done_with_it() { printf '\n%s done\n' "$N" >&4; printf '\n%s done\n' "$N" >&2; }
@@ -37,11 +39,18 @@ kind() {
     *) fail denied "$K" ;;
   esac
 }
-temporary() {
+opened() {
   T=$(mktemp -u -- "$1/.moorfast-XXXXXXXX")
   trap 'rm -f -- "$T"' EXIT
   trap 'exit 143' TERM HUP INT
-  ( set -C; umask 077; : > "$T" )
+  umask 077; set -C; exec 6> "$T"; set +C; umask 022
+}
+temporary() { opened "$1"; exec 6>&-; }
+held() {
+  kind "$1"
+  case $K in regular*|directory) ;; absent) fail failed 'it is gone' ;; *) fail conflict "there is a $K at that path" ;; esac
+  exec 6< "$1"
+  [ "$(stat -L -c %d:%i /proc/self/fd/6)" = "$(stat -c %d:%i -- "$1")" ] || fail conflict 'it became a symbolic link'
 }
 "#;
 
@@ -53,6 +62,13 @@ pub(crate) fn quote(text: &str) -> String {
 /// A command line of these arguments.
 pub(crate) fn quote_all<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+/// What a person wrote for sh. It belongs into a subshell of its own: a mistake in it ends no more than that, and it sees none of the functions of the script.
+pub(crate) fn written(line: &str) -> String {
+    const FUNCTIONS: &str =
+        "watch begin done_with_it on_machine finish field blob note fail kind opened temporary held";
+    format!("set +e; unset -f {FUNCTIONS}; eval {}", quote(line))
 }
 
 /// A shell command that prints `bytes`, without a process that has them in its arguments: printf is built in.
@@ -170,8 +186,10 @@ impl Script {
 
     fn framed<'a>(&'a self, stdout: &'a [u8]) -> impl Iterator<Item = (&'a str, &'a str)> {
         let prefix = self.nonce.as_bytes();
-        stdout.split(|b| *b == b'\n').filter_map(move |line| {
-            let rest = std::str::from_utf8(line.strip_prefix(prefix)?).ok()?.strip_prefix(' ')?;
+        // Where the answer broke off the last line is half of one.
+        stdout.split_inclusive(|b| *b == b'\n').filter_map(move |line| {
+            let line = line.strip_prefix(prefix)?.strip_suffix(b"\n")?;
+            let rest = std::str::from_utf8(line).ok()?.strip_prefix(' ')?;
             Some(rest.split_once(' ').unwrap_or((rest, "")))
         })
     }
@@ -199,6 +217,8 @@ pub(crate) struct Section {
     pub(crate) status: Option<i32>,
     /// What it said on stderr, without empty lines.
     pub(crate) said: Vec<String>,
+    /// Why it did not end.
+    pub(crate) cut_off: Option<ProviderError>,
     fields: BTreeMap<String, Vec<String>>,
 }
 

@@ -5,7 +5,10 @@
 mod common;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{World, attributes, create};
@@ -187,6 +190,37 @@ async fn a_refused_content_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_mistake_in_a_validation_command_is_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let file = |name: &str, validate: serde_json::Value| {
+        let action =
+            create("ssh_file", json!({ "path": dir.path().join(name), "content": name, "validate": validate }));
+        world.operation("ssh_file", action, None, Vec::new())
+    };
+    let seen = dir.path().join("seen");
+    let operations = [
+        file("unclosed", json!("test \"%s")),
+        file("bracket", json!("true ) || true")),
+        file("missing", json!(["no-such-program", "%s"])),
+        file(
+            "words",
+            json!(["sh", "-c", "cat \"$1\" > \"$2\"; echo \"$3\" >> \"$2\"", "sh", "%s", seen, "it's 100%% or 100%"]),
+        ),
+        file("line", json!("A=%s; grep -q line \"$A\" # it's the last")),
+    ];
+    let outcomes = world.operate_all(&operations).await;
+    assert_eq!(world.execs(), 1);
+    for outcome in &outcomes[..3] {
+        assert_eq!(outcome.as_ref().unwrap_err().class, Class::Invalid, "{outcome:?}");
+    }
+    for outcome in &outcomes[3..] {
+        assert!(outcome.is_ok(), "{outcome:?}");
+    }
+    assert_eq!(fs::read_to_string(&seen).unwrap(), "wordsit's 100%% or 100%\n");
+}
+
+#[tokio::test]
 async fn missing_parents_and_links_in_the_way() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
@@ -204,6 +238,60 @@ async fn missing_parents_and_links_in_the_way() {
     world.apply("ssh_file", desired).await.unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "x", "the target of the link is not touched");
     assert!(fs::symlink_metadata(&link).unwrap().is_file());
+}
+
+#[tokio::test]
+async fn a_link_that_came_after_the_look_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let (path, other) = (dir.path().join("f"), dir.path().join("other"));
+    fs::write(&other, "x").unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
+    let desired = |mode: &str| json!({ "path": path, "content": "x", "mode": mode });
+    world.apply("ssh_file", attributes(desired("0640"))).await.unwrap();
+    let observed = world.read("ssh_file", None).await.unwrap();
+    fs::remove_file(&path).unwrap();
+    symlink(&other, &path).unwrap();
+    let change = OperationAction::Update(attributes(desired("0666")));
+    let error = world.operate("ssh_file", change, observed, Vec::new()).await.unwrap_err();
+    assert_eq!(error.class, Class::Conflict, "{error}");
+    assert_eq!(fs::metadata(&other).unwrap().permissions().mode() & 0o7777, 0o600);
+}
+
+/// The owner of a directory can put a link in the place of the file that is written there, in its few moments.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_beside_goes_through_no_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let (folder, other) = (dir.path().join("folder"), dir.path().join("other"));
+    fs::create_dir(&folder).unwrap();
+    fs::write(&other, "x").unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let link = folder.join("link");
+            while !over.load(Ordering::Relaxed) {
+                let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+                for name in names.filter(|name| name.display().to_string().contains(".moorfast-")) {
+                    symlink(&other, &link).unwrap();
+                    fs::rename(&link, name).unwrap();
+                }
+            }
+        });
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                for i in 0..50 {
+                    let desired = json!({ "path": folder.join("f"), "content": format!("{i}"), "mode": "0666" });
+                    // It may succeed or not: what the owner has there is his.
+                    let _ = world.operate("ssh_file", create("ssh_file", desired), None, Vec::new()).await;
+                }
+            });
+        });
+        over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(fs::read_to_string(&other).unwrap(), "x");
+    assert_eq!(fs::metadata(&other).unwrap().permissions().mode() & 0o7777, 0o600);
 }
 
 #[tokio::test]
@@ -327,6 +415,48 @@ async fn a_failing_command_tells_what_it_said_but_no_secret() {
 }
 
 #[tokio::test]
+async fn no_form_of_a_secret_is_in_what_a_failing_command_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let environment = |value: &str| Value::Map([("KEY".to_owned(), Value::from(value))].into());
+    let cut = "(sensitive)";
+    let cases = [
+        // The map is sensitive as a whole.
+        (environment("s3cr3t-token").sensitive(), "echo \"bad key $KEY\" >&2", vec!["bad key (sensitive)"]),
+        // As a file holds it, and as a command prints it.
+        (environment("s3cr3t-token\n").sensitive(), "echo bad key $KEY >&2", vec!["bad key (sensitive)"]),
+        (
+            environment("-----BEGIN KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n\nAg==\n").sensitive(),
+            "echo \"$KEY\"; echo \"$KEY\" >&2",
+            vec![cut, cut, ""],
+        ),
+        (
+            environment("first line\nsecond line").sensitive(),
+            "echo $KEY; echo \"$KEY\" >&2",
+            vec![cut, "(sensitive) (sensitive)"],
+        ),
+        // What is no secret by itself stays readable.
+        (
+            environment("{\n  \"token\": \"s3cr3t\"\n}\n").sensitive(),
+            "echo '{}'; echo \"$KEY\" | grep s3cr3t",
+            vec!["{}", "  (sensitive)"],
+        ),
+        // One begins as another does.
+        (
+            Value::Map(["abc", "abc-def"].map(|key| (key.replace('-', "_"), Value::from(key).sensitive())).into()),
+            "echo abc-def abc",
+            vec!["(sensitive) (sensitive)"],
+        ),
+    ];
+    for (environment, script, said) in cases {
+        let mut desired = attributes(json!({ "script": format!("{script}; exit 7") }));
+        desired.insert("environment".to_owned(), environment);
+        let error = world.apply("ssh_exec", desired).await.unwrap_err();
+        assert_eq!(error.detail, said, "{script}");
+    }
+}
+
+#[tokio::test]
 async fn a_command_that_takes_too_long_is_killed_with_its_children() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
@@ -436,6 +566,42 @@ async fn archives_are_unpacked_mended_and_removed() {
     assert_eq!(left, ["mine"]);
     let error = world.apply("ssh_archive", desired("two.tar.xz", &one)).await.unwrap_err();
     assert!(error.summary.contains("another SHA-256"), "{error}");
+}
+
+/// Answers one request with 404, and tells the command lines that were there meanwhile.
+fn serve_nothing(listener: TcpListener) -> String {
+    let (mut stream, _) = listener.accept().unwrap();
+    assert_ne!(stream.read(&mut [0; 4096]).unwrap(), 0);
+    let processes =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| fs::read(entry.ok()?.path().join("cmdline")).ok());
+    let lines: Vec<_> = processes.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).collect();
+    stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+    lines.join("\n")
+}
+
+#[tokio::test]
+async fn an_address_with_a_secret_is_on_no_command_line_and_in_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let fetch = |url: String| {
+        let mut action =
+            create("ssh_archive", json!({ "path": dir.path().join("out"), "url": "x.tar", "sha256": "0".repeat(64) }));
+        if let OperationAction::Create(desired) = &mut action {
+            desired.insert("url".to_owned(), Value::from(url).sensitive());
+        }
+        world.operate("ssh_archive", action, None, Vec::new())
+    };
+    let served = std::thread::spawn(|| serve_nothing(listener));
+    let error = fetch(format!("http://{address}/a.tar?token=s3cr3t\"\\token")).await.unwrap_err();
+    let command_lines = served.join().unwrap();
+    assert!(command_lines.contains("curl") || command_lines.contains("wget"), "they were looked at");
+    assert!(!command_lines.contains("s3cr3t"), "{}", command_lines.lines().find(|l| l.contains("s3cr3t")).unwrap());
+    assert!(!format!("{error:?}").contains("s3cr3t"), "{error:?}");
+    // curl shows an address that it does not understand.
+    let error = fetch(format!("http://{address}/a.tar?token=s3cr3t[token")).await.unwrap_err();
+    assert!(!format!("{error:?}").contains("s3cr3t"), "{error:?}");
 }
 
 #[tokio::test]

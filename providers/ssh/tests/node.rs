@@ -7,9 +7,12 @@ mod common;
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use common::{World, address, attributes, local_node};
-use moorfast_engine::{Class, Node, NodeName, ProposedAction, ProviderError, Transport, Value};
+use common::{World, address, attributes, create, local_node};
+use moorfast_engine::{
+    Class, Node, NodeName, Operation, OperationAction, ProposedAction, ProviderError, Transport, Value,
+};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
@@ -292,6 +295,111 @@ async fn accounts_come_and_go() {
 }
 
 #[tokio::test]
+async fn an_account_is_wanted_as_people_write_it() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("userdel -r moorie");
+    // Keys as files hold them.
+    let keys = ["ssh-ed25519 AAAA one\n", "# of the others\n\n  ssh-ed25519 BBBB two\r\nssh-ed25519 CCCC three"];
+    let user = |groups: &[&str], keys: Value| {
+        let mut user = attributes(json!({ "name": "moorie", "groups": groups, "remove_home": true }));
+        user.insert("authorized_keys".to_owned(), keys);
+        user
+    };
+    world.apply("ssh_user", user(&["adm"], Value::from(keys.to_vec()))).await.unwrap();
+    assert_eq!(
+        testbed.sh("cat /home/moorie/.ssh/authorized_keys"),
+        "ssh-ed25519 AAAA one\n# of the others\nssh-ed25519 BBBB two\nssh-ed25519 CCCC three"
+    );
+    // Its primary group, which nobody wrote, is none of the further ones.
+    let proposal = world.plan("ssh_user", user(&["moorie", "adm"], Value::from(keys.to_vec()))).await.unwrap();
+    assert_eq!(proposal.action, ProposedAction::NoOp, "{:?}", proposal.planned);
+
+    let secret = Value::List(vec![Value::from("ssh-ed25519 DDDD s3cr3t\n").sensitive()]);
+    let proposal = world.plan("ssh_user", user(&["adm"], secret.clone())).await.unwrap();
+    assert!(!format!("{proposal:?}").contains("s3cr3t"), "{proposal:?}");
+    world.apply("ssh_user", user(&["adm"], secret)).await.unwrap();
+    world.destroy("ssh_user").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_an_account_put_in_the_place_of_its_keys_is_left_alone() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("userdel -r moorie; useradd -m moorie");
+    let user = |key: &str| attributes(json!({ "name": "moorie", "authorized_keys": [key] }));
+    let secret = testbed.sh("stat -c '%U %a %Y' /etc/shadow /etc /root");
+    let places = [
+        ("mkdir -m 700 .ssh; ln -s /etc/shadow .ssh/authorized_keys", "/home/moorie/.ssh/authorized_keys"),
+        ("ln -s /root .ssh", "/home/moorie/.ssh"),
+    ];
+    for (script, path) in places {
+        testbed.sh(&format!("cd /home/moorie; rm -rf .ssh; su moorie -c '{script}'"));
+        for error in [
+            world.read("ssh_user", Some(user("ssh-ed25519 AAAA one"))).await.unwrap_err(),
+            world
+                .operate("ssh_user", OperationAction::Update(user("ssh-ed25519 AAAA one")), None, Vec::new())
+                .await
+                .unwrap_err(),
+        ] {
+            assert_eq!(error.class, Class::Conflict);
+            assert!(
+                error.summary.ends_with(&format!("{path} is a symbolic link: it is neither read nor written")),
+                "{error}"
+            );
+        }
+    }
+    assert_eq!(testbed.sh("stat -c '%U %a %Y' /etc/shadow /etc /root"), secret);
+    testbed.sh("rm /home/moorie/.ssh");
+    world.apply("ssh_user", user("ssh-ed25519 AAAA one")).await.unwrap();
+    assert_eq!(
+        testbed.sh("cd /home/moorie; stat -c '%n %U %G %a' .ssh .ssh/*; userdel -r moorie"),
+        ".ssh moorie moorie 700\n.ssh/authorized_keys moorie moorie 600"
+    );
+}
+
+#[tokio::test]
+async fn what_the_owner_of_its_folder_planted_leads_an_archive_nowhere() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("userdel -r moored; useradd -m moored; rm -rf /srv/moored /srv/other; mkdir -p /srv/moored /srv/other; echo x > /srv/other/tool; chown moored /srv/moored");
+    let other = || testbed.sh("cat /srv/other/tool; ls /srv/other");
+    std::fs::create_dir(testbed.dir.path().join("bin")).unwrap();
+    std::fs::write(testbed.dir.path().join("bin/tool"), "from the archive").unwrap();
+    let pack = Command::new("tar").args(["-cf", "a.tar", "bin"]).current_dir(testbed.dir.path()).status().unwrap();
+    assert!(pack.success());
+    let sum = Command::new("sha256sum").arg(testbed.dir.path().join("a.tar")).output().unwrap().stdout;
+    let archive = || {
+        let sum = String::from_utf8_lossy(&sum[..64]).into_owned();
+        attributes(json!({ "path": "/srv/moored", "source": "a.tar", "sha256": sum }))
+    };
+    // In the place of the marker: nothing of what it leads to is told.
+    testbed.sh("su moored -c 'ln -s /etc/shadow /srv/moored/.moorfast-archive-archive'");
+    assert_eq!(world.read("ssh_archive", Some(archive())).await.unwrap(), None);
+    // In the place of a folder.
+    testbed.sh("su moored -c 'ln -s /srv/other /srv/moored/bin'");
+    let error = world
+        .operate("ssh_archive", OperationAction::Create(World::full("ssh_archive", archive())), None, Vec::new())
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, Class::Conflict, "{error}");
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Conflict: cannot create archive /srv/moored/archive on NODE: /srv/moored/bin is a symbolic link of somebody else: nothing is written through it
+    help: none
+    "#);
+    assert_eq!(other(), "x\ntool");
+    // root's own links are followed: /lib is one on many machines.
+    testbed.sh("rm /srv/moored/bin; mkdir /srv/moored/sbin; ln -s sbin /srv/moored/bin");
+    world.apply("ssh_archive", archive()).await.unwrap();
+    assert_eq!(testbed.sh("cat /srv/moored/sbin/tool"), "from the archive");
+    // In the marker, and in the place of a folder that the archive had made.
+    testbed.sh("cd /srv/moored; echo 'x *./../other/tool' >> .moorfast-archive-archive; rm bin; su moored -c 'ln -s /srv/other bin'");
+    world.destroy("ssh_archive").await.unwrap();
+    assert_eq!(other(), "x\ntool");
+    testbed.sh("userdel -r moored; rm -rf /srv/moored /srv/other");
+}
+
+#[tokio::test]
 async fn the_kernel_is_set_and_given_back() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
@@ -319,6 +427,119 @@ async fn the_kernel_is_set_and_given_back() {
     assert_eq!(testbed.sh(&format!("cat /etc/modules-load.d/moorfast-{module}.conf")), module);
     world.destroy("ssh_kernel_module").await.unwrap();
     assert_eq!(testbed.sh("ls /etc/modules-load.d/ | grep moorfast"), "");
+}
+
+#[tokio::test]
+async fn what_was_made_before_a_failure_is_ours() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("userdel -r moorie");
+    let user = |home: &str| {
+        attributes(
+            json!({ "name": "moorie", "home": home, "create_home": false, "authorized_keys": ["ssh-ed25519 AAAA one"] }),
+        )
+    };
+    world.fail("ssh_user", user("/proc/moorie")).await;
+    assert_ne!(testbed.sh("getent passwd moorie"), "");
+    world.apply("ssh_user", user("/srv/moorie")).await.unwrap();
+    world.destroy("ssh_user").await.unwrap();
+    assert_eq!(testbed.sh("getent passwd moorie; rm -rf /srv/moorie"), "");
+
+    let value = || testbed.sh("cat /proc/sys/net/ipv4/ip_local_port_range | tr '\\t' ' '");
+    let before = value();
+    let parameter = || attributes(json!({ "name": "net.ipv4.ip_local_port_range", "value": "20000 60000" }));
+    testbed.sh("mkdir -p /etc/sysctl.d/90-moorfast-net.ipv4.ip_local_port_range.conf");
+    world.fail("ssh_sysctl", parameter()).await;
+    assert_eq!(value(), "20000 60000");
+    testbed.sh("rmdir /etc/sysctl.d/90-moorfast-net.ipv4.ip_local_port_range.conf");
+    world.apply("ssh_sysctl", parameter()).await.unwrap();
+    world.destroy("ssh_sysctl").await.unwrap();
+    assert_eq!(value(), before);
+
+    testbed.sh("printf '[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n' > /lib/systemd/system/moorfast-half.service; systemctl daemon-reload");
+    testbed.sh("mkdir -p /etc/systemd/system/moorfast-half.service.d/10-a.conf");
+    let unit = || {
+        attributes(
+            json!({ "name": "moorfast-half.service", "state": "running", "drop_ins": { "10-a.conf": "[Service]\nNice=1\n" } }),
+        )
+    };
+    world.fail("ssh_systemd_unit", unit()).await;
+    testbed.sh("systemctl start moorfast-half; rmdir /etc/systemd/system/moorfast-half.service.d/10-a.conf");
+    world.apply("ssh_systemd_unit", unit()).await.unwrap();
+    world.destroy("ssh_systemd_unit").await.unwrap();
+    assert_eq!(
+        testbed.sh(
+            "systemctl is-active moorfast-half; rm /lib/systemd/system/moorfast-half.service; systemctl daemon-reload"
+        ),
+        "inactive",
+        "it did not run when we came"
+    );
+
+    let all = || testbed.sh("dpkg-query -W -f '${Package}\n'");
+    testbed.sh("apt-get purge -y hello tree rpcbind; apt-get autoremove --purge -y; apt-get update");
+    let before = all();
+    let packages = |name: &str| attributes(json!({ "names": ["hello", name] }));
+    let error = world.fail("ssh_package", packages("portmap")).await;
+    insta::assert_snapshot!(shown(&error, &testbed), @r#"
+    Invalid: cannot create package hello on NODE: portmap is no package of its own: name the one that provides it
+    help: none
+    "#);
+    assert_eq!(all(), before, "nothing is installed for a name that stands for another");
+    world.forget();
+    testbed.sh("echo 'DPkg::Post-Invoke { \"false\"; };' > /etc/apt/apt.conf.d/moorfast-broken");
+    world.fail("ssh_package", packages("tree")).await;
+    testbed.sh("rm /etc/apt/apt.conf.d/moorfast-broken");
+    assert_ne!(all(), before);
+    world.destroy("ssh_package").await.unwrap();
+    assert_eq!(all(), before);
+}
+
+#[tokio::test]
+async fn what_a_run_that_died_had_made_is_ours() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("userdel -r moorie; groupdel moor; apt-get purge -y hello; swapoff -a; printf 'LABEL=none none swap sw 0 0\\n' > /etc/fstab");
+    testbed.sh("printf '[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n' > /lib/systemd/system/moorfast-died.service; systemctl daemon-reload; systemctl unmask swap.target");
+    let all = "getent passwd; getent group; dpkg-query -W -f '${Package}\n'; cat /proc/sys/net/ipv4/ip_local_port_range /etc/fstab; ls /etc/sysctl.d
+        systemctl is-active moorfast-died; systemctl is-enabled moorfast-died swap.target";
+    let before = testbed.sh(all);
+    let resources = [
+        ("ssh_user", json!({ "name": "moorie", "remove_home": true })),
+        ("ssh_group", json!({ "name": "moor" })),
+        ("ssh_package", json!({ "names": ["procps", "hello"] })),
+        ("ssh_sysctl", json!({ "name": "net.ipv4.ip_local_port_range", "value": "20000 60000" })),
+        ("ssh_systemd_unit", json!({ "name": "moorfast-died.service", "enabled": true, "state": "running" })),
+        ("ssh_swap", json!({})),
+    ];
+    for (kind, desired) in &resources {
+        world.die(kind, attributes(desired.clone())).await;
+    }
+    assert_ne!(testbed.sh(all), before);
+    // What a run resumes it goes on to know.
+    let user =
+        OperationAction::Update(attributes(json!({ "name": "moorie", "remove_home": true, "comment": "resumed" })));
+    let observed = world.read("ssh_user", None).await.unwrap();
+    let resumed = world.operate("ssh_user", user, observed, Vec::new()).await.unwrap();
+    assert_eq!(resumed.private, json!({ "made": true }));
+    for (kind, _) in &resources {
+        world.destroy(kind).await.unwrap();
+    }
+    assert_eq!(testbed.sh(all), before);
+    testbed.sh("rm /lib/systemd/system/moorfast-died.service; systemctl daemon-reload; : > /etc/fstab");
+}
+
+#[tokio::test]
+async fn what_an_operation_that_was_cut_off_had_told_is_kept() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("printf '[Service]\nExecStartPre=/bin/sleep 100\nExecStart=/bin/sleep 1000\n' > /lib/systemd/system/moorfast-slow.service; systemctl daemon-reload");
+    let unit = create("ssh_systemd_unit", json!({ "name": "moorfast-slow.service", "state": "running" }));
+    let operation = world.operation("ssh_systemd_unit", unit, None, Vec::new());
+    let operation = Operation { timeout: Some(Duration::from_secs(2)), ..operation };
+    let error = world.operate_all(&[operation]).await.pop().unwrap().unwrap_err();
+    testbed.sh("systemctl stop moorfast-slow; rm /lib/systemd/system/moorfast-slow.service; systemctl daemon-reload");
+    assert_eq!(error.class, Class::Timeout);
+    assert_eq!(error.private.as_deref(), Some(&json!({ "enabled": false, "masked": false, "running": false })));
 }
 
 #[tokio::test]
@@ -370,6 +591,11 @@ async fn what_may_not_be_seen_is_denied_and_not_absent() {
     Denied: cannot read /root/secret on NODE: permission denied
     help: become root there: sudo = true on the node, or another user
     "#);
+    let of_another = attributes(json!({ "name": "moored", "authorized_keys": ["ssh-ed25519 AAAA one"] }));
+    testbed.sh("userdel -r moored; useradd -m moored; chmod 755 /home/moored; su moored -c 'mkdir -m 700 ~/.ssh'");
+    let error = world.read("ssh_user", Some(of_another)).await.unwrap_err();
+    testbed.sh("userdel -r moored");
+    assert_eq!(error.class, Class::Denied, "{error}");
     let refused = attributes(json!({ "path": "/etc/moorfast-test", "content": "x" }));
     let error = world.apply("ssh_file", refused).await.unwrap_err();
     assert_eq!(error.class, Class::Denied);

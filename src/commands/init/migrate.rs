@@ -55,7 +55,9 @@ async fn migrate(
         to_lock.replace(contents.clone()).await?;
         verify(&place(wanted), session, &contents).await?;
     }
-    to.add_drift(from.drift().await?).await?;
+    if let Err(error) = take_along_drift(&from, &to).await {
+        session.ui.warn(format!("what looks for drift saw stays behind, so that it may be told once more: {error}"));
+    }
     // Nobody goes on with the old one by mistake, and its key is in one place only. Where it ends here the new one is found, as this is empty.
     from_lock.replace(Contents::nothing()).await?;
     backend::record(&session.data_dir(), wanted, &to).await?;
@@ -74,6 +76,11 @@ async fn migrate(
     }
     let (serial, from) = (contents.snapshot.serial, backend::name(before));
     Ok(format!("Moved version {serial} with {count} resources from {from} to {to_name}. A backup is in {kept}.\n"))
+}
+
+/// Adds what looks for drift saw at the old place to what they saw at the new one.
+async fn take_along_drift(from: &Store, to: &Store) -> Result<(), StateError> {
+    to.add_drift(from.drift().await?).await
 }
 
 /// Is there nothing at `location` that could be lost?

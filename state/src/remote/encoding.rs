@@ -27,11 +27,24 @@ pub(crate) fn encode<'r>(
     write().and_then(|()| text.finish()).map_err(|error: std::io::Error| format!("rows cannot be packed: {error}"))
 }
 
-/// The header and the rows.
-pub(crate) fn decode(bytes: &[u8]) -> Result<(String, Changed), String> {
+/// One text.
+pub(crate) fn pack(text: &[u8]) -> Result<Vec<u8>, String> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    let done = packed.write_all(text).and_then(|()| packed.finish());
+    done.map_err(|error| format!("a text cannot be packed: {error}"))
+}
+
+/// What [`pack`] and [`encode`] packed.
+pub(crate) fn unpack(bytes: &[u8]) -> Result<String, String> {
     let mut text = String::new();
     let unpacked = GzDecoder::new(bytes).take(LIMIT).read_to_string(&mut text);
     unpacked.map_err(|error| format!("an object cannot be unpacked: {error}"))?;
+    Ok(text)
+}
+
+/// The header and the rows.
+pub(crate) fn decode(bytes: &[u8]) -> Result<(String, Changed), String> {
+    let text = unpack(bytes)?;
     let mut lines = text.lines();
     let header = lines.next().unwrap_or_default().to_owned();
     let rows = lines.map(|line| row(line).ok_or_else(|| "a row cannot be read".to_owned()));

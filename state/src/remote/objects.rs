@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::encoding::{decode, encode};
+use super::encoding::{decode, encode, pack, unpack};
 use super::medium::{FORMAT, Head, Loaded, Medium, Trouble, Version};
 use super::rows::{Changed, Key, Rows, absorb};
 use crate::SealKey;
@@ -185,11 +185,19 @@ impl<B: Bucket> Medium for Objects<B> {
     }
 
     async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), Trouble> {
-        self.0.drift().await
+        let (bytes, version) = self.0.drift().await?;
+        let text = match bytes {
+            // As it was written before it was packed.
+            Some(bytes) if bytes.starts_with(b"{") => Some(bytes),
+            Some(bytes) => Some(unpack(&bytes).map_err(Trouble::Corrupt)?.into_bytes()),
+            None => None,
+        };
+        Ok((text, version))
     }
 
     async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), Trouble> {
-        around_request(self.0.set_drift(from, bytes)).await
+        let packed = pack(&bytes).map_err(Trouble::Refused)?;
+        around_request(self.0.set_drift(from, packed)).await
     }
 
     async fn keys(&self) -> Result<Vec<SealKey>, Trouble> {

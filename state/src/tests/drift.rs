@@ -5,14 +5,14 @@ use jiff::Timestamp;
 
 use super::bed::Bed;
 use super::{locked, record};
-use crate::{Digest, Look, Sighting, StateError};
+use crate::{Digest, DriftHistory, Look, Sighting, StateError};
 
 fn look(subject: &str) -> Look {
     let sighting =
         Sighting { subject: subject.into(), attributes: vec!["mode".into()], how: Digest::of(subject.as_bytes()) };
     // What others saw stays: this look says nothing of it.
     let unseen = (0..8).map(|i| format!("ssh_file.r{i}")).filter(|other| other != subject).collect();
-    Look { at: Timestamp::UNIX_EPOCH, seen: vec![sighting], unseen, told: false }
+    Look { at: Timestamp::UNIX_EPOCH, seen: vec![sighting], unseen, told: false, posted: None }
 }
 
 pub(super) async fn a_look_takes_no_lock_and_makes_no_version(bed: Bed) {
@@ -54,4 +54,18 @@ pub(super) async fn who_may_only_read_is_told_that_it_was_not_kept(bed: Bed) {
     assert!(matches!(refused, Err(StateError::ReadOnly { .. })), "{refused:?}");
     assert_eq!(reader.drift().await.unwrap(), store.drift().await.unwrap());
     assert_eq!(store.drift().await.unwrap().entries.len(), 1);
+}
+
+pub(super) async fn more_drift_than_an_object_holds_as_text_is_kept(bed: Bed) {
+    let store = bed.open().await;
+    let sighting = |i: usize| Sighting {
+        subject: format!("ssh_file.configuration[\"node-{i:05}\"]"),
+        attributes: vec!["content".into(), "sha256".into(), "size".into()],
+        how: Digest::of(&i.to_le_bytes()),
+    };
+    let seen = (0..10_000).map(sighting).collect();
+    let look = Look { at: Timestamp::UNIX_EPOCH, seen, unseen: Default::default(), told: true, posted: None };
+    store.note_drift(&look).await.unwrap();
+    let history = bed.look().await.unwrap().drift().await.unwrap();
+    assert!(history == DriftHistory::default().after(&look), "{} entries", history.entries.len());
 }

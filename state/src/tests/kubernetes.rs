@@ -5,6 +5,7 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -13,7 +14,7 @@ use serde_json::json;
 
 use super::bed::{Bed, Kind};
 use super::{large, locked, record};
-use crate::{Kubernetes, Location, StateError, Store};
+use crate::{DriftHistory, Kubernetes, Location, Look, StateError, Store};
 
 fn config(bed: &Bed) -> &Kubernetes {
     let Location::Kubernetes(config) = &bed.place.location else { panic!() };
@@ -125,6 +126,22 @@ async fn a_secret_of_somebody_else_is_left_alone() {
     let other: Secret = serde_json::from_value(other).unwrap();
     secrets(config).await.create(&Default::default(), &other).await.unwrap();
     let Err(StateError::Refused { .. }) = Store::open_at(&bed.place.location, &bed.place.dir).await else { panic!() };
+}
+
+#[tokio::test]
+async fn a_history_of_drift_that_was_not_packed_yet_is_read() {
+    let Some(bed) = Bed::new(Kind::Kubernetes) else { return };
+    let (config, store) = (config(&bed), bed.open().await);
+    let look = Look { at: Timestamp::UNIX_EPOCH, seen: vec![], unseen: Default::default(), told: false, posted: None };
+    store.note_drift(&look).await.unwrap();
+    let text = serde_json::to_vec(&store.drift().await.unwrap()).unwrap();
+    let secrets = secrets(config).await;
+    let mut secret = secrets.get(&format!("{}-drift", config.name)).await.unwrap();
+    secret.data = Some([("state".to_owned(), ByteString(text))].into());
+    secrets.replace(&format!("{}-drift", config.name), &Default::default(), &secret).await.unwrap();
+    assert_eq!(store.drift().await.unwrap(), DriftHistory::default().after(&look));
+    store.note_drift(&look).await.unwrap();
+    assert_eq!(store.drift().await.unwrap(), DriftHistory::default().after(&look));
 }
 
 /// A write of many shards was cut off before the head named them: the next holder of the lock clears them away.

@@ -41,6 +41,7 @@ laws! {
     crash::a_crash_at_any_durable_write_leaves_a_state_that_knows_what_is_open,
     drift::a_look_takes_no_lock_and_makes_no_version,
     drift::of_looks_at_the_same_moment_none_is_lost,
+    drift::more_drift_than_an_object_holds_as_text_is_kept,
     drift::who_may_only_read_is_told_that_it_was_not_kept,
     history::every_prefix_of_a_history_is_what_the_model_says,
     whole::a_serial_counts_changes_only,

@@ -43,6 +43,17 @@ fn the_inventory_is_evaluated() {
 }
 
 #[test]
+fn the_inventory_has_the_order_in_which_it_is_written() {
+    let headers =
+        "[nodes.gpu10]\n[nodes.gpu2]\n[nodes.gpu2.vars]\nrack = 1\n[nodes.canary]\n[nodes.a.vars]\nrack = 1\n";
+    let inline = "[nodes]\nz = { transport = \"local\" }\ny.transport = \"local\"\nx = {}\n";
+    let manifest = load(&[("1.toml", headers), ("2.toml", inline)]).map_err(|(s, e)| render(&s, &e)).unwrap();
+    let nodes = evaluate_inventory(&manifest, &variables(&manifest), &Files::default()).unwrap();
+    let names: Vec<_> = nodes.iter().map(|node| node.name.0.as_str()).collect();
+    assert_eq!(names, ["gpu10", "gpu2", "canary", "a", "z", "y", "x"]);
+}
+
+#[test]
 fn wrong_nodes_are_told() {
     let text = r#"
 [variables.secret]

@@ -81,11 +81,11 @@ fn check_requestor(spec: &CertificateSigningRequestSpec, expected: &Expected) ->
     if user != node_user && !bootstraps {
         return Err(format!("its requestor is {user:?}, not {node_user:?}"));
     }
-    let group = if bootstraps { BOOTSTRAPPERS } else { NODES };
-    if groups.iter().any(|g| g == group) {
-        Ok(())
-    } else {
-        Err(format!("its requestor {user:?} is not in the group {group}"))
+    // The token of one node must not make somebody another node.
+    let needed = if bootstraps { [BOOTSTRAPPERS, &expected.bootstrap_group].to_vec() } else { vec![NODES] };
+    match needed.iter().find(|group| !groups.iter().any(|g| g == *group)) {
+        None => Ok(()),
+        Some(group) => Err(format!("its requestor {user:?} is not in the group {group}")),
     }
 }
 

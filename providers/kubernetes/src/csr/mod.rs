@@ -78,6 +78,8 @@ pub(crate) struct Expected {
     pub(crate) node: String,
     /// Which certificate.
     pub(crate) signer: Signer,
+    /// The group of the token with which it joins.
+    pub(crate) bootstrap_group: String,
     /// The addresses that it may have.
     pub(crate) addresses: Vec<IpAddr>,
     /// The names that it may have.

@@ -15,6 +15,7 @@ fn expected() -> Expected {
     Expected {
         node: "gpu01".to_owned(),
         signer: Signer::Serving,
+        bootstrap_group: "system:bootstrappers:gpu01".to_owned(),
         addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
         dns_names: vec!["gpu01".to_owned()],
         max_expiration: Some(Duration::from_secs(3600)),
@@ -64,7 +65,7 @@ fn client() -> Case {
     Case {
         names: Vec::new(),
         user: "system:bootstrap:07401b",
-        groups: vec!["system:bootstrappers"],
+        groups: vec!["system:bootstrappers", "system:bootstrappers:gpu01"],
         usages: vec!["digital signature", "client auth"],
         signer: Signer::NAMES[1],
         ..serving()
@@ -140,6 +141,8 @@ fn good_requests_are_approved() {
     for (what, case) in [("bootstrap", client()), ("renewal", renewal)] {
         assert_eq!(check(&case.build(), &client_expected), Ok(()), "{what}");
     }
+    let any_token = Expected { bootstrap_group: "system:bootstrappers".to_owned(), ..client_expected };
+    assert_eq!(check(&Case { groups: vec!["system:bootstrappers"], ..client() }.build(), &any_token), Ok(()));
 }
 
 #[test]
@@ -213,6 +216,10 @@ fn bad_client_requests_are_refused_with_the_reason() {
         (Case { names: vec![dns("gpu01")], ..client() }, "a client certificate has no SANs"),
         (Case { user: "system:node:gpu02", ..client() }, "its requestor is"),
         (Case { groups: vec!["system:authenticated"], ..client() }, "is not in the group system:bootstrappers"),
+        (
+            Case { groups: vec!["system:bootstrappers", "system:bootstrappers:gpu02"], ..client() },
+            "is not in the group system:bootstrappers:gpu01",
+        ),
         (Case { usages: vec!["digital signature", "server auth"], ..client() }, "its usages lack \"client auth\""),
         (Case { common_name: "system:node:gpu02", ..client() }, "its CN is"),
     ];

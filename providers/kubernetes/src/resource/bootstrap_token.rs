@@ -198,11 +198,14 @@ fn with_groups(desired: &Attributes) -> Attributes {
     if !attributes.contains_key("extra_groups")
         && let Some(node) = desired.text("node")
     {
-        // A group has no dots.
-        attributes
-            .insert("extra_groups".to_owned(), list([format!("system:bootstrappers:{}", node.replace('.', "-"))]));
+        attributes.insert("extra_groups".to_owned(), list([node_group(node)]));
     }
     attributes
+}
+
+/// The group of the token with which `node` joins. A group has no dots.
+pub(crate) fn node_group(node: &str) -> String {
+    format!("system:bootstrappers:{}", node.replace('.', "-"))
 }
 
 fn sorted(mut texts: Vec<String>) -> Vec<String> {

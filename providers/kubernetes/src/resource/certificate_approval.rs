@@ -21,6 +21,7 @@ use x509_parser::pem::Pem;
 use crate::attributes::{Read, as_recorded, list, optional};
 use crate::cluster::{CertificateRequests, Cluster};
 use crate::csr::{APPROVAL_REASON, Expected, NODE_USER, Signer, State, check, node_of, state};
+use crate::resource::bootstrap_token::node_group;
 use crate::resource::object::FIELD_MANAGER;
 use crate::resource::{Reading, Resource, fail_all};
 use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
@@ -73,6 +74,12 @@ impl Resource for CertificateApproval {
                     "max_expiration",
                     Kind::Duration,
                     "The longest time that a request may ask for. One that asks for none gets the signer's own.",
+                ),
+                Attribute::optional(
+                    "bootstrap_group",
+                    Kind::String,
+                    "The group of the token with which the node asks for its client certificate; `system:bootstrappers:NODE`, as `kubernetes_bootstrap_token` \
+                     has it, where not written. With `system:bootstrappers` whoever holds any token may become this node.",
                 ),
                 Attribute::computed("pending", Kind::list(Kind::String), "Requests that fit and wait to be approved."),
                 Attribute::computed("csr", Kind::String, "The CertificateSigningRequest that was approved last."),
@@ -184,7 +191,8 @@ fn of_identity(identity: &str) -> Option<(Signer, &str)> {
 
 /// What the manifest writes, with the node's name as its DNS name where it writes none.
 fn written(desired: &Attributes) -> Attributes {
-    const NAMES: [&str; 6] = ["node", "signer", "addresses", "dns_names", "allow_node_addresses", "max_expiration"];
+    const NAMES: [&str; 7] =
+        ["node", "signer", "addresses", "dns_names", "allow_node_addresses", "max_expiration", "bootstrap_group"];
     let mut attributes: Attributes = desired
         .iter()
         .filter(|(name, value)| NAMES.contains(&name.as_str()) && !value.is_null())
@@ -201,6 +209,7 @@ fn expected(attributes: &Attributes, node: &str) -> Expected {
     Expected {
         node: node.to_owned(),
         signer: signer(attributes),
+        bootstrap_group: attributes.text("bootstrap_group").map_or_else(|| node_group(node), str::to_owned),
         addresses: attributes.texts("addresses").iter().filter_map(|a| a.parse().ok()).collect(),
         dns_names: written(attributes).texts("dns_names"),
         max_expiration: attributes.duration("max_expiration"),

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{Resource, Step, absolute, parent, propose, text, texts, written};
 use crate::script::{Section, quote, quote_all};
+use crate::secrets::Secrets;
 use crate::sources::Sources;
 use crate::subject::Subject;
 
@@ -40,14 +41,26 @@ done"#;
 /// Lists what is in `$S` for the marker: regular files as sha256sum checks them, others by name alone.
 const LIST: &str = r#"( cd -- "$S"; find . -type f -exec sha256sum -b -- {} +; find . ! -type f ! -type d | while IFS= read -r A; do printf 'other *%s\n' "$A"; done ) > "$S.list""#;
 
+/// Shell functions for a directory that another may own: `planted PATH` tells a link that is neither root's nor ours, `inside NAME` a name that leads to what is
+/// below `$P`, through no such link.
+const GUARDS: &str = r#"planted() { [ -L "$1" ] && case $(stat -c %u -- "$1") in 0|"$(id -u)") false ;; esac; }
+inside() {
+  case "/$1/" in */../*) return 1 ;; esac
+  B=$1
+  while case $B in */*) ;; *) false ;; esac; do B=${B%/*}; if planted "$P/$B"; then return 1; fi; done
+}"#;
+
 /// Moves what is in `$S` to its place.
-const MOVE: &str = r#"( cd -- "$S"; find . -type d ) | while IFS= read -r A; do mkdir -p -- "$P/$A"; done
+const MOVE: &str = r#"( cd -- "$S"; find . -type d ) | while IFS= read -r A; do
+  if planted "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of somebody else: nothing is written through it"; fi
+  mkdir -p -- "$P/$A"
+done
 ( cd -- "$S"; find . ! -type d ) | while IFS= read -r A; do mv -fT -- "$S/$A" "$P/$A"; done"#;
 
 /// Removes what the marker lists and `kept` does not hold back, and the directories that are empty then.
-const REMOVE: &str = r#"if [ -f "$M" ]; then
-  tail -n +2 -- "$M" | while IFS= read -r L; do A=${L#*\*}; kept "$A" || rm -f -- "$P/$A"; done
-  tail -n +2 -- "$M" | while IFS= read -r L; do A=${L#*\*}; A=${A%/*}; while [ "$A" != . ] && rmdir -- "$P/$A" 2>/dev/null; do A=${A%/*}; done; done
+const REMOVE: &str = r#"if [ -f "$M" ] && [ ! -L "$M" ]; then
+  tail -n +2 -- "$M" | while IFS= read -r L; do A=${L#*\*}; if inside "$A" && ! kept "$A"; then rm -f -- "$P/$A"; fi; done
+  tail -n +2 -- "$M" | while IFS= read -r L; do A=${L#*\*}; inside "$A" || continue; A=${A%/*}; while [ "$A" != . ] && rmdir -- "$P/$A" 2>/dev/null; do A=${A%/*}; done; done
 fi"#;
 
 impl Resource for Archive {
@@ -75,7 +88,11 @@ impl Resource for Archive {
                     Kind::String,
                     "The archive on this machine. A relative path starts at the folder of the manifest. Exactly one of `source` and `url` is written.",
                 ),
-                Attribute::optional("url", Kind::String, "Where the node fetches the archive from, with curl or wget."),
+                Attribute::optional(
+                    "url",
+                    Kind::String,
+                    "Where the node fetches the archive from, with curl or wget; may be sensitive.",
+                ),
                 Attribute::required(
                     "sha256",
                     Kind::String,
@@ -120,7 +137,7 @@ impl Resource for Archive {
             found.push(invalid(None, "an archive has one source", "write exactly one of `source` and `url`"));
         }
         if let Some(sum) = text(attributes, "sha256")
-            && (sum.len() != 64 || !sum.bytes().all(|b| b.is_ascii_hexdigit()))
+            && !is_sha256(sum)
         {
             found.push(invalid(
                 Some("sha256"),
@@ -159,7 +176,7 @@ impl Resource for Archive {
         // The marker: the checksum of the archive, then the checksums of the files as sha256sum checks them.
         format!(
             "{}
-if [ -f \"$M\" ]; then
+if [ -f \"$M\" ] && [ ! -L \"$M\" ]; then
   read -r X < \"$M\"; field sha256 \"$X\"
   if ( cd -- \"$P\" && tail -n +2 -- \"$M\" | sha256sum -c --quiet --status - ) 2>/dev/null; then field intact yes; fi
 fi",
@@ -168,7 +185,7 @@ fi",
     }
 
     fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let Some(sha256) = seen.field("sha256") else { return Ok(None) };
+        let Some(sha256) = seen.field("sha256").filter(|sum| is_sha256(sum)) else { return Ok(None) };
         let mut attributes = Attributes::from([
             ("sha256".to_owned(), Value::from(sha256)),
             ("intact".to_owned(), Value::from(seen.is("intact"))),
@@ -194,7 +211,7 @@ fi",
         let places = places(subject);
         if matches!(operation.action, OperationAction::Delete) {
             return Ok(Step::long(format!(
-                "{places}\nkept() {{ false; }}\n{REMOVE}\nrm -f -- \"$M\"\n[ ! -d \"$P\" ] || rmdir -- \"$P\" 2>/dev/null || true"
+                "{places}\n{GUARDS}\nkept() {{ false; }}\n{REMOVE}\nrm -f -- \"$M\"\n[ ! -d \"$P\" ] || rmdir -- \"$P\" 2>/dev/null || true"
             )));
         }
         let attributes = &subject.attributes;
@@ -226,6 +243,7 @@ fi",
         };
         let body = format!(
             "{places}
+{GUARDS}
 mkdir -p -- \"$P\"
 temporary \"$P\"; S=$(mktemp -d -- \"$P/.moorfast-XXXXXXXX\")
 trap 'rm -rf -- \"$T\" \"$S\" \"$S.up\" \"$S.list\"' EXIT
@@ -244,7 +262,12 @@ chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" \"$M\"",
             strip = attributes.get("strip_components").and_then(Value::as_i64).unwrap_or_default(),
             owner = owner(attributes),
         );
-        Ok(Step { upload, limit: Some(Duration::from_secs(1800)), ..Step::long(body) })
+        Ok(Step {
+            upload,
+            limit: Some(Duration::from_secs(1800)),
+            secrets: Secrets::of(attributes.get("url")),
+            ..Step::long(body)
+        })
     }
 }
 
@@ -255,6 +278,10 @@ fn places(subject: &Subject) -> String {
     format!("P={}; D={}; M={}", quote(path), quote(parent(path)), quote(&marker))
 }
 
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 fn form(attributes: &Attributes) -> Option<Option<&'static str>> {
     let ending = match text(attributes, "format") {
         Some(format) => format!(".{format}"),
@@ -263,11 +290,14 @@ fn form(attributes: &Attributes) -> Option<Option<&'static str>> {
     FORMS.iter().filter(|(end, _)| ending.ends_with(end)).max_by_key(|(end, _)| end.len()).map(|(_, option)| *option)
 }
 
+/// Fetches `url` into `$T`. It may hold a secret, so that no process has it in its arguments.
 fn fetch(url: &str) -> String {
+    let in_config = url.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
     format!(
-        "if [ -n \"$(command -v curl)\" ]; then curl -fsSL --retry 3 -o \"$T\" -- {0}
-elif [ -n \"$(command -v wget)\" ]; then wget -q -O \"$T\" -- {0}
+        "if [ -n \"$(command -v curl)\" ]; then printf '%s\\n' {} | curl -fsSL --retry 3 -o \"$T\" --config -
+elif [ -n \"$(command -v wget)\" ]; then printf '%s\\n' {} | wget -q -O \"$T\" -i -
 else fail failed 'there is neither curl nor wget (install one with ssh_package, or use source)'; fi",
+        quote(&format!("url = \"{in_config}\"")),
         quote(url)
     )
 }

@@ -114,8 +114,9 @@ absent) {parents}; mkdir -- \"$P\" ;;
 directory) ;;
 *) fail conflict \"there is a $K at that path\" ;;
 esac
+held \"$P\"
 {}",
-            mode::set(&subject.attributes, "\"$P\"")
+            mode::set(&subject.attributes)
         )))
     }
 }

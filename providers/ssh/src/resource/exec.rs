@@ -6,11 +6,11 @@ use moorfast_engine::{
     Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
     ProviderError, ResourceType, Schema, Scope, Value,
 };
-use zeroize::Zeroizing;
 
-use super::{Resource, Step, absolute, propose, text, texts, written};
+use super::{Resource, Step, absolute, propose, public, text, texts, written};
 use crate::duration;
-use crate::script::{Section, quote, quote_all};
+use crate::script::{self, Section, quote, quote_all};
+use crate::secrets::Secrets;
 use crate::sources::Sources;
 use crate::subject::Subject;
 
@@ -22,9 +22,6 @@ const REASONS: &[&str] = &["command", "script", "rerun_when"];
 
 /// Attributes that are on the node only while it runs.
 const PASSING: &[&str] = &["environment", "unless", "only_if", "timeout"];
-
-/// Functions of the script that a command must not see.
-const UNSET: &str = "unset -f watch begin finish field blob note fail kind temporary";
 
 impl Resource for Exec {
     fn resource_type(&self) -> ResourceType {
@@ -62,7 +59,7 @@ impl Resource for Exec {
                 Attribute::optional(
                     "unless",
                     Kind::Any,
-                    "It is done where this command ends with status 0: a list of arguments, or a line for sh. It runs with every plan and must not change anything.",
+                    "It is done where this command ends with status 0: a list of arguments, or a line for sh. It runs with every plan and must not change anything. It gets `environment`, and can't itself be sensitive.",
                 ),
                 Attribute::optional(
                     "only_if",
@@ -110,13 +107,9 @@ impl Resource for Exec {
                 help: Some("write one of them".to_owned()),
             });
         }
-        for name in ["command", "script", "rerun_when", "on_destroy"] {
-            if attributes.get(name).is_some_and(Value::is_sensitive) {
-                let message = format!("{name} must not be sensitive");
-                let help = Some("hand secrets over through environment".to_owned());
-                invalid.push(Invalid { attribute: Some(name), message, help });
-            }
-        }
+        let open = ["command", "script", "rerun_when", "on_destroy", "unless", "only_if"];
+        invalid
+            .extend(open.iter().filter_map(|name| public(attributes, name, "hand secrets over through environment")));
         for name in ["command", "on_destroy"] {
             if attributes.get(name).and_then(Value::as_list).is_some_and(<[Value]>::is_empty) {
                 let message = format!("{name} has no program");
@@ -239,14 +232,12 @@ impl Resource for Exec {
             return Ok(Step::quick(before.map(keep).unwrap_or_default()));
         }
         let command = match text(attributes, "script") {
-            Some(script) => format!("set +e; {UNSET}; eval {}", quote(script)),
+            Some(script) => script::written(script),
             None => exec(&texts(attributes, "command")),
         };
-        let environment = attributes.get("environment").and_then(Value::as_map).into_iter().flatten();
-        let secrets = environment.filter(|(_, v)| v.is_sensitive()).filter_map(|(_, v)| v.as_str().map(str::to_owned));
         Ok(Step {
             limit: Some(duration::of(attributes, "timeout").unwrap_or(Duration::from_secs(300))),
-            secrets: Zeroizing::new(secrets.collect()),
+            secrets: Secrets::of(attributes.get("environment")),
             ..Step::long(run(attributes, &command))
         })
     }
@@ -281,7 +272,7 @@ fn exec(command: &[String]) -> String {
 /// A guard: a list of arguments, or a line for sh.
 fn command_line(value: &Value) -> Option<String> {
     match (value.as_str(), value.as_list()) {
-        (Some(line), _) => Some(format!("set +e; {UNSET}; eval {}", quote(line))),
+        (Some(line), _) => Some(script::written(line)),
         (None, Some(words)) => {
             let words: Option<Vec<&str>> = words.iter().map(Value::as_str).collect();
             words.filter(|w| !w.is_empty()).map(quote_all)

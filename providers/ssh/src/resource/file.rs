@@ -12,8 +12,8 @@ use moorfast_engine::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Resource, Step, absolute, flag, mode, parent, propose, text, written};
-use crate::script::{Section, print_bytes, quote};
+use super::{Resource, Step, absolute, flag, mode, parent, propose, public, text, written};
+use crate::script::{self, Section, print_bytes, quote};
 use crate::sources::{SMALL, Source, Sources};
 use crate::subject::Subject;
 
@@ -133,7 +133,7 @@ impl Resource for File {
                 Attribute::optional("sensitive", Kind::Bool, "Is the content never shown or stored? A sensitive `content` is so anyway.").or(false),
                 Attribute::optional("parents", Kind::Bool, "Make missing parent directories (mode 0755)? They stay when the file is destroyed.").or(false),
                 Attribute::optional("backup", Kind::Bool, "Keep what others wrote to the path, as `PATH.moorfast-backup-TIME`, when it is replaced? A destroy puts the first one back.").or(false),
-                Attribute::optional("validate", Kind::Any, "A command that looks at the new file before it takes its place, and refuses it by a status other than 0: a list of arguments, or a line for sh. `%s` stands for the path of the new file, e.g. `[\"visudo\", \"-cf\", \"%s\"]`."),
+                Attribute::optional("validate", Kind::Any, "A command that looks at the new file before it takes its place, and refuses it by a status other than 0: a list of arguments, or a line for sh. `%s` stands for the path of the new file, e.g. `[\"visudo\", \"-cf\", \"%s\"]`. It can't be sensitive."),
                 Attribute::computed("sha256", Kind::String, "The SHA-256 of the content, in hexadecimal digits; sensitive where the content is."),
                 Attribute::computed("size", Kind::Integer, "The size of the content in bytes; sensitive where the content is."),
                 mode::kind_attribute(),
@@ -145,6 +145,7 @@ impl Resource for File {
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let given: Vec<&str> = CONTENTS.iter().copied().filter(|name| written(attributes, name)).collect();
         let mut invalid: Vec<Invalid> = absolute(attributes, "path").into_iter().collect();
+        invalid.extend(public(attributes, "validate", "have the command read what is secret from a file on the node"));
         if given.len() != 1 {
             let message = match given.len() {
                 0 => "nothing says what is in the file".to_owned(),
@@ -279,7 +280,7 @@ esac",
             return Err(lost(path));
         }
         if stays {
-            return Ok(Step::quick(format!("P={}\n{}", quote(path), mode::set(&subject.attributes, "\"$P\""))));
+            return Ok(Step::quick(format!("P={}; held \"$P\"\n{}", quote(path), mode::set(&subject.attributes))));
         }
         Ok(write(path, &wanted, subject, foreign(operation)))
     }
@@ -325,15 +326,15 @@ fn write(path: &str, wanted: &Wanted, subject: &Subject, foreign: bool) -> Step 
     let (fill, upload) = match (wanted.bytes(), wanted) {
         (None, Wanted::Local(source)) => (receive(source), Some((source.path.clone(), source.size))),
         // cat says why it cannot write, which base64 does not always.
-        (bytes, _) => (format!("{} | cat > \"$T\"", print_bytes(bytes.unwrap_or_default())), None),
+        (bytes, _) => (format!("{} | cat >&6", print_bytes(bytes.unwrap_or_default())), None),
     };
     let keep = match written(attributes, "owner") || written(attributes, "group") {
         true => "",
-        false => "[ ! -e \"$P\" ] || chown --reference=\"$P\" -- \"$T\" 2>/dev/null || true",
+        false => "[ ! -e \"$P\" ] || chown --reference=\"$P\" -- /proc/self/fd/6 2>/dev/null || true",
     };
     let backup = match flag(attributes, "backup") && foreign {
         true => {
-            "B=\"$P.moorfast-backup-$(date -u +%Y%m%dT%H%M%SZ)\"; cp -a -- \"$P\" \"$B\"; printf %s \"$B\" | blob backup; note \"what was there is kept as $B\""
+            "B=\"$P.moorfast-backup-$(date -u +%Y%m%dT%H%M%SZ)\"; cp -aT --remove-destination -- \"$P\" \"$B\"; printf %s \"$B\" | blob backup; note \"what was there is kept as $B\""
         }
         false => "",
     };
@@ -341,20 +342,20 @@ fn write(path: &str, wanted: &Wanted, subject: &Subject, foreign: bool) -> Step 
         "P={path}; D={directory}
 {parents}
 kind \"$P\"; [ \"$K\" != directory ] || fail conflict 'there is a directory at that path'
-temporary \"$D\"
+opened \"$D\"
 {fill}
 {keep}
-{owner}{validate}
-sync -- \"$T\"
-{backup}
+{owner}sync -- /proc/self/fd/6
+exec 6>&-
+{validate}{backup}
 if ! E=$(mv -fT -- \"$T\" \"$P\" 2>&1); then
-  case $E in *'resource busy'*) cat < \"$T\" > \"$P\"; {owner_in_place} ;; *) fail failed \"$E\" ;; esac
+  case $E in *'resource busy'*) cat < \"$T\" > \"$P\"; held \"$P\"; {owner_in_place} ;; *) fail failed \"$E\" ;; esac
 fi
 sync -- \"$D\"",
         path = quote(path),
         directory = quote(directory),
-        owner = mode::set(attributes, "\"$T\""),
-        owner_in_place = mode::set(attributes, "\"$P\"").replace('\n', "; "),
+        owner = mode::set(attributes),
+        owner_in_place = mode::set(attributes).replace('\n', "; "),
         validate = validation(attributes, secret(attributes)),
     );
     let limit = upload.as_ref().map(|(_, size)| Duration::from_secs(300 + size / (256 << 10)));
@@ -363,8 +364,8 @@ sync -- \"$D\"",
 
 fn receive(source: &Source) -> String {
     format!(
-        "head -c {} <&3 > \"$T\"; watch
-S=$(sha256sum < \"$T\"); [ \"${{S%% *}}\" = {} ] || fail failed {}",
+        "head -c {} <&3 >&6; watch
+S=$(sha256sum < /proc/self/fd/6); [ \"${{S%% *}}\" = {} ] || fail failed {}",
         source.size,
         source.sha256,
         quote(&format!(
@@ -375,17 +376,15 @@ S=$(sha256sum < \"$T\"); [ \"${{S%% *}}\" = {} ] || fail failed {}",
 }
 
 fn validation(attributes: &Attributes, hide: bool) -> String {
-    let command = match attributes.get("validate") {
-        Some(value) if value.as_str().is_some() => value.as_str().unwrap_or_default().replace("%s", "\"$T\""),
-        Some(value) => {
+    let Some(value) = attributes.get("validate") else { return String::new() };
+    let command = match value.as_str() {
+        Some(line) if line.trim().is_empty() => return String::new(),
+        Some(line) => script::written(&line.replace("%s", "\"$T\"")),
+        None => {
             let words = value.as_list().unwrap_or_default().iter().filter_map(Value::as_str);
             words.map(|word| quote(word).replace("%s", "'\"$T\"'")).collect::<Vec<_>>().join(" ")
         }
-        None => return String::new(),
     };
-    if command.trim().is_empty() {
-        return String::new();
-    }
     let silent = if hide { ">/dev/null 2>&1" } else { "" };
     format!("( {command}\n) 3<&- 4>&- {silent} || fail invalid 'the validation command refuses the new content'\n")
 }

@@ -82,6 +82,10 @@ impl Resource for Group {
         }))
     }
 
+    fn found(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+        observed.is_none().then(|| json!({ "made": true }))
+    }
+
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
         if seen.is("made") { json!({ "made": true }) } else { subject.private.clone() }
     }

@@ -6,7 +6,7 @@ use moorfast_engine::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, propose, text};
+use super::{Resource, Step, flag, propose, text};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -93,6 +93,11 @@ mkdir -p /etc/modules-load.d; temporary /etc/modules-load.d
 printf '%s\\n' {} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" \"$F\"",
             quote(subject.text("name").unwrap_or_default())
         )))
+    }
+
+    fn found(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+        let loaded = observed.is_some_and(|o| flag(o, "loaded"));
+        (!loaded).then(|| json!({ "loaded": true }))
     }
 
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {

@@ -26,6 +26,7 @@ use moorfast_engine::{
 use zeroize::Zeroizing;
 
 use crate::script::Section;
+use crate::secrets::Secrets;
 use crate::sources::Sources;
 use crate::subject::Subject;
 
@@ -100,7 +101,12 @@ pub(crate) trait Resource: Send + Sync {
         None
     }
 
-    /// What is kept for the next time.
+    /// What is kept of how it was found, before it is made or first changed: what [`Resource::private`] tells where all goes well.
+    fn found(&self, _desired: &Attributes, _observed: Option<&Attributes>) -> Option<serde_json::Value> {
+        None
+    }
+
+    /// What is kept for the next time. Of an operation that failed or was cut off there may be less to see.
     fn private(&self, subject: &Subject, _seen: &Section) -> serde_json::Value {
         subject.private.clone()
     }
@@ -119,8 +125,8 @@ pub(crate) struct Step {
     pub(crate) packages: bool,
     /// How long it may take where the manifest does not say.
     pub(crate) limit: Option<Duration>,
-    /// Texts that are cut out of what it said.
-    pub(crate) secrets: Zeroizing<Vec<String>>,
+    /// What is cut out of what it said.
+    pub(crate) secrets: Secrets,
 }
 
 impl Step {
@@ -213,6 +219,15 @@ pub(crate) fn absolute(attributes: &Attributes, name: &'static str) -> Option<In
     })
 }
 
+/// The rule that the attribute `name`, which others on the node can see, is not sensitive; `help` says how a secret goes there.
+pub(crate) fn public(attributes: &Attributes, name: &'static str, help: &str) -> Option<Invalid> {
+    attributes.get(name).is_some_and(Value::is_sensitive).then(|| Invalid {
+        attribute: Some(name),
+        message: format!("{name} must not be sensitive"),
+        help: Some(help.to_owned()),
+    })
+}
+
 /// The directory that holds `path`.
 pub(crate) fn parent(path: &str) -> &str {
     match path.rfind('/') {
@@ -224,6 +239,7 @@ pub(crate) fn parent(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use moorfast_engine::Provider;
     use serde_json::json;
 
     fn attributes(json: serde_json::Value) -> Attributes {
@@ -322,6 +338,51 @@ mod tests {
         for (kind, json, message) in cases {
             let invalid = named(kind).unwrap().validate(&attributes(json.clone()));
             assert!(invalid.iter().any(|i| i.message == message), "{kind} {json}: {invalid:?}");
+        }
+    }
+
+    #[test]
+    fn a_broken_rule_shows_no_secret() {
+        let cases = [("ssh_file", "path"), ("ssh_user", "name"), ("ssh_package", "names"), ("ssh_sysctl", "name")];
+        for (kind, name) in cases {
+            let value = match name {
+                "names" => Value::from(vec!["s3cr3t: none"]),
+                _ => Value::from("s3cr3t: none"),
+            };
+            let attributes = [(name.to_owned(), value.sensitive())].into();
+            let invalid = crate::SshProvider.validate(kind, &attributes);
+            let about = invalid.iter().find(|i| i.attribute == Some(name)).unwrap();
+            assert!(about.message.starts_with("`(sensitive)` "), "{kind}: {about:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_command_line_would_show_may_not_be_sensitive() {
+        let cases = [
+            ("ssh_exec", "command", json!(["echo", "x"])),
+            ("ssh_exec", "script", json!("echo x")),
+            ("ssh_exec", "on_destroy", json!(["echo", "x"])),
+            ("ssh_exec", "unless", json!(["test", "-e", "x"])),
+            ("ssh_exec", "unless", json!("test -e x")),
+            ("ssh_exec", "only_if", json!(["test", "-e", "x"])),
+            ("ssh_file", "validate", json!(["test", "-e", "x"])),
+            ("ssh_file", "validate", json!("test -e x")),
+        ];
+        for (kind, name, json) in cases {
+            let mut items = vec![Value::from(json.clone()).sensitive()];
+            if let Value::List(words) = Value::from(json) {
+                // One of the words is enough.
+                items.push(Value::List(words.into_iter().map(Value::sensitive).collect()));
+            }
+            for value in items {
+                let attributes = [(name.to_owned(), value)].into();
+                let invalid = named(kind).unwrap().validate(&attributes);
+                let about = invalid.iter().find(|i| i.message == format!("{name} must not be sensitive"));
+                assert!(
+                    about.is_some_and(|i| i.attribute == Some(name) && i.help.is_some()),
+                    "{kind} {name}: {invalid:?}"
+                );
+            }
         }
     }
 

@@ -65,18 +65,18 @@ pub(crate) fn plan(planned: &mut Attributes) {
     }
 }
 
-/// Shell that gives `target` (a quoted word) the owner, group and mode that are written. chown goes first: it may clear the setuid bit.
-pub(crate) fn set(attributes: &Attributes, target: &str) -> String {
+/// Shell that gives what is open as 6 the owner, group and mode that are written. chown goes first: it may clear the setuid bit.
+pub(crate) fn set(attributes: &Attributes) -> String {
     let owner = text(attributes, "owner").unwrap_or_default();
     let group = text(attributes, "group").unwrap_or_default();
     let mut body = String::new();
     match (owner, group) {
         ("", "") => {}
-        (owner, "") => body.push_str(&format!("chown -h -- {} {target}\n", quote(owner))),
-        (owner, group) => body.push_str(&format!("chown -h -- {} {target}\n", quote(&format!("{owner}:{group}")))),
+        (owner, "") => body.push_str(&format!("chown -- {} /proc/self/fd/6\n", quote(owner))),
+        (owner, group) => body.push_str(&format!("chown -- {} /proc/self/fd/6\n", quote(&format!("{owner}:{group}")))),
     }
     if let Some(mode) = text(attributes, "mode") {
-        body.push_str(&format!("chmod -- {} {target}\n", quote(mode)));
+        body.push_str(&format!("chmod -- {} /proc/self/fd/6\n", quote(mode)));
     }
     body
 }

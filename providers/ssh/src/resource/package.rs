@@ -27,12 +27,15 @@ else
 fi
 "#;
 
-/// `all` prints what is installed, `refresh` gets the lists, `mend` ends what was cut off, `strangers` prints all that a removal would take,
+/// `stands_for_others NAME` tells a name that is no package of its own, `all` prints what is installed, `refresh` gets the lists, `mend` ends what was cut off, `strangers` prints all that a removal would take,
 /// `orphans` what is needed no longer.
 const MANAGER: &str = r#"
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 if [ -x /usr/bin/apt-get ]; then
   apt() { apt-get -y -q -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"; }
+  stands_for_others() {
+    X=$(apt-cache show -- "$1" 2>/dev/null) && [ -z "$X" ] && [ -n "$(apt-cache showpkg -- "$1" 2>/dev/null | sed '1,/^Reverse Provides:/d')" ]
+  }
   all() { dpkg-query -W -f '${db:Status-Status} ${Package}\n' | while read -r S P; do [ "$S" != installed ] || printf '%s\n' "$P"; done | sort -u; }
   refresh() {
     C=0
@@ -47,6 +50,7 @@ if [ -x /usr/bin/apt-get ]; then
   strangers() { apt-get -s -q purge -- "$@" | while read -r A P _; do case $A in Remv|Purg) printf '%s\n' "$P" ;; esac; done | sort -u; }
   orphans() { apt-get -s -q autoremove --purge | while read -r A P _; do case $A in Remv|Purg) printf '%s\n' "$P" ;; esac; done | sort -u; }
 elif [ -x /usr/bin/dnf ]; then
+  stands_for_others() { false; }
   all() { rpm -qa --qf '%{NAME}\n' | sort -u; }
   refresh() { dnf -y -q makecache >&2 || true; }
   mend() { :; }
@@ -183,6 +187,16 @@ impl Resource for Package {
         })
     }
 
+    fn found(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+        if text(desired, "state") == Some("absent") {
+            return None;
+        }
+        let there = observed.map(|o| texts(o, "names")).unwrap_or_default();
+        let names = texts(desired, "names").into_iter().map(|name| name_of(&name).to_owned());
+        let missing: Vec<String> = names.filter(|name| !there.iter().any(|t| name_of(t) == name)).collect();
+        Some(json!({ "installed": missing }))
+    }
+
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
         let gone = seen.text("gone").unwrap_or_default();
         let mut own: Vec<String> =
@@ -233,28 +247,41 @@ fn same_set(a: &Value, b: Option<&Value>) -> bool {
     sorted(a).is_some_and(|a| b.and_then(sorted) == Some(a))
 }
 
+/// Installs, and tells at its end what is new, also where it fails half-way.
 fn install(names: &[String], refresh: bool) -> String {
-    let checks: String = names
-        .iter()
-        .map(|name| format!("[ -n \"$(version {0})\" ] || fail invalid {0}' is no package of its own: name the one that provides it'\n", quote(name_of(name))))
-        .collect();
+    let each = |test: &str| -> String {
+        let check = |name: &String| {
+            format!(
+                "if {test} {0}; then fail invalid {0}' is no package of its own: name the one that provides it'; fi\n",
+                quote(name_of(name))
+            )
+        };
+        names.iter().map(check).collect()
+    };
     format!(
-        "mend
-before=$(all)
-{refresh}
-set -- {names}
-if ! X=$(install \"$@\" 2>&1); then
-  case $X in
-  *'Unable to locate'*|*'no installation candidate'*|*'was not found'*|*'Unable to fetch'*|*'404 '*|*'No match for'*) refresh; install \"$@\" ;;
-  *) printf '%s\\n' \"$X\" >&2; exit 1 ;;
-  esac
-fi
-{checks}after=$(all)
-printf '%s\\n' \"$after\" | while IFS= read -r P; do case \"
+        "missing() {{ [ -z \"$(version \"$1\")\" ]; }}
+check() {{
+{known}}}
+new() {{ all | while IFS= read -r P; do case \"
 $before
 \" in *\"
 $P
-\"*) ;; *) printf '%s\\n' \"$P\" ;; esac; done | blob new",
+\"*) ;; *) printf '%s\\n' \"$P\" ;; esac; done | blob new; }}
+mend
+before=$(all)
+trap new EXIT
+{refresh}
+set -- {names}
+check
+if ! X=$(install \"$@\" 2>&1); then
+  case $X in
+  *'Unable to locate'*|*'no installation candidate'*|*'was not found'*|*'Unable to fetch'*|*'404 '*|*'No match for'*) refresh; check; install \"$@\" ;;
+  *) printf '%s\\n' \"$X\" >&2; exit 1 ;;
+  esac
+fi
+{missing}",
+        known = each("stands_for_others"),
+        missing = each("missing"),
         refresh = if refresh { "refresh" } else { "" },
         names = quote_all(names.iter().map(String::as_str)),
     )

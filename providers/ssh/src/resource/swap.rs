@@ -6,7 +6,7 @@ use moorfast_engine::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, flag, propose};
+use super::{Resource, Step, flag, propose, texts};
 use crate::script::Section;
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -101,12 +101,18 @@ impl Resource for Swap {
         }))
     }
 
+    fn found(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+        let observed = observed?;
+        Some(json!({ "masked": !flag(observed, "at_boot"), "devices": texts(observed, "devices") }))
+    }
+
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        if !subject.private.is_null() {
-            return subject.private.clone();
+        match (subject.private.is_null(), seen.field("was_masked"), seen.text("before")) {
+            (true, Some(target), Some(before)) => {
+                json!({ "masked": target.starts_with("masked"), "devices": before.lines().collect::<Vec<_>>() })
+            }
+            _ => subject.private.clone(),
         }
-        let devices: Vec<String> = seen.text("before").unwrap_or_default().lines().map(str::to_owned).collect();
-        json!({ "masked": seen.field("was_masked").is_some_and(|s| s.starts_with("masked")), "devices": devices })
     }
 }
 

@@ -96,6 +96,11 @@ printf '%s = %s\\n' {name} {value} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; 
         )))
     }
 
+    fn found(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+        let value = observed?.get("value").filter(|value| !value.is_sensitive())?;
+        Some(json!({ "before": value.as_str()? }))
+    }
+
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
         match (subject.private.is_null(), seen.text("before")) {
             (true, Some(before)) => json!({ "before": plain(&before) }),

@@ -251,11 +251,15 @@ done",
         ))
     }
 
+    fn found(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+        let observed = observed.filter(|_| !written(desired, "content"))?;
+        let running = text(observed, "state") == Some("running");
+        Some(json!({ "enabled": flag(observed, "enabled"), "masked": flag(observed, "masked"), "running": running }))
+    }
+
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        if !subject.private.is_null() || written(&subject.attributes, "content") {
-            return subject.private.clone();
-        }
-        let before = seen.text("before").unwrap_or_default();
+        let found = !subject.private.is_null() || written(&subject.attributes, "content");
+        let Some(before) = seen.text("before").filter(|_| !found) else { return subject.private.clone() };
         let (file_state, active) = before.split_once(' ').unwrap_or_default();
         json!({ "enabled": file_state == "enabled", "masked": file_state.starts_with("masked"), "running": active == "active" })
     }

@@ -23,19 +23,36 @@ if [ -n "$X" ]; then
   id -Gn -- "$U" | blob groups
 fi"#;
 
-/// Tells the keys of the account that [`LOOK`] found. Where they may not be read that is no account without keys.
-const LOOK_AT_KEYS: &str = r#"if [ -n "$X" ]; then
-  H=${X%:*}; H=${H##*:}/.ssh/authorized_keys
-  kind "$H"; if [ -f "$H" ]; then blob keys < "$H"; fi
+/// Shell functions that go to the keys of the account whose line is `$X`. Its owner may have put links into their place, also meanwhile: what these lead to
+/// is neither shown to us nor given to him.
+const TO_KEYS: &str = r#"H=${X%:*}; H=${H##*:}
+plain() { kind "$1"; case $K in absent|"$2"*) ;; *) fail conflict "$3 is a $K: it is neither read nor written" ;; esac; }
+enter() {
+  kind "$H/.ssh/."
+  cd -- "$H"; R=$(pwd -P)
+  cd -- .ssh; [ "$(pwd -P)" = "${R%/}/.ssh" ] || fail conflict "$H/.ssh became a symbolic link"
+  plain authorized_keys regular "$H/.ssh/authorized_keys"
+}
+plain "$H/.ssh" directory "$H/.ssh""#;
+
+/// Tells the keys. Where they may not be read that is no account without keys.
+const LOOK_AT_KEYS: &str = r#"if [ "$K" != absent ]; then
+  enter
+  if [ "$K" != absent ]; then
+    dd if=authorized_keys iflag=nofollow count=0 status=none
+    dd if=authorized_keys iflag=nofollow status=none | blob keys
+  fi
 fi"#;
 
-/// Takes the keys that come on stdin as those of `$U`.
-const TAKE_KEYS: &str = r#"X=$(getent passwd -- "$U"); H=${X%:*}; H=${H##*:}
-install -d -m 0700 -o "$U" -g "$(id -gn -- "$U")" -- "$H/.ssh"
-temporary "$H/.ssh"
-cat <&5 > "$T"
-chown -- "$U:$(id -gn -- "$U")" "$T"; chmod 0600 "$T"
-mv -fT -- "$T" "$H/.ssh/authorized_keys""#;
+/// Takes the keys that come on 5 as those of `$U`.
+const TAKE_KEYS: &str = r#"mkdir -p -m 0700 -- "$H/.ssh"
+enter
+G=$(id -gn -- "$U")
+chown -- "$U:$G" .; chmod 0700 .
+opened .
+cat <&5 >&6
+chown -- "$U:$G" /proc/self/fd/6; chmod 0600 /proc/self/fd/6
+mv -fT -- "$T" authorized_keys"#;
 
 impl Resource for User {
     fn resource_type(&self) -> ResourceType {
@@ -52,7 +69,7 @@ impl Resource for User {
                 Attribute::optional("system", Kind::Bool, "Is a new account one of the system's (its number chosen below 1000)?").or(false),
                 Attribute::optional("create_home", Kind::Bool, "Does a new account get its home directory?").or(true),
                 Attribute::optional("remove_home", Kind::Bool, "Does a destroy remove the home directory with all in it?").or(false),
-                Attribute::optional("authorized_keys", Kind::list(Kind::String), "The public keys that may log in as it, exactly these: the whole `~/.ssh/authorized_keys`, one line each. Left as they are where not written."),
+                Attribute::optional("authorized_keys", Kind::list(Kind::String), "The public keys that may log in as it, exactly these: the whole `~/.ssh/authorized_keys`, one line each. A symbolic link in the place of that file or its folder is an error. Left as they are where not written."),
             ],
         );
         ResourceType { name: "ssh_user", scope: Scope::Node, schema }
@@ -79,7 +96,10 @@ impl Resource for User {
     }
 
     fn look(&self, subject: &Subject) -> String {
-        let keys = if written(&subject.attributes, "authorized_keys") { LOOK_AT_KEYS } else { "" };
+        let keys = match written(&subject.attributes, "authorized_keys") {
+            true => format!("if [ -n \"$X\" ]; then\n{TO_KEYS}\n{LOOK_AT_KEYS}\nfi"),
+            false => String::new(),
+        };
         format!("U={}\n{LOOK}\n{keys}", quote(subject.text("name").unwrap_or_default()))
     }
 
@@ -103,23 +123,22 @@ impl Resource for User {
         put("group", Value::from(group));
         put("groups", Value::from(further));
         if written(&subject.attributes, "authorized_keys") {
-            let keys = seen.text("keys").unwrap_or_default();
-            let keys: Vec<String> = keys.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();
-            put("authorized_keys", Value::from(keys));
+            put("authorized_keys", Value::from(lines(&seen.text("keys").unwrap_or_default())));
         }
         Ok(Some(Observed { attributes, private: serde_json::Value::Null }))
     }
 
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
         let mut planned = request.desired.clone();
-        if planned.get("groups").is_some_and(|g| !g.is_null() && !g.is_unknown()) {
-            let primary = text(&planned, "group").map(str::to_owned);
-            let mut groups: Vec<String> =
-                texts(&planned, "groups").into_iter().filter(|g| Some(g) != primary.as_ref()).collect();
+        let observed = request.observed.as_ref().map(|o| &o.attributes);
+        let primary = text(&planned, "group").or_else(|| text(observed?, "group")).map(str::to_owned);
+        rewrite(&mut planned, "groups", |groups| {
+            let mut groups: Vec<String> = groups.into_iter().filter(|g| Some(g) != primary.as_ref()).collect();
             groups.sort();
             groups.dedup();
-            planned.insert("groups".to_owned(), Value::from(groups));
-        }
+            groups
+        });
+        rewrite(&mut planned, "authorized_keys", |keys| lines(&keys.join("\n")));
         Ok(propose(self, request, planned))
     }
 
@@ -150,9 +169,28 @@ impl Resource for User {
         Ok(Step::quick(format!("{start}\n{body}")))
     }
 
+    fn found(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+        observed.is_none().then(|| json!({ "made": true }))
+    }
+
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
         if seen.is("made") { json!({ "made": true }) } else { subject.private.clone() }
     }
+}
+
+/// Puts the list `name`, where it is known, as `new` says it; it stays as sensitive as it is.
+fn rewrite(attributes: &mut Attributes, name: &str, new: impl FnOnce(Vec<String>) -> Vec<String>) {
+    let Some(value) = attributes.get(name).filter(|v| !v.is_null() && !v.is_unknown() && !v.is_retained()) else {
+        return;
+    };
+    let hidden = value.is_sensitive();
+    let value = Value::from(new(texts(attributes, name)));
+    attributes.insert(name.to_owned(), if hidden { value.sensitive() } else { value });
+}
+
+/// The lines of `text` that say something.
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 /// The options of useradd and usermod for what is written and differs from `before`.
@@ -178,6 +216,10 @@ fn keys(attributes: &Attributes) -> String {
     if !written(attributes, "authorized_keys") {
         return String::new();
     }
-    let text: String = texts(attributes, "authorized_keys").iter().map(|key| format!("{}\n", key.trim())).collect();
-    format!("{} | {{ exec 5<&0 </dev/null; {TAKE_KEYS}; }}", print_bytes(text.as_bytes()))
+    let keys = lines(&texts(attributes, "authorized_keys").join("\n"));
+    let text: String = keys.iter().map(|key| format!("{key}\n")).collect();
+    format!(
+        "X=$(getent passwd -- \"$U\")\n{TO_KEYS}\n{} | {{ exec 5<&0 </dev/null; {TAKE_KEYS}; }}",
+        print_bytes(text.as_bytes())
+    )
 }

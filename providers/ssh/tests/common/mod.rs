@@ -73,7 +73,8 @@ impl World {
         Self::new(local_node(), root).await
     }
 
-    fn full(kind: &str, mut written: Attributes) -> Attributes {
+    /// As the engine hands them over: with defaults.
+    pub fn full(kind: &str, mut written: Attributes) -> Attributes {
         let types = SshProvider.resource_types();
         let schema = &types.iter().find(|t| t.name == kind).unwrap().schema;
         for name in written.keys() {
@@ -206,6 +207,35 @@ impl World {
             updated_at: Default::default(),
         };
         self.records.lock().unwrap().insert(kind.to_owned(), record);
+    }
+
+    /// Applies what fails half-way, and remembers it as the engine does.
+    pub async fn fail(&self, kind: &str, desired: Attributes) -> ProviderError {
+        let full = Self::full(kind, desired.clone());
+        let observed = self.read(kind, Some(desired)).await.unwrap();
+        let action = match observed {
+            None => OperationAction::Create(full.clone()),
+            Some(_) => OperationAction::Update(full.clone()),
+        };
+        let error = self.operate(kind, action, observed, Vec::new()).await.unwrap_err();
+        let private = error.private.as_deref().cloned().or(self.record(kind).map(|r| r.private)).unwrap_or_default();
+        self.remember(kind, &Applied { attributes: full, private, notes: Vec::new() });
+        self.records.lock().unwrap().get_mut(kind).unwrap().incomplete = true;
+        error
+    }
+
+    /// Applies, and dies before that is recorded: what is remembered is what the engine records before it.
+    pub async fn die(&self, kind: &str, desired: Attributes) {
+        let full = Self::full(kind, desired.clone());
+        let observed = self.read(kind, Some(desired)).await.unwrap();
+        let private = SshProvider.found(kind, &full, observed.as_ref()).unwrap_or_default();
+        let action = match observed {
+            None => OperationAction::Create(full.clone()),
+            Some(_) => OperationAction::Update(full.clone()),
+        };
+        self.operate(kind, action, observed, Vec::new()).await.unwrap();
+        self.remember(kind, &Applied { attributes: full, private, notes: Vec::new() });
+        self.records.lock().unwrap().get_mut(kind).unwrap().incomplete = true;
     }
 
     pub async fn destroy(&self, kind: &str) -> Result<Applied, ProviderError> {

@@ -120,9 +120,11 @@ impl Written {
 fn documents(yaml: &Value) -> Result<Vec<Document>, String> {
     let text = yaml.as_str().ok_or("is no text")?;
     let secret = yaml.is_sensitive();
-    // The parser quotes the text around an error, which must not be shown where it is secret.
-    let parsed: Vec<Json> = serde_saphyr::from_multiple(text)
-        .map_err(|e| if secret { "is no valid YAML".to_owned() } else { format!("is no valid YAML: {e}") })?;
+    // The text around an error may be that of a Secret, marked or not: only what is wrong and where is told.
+    let parsed: Vec<Json> = serde_saphyr::from_multiple(text).map_err(|e| {
+        let told = if secret { String::new() } else { format!(": {}", e.without_snippet()) };
+        format!("is no valid YAML{told}")
+    })?;
     let mut found = Vec::new();
     for (i, object) in parsed.into_iter().flat_map(flatten_list).enumerate() {
         let value = Value::from(object);
@@ -237,7 +239,14 @@ fn declare(map: &BTreeMap<String, Value>, is_secret: bool) -> Value {
 
 fn seal_secret(declared: &mut BTreeMap<String, Value>) {
     let texts = declared.remove("stringData").unwrap_or_default();
-    let mut data = declared.remove("data").and_then(|v| v.as_map().cloned()).unwrap_or_default();
+    let data = declared.remove("data").unwrap_or_default();
+    // What is open as a whole keeps the whole open.
+    let is_open = |value: &&Value| matches!(value.reveal(), Value::Unknown | Value::Retained);
+    if let Some(open) = [&data, &texts].into_iter().find(is_open) {
+        declared.insert("data".to_owned(), open.clone().sensitive());
+        return;
+    }
+    let mut data = data.as_map().cloned().unwrap_or_default();
     for (name, value) in texts.as_map().into_iter().flatten() {
         let encoded = match value.reveal() {
             Value::String(text) => Value::from(STANDARD.encode(text)),
@@ -419,6 +428,20 @@ mod tests {
     fn an_error_never_quotes_secret_yaml() {
         let (_, error) = written("yaml", Value::from("password: [hunter2").sensitive()).unwrap_err();
         assert!(!error.contains("hunter2"));
+        let text = "kind: Secret\nstringData:\n  password: hunter2\n bad: indent\n";
+        let (_, error) = written("yaml", Value::from(text)).unwrap_err();
+        assert!(!error.contains("hunter2") && error.contains("line 4"), "{error}");
+    }
+
+    #[test]
+    fn what_a_secret_holds_may_be_open_as_a_whole() {
+        for (name, open) in [("data", Value::Unknown), ("stringData", Value::Unknown), ("data", Value::Retained)] {
+            let mut secret = Value::from(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}));
+            let Value::Map(map) = &mut secret else { panic!() };
+            map.insert(name.to_owned(), open.clone());
+            let Ok(Written::Manifest(document)) = written("manifest", secret) else { panic!() };
+            assert_eq!(document.declared.as_map().unwrap()["data"].reveal(), &open, "{name}");
+        }
     }
 
     #[test]
