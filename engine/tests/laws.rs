@@ -7,9 +7,9 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use moorfast_engine::OutcomeResult;
 use moorfast_engine::plan::{Action, PlanMode, PlanOptions};
 use moorfast_engine::state::{Intent, LockRequest};
+use moorfast_engine::{Outcome, OutcomeResult};
 use proptest::prelude::*;
 use support::Bench;
 
@@ -326,6 +326,22 @@ fn what_several_replacements_that_failed_made_is_removed_in_the_end() {
         bench.apply(&destroy()).await;
         assert!(bench.memory.world().items.is_empty());
         assert!(bench.store().await.snapshot().await.unwrap().records.is_empty());
+    });
+}
+
+#[test]
+fn what_changed_hands_half_way_is_not_left_over() {
+    run(async {
+        let bench = Bench::default();
+        bench.write("[resource.mem_item.a]\nkey = \"x\"\n[resource.mem_item.b]\nkey = \"y\"\n");
+        bench.apply(&everything()).await;
+        bench.write("[resource.mem_item.b]\nkey = \"x\"\n");
+        bench.memory.world().broken.push("x".to_owned());
+        assert!(!bench.apply(&everything()).await.outcomes.iter().all(Outcome::is_done));
+        bench.memory.world().broken.clear();
+        bench.write("");
+        bench.apply(&everything()).await;
+        assert!(bench.memory.world().items.is_empty());
     });
 }
 

@@ -73,13 +73,13 @@ impl Executor<'_> {
             // What is made again was found in another way than last time.
             return self.incomplete(change, Some(wanted)).filter(|_| change.action == Action::Create);
         }
-        // What is there already was not made by us.
-        let comes_upon =
-            self.work.items.get(&change.address).is_some_and(|i| i.former.is_some() && i.observed.is_some());
-        if comes_upon {
+        let new = self.unmade(change, wanted)?;
+        let item = self.work.items.get(&change.address);
+        let is_there = item.is_some_and(|item| item.former.is_some() && item.observed.is_some());
+        // What was there before us stays; what was another instance's goes with this one.
+        if is_there && !self.was_recorded(&new) {
             return None;
         }
-        let new = self.unmade(change, wanted)?;
         let others = known.pending.iter().filter(|pending| pending.identity != new.identity).cloned();
         let pending = others.chain([new.clone()]).collect();
         Some(Record { pending, updated_at: Timestamp::now(), ..(**known).clone() })
@@ -113,6 +113,14 @@ impl Executor<'_> {
         let observed = self.work.items.get(&change.address).and_then(|item| item.observed.as_ref());
         let provider = self.work.expanded.catalog.provider(&change.provider)?;
         provider.found(&change.resource_type, wanted, observed)
+    }
+
+    /// Was the object of `record` in the state when this was planned?
+    fn was_recorded(&self, record: &Record) -> bool {
+        let same = |r: &Record| {
+            (&r.resource_type, &r.target, &r.identity) == (&record.resource_type, &record.target, &record.identity)
+        };
+        self.work.items.values().filter_map(|item| item.recorded.as_deref()).any(same)
     }
 
     fn blank(&self, change: &Change) -> Record {
