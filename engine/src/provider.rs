@@ -185,8 +185,8 @@ pub trait Connection: Send + Sync {
     /// Does the operations, concurrently where it can, and reports each through `outcomes` as soon as it is over: its index and how it ended.
     /// Each operation is reported exactly once. Operations of one call do not depend on each other.
     ///
-    /// On cancellation ([`Context::cancel`]) and where the run has no leave any more ([`Context::leave`]), what has not begun ends as
-    /// [`Class::Cancelled`]. Without leave, what is under way comes to its end: half of it would be worse.
+    /// On cancellation ([`Context::cancel`]) what runs is cut off and ends as [`Class::Cancelled`]. Where the run has no leave any more
+    /// ([`Context::leave`]), what has not begun ends as [`Class::NotBegun`], and what is under way comes to its end: half of it would be worse.
     async fn apply(
         &self,
         target: &Target,
@@ -415,8 +415,10 @@ pub enum Class {
     Invalid,
     /// It did not come about in time.
     Timeout,
-    /// It was cancelled.
+    /// It was cancelled, maybe half-way.
     Cancelled,
+    /// Nothing of it was begun, because the run may begin nothing more.
+    NotBegun,
     /// It failed.
     Failed,
 }

@@ -31,7 +31,7 @@ impl Session {
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
         let mut connections = HashMap::new();
-        let leave = Leave::default();
+        let leave = Leave::until(interrupt.stop.clone());
         for alias in aliases {
             if connections.contains_key(&alias) {
                 continue;

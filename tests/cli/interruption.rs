@@ -30,6 +30,10 @@ fn waiting() -> (Folder, Child, BufReader<std::process::ChildStderr>) {
         folder.command(&["apply", "-auto-approve"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     read_until(&mut stderr, "ssh_exec.waits[\"here\"]: Creating...");
+    // A signal before that would keep it from being begun.
+    while !folder.path("came").exists() {
+        std::thread::yield_now();
+    }
     (folder, child, stderr)
 }
 
@@ -82,6 +86,42 @@ fn the_first_signal_lets_running_operations_finish() {
         folder.expect(0, &["state", "list"]).says("ssh_exec.waits[\"here\"]");
         folder.expect(0, &["apply", "-auto-approve"]).says("Resources: 1 added");
     }
+}
+
+#[test]
+fn what_waits_for_its_turn_on_a_node_is_not_begun_after_a_signal() {
+    let folder = Folder::new(
+        r#"
+[nodes.here]
+transport = "local"
+
+[resource.ssh_exec.one]
+on       = "here"
+for_each = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"]
+script   = "touch '${path.root}/came-${each.value}'; while ! test -e '${path.root}/go'; do sleep 0.05; done; touch '${path.root}/done-${each.value}'"
+creates  = "${path.root}/done-${each.value}"
+"#,
+    );
+    let count = |start: &str| folder.files().iter().filter(|path| path.to_string_lossy().contains(start)).count();
+    let mut command = folder.command(&["apply", "-auto-approve"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    while count("came-") == 0 {
+        std::thread::yield_now();
+    }
+    send(&child, "INT");
+    read_until(&mut stderr, "Interrupted: nothing more is started");
+    folder.write("go", "");
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{rest}");
+    let begun = count("came-");
+    assert!(begun < 20 && begun == count("done-"), "{begun} were begun\n{rest}");
+    assert!(rest.contains("Not begun, because the run was ended:") && !rest.contains("Failed:"), "{rest}");
+    let known = folder.expect(0, &["state", "list"]).stdout.lines().count();
+    assert_eq!(known, begun, "what was not begun is not in the state");
+    folder.expect(0, &["apply", "-auto-approve"]).says(&format!("Resources: {} added", 20 - begun));
 }
 
 #[test]

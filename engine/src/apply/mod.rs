@@ -396,8 +396,8 @@ impl<'a> Executor<'a> {
     fn fail(&mut self, i: usize, error: ProviderError) {
         let change = self.change(i);
         let (address, action) = (change.address.clone(), change.action);
-        // What has no leave any more is cancelled too, and that is no person's wish.
-        if error.class == Class::Cancelled && !self.work.session.leave.is_over() {
+        // What a lost lock cuts short is cancelled too, and that is no person's wish.
+        if error.class == Class::Cancelled && !self.work.session.leave.is_lost() {
             self.report.interrupted = true;
         }
         self.events.send(Event::Failed { address, action, error: error.clone() });

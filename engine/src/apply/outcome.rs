@@ -62,9 +62,17 @@ impl Executor<'_> {
                     }
                     self.end(i, OutcomeResult::Done);
                 }
+                Err(error) if error.class == Class::NotBegun => self.not_begun(i),
                 Err(error) => self.fail(i, error),
             }
         }
+    }
+
+    /// Notes an operation that was handed to its provider, and that the provider did not begin any more. The run is about to end.
+    fn not_begun(&mut self, i: usize) {
+        let change = self.change(i);
+        let (address, action) = (change.address.clone(), change.action);
+        self.report.outcomes.push(Outcome { address, action, result: OutcomeResult::NotStarted });
     }
 
     /// Notes an operation whose end the state does not know. The run stops, so nothing that waits for it is begun.
@@ -72,7 +80,7 @@ impl Executor<'_> {
         let change = self.change(i);
         let (address, action) = (change.address.clone(), change.action);
         // One that was cancelled may have done a part of its work.
-        let failed = error.filter(|error| error.class != Class::Cancelled);
+        let failed = error.filter(|error| !matches!(error.class, Class::Cancelled | Class::NotBegun));
         let told = failed.clone().unwrap_or_else(|| {
             ProviderError::new(Class::Failed, "how it ended is not recorded, so the next run looks at it again")
         });
@@ -114,6 +122,20 @@ impl Executor<'_> {
                 (Some(Recorded::Put(record)), result)
             }
             Err(error) if change.address.resource.mode == Mode::Data => (None, Err(error)),
+            Err(error) if error.class == Class::NotBegun => {
+                // The state knows of it what it knew before.
+                let recorded = match self.work.items.get(&change.address).and_then(|item| item.recorded.clone()) {
+                    Some(known) => {
+                        self.records.insert(address, known.clone());
+                        Recorded::Put((*known).clone())
+                    }
+                    None => {
+                        self.records.remove(&address);
+                        Recorded::Remove
+                    }
+                };
+                (Some(recorded), Err(error))
+            }
             // Also what was cancelled: it may have been cancelled half-way.
             Err(error) => {
                 let record = self.incomplete(&change, self.wanted.get(&i));

@@ -10,6 +10,7 @@ use moorfast_engine::{
     Address, Applied, Attributes, Class, Connection, DataRequest, Observed, Operation, PlanRequest, Proposal,
     ProviderError, ReadRequest, Target,
 };
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout;
 
@@ -19,6 +20,10 @@ use crate::resource::{RESOURCES, Resource};
 
 /// How many dry runs are under way at once.
 const CONCURRENCY: usize = 16;
+/// How many operations are begun at once: not all that are ready, so that a run that is ended has something left to leave.
+const TURNS: usize = 32;
+/// How long an operation keeps others from beginning. Most are over by then; the others wait for something that may need those.
+const TURN: Duration = Duration::from_secs(1);
 /// How long after its time an operation may take to say what it waited for.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -45,6 +50,7 @@ fn overdue(operation: &Operation, limit: Duration) -> ProviderError {
 pub(crate) struct KubernetesConnection {
     /// The cluster that it is for.
     pub(crate) cluster: Cluster,
+    turns: Semaphore,
 }
 
 #[async_trait]
@@ -120,6 +126,11 @@ impl Connection for KubernetesConnection {
 }
 
 impl KubernetesConnection {
+    /// A provider for `cluster`.
+    pub(crate) fn new(cluster: Cluster) -> Self {
+        Self { cluster, turns: Semaphore::new(TURNS) }
+    }
+
     async fn plan_one(&self, request: &PlanRequest) -> Result<Proposal, ProviderError> {
         match resource(&request.resource_type) {
             Some(resource) => resource.plan(&self.cluster, request).await,
@@ -137,16 +148,25 @@ impl KubernetesConnection {
     async fn operate(&self, operation: &Operation) -> Result<Applied, ProviderError> {
         let cancelled = || ProviderError::new(Class::Cancelled, format!("{} was cancelled", operation.address));
         let cancel = &self.cluster.context.cancel;
+        let turn = self.turns.acquire().await.map_err(|_| cancelled())?;
+        self.cluster.context.leave.check(&operation.address)?;
         if cancel.is_cancelled() {
             return Err(cancelled());
         }
-        self.cluster.context.leave.check(&operation.address)?;
         let Some(resource) = resource(&operation.resource_type) else { return Err(unknown(&operation.resource_type)) };
         let limit = operation.timeout.unwrap_or_else(|| resource.patience());
-        tokio::select! {
-            outcome = timeout(limit.saturating_add(LAST_WORDS), resource.apply(&self.cluster, operation)) => {
-                outcome.unwrap_or_else(|_| Err(overdue(operation, limit)))
+        let work = timeout(limit.saturating_add(LAST_WORDS), resource.apply(&self.cluster, operation));
+        let ended = async {
+            tokio::pin!(work);
+            let quick = timeout(TURN, &mut work).await;
+            drop(turn);
+            match quick {
+                Ok(ended) => ended,
+                Err(_) => work.await,
             }
+        };
+        tokio::select! {
+            outcome = ended => outcome.unwrap_or_else(|_| Err(overdue(operation, limit))),
             () = cancel.cancelled() => Err(cancelled()),
         }
     }

@@ -88,7 +88,7 @@ where
                 return answer.await;
             }
             let _slot = slots.acquire_owned().await?;
-            if changes && leave.is_over() {
+            if changes && leave.is_lost() {
                 return Err(NoLeave.into());
             }
             sent.fetch_add(1, Ordering::Relaxed);

@@ -80,6 +80,6 @@ impl Provider for KubernetesProvider {
 
     async fn configure(&self, config: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {
         let source = Source::new(config, &context.root)?;
-        Ok(Arc::new(KubernetesConnection { cluster: Cluster::new(source, context) }))
+        Ok(Arc::new(KubernetesConnection::new(Cluster::new(source, context))))
     }
 }

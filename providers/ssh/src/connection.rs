@@ -152,7 +152,7 @@ impl SshConnection {
             script.section(&job.body());
         }
         let limit = longest(jobs.iter().map(|job| job.operation.timeout));
-        let answers = each(link.run(&script, None, limit).await, jobs.len());
+        let answers = each(link.operate(&script, None, limit).await, jobs.len());
         for (job, answer) in jobs.iter().zip(answers) {
             // Nobody is left to hear it only where the whole run is over.
             let _ = outcomes.send((job.index, job.finish(&link.node, answer)));
@@ -177,7 +177,7 @@ impl SshConnection {
             (None, false) => Script::of(&job.body()),
         };
         let limit = job.operation.timeout.or(job.step.limit).unwrap_or(LONG_LIMIT);
-        let answer = each(link.run(&script, upload, limit).await, 1).pop();
+        let answer = each(link.operate(&script, upload, limit).await, 1).pop();
         let answer = answer.unwrap_or_else(|| Err(ProviderError::new(Class::Failed, "there was no answer")));
         // As above.
         let _ = outcomes.send((job.index, job.finish(&link.node, answer)));
@@ -269,7 +269,7 @@ fn veiled(value: Value, like: &Value) -> Value {
 
 /// Asks who it is.
 async fn meet(link: &Link) -> Result<Machine, ProviderError> {
-    let answers = link.run(&Script::of(machine::LOOK), None, QUICK_LIMIT).await?;
+    let answers = link.look(&Script::of(machine::LOOK), QUICK_LIMIT).await?;
     match answers.into_iter().next() {
         Some(mut said) => match said.cut_off.take() {
             Some(error) => Err(error),
@@ -373,7 +373,7 @@ impl Connection for SshConnection {
         }
         let mut answers = match script.sections() {
             0 => Vec::new(),
-            count => each(link.run(&script, None, quick(count)).await, count),
+            count => each(link.look(&script, quick(count)).await, count),
         };
         if meets
             && let Some(Ok(said)) = answers.pop()
@@ -462,7 +462,7 @@ impl Connection for SshConnection {
             }
         }
         let limit = longest(requests.iter().map(|r| r.timeout));
-        each(link.run(&script, None, limit).await, requests.len())
+        each(link.look(&script, limit).await, requests.len())
             .into_iter()
             .map(|answer| Ok(facts::observe(&checked(&link.node, "read the facts", answer?)?)))
             .collect()
@@ -481,7 +481,7 @@ impl Connection for SshConnection {
             return Vec::new();
         }
         // It only adds to an error: where it can't be had, the error stands alone.
-        let answers = link.run(&script, None, quick(script.sections())).await.unwrap_or_default();
+        let answers = link.look(&script, quick(script.sections())).await.unwrap_or_default();
         let texts = answers.iter().filter_map(|section| section.text("explain"));
         texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
@@ -495,7 +495,7 @@ impl Connection for SshConnection {
         let link = self.link(target)?;
         let (what, end) = (label(resource, &subject), Instant::now() + limit);
         loop {
-            let answer = each(link.run(&Script::of(&health), None, QUICK_LIMIT).await, 1).pop();
+            let answer = each(link.look(&Script::of(&health), QUICK_LIMIT).await, 1).pop();
             let answer = answer.unwrap_or_else(|| Err(ProviderError::new(Class::Failed, "there was no answer")))?;
             let ill = match checked(&link.node, &format!("find {what} healthy"), answer) {
                 Ok(_) => return Ok(()),

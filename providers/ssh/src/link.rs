@@ -91,23 +91,41 @@ impl Link {
         self.machine.get_or_init(|| machine::observe(&self.node, self.transport.host_keys(), Some(said))).clone()
     }
 
-    /// Runs `script`, and sends `upload` after it. The sections, in their order, each as far as it answered.
+    /// Runs `script`, which only looks. The sections, in their order, each as far as it answered.
     ///
     /// # Errors
     /// If none of them could begin.
-    pub(crate) async fn run(
+    pub(crate) async fn look(&self, script: &Script, limit: Duration) -> Result<Vec<Section>, ProviderError> {
+        self.run(script, None, limit, || Ok(())).await
+    }
+
+    /// As [`Link::look`], of `script` which changes something, and which `upload` is sent after. It is begun only as long as the run has leave.
+    ///
+    /// # Errors
+    /// If none of its sections could begin.
+    pub(crate) async fn operate(
         &self,
         script: &Script,
         upload: Option<Upload>,
         limit: Duration,
     ) -> Result<Vec<Section>, ProviderError> {
+        self.run(script, upload, limit, || self.leave.check(&self.node.name)).await
+    }
+
+    async fn run(
+        &self,
+        script: &Script,
+        upload: Option<Upload>,
+        limit: Duration,
+        may_begin: impl Fn() -> Result<(), ProviderError>,
+    ) -> Result<Vec<Section>, ProviderError> {
         let cancelled =
             || ProviderError::new(Class::Cancelled, format!("cancelled before {} was asked", self.node.name));
         let _session = self.sessions.acquire().await.map_err(|_| cancelled())?;
+        may_begin()?;
         if self.cancel.is_cancelled() {
             return Err(cancelled());
         }
-        self.leave.check(&self.node.name)?;
         let text = script.text(self.machine.get().and_then(|machine| machine.machine_id.as_deref()));
         let command = bootstrap(text.len(), self.node.sudo);
         let channel = tokio::select! {
@@ -115,7 +133,7 @@ impl Link {
             () = self.cancel.cancelled() => return Err(cancelled()),
         };
         // To get there may have taken long, and the node was told nothing yet.
-        self.leave.check(&self.node.name)?;
+        may_begin()?;
         self.counters.execs.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(node = %self.node.name, sections = script.sections(), bytes = text.len(), "exec");
         let alive = channel.alive;
