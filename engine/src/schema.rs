@@ -43,6 +43,8 @@ pub struct Attribute {
     pub sensitive: bool,
     /// Does a change of it need a new object?
     pub forces_replacement: bool,
+    /// The attribute of which this one says nothing new, as a digest does: it is not shown beside that one.
+    pub restates: Option<&'static str>,
 }
 
 /// The type of an attribute's value.
@@ -97,6 +99,7 @@ impl Attribute {
             optional: true,
             sensitive: false,
             forces_replacement: false,
+            restates: None,
         }
     }
 
@@ -125,6 +128,12 @@ impl Attribute {
     /// Never shown or stored.
     pub fn secret(mut self) -> Self {
         self.sensitive = true;
+        self
+    }
+
+    /// Says nothing that the attribute `other` does not say.
+    pub fn restating(mut self, other: &'static str) -> Self {
+        self.restates = Some(other);
         self
     }
 

@@ -547,10 +547,10 @@ async fn the_rules_of_a_resource_type_are_not_those_of_the_data_source_of_its_na
     bench.write(
         "[data.mem_item.folder]\nkey = \"folder/\"\n[outputs.seen]\nvalue = \"${data.mem_item.folder.value}\"\n",
     );
-    let plan = bench.plan(&PlanOptions::default()).await.unwrap();
+    let plan = bench.plan(&everything()).await.unwrap();
     assert_eq!(plan.outputs["seen"].after, Some("seen".into()));
     bench.write("[resource.mem_item.folder]\nkey = \"folder/\"\n");
-    assert!(bench.plan(&PlanOptions::default()).await.is_err());
+    assert!(bench.plan(&everything()).await.is_err());
 }
 
 #[tokio::test]
@@ -560,17 +560,17 @@ async fn a_secret_stays_one_until_it_is_overwritten() {
         format!("[locals]\npassword = \"hunter2\"\n[resource.mem_item.x]\nkey = \"x\"\nvalue = '{value}'\n")
     };
     bench.write(&manifest("${sensitive(local.password)}"));
-    bench.apply(&PlanOptions::default()).await;
+    bench.apply(&everything()).await;
     bench.write(&manifest("see the vault"));
-    let refresh = PlanOptions { mode: PlanMode::RefreshOnly, ..PlanOptions::default() };
-    for options in [PlanOptions::default(), refresh] {
+    let refresh = PlanOptions { mode: PlanMode::RefreshOnly, ..everything() };
+    for options in [everything(), refresh] {
         let plan = bench.plan(&options).await.unwrap();
         assert!(plan.drift.is_empty(), "{:?}", plan.drift);
         assert!(plan.changes[0].before.as_ref().unwrap()["value"]["$sensitive"].is_string());
     }
-    let report = bench.apply(&PlanOptions::default()).await;
+    let report = bench.apply(&everything()).await;
     assert!(report.outcomes.iter().all(|o| o.is_done()));
-    let plan = bench.plan(&PlanOptions::default()).await.unwrap();
+    let plan = bench.plan(&everything()).await.unwrap();
     assert!(!plan.has_changes());
     assert_eq!(plan.changes[0].after.as_ref().unwrap()["value"], "see the vault");
 }

@@ -2,7 +2,8 @@
 
 use moorfast_engine::plan::Action;
 
-use super::fold::Block;
+use super::fold::{Block, Member};
+use super::restated::is_restated;
 use super::row::{Lines, Room, Row};
 use super::style::{BOLD, DIM, paint};
 use super::text_diff::{changed_lines, text_diff};
@@ -60,7 +61,9 @@ pub fn title(block: &Block) -> String {
 fn attributes(block: &Block, room: Room) -> Vec<String> {
     let mut paths: Vec<&str> = Vec::new();
     let mut later: Vec<&str> = Vec::new();
-    for row in block.members.iter().flat_map(|m| &m.rows) {
+    let resource_type = &block.first().change.resource_type;
+    let is_news = |member: &Member, row: &Row| room.full || !is_restated(resource_type, row, member.rows.iter());
+    for row in block.members.iter().flat_map(|m| m.rows.iter().filter(|row| is_news(m, row))) {
         let list = if is_set_by_apply(row) { &mut later } else { &mut paths };
         if !list.contains(&row.path.as_str()) {
             list.push(&row.path);

@@ -6,7 +6,8 @@ use moorfast_engine::plan::{Change, Drift, Plan, Reason};
 
 use super::machines;
 use super::plan::checks;
-use super::row::{Room, rows_between, table};
+use super::restated::is_restated;
+use super::row::{Room, Row, rows_between, table};
 use super::style::{ADD, BOLD, CHANGE, DESTROY, paint};
 
 /// What a look at the world left out.
@@ -119,6 +120,9 @@ fn drifted(drift: &Drift, also: &[&Drift], room: Room) -> Vec<String> {
         return vec![format!("  # {name} {}{others}", paint(DESTROY.bold(), "is gone"))];
     };
     let mut lines = vec![format!("  # {name} has changed{others}")];
-    lines.extend(table(&rows_between(Some(&drift.before), Some(after), &BTreeSet::new()), room));
+    let rows = rows_between(Some(&drift.before), Some(after), &BTreeSet::new());
+    let is_news = |row: &&Row| room.full || !is_restated(&drift.address.resource.resource_type, row, rows.iter());
+    let news: Vec<_> = rows.iter().filter(is_news).cloned().collect();
+    lines.extend(table(&news, room));
     lines
 }

@@ -6,6 +6,7 @@ mod fold;
 mod layout;
 mod machines;
 mod policy;
+mod restated;
 mod rollout;
 mod row;
 mod spans;
