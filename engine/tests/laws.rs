@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use moorfast_engine::plan::{Action, PlanMode, PlanOptions};
 use moorfast_engine::state::{Intent, LockRequest};
-use moorfast_engine::{Outcome, OutcomeResult};
+use moorfast_engine::{ApplyOptions, Events, Interrupt, Outcome, OutcomeResult};
 use proptest::prelude::*;
 use support::Bench;
 
@@ -573,4 +573,23 @@ async fn a_secret_stays_one_until_it_is_overwritten() {
     let plan = bench.plan(&everything()).await.unwrap();
     assert!(!plan.has_changes());
     assert_eq!(plan.changes[0].after.as_ref().unwrap()["value"], "see the vault");
+}
+
+#[tokio::test]
+async fn what_is_not_begun_because_the_state_failed_is_told_as_that() {
+    let bench = Bench::default();
+    bench.write("[resource.mem_item.a]\nkey = \"a\"\n[resource.mem_item.b]\nkey = \"b\"\n");
+    let store = bench.store().await;
+    let lock = store.lock(LockRequest::new("apply"), Duration::ZERO).await.unwrap();
+    let state = store.snapshot().await.unwrap();
+    let quiet = (Events::default(), Interrupt::default());
+    let planned = bench.workspace().plan(&state, store.seal_key(), &everything(), &quiet.0, &quiet.1).await.unwrap();
+    store.force_unlock(&lock.info().id).await.unwrap();
+    let how = ApplyOptions { run: "test".to_owned(), parallelism: 10, per_target: 4, verify: false };
+    let report = planned.apply(&lock, how, &quiet.0, &quiet.1).await;
+    assert!(report.state_error.is_some());
+    let mut told: Vec<_> = report.outcomes.iter().map(|o| (o.address.to_string(), format!("{:?}", o.result))).collect();
+    told.sort();
+    let not_started = |address: &str| (address.to_owned(), "NotStarted".to_owned());
+    assert_eq!(told, ["mem_item.a", "mem_item.b"].map(not_started));
 }

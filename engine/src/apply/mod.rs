@@ -307,14 +307,12 @@ impl<'a> Executor<'a> {
             let total: usize = self.calls.values().sum();
             let here = self.calls.get(&target.1).copied().unwrap_or_default();
             let is_node = target.0 != target.1;
-            if total >= self.options.parallelism || (is_node && here >= self.options.per_target) {
+            let is_full = total >= self.options.parallelism || (is_node && here >= self.options.per_target);
+            if is_full || self.is_stopping() {
                 self.order.requeue(changes);
                 continue;
             }
             self.start_call(target.1, changes).await;
-            if self.is_stopping() {
-                return;
-            }
         }
     }
 
@@ -340,9 +338,11 @@ impl<'a> Executor<'a> {
         let puts = join_all(begun.iter().map(|record| self.lock.put(record.clone())));
         let (puts, began) = futures::join!(puts, self.lock.begin(intents));
         if let Err(error) = puts.into_iter().chain([began]).collect::<Result<(), _>>() {
-            for (i, _) in &operations {
+            let unbegun: Vec<usize> = operations.iter().map(|(i, _)| *i).chain(data.iter().map(|(i, _)| *i)).collect();
+            for i in &unbegun {
                 self.running.remove(i);
             }
+            self.order.requeue(unbegun);
             self.report.state_error = Some(error);
             return;
         }

@@ -62,17 +62,11 @@ impl Executor<'_> {
                     }
                     self.end(i, OutcomeResult::Done);
                 }
-                Err(error) if error.class == Class::NotBegun => self.not_begun(i),
+                // Back to what waits, of which the run that is about to end begins nothing.
+                Err(error) if error.class == Class::NotBegun => self.order.requeue(vec![i]),
                 Err(error) => self.fail(i, error),
             }
         }
-    }
-
-    /// Notes an operation that was handed to its provider, and that the provider did not begin any more. The run is about to end.
-    fn not_begun(&mut self, i: usize) {
-        let change = self.change(i);
-        let (address, action) = (change.address.clone(), change.action);
-        self.report.outcomes.push(Outcome { address, action, result: OutcomeResult::NotStarted });
     }
 
     /// Notes an operation whose end the state does not know. The run stops, so nothing that waits for it is begun.
