@@ -69,8 +69,30 @@ pub(crate) fn desired(
             None => error,
         }
     });
-    let violated: Vec<_> = violated.collect();
-    if violated.is_empty() { Ok(attributes) } else { Err(violated) }
+    let mut errors: Vec<_> = violated.collect();
+    errors.extend(secret_names(expanded, instance, &attributes).into_iter().map(|name| {
+        Diagnostic::error(format!(
+            "`{name}` of {} is sensitive, and a part of the name by which plans and the state know it",
+            instance.address
+        ))
+        .at(place(Some(name)), "")
+        .help("a name is shown: take another one, or nonsensitive() where that is right")
+    }));
+    if errors.is_empty() { Ok(attributes) } else { Err(errors) }
+}
+
+/// The sensitive attributes whose values would be read in the natural key of the object.
+fn secret_names<'a>(expanded: &Expanded, instance: &Instance, attributes: &'a Attributes) -> Vec<&'a str> {
+    let Some(identity) = expanded.identity(instance, attributes) else { return Vec::new() };
+    let shows = |(name, value): &(&String, &Value)| {
+        let text = value.as_str().filter(|text| value.is_sensitive() && !text.is_empty() && identity.contains(text));
+        text.is_some() && {
+            let mut without = attributes.clone();
+            without.insert((*name).clone(), Value::Unknown);
+            expanded.identity(instance, &without).as_ref() != Some(&identity)
+        }
+    };
+    attributes.iter().filter(shows).map(|(name, _)| name.as_str()).collect()
 }
 
 /// The conditions that do not hold. One whose value is not known yet is not among them.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use moorfast_engine::plan::{Action, PlanMode, PlanOptions};
 use moorfast_engine::state::{Intent, LockRequest};
-use moorfast_engine::{ApplyOptions, Events, Interrupt, Outcome, OutcomeResult};
+use moorfast_engine::{ApplyOptions, Events, Failure, Interrupt, Outcome, OutcomeResult};
 use proptest::prelude::*;
 use support::Bench;
 
@@ -592,4 +592,16 @@ async fn what_is_not_begun_because_the_state_failed_is_told_as_that() {
     told.sort();
     let not_started = |address: &str| (address.to_owned(), "NotStarted".to_owned());
     assert_eq!(told, ["mem_item.a", "mem_item.b"].map(not_started));
+}
+
+#[tokio::test]
+async fn a_secret_is_no_name() {
+    let bench = Bench::default();
+    bench.write("[resource.mem_item.x]\nkey = 'of-${sensitive(\"s3cr3t\")}'\n");
+    let Err(Failure::Manifest(errors)) = bench.plan(&everything()).await else { panic!("it is planned") };
+    let told: Vec<_> = errors.iter().map(|error| error.summary.as_str()).collect();
+    assert_eq!(told, ["`key` of mem_item.x is sensitive, and a part of the name by which plans and the state know it"]);
+    // A text that happens to be in the name does not make it.
+    bench.write("[resource.mem_item.x]\nkey = \"x\"\nvalue = '${sensitive(\"x\")}'\n");
+    bench.plan(&everything()).await.unwrap();
 }
