@@ -605,3 +605,24 @@ async fn a_secret_is_no_name() {
     bench.write("[resource.mem_item.x]\nkey = \"x\"\nvalue = '${sensitive(\"x\")}'\n");
     bench.plan(&everything()).await.unwrap();
 }
+
+/// What a replacement makes first is known, also where the run is ended before the old object goes.
+#[tokio::test]
+async fn a_run_that_is_ended_between_two_steps_leaves_no_orphan() {
+    let bench = Bench::default();
+    let manifest =
+        |key: &str| format!("[resource.mem_item.x]\nkey = \"{key}\"\nlifecycle = {{ create_before_destroy = true }}\n");
+    bench.write(&manifest("a"));
+    bench.apply(&everything()).await;
+    bench.write(&manifest("b"));
+    let interrupt = Interrupt::default();
+    bench.memory.world().stop_after = Some(("create b".to_owned(), interrupt.stop.clone()));
+    let report = bench.apply_until(&everything(), &interrupt).await;
+    assert!(report.interrupted);
+    assert_eq!(bench.memory.world().items.keys().collect::<Vec<_>>(), ["a", "b"]);
+
+    bench.memory.world().stop_after = None;
+    bench.write("");
+    bench.apply(&everything()).await;
+    assert_eq!(bench.memory.world().items.keys().collect::<Vec<_>>(), Vec::<&str>::new());
+}

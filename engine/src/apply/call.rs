@@ -67,11 +67,15 @@ async fn in_turn(
     steps: Vec<Operation>,
 ) -> Result<Applied, ProviderError> {
     let mut left = Applied::default();
-    for step in steps {
+    for (place, step) in steps.into_iter().enumerate() {
         let deletes = matches!(step.action, OperationAction::Delete);
         let mut ended = Err(unreported());
         call(connection, target, vec![step], |_, result| ended = result).await;
-        let applied = ended?;
+        let applied = ended.map_err(|error| match error.class {
+            // What went before was begun, and done.
+            Class::NotBegun if place > 0 => ProviderError { class: Class::Cancelled, ..error },
+            _ => error,
+        })?;
         left.notes.extend(applied.notes);
         if !deletes {
             left.attributes = applied.attributes;

@@ -12,11 +12,12 @@ use moorfast_engine::plan::{Plan, PlanOptions};
 use moorfast_engine::state::{LockRequest, Store};
 use moorfast_engine::{
     Address, Applied, ApplyOptions, Attribute, Attributes, Class, Connection, Context, DataRequest, Events, Failure,
-    Identified, Interrupt, Invalid, Kind, Machine, Manifest, Observed, Operation, OperationAction, PlanRequest,
+    Identified, Interrupt, Invalid, Kind, Leave, Machine, Manifest, Observed, Operation, OperationAction, PlanRequest,
     Proposal, ProposedAction, Provider, ProviderError, ReadRequest, Report, ResourceType, Schema, Scope, Target, Value,
     Workspace,
 };
 use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
 
 /// The world and what was done to it.
 #[derive(Default)]
@@ -31,6 +32,10 @@ pub struct World {
     pub late: Vec<String>,
     /// What lives on no node answers only once this key is there.
     pub answers_once: Option<String>,
+    /// The person ends the run as soon as this is in the log.
+    pub stop_after: Option<(String, CancellationToken)>,
+    /// What says whether an operation may still begin.
+    pub leave: Leave,
     /// These keys are not healthy.
     pub sick: Vec<String>,
     /// Which machine stands behind each node, by its host key and its machine-id; `key` and `id` where none is said.
@@ -196,7 +201,8 @@ impl Provider for Memory {
         Some(serde_json::json!({ "found": observed.map(|o| text(&o.attributes, "value")) }))
     }
 
-    async fn configure(&self, _: &Attributes, _: Context) -> Result<Arc<dyn Connection>, ProviderError> {
+    async fn configure(&self, _: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {
+        self.world().leave = context.leave;
         Ok(Arc::new(self.clone()))
     }
 }
@@ -268,7 +274,14 @@ impl Connection for Memory {
     ) {
         for (i, operation) in operations.iter().enumerate() {
             tokio::task::yield_now().await;
-            outcomes.send((i, self.perform(target, operation))).unwrap();
+            let leave = self.world().leave.check(&operation.address);
+            outcomes.send((i, leave.and_then(|()| self.perform(target, operation)))).unwrap();
+            let world = self.world();
+            if let Some((last, stop)) = &world.stop_after
+                && world.log.contains(last)
+            {
+                stop.cancel();
+            }
         }
     }
 
