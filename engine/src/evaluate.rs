@@ -83,16 +83,23 @@ pub(crate) fn desired(
 
 /// The sensitive attributes whose values would be read in the natural key of the object.
 fn secret_names<'a>(expanded: &Expanded, instance: &Instance, attributes: &'a Attributes) -> Vec<&'a str> {
-    let Some(identity) = expanded.identity(instance, attributes) else { return Vec::new() };
-    let shows = |(name, value): &(&String, &Value)| {
-        let text = value.as_str().filter(|text| value.is_sensitive() && !text.is_empty() && identity.contains(text));
-        text.is_some() && {
-            let mut without = attributes.clone();
-            without.insert((*name).clone(), Value::Unknown);
-            expanded.identity(instance, &without).as_ref() != Some(&identity)
-        }
+    let secret = |(name, value): (&'a String, &'a Value)| {
+        let text = value.as_str().filter(|text| value.is_sensitive() && !text.is_empty())?;
+        Some((name.as_str(), text))
     };
-    attributes.iter().filter(shows).map(|(name, _)| name.as_str()).collect()
+    let secrets: Vec<_> = attributes.iter().filter_map(secret).collect();
+    // To find out the key of each of thousands of instances takes its time, and few have a secret.
+    if secrets.is_empty() {
+        return Vec::new();
+    }
+    let Some(identity) = expanded.identity(instance, attributes) else { return Vec::new() };
+    let makes_it = |name: &str| {
+        let mut without = attributes.clone();
+        without.insert(name.to_owned(), Value::Unknown);
+        expanded.identity(instance, &without).as_ref() != Some(&identity)
+    };
+    let shown = secrets.into_iter().filter(|(name, text)| identity.contains(text) && makes_it(name));
+    shown.map(|(name, _)| name).collect()
 }
 
 /// The conditions that do not hold. One whose value is not known yet is not among them.

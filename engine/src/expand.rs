@@ -55,6 +55,13 @@ pub(crate) struct Instance {
     pub binding: Binding,
 }
 
+impl Instance {
+    /// The name of the node that it is bound to.
+    pub fn node_name(&self) -> Option<NodeName> {
+        self.binding.node.as_ref().map(|node| node.name.clone())
+    }
+}
+
 /// One instance of a check.
 pub(crate) struct CheckInstance {
     /// `check.NAME` or `check.NAME["key"]`

@@ -45,20 +45,19 @@ pub fn report(told: &Told) -> Json {
     let plan = json::plan(told.plan);
     let unread =
         told.unread.iter().map(|(address, error)| json!({ "address": address, "error": json::provider_error(error) }));
-    let values = [
-        json!(FORMAT_VERSION),
-        plan["moorfast_version"].clone(),
-        plan["timestamp"].clone(),
-        json!(told.manifest),
-        json!(status(told.exit)),
-        json!(told.exit.code()),
-        json!(told.recovered),
-        json!(text(told)),
-        plan["resource_drift"].clone(),
-        plan["nodes"].clone(),
-        Json::Array(unread.collect()),
-    ];
-    Json::Object(MEMBERS.into_iter().map(str::to_owned).zip(values).collect())
+    json!({
+        "format_version": FORMAT_VERSION,
+        "moorfast_version": plan["moorfast_version"],
+        "timestamp": plan["timestamp"],
+        "manifest": told.manifest,
+        "status": status(told.exit),
+        "exit_code": told.exit.code(),
+        "recovered": told.recovered,
+        "text": text(told),
+        "resource_drift": plan["resource_drift"],
+        "nodes": plan["nodes"],
+        "unread": unread.collect::<Vec<_>>(),
+    })
 }
 
 /// The same without values: addresses, names of attributes and messages are all that leaves the machine where nobody says otherwise.
@@ -123,6 +122,10 @@ mod tests {
         let told = Told { manifest: "/etc/site", plan: &plan, unread: &unread, exit: Exit::Identity, recovered: false };
         let report = report(&told);
         assert!(report.to_string().contains("0777"), "expressions may use values");
+        assert!(
+            report.as_object().unwrap().keys().eq(MEMBERS),
+            "a webhook is checked by these before there is a report"
+        );
         let discreet = discreet(&report);
         assert!(!discreet.to_string().contains("0777"));
         insta::assert_json_snapshot!("webhook", discreet);

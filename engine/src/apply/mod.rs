@@ -335,14 +335,14 @@ impl<'a> Executor<'a> {
                 Err(errors) => self.fail(i, from_diagnostics(&errors)),
             }
         }
+        let places: Vec<usize> = operations.iter().map(|(i, _)| *i).chain(data.iter().map(|(i, _)| *i)).collect();
         let puts = join_all(begun.iter().map(|record| self.lock.put(record.clone())));
         let (puts, began) = futures::join!(puts, self.lock.begin(intents));
         if let Err(error) = puts.into_iter().chain([began]).collect::<Result<(), _>>() {
-            let unbegun: Vec<usize> = operations.iter().map(|(i, _)| *i).chain(data.iter().map(|(i, _)| *i)).collect();
-            for i in &unbegun {
+            for i in &places {
                 self.running.remove(i);
             }
-            self.order.requeue(unbegun);
+            self.order.requeue(places);
             self.report.state_error = Some(error);
             return;
         }
@@ -354,8 +354,7 @@ impl<'a> Executor<'a> {
         for (i, _) in &data {
             self.running.insert(*i, (String::new(), Instant::now()));
         }
-        let begun: Vec<usize> = operations.iter().map(|(i, _)| *i).chain(data.iter().map(|(i, _)| *i)).collect();
-        let Some(first) = begun.first().map(|i| self.change(*i)) else { return };
+        let Some(first) = places.first().map(|i| self.change(*i)) else { return };
         let connection = self.work.session.connection(&first.provider).cloned();
         let at = self.work.target(first);
         let waiting = self.coming_up.contains(&first.provider).then(|| first.address.clone());
@@ -372,7 +371,7 @@ impl<'a> Executor<'a> {
                 tracing::error!("a call of a provider panicked");
             }
             // What was reported already is not running any more, and is not heard twice. The receiver is gone only when the run is.
-            for i in begun {
+            for i in places {
                 let _ = sender.send(Message::Ended(i, Err(unreported())));
             }
             let _ = sender.send(Message::CallOver(target));

@@ -7,8 +7,8 @@ use serde_json::{Map, Value as Json};
 
 use super::Work;
 use crate::expand::Instance;
-use crate::plan::{Change, Difference, differences, marked_reading, observed_digest, path_text, value_at};
-use crate::{Address, Attributes, Event, Events, ReadRequest, seal_attributes};
+use crate::plan::{Change, Difference, differences, observed_digest, path_text, read, value_at};
+use crate::{Address, Attributes, Events, ReadRequest, seal_attributes};
 
 /// Reads every object that the plan changes once more. Returns those that look different now, with what differs, one line each.
 pub(super) async fn changed_since_review(work: &Work, events: &Events) -> HashMap<Address, Vec<String>> {
@@ -20,14 +20,8 @@ pub(super) async fn changed_since_review(work: &Work, events: &Events) -> HashMa
         let connection = work.session.connection(alias)?;
         let target = work.target(changes.first()?)?;
         let requests: Vec<_> = changes.iter().map(|change| request(work, change)).collect();
-        events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
-        let found = connection.read(&target, &requests).await;
-        events.send(Event::ReadDone { target: target.to_string() });
-        let marked = found
-            .into_iter()
-            .zip(&requests)
-            .map(|(found, request)| found.map(|found| found.map(|o| marked_reading(&work.expanded, request, o))));
-        Some(changes.into_iter().zip(marked).collect::<Vec<_>>())
+        let found = read(connection, &target, &requests, &work.expanded, events).await;
+        Some(changes.into_iter().zip(found).collect::<Vec<_>>())
     });
     let mut changed = HashMap::new();
     for (change, reading) in join_all(readings).await.into_iter().flatten().flatten() {

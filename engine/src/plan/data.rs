@@ -74,7 +74,7 @@ impl Planner<'_> {
             resource_type: instance.resource_type.name.to_owned(),
             provider: instance.provider.clone(),
             target: instance.target.name().to_owned(),
-            node: instance.binding.node.as_ref().map(|node| node.name.clone()),
+            node: instance.node_name(),
             identity: None,
             action: Action::Read,
             reasons: Vec::new(),

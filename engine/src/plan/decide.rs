@@ -46,7 +46,7 @@ impl Planner<'_> {
             resource_type: request.resource_type,
             provider: instance.provider.clone(),
             target: target.to_owned(),
-            node: instance.binding.node.as_ref().map(|node| node.name.clone()),
+            node: instance.node_name(),
             identity: self.identity(instance, &request.desired),
             action,
             reasons,

@@ -26,6 +26,6 @@ pub use model::{
     Reason, Summary,
 };
 pub(crate) use planner::{Draft, Item, Planner, mark_sensitive};
-pub(crate) use reading::{marked_reading, observed_digest, taken_over};
+pub(crate) use reading::{observed_digest, read, taken_over};
 pub use rollout::{PlannedRollout, RolledNode};
 pub(crate) use rollout::{arrange, rollouts};

@@ -35,7 +35,7 @@ impl Planner<'_> {
             resource_type: instance.resource_type.name.to_owned(),
             provider: instance.provider.clone(),
             target: instance.target.name().to_owned(),
-            node: instance.binding.node.as_ref().map(|node| node.name.clone()),
+            node: instance.node_name(),
             identity: self.identity(instance, &wanted),
             action: Action::Create,
             reasons: self.reasons(instance, &item, None, &after),

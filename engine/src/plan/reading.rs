@@ -12,7 +12,8 @@ use super::planner::Planner;
 use super::requests::{Requests, or_unanswered};
 use crate::expand::{Expanded, Instance};
 use crate::{
-    Address, Attributes, Event, Observed, ProviderError, ReadRequest, SENSITIVE_KEY, Target, Value, seal_attributes,
+    Address, Attributes, Connection, Event, Events, Observed, ProviderError, ReadRequest, SENSITIVE_KEY, Target, Value,
+    seal_attributes,
 };
 
 /// Which reading a request is for.
@@ -27,7 +28,7 @@ pub(super) enum Which {
 }
 
 /// How a reading went.
-pub(super) type Reading = Result<Option<Observed>, ProviderError>;
+pub(crate) type Reading = Result<Option<Observed>, ProviderError>;
 
 impl Planner<'_> {
     /// Reads all that can be named already on these targets: one call per provider and target.
@@ -90,13 +91,8 @@ impl Planner<'_> {
         let calls = requests.0.into_values().map(|(alias, target, requests)| async move {
             let (kinds, requests): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
             let Some(connection) = self.session.connection(&alias) else { return Vec::new() };
-            self.session.events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
-            let readings = connection.read(&target, &requests).await;
-            self.session.events.send(Event::ReadDone { target: target.to_string() });
-            let marked = or_unanswered(readings).zip(&requests).map(|(reading, request)| {
-                reading.map(|found| found.map(|o| marked_reading(self.expanded, request, o)))
-            });
-            kinds.into_iter().zip(marked).collect()
+            let readings = read(connection, &target, &requests, self.expanded, &self.session.events).await;
+            kinds.into_iter().zip(readings).collect::<Vec<_>>()
         });
         join_all(calls).await.into_iter().flatten().collect()
     }
@@ -136,9 +132,26 @@ impl Planner<'_> {
     }
 }
 
+/// What is there of `requests` now, each with the marks of what is sensitive.
+pub(crate) async fn read(
+    connection: &Arc<dyn Connection>,
+    target: &Target,
+    requests: &[ReadRequest],
+    expanded: &Expanded,
+    events: &Events,
+) -> Vec<Reading> {
+    events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
+    let readings = connection.read(target, requests).await;
+    events.send(Event::ReadDone { target: target.to_string() });
+    let marked = or_unanswered(readings)
+        .zip(requests)
+        .map(|(reading, request)| reading.map(|found| found.map(|o| marked_reading(expanded, request, o))));
+    marked.collect()
+}
+
 /// What was read, with the marks of what is sensitive: by the schema, and by the record. What was a secret when it was written is one until it is
 /// overwritten, whatever the manifest says by now.
-pub(crate) fn marked_reading(expanded: &Expanded, request: &ReadRequest, observed: Observed) -> Observed {
+fn marked_reading(expanded: &Expanded, request: &ReadRequest, observed: Observed) -> Observed {
     let marked = expanded.marked(&request.address.resource, observed.attributes);
     let attributes = match &request.recorded {
         Some(record) => hidden_as_recorded(marked, &record.attributes),

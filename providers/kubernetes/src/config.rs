@@ -102,11 +102,9 @@ impl Source {
             Origin::InCluster => Config::incluster().map_err(|e| {
                 ProviderError::new(Class::Failed, format!("no credentials of a pod: {e}")).help("in_cluster works only inside a pod with a ServiceAccount")
             }),
-            Origin::Default if self.context.is_some() => {
-                Config::from_kubeconfig(&options).await.map_err(|e| unusable("$KUBECONFIG or ~/.kube/config", &e))
-            }
             Origin::Default => match Config::from_kubeconfig(&options).await {
                 Ok(config) => Ok(config),
+                Err(e) if self.context.is_some() => Err(unusable("$KUBECONFIG or ~/.kube/config", &e)),
                 Err(of_file) => Config::incluster().map_err(|of_pod| {
                     let summary = "there is no kubeconfig: neither $KUBECONFIG nor ~/.kube/config nor a pod's ServiceAccount can be used";
                     let of_file = unusable("of $KUBECONFIG or ~/.kube/config", &of_file).summary;
