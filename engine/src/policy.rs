@@ -153,7 +153,7 @@ const PLAN: [&str; 7] = ["applying", "changes", "mode", "restarts_at_once", "rol
 /// The members of `plan.summary`.
 const SUMMARY: [&str; 5] = ["add", "change", "remove", "import", "forget"];
 /// The members of each of `plan.changes`.
-const CHANGE: [&str; 13] = [
+const CHANGE: [&str; 14] = [
     "address",
     "type",
     "name",
@@ -166,6 +166,7 @@ const CHANGE: [&str; 13] = [
     "restart",
     "replaced",
     "dangerous",
+    "consequences",
     "rollout",
 ];
 
@@ -217,7 +218,8 @@ fn change_value(expanded: &Expanded, change: &Change, rollout: Option<&PlannedRo
         Value::List(change.action.names().iter().map(|name| Value::from(*name)).collect()),
         Value::Bool(change.restarts()),
         texts(&replaced.cloned().collect::<Vec<_>>()),
-        Value::Bool(change.restarts() || change.action.removes()),
+        Value::Bool(change.is_dangerous()),
+        Value::from(serde_json::to_value(&change.consequences).unwrap_or_default()),
         text(rollout.map(|rollout| rollout.name.as_str())),
     ];
     named(CHANGE, members)

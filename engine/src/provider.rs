@@ -13,6 +13,7 @@ use moorfast_state::Record;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
+use crate::plan::Consequence;
 use crate::{Address, Attributes, Identified, Leave, Machine, Node, Schema};
 
 /// Where an instance lives.
@@ -277,8 +278,17 @@ pub struct Proposal {
     /// The attributes as they will be: what is known of them now. The plan's diff is between the observed attributes and these;
     /// observed attributes that are missing here are not looked at.
     pub planned: Attributes,
-    /// Why, beyond what the diff shows: `restart: ssh_file.kubelet_config["gpu01"] changes`. What restarts says so by [`crate::plan::RESTART`].
+    /// What it does beyond the attributes.
+    pub consequences: Vec<Consequence>,
+    /// Why, beyond what the diff shows, one line each.
     pub notes: Vec<String>,
+}
+
+impl Proposal {
+    /// Returns a proposal without consequences and notes.
+    pub fn new(action: ProposedAction, planned: Attributes) -> Self {
+        Self { action, planned, consequences: Vec::new(), notes: Vec::new() }
+    }
 }
 
 /// What is to be done with one instance of the manifest.

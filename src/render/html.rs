@@ -117,6 +117,7 @@ fn kind(danger: Danger) -> &'static str {
     match danger {
         Danger::Destroy => "destroy",
         Danger::Replace => "replace",
+        Danger::Overwrite => "overwrite",
         Danger::Restart => "restart",
         Danger::Update => "update",
         Danger::Create => "add",
@@ -195,7 +196,7 @@ fn graph(plan: &Plan, groups: &[(String, Vec<Block>)]) -> String {
     for (place, danger) in worst {
         drawn.boxes[place].look = match danger {
             Danger::Destroy | Danger::Replace => "destroy",
-            Danger::Restart | Danger::Update => "change",
+            Danger::Overwrite | Danger::Restart | Danger::Update => "change",
             Danger::Create => "add",
             Danger::Bookkeeping => "",
         };

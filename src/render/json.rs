@@ -97,6 +97,9 @@ fn resource_change(change: &Change) -> Json {
     if !change.reasons.is_empty() {
         object["action_reasons"] = json!(change.reasons);
     }
+    if !change.consequences.is_empty() {
+        object["consequences"] = json!(change.consequences);
+    }
     if !change.notes.is_empty() {
         object["notes"] = json!(change.notes);
     }

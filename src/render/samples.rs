@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use moorfast_engine::plan::{
-    Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions,
-    PlannedRollout, Reason, RolledNode,
+    Action, Change, CheckResult, CheckStatus, Consequence, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode,
+    PlanOptions, PlannedRollout, Reason, RolledNode,
 };
 use moorfast_engine::state::Digest;
 use moorfast_engine::{Machine, NodeChange, NodeChangeKind, NodeName, PolicyResult, PolicySeverity};
@@ -65,6 +65,7 @@ pub fn change(address: &str, action: Action, before: Json, after: Json) -> Chang
         reasons: vec![],
         dependencies: vec![],
         observed: None,
+        consequences: Vec::new(),
         notes: vec![],
         address,
         before,
@@ -143,7 +144,8 @@ pub fn updates() -> Plan {
         let unit = json!({"unit": "kubelet.service", "state": "started", "enabled": true});
         let restart = change(&format!("ssh_systemd_unit.kubelet[\"{node}\"]"), Action::Update, unit.clone(), unit);
         let restart = because(Reason::Trigger { address: trigger.parse().unwrap(), owed: false }, restart);
-        changes.push(Change { notes: vec![format!("restart: {trigger} changes")], ..restart });
+        let cause = format!("{trigger} changes");
+        changes.push(Change { consequences: vec![Consequence::Restart { cause }], ..restart });
     }
     let before =
         json!({"path": "/etc/token", "mode": "0644", "content": {"$sensitive": "blake3:00"}, "groups": ["a", "b"]});

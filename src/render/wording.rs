@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 use moorfast_engine::Address;
-use moorfast_engine::plan::{Action, Change, Reason};
+use moorfast_engine::plan::{Action, Change, Consequence, Reason};
 
 use super::style::{ADD, BOLD, CHANGE, DESTROY, DIM, READ, paint};
 
@@ -17,6 +17,8 @@ pub enum Danger {
     Update,
     /// Something that runs is disturbed.
     Restart,
+    /// Something that moorfast did not create is overwritten.
+    Overwrite,
     /// Something goes and comes again.
     Replace,
     /// Something goes.
@@ -25,11 +27,14 @@ pub enum Danger {
 
 /// How much a reviewer must look at `change`.
 pub fn danger(change: &Change) -> Danger {
-    let triggered = || change.reasons.iter().any(|reason| matches!(reason, Reason::Trigger { .. }));
+    let has = |wanted: fn(&Consequence) -> bool| change.consequences.iter().any(wanted);
     match change.action {
         Action::Delete => Danger::Destroy,
         Action::Replace | Action::ReplaceCreateFirst => Danger::Replace,
-        Action::Update if triggered() => Danger::Restart,
+        _ if has(|c| matches!(c, Consequence::Removal { .. })) => Danger::Destroy,
+        _ if has(|c| matches!(c, Consequence::Downgrade { .. })) => Danger::Replace,
+        _ if has(|c| matches!(c, Consequence::Overwrite)) => Danger::Overwrite,
+        Action::Update if change.restarts() => Danger::Restart,
         Action::Update => Danger::Update,
         Action::Create => Danger::Create,
         Action::NoOp | Action::Adopt | Action::Forget | Action::Read => Danger::Bookkeeping,
@@ -69,8 +74,8 @@ pub fn meaning(action: Action) -> &'static str {
 /// The predicate of a change's headline; an update of no attribute, because of a trigger, is a restart.
 pub fn headline(change: &Change, attributes: usize) -> String {
     match change.action {
-        Action::Update if danger(change) == Danger::Restart && attributes == 0 => paint(BOLD, "will be restarted"),
-        Action::Update if danger(change) == Danger::Restart => paint(BOLD, "will be updated in place and restarted"),
+        Action::Update if change.restarts() && attributes == 0 => paint(BOLD, "will be restarted"),
+        Action::Update if change.restarts() => paint(BOLD, "will be updated in place and restarted"),
         Action::Create => paint(ADD.bold(), "will be created"),
         Action::Update => paint(BOLD, "will be updated in place"),
         Action::Replace => paint(DESTROY.bold(), "must be replaced"),
@@ -89,15 +94,16 @@ pub fn reasons(change: &Change) -> Vec<String> {
     if let Some(from) = &change.moved_from {
         lines.push(format!("moved from {from}"));
     }
-    // A note that tells of the trigger says it better than the trigger alone.
-    let told = |address: &Address| change.notes.iter().any(|note| note.contains(&address.to_string()));
+    let own: Vec<_> = change.consequences.iter().map(ToString::to_string).chain(change.notes.iter().cloned()).collect();
+    // A line of the provider about the trigger is more exact than the trigger alone.
+    let told = |address: &Address| own.iter().any(|line| line.contains(&address.to_string()));
     for reason in &change.reasons {
         match reason {
             Reason::Trigger { address, owed: false } if told(address) => {}
             other => lines.extend(reason_line(other, change)),
         }
     }
-    lines.extend(change.notes.iter().map(|note| without_own_key(note, change)));
+    lines.extend(own.iter().map(|line| without_own_key(line, change)));
     lines
 }
 

@@ -54,6 +54,7 @@ impl Planner<'_> {
             before: former.or(before),
             after: Some(after),
             dependencies: self.dependencies(&request.address),
+            consequences: if action.acts_on_world() { proposal.consequences } else { Vec::new() },
             notes: proposal.notes,
         });
         self.actions.insert(request.address.clone(), action);

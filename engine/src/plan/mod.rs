@@ -1,5 +1,6 @@
 //! Plans: what would be done, and why.
 
+mod consequence;
 mod data;
 mod decide;
 mod diff;
@@ -17,13 +18,14 @@ mod requests;
 mod rollout;
 mod triggers;
 
+pub use consequence::Consequence;
 pub(crate) use diff::value_at;
 pub use diff::{Difference, Step, differences, is_mark, path_text};
 pub(crate) use ignore::ignoring;
 pub(crate) use machines::Machines;
 pub use model::{
-    Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, RESTART,
-    Reason, Summary,
+    Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason,
+    Summary,
 };
 pub(crate) use planner::{Draft, Item, Planner, mark_sensitive};
 pub(crate) use reading::{observed_digest, read, taken_over};

@@ -7,14 +7,12 @@ use moorfast_state::{Digest, Lineage, Serial};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use super::consequence::Consequence;
 use super::rollout::PlannedRollout;
 use crate::{Address, NodeChange, NodeName, PolicyResult, Replacement};
 
 /// The version of the plan file's format that this binary writes and reads.
 pub const PLAN_FORMAT: u32 = 1;
-
-/// How the note begins by which a provider says that an update restarts what it is about: `restart: its definition changes`.
-pub const RESTART: &str = "restart: ";
 
 /// What would be done, against what was seen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,6 +117,9 @@ pub struct Change {
     pub dependencies: Vec<Address>,
     /// The digest over what was observed: what the promise is checked against.
     pub observed: Option<Digest>,
+    /// What it does beyond its attributes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub consequences: Vec<Consequence>,
     /// What its provider adds, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -312,8 +313,13 @@ impl Change {
     /// Is something that runs disturbed: restarted or reloaded, because of what it watches or of its own definition?
     pub fn restarts(&self) -> bool {
         let triggered = || self.reasons.iter().any(|reason| matches!(reason, Reason::Trigger { .. }));
-        let noted = || self.notes.iter().any(|note| note.starts_with(RESTART));
-        self.action == Action::Update && (triggered() || noted())
+        let restarted = || self.consequences.iter().any(|c| matches!(c, Consequence::Restart { .. }));
+        self.action == Action::Update && (triggered() || restarted())
+    }
+
+    /// Whether something that exists is lost or disturbed.
+    pub fn is_dangerous(&self) -> bool {
+        self.action.removes() || self.restarts() || self.consequences.iter().any(Consequence::is_loss)
     }
 }
 

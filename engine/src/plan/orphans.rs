@@ -84,6 +84,7 @@ impl Planner<'_> {
                 after: None,
                 dependencies: record.dependencies.iter().filter_map(|d| d.parse().ok()).collect(),
                 observed: Some(seen),
+                consequences: Vec::new(),
                 notes: Vec::new(),
             });
             self.actions.insert(address.clone(), action);

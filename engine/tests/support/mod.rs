@@ -261,7 +261,7 @@ impl Connection for Memory {
             if action != ProposedAction::NoOp {
                 planned.insert("id".to_owned(), Value::Unknown);
             }
-            Ok(Proposal { action, planned, notes: Vec::new() })
+            Ok(Proposal::new(action, planned))
         };
         requests.iter().map(propose).collect()
     }

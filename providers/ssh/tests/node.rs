@@ -10,12 +10,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::{World, address, attributes, create, local_node};
+use moorfast_engine::plan::Consequence;
 use moorfast_engine::{
     Class, Node, NodeName, Operation, OperationAction, ProposedAction, ProviderError, Transport, Value,
 };
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
+
+fn restart(cause: &str) -> Consequence {
+    Consequence::Restart { cause: cause.to_owned() }
+}
 
 /// A node of the testbed, and a folder for what moorfast keeps.
 struct Testbed {
@@ -113,22 +118,20 @@ async fn a_unit_from_its_making_to_its_end() {
 
     let longer = SERVICE.replace("1000", "2000");
     let proposal = world.plan("ssh_systemd_unit", desired(&longer)).await.unwrap();
-    assert_eq!(proposal.notes, ["restart: its definition changes"]);
+    assert_eq!(proposal.consequences, [restart("its definition changes")]);
     world.apply("ssh_systemd_unit", desired(&longer)).await.unwrap();
     let second = pid();
     assert_ne!(first, second);
 
     let proposal = world.plan_with("ssh_systemd_unit", desired(&longer), vec![address("ssh_file")]).await.unwrap();
-    assert_eq!(
-        (proposal.action, proposal.notes),
-        (ProposedAction::Update, vec!["restart: ssh_file.x changes".to_owned()])
-    );
+    assert_eq!((proposal.action, proposal.consequences), (ProposedAction::Update, vec![restart("ssh_file.x changes")]));
     world.apply_with("ssh_systemd_unit", desired(&longer), vec![address("ssh_file")]).await.unwrap();
     assert_ne!(second, pid());
 
     testbed.sh("mkdir -p /run/moorfast; touch /run/moorfast/moorfast-test.service.restart");
     let proposal = world.plan("ssh_systemd_unit", desired(&longer)).await.unwrap();
-    assert_eq!(proposal.notes, ["restart: it runs an older definition"], "an apply was cut off before the restart");
+    let older = [restart("it runs an older definition")];
+    assert_eq!(proposal.consequences, older, "an apply was cut off before the restart");
 
     testbed.sh("systemctl stop moorfast-test; systemctl disable moorfast-test");
     let proposal = world.plan("ssh_systemd_unit", desired(&longer)).await.unwrap();

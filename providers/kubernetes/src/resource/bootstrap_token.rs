@@ -118,15 +118,11 @@ impl Resource for BootstrapToken {
             planned.insert("token_id".to_owned(), Value::Unknown);
             planned.insert("token".to_owned(), Value::Unknown.sensitive());
             planned.insert("expires_at".to_owned(), Value::Unknown);
-            return Ok(Proposal { action: ProposedAction::Create, planned, notes: Vec::new() });
+            return Ok(Proposal::new(ProposedAction::Create, planned));
         };
         if observed.private["retired"] == true {
             // There is no token left that could be brought to anything.
-            return Ok(Proposal {
-                action: ProposedAction::NoOp,
-                planned: observed.attributes.clone(),
-                notes: Vec::new(),
-            });
+            return Ok(Proposal::new(ProposedAction::NoOp, observed.attributes.clone()));
         }
         let mut planned = observed.attributes.clone();
         planned.extend(desired);
@@ -135,7 +131,7 @@ impl Resource for BootstrapToken {
             planned.insert("expires_at".to_owned(), Value::Unknown);
         }
         let action = if differs { ProposedAction::Update } else { ProposedAction::NoOp };
-        Ok(Proposal { action, planned, notes: Vec::new() })
+        Ok(Proposal::new(action, planned))
     }
 
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {

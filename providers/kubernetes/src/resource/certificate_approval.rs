@@ -139,7 +139,7 @@ impl Resource for CertificateApproval {
                 planned.insert(name.to_owned(), Value::Unknown);
             }
             let notes = vec!["waits for the request of its kubelet, checks it and approves it".to_owned()];
-            return Ok(Proposal { action: ProposedAction::Create, planned, notes });
+            return Ok(Proposal { notes, ..Proposal::new(ProposedAction::Create, planned) });
         };
         let pending = observed.attributes.texts("pending");
         let mut notes: Vec<_> = pending.last().map(|name| format!("approves {name}")).into_iter().collect();
@@ -150,7 +150,7 @@ impl Resource for CertificateApproval {
             all.extend(OF_THE_CERTIFICATE.map(|name| (name.to_owned(), Value::Unknown)));
         }
         let action = if all == observed.attributes { ProposedAction::NoOp } else { ProposedAction::Update };
-        Ok(Proposal { action, planned: all, notes })
+        Ok(Proposal { notes, ..Proposal::new(action, all) })
     }
 
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {

@@ -117,7 +117,7 @@ impl Resource for KubeconfigFile {
     async fn plan(&self, _cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError> {
         let planned = rendered(&request.desired)?;
         let Some(observed) = &request.observed else {
-            return Ok(Proposal { action: ProposedAction::Create, planned, notes: Vec::new() });
+            return Ok(Proposal::new(ProposedAction::Create, planned));
         };
         if planned.get(CONTENT).is_some_and(Value::is_retained) {
             let mut planned = observed.attributes.clone();
@@ -125,9 +125,9 @@ impl Resource for KubeconfigFile {
                 planned.insert(name.to_owned(), Value::Retained.sensitive());
             }
             let notes = vec!["stays as it was applied: its token was retired and can't be read any more".to_owned()];
-            return Ok(Proposal { action: ProposedAction::NoOp, planned, notes });
+            return Ok(Proposal { notes, ..Proposal::new(ProposedAction::NoOp, planned) });
         }
-        Ok(Proposal { action: ProposedAction::Compare, planned, notes: Vec::new() })
+        Ok(Proposal::new(ProposedAction::Compare, planned))
     }
 
     async fn apply(&self, _cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {

@@ -82,7 +82,7 @@ impl Resource for KubeletConfig {
             notes.push("waits until the kubelet runs with it".to_owned());
         }
         notes.extend(silence.map(|reason| format!("the kubelet does not answer: {reason}")));
-        Ok(Proposal { action, planned, notes })
+        Ok(Proposal { notes, ..Proposal::new(action, planned) })
     }
 
     fn patience(&self) -> Duration {

@@ -150,7 +150,7 @@ pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: A
         for name in computed {
             planned.entry(name.to_owned()).or_insert(Value::Unknown);
         }
-        return Proposal { action: ProposedAction::Create, planned, notes: Vec::new() };
+        return Proposal::new(ProposedAction::Create, planned);
     };
     planned.retain(|name, value| !value.is_retained() || observed.contains_key(name));
     for (name, value) in &mut planned {
@@ -172,12 +172,12 @@ pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: A
     if changed.is_empty() {
         let stays = |(name, value)| (String::clone(name), observed.get(name).unwrap_or(value).clone());
         let planned = planned.iter().map(stays).collect();
-        return Proposal { action: ProposedAction::NoOp, planned, notes: Vec::new() };
+        return Proposal::new(ProposedAction::NoOp, planned);
     }
     let forces = |name: &&String| schema.attribute(name).is_some_and(|a| a.forces_replacement);
     let forcing: Vec<String> = changed.iter().filter(forces).cloned().collect();
     let action = if forcing.is_empty() { ProposedAction::Update } else { ProposedAction::Replace(forcing) };
-    Proposal { action, planned, notes: Vec::new() }
+    Proposal::new(action, planned)
 }
 
 /// Are these equal, whether they are sensitive or not?

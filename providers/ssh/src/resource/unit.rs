@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use moorfast_engine::plan::RESTART;
+use moorfast_engine::plan::Consequence;
 use moorfast_engine::{
     Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
     ProviderError, ResourceType, Schema, Scope, Value,
@@ -189,7 +189,7 @@ if [ -e \"$M\" ]; then field marked yes; fi
             let runs = text(&observed.attributes, "state") != Some("stopped");
             let stops = text(&request.desired, "state") == Some("stopped");
             if runs && !stops {
-                proposal.notes.push(format!("{RESTART}{why}"));
+                proposal.consequences.push(Consequence::Restart { cause: why });
                 if proposal.action == ProposedAction::NoOp {
                     proposal.action = ProposedAction::Update;
                 }

@@ -120,7 +120,7 @@ impl Resource for NodeObject {
                 planned.insert(name.to_owned(), Value::Unknown);
             }
             let notes = vec!["waits for it to register and to become Ready".to_owned()];
-            return Ok(Proposal { action: ProposedAction::Create, planned, notes });
+            return Ok(Proposal { notes, ..Proposal::new(ProposedAction::Create, planned) });
         };
         // What was set by us and is no longer written goes.
         for name in ["labels", "taints"] {
@@ -139,7 +139,7 @@ impl Resource for NodeObject {
             .map(|t| format!("waits for it to become Ready: {t}"))
             .into_iter()
             .collect();
-        Ok(Proposal { action, planned: all, notes })
+        Ok(Proposal { notes, ..Proposal::new(action, all) })
     }
 
     fn patience(&self) -> Duration {

@@ -38,12 +38,13 @@ pub(super) async fn plan(cluster: &Cluster, request: &PlanRequest) -> Result<Pro
     if written == Written::NotKnownYet {
         if let Some(observed) = request.observed.as_ref().filter(|_| is_as_applied(&request.desired)) {
             let planned = observed.attributes.clone();
-            return Ok(Proposal { action: ProposedAction::NoOp, planned, notes: Vec::new() });
+            return Ok(Proposal::new(ProposedAction::NoOp, planned));
         }
         let name = if is_yaml { "objects" } else { "manifest" };
         let action = if request.observed.is_some() { ProposedAction::Update } else { ProposedAction::Create };
         let notes = vec!["which object it is is known after apply".to_owned()];
-        return Ok(Proposal { action, planned: [(name.to_owned(), Value::Unknown)].into(), notes });
+        let planned = [(name.to_owned(), Value::Unknown)].into();
+        return Ok(Proposal { notes, ..Proposal::new(action, planned) });
     }
     let force = request.desired.flag("force_conflicts");
     let mut planned = Vec::new();
@@ -89,7 +90,7 @@ pub(super) async fn plan(cluster: &Cluster, request: &PlanRequest) -> Result<Pro
         Some(observed) if observed.attributes == planned && notes.is_empty() => ProposedAction::NoOp,
         Some(_) => ProposedAction::Update,
     };
-    Ok(Proposal { action, planned, notes })
+    Ok(Proposal { notes, ..Proposal::new(action, planned) })
 }
 
 /// Is which object it is only known to be as it was?
