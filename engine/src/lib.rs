@@ -47,8 +47,8 @@ pub use leave::Leave;
 pub use machine::{Identified, Machine, NodeChange, NodeChangeKind, Replacement};
 pub use manifest::{
     Assignments, Block, Check, Condition, GateName, Import, Lifecycle, Manifest, MaxUnavailable, Moved, NodeBlock,
-    Output, Policy, PolicySeverity, Removed, Resource, Rollout, StaticScope, Variable, VariableType, evaluate_for_each,
-    evaluate_inventory, format, node_value, select_nodes,
+    ObjectAttribute, Output, Policy, PolicySeverity, Removed, Resource, Rollout, StaticScope, Variable, VariableType,
+    evaluate_for_each, evaluate_inventory, format, node_value, select_nodes,
 };
 pub use moorfast_state as state;
 pub use node::{Node, NodeName, Transport};

@@ -2,7 +2,7 @@
 
 use super::{Fault, open, quoting};
 use crate::Value;
-use crate::expression::convert::number_text;
+use crate::expression::number::number_text;
 
 /// The value that a YAML text is.
 pub(super) fn decode(text: &str) -> Result<Value, Fault> {
