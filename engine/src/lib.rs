@@ -31,6 +31,7 @@ mod session;
 mod value;
 mod webhook;
 mod workspace;
+mod yaml;
 
 pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
 pub use check::HTTP;
@@ -63,3 +64,4 @@ pub use schema::{Attribute, Faults, Kind, Schema, check, conform, parse_duration
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
 pub use webhook::Webhook;
 pub use workspace::Workspace;
+pub use yaml::{YamlDocument, YamlError, yaml_document, yaml_documents};

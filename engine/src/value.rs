@@ -163,6 +163,14 @@ impl Value {
         }
     }
 
+    /// The value of a whole number of any size, sensitive or not.
+    pub fn as_i128(&self) -> Option<i128> {
+        match self.reveal() {
+            Value::Number(n) => integer(n),
+            _ => None,
+        }
+    }
+
     /// The items of a list, sensitive or not.
     pub fn as_list(&self) -> Option<&[Value]> {
         match self.reveal() {

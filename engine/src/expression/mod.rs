@@ -28,7 +28,9 @@ pub(crate) use convert::{to_bool, to_number, to_text};
 pub(crate) use evaluate::literal_number;
 pub(crate) use functions::set;
 pub use functions::{Family, Function, MISSING, functions};
-pub(crate) use number::{canonical, integer};
+#[cfg(test)]
+pub(crate) use number::number_text;
+pub(crate) use number::{canonical, integer, parse_number, whole_number};
 pub use place::Place;
 pub(crate) use toml_value::{plain_toml, toml_number};
 pub(crate) use traversal::ROOTS;

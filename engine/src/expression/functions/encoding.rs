@@ -121,7 +121,12 @@ pub(super) fn functions() -> Vec<Function> {
             });
             Ok(Value::from(encoded.collect::<String>()))
         }),
-        function("yamldecode", &["text"], "The value that the YAML text is.", |a| yaml::decode(&a.text(0)?)),
+        function(
+            "yamldecode",
+            &["text"],
+            "The value that the YAML text is, read as kubectl reads it (YAML 1.1: `0400` is 256, `yes` is true).",
+            |a| yaml::decode(&a.text(0)?),
+        ),
         function("yamlencode", &["value"], "The value as YAML text in block style, its keys sorted.", |a| {
             yaml::encode(a.value(0)).map(Value::from)
         }),
