@@ -5,6 +5,7 @@ mod apply;
 mod catalog;
 mod check;
 mod diagnostic;
+mod discreet_connection;
 mod documentation;
 mod early;
 mod evaluate;
@@ -23,6 +24,7 @@ pub mod plan;
 mod planning;
 mod policy;
 mod provider;
+mod redaction;
 mod report;
 mod rollout;
 mod schema;
@@ -59,6 +61,7 @@ pub use provider::{
     Applied, Class, Connection, Context, DataRequest, Invalid, Observed, Operation, OperationAction, PlanRequest,
     Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
 };
+pub use redaction::Redaction;
 pub use report::{ApplyOptions, FailedGate, Outcome, OutcomeResult, Report};
 pub use schema::{Attribute, Faults, Kind, Schema, check, conform, parse_duration};
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
