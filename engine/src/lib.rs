@@ -32,7 +32,7 @@ mod value;
 mod webhook;
 mod workspace;
 
-pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
+pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier, named};
 pub use check::HTTP;
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
 pub use documentation::{functions_reference, reference};
