@@ -35,7 +35,7 @@ mod webhook;
 mod workspace;
 mod yaml;
 
-pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
+pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier, named};
 pub use check::HTTP;
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
 pub use documentation::{functions_reference, reference};

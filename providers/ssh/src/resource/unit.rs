@@ -6,7 +6,7 @@ use std::time::Duration;
 use moorfast_engine::plan::Consequence;
 use moorfast_engine::{
     Attribute, Attributes, Class, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProposedAction, ProviderError, ResourceType, Schema, Scope, Value,
+    ProposedAction, ProviderError, ResourceType, Schema, Scope, Value, named,
 };
 use serde_json::json;
 
@@ -429,8 +429,8 @@ fn restart_reason(request: &PlanRequest, proposal: &Proposal) -> Option<String> 
     }
     let observed = request.observed.as_ref().map(|o| &o.attributes)?;
     if !request.triggers.is_empty() {
-        let names: Vec<_> = request.triggers.iter().map(ToString::to_string).collect();
-        return Some(format!("{} changes", names.join(", ")));
+        let verb = if request.triggers.len() == 1 { "changes" } else { "change" };
+        return Some(format!("{} {verb}", named(&request.triggers).join(", ")));
     }
     let changes = |name: &str| proposal.planned.get(name).is_some_and(|v| !same(observed.get(name), Some(v)));
     if changes("content") || changes("drop_ins") {
