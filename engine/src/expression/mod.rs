@@ -25,6 +25,7 @@ use crate::{Diagnostic, ResourceAddress, Span, Value};
 pub(crate) use convert::{parse_number, to_bool, to_number, to_text};
 pub use functions::{Family, Function, functions};
 pub use place::Place;
+pub(crate) use references::Mention;
 pub(crate) use traversal::ROOTS;
 
 /// A value of the manifest before evaluation.
