@@ -60,7 +60,7 @@ pub use provider::{
     Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
 };
 pub use report::{ApplyOptions, FailedGate, Outcome, OutcomeResult, Report};
-pub use schema::{Attribute, Faults, Kind, Schema, check, conform, parse_duration};
+pub use schema::{Attribute, DURATION_EXAMPLES, Faults, Kind, Schema, check, conform, parse_duration};
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
 pub use webhook::Webhook;
 pub use workspace::Workspace;

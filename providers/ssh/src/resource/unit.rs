@@ -237,7 +237,7 @@ if [ -e \"$M\" ]; then field marked yes; fi
     }
 
     fn health(&self, subject: &Subject) -> Option<String> {
-        let settle = duration::of(&subject.attributes, "settle").unwrap_or_default().max(WATCHED).as_secs();
+        let settle = duration::seconds(duration::of(&subject.attributes, "settle").unwrap_or_default().max(WATCHED));
         Some(format!(
             "{}{FUNCTIONS}run() {{ printf '%s %s' \"$(show NRestarts)\" \"$(show InvocationID)\"; }}
 ill() {{ fail failed \"$1: $(show ActiveState) ($(show SubState)), result $(show Result), exit status $(show ExecMainStatus)\"; }}
