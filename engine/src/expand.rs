@@ -34,6 +34,8 @@ pub(crate) struct Expanded {
     pub index: HashMap<Address, usize>,
     /// The instances of each resource, by their place in `instances`.
     pub by_resource: HashMap<ResourceAddress, Vec<usize>>,
+    /// Whether `on` and `for_each` of all resources are evaluated. Before that, nothing is known of any instance.
+    pub is_complete: bool,
 }
 
 /// What an instance is bound to: the node of `on`, the element of `for_each`.
@@ -103,6 +105,7 @@ impl Expanded {
             rollouts: Vec::new(),
             index: HashMap::new(),
             by_resource: HashMap::new(),
+            is_complete: false,
         };
         expanded.inventory = evaluate_inventory(&manifest, &expanded.variables, &expanded.files)?;
         let inventory = expanded.inventory.iter().cloned();
@@ -133,6 +136,7 @@ impl Expanded {
             expanded.by_resource.entry(instance.address.resource.clone()).or_default().push(i);
         }
         expanded.instances = instances;
+        expanded.is_complete = true;
         expanded.checks = checks;
         expanded.warnings = warnings;
         expanded.rollouts = Selection::all(&expanded)?;

@@ -135,18 +135,18 @@ impl Family {
 
 /// The functions of Terraform that do not exist here, and why.
 pub const MISSING: [(&str, &str); 10] = [
-    ("bcrypt", "its result differs in every plan, so no plan would become empty; pass the digest in as a variable"),
+    ("bcrypt", "its result differs in every plan, so no plan would be empty; pass the digest in as a variable"),
     ("ephemeralasnull", "there are no ephemeral values; `sensitive` values are not stored"),
     ("map", "write the map: `{ key = value }`"),
     ("plantimestamp", "an attribute that depends on the clock differs in every plan; policies read `plan.timestamp`"),
     ("provider::terraform::decode_tfvars", "write variables as TOML, in a `*.vars.toml` file"),
     ("provider::terraform::encode_expr", "use `jsonencode`, whose text is a valid expression"),
     ("provider::terraform::encode_tfvars", "use `tomlencode`"),
-    ("rsadecrypt", "a private key does not belong into a manifest; decrypt before, and pass the text in as a variable"),
+    ("rsadecrypt", "a private key does not belong in a manifest; decrypt the text before and pass it in as a variable"),
     ("timestamp", "an attribute that depends on the clock differs in every plan; policies read `plan.timestamp`"),
     (
         "uuid",
-        "its result differs in every plan, so no plan would become empty; use `uuidv5`, which depends on its arguments only",
+        "its result differs in every plan, so no plan would be empty; use `uuidv5`, which depends on its arguments only",
     ),
 ];
 
