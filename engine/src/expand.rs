@@ -36,6 +36,8 @@ pub(crate) struct Expanded {
     pub by_resource: HashMap<ResourceAddress, Vec<usize>>,
     /// The instances on each node that the `on` of a resource selects, also where `for_each` makes none there.
     pub by_node: HashMap<ResourceAddress, BTreeMap<NodeName, Vec<usize>>>,
+    /// Whether `on` and `for_each` of all resources are evaluated. Before that, nothing is known of any instance.
+    pub is_complete: bool,
 }
 
 /// What an instance is bound to: the node of `on`, the element of `for_each`.
@@ -108,6 +110,7 @@ impl Expanded {
             index: HashMap::new(),
             by_resource: HashMap::new(),
             by_node: HashMap::new(),
+            is_complete: false,
         };
         expanded.inventory = evaluate_inventory(&manifest, &expanded.variables, &expanded.files)?;
         let inventory = expanded.inventory.iter().cloned();
@@ -146,6 +149,7 @@ impl Expanded {
             }
         }
         expanded.instances = instances;
+        expanded.is_complete = true;
         expanded.checks = checks;
         expanded.warnings = warnings;
         expanded.rollouts = Selection::all(&expanded)?;

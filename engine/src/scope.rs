@@ -60,6 +60,7 @@ impl<'a> InstanceScope<'a> {
     fn resource(&self, resource: &ResourceAddress, key: Option<&str>, any: bool) -> Result<Value, Unresolved> {
         let Some(instances) = self.expanded.by_resource.get(resource) else {
             return match self.expanded.manifest.resources.contains_key(resource) {
+                true if !self.expanded.is_complete => Ok(Value::Unknown),
                 // No node matches, or `for_each` is empty.
                 true => Ok(Value::Map(BTreeMap::new())),
                 false => Err(self.no_resource(resource)),
@@ -94,8 +95,20 @@ impl<'a> InstanceScope<'a> {
         of_node.chain(of_all).collect()
     }
 
+    /// The attributes of an instance. Each attribute of its type exists: unknown while nothing is known of the instance, else null where it
+    /// has no value.
     fn value_of(&self, address: &Address) -> Value {
-        self.values.get(address).cloned().unwrap_or(Value::Unknown)
+        let known = self.values.get(address).cloned();
+        let Some(instance) = self.expanded.instance(address) else { return known.unwrap_or(Value::Unknown) };
+        let absent = if known.is_some() { Value::Null } else { Value::Unknown };
+        let mut value = known.unwrap_or_else(|| Value::Map(BTreeMap::new()));
+        if let Value::Map(map) = &mut value {
+            for attribute in &instance.resource_type.schema.attributes {
+                let mark = |value: Value| if attribute.sensitive { value.sensitive() } else { value };
+                map.entry(attribute.name.to_owned()).or_insert_with(|| mark(absent.clone()));
+            }
+        }
+        value
     }
 
     fn no_resource(&self, resource: &ResourceAddress) -> Unresolved {
@@ -158,6 +171,23 @@ impl Scope for InstanceScope<'_> {
                 Ok(Value::Map([("version".to_owned(), Value::from(env!("CARGO_PKG_VERSION")))].into()))
             }
             Reference::Resource { resource, key, any } => self.resource(resource, key.as_deref(), *any),
+        }
+    }
+
+    fn only_instance(&self, resource: &ResourceAddress, attribute: &str) -> Result<Option<Value>, Unresolved> {
+        match meant(self.expanded, resource, &self.binding) {
+            Meant::One(_) => Ok(None),
+            Meant::All([only]) => Ok(Some(self.value_of(&self.expanded.instances[*only].address))),
+            Meant::All([]) => Err(Unresolved { summary: format!("`{resource}` has no instances"), help: None }),
+            Meant::All(instances @ [first, ..]) => {
+                let first = &self.expanded.instances[*first].address;
+                Err(Unresolved {
+                    summary: format!("`{resource}` has {} instances, and none of them is named", instances.len()),
+                    help: Some(format!(
+                        "write `{first}.{attribute}` for one, and `values({resource})[*].{attribute}` for all of them"
+                    )),
+                })
+            }
         }
     }
 

@@ -364,7 +364,7 @@ for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/
     }
 
     fn health(&self, subject: &Subject) -> Option<String> {
-        let settle = duration::of(&subject.attributes, "settle").unwrap_or_default().max(WATCHED).as_secs();
+        let settle = duration::seconds(duration::of(&subject.attributes, "settle").unwrap_or_default().max(WATCHED));
         Some(format!(
             "{}{SURVEY}{FUNCTIONS}run() {{ printf '%s %s' \"$(show NRestarts)\" \"$(show InvocationID)\"; }}
 ill() {{ fail failed \"$1: $(show ActiveState) ($(show SubState)), result $(show Result), exit status $(show ExecMainStatus)\"; }}

@@ -118,11 +118,11 @@ impl Written {
 }
 
 fn documents(yaml: &Value) -> Result<Vec<Document>, String> {
-    let text = yaml.as_str().ok_or("is no text")?;
+    let text = yaml.as_str().ok_or("`yaml` is no text")?;
     let secret = yaml.is_sensitive();
     let parsed = yaml_documents(text).map_err(|e| match secret {
-        true => format!("is no valid YAML: {}", e.place()),
-        false => format!("is no valid YAML: {e}"),
+        true => format!("`yaml` is no valid YAML: {}", e.place()),
+        false => format!("`yaml` is no valid YAML: {e}"),
     })?;
     let objects = parsed.into_iter().flat_map(|YamlDocument { value, line }| {
         // Nothing in a YAML text is unknown.
@@ -136,7 +136,7 @@ fn documents(yaml: &Value) -> Result<Vec<Document>, String> {
         found.extend(document);
     }
     if found.is_empty() {
-        return Err("holds no object".to_owned());
+        return Err("`yaml` holds no object".to_owned());
     }
     reject_duplicates(&found)?;
     Ok(found)
@@ -447,7 +447,7 @@ mod tests {
         let (_, error) = written("yaml", Value::from("password: [hunter2").sensitive()).unwrap_err();
         assert!(!error.contains("hunter2") && error.contains("line 1"), "{error}");
         let (_, error) = written("yaml", Value::from("hunter2: 1\nhunter2: 2").sensitive()).unwrap_err();
-        assert_eq!(error, "is no valid YAML: line 2, column 1");
+        assert_eq!(error, "`yaml` is no valid YAML: line 2, column 1");
         let text = "kind: Secret\nstringData:\n  password: hunter2\n bad: indent\n";
         let (_, error) = written("yaml", Value::from(text)).unwrap_err();
         assert!(!error.contains("hunter2") && error.contains("line 4"), "{error}");
