@@ -65,6 +65,7 @@ pub fn change(address: &str, action: Action, before: Json, after: Json) -> Chang
         reasons: vec![],
         dependencies: vec![],
         observed: None,
+        objects: Vec::new(),
         consequences: Vec::new(),
         notes: vec![],
         address,

@@ -66,7 +66,10 @@ fn json_never_shows_what_stands_for_a_secret() {
 }
 
 fn broken() -> Report {
-    let outcome = |address: &str, action, result| Outcome { address: address.parse().unwrap(), action, result };
+    let outcome = |address: &str, action, result| {
+        let change = samples::change(address, action, serde_json::Value::Null, serde_json::Value::Null);
+        Outcome { counts: change.summary(), address: change.address, action, result }
+    };
     let error = ProviderError::new(Class::Failed, "kubelet.service did not start on gpu02: exit code 1")
         .detail(["kubelet[812]: failed to load kubelet config file", "kubelet[812]: no such file or directory"])
         .help("`journalctl -u kubelet` on the node tells more");

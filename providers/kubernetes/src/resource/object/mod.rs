@@ -1,15 +1,20 @@
 //! `kubernetes_object`: any object, by server-side apply.
 
+mod contents;
 mod document;
 mod fields;
+mod foresight;
 mod lifecycle;
+mod plan;
 mod projection;
+mod provided;
 mod reading;
 mod retained;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use moorfast_engine::plan::Object as PlannedObject;
 use moorfast_engine::state::Record;
 use moorfast_engine::{
     Applied, Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
@@ -109,6 +114,15 @@ impl Resource for Object {
         written.documents().first().map(|d| d.key.identity())
     }
 
+    fn objects(&self, attributes: &Attributes) -> Vec<PlannedObject> {
+        contents::objects(attributes)
+    }
+
+    fn found(&self, desired: &Attributes) -> Option<Json> {
+        let objects: Vec<_> = documents(desired).into_iter().map(|(key, _)| key).collect();
+        (!objects.is_empty()).then(|| Remembered { objects, ..Remembered::default() }.write())
+    }
+
     /// It is while one of its objects is among those remembered: others come and go by an update.
     fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
         let remembered = Remembered::read(&record.private).objects;
@@ -125,7 +139,7 @@ impl Resource for Object {
     }
 
     async fn plan(&self, cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError> {
-        lifecycle::plan(cluster, request).await
+        plan::plan(cluster, request).await
     }
 
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
