@@ -134,7 +134,7 @@ pub fn headline(change: &Change, attributes: usize) -> String {
     };
     match change.action {
         Action::Update if change.removes() => {
-            paint(DESTROY.bold(), format!("will be updated and {}", removals(change)))
+            paint(DESTROY.bold(), format!("will be updated: {}", removals(change)))
         }
         Action::Update if change.restarts() && attributes == 0 => paint(BOLD, "will be restarted"),
         Action::Update if change.restarts() => paint(BOLD, "will be updated in place and restarted"),

@@ -188,6 +188,10 @@ async fn delete_one(
 ) -> Result<(), ProviderError> {
     // A kind that is not served any more took its objects along.
     let Some(served) = cluster.served(&key.api_version, &key.kind).await? else { return Ok(()) };
+    // A definition that took the namespaces of its objects away took the objects along.
+    if key.namespace.is_some() && !served.namespaced {
+        return Ok(());
+    }
     Work { cluster, operation, deadline, key, served }.delete().await
 }
 

@@ -75,6 +75,9 @@ struct Planner<'a> {
 impl Planner<'_> {
     async fn part(&self, document: &Document) -> Result<Part, ProviderError> {
         let served = self.cluster.served(&document.key.api_version, &document.key.kind).await?;
+        // A definition that moves its objects into or out of namespaces is replaced, and what is served now says nothing of the new kind.
+        let scope = self.provided.is_namespaced(&document.key);
+        let served = served.filter(|served| scope.is_none_or(|namespaced| namespaced == served.namespaced));
         let key = match &served {
             Some(served) => resolved(&document.key, served),
             None => self.foreseen_key(&document.key),
