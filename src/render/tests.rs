@@ -24,6 +24,7 @@ fn plans() {
     insta::assert_snapshot!("updates", shown(&samples::updates()));
     insta::assert_snapshot!("rolled", shown(&samples::rolled()));
     insta::assert_snapshot!("dangers", shown(&samples::dangers()));
+    insta::assert_snapshot!("objects", shown(&samples::objects()));
     insta::assert_snapshot!("differing", shown(&samples::differing()));
     insta::assert_snapshot!("refresh", shown(&samples::refresh()));
     insta::assert_snapshot!("destroy", shown(&samples::destroy()));
@@ -54,6 +55,7 @@ fn a_plan_as_json() {
     insta::assert_json_snapshot!("json_updates", json::plan(&samples::updates()));
     let rolled = json::plan(&samples::rolled());
     insta::assert_json_snapshot!("json_rolled", (&rolled["policies"], &rolled["rollouts"], &rolled["applyable"]));
+    insta::assert_json_snapshot!("json_objects", json::plan(&samples::objects()));
     insta::assert_json_snapshot!("json_dangers", json::plan(&samples::dangers()));
 }
 

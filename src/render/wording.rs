@@ -133,9 +133,7 @@ pub fn headline(change: &Change, attributes: usize) -> String {
         count => format!(" ({count} objects)"),
     };
     match change.action {
-        Action::Update if change.removes() => {
-            paint(DESTROY.bold(), format!("will be updated: {}", removals(change)))
-        }
+        Action::Update if change.removes() => paint(DESTROY.bold(), format!("will be updated: {}", removals(change))),
         Action::Update if change.restarts() && attributes == 0 => paint(BOLD, "will be restarted"),
         Action::Update if change.restarts() => paint(BOLD, "will be updated in place and restarted"),
         Action::Create => paint(ADD.bold(), "will be created") + &count,

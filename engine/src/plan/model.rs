@@ -362,17 +362,9 @@ impl Change {
         if self.objects.is_empty() {
             return self.action.names().to_vec();
         }
-        let mut names: Vec<&'static str> = Vec::new();
-        for name in self.objects.iter().flat_map(|object| object.action.names()) {
-            if !names.contains(name) {
-                names.push(name);
-            }
-        }
-        // What is not changed says nothing of the others.
-        if names.len() > 1 {
-            names.retain(|name| *name != "no-op");
-        }
-        names
+        let is_among = |name: &&str| self.objects.iter().any(|object| object.action.names().contains(name));
+        let names: Vec<_> = ["delete", "create", "update", "forget"].into_iter().filter(is_among).collect();
+        if names.is_empty() { vec!["no-op"] } else { names }
     }
 
     /// The attributes that cannot be changed in place, as paths from the instance.

@@ -64,15 +64,18 @@ impl Resource for Object {
         let schema = Schema::new(
             "Any object of the cluster, by server-side apply. Only what the manifest declares is compared and managed: defaults of the server and \
              fields of other managers are no drift. What is taken out of the manifest is removed from the object.\n\n\
-             Plans come from the API server's own dry run. Where that can't be (the Namespace or the CustomResourceDefinition is made by the same \
-             manifest) the plan says so. Namespaced objects without a namespace are put into `default`. What a Secret holds is never shown.",
+             Plans come from the API server's own dry run. Where the same manifest creates the Namespace or the CustomResourceDefinition, no dry run is \
+             possible and the plan says so. A kind or a namespace that neither the cluster nor the manifest has is an error of the plan, unless a \
+             resource in `depends_on` that changes too may bring it. Namespaced objects without a namespace are put into `default`. What a Secret holds is never shown.",
             [
                 Attribute::optional("manifest", Kind::Any, "The object: a table, or an expression such as `${yamldecode(file(\"object.yaml\"))}`."),
                 Attribute::optional(
                     "yaml",
                     Kind::String,
                     "Instead of `manifest`: YAML with any number of documents, such as `${file(\"rbac.yaml\")}`. They are applied in their order, \
-                     Namespaces and CustomResourceDefinitions first, and removed in the reverse one. The first document names the resource.",
+                     Namespaces and CustomResourceDefinitions first, and removed in the reverse one. Each document is an object of its own: it is \
+                     planned, counted, replaced, guarded by `prevent_destroy` and owned by one resource as if it stood alone. A document that moves to \
+                     another resource stays as it is.",
                 ),
                 Attribute::computed(
                     "objects",
