@@ -14,6 +14,8 @@ mod mode;
 mod package;
 mod swap;
 mod sysctl;
+mod sysctl_boot;
+mod sysctl_value;
 mod unit;
 mod user;
 

@@ -542,7 +542,7 @@ fn obstacle(request: &PlanRequest, observed: &Observed) -> Option<String> {
 /// Shell that fails because `$U` does not exist, and names the unit that it is an alias of.
 const NO_SUCH_UNIT: &str = r#"for root in /etc /usr/local/lib /usr/lib /lib; do
   for file in "$root"/systemd/system/*."${U##*.}"; do
-    while read -r line; do
+    [ ! -f "$file" ] || while read -r line; do
       case "${line%%=*} ${line#*=} " in 'Alias '*" $U "*) fail failed "there is no such unit now: it is an alias that exists only while ${file##*/} is enabled (name ${file##*/})" ;; esac
     done < "$file"
   done
@@ -590,10 +590,10 @@ fn without_drop_ins(subject: &Subject) -> String {
 /// Stops, disables and removes a unit whose file is managed, of a template all instances.
 fn remove(subject: &Subject) -> String {
     let stop = match subject.text("name").and_then(|name| name.split_once("@.")) {
-        Some((stem, kind)) => {
-            let instances = format!("{}@*.{kind}", stem.replace('\\', "\\\\"));
-            format!("systemctl stop -- {}", quote(&instances))
-        }
+        Some((stem, kind)) => format!(
+            "systemctl list-units --all --plain --no-legend --type={kind} | while read -r unit _; do case $unit in {}*) systemctl stop -- \"$unit\" ;; esac; done",
+            quote(&format!("{stem}@"))
+        ),
         None => "halt".to_owned(),
     };
     format!(

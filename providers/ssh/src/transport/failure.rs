@@ -180,7 +180,12 @@ pub(crate) fn from_sudo(node: &Node, said: &[String]) -> Option<ProviderError> {
             "there is no sudo there",
             format!("install sudo on {name}, log in as root (user = \"root\"), or set sudo = false"),
         )
-    } else if has("a password is required") || has("a terminal is required") || has("must have a tty") {
+    } else if has("must have a tty") {
+        (
+            "sudo wants a terminal (requiretty)",
+            format!("remove `Defaults requiretty` from the sudoers of {name}, or add: Defaults:{user} !requiretty"),
+        )
+    } else if has("a password is required") || has("a terminal is required") {
         (
             "sudo asks for a password",
             format!("allow it without: echo \"{user} ALL=(ALL) NOPASSWD: ALL\" > /etc/sudoers.d/{user} on {name}"),
