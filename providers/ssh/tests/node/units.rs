@@ -222,6 +222,11 @@ async fn drop_ins_leave_with_the_manifest() {
     world.apply(UNIT, without()).await.unwrap();
     assert_eq!(files(), "");
     assert_eq!(testbed.sh("systemctl show -p Nice --value mfd.service"), "0");
+    // One that a failed apply wrote is removed by the next.
+    let broken = json!({ "10-a.conf": "[Service]\nExecStart=\nExecStart=/bin/false\n" });
+    world.fail(UNIT, with(broken)).await;
+    world.apply(UNIT, without()).await.unwrap();
+    assert_eq!(files(), "");
     // One of somebody else stays, also when the unit goes.
     world.apply(UNIT, with(json!({ "10-a.conf": nice }))).await.unwrap();
     testbed.sh("echo '[Unit]' > /etc/systemd/system/mfd.service.d/50-theirs.conf; systemctl daemon-reload");
