@@ -43,7 +43,9 @@ async fn a_big_binary_source_is_uploaded_over_a_running_program() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let path = dir.path().join("sleeper");
-    fs::copy("/bin/sleep", &path).unwrap();
+    // cp writes it, not this process: the child that another thread forks meanwhile would hold the write descriptor, and the kernel would refuse to
+    // run the program (ETXTBSY).
+    assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(&path).status().unwrap().success());
     let mut running = std::process::Command::new(&path).arg("60").spawn().unwrap();
     let bytes: Vec<u8> = (0..5_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     fs::write(dir.path().join("big.bin"), &bytes).unwrap();
@@ -472,6 +474,134 @@ async fn a_command_that_takes_too_long_is_killed_with_its_children() {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the child is killed");
+}
+
+/// Whether the process whose number is in the file `pid` has ended.
+fn has_ended(pid: &std::path::Path) -> bool {
+    let pid = fs::read_to_string(pid).unwrap();
+    fs::read_to_string(format!("/proc/{}/stat", pid.trim())).map_or(true, |stat| stat.contains(") Z "))
+}
+
+#[tokio::test]
+async fn a_timeout_ends_what_left_the_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let pid = |name: &str| dir.path().join(name);
+    let sleeper = |name: &str| format!("sh -c 'echo $$ > {}; exec sleep 600'", pid(name).display());
+    let stubborn = format!("sh -c 'trap \"\" TERM; echo $$ > {}; sleep 600; sleep 600'", pid("stubborn").display());
+    let script = [
+        format!("setsid {} &", sleeper("session")),
+        // A daemon: its parents have ended, it has no terminal and no open file of ours.
+        format!(
+            "setsid sh -c '( setsid {} </dev/null >/dev/null 2>&1 & ) &'",
+            sleeper("daemon").replace('\'', "'\\''")
+        ),
+        format!("nohup {} </dev/null >/dev/null 2>&1 &", sleeper("nohup")),
+        format!("env -i setsid {} &", sleeper("bare")),
+        format!("setsid {stubborn} &"),
+        "wait; sleep 600".to_owned(),
+    ]
+    .join("\n");
+    let names = ["session", "daemon", "nohup", "bare", "stubborn"];
+    let run = world.operate("ssh_exec", create("ssh_exec", json!({ "script": script })), None, Vec::new());
+    let cancel = async {
+        let all = || names.iter().all(|name| fs::read_to_string(pid(name)).is_ok_and(|text| text.ends_with('\n')));
+        while !all() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        world.cancel.cancel();
+    };
+    let (outcome, ()) = tokio::join!(run, cancel);
+    assert_eq!(outcome.unwrap_err().class, Class::Cancelled);
+    for name in names {
+        let gone = async {
+            while !has_ended(&pid(name)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap_or_else(|_| panic!("{name} goes on"));
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_stays_in_the_background_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let (pid, go, said) = (dir.path().join("pid"), dir.path().join("go"), dir.path().join("said"));
+    let daemon = format!(
+        "echo $$ > {}; echo began; while [ ! -e {} ]; do sleep 0.02; done; echo x; echo x >&2; echo $? > {}",
+        pid.display(),
+        go.display(),
+        said.display()
+    );
+    let script = format!("setsid sh -c '{daemon}' &\nuntil [ -s {} ]; do sleep 0.01; done; echo done", pid.display());
+    let applied = world.apply("ssh_exec", attributes(json!({ "script": script }))).await.unwrap();
+    assert_eq!(applied.attributes["stdout"], Value::from("began\ndone\n"));
+    fs::write(&go, "").unwrap();
+    let ended = async {
+        while !said.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it can print after the command has ended");
+}
+
+#[tokio::test]
+async fn the_first_line_of_a_script_names_what_runs_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let cases = [
+        ("#!/bin/bash\nset -o pipefail\n[[ abc == a* ]] && echo yes", "yes\n"),
+        ("#!/bin/bash -eu\nX=1; echo $-", "ehuB\n"),
+        ("#!/usr/bin/env bash\necho ${BASH_VERSION:+bash} \"$#\"", "bash 0\n"),
+        ("#!/usr/bin/env -S bash -u\necho \"it's $HOME\" | tr -d a-z/A-Z", "' \n"),
+        ("#!/usr/bin/awk -f\nBEGIN { print 6 * 7 }\n", "42\n"),
+        ("#!/bin/sh\nexec 2>&1; echo 'ä\\0' | wc -c", "4\n"),
+        ("exec 2>&1; printf sh", "sh"),
+    ];
+    for (script, stdout) in cases {
+        let action = create("ssh_exec", json!({ "script": script }));
+        match world.operate("ssh_exec", action, None, Vec::new()).await {
+            Ok(applied) => assert_eq!(applied.attributes["stdout"], Value::from(stdout), "{script}"),
+            Err(error) => panic!("{script}: {error:?}"),
+        }
+    }
+    let absent = create("ssh_exec", json!({ "script": "#!/opt/no/such/python3\nprint(1)" }));
+    let error = world.operate("ssh_exec", absent, None, Vec::new()).await.unwrap_err();
+    assert_eq!(error.class, Class::Invalid);
+    assert!(
+        error.summary.ends_with("the interpreter /opt/no/such/python3 of the script does not exist there"),
+        "{error}"
+    );
+    assert!(error.help.is_some_and(|help| help.contains("ssh_package")));
+}
+
+#[tokio::test]
+async fn output_is_bounded_wherever_it_is_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let run = |script: &'static str| {
+        world.operate("ssh_exec", create("ssh_exec", json!({ "script": script })), None, Vec::new())
+    };
+    let shown = |error: &moorfast_engine::ProviderError| error.summary.len() + error.detail.join("\n").len();
+    let long = [
+        "head -c 20000000 /dev/zero | tr '\\0' x; exit 4",
+        "head -c 20000000 /dev/zero | tr '\\0' x >&2; exit 4",
+        "yes | head -n 3000000; exit 4",
+        "yes | head -n 3000000 >&2; exit 4",
+        "yes äöü | tr -d '\\n' | head -c 3000000 >&2; exit 4",
+    ];
+    for script in long {
+        let error = run(script).await.unwrap_err();
+        assert!(shown(&error) <= 20 << 10, "{script}: {} bytes", shown(&error));
+        assert!(error.summary.contains("it ended with status 4"), "{script}: {}", error.summary);
+    }
+    let error = run("seq 1 100000; echo the end; exit 4").await.unwrap_err();
+    assert_eq!(error.detail.last().map(String::as_str), Some("the end"));
+    let error = run("seq 1 100000 >&2; echo the end >&2; exit 4").await.unwrap_err();
+    assert_eq!(error.detail.last().map(String::as_str), Some("the end"));
+    let applied = run("seq 1 1000000").await.unwrap();
+    assert_eq!(applied.attributes["stdout"].as_str().unwrap().len(), 16 << 10);
 }
 
 #[tokio::test]
