@@ -231,6 +231,15 @@ pub(crate) fn public(attributes: &Attributes, name: &'static str, help: &str) ->
     })
 }
 
+/// The rule that a line for sh has no `#!` line, which would not be honoured.
+pub(crate) fn no_interpreter(value: &Value, name: &'static str) -> Option<Invalid> {
+    value.as_str()?.starts_with("#!").then(|| Invalid {
+        attribute: Some(name),
+        message: format!("{name} is a line for sh: its `#!` line would have no effect"),
+        help: Some("write a list that names the interpreter: [\"bash\", \"-c\", \"…\"]".to_owned()),
+    })
+}
+
 /// The directory that holds `path`.
 pub(crate) fn parent(path: &str) -> &str {
     match path.rfind('/') {
@@ -382,6 +391,22 @@ mod tests {
                 "ssh_exec",
                 json!({ "script": "x", "environment": { "A-B": "" } }),
                 "`A-B` is no name of an environment variable",
+            ),
+            ("ssh_exec", json!({ "script": "#!bash\necho x" }), "`#!bash` names no interpreter by an absolute path"),
+            (
+                "ssh_exec",
+                json!({ "script": "#!/bin/bash\r\necho x\r\n" }),
+                "the first line of the script ends with a carriage return",
+            ),
+            (
+                "ssh_exec",
+                json!({ "script": "x", "unless": "#!/bin/bash\n[[ -e x ]]" }),
+                "unless is a line for sh: its `#!` line would have no effect",
+            ),
+            (
+                "ssh_file",
+                json!({ "path": "/m", "content": "", "validate": "#!/bin/bash\n[[ -e x ]]" }),
+                "validate is a line for sh: its `#!` line would have no effect",
             ),
             ("ssh_archive", json!({ "path": "/a", "source": "a.rar", "sha256": "0" }), "this is no SHA-256"),
         ];
