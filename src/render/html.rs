@@ -195,8 +195,8 @@ fn graph(plan: &Plan, groups: &[(String, Vec<Block>)]) -> String {
     }
     for (place, danger) in worst {
         drawn.boxes[place].look = match danger {
-            Danger::Destroy | Danger::Replace => "destroy",
-            Danger::Overwrite | Danger::Restart | Danger::Update => "change",
+            Danger::Overwrite | Danger::Destroy | Danger::Replace => "destroy",
+            Danger::Restart | Danger::Update => "change",
             Danger::Create => "add",
             Danger::Bookkeeping => "",
         };

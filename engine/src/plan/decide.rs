@@ -6,7 +6,7 @@ use super::drift::common;
 use super::leftovers;
 use super::planner::{Item, Planner};
 use super::reading::observed_digest;
-use super::{Action, Change, Reason, differences};
+use super::{Action, Change, Consequence, Reason, differences};
 use crate::early::with_unknown;
 use crate::evaluate::violated;
 use crate::expand::Instance;
@@ -34,6 +34,11 @@ impl Planner<'_> {
         if action.is_replacement() && instance.resource.lifecycle.prevent_destroy {
             return Err(Failure::Manifest(vec![self.prevented(instance)]));
         }
+        let mut consequences = proposal.consequences;
+        let replaces_foreign = request.foreign && action.is_replacement() && item.former.is_none();
+        if replaces_foreign && !consequences.contains(&Consequence::Overwrite) {
+            consequences.push(Consequence::Overwrite);
+        }
         let values = known_values(instance, action, &request, &planned);
         if matches!(action, Action::NoOp | Action::Adopt) {
             self.check_postconditions(instance, &values)?;
@@ -54,7 +59,7 @@ impl Planner<'_> {
             before: former.or(before),
             after: Some(after),
             dependencies: self.dependencies(&request.address),
-            consequences: if action.acts_on_world() { proposal.consequences } else { Vec::new() },
+            consequences: if action.acts_on_world() { consequences } else { Vec::new() },
             notes: proposal.notes,
         });
         self.actions.insert(request.address.clone(), action);

@@ -136,6 +136,7 @@ impl Instance {
             desired: self.with_defaults(desired),
             recorded: self.record.clone(),
             observed: observed.clone(),
+            foreign: observed.is_some() && self.record.is_none(),
             triggers: Vec::new(),
         };
         Ok((self.connection.plan(&Self::target(), &[request]).await.remove(0)?, observed))

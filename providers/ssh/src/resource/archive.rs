@@ -172,6 +172,10 @@ impl Resource for Archive {
         &["source", "url", "format", "strip_components", "include", "owner", "group"]
     }
 
+    fn contents(&self) -> &'static [&'static str] {
+        &["sha256", "intact"]
+    }
+
     fn look(&self, subject: &Subject) -> String {
         // The marker: the checksum of the archive, then the checksums of the files as sha256sum checks them.
         format!(

@@ -2,6 +2,7 @@
 
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::core::Status;
+use moorfast_engine::plan::Consequence;
 use moorfast_engine::{
     Applied, Attributes, Class, Operation, PlanRequest, Proposal, ProposedAction, ProviderError, Value,
 };
@@ -90,7 +91,13 @@ pub(super) async fn plan(cluster: &Cluster, request: &PlanRequest) -> Result<Pro
         Some(observed) if observed.attributes == planned && notes.is_empty() => ProposedAction::NoOp,
         Some(_) => ProposedAction::Update,
     };
-    Ok(Proposal { notes, ..Proposal::new(action, planned) })
+    let mut proposal = Proposal { notes, ..Proposal::new(action, planned) };
+    let is_replaced = !replaced.is_empty();
+    let overwrite = request.overwrite(&proposal, &["manifest", "objects"]);
+    proposal
+        .consequences
+        .extend(overwrite.or_else(|| (request.foreign && is_replaced).then_some(Consequence::Overwrite)));
+    Ok(proposal)
 }
 
 /// Is which object it is only known to be as it was?
