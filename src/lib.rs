@@ -11,6 +11,7 @@ mod error;
 mod exit;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod hints;
 mod inputs;
 mod plan_file;
 mod planning;
@@ -43,7 +44,7 @@ pub fn main() -> ExitCode {
 fn run(arguments: Vec<OsString>) -> Exit {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => return command_line_error(&error),
+        Err(error) => return command_line_error(&hints::explained(error)),
     };
     let ui = Ui::new(cli.globals.color(), cli.globals.quiet);
     match start(cli, ui) {
