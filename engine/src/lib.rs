@@ -5,6 +5,7 @@ mod apply;
 mod catalog;
 mod check;
 mod diagnostic;
+mod discreet_connection;
 mod documentation;
 mod early;
 mod evaluate;
@@ -23,6 +24,7 @@ pub mod plan;
 mod planning;
 mod policy;
 mod provider;
+mod redaction;
 mod report;
 mod rollout;
 mod schema;
@@ -32,6 +34,7 @@ mod terraform;
 mod value;
 mod webhook;
 mod workspace;
+mod yaml;
 
 pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier, named};
 pub use check::HTTP;
@@ -48,8 +51,8 @@ pub use leave::Leave;
 pub use machine::{Identified, Machine, NodeChange, NodeChangeKind, Replacement};
 pub use manifest::{
     Assignments, Block, Check, Condition, GateName, Import, Lifecycle, Manifest, MaxUnavailable, Moved, NodeBlock,
-    Output, Policy, PolicySeverity, Removed, Resource, Rollout, StaticScope, Variable, VariableType, evaluate_for_each,
-    evaluate_inventory, format, node_value, select_nodes,
+    ObjectAttribute, Output, Policy, PolicySeverity, Removed, Resource, Rollout, StaticScope, Variable, VariableType,
+    evaluate_for_each, evaluate_inventory, format, node_value, select_nodes,
 };
 pub use moorfast_state as state;
 pub use node::{Node, NodeName, Transport};
@@ -59,8 +62,10 @@ pub use provider::{
     Applied, Class, Connection, Context, DataRequest, Invalid, Observed, Operation, OperationAction, PlanRequest,
     Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
 };
+pub use redaction::Redaction;
 pub use report::{ApplyOptions, FailedGate, Outcome, OutcomeResult, Report};
 pub use schema::{Attribute, Faults, Kind, Schema, check, conform, parse_duration};
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
 pub use webhook::Webhook;
 pub use workspace::Workspace;
+pub use yaml::{YamlDocument, YamlError, yaml_document, yaml_documents};

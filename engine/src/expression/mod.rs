@@ -4,12 +4,14 @@ mod arithmetic;
 mod convert;
 mod evaluate;
 mod functions;
+mod number;
 mod parse;
 mod place;
 mod references;
 mod template;
 #[cfg(test)]
 mod tests;
+mod toml_value;
 mod traversal;
 
 use std::collections::BTreeMap;
@@ -22,9 +24,15 @@ use moorfast_state::Digest;
 
 use crate::{Diagnostic, ResourceAddress, Span, Value};
 
-pub(crate) use convert::{parse_number, to_bool, to_number, to_text};
-pub use functions::{Family, Function, functions};
+pub(crate) use convert::{to_bool, to_number, to_text};
+pub(crate) use evaluate::literal_number;
+pub(crate) use functions::set;
+pub use functions::{Family, Function, MISSING, functions};
+#[cfg(test)]
+pub(crate) use number::number_text;
+pub(crate) use number::{canonical, integer, parse_number, whole_number};
 pub use place::Place;
+pub(crate) use toml_value::{plain_toml, toml_number};
 pub(crate) use traversal::ROOTS;
 
 /// A value of the manifest before evaluation.

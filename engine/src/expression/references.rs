@@ -5,6 +5,7 @@ use hcl::edit::Span as _;
 use hcl::edit::expr::{Expression, ForExpr, FuncCall, ObjectKey, TraversalOperator};
 use hcl::edit::template::{Directive, Element, ForDirective, IfDirective, Template};
 
+use super::evaluate::literal_number;
 use super::traversal::reference;
 use super::{Expr, ExprNode, Place, Reference, Unresolved, functions};
 use crate::{Diagnostic, Span};
@@ -56,7 +57,12 @@ impl<'a> Walk<'a> {
 
     fn expression(&mut self, expression: &Expression) {
         match expression {
-            Expression::Null(_) | Expression::Bool(_) | Expression::Number(_) | Expression::String(_) => {}
+            Expression::Null(_) | Expression::Bool(_) | Expression::String(_) => {}
+            Expression::Number(number) => {
+                if let Err(summary) = literal_number(number) {
+                    self.problems.push(Diagnostic::error(summary).at(self.place.span(number.span()), ""));
+                }
+            }
             Expression::Array(items) => items.iter().for_each(|item| self.expression(item)),
             Expression::Object(members) => members.iter().for_each(|(key, value)| {
                 if let ObjectKey::Expression(key) = key {

@@ -152,7 +152,11 @@ fn field_conflict(status: &Status, doing: &str) -> ProviderError {
 
 fn invalid(status: &Status, doing: &str) -> ProviderError {
     let mut lines: Vec<String> = causes(status)
-        .map(|(_, field, message)| if field.is_empty() { message.to_owned() } else { format!("{field}: {message}") })
+        .map(|(_, field, message)| match field {
+            // The field of what is wrong with the object as a whole.
+            "" | "[]" => message.to_owned(),
+            field => format!("{field}: {message}"),
+        })
         .collect();
     lines.dedup();
     let error = match lines.as_slice() {

@@ -11,6 +11,7 @@ mod network;
 mod number;
 mod set;
 mod string;
+mod text_encoding;
 mod time;
 mod yaml;
 
@@ -22,6 +23,7 @@ use super::Unresolved;
 use crate::Value;
 use crate::diagnostic::nearest;
 use arguments::Arguments;
+pub(crate) use set::set;
 
 /// A function that expressions may call.
 #[derive(Debug)]
@@ -131,6 +133,23 @@ impl Family {
     }
 }
 
+/// The functions of Terraform that do not exist here, and why.
+pub const MISSING: [(&str, &str); 10] = [
+    ("bcrypt", "its result differs in every plan, so no plan would become empty; pass the digest in as a variable"),
+    ("ephemeralasnull", "there are no ephemeral values; `sensitive` values are not stored"),
+    ("map", "write the map: `{ key = value }`"),
+    ("plantimestamp", "an attribute that depends on the clock differs in every plan; policies read `plan.timestamp`"),
+    ("provider::terraform::decode_tfvars", "write variables as TOML, in a `*.vars.toml` file"),
+    ("provider::terraform::encode_expr", "use `jsonencode`, whose text is a valid expression"),
+    ("provider::terraform::encode_tfvars", "use `tomlencode`"),
+    ("rsadecrypt", "a private key does not belong into a manifest; decrypt before, and pass the text in as a variable"),
+    ("timestamp", "an attribute that depends on the clock differs in every plan; policies read `plan.timestamp`"),
+    (
+        "uuid",
+        "its result differs in every plan, so no plan would become empty; use `uuidv5`, which depends on its arguments only",
+    ),
+];
+
 /// All functions, by name.
 pub fn functions() -> &'static [Function] {
     static FUNCTIONS: LazyLock<Vec<Function>> = LazyLock::new(|| {
@@ -164,10 +183,12 @@ pub(super) fn find(name: &FuncName) -> Result<&'static Function, Unresolved> {
     };
     let found = functions().binary_search_by_key(&text.as_str(), |function| function.name);
     found.ok().and_then(|at| functions().get(at)).ok_or_else(|| {
-        let nearest = nearest(&text, functions().iter().map(|function| function.name));
-        let help = match nearest {
-            Some(nearest) => format!("did you mean `{nearest}`?"),
-            None => "the functions are listed in docs/functions.md".to_owned(),
+        let missing = MISSING.iter().find(|(name, _)| *name == text);
+        let nearest = || nearest(&text, functions().iter().map(|function| function.name));
+        let help = match missing.map_or_else(|| Err(nearest()), |(_, reason)| Ok(reason)) {
+            Ok(reason) => (*reason).to_owned(),
+            Err(Some(nearest)) => format!("did you mean `{nearest}`?"),
+            Err(None) => "the functions are listed in docs/functions.md".to_owned(),
         };
         Unresolved { summary: format!("there is no function `{text}`"), help: Some(help) }
     })

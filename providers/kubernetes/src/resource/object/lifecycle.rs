@@ -16,7 +16,7 @@ use crate::fetch::{not_served, to_json};
 use crate::readiness::{Goal, Readiness};
 use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
 
-use super::document::{Document, ObjectKey, Written, redact};
+use super::document::{Document, ObjectKey, Written, redaction};
 use super::fields::FieldSet;
 use super::reading::{is_dying, namespace, resolved, view};
 use super::retained::settled;
@@ -169,13 +169,7 @@ async fn foresee(
 
 /// `error` without what is secret in `document`.
 fn redacted(error: ProviderError, document: &Document) -> ProviderError {
-    let redact = |text: String| redact(&text, &document.declared);
-    ProviderError {
-        summary: redact(error.summary),
-        detail: error.detail.into_iter().map(redact).collect(),
-        help: error.help.map(redact),
-        ..error
-    }
+    redaction(&document.declared).error(error)
 }
 
 fn is_missing_namespace(status: &Status) -> bool {
@@ -344,7 +338,7 @@ impl Work<'_> {
         }
         let what = self.key.to_string();
         let judge = |object: Option<&Json>| match object {
-            Some(object) => goal.judge(object).map(|text| redact(&text, &document.declared)),
+            Some(object) => goal.judge(object).map(|text| redaction(&document.declared).text(&text)),
             None => Readiness::Failed("it was deleted".to_owned()),
         };
         let ready = self.wait(&what).until(&self.served, self.namespace(), &self.key.name, judge).await?;
