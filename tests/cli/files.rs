@@ -80,3 +80,20 @@ fn a_key_of_terraform_gets_a_hint() {
         Folder::new(&manifest).expect(1, &["validate"]).complains(hint);
     }
 }
+
+#[test]
+fn init_adds_the_state_to_a_gitignore_that_exists() {
+    let ignored = |before: &str| {
+        let folder = Folder::empty();
+        folder.write(".gitignore", before);
+        folder.expect(0, &["init"]);
+        folder.read(".gitignore")
+    };
+    let added = ignored("target/\n*.log");
+    assert!(added.starts_with("target/\n*.log\n") && added.ends_with("\n.moorfast/\n"), "{added}");
+    assert!(ignored("").ends_with("\n.moorfast/\n"));
+    for known in [".moorfast/\n", "/.moorfast\n", "a\n  .moorfast  \nb\n", "**/.moorfast/"] {
+        assert_eq!(ignored(known), known);
+    }
+    assert!(ignored("# .moorfast/\n").contains("\n.moorfast/\n"));
+}

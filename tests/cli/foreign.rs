@@ -105,5 +105,5 @@ fn a_file_whose_record_is_lost_is_not_said_to_be_of_somebody_else() {
     folder.expect(0, &["apply", "-auto-approve"]);
     std::fs::remove_dir_all(folder.path(".moorfast")).unwrap();
     folder.write("out/a", "changed since\n");
-    folder.expect(0, &["plan"]).says("so moorfast did not create it or its record is lost");
+    folder.expect(0, &["plan"]).says("moorfast did not create it, or its record is lost");
 }

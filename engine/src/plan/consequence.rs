@@ -51,8 +51,8 @@ impl fmt::Display for Consequence {
         match self {
             Consequence::Restart { cause } => write!(f, "restart: {cause}"),
             Consequence::Overwrite => f.write_str(
-                "overwrites an object that is not in the state, so moorfast did not create it or its record is lost: \
-                 its content is lost; `[[import]]` takes it into the state first",
+                "overwrites an object that is not in the state: moorfast did not create it, or its record is lost; \
+                 `[[import]]` takes it into the state first",
             ),
             Consequence::Removal { object } => write!(f, "also removes {object}"),
             Consequence::Downgrade { object, from, to } => write!(f, "downgrades {object} from {from} to {to}"),
