@@ -5,12 +5,15 @@ use std::ffi::OsString;
 
 use clap::Command;
 
+use crate::hints;
+
 /// The arguments with a second dash before every long option that has only one.
 ///
 /// Only what is a long option of some command is touched, and nothing after `--`.
 pub fn normalise(command: &Command, arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut known = BTreeSet::from(["help".to_owned(), "version".to_owned()]);
     collect(command, &mut known);
+    known.extend(hints::options().map(str::to_owned));
     let mut rest = false;
     let widen = |argument: OsString| {
         rest |= argument == "--";

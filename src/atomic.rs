@@ -1,15 +1,55 @@
-//! Files that are there whole or as they were before.
+//! Files that are written whole or stay as they were. Links are followed, and what is not a file (a FIFO, a device) is written into.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
-/// Writes `text` to `path` with these permissions; it is on the disk when this returns.
+/// How long a FIFO or a device may take all of a text.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How many links are followed, as many as Linux follows.
+const LINKS: usize = 40;
+
+/// Where a text goes.
+enum Place {
+    /// A regular file, which exists or is created, at the end of all links.
+    File(PathBuf),
+    /// A FIFO, a device, or an open file of a process: it is written into, not replaced.
+    Stream,
+}
+
+/// Writes `text` to `path`. A regular file gets these permissions, and is on the disk when this returns.
 ///
 /// # Errors
-/// If it can't be written; then what was there is as it was.
+/// If it cannot be written. A regular file is then as it was before.
 pub fn write(path: &Path, permissions: u32, text: &[u8]) -> io::Result<()> {
+    match place(path)? {
+        Place::File(path) => {
+            complete(&path, permissions, text)?.persist(path).map_err(|error| error.error)?;
+            Ok(())
+        }
+        Place::Stream => stream(path, text),
+    }
+}
+
+/// Writes `text` to `path` as [`write`] does, but never over a regular file.
+///
+/// # Errors
+/// If it cannot be written, or the file exists.
+pub fn create(path: &Path, permissions: u32, text: &[u8]) -> io::Result<()> {
+    match place(path)? {
+        Place::File(path) => {
+            complete(&path, permissions, text)?.persist_noclobber(path).map_err(|error| error.error)?;
+            Ok(())
+        }
+        Place::Stream => stream(path, text),
+    }
+}
+
+/// Returns a complete file beside `path`, on the disk, that can take its place.
+fn complete(path: &Path, permissions: u32, text: &[u8]) -> io::Result<tempfile::NamedTempFile> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
         .prefix(".moorfast-")
@@ -18,6 +58,79 @@ pub fn write(path: &Path, permissions: u32, text: &[u8]) -> io::Result<()> {
     file.write_all(text)?;
     file.as_file().set_permissions(fs::Permissions::from_mode(permissions))?;
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    Ok(file)
+}
+
+/// Follows links to where a text goes.
+fn place(path: &Path) -> io::Result<Place> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        // `/dev/stdout` is a link into /proc. A file that a process has open there must not be replaced under it.
+        if path.starts_with("/proc") || path.starts_with("/dev/fd") {
+            return Ok(Place::Stream);
+        }
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_symlink() => {
+                let target = fs::read_link(&path)?;
+                path = path.parent().unwrap_or(Path::new("/")).join(target);
+            }
+            Ok(found) if found.is_file() || found.is_dir() => return Ok(Place::File(path)),
+            Ok(_) => return Ok(Place::Stream),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::File(path)),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other("too many links"))
+}
+
+/// Writes into a FIFO or a device, which may have to wait for its reader.
+fn stream(path: &Path, text: &[u8]) -> io::Result<()> {
+    let (path, text) = (path.to_owned(), text.to_owned());
+    let (sender, written) = mpsc::channel();
+    // A thread of its own, because opening a FIFO waits for its reader without a limit.
+    std::thread::spawn(move || {
+        let opened = OpenOptions::new().append(true).open(path);
+        let _ = sender.send(opened.and_then(|mut stream| stream.write_all(&text)));
+    });
+    let nobody = || io::Error::new(io::ErrorKind::TimedOut, format!("nobody reads it, after {} s", PATIENCE.as_secs()));
+    written.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(nobody()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_to_the_file_and_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("deep")).unwrap();
+        fs::write(at("deep/real"), "old").unwrap();
+        std::os::unix::fs::symlink("deep/real", at("link")).unwrap();
+        std::os::unix::fs::symlink("link", at("link of link")).unwrap();
+        std::os::unix::fs::symlink("deep/new", at("dangling")).unwrap();
+        write(&at("link of link"), 0o600, b"new").unwrap();
+        write(&at("dangling"), 0o600, b"made").unwrap();
+        assert_eq!(fs::read(at("deep/real")).unwrap(), b"new");
+        assert_eq!(fs::read(at("deep/new")).unwrap(), b"made");
+        assert!(["link", "link of link", "dangling"].iter().all(|name| at(name).is_symlink()));
+        assert_eq!(fs::metadata(at("deep/real")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(create(&at("link"), 0o600, b"never").is_err());
+        assert_eq!(fs::read(at("deep/real")).unwrap(), b"new");
+        std::os::unix::fs::symlink("circle", at("circle")).unwrap();
+        assert!(write(&at("circle"), 0o600, b"").is_err());
+    }
+
+    #[test]
+    fn devices_and_open_files_are_written_into() {
+        let folder = tempfile::tempdir().unwrap();
+        write(Path::new("/dev/null"), 0o600, b"text").unwrap();
+        create(Path::new("/dev/null"), 0o600, b"text").unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+        let open = fs::File::create(folder.path().join("open")).unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
+        std::os::unix::fs::symlink(&path, folder.path().join("link")).unwrap();
+        write(&folder.path().join("link"), 0o600, b"text").unwrap();
+        assert_eq!(open.metadata().unwrap().len(), 4, "the open file was replaced");
+    }
 }

@@ -48,6 +48,9 @@ pub struct Globals {
     /// The folder of the state and of all else that moorfast keeps [default: .moorfast beside the manifest]
     #[arg(long, global = true, value_name = "DIR", env = "MOORFAST_STATE", hide_env_values = true)]
     pub state: Option<PathBuf>,
+    /// The name of the site and environment in plans, pages and comments [default: the folder of the manifest, as a path in its repository]
+    #[arg(long, global = true, value_name = "NAME", env = "MOORFAST_SITE", hide_env_values = true)]
+    pub site: Option<String>,
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,

@@ -11,6 +11,7 @@ mod error;
 mod exit;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod hints;
 mod inputs;
 mod plan_file;
 mod planning;
@@ -23,7 +24,7 @@ mod ui;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use tracing::Level;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::prelude::*;
@@ -41,19 +42,30 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Vec<OsString>) -> Exit {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
-        Err(error) => return command_line_error(&error),
+    let parsed = Cli::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, is_for_a_program(&matches))));
+    let (cli, json) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return command_line_error(&hints::explained(error)),
     };
-    let ui = Ui::new(cli.globals.color(), cli.globals.quiet);
+    let ui = Ui::new(cli.globals.color(), cli.globals.quiet, json);
     match start(cli, ui) {
         Ok(exit) => exit,
         Err(error) => {
             if error.exit() != Exit::OutputClosed {
-                ui.err(render::failure::error(&error, ui.error_width()));
+                ui.fail(&error);
             }
             error.exit()
         }
+    }
+}
+
+/// Whether the command has the option `--json`, and it was given.
+fn is_for_a_program(matches: &ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, matches)) => is_for_a_program(matches),
+        None => matches!(matches.try_get_one::<bool>("json"), Ok(Some(true))),
     }
 }
 

@@ -71,8 +71,8 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// A run that listens to signals from now on.
     pub fn new(session: &'a Session, workspace: &'a Workspace, form: Form) -> Self {
-        let interrupt = signals::listen(session.ui);
-        Self { session, workspace, interrupt, follower: Follower::start(session.ui, form) }
+        let follower = Follower::start(session.ui, form);
+        Self { session, workspace, interrupt: signals::listen(follower.notices()), follower }
     }
 
     /// The right to write the state.

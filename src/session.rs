@@ -36,6 +36,19 @@ impl Session {
         manifest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
     }
 
+    /// The name of the site and environment for people: what was given, or where the manifest is in its repository.
+    pub fn site(&self) -> String {
+        if let Some(site) = &self.globals.site {
+            return site.clone();
+        }
+        let root = self.root();
+        let root = root.canonicalize().unwrap_or(root);
+        let repository = root.ancestors().find(|folder| folder.join(".git").exists());
+        let inside = repository.and_then(|repository| root.strip_prefix(repository).ok());
+        let name = inside.filter(|path| !path.as_os_str().is_empty()).map(Path::as_os_str).or(root.file_name());
+        name.unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// The manifest.
     ///
     /// # Errors
@@ -59,7 +72,7 @@ impl Session {
     pub fn workspace(&self, inputs: &Inputs) -> Result<Workspace, Error> {
         let manifest = self.manifest()?;
         let variables = inputs.values(&manifest)?;
-        Ok(Workspace { manifest, providers: providers(), variables, data_dir: self.data_dir() })
+        Ok(Workspace { manifest, providers: providers(), variables, data_dir: self.data_dir(), site: self.site() })
     }
 
     /// The workspace, after everything was checked that can be without the state and the world: a wrong manifest leaves no trace.

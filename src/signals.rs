@@ -4,17 +4,16 @@ use std::io;
 
 use moorfast_engine::Interrupt;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::exit::Exit;
-use crate::ui::Ui;
 
-/// The person's wish to end the run, from now on taken from the signals of this process.
-pub fn listen(ui: Ui) -> Interrupt {
+/// The person's wish to end the run, from now on taken from the signals of this process. `notices` gets what becomes of it.
+pub fn listen(notices: UnboundedSender<String>) -> Interrupt {
     let interrupt = Interrupt::default();
     // Without handlers a signal ends the process, and the next run finds what was left open.
     if let Ok(signals) = signals() {
-        tokio::spawn(obey(signals, interrupt.clone(), ui));
+        tokio::spawn(obey(signals, interrupt.clone(), notices));
     }
     interrupt
 }
@@ -30,13 +29,18 @@ fn signals() -> io::Result<UnboundedReceiver<()>> {
 }
 
 /// Obeys signals until the process ends; then `signals` ends too, which is none.
-async fn obey(mut signals: UnboundedReceiver<()>, interrupt: Interrupt, ui: Ui) -> Option<()> {
+async fn obey(
+    mut signals: UnboundedReceiver<()>,
+    interrupt: Interrupt,
+    notices: UnboundedSender<String>,
+) -> Option<()> {
+    let notice = |text: &str| drop(notices.send(text.to_owned()));
     signals.recv().await?;
     interrupt.stop.cancel();
-    ui.err("\nInterrupted: nothing more is started, and what runs is finished. Interrupt again to cancel that too.\n");
+    notice("Interrupted: nothing more is started, and what runs is finished. Interrupt again to cancel that too.");
     signals.recv().await?;
     interrupt.cancel.cancel();
-    ui.err("\nCancelling what runs. Once more ends moorfast at once; the next run finds out what was left open.\n");
+    notice("Cancelling what runs. Once more ends moorfast at once; the next run finds out what was left open.");
     signals.recv().await?;
     std::process::exit(Exit::Interrupted.code().into());
 }

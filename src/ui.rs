@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use anstream::{AutoStream, ColorChoice};
 
 use crate::error::Error;
-use crate::render::Room;
 use crate::render::style::{WARNING, paint};
+use crate::render::{Room, failure, json};
 
 /// Columns where the output is no terminal.
 const WIDTH_OF_A_PIPE: usize = 120;
@@ -16,12 +16,21 @@ const WIDTH_OF_A_PIPE: usize = 120;
 pub struct Ui {
     color: ColorChoice,
     quiet: bool,
+    json: bool,
 }
 
 impl Ui {
-    /// With this choice of colours; quiet means only results and errors.
-    pub fn new(color: ColorChoice, quiet: bool) -> Self {
-        Self { color, quiet }
+    /// With this choice of colours; quiet means only results and errors, and json that programs read the results.
+    pub fn new(color: ColorChoice, quiet: bool, json: bool) -> Self {
+        Self { color, quiet, json }
+    }
+
+    /// Writes why the command failed to standard error, in the form of the results.
+    pub fn fail(&self, error: &Error) {
+        self.err(match self.json {
+            true => json::error(error),
+            false => failure::error(error, self.error_width()),
+        });
     }
 
     /// Writes a result to standard output.

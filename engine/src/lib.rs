@@ -30,6 +30,7 @@ mod rollout;
 mod schema;
 mod scope;
 mod session;
+mod terraform;
 mod value;
 mod webhook;
 mod workspace;

@@ -119,6 +119,7 @@ impl Workspace {
         Ok(Plan {
             format_version: PLAN_FORMAT,
             moorfast_version: env!("CARGO_PKG_VERSION").to_owned(),
+            site: self.site.clone(),
             created_at: Timestamp::now(),
             options: options.seen(&draft.machines.changes),
             lineage: state.lineage.clone(),

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use crate::plan::{Action, Consequence, Object, ObjectChange};
-use crate::{Address, Attributes, Identified, Leave, Machine, Node, Schema};
+use crate::{Address, Attributes, Identified, Leave, Machine, Node, Schema, Value};
 
 /// Where an instance lives.
 #[derive(Clone, Debug, PartialEq)]
@@ -272,6 +272,8 @@ pub struct PlanRequest {
     pub recorded: Option<Arc<Record>>,
     /// What is there.
     pub observed: Option<Observed>,
+    /// Whether the observed object is foreign: the state does not know it under any address, and no `[[import]]` names it.
+    pub foreign: bool,
     /// The addresses of `restart_on` that change or changed since this instance last acted on them.
     pub triggers: Vec<Address>,
     /// The instances that come directly before this one, with what is planned for them.
@@ -289,6 +291,35 @@ pub struct Dependency {
     pub objects: Vec<ObjectChange>,
     /// What the manifest wants, as far as it is known.
     pub desired: Attributes,
+}
+
+impl PlanRequest {
+    /// Returns the consequence that `proposal` overwrites a foreign object, if one of these attributes loses a value that was observed: it gets another
+    /// one, or the object is replaced.
+    pub fn overwrite(&self, proposal: &Proposal, contents: &[&str]) -> Option<Consequence> {
+        let observed = self.observed.as_ref().filter(|_| self.foreign)?;
+        let is_lost = |name: &&str| match (observed.attributes.get(*name), proposal.planned.get(*name)) {
+            (Some(now), Some(then)) => loses(now, then),
+            _ => false,
+        };
+        let overwrites = match &proposal.action {
+            ProposedAction::NoOp | ProposedAction::Create => false,
+            ProposedAction::Replace(_) => true,
+            ProposedAction::Update | ProposedAction::Compare => contents.iter().any(is_lost),
+        };
+        overwrites.then_some(Consequence::Overwrite)
+    }
+}
+
+/// Whether something of `now` is gone or different in `then`. Members that are added lose nothing.
+fn loses(now: &Value, then: &Value) -> bool {
+    match (now.reveal_deep(), then.reveal_deep()) {
+        (Value::Null, _) => false,
+        (Value::Map(now), Value::Map(then)) => {
+            now.iter().any(|(name, now)| then.get(name).is_none_or(|then| loses(now, then)))
+        }
+        (now, then) => now != then,
+    }
 }
 
 /// What a provider proposes for one instance.
@@ -482,5 +513,53 @@ impl ProviderError {
     pub fn attribute(mut self, name: impl Into<String>) -> Self {
         self.attribute = Some(name.into());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn attributes(json: serde_json::Value) -> Attributes {
+        match Value::from(json) {
+            Value::Map(map) => map,
+            other => panic!("{other:?} is not a map"),
+        }
+    }
+
+    #[test]
+    fn what_a_foreign_object_loses() {
+        let overwritten = |foreign, action, now: serde_json::Value, then: serde_json::Value| {
+            let observed = Observed { attributes: attributes(now), private: json!(null) };
+            let request = PlanRequest {
+                address: "ssh_file.a".parse().unwrap(),
+                resource_type: "ssh_file".to_owned(),
+                desired: Attributes::new(),
+                recorded: None,
+                observed: Some(observed),
+                foreign,
+                triggers: Vec::new(),
+                dependencies: Vec::new(),
+            };
+            request.overwrite(&Proposal::new(action, attributes(then)), &["content", "parts"]).is_some()
+        };
+        let update = || ProposedAction::Update;
+        assert!(overwritten(true, update(), json!({"content": "theirs"}), json!({"content": "mine"})));
+        assert!(!overwritten(false, update(), json!({"content": "theirs"}), json!({"content": "mine"})));
+        // Nothing is lost by another mode, nor by what is added.
+        assert!(!overwritten(
+            true,
+            update(),
+            json!({"content": "x", "mode": "1"}),
+            json!({"content": "x", "mode": "2"})
+        ));
+        assert!(!overwritten(true, update(), json!({"parts": {"a": 1}}), json!({"parts": {"a": 1, "b": 2}})));
+        assert!(!overwritten(true, update(), json!({}), json!({"content": "mine"})));
+        assert!(overwritten(true, update(), json!({"parts": {"a": 1, "b": 2}}), json!({"parts": {"a": 1}})));
+        assert!(overwritten(true, update(), json!({"parts": {"a": {"b": 1}}}), json!({"parts": {"a": {"b": 2}}})));
+        assert!(overwritten(true, ProposedAction::Replace(vec![]), json!({"mode": "1"}), json!({"mode": "2"})));
+        assert!(!overwritten(true, ProposedAction::NoOp, json!({"content": "x"}), json!({"content": "y"})));
     }
 }

@@ -24,6 +24,8 @@ pub struct Workspace {
     pub variables: BTreeMap<String, Value>,
     /// The folder of moorfast's own things beside the manifest: `.moorfast`.
     pub data_dir: PathBuf,
+    /// The name of the site and environment for people, which plans carry.
+    pub site: String,
 }
 
 impl Workspace {

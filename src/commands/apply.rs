@@ -116,7 +116,7 @@ impl Apply {
         // A window is about the time of the apply, so the policies look again.
         let (planned, said) = run.judged(planned, true).await?;
         if planned.plan.is_denied() {
-            return denied(&run, planned, lock, &said).await;
+            return denied(&run, planned, lock, &said, &self.applying).await;
         }
         apply(&run, planned, lock, &self.applying, true).await
     }
@@ -150,7 +150,7 @@ pub async fn plan_and_apply(
         session.ui.out(plan::plan(&planned.plan, session.ui.room(applying.full)))?;
     }
     if planned.plan.is_denied() {
-        return denied(&run, planned, lock, &said).await;
+        return denied(&run, planned, lock, &said, applying).await;
     }
     if !applying.auto_approve && planned.plan.has_changes() && !approved(&run, applying, mode).await? {
         planned.close().await;
@@ -163,9 +163,19 @@ pub async fn plan_and_apply(
 }
 
 /// Ends a run whose plan the policies deny.
-async fn denied(run: &Run<'_>, planned: Planned, lock: Lock, said: &[Diagnostic]) -> Result<Exit, Error> {
+async fn denied(
+    run: &Run<'_>,
+    planned: Planned,
+    lock: Lock,
+    said: &[Diagnostic],
+    applying: &Applying,
+) -> Result<Exit, Error> {
     planned.close().await;
     release(lock, run.session).await;
+    if applying.json {
+        run.session.ui.err(json::denied(&run.workspace.manifest.sources, said));
+        return Ok(Exit::Error);
+    }
     run.tell_policies(said);
     run.session.ui.err("\nNothing was done.\n");
     Ok(Exit::Error)
@@ -211,8 +221,10 @@ async fn apply(run: &Run<'_>, planned: Planned, lock: Lock, applying: &Applying,
 fn tell(run: &Run, report: &Report, applying: &Applying, mode: PlanMode, took: Duration) -> Result<(), Error> {
     let ui = &run.session.ui;
     let width = ui.error_width();
-    let resume = "mend what failed, then plan and apply again; what was done is recorded and stays.";
-    let failures = report::failures(report, Some(&run.workspace.manifest), resume, width);
+    if applying.json {
+        return ui.out(json::report(report, &run.workspace.manifest.sources));
+    }
+    let failures = report::failures(report, Some(&run.workspace.manifest), width);
     if !failures.is_empty() {
         ui.err(format!("\n{failures}\n"));
     }
@@ -221,9 +233,6 @@ fn tell(run: &Run, report: &Report, applying: &Applying, mode: PlanMode, took: D
     }
     if let Some(error) = &report.state_error {
         ui.err(failure::state(error, width));
-    }
-    if applying.json {
-        return ui.out(json::report(report));
     }
     ui.out(format!("\n{}", report::closing(report, mode, took)))
 }
@@ -238,8 +247,7 @@ async fn release(lock: Lock, session: &Session) {
 /// How the run ended, for the history.
 fn end(report: &Report) -> RunEnd {
     let done = Done::of(report);
-    let failed = report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Failed(_))).count();
-    let skipped = report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Skipped(_))).count();
+    let ended = report::Ended::of(report);
     let left = report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Left { .. })).count();
     let counts = [
         ("added", done.added),
@@ -247,8 +255,10 @@ fn end(report: &Report) -> RunEnd {
         ("destroyed", done.destroyed),
         ("adopted", done.adopted),
         ("forgotten", done.forgotten),
-        ("failed", failed),
-        ("skipped", skipped),
+        ("failed", ended.failed.len()),
+        ("cancelled", ended.cancelled.len()),
+        ("skipped", ended.skipped.len()),
+        ("not started", ended.not_started.len()),
         ("left", left),
     ];
     let result = match exit(report) {

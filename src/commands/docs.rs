@@ -16,13 +16,18 @@ use crate::session::{Session, providers};
 /// Writes the reference pages into a folder.
 #[derive(Debug, clap::Args)]
 pub struct Docs {
-    /// Which folder
-    #[arg(default_value = "docs")]
+    /// The folder, which must exist
     folder: PathBuf,
 }
 
 impl Docs {
     pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
+        if !self.folder.is_dir() {
+            return Err(Error::usage(
+                format!("there is no folder {}", self.folder.display()),
+                "this command writes the reference pages of moorfast's own source; `moorfast help` shows the commands",
+            ));
+        }
         for (name, page) in pages() {
             let path = self.folder.join(&name);
             let folder = path.parent().unwrap_or(&self.folder);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use moorfast_engine::plan::{Plan, PlanMode};
 use moorfast_engine::state::{Look, Posted};
-use moorfast_engine::{Failure, Severity, Webhook, Workspace};
+use moorfast_engine::{Address, Failure, ProviderError, Severity, Webhook, Workspace};
 
 use crate::atomic;
 use crate::drift_history::{Kept, Sightings};
@@ -17,7 +17,7 @@ use crate::render::drift::Unsaid;
 use crate::render::metrics::Found;
 use crate::render::progress::Form;
 use crate::render::webhook::{self, Told};
-use crate::render::{diagnostic, drift, drift_history as history, failure, json, markdown, metrics};
+use crate::render::{diagnostic, drift, drift_history as history, json, markdown, metrics};
 use crate::session::Session;
 
 /// Say whether the world still is as the last apply left it.
@@ -78,7 +78,7 @@ impl Drift {
         }
         match outcome.error {
             Some(error) if outcome.exit != error.exit() => {
-                session.ui.err(failure::error(&error, session.ui.error_width()));
+                session.ui.fail(&error);
                 Ok(outcome.exit)
             }
             Some(error) => Err(error),
@@ -100,7 +100,7 @@ impl Drift {
         let seen = Sightings { plan: &plan, unread: &unread, snapshot: &snapshot, key: store.seal_key() };
         let look = seen.look(Timestamp::now());
         let (told, has_news) = if self.since_last { seen.news(&look, &kept.history) } else { (plan.clone(), true) };
-        self.print(session, &told, Unsaid { unread: unread.len(), known: count(&plan) - count(&told) })?;
+        self.print(session, &told, &unread, Unsaid { unread: unread.len(), known: count(&plan) - count(&told) })?;
 
         let failed = (!unread.is_empty()).then(|| run.error(Failure::Providers(unread.clone())));
         let of_unread = failed.as_ref().map_or(Exit::Success, Error::exit_of_a_look);
@@ -128,12 +128,23 @@ impl Drift {
         // The metrics tell what is, not what is new.
         let metrics = render(session, &found, exit_of(&plan).worse(of_unread));
         let exit = if lost && exit == Exit::Success { Exit::Error } else { exit };
-        Ok(Outcome { exit, metrics, error: failed })
+        // The JSON has what could not be read.
+        Ok(Outcome { exit, metrics, error: failed.filter(|_| !self.json) })
     }
 
-    fn print(&self, session: &Session, told: &Plan, unsaid: Unsaid) -> Result<(), Error> {
+    fn print(
+        &self,
+        session: &Session,
+        told: &Plan,
+        unread: &[(Address, ProviderError)],
+        unsaid: Unsaid,
+    ) -> Result<(), Error> {
         session.ui.out(match self {
-            Drift { json: true, .. } => format!("{:#}\n", json::plan(told)),
+            Drift { json: true, .. } => {
+                let mut object = json::plan(told);
+                object["unread"] = json::unread(unread);
+                format!("{object:#}\n")
+            }
             Drift { markdown: true, .. } => markdown::drift(told, unsaid, markdown::GITHUB),
             _ => drift::drift(told, unsaid, session.ui.room(self.full)),
         })

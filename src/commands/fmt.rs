@@ -1,11 +1,13 @@
 //! `moorfast fmt`
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use moorfast_engine::{SourceFile, Sources};
 
+use crate::atomic;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::render::style::{BOLD, paint};
@@ -87,12 +89,8 @@ fn format(path: &Path, text: &str) -> Result<String, Error> {
 
 /// Writes the file whole or not at all, and leaves its mode as it is.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().set_permissions(fs::metadata(path)?.permissions())?;
-    file.persist(path)?;
-    Ok(())
+    let mode = fs::metadata(path)?.permissions().mode() & 0o7777;
+    atomic::write(path, mode, text.as_bytes())
 }
 
 fn collect(path: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(), Error> {

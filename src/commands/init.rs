@@ -1,7 +1,8 @@
 //! `moorfast init`
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 
 mod migrate;
 
@@ -17,7 +18,7 @@ const GITIGNORE: &str =
 
 /// Write a starter manifest into the folder, or move the state.
 ///
-/// Writes a starter manifest that runs as it is, on this machine and without root. Never overwrites anything.
+/// Writes a starter manifest that runs as it is, on this machine and without root, and adds the folder of the state to .gitignore. Never overwrites anything.
 #[derive(Debug, clap::Args)]
 pub struct Init {
     /// Move the state from where it is to where the manifest's [backend.*] keeps it, and write nothing else
@@ -49,11 +50,24 @@ impl Init {
         };
         file.write_all(STARTER.as_bytes()).map_err(Error::file("write", &path))?;
         let ignore = root.join(".gitignore");
-        if let Ok(mut file) = File::create_new(&ignore) {
-            file.write_all(GITIGNORE.as_bytes()).map_err(Error::file("write", &ignore))?;
-        }
+        ignore_state(&ignore).map_err(Error::file("write", &ignore))?;
         let next = "Look at it, then: moorfast plan, moorfast apply.";
         session.ui.out(format!("Wrote {}. {next}\n", paint(BOLD, path.display())))?;
         Ok(Exit::Success)
     }
+}
+
+/// Adds the folder of the state to a `.gitignore`, which is created if it does not exist.
+fn ignore_state(path: &Path) -> io::Result<()> {
+    let known = match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        known => known?,
+    };
+    let is_ignored = |line: &str| line.trim().trim_start_matches("**/").trim_matches('/') == ".moorfast";
+    if known.lines().any(is_ignored) {
+        return Ok(());
+    }
+    let gap = if known.is_empty() || known.ends_with('\n') { "" } else { "\n" };
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    file.write_all(format!("{gap}{GITIGNORE}").as_bytes())
 }

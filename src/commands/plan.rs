@@ -81,7 +81,9 @@ impl Plan {
             session.ui.note(self.what_next(&made));
         }
         if made.is_denied() {
-            run.tell_policies(&said);
+            if !self.json {
+                run.tell_policies(&said);
+            }
             return Ok(Exit::Error);
         }
         Ok(if self.detailed_exitcode && made.has_changes() { Exit::Changes } else { Exit::Success })

@@ -101,8 +101,12 @@ impl State {
             Command::Restore(command) => command.run(session).await,
             Command::Unlock { id } => unlock(session, &id).await,
             Command::History { limit } => {
-                let runs = existing(session).await?.0.runs(limit).await?;
-                session.ui.out(record::history(&runs))
+                let store = existing(session).await?.0;
+                // A run may begin or end meanwhile: it held the lock before or after its line was read.
+                let before = store.lock_info().await?;
+                let runs = store.runs(limit).await?;
+                let holder = before.or(store.lock_info().await?);
+                session.ui.out(record::history(&runs, holder.as_ref()))
             }
         }?;
         Ok(Exit::Success)

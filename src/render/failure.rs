@@ -8,6 +8,26 @@ use crate::error::Error;
 use crate::plan_file::PlanFileError;
 use crate::signature::SignatureError;
 
+/// An error that is about no place in a manifest.
+pub struct Message {
+    /// What failed and why, on one line.
+    pub summary: String,
+    /// More lines.
+    pub detail: Vec<String>,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+impl Message {
+    fn new(summary: impl Into<String>, help: Option<&str>) -> Self {
+        Self { summary: summary.into(), detail: Vec::new(), help: help.map(str::to_owned) }
+    }
+
+    fn text(&self, width: usize) -> String {
+        message(&self.summary, &self.detail, self.help.as_deref(), width)
+    }
+}
+
 /// The text of an error, for standard error.
 pub fn error(error: &Error, width: usize) -> String {
     match error {
@@ -15,16 +35,29 @@ pub fn error(error: &Error, width: usize) -> String {
             diagnostics(sources, found, width) + &manifest_closing(found, width)
         }
         Error::Run { failure, manifest } => self::failure(failure, manifest, width),
-        Error::State(error) => state(error, width),
-        Error::PlanFile(error) => plan_file(error, width),
-        Error::Key(error) => message(&error.to_string(), &[], signature(error), width),
         Error::Provider(error) => provider_error(None, error, &[], width) + "\n",
+        Error::Interrupted => format!("{INTERRUPTED}.\n"),
+        other => other_message(other).text(width),
+    }
+}
+
+/// What is said of a run that was interrupted before anything was done.
+pub const INTERRUPTED: &str = "Interrupted; nothing was done";
+
+/// Returns the message of an error that is neither about a manifest nor of a provider.
+pub fn other_message(error: &Error) -> Message {
+    match error {
+        Error::State(error) => state_message(error),
+        Error::PlanFile(error) => plan_file(error),
+        Error::Key(error) => Message::new(error.to_string(), signature(error)),
         Error::File { doing, path, source } => {
-            message(&format!("cannot {doing} {}: {source}", path.display()), &[], None, width)
+            Message::new(format!("cannot {doing} {}: {source}", path.display()), None)
         }
-        Error::Usage { message: text, help } => message(text, &[], help.as_deref(), width),
-        Error::Output(source) => message(&format!("cannot write the output: {source}"), &[], None, width),
-        Error::Interrupted => "Interrupted; nothing was done.\n".to_owned(),
+        Error::Usage { message, help } => Message::new(message, help.as_deref()),
+        Error::Output(source) => Message::new(format!("cannot write the output: {source}"), None),
+        Error::Manifest { .. } => Message::new("the manifest is wrong", None),
+        Error::Provider(error) => Message::new(&error.summary, error.help.as_deref()),
+        Error::Run { .. } | Error::Interrupted => Message::new(INTERRUPTED, None),
     }
 }
 
@@ -54,18 +87,24 @@ fn failure(failure: &Failure, manifest: &Manifest, width: usize) -> String {
             )
         }
         Failure::State(error) => state(error, width),
-        Failure::Stale(lines) => message(
-            "the plan does not fit any more; nothing was done",
-            lines,
-            Some("plan again and review what is different"),
-            width,
-        ),
-        Failure::Interrupted => "Interrupted; nothing was done.\n".to_owned(),
+        Failure::Stale(lines) => stale(lines).text(width),
+        Failure::Interrupted => format!("{INTERRUPTED}.\n"),
     }
+}
+
+/// The message of a saved plan that is stale.
+pub fn stale(lines: &[String]) -> Message {
+    let help = "plan again and review what is different";
+    Message { detail: lines.to_vec(), ..Message::new("the plan does not fit any more; nothing was done", Some(help)) }
 }
 
 /// The text of an error of the state.
 pub fn state(error: &StateError, width: usize) -> String {
+    state_message(error).text(width)
+}
+
+/// The message of an error of the state.
+pub fn state_message(error: &StateError) -> Message {
     let help = match error {
         StateError::Locked(info) => {
             let held = vec![
@@ -76,7 +115,7 @@ pub fn state(error: &StateError, width: usize) -> String {
                 "wait for it with --lock-timeout 5m; if that run is surely dead: moorfast state unlock {}",
                 info.id
             );
-            return message("another run holds the lock of the state", &held, Some(&help), width);
+            return Message { detail: held, ..Message::new("another run holds the lock of the state", Some(&help)) };
         }
         StateError::LockLost { .. } => {
             "look at `moorfast state history`, then plan again; what was done before is recorded"
@@ -97,12 +136,12 @@ pub fn state(error: &StateError, width: usize) -> String {
             "look at both with `moorfast state list`; `--force` puts the one in the place of the other, which is kept as a backup"
         }
         StateError::OlderSerial { .. } => "pull again and make the change there; `--force` goes back to the older one",
-        _ => return message(&error.to_string(), &[], None, width),
+        _ => return Message::new(error.to_string(), None),
     };
-    message(&error.to_string(), &[], Some(help), width)
+    Message::new(error.to_string(), Some(help))
 }
 
-fn plan_file(error: &PlanFileError, width: usize) -> String {
+fn plan_file(error: &PlanFileError) -> Message {
     let help = match error {
         PlanFileError::Tampered { .. } | PlanFileError::Damaged { .. } => {
             Some("make it anew with `moorfast plan --out FILE`")
@@ -112,7 +151,7 @@ fn plan_file(error: &PlanFileError, width: usize) -> String {
         PlanFileError::Signature { source, .. } => signature(source),
         PlanFileError::Io { .. } => None,
     };
-    message(&error.to_string(), &[], help, width)
+    Message::new(error.to_string(), help)
 }
 
 fn signature(error: &SignatureError) -> Option<&'static str> {

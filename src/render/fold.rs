@@ -11,6 +11,9 @@ use super::text_diff::changed_lines;
 use super::value::is_multi_line;
 use super::wording::{Danger, danger, listed, reasons};
 
+/// How many elements of `for_each` on several nodes have a block each, even where they do mostly the same.
+const FEW: usize = 8;
+
 /// One change, or the same change of several instances.
 #[derive(Clone, Debug)]
 pub struct Block<'a> {
@@ -158,11 +161,30 @@ pub fn fold<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Vec<Block<'a>>
     let mut blocks: Vec<Block> = Vec::new();
     for change in changes {
         let member = Member::new(change);
-        let other_node = blocks.iter().position(|block| block.is_same_on_another_node(&member));
-        match other_node.or_else(|| blocks.iter().position(|block| block.is_mostly_equal(&member))) {
-            Some(at) => blocks[at].members.push(member),
+        match blocks.iter_mut().find(|block| block.is_same_on_another_node(&member)) {
+            Some(block) => block.members.push(member),
             None => blocks.push(Block { members: vec![member] }),
         }
     }
-    blocks
+    joined(blocks)
+}
+
+/// Joins the blocks of several elements of `for_each` that do mostly the same: those of one instance each, and those that are many.
+fn joined(blocks: Vec<Block>) -> Vec<Block> {
+    let mut groups: Vec<Vec<Block>> = Vec::new();
+    for block in blocks {
+        match groups.iter_mut().find(|group| group[0].is_mostly_equal(block.first())) {
+            Some(group) => group.push(block),
+            None => groups.push(vec![block]),
+        }
+    }
+    groups.into_iter().flat_map(join).collect()
+}
+
+fn join(group: Vec<Block>) -> Vec<Block> {
+    let is_of_many_nodes = group.iter().any(|block| block.members.len() > 1);
+    match group.len() <= FEW && is_of_many_nodes {
+        true => group,
+        false => vec![Block { members: group.into_iter().flat_map(|block| block.members).collect() }],
+    }
 }

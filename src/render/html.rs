@@ -1,8 +1,8 @@
 //! A plan as one page that needs nothing else: what is dangerous first, a list to search, the graph.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use moorfast_engine::plan::Plan;
+use moorfast_engine::plan::{Action, Change, Consequence, Plan};
 
 use super::block::{body, title};
 use super::drift;
@@ -41,7 +41,8 @@ pub fn plan(plan: &Plan) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n\
-         <title>{headline}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{}</main>\n<script>\n{}</script>\n</body>\n</html>\n",
+         <title>{} · {headline}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{}</main>\n<script>\n{}</script>\n</body>\n</html>\n",
+        html(&plan.site),
         include_str!("html/page.css"),
         parts.concat(),
         include_str!("html/page.js"),
@@ -50,7 +51,13 @@ pub fn plan(plan: &Plan) -> String {
 
 fn meta(plan: &Plan) -> String {
     let made = format!("made {:.0} by moorfast {}", plan.created_at, plan.moorfast_version);
-    format!("<p class=\"meta\">{}, for serial {} of the state</p>\n", html(&made), plan.serial)
+    format!(
+        "<p class=\"meta\">site <b>{}</b>, {}, for serial {} of the state {}</p>\n",
+        html(&plan.site),
+        html(&made),
+        plan.serial,
+        html(&super::state_name(plan))
+    )
 }
 
 fn notices(plan: &Plan) -> String {
@@ -92,24 +99,75 @@ fn id(group: usize, block: usize) -> String {
     format!("change-{}-{}", group + 1, block + 1)
 }
 
-/// The search field, and a button for each kind of change.
+/// The search field, and a button for each kind of change: first the counts of the title, then those of the dangers among them.
 fn tools(groups: &[(String, Vec<Block>)]) -> String {
-    let mut counts: BTreeMap<Danger, usize> = BTreeMap::new();
-    for block in groups.iter().flat_map(|(_, blocks)| blocks) {
-        *counts.entry(block.danger()).or_default() += block.members.len();
+    let mut counts: BTreeMap<Pill, usize> = BTreeMap::new();
+    for member in groups.iter().flat_map(|(_, blocks)| blocks).flat_map(|block| &block.members) {
+        pills(member.change).for_each(|pill| *counts.entry(pill).or_default() += 1);
     }
     if counts.is_empty() {
         return String::new();
     }
-    let button = |(danger, count): (&Danger, &usize)| {
-        let kind = kind(*danger);
+    let button = |(pill, count): (&Pill, &usize)| {
+        let kind = pill.name();
         format!("<button type=\"button\" data-kind=\"{kind}\" aria-pressed=\"false\"><b>{count}</b> {kind}</button>\n")
     };
-    let buttons: String = counts.iter().rev().map(button).collect();
+    let buttons: String = counts.iter().map(button).collect();
     format!(
         "<div class=\"tools\" role=\"search\">\n<input id=\"search\" type=\"search\" placeholder=\"Search: an address, a node, a word of a file  ( / )\" \
          aria-label=\"Search the changes\">\n{buttons}<span class=\"found\" aria-live=\"polite\"></span>\n</div>\n"
     )
+}
+
+/// What a button filters by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Pill {
+    Add,
+    Change,
+    Destroy,
+    Adopt,
+    Forget,
+    Moved,
+    Read,
+    Overwrite,
+    Replace,
+    Restart,
+}
+
+impl Pill {
+    /// The name on the button, in the words of the title where it counts what the title counts.
+    fn name(self) -> &'static str {
+        match self {
+            Pill::Add => "add",
+            Pill::Change => "change",
+            Pill::Destroy => "destroy",
+            Pill::Adopt => "adopt",
+            Pill::Forget => "forget",
+            Pill::Moved => "moved",
+            Pill::Read => "read",
+            Pill::Overwrite => "overwrite",
+            Pill::Replace => "replace",
+            Pill::Restart => "restart",
+        }
+    }
+}
+
+/// The buttons that a change belongs to. A replacement adds and destroys, as in the title.
+fn pills(change: &Change) -> impl Iterator<Item = Pill> {
+    let counted: &[Pill] = match change.action {
+        Action::Create => &[Pill::Add],
+        Action::Update => &[Pill::Change],
+        Action::Replace | Action::ReplaceCreateFirst => &[Pill::Add, Pill::Destroy, Pill::Replace],
+        Action::Delete => &[Pill::Destroy],
+        Action::Adopt => &[Pill::Adopt],
+        Action::Forget => &[Pill::Forget],
+        Action::Read => &[Pill::Read],
+        Action::NoOp => &[],
+    };
+    let moved = change.moved_from.is_some().then_some(Pill::Moved);
+    let overwrites = change.consequences.contains(&Consequence::Overwrite).then_some(Pill::Overwrite);
+    let restarts = change.restarts().then_some(Pill::Restart);
+    counted.iter().copied().chain(moved).chain(overwrites).chain(restarts)
 }
 
 /// The name of a kind of change, which is its class too.
@@ -133,6 +191,9 @@ fn group(i: usize, heading: &str, blocks: &[Block], groups: usize) -> String {
 
 fn change(id: &str, block: &Block, open: bool) -> String {
     let kind = kind(block.danger());
+    let filters: BTreeSet<Pill> = block.members.iter().flat_map(|member| pills(member.change)).collect();
+    let filters: Vec<_> = filters.into_iter().map(Pill::name).collect();
+    let filters = filters.join(" ");
     let lines = body(block, ROOM);
     let (class, open) = match (lines.is_empty(), open) {
         (true, _) => (" bare", ""),
@@ -140,7 +201,7 @@ fn change(id: &str, block: &Block, open: bool) -> String {
         _ => ("", ""),
     };
     format!(
-        "<details class=\"item {kind}{class}\" id=\"{id}\" data-kind=\"{kind}\"{open}><summary>{}<span class=\"title\">{}</span></summary>\n{}</details>\n",
+        "<details class=\"item {kind}{class}\" id=\"{id}\" data-kind=\"{filters}\"{open}><summary>{}<span class=\"title\">{}</span></summary>\n{}</details>\n",
         sign(block),
         inline(&title(block)),
         block_of(&lines),
@@ -195,8 +256,8 @@ fn graph(plan: &Plan, groups: &[(String, Vec<Block>)]) -> String {
     }
     for (place, danger) in worst {
         drawn.boxes[place].look = match danger {
-            Danger::Destroy | Danger::Replace => "destroy",
-            Danger::Overwrite | Danger::Restart | Danger::Update => "change",
+            Danger::Overwrite | Danger::Destroy | Danger::Replace => "destroy",
+            Danger::Restart | Danger::Update => "change",
             Danger::Create => "add",
             Danger::Bookkeeping => "",
         };
@@ -256,6 +317,30 @@ mod tests {
         let rest = page.replace("http://www.w3.org/2000/svg", "").replace("https://10.0.0.11:10250/", "");
         assert!(!rest.contains("http://") && !rest.contains("https://") && !rest.contains("url(http"));
         assert_eq!(page.matches("<details").count(), page.matches("</details>").count());
+    }
+
+    #[test]
+    fn the_buttons_count_what_the_title_counts() {
+        for sample in
+            [samples::dangers(), samples::updates(), samples::fleet(), samples::moved_fleet(), samples::destroy()]
+        {
+            let page = plan(&sample);
+            let count = |name: &str| {
+                let end = format!("</b> {name}</button>");
+                let before = page.split(&end).next().filter(|before| before.len() < page.len());
+                before.map_or(0, |before| before.rsplit("<b>").next().unwrap().parse::<usize>().unwrap())
+            };
+            let summary = sample.summary();
+            let moved = sample.changes.iter().filter(|change| change.moved_from.is_some()).count();
+            assert_eq!(
+                ["add", "change", "destroy", "adopt", "forget", "moved"].map(count),
+                [summary.add, summary.change, summary.destroy, summary.adopt, summary.forget, moved]
+            );
+            assert!(
+                page.contains("<title>sites/berlin · Plan:") && page.contains("site <b>sites/berlin</b>"),
+                "{page}"
+            );
+        }
     }
 
     #[test]

@@ -4,16 +4,19 @@ use moorfast_engine::plan::{
     Action, Change, CheckResult, CheckStatus, Drift, ObjectChange, Plan, PlannedRollout, Step, is_mark, parse_path,
 };
 use moorfast_engine::{
-    Diagnostic, Event, FailedGate, NodeChange, Outcome, OutcomeResult, PolicyResult, ProviderError, Report,
-    RolloutStep, SENSITIVE_KEY, Severity, Sources,
+    Address, Diagnostic, Event, FailedGate, Failure, NodeChange, Outcome, OutcomeResult, PolicyResult, ProviderError,
+    Report, RolloutStep, SENSITIVE_KEY, Severity, Sources,
 };
 use moorfast_engine::{Mode, RETAINED_KEY, UNKNOWN_KEY};
 use serde_json::{Map, Value as Json, json};
 
 use super::drift::changed_attributes;
+use super::failure::{self, Message};
 use super::report::{Done, is_complete};
 use super::spans::plain;
 use super::wording::doing;
+use crate::error::Error;
+use crate::exit::Exit;
 
 /// The version of the JSON that programs read.
 pub const FORMAT_VERSION: &str = "1.0";
@@ -34,6 +37,7 @@ pub fn plan(plan: &Plan) -> Json {
         "format_version": FORMAT_VERSION,
         "moorfast_version": plan.moorfast_version,
         "timestamp": plan.created_at,
+        "site": plan.site,
         "mode": plan.options.mode,
         "lineage": plan.lineage,
         "serial": plan.serial,
@@ -244,7 +248,7 @@ fn rollout_step(step: &RolloutStep) -> Json {
 
 /// One event of a run as a line.
 pub fn event(event: &Event) -> String {
-    let hook = |address: &moorfast_engine::Address, action: Action| json!({ "resource": { "addr": address, "type": address.resource.resource_type }, "action": action.names().join("-") });
+    let hook = |address: &Address, action: Action| json!({ "resource": { "addr": address, "type": address.resource.resource_type }, "action": action.names().join("-") });
     let (level, kind, message, rest) = match event {
         Event::Reading { target, instances } => (
             "info",
@@ -324,7 +328,7 @@ pub fn provider_error(error: &ProviderError) -> Json {
 }
 
 /// The last line of an apply.
-pub fn report(report: &Report) -> String {
+pub fn report(report: &Report, sources: &Sources) -> String {
     let done = Done::of(report);
     let outputs: Map<_, _> = report
         .outputs
@@ -347,6 +351,10 @@ pub fn report(report: &Report) -> String {
             "forget": done.forgotten,
         },
         "outcomes": report.outcomes.iter().map(outcome).collect::<Vec<_>>(),
+        "diagnostics": of_manifest(sources, &report.errors)
+            .into_iter()
+            .chain(report.state_error.iter().map(|error| of_message(&failure::state_message(error))))
+            .collect::<Vec<_>>(),
         "gates": report.gates.iter().map(failed_gate).collect::<Vec<_>>(),
         "outputs": outputs,
         "checks": report.checks.iter().map(check).collect::<Vec<_>>(),
@@ -402,6 +410,63 @@ fn line(level: &str, kind: &str, message: &str, rest: Json) -> String {
         object.extend(rest);
     }
     format!("{object}\n")
+}
+
+/// What a command with `--json` prints on standard error when it fails: one object on one line.
+pub fn error(error: &Error) -> String {
+    let found = match error {
+        Error::Manifest { sources, diagnostics } => of_manifest(sources, diagnostics),
+        Error::Provider(error) => vec![of_provider(None, error)],
+        Error::Run { failure, manifest } => match &**failure {
+            Failure::Manifest(found) => of_manifest(&manifest.sources, found),
+            Failure::Providers(errors) => {
+                errors.iter().map(|(address, error)| of_provider(Some(address), error)).collect()
+            }
+            Failure::Provider(_, error) => vec![of_provider(None, error)],
+            Failure::State(error) => vec![of_message(&failure::state_message(error))],
+            Failure::Stale(lines) => vec![of_message(&failure::stale(lines))],
+            Failure::Interrupted => vec![of_message(&failure::other_message(&Error::Interrupted))],
+        },
+        other => vec![of_message(&failure::other_message(other))],
+    };
+    failed(error.exit(), found)
+}
+
+/// What it prints there if policies deny the plan.
+pub fn denied(sources: &Sources, said: &[Diagnostic]) -> String {
+    failed(Exit::Error, of_manifest(sources, said))
+}
+
+fn failed(exit: Exit, diagnostics: Vec<Json>) -> String {
+    let first = diagnostics.iter().find(|d| d["severity"] == "error").or(diagnostics.first());
+    let summary = first.and_then(|d| d["summary"].as_str()).unwrap_or_default().to_owned();
+    let rest = json!({ "format_version": FORMAT_VERSION, "exit_code": exit.code(), "diagnostics": diagnostics });
+    line("error", "error", &summary, rest)
+}
+
+fn of_manifest(sources: &Sources, found: &[Diagnostic]) -> Vec<Json> {
+    found.iter().map(|d| diagnostic(sources, d)).collect()
+}
+
+fn of_provider(address: Option<&Address>, error: &ProviderError) -> Json {
+    let mut object = provider_error(error);
+    object["severity"] = json!("error");
+    object["address"] = json!(address);
+    object
+}
+
+fn of_message(message: &Message) -> Json {
+    json!({ "severity": "error", "summary": message.summary, "detail": message.detail, "help": message.help })
+}
+
+/// What is said of a signal, as a line of the events.
+pub fn interrupted(text: &str) -> String {
+    line("warn", "interrupted", text, json!({}))
+}
+
+/// Objects that could not be read.
+pub fn unread(unread: &[(Address, ProviderError)]) -> Json {
+    unread.iter().map(|(address, error)| json!({ "address": address, "error": provider_error(error) })).collect()
 }
 
 /// What `validate --json` prints.

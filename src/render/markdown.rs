@@ -19,17 +19,14 @@ pub const GITHUB: usize = 65_536;
 /// The fewest characters in which something can be said.
 pub const FEWEST: usize = 1_000;
 
-/// By this line a script finds the comment that it must update.
-const PLAN_MARK: &str = "<!-- moorfast:plan -->\n";
-const DRIFT_MARK: &str = "<!-- moorfast:drift -->\n";
 /// Kept for saying what was left out.
 const CLOSING: usize = 300;
 const ROOM: Room = Room { width: 110, full: false };
 
 /// The plan in at most `limit` characters.
 pub fn plan(plan: &Plan, limit: usize) -> String {
-    let mut page = Page::new(PLAN_MARK, limit);
-    page.add(&format!("### {}\n\n", text(&closing(plan))));
+    let mut page = Page::new(&marker("plan", plan), limit);
+    page.add(&format!("### {}\n\n{}", text(&closing(plan)), place(plan)));
     let groups = groups(plan, false);
     let dangers: Vec<_> =
         groups.iter().flat_map(|(_, blocks)| blocks).filter(|b| b.danger() >= Danger::Restart).collect();
@@ -72,6 +69,24 @@ pub fn plan(plan: &Plan, limit: usize) -> String {
     page.end("`moorfast show FILE`", &made)
 }
 
+/// The line by which a script finds the comment that it must update: each site and each state has its own.
+fn marker(kind: &str, plan: &Plan) -> String {
+    format!("<!-- moorfast:{kind} site={} state={} -->\n", site_word(&plan.site), super::state_name(plan))
+}
+
+/// A name as one word that cannot end an HTML comment.
+fn site_word(site: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "/._".contains(c) { c } else { '-' };
+    let word: String = site.chars().map(plain).collect();
+    let parts: Vec<_> = word.split('-').filter(|part| !part.is_empty()).collect();
+    parts.join("-")
+}
+
+/// The line that names the site and its state.
+fn place(plan: &Plan) -> String {
+    format!("<sub>Site <b>{}</b>, state {}</sub>\n\n", text(&plan.site), super::state_name(plan))
+}
+
 /// A line of a rollout; what is said of it is indented.
 fn rolled(line: &str) -> String {
     let line = plain(line);
@@ -81,10 +96,10 @@ fn rolled(line: &str) -> String {
 
 /// What drifted, in at most `limit` characters.
 pub fn drift(plan: &Plan, unsaid: Unsaid, limit: usize) -> String {
-    let mut page = Page::new(DRIFT_MARK, limit);
+    let mut page = Page::new(&marker("drift", plan), limit);
     let closing = plain(&drift::closing(plan, unsaid));
     let headline = closing.split_inclusive(". ").next().unwrap_or_default().trim_end();
-    page.add(&format!("### {}\n\n", text(headline)));
+    page.add(&format!("### {}\n\n{}", text(headline), place(plan)));
     for change in &plan.nodes {
         page.add(&node(plan, change));
     }
@@ -267,6 +282,19 @@ mod tests {
             assert!(!plan(&sample, GITHUB).contains("**Cut to"));
         }
         insta::assert_snapshot!("markdown_cut", plan(&samples::dangers(), 2_000));
+    }
+
+    #[test]
+    fn each_site_and_each_state_has_a_comment_of_its_own() {
+        let of = |site: &str, lineage: &str| {
+            let lineage = serde_json::from_value(serde_json::json!(lineage)).unwrap();
+            let sample = Plan { site: site.to_owned(), lineage, ..samples::nothing() };
+            plan(&sample, GITHUB).lines().next().unwrap().to_owned()
+        };
+        assert_eq!(of("sites/berlin", "6f1e8c6e-0000"), "<!-- moorfast:plan site=sites/berlin state=6f1e8c6e -->");
+        let all = [of("a", "11111111"), of("b", "11111111"), of("a", "22222222")];
+        assert!(all[0] != all[1] && all[0] != all[2]);
+        assert_eq!(of("x --> <b>", "1"), "<!-- moorfast:plan site=x-b state=1 -->");
     }
 
     #[test]

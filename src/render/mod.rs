@@ -38,6 +38,11 @@ pub mod samples;
 #[cfg(test)]
 mod tests;
 
+/// The first digits of the lineage, which tell one state from another.
+fn state_name(plan: &moorfast_engine::plan::Plan) -> String {
+    plan.lineage.as_str().chars().take(8).collect()
+}
+
 pub use row::Room;
 pub use text_diff::text_diff;
 pub use value::{inline, printable};

@@ -1,11 +1,11 @@
 //! How a run goes, on standard error: moving lines on a terminal, plain lines elsewhere, JSON lines for programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use moorfast_engine::plan::{Action, CheckStatus};
-use moorfast_engine::{Address, Event, Events};
+use moorfast_engine::{Address, Class, Event, Events};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
@@ -33,6 +33,7 @@ pub enum Form {
 /// A task that tells the events of a run.
 pub struct Follower {
     events: UnboundedSender<Event>,
+    notices: UnboundedSender<String>,
     settle: UnboundedSender<oneshot::Sender<()>>,
 }
 
@@ -40,9 +41,15 @@ impl Follower {
     /// Starts telling, in this form.
     pub fn start(ui: Ui, form: Form) -> Self {
         let (events, event_receiver) = unbounded_channel();
+        let (notices, notice_receiver) = unbounded_channel();
         let (settle, settle_receiver) = unbounded_channel();
-        tokio::spawn(follow(event_receiver, settle_receiver, Progress::new(ui, form)));
-        Self { events, settle }
+        tokio::spawn(follow(event_receiver, notice_receiver, settle_receiver, Progress::new(ui, form)));
+        Self { events, notices, settle }
+    }
+
+    /// Where goes what the person must read at once: it is shown above the moving lines, even if quiet.
+    pub fn notices(&self) -> UnboundedSender<String> {
+        self.notices.clone()
     }
 
     /// Where the events go.
@@ -61,6 +68,7 @@ impl Follower {
 
 async fn follow(
     mut events: UnboundedReceiver<Event>,
+    mut notices: UnboundedReceiver<String>,
     mut settle: UnboundedReceiver<oneshot::Sender<()>>,
     mut progress: Progress,
 ) {
@@ -69,10 +77,14 @@ async fn follow(
     loop {
         tokio::select! {
             Some(event) = events.recv() => progress.tell(event),
+            Some(notice) = notices.recv() => progress.notice(&notice),
             asked = settle.recv() => {
                 let Some(asked) = asked else { return };
                 while let Ok(event) = events.try_recv() {
                     progress.tell(event);
+                }
+                while let Ok(notice) = notices.try_recv() {
+                    progress.notice(&notice);
                 }
                 progress.tell_reading();
                 let _ = asked.send(());
@@ -87,6 +99,7 @@ struct Progress {
     form: Form,
     bars: Option<MultiProgress>,
     running: BTreeMap<Address, Running>,
+    cancelled: BTreeSet<Address>,
     reading: Reading,
 }
 
@@ -113,7 +126,7 @@ struct Running {
 impl Progress {
     fn new(ui: Ui, form: Form) -> Self {
         let bars = (form == Form::Text && ui.is_live()).then(MultiProgress::new);
-        Self { ui, form, bars, running: BTreeMap::new(), reading: Reading::default() }
+        Self { ui, form, bars, running: BTreeMap::new(), cancelled: BTreeSet::new(), reading: Reading::default() }
     }
 
     fn tell(&mut self, event: Event) {
@@ -138,6 +151,12 @@ impl Progress {
                 self.line(&format!("{}: {} after {}", paint(BOLD, &address), doing(action).1, duration(took)));
                 notes.iter().for_each(|note| self.line(&format!("  {}", printable(note))));
             }
+            Event::Failed { address, action, error } if error.class == Class::Cancelled => {
+                self.ended(&address);
+                let what = paint(WARNING, format!("{} cancelled", doing(action).0));
+                self.line(&format!("{}: {what}: {}", paint(BOLD, &address), printable(&error.summary)));
+                self.cancelled.insert(address);
+            }
             Event::Failed { address, action, error } => {
                 self.ended(&address);
                 let what = paint(DESTROY.bold(), format!("{} failed", doing(action).0));
@@ -145,7 +164,8 @@ impl Progress {
             }
             Event::Skipped { address, because } => {
                 let skipped = paint(WARNING, "Skipped");
-                self.line(&format!("{}: {skipped}, because {because} did not succeed", paint(BOLD, address)));
+                let why = if self.cancelled.contains(&because) { "was cancelled" } else { "did not succeed" };
+                self.line(&format!("{}: {skipped}, because {because} {why}", paint(BOLD, address)));
             }
             Event::Rollout { rollout, node, step } => self.line(&super::rollout::step(&rollout, &node, &step)),
             Event::Withheld { node, operations } => {
@@ -265,6 +285,20 @@ impl Progress {
         bar.set_message(message);
         bar.enable_steady_tick(Duration::from_millis(120));
         Some(bar)
+    }
+
+    /// Shows what the person must read at once.
+    fn notice(&mut self, text: &str) {
+        self.tell_reading();
+        let show = || match self.form {
+            // That nobody reads it changes nothing.
+            Form::Json => drop(self.ui.out(super::json::interrupted(text))),
+            Form::Text => self.ui.err(format!("\n{text}\n")),
+        };
+        match &self.bars {
+            Some(bars) => bars.suspend(show),
+            None => show(),
+        }
     }
 
     fn line(&self, line: &str) {

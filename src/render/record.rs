@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use moorfast_engine::state::{Output, Record, Run, RunResult, Snapshot};
+use moorfast_engine::state::{LockInfo, Output, Record, Run, RunResult, Snapshot};
 
 use super::row::Room;
 use super::style::{BOLD, DIM, WARNING, paint};
@@ -74,17 +74,20 @@ pub fn outputs(outputs: &BTreeMap<String, Output>) -> String {
     outputs.iter().map(|(name, output)| format!("{:label$} = {}\n", printable(name), shown(output))).collect()
 }
 
-/// The runs, one a line, as they are given.
-pub fn history(runs: &[Run]) -> String {
-    runs.iter().map(run).collect()
+/// The runs, one a line, as they are given; `holder` is who holds the lock now.
+pub fn history(runs: &[Run], holder: Option<&LockInfo>) -> String {
+    runs.iter().map(|run| run_line(run, holder)).collect()
 }
 
-fn run(run: &Run) -> String {
+fn run_line(run: &Run, holder: Option<&LockInfo>) -> String {
+    let is_running =
+        || holder.is_some_and(|lock| lock.since <= run.started_at && (&lock.who, &lock.host) == (&run.who, &run.host));
     let result = match run.end.as_ref().map(|end| end.result) {
         Some(RunResult::Succeeded) => "succeeded",
         Some(RunResult::Failed) => "failed",
         Some(RunResult::Interrupted) => "interrupted",
-        None => "did not end",
+        None if is_running() => "running",
+        None => "aborted: it was killed, or lost its machine or the lock; the next run finds out what was left open",
     };
     let counts = run.end.iter().flat_map(|end| &end.counts).filter(|(_, n)| **n > 0);
     let counts: Vec<_> = counts.map(|(what, n)| format!("{n} {}", printable(what))).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use moorfast_engine::plan::{PlanMode, Summary};
-use moorfast_engine::{Address, Manifest, NodeName, Outcome, OutcomeResult, ProviderError, Report, Value};
+use moorfast_engine::{Address, Class, Manifest, NodeName, Outcome, OutcomeResult, ProviderError, Report, Value};
 
 use super::diagnostic::provider_errors;
 use super::plan::checks;
@@ -117,9 +117,45 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
+/// The changes that were not done, by how they ended.
+#[derive(Debug, Default)]
+pub struct Ended<'r> {
+    /// Those that failed.
+    pub failed: Vec<(&'r Address, &'r ProviderError)>,
+    /// Those that were cut off because the person ended the run.
+    pub cancelled: Vec<&'r Address>,
+    /// Those that were skipped, each with the failed one that it depends on.
+    pub skipped: Vec<(&'r Address, &'r Address)>,
+    /// Those that were not started because the person ended the run.
+    pub not_started: Vec<&'r Address>,
+}
+
+impl<'r> Ended<'r> {
+    /// Sorts the outcomes of `report`.
+    pub fn of(report: &'r Report) -> Self {
+        let mut ended = Self::default();
+        let is_cancelled = |error: &ProviderError| report.interrupted && error.class == Class::Cancelled;
+        for Outcome { address, result, .. } in &report.outcomes {
+            match result {
+                OutcomeResult::Failed(error) if is_cancelled(error) => ended.cancelled.push(address),
+                OutcomeResult::Failed(error) => ended.failed.push((address, error)),
+                OutcomeResult::Skipped(cause) => ended.skipped.push((address, cause)),
+                OutcomeResult::NotStarted => ended.not_started.push(address),
+                _ => {}
+            }
+        }
+        // What depends on a cancelled change was not started for the same reason.
+        let (stopped, skipped) = ended.skipped.into_iter().partition(|(_, cause)| ended.cancelled.contains(cause));
+        ended.skipped = skipped;
+        ended.not_started.extend(stopped.into_iter().map(|(address, _): (_, &Address)| address));
+        ended
+    }
+}
+
 /// What is told on standard error where not everything was done; empty where it was.
-pub fn failures(report: &Report, manifest: Option<&Manifest>, resume: &str, width: usize) -> String {
-    let failed: Vec<(Address, ProviderError)> = report.outcomes.iter().filter_map(failure).collect();
+pub fn failures(report: &Report, manifest: Option<&Manifest>, width: usize) -> String {
+    let ended = Ended::of(report);
+    let failed: Vec<_> = ended.failed.iter().map(|(address, error)| ((*address).clone(), (*error).clone())).collect();
     let mut sections = Vec::new();
     if !failed.is_empty() {
         sections.push(provider_errors(manifest, &failed, width));
@@ -128,24 +164,21 @@ pub fn failures(report: &Report, manifest: Option<&Manifest>, resume: &str, widt
         failed_gates(report, manifest, width),
         withheld(report),
         stale(report),
-        skipped(report),
+        skipped(&ended),
         left(report),
         unrecorded(report),
-        not_started(report),
+        listed("Cancelled while they ran; the next run finds out how far they came:", &ended.cancelled),
+        listed("Not begun, because the run was ended:", &ended.not_started),
     ];
     sections.extend(further.into_iter().flatten());
     if sections.is_empty() {
         return String::new();
     }
+    let is_failure = !failed.is_empty() || !report.gates.is_empty() || !report.errors.is_empty();
+    let first = if is_failure { "fix what failed, then " } else { "" };
+    let resume = format!("{first}plan and apply again; what was done is recorded and stays.");
     sections.push(format!("{} {resume}\n", paint(BOLD, "To go on:")));
     sections.join("\n")
-}
-
-fn failure(outcome: &Outcome) -> Option<(Address, ProviderError)> {
-    match &outcome.result {
-        OutcomeResult::Failed(error) => Some((outcome.address.clone(), error.clone())),
-        _ => None,
-    }
 }
 
 /// How much is left on nodes whose machines nobody approved; the plan tells how that is done.
@@ -179,13 +212,12 @@ fn stale(report: &Report) -> Option<String> {
 }
 
 /// What was skipped, under the one that failed.
-fn skipped(report: &Report) -> Option<String> {
+fn skipped(ended: &Ended) -> Option<String> {
     let mut causes: Vec<(&Address, Vec<&Address>)> = Vec::new();
-    for outcome in &report.outcomes {
-        let OutcomeResult::Skipped(cause) = &outcome.result else { continue };
-        match causes.iter_mut().find(|(known, _)| *known == cause) {
-            Some((_, addresses)) => addresses.push(&outcome.address),
-            None => causes.push((cause, vec![&outcome.address])),
+    for (address, cause) in &ended.skipped {
+        match causes.iter_mut().find(|(known, _)| known == cause) {
+            Some((_, addresses)) => addresses.push(address),
+            None => causes.push((cause, vec![address])),
         }
     }
     let mut text = String::new();
@@ -197,16 +229,12 @@ fn skipped(report: &Report) -> Option<String> {
 }
 
 fn unrecorded(report: &Report) -> Option<String> {
-    let lines = listed(report, |result| matches!(result, OutcomeResult::Unrecorded));
-    (!lines.is_empty()).then(|| format!("How these ended is not recorded; the next run looks at them again:\n{lines}"))
+    let unrecorded = report.outcomes.iter().filter(|outcome| matches!(outcome.result, OutcomeResult::Unrecorded));
+    let addresses: Vec<_> = unrecorded.map(|outcome| &outcome.address).collect();
+    listed("How these ended is not recorded; the next run looks at them again:", &addresses)
 }
 
-fn not_started(report: &Report) -> Option<String> {
-    let lines = listed(report, |result| matches!(result, OutcomeResult::NotStarted));
-    (!lines.is_empty()).then(|| format!("Not begun, because the run was ended:\n{lines}"))
-}
-
-fn listed(report: &Report, ended_so: impl Fn(&OutcomeResult) -> bool) -> String {
-    let outcomes = report.outcomes.iter().filter(|outcome| ended_so(&outcome.result));
-    outcomes.map(|outcome| format!("  {}\n", outcome.address)).collect()
+fn listed(heading: &str, addresses: &[&Address]) -> Option<String> {
+    let lines: String = addresses.iter().map(|address| format!("  {address}\n")).collect();
+    (!lines.is_empty()).then(|| format!("{heading}\n{lines}"))
 }

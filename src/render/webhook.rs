@@ -43,8 +43,6 @@ pub struct Told<'a> {
 /// All of it, for expressions.
 pub fn report(told: &Told) -> Json {
     let plan = json::plan(told.plan);
-    let unread =
-        told.unread.iter().map(|(address, error)| json!({ "address": address, "error": json::provider_error(error) }));
     json!({
         "format_version": FORMAT_VERSION,
         "moorfast_version": plan["moorfast_version"],
@@ -56,7 +54,7 @@ pub fn report(told: &Told) -> Json {
         "text": text(told),
         "resource_drift": plan["resource_drift"],
         "nodes": plan["nodes"],
-        "unread": unread.collect::<Vec<_>>(),
+        "unread": json::unread(told.unread),
     })
 }
 

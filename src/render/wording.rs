@@ -23,25 +23,25 @@ pub enum Danger {
     Update,
     /// Something that runs is disturbed.
     Restart,
-    /// Something that moorfast did not create is overwritten.
-    Overwrite,
     /// Something goes and comes again.
     Replace,
     /// Something goes.
     Destroy,
+    /// Something that is not in the state, so that somebody else may own it, is overwritten.
+    Overwrite,
 }
 
 /// How much a reviewer must look at `change`.
 pub fn danger(change: &Change) -> Danger {
     let has = |wanted: fn(&Consequence) -> bool| change.consequences.iter().any(wanted);
     match change.action {
+        _ if has(|c| matches!(c, Consequence::Overwrite)) => Danger::Overwrite,
         Action::Delete => Danger::Destroy,
         Action::Replace | Action::ReplaceCreateFirst => Danger::Replace,
         _ if change.objects.iter().any(|object| object.action == Action::Delete) => Danger::Destroy,
         _ if change.removes() => Danger::Replace,
         _ if has(|c| matches!(c, Consequence::Removal { .. })) => Danger::Destroy,
         _ if has(|c| matches!(c, Consequence::Downgrade { .. })) => Danger::Replace,
-        _ if has(|c| matches!(c, Consequence::Overwrite)) => Danger::Overwrite,
         Action::Update if change.restarts() => Danger::Restart,
         Action::Update => Danger::Update,
         Action::Create => Danger::Create,
@@ -134,8 +134,11 @@ pub fn headline(change: &Change, attributes: usize) -> String {
         0 => String::new(),
         count => format!(" ({count} objects)"),
     };
+    let overwrites = change.consequences.contains(&Consequence::Overwrite);
     match change.action {
         Action::Update if change.removes() => paint(DESTROY.bold(), format!("will be updated: {}", removals(change))),
+        Action::Update if overwrites && change.restarts() => paint(DESTROY.bold(), "will be overwritten and restarted"),
+        Action::Update if overwrites => paint(DESTROY.bold(), "will be overwritten"),
         Action::Update if change.restarts() && attributes == 0 => paint(BOLD, "will be restarted"),
         Action::Update if change.restarts() => paint(BOLD, "will be updated in place and restarted"),
         Action::Create => paint(ADD.bold(), "will be created") + &count,

@@ -186,7 +186,8 @@ fn drift_as_markdown_for_an_issue() {
     folder.write("out/greeting", "first line\nsomebody was here\n");
     let text = folder.expect(2, &["drift", "--markdown"]).stdout;
     assert!(
-        text.starts_with("<!-- moorfast:drift -->\n### Drift: 2 objects are not as the last apply left them.\n"),
+        text.starts_with("<!-- moorfast:drift site=")
+            && text.contains("-->\n### Drift: 2 objects are not as the last apply left them.\n"),
         "{text}"
     );
     assert!(text.contains("is gone</b>") && text.contains("\n+       somebody was here\n"), "{text}");

@@ -227,3 +227,75 @@ fn a_killed_run_leaves_no_lock_and_nothing_is_lost() {
     folder.expect(0, &["apply", "-auto-approve"]);
     folder.expect(0, &["plan", "-detailed-exitcode"]);
 }
+
+#[test]
+fn ctrl_c_on_a_terminal_says_what_happens_and_nothing_has_failed() {
+    let folder = Folder::new(WAITING);
+    assert!(Command::new("mkfifo").arg(folder.path("gate")).status().unwrap().success());
+    // `script` runs it on a terminal of its own, and types what it gets.
+    let moorfast = folder.command(&[]).get_program().to_string_lossy().into_owned();
+    let mut command = Command::new("script");
+    command.args(["-qefc", &format!("{moorfast} apply -auto-approve"), "/dev/null"]).env("TERM", "xterm");
+    command.current_dir(folder.path(".")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    let mut screen = child.stdout.take().unwrap();
+    while !folder.path("came").exists() {
+        std::thread::yield_now();
+    }
+    keys.write_all(b"\x03").unwrap();
+    // A moving line has no end, so bytes are read.
+    let mut shown = String::new();
+    let mut bytes = [0; 1024];
+    while !shown.contains("Interrupted: nothing more is started") {
+        let count = screen.read(&mut bytes).unwrap();
+        assert!(count > 0, "{shown}");
+        shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+    keys.write_all(b"\x03").unwrap();
+    screen.read_to_string(&mut shown).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{shown}");
+    assert!(shown.contains("Cancelling what runs."), "{shown}");
+    assert!(shown.contains("Cancelled while they ran; the next run finds out how far they came:"), "{shown}");
+    assert!(shown.contains("Not begun, because the run was ended:"), "{shown}");
+    assert!(!shown.contains("fail") && !shown.contains("error") && !shown.contains("Skipped, because"), "{shown}");
+    folder.expect(0, &["state", "history"]).says("interrupted: 1 cancelled, 1 not started");
+}
+
+#[test]
+fn the_history_tells_a_running_and_an_aborted_run_from_a_failed_one() {
+    let (folder, mut child, _stderr) = waiting();
+    folder.expect(0, &["state", "history"]).says("apply  running");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    folder.expect(0, &["state", "history"]).says("apply  aborted: it was killed");
+    folder.write(
+        "main.toml",
+        "[nodes.here]\ntransport = \"local\"\n[resource.ssh_exec.waits]\non = \"here\"\nscript = \"exit 3\"\n",
+    );
+    std::fs::remove_file(folder.path("gate")).unwrap();
+    folder.expect(1, &["apply", "-auto-approve"]);
+    let history = folder.expect(0, &["state", "history"]).stdout;
+    let results: Vec<_> = history.lines().map(|line| line.split("apply  ").nth(1).unwrap()).collect();
+    assert!(results[0].starts_with("failed: 1 failed") && results[1].starts_with("aborted"), "{history}");
+}
+
+#[test]
+fn an_interrupted_apply_with_json_says_so_in_json() {
+    let folder = Folder::new(WAITING);
+    assert!(Command::new("mkfifo").arg(folder.path("gate")).status().unwrap().success());
+    let mut command = folder.command(&["apply", "-auto-approve", "-json"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    while !folder.path("came").exists() {
+        std::thread::yield_now();
+    }
+    send(&child, "INT");
+    read_until(&mut lines, "\"type\":\"interrupted\"");
+    open_gate(&folder);
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
+    let last: serde_json::Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
+    assert_eq!(last["interrupted"], true, "{rest}");
+}

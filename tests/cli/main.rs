@@ -7,6 +7,8 @@ mod documentation;
 mod drift;
 mod drift_webhook;
 mod errors;
+mod files;
+mod foreign;
 mod interruption;
 mod lifecycle;
 mod pages;

@@ -83,7 +83,11 @@ fn the_graph_is_a_picture_that_stands_by_itself() {
 fn the_markdown_fits_where_it_goes() {
     let folder = planned();
     let whole = folder.expect(0, &["show", "saved", "--markdown"]).stdout;
-    assert!(whole.starts_with("<!-- moorfast:plan -->\n### Plan: 1 to add, 1 to change, 1 to destroy."), "{whole}");
+    assert!(
+        whole.starts_with("<!-- moorfast:plan site=")
+            && whole.contains("\n### Plan: 1 to add, 1 to change, 1 to destroy."),
+        "{whole}"
+    );
     let long: String = (0..5_000).map(|i| format!("line {i}\\n")).collect();
     let main = fs::read_to_string(folder.path("main.toml")).unwrap();
     let files: String = (0..40)

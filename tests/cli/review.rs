@@ -278,3 +278,31 @@ server {
         assert!(run.stdout.lines().count() < 80, "{}", run.stdout);
     }
 }
+
+#[test]
+fn two_sites_and_two_states_have_comments_of_their_own() {
+    if !has_what_it_needs() {
+        return;
+    }
+    let forge = Forge::new("github");
+    let push = |site: &str, state: &str, code: i32| {
+        let state = forge.folder.path(state);
+        let output = forge.command(&["push", "site"]).env("MOORFAST_SITE", site).env("MOORFAST_STATE", state).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+        forge.number_of_comments()
+    };
+    assert_eq!(push("sites/berlin", "state", 0), 1);
+    assert_eq!(push("sites/paris", "state", 0), 2);
+    assert_eq!(push("sites/paris", "state of production", 0), 3);
+    assert_eq!(push("sites/berlin", "state", 0), 3);
+    assert!(forge.comments().contains("Site <b>sites/berlin</b>, state "), "{}", forge.comments());
+    // Where there is no plan, the comment of the site says so until there is one.
+    forge.folder.write("site/main.toml", "[nodes.");
+    assert_eq!(push("sites/berlin", "state", 1), 3);
+    assert_eq!(push("sites/rome & more", "state", 1), 4);
+    forge.write("hello");
+    assert_eq!(push("sites/rome & more", "state", 0), 4);
+    assert_eq!(push("sites/berlin", "state", 0), 4);
+    assert!(!forge.comments().contains("No plan"), "{}", forge.comments());
+}

@@ -96,3 +96,51 @@ fn nodes_are_listed() {
         .complains("the inventory has no node \"there\"")
         .complains("it has: here");
 }
+
+#[test]
+fn what_fails_with_json_is_said_in_json() {
+    let folder = Folder::new(&PAIR.replace("content = \"first", "contnet = \"first"));
+    for arguments in [["plan", "-json"].as_slice(), &["apply", "-json", "-auto-approve"], &["drift", "-json"]] {
+        let run = folder.expect(1, arguments);
+        let error: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
+        assert_eq!((&error["type"], &error["exit_code"]), (&"error".into(), &1.into()), "{error}");
+        let first = &error["diagnostics"][0];
+        assert!(first["summary"].as_str().unwrap().contains("`contnet`"), "{error}");
+        assert_eq!(first["range"]["filename"], "./main.toml");
+        assert_eq!(run.stdout, "", "{arguments:?}");
+    }
+    // Each kind of error: a file, a usage, a plan, the state.
+    let folder = Folder::new(PAIR);
+    folder.write("text", "no plan");
+    let cases: [(&[&str], &str); 4] = [
+        (&["show", "-json", "text"], "text is not a plan"),
+        (&["show", "-json", "none"], "none"),
+        (&["apply", "-json"], "--json can't ask"),
+        (&["state", "show", "-json", "ssh_file.none"], "there is no state"),
+    ];
+    for (arguments, summary) in cases {
+        let run = folder.expect(1, arguments);
+        let error: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
+        assert!(error["@message"].as_str().unwrap().contains(summary), "{error}");
+        assert_eq!(run.stdout, "", "{arguments:?}");
+    }
+    // Operations that fail are in the events and in the report, and there alone.
+    let folder =
+        Folder::new("[nodes.here]\ntransport = \"local\"\n[resource.ssh_exec.x]\non = \"here\"\nscript = \"exit 3\"\n");
+    let run = folder.expect(1, &["apply", "-json", "-auto-approve"]);
+    let lines: Vec<serde_json::Value> = run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.last().unwrap()["outcomes"][0]["result"], "failed");
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn what_cannot_be_read_is_part_of_the_json_of_a_look() {
+    let folder = Folder::new(crate::support::TWO);
+    folder.expect(0, &["apply", "-auto-approve"]);
+    let unreachable = "[nodes.nb]\naddress = \"127.0.0.1\"\nport = 9\n";
+    folder.write("main.toml", &crate::support::TWO.replace(crate::support::NB, unreachable));
+    let run = folder.expect(5, &["drift", "-json"]);
+    let look: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(look["unread"][0]["address"], "ssh_file.a[\"nb\"]");
+    assert_eq!(look["unread"][0]["error"]["class"], "unreachable");
+}

@@ -73,7 +73,7 @@ fn the_policies_of_the_review_page_hold_for_a_harmless_plan() {
 fn the_review_page_works_as_written() {
     let folder = run_page("review.md");
     assert!(folder.read("plan.html").starts_with("<!doctype html>") && folder.read("graph.svg").starts_with("<svg"));
-    assert!(folder.read("comment.md").starts_with("<!-- moorfast:plan -->"));
+    assert!(folder.read("comment.md").starts_with("<!-- moorfast:plan site="));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::reader::{Entry, Reader};
 use super::{Manifest, blocks, policy, references, resource, rollout, variable};
 use crate::diagnostic::suggest;
-use crate::{Diagnostic, SourceFile, Sources, Span, is_identifier};
+use crate::{Diagnostic, SourceFile, Sources, Span, is_identifier, terraform};
 
 const TABLES: [&str; 14] = [
     "variables",
@@ -153,7 +153,8 @@ impl Loader<'_> {
                 reader.error_with(entry.span, "modules are not supported", Some(help));
             }
             name => {
-                let help = suggest(name, TABLES)
+                let help = terraform::table(name)
+                    .or_else(|| suggest(name, TABLES))
                     .unwrap_or_else(|| format!("the tables of a manifest are {}", TABLES.join(", ")));
                 reader.error_with(entry.span, format!("unknown table `{name}`"), Some(help));
             }

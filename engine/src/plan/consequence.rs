@@ -15,7 +15,7 @@ pub enum Consequence {
         /// Why, as the rest of a sentence: `its definition changes`.
         cause: String,
     },
-    /// The object exists already and moorfast did not create it; its content is lost.
+    /// The object exists already, is not in the state, and loses its content. Either moorfast did not create it, or its record is lost.
     Overwrite,
     /// Another object is removed too: a package that conflicts with a new one.
     Removal {
@@ -50,7 +50,10 @@ impl fmt::Display for Consequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Consequence::Restart { cause } => write!(f, "restart: {cause}"),
-            Consequence::Overwrite => f.write_str("overwrites an object that moorfast did not create"),
+            Consequence::Overwrite => f.write_str(
+                "overwrites an object that is not in the state: moorfast did not create it, or its record is lost; \
+                 `[[import]]` takes it into the state first",
+            ),
             Consequence::Removal { object } => write!(f, "also removes {object}"),
             Consequence::Downgrade { object, from, to } => write!(f, "downgrades {object} from {from} to {to}"),
             Consequence::Obstacle { message } => write!(f, "the apply will fail: {message}"),

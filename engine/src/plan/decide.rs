@@ -7,7 +7,7 @@ use super::leftovers;
 use super::objects::{Fate, same_object};
 use super::planner::{Item, Planner};
 use super::reading::observed_digest;
-use super::{Action, Change, Reason, differences};
+use super::{Action, Change, Consequence, Reason, differences};
 use crate::early::with_unknown;
 use crate::evaluate::violated;
 use crate::expand::Instance;
@@ -39,6 +39,11 @@ impl Planner<'_> {
             after = seal_attributes(&planned, self.key);
         }
         let Fate { objects, losses } = fate;
+        let mut consequences: Vec<_> = proposal.consequences.into_iter().chain(losses).collect();
+        let replaces_foreign = request.foreign && action.is_replacement() && item.former.is_none();
+        if replaces_foreign && !consequences.contains(&Consequence::Overwrite) {
+            consequences.push(Consequence::Overwrite);
+        }
         let values = known_values(instance, action, &request, &planned);
         if matches!(action, Action::NoOp | Action::Adopt) {
             self.check_postconditions(instance, &values)?;
@@ -61,10 +66,7 @@ impl Planner<'_> {
             after: Some(after),
             dependencies: self.dependencies(&request.address),
             objects,
-            consequences: match action.acts_on_world() {
-                true => proposal.consequences.into_iter().chain(losses).collect(),
-                false => Vec::new(),
-            },
+            consequences: if action.acts_on_world() { consequences } else { Vec::new() },
             notes: proposal.notes,
         });
         self.actions.insert(request.address.clone(), action);

@@ -23,6 +23,9 @@ pub struct Plan {
     pub format_version: u32,
     /// The version of moorfast that made it.
     pub moorfast_version: String,
+    /// The name of the site and environment that it is for, as reports show it. Empty if the writer gave none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub site: String,
     /// When it was made.
     pub created_at: Timestamp,
     /// What was asked for.

@@ -93,6 +93,10 @@ impl Planner<'_> {
             leftovers = self.leftovers(address, record, wanted, readings)?;
             leftovers.iter_mut().filter(|l| self.is_claimed(&l.record)).for_each(|l| l.observed = None);
         }
+        let foreign = observed.is_some()
+            && !continues
+            && !self.is_to_be_imported(address)
+            && identity.as_deref().is_some_and(|identity| !self.is_in_state(instance, identity));
         let triggers = self.triggers(instance, recorded.as_deref());
         let item = Item {
             recorded: recorded.clone(),
@@ -107,6 +111,7 @@ impl Planner<'_> {
             desired: ignoring(&instance.resource.lifecycle.ignore_changes, attributes, observed.as_ref()),
             recorded: recorded.filter(|_| continues || identity.is_none()),
             observed,
+            foreign,
             triggers: item.triggers.clone(),
             dependencies: self.planned_dependencies(address),
         };
@@ -123,6 +128,16 @@ impl Planner<'_> {
             Some(Dependency { action, objects, desired, address })
         };
         self.dependencies(address).into_iter().filter_map(planned).collect()
+    }
+
+    /// Whether the state knows an object under any address, also one that an unfinished operation began to make.
+    fn is_in_state(&self, instance: &Instance, identity: &str) -> bool {
+        let is_it = |record: &Record| {
+            record.identity == identity
+                && record.provider == instance.provider
+                && record.target == instance.target.name()
+        };
+        self.records.values().any(|record| is_it(record) || record.pending.iter().any(is_it))
     }
 
     pub(super) fn is_to_be_imported(&self, address: &Address) -> bool {

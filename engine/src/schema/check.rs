@@ -3,7 +3,7 @@
 use super::conform::join;
 use super::{Attribute, Kind, Schema, conform};
 use crate::diagnostic::{quoted_list, suggest};
-use crate::{Diagnostic, Expr, ExprNode, Span};
+use crate::{Diagnostic, Expr, ExprNode, Span, terraform};
 
 /// What is wrong with the attributes of `block` (`ssh_file.motd`, at `span`), whatever their expressions evaluate to.
 pub fn check(schema: &Schema, block: &str, span: Span, attributes: &[(String, Span, Expr)]) -> Vec<Diagnostic> {
@@ -34,7 +34,8 @@ fn check_members(
         match schema.iter().find(|attribute| attribute.name == name) {
             None => {
                 let diagnostic = Diagnostic::error(format!("unknown attribute `{name}` of {block}")).at(*at, "");
-                problems.push(Diagnostic { help: suggest(name, writable()), ..diagnostic });
+                let of_terraform = terraform::key(name).filter(|_| path.is_empty());
+                problems.push(Diagnostic { help: of_terraform.or_else(|| suggest(name, writable())), ..diagnostic });
             }
             Some(attribute) if !attribute.optional => {
                 let summary = format!("`{name}` of {block} can't be written");

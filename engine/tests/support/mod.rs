@@ -383,6 +383,7 @@ impl Bench {
             providers: vec![Arc::new(self.memory.clone())],
             variables: BTreeMap::new(),
             data_dir: self.path().join(".moorfast"),
+            site: "test".to_owned(),
         }
     }
 

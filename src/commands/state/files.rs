@@ -1,12 +1,13 @@
 //! The state as a file: `state pull`, `push`, `backup` and `restore`.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use moorfast_engine::state::{Contents, Lock, Run, Serial, Snapshot, StateError, StateFile, Store};
 
 use super::{Waiting, existing, succeeded};
+use crate::atomic;
 use crate::backend;
 use crate::error::Error;
 use crate::session::Session;
@@ -179,8 +180,5 @@ pub(in crate::commands) fn write(file: &Path, contents: &Contents) -> Result<(),
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(Error::file("make the folder", folder))?;
     let text = contents.to_json().map_err(|error| Error::Output(error.into()))?;
-    let mut unborn = tempfile::NamedTempFile::new_in(folder).map_err(Error::file("write", file))?;
-    unborn.write_all(text.as_bytes()).and_then(|()| unborn.as_file().sync_all()).map_err(Error::file("write", file))?;
-    unborn.persist_noclobber(file).map_err(|error| Error::file("write", file)(error.error))?;
-    Ok(())
+    atomic::create(file, 0o600, text.as_bytes()).map_err(Error::file("write", file))
 }

@@ -6,7 +6,7 @@
   const changes = [...document.querySelectorAll(".item")].map((element) => ({
     element,
     text: element.textContent.toLowerCase(),
-    kind: element.dataset.kind,
+    kinds: element.dataset.kind.split(" "),
   }));
   const wanted = () => buttons.filter((b) => b.getAttribute("aria-pressed") === "true").map((b) => b.dataset.kind);
 
@@ -14,8 +14,8 @@
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     const kinds = wanted();
     let shown = 0;
-    for (const { element, text, kind } of changes) {
-      const fits = words.every((word) => text.includes(word)) && (kinds.length === 0 || kinds.includes(kind));
+    for (const { element, text, kinds: own } of changes) {
+      const fits = words.every((word) => text.includes(word)) && (kinds.length === 0 || own.some((kind) => kinds.includes(kind)));
       element.hidden = !fits;
       shown += fits ? 1 : 0;
     }

@@ -131,7 +131,10 @@ impl Resource for BootstrapToken {
             planned.insert("expires_at".to_owned(), Value::Unknown);
         }
         let action = if differs { ProposedAction::Update } else { ProposedAction::NoOp };
-        Ok(Proposal::new(action, planned))
+        let proposal = Proposal::new(action, planned);
+        let consequences =
+            request.overwrite(&proposal, &["description", "extra_groups", "usages"]).into_iter().collect();
+        Ok(Proposal { consequences, ..proposal })
     }
 
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {

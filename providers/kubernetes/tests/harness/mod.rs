@@ -151,6 +151,7 @@ impl Instance {
             desired: self.with_defaults(desired),
             recorded: self.record.clone(),
             observed: observed.clone(),
+            foreign: observed.is_some() && self.record.is_none(),
             triggers: Vec::new(),
             dependencies: self.dependencies.clone(),
         };

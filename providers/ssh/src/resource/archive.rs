@@ -250,6 +250,10 @@ impl Resource for Archive {
         &["source", "url", "format", "strip_components", "include", "owner", "group"]
     }
 
+    fn contents(&self) -> &'static [&'static str] {
+        &["sha256", "intact"]
+    }
+
     fn look(&self, subject: &Subject) -> String {
         format!(
             "{}

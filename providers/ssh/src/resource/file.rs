@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use moorfast_engine::plan::Consequence;
 use moorfast_engine::{
     Attribute, Attributes, Class, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
     ProviderError, ResourceType, Schema, Scope, Value,
@@ -180,6 +181,10 @@ impl Resource for File {
         &["sensitive", "parents", "backup"]
     }
 
+    fn contents(&self) -> &'static [&'static str] {
+        &["sha256"]
+    }
+
     fn look(&self, subject: &Subject) -> String {
         let path = quote(subject.text("path").unwrap_or_default());
         let content = match undecided(subject) {
@@ -259,6 +264,9 @@ esac",
             }
         }
         let mut proposal = propose(self, request, planned);
+        if request.foreign && seen("kind").and_then(Value::as_str) == Some("symbolic link") {
+            proposal.consequences.push(Consequence::Overwrite);
+        }
         if let Some(kind) = observed.and_then(|o| o.private["kind"].as_str()).filter(|k| !k.starts_with("regular")) {
             proposal.notes.push(format!("there is a {kind} at the path"));
         }

@@ -46,6 +46,10 @@ impl Resource for Group {
         &["system"]
     }
 
+    fn contents(&self) -> &'static [&'static str] {
+        &["gid"]
+    }
+
     fn look(&self, subject: &Subject) -> String {
         format!(
             "G={}; X=$(getent group -- \"$G\" || true); if [ -n \"$X\" ]; then X=${{X#*:}}; X=${{X#*:}}; field gid \"${{X%%:*}}\"; fi",

@@ -39,6 +39,10 @@ impl Resource for Link {
         Some(format!("path:{}", text(attributes, "path")?))
     }
 
+    fn contents(&self) -> &'static [&'static str] {
+        &["target"]
+    }
+
     fn look(&self, subject: &Subject) -> String {
         let path = quote(subject.text("path").unwrap_or_default());
         format!(

@@ -82,6 +82,11 @@ pub(crate) trait Resource: Send + Sync {
         &[]
     }
 
+    /// The attributes whose values are lost if an object that is not in the state is brought to the manifest. Empty for a type that has no content.
+    fn contents(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Shell that tells what is there, by fields. It changes nothing.
     fn look(&self, subject: &Subject) -> String;
 
@@ -180,7 +185,9 @@ pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: A
     let forces = |name: &&String| schema.attribute(name).is_some_and(|a| a.forces_replacement);
     let forcing: Vec<String> = changed.iter().filter(forces).cloned().collect();
     let action = if forcing.is_empty() { ProposedAction::Update } else { ProposedAction::Replace(forcing) };
-    Proposal::new(action, planned)
+    let mut proposal = Proposal::new(action, planned);
+    proposal.consequences.extend(request.overwrite(&proposal, resource.contents()));
+    proposal
 }
 
 /// Are these equal, whether they are sensitive or not?
@@ -273,6 +280,48 @@ mod tests {
                 assert!(declared.schema.attribute(setting).is_some(), "{}.{setting}", declared.name);
             }
         }
+    }
+
+    #[test]
+    fn what_is_lost_where_an_object_is_not_in_the_state() {
+        let overwritten = |kind: &str, now: serde_json::Value, then: serde_json::Value| {
+            let request = PlanRequest {
+                address: format!("{kind}.x").parse().unwrap(),
+                resource_type: kind.to_owned(),
+                desired: Attributes::new(),
+                recorded: None,
+                observed: Some(Observed { attributes: attributes(now), private: json!(null) }),
+                foreign: true,
+                triggers: Vec::new(),
+            };
+            let proposal = propose(named(kind).unwrap(), &request, attributes(then));
+            proposal.consequences.contains(&moorfast_engine::plan::Consequence::Overwrite)
+        };
+        let lost = [
+            ("ssh_file", json!({ "sha256": "a" }), json!({ "sha256": "b" })),
+            ("ssh_link", json!({ "target": "a" }), json!({ "target": "b" })),
+            ("ssh_archive", json!({ "sha256": "a" }), json!({ "sha256": "b" })),
+            ("ssh_systemd_unit", json!({ "content": "a" }), json!({ "content": "b" })),
+            ("ssh_systemd_unit", json!({ "drop_ins": { "a": "1" } }), json!({ "drop_ins": { "a": "2" } })),
+            ("ssh_user", json!({ "shell": "/bin/sh" }), json!({ "shell": "/bin/bash" })),
+            ("ssh_user", json!({ "authorized_keys": ["a"] }), json!({ "authorized_keys": ["b"] })),
+            ("ssh_group", json!({ "gid": 1 }), json!({ "gid": 2 })),
+        ];
+        let kept = [
+            ("ssh_file", json!({ "mode": "0600" }), json!({ "mode": "0644" })),
+            ("ssh_directory", json!({ "mode": "0700", "owner": "a" }), json!({ "mode": "0755", "owner": "b" })),
+            (
+                "ssh_systemd_unit",
+                json!({ "enabled": false, "state": "stopped" }),
+                json!({ "enabled": true, "state": "running" }),
+            ),
+            ("ssh_systemd_unit", json!({ "drop_ins": {} }), json!({ "drop_ins": { "a": "2" } })),
+            ("ssh_sysctl", json!({ "value": "0" }), json!({ "value": "1" })),
+            ("ssh_package", json!({ "names": ["a"] }), json!({ "names": ["b"] })),
+        ];
+        let of = |(kind, now, then)| (overwritten(kind, now, then), kind);
+        assert!(lost.into_iter().map(of).all(|(is, _)| is));
+        assert_eq!(kept.into_iter().map(of).filter(|(is, _)| *is).collect::<Vec<_>>(), []);
     }
 
     #[test]

@@ -226,6 +226,10 @@ impl Resource for Unit {
         &["settle"]
     }
 
+    fn contents(&self) -> &'static [&'static str] {
+        &["content", "drop_ins"]
+    }
+
     fn look(&self, subject: &Subject) -> String {
         let names = names(subject).into_iter().enumerate();
         let drop_ins = names.map(|(index, name)| {

@@ -116,6 +116,10 @@ impl Resource for User {
         &["system", "create_home", "remove_home"]
     }
 
+    fn contents(&self) -> &'static [&'static str] {
+        &["uid", "group", "groups", "home", "shell", "comment", "authorized_keys"]
+    }
+
     fn look(&self, subject: &Subject) -> String {
         let keys = match reads_keys(subject) {
             true => format!("if [ -n \"$X\" ]; then\n{TO_KEYS}\n{LOOK_AT_KEYS}\nfi"),

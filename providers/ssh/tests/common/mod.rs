@@ -140,6 +140,7 @@ impl World {
             resource_type: kind.to_owned(),
             desired: Self::full(kind, desired),
             recorded: self.record(kind).map(Arc::new),
+            foreign: observed.is_some() && self.record(kind).is_none(),
             observed,
             triggers: Vec::new(),
             dependencies: Vec::new(),

@@ -185,7 +185,9 @@ fn proposal(request: &PlanRequest, is_yaml: bool, parts: Vec<Part>) -> Proposal 
         (Some(_), all) if all.iter().all(is_settled) && notes.is_empty() => ProposedAction::NoOp,
         (Some(_), _) => ProposedAction::Update,
     };
-    Proposal { objects, notes, ..Proposal::new(action, planned) }
+    let mut proposal = Proposal { objects, notes, ..Proposal::new(action, planned) };
+    proposal.consequences.extend(request.overwrite(&proposal, &["manifest", "objects"]));
+    proposal
 }
 
 impl Part {
