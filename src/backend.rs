@@ -6,7 +6,7 @@ use std::mem::discriminant;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use moorfast_engine::state::{Lineage, Location, Snapshot, Store};
+use moorfast_engine::state::{Lineage, Location, Snapshot, Store, bounded};
 use moorfast_engine::{Attribute, Block, Diagnostic, ExprNode, Kind, Manifest, Schema, Severity, check, nearest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -121,7 +121,7 @@ pub struct Record {
 /// If the record can't be read.
 pub fn recorded(data_dir: &Path) -> Result<Option<Record>, Error> {
     let path = data_dir.join(RECORD);
-    let text = match fs::read_to_string(&path) {
+    let text = match bounded::read_text(&path, bounded::TEXT) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         other => other.map_err(Error::file("read", &path))?,
     };

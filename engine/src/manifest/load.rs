@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use moorfast_state::Digest;
+use moorfast_state::{Digest, bounded};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -39,7 +39,7 @@ impl Manifest {
         let mut files = Vec::new();
         let mut unreadable = Vec::new();
         for path in paths {
-            match std::fs::read_to_string(&path) {
+            match bounded::read_text(&path, bounded::TEXT) {
                 Ok(text) => files.push(SourceFile { path, text }),
                 Err(error) => unreadable.push(Diagnostic::error(format!("can't read {}: {error}", path.display()))),
             }

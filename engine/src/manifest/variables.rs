@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Condition, Manifest, Variable, VariableType};
 use crate::diagnostic::suggest;
+use crate::state::bounded;
 use crate::{Diagnostic, Expr, Files, Reference, ReferenceScope, Span, Unresolved, Value};
 
 /// The prefix of the environment variables that assign variables.
@@ -114,7 +115,7 @@ impl Manifest {
     }
 
     fn read_file(&self, path: &Path, assigned: &mut BTreeMap<String, Assigned>, errors: &mut Vec<Diagnostic>) {
-        let text = match std::fs::read_to_string(path) {
+        let text = match bounded::read_text(path, bounded::TEXT) {
             Ok(text) => text,
             Err(error) => return errors.push(Diagnostic::error(format!("can't read {}: {error}", path.display()))),
         };

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use moorfast_engine::state::bounded;
 use moorfast_engine::{Attribute, Attributes, Class, Invalid, Kind, ProviderError, Schema};
 
 use crate::attributes::Read;
@@ -91,6 +92,7 @@ impl Source {
             }
             Origin::File(path) => {
                 let place = path.display().to_string();
+                bounded::check(path, bounded::TEXT).map_err(|e| unreadable(&place, &e))?;
                 let kubeconfig = Kubeconfig::read_from(path).map_err(|e| unusable(&place, &e))?;
                 Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| unusable(&place, &e))
             }
@@ -144,11 +146,13 @@ fn expand_home(path: &str) -> PathBuf {
     }
 }
 
+fn unreadable(place: &str, error: &std::io::Error) -> ProviderError {
+    ProviderError::new(Class::Failed, format!("cannot read the kubeconfig {place}: {error}"))
+}
+
 fn unusable(place: &str, error: &KubeconfigError) -> ProviderError {
     match error {
-        KubeconfigError::ReadConfig(io, _) => {
-            ProviderError::new(Class::Failed, format!("cannot read the kubeconfig {place}: {io}"))
-        }
+        KubeconfigError::ReadConfig(io, _) => unreadable(place, io),
         // The YAML error quotes the text around it, which holds credentials.
         KubeconfigError::Parse(_) => {
             ProviderError::new(Class::Failed, format!("the kubeconfig {place} is not valid YAML"))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{Method, Request, Response, Uri};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use kube::client::{Body, DynBody};
 use moorfast_engine::Leave;
 use tokio::sync::Semaphore;
@@ -21,10 +21,18 @@ const AT_ONCE: usize = 32;
 /// webhook. Where nothing comes back by then nothing will.
 const LONGEST: Duration = Duration::from_secs(65);
 
+/// The largest answer, in bytes. The pods of a large cluster are some 100 MiB.
+const LARGEST: usize = 256 << 20;
+
 /// The API server took the request and did not answer.
 #[derive(Debug, thiserror::Error)]
 #[error("it took the request and gave no answer within {0:?}")]
 pub(crate) struct NoAnswer(pub(crate) Duration);
+
+/// The API server answers without end.
+#[derive(Debug, thiserror::Error)]
+#[error("its answer is larger than 256 MiB")]
+pub(crate) struct TooLarge;
 
 /// What would change something was not sent, because the lock of this run is lost.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +93,7 @@ where
         async move {
             if is_watch {
                 sent.fetch_add(1, Ordering::Relaxed);
-                return answer.await;
+                return Ok(answer.await?.map(limited));
             }
             let _slot = slots.acquire_owned().await?;
             if changes && leave.is_lost() {
@@ -107,8 +115,16 @@ fn is_watch(uri: &Uri) -> bool {
 /// `answer` when all of it is here: before that its connection is in use.
 async fn whole(answer: Answer) -> Result<Answer, BoxError> {
     let (head, body) = answer.into_parts();
-    let bytes = body.collect().await?.to_bytes();
+    let bytes = limited(body).collect().await.map_err(too_large)?.to_bytes();
     Ok(Response::from_parts(head, Box::new(Full::new(bytes).map_err(BoxError::from)) as Box<DynBody>))
+}
+
+fn limited(body: Box<DynBody>) -> Box<DynBody> {
+    Box::new(Limited::new(body, LARGEST))
+}
+
+fn too_large(error: BoxError) -> BoxError {
+    if error.is::<LengthLimitError>() { TooLarge.into() } else { error }
 }
 
 #[cfg(test)]
@@ -167,6 +183,19 @@ mod tests {
         assert!(error.is::<NoLeave>(), "{error}");
         exchanges.layer(server).oneshot(get("/api/v1/namespaces/a")).await.unwrap();
         assert_eq!(exchanges.sent.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_an_error() {
+        let endless = service_fn(|_: Request<Body>| async {
+            let body = Full::new(vec![0_u8; LARGEST + 1].into()).map_err(BoxError::from);
+            Ok::<_, BoxError>(Response::new(Box::new(body) as Box<DynBody>))
+        });
+        let exchanges = Exchanges::counted_in(Arc::default(), Leave::default());
+        let error = exchanges.layer(endless).oneshot(get("/version")).await.err().unwrap();
+        assert!(error.is::<TooLarge>(), "{error}");
+        let watch = exchanges.layer(endless).oneshot(get("/api?watch=true")).await.unwrap();
+        assert!(watch.into_body().collect().await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ use crate::resource::{self, Resource, Step, facts};
 use crate::script::{Script, Section};
 use crate::sources::Sources;
 use crate::subject::Subject;
-use crate::transport::{Hops, HostKey, Local, Settings, Ssh, keep, shown};
+use crate::transport::{Hops, HostKey, Local, Servers, Settings, Ssh, keep, shown};
 
 /// How long looks and quick operations may take, where the manifest does not say, and how much longer for each of them.
 const QUICK_LIMIT: Duration = Duration::from_secs(120);
@@ -45,6 +45,7 @@ pub(crate) struct SshConnection {
     sources: Arc<Sources>,
     counters: Arc<Counters>,
     hops: Arc<Hops>,
+    servers: Arc<Servers>,
 }
 
 type Outcome = (usize, Result<Applied, ProviderError>);
@@ -72,6 +73,7 @@ impl SshConnection {
             sources: Arc::new(Sources::new(context.root.clone())),
             counters: Arc::default(),
             hops: Arc::default(),
+            servers: Arc::default(),
             context,
         })
     }
@@ -102,7 +104,8 @@ impl SshConnection {
             Transport::Local => Box::new(Local),
             Transport::Ssh => {
                 let data_dir = self.context.data_dir.clone();
-                let ssh = Ssh::new(node.clone(), self.settings.clone(), data_dir, counters.clone(), self.hops.clone());
+                let (settings, hops, servers) = (self.settings.clone(), self.hops.clone(), self.servers.clone());
+                let ssh = Ssh::new(node.clone(), settings, data_dir, counters.clone(), hops, servers);
                 Box::new(prepared(ssh))
             }
         };

@@ -5,7 +5,7 @@ use moorfast_engine::{Class, Node, ProviderError};
 use crate::script::Section;
 
 /// How many lines of what a node said are shown.
-const LINES: usize = 25;
+pub(crate) const LINES: usize = 25;
 
 /// Failures that many commands share: what they say, what sort they are, and what to do.
 const KNOWN: &[(&str, Class, &str)] = &[

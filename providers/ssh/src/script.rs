@@ -149,9 +149,9 @@ impl Script {
         self.framed(stdout).any(|words| words == ("elsewhere", ""))
     }
 
-    /// The line after which nothing of interest comes, on stdout as on stderr.
-    pub(crate) fn done_line(&self) -> String {
-        format!("\n{} done\n", self.nonce)
+    /// The word that begins every line of the answer.
+    pub(crate) fn nonce(&self) -> &str {
+        &self.nonce
     }
 
     /// The sections of an answer, as far as it came.

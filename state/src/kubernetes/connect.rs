@@ -1,17 +1,30 @@
 //! Which cluster, and the client for it.
 
 use std::path::PathBuf;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
+use kube::client::{Body, ClientBuilder, DynBody};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use tower::layer::layer_fn;
+use tower::{BoxError, Service};
 
-use crate::StateError;
+use crate::remote::objects::LARGEST_ANSWER;
+use crate::{StateError, bounded};
 
 /// How long a connection may take to come about, and an answer.
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(15);
+
+/// How large an answer may be, in bytes: a Secret in base64, or the names of all.
+const LARGEST: usize = 2 * LARGEST_ANSWER;
 
 /// The longest name: those of the shards are longer and must still be names.
 const LONGEST: usize = 40;
@@ -38,6 +51,36 @@ fn default_name() -> String {
     "moorfast".to_owned()
 }
 
+type Answer = Response<Box<DynBody>>;
+
+/// A service whose answers are whole, of bounded size, and arrive in time: a server that sends a byte now and then is never silent.
+struct Whole<S>(S);
+
+impl<S> Service<Request<Body>> for Whole<S>
+where
+    S: Service<Request<Body>, Response = Answer, Error = BoxError>,
+    S::Future: Send + 'static,
+{
+    type Response = Answer;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Answer, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let answer = self.0.call(request);
+        let whole = async move {
+            let (head, body) = answer.await?.into_parts();
+            // In a box, since the compiler does not see otherwise that the future is `Send`.
+            let bytes = Limited::new(body, LARGEST).map_err(BoxError::from).boxed_unsync().collect().await?.to_bytes();
+            Ok(Response::from_parts(head, Box::new(Full::new(bytes).map_err(BoxError::from)) as Box<DynBody>))
+        };
+        async move { timeout(ANSWER, whole).await? }.boxed()
+    }
+}
+
 impl Kubernetes {
     /// A client, and the namespace that it is for.
     pub(crate) async fn client(&self) -> Result<(Client, String), StateError> {
@@ -51,16 +94,22 @@ impl Kubernetes {
         // Whether to ask again is decided where it is known what an answer that was lost means.
         config.default_retry = false;
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|error| {
+        let builder = ClientBuilder::try_from(config).map_err(|error| {
             StateError::Config(format!("the backend cannot make a client for the cluster: {error}"))
         })?;
+        let client = builder.with_layer(&layer_fn(Whole)).build();
         Ok((client, namespace))
     }
 
     async fn config(&self) -> Result<Config, KubeconfigError> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         match &self.kubeconfig {
-            Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await,
+            Some(path) => {
+                // kube reads the file as a whole.
+                bounded::check(path, bounded::TEXT)
+                    .map_err(|error| KubeconfigError::ReadConfig(error, path.clone()))?;
+                Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await
+            }
             None => match Config::from_kubeconfig(&options).await {
                 Err(error) if self.context.is_none() => Config::incluster().map_err(|_| error),
                 found => found,

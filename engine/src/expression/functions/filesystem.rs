@@ -4,10 +4,13 @@ use std::path::{Component, Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_state::Digest;
+use moorfast_state::{Digest, bounded};
 
 use super::{Arguments, Body, Family, Fault, Function, Lazy, quoting};
 use crate::{Files, Value};
+
+/// The largest file that an expression can read, in bytes.
+const LARGEST: u64 = 64 << 20;
 
 pub(super) fn functions() -> Vec<Function> {
     let function = |name, parameters, doc, body| Function {
@@ -70,7 +73,7 @@ pub(super) fn read(files: &Files, path: &str) -> Result<Vec<u8>, Fault> {
     if place.exists() && !place.is_file() {
         return Err(quoting(format!("{} is no file", place.display())));
     }
-    let bytes = std::fs::read(&place).map_err(|error| {
+    let bytes = bounded::read(&place, LARGEST).map_err(|error| {
         let reason = match error.kind() {
             std::io::ErrorKind::NotFound => format!("there is no file {}", place.display()),
             _ => format!("can't read {}: {error}", place.display()),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use moorfast_engine::state::bounded;
 use moorfast_engine::{Node, ProviderError};
 use sha2::{Digest, Sha256};
 
@@ -62,7 +63,7 @@ pub(super) fn set(path: &Path, name: &str, keys: &[HostKey]) -> io::Result<()> {
 }
 
 fn lines(path: &Path) -> io::Result<Vec<String>> {
-    match fs::read_to_string(path) {
+    match bounded::read_text(path, bounded::TEXT) {
         Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(e) => Err(e),
