@@ -92,6 +92,8 @@ pub fn state(error: &StateError, width: usize) -> String {
         StateError::Unreachable { .. } => {
             "see that it can be reached from here, then run the same command again: it finds what was done and not recorded"
         }
+        StateError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => READER,
+        StateError::ReadOnly { .. } => READER,
         StateError::Refused { .. } => "docs/state.md has the rights that the backend needs",
         StateError::OtherLineage { .. } => {
             "look at both with `moorfast state list`; `--force` puts the one in the place of the other, which is kept as a backup"
@@ -101,6 +103,9 @@ pub fn state(error: &StateError, width: usize) -> String {
     };
     message(&error.to_string(), &[], Some(help), width)
 }
+
+/// What helps a person who has no right to write the state.
+const READER: &str = "with the right to read the state `drift` and `plan --lock=false` work; docs/state.md has the rights that the backend needs";
 
 fn plan_file(error: &PlanFileError, width: usize) -> String {
     let help = match error {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -56,7 +57,8 @@ pub(super) fn set(path: &Path, name: &str, keys: &[HostKey]) -> io::Result<()> {
     text.extend(keys.iter().map(|key| key.line(name)));
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
-    let temporary = tempfile::NamedTempFile::new_in(directory)?;
+    // The keys are public, and whoever may only read the state needs them too.
+    let temporary = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o644)).tempfile_in(directory)?;
     fs::write(temporary.path(), text)?;
     temporary.persist(path).map_err(|e| e.error)?;
     Ok(())
