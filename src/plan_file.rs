@@ -7,7 +7,6 @@
 //! The digest is over the canonical JSON (sorted keys, no spaces) of `plan`; the signature, where there is one, over the digest's text.
 //! `docs/plan-file.md` describes the format.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -184,6 +183,7 @@ pub fn fuzz(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

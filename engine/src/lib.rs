@@ -28,6 +28,7 @@ mod rollout;
 mod schema;
 mod scope;
 mod session;
+mod untrusted;
 mod value;
 mod webhook;
 mod workspace;
@@ -60,6 +61,7 @@ pub use provider::{
 };
 pub use report::{ApplyOptions, FailedGate, Outcome, OutcomeResult, Report};
 pub use schema::{Attribute, Faults, Kind, Schema, check, conform, parse_duration};
+pub use untrusted::is_inside;
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
 pub use webhook::Webhook;
 pub use workspace::Workspace;

@@ -48,6 +48,7 @@ impl Workspace {
         let free = outputs.chain(self.manifest.locals.values()).filter_map(|expr| expr.evaluate(&scope).err());
         errors.extend(free.flatten());
         errors.extend(crate::policy::check(&expanded));
+        errors.extend(crate::check::refused(&self.manifest));
         crate::early::deduplicated(errors)
     }
 

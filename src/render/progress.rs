@@ -85,6 +85,10 @@ struct Progress {
     bars: Option<MultiProgress>,
     running: BTreeMap<Address, Running>,
     reading: BTreeMap<String, Option<ProgressBar>>,
+    /// How many targets were to be read since when, and when that was last shown.
+    targets: usize,
+    reading_since: Instant,
+    reading_told: Instant,
 }
 
 struct Running {
@@ -98,7 +102,9 @@ struct Running {
 impl Progress {
     fn new(ui: Ui, form: Form) -> Self {
         let bars = (form == Form::Text && ui.is_live()).then(MultiProgress::new);
-        Self { ui, form, bars, running: BTreeMap::new(), reading: BTreeMap::new() }
+        let now = Instant::now();
+        let (running, reading) = (BTreeMap::new(), BTreeMap::new());
+        Self { ui, form, bars, running, reading, targets: 0, reading_since: now, reading_told: now }
     }
 
     fn tell(&mut self, event: Event) {
@@ -156,6 +162,10 @@ impl Progress {
         if bar.is_none() {
             self.line(&format!("{}: Reading {what}...", paint(BOLD, &target)));
         }
+        if self.reading.is_empty() {
+            (self.targets, self.reading_since, self.reading_told) = (0, Instant::now(), Instant::now());
+        }
+        self.targets += 1;
         self.reading.insert(target, bar);
     }
 
@@ -182,12 +192,17 @@ impl Progress {
         }
     }
 
-    /// A line for each operation that runs for long, where no moving line shows it.
+    /// A line for what is read and for each operation, where that takes long and no moving line shows it.
     fn tell_still(&mut self) {
         if self.form == Form::Json || self.bars.is_some() {
             return;
         }
         let mut lines = Vec::new();
+        if !self.reading.is_empty() && self.reading_told.elapsed() >= STILL {
+            self.reading_told = Instant::now();
+            let (left, elapsed) = (self.reading.len(), self.reading_since.elapsed().as_secs());
+            lines.push(format!("Still reading {left} of {} targets... [{elapsed}s elapsed]", self.targets));
+        }
         for (address, running) in &mut self.running {
             if running.told.elapsed() < STILL {
                 continue;

@@ -67,7 +67,13 @@ impl Manifest {
                 assigned.insert(name.to_owned(), Assigned { value: Raw::Text(text.clone()), origin });
             }
         }
-        for path in automatic_files(&self.root).iter().chain(&assignments.files) {
+        for path in automatic_files(&self.root) {
+            match self.files().check(&path) {
+                Ok(()) => self.read_file(&path, &mut assigned, &mut errors),
+                Err(message) => errors.push(Diagnostic::error(message)),
+            }
+        }
+        for path in &assignments.files {
             self.read_file(path, &mut assigned, &mut errors);
         }
         for argument in &assignments.arguments {
@@ -84,8 +90,7 @@ impl Manifest {
         }
         for (name, variable) in &self.variables {
             if let Some(value) = values.get(name) {
-                let scope =
-                    ValidationScope { name, value, files: Files { root: self.root.clone(), ..Files::default() } };
+                let scope = ValidationScope { name, value, files: self.files() };
                 errors.extend(
                     variable.validations.iter().filter_map(|validation| validate(&scope, variable.span, validation)),
                 );

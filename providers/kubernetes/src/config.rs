@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use moorfast_engine::state::bounded;
-use moorfast_engine::{Attribute, Attributes, Class, Invalid, Kind, ProviderError, Schema};
+use moorfast_engine::{Attribute, Attributes, Class, Context, Invalid, Kind, ProviderError, Schema, is_inside};
 
 use crate::attributes::Read;
 
@@ -76,6 +76,23 @@ impl Source {
             Origin::Default
         };
         Ok(Self { origin, context: attributes.text("context").map(str::to_owned) })
+    }
+
+    /// Refuses a cluster that somebody else's manifest brings along: its kubeconfig can run commands on this machine, as exec plugins.
+    ///
+    /// # Errors
+    /// If the kubeconfig is part of the manifest.
+    pub(crate) fn check_untrusted(&self, context: &Context) -> Result<(), ProviderError> {
+        let name = match &self.origin {
+            Origin::File(path) if is_inside(&context.root, Path::new(""), path) => "kubeconfig",
+            Origin::Text(_) => "kubeconfig_content",
+            _ => return Ok(()),
+        };
+        let summary =
+            format!("`plan --untrusted` uses no kubeconfig of the manifest, which can run commands: `{name}`");
+        Err(ProviderError::new(Class::Denied, summary)
+            .attribute(name)
+            .help("review the manifest first; then plan without --untrusted, or name a kubeconfig outside of the folder of the manifest"))
     }
 
     /// The client's configuration.

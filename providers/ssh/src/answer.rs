@@ -98,6 +98,8 @@ pub(crate) struct Stdout {
     section: usize,
     noise: usize,
     done: bool,
+    /// The limit of `kept`.
+    limit: usize,
 }
 
 impl Stdout {
@@ -109,6 +111,7 @@ impl Stdout {
             section: 0,
             noise: 0,
             done: false,
+            limit: ANSWER,
         }
     }
 
@@ -120,7 +123,7 @@ impl Stdout {
 
 impl Stream for Stdout {
     fn take(&mut self, bytes: &[u8]) -> Result<bool, Excess> {
-        let Self { nonce, lines, kept, section, noise, done } = self;
+        let Self { nonce, lines, kept, section, noise, done, limit } = self;
         lines.feed(bytes, |line| {
             let Some(framed) = line.strip_prefix(nonce.as_slice()) else {
                 *noise += line.len() + 1;
@@ -131,7 +134,7 @@ impl Stream for Stdout {
             if *section > SECTION {
                 return Err(Excess::Section);
             }
-            if kept.len() + line.len() > ANSWER {
+            if kept.len() + line.len() > *limit {
                 return Err(Excess::Answer);
             }
             kept.extend_from_slice(line);
@@ -286,7 +289,7 @@ mod tests {
         let mut one = Stdout::of(&script);
         one.take(format!("{begin}{} content ", script.nonce()).as_bytes()).unwrap();
         assert_eq!(flood(&mut one, &[b'A'; 64 << 10], 10_000), Err(Excess::Section));
-        let mut sections = Stdout::of(&script);
+        let mut sections = Stdout { limit: 3 * SECTION, ..Stdout::of(&script) };
         let section = format!("{begin}{} content {}\n", script.nonce(), "A".repeat(SECTION - 100));
         assert_eq!(flood(&mut sections, section.as_bytes(), 100), Err(Excess::Answer));
     }

@@ -19,6 +19,7 @@ mod secrets;
 mod sources;
 mod subject;
 mod transport;
+mod untrusted;
 
 use std::sync::Arc;
 
