@@ -5,6 +5,7 @@ mod apply;
 mod catalog;
 mod check;
 mod diagnostic;
+mod discreet_connection;
 mod documentation;
 mod early;
 mod evaluate;
@@ -23,6 +24,7 @@ pub mod plan;
 mod planning;
 mod policy;
 mod provider;
+mod redaction;
 mod report;
 mod rollout;
 mod schema;
@@ -32,8 +34,9 @@ mod untrusted;
 mod value;
 mod webhook;
 mod workspace;
+mod yaml;
 
-pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
+pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier, named};
 pub use check::HTTP;
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
 pub use documentation::{functions_reference, reference};
@@ -48,20 +51,22 @@ pub use leave::Leave;
 pub use machine::{Identified, Machine, NodeChange, NodeChangeKind, Replacement};
 pub use manifest::{
     Assignments, Block, Check, Condition, GateName, Import, Lifecycle, Manifest, MaxUnavailable, Moved, NodeBlock,
-    Output, Policy, PolicySeverity, Removed, Resource, Rollout, StaticScope, Variable, VariableType, evaluate_for_each,
-    evaluate_inventory, format, node_value, select_nodes,
+    ObjectAttribute, Output, Policy, PolicySeverity, Removed, Resource, Rollout, StaticScope, Variable, VariableType,
+    evaluate_for_each, evaluate_inventory, format, node_value, select_nodes,
 };
 pub use moorfast_state as state;
 pub use node::{Node, NodeName, Transport};
 pub use planning::Planned;
 pub use policy::PolicyResult;
 pub use provider::{
-    Applied, Class, Connection, Context, DataRequest, Invalid, Observed, Operation, OperationAction, PlanRequest,
-    Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
+    Applied, Class, Connection, Context, DataRequest, Dependency, Invalid, Observed, Operation, OperationAction,
+    PlanRequest, Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
 };
+pub use redaction::Redaction;
 pub use report::{ApplyOptions, FailedGate, Outcome, OutcomeResult, Report};
-pub use schema::{Attribute, Faults, Kind, Schema, check, conform, parse_duration};
+pub use schema::{Attribute, DURATION_EXAMPLES, Faults, Kind, Schema, check, conform, parse_duration};
 pub use untrusted::is_inside;
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
 pub use webhook::Webhook;
 pub use workspace::Workspace;
+pub use yaml::{YamlDocument, YamlError, yaml_document, yaml_documents};

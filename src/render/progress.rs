@@ -16,6 +16,8 @@ use super::value::printable;
 use super::wording::doing;
 use crate::ui::Ui;
 
+/// The names of how many targets stand in a line.
+const NAMED: usize = 8;
 /// How often a long operation says that it still runs.
 const STILL: Duration = Duration::from_secs(10);
 
@@ -72,6 +74,7 @@ async fn follow(
                 while let Ok(event) = events.try_recv() {
                     progress.tell(event);
                 }
+                progress.tell_reading();
                 let _ = asked.send(());
             }
             _ = tick.tick() => progress.tell_still(),
@@ -84,11 +87,21 @@ struct Progress {
     form: Form,
     bars: Option<MultiProgress>,
     running: BTreeMap<Address, Running>,
-    reading: BTreeMap<String, Option<ProgressBar>>,
-    /// How many targets were to be read since when, and when that was last shown.
+    reading: Reading,
+}
+
+/// The targets that are read, which often is done for many at once.
+#[derive(Default)]
+struct Reading {
+    /// The moving line that shows them all.
+    bar: Option<ProgressBar>,
+    /// Those that no plain line has named yet, with the number of their objects.
+    untold: Vec<(String, usize)>,
     targets: usize,
-    reading_since: Instant,
-    reading_told: Instant,
+    objects: usize,
+    done: usize,
+    /// When the first of them began to be read, and when a line last said that some still are.
+    since: Option<(Instant, Instant)>,
 }
 
 struct Running {
@@ -102,9 +115,7 @@ struct Running {
 impl Progress {
     fn new(ui: Ui, form: Form) -> Self {
         let bars = (form == Form::Text && ui.is_live()).then(MultiProgress::new);
-        let now = Instant::now();
-        let (running, reading) = (BTreeMap::new(), BTreeMap::new());
-        Self { ui, form, bars, running, reading, targets: 0, reading_since: now, reading_told: now }
+        Self { ui, form, bars, running: BTreeMap::new(), reading: Reading::default() }
     }
 
     fn tell(&mut self, event: Event) {
@@ -113,13 +124,12 @@ impl Progress {
             let _ = self.ui.out(super::json::event(&event));
             return;
         }
+        if !matches!(event, Event::Reading { .. } | Event::ReadDone { .. }) {
+            self.tell_reading();
+        }
         match event {
             Event::Reading { target, instances } => self.reading(target, instances),
-            Event::ReadDone { target } => {
-                if let Some(bar) = self.reading.remove(&target).flatten() {
-                    bar.finish_and_clear();
-                }
-            }
+            Event::ReadDone { .. } => self.read(),
             Event::Recovered { address, message } => {
                 self.line(&format!("{}: {}", paint(BOLD, address), printable(&message)));
             }
@@ -157,16 +167,53 @@ impl Progress {
     }
 
     fn reading(&mut self, target: String, instances: usize) {
-        let what = if instances == 1 { "1 object".to_owned() } else { format!("{instances} objects") };
-        let bar = self.bar(&target, format!("Reading {what}..."));
-        if bar.is_none() {
-            self.line(&format!("{}: Reading {what}...", paint(BOLD, &target)));
+        self.reading.targets += 1;
+        self.reading.since.get_or_insert_with(|| (Instant::now(), Instant::now()));
+        self.reading.objects += instances;
+        if self.bars.is_none() {
+            self.reading.untold.push((target, instances));
+            return;
         }
-        if self.reading.is_empty() {
-            (self.targets, self.reading_since, self.reading_told) = (0, Instant::now(), Instant::now());
+        if self.reading.bar.is_none() {
+            self.reading.bar = self.bar(&target, String::new());
         }
-        self.targets += 1;
-        self.reading.insert(target, bar);
+        self.show_reading();
+    }
+
+    fn read(&mut self) {
+        self.reading.done += 1;
+        if self.reading.done < self.reading.targets {
+            return self.show_reading();
+        }
+        self.tell_reading();
+        if let Some(bar) = std::mem::take(&mut self.reading).bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// The moving line of what is read.
+    fn show_reading(&self) {
+        let Reading { bar, targets, objects, done, .. } = &self.reading;
+        let Some(bar) = bar else { return };
+        if *targets > 1 {
+            bar.set_prefix(format!("{done} of {targets} targets"));
+        }
+        bar.set_message(format!("Reading {}...", counted(*objects)));
+    }
+
+    /// The plain line of what is read: one for all that began to be read since the last one.
+    fn tell_reading(&mut self) {
+        let untold = std::mem::take(&mut self.reading.untold);
+        let objects = counted(untold.iter().map(|(_, instances)| instances).sum());
+        match untold.as_slice() {
+            [] => {}
+            [(target, _)] => self.line(&format!("{}: Reading {objects}...", paint(BOLD, target))),
+            many => {
+                let names: Vec<_> = many.iter().map(|(target, _)| target.as_str()).collect();
+                let names = if names.len() <= NAMED { format!(" ({})", names.join(", ")) } else { String::new() };
+                self.line(&format!("Reading {objects} of {} targets{names}...", many.len()));
+            }
+        }
     }
 
     fn started(&mut self, address: Address, action: Action) {
@@ -194,14 +241,18 @@ impl Progress {
 
     /// A line for what is read and for each operation, where that takes long and no moving line shows it.
     fn tell_still(&mut self) {
+        self.tell_reading();
         if self.form == Form::Json || self.bars.is_some() {
             return;
         }
         let mut lines = Vec::new();
-        if !self.reading.is_empty() && self.reading_told.elapsed() >= STILL {
-            self.reading_told = Instant::now();
-            let (left, elapsed) = (self.reading.len(), self.reading_since.elapsed().as_secs());
-            lines.push(format!("Still reading {left} of {} targets... [{elapsed}s elapsed]", self.targets));
+        let Reading { targets, done, since, .. } = &mut self.reading;
+        if let Some((since, told)) = since
+            && told.elapsed() >= STILL
+        {
+            *told = Instant::now();
+            let (left, elapsed) = (*targets - *done, since.elapsed().as_secs());
+            lines.push(format!("Still reading {left} of {targets} targets... [{elapsed}s elapsed]"));
         }
         for (address, running) in &mut self.running {
             if running.told.elapsed() < STILL {
@@ -233,4 +284,8 @@ impl Progress {
             None => self.ui.note(format!("{line}\n")),
         }
     }
+}
+
+fn counted(objects: usize) -> String {
+    if objects == 1 { "1 object".to_owned() } else { format!("{objects} objects") }
 }

@@ -18,4 +18,5 @@ mod signatures;
 mod streams;
 mod support;
 mod untrusted;
+mod values;
 mod workflows;

@@ -8,20 +8,23 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
+use kube::Client;
 use kube::client::{Body, ClientBuilder, DynBody};
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
-use kube::{Client, Config};
+use moorfast_kubeconfig::{Access, Origin, Source};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
+use tower::buffer::BufferLayer;
 use tower::layer::layer_fn;
 use tower::{BoxError, Service};
 
+use crate::StateError;
 use crate::remote::objects::LARGEST_ANSWER;
-use crate::{StateError, bounded};
 
 /// How long a connection may take to come about, and an answer.
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(15);
+/// How many requests may wait for the connection.
+const QUEUE: usize = 64;
 
 /// How large an answer may be, in bytes: a Secret in base64, or the names of all.
 const LARGEST: usize = 2 * LARGEST_ANSWER;
@@ -87,7 +90,7 @@ impl Kubernetes {
         self.check_name()?;
         // Somebody else in this process may have installed it already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut config = self.config().await.map_err(|error| StateError::Config(self.explain(&error)))?;
+        let Access { mut config, login } = self.access().await?;
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(ANSWER);
         config.write_timeout = Some(ANSWER);
@@ -97,24 +100,19 @@ impl Kubernetes {
         let builder = ClientBuilder::try_from(config).map_err(|error| {
             StateError::Config(format!("the backend cannot make a client for the cluster: {error}"))
         })?;
-        let client = builder.with_layer(&layer_fn(Whole)).build();
+        let client = builder.with_layer(&layer_fn(Whole));
+        let client = client.with_layer(&BufferLayer::new(QUEUE)).with_layer(&login.layer()).build();
         Ok((client, namespace))
     }
 
-    async fn config(&self) -> Result<Config, KubeconfigError> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        match &self.kubeconfig {
-            Some(path) => {
-                // kube reads the file as a whole.
-                bounded::check(path, bounded::TEXT)
-                    .map_err(|error| KubeconfigError::ReadConfig(error, path.clone()))?;
-                Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await
-            }
-            None => match Config::from_kubeconfig(&options).await {
-                Err(error) if self.context.is_none() => Config::incluster().map_err(|_| error),
-                found => found,
-            },
-        }
+    async fn access(&self) -> Result<Access, StateError> {
+        let origin = self.kubeconfig.clone().map_or(Origin::Default, Origin::File);
+        let source = Source { origin, context: self.context.clone() };
+        let subject = |summary: String| match summary.starts_with("cannot ") {
+            true => format!("the backend {summary}"),
+            false => summary,
+        };
+        source.open().await.map_err(|error| StateError::Config(subject(error.summary)))
     }
 
     fn check_name(&self) -> Result<(), StateError> {
@@ -127,19 +125,5 @@ impl Kubernetes {
             )));
         }
         Ok(())
-    }
-
-    fn explain(&self, error: &KubeconfigError) -> String {
-        let file = match &self.kubeconfig {
-            Some(path) => path.display().to_string(),
-            None => "of $KUBECONFIG or ~/.kube/config".to_owned(),
-        };
-        match error {
-            KubeconfigError::ReadConfig(io, _) => format!("the backend cannot read the kubeconfig {file}: {io}"),
-            // The YAML error quotes the text around it, which holds credentials.
-            KubeconfigError::Parse(_) => format!("the kubeconfig {file} is not valid YAML"),
-            KubeconfigError::LoadContext(name) => format!("the kubeconfig {file} has no context `{name}`"),
-            other => format!("the kubeconfig {file} cannot be used: {other}"),
-        }
     }
 }
