@@ -6,8 +6,10 @@ use std::mem::discriminant;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use moorfast_engine::state::{Lineage, Location, Snapshot, Store};
-use moorfast_engine::{Attribute, Block, Diagnostic, ExprNode, Kind, Manifest, Schema, Severity, check, nearest};
+use moorfast_engine::state::{Lineage, Location, Snapshot, Store, bounded};
+use moorfast_engine::{
+    Attribute, Block, Diagnostic, ExprNode, Kind, Manifest, Schema, Severity, check, is_inside, nearest,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
@@ -121,7 +123,7 @@ pub struct Record {
 /// If the record can't be read.
 pub fn recorded(data_dir: &Path) -> Result<Option<Record>, Error> {
     let path = data_dir.join(RECORD);
-    let text = match fs::read_to_string(&path) {
+    let text = match bounded::read_text(&path, bounded::TEXT) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         other => other.map_err(Error::file("read", &path))?,
     };
@@ -175,6 +177,33 @@ pub async fn is_the_same(data_dir: &Path, location: &Location, store: &Store) ->
             data_dir.join(RECORD).display()
         ),
     ))
+}
+
+/// Refuses a server that somebody else's manifest names for the state: it would get the credentials of this machine.
+///
+/// # Errors
+/// If the state is neither in a file nor on the server that a trusted run recorded in a folder that is not the manifest's.
+pub fn check_untrusted(wanted: Option<&Location>, root: &Path, data_dir: &Path) -> Result<(), Error> {
+    let known = recorded(data_dir)?.map_or(Location::Sqlite {}, |record| record.backend);
+    let nowhere = Path::new("");
+    let brought = |location: &Location| match location {
+        Location::Sqlite {} => false,
+        Location::Kubernetes(config) => {
+            config.kubeconfig.as_ref().is_some_and(|file| is_inside(root, nowhere, &root.join(file)))
+        }
+        Location::Postgres(_) | Location::S3(_) => false,
+    };
+    let is_recorded =
+        |location: &Location| *location == known && !is_inside(root, nowhere, data_dir) && !brought(location);
+    let refused =
+        wanted.into_iter().chain([&known]).find(|location| **location != Location::Sqlite {} && !is_recorded(location));
+    match refused {
+        None => Ok(()),
+        Some(location) => Err(Error::usage(
+            format!("`plan --untrusted` does not open a state that the manifest names: {}", name(location)),
+            "keep the state folder (--state) outside of the folder of the manifest, and open the state once with a trusted manifest, as `moorfast init` does",
+        )),
+    }
 }
 
 /// The place of the state, where the manifest and the record agree on it.

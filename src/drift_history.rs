@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use jiff::Timestamp;
 use moorfast_engine::plan::{Drift, Plan};
-use moorfast_engine::state::{DriftHistory, Look, SealKey, Sighting, Snapshot, StateError, Store, canonical};
+use moorfast_engine::state::{DriftHistory, Look, SealKey, Sighting, Snapshot, StateError, Store, bounded, canonical};
 use moorfast_engine::{Address, Class, NodeChange, ProviderError};
 use serde_json::json;
 
@@ -134,7 +134,7 @@ fn path(folder: &Path) -> PathBuf {
 }
 
 fn read(folder: &Path) -> Option<DriftHistory> {
-    serde_json::from_slice(&fs::read(path(folder)).ok()?).ok()
+    serde_json::from_slice(&bounded::read(&path(folder), bounded::DATA).ok()?).ok()
 }
 
 fn write(folder: &Path, history: &DriftHistory) -> io::Result<()> {

@@ -87,7 +87,7 @@ fn start(cli: Cli, ui: Ui) -> Result<Exit, Error> {
         .enable_all()
         .build()
         .map_err(Error::file("start the runtime of", "moorfast"))?;
-    let exit = runtime.block_on(cli.command.run(Session { globals: cli.globals, ui }));
+    let exit = runtime.block_on(cli.command.run(Session { globals: cli.globals, ui, untrusted: false }));
     // Nothing that still runs in the background is worth waiting for.
     runtime.shutdown_background();
     exit

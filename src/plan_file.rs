@@ -7,12 +7,11 @@
 //! The digest is over the canonical JSON (sorted keys, no spaces) of `plan`; the signature, where there is one, over the digest's text.
 //! `docs/plan-file.md` describes the format.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use moorfast_engine::plan::{PLAN_FORMAT, Plan};
-use moorfast_engine::state::{Digest, canonical};
+use moorfast_engine::state::{Digest, bounded, canonical};
 use serde_json::{Value as Json, json};
 
 use crate::atomic;
@@ -123,7 +122,11 @@ fn envelope(digest: &Digest, signature: Option<String>, plan: Json) -> Json {
 /// # Errors
 /// If it is no plan, not whole, not as it was written, or of a newer format.
 pub fn read(path: &Path) -> Result<SavedPlan, PlanFileError> {
-    let text = fs::read(path).map_err(|source| PlanFileError::Io { doing: "read", path: path.to_owned(), source })?;
+    let text = bounded::read(path, bounded::DATA).map_err(|source| PlanFileError::Io {
+        doing: "read",
+        path: path.to_owned(),
+        source,
+    })?;
     parse(path, &text)
 }
 
@@ -180,6 +183,7 @@ pub fn fuzz(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

@@ -19,9 +19,16 @@ pub struct Session {
     pub globals: Globals,
     /// The way to the screen.
     pub ui: Ui,
+    /// Whether the manifest is somebody else's and is not trusted.
+    pub untrusted: bool,
 }
 
 impl Session {
+    /// The same session, for a manifest that is not trusted if `untrusted` is true.
+    pub fn reading(&self, untrusted: bool) -> Self {
+        Self { globals: self.globals.clone(), ui: self.ui, untrusted }
+    }
+
     /// The folder of moorfast's own things: state, key, known hosts.
     pub fn data_dir(&self) -> PathBuf {
         self.globals.state.clone().unwrap_or_else(|| self.root().join(".moorfast"))
@@ -62,7 +69,11 @@ impl Session {
                 "`moorfast init` writes one to start from; `-C DIR` works in another folder",
             ));
         }
-        Manifest::load(path).map(Arc::new).map_err(|(sources, diagnostics)| Error::Manifest { sources, diagnostics })
+        let manifest = match self.untrusted {
+            true => Manifest::load_untrusted(path, &self.data_dir()),
+            false => Manifest::load(path),
+        };
+        manifest.map(Arc::new).map_err(|(sources, diagnostics)| Error::Manifest { sources, diagnostics })
     }
 
     /// The manifest with its providers and the values of its variables.
@@ -164,6 +175,9 @@ impl Session {
     /// Where the state is. A manifest that is missing or wrong has no say in it, so that the state can be looked at all the same.
     async fn location(&self) -> Result<Location, Error> {
         let wanted = self.manifest().ok().map(|manifest| backend::wanted(&manifest)).transpose()?;
+        if self.untrusted {
+            backend::check_untrusted(wanted.as_ref(), &self.root(), &self.data_dir())?;
+        }
         backend::agreed(wanted, &self.root(), &self.data_dir()).await
     }
 

@@ -2,10 +2,10 @@
 //!
 //! `ssh-keygen -Y verify -n moorfast-plan@v1` checks them too; `docs/plan-file.md` shows how.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use moorfast_engine::state::bounded;
 use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
 
 /// What these signatures are for: one made for anything else does not count, and these count for nothing else.
@@ -168,7 +168,7 @@ fn key_files(path: &Path) -> Result<Vec<PathBuf>, SignatureError> {
 }
 
 fn read(path: &Path) -> Result<String, SignatureError> {
-    fs::read_to_string(path).map_err(|source| SignatureError::Io { path: path.to_owned(), source })
+    bounded::read_text(path, bounded::TEXT).map_err(|source| SignatureError::Io { path: path.to_owned(), source })
 }
 
 fn not_a_key(path: &Path, what: &'static str) -> impl Fn(ssh_key::Error) -> SignatureError {

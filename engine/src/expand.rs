@@ -95,7 +95,7 @@ impl Expanded {
         variables: BTreeMap<String, Value>,
         catalog: Catalog,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let files = Files { root: manifest.root.clone(), ..Files::default() };
+        let files = manifest.files();
         let mut expanded = Self {
             manifest: manifest.clone(),
             variables,

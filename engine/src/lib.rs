@@ -31,6 +31,7 @@ mod schema;
 mod scope;
 mod session;
 mod terraform;
+mod untrusted;
 mod value;
 mod webhook;
 mod workspace;
@@ -65,6 +66,7 @@ pub use provider::{
 pub use redaction::Redaction;
 pub use report::{ApplyOptions, FailedGate, Outcome, OutcomeResult, Report};
 pub use schema::{Attribute, DURATION_EXAMPLES, Faults, Kind, Schema, check, conform, parse_duration};
+pub use untrusted::is_inside;
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
 pub use webhook::Webhook;
 pub use workspace::Workspace;

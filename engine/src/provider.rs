@@ -428,6 +428,8 @@ pub struct Context {
     pub root: PathBuf,
     /// The folder where moorfast keeps what is its own (`.moorfast` beside the manifest): known_hosts, caches.
     pub data_dir: PathBuf,
+    /// Whether the manifest is somebody else's: nothing that it names is run, asked or read on this machine but files in `root`.
+    pub untrusted: bool,
     /// Cancelled when the person wants running operations to end now.
     pub cancel: CancellationToken,
     /// Asked right before each operation begins.

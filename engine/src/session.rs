@@ -45,6 +45,7 @@ impl Session {
             let context = Context {
                 root: expanded.manifest.root.clone(),
                 data_dir: data_dir.to_owned(),
+                untrusted: expanded.manifest.untrusted.is_some(),
                 cancel: interrupt.cancel.clone(),
                 leave: leave.clone(),
                 progress: progress(events.clone()),

@@ -14,6 +14,7 @@ use crate::manifest::load::syntax_errors;
 use crate::manifest::reader::Reader;
 use crate::manifest::references;
 use crate::scope::{InstanceScope, Values};
+use crate::state::bounded;
 use crate::{
     Attribute, Attributes, Diagnostic, Expr, Kind, Manifest, Schema, Severity, SourceFile, Sources, Span, Value,
     Workspace, check, conform,
@@ -71,7 +72,7 @@ impl Webhook {
     pub fn read(path: &Path, manifest: &Manifest) -> Result<Self, (Sources, Vec<Diagnostic>)> {
         // What it refers to may be wrong as well, so the manifest is among the texts.
         let mut sources = manifest.sources.clone();
-        let text = match std::fs::read_to_string(path) {
+        let text = match bounded::read_text(path, bounded::TEXT) {
             Ok(text) => text,
             Err(error) => {
                 let problem = Diagnostic::error(format!("can't read {}: {error}", path.display()));

@@ -1,5 +1,6 @@
 //! Kubeconfig files: found, merged and read as kubectl does it.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -164,6 +165,9 @@ fn merged(paths: &[PathBuf]) -> Result<Option<(Kubeconfig, String)>, Error> {
 }
 
 fn read(path: &Path) -> Result<Result<Kubeconfig, std::io::Error>, Error> {
+    if let Err(error) = check(path) {
+        return Ok(Err(error));
+    }
     match Kubeconfig::read_from(path) {
         Ok(kubeconfig) => {
             // kubectl writes an empty one where there is none.
@@ -184,6 +188,22 @@ fn unusable(place: &str, error: &KubeconfigError) -> Error {
         // The YAML error quotes the text around it, which holds credentials.
         KubeconfigError::Parse(_) => Error::unusable(format!("the kubeconfig {place} is not valid YAML")),
         other => Error::unusable(format!("the kubeconfig {place} can't be used: {other}")),
+    }
+}
+
+/// The largest kubeconfig or certificate, in bytes.
+const LARGEST: u64 = 16 << 20;
+
+/// Checks that the file can be read as a whole: it is no device and not too large.
+fn check(path: &Path) -> std::io::Result<()> {
+    let found = std::fs::metadata(path)?;
+    let kind = found.file_type();
+    if kind.is_char_device() || kind.is_block_device() || kind.is_dir() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    match found.len() > LARGEST {
+        true => Err(std::io::Error::other(format!("it is larger than {} MiB", LARGEST >> 20))),
+        false => Ok(()),
     }
 }
 
@@ -245,9 +265,9 @@ fn authority(cluster: &Cluster) -> Result<Option<Vec<Vec<u8>>>, String> {
         (Some(data), _) => {
             STANDARD.decode(data.trim()).map_err(|_| "its `certificate-authority-data` is not base64".to_owned())?
         }
-        (None, Some(file)) => {
-            std::fs::read(file).map_err(|error| format!("cannot read its certificate authority {file}: {error}"))?
-        }
+        (None, Some(file)) => check(Path::new(file))
+            .and_then(|()| std::fs::read(file))
+            .map_err(|error| format!("cannot read its certificate authority {file}: {error}"))?,
         (None, None) => return Ok(None),
     };
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).map(|c| c.map(|c| c.to_vec())).collect();
@@ -260,6 +280,14 @@ fn authority(cluster: &Cluster) -> Result<Option<Vec<Vec<u8>>>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_without_end_is_not_read() {
+        for path in ["/dev/zero", "/dev", "/proc/kcore"] {
+            check(Path::new(path)).unwrap_err();
+        }
+        check(Path::new("/proc/self/status")).unwrap();
+    }
 
     #[test]
     fn a_broken_kubeconfig_is_not_quoted() {

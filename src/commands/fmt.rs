@@ -1,10 +1,11 @@
 //! `moorfast fmt`
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use moorfast_engine::state::bounded;
 use moorfast_engine::{SourceFile, Sources};
 
 use crate::atomic;
@@ -51,8 +52,8 @@ impl Fmt {
     }
 
     fn standard_input(&self, session: &Session) -> Result<Exit, Error> {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).map_err(Error::file("read", "standard input"))?;
+        let text = bounded::read_stream_text(io::stdin(), bounded::TEXT);
+        let text = text.map_err(Error::file("read", "standard input"))?;
         let formatted = format(Path::new("standard input"), &text)?;
         if self.check {
             return Ok(if formatted == text { Exit::Success } else { Exit::Unformatted });
@@ -63,7 +64,7 @@ impl Fmt {
 
     /// Formats a file, and says whether that changes it.
     fn file(&self, path: &Path, session: &Session) -> Result<bool, Error> {
-        let text = fs::read_to_string(path).map_err(Error::file("read", path))?;
+        let text = bounded::read_text(path, bounded::TEXT).map_err(Error::file("read", path))?;
         let formatted = format(path, &text)?;
         if formatted == text {
             return Ok(false);

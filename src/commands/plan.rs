@@ -41,6 +41,12 @@ pub struct Plan {
     /// Print the plan as JSON
     #[arg(long)]
     json: bool,
+    /// Refuse whatever lets a manifest that nobody reviewed read files, run commands or make requests from this machine
+    #[arg(long)]
+    untrusted: bool,
+    /// Take the lock of the state; `--lock=false` only reads, also where the state cannot be written
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    lock: bool,
     /// Show long texts whole
     #[arg(long)]
     full: bool,
@@ -57,16 +63,22 @@ pub struct Plan {
 
 impl Plan {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+        let session = &session.reading(self.untrusted);
         let started = Instant::now();
         // A key that can't sign is told before the world is read.
         let key = self.sign_key.as_deref().map(sign_key).transpose()?;
         let workspace = session.checked_workspace(&self.inputs)?;
-        let store = session.store().await?;
+        let store = if self.lock { session.store().await? } else { session.store_for_a_look().await? };
         let run = Run::new(session, &workspace, Form::Text);
         // A plan made while another run changes the world would be stale at once.
-        let lock = run.lock(&store, "plan", self.lock_timeout).await?;
+        let lock = match self.lock {
+            true => Some(run.lock(&store, "plan", self.lock_timeout).await?),
+            false => None,
+        };
         let planned = run.plan(&store, &store.snapshot().await?, &self.options()).await?;
-        lock.release().await?;
+        if let Some(lock) = lock {
+            lock.release().await?;
+        }
         let (planned, said) = run.judged(planned, false).await?;
         let (made, statistics) = (planned.plan.clone(), planned.statistics());
         planned.close().await;

@@ -131,6 +131,8 @@ pub fn state_message(error: &StateError) -> Message {
         StateError::Unreachable { .. } => {
             "see that it can be reached from here, then run the same command again: it finds what was done and not recorded"
         }
+        StateError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => READER,
+        StateError::ReadOnly { .. } => READER,
         StateError::Refused { .. } => "docs/state.md has the rights that the backend needs",
         StateError::OtherLineage { .. } => {
             "look at both with `moorfast state list`; `--force` puts the one in the place of the other, which is kept as a backup"
@@ -140,6 +142,9 @@ pub fn state_message(error: &StateError) -> Message {
     };
     Message::new(error.to_string(), Some(help))
 }
+
+/// What helps a person who has no right to write the state.
+const READER: &str = "with the right to read the state `drift` and `plan --lock=false` work; docs/state.md has the rights that the backend needs";
 
 fn plan_file(error: &PlanFileError) -> Message {
     let help = match error {

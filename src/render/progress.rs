@@ -113,6 +113,8 @@ struct Reading {
     targets: usize,
     objects: usize,
     done: usize,
+    /// When the first of them began to be read, and when a line last said that some still are.
+    since: Option<(Instant, Instant)>,
 }
 
 struct Running {
@@ -186,6 +188,7 @@ impl Progress {
 
     fn reading(&mut self, target: String, instances: usize) {
         self.reading.targets += 1;
+        self.reading.since.get_or_insert_with(|| (Instant::now(), Instant::now()));
         self.reading.objects += instances;
         if self.bars.is_none() {
             self.reading.untold.push((target, instances));
@@ -256,13 +259,21 @@ impl Progress {
         }
     }
 
-    /// A line for each operation that runs for long, where no moving line shows it.
+    /// A line for what is read and for each operation, where that takes long and no moving line shows it.
     fn tell_still(&mut self) {
         self.tell_reading();
         if self.form == Form::Json || self.bars.is_some() {
             return;
         }
         let mut lines = Vec::new();
+        let Reading { targets, done, since, .. } = &mut self.reading;
+        if let Some((since, told)) = since
+            && told.elapsed() >= STILL
+        {
+            *told = Instant::now();
+            let (left, elapsed) = (*targets - *done, since.elapsed().as_secs());
+            lines.push(format!("Still reading {left} of {targets} targets... [{elapsed}s elapsed]"));
+        }
         for (address, running) in &mut self.running {
             if running.told.elapsed() < STILL {
                 continue;

@@ -85,7 +85,7 @@ pub enum StateError {
         place: String,
     },
     /// Others than the owner may read the key.
-    #[error("the key {path} has mode {mode:04o}, so others than its owner can use it; run `chmod 600 {path}`", path = .path.display())]
+    #[error("the key {path} has mode {mode:04o}, so others than its owner can use it; run `chmod 600 {path}`, or 640 for a group that reads the state", path = .path.display())]
     KeyPermissions {
         /// The key.
         path: PathBuf,

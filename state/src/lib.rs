@@ -45,6 +45,7 @@
 //! - A process that is stopped in the very middle of a write blocks others until it goes on or is killed: [`StateError::Busy`].
 
 mod backend;
+pub mod bounded;
 mod change;
 mod digest;
 mod drift;

@@ -1,25 +1,32 @@
 //! The state in a bucket of S3 or of a server that speaks it: objects, of which head and lock are replaced conditionally.
 
 use async_trait::async_trait;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use object_store::{
-    BackoffConfig, ClientOptions, Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig, UpdateVersion,
+    BackoffConfig, ClientOptions, Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig,
+    UpdateVersion,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use tokio::time::timeout;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::bounded;
 use crate::lease::Lease;
-use crate::remote::objects::{Bucket, Objects};
+use crate::remote::objects::{Bucket, LARGEST_ANSWER, Objects};
 use crate::remote::{Trouble, Version, chain};
 use crate::{SealKey, StateError};
 
-/// How long a connection may take to come about, and an answer.
+/// How long a connection may take to come about, an answer, and a list of any number of answers.
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(15);
+const LIST: Duration = Duration::from_secs(60);
+
+/// How many objects are listed at most. A state has some thousands.
+const LISTED: usize = 100_000;
 
 /// Where in which bucket the state is. Credentials are taken from the environment, as `AWS_ACCESS_KEY_ID` and its like.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +99,23 @@ impl Folder {
             other => other.map_err(trouble)?,
         };
         let version = found.meta.e_tag.clone().ok_or_else(no_version)?;
-        Ok(Some((found.bytes().await.map_err(trouble)?.to_vec(), version)))
+        let mut parts = found.into_stream();
+        let mut bytes = Vec::new();
+        while let Some(part) = parts.try_next().await.map_err(trouble)? {
+            if bytes.len() + part.len() > LARGEST_ANSWER {
+                let limit = bounded::size(LARGEST_ANSWER as u64);
+                return Err(Trouble::Corrupt(format!("the object {path} is larger than {limit}")));
+            }
+            bytes.extend_from_slice(&part);
+        }
+        Ok(Some((bytes, version)))
+    }
+
+    /// The objects whose names begin with `prefix`.
+    async fn list_all(&self, prefix: &Path) -> Result<Vec<ObjectMeta>, Trouble> {
+        let pages = self.store.list(Some(prefix)).take(LISTED).try_collect();
+        let silent = |_| Trouble::Unclear(format!("no whole list within {} s", LIST.as_secs()));
+        timeout(LIST, pages).await.map_err(silent)?.map_err(trouble)
     }
 
     async fn remove(&self, path: &Path) -> Result<(), Trouble> {
@@ -105,8 +128,7 @@ impl Folder {
     /// The keys, each with its place.
     async fn placed_keys(&self) -> Result<Vec<(Path, SealKey)>, Trouble> {
         let mut keys = Vec::new();
-        let found: Vec<_> = self.store.list(Some(&self.path("keys"))).try_collect().await.map_err(trouble)?;
-        for object in found {
+        for object in self.list_all(&self.path("keys")).await? {
             let bytes = self.read(&object.location).await?.map(|(bytes, _)| Zeroizing::new(bytes));
             let key = bytes.and_then(|bytes| Some(SealKey::from_bytes(bytes.as_slice().try_into().ok()?)));
             keys.extend(key.map(|key| (object.location, key)));
@@ -155,7 +177,7 @@ impl Bucket for Folder {
     }
 
     async fn list(&self) -> Result<Vec<String>, Trouble> {
-        let found: Vec<_> = self.store.list(Some(&self.path("shards"))).try_collect().await.map_err(trouble)?;
+        let found = self.list_all(&self.path("shards")).await?;
         Ok(found.into_iter().filter_map(|object| object.location.filename().map(str::to_owned)).collect())
     }
 

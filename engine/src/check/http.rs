@@ -86,16 +86,17 @@ async fn ask(client: &Client, arguments: &Attributes) -> Result<Response, String
         (name.to_string(), Value::from(String::from_utf8_lossy(value.as_bytes()).into_owned()))
     };
     let headers: BTreeMap<_, _> = answer.headers().iter().map(told).collect();
-    let mut body = Vec::new();
+    let (mut body, mut is_cut) = (Vec::new(), false);
     while let Some(chunk) = answer.chunk().await.map_err(|error| format!("{url}: {}", chain(&error.without_url())))? {
         body.extend_from_slice(&chunk);
         if body.len() > BODY_LIMIT {
             body.truncate(BODY_LIMIT);
+            is_cut = true;
             break;
         }
     }
     let body = String::from_utf8_lossy(&body).into_owned();
-    let violations = violations(arguments, url, status, &body);
+    let violations = violations(arguments, url, status, &body, is_cut);
     let value = Value::Map(
         [
             ("status".to_owned(), Value::from(status)),
@@ -107,7 +108,7 @@ async fn ask(client: &Client, arguments: &Attributes) -> Result<Response, String
     Ok(Response { value, violations })
 }
 
-fn violations(arguments: &Attributes, url: &str, status: i64, body: &str) -> Vec<String> {
+fn violations(arguments: &Attributes, url: &str, status: i64, body: &str, is_cut: bool) -> Vec<String> {
     let mut violations = Vec::new();
     let expected: Vec<i64> = match arguments.get("expect_status") {
         Some(value) => match value.as_list() {
@@ -125,7 +126,8 @@ fn violations(arguments: &Attributes, url: &str, status: i64, body: &str) -> Vec
             Ok(pattern) if pattern.is_match(body) => {}
             Ok(_) => {
                 let pattern = shown(arguments, "expect_body");
-                violations.push(format!("the body of {url} does not match /{pattern}/"));
+                let part = if is_cut { " within its first MiB, and no more of it is read" } else { "" };
+                violations.push(format!("the body of {url} does not match /{pattern}/{part}"));
             }
             // What is wrong with it is told with the whole of it.
             Err(_) if is_sensitive(arguments, "expect_body") => {
@@ -193,11 +195,37 @@ mod tests {
     async fn a_secret_in_an_argument_is_in_no_message() {
         for sensitive in [false, true] {
             let arguments = arguments(sensitive);
-            let mut messages = violations(&arguments, shown(&arguments, "url"), 500, "");
+            let mut messages = violations(&arguments, shown(&arguments, "url"), 500, "", false);
             messages.extend(probe(&arguments, When::Planned).await.err());
             assert_eq!(messages.iter().any(|m| m.contains("s3cr3t")), !sensitive, "{messages:#?}");
             assert!(messages.iter().any(|m| m.starts_with("no answer from ")), "{messages:#?}");
         }
+    }
+
+    #[tokio::test]
+    async fn of_a_body_without_end_the_beginning_is_read() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // An answer before the request would be none.
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            while stream.write_all(&[b'y'; 64 << 10]).await.is_ok() {}
+        });
+        let arguments = Attributes::from([
+            ("url".to_owned(), Value::from(url)),
+            ("expect_body".to_owned(), Value::from("n")),
+            ("timeout".to_owned(), Value::from("10s")),
+        ]);
+        let answer = probe(&arguments, When::Planned).await.unwrap();
+        assert!(
+            answer.violations[0].ends_with("/n/ within its first MiB, and no more of it is read"),
+            "{:?}",
+            answer.violations
+        );
+        assert_eq!(answer.value.as_map().unwrap()["body"].as_str().unwrap().len(), BODY_LIMIT);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::expand::{CheckInstance, Expanded};
 use crate::graph::{LocalReferences, check_dependencies};
 use crate::plan::{CheckResult, CheckStatus};
 use crate::scope::{InstanceScope, Values};
-use crate::{Address, Attribute, Condition, Diagnostic, Event, Events, Kind, Schema, conform};
+use crate::{Address, Attribute, Condition, Diagnostic, Event, Events, Kind, Manifest, Schema, conform};
 
 /// When checks look.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,23 @@ pub(crate) async fn run_checks(
     join_all(runs.collect::<Vec<_>>()).await
 }
 
+/// Why a check of somebody else's manifest is not evaluated.
+const NO_REQUEST: &str = "`plan --untrusted` makes no request that the manifest names";
+
+/// The requests that somebody else's manifest would make, each as an error.
+pub(crate) fn refused(manifest: &Manifest) -> Vec<Diagnostic> {
+    let requests = manifest.checks.iter().filter_map(|(name, check)| Some((name, check.http.as_ref()?)));
+    let refuse = |(name, http): (&String, &crate::Expr)| {
+        Diagnostic::error(format!("{NO_REQUEST}: the check `{name}`"))
+            .at(http.span, "")
+            .help("review the manifest first; then plan without --untrusted")
+    };
+    match manifest.untrusted {
+        Some(_) => requests.map(refuse).collect(),
+        None => Vec::new(),
+    }
+}
+
 /// How one check is now, and what is wrong.
 pub(crate) async fn look(
     expanded: &Expanded,
@@ -59,6 +76,9 @@ pub(crate) async fn look(
     let mut scope = InstanceScope::new(expanded, values, check.binding.clone());
     let mut failures = Vec::new();
     if let Some(http) = &check.check.http {
+        if expanded.manifest.untrusted.is_some() {
+            return (CheckStatus::Error, vec![NO_REQUEST.to_owned()]);
+        }
         let probe = match probe_arguments(http, &scope) {
             Ok(Some(probe)) => probe,
             Ok(None) => return (CheckStatus::Unknown, Vec::new()),

@@ -144,6 +144,8 @@ impl Unresolved {
 pub struct Files {
     /// Relative paths start here.
     pub root: PathBuf,
+    /// The folder of moorfast's own things if the manifest is somebody else's: then only files in `root` are read, and none in that folder.
+    pub untrusted: Option<PathBuf>,
     /// The digest of each file that was read, by its path as written.
     pub read: Mutex<BTreeMap<PathBuf, Digest>>,
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use moorfast_state::Digest;
+use moorfast_state::{Digest, bounded};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::reader::{Entry, Reader};
 use super::{Manifest, blocks, policy, references, resource, rollout, variable};
 use crate::diagnostic::suggest;
-use crate::{Diagnostic, SourceFile, Sources, Span, is_identifier, terraform};
+use crate::{Diagnostic, Files, SourceFile, Sources, Span, is_identifier, terraform};
 
 const TABLES: [&str; 14] = [
     "variables",
@@ -35,18 +35,41 @@ impl Manifest {
     /// # Errors
     /// Everything that is wrong with it, with the texts to show it in.
     pub fn load(path: &Path) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
+        Self::load_from(path, None)
+    }
+
+    /// As [`Manifest::load`], of somebody else's manifest: no expression and no link in it leads to files outside of its folder or in `data_dir`.
+    ///
+    /// # Errors
+    /// As of [`Manifest::load`].
+    pub fn load_untrusted(path: &Path, data_dir: &Path) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
+        Self::load_from(path, Some(data_dir.to_owned()))
+    }
+
+    /// What expressions read files by.
+    pub fn files(&self) -> Files {
+        Files { root: self.root.clone(), untrusted: self.untrusted.clone(), ..Files::default() }
+    }
+
+    fn load_from(path: &Path, untrusted: Option<PathBuf>) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
         let paths = manifest_files(path).map_err(|diagnostic| (Sources::default(), vec![*diagnostic]))?;
         let mut files = Vec::new();
         let mut unreadable = Vec::new();
+        let root = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+        let root = if root.as_os_str().is_empty() { PathBuf::from(".") } else { root.to_owned() };
+        let allowed = Files { root: root.clone(), untrusted: untrusted.clone(), ..Files::default() };
         for path in paths {
-            match std::fs::read_to_string(&path) {
+            if let Err(message) = allowed.check(&path) {
+                unreadable.push(Diagnostic::error(message));
+                continue;
+            }
+            match bounded::read_text(&path, bounded::TEXT) {
                 Ok(text) => files.push(SourceFile { path, text }),
                 Err(error) => unreadable.push(Diagnostic::error(format!("can't read {}: {error}", path.display()))),
             }
         }
-        let root = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-        let root = if root.as_os_str().is_empty() { PathBuf::from(".") } else { root.to_owned() };
-        Self::from_sources(root, Sources { files }, unreadable)
+        let manifest = Self::from_sources(root, Sources { files }, unreadable)?;
+        Ok(Manifest { untrusted, ..manifest })
     }
 
     /// The manifest of these texts, in the folder `root`.

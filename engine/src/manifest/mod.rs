@@ -35,6 +35,8 @@ pub use variables::Assignments;
 pub struct Manifest {
     /// The folder of the manifest.
     pub root: PathBuf,
+    /// The folder of moorfast's own things if the manifest is somebody else's; see [`Files::untrusted`](crate::Files).
+    pub untrusted: Option<PathBuf>,
     /// Its texts.
     pub sources: Sources,
     /// The digest over its texts, in the order of their names.

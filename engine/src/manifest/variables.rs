@@ -9,6 +9,7 @@ use toml::de::DeTable;
 use super::{Condition, Manifest, Variable, VariableType};
 use crate::diagnostic::suggest;
 use crate::expression::plain_toml;
+use crate::state::bounded;
 use crate::{Diagnostic, Expr, Files, Reference, ReferenceScope, Span, Unresolved, Value};
 
 /// The prefix of the environment variables that assign variables.
@@ -67,7 +68,13 @@ impl Manifest {
                 assigned.insert(name.to_owned(), Assigned { value: Raw::Text(text.clone()), origin });
             }
         }
-        for path in automatic_files(&self.root).iter().chain(&assignments.files) {
+        for path in automatic_files(&self.root) {
+            match self.files().check(&path) {
+                Ok(()) => self.read_file(&path, &mut assigned, &mut errors),
+                Err(message) => errors.push(Diagnostic::error(message)),
+            }
+        }
+        for path in &assignments.files {
             self.read_file(path, &mut assigned, &mut errors);
         }
         for argument in &assignments.arguments {
@@ -84,8 +91,7 @@ impl Manifest {
         }
         for (name, variable) in &self.variables {
             if let Some(value) = values.get(name) {
-                let scope =
-                    ValidationScope { name, value, files: Files { root: self.root.clone(), ..Files::default() } };
+                let scope = ValidationScope { name, value, files: self.files() };
                 errors.extend(
                     variable.validations.iter().filter_map(|validation| validate(&scope, variable.span, validation)),
                 );
@@ -115,7 +121,7 @@ impl Manifest {
     }
 
     fn read_file(&self, path: &Path, assigned: &mut BTreeMap<String, Assigned>, errors: &mut Vec<Diagnostic>) {
-        let text = match std::fs::read_to_string(path) {
+        let text = match bounded::read_text(path, bounded::TEXT) {
             Ok(text) => text,
             Err(error) => return errors.push(Diagnostic::error(format!("can't read {}: {error}", path.display()))),
         };

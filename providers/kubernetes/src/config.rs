@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use moorfast_engine::{Attribute, Attributes, Class, Invalid, Kind, ProviderError, Schema};
+use moorfast_engine::{Attribute, Attributes, Class, Context, Invalid, Kind, ProviderError, Schema, is_inside};
 
 use moorfast_kubeconfig::{Access, Kind as Trouble, Origin};
 
@@ -71,6 +71,24 @@ impl Source {
         };
         let context = attributes.text("context").map(str::to_owned);
         Ok(Self::Known(moorfast_kubeconfig::Source { origin, context }))
+    }
+
+    /// Refuses a cluster that somebody else's manifest brings along: its kubeconfig can run commands on this machine, as exec plugins.
+    ///
+    /// # Errors
+    /// If the kubeconfig is part of the manifest.
+    pub(crate) fn check_untrusted(&self, context: &Context) -> Result<(), ProviderError> {
+        let Self::Known(source) = self else { return Ok(()) };
+        let name = match &source.origin {
+            Origin::File(path) if is_inside(&context.root, Path::new(""), path) => "kubeconfig",
+            Origin::Text(_) => "kubeconfig_content",
+            _ => return Ok(()),
+        };
+        let summary =
+            format!("`plan --untrusted` uses no kubeconfig of the manifest, which can run commands: `{name}`");
+        Err(ProviderError::new(Class::Denied, summary)
+            .attribute(name)
+            .help("review the manifest first; then plan without --untrusted, or name a kubeconfig outside of the folder of the manifest"))
     }
 
     /// Returns the way to the cluster.

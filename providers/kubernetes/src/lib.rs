@@ -95,6 +95,9 @@ impl Provider for KubernetesProvider {
 
     async fn configure(&self, config: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {
         let source = Source::new(config, &context.root)?;
+        if context.untrusted {
+            source.check_untrusted(&context)?;
+        }
         Ok(Arc::new(KubernetesConnection::new(Cluster::new(source, context))))
     }
 }

@@ -96,6 +96,7 @@ async fn a_kubeconfig_that_a_resource_makes() {
     let context = moorfast_engine::Context {
         root: "/".into(),
         data_dir: "/nonexistent".into(),
+        untrusted: false,
         cancel: Default::default(),
         leave: Default::default(),
         progress: moorfast_engine::Progress(None),

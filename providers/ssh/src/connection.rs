@@ -22,7 +22,8 @@ use crate::resource::{self, Resource, Step, facts};
 use crate::script::{Script, Section};
 use crate::sources::Sources;
 use crate::subject::Subject;
-use crate::transport::{Hops, HostKey, Local, Settings, Ssh, keep, shown};
+use crate::transport::{Hops, HostKey, Local, Servers, Settings, Ssh, keep, shown};
+use crate::untrusted;
 
 /// How long looks and quick operations may take, where the manifest does not say, and how much longer for each of them.
 const QUICK_LIMIT: Duration = Duration::from_secs(120);
@@ -45,6 +46,7 @@ pub(crate) struct SshConnection {
     sources: Arc<Sources>,
     counters: Arc<Counters>,
     hops: Arc<Hops>,
+    servers: Arc<Servers>,
 }
 
 type Outcome = (usize, Result<Applied, ProviderError>);
@@ -60,6 +62,9 @@ struct Job<'a> {
 
 impl SshConnection {
     pub(crate) fn new(config: &Attributes, context: Context) -> Result<Self, ProviderError> {
+        if context.untrusted {
+            untrusted::check_config(config)?;
+        }
         let sessions = config.get("sessions").and_then(Value::as_i64).unwrap_or(8);
         let sessions = usize::try_from(sessions).ok().filter(|n| *n > 0).ok_or_else(|| {
             ProviderError::new(Class::Invalid, format!("{sessions} sessions per node are none")).attribute("sessions")
@@ -69,9 +74,10 @@ impl SshConnection {
             sessions,
             links: Mutex::default(),
             strangers: Mutex::default(),
-            sources: Arc::new(Sources::new(context.root.clone())),
+            sources: Arc::new(Sources::new(&context)),
             counters: Arc::default(),
             hops: Arc::default(),
+            servers: Arc::default(),
             context,
         })
     }
@@ -80,6 +86,9 @@ impl SshConnection {
         let Target::Node(node) = target else {
             return Err(ProviderError::new(Class::Invalid, format!("{target} is not a node")));
         };
+        if self.context.untrusted {
+            untrusted::check_node(node)?;
+        }
         let mut links = lock(&self.links);
         match links.get(&node.name) {
             Some(link) if link.node == *node => Ok(link.clone()),
@@ -102,7 +111,8 @@ impl SshConnection {
             Transport::Local => Box::new(Local),
             Transport::Ssh => {
                 let data_dir = self.context.data_dir.clone();
-                let ssh = Ssh::new(node.clone(), self.settings.clone(), data_dir, counters.clone(), self.hops.clone());
+                let (settings, hops, servers) = (self.settings.clone(), self.hops.clone(), self.servers.clone());
+                let ssh = Ssh::new(node.clone(), settings, data_dir, counters.clone(), hops, servers);
                 Box::new(prepared(ssh))
             }
         };
@@ -358,13 +368,16 @@ impl Connection for SshConnection {
         let mut script = Script::new();
         let mut asked = Vec::new();
         for request in requests {
-            asked.push(known(&request.resource_type).map(|resource| {
+            asked.push(known(&request.resource_type).and_then(|resource| {
                 let subject = Subject::of_read(resource, request);
+                if self.context.untrusted {
+                    untrusted::check_look(resource, &subject.attributes)?;
+                }
                 let section = resource.identity(&subject.attributes).map(|_| {
                     script.section(&resource.look(&subject));
                     script.sections() - 1
                 });
-                (resource, subject, section)
+                Ok((resource, subject, section))
             }));
         }
         let meets = link.machine().is_none() && script.sections() > 0;

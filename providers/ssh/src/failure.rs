@@ -5,7 +5,7 @@ use moorfast_engine::{Class, Node, ProviderError};
 use crate::script::Section;
 
 /// How many lines of what a node said are shown.
-const LINES: usize = 25;
+pub(crate) const LINES: usize = 25;
 
 /// How many bytes of what a node said are shown, and how many of one line.
 const BYTES: usize = 16 << 10;

@@ -1,5 +1,6 @@
 //! What reads what a node says, for the fuzz target.
 
+use crate::answer::{Stderr, Stdout, Stream};
 use crate::script::Script;
 
 /// Takes bytes for the answer of a node to a script of two sections: what is said on stdout, a zero byte, what is said on stderr.
@@ -8,12 +9,13 @@ pub fn answer(bytes: &[u8]) {
     let mut script = Script::new();
     script.section("true");
     script.section("true");
-    let nonce = script.done_line();
-    let nonce = nonce.trim().trim_end_matches(" done");
-    let text = String::from_utf8_lossy(bytes).replace('@', nonce);
-    let (stdout, stderr) = text.split_once('\0').unwrap_or((&text, ""));
-    script.before(stderr.as_bytes());
-    let sections = script.parse(stdout.as_bytes(), stderr.as_bytes());
+    let text = String::from_utf8_lossy(bytes).replace('@', script.nonce());
+    let (printed, said) = text.split_once('\0').unwrap_or((&text, ""));
+    let (mut stdout, mut stderr) = (Stdout::of(&script), Stderr::of(&script));
+    let (Ok(_), Ok(_)) = (stdout.take(printed.as_bytes()), stderr.take(said.as_bytes())) else { return };
+    let said = stderr.kept();
+    script.before(&said);
+    let sections = script.parse(stdout.kept(), &said);
     assert_eq!(sections.len(), script.sections());
     for section in sections {
         section.failure();

@@ -4,6 +4,7 @@
 //! stdin of one exec (`script`), over ssh or on this very machine (`transport`); each resource type says in shell how it is looked at
 //! and how it is changed (`resource`).
 
+mod answer;
 mod connection;
 mod duration;
 mod failure;
@@ -18,6 +19,7 @@ mod secrets;
 mod sources;
 mod subject;
 mod transport;
+mod untrusted;
 
 use std::sync::Arc;
 
@@ -46,7 +48,7 @@ impl Provider for SshProvider {
         Schema::new(
             "How nodes are reached. Everything else is said by `[nodes.*]` and by your own ssh_config.",
             [
-                Attribute::optional("connect_timeout", Kind::Duration, "How long a connection may take to come about.")
+                Attribute::optional("connect_timeout", Kind::Duration, "How long each host on the way, a jump host or the node, may take to accept a connection. The login may take 5 seconds more.")
                     .or("10s"),
                 Attribute::optional(
                     "config_file",

@@ -6,13 +6,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moorfast_engine::{Address, Class, Context, Leave, Machine, Node, Progress, ProviderError};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use zeroize::Zeroizing;
 
+use crate::answer::{self, Excess, Stderr, Stdout};
 use crate::duration;
+use crate::failure::LINES;
 use crate::machine;
 use crate::script::{Script, Section};
 use crate::transport::{Transport, from_sudo};
@@ -59,6 +60,7 @@ enum End {
     Itself,
     TimedOut,
     Cancelled,
+    Excess(Excess),
 }
 
 impl Link {
@@ -138,15 +140,11 @@ impl Link {
         tracing::debug!(node = %self.node.name, sections = script.sections(), bytes = text.len(), "exec");
         let alive = channel.alive;
         let mut stdin = channel.stdin;
-        let (mut stdout, mut stderr) = (Zeroizing::new(Vec::new()), Vec::new());
+        let (mut stdout, mut stderr) = (Stdout::of(script), Stderr::of(script));
         let mut sent = Ok(());
         let end = {
-            let done = script.done_line();
             let mut heard = Box::pin(async {
-                tokio::join!(
-                    read_until(channel.stdout, done.as_bytes(), &mut stdout),
-                    read_until(channel.stderr, done.as_bytes(), &mut stderr)
-                );
+                tokio::try_join!(answer::read(channel.stdout, &mut stdout), answer::read(channel.stderr, &mut stderr))
             });
             let feeding = async {
                 sent = feed(&mut stdin, &text, upload).await;
@@ -155,7 +153,7 @@ impl Link {
                 }
             };
             let (end, over) = tokio::select! {
-                () = &mut heard => (End::Itself, true),
+                heard = &mut heard => (heard.map_or_else(End::Excess, |_| End::Itself), true),
                 () = feeding => (End::Itself, false),
                 () = sleep(limit) => (End::TimedOut, false),
                 () = self.cancel.cancelled() => (End::Cancelled, false),
@@ -169,10 +167,11 @@ impl Link {
         };
         drop(alive);
         sent?;
-        if script.is_elsewhere(&stdout) {
+        let (stdout, stderr) = (stdout.kept(), stderr.kept());
+        if script.is_elsewhere(stdout) {
             return Err(self.became_another());
         }
-        let sections = script.parse(&stdout, &stderr);
+        let sections = script.parse(stdout, &stderr);
         let before = script.before(&stderr);
         if let Some(error) = self.never_began(&sections, &end, limit, &before) {
             return Err(error);
@@ -193,15 +192,15 @@ impl Link {
         before: &[String],
     ) -> Option<ProviderError> {
         let began = |s: &Section| s.status.is_some() || !s.said.is_empty();
-        if !matches!(end, End::Itself) || sections.is_empty() || sections.iter().any(began) {
+        if matches!(end, End::TimedOut | End::Cancelled) || sections.is_empty() || sections.iter().any(began) {
             return None;
         }
-        Some(from_sudo(&self.node, before).unwrap_or_else(|| self.cut_off(end, limit).detail(before.to_vec())))
+        Some(from_sudo(&self.node, before).unwrap_or_else(|| self.cut_off(end, limit).detail(last(before))))
     }
 
     fn ended(&self, mut section: Section, end: &End, limit: Duration) -> Section {
         if section.status.is_none() {
-            section.cut_off = Some(self.cut_off(end, limit).detail(std::mem::take(&mut section.said)));
+            section.cut_off = Some(self.cut_off(end, limit).detail(last(&std::mem::take(&mut section.said))));
         }
         section
     }
@@ -225,6 +224,11 @@ impl Link {
                 )
             }
             End::Cancelled => ProviderError::new(Class::Cancelled, format!("cancelled while {name} was at it")),
+            End::Excess(excess) => {
+                ProviderError::new(Class::Failed, format!("{name} printed more than {}", excess.what())).help(
+                    "the connection was ended: check the login shell and its profile on the node, and what the command prints",
+                )
+            }
         }
     }
 }
@@ -285,15 +289,7 @@ async fn send(stdin: &mut (impl AsyncWrite + Unpin), upload: Upload) -> Result<(
     Ok(())
 }
 
-async fn read_until(mut from: impl AsyncRead + Unpin, mark: &[u8], into: &mut Vec<u8>) {
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match from.read(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(n) => into.extend_from_slice(&buffer[..n]),
-        }
-        if into.ends_with(mark) {
-            return;
-        }
-    }
+/// The last lines of what was said, as many as an error shows.
+fn last(lines: &[String]) -> Vec<String> {
+    lines[lines.len().saturating_sub(LINES)..].to_vec()
 }

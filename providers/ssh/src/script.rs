@@ -16,12 +16,15 @@ use zeroize::{Zeroize, Zeroizing};
 /// `temporary` knows the name of its file before there is one, so that an end at any moment takes it along. Where somebody else owns the directory,
 /// he may put a link at that name at any moment: `opened` is the same for what is written and changed only by what is open, as 6. `held` opens there what
 /// already has that path, and no link.
+/// Its name holds the machine and the script's pid, so that `sweep` finds what a script left behind that was killed; of what an older moorfast left the age decides.
 /// `watch` ends everything that the script started when the controller goes away, which shows as the end of 3. `started` collects that in `S`, also in other
 /// sessions and after its parent has ended: everything in the process group, every process that inherited `MOORFAST_RUN`, and their descendants.
 const PRELUDE: &str = r#"export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 umask 022
 exec 3<&0 4>&1 </dev/null >&2
 read -r _ _ _ _ G _ < /proc/self/stat
+{ read -r MACHINE < /etc/machine-id; } 2>/dev/null || MACHINE=
+MACHINE=${MACHINE%????????????????????????}
 read -r MOORFAST_RUN < /proc/sys/kernel/random/uuid
 export MOORFAST_RUN
 started() {
@@ -66,8 +69,20 @@ kind() {
     *) fail denied "$K" ;;
   esac
 }
+sweep() {
+  for LEFT in "$1"/.moorfast-????????; do
+    [ ! -f "$LEFT" ] || [ -L "$LEFT" ] || find "$LEFT" -mmin +1440 -exec rm -f -- {} +
+  done
+  [ -n "$MACHINE" ] || return 0
+  for LEFT in "$1/.moorfast-$MACHINE-"*.????????; do
+    OWNER=${LEFT##*/.moorfast-"$MACHINE"-}; OWNER=${OWNER%.*}
+    case $OWNER in ''|*[!0-9]*) continue ;; esac
+    [ ! -f "$LEFT" ] || [ -L "$LEFT" ] || [ -d "/proc/$OWNER" ] || rm -f -- "$LEFT"
+  done
+}
 opened() {
-  T=$(mktemp -u -- "$1/.moorfast-XXXXXXXX")
+  sweep "$1" || true
+  T=$(mktemp -u -- "$1/.moorfast-$MACHINE-$$.XXXXXXXX")
   trap 'rm -f -- "$T"' EXIT
   trap 'exit 143' TERM HUP INT
   umask 077; set -C; exec 6> "$T"; set +C; umask 022
@@ -93,8 +108,7 @@ pub(crate) fn quote_all<'a>(words: impl IntoIterator<Item = &'a str>) -> String 
 
 /// What a person wrote for sh. It belongs into a subshell of its own: a mistake in it ends no more than that, and it sees none of the functions of the script.
 pub(crate) fn written(line: &str) -> String {
-    const FUNCTIONS: &str =
-        "started end_all watch begin done_with_it on_machine finish field blob note fail kind opened temporary held";
+    const FUNCTIONS: &str = "started end_all watch begin done_with_it on_machine finish field blob note fail kind sweep opened temporary held";
     format!("set +e; unset -f {FUNCTIONS}; eval {}", quote(line))
 }
 
@@ -176,9 +190,9 @@ impl Script {
         self.framed(stdout).any(|words| words == ("elsewhere", ""))
     }
 
-    /// The line after which nothing of interest comes, on stdout as on stderr.
-    pub(crate) fn done_line(&self) -> String {
-        format!("\n{} done\n", self.nonce)
+    /// The word that begins every line of the answer.
+    pub(crate) fn nonce(&self) -> &str {
+        &self.nonce
     }
 
     /// The sections of an answer, as far as it came.

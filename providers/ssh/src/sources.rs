@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use moorfast_engine::{Class, ProviderError};
+use moorfast_engine::{Class, Context, ProviderError, is_inside};
 use sha2::{Digest, Sha256};
+
+use crate::untrusted::refusal;
 
 /// Up to this size, in bytes, a file is kept in memory, sent within the script, and its text is shown in plans.
 pub(crate) const SMALL: u64 = 64 << 10;
@@ -31,13 +33,16 @@ pub(crate) struct Source {
 #[derive(Debug)]
 pub(crate) struct Sources {
     root: PathBuf,
+    /// Moorfast's own folder if the manifest is somebody else's: then only files in `root` are read, and none in that folder.
+    untrusted: Option<PathBuf>,
     seen: Mutex<HashMap<PathBuf, Arc<Source>>>,
 }
 
 impl Sources {
-    /// Relative paths start at `root`.
-    pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, seen: Mutex::default() }
+    /// The files of a run: relative paths start at the folder of its manifest.
+    pub(crate) fn new(context: &Context) -> Self {
+        let untrusted = context.untrusted.then(|| context.data_dir.clone());
+        Self { root: context.root.clone(), untrusted, seen: Mutex::default() }
     }
 
     /// The file that the manifest names `path`.
@@ -46,6 +51,13 @@ impl Sources {
     /// If it can't be read, or is no longer as this run first saw it.
     pub(crate) fn get(&self, path: &str) -> Result<Arc<Source>, ProviderError> {
         let path = self.root.join(path);
+        if let Some(own) = &self.untrusted
+            && !is_inside(&self.root, own, &path)
+        {
+            let what =
+                format!("reads only files in the folder of the manifest, and {} is not one of them", path.display());
+            return Err(refusal(what).attribute("source"));
+        }
         let unreadable = |e: io::Error| {
             ProviderError::new(Class::Invalid, format!("cannot read {}: {e}", path.display())).attribute("source")
         };
@@ -113,7 +125,7 @@ mod tests {
     #[test]
     fn a_file_that_changes_in_a_run_is_not_sent() {
         let dir = tempfile::tempdir().unwrap();
-        let sources = Sources::new(dir.path().to_owned());
+        let sources = Sources { root: dir.path().to_owned(), untrusted: None, seen: Mutex::default() };
         fs::write(dir.path().join("f"), "planned").unwrap();
         let planned = sources.get("f").unwrap();
         assert_eq!(sources.get("f").unwrap(), planned);

@@ -893,3 +893,49 @@ async fn facts_tell_what_this_machine_is() {
     assert!(facts["cpus"].as_i64().unwrap() > 0 && facts["memory"].as_i64().unwrap() > 0);
     assert!(["apt", "dnf", ""].contains(&facts["package_manager"].as_str().unwrap()));
 }
+
+#[tokio::test]
+async fn what_a_command_prints_without_end_costs_neither_memory_nor_the_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let script =
+        "echo first >&2; head -c 300000000 /dev/zero >&2; yes | head -c 4000000 >&2; echo; echo last >&2; exit 3";
+    let error = world.fail("ssh_exec", attributes(json!({ "script": script, "timeout": "120s" }))).await;
+    let text = format!("{error:?}");
+    assert!(text.len() < 64 << 10, "{}", text.len());
+    assert!(text.contains("last"), "{text}");
+    let peak = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = peak.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim().trim_end_matches(" kB");
+    assert!(peak.parse::<u64>().unwrap() < 200_000, "{peak} KiB");
+}
+
+#[tokio::test]
+async fn the_next_write_removes_what_a_killed_upload_left_beside_the_target() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let machine: String = fs::read_to_string("/etc/machine-id").unwrap_or_default().chars().take(8).collect();
+    if machine.is_empty() {
+        return eprintln!("skipped: this machine has no machine-id");
+    }
+    let own = std::process::id();
+    let of_dead = format!(".moorfast-{machine}-4294967295.abcdefgh");
+    let names = [&of_dead, ".moorfast-abcdefgh"];
+    let kept = [
+        format!(".moorfast-{machine}-{own}.abcdefgh"),
+        ".moorfast-archive-x".to_owned(),
+        ".moorfast-new45678".to_owned(),
+    ];
+    for name in names.into_iter().chain(kept.iter().map(String::as_str)) {
+        fs::write(dir.path().join(name), "half").unwrap();
+    }
+    let old = std::time::SystemTime::now() - Duration::from_secs(2 * 86_400);
+    fs::File::options().append(true).open(dir.path().join(".moorfast-abcdefgh")).unwrap().set_modified(old).unwrap();
+    world.apply("ssh_file", attributes(json!({ "path": dir.path().join("f"), "content": "whole" }))).await.unwrap();
+    for name in names {
+        assert!(!dir.path().join(name).exists(), "{name}");
+    }
+    for name in kept {
+        assert!(dir.path().join(&name).exists(), "{name}: a script that runs, or another's file");
+    }
+    assert_eq!(fs::read_to_string(dir.path().join("f")).unwrap(), "whole");
+}

@@ -1,10 +1,9 @@
 //! The state as a file: `state pull`, `push`, `backup` and `restore`.
 
-use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use moorfast_engine::state::{Contents, Lock, Run, Serial, Snapshot, StateError, StateFile, Store};
+use moorfast_engine::state::{Contents, Lock, Run, Serial, Snapshot, StateError, StateFile, Store, bounded};
 
 use super::{Waiting, existing, succeeded};
 use crate::atomic;
@@ -157,12 +156,11 @@ fn nothing_open(now: &Snapshot, given: &Snapshot) -> Result<(), Error> {
 }
 
 fn read(file: &Path) -> Result<StateFile, Error> {
-    let mut text = String::new();
-    let done = match file.to_str() {
-        Some("-") => std::io::stdin().read_to_string(&mut text),
-        _ => std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text)),
+    let read = match file.to_str() {
+        Some("-") => bounded::read_stream_text(std::io::stdin(), bounded::DATA),
+        _ => bounded::read_text(file, bounded::DATA),
     };
-    done.map_err(Error::file("read", file))?;
+    let text = read.map_err(Error::file("read", file))?;
     StateFile::parse(&text).map_err(|error| {
         Error::usage(
             format!(

@@ -1,21 +1,33 @@
 //! Which cluster, and the client for it.
 
 use std::path::PathBuf;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
 use kube::Client;
-use kube::client::ClientBuilder;
+use kube::client::{Body, ClientBuilder, DynBody};
 use moorfast_kubeconfig::{Access, Origin, Source};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use tower::buffer::BufferLayer;
+use tower::layer::layer_fn;
+use tower::{BoxError, Service};
 
 use crate::StateError;
+use crate::remote::objects::LARGEST_ANSWER;
 
 /// How long a connection may take to come about, and an answer.
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(15);
 /// How many requests may wait for the connection.
 const QUEUE: usize = 64;
+
+/// How large an answer may be, in bytes: a Secret in base64, or the names of all.
+const LARGEST: usize = 2 * LARGEST_ANSWER;
 
 /// The longest name: those of the shards are longer and must still be names.
 const LONGEST: usize = 40;
@@ -42,6 +54,36 @@ fn default_name() -> String {
     "moorfast".to_owned()
 }
 
+type Answer = Response<Box<DynBody>>;
+
+/// A service whose answers are whole, of bounded size, and arrive in time: a server that sends a byte now and then is never silent.
+struct Whole<S>(S);
+
+impl<S> Service<Request<Body>> for Whole<S>
+where
+    S: Service<Request<Body>, Response = Answer, Error = BoxError>,
+    S::Future: Send + 'static,
+{
+    type Response = Answer;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Answer, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let answer = self.0.call(request);
+        let whole = async move {
+            let (head, body) = answer.await?.into_parts();
+            // In a box, since the compiler does not see otherwise that the future is `Send`.
+            let bytes = Limited::new(body, LARGEST).map_err(BoxError::from).boxed_unsync().collect().await?.to_bytes();
+            Ok(Response::from_parts(head, Box::new(Full::new(bytes).map_err(BoxError::from)) as Box<DynBody>))
+        };
+        async move { timeout(ANSWER, whole).await? }.boxed()
+    }
+}
+
 impl Kubernetes {
     /// A client, and the namespace that it is for.
     pub(crate) async fn client(&self) -> Result<(Client, String), StateError> {
@@ -58,7 +100,8 @@ impl Kubernetes {
         let builder = ClientBuilder::try_from(config).map_err(|error| {
             StateError::Config(format!("the backend cannot make a client for the cluster: {error}"))
         })?;
-        let client = builder.with_layer(&BufferLayer::new(QUEUE)).with_layer(&login.layer()).build();
+        let client = builder.with_layer(&layer_fn(Whole));
+        let client = client.with_layer(&BufferLayer::new(QUEUE)).with_layer(&login.layer()).build();
         Ok((client, namespace))
     }
 

@@ -14,8 +14,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::StateError;
 use crate::remote::Trouble;
 
-/// How long a connection may take to come about, and an answer.
+/// How long a server may take to accept a connection, until the session is ready, and for an answer.
 const CONNECT: Duration = Duration::from_secs(5);
+const LOGIN: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(15);
 
 /// For this session: a commit is on the disk when it is answered, whatever the server's default, and nothing hangs for ever.
@@ -89,7 +90,9 @@ impl Connection {
         if let Some(client) = current.as_ref().filter(|client| !client.is_closed()) {
             return Ok(Arc::clone(client));
         }
-        let client = Arc::new(self.connect().await?);
+        // A server that accepts may still say nothing: in its greeting, in TLS, at the login.
+        let connected = timeout(LOGIN, self.connect()).await;
+        let client = Arc::new(connected.unwrap_or_else(|_| Err(silent(LOGIN)))?);
         *current = Some(Arc::clone(&client));
         Ok(client)
     }
@@ -98,7 +101,7 @@ impl Connection {
         if self.config.get_ssl_mode() == SslMode::Disable {
             let (client, connection) = self.config.connect(tokio_postgres::NoTls).await.map_err(trouble)?;
             tokio::spawn(connection);
-            return self.prepare(client).await;
+            return Self::prepare(client).await;
         }
         // Somebody else in this process may have installed it already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -108,24 +111,28 @@ impl Connection {
         let connected = self.config.connect(MakeRustlsConnect::new(tls)).await;
         let (client, connection) = connected.map_err(trouble)?;
         tokio::spawn(connection);
-        self.prepare(client).await
+        Self::prepare(client).await
     }
 
-    async fn prepare(&self, client: Client) -> Result<Client, Trouble> {
-        self.in_time(client.batch_execute(SESSION)).await?;
+    async fn prepare(client: Client) -> Result<Client, Trouble> {
+        client.batch_execute(SESSION).await.map_err(trouble)?;
         Ok(client)
     }
 
     /// The answer, where it comes in time. Who does not answer is left, as nobody can know what else it will not answer.
-    pub(super) async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Trouble> {
+    pub(super) async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
         match timeout(ANSWER, answer).await {
-            Ok(answer) => answer.map_err(trouble),
+            Ok(answer) => answer,
             Err(_) => {
                 self.current.lock().await.take();
-                Err(Trouble::Unclear(format!("no answer within {} s", ANSWER.as_secs())))
+                Err(silent(ANSWER))
             }
         }
     }
+}
+
+fn silent(limit: Duration) -> Trouble {
+    Trouble::Unclear(format!("no answer within {} s", limit.as_secs()))
 }
 
 pub(super) fn trouble(error: Error) -> Trouble {

@@ -3,13 +3,16 @@
 mod connect;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 
 use async_trait::async_trait;
+use futures::TryStreamExt;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 use zeroize::Zeroizing;
 
 use self::connect::{Connection, trouble};
+use crate::bounded;
 use crate::lease::Lease;
 use crate::remote::{Changed, FORMAT, Head, Loaded, Medium, Rows, Table, Trouble, Version};
 use crate::seam::around_request;
@@ -75,21 +78,21 @@ impl Database {
     }
 
     async fn make_tables(&self) -> Result<(), Trouble> {
-        let client = self.connection.client().await?;
-        let there = client.query_typed(HAS_TABLES, &[]).await.map_err(trouble)?;
-        if there.first().is_some_and(|row| row.get(0)) {
+        if self.ask(HAS_TABLES, &[]).await?.first().is_some_and(|row| row.get(0)) {
             return Ok(());
         }
+        let client = self.connection.client().await?;
+        let make = || self.connection.in_time(async { client.batch_execute(TABLES).await.map_err(trouble) });
         // Two who make them at once get in each other's way, and then one has made them.
-        match client.batch_execute(TABLES).await.map_err(trouble) {
-            Err(Trouble::Conflict) => client.batch_execute(TABLES).await.map_err(trouble),
+        match make().await {
+            Err(Trouble::Conflict) => make().await,
             other => other,
         }
     }
 
     async fn ask(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Trouble> {
         let client: std::sync::Arc<Client> = self.connection.client().await?;
-        self.connection.in_time(client.query_typed(sql, parameters)).await
+        self.connection.in_time(rows(&client, sql, parameters)).await
     }
 
     /// Asks for a change.
@@ -100,6 +103,20 @@ impl Database {
     fn name(&self) -> Parameter<'_> {
         (&self.name, Type::TEXT)
     }
+}
+
+/// The rows of an answer, unless they are more than a state can be.
+async fn rows(client: &Client, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Trouble> {
+    let mut answer = pin!(client.query_typed_raw(sql, parameters.iter().cloned()).await.map_err(trouble)?);
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = answer.try_next().await.map_err(trouble)? {
+        bytes += row.raw_size_bytes() as u64;
+        if bytes > bounded::DATA {
+            return Err(Trouble::Refused(format!("the answer is larger than {}", bounded::size(bounded::DATA))));
+        }
+        rows.push(row);
+    }
+    Ok(rows)
 }
 
 #[async_trait]

@@ -1,15 +1,13 @@
 //! How rows are written down: gzip of a header and a line for each row, so that a person can read it with `gunzip`.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
 use super::rows::{Changed, Key, Table};
-
-/// The most that is unpacked, in bytes: what is larger was not written by us.
-const LIMIT: u64 = 1 << 30;
+use crate::bounded;
 
 /// A header and rows; a row without a body is one that is gone.
 pub(crate) fn encode<'r>(
@@ -36,10 +34,8 @@ pub(crate) fn pack(text: &[u8]) -> Result<Vec<u8>, String> {
 
 /// What [`pack`] and [`encode`] packed.
 pub(crate) fn unpack(bytes: &[u8]) -> Result<String, String> {
-    let mut text = String::new();
-    let unpacked = GzDecoder::new(bytes).take(LIMIT).read_to_string(&mut text);
-    unpacked.map_err(|error| format!("an object cannot be unpacked: {error}"))?;
-    Ok(text)
+    let unpacked = bounded::read_stream_text(GzDecoder::new(bytes), bounded::DATA);
+    unpacked.map_err(|error| format!("an object cannot be unpacked: {error}"))
 }
 
 /// The header and the rows.

@@ -122,12 +122,33 @@ impl Trouble {
                 let detail = "others changed it again and again at the same time".to_owned();
                 StateError::Unreachable { place, doing, detail }
             }
-            Self::Unclear(detail) => StateError::Unreachable { place, doing, detail },
-            Self::Refused(detail) => StateError::Refused { place, doing, detail },
+            Self::Unclear(detail) => StateError::Unreachable { place, doing, detail: short(&detail) },
+            Self::Refused(detail) => StateError::Refused { place, doing, detail: short(&detail) },
             Self::Corrupt(detail) => StateError::Corrupt { place, detail },
             Self::Newer(found) => StateError::Newer { place, found, supported: FORMAT },
         }
     }
+}
+
+/// The longest detail of a message, in characters.
+const DETAIL: usize = 300;
+
+/// What a server said, in one line: of an XML document its code and its message, of anything else the beginning.
+fn short(detail: &str) -> String {
+    let (text, document) = detail.split_at(detail.find("<?xml").or(detail.find("<Error>")).unwrap_or(detail.len()));
+    let said = ["Code", "Message"].into_iter().filter_map(|name| element(document, name));
+    let said = said.collect::<Vec<_>>().join(": ");
+    let line = format!("{text} {said}").split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(DETAIL) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// The text of the first element of this name.
+fn element<'d>(document: &'d str, name: &str) -> Option<&'d str> {
+    let (_, rest) = document.split_once(&format!("<{name}>"))?;
+    Some(rest.split_once("</")?.0)
 }
 
 /// An error with what it comes from.
@@ -142,4 +163,21 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         next = source.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_is_one_short_line() {
+        let document = "<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message>\
+            <RequestId>1</RequestId></Error>";
+        let denied = format!("Generic S3 error: 403 Forbidden: {document}");
+        assert_eq!(short(&denied), "Generic S3 error: 403 Forbidden: AccessDenied: Access Denied");
+        assert_eq!(short("no answer within 15 s"), "no answer within 15 s");
+        for long in ["<html>".repeat(1000), format!("<?xml><Message>{}", "é".repeat(3000)), "x\n".repeat(3000)] {
+            assert!(short(&long).chars().count() <= DETAIL + 1 && !short(&long).contains('\n'));
+        }
+    }
 }

@@ -25,6 +25,9 @@ const HEAD: usize = 48 * 1024;
 /// How large an object may be, in bytes as stored: with base64 well below etcd's 1.5 MiB and a Secret's 1 MiB.
 const OBJECT: usize = 512 * 1024;
 
+/// How large an object may be that a server returns, in bytes. What is larger was not written by us.
+pub(crate) const LARGEST_ANSWER: usize = 16 * OBJECT;
+
 /// The most shards, as a power of two.
 const MOST_BITS: u32 = 12;
 

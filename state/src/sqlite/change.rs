@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 
 use super::Failure;
-use super::read::{body, parse};
+use super::read::{body, json, parse};
 use crate::change::{Change, RUNS};
 use crate::{Contents, Intent, Outcome, Output, Record, Run, RunEnd, StateError};
 
@@ -31,7 +31,7 @@ fn begin(db: &Connection, intent: &Intent) -> Result<(), Failure> {
     db.prepare_cached("INSERT INTO intents (id, address, body) VALUES (?1, ?2, ?3)")?.execute([
         &intent.id,
         &intent.address,
-        &body(intent)?,
+        &body(intent, &intent.id)?,
     ])?;
     Ok(())
 }
@@ -54,7 +54,7 @@ fn finish(db: &Connection, id: &str, outcome: &Outcome) -> Result<(), Failure> {
 fn put(db: &Connection, record: &Record) -> Result<(), Failure> {
     let sql = "INSERT INTO records VALUES (?1, ?2)
         ON CONFLICT DO UPDATE SET body = excluded.body WHERE body IS NOT excluded.body";
-    let changed = db.prepare_cached(sql)?.execute([&record.address, &body(record)?])?;
+    let changed = db.prepare_cached(sql)?.execute([&record.address, &body(record, &record.address)?])?;
     count(db, changed).map(drop)
 }
 
@@ -83,7 +83,7 @@ fn rename(db: &Connection, from: &str, to: &str) -> Result<(), Failure> {
         record.rename(&|address: &str| (address == from).then(|| to.to_owned()));
         db.execute(
             "UPDATE records SET address = ?1, body = ?2 WHERE address = ?3",
-            params![record.address, body(&record)?, old],
+            params![record.address, body(&record, &record.address)?, old],
         )?;
     }
     rename_intents(db, from, to)?;
@@ -92,28 +92,28 @@ fn rename(db: &Connection, from: &str, to: &str) -> Result<(), Failure> {
 
 /// The records that may name an address: the text is looked for as JSON writes it.
 fn naming(db: &Connection, address: &str) -> Result<Vec<Record>, Failure> {
-    let mut statement = db.prepare_cached("SELECT body FROM records WHERE instr(body, ?1)")?;
-    let mut rows = statement.query([body(&address)?])?;
+    let mut statement = db.prepare_cached("SELECT address, body FROM records WHERE instr(body, ?1)")?;
+    let mut rows = statement.query([json(&address)?])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(parse(&row.get::<_, String>(0)?, address)?);
+        found.push(parse(&row.get::<_, String>(1)?, &row.get::<_, String>(0)?)?);
     }
     Ok(found)
 }
 
 fn rename_intents(db: &Connection, from: &str, to: &str) -> Result<(), Failure> {
-    let mut statement = db.prepare_cached("SELECT body FROM intents WHERE address = ?1")?;
-    let bodies: Vec<String> = statement.query_map([from], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    for text in bodies {
-        let intent = Intent { address: to.to_owned(), ..parse(&text, from)? };
-        db.execute("UPDATE intents SET address = ?1, body = ?2 WHERE id = ?3", params![to, body(&intent)?, intent.id])?;
+    let mut statement = db.prepare_cached("SELECT id, body FROM intents WHERE address = ?1")?;
+    let rows = statement.query_map([from], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (id, text) in rows.collect::<Result<Vec<(String, String)>, _>>()? {
+        let intent = Intent { address: to.to_owned(), ..parse(&text, &id)? };
+        db.execute("UPDATE intents SET address = ?1, body = ?2 WHERE id = ?3", params![to, body(&intent, &id)?, id])?;
     }
     Ok(())
 }
 
 fn set_outputs(db: &Connection, outputs: &BTreeMap<String, Output>) -> Result<(), Failure> {
     let bodies: BTreeMap<_, _> =
-        outputs.iter().map(|(name, output)| Ok((name, body(output)?))).collect::<Result<_, Failure>>()?;
+        outputs.iter().map(|(name, output)| Ok((name, body(output, name)?))).collect::<Result<_, Failure>>()?;
     let mut changed = 0;
     let mut known = db.prepare_cached("SELECT name FROM outputs")?;
     for name in known.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()? {
@@ -132,7 +132,7 @@ fn set_outputs(db: &Connection, outputs: &BTreeMap<String, Output>) -> Result<()
 fn set_node(db: &Connection, name: &str, identity: &Value) -> Result<(), Failure> {
     let sql = "INSERT INTO nodes VALUES (?1, ?2)
         ON CONFLICT DO UPDATE SET identity = excluded.identity WHERE identity IS NOT excluded.identity";
-    let changed = db.prepare_cached(sql)?.execute([name, &body(identity)?])?;
+    let changed = db.prepare_cached(sql)?.execute([name, &body(identity, name)?])?;
     count(db, changed).map(drop)
 }
 
@@ -142,8 +142,10 @@ fn forget_node(db: &Connection, name: &str) -> Result<(), Failure> {
 }
 
 fn start_run(db: &Connection, run: &Run) -> Result<(), Failure> {
-    let new =
-        db.execute("INSERT INTO runs (id, body) VALUES (?1, ?2) ON CONFLICT DO NOTHING", [&run.id, &body(run)?])?;
+    let new = db.execute(
+        "INSERT INTO runs (id, body) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        [&run.id, &body(run, &run.id)?],
+    )?;
     if new == 0 {
         return Err(StateError::RunExists { id: run.id.clone() }.into());
     }
@@ -161,7 +163,7 @@ fn finish_run(db: &Connection, id: &str, end: &RunEnd) -> Result<(), Failure> {
         return Err(StateError::NoRun { id: id.to_owned() }.into());
     };
     let run = Run { end: Some(end.clone()), ..parse(&text, id)? };
-    db.execute("UPDATE runs SET body = ?1 WHERE id = ?2", [&body(&run)?, id])?;
+    db.execute("UPDATE runs SET body = ?1 WHERE id = ?2", [&body(&run, id)?, id])?;
     Ok(())
 }
 
@@ -180,14 +182,15 @@ fn replace(db: &Connection, contents: &Contents) -> Result<(), Failure> {
         "DELETE FROM records; DELETE FROM intents; DELETE FROM outputs; DELETE FROM nodes; DELETE FROM runs",
     )?;
     for record in snapshot.records.values() {
-        db.prepare_cached("INSERT INTO records VALUES (?1, ?2)")?.execute([&record.address, &body(record)?])?;
+        db.prepare_cached("INSERT INTO records VALUES (?1, ?2)")?
+            .execute([&record.address, &body(record, &record.address)?])?;
     }
     snapshot.intents.iter().try_for_each(|intent| begin(db, intent))?;
     for (name, output) in &snapshot.outputs {
-        db.prepare_cached("INSERT INTO outputs VALUES (?1, ?2)")?.execute([name, &body(output)?])?;
+        db.prepare_cached("INSERT INTO outputs VALUES (?1, ?2)")?.execute([name, &body(output, name)?])?;
     }
     for (name, identity) in &snapshot.nodes {
-        db.prepare_cached("INSERT INTO nodes VALUES (?1, ?2)")?.execute([name, &body(identity)?])?;
+        db.prepare_cached("INSERT INTO nodes VALUES (?1, ?2)")?.execute([name, &body(identity, name)?])?;
     }
     runs.iter().rev().try_for_each(|run| start_run(db, run))?;
     let (lineage, serial) = (snapshot.lineage.as_str(), i64::try_from(snapshot.serial.get()).unwrap_or(i64::MAX));

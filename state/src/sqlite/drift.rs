@@ -19,6 +19,6 @@ pub(crate) fn load(db: &Connection) -> Result<DriftHistory, Failure> {
 /// Adds to it.
 pub(crate) fn note(db: &Connection, note: &DriftNote) -> Result<(), Failure> {
     let history = load(db)?.with(note);
-    db.execute("INSERT OR REPLACE INTO drift VALUES (1, ?1)", [body(&history)?])?;
+    db.execute("INSERT OR REPLACE INTO drift VALUES (1, ?1)", [body(&history, "drift")?])?;
     Ok(())
 }

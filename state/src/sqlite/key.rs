@@ -1,4 +1,4 @@
-//! The file that holds the seal key: 32 bytes, for its owner alone, born complete or not at all.
+//! The file that holds the seal key: 32 bytes, for its owner and perhaps a group of readers, born complete or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -19,7 +19,8 @@ pub(crate) fn read(path: &Path) -> Result<Option<SealKey>, StateError> {
     };
     let meta = file.metadata().map_err(|error| StateError::io(path, doing, error))?;
     let mode = meta.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    // A group may read it: that lets others look for drift who may not write.
+    if mode & 0o037 != 0 {
         return Err(StateError::KeyPermissions { path: path.to_owned(), mode });
     }
     let mut bytes = Zeroizing::new([0; 32]);
@@ -117,7 +118,11 @@ mod tests {
         assert!(matches!(read(&path), Err(StateError::KeyInvalid { len: 31, .. })));
         file.write_all(&[7]).unwrap();
         assert_eq!(read(&path).unwrap().unwrap().as_bytes(), &[7; 32]);
+        for refused in [0o644, 0o660] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(refused)).unwrap();
+            assert!(matches!(read(&path), Err(StateError::KeyPermissions { mode, .. }) if mode == refused));
+        }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(read(&path), Err(StateError::KeyPermissions { mode: 0o640, .. })));
+        assert!(read(&path).unwrap().is_some(), "a group of readers");
     }
 }

@@ -63,7 +63,7 @@ fn load(db: &Connection) -> Result<Option<Lease>, Failure> {
 }
 
 fn save(db: &Connection, lease: &Lease) -> Result<(), Failure> {
-    db.execute("INSERT OR REPLACE INTO lock VALUES (1, ?1)", [body(lease)?])?;
+    db.execute("INSERT OR REPLACE INTO lock VALUES (1, ?1)", [body(lease, "lock")?])?;
     Ok(())
 }
 

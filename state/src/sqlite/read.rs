@@ -1,6 +1,6 @@
 //! Reading the tables.
 
-use rusqlite::{Connection, OptionalExtension, types::FromSql};
+use rusqlite::{Connection, OptionalExtension};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::Failure;
@@ -14,7 +14,7 @@ pub(crate) fn load(db: &Connection) -> Result<Snapshot, Failure> {
         lineage: Lineage::from(lineage),
         serial: Serial::from(serial.unsigned_abs()),
         records: bodies(db, "SELECT address, body FROM records")?.into_iter().collect(),
-        intents: values(bodies::<i64, _>(db, "SELECT seq, body FROM intents ORDER BY seq")?),
+        intents: values(bodies(db, "SELECT id, body FROM intents ORDER BY seq")?),
         outputs: bodies(db, "SELECT name, body FROM outputs")?.into_iter().collect(),
         nodes: bodies(db, "SELECT name, identity FROM nodes")?.into_iter().collect(),
     })
@@ -23,8 +23,8 @@ pub(crate) fn load(db: &Connection) -> Result<Snapshot, Failure> {
 /// Reads the last runs, newest first.
 pub(crate) fn load_runs(db: &Connection, limit: usize) -> Result<Vec<Run>, Failure> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let sql = format!("SELECT seq, body FROM runs ORDER BY seq DESC LIMIT {limit}");
-    Ok(values(bodies::<i64, _>(db, &sql)?))
+    let sql = format!("SELECT id, body FROM runs ORDER BY seq DESC LIMIT {limit}");
+    Ok(values(bodies(db, &sql)?))
 }
 
 /// True where the state holds something that was sealed with the key.
@@ -34,29 +34,83 @@ pub(crate) fn holds_sealed(db: &Connection) -> Result<bool, Failure> {
     Ok(found.is_some())
 }
 
-fn values<K, T>(pairs: Vec<(K, T)>) -> Vec<T> {
+fn values<T>(pairs: Vec<(String, T)>) -> Vec<T> {
     pairs.into_iter().map(|(_, value)| value).collect()
 }
 
 /// The rows of a query for a key and a body, the bodies read as JSON.
-fn bodies<K: FromSql + ToString, T: DeserializeOwned>(db: &Connection, sql: &str) -> Result<Vec<(K, T)>, Failure> {
+fn bodies<T: DeserializeOwned>(db: &Connection, sql: &str) -> Result<Vec<(String, T)>, Failure> {
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let key: K = row.get(0)?;
-        let body = parse(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?, &key.to_string())?;
+        let key: String = row.get(0)?;
+        let body = parse(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?, &key)?;
         found.push((key, body));
     }
     Ok(found)
 }
 
-/// The value of a body that we wrote; `of` names the row.
+/// What stands between the JSON of a body and its checksum.
+const MARK: &str = " #";
+
+/// The value of the body of the row `of`. A body of an older moorfast has no checksum.
 pub(crate) fn parse<T: DeserializeOwned>(body: &str, of: &str) -> Result<T, Failure> {
-    serde_json::from_str(body).map_err(|error| Failure::Row(format!("the row of `{of}` cannot be read: {error}")))
+    let (json, sum) = match body.rsplit_once(MARK) {
+        Some((json, sum)) if sum.len() == SUM && sum.bytes().all(|byte| byte.is_ascii_hexdigit()) => (json, Some(sum)),
+        _ => (body, None),
+    };
+    if sum.is_some_and(|sum| sum != checksum(json, of)) {
+        return Err(Failure::Row(format!("the row of `{of}` is not as it was written: its checksum differs")));
+    }
+    serde_json::from_str(json).map_err(|error| Failure::Row(format!("the row of `{of}` cannot be read: {error}")))
 }
 
-/// The body of a value.
-pub(crate) fn body(value: &impl Serialize) -> Result<String, Failure> {
+/// The body of the row `of`: JSON and a checksum.
+pub(crate) fn body(value: &impl Serialize, of: &str) -> Result<String, Failure> {
+    let json = json(value)?;
+    let sum = checksum(&json, of);
+    Ok(json + MARK + &sum)
+}
+
+/// A value as JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| Failure::Row(format!("a value cannot be written as JSON: {error}")))
+}
+
+/// How many hexadecimal digits a checksum has.
+const SUM: usize = 16;
+
+/// The checksum of a row. A row that comes under another key is damaged as well.
+fn checksum(json: &str, of: &str) -> String {
+    let hash = blake3::Hasher::new().update(of.as_bytes()).update(&[0]).update(json.as_bytes()).finalize();
+    hash.to_hex()[..SUM].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_body_without_a_checksum_is_one_of_an_older_moorfast() {
+        assert_eq!(parse::<String>(r#""a #0123""#, "x").unwrap(), "a #0123");
+        assert!(parse::<String>(&body(&"a", "x").unwrap(), "y").is_err(), "another key");
+    }
+
+    proptest! {
+        #[test]
+        fn one_flipped_bit_is_noticed(text in ".{0,30}", at in any::<prop::sample::Index>(), bit in 0..8u8) {
+            let whole = body(&text, "ssh_file.a").unwrap();
+            prop_assert_eq!(parse::<String>(&whole, "ssh_file.a").unwrap(), text);
+            let mut bytes = whole.into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            // SQLite refuses what is not UTF-8.
+            if let Ok(damaged) = String::from_utf8(bytes) {
+                prop_assert!(parse::<String>(&damaged, "ssh_file.a").is_err(), "{}", damaged);
+            }
+        }
+    }
 }

@@ -83,6 +83,10 @@ const HARMS: &[Harm] = &[
         fs::write(dir.join("state.db"), &bytes[..bytes.len() / 2]).unwrap();
     }),
     ("a row that is no record", |dir| sql(dir, "UPDATE records SET body = '{}'")),
+    ("a flipped bit in a row", |dir| {
+        sql(dir, r#"UPDATE records SET body = replace(body, '"value":1', '"value":3')"#);
+    }),
+    ("a row under another address", |dir| sql(dir, "UPDATE records SET address = 'ssh_file.b'")),
     ("no key", |dir| fs::remove_file(dir.join("state.key")).unwrap()),
     ("another key", |dir| fs::write(dir.join("state.key"), [7; 32]).unwrap()),
     ("a key cut short", |dir| fs::write(dir.join("state.key"), [7; 5]).unwrap()),
@@ -128,4 +132,20 @@ async fn an_empty_state_gets_a_new_key_where_its_own_is_gone() {
     assert!(Store::open_existing(dir.path()).await.unwrap().is_none());
     with_a_record(dir.path()).await;
     assert!(Store::open_existing(dir.path()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_state_of_an_older_moorfast_is_read_and_gets_checksums_as_it_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    with_a_record(dir.path()).await;
+    sql(dir.path(), "UPDATE records SET body = substr(body, 1, instr(body, ' #') - 1); PRAGMA user_version = 2");
+    let read = Store::open_existing(dir.path()).await.unwrap().unwrap();
+    assert_eq!(read.snapshot().await.unwrap().records["ssh_file.a"], record("ssh_file.a", 1));
+    drop(read);
+    let store = Store::open(dir.path()).await.unwrap();
+    locked(&store).await.put(record("ssh_file.a", 2)).await.unwrap();
+    drop(store);
+    sql(dir.path(), r#"UPDATE records SET body = replace(body, '"value":2', '"value":3')"#);
+    let damaged = Store::open_existing(dir.path()).await.unwrap().unwrap().snapshot().await.unwrap_err();
+    assert!(matches!(damaged, StateError::Corrupt { .. }), "{damaged}");
 }

@@ -4,10 +4,13 @@ use std::path::{Component, Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_state::Digest;
+use moorfast_state::{Digest, bounded};
 
 use super::{Arguments, Body, Family, Fault, Function, Lazy, quoting};
-use crate::{Files, Value};
+use crate::{Files, Value, is_inside};
+
+/// The largest file that an expression can read, in bytes.
+const LARGEST: u64 = 64 << 20;
 
 pub(super) fn functions() -> Vec<Function> {
     let function = |name, parameters, doc, body| Function {
@@ -43,7 +46,7 @@ pub(super) fn functions() -> Vec<Function> {
             Ok(Value::from(STANDARD.encode(read(a.files, &a.text(0)?)?)))
         }),
         function("fileexists", &["path"], "Is there such a file?", |a| {
-            Ok(Value::from(resolved(a.files, &a.text(0)?).is_file()))
+            Ok(Value::from(permitted(a.files, &a.text(0)?)?.is_file()))
         }),
         function(
             "fileset",
@@ -66,11 +69,11 @@ pub(super) fn functions() -> Vec<Function> {
 
 /// The bytes of the file at `path`, recorded as an input.
 pub(super) fn read(files: &Files, path: &str) -> Result<Vec<u8>, Fault> {
-    let place = resolved(files, path);
+    let place = permitted(files, path)?;
     if place.exists() && !place.is_file() {
         return Err(quoting(format!("{} is no file", place.display())));
     }
-    let bytes = std::fs::read(&place).map_err(|error| {
+    let bytes = bounded::read(&place, LARGEST).map_err(|error| {
         let reason = match error.kind() {
             std::io::ErrorKind::NotFound => format!("there is no file {}", place.display()),
             _ => format!("can't read {}: {error}", place.display()),
@@ -92,6 +95,28 @@ pub(super) fn read(files: &Files, path: &str) -> Result<Vec<u8>, Fault> {
 pub(super) fn read_text(files: &Files, path: &str) -> Result<String, Fault> {
     String::from_utf8(read(files, path)?)
         .map_err(|_| quoting(format!("{path} is not UTF-8 text: `filebase64` reads any file")))
+}
+
+/// The place of `path`, unless the manifest is somebody else's and leads out of its folder.
+fn permitted(files: &Files, path: &str) -> Result<PathBuf, Fault> {
+    let place = resolved(files, path);
+    files.check(&place).map(|()| place).map_err(quoting)
+}
+
+impl Files {
+    /// Checks whether the file at `place` may be read.
+    ///
+    /// # Errors
+    /// The message that refuses it.
+    pub fn check(&self, place: &Path) -> Result<(), String> {
+        match &self.untrusted {
+            Some(own) if !is_inside(&self.root, own, place) => Err(format!(
+                "`plan --untrusted` reads only files in the folder of the manifest, and {} is not one of them",
+                place.display()
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn resolved(files: &Files, path: &str) -> PathBuf {
@@ -125,7 +150,7 @@ fn normal(path: &Path) -> PathBuf {
 }
 
 fn fileset(a: &Arguments) -> Result<Value, Fault> {
-    let (folder, pattern) = (resolved(a.files, &a.text(0)?), a.text(1)?);
+    let (folder, pattern) = (permitted(a.files, &a.text(0)?)?, a.text(1)?);
     let pattern = glob(&pattern).ok_or_else(|| quoting(format!("`{pattern}` is no pattern of file names")))?;
     let mut found = Vec::new();
     walk(&folder, &folder, &mut found).map_err(|error| quoting(format!("can't list {}: {error}", folder.display())))?;

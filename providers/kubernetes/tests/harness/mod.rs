@@ -63,6 +63,7 @@ pub async fn connect(config: Json) -> Arc<dyn Connection> {
     let context = Context {
         root: PathBuf::from("/"),
         data_dir: PathBuf::from("/nonexistent"),
+        untrusted: false,
         cancel: Default::default(),
         leave: Default::default(),
         progress: Progress(None),

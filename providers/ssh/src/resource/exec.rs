@@ -160,6 +160,10 @@ impl Resource for Exec {
         ]
     }
 
+    fn look_runs(&self, attributes: &Attributes) -> Option<&'static str> {
+        ["unless", "only_if"].into_iter().find(|name| written(attributes, name))
+    }
+
     fn look(&self, subject: &Subject) -> String {
         let mut body = String::new();
         if let Some(path) = subject.text("creates") {

@@ -87,6 +87,11 @@ pub(crate) trait Resource: Send + Sync {
         &[]
     }
 
+    /// The attribute with a command of the manifest that a look runs.
+    fn look_runs(&self, _attributes: &Attributes) -> Option<&'static str> {
+        None
+    }
+
     /// Shell that tells what is there, by fields. It changes nothing.
     fn look(&self, subject: &Subject) -> String;
 

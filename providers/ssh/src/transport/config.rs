@@ -11,7 +11,7 @@ use crate::duration;
 /// How connections are made; `[providers.ssh]`.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How long a connection may take to come about.
+    /// How long each host on the way may take to accept a connection.
     pub connect_timeout: Duration,
     /// The ssh_config of the user; `~/.ssh/config` and the system's where none is given.
     pub config_file: Option<PathBuf>,
@@ -93,7 +93,7 @@ pub(super) struct Config<'a> {
     pub(super) accept_new: bool,
     /// The config of the hop before, and the file where its ssh says what fails.
     pub(super) through: Option<(&'a Hop<'a>, PathBuf, PathBuf)>,
-    /// Where the connection of a jump host is shared by all that go through it.
+    /// The control socket of a jump host, whose connection is shared by all that go through it.
     pub(super) shared: Option<PathBuf>,
 }
 
@@ -124,9 +124,9 @@ impl Config<'_> {
             let (config, log) = (path_word(config), path_word(log));
             option("ProxyCommand", &format!("ssh -F {config} -E {log} -W [%h]:%p {}", hop.destination));
         }
-        if let Some(directory) = &self.shared {
+        if let Some(socket) = &self.shared {
             option("ControlMaster", "auto");
-            option("ControlPath", &word(&format!("{}/%C", escaped(directory))));
+            option("ControlPath", &path_word(socket));
             option("ControlPersist", "30");
         }
         let files: Vec<_> = self.known_hosts.iter().map(|f| path_word(f)).collect();

@@ -1,6 +1,10 @@
 //! What ssh and sudo say when they fail, told apart.
 
+use std::time::Duration;
+
 use moorfast_engine::{Class, Node, ProviderError};
+
+use crate::duration;
 
 /// A sort of failure of ssh: how its message is recognised and what becomes of it.
 struct Sort {
@@ -91,15 +95,42 @@ const DROPS: &[&str] = &[
     "Connection reset by peer",
 ];
 
+/// A connection that did not come about: what ssh said, and the time it had if that was not enough.
+#[derive(Clone, Debug)]
+pub(super) struct Unconnected {
+    pub(super) said: String,
+    pub(super) late: Option<Duration>,
+}
+
+impl Unconnected {
+    /// Whether the connection was dropped before anything was said, so that it is worth trying again.
+    pub(super) fn is_drop(&self) -> bool {
+        self.late.is_none() && is_drop(&self.said)
+    }
+
+    /// The failure of a connection to `node`.
+    pub(super) fn error(&self, node: &Node) -> ProviderError {
+        match self.late {
+            None => from_ssh(node, &self.said),
+            Some(limit) => ProviderError::new(
+                Class::Unreachable,
+                format!("cannot connect to {}: no session after {}", place(node), duration::shown(limit)),
+            )
+            .help("check that it is sshd that answers there; `connect_timeout` in [providers.ssh] gives a slow host more time")
+            .detail(self.said.lines().map(str::trim).filter(|line| !line.is_empty())),
+        }
+    }
+}
+
 /// Was the connection dropped before anything was said, so that it is worth trying again?
-pub(super) fn is_drop(said: &str) -> bool {
+fn is_drop(said: &str) -> bool {
     !said.contains("ost key verification failed")
         && SORTS.iter().all(|sort| !said.contains(sort.says))
         && DROPS.iter().any(|drop| said.contains(drop))
 }
 
 /// The failure of a connection to `node`, from what ssh said.
-pub(super) fn from_ssh(node: &Node, said: &str) -> ProviderError {
+fn from_ssh(node: &Node, said: &str) -> ProviderError {
     let lines = said.lines().map(str::trim).filter(|l| !l.is_empty() && !l.chars().all(|c| c == '@'));
     let error = match said {
         _ if said.contains("HOST IDENTIFICATION HAS CHANGED") => changed(node, said),

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use moorfast_engine::state::bounded;
 use moorfast_engine::{Node, ProviderError};
 use sha2::{Digest, Sha256};
 
@@ -55,14 +57,15 @@ pub(super) fn set(path: &Path, name: &str, keys: &[HostKey]) -> io::Result<()> {
     text.extend(keys.iter().map(|key| key.line(name)));
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
-    let temporary = tempfile::NamedTempFile::new_in(directory)?;
+    // The keys are public, and whoever may only read the state needs them too.
+    let temporary = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o644)).tempfile_in(directory)?;
     fs::write(temporary.path(), text)?;
     temporary.persist(path).map_err(|e| e.error)?;
     Ok(())
 }
 
 fn lines(path: &Path) -> io::Result<Vec<String>> {
-    match fs::read_to_string(path) {
+    match bounded::read_text(path, bounded::TEXT) {
         Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(e) => Err(e),

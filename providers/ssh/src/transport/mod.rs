@@ -6,6 +6,7 @@ mod known_hosts;
 mod local;
 mod program;
 mod route;
+mod servers;
 mod ssh;
 mod trust;
 
@@ -22,6 +23,7 @@ pub(crate) use known_hosts::HostKey;
 pub use known_hosts::{forget, known};
 pub(crate) use local::Local;
 pub(crate) use route::Hops;
+pub(crate) use servers::Servers;
 pub(crate) use ssh::Ssh;
 pub use trust::trust;
 pub(crate) use trust::{keep, shown};
@@ -51,4 +53,26 @@ pub(crate) trait Transport: Send + Sync {
 
     /// Ends the connection, if there is one.
     async fn close(&self);
+}
+
+#[cfg(test)]
+mod tests {
+    use moorfast_engine::{Node, NodeName, Transport};
+
+    /// A node at `address` behind these jump hosts.
+    pub(super) fn node(address: &str, jump: &[&str]) -> Node {
+        Node {
+            name: NodeName("n".to_owned()),
+            address: address.to_owned(),
+            user: None,
+            port: None,
+            identity_file: None,
+            jump: jump.iter().map(|hop| (*hop).to_owned()).collect(),
+            host_keys: Vec::new(),
+            transport: Transport::Ssh,
+            sudo: false,
+            roles: Vec::new(),
+            vars: Default::default(),
+        }
+    }
 }

@@ -1,6 +1,13 @@
 //! The programs of this machine that a transport starts.
 
+use std::io;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 /// How the variables of the environment begin that hold values of the manifest's variables, some of them secret.
 const VARIABLES: &str = "MOORFAST_VAR_";
@@ -14,4 +21,51 @@ pub(super) fn program(name: &str) -> Command {
         command.env_remove(name);
     }
     command
+}
+
+/// Runs `command` to its end; `None` if it had not ended after `limit`. Unless it succeeds, all that it started ends with it: the ssh of a jump host
+/// may wait for ever.
+pub(super) async fn ended(command: &mut Command, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
+    let mut group = Group(child.id());
+    match timeout(limit, child.wait()).await {
+        Ok(status) => {
+            let status = status?;
+            if status.success() {
+                group.0 = None;
+            }
+            Ok(Some(status))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// A process group, which is killed when this is dropped.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(id) = self.0.and_then(|id| i32::try_from(id).ok()) {
+            // One without a process is as good as killed.
+            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_takes_too_long_ends_with_all_that_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let alive = dir.path().join("alive");
+        // The grandchild holds the FIFO open for as long as it lives.
+        nix::unistd::mkfifo(&alive, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut command = program("sh");
+        command.arg("-c").arg("( exec sleep 600 ) > \"$0\" & exec sleep 600").arg(&alive);
+        let opened = tokio::task::spawn_blocking(move || std::fs::read(alive));
+        assert!(ended(&mut command, Duration::from_secs(1)).await.unwrap().is_none());
+        assert!(opened.await.unwrap().unwrap().is_empty());
+    }
 }

@@ -1,17 +1,26 @@
 //! The way to a node: a private directory with the ssh_config of each hop.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use moorfast_engine::{Class, Node, ProviderError};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::config::{Config, Hop, Settings};
+use super::failure::Unconnected;
 use super::known_hosts;
+
+/// How much is read of what one ssh says, in bytes.
+const LOG: u64 = 64 << 10;
+
+/// How long a login may take once the host has accepted the connection.
+const LOGIN: Duration = Duration::from_secs(5);
 
 /// What is needed to connect to a node.
 #[derive(Clone, Copy)]
@@ -47,7 +56,7 @@ impl Way {
     /// All that was said on the way: by the ssh of the node, then by those of the jump hosts.
     pub(super) fn said(&self) -> String {
         let hops = (0..).map(|i| log_of(self.directory.path(), i)).take_while(|path| path.exists());
-        std::iter::once(self.log()).chain(hops).filter_map(|path| fs::read_to_string(path).ok()).collect()
+        std::iter::once(self.log()).chain(hops).map(|path| beginning(&path)).collect()
     }
 }
 
@@ -66,7 +75,7 @@ impl Route<'_> {
                 known_hosts: std::iter::once(ours.clone()).chain(users.clone()).collect(),
                 accept_new: self.accept_new,
                 through: through.take(),
-                shared: Some(self.shared.to_owned()),
+                shared: Some(self.shared.join(socket_name(&self.node.jump[..=index]))),
             };
             let path = directory.path().join(format!("hop{index}.conf"));
             self.write(&path, &config)?;
@@ -85,6 +94,22 @@ impl Route<'_> {
         let path = directory.path().join("node.conf");
         self.write(&path, &config)?;
         Ok(Way { directory, config: path, destination: hop.destination.clone() })
+    }
+
+    /// How long the connection may take in all: each host on the way accepts it, and the node logs in.
+    pub(super) fn limit(&self) -> Duration {
+        let hosts = u32::try_from(self.node.jump.len() + 1).unwrap_or(u32::MAX);
+        self.settings.connect_timeout.saturating_mul(hosts).saturating_add(LOGIN)
+    }
+
+    /// Whether the first jump host, if there is one, let somebody in.
+    pub(super) fn is_past_the_first_hop(&self) -> bool {
+        !self.node.jump.is_empty() && self.shared.join(socket_name(&self.node.jump[..1])).exists()
+    }
+
+    /// The failure of ssh, which said this and ended so, or not in time.
+    pub(super) fn failure(&self, status: Option<ExitStatus>, said: String) -> Unconnected {
+        Unconnected { said, late: status.is_none().then(|| self.limit()) }
     }
 
     fn write(&self, path: &Path, config: &Config) -> Result<(), ProviderError> {
@@ -112,6 +137,20 @@ impl Hops {
         }
         Ok(slot.as_ref().map(|dir| dir.path().to_owned()).unwrap_or_default())
     }
+}
+
+/// The beginning of a log: a server may have ssh print as much as it likes.
+fn beginning(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    // A log that cannot be read says nothing, as one that is not there.
+    let _ = fs::File::open(path).and_then(|file| file.take(LOG).read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The name of the control socket of the last of these hops.
+fn socket_name(hops: &[String]) -> String {
+    let digest = Sha256::digest(hops.join(",").as_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn log_of(directory: &Path, hop: usize) -> PathBuf {

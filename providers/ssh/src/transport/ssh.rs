@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use moorfast_engine::{Class, Node, ProviderError};
@@ -12,19 +12,21 @@ use openssh::Session;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::config::Settings;
-use super::failure::{from_ssh, is_drop};
+use super::failure::Unconnected;
 use super::known_hosts::{self, HostKey};
-use super::program::program;
+use super::program::{ended, program};
 use super::route::{Hops, Route, Way, scratch, unusable};
+use super::servers::Servers;
 use super::trust::scan;
 use super::{Channel, Transport};
+use crate::duration;
 use crate::link::Counters;
 
 /// How often a connection is tried that sshd drops because too many come at once.
 const TRIES: u32 = 6;
 
-/// How many connections are in the making at once: sshd's MaxStartups begins to drop at 10, and a jump host sees them all.
-static CONNECTING: Semaphore = Semaphore::const_new(6);
+/// How many connections that were dropped are tried again at once: they may all go through a jump host that only the user's ssh_config names.
+static DROPPED: Semaphore = Semaphore::const_new(6);
 
 /// A node behind ssh.
 pub(crate) struct Ssh {
@@ -33,11 +35,14 @@ pub(crate) struct Ssh {
     data_dir: PathBuf,
     counters: Arc<Counters>,
     hops: Arc<Hops>,
+    servers: Arc<Servers>,
     /// The host keys that are taken for the node's in this run, whatever is known of it.
     accepted: Option<Vec<HostKey>>,
     /// The fingerprints of those by which it was let in.
     proven: std::sync::Mutex<Vec<String>>,
     master: Mutex<Option<Arc<Session>>>,
+    /// Why the first connection failed: the same host is not tried again in this run.
+    failed: OnceLock<ProviderError>,
 }
 
 impl Ssh {
@@ -47,6 +52,7 @@ impl Ssh {
         data_dir: PathBuf,
         counters: Arc<Counters>,
         hops: Arc<Hops>,
+        servers: Arc<Servers>,
     ) -> Self {
         Self {
             node,
@@ -54,9 +60,11 @@ impl Ssh {
             data_dir,
             counters,
             hops,
+            servers,
             accepted: None,
             proven: std::sync::Mutex::default(),
             master: Mutex::new(None),
+            failed: OnceLock::new(),
         }
     }
 
@@ -72,30 +80,66 @@ impl Ssh {
             Some(master) if !lost.is_some_and(|lost| Arc::ptr_eq(lost, master)) => return Ok(master.clone()),
             _ => {}
         }
-        let master = Arc::new(self.connect().await?);
+        if let Some(error) = self.failed.get() {
+            return Err(error.clone());
+        }
+        let connected = self.connect().await;
+        if let (Err(error), None) = (&connected, lost) {
+            // Only who holds the slot comes here.
+            let _ = self.failed.set(error.clone());
+        }
+        let master = Arc::new(connected?);
         *slot = Some(master.clone());
         Ok(master)
     }
 
     async fn connect(&self) -> Result<Session, ProviderError> {
-        let _turn = CONNECTING.acquire().await;
+        let server = self.servers.of(&self.node);
+        let _turn = server.turn().await;
+        if let Some(failure) = server.failure() {
+            return Err(failure.error(&self.node));
+        }
         let directory = scratch()?;
         let hops = self.hops.directory()?;
         let known_hosts = self.host_keys(directory.path(), &hops).await?;
-        let way = self.route(&hops).lay(directory, &known_hosts)?;
+        let route = self.route(&hops);
+        let way = route.lay(directory, &known_hosts)?;
+        let (begun, mut few) = (Instant::now(), None);
         let mut wait = Duration::from_millis(200);
         let mut tries = 1;
-        while let Err(said) = launch(&way).await? {
-            if tries == TRIES || !is_drop(&said) {
-                return Err(from_ssh(&self.node, &said));
+        while let Err(failure) = launch(&route, &way).await? {
+            if tries == TRIES || !failure.is_drop() || begun.elapsed() > route.limit() {
+                let error = failure.error(&self.node);
+                if error.class == Class::Unreachable && !failure.is_drop() && !route.is_past_the_first_hop() {
+                    server.failed(&failure);
+                }
+                return Err(error);
+            }
+            if few.is_none() {
+                few = DROPPED.acquire().await.ok();
             }
             tokio::time::sleep(wait.mul_f64(0.5 + rand::random::<f64>())).await;
             wait *= 2;
             tries += 1;
         }
+        server.answered();
         self.counters.connections.fetch_add(1, Ordering::Relaxed);
         // It looks for the control socket where we put it, and ends the connection when it is dropped.
         Ok(Session::new_native_mux(way.directory))
+    }
+
+    /// Starts `command` on the connection. A host may let somebody in and then say no more.
+    async fn spawn(
+        &self,
+        master: &Arc<Session>,
+        command: &str,
+    ) -> Result<Result<Channel, openssh::Error>, ProviderError> {
+        let limit = self.settings.connect_timeout;
+        tokio::time::timeout(limit, spawn(master, command)).await.map_err(|_| {
+            let why = format!("{} did not start a command within {}", self.node.name, duration::shown(limit));
+            ProviderError::new(Class::Unreachable, why)
+                .help("log in there by hand: it accepts the connection and then hangs")
+        })
     }
 
     fn route<'a>(&'a self, shared: &'a Path) -> Route<'a> {
@@ -163,12 +207,12 @@ impl Ssh {
 impl Transport for Ssh {
     async fn open(&self, command: &str) -> Result<Channel, ProviderError> {
         let master = self.master(None).await?;
-        if let Ok(channel) = spawn(&master, command).await {
+        if let Ok(channel) = self.spawn(&master, command).await? {
             return Ok(channel);
         }
         // An idle or broken connection ended since it was used last: once more on a new one.
         let master = self.master(Some(&master)).await?;
-        spawn(&master, command).await.map_err(|e| {
+        self.spawn(&master, command).await?.map_err(|e| {
             let source = std::error::Error::source(&e).map(|s| format!(": {s}")).unwrap_or_default();
             ProviderError::new(Class::Unreachable, format!("cannot start a command on {}: {e}{source}", self.node.name))
         })
@@ -204,11 +248,11 @@ async fn spawn(master: &Arc<Session>, command: &str) -> Result<Channel, openssh:
 }
 
 /// Starts the connection in the background; what was said where that failed.
-async fn launch(way: &Way) -> Result<Result<(), String>, ProviderError> {
+async fn launch(route: &Route<'_>, way: &Way) -> Result<Result<(), Unconnected>, ProviderError> {
     let log = way.log();
     let said = std::fs::File::create(&log).map_err(|e| unusable(&log, &e))?;
-    let status = program("ssh")
-        .arg("-F")
+    let mut ssh = program("ssh");
+    ssh.arg("-F")
         .arg(&way.config)
         .arg("-S")
         .arg(way.directory.path().join("master"))
@@ -216,12 +260,9 @@ async fn launch(way: &Way) -> Result<Result<(), String>, ProviderError> {
         .arg(&way.destination)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(said)
-        .kill_on_drop(true)
-        .status()
-        .await
-        .map_err(|e| no_ssh(&e))?;
-    Ok(if status.success() { Ok(()) } else { Err(way.said()) })
+        .stderr(said);
+    let status = ended(&mut ssh, route.limit()).await.map_err(|e| no_ssh(&e))?;
+    Ok(if status.is_some_and(|status| status.success()) { Ok(()) } else { Err(route.failure(status, way.said())) })
 }
 
 /// The failure to start ssh itself.

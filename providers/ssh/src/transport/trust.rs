@@ -6,9 +6,8 @@ use std::process::Stdio;
 use moorfast_engine::{Node, ProviderError, Transport};
 
 use super::config::Settings;
-use super::failure::from_ssh;
 use super::known_hosts::{self, HostKey};
-use super::program::program;
+use super::program::{ended, program};
 use super::route::{Route, scratch, unusable};
 use super::ssh::no_ssh;
 
@@ -26,8 +25,8 @@ pub(super) async fn scan(route: &Route<'_>) -> Result<Vec<HostKey>, ProviderErro
         let way = route.lay(directory, &shown)?;
         let log = way.log();
         let said = std::fs::File::create(&log).map_err(|e| unusable(&log, &e))?;
-        program("ssh")
-            .arg("-F")
+        let mut ssh = program("ssh");
+        ssh.arg("-F")
             .arg(&way.config)
             .args(["-S", "none"])
             .args(["-o", "StrictHostKeyChecking=accept-new", "-o", "PreferredAuthentications=none"])
@@ -36,14 +35,11 @@ pub(super) async fn scan(route: &Route<'_>) -> Result<Vec<HostKey>, ProviderErro
             .arg("true")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(said)
-            .kill_on_drop(true)
-            .status()
-            .await
-            .map_err(|e| no_ssh(&e))?;
+            .stderr(said);
+        let status = ended(&mut ssh, route.limit()).await.map_err(|e| no_ssh(&e))?;
         let found = known_hosts::keys_of(&shown, &route.node.name.0).map_err(|e| unusable(&shown, &e))?;
         if found.is_empty() && !way.said().contains("no matching host key type") {
-            first_failure.get_or_insert_with(|| from_ssh(route.node, &way.said()));
+            first_failure.get_or_insert_with(|| route.failure(status, way.said()).error(route.node));
             break;
         }
         keys.extend(found);

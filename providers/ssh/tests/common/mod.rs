@@ -60,6 +60,7 @@ impl World {
         let context = Context {
             root: root.to_owned(),
             data_dir: root.join(".moorfast"),
+            untrusted: false,
             cancel: cancel.clone(),
             leave: Leave::default(),
             progress: Progress(None),
