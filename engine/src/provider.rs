@@ -322,6 +322,8 @@ pub struct Operation {
     pub observed: Option<Observed>,
     /// The addresses of `restart_on` that changed.
     pub triggers: Vec<Address>,
+    /// What the plan showed that it does beyond the attributes. A provider does nothing of this kind that is not listed here.
+    pub consequences: Vec<Consequence>,
     /// Is it a deletion because the machine that the object was of is gone for good?
     pub machine_gone: bool,
     /// How long it may take in all, from `timeouts`.

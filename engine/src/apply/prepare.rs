@@ -26,6 +26,7 @@ impl Executor<'_> {
             recorded: item.recorded.clone(),
             observed,
             triggers: item.triggers.clone(),
+            consequences: change.consequences.clone(),
             machine_gone: false,
             timeout: None,
         };
@@ -101,6 +102,7 @@ impl Executor<'_> {
             recorded: item.recorded.clone(),
             observed: item.former.clone().or(item.observed.clone()),
             triggers: item.triggers.clone(),
+            consequences: change.consequences.clone(),
             machine_gone: false,
             timeout: self.timeout(&change.address, "delete"),
         }

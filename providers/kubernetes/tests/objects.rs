@@ -99,6 +99,7 @@ async fn hundreds_of_objects_are_read_by_pages() {
         recorded: None,
         observed: None,
         triggers: Vec::new(),
+        consequences: Vec::new(),
         machine_gone: false,
         timeout: None,
     });

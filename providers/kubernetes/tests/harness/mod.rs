@@ -150,6 +150,7 @@ impl Instance {
             recorded: self.record.clone(),
             observed,
             triggers: Vec::new(),
+            consequences: Vec::new(),
             machine_gone: false,
             timeout: Some(self.timeout),
         };

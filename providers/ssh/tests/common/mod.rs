@@ -270,6 +270,7 @@ impl World {
             recorded: self.record(kind).map(Arc::new),
             observed,
             triggers,
+            consequences: Vec::new(),
             machine_gone: false,
             timeout: None,
         }
