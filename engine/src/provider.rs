@@ -380,6 +380,8 @@ pub struct Operation {
     /// What the plan does with each of the instance's objects; empty where the instance is one object, or where the plan did not know them. No object is
     /// removed that the plan does not remove.
     pub objects: Vec<ObjectChange>,
+    /// What the plan showed that it does beyond the attributes. A provider does nothing of this kind that is not listed here.
+    pub consequences: Vec<Consequence>,
     /// Is it a deletion because the machine that the object was of is gone for good?
     pub machine_gone: bool,
     /// How long it may take in all, from `timeouts`.

@@ -27,6 +27,7 @@ impl Executor<'_> {
             observed,
             triggers: item.triggers.clone(),
             objects: change.objects.clone(),
+            consequences: change.consequences.clone(),
             machine_gone: false,
             timeout: None,
         };
@@ -112,6 +113,7 @@ impl Executor<'_> {
             observed: item.former.clone().or(item.observed.clone()),
             triggers: item.triggers.clone(),
             objects: change.objects.clone(),
+            consequences: change.consequences.clone(),
             machine_gone: false,
             timeout: self.timeout(&change.address, "delete"),
         }

@@ -109,6 +109,7 @@ async fn hundreds_of_objects_are_read_by_pages() {
         observed: None,
         triggers: Vec::new(),
         objects: Vec::new(),
+        consequences: Vec::new(),
         machine_gone: false,
         timeout: None,
     });

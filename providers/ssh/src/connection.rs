@@ -10,7 +10,8 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use moorfast_engine::{
     Applied, Attributes, Class, Connection, Context, DataRequest, Identified, Machine, Node, NodeName, Observed,
-    Operation, OperationAction, PlanRequest, Proposal, ProviderError, ReadRequest, Target, Transport, Value,
+    Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError, ReadRequest, Target, Transport,
+    Value,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use zeroize::Zeroizing;
@@ -146,6 +147,47 @@ impl SshConnection {
     async fn prepare<'a>(&self, wanted: impl Iterator<Item = (&'a str, &'a Attributes)>) {
         let paths = wanted.filter_map(|(kind, attributes)| resource::named(kind)?.source(attributes));
         self.sources.prepare(paths.collect()).await;
+    }
+
+    /// Adds to the proposals what their changes would do beyond the objects themselves: one exec, where a change has to be rehearsed.
+    async fn rehearse(
+        &self,
+        target: &Target,
+        requests: &[PlanRequest],
+        proposals: &mut [Result<Proposal, ProviderError>],
+    ) {
+        let mut script = Script::new();
+        let mut rehearsed = Vec::new();
+        for (request, proposal) in requests.iter().zip(proposals) {
+            let acts = proposal.as_ref().is_ok_and(|proposal| proposal.action != ProposedAction::NoOp);
+            let Some(resource) = resource::named(&request.resource_type).filter(|_| acts) else { continue };
+            if let Some(rehearsal) = resource.rehearsal(request) {
+                script.section(&rehearsal);
+                rehearsed.push((resource, request, proposal));
+            }
+        }
+        if rehearsed.is_empty() {
+            return;
+        }
+        let answers = match self.link(target) {
+            Ok(link) => {
+                let answers = each(link.look(&script, quick(rehearsed.len())).await, rehearsed.len());
+                let what = |(resource, request): (&dyn Resource, &PlanRequest), answer| {
+                    let identity = resource.identity(&request.desired).unwrap_or_default();
+                    checked(&link.node, &format!("rehearse {}", identity.replace(':', " ")), answer?).map_err(bounded)
+                };
+                let pairs = rehearsed.iter().map(|(resource, request, _)| (*resource, *request));
+                pairs.zip(answers).map(|(pair, answer)| what(pair, answer)).collect()
+            }
+            Err(error) => vec![Err(error); rehearsed.len()],
+        };
+        for ((resource, request, proposal), answer) in rehearsed.into_iter().zip(answers) {
+            match (answer, proposal) {
+                (Ok(seen), Ok(proposal)) => resource.foresee(request, &seen, proposal),
+                (Err(error), proposal) => *proposal = Err(error),
+                (Ok(_), Err(_)) => {}
+            }
+        }
     }
 
     fn job<'a>(&self, index: usize, operation: &'a Operation) -> Result<Job<'a>, ProviderError> {
@@ -407,10 +449,12 @@ impl Connection for SshConnection {
             .collect()
     }
 
-    async fn plan(&self, _: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
+    async fn plan(&self, target: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
         self.prepare(requests.iter().map(|r| (r.resource_type.as_str(), &r.desired))).await;
         let plan = |request: &PlanRequest| known(&request.resource_type)?.plan(request, &self.sources);
-        requests.iter().map(plan).collect()
+        let mut proposals: Vec<_> = requests.iter().map(plan).collect();
+        self.rehearse(target, requests, &mut proposals).await;
+        proposals
     }
 
     async fn apply(&self, target: &Target, operations: &[Operation], outcomes: UnboundedSender<Outcome>) {

@@ -169,6 +169,7 @@ impl Instance {
             observed,
             triggers: Vec::new(),
             objects: self.objects.clone(),
+            consequences: Vec::new(),
             machine_gone: false,
             timeout: Some(self.timeout),
         };

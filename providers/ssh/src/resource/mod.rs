@@ -16,6 +16,7 @@ mod swap;
 mod sysctl;
 mod sysctl_boot;
 mod sysctl_value;
+mod transaction;
 mod unit;
 mod user;
 
@@ -100,6 +101,14 @@ pub(crate) trait Resource: Send + Sync {
 
     /// What would be done.
     fn plan(&self, request: &PlanRequest, sources: &Sources) -> Result<Proposal, ProviderError>;
+
+    /// Shell that finds out, by fields and without changing anything, what a proposed change would do beyond the object itself. Asked only of what changes.
+    fn rehearsal(&self, _request: &PlanRequest) -> Option<String> {
+        None
+    }
+
+    /// Adds to `proposal` what the rehearsal found.
+    fn foresee(&self, _request: &PlanRequest, _seen: &Section, _proposal: &mut Proposal) {}
 
     /// The shell that does `operation`. Where that is not a removal, the look at the result follows it.
     fn act(&self, operation: &Operation, subject: &Subject, sources: &Sources) -> Result<Step, ProviderError>;

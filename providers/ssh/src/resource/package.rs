@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use moorfast_engine::plan::Consequence;
 use moorfast_engine::state::Record;
 use moorfast_engine::{
     Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
@@ -9,6 +10,7 @@ use moorfast_engine::{
 };
 use serde_json::json;
 
+use super::transaction::{TRANSACTION, Transaction};
 use super::{Resource, Step, flag, propose, text, texts};
 use crate::script::{Section, quote, quote_all};
 use crate::sources::Sources;
@@ -45,8 +47,8 @@ if [ -x /usr/bin/apt-get ]; then
     printf '%s\n' "$X" >&2
   }
   mend() { [ -z "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ] || dpkg --configure -a; }
-  install() { apt install -- "$@"; }
-  purge() { apt purge -- "$@"; }
+  install() { apt install $allowed $only -- "$@"; }
+  purge() { apt purge $allowed -- "$@"; }
   strangers() { apt-get -s -q purge -- "$@" | while read -r A P _; do case $A in Remv|Purg) printf '%s\n' "$P" ;; esac; done | sort -u; }
   orphans() { apt-get -s -q autoremove --purge | while read -r A P _; do case $A in Remv|Purg) printf '%s\n' "$P" ;; esac; done | sort -u; }
 elif [ -x /usr/bin/dnf ]; then
@@ -54,9 +56,9 @@ elif [ -x /usr/bin/dnf ]; then
   all() { rpm -qa --qf '%{NAME}\n' | sort -u; }
   refresh() { dnf -y -q makecache >&2 || true; }
   mend() { :; }
-  install() { for A in "$@"; do shift; case $A in *=*) A=${A%%=*}-${A#*=} ;; esac; set -- "$@" "$A"; done; dnf -y -q install -- "$@"; }
+  install() { dnf -y -q --allowerasing install -- "$@"; }
   purge() { dnf -y -q remove --setopt=clean_requirements_on_remove=False -- "$@"; }
-  strangers() { rpm -q --qf '%{NAME}\n' --whatrequires "$@" 2>/dev/null | grep -v 'no package' | sort -u; }
+  strangers() { transaction purge -- "$@" | while read -r _ P _; do printf '%s\n' "$P"; done; }
   orphans() { dnf -q repoquery --installed --unneeded --qf '%{name}' 2>/dev/null | sort -u; }
 else
   fail failed 'it has neither apt nor dnf'
@@ -67,10 +69,13 @@ impl Resource for Package {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
             "Packages of the distribution, by apt or dnf, whichever the node has. What is installed already is left alone. \
+             The plan names every other package that is removed or goes back to an older version; the apply removes no other. \
              A destroy purges those that moorfast installed itself, with what came with them and nothing else needs; others stay.",
             [
                 Attribute::required("names", Kind::list(Kind::String), "The packages, each `name` or `name=version`, where `*` in a version stands for any text. The first is what the list is known by on its node."),
                 Attribute::optional("state", Kind::OneOf(&["present", "absent"]), "Are they installed?").or("present"),
+                Attribute::optional("allow_downgrade", Kind::Bool, "Permit the replacement of a package by an older version, where `names` says one. Without it the plan says that the apply will fail.").or(false),
+                Attribute::optional("allow_held", Kind::Bool, "Permit changes of packages that are held (`apt-mark hold`); they stay held. Without it the plan says that the apply will fail.").or(false),
                 Attribute::optional("cache_update", Kind::Bool, "Refresh the lists of packages before installing? They are refreshed anyway when a package is not found.").or(false),
             ],
         );
@@ -120,7 +125,7 @@ impl Resource for Package {
     }
 
     fn settings(&self) -> &'static [&'static str] {
-        &["state", "cache_update"]
+        &["state", "cache_update", "allow_downgrade", "allow_held"]
     }
 
     fn look(&self, subject: &Subject) -> String {
@@ -162,9 +167,52 @@ impl Resource for Package {
         Ok(propose(self, request, planned))
     }
 
+    fn rehearsal(&self, request: &PlanRequest) -> Option<String> {
+        let names = texts(&request.desired, "names");
+        let quoted = quote_all(names.iter().map(String::as_str));
+        let question = match text(&request.desired, "state") {
+            Some("absent") => format!("{}\nset -- purge \"$@\"\n[ $# = 1 ] || ask \"$@\"", installed(&names)),
+            _ => format!("set -- {quoted}\n{SPECIFIED}\nask install \"$@\""),
+        };
+        let dropped = dropped(request.recorded.as_deref(), request.observed.as_ref(), &names);
+        let dropped = match dropped.is_empty() {
+            true => String::new(),
+            false => {
+                format!("{}\n[ $# = 0 ] || transaction purge {AUTOREMOVE} \"$@\" | blob dropped", installed(&dropped))
+            }
+        };
+        Some(format!(
+            "{LOOK}{TRANSACTION}
+ask() {{ if R=$(transaction \"$@\" 2>&1); then printf '%s\\n' \"$R\" | blob transaction; else printf '%s\\n' \"$R\" | blob failure; fi; }}
+held | blob held
+{question}
+{dropped}"
+        ))
+    }
+
+    fn foresee(&self, request: &PlanRequest, seen: &Section, proposal: &mut Proposal) {
+        let transaction = Transaction::of(seen);
+        let allows = |name| flag(&request.desired, name);
+        proposal.consequences.extend(transaction.consequences(allows("allow_downgrade"), allows("allow_held")));
+        let own = request.recorded.as_ref().map(|record| own(&record.private)).unwrap_or_default();
+        for (name, version) in removed(&seen.text("dropped").unwrap_or_default()) {
+            let removal = Consequence::Removal { object: format!("package {name} {version}") };
+            if own.contains(&name) && !proposal.consequences.contains(&removal) {
+                proposal.consequences.push(removal);
+            }
+        }
+        if transaction.is_unknown() {
+            proposal.notes.push(
+                "the lists of packages on the node are too old to say what else changes: the apply refreshes them, and removes nothing else"
+                    .to_owned(),
+            );
+        }
+    }
+
     fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
         let own = own(&subject.private);
         let names = texts(&subject.attributes, "names");
+        let permit = Permit::of(operation, subject);
         let body = match &operation.action {
             OperationAction::Delete if own.is_empty() => "note 'they were there before, and stay'".to_owned(),
             OperationAction::Delete => {
@@ -173,11 +221,7 @@ impl Resource for Package {
             }
             _ if text(&subject.attributes, "state") == Some("absent") => purge_all(&names),
             _ => {
-                let dropped: Vec<String> = observed_names(operation)
-                    .iter()
-                    .map(|name| name_of(name).to_owned())
-                    .filter(|name| own.contains(name) && !names.iter().any(|n| name_of(n) == name))
-                    .collect();
+                let dropped = dropped(operation.recorded.as_deref(), operation.observed.as_ref(), &names);
                 let drop = if dropped.is_empty() { String::new() } else { remove(&dropped, &own) };
                 format!("{}\n{drop}", install(&names, flag(&subject.attributes, "cache_update")))
             }
@@ -185,7 +229,7 @@ impl Resource for Package {
         Ok(Step {
             packages: true,
             limit: Some(Duration::from_secs(1800)),
-            ..Step::long(format!("{LOOK}{MANAGER}{body}"))
+            ..Step::long(format!("{LOOK}{MANAGER}{TRANSACTION}{}{body}", permit.shell()))
         })
     }
 
@@ -233,8 +277,98 @@ fn own(private: &serde_json::Value) -> Vec<String> {
     names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
-fn observed_names(operation: &Operation) -> Vec<String> {
-    operation.observed.as_ref().map(|o| texts(&o.attributes, "names")).unwrap_or_default()
+/// The packages that moorfast installed and that are not in the list of `names` any more.
+fn dropped(recorded: Option<&Record>, observed: Option<&Observed>, names: &[String]) -> Vec<String> {
+    let own = recorded.map(|record| own(&record.private)).unwrap_or_default();
+    let observed = observed.map(|o| texts(&o.attributes, "names")).unwrap_or_default();
+    let observed = observed.iter().map(|name| name_of(name).to_owned());
+    observed.filter(|name| own.contains(name) && !names.iter().any(|n| name_of(n) == name)).collect()
+}
+
+/// The packages that the transaction `text` removes, with their versions.
+fn removed(text: &str) -> Vec<(String, String)> {
+    let removed = text.lines().filter_map(|line| line.strip_prefix("- ")?.split_once(' '));
+    removed.map(|(name, version)| (name.to_owned(), version.to_owned())).collect()
+}
+
+/// What the plan and the manifest permit beyond the packages that are named.
+struct Permit {
+    removals: String,
+    downgrades: String,
+    downgrade: bool,
+    held: bool,
+}
+
+impl Permit {
+    fn of(operation: &Operation, subject: &Subject) -> Self {
+        let package = |object: &str| {
+            object.strip_prefix("package ").and_then(|o| o.split(' ').next()).unwrap_or_default().to_owned()
+        };
+        let (mut removals, mut downgrades) = (String::from(" "), String::from(" "));
+        for consequence in &operation.consequences {
+            match consequence {
+                Consequence::Removal { object } => removals.push_str(&(package(object) + " ")),
+                Consequence::Downgrade { object, .. } => downgrades.push_str(&(package(object) + " ")),
+                _ => {}
+            }
+        }
+        let allows = |name| subject.setting(name).and_then(Value::as_bool).unwrap_or_default();
+        Self { removals, downgrades, downgrade: allows("allow_downgrade"), held: allows("allow_held") }
+    }
+
+    /// Shell: the options of apt-get, and `review VERB NAME…`, which refuses a transaction that does more than is permitted.
+    fn shell(&self) -> String {
+        let older = if self.downgrade { "--allow-downgrades" } else { "" };
+        let only = if self.removals.trim().is_empty() { "--no-remove" } else { "" };
+        let held = if self.held { "--allow-change-held-packages" } else { "" };
+        format!(
+            "allowed='{older} {held}'; only={only}
+holds=$(held)
+review() {{
+  W=$1
+  R=$(transaction \"$@\") || return 1
+  M=$(printf '%s\\n' \"$R\" | while read -r A P _; do case $A in
+    -) case {removals} in *\" $P \"*) ;; *) printf ' %s' \"$P\" ;; esac ;;
+    '<') case {downgrades} in *\" $P \"*) ;; *) printf ' %s' \"$P\" ;; esac ;;
+  esac; done)
+  if [ -n \"$M\" ]; then
+    printf %s 'plan again, and review what happens to these packages' | blob help
+    fail conflict \"it would remove or downgrade packages that the plan did not show:$M\"
+  fi
+  {hold}
+}}
+",
+            removals = quote(&self.removals),
+            downgrades = quote(&self.downgrades),
+            hold = match self.held {
+                true => ":",
+                false =>
+                    "M=$(printf '%s\n' \"$R\" | while read -r A P _; do case $A in [-=\\<]) case \"
+$holds
+\" in *\"
+$P
+\"*) printf ' %s' \"$P\" ;; esac ;; esac; done)
+  if [ -n \"$M\" ]; then
+    printf %s 'allow_held = true permits it; apt-mark unhold ends the hold' | blob help
+    fail conflict \"it would change packages that are held:$M\"
+  fi",
+            }
+        )
+    }
+}
+
+/// Writes `name=version` in the positional parameters as the package manager of the node wants it.
+const SPECIFIED: &str = r#"if [ ! -x /usr/bin/apt-get ]; then
+  for A in "$@"; do shift; case $A in *=*) A=${A%%=*}-${A#*=} ;; esac; set -- "$@" "$A"; done
+fi"#;
+
+/// The option by which apt-get also removes what is needed no longer; dnf has none that the rehearsal could use.
+const AUTOREMOVE: &str = "$([ ! -x /usr/bin/apt-get ] || echo --auto-remove)";
+
+/// Puts those of `names` that are installed into the positional parameters.
+fn installed(names: &[String]) -> String {
+    let asks = names.iter().map(|n| format!("[ -z \"$(version {0})\" ] || set -- \"$@\" {0}\n", quote(name_of(n))));
+    format!("set --\n{}", asks.collect::<String>())
 }
 
 /// What to ask about: what is remembered, in its order, with the versions that are wanted now, then what is new.
@@ -287,13 +421,16 @@ before=$(all)
 trap new EXIT
 {refresh}
 set -- {names}
+{SPECIFIED}
 check
-if ! X=$(install \"$@\" 2>&1); then
+attempt() {{ review install \"$@\" && install \"$@\"; }}
+if ! X=$(attempt \"$@\" 2>&1); then
   case $X in
-  *'Unable to locate'*|*'no installation candidate'*|*'was not found'*|*'Unable to fetch'*|*'404 '*|*'No match for'*) refresh; check; install \"$@\" ;;
+  *'Unable to locate'*|*'no installation candidate'*|*'was not found'*|*'Unable to fetch'*|*'404 '*|*'No match for'*) refresh; check; attempt \"$@\" ;;
   *) printf '%s\\n' \"$X\" >&2; exit 1 ;;
   esac
 fi
+{REHOLD}
 {missing}",
         known = each("stands_for_others"),
         missing = each("missing"),
@@ -302,23 +439,22 @@ fi
     )
 }
 
+/// Holds again what was held: a package that is installed over a hold loses it.
+const REHOLD: &str = r#"if [ -n "$holds" ]; then
+  for A in $holds; do if [ -n "$(version "$A")" ]; then printf '%s\n' "$A"; fi; done | while read -r A; do apt-mark hold "$A"; done
+fi"#;
+
 /// Purges all of these, whoever installed them.
 fn purge_all(names: &[String]) -> String {
-    let asks: String =
-        names.iter().map(|n| format!("[ -z \"$(version {0})\" ] || set -- \"$@\" {0}\n", quote(n))).collect();
-    format!("set --\n{asks}[ $# = 0 ] || purge \"$@\"")
+    format!("{}\nif [ $# -gt 0 ]; then review purge \"$@\"; purge \"$@\"; fi", installed(names))
 }
 
 /// Purges those of `names` that are installed, and what came with them and is needed no longer; never anything that is not ours.
 fn remove(names: &[String], own: &[String]) -> String {
-    let asks: String =
-        names.iter().map(|n| format!("[ -z \"$(version {0})\" ] || set -- \"$@\" {0}\n", quote(n))).collect();
     format!(
         "own={own}
 ours() {{ case \" $own \" in *\" ${{1%%:*}} \"*) return 0 ;; *) return 1 ;; esac; }}
-set --
-{asks}
-if [ $# -gt 0 ]; then
+{asks}if [ $# -gt 0 ]; then
   others=$(for P in $(strangers \"$@\"); do ours \"$P\" || printf '%s ' \"$P\"; done)
   [ -z \"$others\" ] || fail conflict \"others need them that moorfast did not install: $others\"
   printf '%s\\n' \"$@\" | blob gone
@@ -327,6 +463,7 @@ fi
 set --; for P in $(orphans); do if ours \"$P\"; then set -- \"$@\" \"$P\"; fi; done
 [ $# = 0 ] || purge \"$@\"",
         own = quote(&own.join(" ")),
+        asks = installed(names),
     )
 }
 

@@ -274,6 +274,7 @@ impl World {
             observed,
             triggers,
             objects: Vec::new(),
+            consequences: Vec::new(),
             machine_gone: false,
             timeout: None,
         }
