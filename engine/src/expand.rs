@@ -43,6 +43,8 @@ pub(crate) struct Expanded {
 pub(crate) struct Binding {
     pub node: Option<Arc<Node>>,
     pub each: Option<(String, Value)>,
+    /// The collection of `for_each`, where the value of the element is known only after apply.
+    pub collection: Option<Arc<Expr>>,
 }
 
 /// One instance of a resource or data source.
@@ -282,12 +284,14 @@ impl Expanded {
         let mut bindings = Vec::new();
         for node in nodes {
             let Some(for_each) = for_each else {
-                bindings.push(Binding { node, each: None });
+                bindings.push(Binding { node, ..Binding::default() });
                 continue;
             };
-            let scope = InstanceScope::new(self, Values::none(), Binding { node: node.clone(), each: None });
+            let bound = Binding { node, ..Binding::default() };
+            let scope = InstanceScope::new(self, Values::none(), bound.clone());
             for item in evaluate_for_each(for_each, &scope)? {
-                bindings.push(Binding { node: node.clone(), each: Some(item) });
+                let collection = item.1.is_unknown().then(|| Arc::new(for_each.clone()));
+                bindings.push(Binding { each: Some(item), collection, ..bound.clone() });
             }
         }
         Ok(bindings)
