@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::expand::{Expanded, Instance};
 use crate::expression::{Expr, Scope};
 use crate::scope::{InstanceScope, Values};
-use crate::{Attributes, Condition, Diagnostic, Mode, Schema, Span, Value, conform};
+use crate::{Attributes, Condition, Diagnostic, Mode, Redaction, Schema, Span, Value, conform};
 
 /// The values of `written`, checked against `schema` and with its defaults.
 pub(crate) fn conformed(
@@ -63,9 +63,10 @@ pub(crate) fn desired(
         written.map_or(resource.span, |(_, _, expr)| expr.span)
     };
     let violated = provider.validate(instance.resource_type.name, &attributes).into_iter().map(|invalid| {
-        let error = Diagnostic::error(invalid.message).at(place(invalid.attribute), "");
+        let redaction = Redaction::of(attributes.values());
+        let error = Diagnostic::error(redaction.text(&invalid.message)).at(place(invalid.attribute), "");
         match invalid.help {
-            Some(help) => error.help(help),
+            Some(help) => error.help(redaction.text(&help)),
             None => error,
         }
     });

@@ -5,6 +5,7 @@ mod apply;
 mod catalog;
 mod check;
 mod diagnostic;
+mod discreet_connection;
 mod documentation;
 mod early;
 mod evaluate;
@@ -23,6 +24,7 @@ pub mod plan;
 mod planning;
 mod policy;
 mod provider;
+mod redaction;
 mod report;
 mod rollout;
 mod schema;
@@ -33,7 +35,7 @@ mod webhook;
 mod workspace;
 mod yaml;
 
-pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
+pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier, named};
 pub use check::HTTP;
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
 pub use documentation::{functions_reference, reference};
@@ -56,9 +58,10 @@ pub use node::{Node, NodeName, Transport};
 pub use planning::Planned;
 pub use policy::PolicyResult;
 pub use provider::{
-    Applied, Class, Connection, Context, DataRequest, Invalid, Observed, Operation, OperationAction, PlanRequest,
-    Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
+    Applied, Class, Connection, Context, DataRequest, Dependency, Invalid, Observed, Operation, OperationAction,
+    PlanRequest, Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
 };
+pub use redaction::Redaction;
 pub use report::{ApplyOptions, FailedGate, Outcome, OutcomeResult, Report};
 pub use schema::{Attribute, DURATION_EXAMPLES, Faults, Kind, Schema, check, conform, parse_duration};
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};

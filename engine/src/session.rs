@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::discreet_connection::DiscreetConnection;
 use crate::evaluate::conformed;
 use crate::expand::{Binding, Expanded};
 use crate::scope::{InstanceScope, Values};
 use crate::{
     Attributes, Class, Connection, Context, Diagnostic, Event, Events, Failure, Interrupt, Leave, Progress, Provider,
-    ProviderError,
+    ProviderError, Redaction,
 };
 
 /// The configured providers of one run, by the name of the provider instance.
@@ -30,7 +31,7 @@ impl Session {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
-        let mut connections = HashMap::new();
+        let mut connections: HashMap<String, Arc<dyn Connection>> = HashMap::new();
         let leave = Leave::until(interrupt.stop.clone());
         for alias in aliases {
             if connections.contains_key(&alias) {
@@ -48,8 +49,11 @@ impl Session {
                 leave: leave.clone(),
                 progress: progress(events.clone()),
             };
-            let connection = provider.configure(&config, context).await;
-            connections.insert(alias.clone(), connection.map_err(|error| Failure::Provider(alias, Box::new(error)))?);
+            let connection = provider.configure(&config, context).await.map_err(|error| {
+                let error = Redaction::of(config.values()).error(error);
+                Failure::Provider(alias.clone(), Box::new(error))
+            })?;
+            connections.insert(alias, Arc::new(DiscreetConnection(connection)));
         }
         Ok(Self { connections, leave, events: events.clone() })
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use moorfast_engine::plan::{
-    Action, Change, CheckResult, CheckStatus, Consequence, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode,
-    PlanOptions, PlannedRollout, Reason, RolledNode,
+    Action, Change, CheckResult, CheckStatus, Consequence, Drift, ObjectChange, OutputChange, PLAN_FORMAT, Plan,
+    PlanMode, PlanOptions, PlannedRollout, Reason, RolledNode,
 };
 use moorfast_engine::state::Digest;
 use moorfast_engine::{Machine, NodeChange, NodeChangeKind, NodeName, PolicyResult, PolicySeverity};
@@ -65,6 +65,7 @@ pub fn change(address: &str, action: Action, before: Json, after: Json) -> Chang
         reasons: vec![],
         dependencies: vec![],
         observed: None,
+        objects: Vec::new(),
         consequences: Vec::new(),
         notes: vec![],
         address,
@@ -191,6 +192,43 @@ pub fn rolled() -> Plan {
     Plan { rollouts: vec![workers], policies, ..updates() }
 }
 
+/// Two instances that stand for several objects: one is created, of the other an object is replaced, one goes, one comes and one is handed over.
+pub fn objects() -> Plan {
+    let claim = |class: &str| json!({"kind": "PersistentVolumeClaim", "spec": {"storageClassName": class}});
+    let config = |value: &str| json!({"kind": "ConfigMap", "data": {"level": value}});
+    let before = json!({"objects": {
+        "PersistentVolumeClaim/web/data": claim("fast"), "ConfigMap/web/a": config("info"), "ConfigMap/web/old": config("info"),
+        "ConfigMap/web/moved": config("info"),
+    }});
+    let after = json!({"objects": {
+        "PersistentVolumeClaim/web/data": claim("slow"), "ConfigMap/web/a": config("debug"), "ConfigMap/web/new": config("info"),
+    }});
+    let object = |name: &str, action| ObjectChange {
+        identity: name.to_owned(),
+        name: name.to_owned(),
+        action,
+        replace_paths: match action {
+            Action::Replace => vec![format!("objects[\"{name}\"].spec")],
+            _ => Vec::new(),
+        },
+    };
+    let mut updated = because(Reason::Manifest, change("kubernetes_object.web", Action::Update, before, after.clone()));
+    updated.objects = vec![
+        object("PersistentVolumeClaim/web/data", Action::Replace),
+        object("ConfigMap/web/a", Action::Update),
+        object("ConfigMap/web/new", Action::Create),
+        object("ConfigMap/web/old", Action::Delete),
+        object("ConfigMap/web/moved", Action::Forget),
+    ];
+    let lost = "the data of the volume of PersistentVolumeClaim/web/data, unless the volume's reclaim policy is Retain";
+    updated.consequences = vec![Consequence::Removal { object: lost.to_owned() }];
+    let mut created = change("kubernetes_object.more", Action::Create, Json::Null, after);
+    created.objects = ["PersistentVolumeClaim/web/data", "ConfigMap/web/a", "ConfigMap/web/new"]
+        .map(|name| object(name, Action::Create))
+        .into();
+    plan(vec![created, updated])
+}
+
 /// Everything a reviewer must not overlook, and all that is only bookkeeping.
 pub fn dangers() -> Plan {
     let file = |path: &str| json!({"path": path, "mode": "0644", "content": "one\ntwo\nthree\n"});
@@ -278,6 +316,75 @@ pub fn differing() -> Plan {
 pub fn refresh() -> Plan {
     let options = PlanOptions { mode: PlanMode::RefreshOnly, ..PlanOptions::default() };
     Plan { options, drift: dangers().drift, ..nothing() }
+}
+
+/// One changed line in two files on each of fifty nodes, and what restarts because of it.
+pub fn fleet() -> Plan {
+    let nodes: Vec<_> = (1..=50).map(|i| format!("gpu{i:02}")).collect();
+    let site = |node: &str, key: &str, port: u32| {
+        let content = format!("# {key} on {node}\nserver {{\n  listen {port} {key};\n  name {node};\n}}\n");
+        json!({"path": format!("/etc/sites/{node}-{key}.conf"), "content": content, "sha256": Digest::of(content.as_bytes())})
+    };
+    let mut changes = Vec::new();
+    for node in &nodes {
+        for key in ["blog", "shop"] {
+            let address = format!("ssh_file.site[\"{node}/{key}\"]");
+            let file = change(&address, Action::Update, site(node, key, 8080), site(node, key, 9000));
+            let node = NodeName(node.clone());
+            changes.push(because(Reason::Manifest, Change { target: node.0.clone(), node: Some(node), ..file }));
+        }
+    }
+    for node in &nodes {
+        let unit = json!({"unit": "nginx.service"});
+        let restart = change(&format!("ssh_systemd_unit.nginx[\"{node}\"]"), Action::Update, unit.clone(), unit);
+        let trigger = |key: &str| format!("ssh_file.site[\"{node}/{key}\"]").parse().unwrap();
+        let reasons = ["blog", "shop"].map(|key| Reason::Trigger { address: trigger(key), owed: false }).into();
+        changes.push(Change { reasons, ..restart });
+    }
+    let reload = json!({"script": "reload", "exit_code": 0});
+    let mut reload = change("ssh_exec.reload[\"lb\"]", Action::Update, reload.clone(), reload);
+    let trigger = |node: &String| Reason::Trigger {
+        address: format!("ssh_file.balancer[\"{node}\"]").parse().unwrap(),
+        owed: false,
+    };
+    reload.reasons = nodes.iter().map(trigger).collect();
+    changes.push(reload);
+    plan(changes)
+}
+
+/// What [`fleet`] has, moved to other names.
+pub fn moved_fleet() -> Plan {
+    let moved = |change: &Change| Change {
+        action: Action::NoOp,
+        moved_from: Some(change.address.to_string().replace("site", "old").parse().unwrap()),
+        after: change.before.clone(),
+        reasons: vec![],
+        ..change.clone()
+    };
+    plan(fleet().changes.iter().take(100).map(moved).collect())
+}
+
+/// What [`fleet`] has, destroyed.
+pub fn destroyed_fleet() -> Plan {
+    let gone = |change: &Change| Change {
+        action: Action::Delete,
+        after: None,
+        reasons: vec![Reason::Removed],
+        ..change.clone()
+    };
+    plan(fleet().changes.iter().take(100).map(gone).collect())
+}
+
+/// What [`fleet`] has, changed by hand.
+pub fn drifted_fleet() -> Plan {
+    let drift = |change: &Change| Drift {
+        address: change.address.clone(),
+        target: change.target.clone(),
+        before: change.before.clone().unwrap(),
+        after: change.after.clone(),
+    };
+    let changes: Vec<_> = fleet().changes.into_iter().take(100).map(|change| because(Reason::Drift, change)).collect();
+    Plan { drift: changes.iter().map(drift).collect(), ..plan(changes) }
 }
 
 /// Everything goes.

@@ -1,10 +1,16 @@
 //! The words and symbols for actions and reasons.
 
 use anstyle::Style;
-use moorfast_engine::Address;
-use moorfast_engine::plan::{Action, Change, Consequence, Reason};
+use moorfast_engine::named;
+use moorfast_engine::plan::{Action, Change, Consequence, ObjectChange, Reason, Step, parse_path, path_text};
+use serde_json::Value;
 
+use super::own_name::change_on_node;
 use super::style::{ADD, BOLD, CHANGE, DESTROY, DIM, READ, paint};
+use super::value::printable;
+
+/// How many objects a headline names.
+const NAMED: usize = 3;
 
 /// How much a reviewer must look at a change; the greatest is shown first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +37,8 @@ pub fn danger(change: &Change) -> Danger {
     match change.action {
         Action::Delete => Danger::Destroy,
         Action::Replace | Action::ReplaceCreateFirst => Danger::Replace,
+        _ if change.objects.iter().any(|object| object.action == Action::Delete) => Danger::Destroy,
+        _ if change.removes() => Danger::Replace,
         _ if has(|c| matches!(c, Consequence::Removal { .. })) => Danger::Destroy,
         _ if has(|c| matches!(c, Consequence::Downgrade { .. })) => Danger::Replace,
         _ if has(|c| matches!(c, Consequence::Overwrite)) => Danger::Overwrite,
@@ -71,16 +79,70 @@ pub fn meaning(action: Action) -> &'static str {
     }
 }
 
+/// The objects of a change that need a line of their own, because something else is done with them than with the whole; the most dangerous first.
+pub fn listed(change: &Change) -> Vec<&ObjectChange> {
+    let is_own = |object: &&ObjectChange| object.action != Action::NoOp && object.action != change.action;
+    let mut listed: Vec<_> = change.objects.iter().filter(is_own).collect();
+    listed.sort_by_key(|object| match object.action {
+        Action::Delete => 0,
+        Action::Replace | Action::ReplaceCreateFirst => 1,
+        Action::Update => 2,
+        Action::Create => 3,
+        _ => 4,
+    });
+    listed
+}
+
+/// The line of an object: what is done with it, and why it must be replaced.
+pub fn object_line(object: &ObjectChange) -> String {
+    let (mark, style) = symbol(object.action);
+    let line = format!("{} {}", paint(style, mark), printable(&object.name));
+    let inside = |path: &String| {
+        let steps = parse_path(path);
+        let start = steps.iter().position(|step| *step == Step::Name(object.name.clone())).unwrap_or(0);
+        path_text(steps.get(start + 1..).unwrap_or_default())
+    };
+    let forcing: Vec<_> = object.replace_paths.iter().map(inside).collect();
+    match object.action {
+        Action::Forget => format!("{line} {}", paint(DIM, "# another resource owns it from now on")),
+        Action::Adopt => format!("{line} {}", paint(DIM, "# exists already, will be recorded")),
+        _ if forcing.is_empty() => line,
+        _ => format!("{line} {}", paint(DESTROY, format!("# forces replacement: {}", printable(&forcing.join(", "))))),
+    }
+}
+
+/// What an update removes: `replaces PersistentVolumeClaim/default/data, destroys ConfigMap/default/old`.
+fn removals(change: &Change) -> String {
+    let of = |verb: &str, is_meant: fn(Action) -> bool| {
+        let objects = change.objects.iter().filter(|object| is_meant(object.action));
+        let names: Vec<_> = objects.map(|object| printable(&object.name)).collect();
+        let more = names.len().saturating_sub(NAMED);
+        let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+        match (names.len(), more) {
+            (0, _) => None,
+            (_, 0) => Some(format!("{verb} {shown}")),
+            (_, more) => Some(format!("{verb} {shown} and {more} more")),
+        }
+    };
+    let parts = [of("destroys", |action| action == Action::Delete), of("replaces", Action::is_replacement)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 /// The predicate of a change's headline; an update of no attribute, because of a trigger, is a restart.
 pub fn headline(change: &Change, attributes: usize) -> String {
+    let count = match change.objects.len() {
+        0 => String::new(),
+        count => format!(" ({count} objects)"),
+    };
     match change.action {
+        Action::Update if change.removes() => paint(DESTROY.bold(), format!("will be updated: {}", removals(change))),
         Action::Update if change.restarts() && attributes == 0 => paint(BOLD, "will be restarted"),
         Action::Update if change.restarts() => paint(BOLD, "will be updated in place and restarted"),
-        Action::Create => paint(ADD.bold(), "will be created"),
+        Action::Create => paint(ADD.bold(), "will be created") + &count,
         Action::Update => paint(BOLD, "will be updated in place"),
         Action::Replace => paint(DESTROY.bold(), "must be replaced"),
         Action::ReplaceCreateFirst => paint(DESTROY.bold(), "must be replaced, the new one first"),
-        Action::Delete => paint(DESTROY.bold(), "will be destroyed"),
+        Action::Delete => paint(DESTROY.bold(), "will be destroyed") + &count,
         Action::Read => "will be read during apply".to_owned(),
         Action::Adopt => "is there as the manifest wants it and will be recorded".to_owned(),
         Action::Forget => "will be forgotten".to_owned(),
@@ -88,38 +150,46 @@ pub fn headline(change: &Change, attributes: usize) -> String {
     }
 }
 
-/// The lines that say why, without `#`; an address of the same node is written without its key.
+/// The lines that say why, without `#`; an address of the same node is written without the node.
 pub fn reasons(change: &Change) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(from) = &change.moved_from {
         lines.push(format!("moved from {from}"));
     }
     let own: Vec<_> = change.consequences.iter().map(ToString::to_string).chain(change.notes.iter().cloned()).collect();
-    // A line of the provider about the trigger is more exact than the trigger alone.
-    let told = |address: &Address| own.iter().any(|line| line.contains(&address.to_string()));
-    for reason in &change.reasons {
-        match reason {
-            Reason::Trigger { address, owed: false } if told(address) => {}
-            other => lines.extend(reason_line(other, change)),
-        }
+    lines.extend(change.reasons.iter().filter_map(reason_line));
+    for owed in [false, true] {
+        let of_kind = |reason: &Reason| match reason {
+            Reason::Trigger { address, owed: is } if *is == owed => Some(address.clone()),
+            _ => None,
+        };
+        let triggers: Vec<_> = change.reasons.iter().filter_map(of_kind).collect();
+        // A line of the provider about a trigger is more exact than the trigger alone.
+        let is_new = |name: &String| owed || !own.iter().any(|line| line.contains(name));
+        lines.extend(named(&triggers).iter().filter(|name| is_new(name)).map(|name| trigger_line(name, owed, change)));
     }
-    lines.extend(own.iter().map(|line| without_own_key(line, change)));
+    lines.extend(own.iter().map(|line| without_own_node(line, change)));
     lines
 }
 
-fn reason_line(reason: &Reason, change: &Change) -> Option<String> {
-    let own = |address: &Address| without_own_key(&address.to_string(), change);
+fn trigger_line(name: &str, owed: bool, change: &Change) -> String {
+    let name = without_own_node(name, change);
+    let verb = if name.contains(" instances of ") { "change" } else { "changes" };
+    match owed {
+        false => format!("because {name} {verb}"),
+        true => format!("because {name} changed in an earlier run that did not come this far"),
+    }
+}
+
+fn reason_line(reason: &Reason) -> Option<String> {
     Some(match reason {
-        Reason::New | Reason::Destroy => return None,
+        Reason::New | Reason::Destroy | Reason::Trigger { .. } => return None,
         Reason::Manifest => "because the manifest changed".to_owned(),
         Reason::Drift => "because it was changed outside of moorfast".to_owned(),
         Reason::Gone => "because it is gone: something outside of moorfast removed it".to_owned(),
         Reason::Removed => "because it is no longer in the manifest".to_owned(),
+        Reason::Immutable { attributes } if attributes.is_empty() => return None,
         Reason::Immutable { attributes } => format!("because {} can't be changed in place", attributes.join(", ")),
-        Reason::Trigger { address, owed: false } => format!("because {} changes", own(address)),
-        Reason::Trigger { address, owed: true } => {
-            format!("because {} changed in an earlier run that did not come this far", own(address))
-        }
         Reason::Requested => "because --replace asks for it".to_owned(),
         Reason::OtherMachine => "because its node is another machine than the one it was made on".to_owned(),
         Reason::Leftover { identity } => {
@@ -129,10 +199,13 @@ fn reason_line(reason: &Reason, change: &Change) -> Option<String> {
     })
 }
 
-/// `text` with addresses of this change's own key (the same node's instances) reduced to the resource.
-fn without_own_key(text: &str, change: &Change) -> String {
+/// Returns `text` with the node left out of the addresses on the node of this change: `ssh_file.site["shop"]`.
+fn without_own_node(text: &str, change: &Change) -> String {
     let Some(key) = &change.address.key else { return text.to_owned() };
-    text.replace(&format!("[{}]", serde_json::Value::String(key.clone())), "")
+    let own = change_on_node(change).map_or(key.as_str(), |on| on.node);
+    let quoted = Value::from(own).to_string();
+    let open = quoted.strip_suffix('"').unwrap_or(&quoted);
+    text.replace(&format!("[{quoted}]"), "").replace(&format!("[{open}/"), "[\"")
 }
 
 /// The words of the progress lines: `Creating`, `Creation complete`, `creating`.

@@ -32,6 +32,7 @@ pub use functions::{Family, Function, MISSING, functions};
 pub(crate) use number::number_text;
 pub(crate) use number::{canonical, integer, parse_number, whole_number};
 pub use place::Place;
+pub(crate) use references::Mention;
 pub(crate) use toml_value::{plain_toml, toml_number};
 pub(crate) use traversal::ROOTS;
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_engine::{Attributes, SENSITIVE_KEY, Value, YamlDocument, yaml_documents};
+use moorfast_engine::{Attributes, Redaction, SENSITIVE_KEY, Value, YamlDocument, yaml_documents};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -43,8 +43,12 @@ impl ObjectKey {
             "" => self.kind.clone(),
             group => format!("{}.{group}", self.kind),
         };
-        let placed = Self { namespace: self.namespace.clone().filter(|n| n != DEFAULT_NAMESPACE), ..self.clone() };
-        placed.under(&kind)
+        self.placed().under(&kind)
+    }
+
+    /// The key without a `default` namespace, as that may be left unwritten.
+    fn placed(&self) -> Self {
+        Self { namespace: self.namespace.clone().filter(|n| n != DEFAULT_NAMESPACE), ..self.clone() }
     }
 
     /// Does the key as it is written mean the object `applied`? A namespace that is not written is whatever the cluster made of it.
@@ -150,7 +154,7 @@ fn reject_duplicates(documents: &[Document]) -> Result<(), String> {
         if let Some(other) = identities.insert(key.identity(), number) {
             return Err(format!("{key} is written twice, in the documents {other} and {number}"));
         }
-        if let Some((other, version)) = names.insert(key.to_string(), (number, &key.api_version)) {
+        if let Some((other, version)) = names.insert(key.placed().to_string(), (number, &key.api_version)) {
             let versions = format!("of {version} and of {}", key.api_version);
             return Err(format!(
                 "{key} is written twice, in the documents {other} and {number}, {versions}: use two resources"
@@ -224,6 +228,11 @@ fn text(map: &BTreeMap<String, Value>, name: &str, example: &str) -> Result<Opti
         Some(Value::Null) | None => Err(format!("the object has no `{name}`, {example}")),
         Some(other) => Err(format!("`{name}` is a text, not a {}", other.type_name())),
     }
+}
+
+/// Returns which object an observed `value` is.
+pub(super) fn key_of(value: &Value) -> Option<ObjectKey> {
+    Document::new(value).ok()?.map(|document| document.key)
 }
 
 /// The object without what is not ours to declare. What a Secret holds is secret, in the form in which the server keeps it.
@@ -333,39 +342,32 @@ fn is_marked(value: &Value) -> bool {
     }
 }
 
-/// `text` without what is secret in `declared`: the API server quotes the values that it refuses.
-pub(super) fn redact(text: &str, declared: &Value) -> String {
-    let mut secrets = secrets(declared);
-    // One may be part of another.
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "(sensitive)"))
+/// The redaction of what is secret in `declared`: as it is, and as it is encoded in a Secret.
+pub(super) fn redaction(declared: &Value) -> Redaction {
+    let mut texts = Vec::new();
+    secrets(declared, &mut texts);
+    Redaction::of_texts(texts)
 }
 
-/// The texts that must not be shown: what is secret in `declared`, as it is, as it is quoted, and as it is encoded in a Secret.
-fn secrets(declared: &Value) -> Vec<String> {
+fn secrets(declared: &Value, found: &mut Vec<String>) {
     match declared {
-        Value::Sensitive(_) => texts(declared.reveal()).into_iter().flat_map(|text| [quoted(&text), text]).collect(),
-        Value::List(items) => items.iter().flat_map(secrets).collect(),
-        Value::Map(map) => map.values().flat_map(secrets).collect(),
-        _ => Vec::new(),
+        Value::Sensitive(_) => texts(declared.reveal(), found),
+        Value::List(items) => items.iter().for_each(|item| secrets(item, found)),
+        Value::Map(map) => map.values().for_each(|value| secrets(value, found)),
+        _ => {}
     }
 }
 
-/// `text` as it stands between quotation marks.
-fn quoted(text: &str) -> String {
-    let quoted = Json::from(text).to_string();
-    quoted[1..quoted.len() - 1].to_owned()
-}
-
-fn texts(value: &Value) -> Vec<String> {
+fn texts(value: &Value, found: &mut Vec<String>) {
     match value {
-        Value::List(items) => items.iter().flat_map(texts).collect(),
-        Value::Map(map) => map.values().flat_map(texts).collect(),
-        Value::String(text) if !text.is_empty() => {
-            let decoded = STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            decoded.into_iter().filter(|t| !t.is_empty()).chain([text.clone()]).collect()
+        Value::List(items) => items.iter().for_each(|item| texts(item, found)),
+        Value::Map(map) => map.values().for_each(|value| texts(value, found)),
+        Value::String(text) => {
+            found.extend(STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()));
+            found.push(text.clone());
         }
-        _ => Vec::new(),
+        Value::Number(number) => found.push(number.to_string()),
+        _ => {}
     }
 }
 
@@ -488,13 +490,20 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_quoted_without_secrets() {
-        let declared = Value::Map([("data".to_owned(), Value::from("a\"b\nc").sensitive())].into());
+        let declared = Value::Map(
+            [
+                ("data".to_owned(), Value::from("a\"b\nc").sensitive()),
+                ("short".to_owned(), Value::from(STANDARD.encode("y")).sensitive()),
+            ]
+            .into(),
+        );
         let cases = [
             ("Invalid value: \"a\\\"b\\nc\": too short", "Invalid value: \"(sensitive)\": too short"),
             ("not a\"b\nc", "not (sensitive)"),
+            ("managed by \"kubectl\"", "managed by \"kubectl\""),
         ];
         for (text, expected) in cases {
-            assert_eq!(redact(text, &declared), expected);
+            assert_eq!(redaction(&declared).text(text), expected);
         }
     }
 
