@@ -27,7 +27,7 @@ pub fn reference(resource_type: &ResourceType) -> String {
 pub fn functions_reference() -> String {
     let mut out = String::from(
         "# Functions\n\nWhat `${…}` may call. `name?` may be left out, `name...` may be given any number of times.\n\n\
-         Whole numbers are exact and have 64 bits: from -9223372036854775808 to 18446744073709551615. Other numbers are floats of 64 bits. \
+         Whole numbers are exact and have 64 bits: from -9223372036854775808 to 18446744073709551615. Other numbers are floats of 64 bits, calculated in decimal: `0.1 + 0.2` is 0.3. \
          A number or a result that would have to be rounded to a whole number is an error.\n",
     );
     for family in Family::ALL {

@@ -45,6 +45,8 @@ pub(crate) struct Expanded {
 pub(crate) struct Binding {
     pub node: Option<Arc<Node>>,
     pub each: Option<(String, Value)>,
+    /// The collection of `for_each`, where the value of the element is known only after apply.
+    pub collection: Option<Arc<Expr>>,
     /// All nodes that the `on` of the block selects.
     pub nodes: Arc<[NodeName]>,
 }
@@ -310,14 +312,15 @@ impl Expanded {
         }
         let mut bindings = Vec::new();
         for node in bound {
-            let binding = Binding { node, each: None, nodes: nodes.clone() };
+            let binding = Binding { node, nodes: nodes.clone(), ..Binding::default() };
             let Some(for_each) = for_each else {
                 bindings.push(binding);
                 continue;
             };
             let scope = InstanceScope::new(self, Values::none(), binding.clone());
             for item in evaluate_for_each(for_each, &scope)? {
-                bindings.push(Binding { each: Some(item), ..binding.clone() });
+                let collection = item.1.is_unknown().then(|| Arc::new(for_each.clone()));
+                bindings.push(Binding { each: Some(item), collection, ..binding.clone() });
             }
         }
         Ok((nodes, bindings))

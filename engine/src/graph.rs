@@ -211,7 +211,8 @@ fn dependencies(
     // A postcondition looks at others only after the fact, but it must be able to.
     let conditions = resource.preconditions.iter().chain(&resource.postconditions).flat_map(Condition::expressions);
     let attributes = resource.attributes.iter().map(|(_, _, expr)| expr);
-    let references = locals.of(expanded, attributes.chain(conditions));
+    let collection = instance.binding.collection.as_deref();
+    let references = locals.of(expanded, attributes.chain(conditions).chain(collection));
     let mut found = instances_of(expanded, &references, &instance.binding);
     let lifecycle = &resource.lifecycle.replace_triggered_by;
     for (pattern, span) in resource.depends_on.iter().chain(&resource.restart_on).chain(lifecycle) {
@@ -260,7 +261,8 @@ pub(crate) fn check_dependencies(
     locals: &mut LocalReferences,
 ) -> BTreeSet<Address> {
     let assertions = check.check.assertions.iter().flat_map(Condition::expressions);
-    let references = locals.of(expanded, check.check.http.iter().chain(assertions));
+    let collection = check.binding.collection.as_deref();
+    let references = locals.of(expanded, check.check.http.iter().chain(assertions).chain(collection));
     let mut found = instances_of(expanded, &references, &check.binding);
     let named = check.check.depends_on.iter().filter_map(|(pattern, _)| matching(expanded, pattern, &check.binding));
     found.extend(named.flatten());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::expand::{Binding, Expanded};
 use crate::expression::{Files, Reference, Scope, Unresolved};
 use crate::manifest::locals::path_value;
-use crate::{Address, ResourceAddress, Value, node_value};
+use crate::{Address, Expr, ResourceAddress, Value, node_value};
 
 /// The attributes of each instance as far as they are known, by address.
 #[derive(Debug, Default)]
@@ -128,14 +128,30 @@ impl<'a> InstanceScope<'a> {
 
     fn each(&self) -> Result<Value, Unresolved> {
         match &self.binding.each {
-            Some((key, value)) => Ok(Value::Map(
-                [("key".to_owned(), Value::from(key.as_str())), ("value".to_owned(), value.clone())].into(),
-            )),
+            Some((key, value)) => {
+                let value = match &self.binding.collection {
+                    Some(collection) => self.element(collection, key)?.unwrap_or_else(|| value.clone()),
+                    None => value.clone(),
+                };
+                Ok(Value::Map([("key".to_owned(), Value::from(key.as_str())), ("value".to_owned(), value)].into()))
+            }
             None => Err(Unresolved {
                 summary: "`each` stands for the element of `for_each`, and there is no `for_each` here".to_owned(),
                 help: None,
             }),
         }
+    }
+
+    /// The value of an element of `for_each` as far as it is known by now; its keys were known from the start.
+    fn element(&self, collection: &Expr, key: &str) -> Result<Option<Value>, Unresolved> {
+        let binding = Binding { each: None, collection: None, ..self.binding.clone() };
+        let elements = collection.evaluate(&InstanceScope::new(self.expanded, self.values, binding));
+        let elements = elements.map_err(|errors| Unresolved {
+            summary: errors.into_iter().next().map_or_else(String::new, |error| error.summary),
+            help: Some("this is the error of `for_each`".to_owned()),
+        })?;
+        let element = elements.as_map().and_then(|map| map.get(key)).cloned();
+        Ok(if matches!(elements, Value::Sensitive(_)) { element.map(Value::sensitive) } else { element })
     }
 
     fn variable(&self, name: &str) -> Result<Value, Unresolved> {

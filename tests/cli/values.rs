@@ -92,6 +92,12 @@ on      = "n1"
 path    = "${path.root}/f"
 content = "${ssh_exec.e.stdout}"
 
+[resource.ssh_file.each]
+on       = "n1"
+for_each = { c = "${ssh_exec.e.stdout}", d = "known", e = "${sensitive(ssh_exec.e.stdout)}" }
+path     = "${path.root}/${each.key}"
+content  = "${each.value}"
+
 [outputs.short]
 value = "${trimspace(ssh_exec.e.stdout)}"
 
@@ -110,9 +116,12 @@ fn a_computed_attribute_is_unknown_before_the_apply() {
     let folder = Folder::new(COMPUTED);
     folder.expect(0, &["validate"]);
     let plan = folder.expect(0, &["plan"]);
-    plan.says("+ short     = (known after apply)").says("+ key       = (known after apply)").says("+ unwritten = true");
+    plan.says("n1/c = (known after apply)")
+        .says("+ short     = (known after apply)")
+        .says("+ key       = (known after apply)")
+        .says("+ unwritten = true");
     folder.expect(0, &["apply", "--auto-approve"]);
-    assert_eq!(folder.read("f"), "a,b\n");
+    assert_eq!(["f", "c", "d", "e"].map(|name| folder.read(name)), ["a,b\n", "a,b\n", "known", "a,b\n"]);
     folder.expect(0, &["output", "--json"]).says("\"a,b\"");
     folder.expect(0, &["plan"]).says("No changes.");
 }

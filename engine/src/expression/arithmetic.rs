@@ -6,7 +6,7 @@ use hcl::edit::expr::{BinaryOperator, UnaryOperator};
 use serde_json::Number;
 
 use super::convert::{to_bool, to_number};
-use super::number::{LIMITS, exact_f64, float_number, integer, whole_number};
+use super::number::{LIMITS, Scaled, exact_f64, float_number, integer};
 use crate::Value;
 
 /// `operator operand`; the error is what was expected.
@@ -69,38 +69,38 @@ fn number(symbol: &str, value: &Value) -> Result<Number, String> {
     to_number(value).ok_or_else(|| format!("`{symbol}` takes numbers, not a {}", value.type_name()))
 }
 
-/// `left operator right`: exact for whole numbers, in floats where there is a fraction.
+/// `left operator right`, calculated in decimal as people do: exact for whole numbers, rounded to a float where there is a fraction.
 ///
 /// # Errors
-/// If the result cannot be represented exactly.
+/// If the result would have to be rounded to a whole number.
 pub(super) fn arithmetic(operator: BinaryOperator, left: &Number, right: &Number) -> Result<Value, String> {
     let symbol = operator.as_str();
-    let inexact = || format!("the result of `{symbol}` cannot be represented exactly: {LIMITS}");
-    if let (Some(left), Some(right)) = (integer(left), integer(right)) {
-        let whole = match operator {
-            BinaryOperator::Div | BinaryOperator::Mod if right == 0 => return Err(format!("`{symbol}` by zero")),
-            BinaryOperator::Plus => Some(left.checked_add(right)),
-            BinaryOperator::Minus => Some(left.checked_sub(right)),
-            BinaryOperator::Mul => Some(left.checked_mul(right)),
-            BinaryOperator::Mod => Some(left.checked_rem(right)),
-            _ if left.checked_rem(right) == Some(0) => Some(left.checked_div(right)),
-            _ => None,
-        };
-        if let Some(whole) = whole {
-            return whole.and_then(whole_number).map(Value::Number).ok_or_else(inexact);
-        }
+    if matches!(operator, BinaryOperator::Div | BinaryOperator::Mod) && right.as_f64() == Some(0.0) {
+        return Err(format!("`{symbol}` by zero"));
     }
-    let (left, right) = exact_f64(left).zip(exact_f64(right)).ok_or_else(inexact)?;
-    let result = match operator {
+    let exact = Scaled::of(left).zip(Scaled::of(right)).and_then(|(left, right)| match operator {
+        BinaryOperator::Plus => left.aligned(right, i128::checked_add),
+        BinaryOperator::Minus => left.aligned(right, i128::checked_sub),
+        BinaryOperator::Mod => left.aligned(right, i128::checked_rem),
+        BinaryOperator::Mul => left.times(right),
+        _ => left.divided_by(right),
+    });
+    let number = match exact {
+        Some(exact) => exact.number(),
+        None => exact_f64(left)
+            .zip(exact_f64(right))
+            .and_then(|(left, right)| float_number(floating(operator, left, right))),
+    };
+    let inexact = || format!("the result of `{symbol}` cannot be represented exactly: {LIMITS}");
+    number.map(Value::Number).ok_or_else(inexact)
+}
+
+fn floating(operator: BinaryOperator, left: f64, right: f64) -> f64 {
+    match operator {
         BinaryOperator::Plus => left + right,
         BinaryOperator::Minus => left - right,
         BinaryOperator::Mul => left * right,
         BinaryOperator::Div => left / right,
         _ => left % right,
-    };
-    match float_number(result) {
-        Some(number) => Ok(Value::Number(number)),
-        None if right == 0.0 => Err(format!("`{symbol}` by zero")),
-        None => Err(inexact()),
     }
 }

@@ -1,4 +1,4 @@
-//! Numbers: whole numbers of 64 bits, which are exact, and fractions, which are floats of 64 bits.
+//! Numbers: whole numbers of 64 bits, which are exact, and fractions, which are floats of 64 bits and are calculated in decimal.
 //!
 //! A whole number beyond 64 bits exists only where a float holds exactly its decimal digits, as `1e20`. Whatever would have to be rounded
 //! to a whole number is refused instead.
@@ -115,6 +115,57 @@ pub(crate) fn exact_json(json: &str) -> Result<String, &str> {
     Ok(out)
 }
 
+/// A decimal number for exact calculations: `mantissa` times ten to the power of `exponent`.
+#[derive(Clone, Copy)]
+pub(crate) struct Scaled {
+    mantissa: i128,
+    exponent: i32,
+}
+
+impl Scaled {
+    /// The decimal number that people see of `number`.
+    pub(crate) fn of(number: &Number) -> Option<Self> {
+        Decimal::parse(&number_text(number))?.scaled()
+    }
+
+    /// The number; a fraction is rounded to the nearest float.
+    pub(crate) fn number(self) -> Option<Number> {
+        parse_number(&format!("{}e{}", self.mantissa, self.exponent)).ok()
+    }
+
+    /// `operator(self, other)` of the mantissas at one exponent.
+    pub(crate) fn aligned(self, other: Self, operator: fn(i128, i128) -> Option<i128>) -> Option<Self> {
+        let exponent = self.exponent.min(other.exponent);
+        Some(Self { mantissa: operator(self.shifted_to(exponent)?, other.shifted_to(exponent)?)?, exponent })
+    }
+
+    /// The product.
+    pub(crate) fn times(self, other: Self) -> Option<Self> {
+        let exponent = self.exponent.checked_add(other.exponent)?;
+        Some(Self { mantissa: self.mantissa.checked_mul(other.mantissa)?, exponent })
+    }
+
+    /// The quotient, if it has an end.
+    pub(crate) fn divided_by(self, other: Self) -> Option<Self> {
+        let exponent = self.exponent.min(other.exponent);
+        let (dividend, divisor) = (self.shifted_to(exponent)?, other.shifted_to(exponent)?);
+        (0..=18).find_map(|places: u32| {
+            let dividend = dividend.checked_mul(10_i128.pow(places))?;
+            let is_whole = dividend.checked_rem(divisor)? == 0;
+            is_whole.then(|| Self { mantissa: dividend / divisor, exponent: -(places as i32) })
+        })
+    }
+
+    /// The mantissa at a smaller exponent.
+    fn shifted_to(self, exponent: i32) -> Option<i128> {
+        if self.mantissa == 0 {
+            return Some(0);
+        }
+        let places = u32::try_from(self.exponent.checked_sub(exponent)?).ok()?;
+        self.mantissa.checked_mul(10_i128.checked_pow(places)?)
+    }
+}
+
 /// The number of `float` if its shortest form has the digits of `written`.
 fn exact_float(float: f64, written: &Decimal) -> Option<Number> {
     let is_exact = float.is_finite() && Decimal::parse(&float.to_string()).as_ref() == Some(written);
@@ -154,14 +205,16 @@ impl Decimal {
         Some(Self { is_negative: text.starts_with('-'), digits, exponent: written + zeros - places })
     }
 
+    /// The digits as one number with its sign, and the exponent; `None` if they do not fit.
+    fn scaled(&self) -> Option<Scaled> {
+        let digits = if self.digits.is_empty() { 0 } else { self.digits.parse::<i128>().ok()? };
+        let mantissa = if self.is_negative { -digits } else { digits };
+        Some(Scaled { mantissa, exponent: i32::try_from(self.exponent).ok()? })
+    }
+
     /// The whole number, where it is one that 128 bits can represent.
     fn whole(&self) -> Option<i128> {
-        if self.digits.is_empty() {
-            return Some(0);
-        }
-        let factor = 10_i128.checked_pow(u32::try_from(self.exponent).ok()?)?;
-        let whole = self.digits.parse::<i128>().ok()?.checked_mul(factor)?;
-        Some(if self.is_negative { -whole } else { whole })
+        self.scaled()?.shifted_to(0)
     }
 }
 

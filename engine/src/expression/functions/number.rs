@@ -70,13 +70,21 @@ fn round(a: &Arguments, rounded: fn(f64) -> f64) -> Result<Value, Fault> {
     }
 }
 
-/// Whole numbers to a power from 0 on are exact.
+/// Whole numbers to a power from 0 on are exact, and fractions to a small one are multiplied in decimal.
 fn pow(a: &Arguments) -> Result<Value, Fault> {
     match (integer(&a.number(0)?), integer(&a.number(1)?)) {
         (Some(base), Some(exponent @ 0..)) => {
             // For -1, 0 and 1 only the parity of a large exponent matters.
             let exponent = if base.unsigned_abs() <= 1 { exponent.min(2 + exponent % 2) } else { exponent };
             exact(u32::try_from(exponent).ok().and_then(|exponent| base.checked_pow(exponent)))
+        }
+        (None, Some(exponent @ 0..=64)) => {
+            let base = a.number(0)?;
+            let times = |power: Value, _| match power {
+                Value::Number(power) => arithmetic(BinaryOperator::Mul, &power, &base),
+                other => Ok(other),
+            };
+            (0..exponent).try_fold(Value::from(1_i64), times).map_err(open)
         }
         _ => computed(a.float(0)?.powf(a.float(1)?)),
     }
