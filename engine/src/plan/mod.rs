@@ -14,6 +14,7 @@ mod planner;
 mod propose;
 mod provisional;
 mod reading;
+mod replacements;
 mod requests;
 mod rollout;
 mod triggers;

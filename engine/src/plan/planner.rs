@@ -26,6 +26,8 @@ pub(crate) struct Item {
     pub observed: Option<Observed>,
     /// What is found under the recorded identity, where the manifest now says another one.
     pub former: Option<Observed>,
+    /// Whether `observed`, beside `former`, can only become what the manifest says if it is deleted and created again.
+    pub displaced: bool,
     /// What became of that which replacements began to make under identities that the manifest does not say.
     pub leftovers: Vec<Leftover>,
     pub triggers: Vec<Address>,
@@ -135,6 +137,7 @@ impl<'a> Planner<'a> {
                     self.plan_wave(wave, &mut readings).await?;
                 }
                 self.plan_orphans(&mut readings, Reason::Removed)?;
+                self.settle_replacements();
             }
             PlanMode::Destroy => self.plan_orphans(&mut readings, Reason::Destroy)?,
             PlanMode::RefreshOnly => self.refresh(&mut readings),
