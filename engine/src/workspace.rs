@@ -48,6 +48,8 @@ impl Workspace {
         let free = outputs.chain(self.manifest.locals.values()).filter_map(|expr| expr.evaluate(&scope).err());
         errors.extend(free.flatten());
         errors.extend(crate::policy::check(&expanded));
+        errors.extend(crate::moves::without_destination(&expanded));
+        errors.extend(expanded.warnings.iter().cloned());
         crate::early::deduplicated(errors)
     }
 

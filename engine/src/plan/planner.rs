@@ -233,14 +233,7 @@ impl<'a> Planner<'a> {
 
     /// Where `[[moved]]` takes an address, one step after the other.
     fn moved_to(&self, address: &Address) -> Option<Address> {
-        let step = |from: &Address| {
-            let moved = self.expanded.manifest.moved.iter().find(|m| from.matches(&m.from))?;
-            let key = if moved.from.key.is_some() { moved.to.key.clone() } else { from.key.clone() };
-            Some(Address { resource: moved.to.resource.clone(), key })
-        };
-        // Each block is followed once, so that a circle of them ends.
-        let steps = std::iter::successors(step(address), step).take(self.expanded.manifest.moved.len());
-        steps.last()
+        crate::moves::destination(&self.expanded.manifest.moved, address)
     }
 
     /// A record whose address left the manifest, while the same object of the same type is there under a new address, is that one's record:

@@ -475,6 +475,18 @@ impl Bench {
         self.memory.world().dies = when;
     }
 
+    /// Imports what is there under an address.
+    pub async fn import(&self, address: &str) -> Result<Vec<Address>, Failure> {
+        let store = self.store().await;
+        let lock = store.lock(LockRequest::new("import"), Duration::ZERO).await.unwrap();
+        let state = store.snapshot().await.unwrap();
+        let (events, interrupt) = (Events::default(), Interrupt::default());
+        let pattern = address.parse().unwrap();
+        let imported = self.workspace().import(&pattern, &state, store.seal_key(), &lock, &events, &interrupt).await;
+        lock.release().await.unwrap();
+        imported
+    }
+
     /// Applies a plan that was reviewed.
     pub async fn apply_reviewed(&self, plan: Plan) -> Report {
         let store = self.store().await;
