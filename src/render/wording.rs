@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 use moorfast_engine::Address;
-use moorfast_engine::plan::{Action, Change, Consequence, Reason};
+use moorfast_engine::plan::{Action, Change, Consequence, Reason, Selector};
 
 use super::style::{ADD, BOLD, CHANGE, DESTROY, DIM, READ, paint};
 
@@ -115,6 +115,11 @@ fn reason_line(reason: &Reason, change: &Change) -> Option<String> {
         Reason::Drift => "because it was changed outside of moorfast".to_owned(),
         Reason::Gone => "because it is gone: something outside of moorfast removed it".to_owned(),
         Reason::Removed => "because it is no longer in the manifest".to_owned(),
+        Reason::Deselected { by: Selector::On } => "because `on` does not select this node any more".to_owned(),
+        Reason::Deselected { by: Selector::ForEach } => "because `for_each` does not have this key any more".to_owned(),
+        Reason::Deselected { by: Selector::Keys } => {
+            "because the resource has no instance with this key any more".to_owned()
+        }
         Reason::Immutable { attributes } => format!("because {} can't be changed in place", attributes.join(", ")),
         Reason::Trigger { address, owed: false } => format!("because {} changes", own(address)),
         Reason::Trigger { address, owed: true } => {

@@ -26,7 +26,7 @@ pub(crate) use ignore::ignoring;
 pub(crate) use machines::Machines;
 pub use model::{
     Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason,
-    Summary,
+    Selector, Summary,
 };
 pub(crate) use planner::{Draft, Item, Planner, mark_sensitive};
 pub(crate) use reading::{observed_digest, read, taken_over};
