@@ -158,7 +158,7 @@ fn order_held(before: &Scene, after: &Scene, plan: &Plan, log: &[String]) -> Res
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn one_apply_goes_from_any_manifest_to_any_other(before in scenes(), after in scenes()) {
