@@ -24,3 +24,7 @@ docs:
 # Look at changed snapshots and accept them one by one
 snapshots:
     cargo insta test --review
+
+# Mutate the planner, graph, executor and journal (.cargo/mutants.toml); takes hours. `just mutants -F Graph::order` tries one function
+mutants *ARGS:
+    cargo mutants {{ARGS}}

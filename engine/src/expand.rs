@@ -242,7 +242,13 @@ impl Expanded {
         warnings: &mut Vec<Diagnostic>,
     ) -> Result<(Arc<[NodeName]>, Vec<Instance>), Vec<Diagnostic>> {
         let Entry { provider, resource_type } = self.entry(resource)?;
-        let (nodes, bindings) = self.bindings(resource.on.as_ref(), resource.for_each.as_ref(), warnings)?;
+        let mut found = Vec::new();
+        let (nodes, bindings) = self.bindings(resource.on.as_ref(), resource.for_each.as_ref(), &mut found)?;
+        let about = |warning: Diagnostic| Diagnostic {
+            summary: format!("`{}`: {}", resource.address, warning.summary),
+            ..warning
+        };
+        warnings.extend(found.into_iter().map(about));
         let alias = match &resource.provider {
             Some((alias, span)) => self.check_alias(provider.name(), alias, *span)?,
             None => provider.name().to_owned(),

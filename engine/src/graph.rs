@@ -335,3 +335,41 @@ fn no_such_resource(expanded: &Expanded, pattern: &Address, span: Span) -> Diagn
         None => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(instances: usize) -> Graph {
+        let mut edges = DiGraph::new();
+        let vertices = (0..instances).map(|i| edges.add_node(i)).collect();
+        Graph { edges, vertices }
+    }
+
+    fn edges(graph: &Graph) -> Vec<(usize, usize)> {
+        let of = |after: usize| graph.dependencies(after).map(move |before| (before, after));
+        let mut edges: Vec<_> = (0..graph.vertices.len()).flat_map(of).collect();
+        edges.sort_unstable();
+        edges
+    }
+
+    #[test]
+    fn an_implied_order_is_added_unless_it_closes_a_cycle() {
+        let mut graph = graph(4);
+        graph.order(0, 1);
+        graph.order(1, 2);
+        assert_eq!(edges(&graph), [(0, 1), (1, 2)]);
+        // Directly, over another one, and to itself.
+        graph.order(1, 0);
+        graph.order(2, 0);
+        graph.order(3, 3);
+        assert_eq!(edges(&graph), [(0, 1), (1, 2)]);
+        graph.order(0, 2);
+        graph.order(3, 0);
+        assert_eq!(edges(&graph), [(0, 1), (0, 2), (1, 2), (3, 0)]);
+        // The same order twice is one edge.
+        graph.order(0, 1);
+        assert_eq!(edges(&graph).len(), 4);
+        assert_eq!(graph.waves(), [vec![3], vec![0], vec![1], vec![2]]);
+    }
+}

@@ -220,7 +220,10 @@ fn meta_arguments(data: bool) -> Map<String, Value> {
 }
 
 fn on() -> Value {
-    let role = closed(json!({ "role": { "type": "string" }, "roles": texts("Any of these.") }), &[]);
+    let role = closed(
+        json!({ "role": { "type": "string" }, "roles": texts("Any of these."), "allow_empty": { "description": "Whether roles that no node has are permitted.", "type": "boolean" } }),
+        &[],
+    );
     let doc = "The nodes: `{ role = \"worker\" }`, a name, a list of names or `\"all\"`. Makes one instance for each and binds `node`.";
     json!({ "description": doc, "anyOf": [role, { "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
 }

@@ -19,6 +19,7 @@ mod json_schema;
 mod leave;
 mod machine;
 mod manifest;
+mod moves;
 mod node;
 pub mod plan;
 mod planning;

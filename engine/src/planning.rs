@@ -13,6 +13,7 @@ use crate::check::{When, run_checks};
 use crate::early::Early;
 use crate::expand::{Binding, Expanded};
 use crate::graph::Graph;
+use crate::moves;
 use crate::plan::{
     Action, Change, CheckResult, Draft, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout,
     Planner, rollouts,
@@ -65,6 +66,15 @@ impl Workspace {
         let early = Early::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
         check_patterns(&expanded, state, options)?;
         check_nodes(&expanded, options)?;
+        if options.mode == PlanMode::Normal {
+            let lost: Vec<_> = moves::without_destination(&expanded)
+                .into_iter()
+                .chain(moves::without_origin(&expanded, state))
+                .collect();
+            if !lost.is_empty() {
+                return Err(Failure::Manifest(lost));
+            }
+        }
         let session = Session::open(&expanded, aliases(&expanded, state), &self.data_dir, events, interrupt).await?;
         let planner = Planner::new(&expanded, &graph, &session, key, options, &early, state).leaving_unread(partly);
         let draft = tokio::select! {
@@ -134,7 +144,7 @@ impl Workspace {
             policies: Vec::new(),
             rollouts: planned_rollouts(expanded, draft, options.mode).map_err(Failure::Manifest)?,
             nodes: draft.machines.changes.clone(),
-            warnings: draft.warnings.clone(),
+            warnings: expanded.warnings.iter().map(one_line).chain(draft.warnings.iter().cloned()).collect(),
         })
     }
 
@@ -252,6 +262,14 @@ impl Work {
         for other in &others {
             self.machines.seen.remove(&other.node);
         }
+    }
+}
+
+/// A warning of the expansion as a plan has it.
+fn one_line(warning: &Diagnostic) -> String {
+    match &warning.help {
+        Some(help) => format!("{}; {help}", warning.summary),
+        None => warning.summary.clone(),
     }
 }
 

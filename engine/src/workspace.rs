@@ -56,6 +56,8 @@ impl Workspace {
             crate::session::configuration(&expanded, expanded.catalog.provider(alias)?.as_ref(), alias).err()
         });
         errors.extend(configurations.flatten());
+        errors.extend(crate::moves::without_destination(&expanded));
+        errors.extend(expanded.warnings.iter().cloned());
         crate::early::deduplicated(errors)
     }
 

@@ -626,3 +626,127 @@ async fn a_run_that_is_ended_between_two_steps_leaves_no_orphan() {
     bench.apply(&everything()).await;
     assert_eq!(bench.memory.world().items.keys().collect::<Vec<_>>(), Vec::<&str>::new());
 }
+
+#[tokio::test]
+async fn a_move_from_or_to_what_does_not_exist_is_an_error() {
+    let bench = Bench::default();
+    bench.write("[resource.mem_item.old]\nkey = \"a\"\n[resource.mem_item.stays]\nkey = \"s\"\n");
+    bench.apply(&everything()).await;
+    let manifest = |from: &str, to: &str| {
+        format!(
+            "[resource.mem_item.stays]\nkey = \"s\"\n[resource.mem_item.new]\nfor_each = [\"x\", \"y\"]\nkey = \"${{each.key}}\"\n[[moved]]\nfrom = '{from}'\nto = '{to}'\n"
+        )
+    };
+    let cases = [
+        ("mem_item.odl", "mem_item.new[\"x\"]", "the state has no resource `mem_item.odl`"),
+        ("mem_item.old", "mem_item.new[\"z\"]", "the manifest has no instance `mem_item.new[\"z\"]`"),
+        ("mem_item.old[\"x\"]", "mem_item.new[\"x\"]", "the state has no resource `mem_item.old[\"x\"]`"),
+    ];
+    for (from, to, expected) in cases {
+        bench.write(&manifest(from, to));
+        let Err(Failure::Manifest(errors)) = bench.plan(&everything()).await else {
+            panic!("{from} to {to} is planned")
+        };
+        assert_eq!(errors.iter().map(|e| e.summary.as_str()).collect::<Vec<_>>(), [expected]);
+    }
+    // One instance becomes one of several.
+    bench.write(&manifest("mem_item.old", "mem_item.new[\"x\"]"));
+    let plan = bench.plan(&everything()).await.unwrap();
+    let moved = plan.changes.iter().find(|c| c.moved_from.is_some()).unwrap();
+    assert_eq!(moved.address.to_string(), "mem_item.new[\"x\"]");
+    bench.apply(&everything()).await;
+    // The block stays in the manifest, also for a state that is yet empty.
+    assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+    let fresh = Bench::default();
+    fresh.write(&manifest("mem_item.old", "mem_item.new[\"x\"]"));
+    fresh.plan(&everything()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_import_takes_a_resource_with_all_its_instances_as_a_plan_adopts_them() {
+    let nodes = "[nodes.n1]\nroles = [\"web\"]\n[nodes.n2]\nroles = [\"web\"]\n";
+    let files = "[resource.mem_file.conf]\non = { role = \"web\" }\nkey = \"conf\"\nvalue = \"1\"\n[resource.mem_badge.badge]\non = { role = \"web\" }\nkey = '${node.name}-badge'\nvalue = \"1\"\n";
+    let there = ["n1:conf", "n2:conf", "n1-badge", "n2-badge"];
+    let prepared = || {
+        let bench = Bench::default();
+        bench.write(&format!("{nodes}{files}"));
+        bench.memory.world().items.extend(there.map(|key| (key.to_owned(), "1".to_owned())));
+        bench
+    };
+    let records = async |bench: &Bench| {
+        let mut records = bench.store().await.snapshot().await.unwrap().records;
+        records.values_mut().for_each(|record| record.updated_at = jiff::Timestamp::UNIX_EPOCH);
+        records
+    };
+    let adopted = prepared();
+    adopted.apply(&everything()).await;
+    let imported = prepared();
+    assert_eq!(imported.import("mem_file.conf[\"n1\"]").await.unwrap().len(), 1);
+    assert_eq!(imported.import("mem_file.conf").await.unwrap()[0].to_string(), "mem_file.conf[\"n2\"]");
+    assert_eq!(imported.import("mem_badge.badge").await.unwrap().len(), 2);
+    let expected = records(&adopted).await;
+    assert!(expected["mem_badge.badge[\"n1\"]"].machine.is_some());
+    assert!(expected.values().all(|record| record.private == serde_json::json!("seen")));
+    assert_eq!(records(&imported).await, expected);
+    assert!(!imported.plan(&everything()).await.unwrap().has_changes());
+
+    let Err(Failure::Providers(errors)) = imported.import("mem_file.conf[\"n3\"]").await else { panic!("imported") };
+    assert_eq!(errors[0].1.summary, "the manifest has no `mem_file.conf[\"n3\"]`");
+    assert!(errors[0].1.help.as_ref().unwrap().contains("mem_file.conf[\"n1\"]"), "{:?}", errors[0].1.help);
+}
+
+#[tokio::test]
+async fn an_import_of_several_records_nothing_where_one_does_not_exist() {
+    let bench = Bench::default();
+    bench.write("[resource.mem_item.x]\nfor_each = [\"a\", \"b\"]\nkey = \"${each.key}\"\n");
+    bench.memory.world().items.insert("a".to_owned(), String::new());
+    let Err(Failure::Providers(errors)) = bench.import("mem_item.x").await else { panic!("imported") };
+    assert_eq!(errors.iter().map(|(address, _)| address.to_string()).collect::<Vec<_>>(), ["mem_item.x[\"b\"]"]);
+    assert!(bench.store().await.snapshot().await.unwrap().records.is_empty());
+}
+
+#[tokio::test]
+async fn why_an_instance_goes_is_told_as_it_is() {
+    let nodes = |second: &str| format!("[nodes.n1]\nroles = [\"web\"]\n[nodes.n2]\nroles = [\"{second}\"]\n");
+    let all = "[resource.mem_file.f]\non = { role = \"web\" }\nfor_each = [\"a\", \"b\"]\nkey = \"${each.key}\"\n[resource.mem_item.i]\nfor_each = [\"a\", \"b\"]\nkey = \"${each.key}\"\n[resource.mem_item.gone]\nkey = \"gone\"\n[resource.mem_item.one]\nkey = \"one\"\n";
+    let less = "[resource.mem_file.f]\non = { role = \"web\" }\nfor_each = [\"a\"]\nkey = \"${each.key}\"\n[resource.mem_item.i]\nfor_each = [\"a\"]\nkey = \"${each.key}\"\n[resource.mem_item.one]\nfor_each = [\"x\"]\nkey = \"${each.key}\"\n";
+    let bench = Bench::default();
+    bench.write(&(nodes("web") + all));
+    bench.apply(&everything()).await;
+    bench.write(&(nodes("db") + less));
+    let plan = bench.plan(&everything()).await.unwrap();
+    let why: Vec<_> = plan
+        .changes
+        .iter()
+        .filter(|c| c.action == Action::Delete)
+        .map(|c| format!("{}: {}", c.address, serde_json::to_string(&c.reasons[0]).unwrap()))
+        .collect();
+    let mut why = why;
+    why.sort();
+    let expected = [
+        "mem_file.f[\"n1/b\"]: {\"kind\":\"deselected\",\"by\":\"for_each\"}",
+        "mem_file.f[\"n2/a\"]: {\"kind\":\"deselected\",\"by\":\"on\"}",
+        "mem_file.f[\"n2/b\"]: {\"kind\":\"deselected\",\"by\":\"on\"}",
+        "mem_item.gone: {\"kind\":\"removed\"}",
+        "mem_item.i[\"b\"]: {\"kind\":\"deselected\",\"by\":\"for_each\"}",
+        "mem_item.one: {\"kind\":\"deselected\",\"by\":\"keys\"}",
+    ];
+    assert_eq!(why, expected);
+}
+
+#[tokio::test]
+async fn a_selection_that_matches_nothing_is_an_error_or_a_warning() {
+    let bench = Bench::default();
+    let file = |on: &str| format!("[nodes.n1]\nroles = [\"web\"]\n[resource.mem_file.f]\non = {on}\nkey = \"f\"\n");
+    bench.write(&file("{ role = \"wbe\" }"));
+    let errors = bench.workspace().validate();
+    assert_eq!(errors[0].summary, "no node has the role `wbe`");
+    assert!(errors[0].help.as_ref().unwrap().starts_with("did you mean `web`?"), "{:?}", errors[0].help);
+    assert!(bench.plan(&everything()).await.is_err());
+    bench.write(&file("{ role = \"wbe\", allow_empty = true }"));
+    assert_eq!(bench.workspace().validate(), []);
+    bench.write(&file("[]"));
+    let warning = "`mem_file.f`: `on` selects no node, so there is no instance";
+    assert_eq!(bench.workspace().validate()[0].summary, warning);
+    assert_eq!(bench.plan(&everything()).await.unwrap().warnings, [warning]);
+}

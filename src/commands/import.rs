@@ -11,13 +11,13 @@ use crate::planning::{Run, parse_duration};
 use crate::render::progress::Form;
 use crate::session::Session;
 
-/// Take over an object that is there already.
+/// Import an existing object.
 ///
-/// Takes over what is there already under an address of the manifest: reads it and records it. Changes nothing in the world.
-/// (A plan adopts by itself what is there exactly as the manifest wants it.)
+/// Reads the existing object of an address of the manifest and records it. Changes nothing in the world.
+/// (A plan imports by itself what is exactly as the manifest wants it.)
 #[derive(Debug, clap::Args)]
 pub struct Import {
-    /// An instance of the manifest
+    /// An instance of the manifest; a resource without a key means all of its instances that are not in the state
     address: Address,
     /// Wait this long for another run to end
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
@@ -35,11 +35,10 @@ impl Import {
         let (snapshot, key, events) = (store.snapshot().await?, store.seal_key(), run.follower.events());
         let imported = workspace.import(&self.address, &snapshot, key, &lock, &events, &run.interrupt).await;
         run.follower.settle().await;
-        imported.map_err(|failure| run.error(failure))?;
+        let imported = imported.map_err(|failure| run.error(failure))?;
         lock.release().await?;
-        session
-            .ui
-            .out(format!("Imported {}. `moorfast plan` shows where it differs from the manifest.\n", self.address))?;
+        let lines: String = imported.iter().map(|address| format!("Imported {address}.\n")).collect();
+        session.ui.out(format!("{lines}`moorfast plan` shows where the manifest differs.\n"))?;
         Ok(Exit::Success)
     }
 }

@@ -1,10 +1,11 @@
 //! `moorfast state`
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use moorfast_engine::Address;
-use moorfast_engine::state::{Run, RunEnd, RunResult, Snapshot, StateError, Store};
+use moorfast_engine::state::{Record, Run, RunEnd, RunResult, Snapshot, StateError, Store};
+use moorfast_engine::{Address, nearest};
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -31,9 +32,9 @@ enum Command {
         #[arg(value_name = "ADDRESS")]
         addresses: Vec<Address>,
     },
-    /// Show one instance
+    /// Show an instance
     Show {
-        /// Which instance
+        /// Which instance; a resource without a key means all of its instances
         address: Address,
         /// Print JSON
         #[arg(long)]
@@ -49,7 +50,7 @@ enum Command {
     },
     /// Give an instance another address
     Mv {
-        /// The address it has
+        /// The address it has; a resource without a key means all of its instances, which keep their keys
         from: Address,
         /// The address it gets
         to: Address,
@@ -132,26 +133,55 @@ fn names(pattern: &Address, address: &str) -> bool {
     address.parse::<Address>().is_ok_and(|address| address.matches(pattern))
 }
 
+/// The records that `pattern` names: the one with exactly this address, or all instances of the resource.
+fn named(snapshot: &Snapshot, pattern: &Address) -> Result<Vec<String>, Error> {
+    let name = pattern.to_string();
+    if snapshot.records.contains_key(&name) {
+        return Ok(vec![name]);
+    }
+    let found: Vec<String> = snapshot.records.keys().filter(|address| names(pattern, address)).cloned().collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let resource = pattern.resource.instance(None);
+    let instances: Vec<&String> = snapshot.records.keys().filter(|address| names(&resource, address)).collect();
+    let help = match nearest(&name, snapshot.records.keys().map(String::as_str)) {
+        _ if !instances.is_empty() => format!("its instances are {}", first_of(&instances)),
+        Some(nearest) => format!("did you mean `{nearest}`? `moorfast state list` lists all"),
+        None => return Err(StateError::NoRecord { address: name }.into()),
+    };
+    Err(Error::usage(format!("the state has no resource `{name}`"), help))
+}
+
+/// The first of some addresses, and how many more there are.
+fn first_of(addresses: &[&String]) -> String {
+    const FEW: usize = 8;
+    let shown: Vec<_> = addresses.iter().take(FEW).map(|address| format!("`{address}`")).collect();
+    let more = addresses.len().saturating_sub(FEW);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    shown.join(", ") + &more
+}
+
 async fn show(session: &Session, address: &Address, json: bool) -> Result<(), Error> {
     let (_, snapshot) = existing(session).await?;
-    let name = address.to_string();
-    let found = snapshot.records.get(&name).ok_or(StateError::NoRecord { address: name })?;
+    let found = named(&snapshot, address)?;
+    let records: Vec<&Record> = found.iter().filter_map(|name| snapshot.records.get(name)).collect();
     if json {
-        let text = serde_json::to_string_pretty(found).map_err(|error| Error::Output(error.into()))?;
-        return session.ui.out(text + "\n");
+        let text = match records.as_slice() {
+            [only] if only.address == address.to_string() => serde_json::to_string_pretty(only),
+            all => serde_json::to_string_pretty(all),
+        };
+        return session.ui.out(text.map_err(|error| Error::Output(error.into()))? + "\n");
     }
-    session.ui.out(record::record(found, session.ui.room(true)))
+    let room = session.ui.room(true);
+    session.ui.out(records.iter().map(|found| record::record(found, room)).collect::<Vec<_>>().join("\n"))
 }
 
 async fn remove(session: &Session, patterns: &[Address], timeout: Duration) -> Result<(), Error> {
     let (_, snapshot) = existing(session).await?;
-    let mut addresses = Vec::new();
+    let mut addresses = BTreeSet::new();
     for pattern in patterns {
-        let before = addresses.len();
-        addresses.extend(snapshot.records.keys().filter(|address| names(pattern, address)).cloned());
-        if addresses.len() == before {
-            return Err(StateError::NoRecord { address: pattern.to_string() }.into());
-        }
+        addresses.extend(named(&snapshot, pattern)?);
     }
     let store = session.store().await?;
     let lock = session.lock(&store, "state rm", timeout).await?;
@@ -170,12 +200,39 @@ async fn rename(session: &Session, from: &Address, to: &Address, timeout: Durati
     existing(session).await?;
     let store = session.store().await?;
     let lock = session.lock(&store, "state mv", timeout).await?;
+    let moves = moves(&store.snapshot().await?, from, to)?;
     let run = Run::new(format!("state mv {from} {to}"));
     lock.start_run(run.clone()).await?;
-    lock.rename(&from.to_string(), &to.to_string()).await?;
-    lock.finish_run(&run.id, succeeded("moved", 1)).await?;
+    for (from, to) in &moves {
+        lock.rename(from, to).await?;
+    }
+    lock.finish_run(&run.id, succeeded("moved", moves.len())).await?;
     lock.release().await?;
-    session.ui.out(format!("Moved {from} to {to}\n"))
+    let lines: String = moves.iter().map(|(from, to)| format!("Moved {from} to {to}\n")).collect();
+    session.ui.out(lines)
+}
+
+/// The addresses that records have and get.
+fn moves(snapshot: &Snapshot, from: &Address, to: &Address) -> Result<Vec<(String, String)>, Error> {
+    let found = named(snapshot, from)?;
+    let is_one = found == [from.to_string()];
+    if !is_one && to.key.is_some() {
+        let message = format!("`{from}` has {} instances, and `{to}` is one", found.len());
+        let found: Vec<&String> = found.iter().collect();
+        return Err(Error::usage(message, format!("name one of {}", first_of(&found))));
+    }
+    let mut moves = Vec::new();
+    for name in found {
+        let new = match name.parse::<Address>() {
+            Ok(Address { key, .. }) if !is_one => to.resource.instance(key),
+            _ => to.clone(),
+        };
+        if snapshot.records.contains_key(&new.to_string()) {
+            return Err(StateError::RecordExists { address: new.to_string() }.into());
+        }
+        moves.push((name, new.to_string()));
+    }
+    Ok(moves)
 }
 
 fn texts(addresses: &[Address]) -> String {

@@ -36,8 +36,8 @@ pub fn record(record: &Record, room: Room) -> String {
     }
     text.push_str(&format!("\n{} {}\n", printable(&record.resource_type), printable(&record.identity)));
     for pending in &record.pending {
-        let begun = paint(WARNING, "(begun in its place and not finished)");
-        text.push_str(&format!("{} {} {begun}\n", printable(&pending.resource_type), printable(&pending.identity)));
+        let left = paint(WARNING, "(left by an operation that did not finish)");
+        text.push_str(&format!("{} {} {left}\n", printable(&pending.resource_type), printable(&pending.identity)));
     }
     let label = record.attributes.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     for (name, value) in &record.attributes {

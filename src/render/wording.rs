@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 use moorfast_engine::named;
-use moorfast_engine::plan::{Action, Change, Consequence, ObjectChange, Reason, Step, parse_path, path_text};
+use moorfast_engine::plan::{Action, Change, Consequence, ObjectChange, Reason, Selector, Step, parse_path, path_text};
 use serde_json::Value;
 
 use super::own_name::change_on_node;
@@ -191,6 +191,11 @@ fn reason_line(reason: &Reason) -> Option<String> {
         Reason::Drift => "because it was changed outside of moorfast".to_owned(),
         Reason::Gone => "because it is gone: something outside of moorfast removed it".to_owned(),
         Reason::Removed => "because it is no longer in the manifest".to_owned(),
+        Reason::Deselected { by: Selector::On } => "because `on` does not select this node any more".to_owned(),
+        Reason::Deselected { by: Selector::ForEach } => "because `for_each` does not have this key any more".to_owned(),
+        Reason::Deselected { by: Selector::Keys } => {
+            "because the resource has no instance with this key any more".to_owned()
+        }
         Reason::Immutable { attributes } if attributes.is_empty() => return None,
         Reason::Immutable { attributes } => format!("because {} can't be changed in place", attributes.join(", ")),
         Reason::Requested => "because --replace asks for it".to_owned(),

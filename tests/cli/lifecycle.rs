@@ -164,6 +164,57 @@ fn the_state_can_be_looked_at_and_changed() {
 }
 
 #[test]
+fn the_state_takes_a_resource_with_all_its_instances() {
+    let folder = Folder::new(
+        r#"
+[nodes.here]
+transport = "local"
+
+[resource.ssh_file.site]
+on       = "here"
+for_each = ["blog", "shop"]
+path     = "${path.root}/${each.key}"
+content  = "x"
+"#,
+    );
+    let instances = "its instances are `ssh_file.site[\"here/blog\"]`, `ssh_file.site[\"here/shop\"]`";
+    folder.expect(0, &["apply", "-auto-approve"]);
+    folder.expect(0, &["state", "show", "ssh_file.site"]).says("site[\"here/blog\"]").says("site[\"here/shop\"]");
+    let shown: serde_json::Value =
+        serde_json::from_str(&folder.expect(0, &["state", "show", "-json", "ssh_file.site"]).stdout).unwrap();
+    assert_eq!(shown.as_array().unwrap().len(), 2);
+    for command in [["state", "show", "ssh_file.site[\"shop\"]"], ["state", "rm", "ssh_file.site[\"shop\"]"]] {
+        folder.expect(1, &command).complains("the state has no resource").complains(instances);
+    }
+    folder.expect(1, &["state", "mv", "ssh_file.site[\"shop\"]", "ssh_file.page"]).complains(instances);
+    folder.expect(1, &["state", "mv", "ssh_file.site", "ssh_file.page[\"x\"]"]).complains("has 2 instances");
+    folder.expect(1, &["state", "mv", "ssh_file.sit", "ssh_file.page"]).complains("moorfast state list");
+    folder.expect(0, &["state", "mv", "ssh_file.site", "ssh_file.page"]).says("to ssh_file.page[\"here/shop\"]");
+    folder.expect(0, &["state", "rm", "ssh_file.page"]).says("Forgot ssh_file.page[\"here/blog\"]");
+    folder.expect(1, &["import", "ssh_file.site[\"shop\"]"]).complains("ssh_file.site[\"here/shop\"]");
+    let imported = folder.expect(0, &["import", "ssh_file.site"]);
+    imported.says("Imported ssh_file.site[\"here/blog\"].").says("Imported ssh_file.site[\"here/shop\"].");
+    folder.expect(0, &["plan", "-detailed-exitcode"]);
+}
+
+#[test]
+fn a_folder_is_renamed_with_the_files_in_it_in_one_apply() {
+    let manifest = |folder: &str| {
+        format!(
+            "[nodes.here]\ntransport = \"local\"\n[resource.ssh_directory.d]\non = \"here\"\npath = '${{path.root}}/{folder}'\n\
+             [resource.ssh_file.f]\non = \"here\"\nfor_each = [\"a\", \"b\"]\npath = '${{ssh_directory.d.path}}/${{each.key}}'\ncontent = \"x\"\n"
+        )
+    };
+    let folder = Folder::new(&manifest("one"));
+    folder.expect(0, &["apply", "-auto-approve"]);
+    folder.write("moorfast.toml", &manifest("two"));
+    folder.expect(0, &["apply", "-auto-approve"]).says("Resources: 3 added, 0 changed, 3 destroyed");
+    assert_eq!(folder.read("two/a") + &folder.read("two/b"), "xx");
+    assert!(!folder.path("one").exists());
+    folder.expect(0, &["plan", "-detailed-exitcode"]);
+}
+
+#[test]
 fn outputs_are_told_unless_secret() {
     let folder = Folder::new(PAIR);
     folder.expect(0, &["apply", "-auto-approve"]).says("password = (sensitive value)");

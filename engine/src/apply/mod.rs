@@ -12,9 +12,11 @@ mod outcome;
 mod prepare;
 mod record;
 mod rollout;
+mod sequence;
 mod verify;
 
 pub(crate) use order::Order;
+pub(crate) use sequence::Sequence;
 pub(crate) use verify::describe;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -28,8 +30,10 @@ use tokio::task::JoinSet;
 
 use self::call::{perform, unreported};
 use self::gate::Answer;
+use self::order::Progress;
 use self::prepare::Prepared;
 use self::rollout::{Rollouts, Visit};
+use self::sequence::Part;
 use crate::check::{When, run_checks};
 use crate::early::{Early, deduplicated};
 use crate::expand::Expanded;
@@ -97,13 +101,25 @@ pub(crate) struct Executor<'a> {
     running: HashMap<usize, (String, Instant)>,
     /// The calls of a provider that run, by target.
     calls: HashMap<String, usize>,
-    /// The replacements whose first half, the deletion, is done.
+    /// The replacements whose old object went with its machine.
     cleared: HashSet<usize>,
+    /// What the first parts of changes left.
+    halves: HashMap<usize, Half>,
+    /// The changes whose second part does not come about, because this one did not succeed.
+    cut_short: HashMap<usize, Address>,
     /// The desired attributes of the operations that run or ran.
     wanted: HashMap<usize, Attributes>,
     sender: UnboundedSender<Message>,
     receiver: UnboundedReceiver<Message>,
     report: Report,
+}
+
+/// What the first part of a change left.
+struct Half {
+    /// What is recorded between the parts.
+    record: Option<Arc<Record>>,
+    notes: Vec<String>,
+    took: Duration,
 }
 
 /// What comes back from the calls of providers.
@@ -136,7 +152,7 @@ impl<'a> Executor<'a> {
         let order = Order::new(&work.plan.changes, &work.items);
         let rollouts = Rollouts::new(&work.plan.rollouts, &work.plan.changes, &order);
         let (sender, receiver) = unbounded_channel();
-        let (running, calls, cleared, wanted) = Default::default();
+        let (running, calls, cleared, halves, cut_short, wanted) = Default::default();
         let coming_up = coming_up(&work);
         let run = options.run.clone();
         let report = Report::default();
@@ -156,6 +172,8 @@ impl<'a> Executor<'a> {
             running,
             calls,
             cleared,
+            halves,
+            cut_short,
             wanted,
             sender,
             receiver,
@@ -258,24 +276,32 @@ impl<'a> Executor<'a> {
                 // What failed before its provider was asked may have stopped a rollout.
                 continue;
             }
-            let (withheld, ready): (Vec<_>, Vec<_>) =
-                ready.into_iter().partition(|i| self.work.withheld.contains_key(&self.change(*i).address));
-            withheld.into_iter().for_each(|i| self.withhold(i));
-            let (unread, ready): (Vec<_>, Vec<_>) =
-                ready.into_iter().partition(|i| self.work.unread.contains_key(&self.change(*i).address));
-            unread.into_iter().for_each(|i| self.leave_unread(i));
-            let (stale, ready): (Vec<_>, Vec<_>) =
-                ready.into_iter().partition(|i| self.work.stale.contains_key(&self.change(*i).address));
-            for i in stale {
-                let lines = self.work.stale.get(&self.change(i).address).cloned().unwrap_or_default();
-                self.end(i, OutcomeResult::Stale(lines));
-            }
+            let (barred, ready): (Vec<_>, Vec<_>) = ready.into_iter().partition(|i| self.is_barred(*i));
             let (outside, inside): (Vec<_>, Vec<_>) =
                 ready.into_iter().partition(|i| self.change(*i).action.acts_on_world());
             for i in outside {
                 self.order.queue(i);
             }
+            barred.into_iter().for_each(|i| self.bar(i));
             self.record_only(inside).await;
+        }
+    }
+
+    /// Whether a change is not to be done: it is of a machine that nobody approved, cannot be read, or does not look as it was reviewed.
+    fn is_barred(&self, i: usize) -> bool {
+        let Work { withheld, unread, stale, .. } = &self.work;
+        let address = &self.change(i).address;
+        withheld.contains_key(address) || unread.contains_key(address) || stale.contains_key(address)
+    }
+
+    fn bar(&mut self, i: usize) {
+        let address = &self.change(i).address;
+        if self.work.withheld.contains_key(address) {
+            self.withhold(i);
+        } else if self.work.unread.contains_key(address) {
+            self.leave_unread(i);
+        } else if let Some(lines) = self.work.stale.get(address).cloned() {
+            self.end(i, OutcomeResult::Stale(lines));
         }
     }
 
@@ -328,7 +354,8 @@ impl<'a> Executor<'a> {
                 Ok(Prepared::Data(request)) => data.push((i, request)),
                 Ok(Prepared::Steps(steps)) => {
                     // What is new is known to the state before it is made: a run that dies here loses nothing.
-                    begun.extend(self.begun(self.change(i), self.wanted.get(&i)));
+                    let wanted = self.wanted.get(&i).filter(|_| self.order.part(i) == Part::Make);
+                    begun.extend(self.begun(self.change(i), wanted));
                     let intent = self.intent(self.change(i));
                     self.running.insert(i, (intent.id.clone(), Instant::now()));
                     intents.push(intent);
@@ -349,7 +376,7 @@ impl<'a> Executor<'a> {
             return;
         }
         self.records.extend(begun.into_iter().map(|record| (record.address.clone(), Arc::new(record))));
-        for (i, _) in &operations {
+        for (i, _) in operations.iter().filter(|(i, _)| !self.order.is_half_done(*i)) {
             let change = self.change(*i);
             self.events.send(Event::Started { address: change.address.clone(), action: change.action });
         }
@@ -405,9 +432,17 @@ impl<'a> Executor<'a> {
         self.end(i, OutcomeResult::Failed(error));
     }
 
-    /// Notes how a change ended; one that did not come about takes its dependants with it.
+    /// Notes how the part of a change ended that was to be done now; a change that did not come about takes its dependants with it.
     fn end(&mut self, i: usize, result: OutcomeResult) {
         let done = matches!(result, OutcomeResult::Done);
+        match done.then(|| self.order.done(i)) {
+            Some(Progress::Half) => return,
+            Some(Progress::CutShort) => {
+                let why = self.cut_short.remove(&i).map_or_else(String::new, |because| not_done(&because));
+                return self.fail(i, self.half_done(i, &why));
+            }
+            Some(Progress::Over) | None => {}
+        }
         let change = self.change(i);
         let (address, action) = (change.address.clone(), change.action);
         if action.is_change() || !done {
@@ -416,7 +451,6 @@ impl<'a> Executor<'a> {
         }
         if done {
             self.rollouts.over(i, None);
-            self.order.done(i);
             return;
         }
         self.rollouts.over(i, Some(&not_done(&address)));
@@ -424,18 +458,27 @@ impl<'a> Executor<'a> {
         self.skip(skipped, &address);
     }
 
-    /// Notes changes that are not begun, because this one did not come about.
+    /// Notes changes that are not begun or not brought to their end, because this one did not come about.
     fn skip(&mut self, skipped: Vec<usize>, because: &Address) {
         for i in skipped {
+            if self.running.contains_key(&i) {
+                self.cut_short.insert(i, because.clone());
+                continue;
+            }
             self.rollouts.over(i, Some(&not_done(because)));
             let change = self.change(i);
             if !change.action.is_change() {
                 continue;
             }
-            let result = match self.work.withheld.get(&change.address).cloned() {
+            let (address, action) = (change.address.clone(), change.action);
+            let result = match self.work.withheld.get(&address).cloned() {
                 Some(node) => OutcomeResult::Withheld(node),
+                None if self.order.is_half_done(i) => {
+                    let error = self.half_done(i, &not_done(because));
+                    self.events.send(Event::Failed { address, action, error: error.clone() });
+                    OutcomeResult::Failed(error)
+                }
                 None => {
-                    let address = change.address.clone();
                     self.events.send(Event::Skipped { address, because: because.clone() });
                     OutcomeResult::Skipped(because.clone())
                 }
@@ -445,11 +488,24 @@ impl<'a> Executor<'a> {
         }
     }
 
+    /// The error of a change of which only the first part is done.
+    fn half_done(&self, i: usize, why: &str) -> ProviderError {
+        let first = match self.order.part(i) {
+            Part::Make => "the old object is destroyed, and the new one is not created",
+            Part::Remove(_) => "the new object is created, and the old one is not destroyed",
+        };
+        ProviderError::new(Class::Failed, format!("{first}: {why}")).help("the next apply does the rest")
+    }
+
     fn leave_rest(&mut self) {
         for i in self.order.rest() {
             let change = self.change(i);
             if change.action.is_change() {
-                let outcome = Outcome::of(change, OutcomeResult::NotStarted);
+                let result = match self.order.is_half_done(i) {
+                    true => OutcomeResult::Failed(self.half_done(i, "the run was interrupted")),
+                    false => OutcomeResult::NotStarted,
+                };
+                let outcome = Outcome::of(change, result);
                 self.report.outcomes.push(outcome);
             }
         }

@@ -2,80 +2,107 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::sequence::{Part, Sequence};
 use crate::Address;
-use crate::plan::{Action, Change, Item};
+use crate::plan::{Change, Item};
 
 /// The changes of a plan and what each waits for. Indexes are places in the plan.
 pub(crate) struct Order {
-    /// How many changes each waits for.
-    waits: Vec<usize>,
-    /// The changes that wait for each.
+    steps: Vec<Step>,
+    /// The steps of each change, one after the other.
+    of_change: Vec<Vec<usize>>,
+    /// How many steps of each change are done.
+    done: Vec<usize>,
+    /// The changes that wait for each, for whichever of its steps.
     dependants: Vec<Vec<usize>>,
     ready: BTreeSet<usize>,
-    /// Ready, but held back by limits.
+    /// Changes that are ready, but held back by limits.
     queued: BTreeSet<usize>,
-    state: Vec<Phase>,
+}
+
+/// A part of a change.
+struct Step {
+    change: usize,
+    part: Part,
+    /// How many steps it waits for.
+    waits: usize,
+    /// The steps that wait for it.
+    dependants: Vec<usize>,
+    phase: Phase,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Phase {
     Open,
     Started,
+    Done,
+    /// It does not come about.
+    Abandoned,
+}
+
+/// How far a change is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// All of it is done.
     Over,
+    /// Its next part is yet to come.
+    Half,
+    /// Its next part does not come about.
+    CutShort,
 }
 
 impl Order {
     pub fn new(changes: &[Change], items: &HashMap<Address, Item>) -> Self {
-        let places: HashMap<&Address, usize> = changes.iter().enumerate().map(|(i, c)| (&c.address, i)).collect();
-        let object = |c: &Change| Some((c.target.clone(), c.identity.clone()?));
-        let removed: HashMap<_, usize> = changes
-            .iter()
-            .enumerate()
-            .filter(|(_, c)| c.action == Action::Delete)
-            .filter_map(|(i, c)| Some((object(c)?, i)))
-            .collect();
-        let mut edges = BTreeSet::new();
-        for (i, change) in changes.iter().enumerate() {
-            if !removes(change.action) {
-                let before = change.dependencies.iter().filter_map(|d| places.get(d));
-                edges.extend(before.filter(|d| !removes(changes[**d].action)).map(|d| (*d, i)));
-            }
-            // What is removed goes after everything that was recorded as depending on it.
-            let recorded = items.get(&change.address).and_then(|item| item.recorded.as_ref());
-            let leaning = recorded.iter().flat_map(|r| &r.dependencies).filter_map(|d| d.parse::<Address>().ok());
-            edges.extend(
-                leaning.filter_map(|d| places.get(&d)).filter(|d| removes(changes[**d].action)).map(|d| (i, *d)),
-            );
+        let Sequence { parts, edges, .. } = Sequence::of(changes, items).without_circles();
+        let mut of_change = vec![Vec::new(); changes.len()];
+        for (step, (change, _)) in parts.iter().enumerate() {
+            of_change[*change].push(step);
         }
-        // What takes the place of another object (a folder where a file was) waits until that one is gone.
-        for (i, change) in changes.iter().enumerate().filter(|(_, c)| !removes(c.action)) {
-            if let Some(removal) = object(change).and_then(|o| removed.get(&o)) {
-                edges.remove(&(i, *removal));
-                edges.insert((*removal, i));
+        let step = |(change, part)| Step { change, part, waits: 0, dependants: Vec::new(), phase: Phase::Open };
+        let mut steps: Vec<Step> = parts.into_iter().map(step).collect();
+        let mut dependants = vec![BTreeSet::new(); changes.len()];
+        for (_, before, after) in edges {
+            steps[after].waits += 1;
+            steps[before].dependants.push(after);
+            let (before, after) = (steps[before].change, steps[after].change);
+            if before != after {
+                dependants[before].insert(after);
             }
         }
-        let mut order = Self {
-            waits: vec![0; changes.len()],
-            dependants: vec![Vec::new(); changes.len()],
-            ready: BTreeSet::new(),
+        let ready = (0..steps.len()).filter(|step| steps[*step].waits == 0).collect();
+        Self {
+            steps,
+            of_change,
+            done: vec![0; changes.len()],
+            dependants: dependants.into_iter().map(|after| after.into_iter().collect()).collect(),
+            ready,
             queued: BTreeSet::new(),
-            state: vec![Phase::Open; changes.len()],
-        };
-        for (before, after) in edges.into_iter().filter(|(before, after)| before != after) {
-            order.waits[after] += 1;
-            order.dependants[before].push(after);
         }
-        order.ready = (0..changes.len()).filter(|i| order.waits[*i] == 0).collect();
-        order
     }
 
-    /// The changes that wait for nothing any more; each is given out once.
+    /// The changes that wait for nothing any more; each part of a change is given out once.
     pub fn take_ready(&mut self) -> Vec<usize> {
-        let ready: Vec<_> = std::mem::take(&mut self.ready).into_iter().collect();
-        for i in &ready {
-            self.state[*i] = Phase::Started;
+        let ready = std::mem::take(&mut self.ready);
+        for step in &ready {
+            self.steps[*step].phase = Phase::Started;
         }
-        ready
+        ready.into_iter().map(|step| self.steps[step].change).collect()
+    }
+
+    /// Returns which part of a change is to be done now.
+    pub fn part(&self, change: usize) -> Part {
+        let step = self.of_change[change].get(self.done[change]).or(self.of_change[change].last());
+        step.map_or(Part::Make, |step| self.steps[*step].part)
+    }
+
+    /// Whether a part of a change is done, and another is not.
+    pub fn is_half_done(&self, change: usize) -> bool {
+        (1..self.of_change[change].len()).contains(&self.done[change])
+    }
+
+    /// Whether nothing comes after the part of a change that is to be done now.
+    pub fn is_last(&self, change: usize) -> bool {
+        self.done[change] + 1 >= self.of_change[change].len()
     }
 
     /// Holds a change back until limits allow it.
@@ -109,14 +136,22 @@ impl Order {
         self.queued.extend(changes);
     }
 
-    /// A change is done: what waited for it alone is ready.
-    pub fn done(&mut self, i: usize) {
-        self.state[i] = Phase::Over;
-        for dependant in self.dependants[i].clone() {
-            self.waits[dependant] -= 1;
-            if self.waits[dependant] == 0 && self.state[dependant] == Phase::Open {
+    /// The part of a change that was to be done now is done: what waited for it alone is ready.
+    pub fn done(&mut self, i: usize) -> Progress {
+        let Some(step) = self.of_change[i].get(self.done[i]).copied() else { return Progress::Over };
+        self.done[i] += 1;
+        self.steps[step].phase = Phase::Done;
+        for dependant in self.steps[step].dependants.clone() {
+            let Step { waits, phase, .. } = &mut self.steps[dependant];
+            *waits -= 1;
+            if *waits == 0 && *phase == Phase::Open {
                 self.ready.insert(dependant);
             }
+        }
+        match self.of_change[i].get(self.done[i]) {
+            None => Progress::Over,
+            Some(next) if self.steps[*next].phase == Phase::Abandoned => Progress::CutShort,
+            Some(_) => Progress::Half,
         }
     }
 
@@ -128,36 +163,47 @@ impl Order {
     /// These changes do not come about.
     pub fn close(&mut self, places: &[usize]) {
         for i in places {
-            self.state[*i] = Phase::Over;
-            self.ready.remove(i);
             self.queued.remove(i);
-        }
-    }
-
-    /// These changes did not come about: everything that waits for them, directly or not, never will. Returns that.
-    pub fn abandon(&mut self, places: &[usize]) -> Vec<usize> {
-        self.close(places);
-        let mut abandoned = Vec::new();
-        let mut queue: Vec<usize> = places.iter().flat_map(|i| self.dependants[*i].iter().copied()).collect();
-        while let Some(next) = queue.pop() {
-            if self.state[next] == Phase::Open {
-                self.state[next] = Phase::Over;
-                self.ready.remove(&next);
-                abandoned.push(next);
-                queue.extend(self.dependants[next].iter().copied());
+            for step in self.of_change[*i].iter().skip(self.done[*i]) {
+                self.steps[*step].phase = Phase::Abandoned;
+                self.ready.remove(step);
             }
         }
-        abandoned.sort_unstable();
-        abandoned
     }
 
-    /// The changes that never were begun: those still waiting, and those held back.
+    /// These changes did not come about: everything that waits for them, directly or not, never will. Returns that. The part of a change that is
+    /// being done is brought to its end.
+    pub fn abandon(&mut self, places: &[usize]) -> Vec<usize> {
+        self.close(places);
+        let mut abandoned = BTreeSet::new();
+        let rest = |i: &usize| self.of_change[*i].iter().skip(self.done[*i]).copied();
+        let mut queue: Vec<usize> = places.iter().flat_map(rest).collect();
+        while let Some(step) = queue.pop() {
+            for next in self.steps[step].dependants.clone() {
+                let change = self.steps[next].change;
+                if self.steps[next].phase != Phase::Open {
+                    continue;
+                }
+                abandoned.insert(change);
+                // What gets no new object keeps its old one.
+                for part in self.of_change[change].clone() {
+                    let waits = self.steps[part].phase == Phase::Open || self.queued.contains(&change);
+                    if waits && !matches!(self.steps[part].phase, Phase::Done | Phase::Abandoned) {
+                        self.steps[part].phase = Phase::Abandoned;
+                        self.ready.remove(&part);
+                        queue.push(part);
+                    }
+                }
+                self.queued.remove(&change);
+            }
+        }
+        places.iter().for_each(|i| _ = abandoned.remove(i));
+        abandoned.into_iter().collect()
+    }
+
+    /// The changes that never were begun or are half done: those still waiting, and those held back.
     pub fn rest(&self) -> Vec<usize> {
-        let waiting = (0..self.state.len()).filter(|i| self.state[*i] == Phase::Open || self.queued.contains(i));
-        waiting.collect()
+        let is_open = |i: &usize| self.of_change[*i].iter().any(|step| self.steps[*step].phase == Phase::Open);
+        (0..self.of_change.len()).filter(|i| is_open(i) || self.queued.contains(i)).collect()
     }
-}
-
-fn removes(action: Action) -> bool {
-    matches!(action, Action::Delete | Action::Forget)
 }

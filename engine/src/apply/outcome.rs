@@ -1,11 +1,13 @@
 //! What became of the operations: recorded, told, and handed on to those that wait for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use moorfast_state::Outcome as Recorded;
 
-use super::{Done, Executor, Message, from_diagnostics};
+use super::sequence::Part;
+use super::{Done, Executor, Half, Message, from_diagnostics};
 use crate::evaluate::violated;
 use crate::plan::Action;
 use crate::scope::InstanceScope;
@@ -55,17 +57,30 @@ impl Executor<'_> {
             }
             match result {
                 Ok(notes) => {
-                    let change = self.change(i);
-                    let (address, action) = (change.address.clone(), change.action);
-                    if address.resource.mode == Mode::Managed {
-                        self.events.send(Event::Finished { address, action, took: started.elapsed(), notes });
-                    }
+                    self.finished(i, started.elapsed(), notes);
                     self.end(i, OutcomeResult::Done);
                 }
                 // Back to what waits, of which the run that is about to end begins nothing.
                 Err(error) if error.class == Class::NotBegun => self.order.requeue(vec![i]),
                 Err(error) => self.fail(i, error),
             }
+        }
+    }
+
+    /// Tells that a change is done; of its first part alone nothing is told.
+    fn finished(&mut self, i: usize, took: Duration, notes: Vec<String>) {
+        let address = self.change(i).address.clone();
+        let (notes, took) = match self.halves.remove(&i) {
+            Some(first) => ([first.notes, notes].concat(), first.took + took),
+            None => (notes, took),
+        };
+        if !self.order.is_last(i) {
+            let record = self.records.get(&address.to_string()).cloned();
+            self.halves.insert(i, Half { record, notes, took });
+            return;
+        }
+        if address.resource.mode == Mode::Managed {
+            self.events.send(Event::Finished { address, action: self.change(i).action, took, notes });
         }
     }
 
@@ -100,14 +115,21 @@ impl Executor<'_> {
                 let broken = self.broken_postconditions(&change.address, values);
                 (None, if broken.is_empty() { Ok(Vec::new()) } else { Err(from_diagnostics(&broken)) })
             }
-            Ok(Done::Applied(applied)) if change.action == Action::Delete => {
+            Ok(Done::Applied(applied)) if change.action == Action::Delete && self.order.is_last(i) => {
                 self.records.remove(&address);
                 (Some(Recorded::Remove), Ok(applied.notes))
             }
+            Ok(Done::Applied(applied)) if self.order.part(i) != Part::Make => match self.cleared_record(i) {
+                Some(record) => {
+                    self.records.insert(address, Arc::new(record.clone()));
+                    (Some(Recorded::Put(record)), Ok(applied.notes))
+                }
+                None => (Some(Recorded::Unchanged), Ok(applied.notes)),
+            },
             Ok(Done::Applied(mut applied)) => {
                 applied.attributes = self.work.expanded.marked(&change.address.resource, applied.attributes);
                 let wanted = self.wanted.remove(&i).unwrap_or_default();
-                let record = self.record(&change, &applied);
+                let record = self.record(i, &applied);
                 self.records.insert(address, Arc::new(record.clone()));
                 let mut values: Attributes = wanted.into_iter().filter(|(_, v)| !v.is_null()).collect();
                 values.extend(applied.attributes);
@@ -119,7 +141,11 @@ impl Executor<'_> {
             Err(error) if change.address.resource.mode == Mode::Data => (None, Err(error)),
             Err(error) if error.class == Class::NotBegun => {
                 // The state knows of it what it knew before.
-                let recorded = match self.work.items.get(&change.address).and_then(|item| item.recorded.clone()) {
+                let known = match self.order.is_half_done(i) {
+                    true => self.halves.get(&i).and_then(|half| half.record.clone()),
+                    false => self.work.items.get(&change.address).and_then(|item| item.recorded.clone()),
+                };
+                let recorded = match known {
                     Some(known) => {
                         self.records.insert(address, known.clone());
                         Recorded::Put((*known).clone())

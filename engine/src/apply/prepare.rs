@@ -1,6 +1,7 @@
 //! What is to be asked of a provider for one change, with the values as they are when its turn comes.
 
 use super::Executor;
+use super::sequence::{Old, Part};
 use crate::evaluate::{desired, violated};
 use crate::plan::{Action, Change, Item, ignoring, same_object};
 use crate::scope::InstanceScope;
@@ -31,16 +32,28 @@ impl Executor<'_> {
             machine_gone: false,
             timeout: None,
         };
-        let clear = item.leftovers.iter().filter(|leftover| leftover.observed.is_some()).map(|leftover| Operation {
-            recorded: Some(leftover.record.clone()),
-            objects: Vec::new(),
-            timeout: self.timeout(&change.address, "delete"),
-            ..operation(OperationAction::Delete, leftover.observed.clone())
-        });
-        let mut steps: Vec<_> = clear.collect();
-        if change.action == Action::Delete {
-            steps.extend(item.observed.is_some().then(|| self.deletion(change, &item)));
-            return Ok(Prepared::Steps(steps));
+        let part = self.order.part(i);
+        let removal = match part {
+            Part::Make => None,
+            Part::Remove(Old::Leftover(place)) => item.leftovers.get(place).map(|leftover| Operation {
+                recorded: Some(leftover.record.clone()),
+                objects: Vec::new(),
+                timeout: self.timeout(&change.address, "delete"),
+                ..operation(OperationAction::Delete, leftover.observed.clone())
+            }),
+            Part::Remove(Old::Found) => Some(Operation {
+                recorded: None,
+                timeout: self.timeout(&change.address, "delete"),
+                ..operation(OperationAction::Delete, item.observed.clone())
+            }),
+            Part::Remove(Old::Own) => {
+                let is_there = item.former.is_some() || item.observed.is_some();
+                (is_there && !self.cleared.contains(&i)).then(|| self.deletion(change, &item))
+            }
+        };
+        let removal: Vec<_> = removal.into_iter().collect();
+        if change.action == Action::Delete || (part != Part::Make && self.order.is_half_done(i)) {
+            return Ok(Prepared::Steps(removal));
         }
         let Some(instance) = self.work.expanded.instance(&change.address) else {
             return Ok(Prepared::Steps(Vec::new()));
@@ -52,6 +65,9 @@ impl Executor<'_> {
             return Err(broken);
         }
         let wanted = desired(&self.work.expanded, instance, &self.work.values)?;
+        if part != Part::Make {
+            return Ok(Prepared::Steps(removal));
+        }
         let unknown: Vec<_> = wanted.iter().filter(|(_, v)| v.is_unknown()).map(|(k, _)| k.as_str()).collect();
         if !unknown.is_empty() {
             let message = format!("{}: still unknown after all it depends on: {}", change.address, unknown.join(", "));
@@ -74,7 +90,6 @@ impl Executor<'_> {
             }
         }
         let wanted = ignoring(&instance.resource.lifecycle.ignore_changes, wanted, item.observed.as_ref());
-        let delete = || self.deletion(change, &item);
         let make = |observed| Operation {
             timeout: self.timeout(&change.address, "create"),
             // What is made anew has nothing to do with what is remembered.
@@ -85,22 +100,19 @@ impl Executor<'_> {
             timeout: self.timeout(&change.address, "update"),
             ..operation(OperationAction::Update(wanted.clone()), observed)
         };
-        // Under a new identity something may be there already.
-        let arrive = || match (&item.former, &item.observed) {
-            (Some(_), Some(there)) => Operation { recorded: None, ..update(Some(there.clone())) },
+        let make = match change.action {
+            // Under a new identity something may be there already.
+            Action::Replace | Action::ReplaceCreateFirst => match (&item.former, &item.observed) {
+                (Some(_), Some(there)) if !item.displaced => {
+                    Operation { recorded: None, ..update(Some(there.clone())) }
+                }
+                _ => make(None),
+            },
+            Action::Update => update(item.observed.clone()),
             _ => make(None),
         };
-        steps.extend(match change.action {
-            // The old object is another instance's now, which brings it to what it wants.
-            Action::Replace | Action::ReplaceCreateFirst if self.is_handed_over(&item) => vec![arrive()],
-            Action::Replace if self.cleared.contains(&i) => vec![arrive()],
-            Action::Replace => vec![delete(), arrive()],
-            Action::ReplaceCreateFirst => vec![arrive(), delete()],
-            Action::Update => vec![update(item.observed.clone())],
-            _ => vec![make(None)],
-        });
         self.wanted.insert(i, wanted);
-        Ok(Prepared::Steps(steps))
+        Ok(Prepared::Steps(vec![make]))
     }
 
     /// The deletion of what a change found: under the recorded identity, where the manifest now says another one.
@@ -117,15 +129,6 @@ impl Executor<'_> {
             machine_gone: false,
             timeout: self.timeout(&change.address, "delete"),
         }
-    }
-
-    /// Is the object that the record of `item` remembers wanted by another instance?
-    pub(super) fn is_handed_over(&self, item: &Item) -> bool {
-        let Some(record) = item.recorded.as_ref().filter(|_| item.former.is_some()) else { return false };
-        let claims = |c: &Change| {
-            c.target == record.target && c.after.is_some() && c.identity.as_deref() == Some(record.identity.as_str())
-        };
-        self.work.plan.changes.iter().any(claims)
     }
 
     pub(super) fn timeout(&self, address: &Address, name: &str) -> Option<std::time::Duration> {

@@ -8,27 +8,60 @@ use serde_json::Value as Json;
 
 use super::Executor;
 use super::discreet::discreet;
+use super::sequence::{Old, Part};
 use crate::expand::Instance;
 use crate::graph::matching;
 use crate::plan::{Action, Change, PlanMode, taken_over};
 use crate::{Applied, Attributes, seal_attributes};
 
 impl Executor<'_> {
-    /// The record after an operation that succeeded.
-    pub(super) fn record(&self, change: &Change, applied: &Applied) -> Record {
+    /// The record after the object of a change was made or changed. Old objects that go after that are still known.
+    pub(super) fn record(&self, i: usize, applied: &Applied) -> Record {
+        let change = self.change(i);
         let identity = self.identity(change, &applied.attributes);
         let identity = identity.or_else(|| change.identity.clone()).unwrap_or_default();
         let known = self.records.get(&change.address.to_string());
-        let cleared = self.work.items.get(&change.address).map(|item| item.leftovers.as_slice()).unwrap_or_default();
-        let is_cleared = |pending: &Record| cleared.iter().any(|leftover| leftover.record.identity == pending.identity);
-        let pending = known.into_iter().flat_map(|known| &known.pending);
+        let mut pending: Vec<Record> = known.into_iter().flat_map(|known| &known.pending).cloned().collect();
+        if let Some(old) = known.filter(|_| change.action == Action::ReplaceCreateFirst && !self.order.is_last(i)) {
+            pending.push(Record { pending: Vec::new(), ..(**old).clone() });
+        }
+        pending.retain(|p| p.identity != identity && !self.is_cleared(i, p));
         Record {
             attributes: seal_attributes(&applied.attributes, &self.work.key),
             private: applied.private.clone(),
-            pending: pending.filter(|p| p.identity != identity && !is_cleared(p)).cloned().collect(),
+            pending,
             identity,
             ..self.blank(change)
         }
+    }
+
+    /// The record after an old object of a change went, unless the state knows nothing of it.
+    pub(super) fn cleared_record(&self, i: usize) -> Option<Record> {
+        let Part::Remove(old) = self.order.part(i) else { return None };
+        let change = self.change(i);
+        let item = self.work.items.get(&change.address)?;
+        let mut record = (**self.records.get(&change.address.to_string())?).clone();
+        let gone = match old {
+            Old::Leftover(place) => item.leftovers.get(place).map(|leftover| &leftover.record),
+            Old::Own => item.recorded.as_ref(),
+            Old::Found => None,
+        };
+        record.pending.retain(|pending| gone.is_none_or(|gone| gone.identity != pending.identity));
+        record.incomplete |= !self.order.is_last(i);
+        record.updated_at = Timestamp::now();
+        Some(record)
+    }
+
+    fn is_left_over(&self, i: usize, pending: &Record) -> bool {
+        let item = self.work.items.get(&self.change(i).address);
+        let mut leftovers = item.into_iter().flat_map(|item| &item.leftovers);
+        leftovers.any(|leftover| leftover.record.identity == pending.identity)
+    }
+
+    /// Whether nothing is left of a pending object, now that the object of the change is made.
+    fn is_cleared(&self, i: usize, pending: &Record) -> bool {
+        // What is there of it may go only after this.
+        self.is_left_over(i, pending) && self.order.is_last(i)
     }
 
     /// The record of an instance that needs no operation: what was observed, under what the manifest says of it now.
@@ -75,7 +108,7 @@ impl Executor<'_> {
         }
         let new = self.unmade(change, wanted)?;
         let item = self.work.items.get(&change.address);
-        let is_there = item.is_some_and(|item| item.former.is_some() && item.observed.is_some());
+        let is_there = item.is_some_and(|item| item.former.is_some() && item.observed.is_some() && !item.displaced);
         // What was there before us stays; what was another instance's goes with this one.
         if is_there && !self.was_recorded(&new) {
             return None;

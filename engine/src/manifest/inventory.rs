@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Manifest, NodeBlock, StaticScope};
-use crate::diagnostic::{quoted_list, suggest};
+use crate::diagnostic::{nearest, quoted_list, suggest};
 use crate::expression::to_text;
 use crate::{Diagnostic, Expr, Files, Node, NodeName, Reference, ReferenceScope, Span, Transport, Value};
 
@@ -182,7 +182,7 @@ impl Fields<'_> {
 /// The nodes that `on` selects, in the order of the inventory, and warnings where it selects none.
 ///
 /// # Errors
-/// If it is no selector, or names a node that is not in the inventory.
+/// If it is no selector, or names a node that is not in the inventory or a role that no node has.
 pub fn select_nodes(
     on: &Expr,
     scope: &dyn ReferenceScope,
@@ -201,12 +201,12 @@ pub fn select_nodes(
         Value::String(all) if all == "all" => nodes.iter().collect(),
         Value::String(_) => named(std::slice::from_ref(&value), on.span, nodes)?,
         Value::List(names) => named(names, on.span, nodes)?,
-        Value::Map(map) => with_roles(&roles(map, on.span)?, on.span, nodes, &mut warnings),
+        Value::Map(map) => with_roles(map, on.span, nodes)?,
         _ => {
             return Err(error("`on` selects nodes", "it is { role = \"worker\" }, a name, a list of names or \"all\""));
         }
     };
-    if selected.is_empty() && warnings.is_empty() {
+    if selected.is_empty() && value.as_map().is_none() {
         warnings.push(Diagnostic::warning("`on` selects no node, so there is no instance").at(on.span, ""));
     }
     Ok((selected.into_iter().map(|node| node.name.clone()).collect(), warnings))
@@ -228,35 +228,57 @@ fn named<'n>(names: &[Value], span: Span, nodes: &'n [Node]) -> Result<Vec<&'n N
     Ok(nodes.iter().filter(wanted).collect())
 }
 
-/// The roles that `{ role = … }` or `{ roles = […] }` asks for.
-fn roles(selector: &BTreeMap<String, Value>, span: Span) -> Result<Vec<String>, Vec<Diagnostic>> {
-    const KEYS: [&str; 2] = ["role", "roles"];
+/// The nodes that `{ role = … }` or `{ roles = […] }` asks for: those with any of these roles. A role that no node has is an error, unless
+/// `allow_empty` is true.
+fn with_roles<'n>(
+    selector: &BTreeMap<String, Value>,
+    span: Span,
+    nodes: &'n [Node],
+) -> Result<Vec<&'n Node>, Vec<Diagnostic>> {
+    const KEYS: [&str; 3] = ["role", "roles", "allow_empty"];
     if let Some(unknown) = selector.keys().find(|key| !KEYS.contains(&key.as_str())) {
         let diagnostic = Diagnostic::error(format!("`on` knows no `{unknown}`")).at(span, "");
         return Err(vec![Diagnostic { help: suggest(unknown, KEYS), ..diagnostic }]);
     }
-    let roles: Option<Vec<String>> = selector
-        .values()
+    let allow_empty = match selector.get("allow_empty").map(crate::expression::to_bool) {
+        Some(None) => return Err(vec![Diagnostic::error("`allow_empty` of `on` is true or false").at(span, "")]),
+        allowed => allowed.flatten().unwrap_or(false),
+    };
+    let roles = roles(selector, span)?;
+    let mut known: Vec<&str> = nodes.iter().flat_map(|node| &node.roles).map(String::as_str).collect();
+    known.sort_unstable();
+    known.dedup();
+    let unknown: Vec<&str> = roles.iter().map(String::as_str).filter(|role| !known.contains(role)).collect();
+    if let Some(first) = unknown.first().filter(|_| !allow_empty) {
+        let diagnostic = Diagnostic::error(format!("no node has the role {}", quoted_list(&unknown)));
+        let permit = "add allow_empty = true to `on` if no node needs to have it";
+        let help = match nearest(first, known.iter().copied()) {
+            Some(nearest) => format!("did you mean `{nearest}`? Otherwise {permit}"),
+            None => permit.to_owned(),
+        };
+        return Err(vec![diagnostic.at(span, "").help(help)]);
+    }
+    Ok(nodes.iter().filter(|node| node.roles.iter().any(|role| roles.contains(role))).collect())
+}
+
+/// The roles that a selector names.
+fn roles(selector: &BTreeMap<String, Value>, span: Span) -> Result<Vec<String>, Vec<Diagnostic>> {
+    let values = ["role", "roles"].into_iter().filter_map(|key| selector.get(key));
+    let roles: Option<Vec<String>> = values
         .flat_map(|value| match value {
             Value::List(items) => items.clone(),
             single => vec![single.clone()],
         })
         .map(|role| role.as_str().map(str::to_owned))
         .collect();
-    roles.ok_or_else(|| vec![Diagnostic::error("roles are strings").at(span, "")])
-}
-
-/// The nodes that have any of these roles.
-fn with_roles<'n>(roles: &[String], span: Span, nodes: &'n [Node], warnings: &mut Vec<Diagnostic>) -> Vec<&'n Node> {
-    let mut known: Vec<&str> = nodes.iter().flat_map(|node| &node.roles).map(String::as_str).collect();
-    known.sort_unstable();
-    known.dedup();
-    let unknown: Vec<&str> = roles.iter().map(String::as_str).filter(|role| !known.contains(role)).collect();
-    if let Some(first) = unknown.first() {
-        let diagnostic = Diagnostic::warning(format!("no node has the role {}", quoted_list(&unknown))).at(span, "");
-        warnings.push(Diagnostic { help: suggest(first, known.iter().copied()), ..diagnostic });
+    match roles {
+        Some(roles) if roles.is_empty() => {
+            let error = Diagnostic::error("`on` names no role").at(span, "");
+            Err(vec![error.help("write { role = \"worker\" }, or \"all\" for every node")])
+        }
+        Some(roles) => Ok(roles),
+        None => Err(vec![Diagnostic::error("roles are strings").at(span, "")]),
     }
-    nodes.iter().filter(|node| node.roles.iter().any(|role| roles.contains(role))).collect()
 }
 
 /// The keys of `for_each` with their values, in order.

@@ -153,6 +153,10 @@ impl Check<'_> {
                 problems.push(diagnostic.at(moved.span, "it can't be moved away"));
             }
         }
+        // What moves on is moved to by the blocks before.
+        let moves_on = |address: &Address| self.manifest.moved.iter().any(|m| m.from.resource == address.resource);
+        let arrivals = self.manifest.moved.iter().filter(|moved| !moves_on(&moved.to));
+        let arrivals: Vec<(Address, Span)> = arrivals.map(|moved| (moved.to.clone(), moved.span)).collect();
         for removed in &self.manifest.removed {
             if removed.from.key.is_none() && there(&removed.from) {
                 let diagnostic = Diagnostic::error(format!("`{}` is still in the manifest", removed.from));
@@ -162,6 +166,7 @@ impl Check<'_> {
         let imports: Vec<(Address, Span)> =
             self.manifest.imports.iter().map(|import| (import.to.clone(), import.span)).collect();
         self.problems.extend(problems);
+        self.addresses(&arrivals);
         self.addresses(&imports);
     }
 

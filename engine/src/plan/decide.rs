@@ -16,8 +16,9 @@ use crate::{Attributes, Failure, Observed, PlanRequest, Proposal, ProposedAction
 
 impl Planner<'_> {
     /// Makes the change of one instance from its provider's proposal.
-    pub(super) fn decide(&mut self, request: PlanRequest, item: Item, proposal: Proposal) -> Result<(), Failure> {
+    pub(super) fn decide(&mut self, request: PlanRequest, mut item: Item, proposal: Proposal) -> Result<(), Failure> {
         let Some(instance) = self.expanded.instance(&request.address) else { return Ok(()) };
+        item.displaced = item.former.is_some() && matches!(proposal.action, ProposedAction::Replace(_));
         let mut planned = self.marked(&request.address, proposal.planned);
         let seal = |observed: &Observed| seal_attributes(&observed.attributes, self.key);
         let before = request.observed.as_ref().map(seal);
@@ -101,7 +102,7 @@ impl Planner<'_> {
         let triggered = |(address, owed)| Reason::Trigger { address, owed };
         let restarts = self.triggers(instance, recorded).into_iter().map(triggered);
         if item.former.is_some() {
-            let moves_first = lifecycle.create_before_destroy;
+            let moves_first = lifecycle.create_before_destroy && !item.displaced;
             let action = if moves_first { Action::ReplaceCreateFirst } else { Action::Replace };
             let attributes = self.identifying(instance, item);
             return (action, std::iter::once(Reason::Immutable { attributes }).chain(restarts).collect());

@@ -15,6 +15,7 @@ mod planner;
 mod propose;
 mod provisional;
 mod reading;
+mod replacements;
 mod requests;
 mod rollout;
 mod triggers;
@@ -26,7 +27,7 @@ pub(crate) use ignore::ignoring;
 pub(crate) use machines::Machines;
 pub use model::{
     Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason,
-    Summary,
+    Selector, Summary,
 };
 pub use objects::{Object, ObjectChange};
 pub(crate) use objects::{Owners, same_object};

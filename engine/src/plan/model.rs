@@ -171,6 +171,11 @@ pub enum Reason {
     Gone,
     /// It is no longer in the manifest.
     Removed,
+    /// The resource is in the manifest, and makes no instance for this key any more.
+    Deselected {
+        /// The argument that no longer gives the key.
+        by: Selector,
+    },
     /// These attributes can't be changed in place.
     Immutable {
         /// Their names.
@@ -196,6 +201,18 @@ pub enum Reason {
     },
     /// It was of a machine that is not its node any more.
     OtherMachine,
+}
+
+/// The argument of a resource that makes its instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selector {
+    /// `on` does not select the node.
+    On,
+    /// `for_each` does not have the element.
+    ForEach,
+    /// Neither: the resource has keys and the instance has none, or the other way round.
+    Keys,
 }
 
 /// What the world did to one instance since the last apply.

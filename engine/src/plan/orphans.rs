@@ -11,8 +11,8 @@ use super::leftovers;
 use super::objects::Fate;
 use super::planner::{Item, Planner, prevented};
 use super::reading::{Reading, Which, observed_digest};
-use super::{Action, Change, Reason};
-use crate::{Address, Failure, seal_attributes};
+use super::{Action, Change, Reason, Selector};
+use crate::{Address, Failure, NodeName, seal_attributes};
 
 impl Planner<'_> {
     /// Plans what is recorded and no longer wanted: dependants first.
@@ -78,7 +78,11 @@ impl Planner<'_> {
             let before = observed.as_ref().map(|o| seal_attributes(&o.attributes, self.key));
             self.note_drift(&address, &record.target, Some(record), before.as_ref(), false);
             let is_gone = observed.is_none() && reachable && !released;
-            let why = if is_gone { Reason::Gone } else { reason.clone() };
+            let why = match &reason {
+                _ if is_gone => Reason::Gone,
+                Reason::Removed => self.reason_of_removal(&address, record),
+                reason => reason.clone(),
+            };
             self.draft.changes.push(Change {
                 address: address.clone(),
                 moved_from: self.moved.get(&address).cloned(),
@@ -105,6 +109,24 @@ impl Planner<'_> {
             return Err(Failure::Manifest(errors));
         }
         self.without(failures)
+    }
+
+    /// Why the manifest has no instance of this address any more.
+    fn reason_of_removal(&self, address: &Address, record: &Record) -> Reason {
+        let Some(resource) = self.expanded.manifest.resources.get(&address.resource) else { return Reason::Removed };
+        let key = address.key.as_deref();
+        let node = key.and_then(|key| key.split_once('/').map(|(node, _)| node).or(Some(key)));
+        let node = node.filter(|node| resource.for_each.is_none() || *node == record.target);
+        let by_node = self.expanded.by_node.get(&address.resource);
+        let is_selected = |node: &str| by_node.is_some_and(|nodes| nodes.contains_key(&NodeName(node.to_owned())));
+        let has_element = key.is_some_and(|key| key.contains('/')) || resource.on.is_none();
+        let by = match (&resource.on, &resource.for_each, key) {
+            (None, None, _) | (_, _, None) => Selector::Keys,
+            (Some(_), _, _) if node.is_some_and(|node| !is_selected(node)) => Selector::On,
+            (_, Some(_), _) if has_element => Selector::ForEach,
+            _ => Selector::Keys,
+        };
+        Reason::Deselected { by }
     }
 
     pub(super) fn is_prevented(&self, address: &Address, record: &Record) -> bool {

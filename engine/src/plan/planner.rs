@@ -26,6 +26,8 @@ pub(crate) struct Item {
     pub observed: Option<Observed>,
     /// What is found under the recorded identity, where the manifest now says another one.
     pub former: Option<Observed>,
+    /// Whether `observed`, beside `former`, can only become what the manifest says if it is deleted and created again.
+    pub displaced: bool,
     /// What became of that which replacements began to make under identities that the manifest does not say.
     pub leftovers: Vec<Leftover>,
     pub triggers: Vec<Address>,
@@ -141,6 +143,7 @@ impl<'a> Planner<'a> {
                     self.plan_wave(wave, &mut readings).await?;
                 }
                 self.plan_orphans(&mut readings, Reason::Removed)?;
+                self.settle_replacements();
             }
             PlanMode::Destroy => self.plan_orphans(&mut readings, Reason::Destroy)?,
             PlanMode::RefreshOnly => self.refresh(&mut readings),
@@ -236,14 +239,7 @@ impl<'a> Planner<'a> {
 
     /// Where `[[moved]]` takes an address, one step after the other.
     fn moved_to(&self, address: &Address) -> Option<Address> {
-        let step = |from: &Address| {
-            let moved = self.expanded.manifest.moved.iter().find(|m| from.matches(&m.from))?;
-            let key = if moved.from.key.is_some() { moved.to.key.clone() } else { from.key.clone() };
-            Some(Address { resource: moved.to.resource.clone(), key })
-        };
-        // Each block is followed once, so that a circle of them ends.
-        let steps = std::iter::successors(step(address), step).take(self.expanded.manifest.moved.len());
-        steps.last()
+        crate::moves::destination(&self.expanded.manifest.moved, address)
     }
 
     /// A record whose address left the manifest, while the same object of the same type is there under a new address, is that one's record:

@@ -102,6 +102,7 @@ impl Planner<'_> {
             recorded: recorded.clone(),
             observed: observed.clone(),
             former,
+            displaced: false,
             leftovers,
             triggers: triggers.iter().map(|(address, _)| address.clone()).collect(),
         };

@@ -26,8 +26,10 @@ use bundle::BUNDLE;
 /// The world and what was done to it.
 #[derive(Default)]
 pub struct World {
-    /// The value of each item by key.
+    /// The value of each item by key. What is before the last `>` of a key is the item that it lives in: it must be there first, and goes last.
     pub items: BTreeMap<String, String>,
+    /// The type and the material of the items that were made by operations.
+    pub made: BTreeMap<String, (String, String)>,
     /// `create KEY`, `update KEY`, `delete KEY`, `restart KEY`, `healthy KEY`, `sick KEY`, in the order in which it was done.
     pub log: Vec<String>,
     /// Operations on these keys fail.
@@ -38,6 +40,12 @@ pub struct World {
     pub answers_once: Option<String>,
     /// The person ends the run as soon as this is in the log.
     pub stop_after: Option<(String, CancellationToken)>,
+    /// The person ends the run as soon as the log is this long.
+    pub stops: Option<(usize, CancellationToken)>,
+    /// The run dies with the operation that makes the log this long: before its outcome is reported, or right after that.
+    pub dies: Option<(usize, bool, CancellationToken)>,
+    /// How many runs died.
+    pub deaths: usize,
     /// What says whether an operation may still begin.
     pub leave: Leave,
     /// The values of these keys in a bundle cannot be changed in place.
@@ -50,7 +58,7 @@ pub struct World {
     pub trusted: Vec<String>,
 }
 
-/// The provider `mem` with its types `mem_item`, `mem_file`, which lives on a node, and `mem_badge`, which is of the machine of its node.
+/// The provider `mem` with its types `mem_item`, `mem_box`, `mem_file`, which lives on a node, and `mem_badge`, which is of the machine of its node.
 #[derive(Clone, Default)]
 pub struct Memory(pub Arc<Mutex<World>>);
 
@@ -88,9 +96,37 @@ impl Memory {
         }
     }
 
-    fn observed(&self, target: &Target, key: &str) -> Option<Observed> {
-        let value = self.world().items.get(&place(target, key)).cloned()?;
-        Some(Observed { attributes: attributes(key, &value), private: serde_json::Value::Null })
+    fn observed(&self, target: &Target, resource_type: &str, key: &str) -> Option<Observed> {
+        let world = self.world();
+        let value = world.items.get(&place(target, key))?;
+        let made = world.made.get(&place(target, key));
+        let material = made.filter(|(made, _)| made == resource_type).map(|(_, material)| material.as_str());
+        if made.is_some() && material.is_none() {
+            return None;
+        }
+        let attributes = attributes(key, value, material.unwrap_or_default());
+        Some(Observed { attributes, private: serde_json::json!("seen") })
+    }
+
+    /// The world refuses what a real one refuses.
+    fn refused(world: &World, key: &str, action: &OperationAction) -> Result<(), ProviderError> {
+        let parent = key.rsplit_once('>').map(|(parent, _)| parent.to_owned());
+        let inside = format!("{key}>");
+        let holds = world.items.keys().find(|other| other.starts_with(&inside));
+        let why = match (action, holds) {
+            (OperationAction::Delete, Some(holds)) => format!("{key} is not empty: it holds {holds}"),
+            (OperationAction::Create(_), _) if world.items.contains_key(key) => format!("{key} is there already"),
+            (OperationAction::Create(_), _) if parent.as_ref().is_some_and(|p| !world.items.contains_key(p)) => {
+                format!("there is no {parent:?} to create {key} in")
+            }
+            (OperationAction::Update(_), _) if !world.items.contains_key(key) => format!("there is no {key} to update"),
+            (OperationAction::Update(wanted), _) => match world.made.get(key) {
+                Some((_, material)) if *material != text(wanted, "material") => format!("{key} is of {material}"),
+                _ => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+        Err(ProviderError::new(Class::Failed, why))
     }
 
     fn perform(&self, target: &Target, operation: &Operation) -> Result<Applied, ProviderError> {
@@ -106,11 +142,13 @@ impl Memory {
         if world.broken.contains(&key) {
             return Err(ProviderError::new(Class::Failed, format!("{key} is broken")));
         }
+        Self::refused(&world, &key, &operation.action)?;
         let (verb, wanted) = match &operation.action {
             OperationAction::Create(wanted) => ("create", wanted),
             OperationAction::Update(wanted) => ("update", wanted),
             OperationAction::Delete => {
                 world.items.remove(&key);
+                world.made.remove(&key);
                 world.log.push(format!("delete {key}"));
                 return Ok(Applied::default());
             }
@@ -121,11 +159,13 @@ impl Memory {
         }
         let value = text(wanted, "value");
         world.items.insert(key.clone(), value.clone());
+        let material = text(wanted, "material");
+        world.made.insert(key.clone(), (operation.resource_type.clone(), material.clone()));
         if world.late.contains(&key) {
             let private = Some(Box::new(serde_json::json!({ "made": true })));
             return Err(ProviderError { private, ..ProviderError::new(Class::Failed, format!("{key} is half done")) });
         }
-        Ok(Applied { attributes: marked(attributes(&own, &value), wanted), ..Applied::default() })
+        Ok(Applied { attributes: marked(attributes(&own, &value, &material), wanted), ..Applied::default() })
     }
 }
 
@@ -149,9 +189,10 @@ fn marked(mut attributes: Attributes, wanted: &Attributes) -> Attributes {
     attributes
 }
 
-fn attributes(key: &str, value: &str) -> Attributes {
-    let entry = |name: &str, value: String| (name.to_owned(), Value::from(value));
-    [entry("key", key.to_owned()), entry("value", value.to_owned()), entry("id", format!("id-{key}-{value}"))].into()
+fn attributes(key: &str, value: &str, material: &str) -> Attributes {
+    let entry = |name: &str, value: &str| (name.to_owned(), Value::from(value));
+    let id = format!("id-{key}-{value}{material}");
+    [entry("key", key), entry("value", value), entry("material", material), entry("id", &id)].into()
 }
 
 #[async_trait]
@@ -170,10 +211,16 @@ impl Provider for Memory {
             [
                 Attribute::required("key", Kind::String, "Its key."),
                 Attribute::optional("value", Kind::String, "Its value.").or(""),
-                Attribute::computed("id", Kind::String, "Made of key and value."),
+                Attribute::optional("material", Kind::String, "What it is made of, for ever.").or(""),
+                Attribute::computed("id", Kind::String, "Made of key, value and material."),
             ],
         );
-        let types = [("mem_item", Scope::Provider), ("mem_file", Scope::Node), ("mem_badge", Scope::Provider)];
+        let types = [
+            ("mem_item", Scope::Provider),
+            ("mem_box", Scope::Provider),
+            ("mem_file", Scope::Node),
+            ("mem_badge", Scope::Provider),
+        ];
         let items = types.map(|(name, scope)| ResourceType { name, scope, schema: schema.clone() });
         items.into_iter().chain([bundle::declaration()]).collect()
     }
@@ -268,7 +315,7 @@ impl Connection for Memory {
             if r.resource_type == BUNDLE {
                 return bundle::read(&self.world(), r);
             }
-            let found = self.observed(target, &key(r))?;
+            let found = self.observed(target, &r.resource_type, &key(r))?;
             let wanted = r.desired.clone().unwrap_or_default();
             Some(Observed { attributes: marked(found.attributes, &wanted), ..found })
         };
@@ -285,6 +332,9 @@ impl Connection for Memory {
             planned.retain(|name, _| name != "id");
             let action = match &r.observed {
                 None => ProposedAction::Create,
+                Some(o) if o.attributes.get("material") != r.desired.get("material") => {
+                    ProposedAction::Replace(vec!["material".to_owned()])
+                }
                 Some(o) if same(o) && r.triggers.is_empty() => ProposedAction::NoOp,
                 Some(_) => ProposedAction::Update,
             };
@@ -302,11 +352,28 @@ impl Connection for Memory {
         operations: &[Operation],
         outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>,
     ) {
+        let deaths = self.world().deaths;
         for (i, operation) in operations.iter().enumerate() {
             tokio::task::yield_now().await;
             let leave = self.world().leave.check(&operation.address);
-            outcomes.send((i, leave.and_then(|()| self.perform(target, operation)))).unwrap();
+            if self.world().deaths != deaths {
+                return std::future::pending().await;
+            }
+            let outcome = leave.and_then(|()| self.perform(target, operation));
+            let length = self.world().log.len();
+            let dies = self.world().dies.clone().filter(|(after, ..)| length >= *after);
+            if dies.as_ref().is_none_or(|(_, reports, _)| *reports) {
+                outcomes.send((i, outcome)).unwrap();
+            }
+            if let Some((_, _, end)) = dies {
+                self.world().deaths += 1;
+                end.cancel();
+                return std::future::pending().await;
+            }
             let world = self.world();
+            if let Some((_, stop)) = world.stops.as_ref().filter(|(after, _)| world.log.len() >= *after) {
+                stop.cancel();
+            }
             if let Some((last, stop)) = &world.stop_after
                 && world.log.contains(last)
             {
@@ -321,7 +388,7 @@ impl Connection for Memory {
         }
         let read = |r: &DataRequest| {
             let key = text(&r.arguments, "key");
-            match self.observed(target, &key) {
+            match self.observed(target, "mem_item", &key) {
                 Some(found) => Ok(found.attributes),
                 None => Err(ProviderError::new(Class::Failed, format!("there is no {key}"))),
             }
@@ -416,6 +483,39 @@ impl Bench {
         let report = planned.apply(&lock, how(), &events, interrupt).await;
         lock.release().await.unwrap();
         report
+    }
+
+    /// Plans and applies; the run dies as soon as the log is this long, before or after the last outcome is reported.
+    pub async fn apply_and_die(&self, after: usize, reports: bool) {
+        let store = self.store().await;
+        let lock = store.lock(LockRequest::new("apply"), Duration::ZERO).await.unwrap();
+        let state = store.snapshot().await.unwrap();
+        let (events, interrupt, end) = (Events::default(), Interrupt::default(), CancellationToken::new());
+        let options = PlanOptions::default();
+        let planned = self.workspace().plan(&state, store.seal_key(), &options, &events, &interrupt).await.unwrap();
+        self.world_dies(Some((after, reports, end.clone())));
+        tokio::select! {
+            _ = planned.apply(&lock, how(), &events, &interrupt) => {}
+            () = end.cancelled() => {}
+        }
+        self.world_dies(None);
+        lock.release().await.unwrap();
+    }
+
+    fn world_dies(&self, when: Option<(usize, bool, CancellationToken)>) {
+        self.memory.world().dies = when;
+    }
+
+    /// Imports what is there under an address.
+    pub async fn import(&self, address: &str) -> Result<Vec<Address>, Failure> {
+        let store = self.store().await;
+        let lock = store.lock(LockRequest::new("import"), Duration::ZERO).await.unwrap();
+        let state = store.snapshot().await.unwrap();
+        let (events, interrupt) = (Events::default(), Interrupt::default());
+        let pattern = address.parse().unwrap();
+        let imported = self.workspace().import(&pattern, &state, store.seal_key(), &lock, &events, &interrupt).await;
+        lock.release().await.unwrap();
+        imported
     }
 
     /// Applies a plan that was reviewed.

@@ -1,0 +1,64 @@
+//! Which of the replacements create their new object first.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::planner::Planner;
+use super::{Action, Change};
+use crate::Address;
+use crate::apply::Sequence;
+
+impl Planner<'_> {
+    /// Lets what an object depends on be created first where it is created first itself, and takes that back where it cannot be.
+    pub(super) fn settle_replacements(&mut self) {
+        self.propagate_create_first();
+        loop {
+            let circles = Sequence::of(&self.draft.changes, &self.draft.items).circles();
+            let is_first = |i: &usize| self.draft.changes[*i].action == Action::ReplaceCreateFirst;
+            let stuck: BTreeSet<usize> = circles.into_iter().flatten().filter(is_first).collect();
+            if stuck.is_empty() {
+                return;
+            }
+            for i in stuck {
+                let note = "create_before_destroy has no effect: an object that this one depends on is destroyed first";
+                self.draft.changes[i].notes.push(note.to_owned());
+                self.set_action(i, Action::Replace);
+            }
+        }
+    }
+
+    /// The old object of a dependant uses the old object, and goes only after its new one was created from the new object: both must exist at once.
+    fn propagate_create_first(&mut self) {
+        let places: HashMap<Address, usize> =
+            self.draft.changes.iter().enumerate().map(|(i, change)| (change.address.clone(), i)).collect();
+        let is_first = |change: &Change| change.action == Action::ReplaceCreateFirst;
+        let hands_over = Sequence::of(&self.draft.changes, &self.draft.items).hands_over;
+        let mut queue: Vec<(usize, usize)> =
+            (0..places.len()).filter(|i| is_first(&self.draft.changes[*i])).map(|i| (i, i)).collect();
+        let mut seen = BTreeSet::new();
+        while let Some((i, dependant)) = queue.pop() {
+            if !seen.insert(i) {
+                continue;
+            }
+            if self.can_be_created_first(i) && !hands_over[i] {
+                let because = &self.draft.changes[dependant].address;
+                let note = format!("created before the old one is destroyed, because `{because}` is");
+                self.draft.changes[i].notes.push(note);
+                self.set_action(i, Action::ReplaceCreateFirst);
+            }
+            let before = self.draft.changes[i].dependencies.iter().filter_map(|d| places.get(d).copied());
+            queue.extend(before.map(|d| (d, dependant)));
+        }
+    }
+
+    /// Whether the old and the new object of a replacement can exist at the same time.
+    fn can_be_created_first(&self, i: usize) -> bool {
+        let change = &self.draft.changes[i];
+        let item = self.draft.items.get(&change.address);
+        change.action == Action::Replace && item.is_some_and(|item| item.former.is_some() && !item.displaced)
+    }
+
+    fn set_action(&mut self, i: usize, action: Action) {
+        self.draft.changes[i].action = action;
+        self.actions.insert(self.draft.changes[i].address.clone(), action);
+    }
+}
