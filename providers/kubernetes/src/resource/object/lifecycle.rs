@@ -151,8 +151,8 @@ async fn delete_left_out(
         match planned(operation, &key) {
             Some(Action::Delete) => delete_one(cluster, operation, deadline, key).await?,
             // Another instance owns it from now on.
-            Some(_) => {}
-            None => unplanned.push(key.to_string()),
+            Some(Action::Forget) => {}
+            _ => unplanned.push(key.to_string()),
         }
     }
     if unplanned.is_empty() {
