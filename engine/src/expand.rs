@@ -7,7 +7,7 @@ use moorfast_state::Record;
 
 use crate::catalog::{Catalog, Entry};
 use crate::expression::{Expr, Files};
-use crate::plan::{Change, mark_sensitive};
+use crate::plan::{Change, Object, mark_sensitive};
 use crate::rollout::Selection;
 use crate::scope::{InstanceScope, Values};
 use crate::{
@@ -148,6 +148,20 @@ impl Expanded {
     pub fn identity(&self, instance: &Instance, attributes: &Attributes) -> Option<String> {
         let provider = self.catalog.provider(&instance.provider)?;
         provider.identity(instance.resource_type.name, attributes)
+    }
+
+    /// The natural keys of all objects that an instance with these attributes stands for, as far as they are known.
+    pub fn identities(&self, instance: &Instance, attributes: &Attributes) -> Vec<String> {
+        let objects = self.objects(&instance.provider, instance.resource_type.name, attributes);
+        match objects.is_empty() {
+            true => self.identity(instance, attributes).into_iter().collect(),
+            false => objects.into_iter().map(|object| object.identity).collect(),
+        }
+    }
+
+    /// The objects that an instance with these wanted or observed attributes stands for; empty for a type of which each instance is one object.
+    pub fn objects(&self, provider: &str, resource_type: &str, attributes: &Attributes) -> Vec<Object> {
+        self.catalog.provider(provider).map(|p| p.objects(resource_type, attributes)).unwrap_or_default()
     }
 
     /// Is what `record` remembers still what the instance means with these attributes?

@@ -57,8 +57,8 @@ pub use node::{Node, NodeName, Transport};
 pub use planning::Planned;
 pub use policy::PolicyResult;
 pub use provider::{
-    Applied, Class, Connection, Context, DataRequest, Invalid, Observed, Operation, OperationAction, PlanRequest,
-    Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
+    Applied, Class, Connection, Context, DataRequest, Dependency, Invalid, Observed, Operation, OperationAction,
+    PlanRequest, Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
 };
 pub use redaction::Redaction;
 pub use report::{ApplyOptions, FailedGate, Outcome, OutcomeResult, Report};

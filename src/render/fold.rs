@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use moorfast_engine::plan::{Change, Reason};
+use moorfast_engine::plan::Change;
 
 use super::row::{Row, rows};
-use super::wording::{Danger, danger, reasons};
+use super::wording::{Danger, danger, listed, reasons};
 
 /// One change, or the same change of several instances.
 #[derive(Clone, Debug)]
@@ -51,7 +51,8 @@ impl<'a> Block<'a> {
             && a.moved_from.is_none()
             && b.moved_from.is_none()
             && a.provider == b.provider
-            && reasons(a) == reasons(b);
+            && reasons(a) == reasons(b)
+            && listed(a) == listed(b);
         // The same thing on another node may differ as it likes; anything else must be recognisable as the same change.
         let same_thing = is_on_its_node(a) && is_on_its_node(b) && identity(a).is_some() && identity(a) == identity(b);
         alike && (same_thing || self.is_mostly_equal(member))
@@ -78,19 +79,11 @@ fn is_on_its_node(change: &Change) -> bool {
 pub fn fold<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Vec<Block<'a>> {
     let mut blocks: Vec<Block> = Vec::new();
     for change in changes {
-        let member = Member { change, rows: rows(change, &immutable(change)) };
+        let member = Member { change, rows: rows(change, &change.replace_paths().collect()) };
         match blocks.iter_mut().find(|block| block.takes(&member)) {
             Some(block) => block.members.push(member),
             None => blocks.push(Block { members: vec![member] }),
         }
     }
     blocks
-}
-
-fn immutable(change: &Change) -> BTreeSet<&str> {
-    let names = change.reasons.iter().filter_map(|reason| match reason {
-        Reason::Immutable { attributes } => Some(attributes.iter().map(String::as_str)),
-        _ => None,
-    });
-    names.flatten().collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use moorfast_engine::plan::{Change, Difference, Step, differences, is_mark};
+use moorfast_engine::plan::{Action, Change, Difference, Step, differences, is_mark, parse_path};
 use serde_json::{Map, Value as Json};
 
 use super::structure::structure;
@@ -49,7 +49,18 @@ pub struct Room {
 
 /// The rows of a change; `immutable` attributes say that they force its replacement.
 pub fn rows(change: &Change, immutable: &BTreeSet<&str>) -> Vec<Row> {
-    rows_between(change.before.as_ref(), change.after.as_ref(), immutable)
+    rows_between(without_handed_over(change).as_ref(), change.after.as_ref(), immutable)
+}
+
+/// What there was before, without the objects that another instance owns from now on: nothing is done with them.
+fn without_handed_over(change: &Change) -> Option<Map<String, Json>> {
+    let mut before = change.before.clone()?;
+    for object in change.objects.iter().filter(|object| object.action == Action::Forget) {
+        for held in before.values_mut().filter_map(Json::as_object_mut) {
+            held.remove(&object.name);
+        }
+    }
+    Some(before)
 }
 
 /// The rows between two sealed objects.
@@ -64,7 +75,8 @@ pub fn rows_between(
         (Some(before), None) => leaves(before, |value| Difference { path: vec![], before: Some(value), after: None }),
         (None, None) => Vec::new(),
     };
-    let forces = |steps: &[Step]| matches!(steps.first(), Some(Step::Name(name)) if immutable.contains(name.as_str()));
+    let immutable: Vec<_> = immutable.iter().map(|path| parse_path(path)).collect();
+    let forces = |steps: &[Step]| immutable.iter().any(|path| steps.starts_with(path) || path.starts_with(steps));
     found
         .into_iter()
         .map(|d| Row { forces_replacement: forces(&d.path), path: path(&d.path), before: d.before, after: d.after })

@@ -24,6 +24,7 @@ fn plans() {
     insta::assert_snapshot!("updates", shown(&samples::updates()));
     insta::assert_snapshot!("rolled", shown(&samples::rolled()));
     insta::assert_snapshot!("dangers", shown(&samples::dangers()));
+    insta::assert_snapshot!("objects", shown(&samples::objects()));
     insta::assert_snapshot!("differing", shown(&samples::differing()));
     insta::assert_snapshot!("refresh", shown(&samples::refresh()));
     insta::assert_snapshot!("destroy", shown(&samples::destroy()));
@@ -54,6 +55,7 @@ fn a_plan_as_json() {
     insta::assert_json_snapshot!("json_updates", json::plan(&samples::updates()));
     let rolled = json::plan(&samples::rolled());
     insta::assert_json_snapshot!("json_rolled", (&rolled["policies"], &rolled["rollouts"], &rolled["applyable"]));
+    insta::assert_json_snapshot!("json_objects", json::plan(&samples::objects()));
     insta::assert_json_snapshot!("json_dangers", json::plan(&samples::dangers()));
 }
 
@@ -66,7 +68,10 @@ fn json_never_shows_what_stands_for_a_secret() {
 }
 
 fn broken() -> Report {
-    let outcome = |address: &str, action, result| Outcome { address: address.parse().unwrap(), action, result };
+    let outcome = |address: &str, action, result| {
+        let change = samples::change(address, action, serde_json::Value::Null, serde_json::Value::Null);
+        Outcome { counts: change.summary(), address: change.address, action, result }
+    };
     let error = ProviderError::new(Class::Failed, "kubelet.service did not start on gpu02: exit code 1")
         .detail(["kubelet[812]: failed to load kubelet config file", "kubelet[812]: no such file or directory"])
         .help("`journalctl -u kubelet` on the node tells more");

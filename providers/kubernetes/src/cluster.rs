@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Request;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::client::ClientBuilder;
@@ -32,6 +33,8 @@ const COMING_UP: Duration = Duration::from_secs(300);
 const COMING_UP_PACE: Duration = Duration::from_millis(500);
 /// So long a list of certificate requests is as good as a new one.
 const LIST_AGE: Duration = Duration::from_millis(500);
+/// How many namespaces are compared with a name that none has.
+const NAMESPACES: u32 = 1000;
 /// What is unknown is looked for again only after this long.
 const DISCOVERY_AGE: Duration = Duration::from_secs(1);
 
@@ -187,7 +190,7 @@ impl Cluster {
         if let Some(found) = self.served(api_version, kind).await? {
             return Ok(Some(found));
         }
-        *self.discovered.lock().await = None;
+        self.forget_kinds().await;
         self.served(api_version, kind).await
     }
 
@@ -203,6 +206,33 @@ impl Cluster {
         let found = discovery.get(group).and_then(|g| g.recommended_kind(kind));
         Ok(found
             .map(|(resource, capabilities)| Served { resource, namespaced: capabilities.scope == Scope::Namespaced }))
+    }
+
+    /// The kinds that the API server serves, with their versions.
+    ///
+    /// # Errors
+    /// If the API server can't be asked.
+    pub(crate) async fn kinds(&self) -> Result<Vec<(String, String)>, ProviderError> {
+        // Fills the cache; the version does not matter.
+        self.served("v1", "Namespace").await?;
+        let discovered = self.discovered.lock().await;
+        let groups = discovered.iter().flat_map(|(discovery, _)| discovery.groups());
+        let resources =
+            groups.flat_map(|group| group.versions().flat_map(|version| group.versioned_resources(version)));
+        Ok(resources.map(|(resource, _)| (resource.api_version, resource.kind)).collect())
+    }
+
+    /// Makes the next question for a kind a new one.
+    pub(crate) async fn forget_kinds(&self) {
+        *self.discovered.lock().await = None;
+    }
+
+    /// The names of the namespaces; none where they cannot be listed.
+    pub(crate) async fn namespaces(&self) -> Vec<String> {
+        let Ok(client) = self.client().await else { return Vec::new() };
+        let api: Api<Namespace> = Api::all(client);
+        let listed = api.list_metadata(&ListParams::default().limit(NAMESPACES)).await;
+        listed.map(|list| list.items.into_iter().filter_map(|item| item.metadata.name).collect()).unwrap_or_default()
     }
 
     async fn discover(&self) -> Result<Discovery, ProviderError> {

@@ -154,7 +154,7 @@ fn invalid(status: &Status, doing: &str) -> ProviderError {
     let mut lines: Vec<String> = causes(status)
         .map(|(_, field, message)| match field {
             // The field of what is wrong with the object as a whole.
-            "" | "[]" => message.to_owned(),
+            "" | "[]" => format!("the object: {message}"),
             field => format!("{field}: {message}"),
         })
         .collect();

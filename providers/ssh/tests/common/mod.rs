@@ -142,6 +142,7 @@ impl World {
             recorded: self.record(kind).map(Arc::new),
             observed,
             triggers: Vec::new(),
+            dependencies: Vec::new(),
         }
     }
 
@@ -270,6 +271,7 @@ impl World {
             recorded: self.record(kind).map(Arc::new),
             observed,
             triggers,
+            objects: Vec::new(),
             machine_gone: false,
             timeout: None,
         }

@@ -43,8 +43,12 @@ impl ObjectKey {
             "" => self.kind.clone(),
             group => format!("{}.{group}", self.kind),
         };
-        let placed = Self { namespace: self.namespace.clone().filter(|n| n != DEFAULT_NAMESPACE), ..self.clone() };
-        placed.under(&kind)
+        self.placed().under(&kind)
+    }
+
+    /// The key without a `default` namespace, as that may be left unwritten.
+    fn placed(&self) -> Self {
+        Self { namespace: self.namespace.clone().filter(|n| n != DEFAULT_NAMESPACE), ..self.clone() }
     }
 
     /// Does the key as it is written mean the object `applied`? A namespace that is not written is whatever the cluster made of it.
@@ -142,7 +146,7 @@ fn documents(yaml: &Value) -> Result<Vec<Document>, String> {
 fn reject_duplicates(documents: &[Document]) -> Result<(), String> {
     let mut seen = BTreeMap::new();
     for document in documents {
-        let name = document.key.to_string();
+        let name = document.key.placed().to_string();
         if let Some(other) = seen.insert(name.clone(), document.key.api_version.as_str()) {
             let versions = [other, document.key.api_version.as_str()];
             return Err(match versions[0] == versions[1] {
@@ -220,6 +224,11 @@ fn text(map: &BTreeMap<String, Value>, name: &str, example: &str) -> Result<Opti
         Some(Value::Null) | None => Err(format!("the object has no `{name}`, {example}")),
         Some(other) => Err(format!("`{name}` is a text, not a {}", other.type_name())),
     }
+}
+
+/// Returns which object an observed `value` is.
+pub(super) fn key_of(value: &Value) -> Option<ObjectKey> {
+    Document::new(value).ok()?.map(|document| document.key)
 }
 
 /// The object without what is not ours to declare. What a Secret holds is secret, in the form in which the server keeps it.
