@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use moorfast_engine::state::{Location, Lock, LockRequest, Store};
+use moorfast_engine::state::{Location, Lock, LockRequest, Snapshot, Store};
 use moorfast_engine::{Catalogue, Manifest, Provider, Severity, Workspace};
 
 use crate::backend;
@@ -87,15 +87,41 @@ impl Session {
         Ok(store)
     }
 
-    /// The state, for a command that only looks at the world and notes what it saw: opened for writing where that can be, else for reading.
+    /// Opens the existing state for a command that reads nodes and clusters and records what it saw: for writing if possible, otherwise for reading.
     ///
     /// # Errors
-    /// If it can't be opened either way, or is not where the manifest keeps it.
+    /// If there is no state, it can be opened neither way, or it is not where the manifest keeps it.
     pub async fn store_for_a_look(&self) -> Result<Store, Error> {
-        match self.store().await {
-            Ok(store) => Ok(store),
-            Err(error) => self.existing_store().await.ok().flatten().ok_or(error),
+        let readable = self.state().await?;
+        Ok(self.store().await.unwrap_or(readable))
+    }
+
+    /// Opens the existing state for reading.
+    ///
+    /// # Errors
+    /// If there is no state, it cannot be opened, or it is not where the manifest keeps it.
+    pub async fn state(&self) -> Result<Store, Error> {
+        self.existing_store().await?.ok_or_else(|| {
+            Error::usage(
+                format!("there is no state in {}", self.data_dir().display()),
+                "the first apply creates it; `--state DIR` names another folder",
+            )
+        })
+    }
+
+    /// Returns the content of a state that holds something. An empty state knows nothing, so nothing can be reported from it.
+    ///
+    /// # Errors
+    /// If there is no state, or it holds neither objects nor outputs.
+    pub async fn filled(&self, store: &Store) -> Result<Snapshot, Error> {
+        let snapshot = store.snapshot().await?;
+        if snapshot.records.is_empty() && snapshot.outputs.is_empty() && snapshot.intents.is_empty() {
+            return Err(Error::usage(
+                format!("the state in {} is empty: it holds no objects and no outputs", self.data_dir().display()),
+                "`moorfast apply` fills it; `--state DIR` names another folder",
+            ));
         }
+        Ok(snapshot)
     }
 
     /// The state, for reading; none where there is none yet.

@@ -83,7 +83,7 @@ fn refuses_the_file(testbed: &Testbed, moorfast: &Moorfast, texts: &[&str]) {
         assert!(!run.stdout.contains("No changes"), "{run}");
     }
     assert!(!is_there(testbed, "/etc/moorfast-note"));
-    assert!(moorfast.expect(0, &["state", "list"]).stdout.is_empty());
+    assert!(moorfast.expect(1, &["state", "list"]).stdout.is_empty());
 }
 
 fn unreachable_node(testbed: &Testbed) {

@@ -64,6 +64,25 @@ impl Address {
     }
 }
 
+/// How many instances of a resource are named one by one.
+const NAMED: usize = 3;
+
+/// Returns the names of `addresses` for a message: many instances of one resource are named together, as in `50 instances of ssh_file.site`.
+pub fn named(addresses: &[Address]) -> Vec<String> {
+    let mut by_resource: Vec<(&ResourceAddress, Vec<&Address>)> = Vec::new();
+    for address in addresses {
+        match by_resource.iter_mut().find(|(resource, _)| **resource == address.resource) {
+            Some((_, instances)) => instances.push(address),
+            None => by_resource.push((&address.resource, vec![address])),
+        }
+    }
+    let names = |(resource, instances): (&ResourceAddress, Vec<&Address>)| match instances.len() {
+        0..=NAMED => instances.iter().map(ToString::to_string).collect(),
+        many => vec![format!("{many} instances of {resource}")],
+    };
+    by_resource.into_iter().flat_map(names).collect()
+}
+
 impl fmt::Display for ResourceAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.mode == Mode::Data {
@@ -132,6 +151,16 @@ pub fn is_identifier(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_instances_are_named_together() {
+        let address = |text: String| text.parse::<Address>().unwrap();
+        let many = (0..50).map(|i| address(format!("ssh_file.site[\"gpu{i}\"]")));
+        let few = ["a", "b"].map(|key| address(format!("ssh_file.other[\"{key}\"]")));
+        let all: Vec<_> = many.chain(few).collect();
+        assert_eq!(named(&all), ["50 instances of ssh_file.site", "ssh_file.other[\"a\"]", "ssh_file.other[\"b\"]"]);
+        assert!(named(&[]).is_empty());
+    }
 
     #[test]
     fn an_address_reads_back_as_it_was_written() {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::expression::MISSING;
 use crate::{Attribute, Family, Kind, ResourceType, Value, functions};
 
 /// The reference of one resource type or data source, in Markdown.
@@ -25,13 +26,19 @@ pub fn reference(resource_type: &ResourceType) -> String {
 /// All functions of expressions by family, in Markdown.
 pub fn functions_reference() -> String {
     let mut out = String::from(
-        "# Functions\n\nWhat `${…}` may call. `name?` may be left out, `name...` may be given any number of times.\n",
+        "# Functions\n\nWhat `${…}` may call. `name?` may be left out, `name...` may be given any number of times.\n\n\
+         Whole numbers are exact and have 64 bits: from -9223372036854775808 to 18446744073709551615. Other numbers are floats of 64 bits. \
+         A number or a result that would have to be rounded to a whole number is an error.\n",
     );
     for family in Family::ALL {
         let _ = write!(out, "\n## {}\n\n| call | value |\n|---|---|\n", family.title());
         for function in functions().iter().filter(|function| function.family == family) {
             let _ = writeln!(out, "| `{}` | {} |", function.signature(), function.doc.replace('|', "\\|"));
         }
+    }
+    out.push_str("\n## Functions of Terraform that do not exist\n\n| function | instead |\n|---|---|\n");
+    for (name, reason) in MISSING {
+        let _ = writeln!(out, "| `{name}` | {reason} |");
     }
     out
 }

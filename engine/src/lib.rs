@@ -33,8 +33,9 @@ mod session;
 mod value;
 mod webhook;
 mod workspace;
+mod yaml;
 
-pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
+pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier, named};
 pub use check::HTTP;
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
 pub use documentation::{functions_reference, reference};
@@ -49,8 +50,8 @@ pub use leave::Leave;
 pub use machine::{Identified, Machine, NodeChange, NodeChangeKind, Replacement};
 pub use manifest::{
     Assignments, Block, Check, Condition, GateName, Import, Lifecycle, Manifest, MaxUnavailable, Moved, NodeBlock,
-    Output, Policy, PolicySeverity, Removed, Resource, Rollout, StaticScope, Variable, VariableType, evaluate_for_each,
-    evaluate_inventory, format, node_value, select_nodes,
+    ObjectAttribute, Output, Policy, PolicySeverity, Removed, Resource, Rollout, StaticScope, Variable, VariableType,
+    evaluate_for_each, evaluate_inventory, format, node_value, select_nodes,
 };
 pub use moorfast_state as state;
 pub use node::{Node, NodeName, Transport};
@@ -62,7 +63,8 @@ pub use provider::{
 };
 pub use redaction::Redaction;
 pub use report::{ApplyOptions, FailedGate, Outcome, OutcomeResult, Report};
-pub use schema::{Attribute, Faults, Kind, Schema, check, conform, parse_duration};
+pub use schema::{Attribute, DURATION_EXAMPLES, Faults, Kind, Schema, check, conform, parse_duration};
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
 pub use webhook::Webhook;
 pub use workspace::Workspace;
+pub use yaml::{YamlDocument, YamlError, yaml_document, yaml_documents};

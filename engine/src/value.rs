@@ -7,6 +7,8 @@ use moorfast_state::SealKey;
 use serde_json::{Number, json};
 use zeroize::Zeroize;
 
+use crate::expression::{canonical, integer};
+
 /// The attributes of a resource by name.
 pub type Attributes = BTreeMap<String, Value>;
 
@@ -153,10 +155,18 @@ impl Value {
         }
     }
 
-    /// The value of a whole number, sensitive or not.
+    /// The value of a whole number that fits, sensitive or not.
     pub fn as_i64(&self) -> Option<i64> {
         match self.reveal() {
-            Value::Number(n) => n.as_i64().or_else(|| n.as_f64().filter(|f| f.fract() == 0.0).map(|f| f as i64)),
+            Value::Number(n) => integer(n)?.try_into().ok(),
+            _ => None,
+        }
+    }
+
+    /// The value of a whole number of any size, sensitive or not.
+    pub fn as_i128(&self) -> Option<i128> {
+        match self.reveal() {
+            Value::Number(n) => integer(n),
             _ => None,
         }
     }
@@ -256,7 +266,7 @@ impl From<serde_json::Value> for Value {
         match json {
             serde_json::Value::Null => Value::Null,
             serde_json::Value::Bool(b) => Value::Bool(b),
-            serde_json::Value::Number(n) => Value::Number(n),
+            serde_json::Value::Number(n) => Value::Number(canonical(n)),
             serde_json::Value::String(s) => Value::String(s),
             serde_json::Value::Array(items) => Value::List(items.into_iter().map(Value::from).collect()),
             serde_json::Value::Object(map) => Value::Map(map.into_iter().map(|(k, v)| (k, Value::from(v))).collect()),

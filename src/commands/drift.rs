@@ -90,9 +90,9 @@ impl Drift {
         let workspace = session.checked_workspace(&self.inputs)?;
         let webhook = self.webhook.as_ref().map(|path| read_webhook(path, &workspace)).transpose()?;
         let (store, folder) = (session.store_for_a_look().await?, session.data_dir());
+        let snapshot = session.filled(&store).await?;
         let kept = Kept::read(&store, &folder).await;
         let run = Run::new(session, &workspace, Form::Text);
-        let snapshot = store.snapshot().await?;
         let planned = run.look(&store, &snapshot, &self.scope.options(PlanMode::RefreshOnly)).await?;
         let (plan, unread) = (planned.plan.clone(), planned.unread.clone());
         planned.close().await;
@@ -140,10 +140,7 @@ impl Drift {
     }
 
     async fn show_history(&self, session: &Session) -> Result<Exit, Error> {
-        let kept = match session.existing_store().await? {
-            Some(store) => Kept::read(&store, &session.data_dir()).await.history,
-            None => Default::default(),
-        };
+        let kept = Kept::read(&session.state().await?, &session.data_dir()).await.history;
         session.ui.out(match self.json {
             true => format!("{:#}\n", history::json(&kept)),
             false => history::text(&kept),

@@ -24,10 +24,7 @@ pub struct Output {
 
 impl Output {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let outputs = match session.existing_store().await? {
-            Some(store) => store.snapshot().await?.outputs,
-            None => Default::default(),
-        };
+        let outputs = session.filled(&session.state().await?).await?.outputs;
         let text = match &self.name {
             None if self.json => format!("{:#}\n", serde_json::json!(outputs)),
             None if outputs.is_empty() => {

@@ -58,13 +58,10 @@ impl Show {
             })?;
             return Ok(Exit::Success);
         }
-        let text = match session.existing_store().await? {
-            Some(store) if self.json => {
-                store.snapshot().await?.to_json().map_err(|error| Error::Output(error.into()))? + "\n"
-            }
-            Some(store) => record::snapshot(&store.snapshot().await?, room),
-            None if self.json => "{}\n".to_owned(),
-            None => "There is no state yet.\n".to_owned(),
+        let snapshot = session.filled(&session.state().await?).await?;
+        let text = match self.json {
+            true => snapshot.to_json().map_err(|error| Error::Output(error.into()))? + "\n",
+            false => record::snapshot(&snapshot, room),
         };
         session.ui.out(text)?;
         Ok(Exit::Success)

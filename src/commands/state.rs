@@ -111,19 +111,13 @@ impl State {
 
 /// The state; an error where there is none.
 async fn existing(session: &Session) -> Result<(Store, Snapshot), Error> {
-    let Some(store) = session.existing_store().await? else {
-        return Err(Error::usage(
-            format!("there is no state in {}", session.data_dir().display()),
-            "the first plan or apply makes it; `--state DIR` names another folder",
-        ));
-    };
+    let store = session.state().await?;
     let snapshot = store.snapshot().await?;
     Ok((store, snapshot))
 }
 
 async fn list(session: &Session, patterns: &[Address]) -> Result<(), Error> {
-    let Some(store) = session.existing_store().await? else { return Ok(()) };
-    let snapshot = store.snapshot().await?;
+    let snapshot = session.filled(&session.state().await?).await?;
     let wanted = |address: &&String| patterns.is_empty() || patterns.iter().any(|p| names(p, address));
     let lines: String =
         snapshot.records.keys().filter(wanted).map(|address| format!("{}\n", printable(address))).collect();

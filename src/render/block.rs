@@ -2,7 +2,8 @@
 
 use moorfast_engine::plan::Action;
 
-use super::fold::{Block, Member};
+use super::fold::{Block, Look, Member};
+use super::own_name::{on_every_node, starred};
 use super::restated::is_restated;
 use super::row::{Lines, Room, Row};
 use super::style::{BOLD, DIM, paint};
@@ -25,17 +26,15 @@ pub fn block(block: &Block, room: Room) -> Vec<String> {
 /// The lines of a block below its title.
 pub fn body(block: &Block, room: Room) -> Vec<String> {
     let change = block.first().change;
-    let mut lines = Vec::new();
-    lines.extend(reasons(change).into_iter().map(|reason| format!("  {}", paint(DIM, format!("#   {reason}")))));
+    let mut lines: Vec<_> =
+        why(block).into_iter().map(|reason| format!("  {}", paint(DIM, format!("#   {reason}")))).collect();
     if matches!(change.action, Action::NoOp | Action::Adopt | Action::Forget) {
         return lines;
     }
     let (mark, style) = symbol(change.action);
     // What is made shows all of its attributes; of what is there already the name tells which one it is.
-    let same = |identity: &&String| block.members.iter().all(|m| m.change.identity.as_ref() == Some(identity));
-    let identity = change.identity.as_ref().filter(|_| change.action != Action::Create).filter(same);
-    let name = match identity {
-        Some(identity) => format!("{} {}", change.resource_type, printable(identity)),
+    let name = match identity(block).filter(|_| change.action != Action::Create) {
+        Some(identity) => format!("{} {}", change.resource_type, printable(&identity)),
         None => change.resource_type.clone(),
     };
     lines.push(format!("  {} {name}", paint(style, mark)));
@@ -44,18 +43,42 @@ pub fn body(block: &Block, room: Room) -> Vec<String> {
     lines
 }
 
+/// Returns the lines that say why. Where members have their own names in them, these are `*`.
+fn why(block: &Block) -> Vec<String> {
+    let first = reasons(block.first().change);
+    if block.members.iter().all(|member| reasons(member.change) == first) {
+        return first;
+    }
+    block.first().reasons.iter().map(|reason| starred(reason)).collect()
+}
+
+/// Returns the natural key that all members have in common.
+fn identity(block: &Block) -> Option<String> {
+    let first = block.first();
+    let all = |same: &dyn Fn(&Member) -> bool| block.members.iter().all(same);
+    if all(&|member| member.change.identity == first.change.identity) {
+        return first.change.identity.clone();
+    }
+    first.identity.as_deref().filter(|_| all(&|member| member.identity == first.identity)).map(starred)
+}
+
 /// What happens to which instances, on one line.
 pub fn title(block: &Block) -> String {
     let change = block.first().change;
     let headline = headline(change, block.members.iter().map(|m| m.rows.len()).sum());
-    if block.members.len() == 1 {
+    let count = block.members.len();
+    if count == 1 {
         return format!("{} {headline}", paint(BOLD, &change.address));
     }
-    let keys: Vec<_> = block.members.iter().filter_map(|m| m.change.address.key.as_deref()).collect();
-    let (on, noun) = if block.is_per_node() { ("on", "nodes") } else { ("for", "instances") };
-    let names = if keys.len() <= NAMED { format!(": {}", keys.join(", ")) } else { String::new() };
-    let resource = paint(BOLD, &change.address.resource);
-    format!("{resource} {headline} {on} {} {noun}{names}", keys.len())
+    let names: Vec<_> = block.members.iter().map(|member| block.name_of(member)).collect();
+    let names = if count <= NAMED { format!(": {}", names.join(", ")) } else { String::new() };
+    match block.on_nodes() {
+        Some(element) => {
+            let resource = paint(BOLD, on_every_node(&change.address.resource, element));
+            format!("{resource} {headline} on {count} nodes{names}")
+        }
+        None => format!("{} {headline} for {count} instances{names}", paint(BOLD, &change.address.resource)),
+    }
 }
 
 /// The attributes of all members: those that are equal once, the others for each.
@@ -63,7 +86,11 @@ fn attributes(block: &Block, room: Room) -> Vec<String> {
     let mut paths: Vec<&str> = Vec::new();
     let mut later: Vec<&str> = Vec::new();
     let resource_type = &block.first().change.resource_type;
-    let is_news = |member: &Member, row: &Row| room.full || !is_restated(resource_type, row, member.rows.iter());
+    let is_equal = |row: &Row| block.members.iter().all(|m| m.row(&row.path).is_some_and(|(other, _)| other == row));
+    // The digests of texts that differ say nothing that the texts do not.
+    let is_news = |member: &Member, row: &Row| {
+        !is_restated(resource_type, row, member.rows.iter()) || (room.full && is_equal(row))
+    };
     for row in block.members.iter().flat_map(|m| m.rows.iter().filter(|row| is_news(m, row))) {
         let list = if is_set_by_apply(row) { &mut later } else { &mut paths };
         if !list.contains(&row.path.as_str()) {
@@ -92,11 +119,13 @@ fn is_set_by_apply(row: &Row) -> bool {
 fn attribute(block: &Block, path: &str, label: usize, room: Room) -> Vec<String> {
     let variants = variants_of(block, path, room);
     match variants.as_slice() {
-        [Variant { row: Some(row), lines, .. }] if lines.block.is_empty() || shows_all(block, path, lines, room) => {
-            plain(row, lines, label)
-        }
-        [Variant { row: Some(row), lines, keys }] => {
-            let head = paint(DIM, format!("(the lines around it are those of {})", keys[0]));
+        [Variant { row: Some(row), lines, .. }] if shows_all(block, path, lines, room) => plain(row, lines, label),
+        [Variant { row: Some(row), lines, names, edit, .. }] => {
+            let note = match edit {
+                Some(_) => format!("(the lines around it are those of {})", names[0]),
+                None => format!("(as on {}; the others differ by their own names only)", names[0]),
+            };
+            let head = format!("{} {}", lines.head, paint(DIM, note)).trim_start().to_owned();
             plain(row, &Lines { head, block: lines.block.clone() }, label)
         }
         many if many.iter().all(|v| v.row.is_some_and(is_new_text)) => texts_by_node(many, label),
@@ -107,52 +136,54 @@ fn attribute(block: &Block, path: &str, label: usize, room: Room) -> Vec<String>
 
 /// Do these lines show the attribute of every member as it is?
 fn shows_all(block: &Block, path: &str, lines: &Lines, room: Room) -> bool {
-    let mut rows = block.members.iter().flat_map(|m| &m.rows).filter(|row| row.path == path);
-    rows.all(|row| row.lines(room) == *lines)
+    block.members.iter().filter_map(|m| m.row(path)).all(|(row, _)| row.lines(room) == *lines)
 }
 
 /// What an attribute does on some of the members.
 struct Variant<'a> {
     /// None where it does not change there.
     row: Option<&'a Row>,
+    /// What it does without the own name.
+    look: Option<&'a Look>,
     /// The lines that show it.
     lines: Lines,
-    /// The keys of those members.
-    keys: Vec<&'a str>,
+    /// The names of those members.
+    names: Vec<&'a str>,
+    /// The lines of a text that come and go on all of them.
+    edit: Option<Vec<String>>,
 }
 
 fn variants_of<'a>(block: &'a Block, path: &str, room: Room) -> Vec<Variant<'a>> {
     let mut found: Vec<Variant> = Vec::new();
     for member in &block.members {
-        let row = member.rows.iter().find(|row| row.path == path);
+        let (row, look) = member.row(path).unzip();
         let lines = row.map(|row| row.lines(room)).unwrap_or_default();
-        let key = member.change.address.key.as_deref().unwrap_or_default();
-        match found.iter_mut().find(|known| is_same(known, row, &lines)) {
-            Some(known) => known.keys.push(key),
-            None => found.push(Variant { row, lines, keys: vec![key] }),
+        let name = block.name_of(member);
+        match found.iter_mut().find(|known| is_same(known, row, look, &lines)) {
+            Some(known) => {
+                known.names.push(name);
+                known.edit = known.edit.take().filter(|lines| row.and_then(edit).as_ref() == Some(lines));
+            }
+            None => found.push(Variant { row, look, lines, names: vec![name], edit: row.and_then(edit) }),
         }
     }
     found
 }
 
 /// Lines of new strings may be cut, so that equal lines do not say that the values are equal.
-fn is_same(known: &Variant, row: Option<&Row>, lines: &Lines) -> bool {
+fn is_same(known: &Variant, row: Option<&Row>, look: Option<&Look>, lines: &Lines) -> bool {
     let may_be_cut = |row: &Row| row.before.is_none() && row.after.as_ref().is_some_and(serde_json::Value::is_string);
     match (known.row, row) {
         (None, None) => true,
-        (Some(a), Some(b)) => a == b || (!may_be_cut(b) && known.lines == *lines) || is_same_edit(a, b),
+        (Some(a), Some(b)) => a == b || (!may_be_cut(b) && known.lines == *lines) || known.look == look,
         _ => false,
     }
 }
 
-/// Do the same lines of a text come and go, whatever stands around them?
-fn is_same_edit(a: &Row, b: &Row) -> bool {
-    let lines = |row: &Row| {
-        let (before, after) = (row.before.as_ref()?, row.after.as_ref()?);
-        let is_text = is_multi_line(before) || is_multi_line(after);
-        Some(changed_lines(before.as_str()?, after.as_str()?)).filter(|_| is_text)
-    };
-    lines(a).is_some_and(|a| Some(a) == lines(b))
+/// Returns the lines of a text that come and go.
+fn edit(row: &Row) -> Option<Vec<String>> {
+    let (before, after) = row.before.as_ref().zip(row.after.as_ref())?;
+    Some(changed_lines(before.as_str()?, after.as_str()?))
 }
 
 fn is_new_text(row: &Row) -> bool {
@@ -172,11 +203,11 @@ fn plain(row: &Row, lines: &Lines, label: usize) -> Vec<String> {
 fn by_node(variants: &[Variant], label: usize) -> Vec<String> {
     let Some(row) = variants.iter().find_map(|v| v.row) else { return Vec::new() };
     let indent = " ".repeat(INDENT + 4);
-    let widest = variants.iter().map(|v| v.keys.join(", ").chars().count()).max().unwrap_or(0);
+    let widest = variants.iter().map(|v| v.names.join(", ").chars().count()).max().unwrap_or(0);
     let mut all =
         vec![format!("{}{} {:label$}   {}", " ".repeat(INDENT), row.symbol(), row.path, paint(DIM, "(differs)"))];
     for variant in variants {
-        let names = variant.keys.join(", ");
+        let names = variant.names.join(", ");
         match variant.row {
             None => all.push(format!("{indent}{names:widest$}   {}", paint(DIM, "no change"))),
             Some(_) if variant.lines.block.is_empty() => {
@@ -197,10 +228,10 @@ fn texts_by_node(variants: &[Variant], label: usize) -> Vec<String> {
     let Some((first, others)) = variants.split_first() else { return Vec::new() };
     let Some(row) = first.row else { return Vec::new() };
     let mut lines = first.lines.clone();
-    lines.head = format!("{} {}", lines.head, paint(DIM, format!("on {}", first.keys.join(", "))));
+    lines.head = format!("{} {}", lines.head, paint(DIM, format!("on {}", first.names.join(", "))));
     let mut all = plain(row, &lines, label);
     for other in others {
-        let heading = format!("on {} the same, but", other.keys.join(", "));
+        let heading = format!("on {} the same, but", other.names.join(", "));
         all.push(format!("{}{}", " ".repeat(INDENT + 4), paint(DIM, heading)));
         all.extend(indented(&text_diff(&text(first), &text(other)), INDENT + 6));
     }

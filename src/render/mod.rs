@@ -5,6 +5,7 @@ mod escape;
 mod fold;
 mod layout;
 mod machines;
+mod own_name;
 mod policy;
 mod restated;
 mod rollout;

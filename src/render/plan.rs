@@ -112,7 +112,10 @@ fn legend(actions: impl Iterator<Item = Action>) -> Vec<String> {
         Action::Adopt,
         Action::Forget,
     ];
-    let used: Vec<_> = actions.collect();
+    let used: Vec<_> = actions.filter(|action| *action != Action::NoOp).collect();
+    if used.is_empty() {
+        return Vec::new();
+    }
     let mut lines = vec!["moorfast will do the following; the symbols mean:".to_owned()];
     for action in order.into_iter().filter(|a| used.contains(a)) {
         let (mark, style) = symbol(action);

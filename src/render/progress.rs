@@ -16,6 +16,8 @@ use super::value::printable;
 use super::wording::doing;
 use crate::ui::Ui;
 
+/// The names of how many targets stand in a line.
+const NAMED: usize = 8;
 /// How often a long operation says that it still runs.
 const STILL: Duration = Duration::from_secs(10);
 
@@ -72,6 +74,7 @@ async fn follow(
                 while let Ok(event) = events.try_recv() {
                     progress.tell(event);
                 }
+                progress.tell_reading();
                 let _ = asked.send(());
             }
             _ = tick.tick() => progress.tell_still(),
@@ -84,7 +87,19 @@ struct Progress {
     form: Form,
     bars: Option<MultiProgress>,
     running: BTreeMap<Address, Running>,
-    reading: BTreeMap<String, Option<ProgressBar>>,
+    reading: Reading,
+}
+
+/// The targets that are read, which often is done for many at once.
+#[derive(Default)]
+struct Reading {
+    /// The moving line that shows them all.
+    bar: Option<ProgressBar>,
+    /// Those that no plain line has named yet, with the number of their objects.
+    untold: Vec<(String, usize)>,
+    targets: usize,
+    objects: usize,
+    done: usize,
 }
 
 struct Running {
@@ -98,7 +113,7 @@ struct Running {
 impl Progress {
     fn new(ui: Ui, form: Form) -> Self {
         let bars = (form == Form::Text && ui.is_live()).then(MultiProgress::new);
-        Self { ui, form, bars, running: BTreeMap::new(), reading: BTreeMap::new() }
+        Self { ui, form, bars, running: BTreeMap::new(), reading: Reading::default() }
     }
 
     fn tell(&mut self, event: Event) {
@@ -107,13 +122,12 @@ impl Progress {
             let _ = self.ui.out(super::json::event(&event));
             return;
         }
+        if !matches!(event, Event::Reading { .. } | Event::ReadDone { .. }) {
+            self.tell_reading();
+        }
         match event {
             Event::Reading { target, instances } => self.reading(target, instances),
-            Event::ReadDone { target } => {
-                if let Some(bar) = self.reading.remove(&target).flatten() {
-                    bar.finish_and_clear();
-                }
-            }
+            Event::ReadDone { .. } => self.read(),
             Event::Recovered { address, message } => {
                 self.line(&format!("{}: {}", paint(BOLD, address), printable(&message)));
             }
@@ -151,12 +165,52 @@ impl Progress {
     }
 
     fn reading(&mut self, target: String, instances: usize) {
-        let what = if instances == 1 { "1 object".to_owned() } else { format!("{instances} objects") };
-        let bar = self.bar(&target, format!("Reading {what}..."));
-        if bar.is_none() {
-            self.line(&format!("{}: Reading {what}...", paint(BOLD, &target)));
+        self.reading.targets += 1;
+        self.reading.objects += instances;
+        if self.bars.is_none() {
+            self.reading.untold.push((target, instances));
+            return;
         }
-        self.reading.insert(target, bar);
+        if self.reading.bar.is_none() {
+            self.reading.bar = self.bar(&target, String::new());
+        }
+        self.show_reading();
+    }
+
+    fn read(&mut self) {
+        self.reading.done += 1;
+        if self.reading.done < self.reading.targets {
+            return self.show_reading();
+        }
+        self.tell_reading();
+        if let Some(bar) = std::mem::take(&mut self.reading).bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// The moving line of what is read.
+    fn show_reading(&self) {
+        let Reading { bar, targets, objects, done, .. } = &self.reading;
+        let Some(bar) = bar else { return };
+        if *targets > 1 {
+            bar.set_prefix(format!("{done} of {targets} targets"));
+        }
+        bar.set_message(format!("Reading {}...", counted(*objects)));
+    }
+
+    /// The plain line of what is read: one for all that began to be read since the last one.
+    fn tell_reading(&mut self) {
+        let untold = std::mem::take(&mut self.reading.untold);
+        let objects = counted(untold.iter().map(|(_, instances)| instances).sum());
+        match untold.as_slice() {
+            [] => {}
+            [(target, _)] => self.line(&format!("{}: Reading {objects}...", paint(BOLD, target))),
+            many => {
+                let names: Vec<_> = many.iter().map(|(target, _)| target.as_str()).collect();
+                let names = if names.len() <= NAMED { format!(" ({})", names.join(", ")) } else { String::new() };
+                self.line(&format!("Reading {objects} of {} targets{names}...", many.len()));
+            }
+        }
     }
 
     fn started(&mut self, address: Address, action: Action) {
@@ -184,6 +238,7 @@ impl Progress {
 
     /// A line for each operation that runs for long, where no moving line shows it.
     fn tell_still(&mut self) {
+        self.tell_reading();
         if self.form == Form::Json || self.bars.is_some() {
             return;
         }
@@ -218,4 +273,8 @@ impl Progress {
             None => self.ui.note(format!("{line}\n")),
         }
     }
+}
+
+fn counted(objects: usize) -> String {
+    if objects == 1 { "1 object".to_owned() } else { format!("{objects} objects") }
 }

@@ -318,6 +318,75 @@ pub fn refresh() -> Plan {
     Plan { options, drift: dangers().drift, ..nothing() }
 }
 
+/// One changed line in two files on each of fifty nodes, and what restarts because of it.
+pub fn fleet() -> Plan {
+    let nodes: Vec<_> = (1..=50).map(|i| format!("gpu{i:02}")).collect();
+    let site = |node: &str, key: &str, port: u32| {
+        let content = format!("# {key} on {node}\nserver {{\n  listen {port} {key};\n  name {node};\n}}\n");
+        json!({"path": format!("/etc/sites/{node}-{key}.conf"), "content": content, "sha256": Digest::of(content.as_bytes())})
+    };
+    let mut changes = Vec::new();
+    for node in &nodes {
+        for key in ["blog", "shop"] {
+            let address = format!("ssh_file.site[\"{node}/{key}\"]");
+            let file = change(&address, Action::Update, site(node, key, 8080), site(node, key, 9000));
+            let node = NodeName(node.clone());
+            changes.push(because(Reason::Manifest, Change { target: node.0.clone(), node: Some(node), ..file }));
+        }
+    }
+    for node in &nodes {
+        let unit = json!({"unit": "nginx.service"});
+        let restart = change(&format!("ssh_systemd_unit.nginx[\"{node}\"]"), Action::Update, unit.clone(), unit);
+        let trigger = |key: &str| format!("ssh_file.site[\"{node}/{key}\"]").parse().unwrap();
+        let reasons = ["blog", "shop"].map(|key| Reason::Trigger { address: trigger(key), owed: false }).into();
+        changes.push(Change { reasons, ..restart });
+    }
+    let reload = json!({"script": "reload", "exit_code": 0});
+    let mut reload = change("ssh_exec.reload[\"lb\"]", Action::Update, reload.clone(), reload);
+    let trigger = |node: &String| Reason::Trigger {
+        address: format!("ssh_file.balancer[\"{node}\"]").parse().unwrap(),
+        owed: false,
+    };
+    reload.reasons = nodes.iter().map(trigger).collect();
+    changes.push(reload);
+    plan(changes)
+}
+
+/// What [`fleet`] has, moved to other names.
+pub fn moved_fleet() -> Plan {
+    let moved = |change: &Change| Change {
+        action: Action::NoOp,
+        moved_from: Some(change.address.to_string().replace("site", "old").parse().unwrap()),
+        after: change.before.clone(),
+        reasons: vec![],
+        ..change.clone()
+    };
+    plan(fleet().changes.iter().take(100).map(moved).collect())
+}
+
+/// What [`fleet`] has, destroyed.
+pub fn destroyed_fleet() -> Plan {
+    let gone = |change: &Change| Change {
+        action: Action::Delete,
+        after: None,
+        reasons: vec![Reason::Removed],
+        ..change.clone()
+    };
+    plan(fleet().changes.iter().take(100).map(gone).collect())
+}
+
+/// What [`fleet`] has, changed by hand.
+pub fn drifted_fleet() -> Plan {
+    let drift = |change: &Change| Drift {
+        address: change.address.clone(),
+        target: change.target.clone(),
+        before: change.before.clone().unwrap(),
+        after: change.after.clone(),
+    };
+    let changes: Vec<_> = fleet().changes.into_iter().take(100).map(|change| because(Reason::Drift, change)).collect();
+    Plan { drift: changes.iter().map(drift).collect(), ..plan(changes) }
+}
+
 /// Everything goes.
 pub fn destroy() -> Plan {
     let options = PlanOptions { mode: PlanMode::Destroy, ..PlanOptions::default() };

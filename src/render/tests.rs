@@ -4,7 +4,7 @@ use moorfast_engine::plan::{Action, Plan};
 use moorfast_engine::{Class, FailedGate, Failure, NodeName, Outcome, OutcomeResult, ProviderError, Report, Value};
 use std::time::Duration;
 
-use super::{Room, drift, failure, json, plan, report, samples};
+use super::{Room, drift, failure, html, json, markdown, plan, report, samples};
 use crate::error::Error;
 
 const ROOM: Room = Room { width: 100, full: false };
@@ -28,6 +28,47 @@ fn plans() {
     insta::assert_snapshot!("differing", shown(&samples::differing()));
     insta::assert_snapshot!("refresh", shown(&samples::refresh()));
     insta::assert_snapshot!("destroy", shown(&samples::destroy()));
+}
+
+#[test]
+fn the_same_change_on_fifty_nodes_is_one_entry() {
+    insta::assert_snapshot!("fleet", shown(&samples::fleet()));
+    insta::assert_snapshot!("fleet_moved", shown(&samples::moved_fleet()));
+    insta::assert_snapshot!("fleet_destroyed", shown(&samples::destroyed_fleet()));
+    insta::assert_snapshot!("fleet_drifted", shown(&samples::drifted_fleet()));
+    insta::assert_snapshot!(
+        "fleet_drift",
+        plain(&drift::drift(&samples::drifted_fleet(), drift::Unsaid::default(), ROOM))
+    );
+    let samples = [
+        (samples::fleet(), 4),
+        (samples::moved_fleet(), 2),
+        (samples::destroyed_fleet(), 2),
+        (samples::drifted_fleet(), 2),
+    ];
+    for (sample, entries) in samples {
+        let page = html::plan(&sample);
+        assert_eq!(page.matches("<details class=\"item").count(), entries, "{page}");
+        assert!(page.lines().filter(|line| line.contains("gpu4")).count() < 20, "{page}");
+        let page = markdown::plan(&sample, markdown::GITHUB);
+        assert!(page.lines().count() < 100 && !page.contains("**Cut"), "{page}");
+    }
+}
+
+#[test]
+fn what_differs_between_nodes_is_shown_for_each() {
+    let change = |node: &str, allowed: &str| {
+        let after =
+            serde_json::json!({"path": "/etc/allow", "content": format!("allow {allowed}\nend\n"), "mode": "0644"});
+        samples::change(&format!("ssh_file.allow[\"{node}\"]"), Action::Create, serde_json::Value::Null, after)
+    };
+    let own = shown(&samples::plan(vec![change("gpu01", "gpu01"), change("gpu02", "gpu02")]));
+    assert!(own.contains("(as on gpu01; the others differ by their own names only)"), "{own}");
+    // A `*` that somebody wrote is not the name of a node.
+    let star = shown(&samples::plan(vec![change("gpu01", "*"), change("gpu02", "gpu02")]));
+    assert!(star.contains("on gpu02 the same, but"), "{star}");
+    let other = shown(&samples::plan(vec![change("gpu01", "gpu02"), change("gpu02", "gpu01")]));
+    assert!(other.contains("on gpu02 the same, but"), "{other}");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The words and symbols for actions and reasons.
 
 use anstyle::Style;
-use moorfast_engine::Address;
+use moorfast_engine::named;
 use moorfast_engine::plan::{Action, Change, Consequence, ObjectChange, Reason, Step, parse_path, path_text};
+use serde_json::Value;
 
+use super::own_name::change_on_node;
 use super::style::{ADD, BOLD, CHANGE, DESTROY, DIM, READ, paint};
 use super::value::printable;
 
@@ -148,39 +150,46 @@ pub fn headline(change: &Change, attributes: usize) -> String {
     }
 }
 
-/// The lines that say why, without `#`; an address of the same node is written without its key.
+/// The lines that say why, without `#`; an address of the same node is written without the node.
 pub fn reasons(change: &Change) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(from) = &change.moved_from {
         lines.push(format!("moved from {from}"));
     }
     let own: Vec<_> = change.consequences.iter().map(ToString::to_string).chain(change.notes.iter().cloned()).collect();
-    // A line of the provider about the trigger is more exact than the trigger alone.
-    let told = |address: &Address| own.iter().any(|line| line.contains(&address.to_string()));
-    for reason in &change.reasons {
-        match reason {
-            Reason::Trigger { address, owed: false } if told(address) => {}
-            other => lines.extend(reason_line(other, change)),
-        }
+    lines.extend(change.reasons.iter().filter_map(reason_line));
+    for owed in [false, true] {
+        let of_kind = |reason: &Reason| match reason {
+            Reason::Trigger { address, owed: is } if *is == owed => Some(address.clone()),
+            _ => None,
+        };
+        let triggers: Vec<_> = change.reasons.iter().filter_map(of_kind).collect();
+        // A line of the provider about a trigger is more exact than the trigger alone.
+        let is_new = |name: &String| owed || !own.iter().any(|line| line.contains(name));
+        lines.extend(named(&triggers).iter().filter(|name| is_new(name)).map(|name| trigger_line(name, owed, change)));
     }
-    lines.extend(own.iter().map(|line| without_own_key(line, change)));
+    lines.extend(own.iter().map(|line| without_own_node(line, change)));
     lines
 }
 
-fn reason_line(reason: &Reason, change: &Change) -> Option<String> {
-    let own = |address: &Address| without_own_key(&address.to_string(), change);
+fn trigger_line(name: &str, owed: bool, change: &Change) -> String {
+    let name = without_own_node(name, change);
+    let verb = if name.contains(" instances of ") { "change" } else { "changes" };
+    match owed {
+        false => format!("because {name} {verb}"),
+        true => format!("because {name} changed in an earlier run that did not come this far"),
+    }
+}
+
+fn reason_line(reason: &Reason) -> Option<String> {
     Some(match reason {
-        Reason::New | Reason::Destroy => return None,
+        Reason::New | Reason::Destroy | Reason::Trigger { .. } => return None,
         Reason::Manifest => "because the manifest changed".to_owned(),
         Reason::Drift => "because it was changed outside of moorfast".to_owned(),
         Reason::Gone => "because it is gone: something outside of moorfast removed it".to_owned(),
         Reason::Removed => "because it is no longer in the manifest".to_owned(),
         Reason::Immutable { attributes } if attributes.is_empty() => return None,
         Reason::Immutable { attributes } => format!("because {} can't be changed in place", attributes.join(", ")),
-        Reason::Trigger { address, owed: false } => format!("because {} changes", own(address)),
-        Reason::Trigger { address, owed: true } => {
-            format!("because {} changed in an earlier run that did not come this far", own(address))
-        }
         Reason::Requested => "because --replace asks for it".to_owned(),
         Reason::OtherMachine => "because its node is another machine than the one it was made on".to_owned(),
         Reason::Leftover { identity } => {
@@ -190,10 +199,13 @@ fn reason_line(reason: &Reason, change: &Change) -> Option<String> {
     })
 }
 
-/// `text` with addresses of this change's own key (the same node's instances) reduced to the resource.
-fn without_own_key(text: &str, change: &Change) -> String {
+/// Returns `text` with the node left out of the addresses on the node of this change: `ssh_file.site["shop"]`.
+fn without_own_node(text: &str, change: &Change) -> String {
     let Some(key) = &change.address.key else { return text.to_owned() };
-    text.replace(&format!("[{}]", serde_json::Value::String(key.clone())), "")
+    let own = change_on_node(change).map_or(key.as_str(), |on| on.node);
+    let quoted = Value::from(own).to_string();
+    let open = quoted.strip_suffix('"').unwrap_or(&quoted);
+    text.replace(&format!("[{quoted}]"), "").replace(&format!("[{open}/"), "[\"")
 }
 
 /// The words of the progress lines: `Creating`, `Creation complete`, `creating`.

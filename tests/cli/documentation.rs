@@ -1,7 +1,7 @@
 //! What the program says of itself, and that the pages in `docs` say the same.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::support::Folder;
 
@@ -20,6 +20,38 @@ fn the_reference_pages_are_in_step() {
         let name = kept.unwrap().path().strip_prefix(&root).unwrap().to_owned();
         assert!(folder.path("").join(&name).exists(), "docs/{} is of a type that is gone", name.display());
     }
+}
+
+/// Editors and their plugins read TOML 1.0, in which an inline table stays on one line.
+#[test]
+fn examples_and_snippets_are_toml_1_0() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut texts =
+        vec![("src/commands/init/main.toml".to_owned(), include_str!("../../src/commands/init/main.toml").to_owned())];
+    for path in walk(&root.join("examples")).into_iter().chain(walk(&root.join("docs"))).chain([root.join("README.md")])
+    {
+        let name = path.strip_prefix(root).unwrap().display().to_string();
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("toml") => texts.push((name, fs::read_to_string(&path).unwrap())),
+            Some("md") => {
+                let text = fs::read_to_string(&path).unwrap();
+                let blocks = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+                texts.extend(blocks.map(|block| (name.clone(), block)));
+            }
+            _ => {}
+        }
+    }
+    assert!(texts.len() >= 20, "examples and snippets were found: {}", texts.len());
+    for (name, text) in texts {
+        if let Err(error) = text.parse::<toml_1_0::Table>() {
+            panic!("{name} is not TOML 1.0: {error}");
+        }
+    }
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
 #[test]

@@ -55,6 +55,51 @@ fn metrics_tell_what_the_exit_code_tells_and_where() {
 }
 
 #[test]
+fn a_state_that_knows_nothing_is_never_in_sync() {
+    let commands: [&[&str]; 8] = [
+        &["drift"],
+        &["drift", "--json"],
+        &["drift", "--since-last"],
+        &["drift", "--history"],
+        &["state", "list"],
+        &["output"],
+        &["show"],
+        &["show", "--json"],
+    ];
+    let refuses = |folder: &Folder, state: &[&str], message: &str| {
+        let reads_history = |command: &&&[&str]| command.contains(&"--history");
+        let is_gone = folder.path(".moorfast").exists() && state.is_empty();
+        for command in commands.iter().filter(|command| !(is_gone && reads_history(command))) {
+            let run = folder.expect(1, &[state, command].concat());
+            run.complains(message);
+            assert_eq!(run.stdout, "", "{command:?}");
+        }
+        folder.expect(1, &[state, &["drift", "--metrics", "moorfast.prom"]].concat());
+        assert_eq!(metric(folder, "exit_code").as_deref(), Some("1"));
+        assert_eq!(metric(folder, "objects"), None);
+        fs::remove_file(folder.path("moorfast.prom")).unwrap();
+    };
+
+    let never_applied = Folder::new(PAIR);
+    refuses(&never_applied, &[], "there is no state in");
+    assert_eq!(never_applied.names(), ["main.toml"], "nothing is created");
+
+    let elsewhere = applied();
+    refuses(&elsewhere, &["--state", "typo"], "there is no state in");
+    refuses(&elsewhere, &["--state", "out"], "there is no state in");
+    assert_eq!(elsewhere.names(), [".moorfast", "main.toml", "out"], "nothing is created");
+    assert_eq!(
+        fs::read_dir(elsewhere.path("out")).unwrap().count(),
+        2,
+        "nothing is created in a folder without a state"
+    );
+
+    let destroyed = applied();
+    destroyed.expect(0, &["destroy", "-auto-approve"]);
+    refuses(&destroyed, &[], "it holds no objects and no outputs");
+}
+
+#[test]
 fn a_node_that_does_not_answer_is_neither_in_sync_nor_drifted() {
     let folder = applied();
     let pin = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";

@@ -88,7 +88,7 @@ fn destroy_leaves_nothing() {
     folder.expect(0, &["apply", "-auto-approve"]);
     folder.expect(0, &["destroy", "-auto-approve"]).says("Destroy complete! Resources: 3 destroyed.");
     assert_eq!(folder.names(), [".moorfast", "main.toml"]);
-    folder.expect(0, &["state", "list"]);
+    folder.expect(1, &["state", "list"]).complains("it holds no objects and no outputs");
     folder.expect(0, &["plan", "-destroy"]).says("Nothing is recorded that could be destroyed.");
 }
 

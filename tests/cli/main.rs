@@ -16,4 +16,5 @@ mod review;
 mod signatures;
 mod streams;
 mod support;
+mod values;
 mod workflows;

@@ -239,3 +239,42 @@ fn a_run_at_a_terminal_holds_the_lock_against_a_job() {
     // The lock of a run that is gone frees itself.
     forge.expect(0, &["push", "site"]);
 }
+
+#[test]
+fn the_same_change_of_two_files_on_fifty_nodes_is_two_entries() {
+    let nodes: String =
+        (1..=50).map(|i| format!("[nodes.gpu{i:02}]\ntransport = \"local\"\nroles = [\"web\"]\n")).collect();
+    let folder = Folder::new(
+        r#"
+[variables.port]
+default = 8080
+[resource.ssh_file.site]
+on       = { role = "web" }
+for_each = { blog = "listen 8080;", shop = "listen 8080 ssl;" }
+path     = '${path.root}/out/${node.name}-${each.key}.conf'
+parents  = true
+content  = """
+# ${each.key} on ${node.name}
+server {
+  ${replace(each.value, "8080", var.port)}
+}
+"""
+"#,
+    );
+    folder.write("nodes.toml", &nodes);
+    let reads = |run: &crate::support::Run| run.stderr.lines().filter(|line| line.contains("Reading")).count();
+    let run = folder.expect(0, &["apply", "-auto-approve"]);
+    assert!(reads(&run) < 5, "{}", run.stderr);
+    let run = folder.expect(0, &["plan", "-var", "port=9000", "-out", "p"]);
+    run.says("ssh_file.site[\"*/blog\"] will be updated in place on 50 nodes");
+    run.says("ssh_file.site[\"*/shop\"] will be updated in place on 50 nodes");
+    assert!(reads(&run) < 5 && run.stdout.lines().count() < 50, "{}", run.stdout);
+    let page = folder.expect(0, &["show", "p", "-markdown"]).stdout;
+    assert!(page.lines().count() < 60, "{page}");
+    assert_eq!(folder.expect(0, &["show", "p", "-html"]).stdout.matches("<details class=\"item").count(), 2);
+    for arguments in [["plan", "-destroy"].as_slice(), &["plan", "-destroy", "-full"]] {
+        let run = folder.expect(0, arguments);
+        run.says("ssh_file.site[\"*/blog\"] will be destroyed on 50 nodes");
+        assert!(run.stdout.lines().count() < 80, "{}", run.stdout);
+    }
+}

@@ -5,14 +5,15 @@ use std::cmp::Ordering;
 use hcl::edit::expr::{BinaryOperator, UnaryOperator};
 use serde_json::Number;
 
-use super::convert::{float, to_bool, to_number};
+use super::convert::{to_bool, to_number};
+use super::number::{LIMITS, exact_f64, float_number, integer, whole_number};
 use crate::Value;
 
 /// `operator operand`; the error is what was expected.
 pub(super) fn unary(operator: UnaryOperator, operand: &Value) -> Result<Value, String> {
     match operator {
         UnaryOperator::Not => Ok(Value::Bool(!truth("!", operand)?)),
-        UnaryOperator::Neg => arithmetic("-", &Number::from(0), &number("-", operand)?, BinaryOperator::Minus),
+        UnaryOperator::Neg => arithmetic(BinaryOperator::Minus, &Number::from(0), &number("-", operand)?),
     }
 }
 
@@ -33,7 +34,7 @@ pub(super) fn binary(operator: BinaryOperator, left: &Value, right: &Value) -> R
                 _ => order.is_ge(),
             }))
         }
-        _ => arithmetic(symbol, &number(symbol, left)?, &number(symbol, right)?, operator),
+        _ => arithmetic(operator, &number(symbol, left)?, &number(symbol, right)?),
     }
 }
 
@@ -54,7 +55,7 @@ pub(super) fn equal(left: &Value, right: &Value) -> bool {
 
 /// The order of two numbers.
 pub(super) fn compare(left: &Number, right: &Number) -> Ordering {
-    match (left.as_i128(), right.as_i128()) {
+    match (integer(left), integer(right)) {
         (Some(left), Some(right)) => left.cmp(&right),
         _ => left.as_f64().partial_cmp(&right.as_f64()).unwrap_or(Ordering::Equal),
     }
@@ -68,22 +69,28 @@ fn number(symbol: &str, value: &Value) -> Result<Number, String> {
     to_number(value).ok_or_else(|| format!("`{symbol}` takes numbers, not a {}", value.type_name()))
 }
 
-fn arithmetic(symbol: &str, left: &Number, right: &Number, operator: BinaryOperator) -> Result<Value, String> {
-    let whole = match (left.as_i128(), right.as_i128()) {
-        (Some(left), Some(right)) => match operator {
-            BinaryOperator::Plus => left.checked_add(right),
-            BinaryOperator::Minus => left.checked_sub(right),
-            BinaryOperator::Mul => left.checked_mul(right),
-            BinaryOperator::Div if right != 0 && left % right == 0 => Some(left / right),
-            BinaryOperator::Mod if right != 0 => Some(left % right),
+/// `left operator right`: exact for whole numbers, in floats where there is a fraction.
+///
+/// # Errors
+/// If the result cannot be represented exactly.
+pub(super) fn arithmetic(operator: BinaryOperator, left: &Number, right: &Number) -> Result<Value, String> {
+    let symbol = operator.as_str();
+    let inexact = || format!("the result of `{symbol}` cannot be represented exactly: {LIMITS}");
+    if let (Some(left), Some(right)) = (integer(left), integer(right)) {
+        let whole = match operator {
+            BinaryOperator::Div | BinaryOperator::Mod if right == 0 => return Err(format!("`{symbol}` by zero")),
+            BinaryOperator::Plus => Some(left.checked_add(right)),
+            BinaryOperator::Minus => Some(left.checked_sub(right)),
+            BinaryOperator::Mul => Some(left.checked_mul(right)),
+            BinaryOperator::Mod => Some(left.checked_rem(right)),
+            _ if left.checked_rem(right) == Some(0) => Some(left.checked_div(right)),
             _ => None,
-        },
-        _ => None,
-    };
-    if let Some(number) = whole.and_then(|whole| i64::try_from(whole).ok()) {
-        return Ok(Value::Number(number.into()));
+        };
+        if let Some(whole) = whole {
+            return whole.and_then(whole_number).map(Value::Number).ok_or_else(inexact);
+        }
     }
-    let (left, right) = (left.as_f64().unwrap_or(f64::NAN), right.as_f64().unwrap_or(f64::NAN));
+    let (left, right) = exact_f64(left).zip(exact_f64(right)).ok_or_else(inexact)?;
     let result = match operator {
         BinaryOperator::Plus => left + right,
         BinaryOperator::Minus => left - right,
@@ -91,9 +98,9 @@ fn arithmetic(symbol: &str, left: &Number, right: &Number, operator: BinaryOpera
         BinaryOperator::Div => left / right,
         _ => left % right,
     };
-    match float(result) {
+    match float_number(result) {
         Some(number) => Ok(Value::Number(number)),
         None if right == 0.0 => Err(format!("`{symbol}` by zero")),
-        None => Err(format!("the result of `{symbol}` is too large")),
+        None => Err(inexact()),
     }
 }

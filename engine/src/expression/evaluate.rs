@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use hcl::edit::Decorated;
 use hcl::edit::Span as _;
 use hcl::edit::expr::{
     BinaryOp, BinaryOperator, Conditional, Expression, ForExpr, Object, ObjectKey, TraversalOperator,
 };
+use hcl::edit::{Decorated, Formatted};
 
 use super::convert::{to_bool, to_text};
+use super::number::{integer, parse_number};
 use super::traversal::reference;
-use super::{Expr, ExprNode, Place, Scope, Unresolved, arithmetic};
+use super::{Expr, ExprNode, Place, Reference, Scope, Unresolved, arithmetic};
 use crate::diagnostic::suggest;
 use crate::value::Opened;
 use crate::{Diagnostic, Value};
@@ -80,6 +81,13 @@ pub(super) fn entries(collection: &Value) -> Option<Vec<(Value, Value)>> {
     }
 }
 
+/// The number that a literal writes.
+pub(crate) fn literal_number(number: &Formatted<hcl::Number>) -> Result<serde_json::Number, String> {
+    let written = number.as_repr().map_or_else(|| number.value().to_string(), |written| written.to_string());
+    let digits: String = written.split_whitespace().collect();
+    parse_number(&digits).map_err(|unfit| format!("`{digits}` {unfit}"))
+}
+
 /// Evaluates the expressions of one string.
 pub(super) struct Evaluator<'a> {
     pub(super) scope: &'a dyn Scope,
@@ -108,7 +116,7 @@ impl<'a> Evaluator<'a> {
         match expression {
             Expression::Null(_) => Ok(Value::Null),
             Expression::Bool(truth) => Ok(Value::Bool(*truth.value())),
-            Expression::Number(number) => self.number(number.value(), expression.span()),
+            Expression::Number(number) => self.number(number),
             Expression::String(text) => Ok(Value::from(text.as_str())),
             Expression::Array(items) => all(items.iter().map(|item| self.expression(item))).map(Value::List),
             Expression::Object(object) => self.object(object),
@@ -146,10 +154,8 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn number(&self, number: &hcl::Number, range: Option<Range<usize>>) -> Evaluated {
-        let whole = number.as_i64().map(serde_json::Number::from);
-        let number = whole.or_else(|| number.as_f64().and_then(super::convert::float));
-        number.map(Value::Number).ok_or_else(|| self.error(range, "this number is too large"))
+    fn number(&self, number: &Formatted<hcl::Number>) -> Evaluated {
+        literal_number(number).map(Value::Number).map_err(|summary| self.error(number.span(), summary))
     }
 
     fn object(&mut self, object: &Object) -> Evaluated {
@@ -375,10 +381,27 @@ impl<'a> Evaluator<'a> {
             }),
             None => reference(root, operators).and_then(|(reference, taken)| {
                 let value = self.scope.resolve(&reference)?;
-                Ok((value, taken))
+                let only = self.only_instance(&reference, &value, operators.get(taken))?;
+                Ok((only.unwrap_or(value), taken))
             }),
         };
         resolved.map_err(|Unresolved { summary, help }| self.error_with(range, summary, help))
+    }
+
+    /// The only instance, where an attribute follows a reference to all instances and is not one of their keys.
+    fn only_instance(
+        &self,
+        reference: &Reference,
+        instances: &Value,
+        next: Option<&Decorated<TraversalOperator>>,
+    ) -> Result<Option<Value>, Unresolved> {
+        let Reference::Resource { resource, key: None, any: false } = reference else { return Ok(None) };
+        match (next.map(Decorated::value), instances.as_map()) {
+            (Some(TraversalOperator::GetAttr(name)), Some(map)) if !map.contains_key(name.as_str()) => {
+                self.scope.only_instance(resource, name.as_str())
+            }
+            _ => Ok(None),
+        }
     }
 
     fn traverse(&mut self, value: Value, operators: &[Decorated<TraversalOperator>]) -> Evaluated {
@@ -431,7 +454,7 @@ impl<'a> Evaluator<'a> {
         let hidden = secret || key_secret;
         let result = match value {
             Value::List(_) => {
-                let at = super::convert::to_number(&key).and_then(|number| number.as_i128());
+                let at = super::convert::to_number(&key).as_ref().and_then(integer);
                 let at = at.ok_or_else(|| {
                     self.error(
                         index.span(),

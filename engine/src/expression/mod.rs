@@ -4,12 +4,14 @@ mod arithmetic;
 mod convert;
 mod evaluate;
 mod functions;
+mod number;
 mod parse;
 mod place;
 mod references;
 mod template;
 #[cfg(test)]
 mod tests;
+mod toml_value;
 mod traversal;
 
 use std::collections::BTreeMap;
@@ -22,9 +24,16 @@ use moorfast_state::Digest;
 
 use crate::{Diagnostic, ResourceAddress, Span, Value};
 
-pub(crate) use convert::{parse_number, to_bool, to_number, to_text};
-pub use functions::{Family, Function, functions};
+pub(crate) use convert::{to_bool, to_number, to_text};
+pub(crate) use evaluate::literal_number;
+pub(crate) use functions::set;
+pub use functions::{Family, Function, MISSING, functions};
+#[cfg(test)]
+pub(crate) use number::number_text;
+pub(crate) use number::{canonical, integer, parse_number, whole_number};
 pub use place::Place;
+pub(crate) use references::Mention;
+pub(crate) use toml_value::{plain_toml, toml_number};
 pub(crate) use traversal::ROOTS;
 
 /// A value of the manifest before evaluation.
@@ -95,12 +104,20 @@ pub enum Reference {
 /// Where references get their values from while an expression is evaluated.
 pub trait Scope {
     /// The value that `reference` names. For [`Reference::Resource`] with neither `key` nor `any`: the attributes of the
-    /// only instance, of the same node's instance where both are bound to nodes, else a map of the instances by key. With `key`: the attributes
-    /// of that instance. With `any`: the map of all instances by key.
+    /// instance without a key, of the same node's instance where both are bound to nodes, else a map of the instances by key. With `key`: the
+    /// attributes of that instance. With `any`: the map of all instances by key.
     ///
     /// # Errors
     /// If there is no such thing; the message is completed with the place by the evaluator.
     fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved>;
+
+    /// The attributes of the only instance of `resource`, for `TYPE.NAME.attribute`; `None` where [`Scope::resolve`] gave those of an instance.
+    ///
+    /// # Errors
+    /// If the resource has no instances or several.
+    fn only_instance(&self, _resource: &ResourceAddress, _attribute: &str) -> Result<Option<Value>, Unresolved> {
+        Ok(None)
+    }
 
     /// What `file()` and its kin may do.
     fn files(&self) -> &Files;

@@ -118,10 +118,21 @@ pub enum VariableType {
     Bool,
     /// A list.
     List(Box<VariableType>),
+    /// A list of values, each once and sorted.
+    Set(Box<VariableType>),
     /// A map.
     Map(Box<VariableType>),
-    /// An object: the type of each attribute, and whether it is required.
-    Object(BTreeMap<String, (VariableType, bool)>),
+    /// An object with these attributes.
+    Object(BTreeMap<String, ObjectAttribute>),
+}
+
+/// An attribute of an object type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObjectAttribute {
+    /// The type of its value.
+    pub kind: VariableType,
+    /// The value of an attribute that is not written or null; `None` for an attribute that must be written.
+    pub default: Option<Value>,
 }
 
 /// A condition and what to say where it does not hold.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use toml::Spanned;
-use toml::de::{DeInteger, DeTable, DeValue};
+use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{quoted_list, suggest};
-use crate::expression::parse_number;
+use crate::expression::{integer, toml_number};
 use crate::schema::parse_duration;
 use crate::{Address, Diagnostic, Expr, ExprNode, Place, Span, Value};
 
@@ -188,7 +188,7 @@ impl<'a> Reader<'a> {
     /// A whole number that is not negative; where it is anything else, that is for the caller to say.
     pub(super) fn integer(&self, value: &Spanned<DeValue>) -> Option<usize> {
         match value.get_ref() {
-            DeValue::Integer(integer) => parse_integer(integer)?.try_into().ok(),
+            number @ DeValue::Integer(_) => integer(&toml_number(number).ok()?)?.try_into().ok(),
             _ => None,
         }
     }
@@ -222,17 +222,10 @@ impl<'a> Reader<'a> {
                     }
                 }
             }
-            DeValue::Integer(integer) => match parse_integer(integer) {
-                Some(integer) => literal(Value::from(integer)),
-                None => {
-                    self.error(span, "this number is too large", "whole numbers have 64 bits");
-                    literal(Value::Null)
-                }
-            },
-            DeValue::Float(float) => match parse_number(&float.as_str().replace('_', "")) {
-                Some(number) => literal(Value::Number(number)),
-                None => {
-                    self.error(span, "this is no number that can be used", "infinity and NaN are none");
+            number @ (DeValue::Integer(_) | DeValue::Float(_)) => match toml_number(number) {
+                Ok(number) => literal(Value::Number(number)),
+                Err(problem) => {
+                    self.error(span, "this number cannot be used", problem);
                     literal(Value::Null)
                 }
             },
@@ -265,11 +258,6 @@ impl<'a> Reader<'a> {
     pub(crate) fn missing(&mut self, span: Span, what: &str, names: &[&str]) {
         self.error(span, format!("{what} lacks {}", quoted_list(names)), "");
     }
-}
-
-fn parse_integer(integer: &DeInteger) -> Option<i64> {
-    let digits = integer.as_str().replace('_', "");
-    i64::from_str_radix(&digits, integer.radix()).ok()
 }
 
 fn type_name(value: &DeValue) -> &'static str {

@@ -10,9 +10,9 @@ use toml::de::DeValue;
 use super::load::Loader;
 use super::reader::Reader;
 use super::resource::conditions;
-use super::{Variable, VariableType};
+use super::{ObjectAttribute, Variable, VariableType};
 use crate::diagnostic::nearest;
-use crate::expression::{to_bool, to_number, to_text};
+use crate::expression::{literal_number, set, to_bool, to_number, to_text};
 use crate::{Diagnostic, Value};
 
 pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: &'a Spanned<DeValue<'a>>) {
@@ -85,7 +85,8 @@ fn parse_type(expression: &Expression) -> Result<VariableType, String> {
             "string" => Ok(VariableType::String),
             "number" => Ok(VariableType::Number),
             "bool" => Ok(VariableType::Bool),
-            "list" | "set" => Ok(VariableType::List(Box::new(VariableType::Any))),
+            "list" => Ok(VariableType::List(Box::new(VariableType::Any))),
+            "set" => Ok(VariableType::Set(Box::new(VariableType::Any))),
             "map" => Ok(VariableType::Map(Box::new(VariableType::Any))),
             other => Err(match nearest(other, ["any", "string", "number", "bool", "list", "set", "map", "object"]) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
@@ -93,12 +94,15 @@ fn parse_type(expression: &Expression) -> Result<VariableType, String> {
             }),
         },
         Expression::FuncCall(call) => {
+            if call.name.name.as_str() == "optional" {
+                return Err("`optional` is for attributes of an object".to_owned());
+            }
             let argument = single_argument(call)?;
             match call.name.name.as_str() {
-                "list" | "set" => Ok(VariableType::List(Box::new(parse_type(argument)?))),
+                "list" => Ok(VariableType::List(Box::new(parse_type(argument)?))),
+                "set" => Ok(VariableType::Set(Box::new(parse_type(argument)?))),
                 "map" => Ok(VariableType::Map(Box::new(parse_type(argument)?))),
                 "object" => object_type(argument),
-                "optional" => Err("`optional` is for attributes of an object".to_owned()),
                 _ => Err(examples()),
             }
         }
@@ -120,21 +124,51 @@ fn object_type(argument: &Expression) -> Result<VariableType, String> {
     };
     let mut attributes = BTreeMap::new();
     for (key, value) in object.iter() {
-        let name = match key {
-            ObjectKey::Ident(name) => name.as_str().to_owned(),
-            ObjectKey::Expression(expression) => {
-                expression.as_str().ok_or("a name is expected before the `=`")?.to_owned()
-            }
-        };
+        let name = object_key(key)?;
         let attribute = match value.expr() {
-            Expression::FuncCall(call) if call.name.name.as_str() == "optional" => {
-                (parse_type(single_argument(call)?)?, false)
-            }
-            other => (parse_type(other)?, true),
+            Expression::FuncCall(call) if call.name.name.as_str() == "optional" => optional(call)?,
+            other => ObjectAttribute { kind: parse_type(other)?, default: None },
         };
         attributes.insert(name, attribute);
     }
     Ok(VariableType::Object(attributes))
+}
+
+/// `optional(TYPE)` or `optional(TYPE, DEFAULT)`.
+fn optional(call: &FuncCall) -> Result<ObjectAttribute, String> {
+    let (kind, default) = match (call.args.get(0), call.args.get(1), call.args.len()) {
+        (Some(kind), None, 1) => (parse_type(kind)?, Value::Null),
+        (Some(kind), Some(default), 2) => (parse_type(kind)?, constant(default)?),
+        _ => return Err("`optional` takes a type and perhaps a default: optional(number, 80)".to_owned()),
+    };
+    let default = kind.convert(default).map_err(|message| format!("the default of `optional`: {message}"))?;
+    Ok(ObjectAttribute { kind, default: Some(default) })
+}
+
+/// The value of an expression that is written out.
+fn constant(expression: &Expression) -> Result<Value, String> {
+    Ok(match expression {
+        Expression::Null(_) => Value::Null,
+        Expression::Bool(truth) => Value::Bool(*truth.value()),
+        Expression::Number(number) => Value::Number(literal_number(number)?),
+        Expression::String(text) => Value::from(text.as_str()),
+        Expression::Parenthesis(inner) => constant(inner.inner())?,
+        Expression::Array(items) => Value::List(items.iter().map(constant).collect::<Result<_, _>>()?),
+        Expression::Object(object) => {
+            let members = object.iter().map(|(key, value)| Ok((object_key(key)?, constant(value.expr())?)));
+            Value::Map(members.collect::<Result<_, String>>()?)
+        }
+        _ => return Err("the default of `optional` is a plain value, not an expression".to_owned()),
+    })
+}
+
+fn object_key(key: &ObjectKey) -> Result<String, String> {
+    match key {
+        ObjectKey::Ident(name) => Ok(name.as_str().to_owned()),
+        ObjectKey::Expression(expression) => {
+            Ok(expression.as_str().ok_or("a name is expected before the `=`")?.to_owned())
+        }
+    }
 }
 
 impl VariableType {
@@ -163,6 +197,12 @@ impl VariableType {
                 let convert = |(i, item)| kind.convert_at(item, &format!("{path}[{i}]"));
                 Value::List(items.into_iter().enumerate().map(convert).collect::<Result<_, _>>()?)
             }
+            (VariableType::Set(kind), list @ Value::List(_)) => {
+                match VariableType::List(kind.clone()).convert_at(list, path)? {
+                    Value::List(items) => set(items),
+                    other => other,
+                }
+            }
             (VariableType::Map(kind), Value::Map(map)) => {
                 let convert = |(key, value): (String, Value)| {
                     let value = kind.convert_at(value, &join(path, &key))?;
@@ -177,16 +217,16 @@ impl VariableType {
 }
 
 fn object(
-    attributes: &BTreeMap<String, (VariableType, bool)>,
+    attributes: &BTreeMap<String, ObjectAttribute>,
     mut map: BTreeMap<String, Value>,
     path: &str,
 ) -> Result<Value, String> {
     let mut object = BTreeMap::new();
-    for (name, (kind, required)) in attributes {
-        let value = match map.remove(name) {
-            Some(value) => kind.convert_at(value, &join(path, name))?,
-            None if *required => return Err(format!("`{}` is missing", join(path, name))),
-            None => Value::Null,
+    for (name, ObjectAttribute { kind, default }) in attributes {
+        let value = match (map.remove(name), default) {
+            (None | Some(Value::Null), Some(default)) => default.clone(),
+            (Some(value), _) => kind.convert_at(value, &join(path, name))?,
+            (None, None) => return Err(format!("`{}` is missing", join(path, name))),
         };
         object.insert(name.clone(), value);
     }
@@ -212,13 +252,14 @@ impl fmt::Display for VariableType {
             VariableType::Number => f.write_str("number"),
             VariableType::Bool => f.write_str("bool"),
             VariableType::List(kind) => write!(f, "list({kind})"),
+            VariableType::Set(kind) => write!(f, "set({kind})"),
             VariableType::Map(kind) => write!(f, "map({kind})"),
             VariableType::Object(attributes) => {
                 let attributes: Vec<String> = attributes
                     .iter()
-                    .map(|(name, (kind, required))| match required {
-                        true => format!("{name} = {kind}"),
-                        false => format!("{name} = optional({kind})"),
+                    .map(|(name, ObjectAttribute { kind, default })| match default {
+                        None => format!("{name} = {kind}"),
+                        Some(_) => format!("{name} = optional({kind})"),
                     })
                     .collect();
                 write!(f, "object({{ {} }})", attributes.join(", "))

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use super::{Condition, Manifest, Variable, VariableType};
 use crate::diagnostic::suggest;
+use crate::expression::plain_toml;
 use crate::{Diagnostic, Expr, Files, Reference, ReferenceScope, Span, Unresolved, Value};
 
 /// The prefix of the environment variables that assign variables.
@@ -136,11 +137,11 @@ impl Manifest {
                 errors.push(self.unknown(name, &origin));
                 continue;
             }
-            match plain(value.get_ref()) {
-                Some(value) => {
+            match plain_toml(value.get_ref()) {
+                Ok(value) => {
                     assigned.insert(name.to_owned(), Assigned { value: Raw::Value(value), origin });
                 }
-                None => errors.push(Diagnostic::error(format!("{origin}: this number can't be used"))),
+                Err(problem) => errors.push(Diagnostic::error(format!("{origin}: {problem}"))),
             }
         }
     }
@@ -155,26 +156,6 @@ fn automatic_files(root: &Path) -> Vec<PathBuf> {
         .collect();
     paths.sort();
     paths
-}
-
-/// A TOML value as it is: strings are text and no templates.
-fn plain(value: &DeValue) -> Option<Value> {
-    Some(match value {
-        DeValue::String(text) => Value::from(text.as_ref()),
-        DeValue::Integer(integer) => {
-            Value::from(i64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()).ok()?)
-        }
-        DeValue::Float(float) => Value::Number(crate::expression::parse_number(&float.as_str().replace('_', ""))?),
-        DeValue::Boolean(truth) => Value::Bool(*truth),
-        DeValue::Datetime(datetime) => Value::String(datetime.to_string()),
-        DeValue::Array(items) => Value::List(items.iter().map(|item| plain(item.get_ref())).collect::<Option<_>>()?),
-        DeValue::Table(table) => Value::Map(
-            table
-                .iter()
-                .map(|(key, value)| Some((key.get_ref().to_string(), plain(value.get_ref())?)))
-                .collect::<Option<_>>()?,
-        ),
-    })
 }
 
 fn value_of(name: &str, variable: &Variable, assigned: Option<Assigned>) -> Result<Value, Box<Diagnostic>> {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Attribute, Kind, Schema, parse_duration};
+use super::{Attribute, DURATION_EXAMPLES, Kind, Schema, parse_duration};
 use crate::diagnostic::{nearest, quoted_list};
-use crate::expression::{to_bool, to_number, to_text};
+use crate::expression::{integer, to_bool, to_number, to_text};
 use crate::{Attributes, Value};
 
 /// What is wrong with a value: the path of the attribute (`spec.ports[0]`) and the message, which shows no sensitive value.
@@ -75,6 +75,7 @@ pub(super) fn value(kind: &Kind, value: Value, path: &str) -> Result<Value, Faul
     let wrong = |detail: String| vec![(path.to_owned(), detail)];
     let mismatch = |value: &Value| {
         let found = match (kind, value) {
+            (Kind::Integer, Value::Number(number)) if integer(number).is_some() => "number beyond 64 bits",
             (Kind::Integer, Value::Number(_)) => "fraction",
             _ => value.type_name(),
         };
@@ -153,7 +154,7 @@ impl Kind {
             Kind::Number => "a number".to_owned(),
             Kind::String => "a string".to_owned(),
             Kind::OneOf(words) => format!("one of {}", quoted_list(words).replace(" and ", " or ")),
-            Kind::Duration => "a duration such as 90s, 15m or 24h".to_owned(),
+            Kind::Duration => DURATION_EXAMPLES.to_owned(),
             Kind::Mode => "a file mode in octal, as the string \"0644\"".to_owned(),
             Kind::List(inner) => format!("a list of {}", inner.plural()),
             Kind::Map(inner) => format!("a map of {}", inner.plural()),

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Number;
 
-use super::{Fault, Function, open};
+use super::{Fault, Function, open, quoting};
 use crate::expression::convert::{to_number, to_text};
+use crate::expression::number::{Unfit, exact_f64, integer, parse_number};
 use crate::{Files, Value};
 
 /// The arguments of a call.
@@ -41,20 +42,31 @@ impl Arguments<'_> {
     }
 
     pub(super) fn number(&self, at: usize) -> Result<Number, Fault> {
-        to_number(self.value(at)).ok_or_else(|| self.mismatch(at, "a number"))
+        match self.value(at) {
+            Value::String(text) if parse_number(text) == Err(Unfit::Inexact) => {
+                Err(quoting(format!("{}: `{text}` {}", self.place(at), Unfit::Inexact)))
+            }
+            value => to_number(value).ok_or_else(|| self.mismatch(at, "a number")),
+        }
     }
 
+    /// A number for a calculation with floats.
     pub(super) fn float(&self, at: usize) -> Result<f64, Fault> {
-        self.number(at)?.as_f64().ok_or_else(|| self.mismatch(at, "a number"))
+        let number = self.number(at)?;
+        exact_f64(&number).ok_or_else(|| {
+            quoting(format!("{}: `{number}` is too large for a calculation with fractions", self.place(at)))
+        })
     }
 
-    pub(super) fn integer(&self, at: usize) -> Result<i64, Fault> {
-        Value::Number(self.number(at)?).as_i64().ok_or_else(|| self.mismatch(at, "a whole number"))
+    /// A whole number.
+    pub(super) fn integer(&self, at: usize) -> Result<i128, Fault> {
+        let number = self.number(at)?;
+        integer(&number).ok_or_else(|| self.expected(at, "a whole number"))
     }
 
     /// A whole number that is not negative.
     pub(super) fn size(&self, at: usize) -> Result<usize, Fault> {
-        usize::try_from(self.integer(at)?).map_err(|_| self.mismatch(at, "a whole number from 0 on"))
+        usize::try_from(self.integer(at)?).map_err(|_| self.expected(at, "a whole number from 0 on"))
     }
 
     pub(super) fn list(&self, at: usize) -> Result<&[Value], Fault> {
@@ -81,6 +93,12 @@ impl Arguments<'_> {
     /// The error of an argument that is not `expected`.
     pub(super) fn mismatch(&self, at: usize, expected: &str) -> Fault {
         open(format!("{} must be {expected}, not {}", self.place(at), article(self.value(at))))
+    }
+
+    /// The error of a number that is not `expected`.
+    pub(super) fn expected(&self, at: usize, expected: &str) -> Fault {
+        let found = to_text(self.value(at)).unwrap_or_default();
+        quoting(format!("{} must be {expected}, not {found}", self.place(at)))
     }
 
     fn mismatch_inside(&self, at: usize, expected: &str, item: &Value) -> Fault {

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use hcl::edit::expr::BinaryOperator;
+use serde_json::Number;
+
 use super::{Arguments, Body, Family, Fault, Function, open, quoting};
 use crate::Value;
-use crate::expression::arithmetic::{compare, equal};
-use crate::expression::convert::{float, to_bool, to_text};
+use crate::expression::arithmetic::{arithmetic, compare, equal};
+use crate::expression::convert::{to_bool, to_text};
 use crate::expression::evaluate::{pending, seal};
 
 pub(super) fn functions() -> Vec<Function> {
@@ -69,8 +72,7 @@ pub(super) fn functions() -> Vec<Function> {
             "The item at the index, which counts on from the start after the end.",
             |a| {
                 let (list, index) = (a.list(0)?, a.integer(1)?);
-                let length = i64::try_from(list.len()).unwrap_or(i64::MAX);
-                let at = index.checked_rem_euclid(length).and_then(|at| usize::try_from(at).ok());
+                let at = index.checked_rem_euclid(list.len() as i128).and_then(|at| usize::try_from(at).ok());
                 at.and_then(|at| list.get(at)).cloned().ok_or_else(|| open("`element` of an empty list"))
             },
         ),
@@ -218,25 +220,35 @@ fn flatten(items: &[Value], flat: &mut Vec<Value>) {
 
 fn range(a: &Arguments) -> Result<Value, Fault> {
     const MOST: usize = 1024;
-    let (start, limit) = if a.len() == 1 { (0.0, a.float(0)?) } else { (a.float(0)?, a.float(1)?) };
+    let zero = Number::from(0);
+    let (start, limit) = if a.len() == 1 { (zero.clone(), a.number(0)?) } else { (a.number(0)?, a.number(1)?) };
+    let direction = compare(&limit, &start);
     let step = match a.get(2) {
-        Some(_) => a.float(2)?,
-        None if limit < start => -1.0,
-        None => 1.0,
+        Some(_) => a.number(2)?,
+        None => Number::from(if direction.is_lt() { -1 } else { 1 }),
     };
-    if step == 0.0 || (limit - start) * step < 0.0 {
+    let toward = compare(&step, &zero);
+    if toward.is_eq() || (direction.is_ne() && direction != toward) {
         return Err(open("the steps of `range` do not lead to its limit"));
     }
     let mut numbers = Vec::new();
-    let mut next = start;
-    while (limit - next) * step > 0.0 {
+    while let Value::Number(next) = nth(&start, &step, numbers.len()).map_err(open)?
+        && compare(&limit, &next) == toward
+    {
         if numbers.len() == MOST {
             return Err(open(format!("`range` gives at most {MOST} numbers")));
         }
-        numbers.extend(float(next).map(Value::Number));
-        next += step;
+        numbers.push(Value::Number(next));
     }
     Ok(Value::List(numbers))
+}
+
+/// `start + step * n`: repeated additions would add up what each of them rounds.
+fn nth(start: &Number, step: &Number, n: usize) -> Result<Value, String> {
+    match arithmetic(BinaryOperator::Mul, step, &Number::from(n))? {
+        Value::Number(offset) => arithmetic(BinaryOperator::Plus, start, &offset),
+        other => Ok(other),
+    }
 }
 
 /// The order of values that a set keeps: by type, then by value.

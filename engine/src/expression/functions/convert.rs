@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Body, Family, Function, Lazy};
 use crate::Value;
-use crate::expression::convert::{to_bool, to_number, to_text};
+use crate::expression::convert::{to_bool, to_text};
+use crate::expression::number::{Unfit, parse_number};
 
 pub(super) fn functions() -> Vec<Function> {
     let function = |name, parameters, doc, body| Function { name, family: Family::Conversion, parameters, doc, body };
@@ -45,9 +46,10 @@ pub(super) fn functions() -> Vec<Function> {
             "The number that the value is or writes.",
             Body::Plain(|a| match a.value(0) {
                 Value::Null => Ok(Value::Null),
-                value => {
-                    to_number(value).map(Value::Number).ok_or_else(|| a.mismatch(0, "a number or a string that is one"))
+                Value::String(text) if parse_number(text) == Err(Unfit::NotANumber) => {
+                    Err(a.mismatch(0, "a number or a string that is one"))
                 }
+                _ => a.number(0).map(Value::Number),
             }),
         ),
         function(

@@ -1,10 +1,23 @@
 //! JSON, YAML, TOML, CSV, base64 and URLs.
 
+use std::io::{Read, Write};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use toml::de::{DeTable, DeValue};
 
+use super::text_encoding::Encoding;
 use super::{Arguments, Body, Family, Fault, Function, open, quoting, yaml};
 use crate::Value;
+use crate::diagnostic::quoted_list;
+use crate::expression::number::{Unfit, exact_json};
+use crate::expression::toml_value::plain_toml;
+
+/// A compressed text may be much smaller than what it decompresses to.
+const MOST_DECOMPRESSED: u64 = 16 << 20;
 
 pub(super) fn functions() -> Vec<Function> {
     let function = |name, parameters, doc, body| Function {
@@ -19,6 +32,23 @@ pub(super) fn functions() -> Vec<Function> {
             let bytes = STANDARD.decode(a.text(0)?.trim()).map_err(|_| open("this is no base64"))?;
             String::from_utf8(bytes).map(Value::from).map_err(|_| open("the decoded bytes are not UTF-8 text"))
         }),
+        function("base64gunzip", &["text"], "The text whose compressed bytes are this base64.", |a| {
+            let bytes = STANDARD.decode(a.text(0)?.trim()).map_err(|_| open("this is no base64"))?;
+            let mut text = String::new();
+            let read = GzDecoder::new(bytes.as_slice()).take(MOST_DECOMPRESSED + 1).read_to_string(&mut text);
+            match read {
+                Ok(length) if length as u64 > MOST_DECOMPRESSED => {
+                    Err(open(format!("the decompressed text is larger than {} MiB", MOST_DECOMPRESSED >> 20)))
+                }
+                Ok(_) => Ok(Value::from(text)),
+                Err(error) => Err(open(format!("the bytes are not a compressed UTF-8 text: {error}"))),
+            }
+        }),
+        function("base64gzip", &["text"], "The bytes of the text, compressed with gzip, in base64.", |a| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            let compressed = encoder.write_all(a.text(0)?.as_bytes()).and_then(|()| encoder.finish());
+            compressed.map(|bytes| Value::from(STANDARD.encode(bytes))).map_err(|error| open(error.to_string()))
+        }),
         function("base64encode", &["text"], "The bytes of the text in base64.", |a| {
             Ok(Value::from(STANDARD.encode(a.text(0)?)))
         }),
@@ -29,20 +59,51 @@ pub(super) fn functions() -> Vec<Function> {
             csvdecode,
         ),
         function("jsondecode", &["text"], "The value that the JSON text is.", |a| {
-            let json: serde_json::Value =
-                serde_json::from_str(&a.text(0)?).map_err(|error| quoting(format!("this is no JSON: {error}")))?;
-            Ok(Value::from(json))
+            let text = a.text(0)?;
+            let read = |text: &str| {
+                serde_json::from_str::<serde_json::Value>(text)
+                    .map_err(|error| quoting(format!("this is no JSON: {error}")))
+            };
+            // Only a valid text is rewritten, so that an error has the place that the user knows.
+            read(&text)?;
+            let exact = exact_json(&text).map_err(|number| {
+                quoting(format!("this is no JSON that can be used: `{number}` {}", Unfit::Inexact))
+            })?;
+            read(&exact).map(Value::from)
         }),
         function("jsonencode", &["value"], "The value as JSON text, its keys sorted.", |a| {
             to_json_text(a.value(0)).map(Value::from)
         }),
+        function(
+            "textdecodebase64",
+            &["text", "encoding"],
+            "The text whose bytes in the encoding are this base64; the encodings are those of `textencodebase64`.",
+            |a| {
+                let bytes = STANDARD.decode(a.text(0)?.trim()).map_err(|_| open("this is no base64"))?;
+                let encoding = encoding(a)?;
+                encoding
+                    .decode(&bytes)
+                    .map(Value::from)
+                    .ok_or_else(|| quoting(format!("the bytes are not {encoding:?}")))
+            },
+        ),
+        function(
+            "textencodebase64",
+            &["text", "encoding"],
+            "The bytes of the text in the encoding, in base64: `UTF-8`, `UTF-16LE`, `UTF-16BE`, `US-ASCII` or `ISO-8859-1`.",
+            |a| {
+                let (text, encoding) = (a.text(0)?, encoding(a)?);
+                let bytes = encoding.encode(&text);
+                let bytes = bytes.ok_or_else(|| quoting(format!("{encoding:?} cannot represent this text")))?;
+                Ok(Value::from(STANDARD.encode(bytes)))
+            },
+        ),
         function("tomldecode", &["text"], "The value that the TOML text is.", |a| {
-            let table: toml::Table = a
-                .text(0)?
-                .parse()
-                .map_err(|error: toml::de::Error| quoting(format!("this is no TOML: {}", error.message())))?;
-            let json = serde_json::to_value(table).map_err(|error| quoting(error.to_string()))?;
-            Ok(Value::from(json))
+            let text = a.text(0)?;
+            let table =
+                DeTable::parse(&text).map_err(|error| quoting(format!("this is no TOML: {}", error.message())))?;
+            let value = plain_toml(&DeValue::Table(table.into_inner()));
+            value.map_err(|problem| quoting(format!("this is no TOML that can be used: {problem}")))
         }),
         function("tomlencode", &["map"], "The map as TOML text.", |a| {
             a.map(0)?;
@@ -60,11 +121,24 @@ pub(super) fn functions() -> Vec<Function> {
             });
             Ok(Value::from(encoded.collect::<String>()))
         }),
-        function("yamldecode", &["text"], "The value that the YAML text is.", |a| yaml::decode(&a.text(0)?)),
+        function(
+            "yamldecode",
+            &["text"],
+            "The value that the YAML text is, read as kubectl reads it (YAML 1.1: `0400` is 256, `yes` is true).",
+            |a| yaml::decode(&a.text(0)?),
+        ),
         function("yamlencode", &["value"], "The value as YAML text in block style, its keys sorted.", |a| {
             yaml::encode(a.value(0)).map(Value::from)
         }),
     ]
+}
+
+fn encoding(a: &Arguments) -> Result<Encoding, Fault> {
+    let name = a.text(1)?;
+    Encoding::named(&name).ok_or_else(|| {
+        let names = Encoding::ALL.map(|(name, _)| name);
+        quoting(format!("there is no encoding `{name}` here; the encodings are {}", quoted_list(&names)))
+    })
 }
 
 /// The JSON text of a value; keys are in order because maps are.

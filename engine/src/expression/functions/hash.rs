@@ -24,6 +24,12 @@ pub(super) fn functions() -> Vec<Function> {
         function("fileblake3", &["path"], "The BLAKE3 digest of the file in hexadecimal.", |a| {
             Ok(blake3_of(&read(a)?))
         }),
+        function("filebase64sha256", &["path"], "The SHA-256 digest of the file in base64.", |a| {
+            Ok(Value::from(STANDARD.encode(Sha256::digest(read(a)?))))
+        }),
+        function("filebase64sha512", &["path"], "The SHA-512 digest of the file in base64.", |a| {
+            Ok(Value::from(STANDARD.encode(Sha512::digest(read(a)?))))
+        }),
         function("filemd5", &["path"], "The MD5 digest of the file in hexadecimal.", |a| {
             Ok(hex(&md5::Md5::digest(read(a)?)))
         }),

@@ -23,9 +23,10 @@ pub(super) fn functions() -> Vec<Function> {
             |a| {
                 let (network, number) = (network(a)?, a.integer(1)?);
                 let size = host_bits(&network);
-                let host = wrap(i128::from(number), size)
-                    .ok_or_else(|| quoting(format!("{network} has no host number {number}")))?;
-                Ok(Value::from(address(&network, bits(network.network()) | host).to_string()))
+                let host =
+                    wrap(number, size).ok_or_else(|| quoting(format!("{network} has no host number {number}")))?;
+                let address = address(&network, bits(network.network()) | host);
+                address.map(|address| Value::from(address.to_string())).ok_or_else(|| no_room(&network))
             },
         ),
         function("cidrnetmask", &["prefix"], "The netmask of the IPv4 network.", |a| match network(a)? {
@@ -38,7 +39,7 @@ pub(super) fn functions() -> Vec<Function> {
             "The network of this number among those with so many more bits of prefix.",
             |a| {
                 let network = network(a)?;
-                Ok(Value::from(subnet(&network, a.integer(1)?, i128::from(a.integer(2)?))?.to_string()))
+                Ok(Value::from(subnet(&network, a.integer(1)?, a.integer(2)?)?.to_string()))
             },
         ),
         function(
@@ -68,13 +69,24 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-/// The address with these bits, of the network's family.
-fn address(network: &IpNet, bits: u128) -> IpAddr {
+/// The address with these bits, of the network's family; `None` if they do not fit.
+fn address(network: &IpNet, bits: u128) -> Option<IpAddr> {
     match network {
-        // The bits come from an address of the same family, so they fit.
-        IpNet::V4(_) => IpAddr::V4(Ipv4Addr::from(bits as u32)),
-        IpNet::V6(_) => IpAddr::V6(Ipv6Addr::from(bits)),
+        IpNet::V4(_) => Some(IpAddr::V4(Ipv4Addr::from(u32::try_from(bits).ok()?))),
+        IpNet::V6(_) => Some(IpAddr::V6(Ipv6Addr::from(bits))),
     }
+}
+
+/// The network of `length` bits that starts at `start`, inside of `network`.
+fn inside(network: &IpNet, start: u128, length: u32) -> Result<IpNet, Fault> {
+    let address = address(network, start).ok_or_else(|| no_room(network))?;
+    let length = u8::try_from(length).map_err(|_| no_room(network))?;
+    let inner = IpNet::new(address, length).map_err(|error| quoting(error.to_string()))?;
+    if network.contains(&inner) { Ok(inner) } else { Err(no_room(network)) }
+}
+
+fn no_room(network: &IpNet) -> Fault {
+    quoting(format!("{network} has no room for this"))
 }
 
 /// `number` as an unsigned one of `size` bits; a negative one counts from the end.
@@ -88,32 +100,39 @@ fn wrap(number: i128, size: u32) -> Option<u128> {
     count.is_none_or(|count| wrapped < count).then_some(wrapped)
 }
 
-fn subnet(network: &IpNet, newbits: i64, number: i128) -> Result<IpNet, Fault> {
+fn subnet(network: &IpNet, newbits: i128, number: i128) -> Result<IpNet, Fault> {
     let newbits = u32::try_from(newbits).ok().filter(|newbits| *newbits <= host_bits(network));
     let newbits = newbits.ok_or_else(|| quoting(format!("{network} has only {} bits left", host_bits(network))))?;
     let number =
         wrap(number, newbits).ok_or_else(|| quoting(format!("{newbits} bits make no network number {number}")))?;
-    let shift = host_bits(network) - newbits;
-    let start = bits(network.network()) | number.checked_shl(shift).unwrap_or(0);
-    let length = u8::try_from(u32::from(network.prefix_len()) + newbits).unwrap_or(network.max_prefix_len());
-    IpNet::new(address(network, start), length).map_err(|error| quoting(error.to_string()))
+    // A shift by all bits happens where no bit is new, and then the number is 0.
+    let offset = number.checked_shl(host_bits(network) - newbits).unwrap_or(0);
+    inside(network, bits(network.network()) | offset, u32::from(network.prefix_len()) + newbits)
 }
 
 fn cidrsubnets(a: &Arguments) -> Result<Value, Fault> {
     let network = network(a)?;
-    let (mut next, mut subnets) = (bits(network.network()), Vec::new());
+    // Where the last network ends at the end of all addresses, there is no next start.
+    let (mut next, mut subnets) = (Some(bits(network.network())), Vec::new());
     for at in 1..a.len() {
         let first = subnet(&network, a.integer(at)?, 0)?;
-        let size = 1_u128.checked_shl(host_bits(&first)).unwrap_or(0);
-        // The next network starts where its own size divides the address.
-        let start = if size == 0 { next } else { next.div_ceil(size).saturating_mul(size) };
-        let candidate =
-            IpNet::new(address(&network, start), first.prefix_len()).map_err(|error| quoting(error.to_string()))?;
-        if !network.contains(&candidate) {
-            return Err(quoting(format!("{network} has no room for a network of {} bits more", a.integer(at)?)));
-        }
-        next = start.saturating_add(size);
-        subnets.push(Value::from(candidate.to_string()));
+        let length = u32::from(first.prefix_len());
+        let no_room = || {
+            quoting(format!(
+                "{network} has no room for a network of {} bits more",
+                length - u32::from(network.prefix_len())
+            ))
+        };
+        let start = next.ok_or_else(no_room)?;
+        let size = 1_u128.checked_shl(host_bits(&first));
+        // The network starts where its own size divides the address.
+        let start = match size {
+            Some(size) => start.checked_next_multiple_of(size).ok_or_else(no_room)?,
+            None => start,
+        };
+        let subnet = inside(&network, start, length).map_err(|_| no_room())?;
+        next = size.and_then(|size| start.checked_add(size));
+        subnets.push(Value::from(subnet.to_string()));
     }
     Ok(Value::List(subnets))
 }

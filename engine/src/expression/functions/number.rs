@@ -1,13 +1,16 @@
 //! Functions of numbers.
 
 use std::cmp::Ordering;
+use std::num::IntErrorKind;
 
+use hcl::edit::expr::BinaryOperator;
 use serde_json::Number;
 
 use super::{Arguments, Body, Family, Fault, Function, open, quoting};
 use crate::Value;
-use crate::expression::arithmetic::compare;
-use crate::expression::convert::{float, to_number};
+use crate::expression::arithmetic::{arithmetic, compare};
+use crate::expression::convert::to_number;
+use crate::expression::number::{LIMITS, float_number, integer, whole_number};
 
 pub(super) fn functions() -> Vec<Function> {
     let function = |name, parameters, doc, body| Function {
@@ -18,12 +21,13 @@ pub(super) fn functions() -> Vec<Function> {
         body: Body::Plain(body),
     };
     vec![
-        function("abs", &["number"], "The number without its sign.", |a| rounded(a.float(0)?.abs())),
-        function("ceil", &["number"], "The next whole number that is not less.", |a| rounded(a.float(0)?.ceil())),
-        function("floor", &["number"], "The next whole number that is not greater.", |a| rounded(a.float(0)?.floor())),
-        function("log", &["number", "base"], "The logarithm of the number to the base.", |a| {
-            rounded(a.float(0)?.ln() / a.float(1)?.ln())
+        function("abs", &["number"], "The number without its sign.", |a| match integer(&a.number(0)?) {
+            Some(whole) => exact(whole.checked_abs()),
+            None => computed(a.float(0)?.abs()),
         }),
+        function("ceil", &["number"], "The next whole number that is not less.", |a| round(a, f64::ceil)),
+        function("floor", &["number"], "The next whole number that is not greater.", |a| round(a, f64::floor)),
+        function("log", &["number", "base"], "The logarithm of the number to the base.", log),
         function("max", &["numbers..."], "The greatest of the numbers.", |a| extreme(a, Ordering::Greater)),
         function("min", &["numbers..."], "The least of the numbers.", |a| extreme(a, Ordering::Less)),
         function(
@@ -32,25 +36,58 @@ pub(super) fn functions() -> Vec<Function> {
             "The whole number that the text writes in the base, which is 2 to 36.",
             parseint,
         ),
-        function("pow", &["base", "exponent"], "The base raised to the exponent.", |a| {
-            rounded(a.float(0)?.powf(a.float(1)?))
-        }),
+        function("pow", &["base", "exponent"], "The base raised to the exponent.", pow),
         function("signum", &["number"], "-1, 0 or 1: the sign of the number.", |a| {
-            let number = a.float(0)?;
-            Ok(Value::from(if number > 0.0 {
-                1_i64
-            } else if number < 0.0 {
-                -1
-            } else {
-                0
+            Ok(Value::from(match compare(&a.number(0)?, &Number::from(0)) {
+                Ordering::Less => -1_i64,
+                Ordering::Equal => 0,
+                Ordering::Greater => 1,
             }))
         }),
         function("sum", &["list"], "The sum of the numbers of the list.", sum),
     ]
 }
 
-fn rounded(result: f64) -> Result<Value, Fault> {
-    float(result).map(Value::Number).ok_or_else(|| open("the result is not a number"))
+/// The whole number, or that it cannot be represented.
+fn exact(whole: Option<i128>) -> Result<Value, Fault> {
+    let number = whole.and_then(whole_number);
+    number.map(Value::Number).ok_or_else(|| open(format!("the result cannot be represented exactly: {LIMITS}")))
+}
+
+/// The result of a calculation with floats.
+fn computed(result: f64) -> Result<Value, Fault> {
+    match float_number(result) {
+        Some(number) => Ok(Value::Number(number)),
+        None if result.is_finite() => exact(None),
+        None => Err(open("the result is not a number")),
+    }
+}
+
+fn round(a: &Arguments, rounded: fn(f64) -> f64) -> Result<Value, Fault> {
+    match integer(&a.number(0)?) {
+        Some(whole) => exact(Some(whole)),
+        None => computed(rounded(a.float(0)?)),
+    }
+}
+
+/// Whole numbers to a power from 0 on are exact.
+fn pow(a: &Arguments) -> Result<Value, Fault> {
+    match (integer(&a.number(0)?), integer(&a.number(1)?)) {
+        (Some(base), Some(exponent @ 0..)) => {
+            // For -1, 0 and 1 only the parity of a large exponent matters.
+            let exponent = if base.unsigned_abs() <= 1 { exponent.min(2 + exponent % 2) } else { exponent };
+            exact(u32::try_from(exponent).ok().and_then(|exponent| base.checked_pow(exponent)))
+        }
+        _ => computed(a.float(0)?.powf(a.float(1)?)),
+    }
+}
+
+/// A logarithm that is a whole number is exact.
+fn log(a: &Arguments) -> Result<Value, Fault> {
+    let (number, base) = (a.float(0)?, a.float(1)?);
+    let logarithm = number.ln() / base.ln();
+    let whole = logarithm.round();
+    computed(if base.powf(whole) == number { whole } else { logarithm })
 }
 
 fn extreme(a: &Arguments, wanted: Ordering) -> Result<Value, Fault> {
@@ -62,18 +99,25 @@ fn extreme(a: &Arguments, wanted: Ordering) -> Result<Value, Fault> {
 fn parseint(a: &Arguments) -> Result<Value, Fault> {
     let (text, base) = (a.text(0)?, a.integer(1)?);
     let base =
-        u32::try_from(base).ok().filter(|base| (2..=36).contains(base)).ok_or_else(|| a.mismatch(1, "2 to 36"))?;
-    let number =
-        i64::from_str_radix(&text, base).map_err(|_| quoting(format!("`{text}` is no whole number in base {base}")))?;
-    Ok(Value::from(number))
+        u32::try_from(base).ok().filter(|base| (2..=36).contains(base)).ok_or_else(|| a.expected(1, "2 to 36"))?;
+    match i128::from_str_radix(&text, base) {
+        Ok(number) => exact(Some(number)),
+        Err(error) => match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => exact(None),
+            _ => Err(quoting(format!("`{text}` is no whole number in base {base}"))),
+        },
+    }
 }
 
 fn sum(a: &Arguments) -> Result<Value, Fault> {
     let numbers: Option<Vec<Number>> = a.list(0)?.iter().map(to_number).collect();
     let numbers = numbers.ok_or_else(|| a.mismatch(0, "a list of numbers"))?;
-    let whole = numbers.iter().try_fold(0_i64, |sum, number| sum.checked_add(number.as_i64()?));
-    match whole {
-        Some(sum) => Ok(Value::from(sum)),
-        None => rounded(numbers.iter().filter_map(Number::as_f64).sum()),
+    let mut sum = Number::from(0);
+    for number in &numbers {
+        match arithmetic(BinaryOperator::Plus, &sum, number).map_err(open)? {
+            Value::Number(next) => sum = next,
+            other => return Ok(other),
+        }
     }
+    Ok(Value::Number(sum))
 }

@@ -42,7 +42,7 @@ pub(super) fn functions() -> Vec<Function> {
 }
 
 /// A list of each value once, sorted.
-pub(super) fn set(values: Vec<Value>) -> Value {
+pub(crate) fn set(values: Vec<Value>) -> Value {
     let mut values = distinct(&values);
     values.sort_by(order);
     Value::List(values)

@@ -1,11 +1,13 @@
 //! Functions of text.
 
 use regex::{Captures, Regex};
+use serde_json::Number;
 
 use super::{Arguments, Body, Family, Fault, Function, Lazy, open, quoting};
 use crate::Value;
-use crate::expression::convert::{float, number_text, to_bool, to_number, to_text};
+use crate::expression::convert::{to_bool, to_number, to_text};
 use crate::expression::functions::encoding::to_json_text;
+use crate::expression::number::{exact_f64, integer, number_text};
 
 pub(super) fn functions() -> Vec<Function> {
     let function = |name, parameters, doc, body| Function {
@@ -143,7 +145,7 @@ pub(super) fn functions() -> Vec<Function> {
 
 /// A number of spaces or repetitions that can't exhaust memory.
 fn bounded(a: &Arguments, at: usize) -> Result<usize, Fault> {
-    a.size(at).ok().filter(|size| *size <= 1024).ok_or_else(|| a.mismatch(at, "a whole number from 0 to 1024"))
+    Some(a.size(at)?).filter(|size| *size <= 1024).ok_or_else(|| a.expected(at, "a whole number from 0 to 1024"))
 }
 
 fn pattern(text: &str) -> Result<Regex, Fault> {
@@ -183,7 +185,9 @@ fn substr(a: &Arguments) -> Result<Value, Fault> {
     let count = text.chars().count();
     let skipped = match usize::try_from(offset) {
         Ok(offset) => offset,
-        Err(_) => count.saturating_sub(usize::try_from(offset.unsigned_abs()).unwrap_or(usize::MAX)),
+        Err(_) if offset > 0 => count,
+        // An offset before the start is the start.
+        Err(_) => count.saturating_sub(usize::try_from(offset.unsigned_abs()).unwrap_or(count)),
     };
     let taken = usize::try_from(length).unwrap_or(count);
     Ok(Value::from(text.chars().skip(skipped).take(taken).collect::<String>()))
@@ -242,20 +246,23 @@ fn format_text(format: &str, values: &[Value]) -> Result<String, Fault> {
 fn verb(text: &str) -> Result<(Verb, &str), Fault> {
     let mut verb = Verb::default();
     let digits = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let small = |text: &str| text.parse::<usize>().ok().filter(|size| *size <= 1024);
+    let small = |text: &str| match text.parse::<usize>() {
+        Ok(size) if size <= 1024 => Ok(size),
+        _ => Err(quoting(format!("`format`: {text} is not a width, a precision or an index from 0 to 1024"))),
+    };
     let mut rest = text.trim_start_matches(['-', '+', ' ', '#', '0']);
     verb.flags = text[..text.len() - rest.len()].to_owned();
     let width = digits(rest);
-    verb.width = small(&rest[..width]);
+    verb.width = if width > 0 { Some(small(&rest[..width])?) } else { None };
     rest = &rest[width..];
     if let Some(after) = rest.strip_prefix('.') {
         let precision = digits(after);
-        verb.precision = small(&after[..precision]).or(Some(0));
+        verb.precision = Some(if precision > 0 { small(&after[..precision])? } else { 0 });
         rest = &after[precision..];
     }
     if let Some((index, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         verb.index = Some(
-            small(index)
+            Some(small(index)?)
                 .filter(|index| *index > 0)
                 .ok_or_else(|| open("`format`: the index in `%[…]` counts from 1"))?,
         );
@@ -269,32 +276,47 @@ fn verb(text: &str) -> Result<(Verb, &str), Fault> {
 
 fn formatted(verb: &Verb, value: &Value) -> Result<String, Fault> {
     let wrong = |expected: &str| {
-        quoting(format!("`%{}` of `format` takes {expected}, not a {}", verb.letter, value.type_name()))
+        let found = match value {
+            Value::Number(number) => number_text(number),
+            other => format!("a {}", other.type_name()),
+        };
+        quoting(format!("`%{}` of `format` takes {expected}, not {found}", verb.letter))
     };
     let number = || to_number(value).ok_or_else(|| wrong("a number"));
-    let whole = || Value::Number(number()?).as_i64().ok_or_else(|| wrong("a whole number"));
+    let whole = || integer(&number()?).ok_or_else(|| wrong("a whole number"));
     let text = || to_text(value).ok_or_else(|| wrong("a string"));
-    let double = || number().map(|number| number.as_f64().unwrap_or(0.0));
-    let signed =
-        |text: String| if verb.flags.contains('+') && !text.starts_with('-') { format!("+{text}") } else { text };
+    let double = || exact_f64(&number()?).ok_or_else(|| wrong("a number of at most 53 bits"));
+    let signed = |text: String| match verb.flags.contains('+') && !text.starts_with('-') {
+        true => format!("+{text}"),
+        false if verb.flags.contains(' ') && !text.starts_with('-') => format!(" {text}"),
+        false => text,
+    };
+    let in_base = |prefix: &str, digits: fn(u128) -> String| {
+        let number = whole()?;
+        let prefix = if verb.flags.contains('#') { prefix } else { "" };
+        let digits = digits(number.unsigned_abs());
+        let zeros = "0".repeat(verb.precision.unwrap_or(0).saturating_sub(digits.len()));
+        let sign = if number < 0 { "-" } else { "" };
+        Ok::<_, Fault>(signed(format!("{sign}{prefix}{zeros}{digits}")))
+    };
     let body = match verb.letter {
         's' => text()?.chars().take(verb.precision.unwrap_or(usize::MAX)).collect(),
         'q' => serde_json::Value::String(text()?).to_string(),
-        'd' => signed(whole()?.to_string()),
-        'b' => format!("{:b}", whole()?),
-        'o' => format!("{:o}", whole()?),
+        'd' => in_base("", |number| number.to_string())?,
+        'b' => in_base("0b", |number| format!("{number:b}"))?,
+        'o' => in_base("0", |number| format!("{number:o}"))?,
         'x' | 'X' => {
             let hex = match value {
                 Value::String(text) if to_number(value).is_none() => {
                     text.bytes().map(|byte| format!("{byte:02x}")).collect()
                 }
-                _ => format!("{:x}", whole()?),
+                _ => in_base("0x", |number| format!("{number:x}"))?,
             };
             if verb.letter == 'X' { hex.to_uppercase() } else { hex }
         }
-        'f' | 'F' => signed(format!("{:.*}", verb.precision.unwrap_or(6), double()?)),
+        'f' | 'F' => signed(fixed(&number()?, verb.precision.unwrap_or(6))),
         'e' | 'E' => signed(exponential(double()?, verb.precision.unwrap_or(6), verb.letter)),
-        'g' | 'G' => signed(float(double()?).map(|number| number_text(&number)).unwrap_or_default()),
+        'g' | 'G' => signed(number_text(&number()?)),
         't' => to_bool(value).ok_or_else(|| wrong("a bool"))?.to_string(),
         'v' => match to_text(value) {
             Some(text) => text,
@@ -303,6 +325,15 @@ fn formatted(verb: &Verb, value: &Value) -> Result<String, Fault> {
         other => return Err(quoting(format!("`format` knows no verb `%{other}`"))),
     };
     Ok(padded(verb, body))
+}
+
+/// A number with so many digits after the point.
+fn fixed(number: &Number, precision: usize) -> String {
+    match integer(number) {
+        Some(whole) if precision == 0 => whole.to_string(),
+        Some(whole) => format!("{whole}.{}", "0".repeat(precision)),
+        None => format!("{:.precision$}", number.as_f64().unwrap_or_default()),
+    }
 }
 
 /// `1.500000e+06`, as C writes it.

@@ -2,14 +2,12 @@
 
 use super::{Fault, open, quoting};
 use crate::Value;
-use crate::expression::convert::number_text;
+use crate::expression::number::number_text;
+use crate::yaml::{is_text, yaml_document};
 
 /// The value that a YAML text is.
 pub(super) fn decode(text: &str) -> Result<Value, Fault> {
-    let json: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| {
-        quoting(format!("this is no YAML: {}", error.to_string().lines().next().unwrap_or_default()))
-    })?;
-    Ok(Value::from(json))
+    yaml_document(text).map_err(|error| quoting(format!("this YAML cannot be used: {error}")))
 }
 
 /// The value as YAML in block style.
@@ -135,6 +133,7 @@ fn is_plain(text: &str) -> bool {
         && !WORDS.contains(&lower.as_str())
         && !WORDS.contains(&lower.trim_start_matches(['-', '+']))
         && !looks_like_number
+        && is_text(text)
         && !text.ends_with([' ', ':', '\t'])
         && !text.contains(": ")
         && !text.contains(" #")

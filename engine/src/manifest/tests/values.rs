@@ -182,6 +182,59 @@ fn assigned(assignments: &Assignments) -> String {
 }
 
 #[test]
+fn a_value_is_converted_to_its_type_as_terraform_does() {
+    let cases = [
+        ("set(string)", r#"["b", "a", "a"]"#, r#"["a", "b"]"#),
+        ("set(string)", r#"[1, "1"]"#, r#"["1"]"#),
+        ("set(number)", "[10, 9, 10.0]", "[9, 10]"),
+        ("set(object({ a = number }))", "[{ a = 1 }, { a = \"1\" }]", "[{\"a\": 1}]"),
+        ("list(set(string))", r#"[["a", "a"]]"#, r#"[["a"]]"#),
+        ("map(set(number))", "{ a = [2, 1, 2] }", "{\"a\": [1, 2]}"),
+        ("set", "[1, 1]", "[1]"),
+        ("set(string)", "{}", "set(string) is expected, this is a map"),
+        ("object({ a = optional(number) })", "{}", "{\"a\": null}"),
+        ("object({ a = optional(number, 80) })", "{}", "{\"a\": 80}"),
+        ("object({ a = optional(number, 80) })", "{ a = null }", "{\"a\": 80}"),
+        ("object({ a = optional(number, 80) })", "{ a = 1 }", "{\"a\": 1}"),
+        ("object({ a = optional(string, 80) })", "{}", "{\"a\": \"80\"}"),
+        ("object({ a = optional(set(string), [\"x\", \"x\"]) })", "{}", "{\"a\": [\"x\"]}"),
+        (
+            "object({ a = optional(object({ b = optional(bool, true), c = optional(string) }), {}) })",
+            "{}",
+            "{\"a\": {\"b\": true, \"c\": null}}",
+        ),
+        ("list(object({ a = optional(number, -1) }))", "[{}, { a = 2 }]", "[{\"a\": -1}, {\"a\": 2}]"),
+        (
+            "map(object({ a = string, b = optional(list(string), []) }))",
+            "{ k = { a = \"x\" } }",
+            "{\"k\": {\"a\": \"x\", \"b\": []}}",
+        ),
+    ];
+    for (kind, written, expected) in cases {
+        let manifest = manifest(&format!("[variables.v]\ntype = '{kind}'"));
+        let assignments = Assignments { arguments: vec![format!("v={written}")], ..Assignments::default() };
+        let found = match manifest.variables(&assignments) {
+            Ok(values) => format!("{:?}", values["v"]),
+            Err(errors) => errors[0].at.clone().map(|(_, label)| label).unwrap_or_default(),
+        };
+        assert_eq!(found, expected, "{kind} of {written}");
+    }
+    let refused = [
+        ("object({ a = optional() })", "`optional` takes a type and perhaps a default: optional(number, 80)"),
+        (
+            "object({ a = optional(number, 1, 2) })",
+            "`optional` takes a type and perhaps a default: optional(number, 80)",
+        ),
+        ("object({ a = optional(number, \"x\") })", "the default of `optional`: number is expected, this is a string"),
+        ("object({ a = optional(number, var.x) })", "the default of `optional` is a plain value, not an expression"),
+        ("optional(number)", "`optional` is for attributes of an object"),
+    ];
+    for (kind, expected) in refused {
+        assert_eq!(kind.parse::<crate::VariableType>().unwrap_err(), expected, "{kind}");
+    }
+}
+
+#[test]
 fn variables_come_from_the_strongest_source() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("prod.vars.toml");

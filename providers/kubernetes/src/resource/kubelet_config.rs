@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use moorfast_engine::{
     Applied, Attribute, Attributes, Class, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProposedAction, ProviderError, ReadRequest, ResourceType, Schema, Scope, Value,
+    ProposedAction, ProviderError, ReadRequest, ResourceType, Schema, Scope, Value, yaml_document,
 };
 use serde_json::{Value as Json, json};
 
@@ -112,9 +112,11 @@ pub(crate) fn config_of(attributes: &Attributes) -> Result<Option<Json>, String>
     let Some(json) = value.to_json() else { return Ok(None) };
     let parsed = match json {
         Json::String(text) => {
-            // The parser quotes the text around an error.
-            let told = |e| if value.is_sensitive() { String::new() } else { format!(": {e}") };
-            serde_saphyr::from_str::<Json>(&text).map_err(|e| format!("`config` is no valid YAML{}", told(e)))?
+            let parsed = yaml_document(&text).map_err(|e| match value.is_sensitive() {
+                true => format!("`config` is no valid YAML: {}", e.place()),
+                false => format!("`config` is no valid YAML: {e}"),
+            })?;
+            parsed.to_json().unwrap_or_default()
         }
         other => other,
     };
@@ -291,7 +293,7 @@ mod tests {
         assert!(config("- 1".into()).is_err());
         assert!(config("a: [".into()).is_err());
         let broken = config(Value::from("header: [hunter2").sensitive()).unwrap_err();
-        assert_eq!(broken, "`config` is no valid YAML");
+        assert_eq!(broken, "`config` is no valid YAML: line 1, column 9");
     }
 
     #[test]

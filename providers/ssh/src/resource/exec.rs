@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use moorfast_engine::{
     Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ResourceType, Schema, Scope, Value,
+    ProviderError, ResourceType, Schema, Scope, Value, named,
 };
 
 use super::{Resource, Step, absolute, propose, public, text, texts, written};
@@ -205,10 +205,9 @@ impl Resource for Exec {
             .copied()
             .filter(|name| proposal.planned.get(*name).is_some_and(|v| observed.attributes.get(*name) != Some(v)))
             .collect();
-        let triggers = request.triggers.iter().map(ToString::to_string);
-        let reasons: Vec<String> = changed.iter().map(|n| (*n).to_owned()).chain(triggers).collect();
+        let reasons: Vec<String> = changed.iter().map(|n| (*n).to_owned()).chain(named(&request.triggers)).collect();
         if !reasons.is_empty() {
-            let verb = if reasons.len() == 1 { "changes" } else { "change" };
+            let verb = if changed.len() + request.triggers.len() == 1 { "changes" } else { "change" };
             proposal.notes.push(format!("run again: {} {verb}", reasons.join(", ")));
             proposal.action = ProposedAction::Update;
             proposal.planned.insert("exit_code".to_owned(), Value::Unknown);

@@ -7,6 +7,7 @@ mod exec;
 pub(crate) mod facts;
 mod file;
 mod group;
+mod install;
 mod kernel_module;
 mod link;
 mod mode;

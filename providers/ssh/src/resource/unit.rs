@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use moorfast_engine::plan::Consequence;
 use moorfast_engine::{
-    Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ResourceType, Schema, Scope, Value,
+    Attribute, Attributes, Class, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProposedAction, ProviderError, ResourceType, Schema, Scope, Value, named,
 };
 use serde_json::json;
 
-use super::{Resource, Step, absolute, flag, parent, propose, same, text, written};
+use super::{Resource, Step, absolute, flag, install, parent, propose, same, text, written};
 use crate::duration;
 use crate::script::{Section, print_bytes, quote};
 use crate::sources::Sources;
@@ -22,11 +22,71 @@ pub(crate) struct Unit;
 /// How long a unit is watched at least to count as healthy.
 const WATCHED: Duration = Duration::from_secs(5);
 
-/// Shell functions for changing `$U`. The marker says across a crash that a restart is still due; it is in /run, since a reboot restarts all.
+/// Shell functions that say what systemd knows of `$U`. systemd shows nothing of a template (`a@.service`).
+///
+/// `id` is the name that the unit has where `$U` is an alias. `starts_at_boot` holds for a unit that is enabled, also where its `[Install]` enables only
+/// others (`Also=`). `is_whole` holds where each target of `[Install]` has its link.
+const SURVEY: &str = r#"
+survey() {
+  id=$U load= active= file_state= fragment= drops= reload=
+  case $U in
+  *@.*)
+    file_state=$(systemctl is-enabled -- "$U" 2>/dev/null | tail -n 1)
+    load=loaded; [ -n "$file_state" ] || load=not-found ;;
+  *)
+    X=$(systemctl show --no-pager -p Id -p LoadState -p ActiveState -p UnitFileState -p FragmentPath -p DropInPaths -p NeedDaemonReload -- "$U")
+    while IFS='=' read -r K V; do
+      case $K in
+      Id) id=$V ;; LoadState) load=$V ;; ActiveState) active=$V ;; UnitFileState) file_state=$V ;;
+      FragmentPath) fragment=$V ;; DropInPaths) drops=$V ;; NeedDaemonReload) reload=$V ;;
+      esac
+    done <<END
+$X
+END
+    [ "$file_state" != generated ] || file_state=$(systemctl is-enabled -- "$id" 2>/dev/null | tail -n 1) ;;
+  esac
+}
+installs() {
+  [ -n "$fragment" ] || return 0
+  cat -- "$fragment" $drops 2>/dev/null | {
+    V=
+    while read -r X; do
+      case $X in "$1"=*|"$1 ="*) X=${X#*=}; if [ -n "$X" ]; then V="$V $X"; else V=; fi ;; esac
+    done
+    printf '%s\n' "$V"
+  }
+}
+starts_at_boot() {
+  case $file_state in
+  enabled) return 0 ;;
+  indirect) ;;
+  *) return 1 ;;
+  esac
+  A=$(installs Also); [ -n "$A" ] || return 1
+  for A in $A; do
+    case $(systemctl is-enabled -- "$A" 2>/dev/null) in enabled|static|indirect|alias|generated) ;; *) return 1 ;; esac
+  done
+}
+has_link() { for root in /etc /run /usr/local/lib /usr/lib /lib; do [ ! -L "$root/systemd/system/$1/$id" ] || return 0; done; return 1; }
+is_whole() {
+  for W in $(installs WantedBy); do case $W in *[%\\]*) ;; *) has_link "$W.wants" || return 1 ;; esac; done
+  for W in $(installs RequiredBy); do case $W in *[%\\]*) ;; *) has_link "$W.requires" || return 1 ;; esac; done
+}
+"#;
+
+/// Shell functions for changing `$U`, on top of [`SURVEY`]. `disable` keeps the link by which a unit file from another folder is known. The marker says across a crash that a restart is still due; it is in /run, since a reboot restarts all.
 /// `anew` has systemd forget earlier starts: it refuses a sixth one within ten seconds, which is meant for units that fail by themselves.
 const FUNCTIONS: &str = r#"
 anew() { systemctl reset-failed -- "$U" 2>/dev/null || true; }
-show() { systemctl show --no-pager -p "$1" --value -- "$U"; }
+show() { case $U in *@.*) ;; *) systemctl show --no-pager -p "$1" --value -- "$U" ;; esac; }
+enable() { systemctl enable -- "$id"; }
+disable() {
+  target=; [ ! -L "$fragment" ] || target=$(readlink -- "$fragment")
+  systemctl disable -- "$id"
+  if [ -n "$target" ] && [ ! -L "$fragment" ]; then ln -s -- "$target" "$fragment"; systemctl daemon-reload; fi
+}
+halt() { survey; [ "$load" = not-found ] || systemctl stop -- "$U"; }
+unmask() { systemctl unmask -- "$id"; systemctl unmask --runtime -- "$id"; }
 mark() { mkdir -p /run/moorfast; : > "$M"; }
 unmark() { rm -f -- "$M"; rmdir /run/moorfast 2>/dev/null || true; }
 place() { temporary "$(dirname -- "$1")"; cat > "$T"; chmod 0644 "$T"; sync -- "$T"; mv -fT -- "$T" "$1"; }
@@ -57,12 +117,12 @@ impl Resource for Unit {
              A destroy stops, disables and removes a unit whose content is managed; other units get back the state that they were found in.",
             [
                 Attribute::required("name", Kind::String, "Its full name: `kubelet.service`.").replaces(),
-                Attribute::optional("content", Kind::String, "What is in its file. Where it is not written the unit must be there already."),
+                Attribute::optional("content", Kind::String, "The content of its file. If unset, the unit must be there already. If it leaves the manifest, the file is removed, and the unit of the package takes its place."),
                 Attribute::optional("path", Kind::String, "Where its file is, where `content` is written. Default: `/etc/systemd/system/NAME`.").replaces(),
-                Attribute::optional("drop_ins", Kind::map(Kind::String), "Drop-in files in `NAME.d` beside the unit's file: from file names (`10-args.conf`) to contents."),
-                Attribute::optional("enabled", Kind::Bool, "Is it started at boot (by its `[Install]` section)? Left as it is where not written.").or_computed(),
+                Attribute::optional("drop_ins", Kind::map(Kind::String), "Drop-in files in `NAME.d` beside the unit's file: from file names (`10-args.conf`) to contents. A drop-in that leaves the manifest is removed."),
+                Attribute::optional("enabled", Kind::Bool, "Whether the unit is started at boot by its `[Install]` section. A unit whose `[Install]` has only `Also=` counts as enabled when those units are. The links move when `[Install]` changes. If unset, the current state is kept.").or_computed(),
                 Attribute::optional("state", Kind::OneOf(&["running", "stopped"]), "Does it run? Left as it is where not written. For a unit that ends by itself (`Type=oneshot` without `RemainAfterExit=yes`) write none.").or_computed(),
-                Attribute::optional("masked", Kind::Bool, "Can it not be started at all? Only without `content`. Left as it is where not written."),
+                Attribute::optional("masked", Kind::Bool, "Whether the unit cannot be started at all. Only without `content`; the unit need not exist. If unset, the current state is kept."),
                 Attribute::optional("settle", Kind::Duration, "How long a unit must have run without a restart to count as running after an apply.").or("1s"),
                 Attribute::computed("restart_pending", Kind::Bool, "Does it still run an older definition than that on disk? True after an edit by hand, or after an apply that was cut off; the next apply restarts it."),
             ],
@@ -100,6 +160,33 @@ impl Resource for Unit {
         if flag(attributes, "masked") && text(attributes, "state") == Some("running") {
             found.push(invalid("masked", "a masked unit cannot run".to_owned(), "remove state or masked"));
         }
+        if flag(attributes, "masked") && flag(attributes, "enabled") {
+            found.push(invalid("masked", "a masked unit cannot be enabled".to_owned(), "remove enabled or masked"));
+        }
+        if is_template(attributes) && written(attributes, "state") {
+            found.push(invalid(
+                "state",
+                "a template does not run".to_owned(),
+                "write the state of an instance: a resource with the name getty@tty1.service",
+            ));
+        }
+        if flag(attributes, "enabled")
+            && let Some(assignments) = written_install(attributes)
+        {
+            if assignments.is_empty() {
+                found.push(invalid(
+                    "enabled",
+                    "a unit without an [Install] section cannot be enabled".to_owned(),
+                    "add [Install] with WantedBy=multi-user.target, or remove enabled",
+                ));
+            } else if is_template(attributes) && !install::sets(&assignments, "DefaultInstance") {
+                found.push(invalid(
+                    "enabled",
+                    "a template without DefaultInstance= cannot be enabled".to_owned(),
+                    "enable an instance: a resource with the name getty@tty1.service",
+                ));
+            }
+        }
         for name in attributes.get("drop_ins").and_then(Value::as_map).into_iter().flat_map(|m| m.keys()) {
             if !name.ends_with(".conf") || name.contains('/') {
                 found.push(invalid(
@@ -126,10 +213,14 @@ impl Resource for Unit {
             format!("if [ -f \"$D\"/{0} ]; then blob drop_in.{index} < \"$D\"/{0}; fi\n", quote(&name))
         });
         format!(
-            "{}
-systemctl show --no-pager -p LoadState -p ActiveState -p UnitFileState -p NeedDaemonReload -- \"$U\" | blob show
+            "{}{SURVEY}survey
+field id \"$id\"; field load \"$load\"; field active \"$active\"; field file_state \"$file_state\"; field reload \"$reload\"
+if starts_at_boot; then field enabled yes; is_whole || field partial yes; fi
 if [ -f \"$F\" ]; then blob content < \"$F\"; fi
 if [ -e \"$M\" ]; then field marked yes; fi
+if [ -L \"/etc/systemd/system/$U\" ]; then field linked yes; fi
+case $fragment in /etc/*) [ -L \"$fragment\" ] || field own_file yes ;; esac
+for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/$U\" ] || field elsewhere yes; done
 {}",
             places(subject),
             drop_ins.collect::<String>()
@@ -137,12 +228,10 @@ if [ -e \"$M\" ]; then field marked yes; fi
     }
 
     fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let shown = seen.text("show").unwrap_or_default();
-        let property =
-            |name: &str| shown.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default();
+        let property = |name: &str| seen.field(name).unwrap_or_default();
         let managed = written(&subject.attributes, "content");
         let content = seen.text("content");
-        let missing = if managed { content.is_none() } else { property("LoadState") == "not-found" };
+        let missing = if managed { content.is_none() } else { property("load") == "not-found" };
         if missing {
             return Ok(None);
         }
@@ -160,21 +249,30 @@ if [ -e \"$M\" ]; then field marked yes; fi
             .enumerate()
             .filter_map(|(index, name)| Some((name, Value::from(seen.text(&format!("drop_in.{index}"))?))))
             .collect();
-        if written(&subject.attributes, "drop_ins") {
+        if !names(subject).is_empty() || written(&subject.attributes, "drop_ins") {
             put("drop_ins", Value::Map(drop_ins));
         }
-        let file_state = property("UnitFileState");
-        put("enabled", Value::from(file_state == "enabled"));
-        put("masked", Value::from(file_state.starts_with("masked")));
-        let state = match property("ActiveState") {
-            "active" | "reloading" => "running",
-            "inactive" | "deactivating" => "stopped",
+        let wanted = |name: &str| subject.attributes.get(name).and_then(Value::as_bool).unwrap_or_default();
+        put("enabled", Value::from(seen.is("enabled") && !(wanted("enabled") && seen.is("partial"))));
+        // A mask that ends with the next boot is neither what `true` means nor what `false` means.
+        let file_state = property("file_state");
+        put("masked", Value::from(file_state == "masked" || file_state == "masked-runtime" && !wanted("masked")));
+        let state = match property("active") {
+            "active" | "reloading" | "refreshing" => "running",
+            "inactive" | "deactivating" | "" => "stopped",
             "activating" => "starting",
             other => other,
         };
         put("state", Value::from(state));
-        put("restart_pending", Value::from(property("NeedDaemonReload") == "yes" || seen.is("marked")));
-        Ok(Some(Observed { attributes, private: serde_json::Value::Null }))
+        put("restart_pending", Value::from(property("reload") == "yes" || seen.is("marked")));
+        let private = json!({
+            "id": property("id"),
+            "file_state": file_state,
+            "linked": seen.is("linked"),
+            "own_file": seen.is("own_file"),
+            "elsewhere": seen.is("elsewhere"),
+        });
+        Ok(Some(Observed { attributes, private }))
     }
 
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
@@ -184,22 +282,37 @@ if [ -e \"$M\" ]; then field marked yes; fi
             planned.insert("path".to_owned(), Value::from(file(&subject)));
         }
         planned.insert("restart_pending".to_owned(), Value::from(false));
+        let there = |o: &Observed| o.attributes.get("drop_ins").and_then(Value::as_map).is_some_and(|m| !m.is_empty());
+        if !written(&planned, "drop_ins") && request.observed.as_ref().is_some_and(there) {
+            planned.insert("drop_ins".to_owned(), Value::Map(BTreeMap::new()));
+        }
         let mut proposal = propose(self, request, planned);
         if let (Some(observed), Some(why)) = (&request.observed, restart_reason(request, &proposal)) {
-            let runs = text(&observed.attributes, "state") != Some("stopped");
-            let stops = text(&request.desired, "state") == Some("stopped");
-            if runs && !stops {
+            let now = text(&observed.attributes, "state").unwrap_or_default();
+            let restarts = match text(&request.desired, "state") {
+                Some("stopped") => false,
+                Some(_) => now != "stopped",
+                None => now == "running",
+            };
+            if restarts {
                 proposal.consequences.push(Consequence::Restart { cause: why });
                 if proposal.action == ProposedAction::NoOp {
                     proposal.action = ProposedAction::Update;
                 }
             }
         }
+        if let Some(observed) = &request.observed {
+            if gives_up_its_file(request) {
+                proposal.action = ProposedAction::Replace(vec!["content".to_owned()]);
+            }
+            disappears(request, observed)?;
+            proposal.consequences.extend(obstacle(request, observed).map(|message| Consequence::Obstacle { message }));
+        }
         Ok(proposal)
     }
 
     fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
-        let start = format!("{}{FUNCTIONS}", places(subject));
+        let start = format!("{}{SURVEY}{FUNCTIONS}survey\n", places(subject));
         let attributes = &subject.attributes;
         if matches!(operation.action, OperationAction::Delete) {
             let body = if written(attributes, "content") { remove(subject) } else { give_back(subject) };
@@ -208,23 +321,37 @@ if [ -e \"$M\" ]; then field marked yes; fi
         let before = operation.observed.as_ref().map(|o| &o.attributes);
         let differs =
             |name: &str| written(attributes, name) && !same(before.and_then(|b| b.get(name)), attributes.get(name));
-        let redefined = differs("content") || differs("drop_ins");
+        let drop_ins = changed_drop_ins(attributes, before);
+        let redefined = differs("content") || !drop_ins.is_empty();
         let pending = before.is_some_and(|b| flag(b, "restart_pending"));
         let restart = redefined || pending || !operation.triggers.is_empty();
+        let resumed = operation.recorded.as_ref().is_some_and(|r| r.incomplete) && written(attributes, "content");
+        let moves_links = resumed
+            || differs("content") && installs(before, "content") != installs(Some(attributes), "content")
+            || drop_ins.iter().any(|drop_in| drop_in.changes_install());
         let mut body = start;
-        if !written(attributes, "content") {
-            body.push_str("[ \"$(show LoadState)\" != not-found ] || fail failed 'there is no such unit (install its package first, or write its content)'\n");
+        if !written(attributes, "content") && !flag(attributes, "masked") {
+            body.push_str(&format!("if [ \"$load\" = not-found ]; then\n{NO_SUCH_UNIT}\nfi\n"));
         }
-        body.push_str("printf '%s' \"$(show UnitFileState) $(show ActiveState)\" | blob before\n");
+        body.push_str("was=$file_state; if starts_at_boot; then was=enabled; fi\n");
+        body.push_str("printf '%s' \"$was $active\" | blob before\n");
         if restart {
             body.push_str("mark\n");
         }
         if attributes.get("masked").and_then(Value::as_bool) == Some(false) {
-            body.push_str("systemctl unmask -- \"$U\"\n");
+            body.push_str("unmask\n");
         }
-        body.push_str(&write(subject, before));
-        body.push_str("[ \"$(show NeedDaemonReload)\" != yes ] && [ -z \"$R\" ] || systemctl daemon-reload\n");
-        body.push_str(&switch(attributes, restart));
+        body.push_str("R=\n");
+        if differs("content") {
+            let content = text(attributes, "content").unwrap_or_default();
+            body.push_str(&format!(
+                "[ -d \"${{F%/*}}\" ] || mkdir -p -- \"${{F%/*}}\"\n{} | place \"$F\"; R=1\n",
+                print_bytes(content.as_bytes())
+            ));
+        }
+        body.extend(drop_ins.iter().map(DropIn::write));
+        body.push_str("[ \"$reload\" != yes ] && [ -z \"$R\" ] || systemctl daemon-reload\n");
+        body.push_str(&switch(attributes, restart, moves_links));
         body.push_str("unmark");
         Ok(Step { limit: Some(Duration::from_secs(300)), ..Step::long(body) })
     }
@@ -237,9 +364,9 @@ if [ -e \"$M\" ]; then field marked yes; fi
     }
 
     fn health(&self, subject: &Subject) -> Option<String> {
-        let settle = duration::of(&subject.attributes, "settle").unwrap_or_default().max(WATCHED).as_secs();
+        let settle = duration::seconds(duration::of(&subject.attributes, "settle").unwrap_or_default().max(WATCHED));
         Some(format!(
-            "{}{FUNCTIONS}run() {{ printf '%s %s' \"$(show NRestarts)\" \"$(show InvocationID)\"; }}
+            "{}{SURVEY}{FUNCTIONS}run() {{ printf '%s %s' \"$(show NRestarts)\" \"$(show InvocationID)\"; }}
 ill() {{ fail failed \"$1: $(show ActiveState) ($(show SubState)), result $(show Result), exit status $(show ExecMainStatus)\"; }}
 [ \"$(show ActiveState)\" = active ] || ill 'it does not run'
 B=$(run); C=0
@@ -252,16 +379,19 @@ done",
     }
 
     fn found(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
-        let observed = observed.filter(|_| !written(desired, "content"))?;
-        let running = text(observed, "state") == Some("running");
-        Some(json!({ "enabled": flag(observed, "enabled"), "masked": flag(observed, "masked"), "running": running }))
+        if written(desired, "content") {
+            return None;
+        }
+        let is = |name: &str| observed.is_some_and(|o| flag(o, name));
+        let running = observed.and_then(|o| text(o, "state")) == Some("running");
+        Some(json!({ "enabled": is("enabled"), "masked": is("masked"), "running": running }))
     }
 
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
         let found = !subject.private.is_null() || written(&subject.attributes, "content");
         let Some(before) = seen.text("before").filter(|_| !found) else { return subject.private.clone() };
         let (file_state, active) = before.split_once(' ').unwrap_or_default();
-        json!({ "enabled": file_state == "enabled", "masked": file_state.starts_with("masked"), "running": active == "active" })
+        json!({ "enabled": file_state == "enabled", "masked": file_state == "masked", "running": active == "active" })
     }
 }
 
@@ -299,8 +429,8 @@ fn restart_reason(request: &PlanRequest, proposal: &Proposal) -> Option<String> 
     }
     let observed = request.observed.as_ref().map(|o| &o.attributes)?;
     if !request.triggers.is_empty() {
-        let names: Vec<_> = request.triggers.iter().map(ToString::to_string).collect();
-        return Some(format!("{} changes", names.join(", ")));
+        let verb = if request.triggers.len() == 1 { "changes" } else { "change" };
+        return Some(format!("{} {verb}", named(&request.triggers).join(", ")));
     }
     let changes = |name: &str| proposal.planned.get(name).is_some_and(|v| !same(observed.get(name), Some(v)));
     if changes("content") || changes("drop_ins") {
@@ -309,38 +439,126 @@ fn restart_reason(request: &PlanRequest, proposal: &Proposal) -> Option<String> 
     flag(observed, "restart_pending").then(|| "it runs an older definition".to_owned())
 }
 
-/// Writes what differs, and sets `R` where anything was written.
-fn write(subject: &Subject, before: Option<&Attributes>) -> String {
-    let mut body = "R=\n".to_owned();
-    let attributes = &subject.attributes;
-    let now = |name: &str| before.and_then(|b| b.get(name));
-    if let Some(content) = text(attributes, "content").filter(|_| !same(now("content"), attributes.get("content"))) {
-        body.push_str(&format!(
-            "[ -d \"${{F%/*}}\" ] || mkdir -p -- \"${{F%/*}}\"\n{} | place \"$F\"; R=1\n",
-            print_bytes(content.as_bytes())
-        ));
-    }
-    let empty = BTreeMap::new();
-    let wanted = attributes.get("drop_ins").and_then(Value::as_map).unwrap_or(&empty);
-    let there = now("drop_ins").and_then(Value::as_map).unwrap_or(&empty);
-    for (name, content) in wanted.iter().filter(|(name, content)| !same(there.get(*name), Some(content))) {
-        let bytes = content.as_str().unwrap_or_default().as_bytes();
-        body.push_str(&format!("mkdir -p -- \"$D\"; {} | place \"$D\"/{}; R=1\n", print_bytes(bytes), quote(name)));
-    }
-    for name in there.keys().filter(|name| !wanted.contains_key(*name)) {
-        body.push_str(&format!("rm -f -- \"$D\"/{}; rmdir -- \"$D\" 2>/dev/null || true; R=1\n", quote(name)));
-    }
-    body
+/// A drop-in that differs from the one on the node. No content means that the drop-in is removed.
+struct DropIn<'a> {
+    name: &'a str,
+    before: Option<&'a str>,
+    content: Option<&'a str>,
 }
 
-/// Enables, starts, restarts, stops and masks.
-fn switch(attributes: &Attributes, restart: bool) -> String {
-    let mut body = String::new();
+impl DropIn<'_> {
+    fn changes_install(&self) -> bool {
+        let section = |text: Option<&'_ str>| text.map(install::of).unwrap_or_default().join("\n");
+        section(self.before) != section(self.content)
+    }
+
+    /// Returns shell that writes or removes it, and sets `R`.
+    fn write(&self) -> String {
+        let name = quote(self.name);
+        match self.content {
+            Some(content) => {
+                format!("mkdir -p -- \"$D\"; {} | place \"$D\"/{name}; R=1\n", print_bytes(content.as_bytes()))
+            }
+            None => format!("rm -f -- \"$D\"/{name}; rmdir -- \"$D\" 2>/dev/null || true; R=1\n"),
+        }
+    }
+}
+
+/// Returns the drop-ins of `attributes` that are not on the node as they should be, then those of `before` that left the manifest.
+fn changed_drop_ins<'a>(attributes: &'a Attributes, before: Option<&'a Attributes>) -> Vec<DropIn<'a>> {
+    static NONE: BTreeMap<String, Value> = BTreeMap::new();
+    let of = |attributes: Option<&'a Attributes>| attributes.and_then(|a| a.get("drop_ins")?.as_map()).unwrap_or(&NONE);
+    let (wanted, there) = (of(Some(attributes)), of(before));
+    let changed = wanted.iter().filter(|(name, content)| !same(there.get(*name), Some(content)));
+    let gone = there.iter().filter(|(name, _)| !wanted.contains_key(*name));
+    let text = |map: &'a BTreeMap<String, Value>, name: &str| map.get(name).and_then(Value::as_str);
+    let drop_in = |(name, _): (&'a String, _)| DropIn { name, before: text(there, name), content: text(wanted, name) };
+    changed.map(drop_in).chain(gone.map(drop_in)).collect()
+}
+
+/// Returns the assignments of the `[Install]` sections of the attribute `name`.
+fn installs<'a>(attributes: Option<&'a Attributes>, name: &str) -> Vec<&'a str> {
+    attributes.and_then(|attributes| text(attributes, name)).map(install::of).unwrap_or_default()
+}
+
+/// Returns the assignments of all `[Install]` sections of the manifest, or `None` if some of the text is not known, or elsewhere.
+fn written_install(attributes: &Attributes) -> Option<Vec<&str>> {
+    let mut assignments = install::of(text(attributes, "content")?);
+    match attributes.get("drop_ins").filter(|v| !v.is_null()) {
+        None => {}
+        Some(drop_ins) => {
+            for content in drop_ins.as_map()?.values() {
+                assignments.extend(install::of(content.as_str()?));
+            }
+        }
+    }
+    Some(assignments)
+}
+
+fn is_template(attributes: &Attributes) -> bool {
+    text(attributes, "name").is_some_and(|name| name.contains("@."))
+}
+
+/// Whether the file that moorfast wrote is no longer in the manifest.
+fn gives_up_its_file(request: &PlanRequest) -> bool {
+    let recorded = request.recorded.as_ref().is_some_and(|record| record.attributes.contains_key("content"));
+    recorded && !written(&request.desired, "content")
+}
+
+/// Checks that the unit exists after it is disabled.
+///
+/// # Errors
+/// If the name is an alias that exists only while the unit is enabled.
+fn disappears(request: &PlanRequest, observed: &Observed) -> Result<(), ProviderError> {
+    let name = text(&request.desired, "name").unwrap_or_default();
+    let id = observed.private["id"].as_str().unwrap_or(name);
+    let disabled = request.desired.get("enabled").and_then(Value::as_bool) == Some(false);
+    if !disabled || id == name || id.is_empty() || observed.private["linked"] != true {
+        return Ok(());
+    }
+    let message = format!("{name} is an alias of {id} that exists only while {id} is enabled");
+    Err(ProviderError::new(Class::Invalid, message).attribute("name").help(format!("name the unit itself: {id}")))
+}
+
+/// Returns what an apply of `request` would fail at.
+fn obstacle(request: &PlanRequest, observed: &Observed) -> Option<String> {
+    let becomes = |name: &str| flag(&request.desired, name) && !flag(&observed.attributes, name);
+    let private = |name: &str| observed.private[name] == true;
+    if gives_up_its_file(request) {
+        return (!private("elsewhere")).then(|| "no package provides the unit once its file is removed".to_owned());
+    }
+    let file_state = observed.private["file_state"].as_str().unwrap_or_default();
+    if becomes("masked") && private("own_file") {
+        return Some("the file of the unit is in /etc, where the mask would be".to_owned());
+    }
+    let fixed = matches!(file_state, "static" | "generated" | "transient" | "");
+    let redefined = written(&request.desired, "content") || written(&request.desired, "drop_ins");
+    (becomes("enabled") && fixed && !redefined).then(|| match file_state {
+        "static" => "the unit is static: it has no [Install] section, so it cannot be enabled".to_owned(),
+        _ => "the unit has no file of its own, so it cannot be enabled".to_owned(),
+    })
+}
+
+/// Shell that fails because `$U` does not exist, and names the unit that it is an alias of.
+const NO_SUCH_UNIT: &str = r#"for root in /etc /usr/local/lib /usr/lib /lib; do
+  for file in "$root"/systemd/system/*."${U##*.}"; do
+    while read -r line; do
+      case "${line%%=*} ${line#*=} " in 'Alias '*" $U "*) fail failed "there is no such unit now: it is an alias that exists only while ${file##*/} is enabled (name ${file##*/})" ;; esac
+    done < "$file"
+  done
+done 2>/dev/null
+fail failed 'there is no such unit (install its package first, or write its content)'"#;
+
+/// Enables, starts, restarts, stops and masks. With `moves_links` the links follow the `[Install]` section, which is another one now.
+fn switch(attributes: &Attributes, restart: bool, moves_links: bool) -> String {
+    let mut body = "survey\n".to_owned();
+    let again = if moves_links { "disable; enable" } else { "starts_at_boot && is_whole || enable" };
     match attributes.get("enabled").and_then(Value::as_bool) {
-        Some(true) => body.push_str(
-            "systemctl enable -- \"$U\"\n[ \"$(show UnitFileState)\" = enabled ] || fail invalid \"it cannot be enabled ($(show UnitFileState)): it needs an [Install] section\"\n",
-        ),
-        Some(false) => body.push_str("systemctl disable -- \"$U\"\n"),
+        Some(true) => body.push_str(&format!(
+            "{again}\nsurvey; starts_at_boot || fail invalid \"it cannot be enabled ($file_state): it needs an [Install] section\"\n",
+        )),
+        Some(false) => body.push_str("case $file_state in enabled|indirect) disable ;; esac\n"),
+        None if moves_links => body.push_str(&format!("if [ \"$was\" = enabled ]; then {again}; fi\n")),
         None => {}
     }
     let settle = duration::of(attributes, "settle").unwrap_or(Duration::from_secs(1)).as_millis() / 100;
@@ -349,14 +567,14 @@ fn switch(attributes: &Attributes, restart: bool) -> String {
             let verb = if restart { "restart" } else { "start" };
             body.push_str(&format!("anew; systemctl {verb} -- \"$U\" || broken 'it does not start'\nstays {settle}\n"));
         }
-        (Some(_), _) => body.push_str("systemctl stop -- \"$U\"; anew\n"),
+        (Some(_), _) => body.push_str("halt; anew\n"),
         (None, true) => body.push_str(&format!(
             "if [ \"$(show ActiveState)\" = active ]; then anew; systemctl restart -- \"$U\" || broken 'it does not start again'; stays {settle}; fi\n"
         )),
         (None, false) => {}
     }
     if flag(attributes, "masked") {
-        body.push_str("systemctl mask -- \"$U\"\n");
+        body.push_str("systemctl mask -- \"$id\"\n");
     }
     body
 }
@@ -369,9 +587,17 @@ fn without_drop_ins(subject: &Subject) -> String {
     }
 }
 
+/// Stops, disables and removes a unit whose file is managed, of a template all instances.
 fn remove(subject: &Subject) -> String {
+    let stop = match subject.text("name").and_then(|name| name.split_once("@.")) {
+        Some((stem, kind)) => {
+            let instances = format!("{}@*.{kind}", stem.replace('\\', "\\\\"));
+            format!("systemctl stop -- {}", quote(&instances))
+        }
+        None => "halt".to_owned(),
+    };
     format!(
-        "if [ \"$(show LoadState)\" != not-found ]; then systemctl stop -- \"$U\"; systemctl disable -- \"$U\" 2>/dev/null || true; fi
+        "if [ \"$load\" != not-found ]; then {stop}; systemctl disable -- \"$U\" 2>/dev/null || true; fi
 rm -f -- \"$F\"
 {}systemctl daemon-reload
 systemctl reset-failed -- \"$U\" 2>/dev/null || true
@@ -383,20 +609,27 @@ unmark",
 /// Gives a unit that was there before us back as it was found.
 fn give_back(subject: &Subject) -> String {
     let attributes = &subject.attributes;
-    let was = |name: &str| subject.private[name].as_bool();
+    let was = |name: &str| subject.private[name].as_bool().filter(|_| written(attributes, name));
     let mut body = without_drop_ins(subject);
     if !body.is_empty() {
-        body.push_str("systemctl daemon-reload; systemctl try-restart -- \"$U\"\n");
+        body.push_str("systemctl daemon-reload; [ \"$load\" = not-found ] || systemctl try-restart -- \"$U\"\n");
     }
-    let mut back = |attribute: &str, was: Option<bool>, on: &str, off: &str| {
-        if let (true, Some(was)) = (written(attributes, attribute), was) {
-            body.push_str(&format!("systemctl {} -- \"$U\"\n", if was { on } else { off }));
-        }
-    };
-    back("masked", was("masked"), "mask", "unmask");
-    back("enabled", was("enabled"), "enable", "disable");
-    if was("masked") != Some(true) {
-        back("state", was("running"), "start", "stop");
+    match was("masked") {
+        Some(true) => body.push_str("systemctl mask -- \"$id\"\n"),
+        Some(false) => body.push_str("unmask\n"),
+        None => {}
     }
-    format!("if [ \"$(show LoadState)\" != not-found ]; then :\n{body}fi\nunmark")
+    body.push_str("survey\nif [ \"$load\" != not-found ]; then :\n");
+    match was("enabled") {
+        Some(true) => body.push_str("starts_at_boot || enable\n"),
+        Some(false) => body.push_str("case $file_state in enabled|indirect) disable ;; esac\n"),
+        None => {}
+    }
+    let ran = subject.private["running"].as_bool().filter(|_| written(attributes, "state"));
+    match ran.filter(|_| subject.private["masked"] != true) {
+        Some(true) => body.push_str("systemctl start -- \"$U\"\n"),
+        Some(false) => body.push_str("systemctl stop -- \"$U\"\n"),
+        None => {}
+    }
+    format!("{body}fi\nunmark")
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_engine::{Attributes, Redaction, SENSITIVE_KEY, Value};
+use moorfast_engine::{Attributes, Redaction, SENSITIVE_KEY, Value, YamlDocument, yaml_documents};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -122,39 +122,43 @@ impl Written {
 }
 
 fn documents(yaml: &Value) -> Result<Vec<Document>, String> {
-    let text = yaml.as_str().ok_or("is no text")?;
+    let text = yaml.as_str().ok_or("`yaml` is no text")?;
     let secret = yaml.is_sensitive();
-    // The text around an error may be that of a Secret, marked or not: only what is wrong and where is told.
-    let parsed: Vec<Json> = serde_saphyr::from_multiple(text).map_err(|e| {
-        let told = if secret { String::new() } else { format!(": {}", e.without_snippet()) };
-        format!("is no valid YAML{told}")
+    let parsed = yaml_documents(text).map_err(|e| match secret {
+        true => format!("`yaml` is no valid YAML: {}", e.place()),
+        false => format!("`yaml` is no valid YAML: {e}"),
     })?;
+    let objects = parsed.into_iter().flat_map(|YamlDocument { value, line }| {
+        // Nothing in a YAML text is unknown.
+        flatten_list(value.to_json().unwrap_or_default()).into_iter().map(move |object| (object, line))
+    });
     let mut found = Vec::new();
-    for (i, object) in parsed.into_iter().flat_map(flatten_list).enumerate() {
+    for (i, (object, line)) in objects.enumerate() {
         let value = Value::from(object);
         let value = if secret { value.sensitive() } else { value };
-        let document = Document::new(&value).map_err(|e| format!("document {}: {e}", i + 1))?;
+        let document = Document::new(&value).map_err(|e| format!("line {line}, document {}: {e}", i + 1))?;
         found.extend(document);
     }
     if found.is_empty() {
-        return Err("holds no object".to_owned());
+        return Err("`yaml` holds no object".to_owned());
     }
     reject_duplicates(&found)?;
     Ok(found)
 }
 
+/// Two documents are the same object if they have the same identity. Two of one name share the place in `objects`, whatever their groups.
 fn reject_duplicates(documents: &[Document]) -> Result<(), String> {
-    let mut seen = BTreeMap::new();
-    for document in documents {
-        let name = document.key.placed().to_string();
-        if let Some(other) = seen.insert(name.clone(), document.key.api_version.as_str()) {
-            let versions = [other, document.key.api_version.as_str()];
-            return Err(match versions[0] == versions[1] {
-                true => format!("{name} is written twice"),
-                false => {
-                    format!("{name} is written twice, of {} and of {}: use two resources", versions[0], versions[1])
-                }
-            });
+    let (mut identities, mut names) = (BTreeMap::new(), BTreeMap::new());
+    for (i, document) in documents.iter().enumerate() {
+        let (key, number) = (&document.key, i + 1);
+        if let Some(other) = identities.insert(key.identity(), number) {
+            return Err(format!("{key} is written twice, in the documents {other} and {number}"));
+        }
+        if let Some((other, version)) = names.insert(key.to_string(), (number, &key.api_version)) {
+            let versions = format!("of {version} and of {}", key.api_version);
+            return Err(format!(
+                "{key} is written twice, in the documents {other} and {number}, {versions}: use two resources"
+            ));
         }
     }
     Ok(())
@@ -397,6 +401,14 @@ mod tests {
     }
 
     #[test]
+    fn a_document_is_read_as_kubectl_reads_it() {
+        let yaml = "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec:\n  base: &base {mode: 0400, enabled: yes}\n  volume: {<<: *base, name: \"0400\"}\n";
+        let written = written("yaml", Value::from(yaml)).unwrap();
+        let spec = &written.documents()[0].body(None).unwrap()["spec"];
+        assert_eq!(spec["volume"], json!({"mode": 256, "enabled": true, "name": "0400"}));
+    }
+
+    #[test]
     fn what_is_no_object_is_refused_with_a_reason() {
         let cases = [
             ("", "holds no object"),
@@ -407,8 +419,21 @@ mod tests {
             ("apiVersion: 1\nkind: Pod\nmetadata: {name: x}", "`apiVersion` is a text, not a number"),
             (
                 "{apiVersion: v1, kind: Pod, metadata: {name: x}}\n---\n{apiVersion: v1, kind: Pod, metadata: {name: x}}",
-                "Pod/x is written twice",
+                "Pod/x is written twice, in the documents 1 and 2",
             ),
+            (
+                "{apiVersion: v1, kind: Pod, metadata: {name: x}}\n---\n{apiVersion: v1, kind: Pod, metadata: {name: x, namespace: default}}",
+                "Pod/default/x is written twice, in the documents 1 and 2",
+            ),
+            (
+                "{apiVersion: apps/v1, kind: D, metadata: {name: x}}\n---\n{apiVersion: apps/v1beta1, kind: D, metadata: {name: x}}",
+                "D/x is written twice, in the documents 1 and 2",
+            ),
+            (
+                "{apiVersion: a/v1, kind: D, metadata: {name: x}}\n---\n{apiVersion: b/v1, kind: D, metadata: {name: x}}",
+                "D/x is written twice, in the documents 1 and 2, of a/v1 and of b/v1: use two resources",
+            ),
+            ("# one\n---\nkind: Pod\nkind: Pod", "is no valid YAML: line 4, column 1: the key `kind` is written twice"),
             ("a: [", "is no valid YAML"),
         ];
         for (yaml, reason) in cases {
@@ -429,7 +454,9 @@ mod tests {
     #[test]
     fn an_error_never_quotes_secret_yaml() {
         let (_, error) = written("yaml", Value::from("password: [hunter2").sensitive()).unwrap_err();
-        assert!(!error.contains("hunter2"));
+        assert!(!error.contains("hunter2") && error.contains("line 1"), "{error}");
+        let (_, error) = written("yaml", Value::from("hunter2: 1\nhunter2: 2").sensitive()).unwrap_err();
+        assert_eq!(error, "`yaml` is no valid YAML: line 2, column 1");
         let text = "kind: Secret\nstringData:\n  password: hunter2\n bad: indent\n";
         let (_, error) = written("yaml", Value::from(text)).unwrap_err();
         assert!(!error.contains("hunter2") && error.contains("line 4"), "{error}");

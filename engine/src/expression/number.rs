@@ -1,0 +1,254 @@
+//! Numbers: whole numbers of 64 bits, which are exact, and fractions, which are floats of 64 bits.
+//!
+//! A whole number beyond 64 bits exists only where a float holds exactly its decimal digits, as `1e20`. Whatever would have to be rounded
+//! to a whole number is refused instead.
+
+use std::fmt;
+
+use serde_json::Number;
+
+/// What numbers can be, for messages.
+pub(crate) const LIMITS: &str = "whole numbers have 64 bits and fractions about 16 digits";
+
+/// From here on floats cannot represent every whole number.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Why a text is not used as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// It does not write a number in decimal.
+    NotANumber,
+    /// It writes a number that would have to be rounded.
+    Inexact,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unfit::NotANumber => f.write_str("is not a number"),
+            Unfit::Inexact => write!(f, "cannot be represented exactly: {LIMITS}"),
+        }
+    }
+}
+
+/// Reads the number that `text` writes in decimal.
+///
+/// # Errors
+/// If it is not a number, or not one that can be represented exactly. Only the digits of a fraction are rounded.
+pub(crate) fn parse_number(text: &str) -> Result<Number, Unfit> {
+    let text = text.trim();
+    let text = text.strip_prefix('+').filter(|rest| !rest.starts_with('-')).unwrap_or(text);
+    let written = Decimal::parse(text).ok_or(Unfit::NotANumber)?;
+    let float: f64 = text.parse().map_err(|_| Unfit::NotANumber)?;
+    let number = match written.whole() {
+        Some(whole) => whole_number(whole),
+        None if written.exponent < 0 => Number::from_f64(float).filter(|_| float.fract() != 0.0),
+        None => exact_float(float, &written),
+    };
+    number.ok_or(Unfit::Inexact)
+}
+
+/// The number of a whole number; `None` if it cannot be represented exactly.
+pub(crate) fn whole_number(whole: i128) -> Option<Number> {
+    Number::from_i128(whole).or_else(|| exact_float(whole as f64, &Decimal::parse(&whole.to_string())?))
+}
+
+/// The number of a computed float; a whole one becomes a whole number. `None` for what is not finite or was rounded to a whole number.
+pub(crate) fn float_number(float: f64) -> Option<Number> {
+    match float.fract() == 0.0 {
+        true if float.abs() < EXACT => Some(Number::from(float as i64)),
+        true => None,
+        false => Number::from_f64(float),
+    }
+}
+
+/// The whole number that `number` is.
+pub(crate) fn integer(number: &Number) -> Option<i128> {
+    number.as_i128().or_else(|| number.as_f64().filter(|float| float.fract() == 0.0)?.to_string().parse().ok())
+}
+
+/// The float that is exactly `number`.
+pub(crate) fn exact_f64(number: &Number) -> Option<f64> {
+    let float = number.as_f64()?;
+    let is_exact = number.as_i128().is_none_or(|whole| float as i128 == whole);
+    is_exact.then_some(float)
+}
+
+/// The one form of a number: `1` for `1.0`.
+pub(crate) fn canonical(number: Number) -> Number {
+    match number.is_f64() {
+        true => integer(&number).and_then(whole_number).unwrap_or(number),
+        false => number,
+    }
+}
+
+/// A number as people write it: without exponent, and without a fraction where it is whole.
+pub(crate) fn number_text(number: &Number) -> String {
+    match number.as_f64() {
+        Some(float) if number.is_f64() => float.to_string(),
+        _ => number.to_string(),
+    }
+}
+
+/// Writes a valid JSON text so that a reader of 64-bit numbers reads it exactly: a whole number gets no fraction and no exponent.
+///
+/// # Errors
+/// The first number that cannot be represented exactly.
+pub(crate) fn exact_json(json: &str) -> Result<String, &str> {
+    let (mut out, mut rest, mut in_string) = (String::with_capacity(json.len()), json, false);
+    while let Some(c) = rest.chars().next() {
+        let length = match (c, in_string) {
+            ('\\', true) => 2,
+            ('-' | '0'..='9', false) => {
+                rest.find(|c: char| !matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E')).unwrap_or(rest.len())
+            }
+            _ => c.len_utf8(),
+        };
+        in_string ^= c == '"';
+        let (part, after) = rest.split_at_checked(length).unwrap_or((rest, ""));
+        match !in_string && part.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+            true => out.push_str(&parse_number(part).map_err(|_| part)?.to_string()),
+            false => out.push_str(part),
+        }
+        rest = after;
+    }
+    Ok(out)
+}
+
+/// The number of `float` if its shortest form has the digits of `written`.
+fn exact_float(float: f64, written: &Decimal) -> Option<Number> {
+    let is_exact = float.is_finite() && Decimal::parse(&float.to_string()).as_ref() == Some(written);
+    Number::from_f64(float).filter(|_| is_exact)
+}
+
+/// A decimal number as it is written: `digits` times ten to the power of `exponent`.
+#[derive(PartialEq)]
+struct Decimal {
+    is_negative: bool,
+    /// Without zeros at the start and the end; empty for zero.
+    digits: String,
+    exponent: i64,
+}
+
+impl Decimal {
+    fn parse(text: &str) -> Option<Self> {
+        let unsigned = text.strip_prefix('-').unwrap_or(text);
+        let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits = [whole, fraction].concat();
+        let exponent_digits = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
+        let is_decimal = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_decimal(&digits) || !is_decimal(exponent_digits) {
+            return None;
+        }
+        let significant = digits.trim_end_matches('0');
+        if significant.is_empty() {
+            return Some(Self { is_negative: false, digits: String::new(), exponent: 0 });
+        }
+        // An exponent of so many digits is beyond every float.
+        let most = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
+        let written: i64 = exponent.parse().map_or(most, |exponent: i64| exponent.clamp(i64::MIN / 2, i64::MAX / 2));
+        let zeros = i64::try_from(digits.len() - significant.len()).ok()?;
+        let places = i64::try_from(fraction.len()).ok()?;
+        let digits = significant.trim_start_matches('0').to_owned();
+        Some(Self { is_negative: text.starts_with('-'), digits, exponent: written + zeros - places })
+    }
+
+    /// The whole number, where it is one that 128 bits can represent.
+    fn whole(&self) -> Option<i128> {
+        if self.digits.is_empty() {
+            return Some(0);
+        }
+        let factor = 10_i128.checked_pow(u32::try_from(self.exponent).ok()?)?;
+        let whole = self.digits.parse::<i128>().ok()?.checked_mul(factor)?;
+        Some(if self.is_negative { -whole } else { whole })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_written_number_is_exact_or_refused() {
+        let cases = [
+            ("0", Some("0")),
+            ("-0", Some("0")),
+            ("-0.0", Some("0")),
+            ("+5", Some("5")),
+            ("1.50", Some("1.5")),
+            (".5", Some("0.5")),
+            ("1e3", Some("1000")),
+            ("1.0", Some("1")),
+            ("9007199254740993", Some("9007199254740993")),
+            ("9007199254740993.0", Some("9007199254740993")),
+            ("9.007199254740993e15", Some("9007199254740993")),
+            ("18446744073709551615", Some("18446744073709551615")),
+            ("18446744073709551615.000", Some("18446744073709551615")),
+            ("-9223372036854775808", Some("-9223372036854775808")),
+            ("1e20", Some("100000000000000000000")),
+            ("1.7976931348623157e308", Some("1.7976931348623157e308")),
+            ("3.14159265358979323846", Some("3.141592653589793")),
+            ("18446744073709551616", None),
+            ("-9223372036854775809", None),
+            ("12345678901234567890123", None),
+            ("9007199254740993.5", None),
+            ("0.99999999999999999999", None),
+            ("1e309", None),
+            ("1e-400", None),
+            ("1e99999999999999999999", None),
+        ];
+        for (text, expected) in cases {
+            let found = parse_number(text);
+            match expected {
+                Some(expected) => {
+                    let expected =
+                        expected.parse::<f64>().map_or(String::new(), |float| match expected.contains('e') {
+                            true => float.to_string(),
+                            false => expected.to_owned(),
+                        });
+                    assert_eq!(found.as_ref().map(number_text), Ok(expected), "{text}");
+                }
+                None => assert_eq!(found, Err(Unfit::Inexact), "{text}"),
+            }
+        }
+        for text in ["", "+", "-", ".", "e5", "1e", "1e+", "0x10", "inf", "-inf", "nan", "1_000", "+-5", "--5", "1 0"] {
+            assert_eq!(parse_number(text), Err(Unfit::NotANumber), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_numbers_of_a_json_text_are_exact_or_found() {
+        let read = |text| exact_json(text).map(|exact| serde_json::from_str::<serde_json::Value>(&exact).unwrap());
+        let text = r#"{"1.0": ["\"9.0\\", 1.5, 9007199254740993.0, -2.5e3, -0, true, "é 1.0"]}"#;
+        let expected = serde_json::json!({"1.0": ["\"9.0\\", 1.5, 9_007_199_254_740_993_u64, -2500, 0, true, "é 1.0"]});
+        assert_eq!(read(text), Ok(expected));
+        assert_eq!(read(r#"{"18446744073709551616": [18446744073709551616]}"#), Err("18446744073709551616"));
+    }
+
+    proptest! {
+        #[test]
+        fn every_whole_number_of_64_bits_is_read_as_itself(n in prop_oneof![any::<i64>().prop_map(i128::from), any::<u64>().prop_map(i128::from)]) {
+            let number = parse_number(&n.to_string()).unwrap();
+            prop_assert_eq!(integer(&number), Some(n));
+            prop_assert_eq!(number_text(&number), n.to_string());
+        }
+
+        #[test]
+        fn every_float_survives_its_own_text_and_json(float in any::<f64>().prop_filter("finite", |f| f.is_finite())) {
+            let number = parse_number(&float.to_string()).unwrap();
+            prop_assert_eq!(number.as_f64(), Some(float));
+            let json = serde_json::to_string(&number).unwrap();
+            prop_assert_eq!(canonical(serde_json::from_str(&json).unwrap()), number);
+        }
+
+        #[test]
+        fn a_whole_number_of_any_size_is_exact_or_refused(n in any::<i128>()) {
+            if let Some(number) = whole_number(n) {
+                prop_assert_eq!(integer(&number), Some(n));
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Values of TOML as they are written: strings are text and not templates.
+
+use serde_json::Number;
+use toml::de::DeValue;
+
+use super::number::{Unfit, parse_number, whole_number};
+use crate::Value;
+
+/// The value that a TOML value is.
+///
+/// # Errors
+/// If a number in it cannot be represented exactly, or is infinite or NaN.
+pub(crate) fn plain_toml(value: &DeValue) -> Result<Value, String> {
+    Ok(match value {
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Boolean(truth) => Value::Bool(*truth),
+        DeValue::Datetime(datetime) => Value::String(datetime.to_string()),
+        DeValue::Array(items) => {
+            Value::List(items.iter().map(|item| plain_toml(item.get_ref())).collect::<Result<_, _>>()?)
+        }
+        DeValue::Table(table) => Value::Map(
+            table
+                .iter()
+                .map(|(key, value)| Ok((key.get_ref().to_string(), plain_toml(value.get_ref())?)))
+                .collect::<Result<_, String>>()?,
+        ),
+        DeValue::Integer(_) | DeValue::Float(_) => Value::Number(toml_number(value)?),
+    })
+}
+
+/// The number that a TOML number is.
+///
+/// # Errors
+/// Why it is not used.
+pub(crate) fn toml_number(value: &DeValue) -> Result<Number, String> {
+    let (written, number) = match value {
+        DeValue::Integer(integer) => {
+            let digits = integer.as_str().replace('_', "");
+            let whole = i128::from_str_radix(&digits, integer.radix()).ok();
+            (integer.as_str(), whole.and_then(whole_number).ok_or(Unfit::Inexact))
+        }
+        DeValue::Float(float) => (float.as_str(), parse_number(&float.as_str().replace('_', ""))),
+        _ => return Err(Unfit::NotANumber.to_string()),
+    };
+    number.map_err(|unfit| match unfit {
+        Unfit::NotANumber => format!("`{written}` is not a number that can be used: infinity and NaN cannot be stored"),
+        Unfit::Inexact => format!("`{written}` {unfit}"),
+    })
+}
