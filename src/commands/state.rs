@@ -138,7 +138,7 @@ async fn show(session: &Session, address: &Address, json: bool) -> Result<(), Er
     let found = snapshot.records.get(&name).ok_or(StateError::NoRecord { address: name })?;
     if json {
         let text = serde_json::to_string_pretty(found).map_err(|error| Error::Output(error.into()))?;
-        return session.ui.out(text + "\n");
+        return session.ui.json(text + "\n");
     }
     session.ui.out(record::record(found, session.ui.room(true)))
 }
