@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
 use moorfast_engine::state::{Lock, Snapshot, StateError, Store};
-use moorfast_engine::{Address, Diagnostic, Failure, Interrupt, Planned, Replacement, Workspace};
+use moorfast_engine::{Address, DURATION_EXAMPLES, Diagnostic, Failure, Interrupt, Planned, Replacement, Workspace};
 
 use crate::error::Error;
 use crate::render::diagnostic::diagnostics;
@@ -53,8 +53,7 @@ impl Replacing {
 
 /// A duration on the command line: `30s`, `5m`, `0s`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let parsed: jiff::SignedDuration = text.parse().map_err(|_| "expected a duration such as 30s or 5m".to_owned())?;
-    Duration::try_from(parsed).map_err(|_| "a duration is not negative".to_owned())
+    moorfast_engine::parse_duration(text).ok_or_else(|| format!("expected {DURATION_EXAMPLES}"))
 }
 
 /// A run with its signals and its progress.

@@ -5,16 +5,20 @@ use std::collections::{HashMap, HashSet};
 use crate::evaluate::desired;
 use crate::expand::{Expanded, Instance};
 use crate::graph::Graph;
+use crate::plan::{Owners, same_object};
 use crate::scope::Values;
 use crate::{Address, Attributes, Diagnostic, Mode, Value};
 
 /// The attributes of each instance as far as they are known before anything is read.
-pub(crate) struct Early(HashMap<Address, Attributes>);
+pub(crate) struct Early {
+    attributes: HashMap<Address, Attributes>,
+    owners: Owners,
+}
 
 impl Early {
     /// Evaluates every instance, checks that no two are the same object, and adds to `graph` the order that providers imply.
     pub fn new(expanded: &Expanded, graph: &mut Graph) -> Result<Self, Vec<Diagnostic>> {
-        let mut early = Self(HashMap::new());
+        let mut early = Self { attributes: HashMap::new(), owners: Owners::default() };
         let mut errors = Vec::new();
         let mut values = Values::default();
         for i in graph.waves().concat() {
@@ -22,13 +26,13 @@ impl Early {
             match desired(expanded, instance, &values) {
                 Ok(attributes) => {
                     values.insert(instance.address.clone(), with_unknown(instance, attributes.clone()));
-                    early.0.insert(instance.address.clone(), attributes);
+                    early.attributes.insert(instance.address.clone(), attributes);
                 }
                 Err(found) => errors.extend(found),
             }
         }
         if errors.is_empty() {
-            errors.extend(early.same_objects(expanded));
+            errors.extend(early.claim_objects(expanded));
         }
         if !errors.is_empty() {
             return Err(deduplicated(errors));
@@ -39,7 +43,7 @@ impl Early {
 
     /// The attributes of an instance.
     pub fn get(&self, address: &Address) -> Option<&Attributes> {
-        self.0.get(address)
+        self.attributes.get(address)
     }
 
     /// The natural key of an instance, where it is known already.
@@ -50,22 +54,23 @@ impl Early {
         expanded.identity(instance, self.get(&instance.address)?)
     }
 
-    fn same_objects(&self, expanded: &Expanded) -> Vec<Diagnostic> {
-        let mut seen: HashMap<(&str, String), &Instance> = HashMap::new();
+    /// Which instance owns which object, as far as that is known before anything is read.
+    pub fn owners(&self) -> Owners {
+        self.owners.clone()
+    }
+
+    /// Notes the owner of every object. Returns the errors for objects that two instances want.
+    fn claim_objects(&mut self, expanded: &Expanded) -> Vec<Diagnostic> {
         let mut errors = Vec::new();
-        for instance in &expanded.instances {
-            let Some(identity) = self.identity(expanded, instance) else { continue };
-            let Some(first) = seen.insert((instance.target.name(), identity.clone()), instance) else { continue };
-            let message = format!(
-                "`{}` and `{}` are the same object: {identity} on {}",
-                first.address, instance.address, instance.target
-            );
-            errors.push(
-                Diagnostic::error(message)
-                    .at(instance.resource.span, "this one")
-                    .related(first.resource.span, "and this one")
-                    .help("an object can have one owner only; take one of them away"),
-            );
+        for instance in expanded.instances.iter().filter(|i| i.address.resource.mode == Mode::Managed) {
+            let Some(attributes) = self.attributes.get(&instance.address) else { continue };
+            for identity in expanded.identities(instance, attributes) {
+                if let Err(owner) = self.owners.claim(instance, identity.clone())
+                    && let Some(first) = expanded.instance(&owner)
+                {
+                    errors.push(same_object(first, instance, &identity));
+                }
+            }
         }
         errors
     }

@@ -7,7 +7,7 @@ use moorfast_state::Record;
 
 use crate::catalog::{Catalog, Entry};
 use crate::expression::{Expr, Files};
-use crate::plan::{Change, mark_sensitive};
+use crate::plan::{Change, Object, mark_sensitive};
 use crate::rollout::Selection;
 use crate::scope::{InstanceScope, Values};
 use crate::{
@@ -34,6 +34,10 @@ pub(crate) struct Expanded {
     pub index: HashMap<Address, usize>,
     /// The instances of each resource, by their place in `instances`.
     pub by_resource: HashMap<ResourceAddress, Vec<usize>>,
+    /// The instances on each node that the `on` of a resource selects, also where `for_each` makes none there.
+    pub by_node: HashMap<ResourceAddress, BTreeMap<NodeName, Vec<usize>>>,
+    /// Whether `on` and `for_each` of all resources are evaluated. Before that, nothing is known of any instance.
+    pub is_complete: bool,
 }
 
 /// What an instance is bound to: the node of `on`, the element of `for_each`.
@@ -41,6 +45,8 @@ pub(crate) struct Expanded {
 pub(crate) struct Binding {
     pub node: Option<Arc<Node>>,
     pub each: Option<(String, Value)>,
+    /// All nodes that the `on` of the block selects.
+    pub nodes: Arc<[NodeName]>,
 }
 
 /// One instance of a resource or data source.
@@ -103,6 +109,8 @@ impl Expanded {
             rollouts: Vec::new(),
             index: HashMap::new(),
             by_resource: HashMap::new(),
+            by_node: HashMap::new(),
+            is_complete: false,
         };
         expanded.inventory = evaluate_inventory(&manifest, &expanded.variables, &expanded.files)?;
         let inventory = expanded.inventory.iter().cloned();
@@ -113,14 +121,18 @@ impl Expanded {
         let mut instances = Vec::new();
         for resource in manifest.resources.values() {
             match expanded.instances_of(resource, &mut warnings) {
-                Ok(found) => instances.extend(found),
+                Ok((nodes, found)) => {
+                    let selected = nodes.iter().map(|node| (node.clone(), Vec::new()));
+                    expanded.by_node.insert(resource.address.clone(), selected.collect());
+                    instances.extend(found);
+                }
                 Err(found) => errors.extend(found),
             }
         }
         let mut checks = Vec::new();
         for (name, check) in &manifest.checks {
             match expanded.bindings(check.on.as_ref(), check.for_each.as_ref(), &mut warnings) {
-                Ok(bindings) => checks.extend(check_instances(name, check, bindings)),
+                Ok((_, bindings)) => checks.extend(check_instances(name, check, bindings)),
                 Err(found) => errors.extend(found),
             }
         }
@@ -131,8 +143,13 @@ impl Expanded {
         for (i, instance) in instances.iter().enumerate() {
             expanded.index.insert(instance.address.clone(), i);
             expanded.by_resource.entry(instance.address.resource.clone()).or_default().push(i);
+            if let Some(node) = instance.node_name() {
+                let of_resource = expanded.by_node.entry(instance.address.resource.clone()).or_default();
+                of_resource.entry(node).or_default().push(i);
+            }
         }
         expanded.instances = instances;
+        expanded.is_complete = true;
         expanded.checks = checks;
         expanded.warnings = warnings;
         expanded.rollouts = Selection::all(&expanded)?;
@@ -148,6 +165,20 @@ impl Expanded {
     pub fn identity(&self, instance: &Instance, attributes: &Attributes) -> Option<String> {
         let provider = self.catalog.provider(&instance.provider)?;
         provider.identity(instance.resource_type.name, attributes)
+    }
+
+    /// The natural keys of all objects that an instance with these attributes stands for, as far as they are known.
+    pub fn identities(&self, instance: &Instance, attributes: &Attributes) -> Vec<String> {
+        let objects = self.objects(&instance.provider, instance.resource_type.name, attributes);
+        match objects.is_empty() {
+            true => self.identity(instance, attributes).into_iter().collect(),
+            false => objects.into_iter().map(|object| object.identity).collect(),
+        }
+    }
+
+    /// The objects that an instance with these wanted or observed attributes stands for; empty for a type of which each instance is one object.
+    pub fn objects(&self, provider: &str, resource_type: &str, attributes: &Attributes) -> Vec<Object> {
+        self.catalog.provider(provider).map(|p| p.objects(resource_type, attributes)).unwrap_or_default()
     }
 
     /// Is what `record` remembers still what the instance means with these attributes?
@@ -202,13 +233,14 @@ impl Expanded {
         InstanceScope::new(self, Values::none(), Binding::default())
     }
 
+    /// The nodes that `on` of a resource selects, and its instances.
     fn instances_of(
         &self,
         resource: &Resource,
         warnings: &mut Vec<Diagnostic>,
-    ) -> Result<Vec<Instance>, Vec<Diagnostic>> {
+    ) -> Result<(Arc<[NodeName]>, Vec<Instance>), Vec<Diagnostic>> {
         let Entry { provider, resource_type } = self.entry(resource)?;
-        let bindings = self.bindings(resource.on.as_ref(), resource.for_each.as_ref(), warnings)?;
+        let (nodes, bindings) = self.bindings(resource.on.as_ref(), resource.for_each.as_ref(), warnings)?;
         let alias = match &resource.provider {
             Some((alias, span)) => self.check_alias(provider.name(), alias, *span)?,
             None => provider.name().to_owned(),
@@ -236,7 +268,7 @@ impl Expanded {
                 binding,
             })
         };
-        bindings.into_iter().map(instance).collect()
+        Ok((nodes, bindings.into_iter().map(instance).collect::<Result<_, _>>()?))
     }
 
     fn entry(&self, resource: &Resource) -> Result<Entry, Vec<Diagnostic>> {
@@ -261,32 +293,34 @@ impl Expanded {
         Err(vec![Diagnostic::error(message).at(span, "").help(format!("declare it as [providers.{provider}.ALIAS]"))])
     }
 
+    /// The nodes that `on` selects, and what each instance is bound to.
     fn bindings(
         &self,
         on: Option<&Expr>,
         for_each: Option<&Expr>,
         warnings: &mut Vec<Diagnostic>,
-    ) -> Result<Vec<Binding>, Vec<Diagnostic>> {
-        let nodes: Vec<Option<Arc<Node>>> = match on {
-            None => vec![None],
-            Some(on) => {
-                let (names, found) = select_nodes(on, &self.unbound(), &self.inventory)?;
-                warnings.extend(found);
-                names.iter().filter_map(|name| self.nodes.get(name).cloned()).map(Some).collect()
-            }
-        };
+    ) -> Result<(Arc<[NodeName]>, Vec<Binding>), Vec<Diagnostic>> {
+        let mut nodes: Arc<[NodeName]> = Arc::default();
+        let mut bound: Vec<Option<Arc<Node>>> = vec![None];
+        if let Some(on) = on {
+            let (names, found) = select_nodes(on, &self.unbound(), &self.inventory)?;
+            warnings.extend(found);
+            bound = names.iter().filter_map(|name| self.nodes.get(name).cloned()).map(Some).collect();
+            nodes = Arc::from(names);
+        }
         let mut bindings = Vec::new();
-        for node in nodes {
+        for node in bound {
+            let binding = Binding { node, each: None, nodes: nodes.clone() };
             let Some(for_each) = for_each else {
-                bindings.push(Binding { node, each: None });
+                bindings.push(binding);
                 continue;
             };
-            let scope = InstanceScope::new(self, Values::none(), Binding { node: node.clone(), each: None });
+            let scope = InstanceScope::new(self, Values::none(), binding.clone());
             for item in evaluate_for_each(for_each, &scope)? {
-                bindings.push(Binding { node: node.clone(), each: Some(item) });
+                bindings.push(Binding { each: Some(item), ..binding.clone() });
             }
         }
-        Ok(bindings)
+        Ok((nodes, bindings))
     }
 }
 

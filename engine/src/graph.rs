@@ -7,9 +7,9 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
 use crate::expand::{Binding, CheckInstance, Expanded, Instance};
-use crate::expression::{Expr, Reference};
-use crate::scope::sole_instance;
-use crate::{Address, Condition, Diagnostic, Mode, ResourceAddress, Span, suggest};
+use crate::expression::{Expr, Mention, Reference, to_text};
+use crate::scope::{InstanceScope, Meant, Values, keyed, meant};
+use crate::{Address, Condition, Diagnostic, Mode, ResourceAddress, Span, Value, suggest};
 
 /// The dependency graph for people: nodes and edges by address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -167,25 +167,26 @@ impl Graph {
 
 /// What each local refers to, its own locals followed; found once per local.
 #[derive(Default)]
-pub(crate) struct LocalReferences(BTreeMap<String, Vec<(Reference, Span)>>);
+pub(crate) struct LocalReferences(BTreeMap<String, Vec<Mention>>);
 
 impl LocalReferences {
     /// Everything that `exprs` refer to, directly or through locals.
-    pub fn of<'e>(&mut self, expanded: &Expanded, exprs: impl IntoIterator<Item = &'e Expr>) -> Vec<(Reference, Span)> {
+    pub fn of<'e>(&mut self, expanded: &Expanded, exprs: impl IntoIterator<Item = &'e Expr>) -> Vec<Mention> {
         let mut found = Vec::new();
-        for (reference, span) in exprs.into_iter().flat_map(Expr::references) {
-            match &reference {
+        for mention in exprs.into_iter().flat_map(Expr::mentions) {
+            match &mention.reference {
                 // Inside a local the place of interest is still the one that uses it.
                 Reference::Local(name) => {
-                    found.extend(self.of_local(expanded, name).into_iter().map(|(r, _)| (r, span)))
+                    let span = mention.span;
+                    found.extend(self.of_local(expanded, name).into_iter().map(|m| Mention { span, ..m }))
                 }
-                _ => found.push((reference, span)),
+                _ => found.push(mention),
             }
         }
         found
     }
 
-    fn of_local(&mut self, expanded: &Expanded, name: &str) -> Vec<(Reference, Span)> {
+    fn of_local(&mut self, expanded: &Expanded, name: &str) -> Vec<Mention> {
         if let Some(found) = self.0.get(name) {
             return found.clone();
         }
@@ -266,33 +267,57 @@ pub(crate) fn check_dependencies(
     found
 }
 
-/// The instances that `references` name from within `binding`.
-fn instances_of(expanded: &Expanded, references: &[(Reference, Span)], binding: &Binding) -> BTreeSet<Address> {
+/// The instances that `mentions` name from within `binding`.
+fn instances_of(expanded: &Expanded, mentions: &[Mention], binding: &Binding) -> BTreeSet<Address> {
     let mut found = BTreeSet::new();
-    for (reference, _) in references {
+    for Mention { reference, index, .. } in mentions {
         let Reference::Resource { resource, key, any } = reference else { continue };
-        match (key, any, sole_instance(expanded, resource, binding)) {
-            (Some(key), _, _) => _ = found.insert(resource.instance(Some(key.clone()))),
-            (None, false, Some(address)) => _ = found.insert(address),
-            _ => found.extend(all_instances(expanded, resource)),
+        let keys = match (key, index) {
+            (Some(key), _) => Some(vec![key.clone()]),
+            (None, Some(index)) => known_keys(expanded, index, binding),
+            (None, None) => None,
+        };
+        match keys {
+            Some(keys) => found.extend(keys.iter().filter_map(|key| keyed(expanded, resource, key, binding))),
+            // It may be any of them.
+            None if *any => found.extend(all_instances(expanded, resource)),
+            None => found.extend(meant_by(expanded, resource, binding)),
         }
     }
     found
 }
 
-/// The instances that an address of `depends_on` or `restart_on` means: the one with its key, the one of the same node, or all. `None` where there
-/// is no such resource.
+/// The keys that an index evaluates to; `None` where they are not known before anything is read.
+fn known_keys(expanded: &Expanded, index: &Expr, binding: &Binding) -> Option<Vec<String>> {
+    let value = index.evaluate(&InstanceScope::new(expanded, Values::none(), binding.clone())).ok()?;
+    let mut keys = Vec::new();
+    let mut open = vec![&value];
+    while let Some(value) = open.pop() {
+        match value.reveal() {
+            Value::List(items) => open.extend(items),
+            key => keys.push(to_text(key)?),
+        }
+    }
+    Some(keys)
+}
+
+/// The instances that an address of `depends_on` or `restart_on` means: the one with its key, or those that a reference without a key means. `None`
+/// where there is no such resource.
 pub(crate) fn matching(expanded: &Expanded, pattern: &Address, binding: &Binding) -> Option<Vec<Address>> {
-    if pattern.key.is_some() {
-        return expanded.index.contains_key(pattern).then(|| vec![pattern.clone()]);
+    match &pattern.key {
+        Some(key) => Some(vec![keyed(expanded, &pattern.resource, key, binding)?]),
+        None if expanded.manifest.resources.contains_key(&pattern.resource) => {
+            Some(meant_by(expanded, &pattern.resource, binding))
+        }
+        None => None,
     }
-    if !expanded.manifest.resources.contains_key(&pattern.resource) {
-        return None;
+}
+
+fn meant_by(expanded: &Expanded, resource: &ResourceAddress, binding: &Binding) -> Vec<Address> {
+    match meant(expanded, resource, binding) {
+        Meant::One(address) => vec![address],
+        Meant::All(places) => places.iter().map(|i| expanded.instances[*i].address.clone()).collect(),
     }
-    Some(match sole_instance(expanded, &pattern.resource, binding) {
-        Some(address) => vec![address],
-        None => all_instances(expanded, &pattern.resource).collect(),
-    })
 }
 
 fn all_instances<'e>(expanded: &'e Expanded, resource: &ResourceAddress) -> impl Iterator<Item = Address> + 'e {

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::schema::duration_pattern;
 use crate::{Attribute, Kind, Provider, ResourceType, Schema};
 
 /// What a manifest may hold: the types of the providers, what the providers and the backends take, each with its name.
@@ -171,7 +172,7 @@ fn kind(kind: &Kind) -> Value {
         Kind::Number => or_expression(json!({ "type": "number" })),
         Kind::String => json!({ "type": ["string", "number", "boolean"] }),
         Kind::OneOf(words) => or_expression(json!({ "enum": words })),
-        Kind::Duration => or_expression(json!({ "type": "string", "pattern": "^([0-9.]+(d|h|m|s|ms|us|µs|ns))+$" })),
+        Kind::Duration => or_expression(json!({ "type": "string", "pattern": duration_pattern() })),
         Kind::Mode => or_expression(json!({ "type": "string", "pattern": "^[0-7]{3,5}$" })),
         Kind::List(inner) => or_expression(array(self::kind(inner))),
         Kind::Map(inner) => or_expression(map_of(self::kind(inner))),

@@ -59,12 +59,13 @@ pub use node::{Node, NodeName, Transport};
 pub use planning::Planned;
 pub use policy::PolicyResult;
 pub use provider::{
-    Applied, Class, Connection, Context, DataRequest, Invalid, Observed, Operation, OperationAction, PlanRequest,
-    Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
+    Applied, Class, Connection, Context, DataRequest, Dependency, Invalid, Observed, Operation, OperationAction,
+    PlanRequest, Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
+    loses,
 };
 pub use redaction::Redaction;
 pub use report::{ApplyOptions, FailedGate, Outcome, OutcomeResult, Report};
-pub use schema::{Attribute, Faults, Kind, Schema, check, conform, parse_duration};
+pub use schema::{Attribute, DURATION_EXAMPLES, Faults, Kind, Schema, check, conform, parse_duration};
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, seal_attributes};
 pub use webhook::Webhook;
 pub use workspace::Workspace;

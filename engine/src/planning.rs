@@ -100,6 +100,7 @@ impl Workspace {
             unread: draft.unread.iter().cloned().collect(),
             withheld,
             machines: draft.machines,
+            owners: draft.owners,
             known_machines: state.nodes.clone(),
             open: state.intents.clone(),
         };
@@ -216,7 +217,7 @@ impl Work {
             let present = now.get(&change.address);
             let same = present.is_some_and(|p| {
                 let as_seen = p.action == change.action && p.observed == change.observed && p.after == change.after;
-                as_seen && p.leftovers().eq(change.leftovers())
+                as_seen && p.objects == change.objects && p.leftovers().eq(change.leftovers())
             });
             if same || self.unread.contains_key(&change.address) || self.withheld.contains_key(&change.address) {
                 continue;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::expand::{Binding, Expanded};
 use crate::expression::{Files, Reference, Scope, Unresolved, to_text};
-use crate::plan::{Change, Plan, PlannedRollout, Reason};
+use crate::plan::{Change, ObjectChange, Plan, PlannedRollout};
 use crate::scope::{InstanceScope, Values};
 use crate::{Address, Diagnostic, Expr, NodeName, Policy, PolicySeverity, Severity, Value};
 
@@ -153,7 +153,7 @@ const PLAN: [&str; 7] = ["applying", "changes", "mode", "restarts_at_once", "rol
 /// The members of `plan.summary`.
 const SUMMARY: [&str; 5] = ["add", "change", "remove", "import", "forget"];
 /// The members of each of `plan.changes`.
-const CHANGE: [&str; 14] = [
+const CHANGE: [&str; 15] = [
     "address",
     "type",
     "name",
@@ -165,6 +165,7 @@ const CHANGE: [&str; 14] = [
     "actions",
     "restart",
     "replaced",
+    "objects",
     "dangerous",
     "consequences",
     "rollout",
@@ -202,10 +203,19 @@ fn change_value(expanded: &Expanded, change: &Change, rollout: Option<&PlannedRo
     let texts = |texts: &[String]| Value::List(texts.iter().map(|text| Value::from(text.as_str())).collect());
     let text = |text: Option<&str>| text.map_or(Value::Null, Value::from);
     let node = expanded.node_of(change);
-    let replaced = change.reasons.iter().flat_map(|reason| match reason {
-        Reason::Immutable { attributes } => attributes.as_slice(),
-        _ => &[],
-    });
+    let names = |names: &[&str]| Value::List(names.iter().map(|name| Value::from(*name)).collect());
+    let object = |object: &ObjectChange| {
+        let paths: Vec<_> = object.replace_paths.iter().map(String::as_str).collect();
+        named(
+            ["identity", "name", "actions", "replaced"],
+            [
+                Value::from(object.identity.as_str()),
+                Value::from(object.name.as_str()),
+                names(object.action.names()),
+                names(&paths),
+            ],
+        )
+    };
     let members = [
         Value::from(change.address.to_string()),
         Value::from(change.resource_type.as_str()),
@@ -215,9 +225,10 @@ fn change_value(expanded: &Expanded, change: &Change, rollout: Option<&PlannedRo
         text(node.as_ref().map(|node| node.name.0.as_str())),
         texts(node.as_ref().map(|node| node.roles.as_slice()).unwrap_or_default()),
         Value::from(change.provider.as_str()),
-        Value::List(change.action.names().iter().map(|name| Value::from(*name)).collect()),
+        names(&change.action_names()),
         Value::Bool(change.restarts()),
-        texts(&replaced.cloned().collect::<Vec<_>>()),
+        names(&change.replace_paths().collect::<Vec<_>>()),
+        Value::List(change.objects.iter().map(object).collect()),
         Value::Bool(change.is_dangerous()),
         Value::from(serde_json::to_value(&change.consequences).unwrap_or_default()),
         text(rollout.map(|rollout| rollout.name.as_str())),

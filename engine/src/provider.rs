@@ -13,7 +13,7 @@ use moorfast_state::Record;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use crate::plan::Consequence;
+use crate::plan::{Action, Consequence, Object, ObjectChange};
 use crate::{Address, Attributes, Identified, Leave, Machine, Node, Schema, Value};
 
 /// Where an instance lives.
@@ -85,6 +85,12 @@ pub trait Provider: Send + Sync {
     /// The natural key of an instance within its target: `/etc/motd`, `v1/Secret/kube-system/x`.
     /// `None` while what it is made of is unknown.
     fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String>;
+
+    /// Returns the objects that an instance with these wanted or observed attributes stands for, as far as they are known. Empty for a type of which
+    /// each instance is one object that holds nothing else.
+    fn objects(&self, _resource_type: &str, _attributes: &Attributes) -> Vec<Object> {
+        Vec::new()
+    }
 
     /// Does what is observed of this type depend on what is wanted of it (only what the manifest declares of an object is looked at)? Then an instance
     /// whose attributes were not all known when it was read is read again once they are.
@@ -270,6 +276,21 @@ pub struct PlanRequest {
     pub foreign: bool,
     /// The addresses of `restart_on` that change or changed since this instance last acted on them.
     pub triggers: Vec<Address>,
+    /// The instances that come directly before this one, with what is planned for them.
+    pub dependencies: Vec<Dependency>,
+}
+
+/// An instance that comes before a planned one.
+#[derive(Clone, Debug)]
+pub struct Dependency {
+    /// Which instance.
+    pub address: Address,
+    /// What is planned for it; none where it was not planned yet.
+    pub action: Option<Action>,
+    /// What is planned for each of its objects; empty for an instance of one object.
+    pub objects: Vec<ObjectChange>,
+    /// What the manifest wants, as far as it is known.
+    pub desired: Attributes,
 }
 
 impl PlanRequest {
@@ -291,7 +312,7 @@ impl PlanRequest {
 }
 
 /// Whether something of `now` is gone or different in `then`. Members that are added lose nothing.
-fn loses(now: &Value, then: &Value) -> bool {
+pub fn loses(now: &Value, then: &Value) -> bool {
     match (now.reveal_deep(), then.reveal_deep()) {
         (Value::Null, _) => false,
         (Value::Map(now), Value::Map(then)) => {
@@ -309,6 +330,9 @@ pub struct Proposal {
     /// The attributes as they will be: what is known of them now. The plan's diff is between the observed attributes and these;
     /// observed attributes that are missing here are not looked at.
     pub planned: Attributes,
+    /// What is to be done with each object that the instance stands for, those without a change included. Empty for a type of which each instance is
+    /// one object.
+    pub objects: Vec<ObjectChange>,
     /// What it does beyond the attributes.
     pub consequences: Vec<Consequence>,
     /// Why, beyond what the diff shows, one line each.
@@ -316,9 +340,9 @@ pub struct Proposal {
 }
 
 impl Proposal {
-    /// Returns a proposal without consequences and notes.
+    /// Returns a proposal without objects, consequences and notes.
     pub fn new(action: ProposedAction, planned: Attributes) -> Self {
-        Self { action, planned, consequences: Vec::new(), notes: Vec::new() }
+        Self { action, planned, objects: Vec::new(), consequences: Vec::new(), notes: Vec::new() }
     }
 }
 
@@ -353,6 +377,9 @@ pub struct Operation {
     pub observed: Option<Observed>,
     /// The addresses of `restart_on` that changed.
     pub triggers: Vec<Address>,
+    /// What the plan does with each of the instance's objects; empty where the instance is one object, or where the plan did not know them. No object is
+    /// removed that the plan does not remove.
+    pub objects: Vec<ObjectChange>,
     /// Is it a deletion because the machine that the object was of is gone for good?
     pub machine_gone: bool,
     /// How long it may take in all, from `timeouts`.
@@ -514,6 +541,7 @@ mod tests {
                 observed: Some(observed),
                 foreign,
                 triggers: Vec::new(),
+                dependencies: Vec::new(),
             };
             request.overwrite(&Proposal::new(action, attributes(then)), &["content", "parts"]).is_some()
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use moorfast_state::StateError;
 
-use crate::plan::{Action, CheckResult};
+use crate::plan::{Action, Change, CheckResult, Summary};
 use crate::{Address, Diagnostic, NodeName, ProviderError, Value};
 
 /// How one change of the plan ended.
@@ -14,6 +14,8 @@ pub struct Outcome {
     pub address: Address,
     /// What was to be done.
     pub action: Action,
+    /// The counts of it, or of its objects where it stands for several.
+    pub counts: Summary,
     /// How it ended.
     pub result: OutcomeResult,
 }
@@ -94,6 +96,11 @@ pub struct ApplyOptions {
 }
 
 impl Outcome {
+    /// Returns the outcome of `change`.
+    pub(crate) fn of(change: &Change, result: OutcomeResult) -> Self {
+        Self { address: change.address.clone(), action: change.action, counts: change.summary(), result }
+    }
+
     /// Did it come about?
     pub fn is_done(&self) -> bool {
         matches!(self.result, OutcomeResult::Done)

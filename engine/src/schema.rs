@@ -11,7 +11,8 @@ use crate::Value;
 pub use check::check;
 pub(crate) use check::check_expr;
 pub use conform::{Faults, conform};
-pub use duration::parse_duration;
+pub(crate) use duration::duration_pattern;
+pub use duration::{DURATION_EXAMPLES, parse_duration};
 
 /// The attributes that a block of the manifest takes.
 #[derive(Clone, Debug, Default)]

@@ -60,33 +60,55 @@ impl<'a> InstanceScope<'a> {
     fn resource(&self, resource: &ResourceAddress, key: Option<&str>, any: bool) -> Result<Value, Unresolved> {
         let Some(instances) = self.expanded.by_resource.get(resource) else {
             return match self.expanded.manifest.resources.contains_key(resource) {
+                true if !self.expanded.is_complete => Ok(Value::Unknown),
                 // No node matches, or `for_each` is empty.
                 true => Ok(Value::Map(BTreeMap::new())),
                 false => Err(self.no_resource(resource)),
             };
         };
-        let addresses = || instances.iter().map(|i| &self.expanded.instances[*i].address);
+        let address = |i: &usize| &self.expanded.instances[*i].address;
         if let Some(key) = key {
-            let address = resource.instance(Some(key.to_owned()));
-            return match self.expanded.index.contains_key(&address) {
-                true => Ok(self.value_of(&address)),
-                false => Err(missing_key(resource, key, addresses().filter_map(|a| a.key.as_ref()))),
+            return match keyed(self.expanded, resource, key, &self.binding) {
+                Some(address) => Ok(self.value_of(&address)),
+                None => Err(missing_key(resource, key, instances.iter().filter_map(|i| address(i).key.as_ref()))),
             };
         }
-        if let Some(address) = self.only_instance(resource).filter(|_| !any) {
-            return Ok(self.value_of(&address));
+        if any {
+            return Ok(Value::Map(self.by_any_key(resource, instances)));
         }
-        let by_key = |a: &Address| Some((a.key.clone()?, self.value_of(a)));
-        Ok(Value::Map(addresses().filter_map(by_key).collect()))
+        match meant(self.expanded, resource, &self.binding) {
+            Meant::One(address) => Ok(self.value_of(&address)),
+            Meant::All(places) => {
+                let by_key = |i: &usize| Some((address(i).key.clone()?, self.value_of(address(i))));
+                Ok(Value::Map(places.iter().filter_map(by_key).collect()))
+            }
+        }
     }
 
-    /// The one instance that a reference without a key means: the only one, or the one of the same node.
-    fn only_instance(&self, resource: &ResourceAddress) -> Option<Address> {
-        sole_instance(self.expanded, resource, &self.binding)
+    /// The instances by every key under which an index finds them, see [`keyed`].
+    fn by_any_key(&self, resource: &ResourceAddress, instances: &[usize]) -> BTreeMap<String, Value> {
+        let instance = |i: &usize| &self.expanded.instances[*i];
+        let here = on_same_node(self.expanded, resource, &self.binding).unwrap_or_default().iter().map(instance);
+        let of_node = here.filter_map(|i| Some((i.binding.each.as_ref()?.0.clone(), self.value_of(&i.address))));
+        let of_all = instances.iter().map(instance);
+        let of_all = of_all.filter_map(|i| Some((i.address.key.clone()?, self.value_of(&i.address))));
+        of_node.chain(of_all).collect()
     }
 
+    /// The attributes of an instance. Each attribute of its type exists: unknown while nothing is known of the instance, else null where it
+    /// has no value.
     fn value_of(&self, address: &Address) -> Value {
-        self.values.get(address).cloned().unwrap_or(Value::Unknown)
+        let known = self.values.get(address).cloned();
+        let Some(instance) = self.expanded.instance(address) else { return known.unwrap_or(Value::Unknown) };
+        let absent = if known.is_some() { Value::Null } else { Value::Unknown };
+        let mut value = known.unwrap_or_else(|| Value::Map(BTreeMap::new()));
+        if let Value::Map(map) = &mut value {
+            for attribute in &instance.resource_type.schema.attributes {
+                let mark = |value: Value| if attribute.sensitive { value.sensitive() } else { value };
+                map.entry(attribute.name.to_owned()).or_insert_with(|| mark(absent.clone()));
+            }
+        }
+        value
     }
 
     fn no_resource(&self, resource: &ResourceAddress) -> Unresolved {
@@ -152,22 +174,74 @@ impl Scope for InstanceScope<'_> {
         }
     }
 
+    fn only_instance(&self, resource: &ResourceAddress, attribute: &str) -> Result<Option<Value>, Unresolved> {
+        match meant(self.expanded, resource, &self.binding) {
+            Meant::One(_) => Ok(None),
+            Meant::All([only]) => Ok(Some(self.value_of(&self.expanded.instances[*only].address))),
+            Meant::All([]) => Err(Unresolved { summary: format!("`{resource}` has no instances"), help: None }),
+            Meant::All(instances @ [first, ..]) => {
+                let first = &self.expanded.instances[*first].address;
+                Err(Unresolved {
+                    summary: format!("`{resource}` has {} instances, and none of them is named", instances.len()),
+                    help: Some(format!(
+                        "write `{first}.{attribute}` for one, and `values({resource})[*].{attribute}` for all of them"
+                    )),
+                })
+            }
+        }
+    }
+
     fn files(&self) -> &Files {
         &self.expanded.files
     }
 }
 
-/// The one instance of `resource` that a reference without a key means for what is bound to `binding`: the instance without a key,
-/// the one of the same node and element, or the one of the same node.
-pub(crate) fn sole_instance(expanded: &Expanded, resource: &ResourceAddress, binding: &Binding) -> Option<Address> {
+/// What a reference to a resource without a key means.
+pub(crate) enum Meant<'e> {
+    /// This instance.
+    One(Address),
+    /// These instances, by their places in [`Expanded::instances`].
+    All(&'e [usize]),
+}
+
+/// Returns what a reference to `resource` without a key means to a block that is bound to `binding`: the instance without a key, that of the same
+/// node and element, or of the same node, or of the same element. Otherwise all instances; of a resource on nodes only those of the same node.
+pub(crate) fn meant<'e>(expanded: &'e Expanded, resource: &ResourceAddress, binding: &Binding) -> Meant<'e> {
+    let here = on_same_node(expanded, resource, binding);
     let node = binding.node.as_ref().map(|n| n.name.0.clone());
     let each = binding.each.as_ref().map(|(key, _)| key.clone());
     let both = node.as_ref().zip(each.as_ref()).map(|(node, each)| format!("{node}/{each}"));
-    [Some(None), both.map(Some), node.map(Some), each.map(Some)]
-        .into_iter()
-        .flatten()
-        .map(|key| resource.instance(key))
-        .find(|address| expanded.index.contains_key(address))
+    let is_meant = |address: &Address| {
+        let place = expanded.index.get(address);
+        place.is_some_and(|place| here.is_none_or(|here| here.contains(place)))
+    };
+    let keys = [Some(None), both.map(Some), node.map(Some), each.map(Some)].into_iter().flatten();
+    match keys.map(|key| resource.instance(key)).find(is_meant) {
+        Some(address) => Meant::One(address),
+        None => Meant::All(here.or(expanded.by_resource.get(resource).map(Vec::as_slice)).unwrap_or_default()),
+    }
+}
+
+/// Returns the instance that an index with `key` means: the one with this key, or the one of this element on the same node.
+pub(crate) fn keyed(expanded: &Expanded, resource: &ResourceAddress, key: &str, binding: &Binding) -> Option<Address> {
+    let address = resource.instance(Some(key.to_owned()));
+    if expanded.index.contains_key(&address) {
+        return Some(address);
+    }
+    let mut here = on_same_node(expanded, resource, binding)?.iter().map(|i| &expanded.instances[*i]);
+    let is_it = |each: &(String, Value)| each.0 == key;
+    Some(here.find(|i| i.binding.each.as_ref().is_some_and(is_it))?.address.clone())
+}
+
+/// Returns the instances of `resource` on the node of `binding`. `None` where at least one of the two is not `on` nodes, or where they have no node in
+/// common: then a reference means all nodes.
+fn on_same_node<'e>(expanded: &'e Expanded, resource: &ResourceAddress, binding: &Binding) -> Option<&'e [usize]> {
+    let node = binding.node.as_ref()?;
+    let by_node = expanded.by_node.get(resource)?;
+    match by_node.get(&node.name) {
+        Some(here) => Some(here),
+        None => binding.nodes.iter().any(|node| by_node.contains_key(node)).then_some(&[]),
+    }
 }
 
 fn missing_key<'k>(resource: &ResourceAddress, key: &str, known: impl Iterator<Item = &'k String>) -> Unresolved {

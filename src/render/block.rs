@@ -9,7 +9,7 @@ use super::row::{Lines, Room, Row};
 use super::style::{BOLD, DIM, paint};
 use super::text_diff::{changed_lines, text_diff};
 use super::value::{is_multi_line, is_plainly_unknown, printable};
-use super::wording::{headline, reasons, symbol};
+use super::wording::{headline, listed, object_line, reasons, symbol};
 
 /// The names of how many instances stand in a headline.
 const NAMED: usize = 8;
@@ -38,6 +38,7 @@ pub fn body(block: &Block, room: Room) -> Vec<String> {
         None => change.resource_type.clone(),
     };
     lines.push(format!("  {} {name}", paint(style, mark)));
+    lines.extend(listed(change).into_iter().map(|object| format!("{}{}", " ".repeat(INDENT), object_line(object))));
     lines.extend(attributes(block, room));
     lines
 }

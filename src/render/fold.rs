@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use moorfast_engine::plan::{Change, Reason};
+use moorfast_engine::plan::Change;
 use serde_json::Value as Json;
 
 use super::own_name::{OnNode, change_on_node, value_without, without};
 use super::row::{Row, rows};
 use super::text_diff::changed_lines;
 use super::value::is_multi_line;
-use super::wording::{Danger, danger, reasons};
+use super::wording::{Danger, danger, listed, reasons};
 
 /// How many elements of `for_each` on several nodes have a block each, even where they do mostly the same.
 const FEW: usize = 8;
@@ -60,7 +60,7 @@ impl Look {
 
 impl<'a> Member<'a> {
     fn new(change: &'a Change) -> Self {
-        let rows = rows(change, &immutable(change));
+        let rows = rows(change, &change.replace_paths().collect());
         let own = own_name(change);
         Self {
             looks: rows.iter().map(|row| Look::of(row, own)).collect(),
@@ -131,6 +131,7 @@ impl<'a> Block<'a> {
             && a.change.provider == b.change.provider
             && danger(a.change) == danger(b.change)
             && a.reasons == b.reasons
+            && listed(a.change) == listed(b.change)
     }
 
     /// Whether `member` is the same element of the same resource on another node. The same object may differ as it likes; of another one at least as
@@ -186,12 +187,4 @@ fn join(group: Vec<Block>) -> Vec<Block> {
         true => group,
         false => vec![Block { members: group.into_iter().flat_map(|block| block.members).collect() }],
     }
-}
-
-fn immutable(change: &Change) -> BTreeSet<&str> {
-    let names = change.reasons.iter().filter_map(|reason| match reason {
-        Reason::Immutable { attributes } => Some(attributes.iter().map(String::as_str)),
-        _ => None,
-    });
-    names.flatten().collect()
 }

@@ -1,6 +1,8 @@
 //! Plans and runs as JSON, in Terraform's vocabulary. `docs/json.md` describes it.
 
-use moorfast_engine::plan::{Action, Change, CheckResult, CheckStatus, Drift, Plan, PlannedRollout, Reason, is_mark};
+use moorfast_engine::plan::{
+    Action, Change, CheckResult, CheckStatus, Drift, ObjectChange, Plan, PlannedRollout, Step, is_mark, parse_path,
+};
 use moorfast_engine::{
     Address, Diagnostic, Event, FailedGate, Failure, NodeChange, Outcome, OutcomeResult, PolicyResult, ProviderError,
     Report, RolloutStep, SENSITIVE_KEY, Severity, Sources,
@@ -74,11 +76,11 @@ fn node(change: &NodeChange) -> Json {
 fn resource_change(change: &Change) -> Json {
     let wrap = |map: &Option<Map<String, Json>>| map.clone().map(Json::Object);
     let (before, after) = (wrap(&change.before), wrap(&change.after));
-    let mut what = values(before.as_ref(), after.as_ref(), change.action.names());
+    let mut what = values(before.as_ref(), after.as_ref(), &change.action_names());
     if change.action == Action::Adopt {
         what["importing"] = json!({ "id": change.identity });
     }
-    let replaced: Vec<_> = change.reasons.iter().filter_map(replace_paths).flatten().collect();
+    let replaced: Vec<_> = change.replace_paths().map(|path| steps(&parse_path(path))).collect();
     if !replaced.is_empty() {
         what["replace_paths"] = json!(replaced);
     }
@@ -101,6 +103,9 @@ fn resource_change(change: &Change) -> Json {
     if !change.reasons.is_empty() {
         object["action_reasons"] = json!(change.reasons);
     }
+    if !change.objects.is_empty() {
+        object["objects"] = change.objects.iter().map(|object| object_change(object, change)).collect();
+    }
     if !change.consequences.is_empty() {
         object["consequences"] = json!(change.consequences);
     }
@@ -110,11 +115,33 @@ fn resource_change(change: &Change) -> Json {
     object
 }
 
-fn replace_paths(reason: &Reason) -> Option<Vec<Json>> {
-    match reason {
-        Reason::Immutable { attributes } => Some(attributes.iter().map(|name| json!([name])).collect()),
-        _ => None,
+/// What is done with one object of an instance that stands for several.
+fn object_change(object: &ObjectChange, change: &Change) -> Json {
+    let (before, after) = (object.within(change.before.as_ref()), object.within(change.after.as_ref()));
+    let mut what = values(before, after, object.action.names());
+    if object.action == Action::Adopt {
+        what["importing"] = json!({ "id": object.identity });
     }
+    if !object.replace_paths.is_empty() {
+        // The paths start at the instance, these at the object.
+        let name = Step::Name(object.name.clone());
+        let inside = |path: &String| {
+            let path = parse_path(path);
+            let start = path.iter().position(|step| *step == name).unwrap_or(0);
+            steps(path.get(start + 1..).unwrap_or_default())
+        };
+        what["replace_paths"] = object.replace_paths.iter().map(inside).collect();
+    }
+    json!({ "name": object.name, "identity": object.identity, "change": what })
+}
+
+/// A path as Terraform writes it.
+fn steps(path: &[Step]) -> Json {
+    let step = |step: &Step| match step {
+        Step::Name(name) => json!(name),
+        Step::Index(index) => json!(index),
+    };
+    path.iter().map(step).collect()
 }
 
 fn drift(drift: &Drift) -> Json {

@@ -263,6 +263,7 @@ mod tests {
     fn plans_and_drift() {
         insta::assert_snapshot!("markdown_dangers", plan(&samples::dangers(), GITHUB));
         insta::assert_snapshot!("markdown_updates", plan(&samples::updates(), GITHUB));
+        insta::assert_snapshot!("markdown_objects", plan(&samples::objects(), GITHUB));
         insta::assert_snapshot!("markdown_rolled", plan(&samples::rolled(), GITHUB));
         insta::assert_snapshot!("markdown_nothing", plan(&samples::nothing(), GITHUB));
         insta::assert_snapshot!("markdown_drift", drift(&samples::refresh(), Unsaid::default(), GITHUB));

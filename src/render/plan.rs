@@ -14,7 +14,7 @@ use super::rollout::rollouts;
 use super::row::{Room, Row, table};
 use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
-use super::wording::{Danger, meaning, symbol};
+use super::wording::{Danger, listed, meaning, symbol};
 
 /// The whole plan as text, with colours.
 pub fn plan(plan: &Plan, room: Room) -> String {
@@ -22,7 +22,12 @@ pub fn plan(plan: &Plan, room: Room) -> String {
     sections.extend(drift::of_plan(plan, room));
     let groups = groups(plan, room.full);
     if !groups.is_empty() {
-        sections.push(legend(groups.iter().flat_map(|(_, blocks)| blocks).map(|b| b.first().change.action)));
+        let changes = groups.iter().flat_map(|(_, blocks)| blocks).map(|block| block.first().change);
+        let actions = |change: &Change| {
+            let own = listed(change).into_iter().map(|object| object.action).collect::<Vec<_>>();
+            std::iter::once(change.action).chain(own)
+        };
+        sections.push(legend(changes.flat_map(actions)));
     }
     for (heading, blocks) in groups {
         sections.push(vec![paint(BOLD, heading)]);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use moorfast_engine::plan::{Action, PlanMode};
+use moorfast_engine::plan::{PlanMode, Summary};
 use moorfast_engine::{Address, Class, Manifest, NodeName, Outcome, OutcomeResult, ProviderError, Report, Value};
 
 use super::diagnostic::provider_errors;
@@ -30,22 +30,9 @@ pub struct Done {
 impl Done {
     /// Counts what succeeded.
     pub fn of(report: &Report) -> Self {
-        let mut done = Self::default();
-        for outcome in report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Done)) {
-            match outcome.action {
-                Action::Create => done.added += 1,
-                Action::Update => done.changed += 1,
-                Action::Replace | Action::ReplaceCreateFirst => {
-                    done.added += 1;
-                    done.destroyed += 1;
-                }
-                Action::Delete => done.destroyed += 1,
-                Action::Adopt => done.adopted += 1,
-                Action::Forget => done.forgotten += 1,
-                Action::NoOp | Action::Read => {}
-            }
-        }
-        done
+        let done = report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Done));
+        let Summary { add, change, destroy, adopt, forget } = done.map(|outcome| outcome.counts).sum();
+        Self { added: add, changed: change, destroyed: destroy, adopted: adopt, forgotten: forget }
     }
 }
 

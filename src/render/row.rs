@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use moorfast_engine::plan::{Change, Difference, Step, differences, is_mark};
+use moorfast_engine::plan::{Change, Difference, Step, differences, is_mark, parse_path};
 use serde_json::{Map, Value as Json};
 
 use super::structure::structure;
@@ -64,7 +64,8 @@ pub fn rows_between(
         (Some(before), None) => leaves(before, |value| Difference { path: vec![], before: Some(value), after: None }),
         (None, None) => Vec::new(),
     };
-    let forces = |steps: &[Step]| matches!(steps.first(), Some(Step::Name(name)) if immutable.contains(name.as_str()));
+    let immutable: Vec<_> = immutable.iter().map(|path| parse_path(path)).collect();
+    let forces = |steps: &[Step]| immutable.iter().any(|path| steps.starts_with(path) || path.starts_with(steps));
     found
         .into_iter()
         .map(|d| Row { forces_replacement: forces(&d.path), path: path(&d.path), before: d.before, after: d.after })

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use moorfast_engine::plan::{
-    Action, Change, CheckResult, CheckStatus, Consequence, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode,
-    PlanOptions, PlannedRollout, Reason, RolledNode,
+    Action, Change, CheckResult, CheckStatus, Consequence, Drift, ObjectChange, OutputChange, PLAN_FORMAT, Plan,
+    PlanMode, PlanOptions, PlannedRollout, Reason, RolledNode,
 };
 use moorfast_engine::state::Digest;
 use moorfast_engine::{Machine, NodeChange, NodeChangeKind, NodeName, PolicyResult, PolicySeverity};
@@ -66,6 +66,7 @@ pub fn change(address: &str, action: Action, before: Json, after: Json) -> Chang
         reasons: vec![],
         dependencies: vec![],
         observed: None,
+        objects: Vec::new(),
         consequences: Vec::new(),
         notes: vec![],
         address,
@@ -192,6 +193,43 @@ pub fn rolled() -> Plan {
     Plan { rollouts: vec![workers], policies, ..updates() }
 }
 
+/// Two instances that stand for several objects: one is created, of the other an object is replaced, one goes, one comes and one is handed over.
+pub fn objects() -> Plan {
+    let claim = |class: &str| json!({"kind": "PersistentVolumeClaim", "spec": {"storageClassName": class}});
+    let config = |value: &str| json!({"kind": "ConfigMap", "data": {"level": value}});
+    let before = json!({"objects": {
+        "PersistentVolumeClaim/web/data": claim("fast"), "ConfigMap/web/a": config("info"), "ConfigMap/web/old": config("info"),
+        "ConfigMap/web/moved": config("info"),
+    }});
+    let after = json!({"objects": {
+        "PersistentVolumeClaim/web/data": claim("slow"), "ConfigMap/web/a": config("debug"), "ConfigMap/web/new": config("info"),
+    }});
+    let object = |name: &str, action| ObjectChange {
+        identity: name.to_owned(),
+        name: name.to_owned(),
+        action,
+        replace_paths: match action {
+            Action::Replace => vec![format!("objects[\"{name}\"].spec")],
+            _ => Vec::new(),
+        },
+    };
+    let mut updated = because(Reason::Manifest, change("kubernetes_object.web", Action::Update, before, after.clone()));
+    updated.objects = vec![
+        object("PersistentVolumeClaim/web/data", Action::Replace),
+        object("ConfigMap/web/a", Action::Update),
+        object("ConfigMap/web/new", Action::Create),
+        object("ConfigMap/web/old", Action::Delete),
+        object("ConfigMap/web/moved", Action::Forget),
+    ];
+    let lost = "the data of the volume of PersistentVolumeClaim/web/data, unless the volume's reclaim policy is Retain";
+    updated.consequences = vec![Consequence::Removal { object: lost.to_owned() }];
+    let mut created = change("kubernetes_object.more", Action::Create, Json::Null, after);
+    created.objects = ["PersistentVolumeClaim/web/data", "ConfigMap/web/a", "ConfigMap/web/new"]
+        .map(|name| object(name, Action::Create))
+        .into();
+    plan(vec![created, updated])
+}
+
 /// Everything a reviewer must not overlook, and all that is only bookkeeping.
 pub fn dangers() -> Plan {
     let file = |path: &str| json!({"path": path, "mode": "0644", "content": "one\ntwo\nthree\n"});
@@ -279,6 +317,14 @@ pub fn differing() -> Plan {
 pub fn refresh() -> Plan {
     let options = PlanOptions { mode: PlanMode::RefreshOnly, ..PlanOptions::default() };
     Plan { options, drift: dangers().drift, ..nothing() }
+}
+
+/// A unit that restarts because its own definition changed.
+pub fn redefined() -> Plan {
+    let unit = |content: &str| json!({"unit": "web.service", "content": content, "state": "running"});
+    let update = change("ssh_systemd_unit.web[\"gpu01\"]", Action::Update, unit("old"), unit("new"));
+    let restart = Consequence::Restart { cause: "its definition changes".to_owned() };
+    plan(vec![because(Reason::Manifest, Change { consequences: vec![restart], ..update })])
 }
 
 /// One changed line in two files on each of fifty nodes, and what restarts because of it.

@@ -24,6 +24,7 @@ fn plans() {
     insta::assert_snapshot!("updates", shown(&samples::updates()));
     insta::assert_snapshot!("rolled", shown(&samples::rolled()));
     insta::assert_snapshot!("dangers", shown(&samples::dangers()));
+    insta::assert_snapshot!("objects", shown(&samples::objects()));
     insta::assert_snapshot!("differing", shown(&samples::differing()));
     insta::assert_snapshot!("refresh", shown(&samples::refresh()));
     insta::assert_snapshot!("destroy", shown(&samples::destroy()));
@@ -52,6 +53,22 @@ fn the_same_change_on_fifty_nodes_is_one_entry() {
         let page = markdown::plan(&sample, markdown::GITHUB);
         assert!(page.lines().count() < 100 && !page.contains("**Cut"), "{page}");
     }
+}
+
+#[test]
+fn a_unit_that_restarts_because_its_definition_changed_is_a_restart_in_every_form() {
+    let sample = samples::redefined();
+    let text = shown(&sample);
+    assert!(text.contains("will be updated in place and restarted"), "{text}");
+    assert!(text.contains("#   restart: its definition changes"), "{text}");
+    let page = markdown::plan(&sample, markdown::GITHUB);
+    // Among the dangers, and at its change.
+    assert_eq!(page.matches("<b>will be updated in place and restarted</b>").count(), 2, "{page}");
+    let page = html::plan(&sample);
+    assert!(page.contains("Look here first") && page.contains("<b>1</b> restart</button>"), "{page}");
+    let change = &json::plan(&sample)["resource_changes"][0];
+    assert_eq!(change["consequences"][0]["kind"], "restart");
+    assert!(sample.changes[0].restarts() && sample.changes[0].is_dangerous());
 }
 
 #[test]
@@ -95,6 +112,7 @@ fn a_plan_as_json() {
     insta::assert_json_snapshot!("json_updates", json::plan(&samples::updates()));
     let rolled = json::plan(&samples::rolled());
     insta::assert_json_snapshot!("json_rolled", (&rolled["policies"], &rolled["rollouts"], &rolled["applyable"]));
+    insta::assert_json_snapshot!("json_objects", json::plan(&samples::objects()));
     insta::assert_json_snapshot!("json_dangers", json::plan(&samples::dangers()));
 }
 
@@ -107,7 +125,10 @@ fn json_never_shows_what_stands_for_a_secret() {
 }
 
 fn broken() -> Report {
-    let outcome = |address: &str, action, result| Outcome { address: address.parse().unwrap(), action, result };
+    let outcome = |address: &str, action, result| {
+        let change = samples::change(address, action, serde_json::Value::Null, serde_json::Value::Null);
+        Outcome { counts: change.summary(), address: change.address, action, result }
+    };
     let error = ProviderError::new(Class::Failed, "kubelet.service did not start on gpu02: exit code 1")
         .detail(["kubelet[812]: failed to load kubelet config file", "kubelet[812]: no such file or directory"])
         .help("`journalctl -u kubelet` on the node tells more");

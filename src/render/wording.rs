@@ -2,11 +2,15 @@
 
 use anstyle::Style;
 use moorfast_engine::named;
-use moorfast_engine::plan::{Action, Change, Consequence, Reason};
+use moorfast_engine::plan::{Action, Change, Consequence, ObjectChange, Reason, Step, parse_path, path_text};
 use serde_json::Value;
 
 use super::own_name::change_on_node;
 use super::style::{ADD, BOLD, CHANGE, DESTROY, DIM, READ, paint};
+use super::value::printable;
+
+/// How many objects a headline names.
+const NAMED: usize = 3;
 
 /// How much a reviewer must look at a change; the greatest is shown first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +38,8 @@ pub fn danger(change: &Change) -> Danger {
         _ if has(|c| matches!(c, Consequence::Overwrite)) => Danger::Overwrite,
         Action::Delete => Danger::Destroy,
         Action::Replace | Action::ReplaceCreateFirst => Danger::Replace,
+        _ if change.objects.iter().any(|object| object.action == Action::Delete) => Danger::Destroy,
+        _ if change.removes() => Danger::Replace,
         _ if has(|c| matches!(c, Consequence::Removal { .. })) => Danger::Destroy,
         _ if has(|c| matches!(c, Consequence::Downgrade { .. })) => Danger::Replace,
         Action::Update if change.restarts() => Danger::Restart,
@@ -73,19 +79,73 @@ pub fn meaning(action: Action) -> &'static str {
     }
 }
 
+/// The objects of a change that need a line of their own, because something else is done with them than with the whole; the most dangerous first.
+pub fn listed(change: &Change) -> Vec<&ObjectChange> {
+    let is_own = |object: &&ObjectChange| object.action != Action::NoOp && object.action != change.action;
+    let mut listed: Vec<_> = change.objects.iter().filter(is_own).collect();
+    listed.sort_by_key(|object| match object.action {
+        Action::Delete => 0,
+        Action::Replace | Action::ReplaceCreateFirst => 1,
+        Action::Update => 2,
+        Action::Create => 3,
+        _ => 4,
+    });
+    listed
+}
+
+/// The line of an object: what is done with it, and why it must be replaced.
+pub fn object_line(object: &ObjectChange) -> String {
+    let (mark, style) = symbol(object.action);
+    let line = format!("{} {}", paint(style, mark), printable(&object.name));
+    let inside = |path: &String| {
+        let steps = parse_path(path);
+        let start = steps.iter().position(|step| *step == Step::Name(object.name.clone())).unwrap_or(0);
+        path_text(steps.get(start + 1..).unwrap_or_default())
+    };
+    let forcing: Vec<_> = object.replace_paths.iter().map(inside).collect();
+    match object.action {
+        Action::Forget => format!("{line} {}", paint(DIM, "# another resource owns it from now on")),
+        Action::Adopt => format!("{line} {}", paint(DIM, "# exists already, will be recorded")),
+        _ if forcing.is_empty() => line,
+        _ => format!("{line} {}", paint(DESTROY, format!("# forces replacement: {}", printable(&forcing.join(", "))))),
+    }
+}
+
+/// What an update removes: `replaces PersistentVolumeClaim/default/data, destroys ConfigMap/default/old`.
+fn removals(change: &Change) -> String {
+    let of = |verb: &str, is_meant: fn(Action) -> bool| {
+        let objects = change.objects.iter().filter(|object| is_meant(object.action));
+        let names: Vec<_> = objects.map(|object| printable(&object.name)).collect();
+        let more = names.len().saturating_sub(NAMED);
+        let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+        match (names.len(), more) {
+            (0, _) => None,
+            (_, 0) => Some(format!("{verb} {shown}")),
+            (_, more) => Some(format!("{verb} {shown} and {more} more")),
+        }
+    };
+    let parts = [of("destroys", |action| action == Action::Delete), of("replaces", Action::is_replacement)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 /// The predicate of a change's headline; an update of no attribute, because of a trigger, is a restart.
 pub fn headline(change: &Change, attributes: usize) -> String {
     let overwrites = change.consequences.contains(&Consequence::Overwrite);
+    let count = match change.objects.len() {
+        0 => String::new(),
+        count => format!(" ({count} objects)"),
+    };
     match change.action {
+        Action::Update if change.removes() => paint(DESTROY.bold(), format!("will be updated: {}", removals(change))),
         Action::Update if overwrites && change.restarts() => paint(DESTROY.bold(), "will be overwritten and restarted"),
         Action::Update if overwrites => paint(DESTROY.bold(), "will be overwritten"),
         Action::Update if change.restarts() && attributes == 0 => paint(BOLD, "will be restarted"),
         Action::Update if change.restarts() => paint(BOLD, "will be updated in place and restarted"),
-        Action::Create => paint(ADD.bold(), "will be created"),
+        Action::Create => paint(ADD.bold(), "will be created") + &count,
         Action::Update => paint(BOLD, "will be updated in place"),
         Action::Replace => paint(DESTROY.bold(), "must be replaced"),
         Action::ReplaceCreateFirst => paint(DESTROY.bold(), "must be replaced, the new one first"),
-        Action::Delete => paint(DESTROY.bold(), "will be destroyed"),
+        Action::Delete => paint(DESTROY.bold(), "will be destroyed") + &count,
         Action::Read => "will be read during apply".to_owned(),
         Action::Adopt => "is there as the manifest wants it and will be recorded".to_owned(),
         Action::Forget => "will be forgotten".to_owned(),
@@ -131,6 +191,7 @@ fn reason_line(reason: &Reason) -> Option<String> {
         Reason::Drift => "because it was changed outside of moorfast".to_owned(),
         Reason::Gone => "because it is gone: something outside of moorfast removed it".to_owned(),
         Reason::Removed => "because it is no longer in the manifest".to_owned(),
+        Reason::Immutable { attributes } if attributes.is_empty() => return None,
         Reason::Immutable { attributes } => format!("because {} can't be changed in place", attributes.join(", ")),
         Reason::Requested => "because --replace asks for it".to_owned(),
         Reason::OtherMachine => "because its node is another machine than the one it was made on".to_owned(),

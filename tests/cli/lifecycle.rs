@@ -17,6 +17,19 @@ fn the_starter_manifest_runs_as_it_is() {
 }
 
 #[test]
+fn a_sensitive_attribute_never_stands_in_an_error() {
+    for attribute in ["owner", "group"] {
+        let folder = Folder::new(&format!(
+            "[nodes.here]\ntransport = \"local\"\n[variables.s]\ntype = \"string\"\nsensitive = true\ndefault = \"HUSHHUSH\"\n\
+             [resource.ssh_file.f]\non = \"here\"\npath = \"${{path.root}}/out\"\ncontent = \"x\"\n{attribute} = \"${{var.s}}\"\n"
+        ));
+        let run = folder.expect(1, &["apply", "-auto-approve"]);
+        run.complains("(sensitive)");
+        assert!(!run.stderr.contains("HUSH") && !run.stdout.contains("HUSH"), "{}{}", run.stdout, run.stderr);
+    }
+}
+
+#[test]
 fn a_second_plan_is_empty_and_a_second_apply_changes_nothing() {
     let folder = Folder::new(PAIR);
     folder.expect(2, &["plan", "-detailed-exitcode"]).says("Plan: 3 to add, 0 to change, 0 to destroy.");

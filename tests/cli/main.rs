@@ -19,4 +19,5 @@ mod review;
 mod signatures;
 mod streams;
 mod support;
+mod values;
 mod workflows;

@@ -219,7 +219,7 @@ impl Executor<'_> {
             for i in changes {
                 let change = self.change(*i);
                 let result = OutcomeResult::Left { rollout: rollout.clone(), because: why.to_owned() };
-                let outcome = Outcome { address: change.address.clone(), action: change.action, result };
+                let outcome = Outcome::of(change, result);
                 self.report.outcomes.push(outcome);
             }
         }

@@ -34,7 +34,7 @@ use crate::check::{When, run_checks};
 use crate::early::{Early, deduplicated};
 use crate::expand::Expanded;
 use crate::graph::provider_dependencies;
-use crate::plan::{Action, Change, Item, Machines, Plan, PlanMode};
+use crate::plan::{Action, Change, Item, Machines, Owners, Plan, PlanMode};
 use crate::scope::Values;
 use crate::session::Session;
 use crate::{
@@ -60,6 +60,8 @@ pub(crate) struct Work {
     pub withheld: HashMap<Address, NodeName>,
     /// Which machines answer for the nodes.
     pub machines: Machines,
+    /// Which instance owns which object.
+    pub owners: Owners,
     /// The machines that the state knows.
     pub known_machines: BTreeMap<String, serde_json::Value>,
     /// The intents that an earlier run left open.
@@ -409,7 +411,8 @@ impl<'a> Executor<'a> {
         let change = self.change(i);
         let (address, action) = (change.address.clone(), change.action);
         if action.is_change() || !done {
-            self.report.outcomes.push(Outcome { address: address.clone(), action, result });
+            let outcome = Outcome::of(change, result);
+            self.report.outcomes.push(outcome);
         }
         if done {
             self.rollouts.over(i, None);
@@ -429,14 +432,16 @@ impl<'a> Executor<'a> {
             if !change.action.is_change() {
                 continue;
             }
-            let (address, action) = (change.address.clone(), change.action);
-            if let Some(node) = self.work.withheld.get(&address).cloned() {
-                let result = OutcomeResult::Withheld(node);
-                self.report.outcomes.push(Outcome { address, action, result });
-                continue;
-            }
-            self.events.send(Event::Skipped { address: address.clone(), because: because.clone() });
-            self.report.outcomes.push(Outcome { address, action, result: OutcomeResult::Skipped(because.clone()) });
+            let result = match self.work.withheld.get(&change.address).cloned() {
+                Some(node) => OutcomeResult::Withheld(node),
+                None => {
+                    let address = change.address.clone();
+                    self.events.send(Event::Skipped { address, because: because.clone() });
+                    OutcomeResult::Skipped(because.clone())
+                }
+            };
+            let outcome = Outcome::of(change, result);
+            self.report.outcomes.push(outcome);
         }
     }
 
@@ -444,8 +449,8 @@ impl<'a> Executor<'a> {
         for i in self.order.rest() {
             let change = self.change(i);
             if change.action.is_change() {
-                let (address, action) = (change.address.clone(), change.action);
-                self.report.outcomes.push(Outcome { address, action, result: OutcomeResult::NotStarted });
+                let outcome = Outcome::of(change, OutcomeResult::NotStarted);
+                self.report.outcomes.push(outcome);
             }
         }
     }

@@ -80,7 +80,8 @@ impl Executor<'_> {
         });
         self.events.send(Event::Failed { address: address.clone(), action, error: told });
         let result = failed.map_or(OutcomeResult::Unrecorded, OutcomeResult::Failed);
-        self.report.outcomes.push(Outcome { address, action, result });
+        let outcome = Outcome::of(self.change(i), result);
+        self.report.outcomes.push(outcome);
     }
 
     /// What to record of an ended operation, and what to say.

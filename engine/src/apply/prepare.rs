@@ -2,7 +2,7 @@
 
 use super::Executor;
 use crate::evaluate::{desired, violated};
-use crate::plan::{Action, Change, Item, ignoring};
+use crate::plan::{Action, Change, Item, ignoring, same_object};
 use crate::scope::InstanceScope;
 use crate::{Address, DataRequest, Diagnostic, Mode, Operation, OperationAction};
 
@@ -26,11 +26,13 @@ impl Executor<'_> {
             recorded: item.recorded.clone(),
             observed,
             triggers: item.triggers.clone(),
+            objects: change.objects.clone(),
             machine_gone: false,
             timeout: None,
         };
         let clear = item.leftovers.iter().filter(|leftover| leftover.observed.is_some()).map(|leftover| Operation {
             recorded: Some(leftover.record.clone()),
+            objects: Vec::new(),
             timeout: self.timeout(&change.address, "delete"),
             ..operation(OperationAction::Delete, leftover.observed.clone())
         });
@@ -61,6 +63,14 @@ impl Executor<'_> {
                 DataRequest { address: change.address.clone(), data_source, arguments: wanted.clone(), timeout };
             self.wanted.insert(i, wanted);
             return Ok(Prepared::Data(request));
+        }
+        // What was unknown when this was planned may turn out to be the object of another instance.
+        for identity in self.work.expanded.identities(instance, &wanted) {
+            if let Err(owner) = self.work.owners.claim(instance, identity.clone())
+                && let Some(owner) = self.work.expanded.instance(&owner)
+            {
+                return Err(vec![same_object(owner, instance, &identity)]);
+            }
         }
         let wanted = ignoring(&instance.resource.lifecycle.ignore_changes, wanted, item.observed.as_ref());
         let delete = || self.deletion(change, &item);
@@ -101,6 +111,7 @@ impl Executor<'_> {
             recorded: item.recorded.clone(),
             observed: item.former.clone().or(item.observed.clone()),
             triggers: item.triggers.clone(),
+            objects: change.objects.clone(),
             machine_gone: false,
             timeout: self.timeout(&change.address, "delete"),
         }

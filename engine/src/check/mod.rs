@@ -101,8 +101,18 @@ fn probe_arguments(
     };
     let conformed = conform(&HTTP, arguments.clone());
     conformed.map(Some).map_err(|errors| {
-        errors.into_iter().map(|(path, message)| Diagnostic::error(format!("{path}: {message}"))).collect()
+        let error = |(path, message)| Diagnostic::error(format!("{path}: {message}")).at(http.span, "");
+        errors.into_iter().map(error).collect()
     })
+}
+
+/// Finds what is wrong with the arguments of the checks, as far as they are known before anything is read.
+pub(crate) fn validate(expanded: &Expanded) -> Vec<Diagnostic> {
+    let wrong = expanded.checks.iter().filter_map(|check| {
+        let scope = InstanceScope::new(expanded, Values::none(), check.binding.clone());
+        probe_arguments(check.check.http.as_ref()?, &scope).err()
+    });
+    wrong.flatten().collect()
 }
 
 fn summaries(diagnostics: Vec<Diagnostic>) -> Vec<String> {

@@ -12,7 +12,7 @@ use hcl::edit::{Decorated, Formatted};
 use super::convert::{to_bool, to_text};
 use super::number::{integer, parse_number};
 use super::traversal::reference;
-use super::{Expr, ExprNode, Place, Scope, Unresolved, arithmetic};
+use super::{Expr, ExprNode, Place, Reference, Scope, Unresolved, arithmetic};
 use crate::diagnostic::suggest;
 use crate::value::Opened;
 use crate::{Diagnostic, Value};
@@ -381,10 +381,27 @@ impl<'a> Evaluator<'a> {
             }),
             None => reference(root, operators).and_then(|(reference, taken)| {
                 let value = self.scope.resolve(&reference)?;
-                Ok((value, taken))
+                let only = self.only_instance(&reference, &value, operators.get(taken))?;
+                Ok((only.unwrap_or(value), taken))
             }),
         };
         resolved.map_err(|Unresolved { summary, help }| self.error_with(range, summary, help))
+    }
+
+    /// The only instance, where an attribute follows a reference to all instances and is not one of their keys.
+    fn only_instance(
+        &self,
+        reference: &Reference,
+        instances: &Value,
+        next: Option<&Decorated<TraversalOperator>>,
+    ) -> Result<Option<Value>, Unresolved> {
+        let Reference::Resource { resource, key: None, any: false } = reference else { return Ok(None) };
+        match (next.map(Decorated::value), instances.as_map()) {
+            (Some(TraversalOperator::GetAttr(name)), Some(map)) if !map.contains_key(name.as_str()) => {
+                self.scope.only_instance(resource, name.as_str())
+            }
+            _ => Ok(None),
+        }
     }
 
     fn traverse(&mut self, value: Value, operators: &[Decorated<TraversalOperator>]) -> Evaluated {

@@ -32,6 +32,7 @@ pub use functions::{Family, Function, MISSING, functions};
 pub(crate) use number::number_text;
 pub(crate) use number::{canonical, integer, parse_number, whole_number};
 pub use place::Place;
+pub(crate) use references::Mention;
 pub(crate) use toml_value::{plain_toml, toml_number};
 pub(crate) use traversal::ROOTS;
 
@@ -103,12 +104,20 @@ pub enum Reference {
 /// Where references get their values from while an expression is evaluated.
 pub trait Scope {
     /// The value that `reference` names. For [`Reference::Resource`] with neither `key` nor `any`: the attributes of the
-    /// only instance, of the same node's instance where both are bound to nodes, else a map of the instances by key. With `key`: the attributes
-    /// of that instance. With `any`: the map of all instances by key.
+    /// instance without a key, of the same node's instance where both are bound to nodes, else a map of the instances by key. With `key`: the
+    /// attributes of that instance. With `any`: the map of all instances by key.
     ///
     /// # Errors
     /// If there is no such thing; the message is completed with the place by the evaluator.
     fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved>;
+
+    /// The attributes of the only instance of `resource`, for `TYPE.NAME.attribute`; `None` where [`Scope::resolve`] gave those of an instance.
+    ///
+    /// # Errors
+    /// If the resource has no instances or several.
+    fn only_instance(&self, _resource: &ResourceAddress, _attribute: &str) -> Result<Option<Value>, Unresolved> {
+        Ok(None)
+    }
 
     /// What `file()` and its kin may do.
     fn files(&self) -> &Files;

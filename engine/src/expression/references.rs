@@ -2,26 +2,42 @@
 
 use hcl::edit::Decorated;
 use hcl::edit::Span as _;
-use hcl::edit::expr::{Expression, ForExpr, FuncCall, ObjectKey, TraversalOperator};
+use hcl::edit::expr::{Expression, ForExpr, ForIntro, FuncCall, ObjectKey, TraversalOperator};
 use hcl::edit::template::{Directive, Element, ForDirective, IfDirective, Template};
 
 use super::evaluate::literal_number;
 use super::traversal::reference;
-use super::{Expr, ExprNode, Place, Reference, Unresolved, functions};
+use super::{Expr, ExprNode, Parsed, Place, Reference, Unresolved, functions};
 use crate::{Diagnostic, Span};
+
+/// A reference at one place of an expression.
+#[derive(Clone, Debug)]
+pub(crate) struct Mention {
+    /// What is referred to.
+    pub reference: Reference,
+    /// The place.
+    pub span: Span,
+    /// The index of a [`Reference::Resource`] with `any`. Inside of `for` it evaluates to the list of all keys that the loop goes through.
+    pub index: Option<Expr>,
+}
 
 impl Expr {
     /// Everything that the expression refers to, each once, with a place.
     pub fn references(&self) -> Vec<(Reference, Span)> {
-        let mut found = Vec::new();
-        self.inspect(&mut found, &mut Vec::new());
         let mut unique: Vec<(Reference, Span)> = Vec::new();
-        for (reference, span) in found {
+        for Mention { reference, span, .. } in self.mentions() {
             if !unique.iter().any(|(known, _)| *known == reference) {
                 unique.push((reference, span));
             }
         }
         unique
+    }
+
+    /// Every place at which the expression refers to something.
+    pub(crate) fn mentions(&self) -> Vec<Mention> {
+        let mut found = Vec::new();
+        self.inspect(&mut found, &mut Vec::new());
+        found
     }
 
     /// What is wrong with the expression whatever its values are: functions that do not exist or take other arguments,
@@ -32,7 +48,7 @@ impl Expr {
         problems
     }
 
-    fn inspect(&self, found: &mut Vec<(Reference, Span)>, problems: &mut Vec<Diagnostic>) {
+    fn inspect(&self, found: &mut Vec<Mention>, problems: &mut Vec<Diagnostic>) {
         match &self.node {
             ExprNode::Literal(_) => {}
             ExprNode::List(items) => items.iter().for_each(|item| item.inspect(found, problems)),
@@ -46,13 +62,15 @@ impl Expr {
 struct Walk<'a> {
     place: &'a Place,
     bound: Vec<String>,
-    found: &'a mut Vec<(Reference, Span)>,
+    /// The `for` expressions around, outermost first, each with its own `for` alone.
+    loops: Vec<ForExpr>,
+    found: &'a mut Vec<Mention>,
     problems: &'a mut Vec<Diagnostic>,
 }
 
 impl<'a> Walk<'a> {
-    fn at(place: &'a Place, found: &'a mut Vec<(Reference, Span)>, problems: &'a mut Vec<Diagnostic>) -> Self {
-        Self { place, bound: Vec::new(), found, problems }
+    fn at(place: &'a Place, found: &'a mut Vec<Mention>, problems: &'a mut Vec<Diagnostic>) -> Self {
+        Self { place, bound: Vec::new(), loops: Vec::new(), found, problems }
     }
 
     fn expression(&mut self, expression: &Expression) {
@@ -113,7 +131,17 @@ impl<'a> Walk<'a> {
         }
         let span = self.place.span(range);
         match reference(root, operators) {
-            Ok((reference, _)) => self.found.push((reference, span)),
+            Ok((reference, taken)) => {
+                let index = match operators.get(taken).map(Decorated::value) {
+                    Some(TraversalOperator::Index(index))
+                        if matches!(reference, Reference::Resource { any: true, .. }) =>
+                    {
+                        Some(self.in_loops(index, span))
+                    }
+                    _ => None,
+                };
+                self.found.push(Mention { reference, span, index });
+            }
             Err(Unresolved { summary, help }) => {
                 let diagnostic = Diagnostic::error(summary).at(span, "");
                 self.problems.push(Diagnostic { help, ..diagnostic });
@@ -137,8 +165,9 @@ impl<'a> Walk<'a> {
     fn comprehension(&mut self, comprehension: &ForExpr) {
         let intro = &comprehension.intro;
         self.expression(&intro.collection_expr);
-        let names = [intro.key_var.as_ref(), Some(&intro.value_var)];
-        self.binding(names.into_iter().flatten().map(|name| name.as_str().to_owned()), |walk| {
+        let mut around = ForExpr::new(intro.clone(), Expression::from(true));
+        around.cond = comprehension.cond.clone();
+        self.binding(around, |walk| {
             let key = comprehension.key_expr.as_ref();
             let condition = comprehension.cond.as_ref().map(|condition| &condition.expr);
             [key, Some(&comprehension.value_expr), condition]
@@ -148,12 +177,26 @@ impl<'a> Walk<'a> {
         });
     }
 
-    /// Does `inner` with these names bound.
-    fn binding(&mut self, names: impl Iterator<Item = String>, inner: impl FnOnce(&mut Self)) {
+    /// Does `inner` with the names of `around` bound.
+    fn binding(&mut self, around: ForExpr, inner: impl FnOnce(&mut Self)) {
         let depth = self.bound.len();
-        self.bound.extend(names);
+        let names = [around.intro.key_var.as_ref(), Some(&around.intro.value_var)];
+        self.bound.extend(names.into_iter().flatten().map(|name| name.as_str().to_owned()));
+        self.loops.push(around);
         inner(self);
+        self.loops.pop();
         self.bound.truncate(depth);
+    }
+
+    /// `index` as the loops around it evaluate it: a list for each of them.
+    fn in_loops(&self, index: &Expression, span: Span) -> Expr {
+        let wrapped = |inner: Expression, around: &ForExpr| {
+            let mut around = around.clone();
+            around.value_expr = inner;
+            Expression::from(around)
+        };
+        let syntax = self.loops.iter().rev().fold(index.clone(), wrapped);
+        Expr { span, node: ExprNode::Expression(Box::new(Parsed { syntax, place: self.place.clone() })) }
     }
 
     fn template(&mut self, template: &Template) {
@@ -169,9 +212,10 @@ impl<'a> Walk<'a> {
                     }
                     Directive::For(ForDirective { for_expr, .. }) => {
                         self.expression(&for_expr.collection_expr);
-                        let names = [for_expr.key_var.as_ref(), Some(&for_expr.value_var)];
-                        let names = names.into_iter().flatten().map(|name| name.as_str().to_owned());
-                        self.binding(names, |walk| walk.template(&for_expr.template));
+                        let mut intro = ForIntro::new(for_expr.value_var.clone(), for_expr.collection_expr.clone());
+                        intro.key_var = for_expr.key_var.clone();
+                        let around = ForExpr::new(intro, Expression::from(true));
+                        self.binding(around, |walk| walk.template(&for_expr.template));
                     }
                 },
             }

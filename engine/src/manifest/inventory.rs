@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Manifest, NodeBlock, StaticScope};
 use crate::diagnostic::{quoted_list, suggest};
 use crate::expression::to_text;
-use crate::{Diagnostic, Expr, Files, Node, NodeName, ReferenceScope, Span, Transport, Value};
+use crate::{Diagnostic, Expr, Files, Node, NodeName, Reference, ReferenceScope, Span, Transport, Value};
 
 /// The nodes of the manifest, in the order in which they are written; the files of a folder go by their names.
 ///
@@ -267,9 +267,19 @@ pub fn evaluate_for_each(for_each: &Expr, scope: &dyn ReferenceScope) -> Result<
     let value = for_each.evaluate(scope)?;
     let error = |summary: String, help: &str| vec![Diagnostic::error(summary).at(for_each.span, "").help(help)];
     let unknown = || {
+        let resources = for_each.references().into_iter().filter_map(|(reference, _)| match reference {
+            Reference::Resource { resource, .. } => Some(resource.to_string()),
+            _ => None,
+        });
+        let resources: Vec<String> = resources.collect();
+        let of = if resources.is_empty() {
+            String::new()
+        } else {
+            format!(": it depends on {}", quoted_list(&resources.iter().map(String::as_str).collect::<Vec<_>>()))
+        };
         let help =
             "which instances there are must be known when the plan is made: take the keys from variables or locals";
-        error("`for_each` is not known until apply".to_owned(), help)
+        error(format!("`for_each` is known only after apply{of}"), help)
     };
     let secret = || {
         error(

@@ -81,6 +81,7 @@ impl Planner<'_> {
             before: None,
             after: Some(seal_attributes(arguments, self.key)),
             observed: None,
+            objects: Vec::new(),
             consequences: Vec::new(),
             notes: Vec::new(),
             address,

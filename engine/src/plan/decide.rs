@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json};
 
 use super::drift::common;
 use super::leftovers;
+use super::objects::{Fate, same_object};
 use super::planner::{Item, Planner};
 use super::reading::observed_digest;
 use super::{Action, Change, Consequence, Reason, differences};
@@ -26,14 +27,18 @@ impl Planner<'_> {
         let stays = matches!(proposal.action, ProposedAction::NoOp | ProposedAction::Update | ProposedAction::Compare);
         let (action, mut reasons) = self.action(instance, &item, proposal.action, before.as_ref(), &after);
         reasons.extend(leftovers::reasons(&item.leftovers));
+        self.claim(instance, &request.desired)?;
+        let fate = self.fate(instance, &item, action, proposal.objects);
+        let removed = fate.removed();
+        if (action.is_replacement() || !removed.is_empty()) && instance.resource.lifecycle.prevent_destroy {
+            return Err(Failure::Manifest(vec![self.prevented(instance, &removed)]));
+        }
         if action.is_replacement() && stays {
             // The provider foresaw the object that it has, and it will be another one.
             forget_computed(instance, &mut planned);
             after = seal_attributes(&planned, self.key);
         }
-        if action.is_replacement() && instance.resource.lifecycle.prevent_destroy {
-            return Err(Failure::Manifest(vec![self.prevented(instance)]));
-        }
+        let Fate { objects, losses } = fate;
         let mut consequences = proposal.consequences;
         let replaces_foreign = request.foreign && action.is_replacement() && item.former.is_none();
         if replaces_foreign && !consequences.contains(&Consequence::Overwrite) {
@@ -45,6 +50,7 @@ impl Planner<'_> {
         }
         let target = instance.target.name();
         self.note_drift(&request.address, target, item.recorded.as_deref(), before.as_ref(), item.former.is_some());
+        self.objects.insert(request.address.clone(), objects.clone());
         self.draft.changes.push(Change {
             address: request.address.clone(),
             moved_from: self.moved.get(&request.address).cloned(),
@@ -59,12 +65,28 @@ impl Planner<'_> {
             before: former.or(before),
             after: Some(after),
             dependencies: self.dependencies(&request.address),
-            consequences: if action.acts_on_world() { consequences } else { Vec::new() },
+            objects,
+            consequences: match action.acts_on_world() {
+                true => consequences.into_iter().chain(losses).collect(),
+                false => Vec::new(),
+            },
             notes: proposal.notes,
         });
         self.actions.insert(request.address.clone(), action);
         self.draft.values.insert(request.address.clone(), values);
         self.draft.items.insert(request.address, item);
+        Ok(())
+    }
+
+    /// Notes that `instance` owns the objects that it wants, now that they are known.
+    fn claim(&mut self, instance: &Instance, desired: &Attributes) -> Result<(), Failure> {
+        for identity in self.expanded.identities(instance, desired) {
+            if let Err(owner) = self.draft.owners.claim(instance, identity.clone())
+                && let Some(owner) = self.expanded.instance(&owner)
+            {
+                return Err(Failure::Manifest(vec![same_object(owner, instance, &identity)]));
+            }
+        }
         Ok(())
     }
 

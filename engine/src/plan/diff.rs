@@ -39,6 +39,34 @@ pub fn path_text(path: &[Step]) -> String {
     text
 }
 
+/// Returns the steps of a path as [`path_text`] writes it, and as API servers do: `spec.ports[0]`, `metadata.labels[example.org/a]`.
+pub fn parse_path(text: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        if let Some(inside) = rest.strip_prefix('[') {
+            let mut quoted = serde_json::Deserializer::from_str(inside).into_iter::<String>();
+            let (step, end) = match quoted.next() {
+                Some(Ok(name)) => (Step::Name(name), quoted.byte_offset()),
+                _ => {
+                    let end = inside.find(']').unwrap_or(inside.len());
+                    let key = &inside[..end];
+                    (key.parse().map_or_else(|_| Step::Name(key.to_owned()), Step::Index), end)
+                }
+            };
+            steps.push(step);
+            rest = inside[end..].strip_prefix(']').unwrap_or(&inside[end..]);
+        } else {
+            let end = rest.find(['.', '[']).unwrap_or(rest.len());
+            if end > 0 {
+                steps.push(Step::Name(rest[..end].to_owned()));
+            }
+            rest = rest[end..].strip_prefix('.').unwrap_or(&rest[end..]);
+        }
+    }
+    steps
+}
+
 /// The value at the end of a path, if there is one.
 pub(crate) fn value_at<'a>(attributes: &'a Map<String, Json>, path: &[Step]) -> Option<&'a Json> {
     let [Step::Name(first), rest @ ..] = path else { return None };
@@ -107,6 +135,21 @@ mod tests {
     fn changed(before: Json, after: Json) -> Vec<String> {
         let path = |d: &Difference| d.path.iter().map(|s| format!("{s:?}")).collect::<String>();
         differences(before.as_object(), after.as_object().unwrap()).iter().map(path).collect()
+    }
+
+    #[test]
+    fn a_path_is_read_as_it_is_written() {
+        let name = |name: &str| Step::Name(name.to_owned());
+        let cases = [
+            (vec![name("manifest"), name("spec"), name("ports"), Step::Index(0)], "manifest.spec.ports[0]"),
+            (vec![name("objects"), name("Pod/a.b/[\"c\"]"), name("spec")], "objects[\"Pod/a.b/[\\\"c\\\"]\"].spec"),
+            (vec![name("mode")], "mode"),
+        ];
+        for (steps, text) in cases {
+            assert_eq!((path_text(&steps).as_str(), parse_path(text)), (text, steps));
+        }
+        let label = vec![name("metadata"), name("labels"), name("example.org/a"), name("x")];
+        assert_eq!(parse_path("metadata.labels[example.org/a].x"), label);
     }
 
     #[test]

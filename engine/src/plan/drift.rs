@@ -48,6 +48,7 @@ impl Planner<'_> {
                 after: sealed,
                 dependencies: record.dependencies.iter().filter_map(|d| d.parse().ok()).collect(),
                 observed: Some(observed_digest(observed.as_ref(), self.key)),
+                objects: Vec::new(),
                 consequences: Vec::new(),
                 notes: Vec::new(),
             });

@@ -9,6 +9,7 @@ mod ignore;
 mod leftovers;
 mod machines;
 mod model;
+mod objects;
 mod orphans;
 mod planner;
 mod propose;
@@ -20,13 +21,15 @@ mod triggers;
 
 pub use consequence::Consequence;
 pub(crate) use diff::value_at;
-pub use diff::{Difference, Step, differences, is_mark, path_text};
+pub use diff::{Difference, Step, differences, is_mark, parse_path, path_text};
 pub(crate) use ignore::ignoring;
 pub(crate) use machines::Machines;
 pub use model::{
     Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason,
     Summary,
 };
+pub use objects::{Object, ObjectChange};
+pub(crate) use objects::{Owners, same_object};
 pub(crate) use planner::{Draft, Item, Planner, mark_sensitive};
 pub(crate) use reading::{observed_digest, read, taken_over};
 pub use rollout::{PlannedRollout, RolledNode};

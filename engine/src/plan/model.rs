@@ -1,6 +1,7 @@
 //! What a plan is: data that can be shown, stored, reviewed and applied. Nothing in it is sensitive.
 
 use std::collections::BTreeMap;
+use std::iter::Sum;
 
 use jiff::Timestamp;
 use moorfast_state::{Digest, Lineage, Serial};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::consequence::Consequence;
+use super::objects::ObjectChange;
 use super::rollout::PlannedRollout;
 use crate::{Address, NodeChange, NodeName, PolicyResult, Replacement};
 
@@ -120,6 +122,9 @@ pub struct Change {
     pub dependencies: Vec<Address>,
     /// The digest over what was observed: what the promise is checked against.
     pub observed: Option<Digest>,
+    /// What is done with each of its objects; empty for an instance of one object, and for one without a change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<ObjectChange>,
     /// What it does beyond its attributes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub consequences: Vec<Consequence>,
@@ -256,6 +261,36 @@ pub struct Summary {
     pub forget: usize,
 }
 
+impl Summary {
+    /// Counts one object.
+    fn count(&mut self, action: Action) {
+        match action {
+            Action::Create => self.add += 1,
+            Action::Update => self.change += 1,
+            Action::Replace | Action::ReplaceCreateFirst => {
+                self.add += 1;
+                self.destroy += 1;
+            }
+            Action::Delete => self.destroy += 1,
+            Action::Adopt => self.adopt += 1,
+            Action::Forget => self.forget += 1,
+            Action::NoOp | Action::Read => {}
+        }
+    }
+}
+
+impl Sum for Summary {
+    fn sum<I: Iterator<Item = Self>>(summaries: I) -> Self {
+        summaries.fold(Self::default(), |sum, one| Self {
+            add: sum.add + one.add,
+            change: sum.change + one.change,
+            destroy: sum.destroy + one.destroy,
+            adopt: sum.adopt + one.adopt,
+            forget: sum.forget + one.forget,
+        })
+    }
+}
+
 impl PlanOptions {
     /// These options, with what is approved narrowed down to the machines that were seen.
     pub(crate) fn seen(&self, nodes: &[NodeChange]) -> Self {
@@ -320,31 +355,50 @@ impl Change {
         self.action == Action::Update && (triggered() || restarted())
     }
 
+    /// Whether an object is removed, if only to be created again.
+    pub fn removes(&self) -> bool {
+        self.action.removes() || self.objects.iter().any(|object| object.action.removes())
+    }
+
+    /// The names of what is done with it, or with its objects where it stands for several, in Terraform's words.
+    pub fn action_names(&self) -> Vec<&'static str> {
+        if self.objects.is_empty() {
+            return self.action.names().to_vec();
+        }
+        let is_among = |name: &&str| self.objects.iter().any(|object| object.action.names().contains(name));
+        let names: Vec<_> = ["delete", "create", "update", "forget"].into_iter().filter(is_among).collect();
+        if names.is_empty() { vec!["no-op"] } else { names }
+    }
+
+    /// The attributes that cannot be changed in place, as paths from the instance.
+    pub fn replace_paths(&self) -> impl Iterator<Item = &str> {
+        let own = self.reasons.iter().flat_map(|reason| match reason {
+            Reason::Immutable { attributes } => attributes.as_slice(),
+            _ => &[],
+        });
+        own.chain(self.objects.iter().flat_map(|object| &object.replace_paths)).map(String::as_str)
+    }
+
+    /// The counts of what is done with it, or with its objects where it stands for several.
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary::default();
+        match self.objects.as_slice() {
+            [] => summary.count(self.action),
+            objects => objects.iter().for_each(|object| summary.count(object.action)),
+        }
+        summary
+    }
+
     /// Whether something that exists is lost or disturbed.
     pub fn is_dangerous(&self) -> bool {
-        self.action.removes() || self.restarts() || self.consequences.iter().any(Consequence::is_loss)
+        self.removes() || self.restarts() || self.consequences.iter().any(Consequence::is_loss)
     }
 }
 
 impl Plan {
     /// The counts for the summary line.
     pub fn summary(&self) -> Summary {
-        let mut summary = Summary::default();
-        for change in &self.changes {
-            match change.action {
-                Action::Create => summary.add += 1,
-                Action::Update => summary.change += 1,
-                Action::Replace | Action::ReplaceCreateFirst => {
-                    summary.add += 1;
-                    summary.destroy += 1;
-                }
-                Action::Delete => summary.destroy += 1,
-                Action::Adopt => summary.adopt += 1,
-                Action::Forget => summary.forget += 1,
-                Action::NoOp | Action::Read => {}
-            }
-        }
-        summary
+        self.changes.iter().map(Change::summary).sum()
     }
 
     /// How many nodes are not the machines they were.

@@ -8,10 +8,10 @@ use petgraph::algo::toposort;
 use petgraph::graph::DiGraph;
 
 use super::leftovers;
+use super::objects::Fate;
 use super::planner::{Item, Planner, prevented};
 use super::reading::{Reading, Which, observed_digest};
 use super::{Action, Change, Reason};
-use crate::expand::Instance;
 use crate::{Address, Failure, seal_attributes};
 
 impl Planner<'_> {
@@ -50,7 +50,12 @@ impl Planner<'_> {
             };
             let claimed = |record: &Record| !everything && self.is_claimed(record);
             leftovers.retain(|leftover| leftover.observed.is_some() && !released && !claimed(&leftover.record));
-            let removed = observed.clone().filter(|_| !released && !claimed(record));
+            let there = observed
+                .as_ref()
+                .map(|o| self.expanded.objects(&record.provider, &record.resource_type, &o.attributes));
+            let fate = self.removal(&address, &record.target, &there.unwrap_or_default(), everything);
+            let is_claimed = if fate.objects.is_empty() { claimed(record) } else { fate.is_handed_over() };
+            let removed = observed.clone().filter(|_| !released && !is_claimed);
             let action = match removed.is_some() || !leftovers.is_empty() {
                 true => Action::Delete,
                 false => Action::Forget,
@@ -62,8 +67,12 @@ impl Planner<'_> {
                 ));
             }
             if removed.is_some() && self.is_prevented(&address, record) {
-                errors.push(prevented(&address, self.expanded.instance(&address).map(|i| i.resource.span)));
+                let span = self.expanded.instance(&address).map(|i| i.resource.span);
+                let names = if fate.objects.len() > 1 { fate.removed() } else { Vec::new() };
+                errors.push(prevented(&address, &names, span));
             }
+            let Fate { objects, losses } = fate;
+            let is_deleted = action == Action::Delete && removed.is_some();
             let seen = observed_digest(observed.as_ref(), self.key);
             let observed = if action == Action::Delete { removed } else { observed };
             let before = observed.as_ref().map(|o| seal_attributes(&o.attributes, self.key));
@@ -84,7 +93,8 @@ impl Planner<'_> {
                 after: None,
                 dependencies: record.dependencies.iter().filter_map(|d| d.parse().ok()).collect(),
                 observed: Some(seen),
-                consequences: Vec::new(),
+                objects: if is_deleted && objects.len() > 1 { objects } else { Vec::new() },
+                consequences: if is_deleted { losses } else { Vec::new() },
                 notes: Vec::new(),
             });
             self.actions.insert(address.clone(), action);
@@ -95,16 +105,6 @@ impl Planner<'_> {
             return Err(Failure::Manifest(errors));
         }
         self.without(failures)
-    }
-
-    /// Does an instance of the manifest, of the same type, want the object that `record` remembers? Then it is that one's, and is not removed.
-    pub(super) fn is_claimed(&self, record: &Record) -> bool {
-        let claims = |instance: &&Instance| {
-            instance.target.name() == record.target
-                && instance.resource_type.name == record.resource_type
-                && self.early_identity(instance).as_deref() == Some(record.identity.as_str())
-        };
-        self.expanded.instances.iter().any(|instance| claims(&instance))
     }
 
     pub(super) fn is_prevented(&self, address: &Address, record: &Record) -> bool {

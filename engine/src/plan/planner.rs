@@ -8,7 +8,7 @@ use moorfast_state::{Record, SealKey, Snapshot};
 use super::leftovers::Leftover;
 use super::machines::Machines;
 use super::reading::{Reading, Which};
-use super::{Action, Change, Drift, PlanMode, PlanOptions, Reason};
+use super::{Action, Change, Drift, ObjectChange, Owners, PlanMode, PlanOptions, Reason};
 use crate::early::{Early, deduplicated, with_unknown};
 use crate::evaluate::{desired, violated};
 use crate::expand::{Expanded, Instance};
@@ -41,6 +41,8 @@ pub(crate) struct Draft {
     /// Instances that could not be read; only in a refresh and where a reviewed plan is taken up, elsewhere they fail the plan.
     pub unread: Vec<(Address, ProviderError)>,
     pub machines: Machines,
+    /// Which instance of the manifest owns which object.
+    pub owners: Owners,
 }
 
 /// Makes the changes of a plan.
@@ -59,6 +61,8 @@ pub(crate) struct Planner<'a> {
     removable: HashSet<Address>,
     pub(super) early: &'a Early,
     pub(super) actions: HashMap<Address, Action>,
+    /// What is done with the objects of instances that stand for several.
+    pub(super) objects: HashMap<Address, Vec<ObjectChange>>,
     /// Does what can't be read only stop what depends on it?
     leaves_unread: bool,
     pub(super) draft: Draft,
@@ -82,6 +86,7 @@ impl<'a> Planner<'a> {
             warnings: Vec::new(),
             unread: Vec::new(),
             machines: Machines::default(),
+            owners: early.owners(),
         };
         let mut planner = Self {
             expanded,
@@ -96,6 +101,7 @@ impl<'a> Planner<'a> {
             removable: HashSet::new(),
             early,
             actions: HashMap::new(),
+            objects: HashMap::new(),
             leaves_unread: false,
             draft,
         };
@@ -336,8 +342,8 @@ impl<'a> Planner<'a> {
         self.expanded.bound_node(address, &record.provider, &record.target).map(|node| node.name.clone())
     }
 
-    pub(super) fn prevented(&self, instance: &Instance) -> Diagnostic {
-        prevented(&instance.address, Some(instance.resource.span))
+    pub(super) fn prevented(&self, instance: &Instance, objects: &[&str]) -> Diagnostic {
+        prevented(&instance.address, objects, Some(instance.resource.span))
     }
 }
 
@@ -360,8 +366,13 @@ pub(crate) fn mark_sensitive(schema: &Schema, attributes: Attributes) -> Attribu
     attributes.into_iter().map(mark).collect()
 }
 
-pub(super) fn prevented(address: &Address, span: Option<Span>) -> Diagnostic {
-    let error = Diagnostic::error(format!("`{address}` would be destroyed, which lifecycle.prevent_destroy forbids"))
+/// Returns the error for a removal that the lifecycle forbids: of the whole instance, or of these of its objects.
+pub(super) fn prevented(address: &Address, objects: &[&str], span: Option<Span>) -> Diagnostic {
+    let what = match objects {
+        [] => format!("`{address}`"),
+        objects => format!("{} of `{address}`", objects.join(", ")),
+    };
+    let error = Diagnostic::error(format!("{what} would be destroyed, which lifecycle.prevent_destroy forbids"))
         .help("take prevent_destroy away, or leave it out with --exclude");
     match span {
         Some(span) => error.at(span, ""),

@@ -10,7 +10,7 @@ use super::planner::{Item, Planner};
 use super::reading::{Reading, Which};
 use super::requests::{Requests, or_unanswered};
 use crate::expand::Instance;
-use crate::{Address, Attributes, Class, Failure, PlanRequest, ProviderError};
+use crate::{Address, Attributes, Class, Dependency, Failure, PlanRequest, ProviderError, Value};
 
 impl Planner<'_> {
     /// Plans instances whose dependencies are all planned, with what was read of them.
@@ -113,6 +113,7 @@ impl Planner<'_> {
             observed,
             foreign,
             triggers: item.triggers.clone(),
+            dependencies: self.planned_dependencies(address),
         };
         Ok((request, item))
     }
@@ -125,6 +126,18 @@ impl Planner<'_> {
                 && record.target == instance.target.name()
         };
         self.records.values().any(|record| is_it(record) || record.pending.iter().any(is_it))
+    }
+
+    /// What comes directly before an instance, with what is planned for it.
+    fn planned_dependencies(&self, address: &Address) -> Vec<Dependency> {
+        let planned = |address: Address| {
+            let known = self.draft.values.get(&address).and_then(Value::as_map);
+            let desired = known.or_else(|| self.early.get(&address))?.clone();
+            let objects = self.objects.get(&address).cloned().unwrap_or_default();
+            let action = self.actions.get(&address).copied();
+            Some(Dependency { action, objects, desired, address })
+        };
+        self.dependencies(address).into_iter().filter_map(planned).collect()
     }
 
     pub(super) fn is_to_be_imported(&self, address: &Address) -> bool {

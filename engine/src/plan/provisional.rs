@@ -43,6 +43,7 @@ impl Planner<'_> {
             after: Some(after),
             dependencies: self.dependencies(&address),
             observed: Some(observed_digest(None, self.key)),
+            objects: self.all_created(instance, &wanted),
             consequences: Vec::new(),
             notes: vec![format!("provisional: {} does not answer yet, and comes up with this plan", instance.target)],
             address: address.clone(),

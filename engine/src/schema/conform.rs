@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Attribute, Kind, Schema, parse_duration};
+use super::{Attribute, DURATION_EXAMPLES, Kind, Schema, parse_duration};
 use crate::diagnostic::{nearest, quoted_list};
 use crate::expression::{integer, to_bool, to_number, to_text};
 use crate::{Attributes, Value};
@@ -154,7 +154,7 @@ impl Kind {
             Kind::Number => "a number".to_owned(),
             Kind::String => "a string".to_owned(),
             Kind::OneOf(words) => format!("one of {}", quoted_list(words).replace(" and ", " or ")),
-            Kind::Duration => "a duration such as 90s, 15m or 24h".to_owned(),
+            Kind::Duration => DURATION_EXAMPLES.to_owned(),
             Kind::Mode => "a file mode in octal, as the string \"0644\"".to_owned(),
             Kind::List(inner) => format!("a list of {}", inner.plural()),
             Kind::Map(inner) => format!("a map of {}", inner.plural()),

@@ -1,27 +1,74 @@
-//! Durations as a manifest writes them: `90s`, `15m`, `1h30m`.
+//! Durations as a manifest and the command line write them: `90s`, `15m`, `1h30m`. This is the only grammar of durations.
 
 use std::time::Duration;
 
-const UNITS: [(&str, f64); 8] =
-    [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0)];
+/// The units, in nanoseconds. Both letters that look like µ are in use.
+const UNITS: [(&str, u128); 9] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("μs", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60 * 1_000_000_000),
+    ("h", 3_600 * 1_000_000_000),
+    ("d", 86_400 * 1_000_000_000),
+];
 
-/// The duration that `text` writes as numbers with units, `1h30m`; the units are `d`, `h`, `m`, `s`, `ms`, `us` and `ns`.
+/// The longest duration, as in Go: about 292 years. It can be added to every time of the present.
+const LONGEST: u128 = i64::MAX as u128;
+
+/// What a duration looks like, for messages.
+pub const DURATION_EXAMPLES: &str = "a duration such as 90s, 15m or 24h";
+
+/// Returns the duration that `text` writes as numbers with units, `1h30m` or `1h 30m`; the units are `d`, `h`, `m`, `s`, `ms`, `us` and `ns`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
-    let (mut rest, mut seconds) = (text, 0.0);
-    while !rest.is_empty() {
-        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
-        let amount: f64 = rest[..digits].parse().ok()?;
-        let unit_length = rest[digits..].find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len() - digits);
-        let unit = &rest[digits..digits + unit_length];
-        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
-        seconds += amount * factor;
-        rest = &rest[digits + unit_length..];
+    let nanoseconds = text.split(' ').try_fold(0_u128, |sum, word| sum.checked_add(nanoseconds(word)?))?;
+    let nanoseconds = u64::try_from(nanoseconds).ok().filter(|nanoseconds| u128::from(*nanoseconds) <= LONGEST)?;
+    Some(Duration::from_nanos(nanoseconds))
+}
+
+/// The pattern of all durations, for the JSON Schema.
+pub(crate) fn duration_pattern() -> String {
+    let units = UNITS.map(|(unit, _)| unit).join("|");
+    let word = format!("(([0-9]+[.]?[0-9]*|[.][0-9]+)({units}))+");
+    format!("^{word}( {word})*$")
+}
+
+/// The nanoseconds of numbers with units without spaces.
+fn nanoseconds(word: &str) -> Option<u128> {
+    let (mut rest, mut sum) = (word, 0_u128);
+    loop {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (amount, after) = rest.split_at(unit_at);
+        let amount_at = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(amount_at);
+        let (_, factor) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
+        sum = sum.checked_add(times(amount, factor)?)?;
+        if after.is_empty() {
+            return Some(sum);
+        }
+        rest = after;
     }
-    if text.is_empty() { None } else { Duration::try_from_secs_f64(seconds).ok() }
+}
+
+/// A decimal number times `factor`; a part of a nanosecond is cut off.
+fn times(amount: &str, factor: u128) -> Option<u128> {
+    let (whole, fraction) = amount.split_once('.').unwrap_or((amount, ""));
+    if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
+        return None;
+    }
+    let digits = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<u128>().ok() };
+    // More digits than these are parts of a nanosecond, whatever the unit.
+    let fraction = &fraction[..fraction.len().min(18)];
+    let part = digits(fraction)?.checked_mul(factor)? / 10_u128.pow(fraction.len() as u32);
+    digits(whole)?.checked_mul(factor)?.checked_add(part)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -29,20 +76,57 @@ mod tests {
         let cases = [
             ("90s", Some(90_000)),
             ("1h30m", Some(5_400_000)),
+            ("1h 30m", Some(5_400_000)),
             ("1.5m", Some(90_000)),
+            ("1.5h30m", Some(7_200_000)),
+            (".5s", Some(500)),
+            ("1.s", Some(1_000)),
             ("250ms", Some(250)),
+            ("250000us", Some(250)),
+            ("250000µs", Some(250)),
+            ("250000μs", Some(250)),
             ("2d", Some(172_800_000)),
+            ("1.5d", Some(129_600_000)),
+            ("2d12h", Some(216_000_000)),
             ("0s", Some(0)),
+            ("0.1s", Some(100)),
+            ("1m1m", Some(120_000)),
+            ("100000d", Some(8_640_000_000_000)),
             ("", None),
+            (" ", None),
             ("90", None),
             ("s", None),
+            (".s", None),
+            ("1.2.3s", None),
             ("-5s", None),
+            ("+5s", None),
             ("5 s", None),
+            (" 5s", None),
+            ("5s ", None),
+            ("1h  30m", None),
+            ("1h\t30m", None),
+            ("5S", None),
+            ("5min", None),
+            ("2 days", None),
+            ("1w", None),
+            ("PT5M", None),
             ("1x", None),
+            ("1h30", None),
+            ("1e3s", None),
+            ("110000d", None),
             ("99999999999999999999d", None),
         ];
         for (text, milliseconds) in cases {
             assert_eq!(parse_duration(text).map(|duration| duration.as_millis()), milliseconds, "{text}");
+        }
+        assert_eq!(parse_duration("0.000000001s"), Some(Duration::from_nanos(1)));
+    }
+
+    proptest! {
+        #[test]
+        fn the_pattern_of_the_json_schema_matches_what_is_read(text in "([0-9.]{1,3}(d|h|m|s|ms|us|µs|ns|x)?[ ]?){0,4}") {
+            let pattern = regex::Regex::new(&duration_pattern()).unwrap();
+            prop_assert_eq!(pattern.is_match(&text), parse_duration(&text).is_some(), "{}", text);
         }
     }
 }

@@ -32,7 +32,12 @@ fn number(text: &str) -> Result<Option<Number>, String> {
     if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
         return Err("infinity and NaN cannot be stored".to_owned());
     }
-    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+    let may_be_number = match text.chars().next() {
+        Some('.') => separates_digits(text),
+        Some(first) => first.is_ascii_digit() || matches!(first, '-' | '+'),
+        None => false,
+    };
+    if !may_be_number {
         return Ok(None);
     }
     let digits = text.replace('_', "");
@@ -44,6 +49,14 @@ fn number(text: &str) -> Result<Option<Number>, String> {
         true => parse_number(&digits).map(Some).map_err(|unfit| format!("this number {unfit}")),
         false => Ok(None),
     }
+}
+
+/// Whether every underscore is between two digits. Only a number that starts with a point must be written so.
+fn separates_digits(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('_').collect();
+    parts.windows(2).all(|pair| {
+        pair[0].ends_with(|c: char| c.is_ascii_digit()) && pair[1].starts_with(|c: char| c.is_ascii_digit())
+    })
 }
 
 /// The integer that Go reads without being told the base: `0400`, `0o400`, `0x1F`, `0b101`, `12`.

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::expression::number_text;
 
@@ -179,4 +181,15 @@ fn the_documents_have_their_lines() {
     let documents = yaml_documents("# first\na: 1\n---\n---\n- x\n...\n---\nb\n").unwrap();
     let found: Vec<_> = documents.iter().map(|document| (document.line, json(&document.value))).collect();
     assert_eq!(found.iter().filter(|(_, json)| json != "null").map(|(line, _)| *line).collect::<Vec<_>>(), [2, 5, 8]);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in any::<String>(), odd in "[-+:?*&!|>{}\\[\\],#'\"%@` \n\ta-c0-9.~_<é]{0,60}") {
+        for text in [text, odd] {
+            if let Err(error) = yaml_documents(&text) {
+                prop_assert!(error.line > 0 && error.column > 0);
+            }
+        }
+    }
 }

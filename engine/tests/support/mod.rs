@@ -2,14 +2,16 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+mod bundle;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use moorfast_engine::plan::{Plan, PlanOptions};
-use moorfast_engine::state::{LockRequest, Store};
+use moorfast_engine::plan::{Consequence, Object, Plan, PlanOptions};
+use moorfast_engine::state::{LockRequest, Record, Store};
 use moorfast_engine::{
     Address, Applied, ApplyOptions, Attribute, Attributes, Class, Connection, Context, DataRequest, Events, Failure,
     Identified, Interrupt, Invalid, Kind, Leave, Machine, Manifest, Observed, Operation, OperationAction, PlanRequest,
@@ -18,6 +20,8 @@ use moorfast_engine::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
+
+use bundle::BUNDLE;
 
 /// The world and what was done to it.
 #[derive(Default)]
@@ -36,6 +40,8 @@ pub struct World {
     pub stop_after: Option<(String, CancellationToken)>,
     /// What says whether an operation may still begin.
     pub leave: Leave,
+    /// The values of these keys in a bundle cannot be changed in place.
+    pub fixed: Vec<String>,
     /// These keys are not healthy.
     pub sick: Vec<String>,
     /// Which machine stands behind each node, by its host key and its machine-id; `key` and `id` where none is said.
@@ -88,6 +94,9 @@ impl Memory {
     }
 
     fn perform(&self, target: &Target, operation: &Operation) -> Result<Applied, ProviderError> {
+        if operation.resource_type == BUNDLE {
+            return Ok(bundle::perform(&mut self.world(), operation));
+        }
         let own = match &operation.action {
             OperationAction::Create(wanted) | OperationAction::Update(wanted) => text(wanted, "key"),
             OperationAction::Delete => text(&operation.observed.clone().unwrap_or_default().attributes, "key"),
@@ -165,7 +174,8 @@ impl Provider for Memory {
             ],
         );
         let types = [("mem_item", Scope::Provider), ("mem_file", Scope::Node), ("mem_badge", Scope::Provider)];
-        types.map(|(name, scope)| ResourceType { name, scope, schema: schema.clone() }).into()
+        let items = types.map(|(name, scope)| ResourceType { name, scope, schema: schema.clone() });
+        items.into_iter().chain([bundle::declaration()]).collect()
     }
 
     fn is_of_machine(&self, resource_type: &str) -> bool {
@@ -189,7 +199,21 @@ impl Provider for Memory {
         is_wrong.then_some(invalid).into_iter().collect()
     }
 
-    fn identity(&self, _: &str, attributes: &Attributes) -> Option<String> {
+    fn objects(&self, resource_type: &str, attributes: &Attributes) -> Vec<Object> {
+        if resource_type == BUNDLE { bundle::objects(attributes) } else { Vec::new() }
+    }
+
+    fn continues(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
+        match resource_type == BUNDLE {
+            true => bundle::continues(record, attributes),
+            false => self.identity(resource_type, attributes).is_some_and(|identity| identity == record.identity),
+        }
+    }
+
+    fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String> {
+        if resource_type == BUNDLE {
+            return bundle::identity(attributes);
+        }
         attributes.get("key").filter(|v| !v.is_unknown()).and_then(Value::as_str).map(str::to_owned)
     }
 
@@ -241,6 +265,9 @@ impl Connection for Memory {
             (None, None) => String::new(),
         };
         let look = |r: &ReadRequest| {
+            if r.resource_type == BUNDLE {
+                return bundle::read(&self.world(), r);
+            }
             let found = self.observed(target, &key(r))?;
             let wanted = r.desired.clone().unwrap_or_default();
             Some(Observed { attributes: marked(found.attributes, &wanted), ..found })
@@ -250,6 +277,9 @@ impl Connection for Memory {
 
     async fn plan(&self, _: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
         let propose = |r: &PlanRequest| {
+            if r.resource_type == BUNDLE {
+                return Ok(bundle::plan(&self.world(), r));
+            }
             let same = |o: &Observed| o.attributes.get("value") == r.desired.get("value");
             let mut planned = r.desired.clone();
             planned.retain(|name, _| name != "id");
@@ -261,7 +291,14 @@ impl Connection for Memory {
             if action != ProposedAction::NoOp {
                 planned.insert("id".to_owned(), Value::Unknown);
             }
-            Ok(Proposal::new(action, planned))
+            // What runs with a definition is restarted by a change of it.
+            let is_definition =
+                r.desired.get("value").and_then(Value::as_str).is_some_and(|v| v.starts_with("definition"));
+            let mut proposal = Proposal::new(action, planned);
+            if is_definition && proposal.action == ProposedAction::Update {
+                proposal.consequences.push(Consequence::Restart { cause: "its definition changes".to_owned() });
+            }
+            Ok(proposal)
         };
         requests.iter().map(propose).collect()
     }

@@ -71,7 +71,10 @@ fn means_same(declared: &Json, live: &Json) -> bool {
             declared.len() == live.len() && declared.iter().zip(live).all(|(d, l)| means_same(d, l))
         }
         (Json::String(declared), Json::String(live)) => texts_mean_same(declared, live),
-        (Json::Number(a), Json::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Json::Number(a), Json::Number(b)) => match (a.as_i128(), b.as_i128()) {
+            (Some(a), Some(b)) => a == b,
+            _ => a.as_f64() == b.as_f64(),
+        },
         (Json::Number(n), Json::String(text)) | (Json::String(text), Json::Number(n)) => {
             texts_mean_same(&n.to_string(), text)
         }
@@ -160,6 +163,8 @@ mod tests {
             (json!({"a": 1}), json!({"a": 1, "b": 2}), true),
             (json!(["10.254.0.2"]), json!(["10.254.0.2", "10.254.0.3"]), false),
             (json!(220), json!(110), false),
+            (json!(9_007_199_254_740_993_u64), json!(9_007_199_254_740_992_u64), false),
+            (json!(5), json!(5.0), true),
         ];
         for (declared, live, same) in cases {
             assert_eq!(means_same(&declared, &live), same, "{declared} {live}");

@@ -1,5 +1,6 @@
 //! The Kubernetes provider: objects, bootstrap tokens, nodes and certificates of a cluster.
 
+mod answer;
 mod attributes;
 mod cluster;
 mod config;
@@ -19,9 +20,10 @@ mod waiting;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use moorfast_engine::plan::Object;
 use moorfast_engine::state::Record;
 use moorfast_engine::{
-    Address, Attributes, Connection, Context, Invalid, Provider, ProviderError, ResourceType, Schema, Target,
+    Address, Attributes, Connection, Context, Invalid, Observed, Provider, ProviderError, ResourceType, Schema, Target,
 };
 
 use cluster::Cluster;
@@ -56,6 +58,19 @@ impl Provider for KubernetesProvider {
 
     fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String> {
         connection::resource(resource_type)?.identity(attributes)
+    }
+
+    fn objects(&self, resource_type: &str, attributes: &Attributes) -> Vec<Object> {
+        connection::resource(resource_type).map(|r| r.objects(attributes)).unwrap_or_default()
+    }
+
+    fn found(
+        &self,
+        resource_type: &str,
+        desired: &Attributes,
+        _observed: Option<&Observed>,
+    ) -> Option<serde_json::Value> {
+        connection::resource(resource_type)?.found(desired)
     }
 
     fn reads_by_desired(&self, resource_type: &str) -> bool {

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use moorfast_engine::{Class, Operation, OperationAction, ProposedAction, ReadRequest, Target, Value};
+use moorfast_engine::plan::Action;
+use moorfast_engine::{
+    Attributes, Class, Dependency, Operation, OperationAction, ProposedAction, ReadRequest, Target, Value,
+};
 use serde_json::json;
 
 use harness::{Instance, attributes, client, kubeconfig, unique};
@@ -17,6 +20,12 @@ fn config_map(name: &str, data: serde_json::Value) -> moorfast_engine::Attribute
     attributes(
         json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": data } }),
     )
+}
+
+/// An instance that is created before another one.
+fn before(address: &str, desired: &Attributes) -> Dependency {
+    let action = Some(Action::Create);
+    Dependency { address: address.parse().unwrap(), action, objects: Vec::new(), desired: desired.clone() }
 }
 
 async fn config_maps() -> Api<ConfigMap> {
@@ -99,6 +108,7 @@ async fn hundreds_of_objects_are_read_by_pages() {
         recorded: None,
         observed: None,
         triggers: Vec::new(),
+        objects: Vec::new(),
         machine_gone: false,
         timeout: None,
     });
@@ -259,8 +269,10 @@ async fn documents_come_and_go_and_are_replaced_one_by_one() {
 
     let plan = instance.bring(&yaml(&[binding(&a, "edit"), binding(&c, "view")])).await;
     assert_eq!(plan.action, ProposedAction::Update);
-    assert!(plan.notes.iter().any(|n| n.contains(&a) && n.contains("made anew: roleRef")), "{:?}", plan.notes);
-    assert!(plan.notes.iter().any(|n| n == &format!("ClusterRoleBinding/{b} is deleted")), "{:?}", plan.notes);
+    let found = |name: &str| plan.objects.iter().find(|o| o.name == format!("ClusterRoleBinding/{name}")).unwrap();
+    let forced_by = format!("objects[\"ClusterRoleBinding/{a}\"].roleRef");
+    assert_eq!((found(&a).action, found(&a).replace_paths.as_slice()), (Action::Replace, [forced_by].as_slice()));
+    assert_eq!((found(&b).action, found(&c).action), (Action::Delete, Action::Create));
     let api: Api<k8s_openapi::api::rbac::v1::ClusterRoleBinding> =
         Api::all(client(&kubeconfig().unwrap(), |_| {}).await);
     assert_eq!(api.get(&a).await.unwrap().role_ref.name, "edit");
@@ -291,9 +303,12 @@ async fn a_kind_and_its_object_a_namespace_and_what_lives_there() {
         json!({ "manifest": { "apiVersion": format!("{group}/v1"), "kind": "Widget", "metadata": { "name": "w" }, "spec": {} } }),
     );
 
+    let unknown = widget.plan(&object).await.unwrap_err();
+    assert!(unknown.summary.contains("does not serve Widget") && unknown.summary.contains("nothing in the manifest"));
+    widget.dependencies = vec![before("kubernetes_object.definition", &definition)];
     let (plan, _) = widget.plan(&object).await.unwrap();
     assert_eq!(plan.action, ProposedAction::Create);
-    assert!(plan.notes[0].contains("does not serve"), "{:?}", plan.notes);
+    assert!(plan.notes[0].contains("Widget/default/w") && plan.notes[0].contains("does not serve"), "{:?}", plan.notes);
     let refused = widget.apply(&object).await.unwrap_err();
     assert_eq!(refused.class, Class::Invalid);
     crd.bring(&definition).await;
@@ -305,16 +320,18 @@ async fn a_kind_and_its_object_a_namespace_and_what_lives_there() {
     let in_space = attributes(
         json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "c", "namespace": namespace, "finalizers": ["example.org/hold"] } } }),
     );
+    let unknown = inside.plan(&in_space).await.unwrap_err();
+    assert!(unknown.summary.contains(&format!("the namespace {namespace} does not exist")), "{unknown:?}");
+    let space_wanted = attributes(
+        json!({ "manifest": { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } } }),
+    );
+    inside.dependencies = vec![before("kubernetes_object.space", &space_wanted)];
     let (plan, _) = inside.plan(&in_space).await.unwrap();
     assert_eq!(
         plan.notes,
         [format!("ConfigMap/{namespace}/c is planned without a dry run: the namespace {namespace} does not exist yet")]
     );
-    space
-        .bring(&attributes(
-            json!({ "manifest": { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } } }),
-        ))
-        .await;
+    space.bring(&space_wanted).await;
     inside.bring(&in_space).await;
 
     // A finalizer that nobody serves holds the object, and the error names it.
@@ -392,4 +409,111 @@ async fn an_object_whose_deletion_is_under_way_is_made_again() {
     made.unwrap();
     let second = api.get(&name).await.unwrap().metadata;
     assert!(second.uid != first && second.deletion_timestamp.is_none(), "{second:?}");
+}
+
+fn claim(name: &str, class: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {name}}}\n\
+         spec: {{storageClassName: {class}, accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}\n"
+    )
+}
+
+#[tokio::test]
+async fn a_claim_is_replaced_only_where_the_plan_says_so() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let (name, other) = (unique("claim"), unique("beside"));
+    let config = format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {other}}}\n");
+    let wanted = |class: &str| attributes(json!({ "yaml": claim(&name, class) + &config, "wait": false }));
+    let api: Api<k8s_openapi::api::core::v1::PersistentVolumeClaim> =
+        Api::namespaced(client(&kubeconfig().unwrap(), |_| {}).await, "default");
+    let uid = || async { api.get(&name).await.unwrap().metadata.uid };
+    instance.bring(&wanted("fast")).await;
+    let first = uid().await;
+
+    // An update that became a replacement after the plan.
+    let observed = instance.read(Some(&wanted("slow"))).await.unwrap();
+    let refused = instance.operate(OperationAction::Update(wanted("slow")), observed.clone()).await.unwrap_err();
+    assert!(refused.help.as_ref().is_some_and(|help| help.contains("plan again")), "{refused:?}");
+    let shorter = attributes(json!({ "yaml": config, "wait": false }));
+    let refused = instance.operate(OperationAction::Update(shorter), observed).await.unwrap_err();
+    assert!(refused.summary.contains(&format!("did not delete PersistentVolumeClaim/default/{name}")), "{refused:?}");
+    assert_eq!(uid().await, first);
+
+    let plan = instance.bring(&wanted("slow")).await;
+    let object = &plan.objects[0];
+    let forced_by = [format!("objects[\"PersistentVolumeClaim/default/{name}\"].spec")];
+    assert_eq!((plan.action, object.action), (ProposedAction::Update, Action::Replace));
+    assert_eq!((object.replace_paths.as_slice(), plan.objects[1].action), (forced_by.as_slice(), Action::NoOp));
+    assert_ne!(uid().await, first);
+
+    // One document is the whole change.
+    let alone = attributes(json!({ "yaml": claim(&name, "other"), "wait": false }));
+    let plan = instance.bring(&attributes(json!({ "yaml": claim(&name, "slow"), "wait": false }))).await;
+    assert_eq!(plan.objects[1].action, Action::Delete);
+    let (plan, _) = instance.plan(&alone).await.unwrap();
+    assert_eq!(plan.action, ProposedAction::Replace(forced_by.to_vec()));
+    instance.destroy().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_replaced_definition_takes_its_objects_along() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let group = format!("{}.example.org", unique("g"));
+    let wanted = |scope: &str| {
+        let definition = format!(
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: pots.{group}}}\nspec:\n  group: {group}\n  \
+             names: {{kind: Pot, plural: pots}}\n  scope: {scope}\n  versions:\n  - {{name: v1, served: true, storage: true, schema: {{openAPIV3Schema: \
+             {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}}}\n"
+        );
+        let pot = format!("apiVersion: {group}/v1\nkind: Pot\nmetadata: {{name: one}}\n---\n");
+        attributes(json!({ "yaml": pot + &definition, "wait": false }))
+    };
+    let made = instance.bring(&wanted("Namespaced")).await;
+    assert!(made.planned["objects"].as_map().unwrap().contains_key("Pot/default/one"), "{:?}", made.planned);
+
+    let plan = instance.bring(&wanted("Cluster")).await;
+    let actions: Vec<_> = plan.objects.iter().map(|o| (o.name.as_str(), o.action)).collect();
+    let definition = format!("CustomResourceDefinition/pots.{group}");
+    assert_eq!(actions[..2], [("Pot/one", Action::Create), (definition.as_str(), Action::Replace)]);
+    instance.destroy().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_neither_the_cluster_nor_the_manifest_has_is_an_error_of_the_plan() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let name = unique("nowhere");
+    let object = |api_version: &str, kind: &str, namespace: &str| {
+        let metadata = json!({ "name": name, "namespace": namespace });
+        attributes(json!({ "manifest": { "apiVersion": api_version, "kind": kind, "metadata": metadata } }))
+    };
+    let cases = [
+        (object("v1", "Configmap", "default"), "did you mean ConfigMap of v1?"),
+        (object("extensions/v1beta1", "Deployment", "default"), "did you mean Deployment of apps/v1?"),
+        (object("example.org/v1", "Quux", "default"), "add the CustomResourceDefinition"),
+        (object("v1", "ConfigMap", "defalut"), "did you mean `default`?"),
+        (object("v1", "ConfigMap", "nobody-makes-it"), "add the Namespace to the manifest"),
+    ];
+    for (wanted, help) in &cases {
+        let error = instance.plan(wanted).await.unwrap_err();
+        assert_eq!(error.class, Class::Invalid, "{error:?}");
+        assert!(error.help.as_ref().is_some_and(|found| found.contains(help)), "{error:?}");
+    }
+    // The namespace of a value that is not known yet, and of a kind that comes with the manifest.
+    let mut unknown = object("v1", "ConfigMap", "nobody-makes-it");
+    let Some(Value::Map(manifest)) = unknown.get_mut("manifest") else { panic!() };
+    manifest.insert("data".to_owned(), Value::Map([("a".to_owned(), Value::Unknown)].into()));
+    assert!(instance.plan(&unknown).await.unwrap_err().summary.contains("nobody-makes-it does not exist"));
+    let definition = json!({ "manifest": { "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": "quuxes.example.org" }, "spec": { "group": "example.org", "names": { "kind": "Quux" }, "scope": "Namespaced" } } });
+    instance.dependencies = vec![before("kubernetes_object.definition", &attributes(definition))];
+    let error = instance.plan(&object("example.org/v1", "Quux", "nobody-makes-it")).await.unwrap_err();
+    assert!(error.summary.contains("the namespace nobody-makes-it does not exist"), "{error:?}");
+    assert!(instance.plan(&object("example.org/v1", "Quux", "default")).await.is_ok());
+
+    // What the object comes after may bring both.
+    instance.dependencies = vec![before("ssh_exec.install[\"n1\"]", &Attributes::new())];
+    for wanted in [object("example.org/v1", "Quux", "nobody-makes-it"), object("v1", "ConfigMap", "nobody-makes-it")] {
+        assert_eq!(instance.plan(&wanted).await.unwrap().0.action, ProposedAction::Create);
+    }
+    assert!(instance.plan(&cases[0].0).await.is_err(), "a group that is served gets no kinds");
 }

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use moorfast_engine::{Attributes, Value};
+use moorfast_engine::{Attributes, Value, parse_duration};
 
-/// The duration of the attribute `name`, if it is written and is one: `90s`, `15m`, `1h 30m`.
+/// The duration of the attribute `name`, if it is written; the schema has checked that it is one.
 pub(crate) fn of(attributes: &Attributes, name: &str) -> Option<Duration> {
-    parse(attributes.get(name).and_then(Value::as_str)?)
+    parse_duration(attributes.get(name).and_then(Value::as_str)?)
 }
 
-/// The duration that `text` says.
-pub(crate) fn parse(text: &str) -> Option<Duration> {
-    text.parse::<SignedDuration>().ok()?.try_into().ok()
+/// The whole seconds of a duration, rounded up, for programs that know no smaller unit.
+pub(crate) fn seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 /// `duration` as people write it: `5m`.
@@ -25,12 +25,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations() {
-        assert_eq!(parse("90s"), Some(Duration::from_secs(90)));
-        assert_eq!(parse("15m"), Some(Duration::from_secs(900)));
-        assert_eq!(parse("500ms"), Some(Duration::from_millis(500)));
-        assert_eq!(parse("-5s"), None);
-        assert_eq!(parse("soon"), None);
+    fn an_attribute_has_every_duration_that_the_schema_accepts() {
+        for (text, seconds) in [("90s", 90), ("1h 30m", 5_400), ("2d", 172_800), ("1.5d", 129_600)] {
+            let attributes = Attributes::from([("timeout".to_owned(), Value::from(text))]);
+            assert_eq!(of(&attributes, "timeout"), Some(Duration::from_secs(seconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_shown_as_it_is_read() {
+        for seconds in [0, 1, 90, 5_400, 172_800] {
+            let duration = Duration::from_secs(seconds);
+            assert_eq!(parse_duration(&shown(duration)), Some(duration), "{}", shown(duration));
+        }
         assert_eq!(shown(Duration::from_secs(90)), "1m 30s");
+    }
+
+    #[test]
+    fn a_part_of_a_second_is_a_second() {
+        assert_eq!([0, 1, 1000, 1500].map(Duration::from_millis).map(seconds), [0, 1, 1, 2]);
     }
 }

@@ -135,18 +135,18 @@ impl Family {
 
 /// The functions of Terraform that do not exist here, and why.
 pub const MISSING: [(&str, &str); 10] = [
-    ("bcrypt", "its result differs in every plan, so no plan would become empty; pass the digest in as a variable"),
+    ("bcrypt", "its result differs in every plan, so no plan would be empty; pass the digest in as a variable"),
     ("ephemeralasnull", "there are no ephemeral values; `sensitive` values are not stored"),
     ("map", "write the map: `{ key = value }`"),
     ("plantimestamp", "an attribute that depends on the clock differs in every plan; policies read `plan.timestamp`"),
     ("provider::terraform::decode_tfvars", "write variables as TOML, in a `*.vars.toml` file"),
     ("provider::terraform::encode_expr", "use `jsonencode`, whose text is a valid expression"),
     ("provider::terraform::encode_tfvars", "use `tomlencode`"),
-    ("rsadecrypt", "a private key does not belong into a manifest; decrypt before, and pass the text in as a variable"),
+    ("rsadecrypt", "a private key does not belong in a manifest; decrypt the text before and pass it in as a variable"),
     ("timestamp", "an attribute that depends on the clock differs in every plan; policies read `plan.timestamp`"),
     (
         "uuid",
-        "its result differs in every plan, so no plan would become empty; use `uuidv5`, which depends on its arguments only",
+        "its result differs in every plan, so no plan would be empty; use `uuidv5`, which depends on its arguments only",
     ),
 ];
 
@@ -219,6 +219,24 @@ impl Function {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_function_of_terraform_exists_or_is_documented_as_missing() {
+        const TERRAFORM: &str = "abs abspath alltrue anytrue base64decode base64encode base64gzip base64sha256 base64sha512 basename bcrypt can \
+            ceil chomp chunklist cidrhost cidrnetmask cidrsubnet cidrsubnets coalesce coalescelist compact concat contains csvdecode dirname \
+            distinct element endswith ephemeralasnull file filebase64 filebase64sha256 filebase64sha512 fileexists filemd5 fileset filesha1 \
+            filesha256 filesha512 flatten floor format formatdate formatlist indent index issensitive join jsondecode jsonencode keys length \
+            list log lookup lower map matchkeys max md5 merge min nonsensitive one parseint pathexpand plantimestamp pow range regex regexall \
+            replace reverse rsadecrypt sensitive setintersection setproduct setsubtract setunion sha1 sha256 sha512 signum slice sort split \
+            startswith strcontains strrev substr sum templatefile templatestring textdecodebase64 textencodebase64 timeadd timecmp timestamp \
+            title tobool tolist tomap tonumber toset tostring transpose trim trimprefix trimspace trimsuffix try type upper urlencode uuid \
+            uuidv5 values yamldecode yamlencode zipmap";
+        for name in TERRAFORM.split_whitespace() {
+            let exists = functions().iter().any(|function| function.name == name);
+            let is_missing = MISSING.iter().any(|(missing, _)| *missing == name);
+            assert!(exists != is_missing, "{name}");
+        }
+    }
 
     #[test]
     fn every_function_is_there_once_and_documented() {

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 
 use super::{Arguments, Body, Family, Fault, Function, quoting};
 use crate::Value;
-use crate::schema::parse_duration;
+use crate::schema::{DURATION_EXAMPLES, parse_duration};
 
 pub(super) fn functions() -> Vec<Function> {
     let function =
@@ -26,7 +26,7 @@ pub(super) fn functions() -> Vec<Function> {
             |a| {
                 let (time, text) = (time(a, 0)?, a.text(1)?);
                 let duration =
-                    duration(&text).ok_or_else(|| quoting(format!("`{text}` is no duration; one looks like 1h30m")))?;
+                    duration(&text).ok_or_else(|| quoting(format!("`{text}` is not {DURATION_EXAMPLES}")))?;
                 let sum = time.checked_add(duration).map_err(|_| quoting("the time is out of range"))?;
                 Ok(Value::from(rfc3339(&sum)))
             },

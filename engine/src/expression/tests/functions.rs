@@ -260,7 +260,7 @@ fn of_encodings() {
             ("filebase64sha256(\"motd\") == base64sha256(\"hello\\n\")", "true"),
             (
                 "uuid()",
-                "there is no function `uuid` at «uuid» (its result differs in every plan, so no plan would become empty; use `uuidv5`, which depends on its arguments only)",
+                "there is no function `uuid` at «uuid» (its result differs in every plan, so no plan would be empty; use `uuidv5`, which depends on its arguments only)",
             ),
             (
                 "textencodebase64(\"é\", \"ebcdic\")",

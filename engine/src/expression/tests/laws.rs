@@ -121,6 +121,38 @@ proptest! {
     }
 
     #[test]
+    fn a_number_is_the_same_after_it_was_written_and_read(
+        number in prop_oneof![
+            any::<i64>().prop_map(|n| n.to_string()),
+            any::<u64>().prop_map(|n| n.to_string()),
+            any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(|f| f.to_string()),
+            (0_u64..1 << 20).prop_map(|n| (n as f64 / 1024.0).to_string()),
+        ]
+    ) {
+        let literal = evaluate(&number);
+        prop_assert!(literal.is_some(), "{number}");
+        for through in ["yamldecode(yamlencode(N))", "jsondecode(jsonencode(N))", "tonumber(tostring(N))", "tonumber(\"N\")"] {
+            prop_assert_eq!(evaluate(&through.replace('N', &number)), literal.clone(), "{} of {}", through, number);
+        }
+        let toml = evaluate("tomldecode(tomlencode({ a = N })).a".replace('N', &number).as_str());
+        prop_assert!(toml.is_none() || toml == literal, "{number} through TOML: {toml:?}");
+    }
+
+    #[test]
+    fn arithmetic_of_whole_numbers_is_exact_or_an_error(
+        left in prop_oneof![any::<i64>().prop_map(i128::from), any::<u64>().prop_map(i128::from), -9..9_i128],
+        right in prop_oneof![any::<i64>().prop_map(i128::from), any::<u64>().prop_map(i128::from), -9..9_i128],
+    ) {
+        let results = [("+", left.checked_add(right)), ("-", left.checked_sub(right)), ("*", left.checked_mul(right))];
+        for (operator, exact) in results {
+            if let Some(found) = evaluate(&format!("({left}) {operator} ({right})")) {
+                prop_assert_eq!(found.as_i128(), exact, "{} {} {}", left, operator, right);
+            }
+        }
+        prop_assert_eq!(evaluate(&format!("({left}) < ({right})")), Some(Value::from(left < right)));
+    }
+
+    #[test]
     fn yaml_reads_back(text in any::<String>(), other in "[a-z0-9:#'\" ~.\\-\n]{0,12}") {
         let value = serde_json::json!({ "k": [text, { other.clone(): other }] });
         let encoded = format!("yamldecode(yamlencode(jsondecode({})))", hcl::format::to_string(&hcl::Expression::from(value.to_string())).unwrap());

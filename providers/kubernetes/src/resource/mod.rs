@@ -10,6 +10,7 @@ pub(crate) mod object;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use moorfast_engine::plan::Object as PlannedObject;
 use moorfast_engine::state::Record;
 use moorfast_engine::{
     Applied, Attributes, Class, Invalid, Observed, Operation, PlanRequest, Proposal, ProviderError, ReadRequest,
@@ -35,6 +36,16 @@ pub(crate) trait Resource: Send + Sync {
 
     /// The natural key of an instance.
     fn identity(&self, attributes: &Attributes) -> Option<String>;
+
+    /// Returns the objects that an instance with these attributes stands for; empty for a type of which each instance is one object.
+    fn objects(&self, _attributes: &Attributes) -> Vec<PlannedObject> {
+        Vec::new()
+    }
+
+    /// Returns data to record before the first operation on an instance.
+    fn found(&self, _desired: &Attributes) -> Option<serde_json::Value> {
+        None
+    }
 
     /// Is what `record` remembers still what `attributes` mean?
     fn continues(&self, record: &Record, attributes: &Attributes) -> bool {

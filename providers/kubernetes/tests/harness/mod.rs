@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use moorfast_engine::plan::ObjectChange;
 use moorfast_engine::state::{Record, SealKey};
 use moorfast_engine::{
-    Address, Applied, Attributes, Connection, Context, DataRequest, Observed, Operation, OperationAction, PlanRequest,
-    Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, Target, Value, seal_attributes,
+    Address, Applied, Attributes, Connection, Context, DataRequest, Dependency, Observed, Operation, OperationAction,
+    PlanRequest, Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, Target, Value,
+    seal_attributes,
 };
 use moorfast_kubernetes::KubernetesProvider;
 use serde_json::Value as Json;
@@ -75,6 +77,10 @@ pub struct Instance {
     pub key: SealKey,
     pub record: Option<Arc<Record>>,
     pub timeout: Duration,
+    /// What comes before it in its plan.
+    pub dependencies: Vec<Dependency>,
+    /// What its last plan did with its objects.
+    objects: Vec<ObjectChange>,
 }
 
 pub type Reading = Result<Option<Observed>, ProviderError>;
@@ -87,7 +93,16 @@ impl Instance {
 
     pub fn on(connection: Arc<dyn Connection>, resource_type: &str) -> Self {
         let address = format!("{resource_type}.x").parse().unwrap();
-        Self { connection, address, key: SealKey::generate(), record: None, timeout: Duration::from_secs(30) }
+        let (dependencies, objects) = Default::default();
+        Self {
+            connection,
+            address,
+            key: SealKey::generate(),
+            record: None,
+            timeout: Duration::from_secs(30),
+            dependencies,
+            objects,
+        }
     }
 
     fn resource_type(&self) -> String {
@@ -138,6 +153,7 @@ impl Instance {
             observed: observed.clone(),
             foreign: observed.is_some() && self.record.is_none(),
             triggers: Vec::new(),
+            dependencies: self.dependencies.clone(),
         };
         Ok((self.connection.plan(&Self::target(), &[request]).await.remove(0)?, observed))
     }
@@ -151,6 +167,7 @@ impl Instance {
             recorded: self.record.clone(),
             observed,
             triggers: Vec::new(),
+            objects: self.objects.clone(),
             machine_gone: false,
             timeout: Some(self.timeout),
         };
@@ -205,6 +222,7 @@ impl Instance {
     /// Plans and does what is planned. Returns what was done.
     pub async fn apply(&mut self, desired: &Attributes) -> Result<Proposal, ProviderError> {
         let (proposal, observed) = self.plan(desired).await?;
+        self.objects = proposal.objects.clone();
         let desired = &self.with_defaults(desired);
         let applied = match &proposal.action {
             ProposedAction::NoOp => {

@@ -134,7 +134,7 @@ impl Config<'_> {
         option("StrictHostKeyChecking", if self.accept_new { "accept-new" } else { "yes" });
         option("HashKnownHosts", "no");
         option("UpdateHostKeys", "no");
-        option("ConnectTimeout", &settings.connect_timeout.as_secs().max(1).to_string());
+        option("ConnectTimeout", &duration::seconds(settings.connect_timeout).max(1).to_string());
         option("ServerAliveInterval", "15");
         option("ServerAliveCountMax", "3");
         option("RequestTTY", "no");

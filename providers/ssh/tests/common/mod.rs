@@ -143,6 +143,7 @@ impl World {
             foreign: observed.is_some() && self.record(kind).is_none(),
             observed,
             triggers: Vec::new(),
+            dependencies: Vec::new(),
         }
     }
 
@@ -271,6 +272,7 @@ impl World {
             recorded: self.record(kind).map(Arc::new),
             observed,
             triggers,
+            objects: Vec::new(),
             machine_gone: false,
             timeout: None,
         }

@@ -43,8 +43,12 @@ impl ObjectKey {
             "" => self.kind.clone(),
             group => format!("{}.{group}", self.kind),
         };
-        let placed = Self { namespace: self.namespace.clone().filter(|n| n != DEFAULT_NAMESPACE), ..self.clone() };
-        placed.under(&kind)
+        self.placed().under(&kind)
+    }
+
+    /// The key without a `default` namespace, as that may be left unwritten.
+    fn placed(&self) -> Self {
+        Self { namespace: self.namespace.clone().filter(|n| n != DEFAULT_NAMESPACE), ..self.clone() }
     }
 
     /// Does the key as it is written mean the object `applied`? A namespace that is not written is whatever the cluster made of it.
@@ -118,11 +122,11 @@ impl Written {
 }
 
 fn documents(yaml: &Value) -> Result<Vec<Document>, String> {
-    let text = yaml.as_str().ok_or("is no text")?;
+    let text = yaml.as_str().ok_or("`yaml` is no text")?;
     let secret = yaml.is_sensitive();
     let parsed = yaml_documents(text).map_err(|e| match secret {
-        true => format!("is no valid YAML: {}", e.place()),
-        false => format!("is no valid YAML: {e}"),
+        true => format!("`yaml` is no valid YAML: {}", e.place()),
+        false => format!("`yaml` is no valid YAML: {e}"),
     })?;
     let objects = parsed.into_iter().flat_map(|YamlDocument { value, line }| {
         // Nothing in a YAML text is unknown.
@@ -136,7 +140,7 @@ fn documents(yaml: &Value) -> Result<Vec<Document>, String> {
         found.extend(document);
     }
     if found.is_empty() {
-        return Err("holds no object".to_owned());
+        return Err("`yaml` holds no object".to_owned());
     }
     reject_duplicates(&found)?;
     Ok(found)
@@ -150,7 +154,7 @@ fn reject_duplicates(documents: &[Document]) -> Result<(), String> {
         if let Some(other) = identities.insert(key.identity(), number) {
             return Err(format!("{key} is written twice, in the documents {other} and {number}"));
         }
-        if let Some((other, version)) = names.insert(key.to_string(), (number, &key.api_version)) {
+        if let Some((other, version)) = names.insert(key.placed().to_string(), (number, &key.api_version)) {
             let versions = format!("of {version} and of {}", key.api_version);
             return Err(format!(
                 "{key} is written twice, in the documents {other} and {number}, {versions}: use two resources"
@@ -224,6 +228,11 @@ fn text(map: &BTreeMap<String, Value>, name: &str, example: &str) -> Result<Opti
         Some(Value::Null) | None => Err(format!("the object has no `{name}`, {example}")),
         Some(other) => Err(format!("`{name}` is a text, not a {}", other.type_name())),
     }
+}
+
+/// Returns which object an observed `value` is.
+pub(super) fn key_of(value: &Value) -> Option<ObjectKey> {
+    Document::new(value).ok()?.map(|document| document.key)
 }
 
 /// The object without what is not ours to declare. What a Secret holds is secret, in the form in which the server keeps it.
@@ -447,7 +456,7 @@ mod tests {
         let (_, error) = written("yaml", Value::from("password: [hunter2").sensitive()).unwrap_err();
         assert!(!error.contains("hunter2") && error.contains("line 1"), "{error}");
         let (_, error) = written("yaml", Value::from("hunter2: 1\nhunter2: 2").sensitive()).unwrap_err();
-        assert_eq!(error, "is no valid YAML: line 2, column 1");
+        assert_eq!(error, "`yaml` is no valid YAML: line 2, column 1");
         let text = "kind: Secret\nstringData:\n  password: hunter2\n bad: indent\n";
         let (_, error) = written("yaml", Value::from(text)).unwrap_err();
         assert!(!error.contains("hunter2") && error.contains("line 4"), "{error}");

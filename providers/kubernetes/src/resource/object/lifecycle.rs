@@ -1,187 +1,46 @@
-//! Planning by dry run, applying, waiting, deleting.
+//! Applying, waiting, deleting.
 
 use kube::api::{DeleteParams, Patch, PatchParams};
-use kube::core::Status;
-use moorfast_engine::plan::Consequence;
-use moorfast_engine::{
-    Applied, Attributes, Class, Operation, PlanRequest, Proposal, ProposedAction, ProviderError, Value,
-};
+use moorfast_engine::plan::Action;
+use moorfast_engine::{Applied, Attributes, Class, Operation, OperationAction, ProviderError, Value};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
+use crate::answer::Misanswer;
 use crate::attributes::Read;
 use crate::cluster::{Cluster, Served};
-use crate::error::immutable_fields;
+use crate::error::{immutable_fields, misanswer};
 use crate::fetch::{not_served, to_json};
 use crate::readiness::{Goal, Readiness};
 use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
 
 use super::document::{Document, ObjectKey, Written, redaction};
-use super::fields::FieldSet;
+use super::provided::defines;
 use super::reading::{is_dying, namespace, resolved, view};
 use super::retained::settled;
 use super::{FIELD_MANAGER, Remembered, attributes};
 
-/// What a dry run of one object says.
-enum Foreseen {
-    /// The object as it would be, with what we manage of it.
-    Object(Box<Json>),
-    /// It can't be foreseen, because of this.
-    NotYet(String),
-    /// These fields can't be changed in place.
-    Immutable(Vec<String>),
-}
+/// What to do about a removal that nobody reviewed.
+const PLAN_AGAIN: &str =
+    "no object is removed that the plan did not remove: plan again, review what is removed, and apply that";
 
-/// Plans an instance.
-pub(super) async fn plan(cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError> {
-    let written = read_written(&request.desired)?;
-    let is_yaml = matches!(written, Written::Yaml(_)) || request.desired.get("yaml").is_some_and(|v| !v.is_null());
-    if written == Written::NotKnownYet {
-        if let Some(observed) = request.observed.as_ref().filter(|_| is_as_applied(&request.desired)) {
-            let planned = observed.attributes.clone();
-            return Ok(Proposal::new(ProposedAction::NoOp, planned));
-        }
-        let name = if is_yaml { "objects" } else { "manifest" };
-        let action = if request.observed.is_some() { ProposedAction::Update } else { ProposedAction::Create };
-        let notes = vec!["which object it is is known after apply".to_owned()];
-        let planned = [(name.to_owned(), Value::Unknown)].into();
-        return Ok(Proposal { notes, ..Proposal::new(action, planned) });
-    }
-    let force = request.desired.flag("force_conflicts");
-    let mut planned = Vec::new();
-    let mut notes = Vec::new();
-    let mut replaced = Vec::new();
-    let mut taken_over = Vec::new();
-    for document in written.documents() {
-        let document = settled(document, request.observed.as_ref())?;
-        let document = document.as_ref();
-        let served = cluster.served(&document.key.api_version, &document.key.kind).await?;
-        let key = served.as_ref().map_or_else(|| document.key.clone(), |s| resolved(&document.key, s));
-        let view = match foresee(cluster, document, served.as_ref(), force).await? {
-            Foreseen::Object(object) => {
-                taken_over.extend(takes_over(request, &key, &object));
-                view(&document.declared, &object)
-            }
-            Foreseen::NotYet(why) => {
-                notes.push(format!("{key} is planned without a dry run: {why}"));
-                with_namespace(document, &key)
-            }
-            Foreseen::Immutable(fields) => {
-                notes.push(format!("{key} is made anew: {} can't be changed in place", fields.join(", ")));
-                replaced.extend(fields);
-                with_namespace(document, &key)
-            }
-        };
-        planned.push((key, view));
-    }
-    notes.extend(left_out(request, &planned));
-    if request.recorded.as_ref().is_some_and(|r| r.incomplete) && request.observed.is_some() {
-        notes.push("is applied and waited for again: the last time did not end well".to_owned());
-    }
-    let planned = attributes(is_yaml, planned);
-    if request.observed.as_ref().is_some_and(|o| o.attributes == planned) {
-        notes.extend(taken_over);
-    }
-    let action = match &request.observed {
-        None => ProposedAction::Create,
-        // One document of many is replaced by itself, as part of an update.
-        Some(_) if !replaced.is_empty() && !is_yaml => {
-            ProposedAction::Replace(replaced.iter().map(|f| format!("manifest.{f}")).collect())
-        }
-        Some(observed) if observed.attributes == planned && notes.is_empty() => ProposedAction::NoOp,
-        Some(_) => ProposedAction::Update,
-    };
-    let mut proposal = Proposal { notes, ..Proposal::new(action, planned) };
-    let is_replaced = !replaced.is_empty();
-    let overwrite = request.overwrite(&proposal, &["manifest", "objects"]);
-    proposal
-        .consequences
-        .extend(overwrite.or_else(|| (request.foreign && is_replaced).then_some(Consequence::Overwrite)));
-    Ok(proposal)
-}
-
-/// Is which object it is only known to be as it was?
-fn is_as_applied(desired: &Attributes) -> bool {
-    let written = ["manifest", "yaml"].into_iter().filter_map(|name| desired.get(name));
-    written.clone().any(Value::is_retained) && !written.into_iter().any(Value::is_unknown)
-}
-
-fn read_written(desired: &Attributes) -> Result<Written, ProviderError> {
+/// The objects that the attributes write.
+pub(super) fn read_written(desired: &Attributes) -> Result<Written, ProviderError> {
     Written::read(desired)
         .map_err(|(attribute, message)| ProviderError::new(Class::Invalid, message).attribute(attribute))
 }
 
-fn with_namespace(document: &Document, key: &ObjectKey) -> Value {
-    let mut declared = document.declared.clone();
-    if let (Value::Map(map), Some(namespace)) = (&mut declared, &key.namespace)
-        && let Some(Value::Map(metadata)) = map.get_mut("metadata")
-    {
-        metadata.insert("namespace".to_owned(), Value::from(namespace.as_str()));
-    }
-    declared
-}
-
-/// Tells of fields that have their values already and are managed by us from now on.
-fn takes_over(request: &PlanRequest, key: &ObjectKey, foreseen: &Json) -> Option<String> {
-    let before = Remembered::read(&request.observed.as_ref()?.private).managed.remove(&key.to_string())?;
-    (before != FieldSet::ours(foreseen)).then(|| format!("{key}: fields that it declares become managed by moorfast"))
-}
-
-/// Tells of documents that were taken out of the YAML.
-fn left_out(request: &PlanRequest, planned: &[(ObjectKey, Value)]) -> Vec<String> {
-    let Some(observed) = &request.observed else { return Vec::new() };
-    let before = Remembered::read(&observed.private).objects;
-    let gone = before.into_iter().filter(|key| !planned.iter().any(|(k, _)| k.identity() == key.identity()));
-    gone.map(|key| format!("{key} is deleted")).collect()
-}
-
-/// Asks the API server what an apply would make of the object.
-async fn foresee(
-    cluster: &Cluster,
-    document: &Document,
-    served: Option<&Served>,
-    force: bool,
-) -> Result<Foreseen, ProviderError> {
-    let Some(served) = served else {
-        return Ok(Foreseen::NotYet(format!(
-            "the cluster does not serve {} {} yet",
-            document.key.api_version, document.key.kind
-        )));
-    };
-    let Some(body) = document.body(namespace(&document.key, Some(served)).as_deref()) else {
-        return Ok(Foreseen::NotYet("some of it is known after apply".to_owned()));
-    };
-    match patch(cluster, &document.key, served, &body, &parameters(force).dry_run()).await? {
-        Ok(object) => Ok(Foreseen::Object(Box::new(object))),
-        Err(kube::Error::Api(status)) if is_missing_namespace(&status) => {
-            let name = status.details.as_ref().map_or("", |d| d.name.as_str());
-            Ok(Foreseen::NotYet(format!("the namespace {name} does not exist yet")))
-        }
-        Err(kube::Error::Api(status)) if status.message.contains("does not support dry run") => {
-            Ok(Foreseen::NotYet("an admission webhook does not support dry runs".to_owned()))
-        }
-        Err(kube::Error::Api(status)) if immutable_fields(&status).is_some() => {
-            Ok(Foreseen::Immutable(immutable_fields(&status).unwrap_or_default()))
-        }
-        Err(error) => Err(redacted(cluster.explain(error, &format!("plan {}", document.key)), document)),
-    }
-}
-
 /// `error` without what is secret in `document`.
-fn redacted(error: ProviderError, document: &Document) -> ProviderError {
+pub(super) fn redacted(error: ProviderError, document: &Document) -> ProviderError {
     redaction(&document.declared).error(error)
 }
 
-fn is_missing_namespace(status: &Status) -> bool {
-    status.code == 404 && status.details.as_ref().is_some_and(|d| d.kind == "namespaces")
-}
-
-fn parameters(force: bool) -> PatchParams {
+pub(super) fn parameters(force: bool) -> PatchParams {
     let parameters = PatchParams::apply(FIELD_MANAGER).validation_strict();
     if force { parameters.force() } else { parameters }
 }
 
-async fn patch(
+pub(super) async fn patch(
     cluster: &Cluster,
     key: &ObjectKey,
     served: &Served,
@@ -200,51 +59,108 @@ pub(super) async fn apply(
     desired: &Attributes,
 ) -> Result<Applied, ProviderError> {
     let written = read_written(desired)?;
-    let is_yaml = matches!(written, Written::Yaml(_));
+    let mut done = Vec::new();
+    let applied = apply_all(cluster, operation, desired, &written, &mut done).await;
+    let keys: Vec<_> = done.iter().map(|(key, _)| key.clone()).collect();
+    match applied {
+        Ok(()) => Ok(Applied {
+            attributes: attributes(matches!(written, Written::Yaml(_)), done),
+            private: Remembered { objects: keys, ..Remembered::default() }.write(),
+            notes: Vec::new(),
+        }),
+        // The next plan finds what was made, and what was not removed.
+        Err(error) => {
+            let mut objects = remembered(operation);
+            objects.retain(|known| !keys.iter().any(|key| key.identity() == known.identity()));
+            objects.extend(keys);
+            let private = Remembered { objects, ..Remembered::default() }.write();
+            Err(ProviderError { private: Some(Box::new(private)), ..error })
+        }
+    }
+}
+
+async fn apply_all(
+    cluster: &Cluster,
+    operation: &Operation,
+    desired: &Attributes,
+    written: &Written,
+    done: &mut Vec<(ObjectKey, Value)>,
+) -> Result<(), ProviderError> {
     let goal = Goal::read(desired.get("wait")).map_err(|e| ProviderError::new(Class::Invalid, e).attribute("wait"))?;
     let force = desired.flag("force_conflicts");
     let deadline = deadline(operation.timeout, DEFAULT_TIMEOUT);
-    let mut done = Vec::new();
+    if matches!(operation.action, OperationAction::Update(_)) {
+        let is_replaced = |key: &ObjectKey| planned(operation, key).is_some_and(Action::is_replacement);
+        for key in removal_order(remembered(operation)).into_iter().filter(is_replaced) {
+            delete_one(cluster, operation, deadline, key).await?;
+        }
+    }
     for document in in_order(written.documents()) {
         let document = settled(document, operation.observed.as_ref())?;
         let served = cluster.served(&document.key.api_version, &document.key.kind).await?;
         let served = served.ok_or_else(|| not_served(&document.key.api_version, &document.key.kind))?;
         let work = Work { cluster, operation, deadline, key: resolved(&document.key, &served), served };
-        let object = work.apply(&document, force, is_yaml, &goal).await?;
+        // An object beside it cannot be made before its kind is served.
+        let is_needed = goal == Goal::Nothing && written.documents().iter().any(|d| defines(&document, &d.key));
+        let goal = if is_needed { &Goal::Kind } else { &goal };
+        let object = work.apply(&document, force, goal).await?;
         done.push((work.key, view(&document.declared, &object)));
     }
-    delete_left_out(cluster, operation, deadline, &done).await?;
-    let keys = done.iter().map(|(key, _)| key.clone()).collect();
-    Ok(Applied {
-        attributes: attributes(is_yaml, done),
-        private: Remembered { objects: keys, ..Remembered::default() }.write(),
-        notes: Vec::new(),
-    })
+    delete_left_out(cluster, operation, deadline, done).await
+}
+
+/// What the plan does with the object.
+fn planned(operation: &Operation, key: &ObjectKey) -> Option<Action> {
+    operation.objects.iter().find(|object| object.identity == key.identity()).map(|object| object.action)
 }
 
 /// Namespaces and kinds come before what lives in them and is of them.
 fn in_order(documents: &[Document]) -> Vec<&Document> {
     let mut ordered: Vec<_> = documents.iter().collect();
-    ordered.sort_by_key(|d| match d.key.kind.as_str() {
-        "Namespace" => 0,
-        "CustomResourceDefinition" => 1,
-        _ => 2,
-    });
+    ordered.sort_by_key(|document| rank(&document.key));
     ordered
 }
 
+/// What lives in namespaces and is of kinds goes before them.
+fn removal_order(mut keys: Vec<ObjectKey>) -> Vec<ObjectKey> {
+    keys.sort_by_key(rank);
+    keys.reverse();
+    keys
+}
+
+fn rank(key: &ObjectKey) -> u8 {
+    match key.kind.as_str() {
+        "Namespace" => 0,
+        "CustomResourceDefinition" => 1,
+        _ => 2,
+    }
+}
+
+/// Deletes the objects that are no longer declared, as far as the plan showed it.
 async fn delete_left_out(
     cluster: &Cluster,
     operation: &Operation,
     deadline: Instant,
     kept: &[(ObjectKey, Value)],
 ) -> Result<(), ProviderError> {
-    for key in remembered(operation).into_iter().rev() {
-        if !kept.iter().any(|(k, _)| k.identity() == key.identity()) {
-            delete_one(cluster, operation, deadline, key).await?;
+    let mut unplanned = Vec::new();
+    for key in removal_order(remembered(operation)) {
+        if kept.iter().any(|(k, _)| k.identity() == key.identity()) {
+            continue;
+        }
+        match planned(operation, &key) {
+            Some(Action::Delete) => delete_one(cluster, operation, deadline, key).await?,
+            // Another instance owns it from now on.
+            Some(_) => {}
+            None => unplanned.push(key.to_string()),
         }
     }
-    Ok(())
+    if unplanned.is_empty() {
+        return Ok(());
+    }
+    let summary =
+        format!("did not delete {}: the plan did not show that it is no longer declared", unplanned.join(", "));
+    Err(ProviderError::new(Class::Invalid, summary).help(PLAN_AGAIN))
 }
 
 /// The objects that the instance has, as last seen or as recorded.
@@ -254,11 +170,13 @@ fn remembered(operation: &Operation) -> Vec<ObjectKey> {
     seen.or_else(recorded).unwrap_or_default()
 }
 
-/// Removes an instance.
+/// Removes an instance, without the objects that another instance owns from now on.
 pub(super) async fn delete(cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
     let deadline = deadline(operation.timeout, DEFAULT_TIMEOUT);
-    for key in remembered(operation).into_iter().rev() {
-        delete_one(cluster, operation, deadline, key).await?;
+    for key in removal_order(remembered(operation)) {
+        if planned(operation, &key) != Some(Action::Forget) {
+            delete_one(cluster, operation, deadline, key).await?;
+        }
     }
     Ok(Applied::default())
 }
@@ -271,6 +189,10 @@ async fn delete_one(
 ) -> Result<(), ProviderError> {
     // A kind that is not served any more took its objects along.
     let Some(served) = cluster.served(&key.api_version, &key.kind).await? else { return Ok(()) };
+    // A definition that took the namespaces of its objects away took the objects along.
+    if key.namespace.is_some() && !served.namespaced {
+        return Ok(());
+    }
     Work { cluster, operation, deadline, key, served }.delete().await
 }
 
@@ -288,13 +210,7 @@ impl Work<'_> {
         self.key.namespace.as_deref().unwrap_or_default()
     }
 
-    async fn apply(
-        &self,
-        document: &Document,
-        force: bool,
-        may_replace: bool,
-        goal: &Goal,
-    ) -> Result<Json, ProviderError> {
+    async fn apply(&self, document: &Document, force: bool, goal: &Goal) -> Result<Json, ProviderError> {
         let unknown = || {
             ProviderError::new(Class::Invalid, format!("{} holds a value that is not known", self.key))
                 .attribute("manifest")
@@ -302,9 +218,9 @@ impl Work<'_> {
         let body = document.body(self.key.namespace.as_deref()).ok_or_else(unknown)?;
         let parameters = parameters(force);
         let object = match patch(self.cluster, &self.key, &self.served, &body, &parameters).await? {
-            Err(kube::Error::Api(status)) if may_replace && immutable_fields(&status).is_some() => {
-                self.delete().await?;
-                patch(self.cluster, &self.key, &self.served, &body, &parameters).await?
+            Err(error @ kube::Error::Api(_)) if is_immutable(&error) => {
+                let error = redacted(self.explain(error, "apply"), document);
+                return Err(error.help(PLAN_AGAIN));
             }
             // What a deletion that is under way still holds takes changes and is gone a moment later: this is another object.
             Ok(dying) if is_dying(&dying) => {
@@ -314,6 +230,7 @@ impl Work<'_> {
             other => other,
         };
         let object = object.map_err(|e| redacted(self.explain(e, "apply"), document))?;
+        self.forget_kinds().await;
         if *goal == Goal::Nothing || self.waits_for_consumer(&object).await? {
             return Ok(object);
         }
@@ -322,6 +239,13 @@ impl Work<'_> {
             self.wait_until_served(&ready).await?;
         }
         Ok(ready)
+    }
+
+    /// A definition that changed or went makes stale what is known of the served kinds.
+    async fn forget_kinds(&self) {
+        if self.key.kind == "CustomResourceDefinition" {
+            self.cluster.forget_kinds().await;
+        }
     }
 
     fn wait<'a>(&'a self, what: &'a str) -> Wait<'a> {
@@ -387,6 +311,12 @@ impl Work<'_> {
         let deleted = match api.delete(&self.key.name, &DeleteParams::foreground()).await {
             Ok(deleted) => deleted,
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            Err(error)
+                if misanswer(&error) == Some(&Misanswer::NoPath)
+                    && !self.cluster.still_serves(&self.served).await? =>
+            {
+                return Ok(());
+            }
             Err(error) => return Err(self.explain(error, "delete")),
         };
         let uid = deleted.left().and_then(|o| o.metadata.uid);
@@ -398,6 +328,7 @@ impl Work<'_> {
             Some(object) => Readiness::Waiting(what_holds(object)),
         };
         let waited = self.wait(&what).until(&self.served, self.namespace(), &self.key.name, judge).await;
+        self.forget_kinds().await;
         waited.map(|_| ()).map_err(|error| match error.class {
             Class::Timeout => {
                 ProviderError { summary: error.summary.replace("did not become ready", "was not gone"), ..error }
@@ -405,6 +336,10 @@ impl Work<'_> {
             _ => error,
         })
     }
+}
+
+fn is_immutable(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if immutable_fields(status).is_some())
 }
 
 /// Why an object that was deleted is still there.

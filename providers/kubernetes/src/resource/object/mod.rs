@@ -1,15 +1,20 @@
 //! `kubernetes_object`: any object, by server-side apply.
 
+mod contents;
 mod document;
 mod fields;
+mod foresight;
 mod lifecycle;
+mod plan;
 mod projection;
+mod provided;
 mod reading;
 mod retained;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use moorfast_engine::plan::Object as PlannedObject;
 use moorfast_engine::state::Record;
 use moorfast_engine::{
     Applied, Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
@@ -59,15 +64,18 @@ impl Resource for Object {
         let schema = Schema::new(
             "Any object of the cluster, by server-side apply. Only what the manifest declares is compared and managed: defaults of the server and \
              fields of other managers are no drift. What is taken out of the manifest is removed from the object.\n\n\
-             Plans come from the API server's own dry run. Where that can't be (the Namespace or the CustomResourceDefinition is made by the same \
-             manifest) the plan says so. Namespaced objects without a namespace are put into `default`. What a Secret holds is never shown.",
+             Plans come from the API server's own dry run. Where the same manifest creates the Namespace or the CustomResourceDefinition, no dry run is \
+             possible and the plan says so. A kind or a namespace that neither the cluster nor the manifest has is an error of the plan, unless a \
+             resource in `depends_on` that changes too may bring it. Namespaced objects without a namespace are put into `default`. What a Secret holds is never shown.",
             [
                 Attribute::optional("manifest", Kind::Any, "The object: a table, or an expression such as `${yamldecode(file(\"object.yaml\"))}`."),
                 Attribute::optional(
                     "yaml",
                     Kind::String,
                     "Instead of `manifest`: YAML with any number of documents, such as `${file(\"rbac.yaml\")}`. They are applied in their order, \
-                     Namespaces and CustomResourceDefinitions first, and removed in the reverse one. The first document names the resource.",
+                     Namespaces and CustomResourceDefinitions first, and removed in the reverse one. Each document is an object of its own: it is \
+                     planned, counted, replaced, guarded by `prevent_destroy` and owned by one resource as if it stood alone. A document that moves to \
+                     another resource stays as it is.",
                 ),
                 Attribute::computed(
                     "objects",
@@ -109,6 +117,15 @@ impl Resource for Object {
         written.documents().first().map(|d| d.key.identity())
     }
 
+    fn objects(&self, attributes: &Attributes) -> Vec<PlannedObject> {
+        contents::objects(attributes)
+    }
+
+    fn found(&self, desired: &Attributes) -> Option<Json> {
+        let objects: Vec<_> = documents(desired).into_iter().map(|(key, _)| key).collect();
+        (!objects.is_empty()).then(|| Remembered { objects, ..Remembered::default() }.write())
+    }
+
     /// It is while one of its objects is among those remembered: others come and go by an update.
     fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
         let remembered = Remembered::read(&record.private).objects;
@@ -125,7 +142,7 @@ impl Resource for Object {
     }
 
     async fn plan(&self, cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError> {
-        lifecycle::plan(cluster, request).await
+        plan::plan(cluster, request).await
     }
 
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {

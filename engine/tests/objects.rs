@@ -1,0 +1,185 @@
+//! Instances that stand for several objects: each object has a life, an owner and a place in the counts of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use moorfast_engine::plan::{Action, Change, Consequence, Plan, PlanMode, PlanOptions, Summary};
+use moorfast_engine::{Failure, OutcomeResult};
+use support::Bench;
+
+fn bundle(name: &str, items: &str) -> String {
+    format!("[resource.mem_bundle.{name}]\nitems = \"{items}\"\n")
+}
+
+fn guarded(name: &str, items: &str) -> String {
+    format!("{}lifecycle = {{ prevent_destroy = true }}\n", bundle(name, items))
+}
+
+/// A bench on which this was applied, with an empty log.
+async fn applied(manifest: &str) -> Bench {
+    let bench = Bench::default();
+    bench.write(manifest);
+    let report = bench.apply(&PlanOptions::default()).await;
+    assert!(report.outcomes.iter().all(|o| o.is_done()), "{:?}", report.outcomes);
+    bench.memory.world().log.clear();
+    bench
+}
+
+async fn planned(bench: &Bench) -> Plan {
+    bench.plan(&PlanOptions::default()).await.unwrap()
+}
+
+async fn refused(bench: &Bench) -> String {
+    let Err(Failure::Manifest(errors)) = bench.plan(&PlanOptions::default()).await else { panic!("it is planned") };
+    errors.into_iter().map(|error| error.summary).collect::<Vec<_>>().join("\n")
+}
+
+/// Applies, and checks that the world did what the plan said: no more and no less. Returns what was done.
+async fn log_of_apply(bench: &Bench) -> Vec<String> {
+    let counts = planned(bench).await.summary();
+    let report = bench.apply(&PlanOptions::default()).await;
+    assert!(report.outcomes.iter().all(|o| o.is_done()), "{:?}", report.outcomes);
+    assert_eq!(report.outcomes.iter().map(|o| o.counts).sum::<Summary>(), counts);
+    assert!(!planned(bench).await.has_changes());
+    std::mem::take(&mut bench.memory.world().log)
+}
+
+fn only(plan: &Plan) -> &Change {
+    assert_eq!(plan.changes.len(), 1, "{:#?}", plan.changes);
+    &plan.changes[0]
+}
+
+fn actions(change: &Change) -> Vec<(&str, Action)> {
+    change.objects.iter().map(|object| (object.name.as_str(), object.action)).collect()
+}
+
+#[tokio::test]
+async fn each_object_is_planned_counted_and_done_by_itself() {
+    let bench = applied(&bundle("x", "a=1 b=1 box=1 c=1")).await;
+    bench.write(&bundle("x", "a=1 b=2 box=2 d=1"));
+    bench.memory.world().fixed.push("box".to_owned());
+    let plan = planned(&bench).await;
+    let change = only(&plan);
+    let expected = [
+        ("a", Action::NoOp),
+        ("b", Action::Update),
+        ("box", Action::Replace),
+        ("d", Action::Create),
+        ("c", Action::Delete),
+    ];
+    assert_eq!((change.action, actions(change)), (Action::Update, expected.to_vec()));
+    assert_eq!(plan.summary(), Summary { add: 2, change: 1, destroy: 2, ..Summary::default() });
+    assert!(change.is_dangerous() && change.removes());
+    assert_eq!(change.action_names(), ["delete", "create", "update"]);
+    assert_eq!(change.replace_paths().collect::<Vec<_>>(), ["objects.box.value"]);
+    assert_eq!(change.consequences, [Consequence::Removal { object: "everything in box".to_owned() }]);
+    assert_eq!(log_of_apply(&bench).await, ["delete box", "delete c", "update b", "create box", "create d"]);
+}
+
+#[tokio::test]
+async fn an_instance_of_one_object_is_that_object() {
+    let bench = applied(&bundle("x", "box=1")).await;
+    bench.write(&bundle("x", "box=2"));
+    bench.memory.world().fixed.push("box".to_owned());
+    let plan = planned(&bench).await;
+    let change = only(&plan);
+    assert_eq!((change.action, change.objects.len()), (Action::Replace, 0));
+    assert_eq!(change.consequences, [Consequence::Removal { object: "everything in box".to_owned() }]);
+    assert_eq!(log_of_apply(&bench).await, ["delete box", "create box"]);
+}
+
+#[tokio::test]
+async fn prevent_destroy_guards_every_object() {
+    let bench = applied(&guarded("x", "a=1 b=1")).await;
+    bench.write(&guarded("x", "a=1"));
+    assert_eq!(
+        refused(&bench).await,
+        "b of `mem_bundle.x` would be destroyed, which lifecycle.prevent_destroy forbids"
+    );
+    bench.write(&guarded("x", "a=1 b=2"));
+    assert!(planned(&bench).await.has_changes());
+    bench.memory.world().fixed.push("b".to_owned());
+    assert_eq!(
+        refused(&bench).await,
+        "b of `mem_bundle.x` would be destroyed, which lifecycle.prevent_destroy forbids"
+    );
+    bench.write("");
+    assert!(refused(&bench).await.contains("a, b of `mem_bundle.x` would be destroyed"));
+    // What another instance owns from now on is not destroyed.
+    bench.write(&(guarded("x", "a=1") + &bundle("y", "b=1")));
+    assert_eq!(log_of_apply(&bench).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_object_has_one_owner() {
+    let bench = Bench::default();
+    let item = "[resource.mem_item.i]\nkey = \"b\"\n";
+    for other in [item.to_owned(), bundle("y", "c=1 b=1")] {
+        bench.write(&(bundle("x", "a=1 b=1") + &other));
+        assert!(refused(&bench).await.ends_with("are the same object: b on mem"));
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_turns_out_to_be_another_instances_is_left_alone() {
+    let bench = Bench::default();
+    let late = "[resource.mem_item.first]\nkey = \"f\"\n[resource.mem_item.late]\nkey = \"${mem_item.first.id}\"\n";
+    bench.write(&(bundle("x", "a=1 id-f-=1") + late));
+    let report = bench.apply(&PlanOptions::default()).await;
+    let failed = report.outcomes.iter().find(|o| o.address.to_string() == "mem_item.late").unwrap();
+    let OutcomeResult::Failed(error) = &failed.result else { panic!("{failed:?}") };
+    assert!(error.summary.contains("are the same object: id-f-"), "{error:?}");
+    assert!(!bench.memory.world().log.contains(&"update id-f-".to_owned()));
+    // Once it is known the plan says so.
+    assert!(refused(&bench).await.contains("are the same object: id-f-"));
+}
+
+#[tokio::test]
+async fn an_object_that_moves_to_another_instance_stays() {
+    let two = bundle("x", "a=1 b=1") + &bundle("y", "c=1");
+    let cases = [
+        (bundle("x", "a=1") + &bundle("y", "b=1 c=1"), vec![]),
+        (bundle("x", "a=1") + &bundle("y", "b=2 c=1"), vec!["update b"]),
+        (bundle("y", "b=1 c=1"), vec!["delete a"]),
+        (bundle("y", "c=1") + "[resource.mem_bundle.z]\nitems = \"b=1 d=1\"\n", vec!["delete a", "create d"]),
+    ];
+    for (manifest, expected) in cases {
+        let bench = applied(&two).await;
+        bench.write(&manifest);
+        let mut log = log_of_apply(&bench).await;
+        log.sort_by_key(|line| !line.starts_with("delete"));
+        assert_eq!(log, expected, "{manifest}");
+        assert_eq!(bench.memory.world().items.contains_key("b"), true);
+    }
+}
+
+#[tokio::test]
+async fn a_forced_replacement_and_a_destroy_count_every_object() {
+    let bench = applied(&bundle("x", "a=1 box=1")).await;
+    let replace = PlanOptions { replace: vec!["mem_bundle.x".parse().unwrap()], ..PlanOptions::default() };
+    let plan = bench.plan(&replace).await.unwrap();
+    assert_eq!(plan.summary(), Summary { add: 2, destroy: 2, ..Summary::default() });
+    assert_eq!(only(&plan).consequences, [Consequence::Removal { object: "everything in box".to_owned() }]);
+    let destroy = PlanOptions { mode: PlanMode::Destroy, ..PlanOptions::default() };
+    let plan = bench.plan(&destroy).await.unwrap();
+    assert_eq!(plan.summary(), Summary { destroy: 2, ..Summary::default() });
+    assert_eq!(only(&plan).consequences, [Consequence::Removal { object: "everything in box".to_owned() }]);
+    let report = bench.apply(&destroy).await;
+    assert!(report.outcomes.iter().all(|o| o.is_done()));
+    assert!(bench.memory.world().items.is_empty());
+}
+
+#[tokio::test]
+async fn a_reviewed_plan_is_kept_object_by_object() {
+    let bench = applied(&bundle("x", "a=1 b=1")).await;
+    bench.write(&bundle("x", "a=1 b=2"));
+    let plan = planned(&bench).await;
+    // The same change of the same object must be a replacement now, which nobody reviewed.
+    bench.memory.world().fixed.push("b".to_owned());
+    let report = bench.apply_reviewed(plan).await;
+    let stale = |result: &OutcomeResult| matches!(result, OutcomeResult::Stale(_));
+    assert!(report.outcomes.iter().all(|o| stale(&o.result)), "{:?}", report.outcomes);
+    assert!(bench.memory.world().log.is_empty());
+}

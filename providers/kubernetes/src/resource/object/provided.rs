@@ -1,0 +1,227 @@
+//! What the manifest brings to the cluster before one of its objects is applied: kinds and namespaces.
+
+use moorfast_engine::plan::Action;
+use moorfast_engine::{Dependency, Mode, Value};
+
+use super::document::{Document, ObjectKey, Written};
+use super::foresight::acts;
+
+/// The documents beside an object and those of the instances that come before it.
+pub(super) struct Provided<'a> {
+    own: &'a [Document],
+    before: Vec<Before>,
+    /// Whether something that comes before it may bring kinds that nothing declares, as an operator does.
+    may_bring_kinds: bool,
+    /// Whether something that comes before it may bring namespaces that nothing declares.
+    may_bring_namespaces: bool,
+}
+
+/// A document of an instance that comes before.
+struct Before {
+    document: Document,
+    is_replaced: bool,
+}
+
+impl<'a> Provided<'a> {
+    pub(super) fn of(own: &'a [Document], dependencies: &[Dependency]) -> Self {
+        let mut provided = Self { own, before: Vec::new(), may_bring_kinds: false, may_bring_namespaces: false };
+        dependencies.iter().filter(|d| d.address.resource.mode == Mode::Managed).for_each(|d| provided.add(d));
+        provided
+    }
+
+    fn add(&mut self, dependency: &Dependency) {
+        let is_acting = acts(dependency.action);
+        let resource_type = dependency.address.resource.resource_type.as_str();
+        if resource_type != "kubernetes_object" {
+            // A command on a node may install anything; the other types of this provider do not.
+            let is_foreign = !resource_type.starts_with("kubernetes_");
+            self.may_bring_kinds |= is_acting && is_foreign;
+            self.may_bring_namespaces |= is_acting && is_foreign;
+            return;
+        }
+        let written = Written::read(&dependency.desired).unwrap_or(Written::NotKnownYet);
+        let is_unknown = written == Written::NotKnownYet;
+        self.may_bring_namespaces |= is_acting && is_unknown;
+        self.may_bring_kinds |= is_acting && (is_unknown || written.documents().iter().any(|d| runs_programs(&d.key)));
+        let is_replaced = |key: &ObjectKey| {
+            let own = dependency.objects.iter().find(|object| object.identity == key.identity());
+            own.map_or(dependency.action, |object| Some(object.action)).is_some_and(Action::is_replacement)
+        };
+        let documents = written.documents().iter();
+        self.before.extend(
+            documents.map(|document| Before { is_replaced: is_replaced(&document.key), document: document.clone() }),
+        );
+    }
+
+    fn documents(&self) -> impl Iterator<Item = &Document> {
+        self.own.iter().chain(self.before.iter().map(|before| &before.document))
+    }
+
+    /// Whether the manifest defines the kind in this version.
+    pub(super) fn has_kind(&self, key: &ObjectKey) -> bool {
+        let service = |d: &Document| {
+            let text = |name| text(&d.declared, &["spec", name]);
+            d.key.kind == "APIService"
+                && text("group") == Some(key.group())
+                && text("version") == key.api_version.rsplit('/').next()
+        };
+        self.versions_of_kind(key).contains(&key.api_version) || self.documents().any(service)
+    }
+
+    /// The versions in which the manifest defines the kind. What is not known yet counts as the wanted one.
+    pub(super) fn versions_of_kind(&self, key: &ObjectKey) -> Vec<String> {
+        let definitions = self.documents().filter(|d| defines(d, key));
+        definitions.flat_map(|definition| versions(definition, key)).collect()
+    }
+
+    /// Whether the objects of a kind that the manifest defines live in namespaces; none where it does not define the kind.
+    pub(super) fn is_namespaced(&self, key: &ObjectKey) -> Option<bool> {
+        let definition = self.documents().find(|d| defines(d, key))?;
+        Some(text(&definition.declared, &["spec", "scope"])? == "Namespaced")
+    }
+
+    /// Whether the manifest creates the namespace, or may create it.
+    pub(super) fn has_namespace(&self, name: &str) -> bool {
+        self.may_bring_namespaces || self.documents().any(|d| is_namespace(&d.key) && d.key.name == name)
+    }
+
+    /// Whether something that comes before may bring kinds that nothing declares.
+    pub(super) fn may_bring_kinds(&self) -> bool {
+        self.may_bring_kinds
+    }
+
+    /// What is replaced and takes the object of `key` along: its namespace or the definition of its kind. Of the documents beside it those whose keys
+    /// are in `replaced`.
+    pub(super) fn replaced_holder(&self, key: &ObjectKey, replaced: &[String]) -> Option<&ObjectKey> {
+        let own = self.own.iter().filter(|d| replaced.contains(&d.key.identity()));
+        let before = self.before.iter().filter(|before| before.is_replaced).map(|before| &before.document);
+        own.chain(before).find(|holder| holds(holder, key)).map(|holder| &holder.key)
+    }
+}
+
+/// Whether the object of `key` cannot exist without `holder`.
+pub(super) fn holds(holder: &Document, key: &ObjectKey) -> bool {
+    (is_namespace(&holder.key) && key.namespace.as_deref() == Some(holder.key.name.as_str())) || defines(holder, key)
+}
+
+fn is_namespace(key: &ObjectKey) -> bool {
+    key.kind == "Namespace" && key.group().is_empty()
+}
+
+/// Whether `definition` defines the kind of `key`.
+pub(super) fn defines(definition: &Document, key: &ObjectKey) -> bool {
+    let text = |path: &[&str]| text(&definition.declared, path);
+    definition.key.kind == "CustomResourceDefinition"
+        && text(&["spec", "group"]) == Some(key.group())
+        && text(&["spec", "names", "kind"]) == Some(key.kind.as_str())
+}
+
+fn versions(definition: &Document, key: &ObjectKey) -> Vec<String> {
+    let Some(versions) = at(&definition.declared, &["spec", "versions"]).and_then(Value::as_list) else {
+        return vec![key.api_version.clone()];
+    };
+    let served = versions.iter().filter(|version| {
+        at(version, &["served"]).is_none_or(|served| served.is_unknown() || served.as_bool() == Some(true))
+    });
+    let name = |version: &Value| match at(version, &["name"]).and_then(Value::as_str) {
+        Some(name) => format!("{}/{name}", key.group()),
+        None => key.api_version.clone(),
+    };
+    served.map(name).collect()
+}
+
+/// Whether the object runs programs, which may register kinds of their own.
+fn runs_programs(key: &ObjectKey) -> bool {
+    const WORKLOADS: [&str; 7] = ["Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Job", "CronJob", "Pod"];
+    // An object of a foreign kind is somebody's instruction: a HelmChart, a Subscription.
+    WORKLOADS.contains(&key.kind.as_str()) || (key.group().contains('.') && !key.group().ends_with(".k8s.io"))
+}
+
+fn at<'v>(value: &'v Value, path: &[&str]) -> Option<&'v Value> {
+    path.iter().try_fold(value, |value, name| value.as_map()?.get(*name))
+}
+
+fn text<'v>(value: &'v Value, path: &[&str]) -> Option<&'v str> {
+    at(value, path)?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moorfast_engine::Attributes;
+    use serde_json::json;
+
+    fn key(api_version: &str, kind: &str, namespace: Option<&str>) -> ObjectKey {
+        let namespace = namespace.map(str::to_owned);
+        ObjectKey { api_version: api_version.to_owned(), kind: kind.to_owned(), namespace, name: "x".to_owned() }
+    }
+
+    fn dependency(address: &str, action: Action, desired: serde_json::Value) -> Dependency {
+        let desired: Attributes = Value::from(desired).as_map().cloned().unwrap();
+        Dependency { address: address.parse().unwrap(), action: Some(action), objects: Vec::new(), desired }
+    }
+
+    fn definition(version: &str, served: bool) -> serde_json::Value {
+        json!({ "manifest": { "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": { "name": "pots.example.org" },
+            "spec": { "group": "example.org", "scope": "Namespaced", "names": { "kind": "Pot" }, "versions": [{ "name": version, "served": served }] } } })
+    }
+
+    #[test]
+    fn a_kind_is_provided_by_its_definition_in_its_version() {
+        let pot = key("example.org/v1", "Pot", None);
+        let cases = [
+            (dependency("kubernetes_object.d", Action::NoOp, definition("v1", true)), true, vec!["example.org/v1"]),
+            (dependency("kubernetes_object.d", Action::Create, definition("v2", true)), false, vec!["example.org/v2"]),
+            (dependency("kubernetes_object.d", Action::Create, definition("v1", false)), false, vec![]),
+        ];
+        for (dependency, expected, versions) in cases {
+            let provided = Provided::of(&[], &[dependency]);
+            assert_eq!(
+                (provided.has_kind(&pot), provided.versions_of_kind(&pot)),
+                (expected, versions.into_iter().map(str::to_owned).collect())
+            );
+            assert!(!provided.has_kind(&key("example.com/v1", "Pot", None)) && !provided.may_bring_kinds());
+        }
+    }
+
+    #[test]
+    fn only_what_acts_and_is_not_known_may_bring_more() {
+        let deployment = json!({ "manifest": { "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "operator" } } });
+        let config = json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "c" } } });
+        let mut unknown = dependency("kubernetes_object.u", Action::Create, json!({}));
+        unknown.desired.insert("yaml".to_owned(), Value::Unknown);
+        let cases = [
+            (dependency("ssh_exec.helm[\"n1\"]", Action::Create, json!({})), (true, true)),
+            (dependency("ssh_exec.helm[\"n1\"]", Action::NoOp, json!({})), (false, false)),
+            (dependency("data.ssh_file.x[\"n1\"]", Action::Read, json!({})), (false, false)),
+            (dependency("kubernetes_object.operator", Action::Create, deployment), (true, false)),
+            (dependency("kubernetes_object.c", Action::Create, config), (false, false)),
+            (dependency("kubernetes_node.n", Action::Update, json!({})), (false, false)),
+            (unknown, (true, true)),
+        ];
+        for (dependency, expected) in cases {
+            let provided = Provided::of(&[], std::slice::from_ref(&dependency));
+            assert_eq!((provided.may_bring_kinds(), provided.has_namespace("web")), expected, "{dependency:?}");
+        }
+    }
+
+    #[test]
+    fn a_replaced_definition_or_namespace_takes_its_objects_along() {
+        let namespace =
+            json!({ "manifest": { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "web" } } });
+        let dependencies = [
+            dependency("kubernetes_object.d", Action::Replace, definition("v1", true)),
+            dependency("kubernetes_object.n", Action::Replace, namespace),
+        ];
+        let provided = Provided::of(&[], &dependencies);
+        let holder = |key: &ObjectKey| provided.replaced_holder(key, &[]).map(ToString::to_string);
+        assert_eq!(
+            holder(&key("example.org/v1", "Pot", None)).as_deref(),
+            Some("CustomResourceDefinition/pots.example.org")
+        );
+        assert_eq!(holder(&key("v1", "ConfigMap", Some("web"))).as_deref(), Some("Namespace/web"));
+        assert_eq!(holder(&key("v1", "ConfigMap", None)), None);
+        let updated = Provided::of(&[], &[dependency("kubernetes_object.d", Action::Update, definition("v1", true))]);
+        assert_eq!(updated.replaced_holder(&key("example.org/v1", "Pot", None), &[]), None);
+    }
+}
