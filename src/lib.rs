@@ -71,11 +71,13 @@ fn is_for_a_program(matches: &ArgMatches) -> bool {
 
 /// Help and version are no errors; 2 means changes, so a wrong command line is 1.
 fn command_line_error(error: &clap::Error) -> Exit {
-    match error.print() {
-        Err(source) => Error::Output(source).exit(),
-        Ok(()) if error.use_stderr() => Exit::Error,
-        Ok(()) => Exit::Success,
+    let ui = Ui::new(anstream::ColorChoice::Auto, false, false);
+    let text = error.render().ansi().to_string();
+    if error.use_stderr() {
+        ui.err(text);
+        return Exit::Error;
     }
+    ui.out(text).map_or_else(|error| error.exit(), |()| Exit::Success)
 }
 
 fn start(cli: Cli, ui: Ui) -> Result<Exit, Error> {

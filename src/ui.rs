@@ -6,7 +6,7 @@ use anstream::{AutoStream, ColorChoice};
 
 use crate::error::Error;
 use crate::render::style::{WARNING, paint};
-use crate::render::{Room, failure, json};
+use crate::render::{Room, failure, json, shown_json, shown_text};
 
 /// Columns where the output is no terminal.
 const WIDTH_OF_A_PIPE: usize = 120;
@@ -28,16 +28,32 @@ impl Ui {
     /// Writes why the command failed to standard error, in the form of the results.
     pub fn fail(&self, error: &Error) {
         self.err(match self.json {
-            true => json::error(error),
+            true => shown_json(&json::error(error)).into_owned(),
             false => failure::error(error, self.error_width()),
         });
     }
 
-    /// Writes a result to standard output.
+    /// Writes a result for a person to standard output. Characters that hide or reorder text are escaped.
     ///
     /// # Errors
     /// If nobody reads it any more, or it can't be written.
     pub fn out(&self, text: impl AsRef<str>) -> Result<(), Error> {
+        self.data(shown_text(text.as_ref()))
+    }
+
+    /// Writes a JSON document to standard output. Characters that hide or reorder text are escaped as JSON does.
+    ///
+    /// # Errors
+    /// As of [`Ui::out`].
+    pub fn json(&self, document: impl AsRef<str>) -> Result<(), Error> {
+        self.data(shown_json(document.as_ref()))
+    }
+
+    /// Writes a result to standard output as it is, for programs.
+    ///
+    /// # Errors
+    /// As of [`Ui::out`].
+    pub fn data(&self, text: impl AsRef<str>) -> Result<(), Error> {
         let mut stream = AutoStream::new(io::stdout(), self.color);
         stream.write_all(text.as_ref().as_bytes()).and_then(|()| stream.flush()).map_err(Error::Output)
     }
@@ -45,7 +61,8 @@ impl Ui {
     /// Writes an error or a question to standard error; that nobody reads it changes nothing.
     pub fn err(&self, text: impl AsRef<str>) {
         let mut stream = AutoStream::new(io::stderr(), self.color);
-        let _ = stream.write_all(text.as_ref().as_bytes()).and_then(|()| stream.flush());
+        let text = shown_text(text.as_ref());
+        let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
     }
 
     /// Tells on standard error how things go, unless quiet.

@@ -312,7 +312,7 @@ impl PlanRequest {
 }
 
 /// Whether something of `now` is gone or different in `then`. Members that are added lose nothing.
-fn loses(now: &Value, then: &Value) -> bool {
+pub fn loses(now: &Value, then: &Value) -> bool {
     match (now.reveal_deep(), then.reveal_deep()) {
         (Value::Null, _) => false,
         (Value::Map(now), Value::Map(then)) => {

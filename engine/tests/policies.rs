@@ -148,3 +148,27 @@ fn what_a_plan_does_not_have_is_said_with_the_nearest_name() {
     }
     assert_eq!(PolicySeverity::default(), PolicySeverity::Deny);
 }
+
+#[test]
+fn a_restart_because_of_its_own_definition_is_a_restart_for_policies() {
+    run(async {
+        let bench = Bench::default();
+        let manifest = |value: &str| {
+            format!(
+                "[nodes.a]\ntransport = \"local\"\nroles = [\"worker\"]\n\
+                 [resource.mem_item.unit]\non = \"a\"\nkey = \"unit\"\nvalue = \"{value}\"\n\
+                 [policy.restart]\ncondition = '${{alltrue([for c in plan.changes : !c.restart])}}'\nmessage = \"restart\"\n\
+                 [policy.dangerous]\ncondition = '${{alltrue([for c in plan.changes : !c.dangerous])}}'\nmessage = \"dangerous\"\n\
+                 [policy.kind]\ncondition = '${{alltrue([for c in plan.changes : alltrue([for q in c.consequences : q.kind != \"restart\"])])}}'\nmessage = \"kind\"\n\
+                 [policy.at_once]\ncondition = '${{plan.restarts_at_once.worker == 0}}'\nmessage = \"at once\"\n"
+            )
+        };
+        bench.write(&manifest("definition 1"));
+        assert_eq!(said(&bench, &PlanOptions::default(), true).await.0, []);
+        bench.apply(&PlanOptions::default()).await;
+        bench.write(&manifest("definition 2"));
+        let violated = said(&bench, &PlanOptions::default(), true).await.0;
+        let names: Vec<_> = violated.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["policy.at_once", "policy.dangerous", "policy.kind", "policy.restart"]);
+    });
+}

@@ -18,7 +18,7 @@ use crate::render::diagnostic::diagnostics;
 use crate::render::failure;
 use crate::render::progress::Form;
 use crate::render::report::Done;
-use crate::render::{json, plan, report};
+use crate::render::{json, plan, report, shown_json};
 use crate::session::Session;
 use crate::signature::TrustedKeys;
 
@@ -173,7 +173,7 @@ async fn denied(
     planned.close().await;
     release(lock, run.session).await;
     if applying.json {
-        run.session.ui.err(json::denied(&run.workspace.manifest.sources, said));
+        run.session.ui.err(shown_json(&json::denied(&run.workspace.manifest.sources, said)));
         return Ok(Exit::Error);
     }
     run.tell_policies(said);
@@ -222,7 +222,7 @@ fn tell(run: &Run, report: &Report, applying: &Applying, mode: PlanMode, took: D
     let ui = &run.session.ui;
     let width = ui.error_width();
     if applying.json {
-        return ui.out(json::report(report, &run.workspace.manifest.sources));
+        return ui.json(json::report(report, &run.workspace.manifest.sources));
     }
     let failures = report::failures(report, Some(&run.workspace.manifest), width);
     if !failures.is_empty() {

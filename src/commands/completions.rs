@@ -21,7 +21,7 @@ impl Completions {
     pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "moorfast", &mut script);
-        session.ui.out(String::from_utf8_lossy(&script))?;
+        session.ui.data(String::from_utf8_lossy(&script))?;
         Ok(Exit::Success)
     }
 }

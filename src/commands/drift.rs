@@ -139,12 +139,12 @@ impl Drift {
         unread: &[(Address, ProviderError)],
         unsaid: Unsaid,
     ) -> Result<(), Error> {
+        if self.json {
+            let mut object = json::plan(told);
+            object["unread"] = json::unread(unread);
+            return session.ui.json(format!("{object:#}\n"));
+        }
         session.ui.out(match self {
-            Drift { json: true, .. } => {
-                let mut object = json::plan(told);
-                object["unread"] = json::unread(unread);
-                format!("{object:#}\n")
-            }
             Drift { markdown: true, .. } => markdown::drift(told, unsaid, markdown::GITHUB),
             _ => drift::drift(told, unsaid, session.ui.room(self.full)),
         })
@@ -152,10 +152,10 @@ impl Drift {
 
     async fn show_history(&self, session: &Session) -> Result<Exit, Error> {
         let kept = Kept::read(&session.state().await?, &session.data_dir()).await.history;
-        session.ui.out(match self.json {
-            true => format!("{:#}\n", history::json(&kept)),
-            false => history::text(&kept),
-        })?;
+        match self.json {
+            true => session.ui.json(format!("{:#}\n", history::json(&kept))),
+            false => session.ui.out(history::text(&kept)),
+        }?;
         Ok(Exit::Success)
     }
 }

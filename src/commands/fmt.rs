@@ -58,7 +58,7 @@ impl Fmt {
         if self.check {
             return Ok(if formatted == text { Exit::Success } else { Exit::Unformatted });
         }
-        session.ui.out(formatted)?;
+        session.ui.data(formatted)?;
         Ok(Exit::Success)
     }
 

@@ -26,7 +26,7 @@ impl Output {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
         let outputs = session.filled(&session.state().await?).await?.outputs;
         let text = match &self.name {
-            None if self.json => format!("{:#}\n", serde_json::json!(outputs)),
+            None if self.json => return session.ui.json(format!("{:#}\n", serde_json::json!(outputs))).map(success),
             None if outputs.is_empty() => {
                 session.ui.note("There are no outputs: no apply recorded any.\n");
                 String::new()
@@ -37,11 +37,16 @@ impl Output {
                 let output = outputs.get(name).ok_or_else(|| {
                     Error::usage(format!("there is no output \"{name}\""), format!("there are: {}", known()))
                 })?;
-                self.one(name, output)?
+                let text = self.one(name, output)?;
+                return match (self.json, self.raw) {
+                    (true, _) => session.ui.json(text),
+                    (_, true) => session.ui.data(text),
+                    _ => session.ui.out(text),
+                }
+                .map(success);
             }
         };
-        session.ui.out(text)?;
-        Ok(Exit::Success)
+        session.ui.out(text).map(success)
     }
 
     fn one(&self, name: &str, output: &Recorded) -> Result<String, Error> {
@@ -63,4 +68,8 @@ impl Output {
             (value, false) => Ok(format!("{}\n", inline(value))),
         }
     }
+}
+
+fn success((): ()) -> Exit {
+    Exit::Success
 }

@@ -86,7 +86,7 @@ impl Plan {
             plan_file::write(path, &made, key.as_ref())?;
         }
         if self.json {
-            session.ui.out(format!("{:#}\n", json::plan(&made)))?;
+            session.ui.json(format!("{:#}\n", json::plan(&made)))?;
         } else {
             session.ui.out(plan::plan(&made, session.ui.room(self.full)))?;
             session.ui.note(format!("\nPlanned {}.\n", effort(&statistics, started.elapsed())));

@@ -14,7 +14,7 @@ pub struct Schema {}
 
 impl Schema {
     pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
-        session.ui.out(format!("{:#}\n", json_schema(&catalogue())))?;
+        session.ui.json(format!("{:#}\n", json_schema(&catalogue())))?;
         Ok(Exit::Success)
     }
 }

@@ -50,8 +50,11 @@ impl Show {
                 session.ui.note(format!("The plan is signed by {signer}.\n\n"));
             }
             let saved = saved.plan;
+            if self.json {
+                session.ui.json(format!("{:#}\n", json::plan(&saved)))?;
+                return Ok(Exit::Success);
+            }
             session.ui.out(match self {
-                Show { json: true, .. } => format!("{:#}\n", json::plan(&saved)),
                 Show { markdown: true, .. } => markdown::plan(&saved, self.limit),
                 Show { html: true, .. } => html::plan(&saved),
                 _ => plan::plan(&saved, room),
@@ -59,11 +62,10 @@ impl Show {
             return Ok(Exit::Success);
         }
         let snapshot = session.filled(&session.state().await?).await?;
-        let text = match self.json {
-            true => snapshot.to_json().map_err(|error| Error::Output(error.into()))? + "\n",
-            false => record::snapshot(&snapshot, room),
-        };
-        session.ui.out(text)?;
+        match self.json {
+            true => session.ui.json(snapshot.to_json().map_err(|error| Error::Output(error.into()))? + "\n"),
+            false => session.ui.out(record::snapshot(&snapshot, room)),
+        }?;
         Ok(Exit::Success)
     }
 }

@@ -171,7 +171,7 @@ async fn show(session: &Session, address: &Address, json: bool) -> Result<(), Er
             [only] if only.address == address.to_string() => serde_json::to_string_pretty(only),
             all => serde_json::to_string_pretty(all),
         };
-        return session.ui.out(text.map_err(|error| Error::Output(error.into()))? + "\n");
+        return session.ui.json(text.map_err(|error| Error::Output(error.into()))? + "\n");
     }
     let room = session.ui.room(true);
     session.ui.out(records.iter().map(|found| record::record(found, room)).collect::<Vec<_>>().join("\n"))

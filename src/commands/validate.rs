@@ -26,7 +26,7 @@ impl Validate {
         let (sources, found) = self.look(session)?;
         let valid = !found.iter().any(|d| d.severity == Severity::Error);
         if self.json {
-            session.ui.out(format!("{:#}\n", json::diagnostics(&sources, &found)))?;
+            session.ui.json(format!("{:#}\n", json::diagnostics(&sources, &found)))?;
             return Ok(if valid { Exit::Success } else { Exit::Error });
         }
         if !valid {

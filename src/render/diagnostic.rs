@@ -6,6 +6,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{Annotation, AnnotationKind, Element, Group, Level, Renderer, Snippet};
 use moorfast_engine::{Address, Diagnostic, Manifest, ProviderError, Severity, SourceFile, Sources, Span};
 
+use super::hidden::Source;
 use super::value::printable;
 
 /// How many addresses an error names that several instances have in common.
@@ -57,21 +58,33 @@ fn diagnostic(sources: &Sources, diagnostic: &Diagnostic, width: usize) -> Strin
 fn snippets<'a>(sources: &'a Sources, diagnostic: &'a Diagnostic) -> Vec<Snippet<'a, Annotation<'a>>> {
     let primary = diagnostic.at.iter().map(|(span, label)| (AnnotationKind::Primary, span, label));
     let related = diagnostic.related.iter().map(|(span, label)| (AnnotationKind::Context, span, label));
-    let mut by_file: Vec<(usize, Vec<Annotation>)> = Vec::new();
+    let mut by_file: Vec<(usize, Source, Vec<Annotation>)> = Vec::new();
     for (kind, span, label) in primary.chain(related) {
         let Some(file) = sources.files.get(span.file) else { continue };
-        let annotation = kind.span(range(&file.text, *span)).label((!label.is_empty()).then_some(label.as_str()));
-        match by_file.iter_mut().find(|(known, _)| *known == span.file) {
-            Some((_, annotations)) => annotations.push(annotation),
-            None => by_file.push((span.file, vec![annotation])),
+        match by_file.iter_mut().find(|(known, ..)| *known == span.file) {
+            Some((_, source, annotations)) => annotations.push(annotation(source, file, kind, *span, label)),
+            None => {
+                let source = Source::new(&file.text);
+                let annotations = vec![annotation(&source, file, kind, *span, label)];
+                by_file.push((span.file, source, annotations));
+            }
         }
     }
-    by_file.into_iter().map(|(file, annotations)| source(&sources.files[file]).annotations(annotations)).collect()
+    let snippet = |(file, source, annotations): (usize, Source, Vec<_>)| {
+        snippet(&sources.files[file], source).annotations(annotations)
+    };
+    by_file.into_iter().map(snippet).collect()
 }
 
-fn source(file: &SourceFile) -> Snippet<'_, Annotation<'_>> {
+fn annotation<'a>(source: &Source, file: &SourceFile, kind: AnnotationKind, span: Span, label: &str) -> Annotation<'a> {
+    let range = range(&file.text, span);
+    let label = (!label.is_empty()).then(|| printable(label));
+    kind.span(source.place(range.start)..source.place(range.end)).label(label)
+}
+
+fn snippet<'a>(file: &SourceFile, source: Source) -> Snippet<'a, Annotation<'a>> {
     let path = file.path.strip_prefix(".").unwrap_or(&file.path);
-    Snippet::source(file.text.as_str()).path(path.display().to_string())
+    Snippet::source(source.text).path(printable(&path.display().to_string()))
 }
 
 /// The span as a range that surely lies in the text, on character boundaries.
@@ -111,11 +124,11 @@ pub fn provider_error(
     let title = printable(&error.summary);
     let mut group = Group::with_title(Level::ERROR.primary_title(title.as_str()));
     let place = manifest.zip(addresses.first()).and_then(|(m, address)| place(m, address, error));
-    let named = named(addresses);
+    let named = printable(&named(addresses));
     if let Some((file, span)) = place {
-        let label = (!named.is_empty()).then_some(named.as_str());
-        let annotation = AnnotationKind::Primary.span(range(&file.text, span)).label(label);
-        group = group.element(source(file).annotation(annotation));
+        let source = Source::new(&file.text);
+        let annotation = annotation(&source, file, AnnotationKind::Primary, span, &named);
+        group = group.element(snippet(file, source).annotation(annotation));
     } else if !named.is_empty() {
         group = group.element(Level::NOTE.with_name("in").message(named.as_str()));
     }

@@ -1,5 +1,7 @@
 //! Text in HTML and SVG.
 
+use super::hidden::{self, is_invisible};
+
 /// `text` so that it is only text in HTML, in an attribute and in Markdown's HTML.
 pub fn html(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -10,8 +12,8 @@ pub fn html(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            // What XML can't hold.
-            c if c.is_control() && c != '\n' && c != '\t' => escaped.push('\u{fffd}'),
+            // What XML cannot hold, and what a reader would not see.
+            c if is_invisible(c) => escaped.push_str(&hidden::escaped(c)),
             c => escaped.push(c),
         }
     }

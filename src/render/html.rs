@@ -152,9 +152,21 @@ impl Pill {
     }
 }
 
-/// The buttons that a change belongs to. A replacement adds and destroys, as in the title.
+/// The buttons that a change belongs to, once for each of its objects as the title counts them.
 fn pills(change: &Change) -> impl Iterator<Item = Pill> {
-    let counted: &[Pill] = match change.action {
+    let actions = match change.objects.as_slice() {
+        [] => vec![change.action],
+        objects => objects.iter().map(|object| object.action).collect(),
+    };
+    let moved = change.moved_from.is_some().then_some(Pill::Moved);
+    let overwrites = change.consequences.contains(&Consequence::Overwrite).then_some(Pill::Overwrite);
+    let restarts = change.restarts().then_some(Pill::Restart);
+    actions.into_iter().flat_map(counted).copied().chain(moved).chain(overwrites).chain(restarts)
+}
+
+/// The buttons of an action. A replacement adds and destroys, as in the title.
+fn counted(action: Action) -> &'static [Pill] {
+    match action {
         Action::Create => &[Pill::Add],
         Action::Update => &[Pill::Change],
         Action::Replace | Action::ReplaceCreateFirst => &[Pill::Add, Pill::Destroy, Pill::Replace],
@@ -163,11 +175,7 @@ fn pills(change: &Change) -> impl Iterator<Item = Pill> {
         Action::Forget => &[Pill::Forget],
         Action::Read => &[Pill::Read],
         Action::NoOp => &[],
-    };
-    let moved = change.moved_from.is_some().then_some(Pill::Moved);
-    let overwrites = change.consequences.contains(&Consequence::Overwrite).then_some(Pill::Overwrite);
-    let restarts = change.restarts().then_some(Pill::Restart);
-    counted.iter().copied().chain(moved).chain(overwrites).chain(restarts)
+    }
 }
 
 /// The name of a kind of change, which is its class too.
@@ -321,9 +329,14 @@ mod tests {
 
     #[test]
     fn the_buttons_count_what_the_title_counts() {
-        for sample in
-            [samples::dangers(), samples::updates(), samples::fleet(), samples::moved_fleet(), samples::destroy()]
-        {
+        for sample in [
+            samples::dangers(),
+            samples::updates(),
+            samples::fleet(),
+            samples::moved_fleet(),
+            samples::objects(),
+            samples::destroy(),
+        ] {
             let page = plan(&sample);
             let count = |name: &str| {
                 let end = format!("</b> {name}</button>");

@@ -3,6 +3,7 @@
 mod block;
 mod escape;
 mod fold;
+mod hidden;
 mod layout;
 mod machines;
 mod own_name;
@@ -43,6 +44,7 @@ fn state_name(plan: &moorfast_engine::plan::Plan) -> String {
     plan.lineage.as_str().chars().take(8).collect()
 }
 
+pub use hidden::{shown as shown_text, shown_json};
 pub use row::Room;
 pub use text_diff::text_diff;
 pub use value::{inline, printable};

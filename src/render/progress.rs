@@ -134,7 +134,7 @@ impl Progress {
     fn tell(&mut self, event: Event) {
         if self.form == Form::Json {
             // A reader that went away does not stop the run.
-            let _ = self.ui.out(super::json::event(&event));
+            let _ = self.ui.json(super::json::event(&event));
             return;
         }
         if !matches!(event, Event::Reading { .. } | Event::ReadDone { .. }) {
@@ -292,7 +292,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}: {wide_msg} [{elapsed}]") {
             bar.set_style(style);
         }
-        bar.set_prefix(name.to_owned());
+        bar.set_prefix(printable(name));
         bar.set_message(message);
         bar.enable_steady_tick(Duration::from_millis(120));
         Some(bar)
@@ -303,7 +303,7 @@ impl Progress {
         self.tell_reading();
         let show = || match self.form {
             // That nobody reads it changes nothing.
-            Form::Json => drop(self.ui.out(super::json::interrupted(text))),
+            Form::Json => drop(self.ui.json(super::json::interrupted(text))),
             Form::Text => self.ui.err(format!("\n{text}\n")),
         };
         match &self.bars {

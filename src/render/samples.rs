@@ -319,6 +319,14 @@ pub fn refresh() -> Plan {
     Plan { options, drift: dangers().drift, ..nothing() }
 }
 
+/// A unit that restarts because its own definition changed.
+pub fn redefined() -> Plan {
+    let unit = |content: &str| json!({"unit": "web.service", "content": content, "state": "running"});
+    let update = change("ssh_systemd_unit.web[\"gpu01\"]", Action::Update, unit("old"), unit("new"));
+    let restart = Consequence::Restart { cause: "its definition changes".to_owned() };
+    plan(vec![because(Reason::Manifest, Change { consequences: vec![restart], ..update })])
+}
+
 /// One changed line in two files on each of fifty nodes, and what restarts because of it.
 pub fn fleet() -> Plan {
     let nodes: Vec<_> = (1..=50).map(|i| format!("gpu{i:02}")).collect();

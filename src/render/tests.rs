@@ -56,6 +56,22 @@ fn the_same_change_on_fifty_nodes_is_one_entry() {
 }
 
 #[test]
+fn a_unit_that_restarts_because_its_definition_changed_is_a_restart_in_every_form() {
+    let sample = samples::redefined();
+    let text = shown(&sample);
+    assert!(text.contains("will be updated in place and restarted"), "{text}");
+    assert!(text.contains("#   restart: its definition changes"), "{text}");
+    let page = markdown::plan(&sample, markdown::GITHUB);
+    // Among the dangers, and at its change.
+    assert_eq!(page.matches("<b>will be updated in place and restarted</b>").count(), 2, "{page}");
+    let page = html::plan(&sample);
+    assert!(page.contains("Look here first") && page.contains("<b>1</b> restart</button>"), "{page}");
+    let change = &json::plan(&sample)["resource_changes"][0];
+    assert_eq!(change["consequences"][0]["kind"], "restart");
+    assert!(sample.changes[0].restarts() && sample.changes[0].is_dangerous());
+}
+
+#[test]
 fn what_differs_between_nodes_is_shown_for_each() {
     let change = |node: &str, allowed: &str| {
         let after =

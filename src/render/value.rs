@@ -4,6 +4,8 @@ use moorfast_engine::plan::{Step, is_mark};
 use moorfast_engine::{RETAINED_KEY, SENSITIVE_KEY, UNKNOWN_KEY, is_identifier};
 use serde_json::{Map, Value as Json};
 
+use super::hidden::{escaped, is_invisible};
+
 /// `value` on one line, as TOML writes it; what is secret or unknown says so.
 pub fn inline(value: &Json) -> String {
     match value {
@@ -54,14 +56,9 @@ fn quoted(text: &str) -> String {
     printable(&Json::String(text.to_owned()).to_string())
 }
 
-/// `text` without what could move a terminal's cursor or change its colours.
+/// `text` without what could move a terminal's cursor, change its colours, or hide or reorder text.
 pub fn printable(text: &str) -> String {
-    let escape = |c: char| match c {
-        '\t' | '\n' => c.to_string(),
-        c if c.is_control() => c.escape_unicode().to_string(),
-        c => c.to_string(),
-    };
-    text.chars().map(escape).collect()
+    text.chars().map(|c| if is_invisible(c) { escaped(c) } else { c.to_string() }).collect()
 }
 
 fn name(text: &str) -> String {

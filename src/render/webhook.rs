@@ -4,6 +4,7 @@ use moorfast_engine::plan::Plan;
 use serde_json::{Value as Json, json};
 
 use super::json::{self, FORMAT_VERSION};
+use super::value::printable;
 use crate::drift_history::Unread;
 use crate::exit::Exit;
 
@@ -51,7 +52,7 @@ pub fn report(told: &Told) -> Json {
         "status": status(told.exit),
         "exit_code": told.exit.code(),
         "recovered": told.recovered,
-        "text": text(told),
+        "text": printable(&text(told)),
         "resource_drift": plan["resource_drift"],
         "nodes": plan["nodes"],
         "unread": json::unread(told.unread),

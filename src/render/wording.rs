@@ -130,6 +130,7 @@ fn removals(change: &Change) -> String {
 
 /// The predicate of a change's headline; an update of no attribute, because of a trigger, is a restart.
 pub fn headline(change: &Change, attributes: usize) -> String {
+    let overwrites = change.consequences.contains(&Consequence::Overwrite);
     let count = match change.objects.len() {
         0 => String::new(),
         count => format!(" ({count} objects)"),

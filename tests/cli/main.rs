@@ -9,6 +9,7 @@ mod drift_webhook;
 mod errors;
 mod files;
 mod foreign;
+mod hidden;
 mod interruption;
 mod lifecycle;
 mod limits;

@@ -40,7 +40,7 @@ impl Planner<'_> {
             after = seal_attributes(&planned, self.key);
         }
         let Fate { objects, losses } = fate;
-        let mut consequences: Vec<_> = proposal.consequences.into_iter().chain(losses).collect();
+        let mut consequences = proposal.consequences;
         let replaces_foreign = request.foreign && action.is_replacement() && item.former.is_none();
         if replaces_foreign && !consequences.contains(&Consequence::Overwrite) {
             consequences.push(Consequence::Overwrite);
@@ -67,7 +67,10 @@ impl Planner<'_> {
             after: Some(after),
             dependencies: self.dependencies(&request.address),
             objects,
-            consequences: if action.acts_on_world() { consequences } else { Vec::new() },
+            consequences: match action.acts_on_world() {
+                true => consequences.into_iter().chain(losses).collect(),
+                false => Vec::new(),
+            },
             notes: proposal.notes,
         });
         self.actions.insert(request.address.clone(), action);

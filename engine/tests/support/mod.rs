@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use moorfast_engine::plan::{Object, Plan, PlanOptions};
+use moorfast_engine::plan::{Consequence, Object, Plan, PlanOptions};
 use moorfast_engine::state::{LockRequest, Record, Store};
 use moorfast_engine::{
     Address, Applied, ApplyOptions, Attribute, Attributes, Class, Connection, Context, DataRequest, Events, Failure,
@@ -341,7 +341,14 @@ impl Connection for Memory {
             if action != ProposedAction::NoOp {
                 planned.insert("id".to_owned(), Value::Unknown);
             }
-            Ok(Proposal::new(action, planned))
+            // What runs with a definition is restarted by a change of it.
+            let is_definition =
+                r.desired.get("value").and_then(Value::as_str).is_some_and(|v| v.starts_with("definition"));
+            let mut proposal = Proposal::new(action, planned);
+            if is_definition && proposal.action == ProposedAction::Update {
+                proposal.consequences.push(Consequence::Restart { cause: "its definition changes".to_owned() });
+            }
+            Ok(proposal)
         };
         requests.iter().map(propose).collect()
     }

@@ -41,7 +41,7 @@ pub struct Restore {
 
 pub(super) async fn pull(session: &Session) -> Result<(), Error> {
     let (_, snapshot) = existing(session).await?;
-    session.ui.out(snapshot.to_json().map_err(|error| Error::Output(error.into()))? + "\n")
+    session.ui.json(snapshot.to_json().map_err(|error| Error::Output(error.into()))? + "\n")
 }
 
 pub(super) async fn backup(session: &Session, file: &Path) -> Result<(), Error> {

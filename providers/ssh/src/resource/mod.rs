@@ -307,6 +307,7 @@ mod tests {
                 observed: Some(Observed { attributes: attributes(now), private: json!(null) }),
                 foreign: true,
                 triggers: Vec::new(),
+                dependencies: Vec::new(),
             };
             let proposal = propose(named(kind).unwrap(), &request, attributes(then));
             proposal.consequences.contains(&moorfast_engine::plan::Consequence::Overwrite)

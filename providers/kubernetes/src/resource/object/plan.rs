@@ -1,7 +1,7 @@
 //! Planning an instance, object by object.
 
-use moorfast_engine::plan::{Action, ObjectChange, Step, parse_path, path_text};
-use moorfast_engine::{Attributes, PlanRequest, Proposal, ProposedAction, ProviderError, Value};
+use moorfast_engine::plan::{Action, Consequence, ObjectChange, Step, parse_path, path_text};
+use moorfast_engine::{Attributes, PlanRequest, Proposal, ProposedAction, ProviderError, Value, loses};
 use serde_json::Value as Json;
 
 use crate::attributes::Read;
@@ -24,6 +24,8 @@ struct Part {
     action: Action,
     /// The fields that cannot be changed in place.
     immutable: Vec<String>,
+    /// Whether it exists, is not in the state, and loses what it holds.
+    overwrites: bool,
     notes: Vec<String>,
 }
 
@@ -84,8 +86,14 @@ impl Planner<'_> {
         };
         let before = self.observed(&key);
         let force = self.request.desired.flag("force_conflicts");
-        let mut part =
-            Part { key, planned: Value::Null, action: Action::Create, immutable: Vec::new(), notes: Vec::new() };
+        let mut part = Part {
+            key,
+            planned: Value::Null,
+            action: Action::Create,
+            immutable: Vec::new(),
+            overwrites: false,
+            notes: Vec::new(),
+        };
         match foresee(self.cluster, document, served.as_ref(), &self.provided, force).await? {
             Foreseen::Object(object) => {
                 part.planned = view(&document.declared, &object);
@@ -111,7 +119,15 @@ impl Planner<'_> {
                 part.immutable = fields;
             }
         }
+        part.overwrites = before.is_some_and(|before| {
+            self.is_foreign(&part.key) && (part.action == Action::Replace || loses(before, &part.planned))
+        });
         Ok(part)
+    }
+
+    /// Whether an object that exists is not in the state, though the instance, or its other objects, may be.
+    fn is_foreign(&self, key: &ObjectKey) -> bool {
+        self.request.foreign || (self.request.recorded.is_some() && !self.is_recorded(key))
     }
 
     /// The key of an object whose kind comes with the manifest.
@@ -174,6 +190,7 @@ fn proposal(request: &PlanRequest, is_yaml: bool, parts: Vec<Part>) -> Proposal 
     let mut objects: Vec<_> = parts.iter().map(|part| part.change(is_yaml)).collect();
     objects.extend(left_out(request, &parts));
     let notes: Vec<_> = parts.iter().flat_map(|part| part.notes.clone()).collect();
+    let overwrites = parts.iter().any(|part| part.overwrites);
     let planned = attributes(is_yaml, parts.into_iter().map(|part| (part.key, part.planned)).collect());
     let is_settled = |object: &ObjectChange| match object.action {
         Action::Adopt => request.recorded.is_none(),
@@ -185,9 +202,8 @@ fn proposal(request: &PlanRequest, is_yaml: bool, parts: Vec<Part>) -> Proposal 
         (Some(_), all) if all.iter().all(is_settled) && notes.is_empty() => ProposedAction::NoOp,
         (Some(_), _) => ProposedAction::Update,
     };
-    let mut proposal = Proposal { objects, notes, ..Proposal::new(action, planned) };
-    proposal.consequences.extend(request.overwrite(&proposal, &["manifest", "objects"]));
-    proposal
+    let consequences = overwrites.then_some(Consequence::Overwrite).into_iter().collect();
+    Proposal { objects, consequences, notes, ..Proposal::new(action, planned) }
 }
 
 impl Part {
