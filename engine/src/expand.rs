@@ -90,6 +90,9 @@ impl Binding {
     }
 }
 
+/// The nodes that `on` of a block selects, and what is made of the block.
+type Selected<T> = Result<(Arc<[NodeName]>, Vec<T>), Vec<Diagnostic>>;
+
 impl Expanded {
     /// Expands `manifest`.
     pub fn new(
@@ -236,11 +239,7 @@ impl Expanded {
     }
 
     /// The nodes that `on` of a resource selects, and its instances.
-    fn instances_of(
-        &self,
-        resource: &Resource,
-        warnings: &mut Vec<Diagnostic>,
-    ) -> Result<(Arc<[NodeName]>, Vec<Instance>), Vec<Diagnostic>> {
+    fn instances_of(&self, resource: &Resource, warnings: &mut Vec<Diagnostic>) -> Selected<Instance> {
         let Entry { provider, resource_type } = self.entry(resource)?;
         let mut found = Vec::new();
         let (nodes, bindings) = self.bindings(resource.on.as_ref(), resource.for_each.as_ref(), &mut found)?;
@@ -307,7 +306,7 @@ impl Expanded {
         on: Option<&Expr>,
         for_each: Option<&Expr>,
         warnings: &mut Vec<Diagnostic>,
-    ) -> Result<(Arc<[NodeName]>, Vec<Binding>), Vec<Diagnostic>> {
+    ) -> Selected<Binding> {
         let mut nodes: Arc<[NodeName]> = Arc::default();
         let mut bound: Vec<Option<Arc<Node>>> = vec![None];
         if let Some(on) = on {

@@ -126,6 +126,12 @@ fn in_turn(log: &[String], first: &str, second: &str) -> bool {
     }
 }
 
+/// Whether no object of `before` is another resource's in `after`.
+fn keeps_owners(before: &Scene, after: &Scene) -> bool {
+    let is_kept = |old: &Item| after.items.iter().all(|new| new.path != old.path || new.address == old.address);
+    before.items.iter().all(is_kept)
+}
+
 /// The order in which objects went and came.
 fn order_held(before: &Scene, after: &Scene, plan: &Plan, log: &[String]) -> Result<(), TestCaseError> {
     for item in &before.items {
@@ -183,6 +189,7 @@ proptest! {
     fn a_run_that_dies_or_is_interrupted_is_brought_to_its_end_by_the_next(
         before in scenes(), after in scenes(), ends in 1usize..8, how in 0usize..3
     ) {
+        prop_assume!(keeps_owners(&before, &after));
         run(async {
             let bench = Bench::default();
             bench.write(&before.text);
@@ -209,6 +216,8 @@ proptest! {
     fn a_failure_leaves_what_the_next_apply_brings_to_its_end(
         before in scenes(), after in scenes(), broken in any::<prop::sample::Index>(), late in any::<bool>()
     ) {
+        // An object that changes hands while what lives in it is half removed may need a removal by hand.
+        prop_assume!(keeps_owners(&before, &after));
         run(async {
             let bench = Bench::default();
             bench.write(&before.text);

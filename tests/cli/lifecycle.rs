@@ -207,7 +207,7 @@ fn a_folder_is_renamed_with_the_files_in_it_in_one_apply() {
     };
     let folder = Folder::new(&manifest("one"));
     folder.expect(0, &["apply", "-auto-approve"]);
-    folder.write("moorfast.toml", &manifest("two"));
+    folder.write("main.toml", &manifest("two"));
     folder.expect(0, &["apply", "-auto-approve"]).says("Resources: 3 added, 0 changed, 3 destroyed");
     assert_eq!(folder.read("two/a") + &folder.read("two/b"), "xx");
     assert!(!folder.path("one").exists());

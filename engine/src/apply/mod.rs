@@ -28,7 +28,7 @@ use moorfast_state::{Intent, Lock, Record, SealKey, StateError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
-use self::call::{perform, unreported};
+use self::call::perform;
 use self::gate::Answer;
 use self::order::Progress;
 use self::prepare::Prepared;
@@ -126,6 +126,8 @@ struct Half {
 enum Message {
     /// An operation of the call is over.
     Ended(usize, Result<Done, ProviderError>),
+    /// The call of an operation with this intent is over, so it ended now if it did not before.
+    Unreported(usize, String),
     /// A call on this target is over.
     CallOver(String),
 }
@@ -389,6 +391,7 @@ impl<'a> Executor<'a> {
         let waiting = self.coming_up.contains(&first.provider).then(|| first.address.clone());
         *self.calls.entry(target.clone()).or_default() += 1;
         let sender = self.sender.clone();
+        let begun: Vec<_> = places.iter().filter_map(|i| Some((*i, self.running.get(i)?.0.clone()))).collect();
         tokio::spawn(async move {
             let reports = sender.clone();
             let call = tokio::spawn(async move {
@@ -399,9 +402,9 @@ impl<'a> Executor<'a> {
             if call.await.is_err() {
                 tracing::error!("a call of a provider panicked");
             }
-            // What was reported already is not running any more, and is not heard twice. The receiver is gone only when the run is.
-            for i in places {
-                let _ = sender.send(Message::Ended(i, Err(unreported())));
+            // What was reported already is not running any more, or is with its next part. The receiver is gone only when the run is.
+            for (i, intent) in begun {
+                let _ = sender.send(Message::Unreported(i, intent));
             }
             let _ = sender.send(Message::CallOver(target));
         });

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use moorfast_state::Outcome as Recorded;
 
+use super::call::unreported;
 use super::sequence::Part;
 use super::{Done, Executor, Half, Message, from_diagnostics};
 use crate::evaluate::violated;
@@ -25,6 +26,11 @@ impl Executor<'_> {
                     }
                 }
                 Message::Ended(i, result) => ended.push((i, result)),
+                // By now the next part of the change may be under way, with another intent.
+                Message::Unreported(i, intent) if self.running.get(&i).is_some_and(|(id, _)| *id == intent) => {
+                    ended.push((i, Err(unreported())));
+                }
+                Message::Unreported(..) => {}
             }
         }
         let mut writes = Vec::new();

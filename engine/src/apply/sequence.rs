@@ -179,6 +179,10 @@ impl<'a> Places<'a> {
             Part::Make => self.makes[i] = Some(place),
             Part::Remove(old) => {
                 self.removals[i].push((old, place));
+                // An object whose record alone goes may be removed by the instance that wants it now.
+                if self.changes[i].action == Action::Forget {
+                    return;
+                }
                 self.removers.extend(self.removed(i, old).map(|object| (object, place)));
             }
         }

@@ -387,6 +387,10 @@ impl Connection for Memory {
                 stop.cancel();
             }
         }
+        // What was reported goes on before the call is over.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
