@@ -135,7 +135,6 @@ pub fn headline(change: &Change, attributes: usize) -> String {
         0 => String::new(),
         count => format!(" ({count} objects)"),
     };
-    let overwrites = change.consequences.contains(&Consequence::Overwrite);
     match change.action {
         Action::Update if change.removes() => paint(DESTROY.bold(), format!("will be updated: {}", removals(change))),
         Action::Update if overwrites && change.restarts() => paint(DESTROY.bold(), "will be overwritten and restarted"),
