@@ -87,10 +87,16 @@ impl Resource for Sysctl {
     fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
         let Some(live) = seen.text("live") else { return Ok(None) };
         let wanted = subject.text("value").map(plain);
-        let spelled = |value: &str| wanted.clone().filter(|w| is_same(w, value)).unwrap_or_else(|| plain(value));
+        // As it is recorded, so that another spelling in the manifest is not taken for drift.
+        let recorded = |name: &str| subject.recorded.as_ref().and_then(|r| text(r, name)).map(plain);
+        let spelled = |name: &str, value: &str| {
+            let mut known = [recorded(name), wanted.clone()].into_iter().flatten();
+            known.find(|known| is_same(known, value)).unwrap_or_else(|| plain(value))
+        };
         let reported = seen.text("boot").unwrap_or_default();
         let boot = sysctl_boot::last(&reported, &slashed(subject.text("name").unwrap_or_default()));
-        let (value, boot_value) = (spelled(&live), boot.as_ref().map(|b| spelled(b.value)).unwrap_or_default());
+        let (value, boot_value) =
+            (spelled("value", &live), boot.as_ref().map(|b| spelled("boot_value", b.value)).unwrap_or_default());
         let file = boot.map(|b| b.file.to_owned());
         if let (true, Some(wanted)) = (seen.is("written"), &wanted) {
             let hidden = subject.model("value").is_some_and(Value::is_sensitive);
@@ -125,8 +131,13 @@ impl Resource for Sysctl {
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
         let mut planned = request.desired.clone();
         if let Some(value) = text(&planned, "value").map(plain) {
-            planned.insert("value".to_owned(), Value::from(value.as_str()));
-            planned.insert("boot_value".to_owned(), Value::from(value));
+            let shown = |name: &str| text(&request.observed.as_ref()?.attributes, name).map(str::to_owned);
+            let is_set = |name: &str| shown(name).is_some_and(|now| is_same(&now, &value));
+            let settled = is_set("value") && is_set("boot_value");
+            for name in ["value", "boot_value"] {
+                let value = shown(name).filter(|_| settled).unwrap_or_else(|| value.clone());
+                planned.insert(name.to_owned(), Value::from(value));
+            }
         } else {
             planned.insert("boot_value".to_owned(), Value::Unknown);
         }

@@ -2,8 +2,8 @@
 
 use moorfast_engine::state::Record;
 use moorfast_engine::{
-    Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
-    ResourceType, Schema, Scope, Value,
+    Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
+    ProviderError, ResourceType, Schema, Scope, Value,
 };
 use serde_json::json;
 
@@ -136,13 +136,18 @@ impl Resource for User {
         let mut groups = groups.lines().filter_map(|line| line.split_once(':'));
         let primary = groups.next().unwrap_or_default();
         let further: Vec<(&str, &str)> = groups.filter(|group| *group != primary).collect();
-        let wanted = texts(&subject.attributes, "groups");
-        let as_wanted = |(name, number): &(&str, &str)| {
-            let wanted = wanted.iter().find(|wanted| account::is_same(wanted, name, number));
-            wanted.cloned().unwrap_or_else(|| (*name).to_owned())
+        // As it is recorded, so that another spelling in the manifest is not taken for drift.
+        let recorded = subject.recorded.as_ref();
+        let mut known = recorded.map(|r| texts(r, "groups")).unwrap_or_default();
+        known.extend(texts(&subject.attributes, "groups"));
+        let as_known = |(name, number): &(&str, &str)| {
+            let known = known.iter().find(|known| account::is_same(known, name, number));
+            known.cloned().unwrap_or_else(|| (*name).to_owned())
         };
-        let mut spelled: Vec<String> = further.iter().map(as_wanted).collect();
-        spelled.sort();
+        let mut further_shown: Vec<String> = further.iter().map(as_known).collect();
+        further_shown.sort();
+        let is_primary = |group: &&str| account::is_same(group, primary.0, primary.1);
+        let group = recorded.and_then(|r| text(r, "group")).filter(is_primary).or(subject.text("group"));
         let mut attributes = Attributes::new();
         let mut put = |name: &str, value: Value| attributes.insert(name.to_owned(), value);
         if let Some(name) = subject.attributes.get("name") {
@@ -152,8 +157,8 @@ impl Resource for User {
         put("comment", Value::from(comment));
         put("home", Value::from(home));
         put("shell", Value::from(shell));
-        put("group", Value::from(account::spelled(subject.text("group"), primary.0, primary.1)));
-        put("groups", Value::from(spelled));
+        put("group", Value::from(account::spelled(group, primary.0, primary.1)));
+        put("groups", Value::from(further_shown));
         let mut private = json!({ "primary": primary, "further": further });
         if reads_keys(subject) {
             let distrust = distrust(uid, home, seen);
@@ -165,53 +170,11 @@ impl Resource for User {
     }
 
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
-        let mut planned = request.desired.clone();
-        planned.extend(given_back(&request.desired, request.recorded.as_deref()));
-        let observed = request.observed.as_ref();
-        let known = observed.map(|o| &o.private).unwrap_or(&serde_json::Value::Null);
-        let pair = |json: &serde_json::Value| Some((json[0].as_str()?.to_owned(), json[1].as_str()?.to_owned()));
-        let further: Vec<_> = known["further"].as_array().into_iter().flatten().filter_map(pair).collect();
-        let primary = pair(&known["primary"]);
-        let primary = match text(&planned, "group") {
-            Some(wanted) if !primary.iter().any(|(name, number)| account::is_same(wanted, name, number)) => {
-                Some((wanted.to_owned(), wanted.to_owned()))
-            }
-            _ => primary,
-        };
-        let shown = observed.map(|o| texts(&o.attributes, "groups")).unwrap_or_default();
-        rewrite(&mut planned, "groups", |groups| {
-            let is_primary =
-                |wanted: &String| primary.iter().any(|(name, number)| account::is_same(wanted, name, number));
-            let settle = |wanted: String| {
-                let same = further.iter().find(|(name, number)| account::is_same(&wanted, name, number));
-                let shown =
-                    |(name, number): &(String, String)| shown.iter().find(|s| account::is_same(s, name, number));
-                same.and_then(shown).cloned().unwrap_or(wanted)
-            };
-            let mut groups: Vec<String> = groups.into_iter().filter(|g| !is_primary(g)).map(settle).collect();
-            groups.sort();
-            groups.dedup();
-            groups
-        });
-        rewrite(&mut planned, "authorized_keys", |keys| lines(&keys.join("\n")));
-        let keys = written(&planned, "authorized_keys");
-        if keys {
-            planned.insert("keys_trusted".to_owned(), Value::from(true));
-        }
-        let mut proposal = propose(self, request, planned);
-        if !keys {
-            proposal.planned.remove("keys_trusted");
-        }
-        let distrust = known["distrust"].as_array().into_iter().flatten().filter_map(|line| line.as_str());
-        proposal.notes.extend(distrust.filter(|_| keys).map(str::to_owned));
-        let moves = proposal
-            .planned
-            .get("home")
-            .is_some_and(|home| observed.is_some_and(|o| o.attributes.get("home") != Some(home)));
-        if moves && flag(&request.desired, "create_home") {
-            proposal.notes.push("what the account has in its old home moves to the new one".to_owned());
-        }
-        Ok(proposal)
+        let as_shown = self.propose(request, true);
+        Ok(match as_shown.action {
+            ProposedAction::NoOp => as_shown,
+            _ => self.propose(request, false),
+        })
     }
 
     fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
@@ -273,6 +236,64 @@ impl Resource for User {
             private.retain(|name, _| !LISTS.contains(&name.as_str()) || written(&subject.attributes, name));
         }
         if private.is_empty() { serde_json::Value::Null } else { private.into() }
+    }
+}
+
+impl User {
+    /// Returns the proposal for `request`. With `as_shown` groups that are the same keep the spelling of what was observed.
+    fn propose(&self, request: &PlanRequest, as_shown: bool) -> Proposal {
+        let mut planned = request.desired.clone();
+        planned.extend(given_back(&request.desired, request.recorded.as_deref()));
+        let observed = request.observed.as_ref();
+        let known = observed.map(|o| &o.private).unwrap_or(&serde_json::Value::Null);
+        let pair = |json: &serde_json::Value| Some((json[0].as_str()?.to_owned(), json[1].as_str()?.to_owned()));
+        let further: Vec<_> = known["further"].as_array().into_iter().flatten().filter_map(pair).collect();
+        let primary = pair(&known["primary"]);
+        let is_primary = |group: &str| primary.iter().any(|(name, number)| account::is_same(group, name, number));
+        if let (true, Some(shown)) = (as_shown && text(&planned, "group").is_some_and(is_primary), observed) {
+            planned.extend(shown.attributes.get("group").map(|group| ("group".to_owned(), group.clone())));
+        }
+        let primary = match text(&planned, "group") {
+            Some(wanted) if !is_primary(wanted) => Some((wanted.to_owned(), wanted.to_owned())),
+            _ => primary,
+        };
+        let shown = match as_shown {
+            true => observed.map(|o| texts(&o.attributes, "groups")).unwrap_or_default(),
+            false => texts(&planned, "groups"),
+        };
+        rewrite(&mut planned, "groups", |groups| {
+            let is_primary =
+                |wanted: &String| primary.iter().any(|(name, number)| account::is_same(wanted, name, number));
+            let settle = |wanted: String| {
+                let same = further.iter().find(|(name, number)| account::is_same(&wanted, name, number));
+                let shown =
+                    |(name, number): &(String, String)| shown.iter().find(|s| account::is_same(s, name, number));
+                same.and_then(shown).cloned().unwrap_or(wanted)
+            };
+            let mut groups: Vec<String> = groups.into_iter().filter(|g| !is_primary(g)).map(settle).collect();
+            groups.sort();
+            groups.dedup();
+            groups
+        });
+        rewrite(&mut planned, "authorized_keys", |keys| lines(&keys.join("\n")));
+        let keys = written(&planned, "authorized_keys");
+        if keys {
+            planned.insert("keys_trusted".to_owned(), Value::from(true));
+        }
+        let mut proposal = propose(self, request, planned);
+        if !keys {
+            proposal.planned.remove("keys_trusted");
+        }
+        let distrust = known["distrust"].as_array().into_iter().flatten().filter_map(|line| line.as_str());
+        proposal.notes.extend(distrust.filter(|_| keys).map(str::to_owned));
+        let moves = proposal
+            .planned
+            .get("home")
+            .is_some_and(|home| observed.is_some_and(|o| o.attributes.get("home") != Some(home)));
+        if moves && flag(&request.desired, "create_home") {
+            proposal.notes.push("what the account has in its old home moves to the new one".to_owned());
+        }
+        proposal
     }
 }
 

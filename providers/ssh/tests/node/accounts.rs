@@ -20,6 +20,8 @@ async fn groups_by_number_and_with_spaces_settle() {
         ("4100", ["domain users", "adm"]),
         ("moor", ["4101", "adm"]),
     ] {
+        let seen = world.read("ssh_user", Some(user(group, &groups))).await.unwrap();
+        assert_eq!(seen, world.read("ssh_user", None).await.unwrap(), "another spelling is no drift");
         let proposal = world.plan("ssh_user", user(group, &groups)).await.unwrap();
         assert_eq!(proposal.action, ProposedAction::NoOp, "{group} {groups:?}: {:?}", proposal.planned);
     }

@@ -72,6 +72,8 @@ async fn spellings_that_the_kernel_prints_in_another_way_are_equal() {
     for (name, value, printed, other) in cases {
         world.apply(SYSCTL, parameter(name, value)).await.unwrap();
         assert_eq!(testbed.sh(&format!("cat /proc/sys/{}", name.replace('.', "/"))), printed);
+        let seen = world.read(SYSCTL, Some(parameter(name, other))).await.unwrap();
+        assert_eq!(seen, world.read(SYSCTL, None).await.unwrap(), "another spelling is no drift");
         let proposal = world.plan(SYSCTL, parameter(name, other)).await.unwrap();
         assert_eq!(proposal.action, ProposedAction::NoOp, "{name}: {:?}", proposal.planned);
         world.destroy(SYSCTL).await.unwrap();
