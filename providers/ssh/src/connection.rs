@@ -17,6 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use zeroize::Zeroizing;
 
 use crate::failure::{bounded, checked};
+use crate::ground;
 use crate::link::{Counters, Link, Upload};
 use crate::machine;
 use crate::resource::{self, Resource, Step, facts};
@@ -137,6 +138,25 @@ impl SshConnection {
     async fn prepare<'a>(&self, wanted: impl Iterator<Item = (&'a str, &'a Attributes)>) {
         let paths = wanted.filter_map(|(kind, attributes)| resource::named(kind)?.source(attributes));
         self.sources.prepare(paths.collect()).await;
+    }
+
+    /// Adds to the proposals what is in the way of them, as it was read with their objects.
+    fn survey(&self, target: &Target, requests: &[PlanRequest], proposals: &mut [Result<Proposal, ProviderError>]) {
+        let Ok(link) = self.link(target) else { return };
+        let mut grounds = lock(&link.grounds);
+        for (request, proposal) in requests.iter().zip(proposals.iter()) {
+            if let Ok(proposal) = proposal {
+                grounds.plan(request, proposal);
+            }
+        }
+        for (request, proposal) in requests.iter().zip(proposals) {
+            if let Ok(proposal) = proposal
+                && proposal.action != ProposedAction::NoOp
+            {
+                let obstacles = grounds.obstacles(request, proposal);
+                proposal.consequences.extend(obstacles);
+            }
+        }
     }
 
     /// Adds to the proposals what their changes would do beyond the objects themselves: one exec, where a change has to be rehearsed.
@@ -403,7 +423,8 @@ impl Connection for SshConnection {
             asked.push(known(&request.resource_type).map(|resource| {
                 let subject = Subject::of_read(resource, request);
                 let section = resource.identity(&subject.attributes).map(|_| {
-                    script.section(&resource.look(&subject));
+                    let ground = request.desired.as_ref().map(|desired| ground::look(&request.resource_type, desired));
+                    script.section(&(resource.look(&subject) + &ground.unwrap_or_default()));
                     script.sections() - 1
                 });
                 (resource, subject, section)
@@ -426,11 +447,15 @@ impl Connection for SshConnection {
         let answer = |section: Option<usize>| section.and_then(|index| answers.get(index)).cloned();
         asked
             .into_iter()
-            .map(|asked| {
+            .zip(requests)
+            .map(|(asked, request)| {
                 let (resource, subject, section) = asked?;
                 let Some(answer) = answer(section) else { return Ok(None) };
                 let section =
                     checked(&link.node, &format!("read {}", label(resource, &subject)), answer?).map_err(bounded)?;
+                if request.desired.is_some() {
+                    lock(&link.grounds).note(&request.address, &section);
+                }
                 observe(resource, &subject, &section)
             })
             .collect()
@@ -440,6 +465,7 @@ impl Connection for SshConnection {
         self.prepare(requests.iter().map(|r| (r.resource_type.as_str(), &r.desired))).await;
         let plan = |request: &PlanRequest| known(&request.resource_type)?.plan(request, &self.sources);
         let mut proposals: Vec<_> = requests.iter().map(plan).collect();
+        self.survey(target, requests, &mut proposals);
         self.rehearse(target, requests, &mut proposals).await;
         proposals
     }
