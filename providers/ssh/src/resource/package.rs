@@ -59,7 +59,7 @@ elif [ -x /usr/bin/dnf ]; then
   install() { dnf -y -q --allowerasing install -- "$@"; }
   purge() { dnf -y -q remove --setopt=clean_requirements_on_remove=False -- "$@"; }
   strangers() { transaction purge -- "$@" | while read -r _ P _; do printf '%s\n' "$P"; done; }
-  orphans() { dnf -q repoquery --installed --unneeded --qf '%{name}' 2>/dev/null | sort -u; }
+  orphans() { dnf -q repoquery --unneeded --qf '%{name}' 2>/dev/null | sort -u; }
 else
   fail failed 'it has neither apt nor dnf'
 fi
