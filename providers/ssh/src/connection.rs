@@ -17,6 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use zeroize::Zeroizing;
 
 use crate::failure::{bounded, checked};
+use crate::ground;
 use crate::link::{Counters, Link, Upload};
 use crate::machine;
 use crate::resource::{self, Resource, Step, facts};
@@ -147,6 +148,25 @@ impl SshConnection {
     async fn prepare<'a>(&self, wanted: impl Iterator<Item = (&'a str, &'a Attributes)>) {
         let paths = wanted.filter_map(|(kind, attributes)| resource::named(kind)?.source(attributes));
         self.sources.prepare(paths.collect()).await;
+    }
+
+    /// Adds to the proposals what is in the way of them, as it was read with their objects.
+    fn survey(&self, target: &Target, requests: &[PlanRequest], proposals: &mut [Result<Proposal, ProviderError>]) {
+        let Ok(link) = self.link(target) else { return };
+        let mut grounds = lock(&link.grounds);
+        for (request, proposal) in requests.iter().zip(proposals.iter()) {
+            if let Ok(proposal) = proposal {
+                grounds.plan(request, proposal);
+            }
+        }
+        for (request, proposal) in requests.iter().zip(proposals) {
+            if let Ok(proposal) = proposal
+                && proposal.action != ProposedAction::NoOp
+            {
+                let obstacles = grounds.obstacles(request, proposal);
+                proposal.consequences.extend(obstacles);
+            }
+        }
     }
 
     /// Adds to the proposals what their changes would do beyond the objects themselves: one exec, where a change has to be rehearsed.
@@ -416,7 +436,8 @@ impl Connection for SshConnection {
                     untrusted::check_look(resource, &subject.attributes)?;
                 }
                 let section = resource.identity(&subject.attributes).map(|_| {
-                    script.section(&resource.look(&subject));
+                    let ground = request.desired.as_ref().map(|desired| ground::look(&request.resource_type, desired));
+                    script.section(&(resource.look(&subject) + &ground.unwrap_or_default()));
                     script.sections() - 1
                 });
                 Ok((resource, subject, section))
@@ -439,11 +460,15 @@ impl Connection for SshConnection {
         let answer = |section: Option<usize>| section.and_then(|index| answers.get(index)).cloned();
         asked
             .into_iter()
-            .map(|asked| {
+            .zip(requests)
+            .map(|(asked, request)| {
                 let (resource, subject, section) = asked?;
                 let Some(answer) = answer(section) else { return Ok(None) };
                 let section =
                     checked(&link.node, &format!("read {}", label(resource, &subject)), answer?).map_err(bounded)?;
+                if request.desired.is_some() {
+                    lock(&link.grounds).note(&request.address, &section);
+                }
                 observe(resource, &subject, &section)
             })
             .collect()
@@ -453,6 +478,7 @@ impl Connection for SshConnection {
         self.prepare(requests.iter().map(|r| (r.resource_type.as_str(), &r.desired))).await;
         let plan = |request: &PlanRequest| known(&request.resource_type)?.plan(request, &self.sources);
         let mut proposals: Vec<_> = requests.iter().map(plan).collect();
+        self.survey(target, requests, &mut proposals);
         self.rehearse(target, requests, &mut proposals).await;
         proposals
     }

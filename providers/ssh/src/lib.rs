@@ -10,6 +10,7 @@ mod duration;
 mod failure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod ground;
 mod link;
 mod machine;
 mod order;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::{self, Excess, Stderr, Stdout};
 use crate::duration;
 use crate::failure::LINES;
+use crate::ground::Grounds;
 use crate::machine;
 use crate::script::{Script, Section};
 use crate::transport::{Transport, from_sudo};
@@ -36,6 +37,8 @@ pub(crate) struct Link {
     pub(crate) node: Arc<Node>,
     /// Held by those who use the package manager, which takes one at a time.
     pub(crate) packages: Mutex<()>,
+    /// What was read of the places that its objects need.
+    pub(crate) grounds: std::sync::Mutex<Grounds>,
     transport: Box<dyn Transport>,
     /// Which machine answered first. Nothing is done on another one.
     machine: OnceLock<Machine>,
@@ -74,6 +77,7 @@ impl Link {
         Self {
             node,
             packages: Mutex::new(()),
+            grounds: std::sync::Mutex::default(),
             transport,
             machine: OnceLock::new(),
             sessions: Semaphore::new(sessions),

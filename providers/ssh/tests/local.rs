@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{World, attributes, create};
+use moorfast_engine::plan::Consequence;
 use moorfast_engine::{Class, Operation, OperationAction, ProposedAction, Value};
 use serde_json::json;
 
@@ -696,6 +697,56 @@ async fn archives_are_unpacked_mended_and_removed() {
     assert_eq!(left, ["mine"]);
     let error = world.apply("ssh_archive", desired("two.tar.xz", &one)).await.unwrap_err();
     assert!(error.summary.contains("another SHA-256"), "{error}");
+}
+
+/// What the plan of `desired` says is in the way, with DIR for the folder of the test.
+async fn obstacles(world: &World, dir: &std::path::Path, kind: &str, desired: serde_json::Value) -> Vec<String> {
+    let proposal = world.plan(kind, attributes(desired)).await.unwrap();
+    let message = |consequence: Consequence| match consequence {
+        Consequence::Obstacle { message } => message.replace(dir.to_str().unwrap(), "DIR"),
+        other => panic!("{other}"),
+    };
+    proposal.consequences.into_iter().map(message).collect()
+}
+
+#[tokio::test]
+async fn the_plan_says_what_the_apply_would_refuse() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("d")).unwrap();
+    fs::write(dir.path().join("f"), "").unwrap();
+    let at = |path: &str| dir.path().join(path);
+    let missing = "there is no directory DIR/no (make it with ssh_directory, or set parents = true)";
+    let cases = [
+        ("ssh_file", json!({ "path": at("d"), "content": "" }), vec!["there is a directory at the path"]),
+        ("ssh_directory", json!({ "path": at("f") }), vec!["there is a regular empty file at the path"]),
+        ("ssh_link", json!({ "path": at("f"), "target": "x" }), vec!["there is a regular empty file at the path"]),
+        ("ssh_link", json!({ "path": at("d"), "target": "x" }), vec!["there is a directory at the path"]),
+        ("ssh_file", json!({ "path": at("f/x"), "content": "" }), vec!["DIR/f is not a directory"]),
+        ("ssh_directory", json!({ "path": at("f/x/y") }), vec!["DIR/f is not a directory"]),
+        (
+            "ssh_archive",
+            json!({ "path": at("f"), "source": "a.tar", "sha256": "0".repeat(64) }),
+            vec!["DIR/f is not a directory"],
+        ),
+        ("ssh_file", json!({ "path": at("no/x"), "content": "" }), vec![missing]),
+        ("ssh_link", json!({ "path": at("no/x"), "target": "x" }), vec![missing]),
+        ("ssh_directory", json!({ "path": at("no/x"), "parents": false }), vec![missing]),
+        ("ssh_directory", json!({ "path": at("no/x") }), vec![]),
+        ("ssh_file", json!({ "path": at("no/x"), "content": "", "parents": true }), vec![]),
+        (
+            "ssh_file",
+            json!({ "path": at("x"), "content": "", "owner": "mf-nobody", "group": "mf-none" }),
+            vec![
+                "there is no user `mf-nobody` (make it with ssh_user, or correct the name)",
+                "there is no group `mf-none` (make it with ssh_group, or correct the name)",
+            ],
+        ),
+        ("ssh_file", json!({ "path": at("x"), "content": "", "owner": "daemon", "group": "4711" }), vec![]),
+    ];
+    for (kind, desired, expected) in cases {
+        let world = World::local(dir.path()).await;
+        assert_eq!(obstacles(&world, dir.path(), kind, desired.clone()).await, expected, "{kind} {desired}");
+    }
 }
 
 /// A folder in which archives are made and unpacked.

@@ -259,6 +259,76 @@ async fn packages_are_installed_and_only_ours_are_purged() {
     assert_eq!(installed(), "");
 }
 
+/// Makes a repository of RPMs on the node and hides apt, until it is dropped.
+struct OnlyDnf<'a>(&'a Testbed);
+
+const RPMS: &str = r#"
+apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -y -q install --no-install-recommends dnf rpm createrepo-c
+rm -rf /srv/rpms /tmp/rpms; mkdir -p /srv/rpms /tmp/rpms /etc/yum.repos.d; cd /tmp/rpms
+make() {
+  printf 'Name: %s\nVersion: %s\nRelease: 1\nSummary: A test\nLicense: MIT\nBuildArch: noarch\n%b%%description\nA test\n%%files\n' "$1" "$2" "$3" > one.spec
+  rpmbuild -bb --quiet --define '_topdir /tmp/rpms' --define '_rpmdir /srv/rpms' one.spec
+}
+make mf-a 1.0; make mf-a 2.0; make mf-needs-a 1.0 'Requires: mf-a\n'; make mf-not-a 1.0 'Conflicts: mf-a\n'
+createrepo_c -q /srv/rpms
+printf '[own]\nname=own\nbaseurl=file:///srv/rpms\ngpgcheck=0\n' > /etc/yum.repos.d/own.repo
+mv /usr/bin/apt-get /usr/bin/apt-get.hidden
+"#;
+
+impl<'a> OnlyDnf<'a> {
+    fn on(testbed: &'a Testbed) -> Self {
+        let this = Self(testbed);
+        testbed.sh(RPMS);
+        this
+    }
+}
+
+impl Drop for OnlyDnf<'_> {
+    fn drop(&mut self) {
+        self.0.sh(
+            "dnf -y -q remove 'mf-*'; [ ! -e /usr/bin/apt-get.hidden ] || mv /usr/bin/apt-get.hidden /usr/bin/apt-get",
+        );
+    }
+}
+
+#[tokio::test]
+async fn dnf_installs_names_what_it_removes_and_goes_back() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    let _only = OnlyDnf::on(&testbed);
+    let installed = || testbed.sh("rpm -qa --qf '%{NAME}-%{VERSION}\n' | sort | paste -sd' '");
+    let removal = |object: &str| Consequence::Removal { object: object.to_owned() };
+    let names = |names: &[&str]| attributes(json!({ "names": names }));
+
+    world.apply("ssh_package", names(&["mf-needs-a"])).await.unwrap();
+    assert_eq!(installed(), "mf-a-2.0 mf-needs-a-1.0");
+    let older = attributes(json!({ "names": ["mf-needs-a", "mf-a=1.0-1"], "allow_downgrade": true }));
+    let plan = world.plan("ssh_package", older.clone()).await.unwrap();
+    let downgrade = Consequence::Downgrade { object: "package mf-a".into(), from: "2.0-1".into(), to: "1.0-1".into() };
+    assert_eq!(plan.consequences, [downgrade]);
+    let plan = world.plan("ssh_package", names(&["mf-needs-a", "mf-a=1.0-1"])).await.unwrap();
+    assert!(
+        matches!(&plan.consequences[..], [Consequence::Obstacle { message }] if message.contains("allow_downgrade")),
+        "{plan:?}"
+    );
+
+    let other = names(&["mf-needs-a", "mf-not-a"]);
+    let error =
+        world.operate("ssh_package", create("ssh_package", json!({ "names": ["mf-not-a"] })), None, Vec::new()).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.class, Class::Conflict, "{error:?}");
+    assert!(error.summary.contains("the plan did not show"), "{error}");
+    assert_eq!(installed(), "mf-a-2.0 mf-needs-a-1.0");
+    let plan = world.plan("ssh_package", other).await.unwrap();
+    assert!(plan.consequences.iter().any(|c| matches!(c, Consequence::Obstacle { .. })), "{plan:?}");
+
+    let absent = attributes(json!({ "names": ["mf-a"], "state": "absent" }));
+    let plan = world.plan("ssh_package", absent).await.unwrap();
+    assert_eq!(plan.consequences, [removal("package mf-a 2.0-1"), removal("package mf-needs-a 1.0-1")]);
+    world.destroy("ssh_package").await.unwrap();
+    assert_eq!(installed(), "");
+}
+
 #[tokio::test]
 async fn what_came_with_a_package_goes_with_it() {
     let Some(testbed) = Testbed::find().await else { return };

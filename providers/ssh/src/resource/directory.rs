@@ -6,7 +6,7 @@ use moorfast_engine::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, absolute, flag, mode, parent, propose, text};
+use super::{Resource, Step, absolute, flag, in_the_way, mode, parent, propose, text};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -89,7 +89,7 @@ impl Resource for Directory {
         let mut proposal = propose(self, request, planned);
         let kind = request.observed.as_ref().and_then(|o| o.private["kind"].as_str());
         if let Some(kind) = kind.filter(|kind| *kind != "directory") {
-            proposal.notes.push(format!("there is a {kind} at the path: the apply will stop at it"));
+            proposal.consequences.push(in_the_way(kind));
         }
         Ok(proposal)
     }

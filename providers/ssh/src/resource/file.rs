@@ -13,7 +13,7 @@ use moorfast_engine::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Resource, Step, absolute, flag, mode, no_interpreter, parent, propose, public, text, written};
+use super::{Resource, Step, absolute, flag, in_the_way, mode, no_interpreter, parent, propose, public, text, written};
 use crate::script::{self, Section, print_bytes, quote};
 use crate::sources::{SMALL, Source, Sources};
 use crate::subject::Subject;
@@ -268,7 +268,10 @@ esac",
             proposal.consequences.push(Consequence::Overwrite);
         }
         if let Some(kind) = observed.and_then(|o| o.private["kind"].as_str()).filter(|k| !k.starts_with("regular")) {
-            proposal.notes.push(format!("there is a {kind} at the path"));
+            match kind {
+                "directory" => proposal.consequences.push(in_the_way(kind)),
+                _ => proposal.notes.push(format!("there is a {kind} at the path")),
+            }
         }
         Ok(proposal)
     }

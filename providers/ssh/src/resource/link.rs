@@ -6,7 +6,7 @@ use moorfast_engine::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, absolute, mode, parent, propose, text};
+use super::{Resource, Step, absolute, in_the_way, mode, parent, propose, text};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -72,7 +72,7 @@ impl Resource for Link {
         let mut proposal = propose(self, request, planned);
         let kind = request.observed.as_ref().and_then(|o| o.private["kind"].as_str());
         if let Some(kind) = kind.filter(|kind| *kind != "symbolic link") {
-            proposal.notes.push(format!("there is a {kind} at the path: the apply will stop at it"));
+            proposal.consequences.push(in_the_way(kind));
         }
         Ok(proposal)
     }

@@ -23,6 +23,7 @@ mod user;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use moorfast_engine::plan::Consequence;
 use moorfast_engine::state::Record;
 use moorfast_engine::{
     Attributes, Invalid, Observed, Operation, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType, Value,
@@ -259,6 +260,11 @@ pub(crate) fn no_interpreter(value: &Value, name: &'static str) -> Option<Invali
         message: format!("{name} is a line for sh: its `#!` line would have no effect"),
         help: Some("write a list that names the interpreter: [\"bash\", \"-c\", \"…\"]".to_owned()),
     })
+}
+
+/// The obstacle that something of another `kind` is at the path.
+pub(crate) fn in_the_way(kind: &str) -> Consequence {
+    Consequence::Obstacle { message: format!("there is a {kind} at the path") }
 }
 
 /// The directory that holds `path`.

@@ -23,7 +23,7 @@ pub(crate) struct Package;
 const LOOK: &str = r#"if [ -x /usr/bin/apt-get ]; then
   version() { dpkg-query -W -f '${db:Status-Status} ${Version}\n' -- "$1" 2>/dev/null | while read -r S V; do [ "$S" != installed ] || printf '%s\n' "$V"; done || true; }
 elif [ -x /usr/bin/dnf ]; then
-  version() { rpm -q --qf '%{VERSION}-%{RELEASE}\n' -- "$1" 2>/dev/null | head -n 1 || true; }
+  version() { if X=$(rpm -q --qf '%{VERSION}-%{RELEASE}\n' -- "$1" 2>/dev/null); then printf '%s\n' "$X" | head -n 1; fi; }
 else
   fail failed 'it has neither apt nor dnf'
 fi
@@ -59,7 +59,7 @@ elif [ -x /usr/bin/dnf ]; then
   install() { dnf -y -q --allowerasing install -- "$@"; }
   purge() { dnf -y -q remove --setopt=clean_requirements_on_remove=False -- "$@"; }
   strangers() { transaction purge -- "$@" | while read -r _ P _; do printf '%s\n' "$P"; done; }
-  orphans() { dnf -q repoquery --installed --unneeded --qf '%{name}' 2>/dev/null | sort -u; }
+  orphans() { dnf -q repoquery --unneeded --qf '%{name}' 2>/dev/null | sort -u; }
 else
   fail failed 'it has neither apt nor dnf'
 fi
@@ -312,6 +312,9 @@ impl Permit {
                 _ => {}
             }
         }
+        if text(&subject.attributes, "state") == Some("absent") {
+            removals.extend(texts(&subject.attributes, "names").iter().map(|name| format!("{name} ")));
+        }
         let allows = |name| subject.setting(name).and_then(Value::as_bool).unwrap_or_default();
         Self { removals, downgrades, downgrade: allows("allow_downgrade"), held: allows("allow_held") }
     }
@@ -331,6 +334,7 @@ review() {{
     -) case {removals} in *\" $P \"*) ;; *) printf ' %s' \"$P\" ;; esac ;;
     '<') case {downgrades} in *\" $P \"*) ;; *) printf ' %s' \"$P\" ;; esac ;;
   esac; done)
+  {direction}
   if [ -n \"$M\" ]; then
     printf %s 'plan again, and review what happens to these packages' | blob help
     fail conflict \"it would remove or downgrade packages that the plan did not show:$M\"
@@ -340,6 +344,15 @@ review() {{
 ",
             removals = quote(&self.removals),
             downgrades = quote(&self.downgrades),
+            direction = match self.downgrade {
+                true => "",
+                false =>
+                    "O=$(printf '%s\n' \"$R\" | while read -r A P V _; do [ \"$A\" != '<' ] || printf ' %s' \"$P $V\"; done)
+  if [ -n \"$O\" ]; then
+    printf %s 'allow_downgrade = true permits the older version' | blob help
+    fail conflict \"the installed version is newer:$O\"
+  fi",
+            },
             hold = match self.held {
                 true => ":",
                 false =>

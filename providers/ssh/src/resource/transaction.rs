@@ -42,7 +42,7 @@ else
           [ -n "$D" ] || continue
           set -f; set -- $E $L; set +f
           if [ "$1" = replacing ]; then [ "$D" != + ] || printf '%s\n' "- ${2%.*} $3"; continue; fi
-          if [ $# -lt 6 ]; then E="$*"; continue; fi
+          if [ $# -lt 5 ]; then E="$*"; continue; fi
           E=
           case $D in '<'|'=') printf '%s\n' "$D $1 $(rpm -q --qf '%{VERSION}-%{RELEASE}\n' -- "$1" | head -n 1) $3" ;; *) printf '%s\n' "$D $1 $3" ;; esac ;;
         esac

@@ -169,7 +169,9 @@ impl World {
             ProposedAction::NoOp => panic!("there is nothing to do"),
             ProposedAction::Replace(why) => panic!("replace because of {why:?}"),
         };
-        let applied = self.operate(kind, action, observed, triggers).await?;
+        let operation = self.operation(kind, action, observed, triggers);
+        let operation = Operation { consequences: proposal.consequences, ..operation };
+        let applied = self.operate_all(&[operation]).await.pop().unwrap()?;
         self.remember(kind, &applied);
         for (name, value) in &proposal.planned {
             let same = value.is_unknown() || applied.attributes.get(name).is_none_or(|now| now == value);

@@ -1,0 +1,195 @@
+//! What a change will meet at its path: read together with the object, so that the plan can say what the apply would refuse.
+
+use std::collections::BTreeMap;
+
+use moorfast_engine::plan::Consequence;
+use moorfast_engine::{Address, Attributes, PlanRequest, Proposal, ProposedAction, Value};
+
+use crate::resource::{flag, parent, text, written};
+use crate::script::{Section, quote};
+
+/// `ground INDEX PATH` reports the nearest directory that exists above the path, and why nothing can be written there. Where nothing is in the way it starts
+/// one process, which reports the free space.
+const GROUND: &str = r#"ground() {
+  A=${2%/*}; A=${A:-/}
+  while [ ! -e "$A" ] && [ ! -L "$A" ]; do A=${A%/*}; A=${A:-/}; done
+  printf %s "$A" | blob "above.$1"
+  B=
+  if [ ! -d "$A" ]; then field "state.$1" file; return; fi
+  if [ ! -w "$A" ]; then B=$A; elif [ -e "$2" ] && [ ! -L "$2" ] && [ ! -w "$2" ] && [ "$(id -u)" = 0 ]; then B=$2; fi
+  if [ -n "$B" ]; then
+    field "state.$1" "closed $(id -u) $(lsattr -d -- "$B" 2>/dev/null | cut -d ' ' -f 1)"; printf %s "$B" | blob "closed.$1"
+  elif F=$(stat -f -c '%f %S %c %d' -- "$A" 2>/dev/null); then
+    field "state.$1" "open $F"
+  fi
+}
+"#;
+
+/// A place that an operation writes.
+struct Place {
+    path: String,
+    /// Whether the operation makes missing parent directories.
+    parents: bool,
+}
+
+/// The places that an operation on an instance writes.
+fn places(kind: &str, attributes: &Attributes) -> Vec<Place> {
+    let place = |path: &str, parents: bool| Place { path: path.to_owned(), parents };
+    let own = |parents| text(attributes, "path").map(|path| place(path, parents)).into_iter().collect();
+    match kind {
+        "ssh_file" | "ssh_directory" => own(flag(attributes, "parents")),
+        "ssh_link" => own(false),
+        "ssh_archive" => text(attributes, "path").map(|path| place(&format!("{path}/."), true)).into_iter().collect(),
+        "ssh_systemd_unit" if written(attributes, "content") || written(attributes, "drop_ins") => {
+            vec![place("/etc/systemd/system/.", true)]
+        }
+        "ssh_sysctl" => vec![place("/etc/sysctl.d/.", true)],
+        "ssh_kernel_module" => vec![place("/etc/modules-load.d/.", true)],
+        "ssh_swap" => vec![place("/etc/fstab", true)],
+        "ssh_user" => vec![place("/etc/passwd", true), place("/etc/shadow", true)],
+        "ssh_group" => vec![place("/etc/group", true)],
+        _ => Vec::new(),
+    }
+}
+
+/// The accounts, by name, that an instance gives its object to: the attribute, and the database that has them.
+fn accounts(attributes: &Attributes) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
+    let named = |name: &'static str, database| {
+        let account = text(attributes, name).filter(|account| !account.bytes().all(|b| b.is_ascii_digit()))?;
+        Some((name, database, account))
+    };
+    [named("owner", "passwd"), named("group", "group")].into_iter().flatten()
+}
+
+/// Shell that reads the ground of an instance. It follows the reading of the object, whose owner and group are in `$X`.
+pub(crate) fn look(kind: &str, wanted: &Attributes) -> String {
+    let mut body = String::new();
+    for (index, place) in places(kind, wanted).iter().enumerate() {
+        let start = if index == 0 { GROUND } else { "" };
+        body.push_str(&format!("\n{start}ground {index} {}", quote(&place.path)));
+    }
+    if text(wanted, "path").is_some() {
+        for (name, database, account) in accounts(wanted) {
+            let account = quote(account);
+            body.push_str(&format!(
+                "\ncase \" $X \" in *\" \"{account}\" \"*) ;; *) getent {database} {account} >/dev/null || field no.{name} yes ;; esac"
+            ));
+        }
+    }
+    body
+}
+
+/// What was read of the ground of the instances of a node, and which changes were planned there.
+#[derive(Default)]
+pub(crate) struct Grounds {
+    read: BTreeMap<Address, Section>,
+    changes: BTreeMap<Address, (String, Attributes)>,
+}
+
+impl Grounds {
+    /// Notes what was read together with an instance.
+    pub(crate) fn note(&mut self, address: &Address, seen: &Section) {
+        self.read.insert(address.clone(), seen.clone());
+    }
+
+    /// Notes what is planned for an instance.
+    pub(crate) fn plan(&mut self, request: &PlanRequest, proposal: &Proposal) {
+        match proposal.action {
+            ProposedAction::NoOp => self.changes.remove(&request.address),
+            _ => self.changes.insert(request.address.clone(), (request.resource_type.clone(), request.desired.clone())),
+        };
+    }
+
+    /// What is in the way of a planned change.
+    pub(crate) fn obstacles(&self, request: &PlanRequest, proposal: &Proposal) -> Vec<Consequence> {
+        let Some(seen) = self.read.get(&request.address) else { return Vec::new() };
+        let size = proposal.planned.get("size").and_then(|size| size.reveal().as_i64()).unwrap_or(1);
+        let mut found: Vec<String> = Vec::new();
+        for (index, place) in places(&request.resource_type, &request.desired).iter().enumerate() {
+            found.extend(self.obstacle(request, seen, index, place, u64::try_from(size).unwrap_or(1)));
+        }
+        for (name, _, account) in accounts(&request.desired) {
+            let made = self.is_made(request, |kind, attributes| {
+                matches!(kind, "ssh_user" | "ssh_group") && text(attributes, "name") == Some(account)
+            });
+            let hidden = request.desired.get(name).is_some_and(Value::is_sensitive);
+            if seen.is(&format!("no.{name}")) && !made {
+                let noun = if name == "owner" { "user" } else { "group" };
+                let shown = if hidden { "(sensitive)" } else { account };
+                found.push(format!("there is no {noun} `{shown}` (make it with ssh_{noun}, or correct the name)"));
+            }
+        }
+        found.dedup();
+        found.into_iter().map(|message| Consequence::Obstacle { message }).collect()
+    }
+
+    fn obstacle(
+        &self,
+        request: &PlanRequest,
+        seen: &Section,
+        index: usize,
+        place: &Place,
+        size: u64,
+    ) -> Option<String> {
+        let above = seen.text(&format!("above.{index}"))?;
+        let directory = parent(&place.path);
+        let missing = above != directory;
+        let made = || {
+            self.is_made(request, |kind, attributes| {
+                let path = text(attributes, "path").unwrap_or_default();
+                matches!(kind, "ssh_directory" | "ssh_file")
+                    && (is_within(directory, path) || is_within(path, directory) || path == above)
+            })
+        };
+        let state = seen.field(&format!("state.{index}"))?;
+        let words: Vec<&str> = state.split(' ').collect();
+        match words[..] {
+            ["file"] => (!made()).then(|| format!("{above} is not a directory")),
+            ["closed", uid, ref attributes @ ..] => {
+                let path = seen.text(&format!("closed.{index}")).unwrap_or(above);
+                Some(closed(&path, uid == "0", attributes.first().copied().unwrap_or_default()))
+            }
+            ["open", ..] if missing && !place.parents && !made() => {
+                Some(format!("there is no directory {directory} (make it with ssh_directory, or set parents = true)"))
+            }
+            ["open", free, block, inodes, free_inodes] => {
+                let number = |text: &str| text.parse::<u64>().ok();
+                let room = number(free)?.checked_mul(number(block)?)?;
+                let no_inode = number(inodes)? > 0 && number(free_inodes)? == 0;
+                match (room < size, no_inode) {
+                    (true, _) => {
+                        Some(format!("the file system of {above} has room for {room} bytes, and {size} are needed"))
+                    }
+                    (_, true) => Some(format!("the file system of {above} has room for no further file")),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether another planned change may make what is missing: one that `fits`, or one of whose results nothing is known.
+    fn is_made(&self, request: &PlanRequest, fits: impl Fn(&str, &Attributes) -> bool) -> bool {
+        let opaque = |kind: &str| matches!(kind, "ssh_package" | "ssh_exec" | "ssh_archive" | "ssh_systemd_unit");
+        let others = self.changes.iter().filter(|(address, _)| **address != request.address);
+        others.map(|(_, change)| change).any(|(kind, attributes)| {
+            opaque(kind) || fits(kind, attributes) || (kind == "ssh_user" && written(attributes, "name"))
+        })
+    }
+}
+
+/// Whether `path` is `directory` or lies in it.
+fn is_within(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || directory == "/")
+}
+
+/// Why nobody, or only root, can change what is at `path`.
+fn closed(path: &str, by_root: bool, attributes: &str) -> String {
+    match (attributes.contains('i'), by_root) {
+        (true, _) => format!("{path} is immutable (chattr -i makes it changeable)"),
+        (false, true) => format!("{path} is on a read-only file system"),
+        (false, false) => {
+            format!("the user that moorfast logs in as cannot write to {path} (sudo = true on the node makes it root)")
+        }
+    }
+}
