@@ -13,11 +13,13 @@ use kube::client::ClientBuilder;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{Discovery, Scope};
 use moorfast_engine::{Address, Class, Context, ProviderError};
+use moorfast_kubeconfig::Access;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, sleep};
 use tower::buffer::BufferLayer;
 use tower::retry::RetryLayer;
 
+use crate::answer::Kinds;
 use crate::config::Source;
 use crate::error::explain;
 use crate::exchange::Exchanges;
@@ -44,8 +46,10 @@ pub(crate) struct Cluster {
     /// What the engine gave us.
     pub(crate) context: Context,
     connected: OnceCell<Connected>,
+    failed_login: Mutex<Option<ProviderError>>,
     discovered: Mutex<Option<(Arc<Discovery>, Instant)>>,
     requests: Arc<AtomicU64>,
+    kinds: Kinds,
     /// The certificate requests, as of a moment ago: many instances wait for theirs at the same time.
     certificate_requests: Mutex<Option<(CertificateRequests, Instant)>>,
 }
@@ -89,8 +93,10 @@ impl Cluster {
             source,
             context,
             connected: OnceCell::new(),
+            failed_login: Mutex::new(None),
             discovered: Mutex::new(None),
             requests: Arc::default(),
+            kinds: Kinds::default(),
             certificate_requests: Mutex::new(None),
         }
     }
@@ -110,18 +116,35 @@ impl Cluster {
     async fn connect(&self) -> Result<Connected, ProviderError> {
         // Another provider of this process may have installed it already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut config = self.source.load().await?;
+        let Access { mut config, login } = self.log_in().await?;
         config.default_retry = false;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let exchanges = Exchanges::counted_in(Arc::clone(&self.requests), self.context.leave.clone());
+        let exchanges =
+            Exchanges::counted_in(Arc::clone(&self.requests), self.context.leave.clone(), self.kinds.clone());
         let builder = ClientBuilder::try_from(config).map_err(|e| explain(e, "connect", &server))?;
         let client = builder
             .with_layer(&exchanges)
             .with_layer(&BufferLayer::new(QUEUE))
+            .with_layer(&login.layer())
             .with_layer(&RetryLayer::new(Retry::default()))
             .build();
         Ok(Connected { client, server })
+    }
+
+    /// Opens the way to the cluster. A login that failed is not tried again: a plugin that hangs costs its time once.
+    async fn log_in(&self) -> Result<Access, ProviderError> {
+        let mut failed = self.failed_login.lock().await;
+        if let Some(error) = failed.as_ref() {
+            return Err(error.clone());
+        }
+        let opened = self.source.open().await;
+        if let Err(error) = &opened
+            && matches!(error.class, Class::Denied | Class::Unreachable)
+        {
+            *failed = Some(error.clone());
+        }
+        opened
     }
 
     /// `error`, which ended what `doing` says.
@@ -177,9 +200,37 @@ impl Cluster {
             }
         }
         let discovery = Arc::new(self.discover().await?);
+        self.kinds.learn(&discovery);
         let found = find(&discovery, &gvk);
+        if found.is_none() {
+            self.check_not_served(api_version).await?;
+        }
         *discovered = Some((discovery, Instant::now()));
         Ok(found)
+    }
+
+    /// Checks that the API server itself does not serve `api_version` or knows all of it: discovery leaves out what an extension server, which may be
+    /// down, would serve.
+    async fn check_not_served(&self, api_version: &str) -> Result<(), ProviderError> {
+        let client = self.client().await?;
+        let asked = match api_version.split_once('/') {
+            Some(_) => client.list_api_group_resources(api_version).await,
+            None => client.list_core_api_resources(api_version).await,
+        };
+        match asked {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(self.explain(error, &format!("ask what the API serves of {api_version}"))),
+        }
+    }
+
+    /// Checks whether the kind is served, now.
+    ///
+    /// # Errors
+    /// If the API server cannot be asked.
+    pub(crate) async fn still_serves(&self, served: &Served) -> Result<bool, ProviderError> {
+        *self.discovered.lock().await = None;
+        Ok(self.served(&served.resource.api_version, &served.resource.kind).await?.is_some())
     }
 
     /// As [`Cluster::served`], and what is not known is asked for again in any case.

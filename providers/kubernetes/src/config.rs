@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use kube::Config;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use moorfast_engine::{Attribute, Attributes, Class, Invalid, Kind, ProviderError, Schema};
+
+use moorfast_kubeconfig::{Access, Kind as Trouble, Origin};
 
 use crate::attributes::Read;
 
@@ -12,7 +12,9 @@ use crate::attributes::Read;
 pub(crate) fn schema() -> Schema {
     Schema::new(
         "A Kubernetes cluster. Without any attribute the cluster is found as kubectl finds it: `$KUBECONFIG`, `~/.kube/config`, \
-         then the ServiceAccount of the pod. Users of the kubeconfig may log in by certificate, token, token file or exec plugin.",
+         then the ServiceAccount of the pod. Several files in `$KUBECONFIG` are merged, missing ones are skipped. Users of the kubeconfig may log in by \
+         certificate, token, token file or exec plugin; a plugin gets no terminal, ends after 30 seconds, and what it prints is not shown. `proxy-url` of \
+         the cluster, `HTTPS_PROXY` and `NO_PROXY` lead through proxies of http, https and socks5.",
         [
             Attribute::optional(
                 "kubeconfig",
@@ -38,17 +40,9 @@ pub(crate) fn schema() -> Schema {
 
 /// Where the configuration of the client comes from.
 #[derive(Clone)]
-pub(crate) struct Source {
-    origin: Origin,
-    context: Option<String>,
-}
-
-#[derive(Clone)]
-enum Origin {
-    File(PathBuf),
-    Text(String),
-    InCluster,
-    Default,
+pub(crate) enum Source {
+    /// A kubeconfig, or what serves for one.
+    Known(moorfast_kubeconfig::Source),
     /// This attribute names it, and its value is not known.
     NotKnown(&'static str),
 }
@@ -63,9 +57,10 @@ impl Source {
             return Err(ProviderError::new(Class::Invalid, broken.message));
         }
         let open = ["kubeconfig", "kubeconfig_content", "context"].into_iter().find(|name| attributes.is_open(name));
-        let origin = if let Some(attribute) = open {
-            Origin::NotKnown(attribute)
-        } else if let Some(path) = attributes.text("kubeconfig") {
+        if let Some(attribute) = open {
+            return Ok(Self::NotKnown(attribute));
+        }
+        let origin = if let Some(path) = attributes.text("kubeconfig") {
             Origin::File(root.join(expand_home(path)))
         } else if let Some(text) = attributes.text("kubeconfig_content") {
             Origin::Text(text.to_owned())
@@ -74,47 +69,37 @@ impl Source {
         } else {
             Origin::Default
         };
-        Ok(Self { origin, context: attributes.text("context").map(str::to_owned) })
+        let context = attributes.text("context").map(str::to_owned);
+        Ok(Self::Known(moorfast_kubeconfig::Source { origin, context }))
     }
 
-    /// The client's configuration.
+    /// Returns the way to the cluster.
     ///
     /// # Errors
-    /// If there is none, or it can't be used.
-    pub(crate) async fn load(&self) -> Result<Config, ProviderError> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        match &self.origin {
-            Origin::NotKnown(attribute) => {
-                let summary = format!("`{attribute}` of the provider kubernetes comes from a resource, and is not known when planning");
+    /// If there is none, or it cannot be used.
+    pub(crate) async fn open(&self) -> Result<Access, ProviderError> {
+        match self {
+            Self::Known(source) => source.open().await.map_err(|error| unusable(&error)),
+            Self::NotKnown(attribute) => {
+                let summary = format!(
+                    "`{attribute}` of the provider kubernetes comes from a resource, and is not known when planning"
+                );
                 Err(ProviderError::new(Class::Invalid, summary)
                     .help("a provider's configuration can't come from resources: write the path of a kubeconfig, or use a variable"))
             }
-            Origin::File(path) => {
-                let place = path.display().to_string();
-                let kubeconfig = Kubeconfig::read_from(path).map_err(|e| unusable(&place, &e))?;
-                Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| unusable(&place, &e))
-            }
-            Origin::Text(text) => {
-                let place = "kubeconfig_content";
-                let kubeconfig = Kubeconfig::from_yaml(text).map_err(|e| unusable(place, &e))?;
-                Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| unusable(place, &e))
-            }
-            Origin::InCluster => Config::incluster().map_err(|e| {
-                ProviderError::new(Class::Failed, format!("no credentials of a pod: {e}")).help("in_cluster works only inside a pod with a ServiceAccount")
-            }),
-            Origin::Default => match Config::from_kubeconfig(&options).await {
-                Ok(config) => Ok(config),
-                Err(e) if self.context.is_some() => Err(unusable("$KUBECONFIG or ~/.kube/config", &e)),
-                Err(of_file) => Config::incluster().map_err(|of_pod| {
-                    let summary = "there is no kubeconfig: neither $KUBECONFIG nor ~/.kube/config nor a pod's ServiceAccount can be used";
-                    let of_file = unusable("of $KUBECONFIG or ~/.kube/config", &of_file).summary;
-                    ProviderError::new(Class::Failed, summary)
-                        .detail([of_file, format!("no credentials of a pod: {of_pod}")])
-                        .help("name one: [providers.kubernetes] kubeconfig = \"admin.kubeconfig\"")
-                }),
-            },
         }
     }
+}
+
+/// The error of a provider for `error`.
+pub(crate) fn unusable(error: &moorfast_kubeconfig::Error) -> ProviderError {
+    let class = match error.kind {
+        Trouble::Unusable => Class::Failed,
+        Trouble::Login => Class::Denied,
+        Trouble::Timeout => Class::Unreachable,
+    };
+    let unusable = ProviderError::new(class, error.summary.clone()).detail(error.detail.clone());
+    ProviderError { help: error.help.clone(), ..unusable }
 }
 
 /// Rules beyond the schema.
@@ -141,35 +126,5 @@ fn expand_home(path: &str) -> PathBuf {
         Some("") => home(),
         Some(rest) if rest.starts_with('/') => home().join(rest.trim_start_matches('/')),
         _ => PathBuf::from(path),
-    }
-}
-
-fn unusable(place: &str, error: &KubeconfigError) -> ProviderError {
-    match error {
-        KubeconfigError::ReadConfig(io, _) => {
-            ProviderError::new(Class::Failed, format!("cannot read the kubeconfig {place}: {io}"))
-        }
-        // The YAML error quotes the text around it, which holds credentials.
-        KubeconfigError::Parse(_) => {
-            ProviderError::new(Class::Failed, format!("the kubeconfig {place} is not valid YAML"))
-        }
-        KubeconfigError::LoadContext(name) => {
-            ProviderError::new(Class::Failed, format!("the kubeconfig {place} has no context {name:?}"))
-                .help("`kubectl config get-contexts` lists them")
-        }
-        other => ProviderError::new(Class::Failed, format!("the kubeconfig {place} can't be used: {other}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_broken_kubeconfig_is_not_quoted() {
-        let text = "users:\n- name: a\n  user:\n    token: s3cr3t-token\n   bad: indent\n";
-        let error = Kubeconfig::from_yaml(text).unwrap_err();
-        let told = unusable("of $KUBECONFIG or ~/.kube/config", &error);
-        assert_eq!(told.summary, "the kubeconfig of $KUBECONFIG or ~/.kube/config is not valid YAML");
     }
 }

@@ -6,26 +6,51 @@ use kube::core::Status;
 use moorfast_engine::{Class, ProviderError};
 use regex::Regex;
 
+use crate::answer::Misanswer;
+use crate::config::unusable;
 use crate::exchange::{NoAnswer, NoLeave};
 
 /// `error`, that ended what `doing` names (`read Deployment/web`), against the API server at `server`.
 pub(crate) fn explain(error: kube::Error, doing: &str, server: &str) -> ProviderError {
     match error {
         kube::Error::Api(status) => refused(&status, doing, server),
-        kube::Error::Auth(error) => ProviderError::new(Class::Denied, format!("cannot {doing}: no credentials for {server}: {}", innermost(&error)))
-            .detail(chain(&error))
-            .help("the kubeconfig's user has an exec plugin or a token file that does not work: try `kubectl get --raw /version` with it"),
         kube::Error::SerdeError(error) => {
             // serde quotes what it can't read, which may be part of a Secret: only the place is told.
             let place = format!("line {}, column {}", error.line(), error.column());
-            ProviderError::new(Class::Failed, format!("cannot {doing}: the answer of {server} can't be read ({place})"))
+            ProviderError::new(
+                Class::Unreachable,
+                format!("cannot {doing}: the answer of {server} can't be read ({place})"),
+            )
         }
         kube::Error::BuildRequest(error) => ProviderError::new(Class::Invalid, format!("cannot {doing}: {error}")),
         other if sources(&other).any(|e| e.is::<NoLeave>()) => {
             ProviderError::new(Class::Cancelled, format!("did not {doing}: {NoLeave}"))
         }
-        other => unreachable_server(&other, server),
+        other => {
+            if let Some(misanswer) = misanswer(&other) {
+                return misanswered(misanswer, doing, server);
+            }
+            match sources(&other).find_map(|e| e.downcast_ref::<moorfast_kubeconfig::Error>()) {
+                Some(login) => unusable(login),
+                None => unreachable_server(&other, server),
+            }
+        }
     }
+}
+
+/// Returns the answer that was not believed, where one ended the request.
+pub(crate) fn misanswer(error: &kube::Error) -> Option<&Misanswer> {
+    sources(error).find_map(|e| e.downcast_ref())
+}
+
+fn misanswered(misanswer: &Misanswer, doing: &str, server: &str) -> ProviderError {
+    let summary = format!("cannot {doing}: the answer of {server} is not one of a Kubernetes API server: {misanswer}");
+    let summary = match misanswer {
+        Misanswer::TooLarge(_) => format!("cannot {doing}: the answer of {server} is {misanswer}"),
+        _ => summary,
+    };
+    ProviderError::new(Class::Unreachable, summary)
+        .help("is a proxy, a gateway or a login page in between? `kubectl get --raw /version` with the same kubeconfig shows who answers")
 }
 
 /// The error for an API server that gives no answer.
@@ -74,10 +99,6 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
     }
 }
 
-fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
-    sources(error).skip(1).map(ToString::to_string).collect()
-}
-
 /// The error for what the API server refused.
 fn refused(status: &Status, doing: &str, server: &str) -> ProviderError {
     match status.code {
@@ -92,9 +113,11 @@ fn refused(status: &Status, doing: &str, server: &str) -> ProviderError {
         }
         400 | 403 | 422 => invalid(status, doing),
         // What server-side apply says of an unknown field is an internal error.
-        500 if status.message.contains("field not declared in schema") => invalid(status, doing),
+        500 if status.message.contains("field not declared in schema") || status.message.contains("failed to create typed patch object") => {
+            invalid(status, doing)
+        }
         404 => ProviderError::new(Class::Failed, format!("cannot {doing}: {}", status.message)),
-        503 | 429 => ProviderError::new(Class::Unreachable, format!("cannot {doing}: the API server {server} is not able to answer: {}", status.message)),
+        429 | 502..=504 => ProviderError::new(Class::Unreachable, format!("cannot {doing}: the API server {server} is not able to answer: {}", status.message)),
         code => ProviderError::new(Class::Failed, format!("cannot {doing}: {} (HTTP {code})", status.message)),
     }
 }

@@ -8,7 +8,9 @@ use kube::api::{DynamicObject, ListParams};
 use moorfast_engine::{Class, ProviderError};
 use serde_json::Value as Json;
 
+use crate::answer::Misanswer;
 use crate::cluster::{Cluster, Served};
+use crate::error::misanswer;
 
 /// From this many objects of one kind and namespace on, they are listed instead of got one by one.
 const LIST_FROM: usize = 4;
@@ -98,11 +100,12 @@ async fn get(cluster: &Cluster, served: &Served, one: Wanted) -> (Wanted, Fetche
 
 async fn get_one(cluster: &Cluster, served: &Served, one: &Wanted) -> Fetched {
     let api = served.api(cluster.client().await?, &one.namespace);
-    let object = api
-        .get_opt(&one.name)
-        .await
-        .map_err(|e| cluster.explain(e, &format!("read {} {}", served.resource.kind, one.name)))?;
-    Ok(object.map(|o| to_json(o, served)))
+    match api.get_opt(&one.name).await {
+        Ok(object) => Ok(object.map(|o| to_json(o, served))),
+        // A kind that is not served any more took its objects along.
+        Err(error) if misanswer(&error) == Some(&Misanswer::NoPath) && !cluster.still_serves(served).await? => Ok(None),
+        Err(error) => Err(cluster.explain(error, &format!("read {} {}", served.resource.kind, one.name))),
+    }
 }
 
 /// The object as JSON. The items of a list do not say what they are.

@@ -1,5 +1,6 @@
 //! The Kubernetes provider: objects, bootstrap tokens, nodes and certificates of a cluster.
 
+mod answer;
 mod attributes;
 mod cluster;
 mod config;

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use tokio::time::{Instant, timeout_at};
 
 use crate::cluster::{Cluster, Served, timed_out};
+use crate::error::misanswer;
 use crate::fetch::to_json;
 use crate::readiness::Readiness;
 
@@ -119,6 +120,7 @@ fn watch_error(error: watcher::Error) -> Result<String, kube::Error> {
         _ => return Ok(text),
     };
     match &inner {
+        unbelieved if misanswer(unbelieved).is_some() => Err(inner),
         kube::Error::Api(status) if [401, 403, 404].contains(&status.code) => Err(inner),
         kube::Error::Auth(_) => Err(inner),
         // It quotes what it can't read, which may be part of a Secret.

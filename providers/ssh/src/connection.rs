@@ -15,7 +15,7 @@ use moorfast_engine::{
 use tokio::sync::mpsc::UnboundedSender;
 use zeroize::Zeroizing;
 
-use crate::failure::checked;
+use crate::failure::{bounded, checked};
 use crate::link::{Counters, Link, Upload};
 use crate::machine;
 use crate::resource::{self, Resource, Step, facts};
@@ -202,7 +202,7 @@ impl Job<'_> {
     }
 
     fn finish(&self, node: &Node, answer: Result<Section, ProviderError>) -> Result<Applied, ProviderError> {
-        let failed = |error| self.step.secrets.cut_from(self.named(node, error));
+        let failed = |error| bounded(self.step.secrets.cut_from(self.named(node, error)));
         let section = answer.map_err(failed)?;
         let private = self.resource.private(&self.subject, &section);
         let ended = section.status.is_some();
@@ -387,7 +387,8 @@ impl Connection for SshConnection {
             .map(|asked| {
                 let (resource, subject, section) = asked?;
                 let Some(answer) = answer(section) else { return Ok(None) };
-                let section = checked(&link.node, &format!("read {}", label(resource, &subject)), answer?)?;
+                let section =
+                    checked(&link.node, &format!("read {}", label(resource, &subject)), answer?).map_err(bounded)?;
                 observe(resource, &subject, &section)
             })
             .collect()

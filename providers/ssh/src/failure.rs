@@ -7,15 +7,17 @@ use crate::script::Section;
 /// How many lines of what a node said are shown.
 const LINES: usize = 25;
 
+/// How many bytes of what a node said are shown, and how many of one line.
+const BYTES: usize = 16 << 10;
+const LINE_BYTES: usize = 2 << 10;
+
+const BECOME_ROOT: &str = "become root there: sudo = true on the node, or another user";
+
 /// Failures that many commands share: what they say, what sort they are, and what to do.
 const KNOWN: &[(&str, Class, &str)] = &[
-    ("Permission denied", Class::Denied, "become root there: sudo = true on the node, or another user"),
-    ("Operation not permitted", Class::Denied, "become root there: sudo = true on the node, or another user"),
-    (
-        "Interactive authentication required",
-        Class::Denied,
-        "become root there: sudo = true on the node, or another user",
-    ),
+    ("Permission denied", Class::Denied, BECOME_ROOT),
+    ("Operation not permitted", Class::Denied, BECOME_ROOT),
+    ("Interactive authentication required", Class::Denied, BECOME_ROOT),
     ("No space left on device", Class::Failed, "make room on that file system, then apply again"),
     ("Disk quota exceeded", Class::Failed, "make room on that file system, then apply again"),
     (
@@ -36,6 +38,32 @@ pub(crate) fn checked(node: &Node, what: &str, mut section: Section) -> Result<S
     }
 }
 
+/// `error`, as much of it as a person can read, whatever a node said.
+pub(crate) fn bounded(mut error: ProviderError) -> ProviderError {
+    error.summary = shortened(error.summary);
+    let lines = std::mem::take(&mut error.detail);
+    let from = lines.len().saturating_sub(2 * LINES);
+    let mut room = BYTES;
+    let kept = lines.into_iter().skip(from).rev().map(shortened).take_while(|line| {
+        let fits = line.len() <= room;
+        room = room.saturating_sub(line.len());
+        fits
+    });
+    let mut kept: Vec<String> = kept.collect();
+    kept.reverse();
+    ProviderError { detail: kept, ..error }
+}
+
+/// `line`, cut where it is longer than a person reads.
+fn shortened(mut line: String) -> String {
+    if line.len() > LINE_BYTES {
+        let end = (0..=LINE_BYTES).rev().find(|end| line.is_char_boundary(*end)).unwrap_or_default();
+        line.truncate(end);
+        line.push('…');
+    }
+    line
+}
+
 fn failed(node: &Node, what: &str, section: &Section) -> ProviderError {
     let said = section.said.last().map(String::as_str).unwrap_or_default();
     let (class, why) = match section.failure() {
@@ -51,8 +79,19 @@ fn failed(node: &Node, what: &str, section: &Section) -> ProviderError {
     let error = error.detail(section.texts("detail").iter().flat_map(|t| t.lines()));
     match (section.text("help"), known) {
         (Some(help), _) => error.help(help),
+        (None, Some((text, _, BECOME_ROOT))) if section.failed_as_root() => error.help(for_root(text)),
         (None, Some((.., help))) => error.help(*help),
         (None, None) => error,
+    }
+}
+
+/// What to do where root is refused too.
+fn for_root(text: &str) -> &'static str {
+    match text {
+        "Operation not permitted" => {
+            "root is refused too: check for the attributes immutable and append-only (`lsattr`, `chattr -i -a`), and for the node being a container"
+        }
+        _ => "root is refused too: check the mount options, and the security module of the node (SELinux, AppArmor)",
     }
 }
 

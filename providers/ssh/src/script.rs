@@ -16,19 +16,46 @@ use zeroize::{Zeroize, Zeroizing};
 /// `temporary` knows the name of its file before there is one, so that an end at any moment takes it along. Where somebody else owns the directory,
 /// he may put a link at that name at any moment: `opened` is the same for what is written and changed only by what is open, as 6. `held` opens there what
 /// already has that path, and no link.
-/// `watch` ends everything that the script started when the controller goes away, which shows as the end of 3.
+/// `watch` ends everything that the script started when the controller goes away, which shows as the end of 3. `started` collects that in `S`, also in other
+/// sessions and after its parent has ended: everything in the process group, every process that inherited `MOORFAST_RUN`, and their descendants.
 const PRELUDE: &str = r#"export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 umask 022
 exec 3<&0 4>&1 </dev/null >&2
 read -r _ _ _ _ G _ < /proc/self/stat
-watch() { ( trap '' TERM HUP; read -r _ <&3; kill -TERM "-$G"; sleep 2; kill -KILL "-$G" ) >/dev/null 2>&1 4>&- 6>&- & W=$!; }
+read -r MOORFAST_RUN < /proc/sys/kernel/random/uuid
+export MOORFAST_RUN
+started() {
+  S=" "
+  for P in $(grep -lsF "MOORFAST_RUN=$MOORFAST_RUN" /proc/[0-9]*/environ); do P=${P#/proc/}; S="$S${P%/*} "; done
+  B=
+  while [ "$S" != "$B" ]; do
+    B=$S
+    for P in /proc/[0-9]*/stat; do
+      read -r L < "$P" || continue
+      P=${L%% *}; set -- ${L##*) }
+      case $S in *" $P "*) continue ;; esac
+      case $S in *" $2 "*) S="$S$P " ;; *) [ "$3" != "$G" ] || S="$S$P " ;; esac
+    done
+  done
+}
+end_all() {
+  read -r I _ < /proc/self/stat
+  started; A=$S
+  for P in $A; do [ "$P" = "$I" ] || kill -TERM "$P"; done
+  sleep 2
+  for _ in 1 2 3; do
+    started
+    for P in $A $S; do [ "$P" = "$I" ] || kill -KILL "$P"; done
+  done
+}
+watch() { ( trap '' TERM HUP; read -r _ <&3; end_all ) >/dev/null 2>&1 4>&- 6>&- & W=$!; }
 trap 'exit 143' TERM HUP INT
 begin() { printf '\n%s begin %s\n' "$N" "$1" >&4; printf '\n%s begin %s\n' "$N" "$1" >&2; }
 done_with_it() { printf '\n%s done\n' "$N" >&4; printf '\n%s done\n' "$N" >&2; }
 on_machine() {
   [ "$(cat /etc/machine-id 2>/dev/null)" = "$1" ] || { printf '\n%s elsewhere\n' "$N" >&4; done_with_it; exit 0; }
 }
-finish() { printf '%s end %s\n' "$N" "$1" >&4; }
+finish() { [ "$1" = 0 ] || field uid "$(id -u)"; printf '%s end %s\n' "$N" "$1" >&4; }
 field() { printf '%s %s %s\n' "$N" "$1" "$2" >&4; }
 blob() { { printf '%s %s ' "$N" "$1"; base64 | tr -d '\n'; echo; } >&4; }
 note() { printf %s "$1" | blob note; }
@@ -67,7 +94,7 @@ pub(crate) fn quote_all<'a>(words: impl IntoIterator<Item = &'a str>) -> String 
 /// What a person wrote for sh. It belongs into a subshell of its own: a mistake in it ends no more than that, and it sees none of the functions of the script.
 pub(crate) fn written(line: &str) -> String {
     const FUNCTIONS: &str =
-        "watch begin done_with_it on_machine finish field blob note fail kind opened temporary held";
+        "started end_all watch begin done_with_it on_machine finish field blob note fail kind opened temporary held";
     format!("set +e; unset -f {FUNCTIONS}; eval {}", quote(line))
 }
 
@@ -238,6 +265,11 @@ impl Section {
     /// Was there `field NAME yes`?
     pub(crate) fn is(&self, name: &str) -> bool {
         self.field(name) == Some("yes")
+    }
+
+    /// Whether the section failed although root ran it.
+    pub(crate) fn failed_as_root(&self) -> bool {
+        self.field("uid") == Some("0")
     }
 
     /// The bytes that went into `blob NAME`.

@@ -12,6 +12,8 @@ pub(crate) struct Subject {
     pub(crate) attributes: Attributes,
     /// What is remembered of this very object.
     pub(crate) recorded: Option<Attributes>,
+    /// What was on the node before an operation that creates or updates.
+    pub(crate) before: Option<Attributes>,
     /// What the provider kept for itself.
     pub(crate) private: serde_json::Value,
     /// Did the last operation on it fail half-way?
@@ -35,7 +37,7 @@ impl Subject {
             (None, Some(remembered)) => remembered.clone(),
             (None, None) => Attributes::new(),
         };
-        Self { attributes, recorded: remembered, private, incomplete }
+        Self { attributes, recorded: remembered, before: None, private, incomplete }
     }
 
     /// What `operation` is about: the object as it will be, or the one to remove.
@@ -44,12 +46,13 @@ impl Subject {
         let private = recorded.map(|r| r.private.clone()).unwrap_or_default();
         match &operation.action {
             OperationAction::Create(desired) | OperationAction::Update(desired) => {
-                Self { attributes: settled(desired, operation), private, ..Self::default() }
+                let before = operation.observed.as_ref().map(|o| o.attributes.clone());
+                Self { attributes: settled(desired, operation), before, private, ..Self::default() }
             }
             OperationAction::Delete => {
                 let observed = operation.observed.as_ref().map(|o| o.attributes.clone());
                 let attributes = recorded.map(remembered).or(observed).unwrap_or_default();
-                Self { recorded: recorded.map(remembered), attributes, private, incomplete: false }
+                Self { recorded: recorded.map(remembered), attributes, private, ..Self::default() }
             }
         }
     }

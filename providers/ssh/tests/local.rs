@@ -43,7 +43,9 @@ async fn a_big_binary_source_is_uploaded_over_a_running_program() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let path = dir.path().join("sleeper");
-    fs::copy("/bin/sleep", &path).unwrap();
+    // cp writes it, not this process: the child that another thread forks meanwhile would hold the write descriptor, and the kernel would refuse to
+    // run the program (ETXTBSY).
+    assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(&path).status().unwrap().success());
     let mut running = std::process::Command::new(&path).arg("60").spawn().unwrap();
     let bytes: Vec<u8> = (0..5_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     fs::write(dir.path().join("big.bin"), &bytes).unwrap();
@@ -474,6 +476,134 @@ async fn a_command_that_takes_too_long_is_killed_with_its_children() {
     tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the child is killed");
 }
 
+/// Whether the process whose number is in the file `pid` has ended.
+fn has_ended(pid: &std::path::Path) -> bool {
+    let pid = fs::read_to_string(pid).unwrap();
+    fs::read_to_string(format!("/proc/{}/stat", pid.trim())).map_or(true, |stat| stat.contains(") Z "))
+}
+
+#[tokio::test]
+async fn a_timeout_ends_what_left_the_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let pid = |name: &str| dir.path().join(name);
+    let sleeper = |name: &str| format!("sh -c 'echo $$ > {}; exec sleep 600'", pid(name).display());
+    let stubborn = format!("sh -c 'trap \"\" TERM; echo $$ > {}; sleep 600; sleep 600'", pid("stubborn").display());
+    let script = [
+        format!("setsid {} &", sleeper("session")),
+        // A daemon: its parents have ended, it has no terminal and no open file of ours.
+        format!(
+            "setsid sh -c '( setsid {} </dev/null >/dev/null 2>&1 & ) &'",
+            sleeper("daemon").replace('\'', "'\\''")
+        ),
+        format!("nohup {} </dev/null >/dev/null 2>&1 &", sleeper("nohup")),
+        format!("env -i setsid {} &", sleeper("bare")),
+        format!("setsid {stubborn} &"),
+        "wait; sleep 600".to_owned(),
+    ]
+    .join("\n");
+    let names = ["session", "daemon", "nohup", "bare", "stubborn"];
+    let run = world.operate("ssh_exec", create("ssh_exec", json!({ "script": script })), None, Vec::new());
+    let cancel = async {
+        let all = || names.iter().all(|name| fs::read_to_string(pid(name)).is_ok_and(|text| text.ends_with('\n')));
+        while !all() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        world.cancel.cancel();
+    };
+    let (outcome, ()) = tokio::join!(run, cancel);
+    assert_eq!(outcome.unwrap_err().class, Class::Cancelled);
+    for name in names {
+        let gone = async {
+            while !has_ended(&pid(name)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap_or_else(|_| panic!("{name} goes on"));
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_stays_in_the_background_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let (pid, go, said) = (dir.path().join("pid"), dir.path().join("go"), dir.path().join("said"));
+    let daemon = format!(
+        "echo $$ > {}; echo began; while [ ! -e {} ]; do sleep 0.02; done; echo x; echo x >&2; echo $? > {}",
+        pid.display(),
+        go.display(),
+        said.display()
+    );
+    let script = format!("setsid sh -c '{daemon}' &\nuntil [ -s {} ]; do sleep 0.01; done; echo done", pid.display());
+    let applied = world.apply("ssh_exec", attributes(json!({ "script": script }))).await.unwrap();
+    assert_eq!(applied.attributes["stdout"], Value::from("began\ndone\n"));
+    fs::write(&go, "").unwrap();
+    let ended = async {
+        while !said.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it can print after the command has ended");
+}
+
+#[tokio::test]
+async fn the_first_line_of_a_script_names_what_runs_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let cases = [
+        ("#!/bin/bash\nset -o pipefail\n[[ abc == a* ]] && echo yes", "yes\n"),
+        ("#!/bin/bash -eu\nX=1; echo $-", "ehuB\n"),
+        ("#!/usr/bin/env bash\necho ${BASH_VERSION:+bash} \"$#\"", "bash 0\n"),
+        ("#!/usr/bin/env -S bash -u\necho \"it's $HOME\" | tr -d a-z/A-Z", "' \n"),
+        ("#!/usr/bin/awk -f\nBEGIN { print 6 * 7 }\n", "42\n"),
+        ("#!/bin/sh\nexec 2>&1; echo 'ä\\0' | wc -c", "4\n"),
+        ("exec 2>&1; printf sh", "sh"),
+    ];
+    for (script, stdout) in cases {
+        let action = create("ssh_exec", json!({ "script": script }));
+        match world.operate("ssh_exec", action, None, Vec::new()).await {
+            Ok(applied) => assert_eq!(applied.attributes["stdout"], Value::from(stdout), "{script}"),
+            Err(error) => panic!("{script}: {error:?}"),
+        }
+    }
+    let absent = create("ssh_exec", json!({ "script": "#!/opt/no/such/python3\nprint(1)" }));
+    let error = world.operate("ssh_exec", absent, None, Vec::new()).await.unwrap_err();
+    assert_eq!(error.class, Class::Invalid);
+    assert!(
+        error.summary.ends_with("the interpreter /opt/no/such/python3 of the script does not exist there"),
+        "{error}"
+    );
+    assert!(error.help.is_some_and(|help| help.contains("ssh_package")));
+}
+
+#[tokio::test]
+async fn output_is_bounded_wherever_it_is_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let run = |script: &'static str| {
+        world.operate("ssh_exec", create("ssh_exec", json!({ "script": script })), None, Vec::new())
+    };
+    let shown = |error: &moorfast_engine::ProviderError| error.summary.len() + error.detail.join("\n").len();
+    let long = [
+        "head -c 20000000 /dev/zero | tr '\\0' x; exit 4",
+        "head -c 20000000 /dev/zero | tr '\\0' x >&2; exit 4",
+        "yes | head -n 3000000; exit 4",
+        "yes | head -n 3000000 >&2; exit 4",
+        "yes äöü | tr -d '\\n' | head -c 3000000 >&2; exit 4",
+    ];
+    for script in long {
+        let error = run(script).await.unwrap_err();
+        assert!(shown(&error) <= 20 << 10, "{script}: {} bytes", shown(&error));
+        assert!(error.summary.contains("it ended with status 4"), "{script}: {}", error.summary);
+    }
+    let error = run("seq 1 100000; echo the end; exit 4").await.unwrap_err();
+    assert_eq!(error.detail.last().map(String::as_str), Some("the end"));
+    let error = run("seq 1 100000 >&2; echo the end >&2; exit 4").await.unwrap_err();
+    assert_eq!(error.detail.last().map(String::as_str), Some("the end"));
+    let applied = run("seq 1 1000000").await.unwrap();
+    assert_eq!(applied.attributes["stdout"].as_str().unwrap().len(), 16 << 10);
+}
+
 #[tokio::test]
 async fn cancelling_ends_what_runs() {
     let dir = tempfile::tempdir().unwrap();
@@ -566,6 +696,149 @@ async fn archives_are_unpacked_mended_and_removed() {
     assert_eq!(left, ["mine"]);
     let error = world.apply("ssh_archive", desired("two.tar.xz", &one)).await.unwrap_err();
     assert!(error.summary.contains("another SHA-256"), "{error}");
+}
+
+/// A folder in which archives are made and unpacked.
+struct Archives {
+    dir: tempfile::TempDir,
+    world: World,
+}
+
+impl Archives {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::local(dir.path()).await;
+        Self { dir, world }
+    }
+
+    fn out(&self, path: &str) -> std::path::PathBuf {
+        self.dir.path().join("out").join(path)
+    }
+
+    fn sh(&self, script: &str) -> String {
+        let output =
+            std::process::Command::new("sh").args(["-ec", script]).current_dir(self.dir.path()).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// An archive of what `script` makes in an empty folder, as a manifest names it.
+    fn archive(&self, script: &str) -> serde_json::Value {
+        let name = self.sh(&format!(
+            "umask 022; rm -rf stage; mkdir stage; ( cd stage; {script} ); N=$(mktemp XXXXXXXX.tar); tar cf \"$N\" -C stage .; echo \"$N\""
+        ));
+        let sum = self.sh(&format!("sha256sum < {name}"))[..64].to_owned();
+        json!({ "path": self.dir.path().join("out"), "source": name, "sha256": sum })
+    }
+
+    /// What is in the target, without markers.
+    fn content(&self) -> String {
+        self.sh("[ ! -d out ] || ( cd out; find . -mindepth 1 ! -name '.moorfast-archive-*' | sort | paste -sd' ' )")
+    }
+}
+
+#[tokio::test]
+async fn directories_have_the_modes_of_the_archive() {
+    let test = Archives::new().await;
+    let archive = test.archive(
+        "mkdir -p priv tmp sg ro/deep theirs empty; for D in priv tmp sg ro/deep theirs; do echo x > $D/f; done; \
+         chmod 700 priv; chmod 1777 tmp; chmod 2775 sg; chmod 555 ro/deep; chmod 550 ro; chmod 777 theirs; chmod 4755 sg/f",
+    );
+    test.sh("mkdir -p out/theirs; echo mine > out/theirs/mine; chmod 751 out/theirs");
+    test.world.apply("ssh_archive", attributes(archive.clone())).await.unwrap();
+    let modes = "cd out; stat -c '%a %n' priv tmp sg sg/f ro ro/deep theirs empty | paste -sd,";
+    assert_eq!(
+        test.sh(modes),
+        "700 priv,1777 tmp,2775 sg,4755 sg/f,550 ro,555 ro/deep,751 theirs,755 empty",
+        "a directory that was there keeps its mode"
+    );
+    test.sh("rmdir out/empty");
+    let lost = test.world.plan("ssh_archive", attributes(archive.clone())).await.unwrap();
+    assert_eq!(lost.action, ProposedAction::Update, "an empty directory is part of the archive");
+    let mut owned = archive;
+    owned["owner"] = json!("daemon");
+    owned["group"] = json!("daemon");
+    if nix::unistd::geteuid().is_root() {
+        test.world.apply("ssh_archive", attributes(owned)).await.unwrap();
+        assert_eq!(
+            test.sh("cd out; stat -c '%a %U:%G %n' sg sg/f tmp theirs | paste -sd,"),
+            "2775 daemon:daemon sg,4755 daemon:daemon sg/f,1777 daemon:daemon tmp,751 root:root theirs"
+        );
+    }
+    test.world.destroy("ssh_archive").await.unwrap();
+    assert_eq!(test.content(), "./theirs ./theirs/mine");
+}
+
+#[tokio::test]
+async fn an_upgrade_turns_files_into_directories_and_back() {
+    let test = Archives::new().await;
+    let versions = [
+        ("mkdir d; echo 1 > x; echo 1 > d/a; ln -s x l; echo 1 > gone", "./d ./d/a ./gone ./l ./mine ./x"),
+        (
+            "mkdir -p x/deep l; echo 2 > x/a; echo 2 > d; echo 2 > l/b; echo 2 > x/deep/f",
+            "./d ./l ./l/b ./mine ./x ./x/a ./x/deep ./x/deep/f",
+        ),
+        ("ln -s d x; mkdir d; echo 3 > d/a; echo 3 > l", "./d ./d/a ./l ./mine ./x"),
+        ("mkdir d", "./d ./mine"),
+        ("mkdir d; echo 5 > d/a", "./d ./d/a ./mine"),
+    ];
+    test.sh("mkdir out; echo mine > out/mine");
+    for (script, content) in versions {
+        test.world.apply("ssh_archive", attributes(test.archive(script))).await.unwrap();
+        assert_eq!(test.content(), content, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn what_did_not_come_from_an_archive_is_not_replaced_by_another_kind() {
+    let test = Archives::new().await;
+    let cases = [
+        ("mkdir -p zz/f", "mkdir zz bin; echo x > zz/f; echo x > bin/a; echo x > aa", "zz/f"),
+        ("mkdir zz; echo mine > zz/f", "mkdir -p zz/f; echo x > zz/f/a; echo x > aa", "zz/f"),
+        ("mkdir -p zz/f; echo mine > zz/f/mine", "mkdir zz; echo x > zz/f; echo x > aa", "zz/f/mine"),
+        ("mkdir zz; ln -s nowhere zz/f", "mkdir -p zz/f; echo x > zz/f/a; echo x > aa", "zz/f"),
+    ];
+    for (there, archive, path) in cases {
+        test.sh(&format!("rm -rf out; mkdir out; cd out; {there}"));
+        let before = test.content();
+        let error = test.world.fail("ssh_archive", attributes(test.archive(archive))).await;
+        assert_eq!(error.class, Class::Conflict, "{error:?}");
+        assert!(error.summary.contains(&format!("out/{path} is in the way")), "{error}");
+        test.world.destroy("ssh_archive").await.unwrap();
+        assert_eq!(test.content(), before, "{archive}");
+    }
+}
+
+#[tokio::test]
+async fn an_archive_that_unpacks_to_nothing_is_refused() {
+    let test = Archives::new().await;
+    let mut archive = test.archive("mkdir v1; echo x > v1/f");
+    archive["strip_components"] = json!(5);
+    let error = test.world.fail("ssh_archive", attributes(archive)).await;
+    assert!(error.summary.ends_with("nothing in the archive is unpacked"), "{error}");
+    assert!(error.help.is_some_and(|help| help.contains("strip_components")));
+    assert!(!test.out("").exists(), "the folder that was made for it is gone");
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_an_archive_whose_run_died() {
+    let test = Archives::new().await;
+    let old = test.archive("mkdir -p both old; echo 1 > both/a; echo 1 > old/a");
+    let new = test.archive("mkdir -p both new/sub; echo 2 > both/a; echo 2 > new/sub/a");
+    test.world.apply("ssh_archive", attributes(old)).await.unwrap();
+    // The last thing that is written before the first file moves is the marker, which lists what may be there from then on.
+    let marker = test.out(".moorfast-archive-archive");
+    let before = fs::read_to_string(&marker).unwrap();
+    test.world.apply("ssh_archive", attributes(new.clone())).await.unwrap();
+    let after = fs::read_to_string(&marker).unwrap();
+    let (sum, listed) = after.split_once('\n').unwrap();
+    let was = before.split_once('\n').unwrap().1;
+    fs::write(&marker, format!("{sum}\nunfinished *./.moorfast-unfinished\n{was}{listed}")).unwrap();
+    test.sh("mkdir out/old; echo 1 > out/old/a");
+    let found = test.world.read("ssh_archive", Some(attributes(new))).await.unwrap().unwrap();
+    assert_eq!(found.attributes["intact"], Value::from(false));
+    test.world.destroy("ssh_archive").await.unwrap();
+    assert!(!test.out("").exists(), "{}", test.content());
 }
 
 /// Answers one request with 404, and tells the command lines that were there meanwhile.

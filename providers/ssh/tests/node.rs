@@ -3,7 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
+#[path = "node/accounts.rs"]
+mod accounts;
 mod common;
+#[path = "node/parameters.rs"]
+mod parameters;
+#[path = "node/units.rs"]
+mod units;
 
 use std::path::Path;
 use std::process::Command;

@@ -5,7 +5,7 @@
 mod common;
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use moorfast_engine::{Class, Node, NodeName, ProviderError, Transport, Value};
 use moorfast_ssh::{Settings, forget, known, trust};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 /// An sshd with keys of its own, and a client key that it accepts.
 struct Sshd {
@@ -35,8 +36,13 @@ fn keygen(path: &Path) {
     assert!(status.success());
 }
 
+/// A port that nothing listens on. The socket that reserves it never listens and may be shared: a child that another thread forks meanwhile holds a copy
+/// of it, which neither answers on the port nor keeps sshd from it.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket.local_addr().unwrap().port()
 }
 
 impl Sshd {

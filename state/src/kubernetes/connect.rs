@@ -3,15 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
-use kube::{Client, Config};
+use kube::Client;
+use kube::client::ClientBuilder;
+use moorfast_kubeconfig::{Access, Origin, Source};
 use serde::{Deserialize, Serialize};
+use tower::buffer::BufferLayer;
 
 use crate::StateError;
 
 /// How long a connection may take to come about, and an answer.
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(15);
+/// How many requests may wait for the connection.
+const QUEUE: usize = 64;
 
 /// The longest name: those of the shards are longer and must still be names.
 const LONGEST: usize = 40;
@@ -44,28 +48,28 @@ impl Kubernetes {
         self.check_name()?;
         // Somebody else in this process may have installed it already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut config = self.config().await.map_err(|error| StateError::Config(self.explain(&error)))?;
+        let Access { mut config, login } = self.access().await?;
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(ANSWER);
         config.write_timeout = Some(ANSWER);
         // Whether to ask again is decided where it is known what an answer that was lost means.
         config.default_retry = false;
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|error| {
+        let builder = ClientBuilder::try_from(config).map_err(|error| {
             StateError::Config(format!("the backend cannot make a client for the cluster: {error}"))
         })?;
+        let client = builder.with_layer(&BufferLayer::new(QUEUE)).with_layer(&login.layer()).build();
         Ok((client, namespace))
     }
 
-    async fn config(&self) -> Result<Config, KubeconfigError> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        match &self.kubeconfig {
-            Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await,
-            None => match Config::from_kubeconfig(&options).await {
-                Err(error) if self.context.is_none() => Config::incluster().map_err(|_| error),
-                found => found,
-            },
-        }
+    async fn access(&self) -> Result<Access, StateError> {
+        let origin = self.kubeconfig.clone().map_or(Origin::Default, Origin::File);
+        let source = Source { origin, context: self.context.clone() };
+        let subject = |summary: String| match summary.starts_with("cannot ") {
+            true => format!("the backend {summary}"),
+            false => summary,
+        };
+        source.open().await.map_err(|error| StateError::Config(subject(error.summary)))
     }
 
     fn check_name(&self) -> Result<(), StateError> {
@@ -78,19 +82,5 @@ impl Kubernetes {
             )));
         }
         Ok(())
-    }
-
-    fn explain(&self, error: &KubeconfigError) -> String {
-        let file = match &self.kubeconfig {
-            Some(path) => path.display().to_string(),
-            None => "of $KUBECONFIG or ~/.kube/config".to_owned(),
-        };
-        match error {
-            KubeconfigError::ReadConfig(io, _) => format!("the backend cannot read the kubeconfig {file}: {io}"),
-            // The YAML error quotes the text around it, which holds credentials.
-            KubeconfigError::Parse(_) => format!("the kubeconfig {file} is not valid YAML"),
-            KubeconfigError::LoadContext(name) => format!("the kubeconfig {file} has no context `{name}`"),
-            other => format!("the kubeconfig {file} cannot be used: {other}"),
-        }
     }
 }

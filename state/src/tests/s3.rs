@@ -29,7 +29,11 @@ static SERVER_OF_THE_TESTS: LazyLock<Option<Server>> = LazyLock::new(start);
 
 fn start() -> Option<Server> {
     let program = std::env::var_os(PROGRAM).filter(|program| !program.is_empty())?;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // A socket that never listens: a child that another thread forks meanwhile holds a copy of it, which must not keep the server from its port.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
     let child = Command::new("sh")
         .args(["-c", SERVER, "sh"])
         .arg(program)

@@ -1,19 +1,84 @@
-//! What `ssh_user` and `ssh_group` have in common.
+//! What `ssh_user` and `ssh_group` have in common: the names and numbers of accounts.
 
 use moorfast_engine::{Attributes, Invalid};
 
 use super::text;
 
-/// The rule that the attribute `name` is a name that useradd and groupadd take.
+/// The rule that the attribute `name` can be the name of an account or a group.
+///
+/// Accounts of a directory service have names that useradd refuses to create: `john.doe`, `CORP\\ann`. Such accounts can be managed.
 pub(crate) fn name_rule(attributes: &Attributes, name: &'static str) -> Option<Invalid> {
     let given = text(attributes, name)?;
     let fits = !given.is_empty()
-        && given.len() <= 32
-        && given.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && given.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
+        && given.len() <= 256
+        && !given.starts_with(['-', '+', '~'])
+        && !matches!(given, "." | "..")
+        && !given.chars().all(|c| c.is_ascii_digit())
+        && !given.chars().any(|c| c.is_whitespace() || c.is_control() || ":,/".contains(c));
     (!fits).then(|| Invalid {
         attribute: Some(name),
         message: format!("`{given}` is no name of an account"),
-        help: Some("small letters, digits, `_` and `-`, at most 32, starting with a letter or `_`".to_owned()),
+        help: Some(
+            "it has no space, `:`, `,` or `/`, does not start with `-`, `+` or `~`, and is not only a number"
+                .to_owned(),
+        ),
     })
+}
+
+/// Whether every useradd creates an account with this name.
+pub(crate) fn is_portable(name: &str) -> bool {
+    name.len() <= 32
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-')
+}
+
+/// Whether `wanted` means the user or group with this name and number.
+pub(crate) fn is_same(wanted: &str, name: &str, number: &str) -> bool {
+    match wanted.parse::<u32>() {
+        Ok(wanted) => number.parse() == Ok(wanted),
+        Err(_) => wanted == name,
+    }
+}
+
+/// Returns a user or group as the manifest writes it: by name, or by number where `wanted` is one.
+pub(crate) fn spelled(wanted: Option<&str>, name: &str, number: &str) -> String {
+    match wanted {
+        Some(wanted) if is_same(wanted, name, number) => wanted.to_owned(),
+        Some(wanted) if wanted.parse::<u32>().is_ok() => number.to_owned(),
+        _ if name == "UNKNOWN" => number.to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_and_a_number_mean_the_same_account() {
+        let cases = [
+            (Some("4000"), "4000"),
+            (Some("04000"), "04000"),
+            (Some("4001"), "4000"),
+            (Some("ops"), "ops"),
+            (Some("dev"), "ops"),
+            (None, "ops"),
+        ];
+        for (wanted, shown) in cases {
+            assert_eq!(spelled(wanted, "ops", "4000"), shown, "{wanted:?}");
+        }
+        assert_eq!(spelled(Some("gone"), "UNKNOWN", "4000"), "4000");
+    }
+
+    #[test]
+    fn names_that_useradd_refuses_can_be_managed() {
+        let rule = |name: &str| name_rule(&[("name".to_owned(), name.into())].into(), "name").is_none();
+        for name in ["ops", "john.doe", "John", "CORP\\ann", "ann@corp.example", "svc$", "_apt", "2fast"] {
+            assert!(rule(name), "{name}");
+        }
+        for name in ["", "Bad Name", "a:b", "a/b", "a,b", "-r", "+x", "~x", "..", "1000", "a\nb"] {
+            assert!(!rule(name), "{name:?}");
+        }
+        assert!(is_portable("ops") && !is_portable("john.doe") && !is_portable("John"));
+    }
 }

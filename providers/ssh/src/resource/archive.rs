@@ -29,17 +29,14 @@ const FORMS: &[(&str, Option<&str>)] = &[
     (".zip", None),
 ];
 
-/// Unpacks the zip `$T` into `$S`.
+/// Unpacks the zip `$Z` into `$S`.
 const UNZIP: &str = r#"[ -n "$(command -v unzip)" ] || fail failed 'there is no unzip (install it with ssh_package)'
-unzip -q -o -d "$S" -- "$T"
+unzip -q -o -d "$S" -- "$Z"
 while [ "$strip" -gt 0 ]; do
   mkdir -- "$S.up"
   for A in "$S"/*/* "$S"/*/.[!.]*; do [ ! -e "$A" ] || mv -f -- "$A" "$S.up"; done
   rm -rf -- "$S"; mv -fT -- "$S.up" "$S"; strip=$((strip - 1))
 done"#;
-
-/// Lists what is in `$S` for the marker: regular files as sha256sum checks them, others by name alone.
-const LIST: &str = r#"( cd -- "$S"; find . -type f -exec sha256sum -b -- {} +; find . ! -type f ! -type d | while IFS= read -r A; do printf 'other *%s\n' "$A"; done ) > "$S.list""#;
 
 /// Shell functions for a directory that another may own: `planted PATH` tells a link that is neither root's nor ours, `inside NAME` a name that leads to what is
 /// below `$P`, through no such link.
@@ -48,25 +45,106 @@ inside() {
   case "/$1/" in */../*) return 1 ;; esac
   B=$1
   while case $B in */*) ;; *) false ;; esac; do B=${B%/*}; if planted "$P/$B"; then return 1; fi; done
+}
+names() { sed -n 's/^[^*]*\*//p'; }"#;
+
+/// Prepares the change of `$P` to what is in `$S`, and changes nothing in it. Lists for the marker: regular files as sha256sum checks them, others by name
+/// alone, directories that the archive makes. What did not come from this archive is never replaced by something of another kind.
+const PREPARE: &str = r#"[ -n "$(find "$S" -mindepth 1 -print -quit)" ] || {
+  printf %s 'lower strip_components, or correct include: no name in the archive is left' | blob help
+  fail invalid 'nothing in the archive is unpacked'
+}
+if [ -f "$M" ] && [ ! -L "$M" ]; then tail -n +2 -- "$M" > "$S.was"; else : > "$S.was"; fi
+names < "$S.was" > "$S.old"
+came() { grep -qxF -- "$1" "$S.old"; }
+stays() { [ -d "$P/$1" ] && { [ ! -L "$P/$1" ] || ! came "$1"; }; }
+in_the_way() { fail conflict "$P/${1#./} is in the way: the archive has a $2 there, and this did not come from it"; }
+( cd -- "$S"; find . -mindepth 1 -type d -exec stat -c '%a %u:%g %n/' -- {} + ) | while read -r B O A; do
+  A=${A%/}
+  if planted "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of somebody else: nothing is written through it"; fi
+  if stays "$A"; then
+    came "$A" || continue
+  elif [ -e "$P/$A" ] || [ -L "$P/$A" ]; then
+    came "$A" || in_the_way "$A" directory
+  fi
+  printf '%s\n' "$B $O $A/"
+done > "$S.made"
+find "$S" -type d ! -perm -u=rwx -exec chmod u+rwx -- {} +
+( cd -- "$S"; find . ! -type d ) | while IFS= read -r A; do
+  [ -d "$P/$A" ] && [ ! -L "$P/$A" ] || continue
+  came "$A" || [ -n "$(find "$P/$A" ! -type d -print -quit)" ] || in_the_way "$A" file
+  ( cd -- "$P"; find "$A" ! -type d ) | while IFS= read -r B; do came "$B" || in_the_way "$B" 'file above it'; done
+done
+( cd -- "$S"
+  find . -type f -exec sha256sum -b -- {} +
+  find . ! -type f ! -type d | while IFS= read -r A; do printf 'other *%s\n' "$A"; done
+  while read -r _ _ A; do printf 'made *%s\n' "${A%/}"; done < "$S.made"
+) > "$S.list"
+names < "$S.list" > "$S.new"
+kept() { grep -qxF -- "$1" "$S.new"; }
+{ grep -vxFf "$S.new" -- "$S.old" || true; } | while IFS= read -r A; do
+  B=$A
+  while case $B in ./*/*) ;; *) false ;; esac; do
+    B=${B%/*}
+    if [ -L "$S/$B" ] || [ -f "$S/$B" ]; then continue 2; fi
+  done
+  printf '%s\n' "$A"
+done > "$S.gone""#;
+
+/// Writes the marker. Until all is in place it lists what there may be: the old and the new, and that it is not finished.
+const MARK: &str = r#"mark() { opened "$P"; trap clean EXIT; cat >&6; chmod 0644 /proc/self/fd/6; sync -- /proc/self/fd/6; exec 6>&-; mv -fT -- "$T" "$M"; }"#;
+
+/// Moves what is in `$S` to its place. Directories get their modes and owners last: they may forbid to write in them.
+const MOVE: &str = r#"( cd -- "$S"; find . -mindepth 1 -type d ) | while IFS= read -r A; do
+  if planted "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of somebody else: nothing is written through it"; fi
+  stays "$A" || { rm -f -- "$P/$A"; mkdir -m 0700 -- "$P/$A"; }
+done
+( cd -- "$S"; find . ! -type d ) | while IFS= read -r A; do
+  if [ -d "$P/$A" ] && [ ! -L "$P/$A" ]; then
+    ( cd -- "$P"; find "$A" ! -type d ) | while IFS= read -r B; do if came "$B"; then rm -f -- "$P/$B"; fi; done
+    find "$P/$A" -depth -type d -exec rmdir -- {} +
+  fi
+  mv -fT -- "$S/$A" "$P/$A"
+done"#;
+
+/// Gives the directories that the archive makes their owners and modes, the deepest first.
+const SETTLE: &str = r#"sort -r -k 3 -- "$S.made" | while read -r B O A; do
+  ( held "$P/${A%/}"; chown -- "$O" /proc/self/fd/6; chmod -- "00$B" /proc/self/fd/6 )
+done"#;
+
+/// Removes the files that the list `$1` names, and then the directories that are empty and not `kept`. Links go first: no other name of the list may lead
+/// through one of them.
+const REMOVE: &str = r#"remove() {
+  while IFS= read -r A; do if inside "$A" && [ -L "$P/$A" ]; then rm -f -- "$P/$A"; fi; done < "$1"
+  while IFS= read -r A; do if inside "$A" && [ ! -d "$P/$A" ]; then rm -f -- "$P/$A"; fi; done < "$1"
+  while IFS= read -r A; do
+    inside "$A" || continue
+    while [ "$A" != . ] && ! kept "$A"; do
+      if [ -d "$P/$A" ] && [ ! -L "$P/$A" ]; then rmdir -- "$P/$A" 2>/dev/null || break; fi
+      A=${A%/*}
+    done
+  done < "$1"
 }"#;
 
-/// Moves what is in `$S` to its place.
-const MOVE: &str = r#"( cd -- "$S"; find . -type d ) | while IFS= read -r A; do
-  if planted "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of somebody else: nothing is written through it"; fi
-  mkdir -p -- "$P/$A"
-done
-( cd -- "$S"; find . ! -type d ) | while IFS= read -r A; do mv -fT -- "$S/$A" "$P/$A"; done"#;
-
-/// Removes what the marker lists and `kept` does not hold back, and the directories that are empty then.
-const REMOVE: &str = r#"if [ -f "$M" ] && [ ! -L "$M" ]; then
-  tail -n +2 -- "$M" | while IFS= read -r L; do A=${L#*\*}; if inside "$A" && ! kept "$A"; then rm -f -- "$P/$A"; fi; done
-  tail -n +2 -- "$M" | while IFS= read -r L; do A=${L#*\*}; inside "$A" || continue; A=${A%/*}; while [ "$A" != . ] && rmdir -- "$P/$A" 2>/dev/null; do A=${A%/*}; done; done
-fi"#;
+/// Checks whether all that the marker lists is there as it was unpacked.
+const INTACT: &str = r#"intact() (
+  cd -- "$P" || exit 1
+  tail -n +2 -- "$M" | while IFS= read -r L; do
+    A=${L#*\*}
+    case $L in
+    'unfinished '*) exit 1 ;;
+    'other '*) [ -e "$A" ] || [ -L "$A" ] || exit 1 ;;
+    'made '*) [ -d "$A" ] || exit 1 ;;
+    esac
+  done || exit 1
+  ! grep -q '^\\\{0,1\}[0-9a-f]\{64\} ' -- "$M" || tail -n +2 -- "$M" | sha256sum -c --quiet --status - 2>/dev/null
+)"#;
 
 impl Resource for Archive {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "An archive, unpacked into a directory. It is unpacked beside and moved into place file by file. \
+            "An archive, unpacked into a directory. It is unpacked beside and moved into place file by file; files of an older version are removed after that. \
+             Directories that it makes have the modes of the archive; directories that exist already keep theirs. A file or directory that did not come from it is never replaced by something of another kind. \
              The marker `.moorfast-archive-NAME` in the directory remembers the checksum and the files; a file that is missing or was changed makes it unpack again. \
              A destroy removes the files that came from it and the directories that are empty then.",
             [
@@ -173,12 +251,12 @@ impl Resource for Archive {
     }
 
     fn look(&self, subject: &Subject) -> String {
-        // The marker: the checksum of the archive, then the checksums of the files as sha256sum checks them.
         format!(
             "{}
+{INTACT}
 if [ -f \"$M\" ] && [ ! -L \"$M\" ]; then
   read -r X < \"$M\"; field sha256 \"$X\"
-  if ( cd -- \"$P\" && tail -n +2 -- \"$M\" | sha256sum -c --quiet --status - ) 2>/dev/null; then field intact yes; fi
+  if intact; then field intact yes; fi
 fi",
             places(subject)
         )
@@ -211,7 +289,15 @@ fi",
         let places = places(subject);
         if matches!(operation.action, OperationAction::Delete) {
             return Ok(Step::long(format!(
-                "{places}\n{GUARDS}\nkept() {{ false; }}\n{REMOVE}\nrm -f -- \"$M\"\n[ ! -d \"$P\" ] || rmdir -- \"$P\" 2>/dev/null || true"
+                "{places}
+{GUARDS}
+kept() {{ false; }}
+{REMOVE}
+if [ -f \"$M\" ] && [ ! -L \"$M\" ]; then
+  temporary \"${{TMPDIR:-/tmp}}\"; tail -n +2 -- \"$M\" | names > \"$T\"; remove \"$T\"
+fi
+rm -f -- \"$M\"
+[ ! -d \"$P\" ] || rmdir -- \"$P\" 2>/dev/null || true"
             )));
         }
         let attributes = &subject.attributes;
@@ -227,7 +313,7 @@ fi",
                     );
                     return Err(ProviderError::new(Class::Invalid, summary).attribute("sha256"));
                 }
-                (format!("head -c {} <&3 > \"$T\"; watch", source.size), Some((source.path.clone(), source.size)))
+                (format!("head -c {} <&3 > \"$Z\"; watch", source.size), Some((source.path.clone(), source.size)))
             }
             None => (fetch(text(attributes, "url").unwrap_or_default()), None),
         };
@@ -237,28 +323,39 @@ fi",
         let include = quote_all(include.iter().map(String::as_str));
         let unpack = match form {
             Some(option) => format!(
-                "tar -x {option} --no-same-owner --strip-components=\"$strip\" -C \"$S\" -f \"$T\" -- {include}"
+                "tar -x {option} -p --no-same-owner --strip-components=\"$strip\" -C \"$S\" -f \"$Z\" -- {include}"
             ),
             None => UNZIP.to_owned(),
         };
         let body = format!(
             "{places}
 {GUARDS}
-mkdir -p -- \"$P\"
-temporary \"$P\"; S=$(mktemp -d -- \"$P/.moorfast-XXXXXXXX\")
-trap 'rm -rf -- \"$T\" \"$S\" \"$S.up\" \"$S.list\"' EXIT
+{REMOVE}
+{MARK}
+made=
+[ -d \"$P\" ] || {{ mkdir -p -- \"$P\"; made=yes; }}
+clean() {{
+  rm -rf -- \"$F\" \"$T\"
+  [ -z \"$made\" ] || rmdir -- \"$P\" 2>/dev/null || true
+}}
+F=$(mktemp -u -- \"$P/.moorfast-XXXXXXXX\"); S=$F/s; Z=$F/archive; T=$F/none
+trap clean EXIT
+trap 'exit 143' TERM HUP INT
+mkdir -m 0700 -- \"$F\"; mkdir -- \"$S\"
 {fetch}
-X=$(sha256sum < \"$T\"); X=${{X%% *}}
+X=$(sha256sum < \"$Z\"); X=${{X%% *}}
 [ \"$X\" = {sum} ] || fail failed \"the archive has another SHA-256 than the manifest says: $X\"
 strip={strip}
 {unpack}
 {owner}
-{LIST}
-kept() {{ [ -e \"$S/$1\" ] || [ -L \"$S/$1\" ]; }}
-{REMOVE}
+{PREPARE}
+{{ printf '%s\\n' \"$X\" 'unfinished *./.moorfast-unfinished'; cat -- \"$S.was\" \"$S.list\"; }} > \"$S.mark\"
+mark < \"$S.mark\"
 {MOVE}
-{{ printf '%s\\n' \"$X\"; cat -- \"$S.list\"; }} > \"$T\"
-chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" \"$M\"",
+remove \"$S.gone\"
+{SETTLE}
+{{ printf '%s\\n' \"$X\"; cat -- \"$S.list\"; }} > \"$S.mark\"
+mark < \"$S.mark\"",
             strip = attributes.get("strip_components").and_then(Value::as_i64).unwrap_or_default(),
             owner = owner(attributes),
         );
@@ -290,23 +387,29 @@ fn form(attributes: &Attributes) -> Option<Option<&'static str>> {
     FORMS.iter().filter(|(end, _)| ending.ends_with(end)).max_by_key(|(end, _)| end.len()).map(|(_, option)| *option)
 }
 
-/// Fetches `url` into `$T`. It may hold a secret, so that no process has it in its arguments.
+/// Fetches `url` into `$Z`. It may hold a secret, so that no process has it in its arguments.
 fn fetch(url: &str) -> String {
     let in_config = url.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
     format!(
-        "if [ -n \"$(command -v curl)\" ]; then printf '%s\\n' {} | curl -fsSL --retry 3 -o \"$T\" --config -
-elif [ -n \"$(command -v wget)\" ]; then printf '%s\\n' {} | wget -q -O \"$T\" -i -
+        "if [ -n \"$(command -v curl)\" ]; then printf '%s\\n' {} | curl -fsSL --retry 3 -o \"$Z\" --config -
+elif [ -n \"$(command -v wget)\" ]; then printf '%s\\n' {} | wget -q -O \"$Z\" -i -
 else fail failed 'there is neither curl nor wget (install one with ssh_package, or use source)'; fi",
         quote(&format!("url = \"{in_config}\"")),
         quote(url)
     )
 }
 
+/// Shell that gives what is unpacked to its owner. That takes the setuid and setgid bits of files away, so they are set again.
 fn owner(attributes: &Attributes) -> String {
     let (owner, group) = (text(attributes, "owner").unwrap_or_default(), text(attributes, "group").unwrap_or_default());
-    match (owner, group) {
-        ("", "") => String::new(),
-        (owner, "") => format!("chown -R -- {} \"$S\"", quote(owner)),
-        (owner, group) => format!("chown -R -- {} \"$S\"", quote(&format!("{owner}:{group}"))),
-    }
+    let to = match (owner, group) {
+        ("", "") => return String::new(),
+        (owner, "") => quote(owner),
+        (owner, group) => quote(&format!("{owner}:{group}")),
+    };
+    format!(
+        "find \"$S\" -type f -perm /6000 -exec stat -c '%a %n' -- {{}} + > \"$S.bits\"
+chown -hR -- {to} \"$S\"
+while read -r B A; do chmod -- \"$B\" \"$A\"; done < \"$S.bits\""
+    )
 }

@@ -7,9 +7,9 @@ use moorfast_engine::{
     ProviderError, ResourceType, Schema, Scope, Value, named,
 };
 
-use super::{Resource, Step, absolute, propose, public, text, texts, written};
+use super::{Resource, Step, absolute, no_interpreter, propose, public, text, texts, written};
 use crate::duration;
-use crate::script::{self, Section, quote, quote_all};
+use crate::script::{self, Section, print_bytes, quote, quote_all};
 use crate::secrets::Secrets;
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -43,7 +43,7 @@ impl Resource for Exec {
                 Attribute::optional(
                     "script",
                     Kind::String,
-                    "A script for POSIX sh; `set -e` is up to it. It is in no process's arguments.",
+                    "A script, run by the interpreter that its first line names (`#!/bin/bash`), or else by POSIX sh; `set -e` is up to it. It is in no process's arguments.",
                 ),
                 Attribute::optional(
                     "environment",
@@ -74,7 +74,7 @@ impl Resource for Exec {
                 Attribute::optional(
                     "timeout",
                     Kind::Duration,
-                    "How long it may run; then it and what it started is killed.",
+                    "How long it may run; then it and everything that it started is killed, also in another session.",
                 )
                 .or("5m"),
                 Attribute::optional(
@@ -110,6 +110,12 @@ impl Resource for Exec {
         let open = ["command", "script", "rerun_when", "on_destroy", "unless", "only_if"];
         invalid
             .extend(open.iter().filter_map(|name| public(attributes, name, "hand secrets over through environment")));
+        if let Some((message, help)) = text(attributes, "script").and_then(|script| Script::of(script).objection()) {
+            invalid.push(Invalid { attribute: Some("script"), message, help: Some(help.to_owned()) });
+        }
+        for name in ["unless", "only_if"] {
+            invalid.extend(attributes.get(name).and_then(|value| no_interpreter(value, name)));
+        }
         for name in ["command", "on_destroy"] {
             if attributes.get(name).and_then(Value::as_list).is_some_and(<[Value]>::is_empty) {
                 let message = format!("{name} has no program");
@@ -223,21 +229,21 @@ impl Resource for Exec {
             if command.is_empty() {
                 return Ok(Step::quick(":"));
             }
-            return Ok(Step::long(run(attributes, &exec(&command))));
+            return Ok(Step::long(run(attributes, "", &exec(&command))));
         }
         let before = operation.observed.as_ref().map(|o| &o.attributes);
         let again = REASONS.iter().any(|name| before.is_none_or(|b| b.get(*name) != attributes.get(*name)));
         if !again && operation.triggers.is_empty() {
             return Ok(Step::quick(before.map(keep).unwrap_or_default()));
         }
-        let command = match text(attributes, "script") {
-            Some(script) => script::written(script),
-            None => exec(&texts(attributes, "command")),
+        let body = match text(attributes, "script").map(Script::of) {
+            Some(script) => run(attributes, &script.check(), &script.command()),
+            None => run(attributes, "", &exec(&texts(attributes, "command"))),
         };
         Ok(Step {
             limit: Some(duration::of(attributes, "timeout").unwrap_or(Duration::from_secs(300))),
             secrets: Secrets::of(attributes.get("environment")),
-            ..Step::long(run(attributes, &command))
+            ..Step::long(body)
         })
     }
 }
@@ -294,21 +300,138 @@ fn surroundings(attributes: &Attributes) -> String {
     body
 }
 
-fn run(attributes: &Attributes, command: &str) -> String {
+/// What a script that a person wrote runs: the interpreter of its `#!` line, or sh.
+enum Script<'a> {
+    Sh(&'a str),
+    Interpreted { text: &'a str, interpreter: &'a str, argument: &'a str },
+}
+
+impl<'a> Script<'a> {
+    /// Reads the first line of `text` as the kernel does: an interpreter and at most one argument.
+    fn of(text: &'a str) -> Self {
+        let Some(line) =
+            text.strip_prefix("#!").map(|rest| rest.split('\n').next().unwrap_or_default().trim_matches([' ', '\t']))
+        else {
+            return Script::Sh(text);
+        };
+        let (interpreter, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+        Script::Interpreted { text, interpreter, argument: argument.trim_start_matches([' ', '\t']) }
+    }
+
+    /// Returns why the `#!` line cannot work on any node, and what to write instead.
+    fn objection(&self) -> Option<(String, &'static str)> {
+        match self {
+            Script::Interpreted { text, .. }
+                if text.lines().count() > 0 && text.split('\n').next().is_some_and(|line| line.ends_with('\r')) =>
+            {
+                Some((
+                    "the first line of the script ends with a carriage return".to_owned(),
+                    "save the script with Unix line endings",
+                ))
+            }
+            Script::Interpreted { interpreter, .. } if !interpreter.starts_with('/') => Some((
+                format!("`#!{interpreter}` names no interpreter by an absolute path"),
+                "write `#!/bin/bash`, or `#!/usr/bin/env python3`; without a `#!` line, sh runs the script",
+            )),
+            _ => None,
+        }
+    }
+
+    /// Shell that runs the script, in `$F`, where its text is kept from the arguments of processes.
+    fn command(&self) -> String {
+        match self {
+            Script::Sh(text) => script::written(text),
+            Script::Interpreted { text, interpreter, argument } => {
+                let words = [*interpreter, *argument].into_iter().filter(|word| !word.is_empty());
+                format!("{} > \"$F/script\"\n{} \"$F/script\"", print_bytes(text.as_bytes()), quote_all(words))
+            }
+        }
+    }
+
+    /// Shell that fails if the interpreter does not exist.
+    fn check(&self) -> String {
+        match self {
+            Script::Sh(_) => String::new(),
+            Script::Interpreted { interpreter, .. } => format!(
+                "[ -x {0} ] || {{ printf %s 'install it first (ssh_package), or correct the first line of the script' | blob help; fail invalid {1}; }}\n",
+                quote(interpreter),
+                quote(&format!("the interpreter {interpreter} of the script does not exist there"))
+            ),
+        }
+    }
+}
+
+/// Shell that copies what comes on its stdin to `$F/stdout`: the first 16 KiB; the end of what follows goes to `$F/tail`. It reads on until the last
+/// process that can write has ended, so that a program that stays in the background can go on printing.
+const KEEP_STDOUT: &str = r#"{ dd bs=1 count=16384 of="$F/stdout" status=none; tail -c 4096 > "$F/tail"; : > "$F/heard.1"; } 2>/dev/null 3<&- 4>&-"#;
+
+/// As [`KEEP_STDOUT`], of what is printed on stderr: passes on at most the first 32 KiB and the last 16 KiB, which go where the script's own messages go.
+const KEEP_STDERR: &str =
+    r#"{ dd bs=4096 count=8 status=none; tail -c 16384; : > "$F/heard.2"; } 2>/dev/null 3<&- 4>&-"#;
+
+/// Waits until all output is heard, which takes no longer than a moment unless a program in the background keeps it open.
+const HEAR: &str = r#"for D in 0.01 0.02 0.05 0.1 0.2 0.5 1; do
+  if [ -e "$F/heard.1" ] && [ -e "$F/heard.2" ]; then break; fi
+  sleep "$D"
+done"#;
+
+/// The last lines of stdout, without the first one where it is not whole.
+const LAST_LINES: &str =
+    r#"if [ -s "$F/tail" ]; then echo '…'; tail -n +2 -- "$F/tail" | tail -n 20; else tail -n 20 -- "$F/stdout"; fi"#;
+
+/// Runs `command` with bounded output, in a folder `$F` of its own. `check` comes first.
+fn run(attributes: &Attributes, check: &str, command: &str) -> String {
     format!(
-        "temporary \"${{TMPDIR:-/tmp}}\"
+        "{check}F=$(mktemp -u -- \"${{TMPDIR:-/tmp}}/.moorfast-XXXXXXXX\")
+trap 'rm -rf -- \"$F\"' EXIT
+trap 'exit 143' TERM HUP INT
+mkdir -m 0700 -- \"$F\"
+mkfifo -- \"$F/1\" \"$F/2\"
+{KEEP_STDOUT} < \"$F/1\" &
+{KEEP_STDERR} < \"$F/2\" &
 set +e
 ( set -e
 {surroundings}{command}
-) 3<&- 4>&- > \"$T\"
+) 3<&- 4>&- > \"$F/1\" 2> \"$F/2\"
 C=$?
 set -e
+{HEAR}
 if [ \"$C\" != 0 ]; then
-  tail -n 20 -- \"$T\" | blob detail
+  {{ {LAST_LINES}; }} | blob detail
   fail failed \"it ended with status $C\"
 fi
 field exit_code \"$C\"
-head -c 16384 -- \"$T\" | blob stdout",
+blob stdout < \"$F/stdout\"",
         surroundings = surroundings(attributes),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_runs_by_its_first_line_as_the_kernel_reads_it() {
+        let cases = [
+            ("echo x", None),
+            ("# !/bin/bash\necho x", None),
+            (" #!/bin/bash\necho x", None),
+            ("#!/bin/bash\necho x", Some(("/bin/bash", ""))),
+            ("#!/bin/bash", Some(("/bin/bash", ""))),
+            ("#! /bin/sh -eu \nx", Some(("/bin/sh", "-eu"))),
+            ("#!/usr/bin/env -S python3 -u\nx", Some(("/usr/bin/env", "-S python3 -u"))),
+            ("#!\t/usr/bin/awk\t-f\nx", Some(("/usr/bin/awk", "-f"))),
+        ];
+        for (text, expected) in cases {
+            let found = match Script::of(text) {
+                Script::Sh(_) => None,
+                Script::Interpreted { interpreter, argument, .. } => Some((interpreter, argument)),
+            };
+            assert_eq!(found, expected, "{text:?}");
+            assert_eq!(Script::of(text).objection(), None, "{text:?}");
+        }
+        for text in ["#!\nx", "#!bash\nx", "#!/bin/bash\r\necho x\r\n"] {
+            assert!(Script::of(text).objection().is_some(), "{text:?}");
+        }
+    }
 }

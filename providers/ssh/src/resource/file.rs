@@ -12,7 +12,7 @@ use moorfast_engine::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Resource, Step, absolute, flag, mode, parent, propose, public, text, written};
+use super::{Resource, Step, absolute, flag, mode, no_interpreter, parent, propose, public, text, written};
 use crate::script::{self, Section, print_bytes, quote};
 use crate::sources::{SMALL, Source, Sources};
 use crate::subject::Subject;
@@ -158,6 +158,7 @@ impl Resource for File {
             invalid.push(Invalid { attribute: Some("content_base64"), message, help: None });
         }
         if let Some(value) = attributes.get("validate").filter(|v| !v.is_null() && !v.is_unknown()) {
+            invalid.extend(no_interpreter(value, "validate"));
             let words = value.as_list().is_some_and(|l| !l.is_empty() && l.iter().all(|v| v.as_str().is_some()));
             if value.as_str().is_none() && !words {
                 let message = "a validation command is a list of texts, or one text".to_owned();

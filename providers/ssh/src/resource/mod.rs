@@ -14,6 +14,8 @@ mod mode;
 mod package;
 mod swap;
 mod sysctl;
+mod sysctl_boot;
+mod sysctl_value;
 mod unit;
 mod user;
 
@@ -229,6 +231,15 @@ pub(crate) fn public(attributes: &Attributes, name: &'static str, help: &str) ->
     })
 }
 
+/// The rule that a line for sh has no `#!` line, which would not be honoured.
+pub(crate) fn no_interpreter(value: &Value, name: &'static str) -> Option<Invalid> {
+    value.as_str()?.starts_with("#!").then(|| Invalid {
+        attribute: Some(name),
+        message: format!("{name} is a line for sh: its `#!` line would have no effect"),
+        help: Some("write a list that names the interpreter: [\"bash\", \"-c\", \"…\"]".to_owned()),
+    })
+}
+
 /// The directory that holds `path`.
 pub(crate) fn parent(path: &str) -> &str {
     match path.rfind('/') {
@@ -274,6 +285,11 @@ mod tests {
             ("ssh_systemd_unit", json!({ "name": "kubelet.service" }), "unit:kubelet.service"),
             ("ssh_package", json!({ "names": ["jq=1.6", "curl"] }), "package:jq"),
             ("ssh_sysctl", json!({ "name": "net.ipv4.ip_forward" }), "sysctl:net/ipv4/ip_forward"),
+            (
+                "ssh_sysctl",
+                json!({ "name": "net.ipv4.conf.eth0/1.forwarding" }),
+                "sysctl:net/ipv4/conf/eth0.1/forwarding",
+            ),
             ("ssh_kernel_module", json!({ "name": "br-netfilter" }), "module:br_netfilter"),
             ("ssh_user", json!({ "name": "ops" }), "user:ops"),
             ("ssh_group", json!({ "name": "ops" }), "group:ops"),
@@ -322,10 +338,52 @@ mod tests {
                 json!({ "name": "a.service", "drop_ins": { "x": "" } }),
                 "`x` is no name of a drop-in",
             ),
+            ("ssh_systemd_unit", json!({ "name": "a@.service", "state": "running" }), "a template does not run"),
+            (
+                "ssh_systemd_unit",
+                json!({ "name": "a@.service", "content": "[Install]\nWantedBy=x.target\n", "enabled": true }),
+                "a template without DefaultInstance= cannot be enabled",
+            ),
+            (
+                "ssh_systemd_unit",
+                json!({ "name": "a.service", "content": "[Service]\nExecStart=/bin/true\n", "enabled": true }),
+                "a unit without an [Install] section cannot be enabled",
+            ),
+            (
+                "ssh_systemd_unit",
+                json!({ "name": "a.service", "enabled": true, "masked": true }),
+                "a masked unit cannot be enabled",
+            ),
+            (
+                "ssh_systemd_unit",
+                json!({ "name": "a.service", "content": "", "path": "/opt/a.service" }),
+                "systemd reads no units in `/opt`",
+            ),
+            (
+                "ssh_systemd_unit",
+                json!({ "name": "a.service", "content": "", "path": "/etc/systemd/system/b.service" }),
+                "`/etc/systemd/system/b.service` is not the file of the unit",
+            ),
             ("ssh_package", json!({ "names": ["a b"] }), "`a b` is no name of a package"),
             ("ssh_package", json!({ "names": ["--yes"] }), "`--yes` is no name of a package"),
             ("ssh_package", json!({ "names": [] }), "no package is named"),
             ("ssh_sysctl", json!({ "name": "../x" }), "`../x` is no name of a kernel parameter"),
+            (
+                "ssh_sysctl",
+                json!({ "name": "net.ipv4.conf.*.rp_filter" }),
+                "`net.ipv4.conf.*.rp_filter` is no name of a kernel parameter",
+            ),
+            (
+                "ssh_sysctl",
+                json!({ "name": "net/ipv4//ip_forward" }),
+                "`net/ipv4//ip_forward` is no name of a kernel parameter",
+            ),
+            (
+                "ssh_sysctl",
+                json!({ "name": "net.ipv4.ip_forward." }),
+                "`net.ipv4.ip_forward.` is no name of a kernel parameter",
+            ),
+            ("ssh_sysctl", json!({ "name": "vm.swappiness", "value": "1\n2" }), "value must be a single line"),
             ("ssh_user", json!({ "name": "Bad Name" }), "`Bad Name` is no name of an account"),
             ("ssh_exec", json!({}), "there is neither a command nor a script"),
             ("ssh_exec", json!({ "command": [] }), "command has no program"),
@@ -333,6 +391,22 @@ mod tests {
                 "ssh_exec",
                 json!({ "script": "x", "environment": { "A-B": "" } }),
                 "`A-B` is no name of an environment variable",
+            ),
+            ("ssh_exec", json!({ "script": "#!bash\necho x" }), "`#!bash` names no interpreter by an absolute path"),
+            (
+                "ssh_exec",
+                json!({ "script": "#!/bin/bash\r\necho x\r\n" }),
+                "the first line of the script ends with a carriage return",
+            ),
+            (
+                "ssh_exec",
+                json!({ "script": "x", "unless": "#!/bin/bash\n[[ -e x ]]" }),
+                "unless is a line for sh: its `#!` line would have no effect",
+            ),
+            (
+                "ssh_file",
+                json!({ "path": "/m", "content": "", "validate": "#!/bin/bash\n[[ -e x ]]" }),
+                "validate is a line for sh: its `#!` line would have no effect",
             ),
             ("ssh_archive", json!({ "path": "/a", "source": "a.rar", "sha256": "0" }), "this is no SHA-256"),
         ];

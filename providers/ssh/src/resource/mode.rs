@@ -2,7 +2,7 @@
 
 use moorfast_engine::{Attribute, Attributes, Kind, Value};
 
-use super::text;
+use super::{account, text};
 use crate::script::{Section, quote};
 use crate::subject::Subject;
 
@@ -39,23 +39,18 @@ pub(crate) fn canonical(mode: &str) -> String {
     format!("{:0>4}", mode.trim_start_matches("0o").trim_start_matches('0'))
 }
 
-/// Shell that tells owner, group and mode of `$P` as the field `stat`.
-pub(crate) const LOOK: &str = "X=$(stat -c '%a %s %u %g %U %G' -- \"$P\"); field stat \"$X\"";
+/// Shell that reports owner, group and mode of `$P` as the field `stat`. A name may have a space in it, but no colon.
+pub(crate) const LOOK: &str = "X=$(stat -c '%a %s %u %g %U:%G' -- \"$P\"); field stat \"$X\"";
 
 /// What [`LOOK`] told.
 pub(crate) fn observe(subject: &Subject, seen: &Section, into: &mut Attributes) -> Option<()> {
-    let words: Vec<&str> = seen.field("stat")?.split(' ').collect();
-    let [mode, _, uid, gid, user, group] = words[..] else { return None };
+    let words: Vec<&str> = seen.field("stat")?.splitn(5, ' ').collect();
+    let [mode, _, uid, gid, names] = words[..] else { return None };
+    let (user, group) = names.split_once(':')?;
     into.insert("mode".to_owned(), Value::from(canonical(mode)));
-    into.insert("owner".to_owned(), Value::from(spelled(subject, "owner", user, uid)));
-    into.insert("group".to_owned(), Value::from(spelled(subject, "group", group, gid)));
+    into.insert("owner".to_owned(), Value::from(account::spelled(subject.text("owner"), user, uid)));
+    into.insert("group".to_owned(), Value::from(account::spelled(subject.text("group"), group, gid)));
     Some(())
-}
-
-/// A user or group as the manifest writes it: by name, or by number.
-fn spelled(subject: &Subject, attribute: &str, name: &str, number: &str) -> String {
-    let by_number = subject.text(attribute).is_some_and(|t| t.bytes().all(|b| b.is_ascii_digit()));
-    if by_number || name == "UNKNOWN" { number.to_owned() } else { name.to_owned() }
 }
 
 /// Makes the mode in `planned` canonical, so that it compares.

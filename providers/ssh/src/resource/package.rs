@@ -69,7 +69,7 @@ impl Resource for Package {
             "Packages of the distribution, by apt or dnf, whichever the node has. What is installed already is left alone. \
              A destroy purges those that moorfast installed itself, with what came with them and nothing else needs; others stay.",
             [
-                Attribute::required("names", Kind::list(Kind::String), "The packages, each `name` or `name=version`. The first is what the list is known by on its node."),
+                Attribute::required("names", Kind::list(Kind::String), "The packages, each `name` or `name=version`, where `*` in a version stands for any text. The first is what the list is known by on its node."),
                 Attribute::optional("state", Kind::OneOf(&["present", "absent"]), "Are they installed?").or("present"),
                 Attribute::optional("cache_update", Kind::Bool, "Refresh the lists of packages before installing? They are refreshed anyway when a package is not found.").or(false),
             ],
@@ -139,7 +139,9 @@ impl Resource for Package {
                 return None;
             }
             match entry.contains('=') && wanted.contains(&entry) || !wanted.iter().any(|w| name_of(w) == entry) {
-                true if entry.contains('=') => Some(format!("{}={version}", name_of(&entry))),
+                true if entry.contains('=') && !is_version(&entry, version) => {
+                    Some(format!("{}={version}", name_of(&entry)))
+                }
                 _ => Some(entry),
             }
         };
@@ -210,6 +212,19 @@ impl Resource for Package {
 
 fn name_of(entry: &str) -> &str {
     entry.split_once('=').map_or(entry, |(name, _)| name)
+}
+
+/// Whether the entry `name=version` means `version`; `*` stands for any text.
+fn is_version(entry: &str, version: &str) -> bool {
+    let Some((_, wanted)) = entry.split_once('=') else { return false };
+    let mut parts = wanted.split('*');
+    let Some(mut rest) = version.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
 }
 
 /// What was installed by moorfast, with all that came with it.
@@ -313,4 +328,19 @@ set --; for P in $(orphans); do if ours \"$P\"; then set -- \"$@\" \"$P\"; fi; d
 [ $# = 0 ] || purge \"$@\"",
         own = quote(&own.join(" ")),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_may_have_wildcards() {
+        for entry in ["jq=1.6-2.1", "jq=1.6*", "jq=*", "jq=*2.1", "jq=1*-*1", "jq=1.6-2.1*"] {
+            assert!(is_version(entry, "1.6-2.1"), "{entry}");
+        }
+        for entry in ["jq", "jq=1.6", "jq=1.7*", "jq=*.2", "jq=1.6-2.1*1", "jq=1*3*1"] {
+            assert!(!is_version(entry, "1.6-2.1"), "{entry}");
+        }
+    }
 }

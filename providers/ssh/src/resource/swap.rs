@@ -15,7 +15,9 @@ use crate::subject::Subject;
 pub(crate) struct Swap;
 
 /// Tells what is swapped to now, what fstab has for the next boot, and whether systemd may start any.
-const LOOK: &str = r##"while read -r D _; do case $D in Filename) ;; *) printf '%s\n' "$D" ;; esac; done < /proc/swaps | blob devices
+///
+/// The kernel writes a space in a path as `\040`.
+const LOOK: &str = r##"while read -r D _; do case $D in Filename) ;; *) printf '%b\n' "$D" ;; esac; done < /proc/swaps | blob devices
 if [ -f /etc/fstab ]; then
   while read -r D _ K _; do case $D in '#'*|'') ;; *) [ "$K" != swap ] || printf '%s\n' "$D" ;; esac; done < /etc/fstab | blob fstab
 fi
@@ -91,7 +93,7 @@ impl Resource for Swap {
     }
 
     fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
-        let remember = "field was_masked \"$(systemctl is-enabled swap.target 2>/dev/null || true)\"\nwhile read -r D _; do case $D in Filename) ;; *) printf '%s\\n' \"$D\" ;; esac; done < /proc/swaps | blob before";
+        let remember = "field was_masked \"$(systemctl is-enabled swap.target 2>/dev/null || true)\"\nwhile read -r D _; do case $D in Filename) ;; *) printf '%b\\n' \"$D\" ;; esac; done < /proc/swaps | blob before";
         let off = format!("{remember}\nswapoff -a\n{COMMENT}\n{FSTAB}\nsystemctl mask swap.target");
         let on = format!("{remember}\nsystemctl unmask swap.target\n{UNCOMMENT}\n{FSTAB}\nswapon -a\n{ANY}");
         Ok(Step::long(match &operation.action {
@@ -128,8 +130,11 @@ fn give_back(private: &serde_json::Value) -> String {
         .filter_map(|device| device.as_str())
         .map(|device| {
             let device = crate::script::quote(device);
-            format!("grep -qsF -- {device} /proc/swaps || swapon -- {device} || note 'swap could not be switched on again'\n")
+            format!(
+                "swaps | grep -qxF -- {device} || swapon -- {device} || note 'swap could not be switched on again'\n"
+            )
         })
         .collect();
-    format!("{unmask}{UNCOMMENT}\n{FSTAB}\n{on}")
+    let swaps = "swaps() { while read -r D _; do printf '%b\\n' \"$D\"; done < /proc/swaps; }";
+    format!("{unmask}{UNCOMMENT}\n{FSTAB}\n{swaps}\n{on}")
 }

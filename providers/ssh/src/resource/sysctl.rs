@@ -1,11 +1,14 @@
 //! `ssh_sysctl`: a kernel parameter, live and at boot.
 
+use moorfast_engine::plan::Consequence;
 use moorfast_engine::{
-    Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
-    ResourceType, Schema, Scope, Value,
+    Attribute, Attributes, Class, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProviderError, ResourceType, Schema, Scope, Value,
 };
 use serde_json::json;
 
+use super::sysctl_boot::{self, slashed};
+use super::sysctl_value::{is_same, plain};
 use super::{Resource, Step, propose, text};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
@@ -14,27 +17,63 @@ use crate::subject::Subject;
 /// The resource type `ssh_sysctl`.
 pub(crate) struct Sysctl;
 
+/// Shell that reports the value, and whether it can be changed.
+const LOOK: &str = r#"if [ -e "$L" ]; then
+  field mode "$(stat -c %a -- "$L")"; field user "$(id -u)"
+  [ ! -w "$L" ] || field writable yes
+  if [ ! -r "$L" ]; then
+    case $(stat -c %a -- "$L") in *[4567]*) fail denied 'Permission denied' ;; esac
+    printf %s 'run a command that writes it with ssh_exec' | blob help
+    fail invalid 'it can only be written: nobody can read which value it has'
+  fi
+  blob live < "$L"
+fi"#;
+
+/// Shell functions. `take VALUE` sets the parameter and leaves the kernel's reason in `X` if that fails.
+const FUNCTIONS: &str = r#"take() { X=$(printf '%s\n' "$1" | dd of="$L" bs=64k iflag=fullblock status=none 2>&1) || { X=${X##*: }; return 1; }; }
+refused() {
+  [ "$(id -u)" = 0 ] || fail denied "$X"
+  case $X in
+  'Invalid argument'|*'out of range'*) printf %s "write a value that the kernel's documentation of the parameter allows" | blob help ;;
+  *) printf %s 'root cannot change it: it may be fixed at boot, or belong to the host of a container' | blob help ;;
+  esac
+  fail invalid "the kernel refuses $1 ($X)"
+}
+"#;
+
 impl Resource for Sysctl {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "A kernel parameter, set now and at boot by a file in `/etc/sysctl.d`. A destroy removes the file and sets the value that was found.",
+            "A kernel parameter, set now and at boot by a file in `/etc/sysctl.d`. Where another file would override that at boot, the file gets a name that comes later. \
+             A destroy removes the file and sets the value that was found, unless the kernel refuses that.",
             [
-                Attribute::required("name", Kind::String, "Its name: `net.ipv4.ip_forward`; with slashes where a part has a dot: `net/ipv4/conf/eth0.1/forwarding`.").replaces(),
-                Attribute::required("value", Kind::String, "Its value. Several numbers are separated by one space each."),
-                Attribute::computed("boot_value", Kind::String, "The value that moorfast's file sets at boot; empty where there is no such file."),
+                Attribute::required("name", Kind::String, "Its name: `net.ipv4.ip_forward`; with slashes where a part has a dot: `net/ipv4/conf/eth0.1/forwarding`. It names one parameter: `*` is not allowed.").replaces(),
+                Attribute::required("value", Kind::String, "Its value. Several numbers are separated by one space each. `0x10` and `16` are the same value, and so are `1,2,3` and `1-3`."),
+                Attribute::computed("boot_value", Kind::String, "The value that the files in `sysctl.d` set at boot; empty where none has the parameter."),
             ],
         );
         ResourceType { name: "ssh_sysctl", scope: Scope::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
-        let Some(name) = text(attributes, "name") else { return Vec::new() };
-        let fits = !name.contains("..") && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/*".contains(c));
-        if fits && !name.is_empty() && !name.starts_with('/') {
-            return Vec::new();
+        let mut invalid = Vec::new();
+        if let Some(name) = text(attributes, "name") {
+            let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c));
+            let parts = slashed(name).split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
+            let message = format!("`{name}` is no name of a kernel parameter");
+            if name.contains('*') {
+                let help = Some("name one parameter; for_each makes a resource of each of several".to_owned());
+                invalid.push(Invalid { attribute: Some("name"), message, help });
+            } else if !plain || !parts {
+                let help = Some("it looks like net.ipv4.ip_forward".to_owned());
+                invalid.push(Invalid { attribute: Some("name"), message, help });
+            }
         }
-        let message = format!("`{name}` is no name of a kernel parameter");
-        vec![Invalid { attribute: Some("name"), message, help: Some("it looks like net.ipv4.ip_forward".to_owned()) }]
+        if text(attributes, "value").is_some_and(|value| value.trim().contains(['\n', '\0'])) {
+            let message = "value must be a single line".to_owned();
+            invalid.push(Invalid { attribute: Some("value"), message, help: None });
+        }
+        invalid
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
@@ -42,25 +81,45 @@ impl Resource for Sysctl {
     }
 
     fn look(&self, subject: &Subject) -> String {
-        format!(
-            "{}\nif [ -e \"$L\" ]; then blob live < \"$L\"; fi; if [ -f \"$F\" ]; then blob boot < \"$F\"; fi",
-            places(subject)
-        )
+        format!("{}\n{LOOK}\n{}", places(subject), sysctl_boot::LOOK)
     }
 
     fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
         let Some(live) = seen.text("live") else { return Ok(None) };
-        let boot = seen.text("boot").unwrap_or_default();
-        let boot =
-            boot.lines().find_map(|line| line.split_once('=')).map(|(_, value)| plain(value)).unwrap_or_default();
+        let wanted = subject.text("value").map(plain);
+        let spelled = |value: &str| wanted.clone().filter(|w| is_same(w, value)).unwrap_or_else(|| plain(value));
+        let reported = seen.text("boot").unwrap_or_default();
+        let boot = sysctl_boot::last(&reported, &slashed(subject.text("name").unwrap_or_default()));
+        let (value, boot_value) = (spelled(&live), boot.as_ref().map(|b| spelled(b.value)).unwrap_or_default());
+        let file = boot.map(|b| b.file.to_owned());
+        if let (true, Some(wanted)) = (seen.is("written"), &wanted) {
+            let hidden = subject.model("value").is_some_and(Value::is_sensitive);
+            let shown = |value: &str| if hidden { "another value".to_owned() } else { format!("`{value}`") };
+            if value != *wanted {
+                return Err(ProviderError::new(Class::Failed, format!("the kernel made {} of it", shown(&value)))
+                    .attribute("value")
+                    .help("write that value, or find out what limits it"));
+            }
+            if boot_value != *wanted {
+                let file = file.unwrap_or_default();
+                let message = format!("{file} sets {} at boot, after the file of moorfast", shown(&boot_value));
+                return Err(ProviderError::new(Class::Conflict, message).help(format!("remove the line from {file}")));
+            }
+        }
         let mut attributes = Attributes::from([
-            ("value".to_owned(), Value::from(plain(&live))),
-            ("boot_value".to_owned(), Value::from(boot)),
+            ("value".to_owned(), Value::from(value)),
+            ("boot_value".to_owned(), Value::from(boot_value)),
         ]);
         if let Some(name) = subject.attributes.get("name") {
             attributes.insert("name".to_owned(), name.clone());
         }
-        Ok(Some(Observed { attributes, private: serde_json::Value::Null }))
+        let private = json!({
+            "boot_file": file,
+            "mode": seen.field("mode"),
+            "writable": seen.is("writable"),
+            "root": seen.field("user") == Some("0"),
+        });
+        Ok(Some(Observed { attributes, private }))
     }
 
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
@@ -71,26 +130,39 @@ impl Resource for Sysctl {
         } else {
             planned.insert("boot_value".to_owned(), Value::Unknown);
         }
-        Ok(propose(self, request, planned))
+        let mut proposal = propose(self, request, planned);
+        let obstacle = request.observed.as_ref().and_then(|observed| obstacle(&proposal, observed));
+        proposal.consequences.extend(obstacle.map(|message| Consequence::Obstacle { message }));
+        Ok(proposal)
     }
 
     fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
-        let places = places(subject);
+        let start = format!("{}\n{FUNCTIONS}", places(subject));
         if matches!(operation.action, OperationAction::Delete) {
-            let back = subject.private["before"]
-                .as_str()
-                .map(|before| format!("[ ! -e \"$L\" ] || printf '%s\\n' {} > \"$L\"", quote(before)));
-            return Ok(Step::quick(format!("{places}\nrm -f -- \"$F\"\n{}", back.unwrap_or_default())));
+            let back = subject.private["before"].as_str().map(give_back).unwrap_or_default();
+            return Ok(Step::quick(format!("{start}rm -f -- \"$F\" \"$Z\"\n{back}")));
         }
         let value = plain(text(&subject.attributes, "value").unwrap_or_default());
         let name = slashed(text(&subject.attributes, "name").unwrap_or_default());
+        let before = operation.observed.as_ref();
+        let is_set = before.and_then(|o| text(&o.attributes, "value")).is_some_and(|now| is_same(now, &value));
+        let shown = match subject.attributes.get("value").is_some_and(Value::is_sensitive) {
+            true => "the value".to_owned(),
+            false => format!("the value `{value}`"),
+        };
+        let set = match is_set {
+            true => String::new(),
+            false => format!("take {} || refused {}\n", quote(&value), quote(&shown)),
+        };
+        let overridden =
+            before.and_then(|o| o.private["boot_file"].as_str()).is_some_and(|file| comes_after(file, &name));
+        let (file, other) = if overridden { ("Z", "F") } else { ("F", "Z") };
         Ok(Step::quick(format!(
-            "{places}
-[ -e \"$L\" ] || fail failed 'there is no such kernel parameter (it may need a module: ssh_kernel_module)'
+            "{start}[ -e \"$L\" ] || fail failed 'there is no such kernel parameter (it may need a module: ssh_kernel_module)'
 blob before < \"$L\"
-printf '%s\\n' {value} > \"$L\"
-mkdir -p /etc/sysctl.d; temporary /etc/sysctl.d
-printf '%s = %s\\n' {name} {value} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" \"$F\"",
+{set}mkdir -p /etc/sysctl.d; temporary /etc/sysctl.d
+printf '%s = %s\\n' {name} {value} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" \"${file}\"; rm -f -- \"${other}\"
+field written yes",
             value = quote(&value),
             name = quote(&name),
         )))
@@ -109,19 +181,55 @@ printf '%s = %s\\n' {name} {value} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; 
     }
 }
 
-/// The name with slashes: dots separate, unless a slash comes first.
-fn slashed(name: &str) -> String {
-    if name.contains('/') { name.to_owned() } else { name.replace('.', "/") }
+/// Returns the paths of the file that sets `name` at boot: the usual one, and the one that comes after the files of others.
+fn boot_files(name: &str) -> [String; 2] {
+    ["90", "zz"].map(|first| format!("/etc/sysctl.d/{first}-moorfast-{}.conf", name.replace('/', ".")))
 }
 
-/// Shell variables: where the value lives and where it is kept for the next boot.
+/// Whether `file` is read after the usual file of `name`.
+fn comes_after(file: &str, name: &str) -> bool {
+    let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let [usual, _] = boot_files(name);
+    base(file) > base(&usual)
+}
+
+/// Shell variables: where the value lives, the two files for the next boot, and the end of the name.
 fn places(subject: &Subject) -> String {
     let name = slashed(subject.text("name").unwrap_or_default());
-    let file = format!("/etc/sysctl.d/90-moorfast-{}.conf", name.replace('/', "."));
-    format!("L={}; F={}", quote(&format!("/proc/sys/{name}")), quote(&file))
+    let [file, late] = boot_files(&name);
+    let end = name.rsplit(['/', '.']).next().unwrap_or_default();
+    format!("L={}; F={}; Z={}; E={}", quote(&format!("/proc/sys/{name}")), quote(&file), quote(&late), quote(end))
 }
 
-/// A value with single spaces: the kernel prints tabs.
-fn plain(value: &str) -> String {
-    value.split_whitespace().collect::<Vec<_>>().join(" ")
+/// Returns what an apply would fail at.
+fn obstacle(proposal: &Proposal, observed: &Observed) -> Option<String> {
+    let private = |name: &str| &observed.private[name];
+    let (now, then) = (text(&observed.attributes, "value"), text(&proposal.planned, "value"));
+    if then.is_some() && now != then && private("writable") == false {
+        let fixed = private("mode").as_str().is_some_and(|mode| !mode.starts_with(['2', '3', '6', '7']));
+        return Some(match (fixed, private("root") == true) {
+            (true, _) => "the kernel lets nobody change it".to_owned(),
+            (false, true) => "it is read-only on this machine".to_owned(),
+            (false, false) => "only root can change it".to_owned(),
+        });
+    }
+    let name = slashed(text(&observed.attributes, "name")?);
+    let [_, late] = boot_files(&name);
+    let file = private("boot_file").as_str()?;
+    let boot =
+        text(&proposal.planned, "boot_value").filter(|then| text(&observed.attributes, "boot_value") != Some(*then));
+    let last = late.rsplit('/').next().unwrap_or_default();
+    (boot.is_some() && file.rsplit('/').next().unwrap_or_default() > last)
+        .then(|| format!("{file} sets another value at boot, after the file of moorfast"))
+}
+
+/// Shell that sets the value that was found. Where the kernel refuses that, the value stays.
+fn give_back(before: &str) -> String {
+    format!(
+        "if [ -e \"$L\" ]; then
+  set -f; set -- $(cat -- \"$L\"); set +f
+  [ \"$*\" = {0} ] || take {0} || note \"it stays $*: the kernel refuses the value that was found, \"{0}\" ($X)\"
+fi",
+        quote(before)
+    )
 }

@@ -19,6 +19,15 @@ use crate::subject::Subject;
 /// The resource type `ssh_systemd_unit`.
 pub(crate) struct Unit;
 
+/// The folders of unit files that a person or a package writes to.
+const FOLDERS: &[&str] = &[
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+
 /// How long a unit is watched at least to count as healthy.
 const WATCHED: Duration = Duration::from_secs(5);
 
@@ -137,6 +146,16 @@ impl Resource for Unit {
             help: Some(help.to_owned()),
         };
         let mut found: Vec<Invalid> = absolute(attributes, "path").into_iter().collect();
+        if let Some(path) = text(attributes, "path").filter(|_| found.is_empty()) {
+            let file = path.rsplit('/').next();
+            if !FOLDERS.contains(&parent(path)) {
+                let message = format!("systemd reads no units in `{}`", parent(path));
+                found.push(invalid("path", message, &format!("choose one of {}", FOLDERS.join(", "))));
+            } else if text(attributes, "name").is_some_and(|name| Some(name) != file) {
+                let message = format!("`{path}` is not the file of the unit");
+                found.push(invalid("path", message, "the file has the name of the unit"));
+            }
+        }
         const KINDS: &[&str] =
             &["service", "socket", "timer", "mount", "automount", "path", "target", "slice", "swap", "scope", "device"];
         if let Some(name) = text(attributes, "name") {
@@ -389,9 +408,25 @@ done",
 
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
         let found = !subject.private.is_null() || written(&subject.attributes, "content");
-        let Some(before) = seen.text("before").filter(|_| !found) else { return subject.private.clone() };
-        let (file_state, active) = before.split_once(' ').unwrap_or_default();
-        json!({ "enabled": file_state == "enabled", "masked": file_state == "masked", "running": active == "active" })
+        let mut private = match seen.text("before").filter(|_| !found) {
+            Some(before) => {
+                let (file_state, active) = before.split_once(' ').unwrap_or_default();
+                json!({ "enabled": file_state == "enabled", "masked": file_state == "masked", "running": active == "active" })
+            }
+            None => subject.private.clone(),
+        };
+        // What an operation that failed may have written is known until one succeeds.
+        let names = match seen.status {
+            Some(0) => Vec::new(),
+            _ => [drop_in_names(&subject.attributes), unfinished(&subject.private)].concat(),
+        };
+        match private.as_object_mut() {
+            Some(private) if names.is_empty() => drop(private.remove("drop_ins")),
+            Some(private) => drop(private.insert("drop_ins".to_owned(), json!(names))),
+            None if names.is_empty() => {}
+            None => private = json!({ "drop_ins": names }),
+        }
+        if private == json!({}) { serde_json::Value::Null } else { private }
     }
 }
 
@@ -411,16 +446,26 @@ fn file(subject: &Subject) -> String {
     }
 }
 
-/// The names of the drop-ins that are wanted, and of those that were.
+/// Returns the names of the drop-ins that are wanted, and of those that were, or that a failed operation may have written.
 fn names(subject: &Subject) -> Vec<String> {
-    let of = |attributes: &Attributes| -> Vec<String> {
-        attributes.get("drop_ins").and_then(Value::as_map).map(|m| m.keys().cloned().collect()).unwrap_or_default()
-    };
-    let mut names = of(&subject.attributes);
-    names.extend(subject.recorded.as_ref().map(of).unwrap_or_default());
+    let mut names = drop_in_names(&subject.attributes);
+    if let Some(recorded) = &subject.recorded {
+        names.extend(drop_in_names(recorded));
+        names.extend(unfinished(&subject.private));
+    }
     names.sort();
     names.dedup();
     names
+}
+
+fn drop_in_names(attributes: &Attributes) -> Vec<String> {
+    attributes.get("drop_ins").and_then(Value::as_map).map(|m| m.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// Returns the names of the drop-ins that a failed operation may have written.
+fn unfinished(private: &serde_json::Value) -> Vec<String> {
+    let names = private["drop_ins"].as_array().into_iter().flatten();
+    names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
 fn restart_reason(request: &PlanRequest, proposal: &Proposal) -> Option<String> {
@@ -542,8 +587,8 @@ fn obstacle(request: &PlanRequest, observed: &Observed) -> Option<String> {
 /// Shell that fails because `$U` does not exist, and names the unit that it is an alias of.
 const NO_SUCH_UNIT: &str = r#"for root in /etc /usr/local/lib /usr/lib /lib; do
   for file in "$root"/systemd/system/*."${U##*.}"; do
-    while read -r line; do
-      case "${line%%=*} ${line#*=} " in 'Alias '*" $U "*) fail failed "there is no such unit now: it is an alias that exists only while ${file##*/} is enabled (name ${file##*/})" ;; esac
+    [ ! -f "$file" ] || while read -r line; do
+      case "${line%%=*}  ${line#*=} " in 'Alias '*" $U "*) fail failed "there is no such unit now: it is an alias that exists only while ${file##*/} is enabled (name ${file##*/})" ;; esac
     done < "$file"
   done
 done 2>/dev/null
@@ -590,10 +635,10 @@ fn without_drop_ins(subject: &Subject) -> String {
 /// Stops, disables and removes a unit whose file is managed, of a template all instances.
 fn remove(subject: &Subject) -> String {
     let stop = match subject.text("name").and_then(|name| name.split_once("@.")) {
-        Some((stem, kind)) => {
-            let instances = format!("{}@*.{kind}", stem.replace('\\', "\\\\"));
-            format!("systemctl stop -- {}", quote(&instances))
-        }
+        Some((stem, kind)) => format!(
+            "systemctl list-units --all --plain --no-legend --type={kind} | while read -r unit _; do case $unit in {}*) systemctl stop -- \"$unit\" ;; esac; done",
+            quote(&format!("{stem}@"))
+        ),
         None => "halt".to_owned(),
     };
     format!(

@@ -1,12 +1,13 @@
 //! `ssh_user`: an account.
 
+use moorfast_engine::state::Record;
 use moorfast_engine::{
     Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
     ResourceType, Schema, Scope, Value,
 };
 use serde_json::json;
 
-use super::account::name_rule;
+use super::account::{self, name_rule};
 use super::{Resource, Step, absolute, flag, propose, text, texts, written};
 use crate::script::{Section, print_bytes, quote};
 use crate::sources::Sources;
@@ -15,12 +16,11 @@ use crate::subject::Subject;
 /// The resource type `ssh_user`.
 pub(crate) struct User;
 
-/// Tells the account `$U`: its line, its primary group, its further groups.
+/// Reports the account `$U`: its line, and its groups by name and number, the primary one first.
 const LOOK: &str = r#"X=$(getent passwd -- "$U" || true)
 if [ -n "$X" ]; then
   printf %s "$X" | blob passwd
-  id -gn -- "$U" | blob group
-  id -Gn -- "$U" | blob groups
+  for G in $(id -G -- "$U"); do getent group -- "$G" || printf '%s:x:%s:\n' "$G" "$G"; done | cut -d : -f 1,3 | blob groups
 fi"#;
 
 /// Shell functions that go to the keys of the account whose line is `$X`. Its owner may have put links into their place, also meanwhile: what these lead to
@@ -35,24 +35,44 @@ enter() {
 }
 plain "$H/.ssh" directory "$H/.ssh""#;
 
-/// Tells the keys. Where they may not be read that is no account without keys.
+/// Reports the keys, and who can change them. An account whose keys may not be read is not one without keys.
 const LOOK_AT_KEYS: &str = r#"if [ "$K" != absent ]; then
   enter
+  field folder_access "$(stat -c '%u %a' .)"
   if [ "$K" != absent ]; then
+    field keys_access "$(stat -c '%u %a' authorized_keys)"
     dd if=authorized_keys iflag=nofollow count=0 status=none
     dd if=authorized_keys iflag=nofollow status=none | blob keys
   fi
 fi"#;
 
 /// Takes the keys that come on 5 as those of `$U`.
-const TAKE_KEYS: &str = r#"mkdir -p -m 0700 -- "$H/.ssh"
+const TAKE_KEYS: &str = r#"O=$(id -u -- "$U"):$(id -g -- "$U")
+[ -d "$H" ] || { mkdir -p -- "$H"; chown -h -- "$O" "$H"; }
+mkdir -p -m 0700 -- "$H/.ssh"
 enter
-G=$(id -gn -- "$U")
-chown -- "$U:$G" .; chmod 0700 .
+chown -- "$O" .; chmod 0700 .
 opened .
 cat <&5 >&6
-chown -- "$U:$G" /proc/self/fd/6; chmod 0600 /proc/self/fd/6
+chown -- "$O" /proc/self/fd/6; chmod 0600 /proc/self/fd/6
 mv -fT -- "$T" authorized_keys"#;
+
+/// Removes the keys of `$U`, of which none were found at first.
+const DROP_KEYS: &str = r#"if [ "$K" != absent ]; then enter; rm -f -- authorized_keys; fi"#;
+
+/// Takes `$D` as the home of `$U`. What is in the old one moves along, if the account owns that and nothing is at the new place.
+const MOVE_HOME: &str = r#"X=$(getent passwd -- "$U"); H=${X%:*}; H=${H##*:}
+if [ ! -e "$D" ]; then
+  mkdir -p -- "$(dirname -- "$D")"
+  if [ -d "$H" ] && [ "$(stat -c %u -- "$H")" = "$(id -u -- "$U")" ]; then
+    usermod -m -d "$D" -- "$U"
+  else
+    mkdir -m 0755 -- "$D"; chown -h -- "$(id -u -- "$U"):$(id -g -- "$U")" "$D"
+  fi
+fi"#;
+
+/// Lists that are given back as they were found when they leave the manifest.
+const LISTS: &[&str] = &["groups", "authorized_keys"];
 
 impl Resource for User {
     fn resource_type(&self) -> ResourceType {
@@ -61,15 +81,16 @@ impl Resource for User {
             [
                 Attribute::required("name", Kind::String, "Its name.").replaces(),
                 Attribute::optional("uid", Kind::Integer, "Its number. Where it is not written the node chooses.").or_computed(),
-                Attribute::optional("group", Kind::String, "Its primary group, which must exist. Where it is not written a new account gets a group of its own name, or what the node's useradd is set to.").or_computed(),
-                Attribute::optional("groups", Kind::list(Kind::String), "Its further groups, exactly these, in any order. They must exist. Left as they are where not written.").or_computed(),
-                Attribute::optional("home", Kind::String, "Its home directory. Where it is not written the node chooses, usually `/home/NAME`.").or_computed(),
+                Attribute::optional("group", Kind::String, "Its primary group, by name or number, which must exist. Where it is not written a new account gets a group of its own name, or what the node's useradd is set to.").or_computed(),
+                Attribute::optional("groups", Kind::list(Kind::String), "Its further groups by name or number, exactly these, in any order. They must exist. If unset, they are kept. If the list leaves the manifest, the groups that were found are restored.").or_computed(),
+                Attribute::optional("home", Kind::String, "Its home directory. Where it is not written the node chooses, usually `/home/NAME`. With `create_home`, another directory gets all that is in the old one, if it does not exist yet and the account owns the old one.").or_computed(),
                 Attribute::optional("shell", Kind::String, "Its login shell. Where it is not written the node chooses.").or_computed(),
                 Attribute::optional("comment", Kind::String, "Its full name or purpose.").or_computed(),
                 Attribute::optional("system", Kind::Bool, "Is a new account one of the system's (its number chosen below 1000)?").or(false),
-                Attribute::optional("create_home", Kind::Bool, "Does a new account get its home directory?").or(true),
+                Attribute::optional("create_home", Kind::Bool, "Whether a new account, or one with another home, gets its home directory.").or(true),
                 Attribute::optional("remove_home", Kind::Bool, "Does a destroy remove the home directory with all in it?").or(false),
-                Attribute::optional("authorized_keys", Kind::list(Kind::String), "The public keys that may log in as it, exactly these: the whole `~/.ssh/authorized_keys`, one line each. A symbolic link in the place of that file or its folder is an error. Left as they are where not written."),
+                Attribute::optional("authorized_keys", Kind::list(Kind::String), "The public keys that may log in as it, exactly these: the whole `~/.ssh/authorized_keys`, one line each. A symbolic link in the place of that file or its folder is an error. If unset, they are kept. If the list leaves the manifest, the keys that were found are restored."),
+                Attribute::computed("keys_trusted", Kind::Bool, "Whether sshd with StrictModes uses the `authorized_keys`: nobody but the account and root owns or can change the file and its folder, and the account can read both. An apply corrects owner and mode."),
             ],
         );
         ResourceType { name: "ssh_user", scope: Scope::Node, schema }
@@ -96,7 +117,7 @@ impl Resource for User {
     }
 
     fn look(&self, subject: &Subject) -> String {
-        let keys = match written(&subject.attributes, "authorized_keys") {
+        let keys = match reads_keys(subject) {
             true => format!("if [ -n \"$X\" ]; then\n{TO_KEYS}\n{LOOK_AT_KEYS}\nfi"),
             false => String::new(),
         };
@@ -107,10 +128,17 @@ impl Resource for User {
         let Some(line) = seen.text("passwd") else { return Ok(None) };
         let parts: Vec<&str> = line.trim_end().split(':').collect();
         let [_, _, uid, _, comment, home, shell] = parts[..] else { return Ok(None) };
-        let group = seen.text("group").unwrap_or_default().trim().to_owned();
-        let further = seen.text("groups").unwrap_or_default();
-        let mut further: Vec<String> = further.split_whitespace().filter(|g| *g != group).map(str::to_owned).collect();
-        further.sort();
+        let groups = seen.text("groups").unwrap_or_default();
+        let mut groups = groups.lines().filter_map(|line| line.split_once(':'));
+        let primary = groups.next().unwrap_or_default();
+        let further: Vec<(&str, &str)> = groups.filter(|group| *group != primary).collect();
+        let wanted = texts(&subject.attributes, "groups");
+        let as_wanted = |(name, number): &(&str, &str)| {
+            let wanted = wanted.iter().find(|wanted| account::is_same(wanted, name, number));
+            wanted.cloned().unwrap_or_else(|| (*name).to_owned())
+        };
+        let mut spelled: Vec<String> = further.iter().map(as_wanted).collect();
+        spelled.sort();
         let mut attributes = Attributes::new();
         let mut put = |name: &str, value: Value| attributes.insert(name.to_owned(), value);
         if let Some(name) = subject.attributes.get("name") {
@@ -120,26 +148,66 @@ impl Resource for User {
         put("comment", Value::from(comment));
         put("home", Value::from(home));
         put("shell", Value::from(shell));
-        put("group", Value::from(group));
-        put("groups", Value::from(further));
-        if written(&subject.attributes, "authorized_keys") {
+        put("group", Value::from(account::spelled(subject.text("group"), primary.0, primary.1)));
+        put("groups", Value::from(spelled));
+        let mut private = json!({ "primary": primary, "further": further });
+        if reads_keys(subject) {
+            let distrust = distrust(uid, home, seen);
             put("authorized_keys", Value::from(lines(&seen.text("keys").unwrap_or_default())));
+            put("keys_trusted", Value::from(distrust.is_empty()));
+            private["distrust"] = json!(distrust);
         }
-        Ok(Some(Observed { attributes, private: serde_json::Value::Null }))
+        Ok(Some(Observed { attributes, private }))
     }
 
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
         let mut planned = request.desired.clone();
-        let observed = request.observed.as_ref().map(|o| &o.attributes);
-        let primary = text(&planned, "group").or_else(|| text(observed?, "group")).map(str::to_owned);
+        planned.extend(given_back(&request.desired, request.recorded.as_deref()));
+        let observed = request.observed.as_ref();
+        let known = observed.map(|o| &o.private).unwrap_or(&serde_json::Value::Null);
+        let pair = |json: &serde_json::Value| Some((json[0].as_str()?.to_owned(), json[1].as_str()?.to_owned()));
+        let further: Vec<_> = known["further"].as_array().into_iter().flatten().filter_map(pair).collect();
+        let primary = pair(&known["primary"]);
+        let primary = match text(&planned, "group") {
+            Some(wanted) if !primary.iter().any(|(name, number)| account::is_same(wanted, name, number)) => {
+                Some((wanted.to_owned(), wanted.to_owned()))
+            }
+            _ => primary,
+        };
+        let shown = observed.map(|o| texts(&o.attributes, "groups")).unwrap_or_default();
         rewrite(&mut planned, "groups", |groups| {
-            let mut groups: Vec<String> = groups.into_iter().filter(|g| Some(g) != primary.as_ref()).collect();
+            let is_primary =
+                |wanted: &String| primary.iter().any(|(name, number)| account::is_same(wanted, name, number));
+            let settle = |wanted: String| {
+                let same = further.iter().find(|(name, number)| account::is_same(&wanted, name, number));
+                let shown =
+                    |(name, number): &(String, String)| shown.iter().find(|s| account::is_same(s, name, number));
+                same.and_then(shown).cloned().unwrap_or(wanted)
+            };
+            let mut groups: Vec<String> = groups.into_iter().filter(|g| !is_primary(g)).map(settle).collect();
             groups.sort();
             groups.dedup();
             groups
         });
         rewrite(&mut planned, "authorized_keys", |keys| lines(&keys.join("\n")));
-        Ok(propose(self, request, planned))
+        let keys = written(&planned, "authorized_keys");
+        if keys {
+            planned.insert("keys_trusted".to_owned(), Value::from(true));
+        }
+        let mut proposal = propose(self, request, planned);
+        if !keys {
+            proposal.planned.remove("keys_trusted");
+        }
+        let distrust = known["distrust"].as_array().into_iter().flatten().filter_map(|line| line.as_str());
+        proposal.notes.extend(distrust.filter(|_| keys).map(str::to_owned));
+        let moves = proposal
+            .planned
+            .get("home")
+            .is_some_and(|home| observed.is_some_and(|o| o.attributes.get("home") != Some(home)));
+        if moves && flag(&request.desired, "create_home") {
+            proposal.notes.push("what the account has in its old home moves to the new one".to_owned());
+        }
+        Ok(proposal)
     }
 
     fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
@@ -154,28 +222,115 @@ impl Resource for User {
             OperationAction::Create(_) => {
                 let home = if flag(attributes, "create_home") { "-m" } else { "-M" };
                 let system = if flag(attributes, "system") { "-r" } else { "" };
-                format!(
-                    "useradd {home} {system} {} -- \"$U\"\nfield made yes\n{}",
-                    options(attributes, None),
-                    keys(attributes)
-                )
+                let options = format!("{home} {system} {}", options(attributes, None));
+                format!("{}\nfield made yes\n{}", add(&options, attributes), keys(attributes))
             }
             OperationAction::Update(_) => {
-                let options = options(attributes, operation.observed.as_ref().map(|o| &o.attributes));
+                let before = operation.observed.as_ref().map(|o| &o.attributes);
+                let back = given_back(attributes, operation.recorded.as_deref());
+                let attributes: Attributes = attributes.clone().into_iter().chain(back.clone()).collect();
+                let options = options(&attributes, before);
                 let change = if options.is_empty() { ":".to_owned() } else { format!("usermod {options} -- \"$U\"") };
-                format!("{change}\n{}", keys(attributes))
+                let home = match text(&attributes, "home") {
+                    Some(home)
+                        if flag(&attributes, "create_home") && before.and_then(|b| text(b, "home")) != Some(home) =>
+                    {
+                        format!("D={}\n{MOVE_HOME}\n", quote(home))
+                    }
+                    _ => String::new(),
+                };
+                let keys = match back.get("authorized_keys").and_then(Value::as_list) {
+                    Some([]) => format!("X=$(getent passwd -- \"$U\")\n{TO_KEYS}\n{DROP_KEYS}"),
+                    _ => keys(&attributes),
+                };
+                format!("{home}{change}\n{keys}")
             }
         };
         Ok(Step::quick(format!("{start}\n{body}")))
     }
 
-    fn found(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
-        observed.is_none().then(|| json!({ "made": true }))
+    fn found(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+        let mut found = lists_found(desired, observed);
+        if observed.is_none() {
+            found.insert("made".to_owned(), true.into());
+        }
+        (!found.is_empty()).then(|| found.into())
     }
 
     fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        if seen.is("made") { json!({ "made": true }) } else { subject.private.clone() }
+        let mut private = subject.private.as_object().cloned().unwrap_or_default();
+        if seen.is("made") {
+            private.insert("made".to_owned(), true.into());
+        }
+        for (name, found) in lists_found(&subject.attributes, subject.before.as_ref()) {
+            private.entry(name).or_insert(found);
+        }
+        if seen.status == Some(0) {
+            private.retain(|name, _| !LISTS.contains(&name.as_str()) || written(&subject.attributes, name));
+        }
+        if private.is_empty() { serde_json::Value::Null } else { private.into() }
     }
+}
+
+/// Returns the lists that `desired` has as they were found. Keys that may be secret are not kept.
+fn lists_found(desired: &Attributes, observed: Option<&Attributes>) -> serde_json::Map<String, serde_json::Value> {
+    let found = |name: &&str| {
+        let list = observed.and_then(|o| o.get(*name));
+        let secret = list.is_some_and(|list| list != &list.reveal_deep());
+        (written(desired, name) && !secret)
+            .then(|| ((*name).to_owned(), json!(observed.map(|o| texts(o, name)).unwrap_or_default())))
+    };
+    LISTS.iter().filter_map(found).collect()
+}
+
+/// Returns the lists that left the manifest as they were found.
+fn given_back(desired: &Attributes, recorded: Option<&Record>) -> Attributes {
+    let found = |name: &&str| {
+        let items = recorded?.private[*name].as_array().filter(|_| !written(desired, name))?;
+        let items: Vec<String> = items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect();
+        Some(((*name).to_owned(), Value::from(items)))
+    };
+    LISTS.iter().filter_map(found).collect()
+}
+
+/// Whether the keys of the account are read: those of the manifest, or those that left it.
+fn reads_keys(subject: &Subject) -> bool {
+    let left = subject.recorded.is_some() && subject.private["authorized_keys"].is_array();
+    written(&subject.attributes, "authorized_keys") || left
+}
+
+/// Returns why sshd with StrictModes does not use the keys of the account `uid`, one line for each place.
+fn distrust(uid: &str, home: &str, seen: &Section) -> Vec<String> {
+    let folder = format!("{home}/.ssh");
+    let places = [("folder_access", folder.clone(), 0o5), ("keys_access", format!("{folder}/authorized_keys"), 0o4)];
+    let check = |(field, path, needed): (&str, String, u32)| {
+        let (owner, mode) = seen.field(field)?.split_once(' ')?;
+        let bits = u32::from_str_radix(mode, 8).ok()?;
+        match owner {
+            _ if owner != uid && owner != "0" => {
+                Some(format!("sshd refuses {path}: it belongs to another user ({owner})"))
+            }
+            _ if bits & 0o022 != 0 => Some(format!("sshd refuses {path}: others can write it (mode {mode:0>4})")),
+            _ if owner == uid && (bits >> 6) & needed != needed => {
+                Some(format!("the account cannot read {path} (mode {mode:0>4})"))
+            }
+            _ if owner != uid && bits & needed != needed => {
+                Some(format!("the account cannot read {path} (owner root, mode {mode:0>4})"))
+            }
+            _ => None,
+        }
+    };
+    places.into_iter().filter_map(check).collect()
+}
+
+/// Returns shell that creates the account. A useradd that checks names takes an unusual one only with `--badname`.
+fn add(options: &str, attributes: &Attributes) -> String {
+    if text(attributes, "name").is_none_or(account::is_portable) {
+        return format!("useradd {options} -- \"$U\"");
+    }
+    format!(
+        "X=$(useradd {options} -- \"$U\" 2>&1) || case $X in *badname*) useradd --badname {options} -- \"$U\" ;; *) printf '%s\\n' \"$X\" >&2; exit 1 ;; esac"
+    )
 }
 
 /// Puts the list `name`, where it is known, as `new` says it; it stays as sensitive as it is.

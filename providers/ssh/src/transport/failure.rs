@@ -180,7 +180,12 @@ pub(crate) fn from_sudo(node: &Node, said: &[String]) -> Option<ProviderError> {
             "there is no sudo there",
             format!("install sudo on {name}, log in as root (user = \"root\"), or set sudo = false"),
         )
-    } else if has("a password is required") || has("a terminal is required") || has("must have a tty") {
+    } else if has("must have a tty") {
+        (
+            "sudo wants a terminal (requiretty)",
+            format!("remove `Defaults requiretty` from the sudoers of {name}, or add: Defaults:{user} !requiretty"),
+        )
+    } else if has("a password is required") || has("a terminal is required") {
         (
             "sudo asks for a password",
             format!("allow it without: echo \"{user} ALL=(ALL) NOPASSWD: ALL\" > /etc/sudoers.d/{user} on {name}"),
@@ -195,4 +200,36 @@ pub(crate) fn from_sudo(node: &Node, said: &[String]) -> Option<ProviderError> {
             .detail(said.to_vec())
             .help(help),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sudo_that_wants_a_terminal_is_not_taken_for_one_that_wants_a_password() {
+        let node = Node {
+            name: moorfast_engine::NodeName("n1".to_owned()),
+            address: "n1".to_owned(),
+            user: Some("ops".to_owned()),
+            port: None,
+            identity_file: None,
+            jump: Vec::new(),
+            host_keys: Vec::new(),
+            transport: moorfast_engine::Transport::Ssh,
+            sudo: true,
+            roles: Vec::new(),
+            vars: Default::default(),
+        };
+        let why = |said: &str| {
+            let error = from_sudo(&node, &[said.to_owned()]).unwrap();
+            format!("{}; {}", error.summary, error.help.unwrap())
+        };
+        let terminal = why("sudo: sorry, you must have a tty to run sudo");
+        assert_eq!(
+            terminal,
+            "cannot become root on n1: sudo wants a terminal (requiretty); remove `Defaults requiretty` from the sudoers of n1, or add: Defaults:ops !requiretty"
+        );
+        assert!(why("sudo: a password is required").contains("sudo asks for a password"));
+    }
 }

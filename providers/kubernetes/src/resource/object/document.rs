@@ -154,7 +154,7 @@ fn reject_duplicates(documents: &[Document]) -> Result<(), String> {
         if let Some(other) = identities.insert(key.identity(), number) {
             return Err(format!("{key} is written twice, in the documents {other} and {number}"));
         }
-        if let Some((other, version)) = names.insert(key.to_string(), (number, &key.api_version)) {
+        if let Some((other, version)) = names.insert(key.placed().to_string(), (number, &key.api_version)) {
             let versions = format!("of {version} and of {}", key.api_version);
             return Err(format!(
                 "{key} is written twice, in the documents {other} and {number}, {versions}: use two resources"

@@ -6,9 +6,10 @@ use moorfast_engine::{Applied, Attributes, Class, Operation, OperationAction, Pr
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
+use crate::answer::Misanswer;
 use crate::attributes::Read;
 use crate::cluster::{Cluster, Served};
-use crate::error::immutable_fields;
+use crate::error::{immutable_fields, misanswer};
 use crate::fetch::{not_served, to_json};
 use crate::readiness::{Goal, Readiness};
 use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
@@ -310,6 +311,12 @@ impl Work<'_> {
         let deleted = match api.delete(&self.key.name, &DeleteParams::foreground()).await {
             Ok(deleted) => deleted,
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            Err(error)
+                if misanswer(&error) == Some(&Misanswer::NoPath)
+                    && !self.cluster.still_serves(&self.served).await? =>
+            {
+                return Ok(());
+            }
             Err(error) => return Err(self.explain(error, "delete")),
         };
         let uid = deleted.left().and_then(|o| o.metadata.uid);

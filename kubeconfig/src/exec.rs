@@ -1,0 +1,349 @@
+//! Exec plugins: programs that print the credentials of a user.
+//!
+//! What a plugin prints and what it is given is never shown. It ends in time, with everything that it started.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::config::{ExecConfig, ExecInteractiveMode};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::{Error, Kind};
+
+/// How long a plugin may run.
+const LONGEST: Duration = Duration::from_secs(30);
+/// How much it may print.
+const OUTPUT_LIMIT: u64 = 1 << 20;
+const VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
+/// Marks what a plugin starts, also in another session.
+const MARK: &str = "MOORFAST_EXEC_PLUGIN";
+/// How often everything that has the mark is looked for until nothing is left.
+const SWEEPS: usize = 20;
+
+/// The credentials that a plugin gave.
+#[derive(Clone, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Credentials {
+    #[serde(default)]
+    pub(crate) token: Option<String>,
+    #[serde(default)]
+    pub(crate) client_certificate_data: Option<String>,
+    #[serde(default)]
+    pub(crate) client_key_data: Option<String>,
+    #[serde(default)]
+    expiration_timestamp: Option<String>,
+    #[serde(skip)]
+    pub(crate) expires: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ExecCredential {
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    status: Option<Credentials>,
+}
+
+/// Runs the plugin and returns the credentials that it prints.
+///
+/// # Errors
+/// If it fails, takes too long or prints something else.
+pub(crate) async fn run(plugin: &ExecConfig) -> Result<Credentials, Error> {
+    run_within(plugin, LONGEST).await
+}
+
+async fn run_within(plugin: &ExecConfig, limit: Duration) -> Result<Credentials, Error> {
+    let name = name(plugin);
+    let version = check(plugin, &name)?;
+    let mark = format!("{:032x}", rand::random::<u128>());
+    let mut child = command(plugin, version, &mark).spawn().map_err(|error| {
+        let hint = plugin.install_hint.clone().filter(|hint| !hint.trim().is_empty());
+        Error::login(format!("the exec plugin `{name}` of the kubeconfig cannot be started: {error}")).help(
+            hint.unwrap_or_else(|| {
+                "install it, or correct `command` in `users[].user.exec` of the kubeconfig".to_owned()
+            }),
+        )
+    })?;
+    let tree = Tree { leader: child.id(), mark };
+    let ended = timeout(limit, output(&mut child)).await;
+    let (status, printed) = match ended {
+        Ok(Ok(ended)) => ended,
+        Ok(Err(error)) => {
+            return Err(Error::login(format!("the exec plugin `{name}` of the kubeconfig failed: {error}")));
+        }
+        Err(_) => {
+            drop(tree);
+            let summary =
+                format!("the exec plugin `{name}` of the kubeconfig did not end within {limit:?}, and was killed");
+            let help = "run it by hand with the same arguments: it may wait for a login in a browser or a terminal";
+            return Err(Error { kind: Kind::Timeout, ..Error::login(summary).help(help) });
+        }
+    };
+    tree.is_done();
+    let by_hand = "run it by hand with the arguments and the environment in `users[].user.exec` of the kubeconfig; what it prints is not shown here";
+    if !status.success() {
+        return Err(Error::login(format!("the exec plugin `{name}` of the kubeconfig failed: {status}")).help(by_hand));
+    }
+    credentials(&printed, version)
+        .map_err(|reason| Error::login(format!("the exec plugin `{name}` of the kubeconfig {reason}")).help(by_hand))
+}
+
+/// The name of the program, without its path.
+fn name(plugin: &ExecConfig) -> String {
+    let command = plugin.command.as_deref().unwrap_or_default();
+    Path::new(command).file_name().map_or_else(|| command.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Returns the version of the API that the plugin speaks.
+fn check<'a>(plugin: &'a ExecConfig, name: &str) -> Result<&'a str, Error> {
+    if name.is_empty() {
+        return Err(Error::unusable("the exec plugin of the kubeconfig has no `command`"));
+    }
+    if plugin.interactive_mode == Some(ExecInteractiveMode::Always) {
+        let summary = format!(
+            "the exec plugin `{name}` of the kubeconfig needs a terminal (`interactiveMode: Always`), which it does not get here"
+        );
+        return Err(Error::login(summary).help("use a kubeconfig whose credentials need no terminal"));
+    }
+    let version = plugin.api_version.as_deref().unwrap_or_default();
+    match VERSIONS.contains(&version) {
+        true => Ok(version),
+        false => Err(Error::unusable(format!(
+            "the exec plugin `{name}` of the kubeconfig has an `apiVersion` that does not exist any more"
+        ))
+        .help(format!("write `{}`; update the plugin where it does not know that version", VERSIONS[0]))),
+    }
+}
+
+fn command(plugin: &ExecConfig, version: &str, mark: &str) -> Command {
+    let mut spec = json!({ "interactive": false });
+    if let Some(cluster) = plugin.cluster.as_ref().filter(|_| plugin.provide_cluster_info) {
+        spec["cluster"] = json!(cluster);
+    }
+    let info = json!({ "kind": "ExecCredential", "apiVersion": version, "spec": spec });
+    let mut command = Command::new(plugin.command.as_deref().unwrap_or_default());
+    let pair = |entry: &HashMap<String, String>| Some((entry.get("name")?.clone(), entry.get("value")?.clone()));
+    command
+        .args(plugin.args.iter().flatten())
+        .envs(plugin.env.iter().flatten().filter_map(pair))
+        .env("KUBERNETES_EXEC_INFO", info.to_string())
+        .env(MARK, mark)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true);
+    command
+}
+
+async fn output(child: &mut Child) -> std::io::Result<(std::process::ExitStatus, Vec<u8>)> {
+    let mut printed = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout.take(OUTPUT_LIMIT + 1).read_to_end(&mut printed).await?;
+    }
+    if printed.len() as u64 > OUTPUT_LIMIT {
+        return Err(std::io::Error::other(format!("it printed more than {} MiB", OUTPUT_LIMIT >> 20)));
+    }
+    Ok((child.wait().await?, printed))
+}
+
+fn credentials(printed: &[u8], version: &str) -> Result<Credentials, String> {
+    let given: ExecCredential =
+        serde_saphyr::from_slice(printed).map_err(|_| "printed something that is not an ExecCredential".to_owned())?;
+    if given.kind != "ExecCredential" {
+        return Err("printed something that is not an ExecCredential".to_owned());
+    }
+    if given.api_version != version {
+        return Err(format!("printed an ExecCredential of another version than {version}"));
+    }
+    let mut status = given.status.ok_or("printed an ExecCredential without `status`")?;
+    let is_empty = |text: &Option<String>| text.as_ref().is_none_or(|text| text.trim().is_empty());
+    match (is_empty(&status.token), is_empty(&status.client_certificate_data), is_empty(&status.client_key_data)) {
+        (true, true, true) => {
+            return Err("printed an ExecCredential without a token and without a certificate".to_owned());
+        }
+        (_, true, false) | (_, false, true) => {
+            return Err("printed a certificate without its key, or a key alone".to_owned());
+        }
+        _ => {}
+    }
+    let expires = status.expiration_timestamp.take().map(|time| time.parse());
+    status.expires = expires.transpose().map_err(|_| "printed an `expirationTimestamp` that is not a time")?;
+    status.token = status.token.filter(|token| !token.trim().is_empty());
+    status.client_certificate_data = status.client_certificate_data.filter(|text| !text.trim().is_empty());
+    Ok(status)
+}
+
+/// Everything that a plugin started, which is ended on drop.
+struct Tree {
+    leader: Option<u32>,
+    mark: String,
+}
+
+impl Tree {
+    /// Lets go of a plugin that ended by itself, and of what it left running on purpose.
+    fn is_done(mut self) {
+        self.leader = None;
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let Some(leader) = self.leader.and_then(|id| i32::try_from(id).ok()) else { return };
+        // What is gone already is what is wanted.
+        let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
+        for _ in 0..SWEEPS {
+            let marked = marked(&format!("{MARK}={}", self.mark));
+            if marked.is_empty() {
+                return;
+            }
+            for process in marked {
+                let _ = kill(process, Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// The running processes with this in their environment, as far as the system tells.
+fn marked(entry: &str) -> Vec<Pid> {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let processes = processes.flatten().filter_map(|process| {
+        let id = process.file_name().to_str()?.parse().ok()?;
+        let environment = std::fs::read(process.path().join("environ")).ok()?;
+        environment.split(|byte| *byte == 0).any(|pair| pair == entry.as_bytes()).then(|| Pid::from_raw(id))
+    });
+    processes.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plugin(script: &str) -> ExecConfig {
+        let env =
+            HashMap::from([("name".to_owned(), "PASSWORD".to_owned()), ("value".to_owned(), "ENV-SECRET".to_owned())]);
+        ExecConfig {
+            api_version: Some(VERSIONS[0].to_owned()),
+            command: Some("/bin/sh".to_owned()),
+            args: Some(vec!["-c".to_owned(), script.to_owned()]),
+            env: Some(vec![env]),
+            ..ExecConfig::default()
+        }
+    }
+
+    fn printing(credential: &str) -> ExecConfig {
+        plugin(&format!("printf '%s' '{credential}'"))
+    }
+
+    async fn failure(plugin: &ExecConfig) -> Error {
+        match run(plugin).await {
+            Ok(_) => panic!("the plugin gave credentials"),
+            Err(error) => error,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_plugin_prints_and_is_given_is_in_no_error() {
+        let version = VERSIONS[0];
+        let with = |status: &str| format!(r#"{{"kind":"ExecCredential","apiVersion":"{version}","status":{status}}}"#);
+        let cases = [
+            (plugin("printf TOKEN-IN-STDOUT; echo TOKEN-IN-STDERR >&2; exit 3"), "failed: exit status: 3"),
+            (plugin("kill -9 $$"), "failed: signal: 9 (SIGKILL)"),
+            (plugin("printf TOKEN-IN-STDOUT"), "printed something that is not an ExecCredential"),
+            (plugin("exit 0"), "printed something that is not an ExecCredential"),
+            (plugin("yes TOKEN-IN-STDOUT"), "failed: it printed more than 1 MiB"),
+            (printing(&with("null")), "printed an ExecCredential without `status`"),
+            (printing(&with("{}")), "printed an ExecCredential without a token and without a certificate"),
+            (printing(&with(r#"{"clientKeyData":"SECRET"}"#)), "printed a certificate without its key, or a key alone"),
+            (
+                printing(&with(r#"{"token":"SECRET","expirationTimestamp":"SECRET"}"#)),
+                "printed an `expirationTimestamp` that is not a time",
+            ),
+            (
+                printing(
+                    r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1beta1","status":{"token":"SECRET"}}"#,
+                ),
+                "printed an ExecCredential of another version than client.authentication.k8s.io/v1",
+            ),
+        ];
+        for (plugin, expected) in cases {
+            let error = failure(&plugin).await;
+            assert_eq!(error.summary, format!("the exec plugin `sh` of the kubeconfig {expected}"));
+            let shown = format!("{error:?}");
+            assert!(!shown.contains("SECRET") && !shown.contains("TOKEN"), "{shown}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_plugin_gives_credentials() {
+        let script = r#"[ "$PASSWORD" = ENV-SECRET ] && echo "$KUBERNETES_EXEC_INFO" | grep -q '"interactive":false' &&
+            echo '{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","status":{"token":"t","expirationTimestamp":"2030-01-01T00:00:00Z"}}'"#;
+        let credentials = run(&plugin(script)).await.unwrap();
+        assert_eq!(credentials.token.as_deref(), Some("t"));
+        assert_eq!(credentials.expires, Some("2030-01-01T00:00:00Z".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_cannot_run_is_named() {
+        let mut absent = ExecConfig { command: Some("/nonexistent/plugin".to_owned()), ..plugin("") };
+        absent.install_hint = Some("brew install plugin".to_owned());
+        let error = failure(&absent).await;
+        assert!(
+            error.summary.starts_with("the exec plugin `plugin` of the kubeconfig cannot be started: No such file"),
+            "{error}"
+        );
+        assert_eq!(error.help.as_deref(), Some("brew install plugin"));
+        let interactive = ExecConfig { interactive_mode: Some(ExecInteractiveMode::Always), ..plugin("") };
+        assert!(failure(&interactive).await.summary.contains("needs a terminal"));
+        let old = ExecConfig { api_version: Some("client.authentication.k8s.io/v1alpha1".to_owned()), ..plugin("") };
+        assert!(failure(&old).await.summary.contains("`apiVersion`"));
+    }
+
+    #[tokio::test]
+    async fn a_plugin_ends_in_time_with_everything_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pids");
+        // One child in its session, one in another; both outlive the shell.
+        let script = format!(
+            "sleep 1000 & echo $! >>{0}; setsid sh -c 'echo $$ >>{0}; exec sleep 1000' & sleep 1000",
+            file.display()
+        );
+        let running = plugin(&script);
+        let started = || std::fs::read_to_string(&file).unwrap_or_default().lines().count() == 2;
+        // The limit is reached when both run.
+        let limit = async {
+            while !started() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let limited = async {
+            tokio::select! {
+                _ = run_within(&running, LONGEST) => panic!("it ended by itself"),
+                () = limit => {}
+            }
+        };
+        limited.await;
+        for pid in std::fs::read_to_string(&file).unwrap().lines() {
+            let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let is_over =
+                state.is_empty() || state.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']));
+            assert!(is_over, "{state}");
+        }
+
+        let error = run_within(&plugin("sleep 1000"), Duration::ZERO).await.err().unwrap();
+        assert_eq!(error.kind, Kind::Timeout);
+        assert_eq!(error.summary, "the exec plugin `sh` of the kubeconfig did not end within 0ns, and was killed");
+    }
+}

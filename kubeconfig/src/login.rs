@@ -1,0 +1,251 @@
+//! The credentials of requests.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Request};
+use jiff::{SignedDuration, Timestamp};
+use kube::client::Body;
+use kube::config::{AuthInfo, ExecConfig};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tower::BoxError;
+use tower::filter::{AsyncFilterLayer, AsyncPredicate};
+
+use crate::Error;
+use crate::exec::{Credentials, run};
+
+/// How long a token that was read from a file is used before the file is read again.
+const FILE_AGE: Duration = Duration::from_secs(60);
+/// How long before its end a token is renewed.
+const EARLY: SignedDuration = SignedDuration::from_secs(60);
+
+/// The credentials that are added to every request, renewed where they end.
+#[derive(Clone)]
+pub struct Login(Arc<Way>);
+
+enum Way {
+    /// No credentials, or a client certificate.
+    None,
+    /// The same header always.
+    Header(HeaderValue),
+    /// A token in a file, and the one to use where the file cannot be read.
+    File { path: PathBuf, last: Mutex<Option<(HeaderValue, Instant)>> },
+    /// An exec plugin, and the token that it gave last with its end.
+    Plugin { plugin: Box<ExecConfig>, last: Mutex<(HeaderValue, Option<Timestamp>)> },
+}
+
+impl Login {
+    /// Takes the credentials out of `user`; a client certificate stays there.
+    pub(crate) async fn take(user: &mut AuthInfo) -> Result<Self, Error> {
+        let secret = |taken: Option<SecretString>| taken.filter(|text| !text.expose_secret().trim().is_empty());
+        let text = |taken: Option<String>| taken.filter(|text| !text.trim().is_empty());
+        let token = secret(user.token.take());
+        let file = text(user.token_file.take()).map(PathBuf::from);
+        let basic = text(user.username.take()).zip(secret(user.password.take()));
+        let id_token = id_token(user)?;
+        let plugin = user.exec.take();
+        let way = if let Some((name, password)) = basic {
+            Way::Header(header(&format!("Basic {}", STANDARD.encode(format!("{name}:{}", password.expose_secret()))))?)
+        } else if let Some(path) = file {
+            let read = read(&path).await;
+            let first = match (read, &token) {
+                (Ok(first), _) => first,
+                (Err(_), Some(token)) => bearer(token.expose_secret())?,
+                (Err(error), None) => return Err(error),
+            };
+            Way::File { path, last: Mutex::new(Some((first, Instant::now()))) }
+        } else if let Some(token) = token {
+            Way::Header(bearer(token.expose_secret())?)
+        } else if let Some(id_token) = id_token {
+            Way::Header(bearer(&id_token)?)
+        } else if let Some(plugin) = plugin {
+            Self::of_plugin(user, plugin).await?
+        } else {
+            Way::None
+        };
+        Ok(Self(Arc::new(way)))
+    }
+
+    async fn of_plugin(user: &mut AuthInfo, plugin: ExecConfig) -> Result<Way, Error> {
+        let Credentials { token, client_certificate_data, client_key_data, expires, .. } = run(&plugin).await?;
+        if let (Some(certificate), Some(key)) = (client_certificate_data, client_key_data) {
+            user.client_certificate_data = Some(STANDARD.encode(certificate));
+            user.client_key_data = Some(SecretString::from(STANDARD.encode(key)));
+        }
+        match token {
+            Some(token) => Ok(Way::Plugin { plugin: Box::new(plugin), last: Mutex::new((bearer(&token)?, expires)) }),
+            None => Ok(Way::None),
+        }
+    }
+
+    /// The layer that adds the credentials to requests.
+    pub fn layer(&self) -> AsyncFilterLayer<Self> {
+        AsyncFilterLayer::new(self.clone())
+    }
+
+    async fn header(&self) -> Result<Option<HeaderValue>, Error> {
+        match &*self.0 {
+            Way::None => Ok(None),
+            Way::Header(header) => Ok(Some(header.clone())),
+            Way::File { path, last } => {
+                let mut last = last.lock().await;
+                if last.as_ref().is_none_or(|(_, at)| at.elapsed() > FILE_AGE) {
+                    // The last token serves on where the file went: https://github.com/kubernetes/kubernetes/issues/68164
+                    let renewed = read(path).await.ok().or_else(|| last.take().map(|(header, _)| header));
+                    *last = renewed.map(|header| (header, Instant::now()));
+                }
+                Ok(last.as_ref().map(|(header, _)| header.clone()))
+            }
+            Way::Plugin { plugin, last } => {
+                let mut last = last.lock().await;
+                if last.1.is_some_and(|end| Timestamp::now() + EARLY > end) {
+                    let renewed = run(plugin).await?;
+                    let changed = || {
+                        Error::login("the exec plugin of the kubeconfig gave a token first, and a certificate later")
+                    };
+                    let token = renewed.token.as_deref().ok_or_else(changed)?;
+                    *last = (bearer(token)?, renewed.expires);
+                }
+                Ok(Some(last.0.clone()))
+            }
+        }
+    }
+}
+
+impl AsyncPredicate<Request<Body>> for Login {
+    type Future = BoxFuture<'static, Result<Request<Body>, BoxError>>;
+    type Request = Request<Body>;
+
+    fn check(&mut self, mut request: Request<Body>) -> Self::Future {
+        let login = self.clone();
+        async move {
+            if let Some(header) = login.header().await? {
+                request.headers_mut().insert(AUTHORIZATION, header);
+            }
+            Ok(request)
+        }
+        .boxed()
+    }
+}
+
+/// The token of the only login that clients still have built in.
+fn id_token(user: &mut AuthInfo) -> Result<Option<String>, Error> {
+    let Some(mut provider) = user.auth_provider.take() else { return Ok(None) };
+    if provider.name != "oidc" {
+        let summary = "the user of the kubeconfig logs in by `auth-provider`, which Kubernetes 1.26 removed";
+        return Err(Error::login(summary)
+            .help("let the tool of the cloud write the kubeconfig again: it names an exec plugin then"));
+    }
+    match provider.config.remove("id-token").filter(|token| !token.is_empty()) {
+        Some(token) => Ok(Some(token)),
+        None => Err(Error::login("the user of the kubeconfig logs in by OIDC, and has no `id-token`")
+            .help("log in with the tool that wrote the kubeconfig")),
+    }
+}
+
+async fn read(path: &PathBuf) -> Result<HeaderValue, Error> {
+    let text = tokio::fs::read_to_string(path).await.map_err(|error| {
+        Error::login(format!("cannot read the token file {} of the kubeconfig: {error}", path.display()))
+    })?;
+    if text.trim().is_empty() {
+        return Err(Error::login(format!("the token file {} of the kubeconfig is empty", path.display())));
+    }
+    bearer(&text)
+}
+
+fn bearer(token: &str) -> Result<HeaderValue, Error> {
+    header(&format!("Bearer {}", token.trim()))
+}
+
+fn header(text: &str) -> Result<HeaderValue, Error> {
+    let wrong = |_| {
+        Error::login("the token of the kubeconfig's user has characters that no token has, such as a line break within")
+    };
+    let mut header = HeaderValue::try_from(text).map_err(wrong)?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    async fn authorization(user: serde_json::Value) -> Result<Option<String>, String> {
+        let mut user: AuthInfo = serde_json::from_value(user).unwrap();
+        let login = Login::take(&mut user).await.map_err(|e| e.summary)?;
+        let request = Request::get("/version").body(Body::empty()).unwrap();
+        let request = login.clone().check(request).await.unwrap();
+        assert!(user.token.is_none() && user.token_file.is_none() && user.exec.is_none(), "nothing is left for kube");
+        Ok(request.headers().get(AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned()))
+    }
+
+    #[tokio::test]
+    async fn logins_are_read_as_kubectl_reads_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let [plain, ended, empty] = [file("plain", "t"), file("ended", "t\r\n"), file("empty", "\n")];
+        let gone = folder.path().join("gone");
+        let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c",
+            "echo '{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/v1\",\"status\":{\"token\":\"t\"}}'"]});
+        let cases = [
+            (json!({}), Ok(None)),
+            (json!({"token": "t"}), Ok(Some("Bearer t"))),
+            (json!({"token": "t\n"}), Ok(Some("Bearer t"))),
+            (json!({"token": ""}), Ok(None)),
+            (json!({"tokenFile": plain}), Ok(Some("Bearer t"))),
+            (json!({"tokenFile": ended}), Ok(Some("Bearer t"))),
+            (json!({"tokenFile": plain, "token": "other"}), Ok(Some("Bearer t"))),
+            (json!({"tokenFile": gone, "token": "t"}), Ok(Some("Bearer t"))),
+            (json!({"username": "u", "password": "p"}), Ok(Some("Basic dTpw"))),
+            (json!({"exec": exec}), Ok(Some("Bearer t"))),
+            (json!({"exec": exec, "token": "mine"}), Ok(Some("Bearer mine"))),
+            (json!({"auth-provider": {"name": "oidc", "config": {"id-token": "t"}}}), Ok(Some("Bearer t"))),
+            (
+                json!({"token": "s3cret\nline"}),
+                Err("the token of the kubeconfig's user has characters that no token has, such as a line break within"),
+            ),
+            (
+                json!({"auth-provider": {"name": "gcp", "config": {"cmd-path": "/bin/sh"}}}),
+                Err("the user of the kubeconfig logs in by `auth-provider`, which Kubernetes 1.26 removed"),
+            ),
+        ];
+        for (user, expected) in cases {
+            let found = authorization(user.clone()).await;
+            assert_eq!(found, expected.map(|o| o.map(str::to_owned)).map_err(str::to_owned), "{user}");
+        }
+        assert!(
+            authorization(json!({"tokenFile": empty})).await.unwrap_err().ends_with("empty of the kubeconfig is empty")
+        );
+        assert!(authorization(json!({"tokenFile": gone})).await.unwrap_err().starts_with("cannot read the token file"));
+    }
+
+    #[tokio::test]
+    async fn a_plugin_may_give_a_certificate_and_runs_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs = folder.path().join("runs");
+        let status = json!({"clientCertificateData": "CERT", "clientKeyData": "KEY"});
+        let credential =
+            json!({"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1", "status": status});
+        let script = format!("echo run >>{}; echo '{credential}'", runs.display());
+        let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script]});
+        let mut user: AuthInfo = serde_json::from_value(json!({ "exec": exec })).unwrap();
+        let login = Login::take(&mut user).await.unwrap();
+        assert_eq!(login.header().await.unwrap(), None);
+        assert_eq!(user.client_certificate_data, Some(STANDARD.encode("CERT")));
+        assert_eq!(user.client_key_data.unwrap().expose_secret(), STANDARD.encode("KEY"));
+        assert_eq!(std::fs::read_to_string(runs).unwrap(), "run\n");
+    }
+}

@@ -1,0 +1,79 @@
+//! What sets kernel parameters at boot: the files that systemd-sysctl reads, in its order.
+
+/// Shell that reports as `boot` the lines of these files that may be about a parameter whose name ends with `$E`.
+///
+/// A file hides those of the same name in later folders. The files are read in the order of their names. `/etc/sysctl.conf` is read by its link in
+/// `/etc/sysctl.d`.
+pub(crate) const LOOK: &str = r#"for folder in /etc /run /usr/local/lib /usr/lib /lib; do
+  for file in "$folder"/sysctl.d/*.conf; do
+    [ ! -e "$file" ] || printf '%s\t%s\n' "${file##*/}" "$file"
+  done
+done | sort -s -u -t "$(printf '\t')" -k 1,1 | cut -f 2- | tr '\n' '\0' | { xargs -0 grep -HZsF -e "$E" -- /dev/null || true; } | blob boot"#;
+
+/// The value that a file sets at boot.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Assignment<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) value: &'a str,
+}
+
+/// Returns what sets the parameter `name` last, of what [`LOOK`] reported. A pattern gives way to every line with the full name.
+pub(crate) fn last<'a>(reported: &'a str, name: &str) -> Option<Assignment<'a>> {
+    let assignment = |line: &'a str| {
+        let (file, line) = line.split_once('\0')?;
+        let line = line.trim();
+        if line.starts_with(['#', ';']) {
+            return None;
+        }
+        let (key, value) = line.strip_prefix('-').unwrap_or(line).split_once('=')?;
+        (slashed(key.trim()) == name).then(|| Assignment { file, value: value.trim() })
+    };
+    reported.lines().filter_map(assignment).last()
+}
+
+/// Returns a parameter's name with slashes between its parts. The first separator of a name decides which one separates; the other one stands for itself.
+pub(crate) fn slashed(name: &str) -> String {
+    match name.find(['.', '/']) {
+        Some(first) if name[first..].starts_with('.') => {
+            let swap = |c| match c {
+                '.' => '/',
+                '/' => '.',
+                other => other,
+            };
+            name.chars().map(swap).collect()
+        }
+        _ => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_separator_decides() {
+        let cases = [
+            ("net.ipv4.ip_forward", "net/ipv4/ip_forward"),
+            ("net/ipv4/conf/eth0.1/forwarding", "net/ipv4/conf/eth0.1/forwarding"),
+            ("net.ipv4.conf.eth0/1.forwarding", "net/ipv4/conf/eth0.1/forwarding"),
+            ("vm", "vm"),
+        ];
+        for (name, path) in cases {
+            assert_eq!(slashed(name), path);
+        }
+    }
+
+    #[test]
+    fn the_last_line_with_the_full_name_counts() {
+        let reported = "/usr/lib/sysctl.d/50-a.conf\0net.ipv4.ip_forward = 0\n\
+            /etc/sysctl.d/90-b.conf\0net/ipv4/ip_forward=1\n\
+            /etc/sysctl.d/99-sysctl.conf\0#net.ipv4.ip_forward=0\n\
+            /etc/sysctl.d/99-sysctl.conf\0  -net.ipv4.ip_forward =  2 \n\
+            /etc/sysctl.d/99-sysctl.conf\0net.ipv4.*=3\n\
+            /etc/sysctl.d/99-sysctl.conf\0-net.ipv4.ip_forward\n\
+            /etc/sysctl.d/99-sysctl.conf\0net.ipv4.ip_forward_use_pmtu = 4\n";
+        let expected = Assignment { file: "/etc/sysctl.d/99-sysctl.conf", value: "2" };
+        assert_eq!(last(reported, "net/ipv4/ip_forward"), Some(expected));
+        assert_eq!(last(reported, "net/ipv4/tcp_syncookies"), None);
+    }
+}
