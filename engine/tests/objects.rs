@@ -151,7 +151,7 @@ async fn an_object_that_moves_to_another_instance_stays() {
         let mut log = log_of_apply(&bench).await;
         log.sort_by_key(|line| !line.starts_with("delete"));
         assert_eq!(log, expected, "{manifest}");
-        assert_eq!(bench.memory.world().items.contains_key("b"), true);
+        assert!(bench.memory.world().items.contains_key("b"));
     }
 }
 
