@@ -2,6 +2,7 @@
 
 mod address;
 mod apply;
+mod attribute_path;
 mod catalog;
 mod check;
 mod diagnostic;
@@ -33,6 +34,7 @@ mod webhook;
 mod workspace;
 
 pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier};
+pub use attribute_path::{AttributePath, PathStep};
 pub use check::HTTP;
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
 pub use documentation::{functions_reference, reference};

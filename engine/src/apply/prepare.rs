@@ -2,7 +2,7 @@
 
 use super::Executor;
 use crate::evaluate::{desired, violated};
-use crate::plan::{Action, Change, Item, ignoring};
+use crate::plan::{Action, Change, Item};
 use crate::scope::InstanceScope;
 use crate::{Address, DataRequest, Diagnostic, Mode, Operation, OperationAction};
 
@@ -62,7 +62,7 @@ impl Executor<'_> {
             self.wanted.insert(i, wanted);
             return Ok(Prepared::Data(request));
         }
-        let wanted = ignoring(&instance.resource.lifecycle.ignore_changes, wanted, item.observed.as_ref());
+        let wanted = self.work.expanded.ignoring(instance, wanted, item.observed.as_ref());
         let delete = || self.deletion(change, &item);
         let make = |observed| Operation {
             timeout: self.timeout(&change.address, "create"),

@@ -3,9 +3,9 @@
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::core::Status;
 use moorfast_engine::{
-    Applied, Attributes, Class, Operation, PlanRequest, Proposal, ProposedAction, ProviderError, Value,
+    Applied, Attributes, Class, Observed, Operation, PlanRequest, Proposal, ProposedAction, ProviderError, Value,
 };
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
 use crate::answer::Misanswer;
@@ -18,6 +18,7 @@ use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
 
 use super::document::{Document, ObjectKey, Written, redact};
 use super::fields::FieldSet;
+use super::ownership::{self, held};
 use super::reading::{is_dying, namespace, resolved, view};
 use super::retained::settled;
 use super::{FIELD_MANAGER, Remembered, attributes};
@@ -57,7 +58,8 @@ pub(super) async fn plan(cluster: &Cluster, request: &PlanRequest) -> Result<Pro
         let document = document.as_ref();
         let served = cluster.served(&document.key.api_version, &document.key.kind).await?;
         let key = served.as_ref().map_or_else(|| document.key.clone(), |s| resolved(&document.key, s));
-        let view = match foresee(cluster, document, served.as_ref(), force).await? {
+        let removable = removable(request.observed.as_ref(), &key);
+        let view = match foresee(cluster, document, served.as_ref(), &removable, force).await? {
             Foreseen::Object(object) => {
                 taken_over.extend(takes_over(request, &key, &object));
                 view(&document.declared, &object)
@@ -134,6 +136,7 @@ async fn foresee(
     cluster: &Cluster,
     document: &Document,
     served: Option<&Served>,
+    removable: &FieldSet,
     force: bool,
 ) -> Result<Foreseen, ProviderError> {
     let Some(served) = served else {
@@ -146,7 +149,10 @@ async fn foresee(
         return Ok(Foreseen::NotYet("some of it is known after apply".to_owned()));
     };
     match patch(cluster, &document.key, served, &body, &parameters(force).dry_run()).await? {
-        Ok(object) => Ok(Foreseen::Object(Box::new(object))),
+        Ok(object) => {
+            ownership::check(&resolved(&document.key, served), &held(removable, &body, &object), force)?;
+            Ok(Foreseen::Object(Box::new(object)))
+        }
         Err(kube::Error::Api(status)) if is_missing_namespace(&status) => {
             let name = status.details.as_ref().map_or("", |d| d.name.as_str());
             Ok(Foreseen::NotYet(format!("the namespace {name} does not exist yet")))
@@ -157,8 +163,40 @@ async fn foresee(
         Err(kube::Error::Api(status)) if immutable_fields(&status).is_some() => {
             Ok(Foreseen::Immutable(immutable_fields(&status).unwrap_or_default()))
         }
+        Err(kube::Error::Api(status))
+            if status.code == 422 && takes_over_first(cluster, document, served, removable, force).await? =>
+        {
+            Ok(Foreseen::NotYet("fields that somebody else manages too are taken over and removed first".to_owned()))
+        }
         Err(error) => Err(redacted(cluster.explain(error, &format!("plan {}", document.key)), document)),
     }
+}
+
+/// Whether the object is refused as long as others manage fields that leave it: two ports of one name.
+async fn takes_over_first(
+    cluster: &Cluster,
+    document: &Document,
+    served: &Served,
+    removable: &FieldSet,
+    force: bool,
+) -> Result<bool, ProviderError> {
+    let key = resolved(&document.key, served);
+    let Some(body) = document.body(key.namespace.as_deref()) else { return Ok(false) };
+    let Some(live) = live(cluster, &key, served).await? else { return Ok(false) };
+    let held = held(removable, &body, &live);
+    ownership::check(&key, &held, force)?;
+    Ok(!held.is_empty())
+}
+
+async fn live(cluster: &Cluster, key: &ObjectKey, served: &Served) -> Result<Option<Json>, ProviderError> {
+    let api = served.api(cluster.client().await?, key.namespace.as_deref().unwrap_or_default());
+    let found = api.get_opt(&key.name).await.map_err(|e| cluster.explain(e, &format!("read {key}")))?;
+    Ok(found.map(|object| to_json(object, served)))
+}
+
+/// The fields of an object that leave it when the manifest no longer declares them.
+fn removable(observed: Option<&Observed>, key: &ObjectKey) -> FieldSet {
+    observed.map(|o| Remembered::read(&o.private).removable(&key.to_string())).unwrap_or_default()
 }
 
 /// `error` without what is secret in `document`.
@@ -301,6 +339,8 @@ impl Work<'_> {
         };
         let body = document.body(self.key.namespace.as_deref()).ok_or_else(unknown)?;
         let parameters = parameters(force);
+        let removable = removable(self.operation.observed.as_ref(), &self.key);
+        self.take_over(&removable, &body, force).await?;
         let object = match patch(self.cluster, &self.key, &self.served, &body, &parameters).await? {
             Err(kube::Error::Api(status)) if may_replace && immutable_fields(&status).is_some() => {
                 self.delete().await?;
@@ -314,6 +354,10 @@ impl Work<'_> {
             other => other,
         };
         let object = object.map_err(|e| redacted(self.explain(e, "apply"), document))?;
+        let held = held(&removable, &body, &object);
+        if !held.is_empty() {
+            return Err(ownership::still_there(&self.key, &held));
+        }
         if *goal == Goal::Nothing || self.waits_for_consumer(&object).await? {
             return Ok(object);
         }
@@ -322,6 +366,26 @@ impl Work<'_> {
             self.wait_until_served(&ready).await?;
         }
         Ok(ready)
+    }
+
+    /// Takes the fields that leave the object from whoever manages them too, so that the apply removes them.
+    async fn take_over(&self, removable: &FieldSet, body: &Json, force: bool) -> Result<(), ProviderError> {
+        if !removable.exceeds(body) {
+            return Ok(());
+        }
+        let Some(live) = live(self.cluster, &self.key, &self.served).await? else { return Ok(()) };
+        let held = held(removable, body, &live);
+        ownership::check(&self.key, &held, force)?;
+        if held.is_empty() {
+            return Ok(());
+        }
+        let version = &live["metadata"]["resourceVersion"];
+        let fields = ownership::taken_over(&live, &held);
+        let change = json!({ "metadata": { "resourceVersion": version, "managedFields": fields } });
+        let api = self.served.api(self.cluster.client().await?, self.namespace());
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let taken = api.patch(&self.key.name, &parameters, &Patch::Merge(&change)).await;
+        taken.map(|_| ()).map_err(|e| self.explain(e, "take over fields of"))
     }
 
     fn wait<'a>(&'a self, what: &'a str) -> Wait<'a> {
