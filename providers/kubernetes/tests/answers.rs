@@ -17,7 +17,9 @@ use harness::{Instance, attributes, connect};
 type Answer = (u16, String, String);
 
 /// A server that answers as an API server does to a few requests, except where `misbehaves` gives another answer.
-async fn server(misbehaves: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static) -> (Instance, Arc<Mutex<Vec<String>>>) {
+async fn server(
+    misbehaves: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static,
+) -> (Instance, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -77,11 +79,18 @@ fn behaved(asked: &str) -> Answer {
     let resource = json!({ "resource": "configmaps", "scope": "Namespaced", "singularResource": "configmap", "verbs": ["get", "list", "patch"],
         "responseKind": { "group": "", "version": "v1", "kind": "ConfigMap" } });
     match asked {
-        "GET /api" => discovery(json!([{ "metadata": {}, "versions": [{ "version": "v1", "resources": [resource] }] }])),
-        "GET /apis" => discovery(json!([{ "metadata": { "name": "apps" }, "versions": [{ "version": "v1", "resources": [] }] }])),
+        "GET /api" => {
+            discovery(json!([{ "metadata": {}, "versions": [{ "version": "v1", "resources": [resource] }] }]))
+        }
+        "GET /apis" => {
+            discovery(json!([{ "metadata": { "name": "apps" }, "versions": [{ "version": "v1", "resources": [] }] }]))
+        }
         _ if asked.starts_with("PATCH ") => answer(201, config_map()),
-        _ => answer(404, json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound",
-            "message": "not found", "code": 404, "details": { "name": "a", "kind": "configmaps" } })),
+        _ => answer(
+            404,
+            json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound",
+            "message": "not found", "code": 404, "details": { "name": "a", "kind": "configmaps" } }),
+        ),
     }
 }
 
@@ -90,7 +99,9 @@ fn config_map() -> Json {
 }
 
 fn wanted() -> Attributes {
-    attributes(json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" }, "data": { "k": "v" } }, "wait": false }))
+    attributes(
+        json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" }, "data": { "k": "v" } }, "wait": false }),
+    )
 }
 
 #[tokio::test]
@@ -119,11 +130,19 @@ async fn an_answer_of_somebody_else_is_not_reachable() {
         ("/configmaps/a", Box::new(|| page(200)), "a page of type text/html (HTTP 200)"),
         ("/configmaps/a", Box::new(|| page(404)), "a page of type text/html (HTTP 404)"),
         ("/configmaps/a", Box::new(redirect), "a redirect to https://sso.example.org/login"),
-        ("/configmaps/a", Box::new(|| (200, "Content-Type: application/json\r\n".to_owned(), String::new())), "an empty body"),
+        (
+            "/configmaps/a",
+            Box::new(|| (200, "Content-Type: application/json\r\n".to_owned(), String::new())),
+            "an empty body",
+        ),
         ("/configmaps/a", Box::new(banana()), "a Banana of v9"),
         ("/configmaps/a", Box::new(other(foreign)), "a ConfigMap of v1 default b"),
         ("/configmaps/a", Box::new(other(json!({ "kind": "Status", "apiVersion": "v1" }))), "a Status of v1"),
-        ("/configmaps/a", Box::new(|| (404, "Content-Type: text/plain\r\n".to_owned(), "404 page not found\n".to_owned())), "HTTP 404 without the name"),
+        (
+            "/configmaps/a",
+            Box::new(|| (404, "Content-Type: text/plain\r\n".to_owned(), "404 page not found\n".to_owned())),
+            "HTTP 404 without the name",
+        ),
     ];
     for (path, misbehaviour, expected) in cases {
         let (instance, _) = server(move |asked| asked.split('?').next()?.ends_with(path).then(&misbehaviour)).await;

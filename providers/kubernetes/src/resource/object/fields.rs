@@ -64,8 +64,9 @@ impl FieldSet {
     /// The fields that `declared` has too.
     pub(super) fn within(&self, declared: &Json) -> Self {
         let kept = self.0.iter().filter_map(|(step, below)| {
-            let declared = step.find(declared)?;
-            Some((step.clone(), below.within(declared)))
+            let within = below.within(step.find(declared)?);
+            // A table of which nothing is kept is not managed as a whole.
+            (below.is_leaf() || !within.is_leaf()).then(|| (step.clone(), within))
         });
         Self(kept.collect())
     }

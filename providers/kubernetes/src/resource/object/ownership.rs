@@ -200,8 +200,13 @@ mod tests {
     #[test]
     fn what_kubectl_wrote_is_adopted_and_what_the_server_defaulted_is_not() {
         let ports = json!({ "f:ports": { "k:{\"port\":80,\"protocol\":\"TCP\"}": { ".": {}, "f:port": {}, "f:protocol": {} } }, "f:type": {} });
-        let applied = json!({ "spec": { "ports": [{ "port": 80 }] } });
+        let applied = json!({ "metadata": { "annotations": {} }, "spec": { "ports": [{ "port": 80 }] } });
         let object = object(applied, vec![entry_of_kubectl(json!({ "f:spec": ports }))]);
+        assert_eq!(
+            of_kubectl(&object).field("metadata"),
+            None,
+            "the annotation of kubectl is no field of the manifest"
+        );
         let held = held(&of_kubectl(&object), &json!({ "spec": { "ports": [{ "port": 81 }] } }), &object);
         assert_eq!(places(&held), ["spec.ports[port=80,protocol=TCP]"]);
         assert_eq!(check(&key(), &held, false), Ok(()));
