@@ -18,6 +18,25 @@ pub(crate) const DEFAULT_NAMESPACE: &str = "default";
 /// Where kubectl keeps the whole object, what a Secret holds included.
 pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// The kinds of Kubernetes itself that live in no namespace: one that is written, as charts do, is no part of the key.
+const CLUSTER_SCOPED: [&str; 15] = [
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "APIService.apiregistration.k8s.io",
+    "CSIDriver.storage.k8s.io",
+    "CertificateSigningRequest.certificates.k8s.io",
+    "ClusterRole.rbac.authorization.k8s.io",
+    "ClusterRoleBinding.rbac.authorization.k8s.io",
+    "CustomResourceDefinition.apiextensions.k8s.io",
+    "IngressClass.networking.k8s.io",
+    "MutatingWebhookConfiguration.admissionregistration.k8s.io",
+    "PriorityClass.scheduling.k8s.io",
+    "RuntimeClass.node.k8s.io",
+    "StorageClass.storage.k8s.io",
+    "ValidatingWebhookConfiguration.admissionregistration.k8s.io",
+];
+
 /// Which object it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -45,7 +64,9 @@ impl ObjectKey {
             "" => self.kind.clone(),
             group => format!("{}.{group}", self.kind),
         };
-        let placed = Self { namespace: self.namespace.clone().filter(|n| n != DEFAULT_NAMESPACE), ..self.clone() };
+        let is_placed = !CLUSTER_SCOPED.contains(&kind.as_str());
+        let namespace = self.namespace.clone().filter(|n| is_placed && n != DEFAULT_NAMESPACE);
+        let placed = Self { namespace, ..self.clone() };
         placed.under(&kind)
     }
 
