@@ -11,8 +11,9 @@ use crate::plan::{Change, Object, mark_sensitive};
 use crate::rollout::Selection;
 use crate::scope::{InstanceScope, Values};
 use crate::{
-    Address, Attributes, Check, Diagnostic, Manifest, Mode, Node, NodeName, Resource, ResourceAddress, ResourceType,
-    Scope, Span, Target, Value, check, evaluate_for_each, evaluate_inventory, select_nodes, suggest,
+    Address, AttributePath, Attributes, Check, Diagnostic, Manifest, Mode, Node, NodeName, Resource, ResourceAddress,
+    ResourceType, Schema, Scope, Span, Target, Value, check, evaluate_for_each, evaluate_inventory, select_nodes,
+    suggest,
 };
 
 /// A manifest with its inventory evaluated and its blocks expanded. What it holds does not depend on state or world.
@@ -339,6 +340,7 @@ fn schema_errors(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnostic> {
         if let Some(entry) = catalog.find(&resource.address) {
             let schema = &entry.resource_type.schema;
             errors.extend(check(schema, &resource.address.to_string(), resource.span, &resource.attributes));
+            errors.extend(wrong_paths(resource, schema));
         }
     }
     for (alias, block) in &manifest.providers {
@@ -358,6 +360,21 @@ fn schema_errors(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnostic> {
         }
     }
     errors
+}
+
+/// The paths of `ignore_changes` that lead nowhere.
+fn wrong_paths(resource: &Resource, schema: &Schema) -> Vec<Diagnostic> {
+    let paths = resource.lifecycle.ignore_changes.iter().filter(|(text, _)| text != "all");
+    let wrong = paths.filter_map(|(text, span)| {
+        let checked = match text.parse::<AttributePath>() {
+            Ok(path) => path.check(schema),
+            Err(message) => Err((message, None)),
+        };
+        let (message, help) = checked.err()?;
+        let summary = format!("`ignore_changes` of {} names nothing: {message}", resource.address);
+        Some(Diagnostic { help, ..Diagnostic::error(summary).at(*span, "") })
+    });
+    wrong.collect()
 }
 
 fn check_instances(name: &str, check: &Check, bindings: Vec<Binding>) -> impl Iterator<Item = CheckInstance> {

@@ -194,7 +194,7 @@ fn meta_arguments(data: bool) -> Map<String, Value> {
     let lifecycle = closed(
         json!({
             "prevent_destroy": { "description": "A plan that would destroy it is an error.", "type": "boolean" },
-            "ignore_changes": texts("Differences in these attributes are no change; `[\"all\"]` for every one."),
+            "ignore_changes": texts("Differences in these attributes are no change: paths such as `content`, `manifest.spec.replicas` or `manifest.metadata.labels[\"a.b/c\"]`; `[\"all\"]` for every one."),
             "create_before_destroy": { "description": "A replacement makes the new object before it removes the old one.", "type": "boolean" },
             "replace_triggered_by": addresses("It is replaced when one of these changes."),
         }),

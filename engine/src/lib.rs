@@ -2,6 +2,7 @@
 
 mod address;
 mod apply;
+mod attribute_path;
 mod catalog;
 mod check;
 mod diagnostic;
@@ -39,6 +40,7 @@ mod workspace;
 mod yaml;
 
 pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier, named};
+pub use attribute_path::{AttributePath, PathStep};
 pub use check::HTTP;
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
 pub use documentation::{functions_reference, reference};

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use crate::plan::{Action, Consequence, Object, ObjectChange};
-use crate::{Address, Attributes, Identified, Leave, Machine, Node, Schema, Value};
+use crate::{Address, AttributePath, Attributes, Identified, Leave, Machine, Node, Schema, Value};
 
 /// Where an instance lives.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +96,18 @@ pub trait Provider: Send + Sync {
     /// whose attributes were not all known when it was read is read again once they are.
     fn reads_by_desired(&self, _resource_type: &str) -> bool {
         false
+    }
+
+    /// Returns the paths into the observed attributes that a path of `ignore_changes` stands for: `manifest.spec.replicas` stands for that of every
+    /// object where the manifest writes them as one text.
+    fn observed_paths(
+        &self,
+        _resource_type: &str,
+        path: AttributePath,
+        _desired: &Attributes,
+        _observed: &Attributes,
+    ) -> Vec<AttributePath> {
+        vec![path]
     }
 
     /// Is what `record` remembers still what `attributes` mean, though its natural key is another one now? A list of packages is, as long as one

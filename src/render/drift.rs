@@ -43,11 +43,12 @@ pub fn closing(plan: &Plan, unsaid: Unsaid) -> String {
         (0, _) => paint(DESTROY.bold(), "Drift:") + " the nodes above are not what they were.",
         (1, _) => {
             paint(DESTROY.bold(), "Drift: 1 object")
-                + " is not as the last apply left it. `moorfast plan` shows what would mend it."
+                + " is not as the last apply left it. `moorfast plan` shows what an apply would do, or what prevents it."
         }
         (n, _) => {
             let count = paint(DESTROY.bold(), format!("Drift: {n} objects"));
-            count + " are not as the last apply left them. `moorfast plan` shows what would mend them."
+            count
+                + " are not as the last apply left them. `moorfast plan` shows what an apply would do, or what prevents it."
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Executor;
 use super::sequence::{Old, Part};
 use crate::evaluate::{desired, violated};
-use crate::plan::{Action, Change, Item, ignoring, same_object};
+use crate::plan::{Action, Change, Item, same_object};
 use crate::scope::InstanceScope;
 use crate::{Address, DataRequest, Diagnostic, Mode, Operation, OperationAction};
 
@@ -89,7 +89,7 @@ impl Executor<'_> {
                 return Err(vec![same_object(owner, instance, &identity)]);
             }
         }
-        let wanted = ignoring(&instance.resource.lifecycle.ignore_changes, wanted, item.observed.as_ref());
+        let wanted = self.work.expanded.ignoring(instance, wanted, item.observed.as_ref());
         let make = |observed| Operation {
             timeout: self.timeout(&change.address, "create"),
             // What is made anew has nothing to do with what is remembered.

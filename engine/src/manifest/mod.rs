@@ -190,7 +190,7 @@ pub struct Lifecycle {
     /// A plan that would destroy it is an error.
     pub prevent_destroy: bool,
     /// Differences in these attributes are no change: paths such as `content` or `manifest.spec.replicas`; `["all"]` for every one.
-    pub ignore_changes: Vec<String>,
+    pub ignore_changes: Vec<(String, Span)>,
     /// A replacement makes the new object before it removes the old one.
     pub create_before_destroy: bool,
     /// Is replaced when one of these changes.

@@ -77,7 +77,7 @@ fn lifecycle<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Lifecycle
     };
     let lifecycle = Lifecycle {
         prevent_destroy: reader.flag(fields.take("prevent_destroy")).unwrap_or(false),
-        ignore_changes: reader.texts(fields.take("ignore_changes")).into_iter().map(|(path, _)| path).collect(),
+        ignore_changes: reader.texts(fields.take("ignore_changes")),
         create_before_destroy: reader.flag(fields.take("create_before_destroy")).unwrap_or(false),
         replace_triggered_by: reader.addresses(fields.take("replace_triggered_by")),
     };

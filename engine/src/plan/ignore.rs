@@ -1,35 +1,51 @@
 //! `lifecycle.ignore_changes`: differences that are no change.
 
-use std::collections::BTreeMap;
+use crate::attribute_path::PathStep;
+use crate::expand::{Expanded, Instance};
+use crate::{AttributePath, Attributes, Observed};
 
-use crate::{Attributes, Observed, Value};
-
-/// `desired` with the observed values of the attributes that `lifecycle.ignore_changes` names.
-pub(crate) fn ignoring(ignored: &[String], mut desired: Attributes, observed: Option<&Observed>) -> Attributes {
-    let Some(observed) = observed else { return desired };
-    for path in ignored {
-        if path == "all" {
-            let known = observed.attributes.iter().filter(|(name, _)| desired.contains_key(*name));
-            let known: Vec<_> = known.map(|(k, v)| (k.clone(), v.clone())).collect();
-            desired.extend(known);
-            continue;
-        }
-        let steps: Vec<_> = path.split('.').collect();
-        copy_path(&steps, &mut desired, &observed.attributes);
-    }
-    desired
-}
-
-fn copy_path(steps: &[&str], to: &mut BTreeMap<String, Value>, from: &BTreeMap<String, Value>) {
-    let Some((first, rest)) = steps.split_first() else { return };
-    match (rest.is_empty(), from.get(*first)) {
-        (true, Some(value)) => _ = to.insert((*first).to_owned(), value.clone()),
-        (true, None) => _ = to.remove(*first),
-        (false, Some(Value::Map(from))) => {
-            if let Some(Value::Map(to)) = to.get_mut(*first) {
-                copy_path(rest, to, from);
+impl Expanded {
+    /// Returns `desired` with the observed values of what `lifecycle.ignore_changes` names.
+    pub(crate) fn ignoring(
+        &self,
+        instance: &Instance,
+        mut desired: Attributes,
+        observed: Option<&Observed>,
+    ) -> Attributes {
+        let Some(observed) = observed else { return desired };
+        for (text, _) in &instance.resource.lifecycle.ignore_changes {
+            if text == "all" {
+                let known = observed.attributes.iter().filter(|(name, _)| desired.contains_key(*name));
+                let known: Vec<_> = known.map(|(k, v)| (k.clone(), v.clone())).collect();
+                desired.extend(known);
+                continue;
+            }
+            // What is not a path is an error of the manifest.
+            let Ok(path) = text.parse::<AttributePath>() else { continue };
+            for path in self.observed_paths(instance, path, &desired, observed) {
+                let fills = is_computed(instance, &path);
+                path.copy(&observed.attributes, &mut desired, fills);
             }
         }
-        (false, _) => {}
+        desired
     }
+
+    fn observed_paths(
+        &self,
+        instance: &Instance,
+        path: AttributePath,
+        desired: &Attributes,
+        observed: &Observed,
+    ) -> Vec<AttributePath> {
+        match self.catalog.provider(&instance.provider) {
+            Some(provider) => provider.observed_paths(instance.resource_type.name, path, desired, &observed.attributes),
+            None => vec![path],
+        }
+    }
+}
+
+/// Whether the path begins at an attribute that nobody writes.
+fn is_computed(instance: &Instance, path: &AttributePath) -> bool {
+    let Some(PathStep::Name(first)) = path.0.first() else { return false };
+    instance.resource_type.schema.attribute(first).is_some_and(|attribute| !attribute.optional)
 }

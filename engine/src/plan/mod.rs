@@ -23,7 +23,6 @@ mod triggers;
 pub use consequence::Consequence;
 pub(crate) use diff::value_at;
 pub use diff::{Difference, Step, differences, is_mark, parse_path, path_text};
-pub(crate) use ignore::ignoring;
 pub(crate) use machines::Machines;
 pub use model::{
     Action, Change, CheckResult, CheckStatus, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason,

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use futures::future::join_all;
 use moorfast_state::Record;
 
-use super::ignore::ignoring;
 use super::planner::{Item, Planner};
 use super::reading::{Reading, Which};
 use super::requests::{Requests, or_unanswered};
@@ -109,7 +108,7 @@ impl Planner<'_> {
         let request = PlanRequest {
             address: address.clone(),
             resource_type: instance.resource_type.name.to_owned(),
-            desired: ignoring(&instance.resource.lifecycle.ignore_changes, attributes, observed.as_ref()),
+            desired: self.expanded.ignoring(instance, attributes, observed.as_ref()),
             recorded: recorded.filter(|_| continues || identity.is_none()),
             observed,
             foreign,

@@ -23,7 +23,8 @@ use async_trait::async_trait;
 use moorfast_engine::plan::Object;
 use moorfast_engine::state::Record;
 use moorfast_engine::{
-    Address, Attributes, Connection, Context, Invalid, Observed, Provider, ProviderError, ResourceType, Schema, Target,
+    Address, AttributePath, Attributes, Connection, Context, Invalid, Observed, Provider, ProviderError, ResourceType,
+    Schema, Target,
 };
 
 use cluster::Cluster;
@@ -75,6 +76,19 @@ impl Provider for KubernetesProvider {
 
     fn reads_by_desired(&self, resource_type: &str) -> bool {
         resource_type == "kubernetes_object"
+    }
+
+    fn observed_paths(
+        &self,
+        resource_type: &str,
+        path: AttributePath,
+        desired: &Attributes,
+        observed: &Attributes,
+    ) -> Vec<AttributePath> {
+        match resource_type {
+            "kubernetes_object" => resource::object::observed_paths(path, desired, observed),
+            _ => vec![path],
+        }
     }
 
     fn continues(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {

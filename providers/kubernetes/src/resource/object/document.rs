@@ -11,10 +11,31 @@ use serde_json::Value as Json;
 
 use crate::attributes::Read;
 
+use super::ignored::with_observed;
+
 /// The namespace of what names none.
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";
 /// Where kubectl keeps the whole object, what a Secret holds included.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// The kinds of Kubernetes itself that live in no namespace: one that is written, as charts do, is no part of the key.
+const CLUSTER_SCOPED: [&str; 15] = [
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "APIService.apiregistration.k8s.io",
+    "CSIDriver.storage.k8s.io",
+    "CertificateSigningRequest.certificates.k8s.io",
+    "ClusterRole.rbac.authorization.k8s.io",
+    "ClusterRoleBinding.rbac.authorization.k8s.io",
+    "CustomResourceDefinition.apiextensions.k8s.io",
+    "IngressClass.networking.k8s.io",
+    "MutatingWebhookConfiguration.admissionregistration.k8s.io",
+    "PriorityClass.scheduling.k8s.io",
+    "RuntimeClass.node.k8s.io",
+    "StorageClass.storage.k8s.io",
+    "ValidatingWebhookConfiguration.admissionregistration.k8s.io",
+];
 
 /// Which object it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,21 +60,27 @@ impl ObjectKey {
 
     /// The natural key. It has no version, as one object is served in several, and no `default` namespace, as that may be left unwritten.
     pub(crate) fn identity(&self) -> String {
-        let kind = match self.group() {
+        self.placed().under(&self.kind_and_group())
+    }
+
+    /// `Deployment.apps`; the kind alone in the core group.
+    fn kind_and_group(&self) -> String {
+        match self.group() {
             "" => self.kind.clone(),
             group => format!("{}.{group}", self.kind),
-        };
-        self.placed().under(&kind)
+        }
     }
 
-    /// The key without a `default` namespace, as that may be left unwritten.
+    /// The key without a namespace that says nothing: `default` may be left unwritten, and an object outside of namespaces has none.
     fn placed(&self) -> Self {
-        Self { namespace: self.namespace.clone().filter(|n| n != DEFAULT_NAMESPACE), ..self.clone() }
+        let is_placed = !CLUSTER_SCOPED.contains(&self.kind_and_group().as_str());
+        Self { namespace: self.namespace.clone().filter(|n| is_placed && n != DEFAULT_NAMESPACE), ..self.clone() }
     }
 
-    /// Does the key as it is written mean the object `applied`? A namespace that is not written is whatever the cluster made of it.
+    /// Whether the key as it is written means the object `applied`. A namespace that is not written is whatever the cluster made of it, and one of an
+    /// object that lives in none means nothing.
     pub(crate) fn means(&self, applied: &ObjectKey) -> bool {
-        let namespace = self.namespace.is_none() || self.namespace == applied.namespace;
+        let namespace = self.namespace.is_none() || applied.namespace.is_none() || self.namespace == applied.namespace;
         namespace && (self.group(), &self.kind, &self.name) == (applied.group(), &applied.kind, &applied.name)
     }
 
@@ -107,7 +134,10 @@ impl Written {
                 None => Ok(Written::NotKnownYet),
             },
             (None, Some(_)) if attributes.is_open("yaml") => Ok(Written::NotKnownYet),
-            (None, Some(yaml)) => documents(yaml).map(Written::Yaml).map_err(|e| ("yaml", e)),
+            (None, Some(yaml)) => {
+                let documents = documents(yaml).map_err(|e| ("yaml", e))?.into_iter();
+                Ok(Written::Yaml(documents.map(|document| with_observed(document, attributes)).collect()))
+            }
         }
     }
 
@@ -206,7 +236,10 @@ impl Document {
             Some(Value::String(namespace)) if !namespace.is_empty() => Some(namespace.clone()),
             _ => None,
         };
-        let declared = declare(map, api_version == "v1" && kind == "Secret");
+        let mut declared = declare(map, api_version == "v1" && kind == "Secret");
+        if kind == "ClusterRole" && api_version.starts_with("rbac.authorization.k8s.io/") {
+            without_aggregated_rules(&mut declared, &name)?;
+        }
         let declared = if matches!(written, Value::Sensitive(_)) { declared.sensitive() } else { declared };
         Ok(Some(Self { key: ObjectKey { api_version, kind, namespace, name }, declared }))
     }
@@ -214,8 +247,11 @@ impl Document {
     /// The object as it is sent, in `namespace`; `None` while some of it is unknown.
     pub(crate) fn body(&self, namespace: Option<&str>) -> Option<Json> {
         let mut body = self.declared.to_json()?;
-        if let Some(namespace) = namespace {
-            body["metadata"]["namespace"] = Json::from(namespace);
+        match (namespace, body["metadata"].as_object_mut()) {
+            (Some(namespace), Some(metadata)) => _ = metadata.insert("namespace".to_owned(), Json::from(namespace)),
+            // Its kind lives in no namespace, or the one that is written is not known to exist.
+            (None, Some(metadata)) => _ = metadata.shift_remove("namespace"),
+            (_, None) => {}
         }
         Some(body)
     }
@@ -248,6 +284,24 @@ fn declare(map: &BTreeMap<String, Value>, is_secret: bool) -> Value {
         seal_secret(&mut declared);
     }
     Value::Map(declared)
+}
+
+/// Drops the empty rules of an aggregated ClusterRole, which its controller fills.
+fn without_aggregated_rules(declared: &mut Value, name: &str) -> Result<(), String> {
+    let Value::Map(map) = declared else { return Ok(()) };
+    if map.get("aggregationRule").is_none_or(Value::is_null) {
+        return Ok(());
+    }
+    match map.get("rules").map(Value::reveal) {
+        Some(Value::List(rules)) if !rules.is_empty() => {
+            Err(format!("the rules of the ClusterRole {name} are filled by its `aggregationRule`; remove `rules`"))
+        }
+        Some(Value::List(_) | Value::Null) => {
+            map.remove("rules");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn seal_secret(declared: &mut BTreeMap<String, Value>) {
@@ -434,12 +488,29 @@ mod tests {
                 "D/x is written twice, in the documents 1 and 2, of a/v1 and of b/v1: use two resources",
             ),
             ("# one\n---\nkind: Pod\nkind: Pod", "is no valid YAML: line 4, column 1: the key `kind` is written twice"),
+            (
+                "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: x}, aggregationRule: {}, rules: [{}]}",
+                "the rules of the ClusterRole x are filled by its `aggregationRule`",
+            ),
             ("a: [", "is no valid YAML"),
         ];
         for (yaml, reason) in cases {
             let error = keys(yaml).unwrap_err();
             assert!(error.contains(reason), "{yaml:?}: {error}");
         }
+    }
+
+    #[test]
+    fn what_the_server_drops_or_fills_is_not_sent() {
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r", "namespace": "web"},
+            "aggregationRule": {"clusterRoleSelectors": []}, "rules": []});
+        let Ok(Written::Manifest(document)) = written("manifest", role.into()) else { panic!() };
+        let body = document.body(None).unwrap();
+        assert_eq!((body.get("rules"), body["metadata"].get("namespace")), (None, None));
+        let applied = ObjectKey { namespace: None, ..document.key.clone() };
+        assert!(document.key.means(&applied));
+        let elsewhere = ObjectKey { namespace: Some("dev".to_owned()), ..applied };
+        assert!(!document.key.means(&elsewhere));
     }
 
     #[test]

@@ -29,9 +29,7 @@ enum Step {
 impl FieldSet {
     /// The fields of `object` that moorfast manages by server-side apply.
     pub(crate) fn ours(object: &Json) -> Self {
-        Self::of(object, |entry| {
-            entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply" && entry.get("subresource").is_none()
-        })
+        Self::of(object, is_ours)
     }
 
     /// The fields of `object` that anyone manages: how its lists are keyed, and what is managed as a whole.
@@ -39,13 +37,63 @@ impl FieldSet {
         Self::of(object, |_| true)
     }
 
-    fn of(object: &Json, belongs: impl Fn(&Json) -> bool) -> Self {
-        let mut set = Self::default();
+    /// The fields of `object` in those entries of managedFields that belong.
+    pub(super) fn of(object: &Json, belongs: impl Fn(&Json) -> bool) -> Self {
         let entries = object["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
-        for fields in entries.iter().filter(|e| belongs(e)).filter_map(|e| e["fieldsV1"].as_object()) {
+        entries.iter().filter(|e| belongs(e)).map(Self::of_entry).fold(Self::default(), Self::union)
+    }
+
+    /// The fields of one entry of managedFields.
+    pub(super) fn of_entry(entry: &Json) -> Self {
+        let mut set = Self::default();
+        if let Some(fields) = entry["fieldsV1"].as_object() {
             set.add(fields);
         }
         set
+    }
+
+    /// The fields of both sets.
+    pub(super) fn union(mut self, other: Self) -> Self {
+        for (step, below) in other.0 {
+            let joined = self.0.remove(&step).unwrap_or_default().union(below);
+            self.0.insert(step, joined);
+        }
+        self
+    }
+
+    /// The fields that `declared` has too.
+    pub(super) fn within(&self, declared: &Json) -> Self {
+        let kept = self.0.iter().filter_map(|(step, below)| {
+            let within = below.within(step.find(declared)?);
+            // A table of which nothing is kept is not managed as a whole.
+            (below.is_leaf() || !within.is_leaf()).then(|| (step.clone(), within))
+        });
+        Self(kept.collect())
+    }
+
+    /// Whether there are fields that `declared` leaves out.
+    pub(super) fn exceeds(&self, declared: &Json) -> bool {
+        !self.beyond(Some(declared), self).is_empty()
+    }
+
+    /// The paths of the fields, and of the list items as a whole, that `declared` leaves out and that are in `other` too.
+    pub(super) fn beyond(&self, declared: Option<&Json>, other: &Self) -> Vec<Vec<String>> {
+        let mut paths = Vec::new();
+        for (step, below) in &self.0 {
+            let Some(theirs) = other.0.get(step) else { continue };
+            let name = String::from(step.clone());
+            let found = declared.and_then(|declared| step.find(declared));
+            let is_whole = !matches!(step, Step::Field(_)) || below.is_leaf() && theirs.is_leaf();
+            match found {
+                None if is_whole => paths.push(vec![name]),
+                Some(scalar) if !scalar.is_object() && !scalar.is_array() => {}
+                found => {
+                    let inside = below.beyond(found, theirs);
+                    paths.extend(inside.into_iter().map(|rest| [vec![name.clone()], rest].concat()));
+                }
+            }
+        }
+        paths
     }
 
     fn add(&mut self, fields: &Map<String, Json>) {
@@ -95,7 +143,30 @@ impl FieldSet {
     }
 }
 
+/// Whether the entry of managedFields is of moorfast's server-side apply.
+pub(super) fn is_ours(entry: &Json) -> bool {
+    entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply" && entry.get("subresource").is_none()
+}
+
 impl Step {
+    /// What `declared` has at this step. A key of a list item that is left out is one that the server defaults.
+    fn find<'a>(&self, declared: &'a Json) -> Option<&'a Json> {
+        match self {
+            Step::Field(name) => declared.get(name),
+            Step::Index(i) => declared.get(i),
+            Step::Value(json) => {
+                let value: Json = serde_json::from_str(json).ok()?;
+                declared.as_array()?.iter().find(|item| **item == value)
+            }
+            Step::Keys(json) => {
+                let keys: Map<String, Json> = serde_json::from_str(json).ok()?;
+                let has =
+                    |item: &Json| keys.iter().all(|(name, value)| item.get(name).is_none_or(|found| found == value));
+                declared.as_array()?.iter().find(|item| has(item))
+            }
+        }
+    }
+
     fn parse(key: &str) -> Option<Step> {
         let (sort, rest) = key.split_once(':')?;
         match sort {

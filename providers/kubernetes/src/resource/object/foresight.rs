@@ -11,9 +11,11 @@ use crate::error::immutable_fields;
 use crate::fetch::{Wanted, fetch};
 
 use super::document::{Document, ObjectKey};
-use super::lifecycle::{parameters, patch, redacted};
+use super::fields::FieldSet;
+use super::lifecycle::{live, parameters, patch, redacted};
+use super::ownership::{self, held};
 use super::provided::Provided;
-use super::reading::namespace;
+use super::reading::{namespace, resolved};
 
 /// What a dry run of one object says.
 pub(super) enum Foreseen {
@@ -34,6 +36,7 @@ pub(super) async fn foresee(
     document: &Document,
     served: Option<&Served>,
     provided: &Provided<'_>,
+    removable: &FieldSet,
     force: bool,
 ) -> Result<Foreseen, ProviderError> {
     let key = &document.key;
@@ -50,7 +53,10 @@ pub(super) async fn foresee(
         return Ok(Foreseen::NotYet("some of it is known after apply".to_owned()));
     };
     match patch(cluster, key, served, &body, &dry_run(force)).await? {
-        Ok(object) => Ok(Foreseen::Object(Box::new(object))),
+        Ok(object) => {
+            ownership::check(&resolved(key, served), &held(removable, &body, &object), force)?;
+            Ok(Foreseen::Object(Box::new(object)))
+        }
         Err(kube::Error::Api(status)) if is_missing_namespace(&status) => {
             let name = namespace.unwrap_or_default();
             if !provided.has_namespace(&name) {
@@ -64,8 +70,29 @@ pub(super) async fn foresee(
         Err(kube::Error::Api(status)) if immutable_fields(&status).is_some() => {
             Ok(Foreseen::Immutable(immutable_fields(&status).unwrap_or_default()))
         }
+        Err(kube::Error::Api(status))
+            if status.code == 422 && takes_over_first(cluster, document, served, removable, force).await? =>
+        {
+            Ok(Foreseen::NotYet("fields that somebody else manages too are taken over and removed first".to_owned()))
+        }
         Err(error) => Err(redacted(cluster.explain(error, &format!("plan {key}")), document)),
     }
+}
+
+/// Whether the object is refused as long as others manage fields that leave it: two ports of one name.
+async fn takes_over_first(
+    cluster: &Cluster,
+    document: &Document,
+    served: &Served,
+    removable: &FieldSet,
+    force: bool,
+) -> Result<bool, ProviderError> {
+    let key = resolved(&document.key, served);
+    let Some(body) = document.body(key.namespace.as_deref()) else { return Ok(false) };
+    let Some(live) = live(cluster, &key, served).await? else { return Ok(false) };
+    let held = held(removable, &body, &live);
+    ownership::check(&key, &held, force)?;
+    Ok(!held.is_empty())
 }
 
 fn dry_run(force: bool) -> PatchParams {

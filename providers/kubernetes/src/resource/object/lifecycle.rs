@@ -2,8 +2,8 @@
 
 use kube::api::{DeleteParams, Patch, PatchParams};
 use moorfast_engine::plan::Action;
-use moorfast_engine::{Applied, Attributes, Class, Operation, OperationAction, ProviderError, Value};
-use serde_json::Value as Json;
+use moorfast_engine::{Applied, Attributes, Class, Observed, Operation, OperationAction, ProviderError, Value};
+use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
 use crate::answer::Misanswer;
@@ -15,6 +15,8 @@ use crate::readiness::{Goal, Readiness};
 use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
 
 use super::document::{Document, ObjectKey, Written, redaction};
+use super::fields::FieldSet;
+use super::ownership::{self, held};
 use super::provided::defines;
 use super::reading::{is_dying, namespace, resolved, view};
 use super::retained::settled;
@@ -50,6 +52,18 @@ pub(super) async fn patch(
     let api = served.api(cluster.client().await?, &namespace(key, Some(served)).unwrap_or_default());
     let patched = api.patch(&key.name, parameters, &Patch::Apply(body)).await;
     Ok(patched.map(|object| to_json(object, served)))
+}
+
+/// Reads an object as it is now.
+pub(super) async fn live(cluster: &Cluster, key: &ObjectKey, served: &Served) -> Result<Option<Json>, ProviderError> {
+    let api = served.api(cluster.client().await?, key.namespace.as_deref().unwrap_or_default());
+    let found = api.get_opt(&key.name).await.map_err(|e| cluster.explain(e, &format!("read {key}")))?;
+    Ok(found.map(|object| to_json(object, served)))
+}
+
+/// Returns the fields of an object that leave it when the manifest no longer declares them.
+pub(super) fn removable(observed: Option<&Observed>, key: &ObjectKey) -> FieldSet {
+    observed.map(|o| Remembered::read(&o.private).removable(&key.to_string())).unwrap_or_default()
 }
 
 /// Brings an instance to its desired attributes.
@@ -217,6 +231,8 @@ impl Work<'_> {
         };
         let body = document.body(self.key.namespace.as_deref()).ok_or_else(unknown)?;
         let parameters = parameters(force);
+        let removable = removable(self.operation.observed.as_ref(), &self.key);
+        self.take_over(&removable, &body, force).await?;
         let object = match patch(self.cluster, &self.key, &self.served, &body, &parameters).await? {
             Err(error @ kube::Error::Api(_)) if is_immutable(&error) => {
                 let error = redacted(self.explain(error, "apply"), document);
@@ -230,6 +246,10 @@ impl Work<'_> {
             other => other,
         };
         let object = object.map_err(|e| redacted(self.explain(e, "apply"), document))?;
+        let held = held(&removable, &body, &object);
+        if !held.is_empty() {
+            return Err(ownership::still_there(&self.key, &held));
+        }
         self.forget_kinds().await;
         if *goal == Goal::Nothing || self.waits_for_consumer(&object).await? {
             return Ok(object);
@@ -239,6 +259,26 @@ impl Work<'_> {
             self.wait_until_served(&ready).await?;
         }
         Ok(ready)
+    }
+
+    /// Takes the fields that leave the object from whoever manages them too, so that the apply removes them.
+    async fn take_over(&self, removable: &FieldSet, body: &Json, force: bool) -> Result<(), ProviderError> {
+        if !removable.exceeds(body) {
+            return Ok(());
+        }
+        let Some(live) = live(self.cluster, &self.key, &self.served).await? else { return Ok(()) };
+        let held = held(removable, body, &live);
+        ownership::check(&self.key, &held, force)?;
+        if held.is_empty() {
+            return Ok(());
+        }
+        let version = &live["metadata"]["resourceVersion"];
+        let fields = ownership::taken_over(&live, &held);
+        let change = json!({ "metadata": { "resourceVersion": version, "managedFields": fields } });
+        let api = self.served.api(self.cluster.client().await?, self.namespace());
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let taken = api.patch(&self.key.name, &parameters, &Patch::Merge(&change)).await;
+        taken.map(|_| ()).map_err(|e| self.explain(e, "take over fields of"))
     }
 
     /// A definition that changed or went makes stale what is known of the served kinds.

@@ -4,7 +4,9 @@ mod contents;
 mod document;
 mod fields;
 mod foresight;
+mod ignored;
 mod lifecycle;
+mod ownership;
 mod plan;
 mod projection;
 mod provided;
@@ -30,6 +32,7 @@ use crate::resource::{Reading, Resource};
 use document::Written;
 pub(crate) use document::{DEFAULT_NAMESPACE, ObjectKey, is_secret, mark};
 pub(crate) use fields::FieldSet;
+pub(crate) use ignored::observed_paths;
 
 /// The name under which we manage fields.
 pub(crate) const FIELD_MANAGER: &str = "moorfast";
@@ -46,11 +49,20 @@ struct Remembered {
     /// After a reading: what moorfast manages of each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     managed: BTreeMap<String, FieldSet>,
+    /// After a reading of what is not recorded: what `kubectl apply` wrote of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    of_kubectl: BTreeMap<String, FieldSet>,
 }
 
 impl Remembered {
     fn read(private: &Json) -> Self {
         serde_json::from_value(private.clone()).unwrap_or_default()
+    }
+
+    /// The fields of an object that leave it when the manifest no longer declares them.
+    fn removable(&self, key: &str) -> FieldSet {
+        let sets = [&self.managed, &self.of_kubectl].into_iter().filter_map(|sets| sets.get(key).cloned());
+        sets.fold(FieldSet::default(), FieldSet::union)
     }
 
     fn write(&self) -> Json {
@@ -63,7 +75,8 @@ impl Resource for Object {
     fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "Any object of the cluster, by server-side apply. Only what the manifest declares is compared and managed: defaults of the server and \
-             fields of other managers are no drift. What is taken out of the manifest is removed from the object.\n\n\
+             fields of other managers are no drift. What is taken out of the manifest is removed from the object. Fields that `kubectl apply` wrote \
+             before are taken over with the object; a field to be removed that somebody else manages too is a conflict.\n\n\
              Plans come from the API server's own dry run. Where the same manifest creates the Namespace or the CustomResourceDefinition, no dry run is \
              possible and the plan says so. A kind or a namespace that neither the cluster nor the manifest has is an error of the plan, unless a \
              resource in `depends_on` that changes too may bring it. Namespaced objects without a namespace are put into `default`. What a Secret holds is never shown.",
@@ -165,13 +178,22 @@ fn attributes(is_yaml: bool, objects: Vec<(ObjectKey, Value)>) -> Attributes {
 }
 
 /// What was seen, unless nothing was.
-fn observed(is_yaml: bool, objects: Vec<(ObjectKey, Value)>, managed: Vec<(String, FieldSet)>) -> Option<Observed> {
+fn observed(
+    is_yaml: bool,
+    objects: Vec<(ObjectKey, Value)>,
+    sets: Vec<(String, FieldSet, FieldSet)>,
+) -> Option<Observed> {
     if objects.is_empty() {
         return None;
     }
     let remembered = Remembered {
         objects: objects.iter().map(|(key, _)| key.clone()).collect(),
-        managed: managed.into_iter().collect(),
+        of_kubectl: sets
+            .iter()
+            .filter(|(.., set)| !set.is_leaf())
+            .map(|(key, _, set)| (key.clone(), set.clone()))
+            .collect(),
+        managed: sets.into_iter().map(|(key, ours, _)| (key, ours)).collect(),
     };
     Some(Observed { attributes: attributes(is_yaml, objects), private: remembered.write() })
 }

@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use super::document::{Document, ObjectKey, Written};
 use super::fields::FieldSet;
 use super::foresight::{Foreseen, foresee};
-use super::lifecycle::read_written;
+use super::lifecycle::{read_written, removable};
 use super::provided::Provided;
 use super::reading::{resolved, view};
 use super::retained::settled;
@@ -94,7 +94,8 @@ impl Planner<'_> {
             overwrites: false,
             notes: Vec::new(),
         };
-        match foresee(self.cluster, document, served.as_ref(), &self.provided, force).await? {
+        let removable = removable(self.request.observed.as_ref(), &part.key);
+        match foresee(self.cluster, document, served.as_ref(), &self.provided, &removable, force).await? {
             Foreseen::Object(object) => {
                 part.planned = view(&document.declared, &object);
                 part.action = match before {

@@ -20,15 +20,15 @@ enum Mask {
     Items(BTreeMap<usize, Mask>),
 }
 
-/// `live`, cut down to what `declared` mentions and what `live` says that we manage.
+/// `live`, cut down to what `declared` mentions and what is `managed` by us.
 ///
 /// Fields that the server defaulted and fields of other managers are left out, and so are not compared. A field that we manage and no longer
 /// declare stays in, so that it shows as a removal.
-pub(crate) fn project(declared: &Json, live: &Json) -> Json {
+pub(crate) fn project(declared: &Json, live: &Json, managed: &FieldSet) -> Json {
     let everyones = FieldSet::everyones(live);
     // An object without managed fields tells nothing of its lists; it is not managed as a whole.
     let declared = mask_declared(declared, live, Some(&everyones).filter(|set| !set.is_leaf()));
-    let ours = mask_managed(&FieldSet::ours(live), live);
+    let ours = mask_managed(managed, live);
     let identifying = identifying(live);
     cut(live, &join(join(declared, ours), identifying))
 }
@@ -146,6 +146,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
+
+    fn project(declared: &Json, live: &Json) -> Json {
+        super::project(declared, live, &FieldSet::ours(live))
+    }
 
     fn live(mut object: Json, ours: Json, others: Json) -> Json {
         object["metadata"]["managedFields"] = json!([

@@ -12,6 +12,7 @@ use crate::resource::{Reading, fail_all};
 
 use super::document::{DEFAULT_NAMESPACE, Document, ObjectKey, Written, mark, shape};
 use super::fields::FieldSet;
+use super::ownership::of_kubectl;
 use super::projection::project;
 use super::{Remembered, observed};
 
@@ -136,7 +137,7 @@ fn kind_name(served: &Served) -> String {
 
 fn look(sought: &[Sought], request: &ReadRequest, found: &Found) -> Result<Option<Observed>, ProviderError> {
     let mut objects = Vec::new();
-    let mut managed = Vec::new();
+    let mut found_sets = Vec::new();
     for one in sought {
         let Some(served) = &one.served else { continue };
         match found.get(&(kind_name(served), one.wanted())) {
@@ -144,14 +145,19 @@ fn look(sought: &[Sought], request: &ReadRequest, found: &Found) -> Result<Optio
             Some(Ok(Some(live))) if request.desired.is_some() && is_dying(live) => {}
             Some(Ok(Some(live))) => {
                 let key = resolved(&one.document.key, served);
-                managed.push((key.to_string(), FieldSet::ours(live)));
-                objects.push((key, view(&one.document.declared, live)));
+                let ours = FieldSet::ours(live);
+                // What is not recorded yet is adopted, with what `kubectl apply` wrote.
+                let theirs = if request.recorded.is_none() { of_kubectl(live) } else { FieldSet::default() };
+                let declared = &one.document.declared;
+                let seen = project(&shape(declared), live, &ours.clone().union(theirs.clone()));
+                objects.push((key.clone(), mark(seen, declared)));
+                found_sets.push((key.to_string(), ours, theirs));
             }
             Some(Err(error)) => return Err(error.clone()),
             _ => {}
         }
     }
-    Ok(observed(is_yaml(request), objects, managed))
+    Ok(observed(is_yaml(request), objects, found_sets))
 }
 
 fn is_yaml(request: &ReadRequest) -> bool {
@@ -173,5 +179,5 @@ pub(super) fn resolved(key: &ObjectKey, served: &Served) -> ObjectKey {
 
 /// What is compared of `live`, with its secrets marked.
 pub(super) fn view(declared: &Value, live: &Json) -> Value {
-    mark(project(&shape(declared), live), declared)
+    mark(project(&shape(declared), live, &FieldSet::ours(live)), declared)
 }

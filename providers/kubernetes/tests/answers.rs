@@ -1,0 +1,157 @@
+//! What is made of answers that no Kubernetes API server gives.
+
+#![allow(clippy::unwrap_used, reason = "a test that can\'t go on has failed")]
+
+mod harness;
+
+use std::sync::{Arc, Mutex};
+
+use moorfast_engine::{Attributes, Class, OperationAction};
+use serde_json::{Value as Json, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use harness::{Instance, attributes, connect};
+
+/// An answer: HTTP status, headers, body.
+type Answer = (u16, String, String);
+
+/// A server that answers as an API server does to a few requests, except where `misbehaves` gives another answer.
+async fn server(
+    misbehaves: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static,
+) -> (Instance, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let (misbehaves, log) = (Arc::new(misbehaves), asked.clone());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, misbehaves.clone(), log.clone()));
+        }
+    });
+    let kubeconfig = json!({ "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{ "name": "c", "cluster": { "server": url } }], "contexts": [{ "name": "c", "context": { "cluster": "c" } }] });
+    let connection = connect(json!({ "kubeconfig_content": kubeconfig.to_string() })).await;
+    (Instance::on(connection, "kubernetes_object"), asked)
+}
+
+async fn serve(
+    stream: TcpStream,
+    misbehaves: Arc<impl Fn(&str) -> Option<Answer>>,
+    log: Arc<Mutex<Vec<String>>>,
+) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    let (mut request, mut length) = (String::new(), 0);
+    stream.read_line(&mut request).await.ok()?;
+    loop {
+        let mut header = String::new();
+        stream.read_line(&mut header).await.ok()?;
+        if header.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+    }
+    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut vec![0; length]).await.ok()?;
+    let mut words = request.split(' ');
+    let asked = format!("{} {}", words.next()?, words.next()?);
+    let (status, headers, body) = misbehaves(&asked).unwrap_or_else(|| behaved(&asked));
+    log.lock().unwrap().push(asked);
+    let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).await.ok()?;
+    stream.shutdown().await.ok()
+}
+
+fn answer(status: u16, body: Json) -> Answer {
+    (status, "Content-Type: application/json\r\n".to_owned(), body.to_string())
+}
+
+fn page(status: u16) -> Answer {
+    (status, "Content-Type: text/html\r\n".to_owned(), "<html>please log in</html>".to_owned())
+}
+
+fn behaved(asked: &str) -> Answer {
+    let discovery = |items: Json| {
+        let (kind, version) = ("APIGroupDiscoveryList", "apidiscovery.k8s.io/v2");
+        answer(200, json!({ "kind": kind, "apiVersion": version, "metadata": {}, "items": items }))
+    };
+    let resource = json!({ "resource": "configmaps", "scope": "Namespaced", "singularResource": "configmap", "verbs": ["get", "list", "patch"],
+        "responseKind": { "group": "", "version": "v1", "kind": "ConfigMap" } });
+    match asked {
+        "GET /api" => {
+            discovery(json!([{ "metadata": {}, "versions": [{ "version": "v1", "resources": [resource] }] }]))
+        }
+        "GET /apis" => {
+            discovery(json!([{ "metadata": { "name": "apps" }, "versions": [{ "version": "v1", "resources": [] }] }]))
+        }
+        _ if asked.starts_with("PATCH ") => answer(201, config_map()),
+        _ => answer(
+            404,
+            json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound",
+            "message": "not found", "code": 404, "details": { "name": "a", "kind": "configmaps" } }),
+        ),
+    }
+}
+
+fn config_map() -> Json {
+    json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a", "namespace": "default" }, "data": { "k": "v" } })
+}
+
+fn wanted() -> Attributes {
+    attributes(
+        json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" }, "data": { "k": "v" } }, "wait": false }),
+    )
+}
+
+#[tokio::test]
+async fn a_server_that_behaves_is_believed() {
+    let (instance, asked) = server(|_| None).await;
+    assert_eq!(instance.read(Some(&wanted())).await, Ok(None));
+    instance.operate(OperationAction::Create(wanted()), None).await.unwrap();
+    assert!(asked.lock().unwrap().iter().any(|asked| asked.starts_with("PATCH")), "{asked:?}");
+}
+
+/// What is not an answer of an API server is no knowledge: the object is not reachable, and neither gone nor applied.
+#[tokio::test]
+async fn an_answer_of_somebody_else_is_not_reachable() {
+    let other = |body: Json| move || answer(200, body.clone());
+    let banana = || other(json!({ "kind": "Banana", "apiVersion": "v9" }));
+    let empty_list = json!({ "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": [] });
+    let mut foreign = config_map();
+    foreign["metadata"]["name"] = json!("b");
+    let redirect = || (302, "Location: https://sso.example.org/login?x=secret\r\n".to_owned(), String::new());
+    type Misbehaviour = Box<dyn Fn() -> Answer + Send + Sync>;
+    let cases: Vec<(&str, Misbehaviour, &str)> = vec![
+        ("/api", Box::new(|| page(200)), "a page of type text/html (HTTP 200)"),
+        ("/api", Box::new(|| page(404)), "a page of type text/html (HTTP 404)"),
+        ("/api", Box::new(banana()), "a Banana of v9"),
+        ("/api", Box::new(other(empty_list)), "APIGroupDiscoveryList without content"),
+        ("/configmaps/a", Box::new(|| page(200)), "a page of type text/html (HTTP 200)"),
+        ("/configmaps/a", Box::new(|| page(404)), "a page of type text/html (HTTP 404)"),
+        ("/configmaps/a", Box::new(redirect), "a redirect to https://sso.example.org/login"),
+        (
+            "/configmaps/a",
+            Box::new(|| (200, "Content-Type: application/json\r\n".to_owned(), String::new())),
+            "an empty body",
+        ),
+        ("/configmaps/a", Box::new(banana()), "a Banana of v9"),
+        ("/configmaps/a", Box::new(other(foreign)), "a ConfigMap of v1 default b"),
+        ("/configmaps/a", Box::new(other(json!({ "kind": "Status", "apiVersion": "v1" }))), "a Status of v1"),
+        (
+            "/configmaps/a",
+            Box::new(|| (404, "Content-Type: text/plain\r\n".to_owned(), "404 page not found\n".to_owned())),
+            "HTTP 404 without the name",
+        ),
+    ];
+    for (path, misbehaviour, expected) in cases {
+        let (instance, _) = server(move |asked| asked.split('?').next()?.ends_with(path).then(&misbehaviour)).await;
+        let read = instance.read(Some(&wanted())).await.unwrap_err();
+        let applied = instance.operate(OperationAction::Create(wanted()), None).await.unwrap_err();
+        for error in [read, applied] {
+            assert_eq!(error.class, Class::Unreachable, "{path} {expected}: {error:?}");
+            assert!(error.summary.contains(expected), "{path}: {}", error.summary);
+            assert!(!format!("{error:?}").contains("secret") && !format!("{error:?}").contains("log in"), "{error:?}");
+        }
+    }
+}
