@@ -28,7 +28,7 @@ pub(crate) fn last<'a>(reported: &'a str, name: &str) -> Option<Assignment<'a>> 
         let (key, value) = line.strip_prefix('-').unwrap_or(line).split_once('=')?;
         (slashed(key.trim()) == name).then(|| Assignment { file, value: value.trim() })
     };
-    reported.lines().filter_map(assignment).last()
+    reported.lines().rev().find_map(assignment)
 }
 
 /// Returns a parameter's name with slashes between its parts. The first separator of a name decides which one separates; the other one stands for itself.
