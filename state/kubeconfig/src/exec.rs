@@ -91,7 +91,7 @@ async fn run_within(plugin: &ExecConfig, limit: Duration) -> Result<Credentials,
             return Err(Error { kind: Kind::Timeout, ..Error::login(summary).help(help) });
         }
     };
-    tree.is_done();
+    tree.release();
     let by_hand = "run it by hand with the arguments and the environment in `users[].user.exec` of the kubeconfig; what it prints is not shown here";
     if !status.success() {
         return Err(Error::login(format!("the exec plugin `{name}` of the kubeconfig failed: {status}")).help(by_hand));
@@ -193,8 +193,8 @@ struct Tree {
 }
 
 impl Tree {
-    /// Lets go of a plugin that ended by itself, and of what it left running on purpose.
-    fn is_done(mut self) {
+    /// Leaves a plugin that ended by itself, and what it left running on purpose, alone.
+    fn release(mut self) {
         self.leader = None;
     }
 }

@@ -208,14 +208,14 @@ fn check(path: &Path) -> std::io::Result<()> {
 }
 
 /// Whether a file is named. The path of an empty name, made absolute, is that of its folder.
-fn is_file(path: &String) -> bool {
+fn is_file(path: &str) -> bool {
     !path.is_empty() && !path.ends_with('/')
 }
 
 /// `user` without the empty texts that mean nothing.
 fn without_blanks(mut user: AuthInfo) -> AuthInfo {
     for path in [&mut user.client_certificate, &mut user.client_key, &mut user.token_file] {
-        *path = path.take().filter(is_file);
+        *path = path.take().filter(|path| is_file(path));
     }
     for text in [&mut user.client_certificate_data, &mut user.impersonate] {
         *text = text.take().filter(|text| !text.is_empty());

@@ -118,7 +118,8 @@ mod tests {
     fn the_kubeconfig_comes_before_the_environment() {
         let (api, p) = ("https://10.0.0.1:6443", "http://p:1/");
         let no = ("NO_PROXY", "10.0.0.1");
-        let cases: [(&str, Option<&str>, &[(&str, &str)], &str); 11] = [
+        type Case<'c> = (&'c str, Option<&'c str>, &'c [(&'c str, &'c str)], &'c str);
+        let cases: [Case; 11] = [
             (api, None, &[], "none"),
             (api, None, &[("HTTPS_PROXY", "http://p:1")], p),
             (api, None, &[("https_proxy", "p:1")], p),
