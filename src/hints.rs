@@ -23,7 +23,10 @@ const COMMANDS: [(&str, &str); 14] = [
 /// Options of Terraform, and what moorfast has in their place.
 const OPTIONS: [(&str, &str); 8] = [
     ("refresh", "a plan always reads the objects; `--target ADDRESS` and `--exclude ADDRESS` limit which ones"),
-    ("lock", "the state is always locked while it can change; `--lock-timeout 5m` waits for another run"),
+    (
+        "lock",
+        "the state is always locked while it can change, only `plan --lock=false` reads without a lock; `--lock-timeout 5m` waits for another run",
+    ),
     ("upgrade", "moorfast has its providers built in, so nothing is downloaded"),
     ("reconfigure", "`[backend.*]` in the manifest says where the state is; `moorfast init --migrate-state` moves it"),
     ("backend-config", "`[backend.*]` in the manifest says where the state is"),
@@ -105,8 +108,10 @@ mod tests {
             assert!(said(&[word]).contains(hint), "{}", said(&[word]));
         }
         for (word, hint) in OPTIONS {
+            // A plan may be made without a lock.
+            let command = if word == "lock" { "apply" } else { "plan" };
             for form in [format!("-{word}=false"), format!("--{word}=false"), format!("-{word}")] {
-                assert!(said(&["plan", &form]).contains(hint), "{form}: {}", said(&["plan", &form]));
+                assert!(said(&[command, &form]).contains(hint), "{form}: {}", said(&[command, &form]));
             }
         }
     }

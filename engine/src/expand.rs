@@ -187,6 +187,14 @@ impl Expanded {
         self.catalog.provider(provider).map(|p| p.objects(resource_type, attributes)).unwrap_or_default()
     }
 
+    /// See [`Provider::plans_by_dependencies`](crate::Provider::plans_by_dependencies).
+    pub fn plans_by_dependencies(&self, address: &Address) -> bool {
+        self.instance(address).is_some_and(|instance| {
+            let provider = self.catalog.provider(&instance.provider);
+            provider.is_some_and(|provider| provider.plans_by_dependencies(instance.resource_type.name))
+        })
+    }
+
     /// Is what `record` remembers still what the instance means with these attributes?
     pub fn continues(&self, instance: &Instance, record: &Record, attributes: &Attributes) -> bool {
         let provider = self.catalog.provider(&instance.provider);

@@ -110,6 +110,11 @@ pub trait Provider: Send + Sync {
         vec![path]
     }
 
+    /// Whether planning an instance of this type asks what is planned for the instances that come directly before it ([`PlanRequest::dependencies`]).
+    fn plans_by_dependencies(&self, _resource_type: &str) -> bool {
+        false
+    }
+
     /// Is what `record` remembers still what `attributes` mean, though its natural key is another one now? A list of packages is, as long as one
     /// of them is in both. What is not is replaced: the old object is deleted, the new one made.
     fn continues(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
@@ -288,7 +293,7 @@ pub struct PlanRequest {
     pub foreign: bool,
     /// The addresses of `restart_on` that change or changed since this instance last acted on them.
     pub triggers: Vec<Address>,
-    /// The instances that come directly before this one, with what is planned for them.
+    /// The instances that come directly before this one, with what is planned for them; empty unless [`Provider::plans_by_dependencies`].
     pub dependencies: Vec<Dependency>,
 }
 

@@ -1,7 +1,7 @@
 //! Making a plan: desired × recorded × observed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use moorfast_state::{Record, SealKey, Snapshot};
 
@@ -61,6 +61,8 @@ pub(crate) struct Planner<'a> {
     pub(super) moved: HashMap<Address, Address>,
     pub(super) selected: HashSet<usize>,
     removable: HashSet<Address>,
+    /// The objects that the state knows under any address, by provider instance, target and identity.
+    pub(super) known_objects: OnceLock<HashSet<(String, String, String)>>,
     pub(super) early: &'a Early,
     pub(super) actions: HashMap<Address, Action>,
     /// What is done with the objects of instances that stand for several.
@@ -101,6 +103,7 @@ impl<'a> Planner<'a> {
             moved: HashMap::new(),
             selected: HashSet::new(),
             removable: HashSet::new(),
+            known_objects: OnceLock::new(),
             early,
             actions: HashMap::new(),
             objects: HashMap::new(),

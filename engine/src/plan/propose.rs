@@ -120,6 +120,9 @@ impl Planner<'_> {
 
     /// What comes directly before an instance, with what is planned for it.
     fn planned_dependencies(&self, address: &Address) -> Vec<Dependency> {
+        if !self.expanded.plans_by_dependencies(address) {
+            return Vec::new();
+        }
         let planned = |address: Address| {
             let known = self.draft.values.get(&address).and_then(Value::as_map);
             let desired = known.or_else(|| self.early.get(&address))?.clone();
@@ -132,12 +135,11 @@ impl Planner<'_> {
 
     /// Whether the state knows an object under any address, also one that an unfinished operation began to make.
     fn is_in_state(&self, instance: &Instance, identity: &str) -> bool {
-        let is_it = |record: &Record| {
-            record.identity == identity
-                && record.provider == instance.provider
-                && record.target == instance.target.name()
-        };
-        self.records.values().any(|record| is_it(record) || record.pending.iter().any(is_it))
+        let known = self.known_objects.get_or_init(|| {
+            let records = self.records.values().flat_map(|record| record.pending.iter().chain([record.as_ref()]));
+            records.map(|r| (r.provider.clone(), r.target.clone(), r.identity.clone())).collect()
+        });
+        known.contains(&(instance.provider.clone(), instance.target.name().to_owned(), identity.to_owned()))
     }
 
     pub(super) fn is_to_be_imported(&self, address: &Address) -> bool {

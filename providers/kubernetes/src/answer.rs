@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use kube::discovery::Discovery;
 use serde::Deserialize;
@@ -15,6 +15,9 @@ use serde::de::DeserializeOwned;
 pub(crate) const OBJECT_LIMIT: usize = 16 << 20;
 /// The largest page of a list, and the largest discovery document.
 const LIST_LIMIT: usize = 64 << 20;
+/// The version of answers that hold the metadata of objects only.
+/// See <https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources>.
+const METADATA_VERSION: &str = "meta.k8s.io/v1";
 /// What the API server answers on a path that it does not know.
 const NO_PATH: &[u8] = b"404 page not found";
 
@@ -85,6 +88,9 @@ impl Kinds {
     }
 
     fn kind(&self, resource: &Resource) -> Option<String> {
+        if resource.api_version == METADATA_VERSION {
+            return Some("PartialObjectMetadata".to_owned());
+        }
         let key = (resource.api_version.clone(), resource.plural.clone());
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
     }
@@ -150,6 +156,17 @@ impl Asked {
             [_, _, "proxy", ..] => Self::Foreign,
             [plural, name, ..] => Self::Subresource(resource(plural), (*name).to_owned()),
             [] => Self::Foreign,
+        }
+    }
+
+    /// Returns what is asked for in the representation that these headers of the request accept.
+    pub(crate) fn accepted(self, headers: &HeaderMap) -> Self {
+        let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        match self {
+            Self::List(resource, name) if accept.contains("as=PartialObjectMetadata") => {
+                Self::List(Resource { api_version: METADATA_VERSION.to_owned(), ..resource }, name)
+            }
+            other => other,
         }
     }
 
@@ -496,6 +513,20 @@ mod tests {
     fn told(method: Method, uri: &str, body: &str) -> String {
         let verdict = judge(&asked(method, uri), &kinds(), StatusCode::OK, body.as_bytes());
         verdict.map_or_else(|misanswer| misanswer.to_string(), |()| "believed".to_owned())
+    }
+
+    #[test]
+    fn a_list_of_metadata_is_believed_only_if_it_was_asked_for() {
+        let list = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": [
+            {"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {"name": "a", "namespace": "web"}}]});
+        let judged = |asked: &Asked| judge(asked, &kinds(), StatusCode::OK, list.to_string().as_bytes()).is_ok();
+        let plain = asked(Method::GET, LIST);
+        let accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1".parse().unwrap();
+        let metadata = plain.clone().accepted(&HeaderMap::from_iter([(ACCEPT, accept)]));
+        assert!(judged(&metadata) && !judged(&plain.accepted(&HeaderMap::new())));
+        assert!(
+            judge(&metadata, &kinds(), StatusCode::OK, b"{\"kind\":\"ConfigMapList\",\"apiVersion\":\"v1\"}").is_err()
+        );
     }
 
     fn config_map(namespace: &str, name: &str) -> serde_json::Value {

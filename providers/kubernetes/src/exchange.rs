@@ -88,7 +88,7 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let Exchanges { sent, slots, leave, kinds } = self.exchanges.clone();
         let is_watch = is_watch(request.uri());
-        let asked = Asked::of(request.method(), request.uri());
+        let asked = Asked::of(request.method(), request.uri()).accepted(request.headers());
         let changes = request.method() != Method::GET;
         // Nothing is sent before this is polled.
         let answer = self.inner.call(request);

@@ -78,6 +78,10 @@ impl Provider for KubernetesProvider {
         resource_type == "kubernetes_object"
     }
 
+    fn plans_by_dependencies(&self, resource_type: &str) -> bool {
+        resource_type == "kubernetes_object"
+    }
+
     fn observed_paths(
         &self,
         resource_type: &str,
