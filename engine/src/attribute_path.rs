@@ -96,6 +96,34 @@ impl AttributePath {
         let Some((PathStep::Name(first), rest)) = self.0.split_first() else { return };
         copy_member(first, rest, from, to, fills);
     }
+
+    /// Removes what `attributes` has at the path.
+    pub fn remove(&self, attributes: &mut BTreeMap<String, Value>) {
+        let Some((PathStep::Name(first), rest)) = self.0.split_first() else { return };
+        if rest.is_empty() {
+            attributes.remove(first);
+        } else if let Some(inside) = attributes.get_mut(first) {
+            remove_inside(rest, inside);
+        }
+    }
+}
+
+fn remove_inside(steps: &[PathStep], value: &mut Value) {
+    let Some((first, rest)) = steps.split_first() else { return };
+    match (first, value) {
+        (PathStep::Name(name), Value::Map(map)) if rest.is_empty() => _ = map.remove(name),
+        (PathStep::Name(name), Value::Map(map)) => {
+            if let Some(inside) = map.get_mut(name) {
+                remove_inside(rest, inside);
+            }
+        }
+        (step, Value::List(items)) => match place(step, items) {
+            Some(i) if rest.is_empty() => _ = items.remove(i),
+            Some(i) => remove_inside(rest, &mut items[i]),
+            None => {}
+        },
+        _ => {}
+    }
 }
 
 fn copy_member(
@@ -201,6 +229,25 @@ mod tests {
         }
         for text in ["", ".", "a.", "a..b", ".a", "a[", "a[]", "a[-1]", "a[1.5]", "a[b]", "a[\"b\"", "a]b", "a b"] {
             assert!(text.parse::<AttributePath>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_path_names_is_removed() {
+        let whole =
+            json!({"m": {"a": 1, "c": [{"name": "x", "image": 1, "port": 2}, {"name": "y", "image": 3}]}, "n": 4});
+        let cases = [
+            ("n", json!({"m": whole["m"]})),
+            ("m.a", json!({"m": {"c": whole["m"]["c"]}, "n": 4})),
+            ("m.c.x.image", json!({"m": {"a": 1, "c": [{"name": "x", "port": 2}, whole["m"]["c"][1]]}, "n": 4})),
+            ("m.c[1]", json!({"m": {"a": 1, "c": [whole["m"]["c"][0]]}, "n": 4})),
+            ("m.none.x", whole.clone()),
+            ("m.c[2].image", whole.clone()),
+        ];
+        for (path, expected) in cases {
+            let mut attributes = map(whole.clone());
+            path.parse::<AttributePath>().unwrap().remove(&mut attributes);
+            assert_eq!(attributes, map(expected), "{path}");
         }
     }
 

@@ -289,6 +289,8 @@ pub struct PlanRequest {
     pub recorded: Option<Arc<Record>>,
     /// What is there.
     pub observed: Option<Observed>,
+    /// The paths into the observed attributes that `lifecycle.ignore_changes` names.
+    pub ignored: Vec<AttributePath>,
     /// Whether the observed object is foreign: the state does not know it under any address, and no `[[import]]` names it.
     pub foreign: bool,
     /// The addresses of `restart_on` that change or changed since this instance last acted on them.
@@ -561,6 +563,7 @@ mod tests {
                 recorded: None,
                 observed: Some(observed),
                 foreign,
+                ignored: Vec::new(),
                 triggers: Vec::new(),
                 dependencies: Vec::new(),
             };

@@ -111,11 +111,9 @@ pub fn object_line(object: &ObjectChange) -> String {
     }
 }
 
-/// What an update removes: `replaces PersistentVolumeClaim/default/data, destroys ConfigMap/default/old`.
-fn removals(change: &Change) -> String {
-    let of = |verb: &str, is_meant: fn(Action) -> bool| {
-        let objects = change.objects.iter().filter(|object| is_meant(object.action));
-        let names: Vec<_> = objects.map(|object| printable(&object.name)).collect();
+/// What a change that keeps its object removes: `: replaces PersistentVolumeClaim/default/data, removes package apparmor 3.0`.
+fn removals(change: &Change) -> Option<String> {
+    let some = |verb: &str, names: Vec<String>| {
         let more = names.len().saturating_sub(NAMED);
         let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
         match (names.len(), more) {
@@ -124,8 +122,22 @@ fn removals(change: &Change) -> String {
             (_, more) => Some(format!("{verb} {shown} and {more} more")),
         }
     };
-    let parts = [of("destroys", |action| action == Action::Delete), of("replaces", Action::is_replacement)];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let of = |is_meant: fn(Action) -> bool| {
+        let objects = change.objects.iter().filter(|object| is_meant(object.action));
+        objects.map(|object| printable(&object.name)).collect()
+    };
+    let others = change.consequences.iter().filter_map(|consequence| match consequence {
+        // What is lost with an object that is named already is told below.
+        Consequence::Removal { object } if change.objects.is_empty() => Some(printable(object)),
+        _ => None,
+    });
+    let parts = [
+        some("destroys", of(|action| action == Action::Delete)),
+        some("replaces", of(Action::is_replacement)),
+        some("removes", others.collect()),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!(": {}", parts.join(", ")))
 }
 
 /// The predicate of a change's headline; an update of no attribute, because of a trigger, is a restart.
@@ -135,8 +147,12 @@ pub fn headline(change: &Change, attributes: usize) -> String {
         0 => String::new(),
         count => format!(" ({count} objects)"),
     };
+    let removals = removals(change);
+    let with_removals =
+        |verb: &str| paint(DESTROY.bold(), format!("{verb}{}", removals.as_deref().unwrap_or_default()));
     match change.action {
-        Action::Update if change.removes() => paint(DESTROY.bold(), format!("will be updated: {}", removals(change))),
+        Action::Update if removals.is_some() => with_removals("will be updated"),
+        Action::Create if removals.is_some() => with_removals("will be created"),
         Action::Update if overwrites && change.restarts() => paint(DESTROY.bold(), "will be overwritten and restarted"),
         Action::Update if overwrites => paint(DESTROY.bold(), "will be overwritten"),
         Action::Update if change.restarts() && attributes == 0 => paint(BOLD, "will be restarted"),

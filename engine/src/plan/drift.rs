@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use super::planner::{Item, Planner};
 use super::reading::{Reading, Which, observed_digest};
 use super::{Action, Change, Drift, Reason, differences};
-use crate::{Address, Class, ProviderError, seal_attributes};
+use crate::{Address, Attributes, Class, ProviderError, Value, seal_attributes};
 
 impl Planner<'_> {
     /// Compares what is recorded with what is there, and nothing else.
@@ -77,7 +77,7 @@ impl Planner<'_> {
     ) {
         // A record that an unfinished operation left says nothing of what was there, and of what nobody could look at nothing is known.
         let Some(record) = recorded.filter(|r| !r.incomplete && !moved && self.target_of(r).is_some()) else { return };
-        let after = observed.map(|o| common(o, &record.attributes));
+        let after = observed.map(|o| self.with_ignored(address, record, common(o, &record.attributes)));
         if let Some(after) = &after
             && differences(Some(&record.attributes), after).is_empty()
         {
@@ -85,6 +85,23 @@ impl Planner<'_> {
         }
         let before = record.attributes.clone();
         self.draft.drift.push(Drift { address: address.clone(), target: target.to_owned(), before, after });
+    }
+
+    /// Returns `observed` with the recorded values of what `lifecycle.ignore_changes` names: these differences are no drift.
+    fn with_ignored(&self, address: &Address, record: &Record, observed: Map<String, Json>) -> Map<String, Json> {
+        let Some(instance) = self.expanded.instance(address) else { return observed };
+        if instance.resource.lifecycle.ignore_changes.is_empty() {
+            return observed;
+        }
+        let values = |map: &Map<String, Json>| -> Attributes {
+            map.iter().map(|(name, value)| (name.clone(), Value::from(value.clone()))).collect()
+        };
+        let (recorded, mut seen) = (values(&record.attributes), values(&observed));
+        let desired = self.early.get(address).cloned().unwrap_or_default();
+        for path in self.expanded.ignored_paths(instance, &desired, &recorded) {
+            path.copy(&recorded, &mut seen, false);
+        }
+        seen.into_iter().filter_map(|(name, value)| Some((name, value.to_json()?))).collect()
     }
 }
 

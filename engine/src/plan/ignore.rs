@@ -2,7 +2,7 @@
 
 use crate::attribute_path::PathStep;
 use crate::expand::{Expanded, Instance};
-use crate::{AttributePath, Attributes, Observed};
+use crate::{AttributePath, Attributes, Observed, Span};
 
 impl Expanded {
     /// Returns `desired` with the observed values of what `lifecycle.ignore_changes` names.
@@ -13,34 +13,36 @@ impl Expanded {
         observed: Option<&Observed>,
     ) -> Attributes {
         let Some(observed) = observed else { return desired };
-        for (text, _) in &instance.resource.lifecycle.ignore_changes {
-            if text == "all" {
-                let known = observed.attributes.iter().filter(|(name, _)| desired.contains_key(*name));
-                let known: Vec<_> = known.map(|(k, v)| (k.clone(), v.clone())).collect();
-                desired.extend(known);
-                continue;
-            }
-            // What is not a path is an error of the manifest.
-            let Ok(path) = text.parse::<AttributePath>() else { continue };
-            for path in self.observed_paths(instance, path, &desired, observed) {
-                let fills = is_computed(instance, &path);
-                path.copy(&observed.attributes, &mut desired, fills);
-            }
+        for path in self.ignored_paths(instance, &desired, &observed.attributes) {
+            let fills = is_computed(instance, &path);
+            path.copy(&observed.attributes, &mut desired, fills);
         }
         desired
     }
 
-    fn observed_paths(
+    /// Returns the paths into the observed attributes that `lifecycle.ignore_changes` names.
+    pub(crate) fn ignored_paths(
         &self,
         instance: &Instance,
-        path: AttributePath,
         desired: &Attributes,
-        observed: &Observed,
+        observed: &Attributes,
     ) -> Vec<AttributePath> {
-        match self.catalog.provider(&instance.provider) {
-            Some(provider) => provider.observed_paths(instance.resource_type.name, path, desired, &observed.attributes),
-            None => vec![path],
-        }
+        let provider = self.catalog.provider(&instance.provider);
+        let named = |(text, _): &(String, Span)| match text.as_str() {
+            "all" => {
+                let known = observed.keys().filter(|name| desired.contains_key(*name));
+                known.map(|name| AttributePath(vec![PathStep::Name(name.clone())])).collect()
+            }
+            // A text that is not a path is an error of the manifest.
+            text => match (text.parse::<AttributePath>(), provider) {
+                (Err(_), _) => Vec::new(),
+                (Ok(path), Some(provider)) => {
+                    provider.observed_paths(instance.resource_type.name, path, desired, observed)
+                }
+                (Ok(path), None) => vec![path],
+            },
+        };
+        instance.resource.lifecycle.ignore_changes.iter().flat_map(named).collect()
     }
 }
 

@@ -105,6 +105,7 @@ impl Planner<'_> {
             leftovers,
             triggers: triggers.iter().map(|(address, _)| address.clone()).collect(),
         };
+        let ignored = observed.as_ref().map(|o| self.expanded.ignored_paths(instance, &attributes, &o.attributes));
         let request = PlanRequest {
             address: address.clone(),
             resource_type: instance.resource_type.name.to_owned(),
@@ -112,6 +113,7 @@ impl Planner<'_> {
             recorded: recorded.filter(|_| continues || identity.is_none()),
             observed,
             foreign,
+            ignored: ignored.unwrap_or_default(),
             triggers: item.triggers.clone(),
             dependencies: self.planned_dependencies(address),
         };

@@ -153,6 +153,7 @@ impl Instance {
             recorded: self.record.clone(),
             observed: observed.clone(),
             foreign: observed.is_some() && self.record.is_none(),
+            ignored: Vec::new(),
             triggers: Vec::new(),
             dependencies: self.dependencies.clone(),
         };

@@ -312,6 +312,7 @@ mod tests {
                 recorded: None,
                 observed: Some(Observed { attributes: attributes(now), private: json!(null) }),
                 foreign: true,
+                ignored: Vec::new(),
                 triggers: Vec::new(),
                 dependencies: Vec::new(),
             };

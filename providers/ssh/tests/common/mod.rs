@@ -142,6 +142,7 @@ impl World {
             desired: Self::full(kind, desired),
             recorded: self.record(kind).map(Arc::new),
             foreign: observed.is_some() && self.record(kind).is_none(),
+            ignored: Vec::new(),
             observed,
             triggers: Vec::new(),
             dependencies: Vec::new(),

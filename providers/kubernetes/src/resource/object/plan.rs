@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use crate::attributes::Read;
 use crate::cluster::Cluster;
 
-use super::document::{Document, ObjectKey, Written};
+use super::document::{Document, ObjectKey, Written, shape};
 use super::fields::FieldSet;
 use super::foresight::{Foreseen, foresee};
 use super::lifecycle::{read_written, removable};
@@ -101,7 +101,7 @@ impl Planner<'_> {
                 part.action = match before {
                     None => Action::Create,
                     Some(before) if *before != part.planned => Action::Update,
-                    Some(_) if self.becomes_ours(&part.key, &object) => {
+                    Some(_) if self.becomes_ours(&part.key, document, &object) => {
                         part.notes.push(format!("{}: fields that it declares become managed by moorfast", part.key));
                         Action::Update
                     }
@@ -146,11 +146,30 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether the apply makes moorfast the manager of more or fewer fields, though their values stay.
-    fn becomes_ours(&self, key: &ObjectKey, foreseen: &Json) -> bool {
+    /// Whether the apply makes moorfast the manager of more or fewer fields, though their values stay. Ignored fields may belong to anyone.
+    fn becomes_ours(&self, key: &ObjectKey, document: &Document, foreseen: &Json) -> bool {
         let observed = self.request.observed.as_ref().map(|observed| Remembered::read(&observed.private));
-        let before = observed.and_then(|mut remembered| remembered.managed.remove(&key.to_string()));
-        before.is_some_and(|before| before != FieldSet::ours(foreseen))
+        let Some(before) = observed.and_then(|mut remembered| remembered.managed.remove(&key.to_string())) else {
+            return false;
+        };
+        let after = FieldSet::ours(foreseen);
+        if self.request.ignored.is_empty() {
+            return before != after;
+        }
+        let watched = shape(&self.without_ignored(key, &document.declared));
+        before.within(&watched) != after.within(&watched)
+    }
+
+    /// Returns `declared` without the fields that `ignore_changes` names.
+    fn without_ignored(&self, key: &ObjectKey, declared: &Value) -> Value {
+        let is_yaml = self.request.desired.get("yaml").is_some_and(|yaml| !yaml.is_null());
+        let mut object = attributes(is_yaml, vec![(key.clone(), declared.clone())]);
+        self.request.ignored.iter().for_each(|path| path.remove(&mut object));
+        let name = if is_yaml { "objects" } else { "manifest" };
+        match (object.remove(name), is_yaml) {
+            (Some(Value::Map(mut objects)), true) => objects.remove(&key.to_string()).unwrap_or_default(),
+            (found, _) => found.unwrap_or_default(),
+        }
     }
 
     fn is_recorded(&self, key: &ObjectKey) -> bool {
