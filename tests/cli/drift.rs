@@ -55,6 +55,26 @@ fn metrics_tell_what_the_exit_code_tells_and_where() {
 }
 
 #[test]
+fn what_ignore_changes_names_is_no_drift_and_no_reason() {
+    let ignoring = PAIR.replace(
+        "content = \"first line\\nsecond line\\n${var.greeting}\\n\"",
+        "content = \"first line\\n\"\nmode = \"0644\"\nlifecycle = { ignore_changes = [\"content\"] }",
+    );
+    assert_ne!(ignoring, PAIR);
+    let folder = Folder::new(&ignoring);
+    folder.expect(0, &["apply", "-auto-approve"]);
+    folder.write("out/greeting", "somebody was here\n");
+    folder.expect(0, &["drift"]).says("In sync.");
+    folder.expect(0, &["plan", "-detailed-exitcode"]).says("No changes.");
+    folder.write("main.toml", &ignoring.replace("\"0644\"", "\"0600\""));
+    folder.expect(0, &["plan"]).says("because the manifest changed");
+    folder.expect(0, &["apply", "-auto-approve"]).says("1 changed");
+    assert_eq!(folder.read("out/greeting"), "somebody was here\n");
+    fs::set_permissions(folder.path("out/greeting"), fs::Permissions::from_mode(0o666)).unwrap();
+    folder.expect(2, &["drift"]).says("mode");
+}
+
+#[test]
 fn a_state_that_knows_nothing_is_never_in_sync() {
     let commands: [&[&str]; 8] = [
         &["drift"],

@@ -170,7 +170,8 @@ impl Planner<'_> {
             reasons.extend((!record.incomplete).then_some(Reason::Gone));
             return reasons;
         };
-        let drifted = !differences(Some(&record.attributes), &common(before, &record.attributes)).is_empty();
+        let seen = self.with_ignored(&instance.address, record, common(before, &record.attributes));
+        let drifted = !differences(Some(&record.attributes), &seen).is_empty();
         let differs = !differences(Some(before), after).is_empty();
         if drifted {
             reasons.push(Reason::Drift);

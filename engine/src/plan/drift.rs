@@ -88,7 +88,12 @@ impl Planner<'_> {
     }
 
     /// Returns `observed` with the recorded values of what `lifecycle.ignore_changes` names: these differences are no drift.
-    fn with_ignored(&self, address: &Address, record: &Record, observed: Map<String, Json>) -> Map<String, Json> {
+    pub(super) fn with_ignored(
+        &self,
+        address: &Address,
+        record: &Record,
+        observed: Map<String, Json>,
+    ) -> Map<String, Json> {
         let Some(instance) = self.expanded.instance(address) else { return observed };
         if instance.resource.lifecycle.ignore_changes.is_empty() {
             return observed;
