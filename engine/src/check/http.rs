@@ -108,15 +108,26 @@ async fn ask(client: &Client, arguments: &Attributes) -> Result<Response, String
     Ok(Response { value, violations })
 }
 
+/// Returns the status codes that an answer may have.
+///
+/// # Errors
+/// If `expect_status` is neither a status code nor a list of them.
+pub(super) fn expected_status(arguments: &Attributes) -> Result<Vec<i64>, String> {
+    let Some(written) = arguments.get("expect_status").filter(|value| !value.is_null()) else { return Ok(vec![200]) };
+    if written.is_unknown() || written.is_retained() {
+        return Ok(Vec::new());
+    }
+    let items = written.as_list().unwrap_or(std::slice::from_ref(written));
+    let code = |item: &Value| item.as_i64().filter(|code| (100..=599).contains(code));
+    let codes: Option<Vec<i64>> = items.iter().map(code).collect();
+    codes
+        .filter(|codes| !codes.is_empty())
+        .ok_or_else(|| "expected a status code from 100 to 599, or a list of them".to_owned())
+}
+
 fn violations(arguments: &Attributes, url: &str, status: i64, body: &str, is_cut: bool) -> Vec<String> {
     let mut violations = Vec::new();
-    let expected: Vec<i64> = match arguments.get("expect_status") {
-        Some(value) => match value.as_list() {
-            Some(items) => items.iter().filter_map(Value::as_i64).collect(),
-            None => value.as_i64().into_iter().collect(),
-        },
-        None => vec![200],
-    };
+    let expected = expected_status(arguments).unwrap_or_default();
     if !expected.contains(&status) {
         let expected: Vec<_> = expected.iter().map(ToString::to_string).collect();
         violations.push(format!("{url} answered {status}, expected {}", expected.join(" or ")));

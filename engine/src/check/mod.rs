@@ -119,11 +119,13 @@ fn probe_arguments(
         let message = format!("`http` is a table, this is a {}", value.type_name());
         return Err(vec![Diagnostic::error(message).at(http.span, "")]);
     };
-    let conformed = conform(&HTTP, arguments.clone());
-    conformed.map(Some).map_err(|errors| {
-        let error = |(path, message)| Diagnostic::error(format!("{path}: {message}")).at(http.span, "");
-        errors.into_iter().map(error).collect()
-    })
+    let error = |(path, message): (String, String)| Diagnostic::error(format!("{path}: {message}")).at(http.span, "");
+    let conformed =
+        conform(&HTTP, arguments.clone()).map_err(|errors| errors.into_iter().map(error).collect::<Vec<_>>())?;
+    match http::expected_status(&conformed) {
+        Ok(_) => Ok(Some(conformed)),
+        Err(message) => Err(vec![error(("expect_status".to_owned(), message))]),
+    }
 }
 
 /// Finds what is wrong with the arguments of the checks, as far as they are known before anything is read.
@@ -186,8 +188,23 @@ pub(crate) fn certificates() -> [Attribute; 3] {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::Value;
+
+    #[test]
+    fn an_expected_status_is_a_code_or_a_list_of_codes() {
+        let read = |value: serde_json::Value| {
+            http::expected_status(&[("expect_status".to_owned(), Value::from(value))].into())
+        };
+        assert_eq!(read(json!(204)), Ok(vec![204]));
+        assert_eq!(read(json!([200, 401])), Ok(vec![200, 401]));
+        for wrong in [json!("200"), json!(["200"]), json!([]), json!(99), json!([200, 600]), json!(200.5), json!(true)]
+        {
+            assert!(read(wrong.clone()).is_err_and(|e| e.contains("100 to 599")), "{wrong}");
+        }
+    }
 
     #[test]
     fn what_a_probe_sends_as_secret_is_marked() {

@@ -1,6 +1,6 @@
 //! What `ssh_user` and `ssh_group` have in common: the names and numbers of accounts.
 
-use moorfast_engine::{Attributes, Invalid};
+use moorfast_engine::{Attributes, Invalid, Value};
 
 use super::text;
 
@@ -22,6 +22,21 @@ pub(crate) fn name_rule(attributes: &Attributes, name: &'static str) -> Option<I
             "it has no space, `:`, `,` or `/`, does not start with `-`, `+` or `~`, and is not only a number"
                 .to_owned(),
         ),
+    })
+}
+
+/// The rule that the attribute `name` can be the number of an account or a group.
+///
+/// Linux keeps the largest number of 32 bits, which is -1, for "no account": see chown(2).
+pub(crate) fn number_rule(attributes: &Attributes, name: &'static str) -> Option<Invalid> {
+    const LARGEST: i64 = 4_294_967_294;
+    let given = attributes.get(name)?;
+    let is_number = matches!(given, Value::Number(_));
+    let fits = given.as_i64().is_some_and(|number| (0..=LARGEST).contains(&number));
+    (is_number && !fits).then(|| Invalid {
+        attribute: Some(name),
+        message: format!("{name} must be between 0 and {LARGEST}"),
+        help: None,
     })
 }
 

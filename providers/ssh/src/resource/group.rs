@@ -6,7 +6,7 @@ use moorfast_engine::{
 };
 use serde_json::json;
 
-use super::account::name_rule;
+use super::account::{name_rule, number_rule};
 use super::{Resource, Step, flag, propose, text};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
@@ -35,7 +35,7 @@ impl Resource for Group {
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
-        name_rule(attributes, "name").into_iter().collect()
+        name_rule(attributes, "name").into_iter().chain(number_rule(attributes, "gid")).collect()
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {

@@ -388,6 +388,9 @@ mod tests {
                 "`/etc/../motd` is not a plain absolute path",
             ),
             ("ssh_file", json!({ "path": "/etc/motd" }), "nothing says what is in the file"),
+            ("ssh_user", json!({ "name": "a", "uid": -1 }), "uid must be between 0 and 4294967294"),
+            ("ssh_user", json!({ "name": "a", "uid": 4_294_967_295_i64 }), "uid must be between 0 and 4294967294"),
+            ("ssh_group", json!({ "name": "a", "gid": u64::MAX }), "gid must be between 0 and 4294967294"),
             (
                 "ssh_file",
                 json!({ "path": "/m", "content": "", "source": "m" }),

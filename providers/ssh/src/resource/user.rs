@@ -7,7 +7,7 @@ use moorfast_engine::{
 };
 use serde_json::json;
 
-use super::account::{self, name_rule};
+use super::account::{self, name_rule, number_rule};
 use super::{Resource, Step, absolute, flag, propose, text, texts, written};
 use crate::script::{Section, print_bytes, quote};
 use crate::sources::Sources;
@@ -98,6 +98,7 @@ impl Resource for User {
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let mut invalid: Vec<Invalid> = name_rule(attributes, "name").into_iter().collect();
+        invalid.extend(number_rule(attributes, "uid"));
         invalid.extend(["home", "shell"].iter().filter_map(|name| absolute(attributes, name)));
         for name in ["comment", "shell", "home"] {
             if text(attributes, name).is_some_and(|t| t.contains([':', '\n'])) {
