@@ -302,7 +302,7 @@ impl Chapter {
             last.iter().all(|line| !line.starts_with("leases")).then_some(())
         });
         assert_eq!(last, Vec::<String>::new());
-        assert!(self.moorfast.expect(0, &["state", "list"]).stdout.is_empty());
+        self.moorfast.expect(1, &["state", "list"]).complains("it holds no objects and no outputs");
     }
 
     /// What a plan would do: the action by address.
