@@ -15,7 +15,7 @@ pub fn state_file(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(file) = StateFile::parse(text) else { return };
     record::snapshot(&file.snapshot, Room { width: WIDTH, full: false });
-    record::history(&file.runs);
+    record::history(&file.runs, None);
     let Some(key) = file.key else { return };
     let contents = Contents { snapshot: file.snapshot, runs: file.runs, key };
     let again = contents.to_json().ok().and_then(|text| StateFile::parse(&text).ok());
