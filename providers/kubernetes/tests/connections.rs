@@ -80,7 +80,7 @@ async fn kubeconfigs_that_can_not_be_used() {
         ),
         (
             json!({ "kubeconfig_content": "apiVersion: v1\nkind: Config\n", "context": "prod" }),
-            "the kubeconfig kubeconfig_content has no context \"prod\"",
+            "the kubeconfig kubeconfig_content has no context `prod`",
         ),
     ];
     for (config, expected) in cases {

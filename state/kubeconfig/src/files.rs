@@ -102,11 +102,11 @@ impl Source {
         })?;
         let context = kubeconfig.contexts.into_iter().find(|c| c.name == name).and_then(|c| c.context);
         let Context { cluster, user, namespace, .. } = context.ok_or_else(|| {
-            wrong(format!("has no context {name:?}")).help("`kubectl config get-contexts` lists them")
+            wrong(format!("has no context `{name}`")).help("`kubectl config get-contexts` lists them")
         })?;
         let found = kubeconfig.clusters.into_iter().find(|c| c.name == cluster).and_then(|c| c.cluster);
         let found =
-            found.ok_or_else(|| wrong(format!("has no cluster {cluster:?}, which its context {name:?} names")))?;
+            found.ok_or_else(|| wrong(format!("has no cluster `{cluster}`, which its context `{name}` names")))?;
         let user = user.filter(|user| !user.is_empty());
         let users = kubeconfig.auth_infos.into_iter();
         // A user that is not there is nobody, as for kubectl.
