@@ -74,7 +74,9 @@ impl Exit {
             Exit::StalePlan => {
                 "The reviewed plan does not fit any more: the manifest, an input, a variable or the state changed and nothing was done, or some objects changed and were left alone."
             }
-            Exit::Unreachable => "`drift`: a target does not answer, so nothing can be said of it.",
+            Exit::Unreachable => {
+                "`drift`: a target does not answer, or what answers is not an API server (a login page, a gateway). The status of its objects is unknown."
+            }
             Exit::Identity => {
                 "`drift`: a node or cluster is not the one it was: another host key, machine-id or certificate authority answers."
             }
