@@ -27,4 +27,4 @@ snapshots:
 
 # Mutate the planner, graph, executor and journal (.cargo/mutants.toml); takes hours. `just mutants -F Graph::order` tries one function
 mutants *ARGS:
-    cargo mutants {{ARGS}}
+    cargo mutants --workspace {{ARGS}}
