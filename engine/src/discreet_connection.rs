@@ -112,16 +112,22 @@ impl Connection for DiscreetConnection {
         operations: &[Operation],
         outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>,
     ) {
-        let (sender, mut receiver) = unbounded_channel();
+        let (sender, mut receiver) = unbounded_channel::<(usize, Result<Applied, ProviderError>)>();
         let pass_on = async {
+            // Of thousands of operations any may fail: what to redact is collected once, and only if there is something to read.
+            let mut known = None;
             while let Some((place, outcome)) = receiver.recv().await {
-                let redact = |redaction: &Redaction, applied: Applied| Applied {
-                    notes: applied.notes.iter().map(|note| redaction.text(note)).collect(),
-                    ..applied
+                let outcome = match outcome {
+                    Ok(applied) if applied.notes.is_empty() => Ok(applied),
+                    Ok(applied) => {
+                        let redaction = known.get_or_insert_with(|| redaction(operations));
+                        let notes = applied.notes.iter().map(|note| redaction.text(note)).collect();
+                        Ok(Applied { notes, ..applied })
+                    }
+                    Err(error) => Err(known.get_or_insert_with(|| redaction(operations)).error(error)),
                 };
-                let outcome = redacted(operations, vec![outcome], |applied| !applied.notes.is_empty(), redact);
                 // The receiver is gone only when the run is.
-                outcome.into_iter().for_each(|outcome| _ = outcomes.send((place, outcome)));
+                _ = outcomes.send((place, outcome));
             }
         };
         futures::join!(self.0.apply(target, operations, sender), pass_on);
