@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 use support::moorfast::{Moorfast, Run};
 use support::testbed::{Testbed, is_required};
-use support::wait_for;
+use support::{try_wait_for, wait_for};
 
 const STATIC: &str = "x86_64-unknown-linux-musl";
 
@@ -156,11 +156,17 @@ impl Cluster {
             self.testbed.names(&["pods", "-n", "moorfast", "-l", &format!("job-name={job}")]).pop()
         });
         self.schedule(&pod);
-        let ended = wait_for("the look", Duration::from_secs(120), || {
-            let status = self.testbed.get(&["pod", &pod, "-n", "moorfast"])["status"].take();
+        let mut status = json!(null);
+        let ended = try_wait_for(Duration::from_secs(240), || {
+            status = self.testbed.get(&["pod", &pod, "-n", "moorfast"])["status"].take();
             let container = &status["containerStatuses"][0]["state"];
             assert!(container["waiting"]["reason"].as_str().is_none_or(|why| why == "ContainerCreating"), "{status:#}");
             container["terminated"]["exitCode"].as_i64()
+        });
+        let ended = ended.unwrap_or_else(|| {
+            let events = self.testbed.kubectl(&["get", "events", "-n", "moorfast"]);
+            let log = self.testbed.on(&self.node, "journalctl -u kubelet -n 60 --no-pager -o cat");
+            panic!("the pod did not end: {status:#}\n{events}\n{log}")
         });
         let log = self.testbed.kubectl(&["logs", "-n", "moorfast", &pod]);
         assert_eq!(ended, code, "{log}");

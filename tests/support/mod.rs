@@ -19,13 +19,18 @@ const PACE: Duration = Duration::from_millis(100);
 ///
 /// # Panics
 /// Where it gives nothing for as long as `limit`; `what` says what was waited for.
-pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
+    try_wait_for(limit, look).unwrap_or_else(|| panic!("{what}: did not come about within {limit:?}"))
+}
+
+/// Waits until `look` returns something, for as long as `limit`.
+pub fn try_wait_for<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {
-        if let Some(found) = look() {
+        let found = look();
+        if found.is_some() || Instant::now() >= deadline {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what}: did not come about within {limit:?}");
         std::thread::park_timeout(PACE);
     }
 }
