@@ -2,7 +2,7 @@
 
 use std::io::BufRead;
 
-use moorfast_engine::Interrupt;
+use moorfast_engine::session::Interrupt;
 use tokio::sync::oneshot;
 
 use crate::error::Error;

@@ -6,10 +6,10 @@ use std::mem::discriminant;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use moorfast_engine::expression::ExprNode;
+use moorfast_engine::manifest::{Block, Manifest, check_attributes};
+use moorfast_engine::model::{Attribute, Diagnostic, Kind, Schema, Severity, is_inside, nearest};
 use moorfast_engine::state::{Lineage, Location, Snapshot, Store, bounded};
-use moorfast_engine::{
-    Attribute, Block, Diagnostic, ExprNode, Kind, Manifest, Schema, Severity, check, is_inside, nearest,
-};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
@@ -89,7 +89,7 @@ fn location(name: &str, block: &Block) -> Result<Location, Vec<Diagnostic>> {
         let error = Diagnostic::error(format!("there is no backend `{name}`")).at(block.span, "").help(help);
         return Err(vec![error]);
     };
-    let mut problems = check(schema, &format!("backend `{name}`"), block.span, &block.attributes);
+    let mut problems = check_attributes(schema, &format!("backend `{name}`"), block.span, &block.attributes);
     let mut values = Map::from_iter([("type".to_owned(), Json::from(name))]);
     for (name, _, expr) in &block.attributes {
         match &expr.node {

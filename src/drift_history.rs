@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use jiff::Timestamp;
+use moorfast_engine::model::{Address, NodeChange};
 use moorfast_engine::plan::{Drift, Plan};
+use moorfast_engine::provider::{Class, ProviderError};
 use moorfast_engine::state::{DriftHistory, Look, SealKey, Sighting, Snapshot, StateError, Store, bounded, canonical};
-use moorfast_engine::{Address, Class, NodeChange, ProviderError};
 use serde_json::json;
 
 use crate::atomic;

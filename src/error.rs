@@ -4,8 +4,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use moorfast_engine::manifest::Manifest;
+use moorfast_engine::model::{Diagnostic, Sources};
+use moorfast_engine::provider::{Class, ProviderError};
+use moorfast_engine::session::Failure;
 use moorfast_engine::state::StateError;
-use moorfast_engine::{Class, Diagnostic, Failure, Manifest, ProviderError, Sources};
 
 use crate::exit::Exit;
 use crate::plan_file::PlanFileError;

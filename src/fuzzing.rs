@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use moorfast_engine::expression::{Expr, Files, Reference, Scope as ReferenceScope, Unresolved};
+use moorfast_engine::manifest::Manifest;
+use moorfast_engine::model::{SourceFile, Sources, Span, Value};
 use moorfast_engine::state::{Contents, StateFile};
-use moorfast_engine::{Expr, Files, Manifest, Reference, ReferenceScope, SourceFile, Sources, Span, Unresolved, Value};
 
 pub use crate::plan_file::fuzz as plan_file;
 use crate::render::{Room, diagnostic, record};
@@ -30,8 +32,12 @@ pub fn manifest(bytes: &[u8]) {
     if let Err((sources, found)) = Manifest::from_sources(PathBuf::from("."), Sources { files }, Vec::new()) {
         diagnostic::diagnostics(&sources, &found, WIDTH);
     }
-    if let Ok(formatted) = moorfast_engine::format(text) {
-        assert_eq!(moorfast_engine::format(&formatted).as_ref(), Ok(&formatted), "what is formatted stays so");
+    if let Ok(formatted) = moorfast_engine::manifest::format(text) {
+        assert_eq!(
+            moorfast_engine::manifest::format(&formatted).as_ref(),
+            Ok(&formatted),
+            "what is formatted stays so"
+        );
     }
 }
 

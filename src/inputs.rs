@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use moorfast_engine::manifest::{Assignments, Manifest};
+use moorfast_engine::model::Value;
 use moorfast_engine::plan::Plan;
-use moorfast_engine::{Assignments, Manifest, Value};
 
 use crate::error::Error;
 
@@ -28,7 +29,7 @@ impl Inputs {
     /// With the values of a saved plan, where they are not secret and nothing else is given.
     pub fn with_saved(mut self, plan: &Plan) -> Self {
         let open = |(name, value): (&String, &serde_json::Value)| {
-            let hidden = value.as_object().is_some_and(moorfast_engine::plan::is_mark);
+            let hidden = value.as_object().is_some_and(moorfast_engine::model::is_mark);
             (!hidden).then(|| (name.clone(), Value::from(value.clone())))
         };
         self.saved = plan.variables.iter().filter_map(open).collect();

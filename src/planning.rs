@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use clap::Args;
+use moorfast_engine::model::{Address, DURATION_EXAMPLES, Diagnostic, Replacement};
 use moorfast_engine::plan::{PlanMode, PlanOptions};
+use moorfast_engine::session::{Failure, Interrupt};
 use moorfast_engine::state::{Lock, Snapshot, StateError, Store};
-use moorfast_engine::{Address, DURATION_EXAMPLES, Diagnostic, Failure, Interrupt, Planned, Replacement, Workspace};
+use moorfast_engine::workspace::{Planned, Workspace};
 
 use crate::error::Error;
 use crate::render::diagnostic::diagnostics;
@@ -53,7 +55,7 @@ impl Replacing {
 
 /// A duration on the command line: `30s`, `5m`, `0s`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    moorfast_engine::parse_duration(text).ok_or_else(|| format!("expected {DURATION_EXAMPLES}"))
+    moorfast_engine::model::parse_duration(text).ok_or_else(|| format!("expected {DURATION_EXAMPLES}"))
 }
 
 /// A run with its signals and its progress.

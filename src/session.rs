@@ -4,8 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use moorfast_engine::manifest::Manifest;
+use moorfast_engine::model::Severity;
+use moorfast_engine::provider::Provider;
+use moorfast_engine::reference::Catalogue;
 use moorfast_engine::state::{Location, Lock, LockRequest, Snapshot, Store};
-use moorfast_engine::{Catalogue, Manifest, Provider, Severity, Workspace};
+use moorfast_engine::workspace::Workspace;
 
 use crate::backend;
 use crate::cli::Globals;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use moorfast_engine::Interrupt;
+use moorfast_engine::session::Interrupt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 

@@ -3,33 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use crate::expand::{Binding, Expanded};
-use crate::expression::{Files, Reference, Scope, Unresolved, to_text};
-use crate::plan::{Change, ObjectChange, Plan, PlannedRollout};
-use crate::scope::{InstanceScope, Values};
-use crate::{Address, Diagnostic, Expr, NodeName, Policy, PolicySeverity, Severity, Value};
-
-/// What a policy says of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PolicyResult {
-    /// `policy.NAME`
-    pub name: String,
-    /// What a violation means.
-    pub severity: PolicySeverity,
-    /// Why the plan violates it; none where it does not.
-    pub violation: Option<String>,
-    /// Where it stands in the manifest: `policies.toml:3`.
-    pub place: String,
-}
-
-impl PolicyResult {
-    /// Does it forbid to apply the plan?
-    pub fn denies(&self) -> bool {
-        self.violation.is_some() && self.severity == PolicySeverity::Deny
-    }
-}
+use crate::configuration::expand::{Binding, Expanded};
+use crate::configuration::scope::{InstanceScope, Values};
+use crate::expression::{Expr, Files, Reference, Scope, Unresolved};
+use crate::manifest::{Policy, PolicySeverity};
+use crate::model::convert::to_text;
+use crate::model::{Address, Diagnostic, NodeName, Severity, Value};
+use crate::plan::{Change, Plan, PlannedRollout, PolicyResult};
+use crate::provider::ObjectChange;
 
 impl Plan {
     /// Is there a policy that forbids to apply this plan?
@@ -202,7 +184,7 @@ fn summary_value(plan: &Plan) -> Value {
 fn change_value(expanded: &Expanded, change: &Change, rollout: Option<&PlannedRollout>) -> Value {
     let texts = |texts: &[String]| Value::List(texts.iter().map(|text| Value::from(text.as_str())).collect());
     let text = |text: Option<&str>| text.map_or(Value::Null, Value::from);
-    let node = expanded.node_of(change);
+    let node = change.bound_node(expanded);
     let names = |names: &[&str]| Value::List(names.iter().map(|name| Value::from(*name)).collect());
     let object = |object: &ObjectChange| {
         let paths: Vec<_> = object.replace_paths.iter().map(String::as_str).collect();
@@ -253,7 +235,7 @@ fn restarts_at_once<'p>(
     // The nodes that each rollout restarts, and with `None` those that are restarted outside of all.
     let mut restarted: BTreeMap<Option<&str>, (usize, BTreeSet<NodeName>)> = BTreeMap::new();
     for (change, rollout) in changes.filter(|(change, _)| change.restarts()) {
-        let Some(node) = expanded.node_of(change) else { continue };
+        let Some(node) = change.bound_node(expanded) else { continue };
         let limit = rollout.map_or(usize::MAX, |rollout| rollout.max_unavailable);
         let name = rollout.map(|rollout| rollout.name.as_str());
         restarted.entry(name).or_insert_with(|| (limit, BTreeSet::new())).1.insert(node.name.clone());

@@ -5,8 +5,10 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use moorfast_engine::plan::{Action, Change, Plan, PlanOptions};
-use moorfast_engine::{Class, Failure, OutcomeResult};
+use moorfast_engine::apply::OutcomeResult;
+use moorfast_engine::plan::{Change, Plan, PlanOptions};
+use moorfast_engine::provider::{Action, Class};
+use moorfast_engine::session::Failure;
 use support::Bench;
 
 /// The cluster answers once `api` is on the node.

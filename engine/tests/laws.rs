@@ -7,9 +7,11 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use moorfast_engine::plan::{Action, PlanMode, PlanOptions};
+use moorfast_engine::apply::{ApplyOptions, Outcome, OutcomeResult};
+use moorfast_engine::plan::{PlanMode, PlanOptions};
+use moorfast_engine::provider::Action;
+use moorfast_engine::session::{Events, Failure, Interrupt};
 use moorfast_engine::state::{Intent, LockRequest};
-use moorfast_engine::{ApplyOptions, Events, Failure, Interrupt, Outcome, OutcomeResult};
 use proptest::prelude::*;
 use support::Bench;
 

@@ -6,8 +6,9 @@ mod support;
 
 use std::collections::BTreeSet;
 
+use moorfast_engine::apply::{Outcome, OutcomeResult};
+use moorfast_engine::model::{NodeChangeKind, NodeName, Replacement};
 use moorfast_engine::plan::{Plan, PlanOptions};
-use moorfast_engine::{NodeChangeKind, NodeName, Outcome, OutcomeResult, Replacement};
 use proptest::prelude::*;
 use support::Bench;
 

@@ -5,8 +5,10 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use moorfast_engine::plan::{Action, Change, Consequence, Plan, PlanMode, PlanOptions, Summary};
-use moorfast_engine::{Failure, OutcomeResult};
+use moorfast_engine::apply::OutcomeResult;
+use moorfast_engine::plan::{Change, Plan, PlanMode, PlanOptions, Summary};
+use moorfast_engine::provider::{Action, Consequence};
+use moorfast_engine::session::Failure;
 use support::Bench;
 
 fn bundle(name: &str, items: &str) -> String {

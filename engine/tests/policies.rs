@@ -5,8 +5,9 @@
 #[path = "support/mod.rs"]
 mod support;
 
+use moorfast_engine::manifest::PolicySeverity;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
-use moorfast_engine::{Events, Failure, Interrupt, PolicySeverity};
+use moorfast_engine::session::{Events, Failure, Interrupt};
 use support::Bench;
 
 fn run<T>(future: impl Future<Output = T>) -> T {

@@ -6,8 +6,10 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use moorfast_engine::plan::{Action, Plan, PlanOptions};
-use moorfast_engine::{Interrupt, Report};
+use moorfast_engine::apply::Report;
+use moorfast_engine::plan::{Plan, PlanOptions};
+use moorfast_engine::provider::Action;
+use moorfast_engine::session::Interrupt;
 use proptest::prelude::*;
 use support::Bench;
 

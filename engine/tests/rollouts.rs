@@ -8,8 +8,9 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use moorfast_engine::apply::{Outcome, OutcomeResult, Report};
 use moorfast_engine::plan::{Plan, PlanOptions};
-use moorfast_engine::{Failure, Interrupt, Outcome, OutcomeResult, Report};
+use moorfast_engine::session::{Failure, Interrupt};
 use proptest::prelude::*;
 use support::Bench;
 
@@ -336,7 +337,7 @@ fn a_node_that_fails_before_its_provider_is_asked_stops_the_rollout() {
 }
 
 fn planned(plan: &Plan) -> Vec<(String, Vec<String>, Vec<String>)> {
-    let names = |nodes: &[moorfast_engine::NodeName]| nodes.iter().map(|n| n.0.clone()).collect();
+    let names = |nodes: &[moorfast_engine::model::NodeName]| nodes.iter().map(|n| n.0.clone()).collect();
     let rollout = |r: &moorfast_engine::plan::PlannedRollout| {
         (r.name.clone(), r.nodes.iter().map(|n| n.name.0.clone()).collect(), names(&r.settled))
     };

@@ -4,8 +4,9 @@
 
 mod support;
 
-use moorfast_engine::OutcomeResult;
-use moorfast_engine::plan::{Action, PlanOptions};
+use moorfast_engine::apply::OutcomeResult;
+use moorfast_engine::plan::PlanOptions;
+use moorfast_engine::provider::Action;
 use support::Bench;
 
 const NODES: &str = "[nodes.n1]\nroles = [\"web\"]\nvars = { sites = [\"shop\", \"blog\"] }\n\

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use moorfast_engine::apply::{ApplyOptions, Outcome, OutcomeResult, Report};
+use moorfast_engine::model::Diagnostic;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
 use moorfast_engine::state::{Lock, Run as History, RunEnd, RunResult};
-use moorfast_engine::{ApplyOptions, Diagnostic, Outcome, OutcomeResult, Planned, Report};
+use moorfast_engine::workspace::Planned;
 
 use crate::ask;
 use crate::error::Error;

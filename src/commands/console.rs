@@ -2,8 +2,8 @@
 
 use std::io::{self, BufRead};
 
-use moorfast_engine::Workspace;
 use moorfast_engine::state::Snapshot;
+use moorfast_engine::workspace::Workspace;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 

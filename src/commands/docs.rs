@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::{Command, CommandFactory};
-use moorfast_engine::{ResourceType, functions_reference, reference};
+use moorfast_engine::provider::ResourceType;
+use moorfast_engine::reference::{functions_reference, reference};
 
 use crate::cli::Cli;
 use crate::error::Error;

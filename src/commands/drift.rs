@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use moorfast_engine::model::{Address, Severity};
 use moorfast_engine::plan::{Plan, PlanMode};
+use moorfast_engine::provider::ProviderError;
+use moorfast_engine::session::Failure;
 use moorfast_engine::state::{Look, Posted};
-use moorfast_engine::{Address, Failure, ProviderError, Severity, Webhook, Workspace};
+use moorfast_engine::workspace::{Webhook, Workspace};
 
 use crate::atomic;
 use crate::drift_history::{Kept, Sightings};

@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use moorfast_engine::model::{SourceFile, Sources};
 use moorfast_engine::state::bounded;
-use moorfast_engine::{SourceFile, Sources};
 
 use crate::atomic;
 use crate::error::Error;
@@ -82,7 +82,7 @@ impl Fmt {
 }
 
 fn format(path: &Path, text: &str) -> Result<String, Error> {
-    moorfast_engine::format(text).map_err(|diagnostic| {
+    moorfast_engine::manifest::format(text).map_err(|diagnostic| {
         let file = SourceFile { path: path.to_owned(), text: text.to_owned() };
         Error::Manifest { sources: Sources { files: vec![file] }, diagnostics: vec![*diagnostic] }
     })

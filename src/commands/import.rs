@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use moorfast_engine::Address;
+use moorfast_engine::model::Address;
 
 use crate::error::Error;
 use crate::exit::Exit;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moorfast_engine::{Address, Machine as Met, Node as Machine, Transport};
+use moorfast_engine::model::{Address, Machine as Met, Node as Machine, Transport};
 use moorfast_ssh::Settings;
 
 use crate::error::Error;

@@ -1,6 +1,6 @@
 //! `moorfast schema`
 
-use moorfast_engine::json_schema;
+use moorfast_engine::reference::json_schema;
 
 use crate::error::Error;
 use crate::exit::Exit;

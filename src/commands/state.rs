@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use moorfast_engine::model::{Address, nearest};
 use moorfast_engine::state::{Record, Run, RunEnd, RunResult, Snapshot, StateError, Store};
-use moorfast_engine::{Address, nearest};
 
 use crate::error::Error;
 use crate::exit::Exit;

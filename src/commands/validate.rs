@@ -1,6 +1,6 @@
 //! `moorfast validate`
 
-use moorfast_engine::{Diagnostic, Severity, Sources};
+use moorfast_engine::model::{Diagnostic, Severity, Sources};
 
 use crate::error::Error;
 use crate::exit::Exit;

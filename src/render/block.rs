@@ -1,6 +1,6 @@
 //! One block of a plan: the headline of a change, why, and its attributes.
 
-use moorfast_engine::plan::Action;
+use moorfast_engine::provider::Action;
 
 use super::fold::{Block, Look, Member};
 use super::own_name::{on_every_node, starred};

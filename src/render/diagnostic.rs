@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{Annotation, AnnotationKind, Element, Group, Level, Renderer, Snippet};
-use moorfast_engine::{Address, Diagnostic, Manifest, ProviderError, Severity, SourceFile, Sources, Span};
+use moorfast_engine::manifest::Manifest;
+use moorfast_engine::model::{Address, Diagnostic, Severity, SourceFile, Sources, Span};
+use moorfast_engine::provider::ProviderError;
 
 use super::hidden::Source;
 use super::value::printable;
@@ -181,7 +183,7 @@ fn render(groups: &[Group], width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use moorfast_engine::Class;
+    use moorfast_engine::provider::Class;
 
     use super::*;
 

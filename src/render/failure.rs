@@ -1,7 +1,9 @@
 //! Why a command failed, for people.
 
+use moorfast_engine::manifest::Manifest;
+use moorfast_engine::model::Severity;
+use moorfast_engine::session::Failure;
 use moorfast_engine::state::StateError;
-use moorfast_engine::{Failure, Manifest, Severity};
 
 use super::diagnostic::{count, diagnostics, message, provider_error, provider_errors};
 use crate::error::Error;
@@ -61,7 +63,7 @@ pub fn other_message(error: &Error) -> Message {
     }
 }
 
-fn manifest_closing(found: &[moorfast_engine::Diagnostic], width: usize) -> String {
+fn manifest_closing(found: &[moorfast_engine::model::Diagnostic], width: usize) -> String {
     let errors = found.iter().any(|d| d.severity == Severity::Error);
     match count(found).filter(|_| errors) {
         Some(count) => format!("\n{}", message(&format!("{count} in the manifest"), &[], None, width)),

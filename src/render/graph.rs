@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use moorfast_engine::GraphView;
+use moorfast_engine::configuration::GraphView;
 
 /// For Graphviz: `moorfast graph | dot -Tsvg`.
 pub fn dot(graph: &GraphView) -> String {

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use moorfast_engine::plan::{Action, Change, Consequence, Plan};
+use moorfast_engine::plan::{Change, Plan};
+use moorfast_engine::provider::{Action, Consequence};
 
 use super::block::{body, title};
 use super::drift;

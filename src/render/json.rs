@@ -1,13 +1,13 @@
 //! Plans and runs as JSON, in Terraform's vocabulary. `docs/json.md` describes it.
 
-use moorfast_engine::plan::{
-    Action, Change, CheckResult, CheckStatus, Drift, ObjectChange, Plan, PlannedRollout, Step, is_mark, parse_path,
+use moorfast_engine::apply::{FailedGate, Outcome, OutcomeResult, Report};
+use moorfast_engine::model::{
+    Address, CheckResult, CheckStatus, Diagnostic, Mode, NodeChange, RETAINED_KEY, SENSITIVE_KEY, Severity, Sources,
+    UNKNOWN_KEY, is_mark,
 };
-use moorfast_engine::{
-    Address, Diagnostic, Event, FailedGate, Failure, NodeChange, Outcome, OutcomeResult, PolicyResult, ProviderError,
-    Report, RolloutStep, SENSITIVE_KEY, Severity, Sources,
-};
-use moorfast_engine::{Mode, RETAINED_KEY, UNKNOWN_KEY};
+use moorfast_engine::plan::{Change, Drift, Plan, PlannedRollout, PolicyResult, Step, parse_path};
+use moorfast_engine::provider::{Action, ObjectChange, ProviderError};
+use moorfast_engine::session::{Event, Failure, RolloutStep};
 use serde_json::{Map, Value as Json, json};
 
 use super::drift::changed_attributes;
@@ -483,7 +483,7 @@ pub fn diagnostics(sources: &Sources, diagnostics: &[Diagnostic]) -> Json {
 }
 
 fn diagnostic(sources: &Sources, diagnostic: &Diagnostic) -> Json {
-    let place = |span: &moorfast_engine::Span, label: &str| {
+    let place = |span: &moorfast_engine::model::Span, label: &str| {
         let (file, line, column) = sources.locate(*span)?;
         Some(json!({
             "filename": file.path,

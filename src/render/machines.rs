@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use moorfast_engine::NodeChange;
-use moorfast_engine::plan::{Action, Change, Plan, PlanMode};
+use moorfast_engine::model::NodeChange;
+use moorfast_engine::plan::{Change, Plan, PlanMode};
+use moorfast_engine::provider::Action;
 
 use super::style::{BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
@@ -76,7 +77,7 @@ pub fn of<'a>(plan: &'a Plan, change: &Change) -> Option<&'a NodeChange> {
 
 #[cfg(test)]
 mod tests {
-    use moorfast_engine::NodeName;
+    use moorfast_engine::model::NodeName;
     use serde_json::json;
 
     use super::super::samples;

@@ -1,6 +1,6 @@
 //! A plan for the comment of a pull request: what is dangerous first, details folded, cut to what a forge takes.
 
-use moorfast_engine::NodeChange;
+use moorfast_engine::model::NodeChange;
 use moorfast_engine::plan::Plan;
 
 use super::block::{body, title};

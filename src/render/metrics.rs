@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use jiff::Timestamp;
-use moorfast_engine::plan::{CheckStatus, Drift, Plan};
+use moorfast_engine::model::CheckStatus;
+use moorfast_engine::plan::{Drift, Plan};
 
 use super::drift::changed_attributes;
 use crate::exit::Exit;

@@ -1,7 +1,7 @@
 //! Instances of one resource differ by their own names: what they have in common once those are left out.
 
+use moorfast_engine::model::{Address, ResourceAddress};
 use moorfast_engine::plan::Change;
-use moorfast_engine::{Address, ResourceAddress};
 use serde_json::Value as Json;
 
 /// What takes the place of an instance's own name. A text that has it already is compared as it is.

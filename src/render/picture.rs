@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use moorfast_engine::GraphView;
+use moorfast_engine::configuration::GraphView;
 
 use super::escape::html;
 use super::layout::{Point, Size, layout};

@@ -3,7 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use moorfast_engine::plan::{Action, Change, CheckResult, CheckStatus, OutputChange, Plan, PlanMode, Summary};
+use moorfast_engine::model::{CheckResult, CheckStatus};
+use moorfast_engine::plan::{Change, OutputChange, Plan, PlanMode, Summary};
+use moorfast_engine::provider::Action;
 
 use super::block::block;
 use super::drift;

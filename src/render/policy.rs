@@ -1,7 +1,6 @@
 //! What the policies say of a plan.
 
-use moorfast_engine::PolicyResult;
-use moorfast_engine::plan::Plan;
+use moorfast_engine::plan::{Plan, PolicyResult};
 
 use super::style::{BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use moorfast_engine::plan::{Action, CheckStatus};
-use moorfast_engine::{Address, Class, Event, Events};
+use moorfast_engine::model::{Address, CheckStatus};
+use moorfast_engine::provider::{Action, Class};
+use moorfast_engine::session::{Event, Events};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};

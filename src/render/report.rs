@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use moorfast_engine::apply::{Outcome, OutcomeResult, Report};
+use moorfast_engine::manifest::Manifest;
+use moorfast_engine::model::{Address, NodeName, Value};
 use moorfast_engine::plan::{PlanMode, Summary};
-use moorfast_engine::{Address, Class, Manifest, NodeName, Outcome, OutcomeResult, ProviderError, Report, Value};
+use moorfast_engine::provider::{Class, ProviderError};
 
 use super::diagnostic::provider_errors;
 use super::plan::checks;

@@ -1,7 +1,10 @@
 //! Rollouts: what a plan says of them, and where they stopped.
 
+use moorfast_engine::apply::{FailedGate, OutcomeResult, Report};
+use moorfast_engine::manifest::Manifest;
+use moorfast_engine::model::NodeName;
 use moorfast_engine::plan::{Plan, PlannedRollout};
-use moorfast_engine::{FailedGate, Manifest, NodeName, OutcomeResult, Report, RolloutStep};
+use moorfast_engine::session::RolloutStep;
 
 use super::diagnostic::provider_error;
 use super::report::duration;

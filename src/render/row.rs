@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use moorfast_engine::plan::{Action, Change, Difference, Step, differences, is_mark, parse_path};
+use moorfast_engine::model::is_mark;
+use moorfast_engine::plan::{Change, Difference, Step, differences, parse_path};
+use moorfast_engine::provider::Action;
 use serde_json::{Map, Value as Json};
 
 use super::structure::structure;

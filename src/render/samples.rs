@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use moorfast_engine::manifest::PolicySeverity;
+use moorfast_engine::model::{CheckResult, CheckStatus, Machine, NodeChange, NodeChangeKind, NodeName};
 use moorfast_engine::plan::{
-    Action, Change, CheckResult, CheckStatus, Consequence, Drift, ObjectChange, OutputChange, PLAN_FORMAT, Plan,
-    PlanMode, PlanOptions, PlannedRollout, Reason, RolledNode,
+    Change, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, PolicyResult, Reason,
+    RolledNode,
 };
+use moorfast_engine::provider::{Action, Consequence, ObjectChange};
 use moorfast_engine::state::Digest;
-use moorfast_engine::{Machine, NodeChange, NodeChangeKind, NodeName, PolicyResult, PolicySeverity};
 use serde_json::{Map, Value as Json, json};
 
 /// A plan in which nothing changes.
@@ -47,7 +49,7 @@ pub fn plan(changes: Vec<Change>) -> Plan {
 
 /// One change; its target and its node are the key of its address, or it is of `kubernetes`.
 pub fn change(address: &str, action: Action, before: Json, after: Json) -> Change {
-    let address: moorfast_engine::Address = address.parse().unwrap();
+    let address: moorfast_engine::model::Address = address.parse().unwrap();
     let resource_type = address.resource.resource_type.clone();
     let provider = resource_type.split('_').next().unwrap().to_owned();
     let node = if provider == "ssh" { address.key.clone().map(NodeName) } else { None };

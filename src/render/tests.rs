@@ -1,7 +1,10 @@
 //! Snapshots of what people read.
 
-use moorfast_engine::plan::{Action, Plan};
-use moorfast_engine::{Class, FailedGate, Failure, NodeName, Outcome, OutcomeResult, ProviderError, Report, Value};
+use moorfast_engine::apply::{FailedGate, Outcome, OutcomeResult, Report};
+use moorfast_engine::model::{NodeName, Value};
+use moorfast_engine::plan::Plan;
+use moorfast_engine::provider::{Action, Class, ProviderError};
+use moorfast_engine::session::Failure;
 use std::time::Duration;
 
 use super::{Room, drift, failure, html, json, markdown, plan, report, samples};

@@ -108,7 +108,7 @@ fn shortened(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use moorfast_engine::{Class, ProviderError};
+    use moorfast_engine::provider::{Class, ProviderError};
 
     use super::super::samples;
     use super::*;

@@ -1,8 +1,9 @@
 //! The words and symbols for actions and reasons.
 
 use anstyle::Style;
-use moorfast_engine::named;
-use moorfast_engine::plan::{Action, Change, Consequence, ObjectChange, Reason, Selector, Step, parse_path, path_text};
+use moorfast_engine::model::named;
+use moorfast_engine::plan::{Change, Reason, Selector, Step, parse_path, path_text};
+use moorfast_engine::provider::{Action, Consequence, ObjectChange};
 use serde_json::Value;
 
 use super::own_name::change_on_node;

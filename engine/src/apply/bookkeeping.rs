@@ -8,9 +8,12 @@ use moorfast_state::{Outcome as Recorded, Output};
 
 use super::Executor;
 use super::record::same;
-use crate::plan::{Action, PlanMode};
-use crate::scope::InstanceScope;
-use crate::{Address, Event, OutcomeResult, Value};
+use crate::apply::OutcomeResult;
+use crate::configuration::scope::InstanceScope;
+use crate::model::{Address, Value};
+use crate::plan::PlanMode;
+use crate::provider::Action;
+use crate::session::Event;
 
 impl Executor<'_> {
     /// Gives what moved its new address in the state; in memory the plan did so already. Where one goes to an address that another leaves, that one

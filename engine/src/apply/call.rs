@@ -7,7 +7,8 @@ use futures::future::join_all;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::{Done, Message};
-use crate::{Address, Applied, Class, Connection, DataRequest, Operation, OperationAction, ProviderError, Target};
+use crate::model::Address;
+use crate::provider::{Applied, Class, Connection, DataRequest, Operation, OperationAction, ProviderError, Target};
 
 /// Asks a provider for operations and data on one target, once that answers where this run brings it up and one is `waiting` for it. Every change is
 /// reported exactly once, whatever the provider does.

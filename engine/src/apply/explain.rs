@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::Executor;
-use crate::{Address, Class, ProviderError, ReadRequest, Target};
+use crate::model::Address;
+use crate::provider::{Class, ProviderError, ReadRequest, Target};
 
 /// How long an explanation may take.
 const PATIENCE: Duration = Duration::from_secs(10);

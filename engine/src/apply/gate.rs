@@ -7,20 +7,19 @@ use futures::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::left_out::LeftOut;
 use super::rollout::{Step, Visit};
+use super::unselected::LeftOut;
 use super::{Executor, Work};
+use crate::apply::{FailedGate, Outcome, OutcomeResult};
 use crate::check::{When, look};
-use crate::evaluate::desired;
-use crate::expand::{CheckInstance, Expanded, Instance};
-use crate::graph::{LocalReferences, check_dependencies};
-use crate::plan::CheckStatus;
-use crate::rollout::{Gate, Selection};
-use crate::scope::Values;
-use crate::{
-    Address, Class, Connection, Event, FailedGate, Outcome, OutcomeResult, ProviderError, ReadRequest, RolloutStep,
-    Target, Value,
-};
+use crate::configuration::evaluate::desired;
+use crate::configuration::expand::{CheckInstance, Expanded, Instance};
+use crate::configuration::graph::{LocalReferences, check_dependencies};
+use crate::configuration::scope::Values;
+use crate::configuration::selection::{Gate, Selection};
+use crate::model::{Address, CheckStatus, Value};
+use crate::provider::{Class, Connection, ProviderError, ReadRequest, Target};
+use crate::session::{Event, RolloutStep};
 
 /// How often a check is looked at.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -7,8 +7,10 @@ use moorfast_state::Outcome as Recorded;
 
 use super::call::call;
 use super::{Executor, Work};
-use crate::plan::{Action, PlanMode, Reason};
-use crate::{Address, Applied, Event, NodeName, Operation, ProviderError, Target};
+use crate::model::{Address, NodeName};
+use crate::plan::{PlanMode, Reason};
+use crate::provider::{Action, Applied, Operation, ProviderError, Target};
+use crate::session::Event;
 
 impl Executor<'_> {
     /// Records which machines answer for the nodes, so that another one is noticed. Those that a person approved are known from now on.

@@ -2,21 +2,19 @@
 
 mod bookkeeping;
 mod call;
-mod discreet;
 mod explain;
 mod gate;
-mod left_out;
 mod machines;
-mod order;
 mod outcome;
 mod prepare;
+mod provisional_attributes;
 mod record;
+mod report;
 mod rollout;
-mod sequence;
+mod unselected;
 mod verify;
 
-pub(crate) use order::Order;
-pub(crate) use sequence::Sequence;
+pub use report::{ApplyOptions, FailedGate, Outcome, OutcomeResult, Report};
 pub(crate) use verify::describe;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -30,21 +28,20 @@ use tokio::task::JoinSet;
 
 use self::call::perform;
 use self::gate::Answer;
-use self::order::Progress;
 use self::prepare::Prepared;
 use self::rollout::{Rollouts, Visit};
-use self::sequence::Part;
 use crate::check::{When, run_checks};
-use crate::early::{Early, deduplicated};
-use crate::expand::Expanded;
-use crate::graph::provider_dependencies;
-use crate::plan::{Action, Change, Item, Machines, Owners, Plan, PlanMode};
-use crate::scope::Values;
-use crate::session::Session;
-use crate::{
-    Address, Applied, ApplyOptions, Attributes, Class, Diagnostic, Event, Events, Interrupt, NodeName, Outcome,
-    OutcomeResult, ProviderError, Report, Target,
-};
+use crate::configuration::expand::Expanded;
+use crate::configuration::graph::provider_dependencies;
+use crate::configuration::owners::Owners;
+use crate::configuration::scope::Values;
+use crate::configuration::static_values::{Early, deduplicated};
+use crate::model::{Address, Attributes, Diagnostic, NodeName};
+use crate::plan::order::{Order, Progress};
+use crate::plan::sequence::Part;
+use crate::plan::{Change, Item, Machines, Plan, PlanMode};
+use crate::provider::{Action, Applied, Class, ProviderError, Target};
+use crate::session::{Event, Events, Interrupt, Session};
 
 /// Everything that an apply works on.
 pub(crate) struct Work {
@@ -148,7 +145,7 @@ impl<'a> Executor<'a> {
         events: &'a Events,
         interrupt: &'a Interrupt,
     ) -> Self {
-        work.session.leave.bind(lock.hold());
+        work.session.start_permit.bind(lock.hold());
         let records = work.items.values().filter_map(|i| i.recorded.clone());
         let records = records.map(|r| (r.address.clone(), r)).collect();
         let order = Order::new(&work.plan.changes, &work.items);
@@ -428,7 +425,7 @@ impl<'a> Executor<'a> {
         let change = self.change(i);
         let (address, action) = (change.address.clone(), change.action);
         // What a lost lock cuts short is cancelled too, and that is no person's wish.
-        if error.class == Class::Cancelled && !self.work.session.leave.is_lost() {
+        if error.class == Class::Cancelled && !self.work.session.start_permit.is_lost() {
             self.report.interrupted = true;
         }
         self.events.send(Event::Failed { address, action, error: error.clone() });

@@ -7,12 +7,14 @@ use futures::future::join_all;
 use moorfast_state::Outcome as Recorded;
 
 use super::call::unreported;
-use super::sequence::Part;
 use super::{Done, Executor, Half, Message, from_diagnostics};
-use crate::evaluate::violated;
-use crate::plan::Action;
-use crate::scope::InstanceScope;
-use crate::{Address, Attributes, Class, Diagnostic, Event, Mode, Outcome, OutcomeResult, ProviderError, Value};
+use crate::apply::{Outcome, OutcomeResult};
+use crate::configuration::evaluate::violated;
+use crate::configuration::scope::InstanceScope;
+use crate::model::{Address, Attributes, Diagnostic, Mode, Value};
+use crate::plan::sequence::Part;
+use crate::provider::{Action, Class, ProviderError};
+use crate::session::Event;
 
 impl Executor<'_> {
     /// Records what came back, all of it under one sync, and lets dependants go on.

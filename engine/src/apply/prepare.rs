@@ -1,11 +1,13 @@
 //! What is to be asked of a provider for one change, with the values as they are when its turn comes.
 
 use super::Executor;
-use super::sequence::{Old, Part};
-use crate::evaluate::{desired, violated};
-use crate::plan::{Action, Change, Item, same_object};
-use crate::scope::InstanceScope;
-use crate::{Address, DataRequest, Diagnostic, Mode, Operation, OperationAction};
+use crate::configuration::evaluate::{desired, violated};
+use crate::configuration::owners::same_object;
+use crate::configuration::scope::InstanceScope;
+use crate::model::{Address, Diagnostic, Mode};
+use crate::plan::sequence::{Old, Part};
+use crate::plan::{Change, Item};
+use crate::provider::{Action, DataRequest, Operation, OperationAction};
 
 /// What is to be asked of a provider for one change.
 pub(super) enum Prepared {

@@ -7,12 +7,13 @@ use moorfast_state::{Digest, Record, canonical};
 use serde_json::Value as Json;
 
 use super::Executor;
-use super::discreet::discreet;
-use super::sequence::{Old, Part};
-use crate::expand::Instance;
-use crate::graph::matching;
-use crate::plan::{Action, Change, PlanMode, taken_over};
-use crate::{Applied, Attributes, seal_attributes};
+use super::provisional_attributes::discreet;
+use crate::configuration::expand::Instance;
+use crate::configuration::graph::matching;
+use crate::model::{Attributes, seal_attributes};
+use crate::plan::sequence::{Old, Part};
+use crate::plan::{Change, PlanMode, taken_over};
+use crate::provider::{Action, Applied};
 
 impl Executor<'_> {
     /// The record after the object of a change was made or changed. Old objects that go after that are still known.
@@ -186,7 +187,7 @@ impl Executor<'_> {
     fn triggers(&self, instance: &Instance) -> BTreeMap<String, Digest> {
         let watched = instance.resource.restart_on.iter().chain(&instance.resource.lifecycle.replace_triggered_by);
         let addresses = watched.filter_map(|(p, _)| matching(&self.work.expanded, p, &instance.binding)).flatten();
-        let digest = |address: crate::Address| {
+        let digest = |address: crate::model::Address| {
             let address = address.to_string();
             let digest = self.records.get(&address)?.digest();
             Some((address, digest))

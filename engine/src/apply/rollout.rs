@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::Order;
-use crate::NodeName;
-use crate::plan::{Action, Change, PlannedRollout, arrange};
+use crate::model::NodeName;
+use crate::plan::order::Order;
+use crate::plan::{Change, PlannedRollout, arrange};
+use crate::provider::Action;
 
 /// The rollouts of an apply and how far each of their nodes is. Changes are named by their places in the plan.
 pub(super) struct Rollouts {

@@ -6,9 +6,11 @@ use futures::future::join_all;
 use serde_json::{Map, Value as Json};
 
 use super::Work;
-use crate::expand::Instance;
+use crate::configuration::expand::Instance;
+use crate::model::{Address, Attributes, seal_attributes};
 use crate::plan::{Change, Difference, differences, observed_digest, path_text, read, value_at};
-use crate::{Address, Attributes, Events, ReadRequest, seal_attributes};
+use crate::provider::ReadRequest;
+use crate::session::Events;
 
 /// Reads every object that the plan changes once more. Returns those that look different now, with what differs, one line each.
 pub(super) async fn changed_since_review(work: &Work, events: &Events) -> HashMap<Address, Vec<String>> {
@@ -52,7 +54,7 @@ fn request(work: &Work, change: &Change) -> ReadRequest {
 fn wanted_when_read(work: &Work, instance: &Instance) -> Option<Attributes> {
     match work.early.identity(&work.expanded, instance) {
         Some(_) => work.early.get(&instance.address).cloned(),
-        None => crate::evaluate::desired(&work.expanded, instance, &work.values).ok(),
+        None => crate::configuration::evaluate::desired(&work.expanded, instance, &work.values).ok(),
     }
 }
 
@@ -77,7 +79,7 @@ pub(crate) fn describe(change: &Change, now: Option<&Map<String, Json>>) -> Vec<
 /// A value in a few words.
 fn short(value: &Json) -> String {
     const LIMIT: usize = 60;
-    if value.as_object().is_some_and(crate::plan::is_mark) {
+    if value.as_object().is_some_and(crate::model::is_mark) {
         return "another (sensitive) value".to_owned();
     }
     let text = value.to_string();

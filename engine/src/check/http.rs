@@ -9,7 +9,7 @@ use reqwest::header::HeaderValue;
 use reqwest::{Certificate, Client, Identity, Method};
 
 use super::When;
-use crate::{Attributes, Value, parse_duration};
+use crate::model::{Attributes, Value, parse_duration};
 
 /// What came back, and what is wrong with it.
 pub(crate) struct Response {

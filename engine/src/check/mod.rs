@@ -2,17 +2,16 @@
 
 pub(crate) mod http;
 
-use std::sync::LazyLock;
-
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::evaluate::violated;
-use crate::expand::{CheckInstance, Expanded};
-use crate::graph::{LocalReferences, check_dependencies};
-use crate::plan::{CheckResult, CheckStatus};
-use crate::scope::{InstanceScope, Values};
-use crate::{Address, Attribute, Condition, Diagnostic, Event, Events, Kind, Manifest, Schema, conform};
+use crate::configuration::evaluate::violated;
+use crate::configuration::expand::{CheckInstance, Expanded};
+use crate::configuration::graph::{LocalReferences, check_dependencies};
+use crate::configuration::scope::{InstanceScope, Values};
+use crate::manifest::{Condition, HTTP, Manifest};
+use crate::model::{Address, CheckResult, CheckStatus, Diagnostic, conform};
+use crate::session::{Event, Events};
 
 /// When checks look.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,7 +53,7 @@ const NO_REQUEST: &str = "`plan --untrusted` makes no request that the manifest 
 /// The requests that somebody else's manifest would make, each as an error.
 pub(crate) fn refused(manifest: &Manifest) -> Vec<Diagnostic> {
     let requests = manifest.checks.iter().filter_map(|(name, check)| Some((name, check.http.as_ref()?)));
-    let refuse = |(name, http): (&String, &crate::Expr)| {
+    let refuse = |(name, http): (&String, &crate::expression::Expr)| {
         Diagnostic::error(format!("{NO_REQUEST}: the check `{name}`"))
             .at(http.span, "")
             .help("review the manifest first; then plan without --untrusted")
@@ -108,9 +107,9 @@ pub(crate) async fn look(
 
 /// The arguments of a probe; `None` while some of them are unknown.
 fn probe_arguments(
-    http: &crate::Expr,
+    http: &crate::expression::Expr,
     scope: &InstanceScope<'_>,
-) -> Result<Option<crate::Attributes>, Vec<Diagnostic>> {
+) -> Result<Option<crate::model::Attributes>, Vec<Diagnostic>> {
     let value = http.evaluate(scope)?;
     if value.is_unknown() || value.is_retained() {
         return Ok(None);
@@ -141,57 +140,12 @@ fn summaries(diagnostics: Vec<Diagnostic>) -> Vec<String> {
     diagnostics.into_iter().map(|d| d.summary).collect()
 }
 
-/// What `http` of a check takes.
-pub static HTTP: LazyLock<Schema> = LazyLock::new(|| {
-    Schema::new(
-        "An HTTP request whose answer is checked. Redirects are not followed.",
-        [
-            Attribute::required("url", Kind::String, "The URL, `http` or `https`."),
-            Attribute::optional("method", Kind::OneOf(&["GET", "HEAD", "POST", "PUT"]), "The method.").or("GET"),
-            Attribute::optional("headers", Kind::map(Kind::String), "Headers by name."),
-            Attribute::optional("body", Kind::String, "The body to send."),
-        ]
-        .into_iter()
-        .chain(certificates())
-        .chain([
-            Attribute::optional("bearer_token", Kind::String, "A token for the `Authorization` header.").secret(),
-            Attribute::optional(
-                "expect_status",
-                Kind::Any,
-                "The status code, or a list of them, that the answer must have.",
-            )
-            .or(200_i64),
-            Attribute::optional("expect_body", Kind::String, "A regular expression that must match the body."),
-            Attribute::optional("timeout", Kind::Duration, "How long one request may take.").or("10s"),
-            Attribute::optional(
-                "retry_for",
-                Kind::Duration,
-                "How long to try again after an apply, until the answer is as expected.",
-            )
-            .or("0s"),
-        ]),
-    )
-});
-
-/// How a request tells whom it trusts, and who asks.
-pub(crate) fn certificates() -> [Attribute; 3] {
-    [
-        Attribute::optional(
-            "ca",
-            Kind::String,
-            "PEM certificates of the only authorities to trust; the system's where not written.",
-        ),
-        Attribute::optional("client_certificate", Kind::String, "A PEM certificate to show to the server."),
-        Attribute::optional("client_key", Kind::String, "The PEM key of `client_certificate`.").secret(),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::Value;
+    use crate::model::Value;
 
     #[test]
     fn an_expected_status_is_a_code_or_a_list_of_codes() {

@@ -5,9 +5,9 @@ use std::cmp::Ordering;
 use hcl::edit::expr::{BinaryOperator, UnaryOperator};
 use serde_json::Number;
 
-use super::convert::{to_bool, to_number};
-use super::number::{LIMITS, Scaled, exact_f64, float_number, integer};
-use crate::Value;
+use crate::model::Value;
+use crate::model::convert::{to_bool, to_number};
+use crate::model::number::{LIMITS, Scaled, exact_f64, float_number, integer};
 
 /// `operator operand`; the error is what was expected.
 pub(super) fn unary(operator: UnaryOperator, operand: &Value) -> Result<Value, String> {

@@ -9,13 +9,12 @@ use hcl::edit::expr::{
 };
 use hcl::edit::{Decorated, Formatted};
 
-use super::convert::{to_bool, to_text};
-use super::number::{integer, parse_number};
 use super::traversal::reference;
 use super::{Expr, ExprNode, Place, Reference, Scope, Unresolved, arithmetic};
-use crate::diagnostic::suggest;
-use crate::value::Opened;
-use crate::{Diagnostic, Value};
+use crate::model::convert::{to_bool, to_text};
+use crate::model::number::{integer, parse_number};
+use crate::model::value::Opened;
+use crate::model::{Diagnostic, Value, suggest};
 
 /// The most attributes and indices in a row: the evaluator descends once for each.
 const MOST_OPERATORS: usize = 256;
@@ -454,7 +453,7 @@ impl<'a> Evaluator<'a> {
         let hidden = secret || key_secret;
         let result = match value {
             Value::List(_) => {
-                let at = super::convert::to_number(&key).as_ref().and_then(integer);
+                let at = crate::model::convert::to_number(&key).as_ref().and_then(integer);
                 let at = at.ok_or_else(|| {
                     self.error(
                         index.span(),

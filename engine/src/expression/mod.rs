@@ -1,10 +1,8 @@
 //! Expressions: TOML values whose strings are HCL templates, their references and their evaluation.
 
 mod arithmetic;
-mod convert;
 mod evaluate;
 mod functions;
-mod number;
 mod parse;
 mod place;
 mod references;
@@ -22,15 +20,11 @@ use hcl::edit::expr::Expression;
 use hcl::edit::template::Template;
 use moorfast_state::Digest;
 
-use crate::{Diagnostic, ResourceAddress, Span, Value};
+use crate::model::{Diagnostic, ResourceAddress, Span, Value};
 
-pub(crate) use convert::{to_bool, to_number, to_text};
 pub(crate) use evaluate::literal_number;
 pub(crate) use functions::set;
 pub use functions::{Family, Function, MISSING, functions};
-#[cfg(test)]
-pub(crate) use number::number_text;
-pub(crate) use number::{canonical, integer, parse_number, whole_number};
 pub use place::Place;
 pub(crate) use references::Mention;
 pub(crate) use toml_value::{plain_toml, toml_number};
@@ -135,7 +129,7 @@ pub struct Unresolved {
 impl Unresolved {
     /// There is no `name` of this kind (`variable`, `node`) among `candidates`.
     pub fn unknown<'a>(kind: &str, name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { summary: format!("there is no {kind} `{name}`"), help: crate::diagnostic::suggest(name, candidates) }
+        Self { summary: format!("there is no {kind} `{name}`"), help: crate::model::suggest(name, candidates) }
     }
 }
 

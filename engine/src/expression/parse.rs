@@ -5,7 +5,7 @@ use hcl::edit::parser;
 use hcl::edit::template::{Element, Template};
 
 use super::{Expr, ExprNode, Parsed, Place};
-use crate::{Diagnostic, Span, Value};
+use crate::model::{Diagnostic, Span, Value};
 
 impl Expr {
     /// The string `text`, which stands at `place`, as a template.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::Span;
+use crate::model::Span;
 
 /// Where the text of an expression stands in a manifest.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use hcl::edit::template::{Directive, Element, ForDirective, IfDirective, Templat
 use super::evaluate::literal_number;
 use super::traversal::reference;
 use super::{Expr, ExprNode, Parsed, Place, Reference, Unresolved, functions};
-use crate::{Diagnostic, Span};
+use crate::model::{Diagnostic, Span};
 
 /// A reference at one place of an expression.
 #[derive(Clone, Debug)]

@@ -3,9 +3,9 @@
 use hcl::edit::Span as _;
 use hcl::edit::template::{Directive, Element, ForDirective, IfDirective, Strip, Template};
 
-use super::convert::to_text;
 use super::evaluate::{Evaluated, Evaluator, open, seal};
-use crate::{Diagnostic, Value};
+use crate::model::convert::to_text;
+use crate::model::{Diagnostic, Value};
 
 /// The text of a template as far as it is evaluated.
 #[derive(Default)]

@@ -7,7 +7,7 @@ mod laws;
 use std::collections::BTreeMap;
 
 use super::{Expr, Files, Place, Reference, Scope, Unresolved};
-use crate::{Span, Value};
+use crate::model::{Span, Value};
 
 /// A scope with a few of everything.
 pub(super) struct TestScope {
@@ -98,7 +98,7 @@ fn shown(text: &str, expr: &Expr) -> String {
 }
 
 /// `error at «the marked text»: label (help)`
-fn render(text: &str, error: &crate::Diagnostic) -> String {
+fn render(text: &str, error: &crate::model::Diagnostic) -> String {
     let mut out = error.summary.clone();
     if let Some((span, label)) = &error.at {
         out += &format!(" at «{}»", &text[span.start..span.end]);

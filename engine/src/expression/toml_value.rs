@@ -3,8 +3,8 @@
 use serde_json::Number;
 use toml::de::DeValue;
 
-use super::number::{Unfit, parse_number, whole_number};
-use crate::Value;
+use crate::model::Value;
+use crate::model::number::{Unfit, parse_number, whole_number};
 
 /// The value that a TOML value is.
 ///

@@ -4,8 +4,7 @@ use hcl::edit::Decorated;
 use hcl::edit::expr::{Expression, TraversalOperator};
 
 use super::{Reference, Unresolved};
-use crate::ResourceAddress;
-use crate::diagnostic::nearest;
+use crate::model::{ResourceAddress, nearest};
 
 /// The names that mean something of their own at the head of a traversal.
 pub(crate) const ROOTS: [&str; 10] =

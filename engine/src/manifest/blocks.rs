@@ -6,9 +6,10 @@ use toml::de::DeValue;
 use super::load::Loader;
 use super::reader::{Entry, Reader};
 use super::resource::conditions;
+use super::schema_check;
 use super::{Block, Check, Import, Moved, NodeBlock, Output, ProviderBlock, Removed};
-use crate::diagnostic::suggest;
-use crate::{Diagnostic, HTTP, schema};
+use crate::manifest::HTTP;
+use crate::model::{Diagnostic, suggest};
 
 type Table<'a> = &'a Spanned<DeValue<'a>>;
 
@@ -99,7 +100,7 @@ pub(super) fn check<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str
     };
     reader.finish(fields, &what);
     if let Some(http) = &check.http {
-        reader.diagnostics.extend(schema::check_expr(&HTTP, "`http`", http));
+        reader.diagnostics.extend(schema_check::check_expr(&HTTP, "`http`", http));
     }
     if check.http.is_none() && check.assertions.is_empty() {
         reader.error(check.span, format!("{what} checks nothing"), "it needs `http`, `assert` or both");
@@ -171,10 +172,10 @@ pub(super) fn removed<'a>(loader: &mut Loader, reader: &mut Reader<'a>, table: T
 fn require<'a, const N: usize>(
     reader: &mut Reader<'a>,
     fields: &mut super::reader::Fields<'a>,
-    span: crate::Span,
+    span: crate::model::Span,
     what: &str,
     names: [&'static str; N],
-) -> [Option<crate::Address>; N] {
+) -> [Option<crate::model::Address>; N] {
     names.map(|name| {
         let entry = fields.take(name);
         if entry.is_none() {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use toml_edit::{Array, Decor, DocumentMut, InlineTable, Item, KeyMut, RawString, Table, Value};
 
 use super::load::explain;
-use crate::{Diagnostic, Span};
+use crate::model::{Diagnostic, Span};
 
 /// The spaces of one level inside a list of several lines.
 const INDENT: usize = 2;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{Manifest, NodeBlock, StaticScope};
-use crate::diagnostic::{nearest, quoted_list, suggest};
-use crate::expression::to_text;
-use crate::{Diagnostic, Expr, Files, Node, NodeName, Reference, ReferenceScope, Span, Transport, Value};
+use crate::expression::{Expr, Files, Reference, Scope as ReferenceScope};
+use crate::model::convert::to_text;
+use crate::model::diagnostic::quoted_list;
+use crate::model::{Diagnostic, Node, NodeName, Span, Transport, Value, nearest, suggest};
 
 /// The nodes of the manifest, in the order in which they are written; the files of a folder go by their names.
 ///
@@ -122,7 +123,7 @@ impl Fields<'_> {
 
     fn flag(&mut self, attribute: &'static str) -> Option<bool> {
         let (value, span) = self.take(attribute)?;
-        let flag = crate::expression::to_bool(&value);
+        let flag = crate::model::convert::to_bool(&value);
         if flag.is_none() {
             self.wrong(attribute, span, "true or false");
         }
@@ -131,7 +132,7 @@ impl Fields<'_> {
 
     fn port(&mut self) -> Option<u16> {
         let (value, span) = self.take("port")?;
-        let number = crate::expression::to_number(&value).map(Value::Number).and_then(|number| number.as_i64());
+        let number = crate::model::convert::to_number(&value).map(Value::Number).and_then(|number| number.as_i64());
         let port = number.and_then(|number| u16::try_from(number).ok()).filter(|port| *port > 0);
         if port.is_none() {
             self.wrong("port", span, "a number from 1 to 65535");
@@ -240,7 +241,7 @@ fn with_roles<'n>(
         let diagnostic = Diagnostic::error(format!("`on` knows no `{unknown}`")).at(span, "");
         return Err(vec![Diagnostic { help: suggest(unknown, KEYS), ..diagnostic }]);
     }
-    let allow_empty = match selector.get("allow_empty").map(crate::expression::to_bool) {
+    let allow_empty = match selector.get("allow_empty").map(crate::model::convert::to_bool) {
         Some(None) => return Err(vec![Diagnostic::error("`allow_empty` of `on` is true or false").at(span, "")]),
         allowed => allowed.flatten().unwrap_or(false),
     };

@@ -9,8 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::reader::{Entry, Reader};
 use super::{Manifest, blocks, policy, references, resource, rollout, variable};
-use crate::diagnostic::suggest;
-use crate::{Diagnostic, Files, SourceFile, Sources, Span, is_identifier, terraform};
+use crate::expression::Files;
+use crate::manifest::terraform;
+use crate::model::{Diagnostic, SourceFile, Sources, Span, is_identifier, suggest};
 
 const TABLES: [&str; 14] = [
     "variables",

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::Manifest;
-use crate::{Diagnostic, Files, Reference, ReferenceScope, Unresolved, Value};
+use crate::expression::{Files, Reference, Scope as ReferenceScope, Unresolved};
+use crate::model::{Diagnostic, Value};
 
 impl Manifest {
     /// The value of `local.NAME`, whose own references `scope` resolves. Locals of a loaded manifest have no cycles; a scope that
@@ -28,7 +29,7 @@ impl Manifest {
     /// The locals that refer to each other in a circle, each such circle once.
     pub(super) fn local_cycles(&self) -> Vec<Diagnostic> {
         let refers = |name: &String| -> Vec<String> {
-            let references = self.locals.get(name).map(crate::Expr::references).unwrap_or_default();
+            let references = self.locals.get(name).map(crate::expression::Expr::references).unwrap_or_default();
             references
                 .into_iter()
                 .filter_map(|(reference, _)| match reference {

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod format;
+pub(crate) mod http_block;
 mod inventory;
 pub(crate) mod load;
 pub(crate) mod locals;
@@ -10,6 +11,8 @@ pub(crate) mod reader;
 pub(crate) mod references;
 mod resource;
 mod rollout;
+pub(crate) mod schema_check;
+mod terraform;
 #[cfg(test)]
 pub(crate) mod tests;
 mod variable;
@@ -21,13 +24,16 @@ use std::time::Duration;
 
 use moorfast_state::Digest;
 
-use crate::{Address, Expr, ResourceAddress, Sources, Span, Value};
+use crate::expression::Expr;
+use crate::model::{Address, ResourceAddress, Sources, Span, Value};
 
 pub use format::format;
+pub use http_block::HTTP;
 pub use inventory::{evaluate_for_each, evaluate_inventory, node_value, select_nodes};
 pub use locals::StaticScope;
 pub use policy::{Policy, PolicySeverity};
 pub use rollout::{GateName, MaxUnavailable, Rollout};
+pub use schema_check::check_attributes;
 pub use variables::Assignments;
 
 /// A manifest, read and checked as far as that goes without values.
@@ -35,7 +41,7 @@ pub use variables::Assignments;
 pub struct Manifest {
     /// The folder of the manifest.
     pub root: PathBuf,
-    /// The folder of moorfast's own things if the manifest is somebody else's; see [`Files::untrusted`](crate::Files).
+    /// The folder of moorfast's own things if the manifest is somebody else's; see [`Files::untrusted`](crate::expression::Files).
     pub untrusted: Option<PathBuf>,
     /// Its texts.
     pub sources: Sources,

@@ -6,8 +6,8 @@ use toml::de::DeValue;
 use super::load::Loader;
 use super::reader::{Entry, Reader};
 use super::resource::is_text;
-use crate::diagnostic::suggest;
-use crate::{Expr, Span};
+use crate::expression::Expr;
+use crate::model::{Span, suggest};
 
 /// `[policy.NAME]`: a rule that a plan keeps or violates.
 #[derive(Clone, Debug)]

@@ -5,10 +5,10 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::diagnostic::{quoted_list, suggest};
-use crate::expression::{integer, toml_number};
-use crate::schema::parse_duration;
-use crate::{Address, Diagnostic, Expr, ExprNode, Place, Span, Value};
+use crate::expression::{Expr, ExprNode, Place, toml_number};
+use crate::model::diagnostic::quoted_list;
+use crate::model::number::integer;
+use crate::model::{Address, Diagnostic, Span, Value, parse_duration, suggest};
 
 /// Reads the tables of one file.
 pub(crate) struct Reader<'a> {

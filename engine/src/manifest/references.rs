@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Condition, GateName, Manifest, Policy, Rollout};
-use crate::diagnostic::{nearest, suggest};
-use crate::expression::ROOTS;
-use crate::{Address, Diagnostic, Expr, Reference, ResourceAddress, Span, Unresolved};
+use crate::expression::{Expr, ROOTS, Reference, Unresolved};
+use crate::model::{Address, Diagnostic, ResourceAddress, Span, nearest, suggest};
 
 /// What the expressions of a block may refer to besides variables, locals, nodes and resources.
 #[derive(Clone, Copy, Default)]

@@ -9,8 +9,8 @@ use toml::de::DeValue;
 use super::load::Loader;
 use super::reader::{Entry, Fields, Reader};
 use super::{Condition, Lifecycle, Resource};
-use crate::diagnostic::suggest;
-use crate::{Diagnostic, Expr, ExprNode, Mode, ResourceAddress, Value};
+use crate::expression::{Expr, ExprNode};
+use crate::model::{Diagnostic, Mode, ResourceAddress, Value, suggest};
 
 /// The keys of `timeouts`.
 const OPERATIONS: [&str; 4] = ["create", "read", "update", "delete"];
@@ -66,7 +66,7 @@ fn refuse<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>, names: &[&'stati
     }
 }
 
-fn provider<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Option<(String, crate::Span)> {
+fn provider<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Option<(String, crate::model::Span)> {
     let span = reader.span(entry.as_ref()?.value.span());
     reader.text(entry).map(|name| (name, span))
 }

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::load::Loader;
 use super::reader::{Entry, Reader};
-use crate::{Address, Span};
+use crate::model::{Address, Span};
 
 /// How long a gate may take where the manifest does not say.
 const PATIENCE: Duration = Duration::from_secs(300);

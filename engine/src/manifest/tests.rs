@@ -1,12 +1,13 @@
 //! Manifests with errors, and what is said about them.
 
 mod errors;
+mod schema;
 mod values;
 
 use std::path::{Path, PathBuf};
 
 use super::Manifest;
-use crate::{Diagnostic, Severity, SourceFile, Sources};
+use crate::model::{Diagnostic, Severity, SourceFile, Sources};
 
 /// The manifest of these files.
 pub(crate) fn load(files: &[(&str, &str)]) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {

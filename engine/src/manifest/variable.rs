@@ -11,9 +11,9 @@ use super::load::Loader;
 use super::reader::Reader;
 use super::resource::conditions;
 use super::{ObjectAttribute, Variable, VariableType};
-use crate::diagnostic::nearest;
-use crate::expression::{literal_number, set, to_bool, to_number, to_text};
-use crate::{Diagnostic, Value};
+use crate::expression::{literal_number, set};
+use crate::model::convert::{to_bool, to_number, to_text};
+use crate::model::{Diagnostic, Value, nearest};
 
 pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: &'a Spanned<DeValue<'a>>) {
     let what = format!("the variable `{name}`");

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::{Condition, Manifest, Variable, VariableType};
-use crate::diagnostic::suggest;
-use crate::expression::plain_toml;
+use crate::expression::{Expr, Files, Reference, Scope as ReferenceScope, Unresolved, plain_toml};
+use crate::model::{Diagnostic, Span, Value, suggest};
 use crate::state::bounded;
-use crate::{Diagnostic, Expr, Files, Reference, ReferenceScope, Span, Unresolved, Value};
 
 /// The prefix of the environment variables that assign variables.
 const ENVIRONMENT: &str = "MOORFAST_VAR_";
@@ -241,7 +240,7 @@ fn validate(scope: &ValidationScope, span: Span, validation: &Condition) -> Opti
         Ok(value) => value,
         Err(errors) => return errors.into_iter().next(),
     };
-    match crate::expression::to_bool(&condition) {
+    match crate::model::convert::to_bool(&condition) {
         Some(true) => None,
         None if condition.is_unknown() => None,
         None => Some(Diagnostic::error("a condition must be true or false").at(validation.condition.span, "")),

@@ -2,12 +2,14 @@
 
 use futures::future::join_all;
 
+use super::Change;
 use super::planner::Planner;
 use super::requests::{Requests, or_unanswered};
-use super::{Action, Change};
-use crate::early::{deduplicated, with_unknown};
-use crate::expand::Instance;
-use crate::{Attributes, DataRequest, Failure, Value, seal_attributes};
+use crate::configuration::expand::Instance;
+use crate::configuration::static_values::{deduplicated, with_unknown};
+use crate::model::{Attributes, Value, seal_attributes};
+use crate::provider::{Action, DataRequest};
+use crate::session::Failure;
 
 impl Planner<'_> {
     /// Reads the data sources of a wave, or leaves them to the apply where they depend on what it makes.

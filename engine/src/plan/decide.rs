@@ -3,16 +3,19 @@
 use serde_json::{Map, Value as Json};
 
 use super::drift::common;
-use super::leftovers;
-use super::objects::{Fate, same_object};
+use super::objects::Fate;
 use super::planner::{Item, Planner};
 use super::reading::observed_digest;
-use super::{Action, Change, Consequence, Reason, differences};
-use crate::early::with_unknown;
-use crate::evaluate::violated;
-use crate::expand::Instance;
-use crate::scope::InstanceScope;
-use crate::{Attributes, Failure, Observed, PlanRequest, Proposal, ProposedAction, Value, seal_attributes};
+use super::superseded;
+use super::{Change, Reason, differences};
+use crate::configuration::evaluate::violated;
+use crate::configuration::expand::Instance;
+use crate::configuration::owners::same_object;
+use crate::configuration::scope::InstanceScope;
+use crate::configuration::static_values::with_unknown;
+use crate::model::{Attributes, Value, seal_attributes};
+use crate::provider::{Action, Consequence, Observed, PlanRequest, Proposal, ProposedAction};
+use crate::session::Failure;
 
 impl Planner<'_> {
     /// Makes the change of one instance from its provider's proposal.
@@ -27,7 +30,7 @@ impl Planner<'_> {
 
         let stays = matches!(proposal.action, ProposedAction::NoOp | ProposedAction::Update | ProposedAction::Compare);
         let (action, mut reasons) = self.action(instance, &item, proposal.action, before.as_ref(), &after);
-        reasons.extend(leftovers::reasons(&item.leftovers));
+        reasons.extend(superseded::reasons(&item.leftovers));
         self.claim(instance, &request.desired)?;
         let fate = self.fate(instance, &item, action, proposal.objects);
         let removed = fate.removed();

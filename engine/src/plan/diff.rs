@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value as Json};
 
+use crate::model::is_mark;
+
 /// One attribute that differs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
@@ -28,7 +30,7 @@ pub fn path_text(path: &[Step]) -> String {
     for step in path {
         match step {
             Step::Name(name) if text.is_empty() => text.push_str(name),
-            Step::Name(name) if crate::is_identifier(name) => {
+            Step::Name(name) if crate::model::is_identifier(name) => {
                 text.push('.');
                 text.push_str(name);
             }
@@ -119,12 +121,7 @@ fn step(path: &mut Vec<Step>, step: Step, before: Option<&Json>, after: Option<&
 
 /// Does this stand for whatever there was?
 fn is_retained(value: &Json) -> bool {
-    value.get(crate::RETAINED_KEY).is_some()
-}
-
-/// Is this object a stand-in for a sensitive, unknown or retained value?
-pub fn is_mark(object: &Map<String, Json>) -> bool {
-    [crate::SENSITIVE_KEY, crate::UNKNOWN_KEY, crate::RETAINED_KEY].iter().any(|key| object.contains_key(*key))
+    value.get(crate::model::RETAINED_KEY).is_some()
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use serde_json::{Map, Value as Json};
 
 use super::planner::{Item, Planner};
 use super::reading::{Reading, Which, observed_digest};
-use super::{Action, Change, Drift, Reason, differences};
-use crate::{Address, Attributes, Class, ProviderError, Value, seal_attributes};
+use super::{Change, Drift, Reason, differences};
+use crate::model::{Address, Attributes, Value, seal_attributes};
+use crate::provider::{Action, Class, ProviderError};
 
 impl Planner<'_> {
     /// Compares what is recorded with what is there, and nothing else.

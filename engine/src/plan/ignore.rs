@@ -1,8 +1,8 @@
 //! `lifecycle.ignore_changes`: differences that are no change.
 
-use crate::attribute_path::PathStep;
-use crate::expand::{Expanded, Instance};
-use crate::{AttributePath, Attributes, Observed, Span};
+use crate::configuration::expand::{Expanded, Instance};
+use crate::model::{AttributePath, Attributes, PathStep, Span};
+use crate::provider::Observed;
 
 impl Expanded {
     /// Returns `desired` with the observed values of what `lifecycle.ignore_changes` names.

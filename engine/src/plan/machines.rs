@@ -8,8 +8,10 @@ use moorfast_state::Record;
 use super::PlanMode;
 use super::planner::Planner;
 use super::reading::{Reading, Which};
-use crate::expand::Instance;
-use crate::{Address, Diagnostic, Failure, Identified, Machine, NodeChange, NodeChangeKind, NodeName, Target};
+use crate::configuration::expand::Instance;
+use crate::model::{Address, Diagnostic, Identified, Machine, NodeChange, NodeChangeKind, NodeName};
+use crate::provider::Target;
+use crate::session::Failure;
 
 /// What is known of the machines that answer for the nodes.
 #[derive(Clone, Default)]

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::iter::Sum;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use moorfast_state::{Digest, Lineage, Serial};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use super::consequence::Consequence;
-use super::objects::ObjectChange;
-use super::rollout::PlannedRollout;
-use crate::{Address, NodeChange, NodeName, PolicyResult, Replacement};
+use super::{PlannedRollout, PolicyResult};
+use crate::configuration::expand::Expanded;
+use crate::model::{Address, CheckResult, Node, NodeChange, NodeName, Replacement};
+use crate::provider::{Action, Consequence, ObjectChange};
 
 /// The version of the plan file's format that this binary writes and reads.
 pub const PLAN_FORMAT: u32 = 1;
@@ -133,30 +134,6 @@ pub struct Change {
     pub notes: Vec<String>,
 }
 
-/// What would be done with an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Nothing.
-    NoOp,
-    /// Made.
-    Create,
-    /// Changed in place.
-    Update,
-    /// Deleted, then made again.
-    Replace,
-    /// Made again, then the old one deleted.
-    ReplaceCreateFirst,
-    /// Deleted.
-    Delete,
-    /// It is there as the manifest wants it, but not in the state: recorded.
-    Adopt,
-    /// It is in the state, but gone from the world (or released by `[[removed]]`): its record goes.
-    Forget,
-    /// A data source that can be read only while applying.
-    Read,
-}
-
 /// Why an instance has a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -237,32 +214,6 @@ pub struct OutputChange {
     pub after: Option<Json>,
 }
 
-/// What a check said.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CheckResult {
-    /// `check.NAME` or `check.NAME["key"]`
-    pub name: String,
-    /// How it went.
-    pub status: CheckStatus,
-    /// What was wrong, one line each.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub messages: Vec<String>,
-}
-
-/// How a check went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CheckStatus {
-    /// Everything holds.
-    Pass,
-    /// Something does not hold.
-    Fail,
-    /// It depends on what is made by the apply.
-    Unknown,
-    /// It could not look.
-    Error,
-}
-
 /// How many changes of each sort a plan has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
@@ -320,43 +271,12 @@ impl PlanOptions {
     }
 }
 
-impl Action {
-    /// Is the object made again?
-    pub fn is_replacement(self) -> bool {
-        matches!(self, Action::Replace | Action::ReplaceCreateFirst)
-    }
-
-    /// Does an object go, if only to come again?
-    pub fn removes(self) -> bool {
-        self == Action::Delete || self.is_replacement()
-    }
-
-    /// The names of what is done, in Terraform's words.
-    pub fn names(self) -> &'static [&'static str] {
-        match self {
-            Action::NoOp | Action::Adopt => &["no-op"],
-            Action::Create => &["create"],
-            Action::Update => &["update"],
-            Action::Replace => &["delete", "create"],
-            Action::ReplaceCreateFirst => &["create", "delete"],
-            Action::Delete => &["delete"],
-            Action::Forget => &["forget"],
-            Action::Read => &["read"],
-        }
-    }
-
-    /// Does it ask anything of the world?
-    pub fn acts_on_world(self) -> bool {
-        !matches!(self, Action::NoOp | Action::Adopt | Action::Forget)
-    }
-
-    /// Does it change the world or the state?
-    pub fn is_change(self) -> bool {
-        !matches!(self, Action::NoOp | Action::Read)
-    }
-}
-
 impl Change {
+    /// Returns the node that the instance is bound to.
+    pub(crate) fn bound_node(&self, expanded: &Expanded) -> Option<Arc<Node>> {
+        expanded.bound_node(&self.address, &self.provider, &self.target)
+    }
+
     /// The identities under which it also removes what an earlier replacement left.
     pub fn leftovers(&self) -> impl Iterator<Item = &str> {
         self.reasons.iter().filter_map(|reason| match reason {

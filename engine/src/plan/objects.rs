@@ -1,74 +1,11 @@
 //! The objects of an instance that stands for several, such as the documents of one text.
 
-use std::collections::HashMap;
-
 use moorfast_state::Record;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Json};
 
 use super::planner::{Item, Planner};
-use super::{Action, Consequence};
-use crate::expand::Instance;
-use crate::{Address, Attributes, Diagnostic};
-
-/// One of the objects that an instance stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Object {
-    /// Its natural key within the target.
-    pub identity: String,
-    /// Its name for a person, and its key in the attribute that holds all objects.
-    pub name: String,
-    /// What is lost when it is removed, as the rest of `also removes …`; none for an object that holds nothing else.
-    pub contents: Option<String>,
-}
-
-/// What a plan does with one object of an instance that stands for several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ObjectChange {
-    /// Its natural key within the target.
-    pub identity: String,
-    /// Its name for a person, and its key in the attribute that holds all objects.
-    pub name: String,
-    /// What is done. [`Action::Forget`] means that another instance owns the object from now on.
-    pub action: Action,
-    /// The attributes that cannot be changed in place, as paths from the instance.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub replace_paths: Vec<String>,
-}
-
-impl ObjectChange {
-    /// Returns the part of `attributes` that is this object.
-    pub fn within<'a>(&self, attributes: Option<&'a Map<String, Json>>) -> Option<&'a Json> {
-        attributes?.values().find_map(|value| value.get(&self.name))
-    }
-}
-
-/// Which instance owns an object, by target and identity.
-#[derive(Clone, Default)]
-pub(crate) struct Owners(HashMap<(String, String), Address>);
-
-impl Owners {
-    /// Notes that `instance` owns the object, or returns the other instance that does.
-    pub fn claim(&mut self, instance: &Instance, identity: String) -> Result<(), Address> {
-        let owner = self.0.entry((instance.target.name().to_owned(), identity)).or_insert(instance.address.clone());
-        if *owner == instance.address { Ok(()) } else { Err(owner.clone()) }
-    }
-
-    /// Returns the instance that owns the object.
-    pub fn of(&self, target: &str, identity: &str) -> Option<&Address> {
-        self.0.get(&(target.to_owned(), identity.to_owned()))
-    }
-}
-
-/// Returns the error for two instances that are the same object.
-pub(crate) fn same_object(first: &Instance, second: &Instance, identity: &str) -> Diagnostic {
-    let message =
-        format!("`{}` and `{}` are the same object: {identity} on {}", first.address, second.address, second.target);
-    Diagnostic::error(message)
-        .at(second.resource.span, "this one")
-        .related(first.resource.span, "and this one")
-        .help("an object can have one owner only; take one of them away")
-}
+use crate::configuration::expand::Instance;
+use crate::model::{Address, Attributes};
+use crate::provider::{Action, Consequence, Object, ObjectChange};
 
 /// What a plan does with the objects of one instance.
 pub(super) struct Fate {

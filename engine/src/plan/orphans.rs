@@ -7,12 +7,14 @@ use moorfast_state::Record;
 use petgraph::algo::toposort;
 use petgraph::graph::DiGraph;
 
-use super::leftovers;
 use super::objects::Fate;
 use super::planner::{Item, Planner, prevented};
 use super::reading::{Reading, Which, observed_digest};
-use super::{Action, Change, Reason, Selector};
-use crate::{Address, Failure, NodeName, seal_attributes};
+use super::superseded;
+use super::{Change, Reason, Selector};
+use crate::model::{Address, NodeName, seal_attributes};
+use crate::provider::Action;
+use crate::session::Failure;
 
 impl Planner<'_> {
     /// Plans what is recorded and no longer wanted: dependants first.
@@ -92,7 +94,7 @@ impl Planner<'_> {
                 node: self.node_of(&address, record),
                 identity: Some(record.identity.clone()),
                 action,
-                reasons: std::iter::once(why).chain(leftovers::reasons(&leftovers)).collect(),
+                reasons: std::iter::once(why).chain(superseded::reasons(&leftovers)).collect(),
                 before,
                 after: None,
                 dependencies: record.dependencies.iter().filter_map(|d| d.parse().ok()).collect(),

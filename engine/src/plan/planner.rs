@@ -5,19 +5,19 @@ use std::sync::{Arc, OnceLock};
 
 use moorfast_state::{Record, SealKey, Snapshot};
 
-use super::leftovers::Leftover;
 use super::machines::Machines;
 use super::reading::{Reading, Which};
-use super::{Action, Change, Drift, ObjectChange, Owners, PlanMode, PlanOptions, Reason};
-use crate::early::{Early, deduplicated, with_unknown};
-use crate::evaluate::{desired, violated};
-use crate::expand::{Expanded, Instance};
-use crate::graph::Graph;
-use crate::scope::{InstanceScope, Values};
-use crate::session::Session;
-use crate::{
-    Address, Attributes, Diagnostic, Failure, Machine, Mode, NodeName, Observed, ProviderError, Schema, Span, Value,
-};
+use super::superseded::Leftover;
+use super::{Change, Drift, PlanMode, PlanOptions, Reason};
+use crate::configuration::evaluate::{desired, violated};
+use crate::configuration::expand::{Expanded, Instance};
+use crate::configuration::graph::Graph;
+use crate::configuration::owners::Owners;
+use crate::configuration::scope::{InstanceScope, Values};
+use crate::configuration::static_values::{Early, deduplicated, with_unknown};
+use crate::model::{Address, Attributes, Diagnostic, Machine, Mode, NodeName, Span};
+use crate::provider::{Action, ObjectChange, Observed, ProviderError};
+use crate::session::{Failure, Session};
 
 /// What the apply needs of one instance and the plan file must not hold.
 #[derive(Clone, Default)]
@@ -242,7 +242,7 @@ impl<'a> Planner<'a> {
 
     /// Where `[[moved]]` takes an address, one step after the other.
     fn moved_to(&self, address: &Address) -> Option<Address> {
-        crate::moves::destination(&self.expanded.manifest.moved, address)
+        crate::configuration::moves::destination(&self.expanded.manifest.moved, address)
     }
 
     /// A record whose address left the manifest, while the same object of the same type is there under a new address, is that one's record:
@@ -352,17 +352,6 @@ fn known_machines(state: &Snapshot) -> BTreeMap<NodeName, Machine> {
         Some((NodeName(name.clone()), serde_json::from_value(machine.clone()).ok()?))
     };
     state.nodes.iter().filter_map(known).collect()
-}
-
-/// What the schema calls sensitive is sensitive, whoever it comes from.
-pub(crate) fn mark_sensitive(schema: &Schema, attributes: Attributes) -> Attributes {
-    let mark = |(name, value): (String, Value)| match schema.attribute(&name) {
-        // What a provider knows from the record alone is sealed already.
-        Some(_) if matches!(&value, Value::Map(map) if map.contains_key(crate::SENSITIVE_KEY)) => (name, value),
-        Some(attribute) if attribute.sensitive => (name, value.sensitive()),
-        _ => (name, value),
-    };
-    attributes.into_iter().map(mark).collect()
 }
 
 /// Returns the error for a removal that the lifecycle forbids: of the whole instance, or of these of its objects.

@@ -8,8 +8,10 @@ use moorfast_state::Record;
 use super::planner::{Item, Planner};
 use super::reading::{Reading, Which};
 use super::requests::{Requests, or_unanswered};
-use crate::expand::Instance;
-use crate::{Address, Attributes, Class, Dependency, Failure, PlanRequest, ProviderError, Value};
+use crate::configuration::expand::Instance;
+use crate::model::{Address, Attributes, Value};
+use crate::provider::{Class, Dependency, PlanRequest, ProviderError};
+use crate::session::Failure;
 
 impl Planner<'_> {
     /// Plans instances whose dependencies are all planned, with what was read of them.

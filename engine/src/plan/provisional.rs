@@ -1,12 +1,13 @@
 //! Objects of a cluster that the same plan brings up: nobody can be asked about them yet, so they are planned by the manifest alone.
 
+use super::Change;
 use super::planner::{Item, Planner};
 use super::reading::{Reading, observed_digest};
-use super::{Action, Change};
-use crate::early::with_unknown;
-use crate::expand::Instance;
-use crate::graph::provider_dependencies;
-use crate::{Address, Attributes, Class, ProviderError, seal_attributes};
+use crate::configuration::expand::Instance;
+use crate::configuration::graph::provider_dependencies;
+use crate::configuration::static_values::with_unknown;
+use crate::model::{Address, Attributes, seal_attributes};
+use crate::provider::{Action, Class, ProviderError};
 
 impl Planner<'_> {
     /// Could this not be asked because what is to answer comes up with this very plan? It was never made as far as we know, and something changes that

@@ -10,11 +10,10 @@ use serde_json::{Map, Value as Json};
 use super::PlanMode;
 use super::planner::Planner;
 use super::requests::{Requests, or_unanswered};
-use crate::expand::{Expanded, Instance};
-use crate::{
-    Address, Attributes, Connection, Event, Events, Observed, ProviderError, ReadRequest, SENSITIVE_KEY, Target, Value,
-    seal_attributes,
-};
+use crate::configuration::expand::{Expanded, Instance};
+use crate::model::{Address, Attributes, SENSITIVE_KEY, Value, seal_attributes};
+use crate::provider::{Connection, Observed, ProviderError, ReadRequest, Target};
+use crate::session::{Event, Events};
 
 /// Which reading a request is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::Change;
 use super::planner::Planner;
-use super::{Action, Change};
-use crate::Address;
-use crate::apply::Sequence;
+use crate::model::Address;
+use crate::plan::sequence::Sequence;
+use crate::provider::Action;
 
 impl Planner<'_> {
     /// Lets what an object depends on be created first where it is created first itself, and takes that back where it cannot be.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Class, ProviderError, Target};
+use crate::provider::{Class, ProviderError, Target};
 
 /// Requests in batches: one per provider instance and target.
 pub(super) struct Requests<T>(pub(super) BTreeMap<(String, String), (String, Target, Vec<T>)>);

@@ -8,11 +8,12 @@ use petgraph::graph::DiGraph;
 use serde::{Deserialize, Serialize};
 
 use super::planner::Draft;
-use super::{Action, Change, Reason};
-use crate::apply::Order;
-use crate::expand::Expanded;
-use crate::rollout::{Gate, Selection};
-use crate::{Address, Diagnostic, NodeName};
+use super::{Change, Reason};
+use crate::configuration::expand::Expanded;
+use crate::configuration::selection::{Gate, Selection};
+use crate::model::{Address, Diagnostic, NodeName};
+use crate::plan::order::Order;
+use crate::provider::Action;
 
 /// Nodes that an apply changes a few at a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,7 +97,9 @@ impl<'e> Nodes<'e> {
         let changes = &draft.changes;
         let mut rolled: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (i, change) in changes.iter().enumerate().filter(|(_, c)| is_work(c.action)) {
-            if let Some(place) = selection.place_of(expanded, change) {
+            let node = change.bound_node(expanded);
+            let place = node.and_then(|node| selection.place_of(&change.address.resource, &node.name));
+            if let Some(place) = place {
                 rolled.entry(place).or_default().push(i);
             }
         }

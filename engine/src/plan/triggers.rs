@@ -2,12 +2,12 @@
 
 use moorfast_state::{Digest, Record};
 
-use super::Action;
 use super::planner::Planner;
 use super::reading::taken_over;
-use crate::expand::Instance;
-use crate::graph::matching;
-use crate::{Address, Span};
+use crate::configuration::expand::Instance;
+use crate::configuration::graph::matching;
+use crate::model::{Address, Span};
+use crate::provider::Action;
 
 impl Planner<'_> {
     /// The instances of `restart_on` that change, or changed in a run that did not come to this instance.

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use moorfast_engine::plan::{Action, Object, ObjectChange};
-use moorfast_engine::state::Record;
-use moorfast_engine::{
-    Applied, Attribute, Attributes, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ReadRequest, ResourceType, Schema, Scope, Value,
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::provider::{
+    Action, Applied, Object, ObjectChange, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
+    ReadRequest, ResourceType, Scope,
 };
+use moorfast_engine::state::Record;
 
 use super::World;
 

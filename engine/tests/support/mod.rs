@@ -10,14 +10,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use moorfast_engine::plan::{Consequence, Object, Plan, PlanOptions};
-use moorfast_engine::state::{LockRequest, Record, Store};
-use moorfast_engine::{
-    Address, Applied, ApplyOptions, Attribute, Attributes, Class, Connection, Context, DataRequest, Events, Failure,
-    Identified, Interrupt, Invalid, Kind, Leave, Machine, Manifest, Observed, Operation, OperationAction, PlanRequest,
-    Proposal, ProposedAction, Provider, ProviderError, ReadRequest, Report, ResourceType, Schema, Scope, Target, Value,
-    Workspace,
+use moorfast_engine::apply::{ApplyOptions, Report};
+use moorfast_engine::manifest::Manifest;
+use moorfast_engine::model::{Address, Attribute, Attributes, Identified, Kind, Machine, Schema, Value};
+use moorfast_engine::plan::{Plan, PlanOptions};
+use moorfast_engine::provider::{
+    Applied, Class, Connection, Consequence, Context, DataRequest, Invalid, Object, Observed, Operation,
+    OperationAction, PlanRequest, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope,
+    StartPermit, Target,
 };
+use moorfast_engine::session::{Events, Failure, Interrupt};
+use moorfast_engine::state::{LockRequest, Record, Store};
+use moorfast_engine::workspace::Workspace;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +51,7 @@ pub struct World {
     /// How many runs died.
     pub deaths: usize,
     /// What says whether an operation may still begin.
-    pub leave: Leave,
+    pub start_permit: StartPermit,
     /// The values of these keys in a bundle cannot be changed in place.
     pub fixed: Vec<String>,
     /// These keys are not healthy.
@@ -273,7 +277,7 @@ impl Provider for Memory {
     }
 
     async fn configure(&self, _: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {
-        self.world().leave = context.leave;
+        self.world().start_permit = context.start_permit;
         Ok(Arc::new(self.clone()))
     }
 }
@@ -362,7 +366,7 @@ impl Connection for Memory {
         let deaths = self.world().deaths;
         for (i, operation) in operations.iter().enumerate() {
             tokio::task::yield_now().await;
-            let leave = self.world().leave.check(&operation.address);
+            let leave = self.world().start_permit.check(&operation.address);
             if self.world().deaths != deaths {
                 return std::future::pending().await;
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use moorfast_engine::{Attributes, Value, parse_duration};
+use moorfast_engine::model::{Attributes, Value, parse_duration};
 use serde_json::Value as Json;
 
 /// Reads attributes by name; what is null or not known yet is as if not written.

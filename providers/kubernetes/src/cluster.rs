@@ -12,7 +12,8 @@ use kube::api::{Api, DynamicObject, ListParams};
 use kube::client::ClientBuilder;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{Discovery, Scope};
-use moorfast_engine::{Address, Class, Context, ProviderError};
+use moorfast_engine::model::Address;
+use moorfast_engine::provider::{Class, Context, ProviderError};
 use moorfast_kubeconfig::Access;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, sleep};
@@ -121,7 +122,7 @@ impl Cluster {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let exchanges =
-            Exchanges::counted_in(Arc::clone(&self.requests), self.context.leave.clone(), self.kinds.clone());
+            Exchanges::counted_in(Arc::clone(&self.requests), self.context.start_permit.clone(), self.kinds.clone());
         let builder = ClientBuilder::try_from(config).map_err(|e| explain(e, "connect", &server))?;
         let client = builder
             .with_layer(&exchanges)

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use moorfast_engine::{Attribute, Attributes, Class, Context, Invalid, Kind, ProviderError, Schema, is_inside};
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, is_inside};
+use moorfast_engine::provider::{Class, Context, Invalid, ProviderError};
 
 use moorfast_kubeconfig::{Access, Kind as Trouble, Origin};
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use futures::{StreamExt, stream};
-use moorfast_engine::{
-    Address, Applied, Attributes, Class, Connection, DataRequest, Observed, Operation, PlanRequest, Proposal,
-    ProviderError, ReadRequest, Target,
+use moorfast_engine::model::{Address, Attributes};
+use moorfast_engine::provider::{
+    Applied, Class, Connection, DataRequest, Observed, Operation, PlanRequest, Proposal, ProviderError, ReadRequest,
+    Target,
 };
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
@@ -149,7 +150,7 @@ impl KubernetesConnection {
         let cancelled = || ProviderError::new(Class::Cancelled, format!("{} was cancelled", operation.address));
         let cancel = &self.cluster.context.cancel;
         let turn = self.turns.acquire().await.map_err(|_| cancelled())?;
-        self.cluster.context.leave.check(&operation.address)?;
+        self.cluster.context.start_permit.check(&operation.address)?;
         if cancel.is_cancelled() {
             return Err(cancelled());
         }

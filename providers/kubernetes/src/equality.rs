@@ -1,6 +1,6 @@
 //! When two values of a configuration mean the same.
 
-use moorfast_engine::parse_duration;
+use moorfast_engine::model::parse_duration;
 use serde_json::{Map, Value as Json};
 
 /// `live` as the manifest would say it: what means the same is written as `declared` does, what `declared` does not mention is left out.

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 
 use kube::core::Status;
-use moorfast_engine::{Class, ProviderError};
+use moorfast_engine::provider::{Class, ProviderError};
 use regex::Regex;
 
 use crate::answer::Misanswer;

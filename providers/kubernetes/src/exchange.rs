@@ -15,7 +15,7 @@ use http::{Method, Request, Response, Uri, response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use kube::client::{Body, DynBody};
-use moorfast_engine::Leave;
+use moorfast_engine::provider::StartPermit;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -44,13 +44,13 @@ pub(crate) struct NoLeave;
 pub(crate) struct Exchanges {
     sent: Arc<AtomicU64>,
     slots: Arc<Semaphore>,
-    leave: Leave,
+    leave: StartPermit,
     kinds: Kinds,
 }
 
 impl Exchanges {
     /// Exchanges that are counted in `sent`, change something as long as there is leave, and answer with objects of these kinds.
-    pub(crate) fn counted_in(sent: Arc<AtomicU64>, leave: Leave, kinds: Kinds) -> Self {
+    pub(crate) fn counted_in(sent: Arc<AtomicU64>, leave: StartPermit, kinds: Kinds) -> Self {
         Self { sent, slots: Arc::new(Semaphore::new(AT_ONCE)), leave, kinds }
     }
 }
@@ -244,7 +244,7 @@ mod tests {
                 Ok(answer())
             }
         });
-        let exchanges = Exchanges::counted_in(Arc::default(), Leave::default(), Kinds::default());
+        let exchanges = Exchanges::counted_in(Arc::default(), StartPermit::default(), Kinds::default());
         let held = |request| exchanges.layer(server).oneshot(request);
         for answer in join_all((0..1000).map(|_| held(get("/api/v1/configmaps")))).await {
             answer.unwrap();
@@ -261,7 +261,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).await.unwrap();
         let lock = store.lock(LockRequest::new("apply"), Duration::ZERO).await.unwrap();
-        let leave = Leave::default();
+        let leave = StartPermit::default();
         leave.bind(lock.hold());
         let exchanges = Exchanges::counted_in(Arc::default(), leave, Kinds::default());
         let server = service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(answer()) });
@@ -278,7 +278,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_ends_a_request_and_no_watch() {
         let silent = service_fn(|_: Request<Body>| std::future::pending::<Result<Answer, BoxError>>());
-        let exchanges = Exchanges::counted_in(Arc::default(), Leave::default(), Kinds::default());
+        let exchanges = Exchanges::counted_in(Arc::default(), StartPermit::default(), Kinds::default());
         let begin = tokio::time::Instant::now();
         let error = exchanges.layer(silent).oneshot(get("/version")).await.err().unwrap();
         assert!(error.is::<NoAnswer>(), "{error}");
@@ -306,7 +306,7 @@ mod tests {
             let answer = answer.lock().unwrap().take().unwrap();
             async { Ok::<_, BoxError>(answer) }
         });
-        let held = Exchanges::counted_in(Arc::default(), Leave::default(), Kinds::default()).layer(server);
+        let held = Exchanges::counted_in(Arc::default(), StartPermit::default(), Kinds::default()).layer(server);
         match held.oneshot(request).await {
             Ok(answer) => match answer.into_body().collect().await {
                 Ok(body) => String::from_utf8(body.to_bytes().to_vec()).unwrap(),

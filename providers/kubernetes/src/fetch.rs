@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use futures::future::join_all;
 use futures::{StreamExt, stream};
 use kube::api::{DynamicObject, ListParams};
-use moorfast_engine::{Class, ProviderError};
+use moorfast_engine::provider::{Class, ProviderError};
 use serde_json::Value as Json;
 
 use crate::answer::Misanswer;

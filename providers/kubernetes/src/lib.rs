@@ -20,12 +20,11 @@ mod waiting;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use moorfast_engine::plan::Object;
-use moorfast_engine::state::Record;
-use moorfast_engine::{
-    Address, AttributePath, Attributes, Connection, Context, Invalid, Observed, Provider, ProviderError, ResourceType,
-    Schema, Target,
+use moorfast_engine::model::{Address, AttributePath, Attributes, Schema};
+use moorfast_engine::provider::{
+    Connection, Context, Invalid, Object, Observed, Provider, ProviderError, ResourceType, Target,
 };
+use moorfast_engine::state::Record;
 
 use cluster::Cluster;
 use config::Source;

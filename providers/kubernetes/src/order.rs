@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use moorfast_engine::{Address, Attributes, Target, Value};
+use moorfast_engine::model::{Address, Attributes, Value};
+use moorfast_engine::provider::Target;
 
 use crate::attributes::Read;
 use crate::csr::Signer;

@@ -1,7 +1,7 @@
 //! When an object is what it should be.
 
 use jsonpath_rust::JsonPath;
-use moorfast_engine::Value;
+use moorfast_engine::model::Value;
 use serde_json::Value as Json;
 
 use crate::resource::object::is_secret;

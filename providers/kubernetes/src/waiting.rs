@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::runtime::{WatchStreamExt, watcher};
-use moorfast_engine::{Address, Class, ProviderError};
+use moorfast_engine::model::Address;
+use moorfast_engine::provider::{Class, ProviderError};
 use serde_json::Value as Json;
 use tokio::time::{Instant, timeout_at};
 

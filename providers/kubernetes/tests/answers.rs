@@ -6,7 +6,8 @@ mod harness;
 
 use std::sync::{Arc, Mutex};
 
-use moorfast_engine::{Attributes, Class, OperationAction};
+use moorfast_engine::model::Attributes;
+use moorfast_engine::provider::{Class, OperationAction};
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};

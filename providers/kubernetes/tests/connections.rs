@@ -4,12 +4,13 @@
 
 mod harness;
 
-use moorfast_engine::{Class, OperationAction, ProviderError, Value};
+use moorfast_engine::model::Value;
+use moorfast_engine::provider::{Class, OperationAction, ProviderError};
 use serde_json::json;
 
 use harness::{Instance, attributes, client, connect, kubeconfig, unique};
 
-fn a_config_map() -> moorfast_engine::Attributes {
+fn a_config_map() -> moorfast_engine::model::Attributes {
     attributes(json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x" } } }))
 }
 
@@ -93,16 +94,18 @@ async fn kubeconfigs_that_can_not_be_used() {
 async fn a_kubeconfig_that_a_resource_makes() {
     let mut config = attributes(json!({}));
     config.insert("kubeconfig_content".to_owned(), Value::Unknown.sensitive());
-    let context = moorfast_engine::Context {
+    let context = moorfast_engine::provider::Context {
         root: "/".into(),
         data_dir: "/nonexistent".into(),
         untrusted: false,
         cancel: Default::default(),
-        leave: Default::default(),
-        progress: moorfast_engine::Progress(None),
+        start_permit: Default::default(),
+        progress: moorfast_engine::provider::Progress(None),
     };
     let connection =
-        moorfast_engine::Provider::configure(&moorfast_kubernetes::KubernetesProvider, &config, context).await.unwrap();
+        moorfast_engine::provider::Provider::configure(&moorfast_kubernetes::KubernetesProvider, &config, context)
+            .await
+            .unwrap();
     let error = Instance::on(connection, "kubernetes_object").read(Some(&a_config_map())).await.unwrap_err();
     assert_eq!(
         told(&error),

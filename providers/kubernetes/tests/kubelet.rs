@@ -8,7 +8,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use moorfast_engine::{Class, ProposedAction, Value};
+use moorfast_engine::model::Value;
+use moorfast_engine::provider::{Class, ProposedAction};
 use serde_json::{Value as Json, json};
 
 use harness::{Instance, attributes, connect, testbed};

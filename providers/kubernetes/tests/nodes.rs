@@ -10,7 +10,8 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use moorfast_engine::{Class, ProposedAction, Value};
+use moorfast_engine::model::Value;
+use moorfast_engine::provider::{Class, ProposedAction};
 use serde_json::{Value as Json, json};
 
 use harness::{Instance, attributes, client, kubeconfig, unique};
@@ -181,7 +182,7 @@ async fn a_kubeconfig_is_what_its_inputs_make_of_it() {
     other.insert("token".to_owned(), Value::from("07401b.0000000000000000").sensitive());
     let (plan, observed) = instance.plan(&other).await.unwrap();
     assert_eq!(plan.action, ProposedAction::Compare);
-    let seal = |a| moorfast_engine::seal_attributes(a, &instance.key);
+    let seal = |a| moorfast_engine::model::seal_attributes(a, &instance.key);
     assert_ne!(seal(&plan.planned), seal(&observed.unwrap().attributes));
 
     let mut retired = wanted.clone();

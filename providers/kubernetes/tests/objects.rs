@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use moorfast_engine::plan::Action;
-use moorfast_engine::{
-    Attributes, Class, Dependency, Operation, OperationAction, ProposedAction, ReadRequest, Target, Value,
+use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::provider::{
+    Action, Class, Dependency, Operation, OperationAction, ProposedAction, ReadRequest, Target,
 };
 use serde_json::json;
 
 use harness::{Instance, attributes, client, kubeconfig, unique};
 
-fn config_map(name: &str, data: serde_json::Value) -> moorfast_engine::Attributes {
+fn config_map(name: &str, data: serde_json::Value) -> moorfast_engine::model::Attributes {
     attributes(
         json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": data } }),
     )
@@ -54,7 +54,7 @@ async fn an_object_lives_as_its_manifest_says() {
     // A field taken out of the manifest shows in the plan, and goes.
     let (plan, observed) = instance.plan(&config_map(&name, json!({ "a": "1" }))).await.unwrap();
     assert_eq!(plan.action, ProposedAction::Update);
-    let data = |v: &moorfast_engine::Attributes| v["manifest"].as_map().unwrap()["data"].as_map().unwrap().len();
+    let data = |v: &moorfast_engine::model::Attributes| v["manifest"].as_map().unwrap()["data"].as_map().unwrap().len();
     assert_eq!((data(&observed.unwrap().attributes), data(&plan.planned)), (2, 1));
     instance.bring(&config_map(&name, json!({ "a": "1" }))).await;
     let left = api.get(&name).await.unwrap().data.unwrap();
@@ -85,7 +85,7 @@ trait Gone {
     fn unwrap_err_none(self);
 }
 
-impl Gone for Result<(), moorfast_engine::ProviderError> {
+impl Gone for Result<(), moorfast_engine::provider::ProviderError> {
     /// Deleting what is gone is a success.
     fn unwrap_err_none(self) {
         self.unwrap();
@@ -374,9 +374,9 @@ async fn what_is_unknown_is_planned_and_what_is_wrong_is_told() {
 #[tokio::test]
 async fn many_objects_take_few_requests() {
     let Some(first) = Instance::new("kubernetes_object").await else { return };
-    let target = moorfast_engine::Target::Provider("kubernetes".to_owned());
+    let target = moorfast_engine::provider::Target::Provider("kubernetes".to_owned());
     let requests: Vec<_> = (0..50)
-        .map(|i| moorfast_engine::ReadRequest {
+        .map(|i| moorfast_engine::provider::ReadRequest {
             address: first.address.clone(),
             resource_type: "kubernetes_object".to_owned(),
             desired: Some(config_map(&format!("none-{i}"), json!({}))),

@@ -6,7 +6,8 @@ mod harness;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
-use moorfast_engine::{Attributes, Class, ProposedAction};
+use moorfast_engine::model::Attributes;
+use moorfast_engine::provider::{Class, ProposedAction};
 use serde_json::{Value as Json, json};
 
 use harness::{Instance, attributes, client, kubeconfig, unique};

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use moorfast_engine::{
-    Applied, Attributes, Class, Connection, Context, DataRequest, Identified, Machine, Node, NodeName, Observed,
-    Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError, ReadRequest, Target, Transport,
-    Value,
+use moorfast_engine::model::{Attributes, Identified, Machine, Node, NodeName, Transport, Value};
+use moorfast_engine::provider::{
+    Applied, Class, Connection, Context, DataRequest, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProposedAction, ProviderError, ReadRequest, Target,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use zeroize::Zeroizing;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use moorfast_engine::{Attributes, Value, parse_duration};
+use moorfast_engine::model::{Attributes, Value, parse_duration};
 
 /// The duration of the attribute `name`, if it is written; the schema has checked that it is one.
 pub(crate) fn of(attributes: &Attributes, name: &str) -> Option<Duration> {

@@ -1,6 +1,7 @@
 //! What a node says when something fails there, as errors that say what to do.
 
-use moorfast_engine::{Class, Node, ProviderError};
+use moorfast_engine::model::Node;
+use moorfast_engine::provider::{Class, ProviderError};
 
 use crate::script::Section;
 

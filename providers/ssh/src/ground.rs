@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use moorfast_engine::plan::Consequence;
-use moorfast_engine::{Address, Attributes, PlanRequest, Proposal, ProposedAction, Value};
+use moorfast_engine::model::{Address, Attributes, Value};
+use moorfast_engine::provider::{Consequence, PlanRequest, Proposal, ProposedAction};
 
 use crate::resource::{flag, parent, text, written};
 use crate::script::{Section, quote};

@@ -25,11 +25,11 @@ mod untrusted;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use moorfast_engine::state::Record;
-use moorfast_engine::{
-    Address, Attribute, Attributes, Connection, Context, Invalid, Kind, Observed, Provider, ProviderError,
-    ResourceType, Schema, Target,
+use moorfast_engine::model::{Address, Attribute, Attributes, Kind, Schema};
+use moorfast_engine::provider::{
+    Connection, Context, Invalid, Observed, Provider, ProviderError, ResourceType, Target,
 };
+use moorfast_engine::state::Record;
 
 use crate::connection::SshConnection;
 use crate::secrets::Secrets;

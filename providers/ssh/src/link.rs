@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use moorfast_engine::{Address, Class, Context, Leave, Machine, Node, Progress, ProviderError};
+use moorfast_engine::model::{Address, Machine, Node};
+use moorfast_engine::provider::{Class, Context, Progress, ProviderError, StartPermit};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::sleep;
@@ -45,7 +46,7 @@ pub(crate) struct Link {
     sessions: Semaphore,
     counters: Arc<Counters>,
     cancel: CancellationToken,
-    leave: Leave,
+    leave: StartPermit,
 }
 
 /// A file to send after the script.
@@ -83,7 +84,7 @@ impl Link {
             sessions: Semaphore::new(sessions),
             counters,
             cancel: context.cancel.clone(),
-            leave: context.leave.clone(),
+            leave: context.start_permit.clone(),
         }
     }
 

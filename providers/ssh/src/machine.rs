@@ -1,6 +1,6 @@
 //! What a machine says of itself, by which it is told from another one.
 
-use moorfast_engine::{Machine, Node, Transport};
+use moorfast_engine::model::{Machine, Node, Transport};
 
 use crate::script::Section;
 

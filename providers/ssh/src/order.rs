@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use moorfast_engine::{Address, Attributes, Target};
+use moorfast_engine::model::{Address, Attributes};
+use moorfast_engine::provider::Target;
 
 use crate::resource::{parent, text};
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_engine::{Class, ProviderError};
+use moorfast_engine::provider::{Class, ProviderError};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Functions for all sections. `N` is the nonce; 3 is what the controller still sends, 4 is where the answer goes.

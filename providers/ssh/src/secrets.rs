@@ -1,6 +1,7 @@
 //! The texts that are cut out of what a node said.
 
-use moorfast_engine::{ProviderError, Value};
+use moorfast_engine::model::Value;
+use moorfast_engine::provider::ProviderError;
 use zeroize::Zeroizing;
 
 /// What stands where one of them was.

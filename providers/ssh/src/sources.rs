@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use moorfast_engine::{Class, Context, ProviderError, is_inside};
+use moorfast_engine::model::is_inside;
+use moorfast_engine::provider::{Class, Context, ProviderError};
 use sha2::{Digest, Sha256};
 
 use crate::untrusted::refusal;

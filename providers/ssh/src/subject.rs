@@ -1,7 +1,8 @@
 //! What a read or an operation is about: what the manifest wants, and what is remembered.
 
+use moorfast_engine::model::{Attributes, SENSITIVE_KEY, Value};
+use moorfast_engine::provider::{Operation, OperationAction, ReadRequest};
 use moorfast_engine::state::Record;
-use moorfast_engine::{Attributes, Operation, OperationAction, ReadRequest, SENSITIVE_KEY, Value};
 
 use crate::resource::Resource;
 

@@ -1,6 +1,7 @@
 //! What `plan --untrusted` refuses: a manifest of somebody else must not read or run anything on this machine, nor run commands on nodes.
 
-use moorfast_engine::{Attributes, Class, Node, ProviderError, Transport};
+use moorfast_engine::model::{Attributes, Node, Transport};
+use moorfast_engine::provider::{Class, ProviderError};
 
 use crate::resource::Resource;
 

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{World, attributes, create};
-use moorfast_engine::plan::Consequence;
-use moorfast_engine::{Class, Operation, OperationAction, ProposedAction, Value};
+use moorfast_engine::model::Value;
+use moorfast_engine::provider::{Class, Consequence, Operation, OperationAction, ProposedAction};
 use serde_json::json;
 
 #[tokio::test]
@@ -584,7 +584,7 @@ async fn output_is_bounded_wherever_it_is_printed() {
     let run = |script: &'static str| {
         world.operate("ssh_exec", create("ssh_exec", json!({ "script": script })), None, Vec::new())
     };
-    let shown = |error: &moorfast_engine::ProviderError| error.summary.len() + error.detail.join("\n").len();
+    let shown = |error: &moorfast_engine::provider::ProviderError| error.summary.len() + error.detail.join("\n").len();
     let long = [
         "head -c 20000000 /dev/zero | tr '\\0' x; exit 4",
         "head -c 20000000 /dev/zero | tr '\\0' x >&2; exit 4",
@@ -644,7 +644,7 @@ async fn one_exec_reads_all_and_one_exec_writes_all() {
     let requests: Vec<_> = operations
         .iter()
         .map(|operation| match &operation.action {
-            OperationAction::Create(desired) => moorfast_engine::ReadRequest {
+            OperationAction::Create(desired) => moorfast_engine::provider::ReadRequest {
                 address: operation.address.clone(),
                 resource_type: "ssh_file".to_owned(),
                 desired: Some(desired.clone()),
@@ -932,7 +932,7 @@ async fn an_address_with_a_secret_is_on_no_command_line_and_in_no_error() {
 async fn facts_tell_what_this_machine_is() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
-    let request = moorfast_engine::DataRequest {
+    let request = moorfast_engine::provider::DataRequest {
         address: common::address("ssh_facts"),
         data_source: "ssh_facts".to_owned(),
         arguments: Default::default(),

@@ -16,10 +16,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::{World, address, attributes, create, local_node};
-use moorfast_engine::plan::Consequence;
-use moorfast_engine::{
-    Class, Node, NodeName, Operation, OperationAction, ProposedAction, ProviderError, Transport, Value,
-};
+use moorfast_engine::model::{Node, NodeName, Transport, Value};
+use moorfast_engine::provider::{Class, Consequence, Operation, OperationAction, ProposedAction, ProviderError};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};

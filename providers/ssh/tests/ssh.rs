@@ -11,7 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{World, attributes, local_node};
-use moorfast_engine::{Class, Node, NodeName, ProviderError, Transport, Value};
+use moorfast_engine::model::{Node, NodeName, Transport, Value};
+use moorfast_engine::provider::{Class, ProviderError};
 use moorfast_ssh::{Settings, forget, known, trust};
 use serde_json::json;
 use tempfile::TempDir;

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Number;
 
 use super::{Fault, Function, open, quoting};
-use crate::expression::convert::{to_number, to_text};
-use crate::expression::number::{Unfit, exact_f64, integer, parse_number};
-use crate::{Files, Value};
+use crate::expression::Files;
+use crate::model::Value;
+use crate::model::convert::{to_number, to_text};
+use crate::model::number::{Unfit, exact_f64, integer, parse_number};
 
 /// The arguments of a call.
 pub(in crate::expression) struct Arguments<'a> {

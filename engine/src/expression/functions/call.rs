@@ -10,8 +10,8 @@ use super::{Arguments, Body, Fault, Lazy, filesystem, find};
 use crate::expression::evaluate::{Evaluated, Evaluator, all, pending, seal};
 use crate::expression::parse::parse_template;
 use crate::expression::{Place, Unresolved};
-use crate::value::Opened;
-use crate::{Diagnostic, SourceFile, Sources, Span, Value};
+use crate::model::value::Opened;
+use crate::model::{Diagnostic, SourceFile, Sources, Span, Value};
 
 impl Evaluator<'_> {
     /// The value of a call at `range`.

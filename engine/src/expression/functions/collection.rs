@@ -6,10 +6,10 @@ use hcl::edit::expr::BinaryOperator;
 use serde_json::Number;
 
 use super::{Arguments, Body, Family, Fault, Function, open, quoting};
-use crate::Value;
 use crate::expression::arithmetic::{arithmetic, compare, equal};
-use crate::expression::convert::{to_bool, to_text};
 use crate::expression::evaluate::{pending, seal};
+use crate::model::Value;
+use crate::model::convert::{to_bool, to_text};
 
 pub(super) fn functions() -> Vec<Function> {
     let plain = |name, parameters, doc, body| Function {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Body, Family, Function, Lazy};
-use crate::Value;
-use crate::expression::convert::{to_bool, to_text};
-use crate::expression::number::{Unfit, parse_number};
+use crate::model::Value;
+use crate::model::convert::{to_bool, to_text};
+use crate::model::number::{Unfit, parse_number};
 
 pub(super) fn functions() -> Vec<Function> {
     let function = |name, parameters, doc, body| Function { name, family: Family::Conversion, parameters, doc, body };

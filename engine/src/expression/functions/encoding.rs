@@ -11,10 +11,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::text_encoding::Encoding;
 use super::{Arguments, Body, Family, Fault, Function, open, quoting, yaml};
-use crate::Value;
-use crate::diagnostic::quoted_list;
-use crate::expression::number::{Unfit, exact_json};
 use crate::expression::toml_value::plain_toml;
+use crate::model::Value;
+use crate::model::diagnostic::quoted_list;
+use crate::model::number::{Unfit, exact_json};
 
 /// A compressed text may be much smaller than what it decompresses to.
 const MOST_DECOMPRESSED: u64 = 16 << 20;

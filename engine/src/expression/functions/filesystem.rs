@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use moorfast_state::{Digest, bounded};
 
 use super::{Arguments, Body, Family, Fault, Function, Lazy, quoting};
-use crate::{Files, Value, is_inside};
+use crate::expression::Files;
+use crate::model::{Value, is_inside};
 
 /// The largest file that an expression can read, in bytes.
 const LARGEST: u64 = 64 << 20;

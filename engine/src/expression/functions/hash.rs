@@ -6,7 +6,7 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::{Arguments, Body, Family, Fault, Function, filesystem, quoting};
-use crate::Value;
+use crate::model::Value;
 
 pub(super) fn functions() -> Vec<Function> {
     let function =

@@ -20,8 +20,7 @@ use std::sync::LazyLock;
 use hcl::edit::expr::FuncName;
 
 use super::Unresolved;
-use crate::Value;
-use crate::diagnostic::nearest;
+use crate::model::{Value, nearest};
 use arguments::Arguments;
 pub(crate) use set::set;
 

@@ -7,10 +7,10 @@ use hcl::edit::expr::BinaryOperator;
 use serde_json::Number;
 
 use super::{Arguments, Body, Family, Fault, Function, open, quoting};
-use crate::Value;
 use crate::expression::arithmetic::{arithmetic, compare};
-use crate::expression::convert::to_number;
-use crate::expression::number::{LIMITS, float_number, integer, whole_number};
+use crate::model::Value;
+use crate::model::convert::to_number;
+use crate::model::number::{LIMITS, float_number, integer, whole_number};
 
 pub(super) fn functions() -> Vec<Function> {
     let function = |name, parameters, doc, body| Function {

@@ -2,8 +2,8 @@
 
 use super::collection::{distinct, order};
 use super::{Arguments, Body, Family, Fault, Function, open};
-use crate::Value;
 use crate::expression::arithmetic::equal;
+use crate::model::Value;
 
 pub(super) fn functions() -> Vec<Function> {
     let function = |name, parameters, doc, body| Function {

@@ -4,10 +4,10 @@ use regex::{Captures, Regex};
 use serde_json::Number;
 
 use super::{Arguments, Body, Family, Fault, Function, Lazy, open, quoting};
-use crate::Value;
-use crate::expression::convert::{to_bool, to_number, to_text};
 use crate::expression::functions::encoding::to_json_text;
-use crate::expression::number::{exact_f64, integer, number_text};
+use crate::model::Value;
+use crate::model::convert::{to_bool, to_number, to_text};
+use crate::model::number::{exact_f64, integer, number_text};
 
 pub(super) fn functions() -> Vec<Function> {
     let function = |name, parameters, doc, body| Function {

@@ -6,8 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 use super::{Arguments, Body, Family, Fault, Function, quoting};
-use crate::Value;
-use crate::schema::{DURATION_EXAMPLES, parse_duration};
+use crate::model::{DURATION_EXAMPLES, Value, parse_duration};
 
 pub(super) fn functions() -> Vec<Function> {
     let function =

@@ -1,9 +1,9 @@
 //! YAML as Kubernetes tools and people write it.
 
 use super::{Fault, open, quoting};
-use crate::Value;
-use crate::expression::number::number_text;
-use crate::yaml::{is_text, yaml_document};
+use crate::model::number::number_text;
+use crate::model::yaml::is_text;
+use crate::model::{Value, yaml_document};
 
 /// The value that a YAML text is.
 pub(super) fn decode(text: &str) -> Result<Value, Fault> {

@@ -345,7 +345,7 @@ fn reading_a_file_records_its_digest() {
     use super::super::{Expr, Scope as _};
     let text = "file(\"motd\")";
     let scope = super::TestScope::new();
-    let expr = Expr::expression(text, crate::Span { file: 0, start: 0, end: text.len() }).unwrap();
+    let expr = Expr::expression(text, crate::model::Span { file: 0, start: 0, end: text.len() }).unwrap();
     expr.evaluate(&scope).unwrap();
     let read = scope.files().read.lock().unwrap();
     assert_eq!(read.get(std::path::Path::new("motd")), Some(&moorfast_state::Digest::of(b"hello\n")));

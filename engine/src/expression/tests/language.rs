@@ -246,7 +246,7 @@ fn what_is_sensitive_stays_so() {
 #[test]
 fn references_are_found_without_evaluating() {
     use super::super::{Expr, Reference};
-    use crate::{ResourceAddress, Span};
+    use crate::model::{ResourceAddress, Span};
     let text = "[for x in var.a : x.y + local.b] == node.name ? ssh_file.m[\"k\"].path : data.t.n[each.key]";
     let expr = Expr::expression(text, Span { file: 0, start: 0, end: text.len() }).unwrap();
     let found: Vec<Reference> = expr.references().into_iter().map(|(reference, _)| reference).collect();

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{TestScope, expression, template};
 use crate::expression::{Expr, Place};
-use crate::{Span, Value};
+use crate::model::{Span, Value};
 
 /// Expressions over `LEAF`, which always depend on it.
 fn dependent() -> impl Strategy<Value = String> {
@@ -187,6 +187,6 @@ fn what_is_nested_deeply_is_refused_or_evaluated_but_overflows_nothing() {
 #[test]
 fn manifests_and_expressions_go_between_threads() {
     fn check<T: Send + Sync>() {}
-    check::<crate::Manifest>();
+    check::<crate::manifest::Manifest>();
     check::<Expr>();
 }

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 
 use super::{load, render};
-use crate::manifest::{Manifest, StaticScope};
-use crate::{Assignments, Diagnostic, Files, Sources, Value, evaluate_for_each, evaluate_inventory, select_nodes};
+use crate::expression::Files;
+use crate::manifest::{Assignments, Manifest, StaticScope, evaluate_for_each, evaluate_inventory, select_nodes};
+use crate::model::{Diagnostic, Sources, Value};
 
 const NODES: &str = r#"
 [variables.base]
@@ -241,7 +242,7 @@ fn a_value_is_converted_to_its_type_as_terraform_does() {
         ("optional(number)", "`optional` is for attributes of an object"),
     ];
     for (kind, expected) in refused {
-        assert_eq!(kind.parse::<crate::VariableType>().unwrap_err(), expected, "{kind}");
+        assert_eq!(kind.parse::<crate::manifest::VariableType>().unwrap_err(), expected, "{kind}");
     }
 }
 
@@ -378,11 +379,11 @@ error_message = "it is ${self.state}"
     let files = Files { root: manifest.root.clone(), ..Files::default() };
     let scope = StaticScope::new(&manifest, &variables, &files);
     let evaluate = |kind: &str, name: &str| -> Vec<(String, Value)> {
-        let resource = &manifest.resources[&crate::ResourceAddress::managed(kind, name)];
+        let resource = &manifest.resources[&crate::model::ResourceAddress::managed(kind, name)];
         resource.attributes.iter().map(|(name, _, expr)| (name.clone(), expr.evaluate(&scope).unwrap())).collect()
     };
     insta::assert_debug_snapshot!((evaluate("ssh_file", "kubelet_config"), evaluate("ssh_exec", "shell")));
-    let unit = &manifest.resources[&crate::ResourceAddress::managed("ssh_systemd_unit", "kubelet")];
+    let unit = &manifest.resources[&crate::model::ResourceAddress::managed("ssh_systemd_unit", "kubelet")];
     assert!(unit.lifecycle.prevent_destroy && unit.postconditions.len() == 1 && unit.attributes.is_empty());
     assert_eq!(files.read.lock().unwrap().len(), 1);
 }

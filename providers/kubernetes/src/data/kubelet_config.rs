@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use moorfast_engine::{
-    Attribute, Attributes, Class, DataRequest, Kind, ProviderError, ResourceType, Schema, Scope, Value,
-};
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::provider::{Class, DataRequest, ProviderError, ResourceType, Scope};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 

@@ -6,7 +6,8 @@ mod objects;
 mod service_account_token;
 
 use async_trait::async_trait;
-use moorfast_engine::{Attributes, DataRequest, ProviderError, ResourceType};
+use moorfast_engine::model::Attributes;
+use moorfast_engine::provider::{DataRequest, ProviderError, ResourceType};
 
 use crate::cluster::Cluster;
 

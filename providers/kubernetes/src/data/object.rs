@@ -1,9 +1,8 @@
 //! `data.kubernetes_object`: one object as it is.
 
 use async_trait::async_trait;
-use moorfast_engine::{
-    Attribute, Attributes, Class, DataRequest, Kind, ProviderError, ResourceType, Schema, Scope, Value,
-};
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::provider::{Class, DataRequest, ProviderError, ResourceType, Scope};
 use serde_json::Value as Json;
 
 use crate::attributes::Read;

@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use kube::api::{Api, DynamicObject, ListParams};
-use moorfast_engine::{Attribute, Attributes, DataRequest, Kind, ProviderError, ResourceType, Schema, Scope, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::provider::{DataRequest, ProviderError, ResourceType, Scope};
 
 use crate::attributes::Read;
 use crate::cluster::Cluster;

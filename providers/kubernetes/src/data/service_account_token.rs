@@ -4,9 +4,8 @@ use async_trait::async_trait;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, PostParams};
-use moorfast_engine::{
-    Attribute, Attributes, Class, DataRequest, Kind, ProviderError, ResourceType, Schema, Scope, Value,
-};
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::provider::{Class, DataRequest, ProviderError, ResourceType, Scope};
 
 use crate::attributes::{Read, optional};
 use crate::cluster::Cluster;

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::future::ready;
-use moorfast_engine::{
-    Applied, Attribute, Attributes, Class, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProposedAction, ProviderError, ReadRequest, ResourceType, Schema, Scope, Value,
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::provider::{
+    Applied, Class, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
+    ProviderError, ReadRequest, ResourceType, Scope,
 };
 use serde_json::{Map, Value as Json, json};
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use moorfast_engine::{
-    Applied, Attribute, Attributes, Class, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProposedAction, ProviderError, ReadRequest, ResourceType, Schema, Scope, Value, yaml_document,
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, yaml_document};
+use moorfast_engine::provider::{
+    Applied, Class, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
+    ProviderError, ReadRequest, ResourceType, Scope,
 };
 use serde_json::{Value as Json, json};
 

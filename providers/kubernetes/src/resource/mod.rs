@@ -10,12 +10,12 @@ pub(crate) mod object;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use moorfast_engine::plan::Object as PlannedObject;
-use moorfast_engine::state::Record;
-use moorfast_engine::{
-    Applied, Attributes, Class, Invalid, Observed, Operation, PlanRequest, Proposal, ProviderError, ReadRequest,
-    ResourceType,
+use moorfast_engine::model::Attributes;
+use moorfast_engine::provider::{
+    Applied, Class, Invalid, Object as PlannedObject, Observed, Operation, PlanRequest, Proposal, ProviderError,
+    ReadRequest, ResourceType,
 };
+use moorfast_engine::state::Record;
 
 use crate::cluster::Cluster;
 use crate::waiting::DEFAULT_TIMEOUT;

@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use moorfast_engine::plan::ObjectChange;
-use moorfast_engine::state::{Record, SealKey};
-use moorfast_engine::{
-    Address, Applied, Attributes, Connection, Context, DataRequest, Dependency, Observed, Operation, OperationAction,
-    PlanRequest, Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, Target, Value,
-    seal_attributes,
+use moorfast_engine::model::{Address, Attributes, Value, seal_attributes};
+use moorfast_engine::provider::{
+    Applied, Connection, Context, DataRequest, Dependency, ObjectChange, Observed, Operation, OperationAction,
+    PlanRequest, Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, Target,
 };
+use moorfast_engine::state::{Record, SealKey};
 use moorfast_kubernetes::KubernetesProvider;
 use serde_json::Value as Json;
 
@@ -65,7 +64,7 @@ pub async fn connect(config: Json) -> Arc<dyn Connection> {
         data_dir: PathBuf::from("/nonexistent"),
         untrusted: false,
         cancel: Default::default(),
-        leave: Default::default(),
+        start_permit: Default::default(),
         progress: Progress(None),
     };
     KubernetesProvider.configure(&attributes(config), context).await.unwrap()

@@ -1,6 +1,7 @@
 //! What `ssh_user` and `ssh_group` have in common: the names and numbers of accounts.
 
-use moorfast_engine::{Attributes, Invalid, Value};
+use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::provider::Invalid;
 
 use super::text;
 

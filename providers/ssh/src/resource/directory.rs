@@ -1,8 +1,8 @@
 //! `ssh_directory`: a directory, not what is in it.
 
-use moorfast_engine::{
-    Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
-    ResourceType, Schema, Scope,
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema};
+use moorfast_engine::provider::{
+    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, Scope,
 };
 use serde_json::json;
 

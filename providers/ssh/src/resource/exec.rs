@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use moorfast_engine::{
-    Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ResourceType, Schema, Scope, Value, named,
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, named};
+use moorfast_engine::provider::{
+    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType,
+    Scope,
 };
 
 use super::{Resource, Step, absolute, no_interpreter, propose, public, text, texts, written};

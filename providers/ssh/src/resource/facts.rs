@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use moorfast_engine::{Attribute, Attributes, Kind, ResourceType, Schema, Scope, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::provider::{ResourceType, Scope};
 
 use crate::script::Section;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_engine::plan::Consequence;
-use moorfast_engine::{
-    Attribute, Attributes, Class, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProviderError, ResourceType, Schema, Scope, Value,
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::provider::{
+    Class, Consequence, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
+    ResourceType, Scope,
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};

@@ -23,11 +23,11 @@ mod user;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use moorfast_engine::plan::Consequence;
-use moorfast_engine::state::Record;
-use moorfast_engine::{
-    Attributes, Invalid, Observed, Operation, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType, Value,
+use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::provider::{
+    Consequence, Invalid, Observed, Operation, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType,
 };
+use moorfast_engine::state::Record;
 use zeroize::Zeroizing;
 
 use crate::script::Section;
@@ -278,7 +278,7 @@ pub(crate) fn parent(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use moorfast_engine::Provider;
+    use moorfast_engine::provider::Provider;
     use serde_json::json;
 
     fn attributes(json: serde_json::Value) -> Attributes {
@@ -317,7 +317,7 @@ mod tests {
                 dependencies: Vec::new(),
             };
             let proposal = propose(named(kind).unwrap(), &request, attributes(then));
-            proposal.consequences.contains(&moorfast_engine::plan::Consequence::Overwrite)
+            proposal.consequences.contains(&moorfast_engine::provider::Consequence::Overwrite)
         };
         let lost = [
             ("ssh_file", json!({ "sha256": "a" }), json!({ "sha256": "b" })),
@@ -539,7 +539,7 @@ mod tests {
     fn what_is_not_known_yet_passes() {
         for resource in ALL {
             let schema = resource.resource_type().schema;
-            let unknown = |a: &&moorfast_engine::Attribute| a.required;
+            let unknown = |a: &&moorfast_engine::model::Attribute| a.required;
             let attributes =
                 schema.attributes.iter().filter(unknown).map(|a| (a.name.to_owned(), Value::Unknown)).collect();
             let about_values = |i: &Invalid| i.attribute.is_some();

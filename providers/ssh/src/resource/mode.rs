@@ -1,6 +1,6 @@
 //! Owner, group and mode of what has a path.
 
-use moorfast_engine::{Attribute, Attributes, Kind, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, Value};
 
 use super::{account, text};
 use crate::script::{Section, quote};

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use moorfast_engine::plan::Consequence;
-use moorfast_engine::state::Record;
-use moorfast_engine::{
-    Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
-    ResourceType, Schema, Scope, Value,
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::provider::{
+    Consequence, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType,
+    Scope,
 };
+use moorfast_engine::state::Record;
 use serde_json::json;
 
 use super::transaction::{TRANSACTION, Transaction};

@@ -1,8 +1,8 @@
 //! `ssh_swap`: does the node swap?
 
-use moorfast_engine::{
-    Attribute, Attributes, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
-    ResourceType, Schema, Scope, Value,
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::provider::{
+    Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, Scope,
 };
 use serde_json::json;
 

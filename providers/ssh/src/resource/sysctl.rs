@@ -1,9 +1,9 @@
 //! `ssh_sysctl`: a kernel parameter, live and at boot.
 
-use moorfast_engine::plan::Consequence;
-use moorfast_engine::{
-    Attribute, Attributes, Class, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProviderError, ResourceType, Schema, Scope, Value,
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::provider::{
+    Class, Consequence, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
+    ResourceType, Scope,
 };
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! What the package manager of a node would do, as it says before it does it.
 
-use moorfast_engine::plan::Consequence;
+use moorfast_engine::provider::Consequence;
 
 use crate::script::Section;
 

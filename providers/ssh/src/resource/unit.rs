@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use moorfast_engine::plan::Consequence;
-use moorfast_engine::{
-    Attribute, Attributes, Class, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProposedAction, ProviderError, ResourceType, Schema, Scope, Value, named,
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, named};
+use moorfast_engine::provider::{
+    Class, Consequence, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
+    ProviderError, ResourceType, Scope,
 };
 use serde_json::json;
 

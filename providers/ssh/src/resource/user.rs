@@ -1,10 +1,11 @@
 //! `ssh_user`: an account.
 
-use moorfast_engine::state::Record;
-use moorfast_engine::{
-    Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ResourceType, Schema, Scope, Value,
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::provider::{
+    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType,
+    Scope,
 };
+use moorfast_engine::state::Record;
 use serde_json::json;
 
 use super::account::{self, name_rule, number_rule};

@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use moorfast_engine::{Attributes, Class, Node, ProviderError, Value};
+use moorfast_engine::model::{Attributes, Node, Value};
+use moorfast_engine::provider::{Class, ProviderError};
 
 use crate::duration;
 

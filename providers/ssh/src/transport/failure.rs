@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use moorfast_engine::{Class, Node, ProviderError};
+use moorfast_engine::model::Node;
+use moorfast_engine::provider::{Class, ProviderError};
 
 use crate::duration;
 
@@ -240,14 +241,14 @@ mod tests {
     #[test]
     fn sudo_that_wants_a_terminal_is_not_taken_for_one_that_wants_a_password() {
         let node = Node {
-            name: moorfast_engine::NodeName("n1".to_owned()),
+            name: moorfast_engine::model::NodeName("n1".to_owned()),
             address: "n1".to_owned(),
             user: Some("ops".to_owned()),
             port: None,
             identity_file: None,
             jump: Vec::new(),
             host_keys: Vec::new(),
-            transport: moorfast_engine::Transport::Ssh,
+            transport: moorfast_engine::model::Transport::Ssh,
             sudo: true,
             roles: Vec::new(),
             vars: Default::default(),

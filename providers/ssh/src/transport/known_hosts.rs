@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use moorfast_engine::model::Node;
+use moorfast_engine::provider::ProviderError;
 use moorfast_engine::state::bounded;
-use moorfast_engine::{Node, ProviderError};
 use sha2::{Digest, Sha256};
 
 use super::route::unusable;

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use async_trait::async_trait;
-use moorfast_engine::{Class, ProviderError};
+use moorfast_engine::provider::{Class, ProviderError};
 
 use super::program::program;
 use super::{Channel, Transport};

@@ -14,7 +14,7 @@ use std::any::Any;
 use std::pin::Pin;
 
 use async_trait::async_trait;
-use moorfast_engine::ProviderError;
+use moorfast_engine::provider::ProviderError;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use config::Settings;
@@ -57,7 +57,7 @@ pub(crate) trait Transport: Send + Sync {
 
 #[cfg(test)]
 mod tests {
-    use moorfast_engine::{Node, NodeName, Transport};
+    use moorfast_engine::model::{Node, NodeName, Transport};
 
     /// A node at `address` behind these jump hosts.
     pub(super) fn node(address: &str, jump: &[&str]) -> Node {

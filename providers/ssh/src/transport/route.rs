@@ -8,7 +8,8 @@ use std::process::ExitStatus;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use moorfast_engine::{Class, Node, ProviderError};
+use moorfast_engine::model::Node;
+use moorfast_engine::provider::{Class, ProviderError};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use moorfast_engine::Node;
+use moorfast_engine::model::Node;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::config::Hop;

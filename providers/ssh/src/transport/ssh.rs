@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use moorfast_engine::{Class, Node, ProviderError};
+use moorfast_engine::model::Node;
+use moorfast_engine::provider::{Class, ProviderError};
 use openssh::Session;
 use tokio::sync::{Mutex, Semaphore};
 

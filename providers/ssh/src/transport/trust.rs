@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use moorfast_engine::{Node, ProviderError, Transport};
+use moorfast_engine::model::{Node, Transport};
+use moorfast_engine::provider::ProviderError;
 
 use super::config::Settings;
 use super::known_hosts::{self, HostKey};

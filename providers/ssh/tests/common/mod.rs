@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use moorfast_engine::state::{Record, SealKey};
-use moorfast_engine::{
-    Address, Applied, Attributes, Connection, Context, Leave, Node, NodeName, Observed, Operation, OperationAction,
-    PlanRequest, Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceAddress, Target,
-    Transport, Value, seal_attributes,
+use moorfast_engine::model::{Address, Attributes, Node, NodeName, ResourceAddress, Transport, Value, seal_attributes};
+use moorfast_engine::provider::{
+    Applied, Connection, Context, Observed, Operation, OperationAction, PlanRequest, Progress, Proposal,
+    ProposedAction, Provider, ProviderError, ReadRequest, StartPermit, Target,
 };
+use moorfast_engine::state::{Record, SealKey};
 use moorfast_ssh::SshProvider;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -62,7 +62,7 @@ impl World {
             data_dir: root.join(".moorfast"),
             untrusted: false,
             cancel: cancel.clone(),
-            leave: Leave::default(),
+            start_permit: StartPermit::default(),
             progress: Progress(None),
         };
         let connection = SshProvider.configure(&attributes(config), context).await.unwrap();

@@ -4,7 +4,7 @@ use super::*;
 
 const SYSCTL: &str = "ssh_sysctl";
 
-fn parameter(name: &str, value: &str) -> moorfast_engine::Attributes {
+fn parameter(name: &str, value: &str) -> moorfast_engine::model::Attributes {
     attributes(json!({ "name": name, "value": value }))
 }
 

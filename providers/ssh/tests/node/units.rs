@@ -4,7 +4,7 @@ use super::*;
 
 const UNIT: &str = "ssh_systemd_unit";
 
-fn unit(json: serde_json::Value) -> moorfast_engine::Attributes {
+fn unit(json: serde_json::Value) -> moorfast_engine::model::Attributes {
     attributes(json)
 }
 

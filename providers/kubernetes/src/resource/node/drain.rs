@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, EvictParams};
-use moorfast_engine::ProviderError;
+use moorfast_engine::provider::ProviderError;
 
 use crate::waiting::Wait;
 

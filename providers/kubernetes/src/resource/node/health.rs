@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
-use moorfast_engine::{Address, Class, ProviderError};
+use moorfast_engine::model::Address;
+use moorfast_engine::provider::{Class, ProviderError};
 use serde_json::Value as Json;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use moorfast_engine::{Attributes, Value};
+use moorfast_engine::model::{Attributes, Value};
 use serde_json::{Value as Json, json};
 
 use crate::attributes::Read;

@@ -1,7 +1,7 @@
 //! The objects of an instance, and what is lost with each of them.
 
-use moorfast_engine::plan::Object;
-use moorfast_engine::{Attributes, Value};
+use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::provider::Object;
 
 use super::document::{ObjectKey, Written, key_of};
 

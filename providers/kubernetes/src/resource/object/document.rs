@@ -5,7 +5,8 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_engine::{Attributes, Redaction, SENSITIVE_KEY, Value, YamlDocument, yaml_documents};
+use moorfast_engine::model::{Attributes, SENSITIVE_KEY, Value, YamlDocument, yaml_documents};
+use moorfast_engine::provider::Redaction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 

@@ -2,8 +2,7 @@
 
 use kube::api::PatchParams;
 use kube::core::Status;
-use moorfast_engine::plan::Action;
-use moorfast_engine::{Class, ProviderError};
+use moorfast_engine::provider::{Action, Class, ProviderError};
 use serde_json::Value as Json;
 
 use crate::cluster::{Cluster, Served};
@@ -149,8 +148,9 @@ pub(super) fn nearest_kind<'k>(kinds: &'k [(String, String)], key: &ObjectKey) -
     };
     ranked(&same).or_else(|| {
         let own = kinds.iter().filter(|(version, _)| group(version) == key.group()).map(|(_, kind)| kind.as_str());
-        let near = moorfast_engine::nearest(&key.kind, own);
-        let near = near.or_else(|| moorfast_engine::nearest(&key.kind, kinds.iter().map(|(_, kind)| kind.as_str())));
+        let near = moorfast_engine::model::nearest(&key.kind, own);
+        let near =
+            near.or_else(|| moorfast_engine::model::nearest(&key.kind, kinds.iter().map(|(_, kind)| kind.as_str())));
         ranked(&|kind: &str| Some(kind) == near)
     })
 }
@@ -176,7 +176,7 @@ async fn check_namespace(
 async fn unknown_namespace(cluster: &Cluster, name: &str, key: &ObjectKey) -> ProviderError {
     let why = format!("cannot plan {key}: the namespace {name} does not exist, and nothing in the manifest creates it");
     let names = cluster.namespaces().await;
-    let help = match moorfast_engine::nearest(name, names.iter().map(String::as_str)) {
+    let help = match moorfast_engine::model::nearest(name, names.iter().map(String::as_str)) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None => "correct metadata.namespace, or add the Namespace to the manifest; if another resource creates it, name that resource in depends_on"
             .to_owned(),

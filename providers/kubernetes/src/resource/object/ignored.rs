@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use moorfast_engine::{AttributePath, Attributes, PathStep, Value};
+use moorfast_engine::model::{AttributePath, Attributes, PathStep, Value};
 
 use super::document::{DEFAULT_NAMESPACE, Document, ObjectKey};
 

@@ -1,8 +1,8 @@
 //! Applying, waiting, deleting.
 
 use kube::api::{DeleteParams, Patch, PatchParams};
-use moorfast_engine::plan::Action;
-use moorfast_engine::{Applied, Attributes, Class, Observed, Operation, OperationAction, ProviderError, Value};
+use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::provider::{Action, Applied, Class, Observed, Operation, OperationAction, ProviderError};
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 

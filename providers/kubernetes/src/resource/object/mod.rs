@@ -16,12 +16,12 @@ mod retained;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use moorfast_engine::plan::Object as PlannedObject;
-use moorfast_engine::state::Record;
-use moorfast_engine::{
-    Applied, Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProviderError, ReadRequest, ResourceType, Schema, Scope, Value,
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::provider::{
+    Applied, Invalid, Object as PlannedObject, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProviderError, ReadRequest, ResourceType, Scope,
 };
+use moorfast_engine::state::Record;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 

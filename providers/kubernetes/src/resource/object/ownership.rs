@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use moorfast_engine::{Class, ProviderError};
+use moorfast_engine::provider::{Class, ProviderError};
 use serde_json::{Map, Value as Json, json};
 
 use super::FIELD_MANAGER;

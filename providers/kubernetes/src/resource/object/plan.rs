@@ -1,7 +1,10 @@
 //! Planning an instance, object by object.
 
-use moorfast_engine::plan::{Action, Consequence, ObjectChange, Step, parse_path, path_text};
-use moorfast_engine::{Attributes, PlanRequest, Proposal, ProposedAction, ProviderError, Value, loses};
+use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::plan::{Step, parse_path, path_text};
+use moorfast_engine::provider::{
+    Action, Consequence, ObjectChange, PlanRequest, Proposal, ProposedAction, ProviderError, loses,
+};
 use serde_json::Value as Json;
 
 use crate::attributes::Read;

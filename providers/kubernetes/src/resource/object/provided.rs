@@ -1,7 +1,7 @@
 //! What the manifest brings to the cluster before one of its objects is applied: kinds and namespaces.
 
-use moorfast_engine::plan::Action;
-use moorfast_engine::{Dependency, Mode, Value};
+use moorfast_engine::model::{Mode, Value};
+use moorfast_engine::provider::{Action, Dependency};
 
 use super::document::{Document, ObjectKey, Written};
 use super::foresight::acts;
@@ -148,7 +148,7 @@ fn text<'v>(value: &'v Value, path: &[&str]) -> Option<&'v str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use moorfast_engine::Attributes;
+    use moorfast_engine::model::Attributes;
     use serde_json::json;
 
     fn key(api_version: &str, kind: &str, namespace: Option<&str>) -> ObjectKey {

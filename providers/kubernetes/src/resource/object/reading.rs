@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use futures::future::join_all;
-use moorfast_engine::{Observed, ProviderError, ReadRequest, Value};
+use moorfast_engine::model::Value;
+use moorfast_engine::provider::{Observed, ProviderError, ReadRequest};
 use serde_json::Value as Json;
 
 use crate::cluster::{Cluster, Served};

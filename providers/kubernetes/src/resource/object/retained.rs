@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use moorfast_engine::{Class, Observed, ProviderError, Value};
+use moorfast_engine::model::Value;
+use moorfast_engine::provider::{Class, Observed, ProviderError};
 
 use super::document::Document;
 

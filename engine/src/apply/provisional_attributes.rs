@@ -1,0 +1,87 @@
+//! What may be remembered of an object before its provider has made it.
+
+use moorfast_state::SealKey;
+use serde_json::{Map, Value as Json};
+
+use crate::model::{Attributes, UNKNOWN_KEY, Value, is_mark};
+
+/// The attributes of an object that is about to be made, sealed.
+///
+/// Only its provider knows what of it is secret, and it told so in the plan: what the plan shows is in the clear. What the plan did not know yet is in the
+/// clear only where the identity tells it anyway; of the rest there is a digest.
+pub(super) fn discreet(
+    wanted: &Attributes,
+    planned: Option<&Map<String, Json>>,
+    identity: &str,
+    key: &SealKey,
+) -> Map<String, Json> {
+    let sealed = |(name, value): (&String, &Value)| {
+        (name.clone(), part(value, planned.and_then(|shown| shown.get(name)), identity, key))
+    };
+    wanted.iter().filter(|(_, value)| !value.is_null()).map(sealed).collect()
+}
+
+fn part(wanted: &Value, planned: Option<&Json>, identity: &str, key: &SealKey) -> Json {
+    let known = planned.filter(|shown| shown.get(UNKNOWN_KEY).is_none());
+    match (wanted, known) {
+        (Value::Map(map), shown) if shown.is_none_or(is_open) => {
+            let member = |(name, value): (&String, &Value)| {
+                (name.clone(), part(value, shown.and_then(|shown| shown.get(name)), identity, key))
+            };
+            Json::Object(map.iter().map(member).collect())
+        }
+        (Value::List(items), shown) if shown.is_none_or(Json::is_array) => {
+            let item = |(i, value)| part(value, shown.and_then(|shown| shown.get(i)), identity, key);
+            items.iter().enumerate().map(item).collect()
+        }
+        (_, Some(shown)) => shown.clone(),
+        (Value::Null, None) => Json::Null,
+        (Value::String(text), None) if identity.contains(text.as_str()) => Json::String(text.clone()),
+        (hidden, None) => hidden.clone().sensitive().seal(key),
+    }
+}
+
+fn is_open(shown: &Json) -> bool {
+    shown.as_object().is_some_and(|object| !is_mark(object))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_plan_or_the_identity_tells_is_in_the_clear() {
+        let secret = json!({ "$sensitive": "blake3:1" });
+        let unknown = json!({ "$unknown": true });
+        let cases = [
+            // What the plan shows, and what its provider hid there.
+            (json!({ "mode": "0644" }), json!({ "mode": "0644" }), json!({ "mode": "0644" })),
+            (json!({ "content": "hidden" }), json!({ "content": secret }), json!({ "content": secret })),
+            // What it did not know.
+            (json!({ "content": "hidden" }), json!({ "content": unknown }), json!({ "content": "digest" })),
+            (json!({ "content": "hidden" }), json!({}), json!({ "content": "digest" })),
+            (json!({ "path": "/srv/a" }), json!({ "path": unknown }), json!({ "path": "/srv/a" })),
+            // Deeper down.
+            (
+                json!({ "manifest": { "kind": "Secret", "data": { "a": "hidden" } } }),
+                json!({ "manifest": unknown }),
+                json!({ "manifest": { "kind": "Secret", "data": { "a": "digest" } } }),
+            ),
+            (
+                json!({ "manifest": { "labels": ["shown", "hidden"], "data": { "a": "hidden" } } }),
+                json!({ "manifest": { "labels": ["shown", unknown], "data": secret } }),
+                json!({ "manifest": { "labels": ["shown", "digest"], "data": secret } }),
+            ),
+        ];
+        let key = SealKey::from_bytes([7; 32]);
+        let digest = Value::from("hidden").sensitive().seal(&key).to_string();
+        for (wanted, planned, expected) in cases {
+            let Value::Map(attributes) = Value::from(wanted.clone()) else { panic!("a map") };
+            let found = discreet(&attributes, planned.as_object(), "v1/Secret/srv path:/srv/a", &key);
+            let text = Json::Object(found).to_string().replace(&digest, "\"digest\"");
+            assert_eq!(serde_json::from_str::<Json>(&text).unwrap(), expected, "{wanted} {planned}");
+        }
+    }
+}

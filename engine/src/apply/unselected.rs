@@ -1,0 +1,78 @@
+//! What a gate looks at and the plan did not, because `--target` or `--exclude` left it out: it is read when the gate is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Executor, Work};
+use crate::configuration::expand::Expanded;
+use crate::configuration::scope::Values;
+use crate::model::{Address, Mode, Value};
+use crate::provider::{Class, Connection, DataRequest, ProviderError, ReadRequest, Target};
+
+/// Instances on one target of which nothing is known yet, with all that it takes to read them.
+pub(super) struct LeftOut {
+    connection: Arc<dyn Connection>,
+    target: Target,
+    objects: Vec<ReadRequest>,
+    data: Vec<DataRequest>,
+}
+
+impl Executor<'_> {
+    /// Those of `addresses` of which nothing is known, as far as they can be read.
+    pub(super) fn left_out(&self, addresses: &BTreeSet<Address>) -> Vec<LeftOut> {
+        let Work { expanded, early, session, values, .. } = &self.work;
+        let mut calls: BTreeMap<(&str, &str), LeftOut> = BTreeMap::new();
+        let unknown = addresses.iter().filter(|address| values.get(address).is_none());
+        for instance in unknown.filter_map(|address| expanded.instance(address)) {
+            let address = instance.address.clone();
+            let Some(connection) = session.connection(&instance.provider) else { continue };
+            let Some(desired) = early.get(&address).cloned() else { continue };
+            let call = calls.entry((&instance.provider, instance.target.name())).or_insert_with(|| LeftOut {
+                connection: connection.clone(),
+                target: instance.target.clone(),
+                objects: Vec::new(),
+                data: Vec::new(),
+            });
+            let name = instance.resource_type.name.to_owned();
+            match address.resource.mode {
+                Mode::Managed if expanded.identity(instance, &desired).is_some() => {
+                    let desired = Some(desired);
+                    call.objects.push(ReadRequest { address, resource_type: name, desired, recorded: None });
+                }
+                Mode::Data if !desired.values().any(Value::is_unknown) => {
+                    let timeout = self.timeout(&address, "read");
+                    call.data.push(DataRequest { address, data_source: name, arguments: desired, timeout });
+                }
+                _ => {}
+            }
+        }
+        calls.into_values().collect()
+    }
+}
+
+impl LeftOut {
+    /// Reads them into `values`.
+    ///
+    /// # Errors
+    /// If one can't be read, or is not there.
+    pub async fn read(self, expanded: &Expanded, values: &mut Values) -> Result<(), ProviderError> {
+        let Self { connection, target, objects, data } = self;
+        if !objects.is_empty() {
+            let found = connection.read(&target, &objects).await;
+            for (ReadRequest { address, desired, .. }, found) in objects.into_iter().zip(found) {
+                let absent = || ProviderError::new(Class::Failed, format!("{address} is not there"));
+                let mut attributes = desired.unwrap_or_default();
+                attributes.extend(expanded.marked(&address.resource, found?.ok_or_else(absent)?.attributes));
+                values.insert(address, attributes);
+            }
+        }
+        if !data.is_empty() {
+            let found = connection.read_data(&target, &data).await;
+            for (DataRequest { address, mut arguments, .. }, found) in data.into_iter().zip(found) {
+                arguments.extend(expanded.marked(&address.resource, found?));
+                values.insert(address, arguments);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! From the expressions of a block to the attributes that its schema wants.
+
+use std::collections::BTreeMap;
+
+use crate::configuration::expand::{Expanded, Instance};
+use crate::configuration::scope::{InstanceScope, Values};
+use crate::expression::{Expr, Scope};
+use crate::manifest::Condition;
+use crate::model::{Attributes, Diagnostic, Mode, Schema, Span, Value, conform};
+use crate::provider::Redaction;
+
+/// The values of `written`, checked against `schema` and with its defaults.
+pub(crate) fn conformed(
+    schema: &Schema,
+    written: &[(String, Span, Expr)],
+    scope: &dyn Scope,
+) -> Result<Attributes, Vec<Diagnostic>> {
+    let mut attributes = BTreeMap::new();
+    let mut errors = Vec::new();
+    for (name, _, expr) in written {
+        match expr.evaluate(scope) {
+            Ok(value) => _ = attributes.insert(name.clone(), value),
+            Err(found) => errors.extend(found),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    conform(schema, attributes).map_err(|found| {
+        let place = |path: &str| {
+            let name = path.split(['.', '[']).next().unwrap_or(path);
+            written.iter().find(|(n, _, _)| n == name).map(|(_, _, expr)| expr.span)
+        };
+        let error = |(path, message): (String, String)| {
+            let error = Diagnostic::error(format!("{path}: {message}"));
+            match place(&path) {
+                Some(span) => error.at(span, message),
+                None => error,
+            }
+        };
+        found.into_iter().map(error).collect()
+    })
+}
+
+/// The attributes that `instance` wants, as far as `values` tell; the provider's own rules are checked too.
+pub(crate) fn desired(
+    expanded: &Expanded,
+    instance: &Instance,
+    values: &Values,
+) -> Result<Attributes, Vec<Diagnostic>> {
+    let resource = &instance.resource;
+    let scope = InstanceScope::new(expanded, values, instance.binding.clone());
+    let about = |error: Diagnostic| match error.at {
+        None => error.at(resource.span, format!("in {}", instance.address)),
+        Some(_) => error,
+    };
+    let attributes = conformed(&instance.resource_type.schema, &resource.attributes, &scope)
+        .map_err(|errors| errors.into_iter().map(about).collect::<Vec<_>>())?;
+
+    let provider = expanded.catalog.provider(&instance.provider);
+    // A data source may have the name of a resource type, whose rules are not its own.
+    let Some(provider) = provider.filter(|_| resource.address.mode == Mode::Managed) else { return Ok(attributes) };
+    let place = |name: Option<&str>| {
+        let written = name.and_then(|name| resource.attributes.iter().find(|(n, _, _)| n == name));
+        written.map_or(resource.span, |(_, _, expr)| expr.span)
+    };
+    let violated = provider.validate(instance.resource_type.name, &attributes).into_iter().map(|invalid| {
+        let redaction = Redaction::of(attributes.values());
+        let error = Diagnostic::error(redaction.text(&invalid.message)).at(place(invalid.attribute), "");
+        match invalid.help {
+            Some(help) => error.help(redaction.text(&help)),
+            None => error,
+        }
+    });
+    let mut errors: Vec<_> = violated.collect();
+    errors.extend(secret_names(expanded, instance, &attributes).into_iter().map(|name| {
+        Diagnostic::error(format!(
+            "`{name}` of {} is sensitive, and a part of the name by which plans and the state know it",
+            instance.address
+        ))
+        .at(place(Some(name)), "")
+        .help("a name is shown: take another one, or nonsensitive() where that is right")
+    }));
+    if errors.is_empty() { Ok(attributes) } else { Err(errors) }
+}
+
+/// The sensitive attributes whose values would be read in the natural key of the object.
+fn secret_names<'a>(expanded: &Expanded, instance: &Instance, attributes: &'a Attributes) -> Vec<&'a str> {
+    let secret = |(name, value): (&'a String, &'a Value)| {
+        let text = value.as_str().filter(|text| value.is_sensitive() && !text.is_empty())?;
+        Some((name.as_str(), text))
+    };
+    let secrets: Vec<_> = attributes.iter().filter_map(secret).collect();
+    // To find out the key of each of thousands of instances takes its time, and few have a secret.
+    if secrets.is_empty() {
+        return Vec::new();
+    }
+    let Some(identity) = expanded.identity(instance, attributes) else { return Vec::new() };
+    let makes_it = |name: &str| {
+        let mut without = attributes.clone();
+        without.insert(name.to_owned(), Value::Unknown);
+        expanded.identity(instance, &without).as_ref() != Some(&identity)
+    };
+    let shown = secrets.into_iter().filter(|(name, text)| identity.contains(text) && makes_it(name));
+    shown.map(|(name, _)| name).collect()
+}
+
+/// The conditions that do not hold. One whose value is not known yet is not among them.
+pub(crate) fn violated(conditions: &[Condition], what: &str, scope: &dyn Scope) -> Vec<Diagnostic> {
+    let mut errors = Vec::new();
+    for condition in conditions {
+        match condition.condition.evaluate(scope) {
+            Err(found) => errors.extend(found),
+            Ok(value) if value.is_unknown() || value.is_retained() => {}
+            Ok(value) if value.as_bool() == Some(true) => {}
+            Ok(value) if value.as_bool() == Some(false) => {
+                let message = condition.error_message.evaluate(scope);
+                let message = message.ok().filter(|m| !m.is_sensitive());
+                let message = message.as_ref().and_then(Value::as_str).unwrap_or("it does not hold");
+                errors.push(Diagnostic::error(format!("{what}: {message}")).at(condition.condition.span, "is false"));
+            }
+            Ok(value) => {
+                let message = format!("a condition must be true or false, this is a {}", value.type_name());
+                errors.push(Diagnostic::error(message).at(condition.condition.span, ""));
+            }
+        }
+    }
+    errors
+}
+
+impl Condition {
+    /// Both of its expressions.
+    pub(crate) fn expressions(&self) -> [&Expr; 2] {
+        [&self.condition, &self.error_message]
+    }
+}

@@ -1,0 +1,12 @@
+//! The configuration: the manifest with its instances, their references and their graph.
+
+pub(crate) mod evaluate;
+pub(crate) mod expand;
+pub(crate) mod graph;
+pub(crate) mod moves;
+pub(crate) mod owners;
+pub(crate) mod scope;
+pub(crate) mod selection;
+pub(crate) mod static_values;
+
+pub use graph::GraphView;

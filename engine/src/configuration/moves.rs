@@ -1,0 +1,62 @@
+//! `[[moved]]`: the addresses that records get.
+
+use std::collections::BTreeSet;
+
+use moorfast_state::Snapshot;
+
+use crate::configuration::expand::Expanded;
+use crate::manifest::Moved;
+use crate::model::{Address, Diagnostic, suggest};
+
+/// Where `moved` takes a record, one step after the other; `None` where it stays.
+pub(crate) fn destination(moved: &[Moved], address: &Address) -> Option<Address> {
+    let step = |from: &Address| {
+        // A block without a key moves all instances; one that gives a key moves the instance without one.
+        let fits = |m: &&Moved| from.matches(&m.from) && (m.from.key == from.key || m.to.key.is_none());
+        let block = moved.iter().find(fits)?;
+        let keeps_key = block.from.key.is_none() && block.to.key.is_none();
+        let key = if keeps_key { from.key.clone() } else { block.to.key.clone() };
+        Some(Address { resource: block.to.resource.clone(), key })
+    };
+    // Each block is followed once, so that a circle of them ends.
+    std::iter::successors(step(address), step).take(moved.len()).last()
+}
+
+/// The errors for blocks that move to an instance that the manifest does not make.
+pub(crate) fn without_destination(expanded: &Expanded) -> Vec<Diagnostic> {
+    let moved = &expanded.manifest.moved;
+    let moves_on = |address: &Address| moved.iter().any(|m| address.matches(&m.from));
+    let is_one = |m: &&Moved| m.from.key.is_some() || m.to.key.is_some();
+    let lost = moved.iter().filter(is_one).filter(|m| !expanded.index.contains_key(&m.to) && !moves_on(&m.to));
+    let error = |m: &Moved| {
+        let instances = expanded.by_resource.get(&m.to.resource).map(Vec::as_slice).unwrap_or_default();
+        let names: Vec<_> = instances.iter().map(|i| expanded.instances[*i].address.to_string()).collect();
+        let error = Diagnostic::error(format!("the manifest has no instance `{}`", m.to))
+            .at(m.span, "nothing can be moved to it");
+        Diagnostic { help: suggest(&m.to.to_string(), names.iter().map(String::as_str)), ..error }
+    };
+    lost.map(error).collect()
+}
+
+/// The errors for blocks that move from what the state does not have, though nothing was moved by them either. A state without resources is a new one.
+pub(crate) fn without_origin(expanded: &Expanded, state: &Snapshot) -> Vec<Diagnostic> {
+    let moved = &expanded.manifest.moved;
+    let recorded: BTreeSet<Address> = state.records.keys().filter_map(|address| address.parse().ok()).collect();
+    if recorded.is_empty() {
+        return Vec::new();
+    }
+    let is_known = |pattern: &Address| recorded.iter().any(|address| address.matches(pattern));
+    let has_moved = |m: &Moved| is_known(&m.to) || destination(moved, &m.to).is_some_and(|to| is_known(&to));
+    let error = |m: &Moved| {
+        let error = Diagnostic::error(format!("the state has no resource `{}`", m.from)).at(m.span, "nothing is moved");
+        let names: Vec<_> = recorded.iter().map(ToString::to_string).collect();
+        let nearest = crate::model::nearest(&m.from.to_string(), names.iter().map(String::as_str));
+        error.help(match nearest {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => {
+                "`moorfast state list` lists the resources; remove the block if there is nothing to move".to_owned()
+            }
+        })
+    };
+    moved.iter().filter(|m| !is_known(&m.from) && !has_moved(m)).map(error).collect()
+}

@@ -1,0 +1,289 @@
+//! What the names in an instance's expressions stand for.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::configuration::expand::{Binding, Expanded};
+use crate::expression::{Expr, Files, Reference, Scope, Unresolved};
+use crate::manifest::locals::path_value;
+use crate::manifest::node_value;
+use crate::model::{Address, ResourceAddress, Value};
+
+/// The attributes of each instance as far as they are known, by address.
+#[derive(Debug, Default)]
+pub(crate) struct Values(HashMap<Address, Arc<Value>>);
+
+static NO_VALUES: std::sync::LazyLock<Values> = std::sync::LazyLock::new(Values::default);
+
+impl Values {
+    /// No instance has values yet.
+    pub fn none() -> &'static Self {
+        &NO_VALUES
+    }
+
+    /// What is known of a sealed value is only that it is what the last apply used.
+    pub fn insert(&mut self, address: Address, attributes: BTreeMap<String, Value>) {
+        let open = |value: Value| if value.is_sealed() { Value::Retained.sensitive() } else { value };
+        let attributes = attributes.into_iter().map(|(name, value)| (name, open(value))).collect();
+        self.0.insert(address, Arc::new(Value::Map(attributes)));
+    }
+
+    pub fn get(&self, address: &Address) -> Option<&Value> {
+        self.0.get(address).map(AsRef::as_ref)
+    }
+
+    /// What is known of these instances as it is now; the values themselves are shared, for there may be many and large ones.
+    pub fn only<'a>(&self, addresses: impl IntoIterator<Item = &'a Address>) -> Self {
+        let known = addresses.into_iter().filter_map(|address| Some((address.clone(), self.0.get(address)?.clone())));
+        Self(known.collect())
+    }
+}
+
+/// The scope of one instance's expressions.
+pub(crate) struct InstanceScope<'a> {
+    expanded: &'a Expanded,
+    values: &'a Values,
+    binding: Binding,
+    this: Option<Value>,
+}
+
+impl<'a> InstanceScope<'a> {
+    pub fn new(expanded: &'a Expanded, values: &'a Values, binding: Binding) -> Self {
+        Self { expanded, values, binding, this: None }
+    }
+
+    /// With `self` standing for `this`.
+    pub fn with_self(mut self, this: Value) -> Self {
+        self.this = Some(this);
+        self
+    }
+
+    fn resource(&self, resource: &ResourceAddress, key: Option<&str>, any: bool) -> Result<Value, Unresolved> {
+        let Some(instances) = self.expanded.by_resource.get(resource) else {
+            return match self.expanded.manifest.resources.contains_key(resource) {
+                true if !self.expanded.is_complete => Ok(Value::Unknown),
+                // No node matches, or `for_each` is empty.
+                true => Ok(Value::Map(BTreeMap::new())),
+                false => Err(self.no_resource(resource)),
+            };
+        };
+        let address = |i: &usize| &self.expanded.instances[*i].address;
+        if let Some(key) = key {
+            return match keyed(self.expanded, resource, key, &self.binding) {
+                Some(address) => Ok(self.value_of(&address)),
+                None => Err(missing_key(resource, key, instances.iter().filter_map(|i| address(i).key.as_ref()))),
+            };
+        }
+        if any {
+            return Ok(Value::Map(self.by_any_key(resource, instances)));
+        }
+        match meant(self.expanded, resource, &self.binding) {
+            Meant::One(address) => Ok(self.value_of(&address)),
+            Meant::All(places) => {
+                let by_key = |i: &usize| Some((address(i).key.clone()?, self.value_of(address(i))));
+                Ok(Value::Map(places.iter().filter_map(by_key).collect()))
+            }
+        }
+    }
+
+    /// The instances by every key under which an index finds them, see [`keyed`].
+    fn by_any_key(&self, resource: &ResourceAddress, instances: &[usize]) -> BTreeMap<String, Value> {
+        let instance = |i: &usize| &self.expanded.instances[*i];
+        let here = on_same_node(self.expanded, resource, &self.binding).unwrap_or_default().iter().map(instance);
+        let of_node = here.filter_map(|i| Some((i.binding.each.as_ref()?.0.clone(), self.value_of(&i.address))));
+        let of_all = instances.iter().map(instance);
+        let of_all = of_all.filter_map(|i| Some((i.address.key.clone()?, self.value_of(&i.address))));
+        of_node.chain(of_all).collect()
+    }
+
+    /// The attributes of an instance. Each attribute of its type exists: unknown while nothing is known of the instance, else null where it
+    /// has no value.
+    fn value_of(&self, address: &Address) -> Value {
+        let known = self.values.get(address).cloned();
+        let Some(instance) = self.expanded.instance(address) else { return known.unwrap_or(Value::Unknown) };
+        let absent = if known.is_some() { Value::Null } else { Value::Unknown };
+        let mut value = known.unwrap_or_else(|| Value::Map(BTreeMap::new()));
+        if let Value::Map(map) = &mut value {
+            for attribute in &instance.resource_type.schema.attributes {
+                let mark = |value: Value| if attribute.sensitive { value.sensitive() } else { value };
+                map.entry(attribute.name.to_owned()).or_insert_with(|| mark(absent.clone()));
+            }
+        }
+        value
+    }
+
+    fn no_resource(&self, resource: &ResourceAddress) -> Unresolved {
+        let known: Vec<_> = self.expanded.manifest.resources.keys().map(ToString::to_string).collect();
+        Unresolved::unknown("resource", &resource.to_string(), known.iter().map(String::as_str))
+    }
+
+    fn node(&self) -> Result<Value, Unresolved> {
+        match &self.binding.node {
+            Some(node) => Ok(node_value(node)),
+            None => Err(Unresolved {
+                summary: "`node` stands for the node of `on`, and there is no `on` here".to_owned(),
+                help: Some("write on = { role = \"…\" }, or name the node: nodes.NAME.address".to_owned()),
+            }),
+        }
+    }
+
+    fn each(&self) -> Result<Value, Unresolved> {
+        match &self.binding.each {
+            Some((key, value)) => {
+                let value = match &self.binding.collection {
+                    Some(collection) => self.element(collection, key)?.unwrap_or_else(|| value.clone()),
+                    None => value.clone(),
+                };
+                Ok(Value::Map([("key".to_owned(), Value::from(key.as_str())), ("value".to_owned(), value)].into()))
+            }
+            None => Err(Unresolved {
+                summary: "`each` stands for the element of `for_each`, and there is no `for_each` here".to_owned(),
+                help: None,
+            }),
+        }
+    }
+
+    /// The value of an element of `for_each` as far as it is known by now; its keys were known from the start.
+    fn element(&self, collection: &Expr, key: &str) -> Result<Option<Value>, Unresolved> {
+        let binding = Binding { each: None, collection: None, ..self.binding.clone() };
+        let elements = collection.evaluate(&InstanceScope::new(self.expanded, self.values, binding));
+        let elements = elements.map_err(|errors| Unresolved {
+            summary: errors.into_iter().next().map_or_else(String::new, |error| error.summary),
+            help: Some("this is the error of `for_each`".to_owned()),
+        })?;
+        let element = elements.as_map().and_then(|map| map.get(key)).cloned();
+        Ok(if matches!(elements, Value::Sensitive(_)) { element.map(Value::sensitive) } else { element })
+    }
+
+    fn variable(&self, name: &str) -> Result<Value, Unresolved> {
+        match self.expanded.variables.get(name) {
+            Some(value) => Ok(value.clone()),
+            None => {
+                let names = self.expanded.manifest.variables.keys().map(String::as_str);
+                Err(Unresolved::unknown("variable", name, names))
+            }
+        }
+    }
+}
+
+impl Scope for InstanceScope<'_> {
+    fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
+        match reference {
+            Reference::Variable(name) => self.variable(name),
+            Reference::Local(name) => self.expanded.manifest.local(name, self),
+            Reference::Node => self.node(),
+            Reference::Nodes => {
+                Ok(Value::Map(self.expanded.nodes.iter().map(|(name, n)| (name.0.clone(), node_value(n))).collect()))
+            }
+            Reference::Each => self.each(),
+            Reference::This => self.this.clone().ok_or_else(|| Unresolved {
+                summary: "`self` can be used in a postcondition or in an assertion of a check only".to_owned(),
+                help: None,
+            }),
+            Reference::Plan => {
+                Err(Unresolved { summary: "`plan` can be used in a policy only".to_owned(), help: None })
+            }
+            Reference::Path => Ok(path_value(&self.expanded.manifest)),
+            Reference::Moorfast => {
+                Ok(Value::Map([("version".to_owned(), Value::from(env!("CARGO_PKG_VERSION")))].into()))
+            }
+            Reference::Resource { resource, key, any } => self.resource(resource, key.as_deref(), *any),
+        }
+    }
+
+    fn only_instance(&self, resource: &ResourceAddress, attribute: &str) -> Result<Option<Value>, Unresolved> {
+        match meant(self.expanded, resource, &self.binding) {
+            Meant::One(_) => Ok(None),
+            Meant::All([only]) => Ok(Some(self.value_of(&self.expanded.instances[*only].address))),
+            Meant::All([]) => Err(Unresolved { summary: format!("`{resource}` has no instances"), help: None }),
+            Meant::All(instances @ [first, ..]) => {
+                let first = &self.expanded.instances[*first].address;
+                Err(Unresolved {
+                    summary: format!("`{resource}` has {} instances, and none of them is named", instances.len()),
+                    help: Some(format!(
+                        "write `{first}.{attribute}` for one, and `values({resource})[*].{attribute}` for all of them"
+                    )),
+                })
+            }
+        }
+    }
+
+    fn files(&self) -> &Files {
+        &self.expanded.files
+    }
+}
+
+/// What a reference to a resource without a key means.
+pub(crate) enum Meant<'e> {
+    /// This instance.
+    One(Address),
+    /// These instances, by their places in [`Expanded::instances`].
+    All(&'e [usize]),
+}
+
+/// Returns what a reference to `resource` without a key means to a block that is bound to `binding`: the instance without a key, that of the same
+/// node and element, or of the same node, or of the same element. Otherwise all instances; of a resource on nodes only those of the same node.
+pub(crate) fn meant<'e>(expanded: &'e Expanded, resource: &ResourceAddress, binding: &Binding) -> Meant<'e> {
+    let here = on_same_node(expanded, resource, binding);
+    let node = binding.node.as_ref().map(|n| n.name.0.clone());
+    let each = binding.each.as_ref().map(|(key, _)| key.clone());
+    let both = node.as_ref().zip(each.as_ref()).map(|(node, each)| format!("{node}/{each}"));
+    let is_meant = |address: &Address| {
+        let place = expanded.index.get(address);
+        place.is_some_and(|place| here.is_none_or(|here| here.contains(place)))
+    };
+    let keys = [Some(None), both.map(Some), node.map(Some), each.map(Some)].into_iter().flatten();
+    match keys.map(|key| resource.instance(key)).find(is_meant) {
+        Some(address) => Meant::One(address),
+        None => Meant::All(here.or(expanded.by_resource.get(resource).map(Vec::as_slice)).unwrap_or_default()),
+    }
+}
+
+/// Returns the instance that an index with `key` means: the one with this key, or the one of this element on the same node.
+pub(crate) fn keyed(expanded: &Expanded, resource: &ResourceAddress, key: &str, binding: &Binding) -> Option<Address> {
+    let address = resource.instance(Some(key.to_owned()));
+    if expanded.index.contains_key(&address) {
+        return Some(address);
+    }
+    let mut here = on_same_node(expanded, resource, binding)?.iter().map(|i| &expanded.instances[*i]);
+    let is_it = |each: &(String, Value)| each.0 == key;
+    Some(here.find(|i| i.binding.each.as_ref().is_some_and(is_it))?.address.clone())
+}
+
+/// Returns the instances of `resource` on the node of `binding`. `None` where at least one of the two is not `on` nodes, or where they have no node in
+/// common: then a reference means all nodes.
+fn on_same_node<'e>(expanded: &'e Expanded, resource: &ResourceAddress, binding: &Binding) -> Option<&'e [usize]> {
+    let node = binding.node.as_ref()?;
+    let by_node = expanded.by_node.get(resource)?;
+    match by_node.get(&node.name) {
+        Some(here) => Some(here),
+        None => binding.nodes.iter().any(|node| by_node.contains_key(node)).then_some(&[]),
+    }
+}
+
+fn missing_key<'k>(resource: &ResourceAddress, key: &str, known: impl Iterator<Item = &'k String>) -> Unresolved {
+    let keys: Vec<_> = known.map(|k| format!("\"{k}\"")).collect();
+    Unresolved {
+        summary: format!("`{resource}` has no instance \"{key}\""),
+        help: Some(match keys.is_empty() {
+            true => "it has no keys: write it without the brackets".to_owned(),
+            false => format!("its instances are {}", keys.join(", ")),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_the_values_shares_them_and_holds_no_others() {
+        let mut all = Values::default();
+        let [a, b]: [Address; 2] = ["t.x[\"a\"]", "t.x[\"b\"]"].map(|address| address.parse().unwrap());
+        all.insert(a.clone(), BTreeMap::from([("content".to_owned(), Value::from("large"))]));
+        all.insert(b.clone(), BTreeMap::new());
+        let part = all.only([&a]);
+        assert!(std::ptr::eq(part.get(&a).unwrap(), all.get(&a).unwrap()));
+        assert_eq!(part.get(&b), None);
+    }
+}

@@ -1,0 +1,34 @@
+//! Conversions between primitive values, as HCL makes them where a type is asked for.
+
+use serde_json::Number;
+
+use super::number::{number_text, parse_number};
+use crate::model::Value;
+
+/// The text of a string, number or bool.
+pub(crate) fn to_text(value: &Value) -> Option<String> {
+    match value.reveal() {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number_text(number)),
+        Value::Bool(truth) => Some(truth.to_string()),
+        _ => None,
+    }
+}
+
+/// The number that a number or a string is, if it can be represented exactly.
+pub(crate) fn to_number(value: &Value) -> Option<Number> {
+    match value.reveal() {
+        Value::Number(number) => Some(number.clone()),
+        Value::String(text) => parse_number(text).ok(),
+        _ => None,
+    }
+}
+
+/// The truth that a bool or one of the strings `true` and `false` is.
+pub(crate) fn to_bool(value: &Value) -> Option<bool> {
+    match value.reveal() {
+        Value::Bool(truth) => Some(*truth),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}

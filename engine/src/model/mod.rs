@@ -1,0 +1,25 @@
+//! The vocabulary of the engine: addresses, values, schemas, nodes and diagnostics. It depends on nothing else of the engine.
+
+pub(crate) mod address;
+pub(crate) mod attribute_path;
+pub(crate) mod check_result;
+pub(crate) mod convert;
+pub(crate) mod diagnostic;
+mod machine;
+mod node;
+pub(crate) mod number;
+pub(crate) mod schema;
+mod untrusted;
+pub(crate) mod value;
+pub(crate) mod yaml;
+
+pub use address::{Address, InvalidAddress, Mode, ResourceAddress, is_identifier, named};
+pub use attribute_path::{AttributePath, PathStep};
+pub use check_result::{CheckResult, CheckStatus};
+pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
+pub use machine::{Identified, Machine, NodeChange, NodeChangeKind, Replacement};
+pub use node::{Node, NodeName, Transport};
+pub use schema::{Attribute, DURATION_EXAMPLES, Faults, Kind, Schema, conform, parse_duration};
+pub use untrusted::is_inside;
+pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, is_mark, seal_attributes};
+pub use yaml::{YamlDocument, YamlError, yaml_document, yaml_documents};

@@ -1,0 +1,344 @@
+//! The values of the manifest, with what a planner must know of them: is it known yet, is it secret.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use moorfast_state::SealKey;
+use serde_json::{Map, Number, Value as Json, json};
+use zeroize::Zeroize;
+
+use crate::model::number::{canonical, integer};
+
+/// The attributes of a resource by name.
+pub type Attributes = BTreeMap<String, Value>;
+
+/// A value of the manifest or of the world.
+#[derive(Clone, PartialEq, Default)]
+pub enum Value {
+    /// No value: the attribute is as if it were not written.
+    #[default]
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// An integer or a float.
+    Number(Number),
+    /// Text.
+    String(String),
+    /// An ordered list.
+    List(Vec<Value>),
+    /// A map or an object; its order is that of the keys.
+    Map(BTreeMap<String, Value>),
+    /// Not known until the apply has made what it depends on.
+    Unknown,
+    /// The value that the last apply used, which nothing can read any more (a bootstrap token that expired).
+    /// It stands for "leave it as it is": a resource whose attribute is retained does not change because of it.
+    Retained,
+    /// A value that is never shown or stored. What is inside is not itself sensitive.
+    Sensitive(Secret),
+}
+
+/// The inside of a sensitive value; its text is cleared from memory when dropped.
+#[derive(Clone, PartialEq)]
+pub struct Secret(Box<Value>);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+/// Values whose marks were taken off for a moment; their texts are cleared from memory when dropped.
+pub(crate) struct Opened(pub(crate) Vec<Value>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(wipe);
+    }
+}
+
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::List(items) => items.iter_mut().for_each(wipe),
+        Value::Map(map) => map.values_mut().for_each(wipe),
+        _ => {}
+    }
+}
+
+/// The key of the JSON object that stands for a sensitive value, with its keyed digest.
+pub const SENSITIVE_KEY: &str = "$sensitive";
+/// The key of the JSON object that stands for a value not known until apply.
+pub const UNKNOWN_KEY: &str = "$unknown";
+/// The key of the JSON object that stands for a retained value.
+pub const RETAINED_KEY: &str = "$retained";
+
+impl Value {
+    /// `self`, marked as sensitive. Marks inside are folded into the one outside; what is null stays null.
+    pub fn sensitive(self) -> Self {
+        match self {
+            Value::Null => Value::Null,
+            Value::Sensitive(_) => self,
+            other => Value::Sensitive(Secret(Box::new(other.reveal_deep()))),
+        }
+    }
+
+    /// The value without the sensitive mark at its top. The caller answers for what becomes of it.
+    pub fn reveal(&self) -> &Value {
+        match self {
+            Value::Sensitive(secret) => &secret.0,
+            other => other,
+        }
+    }
+
+    /// A copy with no sensitive mark at any depth. The caller answers for what becomes of it.
+    pub fn reveal_deep(&self) -> Value {
+        match self {
+            Value::Sensitive(secret) => secret.0.reveal_deep(),
+            Value::List(items) => Value::List(items.iter().map(Value::reveal_deep).collect()),
+            Value::Map(map) => Value::Map(map.iter().map(|(k, v)| (k.clone(), v.reveal_deep())).collect()),
+            other => other.clone(),
+        }
+    }
+
+    /// Is this value, or anything in it, sensitive?
+    pub fn is_sensitive(&self) -> bool {
+        self.any(&|v| matches!(v, Value::Sensitive(_)))
+    }
+
+    /// Is this what [`Value::seal`] makes of a sensitive value?
+    pub fn is_sealed(&self) -> bool {
+        let digest = |map: &BTreeMap<String, Value>| match map.get(SENSITIVE_KEY) {
+            Some(Value::String(text)) => map.len() == 1 && text.starts_with("blake3:"),
+            _ => false,
+        };
+        matches!(self, Value::Map(map) if digest(map))
+    }
+
+    /// Is this value, or anything in it, not known until apply?
+    pub fn is_unknown(&self) -> bool {
+        self.any(&|v| matches!(v, Value::Unknown))
+    }
+
+    /// Is this value, or anything in it, retained?
+    pub fn is_retained(&self) -> bool {
+        self.any(&|v| matches!(v, Value::Retained))
+    }
+
+    fn any(&self, test: &impl Fn(&Value) -> bool) -> bool {
+        test(self)
+            || match self {
+                Value::Sensitive(secret) => secret.0.any(test),
+                Value::List(items) => items.iter().any(|v| v.any(test)),
+                Value::Map(map) => map.values().any(|v| v.any(test)),
+                _ => false,
+            }
+    }
+
+    /// Is this `Null`?
+    pub fn is_null(&self) -> bool {
+        matches!(self, Value::Null)
+    }
+
+    /// The text of a string, sensitive or not.
+    pub fn as_str(&self) -> Option<&str> {
+        match self.reveal() {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value of a bool, sensitive or not.
+    pub fn as_bool(&self) -> Option<bool> {
+        match self.reveal() {
+            Value::Bool(b) => Some(*b),
+            _ => None,
+        }
+    }
+
+    /// The value of a whole number that fits, sensitive or not.
+    pub fn as_i64(&self) -> Option<i64> {
+        match self.reveal() {
+            Value::Number(n) => integer(n)?.try_into().ok(),
+            _ => None,
+        }
+    }
+
+    /// The value of a whole number of any size, sensitive or not.
+    pub fn as_i128(&self) -> Option<i128> {
+        match self.reveal() {
+            Value::Number(n) => integer(n),
+            _ => None,
+        }
+    }
+
+    /// The items of a list, sensitive or not.
+    pub fn as_list(&self) -> Option<&[Value]> {
+        match self.reveal() {
+            Value::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The members of a map, sensitive or not.
+    pub fn as_map(&self) -> Option<&BTreeMap<String, Value>> {
+        match self.reveal() {
+            Value::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// The name of the value's type as messages use it.
+    pub fn type_name(&self) -> &'static str {
+        match self.reveal() {
+            Value::Null => "null",
+            Value::Bool(_) => "bool",
+            Value::Number(_) => "number",
+            Value::String(_) => "string",
+            Value::List(_) => "list",
+            Value::Map(_) => "map",
+            Value::Unknown | Value::Retained => "unknown",
+            Value::Sensitive(_) => "sensitive",
+        }
+    }
+
+    /// The JSON that may be shown and stored: what is sensitive is a keyed digest, what is unknown says so.
+    pub fn seal(&self, key: &SealKey) -> serde_json::Value {
+        match self {
+            Value::Sensitive(secret) if secret.0.is_unknown() => json!({ UNKNOWN_KEY: true, SENSITIVE_KEY: true }),
+            Value::Sensitive(secret) if secret.0.is_retained() => json!({ RETAINED_KEY: true, SENSITIVE_KEY: true }),
+            Value::Sensitive(secret) => {
+                let mut text = moorfast_state::canonical(&secret.0.seal(key));
+                let digest = key.digest(text.as_bytes());
+                text.zeroize();
+                json!({ SENSITIVE_KEY: digest })
+            }
+            Value::Unknown => json!({ UNKNOWN_KEY: true }),
+            Value::Retained => json!({ RETAINED_KEY: true }),
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(b) => json!(b),
+            Value::Number(n) => serde_json::Value::Number(n.clone()),
+            Value::String(text) => json!(text),
+            Value::List(items) => items.iter().map(|v| v.seal(key)).collect(),
+            Value::Map(map) => serde_json::Value::Object(map.iter().map(|(k, v)| (k.clone(), v.seal(key))).collect()),
+        }
+    }
+
+    /// The plain JSON of the value, sensitive or not, for what a provider sends to the world. `None` while any of it is unknown.
+    pub fn to_json(&self) -> Option<serde_json::Value> {
+        Some(match self.reveal() {
+            Value::Unknown | Value::Retained | Value::Sensitive(_) => return None,
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(b) => json!(b),
+            Value::Number(n) => serde_json::Value::Number(n.clone()),
+            Value::String(text) => json!(text),
+            Value::List(items) => serde_json::Value::Array(items.iter().map(Value::to_json).collect::<Option<_>>()?),
+            Value::Map(map) => serde_json::Value::Object(
+                map.iter().map(|(k, v)| Some((k.clone(), v.to_json()?))).collect::<Option<_>>()?,
+            ),
+        })
+    }
+}
+
+/// `attributes`, sealed for a plan or a state. Nulls are left out: they are as if not written.
+pub fn seal_attributes(attributes: &Attributes, key: &SealKey) -> serde_json::Map<String, serde_json::Value> {
+    attributes.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), v.seal(key))).collect()
+}
+
+impl fmt::Debug for Value {
+    /// Never shows what is sensitive.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Null => f.write_str("null"),
+            Value::Bool(b) => write!(f, "{b}"),
+            Value::Number(n) => write!(f, "{n}"),
+            Value::String(text) => write!(f, "{text:?}"),
+            Value::List(items) => f.debug_list().entries(items).finish(),
+            Value::Map(map) => f.debug_map().entries(map).finish(),
+            Value::Unknown => f.write_str("(known after apply)"),
+            Value::Retained => f.write_str("(as applied before)"),
+            Value::Sensitive(_) => f.write_str("(sensitive)"),
+        }
+    }
+}
+
+impl From<serde_json::Value> for Value {
+    fn from(json: serde_json::Value) -> Self {
+        match json {
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Bool(b) => Value::Bool(b),
+            serde_json::Value::Number(n) => Value::Number(canonical(n)),
+            serde_json::Value::String(s) => Value::String(s),
+            serde_json::Value::Array(items) => Value::List(items.into_iter().map(Value::from).collect()),
+            serde_json::Value::Object(map) => Value::Map(map.into_iter().map(|(k, v)| (k, Value::from(v))).collect()),
+        }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Value::String(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Value::String(text)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(b: bool) -> Self {
+        Value::Bool(b)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(n: i64) -> Self {
+        Value::Number(n.into())
+    }
+}
+
+impl<T: Into<Value>> From<Vec<T>> for Value {
+    fn from(items: Vec<T>) -> Self {
+        Value::List(items.into_iter().map(Into::into).collect())
+    }
+}
+
+impl From<BTreeMap<String, Value>> for Value {
+    fn from(map: BTreeMap<String, Value>) -> Self {
+        Value::Map(map)
+    }
+}
+
+/// Whether a sealed object stands for a sensitive, unknown or retained value.
+pub fn is_mark(object: &Map<String, Json>) -> bool {
+    [SENSITIVE_KEY, UNKNOWN_KEY, RETAINED_KEY].iter().any(|key| object.contains_key(*key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_and_seal_never_show_a_secret() {
+        let key = SealKey::generate();
+        let value = Value::Map([("token".to_owned(), Value::from("s3cr3t").sensitive())].into());
+        assert!(!format!("{value:?}").contains("s3cr3t"));
+        assert!(!value.seal(&key).to_string().contains("s3cr3t"));
+    }
+
+    #[test]
+    fn equal_secrets_seal_equally_under_one_key() {
+        let (a, b) = (SealKey::generate(), SealKey::generate());
+        let secret = Value::from("s3cr3t").sensitive();
+        assert_eq!(secret.seal(&a), secret.clone().seal(&a));
+        assert_ne!(secret.seal(&a), secret.seal(&b));
+    }
+
+    #[test]
+    fn marks_fold_into_the_outermost() {
+        let inner = Value::List(vec![Value::from("x").sensitive()]);
+        let outer = inner.sensitive();
+        assert!(!outer.reveal().is_sensitive());
+    }
+}

@@ -1,0 +1,57 @@
+//! Which resource types and data sources there are, and whose they are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::{Mode, ResourceAddress, nearest};
+use crate::provider::{Provider, ResourceType};
+
+/// The resource types and data sources of all providers, by name.
+#[derive(Clone)]
+pub(crate) struct Catalog {
+    entries: BTreeMap<(Mode, String), Entry>,
+    providers: BTreeMap<&'static str, Arc<dyn Provider>>,
+}
+
+/// A type and its provider.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub provider: Arc<dyn Provider>,
+    pub resource_type: Arc<ResourceType>,
+}
+
+impl Catalog {
+    pub fn new(providers: &[Arc<dyn Provider>]) -> Self {
+        let mut entries = BTreeMap::new();
+        for provider in providers {
+            let managed = provider.resource_types().into_iter().map(|t| (Mode::Managed, t));
+            let data = provider.data_sources().into_iter().map(|t| (Mode::Data, t));
+            for (mode, resource_type) in managed.chain(data) {
+                let key = (mode, resource_type.name.to_owned());
+                entries.insert(key, Entry { provider: provider.clone(), resource_type: Arc::new(resource_type) });
+            }
+        }
+        Self { entries, providers: providers.iter().map(|p| (p.name(), p.clone())).collect() }
+    }
+
+    /// The type that `address` is of.
+    pub fn find(&self, address: &ResourceAddress) -> Option<&Entry> {
+        self.entries.get(&(address.mode, address.resource_type.clone()))
+    }
+
+    /// The name of a type of this mode that is nearest to `name`.
+    pub fn suggest(&self, mode: Mode, name: &str) -> Option<String> {
+        let names = self.entries.keys().filter(|(m, _)| *m == mode).map(|(_, n)| n.as_str());
+        nearest(name, names).map(str::to_owned)
+    }
+
+    /// The provider of an instance's name: `kubernetes` of `kubernetes.prod`.
+    pub fn provider(&self, alias: &str) -> Option<&Arc<dyn Provider>> {
+        self.providers.get(alias.split('.').next().unwrap_or(alias))
+    }
+
+    /// Every provider by name.
+    pub fn providers(&self) -> impl Iterator<Item = &Arc<dyn Provider>> {
+        self.providers.values()
+    }
+}

@@ -1,0 +1,62 @@
+//! What a change does beyond the attributes that it shows.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A consequence of a change that a reviewer must see although no attribute shows it.
+///
+/// A provider adds consequences to its [`Proposal`](crate::provider::Proposal). They are part of the plan: text, Markdown, HTML, JSON and policies show them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Consequence {
+    /// Something that runs is restarted or reloaded.
+    Restart {
+        /// Why, as the rest of a sentence: `its definition changes`.
+        cause: String,
+    },
+    /// The object exists already, is not in the state, and loses its content. Either moorfast did not create it, or its record is lost.
+    Overwrite,
+    /// Another object is removed too: a package that conflicts with a new one.
+    Removal {
+        /// The object, as a person would name it: `package apparmor 3.0.8`.
+        object: String,
+    },
+    /// An object goes back to an older version.
+    Downgrade {
+        /// The object: `package kubelet`.
+        object: String,
+        /// The version that is there.
+        from: String,
+        /// The older version that will be there.
+        to: String,
+    },
+    /// The operation will fail unless a person does something first.
+    Obstacle {
+        /// What is in the way: `a directory is at the path`.
+        message: String,
+    },
+}
+
+impl Consequence {
+    /// Whether something that exists is lost.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Consequence::Overwrite | Consequence::Removal { .. } | Consequence::Downgrade { .. })
+    }
+}
+
+/// One line for a person.
+impl fmt::Display for Consequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Consequence::Restart { cause } => write!(f, "restart: {cause}"),
+            Consequence::Overwrite => f.write_str(
+                "overwrites an object that is not in the state: moorfast did not create it, or its record is lost; \
+                 `[[import]]` takes it into the state first",
+            ),
+            Consequence::Removal { object } => write!(f, "also removes {object}"),
+            Consequence::Downgrade { object, from, to } => write!(f, "downgrades {object} from {from} to {to}"),
+            Consequence::Obstacle { message } => write!(f, "the apply will fail: {message}"),
+        }
+    }
+}

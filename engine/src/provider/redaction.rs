@@ -1,0 +1,210 @@
+//! Messages without the sensitive values of the requests that they are about.
+
+use crate::model::Value;
+use crate::provider::{Consequence, ProviderError};
+
+/// What a message shows in the place of a sensitive value.
+const STAND_IN: &str = "(sensitive)";
+/// Shorter texts are parts of ordinary words.
+const SHORT: usize = 4;
+/// Shorter texts are ordinary words, so that only a quoted one is known to be the value.
+const TINY: usize = 3;
+/// A shorter line of a longer text may be ordinary syntax, such as `else`.
+const LINE: usize = 8;
+
+/// The texts that a message must not show.
+#[derive(Clone, Default)]
+pub struct Redaction {
+    /// The longest first: one may be part of another.
+    hidden: Vec<Hidden>,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Hidden {
+    text: String,
+    occurs: Occurs,
+}
+
+/// Where a text is taken for the sensitive value.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Occurs {
+    Anywhere,
+    AsWord,
+    Quoted,
+}
+
+impl Redaction {
+    /// Returns the redaction of everything that is marked as sensitive in `values`.
+    pub fn of<'v>(values: impl IntoIterator<Item = &'v Value>) -> Self {
+        let mut texts = Vec::new();
+        values.into_iter().for_each(|value| collect(value, &mut texts));
+        Self::of_texts(texts)
+    }
+
+    /// Returns the redaction of `texts`, as they are and as messages quote them.
+    pub fn of_texts(texts: impl IntoIterator<Item = String>) -> Self {
+        let mut hidden: Vec<_> = texts.into_iter().flat_map(forms).collect();
+        hidden.sort_by(|a, b| b.text.chars().count().cmp(&a.text.chars().count()).then_with(|| a.cmp(b)));
+        hidden.dedup();
+        Self { hidden }
+    }
+
+    /// Returns `text` without the sensitive values.
+    pub fn text(&self, text: &str) -> String {
+        self.hidden.iter().fold(text.to_owned(), |text, hidden| hidden.replaced_in(&text))
+    }
+
+    /// Returns `error` without the sensitive values.
+    pub fn error(&self, error: ProviderError) -> ProviderError {
+        ProviderError {
+            summary: self.text(&error.summary),
+            detail: error.detail.iter().map(|line| self.text(line)).collect(),
+            help: error.help.as_deref().map(|help| self.text(help)),
+            ..error
+        }
+    }
+
+    /// Returns `consequence` without the sensitive values.
+    pub(crate) fn consequence(&self, consequence: Consequence) -> Consequence {
+        match consequence {
+            Consequence::Restart { cause } => Consequence::Restart { cause: self.text(&cause) },
+            Consequence::Overwrite => Consequence::Overwrite,
+            Consequence::Removal { object } => Consequence::Removal { object: self.text(&object) },
+            Consequence::Downgrade { object, from, to } => {
+                Consequence::Downgrade { object: self.text(&object), from: self.text(&from), to: self.text(&to) }
+            }
+            Consequence::Obstacle { message } => Consequence::Obstacle { message: self.text(&message) },
+        }
+    }
+}
+
+impl Hidden {
+    fn new(text: &str) -> Option<Self> {
+        let occurs = match text.chars().count() {
+            0 => return None,
+            count if count < TINY => Occurs::Quoted,
+            count if count < SHORT => Occurs::AsWord,
+            _ => Occurs::Anywhere,
+        };
+        Some(Self { text: text.to_owned(), occurs })
+    }
+
+    fn replaced_in(&self, text: &str) -> String {
+        let mut replaced = String::with_capacity(text.len());
+        let mut rest = 0;
+        for (start, _) in text.match_indices(&self.text) {
+            let end = start + self.text.len();
+            if self.is_meant(text[..start].chars().next_back(), text[end..].chars().next()) {
+                replaced.push_str(&text[rest..start]);
+                replaced.push_str(STAND_IN);
+                rest = end;
+            }
+        }
+        replaced.push_str(&text[rest..]);
+        replaced
+    }
+
+    /// Checks whether the text between these characters is the sensitive value.
+    fn is_meant(&self, before: Option<char>, after: Option<char>) -> bool {
+        let continues = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
+        let quotes = |c: Option<char>| c.is_some_and(|c| "'\"`\u{2018}\u{2019}".contains(c));
+        match self.occurs {
+            Occurs::Anywhere => true,
+            Occurs::AsWord => !continues(before) && !continues(after),
+            Occurs::Quoted => quotes(before) && quotes(after),
+        }
+    }
+}
+
+/// The forms in which a message may show `text`: as it is, between quotation marks of JSON and of a shell, and line by line.
+fn forms(text: String) -> Vec<Hidden> {
+    let lines: Vec<String> = match text.trim().contains('\n') {
+        true => text.lines().map(str::trim).filter(|line| line.chars().count() >= LINE).map(str::to_owned).collect(),
+        false => Vec::new(),
+    };
+    let whole = [text.trim().to_owned(), text];
+    let quoted = |text: String| {
+        let json = serde_json::Value::from(text.as_str()).to_string();
+        [json[1..json.len() - 1].to_owned(), text.replace('\'', "'\\''"), text]
+    };
+    whole.into_iter().chain(lines).flat_map(quoted).filter_map(|text| Hidden::new(&text)).collect()
+}
+
+fn collect(value: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::Sensitive(_) => collect_all(value.reveal(), texts),
+        Value::List(items) => items.iter().for_each(|item| collect(item, texts)),
+        Value::Map(map) => map.values().for_each(|value| collect(value, texts)),
+        _ => {}
+    }
+}
+
+fn collect_all(value: &Value, texts: &mut Vec<String>) {
+    match value.reveal() {
+        Value::String(text) => texts.push(text.clone()),
+        Value::Number(number) => texts.push(number.to_string()),
+        Value::List(items) => items.iter().for_each(|item| collect_all(item, texts)),
+        // The names of a sensitive map are as sensitive as its values.
+        Value::Map(map) if map.contains_key(crate::model::SENSITIVE_KEY) => {}
+        Value::Map(map) => map.iter().for_each(|(name, value)| {
+            texts.push(name.clone());
+            collect_all(value, texts);
+        }),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::Class;
+
+    fn redaction(secret: &str) -> Redaction {
+        Redaction::of([&Value::from(secret).sensitive()])
+    }
+
+    #[test]
+    fn a_sensitive_value_is_replaced_wherever_a_message_shows_it() {
+        let cases = [
+            ("hunter2", "chown: invalid user: 'hunter2'", "chown: invalid user: '(sensitive)'"),
+            ("hunter2\n", "invalid token hunter2", "invalid token (sensitive)"),
+            ("hunter2", "in prefix-hunter2x", "in prefix-(sensitive)x"),
+            ("a\"b\nc", "Invalid value: \"a\\\"b\\nc\": too short", "Invalid value: \"(sensitive)\": too short"),
+            ("a'bc", "sh: 'a'\\''bc'", "sh: '(sensitive)'"),
+            ("set -e\ncurl -H token:1 x", "+ curl -H token:1 x", "+ (sensitive)"),
+        ];
+        for (secret, text, expected) in cases {
+            assert_eq!(redaction(secret).text(text), expected, "{secret:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_sensitive_value_is_not_taken_out_of_words() {
+        let cases = [
+            ("y", "managed by \"kubectl\"", "managed by \"kubectl\""),
+            ("y", "Invalid value: \"y\": too short", "Invalid value: \"(sensitive)\": too short"),
+            ("to", "invalid user: 'to' to chown", "invalid user: '(sensitive)' to chown"),
+            ("be", "must be set", "must be set"),
+            ("api", "the API server api-1 and capital", "the API server api-1 and capital"),
+            ("api", "user api: unknown", "user (sensitive): unknown"),
+            ("", "nothing", "nothing"),
+        ];
+        for (secret, text, expected) in cases {
+            assert_eq!(redaction(secret).text(text), expected, "{secret:?}");
+        }
+    }
+
+    #[test]
+    fn every_part_of_an_error_is_redacted() {
+        let error =
+            ProviderError::new(Class::Failed, "no user hunter2").detail(["uid of hunter2"]).help("make hunter2");
+        let error = redaction("hunter2").error(error);
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+
+    #[test]
+    fn only_what_is_marked_is_hidden() {
+        let map = [("open".to_owned(), Value::from("shown")), ("port".to_owned(), Value::from(65_123).sensitive())];
+        assert_eq!(Redaction::of([&Value::Map(map.into())]).text("shown on 65123"), "shown on (sensitive)");
+    }
+}

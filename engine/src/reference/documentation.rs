@@ -1,0 +1,138 @@
+//! The reference documentation, made from the schemas and the table of functions.
+
+use std::fmt::Write as _;
+
+use crate::expression::{Family, MISSING, functions};
+use crate::model::{Attribute, Kind, Value};
+use crate::provider::ResourceType;
+
+/// The reference of one resource type or data source, in Markdown.
+pub fn reference(resource_type: &ResourceType) -> String {
+    let schema = &resource_type.schema;
+    let mut out = format!("# {}\n\n{}\n", resource_type.name, schema.doc.trim());
+    let (written, computed): (Vec<&Attribute>, Vec<&Attribute>) =
+        schema.attributes.iter().partition(|attribute| attribute.optional);
+    let (required, optional): (Vec<&Attribute>, Vec<&Attribute>) =
+        written.into_iter().partition(|attribute| attribute.required);
+    for (title, attributes) in [("Required", required), ("Optional", optional), ("Computed", computed)] {
+        if !attributes.is_empty() {
+            // Writing to a String does not fail.
+            let _ = write!(out, "\n## {title}\n\n");
+            list(&attributes, 0, &mut out);
+        }
+    }
+    out
+}
+
+/// All functions of expressions by family, in Markdown.
+pub fn functions_reference() -> String {
+    let mut out = String::from(
+        "# Functions\n\nWhat `${…}` may call. `name?` may be left out, `name...` may be given any number of times.\n\n\
+         Whole numbers are exact and have 64 bits: from -9223372036854775808 to 18446744073709551615. Other numbers are floats of 64 bits, calculated in decimal: `0.1 + 0.2` is 0.3. \
+         A number or a result that would have to be rounded to a whole number is an error.\n",
+    );
+    for family in Family::ALL {
+        let _ = write!(out, "\n## {}\n\n| call | value |\n|---|---|\n", family.title());
+        for function in functions().iter().filter(|function| function.family == family) {
+            let _ = writeln!(out, "| `{}` | {} |", function.signature(), function.doc.replace('|', "\\|"));
+        }
+    }
+    out.push_str("\n## Functions of Terraform that do not exist\n\n| function | instead |\n|---|---|\n");
+    for (name, reason) in MISSING {
+        let _ = writeln!(out, "| `{name}` | {reason} |");
+    }
+    out
+}
+
+fn list(attributes: &[&Attribute], depth: usize, out: &mut String) {
+    for attribute in attributes {
+        let indent = "  ".repeat(depth);
+        let _ = writeln!(
+            out,
+            "{indent}- `{}` ({}): {}",
+            attribute.name,
+            traits(attribute, depth),
+            attribute.doc.trim().replace('\n', &format!("\n{indent}  "))
+        );
+        if let Some(inner) = members(&attribute.kind) {
+            list(&inner.iter().collect::<Vec<_>>(), depth + 1, out);
+        }
+    }
+}
+
+/// The attributes inside an object, or inside the objects of a list or map.
+fn members(kind: &Kind) -> Option<&[Attribute]> {
+    match kind {
+        Kind::Object(attributes) => Some(attributes),
+        Kind::List(inner) | Kind::Map(inner) => members(inner),
+        _ => None,
+    }
+}
+
+/// The type of an attribute and what else is to be known of it.
+fn traits(attribute: &Attribute, depth: usize) -> String {
+    let mut traits = vec![attribute.kind.describe()];
+    if depth > 0 && attribute.required {
+        traits.push("required".to_owned());
+    }
+    if let Some(default) = &attribute.default {
+        traits.push(format!("default `{}`", default_text(default)));
+    }
+    if attribute.computed && attribute.optional {
+        traits.push("set by the provider where it is not written".to_owned());
+    }
+    if attribute.sensitive {
+        traits.push("sensitive".to_owned());
+    }
+    if attribute.forces_replacement {
+        traits.push("a change needs a new object".to_owned());
+    }
+    traits.join(", ")
+}
+
+fn default_text(value: &Value) -> String {
+    format!("{value:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Schema;
+    use crate::provider;
+
+    fn file() -> ResourceType {
+        let attributes = [
+            Attribute::required("path", Kind::String, "Where it is.").replaces(),
+            Attribute::optional("mode", Kind::Mode, "Its permissions.").or("0644"),
+            Attribute::optional("content", Kind::String, "What is in it.").secret(),
+            Attribute::optional("owner", Kind::String, "Who owns it.").or_computed(),
+            Attribute::optional(
+                "lines",
+                Kind::list(Kind::Object(vec![Attribute::required("text", Kind::String, "The text.")])),
+                "Its lines.",
+            ),
+            Attribute::computed("size", Kind::Integer, "How many bytes it has."),
+        ];
+        ResourceType {
+            name: "test_file",
+            scope: provider::Scope::Node,
+            schema: Schema::new("A file on a node.", attributes),
+        }
+    }
+
+    #[test]
+    fn a_type_is_documented() {
+        insta::assert_snapshot!(reference(&file()));
+    }
+
+    #[test]
+    fn functions_are_documented() {
+        let text = functions_reference();
+        assert!(
+            text.contains(
+                "| `join(separator, lists...)` | The strings of the lists with the separator between them. |"
+            )
+        );
+        assert!(functions().iter().all(|function| text.contains(&format!("`{}(", function.name))));
+    }
+}

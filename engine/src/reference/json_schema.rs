@@ -1,0 +1,354 @@
+//! The JSON Schema of manifests, by which editors complete and check them.
+
+use serde_json::{Map, Value, json};
+
+use crate::model::schema::duration_pattern;
+use crate::model::{Attribute, Kind, Schema};
+use crate::provider::{Provider, ResourceType};
+
+/// What a manifest may hold: the types of the providers, what the providers and the backends take, each with its name.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    /// What `[resource.TYPE.NAME]` may be.
+    pub resource_types: Vec<ResourceType>,
+    /// What `[data.TYPE.NAME]` may be.
+    pub data_sources: Vec<ResourceType>,
+    /// What `[providers.NAME]` takes.
+    pub providers: Vec<(&'static str, Schema)>,
+    /// What `[backend.TYPE]` takes.
+    pub backends: Vec<(&'static str, Schema)>,
+}
+
+impl Catalogue {
+    /// What these providers and backends bring.
+    pub fn new(providers: &[&dyn Provider], backends: Vec<(&'static str, Schema)>) -> Self {
+        Self {
+            resource_types: providers.iter().flat_map(|provider| provider.resource_types()).collect(),
+            data_sources: providers.iter().flat_map(|provider| provider.data_sources()).collect(),
+            providers: providers.iter().map(|provider| (provider.name(), provider.config())).collect(),
+            backends,
+        }
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of a manifest. Every value may be a string with an expression instead.
+pub fn json_schema(catalogue: &Catalogue) -> Value {
+    let types = |list: &[ResourceType], data: bool| -> Map<String, Value> {
+        list.iter().map(|kind| (kind.name.to_owned(), map_of(block(&kind.schema, meta_arguments(data))))).collect()
+    };
+    let blocks = |list: &[(&'static str, Schema)], make: fn(&Schema) -> Value| -> Map<String, Value> {
+        list.iter().map(|(name, schema)| ((*name).to_owned(), make(schema))).collect()
+    };
+    let resources = types(&catalogue.resource_types, false);
+    let data_sources = types(&catalogue.data_sources, true);
+    let providers = blocks(&catalogue.providers, provider_block);
+    let backends = blocks(&catalogue.backends, |schema| block(schema, Map::new()));
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "moorfast manifest",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "variables": map_of(variable()),
+            "locals": { "type": "object", "description": "Values with names: `local.NAME`." },
+            "nodes": map_of(node()),
+            "providers": object(providers),
+            "backend": object(backends),
+            "resource": object(resources),
+            "data": object(data_sources),
+            "check": map_of(check()),
+            "policy": map_of(policy()),
+            "rollout": map_of(rollout()),
+            "outputs": map_of(output()),
+            "moved": array(closed(json!({ "from": address(), "to": address() }), &["from", "to"])),
+            "import": array(closed(json!({ "to": address() }), &["to"])),
+            "removed": array(closed(json!({ "from": address(), "destroy": { "type": "boolean", "default": true } }), &["from"])),
+        },
+        "$defs": {
+            "expression": {
+                "description": "A string with an expression: `${…}` or `%{…}`.",
+                "type": "string",
+                "pattern": "[$%]\\{",
+            },
+            "condition": closed(
+                json!({
+                    "condition": or_expression(json!({ "type": "boolean" })),
+                    "error_message": { "type": "string" },
+                }),
+                &["condition", "error_message"],
+            ),
+        },
+    })
+}
+
+fn object(properties: Map<String, Value>) -> Value {
+    json!({ "type": "object", "additionalProperties": false, "properties": properties })
+}
+
+fn closed(properties: Value, required: &[&str]) -> Value {
+    json!({ "type": "object", "additionalProperties": false, "properties": properties, "required": required })
+}
+
+fn map_of(inner: Value) -> Value {
+    json!({ "type": "object", "additionalProperties": inner })
+}
+
+fn array(items: Value) -> Value {
+    json!({ "type": "array", "items": items })
+}
+
+fn texts(doc: &str) -> Value {
+    json!({ "description": doc, "type": "array", "items": { "type": "string" } })
+}
+
+fn address() -> Value {
+    json!({ "type": "string", "examples": ["ssh_file.motd", "ssh_file.motd[\"gpu01\"]"] })
+}
+
+fn described(doc: &str, schema: Value) -> Value {
+    match schema {
+        Value::Object(mut members) => {
+            members.insert("description".to_owned(), json!(doc));
+            Value::Object(members)
+        }
+        other => other,
+    }
+}
+
+/// The schema, or a string with an expression.
+fn or_expression(schema: Value) -> Value {
+    json!({ "anyOf": [schema, { "$ref": "#/$defs/expression" }] })
+}
+
+/// A block with the attributes of a schema and with what else it takes.
+fn block(schema: &Schema, more: Map<String, Value>) -> Value {
+    let mut block = attributes(&schema.attributes);
+    if let Some(properties) = block.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.extend(more);
+    }
+    described(schema.doc, block)
+}
+
+/// A provider's block may hold instances, each a table of the same attributes.
+fn provider_block(config: &Schema) -> Value {
+    let order = described("All that it makes comes after these, which bring up what it connects to.", array(address()));
+    let mut own = block(config, Map::from_iter([("depends_on".to_owned(), order)]));
+    let instance = own.clone();
+    if let Some(members) = own.as_object_mut() {
+        members.insert("additionalProperties".to_owned(), instance);
+        // What a provider requires may be in its instances only.
+        members.remove("required");
+    }
+    own
+}
+
+fn attributes(attributes: &[Attribute]) -> Value {
+    let writable = || attributes.iter().filter(|attribute| attribute.optional);
+    let properties: Map<String, Value> = writable().map(|a| (a.name.to_owned(), attribute(a))).collect();
+    let required: Vec<&str> =
+        writable().filter(|attribute| attribute.required).map(|attribute| attribute.name).collect();
+    let mut block = object(properties);
+    if let Some(members) = block.as_object_mut()
+        && !required.is_empty()
+    {
+        members.insert("required".to_owned(), json!(required));
+    }
+    block
+}
+
+fn attribute(attribute: &Attribute) -> Value {
+    let mut schema = described(attribute.doc, kind(&attribute.kind));
+    let default = attribute.default.as_ref().filter(|_| !attribute.sensitive).and_then(crate::model::Value::to_json);
+    if let (Some(members), Some(default)) = (schema.as_object_mut(), default) {
+        members.insert("default".to_owned(), default);
+    }
+    schema
+}
+
+fn kind(kind: &Kind) -> Value {
+    match kind {
+        Kind::Any => json!({}),
+        Kind::Bool => or_expression(json!({ "type": "boolean" })),
+        Kind::Integer => or_expression(json!({ "type": "integer" })),
+        Kind::Number => or_expression(json!({ "type": "number" })),
+        Kind::String => json!({ "type": ["string", "number", "boolean"] }),
+        Kind::OneOf(words) => or_expression(json!({ "enum": words })),
+        Kind::Duration => or_expression(json!({ "type": "string", "pattern": duration_pattern() })),
+        Kind::Mode => or_expression(json!({ "type": "string", "pattern": "^[0-7]{3,5}$" })),
+        Kind::List(inner) => or_expression(array(self::kind(inner))),
+        Kind::Map(inner) => or_expression(map_of(self::kind(inner))),
+        Kind::Object(inner) => or_expression(attributes(inner)),
+    }
+}
+
+/// What every resource or data source takes.
+fn meta_arguments(data: bool) -> Map<String, Value> {
+    let addresses = |doc: &str| described(doc, array(address()));
+    let conditions = |doc: &str| {
+        let one = json!({ "$ref": "#/$defs/condition" });
+        described(doc, json!({ "anyOf": [one, array(one.clone())] }))
+    };
+    let timeouts: Map<String, Value> = ["create", "read", "update", "delete"]
+        .into_iter()
+        .map(|operation| (operation.to_owned(), kind(&Kind::Duration)))
+        .collect();
+    let lifecycle = closed(
+        json!({
+            "prevent_destroy": { "description": "A plan that would destroy it is an error.", "type": "boolean" },
+            "ignore_changes": texts("Differences in these attributes are no change: paths such as `content`, `manifest.spec.replicas` or `manifest.metadata.labels[\"a.b/c\"]`; `[\"all\"]` for every one."),
+            "create_before_destroy": { "description": "A replacement makes the new object before it removes the old one.", "type": "boolean" },
+            "replace_triggered_by": addresses("It is replaced when one of these changes."),
+        }),
+        &[],
+    );
+    let mut arguments = vec![
+        ("on", on()),
+        ("for_each", for_each()),
+        ("depends_on", addresses("It comes after these.")),
+        (
+            "provider",
+            json!({ "description": "The instance of the provider: `NAME` or `NAME.ALIAS`.", "type": "string" }),
+        ),
+        ("precondition", conditions("Must hold before it is planned.")),
+        ("postcondition", conditions("Must hold after it was applied; `self` is the resource.")),
+        ("timeouts", described("How long operations may take.", object(timeouts))),
+    ];
+    if !data {
+        arguments.push(("restart_on", addresses("It restarts when one of these changes.")));
+        arguments.push(("lifecycle", described("Rules of its life.", lifecycle)));
+    }
+    arguments.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+fn on() -> Value {
+    let role = closed(
+        json!({ "role": { "type": "string" }, "roles": texts("Any of these."), "allow_empty": { "description": "Whether roles that no node has are permitted.", "type": "boolean" } }),
+        &[],
+    );
+    let doc = "The nodes: `{ role = \"worker\" }`, a name, a list of names or `\"all\"`. Makes one instance for each and binds `node`.";
+    json!({ "description": doc, "anyOf": [role, { "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
+}
+
+fn for_each() -> Value {
+    let doc = "A list of strings or a map: one instance for each member; binds `each.key` and `each.value`.";
+    json!({ "description": doc, "anyOf": [{ "type": "object" }, { "type": "array", "items": { "type": "string" } }, { "$ref": "#/$defs/expression" }] })
+}
+
+fn variable() -> Value {
+    let one = json!({ "$ref": "#/$defs/condition" });
+    closed(
+        json!({
+            "type": { "description": "`string`, `number`, `bool`, `any`, `list(T)`, `set(T)`, `map(T)` or `object({ name = T })`.", "type": "string" },
+            "default": { "description": "The value where none is given." },
+            "description": { "type": "string" },
+            "sensitive": { "description": "Its value is never shown or stored.", "type": "boolean" },
+            "validation": { "anyOf": [one, array(one.clone())] },
+        }),
+        &[],
+    )
+}
+
+fn node() -> Value {
+    let texts = |doc: &str| json!({ "description": doc, "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] });
+    closed(
+        json!({
+            "address": { "description": "Host name or IP address; the node's name where it is not written.", "type": "string" },
+            "user": { "description": "The user to log in as.", "type": "string" },
+            "port": or_expression(json!({ "type": "integer", "minimum": 1, "maximum": 65535 })),
+            "identity_file": { "description": "A private key file.", "type": "string" },
+            "jump": texts("Jump hosts, in order."),
+            "host_key": texts("Pinned host keys: `SHA256:…` or a line of a public key."),
+            "transport": or_expression(json!({ "enum": ["ssh", "local"] })),
+            "sudo": or_expression(json!({ "type": "boolean" })),
+            "roles": texts("The roles by which `on` finds it."),
+            "vars": { "description": "Values of the node's own: `node.vars.x`.", "anyOf": [{ "type": "object" }, { "$ref": "#/$defs/expression" }] },
+        }),
+        &[],
+    )
+}
+
+fn check() -> Value {
+    let one = json!({ "$ref": "#/$defs/condition" });
+    closed(
+        json!({
+            "on": on(),
+            "for_each": for_each(),
+            "depends_on": array(address()),
+        "http": block(&crate::manifest::HTTP, Map::new()),
+            "assert": { "anyOf": [one, array(one.clone())] },
+        }),
+        &[],
+    )
+}
+
+fn policy() -> Value {
+    closed(
+        json!({
+            "condition": or_expression(json!({ "type": "boolean" })),
+            "message": { "description": "Said where it does not hold.", "type": "string" },
+            "severity": { "description": "Does a violation keep the plan from being applied?", "enum": ["deny", "warn"], "default": "deny" },
+        }),
+        &["condition", "message"],
+    )
+}
+
+fn rollout() -> Value {
+    let duration = |doc: &str, default: &str| json!({ "description": doc, "type": "string", "default": default });
+    closed(
+        json!({
+            "roles": texts("The nodes with any of these roles."),
+            "nodes": texts("The nodes of these names."),
+            "resources": described("Only the instances of these resources.", array(address())),
+            "max_unavailable": {
+                "description": "How many nodes may be in work at once.",
+                "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": "^([1-9][0-9]?|100)%$" }],
+                "default": 1,
+            },
+            "pause": duration("How long to wait after each node.", "0s"),
+            "gates": texts("What must be healthy before a node is through: resources and checks (`check.NAME`)."),
+            "timeout": duration("How long each gate may take.", "5m"),
+        }),
+        &[],
+    )
+}
+
+fn output() -> Value {
+    closed(json!({ "value": {}, "description": { "type": "string" }, "sensitive": { "type": "boolean" } }), &["value"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::Scope;
+
+    #[test]
+    fn a_type_becomes_a_schema_in_which_every_value_may_be_an_expression() {
+        let attributes = [
+            Attribute::required("path", Kind::String, "Where it is."),
+            Attribute::optional("enabled", Kind::Bool, "Is it?").or(true),
+            Attribute::optional("ports", Kind::list(Kind::Integer), "Ports."),
+            Attribute::optional(
+                "target",
+                Kind::Object(vec![Attribute::required("name", Kind::String, "A name.")]),
+                "A target.",
+            ),
+            Attribute::computed("size", Kind::Integer, "Bytes."),
+        ];
+        let kind = ResourceType { name: "test_file", scope: Scope::Node, schema: Schema::new("A file.", attributes) };
+        let config = Schema::new("Tests.", [Attribute::required("url", Kind::String, "Where.")]);
+        let catalogue = Catalogue {
+            resource_types: vec![kind.clone()],
+            data_sources: vec![kind],
+            providers: vec![("test", config.clone())],
+            backends: vec![("file", config)],
+        };
+        let mut schema = json_schema(&catalogue);
+        let resource = &mut schema["properties"]["resource"]["properties"]["test_file"]["additionalProperties"];
+        assert!(resource["properties"].get("lifecycle").is_some());
+        if let Some(properties) = resource["properties"].as_object_mut() {
+            properties.retain(|name, _| ["path", "enabled", "ports", "target", "size"].contains(&name.as_str()));
+        }
+        insta::assert_json_snapshot!(resource);
+        insta::assert_json_snapshot!(schema["properties"]["providers"]);
+    }
+}

@@ -1,0 +1,7 @@
+//! The reference documentation and the JSON Schema for editors, from the schemas of the providers.
+
+mod documentation;
+mod json_schema;
+
+pub use documentation::{functions_reference, reference};
+pub use json_schema::{Catalogue, json_schema};

@@ -1,0 +1,115 @@
+//! The configured providers of one run.
+
+mod events;
+mod failure;
+
+pub use events::{Event, Events, Interrupt, RolloutStep};
+pub use failure::Failure;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::configuration::evaluate::conformed;
+use crate::configuration::expand::{Binding, Expanded};
+use crate::configuration::scope::{InstanceScope, Values};
+use crate::model::{Attributes, Diagnostic};
+use crate::provider::redacting_connection::DiscreetConnection;
+use crate::provider::{Class, Connection, Context, Progress, Provider, ProviderError, Redaction, StartPermit};
+
+/// The configured providers of one run, by the name of the provider instance.
+pub(crate) struct Session {
+    connections: HashMap<String, Arc<dyn Connection>>,
+    /// What the providers ask before they begin an operation.
+    pub start_permit: StartPermit,
+    /// Where the news of the run goes.
+    pub events: Events,
+}
+
+impl Session {
+    /// Configures the provider instances `aliases`. Nothing is connected yet.
+    pub async fn open(
+        expanded: &Expanded,
+        aliases: impl IntoIterator<Item = String>,
+        data_dir: &Path,
+        events: &Events,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Failure> {
+        let mut connections: HashMap<String, Arc<dyn Connection>> = HashMap::new();
+        let start_permit = StartPermit::until(interrupt.stop.clone());
+        for alias in aliases {
+            if connections.contains_key(&alias) {
+                continue;
+            }
+            let Some(provider) = expanded.catalog.provider(&alias) else { continue };
+            if alias.contains('.') && !expanded.manifest.providers.contains_key(&alias) {
+                return Err(Failure::Provider(alias.clone(), Box::new(undeclared(&alias))));
+            }
+            let config = configuration(expanded, provider.as_ref(), &alias).map_err(Failure::Manifest)?;
+            let context = Context {
+                root: expanded.manifest.root.clone(),
+                data_dir: data_dir.to_owned(),
+                untrusted: expanded.manifest.untrusted.is_some(),
+                cancel: interrupt.cancel.clone(),
+                start_permit: start_permit.clone(),
+                progress: progress(events.clone()),
+            };
+            let connection = provider.configure(&config, context).await.map_err(|error| {
+                let error = Redaction::of(config.values()).error(error);
+                Failure::Provider(alias.clone(), Box::new(error))
+            })?;
+            connections.insert(alias, Arc::new(DiscreetConnection(connection)));
+        }
+        Ok(Self { connections, start_permit, events: events.clone() })
+    }
+
+    /// The connection of a provider instance that was opened.
+    pub fn connection(&self, alias: &str) -> Option<&Arc<dyn Connection>> {
+        self.connections.get(alias)
+    }
+
+    /// How often the world was asked so far, over all providers.
+    pub fn statistics(&self) -> Vec<(String, u64)> {
+        let mut counts = BTreeMap::new();
+        for (name, count) in self.connections.values().flat_map(|c| c.statistics()) {
+            *counts.entry(name.to_owned()).or_default() += count;
+        }
+        counts.into_iter().collect()
+    }
+
+    /// Ends the connections.
+    pub async fn close(&self) {
+        futures::future::join_all(self.connections.values().map(|c| c.close())).await;
+    }
+}
+
+/// What the manifest says in `[providers.…]` of a provider instance.
+pub(crate) fn configuration(
+    expanded: &Expanded,
+    provider: &dyn Provider,
+    alias: &str,
+) -> Result<Attributes, Vec<Diagnostic>> {
+    let scope = InstanceScope::new(expanded, Values::none(), Binding::default());
+    let block = expanded.manifest.providers.get(alias);
+    let written = block.map(|b| b.attributes.as_slice()).unwrap_or_default();
+    conformed(&provider.config(), written, &scope)
+}
+
+/// A way for a provider to tell of its work that ends in `events`.
+fn progress(events: Events) -> Progress {
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some((address, message)) = receiver.recv().await {
+            events.send(Event::Progress { address, message });
+        }
+    });
+    Progress(Some(sender))
+}
+
+/// The error for a provider instance that the state knows and the manifest does not: its objects must not be looked for anywhere else.
+fn undeclared(alias: &str) -> ProviderError {
+    let message = format!("the state holds resources of `{alias}`, which the manifest does not declare any more");
+    ProviderError::new(Class::Invalid, message).help(format!(
+        "keep [providers.{alias}] until they are destroyed, or take them out of the state with `moorfast state rm`"
+    ))
+}

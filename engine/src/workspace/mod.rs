@@ -1,0 +1,132 @@
+//! A manifest with its providers and the values of its variables: what the commands work on.
+
+mod import;
+mod planning;
+mod webhook;
+
+pub use planning::Planned;
+pub use webhook::Webhook;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use moorfast_state::Snapshot;
+use serde_json::Value as Json;
+
+use crate::configuration::GraphView;
+use crate::configuration::expand::{Binding, Expanded};
+use crate::configuration::graph::Graph;
+use crate::configuration::scope::{InstanceScope, Values};
+use crate::configuration::static_values::Early;
+use crate::expression::Expr;
+use crate::manifest::Manifest;
+use crate::model::{Attributes, Diagnostic, Node, Value};
+use crate::provider::Provider;
+use crate::provider::catalog::Catalog;
+
+/// A manifest with its providers and the values of its variables.
+pub struct Workspace {
+    /// The manifest.
+    pub manifest: Arc<Manifest>,
+    /// The providers that this binary has.
+    pub providers: Vec<Arc<dyn Provider>>,
+    /// The values of the variables.
+    pub variables: BTreeMap<String, Value>,
+    /// The folder of moorfast's own things beside the manifest: `.moorfast`.
+    pub data_dir: PathBuf,
+    /// The name of the site and environment for people, which plans carry.
+    pub site: String,
+}
+
+impl Workspace {
+    /// The manifest, expanded.
+    pub(crate) fn expanded(&self) -> Result<Expanded, Vec<Diagnostic>> {
+        let catalog = Catalog::new(&self.providers);
+        Expanded::new(self.manifest.clone(), self.variables.clone(), catalog)
+    }
+
+    /// Everything that can be checked without the state and the world.
+    pub fn validate(&self) -> Vec<Diagnostic> {
+        let expanded = match self.expanded() {
+            Ok(expanded) => expanded,
+            Err(errors) => return errors,
+        };
+        let outputs = self.manifest.outputs.values().map(|output| &output.value);
+        let mut errors = match Graph::new(&expanded).and_then(|mut graph| Early::new(&expanded, &mut graph)) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors,
+        };
+        let scope = InstanceScope::new(&expanded, Values::none(), Binding::default());
+        let free = outputs.chain(self.manifest.locals.values()).filter_map(|expr| expr.evaluate(&scope).err());
+        errors.extend(free.flatten());
+        errors.extend(crate::policy::check(&expanded));
+        errors.extend(crate::check::refused(&self.manifest));
+        errors.extend(crate::check::validate(&expanded));
+        let configurations = self.manifest.providers.keys().filter_map(|alias| {
+            crate::session::configuration(&expanded, expanded.catalog.provider(alias)?.as_ref(), alias).err()
+        });
+        errors.extend(configurations.flatten());
+        errors.extend(crate::configuration::moves::without_destination(&expanded));
+        errors.extend(expanded.warnings.iter().cloned());
+        crate::configuration::static_values::deduplicated(errors)
+    }
+
+    /// The nodes of the inventory.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn nodes(&self) -> Result<Vec<Arc<Node>>, Vec<Diagnostic>> {
+        Ok(self.expanded()?.nodes.into_values().collect())
+    }
+
+    /// The configuration of a provider instance, checked and with defaults; empty where this binary has no such provider.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn provider_configuration(&self, alias: &str) -> Result<Attributes, Vec<Diagnostic>> {
+        let expanded = self.expanded()?;
+        match expanded.catalog.provider(alias) {
+            Some(provider) => crate::session::configuration(&expanded, provider.as_ref(), alias),
+            None => Ok(Attributes::new()),
+        }
+    }
+
+    /// The dependency graph of the instances.
+    ///
+    /// # Errors
+    /// If the manifest is wrong; a cycle is one of the errors.
+    pub fn graph(&self) -> Result<GraphView, Vec<Diagnostic>> {
+        let expanded = self.expanded()?;
+        let mut graph = Graph::new(&expanded)?;
+        Early::new(&expanded, &mut graph)?;
+        Ok(graph.view(&expanded))
+    }
+
+    /// The value of an expression as `moorfast console` takes it, with resources as the state has them.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn evaluate(&self, expression: &str, state: &Snapshot) -> Result<Value, Vec<Diagnostic>> {
+        let expanded = self.expanded()?;
+        let mut values = Values::default();
+        for (address, record) in &state.records {
+            let Ok(address) = address.parse() else { continue };
+            values.insert(address, record.attributes.iter().map(|(k, v)| (k.clone(), unsealed(v))).collect());
+        }
+        let span = crate::model::Span { file: usize::MAX, start: 0, end: expression.len() };
+        let expr = Expr::expression(expression, span).map_err(|error| vec![*error])?;
+        expr.evaluate(&InstanceScope::new(&expanded, &values, Binding::default()))
+    }
+}
+
+/// A recorded value; what was sensitive is an empty secret.
+fn unsealed(json: &Json) -> Value {
+    match json {
+        Json::Object(map) if map.contains_key(crate::model::SENSITIVE_KEY) => Value::from("").sensitive(),
+        Json::Object(map) if crate::model::is_mark(map) => Value::Unknown,
+        Json::Object(map) => Value::Map(map.iter().map(|(k, v)| (k.clone(), unsealed(v))).collect()),
+        Json::Array(items) => Value::List(items.iter().map(unsealed).collect()),
+        scalar => Value::from(scalar.clone()),
+    }
+}

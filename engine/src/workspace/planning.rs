@@ -1,0 +1,398 @@
+//! From a workspace to a plan that can be applied: made anew, or taken up from a file.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use moorfast_state::{Digest, Lock, SealKey, Snapshot};
+use serde_json::{Map, Value as Json};
+use tokio_util::sync::CancellationToken;
+
+use crate::apply::{ApplyOptions, Executor, Report, Work, describe};
+use crate::check::{When, run_checks};
+use crate::configuration::expand::{Binding, Expanded};
+use crate::configuration::graph::Graph;
+use crate::configuration::moves;
+use crate::configuration::scope::{InstanceScope, Values};
+use crate::configuration::static_values::Early;
+use crate::model::{Address, CheckResult, Diagnostic, NodeChange, NodeName, Value, suggest};
+use crate::plan::{
+    Change, Draft, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, Planner, rollouts,
+};
+use crate::policy;
+use crate::provider::{Action, ProviderError};
+use crate::session::{Events, Failure, Interrupt, Session};
+use crate::workspace::Workspace;
+
+/// A plan with the connections and values to apply it.
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// The instances that could not be read. Only a refresh has any; elsewhere they fail the plan.
+    pub unread: Vec<(Address, ProviderError)>,
+    work: Work,
+}
+
+impl Workspace {
+    /// Reads the world and plans.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn plan(
+        &self,
+        state: &Snapshot,
+        key: &SealKey,
+        options: &PlanOptions,
+        events: &Events,
+        interrupt: &Interrupt,
+    ) -> Result<Planned, Failure> {
+        self.plan_what_is_read(state, key, options, events, interrupt, false).await
+    }
+
+    /// Plans; with `partly`, what can't be read fails nothing but itself.
+    async fn plan_what_is_read(
+        &self,
+        state: &Snapshot,
+        key: &SealKey,
+        options: &PlanOptions,
+        events: &Events,
+        interrupt: &Interrupt,
+        partly: bool,
+    ) -> Result<Planned, Failure> {
+        let expanded = self.expanded().map_err(Failure::Manifest)?;
+        let mut graph = Graph::new(&expanded).map_err(Failure::Manifest)?;
+        let early = Early::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
+        check_patterns(&expanded, state, options)?;
+        check_nodes(&expanded, options)?;
+        if options.mode == PlanMode::Normal {
+            let lost: Vec<_> = moves::without_destination(&expanded)
+                .into_iter()
+                .chain(moves::without_origin(&expanded, state))
+                .collect();
+            if !lost.is_empty() {
+                return Err(Failure::Manifest(lost));
+            }
+        }
+        let session = Session::open(&expanded, aliases(&expanded, state), &self.data_dir, events, interrupt).await?;
+        let planner = Planner::new(&expanded, &graph, &session, key, options, &early, state).leaving_unread(partly);
+        let draft = tokio::select! {
+            draft = planner.run() => draft,
+            () = interrupt.stop.cancelled() => Err(Failure::Interrupted),
+        };
+        let plan = match draft {
+            Ok(draft) => self.assemble(&expanded, &draft, state, key, options).map(|plan| (draft, plan)),
+            Err(failure) => Err(failure),
+        };
+        let (draft, mut plan) = match plan {
+            Ok(made) => made,
+            Err(failure) => {
+                session.close().await;
+                return Err(failure);
+            }
+        };
+        plan.checks = checks(&expanded, &draft, options.mode, events, &interrupt.stop).await;
+        if interrupt.stop.is_cancelled() {
+            session.close().await;
+            return Err(Failure::Interrupted);
+        }
+        let withheld = withheld(&expanded, &draft, options.mode);
+        let work = Work {
+            plan: plan.clone(),
+            expanded: Arc::new(expanded),
+            session,
+            items: draft.items,
+            values: draft.values,
+            early,
+            key: key.clone(),
+            stale: Default::default(),
+            unread: draft.unread.iter().cloned().collect(),
+            withheld,
+            machines: draft.machines,
+            owners: draft.owners,
+            known_machines: state.nodes.clone(),
+            open: state.intents.clone(),
+        };
+        Ok(Planned { plan, unread: draft.unread, work })
+    }
+
+    /// The plan of a draft; the checks are yet to be looked at.
+    fn assemble(
+        &self,
+        expanded: &Expanded,
+        draft: &Draft,
+        state: &Snapshot,
+        key: &SealKey,
+        options: &PlanOptions,
+    ) -> Result<Plan, Failure> {
+        Ok(Plan {
+            format_version: PLAN_FORMAT,
+            moorfast_version: env!("CARGO_PKG_VERSION").to_owned(),
+            site: self.site.clone(),
+            created_at: Timestamp::now(),
+            options: options.seen(&draft.machines.changes),
+            lineage: state.lineage.clone(),
+            serial: state.serial,
+            manifest: self.manifest.digest.clone().unwrap_or_else(|| Digest::of(b"")),
+            inputs: inputs(expanded),
+            variables: sealed_variables(&self.variables, key),
+            outputs: output_changes(expanded, &draft.values, state, key, options).map_err(Failure::Manifest)?,
+            changes: draft.changes.clone(),
+            drift: draft.drift.clone(),
+            checks: Vec::new(),
+            policies: Vec::new(),
+            rollouts: planned_rollouts(expanded, draft, options.mode).map_err(Failure::Manifest)?,
+            nodes: draft.machines.changes.clone(),
+            warnings: expanded.warnings.iter().map(one_line).chain(draft.warnings.iter().cloned()).collect(),
+        })
+    }
+
+    /// Makes a saved plan ready to be applied: checks manifest, inputs, variables and state against it, reads the world again, and keeps of what was
+    /// reviewed what still is as it was. Decides nothing anew: an operation that was not reviewed is not done.
+    ///
+    /// # Errors
+    /// [`Failure::Stale`] if the manifest, an input, a variable or the state changed; otherwise as [`Workspace::plan`]. What can't be read fails in the
+    /// apply, with what depends on it.
+    pub async fn resume(
+        &self,
+        plan: Plan,
+        state: &Snapshot,
+        key: &SealKey,
+        events: &Events,
+        interrupt: &Interrupt,
+    ) -> Result<Planned, Failure> {
+        let mut reasons = Vec::new();
+        if plan.lineage != state.lineage {
+            reasons.push("the plan was made for another state".to_owned());
+        } else if plan.serial != state.serial {
+            reasons.push("the state changed since the plan was made".to_owned());
+        }
+        if Some(&plan.manifest) != self.manifest.digest.as_ref() {
+            reasons.push("the manifest changed since the plan was made".to_owned());
+        }
+        let variables = sealed_variables(&self.variables, key);
+        let differs = plan.variables.iter().filter(|(name, value)| variables.get(*name) != Some(value));
+        reasons.extend(differs.map(|(name, _)| format!("the variable `{name}` has another value than in the plan")));
+        if !reasons.is_empty() {
+            return Err(Failure::Stale(reasons));
+        }
+        let mut now = self.plan_what_is_read(state, key, &plan.options, events, interrupt, true).await?;
+        let inputs = plan.inputs.iter().filter(|(path, digest)| now.plan.inputs.get(*path) != Some(digest));
+        let changed: Vec<_> = inputs.map(|(path, _)| format!("`{path}` changed since the plan was made")).collect();
+        if !changed.is_empty() {
+            now.close().await;
+            return Err(Failure::Stale(changed));
+        }
+        // These fail in the apply, with what depends on them; the rest of the plan is done.
+        now.unread.clear();
+        now.work.keep_reviewed(plan);
+        now.plan = now.work.plan.clone();
+        Ok(now)
+    }
+}
+
+impl Planned {
+    /// Does what the plan says, and records it.
+    pub async fn apply(self, lock: &Lock, options: ApplyOptions, events: &Events, interrupt: &Interrupt) -> Report {
+        Executor::new(self.work, lock, options, events, interrupt).run().await
+    }
+
+    /// Lets the policies look at the plan; `applying` where it is about to be applied. What they say is in the plan then; the messages of those that it
+    /// violates are returned.
+    ///
+    /// # Errors
+    /// If a policy can't be evaluated.
+    pub fn judge(&mut self, applying: bool) -> Result<Vec<Diagnostic>, Failure> {
+        self.plan.policies = policy::judge(&self.work.expanded, &self.plan, applying).map_err(Failure::Manifest)?;
+        Ok(policy::diagnostics(&self.work.expanded, &self.plan))
+    }
+
+    /// How often the world was asked so far.
+    pub fn statistics(&self) -> Vec<(String, u64)> {
+        self.work.session.statistics()
+    }
+
+    /// Ends the connections, where the plan is not applied.
+    pub async fn close(self) {
+        self.work.session.close().await;
+    }
+}
+
+impl Work {
+    /// Keeps of a reviewed plan what would be planned the same way now; the rest of it is stale. What was not reviewed is not done.
+    fn keep_reviewed(&mut self, reviewed: Plan) {
+        let now: BTreeMap<_, _> = self.plan.changes.drain(..).map(|c| (c.address.clone(), c)).collect();
+        for change in reviewed.changes.iter().filter(|c| c.action.is_change() || c.action == Action::Read) {
+            let present = now.get(&change.address);
+            let same = present.is_some_and(|p| {
+                let as_seen = p.action == change.action && p.observed == change.observed && p.after == change.after;
+                as_seen && p.objects == change.objects && p.leftovers().eq(change.leftovers())
+            });
+            if same || self.unread.contains_key(&change.address) || self.withheld.contains_key(&change.address) {
+                continue;
+            }
+            let mut lines = describe(change, present.and_then(|p| p.before.as_ref()));
+            if lines.is_empty() {
+                lines.push("it would be planned differently now".to_owned());
+            }
+            self.stale.insert(change.address.clone(), lines);
+        }
+        self.leave_other_machines(&reviewed);
+        self.plan = reviewed;
+    }
+
+    /// Nothing is done on a node whose machine is neither the recorded nor the reviewed one, and that machine does not become the known one: the approval
+    /// by its host key was given to the reviewed machine, and keys can be restored.
+    fn leave_other_machines(&mut self, reviewed: &Plan) {
+        let same = |now: &NodeChange| {
+            reviewed
+                .nodes
+                .iter()
+                .any(|r| r.node == now.node && r.after.became(&now.after).is_none_or(|k| !k.is_another_machine()))
+        };
+        let another = |now: &&NodeChange| now.kind.is_another_machine() && !same(now);
+        let others: Vec<_> = self.machines.changes.iter().filter(another).cloned().collect();
+        for change in &reviewed.changes {
+            let node = self.expanded.instance(&change.address).and_then(|i| i.binding.node.as_ref());
+            if let Some(other) = others.iter().find(|other| node.is_some_and(|node| node.name == other.node)) {
+                self.stale.insert(change.address.clone(), vec![other.to_string()]);
+            }
+        }
+        for other in &others {
+            self.machines.seen.remove(&other.node);
+        }
+    }
+}
+
+/// A warning of the expansion as a plan has it.
+fn one_line(warning: &Diagnostic) -> String {
+    match &warning.help {
+        Some(help) => format!("{}; {help}", warning.summary),
+        None => warning.summary.clone(),
+    }
+}
+
+/// What is not done because nobody approved the machine of its node.
+fn withheld(expanded: &Expanded, draft: &Draft, mode: PlanMode) -> HashMap<Address, NodeName> {
+    // A destroy has nothing to do there: what was on the old machine is gone, and its records go.
+    if mode == PlanMode::Destroy {
+        return HashMap::new();
+    }
+    let of_change = |change: &Change| {
+        let node = match expanded.instance(&change.address) {
+            Some(instance) => instance.binding.node.as_ref()?,
+            None => expanded.nodes.get(&NodeName(change.target.clone()))?,
+        };
+        let withheld = draft.machines.withheld(&node.name)?;
+        Some((change.address.clone(), withheld.node.clone()))
+    };
+    draft.changes.iter().filter_map(of_change).collect()
+}
+
+/// The rollouts of a draft. A destroy takes everything away, so there is nothing to be kept available.
+fn planned_rollouts(
+    expanded: &Expanded,
+    draft: &Draft,
+    mode: PlanMode,
+) -> Result<Vec<PlannedRollout>, Vec<Diagnostic>> {
+    match mode {
+        PlanMode::Normal => rollouts(expanded, draft),
+        PlanMode::Destroy | PlanMode::RefreshOnly => Ok(Vec::new()),
+    }
+}
+
+/// What the checks say of a world in which nothing is done yet: those that depend on what would change are left for later.
+async fn checks(
+    expanded: &Expanded,
+    draft: &Draft,
+    mode: PlanMode,
+    events: &Events,
+    stop: &CancellationToken,
+) -> Vec<CheckResult> {
+    if mode == PlanMode::Destroy {
+        return Vec::new();
+    }
+    let changing = draft.changes.iter().filter(|c| !matches!(c.action, Action::NoOp | Action::Adopt));
+    let pending: HashSet<&Address> = changing.map(|c| &c.address).collect();
+    run_checks(expanded, &draft.values, events, When::Planned, stop, |address| pending.contains(address)).await
+}
+
+/// The provider instances that the manifest or the state needs.
+fn aliases(expanded: &Expanded, state: &Snapshot) -> BTreeSet<String> {
+    let of_manifest = expanded.instances.iter().map(|i| i.provider.clone());
+    of_manifest.chain(state.records.values().map(|r| r.provider.clone())).collect()
+}
+
+/// Addresses of `--target`, `--exclude` and `--replace` that name nothing are mistakes.
+fn check_patterns(expanded: &Expanded, state: &Snapshot, options: &PlanOptions) -> Result<(), Failure> {
+    let recorded: Vec<Address> = state.records.keys().filter_map(|a| a.parse().ok()).collect();
+    let known = || expanded.instances.iter().map(|i| &i.address).chain(&recorded);
+    let patterns = options.targets.iter().chain(&options.exclude).chain(&options.replace);
+    let error = |pattern: &Address| {
+        let error = Diagnostic::error(format!("neither the manifest nor the state has a resource `{pattern}`"));
+        let names: Vec<_> = known().map(ToString::to_string).collect();
+        match suggest(&pattern.to_string(), names.iter().map(String::as_str)) {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    };
+    let errors: Vec<_> = patterns.filter(|p| !known().any(|a| a.matches(p))).map(error).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Failure::Manifest(errors)) }
+}
+
+/// Names of `--replace-node` that no node has are mistakes.
+fn check_nodes(expanded: &Expanded, options: &PlanOptions) -> Result<(), Failure> {
+    let known = |name: &NodeName| expanded.nodes.contains_key(name);
+    let error = |name: &NodeName| {
+        let error = Diagnostic::error(format!("the inventory has no node `{name}`"));
+        match suggest(&name.0, expanded.nodes.keys().map(|name| name.0.as_str())) {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    };
+    let errors: Vec<_> = options.replace_nodes.iter().map(|r| &r.node).filter(|n| !known(n)).map(error).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Failure::Manifest(errors)) }
+}
+
+fn inputs(expanded: &Expanded) -> BTreeMap<String, Digest> {
+    let read = expanded.files.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    read.iter().map(|(path, digest)| (path.display().to_string(), digest.clone())).collect()
+}
+
+fn sealed_variables(variables: &BTreeMap<String, Value>, key: &SealKey) -> Map<String, Json> {
+    variables.iter().map(|(name, value)| (name.clone(), value.seal(key))).collect()
+}
+
+fn output_changes(
+    expanded: &Expanded,
+    values: &Values,
+    state: &Snapshot,
+    key: &SealKey,
+    options: &PlanOptions,
+) -> Result<BTreeMap<String, OutputChange>, Vec<Diagnostic>> {
+    let mode = options.mode;
+    let partial = !options.targets.is_empty() || !options.exclude.is_empty();
+    let before = |name: &str| state.outputs.get(name).map(|o| o.value.clone());
+    let recorded = state.outputs.keys().map(|name| {
+        let after = before(name).filter(|_| mode == PlanMode::RefreshOnly);
+        (name.clone(), OutputChange { before: before(name), after })
+    });
+    let mut changes: BTreeMap<_, _> = recorded.collect();
+    if mode != PlanMode::Normal {
+        return Ok(changes);
+    }
+    let scope = InstanceScope::new(expanded, values, Binding::default());
+    let mut errors = Vec::new();
+    for (name, output) in &expanded.manifest.outputs {
+        match output.value.evaluate(&scope) {
+            Ok(value) => {
+                let value = if output.sensitive { value.sensitive() } else { value };
+                // What nothing can read any more, or what this plan does not look at, stays as it is.
+                let stays = value.is_retained() || (partial && value.is_unknown());
+                let after = if stays { before(name) } else { Some(value.seal(key)) };
+                changes.insert(name.clone(), OutputChange { before: before(name), after });
+            }
+            Err(found) => errors.extend(found),
+        }
+    }
+    if errors.is_empty() { Ok(changes) } else { Err(errors) }
+}
