@@ -1,0 +1,59 @@
+//! The layers of the engine: each folder of `src` imports only from the folders before it in [`LAYERS`].
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The layers as `lib.rs` lists them. A layer imports from those before it.
+const LAYERS: [&str; 12] = [
+    "model",
+    "expression",
+    "manifest",
+    "provider",
+    "reference",
+    "configuration",
+    "session",
+    "check",
+    "plan",
+    "policy",
+    "apply",
+    "workspace",
+];
+
+#[test]
+fn a_layer_imports_only_from_lower_layers() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut upward = Vec::new();
+    for file in rust_files(&sources) {
+        let relative = file.strip_prefix(&sources).unwrap().to_str().unwrap();
+        let name = relative.split('/').next().unwrap().trim_end_matches(".rs");
+        let is_test = relative.contains("/tests/") || relative.ends_with("/tests.rs");
+        if name == "lib" || is_test {
+            continue;
+        }
+        let layer = place(name).unwrap_or_else(|| panic!("{relative} belongs to no layer: add its folder to LAYERS"));
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let imports =
+            code.lines().enumerate().flat_map(|(line, text)| layers_in(text).map(move |name| (line + 1, name)));
+        let higher = imports.filter(|(_, imported)| place(imported).is_some_and(|imported| imported > layer));
+        upward.extend(higher.map(|(line, imported)| format!("{relative}:{line}: {name} imports {imported}")));
+    }
+    assert!(upward.is_empty(), "imports from a higher layer:\n{}", upward.join("\n"));
+}
+
+fn place(layer: &str) -> Option<usize> {
+    LAYERS.iter().position(|name| *name == layer)
+}
+
+/// Returns the layers that a line of code names: `use crate::plan::Plan`, `crate::plan::Plan::new()`. Comments may name any layer.
+fn layers_in(line: &str) -> impl Iterator<Item = &str> {
+    let code = line.split("//").next().unwrap_or_default();
+    let names = code.split("crate::").skip(1);
+    names.map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default())
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
