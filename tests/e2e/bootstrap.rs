@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::moorfast::Moorfast;
+use crate::support::folder::{Folder, VARIABLES};
 use crate::support::testbed::Testbed;
 
 const MANIFEST: &str = r#"
@@ -120,7 +120,7 @@ value = "${data.kubernetes_object.reader.object.metadata.uid}"
 #[test]
 fn one_manifest_brings_up_a_cluster_and_fills_it() {
     let Some(testbed) = Testbed::up("coming-up", 1) else { return };
-    let moorfast = Moorfast::with(MANIFEST);
+    let moorfast = Folder::new(MANIFEST);
     prepare(&testbed, &moorfast);
 
     let plan = moorfast.expect(0, &["plan", "--out", "reviewed.plan"]);
@@ -135,8 +135,8 @@ fn one_manifest_brings_up_a_cluster_and_fills_it() {
     moorfast.expect(0, &["plan", "--detailed-exitcode"]).says("No changes.");
 
     // The API server restarts, and what is to be changed in the cluster waits for it.
-    moorfast.edit("moorfast.toml", "--event-ttl 1h", "--event-ttl 2h");
-    moorfast.edit("moorfast.toml", r#"level = "info""#, r#"level = "debug""#);
+    moorfast.edit("main.toml", "--event-ttl 1h", "--event-ttl 2h");
+    moorfast.edit("main.toml", r#"level = "info""#, r#"level = "debug""#);
     moorfast.expect(0, &["apply", "--auto-approve"]);
     assert_eq!(kubectl(&["get", "cm", "settings", "-o", "jsonpath={.data.level}"]), "debug");
     moorfast.expect(0, &["plan", "--detailed-exitcode"]).says("No changes.");
@@ -147,7 +147,7 @@ fn one_manifest_brings_up_a_cluster_and_fills_it() {
 }
 
 /// Certificates of the testbed's authority for an API server on its node, and the administrator's kubeconfig for it.
-fn prepare(testbed: &Testbed, moorfast: &Moorfast) {
+fn prepare(testbed: &Testbed, moorfast: &Folder) {
     let (facts, node) = (&testbed.facts, &testbed.facts.nodes[0]);
     let control_plane = &facts.control_plane;
     let of_testbed = control_plane.ca.parent().unwrap();
@@ -177,7 +177,7 @@ fn prepare(testbed: &Testbed, moorfast: &Moorfast) {
         ("pki", text(&pki)),
     ];
     let lines = variables.map(|(name, value)| format!("{name} = \"{value}\"\n"));
-    moorfast.write("test.vars.toml", &lines.concat());
+    moorfast.write(VARIABLES, &lines.concat());
 }
 
 /// `server.crt` and `server.key` for an API server at `address`.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::moorfast::{Moorfast, Run};
+use crate::support::folder::{Folder, Run};
 use crate::support::testbed::Testbed;
 use crate::support::wait_for;
 use serde_json::Value as Json;
@@ -13,7 +13,7 @@ fn the_machines_of_two_nodes() {
     let Some(testbed) = Testbed::up("machines", 2) else { return };
     let nodes = testbed.node_names();
     let addresses = testbed.facts.nodes.iter().map(|node| node.address.clone()).collect();
-    let mut bench = Bench { moorfast: Moorfast::with(""), testbed, nodes, addresses, generation: 0 };
+    let mut bench = Bench { moorfast: Folder::new(""), testbed, nodes, addresses, generation: 0 };
     bench.first_contact();
     bench.a_reboot_is_told_and_nothing_else();
     bench.another_address_is_the_same_machine();
@@ -29,7 +29,7 @@ fn the_machines_of_two_nodes() {
 
 struct Bench {
     testbed: Testbed,
-    moorfast: Moorfast,
+    moorfast: Folder,
     nodes: Vec<String>,
     addresses: Vec<String>,
     generation: u32,
@@ -77,7 +77,7 @@ depends_on = ["ssh_exec.slow"]
 "#,
             self.generation, self.generation, self.generation, self.generation, self.generation
         );
-        self.moorfast.write("moorfast.toml", &(nodes + &resources));
+        self.moorfast.write("main.toml", &(nodes + &resources));
     }
 
     fn next_generation(&mut self) {

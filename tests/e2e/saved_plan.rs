@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::moorfast::{Moorfast, Run};
+use crate::support::folder::{Folder, Run};
 use crate::support::testbed::Testbed;
 use crate::support::wait_for;
 
@@ -61,7 +61,7 @@ fn changes_after_the_review() {
     bench.case(
         "the manifest was edited",
         &ALL,
-        |b| b.moorfast.write("moorfast.toml", &(b.manifest() + "# a line more\n")),
+        |b| b.moorfast.write("main.toml", &(b.manifest() + "# a line more\n")),
         |run| _ = run.complains("the manifest changed since the plan was made"),
     );
     bench.case(
@@ -77,12 +77,12 @@ fn changes_after_the_review() {
 
 struct Bench {
     testbed: Testbed,
-    moorfast: Moorfast,
+    moorfast: Folder,
 }
 
 impl Bench {
     fn new(testbed: Testbed) -> Self {
-        Self { testbed, moorfast: Moorfast::with("") }
+        Self { testbed, moorfast: Folder::new("") }
     }
 
     fn node(&self) -> &str {
@@ -91,7 +91,7 @@ impl Bench {
 
     /// Everything is as of the text `one`, and a plan for `two` is reviewed.
     fn review(&self) {
-        self.moorfast.write("moorfast.toml", &self.manifest());
+        self.moorfast.write("main.toml", &self.manifest());
         self.moorfast.write("input.txt", "input of one");
         self.moorfast.expect(0, &["apply", "--auto-approve"]);
         self.moorfast.write("input.txt", "input of two");
@@ -107,7 +107,7 @@ impl Bench {
         says(&run);
         self.did_all_but(stopped, &run);
         // What is reviewed now is done.
-        self.moorfast.write("moorfast.toml", &self.manifest());
+        self.moorfast.write("main.toml", &self.manifest());
         self.moorfast.write("input.txt", "input of two");
         self.moorfast.expect(0, &["plan", "--out", "again.plan", "--var", "text=two"]);
         let run = self.moorfast.expect(0, &["apply", "again.plan"]);

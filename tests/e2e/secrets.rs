@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::process::Command;
 
-use crate::support::moorfast::Moorfast;
+use crate::support::folder::Folder;
 use crate::support::processes::Watch;
 use crate::support::testbed::Testbed;
 
@@ -14,7 +14,7 @@ const IN_OBJECT: &str = "value-of-a-secret-object-0815";
 #[test]
 fn no_secret_shows() {
     let Some(testbed) = Testbed::up("secrets", 1) else { return };
-    let moorfast = Moorfast::with(&manifest(&testbed));
+    let moorfast = Folder::new(&manifest(&testbed));
     // The environment of moorfast itself holds what the person put there; its children have no use for it.
     let variable = ("MOORFAST_VAR_password", PASSWORD);
     let mut places: Vec<(String, Vec<u8>)> = Vec::new();
@@ -51,7 +51,7 @@ fn no_secret_shows() {
             places.push((format!("the environment of {process}"), environment.clone().into_bytes()));
         }
     }
-    for file in moorfast.files().into_iter().filter(|file| !file.ends_with("moorfast.toml")) {
+    for file in moorfast.files().into_iter().filter(|file| !file.ends_with("main.toml")) {
         places.push((file.display().to_string(), fs::read(&file).unwrap()));
     }
     let secrets = secrets(&testbed);

@@ -1,6 +1,7 @@
 //! The question before anything is changed.
 
-use crate::cli::support::{Folder, PAIR};
+use crate::cli::manifests::PAIR;
+use crate::support::folder::Folder;
 
 #[test]
 fn only_yes_is_a_yes() {

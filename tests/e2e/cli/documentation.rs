@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cli::support::Folder;
+use crate::support::folder::Folder;
 
 #[test]
 fn the_reference_pages_are_in_step() {

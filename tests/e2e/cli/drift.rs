@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::cli::support::{Folder, NB, PAIR, Run, TWO};
+use crate::cli::manifests::{NB, PAIR, TWO};
+use crate::support::folder::{BINARY, Folder, Run};
 
 fn applied() -> Folder {
     let folder = Folder::new(PAIR);
@@ -257,7 +258,7 @@ fn a_state_that_can_only_be_read_is_looked_at_all_the_same() {
         .args(["--mount", "--map-root-user", "sh", "-c"])
         .arg("mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" && exec \"$@\"")
         .arg(&state)
-        .arg(env!("CARGO_BIN_EXE_moorfast"))
+        .arg(BINARY)
         .args(["drift", "--since-last"])
         .current_dir(folder.path(""))
         .output()

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use crate::cli::support::{Folder, NB, PAIR, TWO};
+use crate::cli::manifests::{NB, PAIR, TWO};
+use crate::support::folder::Folder;
 
 /// A server that gives these answers, one after the other and the last again and again, and tells what it was asked.
 struct Server {

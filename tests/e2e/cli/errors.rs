@@ -1,6 +1,6 @@
 //! Bad input: every case is a manifest, its error is a snapshot, and nothing is left behind.
 
-use crate::cli::support::Folder;
+use crate::support::folder::Folder;
 
 const NODE: &str = "[nodes.here]\ntransport = \"local\"\n\n";
 

@@ -5,7 +5,8 @@ use std::os::unix::fs::{FileTypeExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::cli::support::{Folder, PAIR};
+use crate::cli::manifests::PAIR;
+use crate::support::folder::Folder;
 
 fn applied() -> Folder {
     let folder = Folder::new(PAIR);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cli::support::Folder;
+use crate::support::folder::Folder;
 
 const FILE: &str = r#"
 [nodes.here]

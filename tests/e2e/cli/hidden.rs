@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cli::support::Folder;
+use crate::support::folder::Folder;
 
 /// A line that looks like another one: an override, an isolate, a zero-width space, a word joiner, a tag, a C1 control.
 const TEXT: &str = "allow\u{202e}\u{2066}resu\u{2069} # \u{200b}a\u{2060}b\u{e0041}\u{9b}2J";

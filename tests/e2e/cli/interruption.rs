@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 
-use crate::cli::support::Folder;
+use crate::support::folder::Folder;
 
 const WAITING: &str = r#"
 [nodes.here]

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::cli::support::{Folder, PAIR};
+use crate::cli::manifests::PAIR;
+use crate::support::folder::Folder;
 
 #[test]
 fn the_starter_manifest_runs_as_it_is() {
@@ -217,9 +218,10 @@ fn a_folder_is_renamed_with_the_files_in_it_in_one_apply() {
 #[test]
 fn outputs_are_told_unless_secret() {
     let folder = Folder::new(PAIR);
+    let path = folder.path("out/greeting").display().to_string();
     folder.expect(0, &["apply", "-auto-approve"]).says("password = (sensitive value)");
-    folder.expect(0, &["output"]).says("password = (sensitive value)").says("FOLDER/out/greeting");
-    assert_eq!(folder.expect(0, &["output", "-raw", "path"]).stdout, "FOLDER/out/greeting");
+    folder.expect(0, &["output"]).says("password = (sensitive value)").says(&path);
+    assert_eq!(folder.expect(0, &["output", "-raw", "path"]).stdout, path);
     folder.expect(1, &["output", "password"]).complains("is sensitive");
     folder.expect(1, &["output", "nothing"]).complains("there is no output");
     let json: serde_json::Value = serde_json::from_str(&folder.expect(0, &["output", "-json"]).stdout).unwrap();

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::cli::support::{Folder, PAIR};
+use crate::cli::manifests::PAIR;
+use crate::support::folder::{BINARY, Folder};
 
 /// A host key of nobody, so that nodes are pinned and nothing is asked before the connection.
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHJ1cQk8r6gDyBqaTq5bBqNCnvA0hJvX3n1yDQ6Hk0Fq";
@@ -103,7 +104,7 @@ fn as_reader(folder: &Folder, arguments: &[&str]) -> Option<std::process::Output
         return None;
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_moorfast")]);
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", BINARY]);
     Some(command.args(arguments).current_dir(folder.path("")).env("HOME", "/nonexistent").output().unwrap())
 }
 

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::cli::support::{Folder, PAIR};
+use crate::cli::manifests::PAIR;
+use crate::support::folder::Folder;
 
 fn applied() -> Folder {
     let folder = Folder::new(PAIR);

@@ -2,7 +2,8 @@
 
 use serde_json::Value as Json;
 
-use crate::cli::support::{Folder, PAIR};
+use crate::cli::manifests::PAIR;
+use crate::support::folder::Folder;
 
 const NO_DESTROY: &str = r#"
 [policy.no_destroy]

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::cli::support::Folder;
+use crate::support::folder::{BINARY, Folder};
 
 const MANIFEST: &str = r#"
 [variables.out]
@@ -39,7 +39,7 @@ impl Forge {
         let folder = Folder::empty();
         folder.write("site/main.toml", MANIFEST);
         folder.write("bin/README", "moorfast is here");
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_moorfast"), folder.path("bin/moorfast")).unwrap();
+        std::os::unix::fs::symlink(BINARY, folder.path("bin/moorfast")).unwrap();
         let made = Command::new("ssh-keygen")
             .args(["-q", "-t", "ed25519", "-N", "", "-C", "ci@example", "-f"])
             .arg(folder.path("plan-key"))
@@ -210,7 +210,7 @@ fn a_run_at_a_terminal_holds_the_lock_against_a_job() {
     forge.folder.write("terminal/main.toml", &waits);
     let out = format!("-var=out={}", forge.folder.path("out").display());
     let state = forge.folder.path("state");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_moorfast"))
+    let mut child = Command::new(BINARY)
         .args(["-C", "terminal", "--state"])
         .arg(&state)
         .args(["apply", "-auto-approve", &out])
@@ -262,7 +262,7 @@ server {
 "#,
     );
     folder.write("nodes.toml", &nodes);
-    let reads = |run: &crate::cli::support::Run| run.stderr.lines().filter(|line| line.contains("Reading")).count();
+    let reads = |run: &crate::support::folder::Run| run.stderr.lines().filter(|line| line.contains("Reading")).count();
     let run = folder.expect(0, &["apply", "-auto-approve"]);
     assert!(reads(&run) < 5, "{}", run.stderr);
     let run = folder.expect(0, &["plan", "-var", "port=9000", "-out", "p"]);

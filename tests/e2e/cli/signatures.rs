@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::cli::support::{Folder, PAIR};
+use crate::cli::manifests::PAIR;
+use crate::support::folder::Folder;
 
 /// A manifest, and the keys of a reviewer and of somebody else.
 fn folder() -> Folder {

@@ -2,7 +2,8 @@
 
 use std::process::Stdio;
 
-use crate::cli::support::{Folder, PAIR};
+use crate::cli::manifests::PAIR;
+use crate::support::folder::Folder;
 
 #[test]
 fn colours_are_for_terminals() {
@@ -135,10 +136,10 @@ fn what_fails_with_json_is_said_in_json() {
 
 #[test]
 fn what_cannot_be_read_is_part_of_the_json_of_a_look() {
-    let folder = Folder::new(crate::cli::support::TWO);
+    let folder = Folder::new(crate::cli::manifests::TWO);
     folder.expect(0, &["apply", "-auto-approve"]);
     let unreachable = "[nodes.nb]\naddress = \"127.0.0.1\"\nport = 9\n";
-    folder.write("main.toml", &crate::cli::support::TWO.replace(crate::cli::support::NB, unreachable));
+    folder.write("main.toml", &crate::cli::manifests::TWO.replace(crate::cli::manifests::NB, unreachable));
     let run = folder.expect(5, &["drift", "-json"]);
     let look: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(look["unread"][0]["address"], "ssh_file.a[\"nb\"]");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::cli::support::Folder;
+use crate::support::folder::Folder;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHJ1cQk8r6gDyBqaTq5bBqNCnvA0hJvX3n1yDQ6Hk0Fq";
 

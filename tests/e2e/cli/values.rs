@@ -1,6 +1,6 @@
 //! Values from the manifest to the state and back: numbers, durations, and attributes that a provider computes.
 
-use crate::cli::support::Folder;
+use crate::support::folder::Folder;
 
 /// A command that runs again when one of its numbers changes, and the same numbers as outputs.
 const NUMBERS: &str = r#"

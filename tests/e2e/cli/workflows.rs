@@ -1,10 +1,11 @@
 //! The commands of `docs/workflows`, word for word, and the units of `examples/drift-cron`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
-use crate::cli::support::{Folder, PAIR};
+use crate::cli::manifests::PAIR;
+use crate::support::folder::{BINARY, Folder};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -29,17 +30,9 @@ fn run_page(name: &str) -> Folder {
 fn run_blocks(name: &str, folder: &Folder) {
     let blocks = blocks(name, "sh");
     assert!(!blocks.is_empty(), "{name} has no commands");
-    let mut path = vec![PathBuf::from(env!("CARGO_BIN_EXE_moorfast")).parent().unwrap().to_owned()];
-    path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
     for block in blocks {
-        let output = Command::new("sh")
-            .args(["-eu", "-c", &block])
-            .current_dir(folder.path(""))
-            .env("PATH", std::env::join_paths(&path).unwrap())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{name}:\n{block}\n{}", String::from_utf8_lossy(&output.stderr));
+        let run = folder.shell(&block);
+        assert_eq!(run.code, 0, "{name}: {run}");
     }
 }
 
@@ -93,7 +86,7 @@ fn systemd_takes_the_units_as_they_are() {
     let units = root().join("examples/drift-cron/systemd");
     for name in ["moorfast-drift.service", "moorfast-drift.timer"] {
         let text = fs::read_to_string(units.join(name)).unwrap();
-        folder.write(name, &text.replace("/usr/local/bin/moorfast", env!("CARGO_BIN_EXE_moorfast")));
+        folder.write(name, &text.replace("/usr/local/bin/moorfast", BINARY));
     }
     let mut verify = Command::new("systemd-analyze");
     verify.arg("verify").args(["moorfast-drift.service", "moorfast-drift.timer"]).current_dir(folder.path(""));

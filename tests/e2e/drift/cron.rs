@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-use crate::support::moorfast::Moorfast;
+use crate::support::folder::Folder;
 use crate::support::testbed::Testbed;
 
 const MANIFEST: &str = r#"
@@ -28,16 +28,16 @@ fn example(name: &str) -> String {
 }
 
 /// From now on everything is done with the token of the ServiceAccount, the state included.
-fn as_the_account(testbed: &Testbed, moorfast: &Moorfast) {
+fn as_the_account(testbed: &Testbed, moorfast: &Folder) {
     moorfast.write("now.kubeconfig", &testbed.kubeconfig_of("moorfast-drift", "moorfast"));
 }
 
-fn as_the_admin(testbed: &Testbed, moorfast: &Moorfast) {
+fn as_the_admin(testbed: &Testbed, moorfast: &Folder) {
     moorfast.write("now.kubeconfig", &std::fs::read_to_string(&testbed.facts.control_plane.kubeconfig).unwrap());
 }
 
 /// Makes the pod of the CronJob as its Job would.
-fn make_pod(testbed: &Testbed, moorfast: &Moorfast) {
+fn make_pod(testbed: &Testbed, moorfast: &Folder) {
     let cronjob = testbed.get(&["cronjob", "moorfast-drift", "-n", "moorfast"]);
     let template = &cronjob["spec"]["jobTemplate"]["spec"]["template"];
     let mut pod =
@@ -59,7 +59,7 @@ fn the_cron_job_may_look_and_nothing_else() {
     let Some(testbed) = Testbed::up("drift-cron", 0) else { return };
     testbed.kubectl(&["apply", "-f", &example("rbac.yaml")]);
     testbed.kubectl(&["apply", "-f", &example("cronjob.yaml")]);
-    let moorfast = Moorfast::with(MANIFEST);
+    let moorfast = Folder::new(MANIFEST);
     make_pod(&testbed, &moorfast);
 
     as_the_admin(&testbed, &moorfast);

@@ -1,6 +1,6 @@
 //! The exit code of `moorfast drift` tells what is wrong, each with real machines, and of several the worst.
 
-use crate::support::moorfast::{Moorfast, Run};
+use crate::support::folder::{Folder, Run};
 use crate::support::testbed::{Node, Testbed};
 
 const RESOURCES: &str = r#"
@@ -16,13 +16,13 @@ content = "kept"
 
 struct Bench {
     testbed: Testbed,
-    moorfast: Moorfast,
+    moorfast: Folder,
 }
 
 #[test]
 fn the_exit_code_tells_what_is_wrong() {
     let Some(testbed) = Testbed::up("drift-exit", 2) else { return };
-    let bench = Bench { moorfast: Moorfast::with(""), testbed };
+    let bench = Bench { moorfast: Folder::new(""), testbed };
     let [first, second] = ["m7-autocv-gpu01", "m7-autocv-gpu02"];
     bench.write(&bench.testbed.facts.nodes);
     bench.moorfast.expect(0, &["apply", "--auto-approve"]);
@@ -50,7 +50,7 @@ fn the_exit_code_tells_what_is_wrong() {
     bench.ends_with(6, &[]);
     bench.testbed.run(&["node", "start", first]);
     bench.ends_with(1, &["--var", "user=nobody-there"]);
-    bench.moorfast.edit("moorfast.toml", "\"kept\"", "\"kept");
+    bench.moorfast.edit("main.toml", "\"kept\"", "\"kept");
     bench.ends_with(1, &[]);
 
     // With the new machine's key in the manifest it is the one that is meant.
@@ -71,7 +71,7 @@ impl Bench {
                 "[nodes.{name}]\naddress = \"{address}\"\nhost_key = \"{pin}\"\nuser = \"${{var.user}}\"\nidentity_file = \"{key}\"\nroles = [\"all\"]\n\n"
             )
         };
-        self.moorfast.write("moorfast.toml", &(nodes.iter().map(node).collect::<String>() + RESOURCES));
+        self.moorfast.write("main.toml", &(nodes.iter().map(node).collect::<String>() + RESOURCES));
     }
 
     /// A look ends so, and its metrics say the same.

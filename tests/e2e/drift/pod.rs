@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::moorfast::{Moorfast, Run};
+use crate::support::folder::{Folder, Run, VARIABLES};
 use crate::support::testbed::{Testbed, is_required};
 use crate::support::{try_wait_for, wait_for};
 use serde_json::json;
@@ -88,7 +88,7 @@ fn static_binary() -> Option<PathBuf> {
 
 struct Cluster {
     testbed: Testbed,
-    site: Moorfast,
+    site: Folder,
     node: String,
 }
 
@@ -96,9 +96,9 @@ impl Cluster {
     /// A node that joined by the kubelet example, the site applied, and the CronJob with all that it needs.
     fn with_a_kubelet(testbed: Testbed, binary: &Path) -> Self {
         let node = testbed.node_names().remove(0);
-        Moorfast::one_worker(&testbed.facts).expect(0, &["apply", "--auto-approve"]);
+        Folder::one_worker(&testbed.facts).expect(0, &["apply", "--auto-approve"]);
         testbed.load(&node, "registry.example.org/moorfast:0.1.0", &example("Containerfile"), binary.parent().unwrap());
-        let cluster = Self { testbed, site: Moorfast::with(SITE), node };
+        let cluster = Self { testbed, site: Folder::new(SITE), node };
         cluster.services_are_reached();
         cluster.testbed.kubectl(&["apply", "-f", &example("kubernetes/rbac.yaml")]);
         let worker = &cluster.testbed.facts.nodes[0];
@@ -110,7 +110,7 @@ impl Cluster {
 
         let key = cluster.site.path("drift-key");
         cluster.testbed.admit_who_looks(&cluster.node, &key);
-        let files = ["moorfast.toml", "site.auto.vars.toml"]
+        let files = ["main.toml", "site.auto.vars.toml"]
             .map(|name| format!("--from-file={}", cluster.site.path(name).display()));
         let secret = ["create", "secret", "generic", "-n", "moorfast"];
         cluster.testbed.kubectl(&[&secret[..], &["moorfast-manifest", &files[0], &files[1]]].concat());
@@ -137,7 +137,7 @@ impl Cluster {
     fn at_the_site(&self, code: i32, arguments: &[&str]) -> Run {
         let facts = &self.testbed.facts;
         let identity = facts.ssh.identity_file.display();
-        self.site.write("test.vars.toml", &format!("ssh_user = \"root\"\nssh_identity_file = \"{identity}\"\n"));
+        self.site.write(VARIABLES, &format!("ssh_user = \"root\"\nssh_identity_file = \"{identity}\"\n"));
         let output = self.site.command(arguments).env("KUBECONFIG", &facts.control_plane.kubeconfig).output();
         let run = Run::of(output.unwrap());
         assert_eq!(run.code, code, "{run}");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::moorfast::Moorfast;
+use crate::support::folder::Folder;
 use crate::support::testbed::Testbed;
 use crate::support::wait_for;
 use serde_json::Value as Json;
@@ -125,7 +125,7 @@ force_conflicts = true"#;
 
 struct Table {
     testbed: Testbed,
-    moorfast: Moorfast,
+    moorfast: Folder,
     node: String,
 }
 
@@ -143,7 +143,7 @@ fn every_change_is_told_as_what_it_is_and_nothing_else_is() {
 impl Table {
     /// The example with one node, and what the table needs.
     fn applied(testbed: Testbed) -> Self {
-        let moorfast = Moorfast::one_worker(&testbed.facts);
+        let moorfast = Folder::one_worker(&testbed.facts);
         moorfast.write("drift.toml", include_str!("table.toml"));
         moorfast.edit("approval.toml", r#"timeouts   = { create = "5m" }"#, OF_THE_NODE);
         let node = testbed.node_names().remove(0);

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::support::folder::{Folder, Run};
 use crate::support::gate::{APPLY, LONG, at_the_gate, is_whole_after_an_apply, leave_gate_open, no_panic, open_gate};
-use crate::support::moorfast::{Moorfast, Run};
 use crate::support::wait_for;
 
 /// Three files, each with its content from a variable.
@@ -85,7 +85,7 @@ impl Drop for Disk {
 fn a_full_disk_stops_a_run_before_it_acts() {
     let Some(disk) = Disk::mount() else { return };
     let state = disk.state();
-    let moorfast = Moorfast::with(FILES);
+    let moorfast = Folder::new(FILES);
     moorfast.expect(0, &["apply", "--auto-approve", "--state", &state]);
     disk.fill();
     let run = moorfast.expect(1, &["apply", "--auto-approve", "--state", &state, "--var", "text=two"]);
@@ -128,7 +128,7 @@ fn a_disk_that_fills_up_during_a_run_loses_nothing() {
 fn a_read_only_file_system_is_named_and_can_be_read() {
     let Some(disk) = Disk::mount() else { return };
     let state = disk.state();
-    let moorfast = Moorfast::with(FILES);
+    let moorfast = Folder::new(FILES);
     moorfast.expect(0, &["apply", "--auto-approve", "--state", &state]);
     disk.remount("ro");
     let run = moorfast.expect(1, &["apply", "--auto-approve", "--state", &state, "--var", "text=two"]);
@@ -162,7 +162,7 @@ fn the_third_signal_ends_a_run_at_once_and_nothing_is_lost() {
 /// A disk on which a write or a sync of the state fails, and all after it.
 #[test]
 fn a_broken_disk_loses_nothing() {
-    let moorfast = Moorfast::with(FILES);
+    let moorfast = Folder::new(FILES);
     let strace = Command::new("strace").arg("-V").output();
     if !strace.is_ok_and(|output| output.status.success()) {
         assert!(std::env::var("MOORFAST_REQUIRE_TESTBED").as_deref() != Ok("1"), "strace is installed");
@@ -206,12 +206,12 @@ fn a_replacement_that_dies_at_any_moment_leaves_nothing_whatever_the_manifest_sa
     for (end, left) in [(nothing, None), (folder("a", ""), Some("a")), (folder("c", ""), Some("c"))] {
         let crashes = (1..).flat_map(|write| ["before", "after"].map(|moment| format!("{moment}:{write}")));
         for crash in crashes {
-            let moorfast = Moorfast::with(&folder("a", ""));
+            let moorfast = Folder::new(&folder("a", ""));
             is_whole_after_an_apply(&moorfast, &[]);
-            moorfast.write("moorfast.toml", &folder("b", ""));
+            moorfast.write("main.toml", &folder("b", ""));
             let run = moorfast.start_in(&APPLY, &[("MOORFAST_CRASH_AT", &crash)]).end();
             open += usize::from(run.code != 0 && moorfast.path("b").exists());
-            moorfast.write("moorfast.toml", &end);
+            moorfast.write("main.toml", &end);
             is_whole_after_an_apply(&moorfast, &[]);
             let found: Vec<_> = ["a", "b", "c"].into_iter().filter(|path| moorfast.path(path).exists()).collect();
             assert_eq!(found, left.into_iter().collect::<Vec<_>>(), "{crash}\n{run}");
@@ -225,12 +225,12 @@ fn a_replacement_that_dies_at_any_moment_leaves_nothing_whatever_the_manifest_sa
 
 #[test]
 fn a_replacement_that_fails_half_way_leaves_nothing_when_it_is_taken_back() {
-    let moorfast = Moorfast::with(&folder("a", ""));
+    let moorfast = Folder::new(&folder("a", ""));
     is_whole_after_an_apply(&moorfast, &[]);
-    moorfast.write("moorfast.toml", &folder("b", "owner = \"nobody-has-this-name\"\n"));
+    moorfast.write("main.toml", &folder("b", "owner = \"nobody-has-this-name\"\n"));
     moorfast.expect(1, &APPLY);
     assert!(moorfast.path("b").exists(), "it is made before it gets its owner");
-    moorfast.write("moorfast.toml", &folder("a", ""));
+    moorfast.write("main.toml", &folder("a", ""));
     let plan = moorfast.expect(0, &["plan"]);
     plan.says("also removes").says("/b, which an earlier operation on it left when it did not finish");
     is_whole_after_an_apply(&moorfast, &[]);
@@ -250,7 +250,7 @@ fn ended(command: &mut Command) -> Run {
 
 #[test]
 fn nobody_who_reads_the_output_is_no_reason_to_panic() {
-    let moorfast = Moorfast::with(FILES);
+    let moorfast = Folder::new(FILES);
     // The plan can't be shown, so nothing is done.
     let run = ended(moorfast.command(&APPLY).stdout(closed()));
     assert_eq!(run.code, 141, "{run}");
@@ -281,7 +281,7 @@ fn nobody_who_reads_the_output_is_no_reason_to_panic() {
 
 #[test]
 fn nobody_who_reads_the_errors_keeps_no_run_from_its_work() {
-    let moorfast = Moorfast::with(FILES);
+    let moorfast = Folder::new(FILES);
     let run = ended(moorfast.command(&["apply", "--auto-approve", "--log", "trace"]).stderr(closed()));
     assert_eq!(run.code, 0, "{run}");
     assert!(Path::new(&moorfast.path("b")).exists());

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::moorfast::Moorfast;
+use crate::support::folder::Folder;
 use crate::support::testbed::{Node, Testbed};
 use crate::support::variables::kubelet_variables;
 use crate::support::wait_for;
@@ -60,9 +60,9 @@ fn key(testbed: &Testbed) -> String {
 }
 
 /// A manifest with `resources` on the first node, where root logs in.
-fn on_first(testbed: &Testbed, resources: &str) -> Moorfast {
+fn on_first(testbed: &Testbed, resources: &str) -> Folder {
     let node = first(testbed);
-    Moorfast::with(&(inventory(testbed, &node.address, "root", &key(testbed), node.pin()) + resources))
+    Folder::new(&(inventory(testbed, &node.address, "root", &key(testbed), node.pin()) + resources))
 }
 
 fn is_there(testbed: &Testbed, path: &str) -> bool {
@@ -70,7 +70,7 @@ fn is_there(testbed: &Testbed, path: &str) -> bool {
 }
 
 /// Plan and apply fail and say this, and the file is not made.
-fn refuses_the_file(testbed: &Testbed, moorfast: &Moorfast, texts: &[&str]) {
+fn refuses_the_file(testbed: &Testbed, moorfast: &Folder, texts: &[&str]) {
     for command in [&["plan"][..], &["apply", "--auto-approve"]] {
         let run = moorfast.expect(1, command);
         for text in texts {
@@ -85,7 +85,7 @@ fn refuses_the_file(testbed: &Testbed, moorfast: &Moorfast, texts: &[&str]) {
 fn unreachable_node(testbed: &Testbed) {
     let node = first(testbed);
     let nobody = node.address.rsplit_once('.').map(|(net, _)| format!("{net}.250")).unwrap();
-    let moorfast = Moorfast::with(&(inventory(testbed, &nobody, "root", &key(testbed), node.pin()) + FILE));
+    let moorfast = Folder::new(&(inventory(testbed, &nobody, "root", &key(testbed), node.pin()) + FILE));
     refuses_the_file(testbed, &moorfast, &[&node.name, &nobody]);
 }
 
@@ -95,19 +95,19 @@ fn refused_key(testbed: &Testbed) {
     let other = folder.path().join("other").display().to_string();
     let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &other]).status().unwrap();
     assert!(made.success());
-    let moorfast = Moorfast::with(&(inventory(testbed, &node.address, "root", &other, node.pin()) + FILE));
+    let moorfast = Folder::new(&(inventory(testbed, &node.address, "root", &other, node.pin()) + FILE));
     refuses_the_file(testbed, &moorfast, &[&node.name, "refuse"]);
 }
 
 fn changed_host_key(testbed: &Testbed) {
     let [node, other] = testbed.facts.nodes.as_slice() else { panic!("two nodes") };
-    let moorfast = Moorfast::with(&(inventory(testbed, &node.address, "root", &key(testbed), other.pin()) + FILE));
+    let moorfast = Folder::new(&(inventory(testbed, &node.address, "root", &key(testbed), other.pin()) + FILE));
     refuses_the_file(testbed, &moorfast, &[&node.name, node.pin(), other.pin()]);
 }
 
 fn missing_sudo(testbed: &Testbed) {
     let node = first(testbed);
-    let moorfast = Moorfast::with(&(inventory(testbed, &node.address, "plain", &key(testbed), node.pin()) + FILE));
+    let moorfast = Folder::new(&(inventory(testbed, &node.address, "plain", &key(testbed), node.pin()) + FILE));
     refuses_the_file(testbed, &moorfast, &[&node.name, "sudo", "plain"]);
 }
 
@@ -166,8 +166,8 @@ metadata   = { name = "moorfast-note", namespace = "default" }
 data       = { hello = "world" }
 "#;
 
-fn cluster(kubeconfig: &str, resources: &str) -> Moorfast {
-    Moorfast::with(&format!("[providers.kubernetes]\nkubeconfig = \"{kubeconfig}\"\n{resources}"))
+fn cluster(kubeconfig: &str, resources: &str) -> Folder {
+    Folder::new(&format!("[providers.kubernetes]\nkubeconfig = \"{kubeconfig}\"\n{resources}"))
 }
 
 fn api_server_down(testbed: &Testbed) {
@@ -275,7 +275,7 @@ timeouts  = { create = "3s" }
 /// Without a network plugin a kubelet runs and its Node never becomes Ready.
 fn never_ready(testbed: &Testbed) {
     let node = first(testbed);
-    let moorfast = Moorfast::copy_of("kubelet", &kubelet_variables(&testbed.facts, "ops"));
+    let moorfast = Folder::copy_of("kubelet", &kubelet_variables(&testbed.facts, "ops"));
     let nodes = std::fs::read_to_string(moorfast.path("nodes.toml")).unwrap();
     // The first node alone.
     let one: Vec<_> =

@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use self::world::{NAMESPACE, Size, Wanted, World};
-use crate::support::moorfast::{Moorfast, Run};
+use crate::support::folder::{Folder, Run};
 use crate::support::testbed::Testbed;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -32,7 +32,7 @@ const BEGINNINGS: [&str; 3] = ["]: Creating...", "]: Modifying...", "]: Destroyi
 
 #[test]
 fn a_killed_apply_loses_nothing() {
-    let Some(testbed) = Testbed::up("kill-matrix", 1) else { return };
+    let Some(testbed) = Testbed::up_alone("kill-matrix", 1) else { return };
     testbed.kubectl(&["create", "namespace", NAMESPACE]);
     let seed = number("MOORFAST_SEED", 1);
     eprintln!("seed {seed}: MOORFAST_SEED={seed} repeats it");
@@ -90,7 +90,7 @@ struct Matrix<'t> {
     store: &'static str,
     backend: String,
     testbed: &'t Testbed,
-    moorfast: Arc<Moorfast>,
+    moorfast: Arc<Folder>,
     random: StdRng,
     wanted: Wanted,
     tally: Tally,
@@ -100,7 +100,7 @@ struct Matrix<'t> {
 impl<'t> Matrix<'t> {
     fn new(store: &'static str, backend: String, testbed: &'t Testbed, seed: u64) -> Self {
         let wanted = Wanted { size: Size { chains: 0, tokens: 0 }, generation: 0 };
-        let (moorfast, random) = (Arc::new(Moorfast::with("")), StdRng::seed_from_u64(seed));
+        let (moorfast, random) = (Arc::new(Folder::new("")), StdRng::seed_from_u64(seed));
         Self { store, backend, testbed, moorfast, random, wanted, tally: Tally::default(), rounds: 0 }
     }
 
@@ -238,7 +238,7 @@ impl<'t> Matrix<'t> {
     fn want(&mut self, size: Size) {
         self.rounds += 1;
         self.wanted = Wanted { size, generation: self.rounds };
-        self.moorfast.write("moorfast.toml", &self.wanted.manifest(self.testbed, &self.backend));
+        self.moorfast.write("main.toml", &self.wanted.manifest(self.testbed, &self.backend));
     }
 
     /// Compares the world with the manifest; everything that is wrong is counted and said.
@@ -298,7 +298,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn begin(moorfast: Arc<Moorfast>) -> Self {
+    fn begin(moorfast: Arc<Folder>) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let ends = ended.clone();
         let thread = std::thread::spawn(move || {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::support::moorfast::{Moorfast, Run};
+use crate::support::folder::{Folder, Run, VARIABLES};
 use crate::support::processes::Watch;
 use crate::support::snapshot::Snapshot;
 use crate::support::testbed::Testbed;
@@ -17,8 +17,7 @@ const CONFIG: &str = "kubelet-config.yaml.tpl";
 #[test]
 fn the_chapter() {
     let Some(testbed) = Testbed::up("kubelet", 3) else { return };
-    let chapter =
-        Chapter { moorfast: Moorfast::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root")), testbed };
+    let chapter = Chapter { moorfast: Folder::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root")), testbed };
     let bare = Snapshot::of(&chapter.testbed);
     chapter.moorfast.expect(0, &["validate"]);
     chapter.the_nodes_join();
@@ -35,7 +34,7 @@ fn the_chapter() {
 
 struct Chapter {
     testbed: Testbed,
-    moorfast: Moorfast,
+    moorfast: Folder,
 }
 
 impl Chapter {
@@ -266,7 +265,7 @@ impl Chapter {
         let replaced = format!("node {node} replaced: SHA256:");
         self.moorfast.expect(0, &["plan"]).says(&replaced).says("not approved");
         // Its key in the manifest approves it.
-        self.moorfast.write("test.vars.toml", &kubelet_variables(&self.testbed.facts_now(), "root"));
+        self.moorfast.write(VARIABLES, &kubelet_variables(&self.testbed.facts_now(), "root"));
         self.moorfast.expect(0, &["plan"]).says(&replaced).says("approved: everything on it is made anew");
         self.moorfast.expect(0, &["apply", "--auto-approve"]).says("Apply complete!");
         self.nodes_and_certificates_are_as_they_should_be();

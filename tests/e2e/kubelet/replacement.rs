@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::support::moorfast::{Moorfast, Run};
+use crate::support::folder::{Folder, Run};
 use crate::support::testbed::Testbed;
 use crate::support::variables::kubelet_variables;
 use crate::support::wait_for;
@@ -13,9 +13,7 @@ use serde_json::Value as Json;
 #[test]
 fn one_of_three_workers() {
     let Some(testbed) = Testbed::up("replacement", 3) else { return };
-    let moorfast = Moorfast::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root"));
-    std::fs::rename(moorfast.path("test.vars.toml"), moorfast.path("test.auto.vars.toml")).unwrap();
-    moorfast.write("test.vars.toml", "");
+    let moorfast = Folder::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root"));
     let nodes = testbed.node_names();
     // The keys are not in the manifest, so that a person has to say which machines are right.
     let inventory = std::fs::read_to_string(moorfast.path("nodes.toml")).unwrap();
@@ -40,7 +38,7 @@ fn commands(page: &str) -> Vec<String> {
 
 struct Bench {
     testbed: Testbed,
-    moorfast: Moorfast,
+    moorfast: Folder,
     /// The one that is replaced.
     node: String,
 }

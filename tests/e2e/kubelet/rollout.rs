@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use crate::support::moorfast::{Moorfast, Run};
+use crate::support::folder::{Folder, Run};
 use crate::support::testbed::Testbed;
 use crate::support::variables::kubelet_variables;
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ const CONFIG: &str = "kubelet-config.yaml.tpl";
 #[test]
 fn one_kubelet_at_a_time() {
     let Some(testbed) = Testbed::up("rollout", 3) else { return };
-    let moorfast = Moorfast::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root"));
+    let moorfast = Folder::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root"));
     let fleet = Fleet { moorfast, testbed };
     fleet.new_nodes_join_all_at_once();
     fleet.a_change_goes_from_node_to_node();
@@ -30,7 +30,7 @@ fn one_kubelet_at_a_time() {
 
 struct Fleet {
     testbed: Testbed,
-    moorfast: Moorfast,
+    moorfast: Folder,
 }
 
 /// What a change must leave alone on a node.

@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::Stores;
+use crate::support::folder::{Folder, Started};
 use crate::support::gate::{
     APPLY, GATED, LONG, is_whole_after_an_apply, leave_gate_open, make_gate, no_panic, open_gate, wait_at_the_gate,
 };
-use crate::support::moorfast::{Moorfast, Started};
 use crate::support::wait_for;
 
-fn gated(stores: &Stores, environment: &[(&str, &str)]) -> (Moorfast, Started) {
+fn gated(stores: &Stores, environment: &[(&str, &str)]) -> (Folder, Started) {
     let moorfast = stores.with(GATED);
     let started = wait_at_the_gate(&moorfast, &[], environment);
     (moorfast, started)
@@ -67,7 +67,7 @@ pub fn the_lock_of_a_run_that_was_killed_elsewhere_is_free_when_it_runs_out(stor
 }
 
 /// Was the state written a moment ago, and not right now? Who is stopped in the middle of a write holds everybody up.
-fn is_quiet(moorfast: &Moorfast) -> bool {
+fn is_quiet(moorfast: &Folder) -> bool {
     let written = fs::metadata(moorfast.path(".moorfast/state.db-wal")).and_then(|log| log.modified());
     let ago = written.ok().and_then(|then| then.elapsed().ok());
     ago.is_some_and(|ago| (200..600).contains(&ago.as_millis()))
@@ -113,7 +113,7 @@ script   = "touch '${path.root}/began-${each.key}'; cat '${path.root}/gate'; tou
 creates  = "${path.root}/went-${each.key}"
 "#;
 
-fn count(moorfast: &Moorfast, start: &str) -> usize {
+fn count(moorfast: &Folder, start: &str) -> usize {
     let names = moorfast.files().into_iter().filter_map(|path| Some(path.file_name()?.to_str()?.starts_with(start)));
     names.filter(|starts| *starts).count()
 }

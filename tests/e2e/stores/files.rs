@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::{Value as Json, json};
 
 use super::Stores;
-use crate::support::moorfast::{Moorfast, Run};
+use crate::support::folder::{Folder, Run};
 
 /// Two files, one of them secret, and two outputs.
 pub const MANIFEST: &str = r#"
@@ -43,12 +43,12 @@ sensitive = true
 const APPLY: [&str; 2] = ["apply", "--auto-approve"];
 
 /// The state as JSON.
-pub fn pulled(moorfast: &Moorfast) -> Json {
+pub fn pulled(moorfast: &Folder) -> Json {
     serde_json::from_str(&moorfast.expect(0, &["state", "pull"]).stdout).unwrap()
 }
 
 /// Pushes a state.
-fn push(moorfast: &Moorfast, state: &Json, more: &[&str]) -> Run {
+fn push(moorfast: &Folder, state: &Json, more: &[&str]) -> Run {
     moorfast.write("state.json", &state.to_string());
     moorfast.run(&[&["state", "push", "state.json"], more].concat())
 }

@@ -8,7 +8,7 @@ mod outage;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::support::moorfast::Moorfast;
+use crate::support::folder::Folder;
 use crate::support::testbed::Testbed;
 
 /// Where states are kept.
@@ -34,8 +34,8 @@ impl Stores {
     }
 
     /// This manifest with its state there.
-    pub fn with(&self, manifest: &str) -> Moorfast {
-        Moorfast::with(&(self.backend() + manifest))
+    pub fn with(&self, manifest: &str) -> Folder {
+        Folder::new(&(self.backend() + manifest))
     }
 }
 

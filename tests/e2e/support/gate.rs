@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::Command;
 use std::time::Duration;
 
-use super::moorfast::{Moorfast, Run, Started};
+use super::folder::{Folder, Run, Started};
 use super::wait_for;
 
 /// Longer than anything takes.
@@ -37,14 +37,14 @@ content = "free"
 pub const APPLY: [&str; 2] = ["apply", "--auto-approve"];
 
 /// A run whose first operation waits at the gate.
-pub fn at_the_gate(more: &[&str], environment: &[(&str, &str)]) -> (Moorfast, Started) {
-    let moorfast = Moorfast::with(GATED);
+pub fn at_the_gate(more: &[&str], environment: &[(&str, &str)]) -> (Folder, Started) {
+    let moorfast = Folder::new(GATED);
     let started = wait_at_the_gate(&moorfast, more, environment);
     (moorfast, started)
 }
 
 /// The same with a manifest that is there.
-pub fn wait_at_the_gate(moorfast: &Moorfast, more: &[&str], environment: &[(&str, &str)]) -> Started {
+pub fn wait_at_the_gate(moorfast: &Folder, more: &[&str], environment: &[(&str, &str)]) -> Started {
     make_gate(moorfast);
     let started = moorfast.start_in(&[&APPLY[..], more].concat(), environment);
     wait_for("the run at the gate", LONG, || moorfast.path("came").exists().then_some(()));
@@ -52,7 +52,7 @@ pub fn wait_at_the_gate(moorfast: &Moorfast, more: &[&str], environment: &[(&str
 }
 
 /// A gate that holds whoever comes.
-pub fn make_gate(moorfast: &Moorfast) {
+pub fn make_gate(moorfast: &Folder) {
     fs::remove_file(moorfast.path("came")).ok();
     if !moorfast.path("gate").exists() {
         assert!(Command::new("mkfifo").arg(moorfast.path("gate")).status().unwrap().success());
@@ -60,18 +60,18 @@ pub fn make_gate(moorfast: &Moorfast) {
 }
 
 /// Lets one run pass.
-pub fn open_gate(moorfast: &Moorfast) {
+pub fn open_gate(moorfast: &Folder) {
     OpenOptions::new().write(true).open(moorfast.path("gate")).unwrap().write_all(b"go\n").unwrap();
 }
 
 /// Nobody holds the gate any more: whoever comes passes.
-pub fn leave_gate_open(moorfast: &Moorfast) {
+pub fn leave_gate_open(moorfast: &Folder) {
     fs::remove_file(moorfast.path("gate")).ok();
     moorfast.write("gate", "go\n");
 }
 
 /// One plain apply, and then nothing is left to do.
-pub fn is_whole_after_an_apply(moorfast: &Moorfast, more: &[&str]) -> Run {
+pub fn is_whole_after_an_apply(moorfast: &Folder, more: &[&str]) -> Run {
     let run = moorfast.expect(0, &[&APPLY[..], more].concat());
     moorfast.expect(0, &[&["plan", "--detailed-exitcode"][..], more].concat());
     run

@@ -1,7 +1,7 @@
 //! What the end-to-end tests stand on: the testbed, the binary, and waiting.
 
+pub mod folder;
 pub mod gate;
-pub mod moorfast;
 pub mod processes;
 pub mod snapshot;
 pub mod testbed;

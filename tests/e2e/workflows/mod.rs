@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::support::moorfast::{Moorfast, Run};
+use crate::support::folder::{Folder, Run};
 use crate::support::testbed::Testbed;
 use anstyle_svg::Term;
 
@@ -13,7 +13,7 @@ const SITE: &str = include_str!("site.toml");
 #[test]
 fn the_workflows() {
     let Some(testbed) = Testbed::up("sessions", 2) else { return };
-    let moorfast = Moorfast::with(SITE);
+    let moorfast = Folder::new(SITE);
     moorfast.write("nodes.toml", &inventory(&testbed));
     let kubeconfig = testbed.facts.control_plane.kubeconfig.display();
     moorfast.write("site.auto.vars.toml", &format!("kubeconfig = \"{kubeconfig}\"\n"));
@@ -37,7 +37,7 @@ fn inventory(testbed: &Testbed) -> String {
 
 struct Session {
     testbed: Testbed,
-    moorfast: Moorfast,
+    moorfast: Folder,
 }
 
 impl Session {
@@ -77,7 +77,7 @@ impl Session {
         self.types(0, "moorfast node trust gpu01 gpu02");
         self.types(0, "moorfast apply --auto-approve");
         // The colleague's change: one value, which reaches a file and a daemon on each node, and an object.
-        self.types(0, "sed -i 's/default = \"info\"/default = \"debug\"/' moorfast.toml");
+        self.types(0, "sed -i 's/default = \"info\"/default = \"debug\"/' main.toml");
         let plan = self.screen(0, "review-plan.svg", "moorfast plan");
         plan.says("will be restarted").says("gpu01, gpu02");
         self.page("review.md");
