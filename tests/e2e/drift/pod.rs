@@ -96,7 +96,12 @@ impl Cluster {
     /// A node that joined by the kubelet example, the site applied, and the CronJob with all that it needs.
     fn with_a_kubelet(testbed: Testbed, binary: &Path) -> Self {
         let node = testbed.node_names().remove(0);
-        Folder::one_worker(&testbed.facts).expect(0, &["apply", "--auto-approve"]);
+        let worker = Folder::one_worker(&testbed.facts);
+        // A kubelet that watches Secrets tries again only after up to 30 s where the API server refuses the watch, and it refuses until
+        // its authorizer has seen the pod. A kubelet that gets each Secret when it mounts it tries again after 0.5 s.
+        let get = "configMapAndSecretChangeDetectionStrategy: Get\nmaxPods: 220";
+        worker.edit("kubelet-config.yaml.tpl", "maxPods: 220", get);
+        worker.expect(0, &["apply", "--auto-approve"]);
         testbed.load(&node, "registry.example.org/moorfast:0.1.0", &example("Containerfile"), binary.parent().unwrap());
         let cluster = Self { testbed, site: Folder::new(SITE), node };
         cluster.services_are_reached();

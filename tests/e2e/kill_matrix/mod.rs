@@ -1,12 +1,12 @@
 //! SIGKILL at any moment loses nothing: a plain `apply` afterwards ends with exactly the manifest.
 //!
-//! | variable | what it says |
+//! | variable | meaning |
 //! |---|---|
-//! | `MOORFAST_KILLS` | how many applies of 300 resources are killed at random moments |
-//! | `MOORFAST_CRASH_STEP` | such an apply crashes at every Nth durable write; 1 is each |
-//! | `MOORFAST_SEED` | chooses the moments of the kills |
+//! | `MOORFAST_KILLS` | number of applies of 300 resources that are killed at random moments |
+//! | `MOORFAST_CRASH_STEP` | N: such an apply crashes at every Nth durable write |
+//! | `MOORFAST_SEED` | seed of the moments of the kills |
 //!
-//! The defaults are those of every landing; `./test --long` kills more often, at moments of a new seed.
+//! The defaults are for every change; `./test --long` sets 100 kills, a step of 1 and a new seed.
 
 mod world;
 
@@ -27,34 +27,35 @@ const LARGE: Size = Size { chains: 73, tokens: 3 };
 const SMALL: Size = Size { chains: 20, tokens: 2 };
 const TINY: Size = Size { chains: 2, tokens: 1 };
 const OTHER: Size = Size { chains: 1, tokens: 2 };
+/// The default of `MOORFAST_KILLS`.
+const KILLS: u64 = 8;
+/// The default of `MOORFAST_CRASH_STEP`.
+const CRASH_STEP: u64 = 90;
+/// The step for small applies, unless `MOORFAST_CRASH_STEP` is smaller.
+const SMALL_CRASH_STEP: u64 = 2;
 /// The lines by which a run tells that an operation began.
 const BEGINNINGS: [&str; 3] = ["]: Creating...", "]: Modifying...", "]: Destroying..."];
 
 #[test]
-fn a_killed_apply_loses_nothing() {
-    let Some(testbed) = Testbed::up_alone("kill-matrix", 1) else { return };
-    testbed.kubectl(&["create", "namespace", NAMESPACE]);
-    let seed = number("MOORFAST_SEED", 1);
-    eprintln!("seed {seed}: MOORFAST_SEED={seed} repeats it");
-    assert_eq!(LARGE.resources(), 300);
-
-    let (kills, step) = (number("MOORFAST_KILLS", 20), number("MOORFAST_CRASH_STEP", 30));
-    let mut matrix = Matrix::new("sqlite", String::new(), &testbed, seed);
-    let crashes = matrix.crash_at_every(1, TINY, OTHER);
-    assert!(crashes > 20, "there are more boundaries than {crashes}");
-    matrix.crash_at_every(step, LARGE, SMALL);
-    matrix.kill_at_random(kills, LARGE, SMALL);
+fn a_killed_apply_loses_nothing_with_the_state_in_a_file() {
+    let Some(testbed) = Testbed::up("kills-file", 1) else { return };
+    let mut matrix = Matrix::new("sqlite", String::new(), &testbed);
+    matrix.crash_small_applies();
+    matrix.crash_at_every(number("MOORFAST_CRASH_STEP", CRASH_STEP), LARGE, SMALL);
+    matrix.kill_at_random(number("MOORFAST_KILLS", KILLS), LARGE, SMALL);
     matrix.end();
+}
 
-    // The same with the state in the cluster that the objects are in.
+#[test]
+fn a_killed_apply_loses_nothing_with_the_state_in_the_cluster() {
+    let Some(testbed) = Testbed::up("kills-cluster", 1) else { return };
     let backend = format!(
         "[backend.kubernetes]\nname = \"kills\"\nnamespace = \"default\"\nkubeconfig = \"{}\"\n",
         testbed.facts.control_plane.kubeconfig.display()
     );
-    let mut matrix = Matrix::new("kubernetes", backend, &testbed, seed);
-    let crashes = matrix.crash_at_every(1, TINY, OTHER);
-    assert!(crashes > 20, "there are more boundaries than {crashes}");
-    matrix.kill_at_random(kills.div_ceil(10), SMALL, TINY);
+    let mut matrix = Matrix::new("kubernetes", backend, &testbed);
+    matrix.crash_small_applies();
+    matrix.kill_at_random(number("MOORFAST_KILLS", KILLS).div_ceil(10).max(2), SMALL, TINY);
     matrix.end();
 }
 
@@ -98,10 +99,20 @@ struct Matrix<'t> {
 }
 
 impl<'t> Matrix<'t> {
-    fn new(store: &'static str, backend: String, testbed: &'t Testbed, seed: u64) -> Self {
+    fn new(store: &'static str, backend: String, testbed: &'t Testbed) -> Self {
+        testbed.kubectl(&["create", "namespace", NAMESPACE]);
+        let seed = number("MOORFAST_SEED", 1);
+        eprintln!("{store}: MOORFAST_SEED={seed} repeats this run");
+        assert_eq!(LARGE.resources(), 300);
         let wanted = Wanted { size: Size { chains: 0, tokens: 0 }, generation: 0 };
         let (moorfast, random) = (Arc::new(Folder::new("")), StdRng::seed_from_u64(seed));
         Self { store, backend, testbed, moorfast, random, wanted, tally: Tally::default(), rounds: 0 }
+    }
+
+    fn crash_small_applies(&mut self) {
+        let step = number("MOORFAST_CRASH_STEP", CRASH_STEP).min(SMALL_CRASH_STEP);
+        let crashes = self.crash_at_every(step, TINY, OTHER);
+        assert!(crashes * step > 20, "a small apply has more durable writes than {crashes} * {step}");
     }
 
     /// From one manifest to the other and back, with a crash some durable writes later each time, before and after it. Every run creates,

@@ -76,15 +76,6 @@ impl Testbed {
     /// # Panics
     /// Where it can't be and MOORFAST_REQUIRE_TESTBED=1, or where it fails.
     pub fn up(purpose: &str, nodes: usize) -> Option<Self> {
-        Self::up_with(purpose, nodes, 1)
-    }
-
-    /// Brings up a testbed as [`Testbed::up`] does, while no other testbed of these tests is up.
-    pub fn up_alone(purpose: &str, nodes: usize) -> Option<Self> {
-        Self::up_with(purpose, nodes, AT_ONCE)
-    }
-
-    fn up_with(purpose: &str, nodes: usize, permits: usize) -> Option<Self> {
         if let Some(reason) = unable() {
             assert!(!is_required(), "a testbed is required, but {reason}");
             eprintln!("skipped: {reason}");
@@ -92,7 +83,7 @@ impl Testbed {
         }
         // The same for every run of this checkout, so that `up` clears away what a killed run left; another for other checkouts.
         let name = format!("{purpose}-{:08x}", checkout());
-        let permit = Permit::acquire(permits);
+        let permit = Permit::acquire();
         let started = Instant::now();
         let output = command(&["up", "--name", &name, "--nodes", &nodes.to_string()]).stderr(Stdio::inherit()).output();
         let output = output.expect("the testbed's script can be run");
@@ -234,28 +225,25 @@ impl Drop for Testbed {
 /// How many testbeds are up at the same time. The tests of one process run in parallel, and two cores carry no more.
 const AT_ONCE: usize = 2;
 
-static QUEUE: Mutex<()> = Mutex::new(());
 static ACQUIRED: Mutex<usize> = Mutex::new(0);
 static RELEASED: Condvar = Condvar::new();
 
-/// The right to have a testbed up: a number of the [`AT_ONCE`] permits, released when it is dropped.
-struct Permit(usize);
+/// One of the [`AT_ONCE`] permits to have a testbed up, released when it is dropped.
+struct Permit;
 
 impl Permit {
-    /// Waits for `count` permits, in the order of the calls: who waits for all of them is not overtaken by others that need one.
-    fn acquire(count: usize) -> Self {
-        let _turn = QUEUE.lock().unwrap();
-        let mut acquired =
-            RELEASED.wait_while(ACQUIRED.lock().unwrap(), |acquired| *acquired + count > AT_ONCE).unwrap();
-        *acquired += count;
-        Self(count)
+    /// Waits for a permit.
+    fn acquire() -> Self {
+        let mut acquired = RELEASED.wait_while(ACQUIRED.lock().unwrap(), |acquired| *acquired == AT_ONCE).unwrap();
+        *acquired += 1;
+        Self
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        *ACQUIRED.lock().unwrap() -= self.0;
-        RELEASED.notify_all();
+        *ACQUIRED.lock().unwrap() -= 1;
+        RELEASED.notify_one();
     }
 }
 
