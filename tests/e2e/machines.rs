@@ -213,7 +213,7 @@ depends_on = ["ssh_exec.slow"]
         let wrong = format!("{node}=SHA256:{}", "A".repeat(43));
         self.moorfast.expect(1, &["apply", "--auto-approve", "--replace-node", &wrong]);
         assert_eq!(self.file(&node, "kept"), "none");
-        let facts = self.testbed.facts_now();
+        let facts = self.testbed.current_facts();
         let right = format!("{node}={}", facts.nodes[1].pin());
         let apply = self.moorfast.expect(0, &["apply", "--auto-approve", "--replace-node", &right]);
         apply.says(&format!("node {node} replaced: SHA256:")).says("Apply complete!");

@@ -19,7 +19,7 @@ fn no_secret_shows() {
     let variable = ("MOORFAST_VAR_password", PASSWORD);
     let mut places: Vec<(String, Vec<u8>)> = Vec::new();
     let scratch = tempfile::tempdir().unwrap();
-    let watch = Watch::begin();
+    let watch = Watch::start();
     for (name, arguments) in [
         ("plan", &["plan", "--out", "first.plan"][..]),
         ("apply", &["apply", "first.plan"]),

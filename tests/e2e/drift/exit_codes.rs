@@ -54,7 +54,7 @@ fn the_exit_code_tells_what_is_wrong() {
     bench.ends_with(1, &[]);
 
     // With the new machine's key in the manifest it is the one that is meant.
-    bench.write(&bench.testbed.facts_now().nodes);
+    bench.write(&bench.testbed.current_facts().nodes);
     bench.moorfast.expect(0, &["apply", "--auto-approve"]);
     bench.ends_with(0, &[]).says("In sync.");
     let history = bench.moorfast.expect(0, &["drift", "--history"]);

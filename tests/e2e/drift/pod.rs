@@ -114,7 +114,7 @@ impl Cluster {
         cluster.at_the_site(0, &["apply", "--auto-approve"]);
 
         let key = cluster.site.path("drift-key");
-        cluster.testbed.admit_who_looks(&cluster.node, &key);
+        cluster.testbed.permit_read_only_key(&cluster.node, &key);
         let files = ["main.toml", "site.auto.vars.toml"]
             .map(|name| format!("--from-file={}", cluster.site.path(name).display()));
         let secret = ["create", "secret", "generic", "-n", "moorfast"];

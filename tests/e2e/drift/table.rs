@@ -229,7 +229,7 @@ impl Table {
     /// The options by which everything is done with the rights of `examples/drift-cron`.
     fn as_the_reader(&self) -> Vec<String> {
         let key = self.moorfast.path("reader");
-        self.testbed.admit_who_looks(&self.node, &key);
+        self.testbed.permit_read_only_key(&self.node, &key);
         let rbac = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/drift-cron/kubernetes/rbac.yaml");
         self.run(Cluster, &format!("kubectl apply -f {rbac}"));
         self.moorfast.write("reader.kubeconfig", &self.testbed.kubeconfig_of("moorfast-drift", "moorfast"));

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::folder::{Folder, Run};
-use crate::support::gate::{APPLY, LONG, at_the_gate, is_whole_after_an_apply, leave_gate_open, no_panic, open_gate};
+use crate::support::gate::{APPLY, LONG, apply_completes, apply_to_gate, assert_no_panic, open_gate_once, remove_gate};
 use crate::support::wait_for;
 
 /// Three files, each with its content from a variable.
@@ -90,11 +90,11 @@ fn a_full_disk_stops_a_run_before_it_acts() {
     disk.fill();
     let run = moorfast.expect(1, &["apply", "--auto-approve", "--state", &state, "--var", "text=two"]);
     run.complains("no space left").complains(&state).complains("make room");
-    no_panic(&run);
+    assert_no_panic(&run);
     assert_eq!(fs::read_to_string(moorfast.path("a")).unwrap(), "one", "what can't be recorded is not begun");
     moorfast.expect(0, &["state", "list", "--state", &state]).says("ssh_file.a").says("ssh_file.b");
     disk.make_room();
-    is_whole_after_an_apply(&moorfast, &["--state", &state, "--var", "text=two"]);
+    apply_completes(&moorfast, &["--state", &state, "--var", "text=two"]);
     assert_eq!(fs::read_to_string(moorfast.path("b")).unwrap(), "two");
 }
 
@@ -102,7 +102,7 @@ fn a_full_disk_stops_a_run_before_it_acts() {
 fn a_disk_that_fills_up_during_a_run_loses_nothing() {
     let Some(disk) = Disk::mount() else { return };
     let state = disk.state();
-    let (moorfast, run) = at_the_gate(&["--state", &state], &[]);
+    let (moorfast, run) = apply_to_gate(&["--state", &state], &[]);
     wait_for("the free operation", LONG, || {
         moorfast
             .run(&["state", "show", "ssh_file.free[\"here\"]", "--state", &state])
@@ -111,16 +111,16 @@ fn a_disk_that_fills_up_during_a_run_loses_nothing() {
             .then_some(())
     });
     disk.fill();
-    open_gate(&moorfast);
+    open_gate_once(&moorfast);
     let run = run.end();
     assert_eq!(run.code, 1, "{run}");
     run.complains("no space left").complains("make room");
-    no_panic(&run);
+    assert_no_panic(&run);
     assert!(moorfast.path("went").exists() && !moorfast.path("after").exists());
     moorfast.expect(0, &["state", "list", "--state", &state]).says("ssh_file.free");
     disk.make_room();
-    leave_gate_open(&moorfast);
-    is_whole_after_an_apply(&moorfast, &["--state", &state]).complains("was under way when a run died");
+    remove_gate(&moorfast);
+    apply_completes(&moorfast, &["--state", &state]).complains("was under way when a run died");
     assert!(moorfast.path("after").exists());
 }
 
@@ -133,17 +133,17 @@ fn a_read_only_file_system_is_named_and_can_be_read() {
     disk.remount("ro");
     let run = moorfast.expect(1, &["apply", "--auto-approve", "--state", &state, "--var", "text=two"]);
     run.complains("read-only").complains(&state);
-    no_panic(&run);
+    assert_no_panic(&run);
     assert_eq!(fs::read_to_string(moorfast.path("a")).unwrap(), "one");
     moorfast.expect(0, &["state", "list", "--state", &state]).says("ssh_file.a").says("ssh_file.b");
     disk.remount("rw");
-    is_whole_after_an_apply(&moorfast, &["--state", &state, "--var", "text=two"]);
+    apply_completes(&moorfast, &["--state", &state, "--var", "text=two"]);
 }
 
 #[test]
 fn the_third_signal_ends_a_run_at_once_and_nothing_is_lost() {
     for signals in [["INT", "INT", "INT"], ["TERM", "HUP", "TERM"]] {
-        let (moorfast, mut run) = at_the_gate(&[], &[]);
+        let (moorfast, mut run) = apply_to_gate(&[], &[]);
         for signal in signals {
             if !run.has_ended() {
                 run.send(signal);
@@ -152,10 +152,10 @@ fn the_third_signal_ends_a_run_at_once_and_nothing_is_lost() {
         }
         let run = run.end();
         assert_eq!(run.code, 130, "{run}");
-        no_panic(&run);
+        assert_no_panic(&run);
         moorfast.expect(0, &["state", "list"]);
-        leave_gate_open(&moorfast);
-        is_whole_after_an_apply(&moorfast, &[]);
+        remove_gate(&moorfast);
+        apply_completes(&moorfast, &[]);
     }
 }
 
@@ -169,7 +169,7 @@ fn a_broken_disk_loses_nothing() {
         eprintln!("skipped: there is no strace, which makes system calls fail");
         return;
     }
-    is_whole_after_an_apply(&moorfast, &[]);
+    apply_completes(&moorfast, &[]);
     let mut failed = 0;
     for (round, (calls, first)) in (1..8).flat_map(|first| [("pwrite64", 4 * first), ("fdatasync", first)]).enumerate()
     {
@@ -179,14 +179,14 @@ fn a_broken_disk_loses_nothing() {
         command.args(["-f", "-qqq", "-o", "/dev/null", "-e", &format!("inject={calls}:error=EIO:when={first}+")]);
         command.arg(traced.get_program()).args(traced.get_args()).current_dir(traced.get_current_dir().unwrap());
         let run = ended(&mut command);
-        no_panic(&run);
+        assert_no_panic(&run);
         if run.code != 0 {
             assert_eq!(run.code, 1, "{calls} {first}: {run}");
             run.complains("state.db").complains("I/O");
             failed += 1;
         }
         moorfast.expect(0, &["state", "list"]).says("ssh_file.a").says("ssh_file.b");
-        is_whole_after_an_apply(&moorfast, &["--var", &variable]);
+        apply_completes(&moorfast, &["--var", &variable]);
         assert_eq!(fs::read_to_string(moorfast.path("b")).unwrap(), round.to_string());
     }
     assert!(failed > 5, "{failed} runs met a failing disk");
@@ -207,12 +207,12 @@ fn a_replacement_that_dies_at_any_moment_leaves_nothing_whatever_the_manifest_sa
         let crashes = (1..).flat_map(|write| ["before", "after"].map(|moment| format!("{moment}:{write}")));
         for crash in crashes {
             let moorfast = Folder::new(&folder("a", ""));
-            is_whole_after_an_apply(&moorfast, &[]);
+            apply_completes(&moorfast, &[]);
             moorfast.write("main.toml", &folder("b", ""));
             let run = moorfast.start_in(&APPLY, &[("MOORFAST_CRASH_AT", &crash)]).end();
             open += usize::from(run.code != 0 && moorfast.path("b").exists());
             moorfast.write("main.toml", &end);
-            is_whole_after_an_apply(&moorfast, &[]);
+            apply_completes(&moorfast, &[]);
             let found: Vec<_> = ["a", "b", "c"].into_iter().filter(|path| moorfast.path(path).exists()).collect();
             assert_eq!(found, left.into_iter().collect::<Vec<_>>(), "{crash}\n{run}");
             if run.code == 0 {
@@ -226,14 +226,14 @@ fn a_replacement_that_dies_at_any_moment_leaves_nothing_whatever_the_manifest_sa
 #[test]
 fn a_replacement_that_fails_half_way_leaves_nothing_when_it_is_taken_back() {
     let moorfast = Folder::new(&folder("a", ""));
-    is_whole_after_an_apply(&moorfast, &[]);
+    apply_completes(&moorfast, &[]);
     moorfast.write("main.toml", &folder("b", "owner = \"nobody-has-this-name\"\n"));
     moorfast.expect(1, &APPLY);
     assert!(moorfast.path("b").exists(), "it is made before it gets its owner");
     moorfast.write("main.toml", &folder("a", ""));
     let plan = moorfast.expect(0, &["plan"]);
     plan.says("also removes").says("/b, which an earlier operation on it left when it did not finish");
-    is_whole_after_an_apply(&moorfast, &[]);
+    apply_completes(&moorfast, &[]);
     assert!(moorfast.path("a").exists() && !moorfast.path("b").exists());
 }
 
@@ -256,7 +256,7 @@ fn nobody_who_reads_the_output_is_no_reason_to_panic() {
     assert_eq!(run.code, 141, "{run}");
     assert!(run.stderr.is_empty() || !run.stderr.contains("error"), "{run}");
     assert!(!moorfast.path("a").exists());
-    is_whole_after_an_apply(&moorfast, &[]);
+    apply_completes(&moorfast, &[]);
     let commands: [&[&str]; 8] = [
         &["plan"],
         &["plan", "--json"],
@@ -270,13 +270,13 @@ fn nobody_who_reads_the_output_is_no_reason_to_panic() {
     for arguments in commands {
         let run = ended(moorfast.command(arguments).stdout(closed()));
         assert_eq!(run.code, 141, "{arguments:?}: {run}");
-        no_panic(&run);
+        assert_no_panic(&run);
         let full = Stdio::from(OpenOptions::new().write(true).open("/dev/full").unwrap());
         let run = ended(moorfast.command(arguments).stdout(full));
         assert_eq!(run.code, 1, "{arguments:?}: {run}");
-        no_panic(&run);
+        assert_no_panic(&run);
     }
-    is_whole_after_an_apply(&moorfast, &[]);
+    apply_completes(&moorfast, &[]);
 }
 
 #[test]
@@ -289,5 +289,5 @@ fn nobody_who_reads_the_errors_keeps_no_run_from_its_work() {
     let mut command = moorfast.command(&["apply", "--auto-approve", "--json", "--var", "text=two"]);
     let run = ended(command.stdout(closed()).stderr(closed()));
     assert_eq!(run.code, 141, "{run}");
-    is_whole_after_an_apply(&moorfast, &["--var", "text=two"]);
+    apply_completes(&moorfast, &["--var", "text=two"]);
 }

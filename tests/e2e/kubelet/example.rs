@@ -41,7 +41,7 @@ impl Chapter {
     /// The plan is made, saved and applied, with everything watched where a secret could show.
     fn the_nodes_join(&self) {
         let plan = self.moorfast.expect(0, &["plan", "--out", "first.plan"]);
-        let watch = Watch::begin();
+        let watch = Watch::start();
         let apply = self.moorfast.expect(0, &["apply", "--log", "trace", "first.plan"]);
         let command_lines = watch.end().command_lines;
         apply.says("Apply complete!");
@@ -265,7 +265,7 @@ impl Chapter {
         let replaced = format!("node {node} replaced: SHA256:");
         self.moorfast.expect(0, &["plan"]).says(&replaced).says("not approved");
         // Its key in the manifest approves it.
-        self.moorfast.write(VARIABLES, &kubelet_variables(&self.testbed.facts_now(), "root"));
+        self.moorfast.write(VARIABLES, &kubelet_variables(&self.testbed.current_facts(), "root"));
         self.moorfast.expect(0, &["plan"]).says(&replaced).says("approved: everything on it is made anew");
         self.moorfast.expect(0, &["apply", "--auto-approve"]).says("Apply complete!");
         self.nodes_and_certificates_are_as_they_should_be();

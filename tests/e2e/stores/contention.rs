@@ -9,13 +9,13 @@ use std::time::Duration;
 use super::Stores;
 use crate::support::folder::{Folder, Started};
 use crate::support::gate::{
-    APPLY, GATED, LONG, is_whole_after_an_apply, leave_gate_open, make_gate, no_panic, open_gate, wait_at_the_gate,
+    APPLY, GATED, LONG, apply_completes, apply_to_gate_in, assert_no_panic, close_gate, open_gate_once, remove_gate,
 };
 use crate::support::wait_for;
 
 fn gated(stores: &Stores, environment: &[(&str, &str)]) -> (Folder, Started) {
     let moorfast = stores.with(GATED);
-    let started = wait_at_the_gate(&moorfast, &[], environment);
+    let started = apply_to_gate_in(&moorfast, &[], environment);
     (moorfast, started)
 }
 
@@ -26,7 +26,7 @@ pub fn of_two_runs_one_works_and_the_other_waits_or_says_who_holds_the_lock(stor
     moorfast.expect(1, &["apply", "--auto-approve", "--lock-timeout", "300ms"]).complains(&pid);
     let mut second = moorfast.start(&["apply", "--auto-approve", "--lock-timeout", "60s"]);
     assert!(!second.has_ended());
-    open_gate(&moorfast);
+    open_gate_once(&moorfast);
     let first = first.end();
     assert_eq!(first.code, 0, "{first}");
     let second = second.end();
@@ -38,8 +38,8 @@ pub fn the_lock_of_a_killed_run_is_free_at_once(stores: &Stores) {
     let (moorfast, mut first) = gated(stores, &[]);
     first.kill();
     first.end();
-    leave_gate_open(&moorfast);
-    let run = is_whole_after_an_apply(&moorfast, &[]);
+    remove_gate(&moorfast);
+    let run = apply_completes(&moorfast, &[]);
     run.complains("The lock of a run that is gone was taken over").complains("was under way when a run died");
 }
 
@@ -52,14 +52,14 @@ pub fn the_lock_of_a_run_that_was_killed_elsewhere_is_free_when_it_runs_out(stor
     // Its pid means nothing here.
     let mut far = Command::new("unshare");
     let run = moorfast.command(&APPLY);
-    make_gate(&moorfast);
+    close_gate(&moorfast);
     far.args(["--pid", "--fork", "--kill-child"]).arg(run.get_program()).args(run.get_args());
     far.current_dir(run.get_current_dir().unwrap()).env("MOORFAST_LOCK_EXPIRY", "6000");
     let mut far = far.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     wait_for("the run at the gate", LONG, || moorfast.path("came").exists().then_some(()));
     far.kill().unwrap();
     far.wait().unwrap();
-    leave_gate_open(&moorfast);
+    remove_gate(&moorfast);
     moorfast.expect(1, &APPLY).complains("another run holds the lock");
     let run = moorfast.expect(0, &["apply", "--auto-approve", "--lock-timeout", "60s"]);
     run.complains("The lock of a run that is gone was taken over").complains("was under way when a run died");
@@ -92,11 +92,11 @@ pub fn a_run_that_stood_still_past_its_expiry_cannot_write(stores: &Stores) {
     opening.join().unwrap();
     assert_eq!(first.code, 1, "{first}");
     first.complains("the lock of this run is lost");
-    no_panic(&first);
+    assert_no_panic(&first);
     assert!(!moorfast.path("after").exists(), "nothing more was begun");
     assert_eq!(moorfast.expect(0, &["state", "list"]).stdout, recorded, "nothing was written");
-    leave_gate_open(&moorfast);
-    is_whole_after_an_apply(&moorfast, &[]);
+    remove_gate(&moorfast);
+    apply_completes(&moorfast, &[]);
     assert!(moorfast.path("after").exists());
 }
 
@@ -121,7 +121,7 @@ fn count(moorfast: &Folder, start: &str) -> usize {
 /// What waits for its turn behind other operations of the same node is not begun either.
 pub fn a_run_that_stood_still_past_its_expiry_begins_nothing(stores: &Stores) {
     let moorfast = stores.with(QUEUE);
-    make_gate(&moorfast);
+    close_gate(&moorfast);
     let first = moorfast.start_in(&APPLY, &[("MOORFAST_LOCK_EXPIRY", "6000")]);
     wait_for("all that one node has at once", LONG, || (count(&moorfast, "began-") == AT_ONCE).then_some(()));
     if matches!(stores, Stores::Sqlite) {
@@ -132,7 +132,7 @@ pub fn a_run_that_stood_still_past_its_expiry_begins_nothing(stores: &Stores) {
     moorfast.expect(0, &other).complains("was taken over");
     // Those that are at the gate pass, and so would all others.
     let through = OpenOptions::new().write(true).open(moorfast.path("gate")).unwrap();
-    leave_gate_open(&moorfast);
+    remove_gate(&moorfast);
     drop(through);
     wait_for("the end of what had begun", LONG, || (count(&moorfast, "went-") == AT_ONCE).then_some(()));
     first.send("CONT");
@@ -142,7 +142,7 @@ pub fn a_run_that_stood_still_past_its_expiry_begins_nothing(stores: &Stores) {
     first
         .complains("the lock of this run is lost")
         .says("Apply incomplete. Resources: 0 added, 0 changed, 0 destroyed.");
-    no_panic(&first);
-    is_whole_after_an_apply(&moorfast, &[]);
+    assert_no_panic(&first);
+    apply_completes(&moorfast, &[]);
     assert_eq!(count(&moorfast, "went-"), 20);
 }

@@ -1,4 +1,4 @@
-//! A run on this very machine that a gate of the test holds for as long as it likes.
+//! A run on this machine whose first operation waits at a gate until the test opens it.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::folder::{Folder, Run, Started};
 use super::wait_for;
 
-/// Longer than anything takes.
+/// A time limit that nothing reaches unless it hangs.
 pub const LONG: Duration = Duration::from_secs(60);
 
-/// An operation that waits at a gate, one after it, and a free one.
+/// An operation that waits at the gate, a dependant of it, and an independent operation.
 pub const GATED: &str = r#"
 [nodes.here]
 transport = "local"
@@ -33,51 +33,53 @@ path    = "${path.root}/free"
 content = "free"
 "#;
 
-/// An apply that asks nobody.
+/// An apply that asks for no confirmation.
 pub const APPLY: [&str; 2] = ["apply", "--auto-approve"];
 
-/// A run whose first operation waits at the gate.
-pub fn at_the_gate(more: &[&str], environment: &[(&str, &str)]) -> (Folder, Started) {
-    let moorfast = Folder::new(GATED);
-    let started = wait_at_the_gate(&moorfast, more, environment);
-    (moorfast, started)
+/// Starts an apply of [`GATED`] and waits until it is at the gate.
+pub fn apply_to_gate(options: &[&str], environment: &[(&str, &str)]) -> (Folder, Started) {
+    let folder = Folder::new(GATED);
+    let started = apply_to_gate_in(&folder, options, environment);
+    (folder, started)
 }
 
-/// The same with a manifest that is there.
-pub fn wait_at_the_gate(moorfast: &Folder, more: &[&str], environment: &[(&str, &str)]) -> Started {
-    make_gate(moorfast);
-    let started = moorfast.start_in(&[&APPLY[..], more].concat(), environment);
-    wait_for("the run at the gate", LONG, || moorfast.path("came").exists().then_some(()));
+/// Starts an apply in a folder whose manifest has a gate, and waits until it is at the gate.
+pub fn apply_to_gate_in(folder: &Folder, options: &[&str], environment: &[(&str, &str)]) -> Started {
+    close_gate(folder);
+    let started = folder.start_in(&[&APPLY[..], options].concat(), environment);
+    wait_for("the run to reach the gate", LONG, || folder.path("came").exists().then_some(()));
     started
 }
 
-/// A gate that holds whoever comes.
-pub fn make_gate(moorfast: &Folder) {
-    fs::remove_file(moorfast.path("came")).ok();
-    if !moorfast.path("gate").exists() {
-        assert!(Command::new("mkfifo").arg(moorfast.path("gate")).status().unwrap().success());
+/// Makes the gate hold every run that reaches it.
+pub fn close_gate(folder: &Folder) {
+    fs::remove_file(folder.path("came")).ok();
+    if !folder.path("gate").exists() {
+        assert!(Command::new("mkfifo").arg(folder.path("gate")).status().unwrap().success());
     }
 }
 
-/// Lets one run pass.
-pub fn open_gate(moorfast: &Folder) {
-    OpenOptions::new().write(true).open(moorfast.path("gate")).unwrap().write_all(b"go\n").unwrap();
+/// Lets one run pass the gate.
+pub fn open_gate_once(folder: &Folder) {
+    OpenOptions::new().write(true).open(folder.path("gate")).unwrap().write_all(b"go\n").unwrap();
 }
 
-/// Nobody holds the gate any more: whoever comes passes.
-pub fn leave_gate_open(moorfast: &Folder) {
-    fs::remove_file(moorfast.path("gate")).ok();
-    moorfast.write("gate", "go\n");
+/// Lets every run pass the gate from now on.
+pub fn remove_gate(folder: &Folder) {
+    fs::remove_file(folder.path("gate")).ok();
+    folder.write("gate", "go\n");
 }
 
-/// One plain apply, and then nothing is left to do.
-pub fn is_whole_after_an_apply(moorfast: &Folder, more: &[&str]) -> Run {
-    let run = moorfast.expect(0, &[&APPLY[..], more].concat());
-    moorfast.expect(0, &[&["plan", "--detailed-exitcode"][..], more].concat());
+/// Asserts that an apply succeeds and that the plan after it is empty. Returns the apply.
+#[track_caller]
+pub fn apply_completes(folder: &Folder, options: &[&str]) -> Run {
+    let run = folder.expect(0, &[&APPLY[..], options].concat());
+    folder.expect(0, &[&["plan", "--detailed-exitcode"][..], options].concat());
     run
 }
 
-/// It said what is wrong like a program that expected it.
-pub fn no_panic(run: &Run) {
+/// Asserts that the run did not panic.
+#[track_caller]
+pub fn assert_no_panic(run: &Run) {
     assert!(!run.stderr.contains("panicked"), "{run}");
 }

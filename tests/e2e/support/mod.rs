@@ -1,4 +1,4 @@
-//! What the end-to-end tests stand on: the testbed, the binary, and waiting.
+//! Support code of the end-to-end tests: the binary, the testbed, and waiting.
 
 pub mod folder;
 pub mod gate;
@@ -9,25 +9,26 @@ pub mod variables;
 
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at.
-const PACE: Duration = Duration::from_millis(100);
+/// The pause between two evaluations of a condition.
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// Waits until `look` gives something.
+/// Waits until `probe` returns a value.
 ///
 /// # Panics
-/// Where it gives nothing for as long as `limit`; `what` says what was waited for.
-pub fn wait_for<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
-    try_wait_for(limit, look).unwrap_or_else(|| panic!("{what}: did not come about within {limit:?}"))
+/// If it returns none within `limit`; `event` names what was waited for.
+#[track_caller]
+pub fn wait_for<T>(event: &str, limit: Duration, probe: impl FnMut() -> Option<T>) -> T {
+    try_wait_for(limit, probe).unwrap_or_else(|| panic!("waited {limit:?} for {event}"))
 }
 
-/// Waits until `look` returns something, for as long as `limit`.
-pub fn try_wait_for<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+/// Waits until `probe` returns a value, at most for `limit`.
+pub fn try_wait_for<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {
-        let found = look();
+        let found = probe();
         if found.is_some() || Instant::now() >= deadline {
             return found;
         }
-        std::thread::park_timeout(PACE);
+        std::thread::park_timeout(PAUSE);
     }
 }

@@ -1,4 +1,4 @@
-//! What `ps` and /proc would have shown at any moment of a run.
+//! The command lines and environments of all processes during a run, as `ps` and /proc show them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,30 +7,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Looks at all processes of this machine, those on the testbed's nodes among them, until it is told to end.
+/// A thread that reads all processes of this machine, including those of the testbed's nodes, again and again.
 pub struct Watch {
     ended: Arc<AtomicBool>,
     thread: JoinHandle<Seen>,
 }
 
-/// What was seen of processes.
+/// The processes that a [`Watch`] has seen.
 #[derive(Default)]
 pub struct Seen {
-    /// Their command lines.
     pub command_lines: BTreeSet<String>,
-    /// Their environments, each with the command line.
+    /// Command line and environment.
     pub environments: BTreeSet<(String, String)>,
 }
 
 impl Watch {
-    /// Begins to look.
-    pub fn begin() -> Self {
+    /// Starts the thread.
+    pub fn start() -> Self {
         let ended = Arc::new(AtomicBool::new(false));
-        let ends = ended.clone();
+        let has_ended = ended.clone();
         let thread = std::thread::spawn(move || {
             let mut seen = Seen::default();
-            while !ends.load(Ordering::Relaxed) {
-                seen.look();
+            while !has_ended.load(Ordering::Relaxed) {
+                seen.read_all();
                 std::thread::park_timeout(Duration::from_millis(5));
             }
             seen
@@ -38,15 +37,15 @@ impl Watch {
         Self { ended, thread }
     }
 
-    /// What was seen.
+    /// Ends the thread and returns what it has seen.
     pub fn end(self) -> Seen {
         self.ended.store(true, Ordering::Relaxed);
-        self.thread.join().expect("looking at /proc does not panic")
+        self.thread.join().unwrap()
     }
 }
 
 impl Seen {
-    fn look(&mut self) {
+    fn read_all(&mut self) {
         for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Some(line) = words(&process.path().join("cmdline")) else { continue };
             if let Some(environment) = words(&process.path().join("environ")) {
@@ -57,7 +56,7 @@ impl Seen {
     }
 }
 
-/// What a file of /proc says, its words apart. None where it says nothing.
+/// Returns the words of a file of /proc, separated by spaces, or `None` if it is empty or gone.
 fn words(path: &Path) -> Option<String> {
     let bytes = std::fs::read(path).ok().filter(|bytes| !bytes.is_empty())?;
     Some(String::from_utf8_lossy(&bytes).replace('\0', " "))

@@ -1,13 +1,13 @@
-//! What a testbed holds, to see that nothing is left behind.
+//! The contents of a testbed, compared to check that a destroy leaves nothing behind.
 
 use std::collections::BTreeMap;
 
 use super::testbed::Testbed;
 
-/// Lines by what they are about: files, packages, users and units of each node, objects of the cluster.
+/// Lists by topic: files, packages, users and units of each node, objects of the cluster.
 pub struct Snapshot(BTreeMap<String, Vec<String>>);
 
-/// What changes by itself, and what belongs to apt and dpkg themselves.
+/// Lists all files except those that change by themselves or belong to apt and dpkg.
 const FILES: &str = r"find / -xdev \
   \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/log \
      -o -path /var/cache -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/lib/systemd -o -path /root/.ssh \) -prune \
@@ -33,7 +33,7 @@ const KINDS: [&str; 7] = [
 ];
 
 impl Snapshot {
-    /// What there is now.
+    /// Reads the current contents.
     pub fn of(testbed: &Testbed) -> Self {
         let mut lines = BTreeMap::new();
         for node in testbed.node_names() {
@@ -47,7 +47,7 @@ impl Snapshot {
         Self(lines)
     }
 
-    /// What is here and was not there in `before`, and what is not here and was: one line each.
+    /// Returns the differences from `before`, one line each: `+` for what was added, `-` for what was removed.
     pub fn since(&self, before: &Snapshot) -> Vec<String> {
         let mut found = Vec::new();
         for (what, now) in &self.0 {

@@ -1,4 +1,4 @@
-//! A testbed of one's own, taken down when the test is over, however it ends.
+//! A testbed for one test, taken down when the test ends, whether it passed or failed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-/// A testbed that is up.
+/// A testbed that is up. Dropping it takes it down.
 pub struct Testbed {
     name: String,
     pub facts: Facts,
@@ -17,7 +17,7 @@ pub struct Testbed {
     _permit: Permit,
 }
 
-/// What `testbed up` prints.
+/// The JSON document that `testbed up` prints.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Facts {
     pub state: PathBuf,
@@ -63,7 +63,7 @@ pub struct Credentials {
 }
 
 impl Node {
-    /// The fingerprint of its Ed25519 host key.
+    /// Returns the fingerprint of the Ed25519 host key.
     pub fn pin(&self) -> &str {
         let ed25519 = self.host_keys.iter().find(|key| key.kind == "ssh-ed25519");
         &ed25519.expect("a node has an Ed25519 host key").fingerprint
@@ -71,17 +71,17 @@ impl Node {
 }
 
 impl Testbed {
-    /// Brings up a testbed for the test `purpose`. `None`, with the reason printed, where that can't be.
+    /// Brings up a testbed with the given name and number of nodes. Prints the reason and returns `None` if this machine cannot run one.
     ///
     /// # Panics
-    /// Where it can't be and MOORFAST_REQUIRE_TESTBED=1, or where it fails.
+    /// If it cannot run one and `MOORFAST_REQUIRE_TESTBED=1`, or if the testbed does not come up.
     pub fn up(purpose: &str, nodes: usize) -> Option<Self> {
-        if let Some(reason) = unable() {
+        if let Some(reason) = obstacle() {
             assert!(!is_required(), "a testbed is required, but {reason}");
             eprintln!("skipped: {reason}");
             return None;
         }
-        // The same for every run of this checkout, so that `up` clears away what a killed run left; another for other checkouts.
+        // The name is the same for every run of this checkout, so that `up` removes the testbed of a killed run. Other checkouts have other names.
         let name = format!("{purpose}-{:08x}", checkout());
         let permit = Permit::acquire();
         let started = Instant::now();
@@ -92,74 +92,74 @@ impl Testbed {
         Some(Self { name, facts, started, _permit: permit })
     }
 
-    /// The facts after a node was replaced.
-    pub fn facts_now(&self) -> Facts {
+    /// Reads the facts again, for example after a node was replaced.
+    pub fn current_facts(&self) -> Facts {
         let text = std::fs::read(self.facts.state.join("testbed.json")).expect("the testbed keeps its facts");
         serde_json::from_slice(&text).expect("the testbed keeps its facts as JSON")
     }
 
-    /// What `arguments` of the testbed's script print.
+    /// Runs a command of the testbed's script and returns its output.
     pub fn run(&self, arguments: &[&str]) -> String {
         let mut words = arguments.to_vec();
         words.extend(["--name", &self.name]);
-        told(&format!("testbed {}", arguments.join(" ")), command(&words).output())
+        stdout_of(&format!("testbed {}", arguments.join(" ")), command(&words).output())
     }
 
-    /// What `script`, run by sh as root on `node` without ssh, prints.
+    /// Runs a shell script as root on `node`, without ssh, and returns its output.
     ///
     /// # Panics
-    /// Where it fails.
+    /// If the script fails.
     pub fn on(&self, node: &str, script: &str) -> String {
-        told(&format!("on {node}: {script}"), self.try_on(node, script))
+        stdout_of(&format!("on {node}: {script}"), self.try_on(node, script))
     }
 
-    /// How `script`, run by sh as root on `node` without ssh, ends.
+    /// Runs a shell script as root on `node`, without ssh.
     pub fn try_on(&self, node: &str, script: &str) -> std::io::Result<Output> {
         command(&["node", "exec", "--name", &self.name, node, "--", "sh", "-c", script]).output()
     }
 
-    /// Builds the image `tag` from a Containerfile and the files in `context`, and gives it to the container runtime of `node`.
+    /// Builds the image `tag` from a Containerfile and the files in `context`, and loads it into the container runtime of `node`.
     pub fn load(&self, node: &str, tag: &str, containerfile: &str, context: &Path) {
         let context = context.display().to_string();
         let words = ["node", "load", "--name", &self.name, node, "--", tag, containerfile, &context];
-        told(&format!("testbed node load {tag}"), command(&words).output());
+        stdout_of(&format!("testbed node load {tag}"), command(&words).output());
     }
 
-    /// Makes a key at `path`, and has `node` admit it as `examples/drift-cron/node` does: to look, and to change nothing.
-    pub fn admit_who_looks(&self, node: &str, path: &Path) {
+    /// Creates a key at `path` and permits it on `node` as `examples/drift-cron/node` does: to read, not to change anything.
+    pub fn permit_read_only_key(&self, node: &str, path: &Path) {
         let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status();
-        assert!(made.is_ok_and(|status| status.success()), "no key could be made");
+        assert!(made.is_ok_and(|status| status.success()), "ssh-keygen cannot create a key");
         let public = std::fs::read_to_string(path.with_extension("pub")).expect("ssh-keygen writes the public key");
-        self.on(node, "mkdir /tmp/look");
+        self.on(node, "mkdir /tmp/reader");
         for name in ["install", "moorfast-look", "sudo", "sudoers"] {
             let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/drift-cron/node").join(name);
             let text = std::fs::read_to_string(file).expect("the example is there").replace('\'', r"'\''");
-            self.on(node, &format!("printf %s '{text}' > /tmp/look/{name}; chmod +x /tmp/look/{name}"));
+            self.on(node, &format!("printf %s '{text}' > /tmp/reader/{name}; chmod +x /tmp/reader/{name}"));
         }
-        self.on(node, &format!("cd /tmp/look; ./install '{}'; rm -r /tmp/look", public.trim()));
+        self.on(node, &format!("cd /tmp/reader; ./install '{}'; rm -r /tmp/reader", public.trim()));
     }
 
-    /// What kubectl prints.
+    /// Runs kubectl and returns its output.
     ///
     /// # Panics
-    /// Where it fails.
+    /// If kubectl fails.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
-        told(&format!("kubectl {}", arguments.join(" ")), self.kubectl_command().args(arguments).output())
+        stdout_of(&format!("kubectl {}", arguments.join(" ")), self.kubectl_command().args(arguments).output())
     }
 
-    /// What kubectl prints on both streams, however it ends.
+    /// Runs kubectl and returns its output and its errors, whatever its exit code.
     pub fn try_kubectl(&self, arguments: &[&str]) -> String {
         let output = self.kubectl_command().args(arguments).output().expect("kubectl can be run");
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     }
 
-    /// The object or list that kubectl gets.
+    /// Gets an object or a list, `null` if the object does not exist.
     pub fn get(&self, arguments: &[&str]) -> Json {
         let text = self.kubectl(&[&["get", "-o", "json", "--ignore-not-found"], arguments].concat());
         if text.is_empty() { Json::Null } else { serde_json::from_str(&text).expect("kubectl prints JSON") }
     }
 
-    /// The names that kubectl lists.
+    /// Gets the names of objects.
     pub fn names(&self, arguments: &[&str]) -> Vec<String> {
         let text = self.kubectl(&[&["get", "-o", "name"], arguments].concat());
         text.lines().map(|line| line.rsplit('/').next().unwrap_or(line).to_owned()).collect()
@@ -171,7 +171,7 @@ impl Testbed {
         kubectl
     }
 
-    /// A kubeconfig, as JSON, with which everything is done with a token of this ServiceAccount.
+    /// Returns a kubeconfig, as JSON, with a token of this ServiceAccount.
     pub fn kubeconfig_of(&self, account: &str, namespace: &str) -> String {
         let token = self.kubectl(&["create", "token", account, "-n", namespace]);
         let control_plane = &self.facts.control_plane;
@@ -189,7 +189,7 @@ impl Testbed {
         config.to_string()
     }
 
-    /// The status and the body that curl gets; the server's certificate must be of the cluster's CA.
+    /// Requests `url` with curl, which trusts only the CA of the cluster, and returns the status and the body.
     pub fn curl(&self, url: &str, credentials: &[&str]) -> (u16, String) {
         let ca = self.facts.control_plane.ca.display().to_string();
         let output = Command::new("curl")
@@ -197,12 +197,12 @@ impl Testbed {
             .args(credentials)
             .arg(url)
             .output();
-        let text = told(&format!("curl {url}"), output);
+        let text = stdout_of(&format!("curl {url}"), output);
         let (body, status) = text.rsplit_once('\n').expect("curl writes the status last");
         (status.parse().expect("a status is a number"), body.to_owned())
     }
 
-    /// The names of the nodes.
+    /// Returns the names of the nodes.
     pub fn node_names(&self) -> Vec<String> {
         self.facts.nodes.iter().map(|node| node.name.clone()).collect()
     }
@@ -211,7 +211,7 @@ impl Testbed {
 impl Drop for Testbed {
     fn drop(&mut self) {
         if std::env::var("MOORFAST_KEEP_TESTBED").as_deref() == Ok("1") {
-            eprintln!("kept: testbed `{}`", self.name);
+            eprintln!("the testbed `{}` is kept", self.name);
             return;
         }
         let down = command(&["down", "--name", &self.name]).stderr(Stdio::null()).status();
@@ -222,7 +222,7 @@ impl Drop for Testbed {
     }
 }
 
-/// How many testbeds are up at the same time. The tests of one process run in parallel, and two cores carry no more.
+/// How many testbeds are up at the same time. The tests run in parallel threads, and more would be too much for two cores.
 const AT_ONCE: usize = 2;
 
 static ACQUIRED: Mutex<usize> = Mutex::new(0);
@@ -247,13 +247,13 @@ impl Drop for Permit {
     }
 }
 
-/// Must what the testbed needs be there?
+/// Whether a test must fail if it cannot have a testbed, instead of being skipped.
 pub fn is_required() -> bool {
     std::env::var("MOORFAST_REQUIRE_TESTBED").as_deref() == Ok("1")
 }
 
-/// Why there can be no testbed here.
-fn unable() -> Option<&'static str> {
+/// Returns the reason if this machine cannot run a testbed.
+fn obstacle() -> Option<&'static str> {
     let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
     if !cfg!(target_os = "linux") || !Path::new("/etc/debian_version").exists() {
         return Some("the testbed needs Debian");
@@ -261,6 +261,7 @@ fn unable() -> Option<&'static str> {
     (!is_root).then_some("the testbed needs root")
 }
 
+/// Returns a number that differs between checkouts.
 fn checkout() -> u32 {
     let digest = moorfast_state::Digest::of(env!("CARGO_MANIFEST_DIR").as_bytes());
     let digits = digest.as_str().trim_start_matches("blake3:");
@@ -273,10 +274,10 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// What a command printed.
-fn told(what: &str, output: std::io::Result<Output>) -> String {
-    let output = output.unwrap_or_else(|error| panic!("{what}: {error}"));
+/// Returns the standard output of a command, which must have succeeded.
+fn stdout_of(name: &str, output: std::io::Result<Output>) -> String {
+    let output = output.unwrap_or_else(|error| panic!("{name}: {error}"));
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{what}: {}\n{error}", output.status);
+    assert!(output.status.success(), "{name}: {}\n{error}", output.status);
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -2,7 +2,7 @@
 
 use super::testbed::Facts;
 
-/// As TOML. `user` logs in to the nodes.
+/// Returns the variables as TOML. `user` logs in to the nodes.
 pub fn kubelet_variables(facts: &Facts, user: &str) -> String {
     let control_plane = &facts.control_plane;
     let folder = control_plane.binaries["kubelet"].parent().expect("a binary is in a folder").display();
