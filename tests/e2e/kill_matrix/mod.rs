@@ -1,4 +1,4 @@
-//! SIGKILL at any moment loses nothing: a plain `apply` afterwards ends with exactly the manifest.
+//! A run killed at any moment loses nothing: the next plain `apply` completes the manifest.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -33,8 +33,8 @@ const KILLS: u64 = 8;
 const CRASH_STEP: u64 = 90;
 /// The step for small applies, unless `MOORFAST_CRASH_STEP` is smaller.
 const SMALL_CRASH_STEP: u64 = 2;
-/// The lines by which a run tells that an operation began.
-const BEGINNINGS: [&str; 3] = ["]: Creating...", "]: Modifying...", "]: Destroying..."];
+/// The ends of the lines that a run prints when an operation starts.
+const STARTS: [&str; 3] = ["]: Creating...", "]: Modifying...", "]: Destroying..."];
 
 #[test]
 fn a_killed_apply_loses_nothing_with_the_state_in_a_file() {
@@ -87,7 +87,7 @@ impl std::fmt::Display for Tally {
 }
 
 struct Matrix<'t> {
-    /// The store that holds the state, and how the manifest says so.
+    /// The store of the state and its block of the manifest.
     store: &'static str,
     backend: String,
     testbed: &'t Testbed,
@@ -115,25 +115,25 @@ impl<'t> Matrix<'t> {
         assert!(crashes * step > 20, "a small apply has more durable writes than {crashes} * {step}");
     }
 
-    /// From one manifest to the other and back, with a crash some durable writes later each time, before and after it. Every run creates,
-    /// changes and removes.
+    /// Applies one manifest and the other in turn, and crashes before and after a durable write that is `step` writes later each time, until a
+    /// run ends before its crash. Every run creates, changes and destroys objects. Returns the number of crashes.
     fn crash_at_every(&mut self, step: u64, one: Size, other: Size) -> u64 {
-        self.want(one);
+        self.write_manifest(one);
         self.moorfast.expect(0, &["apply", "--auto-approve"]);
-        self.check(&World::default(), "at first");
-        let (began, before) = (Instant::now(), self.tally.crash_points);
+        self.check(&World::default(), "the first apply");
+        let (started, before) = (Instant::now(), self.tally.crash_points);
         let mut write = self.random.random_range(1..=step);
         loop {
             for (moment, size) in [("before", other), ("after", one)] {
                 let uids = self.world();
-                self.want(size);
+                self.write_manifest(size);
                 let at = format!("{moment}:{write}");
                 let run = self.moorfast.start_in(&["apply", "--auto-approve"], &[("MOORFAST_CRASH_AT", &at)]);
                 let run = run.end();
                 if run.code == 0 {
-                    self.check(&uids, "after all writes");
+                    self.check(&uids, "an apply after all crashes");
                     let crashes = self.tally.crash_points - before;
-                    let (store, resources, took) = (self.store, one.resources(), began.elapsed());
+                    let (store, resources, took) = (self.store, one.resources(), started.elapsed());
                     eprintln!(
                         "{store}: {crashes} crash points of applies of up to {resources} resources in {took:.0?}"
                     );
@@ -147,7 +147,7 @@ impl<'t> Matrix<'t> {
         }
     }
 
-    /// Everything goes, and nothing was lost.
+    /// Destroys everything and checks that nothing was lost.
     fn end(mut self) {
         self.moorfast.expect(0, &["destroy", "--auto-approve"]);
         let world = self.world();
@@ -163,12 +163,12 @@ impl<'t> Matrix<'t> {
     }
 
     fn kill_at_random(&mut self, kills: u64, large: Size, small: Size) {
-        self.want(large);
-        let began = Instant::now();
+        self.write_manifest(large);
+        let started = Instant::now();
         self.moorfast.expect(0, &["apply", "--auto-approve"]);
-        let longest = began.elapsed();
+        let longest = started.elapsed();
         eprintln!("{}: an apply of {} resources takes {longest:.1?}", self.store, large.resources());
-        let reader = Reader::begin(self.moorfast.clone());
+        let reader = Reader::start(self.moorfast.clone());
         for round in 0.. {
             if self.tally.kills == kills {
                 break;
@@ -177,47 +177,47 @@ impl<'t> Matrix<'t> {
             let mut known = self.world();
             let command = if round % 5 == 4 { "destroy" } else { "apply" };
             let some = self.random.random_range(1..=large.chains);
-            self.want(match round % 5 {
+            self.write_manifest(match round % 5 {
                 0 => large,
                 1 => small,
                 _ => Size { chains: some, ..large },
             });
-            let acting = self.random.random_ratio(2, 3);
-            let after = longest.mul_f64(self.random.random_range(0.0..if acting { 0.4 } else { 0.9 }));
-            if self.kill(command, acting, after) {
+            let after_start = self.random.random_ratio(2, 3);
+            let after = longest.mul_f64(self.random.random_range(0.0..if after_start { 0.4 } else { 0.9 }));
+            if self.kill(command, after_start, after) {
                 self.tally.kills += 1;
             }
             // In one half of the rounds there is no pause between the kill and the next run.
             if self.random.random() {
                 known = self.world();
             }
-            // What was destroyed is made again with every right.
+            // Objects that the killed destroy removed are rightly created again.
             if command == "destroy" {
                 known = World::default();
             }
-            // What a killed run began and the manifest has lost since is removed.
+            // Objects that the killed run created and that have left the manifest since must be destroyed.
             if self.random.random_ratio(1, 4) {
                 let some = self.random.random_range(1..=self.wanted.size.chains);
-                self.want(Size { chains: some, ..small });
+                self.write_manifest(Size { chains: some, ..small });
             }
-            let moment = if acting { "the first operation" } else { "its start" };
-            let what = format!("round {round}: {command} killed {after:.2?} after {moment}");
-            self.recover(&known, &what, round % 5 == 0);
+            let moment = if after_start { "the first operation" } else { "its start" };
+            let case = format!("round {round}: {command} killed {after:.2?} after {moment}");
+            self.recover(&known, &case, round % 5 == 0);
         }
         self.tally.listed = reader.end();
         assert!(self.tally.recovered > 0 && self.tally.listed > 0);
-        eprintln!("{}: {kills} kills in {:.0?}", self.store, began.elapsed());
+        eprintln!("{}: {kills} kills in {:.0?}", self.store, started.elapsed());
     }
 
-    /// Runs a command and kills it so long after it started, or after it began to act. False where it had ended before.
-    fn kill(&self, command: &str, acting: bool, after: Duration) -> bool {
+    /// Runs a command and kills it some time after its start, or after its first operation started. Returns whether it still ran then.
+    fn kill(&self, command: &str, first_operation: bool, after: Duration) -> bool {
         let log = tempfile::NamedTempFile::new().unwrap();
         let mut command = self.moorfast.command(&[command, "--auto-approve"]);
         let mut child = command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
-        let begun =
-            || std::fs::read_to_string(log.path()).is_ok_and(|text| BEGINNINGS.iter().any(|b| text.contains(b)));
+        let has_operation =
+            || std::fs::read_to_string(log.path()).is_ok_and(|text| STARTS.iter().any(|start| text.contains(start)));
         let mut started = Instant::now();
-        while acting && child.try_wait().unwrap().is_none() && !begun() {
+        while first_operation && child.try_wait().unwrap().is_none() && !has_operation() {
             std::thread::park_timeout(Duration::from_millis(2));
             started = Instant::now();
         }
@@ -230,30 +230,30 @@ impl<'t> Matrix<'t> {
         status.code().is_none()
     }
 
-    /// A plain apply ends with exactly the manifest.
-    fn recover(&mut self, before: &World, what: &str, plan: bool) {
-        let began = Instant::now();
+    /// Runs a plain apply, which must complete the manifest.
+    fn recover(&mut self, before: &World, case: &str, plan: bool) {
+        let started = Instant::now();
         let run = self.moorfast.run(&["apply", "--auto-approve"]);
         let found = run.stderr.matches("was under way when a run died").count() as u64;
-        eprintln!("{what}: {found} open, resumed in {:.1?}", began.elapsed());
-        assert_eq!(run.code, 0, "{what}\n{run}");
+        eprintln!("{case}: {found} open operations, completed in {:.1?}", started.elapsed());
+        assert_eq!(run.code, 0, "{case}\n{run}");
         self.tally.recovered += found;
-        self.check(before, &format!("{what}\n{run}"));
+        self.check(before, &format!("{case}\n{run}"));
         if plan {
             let run = self.moorfast.run(&["plan", "--detailed-exitcode"]);
-            assert_eq!(run.code, 0, "{what}\n{run}");
+            assert_eq!(run.code, 0, "{case}\n{run}");
         }
     }
 
     /// Writes another manifest.
-    fn want(&mut self, size: Size) {
+    fn write_manifest(&mut self, size: Size) {
         self.rounds += 1;
         self.wanted = Wanted { size, generation: self.rounds };
         self.moorfast.write("main.toml", &self.wanted.manifest(self.testbed, &self.backend));
     }
 
-    /// Compares the world with the manifest; everything that is wrong is counted and said.
-    fn check(&mut self, before: &World, what: &str) {
+    /// Compares the node and the cluster with the manifest, and counts and reports every difference.
+    fn check(&mut self, before: &World, case: &str) {
         let world = self.world();
         let wanted = self.wanted;
         let mut wrong = Vec::new();
@@ -276,13 +276,13 @@ impl<'t> Matrix<'t> {
             }
             let uids = found.zip(before.config_maps.get(name)).filter(|(now, then)| now.1 != then.1);
             if uids.is_some() {
-                lost(&mut wrong, &mut self.tally.duplicates, format!("ConfigMap {name} was made twice"));
+                lost(&mut wrong, &mut self.tally.duplicates, format!("ConfigMap {name} was created twice"));
             }
         }
-        let strangers = world.files.keys().filter(|name| !files.contains_key(*name) && !name.starts_with("token"));
-        let strangers = strangers.chain(world.config_maps.keys().filter(|name| !config_maps.contains_key(*name)));
-        for name in strangers {
-            lost(&mut wrong, &mut self.tally.orphans, format!("{name} is left over"));
+        let extra = world.files.keys().filter(|name| !files.contains_key(*name) && !name.starts_with("token"));
+        let extra = extra.chain(world.config_maps.keys().filter(|name| !config_maps.contains_key(*name)));
+        for name in extra {
+            lost(&mut wrong, &mut self.tally.orphans, format!("{name} is not in the manifest"));
         }
         let held: BTreeSet<_> = world.files.iter().filter(|f| f.0.starts_with("token")).map(|f| f.1.clone()).collect();
         if held != world.tokens || held.len() != wanted.size.tokens {
@@ -290,26 +290,26 @@ impl<'t> Matrix<'t> {
             lost(&mut wrong, &mut self.tally.duplicates, text);
         }
         if Some(&world.seen) != files.get("a0") {
-            let text = format!("the unit runs with {:?}: its restart is still owed", world.seen);
+            let text = format!("the unit runs with {:?}: its restart is still pending", world.seen);
             lost(&mut wrong, &mut self.tally.resources_lost, text);
         }
         let list = self.moorfast.expect(0, &["state", "list"]);
         if list.stdout.lines().count() != wanted.size.resources() {
-            let text = format!("the state knows {} resources", list.stdout.lines().count());
+            let text = format!("the state has {} resources", list.stdout.lines().count());
             lost(&mut wrong, &mut self.tally.states_lost, text);
         }
-        assert!(wrong.is_empty(), "{}\n{what}\n{}", wrong.join("\n"), self.tally);
+        assert!(wrong.is_empty(), "{}\n{case}\n{}", wrong.join("\n"), self.tally);
     }
 }
 
-/// Another process that reads the state all the time.
+/// A thread that lists the state again and again while other runs write it.
 struct Reader {
     ended: Arc<AtomicBool>,
     thread: JoinHandle<u64>,
 }
 
 impl Reader {
-    fn begin(moorfast: Arc<Folder>) -> Self {
+    fn start(moorfast: Arc<Folder>) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let ends = ended.clone();
         let thread = std::thread::spawn(move || {
@@ -326,7 +326,7 @@ impl Reader {
         Self { ended, thread }
     }
 
-    /// How often it read.
+    /// Ends the thread and returns the number of lists.
     fn end(self) -> u64 {
         self.ended.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()

@@ -1,4 +1,4 @@
-//! What the manifest of the matrix wants, and what is there.
+//! The manifest of the matrix, and the objects that really exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ const FOLDER: &str = "/srv/kills";
 /// Where the ConfigMaps are.
 pub const NAMESPACE: &str = "kills";
 
-/// How much a manifest holds.
+/// The size of a manifest.
 #[derive(Clone, Copy)]
 pub struct Size {
     /// Chains of a file, a ConfigMap with its digest, a file with that, and a ConfigMap with the digest of that.
@@ -18,21 +18,21 @@ pub struct Size {
 }
 
 impl Size {
-    /// How many resources that is.
+    /// Returns the number of resources.
     pub fn resources(self) -> usize {
         4 * self.chains + 2 * self.tokens + 2
     }
 }
 
-/// What the manifest wants.
+/// The desired objects.
 #[derive(Clone, Copy)]
 pub struct Wanted {
     pub size: Size,
-    /// Goes into every file and so into everything.
+    /// Part of every content, so that each manifest changes all objects.
     pub generation: u32,
 }
 
-/// What is there, as others than moorfast see it.
+/// The objects that exist, read without moorfast.
 #[derive(Default)]
 pub struct World {
     /// The content of each file.
@@ -43,12 +43,12 @@ pub struct World {
     pub config_maps: BTreeMap<String, (String, String)>,
     /// The bootstrap tokens of the cluster.
     pub tokens: BTreeSet<String>,
-    /// What the unit saw when it started.
+    /// The content of the file that the unit watches, when the unit last started.
     pub seen: String,
 }
 
 impl World {
-    /// Reads it from the node and the cluster, all at once.
+    /// Reads the node and the cluster.
     pub fn of(testbed: &Testbed) -> Self {
         std::thread::scope(|scope| {
             let config_maps = scope.spawn(|| config_maps(testbed));
@@ -59,7 +59,7 @@ impl World {
     }
 }
 
-/// What the unit saw when it started, and the content and the SHA-256 of each file.
+/// Reads what the unit saw when it last started, and the content and the SHA-256 of each file.
 fn files(testbed: &Testbed) -> (String, BTreeMap<String, String>, BTreeMap<String, String>) {
     let script = format!(
         "cat /run/kills-seen 2>/dev/null; echo; cd {FOLDER} 2>/dev/null || exit 0; \
@@ -73,7 +73,7 @@ fn files(testbed: &Testbed) -> (String, BTreeMap<String, String>, BTreeMap<Strin
     (seen.to_owned(), files.collect(), sums.collect())
 }
 
-/// The data and the uid of each ConfigMap.
+/// Reads the data and the uid of each ConfigMap.
 fn config_maps(testbed: &Testbed) -> BTreeMap<String, (String, String)> {
     let template = "go-template={{range .items}}{{.metadata.name}} {{.data.sum}} {{.metadata.uid}}\n{{end}}";
     let maps = testbed.kubectl(&["get", "configmaps", "-n", NAMESPACE, "-o", template]);
@@ -93,7 +93,7 @@ fn tokens(testbed: &Testbed) -> BTreeSet<String> {
 }
 
 impl Wanted {
-    /// The manifest, with its state kept as `backend` says.
+    /// Returns the manifest, with the store of `backend`.
     pub fn manifest(self, testbed: &Testbed, backend: &str) -> String {
         let node = &testbed.facts.nodes[0];
         let mut text = format!(
@@ -128,14 +128,14 @@ impl Wanted {
         format!("chain {i} of generation {}", self.generation)
     }
 
-    /// The content of each file but those of tokens.
+    /// Returns the desired content of each file that holds no token.
     pub fn files(self, world: &World) -> BTreeMap<String, String> {
         let sum = |i| world.sums.get(&format!("a{i}")).cloned().unwrap_or_default();
         let chain = |i| [(format!("a{i}"), self.origin(i)), (format!("c{i}"), sum(i))];
         (0..self.size.chains).flat_map(chain).collect()
     }
 
-    /// The data of each ConfigMap.
+    /// Returns the desired data of each ConfigMap.
     pub fn config_maps(self, world: &World) -> BTreeMap<String, String> {
         let sum = |name: String| world.sums.get(&name).cloned().unwrap_or_default();
         let chain = |i| [(format!("b{i}"), sum(format!("a{i}"))), (format!("d{i}"), sum(format!("c{i}")))];
