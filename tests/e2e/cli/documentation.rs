@@ -1,0 +1,94 @@
+//! What the program says of itself, and that the pages in `docs` say the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::folder::Folder;
+
+#[test]
+fn the_reference_pages_are_in_step() {
+    let folder = Folder::empty();
+    folder.expect(0, &["docs", "."]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    for path in folder.files() {
+        let name = path.strip_prefix(folder.path("")).unwrap();
+        let kept = fs::read_to_string(root.join(name)).unwrap_or_default();
+        let hint = "run `cargo run -- docs docs`";
+        assert_eq!(kept, fs::read_to_string(&path).unwrap(), "docs/{} is out of step: {hint}", name.display());
+    }
+    for kept in ["resources", "data"].iter().flat_map(|name| fs::read_dir(root.join(name)).unwrap()) {
+        let name = kept.unwrap().path().strip_prefix(&root).unwrap().to_owned();
+        assert!(folder.path("").join(&name).exists(), "docs/{} is of a type that is gone", name.display());
+    }
+}
+
+/// Editors and their plugins read TOML 1.0, in which an inline table stays on one line.
+#[test]
+fn examples_and_snippets_are_toml_1_0() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut texts = vec![(
+        "src/commands/init/main.toml".to_owned(),
+        include_str!("../../../src/commands/init/main.toml").to_owned(),
+    )];
+    for path in walk(&root.join("examples")).into_iter().chain(walk(&root.join("docs"))).chain([root.join("README.md")])
+    {
+        let name = path.strip_prefix(root).unwrap().display().to_string();
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("toml") => texts.push((name, fs::read_to_string(&path).unwrap())),
+            Some("md") => {
+                let text = fs::read_to_string(&path).unwrap();
+                let blocks = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+                texts.extend(blocks.map(|block| (name.clone(), block)));
+            }
+            _ => {}
+        }
+    }
+    assert!(texts.len() >= 20, "examples and snippets were found: {}", texts.len());
+    for (name, text) in texts {
+        if let Err(error) = text.parse::<toml_1_0::Table>() {
+            panic!("{name} is not TOML 1.0: {error}");
+        }
+    }
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn completions_exist_for_every_shell() {
+    let folder = Folder::empty();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        folder.expect(0, &["completions", shell]).says("moorfast");
+    }
+}
+
+#[test]
+fn the_schema_is_json_and_knows_the_types() {
+    let run = Folder::empty().expect(0, &["schema"]);
+    let schema: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert!(schema.to_string().contains("ssh_file") && schema.to_string().contains("kubernetes_object"));
+}
+
+#[test]
+fn version_and_help() {
+    let folder = Folder::empty();
+    let json: serde_json::Value = serde_json::from_str(&folder.expect(0, &["version", "-json"]).stdout).unwrap();
+    assert_eq!(json["moorfast_version"], env!("CARGO_PKG_VERSION"));
+    folder.expect(0, &["-version"]).says(env!("CARGO_PKG_VERSION"));
+    folder.expect(0, &["-help"]).says("Usage: moorfast");
+    folder.expect(0, &["plan", "-h"]).says("--detailed-exitcode");
+    folder.expect(1, &[]).complains("Usage: moorfast");
+    folder.expect(1, &["paln"]).complains("plan");
+    folder.expect(1, &["plan", "--detailed-exit-code"]).complains("--detailed-exitcode");
+}
+
+#[test]
+fn the_manifest_of_the_manifest_page_is_valid() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/manifest.md")).unwrap();
+    let blocks = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let folder = Folder::new(&blocks.collect::<Vec<_>>().join("\n"));
+    folder.write("ca.pem", "a certificate");
+    folder.expect(0, &["validate"]);
+}

@@ -1,0 +1,23 @@
+//! Tests that run the real binary, on folders of this machine.
+
+mod answers;
+mod documentation;
+mod drift;
+mod drift_webhook;
+mod errors;
+mod files;
+mod foreign;
+mod hidden;
+mod interruption;
+mod lifecycle;
+mod limits;
+mod manifests;
+mod pages;
+mod plan_files;
+mod policies;
+mod review;
+mod signatures;
+mod streams;
+mod untrusted;
+mod values;
+mod workflows;

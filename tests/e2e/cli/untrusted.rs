@@ -1,0 +1,119 @@
+//! `plan --untrusted`: what a manifest of somebody else could do on this machine is refused, by name.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use crate::support::folder::Folder;
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHJ1cQk8r6gDyBqaTq5bBqNCnvA0hJvX3n1yDQ6Hk0Fq";
+
+/// Plans `manifest` as one of somebody else, and expects a refusal that says all of this.
+#[track_caller]
+fn refused(manifest: &str, says: &[&str]) {
+    refused_in(&Folder::new(manifest), says);
+}
+
+#[track_caller]
+fn refused_in(folder: &Folder, says: &[&str]) {
+    let run = folder.expect(1, &["plan", "--untrusted"]);
+    for text in says.iter().chain(&["`plan --untrusted`"]) {
+        assert!(run.stderr.contains(text), "{text}: {run:?}");
+    }
+    assert!(!folder.path("ran").exists(), "a command ran");
+}
+
+fn remote(more: &str) -> String {
+    format!("[nodes.n]\naddress = \"127.0.0.1\"\nport = 1\nhost_key = \"{KEY}\"\n{more}")
+}
+
+#[test]
+fn files_outside_of_the_folder_of_the_manifest() {
+    for read in [
+        r#"file("/etc/passwd")"#,
+        r#"filebase64("../secret")"#,
+        r#"templatefile("/etc/passwd", {})"#,
+        r#"fileexists("/root/.ssh/id_ed25519")"#,
+        r#"fileset("/etc", "*")"#,
+        r#"file("link")"#,
+        r#"file(".moorfast/state.key")"#,
+    ] {
+        let folder = Folder::new(&format!("[outputs.a]\nvalue = '${{{read}}}'\n"));
+        symlink("/etc/passwd", folder.path("link")).unwrap();
+        fs::create_dir(folder.path(".moorfast")).unwrap();
+        folder.write(".moorfast/state.key", "01234567890123456789012345678901");
+        refused_in(&folder, &["reads only files in the folder of the manifest"]);
+    }
+    let validation = r#"
+[variables.a]
+type       = "string"
+default    = "x"
+validation = [{ condition = '${file("/etc/hostname") == ""}', error_message = "no" }]
+"#;
+    refused(validation, &["reads only files in the folder of the manifest"]);
+    let source = remote("[resource.ssh_file.f]\non = \"n\"\npath = \"/x\"\nsource = \"/etc/passwd\"\n");
+    let run = Folder::new(&source).expect(1, &["plan", "--untrusted"]);
+    assert!(!run.stderr.contains("root:"), "{run:?}");
+}
+
+#[test]
+fn a_link_as_a_part_of_the_manifest() {
+    for name in ["more.toml", "more.auto.vars.toml"] {
+        let folder = Folder::new("");
+        symlink("/etc/passwd", folder.path(name)).unwrap();
+        refused_in(&folder, &[name]);
+        let run = folder.expect(1, &["plan", "--untrusted"]);
+        assert!(!run.stderr.contains("root:"), "{run:?}");
+    }
+}
+
+#[test]
+fn commands() {
+    let guard = "[resource.ssh_exec.e]\non = \"n\"\ncommand = [\"true\"]\nunless = \"touch ran\"\n";
+    refused(&remote(guard), &["`unless`"]);
+    refused(&remote(&guard.replace("unless", "only_if")), &["`only_if`"]);
+    refused(&format!("[nodes.n]\ntransport = \"local\"\n{guard}"), &["the node n is local"]);
+    let file = "[resource.ssh_file.f]\non = \"n\"\npath = \"/etc/shadow\"\ncontent = \"x\"\n";
+    refused(&format!("[nodes.n]\ntransport = \"local\"\n{file}"), &["the node n is local"]);
+    let config = format!("[providers.ssh]\nconfig_file = \"ssh_config\"\n{}", remote(file));
+    let folder = Folder::new(&config);
+    folder.write("ssh_config", "Host *\n  ProxyCommand touch ran\n");
+    refused_in(&folder, &["`config_file`"]);
+}
+
+#[test]
+fn kubeconfigs_of_the_manifest() {
+    let object = "[resource.kubernetes_object.o]\nmanifest = { apiVersion = \"v1\", kind = \"ConfigMap\", metadata = { name = \"a\", namespace = \"b\" } }\n";
+    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\nusers: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: touch, args: [ran], interactiveMode: Never}}}]\n";
+    let folder = Folder::new(&format!("[providers.kubernetes]\nkubeconfig = \"kubeconfig\"\n{object}"));
+    folder.write("kubeconfig", kubeconfig);
+    refused_in(&folder, &["`kubeconfig`"]);
+    refused(
+        &format!("[providers.kubernetes]\nkubeconfig_content = '''\n{kubeconfig}'''\n{object}"),
+        &["`kubeconfig_content`"],
+    );
+}
+
+#[test]
+fn requests() {
+    refused("[check.phone_home]\nhttp = { url = \"http://127.0.0.1:1/\" }\n", &["the check `phone_home`"]);
+    for backend in [
+        "postgres]\nurl = \"postgresql://kim@127.0.0.1:1/ops\"",
+        "s3]\nbucket = \"b\"\nendpoint = \"http://127.0.0.1:1\"\nregion = \"r\"",
+        "kubernetes]\nkubeconfig = \"kubeconfig\"",
+    ] {
+        refused(&format!("[backend.{backend}\n"), &["does not open a state that the manifest names"]);
+    }
+    // A record in the folder of the manifest is a part of it.
+    let folder = Folder::new("");
+    fs::create_dir(folder.path(".moorfast")).unwrap();
+    let record = r#"{"backend": {"type": "postgres", "url": "postgresql://kim@127.0.0.1:1/ops"}, "lineage": "x"}"#;
+    folder.write(".moorfast/backend.json", record);
+    refused_in(&folder, &["does not open a state that the manifest names"]);
+}
+
+#[test]
+fn a_harmless_manifest_is_planned() {
+    let folder = Folder::new("[outputs.a]\nvalue = '${file(\"greeting\")}'\n");
+    folder.write("greeting", "hello");
+    folder.expect(0, &["plan", "--untrusted"]).says("hello");
+}

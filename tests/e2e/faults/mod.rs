@@ -1,0 +1,4 @@
+//! Faults of this machine, of nodes and of clusters.
+
+mod local;
+mod targets;

@@ -1,0 +1,181 @@
+//! `examples/kubelet` with its `[rollout.workers]`: a changed configuration restarts one kubelet at a time, a broken one stops at the first node, and so
+//! does a kubelet that runs and does not reach the API server, though its Node still counts as Ready.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use crate::support::folder::{Folder, Run};
+use crate::support::testbed::Testbed;
+use crate::support::variables::kubelet_variables;
+use jiff::Timestamp;
+use serde_json::Value as Json;
+
+/// How often the Leases are looked at while a run goes on; a kubelet renews its own every ten seconds.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+const CONFIG: &str = "kubelet-config.yaml.tpl";
+
+#[test]
+fn one_kubelet_at_a_time() {
+    let Some(testbed) = Testbed::up("rollout", 3) else { return };
+    let moorfast = Folder::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root"));
+    let fleet = Fleet { moorfast, testbed };
+    fleet.new_nodes_join_all_at_once();
+    fleet.a_change_goes_from_node_to_node();
+    fleet.one_that_does_not_reach_the_api_server_stops_it();
+    fleet.mended_it_goes_on_with_the_rest();
+    fleet.a_broken_one_stops_at_the_first_node();
+    fleet.mended_all_are_back();
+}
+
+struct Fleet {
+    testbed: Testbed,
+    moorfast: Folder,
+}
+
+/// What a change must leave alone on a node.
+#[derive(Debug, PartialEq)]
+struct Kubelet {
+    pid: String,
+    config: String,
+}
+
+impl Fleet {
+    fn new_nodes_join_all_at_once(&self) {
+        let apply = self.moorfast.expect(0, &["apply", "--auto-approve"]);
+        apply.says("Apply complete!");
+        assert!(!apply.stdout.contains("One after the other:"), "{apply}");
+        eprintln!("all joined within {:.1?}", apply.took);
+    }
+
+    fn a_change_goes_from_node_to_node(&self) {
+        self.moorfast.edit(CONFIG, "maxPods: 220", "maxPods: 200");
+        let names = self.testbed.node_names();
+        let plan = self.moorfast.expect(2, &["plan", "--detailed-exitcode", "--out", "change.plan"]);
+        plan.says(&format!("rollout.workers: 3 nodes, 1 at a time: {}", names.join(", ")));
+        plan.says(
+            "before the next begins: ssh_systemd_unit.kubelet and kubernetes_node.worker healthy, each within 2m 0s",
+        );
+
+        let (apply, renewals) = self.watching_leases(|| self.moorfast.expect(0, &["apply", "change.plan"]));
+        apply.says("0 added, 6 changed, 0 destroyed.");
+        eprintln!("three kubelets, one after the other: {:.1?}", apply.took);
+        let starts: Vec<Timestamp> = names.iter().map(|node| self.started(node)).collect();
+        for (node, pair) in names.iter().zip(starts.windows(2)) {
+            let of_node = renewals[node].iter();
+            let between = of_node.filter(|renewed| pair[0] < **renewed && **renewed < pair[1]).count();
+            assert!(between > 0, "{node} started at {}, the next at {}, renewed {renewals:?}", pair[0], pair[1]);
+        }
+        self.moorfast.expect(0, &["plan", "--detailed-exitcode"]).says("No changes.");
+    }
+
+    fn a_broken_one_stops_at_the_first_node(&self) {
+        self.moorfast.edit(CONFIG, "maxPods: 210", "maxPods: -1");
+        let [first, others @ ..] = &self.testbed.node_names()[..] else { panic!("there are three nodes") };
+        let before = self.kubelets(others);
+        let apply = self.moorfast.expect(1, &["apply", "--auto-approve"]);
+        // The last lines of its journal.
+        apply.complains("must not be a negative number");
+        let unit = format!("ssh_systemd_unit.kubelet[\"{first}\"]");
+        apply.complains(&format!("Left untouched, because rollout.workers stopped: {unit} did not succeed"));
+        assert_eq!(self.kubelets(others), before);
+    }
+
+    /// For a while its Node still counts as Ready, but its Lease gets old.
+    fn one_that_does_not_reach_the_api_server_stops_it(&self) {
+        self.moorfast.edit(CONFIG, "maxPods: 200", "maxPods: 210");
+        self.moorfast.edit("rollout.toml", "\"2m\"", "\"12s\"");
+        let [first, others @ ..] = &self.testbed.node_names()[..] else { panic!("there are three nodes") };
+        let before = self.kubelets(others);
+        self.cut_off(first, "-I");
+        let apply = self.moorfast.expect(1, &["apply", "--auto-approve"]);
+        let worker = format!("kubernetes_node.worker[\"{first}\"]");
+        apply.complains(&format!("rollout.workers stopped at {first}"));
+        let reasons = ["has not renewed its Lease", "Kubelet stopped posting node status"];
+        assert!(reasons.iter().any(|reason| apply.stderr.contains(reason)), "{apply}");
+        apply.complains("The last lines of the journal of kubelet.service:");
+        apply.complains(&format!("Left untouched, because rollout.workers stopped: {worker} is not healthy"));
+        assert_eq!(self.kubelets(others), before);
+        self.cut_off(first, "-D");
+        self.testbed.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", &format!("node/{first}")]);
+    }
+
+    fn mended_it_goes_on_with_the_rest(&self) {
+        let names = self.testbed.node_names();
+        let untouched = self.kubelets(&names[..1]);
+        self.moorfast.edit("rollout.toml", "\"12s\"", "\"2m\"");
+        self.moorfast.expect(0, &["apply", "--auto-approve"]).says("0 added, 4 changed, 0 destroyed.");
+        assert_eq!(self.kubelets(&names[..1]), untouched);
+        self.all_are_back();
+    }
+
+    fn mended_all_are_back(&self) {
+        self.moorfast.edit(CONFIG, "maxPods: -1", "maxPods: 210");
+        self.moorfast.expect(0, &["apply", "--auto-approve"]).says("0 added, 2 changed, 0 destroyed.");
+        self.all_are_back();
+    }
+
+    fn all_are_back(&self) {
+        for node in &self.testbed.node_names() {
+            self.testbed.on(node, "grep -q 'maxPods: 210' /etc/kubernetes/kubelet-config.yaml");
+            let ready =
+                self.testbed.kubectl(&["wait", "--for=condition=Ready", "--timeout=0s", &format!("node/{node}")]);
+            assert!(ready.contains("condition met"), "{ready}");
+        }
+        self.moorfast.expect(0, &["plan", "--detailed-exitcode"]).says("No changes.");
+    }
+
+    /// Takes the API server away from a node (`-I`) or gives it back (`-D`).
+    fn cut_off(&self, node: &str, verb: &str) {
+        let server = &self.testbed.facts.control_plane.server;
+        let port = server.rsplit(':').next().unwrap();
+        self.testbed.on(node, &format!("iptables {verb} OUTPUT -p tcp --dport {port} -j REJECT"));
+    }
+
+    fn kubelets(&self, nodes: &[String]) -> Vec<Kubelet> {
+        let pid = |node: &String| self.testbed.on(node, "systemctl show -p MainPID --value kubelet");
+        let config = |node: &String| self.testbed.on(node, "sha256sum < /etc/kubernetes/kubelet-config.yaml");
+        nodes.iter().map(|node| Kubelet { pid: pid(node), config: config(node) }).collect()
+    }
+
+    /// When the kubelet of a node became active.
+    fn started(&self, node: &str) -> Timestamp {
+        let shown = "systemctl show -p ActiveEnterTimestamp --value --timestamp=us+utc kubelet";
+        let microseconds = self.testbed.on(node, &format!("date -d \"$({shown})\" +%s%6N"));
+        Timestamp::from_microsecond(microseconds.trim().parse().unwrap()).unwrap()
+    }
+
+    /// What `act` gives, and when the Lease of each node was renewed while it ran.
+    fn watching_leases(&self, act: impl FnOnce() -> Run) -> (Run, BTreeMap<String, Vec<Timestamp>>) {
+        let (over, ended) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let watch = scope.spawn(move || {
+                let mut renewals: BTreeMap<String, Vec<Timestamp>> = BTreeMap::new();
+                loop {
+                    for (node, renewed) in self.leases() {
+                        let of_node = renewals.entry(node).or_default();
+                        if of_node.last() != Some(&renewed) {
+                            of_node.push(renewed);
+                        }
+                    }
+                    // The end of the run drops the other side.
+                    if ended.recv_timeout(LOOK_EVERY) != Err(RecvTimeoutError::Timeout) {
+                        return renewals;
+                    }
+                }
+            });
+            let run = act();
+            drop(over);
+            (run, watch.join().unwrap())
+        })
+    }
+
+    fn leases(&self) -> Vec<(String, Timestamp)> {
+        let leases = self.testbed.get(&["leases", "-n", "kube-node-lease"]);
+        let lease = |lease: &Json| {
+            let renewed = lease["spec"]["renewTime"].as_str()?;
+            Some((lease["metadata"]["name"].as_str()?.to_owned(), renewed.parse().ok()?))
+        };
+        leases["items"].as_array().into_iter().flatten().filter_map(lease).collect()
+    }
+}

@@ -1,0 +1,21 @@
+//! End-to-end tests: the binary as people run it, on this machine and on the real nodes and the real control plane of a testbed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod bootstrap;
+mod cli;
+mod drift;
+mod faults;
+mod kill_matrix;
+mod kubelet;
+mod machines;
+mod saved_plan;
+mod secrets;
+mod stores;
+mod support;
+mod workflows;

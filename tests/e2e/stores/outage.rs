@@ -1,0 +1,22 @@
+//! A server that keeps the state and goes away.
+
+use super::Stores;
+use crate::support::gate::{GATED, apply_completes, apply_to_gate_in, assert_no_panic, open_gate_once, remove_gate};
+use crate::support::testbed::Testbed;
+
+/// An operation is under way when the API server goes. Its outcome cannot be recorded, so nothing more is begun; the next run finds it.
+pub fn a_server_that_goes_away_during_a_run_loses_nothing(stores: &Stores, testbed: &Testbed) {
+    let moorfast = stores.with(GATED);
+    let run = apply_to_gate_in(&moorfast, &[], &[]);
+    testbed.run(&["control-plane", "stop"]);
+    open_gate_once(&moorfast);
+    let run = run.end();
+    testbed.run(&["control-plane", "start"]);
+    assert_eq!(run.code, 1, "{run}");
+    run.complains("cannot be reached");
+    assert_no_panic(&run);
+    assert!(moorfast.path("went").exists() && !moorfast.path("after").exists(), "{run}");
+    remove_gate(&moorfast);
+    apply_completes(&moorfast, &["--lock-timeout", "60s"]).complains("was under way when a run died");
+    assert!(moorfast.path("after").exists());
+}

@@ -1,0 +1,34 @@
+//! Support code of the end-to-end tests: the binary, the testbed, and waiting.
+
+pub mod folder;
+pub mod gate;
+pub mod processes;
+pub mod snapshot;
+pub mod testbed;
+pub mod variables;
+
+use std::time::{Duration, Instant};
+
+/// The pause between two evaluations of a condition.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Waits until `probe` returns a value.
+///
+/// # Panics
+/// If it returns none within `limit`; `event` names what was waited for.
+#[track_caller]
+pub fn wait_for<T>(event: &str, limit: Duration, probe: impl FnMut() -> Option<T>) -> T {
+    try_wait_for(limit, probe).unwrap_or_else(|| panic!("waited {limit:?} for {event}"))
+}
+
+/// Waits until `probe` returns a value, at most for `limit`.
+pub fn try_wait_for<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let found = probe();
+        if found.is_some() || Instant::now() >= deadline {
+            return found;
+        }
+        std::thread::park_timeout(PAUSE);
+    }
+}
