@@ -1,4 +1,10 @@
-//! The `moorfast` binary, as a library so that the fuzz targets can reach what reads files of others.
+//! The command line of moorfast, as a library: a binary is a list of providers and a call of [`run`].
+//!
+//! ```no_run
+//! let exit_code: std::process::ExitCode = moorfast::run(&[moorfast::ssh, moorfast::kubernetes]);
+//! ```
+//!
+//! `docs/writing-a-provider.md` explains how to add a provider of one's own; `examples/provider` is such a binary.
 
 mod argv;
 mod ask;
@@ -22,9 +28,12 @@ mod signature;
 mod ui;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use moorfast_engine::Provider;
 use tracing::Level;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::prelude::*;
@@ -36,12 +45,37 @@ use crate::exit::Exit;
 use crate::session::Session;
 use crate::ui::Ui;
 
-/// Runs the command line of this process.
-pub fn main() -> ExitCode {
-    run(argv::normalise(&Cli::command(), std::env::args_os())).into()
+/// A function that builds a provider for one run.
+pub type ProviderFactory = fn(&RunOptions) -> Arc<dyn Provider>;
+
+/// The options of a run that a provider may need before it is configured.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RunOptions {
+    /// The folder of the manifest.
+    pub root: PathBuf,
+    /// The folder where moorfast keeps its own files: `.moorfast` beside the manifest, unless `--state` names another.
+    pub data_dir: PathBuf,
 }
 
-fn run(arguments: Vec<OsString>) -> Exit {
+/// Builds the provider `ssh`: files, packages, units and users of a node.
+pub fn ssh(_: &RunOptions) -> Arc<dyn Provider> {
+    Arc::new(moorfast_ssh::SshProvider)
+}
+
+/// Builds the provider `kubernetes`: objects, bootstrap tokens, nodes and certificates of a cluster.
+pub fn kubernetes(_: &RunOptions) -> Arc<dyn Provider> {
+    Arc::new(moorfast_kubernetes::KubernetesProvider)
+}
+
+/// Runs the command line of this process with these providers.
+///
+/// Manifests, the JSON Schema, the reference pages and `moorfast version` know exactly these providers. Call it once in a process.
+pub fn run(providers: &[ProviderFactory]) -> ExitCode {
+    run_command_line(providers, argv::normalise(&Cli::command(), std::env::args_os())).into()
+}
+
+fn run_command_line(providers: &[ProviderFactory], arguments: Vec<OsString>) -> Exit {
     let parsed = Cli::command()
         .try_get_matches_from(arguments)
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, is_for_a_program(&matches))));
@@ -50,7 +84,7 @@ fn run(arguments: Vec<OsString>) -> Exit {
         Err(error) => return command_line_error(&hints::explained(error)),
     };
     let ui = Ui::new(cli.globals.color(), cli.globals.quiet, json);
-    match start(cli, ui) {
+    match start(providers, cli, ui) {
         Ok(exit) => exit,
         Err(error) => {
             if error.exit() != Exit::OutputClosed {
@@ -80,7 +114,7 @@ fn command_line_error(error: &clap::Error) -> Exit {
     ui.out(text).map_or_else(|error| error.exit(), |()| Exit::Success)
 }
 
-fn start(cli: Cli, ui: Ui) -> Result<Exit, Error> {
+fn start(providers: &[ProviderFactory], cli: Cli, ui: Ui) -> Result<Exit, Error> {
     log(&cli.globals)?;
     if let Some(folder) = &cli.globals.chdir {
         std::env::set_current_dir(folder).map_err(Error::file("work in", folder))?;
@@ -89,7 +123,10 @@ fn start(cli: Cli, ui: Ui) -> Result<Exit, Error> {
         .enable_all()
         .build()
         .map_err(Error::file("start the runtime of", "moorfast"))?;
-    let exit = runtime.block_on(cli.command.run(Session { globals: cli.globals, ui, untrusted: false }));
+    let session = Session { globals: cli.globals, ui, untrusted: false };
+    let options = RunOptions { root: session.root(), data_dir: session.data_dir() };
+    session::set_providers(providers.iter().map(|build| build(&options)).collect());
+    let exit = runtime.block_on(cli.command.run(session));
     // Nothing that still runs in the background is worth waiting for.
     runtime.shutdown_background();
     exit

@@ -1,5 +1,5 @@
 //! The `moorfast` binary.
 
 fn main() -> std::process::ExitCode {
-    moorfast::main()
+    moorfast::run(&[moorfast::ssh, moorfast::kubernetes])
 }

@@ -1,7 +1,7 @@
 //! What every command starts from: the options that all have, the manifest and the state they name.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moorfast_engine::manifest::Manifest;
@@ -198,9 +198,21 @@ impl Session {
     }
 }
 
-/// The providers that this binary has.
+/// The providers of this process: what `run` was called with.
+static PROVIDERS: OnceLock<Vec<Arc<dyn Provider>>> = OnceLock::new();
+
+/// Sets the providers of this process. A process runs one command line, so the first list counts.
+pub fn set_providers(providers: Vec<Arc<dyn Provider>>) {
+    _ = PROVIDERS.set(providers);
+}
+
+/// Returns the providers of this process.
 pub fn providers() -> Vec<Arc<dyn Provider>> {
-    vec![Arc::new(moorfast_ssh::SshProvider), Arc::new(moorfast_kubernetes::KubernetesProvider)]
+    // Unit tests and fuzz targets run no command line.
+    #[cfg(any(test, fuzzing))]
+    PROVIDERS
+        .get_or_init(|| vec![Arc::new(moorfast_ssh::SshProvider), Arc::new(moorfast_kubernetes::KubernetesProvider)]);
+    PROVIDERS.get().cloned().unwrap_or_default()
 }
 
 /// Everything that a manifest may hold.

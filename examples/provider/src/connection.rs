@@ -1,0 +1,198 @@
+//! How a `local_file` is read, planned and changed.
+
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use moorfast_engine::state::Record;
+use moorfast_engine::{
+    Applied, Attributes, Class, Connection, Context, DataRequest, Observed, Operation, OperationAction, PlanRequest,
+    Proposal, ProposedAction, ProviderError, ReadRequest, Target, Value, is_inside,
+};
+use serde_json::json;
+use tempfile::NamedTempFile;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::text;
+
+/// The provider `local`, configured for one run.
+pub struct LocalConnection {
+    pub context: Context,
+}
+
+#[async_trait]
+impl Connection for LocalConnection {
+    async fn read(&self, _: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
+        requests.iter().map(|r| self.observe(path_of(r.desired.as_ref(), r.recorded.as_deref()))).collect()
+    }
+
+    async fn plan(&self, _: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
+        requests.iter().map(|request| Ok(propose(request))).collect()
+    }
+
+    // ANCHOR: apply
+    async fn apply(
+        &self,
+        _: &Target,
+        operations: &[Operation],
+        outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>,
+    ) {
+        for (index, operation) in operations.iter().enumerate() {
+            let permitted = self.context.leave.check(&operation.address);
+            let outcome = permitted.and_then(|()| self.perform(operation));
+            // The receiver is gone only when the run is.
+            _ = outcomes.send((index, outcome));
+        }
+    }
+    // ANCHOR_END: apply
+
+    async fn read_data(&self, _: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
+        let unknown =
+            |r: &DataRequest| ProviderError::new(Class::Invalid, format!("unknown data source `{}`", r.data_source));
+        requests.iter().map(|request| Err(unknown(request))).collect()
+    }
+
+    fn statistics(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
+    async fn close(&self) {}
+}
+
+// ANCHOR: plan
+/// Compares the observed file with the desired one.
+fn propose(request: &PlanRequest) -> Proposal {
+    let mut planned = request.desired.clone();
+    // The size follows from the content. As long as the content is unknown, so is the size.
+    let size = text(&planned, "content").map_or(Value::Unknown, |content| Value::from(content.len() as i64));
+    planned.insert("size".to_owned(), size);
+    let Some(observed) = &request.observed else { return Proposal::new(ProposedAction::Create, planned) };
+    for (name, value) in &mut planned {
+        // A retained value stands for the value that the file already has.
+        if value.is_retained() {
+            *value = observed.attributes.get(name).cloned().unwrap_or_default();
+        }
+    }
+    let action = if planned == observed.attributes { ProposedAction::NoOp } else { ProposedAction::Update };
+    let mut proposal = Proposal::new(action, planned);
+    proposal.consequences.extend(request.overwrite(&proposal, &["content"]));
+    proposal
+}
+// ANCHOR_END: plan
+
+impl LocalConnection {
+    // ANCHOR: read
+    /// Reads the file, or returns `None` if it does not exist.
+    fn observe(&self, path: &str) -> Result<Option<Observed>, ProviderError> {
+        let failed = |error: io::Error| failure("read", path, &error);
+        let file = self.resolve(path)?;
+        let content = match fs::read(&file) {
+            Ok(content) => content,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let mode = fs::metadata(&file).map_err(failed)?.permissions().mode() & 0o7777;
+        let attributes = Attributes::from([
+            ("path".to_owned(), Value::from(path)),
+            ("content".to_owned(), Value::from(String::from_utf8_lossy(&content).as_ref()).sensitive()),
+            ("mode".to_owned(), Value::from(format!("{mode:04o}"))),
+            ("size".to_owned(), Value::from(content.len() as i64)),
+        ]);
+        Ok(Some(Observed { attributes, private: serde_json::Value::Null }))
+    }
+    // ANCHOR_END: read
+
+    // ANCHOR: perform
+    fn perform(&self, operation: &Operation) -> Result<Applied, ProviderError> {
+        let recorded = operation.recorded.as_deref();
+        let private = recorded.map(|record| record.private.clone()).unwrap_or_default();
+        let (desired, private) = match &operation.action {
+            OperationAction::Create(desired) => (desired, self.create_folder(path_of(Some(desired), None))?),
+            OperationAction::Update(desired) => (desired, private),
+            OperationAction::Delete => {
+                let observed = operation.observed.as_ref().map(|observed| &observed.attributes);
+                return self.delete(path_of(observed, recorded), &private);
+            }
+        };
+        let path = path_of(Some(desired), recorded);
+        let is_new = matches!(operation.action, OperationAction::Create(_));
+        self.write(path, desired, is_new).map_err(|error| failure("write", path, &error))?;
+        let written = self.observe(path)?.unwrap_or_default();
+        Ok(Applied { attributes: written.attributes, private, notes: Vec::new() })
+    }
+    // ANCHOR_END: perform
+
+    /// Writes a whole file or none: a crash leaves no half of it. A new file replaces no other, for the plan has seen none.
+    fn write(&self, path: &str, desired: &Attributes, is_new: bool) -> io::Result<()> {
+        let file = self.context.root.join(path);
+        let mode = text(desired, "mode").and_then(|mode| u32::from_str_radix(mode, 8).ok()).unwrap_or(0o600);
+        let Some(content) = text(desired, "content") else {
+            // Retained: the content stays.
+            return fs::set_permissions(&file, Permissions::from_mode(mode));
+        };
+        let mut written = NamedTempFile::new_in(file.parent().unwrap_or(Path::new("/")))?;
+        written.write_all(content.as_bytes())?;
+        written.as_file().set_permissions(Permissions::from_mode(mode))?;
+        match is_new {
+            true => written.persist_noclobber(&file)?,
+            false => written.persist(&file)?,
+        };
+        Ok(())
+    }
+
+    // ANCHOR: private
+    /// Creates the folder of the file. Returns the private data that names it if it did not exist.
+    fn create_folder(&self, path: &str) -> Result<serde_json::Value, ProviderError> {
+        let file = self.resolve(path)?;
+        let Some(folder) = file.parent().filter(|folder| !folder.exists()) else { return Ok(json!({})) };
+        fs::create_dir_all(folder).map_err(|error| failure("create the folder of", path, &error))?;
+        Ok(json!({ "folder": folder }))
+    }
+
+    /// Removes the file, and the folder that was created for it. Both may be gone already.
+    fn delete(&self, path: &str, private: &serde_json::Value) -> Result<Applied, ProviderError> {
+        match fs::remove_file(self.resolve(path)?) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failure("delete", path, &error)),
+            _ => {}
+        }
+        if let Some(folder) = private["folder"].as_str() {
+            // A folder that holds other files stays.
+            _ = fs::remove_dir(folder);
+        }
+        Ok(Applied::default())
+    }
+    // ANCHOR_END: private
+
+    /// Returns the path of the file on this machine. A manifest of somebody else reaches no file outside of its folder.
+    fn resolve(&self, path: &str) -> Result<PathBuf, ProviderError> {
+        let Context { root, data_dir, untrusted, .. } = &self.context;
+        let file = root.join(path);
+        match *untrusted && !is_inside(root, data_dir, &file) {
+            true => Err(ProviderError::new(
+                Class::Denied,
+                format!("cannot read {path}: it is outside of the manifest's folder"),
+            )
+            .attribute("path")),
+            false => Ok(file),
+        }
+    }
+}
+
+/// Returns the path from the attributes, or from the record if the manifest no longer has the file.
+fn path_of<'a>(attributes: Option<&'a Attributes>, recorded: Option<&'a Record>) -> &'a str {
+    let declared = attributes.and_then(|attributes| text(attributes, "path"));
+    declared.or(recorded.map(|record| record.identity.as_str())).unwrap_or_default()
+}
+
+// ANCHOR: error
+fn failure(verb: &str, path: &str, error: &io::Error) -> ProviderError {
+    let class = match error.kind() {
+        ErrorKind::PermissionDenied => Class::Denied,
+        ErrorKind::AlreadyExists => Class::Conflict,
+        _ => Class::Failed,
+    };
+    ProviderError::new(class, format!("cannot {verb} {path}: {error}")).attribute("path")
+}
+// ANCHOR_END: error
