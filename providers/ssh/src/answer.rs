@@ -38,7 +38,7 @@ impl Excess {
     /// Completes "NODE printed more than ".
     pub(crate) fn what(self) -> &'static str {
         match self {
-            Self::Noise => "1 MiB that is not part of its answer",
+            Self::Noise => "1 MiB outside of its answer",
             Self::Section => "4 MiB about one object",
             Self::Answer => "256 MiB in one answer",
         }

@@ -69,7 +69,8 @@ impl SshConnection {
         }
         let sessions = config.get("sessions").and_then(Value::as_i64).unwrap_or(8);
         let sessions = usize::try_from(sessions).ok().filter(|n| *n > 0).ok_or_else(|| {
-            ProviderError::new(Class::Invalid, format!("{sessions} sessions per node are none")).attribute("sessions")
+            ProviderError::new(Class::Invalid, format!("sessions must be at least 1, not {sessions}"))
+                .attribute("sessions")
         })?;
         Ok(Self {
             settings: Settings::new(config, &context.root),
@@ -194,7 +195,7 @@ impl SshConnection {
                 let answers = each(link.look(&script, quick(rehearsed.len())).await, rehearsed.len());
                 let what = |(resource, request): (&dyn Resource, &PlanRequest), answer| {
                     let identity = resource.identity(&request.desired).unwrap_or_default();
-                    checked(&link.node, &format!("rehearse {}", identity.replace(':', " ")), answer?).map_err(bounded)
+                    checked(&link.node, &format!("simulate {}", identity.replace(':', " ")), answer?).map_err(bounded)
                 };
                 let pairs = rehearsed.iter().map(|(resource, request, _)| (*resource, *request));
                 pairs.zip(answers).map(|(pair, answer)| what(pair, answer)).collect()
@@ -252,7 +253,7 @@ impl SshConnection {
         };
         let limit = job.operation.timeout.or(job.step.limit).unwrap_or(LONG_LIMIT);
         let answer = each(link.operate(&script, upload, limit).await, 1).pop();
-        let answer = answer.unwrap_or_else(|| Err(ProviderError::new(Class::Failed, "there was no answer")));
+        let answer = answer.unwrap_or_else(|| Err(ProviderError::new(Class::Failed, "the node returned no answer")));
         // As above.
         let _ = outcomes.send((job.index, job.finish(&link.node, answer)));
     }
@@ -292,7 +293,10 @@ impl Job<'_> {
         }
         let observed = observe(self.resource, &self.subject, &section)?.ok_or_else(|| {
             let what = label(self.resource, &self.subject);
-            ProviderError::new(Class::Failed, format!("{what} is gone from {} right after it was made", node.name))
+            ProviderError::new(
+                Class::Failed,
+                format!("{what} no longer exists on {} right after it was created", node.name),
+            )
         })?;
         Ok(Applied { attributes: observed.attributes, private, notes })
     }
@@ -349,7 +353,7 @@ async fn meet(link: &Link) -> Result<Machine, ProviderError> {
             Some(error) => Err(error),
             None => Ok(link.meet(&said)),
         },
-        None => Err(ProviderError::new(Class::Failed, "there was no answer")),
+        None => Err(ProviderError::new(Class::Failed, "the node returned no answer")),
     }
 }
 
@@ -369,7 +373,7 @@ fn label(resource: &dyn Resource, subject: &Subject) -> String {
 
 fn known(resource_type: &str) -> Result<&'static dyn Resource, ProviderError> {
     resource::named(resource_type)
-        .ok_or_else(|| ProviderError::new(Class::Invalid, format!("there is no resource type {resource_type}")))
+        .ok_or_else(|| ProviderError::new(Class::Invalid, format!("unknown resource type {resource_type}")))
 }
 
 /// How long `count` quick things may take one after the other.
@@ -544,7 +548,7 @@ impl Connection for SshConnection {
         for request in requests {
             match request.data_source.as_str() {
                 "ssh_facts" => script.section(&[machine::LOOK, facts::LOOK].concat()),
-                other => script.section(&format!("fail invalid 'there is no data source {other}'")),
+                other => script.section(&format!("fail invalid 'unknown data source {other}'")),
             }
         }
         let limit = longest(requests.iter().map(|r| r.timeout));
@@ -576,14 +580,15 @@ impl Connection for SshConnection {
         let resource = known(&request.resource_type)?;
         let subject = Subject::of_read(resource, request);
         let Some(health) = resource.health(&subject) else {
-            return Err(ProviderError::new(Class::Invalid, format!("{} has no health", request.resource_type)));
+            return Err(ProviderError::new(Class::Invalid, format!("{} has no health check", request.resource_type)));
         };
         let link = self.link(target)?;
         let (what, end) = (label(resource, &subject), Instant::now() + limit);
         loop {
             let answer = each(link.look(&Script::of(&health), QUICK_LIMIT).await, 1).pop();
-            let answer = answer.unwrap_or_else(|| Err(ProviderError::new(Class::Failed, "there was no answer")))?;
-            let ill = match checked(&link.node, &format!("find {what} healthy"), answer) {
+            let answer =
+                answer.unwrap_or_else(|| Err(ProviderError::new(Class::Failed, "the node returned no answer")))?;
+            let ill = match checked(&link.node, &format!("check the health of {what}"), answer) {
                 Ok(_) => return Ok(()),
                 Err(ill) => ill,
             };

@@ -11,15 +11,15 @@ pub(crate) const LINES: usize = 25;
 const BYTES: usize = 16 << 10;
 const LINE_BYTES: usize = 2 << 10;
 
-const BECOME_ROOT: &str = "become root there: sudo = true on the node, or another user";
+const BECOME_ROOT: &str = "run as root: set sudo = true on the node, or log in as another user";
 
 /// Failures that many commands share: what they say, what sort they are, and what to do.
 const KNOWN: &[(&str, Class, &str)] = &[
     ("Permission denied", Class::Denied, BECOME_ROOT),
     ("Operation not permitted", Class::Denied, BECOME_ROOT),
     ("Interactive authentication required", Class::Denied, BECOME_ROOT),
-    ("No space left on device", Class::Failed, "make room on that file system, then apply again"),
-    ("Disk quota exceeded", Class::Failed, "make room on that file system, then apply again"),
+    ("No space left on device", Class::Failed, "free space on that file system, then apply again"),
+    ("Disk quota exceeded", Class::Failed, "free space on that file system, then apply again"),
     (
         "Read-only file system",
         Class::Failed,
@@ -89,7 +89,7 @@ fn failed(node: &Node, what: &str, section: &Section) -> ProviderError {
 fn for_root(text: &str) -> &'static str {
     match text {
         "Operation not permitted" => {
-            "root is refused too: check for the attributes immutable and append-only (`lsattr`, `chattr -i -a`), and for the node being a container"
+            "root is refused too: check for the attributes immutable and append-only (`lsattr`, `chattr -i -a`), and whether the node is a container"
         }
         _ => "root is refused too: check the mount options, and the security module of the node (SELinux, AppArmor)",
     }

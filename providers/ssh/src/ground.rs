@@ -116,7 +116,9 @@ impl Grounds {
             if seen.is(&format!("no.{name}")) && !made {
                 let noun = if name == "owner" { "user" } else { "group" };
                 let shown = if hidden { "(sensitive)" } else { account };
-                found.push(format!("there is no {noun} `{shown}` (make it with ssh_{noun}, or correct the name)"));
+                found.push(format!(
+                    "the {noun} `{shown}` does not exist (create it with ssh_{noun}, or correct the name)"
+                ));
             }
         }
         found.dedup();
@@ -149,18 +151,18 @@ impl Grounds {
                 let path = seen.text(&format!("closed.{index}")).unwrap_or(above);
                 Some(closed(&path, uid == "0", attributes.first().copied().unwrap_or_default()))
             }
-            ["open", ..] if missing && !place.parents && !made() => {
-                Some(format!("there is no directory {directory} (make it with ssh_directory, or set parents = true)"))
-            }
+            ["open", ..] if missing && !place.parents && !made() => Some(format!(
+                "the directory {directory} does not exist (create it with ssh_directory, or set parents = true)"
+            )),
             ["open", free, block, inodes, free_inodes] => {
                 let number = |text: &str| text.parse::<u64>().ok();
                 let room = number(free)?.checked_mul(number(block)?)?;
                 let no_inode = number(inodes)? > 0 && number(free_inodes)? == 0;
                 match (room < size, no_inode) {
-                    (true, _) => {
-                        Some(format!("the file system of {above} has room for {room} bytes, and {size} are needed"))
-                    }
-                    (_, true) => Some(format!("the file system of {above} has room for no further file")),
+                    (true, _) => Some(format!(
+                        "the file system of {above} has {room} bytes of free space, and {size} are needed"
+                    )),
+                    (_, true) => Some(format!("the file system of {above} has no free inode")),
                     _ => None,
                 }
             }
@@ -186,7 +188,7 @@ fn is_within(path: &str, directory: &str) -> bool {
 /// Why nobody, or only root, can change what is at `path`.
 fn closed(path: &str, by_root: bool, attributes: &str) -> String {
     match (attributes.contains('i'), by_root) {
-        (true, _) => format!("{path} is immutable (chattr -i makes it changeable)"),
+        (true, _) => format!("{path} is immutable (`chattr -i` clears the attribute)"),
         (false, true) => format!("{path} is on a read-only file system"),
         (false, false) => {
             format!("the user that moorfast logs in as cannot write to {path} (sudo = true on the node makes it root)")

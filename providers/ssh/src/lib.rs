@@ -47,19 +47,19 @@ impl Provider for SshProvider {
 
     fn config(&self) -> Schema {
         Schema::new(
-            "How nodes are reached. Everything else is said by `[nodes.*]` and by your own ssh_config.",
+            "How nodes are reached. Everything else is set in `[nodes.*]` and in your own ssh_config.",
             [
-                Attribute::optional("connect_timeout", Kind::Duration, "How long each host on the way, a jump host or the node, may take to accept a connection. The login may take 5 seconds more.")
+                Attribute::optional("connect_timeout", Kind::Duration, "How long each jump host and the node may take to accept a connection. The login may take 5 seconds more.")
                     .or("10s"),
                 Attribute::optional(
                     "config_file",
                     Kind::String,
-                    "The ssh_config to respect in place of `~/.ssh/config` and `/etc/ssh/ssh_config`. A relative path starts at the folder of the manifest.",
+                    "The ssh_config to use instead of `~/.ssh/config` and `/etc/ssh/ssh_config`. A relative path starts at the folder of the manifest.",
                 ),
                 Attribute::optional(
                     "sessions",
                     Kind::Integer,
-                    "How many commands run on one node at once, from 1. sshd allows 10 per connection unless its MaxSessions says otherwise.",
+                    "Largest number of commands that run on one node at the same time, at least 1. sshd permits 10 per connection unless its MaxSessions is set.",
                 )
                 .or(8),
             ],

@@ -126,7 +126,7 @@ impl Link {
         may_begin: impl Fn() -> Result<(), ProviderError>,
     ) -> Result<Vec<Section>, ProviderError> {
         let cancelled =
-            || ProviderError::new(Class::Cancelled, format!("cancelled before {} was asked", self.node.name));
+            || ProviderError::new(Class::Cancelled, format!("cancelled before {} was contacted", self.node.name));
         let _session = self.sessions.acquire().await.map_err(|_| cancelled())?;
         may_begin()?;
         if self.cancel.is_cancelled() {
@@ -212,25 +212,25 @@ impl Link {
     fn became_another(&self) -> ProviderError {
         ProviderError::new(
             Class::Identity,
-            format!("another machine took the place of {} during this run", self.node.name),
+            format!("{} was replaced by another machine during this run", self.node.name),
         )
-        .help("plan again: the plan tells what happened to the node")
+        .help("plan again: the plan shows what happened to the node")
     }
 
     fn cut_off(&self, end: &End, limit: Duration) -> ProviderError {
         let name = &self.node.name;
         match end {
-            End::Itself => ProviderError::new(Class::Unreachable, format!("the connection to {name} broke off"))
-                .help("what was begun there is looked at again by the next run"),
+            End::Itself => ProviderError::new(Class::Unreachable, format!("the connection to {name} was lost"))
+                .help("the next run checks on the node what this run changed"),
             End::TimedOut => {
-                ProviderError::new(Class::Timeout, format!("it was not over after {}", duration::shown(limit))).help(
-                    "allow more with `timeouts = { … }` on the resource (`timeout` of ssh_exec), if it is only slow",
+                ProviderError::new(Class::Timeout, format!("timed out after {}", duration::shown(limit))).help(
+                    "if the operation is only slow, raise `timeouts = { … }` on the resource (`timeout` of ssh_exec)",
                 )
             }
-            End::Cancelled => ProviderError::new(Class::Cancelled, format!("cancelled while {name} was at it")),
+            End::Cancelled => ProviderError::new(Class::Cancelled, format!("cancelled while it ran on {name}")),
             End::Excess(excess) => {
                 ProviderError::new(Class::Failed, format!("{name} printed more than {}", excess.what())).help(
-                    "the connection was ended: check the login shell and its profile on the node, and what the command prints",
+                    "moorfast closed the connection: check the login shell and its profile on the node, and the output of the command",
                 )
             }
         }

@@ -90,9 +90,9 @@ opened() {
 temporary() { opened "$1"; exec 6>&-; }
 held() {
   kind "$1"
-  case $K in regular*|directory) ;; absent) fail failed 'it is gone' ;; *) fail conflict "there is a $K at that path" ;; esac
+  case $K in regular*|directory) ;; absent) fail failed 'the object no longer exists' ;; *) fail conflict "there is a $K at that path" ;; esac
   exec 6< "$1"
-  [ "$(stat -L -c %d:%i /proc/self/fd/6)" = "$(stat -c %d:%i -- "$1")" ] || fail conflict 'it became a symbolic link'
+  [ "$(stat -L -c %d:%i /proc/self/fd/6)" = "$(stat -c %d:%i -- "$1")" ] || fail conflict 'the path was replaced by a symbolic link'
 }
 "#;
 

@@ -90,14 +90,14 @@ impl Sources {
 fn changed(path: &Path) -> ProviderError {
     ProviderError::new(Class::Failed, format!("{} changed while moorfast was working", path.display()))
         .attribute("source")
-        .help("plan again: what is sent is what was planned")
+        .help("plan again: only planned content is sent")
 }
 
 fn read(path: &Path) -> io::Result<Source> {
     let mut file = File::open(path)?;
     let found = file.metadata()?;
     if !found.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     let mut hasher = Sha256::new();
     let mut kept = (found.len() <= SMALL).then(Vec::new);

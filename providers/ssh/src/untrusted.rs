@@ -13,7 +13,7 @@ pub(crate) fn refusal(what: String) -> ProviderError {
 /// Refuses a node that is this machine: what is read there is read here.
 pub(crate) fn check_node(node: &Node) -> Result<(), ProviderError> {
     match node.transport {
-        Transport::Local => Err(refusal(format!("runs nothing on this machine: the node {} is local", node.name))),
+        Transport::Local => Err(refusal(format!("runs no command on this machine: the node {} is local", node.name))),
         Transport::Ssh => Ok(()),
     }
 }

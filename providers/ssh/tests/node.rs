@@ -169,7 +169,8 @@ async fn a_unit_that_crashes_tells_why_and_stays_to_be_mended() {
         |content: &str| attributes(json!({ "name": "moorfast-crash.service", "content": content, "state": "running" }));
     let error = world.apply("ssh_systemd_unit", desired(content)).await.unwrap_err();
     assert_eq!(error.class, Class::Failed);
-    let start = format!("cannot create unit moorfast-crash.service on {}: it does not stay up: ", testbed.node.name);
+    let start =
+        format!("cannot create unit moorfast-crash.service on {}: the unit does not stay active: ", testbed.node.name);
     assert!(error.summary.starts_with(&start), "{error}");
     assert!(error.detail.iter().any(|line| line == "no token"), "{:?}", error.detail);
     let plan = world.plan("ssh_systemd_unit", desired(content)).await.unwrap();
@@ -221,7 +222,7 @@ async fn a_unit_that_was_there_is_given_back() {
     let missing = attributes(json!({ "name": "moorfast-nowhere.service", "state": "running" }));
     let error = world.apply("ssh_systemd_unit", missing).await.unwrap_err();
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
-    Failed: cannot create unit moorfast-nowhere.service on NODE: there is no such unit (install its package first, or write its content)
+    Failed: cannot create unit moorfast-nowhere.service on NODE: the unit does not exist (install its package first, or set content)
     help: none
     "#);
 }
@@ -463,7 +464,7 @@ async fn what_the_owner_of_its_folder_planted_leads_an_archive_nowhere() {
         .unwrap_err();
     assert_eq!(error.class, Class::Conflict, "{error}");
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
-    Conflict: cannot create archive /srv/moored/archive on NODE: /srv/moored/bin is a symbolic link of somebody else: nothing is written through it
+    Conflict: cannot create archive /srv/moored/archive on NODE: /srv/moored/bin is a symbolic link of another user: nothing is written through it
     help: none
     "#);
     assert_eq!(other(), "x\ntool");
@@ -497,7 +498,7 @@ async fn the_kernel_is_set_and_given_back() {
     let error =
         world.apply("ssh_sysctl", attributes(json!({ "name": "net.no.such", "value": "1" }))).await.unwrap_err();
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
-    Failed: cannot create sysctl net/no/such on NODE: there is no such kernel parameter (it may need a module: ssh_kernel_module)
+    Failed: cannot create sysctl net/no/such on NODE: the kernel parameter does not exist (it may need a module: ssh_kernel_module)
     help: none
     "#);
 
@@ -560,7 +561,7 @@ async fn what_was_made_before_a_failure_is_ours() {
     let packages = |name: &str| attributes(json!({ "names": ["hello", name] }));
     let error = world.fail("ssh_package", packages("portmap")).await;
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
-    Invalid: cannot create package hello on NODE: portmap is no package of its own: name the one that provides it
+    Invalid: cannot create package hello on NODE: portmap is a virtual package: name a package that provides it
     help: none
     "#);
     assert_eq!(all(), before, "nothing is installed for a name that stands for another");
@@ -652,9 +653,9 @@ async fn sudo_is_used_where_it_is_and_missed_where_it_is_not() {
     let error = plain.read("ssh_file", Some(desired())).await.unwrap_err();
     assert_eq!(error.class, Class::Denied);
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
-    Denied: cannot become root on NODE: sudo asks for a password
+    Denied: cannot become root on NODE: sudo requires a password
       sudo: a password is required
-    help: allow it without: echo "plain ALL=(ALL) NOPASSWD: ALL" > /etc/sudoers.d/plain on NODE
+    help: permit sudo without a password: echo "plain ALL=(ALL) NOPASSWD: ALL" > /etc/sudoers.d/plain on NODE
     "#);
 }
 
@@ -668,7 +669,7 @@ async fn what_may_not_be_seen_is_denied_and_not_absent() {
     assert_eq!(error.class, Class::Denied);
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
     Denied: cannot read /root/secret on NODE: permission denied
-    help: become root there: sudo = true on the node, or another user
+    help: run as root: set sudo = true on the node, or log in as another user
     "#);
     let of_another = attributes(json!({ "name": "moored", "authorized_keys": ["ssh-ed25519 AAAA one"] }));
     testbed.sh("userdel -r moored; useradd -m moored; chmod 755 /home/moored; su moored -c 'mkdir -m 700 ~/.ssh'");
@@ -680,7 +681,7 @@ async fn what_may_not_be_seen_is_denied_and_not_absent() {
     assert_eq!(error.class, Class::Denied);
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
     Denied: cannot create /etc/moorfast-test on NODE: permission denied
-    help: become root there: sudo = true on the node, or another user
+    help: run as root: set sudo = true on the node, or log in as another user
     "#);
 }
 
@@ -694,7 +695,7 @@ async fn a_full_disk_and_a_bind_mount() {
         world.apply("ssh_file", attributes(json!({ "path": "/moorfast-small/f", "content": big }))).await.unwrap_err();
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
     Failed: cannot create /moorfast-small/f on NODE: no space left on device
-    help: make room on that file system, then apply again
+    help: free space on that file system, then apply again
     "#);
     assert_eq!(testbed.sh("ls -A /moorfast-small; umount /moorfast-small; rmdir /moorfast-small"), "");
 

@@ -152,7 +152,7 @@ async fn first_contact_trust_and_a_changed_key() {
     let node = sshd.node();
     insta::assert_snapshot!(shown(&sshd.failure(node.clone()).await, &sshd), @r#"
     Identity: the host key of gpu01 (127.0.0.1 port PORT) is not known yet
-    help: trust it once with: moorfast node trust gpu01 (or pin it with host_key in [nodes.gpu01])
+    help: trust it with: moorfast node trust gpu01 (or pin it with host_key in [nodes.gpu01])
     "#);
     assert!(known(&node, &sshd.data_dir()).unwrap().is_empty());
 
@@ -170,8 +170,8 @@ async fn first_contact_trust_and_a_changed_key() {
     sshd.rekey();
     let changed = sshd.failure(node.clone()).await;
     insta::assert_snapshot!(shown(&changed, &sshd), @r#"
-    Identity: gpu01 (127.0.0.1 port PORT) has another host key than before (it is now SHA256:…)
-    help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console and run: moorfast node trust gpu01
+    Identity: the host key of gpu01 (127.0.0.1 port PORT) has changed (now SHA256:…)
+    help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console, then run: moorfast node trust gpu01
     "#);
     assert!(forget(&node, &sshd.data_dir()).unwrap());
     assert!(!forget(&node, &sshd.data_dir()).unwrap());
@@ -191,12 +191,12 @@ async fn pinned_keys_decide() {
     let other = fs::read_to_string(sshd.path("client_key.pub")).unwrap();
     let other_print = known(&pinned(other.clone()), &sshd.data_dir()).unwrap().remove(0);
     insta::assert_snapshot!(shown(&read(pinned(other)).await.unwrap_err(), &sshd), @r#"
-    Identity: gpu01 (127.0.0.1 port PORT) has another host key than before (it is now SHA256:…)
-    help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console and write it into host_key
+    Identity: the host key of gpu01 (127.0.0.1 port PORT) has changed (now SHA256:…)
+    help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console, then set host_key to it
     "#);
     insta::assert_snapshot!(shown(&read(pinned(other_print)).await.unwrap_err(), &sshd), @r#"
-    Identity: gpu01 has another host key than the pinned one
-    help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console and write it into host_key
+    Identity: the host key of gpu01 is not the pinned one
+    help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console, then set host_key to it
     "#);
     insta::assert_snapshot!(shown(&read(pinned("nonsense".to_owned())).await.unwrap_err(), &sshd), @r#"
     Invalid: a pinned host key of gpu01 is neither a public key nor a fingerprint
@@ -214,19 +214,19 @@ async fn refused_and_unreachable() {
     let node = Node { identity_file: Some("foreign".to_owned()), ..trusted(sshd.node()) };
     insta::assert_snapshot!(shown(&sshd.failure(node).await, &sshd), @r#"
     Denied: cannot connect to gpu01 (127.0.0.1 port PORT): the key is refused
-    help: check user and identity_file of the node, what `ssh-add -l` lists, and authorized_keys there
+    help: check user and identity_file in the manifest, the keys that `ssh-add -l` lists, and authorized_keys on the node
     "#);
 
     let node = Node { port: Some(free_port()), ..trusted(sshd.node()) };
     let port = node.port.unwrap().to_string();
     insta::assert_snapshot!(shown(&sshd.failure(node).await, &sshd).replace(&port, "CLOSED"), @r#"
     Unreachable: cannot connect to gpu01 (127.0.0.1 port CLOSED): connection refused
-    help: is sshd running there, and is it the right port?
+    help: check that sshd runs on the node, and that the port is right
     "#);
 
     let node = Node { address: "no-such-host.invalid".to_owned(), ..trusted(sshd.node()) };
     insta::assert_snapshot!(shown(&sshd.failure(node).await, &sshd), @r#"
-    Unreachable: cannot connect to gpu01 (no-such-host.invalid port PORT): no such host name
+    Unreachable: cannot connect to gpu01 (no-such-host.invalid port PORT): the host name does not exist
     help: check the address of the node
     "#);
     let node = Node { address: "-oProxyCommand=evil".to_owned(), ..trusted(sshd.node()) };
@@ -242,7 +242,7 @@ async fn through_a_jump_host() {
     let unknown = sshd.failure(node.clone()).await;
     insta::assert_snapshot!(shown(&unknown, &sshd).replace(&hop.port.to_string(), "HOP"), @r#"
     Identity: the host key of a jump host of gpu01 (127.0.0.1 port PORT through root@localhost:HOP) is not known yet
-    help: trust it once with: moorfast node trust gpu01 (or pin it with host_key in [nodes.gpu01])
+    help: trust it with: moorfast node trust gpu01 (or pin it with host_key in [nodes.gpu01])
     "#);
 
     trust(&node, &sshd.data_dir(), &sshd.settings()).await.unwrap();
@@ -256,8 +256,8 @@ async fn through_a_jump_host() {
     let unreachable = sshd.failure(node.clone()).await;
     let text = shown(&unreachable, &sshd).replace(&hop.port.to_string(), "HOP").replace(&closed.to_string(), "CLOSED");
     insta::assert_snapshot!(text, @r#"
-    Unreachable: cannot connect to gpu01 (127.0.0.1 port CLOSED through root@localhost:HOP): connection refused (seen from the jump host)
-    help: is sshd running there, and is it the right port?
+    Unreachable: cannot connect to gpu01 (127.0.0.1 port CLOSED through root@localhost:HOP): connection refused (from the jump host)
+    help: check that sshd runs on the node, and that the port is right
     "#);
     fs::write(sshd.path("ssh_config"), "").unwrap();
     let node = Node { jump: vec![format!("root@localhost:{}", hop.port)], ..sshd.node() };
@@ -265,7 +265,7 @@ async fn through_a_jump_host() {
     let refused = sshd.failure(node).await;
     insta::assert_snapshot!(shown(&refused, &sshd).replace(&hop.port.to_string(), "HOP"), @r#"
     Denied: cannot connect to gpu01 (127.0.0.1 port PORT through root@localhost:HOP): the key is refused (at a jump host)
-    help: check user and identity_file of the node, what `ssh-add -l` lists, and authorized_keys there
+    help: check user and identity_file in the manifest, the keys that `ssh-add -l` lists, and authorized_keys on the node
     "#);
 }
 
@@ -329,8 +329,8 @@ async fn a_command_that_takes_too_long_is_killed_on_the_other_side() {
     let desired = attributes(json!({ "name": "slow", "script": script, "timeout": "500ms" }));
     let error = world.apply("ssh_exec", desired).await.unwrap_err();
     insta::assert_snapshot!(shown(&error, &sshd), @r#"
-    Timeout: cannot create exec slow on gpu01: it was not over after 500ms
-    help: allow more with `timeouts = { … }` on the resource (`timeout` of ssh_exec), if it is only slow
+    Timeout: cannot create exec slow on gpu01: timed out after 500ms
+    help: if the operation is only slow, raise `timeouts = { … }` on the resource (`timeout` of ssh_exec)
     "#);
     let process = format!("/proc/{}/stat", fs::read_to_string(pid).unwrap().trim());
     let gone = async {

@@ -17,9 +17,9 @@ pub(crate) fn name_rule(attributes: &Attributes, name: &'static str) -> Option<I
         && !given.chars().any(|c| c.is_whitespace() || c.is_control() || ":,/".contains(c));
     (!fits).then(|| Invalid {
         attribute: Some(name),
-        message: format!("`{given}` is no name of an account"),
+        message: format!("`{given}` is not a valid account name"),
         help: Some(
-            "it has no space, `:`, `,` or `/`, does not start with `-`, `+` or `~`, and is not only a number"
+            "a name contains no space, `:`, `,` or `/`, does not start with `-`, `+` or `~`, and is not only a number"
                 .to_owned(),
         ),
     })

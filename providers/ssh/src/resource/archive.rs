@@ -30,7 +30,7 @@ const FORMS: &[(&str, Option<&str>)] = &[
 ];
 
 /// Unpacks the zip `$Z` into `$S`.
-const UNZIP: &str = r#"[ -n "$(command -v unzip)" ] || fail failed 'there is no unzip (install it with ssh_package)'
+const UNZIP: &str = r#"[ -n "$(command -v unzip)" ] || fail failed 'unzip is not installed (install it with ssh_package)'
 unzip -q -o -d "$S" -- "$Z"
 while [ "$strip" -gt 0 ]; do
   mkdir -- "$S.up"
@@ -51,17 +51,17 @@ names() { sed -n 's/^[^*]*\*//p'; }"#;
 /// Prepares the change of `$P` to what is in `$S`, and changes nothing in it. Lists for the marker: regular files as sha256sum checks them, others by name
 /// alone, directories that the archive makes. What did not come from this archive is never replaced by something of another kind.
 const PREPARE: &str = r#"[ -n "$(find "$S" -mindepth 1 -print -quit)" ] || {
-  printf %s 'lower strip_components, or correct include: no name in the archive is left' | blob help
-  fail invalid 'nothing in the archive is unpacked'
+  printf %s 'lower strip_components, or correct include: they exclude every file of the archive' | blob help
+  fail invalid 'the archive has no file to unpack'
 }
 if [ -f "$M" ] && [ ! -L "$M" ]; then tail -n +2 -- "$M" > "$S.was"; else : > "$S.was"; fi
 names < "$S.was" > "$S.old"
 came() { grep -qxF -- "$1" "$S.old"; }
 stays() { [ -d "$P/$1" ] && { [ ! -L "$P/$1" ] || ! came "$1"; }; }
-in_the_way() { fail conflict "$P/${1#./} is in the way: the archive has a $2 there, and this did not come from it"; }
+in_the_way() { fail conflict "$P/${1#./} is in the way: the archive has a $2 at this path, and the existing object did not come from the archive"; }
 ( cd -- "$S"; find . -mindepth 1 -type d -exec stat -c '%a %u:%g %n/' -- {} + ) | while read -r B O A; do
   A=${A%/}
-  if planted "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of somebody else: nothing is written through it"; fi
+  if planted "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of another user: nothing is written through it"; fi
   if stays "$A"; then
     came "$A" || continue
   elif [ -e "$P/$A" ] || [ -L "$P/$A" ]; then
@@ -96,7 +96,7 @@ const MARK: &str = r#"mark() { opened "$P"; trap clean EXIT; cat >&6; chmod 0644
 
 /// Moves what is in `$S` to its place. Directories get their modes and owners last: they may forbid to write in them.
 const MOVE: &str = r#"( cd -- "$S"; find . -mindepth 1 -type d ) | while IFS= read -r A; do
-  if planted "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of somebody else: nothing is written through it"; fi
+  if planted "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of another user: nothing is written through it"; fi
   stays "$A" || { rm -f -- "$P/$A"; mkdir -m 0700 -- "$P/$A"; }
 done
 ( cd -- "$S"; find . ! -type d ) | while IFS= read -r A; do
@@ -143,62 +143,70 @@ const INTACT: &str = r#"intact() (
 impl Resource for Archive {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "An archive, unpacked into a directory. It is unpacked beside and moved into place file by file; files of an older version are removed after that. \
-             Directories that it makes have the modes of the archive; directories that exist already keep theirs. A file or directory that did not come from it is never replaced by something of another kind. \
-             The marker `.moorfast-archive-NAME` in the directory remembers the checksum and the files; a file that is missing or was changed makes it unpack again. \
-             A destroy removes the files that came from it and the directories that are empty then.",
+            "An archive, unpacked into a directory. It is unpacked into a temporary directory and moved into place file by file; then the files of the previous version are removed. \
+             New directories have the modes of the archive; existing directories keep theirs. A file or directory that did not come from the archive is never replaced by an object of another kind. \
+             The marker file `.moorfast-archive-NAME` in the directory lists the checksum and the files. If a file is missing or was changed, the archive is unpacked again. \
+             A destroy removes the files of the archive and the directories that are then empty.",
             [
                 Attribute::required(
                     "path",
                     Kind::String,
-                    "The directory to unpack into: an absolute path. It is made where it is missing.",
+                    "The directory to unpack into: an absolute path. It is created if it does not exist.",
                 )
                 .replaces(),
                 Attribute::optional(
                     "name",
                     Kind::String,
-                    "Tells several archives in one directory apart: letters, digits, `-` and `_`.",
+                    "A name that distinguishes several archives in one directory: letters, digits, `-` and `_`.",
                 )
                 .or("archive")
                 .replaces(),
                 Attribute::optional(
                     "source",
                     Kind::String,
-                    "The archive on this machine. A relative path starts at the folder of the manifest. Exactly one of `source` and `url` is written.",
+                    "The archive on this machine. A relative path starts at the folder of the manifest. Exactly one of `source` and `url` is required.",
                 ),
                 Attribute::optional(
                     "url",
                     Kind::String,
-                    "Where the node fetches the archive from, with curl or wget; may be sensitive.",
+                    "The address from which the node downloads the archive with curl or wget. May be sensitive.",
                 ),
                 Attribute::required(
                     "sha256",
                     Kind::String,
-                    "The SHA-256 of the archive, 64 hexadecimal digits. Nothing else is unpacked.",
+                    "The SHA-256 checksum of the archive, 64 hexadecimal digits. An archive with another checksum is not unpacked.",
                 ),
                 Attribute::optional(
                     "format",
                     Kind::OneOf(&["tar", "tar.gz", "tar.xz", "tar.bz2", "tar.zst", "zip"]),
-                    "What it is. Default: what the name of the source ends with.",
+                    "The format of the archive. Default: from the extension of `source` or `url`.",
                 ),
                 Attribute::optional(
                     "strip_components",
                     Kind::Integer,
-                    "How many leading directories of the names in it are left out.",
+                    "How many leading directories are removed from the names in the archive.",
                 )
                 .or(0),
                 Attribute::optional(
                     "include",
                     Kind::list(Kind::String),
-                    "Only these members of a tar archive, by their full names in it. Default: all.",
+                    "The members of a tar archive to unpack, by their full names in the archive. Default: all.",
                 ),
                 Attribute::optional(
                     "owner",
                     Kind::String,
-                    "The user that owns the files, by name or number. Default: the user that moorfast acts as.",
+                    "The user that owns the files, by name or number. Default: the user that moorfast runs as on the node.",
                 ),
-                Attribute::optional("group", Kind::String, "Their group, as of `owner`."),
-                Attribute::computed("intact", Kind::Bool, "Are all its files there as they were unpacked?"),
+                Attribute::optional(
+                    "group",
+                    Kind::String,
+                    "The group of the files, by name or number. Default: as for `owner`.",
+                ),
+                Attribute::computed(
+                    "intact",
+                    Kind::Bool,
+                    "Whether all files are present and unchanged since they were unpacked.",
+                ),
             ],
         );
         ResourceType { name: "ssh_archive", scope: Scope::Node, schema }
@@ -212,28 +220,29 @@ impl Resource for Archive {
         };
         let mut found: Vec<Invalid> = absolute(attributes, "path").into_iter().collect();
         if written(attributes, "source") == written(attributes, "url") {
-            found.push(invalid(None, "an archive has one source", "write exactly one of `source` and `url`"));
+            found.push(invalid(None, "exactly one of source and url is required", "write `source` or `url`"));
         }
         if let Some(sum) = text(attributes, "sha256")
             && !is_sha256(sum)
         {
             found.push(invalid(
                 Some("sha256"),
-                "this is no SHA-256",
-                "64 hexadecimal digits, as sha256sum prints them",
+                "sha256 is not a SHA-256 checksum",
+                "write 64 hexadecimal digits, as sha256sum prints them",
             ));
         }
         if let Some(name) = text(attributes, "name")
             && (name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'))
         {
-            found.push(invalid(Some("name"), "this can't be a part of a file name", "letters, digits, `-` and `_`"));
+            let help = "use letters, digits, `-` and `_`";
+            found.push(invalid(Some("name"), "name is not valid as part of a file name", help));
         }
         let known = ["source", "url"].iter().any(|name| text(attributes, name).is_some());
         if known && form(attributes).is_none() {
-            found.push(invalid(Some("format"), "the name does not say what sort of archive it is", "write format"));
+            found.push(invalid(Some("format"), "the file name has no known archive extension", "set `format`"));
         }
         if attributes.get("strip_components").and_then(Value::as_i64).is_some_and(|n| n < 0) {
-            found.push(invalid(Some("strip_components"), "there are no negative counts", "0 or more"));
+            found.push(invalid(Some("strip_components"), "strip_components must not be negative", "write 0 or more"));
         }
         found
     }
@@ -311,7 +320,7 @@ rm -f -- \"$M\"
                 let source = sources.get(name)?;
                 if source.sha256 != sum {
                     let summary = format!(
-                        "{} has another SHA-256 than the manifest says: {}",
+                        "the SHA-256 of {} is not the one in the manifest: {}",
                         source.path.display(),
                         source.sha256
                     );
@@ -321,8 +330,8 @@ rm -f -- \"$M\"
             }
             None => (fetch(text(attributes, "url").unwrap_or_default()), None),
         };
-        let form =
-            form(attributes).ok_or_else(|| ProviderError::new(Class::Invalid, "it is no known sort of archive"))?;
+        let form = form(attributes)
+            .ok_or_else(|| ProviderError::new(Class::Invalid, "the format of the archive is unknown"))?;
         let include = texts(attributes, "include");
         let include = quote_all(include.iter().map(String::as_str));
         let unpack = match form {
@@ -348,7 +357,7 @@ trap 'exit 143' TERM HUP INT
 mkdir -m 0700 -- \"$F\"; mkdir -- \"$S\"
 {fetch}
 X=$(sha256sum < \"$Z\"); X=${{X%% *}}
-[ \"$X\" = {sum} ] || fail failed \"the archive has another SHA-256 than the manifest says: $X\"
+[ \"$X\" = {sum} ] || fail failed \"the SHA-256 of the archive is not the one in the manifest: $X\"
 strip={strip}
 {unpack}
 {owner}
@@ -397,7 +406,7 @@ fn fetch(url: &str) -> String {
     format!(
         "if [ -n \"$(command -v curl)\" ]; then printf '%s\\n' {} | curl -fsSL --retry 3 -o \"$Z\" --config -
 elif [ -n \"$(command -v wget)\" ]; then printf '%s\\n' {} | wget -q -O \"$Z\" -i -
-else fail failed 'there is neither curl nor wget (install one with ssh_package, or use source)'; fi",
+else fail failed 'neither curl nor wget is installed (install one with ssh_package, or use source)'; fi",
         quote(&format!("url = \"{in_config}\"")),
         quote(url)
     )

@@ -28,7 +28,7 @@ fi"#;
 /// Removes `$P` if it is empty.
 const REMOVE_EMPTY: &str = r#"if [ -d "$P" ]; then
   E=$(rmdir -- "$P" 2>&1) || case $E in
-    *'not empty'*) ls -A -- "$P" | head -n 10; fail conflict 'it is not empty (force_destroy = true removes all that is in it)' ;;
+    *'not empty'*) ls -A -- "$P" | head -n 10; fail conflict 'the directory is not empty (force_destroy = true removes its content)' ;;
     *) fail failed "$E" ;;
   esac
 fi"#;
@@ -37,14 +37,14 @@ impl Resource for Directory {
     fn resource_type(&self) -> ResourceType {
         let [owner, group] = mode::owner_and_group();
         let schema = Schema::new(
-            "A directory; what is in it is not touched. A destroy removes it if it is empty.",
+            "A directory. Its content is not changed. A destroy removes the directory if it is empty.",
             [
-                Attribute::required("path", Kind::String, "Where it is: an absolute path.").replaces(),
+                Attribute::required("path", Kind::String, "The absolute path of the directory.").replaces(),
                 owner,
                 group,
-                Attribute::optional("mode", Kind::Mode, "The permissions.").or("0755"),
-                Attribute::optional("parents", Kind::Bool, "Make missing parent directories (mode 0755)? They stay when it is destroyed.").or(true),
-                Attribute::optional("force_destroy", Kind::Bool, "Does a destroy remove all that is in it, after unmounting what is mounted below? Other file systems are never emptied; where the directory is itself a mount point it stays, empty.").or(false),
+                Attribute::optional("mode", Kind::Mode, "The permissions, in octal.").or("0755"),
+                Attribute::optional("parents", Kind::Bool, "Whether missing parent directories are created (mode 0755). They stay when the directory is destroyed.").or(true),
+                Attribute::optional("force_destroy", Kind::Bool, "Whether a destroy removes the content too. File systems that are mounted below the directory are unmounted first and never emptied. If the directory is itself a mount point, it is emptied and stays.").or(false),
                 mode::kind_attribute(),
             ],
         );
@@ -104,7 +104,7 @@ impl Resource for Directory {
         }
         let parents = match flag(&subject.attributes, "parents") {
             true => "mkdir -p -- \"$D\"",
-            false => "[ -d \"$D\" ] || fail failed \"there is no directory $D (set parents = true)\"",
+            false => "[ -d \"$D\" ] || fail failed \"the directory $D does not exist (set parents = true)\"",
         };
         Ok(Step::quick(format!(
             "{start}

@@ -26,67 +26,67 @@ const PASSING: &[&str] = &["environment", "unless", "only_if", "timeout"];
 impl Resource for Exec {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "A command, for what no other resource type does. \
+            "A command, for tasks that no other resource type covers. \
              It runs when it is created, when `command`, `script` or `rerun_when` changes, and when a resource of `restart_on` changes. \
-             With `creates` or `unless` the world itself says whether it is done: then it runs whenever it is not. It fails by a status other than 0.",
+             With `creates` or `unless`, the node decides: the command runs whenever the node does not have the result. An exit status other than 0 is a failure.",
             [
                 Attribute::optional(
                     "name",
                     Kind::String,
-                    "What it is known as on its node. Default: how the command begins, with a digest of the whole. Needed only to tell apart two with the same command.",
+                    "The identity of the command on its node. Default: the beginning of the command and a digest of it. Required only if two resources have the same command.",
                 ),
                 Attribute::optional(
                     "command",
                     Kind::list(Kind::String),
-                    "The program and its arguments, without a shell. Exactly one of `command` and `script` is written. Others on the node can see it run: secrets go through `environment`.",
+                    "The program and its arguments, without a shell. Exactly one of `command` and `script` is required. Other users of the node can see the arguments: pass secrets in `environment`.",
                 ),
                 Attribute::optional(
                     "script",
                     Kind::String,
-                    "A script, run by the interpreter that its first line names (`#!/bin/bash`), or else by POSIX sh; `set -e` is up to it. It is in no process's arguments.",
+                    "A script, run by the interpreter of its first line (`#!/bin/bash`), or by POSIX sh if it has none. Write `set -e` yourself. The text of the script is not visible in the process list.",
                 ),
                 Attribute::optional(
                     "environment",
                     Kind::map(Kind::String),
-                    "Further environment variables; may be sensitive. A change does not run it again.",
+                    "Additional environment variables. May be sensitive. A change does not run the command again.",
                 ),
                 Attribute::optional(
                     "working_directory",
                     Kind::String,
-                    "Where it runs: an absolute path. Default: the home of the user that moorfast logs in as.",
+                    "The working directory of the command: an absolute path. Default: the home of the user that moorfast logs in as.",
                 ),
-                Attribute::optional("creates", Kind::String, "It is done where this absolute path exists."),
+                Attribute::optional("creates", Kind::String, "An absolute path. If it exists, the command does not run."),
                 Attribute::optional(
                     "unless",
                     Kind::Any,
-                    "It is done where this command ends with status 0: a list of arguments, or a line for sh. It runs with every plan and must not change anything. It gets `environment`, and can't itself be sensitive.",
+                    "A check command: a list of arguments, or a line for sh. If it exits with status 0, the command does not run. It runs in every plan and must not change anything. It gets `environment` and cannot be sensitive.",
                 ),
                 Attribute::optional(
                     "only_if",
                     Kind::Any,
-                    "There is nothing to do where this command ends with another status than 0; as of `unless`.",
+                    "A check command, in the form of `unless`. If it exits with a status other than 0, the command does not run.",
                 ),
                 Attribute::optional(
                     "rerun_when",
                     Kind::map(Kind::Any),
-                    "Values of your choice: it runs again when one of them changes. They can't be sensitive.",
+                    "Any values. The command runs again when one of them changes. They cannot be sensitive.",
                 ),
                 Attribute::optional(
                     "timeout",
                     Kind::Duration,
-                    "How long it may run; then it and everything that it started is killed, also in another session.",
+                    "How long the command may run. After that it is killed with every process that it started, also those in another session.",
                 )
                 .or("5m"),
                 Attribute::optional(
                     "on_destroy",
                     Kind::list(Kind::String),
-                    "The program and its arguments that a destroy runs; it does not get `environment`. Default: a destroy does nothing.",
+                    "The program and its arguments that a destroy runs, without `environment`. Default: a destroy does nothing.",
                 ),
-                Attribute::computed("exit_code", Kind::Integer, "The status of the last run."),
+                Attribute::computed("exit_code", Kind::Integer, "The exit status of the last run."),
                 Attribute::computed(
                     "stdout",
                     Kind::String,
-                    "What the last run printed, up to 16 KiB; not kept where `environment` is sensitive.",
+                    "The standard output of the last run, up to 16 KiB. Not recorded if `environment` is sensitive.",
                 ),
             ],
         );
@@ -98,18 +98,17 @@ impl Resource for Exec {
             ["working_directory", "creates"].iter().filter_map(|name| absolute(attributes, name)).collect();
         if written(attributes, "command") == written(attributes, "script") {
             let message = match written(attributes, "command") {
-                true => "both command and script are written",
-                false => "there is neither a command nor a script",
+                true => "command and script cannot be combined",
+                false => "command or script is required",
             };
             invalid.push(Invalid {
                 attribute: None,
                 message: message.to_owned(),
-                help: Some("write one of them".to_owned()),
+                help: Some("write exactly one of `command` and `script`".to_owned()),
             });
         }
         let open = ["command", "script", "rerun_when", "on_destroy", "unless", "only_if"];
-        invalid
-            .extend(open.iter().filter_map(|name| public(attributes, name, "hand secrets over through environment")));
+        invalid.extend(open.iter().filter_map(|name| public(attributes, name, "pass secrets in environment")));
         if let Some((message, help)) = text(attributes, "script").and_then(|script| Script::of(script).objection()) {
             invalid.push(Invalid { attribute: Some("script"), message, help: Some(help.to_owned()) });
         }
@@ -118,7 +117,7 @@ impl Resource for Exec {
         }
         for name in ["command", "on_destroy"] {
             if attributes.get(name).and_then(Value::as_list).is_some_and(<[Value]>::is_empty) {
-                let message = format!("{name} has no program");
+                let message = format!("{name} is an empty list");
                 invalid.push(Invalid { attribute: Some(name), message, help: None });
             }
         }
@@ -126,7 +125,7 @@ impl Resource for Exec {
             let fits = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
                 && !name.starts_with(|c: char| c.is_ascii_digit());
             if !fits || name.is_empty() {
-                let message = format!("`{name}` is no name of an environment variable");
+                let message = format!("`{name}` is not a valid name of an environment variable");
                 invalid.push(Invalid { attribute: Some("environment"), message, help: None });
             }
         }
@@ -334,8 +333,8 @@ impl<'a> Script<'a> {
                 ))
             }
             Script::Interpreted { interpreter, .. } if !interpreter.starts_with('/') => Some((
-                format!("`#!{interpreter}` names no interpreter by an absolute path"),
-                "write `#!/bin/bash`, or `#!/usr/bin/env python3`; without a `#!` line, sh runs the script",
+                format!("`#!{interpreter}` does not name an interpreter by its absolute path"),
+                "write `#!/bin/bash` or `#!/usr/bin/env python3`; without a `#!` line, sh runs the script",
             )),
             _ => None,
         }
@@ -357,9 +356,9 @@ impl<'a> Script<'a> {
         match self {
             Script::Sh(_) => String::new(),
             Script::Interpreted { interpreter, .. } => format!(
-                "[ -x {0} ] || {{ printf %s 'install it first (ssh_package), or correct the first line of the script' | blob help; fail invalid {1}; }}\n",
+                "[ -x {0} ] || {{ printf %s 'install the interpreter first (ssh_package), or correct the first line of the script' | blob help; fail invalid {1}; }}\n",
                 quote(interpreter),
-                quote(&format!("the interpreter {interpreter} of the script does not exist there"))
+                quote(&format!("the interpreter {interpreter} of the script does not exist"))
             ),
         }
     }
@@ -402,7 +401,7 @@ set -e
 {HEAR}
 if [ \"$C\" != 0 ]; then
   {{ {LAST_LINES}; }} | blob detail
-  fail failed \"it ended with status $C\"
+  fail failed \"exit status $C\"
 fi
 field exit_code \"$C\"
 blob stdout < \"$F/stdout\"",

@@ -39,7 +39,7 @@ impl Wanted {
         let Some((name, value)) =
             CONTENTS.iter().find_map(|n| Some((*n, attributes.get(*n).filter(|v| !v.is_null())?)))
         else {
-            return Err(ProviderError::new(Class::Invalid, "there is neither content nor content_base64 nor source"));
+            return Err(ProviderError::new(Class::Invalid, "content, content_base64 or source is required"));
         };
         if value.is_retained() {
             return Ok(Wanted::Retained);
@@ -121,22 +121,22 @@ impl Resource for File {
         let [owner, group] = mode::owner_and_group();
         let schema = Schema::new(
             "A file with its content. \
-             It is written beside its place and then renamed into it, so nobody ever sees half of it and running programs are replaced safely; \
-             a symbolic link at the path is replaced by the file. Plans show the difference of texts up to 64 KiB. Every plan hashes the file on the node, which takes about 0.3 s for 100 MiB: nothing less tells that it is unchanged. A destroy removes the file.",
+             It is written to a temporary file in the same directory and then renamed, so that no reader ever sees a part of it and running programs are replaced safely. \
+             A symbolic link at the path is replaced by the file. Plans show the difference of texts up to 64 KiB. Every plan hashes the file on the node, which takes about 0.3 s for 100 MiB. A destroy removes the file.",
             [
-                Attribute::required("path", Kind::String, "Where the file is: an absolute path.").replaces(),
-                Attribute::optional("content", Kind::String, "What is in it, as text. A sensitive value is never shown. Exactly one of `content`, `content_base64` and `source` is written."),
-                Attribute::optional("content_base64", Kind::String, "What is in it, in base64, for what is not text."),
-                Attribute::optional("source", Kind::String, "A file on this machine whose content it gets, of any size. A relative path starts at the folder of the manifest."),
+                Attribute::required("path", Kind::String, "The absolute path of the file.").replaces(),
+                Attribute::optional("content", Kind::String, "The content of the file, as text. A sensitive value is never shown. Exactly one of `content`, `content_base64` and `source` is required."),
+                Attribute::optional("content_base64", Kind::String, "The content of the file in base64, for binary data."),
+                Attribute::optional("source", Kind::String, "A local file with the content, of any size. A relative path starts at the folder of the manifest."),
                 owner,
                 group,
-                Attribute::optional("mode", Kind::Mode, "The permissions.").or("0644"),
-                Attribute::optional("sensitive", Kind::Bool, "Is the content never shown or stored? A sensitive `content` is so anyway.").or(false),
-                Attribute::optional("parents", Kind::Bool, "Make missing parent directories (mode 0755)? They stay when the file is destroyed.").or(false),
-                Attribute::optional("backup", Kind::Bool, "Keep what others wrote to the path, as `PATH.moorfast-backup-TIME`, when it is replaced? A destroy puts the first one back.").or(false),
-                Attribute::optional("validate", Kind::Any, "A command that looks at the new file before it takes its place, and refuses it by a status other than 0: a list of arguments, or a line for sh. `%s` stands for the path of the new file, e.g. `[\"visudo\", \"-cf\", \"%s\"]`. It can't be sensitive."),
-                Attribute::computed("sha256", Kind::String, "The SHA-256 of the content, in hexadecimal digits; sensitive where the content is.").restating("content"),
-                Attribute::computed("size", Kind::Integer, "The size of the content in bytes; sensitive where the content is.").restating("content"),
+                Attribute::optional("mode", Kind::Mode, "The permissions, in octal.").or("0644"),
+                Attribute::optional("sensitive", Kind::Bool, "Whether the content is never shown or stored. A sensitive `content` implies it.").or(false),
+                Attribute::optional("parents", Kind::Bool, "Whether missing parent directories are created (mode 0755). They stay when the file is destroyed.").or(false),
+                Attribute::optional("backup", Kind::Bool, "Whether a file that moorfast did not write is kept as `PATH.moorfast-backup-TIME` when it is replaced. A destroy restores the first backup.").or(false),
+                Attribute::optional("validate", Kind::Any, "A command that checks the new file before it replaces the old one: a list of arguments, or a line for sh. An exit status other than 0 refuses the file. `%s` stands for the path of the new file, e.g. `[\"visudo\", \"-cf\", \"%s\"]`. It cannot be sensitive."),
+                Attribute::computed("sha256", Kind::String, "The SHA-256 of the content, in hexadecimal digits. Sensitive if the content is.").restating("content"),
+                Attribute::computed("size", Kind::Integer, "The size of the content in bytes. Sensitive if the content is.").restating("content"),
                 mode::kind_attribute(),
             ],
         );
@@ -146,11 +146,11 @@ impl Resource for File {
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let given: Vec<&str> = CONTENTS.iter().copied().filter(|name| written(attributes, name)).collect();
         let mut invalid: Vec<Invalid> = absolute(attributes, "path").into_iter().collect();
-        invalid.extend(public(attributes, "validate", "have the command read what is secret from a file on the node"));
+        invalid.extend(public(attributes, "validate", "let the command read the secret from a file on the node"));
         if given.len() != 1 {
             let message = match given.len() {
-                0 => "nothing says what is in the file".to_owned(),
-                _ => format!("{} both say what is in the file", given.join(" and ")),
+                0 => "content, content_base64 or source is required".to_owned(),
+                _ => format!("{} cannot be combined", given.join(" and ")),
             };
             let help = Some("write exactly one of `content`, `content_base64` and `source`".to_owned());
             invalid.push(Invalid { attribute: None, message, help });
@@ -162,7 +162,7 @@ impl Resource for File {
             invalid.extend(no_interpreter(value, "validate"));
             let words = value.as_list().is_some_and(|l| !l.is_empty() && l.iter().all(|v| v.as_str().is_some()));
             if value.as_str().is_none() && !words {
-                let message = "a validation command is a list of texts, or one text".to_owned();
+                let message = "validate must be a list of strings, or one string".to_owned();
                 invalid.push(Invalid { attribute: Some("validate"), message, help: None });
             }
         }
@@ -308,8 +308,8 @@ esac",
 
 /// The failure to make again what nothing can say any more.
 fn lost(path: &str) -> ProviderError {
-    ProviderError::new(Class::Failed, format!("{path} is gone, and its content cannot be made again"))
-        .help("it held something that was used up (a token that expired): replace the resource that it comes from with --replace")
+    ProviderError::new(Class::Failed, format!("{path} no longer exists, and its content cannot be created again"))
+        .help("the content was available only once (for example a token): replace the resource that it comes from with --replace")
 }
 
 /// Is what is there something that moorfast did not write?
@@ -332,7 +332,9 @@ fn write(path: &str, wanted: &Wanted, subject: &Subject, foreign: bool) -> Step 
         true => "[ -d \"$D\" ] || mkdir -p -- \"$D\"".to_owned(),
         false => format!(
             "[ -d \"$D\" ] || fail failed {}",
-            quote(&format!("there is no directory {directory} (make it with ssh_directory, or set parents = true)"))
+            quote(&format!(
+                "the directory {directory} does not exist (create it with ssh_directory, or set parents = true)"
+            ))
         ),
     };
     let (fill, upload) = match (wanted.bytes(), wanted) {
@@ -346,7 +348,7 @@ fn write(path: &str, wanted: &Wanted, subject: &Subject, foreign: bool) -> Step 
     };
     let backup = match flag(attributes, "backup") && foreign {
         true => {
-            "B=\"$P.moorfast-backup-$(date -u +%Y%m%dT%H%M%SZ)\"; cp -aT --remove-destination -- \"$P\" \"$B\"; printf %s \"$B\" | blob backup; note \"what was there is kept as $B\""
+            "B=\"$P.moorfast-backup-$(date -u +%Y%m%dT%H%M%SZ)\"; cp -aT --remove-destination -- \"$P\" \"$B\"; printf %s \"$B\" | blob backup; note \"the previous file is kept as $B\""
         }
         false => "",
     };
@@ -381,7 +383,7 @@ S=$(sha256sum < /proc/self/fd/6); [ \"${{S%% *}}\" = {} ] || fail failed {}",
         source.size,
         source.sha256,
         quote(&format!(
-            "{} did not arrive as it was: it changed meanwhile, or the connection broke off",
+            "the upload of {} is incomplete: the file changed during the upload, or the connection was lost",
             source.path.display()
         ))
     )
@@ -404,7 +406,7 @@ fn validation(attributes: &Attributes, hide: bool) -> String {
 fn remove(path: &str, subject: &Subject) -> String {
     let back = match subject.private["backup"].as_str() {
         Some(backup) => format!(
-            "B={}; if [ -e \"$B\" ] || [ -L \"$B\" ]; then mv -fT -- \"$B\" \"$P\"; note \"what was there before is put back from $B\"; fi",
+            "B={}; if [ -e \"$B\" ] || [ -L \"$B\" ]; then mv -fT -- \"$B\" \"$P\"; note \"the previous file is restored from $B\"; fi",
             quote(backup)
         ),
         None => String::new(),

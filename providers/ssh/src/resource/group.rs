@@ -18,15 +18,14 @@ pub(crate) struct Group;
 impl Resource for Group {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "A group of users. A destroy removes it, if it was made by moorfast.",
+            "A group of users. A destroy removes the group only if moorfast created it.",
             [
-                Attribute::required("name", Kind::String, "Its name.").replaces(),
-                Attribute::optional("gid", Kind::Integer, "Its number. Where it is not written the node chooses.")
-                    .or_computed(),
+                Attribute::required("name", Kind::String, "The name of the group.").replaces(),
+                Attribute::optional("gid", Kind::Integer, "The group ID. If unset, the node chooses it.").or_computed(),
                 Attribute::optional(
                     "system",
                     Kind::Bool,
-                    "Is a new group one of the system's (its number chosen below 1000)?",
+                    "Whether a new group is a system group, with a group ID below 1000.",
                 )
                 .or(false),
             ],
@@ -79,7 +78,7 @@ impl Resource for Group {
             OperationAction::Delete if subject.private["made"] == true => {
                 format!("G={name}; if getent group -- \"$G\" >/dev/null; then groupdel -- \"$G\"; fi")
             }
-            OperationAction::Delete => "note 'it was there before, and stays'".to_owned(),
+            OperationAction::Delete => "note 'the group existed before moorfast and is kept'".to_owned(),
             OperationAction::Create(_) => format!("groupadd {system} {gid} -- {name}\nfield made yes"),
             OperationAction::Update(_) if gid.is_empty() => ":".to_owned(),
             OperationAction::Update(_) => format!("groupmod {gid} -- {name}"),

@@ -23,12 +23,12 @@ if [ -f "$F" ]; then blob boot < "$F"; fi"#;
 impl Resource for KernelModule {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "A kernel module, loaded now and at boot by a file in `/etc/modules-load.d`. One that is built into the kernel counts as loaded. \
+            "A kernel module, loaded now, and at boot by a file in `/etc/modules-load.d`. A module that is built into the kernel counts as loaded. \
              A destroy removes the file, and unloads the module if moorfast loaded it and nothing uses it.",
             [
-                Attribute::required("name", Kind::String, "Its name: `br_netfilter`.").replaces(),
-                Attribute::computed("loaded", Kind::Bool, "Is it loaded, or built into the kernel?"),
-                Attribute::computed("at_boot", Kind::Bool, "Does moorfast's file load it at boot?"),
+                Attribute::required("name", Kind::String, "The name of the module: `br_netfilter`.").replaces(),
+                Attribute::computed("loaded", Kind::Bool, "Whether the module is loaded or built into the kernel."),
+                Attribute::computed("at_boot", Kind::Bool, "Whether the file of moorfast loads the module at boot."),
             ],
         );
         ResourceType { name: "ssh_kernel_module", scope: Scope::Node, schema }
@@ -39,8 +39,8 @@ impl Resource for KernelModule {
         if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
             return Vec::new();
         }
-        let message = format!("`{name}` is no name of a kernel module");
-        vec![Invalid { attribute: Some("name"), message, help: Some("letters, digits, `_` and `-`".to_owned()) }]
+        let message = format!("`{name}` is not a valid name of a kernel module");
+        vec![Invalid { attribute: Some("name"), message, help: Some("use letters, digits, `_` and `-`".to_owned()) }]
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
@@ -78,7 +78,7 @@ impl Resource for KernelModule {
         if matches!(operation.action, OperationAction::Delete) {
             let unload = match subject.private["loaded"] == true {
                 true => {
-                    "modprobe -r -- \"$O\" 2>/dev/null || note 'it is in use, and stays loaded until the next boot'"
+                    "modprobe -r -- \"$O\" 2>/dev/null || note 'the module is in use and stays loaded until the next boot'"
                 }
                 false => "",
             };

@@ -17,13 +17,13 @@ pub(crate) struct Link;
 impl Resource for Link {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "A symbolic link. What is at its path and is no link is never replaced. A destroy removes the link, not its target.",
+            "A symbolic link. An existing file or directory at the path is never replaced. A destroy removes the link, not its target.",
             [
-                Attribute::required("path", Kind::String, "Where the link is: an absolute path.").replaces(),
+                Attribute::required("path", Kind::String, "The absolute path of the link.").replaces(),
                 Attribute::required(
                     "target",
                     Kind::String,
-                    "Where it points to, exactly as it stands in the link. It need not exist.",
+                    "The target of the link, exactly as it is stored in the link. It need not exist.",
                 ),
                 mode::kind_attribute(),
             ],
@@ -88,7 +88,7 @@ impl Resource for Link {
         Ok(Step::quick(format!(
             "{start}
 {only_links}
-[ -d \"$D\" ] || fail failed \"there is no directory $D (make it with ssh_directory)\"
+[ -d \"$D\" ] || fail failed \"the directory $D does not exist (create it with ssh_directory)\"
 temporary \"$D\"
 ln -sfT -- {} \"$T\"
 mv -fT -- \"$T\" \"$P\"",

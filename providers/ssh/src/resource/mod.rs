@@ -240,7 +240,7 @@ pub(crate) fn absolute(attributes: &Attributes, name: &'static str) -> Option<In
     (!fits).then(|| Invalid {
         attribute: Some(name),
         message: format!("`{path}` is not a plain absolute path"),
-        help: Some("write it from / on, without `.`, `..`, doubled or trailing slashes".to_owned()),
+        help: Some("write the path from / on, without `.`, `..`, doubled or trailing slashes".to_owned()),
     })
 }
 
@@ -257,7 +257,7 @@ pub(crate) fn public(attributes: &Attributes, name: &'static str, help: &str) ->
 pub(crate) fn no_interpreter(value: &Value, name: &'static str) -> Option<Invalid> {
     value.as_str()?.starts_with("#!").then(|| Invalid {
         attribute: Some(name),
-        message: format!("{name} is a line for sh: its `#!` line would have no effect"),
+        message: format!("sh runs {name}: the `#!` line would have no effect"),
         help: Some("write a list that names the interpreter: [\"bash\", \"-c\", \"…\"]".to_owned()),
     })
 }
@@ -294,7 +294,7 @@ mod tests {
             let declared = resource.resource_type();
             assert!(declared.schema.doc.contains(". ") || declared.schema.doc.ends_with('.'), "{}", declared.name);
             for attribute in &declared.schema.attributes {
-                assert!(attribute.doc.ends_with(['.', '?']), "{}.{}", declared.name, attribute.name);
+                assert!(attribute.doc.ends_with('.'), "{}.{}", declared.name, attribute.name);
             }
             for setting in resource.settings() {
                 assert!(declared.schema.attribute(setting).is_some(), "{}.{setting}", declared.name);
@@ -387,21 +387,21 @@ mod tests {
                 json!({ "path": "/etc/../motd", "content": "" }),
                 "`/etc/../motd` is not a plain absolute path",
             ),
-            ("ssh_file", json!({ "path": "/etc/motd" }), "nothing says what is in the file"),
+            ("ssh_file", json!({ "path": "/etc/motd" }), "content, content_base64 or source is required"),
             ("ssh_user", json!({ "name": "a", "uid": -1 }), "uid must be between 0 and 4294967294"),
             ("ssh_user", json!({ "name": "a", "uid": 4_294_967_295_i64 }), "uid must be between 0 and 4294967294"),
             ("ssh_group", json!({ "name": "a", "gid": u64::MAX }), "gid must be between 0 and 4294967294"),
             (
                 "ssh_file",
                 json!({ "path": "/m", "content": "", "source": "m" }),
-                "content and source both say what is in the file",
+                "content and source cannot be combined",
             ),
             (
                 "ssh_file",
                 json!({ "path": "/m", "content": "", "validate": [1] }),
-                "a validation command is a list of texts, or one text",
+                "validate must be a list of strings, or one string",
             ),
-            ("ssh_systemd_unit", json!({ "name": "kubelet" }), "`kubelet` is no full name of a unit"),
+            ("ssh_systemd_unit", json!({ "name": "kubelet" }), "`kubelet` is not a full unit name"),
             (
                 "ssh_systemd_unit",
                 json!({ "name": "a.service", "content": "", "masked": true }),
@@ -410,9 +410,9 @@ mod tests {
             (
                 "ssh_systemd_unit",
                 json!({ "name": "a.service", "drop_ins": { "x": "" } }),
-                "`x` is no name of a drop-in",
+                "`x` is not a valid drop-in name",
             ),
-            ("ssh_systemd_unit", json!({ "name": "a@.service", "state": "running" }), "a template does not run"),
+            ("ssh_systemd_unit", json!({ "name": "a@.service", "state": "running" }), "a template cannot have a state"),
             (
                 "ssh_systemd_unit",
                 json!({ "name": "a@.service", "content": "[Install]\nWantedBy=x.target\n", "enabled": true }),
@@ -438,35 +438,39 @@ mod tests {
                 json!({ "name": "a.service", "content": "", "path": "/etc/systemd/system/b.service" }),
                 "`/etc/systemd/system/b.service` is not the file of the unit",
             ),
-            ("ssh_package", json!({ "names": ["a b"] }), "`a b` is no name of a package"),
-            ("ssh_package", json!({ "names": ["--yes"] }), "`--yes` is no name of a package"),
-            ("ssh_package", json!({ "names": [] }), "no package is named"),
-            ("ssh_sysctl", json!({ "name": "../x" }), "`../x` is no name of a kernel parameter"),
+            ("ssh_package", json!({ "names": ["a b"] }), "`a b` is not a valid package name"),
+            ("ssh_package", json!({ "names": ["--yes"] }), "`--yes` is not a valid package name"),
+            ("ssh_package", json!({ "names": [] }), "names is an empty list"),
+            ("ssh_sysctl", json!({ "name": "../x" }), "`../x` is not a valid name of a kernel parameter"),
             (
                 "ssh_sysctl",
                 json!({ "name": "net.ipv4.conf.*.rp_filter" }),
-                "`net.ipv4.conf.*.rp_filter` is no name of a kernel parameter",
+                "`net.ipv4.conf.*.rp_filter` is not a valid name of a kernel parameter",
             ),
             (
                 "ssh_sysctl",
                 json!({ "name": "net/ipv4//ip_forward" }),
-                "`net/ipv4//ip_forward` is no name of a kernel parameter",
+                "`net/ipv4//ip_forward` is not a valid name of a kernel parameter",
             ),
             (
                 "ssh_sysctl",
                 json!({ "name": "net.ipv4.ip_forward." }),
-                "`net.ipv4.ip_forward.` is no name of a kernel parameter",
+                "`net.ipv4.ip_forward.` is not a valid name of a kernel parameter",
             ),
             ("ssh_sysctl", json!({ "name": "vm.swappiness", "value": "1\n2" }), "value must be a single line"),
-            ("ssh_user", json!({ "name": "Bad Name" }), "`Bad Name` is no name of an account"),
-            ("ssh_exec", json!({}), "there is neither a command nor a script"),
-            ("ssh_exec", json!({ "command": [] }), "command has no program"),
+            ("ssh_user", json!({ "name": "Bad Name" }), "`Bad Name` is not a valid account name"),
+            ("ssh_exec", json!({}), "command or script is required"),
+            ("ssh_exec", json!({ "command": [] }), "command is an empty list"),
             (
                 "ssh_exec",
                 json!({ "script": "x", "environment": { "A-B": "" } }),
-                "`A-B` is no name of an environment variable",
+                "`A-B` is not a valid name of an environment variable",
             ),
-            ("ssh_exec", json!({ "script": "#!bash\necho x" }), "`#!bash` names no interpreter by an absolute path"),
+            (
+                "ssh_exec",
+                json!({ "script": "#!bash\necho x" }),
+                "`#!bash` does not name an interpreter by its absolute path",
+            ),
             (
                 "ssh_exec",
                 json!({ "script": "#!/bin/bash\r\necho x\r\n" }),
@@ -475,14 +479,18 @@ mod tests {
             (
                 "ssh_exec",
                 json!({ "script": "x", "unless": "#!/bin/bash\n[[ -e x ]]" }),
-                "unless is a line for sh: its `#!` line would have no effect",
+                "sh runs unless: the `#!` line would have no effect",
             ),
             (
                 "ssh_file",
                 json!({ "path": "/m", "content": "", "validate": "#!/bin/bash\n[[ -e x ]]" }),
-                "validate is a line for sh: its `#!` line would have no effect",
+                "sh runs validate: the `#!` line would have no effect",
             ),
-            ("ssh_archive", json!({ "path": "/a", "source": "a.rar", "sha256": "0" }), "this is no SHA-256"),
+            (
+                "ssh_archive",
+                json!({ "path": "/a", "source": "a.rar", "sha256": "0" }),
+                "sha256 is not a SHA-256 checksum",
+            ),
         ];
         for (kind, json, message) in cases {
             let invalid = named(kind).unwrap().validate(&attributes(json.clone()));

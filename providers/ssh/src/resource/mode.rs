@@ -12,10 +12,10 @@ pub(crate) fn owner_and_group() -> [Attribute; 2] {
         Attribute::optional(
             "owner",
             Kind::String,
-            "The user that owns it, by name or number. Where it is not written, what is there keeps its owner, and what is new belongs to the user that moorfast acts as (root with sudo).",
+            "The owner, by name or number. If unset, an existing object keeps its owner, and a new one belongs to the user that moorfast runs as on the node (root with sudo).",
         )
         .or_computed(),
-        Attribute::optional("group", Kind::String, "The group, by name or number, as of `owner`.").or_computed(),
+        Attribute::optional("group", Kind::String, "The group, by name or number. If unset, as for `owner`.").or_computed(),
     ]
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn kind_attribute() -> Attribute {
     Attribute::computed(
         "kind",
         Kind::String,
-        "What is at the path: `file`, `directory`, `symbolic link` or what else somebody put there.",
+        "The kind of the object at the path: `file`, `directory`, `symbolic link`, or another kind that `stat` prints.",
     )
 }
 

@@ -25,7 +25,7 @@ const LOOK: &str = r#"if [ -x /usr/bin/apt-get ]; then
 elif [ -x /usr/bin/dnf ]; then
   version() { if X=$(rpm -q --qf '%{VERSION}-%{RELEASE}\n' -- "$1" 2>/dev/null); then printf '%s\n' "$X" | head -n 1; fi; }
 else
-  fail failed 'it has neither apt nor dnf'
+  fail failed 'the node has neither apt nor dnf'
 fi
 "#;
 
@@ -61,22 +61,22 @@ elif [ -x /usr/bin/dnf ]; then
   strangers() { transaction purge -- "$@" | while read -r _ P _; do printf '%s\n' "$P"; done; }
   orphans() { dnf -q repoquery --unneeded --qf '%{name}' 2>/dev/null | sort -u; }
 else
-  fail failed 'it has neither apt nor dnf'
+  fail failed 'the node has neither apt nor dnf'
 fi
 "#;
 
 impl Resource for Package {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "Packages of the distribution, by apt or dnf, whichever the node has. What is installed already is left alone. \
-             The plan names every other package that is removed or goes back to an older version; the apply removes no other. \
-             A destroy purges those that moorfast installed itself, with what came with them and nothing else needs; others stay.",
+            "Packages of the distribution, installed with apt or dnf. Packages that are installed already are not changed. \
+             The plan names every other package that is removed or downgraded; the apply removes no other package. \
+             A destroy purges the packages that moorfast installed, with their dependencies that no other package needs. Other packages stay.",
             [
-                Attribute::required("names", Kind::list(Kind::String), "The packages, each `name` or `name=version`, where `*` in a version stands for any text. The first is what the list is known by on its node."),
-                Attribute::optional("state", Kind::OneOf(&["present", "absent"]), "Are they installed?").or("present"),
-                Attribute::optional("allow_downgrade", Kind::Bool, "Permit the replacement of a package by an older version, where `names` says one. Without it the plan says that the apply will fail.").or(false),
-                Attribute::optional("allow_held", Kind::Bool, "Permit changes of packages that are held (`apt-mark hold`); they stay held. Without it the plan says that the apply will fail.").or(false),
-                Attribute::optional("cache_update", Kind::Bool, "Refresh the lists of packages before installing? They are refreshed anyway when a package is not found.").or(false),
+                Attribute::required("names", Kind::list(Kind::String), "The packages, each as `name` or `name=version`. `*` in a version stands for any text. The first name is the identity of the list on its node."),
+                Attribute::optional("state", Kind::OneOf(&["present", "absent"]), "Whether the packages are installed.").or("present"),
+                Attribute::optional("allow_downgrade", Kind::Bool, "Whether a package may be replaced by the older version in `names`. If false, the plan shows that the apply will fail.").or(false),
+                Attribute::optional("allow_held", Kind::Bool, "Whether held packages (`apt-mark hold`) may be changed. They stay held. If false, the plan shows that the apply will fail.").or(false),
+                Attribute::optional("cache_update", Kind::Bool, "Whether the package lists are refreshed before an installation. They are always refreshed when a package is not found.").or(false),
             ],
         );
         ResourceType { name: "ssh_package", scope: Scope::Node, schema }
@@ -95,18 +95,22 @@ impl Resource for Package {
             .filter(|name| !fits(name))
             .map(|name| Invalid {
                 attribute: Some("names"),
-                message: format!("`{name}` is no name of a package"),
+                message: format!("`{name}` is not a valid package name"),
                 help: None,
             })
             .collect();
         if attributes.get("names").and_then(Value::as_list).is_some_and(<[Value]>::is_empty) {
-            invalid.push(Invalid { attribute: Some("names"), message: "no package is named".to_owned(), help: None });
+            invalid.push(Invalid {
+                attribute: Some("names"),
+                message: "names is an empty list".to_owned(),
+                help: None,
+            });
         }
         if text(attributes, "state") == Some("absent") && names.iter().any(|name| name.contains('=')) {
             let help = Some("write the name alone".to_owned());
             invalid.push(Invalid {
                 attribute: Some("names"),
-                message: "an absent package has no version".to_owned(),
+                message: "an absent package cannot have a version".to_owned(),
                 help,
             });
         }
@@ -203,7 +207,7 @@ held | blob held
         }
         if transaction.is_unknown() {
             proposal.notes.push(
-                "the lists of packages on the node are too old to say what else changes: the apply refreshes them, and removes nothing else"
+                "the package lists on the node are outdated, so further changes are unknown: the apply refreshes the lists and removes no other package"
                     .to_owned(),
             );
         }
@@ -214,7 +218,9 @@ held | blob held
         let names = texts(&subject.attributes, "names");
         let permit = Permit::of(operation, subject);
         let body = match &operation.action {
-            OperationAction::Delete if own.is_empty() => "note 'they were there before, and stay'".to_owned(),
+            OperationAction::Delete if own.is_empty() => {
+                "note 'the packages were installed before moorfast and are kept'".to_owned()
+            }
             OperationAction::Delete => {
                 let named = names.iter().map(|name| name_of(name).to_owned());
                 remove(&named.filter(|name| own.contains(name)).collect::<Vec<_>>(), &own)
@@ -336,8 +342,8 @@ review() {{
   esac; done)
   {direction}
   if [ -n \"$M\" ]; then
-    printf %s 'plan again, and review what happens to these packages' | blob help
-    fail conflict \"it would remove or downgrade packages that the plan did not show:$M\"
+    printf %s 'plan again, and review the changes of these packages' | blob help
+    fail conflict \"the change would remove or downgrade packages that the plan did not show:$M\"
   fi
   {hold}
 }}
@@ -362,8 +368,8 @@ $holds
 $P
 \"*) printf ' %s' \"$P\" ;; esac ;; esac; done)
   if [ -n \"$M\" ]; then
-    printf %s 'allow_held = true permits it; apt-mark unhold ends the hold' | blob help
-    fail conflict \"it would change packages that are held:$M\"
+    printf %s 'allow_held = true permits the change; `apt-mark unhold` ends the hold' | blob help
+    fail conflict \"the change affects packages that are held:$M\"
   fi",
             }
         )
@@ -414,7 +420,7 @@ fn install(names: &[String], refresh: bool) -> String {
     let each = |test: &str| -> String {
         let check = |name: &String| {
             format!(
-                "if {test} {0}; then fail invalid {0}' is no package of its own: name the one that provides it'; fi\n",
+                "if {test} {0}; then fail invalid {0}' is a virtual package: name a package that provides it'; fi\n",
                 quote(name_of(name))
             )
         };
@@ -469,7 +475,7 @@ fn remove(names: &[String], own: &[String]) -> String {
 ours() {{ case \" $own \" in *\" ${{1%%:*}} \"*) return 0 ;; *) return 1 ;; esac; }}
 {asks}if [ $# -gt 0 ]; then
   others=$(for P in $(strangers \"$@\"); do ours \"$P\" || printf '%s ' \"$P\"; done)
-  [ -z \"$others\" ] || fail conflict \"others need them that moorfast did not install: $others\"
+  [ -z \"$others\" ] || fail conflict \"packages that moorfast did not install need them: $others\"
   printf '%s\\n' \"$@\" | blob gone
   purge \"$@\"
 fi

@@ -36,7 +36,7 @@ const COMMENT: &str = r##"rewrite() { case $L in '#'*) printf '%s\n' "$L"; retur
   if [ "$3" = swap ]; then printf '# moorfast: %s\n' "$L"; else printf '%s\n' "$L"; fi; }"##;
 
 /// Fails where nothing is swapped to.
-const ANY: &str = "[ \"$(wc -l < /proc/swaps)\" -gt 1 ] || fail failed 'there is nothing to swap to: write a swap area into /etc/fstab'";
+const ANY: &str = "[ \"$(wc -l < /proc/swaps)\" -gt 1 ] || fail failed 'no swap area is active: add one to /etc/fstab'";
 
 /// Takes the comment back.
 const UNCOMMENT: &str = r##"rewrite() { printf '%s\n' "${L#'# moorfast: '}"; }"##;
@@ -44,12 +44,17 @@ const UNCOMMENT: &str = r##"rewrite() { printf '%s\n' "${L#'# moorfast: '}"; }"#
 impl Resource for Swap {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "Does the node swap? One per node. Off means: off now, commented out in `/etc/fstab` (with the marker `# moorfast:`) and `swap.target` masked, so that it stays off after a boot. \
-             A destroy takes all three back to what was found.",
+            "The use of swap on a node, once per node. Off means that swap is off now, that it is commented out in `/etc/fstab` (with the marker `# moorfast:`), and that `swap.target` is masked, so that it stays off after a boot. \
+             A destroy restores all three as they were before moorfast.",
             [
-                Attribute::optional("enabled", Kind::Bool, "Does it swap? The kubelet wants it not to.").or(false),
-                Attribute::computed("devices", Kind::list(Kind::String), "What is swapped to now."),
-                Attribute::computed("at_boot", Kind::Bool, "Would swap come back at the next boot?"),
+                Attribute::optional(
+                    "enabled",
+                    Kind::Bool,
+                    "Whether the node uses swap. The kubelet by default requires that it does not.",
+                )
+                .or(false),
+                Attribute::computed("devices", Kind::list(Kind::String), "The active swap devices and swap files."),
+                Attribute::computed("at_boot", Kind::Bool, "Whether swap would be active after the next boot."),
             ],
         );
         ResourceType { name: "ssh_swap", scope: Scope::Node, schema }
@@ -130,9 +135,7 @@ fn give_back(private: &serde_json::Value) -> String {
         .filter_map(|device| device.as_str())
         .map(|device| {
             let device = crate::script::quote(device);
-            format!(
-                "swaps | grep -qxF -- {device} || swapon -- {device} || note 'swap could not be switched on again'\n"
-            )
+            format!("swaps | grep -qxF -- {device} || swapon -- {device} || note 'swap could not be enabled again'\n")
         })
         .collect();
     let swaps = "swaps() { while read -r D _; do printf '%b\\n' \"$D\"; done < /proc/swaps; }";

@@ -23,8 +23,8 @@ const LOOK: &str = r#"if [ -e "$L" ]; then
   [ ! -w "$L" ] || field writable yes
   if [ ! -r "$L" ]; then
     case $(stat -c %a -- "$L") in *[4567]*) fail denied 'Permission denied' ;; esac
-    printf %s 'run a command that writes it with ssh_exec' | blob help
-    fail invalid 'it can only be written: nobody can read which value it has'
+    printf %s 'write the parameter with a command (ssh_exec)' | blob help
+    fail invalid 'the parameter is write-only: its value cannot be read'
   fi
   blob live < "$L"
 fi"#;
@@ -35,7 +35,7 @@ refused() {
   [ "$(id -u)" = 0 ] || fail denied "$X"
   case $X in
   'Invalid argument'|*'out of range'*) printf %s "write a value that the kernel's documentation of the parameter allows" | blob help ;;
-  *) printf %s 'root cannot change it: it may be fixed at boot, or belong to the host of a container' | blob help ;;
+  *) printf %s 'root cannot change the parameter: it may be fixed at boot, or belong to the host of a container' | blob help ;;
   esac
   fail invalid "the kernel refuses $1 ($X)"
 }
@@ -44,12 +44,12 @@ refused() {
 impl Resource for Sysctl {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "A kernel parameter, set now and at boot by a file in `/etc/sysctl.d`. Where another file would override that at boot, the file gets a name that comes later. \
-             A destroy removes the file and sets the value that was found, unless the kernel refuses that.",
+            "A kernel parameter, set now, and at boot by a file in `/etc/sysctl.d`. If another file would override the value at boot, the file gets a name that is read later. \
+             A destroy removes the file and restores the previous value, unless the kernel refuses it.",
             [
-                Attribute::required("name", Kind::String, "Its name: `net.ipv4.ip_forward`; with slashes where a part has a dot: `net/ipv4/conf/eth0.1/forwarding`. It names one parameter: `*` is not allowed.").replaces(),
-                Attribute::required("value", Kind::String, "Its value. Several numbers are separated by one space each. `0x10` and `16` are the same value, and so are `1,2,3` and `1-3`."),
-                Attribute::computed("boot_value", Kind::String, "The value that the files in `sysctl.d` set at boot; empty where none has the parameter."),
+                Attribute::required("name", Kind::String, "The name of the parameter: `net.ipv4.ip_forward`. Use slashes if a part contains a dot: `net/ipv4/conf/eth0.1/forwarding`. Patterns with `*` are not permitted.").replaces(),
+                Attribute::required("value", Kind::String, "The value of the parameter. Separate several numbers by one space each. `0x10` and `16` are the same value, as are `1,2,3` and `1-3`."),
+                Attribute::computed("boot_value", Kind::String, "The value that the files in `sysctl.d` set at boot. Empty if no file sets the parameter."),
             ],
         );
         ResourceType { name: "ssh_sysctl", scope: Scope::Node, schema }
@@ -60,12 +60,12 @@ impl Resource for Sysctl {
         if let Some(name) = text(attributes, "name") {
             let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c));
             let parts = slashed(name).split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
-            let message = format!("`{name}` is no name of a kernel parameter");
+            let message = format!("`{name}` is not a valid name of a kernel parameter");
             if name.contains('*') {
-                let help = Some("name one parameter; for_each makes a resource of each of several".to_owned());
+                let help = Some("name one parameter; use for_each for several parameters".to_owned());
                 invalid.push(Invalid { attribute: Some("name"), message, help });
             } else if !plain || !parts {
-                let help = Some("it looks like net.ipv4.ip_forward".to_owned());
+                let help = Some("write a name such as net.ipv4.ip_forward".to_owned());
                 invalid.push(Invalid { attribute: Some("name"), message, help });
             }
         }
@@ -102,9 +102,12 @@ impl Resource for Sysctl {
             let hidden = subject.model("value").is_some_and(Value::is_sensitive);
             let shown = |value: &str| if hidden { "another value".to_owned() } else { format!("`{value}`") };
             if value != *wanted {
-                return Err(ProviderError::new(Class::Failed, format!("the kernel made {} of it", shown(&value)))
-                    .attribute("value")
-                    .help("write that value, or find out what limits it"));
+                return Err(ProviderError::new(
+                    Class::Failed,
+                    format!("the kernel changed the value to {}", shown(&value)),
+                )
+                .attribute("value")
+                .help("write that value, or check which limit applies"));
             }
             if boot_value != *wanted {
                 let file = file.unwrap_or_default();
@@ -169,7 +172,7 @@ impl Resource for Sysctl {
             before.and_then(|o| o.private["boot_file"].as_str()).is_some_and(|file| comes_after(file, &name));
         let (file, other) = if overridden { ("Z", "F") } else { ("F", "Z") };
         Ok(Step::quick(format!(
-            "{start}[ -e \"$L\" ] || fail failed 'there is no such kernel parameter (it may need a module: ssh_kernel_module)'
+            "{start}[ -e \"$L\" ] || fail failed 'the kernel parameter does not exist (it may need a module: ssh_kernel_module)'
 blob before < \"$L\"
 {set}mkdir -p /etc/sysctl.d; temporary /etc/sysctl.d
 printf '%s = %s\\n' {name} {value} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" \"${file}\"; rm -f -- \"${other}\"
@@ -219,9 +222,9 @@ fn obstacle(proposal: &Proposal, observed: &Observed) -> Option<String> {
     if then.is_some() && now != then && private("writable") == false {
         let fixed = private("mode").as_str().is_some_and(|mode| !mode.starts_with(['2', '3', '6', '7']));
         return Some(match (fixed, private("root") == true) {
-            (true, _) => "the kernel lets nobody change it".to_owned(),
-            (false, true) => "it is read-only on this machine".to_owned(),
-            (false, false) => "only root can change it".to_owned(),
+            (true, _) => "the parameter is read-only in the kernel".to_owned(),
+            (false, true) => "the parameter is read-only on this machine".to_owned(),
+            (false, false) => "only root can change the parameter".to_owned(),
         });
     }
     let name = slashed(text(&observed.attributes, "name")?);
@@ -239,7 +242,7 @@ fn give_back(before: &str) -> String {
     format!(
         "if [ -e \"$L\" ]; then
   set -f; set -- $(cat -- \"$L\"); set +f
-  [ \"$*\" = {0} ] || take {0} || note \"it stays $*: the kernel refuses the value that was found, \"{0}\" ($X)\"
+  [ \"$*\" = {0} ] || take {0} || note \"the value stays $*: the kernel refuses the previous value \"{0}\" ($X)\"
 fi",
         quote(before)
     )

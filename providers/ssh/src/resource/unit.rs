@@ -107,8 +107,8 @@ stays() {
   B=$(show NRestarts); C=0
   while [ "$C" -le "$1" ]; do
     case $(show ActiveState)/$(show SubState) in
-      active/*) [ "$(show NRestarts)" = "$B" ] || broken 'it does not stay up' ;;
-      */auto-restart|failed/*|inactive/*|deactivating/*) broken 'it does not stay up' ;;
+      active/*) [ "$(show NRestarts)" = "$B" ] || broken 'the unit does not stay active' ;;
+      */auto-restart|failed/*|inactive/*|deactivating/*) broken 'the unit does not stay active' ;;
       *) C=$((C - 1)) ;;
     esac
     C=$((C + 1)); sleep 0.1
@@ -119,21 +119,21 @@ stays() {
 impl Resource for Unit {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "A systemd unit. With `content` its file is managed, without it the unit of a package is. \
-             The unit is restarted when its content or a drop-in changes and when a resource of `restart_on` changes; systemd reloads its files whenever it needs to. \
-             An apply ends well only if a unit that is to run does run and stays so; else the error holds the last lines of its journal. \
-             As a gate of a rollout it is healthy when it is active and stays so for five seconds (or `settle`) without being started again. \
-             A destroy stops, disables and removes a unit whose content is managed; other units get back the state that they were found in.",
+            "A systemd unit. With `content`, moorfast manages the unit file; without it, the unit of a package. \
+             The unit is restarted when its content or a drop-in changes, and when a resource of `restart_on` changes. systemd reloads its unit files when necessary. \
+             An apply fails if a unit with `state = \"running\"` does not start or does not keep running; the error shows the last lines of its journal. \
+             As the health gate of a rollout, a unit is healthy if it stays active for five seconds (or `settle`) without a restart. \
+             A destroy stops, disables and removes a unit whose content is managed. Other units return to the state that they had before moorfast.",
             [
-                Attribute::required("name", Kind::String, "Its full name: `kubelet.service`.").replaces(),
-                Attribute::optional("content", Kind::String, "The content of its file. If unset, the unit must be there already. If it leaves the manifest, the file is removed, and the unit of the package takes its place."),
-                Attribute::optional("path", Kind::String, "Where its file is, where `content` is written. Default: `/etc/systemd/system/NAME`.").replaces(),
-                Attribute::optional("drop_ins", Kind::map(Kind::String), "Drop-in files in `NAME.d` beside the unit's file: from file names (`10-args.conf`) to contents. A drop-in that leaves the manifest is removed."),
-                Attribute::optional("enabled", Kind::Bool, "Whether the unit is started at boot by its `[Install]` section. A unit whose `[Install]` has only `Also=` counts as enabled when those units are. The links move when `[Install]` changes. If unset, the current state is kept.").or_computed(),
-                Attribute::optional("state", Kind::OneOf(&["running", "stopped"]), "Does it run? Left as it is where not written. For a unit that ends by itself (`Type=oneshot` without `RemainAfterExit=yes`) write none.").or_computed(),
-                Attribute::optional("masked", Kind::Bool, "Whether the unit cannot be started at all. Only without `content`; the unit need not exist. If unset, the current state is kept."),
-                Attribute::optional("settle", Kind::Duration, "How long a unit must have run without a restart to count as running after an apply.").or("1s"),
-                Attribute::computed("restart_pending", Kind::Bool, "Does it still run an older definition than that on disk? True after an edit by hand, or after an apply that was cut off; the next apply restarts it."),
+                Attribute::required("name", Kind::String, "The full name of the unit: `kubelet.service`.").replaces(),
+                Attribute::optional("content", Kind::String, "The content of the unit file. If unset, the unit must exist already. If it is removed from the manifest, the file is removed, and the unit of the package is used."),
+                Attribute::optional("path", Kind::String, "The path of the unit file, if `content` is set. Default: `/etc/systemd/system/NAME`.").replaces(),
+                Attribute::optional("drop_ins", Kind::map(Kind::String), "Drop-in files in `NAME.d` beside the unit file: a map from file names (`10-args.conf`) to contents. A drop-in that is removed from the manifest is removed from the node."),
+                Attribute::optional("enabled", Kind::Bool, "Whether the unit is started at boot by its `[Install]` section. A unit whose `[Install]` has only `Also=` counts as enabled if those units are enabled. When `[Install]` changes, the links are updated. If unset, the current state is kept.").or_computed(),
+                Attribute::optional("state", Kind::OneOf(&["running", "stopped"]), "Whether the unit is running. If unset, the current state is kept. Leave it unset for a unit that ends by itself (`Type=oneshot` without `RemainAfterExit=yes`).").or_computed(),
+                Attribute::optional("masked", Kind::Bool, "Whether the unit is masked, so that nothing can start it. Cannot be combined with `content`; the unit need not exist. If unset, the current state is kept."),
+                Attribute::optional("settle", Kind::Duration, "How long a unit must run without a restart to count as running after an apply.").or("1s"),
+                Attribute::computed("restart_pending", Kind::Bool, "Whether the unit still runs an older definition than the one on disk: after a manual edit, or after an interrupted apply. The next apply restarts the unit."),
             ],
         );
         ResourceType { name: "ssh_systemd_unit", scope: Scope::Node, schema }
@@ -153,7 +153,7 @@ impl Resource for Unit {
                 found.push(invalid("path", message, &format!("choose one of {}", FOLDERS.join(", "))));
             } else if text(attributes, "name").is_some_and(|name| Some(name) != file) {
                 let message = format!("`{path}` is not the file of the unit");
-                found.push(invalid("path", message, "the file has the name of the unit"));
+                found.push(invalid("path", message, "the file must have the name of the unit"));
             }
         }
         const KINDS: &[&str] =
@@ -164,8 +164,8 @@ impl Resource for Unit {
             if !fits {
                 found.push(invalid(
                     "name",
-                    format!("`{name}` is no full name of a unit"),
-                    "write it with its kind: kubelet.service",
+                    format!("`{name}` is not a full unit name"),
+                    "write the name with its suffix: kubelet.service",
                 ));
             }
         }
@@ -173,7 +173,7 @@ impl Resource for Unit {
             found.push(invalid(
                 "masked",
                 "a unit with content cannot be masked".to_owned(),
-                "a mask takes the place of the file: remove one of both",
+                "a mask replaces the unit file: remove content or masked",
             ));
         }
         if flag(attributes, "masked") && text(attributes, "state") == Some("running") {
@@ -185,7 +185,7 @@ impl Resource for Unit {
         if is_template(attributes) && written(attributes, "state") {
             found.push(invalid(
                 "state",
-                "a template does not run".to_owned(),
+                "a template cannot have a state".to_owned(),
                 "write the state of an instance: a resource with the name getty@tty1.service",
             ));
         }
@@ -210,8 +210,8 @@ impl Resource for Unit {
             if !name.ends_with(".conf") || name.contains('/') {
                 found.push(invalid(
                     "drop_ins",
-                    format!("`{name}` is no name of a drop-in"),
-                    "it ends with .conf and has no /",
+                    format!("`{name}` is not a valid drop-in name"),
+                    "the name ends with .conf and contains no /",
                 ));
             }
         }
@@ -391,11 +391,11 @@ for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/
         Some(format!(
             "{}{SURVEY}{FUNCTIONS}run() {{ printf '%s %s' \"$(show NRestarts)\" \"$(show InvocationID)\"; }}
 ill() {{ fail failed \"$1: $(show ActiveState) ($(show SubState)), result $(show Result), exit status $(show ExecMainStatus)\"; }}
-[ \"$(show ActiveState)\" = active ] || ill 'it does not run'
+[ \"$(show ActiveState)\" = active ] || ill 'the unit is not active'
 B=$(run); C=0
 while [ \"$C\" -lt {settle} ]; do
   sleep 1; C=$((C + 1))
-  [ \"$(show ActiveState)\" = active ] && [ \"$(run)\" = \"$B\" ] || ill 'it does not stay up'
+  [ \"$(show ActiveState)\" = active ] && [ \"$(run)\" = \"$B\" ] || ill 'the unit does not stay active'
 done",
             places(subject)
         ))
@@ -592,11 +592,11 @@ fn obstacle(request: &PlanRequest, observed: &Observed) -> Option<String> {
 const NO_SUCH_UNIT: &str = r#"for root in /etc /usr/local/lib /usr/lib /lib; do
   for file in "$root"/systemd/system/*."${U##*.}"; do
     [ ! -f "$file" ] || while read -r line; do
-      case "${line%%=*}  ${line#*=} " in 'Alias '*" $U "*) fail failed "there is no such unit now: it is an alias that exists only while ${file##*/} is enabled (name ${file##*/})" ;; esac
+      case "${line%%=*}  ${line#*=} " in 'Alias '*" $U "*) fail failed "the unit does not exist now: it is an alias that exists only while ${file##*/} is enabled (name ${file##*/})" ;; esac
     done < "$file"
   done
 done 2>/dev/null
-fail failed 'there is no such unit (install its package first, or write its content)'"#;
+fail failed 'the unit does not exist (install its package first, or set content)'"#;
 
 /// Enables, starts, restarts, stops and masks. With `moves_links` the links follow the `[Install]` section, which is another one now.
 fn switch(attributes: &Attributes, restart: bool, moves_links: bool) -> String {
@@ -604,7 +604,7 @@ fn switch(attributes: &Attributes, restart: bool, moves_links: bool) -> String {
     let again = if moves_links { "disable; enable" } else { "starts_at_boot && is_whole || enable" };
     match attributes.get("enabled").and_then(Value::as_bool) {
         Some(true) => body.push_str(&format!(
-            "{again}\nsurvey; starts_at_boot || fail invalid \"it cannot be enabled ($file_state): it needs an [Install] section\"\n",
+            "{again}\nsurvey; starts_at_boot || fail invalid \"the unit cannot be enabled ($file_state): it needs an [Install] section\"\n",
         )),
         Some(false) => body.push_str("case $file_state in enabled|indirect) disable ;; esac\n"),
         None if moves_links => body.push_str(&format!("if [ \"$was\" = enabled ]; then {again}; fi\n")),
@@ -614,11 +614,11 @@ fn switch(attributes: &Attributes, restart: bool, moves_links: bool) -> String {
     match (text(attributes, "state"), restart) {
         (Some("running"), restart) => {
             let verb = if restart { "restart" } else { "start" };
-            body.push_str(&format!("anew; systemctl {verb} -- \"$U\" || broken 'it does not start'\nstays {settle}\n"));
+            body.push_str(&format!("anew; systemctl {verb} -- \"$U\" || broken 'the unit does not start'\nstays {settle}\n"));
         }
         (Some(_), _) => body.push_str("halt; anew\n"),
         (None, true) => body.push_str(&format!(
-            "if [ \"$(show ActiveState)\" = active ]; then anew; systemctl restart -- \"$U\" || broken 'it does not start again'; stays {settle}; fi\n"
+            "if [ \"$(show ActiveState)\" = active ]; then anew; systemctl restart -- \"$U\" || broken 'the unit does not start again'; stays {settle}; fi\n"
         )),
         (None, false) => {}
     }

@@ -30,7 +30,7 @@ plain() { kind "$1"; case $K in absent|"$2"*) ;; *) fail conflict "$3 is a $K: i
 enter() {
   kind "$H/.ssh/."
   cd -- "$H"; R=$(pwd -P)
-  cd -- .ssh; [ "$(pwd -P)" = "${R%/}/.ssh" ] || fail conflict "$H/.ssh became a symbolic link"
+  cd -- .ssh; [ "$(pwd -P)" = "${R%/}/.ssh" ] || fail conflict "$H/.ssh was replaced by a symbolic link"
   plain authorized_keys regular "$H/.ssh/authorized_keys"
 }
 plain "$H/.ssh" directory "$H/.ssh""#;
@@ -77,20 +77,20 @@ const LISTS: &[&str] = &["groups", "authorized_keys"];
 impl Resource for User {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "An account. It gets no password. A destroy removes it, if it was made by moorfast.",
+            "An account without a password. A destroy removes the account only if moorfast created it.",
             [
-                Attribute::required("name", Kind::String, "Its name.").replaces(),
-                Attribute::optional("uid", Kind::Integer, "Its number. Where it is not written the node chooses.").or_computed(),
-                Attribute::optional("group", Kind::String, "Its primary group, by name or number, which must exist. Where it is not written a new account gets a group of its own name, or what the node's useradd is set to.").or_computed(),
-                Attribute::optional("groups", Kind::list(Kind::String), "Its further groups by name or number, exactly these, in any order. They must exist. If unset, they are kept. If the list leaves the manifest, the groups that were found are restored.").or_computed(),
-                Attribute::optional("home", Kind::String, "Its home directory. Where it is not written the node chooses, usually `/home/NAME`. With `create_home`, another directory gets all that is in the old one, if it does not exist yet and the account owns the old one.").or_computed(),
-                Attribute::optional("shell", Kind::String, "Its login shell. Where it is not written the node chooses.").or_computed(),
-                Attribute::optional("comment", Kind::String, "Its full name or purpose.").or_computed(),
-                Attribute::optional("system", Kind::Bool, "Is a new account one of the system's (its number chosen below 1000)?").or(false),
-                Attribute::optional("create_home", Kind::Bool, "Whether a new account, or one with another home, gets its home directory.").or(true),
-                Attribute::optional("remove_home", Kind::Bool, "Does a destroy remove the home directory with all in it?").or(false),
-                Attribute::optional("authorized_keys", Kind::list(Kind::String), "The public keys that may log in as it, exactly these: the whole `~/.ssh/authorized_keys`, one line each. A symbolic link in the place of that file or its folder is an error. If unset, they are kept. If the list leaves the manifest, the keys that were found are restored."),
-                Attribute::computed("keys_trusted", Kind::Bool, "Whether sshd with StrictModes uses the `authorized_keys`: nobody but the account and root owns or can change the file and its folder, and the account can read both. An apply corrects owner and mode."),
+                Attribute::required("name", Kind::String, "The name of the account.").replaces(),
+                Attribute::optional("uid", Kind::Integer, "The user ID. If unset, the node chooses it.").or_computed(),
+                Attribute::optional("group", Kind::String, "The primary group, by name or number. It must exist. If unset, a new account gets the default group of the node's useradd, usually a group with its own name.").or_computed(),
+                Attribute::optional("groups", Kind::list(Kind::String), "The supplementary groups, by name or number: exactly these, in any order. They must exist. If unset, they are kept. If the list is removed from the manifest, the groups that the account had before are restored.").or_computed(),
+                Attribute::optional("home", Kind::String, "The home directory. If unset, the node chooses it, usually `/home/NAME`. With `create_home`, a change moves the content of the old home, if the account owns it and the new directory does not exist.").or_computed(),
+                Attribute::optional("shell", Kind::String, "The login shell. If unset, the node chooses it.").or_computed(),
+                Attribute::optional("comment", Kind::String, "The full name or the purpose of the account.").or_computed(),
+                Attribute::optional("system", Kind::Bool, "Whether a new account is a system account, with a user ID below 1000.").or(false),
+                Attribute::optional("create_home", Kind::Bool, "Whether the home directory of a new account, or of an account with a changed home, is created.").or(true),
+                Attribute::optional("remove_home", Kind::Bool, "Whether a destroy removes the home directory with its content.").or(false),
+                Attribute::optional("authorized_keys", Kind::list(Kind::String), "The public keys that may log in: the whole content of `~/.ssh/authorized_keys`, one line each. It is an error if that file or its folder is a symbolic link. If unset, the keys are kept. If the list is removed from the manifest, the keys that the account had before are restored."),
+                Attribute::computed("keys_trusted", Kind::Bool, "Whether sshd with StrictModes accepts the `authorized_keys`: only the account and root own or can change the file and its folder, and the account can read both. An apply corrects owner and mode."),
             ],
         );
         ResourceType { name: "ssh_user", scope: Scope::Node, schema }
@@ -102,7 +102,7 @@ impl Resource for User {
         invalid.extend(["home", "shell"].iter().filter_map(|name| absolute(attributes, name)));
         for name in ["comment", "shell", "home"] {
             if text(attributes, name).is_some_and(|t| t.contains([':', '\n'])) {
-                let message = format!("{name} can't hold a colon or a line break");
+                let message = format!("{name} must not contain a colon or a line break");
                 invalid.push(Invalid { attribute: Some(name), message, help: None });
             }
         }
@@ -186,7 +186,7 @@ impl Resource for User {
                 let home = if flag(attributes, "remove_home") { "-r" } else { "" };
                 format!("if getent passwd -- \"$U\" >/dev/null; then userdel {home} -- \"$U\"; fi")
             }
-            OperationAction::Delete => "note 'it was there before, and stays'".to_owned(),
+            OperationAction::Delete => "note 'the account existed before moorfast and is kept'".to_owned(),
             OperationAction::Create(_) => {
                 let home = if flag(attributes, "create_home") { "-m" } else { "-M" };
                 let system = if flag(attributes, "system") { "-r" } else { "" };
@@ -292,7 +292,7 @@ impl User {
             .get("home")
             .is_some_and(|home| observed.is_some_and(|o| o.attributes.get("home") != Some(home)));
         if moves && flag(&request.desired, "create_home") {
-            proposal.notes.push("what the account has in its old home moves to the new one".to_owned());
+            proposal.notes.push("the content of the old home moves to the new one".to_owned());
         }
         proposal
     }
@@ -336,7 +336,7 @@ fn distrust(uid: &str, home: &str, seen: &Section) -> Vec<String> {
             _ if owner != uid && owner != "0" => {
                 Some(format!("sshd refuses {path}: it belongs to another user ({owner})"))
             }
-            _ if bits & 0o022 != 0 => Some(format!("sshd refuses {path}: others can write it (mode {mode:0>4})")),
+            _ if bits & 0o022 != 0 => Some(format!("sshd refuses {path}: other users can write it (mode {mode:0>4})")),
             _ if owner == uid && (bits >> 6) & needed != needed => {
                 Some(format!("the account cannot read {path} (mode {mode:0>4})"))
             }

@@ -76,7 +76,7 @@ fn checked<'t>(what: &str, text: &'t str) -> Result<&'t str, ProviderError> {
 }
 
 fn unfit(what: &str, text: &str) -> ProviderError {
-    ProviderError::new(Class::Invalid, format!("`{text}` is no {what} that ssh takes"))
+    ProviderError::new(Class::Invalid, format!("`{text}` is not a valid {what} for ssh"))
 }
 
 /// The config of one hop.

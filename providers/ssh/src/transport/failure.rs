@@ -20,68 +20,68 @@ const SORTS: &[Sort] = &[
     Sort {
         says: "UNPROTECTED PRIVATE KEY FILE",
         class: Class::Denied,
-        why: "ssh refuses a private key that others can read",
-        help: "make it private: chmod 600 KEYFILE",
+        why: "ssh refuses a private key that other users can read",
+        help: "restrict its permissions: chmod 600 KEYFILE",
     },
     Sort {
         says: "Too many authentication failures",
         class: Class::Denied,
-        why: "it gave up after too many keys that do not fit",
-        help: "name the right key: identity_file on the node, or IdentitiesOnly in your ssh_config",
+        why: "the server refused too many keys",
+        help: "name the right key: set identity_file on the node, or IdentitiesOnly in your ssh_config",
     },
     Sort {
         says: "Permission denied (",
         class: Class::Denied,
         why: "the key is refused",
-        help: "check user and identity_file of the node, what `ssh-add -l` lists, and authorized_keys there",
+        help: "check user and identity_file in the manifest, the keys that `ssh-add -l` lists, and authorized_keys on the node",
     },
     Sort {
         says: "Could not resolve hostname",
         class: Class::Unreachable,
-        why: "no such host name",
+        why: "the host name does not exist",
         help: "check the address of the node",
     },
     Sort {
         says: "Connection refused",
         class: Class::Unreachable,
         why: "connection refused",
-        help: "is sshd running there, and is it the right port?",
+        help: "check that sshd runs on the node, and that the port is right",
     },
     Sort {
         says: "No route to host",
         class: Class::Unreachable,
         why: "no route to host",
-        help: "is the node up, and does it need a jump host?",
+        help: "check that the node is up, and whether it needs a jump host",
     },
     Sort {
         says: "Network is unreachable",
         class: Class::Unreachable,
         why: "network is unreachable",
-        help: "is the network of this machine up, and does the node need a jump host?",
+        help: "check the network of this machine, and whether the node needs a jump host",
     },
     Sort {
         says: "administratively prohibited",
         class: Class::Denied,
-        why: "the jump host does not forward",
-        help: "set AllowTcpForwarding yes in its sshd_config",
+        why: "the jump host does not permit forwarding",
+        help: "set AllowTcpForwarding yes in the sshd_config of the jump host",
     },
     Sort {
         says: "timed out",
         class: Class::Unreachable,
-        why: "it does not answer",
-        help: "is the node up, and does a firewall drop the connection?",
+        why: "the node does not answer",
+        help: "check that the node is up, and whether a firewall drops the connection",
     },
     Sort {
         says: "too long for Unix domain socket",
         class: Class::Failed,
         why: "the path of the control socket is too long",
-        help: "set XDG_RUNTIME_DIR to a short directory of your own",
+        help: "set XDG_RUNTIME_DIR to a private directory with a short path",
     },
     Sort {
         says: "ad configuration option",
         class: Class::Failed,
         why: "your ssh_config has an option that this ssh does not know",
-        help: "try `ssh -G HOST` by hand",
+        help: "run `ssh -G HOST` by hand to see the option",
     },
 ];
 
@@ -116,7 +116,7 @@ impl Unconnected {
                 Class::Unreachable,
                 format!("cannot connect to {}: no session after {}", place(node), duration::shown(limit)),
             )
-            .help("check that it is sshd that answers there; `connect_timeout` in [providers.ssh] gives a slow host more time")
+            .help("check that sshd answers at this address and port; `connect_timeout` in [providers.ssh] gives a slow host more time")
             .detail(self.said.lines().map(str::trim).filter(|line| !line.is_empty())),
         }
     }
@@ -144,32 +144,32 @@ fn sorted(node: &Node, said: &str) -> ProviderError {
     let place = place(node);
     if let Some(sort) = SORTS.iter().find(|sort| said.contains(sort.says)) {
         let via = match said {
-            _ if said.contains("open failed") => " (seen from the jump host)",
+            _ if said.contains("open failed") => " (from the jump host)",
             _ if said.contains("UNKNOWN port") && !node.jump.is_empty() => " (at a jump host)",
             _ => "",
         };
         return ProviderError::new(sort.class, format!("cannot connect to {place}: {}{via}", sort.why)).help(sort.help);
     }
     if is_drop(said) {
-        return ProviderError::new(Class::Unreachable, format!("cannot connect to {place}: it drops the connection"))
-            .help("sshd takes only so many at once (MaxStartups), or locks out who failed often (PerSourcePenalties): wait, or use a lower --parallelism");
+        return ProviderError::new(Class::Unreachable, format!("cannot connect to {place}: sshd drops the connection"))
+            .help("sshd limits simultaneous connections (MaxStartups) and blocks clients that failed often (PerSourcePenalties): wait, or lower --parallelism");
     }
-    let last = said.lines().map(str::trim).rfind(|l| !l.is_empty()).unwrap_or("ssh did not say why");
+    let last = said.lines().map(str::trim).rfind(|l| !l.is_empty()).unwrap_or("ssh reported no reason");
     ProviderError::new(Class::Unreachable, format!("cannot connect to {place}: {last}"))
-        .help("try the same by hand with ssh -v")
+        .help("connect by hand with `ssh -v` to see the reason")
 }
 
 fn changed(node: &Node, said: &str) -> ProviderError {
-    let now = fingerprint_in(said).map(|f| format!(" (it is now {f})")).unwrap_or_default();
-    let error = ProviderError::new(Class::Identity, format!("{} has another host key than before{now}", place(node)));
+    let now = fingerprint_in(said).map(|f| format!(" (now {f})")).unwrap_or_default();
+    let error = ProviderError::new(Class::Identity, format!("the host key of {} has changed{now}", place(node)));
     if node.host_keys.is_empty() {
         let name = &node.name;
         return error.help(format!(
-            "if the machine was replaced or its keys were rotated, compare the fingerprint on its console and run: moorfast node trust {name}"
+            "if the machine was replaced or its keys were rotated, compare the fingerprint on its console, then run: moorfast node trust {name}"
         ));
     }
     error
-        .help("if the machine was replaced or its keys were rotated, compare the fingerprint on its console and write it into host_key")
+        .help("if the machine was replaced or its keys were rotated, compare the fingerprint on its console, then set host_key to it")
         .attribute("host_key")
 }
 
@@ -180,7 +180,7 @@ fn unknown(node: &Node, said: &str) -> ProviderError {
         false => format!("the host key of a jump host of {} is not known yet", place(node)),
     };
     ProviderError::new(Class::Identity, whose)
-        .help(format!("trust it once with: moorfast node trust {name} (or pin it with host_key in [nodes.{name}])"))
+        .help(format!("trust it with: moorfast node trust {name} (or pin it with host_key in [nodes.{name}])"))
 }
 
 fn fingerprint_in(said: &str) -> Option<&str> {
@@ -208,21 +208,23 @@ pub(crate) fn from_sudo(node: &Node, said: &[String]) -> Option<ProviderError> {
     let name = &node.name;
     let (why, help) = if has("sudo: not found") || has("sudo: command not found") || has("sudo: No such file") {
         (
-            "there is no sudo there",
+            "sudo is not installed",
             format!("install sudo on {name}, log in as root (user = \"root\"), or set sudo = false"),
         )
     } else if has("must have a tty") {
         (
-            "sudo wants a terminal (requiretty)",
+            "sudo requires a terminal (requiretty)",
             format!("remove `Defaults requiretty` from the sudoers of {name}, or add: Defaults:{user} !requiretty"),
         )
     } else if has("a password is required") || has("a terminal is required") {
         (
-            "sudo asks for a password",
-            format!("allow it without: echo \"{user} ALL=(ALL) NOPASSWD: ALL\" > /etc/sudoers.d/{user} on {name}"),
+            "sudo requires a password",
+            format!(
+                "permit sudo without a password: echo \"{user} ALL=(ALL) NOPASSWD: ALL\" > /etc/sudoers.d/{user} on {name}"
+            ),
         )
     } else if has("is not in the sudoers file") || has("is not allowed to") || has("may not run sudo") {
-        ("sudo does not let this user", format!("add {user} to the sudoers of {name}"))
+        ("sudo does not permit this user", format!("add {user} to the sudoers of {name}"))
     } else {
         return None;
     };
@@ -238,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sudo_that_wants_a_terminal_is_not_taken_for_one_that_wants_a_password() {
+    fn sudo_that_requires_a_terminal_is_distinguished_from_one_that_requires_a_password() {
         let node = Node {
             name: moorfast_engine::NodeName("n1".to_owned()),
             address: "n1".to_owned(),
@@ -259,8 +261,8 @@ mod tests {
         let terminal = why("sudo: sorry, you must have a tty to run sudo");
         assert_eq!(
             terminal,
-            "cannot become root on n1: sudo wants a terminal (requiretty); remove `Defaults requiretty` from the sudoers of n1, or add: Defaults:ops !requiretty"
+            "cannot become root on n1: sudo requires a terminal (requiretty); remove `Defaults requiretty` from the sudoers of n1, or add: Defaults:ops !requiretty"
         );
-        assert!(why("sudo: a password is required").contains("sudo asks for a password"));
+        assert!(why("sudo: a password is required").contains("sudo requires a password"));
     }
 }

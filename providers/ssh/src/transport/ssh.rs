@@ -138,7 +138,7 @@ impl Ssh {
         tokio::time::timeout(limit, spawn(master, command)).await.map_err(|_| {
             let why = format!("{} did not start a command within {}", self.node.name, duration::shown(limit));
             ProviderError::new(Class::Unreachable, why)
-                .help("log in there by hand: it accepts the connection and then hangs")
+                .help("log in by hand: the node accepts the connection and then hangs")
         })
     }
 
@@ -177,7 +177,7 @@ impl Ssh {
         HostKey::parse(line).ok_or_else(|| {
             let summary = format!("a pinned host key of {} is neither a public key nor a fingerprint", self.node.name);
             ProviderError::new(Class::Invalid, summary)
-                .help("it looks like `ssh-ed25519 AAAA…` or `SHA256:…`")
+                .help("write `ssh-ed25519 AAAA…` or `SHA256:…`")
                 .attribute("host_key")
         })
     }
@@ -193,12 +193,12 @@ impl Ssh {
         if !keys.is_empty() || !needed {
             return Ok(keys);
         }
-        let shown = offered.iter().map(|key| format!("it shows {}", key.fingerprint()));
-        let pinned = pins.iter().map(|pin| format!("pinned is {pin}"));
-        let summary = format!("{} has another host key than the pinned one", self.node.name);
+        let shown = offered.iter().map(|key| format!("offered: {}", key.fingerprint()));
+        let pinned = pins.iter().map(|pin| format!("pinned: {pin}"));
+        let summary = format!("the host key of {} is not the pinned one", self.node.name);
         Err(ProviderError::new(Class::Identity, summary)
             .detail(shown.chain(pinned))
-            .help("if the machine was replaced or its keys were rotated, compare the fingerprint on its console and write it into host_key")
+            .help("if the machine was replaced or its keys were rotated, compare the fingerprint on its console, then set host_key to it")
             .attribute("host_key"))
     }
 }

@@ -85,13 +85,13 @@ async fn keys_that_sshd_refuses_are_drift() {
     let user = || attributes(json!({ "name": "moorie", "remove_home": true, "authorized_keys": [KEY] }));
     world.apply("ssh_user", user()).await.unwrap();
     let cases = [
-        ("chmod 777 .ssh", Some("sshd refuses /home/moorie/.ssh: others can write it (mode 0777)")),
-        ("chmod 720 .ssh", Some("sshd refuses /home/moorie/.ssh: others can write it (mode 0720)")),
+        ("chmod 777 .ssh", Some("sshd refuses /home/moorie/.ssh: other users can write it (mode 0777)")),
+        ("chmod 720 .ssh", Some("sshd refuses /home/moorie/.ssh: other users can write it (mode 0720)")),
         ("chown nobody .ssh", Some("sshd refuses /home/moorie/.ssh: it belongs to another user (65534)")),
         ("chown root .ssh", Some("the account cannot read /home/moorie/.ssh (owner root, mode 0700)")),
         (
             "chmod 666 .ssh/authorized_keys",
-            Some("sshd refuses /home/moorie/.ssh/authorized_keys: others can write it (mode 0666)"),
+            Some("sshd refuses /home/moorie/.ssh/authorized_keys: other users can write it (mode 0666)"),
         ),
         ("chmod 0 .ssh/authorized_keys", Some("the account cannot read /home/moorie/.ssh/authorized_keys (mode 0000)")),
         (

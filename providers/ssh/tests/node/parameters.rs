@@ -92,15 +92,15 @@ async fn what_the_kernel_refuses_is_told_as_that() {
     ");
     world.forget();
     let proposal = world.plan(SYSCTL, parameter("kernel.version", "1")).await.unwrap();
-    let message = "the kernel lets nobody change it".to_owned();
+    let message = "the parameter is read-only in the kernel".to_owned();
     assert_eq!(proposal.consequences, [Consequence::Obstacle { message }]);
     let error = world.fail(SYSCTL, parameter("kernel.version", "1")).await;
-    assert!(!error.help.as_deref().unwrap_or_default().contains("become root"), "{error:?}");
+    assert!(!error.help.as_deref().unwrap_or_default().contains("run as root"), "{error:?}");
     world.forget();
     let error = world.read(SYSCTL, Some(parameter("net.ipv4.route.flush", "1"))).await.unwrap_err();
     insta::assert_snapshot!(shown(&error, &testbed), @r"
-    Invalid: cannot read sysctl net/ipv4/route/flush on NODE: it can only be written: nobody can read which value it has
-    help: run a command that writes it with ssh_exec
+    Invalid: cannot read sysctl net/ipv4/route/flush on NODE: the parameter is write-only: its value cannot be read
+    help: write the parameter with a command (ssh_exec)
     ");
 
     // The value that was found may be one that nobody may write.
@@ -111,6 +111,6 @@ async fn what_the_kernel_refuses_is_told_as_that() {
     record.private = json!({ "before": "999" });
     operation.recorded = Some(std::sync::Arc::new(record));
     let destroyed = world.operate_all(&[operation]).await.pop().unwrap().unwrap();
-    assert_eq!(destroyed.notes, ["it stays 65: the kernel refuses the value that was found, 999 (Invalid argument)"]);
+    assert_eq!(destroyed.notes, ["the value stays 65: the kernel refuses the previous value 999 (Invalid argument)"]);
     assert_eq!(testbed.sh("ls /etc/sysctl.d | grep moorfast; echo 64 > /proc/sys/net/ipv4/ip_default_ttl"), "");
 }
