@@ -1,10 +1,10 @@
-//! What reads what a node says, for the fuzz target.
+//! An entry point for the fuzz target that reads the answers of nodes.
 
 use crate::answer::{Stderr, Stdout, Stream};
 use crate::script::Script;
 
-/// Takes bytes for the answer of a node to a script of two sections: what is said on stdout, a zero byte, what is said on stderr.
-/// A line that begins with `@` is one of the script's own.
+/// Parses `bytes` as the answer of a node to a script of two sections: its stdout, a zero byte, its stderr.
+/// A line that starts with `@` is one of the script's own.
 pub fn answer(bytes: &[u8]) {
     let mut script = Script::new();
     script.section("true");

@@ -8,7 +8,7 @@ use moorfast_engine::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, absolute, parent, propose, text, texts, written};
+use super::{Resource, ShellTask, absolute_path, is_set, parent, propose, text, texts};
 use crate::script::{Section, quote, quote_all};
 use crate::secrets::Secrets;
 use crate::sources::Sources;
@@ -17,7 +17,7 @@ use crate::subject::Subject;
 /// The resource type `ssh_archive`.
 pub(crate) struct Archive;
 
-/// The forms of archives: what a name ends with, and the option by which tar unpacks it; none for zip.
+/// The archive formats: the extension, and the option with which tar unpacks the format; none for zip.
 const FORMS: &[(&str, Option<&str>)] = &[
     (".tar", Some("")),
     (".tar.gz", Some("-z")),
@@ -38,42 +38,42 @@ while [ "$strip" -gt 0 ]; do
   rm -rf -- "$S"; mv -fT -- "$S.up" "$S"; strip=$((strip - 1))
 done"#;
 
-/// Shell functions for a directory that another may own: `planted PATH` tells a link that is neither root's nor ours, `inside NAME` a name that leads to what is
-/// below `$P`, through no such link.
-const GUARDS: &str = r#"planted() { [ -L "$1" ] && case $(stat -c %u -- "$1") in 0|"$(id -u)") false ;; esac; }
+/// Shell functions for a directory that may belong to another user: `foreign_link PATH` tests for a link that belongs neither to root nor to the script's user,
+/// `inside NAME` tests that a name leads to a path below `$P` and through no such link.
+const PATH_CHECKS: &str = r#"foreign_link() { [ -L "$1" ] && case $(stat -c %u -- "$1") in 0|"$(id -u)") false ;; esac; }
 inside() {
   case "/$1/" in */../*) return 1 ;; esac
   B=$1
-  while case $B in */*) ;; *) false ;; esac; do B=${B%/*}; if planted "$P/$B"; then return 1; fi; done
+  while case $B in */*) ;; *) false ;; esac; do B=${B%/*}; if foreign_link "$P/$B"; then return 1; fi; done
 }
 names() { sed -n 's/^[^*]*\*//p'; }"#;
 
-/// Prepares the change of `$P` to what is in `$S`, and changes nothing in it. Lists for the marker: regular files as sha256sum checks them, others by name
-/// alone, directories that the archive makes. What did not come from this archive is never replaced by something of another kind.
+/// Prepares the move of `$S` to `$P` without changing `$P`. It lists for the marker: regular files in the format of sha256sum, others by name,
+/// and the directories that the archive creates. An object that did not come from this archive is never replaced by another kind.
 const PREPARE: &str = r#"[ -n "$(find "$S" -mindepth 1 -print -quit)" ] || {
   printf %s 'lower strip_components, or correct include: they exclude every file of the archive' | blob help
   fail invalid 'the archive has no file to unpack'
 }
 if [ -f "$M" ] && [ ! -L "$M" ]; then tail -n +2 -- "$M" > "$S.was"; else : > "$S.was"; fi
 names < "$S.was" > "$S.old"
-came() { grep -qxF -- "$1" "$S.old"; }
-stays() { [ -d "$P/$1" ] && { [ ! -L "$P/$1" ] || ! came "$1"; }; }
+from_archive() { grep -qxF -- "$1" "$S.old"; }
+keeps_directory() { [ -d "$P/$1" ] && { [ ! -L "$P/$1" ] || ! from_archive "$1"; }; }
 in_the_way() { fail conflict "$P/${1#./} is in the way: the archive has a $2 at this path, and the existing object did not come from the archive"; }
 ( cd -- "$S"; find . -mindepth 1 -type d -exec stat -c '%a %u:%g %n/' -- {} + ) | while read -r B O A; do
   A=${A%/}
-  if planted "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of another user: nothing is written through it"; fi
-  if stays "$A"; then
-    came "$A" || continue
+  if foreign_link "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of another user: nothing is written through it"; fi
+  if keeps_directory "$A"; then
+    from_archive "$A" || continue
   elif [ -e "$P/$A" ] || [ -L "$P/$A" ]; then
-    came "$A" || in_the_way "$A" directory
+    from_archive "$A" || in_the_way "$A" directory
   fi
   printf '%s\n' "$B $O $A/"
 done > "$S.made"
 find "$S" -type d ! -perm -u=rwx -exec chmod u+rwx -- {} +
 ( cd -- "$S"; find . ! -type d ) | while IFS= read -r A; do
   [ -d "$P/$A" ] && [ ! -L "$P/$A" ] || continue
-  came "$A" || [ -n "$(find "$P/$A" ! -type d -print -quit)" ] || in_the_way "$A" file
-  ( cd -- "$P"; find "$A" ! -type d ) | while IFS= read -r B; do came "$B" || in_the_way "$B" 'file above it'; done
+  from_archive "$A" || [ -n "$(find "$P/$A" ! -type d -print -quit)" ] || in_the_way "$A" file
+  ( cd -- "$P"; find "$A" ! -type d ) | while IFS= read -r B; do from_archive "$B" || in_the_way "$B" 'file above it'; done
 done
 ( cd -- "$S"
   find . -type f -exec sha256sum -b -- {} +
@@ -91,29 +91,29 @@ kept() { grep -qxF -- "$1" "$S.new"; }
   printf '%s\n' "$A"
 done > "$S.gone""#;
 
-/// Writes the marker. Until all is in place it lists what there may be: the old and the new, and that it is not finished.
-const MARK: &str = r#"mark() { opened "$P"; trap clean EXIT; cat >&6; chmod 0644 /proc/self/fd/6; sync -- /proc/self/fd/6; exec 6>&-; mv -fT -- "$T" "$M"; }"#;
+/// Writes the marker. Until all files are in place it lists the old and the new files and an `unfinished` line.
+const MARK: &str = r#"mark() { open_temporary "$P"; trap clean EXIT; cat >&6; chmod 0644 /proc/self/fd/6; sync -- /proc/self/fd/6; exec 6>&-; mv -fT -- "$T" "$M"; }"#;
 
-/// Moves what is in `$S` to its place. Directories get their modes and owners last: they may forbid to write in them.
+/// Moves the content of `$S` to `$P`. Directories get their modes and owners last, because a mode may forbid writing.
 const MOVE: &str = r#"( cd -- "$S"; find . -mindepth 1 -type d ) | while IFS= read -r A; do
-  if planted "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of another user: nothing is written through it"; fi
-  stays "$A" || { rm -f -- "$P/$A"; mkdir -m 0700 -- "$P/$A"; }
+  if foreign_link "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of another user: nothing is written through it"; fi
+  keeps_directory "$A" || { rm -f -- "$P/$A"; mkdir -m 0700 -- "$P/$A"; }
 done
 ( cd -- "$S"; find . ! -type d ) | while IFS= read -r A; do
   if [ -d "$P/$A" ] && [ ! -L "$P/$A" ]; then
-    ( cd -- "$P"; find "$A" ! -type d ) | while IFS= read -r B; do if came "$B"; then rm -f -- "$P/$B"; fi; done
+    ( cd -- "$P"; find "$A" ! -type d ) | while IFS= read -r B; do if from_archive "$B"; then rm -f -- "$P/$B"; fi; done
     find "$P/$A" -depth -type d -exec rmdir -- {} +
   fi
   mv -fT -- "$S/$A" "$P/$A"
 done"#;
 
-/// Gives the directories that the archive makes their owners and modes, the deepest first.
-const SETTLE: &str = r#"sort -r -k 3 -- "$S.made" | while read -r B O A; do
-  ( held "$P/${A%/}"; chown -- "$O" /proc/self/fd/6; chmod -- "00$B" /proc/self/fd/6 )
+/// Sets owner and mode of the directories that the archive created, the deepest first.
+const SET_MODES: &str = r#"sort -r -k 3 -- "$S.made" | while read -r B O A; do
+  ( open_existing "$P/${A%/}"; chown -- "$O" /proc/self/fd/6; chmod -- "00$B" /proc/self/fd/6 )
 done"#;
 
-/// Removes the files that the list `$1` names, and then the directories that are empty and not `kept`. Links go first: no other name of the list may lead
-/// through one of them.
+/// Removes the files of the list `$1`, and then the directories that are empty and not `kept`. Links are removed first, so that no other name of the list
+/// leads through one of them.
 const REMOVE: &str = r#"remove() {
   while IFS= read -r A; do if inside "$A" && [ -L "$P/$A" ]; then rm -f -- "$P/$A"; fi; done < "$1"
   while IFS= read -r A; do if inside "$A" && [ ! -d "$P/$A" ]; then rm -f -- "$P/$A"; fi; done < "$1"
@@ -126,7 +126,7 @@ const REMOVE: &str = r#"remove() {
   done < "$1"
 }"#;
 
-/// Checks whether all that the marker lists is there as it was unpacked.
+/// Checks that all files of the marker are present and unchanged.
 const INTACT: &str = r#"intact() (
   cd -- "$P" || exit 1
   tail -n +2 -- "$M" | while IFS= read -r L; do
@@ -218,8 +218,8 @@ impl Resource for Archive {
             message: message.to_owned(),
             help: Some(help.to_owned()),
         };
-        let mut found: Vec<Invalid> = absolute(attributes, "path").into_iter().collect();
-        if written(attributes, "source") == written(attributes, "url") {
+        let mut found: Vec<Invalid> = absolute_path(attributes, "path").into_iter().collect();
+        if is_set(attributes, "source") == is_set(attributes, "url") {
             found.push(invalid(None, "exactly one of source and url is required", "write `source` or `url`"));
         }
         if let Some(sum) = text(attributes, "sha256")
@@ -259,11 +259,11 @@ impl Resource for Archive {
         &["source", "url", "format", "strip_components", "include", "owner", "group"]
     }
 
-    fn contents(&self) -> &'static [&'static str] {
+    fn lost_on_overwrite(&self) -> &'static [&'static str] {
         &["sha256", "intact"]
     }
 
-    fn look(&self, subject: &Subject) -> String {
+    fn read_script(&self, subject: &Subject) -> String {
         format!(
             "{}
 {INTACT}
@@ -298,16 +298,21 @@ fi",
         Ok(propose(self, request, planned))
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, sources: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(
+        &self,
+        operation: &Operation,
+        subject: &Subject,
+        sources: &Sources,
+    ) -> Result<ShellTask, ProviderError> {
         let places = places(subject);
         if matches!(operation.action, OperationAction::Delete) {
-            return Ok(Step::long(format!(
+            return Ok(ShellTask::long(format!(
                 "{places}
-{GUARDS}
+{PATH_CHECKS}
 kept() {{ false; }}
 {REMOVE}
 if [ -f \"$M\" ] && [ ! -L \"$M\" ]; then
-  temporary \"${{TMPDIR:-/tmp}}\"; tail -n +2 -- \"$M\" | names > \"$T\"; remove \"$T\"
+  create_temporary \"${{TMPDIR:-/tmp}}\"; tail -n +2 -- \"$M\" | names > \"$T\"; remove \"$T\"
 fi
 rm -f -- \"$M\"
 [ ! -d \"$P\" ] || rmdir -- \"$P\" 2>/dev/null || true"
@@ -342,7 +347,7 @@ rm -f -- \"$M\"
         };
         let body = format!(
             "{places}
-{GUARDS}
+{PATH_CHECKS}
 {REMOVE}
 {MARK}
 made=
@@ -366,22 +371,22 @@ strip={strip}
 mark < \"$S.mark\"
 {MOVE}
 remove \"$S.gone\"
-{SETTLE}
+{SET_MODES}
 {{ printf '%s\\n' \"$X\"; cat -- \"$S.list\"; }} > \"$S.mark\"
 mark < \"$S.mark\"",
             strip = attributes.get("strip_components").and_then(Value::as_i64).unwrap_or_default(),
             owner = owner(attributes),
         );
-        Ok(Step {
+        Ok(ShellTask {
             upload,
             limit: Some(Duration::from_secs(1800)),
             secrets: Secrets::of(attributes.get("url")),
-            ..Step::long(body)
+            ..ShellTask::long(body)
         })
     }
 }
 
-/// Shell variables: the directory and the marker in it.
+/// Returns shell variables: the directory, its parent and the marker.
 fn places(subject: &Subject) -> String {
     let path = subject.text("path").unwrap_or_default();
     let marker = format!("{path}/.moorfast-archive-{}", subject.text("name").unwrap_or("archive"));
@@ -400,7 +405,7 @@ fn form(attributes: &Attributes) -> Option<Option<&'static str>> {
     FORMS.iter().filter(|(end, _)| ending.ends_with(end)).max_by_key(|(end, _)| end.len()).map(|(_, option)| *option)
 }
 
-/// Fetches `url` into `$Z`. It may hold a secret, so that no process has it in its arguments.
+/// Returns shell that downloads `url` into `$Z`. The address may be secret, so no process has it in its arguments.
 fn fetch(url: &str) -> String {
     let in_config = url.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
     format!(
@@ -412,7 +417,7 @@ else fail failed 'neither curl nor wget is installed (install one with ssh_packa
     )
 }
 
-/// Shell that gives what is unpacked to its owner. That takes the setuid and setgid bits of files away, so they are set again.
+/// Returns shell that sets the owner of the unpacked files. chown clears the setuid and setgid bits of files, so they are set again.
 fn owner(attributes: &Attributes) -> String {
     let (owner, group) = (text(attributes, "owner").unwrap_or_default(), text(attributes, "group").unwrap_or_default());
     let to = match (owner, group) {

@@ -1,4 +1,4 @@
-//! `ssh_directory`: a directory, not what is in it.
+//! `ssh_directory`: a directory without its content.
 
 use moorfast_engine::{
     Attribute, Attributes, Invalid, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
@@ -6,7 +6,7 @@ use moorfast_engine::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, absolute, flag, in_the_way, mode, parent, propose, text};
+use super::{Resource, ShellTask, absolute_path, flag, mode, parent, path_obstacle, propose, text};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -14,7 +14,7 @@ use crate::subject::Subject;
 /// The resource type `ssh_directory`.
 pub(crate) struct Directory;
 
-/// Removes `$P` and all in it, after what is mounted below is unmounted. Where something is mounted at it, that is emptied and stays.
+/// Removes `$P` with its content, after unmounting the file systems below it. If `$P` is a mount point, it is emptied and stays.
 const REMOVE_ALL: &str = r#"if [ -d "$P" ] && [ ! -L "$P" ]; then
   R=$(realpath -- "$P")
   while read -r _ _ _ _ M _; do printf '%b\n' "$M"; done < /proc/self/mountinfo | sort -r | while IFS= read -r M; do
@@ -52,7 +52,7 @@ impl Resource for Directory {
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
-        absolute(attributes, "path").into_iter().collect()
+        absolute_path(attributes, "path").into_iter().collect()
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
@@ -63,9 +63,9 @@ impl Resource for Directory {
         &["parents", "force_destroy"]
     }
 
-    fn look(&self, subject: &Subject) -> String {
+    fn read_script(&self, subject: &Subject) -> String {
         let path = quote(subject.text("path").unwrap_or_default());
-        format!("P={path}; kind \"$P\"; field kind \"$K\"; case $K in directory) {} ;; esac", mode::LOOK)
+        format!("P={path}; kind \"$P\"; field kind \"$K\"; case $K in directory) {} ;; esac", mode::READ)
     }
 
     fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
@@ -89,24 +89,24 @@ impl Resource for Directory {
         let mut proposal = propose(self, request, planned);
         let kind = request.observed.as_ref().and_then(|o| o.private["kind"].as_str());
         if let Some(kind) = kind.filter(|kind| *kind != "directory") {
-            proposal.consequences.push(in_the_way(kind));
+            proposal.consequences.push(path_obstacle(kind));
         }
         Ok(proposal)
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let path = subject.text("path").unwrap_or_default();
         let start = format!("P={}; D={}", quote(path), quote(parent(path)));
         if matches!(operation.action, OperationAction::Delete) {
             let force = subject.setting("force_destroy").and_then(|v| v.as_bool()).unwrap_or_default();
             let body = if force { REMOVE_ALL } else { REMOVE_EMPTY };
-            return Ok(Step { long: force, ..Step::quick(format!("{start}\n{body}")) });
+            return Ok(ShellTask { long: force, ..ShellTask::quick(format!("{start}\n{body}")) });
         }
         let parents = match flag(&subject.attributes, "parents") {
             true => "mkdir -p -- \"$D\"",
             false => "[ -d \"$D\" ] || fail failed \"the directory $D does not exist (set parents = true)\"",
         };
-        Ok(Step::quick(format!(
+        Ok(ShellTask::quick(format!(
             "{start}
 kind \"$P\"
 case $K in
@@ -114,7 +114,7 @@ absent) {parents}; mkdir -- \"$P\" ;;
 directory) ;;
 *) fail conflict \"there is a $K at that path\" ;;
 esac
-held \"$P\"
+open_existing \"$P\"
 {}",
             mode::set(&subject.attributes)
         )))

@@ -1,4 +1,4 @@
-//! `data.ssh_facts`: what a node is.
+//! `data.ssh_facts`: facts about a node.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use moorfast_engine::{Attribute, Attributes, Kind, ResourceType, Schema, Scope, 
 
 use crate::script::Section;
 
-/// Shell that tells the facts besides those of [`crate::machine::LOOK`]. What is not there is told as nothing.
-pub(crate) const LOOK: &str = r#"
+/// Shell that reports the facts besides those of [`crate::machine::READ`]. A missing fact is an empty text.
+pub(crate) const READ: &str = r#"
 say() { printf %s "$2" | blob "$1"; }
 say hostname "$(uname -n)"
 say kernel "$(uname -r)"
@@ -56,7 +56,7 @@ pub(crate) fn data_source() -> ResourceType {
     ResourceType { name: "ssh_facts", scope: Scope::Node, schema }
 }
 
-/// What the fields say.
+/// Returns the facts from the answer of the node.
 pub(crate) fn observe(seen: &Section) -> Attributes {
     let text = |name: &str| seen.text(name).unwrap_or_default();
     let number = |text: &str| Value::from(text.trim().parse::<i64>().unwrap_or_default());

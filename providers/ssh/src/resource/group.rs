@@ -7,7 +7,7 @@ use moorfast_engine::{
 use serde_json::json;
 
 use super::account::{name_rule, number_rule};
-use super::{Resource, Step, flag, propose, text};
+use super::{Resource, ShellTask, flag, propose, text};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -45,11 +45,11 @@ impl Resource for Group {
         &["system"]
     }
 
-    fn contents(&self) -> &'static [&'static str] {
+    fn lost_on_overwrite(&self) -> &'static [&'static str] {
         &["gid"]
     }
 
-    fn look(&self, subject: &Subject) -> String {
+    fn read_script(&self, subject: &Subject) -> String {
         format!(
             "G={}; X=$(getent group -- \"$G\" || true); if [ -n \"$X\" ]; then X=${{X#*:}}; X=${{X#*:}}; field gid \"${{X%%:*}}\"; fi",
             quote(subject.text("name").unwrap_or_default())
@@ -69,12 +69,12 @@ impl Resource for Group {
         Ok(propose(self, request, request.desired.clone()))
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let attributes = &subject.attributes;
         let name = quote(subject.text("name").unwrap_or_default());
         let gid = attributes.get("gid").and_then(Value::as_i64).map(|gid| format!("-g {gid}")).unwrap_or_default();
         let system = if flag(attributes, "system") { "-r" } else { "" };
-        Ok(Step::quick(match &operation.action {
+        Ok(ShellTask::quick(match &operation.action {
             OperationAction::Delete if subject.private["made"] == true => {
                 format!("G={name}; if getent group -- \"$G\" >/dev/null; then groupdel -- \"$G\"; fi")
             }

@@ -6,7 +6,7 @@ use moorfast_engine::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, flag, propose, text};
+use super::{Resource, ShellTask, flag, propose, text};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -14,8 +14,8 @@ use crate::subject::Subject;
 /// The resource type `ssh_kernel_module`.
 pub(crate) struct KernelModule;
 
-/// Tells whether `$O` is loaded or built in. A module that is built in without parameters shows only in modules.builtin.
-const LOOK: &str = r#"if [ -d "/sys/module/$O" ]; then field loaded yes
+/// Shell that reports whether `$O` is loaded or built in. A built-in module without parameters appears only in modules.builtin.
+const READ: &str = r#"if [ -d "/sys/module/$O" ]; then field loaded yes
 elif grep -qE "/($O|$(echo "$O" | tr _ -))\.ko" "/lib/modules/$(uname -r)/modules.builtin" 2>/dev/null; then field loaded yes
 fi
 if [ -f "$F" ]; then blob boot < "$F"; fi"#;
@@ -47,8 +47,8 @@ impl Resource for KernelModule {
         Some(format!("module:{}", text(attributes, "name")?.replace('-', "_")))
     }
 
-    fn look(&self, subject: &Subject) -> String {
-        format!("{}\n{LOOK}", places(subject))
+    fn read_script(&self, subject: &Subject) -> String {
+        format!("{}\n{READ}", places(subject))
     }
 
     fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
@@ -73,7 +73,7 @@ impl Resource for KernelModule {
         Ok(propose(self, request, planned))
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let places = places(subject);
         if matches!(operation.action, OperationAction::Delete) {
             let unload = match subject.private["loaded"] == true {
@@ -82,14 +82,14 @@ impl Resource for KernelModule {
                 }
                 false => "",
             };
-            return Ok(Step::quick(format!("{places}\nrm -f -- \"$F\"\n{unload}")));
+            return Ok(ShellTask::quick(format!("{places}\nrm -f -- \"$F\"\n{unload}")));
         }
         let loaded = operation.observed.as_ref().and_then(|o| o.attributes.get("loaded")?.as_bool()) == Some(true);
         let load = if loaded { "" } else { "modprobe -- \"$O\"; field made yes" };
-        Ok(Step::quick(format!(
+        Ok(ShellTask::quick(format!(
             "{places}
 {load}
-mkdir -p /etc/modules-load.d; temporary /etc/modules-load.d
+mkdir -p /etc/modules-load.d; create_temporary /etc/modules-load.d
 printf '%s\\n' {} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" \"$F\"",
             quote(subject.text("name").unwrap_or_default())
         )))
@@ -105,7 +105,7 @@ printf '%s\\n' {} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" 
     }
 }
 
-/// Shell variables: the module as the kernel writes it, and the file that loads it at boot.
+/// Returns shell variables: the module name of the kernel, and the file that loads the module at boot.
 fn places(subject: &Subject) -> String {
     let name = subject.text("name").unwrap_or_default().replace('-', "_");
     format!("O={}; F={}", quote(&name), quote(&format!("/etc/modules-load.d/moorfast-{name}.conf")))

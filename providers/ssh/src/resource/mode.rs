@@ -1,4 +1,4 @@
-//! Owner, group and mode of what has a path.
+//! Owner, group and mode of an object with a path.
 
 use moorfast_engine::{Attribute, Attributes, Kind, Value};
 
@@ -6,7 +6,7 @@ use super::{account, text};
 use crate::script::{Section, quote};
 use crate::subject::Subject;
 
-/// The attributes `owner` and `group`.
+/// Returns the attributes `owner` and `group`.
 pub(crate) fn owner_and_group() -> [Attribute; 2] {
     [
         Attribute::optional(
@@ -19,7 +19,7 @@ pub(crate) fn owner_and_group() -> [Attribute; 2] {
     ]
 }
 
-/// The attribute `kind`, for what is there is not always what was put there.
+/// Returns the attribute `kind`: another kind of object may be at the path.
 pub(crate) fn kind_attribute() -> Attribute {
     Attribute::computed(
         "kind",
@@ -28,21 +28,21 @@ pub(crate) fn kind_attribute() -> Attribute {
     )
 }
 
-/// What the `kind` of a script found, as the attribute says it.
+/// Returns the value of the attribute for the kind that the script found.
 pub(crate) fn kind(found: &str) -> Value {
-    // stat tells an empty file from others.
+    // stat has its own name for an empty file.
     Value::from(if found.starts_with("regular") { "file" } else { found })
 }
 
-/// `mode` with four octal digits: `0644`.
+/// Returns `mode` with four octal digits: `0644`.
 pub(crate) fn canonical(mode: &str) -> String {
     format!("{:0>4}", mode.trim_start_matches("0o").trim_start_matches('0'))
 }
 
-/// Shell that reports owner, group and mode of `$P` as the field `stat`. A name may have a space in it, but no colon.
-pub(crate) const LOOK: &str = "X=$(stat -c '%a %s %u %g %U:%G' -- \"$P\"); field stat \"$X\"";
+/// Shell that reports owner, group and mode of `$P` as the field `stat`. A name may contain a space, but no colon.
+pub(crate) const READ: &str = "X=$(stat -c '%a %s %u %g %U:%G' -- \"$P\"); field stat \"$X\"";
 
-/// What [`LOOK`] told.
+/// Adds owner, group and mode from the answer of [`READ`].
 pub(crate) fn observe(subject: &Subject, seen: &Section, into: &mut Attributes) -> Option<()> {
     let words: Vec<&str> = seen.field("stat")?.splitn(5, ' ').collect();
     let [mode, _, uid, gid, names] = words[..] else { return None };
@@ -53,14 +53,14 @@ pub(crate) fn observe(subject: &Subject, seen: &Section, into: &mut Attributes) 
     Some(())
 }
 
-/// Makes the mode in `planned` canonical, so that it compares.
+/// Writes the mode in `planned` in its canonical form, for comparison.
 pub(crate) fn plan(planned: &mut Attributes) {
     if let Some(mode) = text(planned, "mode").map(canonical) {
         planned.insert("mode".to_owned(), Value::from(mode));
     }
 }
 
-/// Shell that gives what is open as 6 the owner, group and mode that are written. chown goes first: it may clear the setuid bit.
+/// Returns shell that sets owner, group and mode of the file that is open as descriptor 6. chown runs first, because it may clear the setuid bit.
 pub(crate) fn set(attributes: &Attributes) -> String {
     let owner = text(attributes, "owner").unwrap_or_default();
     let group = text(attributes, "group").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `ssh_swap`: does the node swap?
+//! `ssh_swap`: the use of swap.
 
 use moorfast_engine::{
     Attribute, Attributes, Kind, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
@@ -6,7 +6,7 @@ use moorfast_engine::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, flag, propose, texts};
+use super::{Resource, ShellTask, flag, propose, texts};
 use crate::script::Section;
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -14,31 +14,31 @@ use crate::subject::Subject;
 /// The resource type `ssh_swap`.
 pub(crate) struct Swap;
 
-/// Tells what is swapped to now, what fstab has for the next boot, and whether systemd may start any.
+/// Shell that reports the active swap areas, those of fstab, and whether systemd may start swap.
 ///
 /// The kernel writes a space in a path as `\040`.
-const LOOK: &str = r##"while read -r D _; do case $D in Filename) ;; *) printf '%b\n' "$D" ;; esac; done < /proc/swaps | blob devices
+const READ: &str = r##"while read -r D _; do case $D in Filename) ;; *) printf '%b\n' "$D" ;; esac; done < /proc/swaps | blob devices
 if [ -f /etc/fstab ]; then
   while read -r D _ K _; do case $D in '#'*|'') ;; *) [ "$K" != swap ] || printf '%s\n' "$D" ;; esac; done < /etc/fstab | blob fstab
 fi
 field target "$(systemctl is-enabled swap.target 2>/dev/null || true)""##;
 
-/// Rewrites /etc/fstab by the awk-free filter `rewrite`, which gets each line as `L`.
+/// Shell that passes each line of /etc/fstab as `L` through the function `rewrite`.
 const FSTAB: &str = r#"if [ -f /etc/fstab ]; then
-  temporary /etc
+  create_temporary /etc
   while IFS= read -r L || [ -n "$L" ]; do rewrite; done < /etc/fstab > "$T"
   chown --reference=/etc/fstab -- "$T"; chmod --reference=/etc/fstab -- "$T"; sync -- "$T"
   [ "$(sha256sum < "$T")" = "$(sha256sum < /etc/fstab)" ] || mv -fT -- "$T" /etc/fstab
 fi"#;
 
-/// Comments a line that swaps.
+/// Defines a `rewrite` that comments out swap lines.
 const COMMENT: &str = r##"rewrite() { case $L in '#'*) printf '%s\n' "$L"; return ;; esac; set -f; set -- $L; set +f
   if [ "$3" = swap ]; then printf '# moorfast: %s\n' "$L"; else printf '%s\n' "$L"; fi; }"##;
 
-/// Fails where nothing is swapped to.
+/// Shell that fails if no swap area is active.
 const ANY: &str = "[ \"$(wc -l < /proc/swaps)\" -gt 1 ] || fail failed 'no swap area is active: add one to /etc/fstab'";
 
-/// Takes the comment back.
+/// Defines a `rewrite` that removes the comment again.
 const UNCOMMENT: &str = r##"rewrite() { printf '%s\n' "${L#'# moorfast: '}"; }"##;
 
 impl Resource for Swap {
@@ -64,8 +64,8 @@ impl Resource for Swap {
         Some("swap:all".to_owned())
     }
 
-    fn look(&self, _: &Subject) -> String {
-        LOOK.to_owned()
+    fn read_script(&self, _: &Subject) -> String {
+        READ.to_owned()
     }
 
     fn observe(&self, _: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
@@ -97,12 +97,12 @@ impl Resource for Swap {
         Ok(propose(self, request, planned))
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let remember = "field was_masked \"$(systemctl is-enabled swap.target 2>/dev/null || true)\"\nwhile read -r D _; do case $D in Filename) ;; *) printf '%b\\n' \"$D\" ;; esac; done < /proc/swaps | blob before";
         let off = format!("{remember}\nswapoff -a\n{COMMENT}\n{FSTAB}\nsystemctl mask swap.target");
         let on = format!("{remember}\nsystemctl unmask swap.target\n{UNCOMMENT}\n{FSTAB}\nswapon -a\n{ANY}");
-        Ok(Step::long(match &operation.action {
-            OperationAction::Delete => give_back(&subject.private),
+        Ok(ShellTask::long(match &operation.action {
+            OperationAction::Delete => restore(&subject.private),
             _ if flag(&subject.attributes, "enabled") => on,
             _ => off,
         }))
@@ -123,8 +123,8 @@ impl Resource for Swap {
     }
 }
 
-/// Back to what was found at first.
-fn give_back(private: &serde_json::Value) -> String {
+/// Returns shell that restores the state from before moorfast.
+fn restore(private: &serde_json::Value) -> String {
     if private.is_null() {
         return ":".to_owned();
     }

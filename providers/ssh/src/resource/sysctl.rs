@@ -1,4 +1,4 @@
-//! `ssh_sysctl`: a kernel parameter, live and at boot.
+//! `ssh_sysctl`: a kernel parameter, now and at boot.
 
 use moorfast_engine::plan::Consequence;
 use moorfast_engine::{
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::sysctl_boot::{self, slashed};
 use super::sysctl_value::{is_same, plain};
-use super::{Resource, Step, propose, text};
+use super::{Resource, ShellTask, propose, text};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -18,7 +18,7 @@ use crate::subject::Subject;
 pub(crate) struct Sysctl;
 
 /// Shell that reports the value, and whether it can be changed.
-const LOOK: &str = r#"if [ -e "$L" ]; then
+const READ: &str = r#"if [ -e "$L" ]; then
   field mode "$(stat -c %a -- "$L")"; field user "$(id -u)"
   [ ! -w "$L" ] || field writable yes
   if [ ! -r "$L" ]; then
@@ -29,9 +29,9 @@ const LOOK: &str = r#"if [ -e "$L" ]; then
   blob live < "$L"
 fi"#;
 
-/// Shell functions. `take VALUE` sets the parameter and leaves the kernel's reason in `X` if that fails.
-const FUNCTIONS: &str = r#"take() { X=$(printf '%s\n' "$1" | dd of="$L" bs=64k iflag=fullblock status=none 2>&1) || { X=${X##*: }; return 1; }; }
-refused() {
+/// Shell functions. `set_value VALUE` sets the parameter; if that fails, `X` has the kernel's reason.
+const FUNCTIONS: &str = r#"set_value() { X=$(printf '%s\n' "$1" | dd of="$L" bs=64k iflag=fullblock status=none 2>&1) || { X=${X##*: }; return 1; }; }
+fail_refused() {
   [ "$(id -u)" = 0 ] || fail denied "$X"
   case $X in
   'Invalid argument'|*'out of range'*) printf %s "write a value that the kernel's documentation of the parameter allows" | blob help ;;
@@ -80,14 +80,14 @@ impl Resource for Sysctl {
         Some(format!("sysctl:{}", slashed(text(attributes, "name")?)))
     }
 
-    fn look(&self, subject: &Subject) -> String {
-        format!("{}\n{LOOK}\n{}", places(subject), sysctl_boot::LOOK)
+    fn read_script(&self, subject: &Subject) -> String {
+        format!("{}\n{READ}\n{}", places(subject), sysctl_boot::READ)
     }
 
     fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
         let Some(live) = seen.text("live") else { return Ok(None) };
         let wanted = subject.text("value").map(plain);
-        // As it is recorded, so that another spelling in the manifest is not taken for drift.
+        // The recorded spelling comes first, so that another spelling in the manifest is not drift.
         let recorded = |name: &str| subject.recorded.as_ref().and_then(|r| text(r, name)).map(plain);
         let spelled = |name: &str, value: &str| {
             let mut known = [recorded(name), wanted.clone()].into_iter().flatten();
@@ -99,7 +99,7 @@ impl Resource for Sysctl {
             (spelled("value", &live), boot.as_ref().map(|b| spelled("boot_value", b.value)).unwrap_or_default());
         let file = boot.map(|b| b.file.to_owned());
         if let (true, Some(wanted)) = (seen.is("written"), &wanted) {
-            let hidden = subject.model("value").is_some_and(Value::is_sensitive);
+            let hidden = subject.sensitivity_model("value").is_some_and(Value::is_sensitive);
             let shown = |value: &str| if hidden { "another value".to_owned() } else { format!("`{value}`") };
             if value != *wanted {
                 return Err(ProviderError::new(
@@ -150,11 +150,11 @@ impl Resource for Sysctl {
         Ok(proposal)
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let start = format!("{}\n{FUNCTIONS}", places(subject));
         if matches!(operation.action, OperationAction::Delete) {
-            let back = subject.private["before"].as_str().map(give_back).unwrap_or_default();
-            return Ok(Step::quick(format!("{start}rm -f -- \"$F\" \"$Z\"\n{back}")));
+            let back = subject.private["before"].as_str().map(restore).unwrap_or_default();
+            return Ok(ShellTask::quick(format!("{start}rm -f -- \"$F\" \"$Z\"\n{back}")));
         }
         let value = plain(text(&subject.attributes, "value").unwrap_or_default());
         let name = slashed(text(&subject.attributes, "name").unwrap_or_default());
@@ -166,15 +166,15 @@ impl Resource for Sysctl {
         };
         let set = match is_set {
             true => String::new(),
-            false => format!("take {} || refused {}\n", quote(&value), quote(&shown)),
+            false => format!("set_value {} || fail_refused {}\n", quote(&value), quote(&shown)),
         };
         let overridden =
             before.and_then(|o| o.private["boot_file"].as_str()).is_some_and(|file| comes_after(file, &name));
         let (file, other) = if overridden { ("Z", "F") } else { ("F", "Z") };
-        Ok(Step::quick(format!(
+        Ok(ShellTask::quick(format!(
             "{start}[ -e \"$L\" ] || fail failed 'the kernel parameter does not exist (it may need a module: ssh_kernel_module)'
 blob before < \"$L\"
-{set}mkdir -p /etc/sysctl.d; temporary /etc/sysctl.d
+{set}mkdir -p /etc/sysctl.d; create_temporary /etc/sysctl.d
 printf '%s = %s\\n' {name} {value} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" \"${file}\"; rm -f -- \"${other}\"
 field written yes",
             value = quote(&value),
@@ -195,7 +195,7 @@ field written yes",
     }
 }
 
-/// Returns the paths of the file that sets `name` at boot: the usual one, and the one that comes after the files of others.
+/// Returns the paths of the file that sets `name` at boot: the usual one, and one that is read after the files of others.
 fn boot_files(name: &str) -> [String; 2] {
     ["90", "zz"].map(|first| format!("/etc/sysctl.d/{first}-moorfast-{}.conf", name.replace('/', ".")))
 }
@@ -207,7 +207,7 @@ fn comes_after(file: &str, name: &str) -> bool {
     base(file) > base(&usual)
 }
 
-/// Shell variables: where the value lives, the two files for the next boot, and the end of the name.
+/// Returns shell variables: the file in /proc, the two files for the boot, and the end of the name.
 fn places(subject: &Subject) -> String {
     let name = slashed(subject.text("name").unwrap_or_default());
     let [file, late] = boot_files(&name);
@@ -215,7 +215,7 @@ fn places(subject: &Subject) -> String {
     format!("L={}; F={}; Z={}; E={}", quote(&format!("/proc/sys/{name}")), quote(&file), quote(&late), quote(end))
 }
 
-/// Returns what an apply would fail at.
+/// Returns why an apply would fail.
 fn obstacle(proposal: &Proposal, observed: &Observed) -> Option<String> {
     let private = |name: &str| &observed.private[name];
     let (now, then) = (text(&observed.attributes, "value"), text(&proposal.planned, "value"));
@@ -237,12 +237,12 @@ fn obstacle(proposal: &Proposal, observed: &Observed) -> Option<String> {
         .then(|| format!("{file} sets another value at boot, after the file of moorfast"))
 }
 
-/// Shell that sets the value that was found. Where the kernel refuses that, the value stays.
-fn give_back(before: &str) -> String {
+/// Returns shell that restores the previous value. If the kernel refuses it, the current value stays.
+fn restore(before: &str) -> String {
     format!(
         "if [ -e \"$L\" ]; then
   set -f; set -- $(cat -- \"$L\"); set +f
-  [ \"$*\" = {0} ] || take {0} || note \"the value stays $*: the kernel refuses the previous value \"{0}\" ($X)\"
+  [ \"$*\" = {0} ] || set_value {0} || note \"the value stays $*: the kernel refuses the previous value \"{0}\" ($X)\"
 fi",
         quote(before)
     )

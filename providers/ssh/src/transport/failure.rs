@@ -1,4 +1,4 @@
-//! What ssh and sudo say when they fail, told apart.
+//! Errors for failures of ssh and sudo, by their messages.
 
 use std::time::Duration;
 
@@ -6,87 +6,87 @@ use moorfast_engine::{Class, Node, ProviderError};
 
 use crate::duration;
 
-/// A sort of failure of ssh: how its message is recognised and what becomes of it.
-struct Sort {
-    says: &'static str,
+/// A known failure of ssh: the text in its output, and the error for it.
+struct FailurePattern {
+    text: &'static str,
     class: Class,
     /// Completes "cannot connect to NODE (ADDRESS): ".
-    why: &'static str,
+    reason: &'static str,
     help: &'static str,
 }
 
-/// In order: the first that is found in what ssh said wins.
-const SORTS: &[Sort] = &[
-    Sort {
-        says: "UNPROTECTED PRIVATE KEY FILE",
+/// The first pattern that matches wins.
+const PATTERNS: &[FailurePattern] = &[
+    FailurePattern {
+        text: "UNPROTECTED PRIVATE KEY FILE",
         class: Class::Denied,
-        why: "ssh refuses a private key that other users can read",
+        reason: "ssh refuses a private key that other users can read",
         help: "restrict its permissions: chmod 600 KEYFILE",
     },
-    Sort {
-        says: "Too many authentication failures",
+    FailurePattern {
+        text: "Too many authentication failures",
         class: Class::Denied,
-        why: "the server refused too many keys",
+        reason: "the server refused too many keys",
         help: "name the right key: set identity_file on the node, or IdentitiesOnly in your ssh_config",
     },
-    Sort {
-        says: "Permission denied (",
+    FailurePattern {
+        text: "Permission denied (",
         class: Class::Denied,
-        why: "the key is refused",
+        reason: "the key is refused",
         help: "check user and identity_file in the manifest, the keys that `ssh-add -l` lists, and authorized_keys on the node",
     },
-    Sort {
-        says: "Could not resolve hostname",
+    FailurePattern {
+        text: "Could not resolve hostname",
         class: Class::Unreachable,
-        why: "the host name does not exist",
+        reason: "the host name does not exist",
         help: "check the address of the node",
     },
-    Sort {
-        says: "Connection refused",
+    FailurePattern {
+        text: "Connection refused",
         class: Class::Unreachable,
-        why: "connection refused",
+        reason: "connection refused",
         help: "check that sshd runs on the node, and that the port is right",
     },
-    Sort {
-        says: "No route to host",
+    FailurePattern {
+        text: "No route to host",
         class: Class::Unreachable,
-        why: "no route to host",
+        reason: "no route to host",
         help: "check that the node is up, and whether it needs a jump host",
     },
-    Sort {
-        says: "Network is unreachable",
+    FailurePattern {
+        text: "Network is unreachable",
         class: Class::Unreachable,
-        why: "network is unreachable",
+        reason: "network is unreachable",
         help: "check the network of this machine, and whether the node needs a jump host",
     },
-    Sort {
-        says: "administratively prohibited",
+    FailurePattern {
+        text: "administratively prohibited",
         class: Class::Denied,
-        why: "the jump host does not permit forwarding",
+        reason: "the jump host does not permit forwarding",
         help: "set AllowTcpForwarding yes in the sshd_config of the jump host",
     },
-    Sort {
-        says: "timed out",
+    FailurePattern {
+        text: "timed out",
         class: Class::Unreachable,
-        why: "the node does not answer",
+        reason: "the node does not answer",
         help: "check that the node is up, and whether a firewall drops the connection",
     },
-    Sort {
-        says: "too long for Unix domain socket",
+    FailurePattern {
+        text: "too long for Unix domain socket",
         class: Class::Failed,
-        why: "the path of the control socket is too long",
+        reason: "the path of the control socket is too long",
         help: "set XDG_RUNTIME_DIR to a private directory with a short path",
     },
-    Sort {
-        says: "ad configuration option",
+    FailurePattern {
+        text: "ad configuration option",
         class: Class::Failed,
-        why: "your ssh_config has an option that this ssh does not know",
+        reason: "your ssh_config has an option that this ssh does not know",
         help: "run `ssh -G HOST` by hand to see the option",
     },
 ];
 
-/// What sshd does when too many connections come at once.
-const DROPS: &[&str] = &[
+/// Messages of ssh if sshd drops a connection because too many start at the same time.
+const DROPPED: &[&str] = &[
     "kex_exchange_identification: Connection closed by",
     "kex_exchange_identification: read: Connection reset",
     "kex_exchange_identification: banner line contains invalid characters",
@@ -95,60 +95,61 @@ const DROPS: &[&str] = &[
     "Connection reset by peer",
 ];
 
-/// A connection that did not come about: what ssh said, and the time it had if that was not enough.
+/// A failed connection: the output of ssh, and the limit if the connection exceeded it.
 #[derive(Clone, Debug)]
-pub(super) struct Unconnected {
-    pub(super) said: String,
-    pub(super) late: Option<Duration>,
+pub(super) struct ConnectFailure {
+    pub(super) output: String,
+    pub(super) timed_out: Option<Duration>,
 }
 
-impl Unconnected {
-    /// Whether the connection was dropped before anything was said, so that it is worth trying again.
+impl ConnectFailure {
+    /// Whether sshd dropped the connection before the key exchange, so that a retry makes sense.
     pub(super) fn is_drop(&self) -> bool {
-        self.late.is_none() && is_drop(&self.said)
+        self.timed_out.is_none() && is_drop(&self.output)
     }
 
-    /// The failure of a connection to `node`.
+    /// Returns the error of a connection to `node`.
     pub(super) fn error(&self, node: &Node) -> ProviderError {
-        match self.late {
-            None => from_ssh(node, &self.said),
+        match self.timed_out {
+            None => from_ssh(node, &self.output),
             Some(limit) => ProviderError::new(
                 Class::Unreachable,
                 format!("cannot connect to {}: no session after {}", place(node), duration::shown(limit)),
             )
             .help("check that sshd answers at this address and port; `connect_timeout` in [providers.ssh] gives a slow host more time")
-            .detail(self.said.lines().map(str::trim).filter(|line| !line.is_empty())),
+            .detail(self.output.lines().map(str::trim).filter(|line| !line.is_empty())),
         }
     }
 }
 
-/// Was the connection dropped before anything was said, so that it is worth trying again?
+/// Whether `said` shows a connection that was dropped before the key exchange, so that a retry makes sense.
 fn is_drop(said: &str) -> bool {
     !said.contains("ost key verification failed")
-        && SORTS.iter().all(|sort| !said.contains(sort.says))
-        && DROPS.iter().any(|drop| said.contains(drop))
+        && PATTERNS.iter().all(|pattern| !said.contains(pattern.text))
+        && DROPPED.iter().any(|drop| said.contains(drop))
 }
 
-/// The failure of a connection to `node`, from what ssh said.
+/// Returns the error of a connection to `node` from the output of ssh.
 fn from_ssh(node: &Node, said: &str) -> ProviderError {
     let lines = said.lines().map(str::trim).filter(|l| !l.is_empty() && !l.chars().all(|c| c == '@'));
     let error = match said {
-        _ if said.contains("HOST IDENTIFICATION HAS CHANGED") => changed(node, said),
-        _ if said.contains("ost key verification failed") => unknown(node, said),
-        _ => sorted(node, said),
+        _ if said.contains("HOST IDENTIFICATION HAS CHANGED") => changed_host_key(node, said),
+        _ if said.contains("ost key verification failed") => unknown_host_key(node, said),
+        _ => by_pattern(node, said),
     };
     error.detail(lines)
 }
 
-fn sorted(node: &Node, said: &str) -> ProviderError {
+fn by_pattern(node: &Node, said: &str) -> ProviderError {
     let place = place(node);
-    if let Some(sort) = SORTS.iter().find(|sort| said.contains(sort.says)) {
+    if let Some(pattern) = PATTERNS.iter().find(|pattern| said.contains(pattern.text)) {
         let via = match said {
             _ if said.contains("open failed") => " (from the jump host)",
             _ if said.contains("UNKNOWN port") && !node.jump.is_empty() => " (at a jump host)",
             _ => "",
         };
-        return ProviderError::new(sort.class, format!("cannot connect to {place}: {}{via}", sort.why)).help(sort.help);
+        return ProviderError::new(pattern.class, format!("cannot connect to {place}: {}{via}", pattern.reason))
+            .help(pattern.help);
     }
     if is_drop(said) {
         return ProviderError::new(Class::Unreachable, format!("cannot connect to {place}: sshd drops the connection"))
@@ -159,7 +160,7 @@ fn sorted(node: &Node, said: &str) -> ProviderError {
         .help("connect by hand with `ssh -v` to see the reason")
 }
 
-fn changed(node: &Node, said: &str) -> ProviderError {
+fn changed_host_key(node: &Node, said: &str) -> ProviderError {
     let now = fingerprint_in(said).map(|f| format!(" (now {f})")).unwrap_or_default();
     let error = ProviderError::new(Class::Identity, format!("the host key of {} has changed{now}", place(node)));
     if node.host_keys.is_empty() {
@@ -173,7 +174,7 @@ fn changed(node: &Node, said: &str) -> ProviderError {
         .attribute("host_key")
 }
 
-fn unknown(node: &Node, said: &str) -> ProviderError {
+fn unknown_host_key(node: &Node, said: &str) -> ProviderError {
     let name = &node.name;
     let whose = match said.contains(&format!("known for {name} ")) || node.jump.is_empty() {
         true => format!("the host key of {} is not known yet", place(node)),
@@ -201,7 +202,7 @@ fn place(node: &Node) -> String {
     }
 }
 
-/// The failure of sudo on `node`, if `said` has one.
+/// Returns the error of sudo on `node`, if its output has one.
 pub(crate) fn from_sudo(node: &Node, said: &[String]) -> Option<ProviderError> {
     let has = |text: &str| said.iter().any(|line| line.contains(text));
     let user = node.user.as_deref().unwrap_or("the login user");
