@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_that_says_too_much_keeps_its_first_and_last_lines_and_takes_nothing_from_the_next() {
+    fn a_section_with_long_stderr_keeps_its_first_and_last_lines() {
         let script = script(2);
         let nonce = script.nonce();
         let mut stderr = Stderr::of(&script);
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_shell_that_talks_without_end_on_stderr_is_an_error() {
+    fn endless_stderr_of_a_login_shell_is_an_error() {
         for chunk in [&[0; 64 << 10][..], b"y\n"] {
             assert_eq!(flood(&mut Stderr::of(&script(1)), chunk, 2 << 20), Err(LimitExceeded::Noise));
         }

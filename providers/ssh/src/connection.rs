@@ -630,7 +630,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_timeout_does_not_cut_off_the_others() {
+    fn a_short_timeout_does_not_interrupt_the_others() {
         let seconds = |n| Some(Duration::from_secs(n));
         assert_eq!(longest_limit([seconds(1), None].into_iter()), quick_limit(2));
         assert_eq!(longest_limit([seconds(1), seconds(5)].into_iter()), Duration::from_secs(5));

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_comes_before_what_lies_in_it_however_deep() {
+    fn a_directory_precedes_its_content_at_any_depth() {
         let target = Target::Provider("stands for a node".to_owned());
         let of = |kind: &str, path: &str| -> (Address, Attributes) {
             (format!("{kind}.x").parse().unwrap(), [("path".to_owned(), path.into())].into())

@@ -346,7 +346,7 @@ mod tests {
     fn a_failing_section_does_not_stop_the_next() {
         let mut script = Script::new();
         script.section("echo to stdout; ls /nowhere/at/all; field never reached");
-        script.section("field answer 42; printf 'a\\nb' | blob text; note 'look here'");
+        script.section("field answer 42; printf 'a\\nb' | blob text; note 'read this'");
         script.section("fail denied 'not yours'");
         let sections = run(&script);
         assert_ne!(sections[0].status, Some(0));
@@ -355,7 +355,7 @@ mod tests {
         assert_eq!(sections[1].status, Some(0));
         assert_eq!(sections[1].field("answer"), Some("42"));
         assert_eq!(sections[1].text("text").unwrap(), "a\nb");
-        assert_eq!(sections[1].texts("note"), ["look here"]);
+        assert_eq!(sections[1].texts("note"), ["read this"]);
         assert_eq!(sections[2].failure(), Some((Class::Denied, "not yours".to_owned())));
     }
 

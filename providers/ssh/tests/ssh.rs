@@ -17,7 +17,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
-/// An sshd with keys of its own, and a client key that it accepts.
+/// An sshd with its own keys, and a client key that it accepts.
 struct Sshd {
     dir: TempDir,
     port: u16,
@@ -36,8 +36,8 @@ fn keygen(path: &Path) {
     assert!(status.success());
 }
 
-/// A port that nothing listens on. The socket that reserves it never listens and may be shared: a child that another thread forks meanwhile holds a copy
-/// of it, which neither answers on the port nor keeps sshd from it.
+/// Returns a port without a listener. The socket that reserves it never listens and may be shared: a child that another thread forks at that moment inherits it,
+/// but neither answers on the port nor keeps sshd from it.
 fn free_port() -> u16 {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
@@ -46,7 +46,7 @@ fn free_port() -> u16 {
 }
 
 impl Sshd {
-    /// None, with the reason printed, where it can't run.
+    /// Returns a running sshd, or prints why it cannot run.
     fn start(extra: &str) -> Option<Self> {
         if !Path::new("/usr/sbin/sshd").exists() || !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: this test needs root and /usr/sbin/sshd");
@@ -122,7 +122,7 @@ impl Sshd {
         Settings { config_file: Some(PathBuf::from(self.path("ssh_config"))), ..Settings::default() }
     }
 
-    /// A folder of a manifest whose name holds what ssh_config treats specially.
+    /// Returns a manifest folder whose name contains special characters of ssh_config.
     fn root(&self) -> PathBuf {
         let root = self.dir.path().join("100% odd %h root");
         fs::create_dir_all(&root).unwrap();
@@ -200,12 +200,12 @@ async fn pinned_keys_decide() {
     "#);
     insta::assert_snapshot!(shown(&read(pinned("nonsense".to_owned())).await.unwrap_err(), &sshd), @r#"
     Invalid: a pinned host key of gpu01 is neither a public key nor a fingerprint
-    help: it looks like `ssh-ed25519 AAAA…` or `SHA256:…`
+    help: write `ssh-ed25519 AAAA…` or `SHA256:…`
     "#);
 }
 
 #[tokio::test]
-async fn refused_and_unreachable() {
+async fn errors_of_refused_and_unreachable_connections() {
     let Some(sshd) = Sshd::start("") else { return };
     let trusted = |node: Node| Node { host_keys: vec![sshd.public_key()], ..node };
     let foreign = sshd.root().join("foreign");
@@ -234,7 +234,7 @@ async fn refused_and_unreachable() {
 }
 
 #[tokio::test]
-async fn through_a_jump_host() {
+async fn connections_and_errors_through_a_jump_host() {
     let (Some(sshd), Some(hop)) = (Sshd::start(""), Sshd::start("")) else { return };
     let key = hop.path("client_key");
     fs::write(sshd.path("ssh_config"), format!("Host localhost\n  IdentityFile {key}\n")).unwrap();
@@ -270,7 +270,7 @@ async fn through_a_jump_host() {
 }
 
 #[tokio::test]
-async fn many_at_once_and_a_big_upload() {
+async fn many_commands_and_a_big_upload_share_one_connection() {
     let Some(sshd) = Sshd::start("") else { return };
     let node = Node { host_keys: vec![sshd.public_key()], ..sshd.node() };
     let world = sshd.world(node).await;
@@ -293,7 +293,7 @@ async fn many_at_once_and_a_big_upload() {
 async fn dropped_connections_are_tried_again() {
     let Some(sshd) = Sshd::start("MaxStartups 1:100:1\n") else { return };
     let node = Node { host_keys: vec![sshd.public_key()], ..sshd.node() };
-    // A connection that says nothing takes the only place for a while.
+    // A connection without any data occupies the only place for a while.
     let holder = TcpStream::connect(("127.0.0.1", sshd.port)).unwrap();
     let world = sshd.world(node).await;
     let desired = attributes(json!({ "path": sshd.path("none"), "content": "" }));
@@ -307,7 +307,7 @@ async fn dropped_connections_are_tried_again() {
 }
 
 #[tokio::test]
-async fn a_connection_that_died_is_made_again() {
+async fn a_lost_connection_is_opened_again() {
     let Some(sshd) = Sshd::start("") else { return };
     let node = Node { host_keys: vec![sshd.public_key()], ..sshd.node() };
     let world = sshd.world(node).await;
@@ -320,7 +320,7 @@ async fn a_connection_that_died_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_command_that_takes_too_long_is_killed_on_the_other_side() {
+async fn a_command_that_times_out_is_killed_on_the_node() {
     let Some(sshd) = Sshd::start("") else { return };
     let node = Node { host_keys: vec![sshd.public_key()], ..sshd.node() };
     let world = sshd.world(node).await;

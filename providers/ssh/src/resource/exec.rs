@@ -176,7 +176,7 @@ impl Resource for Exec {
                 ));
             }
         }
-        body.push_str("field looked yes");
+        body.push_str("field read yes");
         body
     }
 

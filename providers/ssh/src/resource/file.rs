@@ -204,11 +204,11 @@ impl Resource for File {
             "P={path}; kind \"$P\"; field kind \"$K\"
 case $K in
 regular*)
-  {look}; set -- $X
+  {read}; set -- $X
   S=$(sha256sum < \"$P\"); field sha256 \"${{S%% *}}\"
   {content} ;;
 esac",
-            look = mode::READ,
+            read = mode::READ,
         )
     }
 

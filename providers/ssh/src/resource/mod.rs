@@ -289,7 +289,7 @@ mod tests {
     fn attributes(json: serde_json::Value) -> Attributes {
         match Value::from(json) {
             Value::Map(map) => map,
-            other => panic!("{other:?} is no map"),
+            other => panic!("{other:?} is not a map"),
         }
     }
 
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_where_an_object_is_not_in_the_state() {
+    fn foreign_objects_report_lost_values_as_overwritten() {
         let overwritten = |kind: &str, now: serde_json::Value, then: serde_json::Value| {
             let request = PlanRequest {
                 address: format!("{kind}.x").parse().unwrap(),
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_manifest_may_not_say() {
+    fn invalid_manifests_are_refused() {
         let cases = [
             ("ssh_file", json!({ "path": "etc/motd", "content": "" }), "`etc/motd` is not a plain absolute path"),
             (
@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_line_would_show_may_not_be_sensitive() {
+    fn values_on_command_lines_must_not_be_sensitive() {
         let cases = [
             ("ssh_exec", "command", json!(["echo", "x"])),
             ("ssh_exec", "script", json!("echo x")),
@@ -549,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_yet_passes() {
+    fn unknown_values_are_valid() {
         for resource in ALL {
             let schema = resource.resource_type().schema;
             let unknown = |a: &&moorfast_engine::Attribute| a.required;

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_takes_too_long_ends_with_all_that_it_started() {
+    async fn a_timeout_ends_a_program_with_its_child_processes() {
         let dir = tempfile::tempdir().unwrap();
         let alive = dir.path().join("alive");
         // The grandchild holds the FIFO open for as long as it lives.

@@ -97,7 +97,7 @@ mod tests {
     use crate::transport::tests::node;
 
     #[test]
-    fn a_slow_server_takes_no_turn_from_another() {
+    fn a_slow_server_does_not_block_another() {
         let servers = Servers::default();
         let (slow, other) = (servers.of(&node("10.0.0.1", &[])), servers.of(&node("10.0.0.2", &[])));
         let permits: Vec<_> = (0..PER_SERVER).map(|_| slow.permit().now_or_never().unwrap()).collect();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_behind_a_jump_host_begin_at_the_same_server() {
+    fn nodes_behind_a_jump_host_share_its_server() {
         let servers = Servers::default();
         let of = |address: &str, jump: &[&str]| servers.of(&node(address, jump));
         assert!(Arc::ptr_eq(&of("10.0.0.1", &["me@bastion:22"]), &of("10.0.0.2", &["bastion:22", "inner"])));
