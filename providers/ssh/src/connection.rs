@@ -211,7 +211,7 @@ impl SshConnection {
         };
         for ((resource, request, proposal), answer) in simulated.into_iter().zip(answers) {
             match (answer, proposal) {
-                (Ok(seen), Ok(proposal)) => resource.add_simulation(request, &seen, proposal),
+                (Ok(answer), Ok(proposal)) => resource.add_simulation(request, &answer, proposal),
                 // Nothing is changed on a machine that is not approved. The plan after its approval simulates.
                 (Err(error), Ok(_)) if error.class == Class::Identity => {}
                 (Err(error), proposal) => *proposal = Err(error),
@@ -356,9 +356,9 @@ fn marked_sensitive(value: Value, like: &Value) -> Value {
 async fn read_machine(shell: &NodeShell) -> Result<Machine, ProviderError> {
     let answers = shell.read(&Script::of(machine::READ), QUICK_LIMIT).await?;
     match answers.into_iter().next() {
-        Some(mut said) => match said.interrupted.take() {
+        Some(mut answer) => match answer.interrupted.take() {
             Some(error) => Err(error),
-            None => Ok(shell.record_machine(&said)),
+            None => Ok(shell.record_machine(&answer)),
         },
         None => Err(ProviderError::new(Class::Failed, "the node returned no answer")),
     }
@@ -468,10 +468,10 @@ impl Connection for SshConnection {
             count => per_section(shell.read(&script, quick_limit(count)).await, count),
         };
         if reads_machine
-            && let Some(Ok(said)) = answers.pop()
-            && said.interrupted.is_none()
+            && let Some(Ok(answer)) = answers.pop()
+            && answer.interrupted.is_none()
         {
-            shell.record_machine(&said);
+            shell.record_machine(&answer);
         }
         let answer = |section: Option<usize>| section.and_then(|index| answers.get(index)).cloned();
         asked

@@ -65,13 +65,13 @@ fn shortened_line(mut line: String) -> String {
 }
 
 fn failed(node: &Node, what: &str, section: &Section) -> ProviderError {
-    let said = section.stderr.last().map(String::as_str).unwrap_or_default();
+    let last_line = section.stderr.last().map(String::as_str).unwrap_or_default();
     let (class, why) = match section.failure() {
         Some((class, summary)) => (class, summary),
-        None if said.is_empty() => (Class::Failed, format!("exit status {}", section.status.unwrap_or_default())),
-        None => (Class::Failed, said.to_owned()),
+        None if last_line.is_empty() => (Class::Failed, format!("exit status {}", section.status.unwrap_or_default())),
+        None => (Class::Failed, last_line.to_owned()),
     };
-    let known = PATTERNS.iter().find(|(text, ..)| why.contains(text) || said.contains(text));
+    let known = PATTERNS.iter().find(|(text, ..)| why.contains(text) || last_line.contains(text));
     let class = known.map_or(class, |(_, known, _)| if class == Class::Failed { *known } else { class });
     let error = ProviderError::new(class, format!("cannot {what} on {}: {}", node.name, reason(&why)));
     let from = section.stderr.len().saturating_sub(LINES);

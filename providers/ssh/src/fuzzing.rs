@@ -10,12 +10,12 @@ pub fn answer(bytes: &[u8]) {
     script.section("true");
     script.section("true");
     let text = String::from_utf8_lossy(bytes).replace('@', script.nonce());
-    let (printed, said) = text.split_once('\0').unwrap_or((&text, ""));
+    let (stdout_text, stderr_text) = text.split_once('\0').unwrap_or((&text, ""));
     let (mut stdout, mut stderr) = (Stdout::of(&script), Stderr::of(&script));
-    let (Ok(_), Ok(_)) = (stdout.take(printed.as_bytes()), stderr.take(said.as_bytes())) else { return };
-    let said = stderr.kept();
-    script.before(&said);
-    let sections = script.parse(stdout.kept(), &said);
+    let (Ok(_), Ok(_)) = (stdout.take(stdout_text.as_bytes()), stderr.take(stderr_text.as_bytes())) else { return };
+    let lines = stderr.kept();
+    script.before(&lines);
+    let sections = script.parse(stdout.kept(), &lines);
     assert_eq!(sections.len(), script.sections());
     for section in sections {
         section.failure();

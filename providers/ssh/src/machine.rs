@@ -11,8 +11,8 @@ printf %s "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || true)" | blob bo
 "#;
 
 /// Returns the machine behind `node` with these host keys and the answer of [`READ`].
-pub(crate) fn observe(node: &Node, host_keys: Vec<String>, said: Option<&Section>) -> Machine {
-    let text = |name: &str| said?.text(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+pub(crate) fn observe(node: &Node, host_keys: Vec<String>, answer: Option<&Section>) -> Machine {
+    let text = |name: &str| answer?.text(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let address = match node.transport {
         Transport::Local => "this machine".to_owned(),
         Transport::Ssh => node.address.clone(),

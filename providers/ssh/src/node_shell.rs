@@ -93,8 +93,8 @@ impl NodeShell {
     }
 
     /// Records the machine that answers: its host keys and the answer of [`machine::READ`].
-    pub(crate) fn record_machine(&self, said: &Section) -> Machine {
-        self.machine.get_or_init(|| machine::observe(&self.node, self.transport.host_keys(), Some(said))).clone()
+    pub(crate) fn record_machine(&self, answer: &Section) -> Machine {
+        self.machine.get_or_init(|| machine::observe(&self.node, self.transport.host_keys(), Some(answer))).clone()
     }
 
     /// Runs `script`, which only reads, and returns its sections in order.

@@ -88,8 +88,8 @@ pub(crate) struct Preconditions {
 
 impl Preconditions {
     /// Adds what was read together with an instance.
-    pub(crate) fn note(&mut self, address: &Address, seen: &Section) {
-        self.read.insert(address.clone(), seen.clone());
+    pub(crate) fn note(&mut self, address: &Address, answer: &Section) {
+        self.read.insert(address.clone(), answer.clone());
     }
 
     /// Adds the planned change of an instance.
@@ -102,18 +102,18 @@ impl Preconditions {
 
     /// Returns the obstacles of a planned change.
     pub(crate) fn obstacles(&self, request: &PlanRequest, proposal: &Proposal) -> Vec<Consequence> {
-        let Some(seen) = self.read.get(&request.address) else { return Vec::new() };
+        let Some(answer) = self.read.get(&request.address) else { return Vec::new() };
         let size = proposal.planned.get("size").and_then(|size| size.reveal().as_i64()).unwrap_or(1);
         let mut found: Vec<String> = Vec::new();
         for (index, written) in written_paths(&request.resource_type, &request.desired).iter().enumerate() {
-            found.extend(self.obstacle(request, seen, index, written, u64::try_from(size).unwrap_or(1)));
+            found.extend(self.obstacle(request, answer, index, written, u64::try_from(size).unwrap_or(1)));
         }
         for (name, _, account) in accounts(&request.desired) {
             let made = self.is_made(request, |kind, attributes| {
                 matches!(kind, "ssh_user" | "ssh_group") && text(attributes, "name") == Some(account)
             });
             let hidden = request.desired.get(name).is_some_and(Value::is_sensitive);
-            if seen.is(&format!("no.{name}")) && !made {
+            if answer.is(&format!("no.{name}")) && !made {
                 let noun = if name == "owner" { "user" } else { "group" };
                 let shown = if hidden { "(sensitive)" } else { account };
                 found.push(format!(
@@ -128,12 +128,12 @@ impl Preconditions {
     fn obstacle(
         &self,
         request: &PlanRequest,
-        seen: &Section,
+        answer: &Section,
         index: usize,
         written: &WrittenPath,
         size: u64,
     ) -> Option<String> {
-        let above = seen.text(&format!("above.{index}"))?;
+        let above = answer.text(&format!("above.{index}"))?;
         let directory = parent(&written.path);
         let missing = above != directory;
         let made = || {
@@ -143,12 +143,12 @@ impl Preconditions {
                     && (is_within(directory, path) || is_within(path, directory) || path == above)
             })
         };
-        let state = seen.field(&format!("state.{index}"))?;
+        let state = answer.field(&format!("state.{index}"))?;
         let words: Vec<&str> = state.split(' ').collect();
         match words[..] {
             ["file"] => (!made()).then(|| format!("{above} is not a directory")),
             ["closed", uid, ref attributes @ ..] => {
-                let path = seen.text(&format!("closed.{index}")).unwrap_or(above);
+                let path = answer.text(&format!("closed.{index}")).unwrap_or(above);
                 Some(closed(&path, uid == "0", attributes.first().copied().unwrap_or_default()))
             }
             ["open", ..] if missing && !written.parents && !made() => Some(format!(

@@ -238,10 +238,10 @@ impl Script {
     fn assign_stderr(&self, stderr: &[u8], sections: &mut [Section]) {
         let text = String::from_utf8_lossy(stderr);
         for part in text.split(&format!("{} begin ", self.nonce)).skip(1) {
-            let Some((index, said)) = part.split_once('\n') else { continue };
-            let said = said.split(&format!("{} done", self.nonce)).next().unwrap_or_default();
+            let Some((index, lines)) = part.split_once('\n') else { continue };
+            let lines = lines.split(&format!("{} done", self.nonce)).next().unwrap_or_default();
             if let Some(section) = index.parse::<usize>().ok().and_then(|i| sections.get_mut(i)) {
-                section.stderr = lines_of(said);
+                section.stderr = lines_of(lines);
             }
         }
     }

@@ -35,14 +35,14 @@ pub(crate) struct Sources {
     root: PathBuf,
     /// The data folder of moorfast, in a plan with `--untrusted`: then only files in `root` are read, and none in that folder.
     untrusted: Option<PathBuf>,
-    seen: Mutex<HashMap<PathBuf, Arc<Source>>>,
+    files: Mutex<HashMap<PathBuf, Arc<Source>>>,
 }
 
 impl Sources {
     /// Returns the files of a run. Relative paths start at the folder of the manifest.
     pub(crate) fn new(context: &Context) -> Self {
         let untrusted = context.untrusted.then(|| context.data_dir.clone());
-        Self { root: context.root.clone(), untrusted, seen: Mutex::default() }
+        Self { root: context.root.clone(), untrusted, files: Mutex::default() }
     }
 
     /// Returns the file with the path `path` in the manifest.
@@ -62,15 +62,15 @@ impl Sources {
             ProviderError::new(Class::Invalid, format!("cannot read {}: {e}", path.display())).attribute("source")
         };
         let found = fs::metadata(&path).map_err(unreadable)?;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match seen.get(&path) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        match files.get(&path) {
             Some(source) if source.size == found.len() && source.modified == found.modified().ok() => {
                 Ok(source.clone())
             }
             Some(_) => Err(changed(&path)),
             None => {
                 let source = Arc::new(read(&path).map_err(unreadable)?);
-                seen.insert(path.clone(), source.clone());
+                files.insert(path.clone(), source.clone());
                 Ok(source)
             }
         }
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_file_that_changes_in_a_run_is_not_sent() {
         let dir = tempfile::tempdir().unwrap();
-        let sources = Sources { root: dir.path().to_owned(), untrusted: None, seen: Mutex::default() };
+        let sources = Sources { root: dir.path().to_owned(), untrusted: None, files: Mutex::default() };
         fs::write(dir.path().join("f"), "planned").unwrap();
         let planned = sources.get("f").unwrap();
         assert_eq!(sources.get("f").unwrap(), planned);

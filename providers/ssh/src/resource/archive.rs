@@ -275,11 +275,11 @@ fi",
         )
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let Some(sha256) = seen.field("sha256").filter(|sum| is_sha256(sum)) else { return Ok(None) };
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let Some(sha256) = answer.field("sha256").filter(|sum| is_sha256(sum)) else { return Ok(None) };
         let mut attributes = Attributes::from([
             ("sha256".to_owned(), Value::from(sha256)),
-            ("intact".to_owned(), Value::from(seen.is("intact"))),
+            ("intact".to_owned(), Value::from(answer.is("intact"))),
         ]);
         for name in ["path", "name"] {
             if let Some(value) = subject.attributes.get(name) {

@@ -68,8 +68,8 @@ impl Resource for Directory {
         format!("P={path}; kind \"$P\"; field kind \"$K\"; case $K in directory) {} ;; esac", mode::READ)
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let kind = seen.field("kind").unwrap_or("absent");
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let kind = answer.field("kind").unwrap_or("absent");
         if kind == "absent" {
             return Ok(None);
         }
@@ -78,7 +78,7 @@ impl Resource for Directory {
             attributes.insert("path".to_owned(), path.clone());
         }
         attributes.insert("kind".to_owned(), mode::kind(kind));
-        mode::observe(subject, seen, &mut attributes);
+        mode::observe(subject, answer, &mut attributes);
         Ok(Some(Observed { attributes, private: json!({ "kind": kind }) }))
     }
 

@@ -180,23 +180,23 @@ impl Resource for Exec {
         body
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
         let asks = |name: &str| is_set(&subject.attributes, name);
-        let idle = asks("only_if") && !seen.is("only_if");
-        let ran = seen.field("exit_code").is_some();
+        let idle = asks("only_if") && !answer.is("only_if");
+        let ran = answer.field("exit_code").is_some();
         let done = match asks("creates") || asks("unless") {
-            true => seen.is("creates") || seen.is("unless"),
+            true => answer.is("creates") || answer.is("unless"),
             false => subject.recorded.is_some() && !subject.incomplete,
         };
         if !(idle || done || ran) {
             return Ok(None);
         }
         let mut attributes = Attributes::new();
-        if let Some(code) = seen.field("exit_code").and_then(|c| c.parse::<i64>().ok()) {
+        if let Some(code) = answer.field("exit_code").and_then(|c| c.parse::<i64>().ok()) {
             attributes.insert("exit_code".to_owned(), Value::from(code));
         }
         let hides = subject.attributes.get("environment").is_some_and(Value::is_sensitive);
-        if let Some(stdout) = seen.text("stdout").filter(|_| !hides) {
+        if let Some(stdout) = answer.text("stdout").filter(|_| !hides) {
             attributes.insert("stdout".to_owned(), Value::from(stdout));
         }
         Ok(Some(Observed { attributes, private: serde_json::Value::Null }))

@@ -57,8 +57,8 @@ pub(crate) fn data_source() -> ResourceType {
 }
 
 /// Returns the facts from the answer of the node.
-pub(crate) fn observe(seen: &Section) -> Attributes {
-    let text = |name: &str| seen.text(name).unwrap_or_default();
+pub(crate) fn observe(answer: &Section) -> Attributes {
+    let text = |name: &str| answer.text(name).unwrap_or_default();
     let number = |text: &str| Value::from(text.trim().parse::<i64>().unwrap_or_default());
     let lines =
         |name: &str| Value::from(text(name).lines().filter(|l| !l.is_empty()).map(str::to_owned).collect::<Vec<_>>());
@@ -82,6 +82,6 @@ pub(crate) fn observe(seen: &Section) -> Attributes {
     put("cgroup_version", number(&text("cgroup_version")));
     put("systemd_version", number(systemd.split(' ').nth(1).unwrap_or_default()));
     put("swap_devices", lines("swap"));
-    put("host_keys", Value::from(seen.texts("host_key")));
+    put("host_keys", Value::from(answer.texts("host_key")));
     facts
 }

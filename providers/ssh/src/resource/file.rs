@@ -212,8 +212,8 @@ esac",
         )
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let kind = seen.field("kind").unwrap_or("absent");
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let kind = answer.field("kind").unwrap_or("absent");
         if kind == "absent" {
             return Ok(None);
         }
@@ -226,15 +226,15 @@ esac",
         if !kind.starts_with("regular") {
             return Ok(Some(Observed { attributes, private }));
         }
-        mode::observe(subject, seen, &mut attributes);
+        mode::observe(subject, answer, &mut attributes);
         let hide = hides_content(subject);
-        if let Some(sha256) = seen.field("sha256") {
+        if let Some(sha256) = answer.field("sha256") {
             attributes.insert("sha256".to_owned(), sensitive_if(sha256, hide));
         }
-        if let Some(size) = seen.field("stat").and_then(|s| s.split(' ').nth(1)?.parse::<i64>().ok()) {
+        if let Some(size) = answer.field("stat").and_then(|s| s.split(' ').nth(1)?.parse::<i64>().ok()) {
             attributes.insert("size".to_owned(), sensitive_if(size, hide));
         }
-        if let Some(content) = seen.blob("content").as_deref().and_then(readable) {
+        if let Some(content) = answer.blob("content").as_deref().and_then(readable) {
             attributes.insert("content".to_owned(), sensitive_if(content, hide));
         }
         Ok(Some(Observed { attributes, private }))
@@ -249,7 +249,7 @@ esac",
         }
         mode::plan(&mut planned);
         let observed = request.observed.as_ref();
-        let seen = |name: &str| observed.and_then(|o| o.attributes.get(name));
+        let observed_value = |name: &str| observed.and_then(|o| o.attributes.get(name));
         let mut put = |name: &str, value: Value| planned.insert(name.to_owned(), value);
         put("kind", Value::from("file"));
         match &wanted {
@@ -258,13 +258,14 @@ esac",
                 put("sha256", sensitive_if(Value::Unknown, hide));
                 put("size", sensitive_if(Value::Unknown, hide));
             }
-            DesiredContent::Retained if seen("sha256").is_none() => {
+            DesiredContent::Retained if observed_value("sha256").is_none() => {
                 return Err(content_lost(text(&request.desired, "path").unwrap_or_default()));
             }
             DesiredContent::Retained => {}
             known => {
                 let sha256 = known.sha256().unwrap_or_default();
-                let unread = seen("content").is_none() && seen("sha256").and_then(Value::as_str) == Some(&sha256);
+                let unread = observed_value("content").is_none()
+                    && observed_value("sha256").and_then(Value::as_str) == Some(&sha256);
                 if let Some(text) = known.bytes().and_then(readable).filter(|_| !unread) {
                     put("content", sensitive_if(text, hide));
                 }
@@ -273,7 +274,7 @@ esac",
             }
         }
         let mut proposal = propose(self, request, planned);
-        if request.foreign && seen("kind").and_then(Value::as_str) == Some("symbolic link") {
+        if request.foreign && observed_value("kind").and_then(Value::as_str) == Some("symbolic link") {
             proposal.consequences.push(Consequence::Overwrite);
         }
         if let Some(kind) = observed.and_then(|o| o.private["kind"].as_str()).filter(|k| !k.starts_with("regular")) {
@@ -317,8 +318,8 @@ esac",
         Ok(write(path, &wanted, subject, is_foreign(operation)))
     }
 
-    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        match (subject.private.get("backup"), seen.text("backup")) {
+    fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
+        match (subject.private.get("backup"), answer.text("backup")) {
             (Some(first), _) => json!({ "backup": first }),
             (None, Some(backup)) => json!({ "backup": backup }),
             (None, None) => serde_json::Value::Null,

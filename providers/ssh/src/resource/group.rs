@@ -56,8 +56,8 @@ impl Resource for Group {
         )
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let Some(gid) = seen.field("gid").and_then(|gid| gid.parse::<i64>().ok()) else { return Ok(None) };
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let Some(gid) = answer.field("gid").and_then(|gid| gid.parse::<i64>().ok()) else { return Ok(None) };
         let mut attributes = Attributes::from([("gid".to_owned(), Value::from(gid))]);
         if let Some(name) = subject.attributes.get("name") {
             attributes.insert("name".to_owned(), name.clone());
@@ -89,7 +89,7 @@ impl Resource for Group {
         observed.is_none().then(|| json!({ "made": true }))
     }
 
-    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        if seen.is("made") { json!({ "made": true }) } else { subject.private.clone() }
+    fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
+        if answer.is("made") { json!({ "made": true }) } else { subject.private.clone() }
     }
 }

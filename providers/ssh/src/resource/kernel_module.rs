@@ -51,13 +51,13 @@ impl Resource for KernelModule {
         format!("{}\n{READ}", places(subject))
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let boot = seen.text("boot").is_some_and(|text| text.trim() == subject.text("name").unwrap_or_default());
-        if !boot && !seen.is("loaded") {
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let boot = answer.text("boot").is_some_and(|text| text.trim() == subject.text("name").unwrap_or_default());
+        if !boot && !answer.is("loaded") {
             return Ok(None);
         }
         let mut attributes = Attributes::from([
-            ("loaded".to_owned(), Value::from(seen.is("loaded"))),
+            ("loaded".to_owned(), Value::from(answer.is("loaded"))),
             ("at_boot".to_owned(), Value::from(boot)),
         ]);
         if let Some(name) = subject.attributes.get("name") {
@@ -100,8 +100,8 @@ printf '%s\\n' {} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" 
         (!loaded).then(|| json!({ "loaded": true }))
     }
 
-    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        if seen.is("made") { json!({ "loaded": true }) } else { subject.private.clone() }
+    fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
+        if answer.is("made") { json!({ "loaded": true }) } else { subject.private.clone() }
     }
 }
 

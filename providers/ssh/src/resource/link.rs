@@ -50,8 +50,8 @@ impl Resource for Link {
         )
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let kind = seen.field("kind").unwrap_or("absent");
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let kind = answer.field("kind").unwrap_or("absent");
         if kind == "absent" {
             return Ok(None);
         }
@@ -60,7 +60,7 @@ impl Resource for Link {
             attributes.insert("path".to_owned(), path.clone());
         }
         attributes.insert("kind".to_owned(), mode::kind(kind));
-        if let Some(target) = seen.text("target") {
+        if let Some(target) = answer.text("target") {
             attributes.insert("target".to_owned(), Value::from(target));
         }
         Ok(Some(Observed { attributes, private: json!({ "kind": kind }) }))

@@ -98,7 +98,7 @@ pub(crate) trait Resource: Send + Sync {
     fn read_script(&self, subject: &Subject) -> String;
 
     /// Returns the object from its fields, without settings, or `None` if it does not exist.
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError>;
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError>;
 
     /// Returns the change that would be made.
     fn plan(&self, request: &PlanRequest, sources: &Sources) -> Result<Proposal, ProviderError>;
@@ -109,7 +109,7 @@ pub(crate) trait Resource: Send + Sync {
     }
 
     /// Adds the result of the simulation to `proposal`.
-    fn add_simulation(&self, _request: &PlanRequest, _seen: &Section, _proposal: &mut Proposal) {}
+    fn add_simulation(&self, _request: &PlanRequest, _answer: &Section, _proposal: &mut Proposal) {}
 
     /// Returns the shell that carries out `operation`. Unless it is a removal, the result is read after it.
     fn apply_script(
@@ -134,8 +134,8 @@ pub(crate) trait Resource: Send + Sync {
         None
     }
 
-    /// Returns the private data to record. After a failed or interrupted operation `_seen` may be incomplete.
-    fn private(&self, subject: &Subject, _seen: &Section) -> serde_json::Value {
+    /// Returns the private data to record. After a failed or interrupted operation `_answer` may be incomplete.
+    fn private(&self, subject: &Subject, _answer: &Section) -> serde_json::Value {
         subject.private.clone()
     }
 }

@@ -43,8 +43,8 @@ pub(crate) fn canonical(mode: &str) -> String {
 pub(crate) const READ: &str = "X=$(stat -c '%a %s %u %g %U:%G' -- \"$P\"); field stat \"$X\"";
 
 /// Adds owner, group and mode from the answer of [`READ`].
-pub(crate) fn observe(subject: &Subject, seen: &Section, into: &mut Attributes) -> Option<()> {
-    let words: Vec<&str> = seen.field("stat")?.splitn(5, ' ').collect();
+pub(crate) fn observe(subject: &Subject, answer: &Section, into: &mut Attributes) -> Option<()> {
+    let words: Vec<&str> = answer.field("stat")?.splitn(5, ' ').collect();
     let [mode, _, uid, gid, names] = words[..] else { return None };
     let (user, group) = names.split_once(':')?;
     into.insert("mode".to_owned(), Value::from(canonical(mode)));

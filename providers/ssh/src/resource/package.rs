@@ -139,11 +139,11 @@ impl Resource for Package {
         format!("{READ}{}", entries(subject).iter().enumerate().map(ask).collect::<String>())
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
         let absent = subject.text("state") == Some("absent");
         let wanted = texts(&subject.attributes, "names");
         let now = |(index, entry): (usize, String)| {
-            let version = seen.field(&format!("version.{index}")).unwrap_or_default();
+            let version = answer.field(&format!("version.{index}")).unwrap_or_default();
             if version.is_empty() != absent {
                 return None;
             }
@@ -194,12 +194,12 @@ held | blob held
         ))
     }
 
-    fn add_simulation(&self, request: &PlanRequest, seen: &Section, proposal: &mut Proposal) {
-        let transaction = Transaction::of(seen);
+    fn add_simulation(&self, request: &PlanRequest, answer: &Section, proposal: &mut Proposal) {
+        let transaction = Transaction::of(answer);
         let allows = |name| flag(&request.desired, name);
         proposal.consequences.extend(transaction.consequences(allows("allow_downgrade"), allows("allow_held")));
         let own = request.recorded.as_ref().map(|record| own(&record.private)).unwrap_or_default();
-        for (name, version) in removed(&seen.text("dropped").unwrap_or_default()) {
+        for (name, version) in removed(&answer.text("dropped").unwrap_or_default()) {
             let removal = Consequence::Removal { object: format!("package {name} {version}") };
             if own.contains(&name) && !proposal.consequences.contains(&removal) {
                 proposal.consequences.push(removal);
@@ -249,11 +249,11 @@ held | blob held
         Some(json!({ "installed": missing }))
     }
 
-    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        let gone = seen.text("gone").unwrap_or_default();
+    fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
+        let gone = answer.text("gone").unwrap_or_default();
         let mut own: Vec<String> =
             own(&subject.private).into_iter().filter(|name| !gone.lines().any(|g| g == name)).collect();
-        own.extend(seen.text("new").unwrap_or_default().lines().map(str::to_owned));
+        own.extend(answer.text("new").unwrap_or_default().lines().map(str::to_owned));
         own.sort();
         own.dedup();
         json!({ "installed": own })

@@ -68,11 +68,11 @@ impl Resource for Swap {
         READ.to_owned()
     }
 
-    fn observe(&self, _: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
+    fn observe(&self, _: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
         let lines =
-            |name: &str| -> Vec<String> { seen.text(name).unwrap_or_default().lines().map(str::to_owned).collect() };
+            |name: &str| -> Vec<String> { answer.text(name).unwrap_or_default().lines().map(str::to_owned).collect() };
         let (devices, fstab) = (lines("devices"), lines("fstab"));
-        let masked = seen.field("target").is_some_and(|state| state.starts_with("masked"));
+        let masked = answer.field("target").is_some_and(|state| state.starts_with("masked"));
         let at_boot = !masked || !fstab.is_empty();
         let attributes = Attributes::from([
             ("enabled".to_owned(), Value::from(!devices.is_empty())),
@@ -113,8 +113,8 @@ impl Resource for Swap {
         Some(json!({ "masked": !flag(observed, "at_boot"), "devices": texts(observed, "devices") }))
     }
 
-    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        match (subject.private.is_null(), seen.field("was_masked"), seen.text("before")) {
+    fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
+        match (subject.private.is_null(), answer.field("was_masked"), answer.text("before")) {
             (true, Some(target), Some(before)) => {
                 json!({ "masked": target.starts_with("masked"), "devices": before.lines().collect::<Vec<_>>() })
             }

@@ -84,8 +84,8 @@ impl Resource for Sysctl {
         format!("{}\n{READ}\n{}", places(subject), sysctl_boot::READ)
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let Some(live) = seen.text("live") else { return Ok(None) };
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let Some(live) = answer.text("live") else { return Ok(None) };
         let wanted = subject.text("value").map(plain);
         // The recorded spelling comes first, so that another spelling in the manifest is not drift.
         let recorded = |name: &str| subject.recorded.as_ref().and_then(|r| text(r, name)).map(plain);
@@ -93,12 +93,12 @@ impl Resource for Sysctl {
             let mut known = [recorded(name), wanted.clone()].into_iter().flatten();
             known.find(|known| is_same(known, value)).unwrap_or_else(|| plain(value))
         };
-        let reported = seen.text("boot").unwrap_or_default();
+        let reported = answer.text("boot").unwrap_or_default();
         let boot = sysctl_boot::last(&reported, &slashed(subject.text("name").unwrap_or_default()));
         let (value, boot_value) =
             (spelled("value", &live), boot.as_ref().map(|b| spelled("boot_value", b.value)).unwrap_or_default());
         let file = boot.map(|b| b.file.to_owned());
-        if let (true, Some(wanted)) = (seen.is("written"), &wanted) {
+        if let (true, Some(wanted)) = (answer.is("written"), &wanted) {
             let hidden = subject.sensitivity_model("value").is_some_and(Value::is_sensitive);
             let shown = |value: &str| if hidden { "another value".to_owned() } else { format!("`{value}`") };
             if value != *wanted {
@@ -124,9 +124,9 @@ impl Resource for Sysctl {
         }
         let private = json!({
             "boot_file": file,
-            "mode": seen.field("mode"),
-            "writable": seen.is("writable"),
-            "root": seen.field("user") == Some("0"),
+            "mode": answer.field("mode"),
+            "writable": answer.is("writable"),
+            "root": answer.field("user") == Some("0"),
         });
         Ok(Some(Observed { attributes, private }))
     }
@@ -187,8 +187,8 @@ field written yes",
         Some(json!({ "before": value.as_str()? }))
     }
 
-    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        match (subject.private.is_null(), seen.text("before")) {
+    fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
+        match (subject.private.is_null(), answer.text("before")) {
             (true, Some(before)) => json!({ "before": plain(&before) }),
             _ => subject.private.clone(),
         }

@@ -77,8 +77,8 @@ pub(super) struct Transaction {
 
 impl Transaction {
     /// Reads the result of a simulation: the blobs `transaction`, `held` and `failure`.
-    pub(super) fn of(seen: &Section) -> Self {
-        let text = |name: &str| seen.text(name).unwrap_or_default();
+    pub(super) fn of(answer: &Section) -> Self {
+        let text = |name: &str| answer.text(name).unwrap_or_default();
         let mut found = Self { failure: failure(&text("failure")), ..Self::default() };
         let held = text("held");
         for line in text("transaction").lines() {

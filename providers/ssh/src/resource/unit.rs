@@ -250,10 +250,10 @@ for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/
         )
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let property = |name: &str| seen.field(name).unwrap_or_default();
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let property = |name: &str| answer.field(name).unwrap_or_default();
         let managed = is_set(&subject.attributes, "content");
-        let content = seen.text("content");
+        let content = answer.text("content");
         let missing = if managed { content.is_none() } else { property("load") == "not-found" };
         if missing {
             return Ok(None);
@@ -270,13 +270,13 @@ for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/
         let drop_ins: BTreeMap<String, Value> = names(subject)
             .into_iter()
             .enumerate()
-            .filter_map(|(index, name)| Some((name, Value::from(seen.text(&format!("drop_in.{index}"))?))))
+            .filter_map(|(index, name)| Some((name, Value::from(answer.text(&format!("drop_in.{index}"))?))))
             .collect();
         if !names(subject).is_empty() || is_set(&subject.attributes, "drop_ins") {
             put("drop_ins", Value::Map(drop_ins));
         }
         let wanted = |name: &str| subject.attributes.get(name).and_then(Value::as_bool).unwrap_or_default();
-        put("enabled", Value::from(seen.is("enabled") && !(wanted("enabled") && seen.is("partial"))));
+        put("enabled", Value::from(answer.is("enabled") && !(wanted("enabled") && answer.is("partial"))));
         // A mask until the next boot is neither `true` nor `false`.
         let file_state = property("file_state");
         put("masked", Value::from(file_state == "masked" || file_state == "masked-runtime" && !wanted("masked")));
@@ -287,13 +287,13 @@ for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/
             other => other,
         };
         put("state", Value::from(state));
-        put("restart_pending", Value::from(property("reload") == "yes" || seen.is("marked")));
+        put("restart_pending", Value::from(property("reload") == "yes" || answer.is("marked")));
         let private = json!({
             "id": property("id"),
             "file_state": file_state,
-            "linked": seen.is("linked"),
-            "own_file": seen.is("own_file"),
-            "elsewhere": seen.is("elsewhere"),
+            "linked": answer.is("linked"),
+            "own_file": answer.is("own_file"),
+            "elsewhere": answer.is("elsewhere"),
         });
         Ok(Some(Observed { attributes, private }))
     }
@@ -410,9 +410,9 @@ done",
         Some(json!({ "enabled": is("enabled"), "masked": is("masked"), "running": running }))
     }
 
-    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
+    fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
         let found = !subject.private.is_null() || is_set(&subject.attributes, "content");
-        let mut private = match seen.text("before").filter(|_| !found) {
+        let mut private = match answer.text("before").filter(|_| !found) {
             Some(before) => {
                 let (file_state, active) = before.split_once(' ').unwrap_or_default();
                 json!({ "enabled": file_state == "enabled", "masked": file_state == "masked", "running": active == "active" })
@@ -420,7 +420,7 @@ done",
             None => subject.private.clone(),
         };
         // Drop-ins of a failed operation may exist until an operation succeeds.
-        let names = match seen.status {
+        let names = match answer.status {
             Some(0) => Vec::new(),
             _ => [drop_in_names(&subject.attributes), unfinished(&subject.private)].concat(),
         };

@@ -129,11 +129,11 @@ impl Resource for User {
         format!("U={}\n{READ}\n{keys}", quote(subject.text("name").unwrap_or_default()))
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let Some(line) = seen.text("passwd") else { return Ok(None) };
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let Some(line) = answer.text("passwd") else { return Ok(None) };
         let parts: Vec<&str> = line.trim_end().split(':').collect();
         let [_, _, uid, _, comment, home, shell] = parts[..] else { return Ok(None) };
-        let groups = seen.text("groups").unwrap_or_default();
+        let groups = answer.text("groups").unwrap_or_default();
         let mut groups = groups.lines().filter_map(|line| line.split_once(':'));
         let primary = groups.next().unwrap_or_default();
         let further: Vec<(&str, &str)> = groups.filter(|group| *group != primary).collect();
@@ -162,8 +162,8 @@ impl Resource for User {
         put("groups", Value::from(further_shown));
         let mut private = json!({ "primary": primary, "further": further });
         if reads_keys(subject) {
-            let distrust = key_problems(uid, home, seen);
-            put("authorized_keys", Value::from(lines(&seen.text("keys").unwrap_or_default())));
+            let distrust = key_problems(uid, home, answer);
+            put("authorized_keys", Value::from(lines(&answer.text("keys").unwrap_or_default())));
             put("keys_trusted", Value::from(distrust.is_empty()));
             private["distrust"] = json!(distrust);
         }
@@ -225,15 +225,15 @@ impl Resource for User {
         (!found.is_empty()).then(|| found.into())
     }
 
-    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
+    fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
         let mut private = subject.private.as_object().cloned().unwrap_or_default();
-        if seen.is("made") {
+        if answer.is("made") {
             private.insert("made".to_owned(), true.into());
         }
         for (name, found) in previous_lists(&subject.attributes, subject.before.as_ref()) {
             private.entry(name).or_insert(found);
         }
-        if seen.status == Some(0) {
+        if answer.status == Some(0) {
             private.retain(|name, _| !LISTS.contains(&name.as_str()) || is_set(&subject.attributes, name));
         }
         if private.is_empty() { serde_json::Value::Null } else { private.into() }
@@ -326,11 +326,11 @@ fn reads_keys(subject: &Subject) -> bool {
 }
 
 /// Returns why sshd with StrictModes refuses the keys of the account `uid`, one line per path.
-fn key_problems(uid: &str, home: &str, seen: &Section) -> Vec<String> {
+fn key_problems(uid: &str, home: &str, answer: &Section) -> Vec<String> {
     let folder = format!("{home}/.ssh");
     let places = [("folder_access", folder.clone(), 0o5), ("keys_access", format!("{folder}/authorized_keys"), 0o4)];
     let check = |(field, path, needed): (&str, String, u32)| {
-        let (owner, mode) = seen.field(field)?.split_once(' ')?;
+        let (owner, mode) = answer.field(field)?.split_once(' ')?;
         let bits = u32::from_str_radix(mode, 8).ok()?;
         match owner {
             _ if owner != uid && owner != "0" => {

@@ -122,46 +122,46 @@ impl ConnectFailure {
     }
 }
 
-/// Whether `said` shows a connection that was dropped before the key exchange, so that a retry makes sense.
-fn is_drop(said: &str) -> bool {
-    !said.contains("ost key verification failed")
-        && PATTERNS.iter().all(|pattern| !said.contains(pattern.text))
-        && DROPPED.iter().any(|drop| said.contains(drop))
+/// Whether `output` shows a connection that was dropped before the key exchange, so that a retry makes sense.
+fn is_drop(output: &str) -> bool {
+    !output.contains("ost key verification failed")
+        && PATTERNS.iter().all(|pattern| !output.contains(pattern.text))
+        && DROPPED.iter().any(|drop| output.contains(drop))
 }
 
 /// Returns the error of a connection to `node` from the output of ssh.
-fn from_ssh(node: &Node, said: &str) -> ProviderError {
-    let lines = said.lines().map(str::trim).filter(|l| !l.is_empty() && !l.chars().all(|c| c == '@'));
-    let error = match said {
-        _ if said.contains("HOST IDENTIFICATION HAS CHANGED") => changed_host_key(node, said),
-        _ if said.contains("ost key verification failed") => unknown_host_key(node, said),
-        _ => by_pattern(node, said),
+fn from_ssh(node: &Node, output: &str) -> ProviderError {
+    let lines = output.lines().map(str::trim).filter(|l| !l.is_empty() && !l.chars().all(|c| c == '@'));
+    let error = match output {
+        _ if output.contains("HOST IDENTIFICATION HAS CHANGED") => changed_host_key(node, output),
+        _ if output.contains("ost key verification failed") => unknown_host_key(node, output),
+        _ => by_pattern(node, output),
     };
     error.detail(lines)
 }
 
-fn by_pattern(node: &Node, said: &str) -> ProviderError {
+fn by_pattern(node: &Node, output: &str) -> ProviderError {
     let place = place(node);
-    if let Some(pattern) = PATTERNS.iter().find(|pattern| said.contains(pattern.text)) {
-        let via = match said {
-            _ if said.contains("open failed") => " (from the jump host)",
-            _ if said.contains("UNKNOWN port") && !node.jump.is_empty() => " (at a jump host)",
+    if let Some(pattern) = PATTERNS.iter().find(|pattern| output.contains(pattern.text)) {
+        let via = match output {
+            _ if output.contains("open failed") => " (from the jump host)",
+            _ if output.contains("UNKNOWN port") && !node.jump.is_empty() => " (at a jump host)",
             _ => "",
         };
         return ProviderError::new(pattern.class, format!("cannot connect to {place}: {}{via}", pattern.reason))
             .help(pattern.help);
     }
-    if is_drop(said) {
+    if is_drop(output) {
         return ProviderError::new(Class::Unreachable, format!("cannot connect to {place}: sshd drops the connection"))
             .help("sshd limits simultaneous connections (MaxStartups) and blocks clients that failed often (PerSourcePenalties): wait, or lower --parallelism");
     }
-    let last = said.lines().map(str::trim).rfind(|l| !l.is_empty()).unwrap_or("ssh reported no reason");
+    let last = output.lines().map(str::trim).rfind(|l| !l.is_empty()).unwrap_or("ssh reported no reason");
     ProviderError::new(Class::Unreachable, format!("cannot connect to {place}: {last}"))
         .help("connect by hand with `ssh -v` to see the reason")
 }
 
-fn changed_host_key(node: &Node, said: &str) -> ProviderError {
-    let now = fingerprint_in(said).map(|f| format!(" (now {f})")).unwrap_or_default();
+fn changed_host_key(node: &Node, output: &str) -> ProviderError {
+    let now = fingerprint_in(output).map(|f| format!(" (now {f})")).unwrap_or_default();
     let error = ProviderError::new(Class::Identity, format!("the host key of {} has changed{now}", place(node)));
     if node.host_keys.is_empty() {
         let name = &node.name;
@@ -174,9 +174,9 @@ fn changed_host_key(node: &Node, said: &str) -> ProviderError {
         .attribute("host_key")
 }
 
-fn unknown_host_key(node: &Node, said: &str) -> ProviderError {
+fn unknown_host_key(node: &Node, output: &str) -> ProviderError {
     let name = &node.name;
-    let whose = match said.contains(&format!("known for {name} ")) || node.jump.is_empty() {
+    let whose = match output.contains(&format!("known for {name} ")) || node.jump.is_empty() {
         true => format!("the host key of {} is not known yet", place(node)),
         false => format!("the host key of a jump host of {} is not known yet", place(node)),
     };
@@ -184,9 +184,9 @@ fn unknown_host_key(node: &Node, said: &str) -> ProviderError {
         .help(format!("trust it with: moorfast node trust {name} (or pin it with host_key in [nodes.{name}])"))
 }
 
-fn fingerprint_in(said: &str) -> Option<&str> {
-    let start = said.find("SHA256:")?;
-    said[start..].split_whitespace().next().map(|word| word.trim_end_matches('.'))
+fn fingerprint_in(output: &str) -> Option<&str> {
+    let start = output.find("SHA256:")?;
+    output[start..].split_whitespace().next().map(|word| word.trim_end_matches('.'))
 }
 
 fn place(node: &Node) -> String {
@@ -203,8 +203,8 @@ fn place(node: &Node) -> String {
 }
 
 /// Returns the error of sudo on `node`, if its output has one.
-pub(crate) fn from_sudo(node: &Node, said: &[String]) -> Option<ProviderError> {
-    let has = |text: &str| said.iter().any(|line| line.contains(text));
+pub(crate) fn from_sudo(node: &Node, output: &[String]) -> Option<ProviderError> {
+    let has = |text: &str| output.iter().any(|line| line.contains(text));
     let user = node.user.as_deref().unwrap_or("the login user");
     let name = &node.name;
     let (why, help) = if has("sudo: not found") || has("sudo: command not found") || has("sudo: No such file") {
@@ -231,7 +231,7 @@ pub(crate) fn from_sudo(node: &Node, said: &[String]) -> Option<ProviderError> {
     };
     Some(
         ProviderError::new(Class::Denied, format!("cannot become root on {name}: {why}"))
-            .detail(said.to_vec())
+            .detail(output.to_vec())
             .help(help),
     )
 }
@@ -255,8 +255,8 @@ mod tests {
             roles: Vec::new(),
             vars: Default::default(),
         };
-        let why = |said: &str| {
-            let error = from_sudo(&node, &[said.to_owned()]).unwrap();
+        let why = |output: &str| {
+            let error = from_sudo(&node, &[output.to_owned()]).unwrap();
             format!("{}; {}", error.summary, error.help.unwrap())
         };
         let terminal = why("sudo: sorry, you must have a tty to run sudo");

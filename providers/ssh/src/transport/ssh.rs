@@ -251,7 +251,7 @@ async fn spawn(master: &Arc<Session>, command: &str) -> Result<Channel, openssh:
 /// Starts the connection in the background. The inner error has the output of ssh.
 async fn launch(route: &Route<'_>, prepared: &PreparedRoute) -> Result<Result<(), ConnectFailure>, ProviderError> {
     let log = prepared.log();
-    let said = std::fs::File::create(&log).map_err(|e| unusable(&log, &e))?;
+    let stderr = std::fs::File::create(&log).map_err(|e| unusable(&log, &e))?;
     let mut ssh = program("ssh");
     ssh.arg("-F")
         .arg(&prepared.config)
@@ -261,7 +261,7 @@ async fn launch(route: &Route<'_>, prepared: &PreparedRoute) -> Result<Result<()
         .arg(&prepared.destination)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(said);
+        .stderr(stderr);
     let status = run_to_end(&mut ssh, route.limit()).await.map_err(|e| no_ssh(&e))?;
     Ok(if status.is_some_and(|status| status.success()) {
         Ok(())

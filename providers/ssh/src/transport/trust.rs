@@ -24,7 +24,7 @@ pub(super) async fn scan(route: &Route<'_>) -> Result<Vec<HostKey>, ProviderErro
         let shown = directory.path().join("shown");
         let prepared = route.prepare(directory, &shown)?;
         let log = prepared.log();
-        let said = std::fs::File::create(&log).map_err(|e| unusable(&log, &e))?;
+        let stderr = std::fs::File::create(&log).map_err(|e| unusable(&log, &e))?;
         let mut ssh = program("ssh");
         ssh.arg("-F")
             .arg(&prepared.config)
@@ -35,7 +35,7 @@ pub(super) async fn scan(route: &Route<'_>) -> Result<Vec<HostKey>, ProviderErro
             .arg("true")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(said);
+            .stderr(stderr);
         let status = run_to_end(&mut ssh, route.limit()).await.map_err(|e| no_ssh(&e))?;
         let found = known_hosts::keys_of(&shown, &route.node.name.0).map_err(|e| unusable(&shown, &e))?;
         if found.is_empty() && !prepared.output().contains("no matching host key type") {
