@@ -1,4 +1,4 @@
-//! The answer of a node while it arrives: a bounded amount is kept, whatever the node prints.
+//! The answer of a node while it arrives: moorfast keeps a bounded part of it, whatever the node prints.
 //!
 //! Of stdout only the framed lines of the script are kept. Of stderr each section keeps its first and its last lines.
 
@@ -9,24 +9,24 @@ use zeroize::Zeroizing;
 
 use crate::script::Script;
 
-/// The most that a section may answer, in bytes.
+/// The largest answer of one section, in bytes.
 const SECTION: usize = 4 << 20;
-/// The most that a whole script may answer, in bytes.
+/// The largest answer of a whole script, in bytes.
 const ANSWER: usize = 256 << 20;
-/// How much else a node may print on stdout, and on stderr before the first section, in bytes: what a login shell says.
+/// The most bytes that a node may print outside of its answer, on stdout and on stderr before the first section: the output of a login shell.
 const NOISE: usize = 1 << 20;
-/// How much of a line on stderr is kept, in bytes.
+/// The most bytes that are kept of one line on stderr.
 const LINE: usize = 1 << 10;
-/// How much of the first and of the last lines of a section's stderr is kept, in bytes.
+/// The most bytes that are kept of the first and of the last lines of a section's stderr.
 const HEAD: usize = 4 << 10;
 const TAIL: usize = 28 << 10;
-/// How much stderr is kept of all sections together, in bytes.
-const SAID: usize = 32 << 20;
+/// The most bytes that are kept of the stderr of all sections together.
+const STDERR_TOTAL: usize = 32 << 20;
 
-/// A limit that a node exceeded.
+/// A limit that the output of a node exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Excess {
-    /// It printed too much that does not belong to the answer.
+pub(crate) enum LimitExceeded {
+    /// The node printed too much outside of its answer.
     Noise,
     /// The answer of one section is too long.
     Section,
@@ -34,11 +34,11 @@ pub(crate) enum Excess {
     Answer,
 }
 
-impl Excess {
-    /// Completes "NODE printed more than ".
-    pub(crate) fn what(self) -> &'static str {
+impl LimitExceeded {
+    /// Returns the words that complete "NODE printed more than ".
+    pub(crate) fn description(self) -> &'static str {
         match self {
-            Self::Noise => "1 MiB that is not part of its answer",
+            Self::Noise => "1 MiB outside of its answer",
             Self::Section => "4 MiB about one object",
             Self::Answer => "256 MiB in one answer",
         }
@@ -47,12 +47,12 @@ impl Excess {
 
 /// One of the streams of an answer.
 pub(crate) trait Stream {
-    /// Takes the next bytes; true if the stream is at its end.
-    fn take(&mut self, bytes: &[u8]) -> Result<bool, Excess>;
+    /// Takes the next bytes and returns whether the stream is at its end.
+    fn take(&mut self, bytes: &[u8]) -> Result<bool, LimitExceeded>;
 }
 
-/// Reads until the last line of the script, the end of the stream or the first excess.
-pub(crate) async fn read(mut from: impl AsyncRead + Unpin, into: &mut impl Stream) -> Result<(), Excess> {
+/// Reads until the last line of the script, the end of the stream, or the first exceeded limit.
+pub(crate) async fn read(mut from: impl AsyncRead + Unpin, into: &mut impl Stream) -> Result<(), LimitExceeded> {
     let mut buffer = Zeroizing::new(vec![0; 64 << 10]);
     loop {
         match from.read(&mut buffer).await {
@@ -63,7 +63,7 @@ pub(crate) async fn read(mut from: impl AsyncRead + Unpin, into: &mut impl Strea
     }
 }
 
-/// Bytes, as lines without their end of which no more than `limit` bytes are kept.
+/// A splitter of bytes into lines, which keeps at most `limit` bytes of a line.
 struct Lines {
     line: Zeroizing<Vec<u8>>,
     limit: usize,
@@ -74,7 +74,7 @@ impl Lines {
         Self { line: Zeroizing::default(), limit }
     }
 
-    /// Calls `each` for every line that `bytes` complete, and returns early with what it fails with.
+    /// Calls `each` for every line that `bytes` complete, and returns its first error.
     fn feed<E>(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let text = part.strip_suffix(b"\n").unwrap_or(part);
@@ -89,12 +89,12 @@ impl Lines {
     }
 }
 
-/// The stdout of a script: its framed lines.
+/// The stdout of a script, reduced to its framed lines.
 pub(crate) struct Stdout {
     nonce: Vec<u8>,
     lines: Lines,
     kept: Zeroizing<Vec<u8>>,
-    /// The bytes since the last section began.
+    /// The number of bytes since the last section started.
     section: usize,
     noise: usize,
     done: bool,
@@ -115,56 +115,56 @@ impl Stdout {
         }
     }
 
-    /// What the script answered so far.
+    /// Returns the framed lines received so far.
     pub(crate) fn kept(&self) -> &[u8] {
         &self.kept
     }
 }
 
 impl Stream for Stdout {
-    fn take(&mut self, bytes: &[u8]) -> Result<bool, Excess> {
+    fn take(&mut self, bytes: &[u8]) -> Result<bool, LimitExceeded> {
         let Self { nonce, lines, kept, section, noise, done, limit } = self;
         lines.feed(bytes, |line| {
             let Some(framed) = line.strip_prefix(nonce.as_slice()) else {
                 *noise += line.len() + 1;
-                return if *noise > NOISE { Err(Excess::Noise) } else { Ok(()) };
+                return if *noise > NOISE { Err(LimitExceeded::Noise) } else { Ok(()) };
             };
             *done |= framed == b" done";
             *section = if framed.starts_with(b" begin ") { 0 } else { *section + line.len() };
             if *section > SECTION {
-                return Err(Excess::Section);
+                return Err(LimitExceeded::Section);
             }
             if kept.len() + line.len() > *limit {
-                return Err(Excess::Answer);
+                return Err(LimitExceeded::Answer);
             }
             kept.extend_from_slice(line);
             kept.push(b'\n');
             Ok(())
         })?;
-        // A line that never ends is judged before it does.
+        // A line that never ends must fail too, so the limits are checked before its end.
         let (line, framed) = (lines.line.len(), lines.line.starts_with(nonce));
         match framed {
-            false if *noise + line > NOISE => Err(Excess::Noise),
-            true if *section + line > SECTION => Err(Excess::Section),
+            false if *noise + line > NOISE => Err(LimitExceeded::Noise),
+            true if *section + line > SECTION => Err(LimitExceeded::Section),
             _ => Ok(*done),
         }
     }
 }
 
-/// The stderr of a script: the first and the last lines of each section.
+/// The stderr of a script, reduced to the first and the last lines of each section.
 pub(crate) struct Stderr {
     nonce: String,
-    /// How many sections are still to begin.
+    /// The number of sections that have not started yet.
     sections: usize,
     lines: Lines,
     kept: Vec<u8>,
-    /// How much of the first lines of the section is in `kept`.
+    /// The number of bytes of the section's first lines in `kept`.
     head: usize,
     tail: VecDeque<Vec<u8>>,
     tail_bytes: usize,
-    left_out: usize,
+    omitted: usize,
     before: usize,
-    begun: bool,
+    started: bool,
     done: bool,
 }
 
@@ -178,14 +178,14 @@ impl Stderr {
             head: 0,
             tail: VecDeque::new(),
             tail_bytes: 0,
-            left_out: 0,
+            omitted: 0,
             before: 0,
-            begun: false,
+            started: false,
             done: false,
         }
     }
 
-    /// What was said so far, with a line where some was left out.
+    /// Returns the lines received so far, with a note where lines were omitted.
     pub(crate) fn kept(mut self) -> Vec<u8> {
         let rest = std::mem::take(&mut *self.lines.line);
         self.line(&rest);
@@ -200,10 +200,10 @@ impl Stderr {
         if begins || ends {
             self.end_section();
             self.sections -= usize::from(begins);
-            (self.begun, self.done) = (true, ends);
+            (self.started, self.done) = (true, ends);
             self.kept.extend_from_slice(line);
             self.kept.push(b'\n');
-        } else if self.head + line.len() < HEAD && self.left_out == 0 && self.tail.is_empty() {
+        } else if self.head + line.len() < HEAD && self.omitted == 0 && self.tail.is_empty() {
             self.head += line.len() + 1;
             self.keep(line);
         } else {
@@ -213,24 +213,24 @@ impl Stderr {
                 && let Some(first) = self.tail.pop_front()
             {
                 self.tail_bytes -= first.len() + 1;
-                self.left_out += 1;
+                self.omitted += 1;
             }
         }
     }
 
     fn end_section(&mut self) {
-        if self.left_out > 0 {
-            let note = format!("[{} lines are left out]", self.left_out);
+        if self.omitted > 0 {
+            let note = format!("[{} lines omitted]", self.omitted);
             self.keep(note.as_bytes());
         }
         for line in std::mem::take(&mut self.tail) {
             self.keep(&line);
         }
-        (self.head, self.tail_bytes, self.left_out) = (0, 0, 0);
+        (self.head, self.tail_bytes, self.omitted) = (0, 0, 0);
     }
 
     fn keep(&mut self, line: &[u8]) {
-        if self.kept.len() + line.len() < SAID {
+        if self.kept.len() + line.len() < STDERR_TOTAL {
             self.kept.extend_from_slice(line);
             self.kept.push(b'\n');
         }
@@ -238,18 +238,18 @@ impl Stderr {
 }
 
 impl Stream for Stderr {
-    fn take(&mut self, bytes: &[u8]) -> Result<bool, Excess> {
+    fn take(&mut self, bytes: &[u8]) -> Result<bool, LimitExceeded> {
         let mut lines = std::mem::replace(&mut self.lines, Lines::new(LINE));
         let fed = lines.feed(bytes, |line| {
             self.line(line);
-            Ok::<(), Excess>(())
+            Ok::<(), LimitExceeded>(())
         });
         self.lines = lines;
         fed?;
-        if !self.begun {
+        if !self.started {
             self.before += bytes.len();
         }
-        if self.before > NOISE { Err(Excess::Noise) } else { Ok(self.done) }
+        if self.before > NOISE { Err(LimitExceeded::Noise) } else { Ok(self.done) }
     }
 }
 
@@ -263,8 +263,8 @@ mod tests {
         script
     }
 
-    /// Feeds `chunk` until the stream ends, at most `times`.
-    fn flood(stream: &mut impl Stream, chunk: &[u8], times: usize) -> Result<bool, Excess> {
+    /// Feeds `chunk` until the stream ends, at most `times` times.
+    fn flood(stream: &mut impl Stream, chunk: &[u8], times: usize) -> Result<bool, LimitExceeded> {
         (0..times).try_fold(false, |_, _| stream.take(chunk))
     }
 
@@ -272,7 +272,7 @@ mod tests {
     fn endless_noise_on_stdout_is_an_error_and_is_not_kept() {
         for chunk in [&[0; 64 << 10][..], b"y\n", b"\n", b"Welcome to the machine\n"] {
             let mut stdout = Stdout::of(&script(1));
-            assert_eq!(flood(&mut stdout, chunk, 2 << 20), Err(Excess::Noise));
+            assert_eq!(flood(&mut stdout, chunk, 2 << 20), Err(LimitExceeded::Noise));
             assert!(stdout.kept().is_empty());
             assert!(stdout.lines.line.capacity() <= 2 * NOISE, "{}", stdout.lines.line.capacity());
         }
@@ -285,13 +285,13 @@ mod tests {
         let field = format!("{} field {}\n", script.nonce(), "x".repeat(1000));
         let mut many = Stdout::of(&script);
         many.take(begin.as_bytes()).unwrap();
-        assert_eq!(flood(&mut many, field.as_bytes(), 10_000), Err(Excess::Section));
+        assert_eq!(flood(&mut many, field.as_bytes(), 10_000), Err(LimitExceeded::Section));
         let mut one = Stdout::of(&script);
         one.take(format!("{begin}{} content ", script.nonce()).as_bytes()).unwrap();
-        assert_eq!(flood(&mut one, &[b'A'; 64 << 10], 10_000), Err(Excess::Section));
+        assert_eq!(flood(&mut one, &[b'A'; 64 << 10], 10_000), Err(LimitExceeded::Section));
         let mut sections = Stdout { limit: 3 * SECTION, ..Stdout::of(&script) };
         let section = format!("{begin}{} content {}\n", script.nonce(), "A".repeat(SECTION - 100));
-        assert_eq!(flood(&mut sections, section.as_bytes(), 100), Err(Excess::Answer));
+        assert_eq!(flood(&mut sections, section.as_bytes(), 100), Err(LimitExceeded::Answer));
     }
 
     #[test]
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_that_says_too_much_keeps_its_first_and_last_lines_and_takes_nothing_from_the_next() {
+    fn a_section_with_long_stderr_keeps_its_first_and_last_lines() {
         let script = script(2);
         let nonce = script.nonce();
         let mut stderr = Stderr::of(&script);
@@ -319,22 +319,22 @@ mod tests {
         let kept = stderr.kept();
         assert!(kept.len() < HEAD + TAIL + 2 * LINE, "{}", kept.len());
         let sections = script.parse(b"", &kept);
-        assert_eq!(sections[0].said.first().unwrap(), "first");
-        assert_eq!(sections[0].said.last().unwrap(), "last");
-        assert_eq!(sections[0].said.iter().rev().nth(1).unwrap().len(), LINE, "a line without end is cut");
+        assert_eq!(sections[0].stderr.first().unwrap(), "first");
+        assert_eq!(sections[0].stderr.last().unwrap(), "last");
+        assert_eq!(sections[0].stderr.iter().rev().nth(1).unwrap().len(), LINE, "a line without end is cut");
         assert!(
-            sections[0].said.iter().any(|line| line.ends_with("lines are left out]")),
+            sections[0].stderr.iter().any(|line| line.ends_with("lines omitted]")),
             "{:?}",
-            &sections[0].said[..9]
+            &sections[0].stderr[..9]
         );
-        assert_eq!(sections[1].said, ["quiet"]);
+        assert_eq!(sections[1].stderr, ["quiet"]);
         assert_eq!(script.before(&kept), ["motd"]);
     }
 
     #[test]
-    fn a_login_shell_that_talks_without_end_on_stderr_is_an_error() {
+    fn endless_stderr_of_a_login_shell_is_an_error() {
         for chunk in [&[0; 64 << 10][..], b"y\n"] {
-            assert_eq!(flood(&mut Stderr::of(&script(1)), chunk, 2 << 20), Err(Excess::Noise));
+            assert_eq!(flood(&mut Stderr::of(&script(1)), chunk, 2 << 20), Err(LimitExceeded::Noise));
         }
     }
 

@@ -1,4 +1,4 @@
-//! The provider at work: one exec reads a node, few execs change it.
+//! The connection of the SSH provider: one exec reads a node, few execs change it.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -16,25 +16,25 @@ use moorfast_engine::provider::{
 use tokio::sync::mpsc::UnboundedSender;
 use zeroize::Zeroizing;
 
-use crate::failure::{bounded, checked};
-use crate::ground;
-use crate::link::{Counters, Link, Upload};
+use crate::failure::{require_success, shortened};
 use crate::machine;
-use crate::resource::{self, Resource, Step, facts};
+use crate::node_shell::{Counters, NodeShell, Upload};
+use crate::preconditions;
+use crate::resource::{self, Resource, ShellTask, facts};
 use crate::script::{Script, Section};
 use crate::sources::Sources;
 use crate::subject::Subject;
-use crate::transport::{Hops, HostKey, Local, Servers, Settings, Ssh, keep, shown};
+use crate::transport::{HostKey, JumpSockets, Local, Servers, Settings, Ssh, offered_keys, save_keys};
 use crate::untrusted;
 
-/// How long looks and quick operations may take, where the manifest does not say, and how much longer for each of them.
+/// The default limit of reads and quick operations, and the additional time for each of them.
 const QUICK_LIMIT: Duration = Duration::from_secs(120);
 const QUICK_SECTION: Duration = Duration::from_millis(100);
-/// How long other operations may take, where the manifest does not say.
+/// The default limit of other operations.
 const LONG_LIMIT: Duration = Duration::from_secs(600);
-/// How soon an object that is not healthy is looked at again.
+/// The pause between two health checks of an object that is not healthy yet.
 const HEALTH_PAUSE: Duration = Duration::from_secs(1);
-/// How many bytes of script go into one exec.
+/// The most bytes of script that one exec gets.
 const BATCH: usize = 2 << 20;
 
 /// The configured provider.
@@ -42,24 +42,24 @@ pub(crate) struct SshConnection {
     context: Context,
     settings: Settings,
     sessions: usize,
-    links: Mutex<HashMap<NodeName, Arc<Link>>>,
-    /// The host keys that machines showed which are not the known ones.
-    strangers: Mutex<HashMap<NodeName, Vec<HostKey>>>,
+    shells: Mutex<HashMap<NodeName, Arc<NodeShell>>>,
+    /// The host keys of machines that did not show a known one.
+    offered_keys: Mutex<HashMap<NodeName, Vec<HostKey>>>,
     sources: Arc<Sources>,
     counters: Arc<Counters>,
-    hops: Arc<Hops>,
+    jump_sockets: Arc<JumpSockets>,
     servers: Arc<Servers>,
 }
 
 type Outcome = (usize, Result<Applied, ProviderError>);
 
-/// One operation that is ready to go.
+/// An operation that is ready to run.
 struct Job<'a> {
     index: usize,
     operation: &'a Operation,
     resource: &'static dyn Resource,
     subject: Subject,
-    step: Step,
+    task: ShellTask,
 }
 
 impl SshConnection {
@@ -69,142 +69,150 @@ impl SshConnection {
         }
         let sessions = config.get("sessions").and_then(Value::as_i64).unwrap_or(8);
         let sessions = usize::try_from(sessions).ok().filter(|n| *n > 0).ok_or_else(|| {
-            ProviderError::new(Class::Invalid, format!("{sessions} sessions per node are none")).attribute("sessions")
+            ProviderError::new(Class::Invalid, format!("sessions must be at least 1, not {sessions}"))
+                .attribute("sessions")
         })?;
         Ok(Self {
             settings: Settings::new(config, &context.root),
             sessions,
-            links: Mutex::default(),
-            strangers: Mutex::default(),
+            shells: Mutex::default(),
+            offered_keys: Mutex::default(),
             sources: Arc::new(Sources::new(&context)),
             counters: Arc::default(),
-            hops: Arc::default(),
+            jump_sockets: Arc::default(),
             servers: Arc::default(),
             context,
         })
     }
 
-    fn link(&self, target: &Target) -> Result<Arc<Link>, ProviderError> {
+    fn shell(&self, target: &Target) -> Result<Arc<NodeShell>, ProviderError> {
         let Target::Node(node) = target else {
             return Err(ProviderError::new(Class::Invalid, format!("{target} is not a node")));
         };
         if self.context.untrusted {
             untrusted::check_node(node)?;
         }
-        let mut links = lock(&self.links);
-        match links.get(&node.name) {
-            Some(link) if link.node == *node => Ok(link.clone()),
+        let mut shells = lock(&self.shells);
+        match shells.get(&node.name) {
+            Some(shell) if shell.node == *node => Ok(shell.clone()),
             _ => {
-                let link = Arc::new(self.new_link(node));
-                links.insert(node.name.clone(), link.clone());
-                Ok(link)
+                let shell = Arc::new(self.new_shell(node));
+                shells.insert(node.name.clone(), shell.clone());
+                Ok(shell)
             }
         }
     }
 
-    fn new_link(&self, node: &Arc<Node>) -> Link {
-        self.link_by(node, |ssh| ssh)
+    fn new_shell(&self, node: &Arc<Node>) -> NodeShell {
+        self.shell_with(node, |ssh| ssh)
     }
 
-    /// A new link; `prepared` has the last word on how ssh goes about it.
-    fn link_by(&self, node: &Arc<Node>, prepared: impl FnOnce(Ssh) -> Ssh) -> Link {
+    /// Returns a new shell whose ssh transport is changed by `prepared`.
+    fn shell_with(&self, node: &Arc<Node>, prepared: impl FnOnce(Ssh) -> Ssh) -> NodeShell {
         let counters = self.counters.clone();
         let transport: Box<dyn crate::transport::Transport> = match node.transport {
             Transport::Local => Box::new(Local),
             Transport::Ssh => {
                 let data_dir = self.context.data_dir.clone();
-                let (settings, hops, servers) = (self.settings.clone(), self.hops.clone(), self.servers.clone());
-                let ssh = Ssh::new(node.clone(), settings, data_dir, counters.clone(), hops, servers);
+                let (settings, jump_sockets, servers) =
+                    (self.settings.clone(), self.jump_sockets.clone(), self.servers.clone());
+                let ssh = Ssh::new(node.clone(), settings, data_dir, counters.clone(), jump_sockets, servers);
                 Box::new(prepared(ssh))
             }
         };
-        Link::new(node.clone(), transport, self.sessions, counters, &self.context)
+        NodeShell::new(node.clone(), transport, self.sessions, counters, &self.context)
     }
 
-    /// Asks a machine that is not the known one who it is. It gets no secret, no rights by sudo, and nothing is done there.
+    /// Reads the identity of a machine whose host key is not the known one. The machine gets no secret and no rights by sudo, and nothing is changed on it.
     async fn probe(&self, node: &Arc<Node>) -> Result<Identified, ProviderError> {
-        let keys = shown(node, &self.context.data_dir, &self.settings).await?;
+        let keys = offered_keys(node, &self.context.data_dir, &self.settings).await?;
         let host_keys: Vec<_> = keys.iter().map(HostKey::fingerprint).collect();
-        lock(&self.strangers).insert(node.name.clone(), keys.clone());
+        lock(&self.offered_keys).insert(node.name.clone(), keys.clone());
         let unprivileged = Arc::new(Node { sudo: false, ..(**node).clone() });
-        let stranger = self.link_by(&unprivileged, |ssh| ssh.accepting(keys));
-        let told = meet(&stranger).await;
+        let stranger = self.shell_with(&unprivileged, |ssh| ssh.with_host_keys(keys));
+        let machine = read_machine(&stranger).await;
         stranger.close().await;
-        // One that lets nobody in has shown its keys all the same.
-        let machine = told.unwrap_or_else(|_| machine::observe(node, host_keys, None));
+        // A machine that refuses the login has still shown its host keys.
+        let machine = machine.unwrap_or_else(|_| machine::observe(node, host_keys, None));
         Ok(Identified { machine, trusted: false })
     }
 
-    /// The host keys by which `machine` was identified.
+    /// Returns those host keys of the node that belong to `machine`.
     async fn keys_of(&self, node: &Node, machine: &Machine) -> Result<Vec<HostKey>, ProviderError> {
-        let known = lock(&self.strangers).get(&node.name).cloned();
+        let known = lock(&self.offered_keys).get(&node.name).cloned();
         let keys = match known {
             Some(keys) => keys,
-            None => shown(node, &self.context.data_dir, &self.settings).await?,
+            None => offered_keys(node, &self.context.data_dir, &self.settings).await?,
         };
         Ok(keys.into_iter().filter(|key| machine.host_keys.contains(&key.fingerprint())).collect())
     }
 
-    async fn prepare<'a>(&self, wanted: impl Iterator<Item = (&'a str, &'a Attributes)>) {
+    async fn hash_sources<'a>(&self, wanted: impl Iterator<Item = (&'a str, &'a Attributes)>) {
         let paths = wanted.filter_map(|(kind, attributes)| resource::named(kind)?.source(attributes));
         self.sources.prepare(paths.collect()).await;
     }
 
-    /// Adds to the proposals what is in the way of them, as it was read with their objects.
-    fn survey(&self, target: &Target, requests: &[PlanRequest], proposals: &mut [Result<Proposal, ProviderError>]) {
-        let Ok(link) = self.link(target) else { return };
-        let mut grounds = lock(&link.grounds);
+    /// Adds the obstacles to the proposals that were read together with their objects.
+    fn add_obstacles(
+        &self,
+        target: &Target,
+        requests: &[PlanRequest],
+        proposals: &mut [Result<Proposal, ProviderError>],
+    ) {
+        let Ok(shell) = self.shell(target) else { return };
+        let mut preconditions = lock(&shell.preconditions);
         for (request, proposal) in requests.iter().zip(proposals.iter()) {
             if let Ok(proposal) = proposal {
-                grounds.plan(request, proposal);
+                preconditions.plan(request, proposal);
             }
         }
         for (request, proposal) in requests.iter().zip(proposals) {
             if let Ok(proposal) = proposal
                 && proposal.action != ProposedAction::NoOp
             {
-                let obstacles = grounds.obstacles(request, proposal);
+                let obstacles = preconditions.obstacles(request, proposal);
                 proposal.consequences.extend(obstacles);
             }
         }
     }
 
-    /// Adds to the proposals what their changes would do beyond the objects themselves: one exec, where a change has to be rehearsed.
-    async fn rehearse(
+    /// Adds the side effects of the planned changes to the proposals, with one exec if a change must be simulated.
+    async fn simulate(
         &self,
         target: &Target,
         requests: &[PlanRequest],
         proposals: &mut [Result<Proposal, ProviderError>],
     ) {
         let mut script = Script::new();
-        let mut rehearsed = Vec::new();
+        let mut simulated = Vec::new();
         for (request, proposal) in requests.iter().zip(proposals) {
             let acts = proposal.as_ref().is_ok_and(|proposal| proposal.action != ProposedAction::NoOp);
             let Some(resource) = resource::named(&request.resource_type).filter(|_| acts) else { continue };
-            if let Some(rehearsal) = resource.rehearsal(request) {
-                script.section(&rehearsal);
-                rehearsed.push((resource, request, proposal));
+            if let Some(simulation) = resource.simulation(request) {
+                script.section(&simulation);
+                simulated.push((resource, request, proposal));
             }
         }
-        if rehearsed.is_empty() {
+        if simulated.is_empty() {
             return;
         }
-        let answers = match self.link(target) {
-            Ok(link) => {
-                let answers = each(link.look(&script, quick(rehearsed.len())).await, rehearsed.len());
+        let answers = match self.shell(target) {
+            Ok(shell) => {
+                let answers = per_section(shell.read(&script, quick_limit(simulated.len())).await, simulated.len());
                 let what = |(resource, request): (&dyn Resource, &PlanRequest), answer| {
                     let identity = resource.identity(&request.desired).unwrap_or_default();
-                    checked(&link.node, &format!("rehearse {}", identity.replace(':', " ")), answer?).map_err(bounded)
+                    require_success(&shell.node, &format!("simulate {}", identity.replace(':', " ")), answer?)
+                        .map_err(shortened)
                 };
-                let pairs = rehearsed.iter().map(|(resource, request, _)| (*resource, *request));
+                let pairs = simulated.iter().map(|(resource, request, _)| (*resource, *request));
                 pairs.zip(answers).map(|(pair, answer)| what(pair, answer)).collect()
             }
-            Err(error) => vec![Err(error); rehearsed.len()],
+            Err(error) => vec![Err(error); simulated.len()],
         };
-        for ((resource, request, proposal), answer) in rehearsed.into_iter().zip(answers) {
+        for ((resource, request, proposal), answer) in simulated.into_iter().zip(answers) {
             match (answer, proposal) {
-                (Ok(seen), Ok(proposal)) => resource.foresee(request, &seen, proposal),
-                // Nothing is asked of a machine that is not approved, and nothing is done there: the plan after its approval rehearses.
+                (Ok(answer), Ok(proposal)) => resource.add_simulation(request, &answer, proposal),
+                // Nothing is changed on a machine that is not approved. The plan after its approval simulates.
                 (Err(error), Ok(_)) if error.class == Class::Identity => {}
                 (Err(error), proposal) => *proposal = Err(error),
                 (Ok(_), Err(_)) => {}
@@ -213,30 +221,30 @@ impl SshConnection {
     }
 
     fn job<'a>(&self, index: usize, operation: &'a Operation) -> Result<Job<'a>, ProviderError> {
-        let resource = known(&operation.resource_type)?;
+        let resource = resource_named(&operation.resource_type)?;
         let subject = Subject::of_operation(operation);
-        let step = resource.act(operation, &subject, &self.sources)?;
-        Ok(Job { index, operation, resource, subject, step })
+        let task = resource.apply_script(operation, &subject, &self.sources)?;
+        Ok(Job { index, operation, resource, subject, task })
     }
 
-    /// Runs quick operations together.
-    async fn run_batch(&self, link: &Link, jobs: Vec<Job<'_>>, outcomes: &UnboundedSender<Outcome>) {
+    /// Runs quick operations together in one exec.
+    async fn run_batch(&self, shell: &NodeShell, jobs: Vec<Job<'_>>, outcomes: &UnboundedSender<Outcome>) {
         let mut script = Script::new();
         for job in &jobs {
             script.section(&job.body());
         }
-        let limit = longest(jobs.iter().map(|job| job.operation.timeout));
-        let answers = each(link.operate(&script, None, limit).await, jobs.len());
+        let limit = longest_limit(jobs.iter().map(|job| job.operation.timeout));
+        let answers = per_section(shell.operate(&script, None, limit).await, jobs.len());
         for (job, answer) in jobs.iter().zip(answers) {
-            // Nobody is left to hear it only where the whole run is over.
-            let _ = outcomes.send((job.index, job.finish(&link.node, answer)));
+            // The receiver is gone only if the whole run has ended.
+            let _ = outcomes.send((job.index, job.finish(&shell.node, answer)));
         }
     }
 
-    /// Runs an operation that has an exec of its own.
-    async fn run_alone(&self, link: &Link, job: Job<'_>, outcomes: &UnboundedSender<Outcome>) {
-        let _turn = if job.step.packages { Some(link.packages.lock().await) } else { None };
-        let upload = job.step.upload.as_ref().map(|(path, size)| Upload {
+    /// Runs an operation in an exec of its own.
+    async fn run_alone(&self, shell: &NodeShell, job: Job<'_>, outcomes: &UnboundedSender<Outcome>) {
+        let _turn = if job.task.packages { Some(shell.packages.lock().await) } else { None };
+        let upload = job.task.upload.as_ref().map(|(path, size)| Upload {
             path: path.clone(),
             size: *size,
             progress: (
@@ -245,28 +253,28 @@ impl SshConnection {
                 path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
             ),
         });
-        let script = match (&upload, job.step.packages) {
+        let script = match (&upload, job.task.packages) {
             (Some(_), _) => Script::receiving(&job.body()),
             (None, true) => Script::unstoppable(&job.body()),
             (None, false) => Script::of(&job.body()),
         };
-        let limit = job.operation.timeout.or(job.step.limit).unwrap_or(LONG_LIMIT);
-        let answer = each(link.operate(&script, upload, limit).await, 1).pop();
-        let answer = answer.unwrap_or_else(|| Err(ProviderError::new(Class::Failed, "there was no answer")));
-        // As above.
-        let _ = outcomes.send((job.index, job.finish(&link.node, answer)));
+        let limit = job.operation.timeout.or(job.task.limit).unwrap_or(LONG_LIMIT);
+        let answer = per_section(shell.operate(&script, upload, limit).await, 1).pop();
+        let answer = answer.unwrap_or_else(|| Err(ProviderError::new(Class::Failed, "the node returned no answer")));
+        // As in `run_batch`: the receiver is gone only if the whole run has ended.
+        let _ = outcomes.send((job.index, job.finish(&shell.node, answer)));
     }
 }
 
 impl Job<'_> {
     fn body(&self) -> Zeroizing<String> {
         match self.operation.action {
-            OperationAction::Delete => self.step.body.clone(),
-            _ => Zeroizing::new(format!("{}\n{}", *self.step.body, self.resource.look(&self.subject))),
+            OperationAction::Delete => self.task.body.clone(),
+            _ => Zeroizing::new(format!("{}\n{}", *self.task.body, self.resource.read_script(&self.subject))),
         }
     }
 
-    fn what(&self) -> String {
+    fn description(&self) -> String {
         let verb = match self.operation.action {
             OperationAction::Create(_) => "create",
             OperationAction::Update(_) => "change",
@@ -276,12 +284,12 @@ impl Job<'_> {
     }
 
     fn finish(&self, node: &Node, answer: Result<Section, ProviderError>) -> Result<Applied, ProviderError> {
-        let failed = |error| bounded(self.step.secrets.cut_from(self.named(node, error)));
+        let failed = |error| shortened(self.task.secrets.redact_error(self.named_after_operation(node, error)));
         let section = answer.map_err(failed)?;
         let private = self.resource.private(&self.subject, &section);
         let ended = section.status.is_some();
-        let section = checked(node, &self.what(), section).map_err(|error| {
-            // What was done until then is known, and must not be taken for what was there before. Where it was cut off that may not be all.
+        let section = require_success(node, &self.description(), section).map_err(|error| {
+            // The script may have recorded the state from before the operation, which a later run could no longer read. An interrupted script may have recorded only a part.
             let deletes = matches!(self.operation.action, OperationAction::Delete);
             let is_known = !deletes && (ended || private != self.subject.private);
             ProviderError { private: is_known.then(|| Box::new(private.clone())), ..failed(error) }
@@ -292,21 +300,24 @@ impl Job<'_> {
         }
         let observed = observe(self.resource, &self.subject, &section)?.ok_or_else(|| {
             let what = label(self.resource, &self.subject);
-            ProviderError::new(Class::Failed, format!("{what} is gone from {} right after it was made", node.name))
+            ProviderError::new(
+                Class::Failed,
+                format!("{what} no longer exists on {} right after it was created", node.name),
+            )
         })?;
         Ok(Applied { attributes: observed.attributes, private, notes })
     }
 
-    /// The failure of an exec, as that of this operation.
-    fn named(&self, node: &Node, mut error: ProviderError) -> ProviderError {
+    /// Returns the error of a timed-out exec with the name of this operation.
+    fn named_after_operation(&self, node: &Node, mut error: ProviderError) -> ProviderError {
         if error.class == Class::Timeout {
-            error.summary = format!("cannot {} on {}: {}", self.what(), node.name, error.summary);
+            error.summary = format!("cannot {} on {}: {}", self.description(), node.name, error.summary);
         }
         error
     }
 }
 
-/// What is there, with settings as they were applied, and marked where the manifest or the memory of it hides a value.
+/// Returns the observed object, with the settings of the last apply. Values that are sensitive in the manifest or in the record are marked sensitive.
 fn observe(resource: &dyn Resource, subject: &Subject, section: &Section) -> Result<Option<Observed>, ProviderError> {
     let Some(mut observed) = resource.observe(subject, section)? else { return Ok(None) };
     for name in resource.settings() {
@@ -315,21 +326,21 @@ fn observe(resource: &dyn Resource, subject: &Subject, section: &Section) -> Res
         }
     }
     for (name, value) in &mut observed.attributes {
-        if let Some(like) = subject.model(name) {
-            *value = veiled(std::mem::take(value), like);
+        if let Some(like) = subject.sensitivity_model(name) {
+            *value = marked_sensitive(std::mem::take(value), like);
         }
     }
     Ok(Some(observed))
 }
 
-/// `value`, sensitive where `like` is or may turn out to be.
-fn veiled(value: Value, like: &Value) -> Value {
+/// Returns `value`, marked sensitive if `like` is sensitive or unknown.
+fn marked_sensitive(value: Value, like: &Value) -> Value {
     match (value, like) {
         (value, Value::Sensitive(_) | Value::Unknown) => value.sensitive(),
         (Value::Map(map), Value::Map(likes)) => Value::Map(
             map.into_iter()
                 .map(|(key, value)| match likes.get(&key) {
-                    Some(like) => (key, veiled(value, like)),
+                    Some(like) => (key, marked_sensitive(value, like)),
                     None => (key, value),
                 })
                 .collect(),
@@ -341,19 +352,19 @@ fn veiled(value: Value, like: &Value) -> Value {
     }
 }
 
-/// Asks who it is.
-async fn meet(link: &Link) -> Result<Machine, ProviderError> {
-    let answers = link.look(&Script::of(machine::LOOK), QUICK_LIMIT).await?;
+/// Reads the identity of the machine behind `shell`.
+async fn read_machine(shell: &NodeShell) -> Result<Machine, ProviderError> {
+    let answers = shell.read(&Script::of(machine::READ), QUICK_LIMIT).await?;
     match answers.into_iter().next() {
-        Some(mut said) => match said.cut_off.take() {
+        Some(mut answer) => match answer.interrupted.take() {
             Some(error) => Err(error),
-            None => Ok(link.meet(&said)),
+            None => Ok(shell.record_machine(&answer)),
         },
-        None => Err(ProviderError::new(Class::Failed, "there was no answer")),
+        None => Err(ProviderError::new(Class::Failed, "the node returned no answer")),
     }
 }
 
-/// What is behind `mutex`, also where somebody who held it panicked: a map is whole at any moment.
+/// Locks `mutex`, even if another holder panicked: the maps behind it are never half-written.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -367,24 +378,24 @@ fn label(resource: &dyn Resource, subject: &Subject) -> String {
     }
 }
 
-fn known(resource_type: &str) -> Result<&'static dyn Resource, ProviderError> {
+fn resource_named(resource_type: &str) -> Result<&'static dyn Resource, ProviderError> {
     resource::named(resource_type)
-        .ok_or_else(|| ProviderError::new(Class::Invalid, format!("there is no resource type {resource_type}")))
+        .ok_or_else(|| ProviderError::new(Class::Invalid, format!("unknown resource type {resource_type}")))
 }
 
-/// How long `count` quick things may take one after the other.
-fn quick(count: usize) -> Duration {
+/// Returns the limit of `count` quick sections that run one after the other.
+fn quick_limit(count: usize) -> Duration {
     QUICK_LIMIT + QUICK_SECTION * u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// How long a script may take whose parts have these timeouts: one that is short does not cut off the others.
-fn longest(timeouts: impl ExactSizeIterator<Item = Option<Duration>>) -> Duration {
-    let usual = quick(timeouts.len());
+/// Returns the limit of a script whose sections have these timeouts: the longest one, so that a short timeout does not interrupt the others.
+fn longest_limit(timeouts: impl ExactSizeIterator<Item = Option<Duration>>) -> Duration {
+    let usual = quick_limit(timeouts.len());
     timeouts.map(|timeout| timeout.unwrap_or(usual)).max().unwrap_or(usual)
 }
 
-/// One answer for each of `count`, also where all failed together.
-fn each(answers: Result<Vec<Section>, ProviderError>, count: usize) -> Vec<Result<Section, ProviderError>> {
+/// Returns one result per section, and the common error for each of `count` sections if the exec failed.
+fn per_section(answers: Result<Vec<Section>, ProviderError>, count: usize) -> Vec<Result<Section, ProviderError>> {
     match answers {
         Ok(sections) => sections.into_iter().map(Ok).collect(),
         Err(error) => vec![Err(error); count],
@@ -394,14 +405,14 @@ fn each(answers: Result<Vec<Section>, ProviderError>, count: usize) -> Vec<Resul
 #[async_trait]
 impl Connection for SshConnection {
     async fn identify(&self, target: &Target) -> Result<Option<Identified>, ProviderError> {
-        let link = self.link(target)?;
-        let machine = match link.machine() {
+        let shell = self.shell(target)?;
+        let machine = match shell.machine() {
             Some(machine) => Ok(machine.clone()),
-            None => meet(&link).await,
+            None => read_machine(&shell).await,
         };
         match machine {
             Ok(machine) => Ok(Some(Identified { machine, trusted: true })),
-            Err(error) if error.class == Class::Identity => self.probe(&link.node).await.map(Some),
+            Err(error) if error.class == Class::Identity => self.probe(&shell.node).await.map(Some),
             Err(error) => Err(error),
         }
     }
@@ -409,55 +420,58 @@ impl Connection for SshConnection {
     async fn accept(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
         let Target::Node(node) = target else { return Ok(()) };
         let keys = self.keys_of(node, machine).await?;
-        let link = Arc::new(self.link_by(node, |ssh| ssh.accepting(keys)));
-        lock(&self.links).insert(node.name.clone(), link);
+        let shell = Arc::new(self.shell_with(node, |ssh| ssh.with_host_keys(keys)));
+        lock(&self.shells).insert(node.name.clone(), shell);
         Ok(())
     }
 
     async fn remember(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
         match target {
-            // A key in the manifest is remembered there.
+            // A host key of the manifest needs no entry in known_hosts.
             Target::Node(node) if node.host_keys.is_empty() => {
-                keep(node, &self.context.data_dir, &self.keys_of(node, machine).await?)
+                save_keys(node, &self.context.data_dir, &self.keys_of(node, machine).await?)
             }
             _ => Ok(()),
         }
     }
 
     async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
-        let link = match self.link(target) {
-            Ok(link) => link,
+        let shell = match self.shell(target) {
+            Ok(shell) => shell,
             Err(error) => return vec![Err(error); requests.len()],
         };
         let mut script = Script::new();
         let mut asked = Vec::new();
         for request in requests {
-            asked.push(known(&request.resource_type).and_then(|resource| {
+            asked.push(resource_named(&request.resource_type).and_then(|resource| {
                 let subject = Subject::of_read(resource, request);
                 if self.context.untrusted {
-                    untrusted::check_look(resource, &subject.attributes)?;
+                    untrusted::check_read(resource, &subject.attributes)?;
                 }
                 let section = resource.identity(&subject.attributes).map(|_| {
-                    let ground = request.desired.as_ref().map(|desired| ground::look(&request.resource_type, desired));
-                    script.section(&(resource.look(&subject) + &ground.unwrap_or_default()));
+                    let preconditions = request
+                        .desired
+                        .as_ref()
+                        .map(|desired| preconditions::read_script(&request.resource_type, desired));
+                    script.section(&(resource.read_script(&subject) + &preconditions.unwrap_or_default()));
                     script.sections() - 1
                 });
                 Ok((resource, subject, section))
             }));
         }
-        let meets = link.machine().is_none() && script.sections() > 0;
-        if meets {
-            script.section(machine::LOOK);
+        let reads_machine = shell.machine().is_none() && script.sections() > 0;
+        if reads_machine {
+            script.section(machine::READ);
         }
         let mut answers = match script.sections() {
             0 => Vec::new(),
-            count => each(link.look(&script, quick(count)).await, count),
+            count => per_section(shell.read(&script, quick_limit(count)).await, count),
         };
-        if meets
-            && let Some(Ok(said)) = answers.pop()
-            && said.cut_off.is_none()
+        if reads_machine
+            && let Some(Ok(answer)) = answers.pop()
+            && answer.interrupted.is_none()
         {
-            link.meet(&said);
+            shell.record_machine(&answer);
         }
         let answer = |section: Option<usize>| section.and_then(|index| answers.get(index)).cloned();
         asked
@@ -466,10 +480,10 @@ impl Connection for SshConnection {
             .map(|(asked, request)| {
                 let (resource, subject, section) = asked?;
                 let Some(answer) = answer(section) else { return Ok(None) };
-                let section =
-                    checked(&link.node, &format!("read {}", label(resource, &subject)), answer?).map_err(bounded)?;
+                let section = require_success(&shell.node, &format!("read {}", label(resource, &subject)), answer?)
+                    .map_err(shortened)?;
                 if request.desired.is_some() {
-                    lock(&link.grounds).note(&request.address, &section);
+                    lock(&shell.preconditions).note(&request.address, &section);
                 }
                 observe(resource, &subject, &section)
             })
@@ -477,20 +491,20 @@ impl Connection for SshConnection {
     }
 
     async fn plan(&self, target: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
-        self.prepare(requests.iter().map(|r| (r.resource_type.as_str(), &r.desired))).await;
-        let plan = |request: &PlanRequest| known(&request.resource_type)?.plan(request, &self.sources);
+        self.hash_sources(requests.iter().map(|r| (r.resource_type.as_str(), &r.desired))).await;
+        let plan = |request: &PlanRequest| resource_named(&request.resource_type)?.plan(request, &self.sources);
         let mut proposals: Vec<_> = requests.iter().map(plan).collect();
-        self.survey(target, requests, &mut proposals);
-        self.rehearse(target, requests, &mut proposals).await;
+        self.add_obstacles(target, requests, &mut proposals);
+        self.simulate(target, requests, &mut proposals).await;
         proposals
     }
 
     async fn apply(&self, target: &Target, operations: &[Operation], outcomes: UnboundedSender<Outcome>) {
-        let link = match self.link(target) {
-            Ok(link) => link,
+        let shell = match self.shell(target) {
+            Ok(shell) => shell,
             Err(error) => {
                 for index in 0..operations.len() {
-                    // As everywhere: nobody is left to hear it only where the whole run is over.
+                    // As in `run_batch`: the receiver is gone only if the whole run has ended.
                     let _ = outcomes.send((index, Err(error.clone())));
                 }
                 return;
@@ -502,7 +516,7 @@ impl Connection for SshConnection {
             }
             OperationAction::Delete => None,
         });
-        self.prepare(wanted).await;
+        self.hash_sources(wanted).await;
         let (mut batches, mut alone) = (vec![(0, Vec::new())], Vec::new());
         for (index, operation) in operations.iter().enumerate() {
             let job = match self.job(index, operation) {
@@ -512,11 +526,11 @@ impl Connection for SshConnection {
                     continue;
                 }
             };
-            if job.step.long {
+            if job.task.long {
                 alone.push(job);
                 continue;
             }
-            let size = job.step.body.len();
+            let size = job.task.body.len();
             match batches.last_mut() {
                 Some((length, jobs)) if *length + size <= BATCH => {
                     *length += size;
@@ -527,38 +541,38 @@ impl Connection for SshConnection {
         }
         let mut running = FuturesUnordered::new();
         for (_, jobs) in batches.into_iter().filter(|(_, jobs)| !jobs.is_empty()) {
-            running.push(futures::future::Either::Left(self.run_batch(&link, jobs, &outcomes)));
+            running.push(futures::future::Either::Left(self.run_batch(&shell, jobs, &outcomes)));
         }
         for job in alone {
-            running.push(futures::future::Either::Right(self.run_alone(&link, job, &outcomes)));
+            running.push(futures::future::Either::Right(self.run_alone(&shell, job, &outcomes)));
         }
         while running.next().await.is_some() {}
     }
 
     async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
-        let link = match self.link(target) {
-            Ok(link) => link,
+        let shell = match self.shell(target) {
+            Ok(shell) => shell,
             Err(error) => return vec![Err(error); requests.len()],
         };
         let mut script = Script::new();
         for request in requests {
             match request.data_source.as_str() {
-                "ssh_facts" => script.section(&[machine::LOOK, facts::LOOK].concat()),
-                other => script.section(&format!("fail invalid 'there is no data source {other}'")),
+                "ssh_facts" => script.section(&[machine::READ, facts::READ].concat()),
+                other => script.section(&format!("fail invalid 'unknown data source {other}'")),
             }
         }
-        let limit = longest(requests.iter().map(|r| r.timeout));
-        each(link.look(&script, limit).await, requests.len())
+        let limit = longest_limit(requests.iter().map(|r| r.timeout));
+        per_section(shell.read(&script, limit).await, requests.len())
             .into_iter()
-            .map(|answer| Ok(facts::observe(&checked(&link.node, "read the facts", answer?)?)))
+            .map(|answer| Ok(facts::observe(&require_success(&shell.node, "read the facts", answer?)?)))
             .collect()
     }
 
     async fn explain(&self, target: &Target, requests: &[ReadRequest]) -> Vec<String> {
-        let Ok(link) = self.link(target) else { return Vec::new() };
+        let Ok(shell) = self.shell(target) else { return Vec::new() };
         let mut script = Script::new();
         for request in requests {
-            let Ok(resource) = known(&request.resource_type) else { continue };
+            let Ok(resource) = resource_named(&request.resource_type) else { continue };
             if let Some(explain) = resource.explain(&Subject::of_read(resource, request)) {
                 script.section(&format!("{{ {explain}\n}} | blob explain"));
             }
@@ -566,24 +580,25 @@ impl Connection for SshConnection {
         if script.sections() == 0 {
             return Vec::new();
         }
-        // It only adds to an error: where it can't be had, the error stands alone.
-        let answers = link.look(&script, quick(script.sections())).await.unwrap_or_default();
+        // The explanation is optional: without it the error is shown alone.
+        let answers = shell.read(&script, quick_limit(script.sections())).await.unwrap_or_default();
         let texts = answers.iter().filter_map(|section| section.text("explain"));
         texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 
     async fn healthy(&self, target: &Target, request: &ReadRequest, limit: Duration) -> Result<(), ProviderError> {
-        let resource = known(&request.resource_type)?;
+        let resource = resource_named(&request.resource_type)?;
         let subject = Subject::of_read(resource, request);
         let Some(health) = resource.health(&subject) else {
-            return Err(ProviderError::new(Class::Invalid, format!("{} has no health", request.resource_type)));
+            return Err(ProviderError::new(Class::Invalid, format!("{} has no health check", request.resource_type)));
         };
-        let link = self.link(target)?;
+        let shell = self.shell(target)?;
         let (what, end) = (label(resource, &subject), Instant::now() + limit);
         loop {
-            let answer = each(link.look(&Script::of(&health), QUICK_LIMIT).await, 1).pop();
-            let answer = answer.unwrap_or_else(|| Err(ProviderError::new(Class::Failed, "there was no answer")))?;
-            let ill = match checked(&link.node, &format!("find {what} healthy"), answer) {
+            let answer = per_section(shell.read(&Script::of(&health), QUICK_LIMIT).await, 1).pop();
+            let answer =
+                answer.unwrap_or_else(|| Err(ProviderError::new(Class::Failed, "the node returned no answer")))?;
+            let ill = match require_success(&shell.node, &format!("check the health of {what}"), answer) {
                 Ok(_) => return Ok(()),
                 Err(ill) => ill,
             };
@@ -603,9 +618,9 @@ impl Connection for SshConnection {
     }
 
     async fn close(&self) {
-        let links: Vec<_> = lock(&self.links).drain().collect();
-        for (_, link) in links {
-            link.close().await;
+        let shells: Vec<_> = lock(&self.shells).drain().collect();
+        for (_, shell) in shells {
+            shell.close().await;
         }
     }
 }
@@ -615,11 +630,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_timeout_does_not_cut_off_the_others() {
+    fn a_short_timeout_does_not_interrupt_the_others() {
         let seconds = |n| Some(Duration::from_secs(n));
-        assert_eq!(longest([seconds(1), None].into_iter()), quick(2));
-        assert_eq!(longest([seconds(1), seconds(5)].into_iter()), Duration::from_secs(5));
-        assert_eq!(longest([seconds(900), None].into_iter()), Duration::from_secs(900));
-        assert!(quick(5000) >= Duration::from_secs(600));
+        assert_eq!(longest_limit([seconds(1), None].into_iter()), quick_limit(2));
+        assert_eq!(longest_limit([seconds(1), seconds(5)].into_iter()), Duration::from_secs(5));
+        assert_eq!(longest_limit([seconds(900), None].into_iter()), Duration::from_secs(900));
+        assert!(quick_limit(5000) >= Duration::from_secs(600));
     }
 }

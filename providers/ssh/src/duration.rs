@@ -1,21 +1,21 @@
-//! Durations as manifests write them.
+//! Durations of the manifest.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use moorfast_engine::model::{Attributes, Value, parse_duration};
 
-/// The duration of the attribute `name`, if it is written; the schema has checked that it is one.
+/// Returns the duration of the attribute `name` if it is set. The schema has validated it.
 pub(crate) fn of(attributes: &Attributes, name: &str) -> Option<Duration> {
     parse_duration(attributes.get(name).and_then(Value::as_str)?)
 }
 
-/// The whole seconds of a duration, rounded up, for programs that know no smaller unit.
+/// Returns the duration in whole seconds, rounded up, for programs without a smaller unit.
 pub(crate) fn seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-/// `duration` as people write it: `5m`.
+/// Returns `duration` in the notation of the manifest: `5m`.
 pub(crate) fn shown(duration: Duration) -> String {
     SignedDuration::try_from(duration).map(|d| format!("{d:#}")).unwrap_or_default()
 }

@@ -1,8 +1,8 @@
 //! The SSH provider: files, packages, units and users of a node.
 //!
-//! A node needs POSIX sh, coreutils and systemd, nothing of ours. All that is asked of it in one go travels as one script on the
-//! stdin of one exec (`script`), over ssh or on this very machine (`transport`); each resource type says in shell how it is looked at
-//! and how it is changed (`resource`).
+//! A node needs POSIX sh, coreutils and systemd, and no program of moorfast. One script carries all requests to a node on the
+//! stdin of one exec (`script`), over ssh or on the local machine (`transport`). Each resource type has shell code that reads
+//! its objects and shell code that changes them (`resource`).
 
 mod answer;
 mod connection;
@@ -10,10 +10,10 @@ mod duration;
 mod failure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod ground;
-mod link;
 mod machine;
+mod node_shell;
 mod order;
+mod preconditions;
 mod resource;
 mod script;
 mod secrets;
@@ -47,19 +47,19 @@ impl Provider for SshProvider {
 
     fn config(&self) -> Schema {
         Schema::new(
-            "How nodes are reached. Everything else is said by `[nodes.*]` and by your own ssh_config.",
+            "How nodes are reached. Everything else is set in `[nodes.*]` and in your own ssh_config.",
             [
-                Attribute::optional("connect_timeout", Kind::Duration, "How long each host on the way, a jump host or the node, may take to accept a connection. The login may take 5 seconds more.")
+                Attribute::optional("connect_timeout", Kind::Duration, "How long each jump host and the node may take to accept a connection. The login may take 5 seconds more.")
                     .or("10s"),
                 Attribute::optional(
                     "config_file",
                     Kind::String,
-                    "The ssh_config to respect in place of `~/.ssh/config` and `/etc/ssh/ssh_config`. A relative path starts at the folder of the manifest.",
+                    "The ssh_config to use instead of `~/.ssh/config` and `/etc/ssh/ssh_config`. A relative path starts at the folder of the manifest.",
                 ),
                 Attribute::optional(
                     "sessions",
                     Kind::Integer,
-                    "How many commands run on one node at once, from 1. sshd allows 10 per connection unless its MaxSessions says otherwise.",
+                    "Largest number of commands that run on one node at the same time, at least 1. sshd permits 10 per connection unless its MaxSessions is set.",
                 )
                 .or(8),
             ],
@@ -76,11 +76,11 @@ impl Provider for SshProvider {
 
     fn validate(&self, resource_type: &str, attributes: &Attributes) -> Vec<Invalid> {
         let invalid = resource::named(resource_type).map(|resource| resource.validate(attributes)).unwrap_or_default();
-        let discreet = |invalid: Invalid| {
+        let redacted = |invalid: Invalid| {
             let secrets = Secrets::of(invalid.attribute.and_then(|name| attributes.get(name)));
-            Invalid { message: secrets.cut(invalid.message), ..invalid }
+            Invalid { message: secrets.redact(invalid.message), ..invalid }
         };
-        invalid.into_iter().map(discreet).collect()
+        invalid.into_iter().map(redacted).collect()
     }
 
     fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String> {

@@ -1,4 +1,4 @@
-//! The order on a node that nobody needs to write: a directory comes before what lies in it, a user before what it owns.
+//! The implied order on a node: a directory before its content, a user before the objects that it owns.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,10 @@ use moorfast_engine::provider::Target;
 
 use crate::resource::{parent, text};
 
-/// Pairs of places in `instances`: the first comes before the second.
+/// Returns pairs of indexes into `instances`: the first must be applied before the second.
 pub(crate) fn implied(instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {
-    let mut makers: HashMap<(&str, &str, &str), usize> = HashMap::new();
-    for (place, (address, target, attributes)) in instances.iter().enumerate() {
+    let mut created_by: HashMap<(&str, &str, &str), usize> = HashMap::new();
+    for (index, (address, target, attributes)) in instances.iter().enumerate() {
         let (kind, name) = match address.resource.resource_type.as_str() {
             "ssh_directory" => ("directory", text(attributes, "path")),
             "ssh_user" => ("user", text(attributes, "name")),
@@ -18,23 +18,24 @@ pub(crate) fn implied(instances: &[(&Address, &Target, &Attributes)]) -> Vec<(us
             _ => continue,
         };
         if let Some(name) = name {
-            makers.insert((target.name(), kind, name), place);
+            created_by.insert((target.name(), kind, name), index);
         }
     }
     let mut pairs = Vec::new();
-    for (place, (_, target, attributes)) in instances.iter().enumerate() {
-        let maker = |kind, name| makers.get(&(target.name(), kind, name)).copied();
-        let holder = text(attributes, "path").and_then(|path| holders(path).find_map(|dir| maker("directory", dir)));
-        let owner = text(attributes, "owner").and_then(|owner| maker("user", owner));
-        let group = text(attributes, "group").and_then(|group| maker("group", group));
-        let before = [holder, owner, group].into_iter().flatten();
-        pairs.extend(before.filter(|before| *before != place).map(|before| (before, place)));
+    for (index, (_, target, attributes)) in instances.iter().enumerate() {
+        let creator = |kind, name| created_by.get(&(target.name(), kind, name)).copied();
+        let directory =
+            text(attributes, "path").and_then(|path| parents_of(path).find_map(|dir| creator("directory", dir)));
+        let owner = text(attributes, "owner").and_then(|owner| creator("user", owner));
+        let group = text(attributes, "group").and_then(|group| creator("group", group));
+        let before = [directory, owner, group].into_iter().flatten();
+        pairs.extend(before.filter(|before| *before != index).map(|before| (before, index)));
     }
     pairs
 }
 
-/// The directories that `path` lies in, the nearest first.
-fn holders(path: &str) -> impl Iterator<Item = &str> {
+/// Returns the directories above `path`, the nearest first.
+fn parents_of(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(parent(path)).filter(|p| *p != path), |dir| Some(parent(dir)).filter(|up| up != dir))
 }
 
@@ -43,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_comes_before_what_lies_in_it_however_deep() {
+    fn a_directory_precedes_its_content_at_any_depth() {
         let target = Target::Provider("stands for a node".to_owned());
         let of = |kind: &str, path: &str| -> (Address, Attributes) {
             (format!("{kind}.x").parse().unwrap(), [("path".to_owned(), path.into())].into())

@@ -1,8 +1,8 @@
-//! Scripts: what is asked of a node in one exec, and the framed answer.
+//! Scripts, which carry the requests to a node in one exec, and their framed answers.
 //!
-//! A script is a list of sections, each run by a subshell of its own, so that one that fails does not stop the others.
-//! Whatever a node's shell profile or a chatty command prints goes to stderr: on stdout there are only lines that begin
-//! with the nonce of this run.
+//! A script is a list of sections. Each runs in a subshell of its own, so that a failure does not stop the other sections.
+//! The output of a node's shell profile or of a command goes to stderr. On stdout there are only lines that start with the
+//! nonce of this script.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use base64::engine::general_purpose::STANDARD;
 use moorfast_engine::provider::{Class, ProviderError};
 use zeroize::{Zeroize, Zeroizing};
 
-/// Functions for all sections. `N` is the nonce; 3 is what the controller still sends, 4 is where the answer goes.
+/// Functions for all sections. `N` is the nonce; descriptor 3 is the input from moorfast, descriptor 4 gets the answer.
 ///
-/// `temporary` knows the name of its file before there is one, so that an end at any moment takes it along. Where somebody else owns the directory,
-/// he may put a link at that name at any moment: `opened` is the same for what is written and changed only by what is open, as 6. `held` opens there what
-/// already has that path, and no link.
-/// Its name holds the machine and the script's pid, so that `sweep` finds what a script left behind that was killed; of what an older moorfast left the age decides.
-/// `watch` ends everything that the script started when the controller goes away, which shows as the end of 3. `started` collects that in `S`, also in other
-/// sessions and after its parent has ended: everything in the process group, every process that inherited `MOORFAST_RUN`, and their descendants.
+/// `create_temporary` chooses the name of its file before the file exists, so that the file is removed whenever the script ends. In a directory of another user,
+/// that user may replace the file by a link at any moment: `open_temporary` does the same for a file that is written and changed only through descriptor 6. `open_existing` opens
+/// the existing object at a path there, and no link.
+/// The name of a temporary file contains the machine and the pid of the script, so that `remove_stale` finds the files of killed scripts. Files of an older moorfast are removed by age.
+/// `watch` ends every process that the script started when moorfast goes away, which closes descriptor 3. `find_started` collects these processes in `S`, also in other
+/// sessions and after their parents have ended: the process group, every process that inherited `MOORFAST_RUN`, and their descendants.
 const PRELUDE: &str = r#"export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 umask 022
 exec 3<&0 4>&1 </dev/null >&2
@@ -27,7 +27,7 @@ read -r _ _ _ _ G _ < /proc/self/stat
 MACHINE=${MACHINE%????????????????????????}
 read -r MOORFAST_RUN < /proc/sys/kernel/random/uuid
 export MOORFAST_RUN
-started() {
+find_started() {
   S=" "
   for P in $(grep -lsF "MOORFAST_RUN=$MOORFAST_RUN" /proc/[0-9]*/environ); do P=${P#/proc/}; S="$S${P%/*} "; done
   B=
@@ -43,20 +43,20 @@ started() {
 }
 end_all() {
   read -r I _ < /proc/self/stat
-  started; A=$S
+  find_started; A=$S
   for P in $A; do [ "$P" = "$I" ] || kill -TERM "$P"; done
   sleep 2
   for _ in 1 2 3; do
-    started
+    find_started
     for P in $A $S; do [ "$P" = "$I" ] || kill -KILL "$P"; done
   done
 }
 watch() { ( trap '' TERM HUP; read -r _ <&3; end_all ) >/dev/null 2>&1 4>&- 6>&- & W=$!; }
 trap 'exit 143' TERM HUP INT
 begin() { printf '\n%s begin %s\n' "$N" "$1" >&4; printf '\n%s begin %s\n' "$N" "$1" >&2; }
-done_with_it() { printf '\n%s done\n' "$N" >&4; printf '\n%s done\n' "$N" >&2; }
+end_answer() { printf '\n%s done\n' "$N" >&4; printf '\n%s done\n' "$N" >&2; }
 on_machine() {
-  [ "$(cat /etc/machine-id 2>/dev/null)" = "$1" ] || { printf '\n%s elsewhere\n' "$N" >&4; done_with_it; exit 0; }
+  [ "$(cat /etc/machine-id 2>/dev/null)" = "$1" ] || { printf '\n%s elsewhere\n' "$N" >&4; end_answer; exit 0; }
 }
 finish() { [ "$1" = 0 ] || field uid "$(id -u)"; printf '%s end %s\n' "$N" "$1" >&4; }
 field() { printf '%s %s %s\n' "$N" "$1" "$2" >&4; }
@@ -69,7 +69,7 @@ kind() {
     *) fail denied "$K" ;;
   esac
 }
-sweep() {
+remove_stale() {
   for LEFT in "$1"/.moorfast-????????; do
     [ ! -f "$LEFT" ] || [ -L "$LEFT" ] || find "$LEFT" -mmin +1440 -exec rm -f -- {} +
   done
@@ -80,44 +80,44 @@ sweep() {
     [ ! -f "$LEFT" ] || [ -L "$LEFT" ] || [ -d "/proc/$OWNER" ] || rm -f -- "$LEFT"
   done
 }
-opened() {
-  sweep "$1" || true
+open_temporary() {
+  remove_stale "$1" || true
   T=$(mktemp -u -- "$1/.moorfast-$MACHINE-$$.XXXXXXXX")
   trap 'rm -f -- "$T"' EXIT
   trap 'exit 143' TERM HUP INT
   umask 077; set -C; exec 6> "$T"; set +C; umask 022
 }
-temporary() { opened "$1"; exec 6>&-; }
-held() {
+create_temporary() { open_temporary "$1"; exec 6>&-; }
+open_existing() {
   kind "$1"
-  case $K in regular*|directory) ;; absent) fail failed 'it is gone' ;; *) fail conflict "there is a $K at that path" ;; esac
+  case $K in regular*|directory) ;; absent) fail failed 'the object no longer exists' ;; *) fail conflict "there is a $K at that path" ;; esac
   exec 6< "$1"
-  [ "$(stat -L -c %d:%i /proc/self/fd/6)" = "$(stat -c %d:%i -- "$1")" ] || fail conflict 'it became a symbolic link'
+  [ "$(stat -L -c %d:%i /proc/self/fd/6)" = "$(stat -c %d:%i -- "$1")" ] || fail conflict 'the path was replaced by a symbolic link'
 }
 "#;
 
-/// `text` as one word of a POSIX shell.
+/// Returns `text` as one word of a POSIX shell.
 pub(crate) fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// A command line of these arguments.
+/// Returns these words as a command line.
 pub(crate) fn quote_all<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
-/// What a person wrote for sh. It belongs into a subshell of its own: a mistake in it ends no more than that, and it sees none of the functions of the script.
-pub(crate) fn written(line: &str) -> String {
-    const FUNCTIONS: &str = "started end_all watch begin done_with_it on_machine finish field blob note fail kind sweep opened temporary held";
+/// Returns shell that runs a line of the manifest. It needs a subshell of its own: a mistake in the line ends only that, and the line does not see the functions of the script.
+pub(crate) fn user_command(line: &str) -> String {
+    const FUNCTIONS: &str = "find_started end_all watch begin end_answer on_machine finish field blob note fail kind remove_stale open_temporary create_temporary open_existing";
     format!("set +e; unset -f {FUNCTIONS}; eval {}", quote(line))
 }
 
-/// A shell command that prints `bytes`, without a process that has them in its arguments: printf is built in.
+/// Returns a shell command that prints `bytes` without a process that has them in its arguments. printf is built in.
 pub(crate) fn print_bytes(bytes: &[u8]) -> String {
     format!("printf %s {} | base64 -d", quote(&STANDARD.encode(bytes)))
 }
 
-/// A script in the making.
+/// A script, section by section.
 pub(crate) struct Script {
     nonce: String,
     body: Zeroizing<String>,
@@ -125,18 +125,18 @@ pub(crate) struct Script {
     watch: Watch,
 }
 
-/// When a script begins to end itself should the controller go away.
+/// When a script starts to watch for the end of moorfast.
 #[derive(Clone, Copy, PartialEq)]
 enum Watch {
     AtOnce,
-    /// When it has read what follows it.
+    /// After it has read the upload.
     Received,
-    /// It goes on to its end.
+    /// Never: it runs to its end.
     Never,
 }
 
 impl Script {
-    /// An empty script.
+    /// Returns an empty script.
     pub(crate) fn new() -> Self {
         Self {
             nonce: format!("mf{:032x}", rand::random::<u128>()),
@@ -146,17 +146,17 @@ impl Script {
         }
     }
 
-    /// A script whose only section reads what follows it on 3, and calls `watch` when it has.
+    /// Returns a script with one section, which reads an upload from descriptor 3 and then calls `watch`.
     pub(crate) fn receiving(body: &str) -> Self {
         Self { watch: Watch::Received, ..Self::of(body) }
     }
 
-    /// A script of one section that must not be cut off: it goes on to its end also where the controller goes away.
+    /// Returns a script with one section that must not be interrupted: it runs to its end even if moorfast goes away.
     pub(crate) fn unstoppable(body: &str) -> Self {
         Self { watch: Watch::Never, ..Self::of(body) }
     }
 
-    /// A script of one section.
+    /// Returns a script with one section.
     pub(crate) fn of(body: &str) -> Self {
         let mut script = Self::new();
         script.section(body);
@@ -170,32 +170,32 @@ impl Script {
         self.sections += 1;
     }
 
-    /// How many sections there are.
+    /// Returns the number of sections.
     pub(crate) fn sections(&self) -> usize {
         self.sections
     }
 
-    /// The whole text, as the node's shell gets it on stdin. With a machine-id it does nothing on a machine that has another one.
+    /// Returns the whole text for the stdin of the node's shell. With a machine-id the script does nothing on a machine with another one.
     pub(crate) fn text(&self, only_on: Option<&str>) -> Zeroizing<String> {
         let watch = if self.watch == Watch::AtOnce { "watch\n" } else { "" };
         let Self { nonce, body, .. } = self;
         let body = body.as_str();
         let guard = only_on.map(|id| format!("on_machine {}\n", quote(id))).unwrap_or_default();
-        let end = "[ -z \"$W\" ] || kill -KILL \"$W\"\ndone_with_it\n";
+        let end = "[ -z \"$W\" ] || kill -KILL \"$W\"\nend_answer\n";
         Zeroizing::new(format!("N={nonce}\n{PRELUDE}{guard}{watch}{body}{end}"))
     }
 
-    /// Did the script find itself on another machine than the one it was for?
+    /// Whether the script ran on another machine than intended.
     pub(crate) fn is_elsewhere(&self, stdout: &[u8]) -> bool {
         self.framed(stdout).any(|words| words == ("elsewhere", ""))
     }
 
-    /// The word that begins every line of the answer.
+    /// Returns the word that starts every line of the answer.
     pub(crate) fn nonce(&self) -> &str {
         &self.nonce
     }
 
-    /// The sections of an answer, as far as it came.
+    /// Returns the sections of an answer, as far as they were received.
     pub(crate) fn parse(&self, stdout: &[u8], stderr: &[u8]) -> Vec<Section> {
         let mut sections = vec![Section::default(); self.sections];
         let mut current = None;
@@ -214,11 +214,11 @@ impl Script {
                 }
             }
         }
-        self.share_out(stderr, &mut sections);
+        self.assign_stderr(stderr, &mut sections);
         sections
     }
 
-    /// What was said on stderr before the first section: by a login shell, by sudo.
+    /// Returns the lines on stderr before the first section: from a login shell, or from sudo.
     pub(crate) fn before(&self, stderr: &[u8]) -> Vec<String> {
         let text = String::from_utf8_lossy(stderr);
         let end = text.find(&format!("{} begin 0", self.nonce)).unwrap_or(text.len());
@@ -227,7 +227,7 @@ impl Script {
 
     fn framed<'a>(&'a self, stdout: &'a [u8]) -> impl Iterator<Item = (&'a str, &'a str)> {
         let prefix = self.nonce.as_bytes();
-        // Where the answer broke off the last line is half of one.
+        // If the connection was lost, the last line is incomplete.
         stdout.split_inclusive(|b| *b == b'\n').filter_map(move |line| {
             let line = line.strip_prefix(prefix)?.strip_suffix(b"\n")?;
             let rest = std::str::from_utf8(line).ok()?.strip_prefix(' ')?;
@@ -235,13 +235,13 @@ impl Script {
         })
     }
 
-    fn share_out(&self, stderr: &[u8], sections: &mut [Section]) {
+    fn assign_stderr(&self, stderr: &[u8], sections: &mut [Section]) {
         let text = String::from_utf8_lossy(stderr);
         for part in text.split(&format!("{} begin ", self.nonce)).skip(1) {
-            let Some((index, said)) = part.split_once('\n') else { continue };
-            let said = said.split(&format!("{} done", self.nonce)).next().unwrap_or_default();
+            let Some((index, lines)) = part.split_once('\n') else { continue };
+            let lines = lines.split(&format!("{} done", self.nonce)).next().unwrap_or_default();
             if let Some(section) = index.parse::<usize>().ok().and_then(|i| sections.get_mut(i)) {
-                section.said = lines_of(said);
+                section.stderr = lines_of(lines);
             }
         }
     }
@@ -251,19 +251,19 @@ fn lines_of(text: &str) -> Vec<String> {
     text.lines().map(str::trim_end).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
-/// What one section answered.
+/// The answer of one section.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Section {
-    /// Its exit status; none while it has not ended.
+    /// Its exit status, or `None` if it has not ended.
     pub(crate) status: Option<i32>,
-    /// What it said on stderr, without empty lines.
-    pub(crate) said: Vec<String>,
+    /// Its stderr, without empty lines.
+    pub(crate) stderr: Vec<String>,
     /// Why it did not end.
-    pub(crate) cut_off: Option<ProviderError>,
+    pub(crate) interrupted: Option<ProviderError>,
     fields: BTreeMap<String, Vec<String>>,
 }
 
-/// A node may have said a secret: what is in a file.
+/// The fields may contain a secret, for example the content of a file.
 impl Drop for Section {
     fn drop(&mut self) {
         self.fields.values_mut().for_each(Zeroize::zeroize);
@@ -271,12 +271,12 @@ impl Drop for Section {
 }
 
 impl Section {
-    /// The value that `field NAME VALUE` gave.
+    /// Returns the value of `field NAME VALUE`.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.get(name)?.last().map(String::as_str)
     }
 
-    /// Was there `field NAME yes`?
+    /// Whether the section reported `field NAME yes`.
     pub(crate) fn is(&self, name: &str) -> bool {
         self.field(name) == Some("yes")
     }
@@ -286,17 +286,17 @@ impl Section {
         self.field("uid") == Some("0")
     }
 
-    /// The bytes that went into `blob NAME`.
+    /// Returns the bytes of `blob NAME`.
     pub(crate) fn blob(&self, name: &str) -> Option<Vec<u8>> {
         STANDARD.decode(self.field(name)?).ok()
     }
 
-    /// The text that went into `blob NAME`.
+    /// Returns the text of `blob NAME`.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.blob(name).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// All texts of `blob NAME`, in their order.
+    /// Returns all texts of `blob NAME`, in order.
     pub(crate) fn texts(&self, name: &str) -> Vec<String> {
         let values = self.fields.get(name).map(Vec::as_slice).unwrap_or_default();
         values
@@ -306,7 +306,7 @@ impl Section {
             .collect()
     }
 
-    /// The failure that `fail CLASS SUMMARY` told.
+    /// Returns the failure of `fail CLASS SUMMARY`.
     pub(crate) fn failure(&self) -> Option<(Class, String)> {
         let class = match self.field("error")? {
             "denied" => Class::Denied,
@@ -346,16 +346,16 @@ mod tests {
     fn a_failing_section_does_not_stop_the_next() {
         let mut script = Script::new();
         script.section("echo to stdout; ls /nowhere/at/all; field never reached");
-        script.section("field answer 42; printf 'a\\nb' | blob text; note 'look here'");
+        script.section("field answer 42; printf 'a\\nb' | blob text; note 'read this'");
         script.section("fail denied 'not yours'");
         let sections = run(&script);
         assert_ne!(sections[0].status, Some(0));
-        assert_eq!(sections[0].said[0], "to stdout");
+        assert_eq!(sections[0].stderr[0], "to stdout");
         assert_eq!(sections[0].field("never"), None);
         assert_eq!(sections[1].status, Some(0));
         assert_eq!(sections[1].field("answer"), Some("42"));
         assert_eq!(sections[1].text("text").unwrap(), "a\nb");
-        assert_eq!(sections[1].texts("note"), ["look here"]);
+        assert_eq!(sections[1].texts("note"), ["read this"]);
         assert_eq!(sections[2].failure(), Some((Class::Denied, "not yours".to_owned())));
     }
 

@@ -1,4 +1,4 @@
-//! Local files that are sent to nodes: read and hashed once per run, and the same from its plan to its end.
+//! Local files that are sent to nodes: read and hashed once per run, and unchanged from the plan to the end of the run.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -13,19 +13,19 @@ use sha2::{Digest, Sha256};
 
 use crate::untrusted::refusal;
 
-/// Up to this size, in bytes, a file is kept in memory, sent within the script, and its text is shown in plans.
+/// The largest size, in bytes, of a file that is kept in memory, sent within the script, and shown as text in plans.
 pub(crate) const SMALL: u64 = 64 << 10;
 
 /// A local file as it was when it was hashed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Source {
-    /// Where it is.
+    /// Its path.
     pub(crate) path: PathBuf,
     /// Its size in bytes.
     pub(crate) size: u64,
-    /// In hexadecimal digits.
+    /// Its SHA-256 in hexadecimal digits.
     pub(crate) sha256: String,
-    /// What is in it, where it is small.
+    /// Its content, if it is small.
     pub(crate) bytes: Option<Vec<u8>>,
     modified: Option<SystemTime>,
 }
@@ -34,22 +34,22 @@ pub(crate) struct Source {
 #[derive(Debug)]
 pub(crate) struct Sources {
     root: PathBuf,
-    /// Moorfast's own folder if the manifest is somebody else's: then only files in `root` are read, and none in that folder.
+    /// The data folder of moorfast, in a plan with `--untrusted`: then only files in `root` are read, and none in that folder.
     untrusted: Option<PathBuf>,
-    seen: Mutex<HashMap<PathBuf, Arc<Source>>>,
+    files: Mutex<HashMap<PathBuf, Arc<Source>>>,
 }
 
 impl Sources {
-    /// The files of a run: relative paths start at the folder of its manifest.
+    /// Returns the files of a run. Relative paths start at the folder of the manifest.
     pub(crate) fn new(context: &Context) -> Self {
         let untrusted = context.untrusted.then(|| context.data_dir.clone());
-        Self { root: context.root.clone(), untrusted, seen: Mutex::default() }
+        Self { root: context.root.clone(), untrusted, files: Mutex::default() }
     }
 
-    /// The file that the manifest names `path`.
+    /// Returns the file with the path `path` in the manifest.
     ///
     /// # Errors
-    /// If it can't be read, or is no longer as this run first saw it.
+    /// If the file cannot be read, or changed since this run first read it.
     pub(crate) fn get(&self, path: &str) -> Result<Arc<Source>, ProviderError> {
         let path = self.root.join(path);
         if let Some(own) = &self.untrusted
@@ -63,27 +63,27 @@ impl Sources {
             ProviderError::new(Class::Invalid, format!("cannot read {}: {e}", path.display())).attribute("source")
         };
         let found = fs::metadata(&path).map_err(unreadable)?;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match seen.get(&path) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        match files.get(&path) {
             Some(source) if source.size == found.len() && source.modified == found.modified().ok() => {
                 Ok(source.clone())
             }
             Some(_) => Err(changed(&path)),
             None => {
                 let source = Arc::new(read(&path).map_err(unreadable)?);
-                seen.insert(path.clone(), source.clone());
+                files.insert(path.clone(), source.clone());
                 Ok(source)
             }
         }
     }
 
-    /// Hashes the files that are named `paths` beforehand, off the threads that serve others.
+    /// Hashes files in advance, on a thread for blocking work.
     pub(crate) async fn prepare(self: &Arc<Self>, paths: Vec<String>) {
         if paths.is_empty() {
             return;
         }
         let sources = self.clone();
-        // What fails here fails again, and is told, where the file is needed.
+        // A file that fails here fails again, with an error, where it is needed.
         let _ = tokio::task::spawn_blocking(move || paths.iter().for_each(|path| drop(sources.get(path)))).await;
     }
 }
@@ -91,14 +91,14 @@ impl Sources {
 fn changed(path: &Path) -> ProviderError {
     ProviderError::new(Class::Failed, format!("{} changed while moorfast was working", path.display()))
         .attribute("source")
-        .help("plan again: what is sent is what was planned")
+        .help("plan again: only planned content is sent")
 }
 
 fn read(path: &Path) -> io::Result<Source> {
     let mut file = File::open(path)?;
     let found = file.metadata()?;
     if !found.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     let mut hasher = Sha256::new();
     let mut kept = (found.len() <= SMALL).then(Vec::new);
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_file_that_changes_in_a_run_is_not_sent() {
         let dir = tempfile::tempdir().unwrap();
-        let sources = Sources { root: dir.path().to_owned(), untrusted: None, seen: Mutex::default() };
+        let sources = Sources { root: dir.path().to_owned(), untrusted: None, files: Mutex::default() };
         fs::write(dir.path().join("f"), "planned").unwrap();
         let planned = sources.get("f").unwrap();
         assert_eq!(sources.get("f").unwrap(), planned);

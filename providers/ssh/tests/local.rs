@@ -1,6 +1,11 @@
 //! The resource types that need no root and no systemd, on the local transport in a temporary folder.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test that can't go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test that cannot continue has failed"
+)]
 
 mod common;
 
@@ -44,7 +49,7 @@ async fn a_big_binary_source_is_uploaded_over_a_running_program() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let path = dir.path().join("sleeper");
-    // cp writes it, not this process: the child that another thread forks meanwhile would hold the write descriptor, and the kernel would refuse to
+    // cp writes the program, not this process: a child that another thread forks at that moment would inherit the write descriptor, and the kernel would refuse to
     // run the program (ETXTBSY).
     assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(&path).status().unwrap().success());
     let mut running = std::process::Command::new(&path).arg("60").spawn().unwrap();
@@ -74,7 +79,7 @@ async fn binary_content_and_empty_content() {
 }
 
 #[tokio::test]
-async fn a_secret_is_marked_wherever_it_is_seen() {
+async fn a_secret_is_sensitive_in_plan_read_and_record() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let mut desired = attributes(json!({ "path": dir.path().join("token"), "mode": "0600" }));
@@ -96,11 +101,11 @@ async fn a_secret_is_marked_wherever_it_is_seen() {
     assert_eq!(applied.attributes["content"], Value::from("s3cr3t-token").sensitive());
     fs::remove_file(dir.path().join("token")).unwrap();
     let lost = world.plan("ssh_file", desired).await.unwrap_err();
-    assert!(lost.summary.contains("cannot be made again"), "{lost}");
+    assert!(lost.summary.contains("cannot be created again"), "{lost}");
 }
 
 #[tokio::test]
-async fn what_may_turn_out_to_be_a_secret_is_not_shown() {
+async fn content_of_unknown_secrecy_is_not_shown() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let path = dir.path().join("token");
@@ -114,13 +119,13 @@ async fn what_may_turn_out_to_be_a_secret_is_not_shown() {
     assert!(!early.attributes.contains_key("content"), "nobody knows yet whether it may be read");
     assert!(early.attributes["sha256"].is_sensitive());
 
-    // It turned out to be no secret, or one: what is there already is as it should be.
+    // Whether it turns out to be a secret or not, the existing content is the desired one.
     for content in [Value::from("s3cr3t-token"), Value::from("s3cr3t-token").sensitive()] {
         let proposal = world.plan_over("ssh_file", desired(content), Some(early.clone())).await.unwrap();
         assert_eq!(proposal.action, ProposedAction::NoOp, "{:?}", proposal.planned);
     }
 
-    // What is remembered decides as long as the manifest can't.
+    // The record decides while the manifest is unknown.
     for (content, hides) in [(Value::from("one").sensitive(), true), (Value::from("two"), false)] {
         world.apply("ssh_file", desired(content)).await.unwrap();
         let seen = world.read("ssh_file", Some(desired(Value::Unknown))).await.unwrap().unwrap();
@@ -129,7 +134,7 @@ async fn what_may_turn_out_to_be_a_secret_is_not_shown() {
 }
 
 #[tokio::test]
-async fn a_secret_too_big_to_be_read_stays_one_when_it_is_retained() {
+async fn a_retained_secret_too_big_to_be_read_stays_sensitive() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let mut desired = attributes(json!({ "path": dir.path().join("big"), "mode": "0600" }));
@@ -142,23 +147,23 @@ async fn a_secret_too_big_to_be_read_stays_one_when_it_is_retained() {
 }
 
 #[tokio::test]
-async fn a_backup_is_kept_and_put_back() {
+async fn a_backup_is_kept_and_restored() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let path = dir.path().join("motd");
     fs::write(&path, "from before").unwrap();
     let desired = |content: &str| attributes(json!({ "path": path, "content": content, "backup": true }));
     let applied = world.apply("ssh_file", desired("ours")).await.unwrap();
-    assert!(applied.notes[0].starts_with("what was there is kept as"), "{:?}", applied.notes);
+    assert!(applied.notes[0].starts_with("the previous file is kept as"), "{:?}", applied.notes);
     world.apply("ssh_file", desired("ours too")).await.unwrap();
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "what we wrote ourselves needs no backup");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "a file of moorfast needs no backup");
     world.destroy("ssh_file").await.unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "from before");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
 #[tokio::test]
-async fn what_is_made_anew_remembers_nothing_of_what_was_there() {
+async fn a_file_that_is_created_again_has_no_recorded_backup() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let path = dir.path().join("motd");
@@ -193,7 +198,7 @@ async fn a_refused_content_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_mistake_in_a_validation_command_is_its_own() {
+async fn an_invalid_validation_command_fails_only_its_own_file() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let file = |name: &str, validate: serde_json::Value| {
@@ -224,15 +229,15 @@ async fn a_mistake_in_a_validation_command_is_its_own() {
 }
 
 #[tokio::test]
-async fn missing_parents_and_links_in_the_way() {
+async fn missing_parents_are_created_and_links_are_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let path = dir.path().join("a/b/c");
     let error = world.apply("ssh_file", attributes(json!({ "path": path, "content": "x" }))).await.unwrap_err();
-    assert!(error.summary.contains("there is no directory"), "{error}");
+    assert!(error.summary.contains("does not exist (create it with ssh_directory"), "{error}");
     world.apply("ssh_file", attributes(json!({ "path": path, "content": "x", "parents": true }))).await.unwrap();
 
-    world.forget();
+    world.clear_records();
     let link = dir.path().join("link");
     symlink(&path, &link).unwrap();
     let desired = attributes(json!({ "path": link, "content": "y" }));
@@ -244,7 +249,7 @@ async fn missing_parents_and_links_in_the_way() {
 }
 
 #[tokio::test]
-async fn a_link_that_came_after_the_look_is_not_followed() {
+async fn a_link_that_appears_after_the_read_is_not_followed() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let (path, other) = (dir.path().join("f"), dir.path().join("other"));
@@ -261,9 +266,9 @@ async fn a_link_that_came_after_the_look_is_not_followed() {
     assert_eq!(fs::metadata(&other).unwrap().permissions().mode() & 0o7777, 0o600);
 }
 
-/// The owner of a directory can put a link in the place of the file that is written there, in its few moments.
+/// The owner of a directory can replace a temporary file in it by a link at any moment.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_written_beside_goes_through_no_link() {
+async fn a_temporary_file_is_never_written_through_a_link() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let (folder, other) = (dir.path().join("folder"), dir.path().join("other"));
@@ -286,7 +291,7 @@ async fn what_is_written_beside_goes_through_no_link() {
             tokio::runtime::Handle::current().block_on(async {
                 for i in 0..50 {
                     let desired = json!({ "path": folder.join("f"), "content": format!("{i}"), "mode": "0666" });
-                    // It may succeed or not: what the owner has there is his.
+                    // The operation may succeed or not: the content of that directory belongs to its owner.
                     let _ = world.operate("ssh_file", create("ssh_file", desired), None, Vec::new()).await;
                 }
             });
@@ -298,7 +303,7 @@ async fn what_is_written_beside_goes_through_no_link() {
 }
 
 #[tokio::test]
-async fn directories_keep_what_is_in_them_unless_forced() {
+async fn a_directory_with_content_is_removed_only_with_force_destroy() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let path = dir.path().join("x/data");
@@ -340,7 +345,7 @@ async fn a_moved_path_is_a_replacement_of_the_old_one() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_not_known_yet_still_finds_what_is_there() {
+async fn an_unknown_path_reads_the_recorded_object() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let mut desired = attributes(json!({ "path": dir.path().join("f"), "content": "x" }));
@@ -351,7 +356,7 @@ async fn a_path_that_is_not_known_yet_still_finds_what_is_there() {
 }
 
 #[tokio::test]
-async fn content_that_is_not_known_yet_is_planned_so() {
+async fn unknown_content_is_planned_as_unknown() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let mut desired = attributes(json!({ "path": dir.path().join("f"), "content": "x" }));
@@ -363,7 +368,7 @@ async fn content_that_is_not_known_yet_is_planned_so() {
 }
 
 #[tokio::test]
-async fn commands_run_when_they_must() {
+async fn commands_run_on_creation_change_trigger_and_destroy() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let log = dir.path().join("log");
@@ -389,7 +394,7 @@ async fn commands_run_when_they_must() {
 }
 
 #[tokio::test]
-async fn guards_decide_by_the_world() {
+async fn guards_decide_by_the_state_of_the_node() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let made = dir.path().join("made");
@@ -397,7 +402,7 @@ async fn guards_decide_by_the_world() {
     world.apply("ssh_exec", desired.clone()).await.unwrap();
     fs::remove_file(&made).unwrap();
     assert_eq!(world.plan("ssh_exec", desired).await.unwrap().action, ProposedAction::Create);
-    world.forget();
+    world.clear_records();
     let idle = attributes(json!({ "command": ["touch", made], "only_if": "test -e /nowhere" }));
     assert_eq!(world.plan("ssh_exec", idle).await.unwrap().action, ProposedAction::NoOp);
     let needed = attributes(json!({ "command": ["touch", made], "unless": ["test", "-e", made] }));
@@ -406,19 +411,19 @@ async fn guards_decide_by_the_world() {
 }
 
 #[tokio::test]
-async fn a_failing_command_tells_what_it_said_but_no_secret() {
+async fn the_error_of_a_command_shows_its_output_without_secrets() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let mut desired = attributes(json!({ "script": "echo \"bad token $TOKEN\" >&2; exit 7" }));
     let token = Value::from("s3cr3t-token").sensitive();
     desired.insert("environment".to_owned(), Value::Map([("TOKEN".to_owned(), token)].into()));
     let error = world.apply("ssh_exec", desired).await.unwrap_err();
-    assert!(error.summary.ends_with("it ended with status 7"), "{error}");
+    assert!(error.summary.ends_with("exit status 7"), "{error}");
     assert_eq!(error.detail, ["bad token (sensitive)"]);
 }
 
 #[tokio::test]
-async fn no_form_of_a_secret_is_in_what_a_failing_command_said() {
+async fn no_form_of_a_secret_is_in_the_output_of_a_failing_command() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let environment = |value: &str| Value::Map([("KEY".to_owned(), Value::from(value))].into());
@@ -426,7 +431,7 @@ async fn no_form_of_a_secret_is_in_what_a_failing_command_said() {
     let cases = [
         // The map is sensitive as a whole.
         (environment("s3cr3t-token").sensitive(), "echo \"bad key $KEY\" >&2", vec!["bad key (sensitive)"]),
-        // As a file holds it, and as a command prints it.
+        // With the line break of a file, and as a command prints it.
         (environment("s3cr3t-token\n").sensitive(), "echo bad key $KEY >&2", vec!["bad key (sensitive)"]),
         (
             environment("-----BEGIN KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n\nAg==\n").sensitive(),
@@ -438,13 +443,13 @@ async fn no_form_of_a_secret_is_in_what_a_failing_command_said() {
             "echo $KEY; echo \"$KEY\" >&2",
             vec![cut, "(sensitive) (sensitive)"],
         ),
-        // What is no secret by itself stays readable.
+        // A text that is no secret by itself stays readable.
         (
             environment("{\n  \"token\": \"s3cr3t\"\n}\n").sensitive(),
             "echo '{}'; echo \"$KEY\" | grep s3cr3t",
             vec!["{}", "  (sensitive)"],
         ),
-        // One begins as another does.
+        // One secret starts with another one.
         (
             Value::Map(["abc", "abc-def"].map(|key| (key.replace('-', "_"), Value::from(key).sensitive())).into()),
             "echo abc-def abc",
@@ -460,7 +465,7 @@ async fn no_form_of_a_secret_is_in_what_a_failing_command_said() {
 }
 
 #[tokio::test]
-async fn a_command_that_takes_too_long_is_killed_with_its_children() {
+async fn a_command_that_times_out_is_killed_with_its_children() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let pid = dir.path().join("pid");
@@ -477,14 +482,14 @@ async fn a_command_that_takes_too_long_is_killed_with_its_children() {
     tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the child is killed");
 }
 
-/// Whether the process whose number is in the file `pid` has ended.
+/// Returns whether the process with the pid in the file `pid` has ended.
 fn has_ended(pid: &std::path::Path) -> bool {
     let pid = fs::read_to_string(pid).unwrap();
     fs::read_to_string(format!("/proc/{}/stat", pid.trim())).map_or(true, |stat| stat.contains(") Z "))
 }
 
 #[tokio::test]
-async fn a_timeout_ends_what_left_the_session() {
+async fn cancelling_ends_processes_in_other_sessions() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let pid = |name: &str| dir.path().join(name);
@@ -492,7 +497,7 @@ async fn a_timeout_ends_what_left_the_session() {
     let stubborn = format!("sh -c 'trap \"\" TERM; echo $$ > {}; sleep 600; sleep 600'", pid("stubborn").display());
     let script = [
         format!("setsid {} &", sleeper("session")),
-        // A daemon: its parents have ended, it has no terminal and no open file of ours.
+        // A daemon: its parents have ended, and it has neither a terminal nor an open file of the script.
         format!(
             "setsid sh -c '( setsid {} </dev/null >/dev/null 2>&1 & ) &'",
             sleeper("daemon").replace('\'', "'\\''")
@@ -520,12 +525,12 @@ async fn a_timeout_ends_what_left_the_session() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap_or_else(|_| panic!("{name} goes on"));
+        tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap_or_else(|_| panic!("{name} is still running"));
     }
 }
 
 #[tokio::test]
-async fn a_program_that_stays_in_the_background_goes_on() {
+async fn a_background_process_of_a_successful_command_keeps_running() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let (pid, go, said) = (dir.path().join("pid"), dir.path().join("go"), dir.path().join("said"));
@@ -544,11 +549,13 @@ async fn a_program_that_stays_in_the_background_goes_on() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it can print after the command has ended");
+    tokio::time::timeout(Duration::from_secs(10), ended)
+        .await
+        .expect("the process can print after the command has ended");
 }
 
 #[tokio::test]
-async fn the_first_line_of_a_script_names_what_runs_it() {
+async fn the_first_line_of_a_script_names_its_interpreter() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let cases = [
@@ -570,10 +577,7 @@ async fn the_first_line_of_a_script_names_what_runs_it() {
     let absent = create("ssh_exec", json!({ "script": "#!/opt/no/such/python3\nprint(1)" }));
     let error = world.operate("ssh_exec", absent, None, Vec::new()).await.unwrap_err();
     assert_eq!(error.class, Class::Invalid);
-    assert!(
-        error.summary.ends_with("the interpreter /opt/no/such/python3 of the script does not exist there"),
-        "{error}"
-    );
+    assert!(error.summary.ends_with("the interpreter /opt/no/such/python3 of the script does not exist"), "{error}");
     assert!(error.help.is_some_and(|help| help.contains("ssh_package")));
 }
 
@@ -595,7 +599,7 @@ async fn output_is_bounded_wherever_it_is_printed() {
     for script in long {
         let error = run(script).await.unwrap_err();
         assert!(shown(&error) <= 20 << 10, "{script}: {} bytes", shown(&error));
-        assert!(error.summary.contains("it ended with status 4"), "{script}: {}", error.summary);
+        assert!(error.summary.contains("exit status 4"), "{script}: {}", error.summary);
     }
     let error = run("seq 1 100000; echo the end; exit 4").await.unwrap_err();
     assert_eq!(error.detail.last().map(String::as_str), Some("the end"));
@@ -606,7 +610,7 @@ async fn output_is_bounded_wherever_it_is_printed() {
 }
 
 #[tokio::test]
-async fn cancelling_ends_what_runs() {
+async fn cancelling_ends_a_running_command() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let started = dir.path().join("started");
@@ -660,7 +664,7 @@ async fn one_exec_reads_all_and_one_exec_writes_all() {
 }
 
 #[tokio::test]
-async fn archives_are_unpacked_mended_and_removed() {
+async fn archives_are_unpacked_repaired_and_removed() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let pack = |name: &str, files: &[&str]| {
@@ -696,10 +700,10 @@ async fn archives_are_unpacked_mended_and_removed() {
     let left: Vec<_> = fs::read_dir(&into).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["mine"]);
     let error = world.apply("ssh_archive", desired("two.tar.xz", &one)).await.unwrap_err();
-    assert!(error.summary.contains("another SHA-256"), "{error}");
+    assert!(error.summary.contains("is not the one in the manifest"), "{error}");
 }
 
-/// What the plan of `desired` says is in the way, with DIR for the folder of the test.
+/// Returns the obstacles in the plan of `desired`, with DIR for the folder of the test.
 async fn obstacles(world: &World, dir: &std::path::Path, kind: &str, desired: serde_json::Value) -> Vec<String> {
     let proposal = world.plan(kind, attributes(desired)).await.unwrap();
     let message = |consequence: Consequence| match consequence {
@@ -710,12 +714,12 @@ async fn obstacles(world: &World, dir: &std::path::Path, kind: &str, desired: se
 }
 
 #[tokio::test]
-async fn the_plan_says_what_the_apply_would_refuse() {
+async fn the_plan_shows_what_the_apply_would_refuse() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("d")).unwrap();
     fs::write(dir.path().join("f"), "").unwrap();
     let at = |path: &str| dir.path().join(path);
-    let missing = "there is no directory DIR/no (make it with ssh_directory, or set parents = true)";
+    let missing = "the directory DIR/no does not exist (create it with ssh_directory, or set parents = true)";
     let cases = [
         ("ssh_file", json!({ "path": at("d"), "content": "" }), vec!["there is a directory at the path"]),
         ("ssh_directory", json!({ "path": at("f") }), vec!["there is a regular empty file at the path"]),
@@ -737,8 +741,8 @@ async fn the_plan_says_what_the_apply_would_refuse() {
             "ssh_file",
             json!({ "path": at("x"), "content": "", "owner": "mf-nobody", "group": "mf-none" }),
             vec![
-                "there is no user `mf-nobody` (make it with ssh_user, or correct the name)",
-                "there is no group `mf-none` (make it with ssh_group, or correct the name)",
+                "the user `mf-nobody` does not exist (create it with ssh_user, or correct the name)",
+                "the group `mf-none` does not exist (create it with ssh_group, or correct the name)",
             ],
         ),
         ("ssh_file", json!({ "path": at("x"), "content": "", "owner": "daemon", "group": "4711" }), vec![]),
@@ -749,7 +753,7 @@ async fn the_plan_says_what_the_apply_would_refuse() {
     }
 }
 
-/// A folder in which archives are made and unpacked.
+/// A folder for creating and unpacking archives.
 struct Archives {
     dir: tempfile::TempDir,
     world: World,
@@ -773,7 +777,7 @@ impl Archives {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// An archive of what `script` makes in an empty folder, as a manifest names it.
+    /// Returns the attributes of an archive of what `script` creates in an empty folder.
     fn archive(&self, script: &str) -> serde_json::Value {
         let name = self.sh(&format!(
             "umask 022; rm -rf stage; mkdir stage; ( cd stage; {script} ); N=$(mktemp XXXXXXXX.tar); tar cf \"$N\" -C stage .; echo \"$N\""
@@ -782,7 +786,7 @@ impl Archives {
         json!({ "path": self.dir.path().join("out"), "source": name, "sha256": sum })
     }
 
-    /// What is in the target, without markers.
+    /// Returns the content of the target, without markers.
     fn content(&self) -> String {
         self.sh("[ ! -d out ] || ( cd out; find . -mindepth 1 ! -name '.moorfast-archive-*' | sort | paste -sd' ' )")
     }
@@ -841,7 +845,7 @@ async fn an_upgrade_turns_files_into_directories_and_back() {
 }
 
 #[tokio::test]
-async fn what_did_not_come_from_an_archive_is_not_replaced_by_another_kind() {
+async fn objects_of_others_are_not_replaced_by_another_kind() {
     let test = Archives::new().await;
     let cases = [
         ("mkdir -p zz/f", "mkdir zz bin; echo x > zz/f; echo x > bin/a; echo x > aa", "zz/f"),
@@ -852,7 +856,7 @@ async fn what_did_not_come_from_an_archive_is_not_replaced_by_another_kind() {
     for (there, archive, path) in cases {
         test.sh(&format!("rm -rf out; mkdir out; cd out; {there}"));
         let before = test.content();
-        let error = test.world.fail("ssh_archive", attributes(test.archive(archive))).await;
+        let error = test.world.apply_failing("ssh_archive", attributes(test.archive(archive))).await;
         assert_eq!(error.class, Class::Conflict, "{error:?}");
         assert!(error.summary.contains(&format!("out/{path} is in the way")), "{error}");
         test.world.destroy("ssh_archive").await.unwrap();
@@ -865,19 +869,19 @@ async fn an_archive_that_unpacks_to_nothing_is_refused() {
     let test = Archives::new().await;
     let mut archive = test.archive("mkdir v1; echo x > v1/f");
     archive["strip_components"] = json!(5);
-    let error = test.world.fail("ssh_archive", attributes(archive)).await;
-    assert!(error.summary.ends_with("nothing in the archive is unpacked"), "{error}");
+    let error = test.world.apply_failing("ssh_archive", attributes(archive)).await;
+    assert!(error.summary.ends_with("the archive has no file to unpack"), "{error}");
     assert!(error.help.is_some_and(|help| help.contains("strip_components")));
     assert!(!test.out("").exists(), "the folder that was made for it is gone");
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_an_archive_whose_run_died() {
+async fn a_destroy_removes_the_files_of_an_interrupted_unpacking() {
     let test = Archives::new().await;
     let old = test.archive("mkdir -p both old; echo 1 > both/a; echo 1 > old/a");
     let new = test.archive("mkdir -p both new/sub; echo 2 > both/a; echo 2 > new/sub/a");
     test.world.apply("ssh_archive", attributes(old)).await.unwrap();
-    // The last thing that is written before the first file moves is the marker, which lists what may be there from then on.
+    // The marker is the last file that is written before the first file moves. It lists what may exist from then on.
     let marker = test.out(".moorfast-archive-archive");
     let before = fs::read_to_string(&marker).unwrap();
     test.world.apply("ssh_archive", attributes(new.clone())).await.unwrap();
@@ -892,7 +896,7 @@ async fn nothing_is_left_of_an_archive_whose_run_died() {
     assert!(!test.out("").exists(), "{}", test.content());
 }
 
-/// Answers one request with 404, and tells the command lines that were there meanwhile.
+/// Answers one request with 404, and returns the command lines of all processes at that moment.
 fn serve_nothing(listener: TcpListener) -> String {
     let (mut stream, _) = listener.accept().unwrap();
     assert_ne!(stream.read(&mut [0; 4096]).unwrap(), 0);
@@ -920,16 +924,16 @@ async fn an_address_with_a_secret_is_on_no_command_line_and_in_no_error() {
     let served = std::thread::spawn(|| serve_nothing(listener));
     let error = fetch(format!("http://{address}/a.tar?token=s3cr3t\"\\token")).await.unwrap_err();
     let command_lines = served.join().unwrap();
-    assert!(command_lines.contains("curl") || command_lines.contains("wget"), "they were looked at");
+    assert!(command_lines.contains("curl") || command_lines.contains("wget"), "the command lines were read");
     assert!(!command_lines.contains("s3cr3t"), "{}", command_lines.lines().find(|l| l.contains("s3cr3t")).unwrap());
     assert!(!format!("{error:?}").contains("s3cr3t"), "{error:?}");
-    // curl shows an address that it does not understand.
+    // curl prints an address that it cannot parse.
     let error = fetch(format!("http://{address}/a.tar?token=s3cr3t[token")).await.unwrap_err();
     assert!(!format!("{error:?}").contains("s3cr3t"), "{error:?}");
 }
 
 #[tokio::test]
-async fn facts_tell_what_this_machine_is() {
+async fn facts_describe_this_machine() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let request = moorfast_engine::provider::DataRequest {
@@ -946,12 +950,12 @@ async fn facts_tell_what_this_machine_is() {
 }
 
 #[tokio::test]
-async fn what_a_command_prints_without_end_costs_neither_memory_nor_the_error() {
+async fn endless_output_of_a_command_is_bounded_in_memory_and_in_the_error() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let script =
         "echo first >&2; head -c 300000000 /dev/zero >&2; yes | head -c 4000000 >&2; echo; echo last >&2; exit 3";
-    let error = world.fail("ssh_exec", attributes(json!({ "script": script, "timeout": "120s" }))).await;
+    let error = world.apply_failing("ssh_exec", attributes(json!({ "script": script, "timeout": "120s" }))).await;
     let text = format!("{error:?}");
     assert!(text.len() < 64 << 10, "{}", text.len());
     assert!(text.contains("last"), "{text}");
@@ -961,7 +965,7 @@ async fn what_a_command_prints_without_end_costs_neither_memory_nor_the_error() 
 }
 
 #[tokio::test]
-async fn the_next_write_removes_what_a_killed_upload_left_beside_the_target() {
+async fn the_next_write_removes_the_temporary_files_of_a_killed_upload() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::local(dir.path()).await;
     let machine: String = fs::read_to_string("/etc/machine-id").unwrap_or_default().chars().take(8).collect();

@@ -1,5 +1,5 @@
-//! The resource types that need a real machine: systemd, packages, accounts, the kernel. Runs on the first node of the testbed whose
-//! description MOORFAST_TESTBED_JSON names, and is skipped without it.
+//! The resource types that need a real machine: systemd, packages, accounts, the kernel. The tests run on the first node of the testbed that
+//! MOORFAST_TESTBED_JSON describes, and are skipped without it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
@@ -26,18 +26,18 @@ fn restart(cause: &str) -> Consequence {
     Consequence::Restart { cause: cause.to_owned() }
 }
 
-/// A node of the testbed, and a folder for what moorfast keeps.
+/// A node of the testbed, and a data folder.
 struct Testbed {
     dir: TempDir,
     node: Node,
-    /// The tests take turns: they look at all of one node.
+    /// The tests run one after the other, because they change the same node.
     _turn: MutexGuard<'static, ()>,
 }
 
 static TURN: Mutex<()> = Mutex::const_new(());
 
 impl Testbed {
-    /// None, with the reason printed, where there is no testbed.
+    /// Returns the testbed, or prints why there is none.
     async fn find() -> Option<Self> {
         let Some(path) = std::env::var_os("MOORFAST_TESTBED_JSON") else {
             eprintln!("skipped: MOORFAST_TESTBED_JSON names no testbed");
@@ -72,7 +72,7 @@ impl Testbed {
         World::configured(node, self.dir.path(), json!({ "config_file": "ssh_config" })).await
     }
 
-    /// What `script` prints on the node, past moorfast.
+    /// Returns the output of `script` on the node, without moorfast.
     fn sh(&self, script: &str) -> String {
         let node = &self.node;
         let output = Command::new("ssh")
@@ -95,7 +95,7 @@ impl Testbed {
     }
 }
 
-/// An error as people read it, with NODE for the node's name.
+/// Returns an error as it is printed, with NODE for the node's name.
 fn shown(error: &ProviderError, testbed: &Testbed) -> String {
     let detail: String = error.detail.iter().map(|line| format!("  {line}\n")).collect();
     let help = error.help.as_deref().unwrap_or("none");
@@ -107,7 +107,7 @@ const SERVICE: &str =
     "[Unit]\nDescription=A test\n[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n";
 
 #[tokio::test]
-async fn a_unit_from_its_making_to_its_end() {
+async fn a_unit_is_created_restarted_repaired_and_removed() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     let name = "moorfast-test.service";
@@ -159,7 +159,7 @@ async fn a_unit_from_its_making_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_unit_that_crashes_tells_why_and_stays_to_be_mended() {
+async fn a_crashing_unit_is_reported_with_its_journal_and_stays_pending() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     let content = "[Service]\nExecStart=/bin/sh -c 'echo no token >&2; exit 3'\nRestart=always\nRestartSec=100ms\nStartLimitIntervalSec=0\n";
@@ -167,7 +167,8 @@ async fn a_unit_that_crashes_tells_why_and_stays_to_be_mended() {
         |content: &str| attributes(json!({ "name": "moorfast-crash.service", "content": content, "state": "running" }));
     let error = world.apply("ssh_systemd_unit", desired(content)).await.unwrap_err();
     assert_eq!(error.class, Class::Failed);
-    let start = format!("cannot create unit moorfast-crash.service on {}: it does not stay up: ", testbed.node.name);
+    let start =
+        format!("cannot create unit moorfast-crash.service on {}: the unit does not stay active: ", testbed.node.name);
     assert!(error.summary.starts_with(&start), "{error}");
     assert!(error.detail.iter().any(|line| line == "no token"), "{:?}", error.detail);
     let plan = world.plan("ssh_systemd_unit", desired(content)).await.unwrap();
@@ -177,7 +178,7 @@ async fn a_unit_that_crashes_tells_why_and_stays_to_be_mended() {
     assert_eq!(testbed.sh("ls -d /run/moorfast /etc/systemd/system/moorfast-crash*"), "");
 }
 
-/// systemd refuses to start what was started five times in ten seconds; runs that were killed and resumed come to that.
+/// systemd refuses a sixth start within ten seconds. Killed and resumed runs can reach that number.
 #[tokio::test]
 async fn a_unit_is_restarted_as_often_as_its_files_change() {
     let Some(testbed) = Testbed::find().await else { return };
@@ -195,7 +196,7 @@ async fn a_unit_is_restarted_as_often_as_its_files_change() {
 }
 
 #[tokio::test]
-async fn a_unit_that_was_there_is_given_back() {
+async fn a_destroy_restores_an_existing_unit() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("printf '%s' '[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n' > /lib/systemd/system/moorfast-found.service; systemctl daemon-reload");
@@ -219,13 +220,13 @@ async fn a_unit_that_was_there_is_given_back() {
     let missing = attributes(json!({ "name": "moorfast-nowhere.service", "state": "running" }));
     let error = world.apply("ssh_systemd_unit", missing).await.unwrap_err();
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
-    Failed: cannot create unit moorfast-nowhere.service on NODE: there is no such unit (install its package first, or write its content)
+    Failed: cannot create unit moorfast-nowhere.service on NODE: the unit does not exist (install its package first, or set content)
     help: none
     "#);
 }
 
 #[tokio::test]
-async fn packages_are_installed_and_only_ours_are_purged() {
+async fn packages_are_installed_and_only_own_packages_are_purged() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("apt-get purge -y hello tree; rm -rf /var/lib/apt/lists/*");
@@ -243,7 +244,7 @@ async fn packages_are_installed_and_only_ours_are_purged() {
     assert_eq!(installed(), "tree installed");
     world.destroy("ssh_package").await.unwrap();
     assert_eq!(installed(), "");
-    assert_eq!(testbed.sh("dpkg-query -W -f '${db:Status-Status}' procps"), "installed", "what was there stays");
+    assert_eq!(testbed.sh("dpkg-query -W -f '${db:Status-Status}' procps"), "installed", "existing packages stay");
 
     let error =
         world.apply("ssh_package", attributes(json!({ "names": ["no-such-package-at-all"] }))).await.unwrap_err();
@@ -257,7 +258,7 @@ async fn packages_are_installed_and_only_ours_are_purged() {
     assert_eq!(installed(), "");
 }
 
-/// Makes a repository of RPMs on the node and hides apt, until it is dropped.
+/// A repository of RPMs on the node, where apt is hidden until this is dropped.
 struct OnlyDnf<'a>(&'a Testbed);
 
 const RPMS: &str = r#"
@@ -290,7 +291,7 @@ impl Drop for OnlyDnf<'_> {
 }
 
 #[tokio::test]
-async fn dnf_installs_names_what_it_removes_and_goes_back() {
+async fn dnf_plans_removals_and_downgrades() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     let _only = OnlyDnf::on(&testbed);
@@ -328,7 +329,7 @@ async fn dnf_installs_names_what_it_removes_and_goes_back() {
 }
 
 #[tokio::test]
-async fn what_came_with_a_package_goes_with_it() {
+async fn dependencies_of_a_package_are_removed_with_it() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world_as("ops").await;
     testbed.sh("apt-get purge -y containerd runc; apt-get autoremove --purge -y");
@@ -347,7 +348,7 @@ async fn what_came_with_a_package_goes_with_it() {
 }
 
 #[tokio::test]
-async fn accounts_come_and_go() {
+async fn accounts_and_groups_are_created_changed_and_removed() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("userdel -r moorie; groupdel moor");
@@ -372,11 +373,11 @@ async fn accounts_come_and_go() {
 }
 
 #[tokio::test]
-async fn an_account_is_wanted_as_people_write_it() {
+async fn keys_and_groups_are_compared_without_their_formatting() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("userdel -r moorie");
-    // Keys as files hold them.
+    // Keys in the form of files.
     let keys = ["ssh-ed25519 AAAA one\n", "# of the others\n\n  ssh-ed25519 BBBB two\r\nssh-ed25519 CCCC three"];
     let user = |groups: &[&str], keys: Value| {
         let mut user = attributes(json!({ "name": "moorie", "groups": groups, "remove_home": true }));
@@ -388,7 +389,7 @@ async fn an_account_is_wanted_as_people_write_it() {
         testbed.sh("cat /home/moorie/.ssh/authorized_keys"),
         "ssh-ed25519 AAAA one\n# of the others\nssh-ed25519 BBBB two\nssh-ed25519 CCCC three"
     );
-    // Its primary group, which nobody wrote, is none of the further ones.
+    // The primary group, which is not in the manifest, is not a supplementary group.
     let proposal = world.plan("ssh_user", user(&["moorie", "adm"], Value::from(keys.to_vec()))).await.unwrap();
     assert_eq!(proposal.action, ProposedAction::NoOp, "{:?}", proposal.planned);
 
@@ -400,7 +401,7 @@ async fn an_account_is_wanted_as_people_write_it() {
 }
 
 #[tokio::test]
-async fn what_an_account_put_in_the_place_of_its_keys_is_left_alone() {
+async fn links_in_place_of_the_keys_of_an_account_are_not_followed() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("userdel -r moorie; useradd -m moorie");
@@ -436,7 +437,7 @@ async fn what_an_account_put_in_the_place_of_its_keys_is_left_alone() {
 }
 
 #[tokio::test]
-async fn what_the_owner_of_its_folder_planted_leads_an_archive_nowhere() {
+async fn links_of_the_folder_owner_are_not_followed_by_an_archive() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("userdel -r moored; useradd -m moored; rm -rf /srv/moored /srv/other; mkdir -p /srv/moored /srv/other; echo x > /srv/other/tool; chown moored /srv/moored");
@@ -450,10 +451,10 @@ async fn what_the_owner_of_its_folder_planted_leads_an_archive_nowhere() {
         let sum = String::from_utf8_lossy(&sum[..64]).into_owned();
         attributes(json!({ "path": "/srv/moored", "source": "a.tar", "sha256": sum }))
     };
-    // In the place of the marker: nothing of what it leads to is told.
+    // A link instead of the marker: its target is not read.
     testbed.sh("su moored -c 'ln -s /etc/shadow /srv/moored/.moorfast-archive-archive'");
     assert_eq!(world.read("ssh_archive", Some(archive())).await.unwrap(), None);
-    // In the place of a folder.
+    // A link instead of a folder.
     testbed.sh("su moored -c 'ln -s /srv/other /srv/moored/bin'");
     let error = world
         .operate("ssh_archive", OperationAction::Create(World::full("ssh_archive", archive())), None, Vec::new())
@@ -461,15 +462,15 @@ async fn what_the_owner_of_its_folder_planted_leads_an_archive_nowhere() {
         .unwrap_err();
     assert_eq!(error.class, Class::Conflict, "{error}");
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
-    Conflict: cannot create archive /srv/moored/archive on NODE: /srv/moored/bin is a symbolic link of somebody else: nothing is written through it
+    Conflict: cannot create archive /srv/moored/archive on NODE: /srv/moored/bin is a symbolic link of another user: nothing is written through it
     help: none
     "#);
     assert_eq!(other(), "x\ntool");
-    // root's own links are followed: /lib is one on many machines.
+    // Links of root are followed: /lib is one on many machines.
     testbed.sh("rm /srv/moored/bin; mkdir /srv/moored/sbin; ln -s sbin /srv/moored/bin");
     world.apply("ssh_archive", archive()).await.unwrap();
     assert_eq!(testbed.sh("cat /srv/moored/sbin/tool"), "from the archive");
-    // In the marker, and in the place of a folder that the archive had made.
+    // A foreign path in the marker, and a link instead of a folder of the archive.
     testbed.sh("cd /srv/moored; echo 'x *./../other/tool' >> .moorfast-archive-archive; rm bin; su moored -c 'ln -s /srv/other bin'");
     world.destroy("ssh_archive").await.unwrap();
     assert_eq!(other(), "x\ntool");
@@ -477,7 +478,7 @@ async fn what_the_owner_of_its_folder_planted_leads_an_archive_nowhere() {
 }
 
 #[tokio::test]
-async fn the_kernel_is_set_and_given_back() {
+async fn kernel_parameters_are_set_and_restored() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     let before = testbed.sh("cat /proc/sys/net/ipv4/ip_local_port_range | tr '\\t' ' '");
@@ -495,7 +496,7 @@ async fn the_kernel_is_set_and_given_back() {
     let error =
         world.apply("ssh_sysctl", attributes(json!({ "name": "net.no.such", "value": "1" }))).await.unwrap_err();
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
-    Failed: cannot create sysctl net/no/such on NODE: there is no such kernel parameter (it may need a module: ssh_kernel_module)
+    Failed: cannot create sysctl net/no/such on NODE: the kernel parameter does not exist (it may need a module: ssh_kernel_module)
     help: none
     "#);
 
@@ -507,7 +508,7 @@ async fn the_kernel_is_set_and_given_back() {
 }
 
 #[tokio::test]
-async fn what_was_made_before_a_failure_is_ours() {
+async fn changes_before_a_failure_are_recorded() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("userdel -r moorie");
@@ -516,7 +517,7 @@ async fn what_was_made_before_a_failure_is_ours() {
             json!({ "name": "moorie", "home": home, "create_home": false, "authorized_keys": ["ssh-ed25519 AAAA one"] }),
         )
     };
-    world.fail("ssh_user", user("/proc/moorie")).await;
+    world.apply_failing("ssh_user", user("/proc/moorie")).await;
     assert_ne!(testbed.sh("getent passwd moorie"), "");
     world.apply("ssh_user", user("/srv/moorie")).await.unwrap();
     world.destroy("ssh_user").await.unwrap();
@@ -526,7 +527,7 @@ async fn what_was_made_before_a_failure_is_ours() {
     let before = value();
     let parameter = || attributes(json!({ "name": "net.ipv4.ip_local_port_range", "value": "20000 60000" }));
     testbed.sh("mkdir -p /etc/sysctl.d/90-moorfast-net.ipv4.ip_local_port_range.conf");
-    world.fail("ssh_sysctl", parameter()).await;
+    world.apply_failing("ssh_sysctl", parameter()).await;
     assert_eq!(value(), "20000 60000");
     testbed.sh("rmdir /etc/sysctl.d/90-moorfast-net.ipv4.ip_local_port_range.conf");
     world.apply("ssh_sysctl", parameter()).await.unwrap();
@@ -540,7 +541,7 @@ async fn what_was_made_before_a_failure_is_ours() {
             json!({ "name": "moorfast-half.service", "state": "running", "drop_ins": { "10-a.conf": "[Service]\nNice=1\n" } }),
         )
     };
-    world.fail("ssh_systemd_unit", unit()).await;
+    world.apply_failing("ssh_systemd_unit", unit()).await;
     testbed.sh("systemctl start moorfast-half; rmdir /etc/systemd/system/moorfast-half.service.d/10-a.conf");
     world.apply("ssh_systemd_unit", unit()).await.unwrap();
     world.destroy("ssh_systemd_unit").await.unwrap();
@@ -549,22 +550,22 @@ async fn what_was_made_before_a_failure_is_ours() {
             "systemctl is-active moorfast-half; rm /lib/systemd/system/moorfast-half.service; systemctl daemon-reload"
         ),
         "inactive",
-        "it did not run when we came"
+        "the unit did not run before"
     );
 
     let all = || testbed.sh("dpkg-query -W -f '${Package}\n'");
     testbed.sh("apt-get purge -y hello tree rpcbind; apt-get autoremove --purge -y; apt-get update");
     let before = all();
     let packages = |name: &str| attributes(json!({ "names": ["hello", name] }));
-    let error = world.fail("ssh_package", packages("portmap")).await;
+    let error = world.apply_failing("ssh_package", packages("portmap")).await;
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
-    Invalid: cannot create package hello on NODE: portmap is no package of its own: name the one that provides it
+    Invalid: cannot create package hello on NODE: portmap is a virtual package: name a package that provides it
     help: none
     "#);
-    assert_eq!(all(), before, "nothing is installed for a name that stands for another");
-    world.forget();
+    assert_eq!(all(), before, "no package is installed for a virtual package");
+    world.clear_records();
     testbed.sh("echo 'DPkg::Post-Invoke { \"false\"; };' > /etc/apt/apt.conf.d/moorfast-broken");
-    world.fail("ssh_package", packages("tree")).await;
+    world.apply_failing("ssh_package", packages("tree")).await;
     testbed.sh("rm /etc/apt/apt.conf.d/moorfast-broken");
     assert_ne!(all(), before);
     world.destroy("ssh_package").await.unwrap();
@@ -572,7 +573,7 @@ async fn what_was_made_before_a_failure_is_ours() {
 }
 
 #[tokio::test]
-async fn what_a_run_that_died_had_made_is_ours() {
+async fn changes_of_a_killed_run_are_recorded() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("userdel -r moorie; groupdel moor; apt-get purge -y hello; swapoff -a; printf 'LABEL=none none swap sw 0 0\\n' > /etc/fstab");
@@ -589,10 +590,10 @@ async fn what_a_run_that_died_had_made_is_ours() {
         ("ssh_swap", json!({})),
     ];
     for (kind, desired) in &resources {
-        world.die(kind, attributes(desired.clone())).await;
+        world.apply_and_crash(kind, attributes(desired.clone())).await;
     }
     assert_ne!(testbed.sh(all), before);
-    // What a run resumes it goes on to know.
+    // A resumed run keeps the private data.
     let user =
         OperationAction::Update(attributes(json!({ "name": "moorie", "remove_home": true, "comment": "resumed" })));
     let observed = world.read("ssh_user", None).await.unwrap();
@@ -606,7 +607,7 @@ async fn what_a_run_that_died_had_made_is_ours() {
 }
 
 #[tokio::test]
-async fn what_an_operation_that_was_cut_off_had_told_is_kept() {
+async fn an_interrupted_operation_keeps_the_state_that_it_found() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("printf '[Service]\nExecStartPre=/bin/sleep 100\nExecStart=/bin/sleep 1000\n' > /lib/systemd/system/moorfast-slow.service; systemctl daemon-reload");
@@ -620,7 +621,7 @@ async fn what_an_operation_that_was_cut_off_had_told_is_kept() {
 }
 
 #[tokio::test]
-async fn swap_goes_off_and_comes_back_as_it_was() {
+async fn swap_is_disabled_and_restored() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("printf '# mine\\nLABEL=none none swap sw 0 0\\ntmpfs /mnt tmpfs defaults 0 0\\n' > /etc/fstab; systemctl unmask swap.target");
@@ -639,7 +640,7 @@ async fn swap_goes_off_and_comes_back_as_it_was() {
 }
 
 #[tokio::test]
-async fn sudo_is_used_where_it_is_and_missed_where_it_is_not() {
+async fn sudo_is_used_and_its_refusal_is_reported() {
     let Some(testbed) = Testbed::find().await else { return };
     let ops = testbed.world_as("ops").await;
     let desired = || attributes(json!({ "path": "/etc/moorfast-test", "content": "x", "mode": "0600" }));
@@ -650,14 +651,14 @@ async fn sudo_is_used_where_it_is_and_missed_where_it_is_not() {
     let error = plain.read("ssh_file", Some(desired())).await.unwrap_err();
     assert_eq!(error.class, Class::Denied);
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
-    Denied: cannot become root on NODE: sudo asks for a password
+    Denied: cannot become root on NODE: sudo requires a password
       sudo: a password is required
-    help: allow it without: echo "plain ALL=(ALL) NOPASSWD: ALL" > /etc/sudoers.d/plain on NODE
+    help: permit sudo without a password: echo "plain ALL=(ALL) NOPASSWD: ALL" > /etc/sudoers.d/plain on NODE
     "#);
 }
 
 #[tokio::test]
-async fn what_may_not_be_seen_is_denied_and_not_absent() {
+async fn an_unreadable_object_is_denied_and_not_absent() {
     let Some(testbed) = Testbed::find().await else { return };
     let node = Node { user: Some("plain".to_owned()), sudo: false, ..testbed.node.clone() };
     let world = World::new(node, testbed.dir.path()).await;
@@ -666,7 +667,7 @@ async fn what_may_not_be_seen_is_denied_and_not_absent() {
     assert_eq!(error.class, Class::Denied);
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
     Denied: cannot read /root/secret on NODE: permission denied
-    help: become root there: sudo = true on the node, or another user
+    help: run as root: set sudo = true on the node, or log in as another user
     "#);
     let of_another = attributes(json!({ "name": "moored", "authorized_keys": ["ssh-ed25519 AAAA one"] }));
     testbed.sh("userdel -r moored; useradd -m moored; chmod 755 /home/moored; su moored -c 'mkdir -m 700 ~/.ssh'");
@@ -678,7 +679,7 @@ async fn what_may_not_be_seen_is_denied_and_not_absent() {
     assert_eq!(error.class, Class::Denied);
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
     Denied: cannot create /etc/moorfast-test on NODE: permission denied
-    help: become root there: sudo = true on the node, or another user
+    help: run as root: set sudo = true on the node, or log in as another user
     "#);
 }
 
@@ -692,7 +693,7 @@ async fn a_full_disk_and_a_bind_mount() {
         world.apply("ssh_file", attributes(json!({ "path": "/moorfast-small/f", "content": big }))).await.unwrap_err();
     insta::assert_snapshot!(shown(&error, &testbed), @r#"
     Failed: cannot create /moorfast-small/f on NODE: no space left on device
-    help: make room on that file system, then apply again
+    help: free space on that file system, then apply again
     "#);
     assert_eq!(testbed.sh("ls -A /moorfast-small; umount /moorfast-small; rmdir /moorfast-small"), "");
 
@@ -702,7 +703,7 @@ async fn a_full_disk_and_a_bind_mount() {
     let desired = attributes(json!({ "path": "/moorfast-bind/mounted", "content": "new" }));
     world.apply("ssh_file", desired).await.unwrap();
     assert_eq!(testbed.sh("cat /moorfast-bind/real; ls -A /moorfast-bind"), "newmounted\nreal");
-    world.forget();
+    world.clear_records();
     testbed.sh("mkdir -p /moorfast-bind/pods/a && mount -t tmpfs tmpfs /moorfast-bind/pods/a");
     world
         .apply("ssh_directory", attributes(json!({ "path": "/moorfast-bind", "force_destroy": true, "mode": "0700" })))
@@ -713,7 +714,7 @@ async fn a_full_disk_and_a_bind_mount() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_on_the_node() {
+async fn no_temporary_file_is_left_on_the_node() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     let script = attributes(json!({ "script": "echo $SECRET; ! ps -eo args | grep 's3cr[3]t'" }));

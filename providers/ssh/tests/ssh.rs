@@ -18,7 +18,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
-/// An sshd with keys of its own, and a client key that it accepts.
+/// An sshd with its own keys, and a client key that it accepts.
 struct Sshd {
     dir: TempDir,
     port: u16,
@@ -37,8 +37,8 @@ fn keygen(path: &Path) {
     assert!(status.success());
 }
 
-/// A port that nothing listens on. The socket that reserves it never listens and may be shared: a child that another thread forks meanwhile holds a copy
-/// of it, which neither answers on the port nor keeps sshd from it.
+/// Returns a port without a listener. The socket that reserves it never listens and may be shared: a child that another thread forks at that moment inherits it,
+/// but neither answers on the port nor keeps sshd from it.
 fn free_port() -> u16 {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
@@ -47,7 +47,7 @@ fn free_port() -> u16 {
 }
 
 impl Sshd {
-    /// None, with the reason printed, where it can't run.
+    /// Returns a running sshd, or prints why it cannot run.
     fn start(extra: &str) -> Option<Self> {
         if !Path::new("/usr/sbin/sshd").exists() || !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: this test needs root and /usr/sbin/sshd");
@@ -123,7 +123,7 @@ impl Sshd {
         Settings { config_file: Some(PathBuf::from(self.path("ssh_config"))), ..Settings::default() }
     }
 
-    /// A folder of a manifest whose name holds what ssh_config treats specially.
+    /// Returns a manifest folder whose name contains special characters of ssh_config.
     fn root(&self) -> PathBuf {
         let root = self.dir.path().join("100% odd %h root");
         fs::create_dir_all(&root).unwrap();
@@ -153,7 +153,7 @@ async fn first_contact_trust_and_a_changed_key() {
     let node = sshd.node();
     insta::assert_snapshot!(shown(&sshd.failure(node.clone()).await, &sshd), @r#"
     Identity: the host key of gpu01 (127.0.0.1 port PORT) is not known yet
-    help: trust it once with: moorfast node trust gpu01 (or pin it with host_key in [nodes.gpu01])
+    help: trust it with: moorfast node trust gpu01 (or pin it with host_key in [nodes.gpu01])
     "#);
     assert!(known(&node, &sshd.data_dir()).unwrap().is_empty());
 
@@ -171,8 +171,8 @@ async fn first_contact_trust_and_a_changed_key() {
     sshd.rekey();
     let changed = sshd.failure(node.clone()).await;
     insta::assert_snapshot!(shown(&changed, &sshd), @r#"
-    Identity: gpu01 (127.0.0.1 port PORT) has another host key than before (it is now SHA256:…)
-    help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console and run: moorfast node trust gpu01
+    Identity: the host key of gpu01 (127.0.0.1 port PORT) has changed (now SHA256:…)
+    help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console, then run: moorfast node trust gpu01
     "#);
     assert!(forget(&node, &sshd.data_dir()).unwrap());
     assert!(!forget(&node, &sshd.data_dir()).unwrap());
@@ -192,21 +192,21 @@ async fn pinned_keys_decide() {
     let other = fs::read_to_string(sshd.path("client_key.pub")).unwrap();
     let other_print = known(&pinned(other.clone()), &sshd.data_dir()).unwrap().remove(0);
     insta::assert_snapshot!(shown(&read(pinned(other)).await.unwrap_err(), &sshd), @r#"
-    Identity: gpu01 (127.0.0.1 port PORT) has another host key than before (it is now SHA256:…)
-    help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console and write it into host_key
+    Identity: the host key of gpu01 (127.0.0.1 port PORT) has changed (now SHA256:…)
+    help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console, then set host_key to it
     "#);
     insta::assert_snapshot!(shown(&read(pinned(other_print)).await.unwrap_err(), &sshd), @r#"
-    Identity: gpu01 has another host key than the pinned one
-    help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console and write it into host_key
+    Identity: the host key of gpu01 is not the pinned one
+    help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console, then set host_key to it
     "#);
     insta::assert_snapshot!(shown(&read(pinned("nonsense".to_owned())).await.unwrap_err(), &sshd), @r#"
     Invalid: a pinned host key of gpu01 is neither a public key nor a fingerprint
-    help: it looks like `ssh-ed25519 AAAA…` or `SHA256:…`
+    help: write `ssh-ed25519 AAAA…` or `SHA256:…`
     "#);
 }
 
 #[tokio::test]
-async fn refused_and_unreachable() {
+async fn errors_of_refused_and_unreachable_connections() {
     let Some(sshd) = Sshd::start("") else { return };
     let trusted = |node: Node| Node { host_keys: vec![sshd.public_key()], ..node };
     let foreign = sshd.root().join("foreign");
@@ -215,19 +215,19 @@ async fn refused_and_unreachable() {
     let node = Node { identity_file: Some("foreign".to_owned()), ..trusted(sshd.node()) };
     insta::assert_snapshot!(shown(&sshd.failure(node).await, &sshd), @r#"
     Denied: cannot connect to gpu01 (127.0.0.1 port PORT): the key is refused
-    help: check user and identity_file of the node, what `ssh-add -l` lists, and authorized_keys there
+    help: check user and identity_file in the manifest, the keys that `ssh-add -l` lists, and authorized_keys on the node
     "#);
 
     let node = Node { port: Some(free_port()), ..trusted(sshd.node()) };
     let port = node.port.unwrap().to_string();
     insta::assert_snapshot!(shown(&sshd.failure(node).await, &sshd).replace(&port, "CLOSED"), @r#"
     Unreachable: cannot connect to gpu01 (127.0.0.1 port CLOSED): connection refused
-    help: is sshd running there, and is it the right port?
+    help: check that sshd runs on the node, and that the port is right
     "#);
 
     let node = Node { address: "no-such-host.invalid".to_owned(), ..trusted(sshd.node()) };
     insta::assert_snapshot!(shown(&sshd.failure(node).await, &sshd), @r#"
-    Unreachable: cannot connect to gpu01 (no-such-host.invalid port PORT): no such host name
+    Unreachable: cannot connect to gpu01 (no-such-host.invalid port PORT): the host name does not exist
     help: check the address of the node
     "#);
     let node = Node { address: "-oProxyCommand=evil".to_owned(), ..trusted(sshd.node()) };
@@ -235,7 +235,7 @@ async fn refused_and_unreachable() {
 }
 
 #[tokio::test]
-async fn through_a_jump_host() {
+async fn connections_and_errors_through_a_jump_host() {
     let (Some(sshd), Some(hop)) = (Sshd::start(""), Sshd::start("")) else { return };
     let key = hop.path("client_key");
     fs::write(sshd.path("ssh_config"), format!("Host localhost\n  IdentityFile {key}\n")).unwrap();
@@ -243,7 +243,7 @@ async fn through_a_jump_host() {
     let unknown = sshd.failure(node.clone()).await;
     insta::assert_snapshot!(shown(&unknown, &sshd).replace(&hop.port.to_string(), "HOP"), @r#"
     Identity: the host key of a jump host of gpu01 (127.0.0.1 port PORT through root@localhost:HOP) is not known yet
-    help: trust it once with: moorfast node trust gpu01 (or pin it with host_key in [nodes.gpu01])
+    help: trust it with: moorfast node trust gpu01 (or pin it with host_key in [nodes.gpu01])
     "#);
 
     trust(&node, &sshd.data_dir(), &sshd.settings()).await.unwrap();
@@ -257,8 +257,8 @@ async fn through_a_jump_host() {
     let unreachable = sshd.failure(node.clone()).await;
     let text = shown(&unreachable, &sshd).replace(&hop.port.to_string(), "HOP").replace(&closed.to_string(), "CLOSED");
     insta::assert_snapshot!(text, @r#"
-    Unreachable: cannot connect to gpu01 (127.0.0.1 port CLOSED through root@localhost:HOP): connection refused (seen from the jump host)
-    help: is sshd running there, and is it the right port?
+    Unreachable: cannot connect to gpu01 (127.0.0.1 port CLOSED through root@localhost:HOP): connection refused (from the jump host)
+    help: check that sshd runs on the node, and that the port is right
     "#);
     fs::write(sshd.path("ssh_config"), "").unwrap();
     let node = Node { jump: vec![format!("root@localhost:{}", hop.port)], ..sshd.node() };
@@ -266,12 +266,12 @@ async fn through_a_jump_host() {
     let refused = sshd.failure(node).await;
     insta::assert_snapshot!(shown(&refused, &sshd).replace(&hop.port.to_string(), "HOP"), @r#"
     Denied: cannot connect to gpu01 (127.0.0.1 port PORT through root@localhost:HOP): the key is refused (at a jump host)
-    help: check user and identity_file of the node, what `ssh-add -l` lists, and authorized_keys there
+    help: check user and identity_file in the manifest, the keys that `ssh-add -l` lists, and authorized_keys on the node
     "#);
 }
 
 #[tokio::test]
-async fn many_at_once_and_a_big_upload() {
+async fn many_commands_and_a_big_upload_share_one_connection() {
     let Some(sshd) = Sshd::start("") else { return };
     let node = Node { host_keys: vec![sshd.public_key()], ..sshd.node() };
     let world = sshd.world(node).await;
@@ -294,7 +294,7 @@ async fn many_at_once_and_a_big_upload() {
 async fn dropped_connections_are_tried_again() {
     let Some(sshd) = Sshd::start("MaxStartups 1:100:1\n") else { return };
     let node = Node { host_keys: vec![sshd.public_key()], ..sshd.node() };
-    // A connection that says nothing takes the only place for a while.
+    // A connection without any data occupies the only place for a while.
     let holder = TcpStream::connect(("127.0.0.1", sshd.port)).unwrap();
     let world = sshd.world(node).await;
     let desired = attributes(json!({ "path": sshd.path("none"), "content": "" }));
@@ -308,7 +308,7 @@ async fn dropped_connections_are_tried_again() {
 }
 
 #[tokio::test]
-async fn a_connection_that_died_is_made_again() {
+async fn a_lost_connection_is_opened_again() {
     let Some(sshd) = Sshd::start("") else { return };
     let node = Node { host_keys: vec![sshd.public_key()], ..sshd.node() };
     let world = sshd.world(node).await;
@@ -321,7 +321,7 @@ async fn a_connection_that_died_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_command_that_takes_too_long_is_killed_on_the_other_side() {
+async fn a_command_that_times_out_is_killed_on_the_node() {
     let Some(sshd) = Sshd::start("") else { return };
     let node = Node { host_keys: vec![sshd.public_key()], ..sshd.node() };
     let world = sshd.world(node).await;
@@ -330,8 +330,8 @@ async fn a_command_that_takes_too_long_is_killed_on_the_other_side() {
     let desired = attributes(json!({ "name": "slow", "script": script, "timeout": "500ms" }));
     let error = world.apply("ssh_exec", desired).await.unwrap_err();
     insta::assert_snapshot!(shown(&error, &sshd), @r#"
-    Timeout: cannot create exec slow on gpu01: it was not over after 500ms
-    help: allow more with `timeouts = { … }` on the resource (`timeout` of ssh_exec), if it is only slow
+    Timeout: cannot create exec slow on gpu01: timed out after 500ms
+    help: if the operation is only slow, raise `timeouts = { … }` on the resource (`timeout` of ssh_exec)
     "#);
     let process = format!("/proc/{}/stat", fs::read_to_string(pid).unwrap().trim());
     let gone = async {

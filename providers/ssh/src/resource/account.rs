@@ -1,11 +1,11 @@
-//! What `ssh_user` and `ssh_group` have in common: the names and numbers of accounts.
+//! The names and numbers of accounts, for `ssh_user` and `ssh_group`.
 
 use moorfast_engine::model::{Attributes, Value};
 use moorfast_engine::provider::Invalid;
 
 use super::text;
 
-/// The rule that the attribute `name` can be the name of an account or a group.
+/// Checks that the attribute `name` is a valid name of an account or a group.
 ///
 /// Accounts of a directory service have names that useradd refuses to create: `john.doe`, `CORP\\ann`. Such accounts can be managed.
 pub(crate) fn name_rule(attributes: &Attributes, name: &'static str) -> Option<Invalid> {
@@ -18,17 +18,17 @@ pub(crate) fn name_rule(attributes: &Attributes, name: &'static str) -> Option<I
         && !given.chars().any(|c| c.is_whitespace() || c.is_control() || ":,/".contains(c));
     (!fits).then(|| Invalid {
         attribute: Some(name),
-        message: format!("`{given}` is no name of an account"),
+        message: format!("`{given}` is not a valid account name"),
         help: Some(
-            "it has no space, `:`, `,` or `/`, does not start with `-`, `+` or `~`, and is not only a number"
+            "a name contains no space, `:`, `,` or `/`, does not start with `-`, `+` or `~`, and is not only a number"
                 .to_owned(),
         ),
     })
 }
 
-/// The rule that the attribute `name` can be the number of an account or a group.
+/// Checks that the attribute `name` is a valid user ID or group ID.
 ///
-/// Linux keeps the largest number of 32 bits, which is -1, for "no account": see chown(2).
+/// Linux reserves the largest number of 32 bits, which is -1, for "no account": see chown(2).
 pub(crate) fn number_rule(attributes: &Attributes, name: &'static str) -> Option<Invalid> {
     const LARGEST: i64 = 4_294_967_294;
     let given = attributes.get(name)?;
@@ -56,7 +56,7 @@ pub(crate) fn is_same(wanted: &str, name: &str, number: &str) -> bool {
     }
 }
 
-/// Returns a user or group as the manifest writes it: by name, or by number where `wanted` is one.
+/// Returns a user or group in the notation of `wanted`: by name, or by number if `wanted` is a number.
 pub(crate) fn spelled(wanted: Option<&str>, name: &str, number: &str) -> String {
     match wanted {
         Some(wanted) if is_same(wanted, name, number) => wanted.to_owned(),

@@ -8,7 +8,7 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, absolute, parent, propose, text, texts, written};
+use super::{Resource, ShellTask, absolute_path, is_set, parent, propose, text, texts};
 use crate::script::{Section, quote, quote_all};
 use crate::secrets::Secrets;
 use crate::sources::Sources;
@@ -17,7 +17,7 @@ use crate::subject::Subject;
 /// The resource type `ssh_archive`.
 pub(crate) struct Archive;
 
-/// The forms of archives: what a name ends with, and the option by which tar unpacks it; none for zip.
+/// The archive formats: the extension, and the option with which tar unpacks the format; none for zip.
 const FORMS: &[(&str, Option<&str>)] = &[
     (".tar", Some("")),
     (".tar.gz", Some("-z")),
@@ -30,7 +30,7 @@ const FORMS: &[(&str, Option<&str>)] = &[
 ];
 
 /// Unpacks the zip `$Z` into `$S`.
-const UNZIP: &str = r#"[ -n "$(command -v unzip)" ] || fail failed 'there is no unzip (install it with ssh_package)'
+const UNZIP: &str = r#"[ -n "$(command -v unzip)" ] || fail failed 'unzip is not installed (install it with ssh_package)'
 unzip -q -o -d "$S" -- "$Z"
 while [ "$strip" -gt 0 ]; do
   mkdir -- "$S.up"
@@ -38,42 +38,42 @@ while [ "$strip" -gt 0 ]; do
   rm -rf -- "$S"; mv -fT -- "$S.up" "$S"; strip=$((strip - 1))
 done"#;
 
-/// Shell functions for a directory that another may own: `planted PATH` tells a link that is neither root's nor ours, `inside NAME` a name that leads to what is
-/// below `$P`, through no such link.
-const GUARDS: &str = r#"planted() { [ -L "$1" ] && case $(stat -c %u -- "$1") in 0|"$(id -u)") false ;; esac; }
+/// Shell functions for a directory that may belong to another user: `foreign_link PATH` tests for a link that belongs neither to root nor to the script's user,
+/// `inside NAME` tests that a name leads to a path below `$P` and through no such link.
+const PATH_CHECKS: &str = r#"foreign_link() { [ -L "$1" ] && case $(stat -c %u -- "$1") in 0|"$(id -u)") false ;; esac; }
 inside() {
   case "/$1/" in */../*) return 1 ;; esac
   B=$1
-  while case $B in */*) ;; *) false ;; esac; do B=${B%/*}; if planted "$P/$B"; then return 1; fi; done
+  while case $B in */*) ;; *) false ;; esac; do B=${B%/*}; if foreign_link "$P/$B"; then return 1; fi; done
 }
 names() { sed -n 's/^[^*]*\*//p'; }"#;
 
-/// Prepares the change of `$P` to what is in `$S`, and changes nothing in it. Lists for the marker: regular files as sha256sum checks them, others by name
-/// alone, directories that the archive makes. What did not come from this archive is never replaced by something of another kind.
+/// Prepares the move of `$S` to `$P` without changing `$P`. It lists for the marker: regular files in the format of sha256sum, others by name,
+/// and the directories that the archive creates. An object that did not come from this archive is never replaced by another kind.
 const PREPARE: &str = r#"[ -n "$(find "$S" -mindepth 1 -print -quit)" ] || {
-  printf %s 'lower strip_components, or correct include: no name in the archive is left' | blob help
-  fail invalid 'nothing in the archive is unpacked'
+  printf %s 'lower strip_components, or correct include: they exclude every file of the archive' | blob help
+  fail invalid 'the archive has no file to unpack'
 }
 if [ -f "$M" ] && [ ! -L "$M" ]; then tail -n +2 -- "$M" > "$S.was"; else : > "$S.was"; fi
 names < "$S.was" > "$S.old"
-came() { grep -qxF -- "$1" "$S.old"; }
-stays() { [ -d "$P/$1" ] && { [ ! -L "$P/$1" ] || ! came "$1"; }; }
-in_the_way() { fail conflict "$P/${1#./} is in the way: the archive has a $2 there, and this did not come from it"; }
+from_archive() { grep -qxF -- "$1" "$S.old"; }
+keeps_directory() { [ -d "$P/$1" ] && { [ ! -L "$P/$1" ] || ! from_archive "$1"; }; }
+in_the_way() { fail conflict "$P/${1#./} is in the way: the archive has a $2 at this path, and the existing object did not come from the archive"; }
 ( cd -- "$S"; find . -mindepth 1 -type d -exec stat -c '%a %u:%g %n/' -- {} + ) | while read -r B O A; do
   A=${A%/}
-  if planted "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of somebody else: nothing is written through it"; fi
-  if stays "$A"; then
-    came "$A" || continue
+  if foreign_link "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of another user: nothing is written through it"; fi
+  if keeps_directory "$A"; then
+    from_archive "$A" || continue
   elif [ -e "$P/$A" ] || [ -L "$P/$A" ]; then
-    came "$A" || in_the_way "$A" directory
+    from_archive "$A" || in_the_way "$A" directory
   fi
   printf '%s\n' "$B $O $A/"
 done > "$S.made"
 find "$S" -type d ! -perm -u=rwx -exec chmod u+rwx -- {} +
 ( cd -- "$S"; find . ! -type d ) | while IFS= read -r A; do
   [ -d "$P/$A" ] && [ ! -L "$P/$A" ] || continue
-  came "$A" || [ -n "$(find "$P/$A" ! -type d -print -quit)" ] || in_the_way "$A" file
-  ( cd -- "$P"; find "$A" ! -type d ) | while IFS= read -r B; do came "$B" || in_the_way "$B" 'file above it'; done
+  from_archive "$A" || [ -n "$(find "$P/$A" ! -type d -print -quit)" ] || in_the_way "$A" file
+  ( cd -- "$P"; find "$A" ! -type d ) | while IFS= read -r B; do from_archive "$B" || in_the_way "$B" 'file above it'; done
 done
 ( cd -- "$S"
   find . -type f -exec sha256sum -b -- {} +
@@ -91,29 +91,29 @@ kept() { grep -qxF -- "$1" "$S.new"; }
   printf '%s\n' "$A"
 done > "$S.gone""#;
 
-/// Writes the marker. Until all is in place it lists what there may be: the old and the new, and that it is not finished.
-const MARK: &str = r#"mark() { opened "$P"; trap clean EXIT; cat >&6; chmod 0644 /proc/self/fd/6; sync -- /proc/self/fd/6; exec 6>&-; mv -fT -- "$T" "$M"; }"#;
+/// Writes the marker. Until all files are in place it lists the old and the new files and an `unfinished` line.
+const MARK: &str = r#"mark() { open_temporary "$P"; trap clean EXIT; cat >&6; chmod 0644 /proc/self/fd/6; sync -- /proc/self/fd/6; exec 6>&-; mv -fT -- "$T" "$M"; }"#;
 
-/// Moves what is in `$S` to its place. Directories get their modes and owners last: they may forbid to write in them.
+/// Moves the content of `$S` to `$P`. Directories get their modes and owners last, because a mode may forbid writing.
 const MOVE: &str = r#"( cd -- "$S"; find . -mindepth 1 -type d ) | while IFS= read -r A; do
-  if planted "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of somebody else: nothing is written through it"; fi
-  stays "$A" || { rm -f -- "$P/$A"; mkdir -m 0700 -- "$P/$A"; }
+  if foreign_link "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of another user: nothing is written through it"; fi
+  keeps_directory "$A" || { rm -f -- "$P/$A"; mkdir -m 0700 -- "$P/$A"; }
 done
 ( cd -- "$S"; find . ! -type d ) | while IFS= read -r A; do
   if [ -d "$P/$A" ] && [ ! -L "$P/$A" ]; then
-    ( cd -- "$P"; find "$A" ! -type d ) | while IFS= read -r B; do if came "$B"; then rm -f -- "$P/$B"; fi; done
+    ( cd -- "$P"; find "$A" ! -type d ) | while IFS= read -r B; do if from_archive "$B"; then rm -f -- "$P/$B"; fi; done
     find "$P/$A" -depth -type d -exec rmdir -- {} +
   fi
   mv -fT -- "$S/$A" "$P/$A"
 done"#;
 
-/// Gives the directories that the archive makes their owners and modes, the deepest first.
-const SETTLE: &str = r#"sort -r -k 3 -- "$S.made" | while read -r B O A; do
-  ( held "$P/${A%/}"; chown -- "$O" /proc/self/fd/6; chmod -- "00$B" /proc/self/fd/6 )
+/// Sets owner and mode of the directories that the archive created, the deepest first.
+const SET_MODES: &str = r#"sort -r -k 3 -- "$S.made" | while read -r B O A; do
+  ( open_existing "$P/${A%/}"; chown -- "$O" /proc/self/fd/6; chmod -- "00$B" /proc/self/fd/6 )
 done"#;
 
-/// Removes the files that the list `$1` names, and then the directories that are empty and not `kept`. Links go first: no other name of the list may lead
-/// through one of them.
+/// Removes the files of the list `$1`, and then the directories that are empty and not `kept`. Links are removed first, so that no other name of the list
+/// leads through one of them.
 const REMOVE: &str = r#"remove() {
   while IFS= read -r A; do if inside "$A" && [ -L "$P/$A" ]; then rm -f -- "$P/$A"; fi; done < "$1"
   while IFS= read -r A; do if inside "$A" && [ ! -d "$P/$A" ]; then rm -f -- "$P/$A"; fi; done < "$1"
@@ -126,7 +126,7 @@ const REMOVE: &str = r#"remove() {
   done < "$1"
 }"#;
 
-/// Checks whether all that the marker lists is there as it was unpacked.
+/// Checks that all files of the marker are present and unchanged.
 const INTACT: &str = r#"intact() (
   cd -- "$P" || exit 1
   tail -n +2 -- "$M" | while IFS= read -r L; do
@@ -143,62 +143,70 @@ const INTACT: &str = r#"intact() (
 impl Resource for Archive {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "An archive, unpacked into a directory. It is unpacked beside and moved into place file by file; files of an older version are removed after that. \
-             Directories that it makes have the modes of the archive; directories that exist already keep theirs. A file or directory that did not come from it is never replaced by something of another kind. \
-             The marker `.moorfast-archive-NAME` in the directory remembers the checksum and the files; a file that is missing or was changed makes it unpack again. \
-             A destroy removes the files that came from it and the directories that are empty then.",
+            "An archive, unpacked into a directory. It is unpacked into a temporary directory and moved into place file by file; then the files of the previous version are removed. \
+             New directories have the modes of the archive; existing directories keep theirs. A file or directory that did not come from the archive is never replaced by an object of another kind. \
+             The marker file `.moorfast-archive-NAME` in the directory lists the checksum and the files. If a file is missing or was changed, the archive is unpacked again. \
+             A destroy removes the files of the archive and the directories that are then empty.",
             [
                 Attribute::required(
                     "path",
                     Kind::String,
-                    "The directory to unpack into: an absolute path. It is made where it is missing.",
+                    "The directory to unpack into: an absolute path. It is created if it does not exist.",
                 )
                 .replaces(),
                 Attribute::optional(
                     "name",
                     Kind::String,
-                    "Tells several archives in one directory apart: letters, digits, `-` and `_`.",
+                    "A name that distinguishes several archives in one directory: letters, digits, `-` and `_`.",
                 )
                 .or("archive")
                 .replaces(),
                 Attribute::optional(
                     "source",
                     Kind::String,
-                    "The archive on this machine. A relative path starts at the folder of the manifest. Exactly one of `source` and `url` is written.",
+                    "The archive on this machine. A relative path starts at the folder of the manifest. Exactly one of `source` and `url` is required.",
                 ),
                 Attribute::optional(
                     "url",
                     Kind::String,
-                    "Where the node fetches the archive from, with curl or wget; may be sensitive.",
+                    "The address from which the node downloads the archive with curl or wget. May be sensitive.",
                 ),
                 Attribute::required(
                     "sha256",
                     Kind::String,
-                    "The SHA-256 of the archive, 64 hexadecimal digits. Nothing else is unpacked.",
+                    "The SHA-256 checksum of the archive, 64 hexadecimal digits. An archive with another checksum is not unpacked.",
                 ),
                 Attribute::optional(
                     "format",
                     Kind::OneOf(&["tar", "tar.gz", "tar.xz", "tar.bz2", "tar.zst", "zip"]),
-                    "What it is. Default: what the name of the source ends with.",
+                    "The format of the archive. Default: from the extension of `source` or `url`.",
                 ),
                 Attribute::optional(
                     "strip_components",
                     Kind::Integer,
-                    "How many leading directories of the names in it are left out.",
+                    "How many leading directories are removed from the names in the archive.",
                 )
                 .or(0),
                 Attribute::optional(
                     "include",
                     Kind::list(Kind::String),
-                    "Only these members of a tar archive, by their full names in it. Default: all.",
+                    "The members of a tar archive to unpack, by their full names in the archive. Default: all.",
                 ),
                 Attribute::optional(
                     "owner",
                     Kind::String,
-                    "The user that owns the files, by name or number. Default: the user that moorfast acts as.",
+                    "The user that owns the files, by name or number. Default: the user that moorfast runs as on the node.",
                 ),
-                Attribute::optional("group", Kind::String, "Their group, as of `owner`."),
-                Attribute::computed("intact", Kind::Bool, "Are all its files there as they were unpacked?"),
+                Attribute::optional(
+                    "group",
+                    Kind::String,
+                    "The group of the files, by name or number. Default: as for `owner`.",
+                ),
+                Attribute::computed(
+                    "intact",
+                    Kind::Bool,
+                    "Whether all files are present and unchanged since they were unpacked.",
+                ),
             ],
         );
         ResourceType { name: "ssh_archive", scope: Scope::Node, schema }
@@ -210,30 +218,31 @@ impl Resource for Archive {
             message: message.to_owned(),
             help: Some(help.to_owned()),
         };
-        let mut found: Vec<Invalid> = absolute(attributes, "path").into_iter().collect();
-        if written(attributes, "source") == written(attributes, "url") {
-            found.push(invalid(None, "an archive has one source", "write exactly one of `source` and `url`"));
+        let mut found: Vec<Invalid> = absolute_path(attributes, "path").into_iter().collect();
+        if is_set(attributes, "source") == is_set(attributes, "url") {
+            found.push(invalid(None, "exactly one of source and url is required", "write `source` or `url`"));
         }
         if let Some(sum) = text(attributes, "sha256")
             && !is_sha256(sum)
         {
             found.push(invalid(
                 Some("sha256"),
-                "this is no SHA-256",
-                "64 hexadecimal digits, as sha256sum prints them",
+                "sha256 is not a SHA-256 checksum",
+                "write 64 hexadecimal digits, as sha256sum prints them",
             ));
         }
         if let Some(name) = text(attributes, "name")
             && (name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'))
         {
-            found.push(invalid(Some("name"), "this can't be a part of a file name", "letters, digits, `-` and `_`"));
+            let help = "use letters, digits, `-` and `_`";
+            found.push(invalid(Some("name"), "name is not valid as part of a file name", help));
         }
         let known = ["source", "url"].iter().any(|name| text(attributes, name).is_some());
         if known && form(attributes).is_none() {
-            found.push(invalid(Some("format"), "the name does not say what sort of archive it is", "write format"));
+            found.push(invalid(Some("format"), "the file name has no known archive extension", "set `format`"));
         }
         if attributes.get("strip_components").and_then(Value::as_i64).is_some_and(|n| n < 0) {
-            found.push(invalid(Some("strip_components"), "there are no negative counts", "0 or more"));
+            found.push(invalid(Some("strip_components"), "strip_components must not be negative", "write 0 or more"));
         }
         found
     }
@@ -250,11 +259,11 @@ impl Resource for Archive {
         &["source", "url", "format", "strip_components", "include", "owner", "group"]
     }
 
-    fn contents(&self) -> &'static [&'static str] {
+    fn lost_on_overwrite(&self) -> &'static [&'static str] {
         &["sha256", "intact"]
     }
 
-    fn look(&self, subject: &Subject) -> String {
+    fn read_script(&self, subject: &Subject) -> String {
         format!(
             "{}
 {INTACT}
@@ -266,11 +275,11 @@ fi",
         )
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let Some(sha256) = seen.field("sha256").filter(|sum| is_sha256(sum)) else { return Ok(None) };
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let Some(sha256) = answer.field("sha256").filter(|sum| is_sha256(sum)) else { return Ok(None) };
         let mut attributes = Attributes::from([
             ("sha256".to_owned(), Value::from(sha256)),
-            ("intact".to_owned(), Value::from(seen.is("intact"))),
+            ("intact".to_owned(), Value::from(answer.is("intact"))),
         ]);
         for name in ["path", "name"] {
             if let Some(value) = subject.attributes.get(name) {
@@ -289,16 +298,21 @@ fi",
         Ok(propose(self, request, planned))
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, sources: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(
+        &self,
+        operation: &Operation,
+        subject: &Subject,
+        sources: &Sources,
+    ) -> Result<ShellTask, ProviderError> {
         let places = places(subject);
         if matches!(operation.action, OperationAction::Delete) {
-            return Ok(Step::long(format!(
+            return Ok(ShellTask::long(format!(
                 "{places}
-{GUARDS}
+{PATH_CHECKS}
 kept() {{ false; }}
 {REMOVE}
 if [ -f \"$M\" ] && [ ! -L \"$M\" ]; then
-  temporary \"${{TMPDIR:-/tmp}}\"; tail -n +2 -- \"$M\" | names > \"$T\"; remove \"$T\"
+  create_temporary \"${{TMPDIR:-/tmp}}\"; tail -n +2 -- \"$M\" | names > \"$T\"; remove \"$T\"
 fi
 rm -f -- \"$M\"
 [ ! -d \"$P\" ] || rmdir -- \"$P\" 2>/dev/null || true"
@@ -311,7 +325,7 @@ rm -f -- \"$M\"
                 let source = sources.get(name)?;
                 if source.sha256 != sum {
                     let summary = format!(
-                        "{} has another SHA-256 than the manifest says: {}",
+                        "the SHA-256 of {} is not the one in the manifest: {}",
                         source.path.display(),
                         source.sha256
                     );
@@ -321,8 +335,8 @@ rm -f -- \"$M\"
             }
             None => (fetch(text(attributes, "url").unwrap_or_default()), None),
         };
-        let form =
-            form(attributes).ok_or_else(|| ProviderError::new(Class::Invalid, "it is no known sort of archive"))?;
+        let form = form(attributes)
+            .ok_or_else(|| ProviderError::new(Class::Invalid, "the format of the archive is unknown"))?;
         let include = texts(attributes, "include");
         let include = quote_all(include.iter().map(String::as_str));
         let unpack = match form {
@@ -333,7 +347,7 @@ rm -f -- \"$M\"
         };
         let body = format!(
             "{places}
-{GUARDS}
+{PATH_CHECKS}
 {REMOVE}
 {MARK}
 made=
@@ -348,7 +362,7 @@ trap 'exit 143' TERM HUP INT
 mkdir -m 0700 -- \"$F\"; mkdir -- \"$S\"
 {fetch}
 X=$(sha256sum < \"$Z\"); X=${{X%% *}}
-[ \"$X\" = {sum} ] || fail failed \"the archive has another SHA-256 than the manifest says: $X\"
+[ \"$X\" = {sum} ] || fail failed \"the SHA-256 of the archive is not the one in the manifest: $X\"
 strip={strip}
 {unpack}
 {owner}
@@ -357,22 +371,22 @@ strip={strip}
 mark < \"$S.mark\"
 {MOVE}
 remove \"$S.gone\"
-{SETTLE}
+{SET_MODES}
 {{ printf '%s\\n' \"$X\"; cat -- \"$S.list\"; }} > \"$S.mark\"
 mark < \"$S.mark\"",
             strip = attributes.get("strip_components").and_then(Value::as_i64).unwrap_or_default(),
             owner = owner(attributes),
         );
-        Ok(Step {
+        Ok(ShellTask {
             upload,
             limit: Some(Duration::from_secs(1800)),
             secrets: Secrets::of(attributes.get("url")),
-            ..Step::long(body)
+            ..ShellTask::long(body)
         })
     }
 }
 
-/// Shell variables: the directory and the marker in it.
+/// Returns shell variables: the directory, its parent and the marker.
 fn places(subject: &Subject) -> String {
     let path = subject.text("path").unwrap_or_default();
     let marker = format!("{path}/.moorfast-archive-{}", subject.text("name").unwrap_or("archive"));
@@ -391,19 +405,19 @@ fn form(attributes: &Attributes) -> Option<Option<&'static str>> {
     FORMS.iter().filter(|(end, _)| ending.ends_with(end)).max_by_key(|(end, _)| end.len()).map(|(_, option)| *option)
 }
 
-/// Fetches `url` into `$Z`. It may hold a secret, so that no process has it in its arguments.
+/// Returns shell that downloads `url` into `$Z`. The address may be secret, so no process has it in its arguments.
 fn fetch(url: &str) -> String {
     let in_config = url.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
     format!(
         "if [ -n \"$(command -v curl)\" ]; then printf '%s\\n' {} | curl -fsSL --retry 3 -o \"$Z\" --config -
 elif [ -n \"$(command -v wget)\" ]; then printf '%s\\n' {} | wget -q -O \"$Z\" -i -
-else fail failed 'there is neither curl nor wget (install one with ssh_package, or use source)'; fi",
+else fail failed 'neither curl nor wget is installed (install one with ssh_package, or use source)'; fi",
         quote(&format!("url = \"{in_config}\"")),
         quote(url)
     )
 }
 
-/// Shell that gives what is unpacked to its owner. That takes the setuid and setgid bits of files away, so they are set again.
+/// Returns shell that sets the owner of the unpacked files. chown clears the setuid and setgid bits of files, so they are set again.
 fn owner(attributes: &Attributes) -> String {
     let (owner, group) = (text(attributes, "owner").unwrap_or_default(), text(attributes, "group").unwrap_or_default());
     let to = match (owner, group) {

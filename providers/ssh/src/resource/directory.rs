@@ -1,4 +1,4 @@
-//! `ssh_directory`: a directory, not what is in it.
+//! `ssh_directory`: a directory without its content.
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema};
 use moorfast_engine::provider::{
@@ -6,7 +6,7 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, absolute, flag, in_the_way, mode, parent, propose, text};
+use super::{Resource, ShellTask, absolute_path, flag, mode, parent, path_obstacle, propose, text};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -14,7 +14,7 @@ use crate::subject::Subject;
 /// The resource type `ssh_directory`.
 pub(crate) struct Directory;
 
-/// Removes `$P` and all in it, after what is mounted below is unmounted. Where something is mounted at it, that is emptied and stays.
+/// Removes `$P` with its content, after unmounting the file systems below it. If `$P` is a mount point, it is emptied and stays.
 const REMOVE_ALL: &str = r#"if [ -d "$P" ] && [ ! -L "$P" ]; then
   R=$(realpath -- "$P")
   while read -r _ _ _ _ M _; do printf '%b\n' "$M"; done < /proc/self/mountinfo | sort -r | while IFS= read -r M; do
@@ -28,7 +28,7 @@ fi"#;
 /// Removes `$P` if it is empty.
 const REMOVE_EMPTY: &str = r#"if [ -d "$P" ]; then
   E=$(rmdir -- "$P" 2>&1) || case $E in
-    *'not empty'*) ls -A -- "$P" | head -n 10; fail conflict 'it is not empty (force_destroy = true removes all that is in it)' ;;
+    *'not empty'*) ls -A -- "$P" | head -n 10; fail conflict 'the directory is not empty (force_destroy = true removes its content)' ;;
     *) fail failed "$E" ;;
   esac
 fi"#;
@@ -37,14 +37,14 @@ impl Resource for Directory {
     fn resource_type(&self) -> ResourceType {
         let [owner, group] = mode::owner_and_group();
         let schema = Schema::new(
-            "A directory; what is in it is not touched. A destroy removes it if it is empty.",
+            "A directory. Its content is not changed. A destroy removes the directory if it is empty.",
             [
-                Attribute::required("path", Kind::String, "Where it is: an absolute path.").replaces(),
+                Attribute::required("path", Kind::String, "The absolute path of the directory.").replaces(),
                 owner,
                 group,
-                Attribute::optional("mode", Kind::Mode, "The permissions.").or("0755"),
-                Attribute::optional("parents", Kind::Bool, "Make missing parent directories (mode 0755)? They stay when it is destroyed.").or(true),
-                Attribute::optional("force_destroy", Kind::Bool, "Does a destroy remove all that is in it, after unmounting what is mounted below? Other file systems are never emptied; where the directory is itself a mount point it stays, empty.").or(false),
+                Attribute::optional("mode", Kind::Mode, "The permissions, in octal.").or("0755"),
+                Attribute::optional("parents", Kind::Bool, "Whether missing parent directories are created (mode 0755). They stay when the directory is destroyed.").or(true),
+                Attribute::optional("force_destroy", Kind::Bool, "Whether a destroy removes the content too. File systems that are mounted below the directory are unmounted first and never emptied. If the directory is itself a mount point, it is emptied and stays.").or(false),
                 mode::kind_attribute(),
             ],
         );
@@ -52,7 +52,7 @@ impl Resource for Directory {
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
-        absolute(attributes, "path").into_iter().collect()
+        absolute_path(attributes, "path").into_iter().collect()
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
@@ -63,13 +63,13 @@ impl Resource for Directory {
         &["parents", "force_destroy"]
     }
 
-    fn look(&self, subject: &Subject) -> String {
+    fn read_script(&self, subject: &Subject) -> String {
         let path = quote(subject.text("path").unwrap_or_default());
-        format!("P={path}; kind \"$P\"; field kind \"$K\"; case $K in directory) {} ;; esac", mode::LOOK)
+        format!("P={path}; kind \"$P\"; field kind \"$K\"; case $K in directory) {} ;; esac", mode::READ)
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let kind = seen.field("kind").unwrap_or("absent");
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let kind = answer.field("kind").unwrap_or("absent");
         if kind == "absent" {
             return Ok(None);
         }
@@ -78,7 +78,7 @@ impl Resource for Directory {
             attributes.insert("path".to_owned(), path.clone());
         }
         attributes.insert("kind".to_owned(), mode::kind(kind));
-        mode::observe(subject, seen, &mut attributes);
+        mode::observe(subject, answer, &mut attributes);
         Ok(Some(Observed { attributes, private: json!({ "kind": kind }) }))
     }
 
@@ -89,24 +89,24 @@ impl Resource for Directory {
         let mut proposal = propose(self, request, planned);
         let kind = request.observed.as_ref().and_then(|o| o.private["kind"].as_str());
         if let Some(kind) = kind.filter(|kind| *kind != "directory") {
-            proposal.consequences.push(in_the_way(kind));
+            proposal.consequences.push(path_obstacle(kind));
         }
         Ok(proposal)
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let path = subject.text("path").unwrap_or_default();
         let start = format!("P={}; D={}", quote(path), quote(parent(path)));
         if matches!(operation.action, OperationAction::Delete) {
             let force = subject.setting("force_destroy").and_then(|v| v.as_bool()).unwrap_or_default();
             let body = if force { REMOVE_ALL } else { REMOVE_EMPTY };
-            return Ok(Step { long: force, ..Step::quick(format!("{start}\n{body}")) });
+            return Ok(ShellTask { long: force, ..ShellTask::quick(format!("{start}\n{body}")) });
         }
         let parents = match flag(&subject.attributes, "parents") {
             true => "mkdir -p -- \"$D\"",
-            false => "[ -d \"$D\" ] || fail failed \"there is no directory $D (set parents = true)\"",
+            false => "[ -d \"$D\" ] || fail failed \"the directory $D does not exist (set parents = true)\"",
         };
-        Ok(Step::quick(format!(
+        Ok(ShellTask::quick(format!(
             "{start}
 kind \"$P\"
 case $K in
@@ -114,7 +114,7 @@ absent) {parents}; mkdir -- \"$P\" ;;
 directory) ;;
 *) fail conflict \"there is a $K at that path\" ;;
 esac
-held \"$P\"
+open_existing \"$P\"
 {}",
             mode::set(&subject.attributes)
         )))

@@ -1,4 +1,4 @@
-//! `ssh_exec`: a command, for what no other resource type does.
+//! `ssh_exec`: a command, for tasks that no other resource type covers.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use moorfast_engine::provider::{
     Scope,
 };
 
-use super::{Resource, Step, absolute, no_interpreter, propose, public, text, texts, written};
+use super::{Resource, ShellTask, absolute_path, is_set, no_interpreter_line, not_sensitive, propose, text, texts};
 use crate::duration;
 use crate::script::{self, Section, print_bytes, quote, quote_all};
 use crate::secrets::Secrets;
@@ -18,76 +18,76 @@ use crate::subject::Subject;
 /// The resource type `ssh_exec`.
 pub(crate) struct Exec;
 
-/// Attributes that decide whether it runs again.
-const REASONS: &[&str] = &["command", "script", "rerun_when"];
+/// The attributes whose change runs the command again.
+const RERUN_ATTRIBUTES: &[&str] = &["command", "script", "rerun_when"];
 
-/// Attributes that are on the node only while it runs.
-const PASSING: &[&str] = &["environment", "unless", "only_if", "timeout"];
+/// The attributes that have no effect after a run.
+const ONLY_DURING_RUN: &[&str] = &["environment", "unless", "only_if", "timeout"];
 
 impl Resource for Exec {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "A command, for what no other resource type does. \
+            "A command, for tasks that no other resource type covers. \
              It runs when it is created, when `command`, `script` or `rerun_when` changes, and when a resource of `restart_on` changes. \
-             With `creates` or `unless` the world itself says whether it is done: then it runs whenever it is not. It fails by a status other than 0.",
+             With `creates` or `unless`, the node decides: the command runs whenever the node does not have the result. An exit status other than 0 is a failure.",
             [
                 Attribute::optional(
                     "name",
                     Kind::String,
-                    "What it is known as on its node. Default: how the command begins, with a digest of the whole. Needed only to tell apart two with the same command.",
+                    "The identity of the command on its node. Default: the beginning of the command and a digest of it. Required only if two resources have the same command.",
                 ),
                 Attribute::optional(
                     "command",
                     Kind::list(Kind::String),
-                    "The program and its arguments, without a shell. Exactly one of `command` and `script` is written. Others on the node can see it run: secrets go through `environment`.",
+                    "The program and its arguments, without a shell. Exactly one of `command` and `script` is required. Other users of the node can see the arguments: pass secrets in `environment`.",
                 ),
                 Attribute::optional(
                     "script",
                     Kind::String,
-                    "A script, run by the interpreter that its first line names (`#!/bin/bash`), or else by POSIX sh; `set -e` is up to it. It is in no process's arguments.",
+                    "A script, run by the interpreter of its first line (`#!/bin/bash`), or by POSIX sh if it has none. Write `set -e` yourself. The text of the script is not visible in the process list.",
                 ),
                 Attribute::optional(
                     "environment",
                     Kind::map(Kind::String),
-                    "Further environment variables; may be sensitive. A change does not run it again.",
+                    "Additional environment variables. May be sensitive. A change does not run the command again.",
                 ),
                 Attribute::optional(
                     "working_directory",
                     Kind::String,
-                    "Where it runs: an absolute path. Default: the home of the user that moorfast logs in as.",
+                    "The working directory of the command: an absolute path. Default: the home of the user that moorfast logs in as.",
                 ),
-                Attribute::optional("creates", Kind::String, "It is done where this absolute path exists."),
+                Attribute::optional("creates", Kind::String, "An absolute path. If it exists, the command does not run."),
                 Attribute::optional(
                     "unless",
                     Kind::Any,
-                    "It is done where this command ends with status 0: a list of arguments, or a line for sh. It runs with every plan and must not change anything. It gets `environment`, and can't itself be sensitive.",
+                    "A check command: a list of arguments, or a line for sh. If it exits with status 0, the command does not run. It runs in every plan and must not change anything. It gets `environment` and cannot be sensitive.",
                 ),
                 Attribute::optional(
                     "only_if",
                     Kind::Any,
-                    "There is nothing to do where this command ends with another status than 0; as of `unless`.",
+                    "A check command, in the form of `unless`. If it exits with a status other than 0, the command does not run.",
                 ),
                 Attribute::optional(
                     "rerun_when",
                     Kind::map(Kind::Any),
-                    "Values of your choice: it runs again when one of them changes. They can't be sensitive.",
+                    "Any values. The command runs again when one of them changes. They cannot be sensitive.",
                 ),
                 Attribute::optional(
                     "timeout",
                     Kind::Duration,
-                    "How long it may run; then it and everything that it started is killed, also in another session.",
+                    "How long the command may run. After that it is killed with every process that it started, also those in another session.",
                 )
                 .or("5m"),
                 Attribute::optional(
                     "on_destroy",
                     Kind::list(Kind::String),
-                    "The program and its arguments that a destroy runs; it does not get `environment`. Default: a destroy does nothing.",
+                    "The program and its arguments that a destroy runs, without `environment`. Default: a destroy does nothing.",
                 ),
-                Attribute::computed("exit_code", Kind::Integer, "The status of the last run."),
+                Attribute::computed("exit_code", Kind::Integer, "The exit status of the last run."),
                 Attribute::computed(
                     "stdout",
                     Kind::String,
-                    "What the last run printed, up to 16 KiB; not kept where `environment` is sensitive.",
+                    "The standard output of the last run, up to 16 KiB. Not recorded if `environment` is sensitive.",
                 ),
             ],
         );
@@ -96,30 +96,29 @@ impl Resource for Exec {
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let mut invalid: Vec<Invalid> =
-            ["working_directory", "creates"].iter().filter_map(|name| absolute(attributes, name)).collect();
-        if written(attributes, "command") == written(attributes, "script") {
-            let message = match written(attributes, "command") {
-                true => "both command and script are written",
-                false => "there is neither a command nor a script",
+            ["working_directory", "creates"].iter().filter_map(|name| absolute_path(attributes, name)).collect();
+        if is_set(attributes, "command") == is_set(attributes, "script") {
+            let message = match is_set(attributes, "command") {
+                true => "command and script cannot be combined",
+                false => "command or script is required",
             };
             invalid.push(Invalid {
                 attribute: None,
                 message: message.to_owned(),
-                help: Some("write one of them".to_owned()),
+                help: Some("write exactly one of `command` and `script`".to_owned()),
             });
         }
         let open = ["command", "script", "rerun_when", "on_destroy", "unless", "only_if"];
-        invalid
-            .extend(open.iter().filter_map(|name| public(attributes, name, "hand secrets over through environment")));
-        if let Some((message, help)) = text(attributes, "script").and_then(|script| Script::of(script).objection()) {
+        invalid.extend(open.iter().filter_map(|name| not_sensitive(attributes, name, "pass secrets in environment")));
+        if let Some((message, help)) = text(attributes, "script").and_then(|script| UserScript::of(script).problem()) {
             invalid.push(Invalid { attribute: Some("script"), message, help: Some(help.to_owned()) });
         }
         for name in ["unless", "only_if"] {
-            invalid.extend(attributes.get(name).and_then(|value| no_interpreter(value, name)));
+            invalid.extend(attributes.get(name).and_then(|value| no_interpreter_line(value, name)));
         }
         for name in ["command", "on_destroy"] {
             if attributes.get(name).and_then(Value::as_list).is_some_and(<[Value]>::is_empty) {
-                let message = format!("{name} has no program");
+                let message = format!("{name} is an empty list");
                 invalid.push(Invalid { attribute: Some(name), message, help: None });
             }
         }
@@ -127,7 +126,7 @@ impl Resource for Exec {
             let fits = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
                 && !name.starts_with(|c: char| c.is_ascii_digit());
             if !fits || name.is_empty() {
-                let message = format!("`{name}` is no name of an environment variable");
+                let message = format!("`{name}` is not a valid name of an environment variable");
                 invalid.push(Invalid { attribute: Some("environment"), message, help: None });
             }
         }
@@ -144,7 +143,7 @@ impl Resource for Exec {
             return None;
         }
         let digest = blake3::hash(format!("{made_of:?}").as_bytes()).to_hex();
-        Some(format!("exec:{} ({})", beginning(attributes), &digest[..8]))
+        Some(format!("exec:{} ({})", summary(attributes), &digest[..8]))
     }
 
     fn settings(&self) -> &'static [&'static str] {
@@ -161,44 +160,44 @@ impl Resource for Exec {
         ]
     }
 
-    fn look_runs(&self, attributes: &Attributes) -> Option<&'static str> {
-        ["unless", "only_if"].into_iter().find(|name| written(attributes, name))
+    fn command_of_read(&self, attributes: &Attributes) -> Option<&'static str> {
+        ["unless", "only_if"].into_iter().find(|name| is_set(attributes, name))
     }
 
-    fn look(&self, subject: &Subject) -> String {
+    fn read_script(&self, subject: &Subject) -> String {
         let mut body = String::new();
         if let Some(path) = subject.text("creates") {
             body.push_str(&format!("P={}; kind \"$P\"; [ \"$K\" = absent ] || field creates yes\n", quote(path)));
         }
         for name in ["unless", "only_if"] {
             if let Some(command) = subject.attributes.get(name).and_then(command_line) {
-                let surroundings = surroundings(&subject.attributes);
+                let environment = environment(&subject.attributes);
                 body.push_str(&format!(
-                    "if ( {surroundings}{command}\n) 3<&- 4>&- >/dev/null 2>&1; then field {name} yes; fi\n"
+                    "if ( {environment}{command}\n) 3<&- 4>&- >/dev/null 2>&1; then field {name} yes; fi\n"
                 ));
             }
         }
-        body.push_str("field looked yes");
+        body.push_str("field read yes");
         body
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let asks = |name: &str| written(&subject.attributes, name);
-        let idle = asks("only_if") && !seen.is("only_if");
-        let ran = seen.field("exit_code").is_some();
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let asks = |name: &str| is_set(&subject.attributes, name);
+        let idle = asks("only_if") && !answer.is("only_if");
+        let ran = answer.field("exit_code").is_some();
         let done = match asks("creates") || asks("unless") {
-            true => seen.is("creates") || seen.is("unless"),
+            true => answer.is("creates") || answer.is("unless"),
             false => subject.recorded.is_some() && !subject.incomplete,
         };
         if !(idle || done || ran) {
             return Ok(None);
         }
         let mut attributes = Attributes::new();
-        if let Some(code) = seen.field("exit_code").and_then(|c| c.parse::<i64>().ok()) {
+        if let Some(code) = answer.field("exit_code").and_then(|c| c.parse::<i64>().ok()) {
             attributes.insert("exit_code".to_owned(), Value::from(code));
         }
         let hides = subject.attributes.get("environment").is_some_and(Value::is_sensitive);
-        if let Some(stdout) = seen.text("stdout").filter(|_| !hides) {
+        if let Some(stdout) = answer.text("stdout").filter(|_| !hides) {
             attributes.insert("stdout".to_owned(), Value::from(stdout));
         }
         Ok(Some(Observed { attributes, private: serde_json::Value::Null }))
@@ -207,11 +206,11 @@ impl Resource for Exec {
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
         let mut planned = request.desired.clone();
         if request.observed.is_some() {
-            planned.retain(|name, _| !PASSING.contains(&name.as_str()));
+            planned.retain(|name, _| !ONLY_DURING_RUN.contains(&name.as_str()));
         }
         let mut proposal = propose(self, request, planned);
         let Some(observed) = &request.observed else { return Ok(proposal) };
-        let changed: Vec<&str> = REASONS
+        let changed: Vec<&str> = RERUN_ATTRIBUTES
             .iter()
             .copied()
             .filter(|name| proposal.planned.get(*name).is_some_and(|v| observed.attributes.get(*name) != Some(v)))
@@ -227,34 +226,34 @@ impl Resource for Exec {
         Ok(proposal)
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let attributes = &subject.attributes;
         if matches!(operation.action, OperationAction::Delete) {
             let command = texts(attributes, "on_destroy");
             if command.is_empty() {
-                return Ok(Step::quick(":"));
+                return Ok(ShellTask::quick(":"));
             }
-            return Ok(Step::long(run(attributes, "", &exec(&command))));
+            return Ok(ShellTask::long(run(attributes, "", &exec(&command))));
         }
         let before = operation.observed.as_ref().map(|o| &o.attributes);
-        let again = REASONS.iter().any(|name| before.is_none_or(|b| b.get(*name) != attributes.get(*name)));
+        let again = RERUN_ATTRIBUTES.iter().any(|name| before.is_none_or(|b| b.get(*name) != attributes.get(*name)));
         if !again && operation.triggers.is_empty() {
-            return Ok(Step::quick(before.map(keep).unwrap_or_default()));
+            return Ok(ShellTask::quick(before.map(report_previous).unwrap_or_default()));
         }
-        let body = match text(attributes, "script").map(Script::of) {
+        let body = match text(attributes, "script").map(UserScript::of) {
             Some(script) => run(attributes, &script.check(), &script.command()),
             None => run(attributes, "", &exec(&texts(attributes, "command"))),
         };
-        Ok(Step {
+        Ok(ShellTask {
             limit: Some(duration::of(attributes, "timeout").unwrap_or(Duration::from_secs(300))),
             secrets: Secrets::of(attributes.get("environment")),
-            ..Step::long(body)
+            ..ShellTask::long(body)
         })
     }
 }
 
-/// By what a person knows the command again: its first words, or those of the first line of the script that does something.
-fn beginning(attributes: &Attributes) -> String {
+/// Returns a recognizable beginning of the command: its first words, or the first line of the script that does something.
+fn summary(attributes: &Attributes) -> String {
     const LIMIT: usize = 40;
     let does_something = |line: &&str| !line.is_empty() && !line.starts_with('#') && !line.starts_with("set ");
     let line = match text(attributes, "script") {
@@ -268,8 +267,8 @@ fn beginning(attributes: &Attributes) -> String {
     }
 }
 
-/// Tells the result of the last run again, where nothing runs.
-fn keep(before: &Attributes) -> String {
+/// Returns shell that reports the result of the last run again.
+fn report_previous(before: &Attributes) -> String {
     let code = before.get("exit_code").and_then(Value::as_i64).unwrap_or_default();
     let stdout = text(before, "stdout").map(|t| format!("printf %s {} | blob stdout", quote(t))).unwrap_or_default();
     format!("field exit_code {code}\n{stdout}")
@@ -279,10 +278,10 @@ fn exec(command: &[String]) -> String {
     format!("exec {}", quote_all(command.iter().map(String::as_str)))
 }
 
-/// A guard: a list of arguments, or a line for sh.
+/// Returns shell for a check command: a list of arguments, or a line for sh.
 fn command_line(value: &Value) -> Option<String> {
     match (value.as_str(), value.as_list()) {
-        (Some(line), _) => Some(script::written(line)),
+        (Some(line), _) => Some(script::user_command(line)),
         (None, Some(words)) => {
             let words: Option<Vec<&str>> = words.iter().map(Value::as_str).collect();
             words.filter(|w| !w.is_empty()).map(quote_all)
@@ -291,8 +290,8 @@ fn command_line(value: &Value) -> Option<String> {
     }
 }
 
-/// The environment and the working directory, set within a subshell.
-fn surroundings(attributes: &Attributes) -> String {
+/// Returns shell that sets the environment and the working directory of a subshell.
+fn environment(attributes: &Attributes) -> String {
     let mut body = String::new();
     for (name, value) in attributes.get("environment").and_then(Value::as_map).into_iter().flatten() {
         if let Some(value) = value.as_str() {
@@ -305,28 +304,28 @@ fn surroundings(attributes: &Attributes) -> String {
     body
 }
 
-/// What a script that a person wrote runs: the interpreter of its `#!` line, or sh.
-enum Script<'a> {
+/// A script of the manifest, by its interpreter: the one of its `#!` line, or sh.
+enum UserScript<'a> {
     Sh(&'a str),
     Interpreted { text: &'a str, interpreter: &'a str, argument: &'a str },
 }
 
-impl<'a> Script<'a> {
+impl<'a> UserScript<'a> {
     /// Reads the first line of `text` as the kernel does: an interpreter and at most one argument.
     fn of(text: &'a str) -> Self {
         let Some(line) =
             text.strip_prefix("#!").map(|rest| rest.split('\n').next().unwrap_or_default().trim_matches([' ', '\t']))
         else {
-            return Script::Sh(text);
+            return UserScript::Sh(text);
         };
         let (interpreter, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
-        Script::Interpreted { text, interpreter, argument: argument.trim_start_matches([' ', '\t']) }
+        UserScript::Interpreted { text, interpreter, argument: argument.trim_start_matches([' ', '\t']) }
     }
 
     /// Returns why the `#!` line cannot work on any node, and what to write instead.
-    fn objection(&self) -> Option<(String, &'static str)> {
+    fn problem(&self) -> Option<(String, &'static str)> {
         match self {
-            Script::Interpreted { text, .. }
+            UserScript::Interpreted { text, .. }
                 if text.lines().count() > 0 && text.split('\n').next().is_some_and(|line| line.ends_with('\r')) =>
             {
                 Some((
@@ -334,57 +333,57 @@ impl<'a> Script<'a> {
                     "save the script with Unix line endings",
                 ))
             }
-            Script::Interpreted { interpreter, .. } if !interpreter.starts_with('/') => Some((
-                format!("`#!{interpreter}` names no interpreter by an absolute path"),
-                "write `#!/bin/bash`, or `#!/usr/bin/env python3`; without a `#!` line, sh runs the script",
+            UserScript::Interpreted { interpreter, .. } if !interpreter.starts_with('/') => Some((
+                format!("`#!{interpreter}` does not name an interpreter by its absolute path"),
+                "write `#!/bin/bash` or `#!/usr/bin/env python3`; without a `#!` line, sh runs the script",
             )),
             _ => None,
         }
     }
 
-    /// Shell that runs the script, in `$F`, where its text is kept from the arguments of processes.
+    /// Returns shell that runs the script with its text in `$F`, so that no process has the text in its arguments.
     fn command(&self) -> String {
         match self {
-            Script::Sh(text) => script::written(text),
-            Script::Interpreted { text, interpreter, argument } => {
+            UserScript::Sh(text) => script::user_command(text),
+            UserScript::Interpreted { text, interpreter, argument } => {
                 let words = [*interpreter, *argument].into_iter().filter(|word| !word.is_empty());
                 format!("{} > \"$F/script\"\n{} \"$F/script\"", print_bytes(text.as_bytes()), quote_all(words))
             }
         }
     }
 
-    /// Shell that fails if the interpreter does not exist.
+    /// Returns shell that fails if the interpreter does not exist.
     fn check(&self) -> String {
         match self {
-            Script::Sh(_) => String::new(),
-            Script::Interpreted { interpreter, .. } => format!(
-                "[ -x {0} ] || {{ printf %s 'install it first (ssh_package), or correct the first line of the script' | blob help; fail invalid {1}; }}\n",
+            UserScript::Sh(_) => String::new(),
+            UserScript::Interpreted { interpreter, .. } => format!(
+                "[ -x {0} ] || {{ printf %s 'install the interpreter first (ssh_package), or correct the first line of the script' | blob help; fail invalid {1}; }}\n",
                 quote(interpreter),
-                quote(&format!("the interpreter {interpreter} of the script does not exist there"))
+                quote(&format!("the interpreter {interpreter} of the script does not exist"))
             ),
         }
     }
 }
 
-/// Shell that copies what comes on its stdin to `$F/stdout`: the first 16 KiB; the end of what follows goes to `$F/tail`. It reads on until the last
-/// process that can write has ended, so that a program that stays in the background can go on printing.
-const KEEP_STDOUT: &str = r#"{ dd bs=1 count=16384 of="$F/stdout" status=none; tail -c 4096 > "$F/tail"; : > "$F/heard.1"; } 2>/dev/null 3<&- 4>&-"#;
+/// Shell that copies its stdin to `$F/stdout`: the first 16 KiB, and the end of the rest to `$F/tail`. It reads until the last
+/// writer has ended, so that a background process can go on printing.
+const KEEP_STDOUT: &str = r#"{ dd bs=1 count=16384 of="$F/stdout" status=none; tail -c 4096 > "$F/tail"; : > "$F/read.1"; } 2>/dev/null 3<&- 4>&-"#;
 
-/// As [`KEEP_STDOUT`], of what is printed on stderr: passes on at most the first 32 KiB and the last 16 KiB, which go where the script's own messages go.
+/// The same for stderr: passes on at most the first 32 KiB and the last 16 KiB, to the stderr of the script.
 const KEEP_STDERR: &str =
-    r#"{ dd bs=4096 count=8 status=none; tail -c 16384; : > "$F/heard.2"; } 2>/dev/null 3<&- 4>&-"#;
+    r#"{ dd bs=4096 count=8 status=none; tail -c 16384; : > "$F/read.2"; } 2>/dev/null 3<&- 4>&-"#;
 
-/// Waits until all output is heard, which takes no longer than a moment unless a program in the background keeps it open.
-const HEAR: &str = r#"for D in 0.01 0.02 0.05 0.1 0.2 0.5 1; do
-  if [ -e "$F/heard.1" ] && [ -e "$F/heard.2" ]; then break; fi
+/// Shell that waits until all output is read: a moment, unless a background process keeps it open.
+const WAIT_FOR_OUTPUT: &str = r#"for D in 0.01 0.02 0.05 0.1 0.2 0.5 1; do
+  if [ -e "$F/read.1" ] && [ -e "$F/read.2" ]; then break; fi
   sleep "$D"
 done"#;
 
-/// The last lines of stdout, without the first one where it is not whole.
+/// Shell that prints the last lines of stdout, without an incomplete first line.
 const LAST_LINES: &str =
     r#"if [ -s "$F/tail" ]; then echo '…'; tail -n +2 -- "$F/tail" | tail -n 20; else tail -n 20 -- "$F/stdout"; fi"#;
 
-/// Runs `command` with bounded output, in a folder `$F` of its own. `check` comes first.
+/// Returns shell that runs `check`, then `command` with bounded output, in a private folder `$F`.
 fn run(attributes: &Attributes, check: &str, command: &str) -> String {
     format!(
         "{check}F=$(mktemp -u -- \"${{TMPDIR:-/tmp}}/.moorfast-XXXXXXXX\")
@@ -396,18 +395,18 @@ mkfifo -- \"$F/1\" \"$F/2\"
 {KEEP_STDERR} < \"$F/2\" &
 set +e
 ( set -e
-{surroundings}{command}
+{environment}{command}
 ) 3<&- 4>&- > \"$F/1\" 2> \"$F/2\"
 C=$?
 set -e
-{HEAR}
+{WAIT_FOR_OUTPUT}
 if [ \"$C\" != 0 ]; then
   {{ {LAST_LINES}; }} | blob detail
-  fail failed \"it ended with status $C\"
+  fail failed \"exit status $C\"
 fi
 field exit_code \"$C\"
 blob stdout < \"$F/stdout\"",
-        surroundings = surroundings(attributes),
+        environment = environment(attributes),
     )
 }
 
@@ -428,15 +427,15 @@ mod tests {
             ("#!\t/usr/bin/awk\t-f\nx", Some(("/usr/bin/awk", "-f"))),
         ];
         for (text, expected) in cases {
-            let found = match Script::of(text) {
-                Script::Sh(_) => None,
-                Script::Interpreted { interpreter, argument, .. } => Some((interpreter, argument)),
+            let found = match UserScript::of(text) {
+                UserScript::Sh(_) => None,
+                UserScript::Interpreted { interpreter, argument, .. } => Some((interpreter, argument)),
             };
             assert_eq!(found, expected, "{text:?}");
-            assert_eq!(Script::of(text).objection(), None, "{text:?}");
+            assert_eq!(UserScript::of(text).problem(), None, "{text:?}");
         }
         for text in ["#!\nx", "#!bash\nx", "#!/bin/bash\r\necho x\r\n"] {
-            assert!(Script::of(text).objection().is_some(), "{text:?}");
+            assert!(UserScript::of(text).problem().is_some(), "{text:?}");
         }
     }
 }

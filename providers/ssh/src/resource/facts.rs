@@ -1,4 +1,4 @@
-//! `data.ssh_facts`: what a node is.
+//! `data.ssh_facts`: facts about a node.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use moorfast_engine::provider::{ResourceType, Scope};
 
 use crate::script::Section;
 
-/// Shell that tells the facts besides those of [`crate::machine::LOOK`]. What is not there is told as nothing.
-pub(crate) const LOOK: &str = r#"
+/// Shell that reports the facts besides those of [`crate::machine::READ`]. A missing fact is an empty text.
+pub(crate) const READ: &str = r#"
 say() { printf %s "$2" | blob "$1"; }
 say hostname "$(uname -n)"
 say kernel "$(uname -r)"
@@ -31,26 +31,22 @@ done
 pub(crate) fn data_source() -> ResourceType {
     let text = |name, doc| Attribute::computed(name, Kind::String, doc);
     let schema = Schema::new(
-        "What a node is: its system, its size and its identity.",
+        "Facts about a node: its operating system, its size and its identity.",
         [
-            text("hostname", "The host name that the node has itself."),
-            text("machine_id", "The content of `/etc/machine-id`: changes with the installation."),
-            text("boot_id", "Changes with every boot."),
-            text("os_id", "The distribution, as of os-release: `debian`, `fedora`."),
-            text("os_version", "Its version, as of os-release: `12`. Empty where it has none."),
+            text("hostname", "The host name, as `uname -n` prints it."),
+            text("machine_id", "The content of `/etc/machine-id`. Changes with every installation."),
+            text("boot_id", "The boot ID of the kernel. Changes with every boot."),
+            text("os_id", "The distribution, from os-release: `debian`, `fedora`."),
+            text("os_version", "The version of the distribution, from os-release: `12`. Empty if it has none."),
             text("kernel", "The release of the kernel: `6.1.0-18-amd64`."),
-            text("architecture", "The architecture, as of `uname -m`: `x86_64`, `aarch64`."),
-            Attribute::computed("cpus", Kind::Integer, "How many processors there are."),
+            text("architecture", "The architecture, from `uname -m`: `x86_64`, `aarch64`."),
+            Attribute::computed("cpus", Kind::Integer, "The number of processors."),
             Attribute::computed("memory", Kind::Integer, "The memory, in KiB."),
-            Attribute::computed("addresses", Kind::list(Kind::String), "The IP addresses of global scope."),
-            Attribute::computed("cgroup_version", Kind::Integer, "1 or 2."),
-            Attribute::computed("systemd_version", Kind::Integer, "The version of systemd; 0 where there is none."),
-            Attribute::computed("package_manager", Kind::String, "`apt`, `dnf`, or empty."),
-            Attribute::computed(
-                "swap_devices",
-                Kind::list(Kind::String),
-                "The devices and files that are swapped to now.",
-            ),
+            Attribute::computed("addresses", Kind::list(Kind::String), "The IP addresses with global scope."),
+            Attribute::computed("cgroup_version", Kind::Integer, "The version of the control groups: 1 or 2."),
+            Attribute::computed("systemd_version", Kind::Integer, "The version of systemd. 0 if the node has none."),
+            Attribute::computed("package_manager", Kind::String, "The package manager: `apt`, `dnf`, or empty."),
+            Attribute::computed("swap_devices", Kind::list(Kind::String), "The active swap devices and swap files."),
             Attribute::computed(
                 "host_keys",
                 Kind::list(Kind::String),
@@ -61,9 +57,9 @@ pub(crate) fn data_source() -> ResourceType {
     ResourceType { name: "ssh_facts", scope: Scope::Node, schema }
 }
 
-/// What the fields say.
-pub(crate) fn observe(seen: &Section) -> Attributes {
-    let text = |name: &str| seen.text(name).unwrap_or_default();
+/// Returns the facts from the answer of the node.
+pub(crate) fn observe(answer: &Section) -> Attributes {
+    let text = |name: &str| answer.text(name).unwrap_or_default();
     let number = |text: &str| Value::from(text.trim().parse::<i64>().unwrap_or_default());
     let lines =
         |name: &str| Value::from(text(name).lines().filter(|l| !l.is_empty()).map(str::to_owned).collect::<Vec<_>>());
@@ -87,6 +83,6 @@ pub(crate) fn observe(seen: &Section) -> Attributes {
     put("cgroup_version", number(&text("cgroup_version")));
     put("systemd_version", number(systemd.split(' ').nth(1).unwrap_or_default()));
     put("swap_devices", lines("swap"));
-    put("host_keys", Value::from(seen.texts("host_key")));
+    put("host_keys", Value::from(answer.texts("host_key")));
     facts
 }

@@ -7,7 +7,7 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::account::{name_rule, number_rule};
-use super::{Resource, Step, flag, propose, text};
+use super::{Resource, ShellTask, flag, propose, text};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -18,15 +18,14 @@ pub(crate) struct Group;
 impl Resource for Group {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "A group of users. A destroy removes it, if it was made by moorfast.",
+            "A group of users. A destroy removes the group only if moorfast created it.",
             [
-                Attribute::required("name", Kind::String, "Its name.").replaces(),
-                Attribute::optional("gid", Kind::Integer, "Its number. Where it is not written the node chooses.")
-                    .or_computed(),
+                Attribute::required("name", Kind::String, "The name of the group.").replaces(),
+                Attribute::optional("gid", Kind::Integer, "The group ID. If unset, the node chooses it.").or_computed(),
                 Attribute::optional(
                     "system",
                     Kind::Bool,
-                    "Is a new group one of the system's (its number chosen below 1000)?",
+                    "Whether a new group is a system group, with a group ID below 1000.",
                 )
                 .or(false),
             ],
@@ -46,19 +45,19 @@ impl Resource for Group {
         &["system"]
     }
 
-    fn contents(&self) -> &'static [&'static str] {
+    fn lost_on_overwrite(&self) -> &'static [&'static str] {
         &["gid"]
     }
 
-    fn look(&self, subject: &Subject) -> String {
+    fn read_script(&self, subject: &Subject) -> String {
         format!(
             "G={}; X=$(getent group -- \"$G\" || true); if [ -n \"$X\" ]; then X=${{X#*:}}; X=${{X#*:}}; field gid \"${{X%%:*}}\"; fi",
             quote(subject.text("name").unwrap_or_default())
         )
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let Some(gid) = seen.field("gid").and_then(|gid| gid.parse::<i64>().ok()) else { return Ok(None) };
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let Some(gid) = answer.field("gid").and_then(|gid| gid.parse::<i64>().ok()) else { return Ok(None) };
         let mut attributes = Attributes::from([("gid".to_owned(), Value::from(gid))]);
         if let Some(name) = subject.attributes.get("name") {
             attributes.insert("name".to_owned(), name.clone());
@@ -70,16 +69,16 @@ impl Resource for Group {
         Ok(propose(self, request, request.desired.clone()))
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let attributes = &subject.attributes;
         let name = quote(subject.text("name").unwrap_or_default());
         let gid = attributes.get("gid").and_then(Value::as_i64).map(|gid| format!("-g {gid}")).unwrap_or_default();
         let system = if flag(attributes, "system") { "-r" } else { "" };
-        Ok(Step::quick(match &operation.action {
+        Ok(ShellTask::quick(match &operation.action {
             OperationAction::Delete if subject.private["made"] == true => {
                 format!("G={name}; if getent group -- \"$G\" >/dev/null; then groupdel -- \"$G\"; fi")
             }
-            OperationAction::Delete => "note 'it was there before, and stays'".to_owned(),
+            OperationAction::Delete => "note 'the group existed before moorfast and is kept'".to_owned(),
             OperationAction::Create(_) => format!("groupadd {system} {gid} -- {name}\nfield made yes"),
             OperationAction::Update(_) if gid.is_empty() => ":".to_owned(),
             OperationAction::Update(_) => format!("groupmod {gid} -- {name}"),
@@ -90,7 +89,7 @@ impl Resource for Group {
         observed.is_none().then(|| json!({ "made": true }))
     }
 
-    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        if seen.is("made") { json!({ "made": true }) } else { subject.private.clone() }
+    fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
+        if answer.is("made") { json!({ "made": true }) } else { subject.private.clone() }
     }
 }

@@ -1,4 +1,4 @@
-//! The `[Install]` section of a unit file, which says how the unit is enabled.
+//! The `[Install]` section of a unit file, which defines how the unit is enabled.
 
 /// Returns the assignments of the `[Install]` sections of `text`, without comments and empty lines.
 pub(crate) fn of(text: &str) -> Vec<&str> {
@@ -16,7 +16,7 @@ pub(crate) fn of(text: &str) -> Vec<&str> {
     assignments
 }
 
-/// Whether one of `assignments` sets `key` to something.
+/// Whether one of `assignments` sets `key` to a value that is not empty.
 pub(crate) fn sets(assignments: &[&str], key: &str) -> bool {
     let value =
         |line: &&str| line.split_once('=').filter(|(name, _)| name.trim() == key).map(|(_, value)| value.to_owned());

@@ -6,7 +6,7 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, flag, propose, text};
+use super::{Resource, ShellTask, flag, propose, text};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -14,8 +14,8 @@ use crate::subject::Subject;
 /// The resource type `ssh_kernel_module`.
 pub(crate) struct KernelModule;
 
-/// Tells whether `$O` is loaded or built in. A module that is built in without parameters shows only in modules.builtin.
-const LOOK: &str = r#"if [ -d "/sys/module/$O" ]; then field loaded yes
+/// Shell that reports whether `$O` is loaded or built in. A built-in module without parameters appears only in modules.builtin.
+const READ: &str = r#"if [ -d "/sys/module/$O" ]; then field loaded yes
 elif grep -qE "/($O|$(echo "$O" | tr _ -))\.ko" "/lib/modules/$(uname -r)/modules.builtin" 2>/dev/null; then field loaded yes
 fi
 if [ -f "$F" ]; then blob boot < "$F"; fi"#;
@@ -23,12 +23,12 @@ if [ -f "$F" ]; then blob boot < "$F"; fi"#;
 impl Resource for KernelModule {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "A kernel module, loaded now and at boot by a file in `/etc/modules-load.d`. One that is built into the kernel counts as loaded. \
+            "A kernel module, loaded now, and at boot by a file in `/etc/modules-load.d`. A module that is built into the kernel counts as loaded. \
              A destroy removes the file, and unloads the module if moorfast loaded it and nothing uses it.",
             [
-                Attribute::required("name", Kind::String, "Its name: `br_netfilter`.").replaces(),
-                Attribute::computed("loaded", Kind::Bool, "Is it loaded, or built into the kernel?"),
-                Attribute::computed("at_boot", Kind::Bool, "Does moorfast's file load it at boot?"),
+                Attribute::required("name", Kind::String, "The name of the module: `br_netfilter`.").replaces(),
+                Attribute::computed("loaded", Kind::Bool, "Whether the module is loaded or built into the kernel."),
+                Attribute::computed("at_boot", Kind::Bool, "Whether the file of moorfast loads the module at boot."),
             ],
         );
         ResourceType { name: "ssh_kernel_module", scope: Scope::Node, schema }
@@ -39,25 +39,25 @@ impl Resource for KernelModule {
         if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
             return Vec::new();
         }
-        let message = format!("`{name}` is no name of a kernel module");
-        vec![Invalid { attribute: Some("name"), message, help: Some("letters, digits, `_` and `-`".to_owned()) }]
+        let message = format!("`{name}` is not a valid name of a kernel module");
+        vec![Invalid { attribute: Some("name"), message, help: Some("use letters, digits, `_` and `-`".to_owned()) }]
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
         Some(format!("module:{}", text(attributes, "name")?.replace('-', "_")))
     }
 
-    fn look(&self, subject: &Subject) -> String {
-        format!("{}\n{LOOK}", places(subject))
+    fn read_script(&self, subject: &Subject) -> String {
+        format!("{}\n{READ}", places(subject))
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let boot = seen.text("boot").is_some_and(|text| text.trim() == subject.text("name").unwrap_or_default());
-        if !boot && !seen.is("loaded") {
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let boot = answer.text("boot").is_some_and(|text| text.trim() == subject.text("name").unwrap_or_default());
+        if !boot && !answer.is("loaded") {
             return Ok(None);
         }
         let mut attributes = Attributes::from([
-            ("loaded".to_owned(), Value::from(seen.is("loaded"))),
+            ("loaded".to_owned(), Value::from(answer.is("loaded"))),
             ("at_boot".to_owned(), Value::from(boot)),
         ]);
         if let Some(name) = subject.attributes.get("name") {
@@ -73,23 +73,23 @@ impl Resource for KernelModule {
         Ok(propose(self, request, planned))
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let places = places(subject);
         if matches!(operation.action, OperationAction::Delete) {
             let unload = match subject.private["loaded"] == true {
                 true => {
-                    "modprobe -r -- \"$O\" 2>/dev/null || note 'it is in use, and stays loaded until the next boot'"
+                    "modprobe -r -- \"$O\" 2>/dev/null || note 'the module is in use and stays loaded until the next boot'"
                 }
                 false => "",
             };
-            return Ok(Step::quick(format!("{places}\nrm -f -- \"$F\"\n{unload}")));
+            return Ok(ShellTask::quick(format!("{places}\nrm -f -- \"$F\"\n{unload}")));
         }
         let loaded = operation.observed.as_ref().and_then(|o| o.attributes.get("loaded")?.as_bool()) == Some(true);
         let load = if loaded { "" } else { "modprobe -- \"$O\"; field made yes" };
-        Ok(Step::quick(format!(
+        Ok(ShellTask::quick(format!(
             "{places}
 {load}
-mkdir -p /etc/modules-load.d; temporary /etc/modules-load.d
+mkdir -p /etc/modules-load.d; create_temporary /etc/modules-load.d
 printf '%s\\n' {} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" \"$F\"",
             quote(subject.text("name").unwrap_or_default())
         )))
@@ -100,12 +100,12 @@ printf '%s\\n' {} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" 
         (!loaded).then(|| json!({ "loaded": true }))
     }
 
-    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        if seen.is("made") { json!({ "loaded": true }) } else { subject.private.clone() }
+    fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
+        if answer.is("made") { json!({ "loaded": true }) } else { subject.private.clone() }
     }
 }
 
-/// Shell variables: the module as the kernel writes it, and the file that loads it at boot.
+/// Returns shell variables: the module name of the kernel, and the file that loads the module at boot.
 fn places(subject: &Subject) -> String {
     let name = subject.text("name").unwrap_or_default().replace('-', "_");
     format!("O={}; F={}", quote(&name), quote(&format!("/etc/modules-load.d/moorfast-{name}.conf")))

@@ -6,7 +6,7 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, absolute, in_the_way, mode, parent, propose, text};
+use super::{Resource, ShellTask, absolute_path, mode, parent, path_obstacle, propose, text};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -17,13 +17,13 @@ pub(crate) struct Link;
 impl Resource for Link {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "A symbolic link. What is at its path and is no link is never replaced. A destroy removes the link, not its target.",
+            "A symbolic link. An existing file or directory at the path is never replaced. A destroy removes the link, not its target.",
             [
-                Attribute::required("path", Kind::String, "Where the link is: an absolute path.").replaces(),
+                Attribute::required("path", Kind::String, "The absolute path of the link.").replaces(),
                 Attribute::required(
                     "target",
                     Kind::String,
-                    "Where it points to, exactly as it stands in the link. It need not exist.",
+                    "The target of the link, exactly as it is stored in the link. It need not exist.",
                 ),
                 mode::kind_attribute(),
             ],
@@ -32,26 +32,26 @@ impl Resource for Link {
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
-        absolute(attributes, "path").into_iter().collect()
+        absolute_path(attributes, "path").into_iter().collect()
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
         Some(format!("path:{}", text(attributes, "path")?))
     }
 
-    fn contents(&self) -> &'static [&'static str] {
+    fn lost_on_overwrite(&self) -> &'static [&'static str] {
         &["target"]
     }
 
-    fn look(&self, subject: &Subject) -> String {
+    fn read_script(&self, subject: &Subject) -> String {
         let path = quote(subject.text("path").unwrap_or_default());
         format!(
             "P={path}; kind \"$P\"; field kind \"$K\"; case $K in 'symbolic link') readlink -n -- \"$P\" | blob target ;; esac"
         )
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let kind = seen.field("kind").unwrap_or("absent");
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let kind = answer.field("kind").unwrap_or("absent");
         if kind == "absent" {
             return Ok(None);
         }
@@ -60,7 +60,7 @@ impl Resource for Link {
             attributes.insert("path".to_owned(), path.clone());
         }
         attributes.insert("kind".to_owned(), mode::kind(kind));
-        if let Some(target) = seen.text("target") {
+        if let Some(target) = answer.text("target") {
             attributes.insert("target".to_owned(), Value::from(target));
         }
         Ok(Some(Observed { attributes, private: json!({ "kind": kind }) }))
@@ -72,24 +72,24 @@ impl Resource for Link {
         let mut proposal = propose(self, request, planned);
         let kind = request.observed.as_ref().and_then(|o| o.private["kind"].as_str());
         if let Some(kind) = kind.filter(|kind| *kind != "symbolic link") {
-            proposal.consequences.push(in_the_way(kind));
+            proposal.consequences.push(path_obstacle(kind));
         }
         Ok(proposal)
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let path = subject.text("path").unwrap_or_default();
         let start = format!("P={}; D={}", quote(path), quote(parent(path)));
         let only_links = "kind \"$P\"; case $K in absent|'symbolic link') ;; *) fail conflict \"there is a $K at that path\" ;; esac";
         if matches!(operation.action, OperationAction::Delete) {
-            return Ok(Step::quick(format!("{start}\n{only_links}\nrm -f -- \"$P\"")));
+            return Ok(ShellTask::quick(format!("{start}\n{only_links}\nrm -f -- \"$P\"")));
         }
-        // Made beside and renamed over, so that the path always leads somewhere.
-        Ok(Step::quick(format!(
+        // The link is created under a temporary name and renamed, so that the path always leads to a target.
+        Ok(ShellTask::quick(format!(
             "{start}
 {only_links}
-[ -d \"$D\" ] || fail failed \"there is no directory $D (make it with ssh_directory)\"
-temporary \"$D\"
+[ -d \"$D\" ] || fail failed \"the directory $D does not exist (create it with ssh_directory)\"
+create_temporary \"$D\"
 ln -sfT -- {} \"$T\"
 mv -fT -- \"$T\" \"$P\"",
             quote(text(&subject.attributes, "target").unwrap_or_default())

@@ -1,4 +1,4 @@
-//! The resource types, one file each, and what they have in common.
+//! The resource types, one file each, and their common parts.
 
 mod account;
 mod archive;
@@ -51,120 +51,125 @@ pub(crate) const ALL: &[&dyn Resource] = &[
     &user::User,
 ];
 
-/// The resource type of this name.
+/// Returns the resource type with this name.
 pub(crate) fn named(name: &str) -> Option<&'static dyn Resource> {
     ALL.iter().find(|resource| resource.resource_type().name == name).copied()
 }
 
-/// A resource type: how it is declared, looked at, planned and changed.
+/// A resource type: its schema, and how its objects are read, planned and changed.
 pub(crate) trait Resource: Send + Sync {
-    /// Its declaration.
+    /// Returns the name and the schema.
     fn resource_type(&self) -> ResourceType;
 
-    /// Rules beyond the schema.
+    /// Checks rules beyond the schema.
     fn validate(&self, _attributes: &Attributes) -> Vec<Invalid> {
         Vec::new()
     }
 
-    /// The natural key within a node, unique over all types: `KIND:NAME`.
+    /// Returns the identity within a node, unique over all types: `KIND:NAME`.
     fn identity(&self, attributes: &Attributes) -> Option<String>;
 
-    /// Is what `record` remembers still what `attributes` mean?
+    /// Whether `attributes` still mean the object of `record`.
     fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
         self.identity(attributes).is_some_and(|identity| identity == record.identity)
     }
 
-    /// The local file that is sent, as the manifest names it.
+    /// Returns the path of the local file that is sent, as written in the manifest.
     fn source(&self, _attributes: &Attributes) -> Option<String> {
         None
     }
 
-    /// Attributes that say how moorfast acts and cannot be read from the node: they are as the last apply used them.
+    /// Returns the attributes that control moorfast and cannot be read from the node. Their observed value is the one of the last apply.
     fn settings(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// The attributes whose values are lost if an object that is not in the state is brought to the manifest. Empty for a type that has no content.
-    fn contents(&self) -> &'static [&'static str] {
+    /// Returns the attributes whose values are lost if an object that is not in the state is changed. Empty for a type without content.
+    fn lost_on_overwrite(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// The attribute with a command of the manifest that a look runs.
-    fn look_runs(&self, _attributes: &Attributes) -> Option<&'static str> {
+    /// Returns the attribute with a command of the manifest that a read runs.
+    fn command_of_read(&self, _attributes: &Attributes) -> Option<&'static str> {
         None
     }
 
-    /// Shell that tells what is there, by fields. It changes nothing.
-    fn look(&self, subject: &Subject) -> String;
+    /// Returns shell that reports the object in fields. It changes nothing.
+    fn read_script(&self, subject: &Subject) -> String;
 
-    /// What the fields say: the attributes of the object, without settings; `None` where there is none.
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError>;
+    /// Returns the object from its fields, without settings, or `None` if it does not exist.
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError>;
 
-    /// What would be done.
+    /// Returns the change that would be made.
     fn plan(&self, request: &PlanRequest, sources: &Sources) -> Result<Proposal, ProviderError>;
 
-    /// Shell that finds out, by fields and without changing anything, what a proposed change would do beyond the object itself. Asked only of what changes.
-    fn rehearsal(&self, _request: &PlanRequest) -> Option<String> {
+    /// Returns shell that reports the side effects of a proposed change in fields, without changing anything. It runs only for changes.
+    fn simulation(&self, _request: &PlanRequest) -> Option<String> {
         None
     }
 
-    /// Adds to `proposal` what the rehearsal found.
-    fn foresee(&self, _request: &PlanRequest, _seen: &Section, _proposal: &mut Proposal) {}
+    /// Adds the result of the simulation to `proposal`.
+    fn add_simulation(&self, _request: &PlanRequest, _answer: &Section, _proposal: &mut Proposal) {}
 
-    /// The shell that does `operation`. Where that is not a removal, the look at the result follows it.
-    fn act(&self, operation: &Operation, subject: &Subject, sources: &Sources) -> Result<Step, ProviderError>;
+    /// Returns the shell that carries out `operation`. Unless it is a removal, the result is read after it.
+    fn apply_script(
+        &self,
+        operation: &Operation,
+        subject: &Subject,
+        sources: &Sources,
+    ) -> Result<ShellTask, ProviderError>;
 
-    /// Shell that prints what the object says when something that depends on it did not come about.
+    /// Returns shell that prints messages of the object, for the error of an object that depends on it.
     fn explain(&self, _subject: &Subject) -> Option<String> {
         None
     }
 
-    /// Shell that fails unless the object is healthy, and stays so for a moment; `None` for a type that has no health.
+    /// Returns shell that fails unless the object is healthy and stays healthy for a moment, or `None` for a type without a health check.
     fn health(&self, _subject: &Subject) -> Option<String> {
         None
     }
 
-    /// What is kept of how it was found, before it is made or first changed: what [`Resource::private`] tells where all goes well.
+    /// Returns the state from before the first change, which a destroy restores. After a success it equals [`Resource::private`].
     fn found(&self, _desired: &Attributes, _observed: Option<&Attributes>) -> Option<serde_json::Value> {
         None
     }
 
-    /// What is kept for the next time. Of an operation that failed or was cut off there may be less to see.
-    fn private(&self, subject: &Subject, _seen: &Section) -> serde_json::Value {
+    /// Returns the private data to record. After a failed or interrupted operation `_answer` may be incomplete.
+    fn private(&self, subject: &Subject, _answer: &Section) -> serde_json::Value {
         subject.private.clone()
     }
 }
 
-/// How an operation is done.
+/// The shell code of an operation, with its upload and limits.
 #[derive(Debug, Default)]
-pub(crate) struct Step {
+pub(crate) struct ShellTask {
     /// Shell, run under `set -e`.
     pub(crate) body: Zeroizing<String>,
-    /// A file that is sent after it, and that it reads from 3 before it calls `watch`.
+    /// A file that is sent after the script, and its size. The script reads it from descriptor 3 and then calls `watch`.
     pub(crate) upload: Option<(PathBuf, u64)>,
-    /// May it take long, so that it gets an exec of its own?
+    /// Whether the operation may take long, so that it gets an exec of its own.
     pub(crate) long: bool,
-    /// Does it use the package manager, which takes one at a time and must not be cut off?
+    /// Whether the operation uses the package manager, which permits one operation at a time and must not be interrupted.
     pub(crate) packages: bool,
-    /// How long it may take where the manifest does not say.
+    /// The default limit of the operation.
     pub(crate) limit: Option<Duration>,
-    /// What is cut out of what it said.
+    /// The secrets that are removed from its output.
     pub(crate) secrets: Secrets,
 }
 
-impl Step {
-    /// A step that is over quickly.
+impl ShellTask {
+    /// Returns a task that ends quickly.
     pub(crate) fn quick(body: impl Into<String>) -> Self {
         Self { body: Zeroizing::new(body.into()), ..Self::default() }
     }
 
-    /// A step that may take its time.
+    /// Returns a task that may take long.
     pub(crate) fn long(body: impl Into<String>) -> Self {
         Self { long: true, ..Self::quick(body) }
     }
 }
 
-/// The proposal to bring what `request` observed to `planned`: what is retained stays, and what the node decides is as it is, or not known yet.
+/// Returns the proposal to change the observed object of `request` to `planned`. Retained values stay; computed values are the observed ones, or unknown.
 pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: Attributes) -> Proposal {
     let schema = resource.resource_type().schema;
     let computed = schema.attributes.iter().filter(|a| a.computed).map(|a| a.name);
@@ -186,9 +191,9 @@ pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: A
             planned.entry(name.to_owned()).or_insert_with(|| value.clone());
         }
     }
-    // What was hidden while nobody knew whether it is a secret is no difference.
+    // A value that was hidden while its secrecy was unknown is not a difference.
     let differs = |name: &String, value: &Value| match observed.get(name) {
-        Some(now) if now.is_sensitive() => !same(Some(now), Some(value)),
+        Some(now) if now.is_sensitive() => !is_equal(Some(now), Some(value)),
         now => now != Some(value),
     };
     let changed: Vec<String> = planned.iter().filter(|(n, v)| differs(n, v)).map(|(name, _)| name.clone()).collect();
@@ -201,38 +206,38 @@ pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: A
     let forcing: Vec<String> = changed.iter().filter(forces).cloned().collect();
     let action = if forcing.is_empty() { ProposedAction::Update } else { ProposedAction::Replace(forcing) };
     let mut proposal = Proposal::new(action, planned);
-    proposal.consequences.extend(request.overwrite(&proposal, resource.contents()));
+    proposal.consequences.extend(request.overwrite(&proposal, resource.lost_on_overwrite()));
     proposal
 }
 
-/// Are these equal, whether they are sensitive or not?
-pub(crate) fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
+/// Whether both values are equal, sensitive or not.
+pub(crate) fn is_equal(a: Option<&Value>, b: Option<&Value>) -> bool {
     a.map(Value::reveal_deep) == b.map(Value::reveal_deep)
 }
 
-/// The known text of the attribute `name`.
+/// Returns the attribute `name` if it is a known text.
 pub(crate) fn text<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a str> {
     attributes.get(name)?.as_str()
 }
 
-/// Is the attribute `name` true?
+/// Whether the attribute `name` is true.
 pub(crate) fn flag(attributes: &Attributes, name: &str) -> bool {
     attributes.get(name).and_then(Value::as_bool).unwrap_or_default()
 }
 
-/// Is the attribute `name` written?
-pub(crate) fn written(attributes: &Attributes, name: &str) -> bool {
+/// Whether the attribute `name` is set.
+pub(crate) fn is_set(attributes: &Attributes, name: &str) -> bool {
     attributes.get(name).is_some_and(|v| !v.is_null())
 }
 
-/// The known texts of a list.
+/// Returns the known texts of a list.
 pub(crate) fn texts(attributes: &Attributes, name: &str) -> Vec<String> {
     let items = attributes.get(name).and_then(Value::as_list).unwrap_or_default();
     items.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
 }
 
-/// The rule that the attribute `name` is an absolute path without `.` and `..` in it.
-pub(crate) fn absolute(attributes: &Attributes, name: &'static str) -> Option<Invalid> {
+/// Checks that the attribute `name` is an absolute path without `.` and `..`.
+pub(crate) fn absolute_path(attributes: &Attributes, name: &'static str) -> Option<Invalid> {
     let path = text(attributes, name)?;
     let plain =
         path.starts_with('/') && path.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..");
@@ -240,12 +245,12 @@ pub(crate) fn absolute(attributes: &Attributes, name: &'static str) -> Option<In
     (!fits).then(|| Invalid {
         attribute: Some(name),
         message: format!("`{path}` is not a plain absolute path"),
-        help: Some("write it from / on, without `.`, `..`, doubled or trailing slashes".to_owned()),
+        help: Some("write the path from / on, without `.`, `..`, doubled or trailing slashes".to_owned()),
     })
 }
 
-/// The rule that the attribute `name`, which others on the node can see, is not sensitive; `help` says how a secret goes there.
-pub(crate) fn public(attributes: &Attributes, name: &'static str, help: &str) -> Option<Invalid> {
+/// Checks that the attribute `name`, which other users of the node can see, is not sensitive. `help` says how to pass a secret.
+pub(crate) fn not_sensitive(attributes: &Attributes, name: &'static str, help: &str) -> Option<Invalid> {
     attributes.get(name).is_some_and(Value::is_sensitive).then(|| Invalid {
         attribute: Some(name),
         message: format!("{name} must not be sensitive"),
@@ -253,21 +258,21 @@ pub(crate) fn public(attributes: &Attributes, name: &'static str, help: &str) ->
     })
 }
 
-/// The rule that a line for sh has no `#!` line, which would not be honoured.
-pub(crate) fn no_interpreter(value: &Value, name: &'static str) -> Option<Invalid> {
+/// Checks that a line for sh has no `#!` line, which would have no effect.
+pub(crate) fn no_interpreter_line(value: &Value, name: &'static str) -> Option<Invalid> {
     value.as_str()?.starts_with("#!").then(|| Invalid {
         attribute: Some(name),
-        message: format!("{name} is a line for sh: its `#!` line would have no effect"),
+        message: format!("sh runs {name}: the `#!` line would have no effect"),
         help: Some("write a list that names the interpreter: [\"bash\", \"-c\", \"…\"]".to_owned()),
     })
 }
 
-/// The obstacle that something of another `kind` is at the path.
-pub(crate) fn in_the_way(kind: &str) -> Consequence {
+/// Returns the obstacle that an object of another `kind` is at the path.
+pub(crate) fn path_obstacle(kind: &str) -> Consequence {
     Consequence::Obstacle { message: format!("there is a {kind} at the path") }
 }
 
-/// The directory that holds `path`.
+/// Returns the directory that contains `path`.
 pub(crate) fn parent(path: &str) -> &str {
     match path.rfind('/') {
         Some(0) | None => "/",
@@ -284,7 +289,7 @@ mod tests {
     fn attributes(json: serde_json::Value) -> Attributes {
         match Value::from(json) {
             Value::Map(map) => map,
-            other => panic!("{other:?} is no map"),
+            other => panic!("{other:?} is not a map"),
         }
     }
 
@@ -294,7 +299,7 @@ mod tests {
             let declared = resource.resource_type();
             assert!(declared.schema.doc.contains(". ") || declared.schema.doc.ends_with('.'), "{}", declared.name);
             for attribute in &declared.schema.attributes {
-                assert!(attribute.doc.ends_with(['.', '?']), "{}.{}", declared.name, attribute.name);
+                assert!(attribute.doc.ends_with('.'), "{}.{}", declared.name, attribute.name);
             }
             for setting in resource.settings() {
                 assert!(declared.schema.attribute(setting).is_some(), "{}.{setting}", declared.name);
@@ -303,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_where_an_object_is_not_in_the_state() {
+    fn foreign_objects_report_lost_values_as_overwritten() {
         let overwritten = |kind: &str, now: serde_json::Value, then: serde_json::Value| {
             let request = PlanRequest {
                 address: format!("{kind}.x").parse().unwrap(),
@@ -379,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_manifest_may_not_say() {
+    fn invalid_manifests_are_refused() {
         let cases = [
             ("ssh_file", json!({ "path": "etc/motd", "content": "" }), "`etc/motd` is not a plain absolute path"),
             (
@@ -387,21 +392,21 @@ mod tests {
                 json!({ "path": "/etc/../motd", "content": "" }),
                 "`/etc/../motd` is not a plain absolute path",
             ),
-            ("ssh_file", json!({ "path": "/etc/motd" }), "nothing says what is in the file"),
+            ("ssh_file", json!({ "path": "/etc/motd" }), "content, content_base64 or source is required"),
             ("ssh_user", json!({ "name": "a", "uid": -1 }), "uid must be between 0 and 4294967294"),
             ("ssh_user", json!({ "name": "a", "uid": 4_294_967_295_i64 }), "uid must be between 0 and 4294967294"),
             ("ssh_group", json!({ "name": "a", "gid": u64::MAX }), "gid must be between 0 and 4294967294"),
             (
                 "ssh_file",
                 json!({ "path": "/m", "content": "", "source": "m" }),
-                "content and source both say what is in the file",
+                "content and source cannot be combined",
             ),
             (
                 "ssh_file",
                 json!({ "path": "/m", "content": "", "validate": [1] }),
-                "a validation command is a list of texts, or one text",
+                "validate must be a list of strings, or one string",
             ),
-            ("ssh_systemd_unit", json!({ "name": "kubelet" }), "`kubelet` is no full name of a unit"),
+            ("ssh_systemd_unit", json!({ "name": "kubelet" }), "`kubelet` is not a full unit name"),
             (
                 "ssh_systemd_unit",
                 json!({ "name": "a.service", "content": "", "masked": true }),
@@ -410,9 +415,9 @@ mod tests {
             (
                 "ssh_systemd_unit",
                 json!({ "name": "a.service", "drop_ins": { "x": "" } }),
-                "`x` is no name of a drop-in",
+                "`x` is not a valid drop-in name",
             ),
-            ("ssh_systemd_unit", json!({ "name": "a@.service", "state": "running" }), "a template does not run"),
+            ("ssh_systemd_unit", json!({ "name": "a@.service", "state": "running" }), "a template cannot have a state"),
             (
                 "ssh_systemd_unit",
                 json!({ "name": "a@.service", "content": "[Install]\nWantedBy=x.target\n", "enabled": true }),
@@ -438,35 +443,39 @@ mod tests {
                 json!({ "name": "a.service", "content": "", "path": "/etc/systemd/system/b.service" }),
                 "`/etc/systemd/system/b.service` is not the file of the unit",
             ),
-            ("ssh_package", json!({ "names": ["a b"] }), "`a b` is no name of a package"),
-            ("ssh_package", json!({ "names": ["--yes"] }), "`--yes` is no name of a package"),
-            ("ssh_package", json!({ "names": [] }), "no package is named"),
-            ("ssh_sysctl", json!({ "name": "../x" }), "`../x` is no name of a kernel parameter"),
+            ("ssh_package", json!({ "names": ["a b"] }), "`a b` is not a valid package name"),
+            ("ssh_package", json!({ "names": ["--yes"] }), "`--yes` is not a valid package name"),
+            ("ssh_package", json!({ "names": [] }), "names is an empty list"),
+            ("ssh_sysctl", json!({ "name": "../x" }), "`../x` is not a valid name of a kernel parameter"),
             (
                 "ssh_sysctl",
                 json!({ "name": "net.ipv4.conf.*.rp_filter" }),
-                "`net.ipv4.conf.*.rp_filter` is no name of a kernel parameter",
+                "`net.ipv4.conf.*.rp_filter` is not a valid name of a kernel parameter",
             ),
             (
                 "ssh_sysctl",
                 json!({ "name": "net/ipv4//ip_forward" }),
-                "`net/ipv4//ip_forward` is no name of a kernel parameter",
+                "`net/ipv4//ip_forward` is not a valid name of a kernel parameter",
             ),
             (
                 "ssh_sysctl",
                 json!({ "name": "net.ipv4.ip_forward." }),
-                "`net.ipv4.ip_forward.` is no name of a kernel parameter",
+                "`net.ipv4.ip_forward.` is not a valid name of a kernel parameter",
             ),
             ("ssh_sysctl", json!({ "name": "vm.swappiness", "value": "1\n2" }), "value must be a single line"),
-            ("ssh_user", json!({ "name": "Bad Name" }), "`Bad Name` is no name of an account"),
-            ("ssh_exec", json!({}), "there is neither a command nor a script"),
-            ("ssh_exec", json!({ "command": [] }), "command has no program"),
+            ("ssh_user", json!({ "name": "Bad Name" }), "`Bad Name` is not a valid account name"),
+            ("ssh_exec", json!({}), "command or script is required"),
+            ("ssh_exec", json!({ "command": [] }), "command is an empty list"),
             (
                 "ssh_exec",
                 json!({ "script": "x", "environment": { "A-B": "" } }),
-                "`A-B` is no name of an environment variable",
+                "`A-B` is not a valid name of an environment variable",
             ),
-            ("ssh_exec", json!({ "script": "#!bash\necho x" }), "`#!bash` names no interpreter by an absolute path"),
+            (
+                "ssh_exec",
+                json!({ "script": "#!bash\necho x" }),
+                "`#!bash` does not name an interpreter by its absolute path",
+            ),
             (
                 "ssh_exec",
                 json!({ "script": "#!/bin/bash\r\necho x\r\n" }),
@@ -475,14 +484,18 @@ mod tests {
             (
                 "ssh_exec",
                 json!({ "script": "x", "unless": "#!/bin/bash\n[[ -e x ]]" }),
-                "unless is a line for sh: its `#!` line would have no effect",
+                "sh runs unless: the `#!` line would have no effect",
             ),
             (
                 "ssh_file",
                 json!({ "path": "/m", "content": "", "validate": "#!/bin/bash\n[[ -e x ]]" }),
-                "validate is a line for sh: its `#!` line would have no effect",
+                "sh runs validate: the `#!` line would have no effect",
             ),
-            ("ssh_archive", json!({ "path": "/a", "source": "a.rar", "sha256": "0" }), "this is no SHA-256"),
+            (
+                "ssh_archive",
+                json!({ "path": "/a", "source": "a.rar", "sha256": "0" }),
+                "sha256 is not a SHA-256 checksum",
+            ),
         ];
         for (kind, json, message) in cases {
             let invalid = named(kind).unwrap().validate(&attributes(json.clone()));
@@ -506,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_line_would_show_may_not_be_sensitive() {
+    fn values_on_command_lines_must_not_be_sensitive() {
         let cases = [
             ("ssh_exec", "command", json!(["echo", "x"])),
             ("ssh_exec", "script", json!("echo x")),
@@ -520,7 +533,7 @@ mod tests {
         for (kind, name, json) in cases {
             let mut items = vec![Value::from(json.clone()).sensitive()];
             if let Value::List(words) = Value::from(json) {
-                // One of the words is enough.
+                // One sensitive word makes the list sensitive.
                 items.push(Value::List(words.into_iter().map(Value::sensitive).collect()));
             }
             for value in items {
@@ -536,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_yet_passes() {
+    fn unknown_values_are_valid() {
         for resource in ALL {
             let schema = resource.resource_type().schema;
             let unknown = |a: &&moorfast_engine::model::Attribute| a.required;

@@ -1,4 +1,4 @@
-//! Owner, group and mode of what has a path.
+//! Owner, group and mode of an object with a path.
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Value};
 
@@ -6,45 +6,45 @@ use super::{account, text};
 use crate::script::{Section, quote};
 use crate::subject::Subject;
 
-/// The attributes `owner` and `group`.
+/// Returns the attributes `owner` and `group`.
 pub(crate) fn owner_and_group() -> [Attribute; 2] {
     [
         Attribute::optional(
             "owner",
             Kind::String,
-            "The user that owns it, by name or number. Where it is not written, what is there keeps its owner, and what is new belongs to the user that moorfast acts as (root with sudo).",
+            "The owner, by name or number. If unset, an existing object keeps its owner, and a new one belongs to the user that moorfast runs as on the node (root with sudo).",
         )
         .or_computed(),
-        Attribute::optional("group", Kind::String, "The group, by name or number, as of `owner`.").or_computed(),
+        Attribute::optional("group", Kind::String, "The group, by name or number. If unset, as for `owner`.").or_computed(),
     ]
 }
 
-/// The attribute `kind`, for what is there is not always what was put there.
+/// Returns the attribute `kind`: another kind of object may be at the path.
 pub(crate) fn kind_attribute() -> Attribute {
     Attribute::computed(
         "kind",
         Kind::String,
-        "What is at the path: `file`, `directory`, `symbolic link` or what else somebody put there.",
+        "The kind of the object at the path: `file`, `directory`, `symbolic link`, or another kind that `stat` prints.",
     )
 }
 
-/// What the `kind` of a script found, as the attribute says it.
+/// Returns the value of the attribute for the kind that the script found.
 pub(crate) fn kind(found: &str) -> Value {
-    // stat tells an empty file from others.
+    // stat has its own name for an empty file.
     Value::from(if found.starts_with("regular") { "file" } else { found })
 }
 
-/// `mode` with four octal digits: `0644`.
+/// Returns `mode` with four octal digits: `0644`.
 pub(crate) fn canonical(mode: &str) -> String {
     format!("{:0>4}", mode.trim_start_matches("0o").trim_start_matches('0'))
 }
 
-/// Shell that reports owner, group and mode of `$P` as the field `stat`. A name may have a space in it, but no colon.
-pub(crate) const LOOK: &str = "X=$(stat -c '%a %s %u %g %U:%G' -- \"$P\"); field stat \"$X\"";
+/// Shell that reports owner, group and mode of `$P` as the field `stat`. A name may contain a space, but no colon.
+pub(crate) const READ: &str = "X=$(stat -c '%a %s %u %g %U:%G' -- \"$P\"); field stat \"$X\"";
 
-/// What [`LOOK`] told.
-pub(crate) fn observe(subject: &Subject, seen: &Section, into: &mut Attributes) -> Option<()> {
-    let words: Vec<&str> = seen.field("stat")?.splitn(5, ' ').collect();
+/// Adds owner, group and mode from the answer of [`READ`].
+pub(crate) fn observe(subject: &Subject, answer: &Section, into: &mut Attributes) -> Option<()> {
+    let words: Vec<&str> = answer.field("stat")?.splitn(5, ' ').collect();
     let [mode, _, uid, gid, names] = words[..] else { return None };
     let (user, group) = names.split_once(':')?;
     into.insert("mode".to_owned(), Value::from(canonical(mode)));
@@ -53,14 +53,14 @@ pub(crate) fn observe(subject: &Subject, seen: &Section, into: &mut Attributes) 
     Some(())
 }
 
-/// Makes the mode in `planned` canonical, so that it compares.
+/// Writes the mode in `planned` in its canonical form, for comparison.
 pub(crate) fn plan(planned: &mut Attributes) {
     if let Some(mode) = text(planned, "mode").map(canonical) {
         planned.insert("mode".to_owned(), Value::from(mode));
     }
 }
 
-/// Shell that gives what is open as 6 the owner, group and mode that are written. chown goes first: it may clear the setuid bit.
+/// Returns shell that sets owner, group and mode of the file that is open as descriptor 6. chown runs first, because it may clear the setuid bit.
 pub(crate) fn set(attributes: &Attributes) -> String {
     let owner = text(attributes, "owner").unwrap_or_default();
     let group = text(attributes, "group").unwrap_or_default();

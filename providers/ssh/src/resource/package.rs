@@ -11,7 +11,7 @@ use moorfast_engine::state::Record;
 use serde_json::json;
 
 use super::transaction::{TRANSACTION, Transaction};
-use super::{Resource, Step, flag, propose, text, texts};
+use super::{Resource, ShellTask, flag, propose, text, texts};
 use crate::script::{Section, quote, quote_all};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -20,22 +20,22 @@ use crate::subject::Subject;
 pub(crate) struct Package;
 
 /// `version NAME` prints the installed version, or nothing.
-const LOOK: &str = r#"if [ -x /usr/bin/apt-get ]; then
+const READ: &str = r#"if [ -x /usr/bin/apt-get ]; then
   version() { dpkg-query -W -f '${db:Status-Status} ${Version}\n' -- "$1" 2>/dev/null | while read -r S V; do [ "$S" != installed ] || printf '%s\n' "$V"; done || true; }
 elif [ -x /usr/bin/dnf ]; then
   version() { if X=$(rpm -q --qf '%{VERSION}-%{RELEASE}\n' -- "$1" 2>/dev/null); then printf '%s\n' "$X" | head -n 1; fi; }
 else
-  fail failed 'it has neither apt nor dnf'
+  fail failed 'the node has neither apt nor dnf'
 fi
 "#;
 
-/// `stands_for_others NAME` tells a name that is no package of its own, `all` prints what is installed, `refresh` gets the lists, `mend` ends what was cut off, `strangers` prints all that a removal would take,
-/// `orphans` what is needed no longer.
+/// Shell functions for both package managers. `is_virtual NAME` tests for a virtual package, `all` prints the installed packages, `refresh` updates the package lists,
+/// `finish_interrupted` completes an interrupted run, `removed_by_purge` prints the packages that a purge would remove, `unneeded` those that no package needs.
 const MANAGER: &str = r#"
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 if [ -x /usr/bin/apt-get ]; then
   apt() { apt-get -y -q -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"; }
-  stands_for_others() {
+  is_virtual() {
     X=$(apt-cache show -- "$1" 2>/dev/null) && [ -z "$X" ] && [ -n "$(apt-cache showpkg -- "$1" 2>/dev/null | sed '1,/^Reverse Provides:/d')" ]
   }
   all() { dpkg-query -W -f '${db:Status-Status} ${Package}\n' | while read -r S P; do [ "$S" != installed ] || printf '%s\n' "$P"; done | sort -u; }
@@ -46,37 +46,37 @@ if [ -x /usr/bin/apt-get ]; then
     done
     printf '%s\n' "$X" >&2
   }
-  mend() { [ -z "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ] || dpkg --configure -a; }
+  finish_interrupted() { [ -z "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ] || dpkg --configure -a; }
   install() { apt install $allowed $only -- "$@"; }
   purge() { apt purge $allowed -- "$@"; }
-  strangers() { apt-get -s -q purge -- "$@" | while read -r A P _; do case $A in Remv|Purg) printf '%s\n' "$P" ;; esac; done | sort -u; }
-  orphans() { apt-get -s -q autoremove --purge | while read -r A P _; do case $A in Remv|Purg) printf '%s\n' "$P" ;; esac; done | sort -u; }
+  removed_by_purge() { apt-get -s -q purge -- "$@" | while read -r A P _; do case $A in Remv|Purg) printf '%s\n' "$P" ;; esac; done | sort -u; }
+  unneeded() { apt-get -s -q autoremove --purge | while read -r A P _; do case $A in Remv|Purg) printf '%s\n' "$P" ;; esac; done | sort -u; }
 elif [ -x /usr/bin/dnf ]; then
-  stands_for_others() { false; }
+  is_virtual() { false; }
   all() { rpm -qa --qf '%{NAME}\n' | sort -u; }
   refresh() { dnf -y -q makecache >&2 || true; }
-  mend() { :; }
+  finish_interrupted() { :; }
   install() { dnf -y -q --allowerasing install -- "$@"; }
   purge() { dnf -y -q remove --setopt=clean_requirements_on_remove=False -- "$@"; }
-  strangers() { transaction purge -- "$@" | while read -r _ P _; do printf '%s\n' "$P"; done; }
-  orphans() { dnf -q repoquery --unneeded --qf '%{name}' 2>/dev/null | sort -u; }
+  removed_by_purge() { transaction purge -- "$@" | while read -r _ P _; do printf '%s\n' "$P"; done; }
+  unneeded() { dnf -q repoquery --unneeded --qf '%{name}' 2>/dev/null | sort -u; }
 else
-  fail failed 'it has neither apt nor dnf'
+  fail failed 'the node has neither apt nor dnf'
 fi
 "#;
 
 impl Resource for Package {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "Packages of the distribution, by apt or dnf, whichever the node has. What is installed already is left alone. \
-             The plan names every other package that is removed or goes back to an older version; the apply removes no other. \
-             A destroy purges those that moorfast installed itself, with what came with them and nothing else needs; others stay.",
+            "Packages of the distribution, installed with apt or dnf. Packages that are installed already are not changed. \
+             The plan names every other package that is removed or downgraded; the apply removes no other package. \
+             A destroy purges the packages that moorfast installed, with their dependencies that no other package needs. Other packages stay.",
             [
-                Attribute::required("names", Kind::list(Kind::String), "The packages, each `name` or `name=version`, where `*` in a version stands for any text. The first is what the list is known by on its node."),
-                Attribute::optional("state", Kind::OneOf(&["present", "absent"]), "Are they installed?").or("present"),
-                Attribute::optional("allow_downgrade", Kind::Bool, "Permit the replacement of a package by an older version, where `names` says one. Without it the plan says that the apply will fail.").or(false),
-                Attribute::optional("allow_held", Kind::Bool, "Permit changes of packages that are held (`apt-mark hold`); they stay held. Without it the plan says that the apply will fail.").or(false),
-                Attribute::optional("cache_update", Kind::Bool, "Refresh the lists of packages before installing? They are refreshed anyway when a package is not found.").or(false),
+                Attribute::required("names", Kind::list(Kind::String), "The packages, each as `name` or `name=version`. `*` in a version stands for any text. The first name is the identity of the list on its node."),
+                Attribute::optional("state", Kind::OneOf(&["present", "absent"]), "Whether the packages are installed.").or("present"),
+                Attribute::optional("allow_downgrade", Kind::Bool, "Whether a package may be replaced by the older version in `names`. If false, the plan shows that the apply will fail.").or(false),
+                Attribute::optional("allow_held", Kind::Bool, "Whether held packages (`apt-mark hold`) may be changed. They stay held. If false, the plan shows that the apply will fail.").or(false),
+                Attribute::optional("cache_update", Kind::Bool, "Whether the package lists are refreshed before an installation. They are always refreshed when a package is not found.").or(false),
             ],
         );
         ResourceType { name: "ssh_package", scope: Scope::Node, schema }
@@ -95,18 +95,22 @@ impl Resource for Package {
             .filter(|name| !fits(name))
             .map(|name| Invalid {
                 attribute: Some("names"),
-                message: format!("`{name}` is no name of a package"),
+                message: format!("`{name}` is not a valid package name"),
                 help: None,
             })
             .collect();
         if attributes.get("names").and_then(Value::as_list).is_some_and(<[Value]>::is_empty) {
-            invalid.push(Invalid { attribute: Some("names"), message: "no package is named".to_owned(), help: None });
+            invalid.push(Invalid {
+                attribute: Some("names"),
+                message: "names is an empty list".to_owned(),
+                help: None,
+            });
         }
         if text(attributes, "state") == Some("absent") && names.iter().any(|name| name.contains('=')) {
             let help = Some("write the name alone".to_owned());
             invalid.push(Invalid {
                 attribute: Some("names"),
-                message: "an absent package has no version".to_owned(),
+                message: "an absent package cannot have a version".to_owned(),
                 help,
             });
         }
@@ -128,18 +132,18 @@ impl Resource for Package {
         &["state", "cache_update", "allow_downgrade", "allow_held"]
     }
 
-    fn look(&self, subject: &Subject) -> String {
+    fn read_script(&self, subject: &Subject) -> String {
         let ask = |(index, name): (usize, &String)| {
             format!("V=$(version {}); field version.{index} \"$V\"\n", quote(name_of(name)))
         };
-        format!("{LOOK}{}", entries(subject).iter().enumerate().map(ask).collect::<String>())
+        format!("{READ}{}", entries(subject).iter().enumerate().map(ask).collect::<String>())
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
         let absent = subject.text("state") == Some("absent");
         let wanted = texts(&subject.attributes, "names");
         let now = |(index, entry): (usize, String)| {
-            let version = seen.field(&format!("version.{index}")).unwrap_or_default();
+            let version = answer.field(&format!("version.{index}")).unwrap_or_default();
             if version.is_empty() != absent {
                 return None;
             }
@@ -167,12 +171,12 @@ impl Resource for Package {
         Ok(propose(self, request, planned))
     }
 
-    fn rehearsal(&self, request: &PlanRequest) -> Option<String> {
+    fn simulation(&self, request: &PlanRequest) -> Option<String> {
         let names = texts(&request.desired, "names");
         let quoted = quote_all(names.iter().map(String::as_str));
         let question = match text(&request.desired, "state") {
             Some("absent") => format!("{}\nset -- purge \"$@\"\n[ $# = 1 ] || ask \"$@\"", installed(&names)),
-            _ => format!("set -- {quoted}\n{SPECIFIED}\nask install \"$@\""),
+            _ => format!("set -- {quoted}\n{VERSION_SYNTAX}\nask install \"$@\""),
         };
         let dropped = dropped(request.recorded.as_deref(), request.observed.as_ref(), &names);
         let dropped = match dropped.is_empty() {
@@ -182,7 +186,7 @@ impl Resource for Package {
             }
         };
         Some(format!(
-            "{LOOK}{TRANSACTION}
+            "{READ}{TRANSACTION}
 ask() {{ if R=$(transaction \"$@\" 2>&1); then printf '%s\\n' \"$R\" | blob transaction; else printf '%s\\n' \"$R\" | blob failure; fi; }}
 held | blob held
 {question}
@@ -190,12 +194,12 @@ held | blob held
         ))
     }
 
-    fn foresee(&self, request: &PlanRequest, seen: &Section, proposal: &mut Proposal) {
-        let transaction = Transaction::of(seen);
+    fn add_simulation(&self, request: &PlanRequest, answer: &Section, proposal: &mut Proposal) {
+        let transaction = Transaction::of(answer);
         let allows = |name| flag(&request.desired, name);
         proposal.consequences.extend(transaction.consequences(allows("allow_downgrade"), allows("allow_held")));
         let own = request.recorded.as_ref().map(|record| own(&record.private)).unwrap_or_default();
-        for (name, version) in removed(&seen.text("dropped").unwrap_or_default()) {
+        for (name, version) in removed(&answer.text("dropped").unwrap_or_default()) {
             let removal = Consequence::Removal { object: format!("package {name} {version}") };
             if own.contains(&name) && !proposal.consequences.contains(&removal) {
                 proposal.consequences.push(removal);
@@ -203,18 +207,20 @@ held | blob held
         }
         if transaction.is_unknown() {
             proposal.notes.push(
-                "the lists of packages on the node are too old to say what else changes: the apply refreshes them, and removes nothing else"
+                "the package lists on the node are outdated, so further changes are unknown: the apply refreshes the lists and removes no other package"
                     .to_owned(),
             );
         }
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let own = own(&subject.private);
         let names = texts(&subject.attributes, "names");
         let permit = Permit::of(operation, subject);
         let body = match &operation.action {
-            OperationAction::Delete if own.is_empty() => "note 'they were there before, and stay'".to_owned(),
+            OperationAction::Delete if own.is_empty() => {
+                "note 'the packages were installed before moorfast and are kept'".to_owned()
+            }
             OperationAction::Delete => {
                 let named = names.iter().map(|name| name_of(name).to_owned());
                 remove(&named.filter(|name| own.contains(name)).collect::<Vec<_>>(), &own)
@@ -226,10 +232,10 @@ held | blob held
                 format!("{}\n{drop}", install(&names, flag(&subject.attributes, "cache_update")))
             }
         };
-        Ok(Step {
+        Ok(ShellTask {
             packages: true,
             limit: Some(Duration::from_secs(1800)),
-            ..Step::long(format!("{LOOK}{MANAGER}{TRANSACTION}{}{body}", permit.shell()))
+            ..ShellTask::long(format!("{READ}{MANAGER}{TRANSACTION}{}{body}", permit.shell()))
         })
     }
 
@@ -243,11 +249,11 @@ held | blob held
         Some(json!({ "installed": missing }))
     }
 
-    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        let gone = seen.text("gone").unwrap_or_default();
+    fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
+        let gone = answer.text("gone").unwrap_or_default();
         let mut own: Vec<String> =
             own(&subject.private).into_iter().filter(|name| !gone.lines().any(|g| g == name)).collect();
-        own.extend(seen.text("new").unwrap_or_default().lines().map(str::to_owned));
+        own.extend(answer.text("new").unwrap_or_default().lines().map(str::to_owned));
         own.sort();
         own.dedup();
         json!({ "installed": own })
@@ -258,7 +264,7 @@ fn name_of(entry: &str) -> &str {
     entry.split_once('=').map_or(entry, |(name, _)| name)
 }
 
-/// Whether the entry `name=version` means `version`; `*` stands for any text.
+/// Whether the entry `name=version` matches `version`; `*` stands for any text.
 fn is_version(entry: &str, version: &str) -> bool {
     let Some((_, wanted)) = entry.split_once('=') else { return false };
     let mut parts = wanted.split('*');
@@ -271,13 +277,13 @@ fn is_version(entry: &str, version: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// What was installed by moorfast, with all that came with it.
+/// Returns the packages that moorfast installed, with their dependencies.
 fn own(private: &serde_json::Value) -> Vec<String> {
     let names = private["installed"].as_array().map(Vec::as_slice).unwrap_or_default();
     names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
-/// The packages that moorfast installed and that are not in the list of `names` any more.
+/// Returns the packages that moorfast installed and that are no longer in `names`.
 fn dropped(recorded: Option<&Record>, observed: Option<&Observed>, names: &[String]) -> Vec<String> {
     let own = recorded.map(|record| own(&record.private)).unwrap_or_default();
     let observed = observed.map(|o| texts(&o.attributes, "names")).unwrap_or_default();
@@ -285,13 +291,13 @@ fn dropped(recorded: Option<&Record>, observed: Option<&Observed>, names: &[Stri
     observed.filter(|name| own.contains(name) && !names.iter().any(|n| name_of(n) == name)).collect()
 }
 
-/// The packages that the transaction `text` removes, with their versions.
+/// Returns the packages that the transaction `text` removes, with their versions.
 fn removed(text: &str) -> Vec<(String, String)> {
     let removed = text.lines().filter_map(|line| line.strip_prefix("- ")?.split_once(' '));
     removed.map(|(name, version)| (name.to_owned(), version.to_owned())).collect()
 }
 
-/// What the plan and the manifest permit beyond the packages that are named.
+/// The changes of other packages that the plan and the manifest permit.
 struct Permit {
     removals: String,
     downgrades: String,
@@ -319,7 +325,7 @@ impl Permit {
         Self { removals, downgrades, downgrade: allows("allow_downgrade"), held: allows("allow_held") }
     }
 
-    /// Shell: the options of apt-get, and `review VERB NAME…`, which refuses a transaction that does more than is permitted.
+    /// Returns shell: the options of apt-get, and `review VERB NAME…`, which refuses a transaction beyond what is permitted.
     fn shell(&self) -> String {
         let older = if self.downgrade { "--allow-downgrades" } else { "" };
         let only = if self.removals.trim().is_empty() { "--no-remove" } else { "" };
@@ -336,8 +342,8 @@ review() {{
   esac; done)
   {direction}
   if [ -n \"$M\" ]; then
-    printf %s 'plan again, and review what happens to these packages' | blob help
-    fail conflict \"it would remove or downgrade packages that the plan did not show:$M\"
+    printf %s 'plan again, and review the changes of these packages' | blob help
+    fail conflict \"the change would remove or downgrade packages that the plan did not show:$M\"
   fi
   {hold}
 }}
@@ -362,29 +368,29 @@ $holds
 $P
 \"*) printf ' %s' \"$P\" ;; esac ;; esac; done)
   if [ -n \"$M\" ]; then
-    printf %s 'allow_held = true permits it; apt-mark unhold ends the hold' | blob help
-    fail conflict \"it would change packages that are held:$M\"
+    printf %s 'allow_held = true permits the change; `apt-mark unhold` ends the hold' | blob help
+    fail conflict \"the change affects packages that are held:$M\"
   fi",
             }
         )
     }
 }
 
-/// Writes `name=version` in the positional parameters as the package manager of the node wants it.
-const SPECIFIED: &str = r#"if [ ! -x /usr/bin/apt-get ]; then
+/// Rewrites `name=version` in the positional parameters to the syntax of the package manager.
+const VERSION_SYNTAX: &str = r#"if [ ! -x /usr/bin/apt-get ]; then
   for A in "$@"; do shift; case $A in *=*) A=${A%%=*}-${A#*=} ;; esac; set -- "$@" "$A"; done
 fi"#;
 
-/// The option by which apt-get also removes what is needed no longer; dnf has none that the rehearsal could use.
+/// The option of apt-get that also removes unneeded packages. dnf has none for a simulation.
 const AUTOREMOVE: &str = "$([ ! -x /usr/bin/apt-get ] || echo --auto-remove)";
 
-/// Puts those of `names` that are installed into the positional parameters.
+/// Returns shell that sets the positional parameters to the installed packages of `names`.
 fn installed(names: &[String]) -> String {
     let asks = names.iter().map(|n| format!("[ -z \"$(version {0})\" ] || set -- \"$@\" {0}\n", quote(name_of(n))));
     format!("set --\n{}", asks.collect::<String>())
 }
 
-/// What to ask about: what is remembered, in its order, with the versions that are wanted now, then what is new.
+/// Returns the packages to read: the recorded ones in their order, with the desired versions, then the new ones.
 fn entries(subject: &Subject) -> Vec<String> {
     let wanted = texts(&subject.attributes, "names");
     let recorded = subject.recorded.as_ref().map(|r| texts(r, "names")).unwrap_or_default();
@@ -409,12 +415,12 @@ fn same_set(a: &Value, b: Option<&Value>) -> bool {
     sorted(a).is_some_and(|a| b.and_then(sorted) == Some(a))
 }
 
-/// Installs, and tells at its end what is new, also where it fails half-way.
+/// Returns shell that installs packages and at its end reports the new ones, also if it fails half-way.
 fn install(names: &[String], refresh: bool) -> String {
     let each = |test: &str| -> String {
         let check = |name: &String| {
             format!(
-                "if {test} {0}; then fail invalid {0}' is no package of its own: name the one that provides it'; fi\n",
+                "if {test} {0}; then fail invalid {0}' is a virtual package: name a package that provides it'; fi\n",
                 quote(name_of(name))
             )
         };
@@ -424,17 +430,17 @@ fn install(names: &[String], refresh: bool) -> String {
         "missing() {{ [ -z \"$(version \"$1\")\" ]; }}
 check() {{
 {known}}}
-new() {{ all | while IFS= read -r P; do case \"
+report_new() {{ all | while IFS= read -r P; do case \"
 $before
 \" in *\"
 $P
 \"*) ;; *) printf '%s\\n' \"$P\" ;; esac; done | blob new; }}
-mend
+finish_interrupted
 before=$(all)
-trap new EXIT
+trap report_new EXIT
 {refresh}
 set -- {names}
-{SPECIFIED}
+{VERSION_SYNTAX}
 check
 attempt() {{ review install \"$@\" && install \"$@\"; }}
 if ! X=$(attempt \"$@\" 2>&1); then
@@ -443,37 +449,37 @@ if ! X=$(attempt \"$@\" 2>&1); then
   *) printf '%s\\n' \"$X\" >&2; exit 1 ;;
   esac
 fi
-{REHOLD}
+{HOLD_AGAIN}
 {missing}",
-        known = each("stands_for_others"),
+        known = each("is_virtual"),
         missing = each("missing"),
         refresh = if refresh { "refresh" } else { "" },
         names = quote_all(names.iter().map(String::as_str)),
     )
 }
 
-/// Holds again what was held: a package that is installed over a hold loses it.
-const REHOLD: &str = r#"if [ -n "$holds" ]; then
+/// Shell that holds the held packages again: the installation of a held package ends its hold.
+const HOLD_AGAIN: &str = r#"if [ -n "$holds" ]; then
   for A in $holds; do if [ -n "$(version "$A")" ]; then printf '%s\n' "$A"; fi; done | while read -r A; do apt-mark hold "$A"; done
 fi"#;
 
-/// Purges all of these, whoever installed them.
+/// Returns shell that purges all of `names`, whoever installed them.
 fn purge_all(names: &[String]) -> String {
     format!("{}\nif [ $# -gt 0 ]; then review purge \"$@\"; purge \"$@\"; fi", installed(names))
 }
 
-/// Purges those of `names` that are installed, and what came with them and is needed no longer; never anything that is not ours.
+/// Returns shell that purges the installed packages of `names` and their unneeded dependencies, and never a package that moorfast did not install.
 fn remove(names: &[String], own: &[String]) -> String {
     format!(
         "own={own}
-ours() {{ case \" $own \" in *\" ${{1%%:*}} \"*) return 0 ;; *) return 1 ;; esac; }}
+is_own() {{ case \" $own \" in *\" ${{1%%:*}} \"*) return 0 ;; *) return 1 ;; esac; }}
 {asks}if [ $# -gt 0 ]; then
-  others=$(for P in $(strangers \"$@\"); do ours \"$P\" || printf '%s ' \"$P\"; done)
-  [ -z \"$others\" ] || fail conflict \"others need them that moorfast did not install: $others\"
+  others=$(for P in $(removed_by_purge \"$@\"); do is_own \"$P\" || printf '%s ' \"$P\"; done)
+  [ -z \"$others\" ] || fail conflict \"packages that moorfast did not install need them: $others\"
   printf '%s\\n' \"$@\" | blob gone
   purge \"$@\"
 fi
-set --; for P in $(orphans); do if ours \"$P\"; then set -- \"$@\" \"$P\"; fi; done
+set --; for P in $(unneeded); do if is_own \"$P\"; then set -- \"$@\" \"$P\"; fi; done
 [ $# = 0 ] || purge \"$@\"",
         own = quote(&own.join(" ")),
         asks = installed(names),
@@ -485,7 +491,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_may_have_wildcards() {
+    fn versions_match_wildcards() {
         for entry in ["jq=1.6-2.1", "jq=1.6*", "jq=*", "jq=*2.1", "jq=1*-*1", "jq=1.6-2.1*"] {
             assert!(is_version(entry, "1.6-2.1"), "{entry}");
         }

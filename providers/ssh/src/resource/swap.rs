@@ -1,4 +1,4 @@
-//! `ssh_swap`: does the node swap?
+//! `ssh_swap`: the use of swap.
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
@@ -6,7 +6,7 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, flag, propose, texts};
+use super::{Resource, ShellTask, flag, propose, texts};
 use crate::script::Section;
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -14,42 +14,47 @@ use crate::subject::Subject;
 /// The resource type `ssh_swap`.
 pub(crate) struct Swap;
 
-/// Tells what is swapped to now, what fstab has for the next boot, and whether systemd may start any.
+/// Shell that reports the active swap areas, those of fstab, and whether systemd may start swap.
 ///
 /// The kernel writes a space in a path as `\040`.
-const LOOK: &str = r##"while read -r D _; do case $D in Filename) ;; *) printf '%b\n' "$D" ;; esac; done < /proc/swaps | blob devices
+const READ: &str = r##"while read -r D _; do case $D in Filename) ;; *) printf '%b\n' "$D" ;; esac; done < /proc/swaps | blob devices
 if [ -f /etc/fstab ]; then
   while read -r D _ K _; do case $D in '#'*|'') ;; *) [ "$K" != swap ] || printf '%s\n' "$D" ;; esac; done < /etc/fstab | blob fstab
 fi
 field target "$(systemctl is-enabled swap.target 2>/dev/null || true)""##;
 
-/// Rewrites /etc/fstab by the awk-free filter `rewrite`, which gets each line as `L`.
+/// Shell that passes each line of /etc/fstab as `L` through the function `rewrite`.
 const FSTAB: &str = r#"if [ -f /etc/fstab ]; then
-  temporary /etc
+  create_temporary /etc
   while IFS= read -r L || [ -n "$L" ]; do rewrite; done < /etc/fstab > "$T"
   chown --reference=/etc/fstab -- "$T"; chmod --reference=/etc/fstab -- "$T"; sync -- "$T"
   [ "$(sha256sum < "$T")" = "$(sha256sum < /etc/fstab)" ] || mv -fT -- "$T" /etc/fstab
 fi"#;
 
-/// Comments a line that swaps.
+/// Defines a `rewrite` that comments out swap lines.
 const COMMENT: &str = r##"rewrite() { case $L in '#'*) printf '%s\n' "$L"; return ;; esac; set -f; set -- $L; set +f
   if [ "$3" = swap ]; then printf '# moorfast: %s\n' "$L"; else printf '%s\n' "$L"; fi; }"##;
 
-/// Fails where nothing is swapped to.
-const ANY: &str = "[ \"$(wc -l < /proc/swaps)\" -gt 1 ] || fail failed 'there is nothing to swap to: write a swap area into /etc/fstab'";
+/// Shell that fails if no swap area is active.
+const ANY: &str = "[ \"$(wc -l < /proc/swaps)\" -gt 1 ] || fail failed 'no swap area is active: add one to /etc/fstab'";
 
-/// Takes the comment back.
+/// Defines a `rewrite` that removes the comment again.
 const UNCOMMENT: &str = r##"rewrite() { printf '%s\n' "${L#'# moorfast: '}"; }"##;
 
 impl Resource for Swap {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "Does the node swap? One per node. Off means: off now, commented out in `/etc/fstab` (with the marker `# moorfast:`) and `swap.target` masked, so that it stays off after a boot. \
-             A destroy takes all three back to what was found.",
+            "The use of swap on a node, once per node. Off means that swap is off now, that it is commented out in `/etc/fstab` (with the marker `# moorfast:`), and that `swap.target` is masked, so that it stays off after a boot. \
+             A destroy restores all three as they were before moorfast.",
             [
-                Attribute::optional("enabled", Kind::Bool, "Does it swap? The kubelet wants it not to.").or(false),
-                Attribute::computed("devices", Kind::list(Kind::String), "What is swapped to now."),
-                Attribute::computed("at_boot", Kind::Bool, "Would swap come back at the next boot?"),
+                Attribute::optional(
+                    "enabled",
+                    Kind::Bool,
+                    "Whether the node uses swap. The kubelet by default requires that it does not.",
+                )
+                .or(false),
+                Attribute::computed("devices", Kind::list(Kind::String), "The active swap devices and swap files."),
+                Attribute::computed("at_boot", Kind::Bool, "Whether swap would be active after the next boot."),
             ],
         );
         ResourceType { name: "ssh_swap", scope: Scope::Node, schema }
@@ -59,15 +64,15 @@ impl Resource for Swap {
         Some("swap:all".to_owned())
     }
 
-    fn look(&self, _: &Subject) -> String {
-        LOOK.to_owned()
+    fn read_script(&self, _: &Subject) -> String {
+        READ.to_owned()
     }
 
-    fn observe(&self, _: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
+    fn observe(&self, _: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
         let lines =
-            |name: &str| -> Vec<String> { seen.text(name).unwrap_or_default().lines().map(str::to_owned).collect() };
+            |name: &str| -> Vec<String> { answer.text(name).unwrap_or_default().lines().map(str::to_owned).collect() };
         let (devices, fstab) = (lines("devices"), lines("fstab"));
-        let masked = seen.field("target").is_some_and(|state| state.starts_with("masked"));
+        let masked = answer.field("target").is_some_and(|state| state.starts_with("masked"));
         let at_boot = !masked || !fstab.is_empty();
         let attributes = Attributes::from([
             ("enabled".to_owned(), Value::from(!devices.is_empty())),
@@ -92,12 +97,12 @@ impl Resource for Swap {
         Ok(propose(self, request, planned))
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let remember = "field was_masked \"$(systemctl is-enabled swap.target 2>/dev/null || true)\"\nwhile read -r D _; do case $D in Filename) ;; *) printf '%b\\n' \"$D\" ;; esac; done < /proc/swaps | blob before";
         let off = format!("{remember}\nswapoff -a\n{COMMENT}\n{FSTAB}\nsystemctl mask swap.target");
         let on = format!("{remember}\nsystemctl unmask swap.target\n{UNCOMMENT}\n{FSTAB}\nswapon -a\n{ANY}");
-        Ok(Step::long(match &operation.action {
-            OperationAction::Delete => give_back(&subject.private),
+        Ok(ShellTask::long(match &operation.action {
+            OperationAction::Delete => restore(&subject.private),
             _ if flag(&subject.attributes, "enabled") => on,
             _ => off,
         }))
@@ -108,8 +113,8 @@ impl Resource for Swap {
         Some(json!({ "masked": !flag(observed, "at_boot"), "devices": texts(observed, "devices") }))
     }
 
-    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        match (subject.private.is_null(), seen.field("was_masked"), seen.text("before")) {
+    fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
+        match (subject.private.is_null(), answer.field("was_masked"), answer.text("before")) {
             (true, Some(target), Some(before)) => {
                 json!({ "masked": target.starts_with("masked"), "devices": before.lines().collect::<Vec<_>>() })
             }
@@ -118,8 +123,8 @@ impl Resource for Swap {
     }
 }
 
-/// Back to what was found at first.
-fn give_back(private: &serde_json::Value) -> String {
+/// Returns shell that restores the state from before moorfast.
+fn restore(private: &serde_json::Value) -> String {
     if private.is_null() {
         return ":".to_owned();
     }
@@ -130,9 +135,7 @@ fn give_back(private: &serde_json::Value) -> String {
         .filter_map(|device| device.as_str())
         .map(|device| {
             let device = crate::script::quote(device);
-            format!(
-                "swaps | grep -qxF -- {device} || swapon -- {device} || note 'swap could not be switched on again'\n"
-            )
+            format!("swaps | grep -qxF -- {device} || swapon -- {device} || note 'swap could not be enabled again'\n")
         })
         .collect();
     let swaps = "swaps() { while read -r D _; do printf '%b\\n' \"$D\"; done < /proc/swaps; }";

@@ -1,4 +1,4 @@
-//! `ssh_sysctl`: a kernel parameter, live and at boot.
+//! `ssh_sysctl`: a kernel parameter, now and at boot.
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::sysctl_boot::{self, slashed};
 use super::sysctl_value::{is_same, plain};
-use super::{Resource, Step, propose, text};
+use super::{Resource, ShellTask, propose, text};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -18,24 +18,24 @@ use crate::subject::Subject;
 pub(crate) struct Sysctl;
 
 /// Shell that reports the value, and whether it can be changed.
-const LOOK: &str = r#"if [ -e "$L" ]; then
+const READ: &str = r#"if [ -e "$L" ]; then
   field mode "$(stat -c %a -- "$L")"; field user "$(id -u)"
   [ ! -w "$L" ] || field writable yes
   if [ ! -r "$L" ]; then
     case $(stat -c %a -- "$L") in *[4567]*) fail denied 'Permission denied' ;; esac
-    printf %s 'run a command that writes it with ssh_exec' | blob help
-    fail invalid 'it can only be written: nobody can read which value it has'
+    printf %s 'write the parameter with a command (ssh_exec)' | blob help
+    fail invalid 'the parameter is write-only: its value cannot be read'
   fi
   blob live < "$L"
 fi"#;
 
-/// Shell functions. `take VALUE` sets the parameter and leaves the kernel's reason in `X` if that fails.
-const FUNCTIONS: &str = r#"take() { X=$(printf '%s\n' "$1" | dd of="$L" bs=64k iflag=fullblock status=none 2>&1) || { X=${X##*: }; return 1; }; }
-refused() {
+/// Shell functions. `set_value VALUE` sets the parameter; if that fails, `X` has the kernel's reason.
+const FUNCTIONS: &str = r#"set_value() { X=$(printf '%s\n' "$1" | dd of="$L" bs=64k iflag=fullblock status=none 2>&1) || { X=${X##*: }; return 1; }; }
+fail_refused() {
   [ "$(id -u)" = 0 ] || fail denied "$X"
   case $X in
   'Invalid argument'|*'out of range'*) printf %s "write a value that the kernel's documentation of the parameter allows" | blob help ;;
-  *) printf %s 'root cannot change it: it may be fixed at boot, or belong to the host of a container' | blob help ;;
+  *) printf %s 'root cannot change the parameter: it may be fixed at boot, or belong to the host of a container' | blob help ;;
   esac
   fail invalid "the kernel refuses $1 ($X)"
 }
@@ -44,12 +44,12 @@ refused() {
 impl Resource for Sysctl {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "A kernel parameter, set now and at boot by a file in `/etc/sysctl.d`. Where another file would override that at boot, the file gets a name that comes later. \
-             A destroy removes the file and sets the value that was found, unless the kernel refuses that.",
+            "A kernel parameter, set now, and at boot by a file in `/etc/sysctl.d`. If another file would override the value at boot, the file gets a name that is read later. \
+             A destroy removes the file and restores the previous value, unless the kernel refuses it.",
             [
-                Attribute::required("name", Kind::String, "Its name: `net.ipv4.ip_forward`; with slashes where a part has a dot: `net/ipv4/conf/eth0.1/forwarding`. It names one parameter: `*` is not allowed.").replaces(),
-                Attribute::required("value", Kind::String, "Its value. Several numbers are separated by one space each. `0x10` and `16` are the same value, and so are `1,2,3` and `1-3`."),
-                Attribute::computed("boot_value", Kind::String, "The value that the files in `sysctl.d` set at boot; empty where none has the parameter."),
+                Attribute::required("name", Kind::String, "The name of the parameter: `net.ipv4.ip_forward`. Use slashes if a part contains a dot: `net/ipv4/conf/eth0.1/forwarding`. Patterns with `*` are not permitted.").replaces(),
+                Attribute::required("value", Kind::String, "The value of the parameter. Separate several numbers by one space each. `0x10` and `16` are the same value, as are `1,2,3` and `1-3`."),
+                Attribute::computed("boot_value", Kind::String, "The value that the files in `sysctl.d` set at boot. Empty if no file sets the parameter."),
             ],
         );
         ResourceType { name: "ssh_sysctl", scope: Scope::Node, schema }
@@ -60,12 +60,12 @@ impl Resource for Sysctl {
         if let Some(name) = text(attributes, "name") {
             let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c));
             let parts = slashed(name).split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
-            let message = format!("`{name}` is no name of a kernel parameter");
+            let message = format!("`{name}` is not a valid name of a kernel parameter");
             if name.contains('*') {
-                let help = Some("name one parameter; for_each makes a resource of each of several".to_owned());
+                let help = Some("name one parameter; use for_each for several parameters".to_owned());
                 invalid.push(Invalid { attribute: Some("name"), message, help });
             } else if !plain || !parts {
-                let help = Some("it looks like net.ipv4.ip_forward".to_owned());
+                let help = Some("write a name such as net.ipv4.ip_forward".to_owned());
                 invalid.push(Invalid { attribute: Some("name"), message, help });
             }
         }
@@ -80,31 +80,34 @@ impl Resource for Sysctl {
         Some(format!("sysctl:{}", slashed(text(attributes, "name")?)))
     }
 
-    fn look(&self, subject: &Subject) -> String {
-        format!("{}\n{LOOK}\n{}", places(subject), sysctl_boot::LOOK)
+    fn read_script(&self, subject: &Subject) -> String {
+        format!("{}\n{READ}\n{}", places(subject), sysctl_boot::READ)
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let Some(live) = seen.text("live") else { return Ok(None) };
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let Some(live) = answer.text("live") else { return Ok(None) };
         let wanted = subject.text("value").map(plain);
-        // As it is recorded, so that another spelling in the manifest is not taken for drift.
+        // The recorded spelling comes first, so that another spelling in the manifest is not drift.
         let recorded = |name: &str| subject.recorded.as_ref().and_then(|r| text(r, name)).map(plain);
         let spelled = |name: &str, value: &str| {
             let mut known = [recorded(name), wanted.clone()].into_iter().flatten();
             known.find(|known| is_same(known, value)).unwrap_or_else(|| plain(value))
         };
-        let reported = seen.text("boot").unwrap_or_default();
+        let reported = answer.text("boot").unwrap_or_default();
         let boot = sysctl_boot::last(&reported, &slashed(subject.text("name").unwrap_or_default()));
         let (value, boot_value) =
             (spelled("value", &live), boot.as_ref().map(|b| spelled("boot_value", b.value)).unwrap_or_default());
         let file = boot.map(|b| b.file.to_owned());
-        if let (true, Some(wanted)) = (seen.is("written"), &wanted) {
-            let hidden = subject.model("value").is_some_and(Value::is_sensitive);
+        if let (true, Some(wanted)) = (answer.is("written"), &wanted) {
+            let hidden = subject.sensitivity_model("value").is_some_and(Value::is_sensitive);
             let shown = |value: &str| if hidden { "another value".to_owned() } else { format!("`{value}`") };
             if value != *wanted {
-                return Err(ProviderError::new(Class::Failed, format!("the kernel made {} of it", shown(&value)))
-                    .attribute("value")
-                    .help("write that value, or find out what limits it"));
+                return Err(ProviderError::new(
+                    Class::Failed,
+                    format!("the kernel changed the value to {}", shown(&value)),
+                )
+                .attribute("value")
+                .help("write that value, or check which limit applies"));
             }
             if boot_value != *wanted {
                 let file = file.unwrap_or_default();
@@ -121,9 +124,9 @@ impl Resource for Sysctl {
         }
         let private = json!({
             "boot_file": file,
-            "mode": seen.field("mode"),
-            "writable": seen.is("writable"),
-            "root": seen.field("user") == Some("0"),
+            "mode": answer.field("mode"),
+            "writable": answer.is("writable"),
+            "root": answer.field("user") == Some("0"),
         });
         Ok(Some(Observed { attributes, private }))
     }
@@ -147,11 +150,11 @@ impl Resource for Sysctl {
         Ok(proposal)
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let start = format!("{}\n{FUNCTIONS}", places(subject));
         if matches!(operation.action, OperationAction::Delete) {
-            let back = subject.private["before"].as_str().map(give_back).unwrap_or_default();
-            return Ok(Step::quick(format!("{start}rm -f -- \"$F\" \"$Z\"\n{back}")));
+            let back = subject.private["before"].as_str().map(restore).unwrap_or_default();
+            return Ok(ShellTask::quick(format!("{start}rm -f -- \"$F\" \"$Z\"\n{back}")));
         }
         let value = plain(text(&subject.attributes, "value").unwrap_or_default());
         let name = slashed(text(&subject.attributes, "name").unwrap_or_default());
@@ -163,15 +166,15 @@ impl Resource for Sysctl {
         };
         let set = match is_set {
             true => String::new(),
-            false => format!("take {} || refused {}\n", quote(&value), quote(&shown)),
+            false => format!("set_value {} || fail_refused {}\n", quote(&value), quote(&shown)),
         };
         let overridden =
             before.and_then(|o| o.private["boot_file"].as_str()).is_some_and(|file| comes_after(file, &name));
         let (file, other) = if overridden { ("Z", "F") } else { ("F", "Z") };
-        Ok(Step::quick(format!(
-            "{start}[ -e \"$L\" ] || fail failed 'there is no such kernel parameter (it may need a module: ssh_kernel_module)'
+        Ok(ShellTask::quick(format!(
+            "{start}[ -e \"$L\" ] || fail failed 'the kernel parameter does not exist (it may need a module: ssh_kernel_module)'
 blob before < \"$L\"
-{set}mkdir -p /etc/sysctl.d; temporary /etc/sysctl.d
+{set}mkdir -p /etc/sysctl.d; create_temporary /etc/sysctl.d
 printf '%s = %s\\n' {name} {value} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" \"${file}\"; rm -f -- \"${other}\"
 field written yes",
             value = quote(&value),
@@ -184,15 +187,15 @@ field written yes",
         Some(json!({ "before": value.as_str()? }))
     }
 
-    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        match (subject.private.is_null(), seen.text("before")) {
+    fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
+        match (subject.private.is_null(), answer.text("before")) {
             (true, Some(before)) => json!({ "before": plain(&before) }),
             _ => subject.private.clone(),
         }
     }
 }
 
-/// Returns the paths of the file that sets `name` at boot: the usual one, and the one that comes after the files of others.
+/// Returns the paths of the file that sets `name` at boot: the usual one, and one that is read after the files of others.
 fn boot_files(name: &str) -> [String; 2] {
     ["90", "zz"].map(|first| format!("/etc/sysctl.d/{first}-moorfast-{}.conf", name.replace('/', ".")))
 }
@@ -204,7 +207,7 @@ fn comes_after(file: &str, name: &str) -> bool {
     base(file) > base(&usual)
 }
 
-/// Shell variables: where the value lives, the two files for the next boot, and the end of the name.
+/// Returns shell variables: the file in /proc, the two files for the boot, and the end of the name.
 fn places(subject: &Subject) -> String {
     let name = slashed(subject.text("name").unwrap_or_default());
     let [file, late] = boot_files(&name);
@@ -212,16 +215,16 @@ fn places(subject: &Subject) -> String {
     format!("L={}; F={}; Z={}; E={}", quote(&format!("/proc/sys/{name}")), quote(&file), quote(&late), quote(end))
 }
 
-/// Returns what an apply would fail at.
+/// Returns why an apply would fail.
 fn obstacle(proposal: &Proposal, observed: &Observed) -> Option<String> {
     let private = |name: &str| &observed.private[name];
     let (now, then) = (text(&observed.attributes, "value"), text(&proposal.planned, "value"));
     if then.is_some() && now != then && private("writable") == false {
         let fixed = private("mode").as_str().is_some_and(|mode| !mode.starts_with(['2', '3', '6', '7']));
         return Some(match (fixed, private("root") == true) {
-            (true, _) => "the kernel lets nobody change it".to_owned(),
-            (false, true) => "it is read-only on this machine".to_owned(),
-            (false, false) => "only root can change it".to_owned(),
+            (true, _) => "the parameter is read-only in the kernel".to_owned(),
+            (false, true) => "the parameter is read-only on this machine".to_owned(),
+            (false, false) => "only root can change the parameter".to_owned(),
         });
     }
     let name = slashed(text(&observed.attributes, "name")?);
@@ -234,12 +237,12 @@ fn obstacle(proposal: &Proposal, observed: &Observed) -> Option<String> {
         .then(|| format!("{file} sets another value at boot, after the file of moorfast"))
 }
 
-/// Shell that sets the value that was found. Where the kernel refuses that, the value stays.
-fn give_back(before: &str) -> String {
+/// Returns shell that restores the previous value. If the kernel refuses it, the current value stays.
+fn restore(before: &str) -> String {
     format!(
         "if [ -e \"$L\" ]; then
   set -f; set -- $(cat -- \"$L\"); set +f
-  [ \"$*\" = {0} ] || take {0} || note \"it stays $*: the kernel refuses the value that was found, \"{0}\" ($X)\"
+  [ \"$*\" = {0} ] || set_value {0} || note \"the value stays $*: the kernel refuses the previous value \"{0}\" ($X)\"
 fi",
         quote(before)
     )

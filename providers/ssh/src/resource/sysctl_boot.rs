@@ -1,10 +1,10 @@
-//! What sets kernel parameters at boot: the files that systemd-sysctl reads, in its order.
+//! The values of kernel parameters at boot: the files that systemd-sysctl reads, in its order.
 
-/// Shell that reports as `boot` the lines of these files that may be about a parameter whose name ends with `$E`.
+/// Shell that reports as `boot` the lines of these files that may set a parameter whose name ends with `$E`.
 ///
-/// A file hides those of the same name in later folders. The files are read in the order of their names. `/etc/sysctl.conf` is read by its link in
+/// A file hides the files with the same name in later folders. The files are read in the order of their names. `/etc/sysctl.conf` is read through its link in
 /// `/etc/sysctl.d`.
-pub(crate) const LOOK: &str = r#"for folder in /etc /run /usr/local/lib /usr/lib /lib; do
+pub(crate) const READ: &str = r#"for folder in /etc /run /usr/local/lib /usr/lib /lib; do
   for file in "$folder"/sysctl.d/*.conf; do
     [ ! -e "$file" ] || printf '%s\t%s\n' "${file##*/}" "$file"
   done
@@ -17,7 +17,7 @@ pub(crate) struct Assignment<'a> {
     pub(crate) value: &'a str,
 }
 
-/// Returns what sets the parameter `name` last, of what [`LOOK`] reported. A pattern gives way to every line with the full name.
+/// Returns the last assignment of the parameter `name` in the answer of [`READ`]. A line with the full name overrides every pattern.
 pub(crate) fn last<'a>(reported: &'a str, name: &str) -> Option<Assignment<'a>> {
     let assignment = |line: &'a str| {
         let (file, line) = line.split_once('\0')?;
@@ -31,7 +31,7 @@ pub(crate) fn last<'a>(reported: &'a str, name: &str) -> Option<Assignment<'a>> 
     reported.lines().rev().find_map(assignment)
 }
 
-/// Returns a parameter's name with slashes between its parts. The first separator of a name decides which one separates; the other one stands for itself.
+/// Returns a parameter's name with slashes between its parts. The first separator in the name is the separator of its parts; the other character is a part of the name.
 pub(crate) fn slashed(name: &str) -> String {
     match name.find(['.', '/']) {
         Some(first) if name[first..].starts_with('.') => {

@@ -1,11 +1,11 @@
-//! Values of kernel parameters: which spellings mean the same.
+//! Spellings of the values of kernel parameters.
 
-/// Returns `value` with single spaces: the kernel prints tabs.
+/// Returns `value` with single spaces. The kernel prints tabs.
 pub(crate) fn plain(value: &str) -> String {
     value.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether the kernel reads both values as the same: numbers as C writes them, and lists of ranges.
+/// Whether both values are the same for the kernel: numbers in C notation, and lists of ranges.
 pub(crate) fn is_same(a: &str, b: &str) -> bool {
     let (a, b): (Vec<_>, Vec<_>) = (a.split_whitespace().collect(), b.split_whitespace().collect());
     a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| is_same_word(a, b))
@@ -16,7 +16,7 @@ fn is_same_word(a: &str, b: &str) -> bool {
     a == b || both(number(a), number(b)) || ranges(a).is_some_and(|a| ranges(b) == Some(a))
 }
 
-/// Returns a number as `strtoul` reads it: `0x10` is 16, and `010` is 8.
+/// Returns a number in the notation of `strtoul`: `0x10` is 16, and `010` is 8.
 fn number(word: &str) -> Option<i128> {
     let (sign, digits) = match word.strip_prefix('-') {
         Some(digits) => (-1, digits),
@@ -34,7 +34,7 @@ fn number(word: &str) -> Option<i128> {
     parsed.ok().map(|number| sign * number)
 }
 
-/// Returns the ranges of a list such as `1-3,7`, in order and joined where they touch.
+/// Returns the ranges of a list such as `1-3,7`, sorted and merged.
 fn ranges(word: &str) -> Option<Vec<(u64, u64)>> {
     let range = |part: &str| -> Option<(u64, u64)> {
         let (from, to) = part.split_once('-').unwrap_or((part, part));

@@ -1,11 +1,11 @@
-//! What the package manager of a node would do, as it says before it does it.
+//! The transaction that the package manager of a node would run, from its simulation.
 
 use moorfast_engine::provider::Consequence;
 
 use crate::script::Section;
 
-/// `transaction VERB NAME…` prints what `install` or `purge` would do, one package a line: `+ NAME NEW`, `= NAME OLD NEW`, `< NAME OLD NEW` (a downgrade),
-/// `- NAME OLD`. It fails, and prints why on stderr, where the package manager finds no solution. `held` prints the packages that are held at their version.
+/// Shell functions. `transaction VERB NAME…` prints what `install` or `purge` would do, one package per line: `+ NAME NEW`, `= NAME OLD NEW`, `< NAME OLD NEW` (a downgrade),
+/// `- NAME OLD`. If the package manager finds no solution, it fails and prints the reason on stderr. `held` prints the held packages.
 pub(super) const TRANSACTION: &str = r#"
 if [ -x /usr/bin/apt-get ]; then
   transaction() {
@@ -53,7 +53,7 @@ else
 fi
 "#;
 
-/// Failures that an apply may overcome: it refreshes the lists of packages first.
+/// Failures that an apply may resolve, because it refreshes the package lists first.
 const UNLISTED: &[&str] = &[
     "Unable to locate package",
     "no installation candidate",
@@ -63,22 +63,22 @@ const UNLISTED: &[&str] = &[
     "No package ",
 ];
 
-/// What the package manager would do.
+/// A transaction of the package manager.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Transaction {
     /// The packages that are removed, with their versions.
     pub(super) removed: Vec<(String, String)>,
     downgraded: Vec<(String, String, String)>,
-    /// The held packages that it changes.
+    /// The held packages that the transaction changes.
     held: Vec<String>,
-    /// Why there is no solution.
+    /// Why the package manager finds no solution.
     failure: Option<String>,
 }
 
 impl Transaction {
-    /// Reads what a rehearsal found: the blobs `transaction`, `held` and `failure`.
-    pub(super) fn of(seen: &Section) -> Self {
-        let text = |name: &str| seen.text(name).unwrap_or_default();
+    /// Reads the result of a simulation: the blobs `transaction`, `held` and `failure`.
+    pub(super) fn of(answer: &Section) -> Self {
+        let text = |name: &str| answer.text(name).unwrap_or_default();
         let mut found = Self { failure: failure(&text("failure")), ..Self::default() };
         let held = text("held");
         for line in text("transaction").lines() {
@@ -95,12 +95,12 @@ impl Transaction {
         found
     }
 
-    /// Whether the lists of the node do not have a package, so that nobody knows what its installation does.
+    /// Whether the package lists of the node do not contain a package, so that the effects of its installation are unknown.
     pub(super) fn is_unknown(&self) -> bool {
         self.failure.as_ref().is_some_and(|failure| UNLISTED.iter().any(|text| failure.contains(text)))
     }
 
-    /// What a reviewer must know of it.
+    /// Returns the consequences for the plan.
     pub(super) fn consequences(&self, allow_downgrade: bool, allow_held: bool) -> Vec<Consequence> {
         let obstacle = |message: String| Consequence::Obstacle { message };
         let removals = self
@@ -121,7 +121,7 @@ impl Transaction {
     }
 }
 
-/// The lines that say why, of all that a package manager printed.
+/// Returns the lines with the reason, from the output of a package manager.
 fn failure(printed: &str) -> Option<String> {
     let says_why = |line: &&str| line.starts_with("E: ") || line.starts_with("Error: ") || line.contains("Problem");
     let details = |line: &&str| line.contains("Depends:") || line.contains("Conflicts:") || line.starts_with("  - ");

@@ -1,4 +1,4 @@
-//! `ssh_systemd_unit`: a systemd unit: its file, its drop-ins, and whether it is enabled and runs.
+//! `ssh_systemd_unit`: a systemd unit: its file, its drop-ins, and whether it is enabled and running.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, Step, absolute, flag, install, parent, propose, same, text, written};
+use super::{Resource, ShellTask, absolute_path, flag, install, is_equal, is_set, parent, propose, text};
 use crate::duration;
 use crate::script::{Section, print_bytes, quote};
 use crate::sources::Sources;
@@ -19,7 +19,7 @@ use crate::subject::Subject;
 /// The resource type `ssh_systemd_unit`.
 pub(crate) struct Unit;
 
-/// The folders of unit files that a person or a package writes to.
+/// The folders of unit files that a person or a package writes.
 const FOLDERS: &[&str] = &[
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -28,15 +28,15 @@ const FOLDERS: &[&str] = &[
     "/lib/systemd/system",
 ];
 
-/// How long a unit is watched at least to count as healthy.
+/// The shortest time that a unit must stay active to count as healthy.
 const WATCHED: Duration = Duration::from_secs(5);
 
-/// Shell functions that say what systemd knows of `$U`. systemd shows nothing of a template (`a@.service`).
+/// Shell functions that read the status of `$U`. systemd reports nothing about a template (`a@.service`).
 ///
-/// `id` is the name that the unit has where `$U` is an alias. `starts_at_boot` holds for a unit that is enabled, also where its `[Install]` enables only
-/// others (`Also=`). `is_whole` holds where each target of `[Install]` has its link.
-const SURVEY: &str = r#"
-survey() {
+/// `id` is the name of the unit if `$U` is an alias. `starts_at_boot` tests whether a unit is enabled, also if its `[Install]` enables only
+/// other units (`Also=`). `is_whole` tests whether each target of `[Install]` has its link.
+const STATUS: &str = r#"
+read_status() {
   id=$U load= active= file_state= fragment= drops= reload=
   case $U in
   *@.*)
@@ -83,10 +83,10 @@ is_whole() {
 }
 "#;
 
-/// Shell functions for changing `$U`, on top of [`SURVEY`]. `disable` keeps the link by which a unit file from another folder is known. The marker says across a crash that a restart is still due; it is in /run, since a reboot restarts all.
-/// `anew` has systemd forget earlier starts: it refuses a sixth one within ten seconds, which is meant for units that fail by themselves.
+/// Shell functions that change `$U`, for use after [`STATUS`]. `disable` keeps the link to a unit file in another folder. The marker records a pending restart across a crash; it is in /run, because a reboot restarts every unit.
+/// `reset_start_limit` clears the start counter of systemd, which refuses a sixth start within ten seconds. That limit is meant for units that fail by themselves.
 const FUNCTIONS: &str = r#"
-anew() { systemctl reset-failed -- "$U" 2>/dev/null || true; }
+reset_start_limit() { systemctl reset-failed -- "$U" 2>/dev/null || true; }
 show() { case $U in *@.*) ;; *) systemctl show --no-pager -p "$1" --value -- "$U" ;; esac; }
 enable() { systemctl enable -- "$id"; }
 disable() {
@@ -94,21 +94,21 @@ disable() {
   systemctl disable -- "$id"
   if [ -n "$target" ] && [ ! -L "$fragment" ]; then ln -s -- "$target" "$fragment"; systemctl daemon-reload; fi
 }
-halt() { survey; [ "$load" = not-found ] || systemctl stop -- "$U"; }
+stop_unit() { read_status; [ "$load" = not-found ] || systemctl stop -- "$U"; }
 unmask() { systemctl unmask -- "$id"; systemctl unmask --runtime -- "$id"; }
 mark() { mkdir -p /run/moorfast; : > "$M"; }
 unmark() { rm -f -- "$M"; rmdir /run/moorfast 2>/dev/null || true; }
-place() { temporary "$(dirname -- "$1")"; cat > "$T"; chmod 0644 "$T"; sync -- "$T"; mv -fT -- "$T" "$1"; }
-broken() {
+write_file() { create_temporary "$(dirname -- "$1")"; cat > "$T"; chmod 0644 "$T"; sync -- "$T"; mv -fT -- "$T" "$1"; }
+fail_unit() {
   journalctl -u "$U" -n 20 --no-pager -o cat 2>/dev/null | blob detail
   fail failed "$1: $(show ActiveState) ($(show SubState)), result $(show Result), exit status $(show ExecMainStatus)"
 }
-stays() {
+check_stays_active() {
   B=$(show NRestarts); C=0
   while [ "$C" -le "$1" ]; do
     case $(show ActiveState)/$(show SubState) in
-      active/*) [ "$(show NRestarts)" = "$B" ] || broken 'it does not stay up' ;;
-      */auto-restart|failed/*|inactive/*|deactivating/*) broken 'it does not stay up' ;;
+      active/*) [ "$(show NRestarts)" = "$B" ] || fail_unit 'the unit does not stay active' ;;
+      */auto-restart|failed/*|inactive/*|deactivating/*) fail_unit 'the unit does not stay active' ;;
       *) C=$((C - 1)) ;;
     esac
     C=$((C + 1)); sleep 0.1
@@ -119,21 +119,21 @@ stays() {
 impl Resource for Unit {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "A systemd unit. With `content` its file is managed, without it the unit of a package is. \
-             The unit is restarted when its content or a drop-in changes and when a resource of `restart_on` changes; systemd reloads its files whenever it needs to. \
-             An apply ends well only if a unit that is to run does run and stays so; else the error holds the last lines of its journal. \
-             As a gate of a rollout it is healthy when it is active and stays so for five seconds (or `settle`) without being started again. \
-             A destroy stops, disables and removes a unit whose content is managed; other units get back the state that they were found in.",
+            "A systemd unit. With `content`, moorfast manages the unit file; without it, the unit of a package. \
+             The unit is restarted when its content or a drop-in changes, and when a resource of `restart_on` changes. systemd reloads its unit files when necessary. \
+             An apply fails if a unit with `state = \"running\"` does not start or does not keep running; the error shows the last lines of its journal. \
+             As the health gate of a rollout, a unit is healthy if it stays active for five seconds (or `settle`) without a restart. \
+             A destroy stops, disables and removes a unit whose content is managed. Other units return to the state that they had before moorfast.",
             [
-                Attribute::required("name", Kind::String, "Its full name: `kubelet.service`.").replaces(),
-                Attribute::optional("content", Kind::String, "The content of its file. If unset, the unit must be there already. If it leaves the manifest, the file is removed, and the unit of the package takes its place."),
-                Attribute::optional("path", Kind::String, "Where its file is, where `content` is written. Default: `/etc/systemd/system/NAME`.").replaces(),
-                Attribute::optional("drop_ins", Kind::map(Kind::String), "Drop-in files in `NAME.d` beside the unit's file: from file names (`10-args.conf`) to contents. A drop-in that leaves the manifest is removed."),
-                Attribute::optional("enabled", Kind::Bool, "Whether the unit is started at boot by its `[Install]` section. A unit whose `[Install]` has only `Also=` counts as enabled when those units are. The links move when `[Install]` changes. If unset, the current state is kept.").or_computed(),
-                Attribute::optional("state", Kind::OneOf(&["running", "stopped"]), "Does it run? Left as it is where not written. For a unit that ends by itself (`Type=oneshot` without `RemainAfterExit=yes`) write none.").or_computed(),
-                Attribute::optional("masked", Kind::Bool, "Whether the unit cannot be started at all. Only without `content`; the unit need not exist. If unset, the current state is kept."),
-                Attribute::optional("settle", Kind::Duration, "How long a unit must have run without a restart to count as running after an apply.").or("1s"),
-                Attribute::computed("restart_pending", Kind::Bool, "Does it still run an older definition than that on disk? True after an edit by hand, or after an apply that was cut off; the next apply restarts it."),
+                Attribute::required("name", Kind::String, "The full name of the unit: `kubelet.service`.").replaces(),
+                Attribute::optional("content", Kind::String, "The content of the unit file. If unset, the unit must exist already. If it is removed from the manifest, the file is removed, and the unit of the package is used."),
+                Attribute::optional("path", Kind::String, "The path of the unit file, if `content` is set. Default: `/etc/systemd/system/NAME`.").replaces(),
+                Attribute::optional("drop_ins", Kind::map(Kind::String), "Drop-in files in `NAME.d` beside the unit file: a map from file names (`10-args.conf`) to contents. A drop-in that is removed from the manifest is removed from the node."),
+                Attribute::optional("enabled", Kind::Bool, "Whether the unit is started at boot by its `[Install]` section. A unit whose `[Install]` has only `Also=` counts as enabled if those units are enabled. When `[Install]` changes, the links are updated. If unset, the current state is kept.").or_computed(),
+                Attribute::optional("state", Kind::OneOf(&["running", "stopped"]), "Whether the unit is running. If unset, the current state is kept. Leave it unset for a unit that ends by itself (`Type=oneshot` without `RemainAfterExit=yes`).").or_computed(),
+                Attribute::optional("masked", Kind::Bool, "Whether the unit is masked, so that nothing can start it. Cannot be combined with `content`; the unit need not exist. If unset, the current state is kept."),
+                Attribute::optional("settle", Kind::Duration, "How long a unit must run without a restart to count as running after an apply.").or("1s"),
+                Attribute::computed("restart_pending", Kind::Bool, "Whether the unit still runs an older definition than the one on disk: after a manual edit, or after an interrupted apply. The next apply restarts the unit."),
             ],
         );
         ResourceType { name: "ssh_systemd_unit", scope: Scope::Node, schema }
@@ -145,7 +145,7 @@ impl Resource for Unit {
             message,
             help: Some(help.to_owned()),
         };
-        let mut found: Vec<Invalid> = absolute(attributes, "path").into_iter().collect();
+        let mut found: Vec<Invalid> = absolute_path(attributes, "path").into_iter().collect();
         if let Some(path) = text(attributes, "path").filter(|_| found.is_empty()) {
             let file = path.rsplit('/').next();
             if !FOLDERS.contains(&parent(path)) {
@@ -153,7 +153,7 @@ impl Resource for Unit {
                 found.push(invalid("path", message, &format!("choose one of {}", FOLDERS.join(", "))));
             } else if text(attributes, "name").is_some_and(|name| Some(name) != file) {
                 let message = format!("`{path}` is not the file of the unit");
-                found.push(invalid("path", message, "the file has the name of the unit"));
+                found.push(invalid("path", message, "the file must have the name of the unit"));
             }
         }
         const KINDS: &[&str] =
@@ -164,16 +164,16 @@ impl Resource for Unit {
             if !fits {
                 found.push(invalid(
                     "name",
-                    format!("`{name}` is no full name of a unit"),
-                    "write it with its kind: kubelet.service",
+                    format!("`{name}` is not a full unit name"),
+                    "write the name with its suffix: kubelet.service",
                 ));
             }
         }
-        if written(attributes, "content") && flag(attributes, "masked") {
+        if is_set(attributes, "content") && flag(attributes, "masked") {
             found.push(invalid(
                 "masked",
                 "a unit with content cannot be masked".to_owned(),
-                "a mask takes the place of the file: remove one of both",
+                "a mask replaces the unit file: remove content or masked",
             ));
         }
         if flag(attributes, "masked") && text(attributes, "state") == Some("running") {
@@ -182,10 +182,10 @@ impl Resource for Unit {
         if flag(attributes, "masked") && flag(attributes, "enabled") {
             found.push(invalid("masked", "a masked unit cannot be enabled".to_owned(), "remove enabled or masked"));
         }
-        if is_template(attributes) && written(attributes, "state") {
+        if is_template(attributes) && is_set(attributes, "state") {
             found.push(invalid(
                 "state",
-                "a template does not run".to_owned(),
+                "a template cannot have a state".to_owned(),
                 "write the state of an instance: a resource with the name getty@tty1.service",
             ));
         }
@@ -210,8 +210,8 @@ impl Resource for Unit {
             if !name.ends_with(".conf") || name.contains('/') {
                 found.push(invalid(
                     "drop_ins",
-                    format!("`{name}` is no name of a drop-in"),
-                    "it ends with .conf and has no /",
+                    format!("`{name}` is not a valid drop-in name"),
+                    "the name ends with .conf and contains no /",
                 ));
             }
         }
@@ -226,17 +226,17 @@ impl Resource for Unit {
         &["settle"]
     }
 
-    fn contents(&self) -> &'static [&'static str] {
+    fn lost_on_overwrite(&self) -> &'static [&'static str] {
         &["content", "drop_ins"]
     }
 
-    fn look(&self, subject: &Subject) -> String {
+    fn read_script(&self, subject: &Subject) -> String {
         let names = names(subject).into_iter().enumerate();
         let drop_ins = names.map(|(index, name)| {
             format!("if [ -f \"$D\"/{0} ]; then blob drop_in.{index} < \"$D\"/{0}; fi\n", quote(&name))
         });
         format!(
-            "{}{SURVEY}survey
+            "{}{STATUS}read_status
 field id \"$id\"; field load \"$load\"; field active \"$active\"; field file_state \"$file_state\"; field reload \"$reload\"
 if starts_at_boot; then field enabled yes; is_whole || field partial yes; fi
 if [ -f \"$F\" ]; then blob content < \"$F\"; fi
@@ -250,10 +250,10 @@ for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/
         )
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let property = |name: &str| seen.field(name).unwrap_or_default();
-        let managed = written(&subject.attributes, "content");
-        let content = seen.text("content");
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let property = |name: &str| answer.field(name).unwrap_or_default();
+        let managed = is_set(&subject.attributes, "content");
+        let content = answer.text("content");
         let missing = if managed { content.is_none() } else { property("load") == "not-found" };
         if missing {
             return Ok(None);
@@ -270,14 +270,14 @@ for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/
         let drop_ins: BTreeMap<String, Value> = names(subject)
             .into_iter()
             .enumerate()
-            .filter_map(|(index, name)| Some((name, Value::from(seen.text(&format!("drop_in.{index}"))?))))
+            .filter_map(|(index, name)| Some((name, Value::from(answer.text(&format!("drop_in.{index}"))?))))
             .collect();
-        if !names(subject).is_empty() || written(&subject.attributes, "drop_ins") {
+        if !names(subject).is_empty() || is_set(&subject.attributes, "drop_ins") {
             put("drop_ins", Value::Map(drop_ins));
         }
         let wanted = |name: &str| subject.attributes.get(name).and_then(Value::as_bool).unwrap_or_default();
-        put("enabled", Value::from(seen.is("enabled") && !(wanted("enabled") && seen.is("partial"))));
-        // A mask that ends with the next boot is neither what `true` means nor what `false` means.
+        put("enabled", Value::from(answer.is("enabled") && !(wanted("enabled") && answer.is("partial"))));
+        // A mask until the next boot is neither `true` nor `false`.
         let file_state = property("file_state");
         put("masked", Value::from(file_state == "masked" || file_state == "masked-runtime" && !wanted("masked")));
         let state = match property("active") {
@@ -287,26 +287,26 @@ for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/
             other => other,
         };
         put("state", Value::from(state));
-        put("restart_pending", Value::from(property("reload") == "yes" || seen.is("marked")));
+        put("restart_pending", Value::from(property("reload") == "yes" || answer.is("marked")));
         let private = json!({
             "id": property("id"),
             "file_state": file_state,
-            "linked": seen.is("linked"),
-            "own_file": seen.is("own_file"),
-            "elsewhere": seen.is("elsewhere"),
+            "linked": answer.is("linked"),
+            "own_file": answer.is("own_file"),
+            "elsewhere": answer.is("elsewhere"),
         });
         Ok(Some(Observed { attributes, private }))
     }
 
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
         let mut planned = request.desired.clone();
-        if written(&planned, "content") && !written(&planned, "path") {
+        if is_set(&planned, "content") && !is_set(&planned, "path") {
             let subject = Subject { attributes: planned.clone(), ..Subject::default() };
             planned.insert("path".to_owned(), Value::from(file(&subject)));
         }
         planned.insert("restart_pending".to_owned(), Value::from(false));
         let there = |o: &Observed| o.attributes.get("drop_ins").and_then(Value::as_map).is_some_and(|m| !m.is_empty());
-        if !written(&planned, "drop_ins") && request.observed.as_ref().is_some_and(there) {
+        if !is_set(&planned, "drop_ins") && request.observed.as_ref().is_some_and(there) {
             planned.insert("drop_ins".to_owned(), Value::Map(BTreeMap::new()));
         }
         let mut proposal = propose(self, request, planned);
@@ -325,35 +325,35 @@ for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/
             }
         }
         if let Some(observed) = &request.observed {
-            if gives_up_its_file(request) {
+            if removes_unit_file(request) {
                 proposal.action = ProposedAction::Replace(vec!["content".to_owned()]);
             }
-            disappears(request, observed)?;
+            check_alias_remains(request, observed)?;
             proposal.consequences.extend(obstacle(request, observed).map(|message| Consequence::Obstacle { message }));
         }
         Ok(proposal)
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
-        let start = format!("{}{SURVEY}{FUNCTIONS}survey\n", places(subject));
+    fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
+        let start = format!("{}{STATUS}{FUNCTIONS}read_status\n", places(subject));
         let attributes = &subject.attributes;
         if matches!(operation.action, OperationAction::Delete) {
-            let body = if written(attributes, "content") { remove(subject) } else { give_back(subject) };
-            return Ok(Step::long(format!("{start}{body}")));
+            let body = if is_set(attributes, "content") { remove(subject) } else { restore(subject) };
+            return Ok(ShellTask::long(format!("{start}{body}")));
         }
         let before = operation.observed.as_ref().map(|o| &o.attributes);
         let differs =
-            |name: &str| written(attributes, name) && !same(before.and_then(|b| b.get(name)), attributes.get(name));
+            |name: &str| is_set(attributes, name) && !is_equal(before.and_then(|b| b.get(name)), attributes.get(name));
         let drop_ins = changed_drop_ins(attributes, before);
         let redefined = differs("content") || !drop_ins.is_empty();
         let pending = before.is_some_and(|b| flag(b, "restart_pending"));
         let restart = redefined || pending || !operation.triggers.is_empty();
-        let resumed = operation.recorded.as_ref().is_some_and(|r| r.incomplete) && written(attributes, "content");
+        let resumed = operation.recorded.as_ref().is_some_and(|r| r.incomplete) && is_set(attributes, "content");
         let moves_links = resumed
             || differs("content") && installs(before, "content") != installs(Some(attributes), "content")
             || drop_ins.iter().any(|drop_in| drop_in.changes_install());
         let mut body = start;
-        if !written(attributes, "content") && !flag(attributes, "masked") {
+        if !is_set(attributes, "content") && !flag(attributes, "masked") {
             body.push_str(&format!("if [ \"$load\" = not-found ]; then\n{NO_SUCH_UNIT}\nfi\n"));
         }
         body.push_str("was=$file_state; if starts_at_boot; then was=enabled; fi\n");
@@ -368,15 +368,15 @@ for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/
         if differs("content") {
             let content = text(attributes, "content").unwrap_or_default();
             body.push_str(&format!(
-                "[ -d \"${{F%/*}}\" ] || mkdir -p -- \"${{F%/*}}\"\n{} | place \"$F\"; R=1\n",
+                "[ -d \"${{F%/*}}\" ] || mkdir -p -- \"${{F%/*}}\"\n{} | write_file \"$F\"; R=1\n",
                 print_bytes(content.as_bytes())
             ));
         }
         body.extend(drop_ins.iter().map(DropIn::write));
         body.push_str("[ \"$reload\" != yes ] && [ -z \"$R\" ] || systemctl daemon-reload\n");
-        body.push_str(&switch(attributes, restart, moves_links));
+        body.push_str(&set_states(attributes, restart, moves_links));
         body.push_str("unmark");
-        Ok(Step { limit: Some(Duration::from_secs(300)), ..Step::long(body) })
+        Ok(ShellTask { limit: Some(Duration::from_secs(300)), ..ShellTask::long(body) })
     }
 
     fn explain(&self, subject: &Subject) -> Option<String> {
@@ -389,20 +389,20 @@ for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/
     fn health(&self, subject: &Subject) -> Option<String> {
         let settle = duration::seconds(duration::of(&subject.attributes, "settle").unwrap_or_default().max(WATCHED));
         Some(format!(
-            "{}{SURVEY}{FUNCTIONS}run() {{ printf '%s %s' \"$(show NRestarts)\" \"$(show InvocationID)\"; }}
-ill() {{ fail failed \"$1: $(show ActiveState) ($(show SubState)), result $(show Result), exit status $(show ExecMainStatus)\"; }}
-[ \"$(show ActiveState)\" = active ] || ill 'it does not run'
+            "{}{STATUS}{FUNCTIONS}run() {{ printf '%s %s' \"$(show NRestarts)\" \"$(show InvocationID)\"; }}
+unhealthy() {{ fail failed \"$1: $(show ActiveState) ($(show SubState)), result $(show Result), exit status $(show ExecMainStatus)\"; }}
+[ \"$(show ActiveState)\" = active ] || unhealthy 'the unit is not active'
 B=$(run); C=0
 while [ \"$C\" -lt {settle} ]; do
   sleep 1; C=$((C + 1))
-  [ \"$(show ActiveState)\" = active ] && [ \"$(run)\" = \"$B\" ] || ill 'it does not stay up'
+  [ \"$(show ActiveState)\" = active ] && [ \"$(run)\" = \"$B\" ] || unhealthy 'the unit does not stay active'
 done",
             places(subject)
         ))
     }
 
     fn found(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
-        if written(desired, "content") {
+        if is_set(desired, "content") {
             return None;
         }
         let is = |name: &str| observed.is_some_and(|o| flag(o, name));
@@ -410,17 +410,17 @@ done",
         Some(json!({ "enabled": is("enabled"), "masked": is("masked"), "running": running }))
     }
 
-    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
-        let found = !subject.private.is_null() || written(&subject.attributes, "content");
-        let mut private = match seen.text("before").filter(|_| !found) {
+    fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
+        let found = !subject.private.is_null() || is_set(&subject.attributes, "content");
+        let mut private = match answer.text("before").filter(|_| !found) {
             Some(before) => {
                 let (file_state, active) = before.split_once(' ').unwrap_or_default();
                 json!({ "enabled": file_state == "enabled", "masked": file_state == "masked", "running": active == "active" })
             }
             None => subject.private.clone(),
         };
-        // What an operation that failed may have written is known until one succeeds.
-        let names = match seen.status {
+        // Drop-ins of a failed operation may exist until an operation succeeds.
+        let names = match answer.status {
             Some(0) => Vec::new(),
             _ => [drop_in_names(&subject.attributes), unfinished(&subject.private)].concat(),
         };
@@ -434,7 +434,7 @@ done",
     }
 }
 
-/// Shell variables: the unit, its file, its drop-in directory and the marker of a pending restart.
+/// Returns shell variables: the unit, its file, its drop-in directory and the marker of a pending restart.
 fn places(subject: &Subject) -> String {
     let name = subject.text("name").unwrap_or_default();
     let file = file(subject);
@@ -450,7 +450,7 @@ fn file(subject: &Subject) -> String {
     }
 }
 
-/// Returns the names of the drop-ins that are wanted, and of those that were, or that a failed operation may have written.
+/// Returns the names of the desired and the recorded drop-ins, and of those that a failed operation may have written.
 fn names(subject: &Subject) -> Vec<String> {
     let mut names = drop_in_names(&subject.attributes);
     if let Some(recorded) = &subject.recorded {
@@ -481,14 +481,14 @@ fn restart_reason(request: &PlanRequest, proposal: &Proposal) -> Option<String> 
         let verb = if request.triggers.len() == 1 { "changes" } else { "change" };
         return Some(format!("{} {verb}", named(&request.triggers).join(", ")));
     }
-    let changes = |name: &str| proposal.planned.get(name).is_some_and(|v| !same(observed.get(name), Some(v)));
+    let changes = |name: &str| proposal.planned.get(name).is_some_and(|v| !is_equal(observed.get(name), Some(v)));
     if changes("content") || changes("drop_ins") {
         return Some("its definition changes".to_owned());
     }
     flag(observed, "restart_pending").then(|| "it runs an older definition".to_owned())
 }
 
-/// A drop-in that differs from the one on the node. No content means that the drop-in is removed.
+/// A drop-in that differs from the one on the node. Without content it is removed.
 struct DropIn<'a> {
     name: &'a str,
     before: Option<&'a str>,
@@ -501,24 +501,24 @@ impl DropIn<'_> {
         section(self.before) != section(self.content)
     }
 
-    /// Returns shell that writes or removes it, and sets `R`.
+    /// Returns shell that writes or removes the drop-in, and sets `R`.
     fn write(&self) -> String {
         let name = quote(self.name);
         match self.content {
             Some(content) => {
-                format!("mkdir -p -- \"$D\"; {} | place \"$D\"/{name}; R=1\n", print_bytes(content.as_bytes()))
+                format!("mkdir -p -- \"$D\"; {} | write_file \"$D\"/{name}; R=1\n", print_bytes(content.as_bytes()))
             }
             None => format!("rm -f -- \"$D\"/{name}; rmdir -- \"$D\" 2>/dev/null || true; R=1\n"),
         }
     }
 }
 
-/// Returns the drop-ins of `attributes` that are not on the node as they should be, then those of `before` that left the manifest.
+/// Returns the drop-ins of `attributes` that differ on the node, then those of `before` that were removed from the manifest.
 fn changed_drop_ins<'a>(attributes: &'a Attributes, before: Option<&'a Attributes>) -> Vec<DropIn<'a>> {
     static NONE: BTreeMap<String, Value> = BTreeMap::new();
     let of = |attributes: Option<&'a Attributes>| attributes.and_then(|a| a.get("drop_ins")?.as_map()).unwrap_or(&NONE);
     let (wanted, there) = (of(Some(attributes)), of(before));
-    let changed = wanted.iter().filter(|(name, content)| !same(there.get(*name), Some(content)));
+    let changed = wanted.iter().filter(|(name, content)| !is_equal(there.get(*name), Some(content)));
     let gone = there.iter().filter(|(name, _)| !wanted.contains_key(*name));
     let text = |map: &'a BTreeMap<String, Value>, name: &str| map.get(name).and_then(Value::as_str);
     let drop_in = |(name, _): (&'a String, _)| DropIn { name, before: text(there, name), content: text(wanted, name) };
@@ -530,7 +530,7 @@ fn installs<'a>(attributes: Option<&'a Attributes>, name: &str) -> Vec<&'a str> 
     attributes.and_then(|attributes| text(attributes, name)).map(install::of).unwrap_or_default()
 }
 
-/// Returns the assignments of all `[Install]` sections of the manifest, or `None` if some of the text is not known, or elsewhere.
+/// Returns the assignments of all `[Install]` sections of the manifest, or `None` if a text is unknown or not in the manifest.
 fn written_install(attributes: &Attributes) -> Option<Vec<&str>> {
     let mut assignments = install::of(text(attributes, "content")?);
     match attributes.get("drop_ins").filter(|v| !v.is_null()) {
@@ -548,17 +548,17 @@ fn is_template(attributes: &Attributes) -> bool {
     text(attributes, "name").is_some_and(|name| name.contains("@."))
 }
 
-/// Whether the file that moorfast wrote is no longer in the manifest.
-fn gives_up_its_file(request: &PlanRequest) -> bool {
+/// Whether the unit file that moorfast wrote is no longer in the manifest.
+fn removes_unit_file(request: &PlanRequest) -> bool {
     let recorded = request.recorded.as_ref().is_some_and(|record| record.attributes.contains_key("content"));
-    recorded && !written(&request.desired, "content")
+    recorded && !is_set(&request.desired, "content")
 }
 
-/// Checks that the unit exists after it is disabled.
+/// Checks that the unit still exists after it is disabled.
 ///
 /// # Errors
 /// If the name is an alias that exists only while the unit is enabled.
-fn disappears(request: &PlanRequest, observed: &Observed) -> Result<(), ProviderError> {
+fn check_alias_remains(request: &PlanRequest, observed: &Observed) -> Result<(), ProviderError> {
     let name = text(&request.desired, "name").unwrap_or_default();
     let id = observed.private["id"].as_str().unwrap_or(name);
     let disabled = request.desired.get("enabled").and_then(Value::as_bool) == Some(false);
@@ -569,11 +569,11 @@ fn disappears(request: &PlanRequest, observed: &Observed) -> Result<(), Provider
     Err(ProviderError::new(Class::Invalid, message).attribute("name").help(format!("name the unit itself: {id}")))
 }
 
-/// Returns what an apply of `request` would fail at.
+/// Returns why an apply of `request` would fail.
 fn obstacle(request: &PlanRequest, observed: &Observed) -> Option<String> {
     let becomes = |name: &str| flag(&request.desired, name) && !flag(&observed.attributes, name);
     let private = |name: &str| observed.private[name] == true;
-    if gives_up_its_file(request) {
+    if removes_unit_file(request) {
         return (!private("elsewhere")).then(|| "no package provides the unit once its file is removed".to_owned());
     }
     let file_state = observed.private["file_state"].as_str().unwrap_or_default();
@@ -581,30 +581,30 @@ fn obstacle(request: &PlanRequest, observed: &Observed) -> Option<String> {
         return Some("the file of the unit is in /etc, where the mask would be".to_owned());
     }
     let fixed = matches!(file_state, "static" | "generated" | "transient" | "");
-    let redefined = written(&request.desired, "content") || written(&request.desired, "drop_ins");
+    let redefined = is_set(&request.desired, "content") || is_set(&request.desired, "drop_ins");
     (becomes("enabled") && fixed && !redefined).then(|| match file_state {
         "static" => "the unit is static: it has no [Install] section, so it cannot be enabled".to_owned(),
         _ => "the unit has no file of its own, so it cannot be enabled".to_owned(),
     })
 }
 
-/// Shell that fails because `$U` does not exist, and names the unit that it is an alias of.
+/// Shell that fails because `$U` does not exist. If `$U` is an alias, the error names the unit.
 const NO_SUCH_UNIT: &str = r#"for root in /etc /usr/local/lib /usr/lib /lib; do
   for file in "$root"/systemd/system/*."${U##*.}"; do
     [ ! -f "$file" ] || while read -r line; do
-      case "${line%%=*}  ${line#*=} " in 'Alias '*" $U "*) fail failed "there is no such unit now: it is an alias that exists only while ${file##*/} is enabled (name ${file##*/})" ;; esac
+      case "${line%%=*}  ${line#*=} " in 'Alias '*" $U "*) fail failed "the unit does not exist now: it is an alias that exists only while ${file##*/} is enabled (name ${file##*/})" ;; esac
     done < "$file"
   done
 done 2>/dev/null
-fail failed 'there is no such unit (install its package first, or write its content)'"#;
+fail failed 'the unit does not exist (install its package first, or set content)'"#;
 
-/// Enables, starts, restarts, stops and masks. With `moves_links` the links follow the `[Install]` section, which is another one now.
-fn switch(attributes: &Attributes, restart: bool, moves_links: bool) -> String {
-    let mut body = "survey\n".to_owned();
+/// Returns shell that enables, starts, restarts, stops and masks the unit. With `moves_links` the links are updated to a changed `[Install]` section.
+fn set_states(attributes: &Attributes, restart: bool, moves_links: bool) -> String {
+    let mut body = "read_status\n".to_owned();
     let again = if moves_links { "disable; enable" } else { "starts_at_boot && is_whole || enable" };
     match attributes.get("enabled").and_then(Value::as_bool) {
         Some(true) => body.push_str(&format!(
-            "{again}\nsurvey; starts_at_boot || fail invalid \"it cannot be enabled ($file_state): it needs an [Install] section\"\n",
+            "{again}\nread_status; starts_at_boot || fail invalid \"the unit cannot be enabled ($file_state): it needs an [Install] section\"\n",
         )),
         Some(false) => body.push_str("case $file_state in enabled|indirect) disable ;; esac\n"),
         None if moves_links => body.push_str(&format!("if [ \"$was\" = enabled ]; then {again}; fi\n")),
@@ -614,11 +614,11 @@ fn switch(attributes: &Attributes, restart: bool, moves_links: bool) -> String {
     match (text(attributes, "state"), restart) {
         (Some("running"), restart) => {
             let verb = if restart { "restart" } else { "start" };
-            body.push_str(&format!("anew; systemctl {verb} -- \"$U\" || broken 'it does not start'\nstays {settle}\n"));
+            body.push_str(&format!("reset_start_limit; systemctl {verb} -- \"$U\" || fail_unit 'the unit does not start'\ncheck_stays_active {settle}\n"));
         }
-        (Some(_), _) => body.push_str("halt; anew\n"),
+        (Some(_), _) => body.push_str("stop_unit; reset_start_limit\n"),
         (None, true) => body.push_str(&format!(
-            "if [ \"$(show ActiveState)\" = active ]; then anew; systemctl restart -- \"$U\" || broken 'it does not start again'; stays {settle}; fi\n"
+            "if [ \"$(show ActiveState)\" = active ]; then reset_start_limit; systemctl restart -- \"$U\" || fail_unit 'the unit does not start again'; check_stays_active {settle}; fi\n"
         )),
         (None, false) => {}
     }
@@ -636,14 +636,14 @@ fn without_drop_ins(subject: &Subject) -> String {
     }
 }
 
-/// Stops, disables and removes a unit whose file is managed, of a template all instances.
+/// Returns shell that stops, disables and removes a unit whose file is managed, with all instances of a template.
 fn remove(subject: &Subject) -> String {
     let stop = match subject.text("name").and_then(|name| name.split_once("@.")) {
         Some((stem, kind)) => format!(
             "systemctl list-units --all --plain --no-legend --type={kind} | while read -r unit _; do case $unit in {}*) systemctl stop -- \"$unit\" ;; esac; done",
             quote(&format!("{stem}@"))
         ),
-        None => "halt".to_owned(),
+        None => "stop_unit".to_owned(),
     };
     format!(
         "if [ \"$load\" != not-found ]; then {stop}; systemctl disable -- \"$U\" 2>/dev/null || true; fi
@@ -655,10 +655,10 @@ unmark",
     )
 }
 
-/// Gives a unit that was there before us back as it was found.
-fn give_back(subject: &Subject) -> String {
+/// Returns shell that restores the state that an existing unit had before moorfast.
+fn restore(subject: &Subject) -> String {
     let attributes = &subject.attributes;
-    let was = |name: &str| subject.private[name].as_bool().filter(|_| written(attributes, name));
+    let was = |name: &str| subject.private[name].as_bool().filter(|_| is_set(attributes, name));
     let mut body = without_drop_ins(subject);
     if !body.is_empty() {
         body.push_str("systemctl daemon-reload; [ \"$load\" = not-found ] || systemctl try-restart -- \"$U\"\n");
@@ -668,13 +668,13 @@ fn give_back(subject: &Subject) -> String {
         Some(false) => body.push_str("unmask\n"),
         None => {}
     }
-    body.push_str("survey\nif [ \"$load\" != not-found ]; then :\n");
+    body.push_str("read_status\nif [ \"$load\" != not-found ]; then :\n");
     match was("enabled") {
         Some(true) => body.push_str("starts_at_boot || enable\n"),
         Some(false) => body.push_str("case $file_state in enabled|indirect) disable ;; esac\n"),
         None => {}
     }
-    let ran = subject.private["running"].as_bool().filter(|_| written(attributes, "state"));
+    let ran = subject.private["running"].as_bool().filter(|_| is_set(attributes, "state"));
     match ran.filter(|_| subject.private["masked"] != true) {
         Some(true) => body.push_str("systemctl start -- \"$U\"\n"),
         Some(false) => body.push_str("systemctl stop -- \"$U\"\n"),

@@ -9,7 +9,7 @@ use moorfast_engine::state::Record;
 use serde_json::json;
 
 use super::account::{self, name_rule, number_rule};
-use super::{Resource, Step, absolute, flag, propose, text, texts, written};
+use super::{Resource, ShellTask, absolute_path, flag, is_set, propose, text, texts};
 use crate::script::{Section, print_bytes, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -17,27 +17,27 @@ use crate::subject::Subject;
 /// The resource type `ssh_user`.
 pub(crate) struct User;
 
-/// Reports the account `$U`: its line, and its groups by name and number, the primary one first.
-const LOOK: &str = r#"X=$(getent passwd -- "$U" || true)
+/// Shell that reports the account `$U`: its passwd line, and its groups by name and number, the primary group first.
+const READ: &str = r#"X=$(getent passwd -- "$U" || true)
 if [ -n "$X" ]; then
   printf %s "$X" | blob passwd
   for G in $(id -G -- "$U"); do getent group -- "$G" || printf '%s:x:%s:\n' "$G" "$G"; done | cut -d : -f 1,3 | blob groups
 fi"#;
 
-/// Shell functions that go to the keys of the account whose line is `$X`. Its owner may have put links into their place, also meanwhile: what these lead to
-/// is neither shown to us nor given to him.
-const TO_KEYS: &str = r#"H=${X%:*}; H=${H##*:}
+/// Shell functions that enter the `.ssh` folder of the account whose passwd line is `$X`. The account may replace files there by links at any moment: no target
+/// of such a link is read or changed.
+const ENTER_SSH_FOLDER: &str = r#"H=${X%:*}; H=${H##*:}
 plain() { kind "$1"; case $K in absent|"$2"*) ;; *) fail conflict "$3 is a $K: it is neither read nor written" ;; esac; }
 enter() {
   kind "$H/.ssh/."
   cd -- "$H"; R=$(pwd -P)
-  cd -- .ssh; [ "$(pwd -P)" = "${R%/}/.ssh" ] || fail conflict "$H/.ssh became a symbolic link"
+  cd -- .ssh; [ "$(pwd -P)" = "${R%/}/.ssh" ] || fail conflict "$H/.ssh was replaced by a symbolic link"
   plain authorized_keys regular "$H/.ssh/authorized_keys"
 }
 plain "$H/.ssh" directory "$H/.ssh""#;
 
-/// Reports the keys, and who can change them. An account whose keys may not be read is not one without keys.
-const LOOK_AT_KEYS: &str = r#"if [ "$K" != absent ]; then
+/// Shell that reports the keys, and who can change them. If the keys cannot be read, that is an error, not an account without keys.
+const READ_KEYS: &str = r#"if [ "$K" != absent ]; then
   enter
   field folder_access "$(stat -c '%u %a' .)"
   if [ "$K" != absent ]; then
@@ -47,21 +47,21 @@ const LOOK_AT_KEYS: &str = r#"if [ "$K" != absent ]; then
   fi
 fi"#;
 
-/// Takes the keys that come on 5 as those of `$U`.
-const TAKE_KEYS: &str = r#"O=$(id -u -- "$U"):$(id -g -- "$U")
+/// Shell that writes the keys from descriptor 5 for `$U`.
+const WRITE_KEYS: &str = r#"O=$(id -u -- "$U"):$(id -g -- "$U")
 [ -d "$H" ] || { mkdir -p -- "$H"; chown -h -- "$O" "$H"; }
 mkdir -p -m 0700 -- "$H/.ssh"
 enter
 chown -- "$O" .; chmod 0700 .
-opened .
+open_temporary .
 cat <&5 >&6
 chown -- "$O" /proc/self/fd/6; chmod 0600 /proc/self/fd/6
 mv -fT -- "$T" authorized_keys"#;
 
-/// Removes the keys of `$U`, of which none were found at first.
-const DROP_KEYS: &str = r#"if [ "$K" != absent ]; then enter; rm -f -- authorized_keys; fi"#;
+/// Shell that removes the keys of `$U`, if the account had none before moorfast.
+const REMOVE_KEYS: &str = r#"if [ "$K" != absent ]; then enter; rm -f -- authorized_keys; fi"#;
 
-/// Takes `$D` as the home of `$U`. What is in the old one moves along, if the account owns that and nothing is at the new place.
+/// Shell that makes `$D` the home of `$U`. The content of the old home moves, if the account owns it and nothing is at the new path.
 const MOVE_HOME: &str = r#"X=$(getent passwd -- "$U"); H=${X%:*}; H=${H##*:}
 if [ ! -e "$D" ]; then
   mkdir -p -- "$(dirname -- "$D")"
@@ -72,26 +72,26 @@ if [ ! -e "$D" ]; then
   fi
 fi"#;
 
-/// Lists that are given back as they were found when they leave the manifest.
+/// The lists that are restored when they are removed from the manifest.
 const LISTS: &[&str] = &["groups", "authorized_keys"];
 
 impl Resource for User {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
-            "An account. It gets no password. A destroy removes it, if it was made by moorfast.",
+            "An account without a password. A destroy removes the account only if moorfast created it.",
             [
-                Attribute::required("name", Kind::String, "Its name.").replaces(),
-                Attribute::optional("uid", Kind::Integer, "Its number. Where it is not written the node chooses.").or_computed(),
-                Attribute::optional("group", Kind::String, "Its primary group, by name or number, which must exist. Where it is not written a new account gets a group of its own name, or what the node's useradd is set to.").or_computed(),
-                Attribute::optional("groups", Kind::list(Kind::String), "Its further groups by name or number, exactly these, in any order. They must exist. If unset, they are kept. If the list leaves the manifest, the groups that were found are restored.").or_computed(),
-                Attribute::optional("home", Kind::String, "Its home directory. Where it is not written the node chooses, usually `/home/NAME`. With `create_home`, another directory gets all that is in the old one, if it does not exist yet and the account owns the old one.").or_computed(),
-                Attribute::optional("shell", Kind::String, "Its login shell. Where it is not written the node chooses.").or_computed(),
-                Attribute::optional("comment", Kind::String, "Its full name or purpose.").or_computed(),
-                Attribute::optional("system", Kind::Bool, "Is a new account one of the system's (its number chosen below 1000)?").or(false),
-                Attribute::optional("create_home", Kind::Bool, "Whether a new account, or one with another home, gets its home directory.").or(true),
-                Attribute::optional("remove_home", Kind::Bool, "Does a destroy remove the home directory with all in it?").or(false),
-                Attribute::optional("authorized_keys", Kind::list(Kind::String), "The public keys that may log in as it, exactly these: the whole `~/.ssh/authorized_keys`, one line each. A symbolic link in the place of that file or its folder is an error. If unset, they are kept. If the list leaves the manifest, the keys that were found are restored."),
-                Attribute::computed("keys_trusted", Kind::Bool, "Whether sshd with StrictModes uses the `authorized_keys`: nobody but the account and root owns or can change the file and its folder, and the account can read both. An apply corrects owner and mode."),
+                Attribute::required("name", Kind::String, "The name of the account.").replaces(),
+                Attribute::optional("uid", Kind::Integer, "The user ID. If unset, the node chooses it.").or_computed(),
+                Attribute::optional("group", Kind::String, "The primary group, by name or number. It must exist. If unset, a new account gets the default group of the node's useradd, usually a group with its own name.").or_computed(),
+                Attribute::optional("groups", Kind::list(Kind::String), "The supplementary groups, by name or number: exactly these, in any order. They must exist. If unset, they are kept. If the list is removed from the manifest, the groups that the account had before are restored.").or_computed(),
+                Attribute::optional("home", Kind::String, "The home directory. If unset, the node chooses it, usually `/home/NAME`. With `create_home`, a change moves the content of the old home, if the account owns it and the new directory does not exist.").or_computed(),
+                Attribute::optional("shell", Kind::String, "The login shell. If unset, the node chooses it.").or_computed(),
+                Attribute::optional("comment", Kind::String, "The full name or the purpose of the account.").or_computed(),
+                Attribute::optional("system", Kind::Bool, "Whether a new account is a system account, with a user ID below 1000.").or(false),
+                Attribute::optional("create_home", Kind::Bool, "Whether the home directory of a new account, or of an account with a changed home, is created.").or(true),
+                Attribute::optional("remove_home", Kind::Bool, "Whether a destroy removes the home directory with its content.").or(false),
+                Attribute::optional("authorized_keys", Kind::list(Kind::String), "The public keys that may log in: the whole content of `~/.ssh/authorized_keys`, one line each. It is an error if that file or its folder is a symbolic link. If unset, the keys are kept. If the list is removed from the manifest, the keys that the account had before are restored."),
+                Attribute::computed("keys_trusted", Kind::Bool, "Whether sshd with StrictModes accepts the `authorized_keys`: only the account and root own or can change the file and its folder, and the account can read both. An apply corrects owner and mode."),
             ],
         );
         ResourceType { name: "ssh_user", scope: Scope::Node, schema }
@@ -100,10 +100,10 @@ impl Resource for User {
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let mut invalid: Vec<Invalid> = name_rule(attributes, "name").into_iter().collect();
         invalid.extend(number_rule(attributes, "uid"));
-        invalid.extend(["home", "shell"].iter().filter_map(|name| absolute(attributes, name)));
+        invalid.extend(["home", "shell"].iter().filter_map(|name| absolute_path(attributes, name)));
         for name in ["comment", "shell", "home"] {
             if text(attributes, name).is_some_and(|t| t.contains([':', '\n'])) {
-                let message = format!("{name} can't hold a colon or a line break");
+                let message = format!("{name} must not contain a colon or a line break");
                 invalid.push(Invalid { attribute: Some(name), message, help: None });
             }
         }
@@ -118,27 +118,27 @@ impl Resource for User {
         &["system", "create_home", "remove_home"]
     }
 
-    fn contents(&self) -> &'static [&'static str] {
+    fn lost_on_overwrite(&self) -> &'static [&'static str] {
         &["uid", "group", "groups", "home", "shell", "comment", "authorized_keys"]
     }
 
-    fn look(&self, subject: &Subject) -> String {
+    fn read_script(&self, subject: &Subject) -> String {
         let keys = match reads_keys(subject) {
-            true => format!("if [ -n \"$X\" ]; then\n{TO_KEYS}\n{LOOK_AT_KEYS}\nfi"),
+            true => format!("if [ -n \"$X\" ]; then\n{ENTER_SSH_FOLDER}\n{READ_KEYS}\nfi"),
             false => String::new(),
         };
-        format!("U={}\n{LOOK}\n{keys}", quote(subject.text("name").unwrap_or_default()))
+        format!("U={}\n{READ}\n{keys}", quote(subject.text("name").unwrap_or_default()))
     }
 
-    fn observe(&self, subject: &Subject, seen: &Section) -> Result<Option<Observed>, ProviderError> {
-        let Some(line) = seen.text("passwd") else { return Ok(None) };
+    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+        let Some(line) = answer.text("passwd") else { return Ok(None) };
         let parts: Vec<&str> = line.trim_end().split(':').collect();
         let [_, _, uid, _, comment, home, shell] = parts[..] else { return Ok(None) };
-        let groups = seen.text("groups").unwrap_or_default();
+        let groups = answer.text("groups").unwrap_or_default();
         let mut groups = groups.lines().filter_map(|line| line.split_once(':'));
         let primary = groups.next().unwrap_or_default();
         let further: Vec<(&str, &str)> = groups.filter(|group| *group != primary).collect();
-        // As it is recorded, so that another spelling in the manifest is not taken for drift.
+        // The recorded spelling comes first, so that another spelling in the manifest is not drift.
         let recorded = subject.recorded.as_ref();
         let mut known = recorded.map(|r| texts(r, "groups")).unwrap_or_default();
         known.extend(texts(&subject.attributes, "groups"));
@@ -163,8 +163,8 @@ impl Resource for User {
         put("groups", Value::from(further_shown));
         let mut private = json!({ "primary": primary, "further": further });
         if reads_keys(subject) {
-            let distrust = distrust(uid, home, seen);
-            put("authorized_keys", Value::from(lines(&seen.text("keys").unwrap_or_default())));
+            let distrust = key_problems(uid, home, answer);
+            put("authorized_keys", Value::from(lines(&answer.text("keys").unwrap_or_default())));
             put("keys_trusted", Value::from(distrust.is_empty()));
             private["distrust"] = json!(distrust);
         }
@@ -179,7 +179,7 @@ impl Resource for User {
         })
     }
 
-    fn act(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<Step, ProviderError> {
+    fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let attributes = &subject.attributes;
         let start = format!("U={}", quote(subject.text("name").unwrap_or_default()));
         let body = match &operation.action {
@@ -187,7 +187,7 @@ impl Resource for User {
                 let home = if flag(attributes, "remove_home") { "-r" } else { "" };
                 format!("if getent passwd -- \"$U\" >/dev/null; then userdel {home} -- \"$U\"; fi")
             }
-            OperationAction::Delete => "note 'it was there before, and stays'".to_owned(),
+            OperationAction::Delete => "note 'the account existed before moorfast and is kept'".to_owned(),
             OperationAction::Create(_) => {
                 let home = if flag(attributes, "create_home") { "-m" } else { "-M" };
                 let system = if flag(attributes, "system") { "-r" } else { "" };
@@ -196,7 +196,7 @@ impl Resource for User {
             }
             OperationAction::Update(_) => {
                 let before = operation.observed.as_ref().map(|o| &o.attributes);
-                let back = given_back(attributes, operation.recorded.as_deref());
+                let back = restored_lists(attributes, operation.recorded.as_deref());
                 let attributes: Attributes = attributes.clone().into_iter().chain(back.clone()).collect();
                 let options = options(&attributes, before);
                 let change = if options.is_empty() { ":".to_owned() } else { format!("usermod {options} -- \"$U\"") };
@@ -209,43 +209,43 @@ impl Resource for User {
                     _ => String::new(),
                 };
                 let keys = match back.get("authorized_keys").and_then(Value::as_list) {
-                    Some([]) => format!("X=$(getent passwd -- \"$U\")\n{TO_KEYS}\n{DROP_KEYS}"),
+                    Some([]) => format!("X=$(getent passwd -- \"$U\")\n{ENTER_SSH_FOLDER}\n{REMOVE_KEYS}"),
                     _ => keys(&attributes),
                 };
                 format!("{home}{change}\n{keys}")
             }
         };
-        Ok(Step::quick(format!("{start}\n{body}")))
+        Ok(ShellTask::quick(format!("{start}\n{body}")))
     }
 
     fn found(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
-        let mut found = lists_found(desired, observed);
+        let mut found = previous_lists(desired, observed);
         if observed.is_none() {
             found.insert("made".to_owned(), true.into());
         }
         (!found.is_empty()).then(|| found.into())
     }
 
-    fn private(&self, subject: &Subject, seen: &Section) -> serde_json::Value {
+    fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
         let mut private = subject.private.as_object().cloned().unwrap_or_default();
-        if seen.is("made") {
+        if answer.is("made") {
             private.insert("made".to_owned(), true.into());
         }
-        for (name, found) in lists_found(&subject.attributes, subject.before.as_ref()) {
+        for (name, found) in previous_lists(&subject.attributes, subject.before.as_ref()) {
             private.entry(name).or_insert(found);
         }
-        if seen.status == Some(0) {
-            private.retain(|name, _| !LISTS.contains(&name.as_str()) || written(&subject.attributes, name));
+        if answer.status == Some(0) {
+            private.retain(|name, _| !LISTS.contains(&name.as_str()) || is_set(&subject.attributes, name));
         }
         if private.is_empty() { serde_json::Value::Null } else { private.into() }
     }
 }
 
 impl User {
-    /// Returns the proposal for `request`. With `as_shown` groups that are the same keep the spelling of what was observed.
+    /// Returns the proposal for `request`. With `as_shown`, equal groups keep the observed spelling.
     fn propose(&self, request: &PlanRequest, as_shown: bool) -> Proposal {
         let mut planned = request.desired.clone();
-        planned.extend(given_back(&request.desired, request.recorded.as_deref()));
+        planned.extend(restored_lists(&request.desired, request.recorded.as_deref()));
         let observed = request.observed.as_ref();
         let known = observed.map(|o| &o.private).unwrap_or(&serde_json::Value::Null);
         let pair = |json: &serde_json::Value| Some((json[0].as_str()?.to_owned(), json[1].as_str()?.to_owned()));
@@ -278,7 +278,7 @@ impl User {
             groups
         });
         rewrite(&mut planned, "authorized_keys", |keys| lines(&keys.join("\n")));
-        let keys = written(&planned, "authorized_keys");
+        let keys = is_set(&planned, "authorized_keys");
         if keys {
             planned.insert("keys_trusted".to_owned(), Value::from(true));
         }
@@ -293,51 +293,51 @@ impl User {
             .get("home")
             .is_some_and(|home| observed.is_some_and(|o| o.attributes.get("home") != Some(home)));
         if moves && flag(&request.desired, "create_home") {
-            proposal.notes.push("what the account has in its old home moves to the new one".to_owned());
+            proposal.notes.push("the content of the old home moves to the new one".to_owned());
         }
         proposal
     }
 }
 
-/// Returns the lists that `desired` has as they were found. Keys that may be secret are not kept.
-fn lists_found(desired: &Attributes, observed: Option<&Attributes>) -> serde_json::Map<String, serde_json::Value> {
+/// Returns the lists of `desired` with their values from before moorfast. Keys that may be secret are left out.
+fn previous_lists(desired: &Attributes, observed: Option<&Attributes>) -> serde_json::Map<String, serde_json::Value> {
     let found = |name: &&str| {
         let list = observed.and_then(|o| o.get(*name));
         let secret = list.is_some_and(|list| list != &list.reveal_deep());
-        (written(desired, name) && !secret)
+        (is_set(desired, name) && !secret)
             .then(|| ((*name).to_owned(), json!(observed.map(|o| texts(o, name)).unwrap_or_default())))
     };
     LISTS.iter().filter_map(found).collect()
 }
 
-/// Returns the lists that left the manifest as they were found.
-fn given_back(desired: &Attributes, recorded: Option<&Record>) -> Attributes {
+/// Returns the lists that were removed from the manifest, with their values from before moorfast.
+fn restored_lists(desired: &Attributes, recorded: Option<&Record>) -> Attributes {
     let found = |name: &&str| {
-        let items = recorded?.private[*name].as_array().filter(|_| !written(desired, name))?;
+        let items = recorded?.private[*name].as_array().filter(|_| !is_set(desired, name))?;
         let items: Vec<String> = items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect();
         Some(((*name).to_owned(), Value::from(items)))
     };
     LISTS.iter().filter_map(found).collect()
 }
 
-/// Whether the keys of the account are read: those of the manifest, or those that left it.
+/// Whether the keys of the account are read: they are in the manifest, or were removed from it.
 fn reads_keys(subject: &Subject) -> bool {
     let left = subject.recorded.is_some() && subject.private["authorized_keys"].is_array();
-    written(&subject.attributes, "authorized_keys") || left
+    is_set(&subject.attributes, "authorized_keys") || left
 }
 
-/// Returns why sshd with StrictModes does not use the keys of the account `uid`, one line for each place.
-fn distrust(uid: &str, home: &str, seen: &Section) -> Vec<String> {
+/// Returns why sshd with StrictModes refuses the keys of the account `uid`, one line per path.
+fn key_problems(uid: &str, home: &str, answer: &Section) -> Vec<String> {
     let folder = format!("{home}/.ssh");
     let places = [("folder_access", folder.clone(), 0o5), ("keys_access", format!("{folder}/authorized_keys"), 0o4)];
     let check = |(field, path, needed): (&str, String, u32)| {
-        let (owner, mode) = seen.field(field)?.split_once(' ')?;
+        let (owner, mode) = answer.field(field)?.split_once(' ')?;
         let bits = u32::from_str_radix(mode, 8).ok()?;
         match owner {
             _ if owner != uid && owner != "0" => {
                 Some(format!("sshd refuses {path}: it belongs to another user ({owner})"))
             }
-            _ if bits & 0o022 != 0 => Some(format!("sshd refuses {path}: others can write it (mode {mode:0>4})")),
+            _ if bits & 0o022 != 0 => Some(format!("sshd refuses {path}: other users can write it (mode {mode:0>4})")),
             _ if owner == uid && (bits >> 6) & needed != needed => {
                 Some(format!("the account cannot read {path} (mode {mode:0>4})"))
             }
@@ -350,7 +350,7 @@ fn distrust(uid: &str, home: &str, seen: &Section) -> Vec<String> {
     places.into_iter().filter_map(check).collect()
 }
 
-/// Returns shell that creates the account. A useradd that checks names takes an unusual one only with `--badname`.
+/// Returns shell that creates the account. useradd creates an unusual name only with `--badname`.
 fn add(options: &str, attributes: &Attributes) -> String {
     if text(attributes, "name").is_none_or(account::is_portable) {
         return format!("useradd {options} -- \"$U\"");
@@ -360,7 +360,7 @@ fn add(options: &str, attributes: &Attributes) -> String {
     )
 }
 
-/// Puts the list `name`, where it is known, as `new` says it; it stays as sensitive as it is.
+/// Replaces the list `name`, if it is known, by the result of `new`. It stays as sensitive as it was.
 fn rewrite(attributes: &mut Attributes, name: &str, new: impl FnOnce(Vec<String>) -> Vec<String>) {
     let Some(value) = attributes.get(name).filter(|v| !v.is_null() && !v.is_unknown() && !v.is_retained()) else {
         return;
@@ -370,12 +370,12 @@ fn rewrite(attributes: &mut Attributes, name: &str, new: impl FnOnce(Vec<String>
     attributes.insert(name.to_owned(), if hidden { value.sensitive() } else { value });
 }
 
-/// The lines of `text` that say something.
+/// Returns the lines of `text` that are not empty.
 fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
-/// The options of useradd and usermod for what is written and differs from `before`.
+/// Returns the options of useradd and usermod for the attributes that are set and differ from `before`.
 fn options(attributes: &Attributes, before: Option<&Attributes>) -> String {
     let differs = |name: &str| before.is_none_or(|b| b.get(name) != attributes.get(name));
     let mut options = Vec::new();
@@ -388,20 +388,20 @@ fn options(attributes: &Attributes, before: Option<&Attributes>) -> String {
     if let Some(uid) = attributes.get("uid").and_then(Value::as_i64).filter(|_| differs("uid")) {
         options.push(format!("-u {uid}"));
     }
-    if written(attributes, "groups") && differs("groups") {
+    if is_set(attributes, "groups") && differs("groups") {
         options.push(format!("-G {}", quote(&texts(attributes, "groups").join(","))));
     }
     options.join(" ")
 }
 
 fn keys(attributes: &Attributes) -> String {
-    if !written(attributes, "authorized_keys") {
+    if !is_set(attributes, "authorized_keys") {
         return String::new();
     }
     let keys = lines(&texts(attributes, "authorized_keys").join("\n"));
     let text: String = keys.iter().map(|key| format!("{key}\n")).collect();
     format!(
-        "X=$(getent passwd -- \"$U\")\n{TO_KEYS}\n{} | {{ exec 5<&0 </dev/null; {TAKE_KEYS}; }}",
+        "X=$(getent passwd -- \"$U\")\n{ENTER_SSH_FOLDER}\n{} | {{ exec 5<&0 </dev/null; {WRITE_KEYS}; }}",
         print_bytes(text.as_bytes())
     )
 }

@@ -1,4 +1,4 @@
-//! The ssh_config of a node: what moorfast insists on, then what the user's own says.
+//! The ssh_config of a node: the options that moorfast requires, then the user's own.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use moorfast_engine::provider::{Class, ProviderError};
 
 use crate::duration;
 
-/// How connections are made; `[providers.ssh]`.
+/// The settings of `[providers.ssh]`: how connections are made.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How long each host on the way may take to accept a connection.
+    /// How long each jump host and the node may take to accept a connection.
     pub connect_timeout: Duration,
-    /// The ssh_config of the user; `~/.ssh/config` and the system's where none is given.
+    /// The ssh_config of the user. Default: `~/.ssh/config` and the one of the system.
     pub config_file: Option<PathBuf>,
 }
 
@@ -25,7 +25,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The settings of `[providers.ssh]`; relative paths start at `root`.
+    /// Returns the settings of `[providers.ssh]`. Relative paths start at `root`.
     pub fn new(config: &Attributes, root: &Path) -> Self {
         let file = config.get("config_file").and_then(Value::as_str).map(|path| match path.starts_with('~') {
             true => PathBuf::from(path),
@@ -36,18 +36,18 @@ impl Settings {
     }
 }
 
-/// One hop on the way: the node itself or a jump host.
+/// A host of the route: the node itself or a jump host.
 pub(super) struct Hop<'a> {
-    /// What ssh is told to connect to, so that the user's `Host` blocks are found.
+    /// The host argument of ssh, so that the `Host` blocks of the user match.
     pub(super) destination: String,
-    /// User, where it is given.
+    /// The user, if it is set.
     pub(super) user: Option<&'a str>,
-    /// Port, where it is given.
+    /// The port, if it is set.
     pub(super) port: Option<u16>,
 }
 
 impl<'a> Hop<'a> {
-    /// The jump host that `[user@]host[:port]` says.
+    /// Parses a jump host: `[user@]host[:port]`.
     pub(super) fn parse(text: &'a str) -> Result<Self, ProviderError> {
         let rest = text.strip_prefix("ssh://").unwrap_or(text);
         let (user, host) = rest.rsplit_once('@').map_or((None, rest), |(u, h)| (Some(u), h));
@@ -55,55 +55,55 @@ impl<'a> Hop<'a> {
             Some((name, port)) if !name.contains(':') || name.ends_with(']') => (name, Some(port)),
             _ => (host, None),
         };
-        let port = port.map(str::parse).transpose().map_err(|_| unfit("port", text))?;
+        let port = port.map(str::parse).transpose().map_err(|_| invalid("port", text))?;
         let destination = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { destination: checked("jump host", &destination)?.to_owned(), user, port })
+        Ok(Self { destination: checked_word("jump host", &destination)?.to_owned(), user, port })
     }
 
-    /// The node itself.
+    /// Returns the hop of the node itself.
     pub(super) fn node(node: &'a Node) -> Result<Self, ProviderError> {
-        let destination = checked("address", &node.address)?.to_owned();
+        let destination = checked_word("address", &node.address)?.to_owned();
         Ok(Self { destination, user: node.user.as_deref(), port: node.port })
     }
 }
 
-/// `text`, where it can stand in an ssh_config and on a command line.
-fn checked<'t>(what: &str, text: &'t str) -> Result<&'t str, ProviderError> {
+/// Returns `text` if it is safe in an ssh_config and on a command line.
+fn checked_word<'t>(what: &str, text: &'t str) -> Result<&'t str, ProviderError> {
     let fits = |c: char| c.is_alphanumeric() || "._-:%".contains(c);
     match !text.is_empty() && !text.starts_with('-') && text.chars().all(fits) {
         true => Ok(text),
-        false => Err(unfit(what, text)),
+        false => Err(invalid(what, text)),
     }
 }
 
-fn unfit(what: &str, text: &str) -> ProviderError {
-    ProviderError::new(Class::Invalid, format!("`{text}` is no {what} that ssh takes"))
+fn invalid(what: &str, text: &str) -> ProviderError {
+    ProviderError::new(Class::Invalid, format!("`{text}` is not a valid {what} for ssh"))
 }
 
-/// The config of one hop.
-pub(super) struct Config<'a> {
-    /// Where it leads.
+/// The ssh_config of one hop.
+pub(super) struct HopConfig<'a> {
+    /// The host.
     pub(super) hop: &'a Hop<'a>,
-    /// The name under which its host key is known; the destination where none.
+    /// The name of its host key in known_hosts. Default: the destination.
     pub(super) alias: Option<&'a str>,
-    /// A private key file.
+    /// The private key file.
     pub(super) identity_file: Option<PathBuf>,
-    /// Where its host keys are looked up.
+    /// The known_hosts files.
     pub(super) known_hosts: Vec<PathBuf>,
-    /// Take the key of a host that is not known yet?
+    /// Whether an unknown host key is accepted.
     pub(super) accept_new: bool,
-    /// The config of the hop before, and the file where its ssh says what fails.
+    /// The previous hop, its ssh_config, and the log file of its ssh.
     pub(super) through: Option<(&'a Hop<'a>, PathBuf, PathBuf)>,
-    /// The control socket of a jump host, whose connection is shared by all that go through it.
-    pub(super) shared: Option<PathBuf>,
+    /// The control socket of a jump host, whose connection all nodes behind it share.
+    pub(super) control_socket: Option<PathBuf>,
 }
 
-impl Config<'_> {
-    /// The text of the file.
+impl HopConfig<'_> {
+    /// Returns the text of the file.
     pub(super) fn text(&self, settings: &Settings) -> String {
         let mut text = format!("Host {}\n", self.hop.destination);
         let mut option = |name: &str, value: &str| {
-            // Writing into a String does not fail.
+            // Writing to a String cannot fail.
             let _ = writeln!(text, "  {name} {value}");
         };
         if let Some(alias) = self.alias {
@@ -112,25 +112,25 @@ impl Config<'_> {
             option("CheckHostIP", "no");
         }
         if let Some(user) = self.hop.user {
-            option("User", &word(user));
+            option("User", &quoted(user));
         }
         if let Some(port) = self.hop.port {
             option("Port", &port.to_string());
         }
         if let Some(file) = &self.identity_file {
-            option("IdentityFile", &path_word(file));
+            option("IdentityFile", &quoted_path(file));
             option("IdentitiesOnly", "yes");
         }
         if let Some((hop, config, log)) = &self.through {
-            let (config, log) = (path_word(config), path_word(log));
+            let (config, log) = (quoted_path(config), quoted_path(log));
             option("ProxyCommand", &format!("ssh -F {config} -E {log} -W [%h]:%p {}", hop.destination));
         }
-        if let Some(socket) = &self.shared {
+        if let Some(socket) = &self.control_socket {
             option("ControlMaster", "auto");
-            option("ControlPath", &path_word(socket));
+            option("ControlPath", &quoted_path(socket));
             option("ControlPersist", "30");
         }
-        let files: Vec<_> = self.known_hosts.iter().map(|f| path_word(f)).collect();
+        let files: Vec<_> = self.known_hosts.iter().map(|f| quoted_path(f)).collect();
         option("UserKnownHostsFile", &files.join(" "));
         option("StrictHostKeyChecking", if self.accept_new { "accept-new" } else { "yes" });
         option("HashKnownHosts", "no");
@@ -141,32 +141,32 @@ impl Config<'_> {
         option("RequestTTY", "no");
         option("RemoteCommand", "none");
         option("PermitLocalCommand", "no");
-        // A node is not to use the keys of whoever runs moorfast, least of all a machine that is only asked who it is.
+        // A node must not use the keys of the user who runs moorfast, above all a machine whose identity is not known.
         option("ForwardAgent", "no");
         option("ForwardX11", "no");
         option("GSSAPIDelegateCredentials", "no");
-        option("ClearAllForwardings", if self.shared.is_some() { "no" } else { "yes" });
+        option("ClearAllForwardings", if self.control_socket.is_some() { "no" } else { "yes" });
         option("LogLevel", "INFO");
-        // Also for jump hosts that the user's own configuration names: nothing ever asks on the terminal.
+        // This applies also to jump hosts of the user's own configuration: nothing may prompt on the terminal.
         text.push_str("Host *\n  BatchMode yes\n");
         match &settings.config_file {
-            Some(file) => text.push_str(&format!("Include {}\n", word(&file.to_string_lossy()))),
+            Some(file) => text.push_str(&format!("Include {}\n", quoted(&file.to_string_lossy()))),
             None => text.push_str("Include ~/.ssh/config\nHost *\nInclude /etc/ssh/ssh_config\n"),
         }
         text
     }
 }
 
-/// A path as the value of an option. `~` in front stays what it is for ssh.
-fn path_word(path: &Path) -> String {
-    word(&escaped(path))
+/// Returns a path as the value of an option. ssh expands a leading `~`.
+fn quoted_path(path: &Path) -> String {
+    quoted(&escaped(path))
 }
 
-/// A path whose `%` do not become tokens of ssh.
+/// Returns a path in which `%` is no token of ssh.
 fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace('%', "%%")
 }
 
-fn word(text: &str) -> String {
+fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace(['"', '\n'], ""))
 }

@@ -1,4 +1,4 @@
-//! The host keys that moorfast knows: a known_hosts file of its own, by the names of nodes.
+//! The host keys that moorfast trusts: its own known_hosts file, by the names of nodes.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::route::unusable;
 
-/// Where the keys are kept.
+/// Returns the path of the file.
 pub(super) fn file(data_dir: &Path) -> PathBuf {
     data_dir.join("known_hosts")
 }
@@ -27,7 +27,7 @@ pub(crate) struct HostKey {
 }
 
 impl HostKey {
-    /// The key in a public key line, `ssh-ed25519 AAAA… comment`.
+    /// Parses a public key line, `ssh-ed25519 AAAA… comment`.
     pub(super) fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_whitespace();
         let (kind, body) = (words.next()?, words.next()?);
@@ -35,19 +35,19 @@ impl HostKey {
         Some(Self { kind: kind.to_owned(), body: body.to_owned() })
     }
 
-    /// `SHA256:…`, as ssh-keygen shows it.
+    /// Returns the fingerprint, `SHA256:…`, in the form of ssh-keygen.
     pub(crate) fn fingerprint(&self) -> String {
         let blob = STANDARD.decode(&self.body).unwrap_or_default();
         format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(blob)))
     }
 
-    /// The line of a known_hosts file that knows it as `name`.
+    /// Returns the known_hosts line of the key for `name`.
     pub(super) fn line(&self, name: &str) -> String {
         format!("{name} {} {}\n", self.kind, self.body)
     }
 }
 
-/// The keys that the file at `path` has for `name`.
+/// Returns the keys of `name` in the file at `path`.
 pub(super) fn keys_of(path: &Path, name: &str) -> io::Result<Vec<HostKey>> {
     Ok(lines(path)?.iter().filter(|l| is_of(l, name)).filter_map(|l| HostKey::parse(l.split_once(' ')?.1)).collect())
 }
@@ -58,7 +58,7 @@ pub(super) fn set(path: &Path, name: &str, keys: &[HostKey]) -> io::Result<()> {
     text.extend(keys.iter().map(|key| key.line(name)));
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
-    // The keys are public, and whoever may only read the state needs them too.
+    // The keys are public, and users who may only read the state need them too.
     let temporary = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o644)).tempfile_in(directory)?;
     fs::write(temporary.path(), text)?;
     temporary.persist(path).map_err(|e| e.error)?;
@@ -77,10 +77,10 @@ fn is_of(line: &str, name: &str) -> bool {
     line.split_whitespace().next() == Some(name)
 }
 
-/// The fingerprints (`SHA256:…`) of the host keys by which `node` is known: the pinned ones, else the trusted ones. Empty: it is not known.
+/// Returns the fingerprints (`SHA256:…`) of the pinned host keys of `node`, otherwise of the trusted ones. Empty if the node is not known.
 ///
 /// # Errors
-/// If the known_hosts in `data_dir` can't be read.
+/// If the known_hosts in `data_dir` cannot be read.
 pub fn known(node: &Node, data_dir: &Path) -> Result<Vec<String>, ProviderError> {
     if !node.host_keys.is_empty() {
         let fingerprint = |pin: &String| HostKey::parse(pin).map_or(pin.clone(), |key| key.fingerprint());
@@ -91,10 +91,10 @@ pub fn known(node: &Node, data_dir: &Path) -> Result<Vec<String>, ProviderError>
     Ok(keys.iter().map(HostKey::fingerprint).collect())
 }
 
-/// Removes what is known of the host keys of `node`; true if there was anything.
+/// Removes the host keys of `node` and returns whether there were any.
 ///
 /// # Errors
-/// If the known_hosts in `data_dir` can't be read or written.
+/// If the known_hosts in `data_dir` cannot be read or written.
 pub fn forget(node: &Node, data_dir: &Path) -> Result<bool, ProviderError> {
     let path = file(data_dir);
     let failed = |e: io::Error| unusable(&path, &e);

@@ -1,4 +1,4 @@
-//! This very machine, without ssh.
+//! The local machine, without ssh.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use moorfast_engine::provider::{Class, ProviderError};
 use super::program::program;
 use super::{Channel, Transport};
 
-/// Runs commands as child processes.
+/// A transport that runs commands as child processes.
 pub(crate) struct Local;
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! How a shell on a node is reached. A transport only opens a channel to a command; what is said over it is the same for all.
+//! Transports: how a shell on a node is reached. A transport only opens a channel to a command; the protocol over it is the same for all.
 
 mod config;
 mod failure;
@@ -22,36 +22,36 @@ pub(crate) use failure::from_sudo;
 pub(crate) use known_hosts::HostKey;
 pub use known_hosts::{forget, known};
 pub(crate) use local::Local;
-pub(crate) use route::Hops;
+pub(crate) use route::JumpSockets;
 pub(crate) use servers::Servers;
 pub(crate) use ssh::Ssh;
 pub use trust::trust;
-pub(crate) use trust::{keep, shown};
+pub(crate) use trust::{offered_keys, save_keys};
 
 /// A running command on a node. Dropping it closes its stdin, which ends the command.
 pub(crate) struct Channel {
-    /// What the command reads.
+    /// The stdin of the command.
     pub(crate) stdin: Pin<Box<dyn AsyncWrite + Send>>,
-    /// What it prints.
+    /// The stdout of the command.
     pub(crate) stdout: Pin<Box<dyn AsyncRead + Send>>,
-    /// What it says beside.
+    /// The stderr of the command.
     pub(crate) stderr: Pin<Box<dyn AsyncRead + Send>>,
-    /// What must live as long as the command.
+    /// A value that must live as long as the command.
     pub(crate) alive: Box<dyn Any + Send>,
 }
 
 /// A way to a node.
 #[async_trait]
 pub(crate) trait Transport: Send + Sync {
-    /// Starts `command` by the login's shell, connecting first where that is still to be done.
+    /// Starts `command` in the login shell, after connecting if necessary.
     async fn open(&self, command: &str) -> Result<Channel, ProviderError>;
 
-    /// The fingerprints of the host keys by which the other side proved who it is; none before it connected, and none without ssh.
+    /// Returns the fingerprints of the host keys that authenticated the node. Empty before the connection and without ssh.
     fn host_keys(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Ends the connection, if there is one.
+    /// Closes the connection, if there is one.
     async fn close(&self);
 }
 
@@ -59,7 +59,7 @@ pub(crate) trait Transport: Send + Sync {
 mod tests {
     use moorfast_engine::model::{Node, NodeName, Transport};
 
-    /// A node at `address` behind these jump hosts.
+    /// Returns a node at `address` behind these jump hosts.
     pub(super) fn node(address: &str, jump: &[&str]) -> Node {
         Node {
             name: NodeName("n".to_owned()),

@@ -1,4 +1,4 @@
-//! The programs of this machine that a transport starts.
+//! Local programs that a transport starts.
 
 use std::io;
 use std::process::ExitStatus;
@@ -9,23 +9,23 @@ use nix::unistd::Pid;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// How the variables of the environment begin that hold values of the manifest's variables, some of them secret.
-const VARIABLES: &str = "MOORFAST_VAR_";
+/// The prefix of the environment variables with values of the manifest's variables, some of them secret.
+const VARIABLE_PREFIX: &str = "MOORFAST_VAR_";
 
-/// A program that gets the environment of this process, but for the values of the manifest's variables: others see the environment of a process, too,
-/// and it lives on in what that process starts.
+/// Returns a program with the environment of this process except the values of the manifest's variables: other processes can read an environment,
+/// and child processes inherit it.
 pub(super) fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     let names = std::env::vars_os().map(|(name, _)| name);
-    for name in names.filter(|name| name.to_string_lossy().starts_with(VARIABLES)) {
+    for name in names.filter(|name| name.to_string_lossy().starts_with(VARIABLE_PREFIX)) {
         command.env_remove(name);
     }
     command
 }
 
-/// Runs `command` to its end; `None` if it had not ended after `limit`. Unless it succeeds, all that it started ends with it: the ssh of a jump host
-/// may wait for ever.
-pub(super) async fn ended(command: &mut Command, limit: Duration) -> io::Result<Option<ExitStatus>> {
+/// Runs `command` and returns its status, or `None` if it did not end within `limit`. Unless it succeeds, all its child processes end too,
+/// because the ssh of a jump host may wait for ever.
+pub(super) async fn run_to_end(command: &mut Command, limit: Duration) -> io::Result<Option<ExitStatus>> {
     let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
     let mut group = Group(child.id());
     match timeout(limit, child.wait()).await {
@@ -40,13 +40,13 @@ pub(super) async fn ended(command: &mut Command, limit: Duration) -> io::Result<
     }
 }
 
-/// A process group, which is killed when this is dropped.
+/// A process group, which is killed on drop.
 struct Group(Option<u32>);
 
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(id) = self.0.and_then(|id| i32::try_from(id).ok()) {
-            // One without a process is as good as killed.
+            // A group without processes needs no signal.
             let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
         }
     }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_takes_too_long_ends_with_all_that_it_started() {
+    async fn a_timeout_ends_a_program_with_its_child_processes() {
         let dir = tempfile::tempdir().unwrap();
         let alive = dir.path().join("alive");
         // The grandchild holds the FIFO open for as long as it lives.
@@ -65,7 +65,7 @@ mod tests {
         let mut command = program("sh");
         command.arg("-c").arg("( exec sleep 600 ) > \"$0\" & exec sleep 600").arg(&alive);
         let opened = tokio::task::spawn_blocking(move || std::fs::read(alive));
-        assert!(ended(&mut command, Duration::from_secs(1)).await.unwrap().is_none());
+        assert!(run_to_end(&mut command, Duration::from_secs(1)).await.unwrap().is_none());
         assert!(opened.await.unwrap().unwrap().is_empty());
     }
 }

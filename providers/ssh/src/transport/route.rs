@@ -1,4 +1,4 @@
-//! The way to a node: a private directory with the ssh_config of each hop.
+//! The route to a node: a private directory with the ssh_config of each hop.
 
 use std::fs;
 use std::io::{self, Read};
@@ -13,111 +13,111 @@ use moorfast_engine::provider::{Class, ProviderError};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::config::{Config, Hop, Settings};
-use super::failure::Unconnected;
+use super::config::{Hop, HopConfig, Settings};
+use super::failure::ConnectFailure;
 use super::known_hosts;
 
-/// How much is read of what one ssh says, in bytes.
+/// The most bytes that are read of the log of one ssh.
 const LOG: u64 = 64 << 10;
 
-/// How long a login may take once the host has accepted the connection.
+/// The time for a login after the host has accepted the connection.
 const LOGIN: Duration = Duration::from_secs(5);
 
-/// What is needed to connect to a node.
+/// The parameters of a connection to a node.
 #[derive(Clone, Copy)]
 pub(super) struct Route<'a> {
     /// The node.
     pub(super) node: &'a Node,
-    /// How connections are made.
+    /// The settings of the provider.
     pub(super) settings: &'a Settings,
-    /// Where moorfast keeps what is its own.
+    /// The data folder of moorfast.
     pub(super) data_dir: &'a Path,
-    /// Take the keys of jump hosts that are not known yet?
+    /// Whether unknown host keys of jump hosts are accepted.
     pub(super) accept_new: bool,
-    /// Where the connections of jump hosts are shared.
+    /// The directory of the control sockets of jump hosts.
     pub(super) shared: &'a Path,
 }
 
-/// A route, ready for ssh. The control socket of the connection is `master` in its directory.
-pub(super) struct Way {
-    /// Removed when dropped.
+/// A route on disk, ready for ssh. The control socket of the connection is `master` in its directory.
+pub(super) struct PreparedRoute {
+    /// The private directory, removed on drop.
     pub(super) directory: TempDir,
-    /// For `ssh -F`.
+    /// The argument of `ssh -F`.
     pub(super) config: PathBuf,
-    /// What ssh is told to connect to.
+    /// The host argument of ssh.
     pub(super) destination: String,
 }
 
-impl Way {
-    /// Where ssh says what fails.
+impl PreparedRoute {
+    /// Returns the log file of ssh.
     pub(super) fn log(&self) -> PathBuf {
         self.directory.path().join("log")
     }
 
-    /// All that was said on the way: by the ssh of the node, then by those of the jump hosts.
-    pub(super) fn said(&self) -> String {
+    /// Returns the output of the node's ssh, then of those of the jump hosts.
+    pub(super) fn output(&self) -> String {
         let hops = (0..).map(|i| log_of(self.directory.path(), i)).take_while(|path| path.exists());
         std::iter::once(self.log()).chain(hops).map(|path| beginning(&path)).collect()
     }
 }
 
 impl Route<'_> {
-    /// The route on disk, with the node's own host key looked up in `known_hosts`, made in `directory`.
-    pub(super) fn lay(&self, directory: TempDir, known_hosts: &Path) -> Result<Way, ProviderError> {
+    /// Writes the route to `directory`. The host key of the node is checked against `known_hosts`.
+    pub(super) fn prepare(&self, directory: TempDir, known_hosts: &Path) -> Result<PreparedRoute, ProviderError> {
         let hops = self.node.jump.iter().map(|text| Hop::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let ours = known_hosts::file(self.data_dir);
         let users = ["~/.ssh/known_hosts", "~/.ssh/known_hosts2"].map(PathBuf::from);
         let mut through = None;
         for (index, hop) in hops.iter().enumerate() {
-            let config = Config {
+            let config = HopConfig {
                 hop,
                 alias: None,
                 identity_file: None,
                 known_hosts: std::iter::once(ours.clone()).chain(users.clone()).collect(),
                 accept_new: self.accept_new,
                 through: through.take(),
-                shared: Some(self.shared.join(socket_name(&self.node.jump[..=index]))),
+                control_socket: Some(self.shared.join(socket_name(&self.node.jump[..=index]))),
             };
             let path = directory.path().join(format!("hop{index}.conf"));
             self.write(&path, &config)?;
             through = Some((hop, path, log_of(directory.path(), index)));
         }
         let hop = Hop::node(self.node)?;
-        let config = Config {
+        let config = HopConfig {
             hop: &hop,
             alias: Some(&self.node.name.0),
             identity_file: self.node.identity_file.as_deref().map(|file| self.key_file(file)),
             known_hosts: vec![known_hosts.to_owned()],
             accept_new: false,
             through,
-            shared: None,
+            control_socket: None,
         };
         let path = directory.path().join("node.conf");
         self.write(&path, &config)?;
-        Ok(Way { directory, config: path, destination: hop.destination.clone() })
+        Ok(PreparedRoute { directory, config: path, destination: hop.destination.clone() })
     }
 
-    /// How long the connection may take in all: each host on the way accepts it, and the node logs in.
+    /// Returns the limit of the whole connection: each host accepts it, and the node logs in.
     pub(super) fn limit(&self) -> Duration {
         let hosts = u32::try_from(self.node.jump.len() + 1).unwrap_or(u32::MAX);
         self.settings.connect_timeout.saturating_mul(hosts).saturating_add(LOGIN)
     }
 
-    /// Whether the first jump host, if there is one, let somebody in.
+    /// Whether the route has a jump host and the first one accepted the login.
     pub(super) fn is_past_the_first_hop(&self) -> bool {
         !self.node.jump.is_empty() && self.shared.join(socket_name(&self.node.jump[..1])).exists()
     }
 
-    /// The failure of ssh, which said this and ended so, or not in time.
-    pub(super) fn failure(&self, status: Option<ExitStatus>, said: String) -> Unconnected {
-        Unconnected { said, late: status.is_none().then(|| self.limit()) }
+    /// Returns the failure of ssh with this output. No status means that it exceeded the limit.
+    pub(super) fn failure(&self, status: Option<ExitStatus>, output: String) -> ConnectFailure {
+        ConnectFailure { output, timed_out: status.is_none().then(|| self.limit()) }
     }
 
-    fn write(&self, path: &Path, config: &Config) -> Result<(), ProviderError> {
+    fn write(&self, path: &Path, config: &HopConfig) -> Result<(), ProviderError> {
         fs::write(path, config.text(self.settings)).map_err(|e| unusable(path, &e))
     }
 
-    /// A relative path starts at the folder of the manifest, beside which `data_dir` lies.
+    /// Returns the path of a key file. A relative path starts at the folder of the manifest, which contains `data_dir`.
     fn key_file(&self, file: &str) -> PathBuf {
         match self.data_dir.parent() {
             Some(root) if !file.starts_with('~') => root.join(file),
@@ -126,29 +126,29 @@ impl Route<'_> {
     }
 }
 
-/// Where the connections of jump hosts are shared by all nodes behind them, made when it is first needed.
+/// The directory of the control sockets of jump hosts, which all nodes behind them share. It is created when it is first needed.
 #[derive(Debug, Default)]
-pub(crate) struct Hops(Mutex<Option<TempDir>>);
+pub(crate) struct JumpSockets(Mutex<Option<TempDir>>);
 
-impl Hops {
+impl JumpSockets {
     pub(super) fn directory(&self) -> Result<PathBuf, ProviderError> {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.is_none() {
-            *slot = Some(scratch()?);
+            *slot = Some(private_directory()?);
         }
         Ok(slot.as_ref().map(|dir| dir.path().to_owned()).unwrap_or_default())
     }
 }
 
-/// The beginning of a log: a server may have ssh print as much as it likes.
+/// Returns the beginning of a log. A server can make ssh print without end.
 fn beginning(path: &Path) -> String {
     let mut bytes = Vec::new();
-    // A log that cannot be read says nothing, as one that is not there.
+    // A log that cannot be read counts as empty.
     let _ = fs::File::open(path).and_then(|file| file.take(LOG).read_to_end(&mut bytes));
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The name of the control socket of the last of these hops.
+/// Returns the name of the control socket of the last hop.
 fn socket_name(hops: &[String]) -> String {
     let digest = Sha256::digest(hops.join(",").as_bytes());
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
@@ -158,8 +158,8 @@ fn log_of(directory: &Path, hop: usize) -> PathBuf {
     directory.join(format!("hop{hop}.log"))
 }
 
-/// A private directory with a short path, since that of a control socket may have some 90 bytes only.
-pub(super) fn scratch() -> Result<TempDir, ProviderError> {
+/// Returns a new private directory with a short path, because the path of a control socket is limited to about 90 bytes.
+pub(super) fn private_directory() -> Result<TempDir, ProviderError> {
     let base = match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
         Some(runtime) if runtime.is_dir() && runtime.as_os_str().len() < 40 => runtime.join("moorfast"),
         _ => PathBuf::from(format!("/tmp/mf-{}", nix::unistd::geteuid())),
@@ -178,14 +178,14 @@ pub(super) fn scratch() -> Result<TempDir, ProviderError> {
     tempfile::Builder::new().prefix("").rand_bytes(8).tempdir_in(&base).map_err(|e| unusable(&base, &e))
 }
 
-/// Removes what runs left that were killed, a day later.
+/// Removes the directories of killed runs after a day.
 fn sweep(base: &Path) {
     let old = |entry: &fs::DirEntry| {
         let modified = entry.metadata().and_then(|found| found.modified());
         modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > Duration::from_secs(86_400)))
     };
     for entry in fs::read_dir(base).into_iter().flatten().flatten().filter(old) {
-        // It is only tidiness: where it fails the next run tries again.
+        // This is only cleanup: the next run tries again.
         let _ = fs::remove_dir_all(entry.path());
     }
 }

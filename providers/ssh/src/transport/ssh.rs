@@ -1,4 +1,4 @@
-//! The user's own ssh, one multiplexed connection per node.
+//! The user's own ssh, with one multiplexed connection per node.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,36 +13,36 @@ use openssh::Session;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::config::Settings;
-use super::failure::Unconnected;
+use super::failure::ConnectFailure;
 use super::known_hosts::{self, HostKey};
-use super::program::{ended, program};
-use super::route::{Hops, Route, Way, scratch, unusable};
+use super::program::{program, run_to_end};
+use super::route::{JumpSockets, PreparedRoute, Route, private_directory, unusable};
 use super::servers::Servers;
 use super::trust::scan;
 use super::{Channel, Transport};
 use crate::duration;
-use crate::link::Counters;
+use crate::node_shell::Counters;
 
-/// How often a connection is tried that sshd drops because too many come at once.
+/// The number of attempts if sshd drops connections because too many start at the same time.
 const TRIES: u32 = 6;
 
-/// How many connections that were dropped are tried again at once: they may all go through a jump host that only the user's ssh_config names.
-static DROPPED: Semaphore = Semaphore::const_new(6);
+/// The number of dropped connections that retry at the same time: they may share a jump host that only the user's ssh_config names.
+static RETRIES: Semaphore = Semaphore::const_new(6);
 
-/// A node behind ssh.
+/// A transport to a node by ssh.
 pub(crate) struct Ssh {
     node: Arc<Node>,
     settings: Settings,
     data_dir: PathBuf,
     counters: Arc<Counters>,
-    hops: Arc<Hops>,
+    jump_sockets: Arc<JumpSockets>,
     servers: Arc<Servers>,
-    /// The host keys that are taken for the node's in this run, whatever is known of it.
+    /// The host keys that are accepted in this run instead of the known ones.
     accepted: Option<Vec<HostKey>>,
-    /// The fingerprints of those by which it was let in.
-    proven: std::sync::Mutex<Vec<String>>,
+    /// The fingerprints of the host keys that the connection accepts.
+    trusted_fingerprints: std::sync::Mutex<Vec<String>>,
     master: Mutex<Option<Arc<Session>>>,
-    /// Why the first connection failed: the same host is not tried again in this run.
+    /// Why the first connection failed. The same host is not tried again in this run.
     failed: OnceLock<ProviderError>,
 }
 
@@ -52,7 +52,7 @@ impl Ssh {
         settings: Settings,
         data_dir: PathBuf,
         counters: Arc<Counters>,
-        hops: Arc<Hops>,
+        jump_sockets: Arc<JumpSockets>,
         servers: Arc<Servers>,
     ) -> Self {
         Self {
@@ -60,21 +60,21 @@ impl Ssh {
             settings,
             data_dir,
             counters,
-            hops,
+            jump_sockets,
             servers,
             accepted: None,
-            proven: std::sync::Mutex::default(),
+            trusted_fingerprints: std::sync::Mutex::default(),
             master: Mutex::new(None),
             failed: OnceLock::new(),
         }
     }
 
-    /// The same, with these keys taken for the node's.
-    pub(crate) fn accepting(self, keys: Vec<HostKey>) -> Self {
+    /// Returns this transport with other accepted host keys.
+    pub(crate) fn with_host_keys(self, keys: Vec<HostKey>) -> Self {
         Self { accepted: Some(keys), ..self }
     }
 
-    /// The connection that all share; a new one in place of `lost`.
+    /// Returns the shared connection, or a new one in place of `lost`.
     async fn master(&self, lost: Option<&Arc<Session>>) -> Result<Arc<Session>, ProviderError> {
         let mut slot = self.master.lock().await;
         match slot.as_ref() {
@@ -86,7 +86,7 @@ impl Ssh {
         }
         let connected = self.connect().await;
         if let (Err(error), None) = (&connected, lost) {
-            // Only who holds the slot comes here.
+            // The lock on the slot is held, so no other value was set.
             let _ = self.failed.set(error.clone());
         }
         let master = Arc::new(connected?);
@@ -96,28 +96,28 @@ impl Ssh {
 
     async fn connect(&self) -> Result<Session, ProviderError> {
         let server = self.servers.of(&self.node);
-        let _turn = server.turn().await;
+        let _permit = server.permit().await;
         if let Some(failure) = server.failure() {
             return Err(failure.error(&self.node));
         }
-        let directory = scratch()?;
-        let hops = self.hops.directory()?;
+        let directory = private_directory()?;
+        let hops = self.jump_sockets.directory()?;
         let known_hosts = self.host_keys(directory.path(), &hops).await?;
         let route = self.route(&hops);
-        let way = route.lay(directory, &known_hosts)?;
-        let (begun, mut few) = (Instant::now(), None);
+        let prepared = route.prepare(directory, &known_hosts)?;
+        let (started, mut retry_permit) = (Instant::now(), None);
         let mut wait = Duration::from_millis(200);
         let mut tries = 1;
-        while let Err(failure) = launch(&route, &way).await? {
-            if tries == TRIES || !failure.is_drop() || begun.elapsed() > route.limit() {
+        while let Err(failure) = launch(&route, &prepared).await? {
+            if tries == TRIES || !failure.is_drop() || started.elapsed() > route.limit() {
                 let error = failure.error(&self.node);
                 if error.class == Class::Unreachable && !failure.is_drop() && !route.is_past_the_first_hop() {
                     server.failed(&failure);
                 }
                 return Err(error);
             }
-            if few.is_none() {
-                few = DROPPED.acquire().await.ok();
+            if retry_permit.is_none() {
+                retry_permit = RETRIES.acquire().await.ok();
             }
             tokio::time::sleep(wait.mul_f64(0.5 + rand::random::<f64>())).await;
             wait *= 2;
@@ -125,11 +125,11 @@ impl Ssh {
         }
         server.answered();
         self.counters.connections.fetch_add(1, Ordering::Relaxed);
-        // It looks for the control socket where we put it, and ends the connection when it is dropped.
-        Ok(Session::new_native_mux(way.directory))
+        // The session uses the control socket in this directory, and closes the connection on drop.
+        Ok(Session::new_native_mux(prepared.directory))
     }
 
-    /// Starts `command` on the connection. A host may let somebody in and then say no more.
+    /// Starts `command` on the connection, with a limit: a host may accept the login and then hang.
     async fn spawn(
         &self,
         master: &Arc<Session>,
@@ -139,7 +139,7 @@ impl Ssh {
         tokio::time::timeout(limit, spawn(master, command)).await.map_err(|_| {
             let why = format!("{} did not start a command within {}", self.node.name, duration::shown(limit));
             ProviderError::new(Class::Unreachable, why)
-                .help("log in there by hand: it accepts the connection and then hangs")
+                .help("log in by hand: the node accepts the connection and then hangs")
         })
     }
 
@@ -147,7 +147,7 @@ impl Ssh {
         Route { node: &self.node, settings: &self.settings, data_dir: &self.data_dir, accept_new: false, shared }
     }
 
-    /// The known_hosts file that decides: of the keys that are accepted or pinned where there are any, else of those that are known.
+    /// Writes the known_hosts file of the connection: the accepted or pinned keys, otherwise the known ones.
     async fn host_keys(&self, directory: &Path, hops: &Path) -> Result<PathBuf, ProviderError> {
         let keys = match &self.accepted {
             Some(keys) => keys.clone(),
@@ -159,11 +159,12 @@ impl Ssh {
         };
         let path = directory.join("known_hosts");
         known_hosts::set(&path, &self.node.name.0, &keys).map_err(|e| unusable(&path, &e))?;
-        *self.proven.lock().unwrap_or_else(PoisonError::into_inner) = keys.iter().map(HostKey::fingerprint).collect();
+        *self.trusted_fingerprints.lock().unwrap_or_else(PoisonError::into_inner) =
+            keys.iter().map(HostKey::fingerprint).collect();
         Ok(path)
     }
 
-    /// The keys that the manifest names.
+    /// Returns the keys of the manifest.
     async fn pinned_keys(&self, hops: &Path) -> Result<Vec<HostKey>, ProviderError> {
         let (prints, lines): (Vec<_>, Vec<_>) = self.node.host_keys.iter().partition(|k| k.starts_with("SHA256:"));
         let mut keys = lines.iter().map(|line| self.pinned(line)).collect::<Result<Vec<_>, _>>()?;
@@ -178,7 +179,7 @@ impl Ssh {
         HostKey::parse(line).ok_or_else(|| {
             let summary = format!("a pinned host key of {} is neither a public key nor a fingerprint", self.node.name);
             ProviderError::new(Class::Invalid, summary)
-                .help("it looks like `ssh-ed25519 AAAA…` or `SHA256:…`")
+                .help("write `ssh-ed25519 AAAA…` or `SHA256:…`")
                 .attribute("host_key")
         })
     }
@@ -194,12 +195,12 @@ impl Ssh {
         if !keys.is_empty() || !needed {
             return Ok(keys);
         }
-        let shown = offered.iter().map(|key| format!("it shows {}", key.fingerprint()));
-        let pinned = pins.iter().map(|pin| format!("pinned is {pin}"));
-        let summary = format!("{} has another host key than the pinned one", self.node.name);
+        let shown = offered.iter().map(|key| format!("offered: {}", key.fingerprint()));
+        let pinned = pins.iter().map(|pin| format!("pinned: {pin}"));
+        let summary = format!("the host key of {} is not the pinned one", self.node.name);
         Err(ProviderError::new(Class::Identity, summary)
             .detail(shown.chain(pinned))
-            .help("if the machine was replaced or its keys were rotated, compare the fingerprint on its console and write it into host_key")
+            .help("if the machine was replaced or its keys were rotated, compare the fingerprint on its console, then set host_key to it")
             .attribute("host_key"))
     }
 }
@@ -211,7 +212,7 @@ impl Transport for Ssh {
         if let Ok(channel) = self.spawn(&master, command).await? {
             return Ok(channel);
         }
-        // An idle or broken connection ended since it was used last: once more on a new one.
+        // The connection was lost since its last use: retry once on a new one.
         let master = self.master(Some(&master)).await?;
         self.spawn(&master, command).await?.map_err(|e| {
             let source = std::error::Error::source(&e).map(|s| format!(": {s}")).unwrap_or_default();
@@ -220,7 +221,7 @@ impl Transport for Ssh {
     }
 
     fn host_keys(&self) -> Vec<String> {
-        self.proven.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.trusted_fingerprints.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn close(&self) {
@@ -248,25 +249,29 @@ async fn spawn(master: &Arc<Session>, command: &str) -> Result<Channel, openssh:
     }
 }
 
-/// Starts the connection in the background; what was said where that failed.
-async fn launch(route: &Route<'_>, way: &Way) -> Result<Result<(), Unconnected>, ProviderError> {
-    let log = way.log();
-    let said = std::fs::File::create(&log).map_err(|e| unusable(&log, &e))?;
+/// Starts the connection in the background. The inner error has the output of ssh.
+async fn launch(route: &Route<'_>, prepared: &PreparedRoute) -> Result<Result<(), ConnectFailure>, ProviderError> {
+    let log = prepared.log();
+    let stderr = std::fs::File::create(&log).map_err(|e| unusable(&log, &e))?;
     let mut ssh = program("ssh");
     ssh.arg("-F")
-        .arg(&way.config)
+        .arg(&prepared.config)
         .arg("-S")
-        .arg(way.directory.path().join("master"))
+        .arg(prepared.directory.path().join("master"))
         .args(["-M", "-f", "-N", "-o", "ControlPersist=60"])
-        .arg(&way.destination)
+        .arg(&prepared.destination)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(said);
-    let status = ended(&mut ssh, route.limit()).await.map_err(|e| no_ssh(&e))?;
-    Ok(if status.is_some_and(|status| status.success()) { Ok(()) } else { Err(route.failure(status, way.said())) })
+        .stderr(stderr);
+    let status = run_to_end(&mut ssh, route.limit()).await.map_err(|e| no_ssh(&e))?;
+    Ok(if status.is_some_and(|status| status.success()) {
+        Ok(())
+    } else {
+        Err(route.failure(status, prepared.output()))
+    })
 }
 
-/// The failure to start ssh itself.
+/// Returns the error that ssh itself cannot be started.
 pub(super) fn no_ssh(error: &std::io::Error) -> ProviderError {
     ProviderError::new(Class::Failed, format!("cannot start ssh: {error}"))
         .help("install the OpenSSH client on this machine")

@@ -1,4 +1,4 @@
-//! A small engine for tests: it keeps records, and holds every operation to the laws of a provider.
+//! A small engine for tests: it keeps records, and checks every operation against the laws of a provider.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
@@ -16,7 +16,7 @@ use moorfast_ssh::SshProvider;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-/// One node with what is remembered of it.
+/// One node with its records.
 pub struct World {
     pub connection: Arc<dyn Connection>,
     pub target: Target,
@@ -25,7 +25,7 @@ pub struct World {
     key: SealKey,
 }
 
-/// This machine as a node.
+/// Returns this machine as a node.
 pub fn local_node() -> Node {
     Node {
         name: NodeName("here".to_owned()),
@@ -42,11 +42,11 @@ pub fn local_node() -> Node {
     }
 }
 
-/// Attributes from JSON.
+/// Returns attributes from JSON.
 pub fn attributes(json: serde_json::Value) -> Attributes {
     match Value::from(json) {
         Value::Map(map) => map,
-        other => panic!("{other:?} is no map"),
+        other => panic!("{other:?} is not a map"),
     }
 }
 
@@ -74,7 +74,7 @@ impl World {
         Self::new(local_node(), root).await
     }
 
-    /// As the engine hands them over: with defaults.
+    /// Returns the attributes with their defaults, as the engine passes them.
     pub fn full(kind: &str, mut written: Attributes) -> Attributes {
         let types = SshProvider.resource_types();
         let schema = &types.iter().find(|t| t.name == kind).unwrap().schema;
@@ -95,7 +95,7 @@ impl World {
         self.records.lock().unwrap().get(kind).cloned()
     }
 
-    pub fn forget(&self) {
+    pub fn clear_records(&self) {
         self.records.lock().unwrap().clear();
     }
 
@@ -124,7 +124,7 @@ impl World {
         self.connection.plan(&self.target, &[request]).await.pop().unwrap()
     }
 
-    /// Plans over what was read when less was known.
+    /// Plans with an observation that was made when less was known.
     pub async fn plan_over(
         &self,
         kind: &str,
@@ -149,7 +149,7 @@ impl World {
         }
     }
 
-    /// Plans and applies; then what was applied must be what is read, and there must be nothing left to do.
+    /// Plans and applies. Then a read must return what was applied, and a second plan must be empty.
     pub async fn apply(&self, kind: &str, desired: Attributes) -> Result<Applied, ProviderError> {
         self.apply_with(kind, desired, Vec::new()).await
     }
@@ -173,7 +173,7 @@ impl World {
         let operation = self.operation(kind, action, observed, triggers);
         let operation = Operation { consequences: proposal.consequences, ..operation };
         let applied = self.operate_all(&[operation]).await.pop().unwrap()?;
-        self.remember(kind, &applied);
+        self.add_record(kind, &applied);
         for (name, value) in &proposal.planned {
             let same = value.is_unknown() || applied.attributes.get(name).is_none_or(|now| now == value);
             assert!(same, "{kind}.{name} was planned as {value:?} and is {:?}", applied.attributes.get(name));
@@ -195,7 +195,7 @@ impl World {
         seal_attributes(attributes, &self.key)
     }
 
-    fn remember(&self, kind: &str, applied: &Applied) {
+    fn add_record(&self, kind: &str, applied: &Applied) {
         let record = Record {
             address: address(kind).to_string(),
             resource_type: kind.to_owned(),
@@ -215,8 +215,8 @@ impl World {
         self.records.lock().unwrap().insert(kind.to_owned(), record);
     }
 
-    /// Applies what fails half-way, and remembers it as the engine does.
-    pub async fn fail(&self, kind: &str, desired: Attributes) -> ProviderError {
+    /// Applies a change that fails half-way, and records it as the engine does.
+    pub async fn apply_failing(&self, kind: &str, desired: Attributes) -> ProviderError {
         let full = Self::full(kind, desired.clone());
         let observed = self.read(kind, Some(desired)).await.unwrap();
         let action = match observed {
@@ -225,13 +225,13 @@ impl World {
         };
         let error = self.operate(kind, action, observed, Vec::new()).await.unwrap_err();
         let private = error.private.as_deref().cloned().or(self.record(kind).map(|r| r.private)).unwrap_or_default();
-        self.remember(kind, &Applied { attributes: full, private, notes: Vec::new() });
+        self.add_record(kind, &Applied { attributes: full, private, notes: Vec::new() });
         self.records.lock().unwrap().get_mut(kind).unwrap().incomplete = true;
         error
     }
 
-    /// Applies, and dies before that is recorded: what is remembered is what the engine records before it.
-    pub async fn die(&self, kind: &str, desired: Attributes) {
+    /// Applies without recording the result, as a run that crashes: only what the engine records in advance is known.
+    pub async fn apply_and_crash(&self, kind: &str, desired: Attributes) {
         let full = Self::full(kind, desired.clone());
         let observed = self.read(kind, Some(desired)).await.unwrap();
         let private = SshProvider.found(kind, &full, observed.as_ref()).unwrap_or_default();
@@ -240,7 +240,7 @@ impl World {
             Some(_) => OperationAction::Update(full.clone()),
         };
         self.operate(kind, action, observed, Vec::new()).await.unwrap();
-        self.remember(kind, &Applied { attributes: full, private, notes: Vec::new() });
+        self.add_record(kind, &Applied { attributes: full, private, notes: Vec::new() });
         self.records.lock().unwrap().get_mut(kind).unwrap().incomplete = true;
     }
 
@@ -283,7 +283,7 @@ impl World {
         }
     }
 
-    /// The outcomes in the order of the operations, each exactly one.
+    /// Returns the outcomes in the order of the operations, exactly one for each.
     pub async fn operate_all(&self, operations: &[Operation]) -> Vec<Result<Applied, ProviderError>> {
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         self.connection.apply(&self.target, operations, sender).await;

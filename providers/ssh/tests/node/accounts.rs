@@ -1,11 +1,11 @@
-//! Accounts as the node prints them: numbers, odd names, homes that move, and keys that sshd trusts.
+//! Accounts as the node prints them: numbers, unusual names, moved homes, and keys that sshd trusts.
 
 use super::*;
 
 const KEY: &str = "ssh-ed25519 AAAA one";
 
 #[tokio::test]
-async fn groups_by_number_and_with_spaces_settle() {
+async fn groups_by_number_and_with_spaces_have_an_empty_second_plan() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("userdel -r moorie; groupdel moor; groupdel 'domain users'; groupadd -g 4100 moor; echo 'domain users:x:4101:' >> /etc/group; touch /srv/moored-file");
@@ -36,15 +36,15 @@ async fn groups_by_number_and_with_spaces_settle() {
 }
 
 #[tokio::test]
-async fn an_account_is_managed_whatever_its_name() {
+async fn accounts_with_unusual_names_are_managed() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     for name in ["john.doe", "John", "corp\\ann"] {
         testbed.sh(&format!("userdel -r '{name}'; useradd --badname -M '{name}'"));
-        world.forget();
+        world.clear_records();
         world.apply("ssh_user", attributes(json!({ "name": name, "shell": "/bin/bash" }))).await.unwrap();
         assert_eq!(testbed.sh(&format!("getent passwd '{name}' | cut -d: -f7; userdel '{name}'")), "/bin/bash");
-        world.forget();
+        world.clear_records();
         world.apply("ssh_user", attributes(json!({ "name": name, "create_home": false }))).await.unwrap();
         world.destroy("ssh_user").await.unwrap();
         assert_eq!(testbed.sh(&format!("getent passwd '{name}'")), "");
@@ -69,7 +69,7 @@ async fn a_home_that_moves_belongs_to_the_account() {
     assert_eq!(testbed.sh("ls -d /home/moorie /srv/moor/deep/moorie/mine"), "/srv/moor/deep/moorie/mine");
     world.apply("ssh_user", user("/srv/moor/second", false)).await.unwrap();
     assert_eq!(owners("/srv/moor/second"), "moorie 755\nmoorie 700\nmoorie 600", "its keys need a home");
-    // What others own stays where it is.
+    // The content of another user's directory stays where it is.
     testbed.sh("mkdir /srv/moor/shared; echo x > /srv/moor/shared/theirs; usermod -d /srv/moor/shared moorie");
     world.apply("ssh_user", user("/srv/moor/third", true)).await.unwrap();
     assert_eq!(testbed.sh("stat -c %U /srv/moor/third; cat /srv/moor/shared/theirs"), "moorie\nx");
@@ -85,13 +85,13 @@ async fn keys_that_sshd_refuses_are_drift() {
     let user = || attributes(json!({ "name": "moorie", "remove_home": true, "authorized_keys": [KEY] }));
     world.apply("ssh_user", user()).await.unwrap();
     let cases = [
-        ("chmod 777 .ssh", Some("sshd refuses /home/moorie/.ssh: others can write it (mode 0777)")),
-        ("chmod 720 .ssh", Some("sshd refuses /home/moorie/.ssh: others can write it (mode 0720)")),
+        ("chmod 777 .ssh", Some("sshd refuses /home/moorie/.ssh: other users can write it (mode 0777)")),
+        ("chmod 720 .ssh", Some("sshd refuses /home/moorie/.ssh: other users can write it (mode 0720)")),
         ("chown nobody .ssh", Some("sshd refuses /home/moorie/.ssh: it belongs to another user (65534)")),
         ("chown root .ssh", Some("the account cannot read /home/moorie/.ssh (owner root, mode 0700)")),
         (
             "chmod 666 .ssh/authorized_keys",
-            Some("sshd refuses /home/moorie/.ssh/authorized_keys: others can write it (mode 0666)"),
+            Some("sshd refuses /home/moorie/.ssh/authorized_keys: other users can write it (mode 0666)"),
         ),
         ("chmod 0 .ssh/authorized_keys", Some("the account cannot read /home/moorie/.ssh/authorized_keys (mode 0000)")),
         (
@@ -118,7 +118,7 @@ async fn keys_that_sshd_refuses_are_drift() {
 }
 
 #[tokio::test]
-async fn lists_that_leave_the_manifest_are_given_back() {
+async fn lists_that_are_removed_from_the_manifest_are_restored() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.sh("userdel -r moorie; useradd -m -G adm moorie; cd /home/moorie; mkdir .ssh; echo 'ssh-ed25519 BBBB found' > .ssh/authorized_keys; chown -R moorie .ssh");
@@ -130,7 +130,7 @@ async fn lists_that_leave_the_manifest_are_given_back() {
     world.apply("ssh_user", none()).await.unwrap();
     assert_eq!(all(), "moorie adm\nssh-ed25519 BBBB found");
     testbed.sh("userdel -r moorie");
-    world.forget();
+    world.clear_records();
     world.apply("ssh_user", lists()).await.unwrap();
     world.apply("ssh_user", none()).await.unwrap();
     assert_eq!(all(), "moorie", "moorfast made the account, so nothing was found");

@@ -1,4 +1,4 @@
-//! Kernel parameters: what holds at boot, what the kernel refuses, and which spellings are equal.
+//! Kernel parameters: values at boot, values that the kernel refuses, and equal spellings.
 
 use super::*;
 
@@ -33,22 +33,22 @@ async fn a_value_holds_at_boot_whatever_other_files_set() {
         world.destroy(SYSCTL).await.unwrap();
         assert_eq!(testbed.sh(&format!("rm {file}; ls /etc/sysctl.d | grep moorfast")), "");
     }
-    // It comes later, by another's hand.
+    // Another file that is read later.
     world.apply(SYSCTL, set("7")).await.unwrap();
     testbed.sh("echo net/ipv4/tcp_keepalive_probes=3 > /etc/sysctl.d/99-moorfast-test.conf");
     world.apply(SYSCTL, set("7")).await.unwrap();
     assert_eq!(boot(), "7");
-    // Nothing of moorfast comes after it.
+    // No file name of moorfast is read later.
     testbed.sh("mv /etc/sysctl.d/99-moorfast-test.conf /etc/sysctl.d/zzz.conf");
     let proposal = world.plan(SYSCTL, set("7")).await.unwrap();
     let message = "/etc/sysctl.d/zzz.conf sets another value at boot, after the file of moorfast".to_owned();
     assert_eq!(proposal.consequences, [Consequence::Obstacle { message }]);
-    let error = world.fail(SYSCTL, set("7")).await;
+    let error = world.apply_failing(SYSCTL, set("7")).await;
     insta::assert_snapshot!(shown(&error, &testbed), @r"
     Conflict: /etc/sysctl.d/zzz.conf sets `3` at boot, after the file of moorfast
     help: remove the line from /etc/sysctl.d/zzz.conf
     ");
-    // Where that file is hidden, or is empty, it sets nothing.
+    // A file that is hidden or empty sets nothing.
     testbed.sh("rm /etc/sysctl.d/zzz.conf; echo net.ipv4.tcp_keepalive_probes=3 > /usr/lib/sysctl.d/zzz.conf; ln -s /dev/null /etc/sysctl.d/zzz.conf");
     world.apply(SYSCTL, set("8")).await.unwrap();
     assert_eq!(boot(), "8");
@@ -77,33 +77,33 @@ async fn spellings_that_the_kernel_prints_in_another_way_are_equal() {
         let proposal = world.plan(SYSCTL, parameter(name, other)).await.unwrap();
         assert_eq!(proposal.action, ProposedAction::NoOp, "{name}: {:?}", proposal.planned);
         world.destroy(SYSCTL).await.unwrap();
-        world.forget();
+        world.clear_records();
     }
 }
 
 #[tokio::test]
-async fn what_the_kernel_refuses_is_told_as_that() {
+async fn a_value_that_the_kernel_refuses_is_reported_with_its_reason() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
-    let error = world.fail(SYSCTL, parameter("net.ipv4.ip_default_ttl", "999")).await;
+    let error = world.apply_failing(SYSCTL, parameter("net.ipv4.ip_default_ttl", "999")).await;
     insta::assert_snapshot!(shown(&error, &testbed), @r"
     Invalid: cannot change sysctl net/ipv4/ip_default_ttl on NODE: the kernel refuses the value `999` (Invalid argument)
     help: write a value that the kernel's documentation of the parameter allows
     ");
-    world.forget();
+    world.clear_records();
     let proposal = world.plan(SYSCTL, parameter("kernel.version", "1")).await.unwrap();
-    let message = "the kernel lets nobody change it".to_owned();
+    let message = "the parameter is read-only in the kernel".to_owned();
     assert_eq!(proposal.consequences, [Consequence::Obstacle { message }]);
-    let error = world.fail(SYSCTL, parameter("kernel.version", "1")).await;
-    assert!(!error.help.as_deref().unwrap_or_default().contains("become root"), "{error:?}");
-    world.forget();
+    let error = world.apply_failing(SYSCTL, parameter("kernel.version", "1")).await;
+    assert!(!error.help.as_deref().unwrap_or_default().contains("run as root"), "{error:?}");
+    world.clear_records();
     let error = world.read(SYSCTL, Some(parameter("net.ipv4.route.flush", "1"))).await.unwrap_err();
     insta::assert_snapshot!(shown(&error, &testbed), @r"
-    Invalid: cannot read sysctl net/ipv4/route/flush on NODE: it can only be written: nobody can read which value it has
-    help: run a command that writes it with ssh_exec
+    Invalid: cannot read sysctl net/ipv4/route/flush on NODE: the parameter is write-only: its value cannot be read
+    help: write the parameter with a command (ssh_exec)
     ");
 
-    // The value that was found may be one that nobody may write.
+    // The previous value may be one that cannot be set.
     world.apply(SYSCTL, parameter("net.ipv4.ip_default_ttl", "65")).await.unwrap();
     let observed = world.read(SYSCTL, None).await.unwrap();
     let mut operation = world.operation(SYSCTL, OperationAction::Delete, observed, Vec::new());
@@ -111,6 +111,6 @@ async fn what_the_kernel_refuses_is_told_as_that() {
     record.private = json!({ "before": "999" });
     operation.recorded = Some(std::sync::Arc::new(record));
     let destroyed = world.operate_all(&[operation]).await.pop().unwrap().unwrap();
-    assert_eq!(destroyed.notes, ["it stays 65: the kernel refuses the value that was found, 999 (Invalid argument)"]);
+    assert_eq!(destroyed.notes, ["the value stays 65: the kernel refuses the previous value 999 (Invalid argument)"]);
     assert_eq!(testbed.sh("ls /etc/sysctl.d | grep moorfast; echo 64 > /proc/sys/net/ipv4/ip_default_ttl"), "");
 }

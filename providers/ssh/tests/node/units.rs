@@ -1,4 +1,4 @@
-//! Units as systemd knows them: aliases, links, templates, masks, and what left the manifest.
+//! Units in systemd: aliases, links, templates, masks, and files that were removed from the manifest.
 
 use super::*;
 
@@ -35,9 +35,9 @@ async fn an_alias_is_managed_as_the_unit_that_it_names() {
     testbed
         .package_unit("mfa-real.service", &service("[Install]\nWantedBy=multi-user.target\nAlias=mfa-alias.service\n"));
     let alias = |enabled: bool| unit(json!({ "name": "mfa-alias.service", "enabled": enabled, "state": "running" }));
-    let error = world.fail(UNIT, alias(true)).await;
+    let error = world.apply_failing(UNIT, alias(true)).await;
     assert!(error.summary.ends_with("is enabled (name mfa-real.service)"), "{error}");
-    world.forget();
+    world.clear_records();
 
     testbed.sh("systemctl enable mfa-real.service");
     world.apply(UNIT, alias(true)).await.unwrap();
@@ -49,8 +49,8 @@ async fn an_alias_is_managed_as_the_unit_that_it_names() {
     help: name the unit itself: mfa-real.service
     ");
 
-    // An alias of the package stays, whether the unit is enabled or not.
-    world.forget();
+    // An alias of the package stays, whether or not the unit is enabled.
+    world.clear_records();
     testbed.no_units("mfa");
     testbed.package_unit("mfa-real.service", &service("[Install]\nWantedBy=multi-user.target\n"));
     testbed.sh("ln -s mfa-real.service /usr/lib/systemd/system/mfa-alias.service; systemctl daemon-reload");
@@ -91,7 +91,7 @@ async fn the_links_of_a_unit_follow_its_install_section() {
     assert_eq!(links(), "./mfl2.service\n./multi-user.target.wants/mfl.service");
     world.apply(UNIT, managed("[Install]\nWantedBy=timers.target\n")).await.unwrap();
     assert_eq!(links(), "./timers.target.wants/mfl.service");
-    // The state of a unit that nobody wrote to be enabled is kept, under its new section.
+    // Without `enabled` the unit stays enabled, with the links of its new section.
     let kept = unit(json!({ "name": "mfl.service", "content": service("[Install]\nRequiredBy=timers.target\n") }));
     world.apply(UNIT, kept).await.unwrap();
     assert_eq!(links(), "./timers.target.requires/mfl.service");
@@ -104,7 +104,7 @@ async fn the_links_of_a_unit_follow_its_install_section() {
     world.destroy(UNIT).await.unwrap();
     assert_eq!(links(), "");
 
-    // A new version of a package has another section: the old link is not enough.
+    // A new version of a package has another section, so the old link is not enough.
     testbed.package_unit("mfl.service", &service("[Install]\nWantedBy=multi-user.target\n"));
     testbed.sh("systemctl enable mfl.service");
     let enabled = || unit(json!({ "name": "mfl.service", "enabled": true }));
@@ -132,7 +132,7 @@ async fn a_linked_unit_is_still_known_when_it_is_disabled() {
 }
 
 #[tokio::test]
-async fn what_lasts_until_the_next_boot_is_not_what_is_wanted() {
+async fn runtime_enablement_and_runtime_mask_are_drift() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.no_units("mfr");
@@ -140,7 +140,7 @@ async fn what_lasts_until_the_next_boot_is_not_what_is_wanted() {
     testbed.sh("systemctl enable --runtime mfr.service");
     world.apply(UNIT, unit(json!({ "name": "mfr.service", "enabled": true }))).await.unwrap();
     assert_eq!(testbed.sh("systemctl is-enabled mfr.service; systemctl disable mfr.service"), "enabled");
-    world.forget();
+    world.clear_records();
     for masked in [true, false] {
         testbed.sh("systemctl mask --runtime mfr.service");
         world.apply(UNIT, unit(json!({ "name": "mfr.service", "masked": masked }))).await.unwrap();
@@ -151,7 +151,7 @@ async fn what_lasts_until_the_next_boot_is_not_what_is_wanted() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_can_be_masked() {
+async fn a_unit_that_does_not_exist_can_be_masked() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.no_units("mfm");
@@ -160,7 +160,7 @@ async fn what_does_not_exist_can_be_masked() {
     assert_eq!(testbed.sh("systemctl is-enabled mfm.service"), "masked");
     world.destroy(UNIT).await.unwrap();
     assert_eq!(testbed.sh("systemctl is-enabled mfm.service; ls /etc/systemd/system/mfm*"), "");
-    world.die(UNIT, unit(masked)).await;
+    world.apply_and_crash(UNIT, unit(masked)).await;
     world.destroy(UNIT).await.unwrap();
     assert_eq!(testbed.sh("ls /etc/systemd/system/mfm*"), "", "a run that died had masked it");
     testbed.package_unit("mfm.service", &service(""));
@@ -183,7 +183,7 @@ async fn templates_are_enabled_and_removed_by_their_instances() {
     let longer = content.replace("1000", "2000");
     let template = unit(json!({ "name": "mft-a\\x2db@.service", "content": longer, "enabled": false }));
     let proposal = world.plan(UNIT, template.clone()).await.unwrap();
-    assert_eq!(proposal.consequences, [], "a template does not run, so it does not restart");
+    assert_eq!(proposal.consequences, [], "a template has no process to restart");
     world.apply(UNIT, template).await.unwrap();
     assert_eq!(testbed.sh("ls /etc/systemd/system/multi-user.target.wants | grep -c mft"), "0");
     world.destroy(UNIT).await.unwrap();
@@ -204,7 +204,7 @@ async fn templates_are_enabled_and_removed_by_their_instances() {
 }
 
 #[tokio::test]
-async fn drop_ins_leave_with_the_manifest() {
+async fn removed_drop_ins_are_removed_from_the_node() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.no_units("mfd");
@@ -222,12 +222,12 @@ async fn drop_ins_leave_with_the_manifest() {
     world.apply(UNIT, without()).await.unwrap();
     assert_eq!(files(), "");
     assert_eq!(testbed.sh("systemctl show -p Nice --value mfd.service"), "0");
-    // One that a failed apply wrote is removed by the next.
+    // A drop-in of a failed apply is removed by the next one.
     let broken = json!({ "10-a.conf": "[Service]\nExecStart=\nExecStart=/bin/false\n" });
-    world.fail(UNIT, with(broken)).await;
+    world.apply_failing(UNIT, with(broken)).await;
     world.apply(UNIT, without()).await.unwrap();
     assert_eq!(files(), "");
-    // One of somebody else stays, also when the unit goes.
+    // A drop-in of another tool stays, also after the unit is destroyed.
     world.apply(UNIT, with(json!({ "10-a.conf": nice }))).await.unwrap();
     testbed.sh("echo '[Unit]' > /etc/systemd/system/mfd.service.d/50-theirs.conf; systemctl daemon-reload");
     world.apply(UNIT, without()).await.unwrap();
@@ -237,7 +237,7 @@ async fn drop_ins_leave_with_the_manifest() {
 }
 
 #[tokio::test]
-async fn a_file_that_left_the_manifest_gives_way_to_the_package() {
+async fn a_removed_unit_file_is_replaced_by_the_unit_of_the_package() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;
     testbed.no_units("mfc");

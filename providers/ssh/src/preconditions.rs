@@ -1,16 +1,16 @@
-//! What a change will meet at its path: read together with the object, so that the plan can say what the apply would refuse.
+//! The preconditions of a change: what is at the paths that it writes. They are read together with the object, so that the plan shows what the apply would refuse.
 
 use std::collections::BTreeMap;
 
 use moorfast_engine::model::{Address, Attributes, Value};
 use moorfast_engine::provider::{Consequence, PlanRequest, Proposal, ProposedAction};
 
-use crate::resource::{flag, parent, text, written};
+use crate::resource::{flag, is_set, parent, text};
 use crate::script::{Section, quote};
 
-/// `ground INDEX PATH` reports the nearest directory that exists above the path, and why nothing can be written there. Where nothing is in the way it starts
+/// `check_path INDEX PATH` reports the nearest existing directory above the path, and why nothing can be written there. Without an obstacle it starts
 /// one process, which reports the free space.
-const GROUND: &str = r#"ground() {
+const CHECK_PATH: &str = r#"check_path() {
   A=${2%/*}; A=${A:-/}
   while [ ! -e "$A" ] && [ ! -L "$A" ]; do A=${A%/*}; A=${A:-/}; done
   printf %s "$A" | blob "above.$1"
@@ -25,34 +25,34 @@ const GROUND: &str = r#"ground() {
 }
 "#;
 
-/// A place that an operation writes.
-struct Place {
+/// A path that an operation writes.
+struct WrittenPath {
     path: String,
-    /// Whether the operation makes missing parent directories.
+    /// Whether the operation creates missing parent directories.
     parents: bool,
 }
 
-/// The places that an operation on an instance writes.
-fn places(kind: &str, attributes: &Attributes) -> Vec<Place> {
-    let place = |path: &str, parents: bool| Place { path: path.to_owned(), parents };
-    let own = |parents| text(attributes, "path").map(|path| place(path, parents)).into_iter().collect();
+/// Returns the paths that an operation on an instance writes.
+fn written_paths(kind: &str, attributes: &Attributes) -> Vec<WrittenPath> {
+    let written = |path: &str, parents: bool| WrittenPath { path: path.to_owned(), parents };
+    let own = |parents| text(attributes, "path").map(|path| written(path, parents)).into_iter().collect();
     match kind {
         "ssh_file" | "ssh_directory" => own(flag(attributes, "parents")),
         "ssh_link" => own(false),
-        "ssh_archive" => text(attributes, "path").map(|path| place(&format!("{path}/."), true)).into_iter().collect(),
-        "ssh_systemd_unit" if written(attributes, "content") || written(attributes, "drop_ins") => {
-            vec![place("/etc/systemd/system/.", true)]
+        "ssh_archive" => text(attributes, "path").map(|path| written(&format!("{path}/."), true)).into_iter().collect(),
+        "ssh_systemd_unit" if is_set(attributes, "content") || is_set(attributes, "drop_ins") => {
+            vec![written("/etc/systemd/system/.", true)]
         }
-        "ssh_sysctl" => vec![place("/etc/sysctl.d/.", true)],
-        "ssh_kernel_module" => vec![place("/etc/modules-load.d/.", true)],
-        "ssh_swap" => vec![place("/etc/fstab", true)],
-        "ssh_user" => vec![place("/etc/passwd", true), place("/etc/shadow", true)],
-        "ssh_group" => vec![place("/etc/group", true)],
+        "ssh_sysctl" => vec![written("/etc/sysctl.d/.", true)],
+        "ssh_kernel_module" => vec![written("/etc/modules-load.d/.", true)],
+        "ssh_swap" => vec![written("/etc/fstab", true)],
+        "ssh_user" => vec![written("/etc/passwd", true), written("/etc/shadow", true)],
+        "ssh_group" => vec![written("/etc/group", true)],
         _ => Vec::new(),
     }
 }
 
-/// The accounts, by name, that an instance gives its object to: the attribute, and the database that has them.
+/// Returns the accounts, by name, that are to own an instance: the attribute, the account database, and the name.
 fn accounts(attributes: &Attributes) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
     let named = |name: &'static str, database| {
         let account = text(attributes, name).filter(|account| !account.bytes().all(|b| b.is_ascii_digit()))?;
@@ -61,12 +61,12 @@ fn accounts(attributes: &Attributes) -> impl Iterator<Item = (&'static str, &'st
     [named("owner", "passwd"), named("group", "group")].into_iter().flatten()
 }
 
-/// Shell that reads the ground of an instance. It follows the reading of the object, whose owner and group are in `$X`.
-pub(crate) fn look(kind: &str, wanted: &Attributes) -> String {
+/// Returns shell that reads the preconditions of an instance. It runs after the reading of the object, which leaves owner and group in `$X`.
+pub(crate) fn read_script(kind: &str, wanted: &Attributes) -> String {
     let mut body = String::new();
-    for (index, place) in places(kind, wanted).iter().enumerate() {
-        let start = if index == 0 { GROUND } else { "" };
-        body.push_str(&format!("\n{start}ground {index} {}", quote(&place.path)));
+    for (index, written) in written_paths(kind, wanted).iter().enumerate() {
+        let start = if index == 0 { CHECK_PATH } else { "" };
+        body.push_str(&format!("\n{start}check_path {index} {}", quote(&written.path)));
     }
     if text(wanted, "path").is_some() {
         for (name, database, account) in accounts(wanted) {
@@ -79,20 +79,20 @@ pub(crate) fn look(kind: &str, wanted: &Attributes) -> String {
     body
 }
 
-/// What was read of the ground of the instances of a node, and which changes were planned there.
+/// The preconditions that were read on a node, and the changes that are planned there.
 #[derive(Default)]
-pub(crate) struct Grounds {
+pub(crate) struct Preconditions {
     read: BTreeMap<Address, Section>,
     changes: BTreeMap<Address, (String, Attributes)>,
 }
 
-impl Grounds {
-    /// Notes what was read together with an instance.
-    pub(crate) fn note(&mut self, address: &Address, seen: &Section) {
-        self.read.insert(address.clone(), seen.clone());
+impl Preconditions {
+    /// Adds what was read together with an instance.
+    pub(crate) fn note(&mut self, address: &Address, answer: &Section) {
+        self.read.insert(address.clone(), answer.clone());
     }
 
-    /// Notes what is planned for an instance.
+    /// Adds the planned change of an instance.
     pub(crate) fn plan(&mut self, request: &PlanRequest, proposal: &Proposal) {
         match proposal.action {
             ProposedAction::NoOp => self.changes.remove(&request.address),
@@ -100,23 +100,25 @@ impl Grounds {
         };
     }
 
-    /// What is in the way of a planned change.
+    /// Returns the obstacles of a planned change.
     pub(crate) fn obstacles(&self, request: &PlanRequest, proposal: &Proposal) -> Vec<Consequence> {
-        let Some(seen) = self.read.get(&request.address) else { return Vec::new() };
+        let Some(answer) = self.read.get(&request.address) else { return Vec::new() };
         let size = proposal.planned.get("size").and_then(|size| size.reveal().as_i64()).unwrap_or(1);
         let mut found: Vec<String> = Vec::new();
-        for (index, place) in places(&request.resource_type, &request.desired).iter().enumerate() {
-            found.extend(self.obstacle(request, seen, index, place, u64::try_from(size).unwrap_or(1)));
+        for (index, written) in written_paths(&request.resource_type, &request.desired).iter().enumerate() {
+            found.extend(self.obstacle(request, answer, index, written, u64::try_from(size).unwrap_or(1)));
         }
         for (name, _, account) in accounts(&request.desired) {
             let made = self.is_made(request, |kind, attributes| {
                 matches!(kind, "ssh_user" | "ssh_group") && text(attributes, "name") == Some(account)
             });
             let hidden = request.desired.get(name).is_some_and(Value::is_sensitive);
-            if seen.is(&format!("no.{name}")) && !made {
+            if answer.is(&format!("no.{name}")) && !made {
                 let noun = if name == "owner" { "user" } else { "group" };
                 let shown = if hidden { "(sensitive)" } else { account };
-                found.push(format!("there is no {noun} `{shown}` (make it with ssh_{noun}, or correct the name)"));
+                found.push(format!(
+                    "the {noun} `{shown}` does not exist (create it with ssh_{noun}, or correct the name)"
+                ));
             }
         }
         found.dedup();
@@ -126,13 +128,13 @@ impl Grounds {
     fn obstacle(
         &self,
         request: &PlanRequest,
-        seen: &Section,
+        answer: &Section,
         index: usize,
-        place: &Place,
+        written: &WrittenPath,
         size: u64,
     ) -> Option<String> {
-        let above = seen.text(&format!("above.{index}"))?;
-        let directory = parent(&place.path);
+        let above = answer.text(&format!("above.{index}"))?;
+        let directory = parent(&written.path);
         let missing = above != directory;
         let made = || {
             self.is_made(request, |kind, attributes| {
@@ -141,26 +143,26 @@ impl Grounds {
                     && (is_within(directory, path) || is_within(path, directory) || path == above)
             })
         };
-        let state = seen.field(&format!("state.{index}"))?;
+        let state = answer.field(&format!("state.{index}"))?;
         let words: Vec<&str> = state.split(' ').collect();
         match words[..] {
             ["file"] => (!made()).then(|| format!("{above} is not a directory")),
             ["closed", uid, ref attributes @ ..] => {
-                let path = seen.text(&format!("closed.{index}")).unwrap_or(above);
+                let path = answer.text(&format!("closed.{index}")).unwrap_or(above);
                 Some(closed(&path, uid == "0", attributes.first().copied().unwrap_or_default()))
             }
-            ["open", ..] if missing && !place.parents && !made() => {
-                Some(format!("there is no directory {directory} (make it with ssh_directory, or set parents = true)"))
-            }
+            ["open", ..] if missing && !written.parents && !made() => Some(format!(
+                "the directory {directory} does not exist (create it with ssh_directory, or set parents = true)"
+            )),
             ["open", free, block, inodes, free_inodes] => {
                 let number = |text: &str| text.parse::<u64>().ok();
                 let room = number(free)?.checked_mul(number(block)?)?;
                 let no_inode = number(inodes)? > 0 && number(free_inodes)? == 0;
                 match (room < size, no_inode) {
-                    (true, _) => {
-                        Some(format!("the file system of {above} has room for {room} bytes, and {size} are needed"))
-                    }
-                    (_, true) => Some(format!("the file system of {above} has room for no further file")),
+                    (true, _) => Some(format!(
+                        "the file system of {above} has {room} bytes of free space, and {size} are needed"
+                    )),
+                    (_, true) => Some(format!("the file system of {above} has no free inode")),
                     _ => None,
                 }
             }
@@ -168,25 +170,25 @@ impl Grounds {
         }
     }
 
-    /// Whether another planned change may make what is missing: one that `fits`, or one of whose results nothing is known.
+    /// Whether another planned change may create a missing object: a change that `fits`, or one with unknown results.
     fn is_made(&self, request: &PlanRequest, fits: impl Fn(&str, &Attributes) -> bool) -> bool {
         let opaque = |kind: &str| matches!(kind, "ssh_package" | "ssh_exec" | "ssh_archive" | "ssh_systemd_unit");
         let others = self.changes.iter().filter(|(address, _)| **address != request.address);
         others.map(|(_, change)| change).any(|(kind, attributes)| {
-            opaque(kind) || fits(kind, attributes) || (kind == "ssh_user" && written(attributes, "name"))
+            opaque(kind) || fits(kind, attributes) || (kind == "ssh_user" && is_set(attributes, "name"))
         })
     }
 }
 
-/// Whether `path` is `directory` or lies in it.
+/// Whether `path` is `directory` or below it.
 fn is_within(path: &str, directory: &str) -> bool {
     path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || directory == "/")
 }
 
-/// Why nobody, or only root, can change what is at `path`.
+/// Returns why the path cannot be changed by anybody, or only by root.
 fn closed(path: &str, by_root: bool, attributes: &str) -> String {
     match (attributes.contains('i'), by_root) {
-        (true, _) => format!("{path} is immutable (chattr -i makes it changeable)"),
+        (true, _) => format!("{path} is immutable (`chattr -i` clears the attribute)"),
         (false, true) => format!("{path} is on a read-only file system"),
         (false, false) => {
             format!("the user that moorfast logs in as cannot write to {path} (sudo = true on the node makes it root)")

@@ -1,4 +1,4 @@
-//! One node, as a place where scripts run.
+//! The execution of scripts on one node.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,36 +12,36 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::{self, Excess, Stderr, Stdout};
+use crate::answer::{self, LimitExceeded, Stderr, Stdout};
 use crate::duration;
 use crate::failure::LINES;
-use crate::ground::Grounds;
 use crate::machine;
+use crate::preconditions::Preconditions;
 use crate::script::{Script, Section};
 use crate::transport::{Transport, from_sudo};
 
-/// How long a script may still take to clean up after it was told to end.
+/// The time for a script to clean up after its stdin is closed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What was asked of the world so far.
+/// Counts of the work on nodes, for the statistics.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Connections made.
+    /// The number of connections.
     pub(crate) connections: AtomicU64,
-    /// Commands started on nodes.
+    /// The number of commands that were started on nodes.
     pub(crate) execs: AtomicU64,
 }
 
-/// A node and the way to it.
-pub(crate) struct Link {
+/// A node on which scripts run, with the transport to it.
+pub(crate) struct NodeShell {
     /// The node.
     pub(crate) node: Arc<Node>,
-    /// Held by those who use the package manager, which takes one at a time.
+    /// Held during an operation of the package manager, which permits one at a time.
     pub(crate) packages: Mutex<()>,
-    /// What was read of the places that its objects need.
-    pub(crate) grounds: std::sync::Mutex<Grounds>,
+    /// What was read of the paths that the node's objects need.
+    pub(crate) preconditions: std::sync::Mutex<Preconditions>,
     transport: Box<dyn Transport>,
-    /// Which machine answered first. Nothing is done on another one.
+    /// The machine that answered first. No other machine is changed.
     machine: OnceLock<Machine>,
     sessions: Semaphore,
     counters: Arc<Counters>,
@@ -49,25 +49,25 @@ pub(crate) struct Link {
     leave: StartPermit,
 }
 
-/// A file to send after the script.
+/// A local file that is sent after a script.
 pub(crate) struct Upload {
-    /// Where it is on this machine.
+    /// The path on the local machine.
     pub(crate) path: PathBuf,
-    /// How many bytes are sent.
+    /// The number of bytes to send.
     pub(crate) size: u64,
-    /// Who wants to hear how far it is, and the name to use.
+    /// The receiver of the progress, the address of the instance, and the name of the file.
     pub(crate) progress: (Progress, Address, String),
 }
 
-/// Why a script came to its end.
-enum End {
-    Itself,
+/// The reason why a script ended.
+enum ScriptEnd {
+    Completed,
     TimedOut,
     Cancelled,
-    Excess(Excess),
+    LimitExceeded(LimitExceeded),
 }
 
-impl Link {
+impl NodeShell {
     pub(crate) fn new(
         node: Arc<Node>,
         transport: Box<dyn Transport>,
@@ -78,7 +78,7 @@ impl Link {
         Self {
             node,
             packages: Mutex::new(()),
-            grounds: std::sync::Mutex::default(),
+            preconditions: std::sync::Mutex::default(),
             transport,
             machine: OnceLock::new(),
             sessions: Semaphore::new(sessions),
@@ -88,28 +88,28 @@ impl Link {
         }
     }
 
-    /// Which machine answers, if it was asked already.
+    /// Returns the machine that answers, if its identity was read already.
     pub(crate) fn machine(&self) -> Option<&Machine> {
         self.machine.get()
     }
 
-    /// Notes which machine answers: it showed its host keys, and said this.
-    pub(crate) fn meet(&self, said: &Section) -> Machine {
-        self.machine.get_or_init(|| machine::observe(&self.node, self.transport.host_keys(), Some(said))).clone()
+    /// Records the machine that answers: its host keys and the answer of [`machine::READ`].
+    pub(crate) fn record_machine(&self, answer: &Section) -> Machine {
+        self.machine.get_or_init(|| machine::observe(&self.node, self.transport.host_keys(), Some(answer))).clone()
     }
 
-    /// Runs `script`, which only looks. The sections, in their order, each as far as it answered.
+    /// Runs `script`, which only reads, and returns its sections in order.
     ///
     /// # Errors
-    /// If none of them could begin.
-    pub(crate) async fn look(&self, script: &Script, limit: Duration) -> Result<Vec<Section>, ProviderError> {
+    /// If no section could start.
+    pub(crate) async fn read(&self, script: &Script, limit: Duration) -> Result<Vec<Section>, ProviderError> {
         self.run(script, None, limit, || Ok(())).await
     }
 
-    /// As [`Link::look`], of `script` which changes something, and which `upload` is sent after. It is begun only as long as the run has leave.
+    /// Runs `script`, which changes the node, and sends `upload` after it. The script starts only while the run permits new operations.
     ///
     /// # Errors
-    /// If none of its sections could begin.
+    /// If no section could start.
     pub(crate) async fn operate(
         &self,
         script: &Script,
@@ -124,12 +124,12 @@ impl Link {
         script: &Script,
         upload: Option<Upload>,
         limit: Duration,
-        may_begin: impl Fn() -> Result<(), ProviderError>,
+        check_permit: impl Fn() -> Result<(), ProviderError>,
     ) -> Result<Vec<Section>, ProviderError> {
         let cancelled =
-            || ProviderError::new(Class::Cancelled, format!("cancelled before {} was asked", self.node.name));
+            || ProviderError::new(Class::Cancelled, format!("cancelled before {} was contacted", self.node.name));
         let _session = self.sessions.acquire().await.map_err(|_| cancelled())?;
-        may_begin()?;
+        check_permit()?;
         if self.cancel.is_cancelled() {
             return Err(cancelled());
         }
@@ -139,8 +139,8 @@ impl Link {
             channel = self.transport.open(&command) => channel?,
             () = self.cancel.cancelled() => return Err(cancelled()),
         };
-        // To get there may have taken long, and the node was told nothing yet.
-        may_begin()?;
+        // The connection may have taken long, and nothing was sent yet.
+        check_permit()?;
         self.counters.execs.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(node = %self.node.name, sections = script.sections(), bytes = text.len(), "exec");
         let alive = channel.alive;
@@ -148,7 +148,7 @@ impl Link {
         let (mut stdout, mut stderr) = (Stdout::of(script), Stderr::of(script));
         let mut sent = Ok(());
         let end = {
-            let mut heard = Box::pin(async {
+            let mut answers = Box::pin(async {
                 tokio::try_join!(answer::read(channel.stdout, &mut stdout), answer::read(channel.stderr, &mut stderr))
             });
             let feeding = async {
@@ -158,15 +158,15 @@ impl Link {
                 }
             };
             let (end, over) = tokio::select! {
-                heard = &mut heard => (heard.map_or_else(End::Excess, |_| End::Itself), true),
-                () = feeding => (End::Itself, false),
-                () = sleep(limit) => (End::TimedOut, false),
-                () = self.cancel.cancelled() => (End::Cancelled, false),
+                answers = &mut answers => (answers.map_or_else(ScriptEnd::LimitExceeded, |_| ScriptEnd::Completed), true),
+                () = feeding => (ScriptEnd::Completed, false),
+                () = sleep(limit) => (ScriptEnd::TimedOut, false),
+                () = self.cancel.cancelled() => (ScriptEnd::Cancelled, false),
             };
             drop(stdin);
             if !over {
-                // What it says until it is killed is worth hearing, and no more than that.
-                let _ = tokio::time::timeout(GRACE, heard).await;
+                // The output until the script is killed can explain the failure.
+                let _ = tokio::time::timeout(GRACE, answers).await;
             }
             end
         };
@@ -174,72 +174,76 @@ impl Link {
         sent?;
         let (stdout, stderr) = (stdout.kept(), stderr.kept());
         if script.is_elsewhere(stdout) {
-            return Err(self.became_another());
+            return Err(self.machine_replaced());
         }
         let sections = script.parse(stdout, &stderr);
         let before = script.before(&stderr);
-        if let Some(error) = self.never_began(&sections, &end, limit, &before) {
+        if let Some(error) = self.start_failure(&sections, &end, limit, &before) {
             return Err(error);
         }
         Ok(sections.into_iter().map(|section| self.ended(section, &end, limit)).collect())
     }
 
-    /// Ends the connection.
+    /// Closes the connection.
     pub(crate) async fn close(&self) {
         self.transport.close().await;
     }
 
-    fn never_began(
+    fn start_failure(
         &self,
         sections: &[Section],
-        end: &End,
+        end: &ScriptEnd,
         limit: Duration,
         before: &[String],
     ) -> Option<ProviderError> {
-        let began = |s: &Section| s.status.is_some() || !s.said.is_empty();
-        if matches!(end, End::TimedOut | End::Cancelled) || sections.is_empty() || sections.iter().any(began) {
+        let started = |s: &Section| s.status.is_some() || !s.stderr.is_empty();
+        if matches!(end, ScriptEnd::TimedOut | ScriptEnd::Cancelled)
+            || sections.is_empty()
+            || sections.iter().any(started)
+        {
             return None;
         }
-        Some(from_sudo(&self.node, before).unwrap_or_else(|| self.cut_off(end, limit).detail(last(before))))
+        Some(from_sudo(&self.node, before).unwrap_or_else(|| self.interruption(end, limit).detail(last_lines(before))))
     }
 
-    fn ended(&self, mut section: Section, end: &End, limit: Duration) -> Section {
+    fn ended(&self, mut section: Section, end: &ScriptEnd, limit: Duration) -> Section {
         if section.status.is_none() {
-            section.cut_off = Some(self.cut_off(end, limit).detail(last(&std::mem::take(&mut section.said))));
+            section.interrupted =
+                Some(self.interruption(end, limit).detail(last_lines(&std::mem::take(&mut section.stderr))));
         }
         section
     }
 
-    fn became_another(&self) -> ProviderError {
+    fn machine_replaced(&self) -> ProviderError {
         ProviderError::new(
             Class::Identity,
-            format!("another machine took the place of {} during this run", self.node.name),
+            format!("{} was replaced by another machine during this run", self.node.name),
         )
-        .help("plan again: the plan tells what happened to the node")
+        .help("plan again: the plan shows what happened to the node")
     }
 
-    fn cut_off(&self, end: &End, limit: Duration) -> ProviderError {
+    fn interruption(&self, end: &ScriptEnd, limit: Duration) -> ProviderError {
         let name = &self.node.name;
         match end {
-            End::Itself => ProviderError::new(Class::Unreachable, format!("the connection to {name} broke off"))
-                .help("what was begun there is looked at again by the next run"),
-            End::TimedOut => {
-                ProviderError::new(Class::Timeout, format!("it was not over after {}", duration::shown(limit))).help(
-                    "allow more with `timeouts = { … }` on the resource (`timeout` of ssh_exec), if it is only slow",
+            ScriptEnd::Completed => ProviderError::new(Class::Unreachable, format!("the connection to {name} was lost"))
+                .help("the next run checks on the node what this run changed"),
+            ScriptEnd::TimedOut => {
+                ProviderError::new(Class::Timeout, format!("timed out after {}", duration::shown(limit))).help(
+                    "if the operation is only slow, raise `timeouts = { … }` on the resource (`timeout` of ssh_exec)",
                 )
             }
-            End::Cancelled => ProviderError::new(Class::Cancelled, format!("cancelled while {name} was at it")),
-            End::Excess(excess) => {
-                ProviderError::new(Class::Failed, format!("{name} printed more than {}", excess.what())).help(
-                    "the connection was ended: check the login shell and its profile on the node, and what the command prints",
+            ScriptEnd::Cancelled => ProviderError::new(Class::Cancelled, format!("cancelled while it ran on {name}")),
+            ScriptEnd::LimitExceeded(limit) => {
+                ProviderError::new(Class::Failed, format!("{name} printed more than {}", limit.description())).help(
+                    "moorfast closed the connection: check the login shell and its profile on the node, and the output of the command",
                 )
             }
         }
     }
 }
 
-/// The command that reads a script of `length` bytes from stdin and runs it, as root by sudo where that is wanted.
-/// What comes after the script on stdin is the script's to read.
+/// Returns the command that reads a script of `length` bytes from stdin and runs it, with `sudo` as root.
+/// The bytes after the script on stdin are left for the script.
 fn bootstrap(length: usize, sudo: bool) -> String {
     let plain = format!("s=$(head -c {length}); eval \"$s\"");
     if !sudo {
@@ -254,7 +258,7 @@ async fn feed(
     script: &str,
     upload: Option<Upload>,
 ) -> Result<(), ProviderError> {
-    // A write fails where the other side has ended, and then what it said tells why.
+    // A write fails if the other side has ended. Then its output has the reason.
     if stdin.write_all(script.as_bytes()).await.is_err() || stdin.flush().await.is_err() {
         return Ok(());
     }
@@ -270,7 +274,7 @@ async fn send(stdin: &mut (impl AsyncWrite + Unpin), upload: Upload) -> Result<(
     let (progress, address, name) = &upload.progress;
     let mut file = tokio::fs::File::open(&upload.path).await.map_err(unreadable)?.take(upload.size);
     let mut buffer = vec![0; 256 << 10];
-    let (mut sent, mut told) = (0u64, 0u64);
+    let (mut sent, mut reported) = (0u64, 0u64);
     loop {
         let n = file.read(&mut buffer).await.map_err(unreadable)?;
         if n == 0 {
@@ -280,8 +284,8 @@ async fn send(stdin: &mut (impl AsyncWrite + Unpin), upload: Upload) -> Result<(
             return Ok(());
         }
         sent += n as u64;
-        if sent - told >= 4 << 20 {
-            told = sent;
+        if sent - reported >= 4 << 20 {
+            reported = sent;
             progress.report(address, format!("uploading {name}: {} of {} MiB", sent >> 20, upload.size >> 20));
         }
     }
@@ -289,12 +293,12 @@ async fn send(stdin: &mut (impl AsyncWrite + Unpin), upload: Upload) -> Result<(
         let short = format!("{} became shorter while it was uploaded", upload.path.display());
         return Err(ProviderError::new(Class::Failed, short));
     }
-    // As above: a failing flush means that the other side has ended.
+    // A flush fails if the other side has ended, as above.
     let _ = stdin.flush().await;
     Ok(())
 }
 
-/// The last lines of what was said, as many as an error shows.
-fn last(lines: &[String]) -> Vec<String> {
+/// Returns the last of `lines`, as many as an error shows.
+fn last_lines(lines: &[String]) -> Vec<String> {
     lines[lines.len().saturating_sub(LINES)..].to_vec()
 }
