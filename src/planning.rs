@@ -22,7 +22,7 @@ pub struct Scope {
     /// Plan only this instance or resource and what it depends on; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     pub target: Vec<Address>,
-    /// Leave out this instance or resource and what depends on it (a look for drift: only itself); may be repeated
+    /// StartPermit out this instance or resource and what depends on it (a look for drift: only itself); may be repeated
     #[arg(long, value_name = "ADDRESS")]
     pub exclude: Vec<Address>,
 }

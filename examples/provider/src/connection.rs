@@ -6,11 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use moorfast_engine::state::Record;
-use moorfast_engine::{
-    Applied, Attributes, Class, Connection, Context, DataRequest, Observed, Operation, OperationAction, PlanRequest,
-    Proposal, ProposedAction, ProviderError, ReadRequest, Target, Value, is_inside,
+use moorfast_engine::model::{Attributes, Value, is_inside};
+use moorfast_engine::provider::{
+    Applied, Class, Connection, Context, DataRequest, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProposedAction, ProviderError, ReadRequest, Target,
 };
+use moorfast_engine::state::Record;
 use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc::UnboundedSender;
@@ -40,7 +41,7 @@ impl Connection for LocalConnection {
         outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>,
     ) {
         for (index, operation) in operations.iter().enumerate() {
-            let permitted = self.context.leave.check(&operation.address);
+            let permitted = self.context.start_permit.check(&operation.address);
             let outcome = permitted.and_then(|()| self.perform(operation));
             // The receiver is gone only when the run is.
             _ = outcomes.send((index, outcome));

@@ -7,10 +7,8 @@ mod connection;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use moorfast_engine::{
-    Attribute, Attributes, Connection, Context, Invalid, Kind, Provider, ProviderError, ResourceType, Schema, Scope,
-    Value,
-};
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::provider::{Connection, Context, Invalid, Provider, ProviderError, ResourceType, Scope};
 
 use crate::connection::LocalConnection;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use moorfast_conformance::{Case, check};
-use moorfast_engine::Provider;
+use moorfast_engine::provider::Provider;
 use moorfast_local::LocalProvider;
 
 // ANCHOR: case

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use moorfast_engine::plan::{Action, Change, Plan, PlanMode, PlanOptions};
-use moorfast_engine::{
-    Address, Diagnostic, Failure, Interrupt, OutcomeResult, Provider, RETAINED_KEY, Report, Severity, Sources,
-    UNKNOWN_KEY,
-};
+use moorfast_engine::apply::{OutcomeResult, Report};
+use moorfast_engine::model::{Address, Diagnostic, RETAINED_KEY, Severity, Sources, UNKNOWN_KEY};
+use moorfast_engine::plan::{Change, Plan, PlanMode, PlanOptions};
+use moorfast_engine::provider::{Action, Provider};
+use moorfast_engine::session::{Failure, Interrupt};
 use serde_json::{Map, Value as Json};
 
 use crate::disclosure::Secrets;

@@ -1,6 +1,7 @@
 //! The laws that need no object: what a provider declares, and how it treats unknown values.
 
-use moorfast_engine::{Attribute, Attributes, Kind, Provider, ResourceType, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, Value};
+use moorfast_engine::provider::{Provider, ResourceType};
 
 use crate::{Law, Violation};
 

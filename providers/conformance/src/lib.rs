@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use moorfast_engine::Provider;
+//! # use moorfast_engine::provider::Provider;
 //! # async fn example(provider: Arc<dyn Provider>) -> Result<(), moorfast_conformance::Violation> {
 //! let case = moorfast_conformance::Case::new(
 //!     r#"

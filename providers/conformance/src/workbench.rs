@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use moorfast_engine::apply::{ApplyOptions, Report};
+use moorfast_engine::manifest::Manifest;
+use moorfast_engine::model::Address;
 use moorfast_engine::plan::{Plan, PlanOptions};
+use moorfast_engine::provider::Provider;
+use moorfast_engine::session::{Events, Failure, Interrupt};
 use moorfast_engine::state::{Lock, LockRequest, Snapshot, Store};
-use moorfast_engine::{
-    Address, ApplyOptions, Events, Failure, Interrupt, Manifest, Planned, Provider, Report, Workspace,
-};
+use moorfast_engine::workspace::{Planned, Workspace};
 use tempfile::TempDir;
 
 /// The folder of the state beside the manifest.

@@ -6,20 +6,20 @@ use std::time::Duration;
 use moorfast_engine::model::{Attributes, Value, parse_duration};
 use serde_json::Value as Json;
 
-/// Reads attributes by name; what is null or not known yet is as if not written.
+/// Typed reading of attributes by name. A null or unknown value counts as unset.
 pub(crate) trait Read {
-    /// The text of this attribute.
+    /// Returns the text of the attribute.
     fn text(&self, name: &str) -> Option<&str>;
-    /// The flag of this attribute; false where it isn't written.
+    /// Returns the flag of the attribute, or false if it is unset.
     fn flag(&self, name: &str) -> bool;
-    /// The texts of a list.
+    /// Returns the texts of a list.
     fn texts(&self, name: &str) -> Vec<String>;
-    /// The texts of a map.
+    /// Returns the texts of a map.
     fn text_map(&self, name: &str) -> BTreeMap<String, String>;
-    /// The duration of this attribute.
+    /// Returns the duration of the attribute.
     fn duration(&self, name: &str) -> Option<Duration>;
-    /// Is any part of this attribute unknown or retained?
-    fn is_open(&self, name: &str) -> bool;
+    /// Whether a part of the attribute is unknown or retained.
+    fn is_unknown_or_retained(&self, name: &str) -> bool;
 }
 
 impl Read for Attributes {
@@ -45,27 +45,27 @@ impl Read for Attributes {
         self.text(name).and_then(parse_duration)
     }
 
-    fn is_open(&self, name: &str) -> bool {
+    fn is_unknown_or_retained(&self, name: &str) -> bool {
         self.get(name).is_some_and(|v| v.is_unknown() || v.is_retained())
     }
 }
 
-/// Recorded attributes as values: what was sealed stays sealed, and seals to itself again.
+/// Converts recorded attributes to values. Sealed values stay sealed.
 pub(crate) fn as_recorded(attributes: &serde_json::Map<String, Json>) -> Attributes {
     attributes.iter().map(|(name, json)| (name.clone(), Value::from(json.clone()))).collect()
 }
 
-/// A list of texts.
+/// Builds a list of texts.
 pub(crate) fn list(texts: impl IntoIterator<Item = impl Into<String>>) -> Value {
     Value::List(texts.into_iter().map(|t| Value::String(t.into())).collect())
 }
 
-/// A map of texts.
+/// Builds a map of texts.
 pub(crate) fn map(texts: &BTreeMap<String, String>) -> Value {
     Value::Map(texts.iter().map(|(k, v)| (k.clone(), Value::from(v.as_str()))).collect())
 }
 
-/// The text, or null.
+/// Returns the text, or null.
 pub(crate) fn optional(text: Option<impl Into<String>>) -> Value {
     text.map_or(Value::Null, |t| Value::String(t.into()))
 }

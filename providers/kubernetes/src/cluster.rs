@@ -1,4 +1,4 @@
-//! One cluster: its client, made when it is first needed, and what its API serves.
+//! One cluster: its client, created on first use, and its served kinds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,38 +20,38 @@ use tokio::time::{Instant, sleep};
 use tower::buffer::BufferLayer;
 use tower::retry::RetryLayer;
 
-use crate::answer::Kinds;
 use crate::config::Source;
 use crate::error::explain;
-use crate::exchange::Exchanges;
+use crate::request_guard::RequestGuard;
+use crate::response::Kinds;
 use crate::retry::Retry;
 
-/// How long a server may take to accept a connection.
+/// The time limit for a connection to the server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many requests may wait for the connection.
+/// How many requests may wait for the client.
 const QUEUE: usize = 1024;
-/// How long an API server may take to come up.
-const COMING_UP: Duration = Duration::from_secs(300);
-/// How often one that comes up is asked.
-const COMING_UP_PACE: Duration = Duration::from_millis(500);
-/// So long a list of certificate requests is as good as a new one.
+/// The time limit for a starting API server to become ready.
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(300);
+/// The interval between two readiness checks of a starting API server.
+const STARTUP_POLL: Duration = Duration::from_millis(500);
+/// How long a list of certificate requests is reused.
 const LIST_AGE: Duration = Duration::from_millis(500);
-/// How many namespaces are compared with a name that none has.
-const NAMESPACES: u32 = 1000;
-/// What is unknown is looked for again only after this long.
+/// How many namespaces are listed to suggest a similar name.
+const NAMESPACE_LIMIT: u32 = 1000;
+/// The shortest time between two discoveries for an unknown kind.
 const DISCOVERY_AGE: Duration = Duration::from_secs(1);
 
-/// A cluster that a provider instance is configured for.
+/// A configured cluster.
 pub(crate) struct Cluster {
     source: Source,
-    /// What the engine gave us.
+    /// The context of the run, from the engine.
     pub(crate) context: Context,
     connected: OnceCell<Connected>,
     failed_login: Mutex<Option<ProviderError>>,
     discovered: Mutex<Option<(Arc<Discovery>, Instant)>>,
     requests: Arc<AtomicU64>,
     kinds: Kinds,
-    /// The certificate requests, as of a moment ago: many instances wait for theirs at the same time.
+    /// The certificate requests and the time of the list. Many instances wait for their requests at the same time.
     certificate_requests: Mutex<Option<(CertificateRequests, Instant)>>,
 }
 
@@ -66,19 +66,19 @@ struct Connected {
 /// A kind that the API server serves.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Served {
-    /// How it is asked for.
+    /// The API resource.
     pub(crate) resource: ApiResource,
-    /// Do its objects live in namespaces?
+    /// Whether the kind is namespaced.
     pub(crate) namespaced: bool,
 }
 
 impl Served {
-    /// The kind of a type, which every cluster serves.
+    /// Returns the kind of a built-in type, which every cluster serves.
     pub(crate) fn of<K: kube::Resource<DynamicType = ()>>(namespaced: bool) -> Self {
         Self { resource: ApiResource::erase::<K>(&()), namespaced }
     }
 
-    /// The API of its objects in `namespace` (without meaning where they live in none).
+    /// Returns the API of the objects in `namespace`, which is ignored for a cluster-scoped kind.
     pub(crate) fn api(&self, client: Client, namespace: &str) -> Api<DynamicObject> {
         match self.namespaced {
             true => Api::namespaced_with(client, namespace, &self.resource),
@@ -88,7 +88,7 @@ impl Served {
 }
 
 impl Cluster {
-    /// The cluster that `source` tells how to reach.
+    /// Creates a cluster that is reached through `source`.
     pub(crate) fn new(source: Source, context: Context) -> Self {
         Self {
             source,
@@ -102,10 +102,10 @@ impl Cluster {
         }
     }
 
-    /// The client, connected.
+    /// Returns the client.
     ///
     /// # Errors
-    /// If there is no usable configuration.
+    /// If the kubeconfig cannot be used or the login fails.
     pub(crate) async fn client(&self) -> Result<Client, ProviderError> {
         Ok(self.connected().await?.client.clone())
     }
@@ -115,17 +115,17 @@ impl Cluster {
     }
 
     async fn connect(&self) -> Result<Connected, ProviderError> {
-        // Another provider of this process may have installed it already, which is as good.
+        // Fails only if another provider of this process installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let Access { mut config, login } = self.log_in().await?;
         config.default_retry = false;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let exchanges =
-            Exchanges::counted_in(Arc::clone(&self.requests), self.context.start_permit.clone(), self.kinds.clone());
+        let guard =
+            RequestGuard::new(Arc::clone(&self.requests), self.context.start_permit.clone(), self.kinds.clone());
         let builder = ClientBuilder::try_from(config).map_err(|e| explain(e, "connect", &server))?;
         let client = builder
-            .with_layer(&exchanges)
+            .with_layer(&guard)
             .with_layer(&BufferLayer::new(QUEUE))
             .with_layer(&login.layer())
             .with_layer(&RetryLayer::new(Retry::default()))
@@ -133,7 +133,7 @@ impl Cluster {
         Ok(Connected { client, server })
     }
 
-    /// Opens the way to the cluster. A login that failed is not tried again: a plugin that hangs costs its time once.
+    /// Reads the kubeconfig and logs in. A failed login is not repeated, so that a hanging plugin costs its time limit only once.
     async fn log_in(&self) -> Result<Access, ProviderError> {
         let mut failed = self.failed_login.lock().await;
         if let Some(error) = failed.as_ref() {
@@ -148,48 +148,50 @@ impl Cluster {
         opened
     }
 
-    /// `error`, which ended what `doing` says.
+    /// Converts an error of the client. `doing` names the failed action: `read Deployment/web`.
     pub(crate) fn explain(&self, error: kube::Error, doing: &str) -> ProviderError {
         let server = self.connected.get().map_or("(not configured)", |c| &c.server);
         explain(error, doing, server)
     }
 
-    /// Waits until the API server, which was just started or restarted, is ready. `waiting` is told of as what waits.
+    /// Waits until the API server is ready after a start or restart. Progress is reported for the instance `waiting`.
     ///
     /// # Errors
-    /// If it is not ready after minutes, with what it said last.
+    /// If the API server is not ready in time, with its last error.
     pub(crate) async fn come_up(&self, waiting: &Address) -> Result<(), ProviderError> {
         let client = self.client().await?;
-        let deadline = Instant::now() + COMING_UP;
+        let deadline = Instant::now() + STARTUP_TIMEOUT;
         loop {
             let request = Request::get("/readyz").body(Vec::new()).map_err(kube::Error::HttpError);
-            let asked = match request {
+            let response = match request {
                 Ok(request) => client.request_text(request).await,
                 Err(error) => Err(error),
             };
-            let error = match asked {
+            let error = match response {
                 Ok(_) => return Ok(()),
-                // Who may not ask this gets an answer all the same.
+                // A refusal for missing rights shows that the API server works.
                 Err(kube::Error::Api(status)) if status.code < 500 => return Ok(()),
-                Err(error) => self.explain(error, "ask whether the API server is ready"),
+                Err(error) => self.explain(error, "check whether the API server is ready"),
             };
             if Instant::now() >= deadline {
-                return Err(error.help(format!("it was started, and was not ready within {COMING_UP:?}")));
+                return Err(
+                    error.help(format!("the API server was started, but was not ready within {STARTUP_TIMEOUT:?}"))
+                );
             }
             self.context.progress.report(waiting, "waiting for the API server");
-            sleep(COMING_UP_PACE).await;
+            sleep(STARTUP_POLL).await;
         }
     }
 
-    /// How many requests were sent.
+    /// Returns the number of requests that were sent.
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// The kind `kind` of `api_version`, or `None` where it is not served.
+    /// Returns the kind `kind` of `api_version`, or `None` if it is not served.
     ///
     /// # Errors
-    /// If the API server can't be asked.
+    /// If the API server does not respond.
     pub(crate) async fn served(&self, api_version: &str, kind: &str) -> Result<Option<Served>, ProviderError> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let gvk = GroupVersionKind::gvk(group, version, kind);
@@ -201,7 +203,7 @@ impl Cluster {
             }
         }
         let discovery = Arc::new(self.discover().await?);
-        self.kinds.learn(&discovery);
+        self.kinds.add(&discovery);
         let found = find(&discovery, &gvk);
         if found.is_none() {
             self.check_not_served(api_version).await?;
@@ -210,48 +212,47 @@ impl Cluster {
         Ok(found)
     }
 
-    /// Checks that the API server itself does not serve `api_version` or knows all of it: discovery leaves out what an extension server, which may be
-    /// down, would serve.
+    /// Checks that `api_version` is served completely or not at all. Discovery omits the groups of an extension server that is down.
     async fn check_not_served(&self, api_version: &str) -> Result<(), ProviderError> {
         let client = self.client().await?;
-        let asked = match api_version.split_once('/') {
+        let listed = match api_version.split_once('/') {
             Some(_) => client.list_api_group_resources(api_version).await,
             None => client.list_core_api_resources(api_version).await,
         };
-        match asked {
+        match listed {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(self.explain(error, &format!("ask what the API serves of {api_version}"))),
+            Err(error) => Err(self.explain(error, &format!("list the resources of {api_version}"))),
         }
     }
 
-    /// Checks whether the kind is served, now.
+    /// Checks whether the kind is still served, with a new discovery.
     ///
     /// # Errors
-    /// If the API server cannot be asked.
+    /// If the API server does not respond.
     pub(crate) async fn still_serves(&self, served: &Served) -> Result<bool, ProviderError> {
         *self.discovered.lock().await = None;
         Ok(self.served(&served.resource.api_version, &served.resource.kind).await?.is_some())
     }
 
-    /// As [`Cluster::served`], and what is not known is asked for again in any case.
+    /// Works like [`Cluster::served`], but does a new discovery if the kind is unknown.
     ///
     /// # Errors
-    /// If the API server can't be asked.
+    /// If the API server does not respond.
     pub(crate) async fn served_now(&self, api_version: &str, kind: &str) -> Result<Option<Served>, ProviderError> {
         if let Some(found) = self.served(api_version, kind).await? {
             return Ok(Some(found));
         }
-        self.forget_kinds().await;
+        self.invalidate_discovery().await;
         self.served(api_version, kind).await
     }
 
-    /// The kind `kind` of `group` in the version that the API server prefers.
+    /// Returns the kind `kind` of `group` in the version that the API server prefers.
     ///
     /// # Errors
-    /// If the API server can't be asked.
+    /// If the API server does not respond.
     pub(crate) async fn preferred(&self, group: &str, kind: &str) -> Result<Option<Served>, ProviderError> {
-        // Fills the cache; the version does not matter.
+        // Fills the discovery cache.
         self.served("v1", "Namespace").await?;
         let discovered = self.discovered.lock().await;
         let Some((discovery, _)) = discovered.as_ref() else { return Ok(None) };
@@ -260,12 +261,12 @@ impl Cluster {
             .map(|(resource, capabilities)| Served { resource, namespaced: capabilities.scope == Scope::Namespaced }))
     }
 
-    /// The kinds that the API server serves, with their versions.
+    /// Returns the served kinds as pairs of API version and kind.
     ///
     /// # Errors
-    /// If the API server can't be asked.
+    /// If the API server does not respond.
     pub(crate) async fn kinds(&self) -> Result<Vec<(String, String)>, ProviderError> {
-        // Fills the cache; the version does not matter.
+        // Fills the discovery cache.
         self.served("v1", "Namespace").await?;
         let discovered = self.discovered.lock().await;
         let groups = discovered.iter().flat_map(|(discovery, _)| discovery.groups());
@@ -274,35 +275,35 @@ impl Cluster {
         Ok(resources.map(|(resource, _)| (resource.api_version, resource.kind)).collect())
     }
 
-    /// Makes the next question for a kind a new one.
-    pub(crate) async fn forget_kinds(&self) {
+    /// Invalidates the discovery cache.
+    pub(crate) async fn invalidate_discovery(&self) {
         *self.discovered.lock().await = None;
     }
 
-    /// The names of the namespaces; none where they cannot be listed.
+    /// Returns the names of the namespaces; empty if they cannot be listed.
     pub(crate) async fn namespaces(&self) -> Vec<String> {
         let Ok(client) = self.client().await else { return Vec::new() };
         let api: Api<Namespace> = Api::all(client);
-        let listed = api.list_metadata(&ListParams::default().limit(NAMESPACES)).await;
+        let listed = api.list_metadata(&ListParams::default().limit(NAMESPACE_LIMIT)).await;
         listed.map(|list| list.items.into_iter().filter_map(|item| item.metadata.name).collect()).unwrap_or_default()
     }
 
     async fn discover(&self) -> Result<Discovery, ProviderError> {
         let client = self.client().await?;
-        let doing = "ask what the API serves";
+        let doing = "discover the served kinds";
         let aggregated = Discovery::new(client.clone()).run_aggregated().await;
         match aggregated {
             Ok(discovery) => Ok(discovery),
-            // Servers before 1.26 answer in another form.
+            // Servers before 1.26 do not have aggregated discovery.
             Err(kube::Error::SerdeError(_)) => Discovery::new(client).run().await.map_err(|e| self.explain(e, doing)),
             Err(error) => Err(self.explain(error, doing)),
         }
     }
 
-    /// All certificate requests, oldest first, as of half a second ago at most.
+    /// Lists all certificate requests, oldest first. The list can be half a second old.
     ///
     /// # Errors
-    /// If they can't be listed.
+    /// If the requests cannot be listed.
     pub(crate) async fn certificate_requests(&self) -> Result<CertificateRequests, ProviderError> {
         let mut known = self.certificate_requests.lock().await;
         if let Some((requests, at)) = known.as_ref()
@@ -322,20 +323,20 @@ impl Cluster {
         Ok(requests)
     }
 
-    /// Makes the next look at the certificate requests a new one.
-    pub(crate) async fn forget_certificate_requests(&self) {
+    /// Invalidates the cached list of certificate requests.
+    pub(crate) async fn invalidate_certificate_requests(&self) {
         *self.certificate_requests.lock().await = None;
     }
 
-    /// The answer of the kubelet of `node` at `path`, through the API server.
+    /// Requests `path` of the kubelet of `node` through the API server.
     ///
     /// # Errors
-    /// If there is no connection; inside, if the node is unknown or its kubelet does not answer.
+    /// The outer error means that there is no connection to the API server; the inner one that the node is unknown or its kubelet does not respond.
     pub(crate) async fn kubelet(&self, node: &str, path: &str) -> Result<Result<String, kube::Error>, ProviderError> {
         let client = self.client().await?;
         let request = Request::get(format!("/api/v1/nodes/{node}/proxy/{path}")).body(Vec::new());
-        let request =
-            request.map_err(|e| ProviderError::new(Class::Invalid, format!("{node:?} is no name of a node: {e}")))?;
+        let request = request
+            .map_err(|e| ProviderError::new(Class::Invalid, format!("`{node}` is not a valid node name: {e}")))?;
         Ok(client.request_text(request).await)
     }
 }
@@ -345,7 +346,7 @@ fn find(discovery: &Discovery, gvk: &GroupVersionKind) -> Option<Served> {
     Some(Served { resource, namespaced: capabilities.scope == Scope::Namespaced })
 }
 
-/// That what was waited for did not come about.
+/// Returns an error of the class `Timeout`.
 pub(crate) fn timed_out(summary: impl Into<String>) -> ProviderError {
     ProviderError::new(Class::Timeout, summary)
 }

@@ -1,65 +1,67 @@
-//! `[providers.kubernetes]`: which cluster, and who we are there.
+//! The configuration `[providers.kubernetes]`: the cluster and its credentials.
 
 use std::path::{Path, PathBuf};
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, is_inside};
 use moorfast_engine::provider::{Class, Context, Invalid, ProviderError};
 
-use moorfast_kubeconfig::{Access, Kind as Trouble, Origin};
+use moorfast_kubeconfig::{Access, Kind as ErrorKind, Origin};
 
 use crate::attributes::Read;
 
-/// What `[providers.kubernetes]` takes.
+/// Returns the schema of `[providers.kubernetes]`.
 pub(crate) fn schema() -> Schema {
     Schema::new(
-        "A Kubernetes cluster. Without any attribute the cluster is found as kubectl finds it: `$KUBECONFIG`, `~/.kube/config`, \
-         then the ServiceAccount of the pod. Several files in `$KUBECONFIG` are merged, missing ones are skipped. Users of the kubeconfig may log in by \
-         certificate, token, token file or exec plugin; a plugin gets no terminal, ends after 30 seconds, and what it prints is not shown. `proxy-url` of \
-         the cluster, `HTTPS_PROXY` and `NO_PROXY` lead through proxies of http, https and socks5.",
+        "A Kubernetes cluster. Without attributes, the cluster is found as kubectl finds it: `$KUBECONFIG`, `~/.kube/config`, then the ServiceAccount of the \
+         pod. Several files in `$KUBECONFIG` are merged; missing files are skipped. The user of the kubeconfig can log in with a certificate, a token, a \
+         token file or an exec plugin. A plugin has no terminal and a time limit of 30 seconds; its output is never shown. `proxy-url` of the cluster, \
+         `HTTPS_PROXY` and `NO_PROXY` are respected, for http, https and socks5 proxies.",
         [
             Attribute::optional(
                 "kubeconfig",
                 Kind::String,
-                "Path of a kubeconfig; relative to the manifest, `~` is the home folder.",
+                "Path of a kubeconfig, relative to the manifest. `~` is the home folder.",
             ),
             Attribute::optional(
                 "kubeconfig_content",
                 Kind::String,
-                "The text of a kubeconfig, instead of a file: from a variable or a function, not from a resource. Like all of a provider's configuration it \
-                 must be known when planning, and what a resource makes is known after apply only.",
+                "Text of a kubeconfig, instead of a file. It can come from a variable or a function, but not from a resource: the configuration of a \
+                 provider must be known when planning, and the attributes of a resource may be known only after apply.",
             )
             .secret(),
             Attribute::optional(
                 "context",
                 Kind::String,
-                "The context to use; the kubeconfig's current one where it is not written.",
+                "Context to use. Default: the current context of the kubeconfig.",
             ),
-            Attribute::optional("in_cluster", Kind::Bool, "Use the ServiceAccount of the pod that moorfast runs in."),
+            Attribute::optional("in_cluster", Kind::Bool, "Whether to use the ServiceAccount of the pod in which moorfast runs."),
         ],
     )
 }
 
-/// Where the configuration of the client comes from.
+/// The source of the client configuration.
 #[derive(Clone)]
 pub(crate) enum Source {
-    /// A kubeconfig, or what serves for one.
+    /// A kubeconfig, or the ServiceAccount of the pod.
     Known(moorfast_kubeconfig::Source),
-    /// This attribute names it, and its value is not known.
-    NotKnown(&'static str),
+    /// The value of the named attribute is unknown.
+    Unknown(&'static str),
 }
 
 impl Source {
-    /// The source that `[providers.kubernetes]` names.
+    /// Returns the source that `[providers.kubernetes]` names.
     ///
     /// # Errors
-    /// Where it names more than one.
+    /// If the attributes name more than one source.
     pub(crate) fn new(attributes: &Attributes, root: &Path) -> Result<Self, ProviderError> {
         if let Some(broken) = rules(attributes).into_iter().next() {
             return Err(ProviderError::new(Class::Invalid, broken.message));
         }
-        let open = ["kubeconfig", "kubeconfig_content", "context"].into_iter().find(|name| attributes.is_open(name));
+        let open = ["kubeconfig", "kubeconfig_content", "context"]
+            .into_iter()
+            .find(|name| attributes.is_unknown_or_retained(name));
         if let Some(attribute) = open {
-            return Ok(Self::NotKnown(attribute));
+            return Ok(Self::Unknown(attribute));
         }
         let origin = if let Some(path) = attributes.text("kubeconfig") {
             Origin::File(root.join(expand_home(path)))
@@ -74,7 +76,7 @@ impl Source {
         Ok(Self::Known(moorfast_kubeconfig::Source { origin, context }))
     }
 
-    /// Refuses a cluster that somebody else's manifest brings along: its kubeconfig can run commands on this machine, as exec plugins.
+    /// Refuses a kubeconfig that is part of an untrusted manifest: its exec plugins could run commands on this machine.
     ///
     /// # Errors
     /// If the kubeconfig is part of the manifest.
@@ -85,43 +87,42 @@ impl Source {
             Origin::Text(_) => "kubeconfig_content",
             _ => return Ok(()),
         };
-        let summary =
-            format!("`plan --untrusted` uses no kubeconfig of the manifest, which can run commands: `{name}`");
+        let summary = format!("`plan --untrusted` refuses a kubeconfig of the manifest: `{name}` can run commands");
         Err(ProviderError::new(Class::Denied, summary)
             .attribute(name)
-            .help("review the manifest first; then plan without --untrusted, or name a kubeconfig outside of the folder of the manifest"))
+            .help("review the manifest, then plan without --untrusted; or name a kubeconfig outside of the folder of the manifest"))
     }
 
-    /// Returns the way to the cluster.
+    /// Reads the kubeconfig and logs in to the cluster.
     ///
     /// # Errors
-    /// If there is none, or it cannot be used.
+    /// If there is no usable kubeconfig, or no credentials.
     pub(crate) async fn open(&self) -> Result<Access, ProviderError> {
         match self {
-            Self::Known(source) => source.open().await.map_err(|error| unusable(&error)),
-            Self::NotKnown(attribute) => {
+            Self::Known(source) => source.open().await.map_err(|error| kubeconfig_error(&error)),
+            Self::Unknown(attribute) => {
                 let summary = format!(
-                    "`{attribute}` of the provider kubernetes comes from a resource, and is not known when planning"
+                    "`{attribute}` of the provider `kubernetes` is not known when planning: it comes from a resource"
                 );
                 Err(ProviderError::new(Class::Invalid, summary)
-                    .help("a provider's configuration can't come from resources: write the path of a kubeconfig, or use a variable"))
+                    .help("the configuration of a provider cannot come from resources: set the path of a kubeconfig, or use a variable"))
             }
         }
     }
 }
 
-/// The error of a provider for `error`.
-pub(crate) fn unusable(error: &moorfast_kubeconfig::Error) -> ProviderError {
+/// Converts an error of the kubeconfig.
+pub(crate) fn kubeconfig_error(error: &moorfast_kubeconfig::Error) -> ProviderError {
     let class = match error.kind {
-        Trouble::Unusable => Class::Failed,
-        Trouble::Login => Class::Denied,
-        Trouble::Timeout => Class::Unreachable,
+        ErrorKind::Unusable => Class::Failed,
+        ErrorKind::Login => Class::Denied,
+        ErrorKind::Timeout => Class::Unreachable,
     };
-    let unusable = ProviderError::new(class, error.summary.clone()).detail(error.detail.clone());
-    ProviderError { help: error.help.clone(), ..unusable }
+    let converted = ProviderError::new(class, error.summary.clone()).detail(error.detail.clone());
+    ProviderError { help: error.help.clone(), ..converted }
 }
 
-/// Rules beyond the schema.
+/// Checks the rules that the schema cannot express.
 fn rules(attributes: &Attributes) -> Vec<Invalid> {
     let named: Vec<_> = ["kubeconfig", "kubeconfig_content"]
         .into_iter()

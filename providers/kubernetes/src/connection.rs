@@ -1,4 +1,4 @@
-//! The provider's connection: hands each request to its resource type.
+//! The connection of the provider: hands each request to its resource type.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,39 +19,39 @@ use crate::cluster::{Cluster, timed_out};
 use crate::data::{DATA, Data};
 use crate::resource::{RESOURCES, Resource};
 
-/// How many dry runs are under way at once.
+/// The number of parallel dry runs.
 const CONCURRENCY: usize = 16;
-/// How many operations are begun at once: not all that are ready, so that a run that is ended has something left to leave.
-const TURNS: usize = 32;
-/// How long an operation keeps others from beginning. Most are over by then; the others wait for something that may need those.
-const TURN: Duration = Duration::from_secs(1);
-/// How long after its time an operation may take to say what it waited for.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The number of operations that start at the same time. It is limited so that an interrupted run leaves the rest unstarted.
+const START_SLOTS: usize = 32;
+/// How long a running operation occupies a start slot. After that it probably waits for something that may need the other operations.
+const SLOT_TIME: Duration = Duration::from_secs(1);
+/// How long an operation may take after its time limit to return its own error, which names what it waited for.
+const REPORT_GRACE: Duration = Duration::from_secs(5);
 
-/// The resource type of this name.
+/// Returns the resource type with this name.
 pub(crate) fn resource(name: &str) -> Option<&'static dyn Resource> {
     RESOURCES.into_iter().find(|r| r.declaration().name == name)
 }
 
-/// The data source of this name.
+/// Returns the data source with this name.
 pub(crate) fn data(name: &str) -> Option<&'static dyn Data> {
     DATA.into_iter().find(|d| d.declaration().name == name)
 }
 
 fn unknown(name: &str) -> ProviderError {
-    ProviderError::new(Class::Invalid, format!("the kubernetes provider has no {name}"))
+    ProviderError::new(Class::Invalid, format!("the provider `kubernetes` has no type `{name}`"))
 }
 
-fn overdue(operation: &Operation, limit: Duration) -> ProviderError {
-    timed_out(format!("{} was not done within {limit:?}", operation.address))
-        .help("the API server is slow or does not answer; `timeouts` of the resource gives it longer")
+fn timeout_error(operation: &Operation, limit: Duration) -> ProviderError {
+    timed_out(format!("{} did not finish within {limit:?}", operation.address))
+        .help("the API server is slow or does not respond; increase `timeouts` of the resource")
 }
 
-/// A configured provider.
+/// A connection to one cluster.
 pub(crate) struct KubernetesConnection {
-    /// The cluster that it is for.
+    /// The cluster.
     pub(crate) cluster: Cluster,
-    turns: Semaphore,
+    start_slots: Semaphore,
 }
 
 #[async_trait]
@@ -94,14 +94,14 @@ impl Connection for KubernetesConnection {
         operations: &[Operation],
         outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>,
     ) {
-        let work = operations.iter().enumerate().map(|(i, operation)| {
+        let all = operations.iter().enumerate().map(|(i, operation)| {
             let outcomes = outcomes.clone();
             async move {
-                // Who stopped listening does not want to know.
+                // If the receiver is gone, nobody needs the result.
                 let _ = outcomes.send((i, self.operate(operation).await));
             }
         });
-        join_all(work).await;
+        join_all(all).await;
     }
 
     async fn read_data(&self, _target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
@@ -127,9 +127,9 @@ impl Connection for KubernetesConnection {
 }
 
 impl KubernetesConnection {
-    /// A provider for `cluster`.
+    /// Creates a connection to `cluster`.
     pub(crate) fn new(cluster: Cluster) -> Self {
-        Self { cluster, turns: Semaphore::new(TURNS) }
+        Self { cluster, start_slots: Semaphore::new(START_SLOTS) }
     }
 
     async fn plan_one(&self, request: &PlanRequest) -> Result<Proposal, ProviderError> {
@@ -149,25 +149,25 @@ impl KubernetesConnection {
     async fn operate(&self, operation: &Operation) -> Result<Applied, ProviderError> {
         let cancelled = || ProviderError::new(Class::Cancelled, format!("{} was cancelled", operation.address));
         let cancel = &self.cluster.context.cancel;
-        let turn = self.turns.acquire().await.map_err(|_| cancelled())?;
+        let slot = self.start_slots.acquire().await.map_err(|_| cancelled())?;
         self.cluster.context.start_permit.check(&operation.address)?;
         if cancel.is_cancelled() {
             return Err(cancelled());
         }
         let Some(resource) = resource(&operation.resource_type) else { return Err(unknown(&operation.resource_type)) };
-        let limit = operation.timeout.unwrap_or_else(|| resource.patience());
-        let work = timeout(limit.saturating_add(LAST_WORDS), resource.apply(&self.cluster, operation));
-        let ended = async {
-            tokio::pin!(work);
-            let quick = timeout(TURN, &mut work).await;
-            drop(turn);
+        let limit = operation.timeout.unwrap_or_else(|| resource.default_timeout());
+        let applied = timeout(limit.saturating_add(REPORT_GRACE), resource.apply(&self.cluster, operation));
+        let finished = async {
+            tokio::pin!(applied);
+            let quick = timeout(SLOT_TIME, &mut applied).await;
+            drop(slot);
             match quick {
-                Ok(ended) => ended,
-                Err(_) => work.await,
+                Ok(finished) => finished,
+                Err(_) => applied.await,
             }
         };
         tokio::select! {
-            outcome = ended => outcome.unwrap_or_else(|_| Err(overdue(operation, limit))),
+            result = finished => result.unwrap_or_else(|_| Err(timeout_error(operation, limit))),
             () = cancel.cancelled() => Err(cancelled()),
         }
     }

@@ -1,19 +1,22 @@
 //! The Kubernetes provider: objects, bootstrap tokens, nodes and certificates of a cluster.
+//!
+//! [`KubernetesProvider`] hands each call to the module of the resource type (`resource/`) or data source (`data/`). These read and change a cluster
+//! through [`cluster::Cluster`], whose client limits, checks and retries every request (`request_guard`, `response`, `retry`).
 
-mod answer;
 mod attributes;
 mod cluster;
 mod config;
+mod configuration;
 mod connection;
 mod csr;
 mod data;
-mod equality;
 mod error;
-mod exchange;
-mod fetch;
+mod object_reader;
 mod order;
 mod readiness;
+mod request_guard;
 mod resource;
+mod response;
 mod retry;
 mod waiting;
 

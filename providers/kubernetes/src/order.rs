@@ -1,6 +1,6 @@
-//! What comes before what, without anybody writing it.
+//! The implied order of instances, which needs no `depends_on`.
 //!
-//! Everything is found by its key, never by comparing all with all: manifests have thousands of objects.
+//! Instances are found by key, never by comparing all pairs: a manifest can have thousands of objects.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,22 +11,22 @@ use crate::attributes::Read;
 use crate::csr::Signer;
 use crate::resource::object::{DEFAULT_NAMESPACE, ObjectKey, documents};
 
-/// How a machine joins, step by step: each needs the one before it.
+/// The phases in which a machine joins the cluster. Each phase needs the previous one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
-    /// What its kubelet asks for its first certificate with.
+enum JoinPhase {
+    /// The token with which the kubelet requests its first certificate.
     Token,
-    /// By it the kubelet registers the node.
+    /// The certificate with which the kubelet registers the Node.
     ClientCertificate,
     /// The Node object.
     Node,
-    /// By it the endpoints of the kubelet answer.
+    /// The certificate of the endpoints of the kubelet.
     ServingCertificate,
-    /// Those endpoints tell it.
+    /// The live configuration, read from these endpoints.
     Configuration,
 }
 
-/// Pairs of places, the first of which comes before the second.
+/// Returns pairs of indexes: the first instance is applied before the second.
 pub(crate) fn implied(instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {
     let mut clusters: BTreeMap<&str, Cluster> = BTreeMap::new();
     for (place, (address, target, attributes)) in instances.iter().enumerate() {
@@ -39,34 +39,34 @@ pub(crate) fn implied(instances: &[(&Address, &Target, &Attributes)]) -> Vec<(us
     pairs
 }
 
-/// The instances of one cluster, by their places.
+/// The instances of one cluster, by index.
 #[derive(Default)]
 struct Cluster {
     objects: Vec<(usize, ObjectKey, Value)>,
-    /// The steps of each node whose name is known.
-    nodes: BTreeMap<String, Vec<(Step, usize)>>,
-    /// The steps of the others.
+    /// The phases of each node whose name is known.
+    nodes: BTreeMap<String, Vec<(JoinPhase, usize)>>,
+    /// The instances whose node is not known yet.
     nameless: Vec<usize>,
 }
 
 impl Cluster {
     fn add(&mut self, place: usize, resource_type: &str, attributes: &Attributes) {
-        let (step, name) = match resource_type {
+        let (phase, name) = match resource_type {
             "kubernetes_object" => {
                 self.objects.extend(documents(attributes).into_iter().map(|(key, declared)| (place, key, declared)));
                 return;
             }
-            "kubernetes_bootstrap_token" => (Step::Token, "node"),
+            "kubernetes_bootstrap_token" => (JoinPhase::Token, "node"),
             "kubernetes_certificate_approval" => match attributes.text("signer").and_then(Signer::of_name) {
-                Some(Signer::Client) => (Step::ClientCertificate, "node"),
-                _ => (Step::ServingCertificate, "node"),
+                Some(Signer::Client) => (JoinPhase::ClientCertificate, "node"),
+                _ => (JoinPhase::ServingCertificate, "node"),
             },
-            "kubernetes_node" => (Step::Node, "name"),
-            "kubernetes_kubelet_config" => (Step::Configuration, "node"),
+            "kubernetes_node" => (JoinPhase::Node, "name"),
+            "kubernetes_kubelet_config" => (JoinPhase::Configuration, "node"),
             _ => return,
         };
         match attributes.text(name) {
-            Some(node) => self.nodes.entry(node.to_owned()).or_default().push((step, place)),
+            Some(node) => self.nodes.entry(node.to_owned()).or_default().push((phase, place)),
             None => self.nameless.push(place),
         }
     }
@@ -79,19 +79,19 @@ impl Cluster {
             pairs.extend(before.map(|before| (before, *place)));
         }
         let mut first: Vec<_> = self.nameless.clone();
-        for steps in self.nodes.values() {
-            let mut steps = steps.clone();
-            steps.sort_unstable();
-            pairs.extend(steps.windows(2).map(|two| (two[0].1, two[1].1)));
-            first.extend(steps.first().map(|(_, place)| *place));
+        for phases in self.nodes.values() {
+            let mut phases = phases.clone();
+            phases.sort_unstable();
+            pairs.extend(phases.windows(2).map(|two| (two[0].1, two[1].1)));
+            first.extend(phases.first().map(|(_, place)| *place));
         }
-        // A kubelet joins, and is asked, by the rights that these give.
-        pairs.extend(index.joining.iter().flat_map(|binding| first.iter().map(|step| (*binding, *step))));
+        // These bindings grant the rights with which a kubelet joins and is read.
+        pairs.extend(index.joining.iter().flat_map(|binding| first.iter().map(|instance| (*binding, *instance))));
         pairs
     }
 }
 
-/// What other objects need, by how they name it.
+/// The objects that other objects need, by the key with which those refer to them.
 #[derive(Default)]
 struct Index<'a> {
     namespaces: HashMap<&'a str, Vec<usize>>,
@@ -99,9 +99,9 @@ struct Index<'a> {
     kinds: HashMap<(&'a str, &'a str), Vec<usize>>,
     /// Roles, ClusterRoles and ServiceAccounts, by kind, namespace and name.
     named: HashMap<(&'a str, &'a str, &'a str), Vec<usize>>,
-    /// Bindings, by the user or group that they give rights to.
+    /// Bindings, by the user or group to which they grant rights.
     bindings: HashMap<String, Vec<usize>>,
-    /// Bindings in the whole cluster for others than ServiceAccounts.
+    /// ClusterRoleBindings for subjects other than ServiceAccounts.
     joining: Vec<usize>,
 }
 
@@ -145,18 +145,18 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// The places of what the object of `key` needs.
+    /// Returns the indexes of the instances that the object of `key` needs.
     fn before<'b>(&'b self, key: &'b ObjectKey, declared: &'b Value) -> impl Iterator<Item = usize> + 'b {
-        let space = key.namespace.as_deref().and_then(|namespace| self.namespaces.get(namespace));
+        let namespaces = key.namespace.as_deref().and_then(|namespace| self.namespaces.get(namespace));
         let kind = self.kinds.get(&(key.group(), key.kind.as_str()));
         let others = match key.kind.as_str() {
             "RoleBinding" | "ClusterRoleBinding" => self.of_binding(key, declared),
             _ => pod_spec(&key.kind, declared).map(|pod| self.of_pod(key, pod)).unwrap_or_default(),
         };
-        space.into_iter().chain(kind).chain(others).flatten().copied()
+        namespaces.into_iter().chain(kind).chain(others).flatten().copied()
     }
 
-    /// The role of a binding, and the ServiceAccounts that get it.
+    /// Returns the role of a binding and the ServiceAccounts among its subjects.
     fn of_binding<'b>(&'b self, key: &'b ObjectKey, declared: &'b Value) -> Vec<&'b Vec<usize>> {
         let role = match (text(declared, &["roleRef", "kind"]), text(declared, &["roleRef", "name"])) {
             (Some("ClusterRole"), Some(name)) => self.named.get(&("ClusterRole", "", name)),
@@ -170,7 +170,7 @@ impl<'a> Index<'a> {
         role.into_iter().chain(accounts).collect()
     }
 
-    /// The ServiceAccount that a pod runs as, and what gives it rights.
+    /// Returns the ServiceAccount of a pod and the bindings that grant it rights.
     fn of_pod<'b>(&'b self, key: &'b ObjectKey, pod: &'b Value) -> Vec<&'b Vec<usize>> {
         let namespace = namespace(key);
         let name = text(pod, &["serviceAccountName"]).unwrap_or("default");
@@ -186,7 +186,7 @@ fn namespace(key: &ObjectKey) -> &str {
     key.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
 }
 
-/// The user that a ServiceAccount is.
+/// Returns the user name of a ServiceAccount.
 fn account(namespace: &str, name: &str) -> String {
     format!("system:serviceaccount:{namespace}:{name}")
 }
@@ -195,13 +195,13 @@ fn subjects(binding: &Value) -> &[Value] {
     at(binding, &["subjects"]).and_then(Value::as_list).unwrap_or_default()
 }
 
-/// The namespace of a subject of the binding `key`, if it is a ServiceAccount.
+/// Returns the namespace of a subject of the binding `key`, if the subject is a ServiceAccount.
 fn account_namespace<'a>(subject: &'a Value, key: &'a ObjectKey) -> Option<&'a str> {
     let is_account = text(subject, &["kind"]) == Some("ServiceAccount");
     is_account.then(|| text(subject, &["namespace"]).unwrap_or(namespace(key)))
 }
 
-/// What `object` says of the pods that it runs.
+/// Returns the pod spec of a workload.
 fn pod_spec<'a>(kind: &str, object: &'a Value) -> Option<&'a Value> {
     match kind {
         "Pod" => at(object, &["spec"]),
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn orders() {
+    fn the_implied_order_of_two_instances() {
         let rbac = |kind: &str, name: &str| {
             object(
                 json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": name, "namespace": "web"}}),
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_objects_have_as_many_orders() {
+    fn pairs_grow_linearly_with_the_objects() {
         let mut instances = Vec::new();
         for i in 0..2_000 {
             let meta = json!({"name": format!("n{i}"), "namespace": format!("ns{}", i % 50)});
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn clusters_are_apart() {
+    fn instances_of_different_clusters_have_no_order() {
         let namespace = object(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "web"}})).1;
         let inside =
             object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "web"}})).1;

@@ -1,4 +1,4 @@
-//! When an object is what it should be.
+//! The readiness of objects.
 
 use jsonpath_rust::JsonPath;
 use moorfast_engine::model::Value;
@@ -6,19 +6,19 @@ use serde_json::Value as Json;
 
 use crate::resource::object::is_secret;
 
-/// How far an object is.
+/// The readiness of an object.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Readiness {
-    /// It is there.
+    /// The object is ready.
     Ready,
-    /// Not yet: what is missing.
+    /// The object is not ready yet, for this reason.
     Waiting(String),
-    /// It will never be.
+    /// The object failed, for this reason.
     Failed(String),
 }
 
 impl Readiness {
-    /// The same, with what it says passed through `change`.
+    /// Applies `change` to the reason.
     pub(crate) fn map(self, change: impl Fn(String) -> String) -> Self {
         match self {
             Readiness::Ready => Readiness::Ready,
@@ -28,33 +28,33 @@ impl Readiness {
     }
 }
 
-/// What is waited for after an object was applied.
+/// The condition to wait for after an apply.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Goal {
-    /// Nothing.
-    Nothing,
-    /// What its kind is there for: a rollout, a completed Job.
+pub(crate) enum WaitCondition {
+    /// Do not wait.
+    None,
+    /// The default of the kind: a completed rollout, a completed Job.
     Kind,
-    /// A condition that is true.
+    /// A true condition of the status.
     Condition(String),
-    /// A JSONPath whose value is this, or anything at all.
+    /// A JSONPath with this value, or with any value.
     Path(String, Option<String>),
 }
 
-impl Goal {
-    /// What the attribute `wait` says.
+impl WaitCondition {
+    /// Reads the attribute `wait`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// If the value has another form.
     pub(crate) fn read(wait: Option<&Value>) -> Result<Self, String> {
         const FORM: &str =
-            "`wait` is true, false, { condition = \"Ready\" } or { jsonpath = \"{.status.phase}=Running\" }";
+            "`wait` must be true, false, { condition = \"Ready\" } or { jsonpath = \"{.status.phase}=Running\" }";
         match wait.map(Value::reveal) {
-            None | Some(Value::Null | Value::Unknown | Value::Retained | Value::Bool(true)) => Ok(Goal::Kind),
-            Some(Value::Bool(false)) => Ok(Goal::Nothing),
+            None | Some(Value::Null | Value::Unknown | Value::Retained | Value::Bool(true)) => Ok(WaitCondition::Kind),
+            Some(Value::Bool(false)) => Ok(WaitCondition::None),
             Some(Value::Map(map)) if map.len() == 1 => {
                 match (map.get("condition").and_then(Value::as_str), map.get("jsonpath").and_then(Value::as_str)) {
-                    (Some(condition), None) => Ok(Goal::Condition(condition.to_owned())),
+                    (Some(condition), None) => Ok(WaitCondition::Condition(condition.to_owned())),
                     (None, Some(path)) => Self::path(path),
                     _ => Err(FORM.to_owned()),
                 }
@@ -63,10 +63,10 @@ impl Goal {
         }
     }
 
-    /// The goal `{.status.phase}=Running`, or `{.status.loadBalancer.ingress}` for any value.
+    /// Reads the condition `{.status.phase}=Running`, or `{.status.loadBalancer.ingress}` for any value.
     ///
     /// # Errors
-    /// If it is no JSONPath.
+    /// If the text is not a JSONPath.
     pub(crate) fn path(text: &str) -> Result<Self, String> {
         let (path, expected) = match text.rsplit_once("}=") {
             Some((path, expected)) => (format!("{path}}}"), Some(expected.to_owned())),
@@ -75,22 +75,22 @@ impl Goal {
         let path = plain_path(&path);
         Json::Null
             .query(&path)
-            .map_err(|_| format!("{text:?} is no JSONPath; one looks like {{.status.phase}}=Running"))?;
-        Ok(Goal::Path(path, expected))
+            .map_err(|_| format!("`{text}` is not a valid JSONPath; example: {{.status.phase}}=Running"))?;
+        Ok(WaitCondition::Path(path, expected))
     }
 
-    /// How far `object` is.
-    pub(crate) fn judge(&self, object: &Json) -> Readiness {
+    /// Returns the readiness of `object`.
+    pub(crate) fn evaluate(&self, object: &Json) -> Readiness {
         match self {
-            Goal::Nothing => Readiness::Ready,
-            Goal::Kind => by_kind(object),
-            Goal::Condition(name) => condition(object, name),
-            Goal::Path(path, expected) => at_path(object, path, expected.as_deref()),
+            WaitCondition::None => Readiness::Ready,
+            WaitCondition::Kind => by_kind(object),
+            WaitCondition::Condition(name) => condition(object, name),
+            WaitCondition::Path(path, expected) => at_path(object, path, expected.as_deref()),
         }
     }
 }
 
-/// kubectl writes `{.status.phase}`, RFC 9535 `$.status.phase`.
+/// Converts the form of kubectl (`{.status.phase}`) to RFC 9535 (`$.status.phase`).
 fn plain_path(text: &str) -> String {
     let inside = text.trim().trim_start_matches('{').trim_end_matches('}');
     if inside.starts_with('$') {
@@ -125,7 +125,7 @@ fn is_empty(value: &Json) -> bool {
     }
 }
 
-/// The condition `name` of `object`: true, or what its message says.
+/// Returns whether the condition `name` of `object` is true, with its message otherwise.
 pub(crate) fn condition(object: &Json, name: &str) -> Readiness {
     let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let Some(found) = conditions.iter().find(|c| c["type"] == name) else {
@@ -134,13 +134,13 @@ pub(crate) fn condition(object: &Json, name: &str) -> Readiness {
     if found["status"] == "True" {
         return Readiness::Ready;
     }
-    let told = ["reason", "message"].iter().filter_map(|k| found[*k].as_str()).filter(|t| !t.is_empty());
-    let told: Vec<_> = told.collect();
+    let reasons = ["reason", "message"].iter().filter_map(|k| found[*k].as_str()).filter(|t| !t.is_empty());
+    let reasons: Vec<_> = reasons.collect();
     let status = found["status"].as_str().unwrap_or("unset");
-    Readiness::Waiting(if told.is_empty() {
+    Readiness::Waiting(if reasons.is_empty() {
         format!("{name} is {status}")
     } else {
-        format!("{name} is {status}: {}", told.join(": "))
+        format!("{name} is {status}: {}", reasons.join(": "))
     })
 }
 
@@ -169,8 +169,8 @@ fn phase(object: &Json, expected: &str) -> Readiness {
     }
 }
 
-/// Has the controller seen this generation of the object?
-fn is_seen(object: &Json) -> bool {
+/// Whether the controller has processed this generation of the object.
+fn is_observed(object: &Json) -> bool {
     object["status"]["observedGeneration"].as_i64() >= object["metadata"]["generation"].as_i64()
 }
 
@@ -181,8 +181,8 @@ fn count(value: &Json) -> i64 {
 fn deployment(object: &Json) -> Readiness {
     let status = &object["status"];
     let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if !is_seen(object) {
-        return Readiness::Waiting("waits for its controller".to_owned());
+    if !is_observed(object) {
+        return Readiness::Waiting("its controller has not processed the change yet".to_owned());
     }
     if let Some(stuck) =
         conditions.iter().find(|c| c["type"] == "Progressing" && c["reason"] == "ProgressDeadlineExceeded")
@@ -198,7 +198,7 @@ fn deployment(object: &Json) -> Readiness {
         return Readiness::Waiting(format!("{updated} of {wanted} replicas are updated"));
     }
     if all > updated {
-        return Readiness::Waiting(format!("{} old replicas are to end", all - updated));
+        return Readiness::Waiting(format!("{} old replicas are still running", all - updated));
     }
     enough(available, wanted, "replicas are available")
 }
@@ -208,8 +208,8 @@ fn stateful_set(object: &Json) -> Readiness {
     if spec["updateStrategy"]["type"] == "OnDelete" {
         return Readiness::Ready;
     }
-    if !is_seen(object) {
-        return Readiness::Waiting("waits for its controller".to_owned());
+    if !is_observed(object) {
+        return Readiness::Waiting("its controller has not processed the change yet".to_owned());
     }
     let wanted = spec["replicas"].as_i64().unwrap_or(1);
     let partition = count(&spec["updateStrategy"]["rollingUpdate"]["partition"]);
@@ -222,8 +222,8 @@ fn stateful_set(object: &Json) -> Readiness {
 
 fn daemon_set(object: &Json) -> Readiness {
     let status = &object["status"];
-    if !is_seen(object) {
-        return Readiness::Waiting("waits for its controller".to_owned());
+    if !is_observed(object) {
+        return Readiness::Waiting("its controller has not processed the change yet".to_owned());
     }
     let wanted = count(&status["desiredNumberScheduled"]);
     let on_delete = object["spec"]["updateStrategy"]["type"] == "OnDelete";
@@ -266,17 +266,20 @@ mod tests {
     }
 
     #[test]
-    fn how_far_an_object_is() {
+    fn readiness_by_kind() {
         let waiting = |text: &str| Readiness::Waiting(text.to_owned());
         let cases = [
-            (rollout(json!({"replicas": 2}), json!({"observedGeneration": 1})), waiting("waits for its controller")),
+            (
+                rollout(json!({"replicas": 2}), json!({"observedGeneration": 1})),
+                waiting("its controller has not processed the change yet"),
+            ),
             (
                 rollout(json!({"replicas": 2}), json!({"observedGeneration": 2, "updatedReplicas": 1})),
                 waiting("1 of 2 replicas are updated"),
             ),
             (
                 rollout(json!({}), json!({"observedGeneration": 2, "updatedReplicas": 1, "replicas": 2})),
-                waiting("1 old replicas are to end"),
+                waiting("1 old replicas are still running"),
             ),
             (
                 rollout(
@@ -307,12 +310,12 @@ mod tests {
             ),
         ];
         for (object, expected) in cases {
-            assert_eq!(Goal::Kind.judge(&object), expected, "{object}");
+            assert_eq!(WaitCondition::Kind.evaluate(&object), expected, "{object}");
         }
     }
 
     #[test]
-    fn goals_by_path() {
+    fn readiness_by_jsonpath() {
         let object =
             json!({"status": {"phase": "Running", "n": 3, "conditions": [{"type": "Ready", "status": "True"}]}});
         let cases = [
@@ -325,16 +328,18 @@ mod tests {
             ("{.status.conditions[?(@.type=='Ready')].status}=True", true),
         ];
         for (text, ready) in cases {
-            let goal = Goal::path(text).unwrap();
-            assert_eq!(goal.judge(&object) == Readiness::Ready, ready, "{text}");
+            let condition = WaitCondition::path(text).unwrap();
+            assert_eq!(condition.evaluate(&object) == Readiness::Ready, ready, "{text}");
         }
-        assert!(Goal::path("{.a[}").is_err());
+        assert!(WaitCondition::path("{.a[}").is_err());
     }
 
     #[test]
-    fn what_a_secret_holds_is_not_told() {
+    fn the_data_of_a_secret_is_not_shown() {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"password": "aHVudGVyMg=="}});
-        let Readiness::Waiting(told) = Goal::path("{.data.password}=eA==").unwrap().judge(&secret) else { panic!() };
-        assert!(!told.contains("aHVudGVyMg"), "{told}");
+        let Readiness::Waiting(reason) = WaitCondition::path("{.data.password}=eA==").unwrap().evaluate(&secret) else {
+            panic!()
+        };
+        assert!(!reason.contains("aHVudGVyMg"), "{reason}");
     }
 }

@@ -1,4 +1,4 @@
-//! Which requests are tried again, and when.
+//! Retries of requests.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use tokio::time::{Sleep, sleep};
 use tower::BoxError;
 use tower::retry::Policy;
 
-/// How often one request is tried again.
+/// The number of retries of one request.
 const ATTEMPTS: u32 = 6;
-/// The first pause; each further one is twice as long.
+/// The first pause. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause, also where the server asks for more.
+/// The longest pause, even if the server asks for more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Tries again what failed for a moment: too many requests, a server that restarts, a connection that broke.
+/// Retries requests after a temporary failure: too many requests, a restarting server, a broken connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Retry {
     attempts: u32,
 }
 
 impl Retry {
-    fn pause(&mut self, asked: Option<Duration>) -> Option<Sleep> {
+    fn pause(&mut self, requested: Option<Duration>) -> Option<Sleep> {
         if self.attempts == ATTEMPTS {
             return None;
         }
-        let pause = asked.unwrap_or(FIRST_PAUSE * 2u32.pow(self.attempts)).min(LONGEST_PAUSE);
+        let pause = requested.unwrap_or(FIRST_PAUSE * 2u32.pow(self.attempts)).min(LONGEST_PAUSE);
         self.attempts += 1;
         Some(sleep(pause))
     }
@@ -37,7 +37,7 @@ impl<B> Policy<Request<Body>, Response<B>, BoxError> for Retry {
 
     fn retry(&mut self, request: &mut Request<Body>, result: &mut Result<Response<B>, BoxError>) -> Option<Sleep> {
         match result {
-            Ok(response) if is_passing(request, response) => self.pause(retry_after(response)),
+            Ok(response) if is_temporary(request, response) => self.pause(retry_after(response)),
             Err(error) if is_broken_connection(error.as_ref()) && is_repeatable(request.method()) => self.pause(None),
             _ => None,
         }
@@ -53,9 +53,9 @@ impl<B> Policy<Request<Body>, Response<B>, BoxError> for Retry {
     }
 }
 
-/// Is this an answer that will be another one soon? An eviction's 429 means a disruption budget and a node's 503 means its kubelet:
-/// those are for the caller.
-fn is_passing<B>(request: &Request<Body>, response: &Response<B>) -> bool {
+/// Whether the response is a temporary failure. The 429 of an eviction means a disruption budget, and the 503 of a node proxy means its kubelet: these are
+/// results for the caller.
+fn is_temporary<B>(request: &Request<Body>, response: &Response<B>) -> bool {
     let path = request.uri().path();
     if path.ends_with("/eviction") || path.contains("/proxy/") {
         return false;
@@ -63,14 +63,14 @@ fn is_passing<B>(request: &Request<Body>, response: &Response<B>) -> bool {
     match response.status() {
         StatusCode::TOO_MANY_REQUESTS => true,
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => true,
-        // An internal error may have done its work: only what can be repeated is, and only if the server asks for it.
+        // The server may have done the request before the internal error: retry only a repeatable request, and only if the server asks for it.
         StatusCode::INTERNAL_SERVER_ERROR => is_repeatable(request.method()) && retry_after(response).is_some(),
         _ => false,
     }
 }
 
 fn is_repeatable(method: &Method) -> bool {
-    // A POST that broke off may have made its object. The only PATCHes that we send are applies and merges: the same again.
+    // An interrupted POST may have created its object. All PATCH requests of moorfast are applies and merges, which can be repeated.
     method != Method::POST
 }
 
@@ -79,7 +79,7 @@ fn retry_after<B>(response: &Response<B>) -> Option<Duration> {
     seconds.parse().ok().map(Duration::from_secs)
 }
 
-/// Did an established connection break? (One that is refused is not tried again: the server is down.)
+/// Whether an established connection broke. A refused connection is not retried, because the server is down.
 fn is_broken_connection(error: &(dyn std::error::Error + 'static)) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let mut errors = std::iter::successors(Some(error), |e| e.source());
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_passes_is_tried_again_and_nothing_else() {
+    async fn only_temporary_failures_are_retried() {
         let cases = [
             (Method::GET, "/api", 429, Some("1"), true),
             (Method::POST, "/api", 429, None, true),
@@ -122,11 +122,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pauses_follow_the_server_and_end() {
+    async fn pauses_follow_the_server_and_are_limited() {
         let mut retry = Retry::default();
-        let begin = tokio::time::Instant::now();
-        assert_eq!(retry.pause(Some(Duration::from_secs(7))).unwrap().deadline(), begin + Duration::from_secs(7));
-        assert!(retry.pause(Some(Duration::from_secs(u64::MAX))).unwrap().deadline() <= begin + LONGEST_PAUSE);
+        let start = tokio::time::Instant::now();
+        assert_eq!(retry.pause(Some(Duration::from_secs(7))).unwrap().deadline(), start + Duration::from_secs(7));
+        assert!(retry.pause(Some(Duration::from_secs(u64::MAX))).unwrap().deadline() <= start + LONGEST_PAUSE);
         assert_eq!(std::iter::from_fn(|| retry.pause(None)).count(), ATTEMPTS as usize - 2);
     }
 }

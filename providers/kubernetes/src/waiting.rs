@@ -1,4 +1,4 @@
-//! Waiting for an object to become what it should be.
+//! Waiting until objects are ready.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,36 +11,36 @@ use serde_json::Value as Json;
 use tokio::time::{Instant, timeout_at};
 
 use crate::cluster::{Cluster, Served, timed_out};
-use crate::error::misanswer;
-use crate::fetch::to_json;
+use crate::error::invalid_response;
+use crate::object_reader::to_json;
 use crate::readiness::Readiness;
 
-/// How long is waited for an object where `timeouts` says nothing.
+/// The default time limit, if `timeouts` is not set.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The end of patience that lasts for `limit`, or for `default` where none is written.
+/// Returns the deadline after `limit`, or after `default` if there is no limit.
 pub(crate) fn deadline(limit: Option<Duration>, default: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     Instant::now() + limit.unwrap_or(default).min(YEAR)
 }
 
-/// Something that is waited for.
+/// A wait of an operation.
 pub(crate) struct Wait<'a> {
-    /// The cluster it happens in.
+    /// The cluster.
     pub(crate) cluster: &'a Cluster,
-    /// Whose operation waits.
+    /// The address of the waiting instance, for progress reports.
     pub(crate) address: &'a Address,
-    /// What messages call it: `Deployment/default/web`.
+    /// The name in messages: `Deployment/default/web`.
     pub(crate) what: &'a str,
-    /// When patience ends.
+    /// The end of the wait.
     pub(crate) deadline: Instant,
 }
 
 impl Wait<'_> {
-    /// Watches the object `name` in `namespace` until `judge` finds it ready, and returns it; `None` where it is ready by being gone.
+    /// Watches the object `name` in `namespace` until `judge` finds it ready, and returns it. Returns `None` if the object is deleted and that counts as ready.
     ///
     /// # Errors
-    /// If it fails or is not ready in time.
+    /// If the object fails or is not ready in time.
     pub(crate) async fn until(
         &self,
         served: &Served,
@@ -50,7 +50,7 @@ impl Wait<'_> {
     ) -> Result<Option<Json>, ProviderError> {
         let api = served.api(self.cluster.client().await?, namespace);
         let mut events = watcher::watch_object(api, name).default_backoff().boxed();
-        let mut last = String::from("nothing was heard of it");
+        let mut last = String::from("the API server sent no event");
         loop {
             let Ok(event) = timeout_at(self.deadline, events.next()).await else {
                 return Err(timed_out(format!("{} did not become ready in time: {last}", self.what)));
@@ -58,8 +58,8 @@ impl Wait<'_> {
             let object = match event {
                 Some(Ok(object)) => object.map(|o| to_json(o, served)),
                 Some(Err(error)) => match watch_error(error) {
-                    Ok(passing) => {
-                        last = passing;
+                    Ok(temporary) => {
+                        last = temporary;
                         continue;
                     }
                     Err(error) => return Err(self.cluster.explain(error, &format!("watch {}", self.what))),
@@ -81,27 +81,27 @@ impl Wait<'_> {
         }
     }
 
-    /// Asks again and again until `ask` has an answer. For what can't be watched as one object.
+    /// Calls `check` in an interval until it returns a value. Use it for conditions that cannot be watched as one object.
     ///
     /// # Errors
-    /// What `ask` fails with, or that there was no answer in time: `ask` says what is missing.
-    pub(crate) async fn poll<T, F>(&self, every: Duration, mut ask: impl FnMut() -> F) -> Result<T, ProviderError>
+    /// If `check` fails, or has no value by the deadline; then with the reason that `check` returned last.
+    pub(crate) async fn poll<T, F>(&self, every: Duration, mut check: impl FnMut() -> F) -> Result<T, ProviderError>
     where
         F: Future<Output = Result<Result<T, String>, ProviderError>>,
     {
-        let mut told = String::new();
+        let mut reported = String::new();
         loop {
-            let missing = match ask().await? {
-                Ok(answer) => return Ok(answer),
+            let missing = match check().await? {
+                Ok(value) => return Ok(value),
                 Err(missing) => missing,
             };
-            if missing != told {
+            if missing != reported {
                 self.report(&missing);
             }
             if Instant::now() + every > self.deadline {
                 return Err(timed_out(format!("{} did not become ready in time: {missing}", self.what)));
             }
-            told = missing;
+            reported = missing;
             tokio::time::sleep(every).await;
         }
     }
@@ -111,7 +111,10 @@ impl Wait<'_> {
     }
 }
 
-/// What passes is what the watch recovers from by itself; a refusal does not.
+/// Returns the text of an error from which the watch recovers by itself.
+///
+/// # Errors
+/// If the error is permanent.
 fn watch_error(error: watcher::Error) -> Result<String, kube::Error> {
     let text = error.to_string();
     let inner = match error {
@@ -121,11 +124,11 @@ fn watch_error(error: watcher::Error) -> Result<String, kube::Error> {
         _ => return Ok(text),
     };
     match &inner {
-        unbelieved if misanswer(unbelieved).is_some() => Err(inner),
+        invalid if invalid_response(invalid).is_some() => Err(inner),
         kube::Error::Api(status) if [401, 403, 404].contains(&status.code) => Err(inner),
         kube::Error::Auth(_) => Err(inner),
-        // It quotes what it can't read, which may be part of a Secret.
-        kube::Error::SerdeError(_) => Ok("what the API server tells of it can't be read".to_owned()),
+        // The error quotes the JSON, which can be part of a Secret.
+        kube::Error::SerdeError(_) => Ok("the API server sent an event that cannot be parsed".to_owned()),
         _ => Ok(text),
     }
 }

@@ -1,6 +1,6 @@
-//! What is said when the API server can't be reached or refuses.
+//! Errors for an API server that cannot be reached or refuses a request.
 
-#![allow(clippy::unwrap_used, reason = "a test that can\'t go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test panics to fail")]
 
 mod harness;
 
@@ -14,11 +14,11 @@ fn a_config_map() -> moorfast_engine::model::Attributes {
     attributes(json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x" } } }))
 }
 
-fn told(error: &ProviderError) -> String {
+fn message(error: &ProviderError) -> String {
     format!("{:?}: {}\nhelp: {}", error.class, error.summary, error.help.as_deref().unwrap_or("-"))
 }
 
-/// A kubeconfig of which only the login is not what it should be.
+/// Returns an instance that uses `kubeconfig` with another user.
 async fn with_login(kubeconfig: &std::path::Path, user: serde_json::Value) -> Instance {
     let text = std::fs::read_to_string(kubeconfig).unwrap();
     let mut parsed: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
@@ -30,7 +30,7 @@ async fn with_login(kubeconfig: &std::path::Path, user: serde_json::Value) -> In
     Instance::on(connect(json!({ "kubeconfig_content": parsed.to_string() })).await, "kubernetes_object")
 }
 
-/// An instance in the cluster at `server`.
+/// Returns an instance in the cluster at `server`.
 async fn at(server: &str) -> Instance {
     let kubeconfig = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: c, cluster: {{server: '{server}'}}}}]\n\
@@ -40,36 +40,36 @@ async fn at(server: &str) -> Instance {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_takes_everything_and_says_nothing() {
+async fn a_server_that_never_responds() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut instance = at(&format!("http://{}", silent.local_addr().unwrap())).await;
     let error = instance.read(Some(&a_config_map())).await.unwrap_err();
-    assert_eq!(error.class, Class::Unreachable, "{}", told(&error));
+    assert_eq!(error.class, Class::Unreachable, "{}", message(&error));
 
     instance.timeout = std::time::Duration::ZERO;
     let error = instance.operate(OperationAction::Create(a_config_map()), None).await.unwrap_err();
     assert_eq!(
-        told(&error),
-        "Timeout: kubernetes_object.x was not done within 0ns\n\
-         help: the API server is slow or does not answer; `timeouts` of the resource gives it longer"
+        message(&error),
+        "Timeout: kubernetes_object.x did not finish within 0ns\n\
+         help: the API server is slow or does not respond; increase `timeouts` of the resource"
     );
 }
 
 #[tokio::test]
-async fn a_server_that_is_down() {
+async fn a_stopped_server() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let instance = at(&format!("https://127.0.0.1:{port}")).await;
     let error = instance.read(Some(&a_config_map())).await.unwrap_err();
     assert_eq!(
-        told(&error),
+        message(&error),
         format!("Unreachable: cannot reach the API server https://127.0.0.1:{port}: connection refused\nhelp: -")
     );
 }
 
 #[tokio::test]
-async fn kubeconfigs_that_can_not_be_used() {
+async fn unusable_kubeconfigs() {
     let cases = [
         (
             json!({ "kubeconfig": "/nonexistent/config" }),
@@ -91,7 +91,7 @@ async fn kubeconfigs_that_can_not_be_used() {
 }
 
 #[tokio::test]
-async fn a_kubeconfig_that_a_resource_makes() {
+async fn a_kubeconfig_of_a_resource_is_refused() {
     let mut config = attributes(json!({}));
     config.insert("kubeconfig_content".to_owned(), Value::Unknown.sensitive());
     let context = moorfast_engine::provider::Context {
@@ -108,19 +108,19 @@ async fn a_kubeconfig_that_a_resource_makes() {
             .unwrap();
     let error = Instance::on(connection, "kubernetes_object").read(Some(&a_config_map())).await.unwrap_err();
     assert_eq!(
-        told(&error),
-        "Invalid: `kubeconfig_content` of the provider kubernetes comes from a resource, and is not known when planning\n\
-         help: a provider's configuration can't come from resources: write the path of a kubeconfig, or use a variable"
+        message(&error),
+        "Invalid: `kubeconfig_content` of the provider `kubernetes` is not known when planning: it comes from a resource\n\
+         help: the configuration of a provider cannot come from resources: set the path of a kubeconfig, or use a variable"
     );
 }
 
 #[tokio::test]
-async fn credentials_that_are_wrong_and_rights_that_are_missing() {
+async fn wrong_credentials_and_missing_rights() {
     let Some(kubeconfig) = kubeconfig() else { return };
     let wrong = with_login(&kubeconfig, json!({ "token": "wrong" })).await;
     let error = wrong.read(Some(&a_config_map())).await.unwrap_err();
     assert_eq!(error.class, Class::Denied);
-    assert!(error.summary.contains("does not accept the credentials"), "{}", told(&error));
+    assert!(error.summary.contains("does not accept the credentials"), "{}", message(&error));
 
     let admin = Instance::on(connect(json!({ "kubeconfig": kubeconfig })).await, "kubernetes_object");
     let account = unique("poor");
@@ -145,13 +145,13 @@ async fn credentials_that_are_wrong_and_rights_that_are_missing() {
             .as_str()
         ),
         "{}",
-        told(&error)
+        message(&error)
     );
     api.delete(&account, &Default::default()).await.unwrap();
 }
 
 #[tokio::test]
-async fn another_ca_is_another_identity() {
+async fn a_server_with_another_ca_is_refused() {
     let Some(kubeconfig) = kubeconfig() else { return };
     let text = std::fs::read_to_string(&kubeconfig).unwrap();
     let mut parsed: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
@@ -164,5 +164,5 @@ async fn another_ca_is_another_identity() {
     let instance =
         Instance::on(connect(json!({ "kubeconfig_content": parsed.to_string() })).await, "kubernetes_object");
     let error = instance.read(Some(&a_config_map())).await.unwrap_err();
-    assert_eq!(error.class, Class::Identity, "{}", told(&error));
+    assert_eq!(error.class, Class::Identity, "{}", message(&error));
 }

@@ -1,6 +1,6 @@
-//! A real kubelet on a real node joins by what the provider makes.
+//! A real kubelet on a real node joins with the resources of the provider.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can\'t go on has failed")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test panics to fail")]
 
 mod harness;
 
@@ -29,7 +29,7 @@ impl Machine<'_> {
         self.node["address"].as_str().unwrap()
     }
 
-    /// Runs a script as root, with `input` as what it reads.
+    /// Runs a script as root, with `input` on standard input.
     fn run(&self, script: &str, input: &[u8]) -> String {
         let text = |v: &Json| v.as_str().unwrap().to_owned();
         let ssh = &self.testbed["ssh"];
@@ -43,7 +43,7 @@ impl Machine<'_> {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // A script that reads nothing may be gone before all is written.
+        // A script that reads nothing can end before all input is written.
         let _ = child.stdin.take().unwrap().write_all(input);
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -85,7 +85,7 @@ fn configuration(max_pods: u32) -> String {
     )
 }
 
-/// Takes away what this test leaves on the node.
+/// Removes the files and units of this test from the node.
 const CLEAN: &str = "systemctl stop kubelet; rm -rf /etc/kubernetes /var/lib/kubelet /etc/systemd/system/kubelet.service; systemctl daemon-reload";
 
 fn prepare(machine: &Machine<'_>) {
@@ -149,7 +149,7 @@ async fn a_kubelet_joins_and_leaves() {
     let node_wanted = attributes(json!({ "name": name, "labels": { "role": "worker" } }));
     joined.bring(&node_wanted).await;
 
-    // Until its serving certificate is approved, its endpoints do not answer, and that is said.
+    // Without an approved serving certificate, the endpoints of the kubelet do not respond, and the error says so.
     let config_wanted = attributes(json!({ "node": name, "config": configuration(220) }));
     config.timeout = Duration::from_secs(2);
     let silent = config.apply(&config_wanted).await.unwrap_err();
@@ -166,7 +166,7 @@ async fn a_kubelet_joins_and_leaves() {
     serving.bring(&serving_wanted).await;
     config.bring(&config_wanted).await;
 
-    // An hour later the requests are cleaned up: the certificates are there nonetheless.
+    // After an hour, the controller manager deletes the requests. The certificates are still valid.
     let requests: kube::Api<k8s_openapi::api::certificates::v1::CertificateSigningRequest> = kube::Api::all(
         harness::client(std::path::Path::new(testbed["control_plane"]["kubeconfig"].as_str().unwrap()), |_| {}).await,
     );
@@ -176,16 +176,19 @@ async fn a_kubelet_joins_and_leaves() {
     serving.is_settled(&serving_wanted).await;
     client.is_settled(&client_wanted).await;
 
-    // What runs is not what is wanted until the kubelet is restarted with its new file.
+    // The live configuration differs until the kubelet is restarted with its new file.
     let other = attributes(json!({ "node": name, "config": configuration(110) }));
     config.timeout = Duration::from_secs(2);
     let differs = config.apply(&other).await.unwrap_err();
-    assert!(differs.summary.ends_with("maxPods: 110 is wanted, 220 is live"), "{differs:?}");
+    assert!(differs.summary.ends_with("maxPods: expected 110, live 220"), "{differs:?}");
     machine.write("/etc/kubernetes/kubelet.yaml", configuration(110).as_bytes());
-    let looked =
+    let difference_data =
         |max_pods| config.data("kubernetes_kubelet_config", json!({ "node": name, "config": configuration(max_pods) }));
-    assert_eq!(looked(220).await.unwrap()["differences"], Value::List(Vec::new()));
-    assert_eq!(looked(110).await.unwrap()["differences"], Value::from(vec!["maxPods: 110 is wanted, 220 is live"]));
+    assert_eq!(difference_data(220).await.unwrap()["differences"], Value::List(Vec::new()));
+    assert_eq!(
+        difference_data(110).await.unwrap()["differences"],
+        Value::from(vec!["maxPods: expected 110, live 220"])
+    );
     machine.run("systemctl stop kubelet", b"");
     assert_eq!(config.drift().await, ["answers"]);
     let (plan, _) = config.plan(&other).await.unwrap();
@@ -195,7 +198,7 @@ async fn a_kubelet_joins_and_leaves() {
     config.timeout = Duration::from_secs(60);
     assert_eq!(config.bring(&other).await.action, ProposedAction::Update);
 
-    // The token did its work: when it is gone nothing is to be done, and the kubeconfig stays.
+    // The node joined: a missing token is not a change, and the kubeconfig stays.
     let taken =
         kube::Api::<k8s_openapi::api::core::v1::Secret>::namespaced(requests.clone().into_client(), "kube-system");
     let of_node = kube::api::ListParams::default().labels(&format!("moorfast.dev/node={name}"));

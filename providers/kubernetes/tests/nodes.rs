@@ -1,6 +1,6 @@
 //! Tokens, nodes and certificates against a real API server.
 
-#![allow(clippy::unwrap_used, reason = "a test that can\'t go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test panics to fail")]
 
 mod harness;
 
@@ -55,7 +55,7 @@ async fn a_node_is_healthy_once_its_kubelet_renews_its_lease() {
         leases.patch(&node, &PatchParams::apply("kubelet"), &Patch::Apply(lease)).await.unwrap();
     };
     renew().await;
-    // A dead kubelet left this behind: the Node is Ready, and was so before.
+    // A dead kubelet leaves a Ready Node and an old Lease behind.
     assert!(reason().await.contains("its kubelet has not renewed its Lease since"), "{}", reason().await);
     let renewals = async {
         loop {
@@ -74,7 +74,7 @@ async fn a_node_is_healthy_once_its_kubelet_renews_its_lease() {
 }
 
 #[tokio::test]
-async fn a_token_is_made_anew_for_a_node_that_joined() {
+async fn a_replaced_token_is_created_for_a_node_that_joined() {
     let Some(mut instance) = Instance::new("kubernetes_bootstrap_token").await else { return };
     let node = unique("rejoin");
     let wanted = attributes(json!({ "node": node }));
@@ -97,14 +97,14 @@ async fn a_token_is_made_anew_for_a_node_that_joined() {
     assert_eq!(instance.bring(&wanted).await.action, ProposedAction::Create);
     assert_eq!(count().await, 1);
 
-    // It did its work.
+    // The node joined, so a missing token is not a change.
     secrets.delete_collection(&DeleteParams::default(), &of_node).await.unwrap();
     assert_eq!(instance.bring(&wanted).await.action, ProposedAction::NoOp);
     nodes().await.delete(&node, &DeleteParams::default()).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_token_is_made_until_its_node_joined() {
+async fn a_missing_token_is_created_until_its_node_joins() {
     let Some(mut instance) = Instance::new("kubernetes_bootstrap_token").await else { return };
     let node = unique("token");
     let wanted = attributes(
@@ -116,7 +116,7 @@ async fn a_token_is_made_until_its_node_joined() {
         !serde_json::to_string(&*instance.record.clone().unwrap()).unwrap().contains(token.split_once('.').unwrap().1)
     );
 
-    // The API server lets it in, with its groups.
+    // The API server accepts the token, with its groups.
     let by_token = client(&kubeconfig().unwrap(), |config| {
         config.auth_info = Default::default();
         config.auth_info.token = Some(token.clone().into());
@@ -128,7 +128,7 @@ async fn a_token_is_made_until_its_node_joined() {
     assert_eq!(who.username.unwrap(), format!("system:bootstrap:{}", &token[..6]));
     assert!(who.groups.unwrap().contains(&format!("system:bootstrappers:{node}")));
 
-    // A crash before the record was written: the token is found again.
+    // After a crash before the record was written, the token is found again.
     let record = instance.record.take();
     assert_eq!(instance.bring(&wanted).await.action, ProposedAction::NoOp);
     instance.record = record;
@@ -137,7 +137,7 @@ async fn a_token_is_made_until_its_node_joined() {
     changed.insert("description".to_owned(), Value::from("another"));
     assert_eq!(instance.bring(&changed).await.action, ProposedAction::Update);
 
-    // Gone before the node joined: another one. Expired is as good as gone.
+    // A token that expires before the node joins is replaced, like a missing one.
     let secrets: Api<Secret> = Api::namespaced(client(&kubeconfig().unwrap(), |_| {}).await, "kube-system");
     let of_node = ListParams::default().labels(&format!("moorfast.dev/node={node}"));
     let name = secrets.list(&of_node).await.unwrap().items.remove(0).metadata.name.unwrap();
@@ -147,7 +147,7 @@ async fn a_token_is_made_until_its_node_joined() {
     assert_eq!(instance.bring(&changed).await.action, ProposedAction::Create);
     assert_eq!(secrets.list(&of_node).await.unwrap().items.len(), 1);
 
-    // Gone after the node joined: neither change nor drift.
+    // A token that disappears after the node joined is neither a change nor drift.
     register(&node, true).await;
     let name = secrets.list(&of_node).await.unwrap().items.remove(0).metadata.name.unwrap();
     secrets.delete(&name, &DeleteParams::default()).await.unwrap();
@@ -157,7 +157,7 @@ async fn a_token_is_made_until_its_node_joined() {
     let drifted = instance.drift().await;
     assert_eq!(drifted, ["token"], "which is retained: {:?}", observed.unwrap().attributes["token"]);
 
-    // The same without a record: nothing to make.
+    // The same without a record: nothing is created.
     instance.record = None;
     let (plan, _) = instance.plan(&wanted).await.unwrap();
     assert_eq!(plan.action, ProposedAction::NoOp);
@@ -170,7 +170,7 @@ async fn a_token_is_made_until_its_node_joined() {
 }
 
 #[tokio::test]
-async fn a_kubeconfig_is_what_its_inputs_make_of_it() {
+async fn a_kubeconfig_changes_with_its_inputs() {
     let Some(mut instance) = Instance::new("kubernetes_kubeconfig").await else { return };
     let mut wanted = attributes(
         json!({ "server": "https://10.0.0.1:6443", "cluster": "kubernetes", "user": "kubelet-bootstrap", "context": "default" }),
@@ -193,7 +193,7 @@ async fn a_kubeconfig_is_what_its_inputs_make_of_it() {
 }
 
 #[tokio::test]
-async fn a_node_is_waited_for_labelled_and_removed() {
+async fn a_node_is_waited_for_labelled_and_deleted() {
     let Some(mut instance) = Instance::new("kubernetes_node").await else { return };
     let name = unique("node");
     let wanted = attributes(
@@ -204,7 +204,7 @@ async fn a_node_is_waited_for_labelled_and_removed() {
     let absent = instance.apply(&wanted).await.unwrap_err();
     assert_eq!(absent.class, Class::Timeout);
     assert!(absent.summary.contains("did not become ready in time: no Node object yet"), "{absent:?}");
-    assert!(nodes().await.get_opt(&name).await.unwrap().is_none(), "labels make no node");
+    assert!(nodes().await.get_opt(&name).await.unwrap().is_none(), "an apply of labels creates no Node");
 
     register(&name, false).await;
     let unready = instance.apply(&wanted).await.unwrap_err();
@@ -232,7 +232,7 @@ async fn a_node_is_waited_for_labelled_and_removed() {
 }
 
 #[tokio::test]
-async fn a_disruption_budget_holds_a_drain_up() {
+async fn a_disruption_budget_blocks_a_drain() {
     let Some(mut node) = Instance::new("kubernetes_node").await else { return };
     let name = unique("drain");
     register(&name, true).await;
@@ -264,8 +264,8 @@ async fn a_disruption_budget_holds_a_drain_up() {
     assert!(pods.get_opt(&name).await.unwrap().is_none());
 }
 
-/// A request as a kubelet makes it.
-async fn ask(node: &str, names: Vec<rcgen::SanType>) -> String {
+/// Creates a request as a kubelet does.
+async fn request_certificate(node: &str, names: Vec<rcgen::SanType>) -> String {
     let as_node = client(&kubeconfig().unwrap(), |config| {
         config.auth_info.impersonate = Some(format!("system:node:{node}"));
         config.auth_info.impersonate_groups = Some(vec!["system:nodes".to_owned(), "system:authenticated".to_owned()]);
@@ -304,7 +304,7 @@ async fn conditions(csr: &str) -> Vec<String> {
     status.conditions.unwrap_or_default().into_iter().map(|c| c.type_).collect()
 }
 
-/// Waits until a request that is made now is newer than `csr`: whole seconds are all that tells requests apart in time.
+/// Waits until a new request is newer than `csr`. Creation times have a resolution of one second.
 async fn after(csr: &str) {
     let api: Api<CertificateSigningRequest> = Api::all(client(&kubeconfig().unwrap(), |_| {}).await);
     let made = api.get(csr).await.unwrap().metadata.creation_timestamp.unwrap().0;
@@ -314,13 +314,13 @@ async fn after(csr: &str) {
 }
 
 #[tokio::test]
-async fn only_what_the_inventory_says_is_approved() {
+async fn only_requests_that_match_the_inventory_are_approved() {
     let Some(mut instance) = Instance::new("kubernetes_certificate_approval").await else { return };
     let node = unique("csr");
     let wanted = attributes(json!({ "node": node, "addresses": ["10.0.0.1"] }));
 
-    // A foreign address is never approved.
-    let foreign = ask(&node, vec![dns(&node), ip("10.9.9.9")]).await;
+    // A request with a foreign address is not approved.
+    let foreign = request_certificate(&node, vec![dns(&node), ip("10.9.9.9")]).await;
     instance.timeout = Duration::from_secs(4);
     let refused = instance.apply(&wanted).await.unwrap_err();
     assert_eq!(refused.class, Class::Denied);
@@ -333,17 +333,17 @@ async fn only_what_the_inventory_says_is_approved() {
     assert_eq!(conditions(&foreign).await, Vec::<String>::new(), "it stays pending");
 
     after(&foreign).await;
-    let good = ask(&node, vec![dns(&node), ip("10.0.0.1")]).await;
+    let good = request_certificate(&node, vec![dns(&node), ip("10.0.0.1")]).await;
     instance.timeout = Duration::from_secs(20);
     let made = instance.bring(&wanted).await;
     assert_eq!(made.action, ProposedAction::Create);
     assert_eq!(conditions(&good).await, ["Approved"]);
-    assert_eq!(conditions(&foreign).await, Vec::<String>::new(), "it still stays pending");
+    assert_eq!(conditions(&foreign).await, Vec::<String>::new(), "it is still pending");
     assert_eq!(instance.record.as_ref().unwrap().attributes["csr"], json!(good));
 
-    // A renewal shows, and is approved.
+    // A renewal appears in the plan and is approved.
     after(&good).await;
-    let renewal = ask(&node, vec![dns(&node), ip("10.0.0.1")]).await;
+    let renewal = request_certificate(&node, vec![dns(&node), ip("10.0.0.1")]).await;
     let plan = instance.bring(&wanted).await;
     assert_eq!((plan.action, plan.notes), (ProposedAction::Update, vec![format!("approves {renewal}")]));
     assert_eq!(conditions(&renewal).await, ["Approved"]);
@@ -351,12 +351,12 @@ async fn only_what_the_inventory_says_is_approved() {
     instance.destroy().await.unwrap();
     let api: Api<CertificateSigningRequest> = Api::all(client(&kubeconfig().unwrap(), |_| {}).await);
     assert!(api.get_opt(&good).await.unwrap().is_none() && api.get_opt(&renewal).await.unwrap().is_none());
-    assert!(api.get_opt(&foreign).await.unwrap().is_some(), "only what we approved is ours");
+    assert!(api.get_opt(&foreign).await.unwrap().is_some(), "only approved requests are deleted");
     api.delete(&foreign, &DeleteParams::default()).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_configuration_waits_for_its_kubelet() {
+async fn a_kubelet_config_waits_for_its_node() {
     let Some(mut instance) = Instance::new("kubernetes_kubelet_config").await else { return };
     let wanted = attributes(json!({ "node": unique("none"), "config": "maxPods: 220\n" }));
     let (plan, observed) = instance.plan(&wanted).await.unwrap();
@@ -367,7 +367,7 @@ async fn a_configuration_waits_for_its_kubelet() {
 }
 
 #[tokio::test]
-async fn data_of_the_cluster() {
+async fn data_sources_read_the_cluster() {
     let Some(instance) = Instance::new("kubernetes_object").await else { return };
     let found = instance.data("kubernetes_objects", json!({ "api_version": "v1", "kind": "Namespace" })).await.unwrap();
     assert!(found["objects"].as_list().unwrap().len() >= 3);

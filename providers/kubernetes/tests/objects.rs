@@ -1,6 +1,6 @@
 //! `kubernetes_object` against a real API server.
 
-#![allow(clippy::unwrap_used, reason = "a test that can\'t go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test panics to fail")]
 
 mod harness;
 
@@ -22,8 +22,8 @@ fn config_map(name: &str, data: serde_json::Value) -> moorfast_engine::model::At
     )
 }
 
-/// An instance that is created before another one.
-fn before(address: &str, desired: &Attributes) -> Dependency {
+/// Returns a dependency that is created before the instance.
+fn dependency(address: &str, desired: &Attributes) -> Dependency {
     let action = Some(Action::Create);
     Dependency { address: address.parse().unwrap(), action, objects: Vec::new(), desired: desired.clone() }
 }
@@ -37,7 +37,7 @@ fn as_other(manager: &str) -> PatchParams {
 }
 
 #[tokio::test]
-async fn an_object_lives_as_its_manifest_says() {
+async fn an_object_follows_its_manifest() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let name = unique("life");
     let api = config_maps().await;
@@ -46,12 +46,12 @@ async fn an_object_lives_as_its_manifest_says() {
     assert_eq!(made.action, ProposedAction::Create);
     assert_eq!(api.get(&name).await.unwrap().data.unwrap().len(), 2);
 
-    // What others add is no drift.
+    // Fields that others add are not drift.
     let theirs = Patch::Merge(json!({ "metadata": { "labels": { "theirs": "x" } }, "data": { "theirs": "3" } }));
     api.patch(&name, &as_other("other"), &theirs).await.unwrap();
     instance.is_settled(&config_map(&name, json!({ "a": "1", "b": "2" }))).await;
 
-    // A field taken out of the manifest shows in the plan, and goes.
+    // A field removed from the manifest appears in the plan and is removed.
     let (plan, observed) = instance.plan(&config_map(&name, json!({ "a": "1" }))).await.unwrap();
     assert_eq!(plan.action, ProposedAction::Update);
     let data = |v: &moorfast_engine::model::Attributes| v["manifest"].as_map().unwrap()["data"].as_map().unwrap().len();
@@ -60,7 +60,7 @@ async fn an_object_lives_as_its_manifest_says() {
     let left = api.get(&name).await.unwrap().data.unwrap();
     assert_eq!(left.keys().collect::<Vec<_>>(), ["a", "theirs"]);
 
-    // What others do to ours is drift, and a conflict until we may take it.
+    // A change of a declared field is drift, and a conflict without `force_conflicts`.
     api.patch(&name, &as_other("intruder"), &Patch::Merge(json!({ "data": { "a": "9" } }))).await.unwrap();
     assert_eq!(instance.drift().await, ["manifest"]);
     let conflict = instance.plan(&config_map(&name, json!({ "a": "1" }))).await.unwrap_err();
@@ -71,40 +71,30 @@ async fn an_object_lives_as_its_manifest_says() {
     assert_eq!(instance.bring(&forced).await.action, ProposedAction::Update);
     assert_eq!(api.get(&name).await.unwrap().data.unwrap()["a"], "1");
 
-    // Deleted behind our back.
+    // Deleted outside moorfast.
     api.delete(&name, &DeleteParams::default()).await.unwrap();
     assert_eq!(instance.drift().await, ["gone"]);
     assert_eq!(instance.bring(&forced).await.action, ProposedAction::Create);
 
     instance.destroy().await.unwrap();
     assert!(api.get_opt(&name).await.unwrap().is_none());
-    instance.destroy().await.unwrap_err_none();
-}
-
-trait Gone {
-    fn unwrap_err_none(self);
-}
-
-impl Gone for Result<(), moorfast_engine::provider::ProviderError> {
-    /// Deleting what is gone is a success.
-    fn unwrap_err_none(self) {
-        self.unwrap();
-    }
+    // Deleting a missing object succeeds.
+    instance.destroy().await.unwrap();
 }
 
 #[tokio::test]
-async fn hundreds_of_objects_are_read_by_pages() {
+async fn hundreds_of_objects_are_read_in_pages() {
     let Some(kubeconfig) = kubeconfig() else { return };
     let connection = harness::connect(json!({ "kubeconfig": kubeconfig })).await;
     let prefix = unique("many");
-    let wanted: Vec<_> =
+    let desired: Vec<_> =
         (0..600).map(|i| config_map(&format!("{prefix}-{i}"), json!({ "i": i.to_string() }))).collect();
     let address = |i: usize| format!("kubernetes_object.x{i}").parse().unwrap();
     let target = Target::Provider("kubernetes".to_owned());
-    let operations = wanted.iter().enumerate().map(|(i, wanted)| Operation {
+    let operations = desired.iter().enumerate().map(|(i, desired)| Operation {
         address: address(i),
         resource_type: "kubernetes_object".to_owned(),
-        action: OperationAction::Create(wanted.clone()),
+        action: OperationAction::Create(desired.clone()),
         recorded: None,
         observed: None,
         triggers: Vec::new(),
@@ -119,10 +109,10 @@ async fn hundreds_of_objects_are_read_by_pages() {
         outcome.unwrap();
     }
 
-    let requests = wanted.iter().enumerate().map(|(i, wanted)| ReadRequest {
+    let requests = desired.iter().enumerate().map(|(i, desired)| ReadRequest {
         address: address(i),
         resource_type: "kubernetes_object".to_owned(),
-        desired: Some(wanted.clone()),
+        desired: Some(desired.clone()),
         recorded: None,
     });
     let before = connection.statistics()[0].1;
@@ -138,50 +128,50 @@ async fn hundreds_of_objects_are_read_by_pages() {
 }
 
 #[tokio::test]
-async fn what_did_not_become_ready_is_waited_for_again() {
+async fn an_object_that_did_not_become_ready_is_waited_for_again() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let name = unique("slow");
     let api = config_maps().await;
-    let mut wanted = config_map(&name, json!({ "a": "1" }));
-    wanted.insert("wait".to_owned(), Value::from(json!({ "jsonpath": "{.data.theirs}=done" })));
+    let mut desired = config_map(&name, json!({ "a": "1" }));
+    desired.insert("wait".to_owned(), Value::from(json!({ "jsonpath": "{.data.theirs}=done" })));
     instance.timeout = Duration::from_secs(1);
-    assert_eq!(instance.apply(&wanted).await.unwrap_err().class, Class::Timeout);
-    instance.remember_failure(&wanted);
-    let (plan, _) = instance.plan(&wanted).await.unwrap();
+    assert_eq!(instance.apply(&desired).await.unwrap_err().class, Class::Timeout);
+    instance.remember_failure(&desired);
+    let (plan, _) = instance.plan(&desired).await.unwrap();
     assert_eq!(plan.action, ProposedAction::Update);
-    assert_eq!(plan.notes, ["is applied and waited for again: the last time did not end well"]);
-    assert_eq!(instance.apply(&wanted).await.unwrap_err().class, Class::Timeout);
+    assert_eq!(plan.notes, ["is applied and waited for again, because the last operation failed"]);
+    assert_eq!(instance.apply(&desired).await.unwrap_err().class, Class::Timeout);
 
     api.patch(&name, &as_other("other"), &Patch::Merge(json!({ "data": { "theirs": "done" } }))).await.unwrap();
-    assert_eq!(instance.bring(&wanted).await.action, ProposedAction::Update);
+    assert_eq!(instance.bring(&desired).await.action, ProposedAction::Update);
     instance.destroy().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_retained_value_stays_what_it_is() {
+async fn a_retained_value_keeps_its_live_value() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let name = unique("retained");
-    let wanted = |a: &str, token: Value| {
-        let mut wanted = config_map(&name, json!({}));
-        let Some(Value::Map(manifest)) = wanted.get_mut("manifest") else { panic!() };
+    let desired = |a: &str, token: Value| {
+        let mut desired = config_map(&name, json!({}));
+        let Some(Value::Map(manifest)) = desired.get_mut("manifest") else { panic!() };
         let data = [("a".to_owned(), Value::from(a)), ("token".to_owned(), token.sensitive())];
         manifest.insert("data".to_owned(), Value::Map(data.into()));
-        wanted
+        desired
     };
-    instance.bring(&wanted("1", Value::from("s3cr3t"))).await;
-    assert_eq!(instance.bring(&wanted("1", Value::Retained)).await.action, ProposedAction::NoOp);
-    assert_eq!(instance.bring(&wanted("2", Value::Retained)).await.action, ProposedAction::Update);
+    instance.bring(&desired("1", Value::from("s3cr3t"))).await;
+    assert_eq!(instance.bring(&desired("1", Value::Retained)).await.action, ProposedAction::NoOp);
+    assert_eq!(instance.bring(&desired("2", Value::Retained)).await.action, ProposedAction::Update);
     let api = config_maps().await;
     let data = api.get(&name).await.unwrap().data.unwrap();
     assert_eq!((data["a"].as_str(), data["token"].as_str()), ("2", "s3cr3t"));
 
     api.delete(&name, &DeleteParams::default()).await.unwrap();
-    let error = instance.plan(&wanted("2", Value::Retained)).await.unwrap_err();
-    assert!(error.summary.contains("is not there any more"), "{error:?}");
+    let error = instance.plan(&desired("2", Value::Retained)).await.unwrap_err();
+    assert!(error.summary.contains("does not have it any more"), "{error:?}");
 }
 
 #[tokio::test]
-async fn what_others_made_is_taken_over_once() {
+async fn an_existing_object_is_adopted_once() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let name = unique("adopt");
     let api = config_maps().await;
@@ -190,15 +180,15 @@ async fn what_others_made_is_taken_over_once() {
 
     let taken = instance.bring(&config_map(&name, json!({ "a": "1" }))).await;
     assert_eq!(taken.action, ProposedAction::Update);
-    assert!(taken.notes[0].contains("become managed by moorfast"), "{:?}", taken.notes);
+    assert!(taken.notes[0].contains("moorfast becomes the manager"), "{:?}", taken.notes);
     instance.destroy().await.unwrap();
 }
 
 #[tokio::test]
-async fn normal_forms_and_defaults_are_no_difference() {
+async fn normalized_values_and_defaults_are_not_differences() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let name = unique("web");
-    let wanted = attributes(json!({
+    let desired = attributes(json!({
         "wait": false,
         "manifest": {
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": name },
@@ -215,9 +205,9 @@ async fn normal_forms_and_defaults_are_no_difference() {
             },
         },
     }));
-    instance.bring(&wanted).await;
+    instance.bring(&desired).await;
 
-    let mut moved = wanted.clone();
+    let mut moved = desired.clone();
     let manifest = &mut moved.get_mut("manifest").unwrap().to_json().unwrap();
     manifest["spec"]["selector"]["matchLabels"]["more"] = json!("x");
     manifest["spec"]["template"]["metadata"]["labels"]["more"] = json!("x");
@@ -231,15 +221,15 @@ async fn normal_forms_and_defaults_are_no_difference() {
 async fn a_secret_is_never_shown() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let name = unique("secret");
-    let wanted = |password: &str| {
+    let desired = |password: &str| {
         attributes(
             json!({ "manifest": { "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": { "password": password } } }),
         )
     };
-    instance.bring(&wanted("hunter2")).await;
+    instance.bring(&desired("hunter2")).await;
     let record = serde_json::to_string(&*instance.record.clone().unwrap()).unwrap();
     assert!(!record.contains("hunter2") && !record.contains("aHVudGVyMg"), "{record}");
-    let plan = instance.bring(&wanted("other")).await;
+    let plan = instance.bring(&desired("other")).await;
     assert_eq!(plan.action, ProposedAction::Update);
     assert!(!format!("{plan:?}").contains("b3RoZXI"));
     let api: Api<Secret> = Api::namespaced(client(&kubeconfig().unwrap(), |_| {}).await, "default");
@@ -254,7 +244,7 @@ async fn a_secret_is_never_shown() {
 }
 
 #[tokio::test]
-async fn documents_come_and_go_and_are_replaced_one_by_one() {
+async fn documents_are_created_replaced_and_deleted_one_by_one() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let (a, b, c) = (unique("doc"), unique("doc"), unique("doc"));
     let binding = |name: &str, role: &str| {
@@ -279,7 +269,7 @@ async fn documents_come_and_go_and_are_replaced_one_by_one() {
     assert_eq!(api.get(&a).await.unwrap().role_ref.name, "edit");
     assert!(api.get_opt(&b).await.unwrap().is_none());
 
-    // One of two is gone: it shows, and comes back.
+    // If one of two objects is missing, drift shows it and the apply creates it.
     api.delete(&c, &DeleteParams::default()).await.unwrap();
     assert_eq!(instance.drift().await, ["objects"]);
     instance.bring(&yaml(&[binding(&a, "edit"), binding(&c, "view")])).await;
@@ -288,7 +278,7 @@ async fn documents_come_and_go_and_are_replaced_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_kind_and_its_object_a_namespace_and_what_lives_there() {
+async fn a_definition_and_its_object_a_namespace_and_its_object() {
     let Some(mut crd) = Instance::new("kubernetes_object").await else { return };
     let group = format!("{}.example.org", unique("g"));
     let mut widget = Instance::on(crd.connection.clone(), "kubernetes_object");
@@ -306,7 +296,7 @@ async fn a_kind_and_its_object_a_namespace_and_what_lives_there() {
 
     let unknown = widget.plan(&object).await.unwrap_err();
     assert!(unknown.summary.contains("does not serve Widget") && unknown.summary.contains("nothing in the manifest"));
-    widget.dependencies = vec![before("kubernetes_object.definition", &definition)];
+    widget.dependencies = vec![dependency("kubernetes_object.definition", &definition)];
     let (plan, _) = widget.plan(&object).await.unwrap();
     assert_eq!(plan.action, ProposedAction::Create);
     assert!(plan.notes[0].contains("Widget/default/w") && plan.notes[0].contains("does not serve"), "{:?}", plan.notes);
@@ -323,23 +313,23 @@ async fn a_kind_and_its_object_a_namespace_and_what_lives_there() {
     );
     let unknown = inside.plan(&in_space).await.unwrap_err();
     assert!(unknown.summary.contains(&format!("the namespace {namespace} does not exist")), "{unknown:?}");
-    let space_wanted = attributes(
+    let space_desired = attributes(
         json!({ "manifest": { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } } }),
     );
-    inside.dependencies = vec![before("kubernetes_object.space", &space_wanted)];
+    inside.dependencies = vec![dependency("kubernetes_object.space", &space_desired)];
     let (plan, _) = inside.plan(&in_space).await.unwrap();
     assert_eq!(
         plan.notes,
         [format!("ConfigMap/{namespace}/c is planned without a dry run: the namespace {namespace} does not exist yet")]
     );
-    space.bring(&space_wanted).await;
+    space.bring(&space_desired).await;
     inside.bring(&in_space).await;
 
-    // A finalizer that nobody serves holds the object, and the error names it.
+    // A finalizer without a controller blocks the deletion, and the error names it.
     inside.timeout = Duration::from_secs(2);
     let held = inside.destroy().await.unwrap_err();
     assert_eq!(held.class, Class::Timeout);
-    assert!(held.summary.contains("held by finalizer example.org/hold"), "{held:?}");
+    assert!(held.summary.contains("blocked by finalizer example.org/hold"), "{held:?}");
     let api: Api<ConfigMap> = Api::namespaced(client(&kubeconfig().unwrap(), |_| {}).await, &namespace);
     api.patch("c", &as_other("other"), &Patch::Merge(json!({ "metadata": { "finalizers": null } }))).await.unwrap();
 
@@ -349,13 +339,13 @@ async fn a_kind_and_its_object_a_namespace_and_what_lives_there() {
 }
 
 #[tokio::test]
-async fn what_is_unknown_is_planned_and_what_is_wrong_is_told() {
+async fn unknown_values_are_planned_and_invalid_ones_are_errors() {
     let Some(instance) = Instance::new("kubernetes_object").await else { return };
     let mut unknown = config_map(&unique("unknown"), json!({}));
     let Some(Value::Map(manifest)) = unknown.get_mut("manifest") else { panic!() };
     manifest.insert("data".to_owned(), Value::Map([("a".to_owned(), Value::Unknown)].into()));
     let (plan, _) = instance.plan(&unknown).await.unwrap();
-    assert!(plan.planned["manifest"].is_unknown() && plan.notes[0].contains("known after apply"), "{plan:?}");
+    assert!(plan.planned["manifest"].is_unknown() && plan.notes[0].contains("known only after apply"), "{plan:?}");
 
     let mut typo = config_map(&unique("typo"), json!({}));
     let Some(Value::Map(manifest)) = typo.get_mut("manifest") else { panic!() };
@@ -389,24 +379,24 @@ async fn many_objects_take_few_requests() {
     assert_eq!(sent, 3, "two of discovery, one list");
 }
 
-/// A run that was killed while it deleted leaves objects that are there for a moment only: the next one must not take them for what it wants.
+/// A killed run can leave objects that are being deleted. The next run must not accept them as existing.
 #[tokio::test]
-async fn an_object_whose_deletion_is_under_way_is_made_again() {
+async fn an_object_that_is_being_deleted_is_created_again() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let name = unique("dying");
     let api = config_maps().await;
-    let wanted = config_map(&name, json!({ "a": "1" }));
-    instance.bring(&wanted).await;
+    let desired = config_map(&name, json!({ "a": "1" }));
+    instance.bring(&desired).await;
     let first = api.get(&name).await.unwrap().metadata.uid;
     let hold = |finalizers| Patch::Merge(json!({ "metadata": { "finalizers": finalizers } }));
     api.patch(&name, &as_other("other"), &hold(json!(["example.org/hold"]))).await.unwrap();
     api.delete(&name, &DeleteParams::default()).await.unwrap();
 
-    let (plan, observed) = instance.plan(&wanted).await.unwrap();
+    let (plan, observed) = instance.plan(&desired).await.unwrap();
     assert_eq!((plan.action, observed), (ProposedAction::Create, None));
-    // Whichever comes first: the apply waits until the dying object is gone.
+    // In either order, the apply waits until the old object is gone.
     let release = async { api.patch(&name, &as_other("other"), &hold(json!(null))).await.unwrap() };
-    let (made, _) = tokio::join!(instance.apply(&wanted), release);
+    let (made, _) = tokio::join!(instance.apply(&desired), release);
     made.unwrap();
     let second = api.get(&name).await.unwrap().metadata;
     assert!(second.uid != first && second.deletion_timestamp.is_none(), "{second:?}");
@@ -420,34 +410,34 @@ fn claim(name: &str, class: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_claim_is_replaced_only_where_the_plan_says_so() {
+async fn a_claim_is_replaced_only_if_the_plan_shows_it() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let (name, other) = (unique("claim"), unique("beside"));
     let config = format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {other}}}\n");
-    let wanted = |class: &str| attributes(json!({ "yaml": claim(&name, class) + &config, "wait": false }));
+    let desired = |class: &str| attributes(json!({ "yaml": claim(&name, class) + &config, "wait": false }));
     let api: Api<k8s_openapi::api::core::v1::PersistentVolumeClaim> =
         Api::namespaced(client(&kubeconfig().unwrap(), |_| {}).await, "default");
     let uid = || async { api.get(&name).await.unwrap().metadata.uid };
-    instance.bring(&wanted("fast")).await;
+    instance.bring(&desired("fast")).await;
     let first = uid().await;
 
-    // An update that became a replacement after the plan.
-    let observed = instance.read(Some(&wanted("slow"))).await.unwrap();
-    let refused = instance.operate(OperationAction::Update(wanted("slow")), observed.clone()).await.unwrap_err();
+    // An update that turns out to be a replacement is refused.
+    let observed = instance.read(Some(&desired("slow"))).await.unwrap();
+    let refused = instance.operate(OperationAction::Update(desired("slow")), observed.clone()).await.unwrap_err();
     assert!(refused.help.as_ref().is_some_and(|help| help.contains("plan again")), "{refused:?}");
     let shorter = attributes(json!({ "yaml": config, "wait": false }));
     let refused = instance.operate(OperationAction::Update(shorter), observed).await.unwrap_err();
     assert!(refused.summary.contains(&format!("did not delete PersistentVolumeClaim/default/{name}")), "{refused:?}");
     assert_eq!(uid().await, first);
 
-    let plan = instance.bring(&wanted("slow")).await;
+    let plan = instance.bring(&desired("slow")).await;
     let object = &plan.objects[0];
     let forced_by = [format!("objects[\"PersistentVolumeClaim/default/{name}\"].spec")];
     assert_eq!((plan.action, object.action), (ProposedAction::Update, Action::Replace));
     assert_eq!((object.replace_paths.as_slice(), plan.objects[1].action), (forced_by.as_slice(), Action::NoOp));
     assert_ne!(uid().await, first);
 
-    // One document is the whole change.
+    // A single document makes the whole instance a replacement.
     let alone = attributes(json!({ "yaml": claim(&name, "other"), "wait": false }));
     let plan = instance.bring(&attributes(json!({ "yaml": claim(&name, "slow"), "wait": false }))).await;
     assert_eq!(plan.objects[1].action, Action::Delete);
@@ -457,10 +447,10 @@ async fn a_claim_is_replaced_only_where_the_plan_says_so() {
 }
 
 #[tokio::test]
-async fn a_replaced_definition_takes_its_objects_along() {
+async fn the_objects_of_a_replaced_definition_are_created_again() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let group = format!("{}.example.org", unique("g"));
-    let wanted = |scope: &str| {
+    let desired = |scope: &str| {
         let definition = format!(
             "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: pots.{group}}}\nspec:\n  group: {group}\n  \
              names: {{kind: Pot, plural: pots}}\n  scope: {scope}\n  versions:\n  - {{name: v1, served: true, storage: true, schema: {{openAPIV3Schema: \
@@ -469,10 +459,10 @@ async fn a_replaced_definition_takes_its_objects_along() {
         let pot = format!("apiVersion: {group}/v1\nkind: Pot\nmetadata: {{name: one}}\n---\n");
         attributes(json!({ "yaml": pot + &definition, "wait": false }))
     };
-    let made = instance.bring(&wanted("Namespaced")).await;
+    let made = instance.bring(&desired("Namespaced")).await;
     assert!(made.planned["objects"].as_map().unwrap().contains_key("Pot/default/one"), "{:?}", made.planned);
 
-    let plan = instance.bring(&wanted("Cluster")).await;
+    let plan = instance.bring(&desired("Cluster")).await;
     let actions: Vec<_> = plan.objects.iter().map(|o| (o.name.as_str(), o.action)).collect();
     let definition = format!("CustomResourceDefinition/pots.{group}");
     assert_eq!(actions[..2], [("Pot/one", Action::Create), (definition.as_str(), Action::Replace)]);
@@ -480,7 +470,7 @@ async fn a_replaced_definition_takes_its_objects_along() {
 }
 
 #[tokio::test]
-async fn what_neither_the_cluster_nor_the_manifest_has_is_an_error_of_the_plan() {
+async fn an_unknown_kind_or_namespace_is_an_error_of_the_plan() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let name = unique("nowhere");
     let object = |api_version: &str, kind: &str, namespace: &str| {
@@ -494,27 +484,27 @@ async fn what_neither_the_cluster_nor_the_manifest_has_is_an_error_of_the_plan()
         (object("v1", "ConfigMap", "defalut"), "did you mean `default`?"),
         (object("v1", "ConfigMap", "nobody-makes-it"), "add the Namespace to the manifest"),
     ];
-    for (wanted, help) in &cases {
-        let error = instance.plan(wanted).await.unwrap_err();
+    for (desired, help) in &cases {
+        let error = instance.plan(desired).await.unwrap_err();
         assert_eq!(error.class, Class::Invalid, "{error:?}");
         assert!(error.help.as_ref().is_some_and(|found| found.contains(help)), "{error:?}");
     }
-    // The namespace of a value that is not known yet, and of a kind that comes with the manifest.
+    // The namespace is checked for an object with unknown values, and for a kind that the manifest defines.
     let mut unknown = object("v1", "ConfigMap", "nobody-makes-it");
     let Some(Value::Map(manifest)) = unknown.get_mut("manifest") else { panic!() };
     manifest.insert("data".to_owned(), Value::Map([("a".to_owned(), Value::Unknown)].into()));
     assert!(instance.plan(&unknown).await.unwrap_err().summary.contains("nobody-makes-it does not exist"));
     let definition = json!({ "manifest": { "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": { "name": "quuxes.example.org" }, "spec": { "group": "example.org", "names": { "kind": "Quux" }, "scope": "Namespaced" } } });
-    instance.dependencies = vec![before("kubernetes_object.definition", &attributes(definition))];
+    instance.dependencies = vec![dependency("kubernetes_object.definition", &attributes(definition))];
     let error = instance.plan(&object("example.org/v1", "Quux", "nobody-makes-it")).await.unwrap_err();
     assert!(error.summary.contains("the namespace nobody-makes-it does not exist"), "{error:?}");
     assert!(instance.plan(&object("example.org/v1", "Quux", "default")).await.is_ok());
 
-    // What the object comes after may bring both.
-    instance.dependencies = vec![before("ssh_exec.install[\"n1\"]", &Attributes::new())];
-    for wanted in [object("example.org/v1", "Quux", "nobody-makes-it"), object("v1", "ConfigMap", "nobody-makes-it")] {
-        assert_eq!(instance.plan(&wanted).await.unwrap().0.action, ProposedAction::Create);
+    // A dependency with changes may create both.
+    instance.dependencies = vec![dependency("ssh_exec.install[\"n1\"]", &Attributes::new())];
+    for desired in [object("example.org/v1", "Quux", "nobody-makes-it"), object("v1", "ConfigMap", "nobody-makes-it")] {
+        assert_eq!(instance.plan(&desired).await.unwrap().0.action, ProposedAction::Create);
     }
-    assert!(instance.plan(&cases[0].0).await.is_err(), "a group that is served gets no kinds");
+    assert!(instance.plan(&cases[0].0).await.is_err(), "no dependency adds kinds to a served group");
 }

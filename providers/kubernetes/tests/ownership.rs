@@ -1,6 +1,6 @@
-//! Fields that others manage too, against a real API server.
+//! Fields with several managers, on a real API server.
 
-#![allow(clippy::unwrap_used, reason = "a test that can\'t go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test panics to fail")]
 
 mod harness;
 
@@ -46,7 +46,7 @@ async fn keys(api: &Api<ConfigMap>, name: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_kubectl_applied_is_removed_with_the_adoption_and_after_it() {
+async fn undeclared_fields_of_kubectl_are_removed_by_the_adoption_and_later() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let api = api::<ConfigMap>().await;
     let name = unique("csa");
@@ -56,7 +56,7 @@ async fn what_kubectl_applied_is_removed_with_the_adoption_and_after_it() {
     api.patch(&name, &other, &foreign).await.unwrap();
 
     instance.bring(&desired(&config_map(&name, json!({ "a": "1", "b": "2" })), false)).await;
-    assert_eq!(keys(&api, &name).await, ["a", "b", "foreign"], "c leaves with the adoption");
+    assert_eq!(keys(&api, &name).await, ["a", "b", "foreign"], "the adoption removes c");
 
     let less = desired(&config_map(&name, json!({ "a": "1" })), false);
     assert_eq!(instance.bring(&less).await.action, ProposedAction::Update);
@@ -65,7 +65,7 @@ async fn what_kubectl_applied_is_removed_with_the_adoption_and_after_it() {
 }
 
 #[tokio::test]
-async fn a_port_of_kubectl_makes_room_for_another() {
+async fn a_port_of_kubectl_is_removed_before_another_is_added() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let api = api::<Service>().await;
     let name = unique("port");
@@ -75,7 +75,7 @@ async fn a_port_of_kubectl_makes_room_for_another() {
     };
     kubectl_apply(&api, &service(2000)).await;
     let proposal = instance.apply(&desired(&service(2001), true)).await.unwrap();
-    assert!(proposal.notes.iter().any(|note| note.contains("taken over and removed first")), "{:?}", proposal.notes);
+    assert!(proposal.notes.iter().any(|note| note.contains("first takes over and removes")), "{:?}", proposal.notes);
     let ports = api.get(&name).await.unwrap().spec.unwrap().ports.unwrap();
     assert_eq!(ports.iter().map(|port| port.port).collect::<Vec<_>>(), [2001]);
     instance.is_settled(&desired(&service(2001), true)).await;
@@ -83,19 +83,19 @@ async fn a_port_of_kubectl_makes_room_for_another() {
 }
 
 #[tokio::test]
-async fn a_field_that_another_manager_holds_is_a_conflict() {
+async fn removing_a_field_of_another_manager_is_a_conflict() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let api = api::<ConfigMap>().await;
     let name = unique("held");
     instance.bring(&desired(&config_map(&name, json!({ "a": "1", "b": "2" })), false)).await;
-    // Another tool applies the same value, so both manage the field.
+    // Another tool applies the same value, so both own the field.
     let helm = PatchParams::apply("helm");
     api.patch(&name, &helm, &Patch::Apply(config_map(&name, json!({ "b": "2" })))).await.unwrap();
 
     let less = |force| desired(&config_map(&name, json!({ "a": "1" })), force);
     let conflict = instance.plan(&less(false)).await.unwrap_err();
     assert_eq!(conflict.class, Class::Conflict);
-    assert_eq!(conflict.summary, format!("cannot remove data.b of ConfigMap/default/{name}: \"helm\" manages it too"));
+    assert_eq!(conflict.summary, format!("cannot remove data.b of ConfigMap/default/{name}: \"helm\" owns it too"));
     assert_eq!(keys(&api, &name).await, ["a", "b"]);
     instance.bring(&less(true)).await;
     assert_eq!(keys(&api, &name).await, ["a"]);
@@ -103,7 +103,7 @@ async fn a_field_that_another_manager_holds_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn what_the_server_drops_or_fills_leaves_the_second_plan_empty() {
+async fn the_second_plan_is_empty_for_fields_that_the_server_drops_or_fills() {
     let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
     let name = unique("drops");
     let role = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
@@ -120,7 +120,7 @@ async fn what_the_server_drops_or_fills_leaves_the_second_plan_empty() {
     filled["rules"] = json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] }]);
     let refused = instance.plan(&attributes(json!({ "manifest": filled }))).await.unwrap_err();
     assert_eq!(refused.class, Class::Invalid);
-    assert!(refused.summary.ends_with("are filled by its `aggregationRule`; remove `rules`"), "{refused:?}");
+    assert!(refused.summary.ends_with("fills its rules; remove `rules`"), "{refused:?}");
     instance.destroy().await.unwrap();
     assert_eq!(instance.read(Some(&wanted)).await, Ok(None));
 }

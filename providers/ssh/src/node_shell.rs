@@ -46,7 +46,7 @@ pub(crate) struct NodeShell {
     sessions: Semaphore,
     counters: Arc<Counters>,
     cancel: CancellationToken,
-    leave: StartPermit,
+    start_permit: StartPermit,
 }
 
 /// A local file that is sent after a script.
@@ -84,7 +84,7 @@ impl NodeShell {
             sessions: Semaphore::new(sessions),
             counters,
             cancel: context.cancel.clone(),
-            leave: context.start_permit.clone(),
+            start_permit: context.start_permit.clone(),
         }
     }
 
@@ -116,7 +116,7 @@ impl NodeShell {
         upload: Option<Upload>,
         limit: Duration,
     ) -> Result<Vec<Section>, ProviderError> {
-        self.run(script, upload, limit, || self.leave.check(&self.node.name)).await
+        self.run(script, upload, limit, || self.start_permit.check(&self.node.name)).await
     }
 
     async fn run(

@@ -1,27 +1,27 @@
-//! Why a cluster cannot be reached by its kubeconfig.
+//! Errors of kubeconfigs and logins.
 
-/// An error of a kubeconfig or of the login that it describes.
+/// An error of a kubeconfig or of its login.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{summary}")]
 pub struct Error {
-    /// The sort of error.
+    /// The kind of error.
     pub kind: Kind,
-    /// What failed and why, in one line.
+    /// One line: the failure and its cause.
     pub summary: String,
-    /// More lines.
+    /// Further lines.
     pub detail: Vec<String>,
-    /// What to do.
+    /// The remedy.
     pub help: Option<String>,
 }
 
-/// The sort of an [`Error`].
+/// The kind of an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The kubeconfig is missing or cannot be used.
     Unusable,
-    /// There are no credentials.
+    /// The login failed: there are no usable credentials.
     Login,
-    /// The exec plugin did not end in time.
+    /// The exec plugin exceeded its time limit.
     Timeout,
 }
 

@@ -1,6 +1,6 @@
 //! Exec plugins: programs that print the credentials of a user.
 //!
-//! What a plugin prints and what it is given is never shown. It ends in time, with everything that it started.
+//! The arguments, environment and output of a plugin are never shown. A plugin that exceeds its time limit is killed with all its processes.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,17 +19,17 @@ use tokio::time::timeout;
 
 use crate::{Error, Kind};
 
-/// How long a plugin may run.
-const LONGEST: Duration = Duration::from_secs(30);
-/// How much it may print.
+/// The time limit of a plugin.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+/// The limit of the output in bytes.
 const OUTPUT_LIMIT: u64 = 1 << 20;
 const VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
-/// Marks what a plugin starts, also in another session.
+/// The environment variable that marks all processes of a plugin, even in another session.
 const MARK: &str = "MOORFAST_EXEC_PLUGIN";
-/// How often everything that has the mark is looked for until nothing is left.
-const SWEEPS: usize = 20;
+/// How often marked processes are searched and killed until none is left.
+const KILL_ROUNDS: usize = 20;
 
-/// The credentials that a plugin gave.
+/// The credentials that a plugin returned.
 #[derive(Clone, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Credentials {
@@ -59,9 +59,9 @@ struct ExecCredential {
 /// Runs the plugin and returns the credentials that it prints.
 ///
 /// # Errors
-/// If it fails, takes too long or prints something else.
+/// If the plugin fails, exceeds its time limit or prints something else.
 pub(crate) async fn run(plugin: &ExecConfig) -> Result<Credentials, Error> {
-    run_within(plugin, LONGEST).await
+    run_within(plugin, TIME_LIMIT).await
 }
 
 async fn run_within(plugin: &ExecConfig, limit: Duration) -> Result<Credentials, Error> {
@@ -72,27 +72,28 @@ async fn run_within(plugin: &ExecConfig, limit: Duration) -> Result<Credentials,
         let hint = plugin.install_hint.clone().filter(|hint| !hint.trim().is_empty());
         Error::login(format!("the exec plugin `{name}` of the kubeconfig cannot be started: {error}")).help(
             hint.unwrap_or_else(|| {
-                "install it, or correct `command` in `users[].user.exec` of the kubeconfig".to_owned()
+                "install the plugin, or correct `command` in `users[].user.exec` of the kubeconfig".to_owned()
             }),
         )
     })?;
-    let tree = Tree { leader: child.id(), mark };
-    let ended = timeout(limit, output(&mut child)).await;
-    let (status, printed) = match ended {
-        Ok(Ok(ended)) => ended,
+    let tree = ProcessTree { leader: child.id(), mark };
+    let finished = timeout(limit, output(&mut child)).await;
+    let (status, printed) = match finished {
+        Ok(Ok(finished)) => finished,
         Ok(Err(error)) => {
             return Err(Error::login(format!("the exec plugin `{name}` of the kubeconfig failed: {error}")));
         }
         Err(_) => {
             drop(tree);
             let summary =
-                format!("the exec plugin `{name}` of the kubeconfig did not end within {limit:?}, and was killed");
-            let help = "run it by hand with the same arguments: it may wait for a login in a browser or a terminal";
+                format!("the exec plugin `{name}` of the kubeconfig did not finish within {limit:?} and was killed");
+            let help =
+                "run the plugin by hand with the same arguments: it may wait for a login in a browser or a terminal";
             return Err(Error { kind: Kind::Timeout, ..Error::login(summary).help(help) });
         }
     };
     tree.release();
-    let by_hand = "run it by hand with the arguments and the environment in `users[].user.exec` of the kubeconfig; what it prints is not shown here";
+    let by_hand = "run the plugin by hand with the arguments and the environment of `users[].user.exec` in the kubeconfig; moorfast does not show its output";
     if !status.success() {
         return Err(Error::login(format!("the exec plugin `{name}` of the kubeconfig failed: {status}")).help(by_hand));
     }
@@ -100,30 +101,33 @@ async fn run_within(plugin: &ExecConfig, limit: Duration) -> Result<Credentials,
         .map_err(|reason| Error::login(format!("the exec plugin `{name}` of the kubeconfig {reason}")).help(by_hand))
 }
 
-/// The name of the program, without its path.
+/// Returns the name of the program without its path.
 fn name(plugin: &ExecConfig) -> String {
     let command = plugin.command.as_deref().unwrap_or_default();
     Path::new(command).file_name().map_or_else(|| command.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// Returns the version of the API that the plugin speaks.
+/// Checks the plugin and returns its API version.
 fn check<'a>(plugin: &'a ExecConfig, name: &str) -> Result<&'a str, Error> {
     if name.is_empty() {
         return Err(Error::unusable("the exec plugin of the kubeconfig has no `command`"));
     }
     if plugin.interactive_mode == Some(ExecInteractiveMode::Always) {
         let summary = format!(
-            "the exec plugin `{name}` of the kubeconfig needs a terminal (`interactiveMode: Always`), which it does not get here"
+            "the exec plugin `{name}` of the kubeconfig needs a terminal (`interactiveMode: Always`), which moorfast does not provide"
         );
-        return Err(Error::login(summary).help("use a kubeconfig whose credentials need no terminal"));
+        return Err(Error::login(summary).help("use a kubeconfig with credentials that need no terminal"));
     }
     let version = plugin.api_version.as_deref().unwrap_or_default();
     match VERSIONS.contains(&version) {
         true => Ok(version),
-        false => Err(Error::unusable(format!(
-            "the exec plugin `{name}` of the kubeconfig has an `apiVersion` that does not exist any more"
-        ))
-        .help(format!("write `{}`; update the plugin where it does not know that version", VERSIONS[0]))),
+        false => {
+            Err(Error::unusable(format!("the exec plugin `{name}` of the kubeconfig has an unsupported `apiVersion`"))
+                .help(format!(
+                    "set `apiVersion` to `{}`; update the plugin if it does not support that version",
+                    VERSIONS[0]
+                )))
+        }
     }
 }
 
@@ -154,7 +158,7 @@ async fn output(child: &mut Child) -> std::io::Result<(std::process::ExitStatus,
         stdout.take(OUTPUT_LIMIT + 1).read_to_end(&mut printed).await?;
     }
     if printed.len() as u64 > OUTPUT_LIMIT {
-        return Err(std::io::Error::other(format!("it printed more than {} MiB", OUTPUT_LIMIT >> 20)));
+        return Err(std::io::Error::other(format!("its output is larger than {} MiB", OUTPUT_LIMIT >> 20)));
     }
     Ok((child.wait().await?, printed))
 }
@@ -186,25 +190,25 @@ fn credentials(printed: &[u8], version: &str) -> Result<Credentials, String> {
     Ok(status)
 }
 
-/// Everything that a plugin started, which is ended on drop.
-struct Tree {
+/// The processes of a plugin, which are killed on drop.
+struct ProcessTree {
     leader: Option<u32>,
     mark: String,
 }
 
-impl Tree {
-    /// Leaves a plugin that ended by itself, and what it left running on purpose, alone.
+impl ProcessTree {
+    /// Keeps the remaining processes of a plugin that finished in time.
     fn release(mut self) {
         self.leader = None;
     }
 }
 
-impl Drop for Tree {
+impl Drop for ProcessTree {
     fn drop(&mut self) {
         let Some(leader) = self.leader.and_then(|id| i32::try_from(id).ok()) else { return };
-        // What is gone already is what is wanted.
+        // Fails only if the process is gone already.
         let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
-        for _ in 0..SWEEPS {
+        for _ in 0..KILL_ROUNDS {
             let marked = marked(&format!("{MARK}={}", self.mark));
             if marked.is_empty() {
                 return;
@@ -216,7 +220,7 @@ impl Drop for Tree {
     }
 }
 
-/// The running processes with this in their environment, as far as the system tells.
+/// Returns the running processes with this entry in their environment, as far as `/proc` is readable.
 fn marked(entry: &str) -> Vec<Pid> {
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
     let processes = processes.flatten().filter_map(|process| {
@@ -249,13 +253,13 @@ mod tests {
 
     async fn failure(plugin: &ExecConfig) -> Error {
         match run(plugin).await {
-            Ok(_) => panic!("the plugin gave credentials"),
+            Ok(_) => panic!("the plugin returned credentials"),
             Err(error) => error,
         }
     }
 
     #[tokio::test]
-    async fn what_a_plugin_prints_and_is_given_is_in_no_error() {
+    async fn no_error_contains_the_output_or_environment_of_a_plugin() {
         let version = VERSIONS[0];
         let with = |status: &str| format!(r#"{{"kind":"ExecCredential","apiVersion":"{version}","status":{status}}}"#);
         let cases = [
@@ -263,7 +267,7 @@ mod tests {
             (plugin("kill -9 $$"), "failed: signal: 9 (SIGKILL)"),
             (plugin("printf TOKEN-IN-STDOUT"), "printed something that is not an ExecCredential"),
             (plugin("exit 0"), "printed something that is not an ExecCredential"),
-            (plugin("yes TOKEN-IN-STDOUT"), "failed: it printed more than 1 MiB"),
+            (plugin("yes TOKEN-IN-STDOUT"), "failed: its output is larger than 1 MiB"),
             (printing(&with("null")), "printed an ExecCredential without `status`"),
             (printing(&with("{}")), "printed an ExecCredential without a token and without a certificate"),
             (printing(&with(r#"{"clientKeyData":"SECRET"}"#)), "printed a certificate without its key, or a key alone"),
@@ -287,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plugin_gives_credentials() {
+    async fn a_plugin_returns_credentials() {
         let script = r#"[ "$PASSWORD" = ENV-SECRET ] && echo "$KUBERNETES_EXEC_INFO" | grep -q '"interactive":false' &&
             echo '{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","status":{"token":"t","expirationTimestamp":"2030-01-01T00:00:00Z"}}'"#;
         let credentials = run(&plugin(script)).await.unwrap();
@@ -312,17 +316,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plugin_ends_in_time_with_everything_that_it_started() {
+    async fn a_plugin_is_killed_with_all_its_processes() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pids");
-        // One child in its session, one in another; both outlive the shell.
+        // One child is in the session of the plugin, one in another session. Both outlive the shell.
         let script = format!(
             "sleep 1000 & echo $! >>{0}; setsid sh -c 'echo $$ >>{0}; exec sleep 1000' & sleep 1000",
             file.display()
         );
         let running = plugin(&script);
         let started = || std::fs::read_to_string(&file).unwrap_or_default().lines().count() == 2;
-        // The limit is reached when both run.
+        // The time limit is reached when both children run.
         let limit = async {
             while !started() {
                 tokio::task::yield_now().await;
@@ -330,7 +334,7 @@ mod tests {
         };
         let limited = async {
             tokio::select! {
-                _ = run_within(&running, LONGEST) => panic!("it ended by itself"),
+                _ = run_within(&running, TIME_LIMIT) => panic!("the plugin finished by itself"),
                 () = limit => {}
             }
         };
@@ -344,6 +348,6 @@ mod tests {
 
         let error = run_within(&plugin("sleep 1000"), Duration::ZERO).await.err().unwrap();
         assert_eq!(error.kind, Kind::Timeout);
-        assert_eq!(error.summary, "the exec plugin `sh` of the kubeconfig did not end within 0ns, and was killed");
+        assert_eq!(error.summary, "the exec plugin `sh` of the kubeconfig did not finish within 0ns and was killed");
     }
 }

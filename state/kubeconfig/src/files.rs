@@ -1,4 +1,4 @@
-//! Kubeconfig files: found, merged and read as kubectl does it.
+//! Kubeconfig files: search, merge and selection of a context, as in kubectl.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -14,33 +14,33 @@ use secrecy::ExposeSecret;
 
 use crate::{Error, Login, proxy};
 
-/// Where the way to a cluster is described.
+/// The kubeconfig and context of a cluster.
 #[derive(Clone)]
 pub struct Source {
-    /// In which kubeconfig.
+    /// The kubeconfig.
     pub origin: Origin,
-    /// In which context; the current one if not set.
+    /// The context; if `None`, the current context.
     pub context: Option<String>,
 }
 
-/// A kubeconfig, or what serves for one.
+/// The origin of a connection.
 #[derive(Clone)]
 pub enum Origin {
-    /// This file.
+    /// A kubeconfig file.
     File(PathBuf),
-    /// This text.
+    /// The text of a kubeconfig.
     Text(String),
     /// The ServiceAccount of the pod.
     InCluster,
-    /// What kubectl takes: `$KUBECONFIG`, `~/.kube/config`, then the ServiceAccount of the pod.
+    /// The default of kubectl: `$KUBECONFIG`, `~/.kube/config`, then the ServiceAccount of the pod.
     Default,
 }
 
-/// The way to a cluster.
+/// The connection to a cluster.
 pub struct Access {
-    /// The configuration of a client. It holds no credentials but a client certificate.
+    /// The configuration of a client. Its only credentials are a client certificate.
     pub config: Config,
-    /// The credentials.
+    /// The credentials of the requests.
     pub login: Login,
 }
 
@@ -65,7 +65,7 @@ impl Source {
                 self.select(Kubeconfig::from_yaml(text).map_err(|e| unusable(place, &e))?, place)
             }
             Origin::InCluster => in_cluster().map_err(|reason| {
-                Error::unusable(reason).help("in_cluster works only inside a pod with a ServiceAccount")
+                Error::unusable(reason).help("`in_cluster` works only in a pod with a ServiceAccount")
             }),
             Origin::Default => {
                 let paths = default_paths(std::env::var_os("KUBECONFIG"), std::env::home_dir());
@@ -81,14 +81,14 @@ impl Source {
         let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
         let searched = format!("no such file: {}", paths.join(", "));
         let summary =
-            "there is no kubeconfig: neither $KUBECONFIG nor ~/.kube/config nor a pod's ServiceAccount can be used";
+            "cannot find a kubeconfig: there is neither $KUBECONFIG nor ~/.kube/config nor the ServiceAccount of a pod";
         let missing = |detail| {
             Error { detail, ..Error::unusable(summary) }
-                .help("name one: [providers.kubernetes] kubeconfig = \"admin.kubeconfig\"")
+                .help("set its path: [providers.kubernetes] kubeconfig = \"admin.kubeconfig\"")
         };
         match &self.context {
             Some(context) => {
-                Err(missing(vec![searched, format!("the context {context:?} is wanted, which only a kubeconfig has")]))
+                Err(missing(vec![searched, format!("`context` is {context:?}, which requires a kubeconfig")]))
             }
             None => in_cluster().map_err(|reason| missing(vec![searched, reason])),
         }
@@ -106,10 +106,10 @@ impl Source {
         })?;
         let found = kubeconfig.clusters.into_iter().find(|c| c.name == cluster).and_then(|c| c.cluster);
         let found =
-            found.ok_or_else(|| wrong(format!("has no cluster `{cluster}`, which its context `{name}` names")))?;
+            found.ok_or_else(|| wrong(format!("has no cluster `{cluster}`, which the context `{name}` refers to")))?;
         let user = user.filter(|user| !user.is_empty());
         let users = kubeconfig.auth_infos.into_iter();
-        // A user that is not there is nobody, as for kubectl.
+        // As in kubectl, a missing user means no credentials.
         let user = user.and_then(|user| users.into_iter().find(|u| u.name == user)?.auth_info).unwrap_or_default();
         let mut config = configured(found, without_blanks(user), place)?;
         if let Some(namespace) = namespace.filter(|namespace| !namespace.is_empty()) {
@@ -120,7 +120,7 @@ impl Source {
 }
 
 fn in_cluster() -> Result<Config, String> {
-    let mut config = Config::incluster().map_err(|error| format!("no credentials of a pod: {error}"))?;
+    let mut config = Config::incluster().map_err(|error| format!("no ServiceAccount of a pod: {error}"))?;
     config.proxy_url = proxy::choose(&config.cluster_url, None, variable).map_err(|error| error.summary)?;
     Ok(config)
 }
@@ -129,7 +129,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The files that kubectl reads, the first of which wins.
+/// Returns the files that kubectl reads. The first file has priority.
 fn default_paths(listed: Option<std::ffi::OsString>, home: Option<PathBuf>) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for path in listed.iter().flat_map(std::env::split_paths).filter(|path| !path.as_os_str().is_empty()) {
@@ -143,7 +143,7 @@ fn default_paths(listed: Option<std::ffi::OsString>, home: Option<PathBuf>) -> V
     paths
 }
 
-/// The files merged into one, and their names; `None` if none of them exists.
+/// Merges the files and returns the result with their names; `None` if no file exists.
 fn merged(paths: &[PathBuf]) -> Result<Option<(Kubeconfig, String)>, Error> {
     let mut found: Option<(Kubeconfig, String)> = None;
     for path in paths {
@@ -170,7 +170,7 @@ fn read(path: &Path) -> Result<Result<Kubeconfig, std::io::Error>, Error> {
     }
     match Kubeconfig::read_from(path) {
         Ok(kubeconfig) => {
-            // kubectl writes an empty one where there is none.
+            // kubectl writes an empty text if there is no current context.
             let current_context = kubeconfig.current_context.clone().filter(|name| !name.is_empty());
             Ok(Ok(Kubeconfig { current_context, ..kubeconfig }))
         }
@@ -185,34 +185,34 @@ fn unreadable(path: &Path, io: &std::io::Error) -> Error {
 
 fn unusable(place: &str, error: &KubeconfigError) -> Error {
     match error {
-        // The YAML error quotes the text around it, which holds credentials.
+        // The YAML error quotes its surroundings, which can contain credentials.
         KubeconfigError::Parse(_) => Error::unusable(format!("the kubeconfig {place} is not valid YAML")),
-        other => Error::unusable(format!("the kubeconfig {place} can't be used: {other}")),
+        other => Error::unusable(format!("the kubeconfig {place} cannot be used: {other}")),
     }
 }
 
-/// The largest kubeconfig or certificate, in bytes.
-const LARGEST: u64 = 16 << 20;
+/// The size limit of a kubeconfig or certificate in bytes.
+const SIZE_LIMIT: u64 = 16 << 20;
 
-/// Checks that the file can be read as a whole: it is no device and not too large.
+/// Checks that the file is not a device and not too large.
 fn check(path: &Path) -> std::io::Result<()> {
     let found = std::fs::metadata(path)?;
     let kind = found.file_type();
     if kind.is_char_device() || kind.is_block_device() || kind.is_dir() {
         return Err(std::io::Error::other("it is not a regular file"));
     }
-    match found.len() > LARGEST {
-        true => Err(std::io::Error::other(format!("it is larger than {} MiB", LARGEST >> 20))),
+    match found.len() > SIZE_LIMIT {
+        true => Err(std::io::Error::other(format!("it is larger than {} MiB", SIZE_LIMIT >> 20))),
         false => Ok(()),
     }
 }
 
-/// Whether a file is named. The path of an empty name, made absolute, is that of its folder.
+/// Whether the path names a file. An empty path, made absolute, is the path of a folder.
 fn is_file(path: &str) -> bool {
     !path.is_empty() && !path.ends_with('/')
 }
 
-/// `user` without the empty texts that mean nothing.
+/// Removes the empty texts of `user`, which count as unset.
 fn without_blanks(mut user: AuthInfo) -> AuthInfo {
     for path in [&mut user.client_certificate, &mut user.client_key, &mut user.token_file] {
         *path = path.take().filter(|path| is_file(path));
@@ -225,14 +225,14 @@ fn without_blanks(mut user: AuthInfo) -> AuthInfo {
 }
 
 fn configured(cluster: Cluster, mut user: AuthInfo, place: &str) -> Result<Config, Error> {
-    let wrong = |what: String| Error::unusable(format!("the kubeconfig {place} can't be used: {what}"));
+    let wrong = |what: String| Error::unusable(format!("the kubeconfig {place} cannot be used: {what}"));
     if let Some(exec) = user.exec.as_mut().filter(|exec| exec.provide_cluster_info) {
         let described = (&cluster).try_into().map_err(|error: KubeconfigError| wrong(error.to_string()))?;
         exec.cluster = Some(described);
     }
     let authority = authority(&cluster).map_err(wrong)?;
     let server = cluster.server.as_deref().filter(|server| !server.is_empty());
-    let server = server.ok_or_else(|| wrong("its cluster has no `server`".to_owned()))?;
+    let server = server.ok_or_else(|| wrong("its cluster is missing `server`".to_owned()))?;
     let has_tls = authority.is_some() || cluster.insecure_skip_tls_verify == Some(true);
     let mut config = Config::new(url(server, has_tls).map_err(wrong)?);
     config.proxy_url = proxy::choose(&config.cluster_url, cluster.proxy_url.as_deref(), variable)?;
@@ -243,7 +243,7 @@ fn configured(cluster: Cluster, mut user: AuthInfo, place: &str) -> Result<Confi
     Ok(config)
 }
 
-/// The URL of the server; without a scheme it is one with TLS where anything speaks of it.
+/// Parses the URL of the server. Without a scheme, it is https if the cluster has TLS settings.
 fn url(server: &str, has_tls: bool) -> Result<Uri, String> {
     let full = match (server.contains("://"), has_tls) {
         (true, _) => server.to_owned(),
@@ -257,7 +257,7 @@ fn url(server: &str, has_tls: bool) -> Result<Uri, String> {
     }
 }
 
-/// The certificates of the cluster's authority.
+/// Returns the CA certificates of the cluster.
 fn authority(cluster: &Cluster) -> Result<Option<Vec<Vec<u8>>>, String> {
     let data = cluster.certificate_authority_data.as_deref().filter(|data| !data.is_empty());
     let file = cluster.certificate_authority.as_ref().filter(|file| is_file(file));
@@ -282,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_end_is_not_read() {
+    fn devices_and_large_files_are_not_read() {
         for path in ["/dev/zero", "/dev", "/proc/kcore"] {
             check(Path::new(path)).unwrap_err();
         }
@@ -293,8 +293,8 @@ mod tests {
     fn a_broken_kubeconfig_is_not_quoted() {
         let text = "users:\n- name: a\n  user:\n    token: s3cr3t-token\n   bad: indent\n";
         let error = Kubeconfig::from_yaml(text).unwrap_err();
-        let told = unusable("of $KUBECONFIG or ~/.kube/config", &error);
-        assert_eq!(told.summary, "the kubeconfig of $KUBECONFIG or ~/.kube/config is not valid YAML");
+        let error_shown = unusable("of $KUBECONFIG or ~/.kube/config", &error);
+        assert_eq!(error_shown.summary, "the kubeconfig of $KUBECONFIG or ~/.kube/config is not valid YAML");
     }
 
     fn kubeconfig(current: &str, name: &str, server: &str) -> String {
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_merged_and_the_first_wins() {
+    fn files_are_merged_and_the_first_has_priority() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: String| {
             let path = folder.path().join(name);
@@ -332,8 +332,8 @@ mod tests {
         assert_eq!(server(&[none], None).unwrap_err(), "no file");
         let folder_as_file = server(&[first.clone(), folder.path().to_owned()], None).unwrap_err();
         assert!(folder_as_file.starts_with("cannot read the kubeconfig"), "{folder_as_file}");
-        let told = server(&[first, broken.clone()], None).unwrap_err();
-        assert_eq!(told, format!("the kubeconfig {} is not valid YAML", broken.display()));
+        let error_shown = server(&[first, broken.clone()], None).unwrap_err();
+        assert_eq!(error_shown, format!("the kubeconfig {} is not valid YAML", broken.display()));
         assert_eq!(
             server(std::slice::from_ref(&blank), None).unwrap_err(),
             format!("the kubeconfig {} has no current context", blank.display())
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_of_files_is_that_of_kubectl() {
+    fn the_default_files_are_those_of_kubectl() {
         let home = || Some(PathBuf::from("/home/a"));
         let cases = [
             (None, vec!["/home/a/.kube/config"]),
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_urls() {
+    fn the_server_is_parsed_as_a_url() {
         assert_eq!(url("https://a:6443/", true).unwrap().to_string(), "https://a:6443/");
         assert_eq!(url("a:6443", true).unwrap().to_string(), "https://a:6443/");
         assert_eq!(url("a:8080", false).unwrap().to_string(), "http://a:8080/");

@@ -1,7 +1,7 @@
-//! How a cluster is reached and who we are there, as kubectl reads it from kubeconfigs.
+//! Cluster connections and credentials from kubeconfigs, read as kubectl reads them.
 //!
-//! [`Source::open`] gives the configuration of a client without credentials, and the [`Login`] that adds them to every request. What a kubeconfig
-//! holds and what an exec plugin prints is in no error.
+//! [`Source::open`] returns the configuration of a client without credentials, and the [`Login`] that adds them to every request. No error contains
+//! the contents of a kubeconfig or the output of an exec plugin.
 
 mod error;
 mod exec;

@@ -22,28 +22,28 @@ use tower::filter::{AsyncFilterLayer, AsyncPredicate};
 use crate::Error;
 use crate::exec::{Credentials, run};
 
-/// How long a token that was read from a file is used before the file is read again.
+/// How long a token of a file is used before the file is read again.
 const FILE_AGE: Duration = Duration::from_secs(60);
-/// How long before its end a token is renewed.
-const EARLY: SignedDuration = SignedDuration::from_secs(60);
+/// How long before its expiry a token is renewed.
+const RENEWAL_MARGIN: SignedDuration = SignedDuration::from_secs(60);
 
-/// The credentials that are added to every request, renewed where they end.
+/// The credentials that are added to every request and renewed before they expire.
 #[derive(Clone)]
-pub struct Login(Arc<Way>);
+pub struct Login(Arc<Method>);
 
-enum Way {
+enum Method {
     /// No credentials, or a client certificate.
     None,
-    /// The same header always.
+    /// A constant header.
     Header(HeaderValue),
-    /// A token in a file, and the one to use where the file cannot be read.
+    /// A token file, with the last token, which is used while the file cannot be read.
     File { path: PathBuf, last: Mutex<Option<(HeaderValue, Instant)>> },
-    /// An exec plugin, and the token that it gave last with its end.
+    /// An exec plugin, with its last token and the expiry of that token.
     Plugin { plugin: Box<ExecConfig>, last: Mutex<(HeaderValue, Option<Timestamp>)> },
 }
 
 impl Login {
-    /// Takes the credentials out of `user`; a client certificate stays there.
+    /// Moves the credentials out of `user`; a client certificate stays there.
     pub(crate) async fn take(user: &mut AuthInfo) -> Result<Self, Error> {
         let secret = |taken: Option<SecretString>| taken.filter(|text| !text.expose_secret().trim().is_empty());
         let text = |taken: Option<String>| taken.filter(|text| !text.trim().is_empty());
@@ -52,8 +52,11 @@ impl Login {
         let basic = text(user.username.take()).zip(secret(user.password.take()));
         let id_token = id_token(user)?;
         let plugin = user.exec.take();
-        let way = if let Some((name, password)) = basic {
-            Way::Header(header(&format!("Basic {}", STANDARD.encode(format!("{name}:{}", password.expose_secret()))))?)
+        let method = if let Some((name, password)) = basic {
+            Method::Header(header(&format!(
+                "Basic {}",
+                STANDARD.encode(format!("{name}:{}", password.expose_secret()))
+            ))?)
         } else if let Some(path) = file {
             let read = read(&path).await;
             let first = match (read, &token) {
@@ -61,55 +64,57 @@ impl Login {
                 (Err(_), Some(token)) => bearer(token.expose_secret())?,
                 (Err(error), None) => return Err(error),
             };
-            Way::File { path, last: Mutex::new(Some((first, Instant::now()))) }
+            Method::File { path, last: Mutex::new(Some((first, Instant::now()))) }
         } else if let Some(token) = token {
-            Way::Header(bearer(token.expose_secret())?)
+            Method::Header(bearer(token.expose_secret())?)
         } else if let Some(id_token) = id_token {
-            Way::Header(bearer(&id_token)?)
+            Method::Header(bearer(&id_token)?)
         } else if let Some(plugin) = plugin {
             Self::of_plugin(user, plugin).await?
         } else {
-            Way::None
+            Method::None
         };
-        Ok(Self(Arc::new(way)))
+        Ok(Self(Arc::new(method)))
     }
 
-    async fn of_plugin(user: &mut AuthInfo, plugin: ExecConfig) -> Result<Way, Error> {
+    async fn of_plugin(user: &mut AuthInfo, plugin: ExecConfig) -> Result<Method, Error> {
         let Credentials { token, client_certificate_data, client_key_data, expires, .. } = run(&plugin).await?;
         if let (Some(certificate), Some(key)) = (client_certificate_data, client_key_data) {
             user.client_certificate_data = Some(STANDARD.encode(certificate));
             user.client_key_data = Some(SecretString::from(STANDARD.encode(key)));
         }
         match token {
-            Some(token) => Ok(Way::Plugin { plugin: Box::new(plugin), last: Mutex::new((bearer(&token)?, expires)) }),
-            None => Ok(Way::None),
+            Some(token) => {
+                Ok(Method::Plugin { plugin: Box::new(plugin), last: Mutex::new((bearer(&token)?, expires)) })
+            }
+            None => Ok(Method::None),
         }
     }
 
-    /// The layer that adds the credentials to requests.
+    /// Returns the layer that adds the credentials to requests.
     pub fn layer(&self) -> AsyncFilterLayer<Self> {
         AsyncFilterLayer::new(self.clone())
     }
 
     async fn header(&self) -> Result<Option<HeaderValue>, Error> {
         match &*self.0 {
-            Way::None => Ok(None),
-            Way::Header(header) => Ok(Some(header.clone())),
-            Way::File { path, last } => {
+            Method::None => Ok(None),
+            Method::Header(header) => Ok(Some(header.clone())),
+            Method::File { path, last } => {
                 let mut last = last.lock().await;
                 if last.as_ref().is_none_or(|(_, at)| at.elapsed() > FILE_AGE) {
-                    // The last token serves on where the file went: https://github.com/kubernetes/kubernetes/issues/68164
+                    // If the file is missing, the last token is used: https://github.com/kubernetes/kubernetes/issues/68164
                     let renewed = read(path).await.ok().or_else(|| last.take().map(|(header, _)| header));
                     *last = renewed.map(|header| (header, Instant::now()));
                 }
                 Ok(last.as_ref().map(|(header, _)| header.clone()))
             }
-            Way::Plugin { plugin, last } => {
+            Method::Plugin { plugin, last } => {
                 let mut last = last.lock().await;
-                if last.1.is_some_and(|end| Timestamp::now() + EARLY > end) {
+                if last.1.is_some_and(|end| Timestamp::now() + RENEWAL_MARGIN > end) {
                     let renewed = run(plugin).await?;
                     let changed = || {
-                        Error::login("the exec plugin of the kubeconfig gave a token first, and a certificate later")
+                        Error::login("the exec plugin of the kubeconfig returned a token first and a certificate later")
                     };
                     let token = renewed.token.as_deref().ok_or_else(changed)?;
                     *last = (bearer(token)?, renewed.expires);
@@ -136,17 +141,17 @@ impl AsyncPredicate<Request<Body>> for Login {
     }
 }
 
-/// The token of the only login that clients still have built in.
+/// Returns the ID token of `auth-provider: oidc`, the only one that clients still support.
 fn id_token(user: &mut AuthInfo) -> Result<Option<String>, Error> {
     let Some(mut provider) = user.auth_provider.take() else { return Ok(None) };
     if provider.name != "oidc" {
-        let summary = "the user of the kubeconfig logs in by `auth-provider`, which Kubernetes 1.26 removed";
+        let summary = "the user of the kubeconfig has an `auth-provider`, which Kubernetes 1.26 removed";
         return Err(Error::login(summary)
-            .help("let the tool of the cloud write the kubeconfig again: it names an exec plugin then"));
+            .help("write the kubeconfig again with the tool of the cloud provider, so that it uses an exec plugin"));
     }
     match provider.config.remove("id-token").filter(|token| !token.is_empty()) {
         Some(token) => Ok(Some(token)),
-        None => Err(Error::login("the user of the kubeconfig logs in by OIDC, and has no `id-token`")
+        None => Err(Error::login("the user of the kubeconfig has the `auth-provider` oidc without an `id-token`")
             .help("log in with the tool that wrote the kubeconfig")),
     }
 }
@@ -166,9 +171,7 @@ fn bearer(token: &str) -> Result<HeaderValue, Error> {
 }
 
 fn header(text: &str) -> Result<HeaderValue, Error> {
-    let wrong = |_| {
-        Error::login("the token of the kubeconfig's user has characters that no token has, such as a line break within")
-    };
+    let wrong = |_| Error::login("the token of the kubeconfig contains invalid characters, such as a line break");
     let mut header = HeaderValue::try_from(text).map_err(wrong)?;
     header.set_sensitive(true);
     Ok(header)
@@ -184,7 +187,10 @@ mod tests {
         let login = Login::take(&mut user).await.map_err(|e| e.summary)?;
         let request = Request::get("/version").body(Body::empty()).unwrap();
         let request = login.clone().check(request).await.unwrap();
-        assert!(user.token.is_none() && user.token_file.is_none() && user.exec.is_none(), "nothing is left for kube");
+        assert!(
+            user.token.is_none() && user.token_file.is_none() && user.exec.is_none(),
+            "no credentials are left for kube"
+        );
         Ok(request.headers().get(AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned()))
     }
 
@@ -196,7 +202,8 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             path
         };
-        let [plain, ended, empty] = [file("plain", "t"), file("ended", "t\r\n"), file("empty", "\n")];
+        let [plain, with_line_break, empty] =
+            [file("plain", "t"), file("with_line_break", "t\r\n"), file("empty", "\n")];
         let gone = folder.path().join("gone");
         let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c",
             "echo '{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/v1\",\"status\":{\"token\":\"t\"}}'"]});
@@ -206,7 +213,7 @@ mod tests {
             (json!({"token": "t\n"}), Ok(Some("Bearer t"))),
             (json!({"token": ""}), Ok(None)),
             (json!({"tokenFile": plain}), Ok(Some("Bearer t"))),
-            (json!({"tokenFile": ended}), Ok(Some("Bearer t"))),
+            (json!({"tokenFile": with_line_break}), Ok(Some("Bearer t"))),
             (json!({"tokenFile": plain, "token": "other"}), Ok(Some("Bearer t"))),
             (json!({"tokenFile": gone, "token": "t"}), Ok(Some("Bearer t"))),
             (json!({"username": "u", "password": "p"}), Ok(Some("Basic dTpw"))),
@@ -215,11 +222,11 @@ mod tests {
             (json!({"auth-provider": {"name": "oidc", "config": {"id-token": "t"}}}), Ok(Some("Bearer t"))),
             (
                 json!({"token": "s3cret\nline"}),
-                Err("the token of the kubeconfig's user has characters that no token has, such as a line break within"),
+                Err("the token of the kubeconfig contains invalid characters, such as a line break"),
             ),
             (
                 json!({"auth-provider": {"name": "gcp", "config": {"cmd-path": "/bin/sh"}}}),
-                Err("the user of the kubeconfig logs in by `auth-provider`, which Kubernetes 1.26 removed"),
+                Err("the user of the kubeconfig has an `auth-provider`, which Kubernetes 1.26 removed"),
             ),
         ];
         for (user, expected) in cases {
@@ -233,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plugin_may_give_a_certificate_and_runs_once() {
+    async fn a_plugin_can_return_a_certificate_and_runs_once() {
         let folder = tempfile::tempdir().unwrap();
         let runs = folder.path().join("runs");
         let status = json!({"clientCertificateData": "CERT", "clientKeyData": "KEY"});

@@ -1,4 +1,4 @@
-//! Which proxy leads to a server: `proxy-url` of the cluster, otherwise HTTPS_PROXY and NO_PROXY by the rules of Go, which kubectl follows.
+//! The proxy for a server: `proxy-url` of the cluster, otherwise HTTPS_PROXY and NO_PROXY by the rules of Go, as in kubectl.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ const SCHEMES: [&str; 4] = ["http", "https", "socks5", "socks5h"];
 /// Returns the proxy for `server`; `variable` returns the value of an environment variable.
 ///
 /// # Errors
-/// If the proxy is not a URL of a scheme that exists.
+/// If the proxy is not a URL with a supported scheme.
 pub(crate) fn choose(
     server: &Uri,
     proxy_url: Option<&str>,
@@ -27,7 +27,7 @@ pub(crate) fn choose(
     };
     let name = if server.scheme_str() == Some("http") { "HTTP_PROXY" } else { "HTTPS_PROXY" };
     let Some(written) = either(name) else { return Ok(None) };
-    if !goes_by_proxy(server, &either("NO_PROXY").unwrap_or_default()) {
+    if !uses_proxy(server, &either("NO_PROXY").unwrap_or_default()) {
         return Ok(None);
     }
     // `proxy.example.org:3128` is an HTTP proxy.
@@ -37,18 +37,18 @@ pub(crate) fn choose(
     parse(&url, &format!("the environment variable {name}")).map(Some)
 }
 
-/// The URL is not shown: it may hold a password.
+/// Parses the URL of a proxy. An error does not show the URL, which can contain a password.
 fn parse(written: &str, place: &str) -> Result<Uri, Error> {
     let wrong = || {
-        Error::unusable(format!("{place} is not the URL of a proxy"))
-            .help("a proxy is written http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
+        Error::unusable(format!("{place} is not a valid proxy URL"))
+            .help("use the form http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
     };
     let (scheme, rest) = written.trim().split_once("://").ok_or_else(wrong)?;
     let scheme = scheme.to_ascii_lowercase();
     if !SCHEMES.contains(&scheme.as_str()) {
         return Err(wrong());
     }
-    // Both let the proxy resolve the name of the server.
+    // With both schemes, the proxy resolves the name of the server.
     let scheme = if scheme == "socks5h" { "socks5" } else { &scheme };
     let uri: Uri = format!("{scheme}://{rest}").parse().map_err(|_| wrong())?;
     let authority = uri.authority().filter(|authority| !authority.host().is_empty()).ok_or_else(wrong)?;
@@ -59,8 +59,8 @@ fn parse(written: &str, place: &str) -> Result<Uri, Error> {
     format!("{scheme}://{authority}{port}").parse().map_err(|_| wrong())
 }
 
-/// Whether requests to `server` go by the proxy of the environment. Those to this machine never do.
-fn goes_by_proxy(server: &Uri, no_proxy: &str) -> bool {
+/// Whether requests to `server` use the proxy of the environment. Requests to this machine never do.
+fn uses_proxy(server: &Uri, no_proxy: &str) -> bool {
     let host = server.host().unwrap_or_default().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
     let port = server.port_u16().unwrap_or(if server.scheme_str() == Some("http") { 80 } else { 443 });
     let ip: Option<IpAddr> = host.parse().ok();
@@ -90,7 +90,7 @@ fn is_exempt(entry: &str, host: &str, port: u16, ip: Option<IpAddr>) -> bool {
     if let Ok(address) = name.parse::<IpAddr>() {
         return ip == Some(address);
     }
-    // `example.org` covers itself and what is below it, `.example.org` and `*.example.org` only what is below.
+    // `example.org` covers itself and its subdomains, `.example.org` and `*.example.org` only the subdomains.
     let (domain, is_below_only) = match name.strip_prefix("*.").or_else(|| name.strip_prefix('.')) {
         Some(domain) => (domain, true),
         None => (name, false),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kubeconfig_comes_before_the_environment() {
+    fn the_kubeconfig_has_priority_over_the_environment() {
         let (api, p) = ("https://10.0.0.1:6443", "http://p:1/");
         let no = ("NO_PROXY", "10.0.0.1");
         type Case<'c> = (&'c str, Option<&'c str>, &'c [(&'c str, &'c str)], &'c str);
@@ -140,7 +140,7 @@ mod tests {
             );
         }
         let wrong = chosen(api, Some("ftp://user:secret@p"), &[]).unwrap_err();
-        assert_eq!(wrong, "`proxy-url` of the kubeconfig is not the URL of a proxy");
+        assert_eq!(wrong, "`proxy-url` of the kubeconfig is not a valid proxy URL");
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
             ("https://10.0.0.1", ":443", false),
         ];
         for (server, no_proxy, is_direct) in cases {
-            let found = !goes_by_proxy(&server.parse().unwrap(), no_proxy);
+            let found = !uses_proxy(&server.parse().unwrap(), no_proxy);
             assert_eq!(found, is_direct, "{server} {no_proxy:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! Everything that is checked before a request is approved.
+//! The check of a request before its approval.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,10 +15,10 @@ const NODES: &str = "system:nodes";
 const BOOTSTRAPPERS: &str = "system:bootstrappers";
 const BOOTSTRAP_USER: &str = "system:bootstrap:";
 
-/// May `request` be approved?
+/// Checks whether `request` may be approved.
 ///
 /// # Errors
-/// The first check that fails, as a person would say it.
+/// If a check fails, with the reason of the first one.
 pub(crate) fn check(request: &CertificateSigningRequest, expected: &Expected) -> Result<(), String> {
     let spec = &request.spec;
     check_state(request)?;
@@ -33,7 +33,7 @@ pub(crate) fn check(request: &CertificateSigningRequest, expected: &Expected) ->
     })?
 }
 
-/// The node that `request` speaks of: that of its subject.
+/// Returns the node in the subject of `request`.
 pub(crate) fn node_of(request: &CertificateSigningRequest) -> Option<String> {
     let name = with_parsed(&request.spec.request.0, |parsed| {
         let subject = &parsed.certification_request_info.subject;
@@ -42,19 +42,19 @@ pub(crate) fn node_of(request: &CertificateSigningRequest) -> Option<String> {
     name.ok().flatten()?.strip_prefix(NODE_USER).map(str::to_owned)
 }
 
-/// Gives the request inside the PEM text `bytes` to `look`.
-fn with_parsed<T>(bytes: &[u8], look: impl FnOnce(&X509CertificationRequest<'_>) -> T) -> Result<T, String> {
+/// Parses the PEM text `bytes` and calls `read` with the request.
+fn with_parsed<T>(bytes: &[u8], read: impl FnOnce(&X509CertificationRequest<'_>) -> T) -> Result<T, String> {
     let mut blocks = Pem::iter_from_buffer(bytes);
-    let broken = || "it holds no certificate request in PEM".to_owned();
+    let broken = || "it contains no certificate request in PEM format".to_owned();
     let pem = blocks.next().ok_or_else(broken)?.map_err(|_| broken())?;
     if blocks.next().is_some() {
-        return Err("it holds more than one PEM block".to_owned());
+        return Err("it contains more than one PEM block".to_owned());
     }
     if pem.label != "CERTIFICATE REQUEST" {
-        return Err(format!("it holds a {} instead of a certificate request", pem.label));
+        return Err(format!("it contains a {} instead of a certificate request", pem.label));
     }
     match X509CertificationRequest::from_der(&pem.contents) {
-        Ok(([], parsed)) => Ok(look(&parsed)),
+        Ok(([], parsed)) => Ok(read(&parsed)),
         _ => Err("its certificate request is not valid DER".to_owned()),
     }
 }
@@ -81,7 +81,7 @@ fn check_requestor(spec: &CertificateSigningRequestSpec, expected: &Expected) ->
     if user != node_user && !bootstraps {
         return Err(format!("its requestor is {user:?}, not {node_user:?}"));
     }
-    // The token of one node must not make somebody another node.
+    // With the token of one node, nobody may become another node.
     let needed = if bootstraps { [BOOTSTRAPPERS, &expected.bootstrap_group].to_vec() } else { vec![NODES] };
     match needed.iter().find(|group| !groups.iter().any(|g| g == *group)) {
         None => Ok(()),
@@ -94,21 +94,25 @@ fn check_usages(spec: &CertificateSigningRequestSpec, signer: Signer) -> Result<
     let usages = spec.usages.as_deref().unwrap_or_default();
     for required in ["digital signature", auth] {
         if !usages.iter().any(|u| u == required) {
-            return Err(format!("its usages lack {required:?}"));
+            return Err(format!("its usages do not include {required:?}"));
         }
     }
     let allowed = ["digital signature", "key encipherment", auth];
     match usages.iter().find(|u| !allowed.contains(&u.as_str())) {
-        Some(other) => Err(format!("its usages have {other:?}, which this certificate must not have")),
+        Some(other) => Err(format!("its usages include {other:?}, which is not permitted for this certificate")),
         None => Ok(()),
     }
 }
 
-/// A request that asks for no time gets what the signer gives by itself.
+/// Checks the requested lifetime. Without one, the default of the signer applies.
 fn check_expiration(spec: &CertificateSigningRequestSpec, expected: &Expected) -> Result<(), String> {
-    let (Some(asked), Some(limit)) = (spec.expiration_seconds, expected.max_expiration) else { return Ok(()) };
-    let is_within = u64::try_from(asked).is_ok_and(|asked| asked <= limit.as_secs());
-    if is_within { Ok(()) } else { Err(format!("it asks for {asked} s, and max_expiration is {} s", limit.as_secs())) }
+    let (Some(seconds), Some(limit)) = (spec.expiration_seconds, expected.max_expiration) else { return Ok(()) };
+    let is_within = u64::try_from(seconds).is_ok_and(|seconds| seconds <= limit.as_secs());
+    if is_within {
+        Ok(())
+    } else {
+        Err(format!("it requests a lifetime of {seconds} s, but `max_expiration` is {} s", limit.as_secs()))
+    }
 }
 
 fn check_subject(parsed: &X509CertificationRequest<'_>, expected: &Expected) -> Result<(), String> {
@@ -124,11 +128,11 @@ fn check_subject(parsed: &X509CertificationRequest<'_>, expected: &Expected) -> 
     }
     match subject.iter_attributes().count() {
         2 => Ok(()),
-        _ => Err(format!("its subject {subject} has more than CN and O")),
+        _ => Err(format!("its subject {subject} contains more than CN and O")),
     }
 }
 
-/// The names that the request wants in the certificate, each checked.
+/// Checks the requested extensions and each subject alternative name.
 fn check_names(parsed: &X509CertificationRequest<'_>, expected: &Expected) -> Result<(), String> {
     let attributes = parsed.certification_request_info.iter_attributes();
     let requested: Vec<_> = attributes
@@ -137,7 +141,7 @@ fn check_names(parsed: &X509CertificationRequest<'_>, expected: &Expected) -> Re
             _ => None,
         })
         .collect();
-    // Parsers differ in which of several they take, so that one could be checked and another one signed.
+    // Parsers differ in which one they use, so the signer could sign another one than was checked.
     if requested.len() > 1 {
         return Err("it has more than one set of requested extensions".to_owned());
     }
@@ -146,9 +150,11 @@ fn check_names(parsed: &X509CertificationRequest<'_>, expected: &Expected) -> Re
         match extension.parsed_extension() {
             ParsedExtension::SubjectAlternativeName(names) => lists.push(&names.general_names),
             ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
-                return Err("it asks for a CA certificate".to_owned());
+                return Err("it requests a CA certificate".to_owned());
             }
-            ParsedExtension::ParseError { .. } => return Err(format!("its extension {} can't be read", extension.oid)),
+            ParsedExtension::ParseError { .. } => {
+                return Err(format!("its extension {} cannot be parsed", extension.oid));
+            }
             _ => {}
         }
     }
@@ -158,7 +164,7 @@ fn check_names(parsed: &X509CertificationRequest<'_>, expected: &Expected) -> Re
     let names = lists.first().map(|names| names.as_slice()).unwrap_or_default();
     match (expected.signer, names.is_empty()) {
         (Signer::Serving, true) => Err("it has no SAN, neither DNS nor IP".to_owned()),
-        (Signer::Client, false) => Err("a client certificate has no SANs, and it asks for some".to_owned()),
+        (Signer::Client, false) => Err("a client certificate must not have SANs, but it requests some".to_owned()),
         _ => names.iter().try_for_each(|name| check_name(name, expected)),
     }
 }
@@ -171,9 +177,9 @@ fn check_name(name: &GeneralName<'_>, expected: &Expected) -> Result<(), String>
             Err(format!("SAN DNS {dns:?} is not a name of {node} in the inventory ({})", expected.dns_names.join(", ")))
         }
         GeneralName::IPAddress(bytes) => check_address(bytes, expected),
-        GeneralName::RFC822Name(mail) => Err(format!("SAN e-mail {mail:?}: a node has none")),
-        GeneralName::URI(uri) => Err(format!("SAN URI {uri:?}: a node has none")),
-        other => Err(format!("SAN {other:?}: a node has only DNS names and IP addresses")),
+        GeneralName::RFC822Name(mail) => Err(format!("SAN e-mail {mail:?}: a node does not have one")),
+        GeneralName::URI(uri) => Err(format!("SAN URI {uri:?}: a node does not have one")),
+        other => Err(format!("SAN {other:?}: only DNS names and IP addresses are permitted")),
     }
 }
 
@@ -183,7 +189,7 @@ fn check_address(bytes: &[u8], expected: &Expected) -> Result<(), String> {
     } else if let Ok(sixteen) = <[u8; 16]>::try_from(bytes) {
         IpAddr::from(Ipv6Addr::from(sixteen)).to_canonical()
     } else {
-        return Err(format!("SAN IP of {} bytes is no address", bytes.len()));
+        return Err(format!("SAN IP of {} bytes is not an IP address", bytes.len()));
     };
     if expected.addresses.contains(&address) {
         return Ok(());

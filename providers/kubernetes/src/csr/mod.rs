@@ -1,4 +1,4 @@
-//! Certificate signing requests of kubelets: whose they are, how far they are, and whether they ask for what they may.
+//! Certificate signing requests of kubelets: their node, their state and the check before an approval.
 
 mod check;
 #[cfg(test)]
@@ -11,31 +11,31 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 
 pub(crate) use check::{check, node_of};
 
-/// The user name of a kubelet is this and the name of its node.
+/// The prefix of the user name of a kubelet; the name of the node follows.
 pub(crate) const NODE_USER: &str = "system:node:";
-/// The reason that we write into an approval.
+/// The reason in an approval by moorfast.
 pub(crate) const APPROVAL_REASON: &str = "MoorfastApproved";
 
-/// Which certificate a kubelet asks for.
+/// The signer of a kubelet certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signer {
-    /// The one that it shows to whom it serves.
+    /// The signer of serving certificates.
     Serving,
-    /// The one that it logs in with.
+    /// The signer of client certificates.
     Client,
 }
 
 impl Signer {
-    /// Its names, as attributes write them.
+    /// The names of the signers, as in attributes.
     pub(crate) const NAMES: [&str; 2] =
         ["kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"];
 
-    /// The signer of this name.
+    /// Returns the signer with this name.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         [Signer::Serving, Signer::Client].into_iter().find(|s| s.name() == name)
     }
 
-    /// Its name.
+    /// Returns the name of the signer.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Signer::Serving => Self::NAMES[0],
@@ -44,20 +44,20 @@ impl Signer {
     }
 }
 
-/// How far a request is.
+/// The state of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Nobody decided.
+    /// Neither approved nor denied.
     Pending,
-    /// It is approved and not yet signed.
+    /// Approved, but not signed yet.
     Approved,
-    /// The certificate is there.
+    /// The certificate is issued.
     Issued,
-    /// Somebody denied it, or the signer failed.
+    /// Denied, or the signer failed.
     Refused,
 }
 
-/// How far `request` is.
+/// Returns the state of a request.
 pub(crate) fn state(request: &CertificateSigningRequest) -> State {
     let Some(status) = &request.status else { return State::Pending };
     let has = |name: &str| status.conditions.iter().flatten().any(|c| c.type_ == name && c.status == "True");
@@ -71,19 +71,19 @@ pub(crate) fn state(request: &CertificateSigningRequest) -> State {
     }
 }
 
-/// What the inventory says of a node: the only things that its certificate may say.
+/// The expected contents of the certificate of a node, from the manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Expected {
-    /// The node's name.
+    /// The name of the node.
     pub(crate) node: String,
-    /// Which certificate.
+    /// The signer.
     pub(crate) signer: Signer,
-    /// The group of the token with which it joins.
+    /// The group of the token with which the node joins.
     pub(crate) bootstrap_group: String,
-    /// The addresses that it may have.
+    /// The permitted IP addresses.
     pub(crate) addresses: Vec<IpAddr>,
-    /// The names that it may have.
+    /// The permitted DNS names.
     pub(crate) dns_names: Vec<String>,
-    /// How long it may be asked for.
+    /// The longest permitted lifetime.
     pub(crate) max_expiration: Option<Duration>,
 }

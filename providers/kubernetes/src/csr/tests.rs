@@ -1,4 +1,4 @@
-//! Requests, good and bad, as data.
+//! Valid and invalid requests, as a table of cases.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn ip(address: &str) -> SanType {
     SanType::IpAddress(address.parse().unwrap())
 }
 
-/// What goes into a request.
+/// The contents of a request.
 struct Case {
     common_name: &'static str,
     organizations: Vec<&'static str>,
@@ -76,7 +76,7 @@ impl Case {
     fn build(&self) -> CertificateSigningRequest {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        // rcgen keeps one value per type; several are told apart by their types' OIDs only.
+        // rcgen stores one value for each type of name.
         params.distinguished_name.push(DnType::CommonName, self.common_name);
         if let [only] = self.organizations.as_slice() {
             params.distinguished_name.push(DnType::OrganizationName, *only);
@@ -146,7 +146,7 @@ fn good_requests_are_approved() {
 }
 
 #[test]
-fn bad_requests_are_refused_with_the_reason() {
+fn invalid_requests_are_refused_with_the_reason() {
     let cases = [
         (
             Case { names: vec![dns("gpu01"), ip("10.9.9.9")], ..serving() },
@@ -172,36 +172,39 @@ fn bad_requests_are_refused_with_the_reason() {
         ),
         (Case { organizations: vec!["system:masters"], ..serving() }, "its O is [\"system:masters\"]"),
         (Case { organizations: Vec::new(), ..serving() }, "its O is []"),
-        (Case { country: true, ..serving() }, "has more than CN and O"),
+        (Case { country: true, ..serving() }, "contains more than CN and O"),
         (Case { user: "system:node:gpu02", ..serving() }, "its requestor is \"system:node:gpu02\""),
         (Case { user: "system:bootstrap:07401b", ..serving() }, "its requestor is \"system:bootstrap:07401b\""),
         (Case { user: "admin", ..serving() }, "its requestor is \"admin\""),
         (Case { groups: vec!["system:authenticated"], ..serving() }, "is not in the group system:nodes"),
         (
             Case { usages: vec!["digital signature", "server auth", "client auth"], ..serving() },
-            "its usages have \"client auth\"",
+            "its usages include \"client auth\"",
         ),
-        (Case { usages: vec!["digital signature"], ..serving() }, "its usages lack \"server auth\""),
-        (Case { usages: vec!["server auth"], ..serving() }, "its usages lack \"digital signature\""),
+        (Case { usages: vec!["digital signature"], ..serving() }, "its usages do not include \"server auth\""),
+        (Case { usages: vec!["server auth"], ..serving() }, "its usages do not include \"digital signature\""),
         (
             Case { usages: vec!["digital signature", "server auth", "cert sign"], ..serving() },
-            "its usages have \"cert sign\"",
+            "its usages include \"cert sign\"",
         ),
         (Case { signer: Signer::NAMES[1], ..serving() }, "its signer is kubernetes.io/kube-apiserver-client-kubelet"),
         (Case { signer: "kubernetes.io/legacy-unknown", ..serving() }, "its signer is kubernetes.io/legacy-unknown"),
-        (Case { expiration: Some(3601), ..serving() }, "it asks for 3601 s, and max_expiration is 3600 s"),
-        (Case { expiration: Some(-1), ..serving() }, "it asks for -1 s"),
+        (
+            Case { expiration: Some(3601), ..serving() },
+            "it requests a lifetime of 3601 s, but `max_expiration` is 3600 s",
+        ),
+        (Case { expiration: Some(-1), ..serving() }, "it requests a lifetime of -1 s"),
         (Case { condition: Some("Approved"), ..serving() }, "it is approved already"),
         (Case { condition: Some("Denied"), ..serving() }, "it was denied"),
         (Case { spoil: break_signature, ..serving() }, "its own signature is not valid"),
-        (Case { spoil: |_| b"hello".to_vec(), ..serving() }, "it holds no certificate request in PEM"),
-        (Case { spoil: |pem| [pem.clone(), pem].concat(), ..serving() }, "it holds more than one PEM block"),
+        (Case { spoil: |_| b"hello".to_vec(), ..serving() }, "it contains no certificate request in PEM"),
+        (Case { spoil: |pem| [pem.clone(), pem].concat(), ..serving() }, "it contains more than one PEM block"),
         (
             Case {
                 spoil: |pem| String::from_utf8(pem).unwrap().replace("CERTIFICATE REQUEST", "CERTIFICATE").into_bytes(),
                 ..serving()
             },
-            "it holds a CERTIFICATE instead",
+            "it contains a CERTIFICATE instead",
         ),
     ];
     for (case, reason) in cases {
@@ -211,16 +214,19 @@ fn bad_requests_are_refused_with_the_reason() {
 }
 
 #[test]
-fn bad_client_requests_are_refused_with_the_reason() {
+fn invalid_client_requests_are_refused_with_the_reason() {
     let cases = [
-        (Case { names: vec![dns("gpu01")], ..client() }, "a client certificate has no SANs"),
+        (Case { names: vec![dns("gpu01")], ..client() }, "a client certificate must not have SANs"),
         (Case { user: "system:node:gpu02", ..client() }, "its requestor is"),
         (Case { groups: vec!["system:authenticated"], ..client() }, "is not in the group system:bootstrappers"),
         (
             Case { groups: vec!["system:bootstrappers", "system:bootstrappers:gpu02"], ..client() },
             "is not in the group system:bootstrappers:gpu01",
         ),
-        (Case { usages: vec!["digital signature", "server auth"], ..client() }, "its usages lack \"client auth\""),
+        (
+            Case { usages: vec!["digital signature", "server auth"], ..client() },
+            "its usages do not include \"client auth\"",
+        ),
         (Case { common_name: "system:node:gpu02", ..client() }, "its CN is"),
     ];
     let expected = Expected { signer: Signer::Client, ..expected() };
@@ -231,7 +237,7 @@ fn bad_client_requests_are_refused_with_the_reason() {
 }
 
 #[test]
-fn a_request_names_its_node() {
+fn the_node_of_a_request_is_in_its_subject() {
     assert_eq!(node_of(&client().build()).as_deref(), Some("gpu01"));
     assert_eq!(node_of(&Case { common_name: "admin", ..client() }.build()), None);
 }

@@ -1,4 +1,4 @@
-//! The data sources, one file each.
+//! The data sources, one module each.
 
 mod kubelet_config;
 mod object;
@@ -14,14 +14,14 @@ use crate::cluster::Cluster;
 /// One data source.
 #[async_trait]
 pub(crate) trait Data: Send + Sync {
-    /// Its name and schema.
+    /// Returns the name and the schema.
     fn declaration(&self) -> ResourceType;
 
-    /// What it is now.
+    /// Reads the data source.
     async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError>;
 }
 
-/// All of them.
+/// All data sources.
 pub(crate) const DATA: [&dyn Data; 4] = [
     &kubelet_config::KubeletConfigData,
     &object::ObjectData,

@@ -1,4 +1,4 @@
-//! `data.kubernetes_objects`: the objects of a kind.
+//! The data source `kubernetes_objects`: the objects of a kind.
 
 use async_trait::async_trait;
 use kube::api::{Api, DynamicObject, ListParams};
@@ -8,31 +8,39 @@ use moorfast_engine::provider::{DataRequest, ProviderError, ResourceType, Scope}
 use crate::attributes::Read;
 use crate::cluster::Cluster;
 use crate::data::{Data, object::readable};
-use crate::fetch::{not_served, to_json};
+use crate::object_reader::{not_served, to_json};
 
-/// `data.kubernetes_objects`
+/// The data source `kubernetes_objects`.
 pub(crate) struct ObjectsData;
 
 #[async_trait]
 impl Data for ObjectsData {
     fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
-            "The objects of one kind, in the order of their namespaces and names.",
+            "The objects of one kind, ordered by namespace and name.",
             [
-                Attribute::required("api_version", Kind::String, "`v1`, `apps/v1`."),
-                Attribute::required("kind", Kind::String, "`Node`."),
-                Attribute::optional("namespace", Kind::String, "Their namespace; all where not written."),
+                Attribute::required(
+                    "api_version",
+                    Kind::String,
+                    "API version of the objects, for example `v1` or `apps/v1`.",
+                ),
+                Attribute::required("kind", Kind::String, "Kind of the objects, for example `Node`."),
+                Attribute::optional("namespace", Kind::String, "Namespace of the objects. Default: all namespaces."),
                 Attribute::optional(
                     "label_selector",
                     Kind::String,
-                    "Only those with these labels: `app=web,tier!=test`.",
+                    "Label selector, for example `app=web,tier!=test`.",
                 ),
                 Attribute::optional(
                     "field_selector",
                     Kind::String,
-                    "Only those with these fields: `spec.nodeName=gpu01`.",
+                    "Field selector, for example `spec.nodeName=gpu01`.",
                 ),
-                Attribute::computed("objects", Kind::list(Kind::Any), "The objects."),
+                Attribute::computed(
+                    "objects",
+                    Kind::list(Kind::Any),
+                    "Objects as the API server returns them, without `managedFields`.",
+                ),
             ],
         );
         ResourceType { name: "kubernetes_objects", scope: Scope::Provider, schema }

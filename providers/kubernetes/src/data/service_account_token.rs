@@ -1,4 +1,4 @@
-//! `data.kubernetes_service_account_token`: a token that speaks for a ServiceAccount.
+//! The data source `kubernetes_service_account_token`: a token of a ServiceAccount.
 
 use async_trait::async_trait;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -11,25 +11,25 @@ use crate::attributes::{Read, optional};
 use crate::cluster::Cluster;
 use crate::data::Data;
 
-/// `data.kubernetes_service_account_token`
+/// The data source `kubernetes_service_account_token`.
 pub(crate) struct ServiceAccountToken;
 
 #[async_trait]
 impl Data for ServiceAccountToken {
     fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
-            "A fresh token of a ServiceAccount, from the TokenRequest API. It is another one each time, so it is for probes and checks and not for files.",
+            "A new token of a ServiceAccount, from the TokenRequest API. Every read returns another token: use it for probes and checks, not for the content of files.",
             [
-                Attribute::required("name", Kind::String, "The ServiceAccount."),
-                Attribute::optional("namespace", Kind::String, "Its namespace.").or("default"),
+                Attribute::required("name", Kind::String, "Name of the ServiceAccount."),
+                Attribute::optional("namespace", Kind::String, "Namespace of the ServiceAccount.").or("default"),
                 Attribute::optional(
                     "audiences",
                     Kind::list(Kind::String),
-                    "Whom it is for; the API server where not written.",
+                    "Audiences of the token. Default: the API server.",
                 ),
-                Attribute::optional("ttl", Kind::Duration, "How long it is valid, 10 minutes at least.").or("10m"),
-                Attribute::computed("token", Kind::String, "The token.").secret(),
-                Attribute::computed("expires_at", Kind::String, "When it ends, as RFC 3339."),
+                Attribute::optional("ttl", Kind::Duration, "Lifetime of the token, at least 10 minutes.").or("10m"),
+                Attribute::computed("token", Kind::String, "Token.").secret(),
+                Attribute::computed("expires_at", Kind::String, "Expiry time (RFC 3339)."),
             ],
         );
         ResourceType { name: "kubernetes_service_account_token", scope: Scope::Provider, schema }
@@ -46,12 +46,15 @@ impl Data for ServiceAccountToken {
             ..TokenRequestSpec::default()
         };
         let api: Api<ServiceAccount> = Api::namespaced(cluster.client().await?, namespace);
-        let asked = TokenRequest { spec, ..TokenRequest::default() };
-        let made = api.create_token_request(name, &PostParams::default(), &asked).await;
+        let request = TokenRequest { spec, ..TokenRequest::default() };
+        let made = api.create_token_request(name, &PostParams::default(), &request).await;
         let made =
-            made.map_err(|e| cluster.explain(e, &format!("ask for a token of ServiceAccount/{namespace}/{name}")))?;
+            made.map_err(|e| cluster.explain(e, &format!("request a token of ServiceAccount/{namespace}/{name}")))?;
         let status = made.status.ok_or_else(|| {
-            ProviderError::new(Class::Failed, format!("no token of ServiceAccount/{namespace}/{name} was given"))
+            ProviderError::new(
+                Class::Failed,
+                format!("the API server returned no token of ServiceAccount/{namespace}/{name}"),
+            )
         })?;
         let mut attributes = arguments.clone();
         attributes.insert("token".to_owned(), Value::from(status.token).sensitive());

@@ -1,4 +1,4 @@
-//! `kubernetes_bootstrap_token`: what a node joins the cluster with.
+//! The resource type `kubernetes_bootstrap_token`: the credentials with which a node joins the cluster.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -26,43 +26,43 @@ use crate::resource::{Reading, Resource, fail_all};
 
 const NAMESPACE: &str = "kube-system";
 const TYPE: &str = "bootstrap.kubernetes.io/token";
-/// The label by which a token is found again, whatever was recorded.
+/// The label that identifies the tokens of a node, so that a token is found without a record.
 const NODE_LABEL: &str = "moorfast.dev/node";
-/// The whole name of the node, which a label may be too short for.
+/// The full name of the node, which can be too long for a label.
 const NODE_ANNOTATION: &str = "moorfast.dev/node";
-/// The lifetime as the manifest wrote it.
+/// The lifetime as written in the manifest.
 const TTL_ANNOTATION: &str = "moorfast.dev/ttl";
 const DEFAULT_TTL: &str = "24h";
 const USAGES: [&str; 2] = ["authentication", "signing"];
 const IDENTITY_PREFIX: &str = "bootstrap-token/";
-/// What the API server accepts in auth-extra-groups.
+/// The group names that the API server accepts in `auth-extra-groups`.
 const GROUP_PATTERN: &str = r"^system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]$";
 
-/// `kubernetes_bootstrap_token`
+/// The resource type `kubernetes_bootstrap_token`.
 pub(crate) struct BootstrapToken;
 
 #[async_trait]
 impl Resource for BootstrapToken {
     fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
-            "A bootstrap token, with which the kubelet of one node asks for its first client certificate. It is made only for a node that has not \
-             joined: once the Node object exists, a token that expired or was removed is neither a change nor drift. If it is gone before the node \
-             joined, the next apply makes another one. To make one for a node that joined (a machine that was replaced) replace this resource.",
+            "A bootstrap token, with which the kubelet of one node requests its first client certificate. It is created only for a node that has not \
+             joined: once the Node object exists, a missing or expired token is neither a change nor drift. If the token disappears before the node \
+             joins, the next apply creates another one. To create a token for a node that joined already (a replaced machine), replace this resource.",
             [
-                Attribute::required("node", Kind::String, "The name of the Node that joins with it.").replaces(),
-                Attribute::optional("description", Kind::String, "What it is for."),
-                Attribute::optional("ttl", Kind::Duration, "How long it is valid from when it is made or changed. The tokencleaner controller removes it after that.")
+                Attribute::required("node", Kind::String, "Name of the Node that joins with this token.").replaces(),
+                Attribute::optional("description", Kind::String, "Description of the token."),
+                Attribute::optional("ttl", Kind::Duration, "Lifetime of the token, counted from its creation or last change. The tokencleaner controller removes an expired token.")
                     .or(DEFAULT_TTL),
-                Attribute::optional("usages", Kind::list(Kind::OneOf(&USAGES)), "What it may be used for.").or(list(USAGES)),
+                Attribute::optional("usages", Kind::list(Kind::OneOf(&USAGES)), "Permitted uses of the token.").or(list(USAGES)),
                 Attribute::optional(
                     "extra_groups",
                     Kind::list(Kind::String),
-                    "The groups of its user besides `system:bootstrappers`; each is `system:bootstrappers:` and more. `system:bootstrappers:NODE` where not written.",
+                    "Groups of the token's user besides `system:bootstrappers`. Each name starts with `system:bootstrappers:`. Default: `system:bootstrappers:NODE`.",
                 )
                 .or_computed(),
-                Attribute::computed("token_id", Kind::String, "The public half of the token: its user is `system:bootstrap:ID`, its Secret `bootstrap-token-ID`."),
+                Attribute::computed("token_id", Kind::String, "Public part of the token. Its user is `system:bootstrap:ID`, its Secret `bootstrap-token-ID`."),
                 Attribute::computed("token", Kind::String, "The token, `ID.SECRET`.").secret(),
-                Attribute::computed("expires_at", Kind::String, "When it ends, as RFC 3339."),
+                Attribute::computed("expires_at", Kind::String, "Expiry time (RFC 3339)."),
             ],
         );
         ResourceType { name: "kubernetes_bootstrap_token", scope: Scope::Provider, schema }
@@ -71,23 +71,24 @@ impl Resource for BootstrapToken {
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let mut found = Vec::new();
         if let Some(node) = attributes.text("node").filter(|n| !is_node_name(n)) {
-            let message = format!("{node:?} is no name of a node");
+            let message = format!("`{node}` is not a valid node name");
             found.push(Invalid {
                 attribute: Some("node"),
                 message,
-                help: Some("lower-case letters, digits, `-` and `.`".to_owned()),
+                help: Some("a node name consists of lower-case letters, digits, `-` and `.`".to_owned()),
             });
         }
         for group in attributes.texts("extra_groups").iter().filter(|g| !is_group(g)) {
-            let message = format!("{group:?} is no group of a bootstrap token");
-            let help =
-                Some("it is `system:bootstrappers:` followed by lower-case letters, digits, `:` and `-`".to_owned());
+            let message = format!("`{group}` is not a valid group of a bootstrap token");
+            let help = Some(
+                "a group is `system:bootstrappers:` followed by lower-case letters, digits, `:` and `-`".to_owned(),
+            );
             found.push(Invalid { attribute: Some("extra_groups"), message, help });
         }
         if attributes.duration("ttl") == Some(Duration::ZERO) {
             found.push(Invalid {
                 attribute: Some("ttl"),
-                message: "a token that is never valid".to_owned(),
+                message: "`ttl` must be greater than zero".to_owned(),
                 help: None,
             });
         }
@@ -104,16 +105,18 @@ impl Resource for BootstrapToken {
 
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         let nodes: Vec<_> = requests.iter().map(|r| node_of(r)).collect();
-        match World::look(cluster, nodes.iter().flatten()).await {
-            Ok(world) => {
-                requests.iter().zip(&nodes).map(|(request, node)| Ok(world.observe(request, node.as_deref()))).collect()
-            }
+        match Snapshot::read(cluster, nodes.iter().flatten()).await {
+            Ok(snapshot) => requests
+                .iter()
+                .zip(&nodes)
+                .map(|(request, node)| Ok(snapshot.observe(request, node.as_deref())))
+                .collect(),
             Err(error) => fail_all(requests.len(), &error),
         }
     }
 
     async fn plan(&self, _cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError> {
-        let desired = with_groups(&request.desired);
+        let desired = with_default_groups(&request.desired);
         let Some(observed) = &request.observed else {
             let mut planned = desired;
             planned.insert("token_id".to_owned(), Value::Unknown);
@@ -122,7 +125,7 @@ impl Resource for BootstrapToken {
             return Ok(Proposal::new(ProposedAction::Create, planned));
         };
         if observed.private["retired"] == true {
-            // There is no token left that could be brought to anything.
+            // A retired token does not exist any more, so it cannot be changed.
             return Ok(Proposal::new(ProposedAction::NoOp, observed.attributes.clone()));
         }
         let mut planned = observed.attributes.clone();
@@ -146,16 +149,16 @@ impl Resource for BootstrapToken {
             OperationAction::Delete => operation.recorded.as_ref().and_then(|r| node_of_identity(&r.identity)),
         };
         let observed = || operation.observed.as_ref().and_then(|o| o.attributes.text("node").map(str::to_owned));
-        let node = node
-            .or_else(observed)
-            .ok_or_else(|| ProviderError::new(Class::Invalid, "the token's node is not known").attribute("node"))?;
+        let node = node.or_else(observed).ok_or_else(|| {
+            ProviderError::new(Class::Invalid, "the node of the token is not known").attribute("node")
+        })?;
         let tokens = Tokens::new(cluster).await?;
         match &operation.action {
             OperationAction::Create(desired) => {
                 tokens.delete_all(&node).await?;
-                tokens.create(&node, &with_groups(desired)).await
+                tokens.create(&node, &with_default_groups(desired)).await
             }
-            OperationAction::Update(desired) => tokens.update(&node, &with_groups(desired)).await,
+            OperationAction::Update(desired) => tokens.update(&node, &with_default_groups(desired)).await,
             OperationAction::Delete => tokens.delete_all(&node).await.map(|()| Applied::default()),
         }
     }
@@ -182,8 +185,8 @@ fn is_group(group: &str) -> bool {
     Regex::new(GROUP_PATTERN).is_ok_and(|pattern| pattern.is_match(group))
 }
 
-/// The attributes that the manifest writes, with the group of the node where it writes none.
-fn with_groups(desired: &Attributes) -> Attributes {
+/// Returns the attributes of the manifest, with the default of `extra_groups` filled in.
+fn with_default_groups(desired: &Attributes) -> Attributes {
     let written = ["node", "description", "ttl", "usages", "extra_groups"];
     let mut attributes: Attributes = desired
         .iter()
@@ -192,7 +195,7 @@ fn with_groups(desired: &Attributes) -> Attributes {
         .collect();
     attributes.retain(|_, value| !value.is_null());
     let usages = sorted(desired.texts("usages"));
-    if !desired.is_open("usages") && !usages.is_empty() {
+    if !desired.is_unknown_or_retained("usages") && !usages.is_empty() {
         attributes.insert("usages".to_owned(), list(usages));
     }
     if !attributes.contains_key("extra_groups")
@@ -203,7 +206,7 @@ fn with_groups(desired: &Attributes) -> Attributes {
     attributes
 }
 
-/// The group of the token with which `node` joins. A group has no dots.
+/// Returns the default group of the token of `node`. A group name cannot contain dots.
 pub(crate) fn node_group(node: &str) -> String {
     format!("system:bootstrappers:{}", node.replace('.', "-"))
 }
@@ -213,7 +216,7 @@ fn sorted(mut texts: Vec<String>) -> Vec<String> {
     texts
 }
 
-/// A label's value has at most 63 characters, a node's name up to 253.
+/// Returns the label value for `node`: a label value has at most 63 characters, a node name up to 253.
 fn label_value(node: &str) -> String {
     if node.len() <= 63 { node.to_owned() } else { hex(&Sha256::digest(node))[..63].to_owned() }
 }
@@ -222,14 +225,14 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// The tokens that moorfast made and the nodes that joined.
-struct World {
+/// The tokens that moorfast created and the nodes that joined.
+struct Snapshot {
     tokens: HashMap<String, Secret>,
     joined: HashSet<String>,
 }
 
-impl World {
-    async fn look(cluster: &Cluster, nodes: impl Iterator<Item = &String>) -> Result<Self, ProviderError> {
+impl Snapshot {
+    async fn read(cluster: &Cluster, nodes: impl Iterator<Item = &String>) -> Result<Self, ProviderError> {
         let client = cluster.client().await?;
         let tokens = Tokens::new(cluster).await?;
         let all: Api<PartialObjectMeta<Node>> = Api::all(client);
@@ -243,7 +246,7 @@ impl World {
             let Some(node) = secret.metadata.annotations.as_ref().and_then(|a| a.get(NODE_ANNOTATION)).cloned() else {
                 continue;
             };
-            // Should a crash have left two, the one that lasts longer is the token.
+            // A crash can leave two tokens: the one that expires later counts.
             if tokens.get(&node).is_none_or(|other| expiry(other) < expiry(&secret)) {
                 tokens.insert(node, secret);
             }
@@ -256,7 +259,7 @@ impl World {
         let token = self.tokens.get(node).filter(|t| !has_expired(t));
         match token {
             Some(secret) => Some(Observed { attributes: attributes_of(node, secret), private: Json::Null }),
-            // Where the last operation failed a token was asked for, whether or not the node joined: it is still owed.
+            // If the last operation failed, its token is still missing, whether or not the node joined.
             None if request.recorded.as_ref().is_some_and(|r| r.incomplete) => None,
             None if self.joined.contains(node) => Some(retired(request)),
             None => None,
@@ -264,11 +267,11 @@ impl World {
     }
 }
 
-/// The token of a node that joined: it did its work, and nothing can read it any more.
+/// Returns the observation of a token that is gone because its node joined: its values cannot be read any more.
 fn retired(request: &ReadRequest) -> Observed {
     let mut attributes = match (&request.recorded, &request.desired) {
         (Some(record), _) => as_recorded(&record.attributes),
-        (None, Some(desired)) => with_groups(desired),
+        (None, Some(desired)) => with_default_groups(desired),
         (None, None) => Attributes::new(),
     };
     attributes.insert("token".to_owned(), Value::Retained.sensitive());
@@ -309,14 +312,14 @@ fn attributes_of(node: &str, secret: &Secret) -> Attributes {
     attributes.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.to_owned(), v)).collect()
 }
 
-/// A random text of lower-case letters and digits.
+/// Returns a random text of lower-case letters and digits.
 fn random_text(length: usize) -> String {
     const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut random = rand::rng();
     (0..length).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect()
 }
 
-/// What the Secret says besides the token itself.
+/// Returns the data of the Secret except the token itself.
 fn data(desired: &Attributes) -> BTreeMap<String, Option<String>> {
     let ttl = desired.duration("ttl").unwrap_or(Duration::from_secs(24 * 3600));
     let expiration = SignedDuration::try_from(ttl)
@@ -336,7 +339,7 @@ fn data(desired: &Attributes) -> BTreeMap<String, Option<String>> {
     data
 }
 
-/// The Secrets of tokens.
+/// The Secrets that hold bootstrap tokens.
 struct Tokens<'a> {
     cluster: &'a Cluster,
     api: Api<Secret>,
@@ -382,9 +385,9 @@ impl<'a> Tokens<'a> {
             let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
             match self.api.create(&parameters, &secret).await {
                 Ok(made) => return Ok(Applied { attributes: attributes_of(node, &made), ..Applied::default() }),
-                // Another token has this ID: very rare, and cured by another one.
+                // Another token has this ID, which is very rare: try another ID.
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-                Err(error) => return Err(self.cluster.explain(error, &format!("make a bootstrap token for {node}"))),
+                Err(error) => return Err(self.cluster.explain(error, &format!("create a bootstrap token for {node}"))),
             }
         }
     }
@@ -400,7 +403,7 @@ impl<'a> Tokens<'a> {
         });
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let changed = self.api.patch(&name, &parameters, &Patch::Merge(patch)).await;
-        let changed = changed.map_err(|e| self.cluster.explain(e, &format!("change the bootstrap token of {node}")))?;
+        let changed = changed.map_err(|e| self.cluster.explain(e, &format!("update the bootstrap token of {node}")))?;
         Ok(Applied { attributes: attributes_of(node, &changed), ..Applied::default() })
     }
 
@@ -428,7 +431,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn random_texts_have_the_form_of_a_token() {
+    fn random_texts_form_valid_tokens() {
         let pattern = Regex::new(r"^[a-z0-9]{6}\.[a-z0-9]{16}$").unwrap();
         let tokens: HashSet<_> = (0..200).map(|_| format!("{}.{}", random_text(6), random_text(16))).collect();
         assert_eq!(tokens.len(), 200);
@@ -436,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_and_names() {
+    fn group_and_node_names_are_validated() {
         let cases = [
             ("system:bootstrappers:gpu01", true),
             ("system:bootstrappers:kubeadm:default-node-token", true),
@@ -457,15 +460,15 @@ mod tests {
     }
 
     #[test]
-    fn the_group_of_a_node_is_always_acceptable() {
+    fn the_default_group_is_valid_for_every_node_name() {
         let desired = [("node".to_owned(), Value::from("gpu01.example.org"))].into();
-        let groups = with_groups(&desired).texts("extra_groups");
+        let groups = with_default_groups(&desired).texts("extra_groups");
         assert_eq!(groups, ["system:bootstrappers:gpu01-example-org"]);
         assert!(is_group(&groups[0]));
     }
 
     #[test]
-    fn a_long_name_has_a_label() {
+    fn a_long_node_name_is_hashed_for_the_label() {
         assert_eq!(label_value("gpu01"), "gpu01");
         assert_eq!(label_value(&"a".repeat(200)).len(), 63);
     }

@@ -1,4 +1,4 @@
-//! `kubernetes_certificate_approval`: approves what a kubelet asks for, if it is what the inventory says.
+//! The resource type `kubernetes_certificate_approval`: approves a certificate request of a kubelet if it matches the inventory.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,65 +28,66 @@ use crate::resource::{Reading, Resource, fail_all};
 use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
 
 const PAUSE: Duration = Duration::from_secs(1);
-/// How many looks at the requests come before the kubelet is asked again whether it has its certificate already.
-const LOOKS_PER_QUESTION: u32 = 5;
-/// A request that was refused may be one of an earlier start of the kubelet, with the right one about to come: so long is waited for that.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// So long the controller has for approving a client certificate, before we do.
-const CONTROLLERS_TURN: Duration = Duration::from_secs(5);
-/// What the record keeps of the certificate. It says nothing of what is there now, so it is never compared.
-const OF_THE_CERTIFICATE: [&str; 4] = ["csr", "approved_at", "expires_at", "serial"];
+/// How many polls of the requests pass before the kubelet is asked again whether it has a certificate already.
+const POLLS_PER_KUBELET_CHECK: u32 = 5;
+/// How long a request that does not match is tolerated. It can be left over from an earlier start of the kubelet, and the correct one follows.
+const MISMATCH_TOLERANCE: Duration = Duration::from_secs(20);
+/// How long the controller manager has to approve a client certificate before moorfast does.
+const CONTROLLER_GRACE: Duration = Duration::from_secs(5);
+/// The recorded attributes of the certificate. They describe the last approval and are never compared.
+const CERTIFICATE_ATTRIBUTES: [&str; 4] = ["csr", "approved_at", "expires_at", "serial"];
 
-/// `kubernetes_certificate_approval`
+/// The resource type `kubernetes_certificate_approval`.
 pub(crate) struct CertificateApproval;
 
 #[async_trait]
 impl Resource for CertificateApproval {
     fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
-            "The approval of a kubelet's certificate. It waits for the certificate request of that node, checks it and approves the newest one that fits. \
-             The API server signs any serving certificate that is approved, so all of this must hold: signer, requestor and its groups, common name and \
-             organization, usages, the request's own signature, and every DNS name and IP address in it is one that is written here. A request that \
-             asks for anything else is left pending and is an error that says what is wrong with it.\n\n\
-             Client certificates are approved by the controller manager where RBAC lets it; they are waited for, and approved only if it does not.",
+            "The approval of a kubelet's certificate. An apply waits for the certificate request of the node, checks it, and approves the newest request that \
+             matches. The API server signs every approved serving certificate, so the check covers the signer, the requestor and its groups, the common \
+             name and organization, the usages, the signature of the request, and every DNS name and IP address: each of them must be listed here. A \
+             request with anything else stays pending, and the error names the mismatch.\n\n\
+             The controller manager approves client certificates if RBAC permits it. An apply waits for that approval first and approves the request \
+             itself otherwise.",
             [
-                Attribute::required("node", Kind::String, "The name of the Node.").replaces(),
-                Attribute::optional("signer", Kind::OneOf(&Signer::NAMES), "Which certificate.")
+                Attribute::required("node", Kind::String, "Name of the Node.").replaces(),
+                Attribute::optional("signer", Kind::OneOf(&Signer::NAMES), "Certificate to approve.")
                     .or(Signer::NAMES[0])
                     .replaces(),
                 Attribute::optional(
                     "addresses",
                     Kind::list(Kind::String),
-                    "The IP addresses that a serving certificate may have. Required for it, unless `allow_node_addresses`.",
+                    "IP addresses that a serving certificate may contain. Required for a serving certificate unless `allow_node_addresses` is set.",
                 ),
                 Attribute::optional(
                     "dns_names",
                     Kind::list(Kind::String),
-                    "The DNS names that a serving certificate may have; the node's name where not written.",
+                    "DNS names that a serving certificate may contain. Default: the name of the node.",
                 )
                 .or_computed(),
                 Attribute::optional(
                     "allow_node_addresses",
                     Kind::Bool,
-                    "Allow the addresses of the Node object as well. The kubelet itself writes those.",
+                    "Whether to permit the addresses of the Node object as well. The kubelet itself sets these addresses.",
                 )
                 .or(false),
                 Attribute::optional(
                     "max_expiration",
                     Kind::Duration,
-                    "The longest time that a request may ask for. One that asks for none gets the signer's own.",
+                    "Longest lifetime that a request may ask for. Without a lifetime in the request, the default of the signer applies.",
                 ),
                 Attribute::optional(
                     "bootstrap_group",
                     Kind::String,
-                    "The group of the token with which the node asks for its client certificate; `system:bootstrappers:NODE`, as `kubernetes_bootstrap_token` \
-                     has it, where not written. With `system:bootstrappers` whoever holds any token may become this node.",
+                    "Group of the token with which the node requests its client certificate. Default: `system:bootstrappers:NODE`, the default of \
+                     `kubernetes_bootstrap_token`. With `system:bootstrappers`, the holder of any bootstrap token can become this node.",
                 ),
-                Attribute::computed("pending", Kind::list(Kind::String), "Requests that fit and wait to be approved."),
-                Attribute::computed("csr", Kind::String, "The CertificateSigningRequest that was approved last."),
-                Attribute::computed("approved_at", Kind::String, "When, as RFC 3339."),
-                Attribute::computed("expires_at", Kind::String, "When its certificate ends, as RFC 3339."),
-                Attribute::computed("serial", Kind::String, "The serial number of its certificate."),
+                Attribute::computed("pending", Kind::list(Kind::String), "Matching requests that wait for approval."),
+                Attribute::computed("csr", Kind::String, "Name of the CertificateSigningRequest that was approved last."),
+                Attribute::computed("approved_at", Kind::String, "Time of the approval (RFC 3339)."),
+                Attribute::computed("expires_at", Kind::String, "Expiry time of the certificate (RFC 3339)."),
+                Attribute::computed("serial", Kind::String, "Serial number of the certificate."),
             ],
         );
         ResourceType { name: "kubernetes_certificate_approval", scope: Scope::Provider, schema }
@@ -95,20 +96,20 @@ impl Resource for CertificateApproval {
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let mut found = Vec::new();
         for address in attributes.texts("addresses").iter().filter(|a| a.parse::<IpAddr>().is_err()) {
-            let message = format!("{address:?} is no IP address");
+            let message = format!("`{address}` is not a valid IP address");
             found.push(Invalid {
                 attribute: Some("addresses"),
                 message,
-                help: Some("a name goes into dns_names".to_owned()),
+                help: Some("put a name into `dns_names`".to_owned()),
             });
         }
-        let has_none = !attributes.is_open("addresses") && attributes.texts("addresses").is_empty();
+        let has_none = !attributes.is_unknown_or_retained("addresses") && attributes.texts("addresses").is_empty();
         if signer(attributes) == Signer::Serving
             && has_none
             && !attributes.flag("allow_node_addresses")
-            && !attributes.is_open("allow_node_addresses")
+            && !attributes.is_unknown_or_retained("allow_node_addresses")
         {
-            let help = "write the addresses that the certificate may have: addresses = [\"${node.address}\"]";
+            let help = "list the addresses that the certificate may contain: addresses = [\"${node.address}\"]";
             let message = "a serving certificate needs `addresses`".to_owned();
             found.push(Invalid { attribute: Some("addresses"), message, help: Some(help.to_owned()) });
         }
@@ -124,22 +125,22 @@ impl Resource for CertificateApproval {
     }
 
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
-        cluster.forget_certificate_requests().await;
-        let world = match World::look(cluster).await {
-            Ok(world) => world,
+        cluster.invalidate_certificate_requests().await;
+        let snapshot = match Snapshot::read(cluster).await {
+            Ok(snapshot) => snapshot,
             Err(error) => return fail_all(requests.len(), &error),
         };
-        join_all(requests.iter().map(|request| world.observe(cluster, request))).await
+        join_all(requests.iter().map(|request| snapshot.observe(cluster, request))).await
     }
 
     async fn plan(&self, _cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError> {
-        let mut planned = written(&request.desired);
+        let mut planned = declared(&request.desired);
         planned.insert("pending".to_owned(), Value::List(Vec::new()));
         let Some(observed) = &request.observed else {
-            for name in OF_THE_CERTIFICATE {
+            for name in CERTIFICATE_ATTRIBUTES {
                 planned.insert(name.to_owned(), Value::Unknown);
             }
-            let notes = vec!["waits for the request of its kubelet, checks it and approves it".to_owned()];
+            let notes = vec!["waits for the certificate request of the kubelet, checks it and approves it".to_owned()];
             return Ok(Proposal { notes, ..Proposal::new(ProposedAction::Create, planned) });
         };
         let pending = observed.attributes.texts("pending");
@@ -148,7 +149,7 @@ impl Resource for CertificateApproval {
         let mut all = observed.attributes.clone();
         all.extend(planned);
         if !pending.is_empty() {
-            all.extend(OF_THE_CERTIFICATE.map(|name| (name.to_owned(), Value::Unknown)));
+            all.extend(CERTIFICATE_ATTRIBUTES.map(|name| (name.to_owned(), Value::Unknown)));
         }
         let action = if all == observed.attributes { ProposedAction::NoOp } else { ProposedAction::Update };
         Ok(Proposal { notes, ..Proposal::new(action, all) })
@@ -156,15 +157,15 @@ impl Resource for CertificateApproval {
 
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
         match &operation.action {
-            OperationAction::Create(desired) => Work::new(cluster, operation, desired).approve().await,
+            OperationAction::Create(desired) => Approval::new(cluster, operation, desired).approve().await,
             OperationAction::Update(desired) => {
                 let pending = operation.observed.as_ref().is_some_and(|o| !o.attributes.texts("pending").is_empty());
                 if pending {
-                    return Work::new(cluster, operation, desired).approve().await;
+                    return Approval::new(cluster, operation, desired).approve().await;
                 }
-                // Only what may be approved next time changed.
+                // Only the rules for the next approval changed.
                 let mut attributes = operation.observed.as_ref().map(|o| o.attributes.clone()).unwrap_or_default();
-                attributes.extend(written(desired));
+                attributes.extend(declared(desired));
                 let private = operation.recorded.as_ref().map(|r| r.private.clone()).unwrap_or_default();
                 Ok(Applied { attributes, private, notes: Vec::new() })
             }
@@ -184,14 +185,14 @@ fn identity(signer: Signer, node: &str) -> String {
     }
 }
 
-fn of_identity(identity: &str) -> Option<(Signer, &str)> {
+fn parse_identity(identity: &str) -> Option<(Signer, &str)> {
     let rest = identity.strip_prefix("certificate/")?;
     let (signer, node) = rest.split_once('/')?;
     Some((if signer == "client" { Signer::Client } else { Signer::Serving }, node))
 }
 
-/// What the manifest writes, with the node's name as its DNS name where it writes none.
-fn written(desired: &Attributes) -> Attributes {
+/// Returns the attributes of the manifest, with the default of `dns_names` filled in.
+fn declared(desired: &Attributes) -> Attributes {
     const NAMES: [&str; 7] =
         ["node", "signer", "addresses", "dns_names", "allow_node_addresses", "max_expiration", "bootstrap_group"];
     let mut attributes: Attributes = desired
@@ -212,12 +213,12 @@ fn expected(attributes: &Attributes, node: &str) -> Expected {
         signer: signer(attributes),
         bootstrap_group: attributes.text("bootstrap_group").map_or_else(|| node_group(node), str::to_owned),
         addresses: attributes.texts("addresses").iter().filter_map(|a| a.parse().ok()).collect(),
-        dns_names: written(attributes).texts("dns_names"),
+        dns_names: declared(attributes).texts("dns_names"),
         max_expiration: attributes.duration("max_expiration"),
     }
 }
 
-/// `expected`, with what the Node object says where the manifest allows that.
+/// Adds the addresses of the Node object to `expected` if the manifest permits it.
 async fn with_node_addresses(
     cluster: &Cluster,
     attributes: &Attributes,
@@ -246,8 +247,8 @@ fn name(request: &CertificateSigningRequest) -> String {
     request.metadata.name.clone().unwrap_or_default()
 }
 
-/// Does `request` come from the kubelet of `node`? Whoever else writes that name into a request has no say.
-fn is_of(request: &CertificateSigningRequest, signer: Signer, node: &str) -> bool {
+/// Whether the kubelet of `node` sent the request. A request of another user with the name of the node does not count.
+fn is_from_node(request: &CertificateSigningRequest, signer: Signer, node: &str) -> bool {
     if request.spec.signer_name != signer.name() {
         return false;
     }
@@ -258,21 +259,21 @@ fn is_of(request: &CertificateSigningRequest, signer: Signer, node: &str) -> boo
     }
 }
 
-/// The requests that there are.
-struct World(CertificateRequests);
+/// All certificate requests of the cluster.
+struct Snapshot(CertificateRequests);
 
-impl World {
-    async fn look(cluster: &Cluster) -> Result<Self, ProviderError> {
+impl Snapshot {
+    async fn read(cluster: &Cluster) -> Result<Self, ProviderError> {
         cluster.certificate_requests().await.map(Self)
     }
 
     fn of(&self, signer: Signer, node: &str) -> impl DoubleEndedIterator<Item = &CertificateSigningRequest> {
-        self.0.iter().filter(move |r| is_of(r, signer, node))
+        self.0.iter().filter(move |r| is_from_node(r, signer, node))
     }
 
     async fn observe(&self, cluster: &Cluster, request: &ReadRequest) -> Reading {
         let recorded = request.recorded.as_ref().map(|r| as_recorded(&r.attributes));
-        let identity = request.recorded.as_ref().and_then(|r| of_identity(&r.identity));
+        let identity = request.recorded.as_ref().and_then(|r| parse_identity(&r.identity));
         let attributes = recorded.as_ref().or(request.desired.as_ref()).cloned().unwrap_or_default();
         let Some(node) = request.desired.as_ref().and_then(|d| d.text("node")).or(identity.map(|(_, node)| node))
         else {
@@ -290,17 +291,17 @@ impl World {
         let newer = self
             .of(signer, node)
             .filter(|r| state(r) == State::Pending && since.is_none_or(|since| created(r) > Some(since)));
-        let (fit, refused): (Vec<_>, Vec<_>) =
+        let (matching, refused): (Vec<_>, Vec<_>) =
             newer.map(|r| (name(r), check(r, &expected))).partition(|(_, verdict)| verdict.is_ok());
-        // The controller approves client certificates by itself.
-        let pending = if signer == Signer::Serving { fit } else { Vec::new() };
-        let mut observed = written(&attributes);
+        // The controller manager approves client certificates.
+        let pending = if signer == Signer::Serving { matching } else { Vec::new() };
+        let mut observed = declared(&attributes);
         observed.insert("pending".to_owned(), list(pending.into_iter().map(|(name, _)| name)));
-        let of_certificate = match &recorded {
+        let certificate = match &recorded {
             Some(recorded) => recorded.clone(),
-            None => issued.map(of_certificate).unwrap_or_default(),
+            None => issued.map(certificate_attributes).unwrap_or_default(),
         };
-        observed.extend(of_certificate.into_iter().filter(|(name, _)| OF_THE_CERTIFICATE.contains(&name.as_str())));
+        observed.extend(certificate.into_iter().filter(|(name, _)| CERTIFICATE_ATTRIBUTES.contains(&name.as_str())));
         let refused = refused
             .last()
             .and_then(|(name, verdict)| Some(format!("{name} is not approved: {}", verdict.as_ref().err()?)));
@@ -315,11 +316,12 @@ fn recorded_time(request: &ReadRequest) -> Option<Timestamp> {
     request.recorded.as_ref()?.private["requested_at"].as_str()?.parse().ok()
 }
 
-/// Has the kubelet a certificate of the cluster, although the request for it was cleaned up (which is done after an hour)?
-/// `None` where its kubelet says nothing at all.
+/// Checks whether the kubelet has a certificate whose request was cleaned up, which happens after an hour.
+///
+/// Returns `None` if the kubelet does not answer.
 async fn has_certificate(cluster: &Cluster, signer: Signer, node: &str) -> Result<Option<bool>, ProviderError> {
     if signer == Signer::Client {
-        // A kubelet registers its node with it.
+        // A kubelet needs its client certificate to register the Node.
         let api: Api<Node> = Api::all(cluster.client().await?);
         let found = api.get_opt(node).await.map_err(|e| cluster.explain(e, &format!("read node {node}")))?;
         return Ok(Some(found.is_some()));
@@ -331,15 +333,15 @@ async fn has_certificate(cluster: &Cluster, signer: Signer, node: &str) -> Resul
             Err(cluster.explain(kube::Error::Api(status), &doing))
         }
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(Some(false)),
-        // A kubelet that waits for its certificate ends every handshake.
+        // A kubelet without a certificate aborts every TLS handshake.
         Err(kube::Error::Api(status)) if status.message.contains("tls: ") => Ok(Some(false)),
         Err(kube::Error::Api(_)) => Ok(None),
         Err(error) => Err(cluster.explain(error, &format!("ask the kubelet of {node} whether it has a certificate"))),
     }
 }
 
-/// What is worth remembering of an issued certificate.
-fn of_certificate(request: &CertificateSigningRequest) -> Attributes {
+/// Returns the attributes of an issued certificate.
+fn certificate_attributes(request: &CertificateSigningRequest) -> Attributes {
     let status = request.status.as_ref();
     let approved = status.and_then(|s| s.conditions.as_ref()).and_then(|c| c.iter().find(|c| c.type_ == "Approved"));
     let approved_at = approved.and_then(|c| c.last_update_time.as_ref()).map(|t| t.0.to_string());
@@ -355,39 +357,39 @@ fn of_certificate(request: &CertificateSigningRequest) -> Attributes {
     attributes.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.to_owned(), v)).collect()
 }
 
-/// Work on the approval for one node.
-struct Work<'a> {
+/// The approval of the certificate of one node.
+struct Approval<'a> {
     cluster: &'a Cluster,
     operation: &'a Operation,
     desired: &'a Attributes,
-    /// How often the requests were looked at.
-    looks: AtomicU32,
+    /// The number of polls.
+    polls: AtomicU32,
 }
 
 /// The verdict on the requests of a node.
 enum Verdict {
-    /// This one has its certificate.
+    /// The certificate of this request is issued.
     Issued(Box<CertificateSigningRequest>),
-    /// The kubelet has a certificate whose request is gone.
+    /// The kubelet has a certificate, and its request is gone.
     Held,
-    /// This one may be approved.
-    Fits(Box<CertificateSigningRequest>),
-    /// Not yet.
+    /// This request may be approved.
+    Matches(Box<CertificateSigningRequest>),
+    /// There is nothing to decide yet, for this reason.
     Wait(String),
-    /// The newest one asks for what it must not have.
+    /// The newest request does not match, for this reason.
     Refused(String),
 }
 
-impl<'a> Work<'a> {
+impl<'a> Approval<'a> {
     fn new(cluster: &'a Cluster, operation: &'a Operation, desired: &'a Attributes) -> Self {
-        Self { cluster, operation, desired, looks: AtomicU32::new(0) }
+        Self { cluster, operation, desired, polls: AtomicU32::new(0) }
     }
 
     async fn approve(&self) -> Result<Applied, ProviderError> {
         let node = self
             .desired
             .text("node")
-            .ok_or_else(|| ProviderError::new(Class::Invalid, "the node's name is not known").attribute("node"))?;
+            .ok_or_else(|| ProviderError::new(Class::Invalid, "the name of the node is not known").attribute("node"))?;
         let what = format!(
             "the {} certificate of {node}",
             if signer(self.desired) == Signer::Serving { "serving" } else { "client" }
@@ -395,49 +397,49 @@ impl<'a> Work<'a> {
         let begin = Instant::now();
         let deadline = deadline(self.operation.timeout, DEFAULT_TIMEOUT);
         let wait = Wait { cluster: self.cluster, address: &self.operation.address, what: &what, deadline };
-        let patience = begin + PATIENCE.min(deadline.saturating_duration_since(begin) / 2);
-        let ours = std::sync::Mutex::new(None::<String>);
+        let mismatch_deadline = begin + MISMATCH_TOLERANCE.min(deadline.saturating_duration_since(begin) / 2);
+        let approved = std::sync::Mutex::new(None::<String>);
         let issued = wait
             .poll(PAUSE, || async {
-                let approved = ours.lock().ok().and_then(|o| o.clone());
-                match self.judge(node, approved.as_deref()).await? {
+                let earlier = approved.lock().ok().and_then(|name| name.clone());
+                match self.judge(node, earlier.as_deref()).await? {
                     Verdict::Issued(request) => Ok(Ok(Some(request))),
                     Verdict::Held => Ok(Ok(None)),
-                    Verdict::Fits(request) if signer(self.desired) == Signer::Client && begin.elapsed() < CONTROLLERS_TURN => {
+                    Verdict::Matches(request) if signer(self.desired) == Signer::Client && begin.elapsed() < CONTROLLER_GRACE => {
                         Ok(Err(format!("{} is pending", name(&request))))
                     }
-                    Verdict::Fits(request) => {
+                    Verdict::Matches(request) => {
                         self.write_approval(&request).await?;
-                        let told = format!("approved {}, which is not signed yet", name(&request));
-                        if let Ok(mut ours) = ours.lock() {
-                            *ours = Some(name(&request));
+                        let progress = format!("approved {}, which is not signed yet", name(&request));
+                        if let Ok(mut approved) = approved.lock() {
+                            *approved = Some(name(&request));
                         }
-                        Ok(Err(told))
+                        Ok(Err(progress))
                     }
-                    Verdict::Refused(reason) if Instant::now() >= patience => Err(ProviderError::new(Class::Denied, format!("does not approve {what}: {reason}"))
-                        .help("if the node is right, write its addresses and names into the manifest; if not, find out who asks")),
+                    Verdict::Refused(reason) if Instant::now() >= mismatch_deadline => Err(ProviderError::new(Class::Denied, format!("cannot approve {what}: {reason}"))
+                        .help("if the node is correct, add its addresses and names to the manifest; otherwise find out who sent the request")),
                     Verdict::Wait(missing) | Verdict::Refused(missing) => Ok(Err(missing)),
                 }
             })
             .await?;
-        let mut attributes = written(self.desired);
+        let mut attributes = declared(self.desired);
         attributes.insert("pending".to_owned(), Value::List(Vec::new()));
-        attributes.extend(issued.as_deref().map(of_certificate).unwrap_or_default());
+        attributes.extend(issued.as_deref().map(certificate_attributes).unwrap_or_default());
         let requested_at = issued.as_deref().and_then(created).map(|t| t.to_string());
         Ok(Applied { attributes, private: json!({ "requested_at": requested_at }), notes: Vec::new() })
     }
 
     async fn judge(&self, node: &str, approved: Option<&str>) -> Result<Verdict, ProviderError> {
         let signer = signer(self.desired);
-        let world = World::look(self.cluster).await?;
+        let snapshot = Snapshot::read(self.cluster).await?;
         let since = self
             .operation
             .recorded
             .as_ref()
             .and_then(|r| r.private["requested_at"].as_str()?.parse::<Timestamp>().ok());
-        let newest = world.of(signer, node).rev().find(|r| matches!(state(r), State::Issued | State::Approved));
+        let newest = snapshot.of(signer, node).rev().find(|r| matches!(state(r), State::Issued | State::Approved));
         let after = newest.and_then(created).or(since);
-        let pending: Vec<_> = world
+        let pending: Vec<_> = snapshot
             .of(signer, node)
             .rev()
             .filter(|r| state(r) == State::Pending && after.is_none_or(|after| created(r) > Some(after)))
@@ -447,7 +449,7 @@ impl<'a> Work<'a> {
         if let Some((request, _)) =
             verdicts.iter().find(|(r, verdict)| verdict.is_ok() && approved.is_none_or(|a| a == name(r)))
         {
-            return Ok(Verdict::Fits(Box::new((*request).clone())));
+            return Ok(Verdict::Matches(Box::new((*request).clone())));
         }
         match newest {
             Some(request) if state(request) == State::Issued && pending.is_empty() => {
@@ -461,14 +463,14 @@ impl<'a> Work<'a> {
             }
             _ => {}
         }
-        let looks = self.looks.fetch_add(1, Ordering::Relaxed);
-        let is_due = verdicts.is_empty() && looks.is_multiple_of(LOOKS_PER_QUESTION);
+        let polls = self.polls.fetch_add(1, Ordering::Relaxed);
+        let is_due = verdicts.is_empty() && polls.is_multiple_of(POLLS_PER_KUBELET_CHECK);
         if is_due && has_certificate(self.cluster, signer, node).await? == Some(true) {
             return Ok(Verdict::Held);
         }
         Ok(match verdicts.first() {
             Some((request, Err(reason))) => Verdict::Refused(format!("{}: {reason}", name(request))),
-            _ => Verdict::Wait(format!("the kubelet of {node} asked for none yet")),
+            _ => Verdict::Wait(format!("the kubelet of {node} has not requested a certificate yet")),
         })
     }
 
@@ -480,33 +482,33 @@ impl<'a> Work<'a> {
             "type": "Approved",
             "status": "True",
             "reason": APPROVAL_REASON,
-            "message": format!("{} found it to be what the inventory says", self.operation.address),
+            "message": format!("{}: the request matches the inventory", self.operation.address),
             "lastUpdateTime": Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default().to_string(),
         }));
-        // Only the very object that was checked is approved, not another one that took its name meanwhile.
+        // The resource version ensures that exactly the checked request is approved, not a later one of the same name.
         let patch = json!({ "metadata": { "resourceVersion": checked.metadata.resource_version }, "status": { "conditions": conditions } });
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let written = api.patch_approval(&name(checked), &parameters, &Patch::Merge(patch)).await;
-        self.cluster.forget_certificate_requests().await;
+        self.cluster.invalidate_certificate_requests().await;
         match written {
             Ok(_) => Ok(()),
-            // Somebody else decided at the same time: the next look sees what.
+            // Somebody else decided at the same time: the next poll reads the decision.
             Err(kube::Error::Api(status)) if status.is_conflict() || status.code == 404 => Ok(()),
             Err(error) => Err(self.cluster.explain(error, &format!("approve {}", name(checked)))),
         }
     }
 }
 
-/// Deletes the requests that we approved. The certificates stay what they are: nothing takes them back.
+/// Deletes the decided requests of the node. Issued certificates stay valid, because Kubernetes cannot revoke them.
 async fn delete(cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
-    let Some((signer, node)) = operation.recorded.as_ref().and_then(|r| of_identity(&r.identity)) else {
+    let Some((signer, node)) = operation.recorded.as_ref().and_then(|r| parse_identity(&r.identity)) else {
         return Ok(Applied::default());
     };
     let api: Api<CertificateSigningRequest> = Api::all(cluster.client().await?);
-    let world = World::look(cluster).await?;
-    // Whoever approved them: with the node its requests go, also those of a machine that was replaced. One that nobody approved
-    // was not ours, and may be what somebody wants to look into, but for those of a machine that is gone: nobody has their keys any more.
-    for request in world.of(signer, node).filter(|r| operation.machine_gone || !matches!(state(r), State::Pending)) {
+    let snapshot = Snapshot::read(cluster).await?;
+    // A pending request was not approved by moorfast, and somebody may want to inspect it. If the machine is gone, so is its key: then the
+    // pending requests are deleted too.
+    for request in snapshot.of(signer, node).filter(|r| operation.machine_gone || !matches!(state(r), State::Pending)) {
         match api.delete(&name(request), &DeleteParams::default()).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}

@@ -1,4 +1,4 @@
-//! `kubernetes_kubeconfig`: the text of a kubeconfig, made here and kept nowhere.
+//! The resource type `kubernetes_kubeconfig`: the text of a kubeconfig, rendered by moorfast and stored nowhere.
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -15,7 +15,7 @@ use crate::attributes::{Read, as_recorded};
 use crate::cluster::Cluster;
 use crate::resource::{Reading, Resource};
 
-/// `kubernetes_kubeconfig`
+/// The resource type `kubernetes_kubeconfig`.
 pub(crate) struct KubeconfigFile;
 
 const CONTENT: &str = "content";
@@ -24,47 +24,59 @@ const CONTENT: &str = "content";
 impl Resource for KubeconfigFile {
     fn declaration(&self) -> ResourceType {
         let exec = vec![
-            Attribute::required("command", Kind::String, "The program."),
-            Attribute::optional("args", Kind::list(Kind::String), "Its arguments."),
-            Attribute::optional("env", Kind::map(Kind::String), "Its environment variables."),
-            Attribute::optional("api_version", Kind::String, "The form of its answer.")
-                .or("client.authentication.k8s.io/v1"),
+            Attribute::required("command", Kind::String, "Program to run."),
+            Attribute::optional("args", Kind::list(Kind::String), "Arguments of the program."),
+            Attribute::optional("env", Kind::map(Kind::String), "Environment variables of the program."),
+            Attribute::optional(
+                "api_version",
+                Kind::String,
+                "API version of the ExecCredential that the program prints.",
+            )
+            .or("client.authentication.k8s.io/v1"),
         ];
         let schema = Schema::new(
-            "A kubeconfig with one cluster, one user and one context, as `kubectl config set-*` writes it. It is only a text, in `content`: an `ssh_file` \
-             puts it somewhere. The user logs in by `token`, by `client_certificate` and `client_key`, or by `exec`. A token that was retired \
-             (its node joined) leaves the kubeconfig as it is.",
+            "A kubeconfig with one cluster, one user and one context, as `kubectl config set-*` writes it. The resource only renders the text in \
+             `content`; use an `ssh_file` to write it to a node. The user logs in with `token`, with `client_certificate` and `client_key`, or with `exec`. \
+             The kubeconfig stays unchanged after its bootstrap token was retired because the node joined.",
             [
-                Attribute::optional("cluster", Kind::String, "The cluster's name in it.").or("kubernetes"),
-                Attribute::required("server", Kind::String, "The URL of the API server, `https://10.0.0.1:6443`."),
+                Attribute::optional("cluster", Kind::String, "Name of the cluster in the kubeconfig.").or("kubernetes"),
+                Attribute::required(
+                    "server",
+                    Kind::String,
+                    "URL of the API server, for example `https://10.0.0.1:6443`.",
+                ),
                 Attribute::optional(
                     "certificate_authority",
                     Kind::String,
-                    "The CA of the API server as PEM text; it is embedded.",
+                    "CA certificate of the API server as PEM text. It is embedded.",
                 ),
                 Attribute::optional(
                     "tls_server_name",
                     Kind::String,
-                    "The name in the API server's certificate, where it is not that of the URL.",
+                    "Name in the certificate of the API server, if it differs from the host of the URL.",
                 ),
-                Attribute::optional("user", Kind::String, "The user's name in it.").or("default"),
-                Attribute::optional("context", Kind::String, "The context's name.").or("default"),
-                Attribute::optional("namespace", Kind::String, "The namespace of the context."),
+                Attribute::optional("user", Kind::String, "Name of the user in the kubeconfig.").or("default"),
+                Attribute::optional("context", Kind::String, "Name of the context.").or("default"),
+                Attribute::optional("namespace", Kind::String, "Namespace of the context."),
                 Attribute::optional(
                     "current_context",
                     Kind::String,
-                    "The context that is used; `context` where not written. An empty text sets none.",
+                    "Current context. Default: `context`. An empty text sets no current context.",
                 ),
-                Attribute::optional("token", Kind::String, "A bearer token.").secret(),
+                Attribute::optional("token", Kind::String, "Bearer token.").secret(),
                 Attribute::optional(
                     "client_certificate",
                     Kind::String,
-                    "A client certificate as PEM text; it is embedded.",
+                    "Client certificate as PEM text. It is embedded.",
                 ),
-                Attribute::optional("client_key", Kind::String, "Its private key as PEM text; it is embedded.")
-                    .secret(),
-                Attribute::optional("exec", Kind::Object(exec), "A program that prints credentials."),
-                Attribute::computed(CONTENT, Kind::String, "The kubeconfig as YAML.").secret(),
+                Attribute::optional(
+                    "client_key",
+                    Kind::String,
+                    "Private key of the client certificate as PEM text. It is embedded.",
+                )
+                .secret(),
+                Attribute::optional("exec", Kind::Object(exec), "Exec plugin: a program that prints credentials."),
+                Attribute::computed(CONTENT, Kind::String, "Kubeconfig as YAML.").secret(),
             ],
         );
         ResourceType { name: "kubernetes_kubeconfig", scope: Scope::Provider, schema }
@@ -76,38 +88,50 @@ impl Resource for KubeconfigFile {
             message: message.to_owned(),
             help: Some(help.to_owned()),
         };
-        let is_written = |name: &str| attributes.get(name).is_some_and(|v| !v.is_null());
+        let is_set = |name: &str| attributes.get(name).is_some_and(|v| !v.is_null());
         let mut found = Vec::new();
         if let Some(server) =
             attributes.text("server").filter(|s| !s.starts_with("https://") && !s.starts_with("http://"))
         {
-            found.push(invalid("server", &format!("{server:?} is no URL"), "write https://HOST:PORT"));
+            found.push(invalid(
+                "server",
+                &format!("`{server}` is not a URL of http or https"),
+                "use the form https://HOST:PORT",
+            ));
         }
-        if is_written("client_certificate") != is_written("client_key") {
-            found.push(invalid("client_key", "a client certificate and its key belong together", "write both or none"));
+        if is_set("client_certificate") != is_set("client_key") {
+            found.push(invalid(
+                "client_key",
+                "`client_certificate` and `client_key` must be set together",
+                "set both or neither",
+            ));
         }
-        let logins = ["token", "client_certificate", "exec"].into_iter().filter(|n| is_written(n)).collect::<Vec<_>>();
+        let logins = ["token", "client_certificate", "exec"].into_iter().filter(|n| is_set(n)).collect::<Vec<_>>();
         if let [_, second, ..] = logins.as_slice() {
             found.push(invalid(
                 second,
-                "more than one way to log in",
+                "more than one login method is set",
                 "keep one of `token`, `client_certificate` and `exec`",
             ));
         }
         for name in ["certificate_authority", "client_certificate"] {
             if attributes.text(name).is_some_and(|pem| !pem.contains("-----BEGIN CERTIFICATE-----")) {
-                found.push(invalid(name, "holds no certificate in PEM", "write its text, such as ${file(\"ca.pem\")}"));
+                found.push(invalid(
+                    name,
+                    "the text is not a certificate in PEM format",
+                    "use the text of the certificate, for example ${file(\"ca.pem\")}",
+                ));
             }
         }
         found
     }
 
-    /// Nothing in the world has it, so nothing but its address names it.
+    /// Returns `None`: the text exists only in moorfast, so only the address identifies it.
     fn identity(&self, _attributes: &Attributes) -> Option<String> {
         None
     }
 
-    /// It is what the record says: sealed values seal to themselves, so the engine sees by itself whether the content would change.
+    /// Returns the recorded attributes. The engine compares the sealed content itself, so nothing else has to be read.
     async fn read(&self, _cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         let recorded = requests.iter().map(|r| r.recorded.as_ref());
         let readings =
@@ -125,7 +149,7 @@ impl Resource for KubeconfigFile {
             for name in ["token", CONTENT] {
                 planned.insert(name.to_owned(), Value::Retained.sensitive());
             }
-            let notes = vec!["stays as it was applied: its token was retired and can't be read any more".to_owned()];
+            let notes = vec!["stays as it was applied: its token was retired and cannot be read any more".to_owned()];
             return Ok(Proposal { notes, ..Proposal::new(ProposedAction::NoOp, planned) });
         }
         Ok(Proposal::new(ProposedAction::Compare, planned))
@@ -141,7 +165,7 @@ impl Resource for KubeconfigFile {
     }
 }
 
-/// The attributes with the content that they make: unknown or retained where one of them is.
+/// Returns the attributes with the rendered content. The content is unknown or retained if one of the attributes is.
 fn rendered(desired: &Attributes) -> Result<Attributes, ProviderError> {
     let mut attributes: Attributes = desired
         .iter()
@@ -179,11 +203,11 @@ fn render(attributes: &Attributes) -> Result<String, ProviderError> {
     let options = serde_saphyr::ser_options! { compact_list_indent: true, prefer_block_scalars: false };
     let mut yaml = String::new();
     serde_saphyr::to_fmt_writer_with_options(&mut yaml, &kubeconfig, options)
-        .map_err(|_| ProviderError::new(Class::Failed, "the kubeconfig can't be written as YAML"))?;
+        .map_err(|_| ProviderError::new(Class::Failed, "the kubeconfig cannot be written as YAML"))?;
     Ok(yaml)
 }
 
-/// The pairs that are there, in their order.
+/// Builds an object from the pairs that have a value, in their order.
 fn object(pairs: impl IntoIterator<Item = (&'static str, Option<Json>)>) -> Json {
     Json::Object(pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>())
 }
@@ -259,23 +283,23 @@ mod tests {
 
     #[test]
     fn a_bootstrap_kubeconfig() {
-        let made = render(&attributes(&[
+        let rendered = render(&attributes(&[
             ("certificate_authority", "-----BEGIN CERTIFICATE-----\n".into()),
             ("token", Value::from("07401b.f395accd246ae52d").sensitive()),
         ]));
-        insta::assert_snapshot!(made.unwrap());
+        insta::assert_snapshot!(rendered.unwrap());
     }
 
     #[test]
     fn a_kubeconfig_with_an_exec_plugin() {
         let exec = json!({"command": "aws", "args": ["eks", "get-token"], "env": {"AWS_PROFILE": "prod"}, "api_version": "client.authentication.k8s.io/v1beta1"});
-        let made =
+        let rendered =
             render(&attributes(&[("exec", exec.into()), ("namespace", "web".into()), ("current_context", "".into())]));
-        insta::assert_snapshot!(made.unwrap());
+        insta::assert_snapshot!(rendered.unwrap());
     }
 
     #[test]
-    fn the_content_is_as_known_as_its_parts_and_always_secret() {
+    fn the_content_is_unknown_if_a_part_is_and_always_sensitive() {
         let content = |token: Value| rendered(&attributes(&[("token", token)])).unwrap()[CONTENT].clone();
         assert_eq!(content(Value::Unknown), Value::Unknown.sensitive());
         assert_eq!(content(Value::Retained.sensitive()), Value::Retained.sensitive());
@@ -283,10 +307,10 @@ mod tests {
     }
 
     #[test]
-    fn kube_reads_what_we_write() {
-        let made =
+    fn kube_reads_the_rendered_kubeconfig() {
+        let rendered =
             render(&attributes(&[("client_certificate", "c: 'x'\n#".into()), ("client_key", "k".into())])).unwrap();
-        let read = kube::config::Kubeconfig::from_yaml(&made).unwrap();
+        let read = kube::config::Kubeconfig::from_yaml(&rendered).unwrap();
         assert_eq!(read.current_context.as_deref(), Some("default"));
         assert_eq!(read.clusters[0].cluster.as_ref().unwrap().server.as_deref(), Some("https://10.0.0.1:6443"));
     }

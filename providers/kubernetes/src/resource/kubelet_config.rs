@@ -1,4 +1,4 @@
-//! `kubernetes_kubelet_config`: what a kubelet really runs with.
+//! The resource type `kubernetes_kubelet_config`: the live configuration of a kubelet.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 
 use crate::attributes::Read;
 use crate::cluster::{Cluster, timed_out};
-use crate::equality::{differences, differing_paths, in_terms_of};
+use crate::configuration::{differences, differing_paths, in_declared_form};
 use crate::resource::{Reading, Resource};
 use crate::waiting::{Wait, deadline};
 
@@ -24,27 +24,27 @@ const PAUSE: Duration = Duration::from_secs(1);
 const IDENTITY_PREFIX: &str = "kubelet-config/";
 const ANSWERS: &str = "answers";
 
-/// `kubernetes_kubelet_config`
+/// The resource type `kubernetes_kubelet_config`.
 pub(crate) struct KubeletConfig;
 
 #[async_trait]
 impl Resource for KubeletConfig {
     fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
-            "The configuration that a kubelet runs with, as its configz endpoint tells it through the API server. It changes nothing: it shows where the \
-             running kubelet differs from the file that the manifest wrote, and an apply waits until it does not (2 minutes unless `timeouts` say \
-             otherwise). Fields that `config` does not mention are not looked at. Durations and quantities are compared by what they mean.",
+            "The live configuration of a kubelet, read from its configz endpoint through the API server. The resource changes nothing: the plan shows where \
+             the running kubelet differs from `config`, and an apply waits until there is no difference (2 minutes, or the limit of `timeouts`). Only the \
+             fields of `config` are compared. Durations and quantities are compared by value: `60s` equals `1m`.",
             [
-                Attribute::required("node", Kind::String, "The name of the Node.").replaces(),
+                Attribute::required("node", Kind::String, "Name of the Node.").replaces(),
                 Attribute::required(
                     "config",
                     Kind::Any,
-                    "The KubeletConfiguration that it should run with: YAML text, such as the `content` of the file's resource, or a table.",
+                    "Expected KubeletConfiguration: a table, or a YAML text such as the `content` of the `ssh_file` that writes it.",
                 ),
                 Attribute::computed(
                     ANSWERS,
                     Kind::Bool,
-                    "Does the kubelet tell its configuration? One that is stopped does not.",
+                    "Whether the kubelet returns its configuration. A stopped kubelet does not.",
                 ),
             ],
         );
@@ -67,7 +67,7 @@ impl Resource for KubeletConfig {
     async fn plan(&self, _cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError> {
         let config = config_of(&request.desired).map_err(invalid)?;
         let node = request.desired.get("node").cloned().unwrap_or_default();
-        let known = like(request.desired.get("config"), config.map_or(Value::Unknown, Value::from));
+        let known = sensitive_like(request.desired.get("config"), config.map_or(Value::Unknown, Value::from));
         let planned = Attributes::from([
             ("node".to_owned(), node),
             ("config".to_owned(), known),
@@ -80,13 +80,13 @@ impl Resource for KubeletConfig {
         };
         let mut notes = Vec::new();
         if action != ProposedAction::NoOp {
-            notes.push("waits until the kubelet runs with it".to_owned());
+            notes.push("waits until the kubelet runs with this configuration".to_owned());
         }
         notes.extend(silence.map(|reason| format!("the kubelet does not answer: {reason}")));
         Ok(Proposal { notes, ..Proposal::new(action, planned) })
     }
 
-    fn patience(&self) -> Duration {
+    fn default_timeout(&self) -> Duration {
         DEFAULT_TIMEOUT
     }
 
@@ -104,7 +104,7 @@ fn invalid(message: String) -> ProviderError {
     ProviderError::new(Class::Invalid, message).attribute("config")
 }
 
-/// The configuration that `attributes` declare; `None` while it is not known.
+/// Returns the declared configuration, or `None` while it is unknown.
 pub(crate) fn config_of(attributes: &Attributes) -> Result<Option<Json>, String> {
     let Some(value) = attributes.get("config") else { return Ok(None) };
     if value.is_unknown() || value.is_retained() {
@@ -114,8 +114,8 @@ pub(crate) fn config_of(attributes: &Attributes) -> Result<Option<Json>, String>
     let parsed = match json {
         Json::String(text) => {
             let parsed = yaml_document(&text).map_err(|e| match value.is_sensitive() {
-                true => format!("`config` is no valid YAML: {}", e.place()),
-                false => format!("`config` is no valid YAML: {e}"),
+                true => format!("`config` is not valid YAML: {}", e.place()),
+                false => format!("`config` is not valid YAML: {e}"),
             })?;
             parsed.to_json().unwrap_or_default()
         }
@@ -127,17 +127,17 @@ pub(crate) fn config_of(attributes: &Attributes) -> Result<Option<Json>, String>
             map.remove("kind");
             Ok(Some(Json::Object(map)))
         }
-        _ => Err("`config` is no KubeletConfiguration".to_owned()),
+        _ => Err("`config` is not a KubeletConfiguration".to_owned()),
     }
 }
 
-/// `value`, secret if `config` is.
-pub(crate) fn like(config: Option<&Value>, value: Value) -> Value {
+/// Returns `value`, marked as sensitive if `config` is.
+pub(crate) fn sensitive_like(config: Option<&Value>, value: Value) -> Value {
     if config.is_some_and(Value::is_sensitive) { value.sensitive() } else { value }
 }
 
-/// Where `live` is not `declared`, without values if `config` is secret.
-pub(crate) fn told_differences(config: Option<&Value>, declared: &Json, live: &Json) -> Vec<String> {
+/// Describes the differences between `declared` and `live`, without values if `config` is sensitive.
+pub(crate) fn described_differences(config: Option<&Value>, declared: &Json, live: &Json) -> Vec<String> {
     match config.is_some_and(Value::is_sensitive) {
         true => differing_paths(declared, live),
         false => differences(declared, live),
@@ -159,20 +159,20 @@ async fn observe(cluster: &Cluster, request: &ReadRequest) -> Reading {
             let config = match (written, known) {
                 (Some(declared), _) => {
                     let config = request.desired.as_ref().and_then(|d| d.get("config"));
-                    like(config, Value::from(in_terms_of(&declared, &live)))
+                    sensitive_like(config, Value::from(in_declared_form(&declared, &live)))
                 }
-                // Nobody knows any more what it says: without the manifest it can't be compared.
+                // The record holds only a digest of a sensitive configuration, which cannot be compared without the manifest.
                 (None, Some(sealed)) if sealed.is_sealed() => sealed,
                 (None, known) => {
                     let declared = known.and_then(|k| k.to_json()).unwrap_or_else(|| json!({}));
-                    Value::from(in_terms_of(&declared, &live))
+                    Value::from(in_declared_form(&declared, &live))
                 }
             };
             Ok(Some(Observed { attributes: attributes(&node, config), private: Json::Null }))
         }
-        Err(Silence::Kubelet(reason)) => Ok(known.map(|known| silent(&node, known, reason))),
-        // It may not be there yet, or wait for its certificate: an apply waits for it.
-        Err(Silence::NoNode) => Ok(None),
+        Err(Unavailable::Kubelet(reason)) => Ok(known.map(|known| silent(&node, known, reason))),
+        // The node may join later: an apply waits for it.
+        Err(Unavailable::NoNode) => Ok(None),
     }
 }
 
@@ -184,51 +184,51 @@ fn attributes(node: &str, config: Value) -> Attributes {
     ])
 }
 
-/// A kubelet that is down keeps its configuration and does not tell it.
+/// Returns the observation of a kubelet that does not answer: the recorded configuration, with `answers` set to false.
 fn silent(node: &str, known: Value, reason: String) -> Observed {
     let mut attributes = attributes(node, known);
     attributes.insert(ANSWERS.to_owned(), Value::Bool(false));
     Observed { attributes, private: json!({ "silent": reason }) }
 }
 
-/// Why a kubelet tells nothing.
-pub(crate) enum Silence {
-    /// There is no such node.
+/// The reason why the configuration of a kubelet cannot be read.
+pub(crate) enum Unavailable {
+    /// There is no Node object.
     NoNode,
-    /// This went wrong on the way to it.
+    /// The kubelet does not answer, for this reason.
     Kubelet(String),
 }
 
-impl fmt::Display for Silence {
+impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Silence::NoNode => f.write_str("there is no Node object"),
-            Silence::Kubelet(reason) => write!(f, "the kubelet does not tell its configuration: {reason}"),
+            Unavailable::NoNode => f.write_str("there is no Node object"),
+            Unavailable::Kubelet(reason) => write!(f, "the kubelet does not return its configuration: {reason}"),
         }
     }
 }
 
-/// The live configuration.
-pub(crate) async fn live(cluster: &Cluster, node: &str) -> Result<Result<Json, Silence>, ProviderError> {
+/// Reads the live configuration of the kubelet of `node`.
+pub(crate) async fn live(cluster: &Cluster, node: &str) -> Result<Result<Json, Unavailable>, ProviderError> {
     let text = match cluster.kubelet(node, "configz").await? {
         Ok(text) => text,
-        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Err(Silence::NoNode)),
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Err(Unavailable::NoNode)),
         Err(kube::Error::Api(status)) if [401, 403].contains(&status.code) => {
             return Err(
                 cluster.explain(kube::Error::Api(status), &format!("read the configuration of the kubelet of {node}"))
             );
         }
-        Err(kube::Error::Api(status)) => return Ok(Err(Silence::Kubelet(explain_tls(&status.message)))),
+        Err(kube::Error::Api(status)) => return Ok(Err(Unavailable::Kubelet(explain_tls(&status.message)))),
         Err(error) => return Err(cluster.explain(error, &format!("read the configuration of the kubelet of {node}"))),
     };
     let mut answer: Json = serde_json::from_str(&text).unwrap_or_default();
     match answer["kubeletconfig"].take() {
-        Json::Null => Ok(Err(Silence::Kubelet("its answer holds no kubeletconfig".to_owned()))),
+        Json::Null => Ok(Err(Unavailable::Kubelet("its answer contains no `kubeletconfig`".to_owned()))),
         config => Ok(Ok(config)),
     }
 }
 
-/// A kubelet without a serving certificate ends the handshake with an internal error, which says nothing to most people.
+/// Explains the internal TLS error with which a kubelet without a serving certificate aborts the handshake.
 fn explain_tls(message: &str) -> String {
     let message = message.trim();
     if message.contains("tls: internal error") {
@@ -244,7 +244,7 @@ async fn wait_until_equal(
 ) -> Result<Applied, ProviderError> {
     let node = desired
         .text("node")
-        .ok_or_else(|| ProviderError::new(Class::Invalid, "the node's name is not known").attribute("node"))?;
+        .ok_or_else(|| ProviderError::new(Class::Invalid, "the name of the node is not known").attribute("node"))?;
     let declared = config_of(desired).map_err(invalid)?.ok_or_else(|| invalid("`config` is not known".to_owned()))?;
     let what = format!("the configuration of the kubelet of {node}");
     let wait = Wait {
@@ -256,9 +256,9 @@ async fn wait_until_equal(
     let waited = wait
         .poll(PAUSE, || async {
             Ok(match live(cluster, node).await? {
-                Err(Silence::NoNode) => Err("there is no Node object yet".to_owned()),
-                Err(Silence::Kubelet(reason)) => Err(reason),
-                Ok(live) => match told_differences(desired.get("config"), &declared, &live).as_slice() {
+                Err(Unavailable::NoNode) => Err("there is no Node object yet".to_owned()),
+                Err(Unavailable::Kubelet(reason)) => Err(reason),
+                Ok(live) => match described_differences(desired.get("config"), &declared, &live).as_slice() {
                     [] => Ok(live),
                     [only] => Err(only.clone()),
                     several => Err(format!("{} fields differ: {}", several.len(), several.join("; "))),
@@ -268,11 +268,11 @@ async fn wait_until_equal(
         .await;
     match waited {
         Ok(live) => {
-            let config = like(desired.get("config"), Value::from(in_terms_of(&declared, &live)));
+            let config = sensitive_like(desired.get("config"), Value::from(in_declared_form(&declared, &live)));
             Ok(Applied { attributes: attributes(node, config), ..Applied::default() })
         }
         Err(error) if error.class == Class::Timeout => Err(timed_out(error.summary)
-            .help("was the kubelet restarted after its file changed? is a field overridden by a flag of its unit? `journalctl -u kubelet` tells")),
+            .help("check that the kubelet was restarted after its file changed, and that no flag of its unit overrides the field (`journalctl -u kubelet`)")),
         Err(error) => Err(error),
     }
 }
@@ -294,14 +294,14 @@ mod tests {
         assert!(config("- 1".into()).is_err());
         assert!(config("a: [".into()).is_err());
         let broken = config(Value::from("header: [hunter2").sensitive()).unwrap_err();
-        assert_eq!(broken, "`config` is no valid YAML: line 1, column 9");
+        assert_eq!(broken, "`config` is not valid YAML: line 1, column 9");
     }
 
     #[test]
-    fn a_secret_configuration_is_compared_without_being_told() {
-        let (wanted, live) = (json!({"staticPodURLHeader": {"t": ["hunter2"]}}), json!({}));
-        let told = |config: Value| told_differences(Some(&config), &wanted, &live);
-        assert_eq!(told(Value::from("").sensitive()), ["staticPodURLHeader is not what is wanted"]);
-        assert!(told(Value::from(""))[0].contains("hunter2"));
+    fn differences_of_a_sensitive_configuration_show_no_values() {
+        let (declared, live) = (json!({"staticPodURLHeader": {"t": ["hunter2"]}}), json!({}));
+        let described = |config: Value| described_differences(Some(&config), &declared, &live);
+        assert_eq!(described(Value::from("").sensitive()), ["staticPodURLHeader differs"]);
+        assert!(described(Value::from(""))[0].contains("hunter2"));
     }
 }

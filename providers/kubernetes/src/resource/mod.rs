@@ -1,4 +1,4 @@
-//! The resource types, one file each.
+//! The resource types, one module each.
 
 mod bootstrap_token;
 mod certificate_approval;
@@ -20,24 +20,24 @@ use moorfast_engine::state::Record;
 use crate::cluster::Cluster;
 use crate::waiting::DEFAULT_TIMEOUT;
 
-/// What reading one instance gave.
+/// The result of reading one instance.
 pub(crate) type Reading = Result<Option<Observed>, ProviderError>;
 
-/// One resource type. The methods are those of the provider and its connection, for this type alone.
+/// One resource type, with the methods of the provider and of the connection for this type.
 #[async_trait]
 pub(crate) trait Resource: Send + Sync {
-    /// Its name and schema.
+    /// Returns the name and the schema.
     fn declaration(&self) -> ResourceType;
 
-    /// Rules beyond the schema.
+    /// Checks the rules that the schema cannot express.
     fn validate(&self, _attributes: &Attributes) -> Vec<Invalid> {
         Vec::new()
     }
 
-    /// The natural key of an instance.
+    /// Returns the natural key of an instance.
     fn identity(&self, attributes: &Attributes) -> Option<String>;
 
-    /// Returns the objects that an instance with these attributes stands for; empty for a type of which each instance is one object.
+    /// Returns the objects of an instance with these attributes. Empty if each instance of the type is exactly one object.
     fn objects(&self, _attributes: &Attributes) -> Vec<PlannedObject> {
         Vec::new()
     }
@@ -47,42 +47,42 @@ pub(crate) trait Resource: Send + Sync {
         None
     }
 
-    /// Is what `record` remembers still what `attributes` mean?
+    /// Whether `record` and `attributes` describe the same instance.
     fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
         self.identity(attributes).is_some_and(|identity| identity == record.identity)
     }
 
-    /// Is an object of this type of the one machine that its node is?
+    /// Whether an object of this type belongs to the machine of its node, and is lost when the machine is replaced.
     fn is_of_machine(&self) -> bool {
         false
     }
 
-    /// What is there, for each request in order.
+    /// Reads the instances, in the order of `requests`.
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading>;
 
-    /// What would be done.
+    /// Plans one instance.
     async fn plan(&self, cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError>;
 
-    /// Can an object of this type be healthy or not?
+    /// Whether an object of this type has a health.
     fn has_health(&self) -> bool {
         false
     }
 
-    /// Waits until it is.
+    /// Waits until the object is healthy.
     async fn healthy(&self, _cluster: &Cluster, request: &ReadRequest, _: Duration) -> Result<(), ProviderError> {
-        Err(ProviderError::new(Class::Invalid, format!("{} has no health", request.resource_type)))
+        Err(ProviderError::new(Class::Invalid, format!("{} has no health check", request.resource_type)))
     }
 
-    /// How long an operation may take where `timeouts` says nothing.
-    fn patience(&self) -> Duration {
+    /// Returns how long an operation may take if `timeouts` is not set.
+    fn default_timeout(&self) -> Duration {
         DEFAULT_TIMEOUT
     }
 
-    /// Does it.
+    /// Does one operation.
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError>;
 }
 
-/// All of them.
+/// All resource types.
 pub(crate) const RESOURCES: [&dyn Resource; 6] = [
     &object::Object,
     &bootstrap_token::BootstrapToken,
@@ -92,7 +92,7 @@ pub(crate) const RESOURCES: [&dyn Resource; 6] = [
     &kubelet_config::KubeletConfig,
 ];
 
-/// The same failure for each of `count` requests.
+/// Returns the same error for each of `count` requests.
 pub(crate) fn fail_all(count: usize, error: &ProviderError) -> Vec<Reading> {
     (0..count).map(|_| Err(error.clone())).collect()
 }

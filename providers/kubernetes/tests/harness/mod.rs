@@ -1,7 +1,7 @@
-//! A provider on a real API server, used as the planner and the executor use it.
+//! The provider on a real API server, called as the planner and the executor call it.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on has failed")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test panics to fail")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use moorfast_engine::state::{Record, SealKey};
 use moorfast_kubernetes::KubernetesProvider;
 use serde_json::Value as Json;
 
-/// The kubeconfig of the testbed, or `None`, having said why the test is skipped.
+/// Returns the kubeconfig of the testbed. Without a testbed, prints why the test is skipped and returns `None`.
 pub fn kubeconfig() -> Option<PathBuf> {
     let Some(path) = std::env::var_os("MOORFAST_TESTBED_JSON") else {
         println!("skipped: MOORFAST_TESTBED_JSON names no testbed");
@@ -29,14 +29,14 @@ pub fn kubeconfig() -> Option<PathBuf> {
     Some(PathBuf::from(testbed["control_plane"]["kubeconfig"].as_str().unwrap()))
 }
 
-/// The testbed's description, or `None`, having said why the test is skipped.
+/// Returns the description of the testbed. Without a testbed, prints why the test is skipped and returns `None`.
 pub fn testbed() -> Option<Json> {
     kubeconfig()?;
     let path = std::env::var_os("MOORFAST_TESTBED_JSON")?;
     Some(serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
 }
 
-/// A client of the test's own, which looks at what the provider did and does what other people do.
+/// Returns a client that checks the work of the provider and acts as another user of the cluster.
 pub async fn client(kubeconfig: &std::path::Path, change: impl FnOnce(&mut kube::Config)) -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let read = Kubeconfig::read_from(kubeconfig).unwrap();
@@ -45,19 +45,19 @@ pub async fn client(kubeconfig: &std::path::Path, change: impl FnOnce(&mut kube:
     Client::try_from(config).unwrap()
 }
 
-/// A name that no other test and no earlier run has.
+/// Returns a name that no other test and no earlier run uses.
 pub fn unique(prefix: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() % 100_000_000;
     format!("{prefix}-{time}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Attributes from JSON.
+/// Converts JSON to attributes.
 pub fn attributes(json: Json) -> Attributes {
     Value::from(json).as_map().unwrap().clone()
 }
 
-/// The provider, connected.
+/// Connects the provider.
 pub async fn connect(config: Json) -> Arc<dyn Connection> {
     let context = Context {
         root: PathBuf::from("/"),
@@ -70,16 +70,16 @@ pub async fn connect(config: Json) -> Arc<dyn Connection> {
     KubernetesProvider.configure(&attributes(config), context).await.unwrap()
 }
 
-/// One instance and what is remembered of it.
+/// One instance and its record.
 pub struct Instance {
     pub connection: Arc<dyn Connection>,
     pub address: Address,
     pub key: SealKey,
     pub record: Option<Arc<Record>>,
     pub timeout: Duration,
-    /// What comes before it in its plan.
+    /// The dependencies in the plan.
     pub dependencies: Vec<Dependency>,
-    /// What its last plan did with its objects.
+    /// The object changes of the last plan.
     objects: Vec<ObjectChange>,
 }
 
@@ -109,7 +109,7 @@ impl Instance {
         self.address.resource.resource_type.clone()
     }
 
-    /// What is not written has its default, as the planner fills it in.
+    /// Fills in the defaults, as the planner does.
     fn with_defaults(&self, desired: &Attributes) -> Attributes {
         let types = KubernetesProvider.resource_types();
         let schema = &types.iter().find(|t| t.name == self.resource_type()).unwrap().schema;
@@ -203,7 +203,7 @@ impl Instance {
         }));
     }
 
-    /// What is remembered after an operation that failed.
+    /// Writes the record of a failed operation.
     pub fn remember_failure(&mut self, desired: &Attributes) {
         self.remember(desired, &Applied { attributes: desired.clone(), ..Applied::default() });
         let failed = self.record.take().map(|record| Record { incomplete: true, ..(*record).clone() });
@@ -251,7 +251,7 @@ impl Instance {
         proposal
     }
 
-    /// Is there nothing to do, and no drift?
+    /// Checks that the next plan is empty and that there is no drift.
     pub async fn is_settled(&self, desired: &Attributes) {
         let recorded = self.record.as_ref().unwrap().attributes.clone();
         assert_eq!(self.sealed(self.read(Some(desired)).await), Some(recorded.clone()), "read by the manifest");

@@ -1,4 +1,6 @@
-//! Does a machine still serve? That it is Ready may be from before something was done to it; that its kubelet renews its Lease is not.
+//! The health of a node.
+//!
+//! The condition Ready can be older than the last change of the machine. A renewed Lease proves that the kubelet runs now.
 
 use std::time::Duration;
 
@@ -11,21 +13,21 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Served};
-use crate::fetch::{Wanted, fetch};
+use crate::object_reader::{ObjectName, fetch};
 use crate::readiness::{Readiness, condition};
 use crate::waiting::Wait;
 
-use super::trouble;
+use super::diagnosis;
 
-/// Where kubelets keep their Leases.
+/// The namespace of the Leases of kubelets.
 const NAMESPACE: &str = "kube-node-lease";
-/// How often node and Lease are looked at. A kubelet renews its Lease every ten seconds.
+/// The interval between two polls of the Node and its Lease. A kubelet renews its Lease every ten seconds.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Waits until the node `name` is Ready and its kubelet renewed its Lease since this was asked.
+/// Waits until the node `name` is Ready and its kubelet renewed its Lease after the call.
 ///
 /// # Errors
-/// If that does not come about by `deadline`, with what the cluster knows of the node.
+/// If the node is not healthy by `deadline`, with the conditions and events of the node.
 pub(super) async fn healthy(
     cluster: &Cluster,
     address: &Address,
@@ -35,17 +37,17 @@ pub(super) async fn healthy(
     let what = format!("node {name}");
     let wait = Wait { cluster, address, what: &what, deadline };
     let first = OnceCell::new();
-    let looked = wait.poll(PAUSE, || look(cluster, name, &first)).await;
-    match looked {
+    let checked = wait.poll(PAUSE, || check(cluster, name, &first)).await;
+    match checked {
         Err(error) if error.class == Class::Timeout => {
-            Err(error.detail(trouble::details(cluster, name).await).help(trouble::HELP))
+            Err(error.detail(diagnosis::details(cluster, name).await).help(diagnosis::HELP))
         }
         other => other,
     }
 }
 
-/// One look; `first` is when the Lease was renewed as of the first one.
-async fn look(cluster: &Cluster, name: &str, first: &OnceCell<String>) -> Result<Result<(), String>, ProviderError> {
+/// Checks the node once. `first` is the renewal time of the Lease at the first check.
+async fn check(cluster: &Cluster, name: &str, first: &OnceCell<String>) -> Result<Result<(), String>, ProviderError> {
     let renewed = renewed(cluster, name).await?;
     let before = first.get_or_init(async || renewed.clone().unwrap_or_default()).await;
     let Some(node) = node(cluster, name).await? else { return Ok(Err("no Node object".to_owned())) };
@@ -59,7 +61,7 @@ async fn look(cluster: &Cluster, name: &str, first: &OnceCell<String>) -> Result
     })
 }
 
-/// When the kubelet renewed its Lease last.
+/// Returns the time at which the kubelet last renewed its Lease.
 async fn renewed(cluster: &Cluster, name: &str) -> Result<Option<String>, ProviderError> {
     let leases: Api<Lease> = Api::namespaced(cluster.client().await?, NAMESPACE);
     let lease = leases.get_opt(name).await;
@@ -70,6 +72,6 @@ async fn renewed(cluster: &Cluster, name: &str) -> Result<Option<String>, Provid
 
 async fn node(cluster: &Cluster, name: &str) -> Result<Option<Json>, ProviderError> {
     let served = Served::of::<k8s_openapi::api::core::v1::Node>(false);
-    let wanted = Wanted { namespace: String::new(), name: name.to_owned() };
+    let wanted = ObjectName { namespace: String::new(), name: name.to_owned() };
     fetch(cluster, &served, std::slice::from_ref(&wanted)).await.remove(&wanted).unwrap_or(Ok(None))
 }

@@ -1,9 +1,9 @@
-//! `kubernetes_node`: a machine that joined the cluster.
+//! The resource type `kubernetes_node`: a machine that joined the cluster.
 
+mod diagnosis;
 mod drain;
 mod health;
 mod taint;
-mod trouble;
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::attributes::{Read, as_recorded, map, optional};
 use crate::cluster::{Cluster, Served};
-use crate::fetch::{Wanted, fetch};
+use crate::object_reader::{ObjectName, fetch};
 use crate::readiness::{Readiness, condition};
 use crate::resource::object::{FIELD_MANAGER, FieldSet};
 use crate::resource::{Reading, Resource};
@@ -30,52 +30,56 @@ use crate::waiting::{Wait, deadline};
 
 use taint::Taint;
 
-/// How long a machine may take to register and become Ready.
+/// The default time limit for a machine to register and become Ready.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
-/// How often is told what a node waits for that has no Node object.
-const PAUSE: Duration = Duration::from_secs(5);
+/// How often the progress of a node without a Node object is reported.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// `kubernetes_node`
+/// The resource type `kubernetes_node`.
 pub(crate) struct NodeObject;
 
 #[async_trait]
 impl Resource for NodeObject {
     fn declaration(&self) -> ResourceType {
         let taint = vec![
-            Attribute::required("key", Kind::String, "Its key."),
-            Attribute::optional("value", Kind::String, "Its value."),
+            Attribute::required("key", Kind::String, "Key of the taint."),
+            Attribute::optional("value", Kind::String, "Value of the taint."),
             Attribute::required(
                 "effect",
                 Kind::OneOf(&["NoSchedule", "PreferNoSchedule", "NoExecute"]),
-                "What it does to pods that do not tolerate it.",
+                "Effect on pods that do not tolerate the taint.",
             ),
         ];
         let schema = Schema::new(
-            "A Node of the cluster. It is not made but waited for: until its kubelet registered it and it is Ready (10 minutes unless `timeouts.create` says \
-             otherwise). Labels and taints that are written are set and kept; all others are left alone. Destroying it cordons the node, evicts its \
-             pods (disruption budgets are honoured; pods of DaemonSets and static pods stay) and deletes the Node object. As a gate of a rollout it is healthy \
-             when it is Ready and its kubelet renewed its Lease (in kube-node-lease) since the gate was asked.",
+            "A Node of the cluster. The kubelet creates the Node object: an apply waits until the Node exists and is Ready (10 minutes, or \
+             `timeouts.create`), then sets the declared labels and taints. All other labels and taints are kept. Destroying the resource cordons the node, \
+             evicts its pods (disruption budgets are respected; static pods and pods of DaemonSets stay) and deletes the Node object. As a health gate of a \
+             rollout, the resource is healthy when the Node is Ready and its kubelet renewed its Lease (in `kube-node-lease`) after the evaluation started.",
             [
                 Attribute::required(
                     "name",
                     Kind::String,
-                    "Its name: the kubelet's --hostname-override or the machine's host name.",
+                    "Name of the Node: the `--hostname-override` of the kubelet, or the host name of the machine.",
                 )
                 .replaces(),
                 Attribute::optional("labels", Kind::map(Kind::String), "Labels to set."),
                 Attribute::optional("taints", Kind::list(Kind::Object(taint)), "Taints to set."),
-                Attribute::optional("unschedulable", Kind::Bool, "Is it cordoned? Left alone where not written."),
+                Attribute::optional(
+                    "unschedulable",
+                    Kind::Bool,
+                    "Whether the node is cordoned. If unset, the current state is kept.",
+                ),
                 Attribute::optional(
                     "force_conflicts",
                     Kind::Bool,
-                    "Take over labels that another manager set to another value.",
+                    "Whether to overwrite labels that another field manager set to another value.",
                 )
                 .or(false),
-                Attribute::computed("ready", Kind::Bool, "Is it Ready?"),
-                Attribute::computed("uid", Kind::String, "The UID of the Node object."),
-                Attribute::computed("internal_ip", Kind::String, "Its InternalIP."),
-                Attribute::computed("kubelet_version", Kind::String, "The version of its kubelet."),
-                Attribute::computed("pod_cidr", Kind::String, "The range of its pods' addresses."),
+                Attribute::computed("ready", Kind::Bool, "Whether the Node is Ready."),
+                Attribute::computed("uid", Kind::String, "UID of the Node object."),
+                Attribute::computed("internal_ip", Kind::String, "InternalIP address of the Node."),
+                Attribute::computed("kubelet_version", Kind::String, "Version of the kubelet."),
+                Attribute::computed("pod_cidr", Kind::String, "Address range of the pods on the node."),
             ],
         );
         ResourceType { name: "kubernetes_node", scope: Scope::Provider, schema }
@@ -86,7 +90,7 @@ impl Resource for NodeObject {
         let twice = taints.iter().enumerate().find(|(i, t)| taints[..*i].iter().any(|other| other.is_same(t)));
         let found = twice.map(|(_, t)| Invalid {
             attribute: Some("taints"),
-            message: format!("the taint {t} is written twice"),
+            message: format!("the taint `{t}` is declared twice"),
             help: None,
         });
         found.into_iter().collect()
@@ -103,27 +107,27 @@ impl Resource for NodeObject {
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         let served = Served::of::<Node>(false);
         let names: Vec<_> = requests.iter().map(|r| name_of(r)).collect();
-        let wanted = |name: &String| Wanted { namespace: String::new(), name: name.clone() };
+        let wanted = |name: &String| ObjectName { namespace: String::new(), name: name.clone() };
         let found = fetch(cluster, &served, &names.iter().flatten().map(wanted).collect::<Vec<_>>()).await;
         let reading = |(request, name): (&&ReadRequest, &Option<String>)| {
             let Some(name) = name else { return Ok(None) };
             let node = found.get(&wanted(name)).cloned().unwrap_or(Ok(None))?;
-            Ok(node.map(|node| observe(&node, &Scopes::of_request(request))))
+            Ok(node.map(|node| observe(&node, &Compared::of_request(request))))
         };
         requests.iter().zip(&names).map(reading).collect()
     }
 
     async fn plan(&self, _cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError> {
-        let mut planned = written(&request.desired);
+        let mut planned = declared(&request.desired);
         planned.insert("ready".to_owned(), Value::Bool(true));
         let Some(observed) = &request.observed else {
             for name in ["uid", "internal_ip", "kubelet_version", "pod_cidr"] {
                 planned.insert(name.to_owned(), Value::Unknown);
             }
-            let notes = vec!["waits for it to register and to become Ready".to_owned()];
+            let notes = vec!["waits for the node to register and to become Ready".to_owned()];
             return Ok(Proposal { notes, ..Proposal::new(ProposedAction::Create, planned) });
         };
-        // What was set by us and is no longer written goes.
+        // Labels and taints that moorfast set and the manifest no longer declares are removed.
         for name in ["labels", "taints"] {
             if observed.attributes.contains_key(name) && !planned.contains_key(name) {
                 planned.insert(
@@ -135,15 +139,15 @@ impl Resource for NodeObject {
         let mut all = observed.attributes.clone();
         all.extend(planned);
         let action = if all == observed.attributes { ProposedAction::NoOp } else { ProposedAction::Update };
-        let notes = observed.private["trouble"]
+        let notes = observed.private["not_ready"]
             .as_str()
-            .map(|t| format!("waits for it to become Ready: {t}"))
+            .map(|t| format!("waits for the node to become Ready: {t}"))
             .into_iter()
             .collect();
         Ok(Proposal { notes, ..Proposal::new(action, all) })
     }
 
-    fn patience(&self) -> Duration {
+    fn default_timeout(&self) -> Duration {
         DEFAULT_TIMEOUT
     }
 
@@ -153,7 +157,7 @@ impl Resource for NodeObject {
 
     async fn healthy(&self, cluster: &Cluster, request: &ReadRequest, limit: Duration) -> Result<(), ProviderError> {
         let name = name_of(request)
-            .ok_or_else(|| ProviderError::new(Class::Invalid, "the node's name is not known").attribute("name"))?;
+            .ok_or_else(|| ProviderError::new(Class::Invalid, "the name of the node is not known").attribute("name"))?;
         health::healthy(cluster, &request.address, &name, deadline(Some(limit), limit)).await
     }
 
@@ -162,16 +166,16 @@ impl Resource for NodeObject {
         match &operation.action {
             OperationAction::Create(desired) | OperationAction::Update(desired) => {
                 let name = desired.text("name").ok_or_else(|| {
-                    ProviderError::new(Class::Invalid, "the node's name is not known").attribute("name")
+                    ProviderError::new(Class::Invalid, "the name of the node is not known").attribute("name")
                 })?;
-                Work { cluster, operation, deadline, name }.bring(desired).await
+                NodeOperation { cluster, operation, deadline, name }.configure(desired).await
             }
             OperationAction::Delete => {
                 let recorded =
                     operation.recorded.as_ref().and_then(|r| r.identity.strip_prefix("Node/").map(str::to_owned));
                 let observed = operation.observed.as_ref().and_then(|o| o.attributes.text("name").map(str::to_owned));
                 let Some(name) = recorded.or(observed) else { return Ok(Applied::default()) };
-                Work { cluster, operation, deadline, name: &name }.remove().await
+                NodeOperation { cluster, operation, deadline, name: &name }.remove().await
             }
         }
     }
@@ -182,8 +186,8 @@ fn name_of(request: &ReadRequest) -> Option<String> {
     desired.or_else(|| request.recorded.as_ref().and_then(|r| r.identity.strip_prefix("Node/").map(str::to_owned)))
 }
 
-/// What the manifest writes, in the form in which it is compared.
-fn written(desired: &Attributes) -> Attributes {
+/// Returns the declared attributes in the form in which they are compared.
+fn declared(desired: &Attributes) -> Attributes {
     let mut attributes: Attributes = desired
         .iter()
         .filter(|(name, value)| {
@@ -191,22 +195,22 @@ fn written(desired: &Attributes) -> Attributes {
         })
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    if attributes.contains_key("taints") && !desired.is_open("taints") {
+    if attributes.contains_key("taints") && !desired.is_unknown_or_retained("taints") {
         attributes.insert("taints".to_owned(), Taint::write_all(Taint::read_all(desired)));
     }
     attributes
 }
 
-/// Which labels and taints of a node are looked at.
-struct Scopes {
+/// The labels, taints and other fields of a node that are compared.
+struct Compared {
     labels: Vec<String>,
     taints: Vec<Taint>,
     unschedulable: bool,
-    /// The attributes that are there even if empty.
-    written: Vec<&'static str>,
+    /// The attributes that are present even if they are empty.
+    declared: Vec<&'static str>,
 }
 
-impl Scopes {
+impl Compared {
     fn of_request(request: &ReadRequest) -> Self {
         let recorded = request.recorded.as_ref().map(|r| as_recorded(&r.attributes));
         let sources = [request.desired.as_ref(), recorded.as_ref()];
@@ -214,21 +218,21 @@ impl Scopes {
     }
 
     fn of<'a>(sources: impl IntoIterator<Item = &'a Attributes>) -> Self {
-        let mut scopes = Self { labels: Vec::new(), taints: Vec::new(), unschedulable: false, written: Vec::new() };
+        let mut compared = Self { labels: Vec::new(), taints: Vec::new(), unschedulable: false, declared: Vec::new() };
         for attributes in sources {
-            scopes.labels.extend(
+            compared.labels.extend(
                 attributes.get("labels").and_then(Value::as_map).into_iter().flatten().map(|(name, _)| name.clone()),
             );
-            scopes.taints.extend(Taint::read_all(attributes));
-            let is_written = |name: &&&str| attributes.get(**name).is_some_and(|v| !v.is_null());
-            scopes.unschedulable |= is_written(&&"unschedulable");
-            scopes.written.extend(["labels", "taints"].iter().filter(is_written));
+            compared.taints.extend(Taint::read_all(attributes));
+            let is_declared = |name: &&&str| attributes.get(**name).is_some_and(|v| !v.is_null());
+            compared.unschedulable |= is_declared(&&"unschedulable");
+            compared.declared.extend(["labels", "taints"].iter().filter(is_declared));
         }
-        scopes
+        compared
     }
 }
 
-fn observe(node: &Json, scopes: &Scopes) -> Observed {
+fn observe(node: &Json, compared: &Compared) -> Observed {
     let readiness = condition(node, "Ready");
     let text = |value: &Json| optional(value.as_str().filter(|t| !t.is_empty()));
     let addresses = node["status"]["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -248,44 +252,44 @@ fn observe(node: &Json, scopes: &Scopes) -> Observed {
     let ours = FieldSet::ours(node);
     let managed = ours.field("metadata").and_then(|m| m.field("labels"));
     let is_looked_at =
-        |name: &str| scopes.labels.iter().any(|l| l == name) || managed.is_some_and(|m| m.field(name).is_some());
+        |name: &str| compared.labels.iter().any(|l| l == name) || managed.is_some_and(|m| m.field(name).is_some());
     let labels = node["metadata"]["labels"].as_object().into_iter().flatten().filter(|(name, _)| is_looked_at(name));
     let labels: std::collections::BTreeMap<_, _> =
         labels.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect();
-    if !labels.is_empty() || scopes.written.contains(&"labels") {
+    if !labels.is_empty() || compared.declared.contains(&"labels") {
         attributes.insert("labels".to_owned(), map(&labels));
     }
     let taints =
-        Taint::of_node(node).into_iter().filter(|t| scopes.taints.iter().any(|s| s.is_same(t))).collect::<Vec<_>>();
-    if !taints.is_empty() || scopes.written.contains(&"taints") {
+        Taint::of_node(node).into_iter().filter(|t| compared.taints.iter().any(|s| s.is_same(t))).collect::<Vec<_>>();
+    if !taints.is_empty() || compared.declared.contains(&"taints") {
         attributes.insert("taints".to_owned(), Taint::write_all(taints));
     }
-    if scopes.unschedulable {
+    if compared.unschedulable {
         attributes.insert("unschedulable".to_owned(), Value::Bool(node["spec"]["unschedulable"] == true));
     }
-    let trouble = match readiness {
-        Readiness::Waiting(trouble) | Readiness::Failed(trouble) => Json::from(trouble),
+    let not_ready = match readiness {
+        Readiness::Waiting(reason) | Readiness::Failed(reason) => Json::from(reason),
         Readiness::Ready => Json::Null,
     };
-    Observed { attributes, private: json!({ "trouble": trouble }) }
+    Observed { attributes, private: json!({ "not_ready": not_ready }) }
 }
 
-/// Work on one node.
-struct Work<'a> {
+/// An operation on one node.
+struct NodeOperation<'a> {
     cluster: &'a Cluster,
     operation: &'a Operation,
     deadline: Instant,
     name: &'a str,
 }
 
-impl Work<'_> {
+impl NodeOperation<'_> {
     async fn api(&self) -> Result<Api<Node>, ProviderError> {
         Ok(Api::all(self.cluster.client().await?))
     }
 
     async fn get(&self) -> Result<Option<Json>, ProviderError> {
         let served = Served::of::<Node>(false);
-        let wanted = Wanted { namespace: String::new(), name: self.name.to_owned() };
+        let wanted = ObjectName { namespace: String::new(), name: self.name.to_owned() };
         fetch(self.cluster, &served, std::slice::from_ref(&wanted)).await.remove(&wanted).unwrap_or(Ok(None))
     }
 
@@ -293,15 +297,15 @@ impl Work<'_> {
         self.cluster.explain(error, &format!("{verb} node {}", self.name))
     }
 
-    async fn bring(&self, desired: &Attributes) -> Result<Applied, ProviderError> {
+    async fn configure(&self, desired: &Attributes) -> Result<Applied, ProviderError> {
         let node = self.wait_for(|_| Readiness::Ready).await?;
         self.set(&node, desired).await?;
         let node = self.wait_for(|node| condition(node, "Ready")).await?;
-        let observed = observe(&node, &Scopes::of([desired]));
+        let observed = observe(&node, &Compared::of([desired]));
         Ok(Applied { attributes: observed.attributes, ..Applied::default() })
     }
 
-    /// Waits until there is a Node object that `judge` finds ready.
+    /// Waits until the Node exists and `judge` finds it ready.
     async fn wait_for(&self, judge: fn(&Json) -> Readiness) -> Result<Json, ProviderError> {
         let what = format!("node {}", self.name);
         let wait =
@@ -314,32 +318,34 @@ impl Work<'_> {
         let served = Served::of::<Node>(false);
         let waited = tokio::select! {
             waited = wait.until(&served, "", self.name, watched) => waited,
-            never = self.tell_of_requests(&is_absent) => match never {},
+            never = self.report_requests(&is_absent) => match never {},
         };
         match waited {
             Ok(Some(node)) => Ok(node),
-            Ok(None) => Err(ProviderError::new(Class::Failed, format!("the watch of node {} gave nothing", self.name))),
+            Ok(None) => {
+                Err(ProviderError::new(Class::Failed, format!("the watch of node {} returned no object", self.name)))
+            }
             Err(error) if error.class == Class::Timeout => {
-                Err(error.detail(trouble::details(self.cluster, self.name).await).help(trouble::HELP))
+                Err(error.detail(diagnosis::details(self.cluster, self.name).await).help(diagnosis::HELP))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// While there is no Node object, its certificate requests tell how far its kubelet is.
-    async fn tell_of_requests(&self, is_absent: &AtomicBool) -> Infallible {
+    /// Reports the certificate requests of the node while it has no Node object: they show how far its kubelet is.
+    async fn report_requests(&self, is_absent: &AtomicBool) -> Infallible {
         loop {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(PROGRESS_INTERVAL).await;
             if !is_absent.load(Ordering::Relaxed) {
                 continue;
             }
-            if let Some(told) = trouble::of_absent(self.cluster, self.name).await {
-                self.cluster.context.progress.report(&self.operation.address, told);
+            if let Some(progress) = diagnosis::of_absent(self.cluster, self.name).await {
+                self.cluster.context.progress.report(&self.operation.address, progress);
             }
         }
     }
 
-    /// Sets labels, taints and cordon, each only where it is written or was set by us.
+    /// Sets labels, taints and the cordon, each only if it is declared or if moorfast set it before.
     async fn set(&self, node: &Json, desired: &Attributes) -> Result<(), ProviderError> {
         self.set_labels(node, desired).await?;
         self.set_taints(node, desired).await
@@ -351,7 +357,7 @@ impl Work<'_> {
         if labels.is_empty() && unschedulable.is_none() && FieldSet::ours(node).is_leaf() {
             return Ok(());
         }
-        // The UID keeps the apply from making a Node object that no kubelet registered.
+        // The UID prevents the apply from creating a Node object that no kubelet registered.
         let mut body = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": self.name, "uid": node["metadata"]["uid"], "labels": labels } });
         if let Some(unschedulable) = unschedulable {
             body["spec"] = json!({ "unschedulable": unschedulable });
@@ -362,7 +368,7 @@ impl Work<'_> {
         patched.map(|_| ()).map_err(|e| self.explain(e, "label"))
     }
 
-    /// The taints of a node are one list to the API, and controllers write to it as well: it is changed only from the version that was read.
+    /// Sets the taints. The API has one list of taints, which controllers change too: the patch applies only to the version that was read.
     async fn set_taints(&self, node: &Json, desired: &Attributes) -> Result<(), ProviderError> {
         let recorded = self.operation.recorded.as_ref().map(|r| as_recorded(&r.attributes));
         let ours = recorded.as_ref().map(Taint::read_all).unwrap_or_default();
@@ -396,9 +402,9 @@ impl Work<'_> {
         let what = format!("the eviction of the pods of {}", self.name);
         let wait =
             Wait { cluster: self.cluster, address: &self.operation.address, what: &what, deadline: self.deadline };
-        // The pods of a machine that is off never end: the garbage collector removes them once the Node is gone.
-        let answers = condition(&node, "Ready") == Readiness::Ready;
-        let notes = drain::drain(&wait, self.name, answers).await?;
+        // The pods of a stopped machine never terminate: the garbage collector removes them when the Node is deleted.
+        let is_ready = condition(&node, "Ready") == Readiness::Ready;
+        let notes = drain::drain(&wait, self.name, is_ready).await?;
         match api.delete(self.name, &DeleteParams::default()).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
@@ -408,7 +414,7 @@ impl Work<'_> {
     }
 }
 
-/// Lists by one field selector.
+/// Returns list parameters with one field selector.
 fn of_field(selector: &str) -> ListParams {
     ListParams::default().fields(selector)
 }

@@ -1,4 +1,4 @@
-//! Taints: those of the manifest among those of controllers.
+//! Taints of the manifest beside taints of controllers.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub(super) struct Taint {
 }
 
 impl Taint {
-    /// The taints that `attributes` hold.
+    /// Returns the taints in `attributes`.
     pub(super) fn read_all(attributes: &Attributes) -> Vec<Taint> {
         let items = attributes.get("taints").and_then(Value::as_list).unwrap_or_default();
         let taints = items.iter().filter_map(Value::as_map).filter_map(|item| {
@@ -26,13 +26,13 @@ impl Taint {
         taints.collect()
     }
 
-    /// The value of an attribute that holds `taints`; their order has no meaning.
+    /// Returns the attribute value for `taints`, sorted because their order has no meaning.
     pub(super) fn write_all(mut taints: Vec<Taint>) -> Value {
         taints.sort();
         Value::List(taints.iter().map(|t| Value::from(t.to_json())).collect())
     }
 
-    /// The taints of a Node object.
+    /// Returns the taints of a Node object.
     pub(super) fn of_node(node: &Json) -> Vec<Taint> {
         let items = node["spec"]["taints"].as_array().map(Vec::as_slice).unwrap_or_default();
         let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
@@ -42,7 +42,7 @@ impl Taint {
             .collect()
     }
 
-    /// As the API takes it.
+    /// Returns the taint in the form of the API.
     pub(super) fn to_json(&self) -> Json {
         if self.value.is_empty() {
             return json!({ "effect": self.effect, "key": self.key });
@@ -50,13 +50,13 @@ impl Taint {
         json!({ "effect": self.effect, "key": self.key, "value": self.value })
     }
 
-    /// Is it the same taint, whatever its value?
+    /// Whether both taints have the same key and effect.
     pub(super) fn is_same(&self, other: &Taint) -> bool {
         self.key == other.key && self.effect == other.effect
     }
 }
 
-/// `key=value:effect`, as kubectl writes it.
+/// Writes `key=value:effect`, as kubectl does.
 impl fmt::Display for Taint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.value.as_str() {
@@ -66,7 +66,7 @@ impl fmt::Display for Taint {
     }
 }
 
-/// The taints of a node that has `before`, after those of `wanted` are set and the others of `ours` are taken away.
+/// Returns the taints of a node that has `before`, with `wanted` set and the rest of `ours` removed.
 pub(super) fn changed(before: &[Taint], ours: &[Taint], wanted: &[Taint]) -> Vec<Taint> {
     let is_in = |list: &[Taint], taint: &Taint| list.iter().any(|t| t.is_same(taint));
     let kept = before.iter().filter(|t| is_in(wanted, t) || !is_in(ours, t));

@@ -1,24 +1,24 @@
-//! The objects of an instance, and what is lost with each of them.
+//! The objects of an instance, and the contents that are lost with each of them.
 
 use moorfast_engine::model::{Attributes, Value};
 use moorfast_engine::provider::Object;
 
-use super::document::{ObjectKey, Written, key_of};
+use super::document::{Declared, ObjectKey, key_of};
 
-/// Returns the objects that wanted attributes declare, or that observed attributes hold.
+/// Returns the objects of desired or observed attributes.
 pub(super) fn objects(attributes: &Attributes) -> Vec<Object> {
     if let Some(held) = attributes.get("objects").and_then(Value::as_map) {
         return held.values().filter_map(|value| Some(object(&key_of(value)?, value))).collect();
     }
-    let written = Written::read(attributes).unwrap_or(Written::NotKnownYet);
-    written.documents().iter().map(|document| object(&document.key, &document.declared)).collect()
+    let declared = Declared::read(attributes).unwrap_or(Declared::Unknown);
+    declared.documents().iter().map(|document| object(&document.key, &document.declared)).collect()
 }
 
 fn object(key: &ObjectKey, value: &Value) -> Object {
     Object { identity: key.identity(), name: key.to_string(), contents: contents(key, value) }
 }
 
-/// What the cluster removes along with the object.
+/// Describes what the cluster deletes together with the object.
 fn contents(key: &ObjectKey, value: &Value) -> Option<String> {
     let text = |path: &[&str]| {
         let found = path.iter().try_fold(value, |value, name| value.as_map()?.get(*name));
@@ -46,10 +46,10 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn each_document_is_an_object_with_what_is_lost_with_it() {
+    fn each_document_is_an_object_with_its_contents() {
         let yaml = "apiVersion: v1\nkind: Namespace\nmetadata: {name: web}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n---\n\
                     apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, namespace: web}\n";
-        let wanted = objects(&[("yaml".to_owned(), Value::from(yaml))].into());
+        let declared = objects(&[("yaml".to_owned(), Value::from(yaml))].into());
         let lost = |objects: &[Object]| {
             let line = |o: &Object| (o.identity.clone(), o.contents.clone().unwrap_or_default());
             objects.iter().map(line).collect::<Vec<_>>()
@@ -61,13 +61,13 @@ mod tests {
             ("ConfigMap/c", ""),
             ("PersistentVolumeClaim/web/data", volume),
         ];
-        assert_eq!(lost(&wanted), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+        assert_eq!(lost(&declared), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
 
         let definition = json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
             "metadata": { "name": "pots.example.org" }, "spec": { "group": "example.org", "names": { "kind": "Pot" } } });
         let observed =
             [("objects".to_owned(), Value::from(json!({ "CustomResourceDefinition/pots.example.org": definition })))];
-        let seen = objects(&observed.into());
-        assert_eq!(seen[0].contents.as_deref(), Some("every object of the kind Pot.example.org in the cluster"));
+        let found = objects(&observed.into());
+        assert_eq!(found[0].contents.as_deref(), Some("every object of the kind Pot.example.org in the cluster"));
     }
 }

@@ -1,4 +1,4 @@
-//! The objects that a manifest writes, as a table or as YAML documents.
+//! The objects that a manifest declares, as a table or as YAML documents.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,12 +14,12 @@ use crate::attributes::Read;
 
 use super::ignored::with_observed;
 
-/// The namespace of what names none.
+/// The namespace of a namespaced object that declares none.
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";
-/// Where kubectl keeps the whole object, what a Secret holds included.
+/// The annotation in which kubectl stores the whole object, including the data of a Secret.
 pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// The kinds of Kubernetes itself that live in no namespace: one that is written, as charts do, is no part of the key.
+/// The cluster-scoped kinds of Kubernetes. A namespace in such an object, as some charts write it, is not part of the key.
 const CLUSTER_SCOPED: [&str; 15] = [
     "Namespace",
     "Node",
@@ -38,33 +38,33 @@ const CLUSTER_SCOPED: [&str; 15] = [
     "ValidatingWebhookConfiguration.admissionregistration.k8s.io",
 ];
 
-/// Which object it is.
+/// The identification of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ObjectKey {
-    /// `apps/v1`
+    /// The API version, such as `apps/v1`.
     pub(crate) api_version: String,
-    /// `Deployment`
+    /// The kind, such as `Deployment`.
     pub(crate) kind: String,
-    /// As it is written, or as it was applied.
+    /// The namespace as declared, or as applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) namespace: Option<String>,
-    /// Its name.
+    /// The name.
     pub(crate) name: String,
 }
 
 impl ObjectKey {
-    /// The API group; empty for the core.
+    /// Returns the API group; empty for the core group.
     pub(crate) fn group(&self) -> &str {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 
-    /// The natural key. It has no version, as one object is served in several, and no `default` namespace, as that may be left unwritten.
+    /// Returns the natural key. It has no version, because an object is served in several versions, and no `default` namespace, because that can be omitted.
     pub(crate) fn identity(&self) -> String {
-        self.placed().under(&self.kind_and_group())
+        self.normalized().with_kind(&self.kind_and_group())
     }
 
-    /// `Deployment.apps`; the kind alone in the core group.
+    /// Returns `Deployment.apps`, or only the kind in the core group.
     fn kind_and_group(&self) -> String {
         match self.group() {
             "" => self.kind.clone(),
@@ -72,20 +72,21 @@ impl ObjectKey {
         }
     }
 
-    /// The key without a namespace that says nothing: `default` may be left unwritten, and an object outside of namespaces has none.
-    fn placed(&self) -> Self {
-        let is_placed = !CLUSTER_SCOPED.contains(&self.kind_and_group().as_str());
-        Self { namespace: self.namespace.clone().filter(|n| is_placed && n != DEFAULT_NAMESPACE), ..self.clone() }
+    /// Returns the key without a redundant namespace: `default`, or any namespace of a cluster-scoped object.
+    fn normalized(&self) -> Self {
+        let is_namespaced = !CLUSTER_SCOPED.contains(&self.kind_and_group().as_str());
+        Self { namespace: self.namespace.clone().filter(|n| is_namespaced && n != DEFAULT_NAMESPACE), ..self.clone() }
     }
 
-    /// Whether the key as it is written means the object `applied`. A namespace that is not written is whatever the cluster made of it, and one of an
-    /// object that lives in none means nothing.
+    /// Whether the declared key identifies the object `applied`.
+    ///
+    /// A namespace that only one of the keys has does not count: the cluster fills in a missing namespace, and drops it from a cluster-scoped object.
     pub(crate) fn means(&self, applied: &ObjectKey) -> bool {
         let namespace = self.namespace.is_none() || applied.namespace.is_none() || self.namespace == applied.namespace;
         namespace && (self.group(), &self.kind, &self.name) == (applied.group(), &applied.kind, &applied.name)
     }
 
-    fn under(&self, kind: &str) -> String {
+    fn with_kind(&self, kind: &str) -> String {
         match &self.namespace {
             Some(namespace) => format!("{kind}/{namespace}/{}", self.name),
             None => format!("{kind}/{}", self.name),
@@ -93,74 +94,74 @@ impl ObjectKey {
     }
 }
 
-/// `Deployment/web/frontend`, the key of the attribute `objects` and the name in messages.
+/// Writes `Deployment/web/frontend`: the key in the attribute `objects` and the name in messages.
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.under(&self.kind))
+        f.write_str(&self.with_kind(&self.kind))
     }
 }
 
 /// One object of a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Document {
-    /// Which.
+    /// The identification of the object.
     pub(crate) key: ObjectKey,
-    /// What is declared of it, with the marks of what is secret and what is unknown.
+    /// The declared fields, with marks of sensitive and unknown values.
     pub(crate) declared: Value,
 }
 
-/// What an instance writes.
+/// The objects that an instance declares.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Written {
-    /// `manifest`: one object.
+pub(crate) enum Declared {
+    /// One object, from `manifest`.
     Manifest(Box<Document>),
-    /// `yaml`: any number of them.
+    /// Any number of objects, from `yaml`.
     Yaml(Vec<Document>),
-    /// Which objects it will be is not known yet.
-    NotKnownYet,
+    /// The keys of the objects are not known yet.
+    Unknown,
 }
 
-impl Written {
-    /// The objects that `attributes` write.
+impl Declared {
+    /// Reads the objects that `attributes` declare.
     ///
     /// # Errors
-    /// What is wrong with them, in one line, and with which attribute.
+    /// If they are not valid: the attribute, and the reason in one line.
     pub(crate) fn read(attributes: &Attributes) -> Result<Self, (&'static str, String)> {
         let present = |name: &str| attributes.get(name).filter(|v| !v.is_null());
         match (present("manifest"), present("yaml")) {
-            (Some(_), Some(_)) => Err(("yaml", "both `manifest` and `yaml` are written; keep one".to_owned())),
-            (None, None) => Err(("manifest", "neither `manifest` nor `yaml` is written".to_owned())),
+            (Some(_), Some(_)) => Err(("yaml", "both `manifest` and `yaml` are set; keep one of them".to_owned())),
+            (None, None) => Err(("manifest", "neither `manifest` nor `yaml` is set".to_owned())),
             (Some(manifest), None) => match Document::new(manifest).map_err(|e| ("manifest", e))? {
-                Some(document) => Ok(Written::Manifest(Box::new(document))),
-                None => Ok(Written::NotKnownYet),
+                Some(document) => Ok(Declared::Manifest(Box::new(document))),
+                None => Ok(Declared::Unknown),
             },
-            (None, Some(_)) if attributes.is_open("yaml") => Ok(Written::NotKnownYet),
+            (None, Some(_)) if attributes.is_unknown_or_retained("yaml") => Ok(Declared::Unknown),
             (None, Some(yaml)) => {
                 let documents = documents(yaml).map_err(|e| ("yaml", e))?.into_iter();
-                Ok(Written::Yaml(documents.map(|document| with_observed(document, attributes)).collect()))
+                Ok(Declared::Yaml(documents.map(|document| with_observed(document, attributes)).collect()))
             }
         }
     }
 
-    /// The objects, where they are known.
+    /// Returns the objects; empty while they are unknown.
     pub(crate) fn documents(&self) -> &[Document] {
         match self {
-            Written::Manifest(document) => std::slice::from_ref(document),
-            Written::Yaml(documents) => documents,
-            Written::NotKnownYet => &[],
+            Declared::Manifest(document) => std::slice::from_ref(document),
+            Declared::Yaml(documents) => documents,
+            Declared::Unknown => &[],
         }
     }
 }
 
 fn documents(yaml: &Value) -> Result<Vec<Document>, String> {
-    let text = yaml.as_str().ok_or("`yaml` is no text")?;
+    let text = yaml.as_str().ok_or("`yaml` is not a text")?;
     let secret = yaml.is_sensitive();
     let parsed = yaml_documents(text).map_err(|e| match secret {
-        true => format!("`yaml` is no valid YAML: {}", e.place()),
-        false => format!("`yaml` is no valid YAML: {e}"),
+        true => format!("`yaml` is not valid YAML: {}", e.place()),
+        false => format!("`yaml` is not valid YAML: {e}"),
     })?;
     let objects = parsed.into_iter().flat_map(|YamlDocument { value, line }| {
-        // Nothing in a YAML text is unknown.
+        // A YAML text contains no unknown values.
         flatten_list(value.to_json().unwrap_or_default()).into_iter().map(move |object| (object, line))
     });
     let mut found = Vec::new();
@@ -171,31 +172,31 @@ fn documents(yaml: &Value) -> Result<Vec<Document>, String> {
         found.extend(document);
     }
     if found.is_empty() {
-        return Err("`yaml` holds no object".to_owned());
+        return Err("`yaml` contains no object".to_owned());
     }
     reject_duplicates(&found)?;
     Ok(found)
 }
 
-/// Two documents are the same object if they have the same identity. Two of one name share the place in `objects`, whatever their groups.
+/// Refuses two documents of the same object, and two documents with the same key in the attribute `objects` (same kind and name, other group).
 fn reject_duplicates(documents: &[Document]) -> Result<(), String> {
     let (mut identities, mut names) = (BTreeMap::new(), BTreeMap::new());
     for (i, document) in documents.iter().enumerate() {
         let (key, number) = (&document.key, i + 1);
         if let Some(other) = identities.insert(key.identity(), number) {
-            return Err(format!("{key} is written twice, in the documents {other} and {number}"));
+            return Err(format!("{key} is declared twice, in the documents {other} and {number}"));
         }
         if let Some((other, version)) = names.insert(key.to_string(), (number, &key.api_version)) {
             let versions = format!("of {version} and of {}", key.api_version);
             return Err(format!(
-                "{key} is written twice, in the documents {other} and {number}, {versions}: use two resources"
+                "{key} is declared twice, in the documents {other} and {number}, {versions}: use two resources"
             ));
         }
     }
     Ok(())
 }
 
-/// The items of a `List`; nothing for an empty document.
+/// Returns the items of a `List`, or the object itself; nothing for an empty document.
 fn flatten_list(object: Json) -> Vec<Json> {
     match object {
         Json::Null => Vec::new(),
@@ -213,22 +214,23 @@ fn flatten_list(object: Json) -> Vec<Json> {
 }
 
 impl Document {
-    /// The object that `written` declares, or `None` while it is not known which.
-    fn new(written: &Value) -> Result<Option<Self>, String> {
-        if matches!(written.reveal(), Value::Unknown | Value::Retained) {
+    /// Reads one declared object; `None` while its key is unknown.
+    fn new(declared: &Value) -> Result<Option<Self>, String> {
+        if matches!(declared.reveal(), Value::Unknown | Value::Retained) {
             return Ok(None);
         }
-        let map = written.as_map().ok_or_else(|| format!("an object is a table, not a {}", written.type_name()))?;
+        let map =
+            declared.as_map().ok_or_else(|| format!("an object must be a table, not a {}", declared.type_name()))?;
         let Some(api_version) = text(map, "apiVersion", "such as \"v1\" or \"apps/v1\"")? else { return Ok(None) };
         let Some(kind) = text(map, "kind", "such as \"ConfigMap\"")? else { return Ok(None) };
         let metadata = match map.get("metadata").map(Value::reveal) {
             Some(Value::Map(metadata)) => metadata,
             Some(Value::Unknown | Value::Retained) => return Ok(None),
-            _ => return Err(format!("the {kind} has no `metadata`")),
+            _ => return Err(format!("the {kind} is missing `metadata`")),
         };
         if !metadata.contains_key("name") && metadata.contains_key("generateName") {
             return Err(format!(
-                "the {kind} has `generateName`; moorfast finds objects by their name: write `metadata.name`"
+                "the {kind} has `generateName`, but moorfast finds objects by name: set `metadata.name`"
             ));
         }
         let Some(name) = text(metadata, "name", "inside `metadata`")? else { return Ok(None) };
@@ -237,20 +239,20 @@ impl Document {
             Some(Value::String(namespace)) if !namespace.is_empty() => Some(namespace.clone()),
             _ => None,
         };
-        let mut declared = declare(map, api_version == "v1" && kind == "Secret");
+        let mut fields = declared_fields(map, api_version == "v1" && kind == "Secret");
         if kind == "ClusterRole" && api_version.starts_with("rbac.authorization.k8s.io/") {
-            without_aggregated_rules(&mut declared, &name)?;
+            without_aggregated_rules(&mut fields, &name)?;
         }
-        let declared = if matches!(written, Value::Sensitive(_)) { declared.sensitive() } else { declared };
+        let declared = if matches!(declared, Value::Sensitive(_)) { fields.sensitive() } else { fields };
         Ok(Some(Self { key: ObjectKey { api_version, kind, namespace, name }, declared }))
     }
 
-    /// The object as it is sent, in `namespace`; `None` while some of it is unknown.
+    /// Returns the object as it is sent, in `namespace`; `None` while a part of it is unknown.
     pub(crate) fn body(&self, namespace: Option<&str>) -> Option<Json> {
         let mut body = self.declared.to_json()?;
         match (namespace, body["metadata"].as_object_mut()) {
             (Some(namespace), Some(metadata)) => _ = metadata.insert("namespace".to_owned(), Json::from(namespace)),
-            // Its kind lives in no namespace, or the one that is written is not known to exist.
+            // The kind is cluster-scoped, or its scope is not known yet.
             (None, Some(metadata)) => _ = metadata.shift_remove("namespace"),
             (_, None) => {}
         }
@@ -262,18 +264,18 @@ fn text(map: &BTreeMap<String, Value>, name: &str, example: &str) -> Result<Opti
     match map.get(name).map(Value::reveal) {
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
         Some(Value::Unknown | Value::Retained) => Ok(None),
-        Some(Value::Null) | None => Err(format!("the object has no `{name}`, {example}")),
-        Some(other) => Err(format!("`{name}` is a text, not a {}", other.type_name())),
+        Some(Value::Null) | None => Err(format!("the object is missing `{name}`, {example}")),
+        Some(other) => Err(format!("`{name}` must be a text, not a {}", other.type_name())),
     }
 }
 
-/// Returns which object an observed `value` is.
+/// Returns the key of an observed object.
 pub(super) fn key_of(value: &Value) -> Option<ObjectKey> {
     Document::new(value).ok()?.map(|document| document.key)
 }
 
-/// The object without what is not ours to declare. What a Secret holds is secret, in the form in which the server keeps it.
-fn declare(map: &BTreeMap<String, Value>, is_secret: bool) -> Value {
+/// Returns the object without the fields that the API server sets. The data of a Secret becomes sensitive, in the form in which the server stores it.
+fn declared_fields(map: &BTreeMap<String, Value>, is_secret: bool) -> Value {
     let mut declared = map.clone();
     declared.remove("status");
     if let Some(Value::Map(metadata)) = declared.get_mut("metadata") {
@@ -287,7 +289,7 @@ fn declare(map: &BTreeMap<String, Value>, is_secret: bool) -> Value {
     Value::Map(declared)
 }
 
-/// Drops the empty rules of an aggregated ClusterRole, which its controller fills.
+/// Removes the empty rules of an aggregated ClusterRole: its controller fills them.
 fn without_aggregated_rules(declared: &mut Value, name: &str) -> Result<(), String> {
     let Value::Map(map) = declared else { return Ok(()) };
     if map.get("aggregationRule").is_none_or(Value::is_null) {
@@ -295,7 +297,7 @@ fn without_aggregated_rules(declared: &mut Value, name: &str) -> Result<(), Stri
     }
     match map.get("rules").map(Value::reveal) {
         Some(Value::List(rules)) if !rules.is_empty() => {
-            Err(format!("the rules of the ClusterRole {name} are filled by its `aggregationRule`; remove `rules`"))
+            Err(format!("the `aggregationRule` of the ClusterRole {name} fills its rules; remove `rules`"))
         }
         Some(Value::List(_) | Value::Null) => {
             map.remove("rules");
@@ -308,7 +310,7 @@ fn without_aggregated_rules(declared: &mut Value, name: &str) -> Result<(), Stri
 fn seal_secret(declared: &mut BTreeMap<String, Value>) {
     let texts = declared.remove("stringData").unwrap_or_default();
     let data = declared.remove("data").unwrap_or_default();
-    // What is open as a whole keeps the whole open.
+    // If `data` or `stringData` is unknown as a whole, all data is.
     let is_open = |value: &&Value| matches!(value.reveal(), Value::Unknown | Value::Retained);
     if let Some(open) = [&data, &texts].into_iter().find(is_open) {
         declared.insert("data".to_owned(), open.clone().sensitive());
@@ -328,7 +330,7 @@ fn seal_secret(declared: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// The plain form of `declared` that says which fields it has. What is sealed or unknown is there, as a value of no meaning.
+/// Returns JSON with the fields of `declared`. Sensitive and unknown values are replaced by `true`.
 pub(crate) fn shape(declared: &Value) -> Json {
     match declared.reveal() {
         Value::Unknown | Value::Retained | Value::Sensitive(_) => Json::Bool(true),
@@ -342,7 +344,7 @@ pub(crate) fn shape(declared: &Value) -> Json {
     }
 }
 
-/// `object` as a value that is secret wherever `declared` is, and wherever its kind is.
+/// Converts an object to a value that is sensitive where `declared` is, and in the data of a Secret.
 pub(crate) fn mark(object: Json, declared: &Value) -> Value {
     let is_secret = is_secret(&object);
     let mut marked = mark_like(Value::from(object), declared);
@@ -359,7 +361,7 @@ pub(crate) fn mark(object: Json, declared: &Value) -> Value {
     marked
 }
 
-/// Is `object` a Secret?
+/// Whether the object is a Secret.
 pub(crate) fn is_secret(object: &Json) -> bool {
     object["kind"] == "Secret" && object["apiVersion"] == "v1"
 }
@@ -383,7 +385,7 @@ fn mark_like(value: Value, declared: &Value) -> Value {
             });
             Value::Map(marked.collect())
         }
-        // The server may put items into another order, so one secret makes the list secret.
+        // The server may reorder the items, so one sensitive item makes the whole list sensitive.
         (list @ Value::List(_), Value::List(like)) if like.iter().any(holds_secret) => list.sensitive(),
         (value, _) => value,
     }
@@ -397,7 +399,7 @@ fn is_marked(value: &Value) -> bool {
     }
 }
 
-/// The redaction of what is secret in `declared`: as it is, and as it is encoded in a Secret.
+/// Returns the redaction of the sensitive values in `declared`, plain and base64-decoded.
 pub(super) fn redaction(declared: &Value) -> Redaction {
     let mut texts = Vec::new();
     secrets(declared, &mut texts);
@@ -440,17 +442,17 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn written(name: &str, value: Value) -> Result<Written, (&'static str, String)> {
-        Written::read(&[(name.to_owned(), value)].into())
+    fn read(name: &str, value: Value) -> Result<Declared, (&'static str, String)> {
+        Declared::read(&[(name.to_owned(), value)].into())
     }
 
     fn keys(yaml: &str) -> Result<Vec<String>, String> {
-        let written = written("yaml", Value::from(yaml)).map_err(|(_, e)| e)?;
-        Ok(written.documents().iter().map(|d| d.key.identity()).collect())
+        let declared = read("yaml", Value::from(yaml)).map_err(|(_, e)| e)?;
+        Ok(declared.documents().iter().map(|d| d.key.identity()).collect())
     }
 
     #[test]
-    fn documents_of_yaml() {
+    fn yaml_documents_and_lists_are_read() {
         let yaml = "# bindings\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\n---\napiVersion: v1\nkind: List\nitems:\n- apiVersion: apps/v1\n  kind: Deployment\n  metadata: {name: d, namespace: a}\n";
         assert_eq!(keys(yaml).unwrap(), ["Namespace/a", "Deployment.apps/a/d"]);
     }
@@ -458,42 +460,45 @@ mod tests {
     #[test]
     fn a_document_is_read_as_kubectl_reads_it() {
         let yaml = "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec:\n  base: &base {mode: 0400, enabled: yes}\n  volume: {<<: *base, name: \"0400\"}\n";
-        let written = written("yaml", Value::from(yaml)).unwrap();
-        let spec = &written.documents()[0].body(None).unwrap()["spec"];
+        let declared = read("yaml", Value::from(yaml)).unwrap();
+        let spec = &declared.documents()[0].body(None).unwrap()["spec"];
         assert_eq!(spec["volume"], json!({"mode": 256, "enabled": true, "name": "0400"}));
     }
 
     #[test]
-    fn what_is_no_object_is_refused_with_a_reason() {
+    fn invalid_objects_are_refused_with_a_reason() {
         let cases = [
-            ("", "holds no object"),
-            ("- 1", "document 1: an object is a table, not a list"),
-            ("kind: Pod", "document 1: the object has no `apiVersion`"),
-            ("apiVersion: v1\nkind: Pod", "document 1: the Pod has no `metadata`"),
+            ("", "contains no object"),
+            ("- 1", "document 1: an object must be a table, not a list"),
+            ("kind: Pod", "document 1: the object is missing `apiVersion`"),
+            ("apiVersion: v1\nkind: Pod", "document 1: the Pod is missing `metadata`"),
             ("apiVersion: v1\nkind: Pod\nmetadata: {generateName: x}", "`generateName`"),
-            ("apiVersion: 1\nkind: Pod\nmetadata: {name: x}", "`apiVersion` is a text, not a number"),
+            ("apiVersion: 1\nkind: Pod\nmetadata: {name: x}", "`apiVersion` must be a text, not a number"),
             (
                 "{apiVersion: v1, kind: Pod, metadata: {name: x}}\n---\n{apiVersion: v1, kind: Pod, metadata: {name: x}}",
-                "Pod/x is written twice, in the documents 1 and 2",
+                "Pod/x is declared twice, in the documents 1 and 2",
             ),
             (
                 "{apiVersion: v1, kind: Pod, metadata: {name: x}}\n---\n{apiVersion: v1, kind: Pod, metadata: {name: x, namespace: default}}",
-                "Pod/default/x is written twice, in the documents 1 and 2",
+                "Pod/default/x is declared twice, in the documents 1 and 2",
             ),
             (
                 "{apiVersion: apps/v1, kind: D, metadata: {name: x}}\n---\n{apiVersion: apps/v1beta1, kind: D, metadata: {name: x}}",
-                "D/x is written twice, in the documents 1 and 2",
+                "D/x is declared twice, in the documents 1 and 2",
             ),
             (
                 "{apiVersion: a/v1, kind: D, metadata: {name: x}}\n---\n{apiVersion: b/v1, kind: D, metadata: {name: x}}",
-                "D/x is written twice, in the documents 1 and 2, of a/v1 and of b/v1: use two resources",
+                "D/x is declared twice, in the documents 1 and 2, of a/v1 and of b/v1: use two resources",
             ),
-            ("# one\n---\nkind: Pod\nkind: Pod", "is no valid YAML: line 4, column 1: the key `kind` is written twice"),
+            (
+                "# one\n---\nkind: Pod\nkind: Pod",
+                "is not valid YAML: line 4, column 1: the key `kind` is written twice",
+            ),
             (
                 "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: x}, aggregationRule: {}, rules: [{}]}",
-                "the rules of the ClusterRole x are filled by its `aggregationRule`",
+                "the `aggregationRule` of the ClusterRole x fills its rules",
             ),
-            ("a: [", "is no valid YAML"),
+            ("a: [", "is not valid YAML"),
         ];
         for (yaml, reason) in cases {
             let error = keys(yaml).unwrap_err();
@@ -502,10 +507,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_drops_or_fills_is_not_sent() {
+    fn fields_that_the_server_drops_or_fills_are_not_sent() {
         let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r", "namespace": "web"},
             "aggregationRule": {"clusterRoleSelectors": []}, "rules": []});
-        let Ok(Written::Manifest(document)) = written("manifest", role.into()) else { panic!() };
+        let Ok(Declared::Manifest(document)) = read("manifest", role.into()) else { panic!() };
         let body = document.body(None).unwrap();
         assert_eq!((body.get("rules"), body["metadata"].get("namespace")), (None, None));
         let applied = ObjectKey { namespace: None, ..document.key.clone() };
@@ -515,38 +520,38 @@ mod tests {
     }
 
     #[test]
-    fn what_a_secret_holds_is_secret_and_encoded() {
+    fn the_data_of_a_secret_is_sensitive_and_encoded() {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"password": "hunter2"}});
-        let Ok(Written::Manifest(document)) = written("manifest", secret.into()) else { panic!() };
+        let Ok(Declared::Manifest(document)) = read("manifest", secret.into()) else { panic!() };
         assert!(!format!("{document:?}").contains("hunter2"));
         assert_eq!(document.body(Some("a")).unwrap()["data"], json!({"password": "aHVudGVyMg=="}));
         assert!(document.declared.as_map().unwrap()["data"].is_sensitive());
     }
 
     #[test]
-    fn an_error_never_quotes_secret_yaml() {
-        let (_, error) = written("yaml", Value::from("password: [hunter2").sensitive()).unwrap_err();
+    fn an_error_never_quotes_sensitive_yaml() {
+        let (_, error) = read("yaml", Value::from("password: [hunter2").sensitive()).unwrap_err();
         assert!(!error.contains("hunter2") && error.contains("line 1"), "{error}");
-        let (_, error) = written("yaml", Value::from("hunter2: 1\nhunter2: 2").sensitive()).unwrap_err();
-        assert_eq!(error, "`yaml` is no valid YAML: line 2, column 1");
+        let (_, error) = read("yaml", Value::from("hunter2: 1\nhunter2: 2").sensitive()).unwrap_err();
+        assert_eq!(error, "`yaml` is not valid YAML: line 2, column 1");
         let text = "kind: Secret\nstringData:\n  password: hunter2\n bad: indent\n";
-        let (_, error) = written("yaml", Value::from(text)).unwrap_err();
+        let (_, error) = read("yaml", Value::from(text)).unwrap_err();
         assert!(!error.contains("hunter2") && error.contains("line 4"), "{error}");
     }
 
     #[test]
-    fn what_a_secret_holds_may_be_open_as_a_whole() {
+    fn the_data_of_a_secret_can_be_unknown_as_a_whole() {
         for (name, open) in [("data", Value::Unknown), ("stringData", Value::Unknown), ("data", Value::Retained)] {
             let mut secret = Value::from(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}));
             let Value::Map(map) = &mut secret else { panic!() };
             map.insert(name.to_owned(), open.clone());
-            let Ok(Written::Manifest(document)) = written("manifest", secret) else { panic!() };
+            let Ok(Declared::Manifest(document)) = read("manifest", secret) else { panic!() };
             assert_eq!(document.declared.as_map().unwrap()["data"].reveal(), &open, "{name}");
         }
     }
 
     #[test]
-    fn an_object_is_secret_where_its_declaration_is() {
+    fn an_object_is_sensitive_where_its_declaration_is() {
         let declared = Value::Map(
             [
                 ("a".to_owned(), Value::from("x").sensitive()),
@@ -561,7 +566,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_quoted_without_secrets() {
+    fn refusals_are_quoted_without_sensitive_values() {
         let declared = Value::Map(
             [
                 ("data".to_owned(), Value::from("a\"b\nc").sensitive()),
@@ -580,7 +585,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_hidden_where_kubectl_keeps_it_too() {
+    fn the_last_applied_annotation_of_a_secret_is_sensitive() {
         let annotations = json!({ LAST_APPLIED: "{\"data\":{\"a\":\"eA==\"}}", "other": "shown" });
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"annotations": annotations}, "data": {"a": "eA=="}});
         let shown = format!("{:?}", mark(secret, &Value::Null));

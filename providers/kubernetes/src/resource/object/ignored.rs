@@ -1,7 +1,7 @@
-//! Fields that `ignore_changes` names, where the manifest writes the objects as one YAML text.
+//! The fields of `ignore_changes` in objects that are declared as a YAML text.
 //!
-//! `manifest.spec.replicas` means that field of every object, `objects["Deployment/web/a"].spec.replicas` that of one. The engine puts the observed
-//! values of these fields into the attribute `objects`, and they replace what the text says.
+//! `manifest.spec.replicas` names the field of every object, `objects["Deployment/web/a"].spec.replicas` the field of one object. The engine puts the
+//! observed values of these fields into the attribute `objects`, where they replace the values of the text.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use moorfast_engine::model::{AttributePath, Attributes, PathStep, Value};
 
 use super::document::{DEFAULT_NAMESPACE, Document, ObjectKey};
 
-/// Returns the paths into the observed attributes that `path` stands for.
+/// Returns the paths into the observed attributes that `path` names.
 pub(crate) fn observed_paths(path: AttributePath, desired: &Attributes, observed: &Attributes) -> Vec<AttributePath> {
     let is_yaml = desired.get("yaml").is_some_and(|yaml| !yaml.is_null());
     match (path.0.split_first(), observed.get("objects").and_then(Value::as_map)) {
@@ -24,37 +24,37 @@ pub(crate) fn observed_paths(path: AttributePath, desired: &Attributes, observed
     }
 }
 
-/// `document` with the observed values of its ignored fields.
+/// Returns `document` with the observed values of its ignored fields.
 pub(super) fn with_observed(mut document: Document, attributes: &Attributes) -> Document {
     let Some(objects) = attributes.get("objects").and_then(Value::as_map) else { return document };
-    let placed = ObjectKey {
+    let in_default = ObjectKey {
         namespace: document.key.namespace.clone().or(Some(DEFAULT_NAMESPACE.to_owned())),
         ..document.key.clone()
     };
-    let in_none = ObjectKey { namespace: None, ..document.key.clone() };
-    let keys = [document.key.to_string(), placed.to_string(), in_none.to_string()];
+    let cluster_scoped = ObjectKey { namespace: None, ..document.key.clone() };
+    let keys = [document.key.to_string(), in_default.to_string(), cluster_scoped.to_string()];
     if let Some(Value::Map(fields)) = keys.iter().find_map(|key| objects.get(key)) {
         overlay(fields, &mut document.declared);
     }
     document
 }
 
-/// Puts `fields` into `declared`, and takes out what is null.
+/// Overwrites fields of `declared` with `fields`; a null removes the field.
 fn overlay(fields: &BTreeMap<String, Value>, declared: &mut Value) {
     let Value::Map(declared) = declared else { return };
     for (name, value) in fields {
         match (value, declared.get_mut(name)) {
             (Value::Null, _) => _ = declared.remove(name),
-            (Value::Map(inside), Some(there @ Value::Map(_))) => overlay(inside, there),
-            (Value::List(items), Some(Value::List(there))) => overlay_items(items, there),
-            // What is not declared stays with whoever manages it.
+            (Value::Map(inside), Some(found @ Value::Map(_))) => overlay(inside, found),
+            (Value::List(items), Some(Value::List(found))) => overlay_items(items, found),
+            // A field that is not declared stays with its manager.
             (_, None) => {}
-            (value, Some(there)) => *there = value.clone(),
+            (value, Some(found)) => *found = value.clone(),
         }
     }
 }
 
-/// An item with a name is the one of that name; one without is the one at its place.
+/// Overwrites list items: an item with a `name` by that name, another item by its position.
 fn overlay_items(items: &[Value], declared: &mut [Value]) {
     let name = |item: &Value| item.as_map().and_then(|map| map.get("name")?.as_str().map(str::to_owned));
     for (i, item) in items.iter().enumerate() {
@@ -64,8 +64,8 @@ fn overlay_items(items: &[Value], declared: &mut [Value]) {
         };
         match (item, place.map(|place| &mut declared[place])) {
             (Value::Null, _) | (_, None) => {}
-            (Value::Map(inside), Some(there @ Value::Map(_))) => overlay(inside, there),
-            (item, Some(there)) => *there = item.clone(),
+            (Value::Map(inside), Some(found @ Value::Map(_))) => overlay(inside, found),
+            (item, Some(found)) => *found = item.clone(),
         }
     }
 }
@@ -80,20 +80,20 @@ mod tests {
     }
 
     #[test]
-    fn a_path_into_the_manifest_is_one_into_every_object_of_a_text() {
+    fn a_manifest_path_names_the_field_of_every_yaml_object() {
         let observed = attributes(json!({"objects": {"A/x": {}, "B/y": {}}}));
-        let told = |path: &str, desired: serde_json::Value| {
-            let paths = observed_paths(path.parse().unwrap(), &attributes(desired), &observed);
-            paths.into_iter().map(|path| format!("{:?}", path.0)).collect::<Vec<_>>()
+        let paths = |path: &str, desired: serde_json::Value| {
+            let observed = observed_paths(path.parse().unwrap(), &attributes(desired), &observed);
+            observed.into_iter().map(|path| format!("{:?}", path.0)).collect::<Vec<_>>()
         };
         let yaml = json!({"yaml": "..."});
-        assert_eq!(told("manifest.spec", yaml.clone()).len(), 2);
-        assert_eq!(told("objects[\"A/x\"].spec", yaml).len(), 1);
-        assert_eq!(told("manifest.spec", json!({"manifest": {}})), ["[Name(\"manifest\"), Name(\"spec\")]"]);
+        assert_eq!(paths("manifest.spec", yaml.clone()).len(), 2);
+        assert_eq!(paths("objects[\"A/x\"].spec", yaml).len(), 1);
+        assert_eq!(paths("manifest.spec", json!({"manifest": {}})), ["[Name(\"manifest\"), Name(\"spec\")]"]);
     }
 
     #[test]
-    fn observed_fields_replace_those_of_the_text() {
+    fn observed_fields_replace_declared_fields() {
         let declared = json!({"spec": {"replicas": 1, "paused": true, "c": [{"name": "a", "image": "1"}]}});
         let key =
             ObjectKey { api_version: "apps/v1".into(), kind: "Deployment".into(), namespace: None, name: "a".into() };

@@ -1,9 +1,9 @@
-//! `kubernetes_object`: any object, by server-side apply.
+//! The resource type `kubernetes_object`: any object, by server-side apply.
 
 mod contents;
 mod document;
+mod dry_run;
 mod fields;
-mod foresight;
 mod ignored;
 mod lifecycle;
 mod ownership;
@@ -26,40 +26,40 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::cluster::Cluster;
-use crate::readiness::Goal;
+use crate::readiness::WaitCondition;
 use crate::resource::{Reading, Resource};
 
-use document::Written;
+use document::Declared;
 pub(crate) use document::{DEFAULT_NAMESPACE, ObjectKey, is_secret, mark};
 pub(crate) use fields::FieldSet;
 pub(crate) use ignored::observed_paths;
 
-/// The name under which we manage fields.
+/// The field manager of moorfast.
 pub(crate) const FIELD_MANAGER: &str = "moorfast";
 
-/// `kubernetes_object`
+/// The resource type `kubernetes_object`.
 pub(crate) struct Object;
 
-/// What is remembered of an instance besides its attributes.
+/// The private data of an instance.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Remembered {
-    /// Its objects, in the order in which they were applied.
+struct PrivateData {
+    /// The objects of the instance, in the order of the apply.
     #[serde(default)]
     objects: Vec<ObjectKey>,
-    /// After a reading: what moorfast manages of each.
+    /// After a reading: the fields of each object that moorfast manages.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     managed: BTreeMap<String, FieldSet>,
-    /// After a reading of what is not recorded: what `kubectl apply` wrote of each.
+    /// After a reading of an instance without a record: the fields of each object that `kubectl apply` wrote.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     of_kubectl: BTreeMap<String, FieldSet>,
 }
 
-impl Remembered {
+impl PrivateData {
     fn read(private: &Json) -> Self {
         serde_json::from_value(private.clone()).unwrap_or_default()
     }
 
-    /// The fields of an object that leave it when the manifest no longer declares them.
+    /// Returns the fields of an object that are removed when the manifest no longer declares them.
     fn removable(&self, key: &str) -> FieldSet {
         let sets = [&self.managed, &self.of_kubectl].into_iter().filter_map(|sets| sets.get(key).cloned());
         sets.fold(FieldSet::default(), FieldSet::union)
@@ -74,39 +74,40 @@ impl Remembered {
 impl Resource for Object {
     fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
-            "Any object of the cluster, by server-side apply. Only what the manifest declares is compared and managed: defaults of the server and \
-             fields of other managers are no drift. What is taken out of the manifest is removed from the object. Fields that `kubectl apply` wrote \
-             before are taken over with the object; a field to be removed that somebody else manages too is a conflict.\n\n\
-             Plans come from the API server's own dry run. Where the same manifest creates the Namespace or the CustomResourceDefinition, no dry run is \
-             possible and the plan says so. A kind or a namespace that neither the cluster nor the manifest has is an error of the plan, unless a \
-             resource in `depends_on` that changes too may bring it. Namespaced objects without a namespace are put into `default`. What a Secret holds is never shown.",
+            "Any object of the cluster, by server-side apply. Only the fields that the manifest declares are managed and compared: defaults of the API server \
+             and fields of other managers are not drift. A field that is removed from the manifest is removed from the object. Fields that \
+             `kubectl apply` wrote become managed by moorfast together with the object. Removing a field that another manager owns too is a conflict.\n\n\
+             The plan comes from a dry run of the API server. If the same manifest creates the Namespace or the CustomResourceDefinition, no dry run is \
+             possible, and the plan is marked as such. A kind or namespace that exists neither in the cluster nor in the manifest is an error of the plan, \
+             unless a resource in `depends_on` changes in the same plan and may create it. A namespaced object without a namespace is put into `default`. \
+             The data of a Secret is never shown.",
             [
-                Attribute::optional("manifest", Kind::Any, "The object: a table, or an expression such as `${yamldecode(file(\"object.yaml\"))}`."),
+                Attribute::optional("manifest", Kind::Any, "Object as a table, or an expression such as `${yamldecode(file(\"object.yaml\"))}`."),
                 Attribute::optional(
                     "yaml",
                     Kind::String,
-                    "Instead of `manifest`: YAML with any number of documents, such as `${file(\"rbac.yaml\")}`. They are applied in their order, \
-                     Namespaces and CustomResourceDefinitions first, and removed in the reverse one. Each document is an object of its own: it is \
-                     planned, counted, replaced, guarded by `prevent_destroy` and owned by one resource as if it stood alone. A document that moves to \
-                     another resource stays as it is.",
+                    "Objects as YAML with any number of documents, instead of `manifest`; for example `${file(\"rbac.yaml\")}`. The documents are applied in \
+                     their order, Namespaces and CustomResourceDefinitions first, and deleted in reverse order. Each document is an object of its own: it is \
+                     planned, counted, replaced, protected by `prevent_destroy` and owned by exactly one resource. Moving a document to another resource \
+                     does not change the object.",
                 ),
                 Attribute::computed(
                     "objects",
                     Kind::map(Kind::Any),
-                    "With `yaml`: the objects by `Kind/namespace/name` (`Kind/name` where it has no namespace).",
+                    "Objects of `yaml` by `Kind/namespace/name` (`Kind/name` without a namespace).",
                 ),
                 Attribute::optional(
                     "force_conflicts",
                     Kind::Bool,
-                    "Take over fields that another manager set to another value. Otherwise such a conflict is an error that names the manager.",
+                    "Whether to overwrite fields that another field manager set to another value. If not set, such a conflict is an error that names the manager.",
                 )
                 .or(false),
                 Attribute::optional(
                     "wait",
                     Kind::Any,
-                    "What is waited for after an apply. `true`: what the kind is for (rollout of a Deployment, StatefulSet or DaemonSet, completion of a Job, \
+                    "Condition to wait for after an apply. `true`: the default of the kind (rollout of a Deployment, StatefulSet or DaemonSet, completion of a Job, \
                      an established CustomResourceDefinition, an available APIService, an active Namespace, a bound PersistentVolumeClaim, a ready Pod). \
-                     `{ condition = \"Ready\" }`: that condition. `{ jsonpath = \"{.status.phase}=Running\" }`: that value. `false`: nothing.",
+                     `{ condition = \"Ready\" }`: a condition of the status. `{ jsonpath = \"{.status.phase}=Running\" }`: a value of the object. `false`: do not wait.",
                 )
                 .or(true),
             ],
@@ -116,18 +117,18 @@ impl Resource for Object {
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let mut found = Vec::new();
-        if let Err((attribute, message)) = Written::read(attributes) {
+        if let Err((attribute, message)) = Declared::read(attributes) {
             found.push(Invalid { attribute: Some(attribute), message, help: None });
         }
-        if let Err(message) = Goal::read(attributes.get("wait")) {
+        if let Err(message) = WaitCondition::read(attributes.get("wait")) {
             found.push(Invalid { attribute: Some("wait"), message, help: None });
         }
         found
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        let written = Written::read(attributes).ok()?;
-        written.documents().first().map(|d| d.key.identity())
+        let declared = Declared::read(attributes).ok()?;
+        declared.documents().first().map(|d| d.key.identity())
     }
 
     fn objects(&self, attributes: &Attributes) -> Vec<PlannedObject> {
@@ -136,18 +137,18 @@ impl Resource for Object {
 
     fn found(&self, desired: &Attributes) -> Option<Json> {
         let objects: Vec<_> = documents(desired).into_iter().map(|(key, _)| key).collect();
-        (!objects.is_empty()).then(|| Remembered { objects, ..Remembered::default() }.write())
+        (!objects.is_empty()).then(|| PrivateData { objects, ..PrivateData::default() }.write())
     }
 
-    /// It is while one of its objects is among those remembered: others come and go by an update.
+    /// Returns true if at least one declared object is recorded: an update creates and deletes the other objects.
     fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
-        let remembered = Remembered::read(&record.private).objects;
-        if remembered.is_empty() {
+        let recorded = PrivateData::read(&record.private).objects;
+        if recorded.is_empty() {
             return self.identity(attributes).is_some_and(|identity| identity == record.identity);
         }
-        let written = Written::read(attributes).ok();
-        let mut documents = written.iter().flat_map(|w| w.documents());
-        documents.any(|document| remembered.iter().any(|key| document.key.means(key)))
+        let declared = Declared::read(attributes).ok();
+        let mut documents = declared.iter().flat_map(|d| d.documents());
+        documents.any(|document| recorded.iter().any(|key| document.key.means(key)))
     }
 
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
@@ -168,7 +169,7 @@ impl Resource for Object {
     }
 }
 
-/// The attributes that stand for these projections.
+/// Returns the attributes that hold these objects.
 fn attributes(is_yaml: bool, objects: Vec<(ObjectKey, Value)>) -> Attributes {
     if is_yaml {
         let by_key = objects.into_iter().map(|(key, value)| (key.to_string(), value));
@@ -177,7 +178,7 @@ fn attributes(is_yaml: bool, objects: Vec<(ObjectKey, Value)>) -> Attributes {
     objects.into_iter().take(1).map(|(_, value)| ("manifest".to_owned(), value)).collect()
 }
 
-/// What was seen, unless nothing was.
+/// Returns the observation of the objects that exist, or `None` if there are none.
 fn observed(
     is_yaml: bool,
     objects: Vec<(ObjectKey, Value)>,
@@ -186,7 +187,7 @@ fn observed(
     if objects.is_empty() {
         return None;
     }
-    let remembered = Remembered {
+    let private = PrivateData {
         objects: objects.iter().map(|(key, _)| key.clone()).collect(),
         of_kubectl: sets
             .iter()
@@ -195,11 +196,11 @@ fn observed(
             .collect(),
         managed: sets.into_iter().map(|(key, ours, _)| (key, ours)).collect(),
     };
-    Some(Observed { attributes: attributes(is_yaml, objects), private: remembered.write() })
+    Some(Observed { attributes: attributes(is_yaml, objects), private: private.write() })
 }
 
-/// The objects that an instance declares, as far as they are known.
+/// Returns the declared objects, as far as they are known.
 pub(crate) fn documents(attributes: &Attributes) -> Vec<(ObjectKey, Value)> {
-    let written = Written::read(attributes).unwrap_or(Written::NotKnownYet);
-    written.documents().iter().map(|d| (d.key.clone(), d.declared.clone())).collect()
+    let declared = Declared::read(attributes).unwrap_or(Declared::Unknown);
+    declared.documents().iter().map(|d| (d.key.clone(), d.declared.clone())).collect()
 }

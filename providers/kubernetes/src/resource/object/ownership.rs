@@ -1,7 +1,7 @@
-//! Fields that leave the manifest although somebody else manages them too.
+//! Removal of fields that another manager owns too.
 //!
-//! Server-side apply removes a field only when nobody else manages it. `kubectl apply` without `--server-side` leaves its name on every field that it
-//! wrote: these are taken over, as `kubectl apply --server-side` does it. Anybody else's are a conflict.
+//! Server-side apply removes a field only if no other manager owns it. `kubectl apply` without `--server-side` owns every field that it wrote: moorfast
+//! takes over these fields, as `kubectl apply --server-side` does. A field of any other manager is a conflict.
 
 use std::collections::BTreeSet;
 
@@ -12,21 +12,21 @@ use super::FIELD_MANAGER;
 use super::document::{LAST_APPLIED, ObjectKey};
 use super::fields::{FieldSet, is_ours};
 
-/// A field, or a list item with all its fields, that is to be removed and that others manage too.
+/// A field or list item that is to be removed and that other managers own too.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Held {
-    /// The steps to it, as managedFields writes them.
+pub(super) struct SharedField {
+    /// The path, in the notation of managedFields.
     path: Vec<String>,
-    /// Who manages it, apart from `kubectl apply`.
+    /// The other managers, except `kubectl apply`.
     managers: BTreeSet<String>,
 }
 
-/// The fields of `object` that `kubectl apply` wrote, which moorfast takes over when it adopts the object.
+/// Returns the fields of `object` that `kubectl apply` wrote. Moorfast takes them over when it adopts the object.
 pub(super) fn of_kubectl(object: &Json) -> FieldSet {
     FieldSet::of(object, is_of_kubectl_apply).within(&last_applied(object))
 }
 
-/// What `kubectl apply` wrote last. A field that the server defaulted bears kubectl's name as well, and is not in it.
+/// Returns the object that `kubectl apply` wrote last. Unlike managedFields, it does not contain defaults of the server.
 fn last_applied(object: &Json) -> Json {
     let text = object["metadata"]["annotations"][LAST_APPLIED].as_str().unwrap_or_default();
     let mut applied: Json = serde_json::from_str(text).unwrap_or_default();
@@ -39,7 +39,7 @@ fn last_applied(object: &Json) -> Json {
     applied
 }
 
-/// Whether the entry is of a manager that keeps what it applied in an annotation, or of the time before anybody applied by server-side apply.
+/// Whether the entry belongs to a client-side apply: its manager sets the last-applied annotation, or it dates from before the first server-side apply.
 fn is_of_kubectl_apply(entry: &Json) -> bool {
     let annotation = format!("f:{LAST_APPLIED}");
     let keeps = entry["fieldsV1"]["f:metadata"]["f:annotations"].get(annotation.as_str()).is_some();
@@ -48,18 +48,19 @@ fn is_of_kubectl_apply(entry: &Json) -> bool {
         && (keeps || entry["manager"] == "before-first-apply")
 }
 
-/// The fields of `before` that `declared` leaves out and that others manage in `object`.
+/// Returns the fields of `before` that `declared` does not have and that other managers own in `object`.
 ///
-/// A field that is managed through a subresource, such as the scale, is handed over and stays.
-pub(super) fn held(before: &FieldSet, declared: &Json, object: &Json) -> Vec<Held> {
-    let mut found: Vec<Held> = Vec::new();
+/// A field that is managed through a subresource, such as `scale`, is not included: it stays with that manager.
+pub(super) fn shared_fields(before: &FieldSet, declared: &Json, object: &Json) -> Vec<SharedField> {
+    let mut found: Vec<SharedField> = Vec::new();
     for entry in entries(object).iter().filter(|e| !is_ours(e) && e.get("subresource").is_none()) {
         let theirs = FieldSet::of_entry(entry);
-        let manager = (!is_of_kubectl_apply(entry)).then(|| entry["manager"].as_str().unwrap_or("(nobody)").to_owned());
+        let manager =
+            (!is_of_kubectl_apply(entry)).then(|| entry["manager"].as_str().unwrap_or("(unknown)").to_owned());
         for path in before.beyond(Some(declared), &theirs) {
-            match found.iter_mut().find(|held| held.path == path) {
-                Some(held) => held.managers.extend(manager.clone()),
-                None => found.push(Held { path, managers: manager.clone().into_iter().collect() }),
+            match found.iter_mut().find(|field| field.path == path) {
+                Some(field) => field.managers.extend(manager.clone()),
+                None => found.push(SharedField { path, managers: manager.clone().into_iter().collect() }),
             }
         }
     }
@@ -70,39 +71,39 @@ fn entries(object: &Json) -> &[Json] {
     object["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// Checks that whoever else manages the fields to be removed may be overruled.
+/// Checks that moorfast may remove the shared fields.
 ///
 /// # Errors
-/// If somebody other than `kubectl apply` manages one and `force` is not set.
-pub(super) fn check(key: &ObjectKey, held: &[Held], force: bool) -> Result<(), ProviderError> {
-    let foreign: Vec<_> = held.iter().filter(|held| !force && !held.managers.is_empty()).collect();
+/// If a manager other than `kubectl apply` owns one of them, unless `force` is set.
+pub(super) fn check(key: &ObjectKey, shared: &[SharedField], force: bool) -> Result<(), ProviderError> {
+    let foreign: Vec<_> = shared.iter().filter(|field| !force && !field.managers.is_empty()).collect();
     if foreign.is_empty() {
         return Ok(());
     }
-    let fields: Vec<_> = foreign.iter().map(|held| place(&held.path)).collect();
-    let managers: BTreeSet<_> = foreign.iter().flat_map(|held| &held.managers).map(|m| format!("{m:?}")).collect();
+    let fields: Vec<_> = foreign.iter().map(|field| readable_path(&field.path)).collect();
+    let managers: BTreeSet<_> = foreign.iter().flat_map(|field| &field.managers).map(|m| format!("{m:?}")).collect();
     let managers = managers.into_iter().collect::<Vec<_>>().join(", ");
-    let summary = format!("cannot remove {} of {key}: {managers} manages it too", fields.join(", "));
-    let summary = if fields.len() > 1 { summary.replace("manages it too", "manages them too") } else { summary };
+    let summary = format!("cannot remove {} of {key}: {managers} owns it too", fields.join(", "));
+    let summary = if fields.len() > 1 { summary.replace("owns it too", "owns them too") } else { summary };
     Err(ProviderError::new(Class::Conflict, summary)
-        .help("keep it in the manifest, have it removed there first, or take it over with `force_conflicts = true`")
+        .help("keep the field in the manifest, remove it with the other manager first, or set `force_conflicts = true` to take it over")
         .attribute("manifest"))
 }
 
-/// The error for fields that are still there after an apply that was to remove them.
-pub(super) fn still_there(key: &ObjectKey, held: &[Held]) -> ProviderError {
-    let fields: Vec<_> = held.iter().map(|held| place(&held.path)).collect();
-    let summary = format!("{} of {key} was to be removed and is still there", fields.join(", "));
+/// Returns the error for fields that still exist after an apply that should have removed them.
+pub(super) fn not_removed(key: &ObjectKey, shared: &[SharedField]) -> ProviderError {
+    let fields: Vec<_> = shared.iter().map(|field| readable_path(&field.path)).collect();
+    let summary = format!("cannot remove {} of {key}: the object still has it after the apply", fields.join(", "));
     ProviderError::new(Class::Conflict, summary)
-        .help("another client writes it again; run the apply again, or keep it in the manifest")
+        .help("another client probably set it again: apply again, or keep the field in the manifest")
 }
 
-/// The managedFields of `object` with the held fields taken from the others and given to moorfast, whose next apply removes them.
-pub(super) fn taken_over(object: &Json, held: &[Held]) -> Json {
+/// Returns the managedFields of `object` with the shared fields transferred to moorfast, whose next apply removes them.
+pub(super) fn transferred(object: &Json, shared: &[SharedField]) -> Json {
     let mut entries = entries(object).to_vec();
     let mut taken = json!({});
     for entry in entries.iter_mut().filter(|e| !is_ours(e) && e.get("subresource").is_none()) {
-        for Held { path, .. } in held {
+        for SharedField { path, .. } in shared {
             if let Some(fields) = remove(&mut entry["fieldsV1"], path) {
                 insert(&mut taken, path, fields);
             }
@@ -140,30 +141,30 @@ fn insert(fields: &mut Json, path: &[String], value: Json) {
 
 fn merge(into: &mut Json, from: &Json) {
     let (Some(into), Some(from)) = (into.as_object_mut(), from.as_object()) else { return };
-    for (step, below) in from {
-        merge(into.entry(step.clone()).or_insert_with(|| Json::Object(Map::new())), below);
+    for (element, below) in from {
+        merge(into.entry(element.clone()).or_insert_with(|| Json::Object(Map::new())), below);
     }
 }
 
-/// `spec.ports[port=80,protocol=TCP].name`, for a person.
-fn place(path: &[String]) -> String {
-    let mut place = String::new();
-    for step in path {
-        match step.split_once(':') {
-            Some(("f", name)) if name.contains(['.', '/']) => place.push_str(&format!("[{name:?}]")),
-            Some(("f", name)) if place.is_empty() => place.push_str(name),
-            Some(("f", name)) => place.push_str(&format!(".{name}")),
+/// Returns the path in a readable form: `spec.ports[port=80,protocol=TCP].name`.
+fn readable_path(path: &[String]) -> String {
+    let mut text = String::new();
+    for element in path {
+        match element.split_once(':') {
+            Some(("f", name)) if name.contains(['.', '/']) => text.push_str(&format!("[{name:?}]")),
+            Some(("f", name)) if text.is_empty() => text.push_str(name),
+            Some(("f", name)) => text.push_str(&format!(".{name}")),
             Some(("k", keys)) => {
                 let keys: Map<String, Json> = serde_json::from_str(keys).unwrap_or_default();
-                let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                let keys: Vec<_> = keys.iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
-                place.push_str(&format!("[{}]", keys.join(",")));
+                let plain = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let keys: Vec<_> = keys.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
+                text.push_str(&format!("[{}]", keys.join(",")));
             }
-            Some((_, value)) => place.push_str(&format!("[{value}]")),
-            None => place.push_str(step),
+            Some((_, value)) => text.push_str(&format!("[{value}]")),
+            None => text.push_str(element),
         }
     }
-    place
+    text
 }
 
 #[cfg(test)]
@@ -193,24 +194,24 @@ mod tests {
         }
     }
 
-    fn places(held: &[Held]) -> Vec<String> {
-        held.iter().map(|held| place(&held.path)).collect()
+    fn paths(shared: &[SharedField]) -> Vec<String> {
+        shared.iter().map(|field| readable_path(&field.path)).collect()
     }
 
     #[test]
-    fn what_kubectl_wrote_is_adopted_and_what_the_server_defaulted_is_not() {
+    fn fields_of_kubectl_are_adopted_and_defaults_of_the_server_are_not() {
         let ports = json!({ "f:ports": { "k:{\"port\":80,\"protocol\":\"TCP\"}": { ".": {}, "f:port": {}, "f:protocol": {} } }, "f:type": {} });
         let applied = json!({ "metadata": { "annotations": {} }, "spec": { "ports": [{ "port": 80 }] } });
         let object = object(applied, vec![entry_of_kubectl(json!({ "f:spec": ports }))]);
         assert_eq!(
             of_kubectl(&object).field("metadata"),
             None,
-            "the annotation of kubectl is no field of the manifest"
+            "the annotation of kubectl is not a field of the manifest"
         );
-        let held = held(&of_kubectl(&object), &json!({ "spec": { "ports": [{ "port": 81 }] } }), &object);
-        assert_eq!(places(&held), ["spec.ports[port=80,protocol=TCP]"]);
-        assert_eq!(check(&key(), &held, false), Ok(()));
-        let ours = FieldSet::ours(&json!({ "metadata": { "managedFields": taken_over(&object, &held) } }));
+        let shared = shared_fields(&of_kubectl(&object), &json!({ "spec": { "ports": [{ "port": 81 }] } }), &object);
+        assert_eq!(paths(&shared), ["spec.ports[port=80,protocol=TCP]"]);
+        assert_eq!(check(&key(), &shared, false), Ok(()));
+        let ours = FieldSet::ours(&json!({ "metadata": { "managedFields": transferred(&object, &shared) } }));
         assert!(
             ours.field("spec").is_some_and(|spec| spec.field("ports").is_some() && spec.field("type").is_none()),
             "{ours:?}"
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_manage_is_a_conflict_and_what_a_scale_manages_is_handed_over() {
+    fn a_field_of_another_manager_is_a_conflict_except_through_the_scale_subresource() {
         let mut scale = entry("controller", "Update", json!({ "f:spec": { "f:replicas": {} } }));
         scale["subresource"] = json!("scale");
         let fields = json!({ "f:data": { "f:a": {}, "f:b": {} } });
@@ -230,17 +231,21 @@ mod tests {
             scale,
         ];
         let object = object(json!({}), entries);
-        let held = held(&FieldSet::ours(&object), &json!({ "data": { "a": "1" } }), &object);
-        assert_eq!(places(&held), ["data.b"]);
-        let conflict = check(&key(), &held, false).unwrap_err();
+        let shared = shared_fields(&FieldSet::ours(&object), &json!({ "data": { "a": "1" } }), &object);
+        assert_eq!(paths(&shared), ["data.b"]);
+        let conflict = check(&key(), &shared, false).unwrap_err();
         assert_eq!(
             (conflict.class, conflict.summary.as_str()),
-            (Class::Conflict, "cannot remove data.b of ConfigMap/default/a: \"helm\" manages it too")
+            (Class::Conflict, "cannot remove data.b of ConfigMap/default/a: \"helm\" owns it too")
         );
-        assert_eq!(check(&key(), &held, true), Ok(()));
-        let after = taken_over(&object, &held);
-        assert_eq!(after[1]["fieldsV1"], json!({ "f:data": { "f:a": {} } }), "the rest stays with the others");
+        assert_eq!(check(&key(), &shared, true), Ok(()));
+        let after = transferred(&object, &shared);
+        assert_eq!(
+            after[1]["fieldsV1"],
+            json!({ "f:data": { "f:a": {} } }),
+            "the other fields stay with their managers"
+        );
         let again = json!({ "metadata": { "managedFields": after } });
-        assert_eq!(super::held(&FieldSet::ours(&again), &json!({ "data": { "a": "1" } }), &again), []);
+        assert_eq!(super::shared_fields(&FieldSet::ours(&again), &json!({ "data": { "a": "1" } }), &again), []);
     }
 }

@@ -1,4 +1,4 @@
-//! Planning an instance, object by object.
+//! The plan of an instance, object by object.
 
 use moorfast_engine::model::{Attributes, Value};
 use moorfast_engine::plan::{Step, parse_path, path_text};
@@ -10,67 +10,69 @@ use serde_json::Value as Json;
 use crate::attributes::Read;
 use crate::cluster::Cluster;
 
-use super::document::{Document, ObjectKey, Written, shape};
+use super::document::{Declared, Document, ObjectKey, shape};
+use super::dry_run::{DryRun, dry_run};
 use super::fields::FieldSet;
-use super::foresight::{Foreseen, foresee};
-use super::lifecycle::{read_written, removable};
+use super::lifecycle::{read_declared, removable};
 use super::provided::Provided;
 use super::reading::{resolved, view};
-use super::retained::settled;
-use super::{DEFAULT_NAMESPACE, Remembered, attributes};
+use super::retained::with_retained_values;
+use super::{DEFAULT_NAMESPACE, PrivateData, attributes};
 
-/// What is to be done with one object.
-struct Part {
+/// The plan of one object.
+struct ObjectPlan {
     key: ObjectKey,
-    /// What is compared of it, as it will be.
+    /// The compared fields, as they will be after the apply.
     planned: Value,
     action: Action,
     /// The fields that cannot be changed in place.
     immutable: Vec<String>,
-    /// Whether it exists, is not in the state, and loses what it holds.
+    /// Whether the object exists, is not in the state, and loses declared values.
     overwrites: bool,
     notes: Vec<String>,
 }
 
 /// Plans an instance.
 pub(super) async fn plan(cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError> {
-    let written = read_written(&request.desired)?;
-    let is_yaml = matches!(written, Written::Yaml(_)) || request.desired.get("yaml").is_some_and(|v| !v.is_null());
-    if written == Written::NotKnownYet {
-        return Ok(not_known_yet(request, is_yaml));
+    let declared = read_declared(&request.desired)?;
+    let is_yaml = matches!(declared, Declared::Yaml(_)) || request.desired.get("yaml").is_some_and(|v| !v.is_null());
+    if declared == Declared::Unknown {
+        return Ok(unknown_objects(request, is_yaml));
     }
-    let provided = Provided::of(written.documents(), &request.dependencies);
+    let provided = Provided::of(declared.documents(), &request.dependencies);
     let attribute = if is_yaml { "yaml" } else { "manifest" };
     let planner = Planner { cluster, request, provided };
-    let mut parts = Vec::new();
-    for document in written.documents() {
-        let document = settled(document, request.observed.as_ref())?;
-        let part = planner.part(&document).await;
-        parts.push(
-            part.map_err(|error| ProviderError { attribute: error.attribute.map(|_| attribute.to_owned()), ..error })?,
+    let mut plans = Vec::new();
+    for document in declared.documents() {
+        let document = with_retained_values(document, request.observed.as_ref())?;
+        let plan = planner.plan_object(&document).await;
+        plans.push(
+            plan.map_err(|error| ProviderError { attribute: error.attribute.map(|_| attribute.to_owned()), ..error })?,
         );
     }
-    planner.replace_with_holders(&mut parts);
-    planner.finish_incomplete(&mut parts);
-    Ok(proposal(request, is_yaml, parts))
+    planner.replace_with_owners(&mut plans);
+    planner.finish_incomplete(&mut plans);
+    Ok(proposal(request, is_yaml, plans))
 }
 
-fn not_known_yet(request: &PlanRequest, is_yaml: bool) -> Proposal {
+/// Plans an instance whose objects are not known yet.
+fn unknown_objects(request: &PlanRequest, is_yaml: bool) -> Proposal {
     if let Some(observed) = request.observed.as_ref().filter(|_| is_as_applied(&request.desired)) {
         return Proposal::new(ProposedAction::NoOp, observed.attributes.clone());
     }
     let name = if is_yaml { "objects" } else { "manifest" };
     let action = if request.observed.is_some() { ProposedAction::Update } else { ProposedAction::Create };
-    let notes = vec!["which object it is is known after apply".to_owned()];
+    let notes = vec!["the identity of the object is known only after apply".to_owned()];
     Proposal { notes, ..Proposal::new(action, [(name.to_owned(), Value::Unknown)].into()) }
 }
 
-/// Is which object it is only known to be as it was?
+/// Whether the declaration is retained: unknown, but the same as in the last apply.
 fn is_as_applied(desired: &Attributes) -> bool {
-    let written = ["manifest", "yaml"].into_iter().filter_map(|name| desired.get(name));
-    written.clone().any(Value::is_retained) && !written.into_iter().any(Value::is_unknown)
+    let declared = ["manifest", "yaml"].into_iter().filter_map(|name| desired.get(name));
+    declared.clone().any(Value::is_retained) && !declared.into_iter().any(Value::is_unknown)
 }
 
+/// Plans the objects of one instance.
 struct Planner<'a> {
     cluster: &'a Cluster,
     request: &'a PlanRequest,
@@ -78,18 +80,18 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    async fn part(&self, document: &Document) -> Result<Part, ProviderError> {
+    async fn plan_object(&self, document: &Document) -> Result<ObjectPlan, ProviderError> {
         let served = self.cluster.served(&document.key.api_version, &document.key.kind).await?;
-        // A definition that moves its objects into or out of namespaces is replaced, and what is served now says nothing of the new kind.
+        // If the manifest changes the scope of the CustomResourceDefinition, it is replaced, and the served kind is the old one.
         let scope = self.provided.is_namespaced(&document.key);
         let served = served.filter(|served| scope.is_none_or(|namespaced| namespaced == served.namespaced));
         let key = match &served {
             Some(served) => resolved(&document.key, served),
-            None => self.foreseen_key(&document.key),
+            None => self.expected_key(&document.key),
         };
         let before = self.observed(&key);
         let force = self.request.desired.flag("force_conflicts");
-        let mut part = Part {
+        let mut plan = ObjectPlan {
             key,
             planned: Value::Null,
             action: Action::Create,
@@ -97,47 +99,47 @@ impl Planner<'_> {
             overwrites: false,
             notes: Vec::new(),
         };
-        let removable = removable(self.request.observed.as_ref(), &part.key);
-        match foresee(self.cluster, document, served.as_ref(), &self.provided, &removable, force).await? {
-            Foreseen::Object(object) => {
-                part.planned = view(&document.declared, &object);
-                part.action = match before {
+        let removable = removable(self.request.observed.as_ref(), &plan.key);
+        match dry_run(self.cluster, document, served.as_ref(), &self.provided, &removable, force).await? {
+            DryRun::Object(object) => {
+                plan.planned = view(&document.declared, &object);
+                plan.action = match before {
                     None => Action::Create,
-                    Some(before) if *before != part.planned => Action::Update,
-                    Some(_) if self.becomes_ours(&part.key, document, &object) => {
-                        part.notes.push(format!("{}: fields that it declares become managed by moorfast", part.key));
+                    Some(before) if *before != plan.planned => Action::Update,
+                    Some(_) if self.changes_ownership(&plan.key, document, &object) => {
+                        plan.notes.push(format!("{}: moorfast becomes the manager of the declared fields", plan.key));
                         Action::Update
                     }
-                    Some(_) if self.is_recorded(&part.key) => Action::NoOp,
+                    Some(_) if self.is_recorded(&plan.key) => Action::NoOp,
                     Some(_) => Action::Adopt,
                 };
             }
-            Foreseen::NotYet(why) => {
-                part.notes.push(format!("{} is planned without a dry run: {why}", part.key));
-                part.planned = with_namespace(document, &part.key);
-                part.action = if before.is_some() { Action::Update } else { Action::Create };
+            DryRun::NotPossible(why) => {
+                plan.notes.push(format!("{} is planned without a dry run: {why}", plan.key));
+                plan.planned = with_namespace(document, &plan.key);
+                plan.action = if before.is_some() { Action::Update } else { Action::Create };
             }
-            Foreseen::Immutable(fields) => {
-                part.planned = with_namespace(document, &part.key);
-                part.action = Action::Replace;
-                part.immutable = fields;
+            DryRun::Immutable(fields) => {
+                plan.planned = with_namespace(document, &plan.key);
+                plan.action = Action::Replace;
+                plan.immutable = fields;
             }
         }
-        part.overwrites = before.is_some_and(|before| {
-            self.is_foreign(&part.key) && (part.action == Action::Replace || loses(before, &part.planned))
+        plan.overwrites = before.is_some_and(|before| {
+            self.is_foreign(&plan.key) && (plan.action == Action::Replace || loses(before, &plan.planned))
         });
-        Ok(part)
+        Ok(plan)
     }
 
-    /// Whether an object that exists is not in the state, though the instance, or its other objects, may be.
+    /// Whether the existing object is not in the state. Other objects of the instance may be.
     fn is_foreign(&self, key: &ObjectKey) -> bool {
         self.request.foreign || (self.request.recorded.is_some() && !self.is_recorded(key))
     }
 
-    /// The key of an object whose kind comes with the manifest.
-    fn foreseen_key(&self, key: &ObjectKey) -> ObjectKey {
-        let is_placed = key.namespace.is_some() || self.provided.is_namespaced(key) != Some(true);
-        let namespace = if is_placed { key.namespace.clone() } else { Some(DEFAULT_NAMESPACE.to_owned()) };
+    /// Returns the key of an object whose kind the manifest defines.
+    fn expected_key(&self, key: &ObjectKey) -> ObjectKey {
+        let is_complete = key.namespace.is_some() || self.provided.is_namespaced(key) != Some(true);
+        let namespace = if is_complete { key.namespace.clone() } else { Some(DEFAULT_NAMESPACE.to_owned()) };
         ObjectKey { namespace, ..key.clone() }
     }
 
@@ -149,18 +151,18 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether the apply makes moorfast the manager of more or fewer fields, though their values stay. Ignored fields may belong to anyone.
-    fn becomes_ours(&self, key: &ObjectKey, document: &Document, foreseen: &Json) -> bool {
-        let observed = self.request.observed.as_ref().map(|observed| Remembered::read(&observed.private));
-        let Some(before) = observed.and_then(|mut remembered| remembered.managed.remove(&key.to_string())) else {
+    /// Whether the apply changes which fields moorfast manages, although the values stay. Ignored fields do not count.
+    fn changes_ownership(&self, key: &ObjectKey, document: &Document, after_apply: &Json) -> bool {
+        let observed = self.request.observed.as_ref().map(|observed| PrivateData::read(&observed.private));
+        let Some(before) = observed.and_then(|mut private| private.managed.remove(&key.to_string())) else {
             return false;
         };
-        let after = FieldSet::ours(foreseen);
+        let after = FieldSet::ours(after_apply);
         if self.request.ignored.is_empty() {
             return before != after;
         }
-        let watched = shape(&self.without_ignored(key, &document.declared));
-        before.within(&watched) != after.within(&watched)
+        let compared = shape(&self.without_ignored(key, &document.declared));
+        before.within(&compared) != after.within(&compared)
     }
 
     /// Returns `declared` without the fields that `ignore_changes` names.
@@ -177,44 +179,44 @@ impl Planner<'_> {
 
     fn is_recorded(&self, key: &ObjectKey) -> bool {
         self.request.recorded.as_ref().is_some_and(|record| {
-            let objects = Remembered::read(&record.private).objects;
+            let objects = PrivateData::read(&record.private).objects;
             objects.is_empty() || objects.iter().any(|known| known.identity() == key.identity())
         })
     }
 
-    /// An object cannot outlive its namespace or the definition of its kind.
-    fn replace_with_holders(&self, parts: &mut [Part]) {
+    /// Replaces the objects whose Namespace or CustomResourceDefinition is replaced: they are deleted with it.
+    fn replace_with_owners(&self, plans: &mut [ObjectPlan]) {
         let replaced: Vec<_> =
-            parts.iter().filter(|part| part.action == Action::Replace).map(|part| part.key.identity()).collect();
-        for part in parts.iter_mut().filter(|part| self.observed(&part.key).is_some()) {
-            if let Some(holder) = self.provided.replaced_holder(&part.key, &replaced) {
-                part.notes.push(format!("{} is lost with {holder}, which is replaced", part.key));
-                part.action = Action::Replace;
+            plans.iter().filter(|plan| plan.action == Action::Replace).map(|plan| plan.key.identity()).collect();
+        for plan in plans.iter_mut().filter(|plan| self.observed(&plan.key).is_some()) {
+            if let Some(owner) = self.provided.replaced_owner(&plan.key, &replaced) {
+                plan.notes.push(format!("{} is deleted with {owner}, which is replaced", plan.key));
+                plan.action = Action::Replace;
             }
         }
     }
 
-    /// What did not become ready last time is applied and waited for again.
-    fn finish_incomplete(&self, parts: &mut [Part]) {
+    /// Plans another apply for objects that did not become ready in the last run.
+    fn finish_incomplete(&self, plans: &mut [ObjectPlan]) {
         let is_incomplete = self.request.recorded.as_ref().is_some_and(|record| record.incomplete);
         if !is_incomplete || self.request.observed.is_none() {
             return;
         }
-        for part in parts.iter_mut().filter(|part| matches!(part.action, Action::NoOp | Action::Adopt)) {
-            part.action = Action::Update;
+        for plan in plans.iter_mut().filter(|plan| matches!(plan.action, Action::NoOp | Action::Adopt)) {
+            plan.action = Action::Update;
         }
-        if let Some(first) = parts.first_mut() {
-            first.notes.push("is applied and waited for again: the last time did not end well".to_owned());
+        if let Some(first) = plans.first_mut() {
+            first.notes.push("is applied and waited for again, because the last operation failed".to_owned());
         }
     }
 }
 
-fn proposal(request: &PlanRequest, is_yaml: bool, parts: Vec<Part>) -> Proposal {
-    let mut objects: Vec<_> = parts.iter().map(|part| part.change(is_yaml)).collect();
-    objects.extend(left_out(request, &parts));
-    let notes: Vec<_> = parts.iter().flat_map(|part| part.notes.clone()).collect();
-    let overwrites = parts.iter().any(|part| part.overwrites);
-    let planned = attributes(is_yaml, parts.into_iter().map(|part| (part.key, part.planned)).collect());
+fn proposal(request: &PlanRequest, is_yaml: bool, plans: Vec<ObjectPlan>) -> Proposal {
+    let mut objects: Vec<_> = plans.iter().map(|plan| plan.change(is_yaml)).collect();
+    objects.extend(deletions(request, &plans));
+    let notes: Vec<_> = plans.iter().flat_map(|plan| plan.notes.clone()).collect();
+    let overwrites = plans.iter().any(|plan| plan.overwrites);
+    let planned = attributes(is_yaml, plans.into_iter().map(|plan| (plan.key, plan.planned)).collect());
     let is_settled = |object: &ObjectChange| match object.action {
         Action::Adopt => request.recorded.is_none(),
         action => action == Action::NoOp,
@@ -229,7 +231,7 @@ fn proposal(request: &PlanRequest, is_yaml: bool, parts: Vec<Part>) -> Proposal 
     Proposal { objects, consequences, notes, ..Proposal::new(action, planned) }
 }
 
-impl Part {
+impl ObjectPlan {
     fn change(&self, is_yaml: bool) -> ObjectChange {
         let name = self.key.to_string();
         let start = match is_yaml {
@@ -242,18 +244,18 @@ impl Part {
     }
 }
 
-/// The objects that are there and no longer declared.
-fn left_out(request: &PlanRequest, parts: &[Part]) -> Vec<ObjectChange> {
+/// Returns the deletions of the objects that are no longer declared.
+fn deletions(request: &PlanRequest, plans: &[ObjectPlan]) -> Vec<ObjectChange> {
     let Some(observed) = &request.observed else { return Vec::new() };
-    let before = Remembered::read(&observed.private).objects;
-    let gone = before.into_iter().filter(|key| !parts.iter().any(|part| part.key.identity() == key.identity()));
-    let deleted = |key: ObjectKey| ObjectChange {
+    let before = PrivateData::read(&observed.private).objects;
+    let undeclared = before.into_iter().filter(|key| !plans.iter().any(|plan| plan.key.identity() == key.identity()));
+    let deletion = |key: ObjectKey| ObjectChange {
         identity: key.identity(),
         name: key.to_string(),
         action: Action::Delete,
         replace_paths: Vec::new(),
     };
-    gone.map(deleted).collect()
+    undeclared.map(deletion).collect()
 }
 
 fn with_namespace(document: &Document, key: &ObjectKey) -> Value {

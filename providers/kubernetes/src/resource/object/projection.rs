@@ -1,4 +1,4 @@
-//! The part of an object that a manifest speaks of: what it declares, and what we manage from before.
+//! The compared part of an object: the declared fields, and the fields that moorfast manages since an earlier apply.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use serde_json::{Map, Value as Json};
 
 use super::fields::FieldSet;
 
-/// The fields that are always part of a projection: they say which object it is.
+/// The fields that are always part of a projection, because they identify the object.
 const IDENTIFYING: [&str; 2] = ["apiVersion", "kind"];
 
-/// Which parts of a live value are looked at.
+/// The compared parts of a live value.
 #[derive(Clone, Debug, PartialEq)]
 enum Mask {
     /// All of it.
@@ -20,13 +20,13 @@ enum Mask {
     Items(BTreeMap<usize, Mask>),
 }
 
-/// `live`, cut down to what `declared` mentions and what is `managed` by us.
+/// Returns the fields of `live` that `declared` has or that are in `managed`, the fields of moorfast.
 ///
-/// Fields that the server defaulted and fields of other managers are left out, and so are not compared. A field that we manage and no longer
-/// declare stays in, so that it shows as a removal.
+/// Defaults of the server and fields of other managers are left out, so they are not compared. A field that moorfast manages and the manifest no longer
+/// declares is included, so that it appears as a removal.
 pub(crate) fn project(declared: &Json, live: &Json, managed: &FieldSet) -> Json {
     let everyones = FieldSet::everyones(live);
-    // An object without managed fields tells nothing of its lists; it is not managed as a whole.
+    // Without managedFields, nothing is known about the lists of the object.
     let declared = mask_declared(declared, live, Some(&everyones).filter(|set| !set.is_leaf()));
     let ours = mask_managed(managed, live);
     let identifying = identifying(live);
@@ -41,7 +41,7 @@ fn identifying(live: &Json) -> Mask {
     Mask::Fields(fields)
 }
 
-/// What `declared` mentions of `live`.
+/// Returns the mask of the fields that `declared` has.
 fn mask_declared(declared: &Json, live: &Json, managed: Option<&FieldSet>) -> Mask {
     let atomic = managed.is_some_and(FieldSet::is_leaf);
     match (declared, live) {
@@ -64,7 +64,7 @@ fn mask_items(declared: &[Json], live: &[Json], managed: Option<&FieldSet>) -> M
         return Mask::Items(mentioned.map(|(i, _)| (i, Mask::Whole)).collect());
     }
     let Some(keys) = managed.and_then(FieldSet::merge_keys) else {
-        // Nobody tells the items apart, so the list is one value: what it has beyond the declared items is part of it.
+        // A list without merge keys is atomic: its further items are compared too.
         let masks = live.iter().enumerate().map(|(i, item)| {
             let mask = declared.get(i).map_or(Mask::Whole, |d| mask_declared(d, item, None));
             (i, mask)
@@ -183,7 +183,7 @@ mod tests {
                 json!({"data": {"a": "1", "b": "2"}, "metadata": {}}),
             ),
             (
-                "keyed items are found wherever they stand, also by a defaulted key",
+                "keyed items are found at any position, also by a defaulted key",
                 json!({"ports": [{"port": 80}]}),
                 live(
                     json!({"ports": [{"port": 9, "protocol": "UDP"}, {"port": 80, "protocol": "TCP"}]}),
@@ -193,13 +193,13 @@ mod tests {
                 json!({"ports": [{"port": 80}], "metadata": {}}),
             ),
             (
-                "a list that is one value is compared whole",
+                "an atomic list is compared as a whole",
                 json!({"rules": [{"verbs": ["get"]}]}),
                 live(json!({"rules": [{"verbs": ["get"]}, {"verbs": ["list"]}]}), json!({"f:rules": {}}), json!({})),
                 json!({"rules": [{"verbs": ["get"]}, {"verbs": ["list"]}], "metadata": {}}),
             ),
             (
-                "of a set only our values are looked at",
+                "only the declared values of a set are compared",
                 json!({"metadata": {"finalizers": ["a"]}}),
                 live(
                     json!({"metadata": {"finalizers": ["b", "a"]}}),
@@ -209,7 +209,7 @@ mod tests {
                 json!({"metadata": {"finalizers": ["a"]}}),
             ),
             (
-                "what is not there is left out",
+                "a missing field is left out",
                 json!({"spec": {"a": {"b": 1}}}),
                 live(json!({"spec": {}}), json!({}), json!({})),
                 json!({"spec": {}, "metadata": {}}),
@@ -239,7 +239,7 @@ mod tests {
         })
     }
 
-    /// Is `part` made of `whole` by leaving things out?
+    /// Whether `part` is `whole` with some parts left out.
     fn is_part(part: &Json, whole: &Json) -> bool {
         match (part, whole) {
             (Json::Object(p), Json::Object(w)) => p.iter().all(|(k, v)| w.get(k).is_some_and(|w| is_part(v, w))),
@@ -253,17 +253,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_projection_is_part_of_what_is_there(declared in any_object(), live in any_object()) {
+        fn a_projection_is_part_of_the_live_object(declared in any_object(), live in any_object()) {
             prop_assert!(is_part(&project(&declared, &live), &live));
         }
 
         #[test]
-        fn an_object_declares_all_of_itself(object in any_object()) {
+        fn an_object_projected_on_itself_is_unchanged(object in any_object()) {
             prop_assert_eq!(project(&object, &object), object);
         }
 
         #[test]
-        fn a_projection_declares_the_same_projection(declared in any_object(), live in any_object()) {
+        fn a_projection_is_stable(declared in any_object(), live in any_object()) {
             let once = project(&declared, &live);
             prop_assert_eq!(project(&once, &live), once);
         }

@@ -1,60 +1,64 @@
-//! What the manifest brings to the cluster before one of its objects is applied: kinds and namespaces.
+//! Kinds and namespaces that the manifest creates before it applies an object.
 
 use moorfast_engine::model::{Mode, Value};
 use moorfast_engine::provider::{Action, Dependency};
 
-use super::document::{Document, ObjectKey, Written};
-use super::foresight::acts;
+use super::document::{Declared, Document, ObjectKey};
+use super::dry_run::changes_cluster;
 
-/// The documents beside an object and those of the instances that come before it.
+/// The documents of the same instance and of its dependencies.
 pub(super) struct Provided<'a> {
     own: &'a [Document],
-    before: Vec<Before>,
-    /// Whether something that comes before it may bring kinds that nothing declares, as an operator does.
-    may_bring_kinds: bool,
-    /// Whether something that comes before it may bring namespaces that nothing declares.
-    may_bring_namespaces: bool,
+    dependencies: Vec<DependencyDocument>,
+    /// Whether a dependency may install kinds that no document declares, as an operator does.
+    may_install_kinds: bool,
+    /// Whether a dependency may create namespaces that no document declares.
+    may_create_namespaces: bool,
 }
 
-/// A document of an instance that comes before.
-struct Before {
+/// A document of a dependency.
+struct DependencyDocument {
     document: Document,
     is_replaced: bool,
 }
 
 impl<'a> Provided<'a> {
+    /// Collects the documents of an instance and of its dependencies.
     pub(super) fn of(own: &'a [Document], dependencies: &[Dependency]) -> Self {
-        let mut provided = Self { own, before: Vec::new(), may_bring_kinds: false, may_bring_namespaces: false };
+        let mut provided =
+            Self { own, dependencies: Vec::new(), may_install_kinds: false, may_create_namespaces: false };
         dependencies.iter().filter(|d| d.address.resource.mode == Mode::Managed).for_each(|d| provided.add(d));
         provided
     }
 
     fn add(&mut self, dependency: &Dependency) {
-        let is_acting = acts(dependency.action);
+        let has_changes = changes_cluster(dependency.action);
         let resource_type = dependency.address.resource.resource_type.as_str();
         if resource_type != "kubernetes_object" {
-            // A command on a node may install anything; the other types of this provider do not.
+            // A command on a node may install anything. The other types of this provider do not.
             let is_foreign = !resource_type.starts_with("kubernetes_");
-            self.may_bring_kinds |= is_acting && is_foreign;
-            self.may_bring_namespaces |= is_acting && is_foreign;
+            self.may_install_kinds |= has_changes && is_foreign;
+            self.may_create_namespaces |= has_changes && is_foreign;
             return;
         }
-        let written = Written::read(&dependency.desired).unwrap_or(Written::NotKnownYet);
-        let is_unknown = written == Written::NotKnownYet;
-        self.may_bring_namespaces |= is_acting && is_unknown;
-        self.may_bring_kinds |= is_acting && (is_unknown || written.documents().iter().any(|d| runs_programs(&d.key)));
+        let declared = Declared::read(&dependency.desired).unwrap_or(Declared::Unknown);
+        let is_unknown = declared == Declared::Unknown;
+        self.may_create_namespaces |= has_changes && is_unknown;
+        self.may_install_kinds |=
+            has_changes && (is_unknown || declared.documents().iter().any(|d| may_register_kinds(&d.key)));
         let is_replaced = |key: &ObjectKey| {
             let own = dependency.objects.iter().find(|object| object.identity == key.identity());
             own.map_or(dependency.action, |object| Some(object.action)).is_some_and(Action::is_replacement)
         };
-        let documents = written.documents().iter();
-        self.before.extend(
-            documents.map(|document| Before { is_replaced: is_replaced(&document.key), document: document.clone() }),
-        );
+        let documents = declared.documents().iter();
+        self.dependencies.extend(documents.map(|document| DependencyDocument {
+            is_replaced: is_replaced(&document.key),
+            document: document.clone(),
+        }));
     }
 
     fn documents(&self) -> impl Iterator<Item = &Document> {
-        self.own.iter().chain(self.before.iter().map(|before| &before.document))
+        self.own.iter().chain(self.dependencies.iter().map(|dependency| &dependency.document))
     }
 
     /// Whether the manifest defines the kind in this version.
@@ -68,13 +72,13 @@ impl<'a> Provided<'a> {
         self.versions_of_kind(key).contains(&key.api_version) || self.documents().any(service)
     }
 
-    /// The versions in which the manifest defines the kind. What is not known yet counts as the wanted one.
+    /// Returns the versions in which the manifest defines the kind. An unknown version counts as that of the key.
     pub(super) fn versions_of_kind(&self, key: &ObjectKey) -> Vec<String> {
         let definitions = self.documents().filter(|d| defines(d, key));
         definitions.flat_map(|definition| versions(definition, key)).collect()
     }
 
-    /// Whether the objects of a kind that the manifest defines live in namespaces; none where it does not define the kind.
+    /// Whether the kind is namespaced, if the manifest defines it.
     pub(super) fn is_namespaced(&self, key: &ObjectKey) -> Option<bool> {
         let definition = self.documents().find(|d| defines(d, key))?;
         Some(text(&definition.declared, &["spec", "scope"])? == "Namespaced")
@@ -82,33 +86,35 @@ impl<'a> Provided<'a> {
 
     /// Whether the manifest creates the namespace, or may create it.
     pub(super) fn has_namespace(&self, name: &str) -> bool {
-        self.may_bring_namespaces || self.documents().any(|d| is_namespace(&d.key) && d.key.name == name)
+        self.may_create_namespaces || self.documents().any(|d| is_namespace(&d.key) && d.key.name == name)
     }
 
-    /// Whether something that comes before may bring kinds that nothing declares.
-    pub(super) fn may_bring_kinds(&self) -> bool {
-        self.may_bring_kinds
+    /// Whether a dependency may install kinds that no document declares.
+    pub(super) fn may_install_kinds(&self) -> bool {
+        self.may_install_kinds
     }
 
-    /// What is replaced and takes the object of `key` along: its namespace or the definition of its kind. Of the documents beside it those whose keys
-    /// are in `replaced`.
-    pub(super) fn replaced_holder(&self, key: &ObjectKey, replaced: &[String]) -> Option<&ObjectKey> {
+    /// Returns the replaced Namespace or CustomResourceDefinition with which the object of `key` is deleted.
+    ///
+    /// `replaced` has the identities of the replaced documents of the same instance.
+    pub(super) fn replaced_owner(&self, key: &ObjectKey, replaced: &[String]) -> Option<&ObjectKey> {
         let own = self.own.iter().filter(|d| replaced.contains(&d.key.identity()));
-        let before = self.before.iter().filter(|before| before.is_replaced).map(|before| &before.document);
-        own.chain(before).find(|holder| holds(holder, key)).map(|holder| &holder.key)
+        let before =
+            self.dependencies.iter().filter(|dependency| dependency.is_replaced).map(|dependency| &dependency.document);
+        own.chain(before).find(|owner| is_required(owner, key)).map(|owner| &owner.key)
     }
 }
 
-/// Whether the object of `key` cannot exist without `holder`.
-pub(super) fn holds(holder: &Document, key: &ObjectKey) -> bool {
-    (is_namespace(&holder.key) && key.namespace.as_deref() == Some(holder.key.name.as_str())) || defines(holder, key)
+/// Whether the object of `key` cannot exist without `owner`.
+fn is_required(owner: &Document, key: &ObjectKey) -> bool {
+    (is_namespace(&owner.key) && key.namespace.as_deref() == Some(owner.key.name.as_str())) || defines(owner, key)
 }
 
 fn is_namespace(key: &ObjectKey) -> bool {
     key.kind == "Namespace" && key.group().is_empty()
 }
 
-/// Whether `definition` defines the kind of `key`.
+/// Whether `definition` is the CustomResourceDefinition of the kind of `key`.
 pub(super) fn defines(definition: &Document, key: &ObjectKey) -> bool {
     let text = |path: &[&str]| text(&definition.declared, path);
     definition.key.kind == "CustomResourceDefinition"
@@ -130,10 +136,10 @@ fn versions(definition: &Document, key: &ObjectKey) -> Vec<String> {
     served.map(name).collect()
 }
 
-/// Whether the object runs programs, which may register kinds of their own.
-fn runs_programs(key: &ObjectKey) -> bool {
+/// Whether the object may register further kinds: a workload, or an object that an operator acts on.
+fn may_register_kinds(key: &ObjectKey) -> bool {
     const WORKLOADS: [&str; 7] = ["Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Job", "CronJob", "Pod"];
-    // An object of a foreign kind is somebody's instruction: a HelmChart, a Subscription.
+    // Custom resources such as a HelmChart or a Subscription install software.
     WORKLOADS.contains(&key.kind.as_str()) || (key.group().contains('.') && !key.group().ends_with(".k8s.io"))
 }
 
@@ -167,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_is_provided_by_its_definition_in_its_version() {
+    fn a_definition_provides_the_versions_that_it_serves() {
         let pot = key("example.org/v1", "Pot", None);
         let cases = [
             (dependency("kubernetes_object.d", Action::NoOp, definition("v1", true)), true, vec!["example.org/v1"]),
@@ -180,12 +186,12 @@ mod tests {
                 (provided.has_kind(&pot), provided.versions_of_kind(&pot)),
                 (expected, versions.into_iter().map(str::to_owned).collect())
             );
-            assert!(!provided.has_kind(&key("example.com/v1", "Pot", None)) && !provided.may_bring_kinds());
+            assert!(!provided.has_kind(&key("example.com/v1", "Pot", None)) && !provided.may_install_kinds());
         }
     }
 
     #[test]
-    fn only_what_acts_and_is_not_known_may_bring_more() {
+    fn only_dependencies_with_changes_may_install_more() {
         let deployment = json!({ "manifest": { "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "operator" } } });
         let config = json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "c" } } });
         let mut unknown = dependency("kubernetes_object.u", Action::Create, json!({}));
@@ -201,12 +207,12 @@ mod tests {
         ];
         for (dependency, expected) in cases {
             let provided = Provided::of(&[], std::slice::from_ref(&dependency));
-            assert_eq!((provided.may_bring_kinds(), provided.has_namespace("web")), expected, "{dependency:?}");
+            assert_eq!((provided.may_install_kinds(), provided.has_namespace("web")), expected, "{dependency:?}");
         }
     }
 
     #[test]
-    fn a_replaced_definition_or_namespace_takes_its_objects_along() {
+    fn the_objects_of_a_replaced_definition_or_namespace_are_replaced() {
         let namespace =
             json!({ "manifest": { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "web" } } });
         let dependencies = [
@@ -214,14 +220,14 @@ mod tests {
             dependency("kubernetes_object.n", Action::Replace, namespace),
         ];
         let provided = Provided::of(&[], &dependencies);
-        let holder = |key: &ObjectKey| provided.replaced_holder(key, &[]).map(ToString::to_string);
+        let owner = |key: &ObjectKey| provided.replaced_owner(key, &[]).map(ToString::to_string);
         assert_eq!(
-            holder(&key("example.org/v1", "Pot", None)).as_deref(),
+            owner(&key("example.org/v1", "Pot", None)).as_deref(),
             Some("CustomResourceDefinition/pots.example.org")
         );
-        assert_eq!(holder(&key("v1", "ConfigMap", Some("web"))).as_deref(), Some("Namespace/web"));
-        assert_eq!(holder(&key("v1", "ConfigMap", None)), None);
+        assert_eq!(owner(&key("v1", "ConfigMap", Some("web"))).as_deref(), Some("Namespace/web"));
+        assert_eq!(owner(&key("v1", "ConfigMap", None)), None);
         let updated = Provided::of(&[], &[dependency("kubernetes_object.d", Action::Update, definition("v1", true))]);
-        assert_eq!(updated.replaced_holder(&key("example.org/v1", "Pot", None), &[]), None);
+        assert_eq!(updated.replaced_owner(&key("example.org/v1", "Pot", None), &[]), None);
     }
 }

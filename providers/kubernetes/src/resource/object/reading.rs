@@ -1,4 +1,4 @@
-//! Which objects an instance has, and what they look like.
+//! Reading the objects of instances.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,31 +8,31 @@ use moorfast_engine::provider::{Observed, ProviderError, ReadRequest};
 use serde_json::Value as Json;
 
 use crate::cluster::{Cluster, Served};
-use crate::fetch::{Fetched, Wanted, fetch};
+use crate::object_reader::{Fetched, ObjectName, fetch};
 use crate::resource::{Reading, fail_all};
 
-use super::document::{DEFAULT_NAMESPACE, Document, ObjectKey, Written, mark, shape};
+use super::document::{DEFAULT_NAMESPACE, Declared, Document, ObjectKey, mark, shape};
 use super::fields::FieldSet;
 use super::ownership::of_kubectl;
 use super::projection::project;
-use super::{Remembered, observed};
+use super::{PrivateData, observed};
 
-/// An object to look for: what is declared of it, and how it is asked for.
-struct Sought {
+/// An object to read: its declaration, and its kind if it is served.
+struct Lookup {
     document: Document,
     served: Option<Served>,
 }
 
-impl Sought {
-    fn wanted(&self) -> Wanted {
-        Wanted {
+impl Lookup {
+    fn object_name(&self) -> ObjectName {
+        ObjectName {
             namespace: namespace(&self.document.key, self.served.as_ref()).unwrap_or_default(),
             name: self.document.key.name.clone(),
         }
     }
 }
 
-/// The namespace in which the object of `key` lives, where its kind lives in any.
+/// Returns the namespace of the object, or `None` if its kind is cluster-scoped.
 pub(super) fn namespace(key: &ObjectKey, served: Option<&Served>) -> Option<String> {
     match served {
         Some(served) if served.namespaced => {
@@ -43,26 +43,26 @@ pub(super) fn namespace(key: &ObjectKey, served: Option<&Served>) -> Option<Stri
     }
 }
 
-/// Reads all instances, with one list or few gets per kind.
+/// Reads all instances, with one list or a few gets for each kind.
 pub(super) async fn read(cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
     let mut instances = Vec::with_capacity(requests.len());
     for request in requests {
-        match seek(cluster, request).await {
-            Ok(sought) => instances.push((sought, *request)),
-            // What fails here is the connection or the discovery, which is the same for all of them.
+        match lookups(cluster, request).await {
+            Ok(lookups) => instances.push((lookups, *request)),
+            // Only the connection or the discovery can fail here, so the error is the same for all instances.
             Err(error) => return fail_all(requests.len(), &error),
         }
     }
-    let found = fetch_all(cluster, instances.iter().flat_map(|(sought, _)| sought)).await;
-    instances.iter().map(|(sought, request)| look(sought, request, &found)).collect()
+    let found = fetch_all(cluster, instances.iter().flat_map(|(lookups, _)| lookups)).await;
+    instances.iter().map(|(lookups, request)| observe(lookups, request, &found)).collect()
 }
 
-/// The objects of an instance: those that the manifest writes, then those that only the record knows.
-async fn seek(cluster: &Cluster, request: &ReadRequest) -> Result<Vec<Sought>, ProviderError> {
+/// Returns the objects of an instance: the declared ones, then those that only the record has.
+async fn lookups(cluster: &Cluster, request: &ReadRequest) -> Result<Vec<Lookup>, ProviderError> {
     let mut documents = request
         .desired
         .as_ref()
-        .and_then(|d| Written::read(d).ok())
+        .and_then(|d| Declared::read(d).ok())
         .map(|w| w.documents().to_vec())
         .unwrap_or_default();
     for document in recorded_documents(cluster, request).await? {
@@ -70,17 +70,18 @@ async fn seek(cluster: &Cluster, request: &ReadRequest) -> Result<Vec<Sought>, P
             documents.push(document);
         }
     }
-    let mut sought = Vec::with_capacity(documents.len());
+    let mut lookups = Vec::with_capacity(documents.len());
     for document in documents {
         let served = cluster.served(&document.key.api_version, &document.key.kind).await?;
-        sought.push(Sought { document, served });
+        lookups.push(Lookup { document, served });
     }
-    Ok(sought)
+    Ok(lookups)
 }
 
+/// Returns the recorded objects, with the recorded declaration of each.
 async fn recorded_documents(cluster: &Cluster, request: &ReadRequest) -> Result<Vec<Document>, ProviderError> {
     let Some(record) = &request.recorded else { return Ok(Vec::new()) };
-    let mut keys = Remembered::read(&record.private).objects;
+    let mut keys = PrivateData::read(&record.private).objects;
     if keys.is_empty() {
         keys.extend(key_of_identity(cluster, &record.identity).await?);
     }
@@ -92,13 +93,13 @@ async fn recorded_documents(cluster: &Cluster, request: &ReadRequest) -> Result<
                 Some(objects) => objects.get(&key.to_string()),
                 None => record.attributes.get("manifest"),
             };
-            // Where nothing says what was declared, what we manage of the object does.
+            // Without a recorded declaration, the fields that moorfast manages are compared.
             Document { declared: json.cloned().map(Value::from).unwrap_or_else(|| Value::Map(BTreeMap::new())), key }
         })
         .collect())
 }
 
-/// The object that `Deployment.apps/default/web` names, in the version that the server prefers.
+/// Returns the key of the object `Deployment.apps/default/web`, in the version that the server prefers.
 async fn key_of_identity(cluster: &Cluster, identity: &str) -> Result<Option<ObjectKey>, ProviderError> {
     let mut parts = identity.split('/');
     let (Some(kind), Some(first)) = (parts.next(), parts.next()) else { return Ok(None) };
@@ -116,13 +117,13 @@ async fn key_of_identity(cluster: &Cluster, identity: &str) -> Result<Option<Obj
     }))
 }
 
-type Found = HashMap<(String, Wanted), Fetched>;
+type Found = HashMap<(String, ObjectName), Fetched>;
 
-async fn fetch_all(cluster: &Cluster, sought: impl Iterator<Item = &Sought>) -> Found {
-    let mut kinds: BTreeMap<String, (Served, Vec<Wanted>)> = BTreeMap::new();
-    for one in sought {
-        if let Some(served) = &one.served {
-            kinds.entry(kind_name(served)).or_insert_with(|| (served.clone(), Vec::new())).1.push(one.wanted());
+async fn fetch_all(cluster: &Cluster, lookups: impl Iterator<Item = &Lookup>) -> Found {
+    let mut kinds: BTreeMap<String, (Served, Vec<ObjectName>)> = BTreeMap::new();
+    for lookup in lookups {
+        if let Some(served) = &lookup.served {
+            kinds.entry(kind_name(served)).or_insert_with(|| (served.clone(), Vec::new())).1.push(lookup.object_name());
         }
     }
     let fetches = kinds.into_iter().map(|(kind, (served, wanted))| async move {
@@ -136,22 +137,23 @@ fn kind_name(served: &Served) -> String {
     format!("{}/{}", served.resource.api_version, served.resource.kind)
 }
 
-fn look(sought: &[Sought], request: &ReadRequest, found: &Found) -> Result<Option<Observed>, ProviderError> {
+/// Builds the observation of an instance from the fetched objects.
+fn observe(lookups: &[Lookup], request: &ReadRequest, found: &Found) -> Result<Option<Observed>, ProviderError> {
     let mut objects = Vec::new();
     let mut found_sets = Vec::new();
-    for one in sought {
-        let Some(served) = &one.served else { continue };
-        match found.get(&(kind_name(served), one.wanted())) {
-            // Where the manifest wants it, an object on its way out is none.
-            Some(Ok(Some(live))) if request.desired.is_some() && is_dying(live) => {}
+    for lookup in lookups {
+        let Some(served) = &lookup.served else { continue };
+        match found.get(&(kind_name(served), lookup.object_name())) {
+            // A declared object that is being deleted counts as missing.
+            Some(Ok(Some(live))) if request.desired.is_some() && is_being_deleted(live) => {}
             Some(Ok(Some(live))) => {
-                let key = resolved(&one.document.key, served);
+                let key = resolved(&lookup.document.key, served);
                 let ours = FieldSet::ours(live);
-                // What is not recorded yet is adopted, with what `kubectl apply` wrote.
+                // An object without a record is adopted together with the fields that `kubectl apply` wrote.
                 let theirs = if request.recorded.is_none() { of_kubectl(live) } else { FieldSet::default() };
-                let declared = &one.document.declared;
-                let seen = project(&shape(declared), live, &ours.clone().union(theirs.clone()));
-                objects.push((key.clone(), mark(seen, declared)));
+                let declared = &lookup.document.declared;
+                let projected = project(&shape(declared), live, &ours.clone().union(theirs.clone()));
+                objects.push((key.clone(), mark(projected, declared)));
                 found_sets.push((key.to_string(), ours, theirs));
             }
             Some(Err(error)) => return Err(error.clone()),
@@ -168,17 +170,17 @@ fn is_yaml(request: &ReadRequest) -> bool {
     }
 }
 
-/// Is a deletion of the object under way?
-pub(super) fn is_dying(object: &Json) -> bool {
+/// Whether the object is being deleted.
+pub(super) fn is_being_deleted(object: &Json) -> bool {
     object.pointer("/metadata/deletionTimestamp").is_some()
 }
 
-/// The key with the namespace in which the object really is.
+/// Returns the key with the actual namespace of the object.
 pub(super) fn resolved(key: &ObjectKey, served: &Served) -> ObjectKey {
     ObjectKey { namespace: namespace(key, Some(served)), ..key.clone() }
 }
 
-/// What is compared of `live`, with its secrets marked.
+/// Returns the compared part of `live`, with sensitive values marked.
 pub(super) fn view(declared: &Value, live: &Json) -> Value {
     mark(project(&shape(declared), live, &FieldSet::ours(live)), declared)
 }

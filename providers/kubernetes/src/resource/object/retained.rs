@@ -1,4 +1,4 @@
-//! Values of which only is known that they are as they were applied: they stay what they are.
+//! Retained values: unknown, but the same as in the last apply.
 
 use std::borrow::Cow;
 
@@ -7,30 +7,30 @@ use moorfast_engine::provider::{Class, Observed, ProviderError};
 
 use super::document::Document;
 
-/// `document` with what is live in the place of its retained values.
+/// Returns `document` with its retained values replaced by the live ones.
 ///
 /// # Errors
-/// If there is nothing live in such a place.
-pub(super) fn settled<'a>(
+/// If the live object does not have such a value.
+pub(super) fn with_retained_values<'a>(
     document: &'a Document,
     observed: Option<&Observed>,
 ) -> Result<Cow<'a, Document>, ProviderError> {
     if !document.declared.is_retained() {
         return Ok(Cow::Borrowed(document));
     }
-    // The documents of a YAML text are known as a whole or not at all.
+    // A YAML text is known or unknown as a whole, so only `manifest` can have retained values.
     let live = observed.and_then(|o| o.attributes.get("manifest"));
-    let declared = with_live(&document.declared, live).ok_or_else(|| gone(document))?;
+    let declared = with_live(&document.declared, live).ok_or_else(|| missing(document))?;
     Ok(Cow::Owned(Document { declared, ..document.clone() }))
 }
 
-fn gone(document: &Document) -> ProviderError {
+fn missing(document: &Document) -> ProviderError {
     let summary = format!(
-        "{} needs a value that is kept nowhere but in it, such as a token that did its work, and it is not there any more",
+        "{} needs a value that was stored only in the object, such as a retired token, and the object does not have it any more",
         document.key
     );
     ProviderError::new(Class::Invalid, summary)
-        .help("have the value made anew: `--replace` the resource that it comes from")
+        .help("create a new value: `--replace` the resource that it comes from")
         .attribute("manifest")
 }
 
@@ -53,7 +53,7 @@ fn with_live(declared: &Value, live: Option<&Value>) -> Option<Value> {
     }
 }
 
-/// The live item that `item` is: by its name where it has one, as the server may have put them into another order.
+/// Returns the live item that corresponds to `item`: by `name`, because the server may reorder items, else by position.
 fn counterpart<'a>(place: usize, item: &Value, live: &'a [Value]) -> Option<&'a Value> {
     let name = |value: &Value| value.as_map().and_then(|map| map.get("name")?.as_str().map(str::to_owned));
     match name(item) {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn retained_values_are_what_is_live() {
+    fn retained_values_are_replaced_by_live_values() {
         let env = |items: serde_json::Value| json!({ "spec": { "env": items } });
         let cases = [
             (json!({"a": "1", "b": "?"}), json!({"a": "0", "b": "x", "c": "y"}), Some(json!({"a": "1", "b": "x"}))),

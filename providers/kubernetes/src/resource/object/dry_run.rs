@@ -1,4 +1,4 @@
-//! What an apply would make of one object, by the API server's dry run.
+//! The result of an apply of one object, by a dry run of the API server.
 
 use kube::api::PatchParams;
 use kube::core::Status;
@@ -7,79 +7,81 @@ use serde_json::Value as Json;
 
 use crate::cluster::{Cluster, Served};
 use crate::error::immutable_fields;
-use crate::fetch::{Wanted, fetch};
+use crate::object_reader::{ObjectName, fetch};
 
 use super::document::{Document, ObjectKey};
 use super::fields::FieldSet;
 use super::lifecycle::{live, parameters, patch, redacted};
-use super::ownership::{self, held};
+use super::ownership::{self, shared_fields};
 use super::provided::Provided;
 use super::reading::{namespace, resolved};
 
-/// What a dry run of one object says.
-pub(super) enum Foreseen {
-    /// The object as it would be, with what we manage of it.
+/// The result of a dry run of one object.
+pub(super) enum DryRun {
+    /// The object as the apply would leave it.
     Object(Box<Json>),
-    /// It can't be foreseen, because of this.
-    NotYet(String),
-    /// These fields can't be changed in place.
+    /// No dry run is possible, for this reason.
+    NotPossible(String),
+    /// These fields cannot be changed in place.
     Immutable(Vec<String>),
 }
 
-/// Asks the API server what an apply would make of the object.
+/// Does a dry run of the apply of an object.
 ///
 /// # Errors
-/// If the API server refuses it, and if neither the cluster nor the manifest has its kind or its namespace.
-pub(super) async fn foresee(
+/// If the API server refuses the object, or if neither the cluster nor the manifest has its kind or its namespace.
+pub(super) async fn dry_run(
     cluster: &Cluster,
     document: &Document,
     served: Option<&Served>,
     provided: &Provided<'_>,
     removable: &FieldSet,
     force: bool,
-) -> Result<Foreseen, ProviderError> {
+) -> Result<DryRun, ProviderError> {
     let key = &document.key;
     let Some(served) = served else {
-        if !provided.has_kind(key) && !may_come(cluster, provided, key).await? {
+        if !provided.has_kind(key) && !may_be_installed(cluster, provided, key).await? {
             return Err(unknown_kind(cluster, provided, key).await?);
         }
         check_namespace(cluster, provided, key.namespace.as_deref(), key).await?;
-        return Ok(Foreseen::NotYet(format!("the cluster does not serve {} {} yet", key.api_version, key.kind)));
+        return Ok(DryRun::NotPossible(format!("the cluster does not serve {} {} yet", key.api_version, key.kind)));
     };
     let namespace = namespace(key, Some(served));
     let Some(body) = document.body(namespace.as_deref()) else {
         check_namespace(cluster, provided, namespace.as_deref(), key).await?;
-        return Ok(Foreseen::NotYet("some of it is known after apply".to_owned()));
+        return Ok(DryRun::NotPossible("a part of it is known only after apply".to_owned()));
     };
-    match patch(cluster, key, served, &body, &dry_run(force)).await? {
+    match patch(cluster, key, served, &body, &dry_run_parameters(force)).await? {
         Ok(object) => {
-            ownership::check(&resolved(key, served), &held(removable, &body, &object), force)?;
-            Ok(Foreseen::Object(Box::new(object)))
+            ownership::check(&resolved(key, served), &shared_fields(removable, &body, &object), force)?;
+            Ok(DryRun::Object(Box::new(object)))
         }
         Err(kube::Error::Api(status)) if is_missing_namespace(&status) => {
             let name = namespace.unwrap_or_default();
             if !provided.has_namespace(&name) {
                 return Err(unknown_namespace(cluster, &name, key).await);
             }
-            Ok(Foreseen::NotYet(format!("the namespace {name} does not exist yet")))
+            Ok(DryRun::NotPossible(format!("the namespace {name} does not exist yet")))
         }
         Err(kube::Error::Api(status)) if status.message.contains("does not support dry run") => {
-            Ok(Foreseen::NotYet("an admission webhook does not support dry runs".to_owned()))
+            Ok(DryRun::NotPossible("an admission webhook does not support dry runs".to_owned()))
         }
         Err(kube::Error::Api(status)) if immutable_fields(&status).is_some() => {
-            Ok(Foreseen::Immutable(immutable_fields(&status).unwrap_or_default()))
+            Ok(DryRun::Immutable(immutable_fields(&status).unwrap_or_default()))
         }
         Err(kube::Error::Api(status))
-            if status.code == 422 && takes_over_first(cluster, document, served, removable, force).await? =>
+            if status.code == 422 && takes_ownership_first(cluster, document, served, removable, force).await? =>
         {
-            Ok(Foreseen::NotYet("fields that somebody else manages too are taken over and removed first".to_owned()))
+            Ok(DryRun::NotPossible(
+                "moorfast first takes over and removes fields that another manager owns too".to_owned(),
+            ))
         }
         Err(error) => Err(redacted(cluster.explain(error, &format!("plan {key}")), document)),
     }
 }
 
-/// Whether the object is refused as long as others manage fields that leave it: two ports of one name.
-async fn takes_over_first(
+/// Whether the dry run fails only because other managers own fields that are to be removed, for example a second port of the same name.
+async fn takes_ownership_first(
     cluster: &Cluster,
     document: &Document,
     served: &Served,
@@ -89,12 +91,12 @@ async fn takes_over_first(
     let key = resolved(&document.key, served);
     let Some(body) = document.body(key.namespace.as_deref()) else { return Ok(false) };
     let Some(live) = live(cluster, &key, served).await? else { return Ok(false) };
-    let held = held(removable, &body, &live);
-    ownership::check(&key, &held, force)?;
-    Ok(!held.is_empty())
+    let shared = shared_fields(removable, &body, &live);
+    ownership::check(&key, &shared, force)?;
+    Ok(!shared.is_empty())
 }
 
-fn dry_run(force: bool) -> PatchParams {
+fn dry_run_parameters(force: bool) -> PatchParams {
     parameters(force).dry_run()
 }
 
@@ -102,14 +104,14 @@ fn is_missing_namespace(status: &Status) -> bool {
     status.code == 404 && status.details.as_ref().is_some_and(|d| d.kind == "namespaces")
 }
 
-/// Checks whether something that the object comes after may bring its kind. A group that is served already gets no kinds in that way.
-async fn may_come(cluster: &Cluster, provided: &Provided<'_>, key: &ObjectKey) -> Result<bool, ProviderError> {
+/// Whether a dependency of the object may install its kind. This excludes kinds of a group that is served already.
+async fn may_be_installed(cluster: &Cluster, provided: &Provided<'_>, key: &ObjectKey) -> Result<bool, ProviderError> {
     let is_served =
         |(api_version, _): &(String, String)| api_version.split_once('/').map_or("", |(group, _)| group) == key.group();
-    Ok(provided.may_bring_kinds() && !cluster.kinds().await?.iter().any(is_served))
+    Ok(provided.may_install_kinds() && !cluster.kinds().await?.iter().any(is_served))
 }
 
-/// The error for a kind that neither the cluster nor the manifest has.
+/// Returns the error for a kind that neither the cluster nor the manifest has.
 async fn unknown_kind(
     cluster: &Cluster,
     provided: &Provided<'_>,
@@ -120,24 +122,24 @@ async fn unknown_kind(
         |why: &str| ProviderError::new(Class::Invalid, format!("cannot plan {key}: {why}")).attribute("manifest");
     let versions = provided.versions_of_kind(key);
     if !versions.is_empty() {
-        let why = format!("its CustomResourceDefinition in the manifest does not serve {api_version}");
+        let why = format!("the CustomResourceDefinition in the manifest does not serve {api_version}");
         return Ok(error(&why).help(format!("it serves {}", versions.join(", "))));
     }
     let error =
         error(&format!("the cluster does not serve {kind} of {api_version}, and nothing in the manifest defines it"));
     Ok(error.help(match nearest_kind(&cluster.kinds().await?, key) {
         Some((api_version, kind)) => format!("did you mean {kind} of {api_version}?"),
-        None => "correct apiVersion and kind (`kubectl api-resources` lists what is served), or add the CustomResourceDefinition to the manifest; if \
-                 another resource installs it, name that resource in depends_on"
+        None => "correct apiVersion and kind (`kubectl api-resources` lists the served kinds), or add the CustomResourceDefinition to the manifest; if \
+                 another resource installs it, add that resource to `depends_on`"
             .to_owned(),
     }))
 }
 
-/// The served kind that the key most probably means.
+/// Returns the served kind that is most similar to that of the key.
 pub(super) fn nearest_kind<'k>(kinds: &'k [(String, String)], key: &ObjectKey) -> Option<&'k (String, String)> {
     let group = |api_version: &str| api_version.split_once('/').map_or(String::new(), |(group, _)| group.to_owned());
     let same = |kind: &str| kind.eq_ignore_ascii_case(&key.kind);
-    // In the same version first, then in the same group, then anywhere.
+    // The same version is preferred, then the same group.
     let ranked = |is_meant: &dyn Fn(&str) -> bool| {
         let rank = |(api_version, _): &&(String, String)| match api_version {
             version if *version == key.api_version => 0,
@@ -155,7 +157,7 @@ pub(super) fn nearest_kind<'k>(kinds: &'k [(String, String)], key: &ObjectKey) -
     })
 }
 
-/// Checks that the namespace of an object that cannot be tried exists or is created before it.
+/// Checks that the namespace of an object without a dry run exists, or that the manifest creates it.
 async fn check_namespace(
     cluster: &Cluster,
     provided: &Provided<'_>,
@@ -164,28 +166,28 @@ async fn check_namespace(
 ) -> Result<(), ProviderError> {
     let Some(name) = namespace.filter(|name| !provided.has_namespace(name)) else { return Ok(()) };
     let Some(served) = cluster.served("v1", "Namespace").await? else { return Ok(()) };
-    let wanted = Wanted { namespace: String::new(), name: name.to_owned() };
-    match fetch(cluster, &served, std::slice::from_ref(&wanted)).await.get(&wanted) {
+    let name_to_read = ObjectName { namespace: String::new(), name: name.to_owned() };
+    match fetch(cluster, &served, std::slice::from_ref(&name_to_read)).await.get(&name_to_read) {
         Some(Ok(None)) => Err(unknown_namespace(cluster, name, key).await),
-        // Who may not read namespaces learns it from the apply.
+        // Without the right to read namespaces, the apply reports a missing one.
         _ => Ok(()),
     }
 }
 
-/// The error for a namespace that neither the cluster nor the manifest has.
+/// Returns the error for a namespace that neither the cluster nor the manifest has.
 async fn unknown_namespace(cluster: &Cluster, name: &str, key: &ObjectKey) -> ProviderError {
     let why = format!("cannot plan {key}: the namespace {name} does not exist, and nothing in the manifest creates it");
     let names = cluster.namespaces().await;
     let help = match moorfast_engine::model::nearest(name, names.iter().map(String::as_str)) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => "correct metadata.namespace, or add the Namespace to the manifest; if another resource creates it, name that resource in depends_on"
+        None => "correct metadata.namespace, or add the Namespace to the manifest; if another resource creates it, add that resource to `depends_on`"
             .to_owned(),
     };
     ProviderError::new(Class::Invalid, why).help(help).attribute("manifest")
 }
 
-/// Whether the plan changes something for the action.
-pub(super) fn acts(action: Option<Action>) -> bool {
+/// Whether the action changes the cluster.
+pub(super) fn changes_cluster(action: Option<Action>) -> bool {
     action.is_some_and(Action::acts_on_world)
 }
 
@@ -194,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_kind_is_one_that_is_served() {
+    fn the_nearest_kind_is_a_served_one() {
         let kinds = [
             ("v1", "ConfigMap"),
             ("v1", "Pod"),

@@ -1,4 +1,4 @@
-//! What keeps a node from being Ready, as far as the cluster knows.
+//! Facts of the cluster that explain why a node is not Ready.
 
 use k8s_openapi::api::core::v1::{Event, Node};
 use kube::api::Api;
@@ -8,13 +8,13 @@ use crate::csr::{State, node_of, state};
 
 use super::of_field;
 
-/// What a person looks at next.
-pub(super) const HELP: &str = "look at the kubelet on the node: `journalctl -u kubelet`; is its unit active, can it reach the API server, is its container runtime up?";
+/// The help of an error about a node that is not Ready.
+pub(super) const HELP: &str = "check the kubelet on the node (`journalctl -u kubelet`): its unit must be active, the API server reachable and the container runtime running";
 
-/// How many of the last events are told.
+/// How many of the last events are shown.
 const EVENTS: usize = 5;
 
-/// What is missing of a node that has no Node object, where its certificate requests tell more than that.
+/// Describes the pending certificate requests of a node without a Node object; `None` if there are none.
 pub(super) async fn of_absent(cluster: &Cluster, name: &str) -> Option<String> {
     let pending = pending_requests(cluster, name).await;
     match pending.as_slice() {
@@ -24,7 +24,7 @@ pub(super) async fn of_absent(cluster: &Cluster, name: &str) -> Option<String> {
     }
 }
 
-/// Its conditions, its last events and its pending certificate requests, one line each.
+/// Returns the conditions, the last events and the pending certificate requests of the node, one line each.
 pub(super) async fn details(cluster: &Cluster, name: &str) -> Vec<String> {
     let mut lines = conditions(cluster, name).await;
     lines.extend(events(cluster, name).await);
@@ -51,8 +51,8 @@ async fn events(cluster: &Cluster, name: &str) -> Vec<String> {
     let Ok(mut events) = Api::<Event>::all(client).list(&selector).await else { return Vec::new() };
     events.items.sort_by_key(|e| e.last_timestamp.clone().or_else(|| e.first_timestamp.clone()));
     let skipped = events.items.len().saturating_sub(EVENTS);
-    let told = events.items.into_iter().skip(skipped);
-    told.map(|e| format!("event {}: {}", e.reason.unwrap_or_default(), e.message.unwrap_or_default())).collect()
+    let last = events.items.into_iter().skip(skipped);
+    last.map(|e| format!("event {}: {}", e.reason.unwrap_or_default(), e.message.unwrap_or_default())).collect()
 }
 
 async fn pending_requests(cluster: &Cluster, name: &str) -> Vec<String> {

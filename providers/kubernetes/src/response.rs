@@ -1,6 +1,6 @@
-//! Whether an answer is one of a Kubernetes API server to the request that was sent.
+//! Checks that a response comes from a Kubernetes API server and fits the request.
 //!
-//! A gateway, a login page or another server answers with 200 as well. What such an answer says about the cluster is not true.
+//! A gateway, a login page or another server can respond with status 200 too. Such a response says nothing about the cluster.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,53 +11,53 @@ use kube::discovery::Discovery;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// The largest answer with one object. etcd takes 1.5 MiB, eight times that is left to whoever raised this.
+/// The size limit of a response with one object. The limit of etcd is 1.5 MiB by default, and some clusters raise it.
 pub(crate) const OBJECT_LIMIT: usize = 16 << 20;
-/// The largest page of a list, and the largest discovery document.
+/// The size limit of a page of a list and of a discovery document.
 const LIST_LIMIT: usize = 64 << 20;
-/// The version of answers that hold the metadata of objects only.
+/// The API version of responses that contain only the metadata of objects.
 /// See <https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources>.
 const METADATA_VERSION: &str = "meta.k8s.io/v1";
-/// What the API server answers on a path that it does not know.
-const NO_PATH: &[u8] = b"404 page not found";
+/// The body with which the API server responds to an unknown path.
+const UNKNOWN_PATH_BODY: &[u8] = b"404 page not found";
 
-/// An answer that is not one of a Kubernetes API server to what was asked.
+/// A response that does not come from a Kubernetes API server, or does not fit the request.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub(crate) enum Misanswer {
-    /// It leads elsewhere.
+pub(crate) enum InvalidResponse {
+    /// A redirect.
     #[error("a redirect to {0}")]
     Redirect(String),
-    /// Nothing.
+    /// An empty body.
     #[error("an empty body (HTTP {0})")]
     Empty(u16),
-    /// Another content type, such as that of a login page.
+    /// A response of another content type, such as a login page.
     #[error("a page of type {1} (HTTP {0})")]
     Page(u16, String),
-    /// A content type of JSON around something else, or around a part of it.
+    /// A body that is not valid JSON, or is cut off.
     #[error("not valid JSON (HTTP {0})")]
     NotJson(u16),
     /// An object of another kind, version or name.
-    #[error("{found}, where {wanted} was asked for")]
-    Other {
-        /// What it is.
+    #[error("{found}, but {expected} was requested")]
+    Mismatch {
+        /// Description of the response.
         found: String,
-        /// What was asked for.
-        wanted: String,
+        /// Description of the expected response.
+        expected: String,
     },
-    /// The path is not known, although discovery named it.
+    /// The path is unknown, although discovery listed it.
     #[error("HTTP 404 without the name of the object that is not found")]
-    NoPath,
-    /// It is not read to its end.
+    UnknownPath,
+    /// A body beyond the size limit.
     #[error("larger than {} MiB", .0 >> 20)]
     TooLarge(usize),
 }
 
-/// The kinds of the resources that the API serves, by API version and plural. Shared by those who ask and those who judge.
+/// The served kinds by API version and plural name. Shared by the discovery and the response check.
 #[derive(Clone, Debug)]
 pub(crate) struct Kinds(Arc<RwLock<HashMap<(String, String), String>>>);
 
 impl Default for Kinds {
-    /// The kinds that are asked for without discovery.
+    /// Returns the kinds that are requested without discovery.
     fn default() -> Self {
         const CORE: [(&str, &str); 5] = [
             ("namespaces", "Namespace"),
@@ -77,8 +77,8 @@ impl Default for Kinds {
 }
 
 impl Kinds {
-    /// Adds what `discovery` found.
-    pub(crate) fn learn(&self, discovery: &Discovery) {
+    /// Adds the kinds of `discovery`.
+    pub(crate) fn add(&self, discovery: &Discovery) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for group in discovery.groups() {
             for (resource, _) in group.versions().flat_map(|version| group.versioned_resources(version)) {
@@ -96,7 +96,7 @@ impl Kinds {
     }
 }
 
-/// The resource that a path names.
+/// The API resource that a path names.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Resource {
     api_version: String,
@@ -104,32 +104,32 @@ pub(crate) struct Resource {
     plural: String,
 }
 
-/// What a request asks for.
+/// The response that a request expects.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Asked {
+pub(crate) enum Expected {
     /// A discovery document of one of these kinds.
     Discovery(&'static [&'static str]),
     /// The resources of this group and version.
     GroupVersion(String),
-    /// The objects of a resource; only the one of this name.
+    /// A list of objects; with a name, only the object of that name.
     List(Resource, Option<String>),
-    /// One object: its name, which a request to create it does not tell.
+    /// One object. A request that creates an object has no name.
     Object(Resource, Option<String>),
-    /// The deletion of an object.
+    /// A Status, or the object that is being deleted.
     Deletion(Resource, String),
-    /// Something of an object, such as its eviction.
+    /// A subresource of an object, such as its eviction.
     Subresource(Resource, String),
-    /// Whether the API server is ready.
+    /// The text `ok`.
     Readiness,
-    /// What somebody else answers: a kubelet, through the API server.
+    /// The response of another server, such as a kubelet behind the API server.
     Foreign,
 }
 
-impl Asked {
-    /// Returns what a request with this method and URI asks for.
+impl Expected {
+    /// Returns the expected response for a method and URI.
     pub(crate) fn of(method: &Method, uri: &Uri) -> Self {
-        let steps: Vec<&str> = uri.path().split('/').filter(|step| !step.is_empty()).collect();
-        let (api_version, rest) = match steps.as_slice() {
+        let segments: Vec<&str> = uri.path().split('/').filter(|segment| !segment.is_empty()).collect();
+        let (api_version, rest) = match segments.as_slice() {
             ["api"] => return Self::Discovery(&["APIGroupDiscoveryList", "APIVersions"]),
             ["apis"] => return Self::Discovery(&["APIGroupDiscoveryList", "APIGroupList"]),
             ["apis", _] => return Self::Discovery(&["APIGroup"]),
@@ -140,7 +140,7 @@ impl Asked {
             ["apis", group, version, rest @ ..] => (format!("{group}/{version}"), rest),
             _ => return Self::Foreign,
         };
-        // `namespaces/web/status` is of the namespace, `namespaces/web/pods` of what lives in it.
+        // `namespaces/web/status` belongs to the Namespace, `namespaces/web/pods` to objects in it.
         let (namespace, rest) = match rest {
             ["namespaces", namespace, inside @ ..] if !matches!(inside, [] | ["status" | "finalize"]) => {
                 (Some((*namespace).to_owned()), inside)
@@ -159,7 +159,7 @@ impl Asked {
         }
     }
 
-    /// Returns what is asked for in the representation that these headers of the request accept.
+    /// Returns the expected response in the representation that the `Accept` header requests.
     pub(crate) fn accepted(self, headers: &HeaderMap) -> Self {
         let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         match self {
@@ -170,7 +170,7 @@ impl Asked {
         }
     }
 
-    /// How many bytes an answer may have.
+    /// Returns the size limit of the response in bytes.
     pub(crate) fn limit(&self) -> usize {
         match self {
             Self::Discovery(_) | Self::GroupVersion(_) | Self::List(..) | Self::Foreign => LIST_LIMIT,
@@ -179,83 +179,88 @@ impl Asked {
     }
 }
 
-/// The name of the only object that the request selects.
+/// Returns the object name in the field selector.
 fn selected_name(uri: &Uri) -> Option<String> {
     let selector = form_urlencoded::parse(uri.query()?.as_bytes()).find(|(name, _)| name == "fieldSelector")?.1;
     selector.strip_prefix("metadata.name=").filter(|name| !name.contains(',')).map(str::to_owned)
 }
 
-/// Checks what precedes the body of a success.
+/// Checks the status and headers of a successful response.
 ///
 /// # Errors
-/// If it leads elsewhere or announces a page.
-pub(crate) fn judge_head(asked: &Asked, status: StatusCode, headers: &HeaderMap) -> Result<(), Misanswer> {
-    if *asked == Asked::Foreign {
+/// If the response is a redirect or has another content type.
+pub(crate) fn check_head(expected: &Expected, status: StatusCode, headers: &HeaderMap) -> Result<(), InvalidResponse> {
+    if *expected == Expected::Foreign {
         return Ok(());
     }
     if status.is_redirection() {
-        return Err(Misanswer::Redirect(destination(headers)));
+        return Err(InvalidResponse::Redirect(destination(headers)));
     }
     let content_type = content_type(headers);
-    let expected = match asked {
-        Asked::Readiness => content_type == "text/plain",
+    let expected = match expected {
+        Expected::Readiness => content_type == "text/plain",
         _ => content_type == "application/json",
     };
     match expected {
         true => Ok(()),
-        false => Err(Misanswer::Page(status.as_u16(), content_type)),
+        false => Err(InvalidResponse::Page(status.as_u16(), content_type)),
     }
 }
 
-/// Checks the body of a success.
+/// Checks the body of a successful response.
 ///
 /// # Errors
-/// If it is not what was asked for.
-pub(crate) fn judge(asked: &Asked, kinds: &Kinds, status: StatusCode, body: &[u8]) -> Result<(), Misanswer> {
+/// If the body is not the expected one.
+pub(crate) fn check_body(
+    expected: &Expected,
+    kinds: &Kinds,
+    status: StatusCode,
+    body: &[u8],
+) -> Result<(), InvalidResponse> {
     let code = status.as_u16();
-    if *asked == Asked::Foreign {
+    if *expected == Expected::Foreign {
         return Ok(());
     }
     if body.trim_ascii().is_empty() {
-        return Err(Misanswer::Empty(code));
+        return Err(InvalidResponse::Empty(code));
     }
-    if *asked == Asked::Readiness {
+    if *expected == Expected::Readiness {
         let ready = body.trim_ascii() == b"ok";
-        return if ready { Ok(()) } else { Err(other("a text", "`ok`")) };
+        return if ready { Ok(()) } else { Err(mismatch("a text", "`ok`")) };
     }
     let head: Head = parse(body, code)?;
-    match asked {
-        Asked::Foreign | Asked::Readiness => Ok(()),
-        Asked::Discovery(wanted) => {
+    match expected {
+        Expected::Foreign | Expected::Readiness => Ok(()),
+        Expected::Discovery(wanted) => {
             if !wanted.contains(&head.kind.as_str()) {
-                return Err(other(head.described(), wanted.join(" or ")));
+                return Err(mismatch(head.description(), wanted.join(" or ")));
             }
             let document: Document = parse(body, code)?;
             let named = document.items.len() + document.groups.len() + document.versions.len();
             if named == 0 {
-                Err(other(format!("{} without content", head.kind), "what the API serves"))
+                Err(mismatch(format!("{} without content", head.kind), "a list of the served resources"))
             } else {
                 Ok(())
             }
         }
-        Asked::GroupVersion(wanted) => {
+        Expected::GroupVersion(wanted) => {
             let document: Document = parse(body, code)?;
             match head.kind == "APIResourceList" && document.group_version.as_ref() == Some(wanted) {
                 true => Ok(()),
-                false => Err(other(head.described(), format!("the resources of {wanted}"))),
+                false => Err(mismatch(head.description(), format!("the resources of {wanted}"))),
             }
         }
-        Asked::Object(resource, name) => head.is_object(resource, kinds, name.as_deref()),
-        Asked::Deletion(_, _) if head.is_status() => Ok(()),
-        Asked::Deletion(resource, name) => head.is_object(resource, kinds, Some(name)),
-        Asked::Subresource(resource, name) => match head.metadata.name.as_ref().is_none_or(|found| found == name) {
+        Expected::Object(resource, name) => head.check_object(resource, kinds, name.as_deref()),
+        Expected::Deletion(_, _) if head.is_status() => Ok(()),
+        Expected::Deletion(resource, name) => head.check_object(resource, kinds, Some(name)),
+        Expected::Subresource(resource, name) => match head.metadata.name.as_ref().is_none_or(|found| found == name) {
             true if !head.kind.is_empty() && !head.api_version.is_empty() => Ok(()),
-            _ => Err(other(head.described(), format!("something of {}/{name}", resource.plural))),
+            _ => Err(mismatch(head.description(), format!("something of {}/{name}", resource.plural))),
         },
-        Asked::List(resource, name) => {
-            head.is_list(resource, kinds)?;
+        Expected::List(resource, name) => {
+            head.check_list(resource, kinds)?;
             let list: List = parse(body, code)?;
-            list.items.iter().flatten().try_for_each(|item| item.is_item(resource, kinds, name.as_deref()))
+            list.items.iter().flatten().try_for_each(|item| item.check_item(resource, kinds, name.as_deref()))
         }
     }
 }
@@ -263,94 +268,98 @@ pub(crate) fn judge(asked: &Asked, kinds: &Kinds, status: StatusCode, body: &[u8
 /// Checks one line of a watch.
 ///
 /// # Errors
-/// If it is not an event of what is watched.
-pub(crate) fn judge_event(asked: &Asked, kinds: &Kinds, line: &[u8]) -> Result<(), Misanswer> {
+/// If the line is not an event of a watched object.
+pub(crate) fn check_event(expected: &Expected, kinds: &Kinds, line: &[u8]) -> Result<(), InvalidResponse> {
     let event: Event = parse(line, StatusCode::OK.as_u16())?;
-    let Asked::List(resource, name) = asked else { return Ok(()) };
+    let Expected::List(resource, name) = expected else { return Ok(()) };
     match event.kind.as_str() {
-        "ADDED" | "MODIFIED" | "DELETED" => event.object.is_object(resource, kinds, name.as_deref()),
-        "BOOKMARK" => event.object.is_object(resource, kinds, None),
+        "ADDED" | "MODIFIED" | "DELETED" => event.object.check_object(resource, kinds, name.as_deref()),
+        "BOOKMARK" => event.object.check_object(resource, kinds, None),
         "ERROR" if event.object.is_status() => Ok(()),
-        _ => Err(other(event.object.described(), "an event")),
+        _ => Err(mismatch(event.object.description(), "an event")),
     }
 }
 
-/// What to make of an answer that is a failure by its HTTP status.
+/// The cause of a response with a status of 400 or more.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Failure {
-    /// The API server refuses.
-    Refusal,
-    /// The server or something before it is not able to answer at the moment, which this says in few words.
-    Inability(String),
+    /// The API server refuses the request.
+    Refused,
+    /// The server, or a proxy before it, cannot respond at the moment, for this reason.
+    Unavailable(String),
 }
 
-/// Checks the body of a failure.
+/// Checks a response with a status of 400 or more.
 ///
 /// # Errors
-/// If the API server did not give it.
-pub(crate) fn judge_failure(
-    asked: &Asked,
+/// If the response does not come from the API server.
+pub(crate) fn check_failure(
+    expected: &Expected,
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
-) -> Result<Failure, Misanswer> {
+) -> Result<Failure, InvalidResponse> {
     let code = status.as_u16();
-    let refusal: Result<Refusal, _> = parse(body, code);
+    let refusal: Result<FailureStatus, _> = parse(body, code);
     let is_refusal = content_type(headers) == "application/json" && refusal.as_ref().is_ok_and(|r| r.head.is_status());
-    if *asked == Asked::Foreign || is_refusal && (code != 404 || refusal.is_ok_and(|r| r.is_of(asked))) {
-        return Ok(Failure::Refusal);
+    if *expected == Expected::Foreign || is_refusal && (code != 404 || refusal.is_ok_and(|r| r.concerns(expected))) {
+        return Ok(Failure::Refused);
     }
-    if code == 404 && (is_refusal || body.trim_ascii() == NO_PATH) {
-        // Of a group it means that the group is not served.
-        let of_group = matches!(asked, Asked::GroupVersion(_));
-        return if of_group { Ok(Failure::Inability("it is not served".to_owned())) } else { Err(Misanswer::NoPath) };
+    if code == 404 && (is_refusal || body.trim_ascii() == UNKNOWN_PATH_BODY) {
+        // For a group version, a 404 means that it is not served.
+        let of_group = matches!(expected, Expected::GroupVersion(_));
+        return if of_group {
+            Ok(Failure::Unavailable("it is not served".to_owned()))
+        } else {
+            Err(InvalidResponse::UnknownPath)
+        };
     }
     let page = match (content_type(headers), body.trim_ascii().is_empty()) {
-        (_, true) => Misanswer::Empty(code),
-        (content_type, false) => Misanswer::Page(code, content_type),
+        (_, true) => InvalidResponse::Empty(code),
+        (content_type, false) => InvalidResponse::Page(code, content_type),
     };
-    let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-    if passes { Ok(Failure::Inability(page.to_string())) } else { Err(page) }
+    let is_temporary = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    if is_temporary { Ok(Failure::Unavailable(page.to_string())) } else { Err(page) }
 }
 
-fn other(found: impl Into<String>, wanted: impl Into<String>) -> Misanswer {
-    Misanswer::Other { found: found.into(), wanted: wanted.into() }
+fn mismatch(found: impl Into<String>, expected: impl Into<String>) -> InvalidResponse {
+    InvalidResponse::Mismatch { found: found.into(), expected: expected.into() }
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8], code: u16) -> Result<T, Misanswer> {
+fn parse<T: DeserializeOwned>(body: &[u8], code: u16) -> Result<T, InvalidResponse> {
     let parsed = serde_json::from_slice(body).map_err(|error| error.is_data());
     match parsed {
-        // A list with the right members would do for serde.
+        // serde would accept a JSON array for a struct.
         Ok(parsed) if body.trim_ascii_start().starts_with(b"{") => Ok(parsed),
-        Ok(_) | Err(true) => Err(other("JSON that is not an object of the API", "one")),
-        Err(false) => Err(Misanswer::NotJson(code)),
+        Ok(_) | Err(true) => Err(mismatch("JSON that is not an object of the API", "one")),
+        Err(false) => Err(InvalidResponse::NotJson(code)),
     }
 }
 
-/// The media type, without its parameters and without what a terminal would obey.
+/// Returns the media type without parameters, with control characters escaped.
 fn content_type(headers: &HeaderMap) -> String {
     let written = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media = written.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if media.is_empty() { "(none)".to_owned() } else { shown(&media) }
+    if media.is_empty() { "(none)".to_owned() } else { escaped(&media) }
 }
 
-/// Where a redirect leads, without its query, which may hold credentials.
+/// Returns the target of a redirect without user and query, which can contain credentials.
 fn destination(headers: &HeaderMap) -> String {
     let written = headers.get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("(nowhere)");
     let end = written.find(['?', '#']).unwrap_or(written.len());
     match written[..end].split_once("://") {
-        Some((scheme, rest)) => shown(&format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or(rest))),
-        None => shown(&written[..end]),
+        Some((scheme, rest)) => escaped(&format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or(rest))),
+        None => escaped(&written[..end]),
     }
 }
 
-/// A word of somebody else, cut where it is long.
-fn shown(text: &str) -> String {
+/// Returns foreign text for a message: shortened and escaped.
+fn escaped(text: &str) -> String {
     const LONGEST: usize = 100;
     text.chars().take(LONGEST).flat_map(char::escape_default).collect()
 }
 
-/// What every object says about itself.
+/// The fields that identify an object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Head {
@@ -372,7 +381,7 @@ struct List {
     items: Option<Vec<Head>>,
 }
 
-/// What discovery documents hold.
+/// A discovery document.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Document {
@@ -389,9 +398,9 @@ struct Event {
     object: Head,
 }
 
-/// A Status.
+/// A `Status` object.
 #[derive(Debug, Deserialize)]
-struct Refusal {
+struct FailureStatus {
     #[serde(flatten)]
     head: Head,
     #[serde(default)]
@@ -405,23 +414,23 @@ struct Details {
     kind: Option<String>,
 }
 
-impl Refusal {
-    /// Whether it is about the object that was asked for, or about its namespace.
-    fn is_of(&self, asked: &Asked) -> bool {
-        let (Asked::Object(_, Some(name)) | Asked::Deletion(_, name)) = asked else { return true };
+impl FailureStatus {
+    /// Whether the status concerns the requested object or its namespace.
+    fn concerns(&self, expected: &Expected) -> bool {
+        let (Expected::Object(_, Some(name)) | Expected::Deletion(_, name)) = expected else { return true };
         let Some(details) = &self.details else { return false };
         details.kind.as_deref() == Some("namespaces") || details.name.as_ref() == Some(name)
     }
 }
 
 impl Head {
-    fn described(&self) -> String {
+    fn description(&self) -> String {
         let Metadata { name, namespace } = &self.metadata;
-        let place: String = namespace.iter().chain(name).map(|part| format!(" {}", shown(part))).collect();
+        let place: String = namespace.iter().chain(name).map(|part| format!(" {}", escaped(part))).collect();
         match (self.kind.as_str(), self.api_version.as_str()) {
             ("", _) => "JSON without a kind".to_owned(),
-            (kind, "") => format!("a {} without a version", shown(kind)),
-            (kind, version) => format!("a {} of {}{place}", shown(kind), shown(version)),
+            (kind, "") => format!("a {} without a version", escaped(kind)),
+            (kind, version) => format!("a {} of {}{place}", escaped(kind), escaped(version)),
         }
     }
 
@@ -429,38 +438,38 @@ impl Head {
         self.kind == "Status" && self.api_version == "v1"
     }
 
-    fn is_object(&self, resource: &Resource, kinds: &Kinds, name: Option<&str>) -> Result<(), Misanswer> {
+    fn check_object(&self, resource: &Resource, kinds: &Kinds, name: Option<&str>) -> Result<(), InvalidResponse> {
         let kind = kinds.kind(resource);
         let is_kind = !self.kind.is_empty() && kind.as_ref().is_none_or(|kind| *kind == self.kind) && !self.is_status();
         match is_kind && self.api_version == resource.api_version && self.is_at(resource, name) {
             true => Ok(()),
-            false => Err(other(self.described(), resource.described(kind.as_deref(), name))),
+            false => Err(mismatch(self.description(), resource.description(kind.as_deref(), name))),
         }
     }
 
-    /// As [`Head::is_object`]; an item need not say its kind.
-    fn is_item(&self, resource: &Resource, kinds: &Kinds, name: Option<&str>) -> Result<(), Misanswer> {
+    /// Checks an item of a list, which can omit its kind and version.
+    fn check_item(&self, resource: &Resource, kinds: &Kinds, name: Option<&str>) -> Result<(), InvalidResponse> {
         let kind = kinds.kind(resource);
         let is_kind = self.kind.is_empty() || kind.as_ref().is_none_or(|kind| *kind == self.kind);
         let is_version = self.api_version.is_empty() || self.api_version == resource.api_version;
         let is_named = self.metadata.name.as_ref().is_some_and(|name| !name.is_empty());
         match is_kind && is_version && is_named && self.is_at(resource, name) {
             true => Ok(()),
-            false => Err(other("a list with something else in it", resource.described(kind.as_deref(), name))),
+            false => Err(mismatch("a list with something else in it", resource.description(kind.as_deref(), name))),
         }
     }
 
     fn is_at(&self, resource: &Resource, name: Option<&str>) -> bool {
         let is_name = name.is_none_or(|name| self.metadata.name.as_deref() == Some(name));
-        // A bookmark has no name and no namespace.
+        // A bookmark has neither name nor namespace.
         let is_namespace = resource.namespace.is_none() || self.metadata.namespace == resource.namespace;
         is_name && (is_namespace || name.is_none() && self.metadata.name.is_none())
     }
 
-    fn is_list(&self, resource: &Resource, kinds: &Kinds) -> Result<(), Misanswer> {
+    fn check_list(&self, resource: &Resource, kinds: &Kinds) -> Result<(), InvalidResponse> {
         let kind = kinds.kind(resource);
         let is_kind = match &kind {
-            // A CustomResourceDefinition may call its list as it likes.
+            // A CustomResourceDefinition can choose the name of its list kind.
             Some(kind) if resource.is_custom() => !self.kind.is_empty() && self.kind != *kind && !self.is_status(),
             Some(kind) => self.kind.strip_suffix("List") == Some(kind),
             None => self.kind.ends_with("List"),
@@ -469,7 +478,7 @@ impl Head {
             true => Ok(()),
             false => {
                 let kind = kind.map_or_else(|| "list".to_owned(), |kind| format!("{kind}List"));
-                Err(other(self.described(), format!("a {kind} of {}", resource.api_version)))
+                Err(mismatch(self.description(), format!("a {kind} of {}", resource.api_version)))
             }
         }
     }
@@ -481,7 +490,7 @@ impl Resource {
         group.contains('.') && !group.ends_with(".k8s.io")
     }
 
-    fn described(&self, kind: Option<&str>, name: Option<&str>) -> String {
+    fn description(&self, kind: Option<&str>, name: Option<&str>) -> String {
         let name = name.map(|name| format!(" {name}")).unwrap_or_default();
         let namespace = self.namespace.as_ref().map(|namespace| format!(" {namespace}")).unwrap_or_default();
         let kind = kind.map_or_else(|| format!("an object of {}", self.plural), |kind| format!("a {kind}"));
@@ -497,8 +506,8 @@ mod tests {
     const NAMED: &str = "/api/v1/namespaces/web/configmaps/a";
     const LIST: &str = "/api/v1/namespaces/web/configmaps";
 
-    fn asked(method: Method, uri: &str) -> Asked {
-        Asked::of(&method, &uri.parse().unwrap())
+    fn asked(method: Method, uri: &str) -> Expected {
+        Expected::of(&method, &uri.parse().unwrap())
     }
 
     fn kinds() -> Kinds {
@@ -510,22 +519,24 @@ mod tests {
         kinds
     }
 
-    fn told(method: Method, uri: &str, body: &str) -> String {
-        let verdict = judge(&asked(method, uri), &kinds(), StatusCode::OK, body.as_bytes());
-        verdict.map_or_else(|misanswer| misanswer.to_string(), |()| "believed".to_owned())
+    fn verdict(method: Method, uri: &str, body: &str) -> String {
+        let verdict = check_body(&asked(method, uri), &kinds(), StatusCode::OK, body.as_bytes());
+        verdict.map_or_else(|invalid| invalid.to_string(), |()| "accepted".to_owned())
     }
 
     #[test]
-    fn a_list_of_metadata_is_believed_only_if_it_was_asked_for() {
+    fn a_list_of_metadata_is_accepted_only_if_it_was_requested() {
         let list = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": [
             {"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {"name": "a", "namespace": "web"}}]});
-        let judged = |asked: &Asked| judge(asked, &kinds(), StatusCode::OK, list.to_string().as_bytes()).is_ok();
+        let judged =
+            |expected: &Expected| check_body(expected, &kinds(), StatusCode::OK, list.to_string().as_bytes()).is_ok();
         let plain = asked(Method::GET, LIST);
         let accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1".parse().unwrap();
         let metadata = plain.clone().accepted(&HeaderMap::from_iter([(ACCEPT, accept)]));
         assert!(judged(&metadata) && !judged(&plain.accepted(&HeaderMap::new())));
         assert!(
-            judge(&metadata, &kinds(), StatusCode::OK, b"{\"kind\":\"ConfigMapList\",\"apiVersion\":\"v1\"}").is_err()
+            check_body(&metadata, &kinds(), StatusCode::OK, b"{\"kind\":\"ConfigMapList\",\"apiVersion\":\"v1\"}")
+                .is_err()
         );
     }
 
@@ -534,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_what_was_asked_for_or_is_not_believed() {
+    fn a_response_must_fit_the_request() {
         let get = Method::GET;
         let list = |kind: &str, items: serde_json::Value| {
             json!({"apiVersion": "v1", "kind": kind, "metadata": {}, "items": items}).to_string()
@@ -544,125 +555,120 @@ mod tests {
         let success = json!({"apiVersion": "v1", "kind": "Status", "status": "Success"}).to_string();
         let one = "/api/v1/namespaces/web/configmaps?fieldSelector=metadata.name%3Da";
         let cases = [
-            (&get, NAMED, config_map("web", "a").to_string(), "believed"),
+            (&get, NAMED, config_map("web", "a").to_string(), "accepted"),
             (
                 &get,
                 NAMED,
                 "{\"kind\":\"Banana\",\"apiVersion\":\"v9\"}".into(),
-                "a Banana of v9, where a ConfigMap of v1 web a was asked for",
+                "a Banana of v9, but a ConfigMap of v1 web a was requested",
             ),
-            (&get, NAMED, "{}".into(), "JSON without a kind, where a ConfigMap of v1 web a was asked for"),
+            (&get, NAMED, "{}".into(), "JSON without a kind, but a ConfigMap of v1 web a was requested"),
             (
                 &get,
                 NAMED,
                 config_map("web", "b").to_string(),
-                "a ConfigMap of v1 web b, where a ConfigMap of v1 web a was asked for",
+                "a ConfigMap of v1 web b, but a ConfigMap of v1 web a was requested",
             ),
             (
                 &get,
                 NAMED,
                 config_map("dev", "a").to_string(),
-                "a ConfigMap of v1 dev a, where a ConfigMap of v1 web a was asked for",
+                "a ConfigMap of v1 dev a, but a ConfigMap of v1 web a was requested",
             ),
-            (&get, NAMED, success.clone(), "a Status of v1, where a ConfigMap of v1 web a was asked for"),
+            (&get, NAMED, success.clone(), "a Status of v1, but a ConfigMap of v1 web a was requested"),
             (
                 &get,
                 NAMED,
                 config_map("web", "a").to_string().replace("ConfigMap", "Secret"),
-                "a Secret of v1 web a, where a ConfigMap of v1 web a was asked for",
+                "a Secret of v1 web a, but a ConfigMap of v1 web a was requested",
             ),
             (&get, NAMED, " ".into(), "an empty body (HTTP 200)"),
             (&get, NAMED, "{\"kind\": \"Conf".into(), "not valid JSON (HTTP 200)"),
-            (&get, NAMED, "[]".into(), "JSON that is not an object of the API, where one was asked for"),
-            (&get, NAMED, "null".into(), "JSON that is not an object of the API, where one was asked for"),
+            (&get, NAMED, "[]".into(), "JSON that is not an object of the API, but one was requested"),
+            (&get, NAMED, "null".into(), "JSON that is not an object of the API, but one was requested"),
             (
                 &Method::PATCH,
                 NAMED,
                 "{\"ok\":true}".into(),
-                "JSON without a kind, where a ConfigMap of v1 web a was asked for",
+                "JSON without a kind, but a ConfigMap of v1 web a was requested",
             ),
-            (&Method::DELETE, NAMED, success.clone(), "believed"),
-            (&Method::DELETE, NAMED, "{}".into(), "JSON without a kind, where a ConfigMap of v1 web a was asked for"),
-            (&Method::POST, LIST, config_map("web", "new").to_string(), "believed"),
-            (&get, LIST, list("ConfigMapList", json!([config_map("web", "a")])), "believed"),
-            (&get, LIST, list("ConfigMapList", json!(null)), "believed"),
-            (
-                &get,
-                LIST,
-                list("SecretList", json!([])),
-                "a SecretList of v1, where a ConfigMapList of v1 was asked for",
-            ),
-            (&get, LIST, list("ConfigMap", json!([])), "a ConfigMap of v1, where a ConfigMapList of v1 was asked for"),
+            (&Method::DELETE, NAMED, success.clone(), "accepted"),
+            (&Method::DELETE, NAMED, "{}".into(), "JSON without a kind, but a ConfigMap of v1 web a was requested"),
+            (&Method::POST, LIST, config_map("web", "new").to_string(), "accepted"),
+            (&get, LIST, list("ConfigMapList", json!([config_map("web", "a")])), "accepted"),
+            (&get, LIST, list("ConfigMapList", json!(null)), "accepted"),
+            (&get, LIST, list("SecretList", json!([])), "a SecretList of v1, but a ConfigMapList of v1 was requested"),
+            (&get, LIST, list("ConfigMap", json!([])), "a ConfigMap of v1, but a ConfigMapList of v1 was requested"),
             (
                 &get,
                 LIST,
                 list("ConfigMapList", json!([config_map("dev", "a")])),
-                "a list with something else in it, where a ConfigMap of v1 web was asked for",
+                "a list with something else in it, but a ConfigMap of v1 web was requested",
             ),
             (
                 &get,
                 LIST,
                 list("ConfigMapList", nameless),
-                "a list with something else in it, where a ConfigMap of v1 web was asked for",
+                "a list with something else in it, but a ConfigMap of v1 web was requested",
             ),
             (
                 &get,
                 one,
                 list("ConfigMapList", json!([config_map("web", "b")])),
-                "a list with something else in it, where a ConfigMap of v1 web a was asked for",
+                "a list with something else in it, but a ConfigMap of v1 web a was requested",
             ),
-            (&get, "/apis/example.org/v1/widgets", custom, "believed"),
-            (&get, "/api", "{\"kind\":\"APIVersions\",\"versions\":[\"v1\"]}".into(), "believed"),
+            (&get, "/apis/example.org/v1/widgets", custom, "accepted"),
+            (&get, "/api", "{\"kind\":\"APIVersions\",\"versions\":[\"v1\"]}".into(), "accepted"),
             (
                 &get,
                 "/api",
                 "{\"kind\":\"APIVersions\",\"versions\":[]}".into(),
-                "APIVersions without content, where what the API serves was asked for",
+                "APIVersions without content, but a list of the served resources was requested",
             ),
             (
                 &get,
                 "/apis",
                 "{\"kind\":\"Banana\",\"apiVersion\":\"v9\"}".into(),
-                "a Banana of v9, where APIGroupDiscoveryList or APIGroupList was asked for",
+                "a Banana of v9, but APIGroupDiscoveryList or APIGroupList was requested",
             ),
             (
                 &get,
                 "/apis/example.org/v1",
                 "{\"kind\":\"APIResourceList\",\"groupVersion\":\"apps/v1\"}".into(),
-                "a APIResourceList without a version, where the resources of example.org/v1 was asked for",
+                "a APIResourceList without a version, but the resources of example.org/v1 was requested",
             ),
-            (&get, "/readyz", "ok".into(), "believed"),
-            (&get, "/readyz", "<html>".into(), "a text, where `ok` was asked for"),
-            (&get, "/api/v1/nodes/a/proxy/configz", "anything".into(), "believed"),
+            (&get, "/readyz", "ok".into(), "accepted"),
+            (&get, "/readyz", "<html>".into(), "a text, but `ok` was requested"),
+            (&get, "/api/v1/nodes/a/proxy/configz", "anything".into(), "accepted"),
         ];
         for (method, uri, body, expected) in cases {
-            assert_eq!(told(method.clone(), uri, &body), expected, "{method} {uri} {body}");
+            assert_eq!(verdict(method.clone(), uri, &body), expected, "{method} {uri} {body}");
         }
     }
 
     #[test]
-    fn pages_and_redirects_are_called_so() {
+    fn pages_and_redirects_are_named() {
         let head = |status: u16, name: http::HeaderName, value: &str| {
             let headers = HeaderMap::from_iter([(name, value.parse().unwrap())]);
-            judge_head(&asked(Method::GET, NAMED), StatusCode::from_u16(status).unwrap(), &headers)
+            check_head(&asked(Method::GET, NAMED), StatusCode::from_u16(status).unwrap(), &headers)
         };
         assert_eq!(head(200, CONTENT_TYPE, "application/json; charset=utf-8"), Ok(()));
-        let told = |verdict: Result<(), Misanswer>| verdict.unwrap_err().to_string();
-        assert_eq!(told(head(200, CONTENT_TYPE, "text/html; charset=utf-8")), "a page of type text/html (HTTP 200)");
-        assert_eq!(told(head(200, CONTENT_TYPE, "")), "a page of type (none) (HTTP 200)");
+        let message = |verdict: Result<(), InvalidResponse>| verdict.unwrap_err().to_string();
+        assert_eq!(message(head(200, CONTENT_TYPE, "text/html; charset=utf-8")), "a page of type text/html (HTTP 200)");
+        assert_eq!(message(head(200, CONTENT_TYPE, "")), "a page of type (none) (HTTP 200)");
         let to = "https://user:secret@sso.example.org/login?token=secret";
-        assert_eq!(told(head(302, LOCATION, to)), "a redirect to https://sso.example.org/login");
+        assert_eq!(message(head(302, LOCATION, to)), "a redirect to https://sso.example.org/login");
     }
 
     #[test]
-    fn a_failure_is_a_refusal_of_the_api_server_or_is_not_believed() {
+    fn a_failure_must_come_from_the_api_server() {
         let judged = |uri: &str, code: u16, content_type: &str, body: &str| {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type.parse().unwrap())]);
             let status = StatusCode::from_u16(code).unwrap();
-            match judge_failure(&asked(Method::GET, uri), status, &headers, body.as_bytes()) {
-                Ok(Failure::Refusal) => "refusal".to_owned(),
-                Ok(Failure::Inability(why)) => format!("inability: {why}"),
-                Err(misanswer) => misanswer.to_string(),
+            match check_failure(&asked(Method::GET, uri), status, &headers, body.as_bytes()) {
+                Ok(Failure::Refused) => "refused".to_owned(),
+                Ok(Failure::Unavailable(why)) => format!("unavailable: {why}"),
+                Err(invalid) => invalid.to_string(),
             }
         };
         let status = |details: serde_json::Value| {
@@ -671,20 +677,20 @@ mod tests {
         let (json, html, text) = ("application/json", "text/html", "text/plain");
         let no_path = "HTTP 404 without the name of the object that is not found";
         let cases = [
-            (NAMED, 404, json, status(json!({"name": "a", "kind": "configmaps"})), "refusal"),
-            (NAMED, 404, json, status(json!({"name": "web", "kind": "namespaces"})), "refusal"),
+            (NAMED, 404, json, status(json!({"name": "a", "kind": "configmaps"})), "refused"),
+            (NAMED, 404, json, status(json!({"name": "web", "kind": "namespaces"})), "refused"),
             (NAMED, 404, json, status(json!({})), no_path),
             (NAMED, 404, text, "404 page not found\n".to_owned(), no_path),
             (NAMED, 404, html, "<h1>Not Found</h1>".to_owned(), "a page of type text/html (HTTP 404)"),
-            (NAMED, 403, json, status(json!({"name": "a"})), "refusal"),
+            (NAMED, 403, json, status(json!({"name": "a"})), "refused"),
             (NAMED, 403, html, "<h1>Log in</h1>".to_owned(), "a page of type text/html (HTTP 403)"),
             (NAMED, 403, json, "{\"error\": \"forbidden\"}".to_owned(), "a page of type application/json (HTTP 403)"),
-            (NAMED, 503, html, "<h1>Bad</h1>".to_owned(), "inability: a page of type text/html (HTTP 503)"),
-            (NAMED, 429, text, "Too many".to_owned(), "inability: a page of type text/plain (HTTP 429)"),
-            (NAMED, 502, text, String::new(), "inability: an empty body (HTTP 502)"),
-            ("/apis/example.org/v1", 404, text, "404 page not found\n".to_owned(), "inability: it is not served"),
+            (NAMED, 503, html, "<h1>Bad</h1>".to_owned(), "unavailable: a page of type text/html (HTTP 503)"),
+            (NAMED, 429, text, "Too many".to_owned(), "unavailable: a page of type text/plain (HTTP 429)"),
+            (NAMED, 502, text, String::new(), "unavailable: an empty body (HTTP 502)"),
+            ("/apis/example.org/v1", 404, text, "404 page not found\n".to_owned(), "unavailable: it is not served"),
             ("/readyz", 404, html, "<h1>?</h1>".to_owned(), "a page of type text/html (HTTP 404)"),
-            ("/api/v1/nodes/a/proxy/healthz", 404, text, "404 page not found".to_owned(), "refusal"),
+            ("/api/v1/nodes/a/proxy/healthz", 404, text, "404 page not found".to_owned(), "refused"),
         ];
         for (uri, code, content_type, body, expected) in cases {
             assert_eq!(judged(uri, code, content_type, &body), expected, "{uri} {code} {body}");
@@ -692,10 +698,10 @@ mod tests {
     }
 
     #[test]
-    fn events_of_a_watch_are_of_what_is_watched() {
+    fn events_must_concern_the_watched_object() {
         let asked = asked(Method::GET, "/api/v1/namespaces/web/configmaps?watch=true&fieldSelector=metadata.name%3Da");
         let event = |kind: &str, object: serde_json::Value| {
-            judge_event(&asked, &kinds(), json!({"type": kind, "object": object}).to_string().as_bytes())
+            check_event(&asked, &kinds(), json!({"type": kind, "object": object}).to_string().as_bytes())
         };
         assert_eq!(event("ADDED", config_map("web", "a")), Ok(()));
         assert_eq!(event("BOOKMARK", json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}})), Ok(()));
@@ -703,6 +709,6 @@ mod tests {
         assert!(event("DELETED", config_map("web", "b")).is_err());
         assert!(event("DELETED", json!({"kind": "Banana"})).is_err());
         assert!(event("BANANA", config_map("web", "a")).is_err());
-        assert_eq!(judge_event(&asked, &kinds(), b"<html>"), Err(Misanswer::NotJson(200)));
+        assert_eq!(check_event(&asked, &kinds(), b"<html>"), Err(InvalidResponse::NotJson(200)));
     }
 }

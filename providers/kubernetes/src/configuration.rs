@@ -1,18 +1,18 @@
-//! When two values of a configuration mean the same.
+//! Comparison of configurations by value: durations, quantities and omitted zero values.
 
 use moorfast_engine::model::parse_duration;
 use serde_json::{Map, Value as Json};
 
-/// `live` as the manifest would say it: what means the same is written as `declared` does, what `declared` does not mention is left out.
-pub(crate) fn in_terms_of(declared: &Json, live: &Json) -> Json {
-    if means_same(declared, live) {
+/// Returns `live` in the form of `declared`: equal values as declared, and no fields that `declared` does not have.
+pub(crate) fn in_declared_form(declared: &Json, live: &Json) -> Json {
+    if is_equal(declared, live) {
         return declared.clone();
     }
     match (declared, live) {
         (Json::Object(declared), Json::Object(live)) => {
             let kept = declared.iter().filter_map(|(name, value)| {
                 let live = live.get(name).unwrap_or(&Json::Null);
-                let value = in_terms_of(value, live);
+                let value = in_declared_form(value, live);
                 (!value.is_null()).then(|| (name.clone(), value))
             });
             Json::Object(kept.collect::<Map<_, _>>())
@@ -21,18 +21,18 @@ pub(crate) fn in_terms_of(declared: &Json, live: &Json) -> Json {
     }
 }
 
-/// The paths at which `declared` and `live` do not mean the same, with what each says: `maxPods: 220 is wanted, 110 is live`.
+/// Describes the differences with both values: `maxPods: expected 220, live 110`.
 pub(crate) fn differences(declared: &Json, live: &Json) -> Vec<String> {
     let found = differing(declared, live).into_iter().map(|(path, declared, live)| {
         let now = if live.is_null() { "nothing".to_owned() } else { live.to_string() };
-        format!("{path}: {declared} is wanted, {now} is live")
+        format!("{path}: expected {declared}, live {now}")
     });
     found.collect()
 }
 
-/// As [`differences`], without what is wanted and live: for what is secret.
+/// Describes the differences without values, for a sensitive configuration.
 pub(crate) fn differing_paths(declared: &Json, live: &Json) -> Vec<String> {
-    differing(declared, live).into_iter().map(|(path, ..)| format!("{path} is not what is wanted")).collect()
+    differing(declared, live).into_iter().map(|(path, ..)| format!("{path} differs")).collect()
 }
 
 fn differing<'a>(declared: &'a Json, live: &'a Json) -> Vec<(String, &'a Json, &'a Json)> {
@@ -47,7 +47,7 @@ fn collect<'a>(
     live: &'a Json,
     found: &mut Vec<(String, &'a Json, &'a Json)>,
 ) {
-    if means_same(declared, live) {
+    if is_equal(declared, live) {
         return;
     }
     if let (Json::Object(declared), Json::Object(live)) = (declared, live) {
@@ -61,22 +61,22 @@ fn collect<'a>(
     found.push((path.join("."), declared, live));
 }
 
-/// Does `live` say what `declared` says, as far as that goes? A zero value and none are one: the API leaves zero values out.
-fn means_same(declared: &Json, live: &Json) -> bool {
+/// Whether the fields of `declared` have equal values in `live`. A missing value equals a zero value, because the API omits zero values.
+fn is_equal(declared: &Json, live: &Json) -> bool {
     match (declared, live) {
         (Json::Object(declared), Json::Object(live)) => {
-            declared.iter().all(|(name, value)| means_same(value, live.get(name).unwrap_or(&Json::Null)))
+            declared.iter().all(|(name, value)| is_equal(value, live.get(name).unwrap_or(&Json::Null)))
         }
         (Json::Array(declared), Json::Array(live)) => {
-            declared.len() == live.len() && declared.iter().zip(live).all(|(d, l)| means_same(d, l))
+            declared.len() == live.len() && declared.iter().zip(live).all(|(d, l)| is_equal(d, l))
         }
-        (Json::String(declared), Json::String(live)) => texts_mean_same(declared, live),
+        (Json::String(declared), Json::String(live)) => texts_are_equal(declared, live),
         (Json::Number(a), Json::Number(b)) => match (a.as_i128(), b.as_i128()) {
             (Some(a), Some(b)) => a == b,
             _ => a.as_f64() == b.as_f64(),
         },
         (Json::Number(n), Json::String(text)) | (Json::String(text), Json::Number(n)) => {
-            texts_mean_same(&n.to_string(), text)
+            texts_are_equal(&n.to_string(), text)
         }
         (declared, Json::Null) => is_zero(declared),
         (declared, live) => declared == live,
@@ -94,7 +94,7 @@ fn is_zero(value: &Json) -> bool {
     }
 }
 
-fn texts_mean_same(a: &str, b: &str) -> bool {
+fn texts_are_equal(a: &str, b: &str) -> bool {
     if a == b {
         return true;
     }
@@ -103,7 +103,7 @@ fn texts_mean_same(a: &str, b: &str) -> bool {
     both(nanoseconds(a), nanoseconds(b)) || both(quantity(a), quantity(b))
 }
 
-/// A quantity of Kubernetes in billionths: `100m`, `1Gi`, `1e3`.
+/// Parses a quantity of Kubernetes (`100m`, `1Gi`, `1e3`) and returns it in billionths.
 fn quantity(text: &str) -> Option<i128> {
     const NANO: i128 = 1_000_000_000;
     let end = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '+' | '-')).unwrap_or(text.len());
@@ -144,7 +144,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_means_the_same() {
+    fn values_are_compared_by_meaning() {
         let cases = [
             (json!("15m"), json!("15m0s"), true),
             (json!("1h"), json!("60m0s"), true),
@@ -167,23 +167,20 @@ mod tests {
             (json!(5), json!(5.0), true),
         ];
         for (declared, live, same) in cases {
-            assert_eq!(means_same(&declared, &live), same, "{declared} {live}");
+            assert_eq!(is_equal(&declared, &live), same, "{declared} {live}");
         }
     }
 
     #[test]
-    fn differences_are_named() {
+    fn differences_are_described() {
         let declared =
             json!({"maxPods": 220, "authentication": {"anonymous": {"enabled": false}, "webhook": {"enabled": true}}});
         let live = json!({"maxPods": 110, "authentication": {"anonymous": {"enabled": true}, "webhook": {"enabled": true}}, "port": 10250});
         assert_eq!(
             differences(&declared, &live),
-            ["maxPods: 220 is wanted, 110 is live", "authentication.anonymous.enabled: false is wanted, true is live"]
+            ["maxPods: expected 220, live 110", "authentication.anonymous.enabled: expected false, live true"]
         );
-        assert_eq!(
-            differing_paths(&declared, &live),
-            ["maxPods is not what is wanted", "authentication.anonymous.enabled is not what is wanted"]
-        );
+        assert_eq!(differing_paths(&declared, &live), ["maxPods differs", "authentication.anonymous.enabled differs"]);
     }
 
     fn any_config() -> impl Strategy<Value = Json> {
@@ -205,14 +202,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_differences_and_equal_terms_are_one(declared in any_config(), live in any_config()) {
-            prop_assert_eq!(differences(&declared, &live).is_empty(), in_terms_of(&declared, &live) == declared);
+        fn no_differences_means_the_declared_form(declared in any_config(), live in any_config()) {
+            prop_assert_eq!(differences(&declared, &live).is_empty(), in_declared_form(&declared, &live) == declared);
         }
 
         #[test]
-        fn terms_are_stable(declared in any_config(), live in any_config()) {
-            let once = in_terms_of(&declared, &live);
-            prop_assert_eq!(in_terms_of(&declared, &live), once);
+        fn the_declared_form_is_stable(declared in any_config(), live in any_config()) {
+            let once = in_declared_form(&declared, &live);
+            prop_assert_eq!(in_declared_form(&declared, &live), once);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What is made of answers that no Kubernetes API server gives.
+//! Invalid responses, which do not come from a Kubernetes API server.
 
-#![allow(clippy::unwrap_used, reason = "a test that can\'t go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test panics to fail")]
 
 mod harness;
 
@@ -14,12 +14,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 use harness::{Instance, attributes, connect};
 
-/// An answer: HTTP status, headers, body.
-type Answer = (u16, String, String);
+/// A response: HTTP status, headers, body.
+type Response = (u16, String, String);
 
-/// A server that answers as an API server does to a few requests, except where `misbehaves` gives another answer.
+/// Starts a server that responds to a few requests like an API server, unless `misbehaves` returns another response.
 async fn server(
-    misbehaves: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static,
+    misbehaves: impl Fn(&str) -> Option<Response> + Send + Sync + 'static,
 ) -> (Instance, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -38,7 +38,7 @@ async fn server(
 
 async fn serve(
     stream: TcpStream,
-    misbehaves: Arc<impl Fn(&str) -> Option<Answer>>,
+    misbehaves: Arc<impl Fn(&str) -> Option<Response>>,
     log: Arc<Mutex<Vec<String>>>,
 ) -> Option<()> {
     let mut stream = BufReader::new(stream);
@@ -57,25 +57,25 @@ async fn serve(
     tokio::io::AsyncReadExt::read_exact(&mut stream, &mut vec![0; length]).await.ok()?;
     let mut words = request.split(' ');
     let asked = format!("{} {}", words.next()?, words.next()?);
-    let (status, headers, body) = misbehaves(&asked).unwrap_or_else(|| behaved(&asked));
+    let (status, headers, body) = misbehaves(&asked).unwrap_or_else(|| default_response(&asked));
     log.lock().unwrap().push(asked);
     let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n", body.len());
     stream.write_all(format!("{head}{body}").as_bytes()).await.ok()?;
     stream.shutdown().await.ok()
 }
 
-fn answer(status: u16, body: Json) -> Answer {
+fn response(status: u16, body: Json) -> Response {
     (status, "Content-Type: application/json\r\n".to_owned(), body.to_string())
 }
 
-fn page(status: u16) -> Answer {
+fn page(status: u16) -> Response {
     (status, "Content-Type: text/html\r\n".to_owned(), "<html>please log in</html>".to_owned())
 }
 
-fn behaved(asked: &str) -> Answer {
+fn default_response(asked: &str) -> Response {
     let discovery = |items: Json| {
         let (kind, version) = ("APIGroupDiscoveryList", "apidiscovery.k8s.io/v2");
-        answer(200, json!({ "kind": kind, "apiVersion": version, "metadata": {}, "items": items }))
+        response(200, json!({ "kind": kind, "apiVersion": version, "metadata": {}, "items": items }))
     };
     let resource = json!({ "resource": "configmaps", "scope": "Namespaced", "singularResource": "configmap", "verbs": ["get", "list", "patch"],
         "responseKind": { "group": "", "version": "v1", "kind": "ConfigMap" } });
@@ -86,8 +86,8 @@ fn behaved(asked: &str) -> Answer {
         "GET /apis" => {
             discovery(json!([{ "metadata": { "name": "apps" }, "versions": [{ "version": "v1", "resources": [] }] }]))
         }
-        _ if asked.starts_with("PATCH ") => answer(201, config_map()),
-        _ => answer(
+        _ if asked.starts_with("PATCH ") => response(201, config_map()),
+        _ => response(
             404,
             json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound",
             "message": "not found", "code": 404, "details": { "name": "a", "kind": "configmaps" } }),
@@ -99,30 +99,30 @@ fn config_map() -> Json {
     json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a", "namespace": "default" }, "data": { "k": "v" } })
 }
 
-fn wanted() -> Attributes {
+fn desired() -> Attributes {
     attributes(
         json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" }, "data": { "k": "v" } }, "wait": false }),
     )
 }
 
 #[tokio::test]
-async fn a_server_that_behaves_is_believed() {
-    let (instance, asked) = server(|_| None).await;
-    assert_eq!(instance.read(Some(&wanted())).await, Ok(None));
-    instance.operate(OperationAction::Create(wanted()), None).await.unwrap();
-    assert!(asked.lock().unwrap().iter().any(|asked| asked.starts_with("PATCH")), "{asked:?}");
+async fn responses_of_an_api_server_are_accepted() {
+    let (instance, requests) = server(|_| None).await;
+    assert_eq!(instance.read(Some(&desired())).await, Ok(None));
+    instance.operate(OperationAction::Create(desired()), None).await.unwrap();
+    assert!(requests.lock().unwrap().iter().any(|request| request.starts_with("PATCH")), "{requests:?}");
 }
 
-/// What is not an answer of an API server is no knowledge: the object is not reachable, and neither gone nor applied.
+/// An invalid response says nothing about the object: the cluster counts as unreachable, and the object neither as deleted nor as applied.
 #[tokio::test]
-async fn an_answer_of_somebody_else_is_not_reachable() {
-    let other = |body: Json| move || answer(200, body.clone());
+async fn an_invalid_response_counts_as_unreachable() {
+    let other = |body: Json| move || response(200, body.clone());
     let banana = || other(json!({ "kind": "Banana", "apiVersion": "v9" }));
     let empty_list = json!({ "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": [] });
     let mut foreign = config_map();
     foreign["metadata"]["name"] = json!("b");
     let redirect = || (302, "Location: https://sso.example.org/login?x=secret\r\n".to_owned(), String::new());
-    type Misbehaviour = Box<dyn Fn() -> Answer + Send + Sync>;
+    type Misbehaviour = Box<dyn Fn() -> Response + Send + Sync>;
     let cases: Vec<(&str, Misbehaviour, &str)> = vec![
         ("/api", Box::new(|| page(200)), "a page of type text/html (HTTP 200)"),
         ("/api", Box::new(|| page(404)), "a page of type text/html (HTTP 404)"),
@@ -147,8 +147,8 @@ async fn an_answer_of_somebody_else_is_not_reachable() {
     ];
     for (path, misbehaviour, expected) in cases {
         let (instance, _) = server(move |asked| asked.split('?').next()?.ends_with(path).then(&misbehaviour)).await;
-        let read = instance.read(Some(&wanted())).await.unwrap_err();
-        let applied = instance.operate(OperationAction::Create(wanted()), None).await.unwrap_err();
+        let read = instance.read(Some(&desired())).await.unwrap_err();
+        let applied = instance.operate(OperationAction::Create(desired()), None).await.unwrap_err();
         for error in [read, applied] {
             assert_eq!(error.class, Class::Unreachable, "{path} {expected}: {error:?}");
             assert!(error.summary.contains(expected), "{path}: {}", error.summary);
