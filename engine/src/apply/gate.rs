@@ -40,6 +40,25 @@ struct Shut {
     error: ProviderError,
 }
 
+/// A node with a health gate that was not passed.
+pub(super) struct Unhealthy {
+    visit: Visit,
+    shut: Shut,
+}
+
+impl Unhealthy {
+    /// Returns why the gate was not passed.
+    pub fn error(&self) -> &ProviderError {
+        &self.shut.error
+    }
+
+    /// Returns the same gate with another error.
+    pub fn with_error(mut self, error: ProviderError) -> Self {
+        self.shut.error = error;
+        self
+    }
+}
+
 /// A gate, with all that it takes to ask it.
 struct Asked {
     name: String,
@@ -176,18 +195,23 @@ impl Executor<'_> {
     }
 
     /// Takes in how the gates of a node were.
-    pub(super) async fn answered(&mut self, answer: Answer) {
+    pub(super) fn answered(&mut self, answer: Answer) {
         let Answer { visit, result: Some(result) } = answer else { return };
-        let Err(Shut { gate, address, error }) = result else {
+        let Err(shut) = result else {
             self.rollouts.answered(&visit, None);
             self.tell_step(&visit, RolloutStep::Passed);
             return;
         };
-        if error.class == Class::Cancelled {
+        if shut.error.class == Class::Cancelled {
             return;
         }
-        let causes = self.causes(&visit, address.as_ref());
-        let error = self.explained_by(&causes, error).await;
+        let causes = self.causes(&visit, shut.address.as_ref());
+        self.explain_gate(Unhealthy { visit, shut }, &causes);
+    }
+
+    /// Reports a health gate that was not passed. Its rollout stops if it may not go on without the node.
+    pub(super) fn stop_at_gate(&mut self, unhealthy: Unhealthy) {
+        let Unhealthy { visit, shut: Shut { gate, address, error } } = unhealthy;
         self.rollouts.answered(&visit, Some(&format!("{gate} is not healthy")));
         self.tell_step(&visit, RolloutStep::Unhealthy { gate: gate.clone(), error: error.clone() });
         if self.rollouts.is_stopped(visit.lane) {

@@ -27,6 +27,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use self::call::perform;
+use self::explain::Explained;
 use self::gate::Answer;
 use self::prepare::Prepared;
 use self::rollout::{Rollouts, Visit};
@@ -87,6 +88,8 @@ pub(crate) struct Executor<'a> {
     rollouts: Rollouts,
     /// The gates that are asked now.
     gates: JoinSet<Answer>,
+    /// The failures that are being explained.
+    explanations: JoinSet<Explained>,
     /// The nodes whose gates are asked once more is known, and the pause after that.
     postponed: Vec<(Visit, Duration)>,
     run: String,
@@ -164,6 +167,7 @@ impl<'a> Executor<'a> {
             order,
             rollouts,
             gates: JoinSet::new(),
+            explanations: JoinSet::new(),
             postponed: Vec::new(),
             run,
             records,
@@ -196,7 +200,8 @@ impl<'a> Executor<'a> {
             self.start_ready().await;
             // A call that reported its last operation still holds its place until it says that it is over.
             let calls_are_over = self.calls.values().all(|calls| *calls == 0);
-            if self.running.is_empty() && calls_are_over && (self.gates.is_empty() || self.is_stopping()) {
+            let gates_are_over = self.gates.is_empty() || self.is_stopping();
+            if self.running.is_empty() && calls_are_over && gates_are_over && self.explanations.is_empty() {
                 break;
             }
             let stopping = self.is_stopping();
@@ -204,8 +209,15 @@ impl<'a> Executor<'a> {
                 message = self.receiver.recv() => message,
                 Some(answer) = self.gates.join_next() => {
                     match answer {
-                        Ok(answer) => self.answered(answer).await,
+                        Ok(answer) => self.answered(answer),
                         Err(error) => tracing::error!("a gate of a rollout broke: {error}"),
+                    }
+                    continue;
+                }
+                Some(explained) = self.explanations.join_next() => {
+                    match explained {
+                        Ok(explained) => self.report_explained(explained),
+                        Err(error) => tracing::error!("the explanation of a failure broke: {error}"),
                     }
                     continue;
                 }
@@ -267,7 +279,7 @@ impl<'a> Executor<'a> {
                 self.advance_rollouts();
                 self.start_queued().await;
                 if self.report.outcomes.len() == told {
-                    if self.running.is_empty() {
+                    if self.running.is_empty() && self.explanations.is_empty() {
                         self.ask_postponed();
                     }
                     return;

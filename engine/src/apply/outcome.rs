@@ -48,16 +48,7 @@ impl Executor<'_> {
                 (i, started, result, written)
             });
         }
-        let explained = join_all(join_all(writes).await.into_iter().map(|(i, started, result, written)| {
-            let executor = &*self;
-            async move {
-                match result {
-                    Ok(notes) => (i, started, Ok(notes), written),
-                    Err(error) => (i, started, Err(executor.explained(i, error).await), written),
-                }
-            }
-        }));
-        for (i, started, result, written) in explained.await {
+        for (i, started, result, written) in join_all(writes).await {
             if let Err(error) = written {
                 self.report.state_error = Some(error);
                 self.leave_unrecorded(i, result.err());
@@ -70,7 +61,7 @@ impl Executor<'_> {
                 }
                 // Back to what waits, of which the run that is about to end begins nothing.
                 Err(error) if error.class == Class::NotBegun => self.order.requeue(vec![i]),
-                Err(error) => self.fail(i, error),
+                Err(error) => self.explain_operation(i, error),
             }
         }
     }

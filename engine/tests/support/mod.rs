@@ -38,6 +38,8 @@ pub struct World {
     pub log: Vec<String>,
     /// Operations on these keys fail.
     pub broken: Vec<String>,
+    /// Objects explain a failure once this is in the log.
+    pub explains_once: Option<String>,
     /// Operations on these keys do their work and fail then.
     pub late: Vec<String>,
     /// What lives on no node answers only once this key is there.
@@ -395,6 +397,14 @@ impl Connection for Memory {
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
+    }
+
+    async fn explain(&self, _target: &Target, requests: &[ReadRequest]) -> Vec<String> {
+        let Some(entry) = self.world().explains_once.clone() else { return Vec::new() };
+        while !self.world().log.contains(&entry) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        requests.iter().map(|request| format!("{} saw it fail", request.address)).collect()
     }
 
     async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
