@@ -1,7 +1,6 @@
-//! The `moorfast` binary, as a library so that the fuzz targets can reach what reads files of others.
+//! The `moorfast` binary. It is a library so that the fuzz targets can call the parsers of untrusted files.
 
-mod argv;
-mod ask;
+mod approval;
 mod atomic;
 mod backend;
 mod cli;
@@ -19,6 +18,7 @@ mod render;
 mod session;
 mod signals;
 mod signature;
+mod single_dash_options;
 mod ui;
 
 use std::ffi::OsString;
@@ -38,16 +38,16 @@ use crate::ui::Ui;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    run(argv::normalise(&Cli::command(), std::env::args_os())).into()
+    run(single_dash_options::normalise(&Cli::command(), std::env::args_os())).into()
 }
 
 fn run(arguments: Vec<OsString>) -> Exit {
     let parsed = Cli::command()
         .try_get_matches_from(arguments)
-        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, is_for_a_program(&matches))));
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, has_json_option(&matches))));
     let (cli, json) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return command_line_error(&hints::explained(error)),
+        Err(error) => return command_line_error(&hints::with_hint(error)),
     };
     let ui = Ui::new(cli.globals.color(), cli.globals.quiet, json);
     match start(cli, ui) {
@@ -61,15 +61,15 @@ fn run(arguments: Vec<OsString>) -> Exit {
     }
 }
 
-/// Whether the command has the option `--json`, and it was given.
-fn is_for_a_program(matches: &ArgMatches) -> bool {
+/// Returns whether the command has the option `--json` and it is set.
+fn has_json_option(matches: &ArgMatches) -> bool {
     match matches.subcommand() {
-        Some((_, matches)) => is_for_a_program(matches),
+        Some((_, matches)) => has_json_option(matches),
         None => matches!(matches.try_get_one::<bool>("json"), Ok(Some(true))),
     }
 }
 
-/// Help and version are no errors; 2 means changes, so a wrong command line is 1.
+/// Prints help, the version or an error of the command line. The exit code of an error is 1, because 2 means changes.
 fn command_line_error(error: &clap::Error) -> Exit {
     let ui = Ui::new(anstream::ColorChoice::Auto, false, false);
     let text = error.render().ansi().to_string();
@@ -83,14 +83,14 @@ fn command_line_error(error: &clap::Error) -> Exit {
 fn start(cli: Cli, ui: Ui) -> Result<Exit, Error> {
     log(&cli.globals)?;
     if let Some(folder) = &cli.globals.chdir {
-        std::env::set_current_dir(folder).map_err(Error::file("work in", folder))?;
+        std::env::set_current_dir(folder).map_err(Error::file("change to the folder", folder))?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(Error::file("start the runtime of", "moorfast"))?;
+        .map_err(Error::file("start the threads of", "moorfast"))?;
     let exit = runtime.block_on(cli.command.run(Session { globals: cli.globals, ui, untrusted: false }));
-    // Nothing that still runs in the background is worth waiting for.
+    // Background tasks have nothing left to save.
     runtime.shutdown_background();
     exit
 }
@@ -98,7 +98,10 @@ fn start(cli: Cli, ui: Ui) -> Result<Exit, Error> {
 fn log(globals: &Globals) -> Result<(), Error> {
     let Some(directives) = &globals.log else { return Ok(()) };
     let filter = EnvFilter::try_new(directives).map_err(|error| {
-        Error::usage(format!("--log: {error}"), "a level such as info or debug, or moorfast_ssh=trace")
+        Error::usage(
+            format!("invalid value for --log: {error}"),
+            "use a level such as `debug`, or a module and its level such as `moorfast_ssh=trace`",
+        )
     })?;
     let colors =
         globals.color() != anstream::ColorChoice::Never && std::io::IsTerminal::is_terminal(&std::io::stderr());
@@ -108,7 +111,7 @@ fn log(globals: &Globals) -> Result<(), Error> {
     Ok(())
 }
 
-/// The client of the API logs answers that it cannot read, and one of them may be a Secret.
+/// Returns whether a log line may be shown. The Kubernetes client logs responses that it cannot parse, which may contain a Secret.
 fn may_show(target: &str, level: Level) -> bool {
     level == Level::ERROR || !target.starts_with("kube_client")
 }
@@ -118,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_shows_no_answers_of_the_api() {
+    fn the_log_has_no_api_responses() {
         assert!(!may_show("kube_client::client", Level::WARN) && !may_show("kube_client", Level::TRACE));
         assert!(may_show("kube_client::client", Level::ERROR) && may_show("moorfast_kubernetes", Level::TRACE));
     }

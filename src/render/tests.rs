@@ -38,7 +38,7 @@ fn the_same_change_on_fifty_nodes_is_one_entry() {
     insta::assert_snapshot!("fleet_drifted", shown(&samples::drifted_fleet()));
     insta::assert_snapshot!(
         "fleet_drift",
-        plain(&drift::drift(&samples::drifted_fleet(), drift::Unsaid::default(), ROOM))
+        plain(&drift::drift(&samples::drifted_fleet(), drift::Omitted::default(), ROOM))
     );
     let samples = [
         (samples::fleet(), 4),
@@ -65,7 +65,7 @@ fn a_unit_that_restarts_because_its_definition_changed_is_a_restart_in_every_for
     // Among the dangers, and at its change.
     assert_eq!(page.matches("<b>will be updated in place and restarted</b>").count(), 2, "{page}");
     let page = html::plan(&sample);
-    assert!(page.contains("Look here first") && page.contains("<b>1</b> restart</button>"), "{page}");
+    assert!(page.contains("Review these changes first") && page.contains("<b>1</b> restart</button>"), "{page}");
     let change = &json::plan(&sample)["resource_changes"][0];
     assert_eq!(change["consequences"][0]["kind"], "restart");
     assert!(sample.changes[0].restarts() && sample.changes[0].is_dangerous());
@@ -79,12 +79,12 @@ fn what_differs_between_nodes_is_shown_for_each() {
         samples::change(&format!("ssh_file.allow[\"{node}\"]"), Action::Create, serde_json::Value::Null, after)
     };
     let own = shown(&samples::plan(vec![change("gpu01", "gpu01"), change("gpu02", "gpu02")]));
-    assert!(own.contains("(as on gpu01; the others differ by their own names only)"), "{own}");
+    assert!(own.contains("(as on gpu01; the others differ only in their names)"), "{own}");
     // A `*` that somebody wrote is not the name of a node.
     let star = shown(&samples::plan(vec![change("gpu01", "*"), change("gpu02", "gpu02")]));
-    assert!(star.contains("on gpu02 the same, but"), "{star}");
+    assert!(star.contains("on gpu02, the same except"), "{star}");
     let other = shown(&samples::plan(vec![change("gpu01", "gpu02"), change("gpu02", "gpu01")]));
-    assert!(other.contains("on gpu02 the same, but"), "{other}");
+    assert!(other.contains("on gpu02, the same except"), "{other}");
 }
 
 #[test]
@@ -103,8 +103,8 @@ fn colours() {
 
 #[test]
 fn the_drift_command() {
-    insta::assert_snapshot!("drift", plain(&drift::drift(&samples::refresh(), drift::Unsaid::default(), ROOM)));
-    insta::assert_snapshot!("in_sync", plain(&drift::drift(&samples::nothing(), drift::Unsaid::default(), ROOM)));
+    insta::assert_snapshot!("drift", plain(&drift::drift(&samples::refresh(), drift::Omitted::default(), ROOM)));
+    insta::assert_snapshot!("in_sync", plain(&drift::drift(&samples::nothing(), drift::Omitted::default(), ROOM)));
 }
 
 #[test]
