@@ -12,9 +12,10 @@ use crate::plan_file::PlanFileError;
 use crate::signature::SignatureError;
 
 /// The error of a command.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The manifest is invalid.
+    #[error("the manifest is invalid")]
     Manifest {
         /// The texts of the manifest.
         sources: Sources,
@@ -22,6 +23,7 @@ pub enum Error {
         diagnostics: Vec<Diagnostic>,
     },
     /// The engine failed to plan or apply.
+    #[error("cannot plan or apply")]
     Run {
         /// The failure of the engine.
         failure: Box<Failure>,
@@ -29,14 +31,19 @@ pub enum Error {
         manifest: Arc<Manifest>,
     },
     /// The state cannot be read or written.
-    State(StateError),
+    #[error(transparent)]
+    State(#[from] StateError),
     /// A plan file cannot be used.
-    PlanFile(PlanFileError),
+    #[error(transparent)]
+    PlanFile(#[from] PlanFileError),
     /// A signing key cannot be used.
-    Key(SignatureError),
+    #[error(transparent)]
+    Key(#[from] SignatureError),
     /// A provider failed outside of a plan.
+    #[error(transparent)]
     Provider(ProviderError),
     /// A file cannot be read or written.
+    #[error("cannot {doing} {}: {source}", .path.display())]
     File {
         /// The failed action, for example `read` or `write`.
         doing: &'static str,
@@ -46,6 +53,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The command cannot do what its arguments ask for.
+    #[error("{message}")]
     Usage {
         /// The message.
         message: String,
@@ -53,8 +61,10 @@ pub enum Error {
         help: Option<String>,
     },
     /// Standard output is closed or cannot be written.
-    Output(io::Error),
+    #[error("cannot write the output: {0}")]
+    Output(#[source] io::Error),
     /// The run was interrupted before it changed anything.
+    #[error("Interrupted; nothing was changed")]
     Interrupted,
 }
 
@@ -99,20 +109,16 @@ impl Error {
     }
 }
 
-impl From<StateError> for Error {
-    fn from(error: StateError) -> Self {
-        Error::State(error)
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
 
-impl From<PlanFileError> for Error {
-    fn from(error: PlanFileError) -> Self {
-        Error::PlanFile(error)
-    }
-}
+    use super::*;
 
-impl From<SignatureError> for Error {
-    fn from(error: SignatureError) -> Self {
-        Error::Key(error)
+    #[test]
+    fn an_error_has_a_message_and_a_source() {
+        let error = Error::file("read", "main.toml")(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert_eq!(error.to_string(), "cannot read main.toml: permission denied");
+        assert!(error.source().is_some());
     }
 }

@@ -25,14 +25,19 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use tracing::Level;
+use tracing::{Level, Subscriber};
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::cli::{Cli, Globals};
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::render::printable;
 use crate::session::Session;
 use crate::ui::Ui;
 
@@ -105,10 +110,26 @@ fn log(globals: &Globals) -> Result<(), Error> {
     })?;
     let colors =
         globals.color() != anstream::ColorChoice::Never && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let filter = filter.and(filter_fn(|line| may_show(line.target(), *line.level())));
-    tracing_subscriber::registry().with(lines.with_ansi(colors).with_filter(filter)).init();
+    tracing_subscriber::registry().with(log_lines(std::io::stderr, colors).with_filter(filter)).init();
     Ok(())
+}
+
+/// Returns the layer that writes log lines. An event is always one line, whatever text of a node or a server it contains.
+fn log_lines<S, W>(writer: W, colors: bool) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + 'static,
+{
+    let fields = debug_fn(|writer, field, value| {
+        let value = printable(&format!("{value:?}")).replace('\n', "\\n");
+        match field.name() {
+            "message" => write!(writer, "{value}"),
+            name => write!(writer, "{name}={value}"),
+        }
+    });
+    let lines = tracing_subscriber::fmt::layer().fmt_fields(fields.delimited(" "));
+    lines.with_writer(writer).with_ansi(colors).log_internal_errors(false)
 }
 
 /// Returns whether a log line may be shown. The Kubernetes client logs responses that it cannot parse, which may contain a Secret.
@@ -118,7 +139,41 @@ fn may_show(target: &str, level: Level) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    /// A writer into a shared buffer.
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn text_of_a_node_cannot_forge_a_log_line() {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let subscriber = tracing_subscriber::registry().with(log_lines(move || writer.clone(), false));
+        let forged = "ok\n2026-01-01T00:00:00Z ERROR forged\r\u{1b}[31mred\u{202e}";
+        tracing::subscriber::with_default(subscriber, || {
+            let _span = tracing::info_span!("node", name = %forged).entered();
+            tracing::info!(output = %forged, quoted = forged, "the node said {forged}");
+        });
+        let log = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(log.lines().count(), 1, "{log}");
+        let escaped = r"ok\n2026-01-01T00:00:00Z ERROR forged\u{d}\u{1b}[31mred\u{202e}";
+        assert!(log.contains(&format!("the node said {escaped} output={escaped}")), "{log}");
+        assert!(!log.contains(['\r', '\u{1b}', '\u{202e}']), "{log}");
+    }
 
     #[test]
     fn the_log_has_no_api_responses() {

@@ -122,7 +122,7 @@ fn attribute(block: &Block, path: &str, label: usize, room: Room) -> Vec<String>
         [Variant { row: Some(row), lines, .. }] if shows_all(block, path, lines, room) => plain(row, lines, label),
         [Variant { row: Some(row), lines, names, edit, .. }] => {
             let note = match edit {
-                Some(_) => format!("(the lines around it are those of {})", names[0]),
+                Some(_) => format!("(with the context lines of {})", names[0]),
                 None => format!("(as on {}; the others differ only in their names)", names[0]),
             };
             let head = format!("{} {}", lines.head, paint(DIM, note)).trim_start().to_owned();

@@ -8,6 +8,7 @@ use moorfast_engine::{Address, Diagnostic, Manifest, ProviderError, Severity, So
 
 use super::invisible::Source;
 use super::value::printable;
+use super::wording::counted;
 
 /// Maximum number of addresses in the message of an error of several instances.
 const NAMED: usize = 3;
@@ -32,12 +33,12 @@ pub fn of_expression(sources: &Sources, expression: &str, found: &[Diagnostic], 
 /// Returns the number of errors and warnings, for example `3 errors, 1 warning`. Returns `None` if there are none.
 pub fn count(diagnostics: &[Diagnostic]) -> Option<String> {
     let of = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
-    let noun = |n: usize, word: &str| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
+
     match (of(Severity::Error), of(Severity::Warning)) {
         (0, 0) => None,
-        (0, warnings) => Some(noun(warnings, "warning")),
-        (errors, 0) => Some(noun(errors, "error")),
-        (errors, warnings) => Some(format!("{}, {}", noun(errors, "error"), noun(warnings, "warning"))),
+        (0, warnings) => Some(counted(warnings, "warning")),
+        (errors, 0) => Some(counted(errors, "error")),
+        (errors, warnings) => Some(format!("{}, {}", counted(errors, "error"), counted(warnings, "warning"))),
     }
 }
 

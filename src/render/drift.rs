@@ -11,6 +11,7 @@ use super::machines;
 use super::plan::checks;
 use super::row::{Room, Row, rows_between, table};
 use super::style::{ADD, BOLD, CHANGE, DESTROY, DIM, paint};
+use super::wording::counted;
 
 /// Maximum number of other instances with the same drift that are listed by address.
 const NAMED: usize = 8;
@@ -38,16 +39,15 @@ pub fn closing(plan: &Plan, omitted: Omitted) -> String {
     let Omitted { unread, known } = omitted;
     match (plan.drift.len(), plan.mismatches()) {
         (0, 0) if known > 0 => {
-            paint(ADD.bold(), "No new drift.") + &format!(" {known} objects with drift were reported before.")
+            paint(ADD.bold(), "No new drift.") + &format!(" Drift of {} was reported before.", counted(known, "object"))
         }
         (0, 0) if unread > 0 => {
-            format!("No drift in the objects that could be read; {unread} objects could not be read.")
+            format!("No drift in the objects that could be read; {} could not be read.", counted(unread, "object"))
         }
         (0, 0) => paint(ADD.bold(), "In sync.") + " Nothing changed since the last apply.",
         (0, _) => paint(DESTROY.bold(), "Drift:") + " other machines answer for the nodes above.",
         (n, _) => {
-            let count = if n == 1 { "Drift: 1 object".to_owned() } else { format!("Drift: {n} objects") };
-            paint(DESTROY.bold(), count)
+            paint(DESTROY.bold(), format!("Drift: {}", counted(n, "object")))
                 + " changed since the last apply. Run `moorfast plan` to see what an apply would do about it."
         }
     }

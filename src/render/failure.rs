@@ -36,13 +36,10 @@ pub fn error(error: &Error, width: usize) -> String {
         }
         Error::Run { failure, manifest } => self::failure(failure, manifest, width),
         Error::Provider(error) => provider_error(None, error, &[], width) + "\n",
-        Error::Interrupted => format!("{INTERRUPTED}.\n"),
+        Error::Interrupted => format!("{error}.\n"),
         other => other_message(other).text(width),
     }
 }
-
-/// The message of a run that was interrupted before it changed anything.
-pub const INTERRUPTED: &str = "Interrupted; nothing was changed";
 
 /// Returns the message of an error that is neither about the manifest nor from a provider.
 pub fn other_message(error: &Error) -> Message {
@@ -50,14 +47,9 @@ pub fn other_message(error: &Error) -> Message {
         Error::State(error) => state_message(error),
         Error::PlanFile(error) => plan_file(error),
         Error::Key(error) => Message::new(error.to_string(), signature(error)),
-        Error::File { doing, path, source } => {
-            Message::new(format!("cannot {doing} {}: {source}", path.display()), None)
-        }
-        Error::Usage { message, help } => Message::new(message, help.as_deref()),
-        Error::Output(source) => Message::new(format!("cannot write the output: {source}"), None),
-        Error::Manifest { .. } => Message::new("the manifest is invalid", None),
+        Error::Usage { help, .. } => Message::new(error.to_string(), help.as_deref()),
         Error::Provider(error) => Message::new(&error.summary, error.help.as_deref()),
-        Error::Run { .. } | Error::Interrupted => Message::new(INTERRUPTED, None),
+        other => Message::new(other.to_string(), None),
     }
 }
 
@@ -88,7 +80,7 @@ fn failure(failure: &Failure, manifest: &Manifest, width: usize) -> String {
         }
         Failure::State(error) => state(error, width),
         Failure::Stale(lines) => stale(lines).text(width),
-        Failure::Interrupted => format!("{INTERRUPTED}.\n"),
+        Failure::Interrupted => format!("{}.\n", Error::Interrupted),
     }
 }
 

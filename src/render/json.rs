@@ -14,7 +14,7 @@ use super::drift::changed_attributes;
 use super::failure::{self, Message};
 use super::report::{Done, is_complete};
 use super::spans::plain;
-use super::wording::doing;
+use super::wording::{counted, doing};
 use crate::error::Error;
 use crate::exit::Exit;
 
@@ -306,7 +306,7 @@ pub fn event(event: &Event) -> String {
         Event::Withheld { node: change, operations } => (
             "warn",
             "node_withheld",
-            format!("{change}; {operations} operations are skipped until the machine is approved"),
+            format!("{change}; skipping {} until the machine is approved", counted(*operations, "operation")),
             json!({ "node": node(change), "operations": operations }),
         ),
         Event::Checked(result) => {

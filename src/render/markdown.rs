@@ -12,7 +12,7 @@ use super::policy::violated;
 use super::rollout::rollouts;
 use super::row::Room;
 use super::spans::{mark, plain, spans};
-use super::wording::{Danger, symbol};
+use super::wording::{Danger, counted, symbol};
 
 /// Maximum length of a comment on GitHub in characters.
 pub const GITHUB: usize = 65_536;
@@ -69,7 +69,7 @@ pub fn plan(plan: &Plan, limit: usize) -> String {
     page.end("`moorfast show FILE`", &footer)
 }
 
-/// Returns the line by which a script finds the comment to update. Each site and each state has its own comment.
+/// Returns the marker line for scripts that update an existing comment. Each site and each state has its own comment.
 fn marker(kind: &str, plan: &Plan) -> String {
     format!("<!-- moorfast:{kind} site={} state={} -->\n", site_word(&plan.site), super::state_name(plan))
 }
@@ -108,10 +108,10 @@ pub fn drift(plan: &Plan, omitted: Omitted, limit: usize) -> String {
         page.change(&summary(first.trim_start_matches([' ', '#'])), rest);
     }
     if omitted.unread > 0 {
-        page.add(&format!("- :warning: {} objects could not be read\n", omitted.unread));
+        page.add(&format!("- :warning: {} could not be read\n", counted(omitted.unread, "object")));
     }
     if omitted.known > 0 && !plan.drift.is_empty() {
-        page.add(&format!("- {} more objects with drift were reported before\n", omitted.known));
+        page.add(&format!("- Drift of {} more was reported before\n", counted(omitted.known, "object")));
     }
     let checked = checks(&plan.checks);
     page.add(&details("Checks", &checked[checked.len().min(1)..]));

@@ -97,6 +97,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn label_values_are_escaped() {
+        let text = drift("/srv/a\\b\"} 1\nforged{x=\"", &Found::default(), Exit::Success, Timestamp::UNIX_EPOCH);
+        assert!(text.contains(r#"moorfast_drift_exit_code{manifest="/srv/a\\b\"} 1\nforged{x=\""} 0"#), "{text}");
+        assert!(text.lines().all(|line| line.starts_with('#') || line.starts_with("moorfast_drift_")), "{text}");
+    }
+
+    #[test]
     fn drift_and_failure() {
         let plan = Plan { nodes: samples::dangers().nodes, checks: samples::dangers().checks, ..samples::refresh() };
         let at = plan.created_at;

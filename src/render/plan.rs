@@ -14,7 +14,7 @@ use super::rollout::rollouts;
 use super::row::{Room, Row, table};
 use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
-use super::wording::{Danger, listed, meaning, symbol};
+use super::wording::{Danger, counted, listed, meaning, symbol};
 
 /// Renders a plan as text with colours.
 pub fn plan(plan: &Plan, room: Room) -> String {
@@ -70,11 +70,12 @@ pub fn closing(plan: &Plan) -> String {
         };
     }
     if plan.options.mode == PlanMode::RefreshOnly {
-        let line = format!("Plan: {} to update in the state. No object changes.", plan.drift.len());
+        let count = counted(plan.drift.len(), "object");
+        let line = format!("Plan: {count} to update in the state. The objects themselves do not change.");
         return paint(BOLD, line);
     }
     if summary == Summary::default() && moved == 0 && outputs {
-        return paint(BOLD, "Plan: only outputs change. No object changes.");
+        return paint(BOLD, "Plan: only outputs change. The objects do not change.");
     }
     paint(BOLD, summary_line(summary, moved))
 }

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::report::duration;
 use super::style::{BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
-use super::wording::doing;
+use super::wording::{counted, doing};
 use crate::ui::Ui;
 
 /// Maximum number of target names in a line.
@@ -171,7 +171,7 @@ impl Progress {
             }
             Event::Rollout { rollout, node, step } => self.line(&super::rollout::step(&rollout, &node, &step)),
             Event::Withheld { node, operations } => {
-                let skipped = paint(DESTROY.bold(), format!("{operations} operations are skipped"));
+                let skipped = paint(DESTROY.bold(), format!("Skipping {}", counted(operations, "operation")));
                 self.line(&format!("{}: {skipped} until the machine is approved", printable(&node.to_string())));
             }
             Event::Checked(check) => {
@@ -218,13 +218,13 @@ impl Progress {
         if *targets > 1 {
             bar.set_prefix(format!("{done} of {targets} targets"));
         }
-        bar.set_message(format!("Reading {}...", counted(*objects)));
+        bar.set_message(format!("Reading {}...", counted(*objects, "object")));
     }
 
     /// Prints one line about the reads that started since the last such line.
     fn print_reading(&mut self) {
         let unprinted = std::mem::take(&mut self.reading.unprinted);
-        let objects = counted(unprinted.iter().map(|(_, instances)| instances).sum());
+        let objects = counted(unprinted.iter().map(|(_, instances)| instances).sum(), "object");
         match unprinted.as_slice() {
             [] => {}
             [(target, _)] => self.line(&format!("{}: Reading {objects}...", paint(BOLD, target))),
@@ -318,8 +318,4 @@ impl Progress {
             None => self.ui.note(format!("{line}\n")),
         }
     }
-}
-
-fn counted(objects: usize) -> String {
-    if objects == 1 { "1 object".to_owned() } else { format!("{objects} objects") }
 }

@@ -7,6 +7,7 @@ use super::diagnostic::provider_error;
 use super::report::duration;
 use super::style::{BOLD, DESTROY, WARNING, paint};
 use super::value::printable;
+use super::wording::counted;
 
 /// Maximum number of node names in a line.
 const NAMED: usize = 20;
@@ -23,7 +24,7 @@ pub fn rollouts(plan: &Plan) -> Vec<String> {
 fn rollout(rollout: &PlannedRollout) -> Vec<String> {
     let PlannedRollout { name, max_unavailable, gates, timeout, pause, nodes, settled } = rollout;
     let taken: Vec<&NodeName> = nodes.iter().map(|node| &node.name).collect();
-    let count = if taken.len() == 1 { "1 node".to_owned() } else { format!("{} nodes", taken.len()) };
+    let count = counted(taken.len(), "node");
     let mut lines = vec![format!("  rollout.{name}: {count}, {max_unavailable} at a time: {}", names(&taken))];
     let waits =
         (!gates.is_empty()).then(|| format!("{} healthy, each within {}", gates.join(" and "), duration(*timeout)));

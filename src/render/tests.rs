@@ -1,4 +1,4 @@
-//! Snapshots of what people read.
+//! Snapshots of the rendered texts.
 
 use moorfast_engine::plan::{Action, Plan};
 use moorfast_engine::{Class, FailedGate, Failure, NodeName, Outcome, OutcomeResult, ProviderError, Report, Value};
@@ -56,13 +56,13 @@ fn the_same_change_on_fifty_nodes_is_one_entry() {
 }
 
 #[test]
-fn a_unit_that_restarts_because_its_definition_changed_is_a_restart_in_every_form() {
+fn a_restart_after_a_changed_definition_is_shown_in_every_format() {
     let sample = samples::redefined();
     let text = shown(&sample);
     assert!(text.contains("will be updated in place and restarted"), "{text}");
     assert!(text.contains("#   restart: its definition changes"), "{text}");
     let page = markdown::plan(&sample, markdown::GITHUB);
-    // Among the dangers, and at its change.
+    // Once in the list of dangerous changes, and once as the title of the change.
     assert_eq!(page.matches("<b>will be updated in place and restarted</b>").count(), 2, "{page}");
     let page = html::plan(&sample);
     assert!(page.contains("Review these changes first") && page.contains("<b>1</b> restart</button>"), "{page}");
@@ -72,7 +72,7 @@ fn a_unit_that_restarts_because_its_definition_changed_is_a_restart_in_every_for
 }
 
 #[test]
-fn what_differs_between_nodes_is_shown_for_each() {
+fn differences_between_nodes_are_shown_for_each_node() {
     let change = |node: &str, allowed: &str| {
         let after =
             serde_json::json!({"path": "/etc/allow", "content": format!("allow {allowed}\nend\n"), "mode": "0644"});
@@ -80,7 +80,7 @@ fn what_differs_between_nodes_is_shown_for_each() {
     };
     let own = shown(&samples::plan(vec![change("gpu01", "gpu01"), change("gpu02", "gpu02")]));
     assert!(own.contains("(as on gpu01; the others differ only in their names)"), "{own}");
-    // A `*` that somebody wrote is not the name of a node.
+    // A `*` in the text itself is not the placeholder for the node.
     let star = shown(&samples::plan(vec![change("gpu01", "*"), change("gpu02", "gpu02")]));
     assert!(star.contains("on gpu02, the same except"), "{star}");
     let other = shown(&samples::plan(vec![change("gpu01", "gpu02"), change("gpu02", "gpu01")]));
@@ -88,7 +88,7 @@ fn what_differs_between_nodes_is_shown_for_each() {
 }
 
 #[test]
-fn narrow_and_whole() {
+fn narrow_and_full_plans() {
     let narrow = Room { width: 60, full: false };
     let whole = Room { width: 100, full: true };
     insta::assert_snapshot!("narrow", plain(&plan::plan(&samples::updates(), narrow)));
@@ -117,7 +117,7 @@ fn a_plan_as_json() {
 }
 
 #[test]
-fn json_never_shows_what_stands_for_a_secret() {
+fn json_never_contains_digests_of_sensitive_values() {
     for sample in [samples::creates(), samples::updates(), samples::destroy()] {
         let text = json::plan(&sample).to_string();
         assert!(!text.contains("$sensitive") && !text.contains("blake3:11"), "{text}");
@@ -191,7 +191,7 @@ fn reports() {
 #[test]
 fn errors() {
     let texts = [
-        Error::usage("there is no manifest in /srv", "`moorfast init` writes one"),
+        Error::usage("cannot find a manifest in /srv", "run `moorfast init` to create a manifest"),
         Error::Run {
             failure: Box::new(Failure::Stale(vec!["the state changed since the plan was made".to_owned()])),
             manifest: Default::default(),

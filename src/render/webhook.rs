@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::json::{self, FORMAT_VERSION};
 use super::value::printable;
+use super::wording::counted;
 use crate::drift_history::Unread;
 use crate::exit::Exit;
 
@@ -88,16 +89,12 @@ fn text(drift: &DriftReport) -> String {
         plan.nodes.iter().filter(|node| node.kind.is_mismatch()).map(ToString::to_string).collect();
     if !plan.drift.is_empty() {
         let addresses: Vec<_> = plan.drift.iter().map(|drift| drift.address.to_string()).collect();
-        parts.push(format!("{} drifted: {}", objects(addresses.len()), shortened(&addresses)));
+        parts.push(format!("{} drifted: {}", counted(addresses.len(), "object"), shortened(&addresses)));
     }
     if let Some((_, error)) = unread.first() {
-        parts.push(format!("{} could not be read: {error}", objects(unread.len())));
+        parts.push(format!("{} could not be read: {error}", counted(unread.len(), "object")));
     }
     format!("moorfast: {manifest}: {}", parts.join("; "))
-}
-
-fn objects(n: usize) -> String {
-    if n == 1 { "1 object".to_owned() } else { format!("{n} objects") }
 }
 
 fn shortened(names: &[String]) -> String {

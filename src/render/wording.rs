@@ -31,6 +31,11 @@ pub enum Danger {
     Overwrite,
 }
 
+/// Returns a count with its noun, for example `1 object` or `3 objects`.
+pub fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
 /// Returns the danger of `change`.
 pub fn danger(change: &Change) -> Danger {
     let has = |wanted: fn(&Consequence) -> bool| change.consequences.iter().any(wanted);
