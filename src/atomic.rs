@@ -1,4 +1,4 @@
-//! Files that are written whole or stay as they were. Links are followed, and what is not a file (a FIFO, a device) is written into.
+//! Atomic writes of files. Symbolic links are followed. A FIFO or a device is written to, not replaced.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -7,48 +7,48 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// How long a FIFO or a device may take all of a text.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How many links are followed, as many as Linux follows.
-const LINKS: usize = 40;
+/// Maximum time to write to a FIFO or a device.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum number of symbolic links to follow, as in Linux.
+const MAX_LINKS: usize = 40;
 
-/// Where a text goes.
-enum Place {
-    /// A regular file, which exists or is created, at the end of all links.
+/// The destination of a write.
+enum Destination {
+    /// A regular file, after following all links. It may not exist yet.
     File(PathBuf),
-    /// A FIFO, a device, or an open file of a process: it is written into, not replaced.
+    /// A FIFO, a device, or an open file of a process.
     Stream,
 }
 
-/// Writes `text` to `path`. A regular file gets these permissions, and is on the disk when this returns.
+/// Writes `text` to `path`. A regular file gets these permissions, and is on disk when this function returns.
 ///
 /// # Errors
-/// If it cannot be written. A regular file is then as it was before.
+/// If `path` cannot be written. An existing regular file is then unchanged.
 pub fn write(path: &Path, permissions: u32, text: &[u8]) -> io::Result<()> {
-    match place(path)? {
-        Place::File(path) => {
+    match destination(path)? {
+        Destination::File(path) => {
             complete(&path, permissions, text)?.persist(path).map_err(|error| error.error)?;
             Ok(())
         }
-        Place::Stream => stream(path, text),
+        Destination::Stream => stream(path, text),
     }
 }
 
-/// Writes `text` to `path` as [`write`] does, but never over a regular file.
+/// Writes `text` to `path` as [`write`] does, but never replaces a regular file.
 ///
 /// # Errors
-/// If it cannot be written, or the file exists.
+/// If `path` cannot be written, or the file exists.
 pub fn create(path: &Path, permissions: u32, text: &[u8]) -> io::Result<()> {
-    match place(path)? {
-        Place::File(path) => {
+    match destination(path)? {
+        Destination::File(path) => {
             complete(&path, permissions, text)?.persist_noclobber(path).map_err(|error| error.error)?;
             Ok(())
         }
-        Place::Stream => stream(path, text),
+        Destination::Stream => stream(path, text),
     }
 }
 
-/// Returns a complete file beside `path`, on the disk, that can take its place.
+/// Writes a temporary file beside `path`, ready to be renamed to it.
 fn complete(path: &Path, permissions: u32, text: &[u8]) -> io::Result<tempfile::NamedTempFile> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
@@ -61,39 +61,40 @@ fn complete(path: &Path, permissions: u32, text: &[u8]) -> io::Result<tempfile::
     Ok(file)
 }
 
-/// Follows links to where a text goes.
-fn place(path: &Path) -> io::Result<Place> {
+/// Follows links to the destination of a write.
+fn destination(path: &Path) -> io::Result<Destination> {
     let mut path = path.to_owned();
-    for _ in 0..LINKS {
-        // `/dev/stdout` is a link into /proc. A file that a process has open there must not be replaced under it.
+    for _ in 0..MAX_LINKS {
+        // `/dev/stdout` is a link into /proc. A file that is open there must not be replaced.
         if path.starts_with("/proc") || path.starts_with("/dev/fd") {
-            return Ok(Place::Stream);
+            return Ok(Destination::Stream);
         }
         match fs::symlink_metadata(&path) {
             Ok(found) if found.is_symlink() => {
                 let target = fs::read_link(&path)?;
                 path = path.parent().unwrap_or(Path::new("/")).join(target);
             }
-            Ok(found) if found.is_file() || found.is_dir() => return Ok(Place::File(path)),
-            Ok(_) => return Ok(Place::Stream),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::File(path)),
+            Ok(found) if found.is_file() || found.is_dir() => return Ok(Destination::File(path)),
+            Ok(_) => return Ok(Destination::Stream),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Destination::File(path)),
             Err(error) => return Err(error),
         }
     }
-    Err(io::Error::other("too many links"))
+    Err(io::Error::other("too many levels of symbolic links"))
 }
 
-/// Writes into a FIFO or a device, which may have to wait for its reader.
+/// Writes to a FIFO or a device, which may have to wait for its reader.
 fn stream(path: &Path, text: &[u8]) -> io::Result<()> {
     let (path, text) = (path.to_owned(), text.to_owned());
     let (sender, written) = mpsc::channel();
-    // A thread of its own, because opening a FIFO waits for its reader without a limit.
+    // Opening a FIFO waits for its reader without a timeout, so a separate thread does it.
     std::thread::spawn(move || {
         let opened = OpenOptions::new().append(true).open(path);
         let _ = sender.send(opened.and_then(|mut stream| stream.write_all(&text)));
     });
-    let nobody = || io::Error::new(io::ErrorKind::TimedOut, format!("nobody reads it, after {} s", PATIENCE.as_secs()));
-    written.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(nobody()))
+    let timeout =
+        || io::Error::new(io::ErrorKind::TimedOut, format!("no reader within {} s", STREAM_TIMEOUT.as_secs()));
+    written.recv_timeout(STREAM_TIMEOUT).unwrap_or_else(|_| Err(timeout()))
 }
 
 #[cfg(test)]
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_lead_to_the_file_and_stay() {
+    fn links_are_followed_and_kept() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("deep")).unwrap();
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_and_open_files_are_written_into() {
+    fn devices_and_open_files_are_written_to() {
         let folder = tempfile::tempdir().unwrap();
         write(Path::new("/dev/null"), 0o600, b"text").unwrap();
         create(Path::new("/dev/null"), 0o600, b"text").unwrap();

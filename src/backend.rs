@@ -1,4 +1,4 @@
-//! Where the state is kept: what the manifest says in `[backend.TYPE]`, and what was recorded when the state was last opened.
+//! The backend of the state: the one that the manifest configures in `[backend.TYPE]`, and the one that was recorded when the state was last opened.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -15,25 +15,25 @@ use serde_json::{Map, Value as Json};
 
 use crate::error::Error;
 
-/// The file beside the state that names where it is.
+/// The file in the data folder that records the backend of the state.
 const RECORD: &str = "backend.json";
 
-/// What each `[backend.TYPE]` takes.
+/// Returns the schema of each `[backend.TYPE]`.
 pub fn schemas() -> Vec<(&'static str, Schema)> {
     let text = |name, doc| Attribute::optional(name, Kind::String, doc);
     vec![
-        ("sqlite", Schema::new("A database in the folder `.moorfast` beside the manifest. It is the default.", [])),
+        ("sqlite", Schema::new("A database in the folder `.moorfast` beside the manifest. This is the default.", [])),
         (
             "kubernetes",
             Schema::new(
                 "Secrets in a Kubernetes cluster, with a Lease as the lock.",
                 [
-                    text("name", "What the names of the objects begin with; another name is another state.")
+                    text("name", "The prefix of the object names. Each name is a separate state.")
                         .or("moorfast".to_owned()),
-                    text("namespace", "The namespace, which must exist; that of the context where it is not written."),
+                    text("namespace", "An existing namespace. Defaults to the namespace of the context."),
                     text(
                         "kubeconfig",
-                        "The kubeconfig file; `$KUBECONFIG`, `~/.kube/config` or the pod's ServiceAccount where it is not written.",
+                        "The kubeconfig file. Defaults to `$KUBECONFIG`, `~/.kube/config` or the pod's ServiceAccount.",
                     ),
                     text("context", "The context of the kubeconfig."),
                 ],
@@ -42,38 +42,39 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         (
             "postgres",
             Schema::new(
-                "Rows in a PostgreSQL database. The password is taken from `$PGPASSWORD`.",
+                "Rows in a PostgreSQL database. The password is read from `$PGPASSWORD`.",
                 [
                     Attribute::required(
                         "url",
                         Kind::String,
-                        "The database, without a password: `postgresql://user@host:5432/database?sslmode=require`.",
+                        "The URL of the database without a password: `postgresql://user@host:5432/database?sslmode=require`.",
                     ),
-                    text("name", "The name of the state; a database has room for many.").or("moorfast".to_owned()),
+                    text("name", "The name of the state. A database can store several states.")
+                        .or("moorfast".to_owned()),
                 ],
             ),
         ),
         (
             "s3",
             Schema::new(
-                "Objects in a bucket of S3 or of a server that speaks it and replaces objects conditionally. Credentials are taken from the environment, as `AWS_ACCESS_KEY_ID`.",
+                "Objects in a bucket of S3 or a compatible server with conditional writes. Credentials are read from the environment (`AWS_ACCESS_KEY_ID` and so on).",
                 [
-                    Attribute::required("bucket", Kind::String, "The bucket, which must exist."),
-                    text("prefix", "What the names of the objects begin with; another prefix is another state.")
+                    Attribute::required("bucket", Kind::String, "An existing bucket."),
+                    text("prefix", "The prefix of the object names. Each prefix is a separate state.")
                         .or("moorfast".to_owned()),
-                    text("region", "The region; `$AWS_REGION` where it is not written."),
-                    text("endpoint", "The URL of the server, where it is not Amazon's."),
+                    text("region", "The region. Defaults to `$AWS_REGION`."),
+                    text("endpoint", "The URL of the server. Defaults to Amazon's."),
                 ],
             ),
         ),
     ]
 }
 
-/// Where the manifest keeps its state.
+/// Returns the location that the manifest configures for its state.
 ///
 /// # Errors
-/// What is wrong with its `[backend.TYPE]`.
-pub fn wanted(manifest: &Manifest) -> Result<Location, Error> {
+/// If the `[backend.TYPE]` block is invalid.
+pub fn configured(manifest: &Manifest) -> Result<Location, Error> {
     let Some((name, block)) = &manifest.backend else { return Ok(Location::Sqlite {}) };
     location(name, block).map_err(|diagnostics| Error::Manifest { sources: manifest.sources.clone(), diagnostics })
 }
@@ -84,9 +85,9 @@ fn location(name: &str, block: &Block) -> Result<Location, Vec<Diagnostic>> {
         let names: Vec<&str> = schemas.iter().map(|(name, _)| *name).collect();
         let help = match nearest(name, names.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("there are: {}", names.join(", ")),
+            None => format!("the backends are: {}", names.join(", ")),
         };
-        let error = Diagnostic::error(format!("there is no backend `{name}`")).at(block.span, "").help(help);
+        let error = Diagnostic::error(format!("unknown backend `{name}`")).at(block.span, "").help(help);
         return Err(vec![error]);
     };
     let mut problems = check_attributes(schema, &format!("backend `{name}`"), block.span, &block.attributes);
@@ -95,8 +96,8 @@ fn location(name: &str, block: &Block) -> Result<Location, Vec<Diagnostic>> {
         match &expr.node {
             ExprNode::Literal(value) => _ = values.insert(name.clone(), value.to_json().unwrap_or_default()),
             _ => problems.push(
-                Diagnostic::error(format!("`{name}` of a backend is a plain value"))
-                    .at(expr.span, "the state is opened before any expression is evaluated"),
+                Diagnostic::error(format!("`{name}` of a backend must be a literal value"))
+                    .at(expr.span, "the state is opened before expressions are evaluated"),
             ),
         }
     }
@@ -107,20 +108,20 @@ fn location(name: &str, block: &Block) -> Result<Location, Vec<Diagnostic>> {
         .map_err(|error| vec![Diagnostic::error(format!("backend `{name}`: {error}")).at(block.span, "")])
 }
 
-/// Where the state was when it was last opened from here, and which state it was.
+/// The location and the lineage of the state when it was last opened on this machine.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// Where.
+    /// The location.
     pub backend: Location,
-    /// Which.
+    /// The lineage.
     pub lineage: Lineage,
 }
 
-/// What was recorded. None where the state was in the folder or nowhere.
+/// Reads the record. Returns `None` if the state was in the data folder or did not exist.
 ///
 /// # Errors
-/// If the record can't be read.
+/// If the record cannot be read.
 pub fn recorded(data_dir: &Path) -> Result<Option<Record>, Error> {
     let path = data_dir.join(RECORD);
     let text = match bounded::read_text(&path, bounded::TEXT) {
@@ -129,29 +130,33 @@ pub fn recorded(data_dir: &Path) -> Result<Option<Record>, Error> {
     };
     serde_json::from_str(&text).map(Some).map_err(|error| {
         Error::usage(
-            format!("{} does not name a place for the state: {error}", path.display()),
-            "a newer moorfast may have written it; where it is damaged, remove it: the manifest says where the state is",
+            format!("cannot read the recorded backend in {}: {error}", path.display()),
+            "use the newer moorfast that wrote it; if the file is damaged, remove it, and the backend in the manifest is used",
         )
     })
 }
 
-/// Records where the state is, unless that is known.
+/// Records the location and the lineage of the state, if the location changed.
 ///
 /// # Errors
-/// If the record can't be written.
+/// If the record cannot be written.
 pub async fn record(data_dir: &Path, location: &Location, store: &Store) -> Result<(), Error> {
     let known = recorded(data_dir)?;
     let same = known.as_ref().map_or(*location == Location::Sqlite {}, |known| known.backend == *location);
-    if same { Ok(()) } else { note(data_dir, location, store).await }
+    if same { Ok(()) } else { write_record(data_dir, location, store).await }
 }
 
-/// Records where the state is and which it is.
+/// Records the location and the lineage of the state.
 ///
 /// # Errors
-/// If the record can't be written.
-pub async fn note(data_dir: &Path, location: &Location, store: &Store) -> Result<(), Error> {
+/// If the record cannot be written.
+pub async fn write_record(data_dir: &Path, location: &Location, store: &Store) -> Result<(), Error> {
     let path = data_dir.join(RECORD);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(Error::file("make", data_dir))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .map_err(Error::file("create the folder", data_dir))?;
     let record = Record { backend: location.clone(), lineage: store.snapshot().await?.lineage };
     let text = serde_json::to_string_pretty(&record).map_err(|error| Error::Output(error.into()))?;
     let mut file = tempfile::NamedTempFile::new_in(data_dir).map_err(Error::file("write", &path))?;
@@ -160,30 +165,30 @@ pub async fn note(data_dir: &Path, location: &Location, store: &Store) -> Result
     Ok(())
 }
 
-/// Whether the state at `location` is the one that was there before.
+/// Checks that the state at `location` has the recorded lineage.
 ///
 /// # Errors
-/// If it is another one, as after somebody moved it from there.
-pub async fn is_the_same(data_dir: &Path, location: &Location, store: &Store) -> Result<(), Error> {
+/// If it has another lineage, for example after somebody moved the state.
+pub async fn check_lineage(data_dir: &Path, location: &Location, store: &Store) -> Result<(), Error> {
     let Some(known) = recorded(data_dir)?.filter(|known| known.backend == *location) else { return Ok(()) };
     let found = store.snapshot().await?.lineage;
     if found == known.lineage {
         return Ok(());
     }
     Err(Error::usage(
-        format!("{} has another state than before: {found} instead of {}", name(location), known.lineage),
+        format!("the state in {} was replaced: its lineage is {found} instead of {}", name(location), known.lineage),
         format!(
-            "somebody moved it from there or put another one in its place: get their manifest, or remove {} to go on with what is there",
+            "somebody moved or replaced the state: use their manifest, or remove {} to accept the state that is there now",
             data_dir.join(RECORD).display()
         ),
     ))
 }
 
-/// Refuses a server that somebody else's manifest names for the state: it would get the credentials of this machine.
+/// Refuses a backend that an untrusted manifest configures, because its server would receive the credentials of this machine.
 ///
 /// # Errors
-/// If the state is neither in a file nor on the server that a trusted run recorded in a folder that is not the manifest's.
-pub fn check_untrusted(wanted: Option<&Location>, root: &Path, data_dir: &Path) -> Result<(), Error> {
+/// If the state is neither in a local file nor in the backend that a trusted run recorded in a folder outside the manifest's folder.
+pub fn check_untrusted(configured: Option<&Location>, root: &Path, data_dir: &Path) -> Result<(), Error> {
     let known = recorded(data_dir)?.map_or(Location::Sqlite {}, |record| record.backend);
     let nowhere = Path::new("");
     let brought = |location: &Location| match location {
@@ -195,65 +200,67 @@ pub fn check_untrusted(wanted: Option<&Location>, root: &Path, data_dir: &Path) 
     };
     let is_recorded =
         |location: &Location| *location == known && !is_inside(root, nowhere, data_dir) && !brought(location);
-    let refused =
-        wanted.into_iter().chain([&known]).find(|location| **location != Location::Sqlite {} && !is_recorded(location));
+    let refused = configured
+        .into_iter()
+        .chain([&known])
+        .find(|location| **location != Location::Sqlite {} && !is_recorded(location));
     match refused {
         None => Ok(()),
         Some(location) => Err(Error::usage(
-            format!("`plan --untrusted` does not open a state that the manifest names: {}", name(location)),
-            "keep the state folder (--state) outside of the folder of the manifest, and open the state once with a trusted manifest, as `moorfast init` does",
+            format!("`plan --untrusted` does not open the backend that the manifest configures: {}", name(location)),
+            "use a state folder (--state) outside the folder of the manifest, and open the state once with a trusted manifest, for example with `moorfast plan`",
         )),
     }
 }
 
-/// The place of the state, where the manifest and the record agree on it.
+/// Returns the location of the state, if the manifest and the record agree on it. Without a manifest, returns the recorded location.
 ///
 /// # Errors
-/// If they do not, and there is a state that would be left behind.
-pub async fn agreed(wanted: Option<Location>, root: &Path, data_dir: &Path) -> Result<Location, Error> {
+/// If they disagree, and there is a state in the recorded location that must be moved first.
+pub async fn agreed(configured: Option<Location>, root: &Path, data_dir: &Path) -> Result<Location, Error> {
     let recorded = recorded(data_dir)?;
     let before = recorded.as_ref().map_or(Location::Sqlite {}, |record| record.backend.clone());
-    // Without a manifest the record is all there is.
-    let wanted = wanted.unwrap_or_else(|| before.clone());
-    if before == wanted {
-        return Ok(wanted);
+    let configured = configured.unwrap_or_else(|| before.clone());
+    if before == configured {
+        return Ok(configured);
     }
     if let Some(recorded) = &recorded
-        && is_another_way(recorded, &wanted, root, data_dir).await?
+        && is_same_state(recorded, &configured, root, data_dir).await?
     {
-        return Ok(wanted);
+        return Ok(configured);
     }
-    if look(&before, root, data_dir).await?.is_none_or(|here| here.is_empty()) {
-        return Ok(wanted);
+    if snapshot_at(&before, root, data_dir).await?.is_none_or(|here| here.is_empty()) {
+        return Ok(configured);
     }
     Err(Error::usage(
-        format!("the manifest keeps the state in {}, but it is in {}", name(&wanted), name(&before)),
-        "move it there with `moorfast init -migrate-state`, or give the manifest its former [backend.*] back",
+        format!("the manifest configures the backend {}, but the state is in {}", name(&configured), name(&before)),
+        "run `moorfast init --migrate-state` to move the state, or restore the former [backend.*] in the manifest",
     ))
 }
 
-/// Whether `wanted` leads to the recorded state, as by another kubeconfig. A copy of it in another kind of place is another state.
-async fn is_another_way(recorded: &Record, wanted: &Location, root: &Path, data_dir: &Path) -> Result<bool, Error> {
-    if discriminant(&recorded.backend) != discriminant(wanted) {
+/// Returns whether `configured` reaches the recorded state, for example with another kubeconfig. A copy in another type of backend is another
+/// state.
+async fn is_same_state(recorded: &Record, configured: &Location, root: &Path, data_dir: &Path) -> Result<bool, Error> {
+    if discriminant(&recorded.backend) != discriminant(configured) {
         return Ok(false);
     }
-    let there = look(wanted, root, data_dir).await?.filter(|there| there.lineage == recorded.lineage);
+    let there = snapshot_at(configured, root, data_dir).await?.filter(|there| there.lineage == recorded.lineage);
     let Some(there) = there else { return Ok(false) };
-    // The former way may lead nowhere any more, and then the lineage is all that can be asked for.
-    Ok(match look(&recorded.backend, root, data_dir).await {
+    // The recorded location may no longer be reachable. Then only the lineage can be compared.
+    Ok(match snapshot_at(&recorded.backend, root, data_dir).await {
         Ok(Some(here)) => there.serial >= here.serial,
         Ok(None) | Err(_) => true,
     })
 }
 
-async fn look(location: &Location, root: &Path, data_dir: &Path) -> Result<Option<Snapshot>, Error> {
+async fn snapshot_at(location: &Location, root: &Path, data_dir: &Path) -> Result<Option<Snapshot>, Error> {
     match Store::open_existing_at(&location.clone().in_folder(root), data_dir).await? {
         Some(store) => Ok(Some(store.snapshot().await?)),
         None => Ok(None),
     }
 }
 
-/// What a place is called in a message.
+/// Returns the name of a location in messages.
 pub fn name(location: &Location) -> String {
     let attributes = serde_json::to_value(location).unwrap_or_default();
     let mut members: Vec<String> = Vec::new();
@@ -268,7 +275,7 @@ pub fn name(location: &Location) -> String {
     if members.is_empty() { format!("[backend.{kind}]") } else { format!("[backend.{kind}] ({})", members.join(", ")) }
 }
 
-/// A file name for a backup beside the state that is not taken.
+/// Returns the path of a new backup in the data folder.
 pub fn backup_path(data_dir: &Path) -> PathBuf {
     data_dir.join("backups").join(format!("{}.json", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S.%6fZ")))
 }

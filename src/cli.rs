@@ -6,8 +6,8 @@ use clap::{ColorChoice, Parser};
 
 use crate::commands::Command;
 
-/// Ties the machines and the objects of a Kubernetes cluster to a manifest: shows what would change, does exactly that, and says when
-/// the world drifted.
+/// Manages the nodes and objects of a Kubernetes cluster with a manifest: plans changes, applies exactly what was planned, and
+/// detects drift.
 #[derive(Debug, Parser)]
 #[command(
     name = "moorfast",
@@ -17,13 +17,13 @@ use crate::commands::Command;
     subcommand_required = true,
     arg_required_else_help = true
 )]
-#[command(after_help = "Options may be written as Terraform does, with one dash: -auto-approve, -var x=y.\n\
-    Exit codes: 0 success, 1 failure, 2 changes or drift where asked for; docs/exit-codes.md has all.")]
+#[command(after_help = "Long options are also accepted with one dash, as in Terraform: -auto-approve, -var x=y.\n\
+    Exit codes: 0 success, 1 error, 2 changes (plan --detailed-exitcode) or drift (drift); docs/exit-codes.md lists all.")]
 pub struct Cli {
     /// The options that all commands have.
     #[command(flatten)]
     pub globals: Globals,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -32,7 +32,7 @@ pub struct Cli {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Globals {
-    /// Work as if started in this folder
+    /// Change to this folder before running the command
     #[arg(short = 'C', long, global = true, value_name = "DIR")]
     pub chdir: Option<PathBuf>,
     /// The manifest: a TOML file, or a folder of them
@@ -45,22 +45,22 @@ pub struct Globals {
         hide_env_values = true
     )]
     pub manifest: PathBuf,
-    /// The folder of the state and of all else that moorfast keeps [default: .moorfast beside the manifest]
+    /// The folder of the state and of moorfast's other files [default: .moorfast beside the manifest]
     #[arg(long, global = true, value_name = "DIR", env = "MOORFAST_STATE", hide_env_values = true)]
     pub state: Option<PathBuf>,
-    /// The name of the site and environment in plans, pages and comments [default: the folder of the manifest, as a path in its repository]
+    /// The name of the site and environment in plans, HTML pages and comments [default: the path of the manifest's folder in its repository]
     #[arg(long, global = true, value_name = "NAME", env = "MOORFAST_SITE", hide_env_values = true)]
     pub site: Option<String>,
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
-    /// No colours, as Terraform spells it
+    /// Disable colours (Terraform's spelling)
     #[arg(long, global = true, hide = true)]
     pub no_color: bool,
-    /// What to log to standard error: a level such as `debug`, or `moorfast_ssh=trace`
+    /// Log to standard error: a level such as `debug`, or a module and its level such as `moorfast_ssh=trace`
     #[arg(long, global = true, value_name = "LEVEL", env = "MOORFAST_LOG", hide_env_values = true)]
     pub log: Option<String>,
-    /// Say nothing but results and errors
+    /// Print only results and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Print the version
@@ -69,7 +69,7 @@ pub struct Globals {
 }
 
 impl Globals {
-    /// The colours as the streams want to know it.
+    /// Returns the choice of colours for the output streams.
     pub fn color(&self) -> anstream::ColorChoice {
         match self.color {
             _ if self.no_color => anstream::ColorChoice::Never,

@@ -1,4 +1,4 @@
-//! What looks for drift saw before. It is kept beside the state, or in a file of this machine where the state can only be read.
+//! The drift history: the drift that earlier runs found. It is stored beside the state, or in a local file if the state is read-only.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,19 +16,19 @@ use crate::render::drift::changed_attributes;
 
 const FILE: &str = "drift-history.json";
 
-/// What could not be looked at, and why.
+/// The objects that could not be read, with the errors.
 pub type Unread = [(Address, ProviderError)];
 
-/// The history, and the places that keep it.
-pub struct Kept<'a> {
-    /// What looks saw so far.
+/// The drift history and where it is stored.
+pub struct StoredHistory<'a> {
+    /// The drift history.
     pub history: DriftHistory,
     store: &'a Store,
     folder: &'a Path,
 }
 
-impl<'a> Kept<'a> {
-    /// What is kept beside the state, or in `folder`: whichever saw more. What can't be read is as good as nothing.
+impl<'a> StoredHistory<'a> {
+    /// Reads the history beside the state and the one in `folder`, and returns the newer one. A history that cannot be read counts as empty.
     pub async fn read(store: &'a Store, folder: &'a Path) -> Self {
         let beside = store.drift().await.unwrap_or_default();
         let here = read(folder).unwrap_or_default();
@@ -36,32 +36,32 @@ impl<'a> Kept<'a> {
         Self { history, store, folder }
     }
 
-    /// Adds a look.
+    /// Adds a run to the history and stores it.
     ///
     /// # Errors
-    /// If it could be kept neither beside the state nor in the folder, both reasons.
-    pub async fn note(self, look: &Look) -> Result<(), (StateError, io::Error)> {
+    /// If the history can be stored neither beside the state nor in the folder, with both reasons.
+    pub async fn add(self, look: &Look) -> Result<(), (StateError, io::Error)> {
         let Err(refused) = self.store.note_drift(look).await else { return Ok(()) };
-        tracing::debug!(%refused, "the history of drift is kept in a file");
+        tracing::debug!(%refused, "the drift history is stored in a local file");
         write(self.folder, &self.history.after(look)).map_err(|error| (refused, error))
     }
 }
 
-/// What a look saw, with all that the state holds in view.
+/// The drift that a run found, with the state that it is compared to.
 #[derive(Clone, Copy)]
 pub struct Sightings<'a> {
-    /// What drifted.
+    /// The plan with the drift.
     pub plan: &'a Plan,
-    /// What could not be looked at.
+    /// The objects that could not be read.
     pub unread: &'a Unread,
-    /// What the state holds.
+    /// The state.
     pub snapshot: &'a Snapshot,
-    /// The key of its digests.
+    /// The key of the digests in the state.
     pub key: &'a SealKey,
 }
 
 impl Sightings<'_> {
-    /// The look, which was told to nobody yet.
+    /// Returns the entry of this run for the history, not yet reported to anybody.
     pub fn look(&self, at: Timestamp) -> Look {
         let looked_at: BTreeSet<String> = self.plan.changes.iter().map(|change| change.address.to_string()).collect();
         let answered: BTreeSet<&str> = self.plan.changes.iter().map(|change| change.target.as_str()).collect();
@@ -77,15 +77,16 @@ impl Sightings<'_> {
         Look { at, seen, unseen: unseen.collect(), told: false, posted: None }
     }
 
-    /// Is everything well again that a webhook was told of? Not where something was not looked at: nobody knows.
+    /// Returns whether all drift that was posted to a webhook is gone. If an object could not be read, its status is unknown and there is no
+    /// recovery.
     pub fn is_recovery(&self, look: &Look, history: &DriftHistory) -> bool {
         self.unread.is_empty() && look.seen.is_empty() && history.clone().after(look).owes_recovery()
     }
 
-    /// What of the plan was not told before or is not so any more, and whether there is anything that was not.
+    /// Returns the plan with only the drift that was not reported before, and whether anything is new.
     pub fn news(&self, look: &Look, history: &DriftHistory) -> (Plan, bool) {
-        let told = history.told();
-        let is_new = |sighting: &Sighting| !told.contains(&sighting.way());
+        let reported = history.told();
+        let is_new = |sighting: &Sighting| !reported.contains(&sighting.way());
         let drift = self.plan.drift.iter().filter(|drift| is_new(&self.object(drift))).cloned().collect();
         let nodes = self.plan.nodes.iter().filter(|node| !node.kind.is_mismatch() || is_new(&self.node(node)));
         let plan = Plan { drift, nodes: nodes.cloned().collect(), ..self.plan.clone() };
@@ -100,7 +101,7 @@ impl Sightings<'_> {
         self.sighting(node_subject(&node.node.0), vec![node.kind.word().to_owned()], &json!([node.before, node.after]))
     }
 
-    /// The targets that could not be looked at by their own fault.
+    /// Returns the targets that do not answer or have another identity.
     fn targets(&self) -> impl Iterator<Item = Sighting> {
         let found: BTreeSet<_> =
             self.unread.iter().filter_map(|(address, error)| self.target(address, error)).collect();
@@ -157,7 +158,7 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    /// A state that holds what drifted in `plan`.
+    /// Returns a state with the drifted objects of `plan`.
     fn snapshot(plan: &Plan) -> Snapshot {
         let record = |address: &Address| Record {
             address: address.to_string(),
@@ -185,14 +186,14 @@ mod tests {
         }
     }
 
-    /// Does a look after `history` find that all is well again?
+    /// Returns whether a run after `history` finds that all drift is gone.
     fn is_recovery(plan: &Plan, unread: &Unread, history: &DriftHistory) -> bool {
         let (snapshot, key) = (snapshot(&samples::refresh()), SealKey::from_bytes([7; 32]));
         let seen = Sightings { plan, unread, snapshot: &snapshot, key: &key };
         seen.is_recovery(&seen.look(at(9)), history)
     }
 
-    /// What a look saw at this second, told and posted, and what of it was new after `history`.
+    /// Returns the reported and posted entry of a run at this second, and its drift that is new after `history`.
     fn seen(plan: &Plan, unread: &Unread, second: i64, history: &DriftHistory) -> (Look, Plan, bool) {
         let (snapshot, key) = (snapshot(&samples::refresh()), SealKey::from_bytes([7; 32]));
         let seen = Sightings { plan, unread, snapshot: &snapshot, key: &key };
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_new_or_new_in_its_way_is_told_again() {
+    fn only_new_or_different_drift_is_reported_again() {
         let plan = samples::refresh();
         let nothing = DriftHistory::default();
         let (first, news, has_news) = seen(&plan, &[], 1, &nothing);
@@ -219,17 +220,17 @@ mod tests {
     }
 
     #[test]
-    fn what_went_is_forgotten_and_what_could_not_be_seen_is_not() {
+    fn drift_of_unread_objects_has_not_ended() {
         let plan = samples::refresh();
         let nothing = DriftHistory::default();
         let history = nothing.clone().after(&seen(&plan, &[], 1, &nothing).0);
         let unseen = Plan { drift: vec![], changes: vec![], ..plan.clone() };
         let after = history.clone().after(&seen(&unseen, &[], 2, &history).0);
-        assert!(after.entries.iter().all(|entry| entry.gone.is_none()), "nothing was looked at");
+        assert!(after.entries.iter().all(|entry| entry.gone.is_none()), "no object was read");
     }
 
     #[test]
-    fn a_target_that_does_not_answer_is_told_once_and_its_end_is_a_recovery() {
+    fn an_unreachable_target_is_reported_once_and_its_return_is_a_recovery() {
         let plan = samples::refresh();
         let calm = Plan { drift: vec![], nodes: vec![], ..plan.clone() };
         let error = ProviderError::new(Class::Unreachable, "gpu01 does not answer");
@@ -245,27 +246,27 @@ mod tests {
     }
 
     #[test]
-    fn what_a_look_says_nothing_of_has_not_ended() {
+    fn the_problem_of_a_target_that_was_not_read_has_not_ended() {
         let plan = samples::refresh();
         let away = Plan { drift: vec![], changes: vec![], ..plan.clone() };
         let of = |class| plan.drift.iter().map(|d| (d.address.clone(), ProviderError::new(class, "no"))).collect();
         let (unreachable, denied): (Vec<_>, Vec<_>) = (of(Class::Unreachable), of(Class::Denied));
         let nothing = DriftHistory::default();
         let history = nothing.clone().after(&seen(&away, &unreachable, 1, &nothing).0);
-        // It answers and refuses, or nobody asked it.
+        // The target answers with a refusal, or no object of it was read.
         for unread in [&denied[..], &[]] {
             assert!(!is_recovery(&away, unread, &history));
             let after = history.clone().after(&seen(&away, unread, 2, &history).0);
             assert_eq!(after.entries[0].gone, None, "{unread:?}");
         }
-        // Whoever answers for one object has answered.
+        // A target that answers for one object is reachable.
         let one = Plan { changes: plan.changes.clone(), ..away };
         assert!(is_recovery(&one, &[], &history));
         assert!(!is_recovery(&one, &denied[1..], &history), "in part only");
     }
 
     #[test]
-    fn a_history_holds_no_values() {
+    fn a_history_contains_no_values() {
         let plan = samples::refresh();
         let nothing = DriftHistory::default();
         let history = nothing.clone().after(&seen(&plan, &[], 1, &nothing).0);
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_as_good_as_none() {
+    fn a_damaged_file_counts_as_empty() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(path(folder.path()), "{").unwrap();
         assert_eq!(read(folder.path()), None);

@@ -1,4 +1,4 @@
-//! Why a command failed, with the data that its message needs.
+//! The error of a command, with the data for its message.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,66 +14,76 @@ use crate::exit::Exit;
 use crate::plan_file::PlanFileError;
 use crate::signature::SignatureError;
 
-/// Why a command failed.
-#[derive(Debug)]
+/// The error of a command.
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The manifest is wrong.
+    /// The manifest is invalid.
+    #[error("the manifest is invalid")]
     Manifest {
-        /// The texts that the diagnostics point into.
+        /// The texts of the manifest.
         sources: Sources,
-        /// Everything that is wrong.
+        /// All errors.
         diagnostics: Vec<Diagnostic>,
     },
-    /// The engine could not plan or apply.
+    /// The engine failed to plan or apply.
+    #[error("cannot plan or apply")]
     Run {
-        /// Why.
+        /// The failure of the engine.
         failure: Box<Failure>,
-        /// The manifest it was about.
+        /// The manifest.
         manifest: Arc<Manifest>,
     },
-    /// The state can't be read or written.
-    State(StateError),
-    /// A plan file can't be used.
-    PlanFile(PlanFileError),
-    /// A key for signatures can't be used.
-    Key(SignatureError),
-    /// A provider could not do what was asked, outside of a plan.
+    /// The state cannot be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A plan file cannot be used.
+    #[error(transparent)]
+    PlanFile(#[from] PlanFileError),
+    /// A signing key cannot be used.
+    #[error(transparent)]
+    Key(#[from] SignatureError),
+    /// A provider failed outside of a plan.
+    #[error(transparent)]
     Provider(ProviderError),
-    /// A file can't be read or written.
+    /// A file cannot be read or written.
+    #[error("cannot {doing} {}: {source}", .path.display())]
     File {
-        /// What was under way: `read`, `write`.
+        /// The failed action, for example `read` or `write`.
         doing: &'static str,
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// What was asked for makes no sense here.
+    /// The command cannot do what its arguments ask for.
+    #[error("{message}")]
     Usage {
-        /// What is wrong.
+        /// The message.
         message: String,
-        /// What to do.
+        /// The remedy.
         help: Option<String>,
     },
-    /// Nobody reads standard output any more, or it can't be written.
-    Output(io::Error),
-    /// The person ended the run before anything was done.
+    /// Standard output is closed or cannot be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[source] io::Error),
+    /// The run was interrupted before it changed anything.
+    #[error("Interrupted; nothing was changed")]
     Interrupted,
 }
 
 impl Error {
-    /// What was asked for makes no sense here.
+    /// Creates an error with a message and a remedy.
     pub fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
         Error::Usage { message: message.into(), help: Some(help.into()) }
     }
 
-    /// For [`Result::map_err`]: this was under way with this file.
+    /// Returns a function for [`Result::map_err`] that adds the failed action and the file.
     pub fn file(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Error::File { doing, path, source }
     }
 
-    /// The exit code.
+    /// Returns the exit code.
     pub fn exit(&self) -> Exit {
         match self {
             Error::Run { failure, .. } if matches!(**failure, Failure::Stale(_)) => Exit::StalePlan,
@@ -84,8 +94,8 @@ impl Error {
         }
     }
 
-    /// The exit code for a look at the world: what targets do is told apart from what else went wrong.
-    pub fn exit_of_a_look(&self) -> Exit {
+    /// Returns the exit code of `drift`, which has separate codes for targets that do not answer or have another identity.
+    pub fn drift_exit(&self) -> Exit {
         let of_target = |error: &ProviderError| match error.class {
             Class::Unreachable => Exit::Unreachable,
             Class::Identity => Exit::Identity,
@@ -102,20 +112,16 @@ impl Error {
     }
 }
 
-impl From<StateError> for Error {
-    fn from(error: StateError) -> Self {
-        Error::State(error)
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
 
-impl From<PlanFileError> for Error {
-    fn from(error: PlanFileError) -> Self {
-        Error::PlanFile(error)
-    }
-}
+    use super::*;
 
-impl From<SignatureError> for Error {
-    fn from(error: SignatureError) -> Self {
-        Error::Key(error)
+    #[test]
+    fn an_error_has_a_message_and_a_source() {
+        let error = Error::file("read", "main.toml")(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert_eq!(error.to_string(), "cannot read main.toml: permission denied");
+        assert!(error.source().is_some());
     }
 }

@@ -1,32 +1,32 @@
-//! The exit codes. `docs/exit-codes.md` tells the same; a test keeps them in step.
+//! The exit codes. `docs/exit-codes.md` is generated from them; a test checks that it is up to date.
 
 use std::process::ExitCode;
 
-/// How a command ended.
+/// The result of a command, with its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It did what it was asked to; with `--detailed-exitcode`: and there is nothing to change.
+    /// The command succeeded. With `--detailed-exitcode`, there are also no changes.
     Success,
-    /// It failed; what was wrong is on standard error.
+    /// The command failed. The error is on standard error.
     Error,
     /// There are changes (`plan --detailed-exitcode`) or drift (`drift`).
     Changes,
     /// `fmt --check` found files that are not formatted.
     Unformatted,
-    /// The plan does not fit the manifest, its inputs, the state or some objects any more.
+    /// The saved or reviewed plan is stale: the manifest, an input, the state or an object changed.
     StalePlan,
-    /// A target does not answer, so `drift` can't say whether it drifted.
+    /// `drift`: a target does not answer, so its status is unknown.
     Unreachable,
-    /// A node is not the machine it was, so `drift` can't say what drifted on the one that is meant.
+    /// `drift`: another machine or cluster answers, so the status of the recorded one is unknown.
     Identity,
-    /// Ctrl-C, SIGTERM or SIGHUP ended it; what was done is recorded.
+    /// Ctrl-C, SIGTERM or SIGHUP ended the run. Finished operations are recorded.
     Interrupted,
-    /// Whoever read the output stopped reading.
+    /// The reader of standard output closed it.
     OutputClosed,
 }
 
 impl Exit {
-    /// Every way to end, in the order of the codes.
+    /// All results, ordered by exit code.
     pub const ALL: [Exit; 9] = [
         Exit::Success,
         Exit::Error,
@@ -39,7 +39,7 @@ impl Exit {
         Exit::OutputClosed,
     ];
 
-    /// The number that the shell sees.
+    /// Returns the exit code.
     pub fn code(self) -> u8 {
         match self {
             Exit::Success => 0,
@@ -54,34 +54,33 @@ impl Exit {
         }
     }
 
-    /// Of two ways in which `drift` may end the one that is worse: where something went wrong nothing can be relied on, where another machine answers
-    /// less can be than where none does, and where none does less than where drift was seen.
+    /// Returns the worse of two results of `drift`. From worst to best: an error, another identity, unreachable, drift, in sync.
     pub fn worse(self, other: Self) -> Self {
         const WORST_FIRST: [Exit; 4] = [Exit::Identity, Exit::Unreachable, Exit::Changes, Exit::Success];
         let rank = |exit| WORST_FIRST.iter().position(|one| *one == exit).map_or(0, |at| at + 1);
         if rank(other) < rank(self) { other } else { self }
     }
 
-    /// What it means, in one sentence.
+    /// Returns the description of the exit code in the documentation.
     pub fn meaning(self) -> &'static str {
         match self {
-            Exit::Success => "Success. With `--detailed-exitcode`: and nothing to change. For `drift`: in sync.",
+            Exit::Success => "Success. `plan --detailed-exitcode`: no changes. `drift`: in sync.",
             Exit::Error => {
-                "Failure; what was wrong is on standard error. Also a wrong command line, an apply that was declined, and a plan that a policy denies."
+                "Error; the message is on standard error. Also a wrong command line, an apply that was not approved, and a plan that a policy denies."
             }
-            Exit::Changes => "There are changes (`plan --detailed-exitcode`) or there is drift (`drift`).",
-            Exit::Unformatted => "`fmt --check` found files that are not formatted.",
+            Exit::Changes => "`plan --detailed-exitcode`: there are changes. `drift`: there is drift.",
+            Exit::Unformatted => "`fmt --check`: some files are not formatted.",
             Exit::StalePlan => {
-                "The reviewed plan does not fit any more: the manifest, an input, a variable or the state changed and nothing was done, or some objects changed and were left alone."
+                "The reviewed plan is stale. Either the manifest, an input, a variable or the state changed, and nothing was applied; or some objects changed, and these were not touched."
             }
             Exit::Unreachable => {
-                "`drift`: a target does not answer, or what answers is not an API server (a login page, a gateway). The status of its objects is unknown."
+                "`drift`: a target does not answer, or the server that answers is not an API server (a login page, a gateway). The status of its objects is unknown."
             }
             Exit::Identity => {
-                "`drift`: a node or cluster is not the one it was: another host key, machine-id or certificate authority answers."
+                "`drift`: another node or cluster answers, with another host key, machine-id or certificate authority."
             }
-            Exit::Interrupted => "Ended by Ctrl-C, SIGTERM or SIGHUP; what was done is recorded.",
-            Exit::OutputClosed => "Whoever read the output stopped reading, as in `moorfast show | head -1`.",
+            Exit::Interrupted => "Interrupted by Ctrl-C, SIGTERM or SIGHUP. Finished operations are recorded.",
+            Exit::OutputClosed => "The reader of standard output closed it, as in `moorfast show | head -1`.",
         }
     }
 }
@@ -92,13 +91,13 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The page of the exit codes, in Markdown.
+/// Returns the reference page of the exit codes, in Markdown.
 pub fn reference() -> String {
     let mut page = "# Exit codes\n\n| code | meaning |\n|---|---|\n".to_owned();
     for exit in Exit::ALL {
         page.push_str(&format!("| {} | {} |\n", exit.code(), exit.meaning()));
     }
-    page + "\nOf several that fit an end of `drift` the first of these is it: 1, 6, 5, 2, 0.\n\n`plan`, `fmt --check` and the codes 0, 1 and 2 are Terraform's; the others are moorfast's own.\n"
+    page + "\nIf several codes apply to a run of `drift`, it exits with the first of 1, 6, 5, 2, 0.\n\nThe codes of `plan` and `fmt --check`, and the codes 0, 1 and 2, are the same as Terraform's. The others are specific to moorfast.\n"
 }
 
 #[cfg(test)]
@@ -106,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_two_ends_the_worse_counts() {
+    fn the_worse_of_two_results_wins() {
         let worst_first = [Exit::Error, Exit::Identity, Exit::Unreachable, Exit::Changes, Exit::Success];
         for (i, worse) in worst_first.into_iter().enumerate() {
             for better in &worst_first[i..] {

@@ -1,4 +1,4 @@
-//! What reads what others wrote, for the fuzz targets: none may end the program, and what is shown of it must be shown.
+//! Entry points of the fuzz targets. Malformed input must never crash the parsers or the rendering of what they read.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::render::{Room, diagnostic, record};
 
 const WIDTH: usize = 40;
 
-/// Takes bytes for what `state push` and `state restore` read. What can be read is shown, and written and read again.
+/// Parses bytes as the file of `state push` and `state restore`. A valid file is rendered, written and parsed again.
 pub fn state_file(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(file) = StateFile::parse(text) else { return };
@@ -22,10 +22,10 @@ pub fn state_file(bytes: &[u8]) {
     let contents = Contents { snapshot: file.snapshot, runs: file.runs, key };
     let again = contents.to_json().ok().and_then(|text| StateFile::parse(&text).ok());
     let same = again.is_some_and(|again| again.snapshot == contents.snapshot && again.runs == contents.runs);
-    assert!(same, "what is written is what is read");
+    assert!(same, "a written state file parses to the same state");
 }
 
-/// Takes bytes for a manifest. What is wrong with it is shown in its text; what is right is formatted, and once is enough.
+/// Parses bytes as a manifest. Errors are rendered; formatting a valid manifest twice gives the same text as once.
 pub fn manifest(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let files = vec![SourceFile { path: PathBuf::from("main.toml"), text: text.to_owned() }];
@@ -33,20 +33,16 @@ pub fn manifest(bytes: &[u8]) {
         diagnostic::diagnostics(&sources, &found, WIDTH);
     }
     if let Ok(formatted) = moorfast_engine::manifest::format(text) {
-        assert_eq!(
-            moorfast_engine::manifest::format(&formatted).as_ref(),
-            Ok(&formatted),
-            "what is formatted stays so"
-        );
+        assert_eq!(moorfast_engine::manifest::format(&formatted).as_ref(), Ok(&formatted), "formatting is idempotent");
     }
 }
 
-/// Takes bytes for an expression, and evaluates it where every variable is a list of secrets.
+/// Parses bytes as an expression, and evaluates it in a scope in which every reference is a list with a secret.
 pub fn expression(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let span = Span { file: 0, start: 0, end: text.len() };
     let found = match Expr::expression(text, span) {
-        Ok(expr) => expr.evaluate(&Nowhere(Files { root: PathBuf::from("/nowhere"), ..Files::default() })).err(),
+        Ok(expr) => expr.evaluate(&ConstantScope(Files { root: PathBuf::from("/nowhere"), ..Files::default() })).err(),
         Err(error) => Some(vec![*error]),
     };
     if let Some(found) = found {
@@ -54,10 +50,10 @@ pub fn expression(bytes: &[u8]) {
     }
 }
 
-/// Every reference leads to the same value.
-struct Nowhere(Files);
+/// A scope that resolves every reference to the same value.
+struct ConstantScope(Files);
 
-impl ReferenceScope for Nowhere {
+impl ReferenceScope for ConstantScope {
     fn resolve(&self, _: &Reference) -> Result<Value, Unresolved> {
         Ok(Value::List(vec![Value::from("a").sensitive(), Value::Unknown, Value::from(7_i64)]))
     }

@@ -1,47 +1,47 @@
-//! What a command line that moorfast does not know probably means. No typo leads to `destroy`.
+//! Hints for unknown commands and options. A typo never suggests `destroy`.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Commands of Terraform and of its kin, and what moorfast has in their place.
+/// Commands of Terraform and similar tools, with their counterpart in moorfast.
 const COMMANDS: [(&str, &str); 14] = [
     ("taint", "`moorfast plan --replace ADDRESS` plans to replace an instance"),
-    ("untaint", "an instance is replaced only by the run that has `--replace ADDRESS`"),
-    ("refresh", "`moorfast drift` shows what changed outside of moorfast; `moorfast apply --refresh-only` records it"),
-    ("workspace", "each environment has a folder of its own, or `--state DIR` and `--var-file FILE` of its own"),
-    ("env", "each environment has a folder of its own, or `--state DIR` and `--var-file FILE` of its own"),
-    ("force-unlock", "`moorfast state unlock ID` frees the lock of a run that is gone"),
-    ("unlock", "`moorfast state unlock ID` frees the lock of a run that is gone"),
-    ("test", "`[check.NAME]` in the manifest is tested after each apply; `moorfast validate` checks the manifest"),
-    ("get", "moorfast has its providers built in, so nothing is downloaded"),
-    ("providers", "moorfast has its providers built in; `moorfast schema` prints what they know"),
+    ("untaint", "moorfast replaces an instance only in a run with `--replace ADDRESS`, so there is nothing to undo"),
+    ("refresh", "`moorfast drift` detects changes made outside moorfast; `moorfast apply --refresh-only` records them"),
+    ("workspace", "use a separate folder for each environment, or a separate `--state DIR` and `--var-file FILE`"),
+    ("env", "use a separate folder for each environment, or a separate `--state DIR` and `--var-file FILE`"),
+    ("force-unlock", "`moorfast state unlock ID` removes the lock of a run that no longer exists"),
+    ("unlock", "`moorfast state unlock ID` removes the lock of a run that no longer exists"),
+    ("test", "each apply tests the `[check.NAME]` blocks of the manifest; `moorfast validate` checks the manifest"),
+    ("get", "the providers are built in, so there is nothing to download"),
+    ("providers", "the providers are built in; `moorfast schema` prints their resource types"),
     ("login", "moorfast has no service to log in to"),
-    ("diff", "`moorfast plan` shows what an apply would change"),
-    ("status", "`moorfast drift` shows what changed outside of moorfast"),
-    ("history", "`moorfast state history` shows the runs"),
+    ("diff", "`moorfast plan` shows the changes that an apply would make"),
+    ("status", "`moorfast drift` detects changes made outside moorfast"),
+    ("history", "`moorfast state history` lists the runs"),
 ];
 
-/// Options of Terraform, and what moorfast has in their place.
+/// Options of Terraform, with their counterpart in moorfast.
 const OPTIONS: [(&str, &str); 8] = [
-    ("refresh", "a plan always reads the objects; `--target ADDRESS` and `--exclude ADDRESS` limit which ones"),
+    ("refresh", "a plan always reads the objects; use `--target ADDRESS` and `--exclude ADDRESS` to read fewer"),
+    ("lock", "only `plan --lock=false` works without a lock; use `--lock-timeout 5m` to wait for the lock"),
+    ("upgrade", "the providers are built in, so there is nothing to download"),
     (
-        "lock",
-        "the state is always locked while it can change, only `plan --lock=false` reads without a lock; `--lock-timeout 5m` waits for another run",
+        "reconfigure",
+        "`[backend.*]` in the manifest configures the backend; `moorfast init --migrate-state` moves the state",
     ),
-    ("upgrade", "moorfast has its providers built in, so nothing is downloaded"),
-    ("reconfigure", "`[backend.*]` in the manifest says where the state is; `moorfast init --migrate-state` moves it"),
-    ("backend-config", "`[backend.*]` in the manifest says where the state is"),
+    ("backend-config", "`[backend.*]` in the manifest configures the backend"),
     ("state-out", "`moorfast state backup FILE` writes a copy of the state"),
     ("compact-warnings", "`--quiet` prints only results and errors"),
-    ("generate-config-out", "`[[import]]` names objects that the manifest has already"),
+    ("generate-config-out", "`[[import]]` imports existing objects under addresses of the manifest"),
 ];
 
-/// Returns the names of [`OPTIONS`], so that they are known with one dash too.
+/// Returns the names of [`OPTIONS`], so that they are recognised with one dash too.
 pub fn options() -> impl Iterator<Item = &'static str> {
     OPTIONS.into_iter().map(|(name, _)| name)
 }
 
-/// Returns `error` with what was probably meant.
-pub fn explained(mut error: clap::Error) -> clap::Error {
+/// Adds a hint about the counterpart in moorfast to `error`.
+pub fn with_hint(mut error: clap::Error) -> clap::Error {
     let (unknown, suggested, hints) = match error.kind() {
         ErrorKind::InvalidSubcommand => {
             (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand, COMMANDS.as_slice())
@@ -78,13 +78,13 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::*;
-    use crate::argv;
     use crate::cli::Cli;
+    use crate::single_dash_options;
 
-    fn said(arguments: &[&str]) -> String {
+    fn message(arguments: &[&str]) -> String {
         let words = std::iter::once("moorfast").chain(arguments.iter().copied()).map(Into::into);
-        let error = Cli::try_parse_from(argv::normalise(&Cli::command(), words)).unwrap_err();
-        explained(error).render().to_string()
+        let error = Cli::try_parse_from(single_dash_options::normalise(&Cli::command(), words)).unwrap_err();
+        with_hint(error).render().to_string()
     }
 
     #[test]
@@ -92,26 +92,30 @@ mod tests {
         let words =
             ["destory", "dstroy", "destro", "destroyy", "deploy", "Destroy", "destoy", "doc", "dcos", "destroys"];
         for word in words {
-            assert!(!said(&[word]).contains("destroy'") && !said(&[word]).contains("docs'"), "{}", said(&[word]));
+            assert!(
+                !message(&[word]).contains("destroy'") && !message(&[word]).contains("docs'"),
+                "{}",
+                message(&[word])
+            );
         }
         for option in ["--destory", "--destro", "--destroyy"] {
-            let text = said(&["apply", option]);
+            let text = message(&["apply", option]);
             assert!(!text.contains("'--destroy'"), "{text}");
         }
-        assert!(said(&["pln"]).contains("'plan'"));
-        assert!(said(&["plan", "--refresh-onyl"]).contains("'--refresh-only'"));
+        assert!(message(&["pln"]).contains("'plan'"));
+        assert!(message(&["plan", "--refresh-onyl"]).contains("'--refresh-only'"));
     }
 
     #[test]
-    fn words_of_terraform_lead_to_what_moorfast_has() {
+    fn commands_and_options_of_terraform_have_hints() {
         for (word, hint) in COMMANDS {
-            assert!(said(&[word]).contains(hint), "{}", said(&[word]));
+            assert!(message(&[word]).contains(hint), "{}", message(&[word]));
         }
         for (word, hint) in OPTIONS {
-            // A plan may be made without a lock.
+            // `plan` has the option `--lock`.
             let command = if word == "lock" { "apply" } else { "plan" };
             for form in [format!("-{word}=false"), format!("--{word}=false"), format!("-{word}")] {
-                assert!(said(&[command, &form]).contains(hint), "{form}: {}", said(&[command, &form]));
+                assert!(message(&[command, &form]).contains(hint), "{form}: {}", message(&[command, &form]));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The values of variables: from options, files and the environment.
+//! The values of variables, from options, files and the environment.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,23 +10,23 @@ use moorfast_engine::plan::Plan;
 
 use crate::error::Error;
 
-/// Where the values of variables come from; what is later in this list wins: MOORFAST_VAR_NAME, *.auto.vars.toml, --var-file, --var.
+/// The sources of variable values. Later sources take precedence: MOORFAST_VAR_NAME, *.auto.vars.toml, --var-file, --var.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Variables")]
 pub struct Inputs {
-    /// Set a variable; may be repeated. MOORFAST_VAR_NAME sets one from the environment
+    /// Set a variable (can be repeated); the environment variable MOORFAST_VAR_NAME also sets one
     #[arg(long, value_name = "NAME=VALUE")]
     var: Vec<String>,
-    /// Take variables from a TOML file; may be repeated
+    /// Read variables from a TOML file (can be repeated)
     #[arg(long, value_name = "FILE")]
     var_file: Vec<PathBuf>,
-    /// The values of a saved plan.
+    /// The variables of a saved plan.
     #[arg(skip)]
     saved: BTreeMap<String, Value>,
 }
 
 impl Inputs {
-    /// With the values of a saved plan, where they are not secret and nothing else is given.
+    /// Adds the variables of a saved plan that are not sensitive. Values from the other sources take precedence.
     pub fn with_saved(mut self, plan: &Plan) -> Self {
         let open = |(name, value): (&String, &serde_json::Value)| {
             let hidden = value.as_object().is_some_and(moorfast_engine::model::is_mark);
@@ -36,7 +36,7 @@ impl Inputs {
         self
     }
 
-    /// The values of all variables of `manifest`.
+    /// Returns the values of all variables of `manifest`.
     ///
     /// # Errors
     /// If a value is missing, unknown or of the wrong type.
@@ -52,7 +52,7 @@ impl Inputs {
         if self.saved.is_empty() {
             return manifest.variables(&assignments).map_err(error);
         }
-        // The saved values take the place of defaults: whatever is given by hand is checked against the plan.
+        // The saved values act as defaults. Values from other sources are compared with the plan later.
         let mut manifest = manifest.clone();
         for (name, value) in &self.saved {
             if let Some(variable) = manifest.variables.get_mut(name) {

@@ -6,8 +6,7 @@
 //!
 //! `docs/writing-a-provider.md` explains how to add a provider of one's own; `examples/provider` is such a binary.
 
-mod argv;
-mod ask;
+mod approval;
 mod atomic;
 mod backend;
 mod cli;
@@ -25,6 +24,7 @@ mod render;
 mod session;
 mod signals;
 mod signature;
+mod single_dash_options;
 mod ui;
 
 use std::ffi::OsString;
@@ -34,14 +34,19 @@ use std::sync::Arc;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use moorfast_engine::provider::Provider;
-use tracing::Level;
+use tracing::{Level, Subscriber};
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::cli::{Cli, Globals};
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::render::printable;
 use crate::session::Session;
 use crate::ui::Ui;
 
@@ -72,16 +77,16 @@ pub fn kubernetes(_: &RunOptions) -> Arc<dyn Provider> {
 ///
 /// Manifests, the JSON Schema, the reference pages and `moorfast version` know exactly these providers. Call it once in a process.
 pub fn run(providers: &[ProviderFactory]) -> ExitCode {
-    run_command_line(providers, argv::normalise(&Cli::command(), std::env::args_os())).into()
+    run_command_line(providers, single_dash_options::normalise(&Cli::command(), std::env::args_os())).into()
 }
 
 fn run_command_line(providers: &[ProviderFactory], arguments: Vec<OsString>) -> Exit {
     let parsed = Cli::command()
         .try_get_matches_from(arguments)
-        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, is_for_a_program(&matches))));
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, has_json_option(&matches))));
     let (cli, json) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return command_line_error(&hints::explained(error)),
+        Err(error) => return command_line_error(&hints::with_hint(error)),
     };
     let ui = Ui::new(cli.globals.color(), cli.globals.quiet, json);
     match start(providers, cli, ui) {
@@ -95,15 +100,15 @@ fn run_command_line(providers: &[ProviderFactory], arguments: Vec<OsString>) -> 
     }
 }
 
-/// Whether the command has the option `--json`, and it was given.
-fn is_for_a_program(matches: &ArgMatches) -> bool {
+/// Returns whether the command has the option `--json` and it is set.
+fn has_json_option(matches: &ArgMatches) -> bool {
     match matches.subcommand() {
-        Some((_, matches)) => is_for_a_program(matches),
+        Some((_, matches)) => has_json_option(matches),
         None => matches!(matches.try_get_one::<bool>("json"), Ok(Some(true))),
     }
 }
 
-/// Help and version are no errors; 2 means changes, so a wrong command line is 1.
+/// Prints help, the version or an error of the command line. The exit code of an error is 1, because 2 means changes.
 fn command_line_error(error: &clap::Error) -> Exit {
     let ui = Ui::new(anstream::ColorChoice::Auto, false, false);
     let text = error.render().ansi().to_string();
@@ -117,17 +122,17 @@ fn command_line_error(error: &clap::Error) -> Exit {
 fn start(providers: &[ProviderFactory], cli: Cli, ui: Ui) -> Result<Exit, Error> {
     log(&cli.globals)?;
     if let Some(folder) = &cli.globals.chdir {
-        std::env::set_current_dir(folder).map_err(Error::file("work in", folder))?;
+        std::env::set_current_dir(folder).map_err(Error::file("change to the folder", folder))?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(Error::file("start the runtime of", "moorfast"))?;
+        .map_err(Error::file("start the threads of", "moorfast"))?;
     let session = Session { globals: cli.globals, ui, untrusted: false };
     let options = RunOptions { root: session.root(), data_dir: session.data_dir() };
     session::set_providers(providers.iter().map(|build| build(&options)).collect());
     let exit = runtime.block_on(cli.command.run(session));
-    // Nothing that still runs in the background is worth waiting for.
+    // Background tasks have nothing left to save.
     runtime.shutdown_background();
     exit
 }
@@ -135,27 +140,80 @@ fn start(providers: &[ProviderFactory], cli: Cli, ui: Ui) -> Result<Exit, Error>
 fn log(globals: &Globals) -> Result<(), Error> {
     let Some(directives) = &globals.log else { return Ok(()) };
     let filter = EnvFilter::try_new(directives).map_err(|error| {
-        Error::usage(format!("--log: {error}"), "a level such as info or debug, or moorfast_ssh=trace")
+        Error::usage(
+            format!("invalid value for --log: {error}"),
+            "use a level such as `debug`, or a module and its level such as `moorfast_ssh=trace`",
+        )
     })?;
     let colors =
         globals.color() != anstream::ColorChoice::Never && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let filter = filter.and(filter_fn(|line| may_show(line.target(), *line.level())));
-    tracing_subscriber::registry().with(lines.with_ansi(colors).with_filter(filter)).init();
+    tracing_subscriber::registry().with(log_lines(std::io::stderr, colors).with_filter(filter)).init();
     Ok(())
 }
 
-/// The client of the API logs answers that it cannot read, and one of them may be a Secret.
+/// Returns the layer that writes log lines. An event is always one line, whatever text of a node or a server it contains.
+fn log_lines<S, W>(writer: W, colors: bool) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + 'static,
+{
+    let fields = debug_fn(|writer, field, value| {
+        let value = printable(&format!("{value:?}")).replace('\n', "\\n");
+        match field.name() {
+            "message" => write!(writer, "{value}"),
+            name => write!(writer, "{name}={value}"),
+        }
+    });
+    let lines = tracing_subscriber::fmt::layer().fmt_fields(fields.delimited(" "));
+    lines.with_writer(writer).with_ansi(colors).log_internal_errors(false)
+}
+
+/// Returns whether a log line may be shown. The Kubernetes client logs responses that it cannot parse, which may contain a Secret.
 fn may_show(target: &str, level: Level) -> bool {
     level == Level::ERROR || !target.starts_with("kube_client")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
+    /// A writer into a shared buffer.
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
-    fn the_log_shows_no_answers_of_the_api() {
+    fn text_of_a_node_cannot_forge_a_log_line() {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let subscriber = tracing_subscriber::registry().with(log_lines(move || writer.clone(), false));
+        let forged = "ok\n2026-01-01T00:00:00Z ERROR forged\r\u{1b}[31mred\u{202e}";
+        tracing::subscriber::with_default(subscriber, || {
+            let _span = tracing::info_span!("node", name = %forged).entered();
+            tracing::info!(output = %forged, quoted = forged, "the node said {forged}");
+        });
+        let log = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(log.lines().count(), 1, "{log}");
+        let escaped = r"ok\n2026-01-01T00:00:00Z ERROR forged\u{d}\u{1b}[31mred\u{202e}";
+        assert!(log.contains(&format!("the node said {escaped} output={escaped}")), "{log}");
+        assert!(!log.contains(['\r', '\u{1b}', '\u{202e}']), "{log}");
+    }
+
+    #[test]
+    fn the_log_has_no_api_responses() {
         assert!(!may_show("kube_client::client", Level::WARN) && !may_show("kube_client", Level::TRACE));
         assert!(may_show("kube_client::client", Level::ERROR) && may_show("moorfast_kubernetes", Level::TRACE));
     }

@@ -1,10 +1,10 @@
-//! Plan files: a plan in an envelope whose digest tells whether it is whole and as it was written.
+//! Plan files: a plan in an envelope with a digest, which detects damage and tampering.
 //!
 //! ```json
 //! { "moorfast_plan": 1, "digest": "blake3:…", "signature": "-----BEGIN SSH SIGNATURE-----…", "plan": { … } }
 //! ```
 //!
-//! The digest is over the canonical JSON (sorted keys, no spaces) of `plan`; the signature, where there is one, over the digest's text.
+//! The digest covers the canonical JSON (sorted keys, no spaces) of `plan`. The optional signature covers the text of the digest.
 //! `docs/plan-file.md` describes the format.
 
 use std::io;
@@ -17,61 +17,61 @@ use serde_json::{Value as Json, json};
 use crate::atomic;
 use crate::signature::{SignKey, SignatureError, TrustedKeys};
 
-/// The key by which a plan file is known, with the version of its format.
-const MARK: &str = "moorfast_plan";
+/// The key that identifies a plan file. Its value is the version of the format.
+const FORMAT_KEY: &str = "moorfast_plan";
 
-/// Why a plan file can't be used.
+/// An error of a plan file.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanFileError {
-    /// It can't be read or written.
+    /// The file cannot be read or written.
     #[error("cannot {doing} the plan {}: {source}", .path.display())]
     Io {
         /// `read` or `write`.
         doing: &'static str,
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// It is not a plan.
-    #[error("{} is not a plan of moorfast", .path.display())]
+    /// The file is not a plan.
+    #[error("cannot read the plan {}: the file is not a moorfast plan", .path.display())]
     NotAPlan {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
-    /// It ends too early or is no JSON.
-    #[error("the plan {} is damaged: {detail}", .path.display())]
+    /// The file is truncated or has invalid JSON.
+    #[error("cannot read the plan {}: the file is damaged: {detail}", .path.display())]
     Damaged {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What does not fit.
+        /// The error of the parser.
         detail: String,
     },
-    /// It is not what was written.
-    #[error("the plan {} was changed after it was made: its digest does not fit", .path.display())]
+    /// The digest does not match the plan.
+    #[error("cannot read the plan {}: the file was modified after it was written (its digest does not match)", .path.display())]
     Tampered {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
-    /// A newer moorfast wrote it.
-    #[error("the plan {} has the format {found}, written by a newer moorfast; this one knows formats up to {PLAN_FORMAT}", .path.display())]
+    /// A newer moorfast wrote the file.
+    #[error("cannot read the plan {}: its format {found} is newer than the formats of this moorfast (up to {PLAN_FORMAT})", .path.display())]
     Newer {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Its format.
         found: u64,
     },
-    /// It can't be signed, or its signature does not count.
+    /// The plan cannot be signed, or its signature is not valid.
     #[error("{}: {source}", .path.display())]
     Signature {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the signature.
         source: SignatureError,
     },
 }
 
-/// A plan as its file holds it: whole, of a known format, and as it was written.
+/// A plan from a file of a known format with a matching digest.
 #[derive(Debug)]
 pub struct SavedPlan {
     /// The plan.
@@ -82,20 +82,20 @@ pub struct SavedPlan {
 }
 
 impl SavedPlan {
-    /// Checks the signature, and tells who made it.
+    /// Verifies the signature. Returns the name of the signer.
     ///
     /// # Errors
-    /// If there is none, or it does not count.
+    /// If the plan is not signed, or its signature is not valid.
     pub fn verify(&self, trusted: &TrustedKeys) -> Result<String, PlanFileError> {
         let signer = trusted.verify(self.digest.as_str(), self.signature.as_deref());
         signer.map_err(|source| PlanFileError::Signature { path: self.path.clone(), source })
     }
 }
 
-/// Writes `plan` to `path`, signed with `key` where there is one; readable by its owner only, whole or not at all.
+/// Writes `plan` to `path` atomically, readable only by its owner, and signed if there is a `key`.
 ///
 /// # Errors
-/// If it can't be signed, or the file can't be written.
+/// If the plan cannot be signed, or the file cannot be written.
 pub fn write(path: &Path, plan: &Plan, key: Option<&SignKey>) -> Result<(), PlanFileError> {
     let fail = |source| PlanFileError::Io { doing: "write", path: path.to_owned(), source };
     let plan = serde_json::to_value(plan).map_err(|error| fail(error.into()))?;
@@ -109,7 +109,7 @@ pub fn write(path: &Path, plan: &Plan, key: Option<&SignKey>) -> Result<(), Plan
 }
 
 fn envelope(digest: &Digest, signature: Option<String>, plan: Json) -> Json {
-    let mut envelope = json!({ MARK: PLAN_FORMAT, "digest": digest });
+    let mut envelope = json!({ FORMAT_KEY: PLAN_FORMAT, "digest": digest });
     if let Some(signature) = signature {
         envelope["signature"] = json!(signature);
     }
@@ -120,7 +120,7 @@ fn envelope(digest: &Digest, signature: Option<String>, plan: Json) -> Json {
 /// Reads the plan in `path`.
 ///
 /// # Errors
-/// If it is no plan, not whole, not as it was written, or of a newer format.
+/// If the file is not a plan, is damaged, was modified, or has a newer format.
 pub fn read(path: &Path) -> Result<SavedPlan, PlanFileError> {
     let text = bounded::read(path, bounded::DATA).map_err(|source| PlanFileError::Io {
         doing: "read",
@@ -130,19 +130,19 @@ pub fn read(path: &Path) -> Result<SavedPlan, PlanFileError> {
     parse(path, &text)
 }
 
-/// The plan that `text` is; `path` is where it was found.
+/// Parses a plan file. `path` is only for error messages.
 fn parse(path: &Path, text: &[u8]) -> Result<SavedPlan, PlanFileError> {
     let path_buf = || path.to_owned();
-    let looks_like_one = || text.windows(MARK.len()).take(64).any(|part| part == MARK.as_bytes());
+    let has_format_key = || text.windows(FORMAT_KEY.len()).take(64).any(|part| part == FORMAT_KEY.as_bytes());
     let envelope: Json = match serde_json::from_slice(text) {
         Ok(envelope) => envelope,
-        Err(error) if looks_like_one() => {
+        Err(error) if has_format_key() => {
             return Err(PlanFileError::Damaged { path: path_buf(), detail: error.to_string() });
         }
         Err(_) => return Err(PlanFileError::NotAPlan { path: path_buf() }),
     };
     let found =
-        envelope.get(MARK).and_then(Json::as_u64).ok_or_else(|| PlanFileError::NotAPlan { path: path_buf() })?;
+        envelope.get(FORMAT_KEY).and_then(Json::as_u64).ok_or_else(|| PlanFileError::NotAPlan { path: path_buf() })?;
     if found > u64::from(PLAN_FORMAT) {
         return Err(PlanFileError::Newer { path: path_buf(), found });
     }
@@ -160,7 +160,7 @@ fn digest(plan: &Json) -> Digest {
     Digest::of(canonical(plan).as_bytes())
 }
 
-/// Takes bytes for a plan file, and for a plan that somebody put into a file with its digest. What can be read is shown in every form.
+/// Parses bytes as a plan file, and as a plan in an envelope with a valid digest. A valid plan is rendered in every format.
 #[cfg(fuzzing)]
 pub fn fuzz(bytes: &[u8]) {
     use crate::render::{Room, html, json, markdown, plan};
@@ -177,7 +177,7 @@ pub fn fuzz(bytes: &[u8]) {
         markdown::plan(&plan, markdown::FEWEST);
         html::plan(&plan);
         let again = serde_json::to_value(&plan).ok().and_then(|plan| parse(path, enclosed(plan).as_bytes()).ok());
-        assert!(again.is_some_and(|again| again.plan == plan), "what is written is what is read");
+        assert!(again.is_some_and(|again| again.plan == plan), "a written plan parses to the same plan");
     }
 }
 
@@ -197,23 +197,26 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_reads_back_as_it_was_written_and_only_for_its_owner() {
+    fn a_written_plan_reads_back_and_is_readable_only_by_its_owner() {
         let (_folder, path) = written();
         assert_eq!(read(&path).unwrap().plan, samples::updates());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
-    fn what_is_not_as_it_was_written_is_refused() {
+    fn damaged_and_modified_files_are_refused() {
         let (_folder, path) = written();
         let text = fs::read_to_string(&path).unwrap();
         let cases = [
-            (text.replace("\"0600\"", "\"0666\""), "was changed after it was made"),
+            (text.replace("\"0600\"", "\"0666\""), "was modified after it was written"),
             (text[..text.len() / 2].to_owned(), "is damaged"),
-            (text.replace("\"moorfast_plan\": 1", "\"moorfast_plan\": 99"), "written by a newer moorfast"),
-            ("{}".to_owned(), "is not a plan"),
-            ("[resource]".to_owned(), "is not a plan"),
-            (String::new(), "is not a plan"),
+            (
+                text.replace("\"moorfast_plan\": 1", "\"moorfast_plan\": 99"),
+                "is newer than the formats of this moorfast",
+            ),
+            ("{}".to_owned(), "is not a moorfast plan"),
+            ("[resource]".to_owned(), "is not a moorfast plan"),
+            (String::new(), "is not a moorfast plan"),
         ];
         for (text, message) in cases {
             fs::write(&path, text).unwrap();

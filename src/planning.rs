@@ -1,4 +1,4 @@
-//! What plan, apply, destroy and drift have in common: their options, and the run from the manifest to a plan.
+//! The common options of plan, apply, destroy and drift, and a run from the manifest to a plan.
 
 use std::time::Duration;
 
@@ -15,76 +15,76 @@ use crate::render::progress::{Follower, Form};
 use crate::session::Session;
 use crate::signals;
 
-/// Which part of the world a plan looks at.
+/// The options that select the planned instances.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "What to plan")]
-pub struct Scope {
-    /// Plan only this instance or resource and what it depends on; may be repeated
+#[command(next_help_heading = "Plan options")]
+pub struct Selection {
+    /// Plan only this instance or resource and its dependencies (can be repeated)
     #[arg(long, value_name = "ADDRESS")]
     pub target: Vec<Address>,
-    /// StartPermit out this instance or resource and what depends on it (a look for drift: only itself); may be repeated
+    /// Exclude this instance or resource and its dependants; for `drift`, only itself (can be repeated)
     #[arg(long, value_name = "ADDRESS")]
     pub exclude: Vec<Address>,
 }
 
-impl Scope {
-    /// The options of the engine.
+impl Selection {
+    /// Returns the options for the engine.
     pub fn options(&self, mode: PlanMode) -> PlanOptions {
         PlanOptions { mode, targets: self.target.clone(), exclude: self.exclude.clone(), ..PlanOptions::default() }
     }
 }
 
-/// What a plan makes anew though nothing in the manifest asks for it.
+/// The options that request replacements.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "What to plan")]
-pub struct Replacing {
-    /// Replace this instance even though nothing changed; may be repeated
+#[command(next_help_heading = "Plan options")]
+pub struct Replacements {
+    /// Replace this instance even if it has no changes (can be repeated)
     #[arg(long, value_name = "ADDRESS")]
     replace: Vec<Address>,
-    /// Take the machine that answers for this node now for the node's, in place of the recorded one; with a fingerprint, as in gpu02=SHA256:…, only that very machine; may be repeated
+    /// Accept the machine that now answers as NODE as its replacement; NODE=FINGERPRINT accepts only that host key (can be repeated)
     #[arg(long, value_name = "NODE")]
     replace_node: Vec<Replacement>,
 }
 
-impl Replacing {
-    /// `options` with what is replaced.
-    pub fn of(&self, options: PlanOptions) -> PlanOptions {
+impl Replacements {
+    /// Returns `options` with these replacements.
+    pub fn add_to(&self, options: PlanOptions) -> PlanOptions {
         PlanOptions { replace: self.replace.clone(), replace_nodes: self.replace_node.clone(), ..options }
     }
 }
 
-/// A duration on the command line: `30s`, `5m`, `0s`.
+/// Parses a duration on the command line, such as `30s`, `5m` or `0s`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     moorfast_engine::model::parse_duration(text).ok_or_else(|| format!("expected {DURATION_EXAMPLES}"))
 }
 
-/// A run with its signals and its progress.
+/// A run of a command, with its signal handling and its progress output.
 pub struct Run<'a> {
-    /// Where it belongs.
+    /// The options and the output of the command.
     pub session: &'a Session,
-    /// What it works on.
+    /// The manifest with its providers and variables.
     pub workspace: &'a Workspace,
-    /// The person's wish to end it.
+    /// The interrupt that signals set.
     pub interrupt: Interrupt,
-    /// Who tells how it goes.
+    /// The progress output.
     pub follower: Follower,
 }
 
 impl<'a> Run<'a> {
-    /// A run that listens to signals from now on.
+    /// Starts a run, which handles signals from now on.
     pub fn new(session: &'a Session, workspace: &'a Workspace, form: Form) -> Self {
         let follower = Follower::start(session.ui, form);
         Self { session, workspace, interrupt: signals::listen(follower.notices()), follower }
     }
 
-    /// The right to write the state.
+    /// Locks the state.
     ///
     /// # Errors
-    /// If somebody else has it for longer than `timeout`, or a signal ended the wait.
+    /// If another run holds the lock for longer than `timeout`, or a signal interrupts the wait.
     pub async fn lock(&self, store: &Store, operation: &str, timeout: Duration) -> Result<Lock, Error> {
         match self.session.lock(store, operation, Duration::ZERO).await {
             Err(Error::State(StateError::Locked(holder))) if !timeout.is_zero() => {
-                self.session.ui.note(format!("Waiting for another run to end: {holder}\n"));
+                self.session.ui.note(format!("Waiting for the state lock: {holder}\n"));
             }
             result => return result,
         }
@@ -94,30 +94,35 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Reads the world and plans.
+    /// Reads the nodes and clusters and plans.
     ///
     /// # Errors
-    /// Whatever keeps the plan from being made, also that a target does not answer.
+    /// If the plan cannot be created, or an object cannot be read.
     pub async fn plan(&self, store: &Store, snapshot: &Snapshot, options: &PlanOptions) -> Result<Planned, Error> {
-        self.whole(self.look(store, snapshot, options).await?).await
+        self.complete(self.plan_readable(store, snapshot, options).await?).await
     }
 
-    /// Plans as far as targets answer: what could not be read is told by [`Planned::unread`].
+    /// Plans the objects that can be read. [`Planned::unread`] lists the others.
     ///
     /// # Errors
-    /// Whatever keeps the plan from being made.
-    pub async fn look(&self, store: &Store, snapshot: &Snapshot, options: &PlanOptions) -> Result<Planned, Error> {
+    /// If the plan cannot be created.
+    pub async fn plan_readable(
+        &self,
+        store: &Store,
+        snapshot: &Snapshot,
+        options: &PlanOptions,
+    ) -> Result<Planned, Error> {
         let events = self.follower.events();
         let planned = self.workspace.plan(snapshot, store.seal_key(), options, &events, &self.interrupt).await;
-        self.follower.settle().await;
+        self.follower.flush().await;
         planned.map_err(|failure| self.error(failure))
     }
 
-    /// `planned`, if everything could be read.
+    /// Returns `planned` if all objects could be read.
     ///
     /// # Errors
-    /// What could not.
-    pub async fn whole(&self, planned: Planned) -> Result<Planned, Error> {
+    /// The errors of the objects that could not be read.
+    pub async fn complete(&self, planned: Planned) -> Result<Planned, Error> {
         if planned.unread.is_empty() {
             return Ok(planned);
         }
@@ -126,13 +131,18 @@ impl<'a> Run<'a> {
         Err(self.error(Failure::Providers(unread)))
     }
 
-    /// `planned` with what the policies say of it, and their messages; `applying` where it is about to be applied.
+    /// Evaluates the policies over `planned`. Returns it with their results and their messages. `applying` is whether the plan is about to
+    /// be applied.
     ///
     /// # Errors
-    /// If a policy can't be evaluated.
-    pub async fn judged(&self, mut planned: Planned, applying: bool) -> Result<(Planned, Vec<Diagnostic>), Error> {
+    /// If a policy cannot be evaluated.
+    pub async fn with_policies(
+        &self,
+        mut planned: Planned,
+        applying: bool,
+    ) -> Result<(Planned, Vec<Diagnostic>), Error> {
         match planned.judge(applying) {
-            Ok(said) => Ok((planned, said)),
+            Ok(messages) => Ok((planned, messages)),
             Err(failure) => {
                 planned.close().await;
                 Err(self.error(failure))
@@ -140,15 +150,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Tells what the policies say, with their places in the manifest.
-    pub fn tell_policies(&self, said: &[Diagnostic]) {
+    /// Prints the messages of the policies, with their places in the manifest.
+    pub fn print_policy_messages(&self, messages: &[Diagnostic]) {
         let ui = &self.session.ui;
-        if !said.is_empty() {
-            ui.err(format!("\n{}", diagnostics(&self.workspace.manifest.sources, said, ui.error_width())));
+        if !messages.is_empty() {
+            ui.err(format!("\n{}", diagnostics(&self.workspace.manifest.sources, messages, ui.error_width())));
         }
     }
 
-    /// The error for what the engine could not do.
+    /// Returns the error for a failure of the engine.
     pub fn error(&self, failure: Failure) -> Error {
         Error::Run { failure: Box::new(failure), manifest: self.workspace.manifest.clone() }
     }

@@ -1,4 +1,4 @@
-//! What every command starts from: the options that all have, the manifest and the state they name.
+//! The session of a command: the global options, the manifest and the state.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -17,28 +17,28 @@ use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::ui::Ui;
 
-/// The options that all commands have, and the way to the screen.
+/// The global options and the output of a command.
 pub struct Session {
-    /// The options.
+    /// The global options.
     pub globals: Globals,
-    /// The way to the screen.
+    /// Standard output and standard error.
     pub ui: Ui,
-    /// Whether the manifest is somebody else's and is not trusted.
+    /// Whether the manifest is from somebody who is not trusted.
     pub untrusted: bool,
 }
 
 impl Session {
-    /// The same session, for a manifest that is not trusted if `untrusted` is true.
-    pub fn reading(&self, untrusted: bool) -> Self {
-        Self { globals: self.globals.clone(), ui: self.ui, untrusted }
+    /// Returns this session with a manifest that is trusted or not.
+    pub fn with_trust(&self, trusted: bool) -> Self {
+        Self { globals: self.globals.clone(), ui: self.ui, untrusted: !trusted }
     }
 
-    /// The folder of moorfast's own things: state, key, known hosts.
+    /// Returns the folder of moorfast's own files: state, key, known hosts.
     pub fn data_dir(&self) -> PathBuf {
         self.globals.state.clone().unwrap_or_else(|| self.root().join(".moorfast"))
     }
 
-    /// The folder of the manifest.
+    /// Returns the folder of the manifest.
     pub fn root(&self) -> PathBuf {
         let manifest = &self.globals.manifest;
         if manifest.is_dir() {
@@ -47,7 +47,7 @@ impl Session {
         manifest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
     }
 
-    /// The name of the site and environment for people: what was given, or where the manifest is in its repository.
+    /// Returns the name of the site and environment: the option `--site`, or the path of the manifest in its repository.
     pub fn site(&self) -> String {
         if let Some(site) = &self.globals.site {
             return site.clone();
@@ -60,17 +60,17 @@ impl Session {
         name.unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// The manifest.
+    /// Loads the manifest.
     ///
     /// # Errors
-    /// If there is none, or everything that is wrong with it.
+    /// If there is no manifest, or all errors in it.
     pub fn manifest(&self) -> Result<Arc<Manifest>, Error> {
         let path = &self.globals.manifest;
         if is_empty_folder(path) {
             let place = path.canonicalize().unwrap_or_else(|_| path.clone());
             return Err(Error::usage(
-                format!("there is no manifest in {}", place.display()),
-                "`moorfast init` writes one to start from; `-C DIR` works in another folder",
+                format!("cannot find a manifest in {}: the folder has no *.toml files", place.display()),
+                "run `moorfast init` to create a manifest, or use `-C DIR` to change to another folder",
             ));
         }
         let manifest = match self.untrusted {
@@ -80,20 +80,20 @@ impl Session {
         manifest.map(Arc::new).map_err(|(sources, diagnostics)| Error::Manifest { sources, diagnostics })
     }
 
-    /// The manifest with its providers and the values of its variables.
+    /// Loads the manifest with its providers and the values of its variables.
     ///
     /// # Errors
-    /// If the manifest or a value is wrong.
+    /// If the manifest or the value of a variable is invalid.
     pub fn workspace(&self, inputs: &Inputs) -> Result<Workspace, Error> {
         let manifest = self.manifest()?;
         let variables = inputs.values(&manifest)?;
         Ok(Workspace { manifest, providers: providers(), variables, data_dir: self.data_dir(), site: self.site() })
     }
 
-    /// The workspace, after everything was checked that can be without the state and the world: a wrong manifest leaves no trace.
+    /// Loads and validates the manifest. An invalid manifest is reported before the state is opened.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// All errors in the manifest.
     pub fn checked_workspace(&self, inputs: &Inputs) -> Result<Workspace, Error> {
         let workspace = self.workspace(inputs)?;
         let diagnostics = workspace.validate();
@@ -103,23 +103,23 @@ impl Session {
         Ok(workspace)
     }
 
-    /// The state, made where there is none yet.
+    /// Opens the state, and creates it if it does not exist.
     ///
     /// # Errors
-    /// If it can't be opened, or is not where the manifest keeps it.
+    /// If the state cannot be opened, or is in another backend than the manifest configures.
     pub async fn store(&self) -> Result<Store, Error> {
         let location = self.location().await?;
         let store = Store::open_at(&location.clone().in_folder(&self.root()), &self.data_dir()).await?;
-        backend::is_the_same(&self.data_dir(), &location, &store).await?;
+        backend::check_lineage(&self.data_dir(), &location, &store).await?;
         backend::record(&self.data_dir(), &location, &store).await?;
         Ok(store)
     }
 
-    /// Opens the existing state for a command that reads nodes and clusters and records what it saw: for writing if possible, otherwise for reading.
+    /// Opens the existing state for writing if possible, otherwise for reading.
     ///
     /// # Errors
-    /// If there is no state, it can be opened neither way, or it is not where the manifest keeps it.
-    pub async fn store_for_a_look(&self) -> Result<Store, Error> {
+    /// If there is no state, it cannot be opened, or it is in another backend than the manifest configures.
+    pub async fn writable_or_readable_store(&self) -> Result<Store, Error> {
         let readable = self.state().await?;
         Ok(self.store().await.unwrap_or(readable))
     }
@@ -127,72 +127,72 @@ impl Session {
     /// Opens the existing state for reading.
     ///
     /// # Errors
-    /// If there is no state, it cannot be opened, or it is not where the manifest keeps it.
+    /// If there is no state, it cannot be opened, or it is in another backend than the manifest configures.
     pub async fn state(&self) -> Result<Store, Error> {
         self.existing_store().await?.ok_or_else(|| {
             Error::usage(
-                format!("there is no state in {}", self.data_dir().display()),
-                "the first apply creates it; `--state DIR` names another folder",
+                format!("cannot find the state in {}: there was no apply yet", self.data_dir().display()),
+                "run `moorfast apply` to create it, or use `--state DIR` for another folder",
             )
         })
     }
 
-    /// Returns the content of a state that holds something. An empty state knows nothing, so nothing can be reported from it.
+    /// Returns the content of a state that is not empty.
     ///
     /// # Errors
-    /// If there is no state, or it holds neither objects nor outputs.
+    /// If the state has neither objects nor outputs, so that there is nothing to report.
     pub async fn filled(&self, store: &Store) -> Result<Snapshot, Error> {
         let snapshot = store.snapshot().await?;
         if snapshot.records.is_empty() && snapshot.outputs.is_empty() && snapshot.intents.is_empty() {
             return Err(Error::usage(
-                format!("the state in {} is empty: it holds no objects and no outputs", self.data_dir().display()),
-                "`moorfast apply` fills it; `--state DIR` names another folder",
+                format!("the state in {} is empty: it has no objects and no outputs", self.data_dir().display()),
+                "run `moorfast apply` first, or use `--state DIR` for another folder",
             ));
         }
         Ok(snapshot)
     }
 
-    /// The state, for reading; none where there is none yet.
+    /// Opens the state for reading. Returns `None` if it does not exist.
     ///
     /// # Errors
-    /// If it can't be opened, or is not where the manifest keeps it.
+    /// If the state cannot be opened, or is in another backend than the manifest configures.
     pub async fn existing_store(&self) -> Result<Option<Store>, Error> {
         let location = self.location().await?;
         let found = Store::open_existing_at(&location.clone().in_folder(&self.root()), &self.data_dir()).await?;
         if let Some(store) = &found {
-            backend::is_the_same(&self.data_dir(), &location, store).await?;
+            backend::check_lineage(&self.data_dir(), &location, store).await?;
         }
         Ok(found)
     }
 
-    /// Notes that the state is another one now, after it was replaced.
+    /// Records the lineage of the state after it was replaced.
     ///
     /// # Errors
-    /// If it can't be noted.
-    pub async fn note_state(&self, store: &Store) -> Result<(), Error> {
+    /// If the record cannot be written.
+    pub async fn record_lineage(&self, store: &Store) -> Result<(), Error> {
         match self.location().await? {
             Location::Sqlite {} => Ok(()),
-            location => backend::note(&self.data_dir(), &location, store).await,
+            location => backend::write_record(&self.data_dir(), &location, store).await,
         }
     }
 
-    /// Where the state is. A manifest that is missing or wrong has no say in it, so that the state can be looked at all the same.
+    /// Returns the location of the state. A missing or invalid manifest is ignored, so that the state can still be inspected.
     async fn location(&self) -> Result<Location, Error> {
-        let wanted = self.manifest().ok().map(|manifest| backend::wanted(&manifest)).transpose()?;
+        let configured = self.manifest().ok().map(|manifest| backend::configured(&manifest)).transpose()?;
         if self.untrusted {
-            backend::check_untrusted(wanted.as_ref(), &self.root(), &self.data_dir())?;
+            backend::check_untrusted(configured.as_ref(), &self.root(), &self.data_dir())?;
         }
-        backend::agreed(wanted, &self.root(), &self.data_dir()).await
+        backend::agreed(configured, &self.root(), &self.data_dir()).await
     }
 
-    /// The right to write the state.
+    /// Locks the state.
     ///
     /// # Errors
-    /// If somebody else has it for longer than `timeout`.
+    /// If another run holds the lock for longer than `timeout`.
     pub async fn lock(&self, store: &Store, operation: &str, timeout: Duration) -> Result<Lock, Error> {
         let lock = store.lock(LockRequest::new(operation), timeout).await?;
         if let Some(dead) = lock.instead_of() {
-            self.ui.note(format!("The lock of a run that is gone was taken over: {dead}\n"));
+            self.ui.note(format!("Removed the lock of a run that no longer exists: {dead}\n"));
         }
         Ok(lock)
     }
@@ -215,7 +215,7 @@ pub fn providers() -> Vec<Arc<dyn Provider>> {
     PROVIDERS.get().cloned().unwrap_or_default()
 }
 
-/// Everything that a manifest may hold.
+/// Returns the catalogue of everything that a manifest can contain.
 pub fn catalogue() -> Catalogue {
     let providers = providers();
     Catalogue::new(&providers.iter().map(AsRef::as_ref).collect::<Vec<_>>(), backend::schemas())
@@ -226,11 +226,14 @@ fn is_empty_folder(path: &Path) -> bool {
     !entries.flatten().any(|entry| {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        name.ends_with(".toml") && !name.starts_with('.') && !name.ends_with(".vars.toml") && !is_of_rust(&name)
+        name.ends_with(".toml")
+            && !name.starts_with('.')
+            && !name.ends_with(".vars.toml")
+            && !is_rust_configuration(&name)
     })
 }
 
-/// Files of Rust's own that may lie beside a manifest-less folder.
-pub fn is_of_rust(name: &str) -> bool {
+/// Returns whether a TOML file belongs to Rust's tools, and so is not part of a manifest.
+pub fn is_rust_configuration(name: &str) -> bool {
     ["Cargo.toml", "rust-toolchain.toml", "rustfmt.toml", "clippy.toml", "deny.toml"].contains(&name)
 }

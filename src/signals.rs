@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first ends the run gently, the second at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first finishes running operations, the second cancels them, the third exits at once.
 
 use std::io;
 
@@ -8,17 +8,17 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::exit::Exit;
 
-/// The person's wish to end the run, from now on taken from the signals of this process. `notices` gets what becomes of it.
+/// Starts listening for signals, and returns the interrupt that they set. Sends a notice for each signal to `notices`.
 pub fn listen(notices: UnboundedSender<String>) -> Interrupt {
     let interrupt = Interrupt::default();
-    // Without handlers a signal ends the process, and the next run finds what was left open.
+    // Without handlers, a signal ends the process, and the next run resolves the unfinished operations.
     if let Ok(signals) = signals() {
-        tokio::spawn(obey(signals, interrupt.clone(), notices));
+        tokio::spawn(handle(signals, interrupt.clone(), notices));
     }
     interrupt
 }
 
-/// One message for each signal.
+/// Returns a stream with one item per signal.
 fn signals() -> io::Result<UnboundedReceiver<()>> {
     let (sender, receiver) = unbounded_channel();
     for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
@@ -28,8 +28,8 @@ fn signals() -> io::Result<UnboundedReceiver<()>> {
     Ok(receiver)
 }
 
-/// Obeys signals until the process ends; then `signals` ends too, which is none.
-async fn obey(
+/// Handles signals until the process ends. Returns `None` when `signals` ends.
+async fn handle(
     mut signals: UnboundedReceiver<()>,
     interrupt: Interrupt,
     notices: UnboundedSender<String>,
@@ -37,10 +37,12 @@ async fn obey(
     let notice = |text: &str| drop(notices.send(text.to_owned()));
     signals.recv().await?;
     interrupt.stop.cancel();
-    notice("Interrupted: nothing more is started, and what runs is finished. Interrupt again to cancel that too.");
+    notice("Interrupted: running operations are finished, and no more are started. Interrupt again to cancel them.");
     signals.recv().await?;
     interrupt.cancel.cancel();
-    notice("Cancelling what runs. Once more ends moorfast at once; the next run finds out what was left open.");
+    notice(
+        "Cancelling the running operations. Interrupt again to exit at once; the next run resolves unfinished operations.",
+    );
     signals.recv().await?;
     std::process::exit(Exit::Interrupted.code().into());
 }

@@ -1,6 +1,6 @@
-//! Signatures of plans: OpenSSH's own (SSHSIG), made with the keys that people have already.
+//! Signatures of plans in the format of OpenSSH (SSHSIG).
 //!
-//! `ssh-keygen -Y verify -n moorfast-plan@v1` checks them too; `docs/plan-file.md` shows how.
+//! `ssh-keygen -Y verify -n moorfast-plan@v1` verifies them too; see `docs/plan-file.md`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,65 +8,65 @@ use std::path::{Path, PathBuf};
 use moorfast_engine::state::bounded;
 use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
 
-/// What these signatures are for: one made for anything else does not count, and these count for nothing else.
+/// The namespace of the signatures. A signature is valid only in its own namespace.
 pub const NAMESPACE: &str = "moorfast-plan@v1";
 
-/// The variable that holds the passphrase of a signing key.
+/// The environment variable with the passphrase of the signing key.
 pub const PASSPHRASE: &str = "MOORFAST_SIGN_KEY_PASSPHRASE";
 
-/// Why something can't be signed, or a signature does not count.
+/// An error of signing or verifying a plan.
 #[derive(Debug, thiserror::Error)]
 pub enum SignatureError {
-    /// A key file can't be read.
+    /// A key file cannot be read.
     #[error("cannot read the key {}: {source}", .path.display())]
     Io {
-        /// Which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// It is not a key of OpenSSH, or of a kind that can't sign here.
-    #[error("{} is not an OpenSSH {what}: {detail}", .path.display())]
+    /// The file is not an OpenSSH key, or its key type is not supported.
+    #[error("{} is not an OpenSSH {expected}: {detail}", .path.display())]
     NotAKey {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// `private key` or `public key`.
-        what: &'static str,
-        /// What does not fit.
+        expected: &'static str,
+        /// The error of the parser.
         detail: String,
     },
     /// The passphrase of a private key is missing or wrong.
-    #[error("the key {} has a passphrase, and {PASSPHRASE} {problem}", .path.display())]
+    #[error("cannot decrypt the key {}: {PASSPHRASE} {problem}", .path.display())]
     Passphrase {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// `is not set` or `does not open it`.
+        /// `is not set` or `is wrong`.
         problem: &'static str,
     },
-    /// There are no keys to trust.
-    #[error("{} holds no public key", .path.display())]
+    /// The file or folder has no public key.
+    #[error("{} has no public key", .path.display())]
     NoKeys {
-        /// Which file or folder.
+        /// The file or folder.
         path: PathBuf,
     },
-    /// There is no signature.
+    /// The plan has no signature.
     #[error("the plan is not signed")]
     Unsigned,
-    /// Something is there in the place of a signature that is none.
+    /// The signature cannot be parsed.
     #[error("the signature of the plan is damaged: {0}")]
     Damaged(String),
-    /// It is signed by somebody who is not trusted.
+    /// An untrusted key signed the plan.
     #[error("the plan is signed by {fingerprint}, which is not among the {trusted} trusted keys of {}", .path.display())]
     Untrusted {
         /// The fingerprint of the key.
         fingerprint: String,
-        /// How many are trusted.
+        /// The number of trusted keys.
         trusted: usize,
-        /// Where they are from.
+        /// The file or folder of the trusted keys.
         path: PathBuf,
     },
-    /// It is the signature of another plan, or made for another purpose.
-    #[error("the signature by {fingerprint} is not one of this plan")]
+    /// The signature is for another plan or another namespace.
+    #[error("the signature by {fingerprint} does not match this plan")]
     Mismatch {
         /// The fingerprint of the key.
         fingerprint: String,
@@ -81,10 +81,10 @@ pub struct SignKey {
 }
 
 impl SignKey {
-    /// The private key in `path`; `passphrase` opens it where it is encrypted.
+    /// Reads the private key in `path`, and decrypts it with `passphrase` if it is encrypted.
     ///
     /// # Errors
-    /// If it can't be read or opened.
+    /// If the key cannot be read or decrypted.
     pub fn read(path: &Path, passphrase: Option<&str>) -> Result<Self, SignatureError> {
         let text = zeroize::Zeroizing::new(read(path)?);
         let key = PrivateKey::from_openssh(text.as_bytes()).map_err(not_a_key(path, "private key"))?;
@@ -92,15 +92,15 @@ impl SignKey {
         let key = match passphrase {
             _ if !key.is_encrypted() => key,
             None => return Err(problem("is not set")),
-            Some(passphrase) => key.decrypt(passphrase).map_err(|_| problem("does not open it"))?,
+            Some(passphrase) => key.decrypt(passphrase).map_err(|_| problem("is wrong"))?,
         };
         Ok(Self { key, path: path.to_owned() })
     }
 
-    /// The signature of `text`, in PEM.
+    /// Returns the signature of `text`, in PEM.
     ///
     /// # Errors
-    /// If the key is of a kind that can't sign here.
+    /// If the key type is not supported.
     pub fn sign(&self, text: &str) -> Result<String, SignatureError> {
         let failed = not_a_key(&self.path, "ed25519 private key");
         let signature = self.key.sign(NAMESPACE, HashAlg::Sha512, text.as_bytes());
@@ -108,7 +108,7 @@ impl SignKey {
     }
 }
 
-/// The public keys whose signatures count.
+/// The public keys whose signatures are accepted.
 #[derive(Debug)]
 pub struct TrustedKeys {
     keys: Vec<PublicKey>,
@@ -116,10 +116,10 @@ pub struct TrustedKeys {
 }
 
 impl TrustedKeys {
-    /// The keys in a file, one a line, or those of all `*.pub` in a folder.
+    /// Reads the keys of a file, one per line, or of all `*.pub` files in a folder.
     ///
     /// # Errors
-    /// If one can't be read, or there is none.
+    /// If a key cannot be read, or there is none.
     pub fn read(path: &Path) -> Result<Self, SignatureError> {
         let mut keys = Vec::new();
         for file in key_files(path)? {
@@ -135,10 +135,10 @@ impl TrustedKeys {
         Ok(Self { keys, path: path.to_owned() })
     }
 
-    /// Checks `signature` (PEM) of `text`, and tells who made it: the key's fingerprint and comment.
+    /// Verifies the `signature` (PEM) of `text`. Returns the fingerprint and the comment of its key.
     ///
     /// # Errors
-    /// If there is none, it is of an untrusted key, or not of this text.
+    /// If there is no signature, its key is not trusted, or it does not match the text.
     pub fn verify(&self, text: &str, signature: Option<&str>) -> Result<String, SignatureError> {
         let pem = signature.ok_or(SignatureError::Unsigned)?;
         let signature = SshSig::from_pem(pem).map_err(|error| SignatureError::Damaged(error.to_string()))?;
@@ -171,7 +171,7 @@ fn read(path: &Path) -> Result<String, SignatureError> {
     bounded::read_text(path, bounded::TEXT).map_err(|source| SignatureError::Io { path: path.to_owned(), source })
 }
 
-fn not_a_key(path: &Path, what: &'static str) -> impl Fn(ssh_key::Error) -> SignatureError {
+fn not_a_key(path: &Path, expected: &'static str) -> impl Fn(ssh_key::Error) -> SignatureError {
     let path = path.to_owned();
-    move |error| SignatureError::NotAKey { path: path.clone(), what, detail: error.to_string() }
+    move |error| SignatureError::NotAKey { path: path.clone(), expected, detail: error.to_string() }
 }

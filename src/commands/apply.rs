@@ -10,70 +10,70 @@ use moorfast_engine::plan::{PlanMode, PlanOptions};
 use moorfast_engine::state::{Lock, Run as History, RunEnd, RunResult};
 use moorfast_engine::workspace::Planned;
 
-use crate::ask;
+use crate::approval;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::plan_file;
-use crate::planning::{Replacing, Run, Scope, parse_duration};
+use crate::planning::{Replacements, Run, Selection, parse_duration};
 use crate::render::diagnostic::diagnostics;
 use crate::render::failure;
 use crate::render::progress::Form;
 use crate::render::report::Done;
-use crate::render::{json, plan, report, shown_json};
+use crate::render::{escape_json, json, plan, report};
 use crate::session::Session;
 use crate::signature::TrustedKeys;
 
-/// Bring the world to the manifest.
+/// Apply the manifest.
 ///
-/// Brings the world to the manifest: plans, asks, and does what was planned. With a saved plan it does exactly that and asks nothing.
+/// Plans, asks for approval and applies the plan. A saved plan is applied exactly as it is, without a question.
 #[derive(Debug, clap::Args)]
 pub struct Apply {
-    /// A plan that `moorfast plan --out FILE` saved
+    /// A saved plan, written by `moorfast plan --out FILE`
     #[arg(value_name = "FILE", conflicts_with_all = ["target", "exclude", "replace", "replace_node", "destroy", "refresh_only"])]
     file: Option<PathBuf>,
-    /// Apply the saved plan only if it is signed by one of these keys: a file of OpenSSH public keys, or a folder of *.pub
+    /// Apply the saved plan only if one of these keys signed it: a file of OpenSSH public keys, or a folder of *.pub files
     #[arg(long, value_name = "KEYS", requires = "file")]
     require_signature: Option<PathBuf>,
-    /// Remove everything that the state holds
+    /// Destroy all objects in the state
     #[arg(long, conflicts_with = "refresh_only")]
     destroy: bool,
-    /// Only record what the world is like now
+    /// Update the state to match the real objects, and change no object
     #[arg(long)]
     refresh_only: bool,
     #[command(flatten)]
-    scope: Scope,
+    selection: Selection,
     #[command(flatten)]
-    replacing: Replacing,
+    replacements: Replacements,
     #[command(flatten)]
     inputs: Inputs,
     #[command(flatten)]
     applying: Applying,
 }
 
-/// How an apply or a destroy goes about it.
+/// The options of an apply or a destroy.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "How to apply")]
+#[command(next_help_heading = "Apply options")]
 pub struct Applying {
-    /// Do not ask
+    /// Apply without asking for approval
     #[arg(long)]
     pub auto_approve: bool,
-    /// How many calls of providers may run at once; one call does everything that is ready on its node or cluster
+    /// Maximum number of concurrent provider calls; one call runs all operations that are ready on its node or cluster
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(1..))]
     pub parallelism: u16,
-    /// How many of these calls may be for one node at once
+    /// Maximum number of concurrent provider calls to one node
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(1..))]
     pub per_node: u16,
-    /// Print one JSON object a line for everything that happens
+    /// Print events as JSON, one object per line
     #[arg(long)]
     pub json: bool,
-    /// Show long texts whole
+    /// Show long texts in full
     #[arg(long)]
     pub full: bool,
-    /// Wait this long for another run to end
+    /// Maximum time to wait for the state lock
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     pub lock_timeout: Duration,
-    /// Ask nothing, and fail where something must be asked (`--input=false`, as Terraform spells it)
+    /// Whether to ask for approval; `--input=false` fails instead (Terraform's spelling)
     #[arg(long, hide = true, value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set)]
     pub input: bool,
 }
@@ -88,7 +88,7 @@ impl Apply {
                     (_, true) => PlanMode::RefreshOnly,
                     _ => PlanMode::Normal,
                 };
-                let options = self.replacing.of(self.scope.options(mode));
+                let options = self.replacements.add_to(self.selection.options(mode));
                 plan_and_apply(session, &options, &self.inputs, &self.applying).await
             }
         }
@@ -103,8 +103,8 @@ impl Apply {
         let plan = saved.plan;
         if let Some(policy) = plan.policies.iter().find(|policy| policy.denies()) {
             return Err(Error::usage(
-                format!("{} denied this plan when it was made; nothing was done", policy.name),
-                "a denied plan is kept as evidence only: mend what the policy says, and plan again",
+                format!("cannot apply this plan: the policy `{}` denied it when it was created", policy.name),
+                "fix what the policy reports, and plan again; a denied plan is saved only for review",
             ));
         }
         let workspace = session.checked_workspace(&self.inputs.clone().with_saved(&plan))?;
@@ -113,12 +113,12 @@ impl Apply {
         let lock = run.lock(&store, "apply", self.applying.lock_timeout).await?;
         let (snapshot, events) = (store.snapshot().await?, run.follower.events());
         let resumed = workspace.resume(plan, &snapshot, store.seal_key(), &events, &run.interrupt).await;
-        run.follower.settle().await;
-        let planned = run.whole(resumed.map_err(|failure| run.error(failure))?).await?;
-        // A window is about the time of the apply, so the policies look again.
-        let (planned, said) = run.judged(planned, true).await?;
+        run.follower.flush().await;
+        let planned = run.complete(resumed.map_err(|failure| run.error(failure))?).await?;
+        // A maintenance window depends on the time of the apply, so the policies are evaluated again.
+        let (planned, messages) = run.with_policies(planned, true).await?;
         if planned.plan.is_denied() {
-            return denied(&run, planned, lock, &said, &self.applying).await;
+            return denied(&run, planned, lock, &messages, &self.applying).await;
         }
         apply(&run, planned, lock, &self.applying, true).await
     }
@@ -130,7 +130,7 @@ impl Applying {
     }
 }
 
-/// Plans, asks and applies: what `apply` without a file and `destroy` do.
+/// Plans, asks for approval and applies, for `apply` without a file and for `destroy`.
 pub async fn plan_and_apply(
     session: &Session,
     options: &PlanOptions,
@@ -138,7 +138,7 @@ pub async fn plan_and_apply(
     applying: &Applying,
 ) -> Result<Exit, Error> {
     if applying.json && !applying.auto_approve {
-        return Err(Error::usage("--json can't ask", "give --auto-approve, or a saved plan"));
+        return Err(Error::usage("cannot ask for approval with --json", "add --auto-approve, or apply a saved plan"));
     }
     let mode = options.mode;
     let workspace = session.checked_workspace(inputs)?;
@@ -147,52 +147,63 @@ pub async fn plan_and_apply(
     let operation = if mode == PlanMode::Destroy { "destroy" } else { "apply" };
     let lock = run.lock(&store, operation, applying.lock_timeout).await?;
     let planned = run.plan(&store, &store.snapshot().await?, options).await?;
-    let (planned, said) = run.judged(planned, true).await?;
+    let (planned, messages) = run.with_policies(planned, true).await?;
     if !applying.json {
         session.ui.out(plan::plan(&planned.plan, session.ui.room(applying.full)))?;
     }
     if planned.plan.is_denied() {
-        return denied(&run, planned, lock, &said, applying).await;
+        return denied(&run, planned, lock, &messages, applying).await;
     }
     if !applying.auto_approve && planned.plan.has_changes() && !approved(&run, applying, mode).await? {
         planned.close().await;
         release(lock, session).await;
-        session.ui.err("Nothing was done.\n");
+        session.ui.err("Nothing was changed.\n");
         return Ok(Exit::Error);
     }
-    // Time passed while a person looked at the plan; without a person there is nothing to be true to.
+    // The objects may have changed while a person reviewed the plan, so they are read again. Without a review there is no promise to keep.
     apply(&run, planned, lock, applying, !applying.auto_approve).await
 }
 
-/// Ends a run whose plan the policies deny.
+/// Ends a run whose plan is denied by a policy.
 async fn denied(
     run: &Run<'_>,
     planned: Planned,
     lock: Lock,
-    said: &[Diagnostic],
+    messages: &[Diagnostic],
     applying: &Applying,
 ) -> Result<Exit, Error> {
     planned.close().await;
     release(lock, run.session).await;
     if applying.json {
-        run.session.ui.err(shown_json(&json::denied(&run.workspace.manifest.sources, said)));
+        run.session.ui.err(escape_json(&json::denied(&run.workspace.manifest.sources, messages)));
         return Ok(Exit::Error);
     }
-    run.tell_policies(said);
-    run.session.ui.err("\nNothing was done.\n");
+    run.print_policy_messages(messages);
+    run.session.ui.err("\nNothing was changed.\n");
     Ok(Exit::Error)
 }
 
 async fn approved(run: &Run<'_>, applying: &Applying, mode: PlanMode) -> Result<bool, Error> {
     if !applying.input {
-        return Err(Error::usage("there is nobody to ask", "give --auto-approve, or a saved plan"));
+        return Err(Error::usage(
+            "cannot ask for approval: --input=false",
+            "add --auto-approve, or apply a saved plan",
+        ));
     }
     let (question, detail) = match mode {
-        PlanMode::Destroy => ("Really destroy all of this?", "There is no way back."),
-        PlanMode::RefreshOnly => ("Record this?", "moorfast will write to its state what the world is like now."),
-        PlanMode::Normal => ("Do this?", "moorfast will do exactly what is described above."),
+        PlanMode::Destroy => (
+            "Do you really want to destroy these objects?",
+            "moorfast will destroy all objects shown above. This cannot be undone.",
+        ),
+        PlanMode::RefreshOnly => (
+            "Do you want to update the state?",
+            "moorfast will record the drift shown above, without changing any object.",
+        ),
+        PlanMode::Normal => {
+            ("Do you want to perform these actions?", "moorfast will perform exactly the actions described above.")
+        }
     };
-    ask::approve(&run.session.ui, question, detail, &run.interrupt).await
+    approval::ask(&run.session.ui, question, detail, &run.interrupt).await
 }
 
 async fn apply(run: &Run<'_>, planned: Planned, lock: Lock, applying: &Applying, verify: bool) -> Result<Exit, Error> {
@@ -211,16 +222,16 @@ async fn apply(run: &Run<'_>, planned: Planned, lock: Lock, applying: &Applying,
         verify,
     };
     let report = planned.apply(&lock, options, &run.follower.events(), &run.interrupt).await;
-    run.follower.settle().await;
-    if let Err(error) = lock.finish_run(&history.id, end(&report)).await {
-        run.session.ui.warn(format!("the end of this run could not be recorded: {error}"));
+    run.follower.flush().await;
+    if let Err(error) = lock.finish_run(&history.id, run_end(&report)).await {
+        run.session.ui.warn(format!("cannot record the end of this run: {error}"));
     }
     release(lock, run.session).await;
-    tell(run, &report, applying, mode, started.elapsed())?;
+    print_report(run, &report, applying, mode, started.elapsed())?;
     Ok(exit(&report))
 }
 
-fn tell(run: &Run, report: &Report, applying: &Applying, mode: PlanMode, took: Duration) -> Result<(), Error> {
+fn print_report(run: &Run, report: &Report, applying: &Applying, mode: PlanMode, took: Duration) -> Result<(), Error> {
     let ui = &run.session.ui;
     let width = ui.error_width();
     if applying.json {
@@ -239,17 +250,17 @@ fn tell(run: &Run, report: &Report, applying: &Applying, mode: PlanMode, took: D
     ui.out(format!("\n{}", report::closing(report, mode, took)))
 }
 
-/// A lock that can't be given back is free as soon as this process ended.
+/// Releases the lock. A lock that cannot be released expires soon after this process ended.
 async fn release(lock: Lock, session: &Session) {
     if let Err(error) = lock.release().await {
-        session.ui.warn(format!("the lock could not be given back: {error}"));
+        session.ui.warn(format!("cannot release the state lock: {error}"));
     }
 }
 
-/// How the run ended, for the history.
-fn end(report: &Report) -> RunEnd {
+/// Returns the entry for the history of runs.
+fn run_end(report: &Report) -> RunEnd {
     let done = Done::of(report);
-    let ended = report::Ended::of(report);
+    let unsuccessful = report::Unsuccessful::of(report);
     let left = report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Left { .. })).count();
     let counts = [
         ("added", done.added),
@@ -257,10 +268,10 @@ fn end(report: &Report) -> RunEnd {
         ("destroyed", done.destroyed),
         ("adopted", done.adopted),
         ("forgotten", done.forgotten),
-        ("failed", ended.failed.len()),
-        ("cancelled", ended.cancelled.len()),
-        ("skipped", ended.skipped.len()),
-        ("not started", ended.not_started.len()),
+        ("failed", unsuccessful.failed.len()),
+        ("cancelled", unsuccessful.cancelled.len()),
+        ("skipped", unsuccessful.skipped.len()),
+        ("not started", unsuccessful.not_started.len()),
         ("left", left),
     ];
     let result = match exit(report) {

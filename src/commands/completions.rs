@@ -10,10 +10,10 @@ use crate::session::Session;
 
 /// Print a completion script for a shell.
 ///
-/// Prints a completion script: `moorfast completions bash > /etc/bash_completion.d/moorfast`.
+/// Prints a completion script for a shell, for example `moorfast completions bash > /etc/bash_completion.d/moorfast`.
 #[derive(Debug, clap::Args)]
 pub struct Completions {
-    /// For which shell
+    /// The shell
     shell: Shell,
 }
 

@@ -16,11 +16,11 @@ use crate::session::Session;
 
 /// Evaluate expressions.
 ///
-/// Evaluates expressions of the manifest: variables, locals, functions, and resources as the state has them.
-/// On a terminal it asks for them; else it takes one a line from standard input.
+/// Evaluates expressions with variables, locals, functions and the resources in the state.
+/// On a terminal it shows a prompt; otherwise it reads one expression per line from standard input.
 #[derive(Debug, clap::Args)]
 pub struct Console {
-    /// Evaluate this and end; may be repeated
+    /// Evaluate this expression and exit (can be repeated)
     #[arg(short = 'e', long = "evaluate", value_name = "EXPRESSION")]
     expressions: Vec<String>,
     #[command(flatten)]
@@ -36,13 +36,13 @@ impl Console {
             return evaluate_all(session, &workspace, &snapshot, self.expressions.into_iter().map(Ok));
         }
         if session.ui.can_ask() {
-            return converse(session, &workspace, &snapshot);
+            return prompt(session, &workspace, &snapshot);
         }
         evaluate_all(session, &workspace, &snapshot, io::stdin().lock().lines())
     }
 }
 
-/// Evaluates line by line, and fails where one of them did.
+/// Evaluates each line. The exit code is an error if one of them failed.
 fn evaluate_all(
     session: &Session,
     workspace: &Workspace,
@@ -59,7 +59,7 @@ fn evaluate_all(
     Ok(exit)
 }
 
-fn converse(session: &Session, workspace: &Workspace, snapshot: &Snapshot) -> Result<Exit, Error> {
+fn prompt(session: &Session, workspace: &Workspace, snapshot: &Snapshot) -> Result<Exit, Error> {
     let failed = |error: ReadlineError| Error::File {
         doing: "read",
         path: "the terminal".into(),
@@ -71,7 +71,7 @@ fn converse(session: &Session, workspace: &Workspace, snapshot: &Snapshot) -> Re
             Ok(line) if line.trim() == "exit" => return Ok(Exit::Success),
             Ok(line) if line.trim().is_empty() => {}
             Ok(line) => {
-                // An expression that can't be remembered is evaluated all the same.
+                // The expression is evaluated even if it cannot be added to the history.
                 let _ = editor.add_history_entry(&line);
                 evaluate(session, workspace, snapshot, &line)?;
             }
@@ -81,7 +81,7 @@ fn converse(session: &Session, workspace: &Workspace, snapshot: &Snapshot) -> Re
     }
 }
 
-/// Prints the value, or what is wrong; says whether it had one.
+/// Prints the value of an expression or its errors. Returns whether it had a value.
 fn evaluate(session: &Session, workspace: &Workspace, snapshot: &Snapshot, text: &str) -> Result<bool, Error> {
     match workspace.evaluate(text.trim(), snapshot) {
         Ok(value) => {

@@ -6,16 +6,16 @@ use super::apply::{Applying, plan_and_apply};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
-use crate::planning::Scope;
+use crate::planning::Selection;
 use crate::session::Session;
 
-/// Remove everything that the state holds.
+/// Destroy all objects in the state.
 ///
-/// Removes everything that the state holds, dependants first. The same as `moorfast apply --destroy`.
+/// Destroys all objects in the state, dependants first. This is the same as `moorfast apply --destroy`.
 #[derive(Debug, clap::Args)]
 pub struct Destroy {
     #[command(flatten)]
-    scope: Scope,
+    selection: Selection,
     #[command(flatten)]
     inputs: Inputs,
     #[command(flatten)]
@@ -24,6 +24,6 @@ pub struct Destroy {
 
 impl Destroy {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        plan_and_apply(session, &self.scope.options(PlanMode::Destroy), &self.inputs, &self.applying).await
+        plan_and_apply(session, &self.selection.options(PlanMode::Destroy), &self.inputs, &self.applying).await
     }
 }

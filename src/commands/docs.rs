@@ -1,4 +1,4 @@
-//! `moorfast docs`: the pages that are made from the program itself. A test keeps them in step.
+//! `moorfast docs`: writes the generated reference pages. A test checks that the committed pages are up to date.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::session::{Session, providers};
 /// Writes the reference pages into a folder.
 #[derive(Debug, clap::Args)]
 pub struct Docs {
-    /// The folder, which must exist
+    /// An existing folder
     folder: PathBuf,
 }
 
@@ -26,13 +26,13 @@ impl Docs {
         if !self.folder.is_dir() {
             return Err(Error::usage(
                 format!("there is no folder {}", self.folder.display()),
-                "this command writes the reference pages of moorfast's own source; `moorfast help` shows the commands",
+                "this command writes the reference pages of moorfast's own documentation; `moorfast help` lists the commands",
             ));
         }
         for (name, page) in pages() {
             let path = self.folder.join(&name);
             let folder = path.parent().unwrap_or(&self.folder);
-            fs::create_dir_all(folder).map_err(Error::file("make the folder", folder))?;
+            fs::create_dir_all(folder).map_err(Error::file("create the folder", folder))?;
             fs::write(&path, page).map_err(Error::file("write", &path))?;
             session.ui.note(format!("Wrote {}.\n", path.display()));
         }
@@ -40,7 +40,7 @@ impl Docs {
     }
 }
 
-/// Every page with its path.
+/// Returns every page with its path.
 fn pages() -> Vec<(String, String)> {
     let mut pages = vec![
         ("cli.md".to_owned(), command_line()),
@@ -64,7 +64,7 @@ fn pages() -> Vec<(String, String)> {
     pages
 }
 
-/// The first sentence of a type's documentation.
+/// Returns the first sentence of a type's documentation.
 fn summary(kind: &ResourceType) -> String {
     let text = kind.schema.doc.trim().split("\n\n").next().unwrap_or_default().replace('\n', " ");
     match text.split_once(". ") {
@@ -73,7 +73,7 @@ fn summary(kind: &ResourceType) -> String {
     }
 }
 
-/// The help of every command on one page.
+/// Returns the page with the help of every command.
 fn command_line() -> String {
     let mut page = "# The command line\n\nThe help of every command, as `--help` prints it. Every command takes the global options too.\n".to_owned();
     let mut root = Cli::command().term_width(100);

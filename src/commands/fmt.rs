@@ -17,19 +17,19 @@ use crate::session::Session;
 
 /// Format manifests.
 ///
-/// Formats manifests: one style for spaces, indents and the alignment of comments. Never changes what they mean.
+/// Formats manifests: spaces, indentation and the alignment of comments. Never changes their meaning.
 #[derive(Debug, clap::Args)]
 pub struct Fmt {
     /// Files and folders; `-` formats standard input to standard output [default: the manifest]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Write nothing; exit with 3 where something is not formatted
+    /// Write nothing; exit with 3 if a file is not formatted
     #[arg(long)]
     check: bool,
-    /// Show what is not formatted as a diff
+    /// Show the differences
     #[arg(long)]
     diff: bool,
-    /// Folders inside folders too
+    /// Also format files in subfolders
     #[arg(long)]
     recursive: bool,
 }
@@ -62,7 +62,7 @@ impl Fmt {
         Ok(Exit::Success)
     }
 
-    /// Formats a file, and says whether that changes it.
+    /// Formats a file. Returns whether its text changes.
     fn file(&self, path: &Path, session: &Session) -> Result<bool, Error> {
         let text = bounded::read_text(path, bounded::TEXT).map_err(Error::file("read", path))?;
         let formatted = format(path, &text)?;
@@ -88,7 +88,7 @@ fn format(path: &Path, text: &str) -> Result<String, Error> {
     })
 }
 
-/// Writes the file whole or not at all, and leaves its mode as it is.
+/// Replaces the file atomically, and keeps its mode.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mode = fs::metadata(path)?.permissions().mode() & 0o7777;
     atomic::write(path, mode, text.as_bytes())
@@ -109,7 +109,7 @@ fn collect(path: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(),
         }
         if entry.is_dir() && recursive {
             collect(&entry, recursive, files)?;
-        } else if entry.is_file() && name.ends_with(".toml") && !crate::session::is_of_rust(&name) {
+        } else if entry.is_file() && name.ends_with(".toml") && !crate::session::is_rust_configuration(&name) {
             files.push(entry);
         }
     }

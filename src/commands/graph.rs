@@ -9,16 +9,16 @@ use crate::session::Session;
 
 /// Print the dependency graph.
 ///
-/// Prints what depends on what.
+/// Prints the dependency graph of the manifest.
 #[derive(Debug, clap::Args)]
 pub struct Graph {
-    /// For Graphviz (the default)
+    /// Print the graph for Graphviz (default)
     #[arg(long, conflicts_with_all = ["mermaid", "svg"])]
     dot: bool,
-    /// For Mermaid
+    /// Print the graph for Mermaid
     #[arg(long, conflicts_with = "svg")]
     mermaid: bool,
-    /// As a picture: one box for each resource, what comes first on the left
+    /// Print the graph as a picture: one box per resource, dependencies on the left
     #[arg(long)]
     svg: bool,
     #[command(flatten)]

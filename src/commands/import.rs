@@ -13,13 +13,13 @@ use crate::session::Session;
 
 /// Import an existing object.
 ///
-/// Reads the existing object of an address of the manifest and records it. Changes nothing in the world.
-/// (A plan imports by itself what is exactly as the manifest wants it.)
+/// Reads the existing object of an address of the manifest and records it in the state. Does not change the object.
+/// Objects that match the manifest exactly need no import: an apply records them.
 #[derive(Debug, clap::Args)]
 pub struct Import {
-    /// An instance of the manifest; a resource without a key means all of its instances that are not in the state
+    /// The address of an instance; a resource without a key selects all of its instances that are not in the state
     address: Address,
-    /// Wait this long for another run to end
+    /// Maximum time to wait for the state lock
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     lock_timeout: Duration,
     #[command(flatten)]
@@ -34,11 +34,11 @@ impl Import {
         let lock = run.lock(&store, "import", self.lock_timeout).await?;
         let (snapshot, key, events) = (store.snapshot().await?, store.seal_key(), run.follower.events());
         let imported = workspace.import(&self.address, &snapshot, key, &lock, &events, &run.interrupt).await;
-        run.follower.settle().await;
+        run.follower.flush().await;
         let imported = imported.map_err(|failure| run.error(failure))?;
         lock.release().await?;
         let lines: String = imported.iter().map(|address| format!("Imported {address}.\n")).collect();
-        session.ui.out(format!("{lines}`moorfast plan` shows where the manifest differs.\n"))?;
+        session.ui.out(format!("{lines}Run `moorfast plan` to see how the objects differ from the manifest.\n"))?;
         Ok(Exit::Success)
     }
 }

@@ -13,18 +13,17 @@ use crate::render::style::{BOLD, paint};
 use crate::session::Session;
 
 const STARTER: &str = include_str!("init/main.toml");
-const GITIGNORE: &str =
-    "# The state, its key and known hosts: they belong to whoever applies, not into the repository.\n.moorfast/\n";
+const GITIGNORE: &str = "# The state, its key and the known hosts: they must not be committed.\n.moorfast/\n";
 
-/// Write a starter manifest into the folder, or move the state.
+/// Create a starter manifest, or move the state.
 ///
-/// Writes a starter manifest that runs as it is, on this machine and without root, and adds the folder of the state to .gitignore. Never overwrites anything.
+/// Creates a starter manifest that can be applied on this machine without root, and adds the folder of the state to .gitignore. Never overwrites a file.
 #[derive(Debug, clap::Args)]
 pub struct Init {
-    /// Move the state from where it is to where the manifest's [backend.*] keeps it, and write nothing else
+    /// Move the state to the backend that the manifest configures in [backend.*], and create no manifest
     #[arg(long)]
     migrate_state: bool,
-    /// With --migrate-state: even over another state that is there
+    /// With --migrate-state: replace another state in that backend
     #[arg(long, requires = "migrate_state")]
     force: bool,
     #[command(flatten)]
@@ -37,13 +36,13 @@ impl Init {
             return migrate::run(session, self.force, self.waiting.lock_timeout).await;
         }
         let root = &session.globals.manifest;
-        fs::create_dir_all(root).map_err(Error::file("make the folder", root))?;
+        fs::create_dir_all(root).map_err(Error::file("create the folder", root))?;
         let path = root.join("main.toml");
         let mut file = match File::create_new(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 return Err(Error::usage(
-                    format!("{} is there already", path.display()),
-                    "`moorfast init` never overwrites; use it in an empty folder",
+                    format!("cannot create {}: the file exists", path.display()),
+                    "`moorfast init` never overwrites a file; run it in an empty folder",
                 ));
             }
             other => other.map_err(Error::file("write", &path))?,
@@ -51,8 +50,8 @@ impl Init {
         file.write_all(STARTER.as_bytes()).map_err(Error::file("write", &path))?;
         let ignore = root.join(".gitignore");
         ignore_state(&ignore).map_err(Error::file("write", &ignore))?;
-        let next = "Look at it, then: moorfast plan, moorfast apply.";
-        session.ui.out(format!("Wrote {}. {next}\n", paint(BOLD, path.display())))?;
+        let next = "Edit it, then run `moorfast plan` and `moorfast apply`.";
+        session.ui.out(format!("Created {}. {next}\n", paint(BOLD, path.display())))?;
         Ok(Exit::Success)
     }
 }

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::session::Session;
 
-/// The commands; the documentation of each is that of its arguments.
+/// The commands. The help text of each is the documentation of its type.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     Init(init::Init),
@@ -48,10 +48,10 @@ pub enum Command {
 }
 
 impl Command {
-    /// Does it.
+    /// Runs the command.
     ///
     /// # Errors
-    /// Whatever kept it from being done.
+    /// If the command fails.
     pub async fn run(self, session: Session) -> Result<Exit, Error> {
         match self {
             Command::Init(command) => command.run(&session).await,

@@ -11,10 +11,10 @@ use crate::inputs::Inputs;
 use crate::render::style::{BOLD, WARNING, paint};
 use crate::session::Session;
 
-/// The nodes of the inventory and their host keys.
+/// Manage the nodes of the inventory and their host keys.
 ///
-/// The nodes of the inventory and their host keys. A node is only spoken to if its host key is known: pinned by `host_key` in the
-/// manifest, or trusted here once.
+/// Manages the nodes of the inventory and their host keys. moorfast connects to a node only if its host key is known: pinned by
+/// `host_key` in the manifest, or trusted with `moorfast node trust`.
 #[derive(Debug, clap::Args)]
 pub struct Node {
     #[command(subcommand)]
@@ -23,30 +23,30 @@ pub struct Node {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// List the nodes, how they are reached and whether their host keys are known
+    /// List the nodes with their addresses, roles and known host keys
     List {
         #[command(flatten)]
         inputs: Inputs,
     },
-    /// Show what is known of a node: how it is reached, and which machine the last apply met there
+    /// Show a node: its address, its roles, and the identity of its machine as of the last apply
     Show {
-        /// Which node
+        /// The node
         #[arg(value_name = "NAME")]
         name: String,
         #[command(flatten)]
         inputs: Inputs,
     },
-    /// Take the host keys that a node shows now as its own, after you compared the fingerprints
+    /// Trust the host keys that a node presents now; compare the fingerprints first
     Trust {
-        /// Which nodes
+        /// The nodes
         #[arg(value_name = "NAME", required = true)]
         names: Vec<String>,
         #[command(flatten)]
         inputs: Inputs,
     },
-    /// Forget the trusted host keys of a node
+    /// Remove the trusted host keys of a node
     Forget {
-        /// Which nodes
+        /// The nodes
         #[arg(value_name = "NAME", required = true)]
         names: Vec<String>,
         #[command(flatten)]
@@ -81,7 +81,7 @@ fn named(nodes: &[Arc<Machine>], names: &[String]) -> Result<Vec<Arc<Machine>>, 
         let known = || nodes.iter().map(|node| node.name.to_string()).collect::<Vec<_>>().join(", ");
         let found = nodes.iter().find(|node| node.name.0 == *name).cloned();
         found.ok_or_else(|| {
-            Error::usage(format!("the inventory has no node \"{name}\""), format!("it has: {}", known()))
+            Error::usage(format!("the inventory has no node `{name}`"), format!("its nodes are: {}", known()))
         })
     };
     names.iter().map(find).collect()
@@ -89,7 +89,7 @@ fn named(nodes: &[Arc<Machine>], names: &[String]) -> Result<Vec<Arc<Machine>>, 
 
 fn list(session: &Session, nodes: &[Arc<Machine>]) -> Result<(), Error> {
     let column = |of: fn(&Machine) -> String| nodes.iter().map(|node| of(node).chars().count()).max().unwrap_or(0);
-    let (name, place, roles) = (column(|n| n.name.to_string()), column(reached), column(|n| n.roles.join(", ")));
+    let (name, place, roles) = (column(|n| n.name.to_string()), column(destination), column(|n| n.roles.join(", ")));
     let mut text = String::new();
     for node in nodes {
         let keys = moorfast_ssh::known(node, &session.data_dir()).map_err(Error::Provider)?;
@@ -98,7 +98,8 @@ fn list(session: &Session, nodes: &[Arc<Machine>]) -> Result<(), Error> {
             (_, []) => paint(WARNING, format!("unknown host key: moorfast node trust {}", node.name)),
             (_, keys) => keys.join(" "),
         };
-        let line = format!("{:name$}  {:place$}  {:roles$}  {keys}", node.name.0, reached(node), node.roles.join(", "));
+        let line =
+            format!("{:name$}  {:place$}  {:roles$}  {keys}", node.name.0, destination(node), node.roles.join(", "));
         text.push_str(line.trim_end());
         text.push('\n');
     }
@@ -107,13 +108,14 @@ fn list(session: &Session, nodes: &[Arc<Machine>]) -> Result<(), Error> {
 
 async fn show(session: &Session, node: &Machine) -> Result<(), Error> {
     let keys = moorfast_ssh::known(node, &session.data_dir()).map_err(Error::Provider)?;
-    let mut rows = vec![("reached", reached(node)), ("roles", node.roles.join(", ")), ("trusted keys", keys.join(" "))];
+    let mut rows =
+        vec![("address", destination(node)), ("roles", node.roles.join(", ")), ("trusted keys", keys.join(" "))];
     if let Some(store) = session.existing_store().await? {
         let state = store.snapshot().await?;
         let known = state.nodes.get(&node.name.0).cloned().unwrap_or_default();
         let met: Option<Met> = serde_json::from_value(known).ok();
         if let Some(met) = met {
-            rows.push(("last met at", met.address));
+            rows.push(("last address", met.address));
             rows.push(("host keys", met.host_keys.join(" ")));
             rows.push(("machine-id", met.machine_id.unwrap_or_default()));
             rows.push(("boot-id", met.boot_id.unwrap_or_default()));
@@ -131,12 +133,12 @@ async fn show(session: &Session, node: &Machine) -> Result<(), Error> {
     session.ui.out(format!("{}\n{}", paint(BOLD, &node.name), lines.collect::<String>()))
 }
 
-/// Is the instance at `address` the one of `node`?
+/// Returns whether `address` is the instance of `node`.
 fn is_of(address: &str, node: &Machine) -> bool {
     address.parse::<Address>().is_ok_and(|address| address.key.as_deref() == Some(node.name.0.as_str()))
 }
 
-fn reached(node: &Machine) -> String {
+fn destination(node: &Machine) -> String {
     let user = node.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
     let port = node.port.map(|port| format!(":{port}")).unwrap_or_default();
     match node.transport {
@@ -151,10 +153,8 @@ async fn trust(session: &Session, nodes: Vec<Arc<Machine>>, settings: &Settings)
         let name = paint(BOLD, &node.name);
         let lines: String = keys.iter().map(|key| format!("  {key}\n")).collect();
         session.ui.out(match keys.is_empty() {
-            true => format!("{name} is this very machine: it has no host key.\n"),
-            false => {
-                format!("{name} is trusted by these host keys; compare them with what its console shows:\n{lines}")
-            }
+            true => format!("{name} is this machine and needs no host key.\n"),
+            false => format!("Trusted these host keys of {name}. Compare them with those on its console:\n{lines}"),
         })?;
     }
     Ok(())
@@ -165,8 +165,8 @@ fn forget(session: &Session, nodes: Vec<Arc<Machine>>) -> Result<(), Error> {
         let name = paint(BOLD, &node.name);
         let forgotten = moorfast_ssh::forget(&node, &session.data_dir()).map_err(Error::Provider)?;
         session.ui.out(match forgotten {
-            true => format!("The host keys of {name} are forgotten.\n"),
-            false => format!("No host key of {name} was known.\n"),
+            true => format!("Removed the host keys of {name}.\n"),
+            false => format!("{name} had no trusted host key.\n"),
         })?;
     }
     Ok(())

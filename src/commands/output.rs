@@ -9,15 +9,15 @@ use crate::session::Session;
 
 /// Print outputs of the last apply.
 ///
-/// Prints outputs of the last apply. Sensitive ones were shown to nobody and are not stored, so they can't be printed.
+/// Prints outputs of the last apply. Sensitive outputs are not stored, so they cannot be printed.
 #[derive(Debug, clap::Args)]
 pub struct Output {
-    /// Only this one
+    /// The output to print [default: all outputs]
     name: Option<String>,
     /// Print JSON
     #[arg(long, conflicts_with = "raw")]
     json: bool,
-    /// Print a string, number or bool without quotes and without a newline
+    /// Print a string, number or bool without quotes and without a trailing newline
     #[arg(long, requires = "name")]
     raw: bool,
 }
@@ -28,14 +28,14 @@ impl Output {
         let text = match &self.name {
             None if self.json => return session.ui.json(format!("{:#}\n", serde_json::json!(outputs))).map(success),
             None if outputs.is_empty() => {
-                session.ui.note("There are no outputs: no apply recorded any.\n");
+                session.ui.note("The state has no outputs.\n");
                 String::new()
             }
             None => record::outputs(&outputs),
             Some(name) => {
                 let known = || outputs.keys().cloned().collect::<Vec<_>>().join(", ");
                 let output = outputs.get(name).ok_or_else(|| {
-                    Error::usage(format!("there is no output \"{name}\""), format!("there are: {}", known()))
+                    Error::usage(format!("the state has no output `{name}`"), format!("its outputs are: {}", known()))
                 })?;
                 let text = self.one(name, output)?;
                 return match (self.json, self.raw) {
@@ -52,8 +52,8 @@ impl Output {
     fn one(&self, name: &str, output: &Recorded) -> Result<String, Error> {
         if output.sensitive {
             return Err(Error::usage(
-                format!("the output \"{name}\" is sensitive: its value is stored nowhere"),
-                "read it where the manifest puts it: the node's file, the cluster's Secret",
+                format!("cannot print the output `{name}`: sensitive values are not stored"),
+                "read the value from the object that the manifest writes it to, such as a file or a Secret",
             ));
         }
         if self.json {
@@ -62,7 +62,7 @@ impl Output {
         match (&output.value, self.raw) {
             (serde_json::Value::String(text), true) => Ok(text.clone()),
             (value, true) if value.is_object() || value.is_array() => {
-                Err(Error::usage(format!("the output \"{name}\" is a list or a map"), "--json prints it"))
+                Err(Error::usage(format!("cannot print the output `{name}` raw: it is a list or a map"), "use --json"))
             }
             (value, true) => Ok(value.to_string()),
             (value, false) => Ok(format!("{}\n", inline(value))),

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::plan_file;
-use crate::planning::{Replacing, Run, Scope, parse_duration};
+use crate::planning::{Replacements, Run, Selection, parse_duration};
 use crate::render::progress::Form;
 use crate::render::report::effort;
 use crate::render::style::{BOLD, DIM, paint};
@@ -18,59 +18,59 @@ use crate::render::{json, plan};
 use crate::session::Session;
 use crate::signature::{PASSPHRASE, SignKey, SignatureError};
 
-/// Show what an apply would change and why.
+/// Show the changes that an apply would make.
 ///
-/// Reads the world and shows what an apply would change and why. Changes nothing.
+/// Reads the nodes and clusters, and shows the changes that an apply would make, with the reasons. Changes nothing.
 #[derive(Debug, clap::Args)]
 pub struct Plan {
-    /// Save the plan, so that `moorfast apply FILE` does exactly this
+    /// Save the plan to a file; `moorfast apply FILE` makes exactly its changes
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Sign the saved plan with this private key of OpenSSH (ed25519); MOORFAST_SIGN_KEY_PASSPHRASE opens one with a passphrase
+    /// Sign the saved plan with this OpenSSH private key (ed25519); its passphrase is read from MOORFAST_SIGN_KEY_PASSPHRASE
     #[arg(long, value_name = "FILE", requires = "out")]
     sign_key: Option<PathBuf>,
-    /// Plan to remove everything that the state holds
+    /// Plan to destroy all objects in the state
     #[arg(long, conflicts_with = "refresh_only")]
     destroy: bool,
-    /// Plan only to record what the world is like now
+    /// Plan to update the state to match the real objects, and to change no object
     #[arg(long)]
     refresh_only: bool,
-    /// Exit with 0 for no changes, 1 for an error, 2 for changes
+    /// Exit with 0 if there are no changes, 1 after an error, 2 if there are changes
     #[arg(long)]
     detailed_exitcode: bool,
     /// Print the plan as JSON
     #[arg(long)]
     json: bool,
-    /// Refuse whatever lets a manifest that nobody reviewed read files, run commands or make requests from this machine
+    /// Plan a manifest that nobody reviewed: refuse everything that would read files, run commands or make requests on this machine
     #[arg(long)]
     untrusted: bool,
-    /// Take the lock of the state; `--lock=false` only reads, also where the state cannot be written
+    /// Lock the state while planning; `--lock=false` also works if the state is read-only
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     lock: bool,
-    /// Show long texts whole
+    /// Show long texts in full
     #[arg(long)]
     full: bool,
-    /// Wait this long for a run that is changing the world now
+    /// Maximum time to wait for the state lock
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     lock_timeout: Duration,
     #[command(flatten)]
-    scope: Scope,
+    selection: Selection,
     #[command(flatten)]
-    replacing: Replacing,
+    replacements: Replacements,
     #[command(flatten)]
     inputs: Inputs,
 }
 
 impl Plan {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let session = &session.reading(self.untrusted);
+        let session = &session.with_trust(!self.untrusted);
         let started = Instant::now();
-        // A key that can't sign is told before the world is read.
+        // An unusable key is reported before any node or cluster is read.
         let key = self.sign_key.as_deref().map(sign_key).transpose()?;
         let workspace = session.checked_workspace(&self.inputs)?;
-        let store = if self.lock { session.store().await? } else { session.store_for_a_look().await? };
+        let store = if self.lock { session.store().await? } else { session.writable_or_readable_store().await? };
         let run = Run::new(session, &workspace, Form::Text);
-        // A plan made while another run changes the world would be stale at once.
+        // A plan created while another run makes changes would be stale at once.
         let lock = match self.lock {
             true => Some(run.lock(&store, "plan", self.lock_timeout).await?),
             false => None,
@@ -79,7 +79,7 @@ impl Plan {
         if let Some(lock) = lock {
             lock.release().await?;
         }
-        let (planned, said) = run.judged(planned, false).await?;
+        let (planned, messages) = run.with_policies(planned, false).await?;
         let (made, statistics) = (planned.plan.clone(), planned.statistics());
         planned.close().await;
         if let Some(path) = &self.out {
@@ -90,11 +90,11 @@ impl Plan {
         } else {
             session.ui.out(plan::plan(&made, session.ui.room(self.full)))?;
             session.ui.note(format!("\nPlanned {}.\n", effort(&statistics, started.elapsed())));
-            session.ui.note(self.what_next(&made));
+            session.ui.note(self.next_step(&made));
         }
         if made.is_denied() {
             if !self.json {
-                run.tell_policies(&said);
+                run.print_policy_messages(&messages);
             }
             return Ok(Exit::Error);
         }
@@ -107,19 +107,20 @@ impl Plan {
             (_, true) => PlanMode::RefreshOnly,
             _ => PlanMode::Normal,
         };
-        self.replacing.of(self.scope.options(mode))
+        self.replacements.add_to(self.selection.options(mode))
     }
 
-    fn what_next(&self, made: &Made) -> String {
+    fn next_step(&self, made: &Made) -> String {
         match &self.out {
             Some(_) if made.is_denied() => {
-                "\nSaved as evidence only: what a policy denies is not applied.\n".to_owned()
+                "\nSaved for review only: a plan that a policy denies cannot be applied.\n".to_owned()
             }
             Some(path) => {
-                format!("\nSaved. {} does exactly this.\n", paint(BOLD, format!("moorfast apply {}", path.display())))
+                let command = paint(BOLD, format!("moorfast apply {}", path.display()));
+                format!("\nSaved the plan. To make exactly these changes, run: {command}\n")
             }
             None if made.has_changes() && !made.is_denied() => {
-                paint(DIM, "\nNot saved: an apply plans anew. `--out FILE` saves a plan for review.\n")
+                paint(DIM, "\nThe plan was not saved, so `moorfast apply` plans again. Use `--out FILE` to save it.\n")
             }
             None => String::new(),
         }

@@ -8,7 +8,7 @@ use crate::session::{Session, catalogue};
 
 /// Print the JSON Schema of the manifest, for editors.
 ///
-/// Prints the JSON Schema of the manifest. Editors with a TOML language server complete and check with it.
+/// Prints the JSON Schema of the manifest. Editors with a TOML language server use it for completion and checks.
 #[derive(Debug, clap::Args)]
 pub struct Schema {}
 

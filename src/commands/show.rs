@@ -17,7 +17,7 @@ use crate::signature::TrustedKeys;
 /// Shows the state, or a saved plan. Needs no manifest.
 #[derive(Debug, clap::Args)]
 pub struct Show {
-    /// A plan that `moorfast plan --out FILE` saved [default: the state]
+    /// A saved plan, written by `moorfast plan --out FILE` [default: the state]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Print JSON
@@ -26,16 +26,16 @@ pub struct Show {
     /// Print the saved plan as Markdown, for the comment of a pull request
     #[arg(long, requires = "file", conflicts_with = "html")]
     markdown: bool,
-    /// The characters that the Markdown may have: 65536 on GitHub, 1000000 on GitLab
+    /// Maximum length of the Markdown in characters: 65536 on GitHub, 1000000 on GitLab
     #[arg(long, value_name = "N", requires = "markdown", default_value_t = GITHUB, value_parser = RangedU64ValueParser::<usize>::new().range(FEWEST as u64..))]
     limit: usize,
-    /// Print the saved plan as one page of HTML that needs nothing else
+    /// Print the saved plan as a self-contained HTML page
     #[arg(long, requires = "file")]
     html: bool,
-    /// Show long texts whole
+    /// Show long texts in full
     #[arg(long)]
     full: bool,
-    /// Show the saved plan only if it is signed by one of these keys: a file of OpenSSH public keys, or a folder of *.pub
+    /// Show the saved plan only if one of these keys signed it: a file of OpenSSH public keys, or a folder of *.pub files
     #[arg(long, value_name = "KEYS", requires = "file")]
     verify: Option<PathBuf>,
 }

@@ -15,9 +15,9 @@ use crate::session::Session;
 
 pub(super) mod files;
 
-/// Look at and change what is remembered.
+/// Inspect and modify the state.
 ///
-/// Looks at and changes what is remembered. Never touches the world.
+/// Inspects and modifies the state. Never reads or changes a node or cluster.
 #[derive(Debug, clap::Args)]
 pub struct State {
     #[command(subcommand)]
@@ -28,63 +28,63 @@ pub struct State {
 enum Command {
     /// List the addresses of all instances
     List {
-        /// Only these resources or instances
+        /// List only these resources or instances
         #[arg(value_name = "ADDRESS")]
         addresses: Vec<Address>,
     },
     /// Show an instance
     Show {
-        /// Which instance; a resource without a key means all of its instances
+        /// The address of an instance; a resource without a key selects all of its instances
         address: Address,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Forget instances, which stay in the world as they are
+    /// Remove instances from the state, without destroying their objects
     Rm {
-        /// Which instances; a resource without a key means all of its instances
+        /// The addresses of instances; a resource without a key selects all of its instances
         #[arg(value_name = "ADDRESS", required = true)]
         addresses: Vec<Address>,
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Give an instance another address
+    /// Move an instance to another address
     Mv {
-        /// The address it has; a resource without a key means all of its instances, which keep their keys
+        /// The old address; a resource without a key selects all of its instances, which keep their keys
         from: Address,
-        /// The address it gets
+        /// The new address
         to: Address,
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Print the whole state as JSON
+    /// Print the state as JSON
     Pull,
-    /// Put a state that was pulled in the place of this one
+    /// Replace the state with one from `state pull`
     Push(files::Push),
-    /// Write the state with its history and its key into a file
+    /// Write the state with its history and its key to a file
     Backup {
-        /// Which file; none must be there yet
+        /// The new file; it must not exist
         file: PathBuf,
     },
-    /// Put a backup in the place of the state
+    /// Replace the state with a backup
     Restore(files::Restore),
-    /// Take the lock away from a run that is surely dead
+    /// Remove the lock of a run that no longer exists
     Unlock {
-        /// The id of the lock, as the message that it is locked gives it
+        /// The ID of the lock, as in the error message about the lock
         id: String,
     },
-    /// List the last runs, newest first
+    /// List the runs, newest first
     History {
-        /// How many
+        /// Maximum number of runs
         #[arg(short = 'n', long, default_value = "20")]
         limit: usize,
     },
 }
 
-/// How long to wait for the lock.
+/// The option about waiting for the lock.
 #[derive(Debug, clap::Args)]
 pub struct Waiting {
-    /// Wait this long for another run to end
+    /// Maximum time to wait for the state lock
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     pub lock_timeout: Duration,
 }
@@ -103,7 +103,7 @@ impl State {
             Command::Unlock { id } => unlock(session, &id).await,
             Command::History { limit } => {
                 let store = existing(session).await?.0;
-                // A run may begin or end meanwhile: it held the lock before or after its line was read.
+                // A run may start or end at the same time. It holds the lock either before or after its entry is read.
                 let before = store.lock_info().await?;
                 let runs = store.runs(limit).await?;
                 let holder = before.or(store.lock_info().await?);
@@ -114,7 +114,7 @@ impl State {
     }
 }
 
-/// The state; an error where there is none.
+/// Returns the existing state.
 async fn existing(session: &Session) -> Result<(Store, Snapshot), Error> {
     let store = session.state().await?;
     let snapshot = store.snapshot().await?;
@@ -147,13 +147,13 @@ fn named(snapshot: &Snapshot, pattern: &Address) -> Result<Vec<String>, Error> {
     let instances: Vec<&String> = snapshot.records.keys().filter(|address| names(&resource, address)).collect();
     let help = match nearest(&name, snapshot.records.keys().map(String::as_str)) {
         _ if !instances.is_empty() => format!("its instances are {}", first_of(&instances)),
-        Some(nearest) => format!("did you mean `{nearest}`? `moorfast state list` lists all"),
+        Some(nearest) => format!("did you mean `{nearest}`? `moorfast state list` lists all addresses"),
         None => return Err(StateError::NoRecord { address: name }.into()),
     };
     Err(Error::usage(format!("the state has no resource `{name}`"), help))
 }
 
-/// The first of some addresses, and how many more there are.
+/// Returns the first of some addresses, and how many more there are.
 fn first_of(addresses: &[&String]) -> String {
     const FEW: usize = 8;
     let shown: Vec<_> = addresses.iter().take(FEW).map(|address| format!("`{address}`")).collect();
@@ -192,7 +192,7 @@ async fn remove(session: &Session, patterns: &[Address], timeout: Duration) -> R
     }
     lock.finish_run(&run.id, succeeded("forgotten", addresses.len())).await?;
     lock.release().await?;
-    let lines: String = addresses.iter().map(|address| format!("Forgot {address}\n")).collect();
+    let lines: String = addresses.iter().map(|address| format!("Removed {address} from the state\n")).collect();
     session.ui.out(lines)
 }
 
@@ -212,14 +212,14 @@ async fn rename(session: &Session, from: &Address, to: &Address, timeout: Durati
     session.ui.out(lines)
 }
 
-/// The addresses that records have and get.
+/// Returns the old and the new address of each record to move.
 fn moves(snapshot: &Snapshot, from: &Address, to: &Address) -> Result<Vec<(String, String)>, Error> {
     let found = named(snapshot, from)?;
     let is_one = found == [from.to_string()];
     if !is_one && to.key.is_some() {
-        let message = format!("`{from}` has {} instances, and `{to}` is one", found.len());
+        let message = format!("cannot move {} instances of `{from}` to the one address `{to}`", found.len());
         let found: Vec<&String> = found.iter().collect();
-        return Err(Error::usage(message, format!("name one of {}", first_of(&found))));
+        return Err(Error::usage(message, format!("select one of {}", first_of(&found))));
     }
     let mut moves = Vec::new();
     for name in found {
@@ -247,5 +247,5 @@ pub(super) fn succeeded(what: &str, count: usize) -> RunEnd {
 async fn unlock(session: &Session, id: &str) -> Result<(), Error> {
     existing(session).await?;
     session.store().await?.force_unlock(id).await?;
-    session.ui.out("The lock is free. The run that held it can write nothing any more.\n")
+    session.ui.out("The state is unlocked. The run that held the lock can no longer write to it.\n")
 }

@@ -9,9 +9,9 @@ use crate::render::style::{ADD, paint};
 use crate::render::{diagnostic, json};
 use crate::session::Session;
 
-/// Check the manifest without looking at the state or the world.
+/// Check the manifest.
 ///
-/// Checks the manifest: syntax, names, types, references, cycles. Looks neither at the state nor at the world.
+/// Checks the manifest: syntax, names, types, references and cycles. Does not read the state, the nodes or the clusters.
 #[derive(Debug, clap::Args)]
 pub struct Validate {
     /// Print the result as JSON
@@ -23,7 +23,7 @@ pub struct Validate {
 
 impl Validate {
     pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
-        let (sources, found) = self.look(session)?;
+        let (sources, found) = self.diagnostics(session)?;
         let valid = !found.iter().any(|d| d.severity == Severity::Error);
         if self.json {
             session.ui.json(format!("{:#}\n", json::diagnostics(&sources, &found)))?;
@@ -40,8 +40,11 @@ impl Validate {
         Ok(Exit::Success)
     }
 
-    /// Everything that is wrong; an error where it can't even be looked for.
-    fn look(&self, session: &Session) -> Result<(Sources, Vec<Diagnostic>), Error> {
+    /// Returns all errors and warnings of the manifest.
+    ///
+    /// # Errors
+    /// If the manifest cannot be read.
+    fn diagnostics(&self, session: &Session) -> Result<(Sources, Vec<Diagnostic>), Error> {
         let workspace = match session.workspace(&self.inputs) {
             Ok(workspace) => workspace,
             Err(Error::Manifest { sources, diagnostics }) => return Ok((sources, diagnostics)),

@@ -8,7 +8,7 @@ use crate::session::{Session, providers};
 
 /// Print the version.
 ///
-/// Prints the version, and the providers that are built in.
+/// Prints the version and the built-in providers.
 #[derive(Debug, clap::Args)]
 pub struct Version {
     /// Print JSON

@@ -1,38 +1,38 @@
-//! One block of a plan: the headline of a change, why, and its attributes.
+//! A block of a plan: the headline of a change, its reasons and its attributes.
 
 use moorfast_engine::provider::Action;
 
-use super::fold::{Block, Look, Member};
-use super::own_name::{on_every_node, starred};
-use super::restated::is_restated;
+use super::derived_attributes::is_derived;
+use super::fold::{Block, Difference, Member};
+use super::instance_name::{on_every_node, starred};
 use super::row::{Lines, Room, Row};
 use super::style::{BOLD, DIM, paint};
 use super::text_diff::{changed_lines, text_diff};
 use super::value::{is_multi_line, is_plainly_unknown, printable};
 use super::wording::{headline, listed, object_line, reasons, symbol};
 
-/// The names of how many instances stand in a headline.
+/// Maximum number of instance names in a headline.
 const NAMED: usize = 8;
-/// The columns left of an attribute's name.
+/// The indentation of attributes in columns.
 const INDENT: usize = 6;
 
-/// The lines of a block.
+/// Returns the lines of a block.
 pub fn block(block: &Block, room: Room) -> Vec<String> {
     let mut lines = vec![format!("  # {}", title(block))];
     lines.extend(body(block, room));
     lines
 }
 
-/// The lines of a block below its title.
+/// Returns the lines of a block below its title.
 pub fn body(block: &Block, room: Room) -> Vec<String> {
     let change = block.first().change;
     let mut lines: Vec<_> =
-        why(block).into_iter().map(|reason| format!("  {}", paint(DIM, format!("#   {reason}")))).collect();
+        block_reasons(block).into_iter().map(|reason| format!("  {}", paint(DIM, format!("#   {reason}")))).collect();
     if matches!(change.action, Action::NoOp | Action::Adopt | Action::Forget) {
         return lines;
     }
     let (mark, style) = symbol(change.action);
-    // What is made shows all of its attributes; of what is there already the name tells which one it is.
+    // A created object shows all of its attributes. An existing object shows its identity.
     let name = match identity(block).filter(|_| change.action != Action::Create) {
         Some(identity) => format!("{} {}", change.resource_type, printable(&identity)),
         None => change.resource_type.clone(),
@@ -43,8 +43,8 @@ pub fn body(block: &Block, room: Room) -> Vec<String> {
     lines
 }
 
-/// Returns the lines that say why. Where members have their own names in them, these are `*`.
-fn why(block: &Block) -> Vec<String> {
+/// Returns the reasons of a block. If they contain instance names, these are replaced by `*`.
+fn block_reasons(block: &Block) -> Vec<String> {
     let first = reasons(block.first().change);
     if block.members.iter().all(|member| reasons(member.change) == first) {
         return first;
@@ -52,7 +52,7 @@ fn why(block: &Block) -> Vec<String> {
     block.first().reasons.iter().map(|reason| starred(reason)).collect()
 }
 
-/// Returns the natural key that all members have in common.
+/// Returns the common identity of all members.
 fn identity(block: &Block) -> Option<String> {
     let first = block.first();
     let all = |same: &dyn Fn(&Member) -> bool| block.members.iter().all(same);
@@ -62,7 +62,7 @@ fn identity(block: &Block) -> Option<String> {
     first.identity.as_deref().filter(|_| all(&|member| member.identity == first.identity)).map(starred)
 }
 
-/// What happens to which instances, on one line.
+/// Returns the title: the instances and their action.
 pub fn title(block: &Block) -> String {
     let change = block.first().change;
     let headline = headline(change, block.members.iter().map(|m| m.rows.len()).sum());
@@ -81,17 +81,17 @@ pub fn title(block: &Block) -> String {
     }
 }
 
-/// The attributes of all members: those that are equal once, the others for each.
+/// Returns the lines of the attributes: equal ones once, the others for each member.
 fn attributes(block: &Block, room: Room) -> Vec<String> {
     let mut paths: Vec<&str> = Vec::new();
     let mut later: Vec<&str> = Vec::new();
     let resource_type = &block.first().change.resource_type;
     let is_equal = |row: &Row| block.members.iter().all(|m| m.row(&row.path).is_some_and(|(other, _)| other == row));
-    // The digests of texts that differ say nothing that the texts do not.
-    let is_news = |member: &Member, row: &Row| {
-        !is_restated(resource_type, row, member.rows.iter()) || (room.full && is_equal(row))
+    // Digests of different texts add no information to the texts.
+    let is_shown = |member: &Member, row: &Row| {
+        !is_derived(resource_type, row, member.rows.iter()) || (room.full && is_equal(row))
     };
-    for row in block.members.iter().flat_map(|m| m.rows.iter().filter(|row| is_news(m, row))) {
+    for row in block.members.iter().flat_map(|m| m.rows.iter().filter(|row| is_shown(m, row))) {
         let list = if is_set_by_apply(row) { &mut later } else { &mut paths };
         if !list.contains(&row.path.as_str()) {
             list.push(&row.path);
@@ -111,7 +111,7 @@ fn attributes(block: &Block, room: Room) -> Vec<String> {
     lines
 }
 
-/// A new attribute of which nothing is known yet is not worth a line of its own.
+/// Returns whether the row is a new attribute with an unknown value. Such attributes share one line.
 fn is_set_by_apply(row: &Row) -> bool {
     row.before.is_none() && row.after.as_ref().is_some_and(is_plainly_unknown)
 }
@@ -122,65 +122,65 @@ fn attribute(block: &Block, path: &str, label: usize, room: Room) -> Vec<String>
         [Variant { row: Some(row), lines, .. }] if shows_all(block, path, lines, room) => plain(row, lines, label),
         [Variant { row: Some(row), lines, names, edit, .. }] => {
             let note = match edit {
-                Some(_) => format!("(the lines around it are those of {})", names[0]),
-                None => format!("(as on {}; the others differ by their own names only)", names[0]),
+                Some(_) => format!("(with the context lines of {})", names[0]),
+                None => format!("(as on {}; the others differ only in their names)", names[0]),
             };
             let head = format!("{} {}", lines.head, paint(DIM, note)).trim_start().to_owned();
             plain(row, &Lines { head, block: lines.block.clone() }, label)
         }
         many if many.iter().all(|v| v.row.is_some_and(is_new_text)) => texts_by_node(many, label),
-        // What differs is shown whole: the difference may be where the line would be cut.
+        // Different values are shown in full, because the difference may be in the part that would be cut.
         _ => by_node(&variants_of(block, path, Room { full: true, ..room }), label),
     }
 }
 
-/// Do these lines show the attribute of every member as it is?
+/// Returns whether these lines show the exact attribute of every member.
 fn shows_all(block: &Block, path: &str, lines: &Lines, room: Room) -> bool {
     block.members.iter().filter_map(|m| m.row(path)).all(|(row, _)| row.lines(room) == *lines)
 }
 
-/// What an attribute does on some of the members.
+/// A change of an attribute that some of the members have in common.
 struct Variant<'a> {
-    /// None where it does not change there.
+    /// The row, or `None` if the attribute does not change.
     row: Option<&'a Row>,
-    /// What it does without the own name.
-    look: Option<&'a Look>,
-    /// The lines that show it.
+    /// The difference without instance names.
+    difference: Option<&'a Difference>,
+    /// The lines of the attribute.
     lines: Lines,
-    /// The names of those members.
+    /// The names of the members.
     names: Vec<&'a str>,
-    /// The lines of a text that come and go on all of them.
+    /// The added and removed lines of a text, if they are the same on all of them.
     edit: Option<Vec<String>>,
 }
 
 fn variants_of<'a>(block: &'a Block, path: &str, room: Room) -> Vec<Variant<'a>> {
     let mut found: Vec<Variant> = Vec::new();
     for member in &block.members {
-        let (row, look) = member.row(path).unzip();
+        let (row, difference) = member.row(path).unzip();
         let lines = row.map(|row| row.lines(room)).unwrap_or_default();
         let name = block.name_of(member);
-        match found.iter_mut().find(|known| is_same(known, row, look, &lines)) {
+        match found.iter_mut().find(|known| is_same(known, row, difference, &lines)) {
             Some(known) => {
                 known.names.push(name);
                 known.edit = known.edit.take().filter(|lines| row.and_then(edit).as_ref() == Some(lines));
             }
-            None => found.push(Variant { row, look, lines, names: vec![name], edit: row.and_then(edit) }),
+            None => found.push(Variant { row, difference, lines, names: vec![name], edit: row.and_then(edit) }),
         }
     }
     found
 }
 
-/// Lines of new strings may be cut, so that equal lines do not say that the values are equal.
-fn is_same(known: &Variant, row: Option<&Row>, look: Option<&Look>, lines: &Lines) -> bool {
+/// Returns whether a row belongs to a variant. Lines of new strings may be cut, so equal lines do not imply equal values.
+fn is_same(known: &Variant, row: Option<&Row>, difference: Option<&Difference>, lines: &Lines) -> bool {
     let may_be_cut = |row: &Row| row.before.is_none() && row.after.as_ref().is_some_and(serde_json::Value::is_string);
     match (known.row, row) {
         (None, None) => true,
-        (Some(a), Some(b)) => a == b || (!may_be_cut(b) && known.lines == *lines) || known.look == look,
+        (Some(a), Some(b)) => a == b || (!may_be_cut(b) && known.lines == *lines) || known.difference == difference,
         _ => false,
     }
 }
 
-/// Returns the lines of a text that come and go.
+/// Returns the added and removed lines of a text.
 fn edit(row: &Row) -> Option<Vec<String>> {
     let (before, after) = row.before.as_ref().zip(row.after.as_ref())?;
     Some(changed_lines(before.as_str()?, after.as_str()?))
@@ -199,7 +199,7 @@ fn plain(row: &Row, lines: &Lines, label: usize) -> Vec<String> {
     all
 }
 
-/// Every node's own lines.
+/// Returns the lines of an attribute for each node.
 fn by_node(variants: &[Variant], label: usize) -> Vec<String> {
     let Some(row) = variants.iter().find_map(|v| v.row) else { return Vec::new() };
     let indent = " ".repeat(INDENT + 4);
@@ -222,7 +222,7 @@ fn by_node(variants: &[Variant], label: usize) -> Vec<String> {
     all
 }
 
-/// A new text that differs from node to node: the first as it is, the others as they differ from it.
+/// Returns the lines of a new text that differs between nodes: the first in full, the others as a diff to the first.
 fn texts_by_node(variants: &[Variant], label: usize) -> Vec<String> {
     let text = |v: &Variant| v.row.and_then(|r| r.after.as_ref()?.as_str().map(str::to_owned)).unwrap_or_default();
     let Some((first, others)) = variants.split_first() else { return Vec::new() };
@@ -231,7 +231,7 @@ fn texts_by_node(variants: &[Variant], label: usize) -> Vec<String> {
     lines.head = format!("{} {}", lines.head, paint(DIM, format!("on {}", first.names.join(", "))));
     let mut all = plain(row, &lines, label);
     for other in others {
-        let heading = format!("on {} the same, but", other.names.join(", "));
+        let heading = format!("on {}, the same except", other.names.join(", "));
         all.push(format!("{}{}", " ".repeat(INDENT + 4), paint(DIM, heading)));
         all.extend(indented(&text_diff(&text(first), &text(other)), INDENT + 6));
     }

@@ -1,4 +1,4 @@
-//! Errors with the line of the manifest underlined, in the manner of rustc and cargo.
+//! Errors with an excerpt of the manifest, in the style of rustc and cargo.
 
 use std::ops::Range;
 
@@ -8,19 +8,20 @@ use moorfast_engine::manifest::Manifest;
 use moorfast_engine::model::{Address, Diagnostic, Severity, SourceFile, Sources, Span};
 use moorfast_engine::provider::ProviderError;
 
-use super::hidden::Source;
+use super::invisible::Source;
 use super::value::printable;
+use super::wording::counted;
 
-/// How many addresses an error names that several instances have in common.
+/// Maximum number of addresses in the message of an error of several instances.
 const NAMED: usize = 3;
 
-/// All diagnostics, one after the other, each with its place.
+/// Renders diagnostics with their places in the manifest.
 pub fn diagnostics(sources: &Sources, diagnostics: &[Diagnostic], width: usize) -> String {
     let rendered: Vec<_> = diagnostics.iter().map(|d| diagnostic(sources, d, width)).collect();
     rendered.join("\n\n") + "\n"
 }
 
-/// What is wrong with an expression that stands in no file.
+/// Renders the diagnostics of an expression that is not in a file.
 pub fn of_expression(sources: &Sources, expression: &str, found: &[Diagnostic], width: usize) -> String {
     let mut sources = sources.clone();
     sources.files.push(SourceFile { path: "the expression".into(), text: expression.to_owned() });
@@ -31,15 +32,15 @@ pub fn of_expression(sources: &Sources, expression: &str, found: &[Diagnostic], 
     diagnostics(&sources, &placed.collect::<Vec<_>>(), width)
 }
 
-/// `error: 3 errors in the manifest`, or what else it comes to; none where there is nothing to say.
+/// Returns the number of errors and warnings, for example `3 errors, 1 warning`. Returns `None` if there are none.
 pub fn count(diagnostics: &[Diagnostic]) -> Option<String> {
     let of = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
-    let noun = |n: usize, word: &str| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
+
     match (of(Severity::Error), of(Severity::Warning)) {
         (0, 0) => None,
-        (0, warnings) => Some(noun(warnings, "warning")),
-        (errors, 0) => Some(noun(errors, "error")),
-        (errors, warnings) => Some(format!("{}, {}", noun(errors, "error"), noun(warnings, "warning"))),
+        (0, warnings) => Some(counted(warnings, "warning")),
+        (errors, 0) => Some(counted(errors, "error")),
+        (errors, warnings) => Some(format!("{}, {}", counted(errors, "error"), counted(warnings, "warning"))),
     }
 }
 
@@ -56,7 +57,7 @@ fn diagnostic(sources: &Sources, diagnostic: &Diagnostic, width: usize) -> Strin
     render(&[group], width)
 }
 
-/// A snippet for each file that the diagnostic points into, the primary place's first.
+/// Returns an excerpt of each file in the diagnostic, with the file of the primary place first.
 fn snippets<'a>(sources: &'a Sources, diagnostic: &'a Diagnostic) -> Vec<Snippet<'a, Annotation<'a>>> {
     let primary = diagnostic.at.iter().map(|(span, label)| (AnnotationKind::Primary, span, label));
     let related = diagnostic.related.iter().map(|(span, label)| (AnnotationKind::Context, span, label));
@@ -89,7 +90,7 @@ fn snippet<'a>(file: &SourceFile, source: Source) -> Snippet<'a, Annotation<'a>>
     Snippet::source(source.text).path(printable(&path.display().to_string()))
 }
 
-/// The span as a range that surely lies in the text, on character boundaries.
+/// Returns the span as a range, clamped to the text and to character boundaries.
 fn range(text: &str, span: Span) -> Range<usize> {
     let fit = |mut at: usize| {
         at = at.min(text.len());
@@ -102,7 +103,7 @@ fn range(text: &str, span: Span) -> Range<usize> {
     start..fit(span.end).max(start)
 }
 
-/// Errors of providers; one that several instances have in common is told once.
+/// Renders errors of providers. The same error of several instances is shown once.
 pub fn provider_errors(manifest: Option<&Manifest>, errors: &[(Address, ProviderError)], width: usize) -> String {
     let mut groups: Vec<(&ProviderError, Vec<&Address>)> = Vec::new();
     for (address, error) in errors {
@@ -116,7 +117,7 @@ pub fn provider_errors(manifest: Option<&Manifest>, errors: &[(Address, Provider
     rendered.join("\n\n") + "\n"
 }
 
-/// One error of a provider, with the place in the manifest where there is one.
+/// Renders an error of a provider, with its place in the manifest if known.
 pub fn provider_error(
     manifest: Option<&Manifest>,
     error: &ProviderError,
@@ -144,7 +145,7 @@ pub fn provider_error(
     render(&[group], width)
 }
 
-/// An error that has no place in a manifest.
+/// Renders an error without a place in the manifest.
 pub fn message(title: &str, detail: &[String], help: Option<&str>, width: usize) -> String {
     let title = printable(title);
     let mut group = Group::with_title(Level::ERROR.primary_title(title.as_str()));
@@ -158,7 +159,7 @@ pub fn message(title: &str, detail: &[String], help: Option<&str>, width: usize)
     render(&[group], width) + "\n"
 }
 
-/// The attribute that the error is about, or the header of the resource.
+/// Returns the place of the attribute that the error is about, or of the header of the resource.
 fn place<'a>(manifest: &'a Manifest, address: &Address, error: &ProviderError) -> Option<(&'a SourceFile, Span)> {
     let resource = manifest.resources.get(&address.resource)?;
     let attribute = error.attribute.as_deref().and_then(|name| {
@@ -203,14 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn all_diagnostics_show_their_places() {
+    fn diagnostics_show_their_places() {
         let found = [
             Diagnostic::error("unknown attribute \"contnet\" of ssh_file")
                 .at(span(0, 55, 62), "not an attribute")
                 .help("did you mean \"content\"?"),
-            Diagnostic::error("ssh_file.motd is there twice")
-                .at(span(1, 7, 31), "the second")
-                .related(span(0, 0, 24), "the first"),
+            Diagnostic::error("duplicate resource ssh_file.motd")
+                .at(span(1, 7, 31), "defined again here")
+                .related(span(0, 0, 24), "first defined here"),
             Diagnostic::warning("the variable \"region\" is never used"),
         ];
         insta::assert_snapshot!(plain(diagnostics(&sources(), &found, 100)));
@@ -218,16 +219,16 @@ mod tests {
     }
 
     #[test]
-    fn a_span_outside_of_the_text_is_no_panic() {
+    fn a_span_outside_the_text_does_not_panic() {
         let wild = Diagnostic::error("odd").at(span(0, 70, 4000), "").related(span(7, 0, 1), "no such file");
         assert!(plain(diagnostics(&sources(), &[wild], 100)).contains("odd"));
     }
 
     #[test]
-    fn an_error_of_many_instances_is_told_once() {
+    fn the_same_error_of_many_instances_is_shown_once() {
         let error = ProviderError::new(Class::Unreachable, "cannot reach gpu02: connection refused")
             .detail(["ssh: connect to host 10.0.0.12 port 22: Connection refused"])
-            .help("is sshd running there? `ssh -v 10.0.0.12` tells more");
+            .help("check that sshd is running; `ssh -v 10.0.0.12` shows details");
         let errors: Vec<_> = ["a", "b", "c", "d", "e"]
             .map(|name| (format!("ssh_file.{name}[\"gpu02\"]").parse().unwrap(), error.clone()))
             .into();

@@ -1,73 +1,74 @@
-//! What the world did since the last apply.
+//! Drift: the changes made outside moorfast since the last apply.
 
 use std::collections::BTreeSet;
 
 use moorfast_engine::plan::{Change, Drift, Plan, Reason};
 
-use super::fold::Look;
+use super::derived_attributes::is_derived;
+use super::fold::Difference;
+use super::instance_name::{OnNode, on_every_node, on_node};
 use super::machines;
-use super::own_name::{OnNode, on_every_node, on_node};
 use super::plan::checks;
-use super::restated::is_restated;
 use super::row::{Room, Row, rows_between, table};
 use super::style::{ADD, BOLD, CHANGE, DESTROY, DIM, paint};
+use super::wording::counted;
 
-/// How many other instances with the same drift are named by their whole addresses.
+/// Maximum number of other instances with the same drift that are listed by address.
 const NAMED: usize = 8;
 
-/// What a look at the world left out.
+/// The numbers of objects that a drift report does not show.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Unsaid {
-    /// How many objects could not be looked at.
+pub struct Omitted {
+    /// The number of objects that could not be read.
     pub unread: usize,
-    /// How much drift was told before.
+    /// The number of drifted objects that were reported before.
     pub known: usize,
 }
 
-/// What `moorfast drift` tells.
-pub fn drift(plan: &Plan, unsaid: Unsaid, room: Room) -> String {
+/// Renders the output of `moorfast drift`.
+pub fn drift(plan: &Plan, omitted: Omitted, room: Room) -> String {
     let all: Vec<_> = plan.drift.iter().collect();
     let sections =
-        [machines::section(plan, true), section(&all, room), checks(&plan.checks), vec![closing(plan, unsaid)]];
+        [machines::section(plan, true), section(&all, room), checks(&plan.checks), vec![closing(plan, omitted)]];
     let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
     texts.join("\n\n") + "\n"
 }
 
-/// The last line: what it comes to.
-pub fn closing(plan: &Plan, unsaid: Unsaid) -> String {
-    let Unsaid { unread, known } = unsaid;
+/// Returns the summary line.
+pub fn closing(plan: &Plan, omitted: Omitted) -> String {
+    let Omitted { unread, known } = omitted;
     match (plan.drift.len(), plan.mismatches()) {
-        (0, 0) if known > 0 => paint(ADD.bold(), "No new drift.") + &format!(" {known} drifted before and still do."),
-        (0, 0) if unread > 0 => format!("No drift in what could be looked at; {unread} objects could not be."),
-        (0, 0) => paint(ADD.bold(), "In sync.") + " The world is as the last apply left it.",
-        (0, _) => paint(DESTROY.bold(), "Drift:") + " the nodes above are not what they were.",
-        (1, _) => {
-            paint(DESTROY.bold(), "Drift: 1 object")
-                + " is not as the last apply left it. `moorfast plan` shows what an apply would do, or what prevents it."
+        (0, 0) if known > 0 => {
+            paint(ADD.bold(), "No new drift.") + &format!(" Drift of {} was reported before.", counted(known, "object"))
         }
+        (0, 0) if unread > 0 => {
+            format!("No drift in the objects that could be read; {} could not be read.", counted(unread, "object"))
+        }
+        (0, 0) => paint(ADD.bold(), "In sync.") + " Nothing changed since the last apply.",
+        (0, _) => paint(DESTROY.bold(), "Drift:") + " other machines answer for the nodes above.",
         (n, _) => {
-            let count = paint(DESTROY.bold(), format!("Drift: {n} objects"));
-            count
-                + " are not as the last apply left them. `moorfast plan` shows what an apply would do, or what prevents it."
+            paint(DESTROY.bold(), format!("Drift: {}", counted(n, "object")))
+                + " changed since the last apply. Run `moorfast plan` to see what an apply would do about it."
         }
     }
 }
 
-/// The sections of a plan that tell of drift: what the plan mends in short, for its changes show it; what it leaves, in full.
+/// Returns two sections about the drift of a plan: in short the drift that the plan corrects, because its changes show the details, and in full
+/// the drift that it does not correct.
 pub fn of_plan(plan: &Plan, room: Room) -> [Vec<String>; 2] {
-    let mends = |change: &&Change| change.reasons.iter().any(|r| matches!(r, Reason::Drift | Reason::Gone));
-    let mended: BTreeSet<_> = plan.changes.iter().filter(mends).map(|change| &change.address).collect();
-    let (mended, left): (Vec<_>, Vec<_>) = plan.drift.iter().partition(|drift| mended.contains(&drift.address));
+    let corrects = |change: &&Change| change.reasons.iter().any(|r| matches!(r, Reason::Drift | Reason::Gone));
+    let corrected: BTreeSet<_> = plan.changes.iter().filter(corrects).map(|change| &change.address).collect();
+    let (corrected, kept): (Vec<_>, Vec<_>) = plan.drift.iter().partition(|drift| corrected.contains(&drift.address));
     let mut short = Vec::new();
-    if !mended.is_empty() {
-        short.push(paint(BOLD, "Changed outside of moorfast since the last apply; this plan mends it:"));
-        short.extend(in_short(&mended));
+    if !corrected.is_empty() {
+        short.push(paint(BOLD, "Changed outside moorfast since the last apply, corrected by this plan:"));
+        short.extend(summary(&corrected));
     }
-    [short, section(&left, room)]
+    [short, section(&kept, room)]
 }
 
-/// One line for each address that drifted and what of it changed. The same element on several nodes has one line.
-fn in_short(drift: &[&Drift]) -> Vec<String> {
+/// Returns one line per drifted address with its changed attributes. The same element on several nodes has one line.
+fn summary(drift: &[&Drift]) -> Vec<String> {
     let line = |group: Vec<&Drift>| {
         let (first, count) = (group[0], group.len());
         let name = match (instance_on_node(first), count) {
@@ -88,7 +89,7 @@ fn in_short(drift: &[&Drift]) -> Vec<String> {
     grouped(drift, alike).into_iter().map(line).collect()
 }
 
-/// Whether both are instances of one resource, and of one element of `for_each` if they are on nodes.
+/// Returns whether both are instances of one resource, and of one element of `for_each` if they are on nodes.
 fn is_same_element(a: &Drift, b: &Drift) -> bool {
     let element = |drift| instance_on_node(drift).map(|on| on.element);
     a.address.resource == b.address.resource && element(a) == element(b)
@@ -98,7 +99,7 @@ fn instance_on_node(drift: &Drift) -> Option<OnNode<'_>> {
     on_node(&drift.address, &drift.target)
 }
 
-/// Returns the groups of drift that is alike, in the order of their first members.
+/// Returns the groups of similar drift, in the order of their first members.
 fn grouped<'a>(drift: &[&'a Drift], alike: impl Fn(&Drift, &Drift) -> bool) -> Vec<Vec<&'a Drift>> {
     let mut groups: Vec<Vec<&Drift>> = Vec::new();
     for one in drift {
@@ -110,19 +111,19 @@ fn grouped<'a>(drift: &[&'a Drift], alike: impl Fn(&Drift, &Drift) -> bool) -> V
     groups
 }
 
-/// The paths of what changed, as the text names them; none where the object is gone.
+/// Returns the paths of the changed attributes. Returns none if the object is gone.
 pub fn changed_attributes(drift: &Drift) -> Vec<String> {
     let Some(after) = &drift.after else { return Vec::new() };
     let rows = rows_between(Some(&drift.before), Some(after), &BTreeSet::new());
     rows.into_iter().map(|row| row.path).collect()
 }
 
-/// Drift in full.
+/// Renders drift in full.
 fn section(drift: &[&Drift], room: Room) -> Vec<String> {
     if drift.is_empty() {
         return Vec::new();
     }
-    let mut lines = vec![paint(BOLD, "Changed outside of moorfast since the last apply:")];
+    let mut lines = vec![paint(BOLD, "Changed outside moorfast since the last apply:")];
     for group in grouped(drift, is_same_drift) {
         lines.push(String::new());
         lines.extend(drifted(&group, room));
@@ -130,53 +131,53 @@ fn section(drift: &[&Drift], room: Room) -> Vec<String> {
     lines
 }
 
-/// The lines of each object that drifted, equal ones together.
+/// Returns the lines of each drifted object. Equal drift is grouped.
 pub fn objects(plan: &Plan, room: Room) -> Vec<Vec<String>> {
     let all: Vec<_> = plan.drift.iter().collect();
     grouped(&all, is_same_drift).iter().map(|group| drifted(group, room)).collect()
 }
 
-/// Whether both drifted in the same way, own names and the lines around a changed line aside.
+/// Returns whether both drifted in the same way, apart from their instance names and the context of changed lines.
 fn is_same_drift(a: &Drift, b: &Drift) -> bool {
-    is_same_element(a, b) && a.after.is_some() == b.after.is_some() && looks(a) == looks(b)
+    is_same_element(a, b) && a.after.is_some() == b.after.is_some() && differences(a) == differences(b)
 }
 
-/// What changed of an object, without the instance's own name.
-fn looks(drift: &Drift) -> Vec<(String, Look)> {
+/// Returns the differences of an object, with its instance name replaced by a placeholder.
+fn differences(drift: &Drift) -> Vec<(String, Difference)> {
     let key = drift.address.key.as_deref().unwrap_or_default();
-    let own = instance_on_node(drift).map_or(key, |on| on.node);
-    news(drift, false).into_iter().map(|row| (row.path.clone(), Look::of(&row, own))).collect()
+    let name = instance_on_node(drift).map_or(key, |on| on.node);
+    drift_rows(drift, false).into_iter().map(|row| (row.path.clone(), Difference::of(&row, name))).collect()
 }
 
-/// The rows of an object that drifted; what another row says already only where all is asked for.
-fn news(drift: &Drift, full: bool) -> Vec<Row> {
+/// Returns the rows of a drifted object, with derived attributes only if `full`.
+fn drift_rows(drift: &Drift, full: bool) -> Vec<Row> {
     let Some(after) = &drift.after else { return Vec::new() };
     let rows = rows_between(Some(&drift.before), Some(after), &BTreeSet::new());
-    let is_news = |row: &&Row| full || !is_restated(&drift.address.resource.resource_type, row, rows.iter());
-    rows.iter().filter(is_news).cloned().collect()
+    let is_shown = |row: &&Row| full || !is_derived(&drift.address.resource.resource_type, row, rows.iter());
+    rows.iter().filter(is_shown).cloned().collect()
 }
 
-/// The lines for objects that drifted in the same way.
+/// Returns the lines for objects that drifted in the same way.
 fn drifted(group: &[&Drift], room: Room) -> Vec<String> {
     let (drift, also) = (group[0], &group[1..]);
     let name = paint(BOLD, &drift.address);
     let others = match also {
         [] => String::new(),
         few if few.len() <= NAMED => {
-            format!(", and so {}", few.iter().map(|d| d.address.to_string()).collect::<Vec<_>>().join(", "))
+            format!("; also {}", few.iter().map(|d| d.address.to_string()).collect::<Vec<_>>().join(", "))
         }
         many => {
             let keys: Vec<_> = many.iter().map(|d| d.address.key.as_deref().unwrap_or_default()).collect();
-            format!(", and so {} others: {}", many.len(), keys.join(", "))
+            format!("; also {} others: {}", many.len(), keys.join(", "))
         }
     };
     if drift.after.is_none() {
         return vec![format!("  # {name} {}{others}", paint(DESTROY.bold(), "is gone"))];
     }
     let mut lines = vec![format!("  # {name} has changed{others}")];
-    let shown = news(drift, room.full);
-    if also.iter().any(|other| news(other, false) != news(drift, false)) {
-        let note = "(the others differ by their own names or in the lines around the change only)";
+    let shown = drift_rows(drift, room.full);
+    if also.iter().any(|other| drift_rows(other, false) != drift_rows(drift, false)) {
+        let note = "(the others differ only in their names or in the lines around the change)";
         lines.push(format!("  {}", paint(DIM, format!("#   {note}"))));
     }
     lines.extend(table(&shown, room));

@@ -1,4 +1,4 @@
-//! The history of drift.
+//! The drift history, as text and JSON.
 
 use std::fmt::Write;
 
@@ -9,25 +9,25 @@ use serde_json::{Value as Json, json};
 use super::json::FORMAT_VERSION;
 use super::style::{BOLD, CHANGE, DIM, paint};
 
-/// As text, newest first.
+/// Renders the history as text, newest first.
 pub fn text(history: &DriftHistory) -> String {
-    let Some(looked_at) = history.looked_at else { return "Nobody looked for drift yet.\n".to_owned() };
-    let mut text = format!("Looked last at {looked_at:.0}.\n");
+    let Some(looked_at) = history.looked_at else { return "`moorfast drift` has not run yet.\n".to_owned() };
+    let mut text = format!("Last run at {looked_at:.0}.\n");
     for entry in history.entries.iter().rev() {
-        let _ = write!(text, "\n{}{}\n", paint(BOLD, &entry.subject), what(entry));
+        let _ = write!(text, "\n{}{}\n", paint(BOLD, &entry.subject), changes(entry));
         let (until, how_long) = match entry.gone {
-            Some(gone) => (paint(DIM, format!("gone at {gone:.0}")), gone.duration_since(entry.first_seen)),
-            None => (paint(CHANGE, "still so"), looked_at.duration_since(entry.first_seen)),
+            Some(gone) => (paint(DIM, format!("ended at {gone:.0}")), gone.duration_since(entry.first_seen)),
+            None => (paint(CHANGE, "ongoing"), looked_at.duration_since(entry.first_seen)),
         };
         let _ = writeln!(text, "  first seen at {:.0}, {until} ({})", entry.first_seen, period(how_long));
     }
     if history.entries.is_empty() {
-        text.push_str("No drift was seen.\n");
+        text.push_str("No drift was found.\n");
     }
     text
 }
 
-/// As JSON.
+/// Returns the history as JSON.
 pub fn json(history: &DriftHistory) -> Json {
     let entry = |entry: &DriftEntry| {
         json!({
@@ -46,14 +46,14 @@ pub fn json(history: &DriftHistory) -> Json {
     })
 }
 
-fn what(entry: &DriftEntry) -> String {
+fn changes(entry: &DriftEntry) -> String {
     match entry.attributes.as_slice() {
         [] => " is gone".to_owned(),
         attributes => format!(": {}", attributes.join(", ")),
     }
 }
 
-/// In days, hours or minutes, whichever says enough.
+/// Returns a duration in days, hours or minutes.
 fn period(duration: SignedDuration) -> String {
     let (minutes, hours) = (duration.as_mins(), duration.as_hours());
     let count = |n: i64, unit: &str| format!("{n} {unit}{}", if n == 1 { "" } else { "s" });
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_history() {
+    fn history_as_text() {
         let at = |hours| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours);
         let entry = |subject: &str, attributes: &[&str], first, last, gone: Option<i64>| DriftEntry {
             subject: subject.to_owned(),

@@ -1,21 +1,21 @@
-//! Text in HTML and SVG.
+//! Escaping of text for HTML and SVG.
 
-use super::hidden::{self, is_invisible};
+use super::invisible::{escaped, is_invisible};
 
-/// `text` so that it is only text in HTML, in an attribute and in Markdown's HTML.
+/// Escapes `text` for the content and the attributes of HTML, also inside of Markdown.
 pub fn html(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
+    let mut html = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            // What XML cannot hold, and what a reader would not see.
-            c if is_invisible(c) => escaped.push_str(&hidden::escaped(c)),
-            c => escaped.push(c),
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            // Characters that XML does not allow or that are invisible.
+            c if is_invisible(c) => html.push_str(&escaped(c)),
+            c => html.push(c),
         }
     }
-    escaped
+    html
 }

@@ -1,4 +1,4 @@
-//! Why a command failed, for people.
+//! Error messages.
 
 use moorfast_engine::manifest::Manifest;
 use moorfast_engine::model::Severity;
@@ -10,13 +10,13 @@ use crate::error::Error;
 use crate::plan_file::PlanFileError;
 use crate::signature::SignatureError;
 
-/// An error that is about no place in a manifest.
+/// The message of an error without a place in the manifest.
 pub struct Message {
-    /// What failed and why, on one line.
+    /// The failed action and the reason, on one line.
     pub summary: String,
-    /// More lines.
+    /// Additional lines.
     pub detail: Vec<String>,
-    /// What to do.
+    /// The remedy.
     pub help: Option<String>,
 }
 
@@ -30,7 +30,7 @@ impl Message {
     }
 }
 
-/// The text of an error, for standard error.
+/// Renders an error for standard error.
 pub fn error(error: &Error, width: usize) -> String {
     match error {
         Error::Manifest { sources, diagnostics: found } => {
@@ -38,28 +38,20 @@ pub fn error(error: &Error, width: usize) -> String {
         }
         Error::Run { failure, manifest } => self::failure(failure, manifest, width),
         Error::Provider(error) => provider_error(None, error, &[], width) + "\n",
-        Error::Interrupted => format!("{INTERRUPTED}.\n"),
+        Error::Interrupted => format!("{error}.\n"),
         other => other_message(other).text(width),
     }
 }
 
-/// What is said of a run that was interrupted before anything was done.
-pub const INTERRUPTED: &str = "Interrupted; nothing was done";
-
-/// Returns the message of an error that is neither about a manifest nor of a provider.
+/// Returns the message of an error that is neither about the manifest nor from a provider.
 pub fn other_message(error: &Error) -> Message {
     match error {
         Error::State(error) => state_message(error),
         Error::PlanFile(error) => plan_file(error),
         Error::Key(error) => Message::new(error.to_string(), signature(error)),
-        Error::File { doing, path, source } => {
-            Message::new(format!("cannot {doing} {}: {source}", path.display()), None)
-        }
-        Error::Usage { message, help } => Message::new(message, help.as_deref()),
-        Error::Output(source) => Message::new(format!("cannot write the output: {source}"), None),
-        Error::Manifest { .. } => Message::new("the manifest is wrong", None),
+        Error::Usage { help, .. } => Message::new(error.to_string(), help.as_deref()),
         Error::Provider(error) => Message::new(&error.summary, error.help.as_deref()),
-        Error::Run { .. } | Error::Interrupted => Message::new(INTERRUPTED, None),
+        other => Message::new(other.to_string(), None),
     }
 }
 
@@ -85,76 +77,81 @@ fn failure(failure: &Failure, manifest: &Manifest, width: usize) -> String {
             format!(
                 "{}\n\n{}",
                 provider_error(Some(manifest), error, &[], width),
-                message(&format!("the provider {name} can't be used"), &[], None, width)
+                message(&format!("cannot use the provider `{name}`"), &[], None, width)
             )
         }
         Failure::State(error) => state(error, width),
         Failure::Stale(lines) => stale(lines).text(width),
-        Failure::Interrupted => format!("{INTERRUPTED}.\n"),
+        Failure::Interrupted => format!("{}.\n", Error::Interrupted),
     }
 }
 
-/// The message of a saved plan that is stale.
+/// Returns the message of a stale saved plan.
 pub fn stale(lines: &[String]) -> Message {
-    let help = "plan again and review what is different";
-    Message { detail: lines.to_vec(), ..Message::new("the plan does not fit any more; nothing was done", Some(help)) }
+    let help = "run `moorfast plan` again and review the differences";
+    Message { detail: lines.to_vec(), ..Message::new("the saved plan is stale; nothing was changed", Some(help)) }
 }
 
-/// The text of an error of the state.
+/// Renders an error of the state.
 pub fn state(error: &StateError, width: usize) -> String {
     state_message(error).text(width)
 }
 
-/// The message of an error of the state.
+/// Returns the message of an error of the state.
 pub fn state_message(error: &StateError) -> Message {
     let help = match error {
         StateError::Locked(info) => {
             let held = vec![
                 format!("{} by {} on {} (pid {})", info.operation, info.who, info.host, info.pid),
-                format!("since {:.0}; free at {:.0} unless it is renewed", info.since, info.expires),
+                format!("since {:.0}; expires at {:.0} unless it is renewed", info.since, info.expires),
             ];
             let help = format!(
-                "wait for it with --lock-timeout 5m; if that run is surely dead: moorfast state unlock {}",
+                "use --lock-timeout 5m to wait for it; if that run no longer exists, run `moorfast state unlock {}`",
                 info.id
             );
-            return Message { detail: held, ..Message::new("another run holds the lock of the state", Some(&help)) };
+            return Message {
+                detail: held,
+                ..Message::new("cannot lock the state: another run holds the lock", Some(&help))
+            };
         }
         StateError::LockLost { .. } => {
-            "look at `moorfast state history`, then plan again; what was done before is recorded"
+            "check `moorfast state history`, then plan again; operations that finished before are recorded"
         }
         StateError::DiskFull { .. } => {
-            "make room and run the same command again: it finds what was done and not recorded"
+            "free disk space and run the same command again; it resolves operations that were not recorded"
         }
         StateError::Newer { .. } => "use the moorfast that wrote it, or a newer one",
-        StateError::NoRecord { .. } => "`moorfast state list` shows what there is",
+        StateError::NoRecord { .. } => "`moorfast state list` lists all addresses",
         StateError::Corrupt { .. } => {
-            "restore it from a backup; without one, move it away and `moorfast apply`: what is there already is adopted"
+            "restore a backup with `moorfast state restore`; without a backup, move the file away and run `moorfast apply`, which adopts existing objects"
         }
         StateError::Unreachable { .. } => {
-            "see that it can be reached from here, then run the same command again: it finds what was done and not recorded"
+            "check the connection to the backend and run the same command again; it resolves operations that were not recorded"
         }
         StateError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => READER,
         StateError::ReadOnly { .. } => READER,
-        StateError::Refused { .. } => "docs/state.md has the rights that the backend needs",
+        StateError::Refused { .. } => "docs/state.md lists the permissions that the backend needs",
         StateError::OtherLineage { .. } => {
-            "look at both with `moorfast state list`; `--force` puts the one in the place of the other, which is kept as a backup"
+            "compare both with `moorfast state list`; `--force` replaces the existing state, which is kept as a backup"
         }
-        StateError::OlderSerial { .. } => "pull again and make the change there; `--force` goes back to the older one",
+        StateError::OlderSerial { .. } => {
+            "run `moorfast state pull` again and repeat the change; `--force` replaces the state with the older one"
+        }
         _ => return Message::new(error.to_string(), None),
     };
     Message::new(error.to_string(), Some(help))
 }
 
-/// What helps a person who has no right to write the state.
-const READER: &str = "with the right to read the state `drift` and `plan --lock=false` work; docs/state.md has the rights that the backend needs";
+/// The remedy for a user without permission to write the state.
+const READER: &str = "`drift` and `plan --lock=false` only need permission to read the state; docs/state.md lists the permissions that the backend needs";
 
 fn plan_file(error: &PlanFileError) -> Message {
     let help = match error {
         PlanFileError::Tampered { .. } | PlanFileError::Damaged { .. } => {
-            Some("make it anew with `moorfast plan --out FILE`")
+            Some("create the plan again with `moorfast plan --out FILE`")
         }
-        PlanFileError::NotAPlan { .. } => Some("`moorfast plan --out FILE` makes one"),
-        PlanFileError::Newer { .. } => Some("apply it with the moorfast that made it"),
+        PlanFileError::NotAPlan { .. } => Some("create a plan with `moorfast plan --out FILE`"),
+        PlanFileError::Newer { .. } => Some("apply the plan with the moorfast that created it"),
         PlanFileError::Signature { source, .. } => signature(source),
         PlanFileError::Io { .. } => None,
     };
@@ -164,14 +161,14 @@ fn plan_file(error: &PlanFileError) -> Message {
 fn signature(error: &SignatureError) -> Option<&'static str> {
     Some(match error {
         SignatureError::NotAKey { .. } => {
-            "`ssh-keygen -t ed25519 -f FILE` makes a pair; FILE signs, FILE.pub is trusted"
+            "`ssh-keygen -t ed25519 -f FILE` creates a key pair: sign with FILE, trust FILE.pub"
         }
         SignatureError::Passphrase { .. } => "set it in the environment of `moorfast plan`",
-        SignatureError::NoKeys { .. } => "give a file with one public key a line, or a folder of *.pub",
-        SignatureError::Unsigned => "make it with `moorfast plan --out FILE --sign-key KEY`",
-        SignatureError::Untrusted { .. } => "do not apply it before you know whose key that is",
+        SignatureError::NoKeys { .. } => "use a file with one public key per line, or a folder of *.pub files",
+        SignatureError::Unsigned => "create a signed plan with `moorfast plan --out FILE --sign-key KEY`",
+        SignatureError::Untrusted { .. } => "do not apply the plan before you know the owner of the key",
         SignatureError::Mismatch { .. } | SignatureError::Damaged(_) => {
-            "do not apply it: whoever wrote it had no key for it; plan again"
+            "do not apply the plan: it may have been tampered with; plan again"
         }
         SignatureError::Io { .. } => return None,
     })

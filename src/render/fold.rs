@@ -1,84 +1,84 @@
-//! Equal changes of several instances become one block: ten nodes with the same file are one thing to review.
+//! Folding of equal changes: the same change of several instances becomes one block, so that it is reviewed once.
 
 use std::collections::BTreeSet;
 
 use moorfast_engine::plan::Change;
 use serde_json::Value as Json;
 
-use super::own_name::{OnNode, change_on_node, value_without, without};
+use super::instance_name::{OnNode, change_on_node, value_without, without};
 use super::row::{Row, rows};
 use super::text_diff::changed_lines;
 use super::value::is_multi_line;
 use super::wording::{Danger, danger, listed, reasons};
 
-/// How many elements of `for_each` on several nodes have a block each, even where they do mostly the same.
+/// Maximum number of `for_each` elements on several nodes that have one block each, even if their changes are mostly equal.
 const FEW: usize = 8;
 
-/// One change, or the same change of several instances.
+/// A change, or the same change of several instances.
 #[derive(Clone, Debug)]
 pub struct Block<'a> {
     /// The changes, in the order of the plan. Never empty.
     pub members: Vec<Member<'a>>,
 }
 
-/// One change of a block.
+/// A change in a block.
 #[derive(Clone, Debug)]
 pub struct Member<'a> {
     /// The change.
     pub change: &'a Change,
-    /// What it does attribute by attribute.
+    /// The changed attributes.
     pub rows: Vec<Row>,
-    /// What each row does, without the instance's own name.
-    looks: Vec<Look>,
-    /// Why, one line each, without the instance's own name.
+    /// The difference of each row, with the instance name replaced by a placeholder.
+    differences: Vec<Difference>,
+    /// The reasons, one line each, with the instance name replaced by a placeholder.
     pub reasons: Vec<String>,
-    /// The natural key, without the instance's own name.
+    /// The identity, with the instance name replaced by a placeholder.
     pub identity: Option<String>,
 }
 
-/// What a row does, without the instance's own name. Rows with equal looks are one thing to review.
+/// The difference of a row, with the instance name replaced by a placeholder, so that equal changes of several instances compare equal.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Look {
-    /// Lines of a text come and go, whatever stands around them.
+pub enum Difference {
+    /// The added and removed lines of a text, without their context.
     Edit(Vec<String>),
-    /// A value comes, goes or changes.
+    /// The value before and after.
     Values(Option<Json>, Option<Json>),
 }
 
-impl Look {
-    /// Returns the look of `row` on an instance that is called `own`.
-    pub fn of(row: &Row, own: &str) -> Self {
+impl Difference {
+    /// Returns the difference of `row` on the instance named `name`.
+    pub fn of(row: &Row, name: &str) -> Self {
         if let (Some(before @ Json::String(old)), Some(after @ Json::String(new))) = (&row.before, &row.after)
             && (is_multi_line(before) || is_multi_line(after))
         {
-            return Look::Edit(changed_lines(&without(old, own), &without(new, own)));
+            return Difference::Edit(changed_lines(&without(old, name), &without(new, name)));
         }
-        let side = |value: &Option<Json>| value.as_ref().map(|value| value_without(value, own));
-        Look::Values(side(&row.before), side(&row.after))
+        let side = |value: &Option<Json>| value.as_ref().map(|value| value_without(value, name));
+        Difference::Values(side(&row.before), side(&row.after))
     }
 }
 
 impl<'a> Member<'a> {
     fn new(change: &'a Change) -> Self {
         let rows = rows(change, &change.replace_paths().collect());
-        let own = own_name(change);
+        let name = instance_name(change);
         Self {
-            looks: rows.iter().map(|row| Look::of(row, own)).collect(),
-            reasons: reasons(change).iter().map(|reason| without(reason, own)).collect(),
-            identity: change.identity.as_ref().map(|identity| without(identity, own)),
+            differences: rows.iter().map(|row| Difference::of(row, name)).collect(),
+            reasons: reasons(change).iter().map(|reason| without(reason, name)).collect(),
+            identity: change.identity.as_ref().map(|identity| without(identity, name)),
             rows,
             change,
         }
     }
 
-    /// Returns the row of an attribute, and what it does without the instance's own name.
-    pub fn row(&self, path: &str) -> Option<(&Row, &Look)> {
-        self.rows.iter().zip(&self.looks).find(|(row, _)| row.path == path)
+    /// Returns the row of an attribute, with its difference.
+    pub fn row(&self, path: &str) -> Option<(&Row, &Difference)> {
+        self.rows.iter().zip(&self.differences).find(|(row, _)| row.path == path)
     }
 
-    /// Returns the instance's own name.
-    pub fn own_name(&self) -> &'a str {
-        own_name(self.change)
+    /// Returns the name of the instance among those of its resource.
+    pub fn instance_name(&self) -> &'a str {
+        instance_name(self.change)
     }
 
     fn on_node(&self) -> Option<OnNode<'a>> {
@@ -86,29 +86,29 @@ impl<'a> Member<'a> {
     }
 }
 
-/// Returns the name by which an instance differs from the others of its resource: its node where it is one of many on nodes, else its key.
-fn own_name(change: &Change) -> &str {
+/// Returns the name of an instance among those of its resource: its node if it is on a node, otherwise its key.
+fn instance_name(change: &Change) -> &str {
     let key = change.address.key.as_deref().unwrap_or_default();
     change_on_node(change).map_or(key, |on| on.node)
 }
 
 impl<'a> Block<'a> {
-    /// The change that stands for all where they are equal.
+    /// Returns the first member, which represents all others.
     pub fn first(&self) -> &Member<'a> {
         &self.members[0]
     }
 
-    /// How much a reviewer must look at it.
+    /// Returns the danger of its changes.
     pub fn danger(&self) -> Danger {
         danger(self.first().change)
     }
 
-    /// The targets of its changes, in their order.
+    /// Returns the targets of its changes, sorted.
     pub fn targets(&self) -> BTreeSet<&'a str> {
         self.members.iter().map(|m| m.change.target.as_str()).collect()
     }
 
-    /// Returns what all members are if they are the same element on one node each.
+    /// Returns the element of all members, if they are the same element on different nodes.
     pub fn on_nodes(&self) -> Option<Option<&'a str>> {
         let element = self.first().on_node()?.element;
         let same = |member: &Member| member.on_node().is_some_and(|on| on.element == element);
@@ -118,12 +118,12 @@ impl<'a> Block<'a> {
     /// Returns the name of a member among the others: its node, or its key.
     pub fn name_of(&self, member: &Member<'a>) -> &'a str {
         match self.on_nodes() {
-            Some(_) => member.own_name(),
+            Some(_) => member.instance_name(),
             None => member.change.address.key.as_deref().unwrap_or_default(),
         }
     }
 
-    /// Whether `member` does the same as the first one, for the same reasons.
+    /// Returns whether `member` has the same action as the first member, for the same reasons.
     fn is_alike(&self, member: &Member) -> bool {
         let (a, b) = (self.first(), member);
         a.change.address.resource == b.change.address.resource
@@ -134,17 +134,17 @@ impl<'a> Block<'a> {
             && listed(a.change) == listed(b.change)
     }
 
-    /// Whether `member` is the same element of the same resource on another node. The same object may differ as it likes; of another one at least as
-    /// many attributes must agree as differ.
+    /// Returns whether `member` is the same element of the same resource on another node. If the object is another one, at least half of its
+    /// attributes must be equal.
     fn is_same_on_another_node(&self, member: &Member) -> bool {
         let (Some(a), Some(b)) = (self.first().on_node(), member.on_node()) else { return false };
         let same_object = member.identity.is_some() && self.first().identity == member.identity;
         a.element == b.element
             && self.is_alike(member)
-            && (same_object || self.is_mostly(member, |m| m.looks.as_slice()))
+            && (same_object || self.is_mostly(member, |m| m.differences.as_slice()))
     }
 
-    /// Whether at least as many attributes agree as differ. Those that differ are shown for each instance.
+    /// Returns whether at least half of the attributes are equal. The others are shown for each instance.
     fn is_mostly_equal(&self, member: &Member) -> bool {
         self.is_alike(member) && self.is_mostly(member, |m| m.rows.as_slice())
     }
@@ -156,7 +156,7 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The blocks of these changes, in the order of their first change.
+/// Returns the blocks of these changes, in the order of their first change.
 pub fn fold<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Vec<Block<'a>> {
     let mut blocks: Vec<Block> = Vec::new();
     for change in changes {
@@ -169,7 +169,7 @@ pub fn fold<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Vec<Block<'a>>
     joined(blocks)
 }
 
-/// Joins the blocks of several elements of `for_each` that do mostly the same: those of one instance each, and those that are many.
+/// Joins blocks of several `for_each` elements with mostly equal changes: blocks of a single instance, and blocks if there are many of them.
 fn joined(blocks: Vec<Block>) -> Vec<Block> {
     let mut groups: Vec<Vec<Block>> = Vec::new();
     for block in blocks {

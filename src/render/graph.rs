@@ -1,10 +1,10 @@
-//! The dependency graph as Graphviz and as Mermaid.
+//! The dependency graph for Graphviz and Mermaid.
 
 use std::collections::BTreeMap;
 
 use moorfast_engine::configuration::GraphView;
 
-/// For Graphviz: `moorfast graph | dot -Tsvg`.
+/// Returns the graph for Graphviz (`moorfast graph | dot -Tsvg`).
 pub fn dot(graph: &GraphView) -> String {
     let quote = |name: &str| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""));
     let mut text = "digraph moorfast {\n  rankdir = \"RL\"\n  node [shape = \"box\"]\n".to_owned();
@@ -17,7 +17,7 @@ pub fn dot(graph: &GraphView) -> String {
     text + "}\n"
 }
 
-/// For Mermaid, as Markdown on GitHub shows it.
+/// Returns the graph for Mermaid, which GitHub renders in Markdown.
 pub fn mermaid(graph: &GraphView) -> String {
     let ids: BTreeMap<&str, String> =
         graph.nodes.iter().enumerate().map(|(i, node)| (node.as_str(), format!("n{i}"))).collect();

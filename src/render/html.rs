@@ -1,4 +1,4 @@
-//! A plan as one page that needs nothing else: what is dangerous first, a list to search, the graph.
+//! A plan as a self-contained HTML page: the dangerous changes first, a list to search, and the graph.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,10 +19,10 @@ use super::spans::{Span, mark, plain, spans};
 use super::wording::{Danger, danger, symbol};
 
 const ROOM: Room = Room { width: 130, full: true };
-/// What is shown open; a long page is easier to read folded.
+/// Maximum number of changes that are shown unfolded.
 const OPEN: usize = 40;
 
-/// The page.
+/// Renders the page.
 pub fn plan(plan: &Plan) -> String {
     let groups = groups(plan, true);
     let headline = html(&plain(&closing(plan)));
@@ -33,7 +33,7 @@ pub fn plan(plan: &Plan) -> String {
         tools(&groups),
         groups.iter().enumerate().map(|(i, (heading, blocks))| group(i, heading, blocks, groups.len())).collect(),
         drifted(plan),
-        section("One after the other", &rollouts(plan)),
+        section("Rollouts", &rollouts(plan)),
         section("Changes to outputs", &outputs(&plan.outputs, ROOM)),
         section("Checks", &checks(&plan.checks)),
         graph(plan, &groups),
@@ -51,7 +51,7 @@ pub fn plan(plan: &Plan) -> String {
 }
 
 fn meta(plan: &Plan) -> String {
-    let made = format!("made {:.0} by moorfast {}", plan.created_at, plan.moorfast_version);
+    let made = format!("created at {:.0} by moorfast {}", plan.created_at, plan.moorfast_version);
     format!(
         "<p class=\"meta\">site <b>{}</b>, {}, for serial {} of the state {}</p>\n",
         html(&plan.site),
@@ -74,7 +74,7 @@ fn notices(plan: &Plan) -> String {
     all.map(|(class, line)| format!("<div class=\"{class}\">{}</div>\n", inline(&line))).collect()
 }
 
-/// Links to what a reviewer must not overlook.
+/// Returns links to the dangerous changes.
 fn dangers(groups: &[(String, Vec<Block>)]) -> String {
     let item = |(id, block): (String, &Block)| {
         (block.danger() >= Danger::Restart).then(|| {
@@ -85,10 +85,12 @@ fn dangers(groups: &[(String, Vec<Block>)]) -> String {
     if items.is_empty() {
         return String::new();
     }
-    format!("<div class=\"notice destroy\"><b>Look here first</b>\n<ul class=\"danger\">\n{items}</ul></div>\n")
+    format!(
+        "<div class=\"notice destroy\"><b>Review these changes first</b>\n<ul class=\"danger\">\n{items}</ul></div>\n"
+    )
 }
 
-/// Every block with its id on the page.
+/// Returns every block with its id on the page.
 fn with_ids<'a, 'b>(groups: &'a [(String, Vec<Block<'b>>)]) -> impl Iterator<Item = (String, &'a Block<'b>)> {
     let of_group = |(i, (_, blocks)): (usize, &'a (String, Vec<Block<'b>>))| {
         blocks.iter().enumerate().map(move |(k, block)| (id(i, k), block))
@@ -100,7 +102,7 @@ fn id(group: usize, block: usize) -> String {
     format!("change-{}-{}", group + 1, block + 1)
 }
 
-/// The search field, and a button for each kind of change: first the counts of the title, then those of the dangers among them.
+/// Returns the search field and a button for each kind of change, in the order of the title, with the dangerous kinds last.
 fn tools(groups: &[(String, Vec<Block>)]) -> String {
     let mut counts: BTreeMap<Pill, usize> = BTreeMap::new();
     for member in groups.iter().flat_map(|(_, blocks)| blocks).flat_map(|block| &block.members) {
@@ -115,12 +117,12 @@ fn tools(groups: &[(String, Vec<Block>)]) -> String {
     };
     let buttons: String = counts.iter().map(button).collect();
     format!(
-        "<div class=\"tools\" role=\"search\">\n<input id=\"search\" type=\"search\" placeholder=\"Search: an address, a node, a word of a file  ( / )\" \
+        "<div class=\"tools\" role=\"search\">\n<input id=\"search\" type=\"search\" placeholder=\"Search addresses, nodes and text (press /)\" \
          aria-label=\"Search the changes\">\n{buttons}<span class=\"found\" aria-live=\"polite\"></span>\n</div>\n"
     )
 }
 
-/// What a button filters by.
+/// The kind of change that a button filters by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Pill {
     Add,
@@ -136,7 +138,7 @@ enum Pill {
 }
 
 impl Pill {
-    /// The name on the button, in the words of the title where it counts what the title counts.
+    /// Returns the name on the button. It uses the words of the title.
     fn name(self) -> &'static str {
         match self {
             Pill::Add => "add",
@@ -153,7 +155,7 @@ impl Pill {
     }
 }
 
-/// The buttons that a change belongs to, once for each of its objects as the title counts them.
+/// Returns the kinds of a change, once for each of its objects, as counted in the title.
 fn pills(change: &Change) -> impl Iterator<Item = Pill> {
     let actions = match change.objects.as_slice() {
         [] => vec![change.action],
@@ -165,7 +167,7 @@ fn pills(change: &Change) -> impl Iterator<Item = Pill> {
     actions.into_iter().flat_map(counted).copied().chain(moved).chain(overwrites).chain(restarts)
 }
 
-/// The buttons of an action. A replacement adds and destroys, as in the title.
+/// Returns the kinds of an action. As in the title, a replacement counts as added and destroyed.
 fn counted(action: Action) -> &'static [Pill] {
     match action {
         Action::Create => &[Pill::Add],
@@ -179,7 +181,7 @@ fn counted(action: Action) -> &'static [Pill] {
     }
 }
 
-/// The name of a kind of change, which is its class too.
+/// Returns the CSS class of a kind of change.
 fn kind(danger: Danger) -> &'static str {
     match danger {
         Danger::Destroy => "destroy",
@@ -223,13 +225,13 @@ fn sign(block: &Block) -> String {
 }
 
 fn drifted(plan: &Plan) -> String {
-    let [short, left] = drift::of_plan(plan, ROOM);
-    section("Changed outside of moorfast: this plan mends it", short.get(1..).unwrap_or_default())
-        + &section("Changed outside of moorfast: this plan leaves it", left.get(1..).unwrap_or_default())
+    let [short, kept] = drift::of_plan(plan, ROOM);
+    section("Changed outside moorfast, corrected by this plan", short.get(1..).unwrap_or_default())
+        + &section("Changed outside moorfast, not corrected by this plan", kept.get(1..).unwrap_or_default())
 }
 
 fn section(heading: &str, lines: &[String]) -> String {
-    // The text for the terminal has its heading in the first line.
+    // The first line of the text for the terminal is its heading.
     let lines =
         lines.strip_prefix(&[super::style::paint(super::style::BOLD, format!("{heading}:"))][..]).unwrap_or(lines);
     if lines.is_empty() {
@@ -238,7 +240,7 @@ fn section(heading: &str, lines: &[String]) -> String {
     format!("<h2>{heading}</h2>\n<section class=\"box\">{}</section>\n", block_of(lines))
 }
 
-/// What depends on what, with a link from each box to its change.
+/// Returns the dependency graph, with a link from each box to its change.
 fn graph(plan: &Plan, groups: &[(String, Vec<Block>)]) -> String {
     let mut drawn = Picture::default();
     let mut places = BTreeMap::new();
@@ -264,17 +266,17 @@ fn graph(plan: &Plan, groups: &[(String, Vec<Block>)]) -> String {
         link.get_or_insert_with(|| format!("#{id}"));
     }
     for (place, danger) in worst {
-        drawn.boxes[place].look = match danger {
+        drawn.boxes[place].class = match danger {
             Danger::Overwrite | Danger::Destroy | Danger::Replace => "destroy",
             Danger::Restart | Danger::Update => "change",
             Danger::Create => "add",
             Danger::Bookkeeping => "",
         };
     }
-    format!("<h2>What comes after what</h2>\n<div class=\"graph\">\n{}</div>\n", drawn.svg())
+    format!("<h2>Dependency graph</h2>\n<div class=\"graph\">\n{}</div>\n", drawn.svg())
 }
 
-/// Lines of the terminal as a block of text.
+/// Returns lines of the terminal as a block of text.
 fn block_of(lines: &[String]) -> String {
     if lines.is_empty() {
         return String::new();
@@ -287,7 +289,7 @@ fn block_of(lines: &[String]) -> String {
             Some('~') => "l chg",
             _ => "l",
         };
-        // The break is inside of the line, so that what is copied has lines.
+        // The line break is inside the element, so that copied text has line breaks.
         format!("<span class=\"{class}\">{}\n</span>", spans.iter().map(span).collect::<String>())
     };
     format!("<pre>{}</pre>\n", lines.iter().map(line).collect::<String>())
@@ -317,12 +319,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_on_the_page_comes_from_elsewhere_or_leaves_its_place() {
+    fn the_page_is_self_contained_and_escapes_text() {
         let mut sample = samples::dangers();
         sample.warnings.push("</div><script>alert(1)</script>".to_owned());
         let page = plan(&sample);
         assert!(!page.contains("<script>alert") && page.contains("&lt;script&gt;alert"));
-        // The one address is the name of SVG itself, which nobody fetches.
+        // The only URL is the namespace of SVG, which is never fetched.
         let rest = page.replace("http://www.w3.org/2000/svg", "").replace("https://10.0.0.11:10250/", "");
         assert!(!rest.contains("http://") && !rest.contains("https://") && !rest.contains("url(http"));
         assert_eq!(page.matches("<details").count(), page.matches("</details>").count());
@@ -364,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_without_changes_is_a_page_too() {
+    fn a_plan_without_changes_has_a_page() {
         assert!(plan(&samples::nothing()).contains("<h1>No changes."));
     }
 }

@@ -1,4 +1,4 @@
-//! Plans and runs as JSON, in Terraform's vocabulary. `docs/json.md` describes it.
+//! Plans and runs as JSON, in Terraform's vocabulary. `docs/json.md` describes the format.
 
 use moorfast_engine::apply::{FailedGate, Outcome, OutcomeResult, Report};
 use moorfast_engine::model::{
@@ -14,14 +14,14 @@ use super::drift::changed_attributes;
 use super::failure::{self, Message};
 use super::report::{Done, is_complete};
 use super::spans::plain;
-use super::wording::doing;
+use super::wording::{counted, doing};
 use crate::error::Error;
 use crate::exit::Exit;
 
-/// The version of the JSON that programs read.
+/// The version of the JSON format.
 pub const FORMAT_VERSION: &str = "1.0";
 
-/// A plan as one object.
+/// Returns a plan as a JSON object.
 pub fn plan(plan: &Plan) -> Json {
     let summary = plan.summary();
     let outputs = plan.outputs.iter().map(|(name, o)| {
@@ -60,7 +60,7 @@ pub fn plan(plan: &Plan) -> Json {
     })
 }
 
-/// A node whose machine is not as it was seen last.
+/// Returns a node whose machine changed.
 fn node(change: &NodeChange) -> Json {
     json!({
         "node": change.node,
@@ -76,13 +76,13 @@ fn node(change: &NodeChange) -> Json {
 fn resource_change(change: &Change) -> Json {
     let wrap = |map: &Option<Map<String, Json>>| map.clone().map(Json::Object);
     let (before, after) = (wrap(&change.before), wrap(&change.after));
-    let mut what = values(before.as_ref(), after.as_ref(), &change.action_names());
+    let mut values = values(before.as_ref(), after.as_ref(), &change.action_names());
     if change.action == Action::Adopt {
-        what["importing"] = json!({ "id": change.identity });
+        values["importing"] = json!({ "id": change.identity });
     }
     let replaced: Vec<_> = change.replace_paths().map(|path| steps(&parse_path(path))).collect();
     if !replaced.is_empty() {
-        what["replace_paths"] = json!(replaced);
+        values["replace_paths"] = json!(replaced);
     }
     let mut object = json!({
         "address": change.address,
@@ -92,7 +92,7 @@ fn resource_change(change: &Change) -> Json {
         "provider_name": change.provider,
         "target": change.target,
         "identity": change.identity,
-        "change": what,
+        "change": values,
     });
     if let Some(key) = &change.address.key {
         object["index"] = json!(key);
@@ -115,27 +115,27 @@ fn resource_change(change: &Change) -> Json {
     object
 }
 
-/// What is done with one object of an instance that stands for several.
+/// Returns the change of one object of an instance with several objects.
 fn object_change(object: &ObjectChange, change: &Change) -> Json {
     let (before, after) = (object.within(change.before.as_ref()), object.within(change.after.as_ref()));
-    let mut what = values(before, after, object.action.names());
+    let mut values = values(before, after, object.action.names());
     if object.action == Action::Adopt {
-        what["importing"] = json!({ "id": object.identity });
+        values["importing"] = json!({ "id": object.identity });
     }
     if !object.replace_paths.is_empty() {
-        // The paths start at the instance, these at the object.
+        // The recorded paths start at the instance, those in the JSON at the object.
         let name = Step::Name(object.name.clone());
         let inside = |path: &String| {
             let path = parse_path(path);
             let start = path.iter().position(|step| *step == name).unwrap_or(0);
             steps(path.get(start + 1..).unwrap_or_default())
         };
-        what["replace_paths"] = object.replace_paths.iter().map(inside).collect();
+        values["replace_paths"] = object.replace_paths.iter().map(inside).collect();
     }
-    json!({ "name": object.name, "identity": object.identity, "change": what })
+    json!({ "name": object.name, "identity": object.identity, "change": values })
 }
 
-/// A path as Terraform writes it.
+/// Returns a path in Terraform's format.
 fn steps(path: &[Step]) -> Json {
     let step = |step: &Step| match step {
         Step::Name(name) => json!(name),
@@ -155,7 +155,7 @@ fn drift(drift: &Drift) -> Json {
     })
 }
 
-/// Before and after, with what is secret or unknown taken out and told beside them.
+/// Returns the values before and after. Sensitive and unknown values are null and are marked in separate members.
 fn values(before: Option<&Json>, after: Option<&Json>, actions: &[&str]) -> Json {
     let side = |value: Option<&Json>| value.map(open).unwrap_or(Json::Null);
     let marks = |value: Option<&Json>, key: &str| value.and_then(|v| marked(v, key)).unwrap_or(json!(false));
@@ -170,7 +170,7 @@ fn values(before: Option<&Json>, after: Option<&Json>, actions: &[&str]) -> Json
     })
 }
 
-/// `value` with null where something can't be shown.
+/// Returns `value` with null for values that cannot be shown.
 fn open(value: &Json) -> Json {
     match value {
         Json::Object(map) if is_mark(map) => Json::Null,
@@ -180,7 +180,7 @@ fn open(value: &Json) -> Json {
     }
 }
 
-/// The shape of `value` with `true` where the mark `key` is; none where it is nowhere.
+/// Returns the structure of `value` with `true` for values with the mark `key`. Returns `None` if there are none.
 fn marked(value: &Json, key: &str) -> Option<Json> {
     match value {
         Json::Object(map) if is_mark(map) => map.contains_key(key).then(|| json!(true)),
@@ -197,7 +197,7 @@ fn marked(value: &Json, key: &str) -> Option<Json> {
     }
 }
 
-/// A check's result.
+/// Returns the result of a check.
 fn check(check: &CheckResult) -> Json {
     let status = match check.status {
         CheckStatus::Pass => "pass",
@@ -208,7 +208,7 @@ fn check(check: &CheckResult) -> Json {
     json!({ "address": check.name, "status": status, "problems": check.messages })
 }
 
-/// What a policy says.
+/// Returns the result of a policy.
 fn policy(policy: &PolicyResult) -> Json {
     json!({
         "address": policy.name,
@@ -219,7 +219,7 @@ fn policy(policy: &PolicyResult) -> Json {
     })
 }
 
-/// Nodes that are changed one after the other.
+/// Returns a planned rollout.
 fn rollout(rollout: &PlannedRollout) -> Json {
     json!({
         "name": rollout.name,
@@ -232,7 +232,7 @@ fn rollout(rollout: &PlannedRollout) -> Json {
     })
 }
 
-/// What a rollout does with a node.
+/// Returns a step of a rollout.
 fn rollout_step(step: &RolloutStep) -> Json {
     match step {
         RolloutStep::Begun => json!({ "step": "begun" }),
@@ -246,7 +246,7 @@ fn rollout_step(step: &RolloutStep) -> Json {
     }
 }
 
-/// One event of a run as a line.
+/// Returns an event of a run as one line.
 pub fn event(event: &Event) -> String {
     let hook = |address: &Address, action: Action| json!({ "resource": { "addr": address, "type": address.resource.resource_type }, "action": action.names().join("-") });
     let (level, kind, message, rest) = match event {
@@ -306,7 +306,7 @@ pub fn event(event: &Event) -> String {
         Event::Withheld { node: change, operations } => (
             "warn",
             "node_withheld",
-            format!("{change}; {operations} operations are left until it is approved"),
+            format!("{change}; skipping {} until the machine is approved", counted(*operations, "operation")),
             json!({ "node": node(change), "operations": operations }),
         ),
         Event::Checked(result) => {
@@ -316,7 +316,7 @@ pub fn event(event: &Event) -> String {
     line(level, kind, &message, rest)
 }
 
-/// An error of a provider.
+/// Returns an error of a provider.
 pub fn provider_error(error: &ProviderError) -> Json {
     json!({
         "class": format!("{:?}", error.class).to_lowercase(),
@@ -327,7 +327,7 @@ pub fn provider_error(error: &ProviderError) -> Json {
     })
 }
 
-/// The last line of an apply.
+/// Returns the last line of an apply.
 pub fn report(report: &Report, sources: &Sources) -> String {
     let done = Done::of(report);
     let outputs: Map<_, _> = report
@@ -412,7 +412,7 @@ fn line(level: &str, kind: &str, message: &str, rest: Json) -> String {
     format!("{object}\n")
 }
 
-/// What a command with `--json` prints on standard error when it fails: one object on one line.
+/// Returns the error of a command with `--json` for standard error: one object on one line.
 pub fn error(error: &Error) -> String {
     let found = match error {
         Error::Manifest { sources, diagnostics } => of_manifest(sources, diagnostics),
@@ -432,9 +432,9 @@ pub fn error(error: &Error) -> String {
     failed(error.exit(), found)
 }
 
-/// What it prints there if policies deny the plan.
-pub fn denied(sources: &Sources, said: &[Diagnostic]) -> String {
-    failed(Exit::Error, of_manifest(sources, said))
+/// Returns the error of a plan that policies deny.
+pub fn denied(sources: &Sources, messages: &[Diagnostic]) -> String {
+    failed(Exit::Error, of_manifest(sources, messages))
 }
 
 fn failed(exit: Exit, diagnostics: Vec<Json>) -> String {
@@ -459,17 +459,17 @@ fn of_message(message: &Message) -> Json {
     json!({ "severity": "error", "summary": message.summary, "detail": message.detail, "help": message.help })
 }
 
-/// What is said of a signal, as a line of the events.
+/// Returns the notice about a signal as an event line.
 pub fn interrupted(text: &str) -> String {
     line("warn", "interrupted", text, json!({}))
 }
 
-/// Objects that could not be read.
+/// Returns the objects that could not be read.
 pub fn unread(unread: &[(Address, ProviderError)]) -> Json {
     unread.iter().map(|(address, error)| json!({ "address": address, "error": provider_error(error) })).collect()
 }
 
-/// What `validate --json` prints.
+/// Returns the output of `validate --json`.
 pub fn diagnostics(sources: &Sources, diagnostics: &[Diagnostic]) -> Json {
     let of = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
     let errors = of(Severity::Error);

@@ -1,15 +1,15 @@
-//! Places the boxes of a directed graph in columns, so that most arrows run from left to right and few of them cross.
+//! Layout of a directed graph in columns, so that arrows run from left to right and few of them cross.
 //!
-//! The steps are Sugiyama's: break cycles, drop what other arrows say already, columns by the longest way, order within a column by the
-//! neighbours, and then heights as near to the neighbours' as the order allows.
+//! It uses Sugiyama's method: break cycles, remove redundant arrows, assign columns by the longest path, order each column by its neighbours, and move
+//! each box as near to its neighbours as the order allows.
 
-/// Between two columns.
+/// The gap between two columns.
 const COLUMN_GAP: f64 = 56.0;
-/// Between two boxes of a column.
+/// The gap between two boxes of a column.
 const ROW_GAP: f64 = 14.0;
-/// An arrow that only passes through a column takes this much of its height.
+/// The height of an arrow that passes through a column.
 const PASSING: f64 = 10.0;
-/// How often the order is bettered.
+/// The number of iterations that improve the order.
 const SWEEPS: usize = 12;
 
 /// The width and height of a box.
@@ -21,7 +21,7 @@ pub struct Size {
     pub height: f64,
 }
 
-/// The centre of a box, or a point that an arrow goes through.
+/// The centre of a box, or a point of an arrow.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
     /// From the left.
@@ -30,10 +30,10 @@ pub struct Point {
     pub y: f64,
 }
 
-/// Where everything is.
+/// The positions of boxes and arrows.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// The size of the whole.
+    /// The total size.
     pub size: Size,
     /// The centre of each box.
     pub boxes: Vec<Point>,
@@ -41,7 +41,7 @@ pub struct Layout {
     pub arrows: Vec<Vec<Point>>,
 }
 
-/// A box, or the place where a long arrow passes a column.
+/// A box, or the point where a long arrow passes a column.
 struct Vertex {
     column: usize,
     size: Size,
@@ -50,20 +50,20 @@ struct Vertex {
     y: f64,
 }
 
-/// Lays out boxes of these sizes with arrows from the first to the second of each pair.
+/// Returns the layout of boxes of these sizes, with arrows from the first to the second box of each pair.
 pub fn layout(sizes: &[Size], arrows: &[(usize, usize)]) -> Layout {
     let arrows = reduced(sizes.len(), &acyclic(sizes.len(), arrows));
     let columns = columns(sizes.len(), &arrows);
     let boxes = sizes.iter().zip(&columns);
     let mut vertices: Vec<_> = boxes.map(|(size, column)| Vertex::new(*column, *size)).collect();
-    let ways: Vec<_> = arrows.iter().map(|(from, to)| connect(&mut vertices, *from, *to)).collect();
+    let paths: Vec<_> = arrows.iter().map(|(from, to)| connect(&mut vertices, *from, *to)).collect();
     let mut order = ordered(&vertices);
     place(&mut vertices, &mut order);
     let centres = column_centres(&vertices, &order);
     let point = |i: usize| Point { x: centres[vertices[i].column], y: vertices[i].y };
-    let way = |way: &Vec<usize>| {
-        let mut points: Vec<_> = way.iter().map(|i| point(*i)).collect();
-        let (first, last) = (way[0], way[way.len() - 1]);
+    let arrow = |path: &Vec<usize>| {
+        let mut points: Vec<_> = path.iter().map(|i| point(*i)).collect();
+        let (first, last) = (path[0], path[path.len() - 1]);
         let end = points.len() - 1;
         points[0].x += vertices[first].size.width / 2.0;
         points[end].x -= vertices[last].size.width / 2.0;
@@ -74,7 +74,7 @@ pub fn layout(sizes: &[Size], arrows: &[(usize, usize)]) -> Layout {
     Layout {
         size: Size { width: right, height: bottom },
         boxes: (0..sizes.len()).map(point).collect(),
-        arrows: ways.iter().map(way).collect(),
+        arrows: paths.iter().map(arrow).collect(),
     }
 }
 
@@ -88,7 +88,7 @@ impl Vertex {
     }
 }
 
-/// Without the arrows that would close a circle.
+/// Returns the arrows without those that would close a cycle.
 fn acyclic(count: usize, arrows: &[(usize, usize)]) -> Vec<(usize, usize)> {
     let mut kept: Vec<(usize, usize)> = Vec::new();
     let mut after = vec![Vec::new(); count];
@@ -101,7 +101,7 @@ fn acyclic(count: usize, arrows: &[(usize, usize)]) -> Vec<(usize, usize)> {
     kept
 }
 
-/// Without the arrows whose order follows from the others.
+/// Returns the arrows without those that follow from the others (transitive reduction).
 fn reduced(count: usize, arrows: &[(usize, usize)]) -> Vec<(usize, usize)> {
     let mut after = vec![Vec::new(); count];
     arrows.iter().for_each(|(from, to)| after[*from].push(*to));
@@ -123,10 +123,10 @@ fn reaches(after: &[Vec<usize>], from: usize, to: usize) -> bool {
     false
 }
 
-/// The column of each box: right of everything it comes after, and as near as can be to what comes after it.
+/// Returns the column of each box: right of its dependencies, and as near as possible to its dependants.
 fn columns(count: usize, arrows: &[(usize, usize)]) -> Vec<usize> {
     let mut columns = vec![0; count];
-    // No way is longer than the number of boxes.
+    // No path is longer than the number of boxes.
     for _ in 0..count {
         let mut changed = false;
         for (from, to) in arrows {
@@ -145,22 +145,22 @@ fn columns(count: usize, arrows: &[(usize, usize)]) -> Vec<usize> {
     columns
 }
 
-/// Connects two boxes, with a vertex in each column between them; returns the way.
+/// Connects two boxes, with a vertex in each column between them. Returns the path.
 fn connect(vertices: &mut Vec<Vertex>, from: usize, to: usize) -> Vec<usize> {
-    let mut way = vec![from];
+    let mut path = vec![from];
     for column in vertices[from].column + 1..vertices[to].column {
         vertices.push(Vertex::new(column, Size { width: 0.0, height: PASSING }));
-        way.push(vertices.len() - 1);
+        path.push(vertices.len() - 1);
     }
-    way.push(to);
-    for pair in way.windows(2) {
+    path.push(to);
+    for pair in path.windows(2) {
         vertices[pair[0]].after.push(pair[1]);
         vertices[pair[1]].before.push(pair[0]);
     }
-    way
+    path
 }
 
-/// The vertices of each column, in an order in which few arrows cross.
+/// Returns the vertices of each column, in an order in which few arrows cross.
 fn ordered(vertices: &[Vertex]) -> Vec<Vec<usize>> {
     let count = vertices.iter().map(|v| v.column + 1).max().unwrap_or(0);
     let mut order = vec![Vec::new(); count];
@@ -170,11 +170,11 @@ fn ordered(vertices: &[Vertex]) -> Vec<Vec<usize>> {
     for sweep in 0..SWEEPS {
         let backwards = sweep % 2 == 1;
         let mut places = vec![0.0; vertices.len()];
-        let mut way: Vec<_> = (0..count).collect();
+        let mut sequence: Vec<_> = (0..count).collect();
         if backwards {
-            way.reverse();
+            sequence.reverse();
         }
-        for column in way {
+        for column in sequence {
             let members = &mut order[column];
             let height = |i: usize| mean(vertices[i].neighbours(backwards).iter().map(|n| places[*n]));
             let mut keyed: Vec<_> =
@@ -210,33 +210,34 @@ fn crossings(vertices: &[Vertex], order: &[Vec<usize>]) -> usize {
     order.iter().map(between).sum()
 }
 
-/// Gives every vertex its height.
+/// Sets the vertical position of every vertex.
 fn place(vertices: &mut [Vertex], order: &mut [Vec<usize>]) {
     for column in order.iter() {
-        let wished: Vec<_> = column.iter().map(|_| 0.0).collect();
-        settle(vertices, column, &wished);
+        let desired: Vec<_> = column.iter().map(|_| 0.0).collect();
+        fit(vertices, column, &desired);
     }
     for sweep in 0..SWEEPS {
         let backwards = sweep % 2 == 0;
-        let mut way: Vec<_> = (0..order.len()).collect();
+        let mut sequence: Vec<_> = (0..order.len()).collect();
         if backwards {
-            way.reverse();
+            sequence.reverse();
         }
-        for column in way {
-            let wish = |i: &usize| {
+        for column in sequence {
+            let position = |i: &usize| {
                 let near = vertices[*i].before.iter().chain(&vertices[*i].after).map(|n| vertices[*n].y);
                 mean(near).unwrap_or(vertices[*i].y)
             };
-            let wished: Vec<_> = order[column].iter().map(wish).collect();
-            settle(vertices, &order[column], &wished);
+            let desired: Vec<_> = order[column].iter().map(position).collect();
+            fit(vertices, &order[column], &desired);
         }
     }
     let top = vertices.iter().map(|v| v.y - v.size.height / 2.0).fold(f64::INFINITY, f64::min);
     vertices.iter_mut().for_each(|v| v.y -= top);
 }
 
-/// The heights nearest to the wished ones (by least squares) that keep the order and the gaps: isotonic regression by pooling neighbours.
-fn settle(vertices: &mut [Vertex], column: &[usize], wished: &[f64]) {
+/// Sets the positions of a column to the nearest ones to the desired ones (by least squares) that keep the order and the gaps: isotonic regression by
+/// pooling neighbours.
+fn fit(vertices: &mut [Vertex], column: &[usize], desired: &[f64]) {
     let mut offset = 0.0;
     let mut offsets = Vec::new();
     let mut pools: Vec<(f64, usize)> = Vec::new();
@@ -245,7 +246,7 @@ fn settle(vertices: &mut [Vertex], column: &[usize], wished: &[f64]) {
             offset += (vertices[column[k - 1]].size.height + vertices[*i].size.height) / 2.0 + ROW_GAP;
         }
         offsets.push(offset);
-        let mut pool = (wished[k] - offset, 1);
+        let mut pool = (desired[k] - offset, 1);
         while let Some(last) = pools.pop_if(|last| last.0 > pool.0) {
             let count = last.1 + pool.1;
             pool = ((last.0 * last.1 as f64 + pool.0 * pool.1 as f64) / count as f64, count);
@@ -277,7 +278,7 @@ mod tests {
 
     #[test]
     fn arrows_run_from_left_to_right_and_no_boxes_overlap() {
-        // A ladder with long arrows, a lonely box and a circle.
+        // A ladder with long arrows, an isolated box and a cycle.
         let mut arrows: Vec<_> = (0..57).flat_map(|i| [(i, i + 1 + i % 3), (i / 2, i + 2)]).collect();
         arrows.push((20, 3));
         let layout = layout(&[SIZE; 60], &arrows);
@@ -293,19 +294,19 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_from_other_arrows_is_left_out() {
+    fn redundant_arrows_are_removed() {
         assert_eq!(layout(&[SIZE; 3], &[(0, 1), (1, 2), (0, 2), (0, 1), (2, 2)]).arrows.len(), 2);
     }
 
     #[test]
-    fn arrows_that_need_not_cross_do_not() {
+    fn arrows_do_not_cross_if_avoidable() {
         let layout = layout(&[SIZE; 4], &[(0, 3), (1, 2)]);
         let (a, b) = (&layout.arrows[0], &layout.arrows[1]);
         assert!((a[0].y < b[0].y) == (a[1].y < b[1].y));
     }
 
     #[test]
-    fn nothing_is_laid_out_as_nothing() {
+    fn an_empty_graph_has_an_empty_layout() {
         assert_eq!(layout(&[], &[]).size, Size { width: 0.0, height: 0.0 });
     }
 }

@@ -1,10 +1,10 @@
-//! A plan for the comment of a pull request: what is dangerous first, details folded, cut to what a forge takes.
+//! Plans and drift as Markdown for comments and issues: the dangerous changes first, details folded, cut to the limit of the forge.
 
 use moorfast_engine::model::NodeChange;
 use moorfast_engine::plan::Plan;
 
 use super::block::{body, title};
-use super::drift::{self, Unsaid};
+use super::drift::{self, Omitted};
 use super::fold::Block;
 use super::machines;
 use super::plan::{checks, closing, groups, outputs, warnings};
@@ -12,18 +12,18 @@ use super::policy::violated;
 use super::rollout::rollouts;
 use super::row::Room;
 use super::spans::{mark, plain, spans};
-use super::wording::{Danger, symbol};
+use super::wording::{Danger, counted, symbol};
 
-/// The characters that a comment on GitHub may have.
+/// Maximum length of a comment on GitHub in characters.
 pub const GITHUB: usize = 65_536;
-/// The fewest characters in which something can be said.
+/// Minimum limit in characters.
 pub const FEWEST: usize = 1_000;
 
-/// Kept for saying what was left out.
+/// Characters reserved for the note about omitted parts.
 const CLOSING: usize = 300;
 const ROOM: Room = Room { width: 110, full: false };
 
-/// The plan in at most `limit` characters.
+/// Renders a plan in at most `limit` characters.
 pub fn plan(plan: &Plan, limit: usize) -> String {
     let mut page = Page::new(&marker("plan", plan), limit);
     page.add(&format!("### {}\n\n{}", text(&closing(plan)), place(plan)));
@@ -47,9 +47,9 @@ pub fn plan(plan: &Plan, limit: usize) -> String {
     for block in dangers {
         page.add(&format!("- {}\n", headline(block)));
     }
-    let [short, left] = drift::of_plan(plan, ROOM);
-    page.add(&details("Changed outside of moorfast; this plan mends it", &short[short.len().min(1)..]));
-    page.add(&details("Changed outside of moorfast; this plan leaves it", &left[left.len().min(1)..]));
+    let [short, kept] = drift::of_plan(plan, ROOM);
+    page.add(&details("Changed outside moorfast, corrected by this plan", &short[short.len().min(1)..]));
+    page.add(&details("Changed outside moorfast, not corrected by this plan", &kept[kept.len().min(1)..]));
     for (heading, blocks) in &groups {
         page.section(&format!("\n#### {}\n\n", text(heading.trim_end_matches(':'))));
         for block in blocks {
@@ -60,21 +60,21 @@ pub fn plan(plan: &Plan, limit: usize) -> String {
     page.add(&details("Changes to outputs", &changed[changed.len().min(1)..]));
     let checked = checks(&plan.checks);
     page.add(&details("Checks", &checked[checked.len().min(1)..]));
-    let made = format!(
-        "\n<sub>Made {:.0} by moorfast {} for serial {} of the state.</sub>\n",
+    let footer = format!(
+        "\n<sub>Created at {:.0} by moorfast {} for serial {} of the state.</sub>\n",
         plan.created_at,
         text(&plan.moorfast_version),
         plan.serial
     );
-    page.end("`moorfast show FILE`", &made)
+    page.end("`moorfast show FILE`", &footer)
 }
 
-/// The line by which a script finds the comment that it must update: each site and each state has its own.
+/// Returns the marker line for scripts that update an existing comment. Each site and each state has its own comment.
 fn marker(kind: &str, plan: &Plan) -> String {
     format!("<!-- moorfast:{kind} site={} state={} -->\n", site_word(&plan.site), super::state_name(plan))
 }
 
-/// A name as one word that cannot end an HTML comment.
+/// Returns a name as one word that cannot end an HTML comment.
 fn site_word(site: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "/._".contains(c) { c } else { '-' };
     let word: String = site.chars().map(plain).collect();
@@ -82,22 +82,22 @@ fn site_word(site: &str) -> String {
     parts.join("-")
 }
 
-/// The line that names the site and its state.
+/// Returns the line with the site and its state.
 fn place(plan: &Plan) -> String {
     format!("<sub>Site <b>{}</b>, state {}</sub>\n\n", text(&plan.site), super::state_name(plan))
 }
 
-/// A line of a rollout; what is said of it is indented.
+/// Returns a line of a rollout as an item of a list. Its details are indented.
 fn rolled(line: &str) -> String {
     let line = plain(line);
     let deep = line.starts_with("    ");
     format!("{}- {}{}\n", if deep { "  " } else { "" }, if deep { "" } else { ":hourglass: " }, text(line.trim()))
 }
 
-/// What drifted, in at most `limit` characters.
-pub fn drift(plan: &Plan, unsaid: Unsaid, limit: usize) -> String {
+/// Renders drift in at most `limit` characters.
+pub fn drift(plan: &Plan, omitted: Omitted, limit: usize) -> String {
     let mut page = Page::new(&marker("drift", plan), limit);
-    let closing = plain(&drift::closing(plan, unsaid));
+    let closing = plain(&drift::closing(plan, omitted));
     let headline = closing.split_inclusive(". ").next().unwrap_or_default().trim_end();
     page.add(&format!("### {}\n\n{}", text(headline), place(plan)));
     for change in &plan.nodes {
@@ -107,48 +107,48 @@ pub fn drift(plan: &Plan, unsaid: Unsaid, limit: usize) -> String {
         let Some((first, rest)) = lines.split_first() else { continue };
         page.change(&summary(first.trim_start_matches([' ', '#'])), rest);
     }
-    if unsaid.unread > 0 {
-        page.add(&format!("- :warning: {} objects could not be looked at\n", unsaid.unread));
+    if omitted.unread > 0 {
+        page.add(&format!("- :warning: {} could not be read\n", counted(omitted.unread, "object")));
     }
-    if unsaid.known > 0 && !plan.drift.is_empty() {
-        page.add(&format!("- {} more drifted before and still do\n", unsaid.known));
+    if omitted.known > 0 && !plan.drift.is_empty() {
+        page.add(&format!("- Drift of {} more was reported before\n", counted(omitted.known, "object")));
     }
     let checked = checks(&plan.checks);
     page.add(&details("Checks", &checked[checked.len().min(1)..]));
     page.end(
         "`moorfast drift`",
-        &format!("\n<sub>Seen {:.0} by moorfast {}.</sub>\n", plan.created_at, text(&plan.moorfast_version)),
+        &format!("\n<sub>Found at {:.0} by moorfast {}.</sub>\n", plan.created_at, text(&plan.moorfast_version)),
     )
 }
 
-/// The line of a node whose machine is not as it was seen last; what is made anew there is under it.
+/// Returns the line of a changed node, with the changes on it folded.
 fn node(plan: &Plan, change: &NodeChange) -> String {
     let sign = if change.kind.is_mismatch() { ":warning:" } else { ":information_source:" };
     let advice = machines::advice(change).join(" ");
     let dash = if advice.is_empty() { "" } else { " — " };
     let headline = format!("{sign} <b>{}</b>{dash}{}", text(&change.to_string()), text(&advice));
-    folded(&headline, &machines::anew(plan, change))
+    folded(&headline, &machines::recreated(plan, change))
 }
 
-/// A text that grows up to its limit, and remembers what had no place.
+/// A text with a limit, which counts the parts that do not fit.
 struct Page {
     text: String,
     length: usize,
     limit: usize,
     heading: String,
     folded: usize,
-    left_out: usize,
+    omitted: usize,
 }
 
 impl Page {
     fn new(mark: &str, limit: usize) -> Self {
         let limit = limit.saturating_sub(CLOSING);
         let length = mark.chars().count();
-        Self { text: mark.to_owned(), length, limit, heading: String::new(), folded: 0, left_out: 0 }
+        Self { text: mark.to_owned(), length, limit, heading: String::new(), folded: 0, omitted: 0 }
     }
 
-    /// Adds `piece` if there is room.
-    fn fits(&mut self, piece: &str) -> bool {
+    /// Adds `piece` if it fits. Returns whether it did.
+    fn try_add(&mut self, piece: &str) -> bool {
         let length = piece.chars().count();
         let fits = self.length + length <= self.limit;
         if fits {
@@ -159,33 +159,33 @@ impl Page {
     }
 
     fn add(&mut self, piece: &str) {
-        self.left_out += usize::from(!self.fits(piece));
+        self.omitted += usize::from(!self.try_add(piece));
     }
 
-    /// Headed so is what comes next.
+    /// Sets the heading of the next change.
     fn section(&mut self, heading: &str) {
         self.heading = heading.to_owned();
     }
 
-    /// Adds a change with its details, or without them where there is not enough room.
+    /// Adds a change with its details, or without them if they do not fit.
     fn change(&mut self, headline: &str, lines: &[String]) {
         let heading = std::mem::take(&mut self.heading);
-        if self.fits(&format!("{heading}{}", folded(headline, lines))) {
+        if self.try_add(&format!("{heading}{}", folded(headline, lines))) {
             return;
         }
-        if self.fits(&format!("{heading}- {headline}\n")) {
+        if self.try_add(&format!("{heading}- {headline}\n")) {
             self.folded += 1;
         } else {
-            self.left_out += 1;
+            self.omitted += 1;
             self.heading = heading;
         }
     }
 
     fn end(mut self, whole: &str, closing: &str) -> String {
-        if self.folded + self.left_out > 0 {
-            let (folded, left_out, limit) = (self.folded, self.left_out, self.limit + CLOSING);
+        if self.folded + self.omitted > 0 {
+            let (folded, omitted, limit) = (self.folded, self.omitted, self.limit + CLOSING);
             self.text.push_str(&format!(
-                "\n**Cut to {limit} characters:** {folded} changes are shown without their details, {left_out} parts not at all. {whole} shows all.\n"
+                "\n**Cut to {limit} characters:** {folded} changes are shown without details, and {omitted} parts are omitted. Run {whole} to see everything.\n"
             ));
         }
         self.text + closing
@@ -198,7 +198,7 @@ fn headline(block: &Block) -> String {
     format!("<code>{}</code> {}", text(mark), summary(&title(block)))
 }
 
-/// A line with its bold words in bold.
+/// Returns a line in HTML with its bold words.
 fn summary(line: &str) -> String {
     let spans = spans(line.trim());
     spans.iter().map(|s| if s.bold { format!("<b>{}</b>", text(&s.text)) } else { text(&s.text) }).collect()
@@ -217,7 +217,7 @@ fn folded(summary: &str, lines: &[String]) -> String {
     format!("<details><summary>{summary}</summary>\n\n{fence}diff\n{body}{fence}\n\n</details>\n\n")
 }
 
-/// Forges colour a diff by the first character of a line.
+/// Returns a line of a diff. Forges colour it by its first character.
 fn diff_line(line: &str) -> String {
     let spans = spans(line);
     let text = plain(line);
@@ -233,14 +233,14 @@ fn longest_run(text: &str, of: char) -> usize {
     text.split(|c| c != of).map(str::len).max().unwrap_or(0)
 }
 
-/// The line without colours, with nothing in it that Markdown or HTML would take for more than text.
+/// Returns the line without colours, with the special characters of Markdown and HTML escaped.
 fn text(line: &str) -> String {
     let line = plain(line);
     let mut before = ' ';
     let mut escaped = String::with_capacity(line.len());
     let mut characters = line.chars().peekable();
     while let Some(c) = characters.next() {
-        // An underscore within a word is one.
+        // Markdown keeps an underscore within a word.
         let in_word = before.is_alphanumeric() && characters.peek().is_some_and(|c| c.is_alphanumeric());
         match c {
             '_' if in_word => escaped.push(c),
@@ -266,11 +266,11 @@ mod tests {
         insta::assert_snapshot!("markdown_objects", plan(&samples::objects(), GITHUB));
         insta::assert_snapshot!("markdown_rolled", plan(&samples::rolled(), GITHUB));
         insta::assert_snapshot!("markdown_nothing", plan(&samples::nothing(), GITHUB));
-        insta::assert_snapshot!("markdown_drift", drift(&samples::refresh(), Unsaid::default(), GITHUB));
+        insta::assert_snapshot!("markdown_drift", drift(&samples::refresh(), Omitted::default(), GITHUB));
     }
 
     #[test]
-    fn no_limit_is_exceeded_and_what_is_left_out_is_said() {
+    fn the_limit_is_kept_and_omitted_parts_are_counted() {
         for sample in [samples::dangers(), samples::updates(), samples::creates()] {
             let whole = plan(&sample, GITHUB).chars().count();
             for limit in (FEWEST..whole).step_by(97) {
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn each_site_and_each_state_has_a_comment_of_its_own() {
+    fn each_site_and_each_state_has_its_own_comment() {
         let of = |site: &str, lineage: &str| {
             let lineage = serde_json::from_value(serde_json::json!(lineage)).unwrap();
             let sample = Plan { site: site.to_owned(), lineage, ..samples::nothing() };
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_can_not_leave_its_fence() {
+    fn a_text_cannot_end_its_fence() {
         let lines = ["a".to_owned(), "````".to_owned(), "</details>".to_owned()];
         assert_eq!(folded("x", &lines).matches("`````").count(), 2);
         assert_eq!(text("ssh_file _x_"), "ssh_file &#95;x&#95;");

@@ -1,4 +1,4 @@
-//! Drift as metrics in the text format of Prometheus, for the textfile collector of node_exporter. `docs/workflows/drift.md` describes them.
+//! Drift metrics in the text format of Prometheus, for the textfile collector of node_exporter. `docs/workflows/drift.md` describes them.
 
 use std::fmt::Write;
 
@@ -9,56 +9,56 @@ use moorfast_engine::plan::{Drift, Plan};
 use super::drift::changed_attributes;
 use crate::exit::Exit;
 
-/// What a run of `drift` found.
+/// The result of a run of `drift`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Found<'a> {
-    /// The drift; none where the run failed before there was any.
+    /// The plan with the drift, or `None` if the run failed before it was known.
     pub plan: Option<&'a Plan>,
-    /// How many objects could not be looked at.
+    /// The number of objects that could not be read.
     pub unread: usize,
-    /// How many drifted objects were told for the first time, where that is known.
+    /// The number of drifted objects that are reported for the first time, if known.
     pub new: Option<usize>,
-    /// Did a webhook that was to be told not take it? None where none was to be told.
+    /// Whether the webhook did not accept the report. `None` if there was nothing to post.
     pub webhook_failed: Option<bool>,
 }
 
-/// The metrics of a run over the manifest in the folder `manifest` that ended so.
+/// Returns the metrics of a run with the manifest in the folder `manifest`.
 pub fn drift(manifest: &str, found: &Found, exit: Exit, at: Timestamp) -> String {
     let mut page = Metrics { own: label("manifest", manifest), text: String::new() };
-    page.gauge("run_timestamp_seconds", "When the world was looked at.", [("", at.as_second() as usize)]);
+    page.gauge("run_timestamp_seconds", "Time of the run.", [("", at.as_second() as usize)]);
     page.gauge(
         "exit_code",
-        "0 in sync, 2 drift, 5 a target does not answer, 6 it is another one, 1 failed.",
+        "0 in sync, 2 drift, 5 a target does not answer, 6 another target answers, 1 other error.",
         [("", exit.code().into())],
     );
-    page.gauge("unread_objects", "Objects that could not be looked at.", [("", found.unread)]);
+    page.gauge("unread_objects", "Objects that could not be read.", [("", found.unread)]);
     if let Some(new) = found.new {
-        page.gauge("new_objects", "Drifted objects that the run before did not know.", [("", new)]);
+        page.gauge("new_objects", "Drifted objects that earlier runs did not report.", [("", new)]);
     }
     if let Some(failed) = found.webhook_failed {
-        page.gauge("webhook_failed", "1 where the webhook was not told what it should be.", [("", failed.into())]);
+        page.gauge("webhook_failed", "1 if the webhook did not accept the report.", [("", failed.into())]);
     }
     let Some(plan) = found.plan else { return page.text };
-    page.gauge("managed_objects", "Objects that the manifest and the state hold.", [("", plan.changes.len())]);
-    page.gauge("objects", "Objects that are not as the last apply left them.", [("", plan.drift.len())]);
-    page.gauge("nodes", "Nodes that are not the machines they were.", [("", plan.mismatches())]);
+    page.gauge("managed_objects", "Objects in the manifest and the state.", [("", plan.changes.len())]);
+    page.gauge("objects", "Objects that changed outside moorfast since the last apply.", [("", plan.drift.len())]);
+    page.gauge("nodes", "Nodes whose machine was replaced.", [("", plan.mismatches())]);
     let objects = plan.drift.iter().map(|drift| {
         let how = if drift.after.is_some() { "changed" } else { "gone" };
         let labels =
             [("address", drift.address.to_string()), ("target", drift.target.clone()), ("how", how.to_owned())];
         (labels.map(|(name, value)| label(name, &value)).join(","), 1)
     });
-    page.gauge("object", "One for each object that is not as the last apply left it.", objects);
-    page.gauge("attribute", "One for each attribute of these that changed.", plan.drift.iter().flat_map(attributes));
+    page.gauge("object", "1 for each object that changed outside moorfast.", objects);
+    page.gauge("attribute", "1 for each changed attribute of these objects.", plan.drift.iter().flat_map(attributes));
     let checks = plan.checks.iter().map(|check| {
         let failed = matches!(check.status, CheckStatus::Fail | CheckStatus::Error);
         (label("check", &check.name), usize::from(failed))
     });
-    page.gauge("check_failed", "1 for a check of the manifest that does not hold.", checks);
+    page.gauge("check_failed", "1 for each failed check of the manifest, 0 for the others.", checks);
     page.text
 }
 
-/// The labels of each attribute that changed. What is gone has none.
+/// Returns the labels of each changed attribute. A deleted object has none.
 fn attributes(drift: &Drift) -> Vec<(String, usize)> {
     let sample = |attribute| {
         let labels =
@@ -96,6 +96,13 @@ fn label(name: &str, value: &str) -> String {
 mod tests {
     use super::super::samples;
     use super::*;
+
+    #[test]
+    fn label_values_are_escaped() {
+        let text = drift("/srv/a\\b\"} 1\nforged{x=\"", &Found::default(), Exit::Success, Timestamp::UNIX_EPOCH);
+        assert!(text.contains(r#"moorfast_drift_exit_code{manifest="/srv/a\\b\"} 1\nforged{x=\""} 0"#), "{text}");
+        assert!(text.lines().all(|line| line.starts_with('#') || line.starts_with("moorfast_drift_")), "{text}");
+    }
 
     #[test]
     fn drift_and_failure() {

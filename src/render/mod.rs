@@ -1,14 +1,14 @@
-//! What people read: plans, errors, progress and reports as text, and the same as JSON.
+//! Rendering of plans, errors, progress and reports as text, JSON, Markdown and HTML.
 
 mod block;
+mod derived_attributes;
 mod escape;
 mod fold;
-mod hidden;
+mod instance_name;
+mod invisible;
 mod layout;
 mod machines;
-mod own_name;
 mod policy;
-mod restated;
 mod rollout;
 mod row;
 mod spans;
@@ -39,12 +39,12 @@ pub mod samples;
 #[cfg(test)]
 mod tests;
 
-/// The first digits of the lineage, which tell one state from another.
+/// Returns the first digits of the lineage, which identify the state.
 fn state_name(plan: &moorfast_engine::plan::Plan) -> String {
     plan.lineage.as_str().chars().take(8).collect()
 }
 
-pub use hidden::{shown as shown_text, shown_json};
+pub use invisible::{escape_json, escape_text};
 pub use row::Room;
 pub use text_diff::text_diff;
 pub use value::{inline, printable};

@@ -1,4 +1,4 @@
-//! The dependency graph as a picture: one box for each resource, however many instances it has. Dependencies stand left of what needs them.
+//! The dependency graph as a picture: one box per resource, with dependencies to the left of their dependants.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,11 +8,11 @@ use moorfast_engine::configuration::GraphView;
 use super::escape::html;
 use super::layout::{Point, Size, layout};
 
-/// Beyond this many boxes nobody can read it.
+/// Maximum number of boxes in a readable picture.
 pub const LIMIT: usize = 400;
 
 const MARGIN: f64 = 12.0;
-/// The widths of a character of the name and of the type above it.
+/// The character widths of the name, and of the type above it.
 const NAME: f64 = 7.9;
 const KIND: f64 = 6.3;
 
@@ -36,30 +36,30 @@ const STYLE: &str = "
   .mf-graph marker path { fill: var(--line); stroke: none; }
 ";
 
-/// What stands for one resource.
+/// A picture of a dependency graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Picture {
-    /// In their order.
+    /// The boxes of the resources.
     pub boxes: Vec<PictureBox>,
-    /// From what comes first to what comes after it, by their places in `boxes`.
+    /// The arrows from a dependency to its dependant, as indexes of `boxes`.
     pub arrows: Vec<(usize, usize)>,
 }
 
-/// One box.
+/// The box of a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PictureBox {
-    /// `ssh_file.config`
+    /// The address of the resource, for example `ssh_file.config`.
     pub name: String,
-    /// How many instances it stands for; 0 for what has none.
+    /// The number of instances, or 0 if it is not a resource with instances.
     pub instances: usize,
-    /// The class of its look: `add`, `change`, `destroy`, or nothing.
-    pub look: &'static str,
-    /// Where a click leads.
+    /// The CSS class: `add`, `change`, `destroy` or empty.
+    pub class: &'static str,
+    /// The target of a click.
     pub link: Option<String>,
 }
 
 impl Picture {
-    /// Of the whole graph.
+    /// Creates the picture of a graph.
     pub fn of(graph: &GraphView) -> Self {
         let mut picture = Self::default();
         let mut places = BTreeMap::new();
@@ -75,7 +75,7 @@ impl Picture {
         picture
     }
 
-    /// Adds the instance `name` to the box of its resource; returns the box's place.
+    /// Adds the instance `name` to the box of its resource. Returns the index of the box.
     pub fn put<'a>(&mut self, places: &mut BTreeMap<&'a str, usize>, name: &'a str) -> usize {
         let resource = resource(name);
         let place = *places.entry(resource).or_insert_with(|| {
@@ -86,14 +86,14 @@ impl Picture {
         place
     }
 
-    /// Adds an arrow, once.
+    /// Adds an arrow, unless it exists.
     pub fn arrow(&mut self, before: usize, after: usize) {
         if before != after && !self.arrows.contains(&(before, after)) {
             self.arrows.push((before, after));
         }
     }
 
-    /// As SVG, which stands by itself and inside of HTML.
+    /// Returns the picture as SVG, which can be a file or part of an HTML page.
     pub fn svg(&self) -> String {
         let sizes: Vec<_> = self.boxes.iter().map(PictureBox::size).collect();
         let layout = layout(&sizes, &self.arrows);
@@ -116,7 +116,7 @@ impl Picture {
 }
 
 impl PictureBox {
-    /// The type above, the name below.
+    /// Returns the type, which is shown above, and the name.
     fn parts(&self) -> (&str, &str) {
         self.name.rsplit_once('.').unwrap_or(("", &self.name))
     }
@@ -135,7 +135,7 @@ impl PictureBox {
         let (kind, name) = self.parts();
         let (x, y) = (centre.x - size.width / 2.0, centre.y - size.height / 2.0);
         let is_value = ["var", "local", "output"].contains(&kind);
-        let class = if is_value { "value" } else { self.look };
+        let class = if is_value { "value" } else { self.class };
         let count = self.count();
         let text = format!(
             "<g class=\"box {class}\"><title>{}</title><rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"6\"/>\
@@ -158,12 +158,12 @@ impl PictureBox {
     }
 }
 
-/// The address of the resource of an instance.
+/// Returns the address of the resource of an instance.
 fn resource(name: &str) -> &str {
     name.split_once('[').map_or(name, |(resource, _)| resource)
 }
 
-/// Horizontal where it leaves and where it arrives.
+/// Returns the path of an arrow, which starts and ends horizontally.
 fn curve(points: &[Point]) -> String {
     let Some(first) = points.first() else { return String::new() };
     let mut way = format!("M{:.1} {:.1}", first.x, first.y);

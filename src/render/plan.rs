@@ -1,4 +1,4 @@
-//! A plan for a reviewer, read from top to bottom: what is dangerous comes first.
+//! A plan as text for a reviewer, with the dangerous changes first.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +16,9 @@ use super::rollout::rollouts;
 use super::row::{Room, Row, table};
 use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
-use super::wording::{Danger, listed, meaning, symbol};
+use super::wording::{Danger, counted, listed, meaning, symbol};
 
-/// The whole plan as text, with colours.
+/// Renders a plan as text with colours.
 pub fn plan(plan: &Plan, room: Room) -> String {
     let mut sections = vec![policies(plan), warnings(plan), machines::section(plan, room.full)];
     sections.extend(drift::of_plan(plan, room));
@@ -43,41 +43,41 @@ pub fn plan(plan: &Plan, room: Room) -> String {
     texts.join("\n\n") + "\n"
 }
 
-/// The changes that are worth showing.
+/// Returns the changes to show.
 fn shown(plan: &Plan) -> impl Iterator<Item = &Change> {
     plan.changes.iter().filter(|c| c.action != Action::NoOp || c.moved_from.is_some())
 }
 
-/// The blocks under a heading for each set of targets, what is most dangerous first. What is made anew on another machine is told by the line of its
-/// node, unless everything is to be told (`full`).
+/// Returns the blocks under a heading for each set of targets, the most dangerous first. Unless `full`, changes on a replaced machine are summarized
+/// under its node instead.
 pub fn groups(plan: &Plan, full: bool) -> Vec<(String, Vec<Block<'_>>)> {
     let mut groups = by_target(fold(shown(plan).filter(|change| full || machines::of(plan, change).is_none())));
-    // Equal danger keeps the order of the plan, which respects dependencies.
+    // Changes of equal danger keep the order of the plan, which respects dependencies.
     groups.sort_by_key(|(_, blocks)| Reverse(blocks.iter().map(Block::danger).max().unwrap_or(Danger::Bookkeeping)));
     groups.iter_mut().for_each(|(_, blocks)| blocks.sort_by_key(|b| Reverse(b.danger())));
     groups
 }
 
-/// The last line: what the plan comes to.
+/// Returns the summary line.
 pub fn closing(plan: &Plan) -> String {
     let summary = plan.summary();
     let outputs = plan.outputs.values().any(|o| o.before != o.after);
     let moved = plan.changes.iter().filter(|c| c.moved_from.is_some()).count();
     if !plan.has_changes() {
-        let drifted = if plan.drift.is_empty() { "" } else { " What drifted is left as it is." };
+        let drifted = if plan.drift.is_empty() { "" } else { " The drift shown above is not corrected." };
         return match plan.options.mode {
-            PlanMode::Destroy => paint(ADD.bold(), "No changes.") + " Nothing is recorded that could be destroyed.",
-            PlanMode::RefreshOnly => paint(ADD.bold(), "No changes.") + " The state matches the world.",
-            PlanMode::Normal => paint(ADD.bold(), "No changes.") + " The world matches the manifest." + drifted,
+            PlanMode::Destroy => paint(ADD.bold(), "No changes.") + " The state has no objects to destroy.",
+            PlanMode::RefreshOnly => paint(ADD.bold(), "No changes.") + " The state matches the real objects.",
+            PlanMode::Normal => paint(ADD.bold(), "No changes.") + " The real objects match the manifest." + drifted,
         };
     }
     if plan.options.mode == PlanMode::RefreshOnly {
-        let line =
-            format!("Plan: {} to be recorded as the world has it. Nothing in the world changes.", plan.drift.len());
+        let count = counted(plan.drift.len(), "object");
+        let line = format!("Plan: {count} to update in the state. The objects themselves do not change.");
         return paint(BOLD, line);
     }
     if summary == Summary::default() && moved == 0 && outputs {
-        return paint(BOLD, "Plan: only outputs change. Nothing in the world changes.");
+        return paint(BOLD, "Plan: only outputs change. The objects do not change.");
     }
     paint(BOLD, summary_line(summary, moved))
 }
@@ -86,7 +86,7 @@ pub fn closing(plan: &Plan) -> String {
 fn summary_line(summary: Summary, moved: usize) -> String {
     let Summary { add, change, destroy, adopt, forget } = summary;
     let mut line = format!("Plan: {add} to add, {change} to change, {destroy} to destroy");
-    for (count, what) in [(adopt, "to adopt"), (forget, "to forget"), (moved, "moved")] {
+    for (count, what) in [(adopt, "to adopt"), (forget, "to remove from the state"), (moved, "moved")] {
         if count > 0 {
             line.push_str(&format!(", {count} {what}"));
         }
@@ -94,10 +94,11 @@ fn summary_line(summary: Summary, moved: usize) -> String {
     line + "."
 }
 
-/// What the person should know.
+/// Returns the warnings of a plan.
 pub fn warnings(plan: &Plan) -> Vec<String> {
     let is_part = !plan.options.targets.is_empty() || !plan.options.exclude.is_empty();
-    let part = "this is the plan of a part (--target, --exclude); only a whole plan brings the world to the manifest";
+    let part =
+        "this plan is partial (--target, --exclude); run a plan without these options to apply the whole manifest";
     let own = is_part.then(|| part.to_owned());
     let all = plan.warnings.iter().cloned().chain(own);
     all.map(|w| format!("{} {}", paint(WARNING, "warning:"), printable(&w))).collect()
@@ -118,7 +119,7 @@ fn legend(actions: impl Iterator<Item = Action>) -> Vec<String> {
     if used.is_empty() {
         return Vec::new();
     }
-    let mut lines = vec!["moorfast will do the following; the symbols mean:".to_owned()];
+    let mut lines = vec!["moorfast will perform the following actions:".to_owned()];
     for action in order.into_iter().filter(|a| used.contains(a)) {
         let (mark, style) = symbol(action);
         lines.push(format!("  {}{} {}", " ".repeat(3 - mark.len()), paint(style, mark), meaning(action)));
@@ -126,7 +127,7 @@ fn legend(actions: impl Iterator<Item = Action>) -> Vec<String> {
     lines
 }
 
-/// The blocks under a heading for each set of targets, in the order of the plan.
+/// Returns the blocks under a heading for each set of targets, in the order of the plan.
 fn by_target(blocks: Vec<Block>) -> Vec<(String, Vec<Block>)> {
     let mut groups: Vec<(BTreeSet<&str>, String, Vec<Block>)> = Vec::new();
     for block in blocks {
@@ -149,7 +150,7 @@ fn heading(block: &Block) -> String {
     }
 }
 
-/// The section of the outputs that change.
+/// Returns the section of the changed outputs.
 pub fn outputs(outputs: &BTreeMap<String, OutputChange>, room: Room) -> Vec<String> {
     let rows: Vec<_> = outputs
         .iter()
@@ -169,7 +170,7 @@ pub fn outputs(outputs: &BTreeMap<String, OutputChange>, room: Room) -> Vec<Stri
     lines
 }
 
-/// The section of the checks: what failed first.
+/// Returns the section of the checks, failed ones first.
 pub fn checks(checks: &[CheckResult]) -> Vec<String> {
     if checks.is_empty() {
         return Vec::new();
@@ -177,7 +178,7 @@ pub fn checks(checks: &[CheckResult]) -> Vec<String> {
     let word = |status| match status {
         CheckStatus::Fail => paint(DESTROY.bold(), "FAIL"),
         CheckStatus::Error => paint(DESTROY.bold(), "ERROR"),
-        CheckStatus::Unknown => paint(DIM, "later"),
+        CheckStatus::Unknown => paint(DIM, "pending"),
         CheckStatus::Pass => paint(ADD, "pass"),
     };
     let mut sorted: Vec<_> = checks.iter().collect();

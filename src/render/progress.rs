@@ -1,4 +1,4 @@
-//! How a run goes, on standard error: moving lines on a terminal, plain lines elsewhere, JSON lines for programs.
+//! The progress of a run: progress bars on a terminal, otherwise plain lines on standard error, or JSON lines on standard output.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -14,54 +14,54 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::report::duration;
 use super::style::{BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
-use super::wording::doing;
+use super::wording::{counted, doing};
 use crate::ui::Ui;
 
-/// The names of how many targets stand in a line.
+/// Maximum number of target names in a line.
 const NAMED: usize = 8;
-/// How often a long operation says that it still runs.
-const STILL: Duration = Duration::from_secs(10);
+/// The interval between reports about a long operation.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The form in which a run is told.
+/// The format of the progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// For people, on standard error.
+    /// Text on standard error.
     Text,
-    /// One JSON object a line, on standard output.
+    /// One JSON object per line on standard output.
     Json,
 }
 
-/// A task that tells the events of a run.
+/// A task that prints the events of a run.
 pub struct Follower {
     events: UnboundedSender<Event>,
     notices: UnboundedSender<String>,
-    settle: UnboundedSender<oneshot::Sender<()>>,
+    flush: UnboundedSender<oneshot::Sender<()>>,
 }
 
 impl Follower {
-    /// Starts telling, in this form.
+    /// Starts the task.
     pub fn start(ui: Ui, form: Form) -> Self {
         let (events, event_receiver) = unbounded_channel();
         let (notices, notice_receiver) = unbounded_channel();
-        let (settle, settle_receiver) = unbounded_channel();
-        tokio::spawn(follow(event_receiver, notice_receiver, settle_receiver, Progress::new(ui, form)));
-        Self { events, notices, settle }
+        let (flush, flush_receiver) = unbounded_channel();
+        tokio::spawn(follow(event_receiver, notice_receiver, flush_receiver, Progress::new(ui, form)));
+        Self { events, notices, flush }
     }
 
-    /// Where goes what the person must read at once: it is shown above the moving lines, even if quiet.
+    /// Returns the sender for important notices. They are printed immediately, even if quiet.
     pub fn notices(&self) -> UnboundedSender<String> {
         self.notices.clone()
     }
 
-    /// Where the events go.
+    /// Returns the sender for events.
     pub fn events(&self) -> Events {
         Events(Some(self.events.clone()))
     }
 
-    /// Returns when everything that was sent is told.
-    pub async fn settle(&self) {
+    /// Waits until all events and notices are printed.
+    pub async fn flush(&self) {
         let (sender, receiver) = oneshot::channel();
-        if self.settle.send(sender).is_ok() {
+        if self.flush.send(sender).is_ok() {
             let _ = receiver.await;
         }
     }
@@ -70,27 +70,27 @@ impl Follower {
 async fn follow(
     mut events: UnboundedReceiver<Event>,
     mut notices: UnboundedReceiver<String>,
-    mut settle: UnboundedReceiver<oneshot::Sender<()>>,
+    mut flush: UnboundedReceiver<oneshot::Sender<()>>,
     mut progress: Progress,
 ) {
     let mut tick = interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            Some(event) = events.recv() => progress.tell(event),
+            Some(event) = events.recv() => progress.event(event),
             Some(notice) = notices.recv() => progress.notice(&notice),
-            asked = settle.recv() => {
-                let Some(asked) = asked else { return };
+            request = flush.recv() => {
+                let Some(done) = request else { return };
                 while let Ok(event) = events.try_recv() {
-                    progress.tell(event);
+                    progress.event(event);
                 }
                 while let Ok(notice) = notices.try_recv() {
                     progress.notice(&notice);
                 }
-                progress.tell_reading();
-                let _ = asked.send(());
+                progress.print_reading();
+                let _ = done.send(());
             }
-            _ = tick.tick() => progress.tell_still(),
+            _ = tick.tick() => progress.report_long_operations(),
         }
     }
 }
@@ -104,24 +104,24 @@ struct Progress {
     reading: Reading,
 }
 
-/// The targets that are read, which often is done for many at once.
+/// The targets that are being read, often many at once.
 #[derive(Default)]
 struct Reading {
-    /// The moving line that shows them all.
+    /// The progress bar of all of them.
     bar: Option<ProgressBar>,
-    /// Those that no plain line has named yet, with the number of their objects.
-    untold: Vec<(String, usize)>,
+    /// The targets that no line has named yet, with the number of their objects.
+    unprinted: Vec<(String, usize)>,
     targets: usize,
     objects: usize,
     done: usize,
-    /// When the first of them began to be read, and when a line last said that some still are.
+    /// The start of the first read, and the time of the last report about it.
     since: Option<(Instant, Instant)>,
 }
 
 struct Running {
     action: Action,
     since: Instant,
-    told: Instant,
+    reported: Instant,
     message: Option<String>,
     bar: Option<ProgressBar>,
 }
@@ -132,14 +132,14 @@ impl Progress {
         Self { ui, form, bars, running: BTreeMap::new(), cancelled: BTreeSet::new(), reading: Reading::default() }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn event(&mut self, event: Event) {
         if self.form == Form::Json {
-            // A reader that went away does not stop the run.
+            // A closed output does not stop the run.
             let _ = self.ui.json(super::json::event(&event));
             return;
         }
         if !matches!(event, Event::Reading { .. } | Event::ReadDone { .. }) {
-            self.tell_reading();
+            self.print_reading();
         }
         match event {
             Event::Reading { target, instances } => self.reading(target, instances),
@@ -148,20 +148,20 @@ impl Progress {
                 self.line(&format!("{}: {}", paint(BOLD, address), printable(&message)));
             }
             Event::Started { address, action } => self.started(address, action),
-            Event::Progress { address, message } => self.moved(&address, message),
+            Event::Progress { address, message } => self.progressed(&address, message),
             Event::Finished { address, action, took, notes } => {
-                self.ended(&address);
+                self.finished(&address);
                 self.line(&format!("{}: {} after {}", paint(BOLD, &address), doing(action).1, duration(took)));
                 notes.iter().for_each(|note| self.line(&format!("  {}", printable(note))));
             }
             Event::Failed { address, action, error } if error.class == Class::Cancelled => {
-                self.ended(&address);
+                self.finished(&address);
                 let what = paint(WARNING, format!("{} cancelled", doing(action).0));
                 self.line(&format!("{}: {what}: {}", paint(BOLD, &address), printable(&error.summary)));
                 self.cancelled.insert(address);
             }
             Event::Failed { address, action, error } => {
-                self.ended(&address);
+                self.finished(&address);
                 let what = paint(DESTROY.bold(), format!("{} failed", doing(action).0));
                 self.line(&format!("{}: {what}: {}", paint(BOLD, address), printable(&error.summary)));
             }
@@ -172,15 +172,15 @@ impl Progress {
             }
             Event::Rollout { rollout, node, step } => self.line(&super::rollout::step(&rollout, &node, &step)),
             Event::Withheld { node, operations } => {
-                let left = paint(DESTROY.bold(), format!("{operations} operations are left"));
-                self.line(&format!("{}: {left}, until it is approved", printable(&node.to_string())));
+                let skipped = paint(DESTROY.bold(), format!("Skipping {}", counted(operations, "operation")));
+                self.line(&format!("{}: {skipped} until the machine is approved", printable(&node.to_string())));
             }
             Event::Checked(check) => {
                 let word = match check.status {
                     CheckStatus::Pass => "passed".to_owned(),
                     CheckStatus::Fail => paint(DESTROY.bold(), "failed"),
-                    CheckStatus::Error => paint(DESTROY.bold(), "could not look"),
-                    CheckStatus::Unknown => "waits for the apply".to_owned(),
+                    CheckStatus::Error => paint(DESTROY.bold(), "could not be evaluated"),
+                    CheckStatus::Unknown => "is known after apply".to_owned(),
                 };
                 self.line(&format!("{}: Check {word}", paint(BOLD, check.name)));
             }
@@ -192,7 +192,7 @@ impl Progress {
         self.reading.since.get_or_insert_with(|| (Instant::now(), Instant::now()));
         self.reading.objects += instances;
         if self.bars.is_none() {
-            self.reading.untold.push((target, instances));
+            self.reading.unprinted.push((target, instances));
             return;
         }
         if self.reading.bar.is_none() {
@@ -206,27 +206,27 @@ impl Progress {
         if self.reading.done < self.reading.targets {
             return self.show_reading();
         }
-        self.tell_reading();
+        self.print_reading();
         if let Some(bar) = std::mem::take(&mut self.reading).bar {
             bar.finish_and_clear();
         }
     }
 
-    /// The moving line of what is read.
+    /// Updates the progress bar of the reads.
     fn show_reading(&self) {
         let Reading { bar, targets, objects, done, .. } = &self.reading;
         let Some(bar) = bar else { return };
         if *targets > 1 {
             bar.set_prefix(format!("{done} of {targets} targets"));
         }
-        bar.set_message(format!("Reading {}...", counted(*objects)));
+        bar.set_message(format!("Reading {}...", counted(*objects, "object")));
     }
 
-    /// The plain line of what is read: one for all that began to be read since the last one.
-    fn tell_reading(&mut self) {
-        let untold = std::mem::take(&mut self.reading.untold);
-        let objects = counted(untold.iter().map(|(_, instances)| instances).sum());
-        match untold.as_slice() {
+    /// Prints one line about the reads that started since the last such line.
+    fn print_reading(&mut self) {
+        let unprinted = std::mem::take(&mut self.reading.unprinted);
+        let objects = counted(unprinted.iter().map(|(_, instances)| instances).sum(), "object");
+        match unprinted.as_slice() {
             [] => {}
             [(target, _)] => self.line(&format!("{}: Reading {objects}...", paint(BOLD, target))),
             many => {
@@ -243,10 +243,10 @@ impl Progress {
             self.line(&format!("{}: {}...", paint(BOLD, &address), doing(action).0));
         }
         let now = Instant::now();
-        self.running.insert(address, Running { action, since: now, told: now, message: None, bar });
+        self.running.insert(address, Running { action, since: now, reported: now, message: None, bar });
     }
 
-    fn moved(&mut self, address: &Address, message: String) {
+    fn progressed(&mut self, address: &Address, message: String) {
         let Some(running) = self.running.get_mut(address) else { return };
         if let Some(bar) = &running.bar {
             bar.set_message(format!("{}... {}", doing(running.action).0, paint(DIM, printable(&message))));
@@ -254,32 +254,32 @@ impl Progress {
         running.message = Some(message);
     }
 
-    fn ended(&mut self, address: &Address) {
+    fn finished(&mut self, address: &Address) {
         if let Some(bar) = self.running.remove(address).and_then(|running| running.bar) {
             bar.finish_and_clear();
         }
     }
 
-    /// A line for what is read and for each operation, where that takes long and no moving line shows it.
-    fn tell_still(&mut self) {
-        self.tell_reading();
+    /// Prints a line about each long read and operation, unless progress bars show them.
+    fn report_long_operations(&mut self) {
+        self.print_reading();
         if self.form == Form::Json || self.bars.is_some() {
             return;
         }
         let mut lines = Vec::new();
         let Reading { targets, done, since, .. } = &mut self.reading;
-        if let Some((since, told)) = since
-            && told.elapsed() >= STILL
+        if let Some((since, reported)) = since
+            && reported.elapsed() >= REPORT_INTERVAL
         {
-            *told = Instant::now();
-            let (left, elapsed) = (*targets - *done, since.elapsed().as_secs());
-            lines.push(format!("Still reading {left} of {targets} targets... [{elapsed}s elapsed]"));
+            *reported = Instant::now();
+            let (unread, elapsed) = (*targets - *done, since.elapsed().as_secs());
+            lines.push(format!("Still reading {unread} of {targets} targets... [{elapsed}s elapsed]"));
         }
         for (address, running) in &mut self.running {
-            if running.told.elapsed() < STILL {
+            if running.reported.elapsed() < REPORT_INTERVAL {
                 continue;
             }
-            running.told = Instant::now();
+            running.reported = Instant::now();
             let message = running.message.as_ref().map(|m| format!(": {}", printable(m))).unwrap_or_default();
             let verb = doing(running.action).0.to_lowercase();
             let elapsed = running.since.elapsed().as_secs();
@@ -299,11 +299,11 @@ impl Progress {
         Some(bar)
     }
 
-    /// Shows what the person must read at once.
+    /// Prints a notice immediately.
     fn notice(&mut self, text: &str) {
-        self.tell_reading();
+        self.print_reading();
         let show = || match self.form {
-            // That nobody reads it changes nothing.
+            // A closed output does not stop the run.
             Form::Json => drop(self.ui.json(super::json::interrupted(text))),
             Form::Text => self.ui.err(format!("\n{text}\n")),
         };
@@ -319,8 +319,4 @@ impl Progress {
             None => self.ui.note(format!("{line}\n")),
         }
     }
-}
-
-fn counted(objects: usize) -> String {
-    if objects == 1 { "1 object".to_owned() } else { format!("{objects} objects") }
 }

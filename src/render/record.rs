@@ -1,4 +1,4 @@
-//! What the state remembers, for people and for programs.
+//! The state as text.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::row::Room;
 use super::style::{BOLD, DIM, WARNING, paint};
 use super::value::{inline, is_multi_line, printable};
 
-/// The whole state.
+/// Renders the whole state.
 pub fn snapshot(snapshot: &Snapshot, room: Room) -> String {
     let mut sections: Vec<String> = snapshot.records.values().map(|r| record(r, room)).collect();
     if !snapshot.outputs.is_empty() {
@@ -20,7 +20,7 @@ pub fn snapshot(snapshot: &Snapshot, room: Room) -> String {
             .iter()
             .map(|i| format!("  {} of {}\n", printable(&i.action), printable(&i.address)))
             .collect();
-        sections.push(format!("{}\n{lines}", paint(WARNING, "Begun and not known to have ended:")));
+        sections.push(format!("{}\n{lines}", paint(WARNING, "Unfinished operations of an interrupted run:")));
     }
     if sections.is_empty() {
         return "The state is empty.\n".to_owned();
@@ -28,16 +28,16 @@ pub fn snapshot(snapshot: &Snapshot, room: Room) -> String {
     sections.join("\n")
 }
 
-/// One record.
+/// Renders a record.
 pub fn record(record: &Record, room: Room) -> String {
     let mut text = format!("# {} on {}", paint(BOLD, printable(&record.address)), printable(&record.target));
     if record.incomplete {
-        text.push_str(&paint(WARNING, " (an operation on it did not finish)"));
+        text.push_str(&paint(WARNING, " (incomplete: an operation on it did not finish)"));
     }
     text.push_str(&format!("\n{} {}\n", printable(&record.resource_type), printable(&record.identity)));
     for pending in &record.pending {
-        let left = paint(WARNING, "(left by an operation that did not finish)");
-        text.push_str(&format!("{} {} {left}\n", printable(&pending.resource_type), printable(&pending.identity)));
+        let note = paint(WARNING, "(left behind by an unfinished operation)");
+        text.push_str(&format!("{} {} {note}\n", printable(&pending.resource_type), printable(&pending.identity)));
     }
     let label = record.attributes.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     for (name, value) in &record.attributes {
@@ -67,14 +67,14 @@ fn cut(text: &str, room: Room) -> String {
     )
 }
 
-/// The outputs, one a line.
+/// Renders the outputs, one per line.
 pub fn outputs(outputs: &BTreeMap<String, Output>) -> String {
     let label = outputs.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     let shown = |o: &Output| if o.sensitive { "(sensitive value)".to_owned() } else { inline(&o.value) };
     outputs.iter().map(|(name, output)| format!("{:label$} = {}\n", printable(name), shown(output))).collect()
 }
 
-/// The runs, one a line, as they are given; `holder` is who holds the lock now.
+/// Renders the runs, one per line. `holder` is the current holder of the lock.
 pub fn history(runs: &[Run], holder: Option<&LockInfo>) -> String {
     runs.iter().map(|run| run_line(run, holder)).collect()
 }
@@ -87,7 +87,9 @@ fn run_line(run: &Run, holder: Option<&LockInfo>) -> String {
         Some(RunResult::Failed) => "failed",
         Some(RunResult::Interrupted) => "interrupted",
         None if is_running() => "running",
-        None => "aborted: it was killed, or lost its machine or the lock; the next run finds out what was left open",
+        None => {
+            "aborted: the process was killed, or lost its machine or the lock; the next run resolves unfinished operations"
+        }
     };
     let counts = run.end.iter().flat_map(|end| &end.counts).filter(|(_, n)| **n > 0);
     let counts: Vec<_> = counts.map(|(what, n)| format!("{n} {}", printable(what))).collect();

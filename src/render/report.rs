@@ -1,4 +1,4 @@
-//! How an apply ended: what failed, what was skipped because of it, and how to go on.
+//! The report of an apply: failures, skipped operations, and how to continue.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,23 +15,23 @@ use super::rollout::{failed_gates, left};
 use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
 
-/// How many of each sort were done.
+/// The numbers of successful changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Done {
-    /// Made, replacements included.
+    /// Created objects, including replacements.
     pub added: usize,
-    /// Changed in place.
+    /// Objects updated in place.
     pub changed: usize,
-    /// Deleted, replacements included.
+    /// Destroyed objects, including replacements.
     pub destroyed: usize,
-    /// Taken over as they are.
+    /// Adopted objects.
     pub adopted: usize,
-    /// Records that went.
+    /// Objects removed from the state.
     pub forgotten: usize,
 }
 
 impl Done {
-    /// Counts what succeeded.
+    /// Counts the successful changes of a report.
     pub fn of(report: &Report) -> Self {
         let done = report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Done));
         let Summary { add, change, destroy, adopt, forget } = done.map(|outcome| outcome.counts).sum();
@@ -39,7 +39,7 @@ impl Done {
     }
 }
 
-/// Was everything done that was to be done?
+/// Returns whether all planned changes succeeded.
 pub fn is_complete(report: &Report) -> bool {
     report.outcomes.iter().all(|o| matches!(o.result, OutcomeResult::Done))
         && report.state_error.is_none()
@@ -48,7 +48,7 @@ pub fn is_complete(report: &Report) -> bool {
         && !report.interrupted
 }
 
-/// What is told on standard output: checks, outputs, the closing line, statistics.
+/// Renders the report for standard output: checks, outputs, summary line and statistics.
 pub fn closing(report: &Report, mode: PlanMode, took: Duration) -> String {
     let mut sections = vec![checks(&report.checks)];
     if mode != PlanMode::Destroy {
@@ -59,7 +59,7 @@ pub fn closing(report: &Report, mode: PlanMode, took: Duration) -> String {
     texts.join("\n\n") + "\n"
 }
 
-/// `Apply complete! Resources: 4 added, 1 changed, 0 destroyed.`
+/// Returns the summary line, for example `Apply complete! Resources: 4 added, 1 changed, 0 destroyed.`
 fn headline(report: &Report, mode: PlanMode) -> String {
     let done = Done::of(report);
     let word = if mode == PlanMode::Destroy { "Destroy" } else { "Apply" };
@@ -67,7 +67,7 @@ fn headline(report: &Report, mode: PlanMode) -> String {
         PlanMode::Destroy => format!("{} destroyed", done.destroyed),
         _ => format!("{} added, {} changed, {} destroyed", done.added, done.changed, done.destroyed),
     };
-    for (count, what) in [(done.adopted, "adopted"), (done.forgotten, "forgotten")] {
+    for (count, what) in [(done.adopted, "adopted"), (done.forgotten, "removed from the state")] {
         if count > 0 {
             counts.push_str(&format!(", {count} {what}"));
         }
@@ -79,14 +79,14 @@ fn headline(report: &Report, mode: PlanMode) -> String {
     paint(DESTROY.bold(), format!("{word} {end}. Resources: {counts}."))
 }
 
-/// `in 7.4s, 37 api requests, 9 ssh execs`
+/// Returns the statistics of a run, for example `in 7.4s, 37 api requests, 9 ssh execs`.
 pub fn effort(statistics: &[(String, u64)], took: Duration) -> String {
     let mut parts = vec![format!("in {}", duration(took))];
     parts.extend(statistics.iter().map(|(what, count)| format!("{count} {what}")));
     paint(DIM, parts.join(", "))
 }
 
-/// A duration as a person reads it: `0.4s`, `12s`, `3m 5s`.
+/// Returns a duration as text, for example `0.4s`, `12s` or `3m 5s`.
 pub fn duration(took: Duration) -> String {
     match took.as_secs() {
         0..=9 => format!("{:.1}s", took.as_secs_f64()),
@@ -105,7 +105,7 @@ fn outputs(report: &Report) -> Vec<String> {
     lines
 }
 
-/// A value for people; never what is sensitive.
+/// Returns a value as text, without sensitive values.
 pub fn shown(value: &Value) -> String {
     match value {
         Value::Sensitive(_) => "(sensitive value)".to_owned(),
@@ -120,45 +120,46 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
-/// The changes that were not done, by how they ended.
+/// The changes that did not succeed.
 #[derive(Debug, Default)]
-pub struct Ended<'r> {
-    /// Those that failed.
+pub struct Unsuccessful<'r> {
+    /// The failed changes with their errors.
     pub failed: Vec<(&'r Address, &'r ProviderError)>,
-    /// Those that were cut off because the person ended the run.
+    /// The changes that were cancelled by an interrupt.
     pub cancelled: Vec<&'r Address>,
-    /// Those that were skipped, each with the failed one that it depends on.
+    /// The skipped changes, each with the failed change that it depends on.
     pub skipped: Vec<(&'r Address, &'r Address)>,
-    /// Those that were not started because the person ended the run.
+    /// The changes that were not started because of an interrupt.
     pub not_started: Vec<&'r Address>,
 }
 
-impl<'r> Ended<'r> {
+impl<'r> Unsuccessful<'r> {
     /// Sorts the outcomes of `report`.
     pub fn of(report: &'r Report) -> Self {
-        let mut ended = Self::default();
+        let mut found = Self::default();
         let is_cancelled = |error: &ProviderError| report.interrupted && error.class == Class::Cancelled;
         for Outcome { address, result, .. } in &report.outcomes {
             match result {
-                OutcomeResult::Failed(error) if is_cancelled(error) => ended.cancelled.push(address),
-                OutcomeResult::Failed(error) => ended.failed.push((address, error)),
-                OutcomeResult::Skipped(cause) => ended.skipped.push((address, cause)),
-                OutcomeResult::NotStarted => ended.not_started.push(address),
+                OutcomeResult::Failed(error) if is_cancelled(error) => found.cancelled.push(address),
+                OutcomeResult::Failed(error) => found.failed.push((address, error)),
+                OutcomeResult::Skipped(cause) => found.skipped.push((address, cause)),
+                OutcomeResult::NotStarted => found.not_started.push(address),
                 _ => {}
             }
         }
-        // What depends on a cancelled change was not started for the same reason.
-        let (stopped, skipped) = ended.skipped.into_iter().partition(|(_, cause)| ended.cancelled.contains(cause));
-        ended.skipped = skipped;
-        ended.not_started.extend(stopped.into_iter().map(|(address, _): (_, &Address)| address));
-        ended
+        // Dependants of a cancelled change were not started because of the interrupt, too.
+        let (stopped, skipped) = found.skipped.into_iter().partition(|(_, cause)| found.cancelled.contains(cause));
+        found.skipped = skipped;
+        found.not_started.extend(stopped.into_iter().map(|(address, _): (_, &Address)| address));
+        found
     }
 }
 
-/// What is told on standard error where not everything was done; empty where it was.
+/// Renders the failures for standard error. Returns an empty text if everything succeeded.
 pub fn failures(report: &Report, manifest: Option<&Manifest>, width: usize) -> String {
-    let ended = Ended::of(report);
-    let failed: Vec<_> = ended.failed.iter().map(|(address, error)| ((*address).clone(), (*error).clone())).collect();
+    let unsuccessful = Unsuccessful::of(report);
+    let failed: Vec<_> =
+        unsuccessful.failed.iter().map(|(address, error)| ((*address).clone(), (*error).clone())).collect();
     let mut sections = Vec::new();
     if !failed.is_empty() {
         sections.push(provider_errors(manifest, &failed, width));
@@ -167,38 +168,38 @@ pub fn failures(report: &Report, manifest: Option<&Manifest>, width: usize) -> S
         failed_gates(report, manifest, width),
         withheld(report),
         stale(report),
-        skipped(&ended),
+        skipped(&unsuccessful),
         left(report),
         unrecorded(report),
-        listed("Cancelled while they ran; the next run finds out how far they came:", &ended.cancelled),
-        listed("Not begun, because the run was ended:", &ended.not_started),
+        listed("Cancelled while running (the next run determines their result):", &unsuccessful.cancelled),
+        listed("Not started, because the run was interrupted:", &unsuccessful.not_started),
     ];
     sections.extend(further.into_iter().flatten());
     if sections.is_empty() {
         return String::new();
     }
     let is_failure = !failed.is_empty() || !report.gates.is_empty() || !report.errors.is_empty();
-    let first = if is_failure { "fix what failed, then " } else { "" };
-    let resume = format!("{first}plan and apply again; what was done is recorded and stays.");
-    sections.push(format!("{} {resume}\n", paint(BOLD, "To go on:")));
+    let first = if is_failure { "fix the errors, then " } else { "" };
+    let resume = format!("{first}plan and apply again. Finished changes are recorded.");
+    sections.push(format!("{} {resume}\n", paint(BOLD, "To continue:")));
     sections.join("\n")
 }
 
-/// How much is left on nodes whose machines nobody approved; the plan tells how that is done.
+/// Returns the number of skipped operations on each node whose machine is not approved.
 fn withheld(report: &Report) -> Option<String> {
-    let mut left: BTreeMap<&NodeName, usize> = BTreeMap::new();
+    let mut skipped: BTreeMap<&NodeName, usize> = BTreeMap::new();
     for outcome in &report.outcomes {
         if let OutcomeResult::Withheld(node) = &outcome.result {
-            *left.entry(node).or_default() += 1;
+            *skipped.entry(node).or_default() += 1;
         }
     }
     let line = |(node, count): (&NodeName, usize)| {
-        let what = paint(WARNING, format!("Left alone on {node}, which is another machine now:"));
+        let what = paint(WARNING, format!("Skipped on {node}, because another machine answers:"));
         format!(
-            "{what} {count} operations. Approve the machine with --replace-node {node}, or by host_key in the manifest.\n"
+            "{what} {count} operations. Approve the machine with --replace-node {node}, or set its host_key in the manifest.\n"
         )
     };
-    let lines: String = left.into_iter().map(line).collect();
+    let lines: String = skipped.into_iter().map(line).collect();
     (!lines.is_empty()).then_some(lines)
 }
 
@@ -210,14 +211,14 @@ fn stale(report: &Report) -> Option<String> {
             differences.iter().for_each(|line| text.push_str(&format!("    {}\n", printable(line))));
         }
     }
-    let heading = "Left alone, because they no longer look as they were reviewed:";
+    let heading = "Skipped, because these objects changed since the plan:";
     (!text.is_empty()).then(|| format!("{}\n{text}", paint(WARNING, heading)))
 }
 
-/// What was skipped, under the one that failed.
-fn skipped(ended: &Ended) -> Option<String> {
+/// Returns the skipped changes, under the failed change that they depend on.
+fn skipped(unsuccessful: &Unsuccessful) -> Option<String> {
     let mut causes: Vec<(&Address, Vec<&Address>)> = Vec::new();
-    for (address, cause) in &ended.skipped {
+    for (address, cause) in &unsuccessful.skipped {
         match causes.iter_mut().find(|(known, _)| known == cause) {
             Some((_, addresses)) => addresses.push(address),
             None => causes.push((cause, vec![address])),
@@ -234,7 +235,7 @@ fn skipped(ended: &Ended) -> Option<String> {
 fn unrecorded(report: &Report) -> Option<String> {
     let unrecorded = report.outcomes.iter().filter(|outcome| matches!(outcome.result, OutcomeResult::Unrecorded));
     let addresses: Vec<_> = unrecorded.map(|outcome| &outcome.address).collect();
-    listed("How these ended is not recorded; the next run looks at them again:", &addresses)
+    listed("Not recorded (the next run determines their result):", &addresses)
 }
 
 fn listed(heading: &str, addresses: &[&Address]) -> Option<String> {

@@ -1,4 +1,4 @@
-//! Rollouts: what a plan says of them, and where they stopped.
+//! Rollouts in a plan, in the progress and in the report of an apply.
 
 use moorfast_engine::apply::{FailedGate, OutcomeResult, Report};
 use moorfast_engine::manifest::Manifest;
@@ -10,34 +10,38 @@ use super::diagnostic::provider_error;
 use super::report::duration;
 use super::style::{BOLD, DESTROY, WARNING, paint};
 use super::value::printable;
+use super::wording::counted;
 
-/// How many nodes are named.
+/// Maximum number of node names in a line.
 const NAMED: usize = 20;
 
-/// The section of the rollouts of a plan: which nodes in which order, how many at once, and what they wait for.
+/// Returns the section of the rollouts of a plan: the nodes in their order, how many change at once, and the gates between them.
 pub fn rollouts(plan: &Plan) -> Vec<String> {
     if plan.rollouts.is_empty() {
         return Vec::new();
     }
-    let heading = paint(BOLD, "One after the other:");
+    let heading = paint(BOLD, "Rollouts:");
     std::iter::once(heading).chain(plan.rollouts.iter().flat_map(rollout)).collect()
 }
 
 fn rollout(rollout: &PlannedRollout) -> Vec<String> {
     let PlannedRollout { name, max_unavailable, gates, timeout, pause, nodes, settled } = rollout;
     let taken: Vec<&NodeName> = nodes.iter().map(|node| &node.name).collect();
-    let count = if taken.len() == 1 { "1 node".to_owned() } else { format!("{} nodes", taken.len()) };
+    let count = counted(taken.len(), "node");
     let mut lines = vec![format!("  rollout.{name}: {count}, {max_unavailable} at a time: {}", names(&taken))];
     let waits =
         (!gates.is_empty()).then(|| format!("{} healthy, each within {}", gates.join(" and "), duration(*timeout)));
     let pauses = (!pause.is_zero()).then(|| format!("a pause of {}", duration(*pause)));
     let between: Vec<_> = waits.into_iter().chain(pauses).collect();
     if !between.is_empty() {
-        lines.push(format!("    before the next begins: {}", between.join(", then ")));
+        lines.push(format!("    before the next node starts: {}", between.join(", then ")));
     }
     if !gates.is_empty() && !settled.is_empty() {
         let unchanged: Vec<&NodeName> = settled.iter().collect();
-        lines.push(format!("    unavailable too, unless it is healthy: {}", names(&unchanged)));
+        lines.push(format!(
+            "    nodes without changes, which count as unavailable unless healthy: {}",
+            names(&unchanged)
+        ));
     }
     lines
 }
@@ -50,11 +54,11 @@ fn names(nodes: &[&NodeName]) -> String {
     }
 }
 
-/// What a rollout does with a node, as a line of the progress.
+/// Returns a step of a rollout as a line of the progress.
 pub fn step(rollout: &str, node: &NodeName, step: &RolloutStep) -> String {
     let head = paint(BOLD, format!("rollout.{rollout}: {node}"));
-    let says = match step {
-        RolloutStep::Begun => "Its turn".to_owned(),
+    let status = match step {
+        RolloutStep::Begun => "Started".to_owned(),
         RolloutStep::Waiting { gates } => format!("Waiting for {}...", gates.join(" and ")),
         RolloutStep::Pausing { pause } => format!("Healthy; pausing for {}", duration(*pause)),
         RolloutStep::Passed => "Healthy".to_owned(),
@@ -62,28 +66,28 @@ pub fn step(rollout: &str, node: &NodeName, step: &RolloutStep) -> String {
             let what = paint(DESTROY.bold(), "Not healthy");
             format!("{what}: {gate}: {}", printable(&error.summary))
         }
-        RolloutStep::Left { because } => format!("{}, because {because}", paint(WARNING, "Left")),
+        RolloutStep::Left { because } => format!("{}, because {because}", paint(WARNING, "Not started")),
     };
-    format!("{head}: {says}")
+    format!("{head}: {status}")
 }
 
-/// The gates at which rollouts stopped, as errors; empty where there are none.
+/// Renders the failed health gates as errors. Returns `None` if there are none.
 pub fn failed_gates(report: &Report, manifest: Option<&Manifest>, width: usize) -> Option<String> {
     let error = |failed: &FailedGate| {
         let FailedGate { rollout, node, gate, address, error } = failed;
-        let mut told = error.clone();
-        told.summary = match address {
+        let mut error = error.clone();
+        error.summary = match address {
             Some(_) => format!("rollout.{rollout} stopped at {node}: {}", error.summary),
             None => format!("rollout.{rollout} stopped at {node}: {gate}: {}", error.summary),
         };
         let addresses: Vec<_> = address.iter().collect();
-        provider_error(manifest, &told, &addresses, width)
+        provider_error(manifest, &error, &addresses, width)
     };
     let texts: Vec<_> = report.gates.iter().map(error).collect();
     (!texts.is_empty()).then(|| texts.join("\n\n") + "\n")
 }
 
-/// What was left untouched, under the reason.
+/// Returns the operations that stopped rollouts did not start, under their reasons.
 pub fn left(report: &Report) -> Option<String> {
     let mut reasons: Vec<((&String, &String), Vec<String>)> = Vec::new();
     for outcome in &report.outcomes {
@@ -96,7 +100,7 @@ pub fn left(report: &Report) -> Option<String> {
     let mut text = String::new();
     for ((rollout, because), addresses) in &reasons {
         text.push_str(&format!(
-            "Left untouched, because {} stopped: {because}\n",
+            "Not started, because {} stopped: {because}\n",
             paint(BOLD, format!("rollout.{rollout}"))
         ));
         addresses.iter().for_each(|address| text.push_str(&format!("  {address}\n")));

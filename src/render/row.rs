@@ -1,4 +1,4 @@
-//! One attribute of a change: what differs, and the lines that show it.
+//! Rows: the changed attributes of a change, with their lines.
 
 use std::collections::BTreeSet;
 
@@ -12,50 +12,50 @@ use super::style::{ADD, CHANGE, DESTROY, DIM, paint};
 use super::text_diff::text_diff;
 use super::value::{inline, is_flat_list, is_hidden, is_multi_line, path, printable};
 
-/// How many lines of a new text are shown.
+/// Maximum number of lines of a new text.
 const NEW_TEXT_LINES: usize = 12;
 
-/// How many digits of a digest are shown.
+/// Number of digits of a shortened digest.
 const DIGEST_DIGITS: usize = 12;
 
-/// One attribute that a change makes, changes or takes away.
+/// An attribute that a change adds, changes or removes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// The way to it, as expressions write it.
+    /// The path of the attribute, in the syntax of expressions.
     pub path: String,
-    /// Its value before.
+    /// The value before.
     pub before: Option<Json>,
-    /// Its value after.
+    /// The value after.
     pub after: Option<Json>,
-    /// Is it why the object must be replaced?
+    /// Whether the change of this attribute forces the replacement of the object.
     pub forces_replacement: bool,
 }
 
-/// The lines of a row: what follows its name, and what stands below.
+/// The lines of a row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lines {
-    /// On the line of the name.
+    /// The text after the name of the attribute.
     pub head: String,
-    /// Below it.
+    /// The lines below the name.
     pub block: Vec<String>,
 }
 
-/// How much room and detail there is.
+/// The available space and the level of detail.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
-    /// Columns.
+    /// The width in columns.
     pub width: usize,
-    /// Show texts whole?
+    /// Whether to show long texts in full.
     pub full: bool,
 }
 
-/// The rows of a change; `immutable` attributes say that they force its replacement.
+/// Returns the rows of a change. Changes of `immutable` attributes force its replacement.
 pub fn rows(change: &Change, immutable: &BTreeSet<&str>) -> Vec<Row> {
-    rows_between(without_handed_over(change).as_ref(), change.after.as_ref(), immutable)
+    rows_between(without_moved_objects(change).as_ref(), change.after.as_ref(), immutable)
 }
 
-/// What there was before, without the objects that another instance owns from now on: nothing is done with them.
-fn without_handed_over(change: &Change) -> Option<Map<String, Json>> {
+/// Returns the attributes before the change, without the objects that move to another instance.
+fn without_moved_objects(change: &Change) -> Option<Map<String, Json>> {
     let mut before = change.before.clone()?;
     for object in change.objects.iter().filter(|object| object.action == Action::Forget) {
         for held in before.values_mut().filter_map(Json::as_object_mut) {
@@ -65,7 +65,7 @@ fn without_handed_over(change: &Change) -> Option<Map<String, Json>> {
     Some(before)
 }
 
-/// The rows between two sealed objects.
+/// Returns the rows of the differences between two sealed objects.
 pub fn rows_between(
     before: Option<&Map<String, Json>>,
     after: Option<&Map<String, Json>>,
@@ -85,7 +85,7 @@ pub fn rows_between(
         .collect()
 }
 
-/// Every leaf of an object with the path to it; lists of plain values are leaves.
+/// Returns every leaf of an object with its path. Lists of plain values are leaves.
 fn leaves(object: &Map<String, Json>, make: impl Fn(Json) -> Difference) -> Vec<Difference> {
     let mut found = Vec::new();
     for (name, value) in object {
@@ -110,7 +110,7 @@ fn collect_leaves(path: Vec<Step>, value: &Json, found: &mut impl FnMut(Vec<Step
     }
 }
 
-/// Differences inside a list of plain values become one difference of the whole list: an item put in front is not a change of all.
+/// Joins the differences inside a list of plain values to one difference of the whole list, so that an inserted item is not a change of all others.
 fn lists_whole(found: Vec<Difference>, before: &Map<String, Json>, after: &Map<String, Json>) -> Vec<Difference> {
     let mut whole: Vec<Difference> = Vec::new();
     for difference in found {
@@ -130,7 +130,7 @@ fn lists_whole(found: Vec<Difference>, before: &Map<String, Json>, after: &Map<S
     whole
 }
 
-/// What comes or goes as a whole is shown leaf by leaf.
+/// Splits the difference of an added or removed object into its leaves.
 fn expanded(difference: Difference) -> Vec<Difference> {
     let mut found = Vec::new();
     match (&difference.before, &difference.after) {
@@ -154,7 +154,7 @@ fn at<'a>(object: &'a Map<String, Json>, path: &[Step]) -> Option<&'a Json> {
 }
 
 impl Row {
-    /// `+`, `~` or `-`, coloured.
+    /// Returns the symbol `+`, `~` or `-` in its colour.
     pub fn symbol(&self) -> String {
         match (&self.before, &self.after) {
             (None, _) => paint(ADD, "+"),
@@ -163,7 +163,7 @@ impl Row {
         }
     }
 
-    /// The lines that show it.
+    /// Returns the lines of the row.
     pub fn lines(&self, room: Room) -> Lines {
         let mut lines = match (&self.before, &self.after) {
             (None, Some(after)) if is_multi_line(after) => new_text(after.as_str().unwrap_or_default(), room),
@@ -179,7 +179,7 @@ impl Row {
     }
 }
 
-/// The lines of rows outside of a block, aligned.
+/// Returns the aligned lines of rows outside of a block.
 pub fn table(rows: &[Row], room: Room) -> Vec<String> {
     let label = rows.iter().map(|row| row.path.chars().count()).max().unwrap_or(0);
     let inner = Room { width: room.width.saturating_sub(label + 7), ..room };
@@ -230,7 +230,7 @@ fn changed(before: &Json, after: &Json, room: Room) -> Lines {
     }
 }
 
-/// The value on one line; of a digest, the first digits are enough to tell it from another.
+/// Returns the value on one line. A digest is shortened to its first digits.
 fn shortened(value: &Json) -> String {
     let is_digest = |text: &str| text.len() >= 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
     match value.as_str() {
@@ -241,7 +241,7 @@ fn shortened(value: &Json) -> String {
 
 fn new_text(text: &str, room: Room) -> Lines {
     let all: Vec<_> = text.lines().collect();
-    // A rest of one line takes the place of the line that tells of it.
+    // One remaining line needs no more space than the note about it.
     let shown = if room.full || all.len() <= NEW_TEXT_LINES + 1 { all.len() } else { NEW_TEXT_LINES };
     let mut block: Vec<_> =
         all[..shown].iter().map(|line| format!("{}{}", paint(DIM, "| "), printable(line))).collect();

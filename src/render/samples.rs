@@ -13,7 +13,7 @@ use moorfast_engine::provider::{Action, Consequence, ObjectChange};
 use moorfast_engine::state::Digest;
 use serde_json::{Map, Value as Json, json};
 
-/// A plan in which nothing changes.
+/// Returns a plan without changes.
 pub fn nothing() -> Plan {
     Plan {
         format_version: PLAN_FORMAT,
@@ -42,12 +42,12 @@ pub fn nothing() -> Plan {
     }
 }
 
-/// A plan with these changes.
+/// Returns a plan with these changes.
 pub fn plan(changes: Vec<Change>) -> Plan {
     Plan { changes, ..nothing() }
 }
 
-/// One change; its target and its node are the key of its address, or it is of `kubernetes`.
+/// Returns a change. Its target and its node are the key of its address, or the target is `kubernetes`.
 pub fn change(address: &str, action: Action, before: Json, after: Json) -> Change {
     let address: moorfast_engine::model::Address = address.parse().unwrap();
     let resource_type = address.resource.resource_type.clone();
@@ -92,7 +92,7 @@ fn config(max_pods: u32, address: &str) -> String {
 
 const NODES: [(&str, &str); 3] = [("gpu01", "10.0.0.11"), ("gpu02", "10.0.0.12"), ("gpu03", "10.0.0.13")];
 
-/// Everything is new: files that differ by node, a secret, objects of the cluster.
+/// Returns a plan that creates everything: files that differ between nodes, a secret, objects of the cluster.
 pub fn creates() -> Plan {
     let mut changes = Vec::new();
     for (node, _) in NODES {
@@ -133,7 +133,7 @@ pub fn creates() -> Plan {
     Plan { outputs: outputs.into(), checks: vec![check], ..plan(changes) }
 }
 
-/// One template field changed, and the units restart.
+/// Returns a plan that updates a file from a template and restarts units.
 pub fn updates() -> Plan {
     let mut changes = Vec::new();
     for (node, address) in NODES {
@@ -163,7 +163,7 @@ pub fn updates() -> Plan {
     Plan { outputs: outputs.into(), ..plan(changes) }
 }
 
-/// What `updates` does, one node after the other, and what policies say of it.
+/// Returns the plan of `updates` with a rollout and with policies.
 pub fn rolled() -> Plan {
     let node = |name: &str| NodeName(name.to_owned());
     let of = |name: &str| RolledNode {
@@ -195,7 +195,8 @@ pub fn rolled() -> Plan {
     Plan { rollouts: vec![workers], policies, ..updates() }
 }
 
-/// Two instances that stand for several objects: one is created, of the other an object is replaced, one goes, one comes and one is handed over.
+/// Returns a plan with two instances of several objects: one instance is created; of the other, objects are replaced, destroyed, created and moved to
+/// another resource.
 pub fn objects() -> Plan {
     let claim = |class: &str| json!({"kind": "PersistentVolumeClaim", "spec": {"storageClassName": class}});
     let config = |value: &str| json!({"kind": "ConfigMap", "data": {"level": value}});
@@ -232,7 +233,7 @@ pub fn objects() -> Plan {
     plan(vec![created, updated])
 }
 
-/// Everything a reviewer must not overlook, and all that is only bookkeeping.
+/// Returns a plan with all dangerous changes and all changes of the state only.
 pub fn dangers() -> Plan {
     let file = |path: &str| json!({"path": path, "mode": "0644", "content": "one\ntwo\nthree\n"});
     let unit = json!({"unit": "old.service", "enabled": true});
@@ -302,7 +303,7 @@ pub fn dangers() -> Plan {
     }
 }
 
-/// A change that differs from node to node.
+/// Returns a plan with a change that differs between nodes.
 pub fn differing() -> Plan {
     let resource = |node: &str, before: &str, after: &str| {
         let object = |value: &str| json!({"path": "/etc/hosts", "line": value, "mode": "0644"});
@@ -315,13 +316,13 @@ pub fn differing() -> Plan {
     ])
 }
 
-/// Only what the world did is recorded.
+/// Returns a refresh-only plan with drift.
 pub fn refresh() -> Plan {
     let options = PlanOptions { mode: PlanMode::RefreshOnly, ..PlanOptions::default() };
     Plan { options, drift: dangers().drift, ..nothing() }
 }
 
-/// A unit that restarts because its own definition changed.
+/// Returns a plan that restarts a unit because its own definition changed.
 pub fn redefined() -> Plan {
     let unit = |content: &str| json!({"unit": "web.service", "content": content, "state": "running"});
     let update = change("ssh_systemd_unit.web[\"gpu01\"]", Action::Update, unit("old"), unit("new"));
@@ -329,7 +330,7 @@ pub fn redefined() -> Plan {
     plan(vec![because(Reason::Manifest, Change { consequences: vec![restart], ..update })])
 }
 
-/// One changed line in two files on each of fifty nodes, and what restarts because of it.
+/// Returns a plan with one changed line in two files on each of fifty nodes, and restarts because of it.
 pub fn fleet() -> Plan {
     let nodes: Vec<_> = (1..=50).map(|i| format!("gpu{i:02}")).collect();
     let site = |node: &str, key: &str, port: u32| {
@@ -363,7 +364,7 @@ pub fn fleet() -> Plan {
     plan(changes)
 }
 
-/// What [`fleet`] has, moved to other names.
+/// Returns a plan that moves the instances of [`fleet`] to other names.
 pub fn moved_fleet() -> Plan {
     let moved = |change: &Change| Change {
         action: Action::NoOp,
@@ -375,7 +376,7 @@ pub fn moved_fleet() -> Plan {
     plan(fleet().changes.iter().take(100).map(moved).collect())
 }
 
-/// What [`fleet`] has, destroyed.
+/// Returns a plan that destroys the instances of [`fleet`].
 pub fn destroyed_fleet() -> Plan {
     let gone = |change: &Change| Change {
         action: Action::Delete,
@@ -386,7 +387,7 @@ pub fn destroyed_fleet() -> Plan {
     plan(fleet().changes.iter().take(100).map(gone).collect())
 }
 
-/// What [`fleet`] has, changed by hand.
+/// Returns a plan with drift of the instances of [`fleet`].
 pub fn drifted_fleet() -> Plan {
     let drift = |change: &Change| Drift {
         address: change.address.clone(),
@@ -398,7 +399,7 @@ pub fn drifted_fleet() -> Plan {
     Plan { drift: changes.iter().map(drift).collect(), ..plan(changes) }
 }
 
-/// Everything goes.
+/// Returns a plan that destroys everything.
 pub fn destroy() -> Plan {
     let options = PlanOptions { mode: PlanMode::Destroy, ..PlanOptions::default() };
     let gone = |change: &Change| Change {
@@ -411,7 +412,7 @@ pub fn destroy() -> Plan {
     Plan { options, changes: creates().changes.iter().map(gone).collect(), ..nothing() }
 }
 
-/// A node in whose place another machine answers.
+/// Returns a replaced node.
 pub fn replaced(node: &str) -> NodeChange {
     let machine = |key: &str, id: &str| Machine {
         host_keys: vec![format!("SHA256:{key}")],

@@ -1,67 +1,67 @@
-//! The coloured lines of the terminal, taken apart for pages that have other means to show colours.
+//! Parsing of the coloured lines of the terminal into spans, for Markdown and HTML.
 
 use std::iter::Peekable;
 use std::str::Split;
 
-/// A piece of a line of one look.
+/// A part of a line with one style.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Span {
-    /// What it says.
+    /// The text.
     pub text: String,
-    /// `add`, `change`, `destroy`, `read`; empty for the colour of the page.
+    /// The name of the colour: `add`, `change`, `destroy` or `read`; empty for the default colour.
     pub color: &'static str,
-    /// Is it bold?
+    /// Whether the text is bold.
     pub bold: bool,
-    /// Is it there for completeness?
+    /// Whether the text is dimmed.
     pub dim: bool,
-    /// Is it one of the words of a line that changed?
+    /// Whether the text is a changed word of a changed line.
     pub marked: bool,
 }
 
-/// The spans of a line.
+/// Parses a line into spans.
 pub fn spans(line: &str) -> Vec<Span> {
     let mut found: Vec<Span> = Vec::new();
-    let mut look = Span::default();
+    let mut style = Span::default();
     let mut parts: Peekable<Split<_>> = line.split("\u{1b}[").peekable();
     let first = parts.next().unwrap_or_default();
-    push(&mut found, &look, first);
+    push(&mut found, &style, first);
     for part in parts {
         let (codes, text) = part.split_once('m').unwrap_or((part, ""));
-        codes.split(';').for_each(|code| look = changed(&look, code));
-        push(&mut found, &look, text);
+        codes.split(';').for_each(|code| style = changed(&style, code));
+        push(&mut found, &style, text);
     }
     found
 }
 
-fn push(found: &mut Vec<Span>, look: &Span, text: &str) {
+fn push(found: &mut Vec<Span>, style: &Span, text: &str) {
     match found.last_mut() {
         _ if text.is_empty() => {}
-        Some(last) if (Span { text: String::new(), ..last.clone() }) == *look => last.text.push_str(text),
-        _ => found.push(Span { text: text.to_owned(), ..look.clone() }),
+        Some(last) if (Span { text: String::new(), ..last.clone() }) == *style => last.text.push_str(text),
+        _ => found.push(Span { text: text.to_owned(), ..style.clone() }),
     }
 }
 
-fn changed(look: &Span, code: &str) -> Span {
-    let look = look.clone();
+fn changed(style: &Span, code: &str) -> Span {
+    let style = style.clone();
     match code {
-        "1" => Span { bold: true, ..look },
-        "2" => Span { dim: true, ..look },
-        "4" => Span { marked: true, ..look },
-        "31" => Span { color: "destroy", ..look },
-        "32" => Span { color: "add", ..look },
-        "33" => Span { color: "change", ..look },
-        "36" => Span { color: "read", ..look },
+        "1" => Span { bold: true, ..style },
+        "2" => Span { dim: true, ..style },
+        "4" => Span { marked: true, ..style },
+        "31" => Span { color: "destroy", ..style },
+        "32" => Span { color: "add", ..style },
+        "33" => Span { color: "change", ..style },
+        "36" => Span { color: "read", ..style },
         "0" => Span::default(),
-        _ => look,
+        _ => style,
     }
 }
 
-/// The line without its colours.
+/// Returns the line without its colours.
 pub fn plain(line: &str) -> String {
     spans(line).into_iter().map(|span| span.text).collect()
 }
 
-/// The `+`, `-` or `~` that a line begins with, where it is a mark by its colour and not a part of a text.
+/// Returns the symbol `+`, `-` or `~` at the start of a line, if its colour shows that it is a symbol and not part of a text.
 pub fn mark(spans: &[Span]) -> Option<char> {
     let first = spans.iter().find(|span| !span.text.trim().is_empty())?;
     let symbol = first.text.trim_start().chars().next()?;
@@ -86,7 +86,7 @@ mod tests {
     fn a_mark_is_known_by_its_colour() {
         assert_eq!(mark(&spans(&format!("   {} x", paint(DESTROY, "-/+")))), Some('-'));
         assert_eq!(mark(&spans("  - an item of a YAML list")), None);
-        assert_eq!(mark(&spans(&paint(DIM, "+ no mark"))), None);
+        assert_eq!(mark(&spans(&paint(DIM, "+ not a mark"))), None);
         assert_eq!(mark(&[]), None);
     }
 }

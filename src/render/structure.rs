@@ -1,4 +1,4 @@
-//! Two texts compared by what they say as JSON, TOML or YAML: it tells where in the document a line is, and when only the form differs.
+//! Comparison of two texts as JSON, TOML or YAML. It shows the paths of changed values, and detects changes of formatting only.
 
 use moorfast_engine::plan::{Step, differences};
 use serde_json::{Map, Value as Json};
@@ -7,13 +7,14 @@ use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
 use super::row::{Room, rows_between, table};
 use super::style::{DIM, paint};
 
-/// Longer texts are compared by their lines alone.
+/// Maximum length of a text in bytes. Longer texts are compared only by lines.
 const LONGEST: usize = 256 << 10;
 
-/// Reads a document of one format, if it is one.
+/// Parses a document of one format.
 type Parse = fn(&str) -> Option<Json>;
 
-/// The lines that go before the diff of the texts. None where the lines alone say it as well: there is no structure, or what differs is at its top.
+/// Returns the lines above the diff of the texts. Returns none if they add nothing to the diff, because the texts have no structure or only top-level
+/// values differ.
 pub fn structure(before: &str, after: &str, room: Room) -> Vec<String> {
     if before.len().max(after.len()) > LONGEST {
         return Vec::new();
@@ -25,9 +26,9 @@ pub fn structure(before: &str, after: &str, room: Room) -> Vec<String> {
     let [before, after] = [before, after].map(|document| Map::from_iter([(DOCUMENT.to_owned(), document)]));
     let found = differences(Some(&before), &after);
     if is_same {
-        return vec![paint(DIM, format!("as {format} it says the same: only order, comments or spacing differ"))];
+        return vec![paint(DIM, format!("as {format}: no change of values, only of order, comments or spacing"))];
     }
-    // Two names: the document's own, and one at its top. Nothing at all is found where a null came or went.
+    // A path of two names is the document and a top-level key. An added or removed null is not a difference.
     if found.iter().all(|d| d.path.len() <= 2 && d.path.iter().all(|step| matches!(step, Step::Name(_)))) {
         return Vec::new();
     }
@@ -39,7 +40,7 @@ pub fn structure(before: &str, after: &str, room: Room) -> Vec<String> {
     std::iter::once(paint(DIM, format!("as {format}:"))).chain(table(&rows, room)).collect()
 }
 
-/// The name under which a document is compared.
+/// The key of the document in the compared objects.
 const DOCUMENT: &str = "document";
 
 fn json(text: &str) -> Option<Json> {
@@ -52,15 +53,15 @@ fn toml(text: &str) -> Option<Json> {
 
 fn yaml(text: &str) -> Option<Json> {
     let read = structured(serde_saphyr::from_str(text).ok()?)?;
-    Parser::new_from_str(text).all(|event| event.is_ok_and(|(event, _)| is_clear(&event))).then_some(read)
+    Parser::new_from_str(text).all(|event| event.is_ok_and(|(event, _)| is_unambiguous(&event))).then_some(read)
 }
 
-/// Do all readers of YAML understand it alike? Not what has a tag, nor a number or truth that is not written as it is told: `0644`, `yes`, `1_000`.
-fn is_clear(event: &Event) -> bool {
+/// Returns whether all YAML parsers agree on the value. They disagree on tags, and on numbers and booleans in unusual notation: `0644`, `yes`, `1_000`.
+fn is_unambiguous(event: &Event) -> bool {
     match event {
         Event::Scalar(text, ScalarStyle::Plain, _, None) => match serde_saphyr::from_str::<Json>(text) {
             Ok(read @ (Json::Number(_) | Json::Bool(_))) => {
-                serde_json::to_string(&read).is_ok_and(|told| told == **text)
+                serde_json::to_string(&read).is_ok_and(|written| written == **text)
             }
             _ => true,
         },
@@ -69,7 +70,7 @@ fn is_clear(event: &Event) -> bool {
     }
 }
 
-/// A document of one value is a text like any other.
+/// Returns the document if it has structure. A single value is a plain text.
 fn structured(document: Json) -> Option<Json> {
     let has_parts = document.as_object().is_some_and(|map| !map.is_empty()) || document.is_array();
     has_parts.then_some(document)
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_is_told_with_the_way_to_it() {
+    fn nested_values_are_shown_with_their_paths() {
         let before = "kind: Config\nauthentication:\n  anonymous:\n    enabled: false\n  webhook: {}\n";
         let after = "authentication:\n  anonymous:\n    enabled: true\n  # comment\n  webhook: {}\nkind: Config\n";
         assert_eq!(lines(before, after), ["as YAML:", "  ~ authentication.anonymous.enabled = false -> true"]);
@@ -95,15 +96,15 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_form_says_so() {
-        let same = "as JSON it says the same: only order, comments or spacing differ";
+    fn a_change_of_formatting_is_detected() {
+        let same = "as JSON: no change of values, only of order, comments or spacing";
         assert_eq!(lines("{\"a\": 1, \"b\": 2}", "{\n  \"b\": 2,\n  \"a\": 1\n}\n"), [same]);
-        let same = "as YAML it says the same: only order, comments or spacing differ";
+        let same = "as YAML: no change of values, only of order, comments or spacing";
         assert_eq!(lines("a: 1\nb: two\n", "# why\nb: \"two\"\na: 1\n"), [same]);
     }
 
     #[test]
-    fn what_is_not_the_same_is_not_called_the_same() {
+    fn an_added_null_is_not_a_change_of_formatting() {
         let cases = [
             ("a: {b: 1, port: null}\n", "a: {b: 1}\n"),
             ("{\"a\": {\"b\": 1, \"port\": null}}", "{\"a\": {\"b\": 1}}"),
@@ -111,13 +112,13 @@ mod tests {
         for (before, after) in cases {
             assert_eq!(lines(before, after), Vec::<String>::new(), "{before}");
         }
-        // Where something else changed too, that is told.
-        let told = lines("a: {b: 1, port: null}\n", "a: {b: 2}\n");
-        assert_eq!(told, ["as YAML:", "  ~ a.b = 1 -> 2"]);
+        // Other changes are shown.
+        let shown = lines("a: {b: 1, port: null}\n", "a: {b: 2}\n");
+        assert_eq!(shown, ["as YAML:", "  ~ a.b = 1 -> 2"]);
     }
 
     #[test]
-    fn what_readers_of_yaml_understand_differently_has_no_structure() {
+    fn ambiguous_yaml_has_no_structure() {
         let cases = [
             ("0644", "644"),
             ("0644", "\"0644\""),
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_lines_say_as_well_is_not_said_twice() {
+    fn top_level_changes_are_shown_only_in_the_diff() {
         let cases = [
             ("a: 1\nb: 2\n", "a: 1\nb: 3\n"),
             ("one line\nanother\n", "one line\na third\n"),

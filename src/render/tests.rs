@@ -1,4 +1,4 @@
-//! Snapshots of what people read.
+//! Snapshots of the rendered texts.
 
 use moorfast_engine::apply::{FailedGate, Outcome, OutcomeResult, Report};
 use moorfast_engine::model::{NodeName, Value};
@@ -41,7 +41,7 @@ fn the_same_change_on_fifty_nodes_is_one_entry() {
     insta::assert_snapshot!("fleet_drifted", shown(&samples::drifted_fleet()));
     insta::assert_snapshot!(
         "fleet_drift",
-        plain(&drift::drift(&samples::drifted_fleet(), drift::Unsaid::default(), ROOM))
+        plain(&drift::drift(&samples::drifted_fleet(), drift::Omitted::default(), ROOM))
     );
     let samples = [
         (samples::fleet(), 4),
@@ -59,39 +59,39 @@ fn the_same_change_on_fifty_nodes_is_one_entry() {
 }
 
 #[test]
-fn a_unit_that_restarts_because_its_definition_changed_is_a_restart_in_every_form() {
+fn a_restart_after_a_changed_definition_is_shown_in_every_format() {
     let sample = samples::redefined();
     let text = shown(&sample);
     assert!(text.contains("will be updated in place and restarted"), "{text}");
     assert!(text.contains("#   restart: its definition changes"), "{text}");
     let page = markdown::plan(&sample, markdown::GITHUB);
-    // Among the dangers, and at its change.
+    // Once in the list of dangerous changes, and once as the title of the change.
     assert_eq!(page.matches("<b>will be updated in place and restarted</b>").count(), 2, "{page}");
     let page = html::plan(&sample);
-    assert!(page.contains("Look here first") && page.contains("<b>1</b> restart</button>"), "{page}");
+    assert!(page.contains("Review these changes first") && page.contains("<b>1</b> restart</button>"), "{page}");
     let change = &json::plan(&sample)["resource_changes"][0];
     assert_eq!(change["consequences"][0]["kind"], "restart");
     assert!(sample.changes[0].restarts() && sample.changes[0].is_dangerous());
 }
 
 #[test]
-fn what_differs_between_nodes_is_shown_for_each() {
+fn differences_between_nodes_are_shown_for_each_node() {
     let change = |node: &str, allowed: &str| {
         let after =
             serde_json::json!({"path": "/etc/allow", "content": format!("allow {allowed}\nend\n"), "mode": "0644"});
         samples::change(&format!("ssh_file.allow[\"{node}\"]"), Action::Create, serde_json::Value::Null, after)
     };
     let own = shown(&samples::plan(vec![change("gpu01", "gpu01"), change("gpu02", "gpu02")]));
-    assert!(own.contains("(as on gpu01; the others differ by their own names only)"), "{own}");
-    // A `*` that somebody wrote is not the name of a node.
+    assert!(own.contains("(as on gpu01; the others differ only in their names)"), "{own}");
+    // A `*` in the text itself is not the placeholder for the node.
     let star = shown(&samples::plan(vec![change("gpu01", "*"), change("gpu02", "gpu02")]));
-    assert!(star.contains("on gpu02 the same, but"), "{star}");
+    assert!(star.contains("on gpu02, the same except"), "{star}");
     let other = shown(&samples::plan(vec![change("gpu01", "gpu02"), change("gpu02", "gpu01")]));
-    assert!(other.contains("on gpu02 the same, but"), "{other}");
+    assert!(other.contains("on gpu02, the same except"), "{other}");
 }
 
 #[test]
-fn narrow_and_whole() {
+fn narrow_and_full_plans() {
     let narrow = Room { width: 60, full: false };
     let whole = Room { width: 100, full: true };
     insta::assert_snapshot!("narrow", plain(&plan::plan(&samples::updates(), narrow)));
@@ -106,8 +106,8 @@ fn colours() {
 
 #[test]
 fn the_drift_command() {
-    insta::assert_snapshot!("drift", plain(&drift::drift(&samples::refresh(), drift::Unsaid::default(), ROOM)));
-    insta::assert_snapshot!("in_sync", plain(&drift::drift(&samples::nothing(), drift::Unsaid::default(), ROOM)));
+    insta::assert_snapshot!("drift", plain(&drift::drift(&samples::refresh(), drift::Omitted::default(), ROOM)));
+    insta::assert_snapshot!("in_sync", plain(&drift::drift(&samples::nothing(), drift::Omitted::default(), ROOM)));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_plan_as_json() {
 }
 
 #[test]
-fn json_never_shows_what_stands_for_a_secret() {
+fn json_never_contains_digests_of_sensitive_values() {
     for sample in [samples::creates(), samples::updates(), samples::destroy()] {
         let text = json::plan(&sample).to_string();
         assert!(!text.contains("$sensitive") && !text.contains("blake3:11"), "{text}");
@@ -194,7 +194,7 @@ fn reports() {
 #[test]
 fn errors() {
     let texts = [
-        Error::usage("there is no manifest in /srv", "`moorfast init` writes one"),
+        Error::usage("cannot find a manifest in /srv", "run `moorfast init` to create a manifest"),
         Error::Run {
             failure: Box::new(Failure::Stale(vec!["the state changed since the plan was made".to_owned()])),
             manifest: Default::default(),

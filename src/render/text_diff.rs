@@ -8,7 +8,7 @@ use super::value::printable;
 /// Lines of context around a change.
 const CONTEXT: usize = 3;
 
-/// The lines of the diff from `before` to `after`, hunks headed by `@@ -line,count +line,count @@`.
+/// Returns the lines of the diff from `before` to `after`. Hunks start with `@@ -line,count +line,count @@`.
 pub fn text_diff(before: &str, after: &str) -> Vec<String> {
     let diff = TextDiff::from_lines(before, after);
     let mut lines = Vec::new();
@@ -28,7 +28,7 @@ pub fn text_diff(before: &str, after: &str) -> Vec<String> {
     lines
 }
 
-/// Only the lines that come and go, without those around them: what two diffs of one change have in common.
+/// Returns only the added and removed lines, without context.
 pub fn changed_lines(before: &str, after: &str) -> Vec<String> {
     let diff = TextDiff::from_lines(before, after);
     let changes = diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_newline_is_said() {
+    fn a_missing_newline_is_shown() {
         insta::assert_snapshot!(plain("a\nb\n", "a\nb"), @r"
         @@ -1,2 +1,2 @@
           a

@@ -1,12 +1,12 @@
-//! Sealed values and the paths to them, on one line.
+//! Sealed values and paths as text on one line.
 
 use moorfast_engine::model::{RETAINED_KEY, SENSITIVE_KEY, UNKNOWN_KEY, is_identifier, is_mark};
 use moorfast_engine::plan::Step;
 use serde_json::{Map, Value as Json};
 
-use super::hidden::{escaped, is_invisible};
+use super::invisible::{escaped, is_invisible};
 
-/// `value` on one line, as TOML writes it; what is secret or unknown says so.
+/// Returns `value` on one line, in the syntax of TOML, with placeholders for sensitive and unknown values.
 pub fn inline(value: &Json) -> String {
     match value {
         Json::Object(map) if is_mark(map) => mark(map).to_owned(),
@@ -21,7 +21,7 @@ pub fn inline(value: &Json) -> String {
     }
 }
 
-/// What stands for a value that can't be shown.
+/// Returns the placeholder for a value that cannot be shown.
 fn mark(map: &Map<String, Json>) -> &'static str {
     match (map.contains_key(SENSITIVE_KEY), map.contains_key(UNKNOWN_KEY), map.contains_key(RETAINED_KEY)) {
         (true, true, _) => "(sensitive value, known after apply)",
@@ -31,22 +31,22 @@ fn mark(map: &Map<String, Json>) -> &'static str {
     }
 }
 
-/// Is this value a stand-in for one that can't be shown?
+/// Returns whether `value` stands for a value that cannot be shown.
 pub fn is_hidden(value: &Json) -> bool {
     value.as_object().is_some_and(is_mark)
 }
 
-/// Is it not known until apply, and no secret?
+/// Returns whether the value is unknown until apply and not sensitive.
 pub fn is_plainly_unknown(value: &Json) -> bool {
     value.as_object().is_some_and(|map| map.contains_key(UNKNOWN_KEY) && !map.contains_key(SENSITIVE_KEY))
 }
 
-/// Is this a text of several lines?
+/// Returns whether the value is a text of several lines.
 pub fn is_multi_line(value: &Json) -> bool {
     value.as_str().is_some_and(|text| text.trim_end_matches('\n').contains('\n'))
 }
 
-/// A list without lists and maps in it.
+/// Returns whether the value is a list without nested lists and maps.
 pub fn is_flat_list(value: &Json) -> bool {
     let flat = |item: &Json| !item.is_array() && (!item.is_object() || is_hidden(item));
     value.as_array().is_some_and(|items| items.iter().all(flat))
@@ -56,7 +56,7 @@ fn quoted(text: &str) -> String {
     printable(&Json::String(text.to_owned()).to_string())
 }
 
-/// `text` without what could move a terminal's cursor, change its colours, or hide or reorder text.
+/// Escapes the characters of `text` that could move the cursor of a terminal, change its colours, or hide or reorder text.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if is_invisible(c) { escaped(c) } else { c.to_string() }).collect()
 }
@@ -65,7 +65,7 @@ fn name(text: &str) -> String {
     if is_identifier(text) { text.to_owned() } else { quoted(text) }
 }
 
-/// A path as expressions write it: `manifest.metadata.labels."app.kubernetes.io/name"`, `subjects[0].kind`.
+/// Returns a path in the syntax of expressions, for example `manifest.metadata.labels."app.kubernetes.io/name"` or `subjects[0].kind`.
 pub fn path(steps: &[Step]) -> String {
     let mut text = String::new();
     for step in steps {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_reaches_the_terminal_but_text() {
+    fn control_characters_never_reach_the_terminal() {
         assert!(!inline(&json!("\u{1b}[2J\u{9b}31m")).contains(['\u{1b}', '\u{9b}']));
         assert_eq!(printable("a\u{1b}[2Jb\tc"), "a\\u{1b}[2Jb\tc");
     }

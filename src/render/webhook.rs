@@ -1,14 +1,15 @@
-//! What a webhook gets to tell. `docs/json.md` describes it.
+//! The report that is posted to a webhook. `docs/json.md` describes it.
 
 use moorfast_engine::plan::Plan;
 use serde_json::{Value as Json, json};
 
 use super::json::{self, FORMAT_VERSION};
 use super::value::printable;
+use super::wording::counted;
 use crate::drift_history::Unread;
 use crate::exit::Exit;
 
-/// How many names a line of text has.
+/// Maximum number of addresses in the text of a report.
 const NAMES: usize = 5;
 
 /// The members of [`report`].
@@ -26,41 +27,41 @@ pub const MEMBERS: [&str; 11] = [
     "unread",
 ];
 
-/// What there is to tell.
+/// The result of a run of `drift`, to be posted to a webhook.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
+pub struct DriftReport<'a> {
     /// The folder of the manifest.
     pub manifest: &'a str,
-    /// What drifted; with `--since-last` what is new of it.
+    /// The plan with the drift; with `--since-last`, with the new drift.
     pub plan: &'a Plan,
-    /// What could not be looked at.
+    /// The objects that could not be read.
     pub unread: &'a Unread,
-    /// How it is.
+    /// The exit code.
     pub exit: Exit,
-    /// Is all well again that a webhook was told of?
+    /// Whether all drift that was posted before is gone.
     pub recovered: bool,
 }
 
-/// All of it, for expressions.
-pub fn report(told: &Told) -> Json {
-    let plan = json::plan(told.plan);
+/// Returns the complete report, for the expressions of the webhook.
+pub fn report(drift: &DriftReport) -> Json {
+    let plan = json::plan(drift.plan);
     json!({
         "format_version": FORMAT_VERSION,
         "moorfast_version": plan["moorfast_version"],
         "timestamp": plan["timestamp"],
-        "manifest": told.manifest,
-        "status": status(told.exit),
-        "exit_code": told.exit.code(),
-        "recovered": told.recovered,
-        "text": printable(&text(told)),
+        "manifest": drift.manifest,
+        "status": status(drift.exit),
+        "exit_code": drift.exit.code(),
+        "recovered": drift.recovered,
+        "text": printable(&text(drift)),
         "resource_drift": plan["resource_drift"],
         "nodes": plan["nodes"],
-        "unread": json::unread(told.unread),
+        "unread": json::unread(drift.unread),
     })
 }
 
-/// The same without values: addresses, names of attributes and messages are all that leaves the machine where nobody says otherwise.
-pub fn discreet(report: &Json) -> Json {
+/// Returns the report without values. By default, only addresses, attribute names and messages leave the machine.
+pub fn without_values(report: &Json) -> Json {
     let mut report = report.clone();
     for drift in report["resource_drift"].as_array_mut().into_iter().flatten() {
         drift["change"] = json!({ "actions": drift["change"]["actions"] });
@@ -78,26 +79,22 @@ fn status(exit: Exit) -> &'static str {
     }
 }
 
-/// One line for a person.
-fn text(told: &Told) -> String {
-    let Told { manifest, plan, unread, .. } = told;
-    if told.recovered {
+/// Returns the report as one line of text.
+fn text(drift: &DriftReport) -> String {
+    let DriftReport { manifest, plan, unread, .. } = drift;
+    if drift.recovered {
         return format!("moorfast: {manifest} is in sync again");
     }
     let mut parts: Vec<String> =
         plan.nodes.iter().filter(|node| node.kind.is_mismatch()).map(ToString::to_string).collect();
     if !plan.drift.is_empty() {
         let addresses: Vec<_> = plan.drift.iter().map(|drift| drift.address.to_string()).collect();
-        parts.push(format!("{} drifted: {}", objects(addresses.len()), shortened(&addresses)));
+        parts.push(format!("{} drifted: {}", counted(addresses.len(), "object"), shortened(&addresses)));
     }
     if let Some((_, error)) = unread.first() {
-        parts.push(format!("{} not looked at: {error}", objects(unread.len())));
+        parts.push(format!("{} could not be read: {error}", counted(unread.len(), "object")));
     }
     format!("moorfast: {manifest}: {}", parts.join("; "))
-}
-
-fn objects(n: usize) -> String {
-    if n == 1 { "1 object".to_owned() } else { format!("{n} objects") }
 }
 
 fn shortened(names: &[String]) -> String {
@@ -114,22 +111,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_told_and_what_leaves_the_machine() {
+    fn the_posted_report_has_no_values() {
         let plan = Plan { nodes: vec![samples::replaced("gpu02")], ..samples::refresh() };
         let error = ProviderError::new(Class::Unreachable, "gpu03 does not answer");
         let unread = [(plan.drift[0].address.clone(), error)];
-        let told = Told { manifest: "/etc/site", plan: &plan, unread: &unread, exit: Exit::Identity, recovered: false };
-        let report = report(&told);
+        let drift =
+            DriftReport { manifest: "/etc/site", plan: &plan, unread: &unread, exit: Exit::Identity, recovered: false };
+        let report = report(&drift);
         assert!(report.to_string().contains("0777"), "expressions may use values");
         assert!(
             report.as_object().unwrap().keys().eq(MEMBERS),
-            "a webhook is checked by these before there is a report"
+            "the expressions of a webhook are checked against these members"
         );
-        let discreet = discreet(&report);
-        assert!(!discreet.to_string().contains("0777"));
-        insta::assert_json_snapshot!("webhook", discreet);
-        let well = samples::nothing();
-        let told = Told { plan: &well, unread: &[], exit: Exit::Success, recovered: true, ..told };
-        assert_eq!(super::report(&told)["text"], "moorfast: /etc/site is in sync again");
+        let posted = without_values(&report);
+        assert!(!posted.to_string().contains("0777"));
+        insta::assert_json_snapshot!("webhook", posted);
+        let in_sync = samples::nothing();
+        let drift = DriftReport { plan: &in_sync, unread: &[], exit: Exit::Success, recovered: true, ..drift };
+        assert_eq!(super::report(&drift)["text"], "moorfast: /etc/site is in sync again");
     }
 }

@@ -1,4 +1,4 @@
-//! The words and symbols for actions and reasons.
+//! The words and symbols of actions and reasons.
 
 use anstyle::Style;
 use moorfast_engine::model::named;
@@ -6,33 +6,38 @@ use moorfast_engine::plan::{Change, Reason, Selector, Step, parse_path, path_tex
 use moorfast_engine::provider::{Action, Consequence, ObjectChange};
 use serde_json::Value;
 
-use super::own_name::change_on_node;
+use super::instance_name::change_on_node;
 use super::style::{ADD, BOLD, CHANGE, DESTROY, DIM, READ, paint};
 use super::value::printable;
 
-/// How many objects a headline names.
+/// Maximum number of objects in a headline.
 const NAMED: usize = 3;
 
-/// How much a reviewer must look at a change; the greatest is shown first.
+/// The danger of a change. The most dangerous changes are shown first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Danger {
-    /// Nothing in the world changes.
+    /// Only the state changes.
     Bookkeeping,
-    /// Something new.
+    /// A new object is created.
     Create,
-    /// A change in place.
+    /// An object is updated in place.
     Update,
-    /// Something that runs is disturbed.
+    /// A service is restarted.
     Restart,
-    /// Something goes and comes again.
+    /// An object is destroyed and created again.
     Replace,
-    /// Something goes.
+    /// An object is destroyed.
     Destroy,
-    /// Something that is not in the state, so that somebody else may own it, is overwritten.
+    /// An existing object that is not in the state, and may belong to somebody else, is overwritten.
     Overwrite,
 }
 
-/// How much a reviewer must look at `change`.
+/// Returns a count with its noun, for example `1 object` or `3 objects`.
+pub fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// Returns the danger of `change`.
 pub fn danger(change: &Change) -> Danger {
     let has = |wanted: fn(&Consequence) -> bool| change.consequences.iter().any(wanted);
     match change.action {
@@ -50,7 +55,7 @@ pub fn danger(change: &Change) -> Danger {
     }
 }
 
-/// The symbol of an action and its colour.
+/// Returns the symbol of an action and its colour.
 pub fn symbol(action: Action) -> (&'static str, Style) {
     match action {
         Action::Create => ("+", ADD),
@@ -65,7 +70,7 @@ pub fn symbol(action: Action) -> (&'static str, Style) {
     }
 }
 
-/// What the legend says of an action's symbol.
+/// Returns the description of an action in the legend.
 pub fn meaning(action: Action) -> &'static str {
     match action {
         Action::Create => "create",
@@ -74,13 +79,13 @@ pub fn meaning(action: Action) -> &'static str {
         Action::ReplaceCreateFirst => "create and then destroy",
         Action::Delete => "destroy",
         Action::Read => "read during apply",
-        Action::Adopt => "adopt: is there already, only recorded",
-        Action::Forget => "forget: only its record goes",
+        Action::Adopt => "adopt: record an existing object that matches the manifest",
+        Action::Forget => "remove from the state, without destroying the object",
         Action::NoOp => "no change",
     }
 }
 
-/// The objects of a change that need a line of their own, because something else is done with them than with the whole; the most dangerous first.
+/// Returns the objects of a change that have another action than the whole change, the most dangerous first.
 pub fn listed(change: &Change) -> Vec<&ObjectChange> {
     let is_own = |object: &&ObjectChange| object.action != Action::NoOp && object.action != change.action;
     let mut listed: Vec<_> = change.objects.iter().filter(is_own).collect();
@@ -94,7 +99,7 @@ pub fn listed(change: &Change) -> Vec<&ObjectChange> {
     listed
 }
 
-/// The line of an object: what is done with it, and why it must be replaced.
+/// Returns the line of an object: its action, and why it must be replaced.
 pub fn object_line(object: &ObjectChange) -> String {
     let (mark, style) = symbol(object.action);
     let line = format!("{} {}", paint(style, mark), printable(&object.name));
@@ -105,14 +110,14 @@ pub fn object_line(object: &ObjectChange) -> String {
     };
     let forcing: Vec<_> = object.replace_paths.iter().map(inside).collect();
     match object.action {
-        Action::Forget => format!("{line} {}", paint(DIM, "# another resource owns it from now on")),
+        Action::Forget => format!("{line} {}", paint(DIM, "# moves to another resource")),
         Action::Adopt => format!("{line} {}", paint(DIM, "# exists already, will be recorded")),
         _ if forcing.is_empty() => line,
         _ => format!("{line} {}", paint(DESTROY, format!("# forces replacement: {}", printable(&forcing.join(", "))))),
     }
 }
 
-/// What a change that keeps its object removes: `: replaces PersistentVolumeClaim/default/data, removes package apparmor 3.0`.
+/// Returns the removals by a change that keeps its object, for example `: replaces PersistentVolumeClaim/default/data, removes package apparmor 3.0`.
 fn removals(change: &Change) -> Option<String> {
     let some = |verb: &str, names: Vec<String>| {
         let more = names.len().saturating_sub(NAMED);
@@ -128,7 +133,7 @@ fn removals(change: &Change) -> Option<String> {
         objects.map(|object| printable(&object.name)).collect()
     };
     let others = change.consequences.iter().filter_map(|consequence| match consequence {
-        // What is lost with an object that is named already is told below.
+        // The removals of a named object are listed with that object.
         Consequence::Removal { object } if change.objects.is_empty() => Some(printable(object)),
         _ => None,
     });
@@ -141,7 +146,7 @@ fn removals(change: &Change) -> Option<String> {
     (!parts.is_empty()).then(|| format!(": {}", parts.join(", ")))
 }
 
-/// The predicate of a change's headline; an update of no attribute, because of a trigger, is a restart.
+/// Returns the predicate of the headline of a change. An update without changed attributes is a restart because of a trigger.
 pub fn headline(change: &Change, attributes: usize) -> String {
     let overwrites = change.consequences.contains(&Consequence::Overwrite);
     let count = match change.objects.len() {
@@ -161,16 +166,18 @@ pub fn headline(change: &Change, attributes: usize) -> String {
         Action::Create => paint(ADD.bold(), "will be created") + &count,
         Action::Update => paint(BOLD, "will be updated in place"),
         Action::Replace => paint(DESTROY.bold(), "must be replaced"),
-        Action::ReplaceCreateFirst => paint(DESTROY.bold(), "must be replaced, the new one first"),
+        Action::ReplaceCreateFirst => {
+            paint(DESTROY.bold(), "must be replaced (created before the old one is destroyed)")
+        }
         Action::Delete => paint(DESTROY.bold(), "will be destroyed") + &count,
         Action::Read => "will be read during apply".to_owned(),
-        Action::Adopt => "is there as the manifest wants it and will be recorded".to_owned(),
-        Action::Forget => "will be forgotten".to_owned(),
-        Action::NoOp => "keeps what it is".to_owned(),
+        Action::Adopt => "exists as declared and will be adopted".to_owned(),
+        Action::Forget => "will be removed from the state, but not destroyed".to_owned(),
+        Action::NoOp => "has no changes".to_owned(),
     }
 }
 
-/// The lines that say why, without `#`; an address of the same node is written without the node.
+/// Returns the reasons of a change, without `#`. Addresses on the same node are written without the node.
 pub fn reasons(change: &Change) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(from) = &change.moved_from {
@@ -184,7 +191,7 @@ pub fn reasons(change: &Change) -> Vec<String> {
             _ => None,
         };
         let triggers: Vec<_> = change.reasons.iter().filter_map(of_kind).collect();
-        // A line of the provider about a trigger is more exact than the trigger alone.
+        // A note of the provider about a trigger is more exact than the trigger alone.
         let is_new = |name: &String| owed || !own.iter().any(|line| line.contains(name));
         lines.extend(named(&triggers).iter().filter(|name| is_new(name)).map(|name| trigger_line(name, owed, change)));
     }
@@ -197,7 +204,7 @@ fn trigger_line(name: &str, owed: bool, change: &Change) -> String {
     let verb = if name.contains(" instances of ") { "change" } else { "changes" };
     match owed {
         false => format!("because {name} {verb}"),
-        true => format!("because {name} changed in an earlier run that did not come this far"),
+        true => format!("because {name} changed in an earlier run, and the restart is still pending"),
     }
 }
 
@@ -205,26 +212,24 @@ fn reason_line(reason: &Reason) -> Option<String> {
     Some(match reason {
         Reason::New | Reason::Destroy | Reason::Trigger { .. } => return None,
         Reason::Manifest => "because the manifest changed".to_owned(),
-        Reason::Drift => "because it was changed outside of moorfast".to_owned(),
-        Reason::Gone => "because it is gone: something outside of moorfast removed it".to_owned(),
+        Reason::Drift => "because it was changed outside moorfast".to_owned(),
+        Reason::Gone => "because it was deleted outside moorfast".to_owned(),
         Reason::Removed => "because it is no longer in the manifest".to_owned(),
-        Reason::Deselected { by: Selector::On } => "because `on` does not select this node any more".to_owned(),
-        Reason::Deselected { by: Selector::ForEach } => "because `for_each` does not have this key any more".to_owned(),
+        Reason::Deselected { by: Selector::On } => "because `on` no longer selects this node".to_owned(),
+        Reason::Deselected { by: Selector::ForEach } => "because `for_each` no longer has this key".to_owned(),
         Reason::Deselected { by: Selector::Keys } => {
-            "because the resource has no instance with this key any more".to_owned()
+            "because the resource no longer has an instance with this key".to_owned()
         }
         Reason::Immutable { attributes } if attributes.is_empty() => return None,
-        Reason::Immutable { attributes } => format!("because {} can't be changed in place", attributes.join(", ")),
-        Reason::Requested => "because --replace asks for it".to_owned(),
-        Reason::OtherMachine => "because its node is another machine than the one it was made on".to_owned(),
-        Reason::Leftover { identity } => {
-            format!("also removes {identity}, which an earlier operation on it left when it did not finish")
-        }
+        Reason::Immutable { attributes } => format!("because {} cannot be changed in place", attributes.join(", ")),
+        Reason::Requested => "because --replace requests it".to_owned(),
+        Reason::OtherMachine => "because its node is now another machine".to_owned(),
+        Reason::Leftover { identity } => format!("also removes {identity}, which an unfinished operation left behind"),
         Reason::Incomplete => "because an earlier operation on it did not finish".to_owned(),
     })
 }
 
-/// Returns `text` with the node left out of the addresses on the node of this change: `ssh_file.site["shop"]`.
+/// Removes the node from the addresses in `text` that are on the node of this change, for example `ssh_file.site["shop"]`.
 fn without_own_node(text: &str, change: &Change) -> String {
     let Some(key) = &change.address.key else { return text.to_owned() };
     let own = change_on_node(change).map_or(key.as_str(), |on| on.node);
@@ -233,7 +238,7 @@ fn without_own_node(text: &str, change: &Change) -> String {
     text.replace(&format!("[{quoted}]"), "").replace(&format!("[{open}/"), "[\"")
 }
 
-/// The words of the progress lines: `Creating`, `Creation complete`, `creating`.
+/// Returns the words of the progress lines, for example `Creating` and `Creation complete`.
 pub fn doing(action: Action) -> (&'static str, &'static str) {
     match action {
         Action::Create => ("Creating", "Creation complete"),
@@ -241,8 +246,8 @@ pub fn doing(action: Action) -> (&'static str, &'static str) {
         Action::Replace | Action::ReplaceCreateFirst => ("Replacing", "Replacement complete"),
         Action::Delete => ("Destroying", "Destruction complete"),
         Action::Read => ("Reading", "Read complete"),
-        Action::Adopt => ("Recording", "Recorded"),
-        Action::Forget => ("Forgetting", "Forgotten"),
+        Action::Adopt => ("Adopting", "Adoption complete"),
+        Action::Forget => ("Removing from the state", "Removal from the state complete"),
         Action::NoOp => ("Checking", "Check complete"),
     }
 }

@@ -277,7 +277,7 @@ depends_on = ["ssh_exec.slow"]
         self.apply();
         assert_eq!(nodes(self).as_object().unwrap().keys().collect::<Vec<_>>(), [&self.nodes[0]]);
         self.moorfast.expect(0, &["destroy", "--auto-approve"]);
-        self.moorfast.expect(1, &["show", "--json"]).complains("it holds no objects and no outputs");
+        self.moorfast.expect(1, &["show", "--json"]).complains("it has no objects and no outputs");
         let pulled: Json = serde_json::from_str(&self.moorfast.expect(0, &["state", "pull"]).stdout).unwrap();
         assert_eq!(pulled["nodes"], serde_json::json!({}));
     }

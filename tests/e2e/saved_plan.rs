@@ -19,7 +19,7 @@ fn changes_after_the_review() {
         &["edited", "dependant"],
         on_node("printf somebody >/srv/reviewed/edited"),
         |run| {
-            run.complains("no longer look as they were reviewed").complains("ssh_file.edited");
+            run.complains("these objects changed since the plan").complains("ssh_file.edited");
             run.complains("before \"one\"").complains("reviewed \"two\"").complains("now \"somebody\"");
         },
     );

@@ -1,4 +1,4 @@
-//! `moorfast init --migrate-state`: from where the state is to where the manifest keeps it.
+//! `moorfast init --migrate-state`: moves the state to the backend that the manifest configures.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use crate::session::Session;
 const OPERATION: &str = "init -migrate-state";
 
 pub(super) async fn run(session: &Session, force: bool, timeout: Duration) -> Result<Exit, Error> {
-    let wanted = backend::wanted(&*session.manifest()?)?;
+    let wanted = backend::configured(&*session.manifest()?)?;
     let before = backend::recorded(&session.data_dir())?.map_or(Location::Sqlite {}, |record| record.backend);
     if before == wanted {
-        session.ui.out(format!("The state is in {} already.\n", backend::name(&wanted)))?;
+        session.ui.out(format!("The state is already in {}.\n", backend::name(&wanted)))?;
         return Ok(Exit::Success);
     }
-    let said = migrate(session, &before, &wanted, force, timeout).await?;
-    session.ui.out(said)?;
+    let message = migrate(session, &before, &wanted, force, timeout).await?;
+    session.ui.out(message)?;
     Ok(Exit::Success)
 }
 
-/// Moves it, under the locks of both places; says what was done.
+/// Moves the state while holding the locks of both backends. Returns the message about the result.
 async fn migrate(
     session: &Session,
     before: &Location,
@@ -37,7 +37,7 @@ async fn migrate(
     let to = Store::open_at(&place(wanted), &session.data_dir()).await?;
     if is_empty(&place(before), session).await? {
         backend::record(&session.data_dir(), wanted, &to).await?;
-        return Ok(format!("There was nothing to move; the state is in {to_name}.\n"));
+        return Ok(format!("There is no state to move. New state is stored in {to_name}.\n"));
     }
     let from = Store::open_at(&place(before), &session.data_dir()).await?;
     let from_lock = session.lock(&from, OPERATION, timeout).await?;
@@ -55,10 +55,11 @@ async fn migrate(
         to_lock.replace(contents.clone()).await?;
         verify(&place(wanted), session, &contents).await?;
     }
-    if let Err(error) = take_along_drift(&from, &to).await {
-        session.ui.warn(format!("what looks for drift saw stays behind, so that it may be told once more: {error}"));
+    if let Err(error) = merge_drift_history(&from, &to).await {
+        session.ui.warn(format!("cannot move the drift history, so known drift may be reported again: {error}"));
     }
-    // Nobody goes on with the old one by mistake, and its key is in one place only. Where it ends here the new one is found, as this is empty.
+    // The old state is emptied, so that nobody continues with it by mistake and its key is in one place only. If moorfast stops here, the
+    // next run finds the old backend empty and uses the new one.
     from_lock.replace(Contents::nothing()).await?;
     backend::record(&session.data_dir(), wanted, &to).await?;
     let count = contents.snapshot.records.len();
@@ -72,18 +73,18 @@ async fn migrate(
     let kept = kept.display();
     if is_there {
         let serial = there.snapshot.serial;
-        return Ok(format!("Version {serial} is in {to_name} already. A backup of what was here is in {kept}.\n"));
+        return Ok(format!("Version {serial} is already in {to_name}. A backup of the local state is in {kept}.\n"));
     }
     let (serial, from) = (contents.snapshot.serial, backend::name(before));
     Ok(format!("Moved version {serial} with {count} resources from {from} to {to_name}. A backup is in {kept}.\n"))
 }
 
-/// Adds what looks for drift saw at the old place to what they saw at the new one.
-async fn take_along_drift(from: &Store, to: &Store) -> Result<(), StateError> {
+/// Adds the drift history of the old backend to that of the new one.
+async fn merge_drift_history(from: &Store, to: &Store) -> Result<(), StateError> {
     to.add_drift(from.drift().await?).await
 }
 
-/// Is there nothing at `location` that could be lost?
+/// Returns whether there is no state at `location`, or an empty one.
 async fn is_empty(location: &Location, session: &Session) -> Result<bool, Error> {
     Ok(match Store::open_existing_at(location, &session.data_dir()).await? {
         Some(store) => store.snapshot().await?.is_empty(),
@@ -91,7 +92,7 @@ async fn is_empty(location: &Location, session: &Session) -> Result<bool, Error>
     })
 }
 
-/// Whether what is to be moved is there already, by a move of somebody else or one that was cut off at its end.
+/// Returns whether the target already holds this state or a newer version of it, after somebody else's move or an interrupted one.
 fn is_newer(to: &Store, there: &Contents, contents: &Contents, force: bool) -> Result<bool, Error> {
     let (found, given) = (&there.snapshot, &contents.snapshot);
     if found.is_empty() || force {
@@ -102,11 +103,11 @@ fn is_newer(to: &Store, there: &Contents, contents: &Contents, force: bool) -> R
         let (found, given) = (found.lineage.clone(), given.lineage.clone());
         return Err(StateError::OtherLineage { place, found, given }.into());
     }
-    // An operation that is open makes no new version, and must not be left behind.
+    // An unfinished operation creates no new version, and must not be lost.
     Ok(found.serial > given.serial || found == given)
 }
 
-/// Reads what was written as everybody else will read it.
+/// Reads the moved state back as any other command would, and compares it.
 async fn verify(location: &Location, session: &Session, contents: &Contents) -> Result<(), Error> {
     let found = match Store::open_existing_at(location, &session.data_dir()).await? {
         Some(store) => Some(store.contents().await?),
@@ -121,7 +122,7 @@ async fn verify(location: &Location, session: &Session, contents: &Contents) -> 
         return Ok(());
     }
     Err(Error::usage(
-        format!("what was written to {} is not what was read there afterwards", backend::name(location)),
-        "nothing was lost: the state is still where it was; run the same command again",
+        format!("cannot verify the state in {}: it differs from what was written", backend::name(location)),
+        "nothing was lost: the state is still in the old backend; run the same command again",
     ))
 }

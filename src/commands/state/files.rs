@@ -1,4 +1,4 @@
-//! The state as a file: `state pull`, `push`, `backup` and `restore`.
+//! State files: `state pull`, `push`, `backup` and `restore`.
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -11,28 +11,28 @@ use crate::backend;
 use crate::error::Error;
 use crate::session::Session;
 
-/// Puts a state that was pulled in the place of this one.
+/// Replaces the state with one from `state pull`.
 ///
-/// It must be of the same lineage and newer. What is there now is kept as a backup.
+/// The file must have the same lineage and be newer. The replaced state is kept as a backup.
 #[derive(Debug, clap::Args)]
 pub struct Push {
-    /// The file; `-` is standard input
+    /// The file, or `-` for standard input
     file: PathBuf,
-    /// Even if it is another state or an older one
+    /// Replace the state even if the file has another lineage or is older
     #[arg(long)]
     force: bool,
     #[command(flatten)]
     waiting: Waiting,
 }
 
-/// Puts a backup in the place of the state.
+/// Replaces the state with a backup.
 ///
-/// It must be of the same lineage. What is there now is kept as a backup.
+/// The backup must have the same lineage. The replaced state is kept as a backup.
 #[derive(Debug, clap::Args)]
 pub struct Restore {
-    /// The file that `state backup` wrote
+    /// The backup, written by `state backup`
     file: PathBuf,
-    /// Even if it is another state
+    /// Replace the state even if the backup has another lineage
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -49,7 +49,7 @@ pub(super) async fn backup(session: &Session, file: &Path) -> Result<(), Error> 
     let contents = store.contents().await?;
     write(file, &contents)?;
     session.ui.out(format!(
-        "Wrote {}: version {} with {} resources. It holds the key of the state: keep it as safe.\n",
+        "Wrote {}: version {} with {} resources. The file contains the key of the state: protect it like the state.\n",
         file.display(),
         contents.snapshot.serial,
         contents.snapshot.records.len()
@@ -65,7 +65,7 @@ impl Push {
         let mut snapshot = given.snapshot;
         if snapshot == now.snapshot {
             lock.release().await?;
-            return session.ui.out("The state is as the file says already.\n");
+            return session.ui.out("The state already matches the file.\n");
         }
         if !self.force {
             same_lineage(&store, &now.snapshot, &snapshot)?;
@@ -83,8 +83,8 @@ impl Restore {
         let given = read(&self.file)?;
         let Some(key) = given.key else {
             return Err(Error::usage(
-                format!("{} is no backup: it has no key", self.file.display()),
-                "what `state pull` printed is put back with `moorfast state push`",
+                format!("cannot restore {}: the file is not a backup, because it has no key", self.file.display()),
+                "use `moorfast state push` for a file from `moorfast state pull`",
             ));
         };
         let store = session.store().await?;
@@ -99,7 +99,7 @@ impl Restore {
     }
 }
 
-/// Replaces what is there, after it was kept.
+/// Replaces the state, after a backup of it was written.
 async fn replace(
     session: &Session,
     store: &Store,
@@ -111,11 +111,11 @@ async fn replace(
     if !now.snapshot.is_empty() {
         let kept = backend::backup_path(&session.data_dir());
         write(&kept, now)?;
-        session.ui.note(format!("What was there is kept in {}.\n", kept.display()));
+        session.ui.note(format!("The replaced state is kept in {}.\n", kept.display()));
     }
     let (serial, count) = (new.snapshot.serial, new.snapshot.records.len());
     lock.replace(new).await?;
-    session.note_state(store).await?;
+    session.record_lineage(store).await?;
     let run = Run::new(command);
     lock.start_run(run.clone()).await?;
     lock.finish_run(&run.id, succeeded("put", count)).await?;
@@ -123,7 +123,7 @@ async fn replace(
     session.ui.out(format!("The state is now version {serial} with {count} resources.\n"))
 }
 
-/// The version that is put: never one that was there before with something else in it.
+/// Returns the version of the new state, which is never the number of an earlier version with other content.
 fn next(now: &Snapshot, given: Serial) -> Serial {
     if now.is_empty() { given } else { given.max(Serial::from(now.serial.get() + 1)) }
 }
@@ -148,10 +148,10 @@ fn nothing_open(now: &Snapshot, given: &Snapshot) -> Result<(), Error> {
     let Some(open) = forgotten else { return Ok(()) };
     Err(Error::usage(
         format!(
-            "an interrupted run left the {} of `{}` open, and the file knows nothing of it",
+            "cannot replace the state: it has the unfinished {} of `{}` from an interrupted run, and the file does not",
             open.action, open.address
         ),
-        "`moorfast apply` finds out what became of it; pull again then. --force forgets it",
+        "run `moorfast apply` to resolve it and then `moorfast state pull` again; --force discards it",
     ))
 }
 
@@ -164,19 +164,19 @@ fn read(file: &Path) -> Result<StateFile, Error> {
     StateFile::parse(&text).map_err(|error| {
         Error::usage(
             format!(
-                "{} can't be used: {error}",
+                "cannot use {} as a state: {error}",
                 if file == Path::new("-") { "standard input".into() } else { file.display().to_string() }
             ),
-            "`moorfast state pull` and `moorfast state backup FILE` write such files",
+            "`moorfast state pull` and `moorfast state backup FILE` write state files",
         )
     })
 }
 
-/// Writes a backup for its owner alone, as a whole or not at all; never over a file that is there.
+/// Writes a backup that only its owner can read. Writes all of it or nothing, and never over an existing file.
 pub(in crate::commands) fn write(file: &Path, contents: &Contents) -> Result<(), Error> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(Error::file("make the folder", folder))?;
+    made.map_err(Error::file("create the folder", folder))?;
     let text = contents.to_json().map_err(|error| Error::Output(error.into()))?;
     atomic::create(file, 0o600, text.as_bytes()).map_err(Error::file("write", file))
 }

@@ -38,7 +38,7 @@
       input.focus();
     }
   });
-  // A link to a change opens it, even where a filter hid it.
+  // A link to a change unfolds it, even if a filter hides it.
   function open() {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (target?.matches("details")) {
@@ -49,7 +49,7 @@
     }
   }
   window.addEventListener("hashchange", open);
-  // What a browser kept in the field from before counts.
+  // The browser may restore the content of the search field.
   filter();
   open();
 })();

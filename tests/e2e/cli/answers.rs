@@ -9,7 +9,7 @@ fn only_yes_is_a_yes() {
     for answer in ["no\n", "y\n", "\n", "YES\n"] {
         let run = folder.run_with(&["apply"], answer);
         assert_eq!(run.code, 1, "{answer:?}");
-        run.complains("Only `yes` is taken as a yes").complains("Nothing was done.");
+        run.complains("Only `yes` is accepted to approve").complains("Nothing was changed.");
     }
     assert!(!folder.path("out").exists());
     let run = folder.run_with(&["apply"], "yes\n");
@@ -20,9 +20,9 @@ fn only_yes_is_a_yes() {
 #[test]
 fn nobody_to_answer_is_an_error() {
     let folder = Folder::new(PAIR);
-    folder.expect(1, &["apply"]).complains("nobody answered").complains("--auto-approve");
-    folder.expect(1, &["apply", "-input=false"]).complains("there is nobody to ask");
-    folder.expect(1, &["apply", "-json"]).complains("--json can't ask");
+    folder.expect(1, &["apply"]).complains("standard input is closed").complains("--auto-approve");
+    folder.expect(1, &["apply", "-input=false"]).complains("cannot ask for approval: --input=false");
+    folder.expect(1, &["apply", "-json"]).complains("cannot ask for approval with --json");
     assert!(!folder.path("out").exists());
 }
 

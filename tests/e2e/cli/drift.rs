@@ -102,12 +102,12 @@ fn a_state_that_knows_nothing_is_never_in_sync() {
     };
 
     let never_applied = Folder::new(PAIR);
-    refuses(&never_applied, &[], "there is no state in");
+    refuses(&never_applied, &[], "cannot find the state in");
     assert_eq!(never_applied.names(), ["main.toml"], "nothing is created");
 
     let elsewhere = applied();
-    refuses(&elsewhere, &["--state", "typo"], "there is no state in");
-    refuses(&elsewhere, &["--state", "out"], "there is no state in");
+    refuses(&elsewhere, &["--state", "typo"], "cannot find the state in");
+    refuses(&elsewhere, &["--state", "out"], "cannot find the state in");
     assert_eq!(elsewhere.names(), [".moorfast", "main.toml", "out"], "nothing is created");
     assert_eq!(
         fs::read_dir(elsewhere.path("out")).unwrap().count(),
@@ -117,7 +117,7 @@ fn a_state_that_knows_nothing_is_never_in_sync() {
 
     let destroyed = applied();
     destroyed.expect(0, &["destroy", "-auto-approve"]);
-    refuses(&destroyed, &[], "it holds no objects and no outputs");
+    refuses(&destroyed, &[], "it has no objects and no outputs");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn only_new_drift_is_told_on_request() {
     look(0).says("In sync.");
     folder.write("out/greeting", "somebody was here\n");
     look(2).says("ssh_file.greeting");
-    look(0).says("No new drift. 1 drifted before and still do.");
+    look(0).says("No new drift. Drift of 1 object was reported before.");
     assert_eq!(metric(&folder, "exit_code").as_deref(), Some("2"), "the metrics tell what is");
     assert_eq!(metric(&folder, "new_objects").as_deref(), Some("0"));
     // The same object, but otherwise.
@@ -173,14 +173,14 @@ fn what_is_on_a_node_that_left_the_inventory_is_not_called_in_sync() {
     let run = folder.expect(1, &["drift", "--markdown", "--metrics", "moorfast.prom"]);
     assert!(!run.stdout.contains("In sync."), "{}", run.stdout);
     let run = folder.expect(1, &["drift", "--metrics", "moorfast.prom"]);
-    run.says("No drift in what could be looked at").complains("`nb` is not in the inventory any more");
+    run.says("No drift in the objects that could be read").complains("`nb` is not in the inventory any more");
     run.complains("ssh_file.a[\"nb\"]").complains("--exclude");
     assert!(!run.stdout.contains("In sync."), "{}", run.stdout);
     assert_eq!(metric(&folder, "exit_code").as_deref(), Some("1"));
     assert_eq!(metric(&folder, "unread_objects").as_deref(), Some("1"));
     // What nobody looked at is neither gone nor forgotten by a refresh.
     let plan = folder.expect(0, &["plan"]);
-    assert!(!plan.says("will be forgotten").stdout.contains("is gone"), "{}", plan.stdout);
+    assert!(!plan.says("will be removed from the state").stdout.contains("is gone"), "{}", plan.stdout);
     folder.expect(1, &["apply", "-refresh-only", "-auto-approve"]).complains("is not in the inventory any more");
     folder.expect(0, &["drift", "--target", "ssh_file.a[\"na\"]"]).says("In sync.");
     folder.expect(0, &["apply", "-auto-approve"]);
@@ -208,7 +208,7 @@ fn drift_as_markdown_for_an_issue() {
     let text = folder.expect(2, &["drift", "--markdown"]).stdout;
     assert!(
         text.starts_with("<!-- moorfast:drift site=")
-            && text.contains("-->\n### Drift: 2 objects are not as the last apply left them.\n"),
+            && text.contains("-->\n### Drift: 2 objects changed since the last apply.\n"),
         "{text}"
     );
     assert!(text.contains("is gone</b>") && text.contains("\n+       somebody was here\n"), "{text}");
@@ -219,7 +219,7 @@ fn drift_as_markdown_for_an_issue() {
 #[test]
 fn the_history_tells_what_was_seen_and_since_when() {
     let folder = applied();
-    folder.expect(0, &["drift", "--history"]).says("Nobody looked for drift yet.");
+    folder.expect(0, &["drift", "--history"]).says("`moorfast drift` has not run yet.");
     folder.write("out/greeting", "somebody was here\n");
     folder.expect(2, &["drift"]);
     fs::remove_file(folder.path("out/secret")).unwrap();
@@ -269,7 +269,7 @@ fn a_state_that_can_only_be_read_is_looked_at_all_the_same() {
         return;
     }
     assert_eq!(bound.status.code(), Some(2), "{said}");
-    assert!(said.contains("What was seen is not kept for the next look: "), "{said}");
+    assert!(said.contains("The drift history was not saved beside the state: "), "{said}");
     assert!(String::from_utf8_lossy(&bound.stdout).contains("ssh_file.greeting"));
 }
 

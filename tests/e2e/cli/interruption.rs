@@ -63,7 +63,7 @@ fn a_look_for_drift_needs_no_lock() {
     let (folder, child, _stderr) = waiting();
     folder.expect(1, &["apply", "-auto-approve"]).complains("another run holds the lock");
     folder.expect(0, &["drift"]).says("In sync.");
-    folder.expect(0, &["drift", "--history"]).says("No drift was seen.");
+    folder.expect(0, &["drift", "--history"]).says("No drift was found.");
     open_gate(&folder);
     // The run that holds it notices nothing.
     assert!(child.wait_with_output().unwrap().status.success());
@@ -81,7 +81,7 @@ fn the_first_signal_lets_running_operations_finish() {
         stderr.read_to_string(&mut rest).unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(130), "{rest}");
-        assert!(rest.contains("Not begun, because the run was ended:\n  ssh_file.after[\"here\"]"), "{rest}");
+        assert!(rest.contains("Not started, because the run was interrupted:\n  ssh_file.after[\"here\"]"), "{rest}");
         assert!(!folder.path("after").exists());
         folder.expect(0, &["state", "list"]).says("ssh_exec.waits[\"here\"]");
         folder.expect(0, &["apply", "-auto-approve"]).says("Resources: 1 added");
@@ -118,7 +118,7 @@ creates  = "${path.root}/done-${each.value}"
     assert_eq!(output.status.code(), Some(130), "{rest}");
     let begun = count("came-");
     assert!(begun < 20 && begun == count("done-"), "{begun} were begun\n{rest}");
-    assert!(rest.contains("Not begun, because the run was ended:") && !rest.contains("Failed:"), "{rest}");
+    assert!(rest.contains("Not started, because the run was interrupted:") && !rest.contains("Failed:"), "{rest}");
     let known = folder.expect(0, &["state", "list"]).stdout.lines().count();
     assert_eq!(known, begun, "what was not begun is not in the state");
     folder.expect(0, &["apply", "-auto-approve"]).says(&format!("Resources: {} added", 20 - begun));
@@ -175,9 +175,9 @@ fn whoever_waits_for_the_lock_can_be_interrupted() {
     for command in ["plan", "apply", "import"] {
         let mut arguments = vec![command, "-lock-timeout=30m"];
         arguments.extend((command == "import").then_some("ssh_file.after[\"here\"]"));
-        let (code, rest) = interrupted_at(&folder, &arguments, "Waiting for another run to end: ");
+        let (code, rest) = interrupted_at(&folder, &arguments, "Waiting for the state lock: ");
         assert_eq!(code, 130, "{command}: {rest}");
-        assert!(rest.contains("Interrupted; nothing was done."), "{command}: {rest}");
+        assert!(rest.contains("Interrupted; nothing was changed."), "{command}: {rest}");
     }
     open_gate(&folder);
     assert!(child.wait().unwrap().success());
@@ -256,8 +256,8 @@ fn ctrl_c_on_a_terminal_says_what_happens_and_nothing_has_failed() {
     screen.read_to_string(&mut shown).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{shown}");
     assert!(shown.contains("Cancelling what runs."), "{shown}");
-    assert!(shown.contains("Cancelled while they ran; the next run finds out how far they came:"), "{shown}");
-    assert!(shown.contains("Not begun, because the run was ended:"), "{shown}");
+    assert!(shown.contains("Cancelled while running (the next run determines their result):"), "{shown}");
+    assert!(shown.contains("Not started, because the run was interrupted:"), "{shown}");
     assert!(!shown.contains("fail") && !shown.contains("error") && !shown.contains("Skipped, because"), "{shown}");
     folder.expect(0, &["state", "history"]).says("interrupted: 1 cancelled, 1 not started");
 }

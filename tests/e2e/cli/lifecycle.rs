@@ -8,9 +8,9 @@ use crate::support::folder::Folder;
 #[test]
 fn the_starter_manifest_runs_as_it_is() {
     let folder = Folder::empty();
-    folder.expect(1, &["plan"]).complains("there is no manifest in").complains("moorfast init");
+    folder.expect(1, &["plan"]).complains("cannot find a manifest in").complains("moorfast init");
     folder.expect(0, &["init"]).says("Wrote");
-    folder.expect(1, &["init"]).complains("is there already");
+    folder.expect(1, &["init"]).complains("the file exists");
     folder.expect(0, &["validate"]).says("The manifest is valid");
     folder.expect(0, &["fmt", "-check"]);
     folder.expect(0, &["apply", "-auto-approve"]).says("Apply complete! Resources: 2 added, 0 changed, 0 destroyed.");
@@ -35,7 +35,7 @@ fn a_second_plan_is_empty_and_a_second_apply_changes_nothing() {
     let folder = Folder::new(PAIR);
     folder.expect(2, &["plan", "-detailed-exitcode"]).says("Plan: 3 to add, 0 to change, 0 to destroy.");
     folder.expect(0, &["apply", "-auto-approve"]);
-    folder.expect(0, &["plan", "-detailed-exitcode"]).says("No changes. The world matches the manifest.");
+    folder.expect(0, &["plan", "-detailed-exitcode"]).says("No changes. The real objects match the manifest.");
     folder.expect(0, &["apply", "-auto-approve"]).says("Resources: 0 added, 0 changed, 0 destroyed.");
 }
 
@@ -61,7 +61,7 @@ fn drift_is_seen_and_mended() {
         .says("ssh_file.greeting[\"here\"] has changed")
         .says("ssh_file.secret[\"here\"] is gone")
         .says("Drift: 2 objects");
-    folder.expect(0, &["plan"]).says("this plan mends it").says("because it was changed outside of moorfast");
+    folder.expect(0, &["plan"]).says("corrected by this plan").says("because it was changed outside moorfast");
     folder.expect(0, &["apply", "-auto-approve"]).says("1 added, 1 changed, 0 destroyed");
     folder.expect(0, &["drift"]);
 }
@@ -90,7 +90,7 @@ fn destroy_leaves_nothing() {
     folder.expect(0, &["destroy", "-auto-approve"]).says("Destroy complete! Resources: 3 destroyed.");
     assert_eq!(folder.names(), [".moorfast", "main.toml"]);
     folder.expect(1, &["state", "list"]).complains("it holds no objects and no outputs");
-    folder.expect(0, &["plan", "-destroy"]).says("Nothing is recorded that could be destroyed.");
+    folder.expect(0, &["plan", "-destroy"]).says("The state has no objects to destroy.");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn what_leaves_the_manifest_is_destroyed() {
 #[test]
 fn a_part_can_be_planned() {
     let folder = Folder::new(PAIR);
-    folder.expect(0, &["plan", "-target", "ssh_directory.out"]).says("Plan: 1 to add").says("the plan of a part");
+    folder.expect(0, &["plan", "-target", "ssh_directory.out"]).says("Plan: 1 to add").says("this plan is partial");
     folder.expect(0, &["plan", "-exclude=ssh_file.secret"]).says("Plan: 2 to add");
     folder.expect(1, &["plan", "-target", "ssh_file.greetign"]).complains("ssh_file.greeting");
     folder.expect(0, &["apply", "-auto-approve"]);
@@ -145,7 +145,7 @@ depends_on = [\"ssh_exec.fails\"]
 #[test]
 fn the_state_can_be_looked_at_and_changed() {
     let folder = Folder::new(PAIR);
-    folder.expect(1, &["state", "pull"]).complains("there is no state in");
+    folder.expect(1, &["state", "pull"]).complains("cannot find the state in");
     folder.expect(0, &["apply", "-auto-approve"]);
     assert_eq!(folder.expect(0, &["state", "list", "ssh_file.greeting"]).stdout, "ssh_file.greeting[\"here\"]\n");
     folder.expect(0, &["state", "show", "ssh_file.greeting[\"here\"]"]).says("| second line");
@@ -154,7 +154,7 @@ fn the_state_can_be_looked_at_and_changed() {
     folder.expect(1, &["state", "rm", "ssh_file.secret"]).complains("has no resource");
     folder.expect(0, &["state", "mv", "ssh_file.hidden[\"here\"]", "ssh_file.secret[\"here\"]"]);
     folder.expect(0, &["plan", "-detailed-exitcode"]);
-    folder.expect(0, &["state", "rm", "ssh_file.greeting"]).says("Forgot ssh_file.greeting[\"here\"]");
+    folder.expect(0, &["state", "rm", "ssh_file.greeting"]).says("Removed ssh_file.greeting[\"here\"] from the state");
     folder.expect(0, &["plan"]).says("will be recorded").says("1 to adopt");
     folder.expect(0, &["import", "ssh_file.greeting[\"here\"]"]).says("Imported");
     folder.expect(0, &["plan", "-detailed-exitcode"]);
@@ -191,7 +191,7 @@ content  = "x"
     folder.expect(1, &["state", "mv", "ssh_file.site", "ssh_file.page[\"x\"]"]).complains("has 2 instances");
     folder.expect(1, &["state", "mv", "ssh_file.sit", "ssh_file.page"]).complains("moorfast state list");
     folder.expect(0, &["state", "mv", "ssh_file.site", "ssh_file.page"]).says("to ssh_file.page[\"here/shop\"]");
-    folder.expect(0, &["state", "rm", "ssh_file.page"]).says("Forgot ssh_file.page[\"here/blog\"]");
+    folder.expect(0, &["state", "rm", "ssh_file.page"]).says("Removed ssh_file.page[\"here/blog\"] from the state");
     folder.expect(1, &["import", "ssh_file.site[\"shop\"]"]).complains("ssh_file.site[\"here/shop\"]");
     let imported = folder.expect(0, &["import", "ssh_file.site"]);
     imported.says("Imported ssh_file.site[\"here/blog\"].").says("Imported ssh_file.site[\"here/shop\"].");
@@ -222,8 +222,8 @@ fn outputs_are_told_unless_secret() {
     folder.expect(0, &["apply", "-auto-approve"]).says("password = (sensitive value)");
     folder.expect(0, &["output"]).says("password = (sensitive value)").says(&path);
     assert_eq!(folder.expect(0, &["output", "-raw", "path"]).stdout, path);
-    folder.expect(1, &["output", "password"]).complains("is sensitive");
-    folder.expect(1, &["output", "nothing"]).complains("there is no output");
+    folder.expect(1, &["output", "password"]).complains("sensitive values are not stored");
+    folder.expect(1, &["output", "nothing"]).complains("the state has no output `nothing`");
     let json: serde_json::Value = serde_json::from_str(&folder.expect(0, &["output", "-json"]).stdout).unwrap();
     assert_eq!(json["password"]["sensitive"], true);
 }

@@ -63,10 +63,10 @@ fn a_plan_file_that_is_not_as_it_was_written_is_refused() {
     let folder = applied();
     let plan = folder.read("saved");
     folder.write("saved", &plan.replace("reviewed", "tampered"));
-    folder.expect(1, &["apply", "saved"]).complains("was changed after it was made");
+    folder.expect(1, &["apply", "saved"]).complains("was modified after it was written");
     folder.write("saved", &plan[..plan.len() / 2]);
     folder.expect(1, &["show", "saved"]).complains("is damaged");
-    folder.expect(1, &["apply", "main.toml"]).complains("is not a plan of moorfast");
+    folder.expect(1, &["apply", "main.toml"]).complains("the file is not a moorfast plan");
     folder.expect(1, &["apply", "missing"]).complains("cannot read the plan missing");
     assert!(folder.read("out/greeting").ends_with("hello\n"));
 }

@@ -31,15 +31,15 @@ fn a_denied_plan_is_shown_whole_and_kept_as_evidence_only() {
     let folder = denied();
     let plan = folder.expect(1, &["plan", "-out=saved", "-detailed-exitcode"]);
     assert!(
-        plan.stdout.starts_with("Policies deny this plan; it is not applied:\n  ! policy.no_destroy: ssh_file.secret")
+        plan.stdout.starts_with(
+            "This plan is denied by policies and cannot be applied:\n  ! policy.no_destroy: ssh_file.secret"
+        )
     );
     plan.says("(policies.toml:2)").says("will be destroyed").says("Plan: 0 to add, 0 to change, 1 to destroy.");
     plan.complains("error: policy.no_destroy denies this plan: ssh_file.secret[\"here\"] would go");
-    plan.complains("policies.toml:3:").complains("Saved as evidence only");
+    plan.complains("policies.toml:3:").complains("Saved for review only");
 
-    folder
-        .expect(1, &["apply", "saved"])
-        .complains("policy.no_destroy denied this plan when it was made; nothing was done");
+    folder.expect(1, &["apply", "saved"]).complains("cannot apply this plan: the policy `policy.no_destroy` denied it");
     let shown: Json = serde_json::from_str(&folder.expect(0, &["show", "-json", "saved"]).stdout).unwrap();
     assert_eq!(shown["applyable"], false);
     assert_eq!(shown["policies"][1]["address"], "policy.no_destroy");
@@ -52,7 +52,7 @@ fn a_denied_plan_is_shown_whole_and_kept_as_evidence_only() {
 fn what_is_denied_is_not_done() {
     let folder = denied();
     for command in [&["apply", "-auto-approve"], &["destroy", "-auto-approve"]] {
-        folder.expect(1, command).complains("policy.no_destroy denies this plan").complains("Nothing was done.");
+        folder.expect(1, command).complains("policy.no_destroy denies this plan").complains("Nothing was changed.");
         assert!(folder.read("out/secret").contains("s3cr3t"));
         assert!(folder.path("out/greeting").exists());
     }
@@ -74,7 +74,7 @@ fn a_window_that_closed_after_the_review_keeps_the_plan_from_being_applied() {
     folder
         .expect(1, &["apply", "saved"])
         .complains("policy.window denies this plan: not at 20")
-        .complains("Nothing was done.");
+        .complains("Nothing was changed.");
     assert!(!folder.path("out").exists());
 }
 

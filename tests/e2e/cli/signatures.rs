@@ -59,7 +59,7 @@ fn what_is_not_signed_by_a_trusted_key_for_this_plan_is_not_applied() {
     refused("reviewer", "reviewer is not an OpenSSH public key");
     refused("nothing.pub", "cannot read the key nothing.pub");
     folder.write("empty/README", "no keys");
-    refused("empty", "empty holds no public key");
+    refused("empty", "empty has no public key");
 
     // A signature of another plan.
     let signature = envelope(&folder)["signature"].clone();
@@ -68,13 +68,13 @@ fn what_is_not_signed_by_a_trusted_key_for_this_plan_is_not_applied() {
     let mut other = envelope(&folder);
     other["signature"] = signature;
     folder.write("saved", &other.to_string());
-    refused("reviewer.pub", "is not one of this plan");
+    refused("reviewer.pub", "does not match this plan");
     other["signature"] = "-----BEGIN SSH SIGNATURE-----".into();
     folder.write("saved", &other.to_string());
     refused("reviewer.pub", "the signature of the plan is damaged");
     // An edited plan fails by its digest already.
     folder.write("saved", &good.replace("\"0600\"", "\"0666\""));
-    refused("reviewer.pub", "was changed after it was made");
+    refused("reviewer.pub", "was modified after it was written");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_signature_for_another_purpose_does_not_count() {
     keygen(&folder, &["-q", "-Y", "sign", "-f", "reviewer", "-n", "file", "digest"]);
     plan["signature"] = folder.read("digest.sig").into();
     folder.write("saved", &plan.to_string());
-    folder.expect(1, &["show", "saved", "--verify", "reviewer.pub"]).complains("is not one of this plan");
+    folder.expect(1, &["show", "saved", "--verify", "reviewer.pub"]).complains("does not match this plan");
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn nodes_are_listed() {
     folder.expect(0, &["node", "trust", "here"]).says("has no host key");
     folder
         .expect(1, &["node", "trust", "there"])
-        .complains("the inventory has no node \"there\"")
+        .complains("the inventory has no node `there`")
         .complains("it has: here");
 }
 
@@ -116,8 +116,8 @@ fn what_fails_with_json_is_said_in_json() {
     let cases: [(&[&str], &str); 4] = [
         (&["show", "-json", "text"], "text is not a plan"),
         (&["show", "-json", "none"], "none"),
-        (&["apply", "-json"], "--json can't ask"),
-        (&["state", "show", "-json", "ssh_file.none"], "there is no state"),
+        (&["apply", "-json"], "cannot ask for approval with --json"),
+        (&["state", "show", "-json", "ssh_file.none"], "cannot find the state"),
     ];
     for (arguments, summary) in cases {
         let run = folder.expect(1, arguments);

@@ -101,14 +101,14 @@ fn requests() {
         "s3]\nbucket = \"b\"\nendpoint = \"http://127.0.0.1:1\"\nregion = \"r\"",
         "kubernetes]\nkubeconfig = \"kubeconfig\"",
     ] {
-        refused(&format!("[backend.{backend}\n"), &["does not open a state that the manifest names"]);
+        refused(&format!("[backend.{backend}\n"), &["does not open the backend that the manifest configures"]);
     }
     // A record in the folder of the manifest is a part of it.
     let folder = Folder::new("");
     fs::create_dir(folder.path(".moorfast")).unwrap();
     let record = r#"{"backend": {"type": "postgres", "url": "postgresql://kim@127.0.0.1:1/ops"}, "lineage": "x"}"#;
     folder.write(".moorfast/backend.json", record);
-    refused_in(&folder, &["does not open a state that the manifest names"]);
+    refused_in(&folder, &["does not open the backend that the manifest configures"]);
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn the_page_of_rolling_changes_works_as_written_on_this_machine() {
     }
     let plan = folder.expect(0, &["plan", "-var=level=warn"]);
     plan.says("rollout.workers: 3 nodes, 1 at a time: gpu01, gpu02, gpu03");
-    plan.says("before the next begins: check.agent healthy, each within 2m 0s");
+    plan.says("before the next node starts: check.agent healthy, each within 2m 0s");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn the_drift_page_works_as_written_and_names_every_metric() {
         let name = line.split(' ').nth(2).unwrap();
         assert!(page.contains(&format!("`{name}`")), "{name} is not on the page");
     }
-    folder.expect(0, &["drift", "--history"]).says("Looked last at ");
+    folder.expect(0, &["drift", "--history"]).says("Last run at ");
 }
 
 #[test]

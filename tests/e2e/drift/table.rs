@@ -316,7 +316,7 @@ fn of_text(text: &str) -> Told {
     for line in text.lines() {
         if let Some(headline) = line.strip_prefix("  # ") {
             let split = headline.split_once(" is gone").or(headline.split_once(" has changed")).unwrap();
-            let others = split.1.strip_prefix(", and so ").unwrap_or_default().split(", ").filter(|o| !o.is_empty());
+            let others = split.1.strip_prefix("; also ").unwrap_or_default().split(", ").filter(|o| !o.is_empty());
             current = [split.0].into_iter().chain(others).map(str::to_owned).collect();
             for address in &current {
                 told.entry(address.clone()).or_default();

@@ -232,7 +232,7 @@ fn a_replacement_that_fails_half_way_leaves_nothing_when_it_is_taken_back() {
     assert!(moorfast.path("b").exists(), "it is made before it gets its owner");
     moorfast.write("main.toml", &folder("a", ""));
     let plan = moorfast.expect(0, &["plan"]);
-    plan.says("also removes").says("/b, which an earlier operation on it left when it did not finish");
+    plan.says("also removes").says("/b, which an unfinished operation left behind");
     apply_completes(&moorfast, &[]);
     assert!(moorfast.path("a").exists() && !moorfast.path("b").exists());
 }

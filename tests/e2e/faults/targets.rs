@@ -181,7 +181,7 @@ fn api_server_down(testbed: &Testbed) {
     plan.complains(&control_plane.server).complains("connection refused");
     assert!(!plan.stdout.contains("No changes"), "{plan}");
     assert_eq!(drift.code, 1, "nothing was applied, so there is nothing to compare: {drift}");
-    drift.complains("it holds no objects and no outputs");
+    drift.complains("it has no objects and no outputs");
     assert!(testbed.get(&["configmap", "moorfast-note"]).is_null());
 }
 

@@ -266,7 +266,7 @@ impl Chapter {
         self.moorfast.expect(0, &["plan"]).says(&replaced).says("not approved");
         // Its key in the manifest approves it.
         self.moorfast.write(VARIABLES, &kubelet_variables(&self.testbed.current_facts(), "root"));
-        self.moorfast.expect(0, &["plan"]).says(&replaced).says("approved: everything on it is made anew");
+        self.moorfast.expect(0, &["plan"]).says(&replaced).says("approved: all resources on it are created again");
         self.moorfast.expect(0, &["apply", "--auto-approve"]).says("Apply complete!");
         self.nodes_and_certificates_are_as_they_should_be();
         self.nothing_is_left_to_do();

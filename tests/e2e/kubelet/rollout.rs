@@ -44,7 +44,7 @@ impl Fleet {
     fn new_nodes_join_all_at_once(&self) {
         let apply = self.moorfast.expect(0, &["apply", "--auto-approve"]);
         apply.says("Apply complete!");
-        assert!(!apply.stdout.contains("One after the other:"), "{apply}");
+        assert!(!apply.stdout.contains("Rollouts:"), "{apply}");
         eprintln!("all joined within {:.1?}", apply.took);
     }
 
@@ -54,7 +54,7 @@ impl Fleet {
         let plan = self.moorfast.expect(2, &["plan", "--detailed-exitcode", "--out", "change.plan"]);
         plan.says(&format!("rollout.workers: 3 nodes, 1 at a time: {}", names.join(", ")));
         plan.says(
-            "before the next begins: ssh_systemd_unit.kubelet and kubernetes_node.worker healthy, each within 2m 0s",
+            "before the next node starts: ssh_systemd_unit.kubelet and kubernetes_node.worker healthy, each within 2m 0s",
         );
 
         let (apply, renewals) = self.watching_leases(|| self.moorfast.expect(0, &["apply", "change.plan"]));
@@ -77,7 +77,7 @@ impl Fleet {
         // The last lines of its journal.
         apply.complains("must not be a negative number");
         let unit = format!("ssh_systemd_unit.kubelet[\"{first}\"]");
-        apply.complains(&format!("Left untouched, because rollout.workers stopped: {unit} did not succeed"));
+        apply.complains(&format!("Not started, because rollout.workers stopped: {unit} did not succeed"));
         assert_eq!(self.kubelets(others), before);
     }
 
@@ -94,7 +94,7 @@ impl Fleet {
         let reasons = ["has not renewed its Lease", "Kubelet stopped posting node status"];
         assert!(reasons.iter().any(|reason| apply.stderr.contains(reason)), "{apply}");
         apply.complains("The last lines of the journal of kubelet.service:");
-        apply.complains(&format!("Left untouched, because rollout.workers stopped: {worker} is not healthy"));
+        apply.complains(&format!("Not started, because rollout.workers stopped: {worker} is not healthy"));
         assert_eq!(self.kubelets(others), before);
         self.cut_off(first, "-D");
         self.testbed.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", &format!("node/{first}")]);

@@ -40,7 +40,7 @@ pub fn the_lock_of_a_killed_run_is_free_at_once(stores: &Stores) {
     first.end();
     remove_gate(&moorfast);
     let run = apply_completes(&moorfast, &[]);
-    run.complains("The lock of a run that is gone was taken over").complains("was under way when a run died");
+    run.complains("Removed the lock of a run that no longer exists").complains("was under way when a run died");
 }
 
 pub fn the_lock_of_a_run_that_was_killed_elsewhere_is_free_when_it_runs_out(stores: &Stores) {
@@ -62,7 +62,7 @@ pub fn the_lock_of_a_run_that_was_killed_elsewhere_is_free_when_it_runs_out(stor
     remove_gate(&moorfast);
     moorfast.expect(1, &APPLY).complains("another run holds the lock");
     let run = moorfast.expect(0, &["apply", "--auto-approve", "--lock-timeout", "60s"]);
-    run.complains("The lock of a run that is gone was taken over").complains("was under way when a run died");
+    run.complains("Removed the lock of a run that no longer exists").complains("was under way when a run died");
     assert!(run.took < Duration::from_secs(20), "{:?}", run.took);
 }
 
@@ -81,7 +81,7 @@ pub fn a_run_that_stood_still_past_its_expiry_cannot_write(stores: &Stores) {
     }
     first.send("STOP");
     let target = ["apply", "--auto-approve", "--target", "ssh_file.free", "--lock-timeout", "60s"];
-    moorfast.expect(0, &target).complains("was taken over");
+    moorfast.expect(0, &target).complains("Removed the lock of a run that no longer exists");
     let recorded = moorfast.expect(0, &["state", "list"]).stdout;
     let opening = std::thread::spawn({
         let gate = moorfast.path("gate");
@@ -129,7 +129,7 @@ pub fn a_run_that_stood_still_past_its_expiry_begins_nothing(stores: &Stores) {
     }
     first.send("STOP");
     let other = ["apply", "--auto-approve", "--exclude", "ssh_exec.waits", "--lock-timeout", "60s"];
-    moorfast.expect(0, &other).complains("was taken over");
+    moorfast.expect(0, &other).complains("Removed the lock of a run that no longer exists");
     // Those that are at the gate pass, and so would all others.
     let through = OpenOptions::new().write(true).open(moorfast.path("gate")).unwrap();
     remove_gate(&moorfast);

@@ -26,7 +26,7 @@ pub fn a_state_moves_to_the_cluster_and_back_and_loses_nothing(stores: &Stores) 
     for (manifest, place) in [(in_cluster.as_str(), "[backend.kubernetes]"), (MANIFEST, "[backend.sqlite]")] {
         moorfast.write("main.toml", manifest);
         for command in [&["plan"][..], &["state", "list"], &["apply", "--auto-approve"]] {
-            moorfast.expect(1, command).complains("init -migrate-state");
+            moorfast.expect(1, command).complains("init --migrate-state");
         }
         moorfast.expect(0, &MIGRATE).says("Moved version").says(place);
         moorfast.expect(0, &MIGRATE).says("already");
@@ -69,8 +69,8 @@ pub fn who_still_has_the_old_manifest_is_told(stores: &Stores) {
     other.expect(2, &["plan", "--detailed-exitcode"]);
     mover.write("main.toml", &(new.clone() + MANIFEST));
     mover.expect(0, &MIGRATE);
-    other.expect(1, &["apply", "--auto-approve"]).complains("has another state than before");
-    other.expect(1, &["state", "list"]).complains("has another state than before");
+    other.expect(1, &["apply", "--auto-approve"]).complains("was replaced: its lineage is");
+    other.expect(1, &["state", "list"]).complains("was replaced: its lineage is");
     other.write("main.toml", &(new + MANIFEST));
     other.expect(0, &["state", "list"]).says("ssh_file.secret");
     other.expect(0, &MIGRATE);

@@ -1,4 +1,4 @@
-//! Terraform writes long options with one dash (`-auto-approve`, `-var x=y`); both forms are accepted.
+//! Long options with a single dash, as in Terraform (`-auto-approve`, `-var x=y`).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -7,9 +7,9 @@ use clap::Command;
 
 use crate::hints;
 
-/// The arguments with a second dash before every long option that has only one.
+/// Adds the second dash to every long option with a single dash.
 ///
-/// Only what is a long option of some command is touched, and nothing after `--`.
+/// Changes only known long options, and no argument after `--`.
 pub fn normalise(command: &Command, arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut known = BTreeSet::from(["help".to_owned(), "version".to_owned()]);
     collect(command, &mut known);
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_known_long_options_get_a_second_dash() {
+    fn only_known_long_options_are_changed() {
         let command = Command::new("moorfast")
             .arg(Arg::new("chdir").short('C').long("chdir"))
             .subcommand(Command::new("plan").arg(Arg::new("out").long("out")).arg(Arg::new("var").long("var")));

@@ -1,4 +1,4 @@
-//! Attributes that say again what another one says, as the digest of a text does: noise for who reads that text.
+//! Derived attributes, such as the digest of a text. They are not shown beside the attribute that they are derived from.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -6,20 +6,20 @@ use std::sync::LazyLock;
 use super::row::Row;
 use crate::session::providers;
 
-/// By resource type and attribute, the attribute that it restates.
-static RESTATED: LazyLock<HashMap<(&'static str, &'static str), &'static str>> = LazyLock::new(|| {
+/// The source attribute of each derived attribute, by resource type and attribute.
+static DERIVED: LazyLock<HashMap<(&'static str, &'static str), &'static str>> = LazyLock::new(|| {
     let types = providers().into_iter().flat_map(|provider| provider.resource_types());
-    let restated = types.flat_map(|declared| {
+    let derived = types.flat_map(|declared| {
         let attributes = declared.schema.attributes.into_iter();
         attributes.filter_map(move |a| Some(((declared.name, a.name), a.restates?)))
     });
-    restated.collect()
+    derived.collect()
 });
 
-/// Is `row` of a `resource_type` without news beside the other `rows`?
-pub fn is_restated<'r>(resource_type: &str, row: &Row, mut rows: impl Iterator<Item = &'r Row>) -> bool {
-    let restates = RESTATED.get(&(resource_type, row.path.as_str()));
-    restates.is_some_and(|other| rows.any(|row| row.path == *other))
+/// Returns whether `row` is derived from another one of the `rows`.
+pub fn is_derived<'r>(resource_type: &str, row: &Row, mut rows: impl Iterator<Item = &'r Row>) -> bool {
+    let source = DERIVED.get(&(resource_type, row.path.as_str()));
+    source.is_some_and(|source| rows.any(|row| row.path == *source))
 }
 
 #[cfg(test)]
@@ -31,10 +31,10 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_news_only_where_the_text_is_not_shown() {
+    fn a_digest_is_shown_only_without_its_text() {
         let rows = [row("content"), row("sha256"), row("size"), row("mode")];
         let shown = |kind: &str, rows: &[Row]| -> Vec<String> {
-            rows.iter().filter(|r| !is_restated(kind, r, rows.iter())).map(|r| r.path.clone()).collect()
+            rows.iter().filter(|r| !is_derived(kind, r, rows.iter())).map(|r| r.path.clone()).collect()
         };
         assert_eq!(shown("ssh_file", &rows), ["content", "mode"]);
         assert_eq!(shown("ssh_file", &rows[1..]), ["sha256", "size", "mode"]);

@@ -1,18 +1,18 @@
-//! Instances of one resource differ by their own names: what they have in common once those are left out.
+//! Instance names: comparing the values of several instances of a resource without their own names in them.
 
 use moorfast_engine::model::{Address, ResourceAddress};
 use moorfast_engine::plan::Change;
 use serde_json::Value as Json;
 
-/// What takes the place of an instance's own name. A text that has it already is compared as it is.
+/// The placeholder for the instance name. A text that already contains it is compared unchanged.
 const PLACEHOLDER: char = '\0';
 
-/// How an instance on a node is named.
+/// The parts of the key of an instance on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OnNode<'a> {
     /// The node.
     pub node: &'a str,
-    /// The element of `for_each` beside it.
+    /// The element of `for_each`, if any.
     pub element: Option<&'a str>,
 }
 
@@ -25,37 +25,37 @@ pub fn on_node<'a>(address: &'a Address, node: &'a str) -> Option<OnNode<'a>> {
     }
 }
 
-/// Returns how the instance of a change is named if it is one of many on nodes.
+/// Returns the parts of the key of a changed instance, if it is on a node.
 pub fn change_on_node(change: &Change) -> Option<OnNode<'_>> {
-    // Plan files of before have no node.
+    // Plan files of older versions have no node.
     let node = change.node.as_ref().map_or(change.target.as_str(), |node| node.0.as_str());
     on_node(&change.address, node)
 }
 
-/// Returns the name of all instances of one element: `ssh_file.motd`, `ssh_file.site["*/shop"]`.
+/// Returns the common address of the instances of one element, for example `ssh_file.site["*/shop"]`.
 pub fn on_every_node(resource: &ResourceAddress, element: Option<&str>) -> String {
     resource.instance(element.map(|element| format!("*/{element}"))).to_string()
 }
 
-/// Returns `text` without the instance's own name.
-pub fn without(text: &str, own: &str) -> String {
-    if own.is_empty() || text.contains(PLACEHOLDER) {
+/// Replaces the instance name in `text` by the placeholder.
+pub fn without(text: &str, name: &str) -> String {
+    if name.is_empty() || text.contains(PLACEHOLDER) {
         return text.to_owned();
     }
-    text.replace(own, "\0")
+    text.replace(name, "\0")
 }
 
-/// Returns `value` with the instance's own name left out of every text in it.
-pub fn value_without(value: &Json, own: &str) -> Json {
+/// Replaces the instance name in every text of `value` by the placeholder.
+pub fn value_without(value: &Json, name: &str) -> Json {
     match value {
-        Json::String(text) => Json::String(without(text, own)),
-        Json::Array(items) => items.iter().map(|item| value_without(item, own)).collect(),
-        Json::Object(map) => map.iter().map(|(name, value)| (without(name, own), value_without(value, own))).collect(),
+        Json::String(text) => Json::String(without(text, name)),
+        Json::Array(items) => items.iter().map(|item| value_without(item, name)).collect(),
+        Json::Object(map) => map.iter().map(|(key, value)| (without(key, name), value_without(value, name))).collect(),
         scalar => scalar.clone(),
     }
 }
 
-/// Returns `text`, from which an own name was left out, as a person reads it.
+/// Replaces the placeholder in `text` by `*`.
 pub fn starred(text: &str) -> String {
     text.replace(PLACEHOLDER, "*")
 }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_names_the_node_and_the_element() {
+    fn a_key_has_a_node_and_an_element() {
         let parts = |address: &str, node| {
             let address: Address = address.parse().unwrap();
             on_node(&address, node).map(|on| on.element.map(str::to_owned))
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_that_was_written_is_no_name() {
+    fn a_star_in_a_text_is_not_a_placeholder() {
         assert_eq!(without("allow n1", "n1"), without("allow n2", "n2"));
         assert_ne!(without("allow *", "n1"), without("allow n2", "n2"));
         assert_ne!(without("allow \0", "n1"), without("allow n2", "n2").replace('\0', "\\0"));

@@ -1,4 +1,4 @@
-//! The question before anything is changed.
+//! The question for approval before an apply.
 
 use std::io::BufRead;
 
@@ -9,15 +9,18 @@ use crate::error::Error;
 use crate::render::style::{BOLD, paint};
 use crate::ui::Ui;
 
-/// Asks `question`; only `yes` is a yes.
+/// Asks `question`. Returns whether the answer is `yes`.
 ///
 /// # Errors
-/// If nobody can answer, or a signal came instead of an answer.
-pub async fn approve(ui: &Ui, question: &str, detail: &str, interrupt: &Interrupt) -> Result<bool, Error> {
+/// If standard input is closed, or a signal interrupts the question.
+pub async fn ask(ui: &Ui, question: &str, detail: &str, interrupt: &Interrupt) -> Result<bool, Error> {
     let question = paint(BOLD, question);
-    ui.err(format!("\n{question}\n  {detail}\n  Only `yes` is taken as a yes.\n\n  {}: ", paint(BOLD, "Answer")));
+    ui.err(format!(
+        "\n{question}\n  {detail}\n  Only `yes` is accepted to approve.\n\n  {}: ",
+        paint(BOLD, "Enter a value")
+    ));
     let (sender, answer) = oneshot::channel();
-    // A thread of its own: one of the runtime's would keep the process from ending while nobody answers.
+    // A blocking read on a thread of the runtime would prevent the process from exiting.
     std::thread::spawn(move || {
         let mut line = String::new();
         let read = std::io::stdin().lock().read_line(&mut line);
@@ -36,7 +39,10 @@ pub async fn approve(ui: &Ui, question: &str, detail: &str, interrupt: &Interrup
         }
         _ => {
             ui.err("\n");
-            Err(Error::usage("nobody answered", "--auto-approve applies without asking; a saved plan needs no answer"))
+            Err(Error::usage(
+                "cannot ask for approval: standard input is closed",
+                "add --auto-approve, or apply a saved plan",
+            ))
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Characters that are not seen, that reorder or hide others, or that move the cursor: a person reads their code points instead.
+//! Escaping of invisible characters: characters without a glyph, that reorder or hide other characters, or that move the cursor.
 
 use std::borrow::Cow;
 
-/// Characters of the Unicode categories Cf, Zl and Zp, and those with the property Default_Ignorable_Code_Point (Unicode 16). Controls (Cc) are hidden too.
+/// Characters of the Unicode categories Cf, Zl and Zp, and those with the property Default_Ignorable_Code_Point (Unicode 16). Control characters (Cc) are
+/// invisible too.
 const RANGES: [(char, char); 25] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
@@ -31,7 +32,7 @@ const RANGES: [(char, char); 25] = [
     ('\u{e0000}', '\u{e0fff}'),
 ];
 
-/// Whether a person does not see `c` as what it is. Line breaks and tabs are seen.
+/// Returns whether `c` is invisible. Line breaks and tabs are not.
 pub fn is_invisible(c: char) -> bool {
     match c {
         '\n' | '\t' | ' '..='~' => false,
@@ -39,66 +40,66 @@ pub fn is_invisible(c: char) -> bool {
     }
 }
 
-/// Returns `c` as a person reads it: `\u{202e}`.
+/// Returns the escape sequence of `c`, for example `\u{202e}`.
 pub fn escaped(c: char) -> String {
     c.escape_unicode().to_string()
 }
 
-/// Returns `text` for a person, with hidden characters escaped. The colours of the terminal stay.
-pub fn shown(text: &str) -> Cow<'_, str> {
+/// Escapes the invisible characters of `text`, except the colours of the terminal.
+pub fn escape_text(text: &str) -> Cow<'_, str> {
     if !text.contains(is_invisible) {
         return text.into();
     }
-    let mut shown = String::with_capacity(text.len());
+    let mut result = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(is_invisible) {
-        let (before, hidden) = rest.split_at(at);
-        shown.push_str(before);
-        let length = color(hidden).unwrap_or_else(|| {
-            let c = hidden.chars().next().unwrap_or_default();
-            shown.push_str(&escaped(c));
+        let (before, invisible) = rest.split_at(at);
+        result.push_str(before);
+        let length = color(invisible).unwrap_or_else(|| {
+            let c = invisible.chars().next().unwrap_or_default();
+            result.push_str(&escaped(c));
             c.len_utf8()
         });
-        if hidden.starts_with('\u{1b}') && length > 1 {
-            shown.push_str(&hidden[..length]);
+        if invisible.starts_with('\u{1b}') && length > 1 {
+            result.push_str(&invisible[..length]);
         }
-        rest = &hidden[length..];
+        rest = &invisible[length..];
     }
-    (shown + rest).into()
+    (result + rest).into()
 }
 
-/// The length of the sequence that sets a colour, if `text` begins with one.
+/// Returns the length of the colour sequence at the start of `text`.
 fn color(text: &str) -> Option<usize> {
     let codes = text.strip_prefix("\u{1b}[")?;
     let end = codes.find(|c: char| !c.is_ascii_digit() && c != ';')?;
     codes[end..].starts_with('m').then_some("\u{1b}[".len() + end + 1)
 }
 
-/// Returns the text of a JSON document with hidden characters as JSON escapes them. It says the same.
-pub fn shown_json(document: &str) -> Cow<'_, str> {
+/// Escapes the invisible characters of a JSON document with JSON's own escapes. The document keeps its meaning.
+pub fn escape_json(document: &str) -> Cow<'_, str> {
     if !document.contains(is_invisible) {
         return document.into();
     }
-    let mut shown = String::with_capacity(document.len());
+    let mut result = String::with_capacity(document.len());
     for c in document.chars() {
         match is_invisible(c) {
-            true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| shown.push_str(&format!("\\u{unit:04x}"))),
-            false => shown.push(c),
+            true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| result.push_str(&format!("\\u{unit:04x}"))),
+            false => result.push(c),
         }
     }
-    shown.into()
+    result.into()
 }
 
-/// A text with its hidden characters escaped, and where its bytes went.
+/// A text with its invisible characters escaped, which maps positions in the original text.
 pub struct Source {
     /// The text.
     pub text: String,
-    /// For each escaped character the byte after it in the original, and how much longer the text is up to there.
+    /// For each escaped character, the byte after it in the original, and how much longer the text is up to that byte.
     grown: Vec<(usize, usize)>,
 }
 
 impl Source {
-    /// Escapes the hidden characters of `original`. The line breaks of Windows stay.
+    /// Escapes the invisible characters of `original`. Windows line breaks are kept.
     pub fn new(original: &str) -> Self {
         let (mut text, mut grown) = (String::with_capacity(original.len()), Vec::new());
         for (at, c) in original.char_indices() {
@@ -113,7 +114,7 @@ impl Source {
         Self { text, grown }
     }
 
-    /// Returns where a byte of the original is in the text.
+    /// Returns the position in the text of a byte of the original.
     pub fn place(&self, at: usize) -> usize {
         let before = self.grown.partition_point(|(after, _)| *after <= at);
         at + before.checked_sub(1).map_or(0, |last| self.grown[last].1)
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_that_unicode_calls_invisible_is_invisible() {
+    fn all_invisible_characters_of_unicode_are_invisible() {
         let invisible = regex::Regex::new(r"^[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]$").unwrap();
         let missed: Vec<_> = ('\u{0}'..=char::MAX)
             .filter(|c| !is_invisible(*c) && invisible.is_match(c.encode_utf8(&mut [0; 4])))
@@ -136,24 +137,24 @@ mod tests {
     }
 
     #[test]
-    fn a_person_reads_code_points_and_colours_stay() {
-        assert_eq!(shown("a\u{202e}b\u{200b}\u{9b}c"), "a\\u{202e}b\\u{200b}\\u{9b}c");
-        assert_eq!(shown("\u{1b}[1;32mok\u{1b}[0m\n"), "\u{1b}[1;32mok\u{1b}[0m\n");
-        assert_eq!(shown("\u{1b}[2J\u{1b}]0;x\u{7}"), "\\u{1b}[2J\\u{1b}]0;x\\u{7}");
-        assert_eq!(shown("\u{1b}["), "\\u{1b}[");
-        assert_eq!(shown("plain\ttext\n"), "plain\ttext\n");
+    fn invisible_characters_are_escaped_and_colours_are_kept() {
+        assert_eq!(escape_text("a\u{202e}b\u{200b}\u{9b}c"), "a\\u{202e}b\\u{200b}\\u{9b}c");
+        assert_eq!(escape_text("\u{1b}[1;32mok\u{1b}[0m\n"), "\u{1b}[1;32mok\u{1b}[0m\n");
+        assert_eq!(escape_text("\u{1b}[2J\u{1b}]0;x\u{7}"), "\\u{1b}[2J\\u{1b}]0;x\\u{7}");
+        assert_eq!(escape_text("\u{1b}["), "\\u{1b}[");
+        assert_eq!(escape_text("plain\ttext\n"), "plain\ttext\n");
     }
 
     #[test]
-    fn json_says_the_same() {
+    fn escaped_json_has_the_same_value() {
         let value = serde_json::json!({"a\u{202e}": "b\u{e0041}\u{85}\u{feff}"});
         let text = value.to_string();
-        assert_eq!(shown_json(&text), r#"{"a\u202e":"b\udb40\udc41\u0085\ufeff"}"#);
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown_json(&text)).unwrap(), value);
+        assert_eq!(escape_json(&text), r#"{"a\u202e":"b\udb40\udc41\u0085\ufeff"}"#);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&escape_json(&text)).unwrap(), value);
     }
 
     #[test]
-    fn places_of_a_source_move_with_its_escapes() {
+    fn positions_in_a_source_account_for_its_escapes() {
         let original = "a = \"\u{202e}x\"\r\nb\u{200b} = 1\n";
         let source = Source::new(original);
         assert_eq!(source.text, "a = \"\\u{202e}x\"\r\nb\\u{200b} = 1\n");
