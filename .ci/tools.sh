@@ -1,12 +1,12 @@
 # shellcheck shell=sh
-# What building needs, for the scripts beside this one. Installs with apt where it may, else says what is missing.
+# Functions that install what a build needs, with apt if possible, or print what is missing.
 
 say() { printf '%s\n' "$*" >&2; }
 
-# may_install : are we root on a system with apt?
+# may_install : whether this is root on a system with apt.
 may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
-# install PACKAGE... : from the distribution, or a message that asks for it.
+# install_packages PACKAGE... : installs packages of the distribution, or asks for them and exits.
 install_packages() {
 	if ! may_install; then
 		say "missing: $*; please install it (with apt: sudo apt-get install $*)"
@@ -25,12 +25,12 @@ need_cargo() {
 	exit 1
 }
 
-# need_compiler : SQLite, ring and others are compiled from C.
+# need_compiler : a C compiler, for SQLite, ring and others.
 need_compiler() {
 	command -v cc >/dev/null || install_packages gcc libc6-dev
 }
 
-# need_static : what compiles a binary that needs nothing of the system it runs on. A Rust from elsewhere than rustup may have it or not.
+# need_static : the tools and the target for a static binary. Without rustup the target cannot be added here.
 need_static() {
 	command -v musl-gcc >/dev/null || install_packages musl-tools
 	! command -v rustup >/dev/null || rustup --quiet target add x86_64-unknown-linux-musl >&2

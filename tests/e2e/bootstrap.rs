@@ -1,4 +1,4 @@
-//! A cluster from nothing: one manifest starts etcd, the API server and the controllers on a bare machine, and makes objects in the cluster that comes up.
+//! A cluster from nothing: one manifest starts etcd, the API server and the controllers on a bare machine, and creates objects in that cluster.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -118,8 +118,8 @@ value = "${data.kubernetes_object.reader.object.metadata.uid}"
 "#;
 
 #[test]
-fn one_manifest_brings_up_a_cluster_and_fills_it() {
-    let Some(testbed) = Testbed::up("coming-up", 1) else { return };
+fn one_manifest_starts_a_cluster_and_creates_objects_in_it() {
+    let Some(testbed) = Testbed::up("bootstrap", 1) else { return };
     let moorfast = Folder::new(MANIFEST);
     prepare(&testbed, &moorfast);
 
@@ -134,19 +134,19 @@ fn one_manifest_brings_up_a_cluster_and_fills_it() {
     moorfast.expect(0, &["output", "reader"]).says(&uid);
     moorfast.expect(0, &["plan", "--detailed-exitcode"]).says("No changes.");
 
-    // The API server restarts, and what is to be changed in the cluster waits for it.
+    // The API server restarts, and the changes in the cluster wait for it.
     moorfast.edit("main.toml", "--event-ttl 1h", "--event-ttl 2h");
     moorfast.edit("main.toml", r#"level = "info""#, r#"level = "debug""#);
     moorfast.expect(0, &["apply", "--auto-approve"]);
     assert_eq!(kubectl(&["get", "cm", "settings", "-o", "jsonpath={.data.level}"]), "debug");
     moorfast.expect(0, &["plan", "--detailed-exitcode"]).says("No changes.");
 
-    // What is in the cluster goes first, while it still answers.
+    // The objects in the cluster are destroyed first, while the API server still runs.
     moorfast.expect(0, &["destroy", "--auto-approve"]);
     testbed.on(&testbed.node_names()[0], "! pgrep -f /opt/k8s; ! test -e /opt/k8s");
 }
 
-/// Certificates of the testbed's authority for an API server on its node, and the administrator's kubeconfig for it.
+/// Writes certificates of the testbed's CA for an API server on its node, the administrator's kubeconfig, and the variables.
 fn prepare(testbed: &Testbed, moorfast: &Folder) {
     let (facts, node) = (&testbed.facts, &testbed.facts.nodes[0]);
     let control_plane = &facts.control_plane;
@@ -180,7 +180,7 @@ fn prepare(testbed: &Testbed, moorfast: &Folder) {
     moorfast.write(VARIABLES, &lines.concat());
 }
 
-/// `server.crt` and `server.key` for an API server at `address`.
+/// Creates `server.crt` and `server.key` for an API server at `address`.
 fn certify(authority: &Path, pki: &Path, address: &str) {
     let file = |folder: &Path, name: &str| -> PathBuf { folder.join(name) };
     let made = Command::new("openssl")

@@ -1,5 +1,5 @@
-//! What happens to the machines behind the nodes is recognised and named: rebooted, renumbered, new keys, re-imaged, replaced, cloned, and swapped
-//! in the middle of an apply. All of it is really done.
+//! Changes of the machines behind the nodes, all really made: a reboot, another address, new host keys, a re-imaged, a replaced and a cloned machine, and
+//! a replacement in the middle of an apply.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use crate::support::wait_for;
 use serde_json::Value as Json;
 
 #[test]
-fn the_machines_of_two_nodes() {
+fn every_change_of_a_machine_is_detected() {
     let Some(testbed) = Testbed::up("machines", 2) else { return };
     let nodes = testbed.node_names();
     let addresses = testbed.facts.nodes.iter().map(|node| node.address.clone()).collect();
-    let mut bench = Bench { moorfast: Folder::new(""), testbed, nodes, addresses, generation: 0 };
-    bench.first_contact();
-    bench.a_reboot_is_told_and_nothing_else();
-    bench.another_address_is_the_same_machine();
-    bench.new_keys_are_taken_by_hand();
-    bench.a_new_checkout_knows_the_machines_by_the_state();
-    bench.another_installation_with_the_old_keys_must_be_approved();
-    bench.another_machine_must_be_approved();
-    bench.a_reviewed_replacement_is_of_that_very_machine();
-    bench.a_copied_disk_is_an_error();
-    bench.a_machine_swapped_during_an_apply();
-    bench.a_node_that_left_is_forgotten();
+    let mut machines = Machines { moorfast: Folder::new(""), testbed, nodes, addresses, generation: 0 };
+    machines.first_contact();
+    machines.a_reboot_is_only_reported();
+    machines.another_address_is_the_same_machine();
+    machines.new_host_keys_must_be_trusted();
+    machines.a_new_checkout_knows_the_machines_from_the_state();
+    machines.a_reimaged_machine_must_be_approved();
+    machines.a_replaced_machine_must_be_approved();
+    machines.a_saved_plan_approves_only_the_reviewed_machine();
+    machines.a_copied_disk_is_an_error();
+    machines.a_machine_replaced_during_an_apply();
+    machines.a_removed_node_leaves_the_state();
 }
 
-struct Bench {
+struct Machines {
     testbed: Testbed,
     moorfast: Folder,
     nodes: Vec<String>,
@@ -35,7 +35,7 @@ struct Bench {
     generation: u32,
 }
 
-impl Bench {
+impl Machines {
     /// Writes the manifest. Each generation changes a file on each node.
     fn write(&self) {
         let key = self.testbed.facts.ssh.identity_file.display();
@@ -62,7 +62,7 @@ on      = {{ role = "all" }}
 path    = "/srv/machines/generation"
 content = "{}"
 
-# Waits for as long as a file says so.
+# Waits while a file exists.
 [resource.ssh_exec.slow]
 on         = {{ role = "all" }}
 script     = "while [ -e /hold ]; do sleep 0.1; done; echo {} > /srv/machines/slow-{}"
@@ -89,15 +89,15 @@ depends_on = ["ssh_exec.slow"]
         serde_json::from_str(&self.moorfast.expect(0, &["plan", "--json"]).stdout).unwrap()
     }
 
-    /// What the plan says of the nodes: name and change.
-    fn said(&self) -> Vec<(String, String)> {
+    /// Returns the planned changes of nodes: name and change.
+    fn node_changes(&self) -> Vec<(String, String)> {
         let plan = self.plan();
         let nodes = plan["nodes"].as_array().unwrap().iter();
         let text = |value: &Json| value.as_str().unwrap().to_owned();
         nodes.map(|node| (text(&node["node"]), text(&node["change"]))).collect()
     }
 
-    /// How many changes there are on a node.
+    /// Returns the number of planned changes on a node.
     fn changes_on(&self, node: &str) -> usize {
         let plan = self.plan();
         let changes = plan["resource_changes"].as_array().unwrap().iter();
@@ -105,9 +105,9 @@ depends_on = ["ssh_exec.slow"]
         changes.filter(|change| change["target"] == node).filter(acts).count()
     }
 
-    fn is_settled(&self) {
+    fn assert_no_changes(&self) {
         self.moorfast.expect(0, &["plan", "--detailed-exitcode"]).says("No changes.");
-        assert_eq!(self.said(), []);
+        assert_eq!(self.node_changes(), []);
     }
 
     fn apply(&self) -> Run {
@@ -123,12 +123,12 @@ depends_on = ["ssh_exec.slow"]
         self.moorfast.expect(1, &["plan"]).complains("is not known yet").complains("moorfast node trust");
         self.moorfast.expect(0, &["node", "trust", &self.nodes[0], &self.nodes[1]]);
         self.apply();
-        self.is_settled();
+        self.assert_no_changes();
         let id = self.testbed.on(&self.nodes[0], "cat /etc/machine-id");
         self.moorfast.expect(0, &["node", "show", &self.nodes[0]]).says(id.trim());
     }
 
-    fn a_reboot_is_told_and_nothing_else(&self) {
+    fn a_reboot_is_only_reported(&self) {
         let node = &self.nodes[0];
         self.testbed.run(&["node", "reboot", node]);
         self.moorfast
@@ -136,7 +136,7 @@ depends_on = ["ssh_exec.slow"]
             .says(&format!("node {node} was rebooted"))
             .says("No changes.");
         self.apply();
-        self.is_settled();
+        self.assert_no_changes();
     }
 
     fn another_address_is_the_same_machine(&mut self) {
@@ -149,14 +149,14 @@ depends_on = ["ssh_exec.slow"]
         let says = format!("node {node} has another address: {old} → {new}");
         self.moorfast.expect(0, &["plan", "--detailed-exitcode"]).says(&says).says("No changes.");
         self.apply();
-        self.is_settled();
+        self.assert_no_changes();
         self.addresses[0] = old;
         self.write();
         self.apply();
-        self.is_settled();
+        self.assert_no_changes();
     }
 
-    fn new_keys_are_taken_by_hand(&self) {
+    fn new_host_keys_must_be_trusted(&self) {
         let node = &self.nodes[0];
         self.testbed.on(node, "rm /etc/ssh/ssh_host_*; ssh-keygen -A >/dev/null; systemctl restart ssh");
         let plan = self.moorfast.expect(1, &["plan"]);
@@ -168,30 +168,30 @@ depends_on = ["ssh_exec.slow"]
             .expect(0, &["plan", "--detailed-exitcode"])
             .says(&format!("node {node} has new host keys, on the same machine"));
         self.apply();
-        self.is_settled();
+        self.assert_no_changes();
     }
 
-    fn a_new_checkout_knows_the_machines_by_the_state(&self) {
+    fn a_new_checkout_knows_the_machines_from_the_state(&self) {
         std::fs::remove_file(self.moorfast.path(".moorfast/known_hosts")).unwrap();
-        self.is_settled();
+        self.assert_no_changes();
     }
 
-    fn another_installation_with_the_old_keys_must_be_approved(&mut self) {
+    fn a_reimaged_machine_must_be_approved(&mut self) {
         let node = self.nodes[1].clone();
         let keys = self.testbed.on(&node, "cd /etc/ssh; tar cz ssh_host_* | base64 -w 0");
         self.testbed.run(&["node", "replace", &node]);
         self.testbed
             .on(&node, &format!("echo {} | base64 -d | tar xz -C /etc/ssh; systemctl restart ssh", keys.trim()));
         self.next_generation();
-        assert_eq!(self.said(), [(node.clone(), "reimaged".to_owned())]);
-        self.refuses(&node);
+        assert_eq!(self.node_changes(), [(node.clone(), "reimaged".to_owned())]);
+        self.assert_approval_needed(&node);
         self.moorfast.expect(0, &["apply", "--auto-approve", "--replace-node", &node]).says("Apply complete!");
         assert_eq!(self.file(&node, "kept"), "kept");
-        self.is_settled();
+        self.assert_no_changes();
     }
 
-    /// Without approval everything is done but on that node.
-    fn refuses(&self, node: &str) {
+    /// Asserts that an apply without approval changes only the other node.
+    fn assert_approval_needed(&self, node: &str) {
         let other = self.nodes.iter().find(|other| *other != node).unwrap();
         let apply = self.moorfast.expect(1, &["apply", "--auto-approve"]);
         apply.complains(&format!("--replace-node {node}"));
@@ -201,15 +201,15 @@ depends_on = ["ssh_exec.slow"]
         assert_eq!(self.changes_on(node), 5);
     }
 
-    fn another_machine_must_be_approved(&mut self) {
+    fn a_replaced_machine_must_be_approved(&mut self) {
         let node = self.nodes[1].clone();
         self.testbed.run(&["node", "replace", &node]);
         self.next_generation();
-        assert_eq!(self.said(), [(node.clone(), "replaced".to_owned())]);
+        assert_eq!(self.node_changes(), [(node.clone(), "replaced".to_owned())]);
         let drift = self.moorfast.run(&["drift"]);
         assert_ne!(drift.code, 0, "{drift}");
         drift.says(&format!("node {node} replaced"));
-        self.refuses(&node);
+        self.assert_approval_needed(&node);
         let wrong = format!("{node}=SHA256:{}", "A".repeat(43));
         self.moorfast.expect(1, &["apply", "--auto-approve", "--replace-node", &wrong]);
         assert_eq!(self.file(&node, "kept"), "none");
@@ -217,10 +217,10 @@ depends_on = ["ssh_exec.slow"]
         let right = format!("{node}={}", facts.nodes[1].pin());
         let apply = self.moorfast.expect(0, &["apply", "--auto-approve", "--replace-node", &right]);
         apply.says(&format!("node {node} replaced: SHA256:")).says("Apply complete!");
-        self.is_settled();
+        self.assert_no_changes();
     }
 
-    fn a_reviewed_replacement_is_of_that_very_machine(&mut self) {
+    fn a_saved_plan_approves_only_the_reviewed_machine(&mut self) {
         let node = self.nodes[1].clone();
         self.testbed.run(&["node", "replace", &node]);
         self.moorfast.expect(0, &["plan", "--replace-node", &node, "--out", "reviewed.plan"]);
@@ -231,7 +231,7 @@ depends_on = ["ssh_exec.slow"]
 
         self.moorfast.expect(0, &["plan", "--replace-node", &node, "--out", "reviewed.plan"]);
         self.moorfast.expect(0, &["apply", "reviewed.plan"]).says("Apply complete!");
-        self.is_settled();
+        self.assert_no_changes();
     }
 
     fn a_copied_disk_is_an_error(&self) {
@@ -241,16 +241,16 @@ depends_on = ["ssh_exec.slow"]
         self.testbed.on(other, &format!("echo {copied} > /etc/machine-id"));
         self.moorfast.expect(1, &["plan"]).complains(&format!("the nodes {one} and {other} have one machine-id"));
         self.testbed.on(other, &format!("echo {own} > /etc/machine-id"));
-        self.is_settled();
+        self.assert_no_changes();
     }
 
-    fn a_machine_swapped_during_an_apply(&mut self) {
+    fn a_machine_replaced_during_an_apply(&mut self) {
         let [one, other] = [self.nodes[0].clone(), self.nodes[1].clone()];
         self.testbed.on(&other, "touch /hold");
         self.next_generation();
         let apply = self.moorfast.start(&["apply", "--auto-approve"]);
         let generation = self.generation.to_string();
-        wait_for("the slow command to begin", Duration::from_secs(30), || {
+        wait_for("the slow command to start", Duration::from_secs(30), || {
             (self.file(&other, "generation") == generation).then_some(())
         });
         self.testbed.run(&["node", "replace", &other]);
@@ -258,16 +258,16 @@ depends_on = ["ssh_exec.slow"]
         assert_eq!(apply.code, 1, "{apply}");
         assert_eq!(self.file(&one, "last"), format!("last {generation}"));
         assert_eq!(self.file(&other, "kept"), "none");
-        assert_eq!(self.said(), [(other.clone(), "replaced".to_owned())]);
+        assert_eq!(self.node_changes(), [(other.clone(), "replaced".to_owned())]);
         assert_eq!(self.changes_on(&one), 0);
         self.moorfast.expect(0, &["apply", "--auto-approve", "--replace-node", &other]).says("Apply complete!");
         assert_eq!(self.file(&other, "last"), format!("last {generation}"));
-        self.is_settled();
+        self.assert_no_changes();
     }
 
-    fn a_node_that_left_is_forgotten(&mut self) {
-        let nodes = |bench: &Self| -> Json {
-            let state: Json = serde_json::from_str(&bench.moorfast.expect(0, &["show", "--json"]).stdout).unwrap();
+    fn a_removed_node_leaves_the_state(&mut self) {
+        let nodes = |machines: &Self| -> Json {
+            let state: Json = serde_json::from_str(&machines.moorfast.expect(0, &["show", "--json"]).stdout).unwrap();
             state["nodes"].clone()
         };
         assert_eq!(nodes(self).as_object().unwrap().len(), 2);

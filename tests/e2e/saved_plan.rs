@@ -1,4 +1,4 @@
-//! Eleven kinds of change between `plan --out` and `apply FILE`: each stops what it should, and nothing else.
+//! Changes between `plan --out` and `apply FILE`: each stops exactly the operations that it makes stale.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use crate::support::folder::{Folder, Run};
 use crate::support::testbed::Testbed;
 use crate::support::wait_for;
 
-/// What is looked at after each case: whether the operation on it was done.
+/// The objects that are checked after each case.
 const ALL: [&str; 6] = ["edited", "dependant", "free", "input", "note", "other"];
 
 #[test]
 fn changes_after_the_review() {
     let Some(testbed) = Testbed::up("reviewed-plan", 1) else { return };
-    let bench = Bench::new(testbed);
-    let on_node = |script: &'static str| move |b: &Bench| drop(b.testbed.on(b.node(), script));
-    bench.case(
+    let review = Review::new(testbed);
+    let on_node = |script: &'static str| move |b: &Review| drop(b.testbed.on(b.node(), script));
+    review.case(
         "a file was edited",
         &["edited", "dependant"],
         on_node("printf somebody >/srv/reviewed/edited"),
@@ -23,10 +23,10 @@ fn changes_after_the_review() {
             run.complains("before \"one\"").complains("reviewed \"two\"").complains("now \"somebody\"");
         },
     );
-    bench.case("a file was deleted", &["edited", "dependant"], on_node("rm /srv/reviewed/edited"), |run| {
+    review.case("a file was deleted", &["edited", "dependant"], on_node("rm /srv/reviewed/edited"), |run| {
         run.complains("ssh_file.edited").complains("it was there when reviewed, and is gone now");
     });
-    bench.case(
+    review.case(
         "another manager changed an object",
         &["note"],
         |b| {
@@ -38,7 +38,7 @@ fn changes_after_the_review() {
             run.complains("kubernetes_object.note").complains("before \"one\"").complains("now \"somebody\"");
         },
     );
-    bench.case(
+    review.case(
         "an object was deleted",
         &["note"],
         |b| drop(b.testbed.kubectl(&["delete", "configmap", "note"])),
@@ -46,8 +46,8 @@ fn changes_after_the_review() {
             run.complains("kubernetes_object.note").complains("is gone now");
         },
     );
-    bench.case("the node was rebooted", &[], |b| drop(b.testbed.run(&["node", "reboot", b.node()])), |_| {});
-    bench.case(
+    review.case("the node was rebooted", &[], |b| drop(b.testbed.run(&["node", "reboot", b.node()])), |_| {});
+    review.case(
         "the state moved",
         &ALL,
         |b| {
@@ -58,29 +58,29 @@ fn changes_after_the_review() {
         },
         |run| _ = run.complains("the state changed since the plan was made"),
     );
-    bench.case(
+    review.case(
         "the manifest was edited",
         &ALL,
         |b| b.moorfast.write("main.toml", &(b.manifest() + "# a line more\n")),
         |run| _ = run.complains("the manifest changed since the plan was made"),
     );
-    bench.case(
+    review.case(
         "an input was changed",
         &ALL,
         |b| b.moorfast.write("input.txt", "another input"),
         |run| _ = run.complains("input.txt").complains("changed since the plan was made"),
     );
-    bench.variable_changed();
-    bench.node_unreachable();
-    bench.node_replaced();
+    review.variable_changed();
+    review.node_unreachable();
+    review.node_replaced();
 }
 
-struct Bench {
+struct Review {
     testbed: Testbed,
     moorfast: Folder,
 }
 
-impl Bench {
+impl Review {
     fn new(testbed: Testbed) -> Self {
         Self { testbed, moorfast: Folder::new("") }
     }
@@ -89,8 +89,8 @@ impl Bench {
         &self.testbed.facts.nodes[0].name
     }
 
-    /// Everything is as of the text `one`, and a plan for `two` is reviewed.
-    fn review(&self) {
+    /// Applies the text `one`, and saves a plan for the text `two`.
+    fn save_plan(&self) {
         self.moorfast.write("main.toml", &self.manifest());
         self.moorfast.write("input.txt", "input of one");
         self.moorfast.expect(0, &["apply", "--auto-approve"]);
@@ -98,34 +98,34 @@ impl Bench {
         self.moorfast.expect(0, &["plan", "--out", "reviewed.plan", "--var", "text=two"]);
     }
 
-    /// After `change` the reviewed plan does all but what concerns `stopped`, ends with 4 if that is something, and says why.
+    /// After `change` the saved plan changes all objects but those of `stopped`, ends with 4 if there are any, and reports why.
     fn case(&self, name: &str, stopped: &[&str], change: impl FnOnce(&Self), says: impl FnOnce(&Run)) {
         eprintln!("case: {name}");
-        self.review();
+        self.save_plan();
         change(self);
         let run = self.moorfast.expect(if stopped.is_empty() { 0 } else { 4 }, &["apply", "reviewed.plan"]);
         says(&run);
-        self.did_all_but(stopped, &run);
-        // What is reviewed now is done.
+        self.assert_changed_all_but(stopped, &run);
+        // A new plan is applied.
         self.moorfast.write("main.toml", &self.manifest());
         self.moorfast.write("input.txt", "input of two");
         self.moorfast.expect(0, &["plan", "--out", "again.plan", "--var", "text=two"]);
         let run = self.moorfast.expect(0, &["apply", "again.plan"]);
-        self.did_all_but(&[], &run);
+        self.assert_changed_all_but(&[], &run);
     }
 
     fn variable_changed(&self) {
         eprintln!("case: a variable was changed");
-        self.review();
+        self.save_plan();
         let run = self.moorfast.expect(4, &["apply", "reviewed.plan", "--var", "text=three"]);
         run.complains("the variable `text` has another value than in the plan");
-        self.did_all_but(&ALL, &run);
+        self.assert_changed_all_but(&ALL, &run);
     }
 
-    /// What lives elsewhere and depends on nothing there is done.
+    /// Objects of other targets that do not depend on the node are changed.
     fn node_unreachable(&self) {
         eprintln!("case: the node does not answer");
-        self.review();
+        self.save_plan();
         self.testbed.run(&["node", "stop", self.node()]);
         let run = self.moorfast.expect(1, &["apply", "reviewed.plan"]);
         run.complains(self.node()).complains("ssh_file.edited");
@@ -133,15 +133,15 @@ impl Bench {
         wait_for("the node", Duration::from_secs(60), || {
             self.testbed.try_on(self.node(), "systemctl is-active ssh").is_ok_and(|o| o.status.success()).then_some(())
         });
-        self.did_all_but(&["edited", "dependant", "free", "input"], &run);
+        self.assert_changed_all_but(&["edited", "dependant", "free", "input"], &run);
         self.moorfast.expect(0, &["apply", "--auto-approve", "--var", "text=two"]);
         self.moorfast.expect(0, &["plan", "--detailed-exitcode", "--var", "text=two"]);
     }
 
-    /// Nothing is done on a machine that nobody saw when the plan was reviewed.
+    /// Nothing is changed on a machine that was not there when the plan was made.
     fn node_replaced(&self) {
         eprintln!("case: the node was replaced");
-        self.review();
+        self.save_plan();
         self.testbed.run(&["node", "replace", self.node()]);
         let run = self.moorfast.expect(1, &["apply", "reviewed.plan"]);
         run.complains(&format!("node {} replaced: SHA256:", self.node()));
@@ -151,8 +151,8 @@ impl Bench {
         }
     }
 
-    /// Where the text `two` of the reviewed plan has arrived.
-    fn did_all_but(&self, stopped: &[&str], run: &Run) {
+    /// Asserts which objects have the text `two` of the saved plan.
+    fn assert_changed_all_but(&self, stopped: &[&str], run: &Run) {
         let files = self.testbed.on(self.node(), "cd /srv/reviewed && grep -H '' $(ls)");
         let config_maps = ["note", "other"].map(|name| {
             let text = self.testbed.get(&["configmap", name])["data"]["text"].as_str().unwrap_or_default().to_owned();

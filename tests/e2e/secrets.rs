@@ -1,4 +1,4 @@
-//! No secret shows: not in the state, a plan, a log, a command line, an environment, or anything that the process writes but to its target.
+//! No secret is visible: not in the state, a plan, a log, a command line, an environment, or anything else that the process writes, except to its target.
 
 use std::fs::{self, File};
 use std::process::Command;
@@ -12,10 +12,10 @@ const FILED: &str = "content-of-a-secret-file-4711";
 const IN_OBJECT: &str = "value-of-a-secret-object-0815";
 
 #[test]
-fn no_secret_shows() {
+fn no_secret_is_visible() {
     let Some(testbed) = Testbed::up("secrets", 1) else { return };
     let moorfast = Folder::new(&manifest(&testbed));
-    // The environment of moorfast itself holds what the person put there; its children have no use for it.
+    // moorfast itself has the password in its environment. Its child processes must not.
     let variable = ("MOORFAST_VAR_password", PASSWORD);
     let mut places: Vec<(String, Vec<u8>)> = Vec::new();
     let scratch = tempfile::tempdir().unwrap();
@@ -46,7 +46,7 @@ fn no_secret_shows() {
     let seen = watch.end();
     places.push(("ps".to_owned(), seen.command_lines.iter().cloned().collect::<Vec<_>>().join("\n").into_bytes()));
     for (process, environment) in &seen.environments {
-        // strace, moorfast and its threads were given it by this test.
+        // strace, moorfast and its threads have the password from this test.
         if !process.contains("strace") && !process.contains("debug/moorfast") {
             places.push((format!("the environment of {process}"), environment.clone().into_bytes()));
         }
@@ -56,28 +56,28 @@ fn no_secret_shows() {
     }
     let secrets = secrets(&testbed);
     for (place, bytes) in &places {
-        for (what, secret) in &secrets {
+        for (name, secret) in &secrets {
             let at = bytes.windows(secret.len()).position(|window| window == secret.as_bytes());
             let around = at.map(|at| String::from_utf8_lossy(&bytes[at.saturating_sub(300)..at + secret.len()]));
-            assert!(at.is_none(), "{place} shows {what}: {around:?}");
+            assert!(at.is_none(), "{place} contains {name}: {around:?}");
         }
     }
-    // The search would find them where they belong.
+    // The same search finds the secrets in their target files.
     let node = &testbed.facts.nodes[0].name;
     let file = testbed.on(node, "cat /srv/kubeconfig /srv/filed /srv/password");
-    for what in ["the bootstrap token", "the sensitive file", "the password"] {
+    for wanted in ["the bootstrap token", "the sensitive file", "the password"] {
         assert!(
-            secrets.iter().any(|(name, secret)| name == what && file.contains(secret.as_str())),
-            "{what} in {file}"
+            secrets.iter().any(|(name, secret)| name == wanted && file.contains(secret.as_str())),
+            "{wanted} in {file}"
         );
     }
     assert!(seen.command_lines.iter().any(|line| line.contains("ssh")), "the processes were watched");
-    assert!(seen.environments.iter().any(|(process, _)| process.contains("ssh")), "the environments were looked at");
-    let looked_at = |part: &str| places.iter().any(|(place, bytes)| place.contains(part) && !bytes.is_empty());
-    assert!(looked_at("state.db") && looked_at("first.plan") && looked_at("the writes of apply"));
+    assert!(seen.environments.iter().any(|(process, _)| process.contains("ssh")), "the environments were searched");
+    let searched = |part: &str| places.iter().any(|(place, bytes)| place.contains(part) && !bytes.is_empty());
+    assert!(searched("state.db") && searched("first.plan") && searched("the writes of apply"));
 }
 
-/// What was written to anything but sockets and pipes: these lead to ssh, to the API server and to this test.
+/// Returns the writes to anything but sockets and pipes, which lead to ssh, to the API server and to this test.
 fn to_files(trace: &str) -> String {
     let elsewhere = |line: &&str| {
         let call = line.split_once('(').map(|(_, rest)| rest).unwrap_or_default();
@@ -87,7 +87,7 @@ fn to_files(trace: &str) -> String {
     trace.lines().filter(elsewhere).collect::<Vec<_>>().join("\n")
 }
 
-/// What must never show, and what it is.
+/// Returns the name and the value of each secret.
 fn secrets(testbed: &Testbed) -> Vec<(String, String)> {
     let mut secrets: Vec<(String, String)> = [
         ("the password", PASSWORD),
@@ -96,7 +96,7 @@ fn secrets(testbed: &Testbed) -> Vec<(String, String)> {
         ("the password in base64", &encoded(PASSWORD)),
         ("the Secret object in base64", &encoded(IN_OBJECT)),
     ]
-    .map(|(what, secret)| (what.to_owned(), secret.to_owned()))
+    .map(|(name, secret)| (name.to_owned(), secret.to_owned()))
     .into();
     let template = "{{range .items}}{{if eq .type \"bootstrap.kubernetes.io/token\"}}\
         {{index .data \"token-secret\" | base64decode}} {{index .data \"token-secret\"}}{{end}}{{end}}";
@@ -113,7 +113,7 @@ fn secrets(testbed: &Testbed) -> Vec<(String, String)> {
     secrets
 }
 
-/// In base64, without the end, which depends on what follows.
+/// Returns the text in base64, without the end, which depends on the bytes that follow.
 fn encoded(text: &str) -> String {
     let output = Command::new("sh").args(["-c", &format!("printf %s {text} | base64 -w0")]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

@@ -1,10 +1,10 @@
-//! The question before anything is changed.
+//! The confirmation before an apply.
 
 use crate::cli::manifests::PAIR;
 use crate::support::folder::Folder;
 
 #[test]
-fn only_yes_is_a_yes() {
+fn only_yes_confirms() {
     let folder = Folder::new(PAIR);
     for answer in ["no\n", "y\n", "\n", "YES\n"] {
         let run = folder.run_with(&["apply"], answer);
@@ -18,7 +18,7 @@ fn only_yes_is_a_yes() {
 }
 
 #[test]
-fn nobody_to_answer_is_an_error() {
+fn a_missing_answer_is_an_error() {
     let folder = Folder::new(PAIR);
     folder.expect(1, &["apply"]).complains("standard input is closed").complains("--auto-approve");
     folder.expect(1, &["apply", "-input=false"]).complains("cannot ask for approval: --input=false");
@@ -27,7 +27,7 @@ fn nobody_to_answer_is_an_error() {
 }
 
 #[test]
-fn nothing_is_asked_where_nothing_changes() {
+fn an_empty_plan_asks_for_no_confirmation() {
     let folder = Folder::new(PAIR);
     folder.expect(0, &["apply", "-auto-approve"]);
     folder.expect(0, &["apply"]).says("No changes.");

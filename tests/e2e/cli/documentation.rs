@@ -1,4 +1,4 @@
-//! What the program says of itself, and that the pages in `docs` say the same.
+//! Reference pages, examples, completions, schema, version and help.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::support::folder::Folder;
 
 #[test]
-fn the_reference_pages_are_in_step() {
+fn the_reference_pages_are_up_to_date() {
     let folder = Folder::empty();
     folder.expect(0, &["docs", "."]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
@@ -14,11 +14,11 @@ fn the_reference_pages_are_in_step() {
         let name = path.strip_prefix(folder.path("")).unwrap();
         let kept = fs::read_to_string(root.join(name)).unwrap_or_default();
         let hint = "run `cargo run -- docs docs`";
-        assert_eq!(kept, fs::read_to_string(&path).unwrap(), "docs/{} is out of step: {hint}", name.display());
+        assert_eq!(kept, fs::read_to_string(&path).unwrap(), "docs/{} is out of date: {hint}", name.display());
     }
     for kept in ["resources", "data"].iter().flat_map(|name| fs::read_dir(root.join(name)).unwrap()) {
         let name = kept.unwrap().path().strip_prefix(&root).unwrap().to_owned();
-        assert!(folder.path("").join(&name).exists(), "docs/{} is of a type that is gone", name.display());
+        assert!(folder.path("").join(&name).exists(), "docs/{} describes a type that does not exist", name.display());
     }
 }
 
@@ -65,7 +65,7 @@ fn completions_exist_for_every_shell() {
 }
 
 #[test]
-fn the_schema_is_json_and_knows_the_types() {
+fn the_schema_is_json_and_contains_the_types() {
     let run = Folder::empty().expect(0, &["schema"]);
     let schema: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     assert!(schema.to_string().contains("ssh_file") && schema.to_string().contains("kubernetes_object"));

@@ -1,4 +1,4 @@
-//! Drift for cron jobs: metrics, Markdown, and only what is new.
+//! `moorfast drift` for cron jobs: metrics, Markdown, new drift only, and the drift history.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ fn applied() -> Folder {
     folder
 }
 
-/// The value of a metric.
+/// Returns the value of a metric.
 #[track_caller]
 fn metric(folder: &Folder, name: &str) -> Option<String> {
     let text = folder.read("moorfast.prom");
@@ -26,7 +26,7 @@ fn drift(folder: &Folder, code: i32) -> Run {
 }
 
 #[test]
-fn metrics_tell_what_the_exit_code_tells_and_where() {
+fn metrics_have_the_exit_code_and_the_drifted_objects() {
     let folder = applied();
     drift(&folder, 0).says("In sync.");
     let is = |name: &str, value: Option<&str>| assert_eq!(metric(&folder, name).as_deref(), value, "{name}");
@@ -47,7 +47,7 @@ fn metrics_tell_what_the_exit_code_tells_and_where() {
     assert!(folder.read("moorfast.prom").contains(&own), "{}", folder.read("moorfast.prom"));
     assert!(!folder.read("moorfast.prom").contains("somebody"), "no contents leave the machine");
 
-    // A run that fails says so in its metrics too, and not what an earlier one saw.
+    // A failed run writes its exit code, and removes the metrics of earlier runs.
     folder.write("main.toml", "[nodes.");
     drift(&folder, 1);
     is("exit_code", Some("1"));
@@ -56,7 +56,7 @@ fn metrics_tell_what_the_exit_code_tells_and_where() {
 }
 
 #[test]
-fn what_ignore_changes_names_is_no_drift_and_no_reason() {
+fn ignored_changes_are_neither_drift_nor_a_reason() {
     let ignoring = PAIR.replace(
         "content = \"first line\\nsecond line\\n${var.greeting}\\n\"",
         "content = \"first line\\n\"\nmode = \"0644\"\nlifecycle = { ignore_changes = [\"content\"] }",
@@ -76,7 +76,7 @@ fn what_ignore_changes_names_is_no_drift_and_no_reason() {
 }
 
 #[test]
-fn a_state_that_knows_nothing_is_never_in_sync() {
+fn an_empty_state_is_never_in_sync() {
     let commands: [&[&str]; 8] = [
         &["drift"],
         &["drift", "--json"],
@@ -132,32 +132,32 @@ fn a_node_that_does_not_answer_is_neither_in_sync_nor_drifted() {
 }
 
 #[test]
-fn only_new_drift_is_told_on_request() {
+fn since_last_reports_only_new_drift() {
     let folder = applied();
-    let look = |code| folder.expect(code, &["drift", "--since-last", "--metrics", "moorfast.prom"]);
-    look(0).says("In sync.");
+    let drift = |code| folder.expect(code, &["drift", "--since-last", "--metrics", "moorfast.prom"]);
+    drift(0).says("In sync.");
     folder.write("out/greeting", "somebody was here\n");
-    look(2).says("ssh_file.greeting");
-    look(0).says("No new drift. Drift of 1 object was reported before.");
-    assert_eq!(metric(&folder, "exit_code").as_deref(), Some("2"), "the metrics tell what is");
+    drift(2).says("ssh_file.greeting");
+    drift(0).says("No new drift. Drift of 1 object was reported before.");
+    assert_eq!(metric(&folder, "exit_code").as_deref(), Some("2"), "the metrics report all drift");
     assert_eq!(metric(&folder, "new_objects").as_deref(), Some("0"));
-    // The same object, but otherwise.
+    // The same object with another value.
     folder.write("out/greeting", "and somebody else\n");
-    look(2).says("and somebody else");
-    // Another object; the known one is not told again.
+    drift(2).says("and somebody else");
+    // Another object; the known drift is not reported again.
     fs::remove_file(folder.path("out/secret")).unwrap();
-    let run = look(2);
+    let run = drift(2);
     assert!(run.says("ssh_file.secret").stdout.find("ssh_file.greeting").is_none(), "{}", run.stdout);
-    // What was mended and drifts again is new.
+    // Drift that was reverted and comes back is new.
     folder.expect(0, &["apply", "-auto-approve"]);
-    look(0).says("In sync.");
+    drift(0).says("In sync.");
     folder.write("out/greeting", "and somebody else\n");
-    look(2).says("ssh_file.greeting");
+    drift(2).says("ssh_file.greeting");
     folder.expect(1, &["drift", "--since-last", "--target", "ssh_file.greeting"]).complains("cannot be used with");
 }
 
 #[test]
-fn what_is_left_out_takes_nothing_else_along() {
+fn exclude_does_not_exclude_dependants() {
     let folder = applied();
     fs::set_permissions(folder.path("out"), fs::Permissions::from_mode(0o700)).unwrap();
     folder.write("out/greeting", "somebody was here\n");
@@ -166,7 +166,7 @@ fn what_is_left_out_takes_nothing_else_along() {
 }
 
 #[test]
-fn what_is_on_a_node_that_left_the_inventory_is_not_called_in_sync() {
+fn objects_of_a_removed_node_are_not_in_sync() {
     let folder = Folder::new(TWO);
     folder.expect(0, &["apply", "-auto-approve"]);
     folder.write("main.toml", &TWO.replace(NB, ""));
@@ -178,7 +178,7 @@ fn what_is_on_a_node_that_left_the_inventory_is_not_called_in_sync() {
     assert!(!run.stdout.contains("In sync."), "{}", run.stdout);
     assert_eq!(metric(&folder, "exit_code").as_deref(), Some("1"));
     assert_eq!(metric(&folder, "unread_objects").as_deref(), Some("1"));
-    // What nobody looked at is neither gone nor forgotten by a refresh.
+    // Objects that were not read are neither gone nor removed from the state by a refresh.
     let plan = folder.expect(0, &["plan"]);
     assert!(!plan.says("will be removed from the state").stdout.contains("is gone"), "{}", plan.stdout);
     folder.expect(1, &["apply", "-refresh-only", "-auto-approve"]).complains("is not in the inventory any more");
@@ -188,13 +188,13 @@ fn what_is_on_a_node_that_left_the_inventory_is_not_called_in_sync() {
 }
 
 #[test]
-fn a_manifest_that_means_another_object_now_has_not_made_the_old_one_drift() {
+fn a_new_identity_in_the_manifest_is_no_drift_of_the_old_object() {
     let folder = applied();
     folder.write("main.toml", &PAIR.replace("}/greeting", "}/welcome"));
     folder.expect(0, &["drift"]).says("In sync.");
     folder.write("out/greeting", "somebody was here\n");
     folder.expect(2, &["drift"]).says("ssh_file.greeting[\"here\"] has changed");
-    // Nor is it lost to the state: an apply takes the old one away.
+    // The state keeps the old object, and an apply destroys it.
     folder.expect(0, &["apply", "-refresh-only", "-auto-approve"]);
     folder.expect(0, &["apply", "-auto-approve"]);
     assert!(!folder.path("out/greeting").exists() && folder.path("out/welcome").exists());
@@ -217,7 +217,7 @@ fn drift_as_markdown_for_an_issue() {
 }
 
 #[test]
-fn the_history_tells_what_was_seen_and_since_when() {
+fn the_history_has_each_drift_and_its_time() {
     let folder = applied();
     folder.expect(0, &["drift", "--history"]).says("`moorfast drift` has not run yet.");
     folder.write("out/greeting", "somebody was here\n");
@@ -239,7 +239,7 @@ fn the_history_tells_what_was_seen_and_since_when() {
 }
 
 #[test]
-fn who_looks_by_hand_takes_no_news_from_the_cron_job() {
+fn drift_without_since_last_does_not_hide_drift_from_the_cron_job() {
     let folder = applied();
     folder.write("out/greeting", "somebody was here\n");
     folder.expect(2, &["drift"]).says("ssh_file.greeting");
@@ -248,12 +248,12 @@ fn who_looks_by_hand_takes_no_news_from_the_cron_job() {
 }
 
 #[test]
-fn a_state_that_can_only_be_read_is_looked_at_all_the_same() {
+fn a_read_only_state_is_enough() {
     let folder = applied();
     folder.write("out/greeting", "somebody was here\n");
     folder.expect(2, &["drift"]);
     let state = fs::canonicalize(folder.path(".moorfast")).unwrap();
-    // Nobody can write there, not even root.
+    // A mount that not even root can write to.
     let bound = Command::new("unshare")
         .args(["--mount", "--map-root-user", "sh", "-c"])
         .arg("mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" && exec \"$@\"")
@@ -263,18 +263,18 @@ fn a_state_that_can_only_be_read_is_looked_at_all_the_same() {
         .current_dir(folder.path(""))
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&bound.stderr);
-    if said.contains("unshare failed") {
-        eprintln!("skipped: {said}");
+    let stderr = String::from_utf8_lossy(&bound.stderr);
+    if stderr.contains("unshare failed") {
+        eprintln!("skipped: {stderr}");
         return;
     }
-    assert_eq!(bound.status.code(), Some(2), "{said}");
-    assert!(said.contains("The drift history was not saved beside the state: "), "{said}");
+    assert_eq!(bound.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("The drift history was not saved beside the state: "), "{stderr}");
     assert!(String::from_utf8_lossy(&bound.stdout).contains("ssh_file.greeting"));
 }
 
 #[test]
-fn looking_leaves_the_state_as_it_was() {
+fn drift_changes_neither_the_state_nor_the_objects() {
     let folder = applied();
     folder.write("out/greeting", "somebody was here\n");
     let state = folder.expect(0, &["state", "pull"]).stdout;

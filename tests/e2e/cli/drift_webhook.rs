@@ -1,4 +1,4 @@
-//! `drift --webhook`: a real server is told.
+//! `drift --webhook` with a real server.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use crate::cli::manifests::{NB, PAIR, TWO};
 use crate::support::folder::Folder;
 
-/// A server that gives these answers, one after the other and the last again and again, and tells what it was asked.
+/// A server that answers with given statuses, one after the other, and repeats the last one. It keeps the requests.
 struct Server {
     url: String,
     requests: Receiver<Request>,
@@ -48,13 +48,13 @@ impl Server {
         Self { url, requests }
     }
 
-    /// What it was asked next.
+    /// Returns the next request.
     fn request(&self) -> Request {
-        self.requests.recv_timeout(Duration::from_secs(20)).expect("the server was asked")
+        self.requests.recv_timeout(Duration::from_secs(20)).expect("a request arrives")
     }
 
-    fn was_not_asked(&self) {
-        assert!(self.requests.try_recv().is_err(), "nobody was to ask");
+    fn has_no_request(&self) {
+        assert!(self.requests.try_recv().is_err(), "an unexpected request arrived");
     }
 }
 
@@ -74,7 +74,7 @@ fn drift_is_posted_and_so_is_its_end() {
     folder.write("url", &format!("{}\n", server.url));
     folder.write("hooks/chat.toml", "url = '${trimspace(file(\"url\"))}'\n");
     folder.expect(0, &DRIFT);
-    server.was_not_asked();
+    server.has_no_request();
 
     folder.write("out/greeting", "somebody was here\n");
     folder.expect(2, &DRIFT);
@@ -93,11 +93,11 @@ fn drift_is_posted_and_so_is_its_end() {
     let report: Json = serde_json::from_str(&server.request().body).unwrap();
     assert_eq!((&report["status"], &report["recovered"]), (&"in_sync".into(), &true.into()));
     folder.expect(0, &DRIFT);
-    server.was_not_asked();
+    server.has_no_request();
 }
 
 #[test]
-fn all_is_well_only_where_everything_was_looked_at() {
+fn recovery_is_reported_only_if_all_objects_were_read() {
     let (folder, server) = (Folder::new(TWO), Server::start(&[200]));
     folder.expect(0, &["apply", "-auto-approve"]);
     folder.write("hooks/chat.toml", &format!("url = \"{}\"\n", server.url));
@@ -110,8 +110,8 @@ fn all_is_well_only_where_everything_was_looked_at() {
     let report: Json = serde_json::from_str(&server.request().body).unwrap();
     assert_eq!(report["status"], "unreachable");
     folder.expect(0, &[&DRIFT[..], &["--target", "ssh_file.a[\"na\"]"]].concat());
-    server.was_not_asked();
-    // Now for another reason, which is no fault of the node.
+    server.has_no_request();
+    // Another cause: the node is not in the inventory any more.
     folder.write("main.toml", &TWO.replace(NB, ""));
     folder.expect(1, &DRIFT);
     let report: Json = serde_json::from_str(&server.request().body).unwrap();
@@ -123,7 +123,7 @@ fn all_is_well_only_where_everything_was_looked_at() {
 }
 
 #[test]
-fn who_looks_by_hand_takes_no_end_from_the_webhook() {
+fn drift_without_webhook_does_not_hide_a_recovery_from_it() {
     let (folder, server) = (applied(), Server::start(&[200]));
     folder.write("hooks/chat.toml", &format!("url = \"{}\"\n", server.url));
     for command in [&DRIFT[..], &NEWS] {
@@ -136,13 +136,13 @@ fn who_looks_by_hand_takes_no_end_from_the_webhook() {
         let report: Json = serde_json::from_str(&server.request().body).unwrap();
         assert_eq!(report["recovered"], true);
         folder.expect(0, command);
-        server.was_not_asked();
-        // What no webhook was told of has no end to be told.
+        server.has_no_request();
+        // The end of a drift that was not posted is not posted either.
         folder.write("out/greeting", "somebody was here\n");
         folder.expect(2, &["drift"]);
         folder.expect(0, &["apply", "-auto-approve"]);
         folder.expect(0, command);
-        server.was_not_asked();
+        server.has_no_request();
     }
 }
 
@@ -168,14 +168,14 @@ fn the_body_is_a_template_and_secrets_come_from_variables() {
 }
 
 #[test]
-fn only_news_are_posted_with_since_last() {
+fn since_last_posts_only_new_drift() {
     let (folder, server) = (applied(), Server::start(&[200]));
     folder.write("hooks/chat.toml", &format!("url = \"{}\"\n", server.url));
     folder.write("out/greeting", "somebody was here\n");
     folder.expect(2, &NEWS);
     server.request();
     folder.expect(0, &NEWS);
-    server.was_not_asked();
+    server.has_no_request();
     fs::remove_file(folder.path("out/secret")).unwrap();
     folder.expect(2, &NEWS);
     let report: Json = serde_json::from_str(&server.request().body).unwrap();
@@ -183,7 +183,7 @@ fn only_news_are_posted_with_since_last() {
 }
 
 #[test]
-fn a_server_that_fails_is_asked_again() {
+fn a_failed_request_is_repeated() {
     let (folder, server) = (applied(), Server::start(&[503, 503, 200]));
     folder.write("hooks/chat.toml", &format!("url = \"{}\"\n", server.url));
     folder.write("out/greeting", "somebody was here\n");
@@ -196,7 +196,7 @@ fn a_server_that_fails_is_asked_again() {
 }
 
 #[test]
-fn a_webhook_that_was_not_told_hides_nothing_and_is_told_later() {
+fn a_failed_webhook_keeps_the_drift_new() {
     let (folder, down) = (applied(), Server::start(&[500]));
     let hook = |server: &Server| format!("url = \"{}\"\nretry_for = \"0s\"\n", server.url);
     folder.write("hooks/chat.toml", &hook(&down));
@@ -206,13 +206,13 @@ fn a_webhook_that_was_not_told_hides_nothing_and_is_told_later() {
     run.says("ssh_file.greeting").complains("warning: the webhook was not told: ").complains(" answered 500");
     assert!(!run.stderr.contains("t0ken"), "the URL is a secret: {}", run.stderr);
     assert!(folder.read("m").lines().any(|l| l.starts_with("moorfast_drift_webhook_failed{") && l.ends_with(" 1")));
-    // It is still news.
+    // The drift is still new.
     let up = Server::start(&[200]);
     folder.write("hooks/chat.toml", &hook(&up));
     folder.expect(2, &news);
     up.request();
 
-    // That the end of it was not told is all that went wrong.
+    // Only the post of the recovery fails.
     folder.expect(0, &["apply", "-auto-approve"]);
     folder.write("hooks/chat.toml", &hook(&down));
     folder.expect(1, &news).says("In sync.");
@@ -223,14 +223,14 @@ fn a_webhook_that_was_not_told_hides_nothing_and_is_told_later() {
 }
 
 #[test]
-fn a_webhook_that_can_t_be_understood_is_told_before_anything_is_looked_at() {
+fn an_invalid_webhook_fails_before_anything_is_read() {
     let folder = applied();
     folder.expect(1, &DRIFT).complains("can't read hooks/chat.toml");
     folder.write("hooks/chat.toml", "uri = \"http://127.0.0.1:1\"\n");
     folder.expect(1, &DRIFT).complains("unknown attribute `uri` of the webhook").complains("did you mean `url`?");
     folder.write("hooks/chat.toml", "url = \"http://127.0.0.1:1\nbody = 1");
     folder.expect(1, &DRIFT).complains("this is not valid TOML");
-    // Nor is the world looked at with a message that could never be made.
+    // The same if the message can never be built.
     folder.write("typo.tpl", "${nothing}");
     for (wrong, why) in [
         ("url = '${var.nope}'", "variable `nope`"),
@@ -246,7 +246,7 @@ fn a_webhook_that_can_t_be_understood_is_told_before_anything_is_looked_at() {
         let run = folder.expect(1, &DRIFT);
         assert!(run.stdout.is_empty() && run.complains(why).stderr.contains("error: "), "{}", run.stderr);
     }
-    // What only shows with something to tell is no reason to be silent about it.
+    // An error that depends on the drift is a warning, and the drift is reported.
     folder.write("hooks/chat.toml", "url = \"http://127.0.0.1:1\"\nbody = \"${self.resource_drift[7].address}\"\n");
     folder.expect(0, &DRIFT);
     folder.write("out/greeting", "somebody was here\n");

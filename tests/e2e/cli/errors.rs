@@ -1,10 +1,10 @@
-//! Bad input: every case is a manifest, its error is a snapshot, and nothing is left behind.
+//! Invalid manifests: the error of each is a snapshot, and no file is created.
 
 use crate::support::folder::Folder;
 
 const NODE: &str = "[nodes.here]\ntransport = \"local\"\n\n";
 
-/// The name of a case and its manifest, which stands below a node.
+/// The name of a case, and its manifest without the node.
 const CASES: [(&str, &str); 16] = [
     ("toml_syntax", "[resource.ssh_file.motd]\npath = \"/etc/motd\ncontent = \"x\"\n"),
     ("unknown_key", "[resource.ssh_file.motd]\non = \"here\"\npath = \"/tmp/x\"\ncontnet = \"x\"\n"),
@@ -46,14 +46,14 @@ const CASES: [(&str, &str); 16] = [
 ];
 
 #[test]
-fn every_error_says_what_where_and_what_to_do_and_leaves_no_trace() {
+fn every_error_has_cause_place_and_remedy_and_creates_no_file() {
     for (name, manifest) in CASES {
         let folder = Folder::new(&format!("{NODE}{manifest}"));
         for command in ["validate", "plan"] {
             let run = folder.expect(1, &[command]);
             assert_eq!(run.stdout, "", "{name}");
             assert!(run.stderr.contains("main.toml:") || name == "missing_variable", "{name}: {}", run.stderr);
-            assert_eq!(folder.names(), ["main.toml"], "{name}: {command} left something");
+            assert_eq!(folder.names(), ["main.toml"], "{name}: {command} created a file");
             if command == "plan" {
                 insta::with_settings!({ snapshot_path => "errors", prepend_module_to_snapshot => false, omit_expression => true }, {
                     insta::assert_snapshot!(name, run.stderr);
@@ -64,7 +64,7 @@ fn every_error_says_what_where_and_what_to_do_and_leaves_no_trace() {
 }
 
 #[test]
-fn validate_tells_programs_too() {
+fn validate_prints_json() {
     let folder =
         Folder::new(&format!("{NODE}[resource.ssh_file.a]\non = \"here\"\npath = \"/tmp/a\"\ncontnet = \"\"\n"));
     let run = folder.expect(1, &["validate", "-json"]);
@@ -85,7 +85,7 @@ fn values_of_variables_are_checked() {
 }
 
 #[test]
-fn a_state_that_can_not_be_used_says_why() {
+fn a_damaged_state_is_an_error() {
     let folder = Folder::new(NODE);
     folder.write(".moorfast/state.db", "this is no database, and it is long enough to be looked at");
     folder.expect(1, &["plan"]).complains("is damaged");

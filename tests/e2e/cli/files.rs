@@ -1,4 +1,4 @@
-//! Options that name a file: links are followed, and FIFOs and devices are written into.
+//! Options that name a file to write: links are followed, and FIFOs and devices are written to.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, symlink};
@@ -14,11 +14,11 @@ fn applied() -> Folder {
     folder
 }
 
-/// Every command that writes a file, without the file.
+/// Every command that writes a file, without the name of the file.
 const WRITES: [&[&str]; 3] = [&["plan", "-out"], &["drift", "-metrics"], &["state", "backup"]];
 
 #[test]
-fn a_link_leads_to_the_file_that_is_written() {
+fn links_are_followed() {
     let folder = applied();
     for arguments in WRITES {
         let (link, real) = (folder.path("link"), folder.path("real"));
@@ -31,7 +31,7 @@ fn a_link_leads_to_the_file_that_is_written() {
 }
 
 #[test]
-fn a_fifo_and_a_device_get_the_text_and_stay() {
+fn fifos_and_devices_are_written_to_and_not_replaced() {
     let folder = applied();
     let fifo = folder.path("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -51,7 +51,7 @@ fn a_fifo_and_a_device_get_the_text_and_stay() {
 }
 
 #[test]
-fn formatting_follows_links_too() {
+fn fmt_follows_links() {
     let folder = Folder::empty();
     folder.write("real.toml", "[locals]\na    =     1\n");
     symlink("real.toml", folder.path("link.toml")).unwrap();
@@ -61,7 +61,7 @@ fn formatting_follows_links_too() {
 }
 
 #[test]
-fn the_command_that_writes_reference_pages_makes_no_folder() {
+fn docs_creates_no_folder() {
     let folder = Folder::empty();
     folder.expect(1, &["docs"]);
     folder.expect(1, &["docs", "plan"]).complains("there is no folder plan");
@@ -69,7 +69,7 @@ fn the_command_that_writes_reference_pages_makes_no_folder() {
 }
 
 #[test]
-fn a_key_of_terraform_gets_a_hint() {
+fn keys_of_terraform_get_a_hint() {
     let node = "[nodes.here]\ntransport = \"local\"\n";
     let resource = "[resource.ssh_exec.x]\non = \"here\"\nscript = \"true\"\n";
     let cases = [

@@ -1,4 +1,4 @@
-//! Objects that exist and are not in the state: what a plan says before it overwrites them.
+//! Objects that exist and are not in the state, and the plans that overwrite them.
 
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ fn consequences(folder: &Folder) -> Vec<String> {
 }
 
 #[test]
-fn overwriting_a_foreign_file_is_called_that_in_every_form() {
+fn every_form_of_a_plan_reports_an_overwrite() {
     let other = "[resource.ssh_file.gone]\non = \"here\"\npath = \"${path.root}/out/gone\"\ncontent = \"x\"\n";
     let folder = Folder::new(&format!("{FILE}{other}").replace("out/a", "out/b"));
     folder.expect(0, &["apply", "-auto-approve"]);
@@ -49,7 +49,7 @@ fn overwriting_a_foreign_file_is_called_that_in_every_form() {
 }
 
 #[test]
-fn a_foreign_file_that_does_not_differ_or_is_imported_is_not_overwritten() {
+fn an_equal_or_imported_file_is_not_overwritten() {
     let folder = Folder::new(FILE);
     folder.write("out/a", "mine\n");
     assert!(consequences(&folder).is_empty());
@@ -60,7 +60,7 @@ fn a_foreign_file_that_does_not_differ_or_is_imported_is_not_overwritten() {
 }
 
 #[test]
-fn only_the_permissions_of_a_foreign_object_are_no_content() {
+fn a_change_of_permissions_is_no_overwrite() {
     let folder = Folder::new(&FILE.replace("parents", "mode = \"0600\"\nparents"));
     folder.write("out/a", "mine\n");
     assert!(consequences(&folder).is_empty());
@@ -73,7 +73,7 @@ fn only_the_permissions_of_a_foreign_object_are_no_content() {
 }
 
 #[test]
-fn links_in_the_place_of_files_and_foreign_links_are_overwritten() {
+fn links_are_overwritten() {
     let folder = Folder::new(FILE);
     folder.write("out/other", "");
     std::os::unix::fs::symlink("other", folder.path("out/a")).unwrap();
@@ -93,14 +93,14 @@ fn a_foreign_file_at_the_new_path_of_a_file_is_overwritten() {
     folder.write("main.toml", &FILE.replace("out/a", "out/b"));
     folder.expect(0, &["plan"]).says("must be replaced").says(OVERWRITES);
     assert_eq!(consequences(&folder), ["overwrite"]);
-    // Whatever was begun there is moorfast's own.
+    // Since the apply the file belongs to moorfast.
     folder.expect(0, &["apply", "-auto-approve"]);
     folder.write("out/b", "changed by hand\n");
     assert!(consequences(&folder).is_empty());
 }
 
 #[test]
-fn a_file_whose_record_is_lost_is_not_said_to_be_of_somebody_else() {
+fn a_lost_record_is_named_as_a_possible_reason() {
     let folder = Folder::new(FILE);
     folder.expect(0, &["apply", "-auto-approve"]);
     std::fs::remove_dir_all(folder.path(".moorfast")).unwrap();

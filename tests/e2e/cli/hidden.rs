@@ -18,7 +18,7 @@ fn manifest(text: &str) -> String {
 }
 
 #[test]
-fn nothing_on_the_screen_reorders_or_hides_text() {
+fn no_output_reorders_or_hides_text() {
     let folder = Folder::new(&manifest("first"));
     folder.expect(0, &["apply", "-auto-approve"]);
     folder.write("main.toml", &manifest(TEXT));
@@ -61,7 +61,7 @@ fn nothing_on_the_screen_reorders_or_hides_text() {
             run.stdout
         );
     }
-    // What programs read is the same.
+    // The values themselves are not changed.
     let outputs: Value = serde_json::from_str(&folder.expect(0, &["output", "-json"]).stdout).unwrap();
     assert_eq!(outputs["o"]["value"], TEXT);
     assert_eq!(folder.expect(0, &["output", "-raw", "o"]).stdout, TEXT);
@@ -80,7 +80,7 @@ fn an_error_points_at_the_escaped_line() {
 }
 
 #[test]
-fn a_wrong_argument_is_shown_as_it_is() {
+fn an_invalid_argument_is_escaped() {
     let folder = Folder::empty();
     let run = folder.expect(1, &["pl\u{202e}an"]);
     assert!(run.stderr.contains("pl\\u{202e}an") && !run.stderr.contains('\u{202e}'), "{}", run.stderr);

@@ -1,4 +1,4 @@
-//! Signals and locks, on a run that waits for the test.
+//! Signals and locks, with a run that waits at a gate until the test opens it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -21,7 +21,7 @@ content    = "after"
 depends_on = ["ssh_exec.waits"]
 "#;
 
-/// An apply that waits at its gate, as its standard error says.
+/// Starts an apply and waits until it is at the gate. Returns its standard error too.
 fn waiting() -> (Folder, Child, BufReader<std::process::ChildStderr>) {
     let folder = Folder::new(WAITING);
     let made = Command::new("mkfifo").arg(folder.path("gate")).status().unwrap();
@@ -30,7 +30,7 @@ fn waiting() -> (Folder, Child, BufReader<std::process::ChildStderr>) {
         folder.command(&["apply", "-auto-approve"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     read_until(&mut stderr, "ssh_exec.waits[\"here\"]: Creating...");
-    // A signal before that would keep it from being begun.
+    // An earlier signal would prevent its start.
     while !folder.path("came").exists() {
         std::thread::yield_now();
     }
@@ -45,7 +45,7 @@ fn read_until(stream: &mut impl BufRead, text: &str) {
         }
         line.clear();
     }
-    panic!("the run never said {text:?}");
+    panic!("the run never printed {text:?}");
 }
 
 fn send(child: &Child, signal: &str) {
@@ -53,19 +53,19 @@ fn send(child: &Child, signal: &str) {
     assert!(sent.success());
 }
 
-/// Lets the operation that waits at the gate go on.
+/// Lets the operation at the gate continue.
 fn open_gate(folder: &Folder) {
     std::fs::OpenOptions::new().write(true).open(folder.path("gate")).unwrap().write_all(b"go\n").unwrap();
 }
 
 #[test]
-fn a_look_for_drift_needs_no_lock() {
+fn drift_needs_no_lock() {
     let (folder, child, _stderr) = waiting();
     folder.expect(1, &["apply", "-auto-approve"]).complains("another run holds the lock");
     folder.expect(0, &["drift"]).says("In sync.");
     folder.expect(0, &["drift", "--history"]).says("No drift was found.");
     open_gate(&folder);
-    // The run that holds it notices nothing.
+    // The run that holds the lock is not disturbed.
     assert!(child.wait_with_output().unwrap().status.success());
     assert_eq!(folder.read("after"), "after");
 }
@@ -89,7 +89,7 @@ fn the_first_signal_lets_running_operations_finish() {
 }
 
 #[test]
-fn what_waits_for_its_turn_on_a_node_is_not_begun_after_a_signal() {
+fn queued_operations_are_not_started_after_a_signal() {
     let folder = Folder::new(
         r#"
 [nodes.here]
@@ -117,15 +117,15 @@ creates  = "${path.root}/done-${each.value}"
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{rest}");
     let begun = count("came-");
-    assert!(begun < 20 && begun == count("done-"), "{begun} were begun\n{rest}");
+    assert!(begun < 20 && begun == count("done-"), "{begun} were started\n{rest}");
     assert!(rest.contains("Not started, because the run was interrupted:") && !rest.contains("Failed:"), "{rest}");
     let known = folder.expect(0, &["state", "list"]).stdout.lines().count();
-    assert_eq!(known, begun, "what was not begun is not in the state");
+    assert_eq!(known, begun, "an operation that was not started is not in the state");
     folder.expect(0, &["apply", "-auto-approve"]).says(&format!("Resources: {} added", 20 - begun));
 }
 
 #[test]
-fn the_second_signal_cancels_what_runs() {
+fn the_second_signal_cancels_running_operations() {
     let (folder, child, mut stderr) = waiting();
     send(&child, "INT");
     read_until(&mut stderr, "Interrupted: nothing more is started");
@@ -142,7 +142,7 @@ fn the_second_signal_cancels_what_runs() {
 }
 
 #[test]
-fn a_second_run_is_told_who_holds_the_lock() {
+fn a_second_run_names_the_holder_of_the_lock() {
     let (folder, mut child, _stderr) = waiting();
     for arguments in [["plan"].as_slice(), &["apply", "-auto-approve"], &["state", "rm", "ssh_exec.waits"]] {
         let run = folder.run(arguments);
@@ -157,7 +157,7 @@ fn a_second_run_is_told_who_holds_the_lock() {
     folder.expect(0, &["plan", "-detailed-exitcode"]);
 }
 
-/// A run in `folder` that is interrupted as soon as it says `text`; what else it says, and its exit code.
+/// Runs a command and interrupts it as soon as it prints `text`. Returns its exit code and the rest of its standard error.
 fn interrupted_at(folder: &Folder, arguments: &[&str], text: &str) -> (i32, String) {
     let mut command = folder.command(arguments);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -170,7 +170,7 @@ fn interrupted_at(folder: &Folder, arguments: &[&str], text: &str) -> (i32, Stri
 }
 
 #[test]
-fn whoever_waits_for_the_lock_can_be_interrupted() {
+fn a_run_that_waits_for_the_lock_can_be_interrupted() {
     let (folder, mut child, _stderr) = waiting();
     for command in ["plan", "apply", "import"] {
         let mut arguments = vec![command, "-lock-timeout=30m"];
@@ -191,7 +191,7 @@ fn an_import_can_be_interrupted() {
     assert!(Command::new("mkfifo").arg(folder.path("gate")).status().unwrap().success());
     let mut command = folder.command(&["import", "ssh_exec.waits[\"here\"]"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // It is at the gate as soon as somebody can open it for writing.
+    // Opening the gate for writing succeeds when the run is at the gate.
     let gate = std::fs::OpenOptions::new().write(true).open(folder.path("gate")).unwrap();
     send(&child, "INT");
     let output = child.wait_with_output().unwrap();
@@ -202,13 +202,13 @@ fn an_import_can_be_interrupted() {
 }
 
 #[test]
-fn a_probe_that_tries_again_can_be_interrupted() {
+fn a_repeated_probe_can_be_interrupted() {
     let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", server.local_addr().unwrap());
     let folder = Folder::new(&format!("[check.never]\nhttp = {{ url = \"{url}\", retry_for = \"30m\" }}\n"));
     let mut command = folder.command(&["apply", "-auto-approve"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // The plan asks once, the apply again and again.
+    // The plan sends one request, the apply repeats it.
     for _ in 0..3 {
         drop(server.accept().unwrap());
     }
@@ -229,10 +229,10 @@ fn a_killed_run_leaves_no_lock_and_nothing_is_lost() {
 }
 
 #[test]
-fn ctrl_c_on_a_terminal_says_what_happens_and_nothing_has_failed() {
+fn ctrl_c_on_a_terminal_reports_no_failure() {
     let folder = Folder::new(WAITING);
     assert!(Command::new("mkfifo").arg(folder.path("gate")).status().unwrap().success());
-    // `script` runs it on a terminal of its own, and types what it gets.
+    // `script` runs the command on a pseudo terminal and forwards its input.
     let moorfast = folder.command(&[]).get_program().to_string_lossy().into_owned();
     let mut command = Command::new("script");
     command.args(["-qefc", &format!("{moorfast} apply -auto-approve"), "/dev/null"]).env("TERM", "xterm");
@@ -244,7 +244,7 @@ fn ctrl_c_on_a_terminal_says_what_happens_and_nothing_has_failed() {
         std::thread::yield_now();
     }
     keys.write_all(b"\x03").unwrap();
-    // A moving line has no end, so bytes are read.
+    // A progress line has no line end, so bytes are read.
     let mut shown = String::new();
     let mut bytes = [0; 1024];
     while !shown.contains("Interrupted: nothing more is started") {
@@ -263,7 +263,7 @@ fn ctrl_c_on_a_terminal_says_what_happens_and_nothing_has_failed() {
 }
 
 #[test]
-fn the_history_tells_a_running_and_an_aborted_run_from_a_failed_one() {
+fn the_history_distinguishes_running_aborted_and_failed_runs() {
     let (folder, mut child, _stderr) = waiting();
     folder.expect(0, &["state", "history"]).says("apply  running");
     child.kill().unwrap();
@@ -281,7 +281,7 @@ fn the_history_tells_a_running_and_an_aborted_run_from_a_failed_one() {
 }
 
 #[test]
-fn an_interrupted_apply_with_json_says_so_in_json() {
+fn an_interrupted_apply_with_json_reports_it_in_json() {
     let folder = Folder::new(WAITING);
     assert!(Command::new("mkfifo").arg(folder.path("gate")).status().unwrap().success());
     let mut command = folder.command(&["apply", "-auto-approve", "-json"]);

@@ -1,4 +1,4 @@
-//! From an empty folder to an empty folder.
+//! A manifest from init to destroy, and the commands of the state.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ fn the_starter_manifest_runs_as_it_is() {
 }
 
 #[test]
-fn a_sensitive_attribute_never_stands_in_an_error() {
+fn no_error_contains_a_sensitive_attribute() {
     for attribute in ["owner", "group"] {
         let folder = Folder::new(&format!(
             "[nodes.here]\ntransport = \"local\"\n[variables.s]\ntype = \"string\"\nsensitive = true\ndefault = \"HUSHHUSH\"\n\
@@ -40,7 +40,7 @@ fn a_second_plan_is_empty_and_a_second_apply_changes_nothing() {
 }
 
 #[test]
-fn a_changed_variable_plans_its_line_and_only_that() {
+fn a_changed_variable_changes_one_line() {
     let folder = Folder::new(PAIR);
     folder.expect(0, &["apply", "-auto-approve"]);
     let plan = folder.expect(0, &["plan", "-var", "greeting=good day"]);
@@ -50,7 +50,7 @@ fn a_changed_variable_plans_its_line_and_only_that() {
 }
 
 #[test]
-fn drift_is_seen_and_mended() {
+fn drift_is_detected_and_reverted() {
     let folder = Folder::new(PAIR);
     folder.expect(0, &["apply", "-auto-approve"]);
     folder.expect(0, &["drift"]).says("In sync.");
@@ -84,7 +84,7 @@ fn a_node_that_does_not_answer_is_neither_in_sync_nor_drifted() {
 }
 
 #[test]
-fn destroy_leaves_nothing() {
+fn destroy_leaves_nothing_behind() {
     let folder = Folder::new(PAIR);
     folder.expect(0, &["apply", "-auto-approve"]);
     folder.expect(0, &["destroy", "-auto-approve"]).says("Destroy complete! Resources: 3 destroyed.");
@@ -94,7 +94,7 @@ fn destroy_leaves_nothing() {
 }
 
 #[test]
-fn what_leaves_the_manifest_is_destroyed() {
+fn a_removed_resource_is_destroyed() {
     let folder = Folder::new(PAIR);
     folder.expect(0, &["apply", "-auto-approve"]);
     let start = PAIR.find("[resource.ssh_file.secret]").unwrap();
@@ -117,12 +117,12 @@ fn a_part_can_be_planned() {
 }
 
 #[test]
-fn a_failure_stops_its_dependants_and_nothing_else() {
+fn a_failure_skips_only_its_dependants() {
     let manifest = format!(
         "{PAIR}
 [resource.ssh_exec.fails]
 on      = \"here\"
-script  = \"echo this is why >&2; test -e '${{path.root}}/mended'\"
+script  = \"echo this is why >&2; test -e '${{path.root}}/repaired'\"
 unless  = \"test -e '${{path.root}}/done'\"
 
 [resource.ssh_file.after]
@@ -137,13 +137,13 @@ depends_on = [\"ssh_exec.fails\"]
     run.complains("this is why").complains("Skipped, because ssh_exec.fails[\"here\"] did not succeed:");
     run.complains("  ssh_file.after[\"here\"]").says("Apply incomplete. Resources: 3 added");
     assert_eq!(folder.read("out/greeting"), "first line\nsecond line\nhello\n");
-    folder.write("mended", "");
+    folder.write("repaired", "");
     folder.expect(0, &["apply", "-auto-approve"]).says("Resources: 2 added");
     folder.expect(0, &["plan", "-detailed-exitcode"]);
 }
 
 #[test]
-fn the_state_can_be_looked_at_and_changed() {
+fn the_state_can_be_read_and_changed() {
     let folder = Folder::new(PAIR);
     folder.expect(1, &["state", "pull"]).complains("cannot find the state in");
     folder.expect(0, &["apply", "-auto-approve"]);
@@ -165,7 +165,7 @@ fn the_state_can_be_looked_at_and_changed() {
 }
 
 #[test]
-fn the_state_takes_a_resource_with_all_its_instances() {
+fn commands_of_the_state_accept_a_resource_with_all_instances() {
     let folder = Folder::new(
         r#"
 [nodes.here]
@@ -216,7 +216,7 @@ fn a_folder_is_renamed_with_the_files_in_it_in_one_apply() {
 }
 
 #[test]
-fn outputs_are_told_unless_secret() {
+fn outputs_are_printed_unless_sensitive() {
     let folder = Folder::new(PAIR);
     let path = folder.path("out/greeting").display().to_string();
     folder.expect(0, &["apply", "-auto-approve"]).says("password = (sensitive value)");
@@ -229,7 +229,7 @@ fn outputs_are_told_unless_secret() {
 }
 
 #[test]
-fn a_secret_is_nowhere_but_where_the_manifest_puts_it() {
+fn a_secret_is_only_in_its_target() {
     let folder = Folder::new(&PAIR.replace("default   = \"s3cr3t-of-the-test\"\n", ""));
     let secret = "s3cr3t-of-the-test";
     let mut said = String::new();
@@ -262,11 +262,11 @@ fn a_secret_is_nowhere_but_where_the_manifest_puts_it() {
 }
 
 #[test]
-fn what_was_written_as_a_secret_is_one_until_it_is_overwritten() {
+fn a_secret_stays_sensitive_until_it_is_overwritten() {
     let secret = "s3cr3t-of-the-test";
     let folder = Folder::new(PAIR);
     folder.expect(0, &["apply", "-auto-approve"]);
-    // By now the manifest has nothing secret any more.
+    // The manifest does not contain the secret any more.
     folder.write("main.toml", &PAIR.replace("content = \"${var.password}\"", "content = \"see the vault\""));
     for (code, arguments) in [
         (0, ["plan", "-out=saved"].as_slice()),
@@ -287,7 +287,7 @@ fn what_was_written_as_a_secret_is_one_until_it_is_overwritten() {
         }
     }
     assert_eq!(folder.read("out/secret"), "see the vault");
-    // From now on it is no secret.
+    // The new content is not sensitive.
     folder.write("out/secret", "changed by hand");
     folder.expect(2, &["drift"]).says("changed by hand");
 }

@@ -1,4 +1,4 @@
-//! Hosts, files and readers that would cost too much time, too much memory, or have too few rights.
+//! Limits: slow hosts, endless files, and users without write access to the state.
 
 use std::fs;
 use std::io::Write;
@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use crate::cli::manifests::PAIR;
 use crate::support::folder::{BINARY, Folder};
 
-/// A host key of nobody, so that nodes are pinned and nothing is asked before the connection.
+/// A host key that no host has. It pins the nodes, so that moorfast connects without a check before.
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHJ1cQk8r6gDyBqaTq5bBqNCnvA0hJvX3n1yDQ6Hk0Fq";
 
-/// A listener that serves every connection so, and how many there were.
+/// Starts a listener that serves every connection with `serve`. Returns its port and the number of connections.
 fn host(serve: impl Fn(TcpStream) + Send + Sync + Copy + 'static) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, count) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
@@ -30,14 +30,14 @@ fn host(serve: impl Fn(TcpStream) + Send + Sync + Copy + 'static) -> (u16, Arc<A
     (port, count)
 }
 
-/// Sends a byte now and then, and never a banner of SSH.
+/// Sends a byte now and then, but never an SSH banner.
 fn drip(mut stream: TcpStream) {
     while stream.write_all(b"x").is_ok() {
         thread::park_timeout(Duration::from_millis(500));
     }
 }
 
-/// Greets as an SSH server, and then says nothing.
+/// Sends the SSH banner and then nothing.
 fn greet(mut stream: TcpStream) {
     let _sent = stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n");
     silent(stream);
@@ -48,7 +48,7 @@ fn silent(stream: TcpStream) {
     thread::park();
 }
 
-/// A manifest with a file on a node for each of these ports.
+/// Returns a manifest with a file on one node for each port.
 fn nodes(ports: impl IntoIterator<Item = u16>) -> String {
     let mut text = "[providers.ssh]\nconnect_timeout = \"1s\"\n".to_owned();
     for (i, port) in ports.into_iter().enumerate() {
@@ -58,7 +58,7 @@ fn nodes(ports: impl IntoIterator<Item = u16>) -> String {
 }
 
 #[test]
-fn a_slow_host_is_given_up_and_takes_no_turn_from_others() {
+fn a_slow_host_times_out_and_does_not_delay_others() {
     let hosts: Vec<_> = (0..12).map(|i| host([drip, silent, greet][i % 3])).collect();
     let folder = Folder::new(&nodes(hosts.iter().map(|(port, _)| *port)));
     let begin = Instant::now();
@@ -72,7 +72,7 @@ fn a_slow_host_is_given_up_and_takes_no_turn_from_others() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_asked_a_few_times_for_any_number_of_nodes() {
+fn a_silent_server_gets_few_connections_for_any_number_of_nodes() {
     let (port, count) = host(silent);
     let folder = Folder::new(&nodes([port; 100]));
     let run = folder.expect(1, &["plan"]);
@@ -87,7 +87,7 @@ fn larger(folder: &Folder, arguments: &[&str], limit: &str) {
 }
 
 #[test]
-fn a_file_without_end_is_an_error_that_names_the_limit() {
+fn an_endless_file_is_an_error_with_the_limit() {
     let folder = Folder::new("");
     folder.write("main.toml", "[outputs.big]\nvalue = \"${file(\\\"big\\\")}\"\n");
     fs::File::create(folder.path("big")).unwrap().set_len(1 << 40).unwrap();
@@ -97,9 +97,9 @@ fn a_file_without_end_is_an_error_that_names_the_limit() {
     larger(&folder, &["show", "/dev/zero"], "256 MiB");
 }
 
-/// A user that is not the owner of the folder, if this user can become one.
+/// Runs a command as a user that does not own the folder. Returns `None` if only root could do that.
 fn as_reader(folder: &Folder, arguments: &[&str]) -> Option<std::process::Output> {
-    if !nix_is_root() {
+    if !is_root() {
         eprintln!("skipped: only root can become another user");
         return None;
     }
@@ -108,12 +108,12 @@ fn as_reader(folder: &Folder, arguments: &[&str]) -> Option<std::process::Output
     Some(command.args(arguments).current_dir(folder.path("")).env("HOME", "/nonexistent").output().unwrap())
 }
 
-fn nix_is_root() -> bool {
+fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
 #[test]
-fn who_may_read_the_state_but_not_write_it_can_look_for_drift_and_plan() {
+fn read_access_to_the_state_is_enough_for_drift_and_plan() {
     let folder = Folder::new(PAIR);
     folder.expect(0, &["apply", "-auto-approve"]);
     let own = folder.path(".moorfast");
@@ -121,7 +121,7 @@ fn who_may_read_the_state_but_not_write_it_can_look_for_drift_and_plan() {
         [("", 0o755), (".moorfast", 0o750), (".moorfast/state.db", 0o640), (".moorfast/state.key", 0o640)]
     {
         fs::set_permissions(folder.path(path), fs::Permissions::from_mode(mode)).unwrap();
-        if nix_is_root() && !path.is_empty() {
+        if is_root() && !path.is_empty() {
             std::os::unix::fs::chown(folder.path(path), None, Some(65534)).unwrap();
         }
     }
@@ -134,5 +134,5 @@ fn who_may_read_the_state_but_not_write_it_can_look_for_drift_and_plan() {
     assert_eq!(plan.status.code(), Some(0), "{plan:?}");
     let locked = as_reader(&folder, &["plan"]).unwrap();
     assert_eq!(locked.status.code(), Some(1), "{locked:?}");
-    assert_eq!(fs::read_dir(&own).unwrap().count(), before, "a reader leaves nothing");
+    assert_eq!(fs::read_dir(&own).unwrap().count(), before, "a reader creates no file");
 }

@@ -1,6 +1,6 @@
 //! Manifests that several tests use.
 
-/// A manifest of two files, one of them after the other, and a secret.
+/// A manifest with a directory, a file and a file with a secret.
 pub const PAIR: &str = r#"
 [variables.greeting]
 type    = "string"
@@ -38,7 +38,7 @@ value = "${var.password}"
 sensitive = true
 "#;
 
-/// How the second node of [`TWO`] is reached.
+/// The second node of [`TWO`].
 pub const NB: &str = "[nodes.nb]\ntransport = \"local\"";
 
 /// A file on each of two nodes.

@@ -1,4 +1,4 @@
-//! Tests that run the real binary, on folders of this machine.
+//! The commands and options, on this machine.
 
 mod answers;
 mod documentation;

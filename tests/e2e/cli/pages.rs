@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::cli::manifests::PAIR;
 use crate::support::folder::Folder;
 
-/// A plan that destroys, changes and makes something.
+/// Saves a plan that destroys, changes and creates objects.
 fn planned() -> Folder {
     let folder = Folder::new(PAIR);
     folder.expect(0, &["apply", "-auto-approve", "-var=greeting=good world"]);
@@ -18,7 +18,7 @@ fn planned() -> Folder {
     folder
 }
 
-/// Runs in the page after it was loaded; what it puts into the document is seen in the DOM that the browser prints.
+/// A script that runs in the loaded page. It writes its findings into the DOM, which the browser prints.
 const VISIT: &str = include_str!("pages/visit.js");
 
 fn browser() -> Option<&'static str> {
@@ -27,12 +27,12 @@ fn browser() -> Option<&'static str> {
         command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
     });
     if found.is_none() {
-        eprintln!("SKIPPED: there is no Chromium, so the page was not seen in a browser (apt-get install chromium)");
+        eprintln!("SKIPPED: there is no Chromium, so the page was not tested in a browser (apt-get install chromium)");
     }
     found
 }
 
-/// Opens the page `name` in a browser with these further options, and returns what the visit saw.
+/// Opens the page `name` in a browser with these further options, and returns the findings of the script.
 fn visit(browser: &str, folder: &Folder, name: &str, options: &[&str]) -> serde_json::Value {
     let profile = tempfile::tempdir().unwrap();
     let quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
@@ -73,7 +73,7 @@ fn the_page_can_be_searched_and_filtered_in_a_browser() {
 }
 
 #[test]
-fn the_graph_is_a_picture_that_stands_by_itself() {
+fn the_graph_is_a_self_contained_picture() {
     let folder = planned();
     let svg = folder.expect(0, &["graph", "--svg"]).stdout;
     assert!(svg.starts_with("<svg xmlns=") && svg.contains(">greeting<") && svg.contains("prefers-color-scheme"));
@@ -81,7 +81,7 @@ fn the_graph_is_a_picture_that_stands_by_itself() {
 }
 
 #[test]
-fn the_markdown_fits_where_it_goes() {
+fn the_markdown_is_cut_to_the_limit() {
     let folder = planned();
     let whole = folder.expect(0, &["show", "saved", "--markdown"]).stdout;
     assert!(
@@ -101,7 +101,7 @@ fn the_markdown_fits_where_it_goes() {
     let limit = 4_000;
     let cut = folder.expect(0, &["show", "saved", "--markdown", "--limit", "4000"]).stdout;
     assert!(cut.chars().count() <= limit && cut.contains("**Cut to 4000 characters:**"), "{cut}");
-    assert!(cut.contains("will be destroyed"), "what is dangerous is not cut: {cut}");
+    assert!(cut.contains("will be destroyed"), "destroyed objects are not cut: {cut}");
     folder.expect(1, &["show", "saved", "--markdown", "--limit", "10"]).complains("10 is not in 1000..");
     folder.expect(1, &["show", "saved", "--markdown", "--html"]).complains("cannot be used with");
     folder.expect(1, &["show", "--html"]).complains("FILE");

@@ -1,4 +1,4 @@
-//! A saved plan does exactly what was reviewed, or nothing.
+//! A saved plan makes exactly its changes, or none.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ fn applied() -> Folder {
 }
 
 #[test]
-fn a_saved_plan_does_what_was_reviewed_without_asking_and_without_the_variables_again() {
+fn a_saved_plan_needs_no_confirmation_and_no_variables() {
     let folder = applied();
     let shown = folder.expect(0, &["show", "saved"]);
     shown.says("+ reviewed").says("Plan: 0 to add, 1 to change, 0 to destroy.");
@@ -48,7 +48,7 @@ fn a_plan_is_stale_when_the_manifest_or_a_variable_changed() {
 }
 
 #[test]
-fn what_no_longer_looks_as_reviewed_is_left_alone() {
+fn an_object_that_changed_after_the_review_is_not_changed() {
     let folder = applied();
     folder.write("out/greeting", "somebody was here\n");
     folder
@@ -59,7 +59,7 @@ fn what_no_longer_looks_as_reviewed_is_left_alone() {
 }
 
 #[test]
-fn a_plan_file_that_is_not_as_it_was_written_is_refused() {
+fn an_edited_plan_file_is_refused() {
     let folder = applied();
     let plan = folder.read("saved");
     folder.write("saved", &plan.replace("reviewed", "tampered"));
@@ -81,7 +81,7 @@ fn a_destroy_can_be_reviewed_too() {
     fs::remove_file(folder.path("saved")).unwrap();
 }
 
-/// The content is not known before the facts are read, and the file is there before moorfast knows it.
+/// The content is known only after the facts are read, and the file exists before the first apply.
 const OF_FACTS: &str = r#"
 [nodes.here]
 transport = "local"
@@ -96,7 +96,7 @@ content = "${data.ssh_facts.facts.kernel}"
 "#;
 
 #[test]
-fn what_a_plan_could_not_know_when_it_read_does_not_look_changed() {
+fn an_unknown_value_does_not_make_a_plan_stale() {
     let folder = Folder::new(OF_FACTS);
     folder.write("os", "another");
     folder.expect(0, &["plan", "-out=saved"]).says("0 to add, 1 to change, 0 to destroy");

@@ -16,7 +16,7 @@ message   = "${length(plan.changes)} changes"
 severity  = "warn"
 "#;
 
-/// Applied, and then the secret left the manifest.
+/// Applies a manifest and then removes the secret from it.
 fn denied() -> Folder {
     let folder = Folder::new(PAIR);
     folder.write("policies.toml", NO_DESTROY);
@@ -27,7 +27,7 @@ fn denied() -> Folder {
 }
 
 #[test]
-fn a_denied_plan_is_shown_whole_and_kept_as_evidence_only() {
+fn a_denied_plan_is_shown_and_saved_as_evidence_only() {
     let folder = denied();
     let plan = folder.expect(1, &["plan", "-out=saved", "-detailed-exitcode"]);
     assert!(
@@ -49,7 +49,7 @@ fn a_denied_plan_is_shown_whole_and_kept_as_evidence_only() {
 }
 
 #[test]
-fn what_is_denied_is_not_done() {
+fn a_denied_plan_is_not_applied() {
     let folder = denied();
     for command in [&["apply", "-auto-approve"], &["destroy", "-auto-approve"]] {
         folder.expect(1, command).complains("policy.no_destroy denies this plan").complains("Nothing was changed.");
@@ -64,7 +64,7 @@ fn what_is_denied_is_not_done() {
 }
 
 #[test]
-fn a_window_that_closed_after_the_review_keeps_the_plan_from_being_applied() {
+fn policies_are_evaluated_again_before_a_saved_plan_is_applied() {
     let folder = Folder::new(PAIR);
     folder.write(
         "policies.toml",
@@ -79,7 +79,7 @@ fn a_window_that_closed_after_the_review_keeps_the_plan_from_being_applied() {
 }
 
 #[test]
-fn a_policy_that_is_wrong_is_said_by_validate() {
+fn validate_reports_an_invalid_policy() {
     let folder = Folder::new(PAIR);
     folder.write(
         "policies.toml",

@@ -1,4 +1,4 @@
-//! The workflow files of `examples/review`, run by the script that plays the forge's part.
+//! The workflow files of `examples/review`, run by a script in place of the forge.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -112,7 +112,7 @@ fn is_there(tool: &str) -> bool {
 }
 
 #[test]
-fn a_plan_that_a_policy_denies_is_shown_and_goes_no_further() {
+fn a_denied_plan_is_shown_and_not_applied() {
     if !has_what_it_needs() {
         return;
     }
@@ -132,7 +132,7 @@ fn review(kind: &'static str) {
     }
     let forge = Forge::new(kind);
 
-    // A push is planned, the plan is shown, and nothing is done.
+    // A push is planned and the plan is shown. Nothing is changed.
     forge.expect(0, &["push", "site"]);
     assert!(forge.comments().contains("### Plan: 2 to add, 0 to change, 0 to destroy."), "{}", forge.comments());
     assert_eq!(forge.greeting(), "");
@@ -147,22 +147,22 @@ fn review(kind: &'static str) {
     assert_eq!(forge.greeting(), "first line\ngood day\n");
     assert!(forge.comments().contains("### Applied") && forge.comments().contains("2 added"), "{}", forge.comments());
     assert_eq!(forge.number_of_comments(), 2);
-    // The same plan a second time does not fit the state any more.
+    // The plan is stale after its own apply.
     let again = forge.expect(4, &["approve"]);
     assert!(again.text.contains("the state changed since the plan was made"), "{}", again.text);
     assert!(forge.comments().contains("Run the plan job again"), "{}", forge.comments());
 
-    // The world changes between review and approval.
+    // An object changes between review and approval.
     forge.write("good evening");
     forge.expect(0, &["push", "site"]);
     forge.folder.write("out/greeting", "somebody was here\n");
     forge.expect(4, &["approve"]);
     assert_eq!(forge.greeting(), "somebody was here\n");
     assert!(forge.comments().contains("### Not applied as reviewed"), "{}", forge.comments());
-    // Planned again, it is done.
+    // A new plan is applied.
     forge.expect(0, &["push", "site"]);
 
-    // A plan that somebody put in the place of the reviewed one is not.
+    // A plan that replaced the reviewed one is refused.
     let reviewed = forge.folder.read("forge/artifacts/plan.moorfast");
     let mut other: serde_json::Value = serde_json::from_str(&reviewed).unwrap();
     other.as_object_mut().unwrap().remove("signature");
@@ -172,7 +172,7 @@ fn review(kind: &'static str) {
     forge.expect(0, &["approve"]);
     assert_eq!(forge.greeting(), "first line\ngood evening\n");
 
-    // A manifest that is wrong has no plan, and says why where the reviewer looks.
+    // An invalid manifest has no plan, and the comment has the error.
     forge.folder.write("site/main.toml", "[nodes.");
     forge.expect(1, &["push", "site"]);
     assert!(
@@ -233,15 +233,15 @@ fn a_run_at_a_terminal_holds_the_lock_against_a_job() {
     );
     child.kill().unwrap();
     child.wait().unwrap();
-    // What it had started goes too.
+    // The command that the run had started ends too.
     let mut gate = std::fs::OpenOptions::new().read(true).write(true).open(gate).unwrap();
     gate.write_all(b"go\n").unwrap();
-    // The lock of a run that is gone frees itself.
+    // The lock of a run that was killed is released.
     forge.expect(0, &["push", "site"]);
 }
 
 #[test]
-fn the_same_change_of_two_files_on_fifty_nodes_is_two_entries() {
+fn equal_changes_on_fifty_nodes_are_grouped() {
     let nodes: String =
         (1..=50).map(|i| format!("[nodes.gpu{i:02}]\ntransport = \"local\"\nroles = [\"web\"]\n")).collect();
     let folder = Folder::new(
@@ -297,7 +297,7 @@ fn two_sites_and_two_states_have_comments_of_their_own() {
     assert_eq!(push("sites/paris", "state of production", 0), 3);
     assert_eq!(push("sites/berlin", "state", 0), 3);
     assert!(forge.comments().contains("Site <b>sites/berlin</b>, state "), "{}", forge.comments());
-    // Where there is no plan, the comment of the site says so until there is one.
+    // Without a plan the comment of the site reports the error, until the next plan.
     forge.folder.write("site/main.toml", "[nodes.");
     assert_eq!(push("sites/berlin", "state", 1), 3);
     assert_eq!(push("sites/rome & more", "state", 1), 4);

@@ -1,4 +1,4 @@
-//! A signed plan is applied only for the keys that are trusted, and OpenSSH's own tool agrees.
+//! Signed plans: only trusted keys are accepted, and `ssh-keygen` verifies the signatures.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::cli::manifests::PAIR;
 use crate::support::folder::Folder;
 
-/// A manifest, and the keys of a reviewer and of somebody else.
+/// Creates a manifest, and the keys of a reviewer and of two others.
 fn folder() -> Folder {
     let folder = Folder::new(PAIR);
     for (name, passphrase) in [("reviewer", ""), ("somebody", ""), ("locked", "open sesame")] {
@@ -39,7 +39,7 @@ fn a_signed_plan_is_applied_for_a_trusted_key() {
 }
 
 #[test]
-fn a_folder_of_keys_is_trusted_as_a_whole() {
+fn all_keys_of_a_folder_are_trusted() {
     let folder = signed();
     folder.write("trusted/somebody.pub", &folder.read("somebody.pub"));
     folder.expect(1, &["show", "saved", "--verify", "trusted"]).complains("is not among the 1 trusted keys of trusted");
@@ -48,7 +48,7 @@ fn a_folder_of_keys_is_trusted_as_a_whole() {
 }
 
 #[test]
-fn what_is_not_signed_by_a_trusted_key_for_this_plan_is_not_applied() {
+fn a_plan_without_a_valid_trusted_signature_is_refused() {
     let folder = signed();
     let good = folder.read("saved");
     let refused = |keys: &str, message: &str| {
@@ -72,7 +72,7 @@ fn what_is_not_signed_by_a_trusted_key_for_this_plan_is_not_applied() {
     other["signature"] = "-----BEGIN SSH SIGNATURE-----".into();
     folder.write("saved", &other.to_string());
     refused("reviewer.pub", "the signature of the plan is damaged");
-    // An edited plan fails by its digest already.
+    // An edited plan has another digest.
     folder.write("saved", &good.replace("\"0600\"", "\"0666\""));
     refused("reviewer.pub", "was modified after it was written");
 }
@@ -89,7 +89,7 @@ fn a_signature_for_another_purpose_does_not_count() {
 }
 
 #[test]
-fn a_key_with_a_passphrase_signs_when_it_is_given() {
+fn a_key_with_a_passphrase_signs() {
     let folder = folder();
     let plan = ["plan", "-out=saved", "-sign-key=locked"];
     folder.expect(1, &plan).complains("MOORFAST_SIGN_KEY_PASSPHRASE is not set");
@@ -102,7 +102,7 @@ fn a_key_with_a_passphrase_signs_when_it_is_given() {
 }
 
 #[test]
-fn a_key_needs_a_file_to_sign_and_must_be_one() {
+fn a_signature_needs_a_plan_file_and_a_valid_key() {
     let folder = folder();
     folder.expect(1, &["plan", "-sign-key=reviewer"]).complains("--out");
     folder.expect(1, &["plan", "-out=saved", "-sign-key=main.toml"]).complains("is not an OpenSSH private key");

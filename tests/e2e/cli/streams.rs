@@ -1,4 +1,4 @@
-//! What goes where: results to standard output, the rest to standard error, colours only where they are wanted.
+//! Results on standard output, progress and errors on standard error, colours, and JSON.
 
 use std::process::Stdio;
 
@@ -25,7 +25,7 @@ fn progress_is_plain_lines_on_standard_error() {
 }
 
 #[test]
-fn quiet_says_only_results() {
+fn quiet_prints_only_results() {
     let folder = Folder::new(PAIR);
     let run = folder.expect(0, &["apply", "-auto-approve", "-q"]);
     assert_eq!(run.stderr, "");
@@ -57,7 +57,7 @@ fn an_apply_as_json_is_one_object_a_line() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_panic() {
+fn a_closed_pipe_causes_no_panic() {
     let folder = Folder::new(PAIR);
     for arguments in [["plan"].as_slice(), &["schema"], &["validate"]] {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -71,7 +71,7 @@ fn a_reader_that_goes_away_is_no_panic() {
 }
 
 #[test]
-fn the_console_takes_expressions_from_a_pipe() {
+fn the_console_evaluates_expressions_from_a_pipe() {
     let folder = Folder::new(PAIR);
     let run = folder.run_with(&["console"], "upper(var.greeting)\nvar.password\n");
     assert_eq!((run.code, run.stdout.as_str()), (0, "\"HELLO\"\n(sensitive value)\n"), "{}", run.stderr);
@@ -80,7 +80,7 @@ fn the_console_takes_expressions_from_a_pipe() {
 }
 
 #[test]
-fn graphs_are_printed_for_both_tools() {
+fn graphs_are_printed_for_graphviz_and_mermaid() {
     let folder = Folder::new(PAIR);
     let edge = r#""ssh_file.greeting[\"here\"]" -> "ssh_directory.out[\"here\"]""#;
     folder.expect(0, &["graph"]).says("digraph").says(edge);
@@ -99,7 +99,7 @@ fn nodes_are_listed() {
 }
 
 #[test]
-fn what_fails_with_json_is_said_in_json() {
+fn errors_with_json_are_json() {
     let folder = Folder::new(&PAIR.replace("content = \"first", "contnet = \"first"));
     for arguments in [["plan", "-json"].as_slice(), &["apply", "-json", "-auto-approve"], &["drift", "-json"]] {
         let run = folder.expect(1, arguments);
@@ -110,7 +110,7 @@ fn what_fails_with_json_is_said_in_json() {
         assert_eq!(first["range"]["filename"], "./main.toml");
         assert_eq!(run.stdout, "", "{arguments:?}");
     }
-    // Each kind of error: a file, a usage, a plan, the state.
+    // Errors of files, of options, of plans and of the state.
     let folder = Folder::new(PAIR);
     folder.write("text", "no plan");
     let cases: [(&[&str], &str); 4] = [
@@ -125,7 +125,7 @@ fn what_fails_with_json_is_said_in_json() {
         assert!(error["@message"].as_str().unwrap().contains(summary), "{error}");
         assert_eq!(run.stdout, "", "{arguments:?}");
     }
-    // Operations that fail are in the events and in the report, and there alone.
+    // A failed operation is in the events and in the summary, and not on standard error.
     let folder =
         Folder::new("[nodes.here]\ntransport = \"local\"\n[resource.ssh_exec.x]\non = \"here\"\nscript = \"exit 3\"\n");
     let run = folder.expect(1, &["apply", "-json", "-auto-approve"]);
@@ -135,7 +135,7 @@ fn what_fails_with_json_is_said_in_json() {
 }
 
 #[test]
-fn what_cannot_be_read_is_part_of_the_json_of_a_look() {
+fn drift_json_contains_objects_that_cannot_be_read() {
     let folder = Folder::new(crate::cli::manifests::TWO);
     folder.expect(0, &["apply", "-auto-approve"]);
     let unreachable = "[nodes.nb]\naddress = \"127.0.0.1\"\nport = 9\n";

@@ -1,4 +1,4 @@
-//! `plan --untrusted`: what a manifest of somebody else could do on this machine is refused, by name.
+//! `plan --untrusted`: everything that an untrusted manifest could do on this machine is refused by name.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,7 +7,7 @@ use crate::support::folder::Folder;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHJ1cQk8r6gDyBqaTq5bBqNCnvA0hJvX3n1yDQ6Hk0Fq";
 
-/// Plans `manifest` as one of somebody else, and expects a refusal that says all of this.
+/// Plans `manifest` with `--untrusted`, which must be refused with these texts.
 #[track_caller]
 fn refused(manifest: &str, says: &[&str]) {
     refused_in(&Folder::new(manifest), says);
@@ -27,7 +27,7 @@ fn remote(more: &str) -> String {
 }
 
 #[test]
-fn files_outside_of_the_folder_of_the_manifest() {
+fn files_outside_of_the_manifest_are_refused() {
     for read in [
         r#"file("/etc/passwd")"#,
         r#"filebase64("../secret")"#,
@@ -56,7 +56,7 @@ validation = [{ condition = '${file("/etc/hostname") == ""}', error_message = "n
 }
 
 #[test]
-fn a_link_as_a_part_of_the_manifest() {
+fn a_link_as_a_part_of_the_manifest_is_refused() {
     for name in ["more.toml", "more.auto.vars.toml"] {
         let folder = Folder::new("");
         symlink("/etc/passwd", folder.path(name)).unwrap();
@@ -67,7 +67,7 @@ fn a_link_as_a_part_of_the_manifest() {
 }
 
 #[test]
-fn commands() {
+fn commands_are_refused() {
     let guard = "[resource.ssh_exec.e]\non = \"n\"\ncommand = [\"true\"]\nunless = \"touch ran\"\n";
     refused(&remote(guard), &["`unless`"]);
     refused(&remote(&guard.replace("unless", "only_if")), &["`only_if`"]);
@@ -81,7 +81,7 @@ fn commands() {
 }
 
 #[test]
-fn kubeconfigs_of_the_manifest() {
+fn kubeconfigs_of_the_manifest_are_refused() {
     let object = "[resource.kubernetes_object.o]\nmanifest = { apiVersion = \"v1\", kind = \"ConfigMap\", metadata = { name = \"a\", namespace = \"b\" } }\n";
     let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\nusers: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: touch, args: [ran], interactiveMode: Never}}}]\n";
     let folder = Folder::new(&format!("[providers.kubernetes]\nkubeconfig = \"kubeconfig\"\n{object}"));
@@ -94,7 +94,7 @@ fn kubeconfigs_of_the_manifest() {
 }
 
 #[test]
-fn requests() {
+fn requests_are_refused() {
     refused("[check.phone_home]\nhttp = { url = \"http://127.0.0.1:1/\" }\n", &["the check `phone_home`"]);
     for backend in [
         "postgres]\nurl = \"postgresql://kim@127.0.0.1:1/ops\"",

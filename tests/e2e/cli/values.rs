@@ -23,7 +23,7 @@ value = "${18446744073709551615}"
 "#;
 
 #[test]
-fn numbers_are_the_same_after_they_were_stored() {
+fn numbers_are_stored_exactly() {
     let folder = Folder::new(NUMBERS);
     folder.expect(0, &["plan", "--out", "reviewed.plan"]);
     folder.expect(0, &["apply", "reviewed.plan"]);
@@ -39,7 +39,7 @@ fn numbers_are_the_same_after_they_were_stored() {
 }
 
 #[test]
-fn a_number_that_cannot_be_represented_is_an_error_with_its_place() {
+fn a_number_out_of_range_is_an_error_with_its_place() {
     for number in ["18446744073709551616", "9223372036854775808e1", "${18446744073709551616}", "${pow(2, 64)}"] {
         let written = if number.starts_with('$') { format!("'{number}'") } else { number.to_owned() };
         let folder = Folder::new(&format!("[outputs.o]\nvalue = {written}\n"));
@@ -47,7 +47,7 @@ fn a_number_that_cannot_be_represented_is_an_error_with_its_place() {
     }
 }
 
-/// Every place of a manifest that takes a duration, written out or as the value of a variable.
+/// Every place of a manifest that takes a duration, as a literal or as the value of a variable.
 const DURATIONS: [&str; 10] = [
     "[resource.ssh_exec.e]\non = \"l\"\nscript = \"true\"\ntimeout = \"DURATION\"",
     "[resource.ssh_exec.e]\non = \"l\"\nscript = \"true\"\ntimeout = \"${var.t}\"",
@@ -78,7 +78,7 @@ fn a_duration_is_accepted_everywhere_or_nowhere() {
     }
 }
 
-/// A command whose output is used in every way in which an attribute can be.
+/// A command whose output is used in every way in which an attribute can be used.
 const COMPUTED: &str = r#"
 [nodes.n1]
 transport = "local"
@@ -127,7 +127,7 @@ fn a_computed_attribute_is_unknown_before_the_apply() {
 }
 
 #[test]
-fn what_an_attribute_is_needed_for_too_early_is_named() {
+fn the_use_of_an_attribute_before_it_is_known_is_an_error() {
     let cases = [
         (
             "[resource.ssh_file.g]\non = \"n1\"\nfor_each = '${split(\",\", ssh_exec.e.stdout)}'\npath = \"/nonexistent\"\ncontent = \"\"\n",

@@ -11,7 +11,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The blocks of a page that are marked so.
+/// Returns the blocks of a page that are marked with `language`.
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let page = fs::read_to_string(root().join("docs/workflows").join(page)).unwrap();
     let start = format!("```{language}\n");
@@ -19,7 +19,7 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
     blocks.collect()
 }
 
-/// Runs every block of the page that is marked `sh`, one after the other, in a folder with a manifest.
+/// Applies a manifest and runs the `sh` blocks of the page, one after the other.
 fn run_page(name: &str) -> Folder {
     let folder = Folder::new(PAIR);
     folder.expect(0, &["apply", "-auto-approve"]);
@@ -54,11 +54,11 @@ fn the_page_of_rolling_changes_works_as_written_on_this_machine() {
 }
 
 #[test]
-fn the_policies_of_the_review_page_hold_for_a_harmless_plan() {
+fn the_policies_of_the_review_page_accept_a_harmless_plan() {
     let folder = Folder::new(PAIR);
     folder.write("policies.toml", &blocks("review.md", "toml").concat());
     folder.expect(0, &["apply", "-auto-approve"]);
-    // The window is about the apply.
+    // The window restricts only the apply.
     folder.expect(0, &["plan", "-destroy"]).says("3 to destroy");
 }
 
@@ -81,7 +81,7 @@ fn the_drift_page_works_as_written_and_names_every_metric() {
 }
 
 #[test]
-fn systemd_takes_the_units_as_they_are() {
+fn systemd_verifies_the_units() {
     let folder = Folder::empty();
     let units = root().join("examples/drift-cron/systemd");
     for name in ["moorfast-drift.service", "moorfast-drift.timer"] {
@@ -94,12 +94,12 @@ fn systemd_takes_the_units_as_they_are() {
         eprintln!("SKIPPED: there is no systemd-analyze, so the units were not verified");
         return;
     };
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && !said.contains("moorfast-drift"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !stderr.contains("moorfast-drift"), "{stderr}");
 }
 
 #[test]
-fn the_command_of_the_unit_is_one() {
+fn the_command_of_the_unit_runs() {
     let unit = fs::read_to_string(root().join("examples/drift-cron/systemd/moorfast-drift.service")).unwrap();
     let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/moorfast ")).unwrap();
     let folder = Folder::new(PAIR);

@@ -1,4 +1,4 @@
-//! The manifests of `examples/drift-cron/kubernetes` in a real API server: the pod passes the policy, and its ServiceAccount may look and nothing else.
+//! The manifests of `examples/drift-cron/kubernetes` in a real API server: the pod passes the policy, and its ServiceAccount can read and nothing else.
 
 use std::path::Path;
 
@@ -27,17 +27,18 @@ fn example(name: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// From now on everything is done with the token of the ServiceAccount, the state included.
+/// Makes all following commands use the token of the ServiceAccount, for the state too.
 fn as_the_account(testbed: &Testbed, moorfast: &Folder) {
     moorfast.write("now.kubeconfig", &testbed.kubeconfig_of("moorfast-drift", "moorfast"));
 }
 
+/// Makes all following commands use the rights of the administrator.
 fn as_the_admin(testbed: &Testbed, moorfast: &Folder) {
     moorfast.write("now.kubeconfig", &std::fs::read_to_string(&testbed.facts.control_plane.kubeconfig).unwrap());
 }
 
-/// Makes the pod of the CronJob as its Job would.
-fn make_pod(testbed: &Testbed, moorfast: &Folder) {
+/// Creates the pod of the CronJob as its Job would.
+fn create_pod(testbed: &Testbed, moorfast: &Folder) {
     let cronjob = testbed.get(&["cronjob", "moorfast-drift", "-n", "moorfast"]);
     let template = &cronjob["spec"]["jobTemplate"]["spec"]["template"];
     let mut pod =
@@ -46,7 +47,7 @@ fn make_pod(testbed: &Testbed, moorfast: &Folder) {
     pod["metadata"]["namespace"] = json!("moorfast");
     moorfast.write("pod.json", &pod.to_string());
     testbed.kubectl(&["create", "-f", moorfast.path("pod.json").to_str().unwrap()]);
-    // A pod that the policy does not like can't be made: so the policy is there.
+    // A pod that violates the policy is refused, so the policy is in force.
     pod["metadata"]["name"] = json!("root-of-the-test");
     pod["spec"]["securityContext"] = json!({"runAsUser": 0});
     moorfast.write("pod.json", &pod.to_string());
@@ -55,18 +56,18 @@ fn make_pod(testbed: &Testbed, moorfast: &Folder) {
 }
 
 #[test]
-fn the_cron_job_may_look_and_nothing_else() {
+fn the_cron_job_can_read_and_nothing_else() {
     let Some(testbed) = Testbed::up("drift-cron", 0) else { return };
     testbed.kubectl(&["apply", "-f", &example("rbac.yaml")]);
     testbed.kubectl(&["apply", "-f", &example("cronjob.yaml")]);
     let moorfast = Folder::new(MANIFEST);
-    make_pod(&testbed, &moorfast);
+    create_pod(&testbed, &moorfast);
 
     as_the_admin(&testbed, &moorfast);
     moorfast.expect(0, &["apply", "--auto-approve"]);
     as_the_account(&testbed, &moorfast);
     moorfast.expect(0, &["drift"]).says("In sync.");
-    // What it saw is the one thing that it writes: in the Secret that is there for that.
+    // The drift history is all that it writes, into the Secret that exists for it.
     let history = || testbed.get(&["secret", "moorfast-drift", "-n", "moorfast"])["data"]["state"].clone();
     let quiet = history();
     assert_ne!(quiet, "e30=", "the history is still empty");
@@ -81,14 +82,14 @@ fn the_cron_job_may_look_and_nothing_else() {
 
     assert_ne!(history(), quiet);
     moorfast.expect(0, &["drift", "--history"]).says("kubernetes_object.settings: manifest.data.level");
-    assert!(!moorfast.path(".moorfast/drift-history.json").exists(), "it is kept in the cluster");
-    // Without that right it is kept here, and the look goes on.
+    assert!(!moorfast.path(".moorfast/drift-history.json").exists(), "the drift history is in the cluster");
+    // Without the right to write the Secret the drift history is kept beside the manifest.
     testbed.kubectl(&["delete", "rolebinding", "moorfast-drift-history", "-n", "moorfast"]);
     moorfast.expect(2, &["drift", "--since-last"]).says("Drift: 2 objects");
     moorfast.expect(0, &["drift", "--since-last"]).says("No new drift.");
     assert!(moorfast.path(".moorfast/drift-history.json").exists());
 
-    // With these rights nothing is mended.
+    // With these rights nothing is changed.
     moorfast.expect(1, &["apply", "--auto-approve"]).complains("orbidden");
     let settings: Json = testbed.get(&["configmap", "settings", "-n", "moorfast"]);
     assert_eq!(settings["data"]["level"], "debug");
@@ -99,7 +100,7 @@ fn the_cron_job_may_look_and_nothing_else() {
         let answer = testbed.try_kubectl(&["auth", "can-i", verb, kind, who, "-n", "moorfast"]);
         assert!(answer.lines().any(|line| line == "no"), "{verb} {kind}: {answer}");
     }
-    // Whoever patched it has the field now; gone, it is made anew.
+    // The manager that patched the ConfigMap owns the field now. After the ConfigMap is deleted, an apply creates it again.
     testbed.kubectl(&["delete", "configmap", "settings", "-n", "moorfast"]);
     as_the_admin(&testbed, &moorfast);
     moorfast.expect(0, &["apply", "--auto-approve"]);

@@ -1,4 +1,4 @@
-//! The exit code of `moorfast drift` tells what is wrong, each with real machines, and of several the worst.
+//! The exit codes of `moorfast drift` with real machines: one for each cause, and of several causes the worst.
 
 use crate::support::folder::{Folder, Run};
 use crate::support::testbed::{Node, Testbed};
@@ -20,43 +20,43 @@ struct Bench {
 }
 
 #[test]
-fn the_exit_code_tells_what_is_wrong() {
+fn each_cause_has_an_exit_code() {
     let Some(testbed) = Testbed::up("drift-exit", 2) else { return };
     let bench = Bench { moorfast: Folder::new(""), testbed };
     let [first, second] = ["m7-autocv-gpu01", "m7-autocv-gpu02"];
     bench.write(&bench.testbed.facts.nodes);
     bench.moorfast.expect(0, &["apply", "--auto-approve"]);
-    bench.ends_with(0, &[]).says("In sync.");
+    bench.drift_ends_with(0, &[]).says("In sync.");
 
     bench.testbed.on(first, "echo drift > /etc/drift-exit");
-    bench.ends_with(2, &[]).says("Drift: 1 object");
+    bench.drift_ends_with(2, &[]).says("Drift: 1 object");
 
-    // The rest is told all the same.
+    // The drift of the other node is reported too.
     bench.testbed.run(&["node", "stop", second]);
-    bench.ends_with(5, &[]).says(&format!("ssh_file.kept[\"{first}\"] has changed"));
+    bench.drift_ends_with(5, &[]).says(&format!("ssh_file.kept[\"{first}\"] has changed"));
     bench.testbed.run(&["node", "start", second]);
 
-    // Another installation that has the host keys.
+    // Another machine-id with the old host keys.
     bench.testbed.on(second, "cp /etc/machine-id /root/was; echo 0123456789abcdef0123456789abcdef > /etc/machine-id");
-    bench.ends_with(6, &[]).says("re-imaged").says(&format!("ssh_file.kept[\"{first}\"] has changed"));
+    bench.drift_ends_with(6, &[]).says("re-imaged").says(&format!("ssh_file.kept[\"{first}\"] has changed"));
     bench.testbed.on(second, "cp /root/was /etc/machine-id");
-    bench.ends_with(2, &[]);
+    bench.drift_ends_with(2, &[]);
 
     bench.testbed.run(&["node", "replace", second]);
-    bench.ends_with(6, &[]).says(&format!("ssh_file.kept[\"{first}\"] has changed"));
+    bench.drift_ends_with(6, &[]).says(&format!("ssh_file.kept[\"{first}\"] has changed"));
 
-    // Of several the worst: another machine before none, and what went wrong otherwise before both.
+    // Of several causes the worst: a replaced node before an unreachable one, and any other error before both.
     bench.testbed.run(&["node", "stop", first]);
-    bench.ends_with(6, &[]);
+    bench.drift_ends_with(6, &[]);
     bench.testbed.run(&["node", "start", first]);
-    bench.ends_with(1, &["--var", "user=nobody-there"]);
+    bench.drift_ends_with(1, &["--var", "user=nobody-there"]);
     bench.moorfast.edit("main.toml", "\"kept\"", "\"kept");
-    bench.ends_with(1, &[]);
+    bench.drift_ends_with(1, &[]);
 
-    // With the new machine's key in the manifest it is the one that is meant.
+    // The key of the new machine in the manifest approves it.
     bench.write(&bench.testbed.current_facts().nodes);
     bench.moorfast.expect(0, &["apply", "--auto-approve"]);
-    bench.ends_with(0, &[]).says("In sync.");
+    bench.drift_ends_with(0, &[]).says("In sync.");
     let history = bench.moorfast.expect(0, &["drift", "--history"]);
     history.says(&format!("target {second}: unreachable")).says(&format!("node {second}: reimaged"));
 }
@@ -74,8 +74,8 @@ impl Bench {
         self.moorfast.write("main.toml", &(nodes.iter().map(node).collect::<String>() + RESOURCES));
     }
 
-    /// A look ends so, and its metrics say the same.
-    fn ends_with(&self, code: i32, more: &[&str]) -> Run {
+    /// Asserts the exit code of a drift run, also in its metrics.
+    fn drift_ends_with(&self, code: i32, more: &[&str]) -> Run {
         let run = self.moorfast.expect(code, &[&["drift", "--metrics", "metrics"], more].concat());
         let metrics = std::fs::read_to_string(self.moorfast.path("metrics")).unwrap();
         let line = metrics.lines().find(|line| line.starts_with("moorfast_drift_exit_code{")).unwrap();

@@ -1,4 +1,4 @@
-//! The CronJob of `examples/drift-cron` as a pod on a real node: its image with a static binary, the user without rights, the file system that can't be written.
+//! The CronJob of `examples/drift-cron` as a pod on a real node: its image with a static binary, the user without rights, the read-only file system.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use serde_json::json;
 
 const STATIC: &str = "x86_64-unknown-linux-musl";
 
-/// What the pod looks at. By default everything is found where the CronJob has it.
+/// The manifest of the pod. The defaults are the paths in the pod.
 const SITE: &str = r#"
 [backend.kubernetes]
 namespace = "moorfast"
@@ -45,7 +45,7 @@ force_conflicts = true
 "#;
 
 #[test]
-fn the_cron_job_looks_from_inside_of_the_cluster() {
+fn the_cron_job_detects_drift_from_inside_the_cluster() {
     let Some(binary) = static_binary() else { return };
     let Some(testbed) = Testbed::up("drift-pod", 1) else { return };
     let cluster = Cluster::with_a_kubelet(testbed, &binary);
@@ -62,7 +62,7 @@ fn the_cron_job_looks_from_inside_of_the_cluster() {
     cluster.at_the_site(0, &["drift", "--history"]).says("ssh_file.motd");
 }
 
-/// The binary of the image, as the README builds it, but without optimisation. What it is built from is kept outside the checkout.
+/// Builds the binary of the image as the README does, but without optimisation. The build folder is outside the checkout, so that checkouts share it.
 fn static_binary() -> Option<PathBuf> {
     let installed = Command::new("rustc").args(["--target", STATIC, "--print", "target-libdir"]).output().unwrap();
     if !Path::new(String::from_utf8(installed.stdout).unwrap().trim()).exists() {
@@ -93,7 +93,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// A node that joined by the kubelet example, the site applied, and the CronJob with all that it needs.
+    /// Joins a node with the kubelet example, applies the site, and creates the CronJob with all that it needs.
     fn with_a_kubelet(testbed: Testbed, binary: &Path) -> Self {
         let node = testbed.node_names().remove(0);
         let worker = Folder::one_worker(&testbed.facts);
@@ -104,7 +104,7 @@ impl Cluster {
         worker.expect(0, &["apply", "--auto-approve"]);
         testbed.load(&node, "registry.example.org/moorfast:0.1.0", &example("Containerfile"), binary.parent().unwrap());
         let cluster = Self { testbed, site: Folder::new(SITE), node };
-        cluster.services_are_reached();
+        cluster.forward_service_address();
         cluster.testbed.kubectl(&["apply", "-f", &example("kubernetes/rbac.yaml")]);
         let worker = &cluster.testbed.facts.nodes[0];
         cluster.site.write(
@@ -126,8 +126,8 @@ impl Cluster {
         cluster
     }
 
-    /// What kube-proxy does for the service `kubernetes`.
-    fn services_are_reached(&self) {
+    /// Forwards the address of the service `kubernetes`, as kube-proxy would.
+    fn forward_service_address(&self) {
         let service = self.testbed.get(&["service", "kubernetes", "-n", "default"]);
         let (address, server) =
             (service["spec"]["clusterIP"].as_str().unwrap(), &self.testbed.facts.control_plane.server);
@@ -138,7 +138,7 @@ impl Cluster {
         );
     }
 
-    /// Runs moorfast here, as those who apply do.
+    /// Runs moorfast on this machine, with the rights to apply.
     fn at_the_site(&self, code: i32, arguments: &[&str]) -> Run {
         let facts = &self.testbed.facts;
         let identity = facts.ssh.identity_file.display();
@@ -149,9 +149,9 @@ impl Cluster {
         run
     }
 
-    /// The CronJob's next look, and how its container must end.
+    /// Runs the CronJob once. Asserts the exit code and the text of its container, and returns its log.
     fn expect(&self, code: i64, says: &str) -> String {
-        let job = format!("look-{}", self.testbed.names(&["jobs", "-n", "moorfast"]).len());
+        let job = format!("drift-{}", self.testbed.names(&["jobs", "-n", "moorfast"]).len());
         self.testbed.kubectl(&["create", "job", "-n", "moorfast", "--from=cronjob/moorfast-drift", &job]);
         let pod = wait_for("the pod of the Job", Duration::from_secs(60), || {
             self.testbed.names(&["pods", "-n", "moorfast", "-l", &format!("job-name={job}")]).pop()
@@ -161,7 +161,10 @@ impl Cluster {
         let ended = try_wait_for(Duration::from_secs(240), || {
             status = self.testbed.get(&["pod", &pod, "-n", "moorfast"])["status"].take();
             let container = &status["containerStatuses"][0]["state"];
-            assert!(container["waiting"]["reason"].as_str().is_none_or(|why| why == "ContainerCreating"), "{status:#}");
+            assert!(
+                container["waiting"]["reason"].as_str().is_none_or(|reason| reason == "ContainerCreating"),
+                "{status:#}"
+            );
             container["terminated"]["exitCode"].as_i64()
         });
         let ended = ended.unwrap_or_else(|| {
@@ -175,7 +178,7 @@ impl Cluster {
         log
     }
 
-    /// What a scheduler does: it says which node a pod is for.
+    /// Binds a pod to the node, as a scheduler would.
     fn schedule(&self, pod: &str) {
         let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": {"kind": "Node", "name": self.node}});
         self.site.write("binding.json", &binding.to_string());

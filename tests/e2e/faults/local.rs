@@ -1,5 +1,4 @@
-//! What goes wrong around a run on this machine: full, read-only and broken disks, signals, and nobody who listens.
-//! The node is this machine, so that a gate of the test can hold an operation for as long as it likes.
+//! Faults of the machine that runs moorfast: full, read-only and failing disks, signals, and closed output.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -12,7 +11,7 @@ use crate::support::folder::{Folder, Run};
 use crate::support::gate::{APPLY, LONG, apply_completes, apply_to_gate, assert_no_panic, open_gate_once, remove_gate};
 use crate::support::wait_for;
 
-/// Three files, each with its content from a variable.
+/// Two files, each with its content from a variable.
 const FILES: &str = r#"
 [variables.text]
 type    = "string"
@@ -33,20 +32,20 @@ content    = "${var.text}"
 depends_on = ["ssh_file.a"]
 "#;
 
-/// A small file system of its own, gone when the test is over.
+/// A small file system, unmounted when it is dropped.
 struct Disk {
     folder: tempfile::TempDir,
 }
 
 impl Disk {
-    /// None, with the reason printed, where nothing can be mounted.
+    /// Mounts the file system. Prints the reason and returns `None` if this is not permitted here.
     fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path()).output();
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self { folder });
         }
-        assert!(std::env::var("MOORFAST_REQUIRE_TESTBED").as_deref() != Ok("1"), "a tmpfs can be mounted");
+        assert!(std::env::var("MOORFAST_REQUIRE_TESTBED").as_deref() != Ok("1"), "a tmpfs cannot be mounted");
         eprintln!("skipped: no tmpfs can be mounted here");
         None
     }
@@ -60,13 +59,13 @@ impl Disk {
         assert!(mounted.unwrap().success());
     }
 
-    /// Leaves no room.
+    /// Fills the file system.
     fn fill(&self) {
         let mut ballast = OpenOptions::new().create(true).append(true).open(self.ballast()).unwrap();
         while ballast.write(&[0; 512]).is_ok_and(|written| written > 0) {}
     }
 
-    fn make_room(&self) {
+    fn free_space(&self) {
         fs::remove_file(self.ballast()).unwrap();
     }
 
@@ -82,7 +81,7 @@ impl Drop for Disk {
 }
 
 #[test]
-fn a_full_disk_stops_a_run_before_it_acts() {
+fn a_full_disk_stops_a_run_before_its_first_operation() {
     let Some(disk) = Disk::mount() else { return };
     let state = disk.state();
     let moorfast = Folder::new(FILES);
@@ -91,9 +90,13 @@ fn a_full_disk_stops_a_run_before_it_acts() {
     let run = moorfast.expect(1, &["apply", "--auto-approve", "--state", &state, "--var", "text=two"]);
     run.complains("no space left").complains(&state).complains("make room");
     assert_no_panic(&run);
-    assert_eq!(fs::read_to_string(moorfast.path("a")).unwrap(), "one", "what can't be recorded is not begun");
+    assert_eq!(
+        fs::read_to_string(moorfast.path("a")).unwrap(),
+        "one",
+        "an operation that cannot be recorded is not started"
+    );
     moorfast.expect(0, &["state", "list", "--state", &state]).says("ssh_file.a").says("ssh_file.b");
-    disk.make_room();
+    disk.free_space();
     apply_completes(&moorfast, &["--state", &state, "--var", "text=two"]);
     assert_eq!(fs::read_to_string(moorfast.path("b")).unwrap(), "two");
 }
@@ -118,14 +121,14 @@ fn a_disk_that_fills_up_during_a_run_loses_nothing() {
     assert_no_panic(&run);
     assert!(moorfast.path("went").exists() && !moorfast.path("after").exists());
     moorfast.expect(0, &["state", "list", "--state", &state]).says("ssh_file.free");
-    disk.make_room();
+    disk.free_space();
     remove_gate(&moorfast);
     apply_completes(&moorfast, &["--state", &state]).complains("was under way when a run died");
     assert!(moorfast.path("after").exists());
 }
 
 #[test]
-fn a_read_only_file_system_is_named_and_can_be_read() {
+fn a_state_on_a_read_only_file_system_can_be_read() {
     let Some(disk) = Disk::mount() else { return };
     let state = disk.state();
     let moorfast = Folder::new(FILES);
@@ -159,14 +162,14 @@ fn the_third_signal_ends_a_run_at_once_and_nothing_is_lost() {
     }
 }
 
-/// A disk on which a write or a sync of the state fails, and all after it.
+/// From some write or sync of the state on, all of them fail.
 #[test]
-fn a_broken_disk_loses_nothing() {
+fn a_failing_disk_loses_nothing() {
     let moorfast = Folder::new(FILES);
     let strace = Command::new("strace").arg("-V").output();
     if !strace.is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var("MOORFAST_REQUIRE_TESTBED").as_deref() != Ok("1"), "strace is installed");
-        eprintln!("skipped: there is no strace, which makes system calls fail");
+        assert!(std::env::var("MOORFAST_REQUIRE_TESTBED").as_deref() != Ok("1"), "strace is not installed");
+        eprintln!("skipped: strace, which makes system calls fail, is not installed");
         return;
     }
     apply_completes(&moorfast, &[]);
@@ -178,7 +181,7 @@ fn a_broken_disk_loses_nothing() {
         let mut command = Command::new("strace");
         command.args(["-f", "-qqq", "-o", "/dev/null", "-e", &format!("inject={calls}:error=EIO:when={first}+")]);
         command.arg(traced.get_program()).args(traced.get_args()).current_dir(traced.get_current_dir().unwrap());
-        let run = ended(&mut command);
+        let run = run_to_end(&mut command);
         assert_no_panic(&run);
         if run.code != 0 {
             assert_eq!(run.code, 1, "{calls} {first}: {run}");
@@ -189,26 +192,26 @@ fn a_broken_disk_loses_nothing() {
         apply_completes(&moorfast, &["--var", &variable]);
         assert_eq!(fs::read_to_string(moorfast.path("b")).unwrap(), round.to_string());
     }
-    assert!(failed > 5, "{failed} runs met a failing disk");
+    assert!(failed > 5, "only {failed} runs failed");
 }
 
-/// A folder at this path, of this owner.
-fn folder(path: &str, owner: &str) -> String {
+/// Returns a manifest of a directory with this path and these further attributes.
+fn directory(path: &str, attributes: &str) -> String {
     format!(
-        "[nodes.here]\ntransport = \"local\"\n[resource.ssh_directory.it]\non = \"here\"\npath = \"${{path.root}}/{path}\"\n{owner}"
+        "[nodes.here]\ntransport = \"local\"\n[resource.ssh_directory.it]\non = \"here\"\npath = \"${{path.root}}/{path}\"\n{attributes}"
     )
 }
 
 #[test]
-fn a_replacement_that_dies_at_any_moment_leaves_nothing_whatever_the_manifest_says_then() {
+fn a_replacement_killed_at_any_moment_leaves_nothing_behind_under_any_next_manifest() {
     let nothing = "[nodes.here]\ntransport = \"local\"\n".to_owned();
     let mut open = 0;
-    for (end, left) in [(nothing, None), (folder("a", ""), Some("a")), (folder("c", ""), Some("c"))] {
+    for (end, left) in [(nothing, None), (directory("a", ""), Some("a")), (directory("c", ""), Some("c"))] {
         let crashes = (1..).flat_map(|write| ["before", "after"].map(|moment| format!("{moment}:{write}")));
         for crash in crashes {
-            let moorfast = Folder::new(&folder("a", ""));
+            let moorfast = Folder::new(&directory("a", ""));
             apply_completes(&moorfast, &[]);
-            moorfast.write("main.toml", &folder("b", ""));
+            moorfast.write("main.toml", &directory("b", ""));
             let run = moorfast.start_in(&APPLY, &[("MOORFAST_CRASH_AT", &crash)]).end();
             open += usize::from(run.code != 0 && moorfast.path("b").exists());
             moorfast.write("main.toml", &end);
@@ -220,39 +223,39 @@ fn a_replacement_that_dies_at_any_moment_leaves_nothing_whatever_the_manifest_sa
             }
         }
     }
-    assert!(open > 3, "{open} runs died after they made the new folder");
+    assert!(open > 3, "only {open} runs crashed after they created the new directory");
 }
 
 #[test]
-fn a_replacement_that_fails_half_way_leaves_nothing_when_it_is_taken_back() {
-    let moorfast = Folder::new(&folder("a", ""));
+fn a_replacement_that_fails_half_way_leaves_nothing_behind_when_it_is_reverted() {
+    let moorfast = Folder::new(&directory("a", ""));
     apply_completes(&moorfast, &[]);
-    moorfast.write("main.toml", &folder("b", "owner = \"nobody-has-this-name\"\n"));
+    moorfast.write("main.toml", &directory("b", "owner = \"nobody-has-this-name\"\n"));
     moorfast.expect(1, &APPLY);
-    assert!(moorfast.path("b").exists(), "it is made before it gets its owner");
-    moorfast.write("main.toml", &folder("a", ""));
+    assert!(moorfast.path("b").exists(), "the directory is created before its owner is set");
+    moorfast.write("main.toml", &directory("a", ""));
     let plan = moorfast.expect(0, &["plan"]);
     plan.says("also removes").says("/b, which an unfinished operation left behind");
     apply_completes(&moorfast, &[]);
     assert!(moorfast.path("a").exists() && !moorfast.path("b").exists());
 }
 
-/// A pipe that nobody reads.
+/// Returns a pipe whose reader is closed.
 fn closed() -> OwnedFd {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     writer.into()
 }
 
-fn ended(command: &mut Command) -> Run {
+fn run_to_end(command: &mut Command) -> Run {
     Run::of(command.output().unwrap())
 }
 
 #[test]
-fn nobody_who_reads_the_output_is_no_reason_to_panic() {
+fn closed_standard_output_causes_no_panic() {
     let moorfast = Folder::new(FILES);
-    // The plan can't be shown, so nothing is done.
-    let run = ended(moorfast.command(&APPLY).stdout(closed()));
+    // The plan cannot be printed, so nothing is changed.
+    let run = run_to_end(moorfast.command(&APPLY).stdout(closed()));
     assert_eq!(run.code, 141, "{run}");
     assert!(run.stderr.is_empty() || !run.stderr.contains("error"), "{run}");
     assert!(!moorfast.path("a").exists());
@@ -268,11 +271,11 @@ fn nobody_who_reads_the_output_is_no_reason_to_panic() {
         &["--help"],
     ];
     for arguments in commands {
-        let run = ended(moorfast.command(arguments).stdout(closed()));
+        let run = run_to_end(moorfast.command(arguments).stdout(closed()));
         assert_eq!(run.code, 141, "{arguments:?}: {run}");
         assert_no_panic(&run);
         let full = Stdio::from(OpenOptions::new().write(true).open("/dev/full").unwrap());
-        let run = ended(moorfast.command(arguments).stdout(full));
+        let run = run_to_end(moorfast.command(arguments).stdout(full));
         assert_eq!(run.code, 1, "{arguments:?}: {run}");
         assert_no_panic(&run);
     }
@@ -280,14 +283,14 @@ fn nobody_who_reads_the_output_is_no_reason_to_panic() {
 }
 
 #[test]
-fn nobody_who_reads_the_errors_keeps_no_run_from_its_work() {
+fn closed_standard_error_does_not_stop_an_apply() {
     let moorfast = Folder::new(FILES);
-    let run = ended(moorfast.command(&["apply", "--auto-approve", "--log", "trace"]).stderr(closed()));
+    let run = run_to_end(moorfast.command(&["apply", "--auto-approve", "--log", "trace"]).stderr(closed()));
     assert_eq!(run.code, 0, "{run}");
     assert!(Path::new(&moorfast.path("b")).exists());
-    // Output that closes while operations run.
+    // Both outputs are closed while operations run.
     let mut command = moorfast.command(&["apply", "--auto-approve", "--json", "--var", "text=two"]);
-    let run = ended(command.stdout(closed()).stderr(closed()));
+    let run = run_to_end(command.stdout(closed()).stderr(closed()));
     assert_eq!(run.code, 141, "{run}");
     apply_completes(&moorfast, &["--var", "text=two"]);
 }

@@ -1,4 +1,4 @@
-//! Faults of this machine, of nodes and of clusters.
+//! Faults of the machine that runs moorfast, of nodes and of clusters.
 
 mod local;
 mod targets;

@@ -1,4 +1,4 @@
-//! Nodes and clusters that are not as they should be: each with an error that says what happened, where and what to do, and nothing done.
+//! Nodes and clusters at fault: each error names the cause, the place and the remedy, and nothing is changed.
 
 use std::process::Command;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use crate::support::testbed::{Node, Testbed};
 use crate::support::variables::kubelet_variables;
 use crate::support::wait_for;
 
-/// What a case is about, and the case.
+/// The name of a case, and the case.
 type Case = (&'static str, fn(&Testbed));
 
-/// One testbed serves all cases, one after the other: some take the API server or a disk away.
+/// All cases share one testbed, one after the other, because some stop the API server or fill a disk.
 #[test]
-fn bad_input() {
-    let Some(testbed) = Testbed::up("bad-input", 2) else { return };
+fn faulty_nodes_and_clusters() {
+    let Some(testbed) = Testbed::up("faulty-targets", 2) else { return };
     let cases: [Case; 10] = [
         ("a node that is not reachable", unreachable_node),
         ("a key that is refused", refused_key),
@@ -42,7 +42,7 @@ path    = "/etc/moorfast-note"
 content = "hello"
 "#;
 
-/// The inventory of one node.
+/// Returns an inventory with one node.
 fn inventory(testbed: &Testbed, address: &str, user: &str, key: &str, pin: &str) -> String {
     let name = &testbed.facts.nodes[0].name;
     format!(
@@ -59,18 +59,18 @@ fn key(testbed: &Testbed) -> String {
     testbed.facts.ssh.identity_file.display().to_string()
 }
 
-/// A manifest with `resources` on the first node, where root logs in.
+/// Creates a manifest with `resources` on the first node, as root.
 fn on_first(testbed: &Testbed, resources: &str) -> Folder {
     let node = first(testbed);
     Folder::new(&(inventory(testbed, &node.address, "root", &key(testbed), node.pin()) + resources))
 }
 
-fn is_there(testbed: &Testbed, path: &str) -> bool {
+fn exists(testbed: &Testbed, path: &str) -> bool {
     testbed.try_on(&first(testbed).name, &format!("test -e {path}")).unwrap().status.success()
 }
 
-/// Plan and apply fail and say this, and the file is not made.
-fn refuses_the_file(testbed: &Testbed, moorfast: &Folder, texts: &[&str]) {
+/// Asserts that plan and apply fail with these texts and do not create the file.
+fn fails_without_the_file(testbed: &Testbed, moorfast: &Folder, texts: &[&str]) {
     for command in [&["plan"][..], &["apply", "--auto-approve"]] {
         let run = moorfast.expect(1, command);
         for text in texts {
@@ -78,15 +78,15 @@ fn refuses_the_file(testbed: &Testbed, moorfast: &Folder, texts: &[&str]) {
         }
         assert!(!run.stdout.contains("No changes"), "{run}");
     }
-    assert!(!is_there(testbed, "/etc/moorfast-note"));
+    assert!(!exists(testbed, "/etc/moorfast-note"));
     assert!(moorfast.expect(1, &["state", "list"]).stdout.is_empty());
 }
 
 fn unreachable_node(testbed: &Testbed) {
     let node = first(testbed);
-    let nobody = node.address.rsplit_once('.').map(|(net, _)| format!("{net}.250")).unwrap();
-    let moorfast = Folder::new(&(inventory(testbed, &nobody, "root", &key(testbed), node.pin()) + FILE));
-    refuses_the_file(testbed, &moorfast, &[&node.name, &nobody]);
+    let unused = node.address.rsplit_once('.').map(|(net, _)| format!("{net}.250")).unwrap();
+    let moorfast = Folder::new(&(inventory(testbed, &unused, "root", &key(testbed), node.pin()) + FILE));
+    fails_without_the_file(testbed, &moorfast, &[&node.name, &unused]);
 }
 
 fn refused_key(testbed: &Testbed) {
@@ -96,19 +96,19 @@ fn refused_key(testbed: &Testbed) {
     let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &other]).status().unwrap();
     assert!(made.success());
     let moorfast = Folder::new(&(inventory(testbed, &node.address, "root", &other, node.pin()) + FILE));
-    refuses_the_file(testbed, &moorfast, &[&node.name, "refuse"]);
+    fails_without_the_file(testbed, &moorfast, &[&node.name, "refuse"]);
 }
 
 fn changed_host_key(testbed: &Testbed) {
     let [node, other] = testbed.facts.nodes.as_slice() else { panic!("two nodes") };
     let moorfast = Folder::new(&(inventory(testbed, &node.address, "root", &key(testbed), other.pin()) + FILE));
-    refuses_the_file(testbed, &moorfast, &[&node.name, node.pin(), other.pin()]);
+    fails_without_the_file(testbed, &moorfast, &[&node.name, node.pin(), other.pin()]);
 }
 
 fn missing_sudo(testbed: &Testbed) {
     let node = first(testbed);
     let moorfast = Folder::new(&(inventory(testbed, &node.address, "plain", &key(testbed), node.pin()) + FILE));
-    refuses_the_file(testbed, &moorfast, &[&node.name, "sudo", "plain"]);
+    fails_without_the_file(testbed, &moorfast, &[&node.name, "sudo", "plain"]);
 }
 
 fn full_disk(testbed: &Testbed) {
@@ -141,18 +141,18 @@ depends_on = ["ssh_exec.slow"]
 "#,
     );
     let apply = moorfast.start(&["apply", "--auto-approve"]);
-    wait_for("the command to begin", Duration::from_secs(30), || is_there(testbed, "/tmp/begun").then_some(()));
+    wait_for("the command to start", Duration::from_secs(30), || exists(testbed, "/tmp/begun").then_some(()));
     let signalled = Command::new("kill").args(["-INT", &apply.pid().to_string()]).status().unwrap();
     assert!(signalled.success());
     testbed.on(name, "touch /tmp/go");
     let run = apply.end();
     assert_eq!(run.code, 130, "{run}");
     run.complains("Interrupted").complains("ssh_file.after");
-    assert!(is_there(testbed, "/tmp/ended"), "what ran was finished\n{run}");
-    assert!(!is_there(testbed, "/tmp/after"), "nothing more was begun\n{run}");
+    assert!(exists(testbed, "/tmp/ended"), "the running operation was completed\n{run}");
+    assert!(!exists(testbed, "/tmp/after"), "no further operation was started\n{run}");
 
     moorfast.expect(0, &["apply", "--auto-approve"]).says("1 added, 0 changed, 0 destroyed.");
-    assert!(is_there(testbed, "/tmp/after"));
+    assert!(exists(testbed, "/tmp/after"));
     moorfast.expect(0, &["plan", "--detailed-exitcode"]);
     moorfast.expect(0, &["destroy", "--auto-approve"]);
     testbed.on(name, "rm /tmp/begun /tmp/go /tmp/ended");
@@ -180,7 +180,7 @@ fn api_server_down(testbed: &Testbed) {
     assert_eq!(plan.code, 1, "{plan}");
     plan.complains(&control_plane.server).complains("connection refused");
     assert!(!plan.stdout.contains("No changes"), "{plan}");
-    assert_eq!(drift.code, 1, "nothing was applied, so there is nothing to compare: {drift}");
+    assert_eq!(drift.code, 1, "without an apply there is nothing to compare: {drift}");
     drift.complains("it has no objects and no outputs");
     assert!(testbed.get(&["configmap", "moorfast-note"]).is_null());
 }
@@ -277,7 +277,7 @@ fn never_ready(testbed: &Testbed) {
     let node = first(testbed);
     let moorfast = Folder::copy_of("kubelet", &kubelet_variables(&testbed.facts, "ops"));
     let nodes = std::fs::read_to_string(moorfast.path("nodes.toml")).unwrap();
-    // The first node alone.
+    // Only the first node.
     let one: Vec<_> =
         nodes.split("\n\n").filter(|block| !block.contains("gpu02") && !block.contains("gpu03")).collect();
     moorfast.write("nodes.toml", &one.join("\n\n"));

@@ -30,7 +30,7 @@ const OTHER: Size = Size { chains: 1, tokens: 2 };
 /// The default of `MOORFAST_KILLS`.
 const KILLS: u64 = 8;
 /// The default of `MOORFAST_CRASH_STEP`.
-const CRASH_STEP: u64 = 90;
+const CRASH_STEP: u64 = 30;
 /// The step for small applies, unless `MOORFAST_CRASH_STEP` is smaller.
 const SMALL_CRASH_STEP: u64 = 2;
 /// The ends of the lines that a run prints when an operation starts.

@@ -1,5 +1,5 @@
-//! `examples/kubelet` on three bare nodes and a real control plane: one apply makes them Ready, nothing is left to do, drift is found and mended,
-//! and a destroy leaves no trace.
+//! `examples/kubelet` on three bare nodes and a real control plane: one apply makes them Ready, the next plan is empty, drift is found and
+//! corrected, and a destroy leaves nothing behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,30 +15,30 @@ use serde_json::Value as Json;
 const CONFIG: &str = "kubelet-config.yaml.tpl";
 
 #[test]
-fn the_chapter() {
+fn three_workers_from_join_to_destroy() {
     let Some(testbed) = Testbed::up("kubelet", 3) else { return };
-    let chapter = Chapter { moorfast: Folder::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root")), testbed };
-    let bare = Snapshot::of(&chapter.testbed);
-    chapter.moorfast.expect(0, &["validate"]);
-    chapter.the_nodes_join();
-    chapter.nodes_and_certificates_are_as_they_should_be();
-    chapter.the_kubelets_answer_as_they_should();
-    chapter.configz_equals_the_manifest();
-    chapter.nothing_is_left_to_do();
-    chapter.nothing_is_left_to_do_after_the_tokens_are_gone();
-    chapter.one_field_changes_one_file_and_restarts_one_unit();
-    chapter.drift_is_found_and_mended();
-    chapter.a_replaced_machine_joins_again();
-    chapter.destroy_leaves_no_trace(&bare);
+    let workers = Workers { moorfast: Folder::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root")), testbed };
+    let bare = Snapshot::of(&workers.testbed);
+    workers.moorfast.expect(0, &["validate"]);
+    workers.the_nodes_join();
+    workers.nodes_are_ready_and_certificates_issued();
+    workers.the_kubelets_authenticate_and_authorize();
+    workers.configz_equals_the_manifest();
+    workers.the_plan_is_empty();
+    workers.the_plan_stays_empty_without_the_bootstrap_tokens();
+    workers.one_field_changes_one_file_and_restarts_one_unit();
+    workers.drift_is_found_and_corrected();
+    workers.a_replaced_machine_joins_again();
+    workers.destroy_leaves_nothing_behind(&bare);
 }
 
-struct Chapter {
+struct Workers {
     testbed: Testbed,
     moorfast: Folder,
 }
 
-impl Chapter {
-    /// The plan is made, saved and applied, with everything watched where a secret could show.
+impl Workers {
+    /// Plans, saves the plan and applies it, and searches all output, files and processes for secrets.
     fn the_nodes_join(&self) {
         let plan = self.moorfast.expect(0, &["plan", "--out", "first.plan"]);
         let watch = Watch::start();
@@ -48,15 +48,15 @@ impl Chapter {
         let effort = plan.stderr.lines().find(|line| line.starts_with("Planned in"));
         eprintln!("plan took {:.1?}: {}; {}", plan.took, plan.line("Plan:"), effort.unwrap());
         eprintln!("apply took {:.1?}: {}", apply.took, apply.line("in "));
-        self.no_secret_shows(&[&plan, &apply], &command_lines);
+        self.no_secret_is_visible(&[&plan, &apply], &command_lines);
     }
 
-    fn no_secret_shows(&self, runs: &[&Run], command_lines: &BTreeSet<String>) {
+    fn no_secret_is_visible(&self, runs: &[&Run], command_lines: &BTreeSet<String>) {
         let secrets = self.secrets();
         assert!(secrets.len() >= 3 * 2 + 3, "{} secrets", secrets.len());
         let mut places: Vec<(String, Vec<u8>)> = Vec::new();
         for run in runs {
-            places.push((format!("what `{}` printed", run.command), run.stdout.clone().into_bytes()));
+            places.push((format!("the output of `{}`", run.command), run.stdout.clone().into_bytes()));
             places.push((format!("the log of `{}`", run.command), run.stderr.clone().into_bytes()));
         }
         places.push(("ps".to_owned(), command_lines.iter().cloned().collect::<String>().into_bytes()));
@@ -64,16 +64,16 @@ impl Chapter {
             places.push((file.display().to_string(), std::fs::read(&file).unwrap_or_default()));
         }
         for (place, bytes) in &places {
-            for (what, secret) in &secrets {
+            for (name, secret) in &secrets {
                 let shows = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
-                assert!(!shows, "{place} shows {what}");
+                assert!(!shows, "{place} contains {name}");
             }
         }
         assert!(command_lines.iter().any(|line| line.contains("ssh")), "the processes were watched");
-        assert!(places.iter().any(|(place, _)| place.contains(".moorfast")), "the state was looked at");
+        assert!(places.iter().any(|(place, _)| place.contains(".moorfast")), "the state was searched");
     }
 
-    /// What must never show, and what it is.
+    /// Returns the name and the value of each secret.
     fn secrets(&self) -> Vec<(String, String)> {
         let mut secrets = Vec::new();
         let template = "{{range .items}}{{if eq .type \"bootstrap.kubernetes.io/token\"}}\
@@ -81,14 +81,14 @@ impl Chapter {
         let tokens =
             self.testbed.kubectl(&["get", "secrets", "-n", "kube-system", "-o", &format!("go-template={template}")]);
         secrets.extend(tokens.split_whitespace().map(|s| ("the secret of a bootstrap token".to_owned(), s.to_owned())));
-        // How every token of a ServiceAccount begins.
+        // The start of every token of a ServiceAccount.
         secrets.push(("a token of a ServiceAccount".to_owned(), "eyJhbGciOi".to_owned()));
         let facts = &self.testbed.facts;
         let keys =
             [&facts.ssh.identity_file, &facts.control_plane.admin.key, &facts.control_plane.controller_manager.key];
         for path in keys {
             let key = std::fs::read_to_string(path).unwrap();
-            // The second line of a PEM file is secret, the first is the same in all.
+            // The second line of a PEM file is secret, the first is the same in all PEM files.
             secrets.push((
                 format!("the key {}", path.display()),
                 key.lines().nth(2).or(key.lines().nth(1)).unwrap().to_owned(),
@@ -101,7 +101,7 @@ impl Chapter {
         self.testbed.kubectl(&["create", "token", "-n", "default", "kubelet-api-test"]).trim().to_owned()
     }
 
-    fn nodes_and_certificates_are_as_they_should_be(&self) {
+    fn nodes_are_ready_and_certificates_issued(&self) {
         let nodes = self.testbed.get(&["nodes"]);
         let ready: BTreeMap<_, _> = list(&nodes).map(|node| (name(node), condition(node, "Ready"))).collect();
         let expected = self.testbed.node_names().into_iter().map(|name| (name, "True".to_owned()));
@@ -128,7 +128,7 @@ impl Chapter {
         assert_eq!(unissued.collect::<Vec<_>>(), Vec::<String>::new());
     }
 
-    fn the_kubelets_answer_as_they_should(&self) {
+    fn the_kubelets_authenticate_and_authorize(&self) {
         let control_plane = &self.testbed.facts.control_plane;
         let certificate = |c: &crate::support::testbed::Credentials| {
             vec!["--cert".to_owned(), c.cert.display().to_string(), "--key".to_owned(), c.key.display().to_string()]
@@ -160,7 +160,7 @@ impl Chapter {
         }
     }
 
-    /// Each value of the file that the manifest wrote is the kubelet's.
+    /// Compares the configuration of the running kubelets with the values of the manifest.
     fn configz_equals_the_manifest(&self) {
         for node in self.testbed.node_names() {
             let live = self.testbed.kubectl(&["get", "--raw", &format!("/api/v1/nodes/{node}/proxy/configz")]);
@@ -194,7 +194,7 @@ impl Chapter {
         }
     }
 
-    fn nothing_is_left_to_do(&self) {
+    fn the_plan_is_empty(&self) {
         let before = self.starts();
         self.moorfast.expect(0, &["plan", "--detailed-exitcode"]).says("No changes.");
         self.moorfast.expect(0, &["apply", "--auto-approve"]).says("0 added, 0 changed, 0 destroyed.");
@@ -207,11 +207,11 @@ impl Chapter {
         assert!(checks.iter().all(|check| check["status"] == "pass"), "{checks:?}");
     }
 
-    fn nothing_is_left_to_do_after_the_tokens_are_gone(&self) {
+    fn the_plan_stays_empty_without_the_bootstrap_tokens(&self) {
         let selector = ["-n", "kube-system", "--field-selector", "type=bootstrap.kubernetes.io/token"];
         self.testbed.kubectl(&[&["delete", "secrets"], &selector[..]].concat());
         assert_eq!(self.testbed.names(&[&["secrets"], &selector[..]].concat()), Vec::<String>::new());
-        self.nothing_is_left_to_do();
+        self.the_plan_is_empty();
         assert_eq!(self.testbed.names(&[&["secrets"], &selector[..]].concat()), Vec::<String>::new());
     }
 
@@ -232,15 +232,15 @@ impl Chapter {
             assert_eq!(restarted, unit.starts_with("kubelet.service"), "{unit}: restarted: {restarted}");
         }
         for node in self.testbed.node_names() {
-            wait_for("the new configuration", Duration::from_secs(30), || {
+            wait_for("the kubelet to run with the new configuration", Duration::from_secs(30), || {
                 let live = self.testbed.kubectl(&["get", "--raw", &format!("/api/v1/nodes/{node}/proxy/configz")]);
                 live.contains("\"maxPods\":200").then_some(())
             });
         }
-        self.nothing_is_left_to_do();
+        self.the_plan_is_empty();
     }
 
-    fn drift_is_found_and_mended(&self) {
+    fn drift_is_found_and_corrected(&self) {
         let [first, second, _] = self.testbed.node_names().try_into().unwrap();
         self.testbed.on(&first, "sed -i 's/maxPods: 200/maxPods: 111/' /etc/kubernetes/kubelet-config.yaml");
         self.testbed.on(&second, "systemctl stop kubelet");
@@ -255,24 +255,24 @@ impl Chapter {
         self.testbed.on(&first, "grep -q 'maxPods: 200' /etc/kubernetes/kubelet-config.yaml");
         assert_eq!(self.testbed.on(&second, "systemctl is-active kubelet").trim(), "active");
         assert_eq!(self.testbed.names(&["clusterrolebinding", "kubelet-bootstrap"]), ["kubelet-bootstrap"]);
-        self.nothing_is_left_to_do();
+        self.the_plan_is_empty();
     }
 
-    /// Another machine of the same name: its old Node goes first, then an apply brings the new one to the same place.
+    /// A machine is replaced: the old Node is deleted, then the new machine joins.
     fn a_replaced_machine_joins_again(&self) {
         let node = self.testbed.node_names().remove(1);
         self.testbed.run(&["node", "replace", &node]);
         let replaced = format!("node {node} replaced: SHA256:");
         self.moorfast.expect(0, &["plan"]).says(&replaced).says("not approved");
-        // Its key in the manifest approves it.
+        // The new key in the manifest approves the machine.
         self.moorfast.write(VARIABLES, &kubelet_variables(&self.testbed.current_facts(), "root"));
         self.moorfast.expect(0, &["plan"]).says(&replaced).says("approved: all resources on it are created again");
         self.moorfast.expect(0, &["apply", "--auto-approve"]).says("Apply complete!");
-        self.nodes_and_certificates_are_as_they_should_be();
-        self.nothing_is_left_to_do();
+        self.nodes_are_ready_and_certificates_issued();
+        self.the_plan_is_empty();
     }
 
-    fn destroy_leaves_no_trace(&self, bare: &Snapshot) {
+    fn destroy_leaves_nothing_behind(&self, bare: &Snapshot) {
         let destroy = self.moorfast.expect(0, &["destroy", "--auto-approve"]);
         destroy.says("Destroy complete!");
         eprintln!("destroy took {:.1?}: {}", destroy.took, destroy.line("in "));
@@ -285,14 +285,14 @@ impl Chapter {
         for node in self.testbed.node_names() {
             let ended = |resource: &str| {
                 let line = format!("{resource}[\"{node}\"]: Destruction complete");
-                destroy.stderr.find(&line).unwrap_or_else(|| panic!("{line} is not said\n{destroy}"))
+                destroy.stderr.find(&line).unwrap_or_else(|| panic!("{line} is missing\n{destroy}"))
             };
             assert!(order.map(ended).is_sorted(), "{order:?} on {node}\n{destroy}");
         }
-        // The garbage collector takes the leases of nodes away.
+        // The garbage collector deletes the Leases of the Nodes.
         let left = || Snapshot::of(&self.testbed).since(bare);
         let mut last = Vec::new();
-        wait_for("the leases to go", Duration::from_secs(60), || {
+        wait_for("the Leases to be deleted", Duration::from_secs(60), || {
             last = left();
             last.iter().all(|line| !line.starts_with("leases")).then_some(())
         });
@@ -300,7 +300,7 @@ impl Chapter {
         self.moorfast.expect(1, &["state", "list"]).complains("it holds no objects and no outputs");
     }
 
-    /// What a plan would do: the action by address.
+    /// Returns the planned action of each address.
     fn changes(&self) -> BTreeMap<String, String> {
         let plan: Json = serde_json::from_str(&self.moorfast.expect(0, &["plan", "--json"]).stdout).unwrap();
         let changes = plan["resource_changes"].as_array().unwrap().iter();
@@ -314,7 +314,7 @@ impl Chapter {
         names.iter().flat_map(|node| resources.iter().map(move |r| format!("{r}[\"{node}\"]"))).collect()
     }
 
-    /// When each unit started.
+    /// Returns the start time of each unit.
     fn starts(&self) -> BTreeMap<String, String> {
         let script = "for unit in kubelet containerd ssh systemd-journald dbus; do \
             echo \"$unit.service $(systemctl show -p ExecMainStartTimestampMonotonic --value $unit)\"; done";

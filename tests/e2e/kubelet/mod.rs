@@ -1,4 +1,4 @@
-//! `examples/kubelet`: workers join a cluster, are changed one after the other, are replaced and leave.
+//! `examples/kubelet`: workers join a cluster, are changed one after the other, replaced and destroyed.
 
 mod example;
 mod replacement;

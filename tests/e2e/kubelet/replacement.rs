@@ -1,5 +1,5 @@
-//! A dead machine is swapped for a new one of the same name and address: the plan names it, nothing is done there before a person approves it, and then
-//! it joins with a Node object of its own, while the other nodes see no operation at all.
+//! A machine is replaced by another one with the same name and address: the plan names it, nothing is changed on it before it is approved, and then
+//! it joins with a new Node object. Nothing is changed on the other nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,35 +15,35 @@ fn one_of_three_workers() {
     let Some(testbed) = Testbed::up("replacement", 3) else { return };
     let moorfast = Folder::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root"));
     let nodes = testbed.node_names();
-    // The keys are not in the manifest, so that a person has to say which machines are right.
+    // Without keys in the manifest a person must approve each machine.
     let inventory = std::fs::read_to_string(moorfast.path("nodes.toml")).unwrap();
     let unpinned: String = inventory.lines().filter(|l| !l.starts_with("host_key")).map(|l| format!("{l}\n")).collect();
     moorfast.write("nodes.toml", &unpinned);
-    // Something of the cluster's own on the node, which a new machine must not inherit and must get again.
+    // A label, which the new Node must get too.
     let labelled = "name       = \"${node.name}\"\nlabels     = { \"example.org/disk\" = \"ssd\" }\ntimeouts   = { create = \"5m\" }";
     moorfast.edit("approval.toml", "name       = \"${node.name}\"\ntimeouts   = { create = \"5m\" }", labelled);
     moorfast.expect(0, &[&["node", "trust"][..], &nodes.iter().map(String::as_str).collect::<Vec<_>>()].concat());
     moorfast.expect(0, &["apply", "--auto-approve"]);
-    let bench = Bench { testbed, moorfast, node: nodes[1].clone() };
-    bench.without_approval_the_rest_is_done();
-    bench.the_page_works_as_written();
-    bench.swapped_again_while_it_joins();
+    let cluster = Cluster { testbed, moorfast, node: nodes[1].clone() };
+    cluster.without_approval_only_the_other_nodes_are_changed();
+    cluster.the_page_works_as_written();
+    cluster.a_machine_replaced_while_it_joins();
 }
 
-/// The blocks of a page that are marked `sh`.
+/// Returns the blocks of a page that are marked `sh`.
 fn commands(page: &str) -> Vec<String> {
     let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
     blocks.collect()
 }
 
-struct Bench {
+struct Cluster {
     testbed: Testbed,
     moorfast: Folder,
-    /// The one that is replaced.
+    /// The node that is replaced.
     node: String,
 }
 
-impl Bench {
+impl Cluster {
     fn replace(&self) {
         self.testbed.kubectl(&["taint", "node", &self.node, "old=broken:NoExecute", "--overwrite"]);
         self.testbed.kubectl(&["cordon", &self.node]);
@@ -57,14 +57,14 @@ impl Bench {
         nodes["items"].as_array().unwrap().iter().map(uid).collect()
     }
 
-    /// The names of the others' resources among the operations of a run.
+    /// Returns the operations of a run on other nodes.
     fn operations_elsewhere(&self, run: &Run) -> BTreeSet<String> {
-        let begins = ["]: Creating...", "]: Modifying...", "]: Destroying...", "]: Replacing..."];
-        let begun = run.stderr.lines().filter(|line| begins.iter().any(|b| line.contains(b)));
-        begun.filter(|line| !line.contains(&self.node)).map(str::to_owned).collect()
+        let starts = ["]: Creating...", "]: Modifying...", "]: Destroying...", "]: Replacing..."];
+        let started = run.stderr.lines().filter(|line| starts.iter().any(|b| line.contains(b)));
+        started.filter(|line| !line.contains(&self.node)).map(str::to_owned).collect()
     }
 
-    fn without_approval_the_rest_is_done(&self) {
+    fn without_approval_only_the_other_nodes_are_changed(&self) {
         let before = self.uids();
         self.replace();
         let plan = self.moorfast.expect(0, &["plan"]);
@@ -77,7 +77,6 @@ impl Bench {
         self.testbed.on(&self.node, "! test -e /etc/kubernetes");
     }
 
-    /// Word for word as the page has it.
     fn the_page_works_as_written(&self) {
         let before = self.uids();
         // A saved plan is stale if the control plane detects only after the review that the old machine is gone.
@@ -93,11 +92,11 @@ impl Bench {
             assert_eq!(run.code, 0, "{run}");
             assert_eq!(self.operations_elsewhere(&run), BTreeSet::new());
         }
-        self.is_a_new_node(&before);
+        self.assert_joined_again(&before);
     }
 
-    /// The node has a Node object of its own, as the manifest wants it, and there is nothing left to do.
-    fn is_a_new_node(&self, before: &BTreeMap<String, String>) {
+    /// Asserts that the node has a new Node object as in the manifest, and that the plan is empty.
+    fn assert_joined_again(&self, before: &BTreeMap<String, String>) {
         let after = self.uids();
         for (node, uid) in before {
             assert_eq!(after[node] != *uid, *node == self.node, "{node}");
@@ -116,12 +115,12 @@ impl Bench {
         self.moorfast.expect(0, &["node", "show", &self.node]).says(&after[&self.node]);
     }
 
-    /// The new machine dies in the middle of its apply, and another one takes its place.
-    fn swapped_again_while_it_joins(&self) {
+    /// The new machine is replaced in the middle of its apply.
+    fn a_machine_replaced_while_it_joins(&self) {
         let before = self.uids();
         self.replace();
         let apply = self.moorfast.start(&["apply", "--auto-approve", "--replace-node", &self.node]);
-        wait_for("the kubelet's file", Duration::from_secs(60), || {
+        wait_for("the kubelet's configuration file", Duration::from_secs(60), || {
             let there = self.testbed.try_on(&self.node, "test -e /etc/kubernetes/kubelet-config.yaml");
             there.unwrap().status.success().then_some(())
         });
@@ -133,6 +132,6 @@ impl Bench {
         self.moorfast.expect(0, &["plan"]).says(&format!("node {} replaced: SHA256:", self.node));
         let apply = self.moorfast.expect(0, &["apply", "--auto-approve", "--replace-node", &self.node]);
         assert_eq!(self.operations_elsewhere(&apply), BTreeSet::new());
-        self.is_a_new_node(&before);
+        self.assert_joined_again(&before);
     }
 }

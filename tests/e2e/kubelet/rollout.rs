@@ -1,5 +1,5 @@
-//! `examples/kubelet` with its `[rollout.workers]`: a changed configuration restarts one kubelet at a time, a broken one stops at the first node, and so
-//! does a kubelet that runs and does not reach the API server, though its Node still counts as Ready.
+//! `examples/kubelet` with its `[rollout.workers]`: a changed configuration restarts one kubelet at a time. The rollout stops at the first node if the
+//! configuration is wrong, or if the kubelet runs but does not reach the API server, even while its Node still counts as Ready.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -11,21 +11,23 @@ use crate::support::variables::kubelet_variables;
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
-/// How often the Leases are looked at while a run goes on; a kubelet renews its own every ten seconds.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The interval at which the Leases are read during a run.
+const READ_EVERY: Duration = Duration::from_millis(500);
 const CONFIG: &str = "kubelet-config.yaml.tpl";
 
 #[test]
 fn one_kubelet_at_a_time() {
     let Some(testbed) = Testbed::up("rollout", 3) else { return };
     let moorfast = Folder::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root"));
+    // A kubelet renews its Lease after a quarter of its duration, and the gates wait for that: every 3 s instead of every 10 s.
+    moorfast.edit(CONFIG, "maxPods: 220", "nodeLeaseDurationSeconds: 12\nmaxPods: 220");
     let fleet = Fleet { moorfast, testbed };
     fleet.new_nodes_join_all_at_once();
     fleet.a_change_goes_from_node_to_node();
-    fleet.one_that_does_not_reach_the_api_server_stops_it();
-    fleet.mended_it_goes_on_with_the_rest();
-    fleet.a_broken_one_stops_at_the_first_node();
-    fleet.mended_all_are_back();
+    fleet.a_kubelet_without_api_server_stops_the_rollout();
+    fleet.repaired_the_rollout_continues();
+    fleet.a_wrong_configuration_stops_at_the_first_node();
+    fleet.corrected_the_first_node_recovers();
 }
 
 struct Fleet {
@@ -33,7 +35,7 @@ struct Fleet {
     moorfast: Folder,
 }
 
-/// What a change must leave alone on a node.
+/// The parts of a node that a stopped rollout must not change.
 #[derive(Debug, PartialEq)]
 struct Kubelet {
     pid: String,
@@ -69,7 +71,7 @@ impl Fleet {
         self.moorfast.expect(0, &["plan", "--detailed-exitcode"]).says("No changes.");
     }
 
-    fn a_broken_one_stops_at_the_first_node(&self) {
+    fn a_wrong_configuration_stops_at_the_first_node(&self) {
         self.moorfast.edit(CONFIG, "maxPods: 210", "maxPods: -1");
         let [first, others @ ..] = &self.testbed.node_names()[..] else { panic!("there are three nodes") };
         let before = self.kubelets(others);
@@ -81,8 +83,8 @@ impl Fleet {
         assert_eq!(self.kubelets(others), before);
     }
 
-    /// For a while its Node still counts as Ready, but its Lease gets old.
-    fn one_that_does_not_reach_the_api_server_stops_it(&self) {
+    /// The Node still counts as Ready for a while, but its Lease is not renewed.
+    fn a_kubelet_without_api_server_stops_the_rollout(&self) {
         self.moorfast.edit(CONFIG, "maxPods: 200", "maxPods: 210");
         self.moorfast.edit("rollout.toml", "\"2m\"", "\"12s\"");
         let [first, others @ ..] = &self.testbed.node_names()[..] else { panic!("there are three nodes") };
@@ -100,22 +102,22 @@ impl Fleet {
         self.testbed.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", &format!("node/{first}")]);
     }
 
-    fn mended_it_goes_on_with_the_rest(&self) {
+    fn repaired_the_rollout_continues(&self) {
         let names = self.testbed.node_names();
         let untouched = self.kubelets(&names[..1]);
         self.moorfast.edit("rollout.toml", "\"12s\"", "\"2m\"");
         self.moorfast.expect(0, &["apply", "--auto-approve"]).says("0 added, 4 changed, 0 destroyed.");
         assert_eq!(self.kubelets(&names[..1]), untouched);
-        self.all_are_back();
+        self.assert_all_nodes_updated();
     }
 
-    fn mended_all_are_back(&self) {
+    fn corrected_the_first_node_recovers(&self) {
         self.moorfast.edit(CONFIG, "maxPods: -1", "maxPods: 210");
         self.moorfast.expect(0, &["apply", "--auto-approve"]).says("0 added, 2 changed, 0 destroyed.");
-        self.all_are_back();
+        self.assert_all_nodes_updated();
     }
 
-    fn all_are_back(&self) {
+    fn assert_all_nodes_updated(&self) {
         for node in &self.testbed.node_names() {
             self.testbed.on(node, "grep -q 'maxPods: 210' /etc/kubernetes/kubelet-config.yaml");
             let ready =
@@ -125,7 +127,7 @@ impl Fleet {
         self.moorfast.expect(0, &["plan", "--detailed-exitcode"]).says("No changes.");
     }
 
-    /// Takes the API server away from a node (`-I`) or gives it back (`-D`).
+    /// Blocks (`-I`) or unblocks (`-D`) the API server for a node.
     fn cut_off(&self, node: &str, verb: &str) {
         let server = &self.testbed.facts.control_plane.server;
         let port = server.rsplit(':').next().unwrap();
@@ -138,16 +140,16 @@ impl Fleet {
         nodes.iter().map(|node| Kubelet { pid: pid(node), config: config(node) }).collect()
     }
 
-    /// When the kubelet of a node became active.
+    /// Returns when the kubelet of a node became active.
     fn started(&self, node: &str) -> Timestamp {
         let shown = "systemctl show -p ActiveEnterTimestamp --value --timestamp=us+utc kubelet";
         let microseconds = self.testbed.on(node, &format!("date -d \"$({shown})\" +%s%6N"));
         Timestamp::from_microsecond(microseconds.trim().parse().unwrap()).unwrap()
     }
 
-    /// What `act` gives, and when the Lease of each node was renewed while it ran.
+    /// Returns the run of `act`, and the times at which the Lease of each node was renewed meanwhile.
     fn watching_leases(&self, act: impl FnOnce() -> Run) -> (Run, BTreeMap<String, Vec<Timestamp>>) {
-        let (over, ended) = mpsc::channel::<()>();
+        let (running, ended) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
             let watch = scope.spawn(move || {
                 let mut renewals: BTreeMap<String, Vec<Timestamp>> = BTreeMap::new();
@@ -159,13 +161,13 @@ impl Fleet {
                         }
                     }
                     // The end of the run drops the other side.
-                    if ended.recv_timeout(LOOK_EVERY) != Err(RecvTimeoutError::Timeout) {
+                    if ended.recv_timeout(READ_EVERY) != Err(RecvTimeoutError::Timeout) {
                         return renewals;
                     }
                 }
             });
             let run = act();
-            drop(over);
+            drop(running);
             (run, watch.join().unwrap())
         })
     }

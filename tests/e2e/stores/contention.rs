@@ -1,4 +1,4 @@
-//! Two runs at once, and runs that die or stand still while they hold the lock.
+//! Two runs at once, and runs that are killed or stopped while they hold the lock.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -19,7 +19,7 @@ fn gated(stores: &Stores, environment: &[(&str, &str)]) -> (Folder, Started) {
     (moorfast, started)
 }
 
-pub fn of_two_runs_one_works_and_the_other_waits_or_says_who_holds_the_lock(stores: &Stores) {
+pub fn the_second_of_two_runs_waits_or_names_the_holder_of_the_lock(stores: &Stores) {
     let (moorfast, first) = gated(stores, &[]);
     let pid = format!("pid {}", first.pid());
     moorfast.expect(1, &APPLY).complains("another run holds the lock").complains(&pid).complains("--lock-timeout");
@@ -43,22 +43,22 @@ pub fn the_lock_of_a_killed_run_is_free_at_once(stores: &Stores) {
     run.complains("Removed the lock of a run that no longer exists").complains("was under way when a run died");
 }
 
-pub fn the_lock_of_a_run_that_was_killed_elsewhere_is_free_when_it_runs_out(stores: &Stores) {
+pub fn the_lock_of_a_run_killed_on_another_machine_expires(stores: &Stores) {
     if fs::metadata("/proc/self").map(|own| own.uid()).ok() != Some(0) {
-        eprintln!("skipped: only root can start a run as if it were on another machine");
+        eprintln!("skipped: only root can start a run in another PID namespace");
         return;
     }
     let moorfast = stores.with(GATED);
-    // Its pid means nothing here.
-    let mut far = Command::new("unshare");
+    // In another PID namespace, so that its pid cannot be checked here.
+    let mut remote = Command::new("unshare");
     let run = moorfast.command(&APPLY);
     close_gate(&moorfast);
-    far.args(["--pid", "--fork", "--kill-child"]).arg(run.get_program()).args(run.get_args());
-    far.current_dir(run.get_current_dir().unwrap()).env("MOORFAST_LOCK_EXPIRY", "6000");
-    let mut far = far.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    remote.args(["--pid", "--fork", "--kill-child"]).arg(run.get_program()).args(run.get_args());
+    remote.current_dir(run.get_current_dir().unwrap()).env("MOORFAST_LOCK_EXPIRY", "6000");
+    let mut remote = remote.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     wait_for("the run at the gate", LONG, || moorfast.path("came").exists().then_some(()));
-    far.kill().unwrap();
-    far.wait().unwrap();
+    remote.kill().unwrap();
+    remote.wait().unwrap();
     remove_gate(&moorfast);
     moorfast.expect(1, &APPLY).complains("another run holds the lock");
     let run = moorfast.expect(0, &["apply", "--auto-approve", "--lock-timeout", "60s"]);
@@ -66,18 +66,18 @@ pub fn the_lock_of_a_run_that_was_killed_elsewhere_is_free_when_it_runs_out(stor
     assert!(run.took < Duration::from_secs(20), "{:?}", run.took);
 }
 
-/// Was the state written a moment ago, and not right now? Who is stopped in the middle of a write holds everybody up.
+/// Whether the state was written a moment ago and is not being written now. A run stopped in the middle of a write would block all others.
 fn is_quiet(moorfast: &Folder) -> bool {
     let written = fs::metadata(moorfast.path(".moorfast/state.db-wal")).and_then(|log| log.modified());
     let ago = written.ok().and_then(|then| then.elapsed().ok());
     ago.is_some_and(|ago| (200..600).contains(&ago.as_millis()))
 }
 
-pub fn a_run_that_stood_still_past_its_expiry_cannot_write(stores: &Stores) {
-    // It renews its lock every second.
+pub fn a_run_stopped_past_the_expiry_of_its_lock_cannot_write(stores: &Stores) {
+    // With this expiry a run renews its lock every second.
     let (moorfast, first) = gated(stores, &[("MOORFAST_LOCK_EXPIRY", "6000")]);
     if matches!(stores, Stores::Sqlite) {
-        wait_for("a moment without a write", LONG, || is_quiet(&moorfast).then_some(()));
+        wait_for("a pause between two writes", LONG, || is_quiet(&moorfast).then_some(()));
     }
     first.send("STOP");
     let target = ["apply", "--auto-approve", "--target", "ssh_file.free", "--lock-timeout", "60s"];
@@ -93,15 +93,16 @@ pub fn a_run_that_stood_still_past_its_expiry_cannot_write(stores: &Stores) {
     assert_eq!(first.code, 1, "{first}");
     first.complains("the lock of this run is lost");
     assert_no_panic(&first);
-    assert!(!moorfast.path("after").exists(), "nothing more was begun");
+    assert!(!moorfast.path("after").exists(), "no further operation was started");
     assert_eq!(moorfast.expect(0, &["state", "list"]).stdout, recorded, "nothing was written");
     remove_gate(&moorfast);
     apply_completes(&moorfast, &[]);
     assert!(moorfast.path("after").exists());
 }
 
-/// How many operations one node has in work at once, and how many wait for their turn behind them.
+/// The number of operations that run on one node at once.
 const AT_ONCE: usize = 8;
+/// More operations than run on one node at once.
 const QUEUE: &str = r#"
 [nodes.here]
 transport = "local"
@@ -118,23 +119,23 @@ fn count(moorfast: &Folder, start: &str) -> usize {
     names.filter(|starts| *starts).count()
 }
 
-/// What waits for its turn behind other operations of the same node is not begun either.
-pub fn a_run_that_stood_still_past_its_expiry_begins_nothing(stores: &Stores) {
+/// Operations that wait for a free slot on their node are not started either.
+pub fn a_run_stopped_past_the_expiry_of_its_lock_starts_nothing(stores: &Stores) {
     let moorfast = stores.with(QUEUE);
     close_gate(&moorfast);
     let first = moorfast.start_in(&APPLY, &[("MOORFAST_LOCK_EXPIRY", "6000")]);
-    wait_for("all that one node has at once", LONG, || (count(&moorfast, "began-") == AT_ONCE).then_some(()));
+    wait_for("all operations that run at once", LONG, || (count(&moorfast, "began-") == AT_ONCE).then_some(()));
     if matches!(stores, Stores::Sqlite) {
-        wait_for("a moment without a write", LONG, || is_quiet(&moorfast).then_some(()));
+        wait_for("a pause between two writes", LONG, || is_quiet(&moorfast).then_some(()));
     }
     first.send("STOP");
     let other = ["apply", "--auto-approve", "--exclude", "ssh_exec.waits", "--lock-timeout", "60s"];
     moorfast.expect(0, &other).complains("Removed the lock of a run that no longer exists");
-    // Those that are at the gate pass, and so would all others.
+    // The operations at the gate pass it, and so would all others.
     let through = OpenOptions::new().write(true).open(moorfast.path("gate")).unwrap();
     remove_gate(&moorfast);
     drop(through);
-    wait_for("the end of what had begun", LONG, || (count(&moorfast, "went-") == AT_ONCE).then_some(()));
+    wait_for("the started operations to end", LONG, || (count(&moorfast, "went-") == AT_ONCE).then_some(()));
     first.send("CONT");
     let first = first.end();
     assert_eq!(count(&moorfast, "began-"), AT_ONCE, "{first}");

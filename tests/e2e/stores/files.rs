@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::Stores;
 use crate::support::folder::{Folder, Run};
 
-/// Two files, one of them secret, and two outputs.
+/// Two files and two outputs, one of each sensitive.
 pub const MANIFEST: &str = r#"
 [variables.text]
 type    = "string"
@@ -42,12 +42,12 @@ sensitive = true
 
 const APPLY: [&str; 2] = ["apply", "--auto-approve"];
 
-/// The state as JSON.
+/// Returns the state as JSON.
 pub fn pulled(moorfast: &Folder) -> Json {
     serde_json::from_str(&moorfast.expect(0, &["state", "pull"]).stdout).unwrap()
 }
 
-/// Pushes a state.
+/// Pushes a state, given as JSON.
 fn push(moorfast: &Folder, state: &Json, more: &[&str]) -> Run {
     moorfast.write("state.json", &state.to_string());
     moorfast.run(&[&["state", "push", "state.json"], more].concat())
@@ -79,9 +79,9 @@ pub fn a_state_is_pulled_changed_and_pushed(stores: &Stores) {
     refused(&push(&moorfast, &newer_format, &["--force"]), "written by a newer moorfast");
     let endless = edited(&|state| state["serial"] = json!(u64::MAX));
     refused(&push(&moorfast, &endless, &["--force"]), "serial");
-    assert_eq!(pulled(&moorfast), now, "what is refused changes nothing");
+    assert_eq!(pulled(&moorfast), now, "a refused push changes nothing");
 
-    // What is newer is taken: here, one resource is forgotten.
+    // A newer state is accepted: here one without one of the resources.
     let newer = edited(&|state| {
         state["serial"] = json!(serial + 5);
         state["resources"].as_array_mut().unwrap().retain(|resource| resource["address"] != "ssh_file.a[\"here\"]");
@@ -90,7 +90,7 @@ pub fn a_state_is_pulled_changed_and_pushed(stores: &Stores) {
     assert_eq!(run.code, 0, "{run}");
     run.complains("is kept in");
     assert_eq!(pulled(&moorfast), newer);
-    // The older one again, by force, as a new version.
+    // The older state is accepted with --force, as a new version.
     assert_eq!(push(&moorfast, &old, &["--force"]).code, 0);
     let found = pulled(&moorfast);
     assert_eq!((&found["resources"], &found["outputs"]), (&old["resources"], &old["outputs"]));
@@ -101,7 +101,7 @@ pub fn a_state_is_pulled_changed_and_pushed(stores: &Stores) {
     history.says("state push").says("apply");
 }
 
-pub fn a_backup_puts_everything_back(stores: &Stores) {
+pub fn a_backup_is_restored(stores: &Stores) {
     let moorfast = stores.with(MANIFEST);
     moorfast.expect(0, &APPLY);
     moorfast.expect(0, &["state", "backup", "backup.json"]);
@@ -119,17 +119,17 @@ pub fn a_backup_puts_everything_back(stores: &Stores) {
     assert!(found["serial"].as_u64() > old["serial"].as_u64(), "a version number is never used for two contents");
     let now = moorfast.expect(0, &["state", "history"]).stdout;
     assert!(now.contains("state restore") && history.lines().all(|line| now.contains(line)), "{now}");
-    // The secret has the digest that it had, so the key is back as well.
+    // The digest of the secret is the same, so the key was restored too.
     let run = moorfast.expect(0, &["apply", "--auto-approve"]);
     assert!(!run.stdout.contains("ssh_file.secret"), "{run}");
-    // Another state takes it by force only.
+    // A backup of another state needs --force.
     let other = stores.with(MANIFEST);
     other.expect(0, &APPLY);
     other.write("backup.json", &fs::read_to_string(&file).unwrap());
     refused(&other.run(&["state", "restore", "backup.json"]), "another state");
     other.expect(0, &["state", "restore", "--force", "backup.json"]);
     assert_eq!(pulled(&other)["lineage"], old["lineage"]);
-    // What was pulled is no backup.
+    // A pulled state is not a backup.
     moorfast.write("pulled.json", &old.to_string());
     refused(&moorfast.run(&["state", "restore", "pulled.json"]), "no backup");
 }

@@ -1,5 +1,5 @@
-//! What holds wherever the state is kept, seen from outside: two runs at once, a run that dies or stands still, a server that goes away,
-//! and a state that is looked at, put back and moved.
+//! The state in each store: two runs at once, a run that is killed or stopped, a server that is down during a run, and a state that is pulled,
+//! pushed, backed up, restored and moved to another store.
 
 mod contention;
 mod files;
@@ -11,16 +11,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::support::folder::Folder;
 use crate::support::testbed::Testbed;
 
-/// Where states are kept.
+/// The store that a test uses.
 pub enum Stores {
-    /// In a file of this machine.
+    /// A file on this machine.
     Sqlite,
-    /// In the cluster of a testbed.
+    /// The cluster of a testbed.
     Kubernetes(Box<Testbed>),
 }
 
 impl Stores {
-    /// What a manifest says to keep its state there, apart from all others.
+    /// Returns the block of a manifest for a new state in this store.
     pub fn backend(&self) -> String {
         static STATES: AtomicU32 = AtomicU32::new(0);
         match self {
@@ -33,35 +33,35 @@ impl Stores {
         }
     }
 
-    /// This manifest with its state there.
+    /// Creates a folder with this manifest and a new state in this store.
     pub fn with(&self, manifest: &str) -> Folder {
         Folder::new(&(self.backend() + manifest))
     }
 }
 
-fn everything_that_holds_of_all(stores: &Stores) {
-    contention::of_two_runs_one_works_and_the_other_waits_or_says_who_holds_the_lock(stores);
+fn all_tests_of_a_store(stores: &Stores) {
+    contention::the_second_of_two_runs_waits_or_names_the_holder_of_the_lock(stores);
     contention::the_lock_of_a_killed_run_is_free_at_once(stores);
-    contention::the_lock_of_a_run_that_was_killed_elsewhere_is_free_when_it_runs_out(stores);
-    contention::a_run_that_stood_still_past_its_expiry_cannot_write(stores);
-    contention::a_run_that_stood_still_past_its_expiry_begins_nothing(stores);
+    contention::the_lock_of_a_run_killed_on_another_machine_expires(stores);
+    contention::a_run_stopped_past_the_expiry_of_its_lock_cannot_write(stores);
+    contention::a_run_stopped_past_the_expiry_of_its_lock_starts_nothing(stores);
     files::a_state_is_pulled_changed_and_pushed(stores);
-    files::a_backup_puts_everything_back(stores);
+    files::a_backup_is_restored(stores);
 }
 
 #[test]
-fn on_a_disk() {
-    everything_that_holds_of_all(&Stores::Sqlite);
+fn in_a_file() {
+    all_tests_of_a_store(&Stores::Sqlite);
 }
 
 #[test]
 fn in_the_cluster() {
     let Some(testbed) = Testbed::up("stores", 0) else { return };
     let stores = Stores::Kubernetes(Box::new(testbed));
-    everything_that_holds_of_all(&stores);
+    all_tests_of_a_store(&stores);
     moving::a_state_moves_to_the_cluster_and_back_and_loses_nothing(&stores);
-    moving::a_state_moves_without_its_history_of_drift_where_that_can_t_be(&stores);
-    moving::who_still_has_the_old_manifest_is_told(&stores);
+    moving::a_state_moves_without_a_drift_history_that_cannot_move(&stores);
+    moving::an_old_manifest_is_refused_after_a_move(&stores);
     let Stores::Kubernetes(testbed) = &stores else { return };
-    outage::a_server_that_goes_away_during_a_run_loses_nothing(&stores, testbed);
+    outage::an_api_server_that_is_down_during_a_run_loses_nothing(&stores, testbed);
 }

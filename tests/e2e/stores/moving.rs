@@ -8,8 +8,8 @@ use crate::support::folder::Folder;
 
 const MIGRATE: [&str; 2] = ["init", "--migrate-state"];
 
-/// Everything that moves along.
-fn remembered(moorfast: &Folder) -> (serde_json::Value, String) {
+/// Returns the state and its history, which must both move.
+fn state_and_history(moorfast: &Folder) -> (serde_json::Value, String) {
     let history = moorfast.expect(0, &["state", "history"]).stdout;
     (pulled(moorfast), history)
 }
@@ -17,10 +17,10 @@ fn remembered(moorfast: &Folder) -> (serde_json::Value, String) {
 pub fn a_state_moves_to_the_cluster_and_back_and_loses_nothing(stores: &Stores) {
     let moorfast = Folder::new(MANIFEST);
     moorfast.expect(0, &["apply", "--auto-approve"]);
-    // Somebody may look after the world was changed by hand, and that is remembered, too.
+    // The drift history must move too.
     moorfast.expect(0, &["drift"]);
-    let (state, history) = remembered(&moorfast);
-    let looked = moorfast.expect(0, &["drift", "--history"]).stdout;
+    let (state, history) = state_and_history(&moorfast);
+    let drift_history = moorfast.expect(0, &["drift", "--history"]).stdout;
     let key = fs::read(moorfast.path(".moorfast/state.key")).unwrap();
     let in_cluster = stores.backend() + MANIFEST;
     for (manifest, place) in [(in_cluster.as_str(), "[backend.kubernetes]"), (MANIFEST, "[backend.sqlite]")] {
@@ -30,20 +30,20 @@ pub fn a_state_moves_to_the_cluster_and_back_and_loses_nothing(stores: &Stores) 
         }
         moorfast.expect(0, &MIGRATE).says("Moved version").says(place);
         moorfast.expect(0, &MIGRATE).says("already");
-        let (found, now) = remembered(&moorfast);
+        let (found, now) = state_and_history(&moorfast);
         assert_eq!(found, state, "in {place}");
         assert!(history.lines().all(|line| now.contains(line)), "{now}");
-        assert_eq!(moorfast.expect(0, &["drift", "--history"]).stdout, looked);
-        // Sealed with the same key, so nothing has changed, and the secret least of all.
+        assert_eq!(moorfast.expect(0, &["drift", "--history"]).stdout, drift_history);
+        // The key moved too, so the digest of the secret still fits and the plan is empty.
         moorfast.expect(0, &["plan", "--detailed-exitcode"]);
         let here = fs::read(moorfast.path(".moorfast/state.key")).unwrap();
-        assert_eq!(here == key, place == "[backend.sqlite]", "the key is where the state is, and only there");
+        assert_eq!(here == key, place == "[backend.sqlite]", "the key is only where the state is");
     }
     moorfast.expect(0, &["apply", "--auto-approve", "--var", "text=two"]);
 }
 
-/// What looks for drift saw is worth one repeated message, and no state that is in two places.
-pub fn a_state_moves_without_its_history_of_drift_where_that_can_t_be(stores: &Stores) {
+/// Without the drift history only one message is repeated. A state in two places would be worse.
+pub fn a_state_moves_without_a_drift_history_that_cannot_move(stores: &Stores) {
     let Stores::Kubernetes(testbed) = stores else { return };
     let moorfast = Folder::new(MANIFEST);
     moorfast.expect(0, &["apply", "--auto-approve"]);
@@ -60,8 +60,8 @@ pub fn a_state_moves_without_its_history_of_drift_where_that_can_t_be(stores: &S
     moorfast.expect(0, &["plan", "--detailed-exitcode"]);
 }
 
-/// Somebody else moved the state from the place that this one still works with.
-pub fn who_still_has_the_old_manifest_is_told(stores: &Stores) {
+/// A colleague moved the state, and this manifest still has the old store.
+pub fn an_old_manifest_is_refused_after_a_move(stores: &Stores) {
     let (old, new) = (stores.backend(), stores.backend());
     let [mover, other] = [(); 2].map(|()| Folder::new(&(old.clone() + MANIFEST)));
     mover.expect(0, &["apply", "--auto-approve"]);

@@ -1,11 +1,12 @@
-//! A server that keeps the state and goes away.
+//! An API server that holds the state and is down during a run.
 
 use super::Stores;
 use crate::support::gate::{GATED, apply_completes, apply_to_gate_in, assert_no_panic, open_gate_once, remove_gate};
 use crate::support::testbed::Testbed;
 
-/// An operation is under way when the API server goes. Its outcome cannot be recorded, so nothing more is begun; the next run finds it.
-pub fn a_server_that_goes_away_during_a_run_loses_nothing(stores: &Stores, testbed: &Testbed) {
+/// The API server goes down during an operation. The outcome cannot be recorded, so no further operation starts; the next run finds the outcome
+/// by reading.
+pub fn an_api_server_that_is_down_during_a_run_loses_nothing(stores: &Stores, testbed: &Testbed) {
     let moorfast = stores.with(GATED);
     let run = apply_to_gate_in(&moorfast, &[], &[]);
     testbed.run(&["control-plane", "stop"]);

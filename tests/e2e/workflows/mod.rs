@@ -1,6 +1,6 @@
-//! Each workflow as people live it, on real machines and a real cluster, by the commands of its page and nothing else.
+//! The workflows of `docs/workflows` on real machines and a real cluster, with the commands of their pages.
 //!
-//! With MOORFAST_RECORD=1 the screens become the pictures in `docs/images`.
+//! With `MOORFAST_RECORD=1` the screens are written to `docs/images`.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use anstyle_svg::Term;
 const SITE: &str = include_str!("site.toml");
 
 #[test]
-fn the_workflows() {
+fn the_pages_work_as_written() {
     let Some(testbed) = Testbed::up("sessions", 2) else { return };
     let moorfast = Folder::new(SITE);
     moorfast.write("nodes.toml", &inventory(&testbed));
@@ -23,7 +23,7 @@ fn the_workflows() {
     session.a_replaced_node();
 }
 
-/// The nodes of the testbed under short names. No key is pinned: a person trusts them once.
+/// Returns the nodes of the testbed under short names, without host keys: a person trusts them once.
 fn inventory(testbed: &Testbed) -> String {
     let key = testbed.facts.ssh.identity_file.display();
     let node = |(name, node): (&str, &crate::support::testbed::Node)| {
@@ -41,14 +41,14 @@ struct Session {
 }
 
 impl Session {
-    /// What a person types, and the exit code that is expected of it.
+    /// Runs commands as a person types them, and asserts the exit code.
     fn types(&self, code: i32, script: &str) -> Run {
         let run = self.moorfast.shell(script);
         assert_eq!(run.code, code, "{run}");
         run
     }
 
-    /// Every command of a page, one block after the other.
+    /// Runs all commands of a page, one block after the other.
     fn page(&self, name: &str) {
         let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/workflows").join(name));
         for block in page.unwrap().split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
@@ -56,7 +56,7 @@ impl Session {
         }
     }
 
-    /// The screen of a command as a picture.
+    /// Runs a command and checks or records the picture of its screen.
     fn screen(&self, code: i32, picture: &str, command: &str) -> Run {
         let run = self.types(code, &command.replacen("moorfast ", "moorfast --color always ", 1));
         let prompt = format!("\u{1b}[2m$\u{1b}[0m \u{1b}[1m{command}\u{1b}[0m\n\n");
@@ -76,7 +76,7 @@ impl Session {
     fn review_then_apply(&self) {
         self.types(0, "moorfast node trust gpu01 gpu02");
         self.types(0, "moorfast apply --auto-approve");
-        // The colleague's change: one value, which reaches a file and a daemon on each node, and an object.
+        // One value changes a file and a daemon on each node, and an object.
         self.types(0, "sed -i 's/default = \"info\"/default = \"debug\"/' main.toml");
         let plan = self.screen(0, "review-plan.svg", "moorfast plan");
         plan.says("will be restarted").says("gpu01, gpu02");
@@ -91,14 +91,14 @@ impl Session {
 
     fn drift_in_cron(&self) {
         self.page("drift.md");
-        // Somebody helps at night.
+        // Changes by hand.
         self.testbed.on(self.node(0), "sed -i 's/30s/5s/' /etc/agent/agent.conf; systemctl stop agent");
         self.testbed.kubectl(&["delete", "configmap", "agents"]);
         let drift = self.screen(2, "drift.svg", "moorfast drift");
         drift.says("3 objects").says("5s").says("is gone");
         self.types(2, "moorfast drift --since-last");
         self.types(0, "moorfast drift --since-last").says("No new drift.");
-        // In the morning it is mended.
+        // An apply reverts them.
         self.types(0, "moorfast apply --auto-approve");
         self.types(0, "moorfast drift").says("In sync.");
         self.types(0, "moorfast drift --history").says("ssh_file.agent[\"gpu01\"]");

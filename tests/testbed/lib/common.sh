@@ -30,7 +30,7 @@ lock() {
 }
 
 # spawn CGROUP LOG PIDFILE COMMAND... : starts a process that outlives this one,
-# in its own session and in a cgroup by which `down` finds it again.
+# in its own session and in a cgroup, so that `down` finds it.
 spawn() {
 	local cgroup=$1 log=$2 pidfile=$3
 	shift 3

@@ -7,7 +7,7 @@
 #                     disks: an overlay cannot hold another one, which containerd needs
 #   console.log       what the node printed
 
-# The places on a node that are such a disk.
+# The paths on a node that are such disks.
 NODE_DISKS=(data var/lib/containerd var/lib/kubelet)
 
 NODE_BOOT_SECONDS=60
@@ -126,7 +126,7 @@ node_machine_run() (
 	echo "$BASHPID" >"$directory/nspawn.pid"
 	# All capabilities, writable /proc/sys and the kernel's keyring: a real machine's
 	# root has them, and kubelet and runc use them. nspawn is started inside the node's
-	# network namespace rather than told of it, so that the node's /sys shows that one too.
+	# network namespace instead of joining it, so that the node's /sys shows that namespace too.
 	exec env SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes \
 		nsenter --net="/run/netns/$(node_netns "$1")" \
 		systemd-nspawn --quiet --boot --directory="$directory/root" \
@@ -136,7 +136,7 @@ node_machine_run() (
 		"${binds[@]}" </dev/null >>"$directory/console.log" 2>&1
 )
 
-# As if the plug were pulled. A killed nspawn leaves two things behind in /run.
+# Kills the node as a power cut would. A killed nspawn leaves two files behind in /run.
 node_power_off() {
 	local run=/run/systemd/nspawn root
 	root=$(node_directory "$1")/root
@@ -163,8 +163,8 @@ node_reboot() {
 	node_wait "$1"
 }
 
-# Read from here. A process of ours inside of a node that shuts down is stopped with all others there, nsenter then stops itself, as it does for a shell's
-# job control, and nobody wakes it: the node waits for it for ever.
+# Read from outside: a process of ours in a node that shuts down is stopped with all others, nsenter then stops itself as it does for the job
+# control of a shell, nothing continues it, and the node waits for it forever.
 node_boot_id() {
 	local init
 	init=$(node_init_pid "$1") && cat "/proc/$init/root/proc/sys/kernel/random/boot_id"
@@ -175,7 +175,7 @@ node_booted_since() {
 	now=$(node_boot_id "$1") && [[ $now != "$2" ]]
 }
 
-# The same name and address, but another machine.
+# Replaces the machine; name and address stay.
 node_replace() {
 	node_power_off "$1"
 	node_wipe "$1"
@@ -216,7 +216,7 @@ node_show_console() {
 	return 1
 }
 
-# The node's process 1, seen from here: the child of nspawn that is first in its own pid namespace.
+# The pid of the node's process 1 on this machine: the child of nspawn that is the first process of its own pid namespace.
 node_init_pid() {
 	local pid
 	for pid in $(pgrep --parent "$(<"$(node_directory "$1")/nspawn.pid")"); do
