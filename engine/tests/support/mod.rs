@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use moorfast_engine::apply::{ApplyOptions, Report};
-use moorfast_engine::manifest::Manifest;
+use moorfast_conformance::{Workbench, apply_options};
+use moorfast_engine::apply::Report;
 use moorfast_engine::model::{Address, Attribute, Attributes, Identified, Kind, Machine, Schema, Value};
 use moorfast_engine::plan::{Plan, PlanOptions};
 use moorfast_engine::provider::{
@@ -20,7 +20,7 @@ use moorfast_engine::provider::{
     StartPermit, Target,
 };
 use moorfast_engine::session::{Events, Failure, Interrupt};
-use moorfast_engine::state::{LockRequest, Record, Store};
+use moorfast_engine::state::{Record, Store};
 use moorfast_engine::workspace::Workspace;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
@@ -187,10 +187,12 @@ fn text(attributes: &Attributes, name: &str) -> String {
     attributes.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// `attributes`, with a sensitive value where that of the manifest is.
+/// `attributes`, with a sensitive value where that of the manifest is. The id contains the value.
 fn marked(mut attributes: Attributes, wanted: &Attributes) -> Attributes {
     if wanted.get("value").is_some_and(Value::is_sensitive) {
-        attributes.entry("value".to_owned()).and_modify(|value| *value = std::mem::take(value).sensitive());
+        for name in ["value", "id"] {
+            attributes.entry(name.to_owned()).and_modify(|value| *value = std::mem::take(value).sensitive());
+        }
     }
     attributes
 }
@@ -275,7 +277,8 @@ impl Provider for Memory {
     }
 
     fn found(&self, _: &str, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
-        Some(serde_json::json!({ "found": observed.map(|o| text(&o.attributes, "value")) }))
+        let shown = observed.filter(|o| !o.attributes.get("value").is_some_and(Value::is_sensitive));
+        Some(serde_json::json!({ "found": shown.map(|o| text(&o.attributes, "value")) }))
     }
 
     async fn configure(&self, _: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {
@@ -437,60 +440,45 @@ impl Connection for Memory {
     async fn close(&self) {}
 }
 
-fn how() -> ApplyOptions {
-    ApplyOptions { run: "test".to_owned(), parallelism: 10, per_target: 4, verify: false }
-}
-
-/// A manifest with its world, its state and a folder that holds both.
+/// A manifest with its world and its state.
 pub struct Bench {
     /// The world.
     pub memory: Memory,
-    folder: tempfile::TempDir,
+    workbench: Workbench,
 }
 
 impl Default for Bench {
     fn default() -> Self {
-        Self { memory: Memory::default(), folder: tempfile::tempdir().unwrap() }
+        let memory = Memory::default();
+        let workbench = Workbench::new(&[Arc::new(memory.clone()) as Arc<dyn Provider>]).unwrap();
+        Self { memory, workbench }
     }
 }
 
 impl Bench {
     /// The manifest's folder.
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.workbench.path()
     }
 
     /// Writes the manifest.
     pub fn write(&self, manifest: &str) {
-        std::fs::write(self.path().join("moorfast.toml"), manifest).unwrap();
+        self.workbench.write(manifest).unwrap();
     }
-}
 
-impl Bench {
     /// The workspace of the manifest as it is written now.
     pub fn workspace(&self) -> Workspace {
-        let manifest = Manifest::load(self.path()).unwrap_or_else(|(_, errors)| panic!("{errors:#?}"));
-        Workspace {
-            manifest: Arc::new(manifest),
-            providers: vec![Arc::new(self.memory.clone())],
-            variables: BTreeMap::new(),
-            data_dir: self.path().join(".moorfast"),
-            site: "test".to_owned(),
-        }
+        self.workbench.workspace().unwrap()
     }
 
     /// The state.
     pub async fn store(&self) -> Store {
-        Store::open(&self.path().join(".moorfast")).await.unwrap()
+        self.workbench.store().await.unwrap()
     }
 
     /// What a plan says now.
     pub async fn plan(&self, options: &PlanOptions) -> Result<Plan, Failure> {
-        let store = self.store().await;
-        let state = store.snapshot().await.unwrap();
-        let quiet = (Events::default(), Interrupt::default());
-        let planned = self.workspace().plan(&state, store.seal_key(), options, &quiet.0, &quiet.1).await?;
-        Ok(planned.plan)
+        self.workbench.plan(options).await
     }
 
     /// Plans and applies.
@@ -500,58 +488,30 @@ impl Bench {
 
     /// Plans and applies, until the person ends it.
     pub async fn apply_until(&self, options: &PlanOptions, interrupt: &Interrupt) -> Report {
-        let store = self.store().await;
-        let lock = store.lock(LockRequest::new("apply"), Duration::ZERO).await.unwrap();
-        let state = store.snapshot().await.unwrap();
-        let events = Events::default();
-        let planned = self.workspace().plan(&state, store.seal_key(), options, &events, interrupt).await.unwrap();
-        let report = planned.apply(&lock, how(), &events, interrupt).await;
-        lock.release().await.unwrap();
-        report
+        self.workbench.apply(options, interrupt).await.unwrap()
     }
 
     /// Plans and applies; the run dies as soon as the log is this long, before or after the last outcome is reported.
     pub async fn apply_and_die(&self, after: usize, reports: bool) {
-        let store = self.store().await;
-        let lock = store.lock(LockRequest::new("apply"), Duration::ZERO).await.unwrap();
-        let state = store.snapshot().await.unwrap();
         let (events, interrupt, end) = (Events::default(), Interrupt::default(), CancellationToken::new());
-        let options = PlanOptions::default();
-        let planned = self.workspace().plan(&state, store.seal_key(), &options, &events, &interrupt).await.unwrap();
-        self.world_dies(Some((after, reports, end.clone())));
+        let planned = self.workbench.planned(&PlanOptions::default(), &interrupt).await.unwrap();
+        let lock = self.workbench.lock("apply").await.unwrap();
+        self.memory.world().dies = Some((after, reports, end.clone()));
         tokio::select! {
-            _ = planned.apply(&lock, how(), &events, &interrupt) => {}
+            _ = planned.apply(&lock, apply_options(), &events, &interrupt) => {}
             () = end.cancelled() => {}
         }
-        self.world_dies(None);
+        self.memory.world().dies = None;
         lock.release().await.unwrap();
-    }
-
-    fn world_dies(&self, when: Option<(usize, bool, CancellationToken)>) {
-        self.memory.world().dies = when;
     }
 
     /// Imports what is there under an address.
     pub async fn import(&self, address: &str) -> Result<Vec<Address>, Failure> {
-        let store = self.store().await;
-        let lock = store.lock(LockRequest::new("import"), Duration::ZERO).await.unwrap();
-        let state = store.snapshot().await.unwrap();
-        let (events, interrupt) = (Events::default(), Interrupt::default());
-        let pattern = address.parse().unwrap();
-        let imported = self.workspace().import(&pattern, &state, store.seal_key(), &lock, &events, &interrupt).await;
-        lock.release().await.unwrap();
-        imported
+        self.workbench.import(&address.parse().unwrap()).await
     }
 
     /// Applies a plan that was reviewed.
     pub async fn apply_reviewed(&self, plan: Plan) -> Report {
-        let store = self.store().await;
-        let lock = store.lock(LockRequest::new("apply"), Duration::ZERO).await.unwrap();
-        let state = store.snapshot().await.unwrap();
-        let (events, interrupt) = (Events::default(), Interrupt::default());
-        let planned = self.workspace().resume(plan, &state, store.seal_key(), &events, &interrupt).await.unwrap();
-        let report = planned.apply(&lock, how(), &events, &interrupt).await;
-        lock.release().await.unwrap();
-        report
+        self.workbench.apply_reviewed(plan).await.unwrap()
     }
 }

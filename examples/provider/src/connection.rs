@@ -67,7 +67,8 @@ impl Connection for LocalConnection {
 fn propose(request: &PlanRequest) -> Proposal {
     let mut planned = request.desired.clone();
     // The size follows from the content. As long as the content is unknown, so is the size.
-    let size = text(&planned, "content").map_or(Value::Unknown, |content| Value::from(content.len() as i64));
+    let size =
+        text(&planned, "content").map_or(Value::Unknown, |content| Value::from(content.len() as i64).sensitive());
     planned.insert("size".to_owned(), size);
     let Some(observed) = &request.observed else { return Proposal::new(ProposedAction::Create, planned) };
     for (name, value) in &mut planned {
@@ -99,7 +100,7 @@ impl LocalConnection {
             ("path".to_owned(), Value::from(path)),
             ("content".to_owned(), Value::from(String::from_utf8_lossy(&content).as_ref()).sensitive()),
             ("mode".to_owned(), Value::from(format!("{mode:04o}"))),
-            ("size".to_owned(), Value::from(content.len() as i64)),
+            ("size".to_owned(), Value::from(content.len() as i64).sensitive()),
         ]);
         Ok(Some(Observed { attributes, private: serde_json::Value::Null }))
     }

@@ -45,7 +45,12 @@ impl Provider for LocalProvider {
                 Attribute::required("content", Kind::String, "Content of the file. It is never shown or stored.")
                     .secret(),
                 Attribute::optional("mode", Kind::Mode, "Permissions in octal.").or("0600"),
-                Attribute::computed("size", Kind::Integer, "Size of the file in bytes."),
+                Attribute::computed(
+                    "size",
+                    Kind::Integer,
+                    "Size of the file in bytes. It is sensitive like the content.",
+                )
+                .secret(),
             ],
         );
         vec![ResourceType { name: "local_file", scope: Scope::Provider, schema }]

@@ -33,4 +33,4 @@ mod workbench;
 pub use case::Case;
 pub use check::check;
 pub use violation::{Law, Violation};
-pub use workbench::Workbench;
+pub use workbench::{Workbench, apply_options};
