@@ -63,14 +63,14 @@ fn accounts(attributes: &Attributes) -> impl Iterator<Item = (&'static str, &'st
 }
 
 /// Returns shell that reads the preconditions of an instance. It runs after the reading of the object, which leaves owner and group in `$X`.
-pub(crate) fn read_script(kind: &str, wanted: &Attributes) -> String {
+pub(crate) fn read_script(kind: &str, desired: &Attributes) -> String {
     let mut body = String::new();
-    for (index, written) in written_paths(kind, wanted).iter().enumerate() {
+    for (index, written) in written_paths(kind, desired).iter().enumerate() {
         let start = if index == 0 { CHECK_PATH } else { "" };
         body.push_str(&format!("\n{start}check_path {index} {}", quote(&written.path)));
     }
     if kind == "ssh_exec"
-        && let Some(program) = exec::program(wanted)
+        && let Some(program) = exec::program(desired)
     {
         let name = quote(program.name);
         let test = match program.name.starts_with('/') {
@@ -79,8 +79,8 @@ pub(crate) fn read_script(kind: &str, wanted: &Attributes) -> String {
         };
         body.push_str(&format!("\n{test} || field no.program yes"));
     }
-    if text(wanted, "path").is_some() {
-        for (name, database, account) in accounts(wanted) {
+    if text(desired, "path").is_some() {
+        for (name, database, account) in accounts(desired) {
             let account = quote(account);
             body.push_str(&format!(
                 "\ncase \" $X \" in *\" \"{account}\" \"*) ;; *) getent {database} {account} >/dev/null || field no.{name} yes ;; esac"

@@ -181,10 +181,10 @@ impl Resource for Exec {
     }
 
     fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
-        let asks = |name: &str| is_set(&subject.attributes, name);
-        let idle = asks("only_if") && !answer.is("only_if");
+        let has = |name: &str| is_set(&subject.attributes, name);
+        let idle = has("only_if") && !answer.is("only_if");
         let ran = answer.field("exit_code").is_some();
-        let done = match asks("creates") || asks("unless") {
+        let done = match has("creates") || has("unless") {
             true => answer.is("creates") || answer.is("unless"),
             false => subject.recorded.is_some() && !subject.incomplete,
         };
