@@ -147,8 +147,8 @@ impl SshConnection {
         Ok(keys.into_iter().filter(|key| machine.host_keys.contains(&key.fingerprint())).collect())
     }
 
-    async fn hash_sources<'a>(&self, wanted: impl Iterator<Item = (&'a str, &'a Attributes)>) {
-        let paths = wanted.filter_map(|(kind, attributes)| resource::named(kind)?.source(attributes));
+    async fn hash_sources<'a>(&self, desired: impl Iterator<Item = (&'a str, &'a Attributes)>) {
+        let paths = desired.filter_map(|(kind, attributes)| resource::named(kind)?.source(attributes));
         self.sources.prepare(paths.collect()).await;
     }
 
@@ -441,9 +441,9 @@ impl Connection for SshConnection {
             Err(error) => return vec![Err(error); requests.len()],
         };
         let mut script = Script::new();
-        let mut asked = Vec::new();
+        let mut reads = Vec::new();
         for request in requests {
-            asked.push(resource_named(&request.resource_type).and_then(|resource| {
+            reads.push(resource_named(&request.resource_type).and_then(|resource| {
                 let subject = Subject::of_read(resource, request);
                 if self.context.untrusted {
                     untrusted::check_read(resource, &subject.attributes)?;
@@ -474,11 +474,11 @@ impl Connection for SshConnection {
             shell.record_machine(&answer);
         }
         let answer = |section: Option<usize>| section.and_then(|index| answers.get(index)).cloned();
-        asked
+        reads
             .into_iter()
             .zip(requests)
-            .map(|(asked, request)| {
-                let (resource, subject, section) = asked?;
+            .map(|(reads, request)| {
+                let (resource, subject, section) = reads?;
                 let Some(answer) = answer(section) else { return Ok(None) };
                 let section = require_success(&shell.node, &format!("read {}", label(resource, &subject)), answer?)
                     .map_err(shortened)?;
@@ -510,13 +510,13 @@ impl Connection for SshConnection {
                 return;
             }
         };
-        let wanted = operations.iter().filter_map(|operation| match &operation.action {
+        let desired = operations.iter().filter_map(|operation| match &operation.action {
             OperationAction::Create(desired) | OperationAction::Update(desired) => {
                 Some((operation.resource_type.as_str(), desired))
             }
             OperationAction::Delete => None,
         });
-        self.hash_sources(wanted).await;
+        self.hash_sources(desired).await;
         let (mut batches, mut alone) = (vec![(0, Vec::new())], Vec::new());
         for (index, operation) in operations.iter().enumerate() {
             let job = match self.job(index, operation) {

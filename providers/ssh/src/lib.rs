@@ -1,8 +1,21 @@
 //! The SSH provider: files, packages, units and users of a node.
 //!
 //! A node needs POSIX sh, coreutils and systemd, and no program of moorfast. One script carries all requests to a node on the
-//! stdin of one exec (`script`), over ssh or on the local machine (`transport`). Each resource type has shell code that reads
-//! its objects and shell code that changes them (`resource`).
+//! stdin of one exec, over ssh or on the local machine. Each resource type has shell code that reads its objects and shell code
+//! that changes them.
+//!
+//! | module | contains |
+//! |---|---|
+//! | `resource` | one file per resource type: schema, validation, reading, planning, applying |
+//! | `connection` | the provider's side of the engine's requests: scripts from requests, observations and outcomes from answers |
+//! | `script`, `answer` | the script that a node runs, and its framed and bounded answer |
+//! | `node_shell` | runs scripts on one node, with limits and cancellation |
+//! | `transport` | opens the channel to a node: the user's own ssh, host keys, jump hosts |
+//! | `preconditions` | what is at the paths that a change writes, so that the plan shows what the apply would refuse |
+//! | `failure`, `secrets` | errors with advice, without secrets |
+//!
+//! An attribute travels like this: `content` of an `ssh_file` is validated and planned in `resource::file`, becomes shell code
+//! there, is sent by `node_shell`, and is read again by the same script, so that the record has what is on the node.
 
 mod answer;
 mod connection;

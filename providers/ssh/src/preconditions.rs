@@ -1,11 +1,12 @@
-//! The preconditions of a change: what is at the paths that it writes. They are read together with the object, so that the plan shows what the apply would refuse.
+//! The preconditions of a change: what is at the paths that it writes, and the program that it runs. They are read together with the object, so that the plan shows what the
+//! apply would refuse.
 
 use std::collections::BTreeMap;
 
 use moorfast_engine::model::{Address, Attributes, Value};
 use moorfast_engine::provider::{Consequence, PlanRequest, Proposal, ProposedAction};
 
-use crate::resource::{flag, is_set, parent, text};
+use crate::resource::{exec, flag, is_set, parent, text};
 use crate::script::{Section, quote};
 
 /// `check_path INDEX PATH` reports the nearest existing directory above the path, and why nothing can be written there. Without an obstacle it starts
@@ -62,14 +63,24 @@ fn accounts(attributes: &Attributes) -> impl Iterator<Item = (&'static str, &'st
 }
 
 /// Returns shell that reads the preconditions of an instance. It runs after the reading of the object, which leaves owner and group in `$X`.
-pub(crate) fn read_script(kind: &str, wanted: &Attributes) -> String {
+pub(crate) fn read_script(kind: &str, desired: &Attributes) -> String {
     let mut body = String::new();
-    for (index, written) in written_paths(kind, wanted).iter().enumerate() {
+    for (index, written) in written_paths(kind, desired).iter().enumerate() {
         let start = if index == 0 { CHECK_PATH } else { "" };
         body.push_str(&format!("\n{start}check_path {index} {}", quote(&written.path)));
     }
-    if text(wanted, "path").is_some() {
-        for (name, database, account) in accounts(wanted) {
+    if kind == "ssh_exec"
+        && let Some(program) = exec::program(desired)
+    {
+        let name = quote(program.name);
+        let test = match program.name.starts_with('/') {
+            true => format!("[ -f {name} ] && [ -x {name} ]"),
+            false => format!("[ -n \"$(command -v -- {name})\" ]"),
+        };
+        body.push_str(&format!("\n{test} || field no.program yes"));
+    }
+    if text(desired, "path").is_some() {
+        for (name, database, account) in accounts(desired) {
             let account = quote(account);
             body.push_str(&format!(
                 "\ncase \" $X \" in *\" \"{account}\" \"*) ;; *) getent {database} {account} >/dev/null || field no.{name} yes ;; esac"
@@ -120,6 +131,12 @@ impl Preconditions {
                     "the {noun} `{shown}` does not exist (create it with ssh_{noun}, or correct the name)"
                 ));
             }
+        }
+        if let Some(program) = exec::program(&request.desired).filter(|_| answer.is("no.program")) {
+            let made = self.is_made(request, |kind, attributes| {
+                matches!(kind, "ssh_file" | "ssh_link") && text(attributes, "path") == Some(program.name)
+            });
+            found.extend((!made).then(|| program.missing()));
         }
         found.dedup();
         found.into_iter().map(|message| Consequence::Obstacle { message }).collect()

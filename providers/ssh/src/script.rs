@@ -18,7 +18,9 @@ use zeroize::{Zeroize, Zeroizing};
 /// the existing object at a path there, and no link.
 /// The name of a temporary file contains the machine and the pid of the script, so that `remove_stale` finds the files of killed scripts. Files of an older moorfast are removed by age.
 /// `watch` ends every process that the script started when moorfast goes away, which closes descriptor 3. `find_started` collects these processes in `S`, also in other
-/// sessions and after their parents have ended: the process group, every process that inherited `MOORFAST_RUN`, and their descendants.
+/// sessions and after their parents have ended: the process group, every process that inherited `MOORFAST_RUN`, and their descendants. As root, `contain` puts the script into a
+/// cgroup of its own, which also has the processes without any of these marks; `leave_cgroup` removes it at the end of the script, with the empty ones of daemons that have ended since. `end_all` signals the main shell first: otherwise
+/// it could report the result of a command that was only killed.
 const PRELUDE: &str = r#"export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 umask 022
 exec 3<&0 4>&1 </dev/null >&2
@@ -27,8 +29,22 @@ read -r _ _ _ _ G _ < /proc/self/stat
 MACHINE=${MACHINE%????????????????????????}
 read -r MOORFAST_RUN < /proc/sys/kernel/random/uuid
 export MOORFAST_RUN
+contain() {
+  CGROUP=
+  while IFS= read -r L; do case $L in 0::*) CGROUP=${L#0::} ;; esac; done < /proc/self/cgroup
+  L=/sys/fs/cgroup; [ -e "$L/cgroup.procs" ] || L=$L/unified
+  CGROUP=$L${CGROUP%/}/moorfast-$MOORFAST_RUN
+  mkdir "$CGROUP" || { CGROUP=; return 0; }
+  { [ -w "$CGROUP/cgroup.procs" ] && echo "$$" > "$CGROUP/cgroup.procs"; } || { rmdir "$CGROUP"; CGROUP=; }
+} 2>/dev/null
+leave_cgroup() {
+  [ -n "$CGROUP" ] || return 0
+  echo "$1" > "${CGROUP%/*}/cgroup.procs"
+  rmdir "${CGROUP%/*}"/moorfast-*
+} 2>/dev/null
 find_started() {
   S=" "
+  [ -z "$CGROUP" ] || for P in $(cat "$CGROUP/cgroup.procs" 2>/dev/null); do S="$S$P "; done
   for P in $(grep -lsF "MOORFAST_RUN=$MOORFAST_RUN" /proc/[0-9]*/environ); do P=${P#/proc/}; S="$S${P%/*} "; done
   B=
   while [ "$S" != "$B" ]; do
@@ -43,13 +59,16 @@ find_started() {
 }
 end_all() {
   read -r I _ < /proc/self/stat
+  [ -z "$CGROUP" ] || echo "$I" > "${CGROUP%/*}/cgroup.procs"
   find_started; A=$S
+  case $A in *" $$ "*) kill -TERM "$$" ;; esac
   for P in $A; do [ "$P" = "$I" ] || kill -TERM "$P"; done
   sleep 2
   for _ in 1 2 3; do
     find_started
     for P in $A $S; do [ "$P" = "$I" ] || kill -KILL "$P"; done
   done
+  [ -z "$CGROUP" ] || { echo 1 > "$CGROUP/cgroup.kill"; sleep 0.1; leave_cgroup "$I"; }
 }
 watch() { ( trap '' TERM HUP; read -r _ <&3; end_all ) >/dev/null 2>&1 4>&- 6>&- & W=$!; }
 trap 'exit 143' TERM HUP INT
@@ -108,7 +127,7 @@ pub(crate) fn quote_all<'a>(words: impl IntoIterator<Item = &'a str>) -> String 
 
 /// Returns shell that runs a line of the manifest. It needs a subshell of its own: a mistake in the line ends only that, and the line does not see the functions of the script.
 pub(crate) fn user_command(line: &str) -> String {
-    const FUNCTIONS: &str = "find_started end_all watch begin end_answer on_machine finish field blob note fail kind remove_stale open_temporary create_temporary open_existing";
+    const FUNCTIONS: &str = "contain leave_cgroup find_started end_all watch begin end_answer on_machine finish field blob note fail kind remove_stale open_temporary create_temporary open_existing";
     format!("set +e; unset -f {FUNCTIONS}; eval {}", quote(line))
 }
 
@@ -177,11 +196,15 @@ impl Script {
 
     /// Returns the whole text for the stdin of the node's shell. With a machine-id the script does nothing on a machine with another one.
     pub(crate) fn text(&self, only_on: Option<&str>) -> Zeroizing<String> {
-        let watch = if self.watch == Watch::AtOnce { "watch\n" } else { "" };
+        let watch = match self.watch {
+            Watch::AtOnce => "contain\nwatch\n",
+            Watch::Received => "contain\n",
+            Watch::Never => "CGROUP=\n",
+        };
         let Self { nonce, body, .. } = self;
         let body = body.as_str();
         let guard = only_on.map(|id| format!("on_machine {}\n", quote(id))).unwrap_or_default();
-        let end = "[ -z \"$W\" ] || kill -KILL \"$W\"\nend_answer\n";
+        let end = "[ -z \"$W\" ] || { kill -KILL \"$W\"; wait \"$W\"; } 2>/dev/null\nleave_cgroup \"$$\"\nend_answer\n";
         Zeroizing::new(format!("N={nonce}\n{PRELUDE}{guard}{watch}{body}{end}"))
     }
 

@@ -91,7 +91,7 @@ fn is_different_object(resource: &dyn Resource, desired: &Attributes, recorded: 
     let known =
         |attributes: &Attributes, name: &str| attributes.get(name).filter(|v| !v.is_null() && !v.is_unknown()).cloned();
     schema.attributes.iter().filter(|a| a.forces_replacement).any(
-        |a| matches!((known(desired, a.name), known(recorded, a.name)), (Some(wanted), Some(then)) if wanted != then),
+        |a| matches!((known(desired, a.name), known(recorded, a.name)), (Some(desired), Some(then)) if desired != then),
     )
 }
 

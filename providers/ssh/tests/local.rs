@@ -746,6 +746,39 @@ async fn the_plan_shows_what_the_apply_would_refuse() {
             ],
         ),
         ("ssh_file", json!({ "path": at("x"), "content": "", "owner": "daemon", "group": "4711" }), vec![]),
+        (
+            "ssh_exec",
+            json!({ "script": "#!/opt/no/such/python3 -u\nprint(1)" }),
+            vec![
+                "the interpreter /opt/no/such/python3 of the script does not exist or is not executable (install it with ssh_package, or correct the first line of the script)",
+            ],
+        ),
+        (
+            "ssh_exec",
+            json!({ "script": "#!/usr/bin/env mf-no-such\n" }),
+            vec![
+                "the interpreter mf-no-such of the script does not exist or is not executable (install it with ssh_package, or correct the first line of the script)",
+            ],
+        ),
+        (
+            "ssh_exec",
+            json!({ "command": ["mf-no-such", "x"] }),
+            vec![
+                "the program mf-no-such does not exist or is not executable (install it with ssh_package, or correct the command)",
+            ],
+        ),
+        (
+            "ssh_exec",
+            json!({ "command": [at("f")] }),
+            vec![
+                "the program DIR/f does not exist or is not executable (install it with ssh_package, or correct the command)",
+            ],
+        ),
+        ("ssh_exec", json!({ "command": ["mf-no-such"], "environment": { "PATH": "/opt/own/bin" } }), vec![]),
+        ("ssh_exec", json!({ "command": ["./run"], "working_directory": at("d") }), vec![]),
+        ("ssh_exec", json!({ "script": "#!/usr/bin/env -S sh -u\n" }), vec![]),
+        ("ssh_exec", json!({ "script": "mf-no-such" }), vec![]),
+        ("ssh_exec", json!({ "command": ["test", "-e", "/"] }), vec![]),
     ];
     for (kind, desired, expected) in cases {
         let world = World::local(dir.path()).await;

@@ -6,8 +6,14 @@
 #[path = "node/accounts.rs"]
 mod accounts;
 mod common;
+#[path = "node/file_systems.rs"]
+mod file_systems;
+#[path = "node/packages.rs"]
+mod packages;
 #[path = "node/parameters.rs"]
 mod parameters;
+#[path = "node/processes.rs"]
+mod processes;
 #[path = "node/units.rs"]
 mod units;
 
@@ -268,7 +274,7 @@ make() {
   printf 'Name: %s\nVersion: %s\nRelease: 1\nSummary: A test\nLicense: MIT\nBuildArch: noarch\n%b%%description\nA test\n%%files\n' "$1" "$2" "$3" > one.spec
   rpmbuild -bb --quiet --define '_topdir /tmp/rpms' --define '_rpmdir /srv/rpms' one.spec
 }
-make mf-a 1.0; make mf-a 2.0; make mf-needs-a 1.0 'Requires: mf-a\n'; make mf-not-a 1.0 'Conflicts: mf-a\n'
+make mf-a 1.0; make mf-a 2.0; make mf-needs-a 1.0 'Requires: mf-a\n'; make mf-not-a 1.0 'Conflicts: mf-a\n'; make mf-b 1.0; make mf-for-b 1.0 'Obsoletes: mf-b < 2\n'
 createrepo_c -q /srv/rpms
 printf '[own]\nname=own\nbaseurl=file:///srv/rpms\ngpgcheck=0\n' > /etc/yum.repos.d/own.repo
 mv /usr/bin/apt-get /usr/bin/apt-get.hidden
@@ -324,6 +330,14 @@ async fn dnf_plans_removals_and_downgrades() {
     let absent = attributes(json!({ "names": ["mf-a"], "state": "absent" }));
     let plan = world.plan("ssh_package", absent).await.unwrap();
     assert_eq!(plan.consequences, [removal("package mf-a 2.0-1"), removal("package mf-needs-a 1.0-1")]);
+    world.destroy("ssh_package").await.unwrap();
+    assert_eq!(installed(), "");
+
+    testbed.sh("rpm -i /srv/rpms/noarch/mf-b-1.0-1.noarch.rpm");
+    let plan = world.plan("ssh_package", names(&["mf-for-b"])).await.unwrap();
+    assert_eq!(plan.consequences, [removal("package mf-b 1.0-1")], "the new package obsoletes it");
+    world.apply("ssh_package", names(&["mf-for-b"])).await.unwrap();
+    assert_eq!(installed(), "mf-for-b-1.0");
     world.destroy("ssh_package").await.unwrap();
     assert_eq!(installed(), "");
 }

@@ -48,19 +48,19 @@ pub(crate) fn is_portable(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-')
 }
 
-/// Whether `wanted` means the user or group with this name and number.
-pub(crate) fn is_same(wanted: &str, name: &str, number: &str) -> bool {
-    match wanted.parse::<u32>() {
-        Ok(wanted) => number.parse() == Ok(wanted),
-        Err(_) => wanted == name,
+/// Whether `desired` means the user or group with this name and number.
+pub(crate) fn is_same(desired: &str, name: &str, number: &str) -> bool {
+    match desired.parse::<u32>() {
+        Ok(desired) => number.parse() == Ok(desired),
+        Err(_) => desired == name,
     }
 }
 
-/// Returns a user or group in the notation of `wanted`: by name, or by number if `wanted` is a number.
-pub(crate) fn spelled(wanted: Option<&str>, name: &str, number: &str) -> String {
-    match wanted {
-        Some(wanted) if is_same(wanted, name, number) => wanted.to_owned(),
-        Some(wanted) if wanted.parse::<u32>().is_ok() => number.to_owned(),
+/// Returns a user or group in the notation of `desired`: by name, or by number if `desired` is a number.
+pub(crate) fn spelled(desired: Option<&str>, name: &str, number: &str) -> String {
+    match desired {
+        Some(desired) if is_same(desired, name, number) => desired.to_owned(),
+        Some(desired) if desired.parse::<u32>().is_ok() => number.to_owned(),
         _ if name == "UNKNOWN" => number.to_owned(),
         _ => name.to_owned(),
     }
@@ -80,8 +80,8 @@ mod tests {
             (Some("dev"), "ops"),
             (None, "ops"),
         ];
-        for (wanted, shown) in cases {
-            assert_eq!(spelled(wanted, "ops", "4000"), shown, "{wanted:?}");
+        for (desired, shown) in cases {
+            assert_eq!(spelled(desired, "ops", "4000"), shown, "{desired:?}");
         }
         assert_eq!(spelled(Some("gone"), "UNKNOWN", "4000"), "4000");
     }

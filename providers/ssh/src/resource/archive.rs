@@ -144,7 +144,7 @@ impl Resource for Archive {
     fn resource_type(&self) -> ResourceType {
         let schema = Schema::new(
             "An archive, unpacked into a directory. It is unpacked into a temporary directory and moved into place file by file; then the files of the previous version are removed. \
-             New directories have the modes of the archive; existing directories keep theirs. A file or directory that did not come from the archive is never replaced by an object of another kind. \
+             New directories have the modes of the archive; existing directories keep their modes. A file or directory that did not come from the archive is never replaced by an object of another kind. \
              The marker file `.moorfast-archive-NAME` in the directory lists the checksum and the files. If a file is missing or was changed, the archive is unpacked again. \
              A destroy removes the files of the archive and the directories that are then empty.",
             [

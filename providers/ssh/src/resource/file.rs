@@ -241,7 +241,7 @@ esac",
     }
 
     fn plan(&self, request: &PlanRequest, sources: &Sources) -> Result<Proposal, ProviderError> {
-        let wanted = DesiredContent::of(&request.desired, sources)?;
+        let desired = DesiredContent::of(&request.desired, sources)?;
         let hide = is_secret(&request.desired);
         let mut planned = request.desired.clone();
         for name in CONTENTS.iter().chain(&["validate"]) {
@@ -252,7 +252,7 @@ esac",
         let observed_value = |name: &str| observed.and_then(|o| o.attributes.get(name));
         let mut put = |name: &str, value: Value| planned.insert(name.to_owned(), value);
         put("kind", Value::from("file"));
-        match &wanted {
+        match &desired {
             DesiredContent::Unknown => {
                 put("content", sensitive_if(Value::Unknown, hide));
                 put("sha256", sensitive_if(Value::Unknown, hide));
@@ -297,14 +297,15 @@ esac",
             return Ok(ShellTask::quick(remove(path, subject)));
         }
         // A retained value was already replaced by the observed content, or is missing if the content was too big to be read.
-        let wanted = match &operation.action {
+        let desired = match &operation.action {
             OperationAction::Create(desired) | OperationAction::Update(desired) => {
                 DesiredContent::of(desired, sources)?
             }
             OperationAction::Delete => DesiredContent::Retained,
         };
         let now = operation.observed.as_ref().and_then(|o| o.attributes.get("sha256")?.as_str());
-        let stays = matches!(wanted, DesiredContent::Retained) || (now.is_some() && now == wanted.sha256().as_deref());
+        let stays =
+            matches!(desired, DesiredContent::Retained) || (now.is_some() && now == desired.sha256().as_deref());
         if stays && now.is_none() {
             return Err(content_lost(path));
         }
@@ -315,7 +316,7 @@ esac",
                 mode::set(&subject.attributes)
             )));
         }
-        Ok(write(path, &wanted, subject, is_foreign(operation)))
+        Ok(write(path, &desired, subject, is_foreign(operation)))
     }
 
     fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
@@ -346,7 +347,7 @@ fn is_foreign(operation: &Operation) -> bool {
     }
 }
 
-fn write(path: &str, wanted: &DesiredContent, subject: &Subject, foreign: bool) -> ShellTask {
+fn write(path: &str, desired: &DesiredContent, subject: &Subject, foreign: bool) -> ShellTask {
     let attributes = &subject.attributes;
     let directory = parent(path);
     let parents = match flag(attributes, "parents") {
@@ -358,7 +359,7 @@ fn write(path: &str, wanted: &DesiredContent, subject: &Subject, foreign: bool) 
             ))
         ),
     };
-    let (fill, upload) = match (wanted.bytes(), wanted) {
+    let (fill, upload) = match (desired.bytes(), desired) {
         (None, DesiredContent::Local(source)) => (receive(source), Some((source.path.clone(), source.size))),
         // cat reports why it cannot write, which base64 does not always do.
         (bytes, _) => (format!("{} | cat >&6", print_bytes(bytes.unwrap_or_default())), None),

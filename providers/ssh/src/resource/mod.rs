@@ -3,7 +3,7 @@
 mod account;
 mod archive;
 mod directory;
-mod exec;
+pub(crate) mod exec;
 pub(crate) mod facts;
 mod file;
 mod group;

@@ -71,7 +71,8 @@ pub(crate) fn set(attributes: &Attributes) -> String {
         (owner, group) => body.push_str(&format!("chown -- {} /proc/self/fd/6\n", quote(&format!("{owner}:{group}")))),
     }
     if let Some(mode) = text(attributes, "mode") {
-        body.push_str(&format!("chmod -- {} /proc/self/fd/6\n", quote(mode)));
+        // Without a fifth digit, GNU chmod keeps the setuid and setgid bits of a directory.
+        body.push_str(&format!("chmod -- {} /proc/self/fd/6\n", quote(&format!("0{}", canonical(mode)))));
     }
     body
 }

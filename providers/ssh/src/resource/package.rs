@@ -133,21 +133,21 @@ impl Resource for Package {
     }
 
     fn read_script(&self, subject: &Subject) -> String {
-        let ask = |(index, name): (usize, &String)| {
+        let query = |(index, name): (usize, &String)| {
             format!("V=$(version {}); field version.{index} \"$V\"\n", quote(name_of(name)))
         };
-        format!("{READ}{}", entries(subject).iter().enumerate().map(ask).collect::<String>())
+        format!("{READ}{}", entries(subject).iter().enumerate().map(query).collect::<String>())
     }
 
     fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
         let absent = subject.text("state") == Some("absent");
-        let wanted = texts(&subject.attributes, "names");
+        let desired = texts(&subject.attributes, "names");
         let now = |(index, entry): (usize, String)| {
             let version = answer.field(&format!("version.{index}")).unwrap_or_default();
             if version.is_empty() != absent {
                 return None;
             }
-            match entry.contains('=') && wanted.contains(&entry) || !wanted.iter().any(|w| name_of(w) == entry) {
+            match entry.contains('=') && desired.contains(&entry) || !desired.iter().any(|w| name_of(w) == entry) {
                 true if entry.contains('=') && !is_version(&entry, version) => {
                     Some(format!("{}={version}", name_of(&entry)))
                 }
@@ -175,8 +175,8 @@ impl Resource for Package {
         let names = texts(&request.desired, "names");
         let quoted = quote_all(names.iter().map(String::as_str));
         let question = match text(&request.desired, "state") {
-            Some("absent") => format!("{}\nset -- purge \"$@\"\n[ $# = 1 ] || ask \"$@\"", installed(&names)),
-            _ => format!("set -- {quoted}\n{VERSION_SYNTAX}\nask install \"$@\""),
+            Some("absent") => format!("{}\nset -- purge \"$@\"\n[ $# = 1 ] || simulate \"$@\"", installed(&names)),
+            _ => format!("set -- {quoted}\n{VERSION_SYNTAX}\nsimulate install \"$@\""),
         };
         let dropped = dropped(request.recorded.as_deref(), request.observed.as_ref(), &names);
         let dropped = match dropped.is_empty() {
@@ -187,7 +187,7 @@ impl Resource for Package {
         };
         Some(format!(
             "{READ}{TRANSACTION}
-ask() {{ if R=$(transaction \"$@\" 2>&1); then printf '%s\\n' \"$R\" | blob transaction; else printf '%s\\n' \"$R\" | blob failure; fi; }}
+simulate() {{ if R=$(transaction \"$@\" 2>&1); then printf '%s\\n' \"$R\" | blob transaction; else printf '%s\\n' \"$R\" | blob failure; fi; }}
 held | blob held
 {question}
 {dropped}"
@@ -266,8 +266,8 @@ fn name_of(entry: &str) -> &str {
 
 /// Whether the entry `name=version` matches `version`; `*` stands for any text.
 fn is_version(entry: &str, version: &str) -> bool {
-    let Some((_, wanted)) = entry.split_once('=') else { return false };
-    let mut parts = wanted.split('*');
+    let Some((_, desired)) = entry.split_once('=') else { return false };
+    let mut parts = desired.split('*');
     let Some(mut rest) = version.strip_prefix(parts.next().unwrap_or_default()) else { return false };
     let Some(last) = parts.next_back() else { return rest.is_empty() };
     for part in parts {
@@ -386,17 +386,17 @@ const AUTOREMOVE: &str = "$([ ! -x /usr/bin/apt-get ] || echo --auto-remove)";
 
 /// Returns shell that sets the positional parameters to the installed packages of `names`.
 fn installed(names: &[String]) -> String {
-    let asks = names.iter().map(|n| format!("[ -z \"$(version {0})\" ] || set -- \"$@\" {0}\n", quote(name_of(n))));
-    format!("set --\n{}", asks.collect::<String>())
+    let checks = names.iter().map(|n| format!("[ -z \"$(version {0})\" ] || set -- \"$@\" {0}\n", quote(name_of(n))));
+    format!("set --\n{}", checks.collect::<String>())
 }
 
 /// Returns the packages to read: the recorded ones in their order, with the desired versions, then the new ones.
 fn entries(subject: &Subject) -> Vec<String> {
-    let wanted = texts(&subject.attributes, "names");
+    let desired = texts(&subject.attributes, "names");
     let recorded = subject.recorded.as_ref().map(|r| texts(r, "names")).unwrap_or_default();
     let mut entries: Vec<String> = Vec::new();
-    for entry in recorded.iter().chain(&wanted) {
-        let current = wanted.iter().find(|w| name_of(w) == name_of(entry)).unwrap_or(entry);
+    for entry in recorded.iter().chain(&desired) {
+        let current = desired.iter().find(|w| name_of(w) == name_of(entry)).unwrap_or(entry);
         if !entries.iter().any(|e| name_of(e) == name_of(current)) {
             entries.push(current.clone());
         }
@@ -473,7 +473,7 @@ fn remove(names: &[String], own: &[String]) -> String {
     format!(
         "own={own}
 is_own() {{ case \" $own \" in *\" ${{1%%:*}} \"*) return 0 ;; *) return 1 ;; esac; }}
-{asks}if [ $# -gt 0 ]; then
+{checks}if [ $# -gt 0 ]; then
   others=$(for P in $(removed_by_purge \"$@\"); do is_own \"$P\" || printf '%s ' \"$P\"; done)
   [ -z \"$others\" ] || fail conflict \"packages that moorfast did not install need them: $others\"
   printf '%s\\n' \"$@\" | blob gone
@@ -482,7 +482,7 @@ fi
 set --; for P in $(unneeded); do if is_own \"$P\"; then set -- \"$@\" \"$P\"; fi; done
 [ $# = 0 ] || purge \"$@\"",
         own = quote(&own.join(" ")),
-        asks = installed(names),
+        checks = installed(names),
     )
 }
 

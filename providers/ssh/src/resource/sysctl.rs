@@ -86,11 +86,11 @@ impl Resource for Sysctl {
 
     fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
         let Some(live) = answer.text("live") else { return Ok(None) };
-        let wanted = subject.text("value").map(plain);
+        let desired = subject.text("value").map(plain);
         // The recorded spelling comes first, so that another spelling in the manifest is not drift.
         let recorded = |name: &str| subject.recorded.as_ref().and_then(|r| text(r, name)).map(plain);
         let spelled = |name: &str, value: &str| {
-            let mut known = [recorded(name), wanted.clone()].into_iter().flatten();
+            let mut known = [recorded(name), desired.clone()].into_iter().flatten();
             known.find(|known| is_same(known, value)).unwrap_or_else(|| plain(value))
         };
         let reported = answer.text("boot").unwrap_or_default();
@@ -98,10 +98,10 @@ impl Resource for Sysctl {
         let (value, boot_value) =
             (spelled("value", &live), boot.as_ref().map(|b| spelled("boot_value", b.value)).unwrap_or_default());
         let file = boot.map(|b| b.file.to_owned());
-        if let (true, Some(wanted)) = (answer.is("written"), &wanted) {
+        if let (true, Some(desired)) = (answer.is("written"), &desired) {
             let hidden = subject.sensitivity_model("value").is_some_and(Value::is_sensitive);
             let shown = |value: &str| if hidden { "another value".to_owned() } else { format!("`{value}`") };
-            if value != *wanted {
+            if value != *desired {
                 return Err(ProviderError::new(
                     Class::Failed,
                     format!("the kernel changed the value to {}", shown(&value)),
@@ -109,7 +109,7 @@ impl Resource for Sysctl {
                 .attribute("value")
                 .help("write that value, or check which limit applies"));
             }
-            if boot_value != *wanted {
+            if boot_value != *desired {
                 let file = file.unwrap_or_default();
                 let message = format!("{file} sets {} at boot, after the file of moorfast", shown(&boot_value));
                 return Err(ProviderError::new(Class::Conflict, message).help(format!("remove the line from {file}")));

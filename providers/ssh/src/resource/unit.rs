@@ -275,11 +275,11 @@ for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/
         if !names(subject).is_empty() || is_set(&subject.attributes, "drop_ins") {
             put("drop_ins", Value::Map(drop_ins));
         }
-        let wanted = |name: &str| subject.attributes.get(name).and_then(Value::as_bool).unwrap_or_default();
-        put("enabled", Value::from(answer.is("enabled") && !(wanted("enabled") && answer.is("partial"))));
+        let desired = |name: &str| subject.attributes.get(name).and_then(Value::as_bool).unwrap_or_default();
+        put("enabled", Value::from(answer.is("enabled") && !(desired("enabled") && answer.is("partial"))));
         // A mask until the next boot is neither `true` nor `false`.
         let file_state = property("file_state");
-        put("masked", Value::from(file_state == "masked" || file_state == "masked-runtime" && !wanted("masked")));
+        put("masked", Value::from(file_state == "masked" || file_state == "masked-runtime" && !desired("masked")));
         let state = match property("active") {
             "active" | "reloading" | "refreshing" => "running",
             "inactive" | "deactivating" | "" => "stopped",
@@ -517,11 +517,11 @@ impl DropIn<'_> {
 fn changed_drop_ins<'a>(attributes: &'a Attributes, before: Option<&'a Attributes>) -> Vec<DropIn<'a>> {
     static NONE: BTreeMap<String, Value> = BTreeMap::new();
     let of = |attributes: Option<&'a Attributes>| attributes.and_then(|a| a.get("drop_ins")?.as_map()).unwrap_or(&NONE);
-    let (wanted, there) = (of(Some(attributes)), of(before));
-    let changed = wanted.iter().filter(|(name, content)| !is_equal(there.get(*name), Some(content)));
-    let gone = there.iter().filter(|(name, _)| !wanted.contains_key(*name));
+    let (desired, there) = (of(Some(attributes)), of(before));
+    let changed = desired.iter().filter(|(name, content)| !is_equal(there.get(*name), Some(content)));
+    let gone = there.iter().filter(|(name, _)| !desired.contains_key(*name));
     let text = |map: &'a BTreeMap<String, Value>, name: &str| map.get(name).and_then(Value::as_str);
-    let drop_in = |(name, _): (&'a String, _)| DropIn { name, before: text(there, name), content: text(wanted, name) };
+    let drop_in = |(name, _): (&'a String, _)| DropIn { name, before: text(there, name), content: text(desired, name) };
     changed.map(drop_in).chain(gone.map(drop_in)).collect()
 }
 

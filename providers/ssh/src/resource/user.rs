@@ -256,7 +256,7 @@ impl User {
             planned.extend(shown.attributes.get("group").map(|group| ("group".to_owned(), group.clone())));
         }
         let primary = match text(&planned, "group") {
-            Some(wanted) if !is_primary(wanted) => Some((wanted.to_owned(), wanted.to_owned())),
+            Some(desired) if !is_primary(desired) => Some((desired.to_owned(), desired.to_owned())),
             _ => primary,
         };
         let shown = match as_shown {
@@ -265,12 +265,12 @@ impl User {
         };
         rewrite(&mut planned, "groups", |groups| {
             let is_primary =
-                |wanted: &String| primary.iter().any(|(name, number)| account::is_same(wanted, name, number));
-            let settle = |wanted: String| {
-                let same = further.iter().find(|(name, number)| account::is_same(&wanted, name, number));
+                |desired: &String| primary.iter().any(|(name, number)| account::is_same(desired, name, number));
+            let settle = |desired: String| {
+                let same = further.iter().find(|(name, number)| account::is_same(&desired, name, number));
                 let shown =
                     |(name, number): &(String, String)| shown.iter().find(|s| account::is_same(s, name, number));
-                same.and_then(shown).cloned().unwrap_or(wanted)
+                same.and_then(shown).cloned().unwrap_or(desired)
             };
             let mut groups: Vec<String> = groups.into_iter().filter(|g| !is_primary(g)).map(settle).collect();
             groups.sort();

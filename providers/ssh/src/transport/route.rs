@@ -65,15 +65,15 @@ impl Route<'_> {
     /// Writes the route to `directory`. The host key of the node is checked against `known_hosts`.
     pub(super) fn prepare(&self, directory: TempDir, known_hosts: &Path) -> Result<PreparedRoute, ProviderError> {
         let hops = self.node.jump.iter().map(|text| Hop::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        let ours = known_hosts::file(self.data_dir);
-        let users = ["~/.ssh/known_hosts", "~/.ssh/known_hosts2"].map(PathBuf::from);
+        let own_file = known_hosts::file(self.data_dir);
+        let user_files = ["~/.ssh/known_hosts", "~/.ssh/known_hosts2"].map(PathBuf::from);
         let mut through = None;
         for (index, hop) in hops.iter().enumerate() {
             let config = HopConfig {
                 hop,
                 alias: None,
                 identity_file: None,
-                known_hosts: std::iter::once(ours.clone()).chain(users.clone()).collect(),
+                known_hosts: std::iter::once(own_file.clone()).chain(user_files.clone()).collect(),
                 accept_new: self.accept_new,
                 through: through.take(),
                 control_socket: Some(self.shared.join(socket_name(&self.node.jump[..=index]))),
