@@ -41,6 +41,9 @@ const NAMESPACE_LIMIT: u32 = 1000;
 /// The shortest time between two discoveries for an unknown kind.
 const DISCOVERY_AGE: Duration = Duration::from_secs(1);
 
+/// The field manager of moorfast.
+pub(crate) const FIELD_MANAGER: &str = "moorfast";
+
 /// A configured cluster.
 pub(crate) struct Cluster {
     source: Source,

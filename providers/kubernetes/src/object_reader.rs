@@ -127,3 +127,8 @@ pub(crate) fn not_served(api_version: &str, kind: &str) -> ProviderError {
     ProviderError::new(Class::Invalid, format!("the cluster does not serve {kind} of {api_version}"))
         .help("if this manifest creates its CustomResourceDefinition, add that resource to `depends_on`; `kubectl api-resources` lists the served kinds")
 }
+
+/// Whether the object is a Secret.
+pub(crate) fn is_secret(object: &Json) -> bool {
+    object["kind"] == "Secret" && object["apiVersion"] == "v1"
+}

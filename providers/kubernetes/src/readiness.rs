@@ -4,7 +4,7 @@ use jsonpath_rust::JsonPath;
 use moorfast_engine::model::Value;
 use serde_json::Value as Json;
 
-use crate::resource::object::is_secret;
+use crate::object_reader::is_secret;
 
 /// The readiness of an object.
 #[derive(Clone, Debug, PartialEq)]

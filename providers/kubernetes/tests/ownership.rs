@@ -4,6 +4,8 @@
 
 mod harness;
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use moorfast_engine::model::Attributes;
@@ -123,4 +125,108 @@ async fn the_second_plan_is_empty_for_fields_that_the_server_drops_or_fills() {
     assert!(refused.summary.ends_with("fills its rules; remove `rules`"), "{refused:?}");
     instance.destroy().await.unwrap();
     assert_eq!(instance.read(Some(&wanted)).await, Ok(None));
+}
+
+/// An autoscaler owns `spec.replicas` through the subresource `scale`: a manifest that no longer declares the field leaves it to the autoscaler.
+#[tokio::test]
+async fn replicas_without_a_declaration_stay_with_the_autoscaler() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let api = api::<Deployment>().await;
+    let name = unique("scaled");
+    let deployment = |replicas: Option<u32>| {
+        let mut object = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": name, "namespace": "default" },
+            "spec": { "selector": { "matchLabels": { "app": name } }, "template": { "metadata": { "labels": { "app": name } },
+                "spec": { "containers": [{ "name": "c", "image": "c" }] } } } });
+        if let Some(replicas) = replicas {
+            object["spec"]["replicas"] = json!(replicas);
+        }
+        desired(&object, false)
+    };
+    instance.bring(&deployment(Some(2))).await;
+    let autoscaler = PatchParams { field_manager: Some("autoscaler".to_owned()), ..PatchParams::default() };
+    api.patch_scale(&name, &autoscaler, &Patch::Merge(json!({ "spec": { "replicas": 5 } }))).await.unwrap();
+    instance.bring(&deployment(Some(5))).await;
+
+    let (plan, observed) = instance.plan(&deployment(None)).await.unwrap();
+    assert_eq!(plan.planned, observed.unwrap().attributes, "the plan shows no removal");
+    assert_eq!(plan.action, ProposedAction::Update);
+    let note =
+        format!("Deployment/default/{name}: moorfast no longer manages spec.replicas, which stays with \"autoscaler\"");
+    assert_eq!(plan.notes, [note]);
+    instance.bring(&deployment(None)).await;
+    assert_eq!(api.get(&name).await.unwrap().spec.unwrap().replicas, Some(5));
+    api.patch_scale(&name, &autoscaler, &Patch::Merge(json!({ "spec": { "replicas": 3 } }))).await.unwrap();
+    instance.is_settled(&deployment(None)).await;
+    api.delete(&name, &DeleteParams::default()).await.unwrap();
+}
+
+/// A field that another manager fills later is not drift, if the manifest declares it empty or not at all.
+#[tokio::test]
+async fn a_certificate_that_a_controller_injects_is_not_a_difference() {
+    let Some(kubeconfig) = kubeconfig() else { return };
+    let api: Api<ValidatingWebhookConfiguration> = Api::all(client(&kubeconfig, |_| {}).await);
+    for (case, declared) in [("absent", None), ("null", Some(Json::Null)), ("empty", Some(json!("")))] {
+        let mut instance = Instance::new("kubernetes_object").await.unwrap();
+        let name = unique(case);
+        let mut object = json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": { "name": name },
+            "webhooks": [{ "name": "a.example.org", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Ignore",
+                "clientConfig": { "service": { "name": "s", "namespace": "default" } },
+                "rules": [{ "apiGroups": ["none.example.org"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["nones"] }] }] });
+        if let Some(declared) = declared {
+            object["webhooks"][0]["clientConfig"]["caBundle"] = declared;
+        }
+        instance.bring(&desired(&object, false)).await;
+        let certificate =
+            rcgen::CertificateParams::default().self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+        let bundle = k8s_openapi::ByteString(certificate.into_bytes());
+        let injected = json!([{ "op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle }]);
+        let injector = PatchParams { field_manager: Some("ca-injector".to_owned()), ..PatchParams::default() };
+        let patch = Patch::<Json>::Json(serde_json::from_value(injected).unwrap());
+        api.patch(&name, &injector, &patch).await.unwrap();
+        instance.is_settled(&desired(&object, false)).await;
+        instance.destroy().await.unwrap();
+    }
+}
+
+/// A field that the schema of a CustomResourceDefinition does not have is an error of the plan, not a plan that is never empty.
+#[tokio::test]
+async fn a_field_that_the_api_server_would_prune_is_an_error() {
+    let Some(mut definition) = Instance::new("kubernetes_object").await else { return };
+    let group = format!("{}.example.org", unique("g"));
+    let schema = json!({ "type": "object", "properties": { "spec": { "type": "object", "properties": {
+        "size": { "type": "integer" },
+        "items": { "type": "array", "items": { "type": "object", "properties": { "name": { "type": "string" } } } },
+        "template": { "type": "object", "x-kubernetes-embedded-resource": true, "properties": { "spec": { "type": "object" } } } } } } });
+    definition.bring(&attributes(json!({ "manifest": {
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": { "name": format!("pots.{group}") },
+        "spec": { "group": group, "scope": "Namespaced", "names": { "kind": "Pot", "plural": "pots" },
+            "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": schema } }] } } }))).await;
+    let name = unique("pot");
+    let pot = |spec: Json| {
+        let object = json!({ "apiVersion": format!("{group}/v1"), "kind": "Pot", "metadata": { "name": name, "namespace": "default" }, "spec": spec });
+        desired(&object, false)
+    };
+    for (spec, field) in [
+        (json!({ "size": 1, "colour": "red" }), "colour"),
+        (json!({ "items": [{ "name": "a", "colour": "red" }] }), "colour"),
+        (
+            json!({ "template": { "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "x" }, "spec": { "colour": "red" } } }),
+            "colour",
+        ),
+        (
+            json!({ "template": { "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "x", "colour": "red" } } }),
+            "colour",
+        ),
+    ] {
+        let mut instance = Instance::on(definition.connection.clone(), "kubernetes_object");
+        let planned = instance.plan(&pot(spec.clone())).await;
+        let error = planned.unwrap_err();
+        assert_eq!(error.class, Class::Invalid, "{error:?}");
+        assert!(error.summary.contains(field) || error.detail.iter().any(|line| line.contains(field)), "{error:?}");
+        instance.destroy().await.unwrap();
+    }
+    let mut instance = Instance::on(definition.connection.clone(), "kubernetes_object");
+    instance.bring(&pot(json!({ "size": 1, "items": [{ "name": "a" }] }))).await;
+    instance.destroy().await.unwrap();
+    definition.destroy().await.unwrap();
 }

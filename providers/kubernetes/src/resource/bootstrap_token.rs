@@ -20,8 +20,7 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use crate::attributes::{Read, as_recorded, list, optional};
-use crate::cluster::Cluster;
-use crate::resource::object::FIELD_MANAGER;
+use crate::cluster::{Cluster, FIELD_MANAGER};
 use crate::resource::{Reading, Resource, fail_all};
 
 const NAMESPACE: &str = "kube-system";

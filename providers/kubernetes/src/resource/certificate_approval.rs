@@ -20,10 +20,9 @@ use tokio::time::Instant;
 use x509_parser::pem::Pem;
 
 use crate::attributes::{Read, as_recorded, list, optional};
-use crate::cluster::{CertificateRequests, Cluster};
+use crate::cluster::{CertificateRequests, Cluster, FIELD_MANAGER};
 use crate::csr::{APPROVAL_REASON, Expected, NODE_USER, Signer, State, check, node_of, state};
 use crate::resource::bootstrap_token::node_group;
-use crate::resource::object::FIELD_MANAGER;
 use crate::resource::{Reading, Resource, fail_all};
 use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
 

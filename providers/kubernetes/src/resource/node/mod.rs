@@ -21,10 +21,10 @@ use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
 use crate::attributes::{Read, as_recorded, map, optional};
-use crate::cluster::{Cluster, Served};
+use crate::cluster::{Cluster, FIELD_MANAGER, Served};
 use crate::object_reader::{ObjectName, fetch};
 use crate::readiness::{Readiness, condition};
-use crate::resource::object::{FIELD_MANAGER, FieldSet};
+use crate::resource::object::FieldSet;
 use crate::resource::{Reading, Resource};
 use crate::waiting::{Wait, deadline};
 

@@ -3,7 +3,8 @@
 use moorfast_engine::model::{Attributes, Value};
 use moorfast_engine::provider::Object;
 
-use super::document::{Declared, ObjectKey, key_of};
+use super::document::{Declared, key_of};
+use super::key::ObjectKey;
 
 /// Returns the objects of desired or observed attributes.
 pub(super) fn objects(attributes: &Attributes) -> Vec<Object> {

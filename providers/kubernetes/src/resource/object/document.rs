@@ -1,105 +1,22 @@
 //! The objects that a manifest declares, as a table or as YAML documents.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use moorfast_engine::model::{Attributes, SENSITIVE_KEY, Value, YamlDocument, yaml_documents};
 use moorfast_engine::provider::Redaction;
-use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::attributes::Read;
+use crate::object_reader::is_secret;
 
-use super::ignored::with_observed;
+use super::fields::FieldSet;
+use super::ignored::overlay_observed;
+use super::key::ObjectKey;
 
-/// The namespace of a namespaced object that declares none.
-pub(crate) const DEFAULT_NAMESPACE: &str = "default";
 /// The annotation in which kubectl stores the whole object, including the data of a Secret.
 pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-
-/// The cluster-scoped kinds of Kubernetes. A namespace in such an object, as some charts write it, is not part of the key.
-const CLUSTER_SCOPED: [&str; 15] = [
-    "Namespace",
-    "Node",
-    "PersistentVolume",
-    "APIService.apiregistration.k8s.io",
-    "CSIDriver.storage.k8s.io",
-    "CertificateSigningRequest.certificates.k8s.io",
-    "ClusterRole.rbac.authorization.k8s.io",
-    "ClusterRoleBinding.rbac.authorization.k8s.io",
-    "CustomResourceDefinition.apiextensions.k8s.io",
-    "IngressClass.networking.k8s.io",
-    "MutatingWebhookConfiguration.admissionregistration.k8s.io",
-    "PriorityClass.scheduling.k8s.io",
-    "RuntimeClass.node.k8s.io",
-    "StorageClass.storage.k8s.io",
-    "ValidatingWebhookConfiguration.admissionregistration.k8s.io",
-];
-
-/// The identification of an object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ObjectKey {
-    /// The API version, such as `apps/v1`.
-    pub(crate) api_version: String,
-    /// The kind, such as `Deployment`.
-    pub(crate) kind: String,
-    /// The namespace as declared, or as applied.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) namespace: Option<String>,
-    /// The name.
-    pub(crate) name: String,
-}
-
-impl ObjectKey {
-    /// Returns the API group; empty for the core group.
-    pub(crate) fn group(&self) -> &str {
-        self.api_version.split_once('/').map_or("", |(group, _)| group)
-    }
-
-    /// Returns the natural key. It has no version, because an object is served in several versions, and no `default` namespace, because that can be omitted.
-    pub(crate) fn identity(&self) -> String {
-        self.normalized().with_kind(&self.kind_and_group())
-    }
-
-    /// Returns `Deployment.apps`, or only the kind in the core group.
-    fn kind_and_group(&self) -> String {
-        match self.group() {
-            "" => self.kind.clone(),
-            group => format!("{}.{group}", self.kind),
-        }
-    }
-
-    /// Returns the key without a redundant namespace: `default`, or any namespace of a cluster-scoped object.
-    fn normalized(&self) -> Self {
-        let is_namespaced = !CLUSTER_SCOPED.contains(&self.kind_and_group().as_str());
-        Self { namespace: self.namespace.clone().filter(|n| is_namespaced && n != DEFAULT_NAMESPACE), ..self.clone() }
-    }
-
-    /// Whether the declared key identifies the object `applied`.
-    ///
-    /// A namespace that only one of the keys has does not count: the cluster fills in a missing namespace, and drops it from a cluster-scoped object.
-    pub(crate) fn means(&self, applied: &ObjectKey) -> bool {
-        let namespace = self.namespace.is_none() || applied.namespace.is_none() || self.namespace == applied.namespace;
-        namespace && (self.group(), &self.kind, &self.name) == (applied.group(), &applied.kind, &applied.name)
-    }
-
-    fn with_kind(&self, kind: &str) -> String {
-        match &self.namespace {
-            Some(namespace) => format!("{kind}/{namespace}/{}", self.name),
-            None => format!("{kind}/{}", self.name),
-        }
-    }
-}
-
-/// Writes `Deployment/web/frontend`: the key in the attribute `objects` and the name in messages.
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.with_kind(&self.kind))
-    }
-}
 
 /// One object of a manifest.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,8 +54,11 @@ impl Declared {
             },
             (None, Some(_)) if attributes.is_unknown_or_retained("yaml") => Ok(Declared::Unknown),
             (None, Some(yaml)) => {
-                let documents = documents(yaml).map_err(|e| ("yaml", e))?.into_iter();
-                Ok(Declared::Yaml(documents.map(|document| with_observed(document, attributes)).collect()))
+                let mut documents = documents(yaml).map_err(|e| ("yaml", e))?;
+                for document in &mut documents {
+                    overlay_observed(&document.key, &mut document.declared, attributes);
+                }
+                Ok(Declared::Yaml(documents))
             }
         }
     }
@@ -245,6 +165,13 @@ impl Document {
         }
         let declared = if matches!(declared, Value::Sensitive(_)) { fields.sensitive() } else { fields };
         Ok(Some(Self { key: ObjectKey { api_version, kind, namespace, name }, declared }))
+    }
+
+    /// Returns the document without those of `fields` that it declares empty.
+    pub(crate) fn without_empty(&self, fields: &FieldSet) -> Self {
+        let mut document = self.clone();
+        fields.remove_empty_from(&mut document.declared);
+        document
     }
 
     /// Returns the object as it is sent, in `namespace`; `None` while a part of it is unknown.
@@ -359,11 +286,6 @@ pub(crate) fn mark(object: Json, declared: &Value) -> Value {
         }
     }
     marked
-}
-
-/// Whether the object is a Secret.
-pub(crate) fn is_secret(object: &Json) -> bool {
-    object["kind"] == "Secret" && object["apiVersion"] == "v1"
 }
 
 fn hide(value: &mut Value) {

@@ -2,18 +2,20 @@
 
 use kube::api::PatchParams;
 use kube::core::Status;
-use moorfast_engine::provider::{Action, Class, ProviderError};
+use moorfast_engine::provider::{Class, ProviderError};
 use serde_json::Value as Json;
 
 use crate::cluster::{Cluster, Served};
 use crate::error::immutable_fields;
 use crate::object_reader::{ObjectName, fetch};
 
-use super::document::{Document, ObjectKey};
+use super::document::Document;
 use super::fields::FieldSet;
+use super::key::ObjectKey;
 use super::lifecycle::{live, parameters, patch, redacted};
 use super::ownership::{self, shared_fields};
 use super::provided::Provided;
+use super::pruning;
 use super::reading::{namespace, resolved};
 
 /// The result of a dry run of one object.
@@ -54,6 +56,7 @@ pub(super) async fn dry_run(
     match patch(cluster, key, served, &body, &dry_run_parameters(force)).await? {
         Ok(object) => {
             ownership::check(&resolved(key, served), &shared_fields(removable, &body, &object), force)?;
+            pruning::check(key, &body, &object)?;
             Ok(DryRun::Object(Box::new(object)))
         }
         Err(kube::Error::Api(status)) if is_missing_namespace(&status) => {
@@ -184,11 +187,6 @@ async fn unknown_namespace(cluster: &Cluster, name: &str, key: &ObjectKey) -> Pr
             .to_owned(),
     };
     ProviderError::new(Class::Invalid, why).help(help).attribute("manifest")
-}
-
-/// Whether the action changes the cluster.
-pub(super) fn changes_cluster(action: Option<Action>) -> bool {
-    action.is_some_and(Action::acts_on_world)
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use moorfast_engine::model::Value;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use super::FIELD_MANAGER;
+use crate::cluster::FIELD_MANAGER;
 
 /// A set of fields. A field without nested fields is managed as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,6 +70,73 @@ impl FieldSet {
             (below.is_leaf() || !within.is_leaf()).then(|| (element.clone(), within))
         });
         Self(kept.collect())
+    }
+
+    /// Returns the fields that are in both sets.
+    pub(super) fn intersection(&self, other: &Self) -> Self {
+        self.selected(&mut |element, below| {
+            let both = below.intersection(other.0.get(element)?);
+            (below.is_leaf() || !both.is_leaf()).then_some(both)
+        })
+    }
+
+    /// Returns the fields that `other` does not have.
+    pub(super) fn difference(&self, other: &Self) -> Self {
+        self.selected(&mut |element, below| match other.0.get(element) {
+            None => Some(below.clone()),
+            Some(_) if below.is_leaf() => None,
+            Some(theirs) => Some(below.difference(theirs)).filter(|rest| !rest.is_leaf()),
+        })
+    }
+
+    /// Returns the fields that `declared` does not have.
+    pub(super) fn undeclared(&self, declared: &Json) -> Self {
+        self.selected(&mut |element, below| match element.find(declared) {
+            None => Some(below.clone()),
+            Some(_) if below.is_leaf() => None,
+            Some(value) => Some(below.undeclared(value)).filter(|rest| !rest.is_leaf()),
+        })
+    }
+
+    /// Returns the fields with an empty value in `declared` that `object` does not have: the API server dropped them.
+    pub(super) fn dropped(&self, declared: &Json, object: &Json) -> Self {
+        self.selected(&mut |element, below| {
+            let value = element.find(declared)?;
+            match element.find(object).filter(|found| !found.is_null()) {
+                None if is_empty(value) => Some(Self::default()),
+                Some(found) if !below.is_leaf() => Some(below.dropped(value, found)).filter(|rest| !rest.is_leaf()),
+                _ => None,
+            }
+        })
+    }
+
+    /// Removes the fields from `value` that are empty there.
+    pub(super) fn remove_empty_from(&self, value: &mut Value) {
+        for (element, below) in &self.0 {
+            match (element, &mut *value) {
+                (PathElement::Field(name), Value::Map(map)) if below.is_leaf() => {
+                    let is_empty = |value: &Value| value.to_json().is_some_and(|json| is_empty(&json));
+                    map.retain(|other, value| other != name || !is_empty(value));
+                }
+                (PathElement::Field(name), Value::Map(map)) => {
+                    map.get_mut(name).into_iter().for_each(|inside| below.remove_empty_from(inside));
+                }
+                (PathElement::Keys(json), Value::List(items)) => {
+                    let keys: Map<String, Json> = serde_json::from_str(json).unwrap_or_default();
+                    let item = |item: &&mut Value| {
+                        let found = |name: &String| item.as_map().and_then(|map| map.get(name)?.to_json());
+                        keys.iter().all(|(name, value)| found(name).is_none_or(|found| found == *value))
+                    };
+                    items.iter_mut().find(item).into_iter().for_each(|inside| below.remove_empty_from(inside));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Builds a set of the elements for which `select` returns the set below them.
+    fn selected(&self, select: &mut dyn FnMut(&PathElement, &Self) -> Option<Self>) -> Self {
+        Self(self.0.iter().filter_map(|(element, below)| Some((element.clone(), select(element, below)?))).collect())
     }
 
     /// Whether the set has fields that `declared` does not have.
@@ -145,6 +213,17 @@ impl FieldSet {
     }
 }
 
+/// Whether a declared value is empty, so that the API server may drop it.
+fn is_empty(value: &Json) -> bool {
+    match value {
+        Json::Null => true,
+        Json::String(text) => text.is_empty(),
+        Json::Array(items) => items.is_empty(),
+        Json::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
 /// Whether the entry of managedFields belongs to the server-side apply of moorfast.
 pub(super) fn is_ours(entry: &Json) -> bool {
     entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply" && entry.get("subresource").is_none()
@@ -207,5 +286,34 @@ impl TryFrom<String> for PathElement {
 
     fn try_from(key: String) -> Result<Self, String> {
         PathElement::parse(&key).ok_or(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn dropped_fields_are_removed_only_while_they_are_declared_empty() {
+        let webhook = |bundle: Json| json!({ "webhooks": [{ "name": "b" }, { "name": "a", "client": { "bundle": bundle, "url": "u" } }] });
+        let entry = json!({ "f:webhooks": { "k:{\"name\":\"a\"}": { ".": {}, "f:name": {}, "f:client": { "f:bundle": {}, "f:url": {} } } } });
+        let ours = FieldSet::of_entry(&json!({ "fieldsV1": entry }));
+        let live = json!({ "webhooks": [{ "name": "a", "client": { "url": "u" } }, { "name": "b" }] });
+        for empty in [json!(null), json!("")] {
+            let dropped = ours.dropped(&webhook(empty.clone()), &live);
+            assert_eq!(
+                serde_json::to_string(&dropped).unwrap(),
+                r#"{"f:webhooks":{"k:{\"name\":\"a\"}":{"f:client":{"f:bundle":{}}}}}"#
+            );
+            let removed = |bundle: Json| {
+                let mut value = Value::from(webhook(bundle));
+                dropped.remove_empty_from(&mut value);
+                value.to_json().unwrap()["webhooks"][1]["client"].clone()
+            };
+            assert_eq!(removed(empty), json!({ "url": "u" }));
+            assert_eq!(removed(json!("x")), json!({ "bundle": "x", "url": "u" }));
+        }
+        assert!(ours.dropped(&webhook(json!("x")), &live).is_leaf());
     }
 }

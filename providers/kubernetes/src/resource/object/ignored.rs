@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use moorfast_engine::model::{AttributePath, Attributes, PathStep, Value};
 
-use super::document::{DEFAULT_NAMESPACE, Document, ObjectKey};
+use super::key::{DEFAULT_NAMESPACE, ObjectKey};
 
 /// Returns the paths into the observed attributes that `path` names.
 pub(crate) fn observed_paths(path: AttributePath, desired: &Attributes, observed: &Attributes) -> Vec<AttributePath> {
@@ -24,19 +24,16 @@ pub(crate) fn observed_paths(path: AttributePath, desired: &Attributes, observed
     }
 }
 
-/// Returns `document` with the observed values of its ignored fields.
-pub(super) fn with_observed(mut document: Document, attributes: &Attributes) -> Document {
-    let Some(objects) = attributes.get("objects").and_then(Value::as_map) else { return document };
-    let in_default = ObjectKey {
-        namespace: document.key.namespace.clone().or(Some(DEFAULT_NAMESPACE.to_owned())),
-        ..document.key.clone()
-    };
-    let cluster_scoped = ObjectKey { namespace: None, ..document.key.clone() };
-    let keys = [document.key.to_string(), in_default.to_string(), cluster_scoped.to_string()];
+/// Overwrites the ignored fields of `declared`, the declaration of the object of `key`, with their observed values.
+pub(super) fn overlay_observed(key: &ObjectKey, declared: &mut Value, attributes: &Attributes) {
+    let Some(objects) = attributes.get("objects").and_then(Value::as_map) else { return };
+    let in_default =
+        ObjectKey { namespace: key.namespace.clone().or(Some(DEFAULT_NAMESPACE.to_owned())), ..key.clone() };
+    let cluster_scoped = ObjectKey { namespace: None, ..key.clone() };
+    let keys = [key.to_string(), in_default.to_string(), cluster_scoped.to_string()];
     if let Some(Value::Map(fields)) = keys.iter().find_map(|key| objects.get(key)) {
-        overlay(fields, &mut document.declared);
+        overlay(fields, declared);
     }
-    document
 }
 
 /// Overwrites fields of `declared` with `fields`; a null removes the field.
@@ -97,9 +94,9 @@ mod tests {
         let declared = json!({"spec": {"replicas": 1, "paused": true, "c": [{"name": "a", "image": "1"}]}});
         let key =
             ObjectKey { api_version: "apps/v1".into(), kind: "Deployment".into(), namespace: None, name: "a".into() };
-        let document = Document { key, declared: Value::from(declared) };
+        let mut declared = Value::from(declared);
         let seen = json!({"objects": {"Deployment/default/a": {"spec": {"replicas": 3, "paused": null, "other": 1, "c": [{"name": "a", "image": "2"}]}}}});
-        let found = with_observed(document, &attributes(seen)).declared.to_json().unwrap();
-        assert_eq!(found, json!({"spec": {"replicas": 3, "c": [{"name": "a", "image": "2"}]}}));
+        overlay_observed(&key, &mut declared, &attributes(seen));
+        assert_eq!(declared.to_json().unwrap(), json!({"spec": {"replicas": 3, "c": [{"name": "a", "image": "2"}]}}));
     }
 }

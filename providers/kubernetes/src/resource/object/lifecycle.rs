@@ -7,20 +7,21 @@ use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
 use crate::attributes::Read;
-use crate::cluster::{Cluster, Served};
+use crate::cluster::{Cluster, FIELD_MANAGER, Served};
 use crate::error::{immutable_fields, invalid_response};
 use crate::object_reader::{not_served, to_json};
 use crate::readiness::{Readiness, WaitCondition};
 use crate::response::InvalidResponse;
 use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
 
-use super::document::{Declared, Document, ObjectKey, redaction};
+use super::document::{Declared, Document, redaction};
 use super::fields::FieldSet;
+use super::key::ObjectKey;
+use super::observation::{PrivateData, attributes};
 use super::ownership::{self, shared_fields};
 use super::provided::defines;
 use super::reading::{is_being_deleted, namespace, resolved, view};
 use super::retained::with_retained_values;
-use super::{FIELD_MANAGER, PrivateData, attributes};
 
 /// The help of an error about a deletion that was not in the plan.
 const PLAN_AGAIN: &str =
@@ -77,22 +78,36 @@ pub(super) async fn apply(
     let declared = read_declared(desired)?;
     let mut done = Vec::new();
     let applied = apply_all(cluster, operation, desired, &declared, &mut done).await;
-    let keys: Vec<_> = done.iter().map(|(key, _)| key.clone()).collect();
+    let keys: Vec<_> = done.iter().map(|object| object.key.clone()).collect();
+    let dropped = done.iter().filter(|object| !object.dropped.is_leaf());
+    let dropped = dropped.map(|object| (object.key.to_string(), object.dropped.clone())).collect();
     match applied {
-        Ok(()) => Ok(Applied {
-            attributes: attributes(matches!(declared, Declared::Yaml(_)), done),
-            private: PrivateData { objects: keys, ..PrivateData::default() }.write(),
-            notes: Vec::new(),
-        }),
+        Ok(()) => {
+            let objects = done.into_iter().map(|object| (object.key, object.projected)).collect();
+            Ok(Applied {
+                attributes: attributes(matches!(declared, Declared::Yaml(_)), objects),
+                private: PrivateData { objects: keys, dropped, ..PrivateData::default() }.write(),
+                notes: Vec::new(),
+            })
+        }
         // The next plan finds the objects that were applied, and those that were not deleted.
         Err(error) => {
             let mut objects = known_objects(operation);
             objects.retain(|known| !keys.iter().any(|key| key.identity() == known.identity()));
             objects.extend(keys);
-            let private = PrivateData { objects, ..PrivateData::default() }.write();
+            let private = PrivateData { objects, dropped, ..PrivateData::default() }.write();
             Err(ProviderError { private: Some(Box::new(private)), ..error })
         }
     }
+}
+
+/// An object that was applied.
+struct AppliedObject {
+    key: ObjectKey,
+    /// The compared part of the object.
+    projected: Value,
+    /// The fields that are declared empty and that the API server dropped.
+    dropped: FieldSet,
 }
 
 async fn apply_all(
@@ -100,7 +115,7 @@ async fn apply_all(
     operation: &Operation,
     desired: &Attributes,
     declared: &Declared,
-    done: &mut Vec<(ObjectKey, Value)>,
+    done: &mut Vec<AppliedObject>,
 ) -> Result<(), ProviderError> {
     let condition = WaitCondition::read(desired.get("wait"))
         .map_err(|e| ProviderError::new(Class::Invalid, e).attribute("wait"))?;
@@ -121,10 +136,20 @@ async fn apply_all(
         let is_needed =
             condition == WaitCondition::None && declared.documents().iter().any(|d| defines(&document, &d.key));
         let condition = if is_needed { &WaitCondition::Kind } else { &condition };
+        let yielded = private_data(operation).yielded(&object.key.to_string());
+        let document = document.without_empty(&yielded);
         let live = object.apply(&document, force, condition).await?;
-        done.push((object.key, view(&document.declared, &live)));
+        let body = document.body(object.key.namespace.as_deref()).unwrap_or_default();
+        let dropped = FieldSet::ours(&live).dropped(&body, &live).union(yielded);
+        let projected = view(&document.declared, &live, &FieldSet::default());
+        done.push(AppliedObject { key: object.key, projected, dropped });
     }
     delete_undeclared(cluster, operation, deadline, done).await
+}
+
+/// Returns the private data of the observation.
+fn private_data(operation: &Operation) -> PrivateData {
+    operation.observed.as_ref().map(|observed| PrivateData::read(&observed.private)).unwrap_or_default()
 }
 
 /// Returns the planned action of the object.
@@ -159,11 +184,11 @@ async fn delete_undeclared(
     cluster: &Cluster,
     operation: &Operation,
     deadline: Instant,
-    kept: &[(ObjectKey, Value)],
+    kept: &[AppliedObject],
 ) -> Result<(), ProviderError> {
     let mut unplanned = Vec::new();
     for key in deletion_order(known_objects(operation)) {
-        if kept.iter().any(|(k, _)| k.identity() == key.identity()) {
+        if kept.iter().any(|object| object.key.identity() == key.identity()) {
             continue;
         }
         match planned(operation, &key) {

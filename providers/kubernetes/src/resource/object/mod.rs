@@ -5,24 +5,24 @@ mod document;
 mod dry_run;
 mod fields;
 mod ignored;
+mod key;
 mod lifecycle;
+mod observation;
 mod ownership;
 mod plan;
 mod projection;
 mod provided;
+mod pruning;
 mod reading;
 mod retained;
-
-use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Applied, Invalid, Object as PlannedObject, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProviderError, ReadRequest, ResourceType, Scope,
+    Applied, Invalid, Object as PlannedObject, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
+    ReadRequest, ResourceType, Scope,
 };
 use moorfast_engine::state::Record;
-use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::cluster::Cluster;
@@ -30,45 +30,14 @@ use crate::readiness::WaitCondition;
 use crate::resource::{Reading, Resource};
 
 use document::Declared;
-pub(crate) use document::{DEFAULT_NAMESPACE, ObjectKey, is_secret, mark};
+pub(crate) use document::mark;
 pub(crate) use fields::FieldSet;
 pub(crate) use ignored::observed_paths;
-
-/// The field manager of moorfast.
-pub(crate) const FIELD_MANAGER: &str = "moorfast";
+pub(crate) use key::{DEFAULT_NAMESPACE, ObjectKey};
+use observation::PrivateData;
 
 /// The resource type `kubernetes_object`.
 pub(crate) struct Object;
-
-/// The private data of an instance.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct PrivateData {
-    /// The objects of the instance, in the order of the apply.
-    #[serde(default)]
-    objects: Vec<ObjectKey>,
-    /// After a reading: the fields of each object that moorfast manages.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    managed: BTreeMap<String, FieldSet>,
-    /// After a reading of an instance without a record: the fields of each object that `kubectl apply` wrote.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    of_kubectl: BTreeMap<String, FieldSet>,
-}
-
-impl PrivateData {
-    fn read(private: &Json) -> Self {
-        serde_json::from_value(private.clone()).unwrap_or_default()
-    }
-
-    /// Returns the fields of an object that are removed when the manifest no longer declares them.
-    fn removable(&self, key: &str) -> FieldSet {
-        let sets = [&self.managed, &self.of_kubectl].into_iter().filter_map(|sets| sets.get(key).cloned());
-        sets.fold(FieldSet::default(), FieldSet::union)
-    }
-
-    fn write(&self) -> Json {
-        serde_json::to_value(self).unwrap_or_default()
-    }
-}
 
 #[async_trait]
 impl Resource for Object {
@@ -167,36 +136,6 @@ impl Resource for Object {
             OperationAction::Delete => lifecycle::delete(cluster, operation).await,
         }
     }
-}
-
-/// Returns the attributes that hold these objects.
-fn attributes(is_yaml: bool, objects: Vec<(ObjectKey, Value)>) -> Attributes {
-    if is_yaml {
-        let by_key = objects.into_iter().map(|(key, value)| (key.to_string(), value));
-        return [("objects".to_owned(), Value::Map(by_key.collect()))].into();
-    }
-    objects.into_iter().take(1).map(|(_, value)| ("manifest".to_owned(), value)).collect()
-}
-
-/// Returns the observation of the objects that exist, or `None` if there are none.
-fn observed(
-    is_yaml: bool,
-    objects: Vec<(ObjectKey, Value)>,
-    sets: Vec<(String, FieldSet, FieldSet)>,
-) -> Option<Observed> {
-    if objects.is_empty() {
-        return None;
-    }
-    let private = PrivateData {
-        objects: objects.iter().map(|(key, _)| key.clone()).collect(),
-        of_kubectl: sets
-            .iter()
-            .filter(|(.., set)| !set.is_leaf())
-            .map(|(key, _, set)| (key.clone(), set.clone()))
-            .collect(),
-        managed: sets.into_iter().map(|(key, ours, _)| (key, ours)).collect(),
-    };
-    Some(Observed { attributes: attributes(is_yaml, objects), private: private.write() })
 }
 
 /// Returns the declared objects, as far as they are known.

@@ -8,9 +8,11 @@ use std::collections::BTreeSet;
 use moorfast_engine::provider::{Class, ProviderError};
 use serde_json::{Map, Value as Json, json};
 
-use super::FIELD_MANAGER;
-use super::document::{LAST_APPLIED, ObjectKey};
+use crate::cluster::FIELD_MANAGER;
+
+use super::document::LAST_APPLIED;
 use super::fields::{FieldSet, is_ours};
+use super::key::ObjectKey;
 
 /// A field or list item that is to be removed and that other managers own too.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +71,24 @@ pub(super) fn shared_fields(before: &FieldSet, declared: &Json, object: &Json) -
 
 fn entries(object: &Json) -> &[Json] {
     object["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Returns the fields of `before` that `declared` does not have and that stay in `object`, because another manager sets them through a subresource.
+///
+/// An autoscaler sets `spec.replicas` in this way, through `scale`.
+pub(super) fn handed_over(before: &FieldSet, declared: &Json, object: &Json) -> FieldSet {
+    let of_subresources = FieldSet::of(object, |entry| entry.get("subresource").is_some());
+    before.undeclared(declared).intersection(&of_subresources)
+}
+
+/// Returns the note about fields that stay in the object with another manager.
+pub(super) fn handover_note(key: &ObjectKey, fields: &FieldSet, object: &Json) -> String {
+    let owners = entries(object).iter().filter(|entry| entry.get("subresource").is_some());
+    let owners = owners.filter(|entry| !fields.intersection(&FieldSet::of_entry(entry)).is_leaf());
+    let owners: BTreeSet<_> = owners.map(|entry| entry["manager"].to_string()).collect();
+    let paths: Vec<_> = fields.beyond(None, fields).iter().map(|path| readable_path(path)).collect();
+    let (paths, owners) = (paths.join(", "), owners.into_iter().collect::<Vec<_>>().join(", "));
+    format!("{key}: moorfast no longer manages {paths}, which stays with {owners}")
 }
 
 /// Checks that moorfast may remove the shared fields.

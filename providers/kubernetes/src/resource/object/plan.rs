@@ -10,14 +10,16 @@ use serde_json::Value as Json;
 use crate::attributes::Read;
 use crate::cluster::Cluster;
 
-use super::document::{Declared, Document, ObjectKey, shape};
+use super::document::{Declared, Document, shape};
 use super::dry_run::{DryRun, dry_run};
 use super::fields::FieldSet;
+use super::key::{DEFAULT_NAMESPACE, ObjectKey};
 use super::lifecycle::{read_declared, removable};
+use super::observation::{PrivateData, attributes};
+use super::ownership;
 use super::provided::Provided;
 use super::reading::{resolved, view};
 use super::retained::with_retained_values;
-use super::{DEFAULT_NAMESPACE, PrivateData, attributes};
 
 /// The plan of one object.
 struct ObjectPlan {
@@ -100,14 +102,20 @@ impl Planner<'_> {
             notes: Vec::new(),
         };
         let removable = removable(self.request.observed.as_ref(), &plan.key);
+        let document = &document.without_empty(&self.private_data().yielded(&plan.key.to_string()));
         match dry_run(self.cluster, document, served.as_ref(), &self.provided, &removable, force).await? {
             DryRun::Object(object) => {
-                plan.planned = view(&document.declared, &object);
+                let body = document.body(plan.key.namespace.as_deref()).unwrap_or_default();
+                let handed_over = ownership::handed_over(&removable, &body, &object);
+                plan.planned = view(&document.declared, &object, &handed_over);
                 plan.action = match before {
                     None => Action::Create,
                     Some(before) if *before != plan.planned => Action::Update,
                     Some(_) if self.changes_ownership(&plan.key, document, &object) => {
-                        plan.notes.push(format!("{}: moorfast becomes the manager of the declared fields", plan.key));
+                        plan.notes.push(match handed_over.is_leaf() {
+                            true => format!("{}: moorfast becomes the manager of the declared fields", plan.key),
+                            false => ownership::handover_note(&plan.key, &handed_over, &object),
+                        });
                         Action::Update
                     }
                     Some(_) if self.is_recorded(&plan.key) => Action::NoOp,
@@ -143,6 +151,11 @@ impl Planner<'_> {
         ObjectKey { namespace, ..key.clone() }
     }
 
+    /// Returns the private data of the observation.
+    fn private_data(&self) -> PrivateData {
+        self.request.observed.as_ref().map(|observed| PrivateData::read(&observed.private)).unwrap_or_default()
+    }
+
     fn observed(&self, key: &ObjectKey) -> Option<&Value> {
         let observed = self.request.observed.as_ref()?;
         match observed.attributes.get("objects").and_then(Value::as_map) {
@@ -153,10 +166,7 @@ impl Planner<'_> {
 
     /// Whether the apply changes which fields moorfast manages, although the values stay. Ignored fields do not count.
     fn changes_ownership(&self, key: &ObjectKey, document: &Document, after_apply: &Json) -> bool {
-        let observed = self.request.observed.as_ref().map(|observed| PrivateData::read(&observed.private));
-        let Some(before) = observed.and_then(|mut private| private.managed.remove(&key.to_string())) else {
-            return false;
-        };
+        let Some(before) = self.private_data().managed.remove(&key.to_string()) else { return false };
         let after = FieldSet::ours(after_apply);
         if self.request.ignored.is_empty() {
             return before != after;

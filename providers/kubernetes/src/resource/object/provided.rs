@@ -3,8 +3,8 @@
 use moorfast_engine::model::{Mode, Value};
 use moorfast_engine::provider::{Action, Dependency};
 
-use super::document::{Declared, Document, ObjectKey};
-use super::dry_run::changes_cluster;
+use super::document::{Declared, Document};
+use super::key::ObjectKey;
 
 /// The documents of the same instance and of its dependencies.
 pub(super) struct Provided<'a> {
@@ -32,7 +32,7 @@ impl<'a> Provided<'a> {
     }
 
     fn add(&mut self, dependency: &Dependency) {
-        let has_changes = changes_cluster(dependency.action);
+        let has_changes = dependency.action.is_some_and(Action::acts_on_world);
         let resource_type = dependency.address.resource.resource_type.as_str();
         if resource_type != "kubernetes_object" {
             // A command on a node may install anything. The other types of this provider do not.

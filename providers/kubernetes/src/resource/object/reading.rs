@@ -11,11 +11,12 @@ use crate::cluster::{Cluster, Served};
 use crate::object_reader::{Fetched, ObjectName, fetch};
 use crate::resource::{Reading, fail_all};
 
-use super::document::{DEFAULT_NAMESPACE, Declared, Document, ObjectKey, mark, shape};
+use super::document::{Declared, Document, mark, shape};
 use super::fields::FieldSet;
+use super::key::{DEFAULT_NAMESPACE, ObjectKey};
+use super::observation::{PrivateData, observed};
 use super::ownership::of_kubectl;
 use super::projection::project;
-use super::{PrivateData, observed};
 
 /// An object to read: its declaration, and its kind if it is served.
 struct Lookup {
@@ -140,7 +141,8 @@ fn kind_name(served: &Served) -> String {
 /// Builds the observation of an instance from the fetched objects.
 fn observe(lookups: &[Lookup], request: &ReadRequest, found: &Found) -> Result<Option<Observed>, ProviderError> {
     let mut objects = Vec::new();
-    let mut found_sets = Vec::new();
+    let recorded = request.recorded.as_ref().map(|record| PrivateData::read(&record.private)).unwrap_or_default();
+    let mut private = PrivateData { dropped: recorded.dropped, ..PrivateData::default() };
     for lookup in lookups {
         let Some(served) = &lookup.served else { continue };
         match found.get(&(kind_name(served), lookup.object_name())) {
@@ -151,16 +153,20 @@ fn observe(lookups: &[Lookup], request: &ReadRequest, found: &Found) -> Result<O
                 let ours = FieldSet::ours(live);
                 // An object without a record is adopted together with the fields that `kubectl apply` wrote.
                 let theirs = if request.recorded.is_none() { of_kubectl(live) } else { FieldSet::default() };
-                let declared = &lookup.document.declared;
-                let projected = project(&shape(declared), live, &ours.clone().union(theirs.clone()));
-                objects.push((key.clone(), mark(projected, declared)));
-                found_sets.push((key.to_string(), ours, theirs));
+                let name = key.to_string();
+                let managed = ours.clone().union(theirs.clone());
+                private.managed.insert(name.clone(), ours);
+                private.of_kubectl.insert(name.clone(), theirs);
+                let mut declared = lookup.document.declared.clone();
+                private.yielded(&name).remove_empty_from(&mut declared);
+                let projected = project(&shape(&declared), live, &managed);
+                objects.push((key, mark(projected, &declared)));
             }
             Some(Err(error)) => return Err(error.clone()),
             _ => {}
         }
     }
-    Ok(observed(is_yaml(request), objects, found_sets))
+    Ok(observed(is_yaml(request), objects, private))
 }
 
 fn is_yaml(request: &ReadRequest) -> bool {
@@ -180,7 +186,7 @@ pub(super) fn resolved(key: &ObjectKey, served: &Served) -> ObjectKey {
     ObjectKey { namespace: namespace(key, Some(served)), ..key.clone() }
 }
 
-/// Returns the compared part of `live`, with sensitive values marked.
-pub(super) fn view(declared: &Value, live: &Json) -> Value {
-    mark(project(&shape(declared), live, &FieldSet::ours(live)), declared)
+/// Returns the compared part of `live`, with sensitive values marked. `kept` has fields that are compared although moorfast does not manage them.
+pub(super) fn view(declared: &Value, live: &Json, kept: &FieldSet) -> Value {
+    mark(project(&shape(declared), live, &FieldSet::ours(live).union(kept.clone())), declared)
 }
