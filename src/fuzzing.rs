@@ -8,7 +8,7 @@ use moorfast_engine::model::{SourceFile, Sources, Span, Value};
 use moorfast_engine::state::{Contents, StateFile};
 
 pub use crate::plan_file::fuzz as plan_file;
-use crate::render::{Room, diagnostic, record};
+use crate::render::{TextOptions, diagnostic, record};
 
 const WIDTH: usize = 40;
 
@@ -16,7 +16,7 @@ const WIDTH: usize = 40;
 pub fn state_file(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(file) = StateFile::parse(text) else { return };
-    record::snapshot(&file.snapshot, Room { width: WIDTH, full: false });
+    record::snapshot(&file.snapshot, TextOptions { width: WIDTH, full: false });
     record::history(&file.runs, None);
     let Some(key) = file.key else { return };
     let contents = Contents { snapshot: file.snapshot, runs: file.runs, key };

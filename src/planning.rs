@@ -11,7 +11,7 @@ use moorfast_engine::workspace::{Planned, Workspace};
 
 use crate::error::Error;
 use crate::render::diagnostic::diagnostics;
-use crate::render::progress::{Follower, Form};
+use crate::render::progress::{ProgressFormat, ProgressPrinter};
 use crate::session::Session;
 use crate::signals;
 
@@ -41,8 +41,8 @@ pub struct Replacements {
     /// Replace this instance even if it has no changes (can be repeated)
     #[arg(long, value_name = "ADDRESS")]
     replace: Vec<Address>,
-    /// Accept the machine that now answers as NODE as its replacement; NODE=FINGERPRINT accepts only that host key (can be repeated)
-    #[arg(long, value_name = "NODE")]
+    /// Accept the machine that now answers as NODE as its replacement; FINGERPRINT accepts only that host key (can be repeated)
+    #[arg(long, value_name = "NODE[=FINGERPRINT]")]
     replace_node: Vec<Replacement>,
 }
 
@@ -67,14 +67,14 @@ pub struct Run<'a> {
     /// The interrupt that signals set.
     pub interrupt: Interrupt,
     /// The progress output.
-    pub follower: Follower,
+    pub progress: ProgressPrinter,
 }
 
 impl<'a> Run<'a> {
     /// Starts a run, which handles signals from now on.
-    pub fn new(session: &'a Session, workspace: &'a Workspace, form: Form) -> Self {
-        let follower = Follower::start(session.ui, form);
-        Self { session, workspace, interrupt: signals::listen(follower.notices()), follower }
+    pub fn new(session: &'a Session, workspace: &'a Workspace, format: ProgressFormat) -> Self {
+        let progress = ProgressPrinter::start(session.ui, format);
+        Self { session, workspace, interrupt: signals::listen(progress.notices()), progress }
     }
 
     /// Locks the state.
@@ -112,9 +112,9 @@ impl<'a> Run<'a> {
         snapshot: &Snapshot,
         options: &PlanOptions,
     ) -> Result<Planned, Error> {
-        let events = self.follower.events();
+        let events = self.progress.events();
         let planned = self.workspace.plan(snapshot, store.seal_key(), options, &events, &self.interrupt).await;
-        self.follower.flush().await;
+        self.progress.flush().await;
         planned.map_err(|failure| self.error(failure))
     }
 

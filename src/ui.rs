@@ -6,7 +6,7 @@ use anstream::{AutoStream, ColorChoice};
 
 use crate::error::Error;
 use crate::render::style::{WARNING, paint};
-use crate::render::{Room, escape_json, escape_text, failure, json};
+use crate::render::{TextOptions, escape_json, escape_text, failure, json};
 
 /// The width in columns if the output is not a terminal.
 const WIDTH_OF_A_PIPE: usize = 120;
@@ -97,8 +97,8 @@ impl Ui {
         terminal_size::terminal_size_of(io::stderr()).map_or(WIDTH_OF_A_PIPE, |(width, _)| usize::from(width.0).max(60))
     }
 
-    /// Returns the space that a plan can use on standard output. `full` is whether to show long texts in full.
-    pub fn room(&self, full: bool) -> Room {
-        Room { width: self.width(), full }
+    /// Returns the options of text on standard output. `full` is whether to show long texts in full.
+    pub fn text_options(&self, full: bool) -> TextOptions {
+        TextOptions { width: self.width(), full }
     }
 }

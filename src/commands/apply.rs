@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use moorfast_engine::apply::{ApplyOptions, Outcome, OutcomeResult, Report};
 use moorfast_engine::model::Diagnostic;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
-use moorfast_engine::state::{Lock, Run as History, RunEnd, RunResult};
+use moorfast_engine::state::{Lock, Run as RunRecord, RunEnd, RunResult};
 use moorfast_engine::workspace::Planned;
 
 use crate::approval;
@@ -18,7 +18,7 @@ use crate::plan_file;
 use crate::planning::{Replacements, Run, Selection, parse_duration};
 use crate::render::diagnostic::diagnostics;
 use crate::render::failure;
-use crate::render::progress::Form;
+use crate::render::progress::ProgressFormat;
 use crate::render::report::Done;
 use crate::render::{escape_json, json, plan, report};
 use crate::session::Session;
@@ -109,11 +109,11 @@ impl Apply {
         }
         let workspace = session.checked_workspace(&self.inputs.clone().with_saved(&plan))?;
         let store = session.store().await?;
-        let run = Run::new(session, &workspace, self.applying.form());
+        let run = Run::new(session, &workspace, self.applying.format());
         let lock = run.lock(&store, "apply", self.applying.lock_timeout).await?;
-        let (snapshot, events) = (store.snapshot().await?, run.follower.events());
+        let (snapshot, events) = (store.snapshot().await?, run.progress.events());
         let resumed = workspace.resume(plan, &snapshot, store.seal_key(), &events, &run.interrupt).await;
-        run.follower.flush().await;
+        run.progress.flush().await;
         let planned = run.complete(resumed.map_err(|failure| run.error(failure))?).await?;
         // A maintenance window depends on the time of the apply, so the policies are evaluated again.
         let (planned, messages) = run.with_policies(planned, true).await?;
@@ -125,8 +125,8 @@ impl Apply {
 }
 
 impl Applying {
-    fn form(&self) -> Form {
-        if self.json { Form::Json } else { Form::Text }
+    fn format(&self) -> ProgressFormat {
+        if self.json { ProgressFormat::Json } else { ProgressFormat::Text }
     }
 }
 
@@ -143,13 +143,13 @@ pub async fn plan_and_apply(
     let mode = options.mode;
     let workspace = session.checked_workspace(inputs)?;
     let store = session.store().await?;
-    let run = Run::new(session, &workspace, applying.form());
+    let run = Run::new(session, &workspace, applying.format());
     let operation = if mode == PlanMode::Destroy { "destroy" } else { "apply" };
     let lock = run.lock(&store, operation, applying.lock_timeout).await?;
     let planned = run.plan(&store, &store.snapshot().await?, options).await?;
     let (planned, messages) = run.with_policies(planned, true).await?;
     if !applying.json {
-        session.ui.out(plan::plan(&planned.plan, session.ui.room(applying.full)))?;
+        session.ui.out(plan::plan(&planned.plan, session.ui.text_options(applying.full)))?;
     }
     if planned.plan.is_denied() {
         return denied(&run, planned, lock, &messages, applying).await;
@@ -209,21 +209,21 @@ async fn approved(run: &Run<'_>, applying: &Applying, mode: PlanMode) -> Result<
 async fn apply(run: &Run<'_>, planned: Planned, lock: Lock, applying: &Applying, verify: bool) -> Result<Exit, Error> {
     let mode = planned.plan.options.mode;
     let started = Instant::now();
-    let history = History::new(match mode {
+    let record = RunRecord::new(match mode {
         PlanMode::Destroy => "destroy",
         PlanMode::RefreshOnly => "apply --refresh-only",
         PlanMode::Normal => "apply",
     });
-    lock.start_run(history.clone()).await?;
+    lock.start_run(record.clone()).await?;
     let options = ApplyOptions {
-        run: history.id.clone(),
+        run: record.id.clone(),
         parallelism: applying.parallelism.into(),
         per_target: applying.per_node.into(),
         verify,
     };
-    let report = planned.apply(&lock, options, &run.follower.events(), &run.interrupt).await;
-    run.follower.flush().await;
-    if let Err(error) = lock.finish_run(&history.id, run_end(&report)).await {
+    let report = planned.apply(&lock, options, &run.progress.events(), &run.interrupt).await;
+    run.progress.flush().await;
+    if let Err(error) = lock.finish_run(&record.id, run_end(&report)).await {
         run.session.ui.warn(format!("cannot record the end of this run: {error}"));
     }
     release(lock, run.session).await;

@@ -18,7 +18,7 @@ use crate::inputs::Inputs;
 use crate::planning::{Run, Selection};
 use crate::render::drift::Omitted;
 use crate::render::metrics::Found;
-use crate::render::progress::Form;
+use crate::render::progress::ProgressFormat;
 use crate::render::webhook::{self, DriftReport};
 use crate::render::{diagnostic, drift, drift_history, json, markdown, metrics};
 use crate::session::Session;
@@ -95,7 +95,7 @@ impl Drift {
         let (store, folder) = (session.writable_or_readable_store().await?, session.data_dir());
         let snapshot = session.filled(&store).await?;
         let stored = StoredHistory::read(&store, &folder).await;
-        let run = Run::new(session, &workspace, Form::Text);
+        let run = Run::new(session, &workspace, ProgressFormat::Text);
         let planned = run.plan_readable(&store, &snapshot, &self.selection.options(PlanMode::RefreshOnly)).await?;
         let (plan, unread) = (planned.plan.clone(), planned.unread.clone());
         planned.close().await;
@@ -151,7 +151,7 @@ impl Drift {
         }
         session.ui.out(match self {
             Drift { markdown: true, .. } => markdown::drift(reported, omitted, markdown::GITHUB),
-            _ => drift::drift(reported, omitted, session.ui.room(self.full)),
+            _ => drift::drift(reported, omitted, session.ui.text_options(self.full)),
         })
     }
 

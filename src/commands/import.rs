@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::planning::{Run, parse_duration};
-use crate::render::progress::Form;
+use crate::render::progress::ProgressFormat;
 use crate::session::Session;
 
 /// Import an existing object.
@@ -30,11 +30,11 @@ impl Import {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
         let workspace = session.checked_workspace(&self.inputs)?;
         let store = session.store().await?;
-        let run = Run::new(session, &workspace, Form::Text);
+        let run = Run::new(session, &workspace, ProgressFormat::Text);
         let lock = run.lock(&store, "import", self.lock_timeout).await?;
-        let (snapshot, key, events) = (store.snapshot().await?, store.seal_key(), run.follower.events());
+        let (snapshot, key, events) = (store.snapshot().await?, store.seal_key(), run.progress.events());
         let imported = workspace.import(&self.address, &snapshot, key, &lock, &events, &run.interrupt).await;
-        run.follower.flush().await;
+        run.progress.flush().await;
         let imported = imported.map_err(|failure| run.error(failure))?;
         lock.release().await?;
         let lines: String = imported.iter().map(|address| format!("Imported {address}.\n")).collect();

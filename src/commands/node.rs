@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moorfast_engine::model::{Address, Machine as Met, Node as Machine, Transport};
+use moorfast_engine::model::{Address, Machine, Node as InventoryNode, Transport};
 use moorfast_ssh::Settings;
 
 use crate::error::Error;
@@ -76,7 +76,7 @@ impl Node {
     }
 }
 
-fn named(nodes: &[Arc<Machine>], names: &[String]) -> Result<Vec<Arc<Machine>>, Error> {
+fn named(nodes: &[Arc<InventoryNode>], names: &[String]) -> Result<Vec<Arc<InventoryNode>>, Error> {
     let find = |name: &String| {
         let known = || nodes.iter().map(|node| node.name.to_string()).collect::<Vec<_>>().join(", ");
         let found = nodes.iter().find(|node| node.name.0 == *name).cloned();
@@ -87,8 +87,9 @@ fn named(nodes: &[Arc<Machine>], names: &[String]) -> Result<Vec<Arc<Machine>>, 
     names.iter().map(find).collect()
 }
 
-fn list(session: &Session, nodes: &[Arc<Machine>]) -> Result<(), Error> {
-    let column = |of: fn(&Machine) -> String| nodes.iter().map(|node| of(node).chars().count()).max().unwrap_or(0);
+fn list(session: &Session, nodes: &[Arc<InventoryNode>]) -> Result<(), Error> {
+    let column =
+        |of: fn(&InventoryNode) -> String| nodes.iter().map(|node| of(node).chars().count()).max().unwrap_or(0);
     let (name, place, roles) = (column(|n| n.name.to_string()), column(destination), column(|n| n.roles.join(", ")));
     let mut text = String::new();
     for node in nodes {
@@ -106,19 +107,19 @@ fn list(session: &Session, nodes: &[Arc<Machine>]) -> Result<(), Error> {
     session.ui.out(text)
 }
 
-async fn show(session: &Session, node: &Machine) -> Result<(), Error> {
+async fn show(session: &Session, node: &InventoryNode) -> Result<(), Error> {
     let keys = moorfast_ssh::known(node, &session.data_dir()).map_err(Error::Provider)?;
     let mut rows =
         vec![("address", destination(node)), ("roles", node.roles.join(", ")), ("trusted keys", keys.join(" "))];
     if let Some(store) = session.existing_store().await? {
         let state = store.snapshot().await?;
         let known = state.nodes.get(&node.name.0).cloned().unwrap_or_default();
-        let met: Option<Met> = serde_json::from_value(known).ok();
-        if let Some(met) = met {
-            rows.push(("last address", met.address));
-            rows.push(("host keys", met.host_keys.join(" ")));
-            rows.push(("machine-id", met.machine_id.unwrap_or_default()));
-            rows.push(("boot-id", met.boot_id.unwrap_or_default()));
+        let machine: Option<Machine> = serde_json::from_value(known).ok();
+        if let Some(machine) = machine {
+            rows.push(("last address", machine.address));
+            rows.push(("host keys", machine.host_keys.join(" ")));
+            rows.push(("machine-id", machine.machine_id.unwrap_or_default()));
+            rows.push(("boot-id", machine.boot_id.unwrap_or_default()));
         }
         let here: Vec<_> = state.records.values().filter(|r| r.target == node.name.0).collect();
         rows.push(("resources", here.len().to_string()));
@@ -134,11 +135,11 @@ async fn show(session: &Session, node: &Machine) -> Result<(), Error> {
 }
 
 /// Returns whether `address` is the instance of `node`.
-fn is_of(address: &str, node: &Machine) -> bool {
+fn is_of(address: &str, node: &InventoryNode) -> bool {
     address.parse::<Address>().is_ok_and(|address| address.key.as_deref() == Some(node.name.0.as_str()))
 }
 
-fn destination(node: &Machine) -> String {
+fn destination(node: &InventoryNode) -> String {
     let user = node.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
     let port = node.port.map(|port| format!(":{port}")).unwrap_or_default();
     match node.transport {
@@ -147,7 +148,7 @@ fn destination(node: &Machine) -> String {
     }
 }
 
-async fn trust(session: &Session, nodes: Vec<Arc<Machine>>, settings: &Settings) -> Result<(), Error> {
+async fn trust(session: &Session, nodes: Vec<Arc<InventoryNode>>, settings: &Settings) -> Result<(), Error> {
     for node in nodes {
         let keys = moorfast_ssh::trust(&node, &session.data_dir(), settings).await.map_err(Error::Provider)?;
         let name = paint(BOLD, &node.name);
@@ -160,7 +161,7 @@ async fn trust(session: &Session, nodes: Vec<Arc<Machine>>, settings: &Settings)
     Ok(())
 }
 
-fn forget(session: &Session, nodes: Vec<Arc<Machine>>) -> Result<(), Error> {
+fn forget(session: &Session, nodes: Vec<Arc<InventoryNode>>) -> Result<(), Error> {
     for node in nodes {
         let name = paint(BOLD, &node.name);
         let forgotten = moorfast_ssh::forget(&node, &session.data_dir()).map_err(Error::Provider)?;

@@ -1,6 +1,6 @@
 //! `moorfast output`
 
-use moorfast_engine::state::Output as Recorded;
+use moorfast_engine::state::Output as RecordedOutput;
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -14,7 +14,7 @@ use crate::session::Session;
 pub struct Output {
     /// The output to print [default: all outputs]
     name: Option<String>,
-    /// Print JSON
+    /// Print the outputs as JSON
     #[arg(long, conflicts_with = "raw")]
     json: bool,
     /// Print a string, number or bool without quotes and without a trailing newline
@@ -37,7 +37,7 @@ impl Output {
                 let output = outputs.get(name).ok_or_else(|| {
                     Error::usage(format!("the state has no output `{name}`"), format!("its outputs are: {}", known()))
                 })?;
-                let text = self.one(name, output)?;
+                let text = self.value(name, output)?;
                 return match (self.json, self.raw) {
                     (true, _) => session.ui.json(text),
                     (_, true) => session.ui.data(text),
@@ -49,7 +49,7 @@ impl Output {
         session.ui.out(text).map(success)
     }
 
-    fn one(&self, name: &str, output: &Recorded) -> Result<String, Error> {
+    fn value(&self, name: &str, output: &RecordedOutput) -> Result<String, Error> {
         if output.sensitive {
             return Err(Error::usage(
                 format!("cannot print the output `{name}`: sensitive values are not stored"),

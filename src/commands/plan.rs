@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use moorfast_engine::plan::{Plan as Made, PlanMode, PlanOptions};
+use moorfast_engine::plan::{PlanMode, PlanOptions};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
@@ -11,8 +11,8 @@ use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::plan_file;
 use crate::planning::{Replacements, Run, Selection, parse_duration};
-use crate::render::progress::Form;
-use crate::render::report::effort;
+use crate::render::progress::ProgressFormat;
+use crate::render::report::run_statistics;
 use crate::render::style::{BOLD, DIM, paint};
 use crate::render::{json, plan};
 use crate::session::Session;
@@ -69,7 +69,7 @@ impl Plan {
         let key = self.sign_key.as_deref().map(sign_key).transpose()?;
         let workspace = session.checked_workspace(&self.inputs)?;
         let store = if self.lock { session.store().await? } else { session.writable_or_readable_store().await? };
-        let run = Run::new(session, &workspace, Form::Text);
+        let run = Run::new(session, &workspace, ProgressFormat::Text);
         // A plan created while another run makes changes would be stale at once.
         let lock = match self.lock {
             true => Some(run.lock(&store, "plan", self.lock_timeout).await?),
@@ -80,25 +80,25 @@ impl Plan {
             lock.release().await?;
         }
         let (planned, messages) = run.with_policies(planned, false).await?;
-        let (made, statistics) = (planned.plan.clone(), planned.statistics());
+        let (plan, statistics) = (planned.plan.clone(), planned.statistics());
         planned.close().await;
         if let Some(path) = &self.out {
-            plan_file::write(path, &made, key.as_ref())?;
+            plan_file::write(path, &plan, key.as_ref())?;
         }
         if self.json {
-            session.ui.json(format!("{:#}\n", json::plan(&made)))?;
+            session.ui.json(format!("{:#}\n", json::plan(&plan)))?;
         } else {
-            session.ui.out(plan::plan(&made, session.ui.room(self.full)))?;
-            session.ui.note(format!("\nPlanned {}.\n", effort(&statistics, started.elapsed())));
-            session.ui.note(self.next_step(&made));
+            session.ui.out(plan::plan(&plan, session.ui.text_options(self.full)))?;
+            session.ui.note(format!("\nPlanned {}.\n", run_statistics(&statistics, started.elapsed())));
+            session.ui.note(self.next_step(&plan));
         }
-        if made.is_denied() {
+        if plan.is_denied() {
             if !self.json {
                 run.print_policy_messages(&messages);
             }
             return Ok(Exit::Error);
         }
-        Ok(if self.detailed_exitcode && made.has_changes() { Exit::Changes } else { Exit::Success })
+        Ok(if self.detailed_exitcode && plan.has_changes() { Exit::Changes } else { Exit::Success })
     }
 
     fn options(&self) -> PlanOptions {
@@ -110,16 +110,16 @@ impl Plan {
         self.replacements.add_to(self.selection.options(mode))
     }
 
-    fn next_step(&self, made: &Made) -> String {
+    fn next_step(&self, plan: &moorfast_engine::plan::Plan) -> String {
         match &self.out {
-            Some(_) if made.is_denied() => {
+            Some(_) if plan.is_denied() => {
                 "\nSaved for review only: a plan that a policy denies cannot be applied.\n".to_owned()
             }
             Some(path) => {
                 let command = paint(BOLD, format!("moorfast apply {}", path.display()));
                 format!("\nSaved the plan. To make exactly these changes, run: {command}\n")
             }
-            None if made.has_changes() && !made.is_denied() => {
+            None if plan.has_changes() && !plan.is_denied() => {
                 paint(DIM, "\nThe plan was not saved, so `moorfast apply` plans again. Use `--out FILE` to save it.\n")
             }
             None => String::new(),

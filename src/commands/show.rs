@@ -20,7 +20,7 @@ pub struct Show {
     /// A saved plan, written by `moorfast plan --out FILE` [default: the state]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Print JSON
+    /// Print the state or the plan as JSON
     #[arg(long, conflicts_with_all = ["markdown", "html"])]
     json: bool,
     /// Print the saved plan as Markdown, for the comment of a pull request
@@ -42,7 +42,7 @@ pub struct Show {
 
 impl Show {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let room = session.ui.room(self.full);
+        let options = session.ui.text_options(self.full);
         if let Some(file) = &self.file {
             let saved = plan_file::read(file)?;
             if let Some(keys) = &self.verify {
@@ -57,14 +57,14 @@ impl Show {
             session.ui.out(match self {
                 Show { markdown: true, .. } => markdown::plan(&saved, self.limit),
                 Show { html: true, .. } => html::plan(&saved),
-                _ => plan::plan(&saved, room),
+                _ => plan::plan(&saved, options),
             })?;
             return Ok(Exit::Success);
         }
         let snapshot = session.filled(&session.state().await?).await?;
         match self.json {
             true => session.ui.json(snapshot.to_json().map_err(|error| Error::Output(error.into()))? + "\n"),
-            false => session.ui.out(record::snapshot(&snapshot, room)),
+            false => session.ui.out(record::snapshot(&snapshot, options)),
         }?;
         Ok(Exit::Success)
     }

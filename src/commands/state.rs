@@ -36,7 +36,7 @@ enum Command {
     Show {
         /// The address of an instance; a resource without a key selects all of its instances
         address: Address,
-        /// Print JSON
+        /// Print the instance as JSON
         #[arg(long)]
         json: bool,
     },
@@ -173,8 +173,8 @@ async fn show(session: &Session, address: &Address, json: bool) -> Result<(), Er
         };
         return session.ui.json(text.map_err(|error| Error::Output(error.into()))? + "\n");
     }
-    let room = session.ui.room(true);
-    session.ui.out(records.iter().map(|found| record::record(found, room)).collect::<Vec<_>>().join("\n"))
+    let options = session.ui.text_options(true);
+    session.ui.out(records.iter().map(|found| record::record(found, options)).collect::<Vec<_>>().join("\n"))
 }
 
 async fn remove(session: &Session, patterns: &[Address], timeout: Duration) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use crate::session::{Session, providers};
 /// Prints the version and the built-in providers.
 #[derive(Debug, clap::Args)]
 pub struct Version {
-    /// Print JSON
+    /// Print the version as JSON
     #[arg(long)]
     json: bool,
 }

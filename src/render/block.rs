@@ -5,7 +5,7 @@ use moorfast_engine::provider::Action;
 use super::derived_attributes::is_derived;
 use super::fold::{Block, Difference, Member};
 use super::instance_name::{on_every_node, starred};
-use super::row::{Lines, Room, Row};
+use super::row::{Lines, Row, TextOptions};
 use super::style::{BOLD, DIM, paint};
 use super::text_diff::{changed_lines, text_diff};
 use super::value::{is_multi_line, is_plainly_unknown, printable};
@@ -17,14 +17,14 @@ const NAMED: usize = 8;
 const INDENT: usize = 6;
 
 /// Returns the lines of a block.
-pub fn block(block: &Block, room: Room) -> Vec<String> {
+pub fn block(block: &Block, options: TextOptions) -> Vec<String> {
     let mut lines = vec![format!("  # {}", title(block))];
-    lines.extend(body(block, room));
+    lines.extend(body(block, options));
     lines
 }
 
 /// Returns the lines of a block below its title.
-pub fn body(block: &Block, room: Room) -> Vec<String> {
+pub fn body(block: &Block, options: TextOptions) -> Vec<String> {
     let change = block.first().change;
     let mut lines: Vec<_> =
         block_reasons(block).into_iter().map(|reason| format!("  {}", paint(DIM, format!("#   {reason}")))).collect();
@@ -39,7 +39,7 @@ pub fn body(block: &Block, room: Room) -> Vec<String> {
     };
     lines.push(format!("  {} {name}", paint(style, mark)));
     lines.extend(listed(change).into_iter().map(|object| format!("{}{}", " ".repeat(INDENT), object_line(object))));
-    lines.extend(attributes(block, room));
+    lines.extend(attributes(block, options));
     lines
 }
 
@@ -82,14 +82,14 @@ pub fn title(block: &Block) -> String {
 }
 
 /// Returns the lines of the attributes: equal ones once, the others for each member.
-fn attributes(block: &Block, room: Room) -> Vec<String> {
+fn attributes(block: &Block, options: TextOptions) -> Vec<String> {
     let mut paths: Vec<&str> = Vec::new();
     let mut later: Vec<&str> = Vec::new();
     let resource_type = &block.first().change.resource_type;
     let is_equal = |row: &Row| block.members.iter().all(|m| m.row(&row.path).is_some_and(|(other, _)| other == row));
     // Digests of different texts add no information to the texts.
     let is_shown = |member: &Member, row: &Row| {
-        !is_derived(resource_type, row, member.rows.iter()) || (room.full && is_equal(row))
+        !is_derived(resource_type, row, member.rows.iter()) || (options.full && is_equal(row))
     };
     for row in block.members.iter().flat_map(|m| m.rows.iter().filter(|row| is_shown(m, row))) {
         let list = if is_set_by_apply(row) { &mut later } else { &mut paths };
@@ -99,7 +99,7 @@ fn attributes(block: &Block, room: Room) -> Vec<String> {
     }
     later.retain(|path| !paths.contains(path));
     let label = paths.iter().map(|p| p.chars().count()).filter(|n| *n <= 40).max().unwrap_or(0);
-    let inner = Room { width: room.width.saturating_sub(INDENT + 2 + label + 3), ..room };
+    let inner = TextOptions { width: options.width.saturating_sub(INDENT + 2 + label + 3), ..options };
     let mut lines: Vec<_> = paths.iter().flat_map(|path| attribute(block, path, label, inner)).collect();
     if !later.is_empty() {
         lines.push(format!(
@@ -116,10 +116,10 @@ fn is_set_by_apply(row: &Row) -> bool {
     row.before.is_none() && row.after.as_ref().is_some_and(is_plainly_unknown)
 }
 
-fn attribute(block: &Block, path: &str, label: usize, room: Room) -> Vec<String> {
-    let variants = variants_of(block, path, room);
+fn attribute(block: &Block, path: &str, label: usize, options: TextOptions) -> Vec<String> {
+    let variants = variants_of(block, path, options);
     match variants.as_slice() {
-        [Variant { row: Some(row), lines, .. }] if shows_all(block, path, lines, room) => plain(row, lines, label),
+        [Variant { row: Some(row), lines, .. }] if shows_all(block, path, lines, options) => plain(row, lines, label),
         [Variant { row: Some(row), lines, names, edit, .. }] => {
             let note = match edit {
                 Some(_) => format!("(with the context lines of {})", names[0]),
@@ -130,13 +130,13 @@ fn attribute(block: &Block, path: &str, label: usize, room: Room) -> Vec<String>
         }
         many if many.iter().all(|v| v.row.is_some_and(is_new_text)) => texts_by_node(many, label),
         // Different values are shown in full, because the difference may be in the part that would be cut.
-        _ => by_node(&variants_of(block, path, Room { full: true, ..room }), label),
+        _ => by_node(&variants_of(block, path, TextOptions { full: true, ..options }), label),
     }
 }
 
 /// Returns whether these lines show the exact attribute of every member.
-fn shows_all(block: &Block, path: &str, lines: &Lines, room: Room) -> bool {
-    block.members.iter().filter_map(|m| m.row(path)).all(|(row, _)| row.lines(room) == *lines)
+fn shows_all(block: &Block, path: &str, lines: &Lines, options: TextOptions) -> bool {
+    block.members.iter().filter_map(|m| m.row(path)).all(|(row, _)| row.lines(options) == *lines)
 }
 
 /// A change of an attribute that some of the members have in common.
@@ -153,11 +153,11 @@ struct Variant<'a> {
     edit: Option<Vec<String>>,
 }
 
-fn variants_of<'a>(block: &'a Block, path: &str, room: Room) -> Vec<Variant<'a>> {
+fn variants_of<'a>(block: &'a Block, path: &str, options: TextOptions) -> Vec<Variant<'a>> {
     let mut found: Vec<Variant> = Vec::new();
     for member in &block.members {
         let (row, difference) = member.row(path).unzip();
-        let lines = row.map(|row| row.lines(room)).unwrap_or_default();
+        let lines = row.map(|row| row.lines(options)).unwrap_or_default();
         let name = block.name_of(member);
         match found.iter_mut().find(|known| is_same(known, row, difference, &lines)) {
             Some(known) => {

@@ -9,7 +9,7 @@ use super::fold::Difference;
 use super::instance_name::{OnNode, on_every_node, on_node};
 use super::machines;
 use super::plan::checks;
-use super::row::{Room, Row, rows_between, table};
+use super::row::{Row, TextOptions, rows_between, table};
 use super::style::{ADD, BOLD, CHANGE, DESTROY, DIM, paint};
 use super::wording::counted;
 
@@ -26,10 +26,10 @@ pub struct Omitted {
 }
 
 /// Renders the output of `moorfast drift`.
-pub fn drift(plan: &Plan, omitted: Omitted, room: Room) -> String {
+pub fn drift(plan: &Plan, omitted: Omitted, options: TextOptions) -> String {
     let all: Vec<_> = plan.drift.iter().collect();
     let sections =
-        [machines::section(plan, true), section(&all, room), checks(&plan.checks), vec![closing(plan, omitted)]];
+        [machines::section(plan, true), section(&all, options), checks(&plan.checks), vec![closing(plan, omitted)]];
     let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
     texts.join("\n\n") + "\n"
 }
@@ -55,7 +55,7 @@ pub fn closing(plan: &Plan, omitted: Omitted) -> String {
 
 /// Returns two sections about the drift of a plan: in short the drift that the plan corrects, because its changes show the details, and in full
 /// the drift that it does not correct.
-pub fn of_plan(plan: &Plan, room: Room) -> [Vec<String>; 2] {
+pub fn of_plan(plan: &Plan, options: TextOptions) -> [Vec<String>; 2] {
     let corrects = |change: &&Change| change.reasons.iter().any(|r| matches!(r, Reason::Drift | Reason::Gone));
     let corrected: BTreeSet<_> = plan.changes.iter().filter(corrects).map(|change| &change.address).collect();
     let (corrected, kept): (Vec<_>, Vec<_>) = plan.drift.iter().partition(|drift| corrected.contains(&drift.address));
@@ -64,7 +64,7 @@ pub fn of_plan(plan: &Plan, room: Room) -> [Vec<String>; 2] {
         short.push(paint(BOLD, "Changed outside moorfast since the last apply, corrected by this plan:"));
         short.extend(summary(&corrected));
     }
-    [short, section(&kept, room)]
+    [short, section(&kept, options)]
 }
 
 /// Returns one line per drifted address with its changed attributes. The same element on several nodes has one line.
@@ -119,22 +119,22 @@ pub fn changed_attributes(drift: &Drift) -> Vec<String> {
 }
 
 /// Renders drift in full.
-fn section(drift: &[&Drift], room: Room) -> Vec<String> {
+fn section(drift: &[&Drift], options: TextOptions) -> Vec<String> {
     if drift.is_empty() {
         return Vec::new();
     }
     let mut lines = vec![paint(BOLD, "Changed outside moorfast since the last apply:")];
     for group in grouped(drift, is_same_drift) {
         lines.push(String::new());
-        lines.extend(drifted(&group, room));
+        lines.extend(drifted(&group, options));
     }
     lines
 }
 
 /// Returns the lines of each drifted object. Equal drift is grouped.
-pub fn objects(plan: &Plan, room: Room) -> Vec<Vec<String>> {
+pub fn objects(plan: &Plan, options: TextOptions) -> Vec<Vec<String>> {
     let all: Vec<_> = plan.drift.iter().collect();
-    grouped(&all, is_same_drift).iter().map(|group| drifted(group, room)).collect()
+    grouped(&all, is_same_drift).iter().map(|group| drifted(group, options)).collect()
 }
 
 /// Returns whether both drifted in the same way, apart from their instance names and the context of changed lines.
@@ -158,7 +158,7 @@ fn drift_rows(drift: &Drift, full: bool) -> Vec<Row> {
 }
 
 /// Returns the lines for objects that drifted in the same way.
-fn drifted(group: &[&Drift], room: Room) -> Vec<String> {
+fn drifted(group: &[&Drift], options: TextOptions) -> Vec<String> {
     let (drift, also) = (group[0], &group[1..]);
     let name = paint(BOLD, &drift.address);
     let others = match also {
@@ -175,11 +175,11 @@ fn drifted(group: &[&Drift], room: Room) -> Vec<String> {
         return vec![format!("  # {name} {}{others}", paint(DESTROY.bold(), "is gone"))];
     }
     let mut lines = vec![format!("  # {name} has changed{others}")];
-    let shown = drift_rows(drift, room.full);
+    let shown = drift_rows(drift, options.full);
     if also.iter().any(|other| drift_rows(other, false) != drift_rows(drift, false)) {
         let note = "(the others differ only in their names or in the lines around the change)";
         lines.push(format!("  {}", paint(DIM, format!("#   {note}"))));
     }
-    lines.extend(table(&shown, room));
+    lines.extend(table(&shown, options));
     lines
 }

@@ -14,11 +14,11 @@ use super::picture::{self, Picture};
 use super::plan::{checks, closing, groups, outputs, warnings};
 use super::policy::violated;
 use super::rollout::rollouts;
-use super::row::Room;
+use super::row::TextOptions;
 use super::spans::{Span, mark, plain, spans};
 use super::wording::{Danger, danger, symbol};
 
-const ROOM: Room = Room { width: 130, full: true };
+const OPTIONS: TextOptions = TextOptions { width: 130, full: true };
 /// Maximum number of changes that are shown unfolded.
 const OPEN: usize = 40;
 
@@ -34,7 +34,7 @@ pub fn plan(plan: &Plan) -> String {
         groups.iter().enumerate().map(|(i, (heading, blocks))| group(i, heading, blocks, groups.len())).collect(),
         drifted(plan),
         section("Rollouts", &rollouts(plan)),
-        section("Changes to outputs", &outputs(&plan.outputs, ROOM)),
+        section("Changes to outputs", &outputs(&plan.outputs, OPTIONS)),
         section("Checks", &checks(&plan.checks)),
         graph(plan, &groups),
     ];
@@ -205,7 +205,7 @@ fn change(id: &str, block: &Block, open: bool) -> String {
     let filters: BTreeSet<Pill> = block.members.iter().flat_map(|member| pills(member.change)).collect();
     let filters: Vec<_> = filters.into_iter().map(Pill::name).collect();
     let filters = filters.join(" ");
-    let lines = body(block, ROOM);
+    let lines = body(block, OPTIONS);
     let (class, open) = match (lines.is_empty(), open) {
         (true, _) => (" bare", ""),
         (_, true) => ("", " open"),
@@ -225,7 +225,7 @@ fn sign(block: &Block) -> String {
 }
 
 fn drifted(plan: &Plan) -> String {
-    let [short, kept] = drift::of_plan(plan, ROOM);
+    let [short, kept] = drift::of_plan(plan, OPTIONS);
     section("Changed outside moorfast, corrected by this plan", short.get(1..).unwrap_or_default())
         + &section("Changed outside moorfast, not corrected by this plan", kept.get(1..).unwrap_or_default())
 }

@@ -14,7 +14,7 @@ use super::drift::changed_attributes;
 use super::failure::{self, Message};
 use super::report::{Done, is_complete};
 use super::spans::plain;
-use super::wording::{counted, doing};
+use super::wording::{counted, progress_words};
 use crate::error::Error;
 use crate::exit::Exit;
 
@@ -265,7 +265,7 @@ pub fn event(event: &Event) -> String {
         Event::Started { address, action } => (
             "info",
             "apply_start",
-            format!("{address}: {}...", doing(*action).0),
+            format!("{address}: {}...", progress_words(*action).0),
             json!({ "hook": hook(address, *action) }),
         ),
         Event::Progress { address, message } => (
@@ -277,13 +277,13 @@ pub fn event(event: &Event) -> String {
         Event::Finished { address, action, took, notes } => (
             "info",
             "apply_complete",
-            format!("{address}: {} after {}", doing(*action).1, super::report::duration(*took)),
+            format!("{address}: {} after {}", progress_words(*action).1, super::report::duration(*took)),
             json!({ "hook": hook(address, *action), "elapsed_seconds": took.as_secs_f64(), "notes": notes }),
         ),
         Event::Failed { address, action, error } => (
             "error",
             "apply_errored",
-            format!("{address}: {} failed: {}", doing(*action).0, error.summary),
+            format!("{address}: {} failed: {}", progress_words(*action).0, error.summary),
             json!({ "hook": hook(address, *action), "error": provider_error(error) }),
         ),
         Event::Skipped { address, because } => (

@@ -10,7 +10,7 @@ use super::machines;
 use super::plan::{checks, closing, groups, outputs, warnings};
 use super::policy::violated;
 use super::rollout::rollouts;
-use super::row::Room;
+use super::row::TextOptions;
 use super::spans::{mark, plain, spans};
 use super::wording::{Danger, counted, symbol};
 
@@ -21,7 +21,7 @@ pub const FEWEST: usize = 1_000;
 
 /// Characters reserved for the note about omitted parts.
 const CLOSING: usize = 300;
-const ROOM: Room = Room { width: 110, full: false };
+const OPTIONS: TextOptions = TextOptions { width: 110, full: false };
 
 /// Renders a plan in at most `limit` characters.
 pub fn plan(plan: &Plan, limit: usize) -> String {
@@ -47,16 +47,16 @@ pub fn plan(plan: &Plan, limit: usize) -> String {
     for block in dangers {
         page.add(&format!("- {}\n", headline(block)));
     }
-    let [short, kept] = drift::of_plan(plan, ROOM);
+    let [short, kept] = drift::of_plan(plan, OPTIONS);
     page.add(&details("Changed outside moorfast, corrected by this plan", &short[short.len().min(1)..]));
     page.add(&details("Changed outside moorfast, not corrected by this plan", &kept[kept.len().min(1)..]));
     for (heading, blocks) in &groups {
         page.section(&format!("\n#### {}\n\n", text(heading.trim_end_matches(':'))));
         for block in blocks {
-            page.change(&headline(block), &body(block, ROOM));
+            page.change(&headline(block), &body(block, OPTIONS));
         }
     }
-    let changed = outputs(&plan.outputs, ROOM);
+    let changed = outputs(&plan.outputs, OPTIONS);
     page.add(&details("Changes to outputs", &changed[changed.len().min(1)..]));
     let checked = checks(&plan.checks);
     page.add(&details("Checks", &checked[checked.len().min(1)..]));
@@ -103,7 +103,7 @@ pub fn drift(plan: &Plan, omitted: Omitted, limit: usize) -> String {
     for change in &plan.nodes {
         page.add(&node(plan, change));
     }
-    for lines in drift::objects(plan, ROOM) {
+    for lines in drift::objects(plan, OPTIONS) {
         let Some((first, rest)) = lines.split_first() else { continue };
         page.change(&summary(first.trim_start_matches([' ', '#'])), rest);
     }

@@ -45,6 +45,6 @@ fn state_name(plan: &moorfast_engine::plan::Plan) -> String {
 }
 
 pub use invisible::{escape_json, escape_text};
-pub use row::Room;
+pub use row::TextOptions;
 pub use text_diff::text_diff;
 pub use value::{inline, printable};

@@ -13,16 +13,16 @@ use super::fold::{Block, fold};
 use super::machines;
 use super::policy::policies;
 use super::rollout::rollouts;
-use super::row::{Room, Row, table};
+use super::row::{Row, TextOptions, table};
 use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
 use super::wording::{Danger, counted, listed, meaning, symbol};
 
 /// Renders a plan as text with colours.
-pub fn plan(plan: &Plan, room: Room) -> String {
-    let mut sections = vec![policies(plan), warnings(plan), machines::section(plan, room.full)];
-    sections.extend(drift::of_plan(plan, room));
-    let groups = groups(plan, room.full);
+pub fn plan(plan: &Plan, options: TextOptions) -> String {
+    let mut sections = vec![policies(plan), warnings(plan), machines::section(plan, options.full)];
+    sections.extend(drift::of_plan(plan, options));
+    let groups = groups(plan, options.full);
     if !groups.is_empty() {
         let changes = groups.iter().flat_map(|(_, blocks)| blocks).map(|block| block.first().change);
         let actions = |change: &Change| {
@@ -33,10 +33,10 @@ pub fn plan(plan: &Plan, room: Room) -> String {
     }
     for (heading, blocks) in groups {
         sections.push(vec![paint(BOLD, heading)]);
-        sections.extend(blocks.iter().map(|b| block(b, room)));
+        sections.extend(blocks.iter().map(|b| block(b, options)));
     }
     sections.push(rollouts(plan));
-    sections.push(outputs(&plan.outputs, room));
+    sections.push(outputs(&plan.outputs, options));
     sections.push(checks(&plan.checks));
     sections.push(vec![closing(plan)]);
     let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
@@ -151,7 +151,7 @@ fn heading(block: &Block) -> String {
 }
 
 /// Returns the section of the changed outputs.
-pub fn outputs(outputs: &BTreeMap<String, OutputChange>, room: Room) -> Vec<String> {
+pub fn outputs(outputs: &BTreeMap<String, OutputChange>, options: TextOptions) -> Vec<String> {
     let rows: Vec<_> = outputs
         .iter()
         .filter(|(_, change)| change.before != change.after)
@@ -166,7 +166,7 @@ pub fn outputs(outputs: &BTreeMap<String, OutputChange>, room: Room) -> Vec<Stri
         return Vec::new();
     }
     let mut lines = vec![paint(BOLD, "Changes to outputs:")];
-    lines.extend(table(&rows, room));
+    lines.extend(table(&rows, options));
     lines
 }
 

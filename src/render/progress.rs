@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::report::duration;
 use super::style::{BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
-use super::wording::{counted, doing};
+use super::wording::{counted, progress_words};
 use crate::ui::Ui;
 
 /// Maximum number of target names in a line.
@@ -24,7 +24,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The format of the progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ProgressFormat {
     /// Text on standard error.
     Text,
     /// One JSON object per line on standard output.
@@ -32,19 +32,19 @@ pub enum Form {
 }
 
 /// A task that prints the events of a run.
-pub struct Follower {
+pub struct ProgressPrinter {
     events: UnboundedSender<Event>,
     notices: UnboundedSender<String>,
     flush: UnboundedSender<oneshot::Sender<()>>,
 }
 
-impl Follower {
+impl ProgressPrinter {
     /// Starts the task.
-    pub fn start(ui: Ui, form: Form) -> Self {
+    pub fn start(ui: Ui, format: ProgressFormat) -> Self {
         let (events, event_receiver) = unbounded_channel();
         let (notices, notice_receiver) = unbounded_channel();
         let (flush, flush_receiver) = unbounded_channel();
-        tokio::spawn(follow(event_receiver, notice_receiver, flush_receiver, Progress::new(ui, form)));
+        tokio::spawn(follow(event_receiver, notice_receiver, flush_receiver, Progress::new(ui, format)));
         Self { events, notices, flush }
     }
 
@@ -97,7 +97,7 @@ async fn follow(
 
 struct Progress {
     ui: Ui,
-    form: Form,
+    format: ProgressFormat,
     bars: Option<MultiProgress>,
     running: BTreeMap<Address, Running>,
     cancelled: BTreeSet<Address>,
@@ -127,13 +127,13 @@ struct Running {
 }
 
 impl Progress {
-    fn new(ui: Ui, form: Form) -> Self {
-        let bars = (form == Form::Text && ui.is_live()).then(MultiProgress::new);
-        Self { ui, form, bars, running: BTreeMap::new(), cancelled: BTreeSet::new(), reading: Reading::default() }
+    fn new(ui: Ui, format: ProgressFormat) -> Self {
+        let bars = (format == ProgressFormat::Text && ui.is_live()).then(MultiProgress::new);
+        Self { ui, format, bars, running: BTreeMap::new(), cancelled: BTreeSet::new(), reading: Reading::default() }
     }
 
     fn event(&mut self, event: Event) {
-        if self.form == Form::Json {
+        if self.format == ProgressFormat::Json {
             // A closed output does not stop the run.
             let _ = self.ui.json(super::json::event(&event));
             return;
@@ -151,18 +151,18 @@ impl Progress {
             Event::Progress { address, message } => self.progressed(&address, message),
             Event::Finished { address, action, took, notes } => {
                 self.finished(&address);
-                self.line(&format!("{}: {} after {}", paint(BOLD, &address), doing(action).1, duration(took)));
+                self.line(&format!("{}: {} after {}", paint(BOLD, &address), progress_words(action).1, duration(took)));
                 notes.iter().for_each(|note| self.line(&format!("  {}", printable(note))));
             }
             Event::Failed { address, action, error } if error.class == Class::Cancelled => {
                 self.finished(&address);
-                let what = paint(WARNING, format!("{} cancelled", doing(action).0));
+                let what = paint(WARNING, format!("{} cancelled", progress_words(action).0));
                 self.line(&format!("{}: {what}: {}", paint(BOLD, &address), printable(&error.summary)));
                 self.cancelled.insert(address);
             }
             Event::Failed { address, action, error } => {
                 self.finished(&address);
-                let what = paint(DESTROY.bold(), format!("{} failed", doing(action).0));
+                let what = paint(DESTROY.bold(), format!("{} failed", progress_words(action).0));
                 self.line(&format!("{}: {what}: {}", paint(BOLD, address), printable(&error.summary)));
             }
             Event::Skipped { address, because } => {
@@ -238,9 +238,9 @@ impl Progress {
     }
 
     fn started(&mut self, address: Address, action: Action) {
-        let bar = self.bar(&address.to_string(), format!("{}...", doing(action).0));
+        let bar = self.bar(&address.to_string(), format!("{}...", progress_words(action).0));
         if bar.is_none() {
-            self.line(&format!("{}: {}...", paint(BOLD, &address), doing(action).0));
+            self.line(&format!("{}: {}...", paint(BOLD, &address), progress_words(action).0));
         }
         let now = Instant::now();
         self.running.insert(address, Running { action, since: now, reported: now, message: None, bar });
@@ -249,7 +249,7 @@ impl Progress {
     fn progressed(&mut self, address: &Address, message: String) {
         let Some(running) = self.running.get_mut(address) else { return };
         if let Some(bar) = &running.bar {
-            bar.set_message(format!("{}... {}", doing(running.action).0, paint(DIM, printable(&message))));
+            bar.set_message(format!("{}... {}", progress_words(running.action).0, paint(DIM, printable(&message))));
         }
         running.message = Some(message);
     }
@@ -263,7 +263,7 @@ impl Progress {
     /// Prints a line about each long read and operation, unless progress bars show them.
     fn report_long_operations(&mut self) {
         self.print_reading();
-        if self.form == Form::Json || self.bars.is_some() {
+        if self.format == ProgressFormat::Json || self.bars.is_some() {
             return;
         }
         let mut lines = Vec::new();
@@ -281,7 +281,7 @@ impl Progress {
             }
             running.reported = Instant::now();
             let message = running.message.as_ref().map(|m| format!(": {}", printable(m))).unwrap_or_default();
-            let verb = doing(running.action).0.to_lowercase();
+            let verb = progress_words(running.action).0.to_lowercase();
             let elapsed = running.since.elapsed().as_secs();
             lines.push(format!("{}: Still {verb}... [{elapsed}s elapsed]{message}", paint(BOLD, address)));
         }
@@ -302,10 +302,10 @@ impl Progress {
     /// Prints a notice immediately.
     fn notice(&mut self, text: &str) {
         self.print_reading();
-        let show = || match self.form {
+        let show = || match self.format {
             // A closed output does not stop the run.
-            Form::Json => drop(self.ui.json(super::json::interrupted(text))),
-            Form::Text => self.ui.err(format!("\n{text}\n")),
+            ProgressFormat::Json => drop(self.ui.json(super::json::interrupted(text))),
+            ProgressFormat::Text => self.ui.err(format!("\n{text}\n")),
         };
         match &self.bars {
             Some(bars) => bars.suspend(show),

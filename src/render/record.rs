@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use moorfast_engine::state::{LockInfo, Output, Record, Run, RunResult, Snapshot};
 
-use super::row::Room;
+use super::row::TextOptions;
 use super::style::{BOLD, DIM, WARNING, paint};
 use super::value::{inline, is_multi_line, printable};
 
 /// Renders the whole state.
-pub fn snapshot(snapshot: &Snapshot, room: Room) -> String {
-    let mut sections: Vec<String> = snapshot.records.values().map(|r| record(r, room)).collect();
+pub fn snapshot(snapshot: &Snapshot, options: TextOptions) -> String {
+    let mut sections: Vec<String> = snapshot.records.values().map(|r| record(r, options)).collect();
     if !snapshot.outputs.is_empty() {
         sections.push(format!("{}\n{}", paint(BOLD, "Outputs:"), outputs(&snapshot.outputs)));
     }
@@ -29,7 +29,7 @@ pub fn snapshot(snapshot: &Snapshot, room: Room) -> String {
 }
 
 /// Renders a record.
-pub fn record(record: &Record, room: Room) -> String {
+pub fn record(record: &Record, options: TextOptions) -> String {
     let mut text = format!("# {} on {}", paint(BOLD, printable(&record.address)), printable(&record.target));
     if record.incomplete {
         text.push_str(&paint(WARNING, " (incomplete: an operation on it did not finish)"));
@@ -48,18 +48,18 @@ pub fn record(record: &Record, room: Room) -> String {
                     text.push_str(&format!("        {}{}\n", paint(DIM, "| "), printable(line)));
                 }
             }
-            other => text.push_str(&format!("    {:label$} = {}\n", printable(name), cut(&inline(other), room))),
+            other => text.push_str(&format!("    {:label$} = {}\n", printable(name), cut(&inline(other), options))),
         }
     }
     text
 }
 
-fn cut(text: &str, room: Room) -> String {
+fn cut(text: &str, options: TextOptions) -> String {
     let length = text.chars().count();
-    if room.full || length <= room.width {
+    if options.full || length <= options.width {
         return text.to_owned();
     }
-    let kept = room.width.saturating_sub(30).max(40);
+    let kept = options.width.saturating_sub(30).max(40);
     format!(
         "{}{}",
         text.chars().take(kept).collect::<String>(),

@@ -54,7 +54,7 @@ pub fn closing(report: &Report, mode: PlanMode, took: Duration) -> String {
     if mode != PlanMode::Destroy {
         sections.push(outputs(report));
     }
-    sections.push(vec![headline(report, mode), effort(&report.statistics, took)]);
+    sections.push(vec![headline(report, mode), run_statistics(&report.statistics, took)]);
     let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
     texts.join("\n\n") + "\n"
 }
@@ -80,7 +80,7 @@ fn headline(report: &Report, mode: PlanMode) -> String {
 }
 
 /// Returns the statistics of a run, for example `in 7.4s, 37 api requests, 9 ssh execs`.
-pub fn effort(statistics: &[(String, u64)], took: Duration) -> String {
+pub fn run_statistics(statistics: &[(String, u64)], took: Duration) -> String {
     let mut parts = vec![format!("in {}", duration(took))];
     parts.extend(statistics.iter().map(|(what, count)| format!("{count} {what}")));
     paint(DIM, parts.join(", "))

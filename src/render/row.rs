@@ -40,9 +40,9 @@ pub struct Lines {
     pub block: Vec<String>,
 }
 
-/// The available space and the level of detail.
+/// The options of rendered text: its width and its level of detail.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct TextOptions {
     /// The width in columns.
     pub width: usize,
     /// Whether to show long texts in full.
@@ -164,12 +164,12 @@ impl Row {
     }
 
     /// Returns the lines of the row.
-    pub fn lines(&self, room: Room) -> Lines {
+    pub fn lines(&self, options: TextOptions) -> Lines {
         let mut lines = match (&self.before, &self.after) {
-            (None, Some(after)) if is_multi_line(after) => new_text(after.as_str().unwrap_or_default(), room),
+            (None, Some(after)) if is_multi_line(after) => new_text(after.as_str().unwrap_or_default(), options),
             (Some(before), None) if is_multi_line(before) => head(line_count(before.as_str().unwrap_or_default())),
-            (None, Some(value)) | (Some(value), None) => head(cut(&shortened(value), room)),
-            (Some(before), Some(after)) => changed(before, after, room),
+            (None, Some(value)) | (Some(value), None) => head(cut(&shortened(value), options)),
+            (Some(before), Some(after)) => changed(before, after, options),
             (None, None) => head(String::new()),
         };
         if self.forces_replacement {
@@ -180,9 +180,9 @@ impl Row {
 }
 
 /// Returns the aligned lines of rows outside of a block.
-pub fn table(rows: &[Row], room: Room) -> Vec<String> {
+pub fn table(rows: &[Row], options: TextOptions) -> Vec<String> {
     let label = rows.iter().map(|row| row.path.chars().count()).max().unwrap_or(0);
-    let inner = Room { width: room.width.saturating_sub(label + 7), ..room };
+    let inner = TextOptions { width: options.width.saturating_sub(label + 7), ..options };
     let mut lines = Vec::new();
     for row in rows {
         let shown = row.lines(inner);
@@ -201,7 +201,7 @@ fn head(head: impl Into<String>) -> Lines {
     Lines { head: head.into(), block: Vec::new() }
 }
 
-fn changed(before: &Json, after: &Json, room: Room) -> Lines {
+fn changed(before: &Json, after: &Json, options: TextOptions) -> Lines {
     if is_hidden(before) && is_hidden(after) {
         let text = inline(after);
         return head(if text == inline(before) { format!("{text} {}", paint(DIM, "# changes")) } else { text });
@@ -209,12 +209,12 @@ fn changed(before: &Json, after: &Json, room: Room) -> Lines {
     if let (Json::String(old), Json::String(new)) = (before, after)
         && (is_multi_line(before) || is_multi_line(after))
     {
-        let mut block = structure(old, new, room);
+        let mut block = structure(old, new, options);
         block.extend(text_diff(old, new));
         return Lines { head: String::new(), block };
     }
     let (old, new) = (shortened(before), shortened(after));
-    if old.chars().count() + new.chars().count() + 4 <= room.width {
+    if old.chars().count() + new.chars().count() + 4 <= options.width {
         return head(format!("{old} -> {new}"));
     }
     if let (Json::Array(old), Json::Array(new)) = (before, after)
@@ -239,10 +239,10 @@ fn shortened(value: &Json) -> String {
     }
 }
 
-fn new_text(text: &str, room: Room) -> Lines {
+fn new_text(text: &str, options: TextOptions) -> Lines {
     let all: Vec<_> = text.lines().collect();
     // One remaining line needs no more space than the note about it.
-    let shown = if room.full || all.len() <= NEW_TEXT_LINES + 1 { all.len() } else { NEW_TEXT_LINES };
+    let shown = if options.full || all.len() <= NEW_TEXT_LINES + 1 { all.len() } else { NEW_TEXT_LINES };
     let mut block: Vec<_> =
         all[..shown].iter().map(|line| format!("{}{}", paint(DIM, "| "), printable(line))).collect();
     if shown < all.len() {
@@ -255,10 +255,10 @@ fn line_count(text: &str) -> String {
     paint(DIM, format!("({} lines)", text.lines().count()))
 }
 
-fn cut(text: &str, room: Room) -> String {
+fn cut(text: &str, options: TextOptions) -> String {
     let length = text.chars().count();
-    let kept = room.width.saturating_sub(30).max(40);
-    if room.full || length <= room.width.max(kept) {
+    let kept = options.width.saturating_sub(30).max(40);
+    if options.full || length <= options.width.max(kept) {
         return text.to_owned();
     }
     let shown: String = text.chars().take(kept).collect();

@@ -4,7 +4,7 @@ use moorfast_engine::plan::{Step, differences};
 use serde_json::{Map, Value as Json};
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
 
-use super::row::{Room, rows_between, table};
+use super::row::{TextOptions, rows_between, table};
 use super::style::{DIM, paint};
 
 /// Maximum length of a text in bytes. Longer texts are compared only by lines.
@@ -15,7 +15,7 @@ type Parse = fn(&str) -> Option<Json>;
 
 /// Returns the lines above the diff of the texts. Returns none if they add nothing to the diff, because the texts have no structure or only top-level
 /// values differ.
-pub fn structure(before: &str, after: &str, room: Room) -> Vec<String> {
+pub fn structure(before: &str, after: &str, options: TextOptions) -> Vec<String> {
     if before.len().max(after.len()) > LONGEST {
         return Vec::new();
     }
@@ -37,7 +37,7 @@ pub fn structure(before: &str, after: &str, room: Room) -> Vec<String> {
         let inner = row.path.strip_prefix(DOCUMENT).map(|path| path.trim_start_matches('.').to_owned());
         row.path = inner.unwrap_or_default();
     }
-    std::iter::once(paint(DIM, format!("as {format}:"))).chain(table(&rows, room)).collect()
+    std::iter::once(paint(DIM, format!("as {format}:"))).chain(table(&rows, options)).collect()
 }
 
 /// The key of the document in the compared objects.
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     fn lines(before: &str, after: &str) -> Vec<String> {
-        let lines = structure(before, after, Room { width: 100, full: false });
+        let lines = structure(before, after, TextOptions { width: 100, full: false });
         lines.iter().map(|line| anstream::adapter::strip_str(line).to_string()).collect()
     }
 

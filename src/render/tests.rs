@@ -7,17 +7,17 @@ use moorfast_engine::provider::{Action, Class, ProviderError};
 use moorfast_engine::session::Failure;
 use std::time::Duration;
 
-use super::{Room, drift, failure, html, json, markdown, plan, report, samples};
+use super::{TextOptions, drift, failure, html, json, markdown, plan, report, samples};
 use crate::error::Error;
 
-const ROOM: Room = Room { width: 100, full: false };
+const OPTIONS: TextOptions = TextOptions { width: 100, full: false };
 
 fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
 }
 
 fn shown(sample: &Plan) -> String {
-    plain(&plan::plan(sample, ROOM))
+    plain(&plan::plan(sample, OPTIONS))
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn the_same_change_on_fifty_nodes_is_one_entry() {
     insta::assert_snapshot!("fleet_drifted", shown(&samples::drifted_fleet()));
     insta::assert_snapshot!(
         "fleet_drift",
-        plain(&drift::drift(&samples::drifted_fleet(), drift::Omitted::default(), ROOM))
+        plain(&drift::drift(&samples::drifted_fleet(), drift::Omitted::default(), OPTIONS))
     );
     let samples = [
         (samples::fleet(), 4),
@@ -92,8 +92,8 @@ fn differences_between_nodes_are_shown_for_each_node() {
 
 #[test]
 fn narrow_and_full_plans() {
-    let narrow = Room { width: 60, full: false };
-    let whole = Room { width: 100, full: true };
+    let narrow = TextOptions { width: 60, full: false };
+    let whole = TextOptions { width: 100, full: true };
     insta::assert_snapshot!("narrow", plain(&plan::plan(&samples::updates(), narrow)));
     assert!(!plain(&plan::plan(&samples::creates(), whole)).contains("more lines"));
 }
@@ -101,13 +101,13 @@ fn narrow_and_full_plans() {
 #[test]
 fn colours() {
     let sample = Plan { changes: samples::updates().changes.into_iter().take(1).collect(), ..samples::nothing() };
-    insta::assert_snapshot!("colours", plan::plan(&sample, ROOM).replace('\u{1b}', "␛"));
+    insta::assert_snapshot!("colours", plan::plan(&sample, OPTIONS).replace('\u{1b}', "␛"));
 }
 
 #[test]
 fn the_drift_command() {
-    insta::assert_snapshot!("drift", plain(&drift::drift(&samples::refresh(), drift::Omitted::default(), ROOM)));
-    insta::assert_snapshot!("in_sync", plain(&drift::drift(&samples::nothing(), drift::Omitted::default(), ROOM)));
+    insta::assert_snapshot!("drift", plain(&drift::drift(&samples::refresh(), drift::Omitted::default(), OPTIONS)));
+    insta::assert_snapshot!("in_sync", plain(&drift::drift(&samples::nothing(), drift::Omitted::default(), OPTIONS)));
 }
 
 #[test]

@@ -239,7 +239,7 @@ fn without_own_node(text: &str, change: &Change) -> String {
 }
 
 /// Returns the words of the progress lines, for example `Creating` and `Creation complete`.
-pub fn doing(action: Action) -> (&'static str, &'static str) {
+pub fn progress_words(action: Action) -> (&'static str, &'static str) {
     match action {
         Action::Create => ("Creating", "Creation complete"),
         Action::Update => ("Modifying", "Modifications complete"),
