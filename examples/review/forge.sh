@@ -1,13 +1,13 @@
 #!/bin/sh
-# Plays the forge's part on this machine, so that the workflow files can be tried before they are trusted:
+# Simulates a forge on this machine, to try the workflow files without one:
 #
-#   forge.sh github|gitlab new FOLDER        a forge with the manifest in FOLDER, in the folder `forge`
-#   forge.sh github|gitlab push FOLDER       a push to the pull request: the job `plan` runs
-#   forge.sh github|gitlab approve           somebody approves: the job `apply` runs
-#   forge.sh github|gitlab comments          what the pull request shows
+#   forge.sh github|gitlab new FOLDER        create a forge in the folder `forge`, with the manifest in FOLDER
+#   forge.sh github|gitlab push FOLDER       push FOLDER to the pull request: runs the job `plan`
+#   forge.sh github|gitlab approve           approve the pull request: runs the job `apply`
+#   forge.sh github|gitlab comments          print the comments of the pull request
 #
-# It runs the very lines of github/moorfast.yml or gitlab/moorfast.gitlab-ci.yml in a fresh checkout, carries the artifacts from job to
-# job and answers the requests for comments as the forge does. Needs git, curl, jq and python3; MOORFAST_* go to the jobs as they are.
+# It runs the commands of github/moorfast.yml or gitlab/moorfast.gitlab-ci.yml in a fresh checkout, passes artifacts between the
+# jobs and serves the comments like the forge. Needs git, curl, jq and python3. The jobs get all variables MOORFAST_*.
 set -eu
 
 unset GITLAB_CI GITHUB_ACTIONS
@@ -21,7 +21,7 @@ usage() {
 	exit 1
 }
 
-# lines JOB : what the workflow file runs in this job.
+# lines JOB : prints the commands of the job in the workflow file.
 lines() {
 	case $kind in
 	github) sed -n "/^  $1:/,/^  [a-z]/s/^ *run: //p" "$here/github/moorfast.yml" ;;
@@ -46,7 +46,7 @@ push_commit() {
 	git -C "$forge/push" push -q -f "$forge/repository.git" "HEAD:$2"
 }
 
-# job NAME : checks out the pull request, brings the artifacts, runs the lines with the forge's answers at hand.
+# job NAME : checks out the pull request, copies the artifacts, and runs the commands of the job with the API of the forge.
 job() {
 	rm -rf "$forge/checkout"
 	git clone -q -b change "$forge/repository.git" "$forge/checkout"

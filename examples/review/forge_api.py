@@ -1,6 +1,6 @@
-"""The comments of a pull request as GitHub and GitLab serve them: listed, made, changed. For forge.sh.
+"""Serves the comments of a pull request with the API of GitHub and GitLab: list, create, update. Used by forge.sh.
 
-forge_api.py FOLDER PORT_FILE keeps each comment in FOLDER/ID.md and writes the port that it listens on into PORT_FILE.
+forge_api.py FOLDER PORT_FILE stores each comment in FOLDER/ID.md and writes its port to PORT_FILE.
 """
 
 import json

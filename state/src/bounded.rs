@@ -1,4 +1,4 @@
-//! Reads files and streams as a whole, up to a limit in bytes: what is read is written by others.
+//! Reads whole files and streams up to a limit in bytes, because other programs write them.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Result};
@@ -7,7 +7,7 @@ use std::path::Path;
 /// The limit of a text that a person writes, in bytes: a manifest, variables, a kubeconfig, a key.
 pub const TEXT: u64 = 16 << 20;
 
-/// The limit of what moorfast or a server writes, in bytes: a plan, a state, an answer.
+/// The limit of data that moorfast or a server writes, in bytes: a plan, a state, an answer.
 pub const DATA: u64 = 256 << 20;
 
 /// Returns the bytes of the file at `path`.
@@ -48,7 +48,7 @@ fn too_large(limit: u64) -> Error {
     Error::new(ErrorKind::FileTooLarge, format!("it is larger than {}", size(limit)))
 }
 
-/// Returns `bytes` as a person writes it.
+/// Formats a number of bytes for a message.
 pub(crate) fn size(bytes: u64) -> String {
     match bytes >> 20 {
         0 => format!("{bytes} bytes"),

@@ -1,4 +1,4 @@
-//! The changes that a holder of the lock can make.
+//! The changes that the holder of the lock can make.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::{Contents, Intent, Outcome, Output, Record, Run, RunEnd};
 
-/// How many runs are remembered.
+/// The number of runs in the history.
 pub(crate) const RUNS: usize = 1000;
 
-/// A change of the state. It happens as a whole or not at all.
+/// An atomic change of the state.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     Begin(Vec<Intent>),
@@ -38,22 +38,22 @@ pub(crate) enum Change {
         id: String,
         end: RunEnd,
     },
-    /// Everything is now this, and nothing else.
+    /// Replaces the whole state.
     Replace(Box<Contents>),
 }
 
 impl Change {
-    /// What it does, for an error.
+    /// Describes the change for an error.
     pub(crate) fn doing(&self) -> &'static str {
         match self {
-            Self::Begin(_) => "recording that operations begin",
+            Self::Begin(_) => "recording the start of operations",
             Self::Finish { .. } => "recording the outcome of an operation",
             Self::Put(_) => "recording a resource",
             Self::Remove { .. } => "removing a resource from the state",
             Self::Rename { .. } => "renaming a resource in the state",
             Self::SetOutputs(_) => "recording the outputs",
             Self::SetNode { .. } => "recording the identity of a node",
-            Self::ForgetNode { .. } => "forgetting a node",
+            Self::ForgetNode { .. } => "removing the identity of a node",
             Self::StartRun(_) => "recording the start of the run",
             Self::FinishRun { .. } => "recording the end of the run",
             Self::Replace(_) => "replacing the state",

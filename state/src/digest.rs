@@ -1,4 +1,4 @@
-//! Keyed digests: enough to see that a value changed, nothing to learn the value from.
+//! Keyed digests: they show that a value changed without revealing the value.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub struct Digest(String);
 
 impl Digest {
-    /// The plain digest of public bytes: manifests, inputs, plan files.
+    /// Returns the digest without a key, for public data: manifests, inputs, plan files.
     pub fn of(bytes: &[u8]) -> Self {
         Self(format!("blake3:{}", blake3::hash(bytes).to_hex()))
     }
 
-    /// The digest's text form.
+    /// Returns the digest as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -28,29 +28,29 @@ impl fmt::Display for Digest {
     }
 }
 
-/// The secret key under which sensitive values are digested.
+/// The secret key of the digests of sensitive values.
 ///
-/// Without it a digest of a short secret could be found by trying; it lives beside the state with mode 0600 and never in it.
+/// Without a key, short secrets could be guessed from their digests. The key is stored beside the state with mode 0600, never in it.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct SealKey([u8; 32]);
 
 impl SealKey {
-    /// A fresh key from the system's random source.
+    /// Generates a key from the system's random source.
     pub fn generate() -> Self {
         Self(rand::random())
     }
 
-    /// The key with these bytes, as a store keeps it.
+    /// Returns the key with these bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes to keep, in a place that only the owner reads.
+    /// Returns the bytes of the key. Store them where only the owner can read them.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The keyed digest of `bytes`.
+    /// Returns the keyed digest of `bytes`.
     pub fn digest(&self, bytes: &[u8]) -> Digest {
         Digest(format!("blake3:{}", blake3::keyed_hash(&self.0, bytes).to_hex()))
     }

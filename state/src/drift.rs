@@ -1,6 +1,6 @@
-//! The history of drift: what was seen not to be as the last apply left it, since when, and until when.
+//! The history of drift: which objects drifted, since when, and until when.
 //!
-//! It is kept beside the state and not in it: noting a look takes no lock, hinders nobody, and makes no new version of the state.
+//! It is stored beside the state: adding an observation takes no lock, blocks nobody, and does not change the serial.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -9,51 +9,51 @@ use serde::{Deserialize, Serialize};
 
 use crate::Digest;
 
-/// With how many entries those of what went are forgotten.
+/// The number of entries beyond which entries of past drift are removed.
 const ENTRIES: usize = 1000;
 
-/// How large all entries together are, about, in bytes, when those of what went are forgotten: well within what a Secret or a request may hold.
+/// The approximate size in bytes beyond which entries of past drift are removed: well within the limits of a Secret and a request.
 const BYTES: usize = 400_000;
 
-/// How long an entry is kept after its drift went.
+/// How long an entry is kept after its drift ended.
 const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 
-/// Drift that was seen at one look.
+/// Drift of one object in one observation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {
-    /// The address of the object, or what is said of a node.
+    /// The address of the object, or a text for a node or target.
     pub subject: String,
-    /// The paths of the attributes that changed; none where the object is gone. Never their values.
+    /// The paths of the changed attributes; empty if the object does not exist any more. Never contains values.
     pub attributes: Vec<String>,
-    /// The keyed digest of how it drifted: it tells whether it drifted further, and nothing of the values.
+    /// The keyed digest of the drift: it shows whether the drift changed, without revealing values.
     pub how: Digest,
 }
 
-/// One look at the world.
+/// One observation: the result of one `drift` run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// When.
+    /// The time of the observation.
     pub at: Timestamp,
-    /// What had drifted.
+    /// The drift that was found.
     pub seen: Vec<Sighting>,
-    /// The addresses that the look says nothing of, because they could not be read or were left out.
+    /// The addresses that were not read, because their target did not answer or they were not selected.
     pub unseen: BTreeSet<String>,
-    /// Was it told to who asks for new drift only, so that the same is not told again?
+    /// Whether it was reported as new drift (`--since-last`), so that the same drift is not reported again.
     pub told: bool,
-    /// What a webhook took of it.
+    /// The message that a webhook accepted, if any.
     pub posted: Option<Posted>,
 }
 
-/// What a webhook took of a look.
+/// A message about an observation that a webhook accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Posted {
-    /// What was seen.
+    /// The drift.
     Seen,
-    /// That all is well again.
+    /// That everything is in sync again.
     Recovery,
 }
 
-/// The drift of one object in one way, from when it was first seen until it went.
+/// One drift of one object, from its first observation until its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriftEntry {
     /// See [`Sighting::subject`].
@@ -63,43 +63,43 @@ pub struct DriftEntry {
     pub attributes: Vec<String>,
     /// See [`Sighting::how`].
     pub how: Digest,
-    /// When a look saw it first.
+    /// The first observation of the drift.
     pub first_seen: Timestamp,
-    /// When a look saw it last.
+    /// The last observation of the drift.
     pub last_seen: Timestamp,
-    /// When a look saw first that it is not so any more: it was mended, or drifted otherwise.
+    /// The first observation without this drift: it was repaired, or the object drifted in another way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<Timestamp>,
-    /// When it was told as new; see [`Look::told`].
+    /// When it was reported as new; see [`Look::told`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<Timestamp>,
-    /// When a webhook took the message of it; none again once one took that all is well again.
+    /// When a webhook accepted its message. Reset when a webhook accepts that everything is in sync again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub posted: Option<Timestamp>,
 }
 
-/// What looks saw: all that is still so, and of what went the last entries, 1000 in all or fewer where they are very large, of 90 days.
+/// The history of drift: all current drift, and past drift of 90 days, in total about 1000 entries or fewer if they are very large.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriftHistory {
-    /// When somebody looked last.
+    /// The time of the last observation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looked_at: Option<Timestamp>,
-    /// The entries, in the order in which they were first seen.
+    /// The entries in the order of their first observation.
     #[serde(default)]
     pub entries: Vec<DriftEntry>,
 }
 
-/// What is added to a history.
+/// An addition to a history.
 #[derive(Clone, Debug)]
 pub(crate) enum DriftNote {
-    /// A look at the world.
+    /// An observation.
     Look(Look),
-    /// The history of the place where the state was before.
+    /// The history of the store from which the state was moved.
     Moved(DriftHistory),
 }
 
 impl DriftHistory {
-    /// The history with what is added; the same once more adds nothing.
+    /// Returns the history with the addition. Adding the same again has no effect.
     pub(crate) fn with(self, note: &DriftNote) -> Self {
         match note {
             DriftNote::Look(look) => self.after(look),
@@ -112,11 +112,11 @@ impl DriftHistory {
         self.entries.extend(new);
         self.entries.sort_by_key(|entry| entry.first_seen);
         self.looked_at = self.looked_at.max(other.looked_at);
-        self.forget();
+        self.remove_old();
         self
     }
 
-    /// The history after another look.
+    /// Returns the history with another observation.
     #[must_use]
     pub fn after(mut self, look: &Look) -> Self {
         let seen: HashSet<_> = look.seen.iter().map(Sighting::way).collect();
@@ -137,16 +137,16 @@ impl DriftHistory {
             self.entries.iter_mut().filter(|entry| entry.gone.is_some()).for_each(|entry| entry.posted = None);
         }
         self.looked_at = Some(look.at);
-        self.forget();
+        self.remove_old();
         self
     }
 
-    /// What drift, still the same, was told as new already: the [`Sighting::way`] of each.
+    /// Returns the [`Sighting::way`] of all current drift that was already reported as new.
     pub fn told(&self) -> HashSet<(&str, &Digest)> {
         self.open().filter(|entry| entry.told.is_some()).map(DriftEntry::way).collect()
     }
 
-    /// Did all go that a webhook was told of, and was none told that?
+    /// Returns whether all drift that a webhook reported has ended, and no webhook reported this yet.
     pub fn owes_recovery(&self) -> bool {
         let mut posted = self.entries.iter().filter(|entry| entry.posted.is_some()).peekable();
         posted.peek().is_some() && posted.all(|entry| entry.gone.is_some())
@@ -156,23 +156,23 @@ impl DriftHistory {
         self.entries.iter().filter(|entry| entry.gone.is_none())
     }
 
-    /// Keeps it within its bounds. Only what went is forgotten: what is still so would be new again at every look.
-    fn forget(&mut self) {
+    /// Removes entries beyond the limits. Only past drift is removed, because a removed current drift would be reported as new again.
+    fn remove_old(&mut self) {
         let Some(now) = self.looked_at else { return };
         self.entries.retain(|entry| entry.gone.is_none_or(|gone| now.duration_since(gone) <= KEPT));
         let (mut count, mut bytes) = (self.entries.len(), self.entries.iter().map(DriftEntry::bytes).sum::<usize>());
         self.entries.retain(|entry| {
-            let goes = entry.gone.is_some() && (count > ENTRIES || bytes > BYTES);
-            if goes {
+            let remove = entry.gone.is_some() && (count > ENTRIES || bytes > BYTES);
+            if remove {
                 (count, bytes) = (count - 1, bytes - entry.bytes());
             }
-            !goes
+            !remove
         });
     }
 }
 
 impl Sighting {
-    /// What drifted, and how: by this it is known again.
+    /// Returns the key that identifies a drift: the object and how it drifted.
     pub fn way(&self) -> (&str, &Digest) {
         (&self.subject, &self.how)
     }
@@ -202,7 +202,7 @@ impl DriftEntry {
         }
     }
 
-    /// How large it is as JSON, about: digest and times are of one size.
+    /// Returns the approximate size as JSON. Digest and times have a constant size.
     fn bytes(&self) -> usize {
         350 + self.subject.len() + self.attributes.iter().map(|attribute| attribute.len() + 4).sum::<usize>()
     }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_lasts_until_the_drift_goes_or_becomes_another() {
+    fn an_entry_ends_when_the_drift_ends_or_changes() {
         let history = DriftHistory::default().after(&look(1, &[("a", "x"), ("b", "x")]));
         let history = history.after(&look(2, &[("a", "x"), ("b", "y")])).after(&look(3, &[("b", "y")]));
         let history = history.after(&look(4, &[("a", "x"), ("b", "y")]));
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_look_says_nothing_of_stays_as_it_was() {
+    fn entries_of_unread_objects_do_not_change() {
         let unseen = ["a".to_owned()].into();
         let history = DriftHistory::default().after(&look(1, &[("a", "x"), ("b", "x")]));
         let history = history.after(&Look { unseen, ..look(2, &[]) });
@@ -255,26 +255,26 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_told_as_new_is_known() {
+    fn only_reported_drift_is_not_new() {
         let was_told = |history: &DriftHistory, how| history.told().contains(&sighting("a", how).way());
         let quiet = Look { told: false, ..look(1, &[("a", "x")]) };
         let history = DriftHistory::default().after(&quiet);
-        assert!(!was_told(&history, "x"), "somebody else looked");
+        assert!(!was_told(&history, "x"), "an observation that was not reported");
         let history = history.after(&look(2, &[("a", "x")]));
         assert!(was_told(&history, "x") && !was_told(&history, "y"));
         let history = history.after(&look(3, &[]));
-        assert!(!was_told(&history, "x"), "it went, and would be new");
+        assert!(!was_told(&history, "x"), "it ended, and would be new again");
     }
 
     #[test]
-    fn the_end_of_what_was_posted_is_owed_until_it_is_posted() {
+    fn a_recovery_message_is_due_until_it_is_sent() {
         let posted = |posted, look| Look { posted: Some(posted), ..look };
         let history = DriftHistory::default().after(&posted(Posted::Seen, look(1, &[("a", "x"), ("b", "x")])));
         let history = history.after(&look(2, &[("b", "x")]));
-        assert!(!history.owes_recovery(), "b is still so");
+        assert!(!history.owes_recovery(), "b still drifts");
         let history = history.after(&look(3, &[("c", "x")]));
-        assert!(history.owes_recovery(), "nobody was told of c");
-        // A look that nobody was told of, or that says nothing of it, pays nothing back.
+        assert!(history.owes_recovery(), "c was not reported");
+        // Observations without an accepted message change nothing.
         let history = history.after(&look(4, &[])).after(&look(5, &[]));
         assert!(history.owes_recovery());
         let history = history.after(&posted(Posted::Recovery, look(6, &[])));
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_history_of_before_webhooks_were_noted_owes_nothing() {
+    fn a_history_without_webhook_data_needs_no_recovery_message() {
         let entry = serde_json::json!({
             "subject": "a", "how": "blake3:00", "first_seen": at(1), "last_seen": at(1), "gone": at(2), "told": at(1),
         });
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_history_of_another_place_is_added_once() {
+    fn the_history_of_another_store_is_added_once() {
         let other = DriftHistory::default().after(&look(1, &[("a", "x")])).after(&look(3, &[]));
         let moved = DriftNote::Moved(other.clone());
         assert_eq!(DriftHistory::default().with(&moved), other);
@@ -303,12 +303,12 @@ mod tests {
     }
 
     #[test]
-    fn what_went_is_bounded_and_what_is_still_there_is_kept() {
+    fn past_drift_is_limited_and_current_drift_is_kept() {
         let names: Vec<String> = (0..ENTRIES + 10).map(|i| format!("o{i}")).collect();
         let all: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
         let history = DriftHistory::default().after(&look(1, &all[..5])).after(&look(2, &all[5..]));
-        assert_eq!(history.entries.len(), all.len() - 5, "what went is forgotten");
-        assert_eq!(history.told().len(), all.len() - 5, "what is there is not new again");
+        assert_eq!(history.entries.len(), all.len() - 5, "past drift is removed");
+        assert_eq!(history.told().len(), all.len() - 5, "current drift is not new again");
         let history = history.after(&look(3, &[]));
         assert_eq!(history.entries.len(), ENTRIES);
         let large: Vec<String> = (0..1000).map(|i| format!("{i:01000}")).collect();

@@ -1,41 +1,43 @@
-//! What can go wrong with a state, with the data that a message needs.
+//! Errors of the state, with the data that their messages need.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::{Lineage, LockInfo, Serial};
 
-/// Why the state could not be read or written.
+/// An error that occurred while the state was read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Somebody else holds the lock.
+    /// Another run holds the lock.
     #[error("the state is locked: {0}")]
     Locked(Box<LockInfo>),
-    /// The lock is not ours any more: it expired, or somebody took it. Nothing was written.
-    #[error("the lock of this run is lost{}; nothing more is written", by(.now_held_by.as_deref()))]
+    /// This run lost its lock: the lock expired, or another run took it. Nothing was written.
+    #[error("this run lost the lock of the state{}; nothing more is written", held_by(.now_held_by.as_deref()))]
     LockLost {
-        /// Who holds it now, if anybody does.
+        /// The current holder of the lock.
         now_held_by: Option<Box<LockInfo>>,
     },
-    /// A lock was to be removed and there is none.
+    /// There is no lock to release.
     #[error("the state is not locked")]
     NotLocked,
-    /// A lock was to be removed by an id that is not that of the lock.
-    #[error("the lock has another id than `{given}`: {held}")]
+    /// The lock to release has another id.
+    #[error("the id of the lock is not `{given}`: {held}")]
     OtherLock {
-        /// The id that was given.
+        /// The id in the request.
         given: String,
         /// The lock that is held.
         held: Box<LockInfo>,
     },
     /// A newer moorfast wrote the state.
-    #[error("{place} has the format {found}, written by a newer moorfast; this one knows formats up to {supported}")]
+    #[error(
+        "{place} has the format {found}, written by a newer moorfast; this version supports formats up to {supported}"
+    )]
     Newer {
         /// The database.
         place: String,
         /// Its format.
         found: u64,
-        /// The newest format that this program knows.
+        /// The newest supported format.
         supported: u64,
     },
     /// The file is a database of another program.
@@ -44,178 +46,178 @@ pub enum StateError {
         /// The database.
         place: String,
     },
-    /// The state cannot be what moorfast wrote.
+    /// The content of the state is damaged.
     #[error("{place} is damaged: {detail}; restore it from a backup")]
     Corrupt {
         /// The database.
         place: String,
-        /// What does not fit.
+        /// The damaged part.
         detail: String,
     },
-    /// No room is left; what was acknowledged before is safe.
+    /// The file system is full. Earlier acknowledged writes are stored.
     #[error("no space left on the file system of {} while {doing}", .path.display())]
     DiskFull {
-        /// The file or folder that was to be written.
+        /// The file or folder to write.
         path: PathBuf,
-        /// What was under way.
+        /// The operation.
         doing: &'static str,
     },
-    /// The file system, the folder or the way it was opened allows no writes.
+    /// The file system or the folder is read-only, or the store was opened read-only.
     #[error("{} cannot be written (read-only) while {doing}", .path.display())]
     ReadOnly {
-        /// The file or folder that was to be written.
+        /// The file or folder to write.
         path: PathBuf,
-        /// What was under way.
+        /// The operation.
         doing: &'static str,
     },
-    /// Another process kept the database to itself for longer than anybody should.
-    #[error("{} is busy: another process stands still in the middle of a write (stopped?) while {doing}", .path.display())]
+    /// Another process holds the write lock of the database for too long.
+    #[error("{} is busy while {doing}: another process does not finish its write, it may be suspended", .path.display())]
     Busy {
         /// The database.
         path: PathBuf,
-        /// What was under way.
+        /// The operation.
         doing: &'static str,
     },
-    /// Records exist, but the key that sealed them does not.
+    /// Records exist, but their key does not.
     #[error(
-        "the key {place} is missing, but the state beside it holds values sealed with it; restore the key from a backup"
+        "the key {place} is missing, but the state contains digests that were made with it; restore the key from a backup"
     )]
     KeyMissing {
-        /// Where the key should be.
+        /// The place of the key.
         place: String,
     },
-    /// Others than the owner may read the key.
-    #[error("the key {path} has mode {mode:04o}, so others than its owner can use it; run `chmod 600 {path}`, or 640 for a group that reads the state", path = .path.display())]
+    /// Users other than the owner can use the key.
+    #[error("the key {path} has mode {mode:04o}, so other users can use it; run `chmod 600 {path}`, or `chmod 640 {path}` if a group reads the state", path = .path.display())]
     KeyPermissions {
         /// The key.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// The key file does not hold a key.
+    /// The key file does not contain a key.
     #[error("the key {place} has {len} bytes instead of 32; restore it from a backup")]
     KeyInvalid {
         /// The key.
         place: String,
-        /// How many bytes it has.
+        /// Its size in bytes.
         len: u64,
     },
-    /// The key is one of another state.
-    #[error("the key {place} is not the one that sealed the state beside it; restore the right one from a backup")]
+    /// The key belongs to another state.
+    #[error("the key {place} does not belong to the state beside it; restore its key from a backup")]
     KeyMismatch {
         /// The key.
         place: String,
     },
-    /// The state has no such resource.
+    /// The state has no resource with this address.
     #[error("the state has no resource `{address}`")]
     NoRecord {
-        /// The address that was asked for.
+        /// The address in the request.
         address: String,
     },
-    /// The address is taken.
+    /// The state already has a resource with this address.
     #[error("the state already has a resource `{address}`")]
     RecordExists {
-        /// The address that was to be used.
+        /// The address in the request.
         address: String,
     },
-    /// No operation with this id is open: its outcome was written before, or it never began.
+    /// No operation with this id is open: its outcome is already recorded, or it never started.
     #[error("no operation with the id {id} is open in the state")]
     NoIntent {
         /// The id of the intent.
         id: String,
     },
-    /// An operation with this id is open already.
-    #[error("an operation with the id {id} is open in the state already")]
+    /// An operation with this id is already open.
+    #[error("the state already has an open operation with the id {id}")]
     IntentExists {
         /// The id of the intent.
         id: String,
     },
-    /// A run with this id began already.
-    #[error("a run with the id {id} is in the state already")]
+    /// The state already has a run with this id.
+    #[error("the state already has a run with the id {id}")]
     RunExists {
         /// The id of the run.
         id: String,
     },
-    /// The state knows no run with this id.
-    #[error("the state knows no run with the id {id}")]
+    /// The state has no run with this id.
+    #[error("the state has no run with the id {id}")]
     NoRun {
         /// The id of the run.
         id: String,
     },
-    /// The store does not answer, or broke off. It is unknown whether the last request was done; the next run finds out.
+    /// The store does not answer. Whether the last request was done is unknown; the next run reads the state again.
     #[error("{place} cannot be reached while {doing}: {detail}")]
     Unreachable {
         /// The store.
         place: String,
-        /// What was under way.
+        /// The operation.
         doing: &'static str,
-        /// What was seen.
+        /// The cause.
         detail: String,
     },
-    /// The store refused: no right to do it, a wrong name, a quota.
-    #[error("{place} refused it while {doing}: {detail}")]
+    /// The store refused the request: missing rights, a wrong name, a quota.
+    #[error("{place} refused the request while {doing}: {detail}")]
     Refused {
         /// The store.
         place: String,
-        /// What was under way.
+        /// The operation.
         doing: &'static str,
-        /// What the store said.
+        /// The answer of the store.
         detail: String,
     },
-    /// The backend is configured in a way that cannot work.
+    /// The configuration of the backend is invalid.
     #[error("{0}")]
     Config(String),
-    /// Another state is in the place where one was to be put.
-    #[error("{place} holds another state already: lineage {found}, not {given}")]
+    /// The destination contains another state.
+    #[error("{place} already contains another state: lineage {found}, not {given}")]
     OtherLineage {
         /// The store.
         place: String,
-        /// The lineage there.
+        /// The lineage of the existing state.
         found: Lineage,
-        /// The lineage that was to be put there.
+        /// The lineage of the new state.
         given: Lineage,
     },
-    /// A newer version of the state is in the place where one was to be put.
-    #[error("{place} holds version {found} of the state already, and version {given} is not newer")]
+    /// The destination contains the same or a newer version of the state.
+    #[error("{place} already contains version {found} of the state, and version {given} is not newer")]
     OlderSerial {
         /// The store.
         place: String,
-        /// The version there.
+        /// The existing version.
         found: Serial,
-        /// The version that was to be put there.
+        /// The new version.
         given: Serial,
     },
-    /// The operating system refused.
+    /// An error of the operating system.
     #[error("{}: {source} while {doing}", .path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was under way.
+        /// The operation.
         doing: &'static str,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// SQLite refused for a reason that has no case of its own.
+    /// Any other error of SQLite.
     #[error("{}: {detail} while {doing}", .path.display())]
     Database {
         /// The database.
         path: PathBuf,
-        /// What was under way.
+        /// The operation.
         doing: &'static str,
-        /// What SQLite said.
+        /// The message of SQLite.
         detail: String,
     },
-    /// The part that writes the state ended before it answered. It is unknown whether the request was done.
+    /// The writer of the state ended before it answered. Whether the request was done is unknown.
     #[error("the state was closed before it answered")]
     Closed,
 }
 
-fn by(holder: Option<&LockInfo>) -> String {
+fn held_by(holder: Option<&LockInfo>) -> String {
     holder.map(|info| format!(", now held by {info}")).unwrap_or_default()
 }
 
 impl StateError {
-    /// The error for what the operating system said, full disk and read-only told apart.
+    /// Returns the error for an I/O error; a full disk and a read-only file system have variants of their own.
     pub(crate) fn io(path: &Path, doing: &'static str, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {

@@ -1,4 +1,4 @@
-//! A state as a file: what `state pull` prints and `state push` reads, and, with history and key, a backup.
+//! The state as a file: the format of `state pull` and `state push`, and, with history and key, of backups.
 
 use std::collections::BTreeMap;
 
@@ -8,31 +8,31 @@ use zeroize::Zeroizing;
 
 use crate::{Contents, Intent, Lineage, Output, Record, Run, SealKey, Serial, Snapshot};
 
-/// The format of the files: members may be added within a major version, none changes its meaning.
+/// The format of the files. Within a major version members can be added, but no member changes its meaning.
 const FORMAT: &str = "1.0";
 
-/// The largest serial of a file: every reader of JSON keeps it as it is, and there is room to count on.
+/// The largest serial of a file: every JSON parser represents it exactly, and it can still be incremented.
 const LAST: Serial = Serial::new(1 << 53);
 
 /// A state that was read from a file.
 #[derive(Clone, Debug)]
 pub struct StateFile {
-    /// What it holds.
+    /// The state.
     pub snapshot: Snapshot,
-    /// Its history, newest first; empty in what `state pull` printed.
+    /// The history, newest first. Empty in a file of `state pull`.
     pub runs: Vec<Run>,
-    /// Its key; only a backup has it.
+    /// The key. Only in backups.
     pub key: Option<SealKey>,
 }
 
-/// Why a file is no state.
+/// An error in a state file.
 #[derive(Debug, thiserror::Error)]
 pub enum StateFileError {
-    /// It is not what moorfast writes.
-    #[error("it is not a state: {0}")]
+    /// The file is not a state.
+    #[error("not a state file: {0}")]
     Malformed(String),
-    /// A newer moorfast wrote it.
-    #[error("it has the format {found}, written by a newer moorfast; this one knows {FORMAT}")]
+    /// A newer moorfast wrote the file.
+    #[error("it has the format {found}, written by a newer moorfast; this version supports {FORMAT}")]
     Newer {
         /// Its format.
         found: String,
@@ -61,7 +61,7 @@ impl StateFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// If it is no state, or a newer moorfast wrote it.
+    /// If the text is not a state, or has a newer format.
     pub fn parse(text: &str) -> Result<Self, StateFileError> {
         #[derive(Deserialize)]
         struct Format {
@@ -73,7 +73,7 @@ impl StateFile {
         match major {
             Some(1) => {}
             Some(major) if major > 1 => return Err(StateFileError::Newer { found }),
-            _ => return Err(StateFileError::Malformed(format!("its format is `{found}`"))),
+            _ => return Err(StateFileError::Malformed(format!("invalid format `{found}`"))),
         }
         let text: Text = serde_json::from_str(text).map_err(malformed)?;
         if text.serial > LAST {
@@ -83,8 +83,8 @@ impl StateFile {
         let key = key.transpose().map_err(|fault| StateFileError::Malformed(fault.to_owned()))?;
         let mut records = BTreeMap::new();
         for record in text.resources {
-            if let Some(twice) = records.insert(record.address.clone(), record) {
-                return Err(StateFileError::Malformed(format!("it has `{}` twice", twice.address)));
+            if let Some(duplicate) = records.insert(record.address.clone(), record) {
+                return Err(StateFileError::Malformed(format!("it contains `{}` twice", duplicate.address)));
             }
         }
         let snapshot = Snapshot {
@@ -100,7 +100,7 @@ impl StateFile {
 }
 
 impl Snapshot {
-    /// The text of a file with this state.
+    /// Returns the text of a file with this state.
     ///
     /// # Errors
     /// If a value cannot be written as JSON.
@@ -110,7 +110,7 @@ impl Snapshot {
 }
 
 impl Contents {
-    /// The text of a backup: with history and key. It is for the owner of the state alone.
+    /// Returns the text of a backup, with history and key. Only the owner of the state may read it.
     ///
     /// # Errors
     /// If a value cannot be written as JSON.
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_is_read_as_it_was_written_and_a_pulled_state_has_no_key() {
+    fn a_backup_round_trips_and_a_pulled_state_has_no_key() {
         let contents = contents();
         let text = contents.to_json().unwrap();
         let found = StateFile::parse(&text).unwrap();
@@ -175,9 +175,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_state_says_so() {
+    fn invalid_files_are_errors() {
         let text = contents().to_json().unwrap();
-        let harms = [
+        let cases = [
             ("no JSON", "x".to_owned()),
             ("no state", "{}".to_owned()),
             ("a newer format", text.replace("\"1.0\"", "\"2.3\"")),
@@ -186,7 +186,7 @@ mod tests {
             ("a serial without end", text.replace("\"serial\": 7", "\"serial\": 18446744073709551615")),
             ("a part is missing", text.replace("\"serial\"", "\"cereal\"")),
         ];
-        let said = harms.map(|(name, text)| format!("{name}: {}\n", StateFile::parse(&text).unwrap_err())).concat();
-        insta::assert_snapshot!(said);
+        let messages = cases.map(|(name, text)| format!("{name}: {}\n", StateFile::parse(&text).unwrap_err())).concat();
+        insta::assert_snapshot!(messages);
     }
 }

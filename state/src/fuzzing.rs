@@ -1,4 +1,4 @@
-//! What reads what others wrote, and what histories do to the stores, for the fuzz targets.
+//! The entry points of the fuzz targets: reading objects of a server, and histories of changes.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,21 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use crate::change::Change;
-use crate::remote::{Draft, Head, Rows, absorb, decode, encode, newborn, snapshot};
+use crate::remote::{Draft, Head, Rows, decode, encode, merge, new_head, snapshot};
 use crate::{Contents, Intent, Outcome, Output, Record, Run, RunEnd, RunResult, SealKey, Snapshot, sqlite};
 
-/// Takes bytes for an object of a state on a server. What can be read of it is the same after it was written again.
+/// Decodes bytes as an object of a state on a server. Decoded rows are the same after they are encoded again.
 pub fn object(bytes: &[u8]) {
     let Ok((header, rows)) = decode(bytes) else { return };
     let again = encode(&header, rows.iter().map(|(key, body)| (key, body.as_deref())));
     assert_eq!(again.and_then(|bytes| decode(&bytes)), Ok((header, rows.clone())));
     let mut state = Rows::new();
-    absorb(&mut state, rows);
-    let _ = snapshot("fuzz", &newborn(&SealKey::generate()), &state);
+    merge(&mut state, rows);
+    let _ = snapshot("fuzz", &new_head(&SealKey::generate()), &state);
 }
 
-/// Makes the changes that bytes spell, one after the other, in a database and in rows as a server keeps them. After each one both hold the same
-/// valid state, which is read from what was written down; a change that one refuses is refused by the other, too, and changes nothing.
+/// Makes the changes that the bytes encode in a database and in the rows of a server. After each change both contain the same
+/// valid state, read from the stored form. A change that one refuses is refused by the other too, and changes nothing.
 pub fn history(bytes: &[u8]) {
     let mut server = Server::new();
     let database = database(&server.head);
@@ -37,7 +37,7 @@ pub fn history(bytes: &[u8]) {
     }
 }
 
-/// What a server keeps.
+/// The data of a server.
 struct Server {
     head: Head,
     written: Vec<u8>,
@@ -46,13 +46,13 @@ struct Server {
 impl Server {
     fn new() -> Self {
         let written = encode("", []).unwrap_or_default();
-        Self { head: newborn(&SealKey::generate()), written }
+        Self { head: new_head(&SealKey::generate()), written }
     }
 
     fn rows(&self) -> Rows {
         let mut rows = Rows::new();
         let (_, written) = decode(&self.written).expect("what was written can be read");
-        absorb(&mut rows, written);
+        merge(&mut rows, written);
         rows
     }
 
@@ -64,10 +64,10 @@ impl Server {
         let mut rows = self.rows();
         let mut draft = Draft::new("fuzz", &rows, self.head.clone());
         let made = draft.make(change).is_ok();
-        // As others share the write, it is made even where this one was refused.
+        // Other changes share the write, so it is made even if this change was refused.
         let Draft { head, changed, .. } = draft;
         self.head = head;
-        absorb(&mut rows, changed);
+        merge(&mut rows, changed);
         let rows = rows.iter().map(|(key, body)| (key, Some(body.as_str())));
         self.written = encode("", rows).expect("rows can be written");
         made
@@ -87,11 +87,11 @@ fn make(db: &Connection, change: &Change) -> bool {
     let begun = db.execute_batch("SAVEPOINT job");
     let made = sqlite::make(change, db).is_ok();
     let ended = if made { Ok(()) } else { db.execute_batch("ROLLBACK TO job") };
-    begun.and(ended).and_then(|()| db.execute_batch("RELEASE job")).expect("a database does what it is told");
+    begun.and(ended).and_then(|()| db.execute_batch("RELEASE job")).expect("a savepoint can be released");
     made
 }
 
-/// The change that three bytes spell: of a few addresses, names and numbers, so that they meet again.
+/// Returns the change that three bytes encode. It uses few addresses, names and numbers, so that changes concern the same rows.
 fn change(kind: u8, a: u8, b: u8, now: &Snapshot) -> Change {
     let address = |n: u8| format!("ssh_file.{}", ["a", "ab", "a[\"é\"]", "\\\"", "%", ""][usize::from(n % 6)]);
     let name = |n: u8| ["a", "b", ""][usize::from(n % 3)].to_owned();
@@ -117,7 +117,7 @@ fn change(kind: u8, a: u8, b: u8, now: &Snapshot) -> Change {
     }
 }
 
-/// What is there now with another serial, or a state with one record.
+/// Returns the current state with another serial, or a state with one record.
 fn contents(a: u8, b: u8, now: &Snapshot) -> Contents {
     let mut snapshot = now.clone();
     snapshot.serial = (u64::from(a) << (b % 50)).into();

@@ -1,4 +1,4 @@
-//! The lock: who holds it, until when, and under which epoch.
+//! The lease of the lock: its holder, expiry and epoch.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,28 +11,28 @@ use crate::StateError;
 use crate::process::{self, Process};
 use crate::settings::Settings;
 
-/// What a lock is wanted for. The machine and the process are always this one's.
+/// A request for the lock. Machine and process are those of this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockRequest {
     /// The operation: `apply`, `destroy`, `state mv`.
     pub operation: String,
-    /// The user: a name that others recognise.
+    /// The name of the user.
     pub who: String,
 }
 
 impl LockRequest {
-    /// A request for `operation`, by the user who runs this process.
+    /// Returns a request for `operation` by the user who runs this process.
     pub fn new(operation: impl Into<String>) -> Self {
         Self { operation: operation.into(), who: process::user() }
     }
 }
 
-/// Who holds the lock.
+/// The holder of the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockInfo {
-    /// The lock's id, a random UUID: what [`Store::force_unlock`](crate::Store::force_unlock) takes.
+    /// The id of the lock, a random UUID, for [`Store::force_unlock`](crate::Store::force_unlock).
     pub id: String,
-    /// What it is held for.
+    /// The operation that holds it.
     pub operation: String,
     /// The user.
     pub who: String,
@@ -40,11 +40,11 @@ pub struct LockInfo {
     pub host: String,
     /// The process on that machine.
     pub pid: u32,
-    /// Since when.
+    /// When the lock was taken.
     pub since: Timestamp,
-    /// Until when, unless the holder renews it.
+    /// The expiry, unless the holder renews it.
     pub expires: Timestamp,
-    /// How many locks there were before this one, plus one: grows with every lock.
+    /// The number of this lock among all locks of the state; grows with every lock.
     pub epoch: u64,
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for LockInfo {
     }
 }
 
-/// The lease that a store keeps: what everybody may know of the holder, and what tells that it is dead.
+/// The stored lease: the public data of the holder, and its process, to detect that it is dead.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Lease {
     #[serde(flatten)]
@@ -65,7 +65,7 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// A lease for this process that begins now.
+    /// Returns a lease for this process that starts now.
     pub(crate) fn new(request: &LockRequest, epoch: u64, settings: &Settings) -> Self {
         let now = settings.now();
         let info = LockInfo {
@@ -81,24 +81,24 @@ impl Lease {
         Self { info, process: Process::current() }
     }
 
-    /// True where its holder is gone.
+    /// Returns whether the lease expired or its holder is dead.
     pub(crate) fn is_free(&self, now: Timestamp) -> bool {
         self.info.expires <= now || self.process.as_ref().is_some_and(Process::is_dead)
     }
 
-    /// True where it is the one of `fence`.
+    /// Returns whether this is the lease of `fence`.
     pub(crate) fn is(&self, fence: &Fence) -> bool {
         self.info.id == fence.id && self.info.epoch == fence.epoch
     }
 
-    /// Holds it for longer.
+    /// Extends the expiry.
     pub(crate) fn renew(&mut self, settings: &Settings) {
         self.info.expires = later(settings.now(), settings.expiry);
     }
 }
 
-/// The lease where it is still the one of `fence` and has not run out.
-pub(crate) fn own(lease: Option<Lease>, fence: &Fence, now: Timestamp) -> Result<Lease, StateError> {
+/// Returns the lease if it belongs to `fence` and has not expired.
+pub(crate) fn check_owned(lease: Option<Lease>, fence: &Fence, now: Timestamp) -> Result<Lease, StateError> {
     match lease {
         Some(lease) if lease.is(fence) && lease.info.expires > now => Ok(lease),
         Some(lease) if !lease.is(fence) => Err(StateError::LockLost { now_held_by: Some(Box::new(lease.info)) }),
@@ -106,8 +106,8 @@ pub(crate) fn own(lease: Option<Lease>, fence: &Fence, now: Timestamp) -> Result
     }
 }
 
-/// An error unless `lease` is the lock of this id.
-pub(crate) fn named(lease: Option<Lease>, id: &str) -> Result<(), StateError> {
+/// Checks that `lease` has this id.
+pub(crate) fn check_id(lease: Option<Lease>, id: &str) -> Result<(), StateError> {
     match lease {
         None => Err(StateError::NotLocked),
         Some(lease) if lease.info.id == id => Ok(()),
@@ -115,14 +115,14 @@ pub(crate) fn named(lease: Option<Lease>, id: &str) -> Result<(), StateError> {
     }
 }
 
-/// What a writer must show with every write.
+/// The id and epoch of a lock, which every write checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fence {
     pub(crate) id: String,
     pub(crate) epoch: u64,
 }
 
-/// A lock just taken, and the one that stood in its place though its holder was gone.
+/// A new lock, and the abandoned one that it replaced.
 pub(crate) struct Taken {
     pub(crate) info: LockInfo,
     pub(crate) instead_of: Option<LockInfo>,

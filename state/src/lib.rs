@@ -1,8 +1,8 @@
-//! What moorfast remembers: records, journal, lock and the stores that keep them.
+//! The state of moorfast: records, journal, lock, and the stores that keep them.
 //!
-//! A [`Store`] is read by [`Store::snapshot`] and written by who holds its [`Lock`]. An operation on the world is enclosed by two
-//! writes: [`Lock::begin`] records the [`Intent`], [`Lock::finish`] its [`Outcome`]. An intent that a later run finds open tells it
-//! where to look.
+//! [`Store::snapshot`] reads a store. Only the holder of its [`Lock`] writes it. Two writes enclose every operation on a node or a
+//! cluster: [`Lock::begin`] records the [`Intent`] before it, [`Lock::finish`] the [`Outcome`] after it. If a run finds an intent without an
+//! outcome, an earlier run was interrupted, and the intent names the object to read.
 //!
 //! ```
 //! use std::time::Duration;
@@ -21,28 +21,28 @@
 //! # tokio::runtime::Runtime::new().expect("a runtime").block_on(example()).expect("no error");
 //! ```
 //!
-//! # What is guaranteed
-//! - **Durable when acknowledged.** A write that returned `Ok` survives SIGKILL, a crash of the machine and loss of power, as far as
-//!   the file system keeps its promise of fsync. A write that failed left nothing behind; one whose answer was cut off by a
-//!   crash is there as a whole or not at all.
-//! - **Whole at every moment.** Each write is one transaction: an outcome, the end of its intent and the new serial appear together.
-//!   A state, like its key, is born complete under another name and then renamed, so nobody ever finds half of one.
-//! - **O(change).** A write costs what it changes and not what the state holds. Writes that wait for each other share one
-//!   transaction and one fsync; one that fails takes none of the others with it.
-//! - **One writer.** Every write checks in its own transaction that the lock is still the one it was asked under and has not run out.
-//!   Who was stopped past the expiry, or was overtaken, gets [`StateError::LockLost`] and changes nothing, ever.
-//! - **No lock stays behind.** That of a process that is dead on this machine is free at once, any other when it expires.
-//! - **Readable always.** Reading waits for nobody and hinders nobody; it works beside a writer, after its death, on a full disk and
+//! # Guarantees
+//! - **Durable when acknowledged.** A write that returned `Ok` survives SIGKILL, a crash of the machine and a loss of power, provided that
+//!   the file system implements fsync correctly. A write that failed changes nothing. If a crash interrupts a write before its answer,
+//!   the write is stored completely or not at all.
+//! - **Atomic.** Each write is one transaction: an outcome, the removal of its intent and the new serial appear together.
+//!   A new state and its key are completed under another name and then renamed, so that no reader finds a partial one.
+//! - **O(change).** The cost of a write depends on the size of the change, not on the size of the state. Concurrent writes share one
+//!   transaction and one fsync; a write that fails does not affect the others.
+//! - **One writer.** Every write checks in its own transaction that its lock is still held and has not expired.
+//!   A process that was suspended past the expiry, or whose lock was taken, gets [`StateError::LockLost`] and changes nothing.
+//! - **No abandoned locks.** The lock of a process that died on this machine is free at once, any other when it expires.
+//! - **Always readable.** Readers neither wait for writers nor block them. Reading works during a write, after a crash, on a full disk and
 //!   on a read-only file system.
-//! - **Looking is free.** The history of drift is kept apart: a look notes what it saw without the lock, beside any run, and the state is the same after it.
-//! - **Nothing secret.** Records and outputs come in sealed; the [`SealKey`] lies beside the database with mode 0600 and is refused
-//!   where others can read it.
+//! - **Drift without a lock.** The history of drift is stored separately: an observation is added without the lock, during any run, and does not change the serial.
+//! - **No secrets.** Callers pass records and outputs with digests instead of sensitive values. The [`SealKey`] is stored beside the database with mode 0600 and is refused
+//!   if others can read it.
 //!
-//! # What is not
+//! # Limits
 //! - SQLite's log needs shared memory between the processes: the folder must be on a local file system, not on NFS.
-//! - The expiry is told by the machines' clocks. Where one is wrong by more than a minute a lock may be lost early. It is still never
-//!   held by two, because every write compares the epoch.
-//! - A process that is stopped in the very middle of a write blocks others until it goes on or is killed: [`StateError::Busy`].
+//! - The expiry depends on the clocks of the machines. If a clock is wrong by more than a minute, a lock can be lost early. Two processes never
+//!   hold it, because every write compares the epoch.
+//! - A process that is suspended during a write blocks other writers until it continues or is killed: [`StateError::Busy`].
 
 mod backend;
 pub mod bounded;
@@ -50,6 +50,7 @@ mod change;
 mod digest;
 mod drift;
 mod error;
+mod fault_injection;
 mod file;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -64,7 +65,6 @@ mod record;
 mod remote;
 mod run;
 mod s3;
-mod seam;
 mod settings;
 mod snapshot;
 mod sqlite;

@@ -1,4 +1,4 @@
-//! Where a state is kept.
+//! The location of a state.
 
 use std::path::Path;
 
@@ -12,11 +12,11 @@ use crate::settings::Settings;
 use crate::sqlite::Sqlite;
 use crate::{StateError, Store};
 
-/// Where a state is kept. Never holds a secret, so it can be written down.
+/// The location of a state. Contains no secret, so it can be recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Location {
-    /// A database in the folder of moorfast's own things.
+    /// A database in the state folder.
     Sqlite {},
     /// Secrets in a Kubernetes cluster.
     Kubernetes(Kubernetes),
@@ -27,7 +27,7 @@ pub enum Location {
 }
 
 impl Location {
-    /// With paths that begin in the folder `root` where they are relative.
+    /// Returns the location with relative paths resolved against the folder `root`.
     #[must_use]
     pub fn in_folder(mut self, root: &Path) -> Self {
         if let Self::Kubernetes(Kubernetes { kubeconfig: Some(path), .. }) = &mut self {

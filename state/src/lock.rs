@@ -1,4 +1,4 @@
-//! The right to write, and what can be written with it.
+//! The lock: the right to write the state, and the writes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,13 +16,13 @@ use crate::settings::Settings;
 use crate::store::WeakStore;
 use crate::{Contents, Intent, LockInfo, Outcome, Output, Record, Run, RunEnd, StateError, Store};
 
-/// The right to write the state, which nobody else has meanwhile.
+/// The exclusive right to write the state.
 ///
-/// It renews itself in the background. Every write checks that the lock is still ours, in the transaction that writes, and
-/// fails with [`StateError::LockLost`] where it is not; the first who notices also cancels [`Lock::lost`].
-/// A write that was asked for is done even where its future is dropped.
+/// The lock is renewed in the background. Every write checks in its transaction that the lock is still held, and
+/// fails with [`StateError::LockLost`] otherwise. When the loss is detected, [`Lock::lost`] is cancelled.
+/// A requested write is completed even if its future is dropped.
 ///
-/// Dropping it gives it back without waiting for that; [`Lock::release`] waits.
+/// Dropping the lock releases it without waiting; [`Lock::release`] waits.
 pub struct Lock {
     store: Store,
     info: LockInfo,
@@ -33,11 +33,11 @@ pub struct Lock {
     released: bool,
 }
 
-/// Whether a lock is still ours, for those who act under it and write nothing.
+/// A check whether a lock is still held, for code that acts under the lock without writing the state.
 #[derive(Clone)]
 pub struct Hold {
     lost: CancellationToken,
-    /// Until when it is ours unless it is renewed, in milliseconds since 1970.
+    /// The expiry in milliseconds since 1970.
     expires: Arc<AtomicI64>,
     settings: Settings,
 }
@@ -48,7 +48,7 @@ impl Hold {
         Self { lost: CancellationToken::new(), expires, settings }
     }
 
-    /// True as soon as the lock may be somebody else's: also where the clock alone says so, right after a process that stood still goes on.
+    /// Returns whether another run may hold the lock. Also true if only the clock shows it, right after a suspended process continues.
     pub fn is_lost(&self) -> bool {
         if self.settings.now().as_millisecond() >= self.expires.load(Ordering::Relaxed) {
             self.lost.cancel();
@@ -76,43 +76,43 @@ impl Lock {
         Self { store, info, fence, instead_of, hold, heartbeat, released: false }
     }
 
-    /// The lock as others see it, as it was when it was taken.
+    /// Returns the public data of the lock at the time it was taken.
     pub fn info(&self) -> &LockInfo {
         &self.info
     }
 
-    /// The lock that stood in the way though its holder was gone: a run that was killed, or that stood still past its expiry.
+    /// Returns the abandoned lock that this one replaced: of a run that was killed, or suspended past its expiry.
     pub fn instead_of(&self) -> Option<&LockInfo> {
         self.instead_of.as_ref()
     }
 
-    /// Cancelled as soon as it is known that the lock is lost: stop acting then, nothing can be recorded any more.
+    /// Returns a token that is cancelled when the lock is lost. Start no further operation then, because nothing can be recorded.
     pub fn lost(&self) -> CancellationToken {
         self.hold.lost.clone()
     }
 
-    /// What tells others, at any moment, whether it is lost.
+    /// Returns a handle that other tasks use to check whether the lock is lost.
     pub fn hold(&self) -> Hold {
         self.hold.clone()
     }
 
-    /// Records that operations begin. Act only after it returned.
+    /// Records the start of operations. Start them only after it returned.
     ///
     /// # Errors
-    /// See [`StateError`]; where it fails none of them is recorded.
+    /// See [`StateError`]. After an error none of the operations is recorded.
     pub async fn begin(&self, intents: Vec<Intent>) -> Result<(), StateError> {
         self.make(Change::Begin(intents)).await
     }
 
-    /// Records how the operation of an intent ended, in one step: its record, and that it is not open any more.
+    /// Records the outcome of an operation and closes its intent, in one transaction.
     ///
     /// # Errors
-    /// [`StateError::NoIntent`] where no such operation is open; where it fails the operation stays open.
+    /// [`StateError::NoIntent`] if no such operation is open. After an error the operation stays open.
     pub async fn finish(&self, intent: &str, outcome: Outcome) -> Result<(), StateError> {
         self.make(Change::Finish { intent: intent.to_owned(), outcome }).await
     }
 
-    /// Records a resource outside of an operation: an import, a refresh.
+    /// Writes a record outside of an operation, for an import or a refresh.
     ///
     /// # Errors
     /// See [`StateError`].
@@ -120,23 +120,23 @@ impl Lock {
         self.make(Change::Put(record)).await
     }
 
-    /// Forgets a resource.
+    /// Removes a record.
     ///
     /// # Errors
-    /// [`StateError::NoRecord`] where there is none under this address.
+    /// [`StateError::NoRecord`] if there is no record with this address.
     pub async fn remove(&self, address: &str) -> Result<(), StateError> {
         self.make(Change::Remove { address: address.to_owned() }).await
     }
 
-    /// Gives a resource another address, also where other records and open operations name it.
+    /// Changes the address of a record, also in other records and open operations that refer to it.
     ///
     /// # Errors
-    /// [`StateError::NoRecord`] where there is nothing at `from`, [`StateError::RecordExists`] where there is something at `to`.
+    /// [`StateError::NoRecord`] if there is no record at `from`, [`StateError::RecordExists`] if there is one at `to`.
     pub async fn rename(&self, from: &str, to: &str) -> Result<(), StateError> {
         self.make(Change::Rename { from: from.to_owned(), to: to.to_owned() }).await
     }
 
-    /// Records the outputs; those that are not named are forgotten.
+    /// Replaces all outputs.
     ///
     /// # Errors
     /// See [`StateError`].
@@ -144,7 +144,7 @@ impl Lock {
         self.make(Change::SetOutputs(outputs)).await
     }
 
-    /// Records what is known of the identity of a node.
+    /// Records the identity of a node.
     ///
     /// # Errors
     /// See [`StateError`].
@@ -152,7 +152,7 @@ impl Lock {
         self.make(Change::SetNode { name: name.to_owned(), identity }).await
     }
 
-    /// Forgets the identity of a node.
+    /// Removes the identity of a node.
     ///
     /// # Errors
     /// See [`StateError`].
@@ -160,7 +160,7 @@ impl Lock {
         self.make(Change::ForgetNode { name: name.to_owned() }).await
     }
 
-    /// Records that a run began.
+    /// Records the start of a run.
     ///
     /// # Errors
     /// See [`StateError`].
@@ -168,28 +168,28 @@ impl Lock {
         self.make(Change::StartRun(run)).await
     }
 
-    /// Records how a run ended.
+    /// Records the end of a run.
     ///
     /// # Errors
-    /// [`StateError::NoRun`] where it never began.
+    /// [`StateError::NoRun`] if its start was not recorded.
     pub async fn finish_run(&self, id: &str, end: RunEnd) -> Result<(), StateError> {
         self.make(Change::FinishRun { id: id.to_owned(), end }).await
     }
 
-    /// Puts `contents` in the place of everything that the state holds, with its lineage, its serial, its history and its key.
+    /// Replaces the whole state by `contents`, with lineage, serial, history and key.
     ///
-    /// Whoever has the store open goes on with the old key, so open it again afterwards.
+    /// An open store keeps using the old key: open it again afterwards.
     ///
     /// # Errors
-    /// See [`StateError`]; where it fails the state is as it was.
+    /// See [`StateError`]. After an error the state is unchanged.
     pub async fn replace(&self, contents: Contents) -> Result<(), StateError> {
         self.make(Change::Replace(Box::new(contents))).await
     }
 
-    /// Gives the lock back and waits until it is free. One that was lost is left to whom it belongs.
+    /// Releases the lock and waits until it is free. Does nothing if another run holds it.
     ///
     /// # Errors
-    /// See [`StateError`]; a lock that could not be given back is free once this process ended.
+    /// See [`StateError`]. If the lock could not be released, it is free when this process ends.
     pub async fn release(mut self) -> Result<(), StateError> {
         self.released = true;
         self.store.backend().release(&self.fence).await
@@ -210,11 +210,11 @@ impl Drop for Lock {
         if self.released {
             return;
         }
-        self.store.backend().release_unheard(&self.fence);
+        self.store.backend().release_in_background(&self.fence);
     }
 }
 
-/// Renews the lock until it is lost or the store is closed. A renewal that fails otherwise is tried again while the lock lasts.
+/// Renews the lock until it is lost or the store is closed. Other failures are retried until the lock expires.
 async fn heartbeat(store: WeakStore, fence: Fence, hold: Hold) {
     while let Some(pause) = store.upgrade().map(|store| store.settings().heartbeat) {
         tokio::time::sleep(pause).await;

@@ -1,4 +1,4 @@
-//! Who this process is, and whether another one is still there.
+//! The identity of processes, and whether a process is still alive.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-/// The name of the user that runs this process.
+/// Returns the name of the user that runs this process.
 pub(crate) fn user() -> String {
     let uid = nix::unistd::getuid();
     match nix::unistd::User::from_uid(uid) {
@@ -16,32 +16,32 @@ pub(crate) fn user() -> String {
     }
 }
 
-/// The name of this machine.
+/// Returns the name of this machine.
 pub(crate) fn host() -> String {
     nix::unistd::gethostname().map_or_else(|_| "unknown".into(), |name| name.to_string_lossy().into_owned())
 }
 
-/// A process, told apart from every other one that ever had its pid.
+/// A process, distinguishable from all other processes that had the same pid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
-    /// The kernel's id of this boot: pids of another machine or another boot mean nothing here.
+    /// The boot id of the kernel: pids of another machine or another boot cannot be compared.
     boot: String,
-    /// The pid namespace: another container counts its pids differently.
+    /// The pid namespace: another container has other pids.
     namespace: String,
-    /// Its number there.
+    /// The pid in this namespace.
     pid: u32,
-    /// When it started, in clock ticks since boot.
+    /// The start time in clock ticks since boot.
     start: String,
 }
 
 impl Process {
-    /// This process. None where the kernel has no /proc to tell.
+    /// Returns this process, or `None` if /proc is not available.
     pub(crate) fn current() -> Option<Self> {
         let pid = std::process::id();
         Some(Self { boot: boot()?, namespace: namespace()?, pid, start: stat(pid)?.start })
     }
 
-    /// True only where it is certain: same boot, same namespace, and nobody or somebody else under that pid.
+    /// Returns whether the process is certainly dead: same boot, same namespace, and the pid is free or belongs to another process.
     pub(crate) fn is_dead(&self) -> bool {
         let comparable = boot().as_ref() == Some(&self.boot) && namespace().as_ref() == Some(&self.namespace);
         comparable
@@ -49,7 +49,7 @@ impl Process {
     }
 }
 
-/// True where nobody has this pid. A /proc mounted with hidepid shows no strangers, so the signal is what counts.
+/// Returns whether no process has this pid. Uses a signal, because a /proc with hidepid hides processes of other users.
 fn is_free(pid: u32) -> bool {
     i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH))
 }
@@ -69,7 +69,7 @@ struct Stat {
 
 fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the command in parentheses and may hold anything, so count from its end.
+    // The second field is the command in parentheses and can contain any character, so count from its end.
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<_> = rest.split_whitespace().collect();
     Some(Stat { ended: matches!(*fields.first()?, "Z" | "X"), start: (*fields.get(19)?).to_owned() })
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_lives_and_its_double_of_the_past_does_not() {
+    fn a_process_is_dead_if_its_pid_has_another_start_time() {
         let current = Process::current().unwrap();
         assert!(!current.is_dead());
         assert!(Process { start: "1".into(), ..current.clone() }.is_dead());
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_is_dead_when_it_ended_even_unreaped() {
+    fn a_zombie_is_dead() {
         let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let current = Process::current().unwrap();
         let process = Process { pid: child.id(), start: stat(child.id()).unwrap().start, ..current };

@@ -1,4 +1,4 @@
-//! What is remembered of one resource instance.
+//! The record of a resource instance.
 
 use std::collections::BTreeMap;
 
@@ -8,41 +8,41 @@ use serde_json::{Map, Value};
 
 use crate::Digest;
 
-/// One resource instance as the last apply left it.
+/// A resource instance as the last apply left it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Its address in the manifest, as text: `ssh_file.kubelet_config["gpu01"]`.
+    /// The address as text: `ssh_file.kubelet_config["gpu01"]`.
     pub address: String,
     /// The resource type: `ssh_file`.
     pub resource_type: String,
-    /// The provider instance that made it: `ssh`, `kubernetes`, `kubernetes.prod`.
+    /// The provider instance that created it: `ssh`, `kubernetes`, `kubernetes.prod`.
     pub provider: String,
-    /// Where it lives: the name of a node, or the provider instance again for what lives in a cluster.
+    /// The target: the name of a node, or the provider instance for an object in a cluster.
     pub target: String,
-    /// The natural key by which it is found there: a path, a unit's name, `v1/Secret/kube-system/x`.
+    /// The identity of the object in its target: a path, the name of a unit, `v1/Secret/kube-system/x`.
     pub identity: String,
-    /// Its attributes as observed after the apply, sealed: sensitive values are `{"$sensitive": "blake3:…"}`.
+    /// The attributes as observed after the apply; sensitive values are `{"$sensitive": "blake3:…"}`.
     pub attributes: Map<String, Value>,
-    /// The addresses that it depended on: destroy goes against these.
+    /// The addresses of its dependencies. A destroy uses the reverse order.
     #[serde(default)]
     pub dependencies: Vec<String>,
-    /// For each address of `restart_on` and `replace_triggered_by`, the digest that it had when this resource last acted on it.
+    /// For each address of `restart_on` and `replace_triggered_by`, the digest of that resource when this one was last restarted or replaced.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub triggers: BTreeMap<String, Digest>,
-    /// What the provider keeps for itself. Never sensitive.
+    /// The private data of the provider. Never sensitive.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub private: Value,
-    /// True where a destroy is refused until the manifest says otherwise.
+    /// Whether a destroy is refused until the manifest permits it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub prevent_destroy: bool,
-    /// True after an operation that failed half-way: the next plan looks at the world before it believes the attributes.
+    /// Whether an operation failed halfway, so that the attributes may be wrong: the next plan reads the object first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
-    /// What operations began to make in its place, under other identities, and did not bring to an end. What of it is there goes, unless it is wanted
+    /// Unfinished replacements under other identities. The next apply removes those that exist, unless the manifest declares them
     /// by then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<Record>,
-    /// The machine-id of the machine that it is of, where it is of one: on another machine nothing is left of it.
+    /// The machine-id of the machine on which the object exists. On another machine the record is stale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
     /// When the record was last written.
@@ -50,13 +50,13 @@ pub struct Record {
 }
 
 impl Record {
-    /// The digest over the attributes: what others' triggers remember.
+    /// Returns the digest of the attributes, which [`Record::triggers`] of other records contain.
     pub fn digest(&self) -> Digest {
-        // Maps keep the order they were written in, so the digest is over a canonical form.
+        // Maps keep their insertion order, so the digest uses a canonical form.
         Digest::of(canonical(&Value::Object(self.attributes.clone())).as_bytes())
     }
 
-    /// Gives addresses their new names wherever it says them; `new_name` has those that get one.
+    /// Replaces addresses in all fields. `new_name` returns the new address, or `None` if an address stays.
     pub fn rename(&mut self, new_name: &impl Fn(&str) -> Option<String>) {
         for address in std::iter::once(&mut self.address).chain(&mut self.dependencies) {
             if let Some(new) = new_name(address) {
@@ -69,7 +69,7 @@ impl Record {
     }
 }
 
-/// JSON with sorted keys: equal values give equal text.
+/// Formats JSON with sorted keys, so that equal values have equal texts.
 pub fn canonical(value: &Value) -> String {
     match value {
         Value::Object(map) => {

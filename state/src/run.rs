@@ -1,4 +1,4 @@
-//! The history: who ran what, when, and how it ended.
+//! The history of runs.
 
 use std::collections::BTreeMap;
 
@@ -8,32 +8,32 @@ use uuid::Uuid;
 
 use crate::process;
 
-/// One run of a command that may write the state.
+/// A run of a command that can write the state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// Its id, a random UUID: what [`Intent::run`](crate::Intent::run) points at.
+    /// The id, a random UUID. [`Intent::run`](crate::Intent::run) refers to it.
     pub id: String,
-    /// The command as it was given: `apply`, `destroy`, `state rm`.
+    /// The command: `apply`, `destroy`, `state rm`.
     pub command: String,
     /// The user.
     pub who: String,
     /// The machine.
     pub host: String,
-    /// When it began.
+    /// The start of the run.
     pub started_at: Timestamp,
-    /// How it ended. None while it runs, and for ever where it was killed.
+    /// The end of the run. `None` while it runs, and if it was killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<RunEnd>,
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunEnd {
-    /// When.
+    /// The time.
     pub at: Timestamp,
-    /// How.
+    /// The result.
     pub result: RunResult,
-    /// How many operations of each kind were done: `added`, `changed`, `destroyed`, `failed`, `skipped`.
+    /// The number of operations by kind: `added`, `changed`, `destroyed`, `failed`, `skipped`.
     #[serde(default)]
     pub counts: BTreeMap<String, u64>,
 }
@@ -42,16 +42,16 @@ pub struct RunEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunResult {
-    /// Everything was done.
+    /// All operations succeeded.
     Succeeded,
-    /// Something failed.
+    /// An operation failed.
     Failed,
-    /// A person or a signal stopped it.
+    /// A person or a signal stopped the run.
     Interrupted,
 }
 
 impl Run {
-    /// A run of `command` that begins now, by this user on this machine.
+    /// Returns a run of `command` that starts now, by this user on this machine.
     pub fn new(command: impl Into<String>) -> Self {
         Self {
             id: Uuid::new_v4().to_string(),

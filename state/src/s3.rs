@@ -1,4 +1,4 @@
-//! The state in a bucket of S3 or of a server that speaks it: objects, of which head and lock are replaced conditionally.
+//! The state in a bucket of S3 or a compatible server: objects, with conditional writes for head and lock.
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
@@ -17,30 +17,30 @@ use zeroize::Zeroizing;
 use crate::bounded;
 use crate::lease::Lease;
 use crate::remote::objects::{Bucket, LARGEST_ANSWER, Objects};
-use crate::remote::{Trouble, Version, chain};
+use crate::remote::{RequestError, Version, error_chain};
 use crate::{SealKey, StateError};
 
-/// How long a connection may take to come about, an answer, and a list of any number of answers.
+/// The limits for opening a connection, for an answer, and for a list in several answers.
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(15);
 const LIST: Duration = Duration::from_secs(60);
 
-/// How many objects are listed at most. A state has some thousands.
+/// The maximum number of listed objects. A state has at most some thousands.
 const LISTED: usize = 100_000;
 
-/// Where in which bucket the state is. Credentials are taken from the environment, as `AWS_ACCESS_KEY_ID` and its like.
+/// The location of a state in a bucket. Credentials come from the environment (`AWS_ACCESS_KEY_ID` and others).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct S3 {
     /// The bucket, which must exist.
     pub bucket: String,
-    /// What the names of the objects begin with. Another prefix is another state.
+    /// The prefix of the object names. Another prefix is another state.
     #[serde(default = "default_prefix")]
     pub prefix: String,
-    /// The region. None means `$AWS_REGION`.
+    /// The region. Default: `$AWS_REGION`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// The URL of the server, where it is not Amazon's.
+    /// The URL of the server, for services other than Amazon's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
 }
@@ -57,13 +57,13 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// The client for `config`; nothing is asked yet.
+    /// Returns a client for `config` without sending a request.
     pub(crate) async fn connect(config: S3) -> Result<Objects<Self>, StateError> {
-        // Somebody else in this process may have installed it already, which is as good.
+        // Fails if a provider is already installed in this process, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let plain = config.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
         let client = ClientOptions::new().with_connect_timeout(CONNECT).with_timeout(ANSWER).with_allow_http(plain);
-        // Whether to ask again is decided where it is known what an answer that was lost means.
+        // No retries here: the caller decides, because it knows what a lost answer means.
         let retry = RetryConfig { backoff: BackoffConfig::default(), max_retries: 0, retry_timeout: ANSWER };
         let mut builder =
             AmazonS3Builder::from_env().with_bucket_name(&config.bucket).with_client_options(client).with_retry(retry);
@@ -80,7 +80,7 @@ impl Folder {
         }
         let store = builder
             .build()
-            .map_err(|error| StateError::Config(format!("the s3 backend cannot be used: {}", chain(&error))))?;
+            .map_err(|error| StateError::Config(format!("the s3 backend cannot be used: {}", error_chain(&error))))?;
         let place = format!("the state s3://{}/{}", config.bucket, config.prefix);
         Ok(Objects(Self { place, store, prefix: Path::from(config.prefix) }))
     }
@@ -93,40 +93,40 @@ impl Folder {
         self.path(&format!("shards/{name}"))
     }
 
-    async fn read(&self, path: &Path) -> Result<Option<(Vec<u8>, Version)>, Trouble> {
+    async fn read(&self, path: &Path) -> Result<Option<(Vec<u8>, Version)>, RequestError> {
         let found = match self.store.get(path).await {
             Err(Error::NotFound { .. }) => return Ok(None),
-            other => other.map_err(trouble)?,
+            other => other.map_err(request_error)?,
         };
         let version = found.meta.e_tag.clone().ok_or_else(no_version)?;
         let mut parts = found.into_stream();
         let mut bytes = Vec::new();
-        while let Some(part) = parts.try_next().await.map_err(trouble)? {
+        while let Some(part) = parts.try_next().await.map_err(request_error)? {
             if bytes.len() + part.len() > LARGEST_ANSWER {
                 let limit = bounded::size(LARGEST_ANSWER as u64);
-                return Err(Trouble::Corrupt(format!("the object {path} is larger than {limit}")));
+                return Err(RequestError::Corrupt(format!("the object {path} is larger than {limit}")));
             }
             bytes.extend_from_slice(&part);
         }
         Ok(Some((bytes, version)))
     }
 
-    /// The objects whose names begin with `prefix`.
-    async fn list_all(&self, prefix: &Path) -> Result<Vec<ObjectMeta>, Trouble> {
+    /// Returns the objects with this prefix.
+    async fn list_all(&self, prefix: &Path) -> Result<Vec<ObjectMeta>, RequestError> {
         let pages = self.store.list(Some(prefix)).take(LISTED).try_collect();
-        let silent = |_| Trouble::Unclear(format!("no whole list within {} s", LIST.as_secs()));
-        timeout(LIST, pages).await.map_err(silent)?.map_err(trouble)
+        let too_slow = |_| RequestError::NoAnswer(format!("no complete list within {} s", LIST.as_secs()));
+        timeout(LIST, pages).await.map_err(too_slow)?.map_err(request_error)
     }
 
-    async fn remove(&self, path: &Path) -> Result<(), Trouble> {
+    async fn remove(&self, path: &Path) -> Result<(), RequestError> {
         match self.store.delete(path).await {
             Err(Error::NotFound { .. }) => Ok(()),
-            other => other.map_err(trouble),
+            other => other.map_err(request_error),
         }
     }
 
-    /// The keys, each with its place.
-    async fn placed_keys(&self) -> Result<Vec<(Path, SealKey)>, Trouble> {
+    /// Returns the keys with their paths.
+    async fn keys_with_paths(&self) -> Result<Vec<(Path, SealKey)>, RequestError> {
         let mut keys = Vec::new();
         for object in self.list_all(&self.path("keys")).await? {
             let bytes = self.read(&object.location).await?.map(|(bytes, _)| Zeroizing::new(bytes));
@@ -136,16 +136,16 @@ impl Folder {
         Ok(keys)
     }
 
-    /// Replaces an object where it is of this version, or makes it where there is none.
-    async fn write(&self, path: &Path, from: Option<&Version>, bytes: Vec<u8>) -> Result<Version, Trouble> {
+    /// Replaces an object if it has this version, or creates it.
+    async fn write(&self, path: &Path, from: Option<&Version>, bytes: Vec<u8>) -> Result<Version, RequestError> {
         let mode = match from {
             Some(version) => PutMode::Update(UpdateVersion { e_tag: Some(version.clone()), version: None }),
             None => PutMode::Create,
         };
         match self.store.put_opts(path, bytes.into(), PutOptions::from(mode)).await {
-            // What was there a moment ago is gone; where the bucket is missing, reading says so.
-            Err(Error::NotFound { .. }) if from.is_some() => Err(Trouble::Conflict),
-            other => other.map_err(trouble)?.e_tag.ok_or_else(no_version),
+            // The object was deleted meanwhile. A missing bucket is reported by reads.
+            Err(Error::NotFound { .. }) if from.is_some() => Err(RequestError::Conflict),
+            other => other.map_err(request_error)?.e_tag.ok_or_else(no_version),
         }
     }
 }
@@ -156,80 +156,82 @@ impl Bucket for Folder {
         &self.place
     }
 
-    async fn head(&self) -> Result<Option<(Vec<u8>, Version)>, Trouble> {
+    async fn head(&self) -> Result<Option<(Vec<u8>, Version)>, RequestError> {
         self.read(&self.path("head")).await
     }
 
-    async fn set_head(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<Version, Trouble> {
+    async fn set_head(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<Version, RequestError> {
         self.write(&self.path("head"), from, bytes).await
     }
 
-    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Trouble> {
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, RequestError> {
         Ok(self.read(&self.shard(name)).await?.map(|(bytes, _)| bytes))
     }
 
-    async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<(), Trouble> {
+    async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<(), RequestError> {
         self.write(&self.shard(name), None, bytes).await.map(drop)
     }
 
-    async fn delete(&self, name: &str) -> Result<(), Trouble> {
+    async fn delete(&self, name: &str) -> Result<(), RequestError> {
         self.remove(&self.shard(name)).await
     }
 
-    async fn list(&self) -> Result<Vec<String>, Trouble> {
+    async fn list(&self) -> Result<Vec<String>, RequestError> {
         let found = self.list_all(&self.path("shards")).await?;
         Ok(found.into_iter().filter_map(|object| object.location.filename().map(str::to_owned)).collect())
     }
 
-    async fn lease(&self) -> Result<(Option<Lease>, Option<Version>), Trouble> {
+    async fn lease(&self) -> Result<(Option<Lease>, Option<Version>), RequestError> {
         let Some((bytes, version)) = self.read(&self.path("lock")).await? else { return Ok((None, None)) };
         let lease = serde_json::from_slice(&bytes)
-            .map_err(|error| Trouble::Corrupt(format!("its lock cannot be read: {error}")))?;
+            .map_err(|error| RequestError::Corrupt(format!("its lock cannot be read: {error}")))?;
         Ok((lease, Some(version)))
     }
 
-    async fn set_lease(&self, from: Option<&Version>, lease: Option<&Lease>) -> Result<(), Trouble> {
-        let bytes = serde_json::to_vec(&lease).map_err(|error| Trouble::Refused(error.to_string()))?;
+    async fn set_lease(&self, from: Option<&Version>, lease: Option<&Lease>) -> Result<(), RequestError> {
+        let bytes = serde_json::to_vec(&lease).map_err(|error| RequestError::Refused(error.to_string()))?;
         self.write(&self.path("lock"), from, bytes).await.map(drop)
     }
 
-    async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), Trouble> {
+    async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), RequestError> {
         Ok(self.read(&self.path("drift")).await?.unzip())
     }
 
-    async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), Trouble> {
+    async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), RequestError> {
         self.write(&self.path("drift"), from, bytes).await.map(drop)
     }
 
-    async fn keys(&self) -> Result<Vec<SealKey>, Trouble> {
-        Ok(self.placed_keys().await?.into_iter().map(|(_, key)| key).collect())
+    async fn keys(&self) -> Result<Vec<SealKey>, RequestError> {
+        Ok(self.keys_with_paths().await?.into_iter().map(|(_, key)| key).collect())
     }
 
-    async fn add_key(&self, key: &SealKey) -> Result<(), Trouble> {
+    async fn add_key(&self, key: &SealKey) -> Result<(), RequestError> {
         let path = self.path(&format!("keys/{}", Uuid::new_v4().simple()));
         self.write(&path, None, key.as_bytes().to_vec()).await.map(drop)
     }
 
-    async fn remove_key(&self, key: &SealKey) -> Result<(), Trouble> {
-        for (path, _) in self.placed_keys().await?.into_iter().filter(|(_, known)| known.as_bytes() == key.as_bytes()) {
+    async fn remove_key(&self, key: &SealKey) -> Result<(), RequestError> {
+        for (path, _) in
+            self.keys_with_paths().await?.into_iter().filter(|(_, known)| known.as_bytes() == key.as_bytes())
+        {
             self.remove(&path).await?;
         }
         Ok(())
     }
 }
 
-fn no_version() -> Trouble {
-    Trouble::Refused("the server gives objects no ETag, without which nothing can be replaced safely".into())
+fn no_version() -> RequestError {
+    RequestError::Refused("the server returns no ETag, which conditional writes need".into())
 }
 
-fn trouble(error: Error) -> Trouble {
+fn request_error(error: Error) -> RequestError {
     match error {
-        Error::AlreadyExists { .. } | Error::Precondition { .. } => Trouble::Conflict,
+        Error::AlreadyExists { .. } | Error::Precondition { .. } => RequestError::Conflict,
         Error::Generic { .. } => {
-            let text = chain(&error);
-            // The library tells the status in words only.
-            if text.contains("400 Bad Request") { Trouble::Refused(text) } else { Trouble::Unclear(text) }
+            let text = error_chain(&error);
+            // The library reports the status only in its text.
+            if text.contains("400 Bad Request") { RequestError::Refused(text) } else { RequestError::NoAnswer(text) }
         }
-        other => Trouble::Refused(chain(&other)),
+        other => RequestError::Refused(error_chain(&other)),
     }
 }

@@ -1,24 +1,24 @@
-//! The clock and the times of the lock, which tests set.
+//! The clock and the durations of a store. Tests set their own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::seam;
+use crate::fault_injection;
 
-/// How a store tells time and how long its locks live.
+/// The clock and the durations of a store.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    /// How long a lock is held without being renewed.
+    /// The lifetime of a lock that is not renewed.
     pub(crate) expiry: Duration,
-    /// How often it is renewed.
+    /// The interval between renewals of a lock.
     pub(crate) heartbeat: Duration,
-    /// How often somebody who waits for a lock tries again.
+    /// The interval between attempts to take a lock.
     pub(crate) retry: Duration,
-    /// How long a server that does not answer is asked again.
-    pub(crate) patience: Duration,
+    /// How long a request to a server that does not answer is repeated.
+    pub(crate) retry_for: Duration,
 }
 
 impl Settings {
@@ -29,13 +29,13 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let expiry = seam::lock_expiry().unwrap_or(Duration::from_secs(60));
+        let expiry = fault_injection::lock_expiry().unwrap_or(Duration::from_secs(60));
         Self {
             clock: Arc::new(Timestamp::now),
             expiry,
             heartbeat: expiry / 6,
             retry: Duration::from_millis(200),
-            patience: Duration::from_secs(20),
+            retry_for: Duration::from_secs(20),
         }
     }
 }

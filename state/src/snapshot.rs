@@ -1,4 +1,4 @@
-//! The whole state as it was at one moment.
+//! The whole state at one moment.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,25 +9,25 @@ use uuid::Uuid;
 
 use crate::{Digest, Intent, Record, Run, SealKey};
 
-/// Everything that the state holds, as it was at one moment.
+/// The whole state at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// Which state this is.
+    /// The identity of the state.
     pub lineage: Lineage,
-    /// Which version of it.
+    /// The version of the state.
     pub serial: Serial,
-    /// The resource instances by address.
+    /// The records by address.
     pub records: BTreeMap<String, Record>,
-    /// The operations whose outcome is not recorded, in the order in which they began.
+    /// The operations without a recorded outcome, in the order of their start.
     pub intents: Vec<Intent>,
     /// The outputs by name.
     pub outputs: BTreeMap<String, Output>,
-    /// What is known of each node's identity, by the node's name.
+    /// The identity of each node, by the name of the node.
     pub nodes: BTreeMap<String, Value>,
 }
 
 impl Snapshot {
-    /// True where there is nothing to lose.
+    /// Returns whether the state contains no record, intent, output or node.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty() && self.intents.is_empty() && self.outputs.is_empty() && self.nodes.is_empty()
     }
@@ -36,25 +36,25 @@ impl Snapshot {
 /// An output as the last apply left it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {
-    /// Its value, sealed: of what is sensitive only a keyed digest.
+    /// The value; a keyed digest if it is sensitive.
     pub value: Value,
-    /// True where the value must not be shown.
+    /// Whether the value is sensitive and must not be shown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sensitive: bool,
 }
 
-/// The identity of a state, given at its birth: two states of one lineage are versions of each other.
+/// The identity of a state, assigned at its creation. Two states with the same lineage are versions of each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Lineage(String);
 
 impl Lineage {
-    /// A fresh one: a random UUID.
+    /// Generates a lineage: a random UUID.
     pub(crate) fn generate() -> Self {
         Self(Uuid::new_v4().to_string())
     }
 
-    /// Its text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -72,18 +72,18 @@ impl fmt::Display for Lineage {
     }
 }
 
-/// The version of a state: it grows with every write that changes records, outputs or nodes, and with nothing else.
+/// The version of a state. It grows with every write that changes records, outputs or nodes, and with no other write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Serial(u64);
 
 impl Serial {
-    /// This number.
+    /// Returns the serial with this number.
     pub(crate) const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// Returns the number.
     pub fn get(self) -> u64 {
         self.0
     }
@@ -101,19 +101,19 @@ impl fmt::Display for Serial {
     }
 }
 
-/// A state with all that belongs to it: what is moved, kept in a backup and restored.
+/// A state with history and key, as it is moved, backed up and restored.
 #[derive(Clone, Debug)]
 pub struct Contents {
-    /// What it holds.
+    /// The state.
     pub snapshot: Snapshot,
-    /// Its history, newest first.
+    /// The history, newest first.
     pub runs: Vec<Run>,
-    /// The key that its sensitive values are sealed with.
+    /// The key of the digests of sensitive values.
     pub key: SealKey,
 }
 
 impl Contents {
-    /// A state that holds nothing, of a lineage and with a key of its own.
+    /// Returns an empty state with a new lineage and a new key.
     pub fn nothing() -> Self {
         let snapshot = Snapshot {
             lineage: Lineage::generate(),
@@ -128,7 +128,7 @@ impl Contents {
 }
 
 impl SealKey {
-    /// What tells whether this is the key of a state.
+    /// Returns the digest that shows whether this is the key of a state.
     pub(crate) fn check(&self, lineage: &Lineage) -> Digest {
         self.digest(lineage.as_str().as_bytes())
     }

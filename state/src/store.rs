@@ -30,10 +30,10 @@ impl WeakStore {
 }
 
 impl Store {
-    /// Opens the SQLite state in `dir` for writing, making folder (0700), key and database where there are none.
+    /// Opens the SQLite state in `dir` for writing, creating folder (0700), key and database if they do not exist.
     ///
     /// # Errors
-    /// See [`StateError`]: a newer format, a damaged file, a key that is missing or that others can read, a full or read-only file system.
+    /// See [`StateError`]: a newer format, a damaged file, a missing key or one that others can read, a full or read-only file system.
     pub async fn open(dir: &Path) -> Result<Self, StateError> {
         Self::open_with(dir, Settings::default()).await
     }
@@ -42,18 +42,18 @@ impl Store {
         Sqlite::open(dir, settings).await.map(Self::of)
     }
 
-    /// Opens the SQLite state in `dir` for reading only. None where there is none yet.
+    /// Opens the SQLite state in `dir` for reading only. Returns `None` if it does not exist.
     ///
-    /// It works while other processes write, and on a read-only file system. It makes no state; SQLite's `-wal` and `-shm` files
-    /// may appear beside the database as long as it is open.
+    /// This works while other processes write, and on a read-only file system. It does not create a state. SQLite's `-wal` and `-shm` files
+    /// can exist beside the database while it is open.
     ///
     /// # Errors
-    /// See [`StateError`]. Whatever would write fails with [`StateError::ReadOnly`].
+    /// See [`StateError`]. Every later write fails with [`StateError::ReadOnly`].
     pub async fn open_existing(dir: &Path) -> Result<Option<Self>, StateError> {
         Ok(Sqlite::open_existing(dir, Settings::default()).await?.map(Self::of))
     }
 
-    /// Opens the state at `location` for writing, making it where there is none; `dir` is the folder of a state in a file.
+    /// Opens the state at `location` for writing, creating it if it does not exist. `dir` is the folder of a SQLite state.
     ///
     /// # Errors
     /// See [`StateError`].
@@ -61,7 +61,7 @@ impl Store {
         location.open(dir, Settings::default()).await
     }
 
-    /// Opens the state at `location` for reading only. None where there is none yet.
+    /// Opens the state at `location` for reading only. Returns `None` if it does not exist.
     ///
     /// # Errors
     /// See [`StateError`].
@@ -73,17 +73,17 @@ impl Store {
         Self { backend: Arc::new(backend) }
     }
 
-    /// Where it is: the path of a file, the name of an object.
+    /// Returns the place of the state for messages: a path or a name.
     pub fn place(&self) -> &str {
         self.backend.place()
     }
 
-    /// The key under which sensitive values are digested.
+    /// Returns the key of the digests of sensitive values.
     pub fn seal_key(&self) -> &SealKey {
         self.backend.seal_key()
     }
 
-    /// Everything that the state holds, as it is at one moment.
+    /// Returns the whole state at one moment.
     ///
     /// # Errors
     /// See [`StateError`].
@@ -91,7 +91,7 @@ impl Store {
         self.backend.snapshot().await
     }
 
-    /// The last runs, newest first.
+    /// Returns the last runs, newest first.
     ///
     /// # Errors
     /// See [`StateError`].
@@ -99,7 +99,7 @@ impl Store {
         self.backend.runs(limit).await
     }
 
-    /// What looks for drift saw so far.
+    /// Returns the history of drift.
     ///
     /// # Errors
     /// See [`StateError`].
@@ -107,16 +107,16 @@ impl Store {
         self.backend.drift().await
     }
 
-    /// Adds a look to the history of drift. It takes no lock, waits for no run, and makes no new version of the state. Of two looks that are
-    /// added at the same moment both are kept.
+    /// Adds an observation to the history of drift. Takes no lock, waits for no run, and does not change the serial. Two observations that are
+    /// added at the same moment are both kept.
     ///
     /// # Errors
-    /// See [`StateError`]: where the store can only be read, it can't be kept.
+    /// See [`StateError`]. Fails if the store is read-only.
     pub async fn note_drift(&self, look: &Look) -> Result<(), StateError> {
         self.backend.note_drift(&DriftNote::Look(look.clone())).await
     }
 
-    /// Adds the history of drift of another place, from where the state was moved.
+    /// Adds the history of drift of the store from which the state was moved.
     ///
     /// # Errors
     /// See [`Store::note_drift`].
@@ -124,7 +124,7 @@ impl Store {
         self.backend.note_drift(&DriftNote::Moved(history)).await
     }
 
-    /// The state with its history and its key, for a backup or a move. Of one moment only while its lock is held.
+    /// Returns the state with its history and its key, for a backup or a move. Hold the lock to get all parts of one moment.
     ///
     /// # Errors
     /// See [`StateError`].
@@ -133,12 +133,12 @@ impl Store {
         Ok(Contents { snapshot, runs, key: self.seal_key().clone() })
     }
 
-    /// Takes the lock, waiting up to `timeout` for whoever holds it. Zero tries once.
+    /// Takes the lock, waiting up to `timeout` for its holder. A `timeout` of zero tries once.
     ///
-    /// The lock of a process that is dead on this very machine is free at once, any other when it expires.
+    /// The lock of a process that died on this machine is free at once, any other when it expires.
     ///
     /// # Errors
-    /// [`StateError::Locked`] with the holder where it is still held in the end.
+    /// [`StateError::Locked`] with the holder if the lock is still held after `timeout`.
     pub async fn lock(&self, request: LockRequest, timeout: Duration) -> Result<Lock, StateError> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -151,7 +151,7 @@ impl Store {
         }
     }
 
-    /// Who holds the lock, if anybody does.
+    /// Returns the current holder of the lock.
     ///
     /// # Errors
     /// See [`StateError`].
@@ -159,10 +159,10 @@ impl Store {
         self.backend.holder().await
     }
 
-    /// Takes the lock away from whoever holds it under this id; their next write fails.
+    /// Releases the lock with this id, whoever holds it. The next write of its holder fails.
     ///
     /// # Errors
-    /// [`StateError::NotLocked`] where nobody holds it, [`StateError::OtherLock`] where somebody holds it under another id.
+    /// [`StateError::NotLocked`] if there is no lock, [`StateError::OtherLock`] if the lock has another id.
     pub async fn force_unlock(&self, id: &str) -> Result<(), StateError> {
         self.backend.force_release(id).await
     }

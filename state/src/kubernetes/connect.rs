@@ -1,4 +1,4 @@
-//! Which cluster, and the client for it.
+//! The location of a state in a cluster, and the client for it.
 
 use std::path::PathBuf;
 use std::task::{Context, Poll};
@@ -20,32 +20,32 @@ use tower::{BoxError, Service};
 use crate::StateError;
 use crate::remote::objects::LARGEST_ANSWER;
 
-/// How long a connection may take to come about, and an answer.
+/// The limits for opening a connection and for an answer.
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(15);
-/// How many requests may wait for the connection.
+/// The maximum number of requests that wait for the connection.
 const QUEUE: usize = 64;
 
-/// How large an answer may be, in bytes: a Secret in base64, or the names of all.
+/// The maximum size of an answer in bytes: a Secret in base64, or a list of names.
 const LARGEST: usize = 2 * LARGEST_ANSWER;
 
-/// The longest name: those of the shards are longer and must still be names.
+/// The maximum length of the name. The names of shards are longer and must be valid too.
 const LONGEST: usize = 40;
 
-/// Where in which cluster the state is.
+/// The location of a state in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kubernetes {
-    /// What the names of its objects begin with. Another name in the same namespace is another state.
+    /// The prefix of the object names. Another name in the same namespace is another state.
     #[serde(default = "default_name")]
     pub name: String,
-    /// The namespace, which must exist. None means that of the context.
+    /// The namespace, which must exist. Default: that of the context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The kubeconfig file. None means `$KUBECONFIG`, `~/.kube/config` or the ServiceAccount of the pod.
+    /// The kubeconfig file. Default: `$KUBECONFIG`, `~/.kube/config` or the ServiceAccount of the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig. None means its current one.
+    /// The context of the kubeconfig. Default: the current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
 }
@@ -56,10 +56,10 @@ fn default_name() -> String {
 
 type Answer = Response<Box<DynBody>>;
 
-/// A service whose answers are whole, of bounded size, and arrive in time: a server that sends a byte now and then is never silent.
-struct Whole<S>(S);
+/// A service that reads complete answers up to a size and a time. A read timeout alone does not stop a server that sends a byte now and then.
+struct Bounded<S>(S);
 
-impl<S> Service<Request<Body>> for Whole<S>
+impl<S> Service<Request<Body>> for Bounded<S>
 where
     S: Service<Request<Body>, Response = Answer, Error = BoxError>,
     S::Future: Send + 'static,
@@ -74,33 +74,33 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let answer = self.0.call(request);
-        let whole = async move {
+        let complete = async move {
             let (head, body) = answer.await?.into_parts();
-            // In a box, since the compiler does not see otherwise that the future is `Send`.
+            // Boxed, because the compiler cannot prove otherwise that the future is `Send`.
             let bytes = Limited::new(body, LARGEST).map_err(BoxError::from).boxed_unsync().collect().await?.to_bytes();
             Ok(Response::from_parts(head, Box::new(Full::new(bytes).map_err(BoxError::from)) as Box<DynBody>))
         };
-        async move { timeout(ANSWER, whole).await? }.boxed()
+        async move { timeout(ANSWER, complete).await? }.boxed()
     }
 }
 
 impl Kubernetes {
-    /// A client, and the namespace that it is for.
+    /// Returns a client and its namespace.
     pub(crate) async fn client(&self) -> Result<(Client, String), StateError> {
         self.check_name()?;
-        // Somebody else in this process may have installed it already, which is as good.
+        // Fails if a provider is already installed in this process, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let Access { mut config, login } = self.access().await?;
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(ANSWER);
         config.write_timeout = Some(ANSWER);
-        // Whether to ask again is decided where it is known what an answer that was lost means.
+        // No retries here: the caller decides, because it knows what a lost answer means.
         config.default_retry = false;
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let builder = ClientBuilder::try_from(config).map_err(|error| {
-            StateError::Config(format!("the backend cannot make a client for the cluster: {error}"))
+            StateError::Config(format!("the backend cannot create a client for the cluster: {error}"))
         })?;
-        let client = builder.with_layer(&layer_fn(Whole));
+        let client = builder.with_layer(&layer_fn(Bounded));
         let client = client.with_layer(&BufferLayer::new(QUEUE)).with_layer(&login.layer()).build();
         Ok((client, namespace))
     }
@@ -120,7 +120,7 @@ impl Kubernetes {
         let edges = self.name.starts_with('-') || self.name.ends_with('-') || self.name.is_empty();
         if edges || self.name.len() > LONGEST || !self.name.chars().all(fits) {
             return Err(StateError::Config(format!(
-                "`{}` is no name for the objects of a state: use up to {LONGEST} lowercase letters, digits and dashes",
+                "`{}` is not a valid name for a state: use up to {LONGEST} lowercase letters, digits and dashes",
                 self.name
             )));
         }

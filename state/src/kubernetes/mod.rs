@@ -1,4 +1,4 @@
-//! The state in the cluster itself: Secrets for what it holds, a Lease for its lock.
+//! The state in a cluster: Secrets for its content, a Lease for its lock.
 
 mod connect;
 
@@ -17,25 +17,25 @@ use zeroize::Zeroizing;
 
 use crate::lease::Lease;
 use crate::remote::objects::{Bucket, Objects};
-use crate::remote::{Trouble, Version, chain};
+use crate::remote::{RequestError, Version, error_chain};
 use crate::{SealKey, StateError};
 
 pub use self::connect::Kubernetes;
 
-/// The type of the Secrets that hold the state.
+/// The type of the Secrets with the state.
 const STATE: &str = "moorfast.dev/state";
-/// The type of the Secret that holds the seal key.
+/// The type of the Secret with the seal key.
 const KEY: &str = "moorfast.dev/key";
-/// The label that names the state that an object belongs to.
+/// The label with the name of the state.
 const NAME: &str = "moorfast.dev/name";
-/// The label that says what an object is for.
+/// The label with the purpose of an object.
 const PART: &str = "moorfast.dev/part";
-/// Where the Lease keeps what its own fields have no place for.
+/// The annotation of the Lease with the data that has no field.
 const LOCK: &str = "moorfast.dev/lock";
-/// The only entry of a Secret of the state.
+/// The only entry in a Secret of the state.
 const DATA: &str = "state";
 
-/// The objects of one state in one namespace: Secret NAME is its head, NAME-EPOCH-… are its shards, NAME-key holds the seal key, NAME-drift the history of drift,
+/// The objects of one state in one namespace: Secret NAME is its head, NAME-EPOCH-… are its shards, NAME-key has the seal key, NAME-drift the history of drift,
 /// and Lease NAME is the lock.
 pub(crate) struct Cluster {
     place: String,
@@ -45,7 +45,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// The client for `config`; nothing is asked yet.
+    /// Returns a client for `config` without sending a request.
     pub(crate) async fn connect(config: Kubernetes) -> Result<Objects<Self>, StateError> {
         let (client, namespace) = config.client().await?;
         let secrets = Api::namespaced(client.clone(), &namespace);
@@ -69,22 +69,22 @@ impl Cluster {
         }
     }
 
-    /// What a Secret holds, and its version.
-    async fn find(&self, name: &str) -> Result<Option<(Vec<u8>, Version)>, Trouble> {
-        let Some(found) = self.secrets.get_opt(name).await.map_err(trouble)? else { return Ok(None) };
+    /// Returns the content of a Secret and its version.
+    async fn find(&self, name: &str) -> Result<Option<(Vec<u8>, Version)>, RequestError> {
+        let Some(found) = self.secrets.get_opt(name).await.map_err(request_error)? else { return Ok(None) };
         let version = version(&found.metadata)?;
         Ok(Some((data(found)?, version)))
     }
 
-    /// Replaces a Secret where it is of this version, or makes it where there is none.
-    async fn set(&self, mut secret: Secret, from: Option<&Version>) -> Result<Version, Trouble> {
+    /// Replaces a Secret if it has this version, or creates it.
+    async fn set(&self, mut secret: Secret, from: Option<&Version>) -> Result<Version, RequestError> {
         let name = secret.metadata.name.clone().unwrap_or_default();
         secret.metadata.resource_version = from.cloned();
         let done = match from {
             Some(_) => self.secrets.replace(&name, &PostParams::default(), &secret).await,
             None => self.secrets.create(&PostParams::default(), &secret).await,
         };
-        version(&done.map_err(trouble)?.metadata)
+        version(&done.map_err(request_error)?.metadata)
     }
 
     fn object(&self, name: &str) -> String {
@@ -106,101 +106,103 @@ impl Bucket for Cluster {
         &self.place
     }
 
-    async fn head(&self) -> Result<Option<(Vec<u8>, Version)>, Trouble> {
+    async fn head(&self) -> Result<Option<(Vec<u8>, Version)>, RequestError> {
         self.find(&self.name).await
     }
 
-    async fn set_head(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<Version, Trouble> {
+    async fn set_head(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<Version, RequestError> {
         self.set(self.secret(self.name.clone(), "head", bytes), from).await
     }
 
-    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Trouble> {
-        self.secrets.get_opt(&self.object(name)).await.map_err(trouble)?.map(data).transpose()
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, RequestError> {
+        self.secrets.get_opt(&self.object(name)).await.map_err(request_error)?.map(data).transpose()
     }
 
-    async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<(), Trouble> {
+    async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<(), RequestError> {
         let secret = Secret { immutable: Some(true), ..self.secret(self.object(name), "shard", bytes) };
-        self.secrets.create(&PostParams::default(), &secret).await.map(drop).map_err(trouble)
+        self.secrets.create(&PostParams::default(), &secret).await.map(drop).map_err(request_error)
     }
 
-    async fn delete(&self, name: &str) -> Result<(), Trouble> {
+    async fn delete(&self, name: &str) -> Result<(), RequestError> {
         match self.secrets.delete(&self.object(name), &DeleteParams::default()).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            other => other.map(drop).map_err(trouble),
+            other => other.map(drop).map_err(request_error),
         }
     }
 
-    async fn list(&self) -> Result<Vec<String>, Trouble> {
+    async fn list(&self) -> Result<Vec<String>, RequestError> {
         let wanted = ListParams::default().labels(&format!("{NAME}={},{PART}=shard", self.name));
-        let found = self.secrets.list_metadata(&wanted).await.map_err(trouble)?;
+        let found = self.secrets.list_metadata(&wanted).await.map_err(request_error)?;
         let prefix = format!("{}-", self.name);
         let names = found.items.into_iter().filter_map(|secret| secret.metadata.name);
         Ok(names.filter_map(|name| Some(name.strip_prefix(&prefix)?.to_owned())).collect())
     }
 
-    async fn lease(&self) -> Result<(Option<Lease>, Option<Version>), Trouble> {
-        let Some(found) = self.leases.get_opt(&self.name).await.map_err(trouble)? else { return Ok((None, None)) };
+    async fn lease(&self) -> Result<(Option<Lease>, Option<Version>), RequestError> {
+        let Some(found) = self.leases.get_opt(&self.name).await.map_err(request_error)? else {
+            return Ok((None, None));
+        };
         let version = version(&found.metadata)?;
         let text = found.metadata.annotations.and_then(|mut annotations| annotations.remove(LOCK));
         let lease = text.map(|text| serde_json::from_str(&text)).transpose();
-        let lease = lease.map_err(|error| Trouble::Corrupt(format!("its Lease cannot be read: {error}")))?;
+        let lease = lease.map_err(|error| RequestError::Corrupt(format!("its Lease cannot be read: {error}")))?;
         Ok((lease, Some(version)))
     }
 
-    async fn set_lease(&self, from: Option<&Version>, lease: Option<&Lease>) -> Result<(), Trouble> {
+    async fn set_lease(&self, from: Option<&Version>, lease: Option<&Lease>) -> Result<(), RequestError> {
         let mut object = LeaseObject { metadata: self.meta(self.name.clone(), "lock"), spec: lease.map(spec) };
         object.metadata.resource_version = from.cloned();
         if let Some(lease) = lease {
-            let text = serde_json::to_string(lease).map_err(|error| Trouble::Refused(error.to_string()))?;
+            let text = serde_json::to_string(lease).map_err(|error| RequestError::Refused(error.to_string()))?;
             object.metadata.annotations = Some([(LOCK.to_owned(), text)].into());
         }
         let done = match from {
             Some(_) => self.leases.replace(&self.name, &PostParams::default(), &object).await,
             None => self.leases.create(&PostParams::default(), &object).await,
         };
-        done.map(drop).map_err(trouble)
+        done.map(drop).map_err(request_error)
     }
 
-    async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), Trouble> {
+    async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), RequestError> {
         Ok(self.find(&self.drift_name()).await?.unzip())
     }
 
-    async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), Trouble> {
+    async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), RequestError> {
         self.set(self.secret(self.drift_name(), "drift", bytes), from).await.map(drop)
     }
 
-    async fn keys(&self) -> Result<Vec<SealKey>, Trouble> {
-        let found = self.secrets.get_opt(&self.key_name()).await.map_err(trouble)?;
+    async fn keys(&self) -> Result<Vec<SealKey>, RequestError> {
+        let found = self.secrets.get_opt(&self.key_name()).await.map_err(request_error)?;
         let entries = found.and_then(|secret| secret.data).unwrap_or_default();
         Ok(entries.into_values().filter_map(|bytes| Some(SealKey::from_bytes(bytes_of(bytes)?))).collect())
     }
 
-    async fn add_key(&self, key: &SealKey) -> Result<(), Trouble> {
+    async fn add_key(&self, key: &SealKey) -> Result<(), RequestError> {
         let name = self.key_name();
         let entry = (format!("key-{}", Uuid::new_v4().simple()), ByteString(key.as_bytes().to_vec()));
-        let Some(mut found) = self.secrets.get_opt(&name).await.map_err(trouble)? else {
+        let Some(mut found) = self.secrets.get_opt(&name).await.map_err(request_error)? else {
             let metadata = self.meta(name, "key");
             let data = Some([entry].into());
             let secret = Secret { metadata, type_: Some(KEY.into()), data, ..Secret::default() };
-            return self.secrets.create(&PostParams::default(), &secret).await.map(drop).map_err(again);
+            return self.secrets.create(&PostParams::default(), &secret).await.map(drop).map_err(key_error);
         };
         found.data.get_or_insert_default().extend([entry]);
-        self.secrets.replace(&name, &PostParams::default(), &found).await.map(drop).map_err(again)
+        self.secrets.replace(&name, &PostParams::default(), &found).await.map(drop).map_err(key_error)
     }
 
-    async fn remove_key(&self, key: &SealKey) -> Result<(), Trouble> {
+    async fn remove_key(&self, key: &SealKey) -> Result<(), RequestError> {
         let name = self.key_name();
-        let Some(mut found) = self.secrets.get_opt(&name).await.map_err(trouble)? else { return Ok(()) };
+        let Some(mut found) = self.secrets.get_opt(&name).await.map_err(request_error)? else { return Ok(()) };
         let entries = found.data.get_or_insert_default();
         entries.retain(|_, bytes| bytes.0 != key.as_bytes());
-        self.secrets.replace(&name, &PostParams::default(), &found).await.map(drop).map_err(again)
+        self.secrets.replace(&name, &PostParams::default(), &found).await.map(drop).map_err(key_error)
     }
 }
 
-/// Another one changed the Secret of the keys at the same moment, and what both wanted must be done.
-fn again(error: kube::Error) -> Trouble {
-    match trouble(error) {
-        Trouble::Conflict => Trouble::Unclear("the Secret of the key was changed by somebody else".into()),
+/// Converts the error of a write to the Secret of the keys. A conflict must be repeated, because both changes must be made.
+fn key_error(error: kube::Error) -> RequestError {
+    match request_error(error) {
+        RequestError::Conflict => RequestError::NoAnswer("another process changed the Secret of the key".into()),
         other => other,
     }
 }
@@ -210,7 +212,7 @@ fn bytes_of(bytes: ByteString) -> Option<[u8; 32]> {
     bytes.as_slice().try_into().ok()
 }
 
-/// The lock in the fields that everybody knows: `kubectl get leases` shows who holds it.
+/// Returns the lock in the standard fields, so that `kubectl get leases` shows the holder.
 fn spec(lease: &Lease) -> LeaseSpec {
     let info = &lease.info;
     let lasts = info.expires.duration_since(Timestamp::now()).as_secs().clamp(1, i64::from(i32::MAX));
@@ -224,31 +226,31 @@ fn spec(lease: &Lease) -> LeaseSpec {
     }
 }
 
-fn version(meta: &ObjectMeta) -> Result<Version, Trouble> {
-    meta.resource_version.clone().ok_or_else(|| Trouble::Corrupt("an object has no resourceVersion".into()))
+fn version(meta: &ObjectMeta) -> Result<Version, RequestError> {
+    meta.resource_version.clone().ok_or_else(|| RequestError::Corrupt("an object has no resourceVersion".into()))
 }
 
-fn data(secret: Secret) -> Result<Vec<u8>, Trouble> {
+fn data(secret: Secret) -> Result<Vec<u8>, RequestError> {
     let name = secret.metadata.name.unwrap_or_default();
     if secret.type_.as_deref() != Some(STATE) {
-        return Err(Trouble::Refused(format!(
-            "the Secret {name} is there, but not one of moorfast's; choose another name"
+        return Err(RequestError::Refused(format!(
+            "the Secret {name} exists but does not belong to moorfast; choose another name"
         )));
     }
     let bytes = secret.data.and_then(|mut data| data.remove(DATA));
-    bytes.map(|bytes| bytes.0).ok_or_else(|| Trouble::Corrupt(format!("the Secret {name} has no `{DATA}`")))
+    bytes.map(|bytes| bytes.0).ok_or_else(|| RequestError::Corrupt(format!("the Secret {name} has no `{DATA}`")))
 }
 
-fn trouble(error: kube::Error) -> Trouble {
+fn request_error(error: kube::Error) -> RequestError {
     match error {
-        kube::Error::Api(status) if status.code == 409 => Trouble::Conflict,
-        // The API server can't bear what was sent, however often it is sent.
-        kube::Error::Api(status) if status.message.contains("too large") => Trouble::Refused(status.message),
-        kube::Error::Api(status) if status.code == 429 || status.code >= 500 => Trouble::Unclear(status.message),
-        kube::Error::Api(status) => Trouble::Refused(status.message),
+        kube::Error::Api(status) if status.code == 409 => RequestError::Conflict,
+        // Repeating a request that is too large does not help.
+        kube::Error::Api(status) if status.message.contains("too large") => RequestError::Refused(status.message),
+        kube::Error::Api(status) if status.code == 429 || status.code >= 500 => RequestError::NoAnswer(status.message),
+        kube::Error::Api(status) => RequestError::Refused(status.message),
         error @ (kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_)) => {
-            Trouble::Unclear(chain(&error))
+            RequestError::NoAnswer(error_chain(&error))
         }
-        error => Trouble::Refused(chain(&error)),
+        error => RequestError::Refused(error_chain(&error)),
     }
 }

@@ -1,4 +1,4 @@
-//! Which database, and the connection to it.
+//! The location of a state in a database, and the connection to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use tokio_postgres::{Client, Config, Error};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::StateError;
-use crate::remote::Trouble;
+use crate::remote::RequestError;
 
-/// How long a server may take to accept a connection, until the session is ready, and for an answer.
+/// The limits for opening a connection, for the login, and for an answer.
 const CONNECT: Duration = Duration::from_secs(5);
 const LOGIN: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(15);
 
-/// For this session: a commit is on the disk when it is answered, whatever the server's default, and nothing hangs for ever.
+/// The settings of a session: commits are durable, whatever the server's default, and statements have a timeout.
 const SESSION: &str = "SET synchronous_commit = on; SET statement_timeout = '15s'; SET lock_timeout = '10s'";
 
-/// Where in which database the state is.
+/// The location of a state in a database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Postgres {
     /// The database as a URL without a password: `postgresql://user@host:5432/database?sslmode=require`.
-    /// The password is taken from `$PGPASSWORD`.
+    /// The password comes from `$PGPASSWORD`.
     pub url: String,
-    /// The name of the state: there is room for many in a database.
+    /// The name of the state. A database can contain many states.
     #[serde(default = "default_name")]
     pub name: String,
 }
@@ -40,17 +40,17 @@ fn default_name() -> String {
 
 impl Postgres {
     fn config(&self) -> Result<Config, StateError> {
-        // The error quotes nothing of the URL, and neither do we: a password may be in it.
+        // The message does not quote the URL, because it may contain a password.
         let mut config: Config = self.url.parse().map_err(|_| {
             StateError::Config(
-                "the `url` of the backend is not one of a PostgreSQL database: \
-                postgresql://user@host:5432/database"
+                "the `url` of the backend is not a URL of a PostgreSQL database; \
+                its form is postgresql://user@host:5432/database"
                     .into(),
             )
         })?;
         if config.get_password().is_some() {
-            let advice = "the `url` of the backend holds a password, which everybody who reads the manifest would know: \
-                take it out and set $PGPASSWORD";
+            let advice = "the `url` of the backend contains a password, which everybody who reads the manifest could see; \
+                remove it and set $PGPASSWORD";
             return Err(StateError::Config(advice.into()));
         }
         if let Ok(password) = std::env::var("PGPASSWORD") {
@@ -61,7 +61,7 @@ impl Postgres {
         Ok(config)
     }
 
-    /// What it is called in a message.
+    /// Returns the name of the place for messages.
     pub(super) fn place(&self) -> Result<String, StateError> {
         let config = self.config()?;
         let host = match config.get_hosts().first() {
@@ -74,7 +74,7 @@ impl Postgres {
     }
 }
 
-/// A connection that is made anew where it broke.
+/// A connection that is opened again after it broke.
 pub(super) struct Connection {
     config: Config,
     current: Mutex<Option<Arc<Client>>>,
@@ -85,78 +85,81 @@ impl Connection {
         Ok(Self { config: config.config()?, current: Mutex::default() })
     }
 
-    pub(super) async fn client(&self) -> Result<Arc<Client>, Trouble> {
+    pub(super) async fn client(&self) -> Result<Arc<Client>, RequestError> {
         let mut current = self.current.lock().await;
         if let Some(client) = current.as_ref().filter(|client| !client.is_closed()) {
             return Ok(Arc::clone(client));
         }
-        // A server that accepts may still say nothing: in its greeting, in TLS, at the login.
+        // A server can accept a connection and then not answer: in its greeting, in TLS, at the login.
         let connected = timeout(LOGIN, self.connect()).await;
-        let client = Arc::new(connected.unwrap_or_else(|_| Err(silent(LOGIN)))?);
+        let client = Arc::new(connected.unwrap_or_else(|_| Err(timed_out(LOGIN)))?);
         *current = Some(Arc::clone(&client));
         Ok(client)
     }
 
-    async fn connect(&self) -> Result<Client, Trouble> {
+    async fn connect(&self) -> Result<Client, RequestError> {
         if self.config.get_ssl_mode() == SslMode::Disable {
-            let (client, connection) = self.config.connect(tokio_postgres::NoTls).await.map_err(trouble)?;
+            let (client, connection) = self.config.connect(tokio_postgres::NoTls).await.map_err(request_error)?;
             tokio::spawn(connection);
             return Self::prepare(client).await;
         }
-        // Somebody else in this process may have installed it already, which is as good.
+        // Fails if a provider is already installed in this process, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let connected = self.config.connect(MakeRustlsConnect::new(tls)).await;
-        let (client, connection) = connected.map_err(trouble)?;
+        let (client, connection) = connected.map_err(request_error)?;
         tokio::spawn(connection);
         Self::prepare(client).await
     }
 
-    async fn prepare(client: Client) -> Result<Client, Trouble> {
-        client.batch_execute(SESSION).await.map_err(trouble)?;
+    async fn prepare(client: Client) -> Result<Client, RequestError> {
+        client.batch_execute(SESSION).await.map_err(request_error)?;
         Ok(client)
     }
 
-    /// The answer, where it comes in time. Who does not answer is left, as nobody can know what else it will not answer.
-    pub(super) async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    /// Waits for an answer up to its limit. After a timeout the connection is dropped, because its state is unknown.
+    pub(super) async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, RequestError>>,
+    ) -> Result<T, RequestError> {
         match timeout(ANSWER, answer).await {
             Ok(answer) => answer,
             Err(_) => {
                 self.current.lock().await.take();
-                Err(silent(ANSWER))
+                Err(timed_out(ANSWER))
             }
         }
     }
 }
 
-fn silent(limit: Duration) -> Trouble {
-    Trouble::Unclear(format!("no answer within {} s", limit.as_secs()))
+fn timed_out(limit: Duration) -> RequestError {
+    RequestError::NoAnswer(format!("no answer within {} s", limit.as_secs()))
 }
 
-pub(super) fn trouble(error: Error) -> Trouble {
+pub(super) fn request_error(error: Error) -> RequestError {
     let Some(server) = error.as_db_error() else {
-        let text = crate::remote::chain(&error);
+        let text = crate::remote::error_chain(&error);
         return if error.is_closed() || std::error::Error::source(&error).is_some() {
-            Trouble::Unclear(text)
+            RequestError::NoAnswer(text)
         } else {
-            Trouble::Refused(text)
+            RequestError::Refused(text)
         };
     };
     let text = server.message().to_owned();
-    let raced = [
+    let conflicts = [
         SqlState::UNIQUE_VIOLATION,
         SqlState::T_R_SERIALIZATION_FAILURE,
         SqlState::T_R_DEADLOCK_DETECTED,
         SqlState::DUPLICATE_TABLE,
         SqlState::DUPLICATE_OBJECT,
     ];
-    // Connections, resources, operators, the system itself: it may be better soon.
-    let passing = ["08", "53", "55", "57", "58"].iter().any(|class| server.code().code().starts_with(class));
+    // Errors of connections, resources, operators and the system can be temporary.
+    let temporary = ["08", "53", "55", "57", "58"].iter().any(|class| server.code().code().starts_with(class));
     match server.code() {
-        code if raced.contains(code) => Trouble::Conflict,
-        _ if passing => Trouble::Unclear(text),
-        _ => Trouble::Refused(text),
+        code if conflicts.contains(code) => RequestError::Conflict,
+        _ if temporary => RequestError::NoAnswer(text),
+        _ => RequestError::Refused(text),
     }
 }

@@ -1,4 +1,4 @@
-//! The state in a PostgreSQL database: a row for each row of the state, all changed by single statements.
+//! The state in a PostgreSQL database: one row for each row of the state, changed by single statements.
 
 mod connect;
 
@@ -11,16 +11,16 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 use zeroize::Zeroizing;
 
-use self::connect::{Connection, trouble};
+use self::connect::{Connection, request_error};
 use crate::bounded;
+use crate::fault_injection::around_request;
 use crate::lease::Lease;
-use crate::remote::{Changed, FORMAT, Head, Loaded, Medium, Rows, Table, Trouble, Version};
-use crate::seam::around_request;
+use crate::remote::{Changed, FORMAT, Head, Loaded, Medium, RequestError, Rows, Table, Version};
 use crate::{SealKey, StateError};
 
 pub use self::connect::Postgres;
 
-/// The tables. They are made by whoever opens a state first, and hold any number of states.
+/// The tables, created when the first state is opened for writing. They contain any number of states.
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS moorfast_states (
         name text PRIMARY KEY, format bigint NOT NULL, version bigint NOT NULL, head text NOT NULL);
@@ -31,10 +31,10 @@ const TABLES: &str = "
         name text NOT NULL, key bytea NOT NULL, PRIMARY KEY (name, key));
     CREATE TABLE IF NOT EXISTS moorfast_drift (name text PRIMARY KEY, version bigint NOT NULL, body text NOT NULL);";
 
-/// Are all tables there? The one that came last tells.
+/// Checks whether all tables exist: the last one was added in a later version.
 const HAS_TABLES: &str = "SELECT to_regclass('moorfast_drift') IS NOT NULL";
 
-/// A statement is a transaction: the head changes only where it is of the version that was read, and the rows only where it changed.
+/// Each statement is a transaction. The head changes only if it has the version that was read, and the rows only if the head changed.
 const COMMIT: &str = "
     WITH head AS (
         UPDATE moorfast_states SET head = $3, version = version + 1 WHERE name = $1 AND version = $2 RETURNING version
@@ -49,12 +49,12 @@ const COMMIT: &str = "
     )
     SELECT version FROM head";
 
-/// One statement sees one moment.
+/// Reads the state in one statement, which sees one moment.
 const LOAD: &str = "
     SELECT '' AS kind, version::text AS key, head AS body FROM moorfast_states WHERE name = $1
     UNION ALL SELECT kind, key, body FROM moorfast_rows WHERE name = $1";
 
-/// The state of one name in a database.
+/// A state in a database.
 pub(crate) struct Database {
     place: String,
     name: String,
@@ -64,7 +64,7 @@ pub(crate) struct Database {
 type Parameter<'p> = (&'p (dyn ToSql + Sync), Type);
 
 impl Database {
-    /// Connects; `writable` makes the tables where there are none.
+    /// Connects to the database. With `writable`, creates missing tables.
     pub(crate) async fn connect(config: Postgres, writable: bool) -> Result<Self, StateError> {
         let place = config.place()?;
         let name = config.name.clone();
@@ -72,32 +72,32 @@ impl Database {
         let database = Self { place, name, connection };
         if writable {
             let made = database.make_tables().await;
-            made.map_err(|trouble| trouble.at(&database.place, "opening the state"))?;
+            made.map_err(|error| error.at(&database.place, "opening the state"))?;
         }
         Ok(database)
     }
 
-    async fn make_tables(&self) -> Result<(), Trouble> {
-        if self.ask(HAS_TABLES, &[]).await?.first().is_some_and(|row| row.get(0)) {
+    async fn make_tables(&self) -> Result<(), RequestError> {
+        if self.query(HAS_TABLES, &[]).await?.first().is_some_and(|row| row.get(0)) {
             return Ok(());
         }
         let client = self.connection.client().await?;
-        let make = || self.connection.in_time(async { client.batch_execute(TABLES).await.map_err(trouble) });
-        // Two who make them at once get in each other's way, and then one has made them.
+        let make = || self.connection.in_time(async { client.batch_execute(TABLES).await.map_err(request_error) });
+        // If two processes create the tables at once, one fails and finds them in its second attempt.
         match make().await {
-            Err(Trouble::Conflict) => make().await,
+            Err(RequestError::Conflict) => make().await,
             other => other,
         }
     }
 
-    async fn ask(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Trouble> {
+    async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, RequestError> {
         let client: std::sync::Arc<Client> = self.connection.client().await?;
         self.connection.in_time(rows(&client, sql, parameters)).await
     }
 
-    /// Asks for a change.
-    async fn write(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Trouble> {
-        around_request(self.ask(sql, parameters)).await
+    /// Runs a statement that changes data.
+    async fn write(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, RequestError> {
+        around_request(self.query(sql, parameters)).await
     }
 
     fn name(&self) -> Parameter<'_> {
@@ -105,14 +105,14 @@ impl Database {
     }
 }
 
-/// The rows of an answer, unless they are more than a state can be.
-async fn rows(client: &Client, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Trouble> {
-    let mut answer = pin!(client.query_typed_raw(sql, parameters.iter().cloned()).await.map_err(trouble)?);
+/// Returns the rows of an answer, up to the size limit of a state.
+async fn rows(client: &Client, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, RequestError> {
+    let mut answer = pin!(client.query_typed_raw(sql, parameters.iter().cloned()).await.map_err(request_error)?);
     let (mut rows, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = answer.try_next().await.map_err(trouble)? {
+    while let Some(row) = answer.try_next().await.map_err(request_error)? {
         bytes += row.raw_size_bytes() as u64;
         if bytes > bounded::DATA {
-            return Err(Trouble::Refused(format!("the answer is larger than {}", bounded::size(bounded::DATA))));
+            return Err(RequestError::Refused(format!("the answer is larger than {}", bounded::size(bounded::DATA))));
         }
         rows.push(row);
     }
@@ -127,24 +127,24 @@ impl Medium for Database {
         &self.place
     }
 
-    async fn load(&self, known: Option<Loaded<i64>>) -> Result<Option<Loaded<i64>>, Trouble> {
-        let there = "SELECT to_regclass('moorfast_keys') IS NOT NULL";
-        if known.is_none() && !self.ask(there, &[]).await?.first().is_some_and(|row| row.get(0)) {
+    async fn load(&self, known: Option<Loaded<i64>>) -> Result<Option<Loaded<i64>>, RequestError> {
+        let tables_exist = "SELECT to_regclass('moorfast_keys') IS NOT NULL";
+        if known.is_none() && !self.query(tables_exist, &[]).await?.first().is_some_and(|row| row.get(0)) {
             return Ok(None);
         }
         let version = "SELECT format, version FROM moorfast_states WHERE name = $1";
-        let found = self.ask(version, &[self.name()]).await?;
+        let found = self.query(version, &[self.name()]).await?;
         let Some(found) = found.first() else { return Ok(None) };
         let format = found.get::<_, i64>(0).unsigned_abs();
         if format > FORMAT {
-            return Err(Trouble::Newer(format));
+            return Err(RequestError::Newer(format));
         }
         if let Some(known) = known.filter(|known| known.layout == found.get::<_, i64>(1)) {
             return Ok(Some(known));
         }
         let mut head = None;
         let mut rows = Rows::new();
-        for row in self.ask(LOAD, &[self.name()]).await? {
+        for row in self.query(LOAD, &[self.name()]).await? {
             let (kind, key, body): (&str, String, String) = (row.get(0), row.get(1), row.get(2));
             match Table::named(kind) {
                 Some(table) => rows.set((table, key), Some(body)),
@@ -152,20 +152,20 @@ impl Medium for Database {
             }
         }
         let Some((version, text)) = head else { return Ok(None) };
-        let fault = |what: &dyn std::fmt::Display| Trouble::Corrupt(format!("its head cannot be read: {what}"));
+        let fault = |error: &dyn std::fmt::Display| RequestError::Corrupt(format!("its head cannot be read: {error}"));
         let head = serde_json::from_str(&text).map_err(|error| fault(&error))?;
         let layout = version.parse().map_err(|error| fault(&error))?;
         Ok(Some(Loaded { head, rows, layout }))
     }
 
-    async fn create(&self, head: &Head) -> Result<(), Trouble> {
+    async fn create(&self, head: &Head) -> Result<(), RequestError> {
         let sql = "INSERT INTO moorfast_states VALUES ($1, $2, 0, $3) ON CONFLICT DO NOTHING RETURNING version";
         let (format, head) = (i64::try_from(FORMAT).unwrap_or(i64::MAX), json(head)?);
         let made = self.write(sql, &[self.name(), (&format, Type::INT8), (&head, Type::TEXT)]).await?;
-        if made.is_empty() { Err(Trouble::Conflict) } else { Ok(()) }
+        if made.is_empty() { Err(RequestError::Conflict) } else { Ok(()) }
     }
 
-    async fn commit(&self, from: &Loaded<i64>, head: &Head, changed: &Changed) -> Result<i64, Trouble> {
+    async fn commit(&self, from: &Loaded<i64>, head: &Head, changed: &Changed) -> Result<i64, RequestError> {
         let mut gone: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         let mut put: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for ((table, key), body) in changed {
@@ -194,22 +194,22 @@ impl Medium for Database {
             (bodies, Type::TEXT_ARRAY),
         ];
         let done = self.write(COMMIT, &parameters).await?;
-        done.first().map(|row| row.get(0)).ok_or(Trouble::Conflict)
+        done.first().map(|row| row.get(0)).ok_or(RequestError::Conflict)
     }
 
-    async fn tidy(&self, _: &Loaded<i64>) {}
+    async fn clean_up(&self, _: &Loaded<i64>) {}
 
-    async fn lease(&self) -> Result<(Option<Lease>, Option<Version>), Trouble> {
+    async fn lease(&self) -> Result<(Option<Lease>, Option<Version>), RequestError> {
         let sql = "SELECT version::text, lease FROM moorfast_leases WHERE name = $1";
-        let found = self.ask(sql, &[self.name()]).await?;
+        let found = self.query(sql, &[self.name()]).await?;
         let Some(row) = found.first() else { return Ok((None, None)) };
         let text: Option<&str> = row.get(1);
         let lease = text.map(serde_json::from_str).transpose();
-        let lease = lease.map_err(|error| Trouble::Corrupt(format!("its lock cannot be read: {error}")))?;
+        let lease = lease.map_err(|error| RequestError::Corrupt(format!("its lock cannot be read: {error}")))?;
         Ok((lease, Some(row.get(0))))
     }
 
-    async fn set_lease(&self, from: Option<&Version>, lease: Option<&Lease>) -> Result<(), Trouble> {
+    async fn set_lease(&self, from: Option<&Version>, lease: Option<&Lease>) -> Result<(), RequestError> {
         let text = lease.map(json).transpose()?;
         let lease = (&text as &(dyn ToSql + Sync), Type::TEXT);
         let done = match from {
@@ -223,21 +223,21 @@ impl Medium for Database {
                 self.write(sql, &[self.name(), lease]).await?
             }
         };
-        if done.is_empty() { Err(Trouble::Conflict) } else { Ok(()) }
+        if done.is_empty() { Err(RequestError::Conflict) } else { Ok(()) }
     }
 
-    async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), Trouble> {
-        // Whoever may only read can't make the table where an older moorfast made the others.
-        if !self.ask(HAS_TABLES, &[]).await?.first().is_some_and(|row| row.get(0)) {
+    async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), RequestError> {
+        // A read-only user cannot create this table in a database of an older moorfast.
+        if !self.query(HAS_TABLES, &[]).await?.first().is_some_and(|row| row.get(0)) {
             return Ok((None, None));
         }
         let sql = "SELECT version::text, body FROM moorfast_drift WHERE name = $1";
-        let found = self.ask(sql, &[self.name()]).await?;
+        let found = self.query(sql, &[self.name()]).await?;
         Ok(found.first().map(|row| (row.get::<_, String>(1).into_bytes(), row.get(0))).unzip())
     }
 
-    async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), Trouble> {
-        let text = String::from_utf8(bytes).map_err(|error| Trouble::Refused(error.to_string()))?;
+    async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), RequestError> {
+        let text = String::from_utf8(bytes).map_err(|error| RequestError::Refused(error.to_string()))?;
         let body: Parameter<'_> = (&text, Type::TEXT);
         let done = match from {
             Some(version) => {
@@ -250,28 +250,29 @@ impl Medium for Database {
                 self.write(sql, &[self.name(), body]).await?
             }
         };
-        if done.is_empty() { Err(Trouble::Conflict) } else { Ok(()) }
+        if done.is_empty() { Err(RequestError::Conflict) } else { Ok(()) }
     }
 
-    async fn keys(&self) -> Result<Vec<SealKey>, Trouble> {
-        let found = self.ask("SELECT key FROM moorfast_keys WHERE name = $1", &[self.name()]).await?;
+    async fn keys(&self) -> Result<Vec<SealKey>, RequestError> {
+        let found = self.query("SELECT key FROM moorfast_keys WHERE name = $1", &[self.name()]).await?;
         let keys = found.iter().map(|row| Zeroizing::new(row.get::<_, Vec<u8>>(0)));
         Ok(keys.filter_map(|key| Some(SealKey::from_bytes(key.as_slice().try_into().ok()?))).collect())
     }
 
-    async fn add_key(&self, key: &SealKey) -> Result<(), Trouble> {
+    async fn add_key(&self, key: &SealKey) -> Result<(), RequestError> {
         let bytes = Zeroizing::new(key.as_bytes().to_vec());
         let sql = "INSERT INTO moorfast_keys VALUES ($1, $2) ON CONFLICT DO NOTHING";
         self.write(sql, &[self.name(), (&*bytes, Type::BYTEA)]).await.map(drop)
     }
 
-    async fn remove_key(&self, key: &SealKey) -> Result<(), Trouble> {
+    async fn remove_key(&self, key: &SealKey) -> Result<(), RequestError> {
         let bytes = Zeroizing::new(key.as_bytes().to_vec());
         let sql = "DELETE FROM moorfast_keys WHERE name = $1 AND key = $2";
         self.write(sql, &[self.name(), (&*bytes, Type::BYTEA)]).await.map(drop)
     }
 }
 
-fn json(value: &impl serde::Serialize) -> Result<String, Trouble> {
-    serde_json::to_string(value).map_err(|error| Trouble::Refused(format!("it cannot be written as JSON: {error}")))
+fn json(value: &impl serde::Serialize) -> Result<String, RequestError> {
+    serde_json::to_string(value)
+        .map_err(|error| RequestError::Refused(format!("it cannot be written as JSON: {error}")))
 }

@@ -1,4 +1,4 @@
-//! How rows are written down: gzip of a header and a line for each row, so that a person can read it with `gunzip`.
+//! The encoding of rows: gzip of a header and a line for each row, readable with `gunzip`.
 
 use std::io::Write;
 
@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use super::rows::{Changed, Key, Table};
 use crate::bounded;
 
-/// A header and rows; a row without a body is one that is gone.
+/// Encodes a header and rows. A row without a body is a removed row.
 pub(crate) fn encode<'r>(
     header: &str,
     rows: impl IntoIterator<Item = (&'r Key, Option<&'r str>)>,
@@ -25,20 +25,20 @@ pub(crate) fn encode<'r>(
     write().and_then(|()| text.finish()).map_err(|error: std::io::Error| format!("rows cannot be packed: {error}"))
 }
 
-/// One text.
+/// Compresses a text.
 pub(crate) fn pack(text: &[u8]) -> Result<Vec<u8>, String> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::default());
     let done = packed.write_all(text).and_then(|()| packed.finish());
     done.map_err(|error| format!("a text cannot be packed: {error}"))
 }
 
-/// What [`pack`] and [`encode`] packed.
+/// Decompresses the result of [`pack`] or [`encode`].
 pub(crate) fn unpack(bytes: &[u8]) -> Result<String, String> {
     let unpacked = bounded::read_stream_text(GzDecoder::new(bytes), bounded::DATA);
     unpacked.map_err(|error| format!("an object cannot be unpacked: {error}"))
 }
 
-/// The header and the rows.
+/// Decodes the header and the rows.
 pub(crate) fn decode(bytes: &[u8]) -> Result<(String, Changed), String> {
     let text = unpack(bytes)?;
     let mut lines = text.lines();
@@ -63,7 +63,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(keys in proptest::collection::btree_map(".{0,20}", proptest::option::of(".{1,20}"), 0..20)) {
+        fn encoding_round_trips(keys in proptest::collection::btree_map(".{0,20}", proptest::option::of(".{1,20}"), 0..20)) {
             let rows: Changed = keys.into_iter().map(|(key, value)| {
                 ((Table::Record, key), value.map(|value| serde_json::to_string(&value).unwrap()))
             }).collect();
@@ -72,7 +72,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_that_is_read_ends_the_program(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn malformed_input_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode(&bytes);
         }
     }

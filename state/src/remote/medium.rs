@@ -1,4 +1,4 @@
-//! What a server must be able to do to keep a state: rows and a head that change together or not at all, and a lease.
+//! The interface of a server that stores a state: rows and a head that change atomically, and a lease.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -8,27 +8,27 @@ use super::rows::{Changed, Rows};
 use crate::lease::Lease;
 use crate::{Digest, Lineage, SealKey, StateError};
 
-/// The format of what is written. A newer one is refused.
+/// The format of the stored state. A newer one is refused.
 pub(crate) const FORMAT: u64 = 1;
 
-/// What is known of a state as a whole.
+/// The data of a state as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) lineage: Lineage,
     pub(crate) serial: u64,
-    /// How many locks there were.
+    /// The number of locks so far.
     pub(crate) epoch: u64,
-    /// The id of the lock that may write. A write is possible only under this lock and this epoch.
+    /// The id of the lock that can write. A write requires this lock and this epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) holder: Option<String>,
-    /// The id of the last write: who does not know whether their write was done finds it here.
+    /// The id of the last write. A writer without an answer finds out here whether its write was done.
     pub(crate) write: String,
-    /// What tells whether a key is that of the state.
+    /// The digest that identifies the key of the state.
     pub(crate) key_check: Digest,
 }
 
 impl Head {
-    /// The id of a write that was never used.
+    /// Generates the id of a write.
     pub(crate) fn new_write() -> String {
         Uuid::new_v4().simple().to_string()
     }
@@ -38,91 +38,91 @@ impl Head {
 pub(crate) struct Loaded<L> {
     pub(crate) head: Head,
     pub(crate) rows: Rows,
-    /// What the medium knows of where things lie, and which version of them this is.
+    /// The version, and the places of the rows.
     pub(crate) layout: L,
 }
 
-/// What a server says of a thing that changes with every write of it.
+/// The version of an object on a server, which changes with every write.
 pub(crate) type Version = String;
 
-/// A server that keeps a state.
+/// A server that stores a state.
 #[async_trait]
 pub(crate) trait Medium: Send + Sync + 'static {
-    /// What it must know of a state to write the next version of it.
+    /// The data that the server needs to write the next version of a state.
     type Layout: Send + Sync + 'static;
 
-    /// Where it is, for messages.
+    /// Returns the place of the state for messages.
     fn place(&self) -> &str;
 
-    /// The state, read anew unless it is still as `known`. None where there is none.
-    async fn load(&self, known: Option<Loaded<Self::Layout>>) -> Result<Option<Loaded<Self::Layout>>, Trouble>;
+    /// Returns the state, or `None` if there is none. Does not read it again if it is still the version of `known`.
+    async fn load(&self, known: Option<Loaded<Self::Layout>>) -> Result<Option<Loaded<Self::Layout>>, RequestError>;
 
-    /// Makes a state without rows. [`Trouble::Conflict`] where there is one.
-    async fn create(&self, head: &Head) -> Result<(), Trouble>;
+    /// Creates a state without rows. Fails with [`RequestError::Conflict`] if a state exists.
+    async fn create(&self, head: &Head) -> Result<(), RequestError>;
 
-    /// Makes what was read the next version, as a whole, where nobody else did; [`Trouble::Conflict`] otherwise.
+    /// Replaces the version that was read atomically. Fails with [`RequestError::Conflict`] if it is no longer the current version.
     async fn commit(
         &self,
         from: &Loaded<Self::Layout>,
         head: &Head,
         changed: &Changed,
-    ) -> Result<Self::Layout, Trouble>;
+    ) -> Result<Self::Layout, RequestError>;
 
-    /// Clears away what earlier holders of the lock left behind half done. What cannot be cleared away stays.
-    async fn tidy(&self, now: &Loaded<Self::Layout>);
+    /// Removes partial writes of earlier holders of the lock. Failures are ignored.
+    async fn clean_up(&self, now: &Loaded<Self::Layout>);
 
-    /// The lease and its version; without a lease the version of its empty place.
-    async fn lease(&self) -> Result<(Option<Lease>, Option<Version>), Trouble>;
+    /// Returns the lease and its version. If the lease was released, only the version of its place.
+    async fn lease(&self) -> Result<(Option<Lease>, Option<Version>), RequestError>;
 
-    /// Writes the lease where it is still of version `from`; [`Trouble::Conflict`] otherwise.
-    async fn set_lease(&self, from: Option<&Version>, lease: Option<&Lease>) -> Result<(), Trouble>;
+    /// Writes the lease if it still has the version `from`. Fails with [`RequestError::Conflict`] otherwise.
+    async fn set_lease(&self, from: Option<&Version>, lease: Option<&Lease>) -> Result<(), RequestError>;
 
-    /// The history of drift and its version; without one the version of its empty place.
-    async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), Trouble>;
+    /// Returns the history of drift and its version.
+    async fn drift(&self) -> Result<(Option<Vec<u8>>, Option<Version>), RequestError>;
 
-    /// Writes the history of drift where it is still of version `from`; [`Trouble::Conflict`] otherwise.
-    async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), Trouble>;
+    /// Writes the history of drift if it still has the version `from`. Fails with [`RequestError::Conflict`] otherwise.
+    async fn set_drift(&self, from: Option<&Version>, bytes: Vec<u8>) -> Result<(), RequestError>;
 
-    /// The keys that lie beside the state.
-    async fn keys(&self) -> Result<Vec<SealKey>, Trouble>;
+    /// Returns the keys beside the state.
+    async fn keys(&self) -> Result<Vec<SealKey>, RequestError>;
 
-    /// Lays a key beside the state.
-    async fn add_key(&self, key: &SealKey) -> Result<(), Trouble>;
+    /// Adds a key beside the state.
+    async fn add_key(&self, key: &SealKey) -> Result<(), RequestError>;
 
-    /// Removes a key from beside the state; that there is none is as good.
-    async fn remove_key(&self, key: &SealKey) -> Result<(), Trouble>;
+    /// Removes a key beside the state. Succeeds if it does not exist.
+    async fn remove_key(&self, key: &SealKey) -> Result<(), RequestError>;
 }
 
-/// Why a server did not do it.
+/// The error of a request to a server.
 #[derive(Clone, Debug)]
-pub(crate) enum Trouble {
-    /// Somebody else was faster.
+pub(crate) enum RequestError {
+    /// Another process changed the object first.
     Conflict,
-    /// It did not answer, or not to the point: it may have been done or not.
-    Unclear(String),
-    /// It will never do it.
+    /// No valid answer: whether the request was done is unknown.
+    NoAnswer(String),
+    /// The server refused the request permanently.
     Refused(String),
-    /// What was found is not what we write.
+    /// The stored data is damaged.
     Corrupt(String),
-    /// A newer moorfast wrote it.
+    /// The stored data has a newer format.
     Newer(u64),
 }
 
-impl Trouble {
-    /// There was a state and there is none any more.
-    pub(crate) fn gone() -> Self {
-        Self::Refused("the state is gone: somebody removed it".into())
+impl RequestError {
+    /// Returns the error for a state that was deleted while it was open.
+    pub(crate) fn deleted() -> Self {
+        Self::Refused("the state was deleted".into())
     }
 
-    /// The error to hand out.
+    /// Adds the place and the operation.
     pub(crate) fn at(self, place: &str, doing: &'static str) -> StateError {
         let place = place.to_owned();
         match self {
             Self::Conflict => {
-                let detail = "others changed it again and again at the same time".to_owned();
+                let detail = "other processes changed it at the same time in every attempt".to_owned();
                 StateError::Unreachable { place, doing, detail }
             }
-            Self::Unclear(detail) => StateError::Unreachable { place, doing, detail: short(&detail) },
+            Self::NoAnswer(detail) => StateError::Unreachable { place, doing, detail: short(&detail) },
             Self::Refused(detail) => StateError::Refused { place, doing, detail: short(&detail) },
             Self::Corrupt(detail) => StateError::Corrupt { place, detail },
             Self::Newer(found) => StateError::Newer { place, found, supported: FORMAT },
@@ -133,26 +133,26 @@ impl Trouble {
 /// The longest detail of a message, in characters.
 const DETAIL: usize = 300;
 
-/// What a server said, in one line: of an XML document its code and its message, of anything else the beginning.
+/// Shortens the answer of a server to one line: code and message of an XML document, or the beginning of any other text.
 fn short(detail: &str) -> String {
     let (text, document) = detail.split_at(detail.find("<?xml").or(detail.find("<Error>")).unwrap_or(detail.len()));
-    let said = ["Code", "Message"].into_iter().filter_map(|name| element(document, name));
-    let said = said.collect::<Vec<_>>().join(": ");
-    let line = format!("{text} {said}").split_whitespace().collect::<Vec<_>>().join(" ");
+    let parts = ["Code", "Message"].into_iter().filter_map(|name| element(document, name));
+    let summary = parts.collect::<Vec<_>>().join(": ");
+    let line = format!("{text} {summary}").split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(DETAIL) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
 }
 
-/// The text of the first element of this name.
+/// Returns the text of the first element with this name.
 fn element<'d>(document: &'d str, name: &str) -> Option<&'d str> {
     let (_, rest) = document.split_once(&format!("<{name}>"))?;
     Some(rest.split_once("</")?.0)
 }
 
-/// An error with what it comes from.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+/// Formats an error with its sources.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_server_says_is_one_short_line() {
+    fn answers_of_servers_are_shortened_to_one_line() {
         let document = "<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message>\
             <RequestId>1</RequestId></Error>";
         let denied = format!("Generic S3 error: 403 Forbidden: {document}");

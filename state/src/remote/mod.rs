@@ -1,8 +1,8 @@
-//! A state on a server: one process at a time writes, what waits shares a write, and every write is fenced.
+//! A state on a server: one process at a time writes, waiting changes share a write, and every write is fenced.
 //!
-//! The lease says who may write and until when; the head of the state says under which lock and epoch it can be written. Who takes
-//! the lease raises the epoch in the head before doing anything else. Each write replaces the version of the head that was read, and
-//! only that one: so whoever was stopped and wakes up after somebody else took the lock finds another head and can write nothing.
+//! The lease records who can write and until when. The head of the state records the lock and epoch under which it can be written. A process that takes
+//! the lease first raises the epoch in the head. Each write replaces exactly the version of the head that was read. If a process was suspended
+//! and another one took the lock, the head has changed, and the suspended process cannot write.
 
 mod commit;
 mod core;
@@ -22,12 +22,12 @@ use tokio_util::task::TaskTracker;
 
 use self::commit::Job;
 use self::core::Core;
-pub(crate) use self::medium::{FORMAT, Head, Loaded, Medium, Trouble, Version, chain};
+pub(crate) use self::medium::{FORMAT, Head, Loaded, Medium, RequestError, Version, error_chain};
 pub(crate) use self::rows::{Changed, Rows, Table};
 #[cfg(fuzzing)]
 pub(crate) use self::{
     encoding::{decode, encode},
-    rows::{Draft, absorb, newborn, snapshot},
+    rows::{Draft, merge, new_head, snapshot},
 };
 use crate::backend::Backend;
 use crate::change::Change;
@@ -36,13 +36,13 @@ use crate::lease::{Fence, Taken};
 use crate::settings::Settings;
 use crate::{DriftHistory, LockInfo, LockRequest, Run, SealKey, Snapshot, StateError};
 
-/// How long who drops the store waits for what is still under way.
+/// How long dropping the store waits for running requests.
 const CLOSING: Duration = Duration::from_secs(5);
 
 /// A state on a server.
 ///
-/// It has a thread of its own, so that what was asked for is done even where who asked has gone, and so that the lock is renewed
-/// however busy the rest of the process is.
+/// It has its own thread, so that requests are completed even if their callers are gone, and so that the lock is renewed
+/// even if the rest of the process is busy.
 pub(crate) struct Remote<M: Medium> {
     core: Arc<Core<M>>,
     key: SealKey,
@@ -52,7 +52,7 @@ pub(crate) struct Remote<M: Medium> {
 }
 
 impl<M: Medium> Remote<M> {
-    /// Opens the state for writing; makes one where there is none.
+    /// Opens the state for writing; creates it if it does not exist.
     pub(crate) async fn open<F>(connect: F, settings: Settings) -> Result<Self, StateError>
     where
         F: Future<Output = Result<M, StateError>> + Send + 'static,
@@ -68,7 +68,7 @@ impl<M: Medium> Remote<M> {
             .and_then(|store| store.ok_or(StateError::Closed))
     }
 
-    /// Opens the state for reading only. None where there is none.
+    /// Opens the state for reading only. Returns `None` if it does not exist.
     pub(crate) async fn open_existing<F>(connect: F, settings: Settings) -> Result<Option<Self>, StateError>
     where
         F: Future<Output = Result<M, StateError>> + Send + 'static,
@@ -113,18 +113,18 @@ impl<M: Medium> Remote<M> {
         task.await.unwrap_or(Err(StateError::Closed))
     }
 
-    /// Queues a job behind those that wait.
+    /// Adds a job to the queue and waits for its result.
     async fn queue<T>(&self, job: impl FnOnce(oneshot::Sender<Result<T, StateError>>) -> Job) -> Result<T, StateError> {
         let (reply, answer) = oneshot::channel();
         if let Some(jobs) = &self.jobs {
-            // Where nobody serves any more the reply is dropped with the job, and the answer says so.
+            // If the task ended, the reply is dropped with the job, which makes the answer an error.
             jobs.send(job(reply)).ok();
         }
         answer.await.unwrap_or(Err(StateError::Closed))
     }
 }
 
-/// A thread of its own for the connections of a store.
+/// Starts the thread for the connections of a store.
 fn runtime() -> Result<Runtime, StateError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -205,7 +205,7 @@ impl<M: Medium> Backend for Remote<M> {
         self.queue(|reply| Job::Release { fence, reply }).await
     }
 
-    fn release_unheard(&self, fence: &Fence) {
+    fn release_in_background(&self, fence: &Fence) {
         if let Some(jobs) = &self.jobs {
             jobs.send(Job::Release { fence: fence.clone(), reply: oneshot::channel().0 }).ok();
         }

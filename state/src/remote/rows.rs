@@ -1,4 +1,4 @@
-//! A state as rows of JSON, and what each change does to them.
+//! A state as rows of JSON, and the effect of each change on them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
@@ -11,7 +11,7 @@ use super::medium::Head;
 use crate::change::{Change, RUNS};
 use crate::{Contents, Digest, Intent, Lineage, Outcome, Output, Record, Run, RunEnd, Snapshot, StateError};
 
-/// What a row is.
+/// The kind of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Table {
     /// A record, by its address.
@@ -29,7 +29,7 @@ pub(crate) enum Table {
 impl Table {
     pub(crate) const ALL: [Self; 5] = [Self::Record, Self::Intent, Self::Output, Self::Node, Self::Run];
 
-    /// How it is written down.
+    /// Returns the stored name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Record => "record",
@@ -51,7 +51,7 @@ pub(crate) type Key = (Table, String);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rows {
     rows: BTreeMap<Key, String>,
-    /// Where the intents are, by their ids: many may be open, and each outcome is about one.
+    /// The keys of the intents by their ids, to find the intent of an outcome quickly.
     intents: HashMap<String, Key>,
 }
 
@@ -60,14 +60,14 @@ impl Rows {
         Self::default()
     }
 
-    /// Sets a row; None takes it away.
+    /// Sets a row, or removes it if `body` is `None`.
     pub(crate) fn set(&mut self, key: Key, body: Option<String>) {
         let new = body.as_deref().and_then(|body| intent_id(&key, body));
         let old = match body {
             Some(body) => self.rows.insert(key.clone(), body),
             None => self.rows.remove(&key),
         };
-        // One that got another number meanwhile is there.
+        // An intent that moved to another number stays.
         if let Some(old) = old.and_then(|old| intent_id(&key, &old)).filter(|old| self.intents.get(old) == Some(&key)) {
             self.intents.remove(&old);
         }
@@ -85,7 +85,7 @@ impl Deref for Rows {
     }
 }
 
-/// The id of the intent that a row is, where it is one. What can't be read is told by who reads the row.
+/// Returns the id of an intent, if the row is one. Damaged rows are reported when they are read.
 fn intent_id((table, _): &Key, body: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Id {
@@ -95,21 +95,21 @@ fn intent_id((table, _): &Key, body: &str) -> Option<String> {
     id.ok().map(|Id { id }| id)
 }
 
-/// Rows that changed; None where one is gone.
+/// Changed rows; `None` for a removed row.
 pub(crate) type Changed = BTreeMap<Key, Option<String>>;
 
-/// Makes the rows what they are after `changed`.
-pub(crate) fn absorb(rows: &mut Rows, changed: Changed) {
+/// Applies `changed` to the rows.
+pub(crate) fn merge(rows: &mut Rows, changed: Changed) {
     changed.into_iter().for_each(|(key, body)| rows.set(key, body));
 }
 
-/// Rows of which some changed, and the head that goes with them.
+/// Changes of rows that are not written yet, with their head.
 pub(crate) struct Draft<'r> {
     rows: &'r Rows,
     place: &'r str,
     pub(crate) head: Head,
     pub(crate) changed: Changed,
-    /// Where the intents are now that it opened; None for those that it closed.
+    /// The keys of the intents that changes opened; `None` for closed intents.
     intents: HashMap<String, Option<Key>>,
 }
 
@@ -118,7 +118,7 @@ impl<'r> Draft<'r> {
         Self { rows, place, head, changed: Changed::new(), intents: HashMap::new() }
     }
 
-    /// Makes a change, or leaves everything as it is and says why: each looks at everything first and touches it then.
+    /// Makes a change, or changes nothing and returns the error: each change checks all conditions first.
     pub(crate) fn make(&mut self, change: &Change) -> Result<(), StateError> {
         match change {
             Change::Begin(intents) => self.begin(intents),
@@ -198,7 +198,7 @@ impl<'r> Draft<'r> {
             return Err(StateError::RecordExists { address: to.to_owned() });
         }
         let mut changed = Changed::from([(old, None)]);
-        // The text of an address is looked for as JSON writes it, which is faster than reading every record.
+        // Searching for the address as a JSON string is faster than decoding every record.
         let written = self.body(&from)?;
         for (key, body) in self.table(Table::Record).filter(|(_, body)| body.contains(&written)) {
             let mut record: Record = self.parse(key, body)?;
@@ -293,7 +293,7 @@ impl<'r> Draft<'r> {
         }
     }
 
-    /// Where the intent with this id is.
+    /// Returns the key of the intent with this id.
     fn intent(&self, id: &str) -> Option<Key> {
         match self.intents.get(id) {
             Some(changed) => changed.clone(),
@@ -301,7 +301,7 @@ impl<'r> Draft<'r> {
         }
     }
 
-    /// The last number that a table has, or had before it was changed.
+    /// Returns the highest number of a table, also among removed rows.
     fn last(&self, table: Table) -> Result<Option<u64>, StateError> {
         let numbers = numbered(table, 0)..=numbered(table, u64::MAX);
         let old = self.rows.range(numbers.clone()).next_back().map(|(key, _)| key);
@@ -309,7 +309,7 @@ impl<'r> Draft<'r> {
         old.max(new).map(|(_, number)| self.number(number)).transpose()
     }
 
-    /// Sets a row, and says whether that changed anything.
+    /// Sets a row and returns whether it changed.
     fn set(&mut self, key: Key, body: Option<String>) -> bool {
         if self.get(&key) == body.as_deref() {
             return false;
@@ -318,12 +318,12 @@ impl<'r> Draft<'r> {
         true
     }
 
-    /// A new version of the state where something changed.
+    /// Increments the serial if something changed.
     fn count(&mut self, changed: bool) {
         self.head.serial += u64::from(changed);
     }
 
-    /// The rows of a table, in no order.
+    /// Returns the rows of a table, unordered.
     fn table(&self, table: Table) -> impl Iterator<Item = (&str, &str)> {
         let old = of_table(self.rows, table).filter(|(key, _)| !self.changed.contains_key(*key));
         let new = self.changed.iter().filter(move |((of, _), _)| *of == table);
@@ -331,7 +331,7 @@ impl<'r> Draft<'r> {
         old.chain(new).map(|((_, key), body)| (key.as_str(), body.as_str()))
     }
 
-    /// The rows of a table that is numbered, in order.
+    /// Returns the rows of a numbered table, in order.
     fn numbered<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<(u64, T)>, StateError> {
         let rows = self.table(table).map(|(key, body)| Ok((self.number(key)?, self.parse(key, body)?)));
         let mut rows: Vec<(u64, T)> = rows.collect::<Result<_, StateError>>()?;
@@ -355,7 +355,7 @@ impl<'r> Draft<'r> {
     }
 }
 
-/// The key of a row that has a number: text that sorts like it.
+/// Returns the key of a numbered row: a text that sorts like the number.
 fn numbered(table: Table, number: u64) -> Key {
     (table, format!("{number:016x}"))
 }
@@ -364,7 +364,7 @@ fn of_table(rows: &Rows, table: Table) -> impl Iterator<Item = (&Key, &String)> 
     rows.range((table, String::new())..).take_while(move |((of, _), _)| *of == table)
 }
 
-/// Everything that the rows say. `place` is where they were found.
+/// Decodes all rows. `place` is for messages.
 pub(crate) fn snapshot(place: &str, head: &Head, rows: &Rows) -> Result<Snapshot, StateError> {
     Ok(Snapshot {
         lineage: head.lineage.clone(),
@@ -376,7 +376,7 @@ pub(crate) fn snapshot(place: &str, head: &Head, rows: &Rows) -> Result<Snapshot
     })
 }
 
-/// The last runs, newest first.
+/// Returns the last runs, newest first.
 pub(crate) fn runs(place: &str, rows: &Rows, limit: usize) -> Result<Vec<Run>, StateError> {
     let mut runs: Vec<Run> = read(place, rows, Table::Run)?.map(|(_, run)| run).collect();
     runs.reverse();
@@ -401,8 +401,8 @@ fn corrupt(place: &str, key: &str, error: &dyn std::error::Error) -> StateError 
     StateError::Corrupt { place: place.to_owned(), detail: format!("the row of `{key}` cannot be read: {error}") }
 }
 
-/// The head of a state that was just born.
-pub(crate) fn newborn(key: &crate::SealKey) -> Head {
+/// Returns the head of a new state.
+pub(crate) fn new_head(key: &crate::SealKey) -> Head {
     let lineage = Lineage::generate();
     let key_check: Digest = key.check(&lineage);
     Head { lineage, serial: 0, epoch: 0, holder: None, write: Head::new_write(), key_check }
@@ -415,19 +415,19 @@ mod tests {
     use crate::tests::intent;
 
     fn made(rows: &mut Rows, change: Change) -> Result<(), StateError> {
-        let mut draft = Draft::new("here", rows, newborn(&SealKey::generate()));
+        let mut draft = Draft::new("here", rows, new_head(&SealKey::generate()));
         let done = draft.make(&change);
         let changed = draft.changed;
-        absorb(rows, changed);
+        merge(rows, changed);
         done
     }
 
-    /// Many operations are open at once, and each has its end.
+    /// A damaged intent does not affect others, because finishing reads one intent only.
     #[test]
-    fn the_end_of_an_operation_looks_at_no_other() {
+    fn finishing_an_operation_reads_no_other_intent() {
         let mut rows = Rows::new();
         made(&mut rows, Change::Begin(vec![intent("one", "ssh_file.a"), intent("two", "ssh_file.b")])).unwrap();
-        rows.set(numbered(Table::Intent, 0), Some("nothing that can be read".to_owned()));
+        rows.set(numbered(Table::Intent, 0), Some("not JSON".to_owned()));
         made(&mut rows, Change::Begin(vec![intent("three", "ssh_file.c")])).unwrap();
         for id in ["two", "three"] {
             made(&mut rows, Change::Finish { intent: id.to_owned(), outcome: Outcome::Remove }).unwrap();

@@ -1,4 +1,4 @@
-//! Each change as SQL.
+//! Applies changes with SQL.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::read::{body, json, parse};
 use crate::change::{Change, RUNS};
 use crate::{Contents, Intent, Outcome, Output, Record, Run, RunEnd, StateError};
 
-/// Makes a change.
+/// Applies a change.
 pub(crate) fn make(change: &Change, db: &Connection) -> Result<(), Failure> {
     match change {
         Change::Begin(intents) => intents.iter().try_for_each(|intent| begin(db, intent)),
@@ -90,7 +90,7 @@ fn rename(db: &Connection, from: &str, to: &str) -> Result<(), Failure> {
     count(db, 1).map(drop)
 }
 
-/// The records that may name an address: the text is looked for as JSON writes it.
+/// Returns the records that can refer to an address: it searches for the address as a JSON string.
 fn naming(db: &Connection, address: &str) -> Result<Vec<Record>, Failure> {
     let mut statement = db.prepare_cached("SELECT address, body FROM records WHERE instr(body, ?1)")?;
     let mut rows = statement.query([json(&address)?])?;
@@ -167,7 +167,7 @@ fn finish_run(db: &Connection, id: &str, end: &RunEnd) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes a new version of the state where rows changed, and says whether they did.
+/// Increments the serial if rows changed, and returns whether they did.
 fn count(db: &Connection, rows: usize) -> Result<bool, Failure> {
     if rows == 0 {
         return Ok(false);

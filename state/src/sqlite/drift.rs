@@ -7,7 +7,7 @@ use super::read::{body, parse};
 use crate::DriftHistory;
 use crate::drift::DriftNote;
 
-/// Reads it. A database of an older format, opened for reading, has none.
+/// Reads the history. A database of an older format that is open for reading has no history.
 pub(crate) fn load(db: &Connection) -> Result<DriftHistory, Failure> {
     if !db.table_exists(None, "drift")? {
         return Ok(DriftHistory::default());
@@ -16,7 +16,7 @@ pub(crate) fn load(db: &Connection) -> Result<DriftHistory, Failure> {
     text.map_or_else(|| Ok(DriftHistory::default()), |text| parse(&text, "drift"))
 }
 
-/// Adds to it.
+/// Adds to the history.
 pub(crate) fn note(db: &Connection, note: &DriftNote) -> Result<(), Failure> {
     let history = load(db)?.with(note);
     db.execute("INSERT OR REPLACE INTO drift VALUES (1, ?1)", [body(&history, "drift")?])?;

@@ -1,4 +1,4 @@
-//! What SQLite and the file system say, as errors of a state.
+//! Converts errors of SQLite and the file system.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use rusqlite::ErrorCode;
 use crate::StateError;
 
 impl StateError {
-    /// The error for what SQLite said.
+    /// Returns the error for an error of SQLite.
     pub(crate) fn sqlite(path: &Path, doing: &'static str, error: &rusqlite::Error) -> Self {
         let code = error.sqlite_error_code();
         if matches!(code, Some(ErrorCode::CannotOpen))
@@ -21,7 +21,7 @@ impl StateError {
         let detail = error.to_string();
         match code {
             Some(ErrorCode::DiskFull) => Self::DiskFull { path, doing },
-            // SQLite says no more than "I/O error" where its shared memory or a quota is what ran out.
+            // SQLite reports only "I/O error" if its shared memory or a quota is exhausted.
             Some(ErrorCode::SystemIoFailure) if is_full(&path) => Self::DiskFull { path, doing },
             Some(ErrorCode::ReadOnly) => Self::ReadOnly { path, doing },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path, doing },
@@ -33,32 +33,32 @@ impl StateError {
     }
 }
 
-/// What SQLite keeps to itself where it cannot open something: which of the database and its folder the system refuses, and why.
+/// Returns whether the system refuses access to the database or to its folder, and why. SQLite does not report this.
 fn refused(path: &Path) -> Option<(&Path, Errno)> {
     let reasons =
         [(path, AccessFlags::R_OK | AccessFlags::W_OK), (path.parent()?, AccessFlags::W_OK | AccessFlags::X_OK)];
     reasons.into_iter().find_map(|(path, wanted)| Some((path, access(path, wanted).err()?)))
 }
 
-/// True where the file system has no room left.
+/// Returns whether the file system is full.
 pub(crate) fn is_full(path: &Path) -> bool {
     let folder = path.parent().unwrap_or(path);
     nix::sys::statvfs::statvfs(folder).is_ok_and(|fs| fs.blocks_available() == 0)
 }
 
-/// What a statement failed with, before it is known which file and which request it belongs to.
+/// The error of a statement, without the file and the operation.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// SQLite refused.
+    /// An error of SQLite.
     Sqlite(rusqlite::Error),
-    /// A row does not hold what we write there.
+    /// A damaged row.
     Row(String),
-    /// The request itself cannot be done.
+    /// The request is invalid.
     State(StateError),
 }
 
 impl Failure {
-    /// The error to hand out.
+    /// Adds the file and the operation.
     pub(crate) fn at(self, path: &Path, doing: &'static str) -> StateError {
         match self {
             Self::Sqlite(error) => StateError::sqlite(path, doing, &error),

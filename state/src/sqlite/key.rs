@@ -1,4 +1,4 @@
-//! The file that holds the seal key: 32 bytes, for its owner and perhaps a group of readers, born complete or not at all.
+//! The file of the seal key: 32 bytes, readable by its owner and optionally a group, created atomically.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::{SealKey, StateError};
 
-/// Reads the key. None where there is no such file.
+/// Reads the key. Returns `None` if the file does not exist.
 pub(crate) fn read(path: &Path) -> Result<Option<SealKey>, StateError> {
     let doing = "reading the seal key";
     let mut file = match File::open(path) {
@@ -19,7 +19,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<SealKey>, StateError> {
     };
     let meta = file.metadata().map_err(|error| StateError::io(path, doing, error))?;
     let mode = meta.permissions().mode() & 0o7777;
-    // A group may read it: that lets others look for drift who may not write.
+    // A group can read it, so that users who cannot write can run `drift`.
     if mode & 0o037 != 0 {
         return Err(StateError::KeyPermissions { path: path.to_owned(), mode });
     }
@@ -31,20 +31,20 @@ pub(crate) fn read(path: &Path) -> Result<Option<SealKey>, StateError> {
     Ok(Some(SealKey::from_bytes(*bytes)))
 }
 
-/// Reads the key, and makes one where there is none. Of several processes that do this at once, one makes it and all get the same.
+/// Reads the key, or creates it if it does not exist. If several processes do this at once, all get the same key.
 pub(crate) fn read_or_create(path: &Path) -> Result<SealKey, StateError> {
     if let Some(key) = read(path)? {
         return Ok(key);
     }
     let key = SealKey::generate();
-    if persist(path, key.as_bytes()).map_err(|error| StateError::io(path, "making the seal key", error))? {
+    if persist(path, key.as_bytes()).map_err(|error| StateError::io(path, "creating the seal key", error))? {
         return Ok(key);
     }
     read(path)?.ok_or_else(|| StateError::KeyMissing { place: path.display().to_string() })
 }
 
-/// Lays down the key that is going to be the one.
-pub(crate) fn announce(path: &Path, key: &SealKey) -> Result<(), StateError> {
+/// Writes the key that will replace the current one.
+pub(crate) fn write_next(path: &Path, key: &SealKey) -> Result<(), StateError> {
     let doing = "writing the seal key";
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StateError::io(path, doing, error)),
@@ -53,15 +53,15 @@ pub(crate) fn announce(path: &Path, key: &SealKey) -> Result<(), StateError> {
     persist(path, key.as_bytes()).map(drop).map_err(|error| StateError::io(path, doing, error))
 }
 
-/// Makes the announced key the one.
-pub(crate) fn settle(from: &Path, to: &Path) -> Result<(), StateError> {
+/// Replaces the current key by the next one.
+pub(crate) fn activate_next(from: &Path, to: &Path) -> Result<(), StateError> {
     let folder = to.parent().unwrap_or(Path::new("."));
     fs::rename(from, to)
         .and_then(|()| File::open(folder)?.sync_all())
-        .map_err(|error| StateError::io(to, "putting the seal key in its place", error))
+        .map_err(|error| StateError::io(to, "replacing the seal key", error))
 }
 
-/// Writes a whole file for its owner alone. False where one is there already, which is then left as it is.
+/// Writes a file that only its owner can read. Returns false and changes nothing if the file exists.
 fn persist(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".state.key.").tempfile_in(folder)?;
@@ -71,7 +71,7 @@ fn persist(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     place(file.into_temp_path(), path)
 }
 
-/// Gives a finished file its name, durably. False where the name is taken.
+/// Renames a complete file durably. Returns false if the name exists.
 pub(crate) fn place(file: tempfile::TempPath, path: &Path) -> io::Result<bool> {
     match file.persist_noclobber(path) {
         Ok(()) => {}
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_many_who_make_it_at_once_all_get_the_same() {
+    fn concurrent_creation_returns_one_key() {
         for _ in 0..20 {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("state.key");
@@ -105,12 +105,12 @@ mod tests {
             });
             assert!(keys.iter().all(|key| *key == keys[0]));
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
-            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left behind");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file remains");
         }
     }
 
     #[test]
-    fn a_key_that_others_can_read_or_that_is_cut_is_refused() {
+    fn a_key_with_a_wrong_mode_or_size_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.key");
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();

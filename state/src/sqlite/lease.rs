@@ -9,12 +9,12 @@ use crate::lease::{self, Fence, Lease, Taken};
 use crate::settings::Settings;
 use crate::{LockInfo, LockRequest, StateError};
 
-/// Who holds the lock. A lock that has run out or whose holder is known to be dead counts as none.
+/// Returns the holder of the lock. A lock that expired or whose holder is known to be dead counts as free.
 pub(crate) fn holder(db: &Connection, settings: &Settings) -> Result<Option<LockInfo>, Failure> {
     Ok(load(db)?.filter(|lease| !lease.is_free(settings.now())).map(|lease| lease.info))
 }
 
-/// Takes the lock where nobody holds it.
+/// Takes the lock if nobody holds it.
 pub(crate) fn acquire(db: &Connection, request: &LockRequest, settings: &Settings) -> Result<Taken, Failure> {
     let found = load(db)?;
     if let Some(lease) = &found
@@ -28,21 +28,21 @@ pub(crate) fn acquire(db: &Connection, request: &LockRequest, settings: &Setting
     Ok(Taken { info: lease.info, instead_of: found.map(|lease| lease.info) })
 }
 
-/// Sees that the lock is still the one of `fence` and has not run out.
+/// Checks that the lock belongs to `fence` and has not expired.
 pub(crate) fn check(db: &Connection, fence: &Fence, now: Timestamp) -> Result<(), Failure> {
-    lease::own(load(db)?, fence, now)?;
+    lease::check_owned(load(db)?, fence, now)?;
     Ok(())
 }
 
-/// Holds the lock for longer.
+/// Renews the lock and returns its new expiry.
 pub(crate) fn renew(db: &Connection, fence: &Fence, settings: &Settings) -> Result<Timestamp, Failure> {
-    let mut lease = lease::own(load(db)?, fence, settings.now())?;
+    let mut lease = lease::check_owned(load(db)?, fence, settings.now())?;
     lease.renew(settings);
     save(db, &lease)?;
     Ok(lease.info.expires)
 }
 
-/// Gives the lock back. One that is not ours any more stays with whom it belongs to.
+/// Releases the lock. Does nothing if another process holds it now.
 pub(crate) fn release(db: &Connection, fence: &Fence) -> Result<(), Failure> {
     match load(db)? {
         Some(lease) if lease.is(fence) => Ok(clear(db)?),
@@ -50,9 +50,9 @@ pub(crate) fn release(db: &Connection, fence: &Fence) -> Result<(), Failure> {
     }
 }
 
-/// Takes the lock away from whoever holds it under this id.
+/// Releases the lock with this id, whoever holds it.
 pub(crate) fn force_release(db: &Connection, id: &str) -> Result<(), Failure> {
-    lease::named(load(db)?, id)?;
+    lease::check_id(load(db)?, id)?;
     Ok(clear(db)?)
 }
 

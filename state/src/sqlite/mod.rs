@@ -38,19 +38,19 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens it for writing; makes folder (0700), key and database where there are none.
+    /// Opens the state for writing; creates folder (0700), key and database if they do not exist.
     pub(crate) async fn open(dir: &Path, settings: Settings) -> Result<Self, StateError> {
         let files = Files::of(dir);
-        let wanted = files.clone();
-        let opened = spawn_blocking(move || open::writable(&wanted)).await.map_err(|_| StateError::Closed)??;
+        let to_open = files.clone();
+        let opened = spawn_blocking(move || open::writable(&to_open)).await.map_err(|_| StateError::Closed)??;
         Self::start(files, opened, settings)
     }
 
-    /// Opens it for reading only. None where there is none yet.
+    /// Opens the state for reading only. Returns `None` if it does not exist.
     pub(crate) async fn open_existing(dir: &Path, settings: Settings) -> Result<Option<Self>, StateError> {
         let files = Files::of(dir);
-        let wanted = files.clone();
-        let opened = spawn_blocking(move || open::existing(&wanted)).await.map_err(|_| StateError::Closed)??;
+        let to_open = files.clone();
+        let opened = spawn_blocking(move || open::existing(&to_open)).await.map_err(|_| StateError::Closed)??;
         opened.map(|opened| Self::start(files, opened, settings)).transpose()
     }
 
@@ -89,14 +89,14 @@ impl Backend for Sqlite {
 
     async fn note_drift(&self, note: &DriftNote) -> Result<(), StateError> {
         let note = note.clone();
-        self.writer.write("recording what drifted", move |db| drift::note(db, &note)).await
+        self.writer.write("recording the drift", move |db| drift::note(db, &note)).await
     }
 
     async fn acquire(&self, request: &LockRequest) -> Result<Taken, StateError> {
         let (request, settings, files) = (request.clone(), self.settings.clone(), self.files.clone());
         let work = move |db: &_| {
             let taken = lease::acquire(db, &request, &settings)?;
-            open::forget_announced(db, &files);
+            open::remove_unused_next_key(db, &files);
             Ok(taken)
         };
         self.writer.write("taking the lock", work).await
@@ -119,12 +119,12 @@ impl Backend for Sqlite {
 
     async fn release(&self, fence: &Fence) -> Result<(), StateError> {
         let fence = fence.clone();
-        self.writer.write("giving back the lock", move |db| lease::release(db, &fence)).await
+        self.writer.write("releasing the lock", move |db| lease::release(db, &fence)).await
     }
 
-    fn release_unheard(&self, fence: &Fence) {
+    fn release_in_background(&self, fence: &Fence) {
         let fence = fence.clone();
-        self.writer.write_unheard("giving back the lock", move |db| lease::release(db, &fence));
+        self.writer.write_in_background("releasing the lock", move |db| lease::release(db, &fence));
     }
 
     async fn write(&self, fence: &Fence, change: Change) -> Result<(), StateError> {
@@ -133,7 +133,7 @@ impl Backend for Sqlite {
             _ => None,
         };
         if let Some(key) = &new_key {
-            key::announce(&self.files.next_key, key)?;
+            key::write_next(&self.files.next_key, key)?;
         }
         let (fence, settings, doing) = (fence.clone(), self.settings.clone(), change.doing());
         let work = move |db: &_| {
@@ -141,7 +141,7 @@ impl Backend for Sqlite {
             change::make(&change, db)
         };
         self.writer.write(doing, work).await?;
-        // Where this is cut off the next who opens the state does it.
-        if new_key.is_some() { key::settle(&self.files.next_key, &self.files.key) } else { Ok(()) }
+        // If this is interrupted, the next process that opens the state does it.
+        if new_key.is_some() { key::activate_next(&self.files.next_key, &self.files.key) } else { Ok(()) }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading the tables.
+//! Reads the tables, and encodes rows.
 
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Serialize, de::DeserializeOwned};
@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::Failure;
 use crate::{Lineage, Run, Serial, Snapshot};
 
-/// Reads everything. It is consistent where `db` is in a transaction.
+/// Reads the whole state. The result is consistent if `db` is in a transaction.
 pub(crate) fn load(db: &Connection) -> Result<Snapshot, Failure> {
     let (lineage, serial): (String, i64) =
         db.query_row("SELECT lineage, serial FROM state", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -27,8 +27,8 @@ pub(crate) fn load_runs(db: &Connection, limit: usize) -> Result<Vec<Run>, Failu
     Ok(values(bodies(db, &sql)?))
 }
 
-/// True where the state holds something that was sealed with the key.
-pub(crate) fn holds_sealed(db: &Connection) -> Result<bool, Failure> {
+/// Returns whether the state contains records or outputs, whose digests need the key.
+pub(crate) fn contains_digests(db: &Connection) -> Result<bool, Failure> {
     let found =
         db.query_row("SELECT 1 FROM records UNION ALL SELECT 1 FROM outputs LIMIT 1", [], |_| Ok(())).optional()?;
     Ok(found.is_some())
@@ -38,7 +38,7 @@ fn values<T>(pairs: Vec<(String, T)>) -> Vec<T> {
     pairs.into_iter().map(|(_, value)| value).collect()
 }
 
-/// The rows of a query for a key and a body, the bodies read as JSON.
+/// Returns the rows of a query for a key and a body, with decoded bodies.
 fn bodies<T: DeserializeOwned>(db: &Connection, sql: &str) -> Result<Vec<(String, T)>, Failure> {
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query([])?;

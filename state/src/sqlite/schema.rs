@@ -1,4 +1,4 @@
-//! The tables, and how an older database becomes a current one.
+//! The tables and their migrations.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::StateError;
 
-/// What SQLite's `application_id` says of our databases: "moor".
+/// The `application_id` of moorfast's databases: "moor".
 pub(crate) const APPLICATION_ID: i64 = 0x6d6f_6f72;
 
-/// Step N makes a database of format N into one of format N + 1. A step that was released is never edited.
+/// Step N migrates a database of format N to format N + 1. A released step is never edited.
 const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE state (
@@ -53,15 +53,15 @@ const MIGRATIONS: &[&str] = &[
         body     TEXT NOT NULL
     ) STRICT;
 ",
-    // Bodies carry a checksum from here on, which an older moorfast cannot read. Those that were written before have none until they change.
+    // From this format on, bodies have a checksum, which an older moorfast cannot read. Older bodies have none until they change.
     "",
 ];
 
-/// Sees that `db` is a state that this program knows, of this format or an older one.
+/// Checks that `db` is a state in this format or an older one.
 pub(crate) fn check(db: &Connection, path: &Path) -> Result<(), StateError> {
-    let says = |pragma| db.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    let (id, found) = says("application_id")
-        .and_then(|id| Ok((id, says("user_version")?)))
+    let value = |pragma| db.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let (id, found) = value("application_id")
+        .and_then(|id| Ok((id, value("user_version")?)))
         .map_err(|error| StateError::sqlite(path, "reading its format", &error))?;
     if id == 0 && found == 0 && !db.table_exists(None, "state").unwrap_or(true) {
         return Err(StateError::Corrupt { place: path.display().to_string(), detail: "it is empty".into() });
@@ -76,20 +76,20 @@ pub(crate) fn check(db: &Connection, path: &Path) -> Result<(), StateError> {
     Ok(())
 }
 
-/// Brings `db` to the current format, all or nothing.
+/// Migrates `db` to the current format in one transaction.
 pub(crate) fn migrate(db: &mut Connection) -> rusqlite::Result<()> {
     apply(db, MIGRATIONS)
 }
 
 fn apply(db: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> {
-    // SQLite keeps it in 32 bits.
+    // SQLite stores it in 32 bits.
     let target = u32::try_from(steps.len()).unwrap_or(u32::MAX);
     let version = |db: &Connection| db.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
     if version(db)? >= target {
         return Ok(());
     }
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have been faster while this one waited for the write lock.
+    // Another process can have migrated while this one waited for the write lock.
     let found = version(&transaction)?;
     for step in steps.iter().skip(found as usize) {
         transaction.execute_batch(step)?;
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_runs_once_and_only_on_what_is_older() {
+    fn a_step_runs_once_and_only_on_an_older_format() {
         let mut db = Connection::open_in_memory().unwrap();
         let first = "CREATE TABLE a (x INTEGER); INSERT INTO a VALUES (1);";
         let second = "ALTER TABLE a ADD COLUMN y TEXT; UPDATE a SET y = 'from ' || x;";
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_fails_leaves_the_format_as_it_was() {
+    fn a_failed_step_changes_nothing() {
         let mut db = Connection::open_in_memory().unwrap();
         let first = "CREATE TABLE a (x INTEGER);";
         apply(&mut db, &[first]).unwrap();

@@ -1,4 +1,4 @@
-//! The one thread that talks to SQLite. Requests that wait while it works share the next transaction, and so the next sync.
+//! The thread that uses SQLite. Requests that wait during a write share the next transaction and its sync.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,12 +10,12 @@ use tokio::sync::oneshot;
 use super::Failure;
 use super::open::Opened;
 use crate::StateError;
-use crate::seam;
+use crate::fault_injection;
 
-/// The most requests that share a transaction: each waits for all.
+/// The maximum number of requests that share a transaction. Each waits for all others.
 const GROUP: usize = 1024;
 
-/// A handle to the thread; dropping it finishes what was asked for and closes the database.
+/// A handle to the thread. Dropping it completes all requests and closes the database.
 pub(crate) struct Writer {
     path: PathBuf,
     requests: Option<Sender<Request>>,
@@ -39,34 +39,34 @@ impl Writer {
         Ok(Self { path, requests: Some(requests), thread: Some(thread) })
     }
 
-    /// Runs `work` on one consistent view of the database.
+    /// Runs `work` on a consistent view of the database.
     pub(crate) async fn read<T, F>(&self, doing: &'static str, work: F) -> Result<T, StateError>
     where
         T: Send + 'static,
         F: FnMut(&Connection) -> Result<T, Failure> + Send + 'static,
     {
-        self.ask(Request::Read, doing, work).await
+        self.submit(Request::Read, doing, work).await
     }
 
-    /// Runs `work` in a transaction, all or nothing, and answers when it is durable.
-    /// It may be run again where the transaction that it shared with others failed.
+    /// Runs `work` in a transaction and returns when it is durable.
+    /// `work` runs a second time if a transaction shared with other requests failed.
     pub(crate) async fn write<T, F>(&self, doing: &'static str, work: F) -> Result<T, StateError>
     where
         T: Send + 'static,
         F: FnMut(&Connection) -> Result<T, Failure> + Send + 'static,
     {
-        self.ask(Request::Write, doing, work).await
+        self.submit(Request::Write, doing, work).await
     }
 
-    /// Like [`Writer::write`], for who cannot wait for the answer.
-    pub(crate) fn write_unheard<F>(&self, doing: &'static str, work: F)
+    /// Starts a write like [`Writer::write`] without waiting for the result.
+    pub(crate) fn write_in_background<F>(&self, doing: &'static str, work: F)
     where
         F: FnMut(&Connection) -> Result<(), Failure> + Send + 'static,
     {
-        drop(self.ask(Request::Write, doing, work));
+        drop(self.submit(Request::Write, doing, work));
     }
 
-    fn ask<T, F>(
+    fn submit<T, F>(
         &self,
         kind: fn(Box<dyn Job>) -> Request,
         doing: &'static str,
@@ -79,7 +79,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let call = Call { path: self.path.clone(), doing, work, result: None, reply };
         if let Some(requests) = &self.requests {
-            // Where the thread is gone the reply is dropped with the request, and the answer says so.
+            // If the thread ended, the reply is dropped with the request, which makes the answer an error.
             requests.send(kind(Box::new(call))).ok();
         }
         async { answer.await.unwrap_or(Err(StateError::Closed)) }
@@ -95,11 +95,11 @@ impl Drop for Writer {
     }
 }
 
-/// A request, its type forgotten.
+/// A request of any type.
 trait Job: Send {
-    /// Does it; false where it failed.
+    /// Runs the request and returns whether it succeeded.
     fn run(&mut self, db: &Connection) -> bool;
-    /// Tells who asked. `rest` is what became of everything around it: the begin and the commit.
+    /// Sends the answer. `rest` is the result of the transaction: begin and commit.
     fn answer(self: Box<Self>, rest: Result<(), &rusqlite::Error>);
 }
 
@@ -128,7 +128,7 @@ where
             (Some(done), Ok(())) => done,
             (None, Ok(())) => Err(StateError::Closed),
         };
-        // Who asked may have gone; what was asked for is done all the same.
+        // The caller can be gone; the request is done anyway.
         self.reply.send(answer).ok();
     }
 }
@@ -176,8 +176,8 @@ impl Worker {
         reads.into_iter().for_each(|job| self.read(job));
     }
 
-    /// Runs and commits a group in the transaction that is open. Where that fails, each gets a transaction of its own,
-    /// so that one request that no disk has room for does not take the others with it.
+    /// Runs and commits a group in the open transaction. If this fails, each request gets its own transaction,
+    /// so that a request that is too large for the disk does not affect the others.
     fn finish(&self, mut jobs: Vec<Box<dyn Job>>) {
         let done = self.attempt(&mut jobs);
         self.rollback();
@@ -196,17 +196,17 @@ impl Worker {
         for job in jobs {
             self.db().execute_batch("SAVEPOINT job")?;
             if !job.run(self.db()) {
-                // Fails where SQLite rolled everything back by itself, as it does on a full disk.
+                // Fails if SQLite rolled back the whole transaction, as it does on a full disk.
                 self.db().execute_batch("ROLLBACK TO job")?;
             }
             self.db().execute_batch("RELEASE job")?;
         }
-        seam::around_commit(|| self.db().execute_batch("COMMIT"))
+        fault_injection::around_commit(|| self.db().execute_batch("COMMIT"))
     }
 
     fn rollback(&self) {
         if !self.db().is_autocommit() {
-            // The next BEGIN would tell.
+            // If this fails, the next BEGIN fails too.
             self.db().execute_batch("ROLLBACK").ok();
         }
     }

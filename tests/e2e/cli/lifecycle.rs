@@ -302,7 +302,7 @@ fn the_quickstart_runs() {
     folder.expect(0, &["fmt", "-check"]);
     folder.expect(0, &["apply", "-auto-approve"]).says("Apply complete! Resources: 10 added");
     folder.expect(0, &["plan", "-detailed-exitcode"]);
-    folder.expect(1, &["plan", "-var", "port=80"]).complains("A port that needs no root is above 1023.");
+    folder.expect(1, &["plan", "-var", "port=80"]).complains("port must be between 1024 and 65535.");
     folder.expect(0, &["plan", "-var", "port=9090"]).says("will be updated in place on 2 nodes: web1, web2");
     folder.expect(0, &["destroy", "-auto-approve"]);
 }

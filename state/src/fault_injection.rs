@@ -1,27 +1,27 @@
-//! What debug builds let tests set from outside, by the environment. Release builds read none of it.
+//! Fault injection for tests by environment variables. Release builds ignore them.
 //!
 //! - `MOORFAST_CRASH_AT=before:N` or `after:N`: the process kills itself with SIGKILL right before or right after its Nth durable write.
-//!   That is a commit to a database, or one object that a server makes, replaces or removes.
-//! - `MOORFAST_LOCK_EXPIRY=MILLISECONDS`: how long a lock lives without being renewed.
+//!   A durable write is a commit to a database, or an object that a server creates, replaces or deletes.
+//! - `MOORFAST_LOCK_EXPIRY=MILLISECONDS`: the expiry of a lock that is not renewed.
 
 use std::time::Duration;
 
 #[cfg(debug_assertions)]
 pub(crate) use debug::{around_commit, around_request, lock_expiry};
 
-/// Makes a commit.
+/// Runs a commit.
 #[cfg(not(debug_assertions))]
 pub(crate) fn around_commit<T>(commit: impl FnOnce() -> T) -> T {
     commit()
 }
 
-/// Has a server make something durable.
+/// Runs a request that makes a change durable on a server.
 #[cfg(not(debug_assertions))]
 pub(crate) async fn around_request<T>(request: impl Future<Output = T>) -> T {
     request.await
 }
 
-/// How long a lock lives.
+/// Returns the expiry of locks that a test set.
 #[cfg(not(debug_assertions))]
 pub(crate) fn lock_expiry() -> Option<Duration> {
     None
@@ -61,7 +61,7 @@ mod debug {
 
     fn crash_at(moment: &str, number: u64) {
         if CRASH_AT.as_ref().is_some_and(|at| *at == format!("{moment}:{number}")) {
-            // It does not come back.
+            // Does not return.
             raise(Signal::SIGKILL).ok();
         }
     }
