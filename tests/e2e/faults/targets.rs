@@ -187,22 +187,9 @@ fn api_server_down(testbed: &Testbed) {
 
 fn forbidden(testbed: &Testbed) {
     testbed.kubectl(&["create", "serviceaccount", "nobody"]);
-    let token = testbed.kubectl(&["create", "token", "nobody"]);
-    let control_plane = &testbed.facts.control_plane;
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = folder.path().join("kubeconfig").display().to_string();
-    let kubectl = |arguments: &[&str]| testbed.kubectl(&[&["config", "--kubeconfig", &kubeconfig], arguments].concat());
-    kubectl(&[
-        "set-cluster",
-        "c",
-        "--server",
-        &control_plane.server,
-        "--certificate-authority",
-        &control_plane.ca.display().to_string(),
-    ]);
-    kubectl(&["set-credentials", "nobody", "--token", token.trim()]);
-    kubectl(&["set-context", "c", "--cluster", "c", "--user", "nobody"]);
-    kubectl(&["use-context", "c"]);
+    std::fs::write(&kubeconfig, testbed.kubeconfig_of("nobody", "default")).unwrap();
     let moorfast = cluster(&kubeconfig, CONFIG_MAP);
     for command in [&["plan"][..], &["apply", "--auto-approve"]] {
         let run = moorfast.expect(1, command);

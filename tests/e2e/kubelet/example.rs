@@ -59,7 +59,9 @@ impl Workers {
             places.push((format!("the output of `{}`", run.command), run.stdout.clone().into_bytes()));
             places.push((format!("the log of `{}`", run.command), run.stderr.clone().into_bytes()));
         }
-        places.push(("ps".to_owned(), command_lines.iter().cloned().collect::<String>().into_bytes()));
+        for line in command_lines {
+            places.push((format!("the command line `{line}`"), line.clone().into_bytes()));
+        }
         for file in self.moorfast.files() {
             places.push((file.display().to_string(), std::fs::read(&file).unwrap_or_default()));
         }

@@ -8,6 +8,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A thread that reads all processes of this machine, including those of the testbed's nodes, again and again.
+///
+/// It also sees the processes of tests that run in parallel, so no test may have a token or a key in its arguments.
 pub struct Watch {
     ended: Arc<AtomicBool>,
     thread: JoinHandle<Seen>,
