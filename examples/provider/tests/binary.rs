@@ -23,20 +23,24 @@ fn the_provider_is_known_to_every_command() {
     assert!(run(&["version"]).contains("ssh, kubernetes, local"));
     assert!(run(&["schema"]).contains("local_file"));
 
-    let manifest = |path: &str| format!("[resource.local_file.x]\npath = {path:?}\ncontent = \"token: hidden\"\n");
-    fs::write(folder.path().join("main.toml"), manifest("out/kubeconfig")).unwrap();
-    run(&["validate"]);
-    let plan = run(&["plan"]);
-    assert!(plan.contains("local_file.x") && !plan.contains("hidden"), "{plan}");
-    run(&["apply", "--auto-approve"]);
-    assert_eq!(fs::read_to_string(folder.path().join("out/kubeconfig")).unwrap(), "token: hidden");
-    run(&["state", "rm", "local_file.x"]);
-    run(&["import", "local_file.x"]);
-    run(&["drift"]);
-    run(&["destroy", "--auto-approve"]);
+    let main = folder.path().join("main.toml");
+    let manifest = include_str!("../manifest/main.toml");
+    fs::write(&main, manifest).unwrap();
+    let variable = ["-var", "token=hidden"];
+    let with_variable = |arguments: &[&str]| run(&[arguments, &variable[..]].concat());
+    with_variable(&["validate"]);
+    let plan = with_variable(&["plan"]);
+    assert!(plan.contains("local_file.kubeconfig") && !plan.contains("hidden"), "{plan}");
+    with_variable(&["apply", "--auto-approve"]);
+    let written = fs::read_to_string(folder.path().join("out/kubeconfig")).unwrap();
+    assert!(written.contains("hidden"), "{written}");
+    run(&["state", "rm", "local_file.kubeconfig"]);
+    with_variable(&["import", "local_file.kubeconfig"]);
+    with_variable(&["drift"]);
+    with_variable(&["destroy", "--auto-approve"]);
     assert!(!folder.path().join("out/kubeconfig").exists());
 
-    fs::write(folder.path().join("main.toml"), manifest("out/")).unwrap();
-    let (succeeded, text) = moorfast(folder.path(), &["validate"]);
+    fs::write(&main, manifest.replace("out/kubeconfig", "out/")).unwrap();
+    let (succeeded, text) = moorfast(folder.path(), &["validate", "-var", "token=hidden"]);
     assert!(!succeeded && text.contains("`path` is not the path of a file"), "{text}");
 }
