@@ -33,7 +33,6 @@ impl Connection for LocalConnection {
         requests.iter().map(|request| Ok(propose(request))).collect()
     }
 
-    // ANCHOR: apply
     async fn apply(
         &self,
         _: &Target,
@@ -47,7 +46,6 @@ impl Connection for LocalConnection {
             _ = outcomes.send((index, outcome));
         }
     }
-    // ANCHOR_END: apply
 
     async fn read_data(&self, _: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
         let unknown =
@@ -62,7 +60,6 @@ impl Connection for LocalConnection {
     async fn close(&self) {}
 }
 
-// ANCHOR: plan
 /// Compares the observed file with the desired one.
 fn propose(request: &PlanRequest) -> Proposal {
     let mut planned = request.desired.clone();
@@ -82,10 +79,8 @@ fn propose(request: &PlanRequest) -> Proposal {
     proposal.consequences.extend(request.overwrite(&proposal, &["content"]));
     proposal
 }
-// ANCHOR_END: plan
 
 impl LocalConnection {
-    // ANCHOR: read
     /// Reads the file, or returns `None` if it does not exist.
     fn observe(&self, path: &str) -> Result<Option<Observed>, ProviderError> {
         let failed = |error: io::Error| failure("read", path, &error);
@@ -104,9 +99,7 @@ impl LocalConnection {
         ]);
         Ok(Some(Observed { attributes, private: serde_json::Value::Null }))
     }
-    // ANCHOR_END: read
 
-    // ANCHOR: perform
     fn perform(&self, operation: &Operation) -> Result<Applied, ProviderError> {
         let recorded = operation.recorded.as_deref();
         let private = recorded.map(|record| record.private.clone()).unwrap_or_default();
@@ -120,11 +113,13 @@ impl LocalConnection {
         };
         let path = path_of(Some(desired), recorded);
         let is_new = matches!(operation.action, OperationAction::Create(_));
-        self.write(path, desired, is_new).map_err(|error| failure("write", path, &error))?;
+        if let Err(error) = self.write(path, desired, is_new) {
+            // The folder that was created is recorded, although the file failed.
+            return Err(ProviderError { private: Some(Box::new(private)), ..failure("write", path, &error) });
+        }
         let written = self.observe(path)?.unwrap_or_default();
         Ok(Applied { attributes: written.attributes, private, notes: Vec::new() })
     }
-    // ANCHOR_END: perform
 
     /// Writes a whole file or none: a crash leaves no half of it. A new file replaces no other, for the plan has seen none.
     fn write(&self, path: &str, desired: &Attributes, is_new: bool) -> io::Result<()> {
@@ -144,7 +139,6 @@ impl LocalConnection {
         Ok(())
     }
 
-    // ANCHOR: private
     /// Creates the folder of the file. Returns the private data that names it if it did not exist.
     fn create_folder(&self, path: &str) -> Result<serde_json::Value, ProviderError> {
         let file = self.resolve(path)?;
@@ -165,20 +159,16 @@ impl LocalConnection {
         }
         Ok(Applied::default())
     }
-    // ANCHOR_END: private
 
     /// Returns the path of the file on this machine. A manifest of somebody else reaches no file outside of its folder.
     fn resolve(&self, path: &str) -> Result<PathBuf, ProviderError> {
         let Context { root, data_dir, untrusted, .. } = &self.context;
         let file = root.join(path);
-        match *untrusted && !is_inside(root, data_dir, &file) {
-            true => Err(ProviderError::new(
-                Class::Denied,
-                format!("cannot read {path}: it is outside of the manifest's folder"),
-            )
-            .attribute("path")),
-            false => Ok(file),
+        if *untrusted && !is_inside(root, data_dir, &file) {
+            let summary = format!("{path} is outside of the folder of the manifest, which is not trusted");
+            return Err(ProviderError::new(Class::Denied, summary).attribute("path"));
         }
+        Ok(file)
     }
 }
 
@@ -188,7 +178,6 @@ fn path_of<'a>(attributes: Option<&'a Attributes>, recorded: Option<&'a Record>)
     declared.or(recorded.map(|record| record.identity.as_str())).unwrap_or_default()
 }
 
-// ANCHOR: error
 fn failure(verb: &str, path: &str, error: &io::Error) -> ProviderError {
     let class = match error.kind() {
         ErrorKind::PermissionDenied => Class::Denied,
@@ -197,4 +186,3 @@ fn failure(verb: &str, path: &str, error: &io::Error) -> ProviderError {
     };
     ProviderError::new(class, format!("cannot {verb} {path}: {error}")).attribute("path")
 }
-// ANCHOR_END: error

@@ -31,7 +31,6 @@ impl Provider for LocalProvider {
         Schema::new("Files on the machine where moorfast runs. There is nothing to configure.", [])
     }
 
-    // ANCHOR: schema
     fn resource_types(&self) -> Vec<ResourceType> {
         let schema = Schema::new(
             "A file on the machine where moorfast runs, for example a kubeconfig or an inventory for another program.",
@@ -55,13 +54,11 @@ impl Provider for LocalProvider {
         );
         vec![ResourceType { name: "local_file", scope: Scope::Provider, schema }]
     }
-    // ANCHOR_END: schema
 
     fn data_sources(&self) -> Vec<ResourceType> {
         Vec::new()
     }
 
-    // ANCHOR: validate
     fn validate(&self, _: &str, attributes: &Attributes) -> Vec<Invalid> {
         // An unknown path has no text, so it passes.
         let is_folder = text(attributes, "path").is_some_and(|path| path.is_empty() || path.ends_with('/'));
@@ -72,13 +69,10 @@ impl Provider for LocalProvider {
         };
         is_folder.then_some(invalid).into_iter().collect()
     }
-    // ANCHOR_END: validate
 
-    // ANCHOR: identity
     fn identity(&self, _: &str, attributes: &Attributes) -> Option<String> {
         text(attributes, "path").map(str::to_owned)
     }
-    // ANCHOR_END: identity
 
     async fn configure(&self, _: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {
         Ok(Arc::new(LocalConnection { context }))

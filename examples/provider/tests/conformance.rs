@@ -9,7 +9,6 @@ use moorfast_conformance::{Case, check};
 use moorfast_engine::provider::Provider;
 use moorfast_local::LocalProvider;
 
-// ANCHOR: case
 #[tokio::test]
 async fn a_local_file_keeps_the_laws() {
     let folder = tempfile::tempdir().unwrap();
@@ -37,7 +36,6 @@ async fn a_local_file_keeps_the_laws() {
     check(&providers, &case).await.unwrap();
     assert!(!path.parent().unwrap().exists(), "the folder that was created for the file is removed with it");
 }
-// ANCHOR_END: case
 
 /// Returns content and mode of a file.
 fn snapshot(path: &Path) -> String {

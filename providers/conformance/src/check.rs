@@ -26,6 +26,7 @@ pub async fn check(providers: &[Arc<dyn Provider>], case: &Case) -> Result<(), V
     }
     let workbench = Workbench::new(providers).map_err(|error| Violation::new(Law::Valid, error.to_string()))?;
     let mut run = Run { workbench, case, secrets: Secrets(&case.secrets) };
+    run.accepts_unknown_values(providers)?;
     run.rejects()?;
     run.apply_all().await?;
     run.disturb().await?;
@@ -41,6 +42,18 @@ struct Run<'c> {
 }
 
 impl Run<'_> {
+    /// Checks that no version of the manifest becomes invalid because its values are not known yet.
+    fn accepts_unknown_values(&self, providers: &[Arc<dyn Provider>]) -> Result<(), Violation> {
+        for manifest in std::iter::once(&self.case.manifest).chain(&self.case.updates) {
+            self.write(manifest)?;
+            let workspace = self.workbench.workspace().map_err(|failure| violation(Law::Valid, &failure))?;
+            for provider in providers {
+                declarations::unknown_values(provider.as_ref(), &workspace.manifest)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Checks that each invalid manifest is rejected, with the attribute named.
     fn rejects(&self) -> Result<(), Violation> {
         for (manifest, attribute) in &self.case.rejected {

@@ -1,7 +1,8 @@
 //! The laws that need no object: what a provider declares, and how it treats unknown values.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Value};
-use moorfast_engine::provider::{Provider, ResourceType};
+use moorfast_engine::manifest::Manifest;
+use moorfast_engine::model::{Attribute, Attributes, Kind, Mode, Value};
+use moorfast_engine::provider::Provider;
 
 use crate::{Law, Violation};
 
@@ -25,7 +26,7 @@ pub fn check(provider: &dyn Provider) -> Result<(), Violation> {
         }
         undocumented(&declared.schema.attributes, name)?;
     }
-    provider.resource_types().iter().try_for_each(|declared| unknown_values(provider, declared))
+    Ok(())
 }
 
 fn declaration(detail: String) -> Violation {
@@ -41,16 +42,21 @@ fn undocumented(attributes: &[Attribute]) -> Option<&'static str> {
     })
 }
 
-/// Checks that attributes that are all unknown are accepted.
-fn unknown_values(provider: &dyn Provider, declared: &ResourceType) -> Result<(), Violation> {
-    let written = declared.schema.attributes.iter().filter(|attribute| attribute.optional);
-    let unknown: Attributes = written.map(|attribute| (attribute.name.to_owned(), Value::Unknown)).collect();
-    let name = declared.name;
-    if let Some(invalid) = provider.validate(name, &unknown).first() {
-        let detail = format!("{name} with unknown attributes is rejected: {}", invalid.message);
-        return Err(Violation::new(Law::UnknownValues, detail));
+/// Checks that every resource of the manifest is valid if all attributes that it writes are unknown.
+pub fn unknown_values(provider: &dyn Provider, manifest: &Manifest) -> Result<(), Violation> {
+    let types = provider.resource_types();
+    for (address, resource) in &manifest.resources {
+        let declared = types.iter().find(|declared| declared.name == address.resource_type);
+        let Some(declared) = declared.filter(|_| address.mode == Mode::Managed) else { continue };
+        let default = |attribute: &Attribute| Some((attribute.name.to_owned(), attribute.default.clone()?));
+        let mut attributes: Attributes = declared.schema.attributes.iter().filter_map(default).collect();
+        attributes.extend(resource.attributes.iter().map(|(name, _, _)| (name.clone(), Value::Unknown)));
+        if let Some(invalid) = provider.validate(declared.name, &attributes).first() {
+            let detail = format!("{address} with unknown attributes is rejected: {}", invalid.message);
+            return Err(Violation::new(Law::UnknownValues, detail));
+        }
+        // Types with one object per target have a constant identity, so only that this does not panic is a law.
+        _ = provider.identity(declared.name, &attributes);
     }
-    // Types with one object per target have a constant identity, so only that this does not panic is a law.
-    _ = provider.identity(name, &unknown);
     Ok(())
 }

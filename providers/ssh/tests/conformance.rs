@@ -49,7 +49,7 @@ async fn files_folders_and_links_on_this_machine() {
 
             [resource.ssh_file.plain]
             on      = "here"
-            path    = "${{ssh_directory.folder["here"].path}}/plain.conf"
+            path    = '${{ssh_directory.folder["here"].path}}/plain.conf'
             content = "{content}"
 
             [resource.ssh_file.hidden]
@@ -70,7 +70,7 @@ async fn files_folders_and_links_on_this_machine() {
         .update(manifest("second", "0755", "conf.d"))
         .update(manifest("second", "0700", "hidden.conf"))
         .reject(here("[resource.ssh_file.x]\non = \"here\"\npath = \"not/absolute\"\ncontent = \"x\"\n"), "path")
-        .reject(here("[resource.ssh_link.x]\non = \"here\"\npath = \"/tmp/x\"\ntarget = 1\n"), "target")
+        .reject(here("[resource.ssh_directory.x]\non = \"here\"\npath = \"/tmp/x\"\nmode = \"rw\"\n"), "mode")
         .secret("hidden first")
         .secret("hidden second")
         .snapshot(move || listing(&seen))
@@ -98,7 +98,7 @@ async fn a_unit_and_an_account_on_a_node() {
             port          = {port}
             user          = "root"
             identity_file = "{identity}"
-            host_keys     = {keys:?}
+            host_key      = {keys:?}
 
             [resource.ssh_systemd_unit.service]
             on      = "node"

@@ -1,0 +1,229 @@
+//! Each law finds the fault that breaks it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use moorfast_conformance::{Case, Law, check};
+use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::provider::{
+    Applied, Class, Connection, Context, DataRequest, Invalid, Observed, Operation, OperationAction, PlanRequest,
+    Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// How the provider is faulty.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    None,
+    Undocumented,
+    RejectsUnknown,
+    AcceptsInvalid,
+    ReadWrites,
+    FailsToApply,
+    WritesAnotherValue,
+    ReturnsAnotherValue,
+    NeverSettles,
+    MissesDrift,
+    ForgetsSecrecy,
+    ReadsOnlyByRecord,
+    DeleteOfAbsentFails,
+}
+
+/// The provider `kv` with the type `kv_item`, whose values are in memory.
+#[derive(Clone)]
+struct Faulty {
+    fault: Fault,
+    items: Arc<Mutex<BTreeMap<String, String>>>,
+}
+
+impl Faulty {
+    fn new(fault: Fault) -> Self {
+        Self { fault, items: Arc::default() }
+    }
+
+    fn items(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.items.lock().unwrap()
+    }
+
+    fn attributes(&self, key: &str, value: &str) -> Attributes {
+        let value = Value::from(value);
+        let value = if self.fault == Fault::ForgetsSecrecy { value } else { value.sensitive() };
+        [("key".to_owned(), Value::from(key)), ("value".to_owned(), value)].into()
+    }
+
+    fn observe(&self, request: &ReadRequest) -> Option<Observed> {
+        let key = match (&request.desired, &request.recorded) {
+            (Some(desired), _) => text(desired, "key"),
+            (None, record) => record.as_ref().map(|record| record.identity.clone()).unwrap_or_default(),
+        };
+        if self.fault == Fault::ReadWrites {
+            self.items().entry("reads".to_owned()).or_default().push('x');
+        }
+        if self.fault == Fault::ReadsOnlyByRecord && request.recorded.is_none() {
+            return None;
+        }
+        let mut value = self.items().get(&key)?.clone();
+        if self.fault == Fault::MissesDrift && value == "changed by hand" {
+            value = "hidden-second".to_owned();
+        }
+        Some(Observed { attributes: self.attributes(&key, &value), private: serde_json::Value::Null })
+    }
+
+    fn propose(&self, request: &PlanRequest) -> Proposal {
+        let action = match &request.observed {
+            None => ProposedAction::Create,
+            Some(_) if self.fault == Fault::NeverSettles => ProposedAction::Update,
+            Some(observed) if text(&observed.attributes, "value") == text(&request.desired, "value") => {
+                ProposedAction::NoOp
+            }
+            // Takes what it wrote for what was desired, so that only the comparison with the plan finds the fault.
+            Some(observed) if text(&observed.attributes, "value").starts_with("another") => ProposedAction::NoOp,
+            Some(_) => ProposedAction::Update,
+        };
+        Proposal::new(action, request.desired.clone())
+    }
+
+    fn perform(&self, operation: &Operation) -> Result<Applied, ProviderError> {
+        let (OperationAction::Create(desired) | OperationAction::Update(desired)) = &operation.action else {
+            let key = operation.recorded.as_ref().map(|record| record.identity.clone()).unwrap_or_default();
+            return match self.items().remove(&key) {
+                None if self.fault == Fault::DeleteOfAbsentFails => Err(ProviderError::new(Class::Failed, "no item")),
+                _ => Ok(Applied::default()),
+            };
+        };
+        let (key, value) = (text(desired, "key"), text(desired, "value"));
+        let written = match self.fault {
+            Fault::FailsToApply => return Err(ProviderError::new(Class::Failed, "no")),
+            Fault::WritesAnotherValue => "another value".to_owned(),
+            _ => value.clone(),
+        };
+        self.items().insert(key.clone(), written.clone());
+        let returned = if self.fault == Fault::ReturnsAnotherValue { "another value" } else { &written };
+        Ok(Applied { attributes: self.attributes(&key, returned), ..Applied::default() })
+    }
+}
+
+fn text(attributes: &Attributes, name: &str) -> String {
+    attributes.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+#[async_trait]
+impl Provider for Faulty {
+    fn name(&self) -> &'static str {
+        "kv"
+    }
+
+    fn config(&self) -> Schema {
+        Schema::default()
+    }
+
+    fn resource_types(&self) -> Vec<ResourceType> {
+        let value = Attribute::required("value", Kind::String, "Value of the item.");
+        let schema = Schema::new(
+            "An item.",
+            [
+                Attribute::required(
+                    "key",
+                    Kind::String,
+                    if self.fault == Fault::Undocumented { "" } else { "Key of the item." },
+                ),
+                if self.fault == Fault::ForgetsSecrecy { value } else { value.secret() },
+            ],
+        );
+        vec![ResourceType { name: "kv_item", scope: Scope::Provider, schema }]
+    }
+
+    fn data_sources(&self) -> Vec<ResourceType> {
+        Vec::new()
+    }
+
+    fn validate(&self, _: &str, attributes: &Attributes) -> Vec<Invalid> {
+        let is_wrong = match self.fault {
+            Fault::AcceptsInvalid => false,
+            Fault::RejectsUnknown => text(attributes, "key").is_empty(),
+            _ => attributes.get("key").and_then(Value::as_str).is_some_and(str::is_empty),
+        };
+        let invalid = Invalid { attribute: Some("key"), message: "`key` is empty".to_owned(), help: None };
+        is_wrong.then_some(invalid).into_iter().collect()
+    }
+
+    fn identity(&self, _: &str, attributes: &Attributes) -> Option<String> {
+        attributes.get("key").and_then(Value::as_str).map(str::to_owned)
+    }
+
+    async fn configure(&self, _: &Attributes, _: Context) -> Result<Arc<dyn Connection>, ProviderError> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl Connection for Faulty {
+    async fn read(&self, _: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
+        requests.iter().map(|request| Ok(self.observe(request))).collect()
+    }
+
+    async fn plan(&self, _: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
+        requests.iter().map(|request| Ok(self.propose(request))).collect()
+    }
+
+    async fn apply(
+        &self,
+        _: &Target,
+        operations: &[Operation],
+        outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>,
+    ) {
+        for (index, operation) in operations.iter().enumerate() {
+            outcomes.send((index, self.perform(operation))).unwrap();
+        }
+    }
+
+    async fn read_data(&self, _: &Target, _: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
+        Vec::new()
+    }
+
+    fn statistics(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
+    async fn close(&self) {}
+}
+
+fn item(key: &str, value: &str) -> String {
+    format!("[resource.kv_item.x]\nkey = \"{key}\"\nvalue = \"{value}\"\n")
+}
+
+async fn broken_law(fault: Fault) -> Option<Law> {
+    let provider = Faulty::new(fault);
+    let (seen, disturbed) = (provider.clone(), provider.clone());
+    let case = Case::new(item("a", "hidden-first"))
+        .update(item("a", "hidden-second"))
+        .reject(item("", "x"), "key")
+        .secret("hidden-first")
+        .secret("hidden-second")
+        .snapshot(move || format!("{:?}", seen.items()))
+        .disturb(move || _ = disturbed.items().insert("a".to_owned(), "changed by hand".to_owned()));
+    let providers: [Arc<dyn Provider>; 1] = [Arc::new(provider)];
+    check(&providers, &case).await.err().map(|violation| violation.law)
+}
+
+#[tokio::test]
+async fn each_fault_breaks_its_law() {
+    for (fault, law) in [
+        (Fault::None, None),
+        (Fault::Undocumented, Some(Law::Declarations)),
+        (Fault::RejectsUnknown, Some(Law::UnknownValues)),
+        (Fault::AcceptsInvalid, Some(Law::Rejected)),
+        (Fault::ReadWrites, Some(Law::ReadsChangeNothing)),
+        (Fault::FailsToApply, Some(Law::Applied)),
+        (Fault::WritesAnotherValue, Some(Law::ReadShowsPlan)),
+        (Fault::ReturnsAnotherValue, Some(Law::ReadShowsPlan)),
+        (Fault::NeverSettles, Some(Law::SecondPlanIsEmpty)),
+        (Fault::MissesDrift, Some(Law::DriftIsDetected)),
+        (Fault::ForgetsSecrecy, Some(Law::SensitiveIsHidden)),
+        (Fault::ReadsOnlyByRecord, Some(Law::ImportedPlanIsEmpty)),
+        (Fault::DeleteOfAbsentFails, Some(Law::Destroyed)),
+    ] {
+        assert_eq!(broken_law(fault).await, law, "{fault:?}");
+    }
+}
