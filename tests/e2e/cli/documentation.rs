@@ -51,6 +51,29 @@ fn examples_and_snippets_are_toml_1_0() {
     }
 }
 
+/// The documentation names files as paths from the root, between backticks, and links to other pages by relative paths.
+#[test]
+fn files_that_the_documentation_names_exist() {
+    const FOLDERS: [&str; 8] = ["docs", "engine", "examples", "fuzz", "providers", "src", "state", "tests"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = walk(&root.join("docs")).into_iter().chain([root.join("README.md"), root.join("CONTRIBUTING.md")]);
+    let mut missing = Vec::new();
+    for page in pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(&page).unwrap();
+        let is_path = |word: &&str| {
+            let is_plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+            is_plain && word.split_once('/').is_some_and(|(folder, _)| FOLDERS.contains(&folder))
+        };
+        let named = text.split('`').skip(1).step_by(2).filter(is_path).map(|path| root.join(path));
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        let links = links.filter(|link| !link.is_empty() && !link.contains("://"));
+        let linked = links.map(|link| page.parent().unwrap().join(link));
+        let lost = named.chain(linked).filter(|path| !path.exists());
+        missing.extend(lost.map(|path| format!("{}: {}", page.display(), path.display())));
+    }
+    assert!(missing.is_empty(), "files that do not exist are named:\n{}", missing.join("\n"));
+}
+
 fn walk(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
