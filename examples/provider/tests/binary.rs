@@ -1,5 +1,7 @@
 //! The binary of the example knows its provider everywhere: in the version, the JSON Schema, validation and runs.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! Each law finds the fault that breaks it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
