@@ -97,10 +97,11 @@ impl Kubernetes {
         // Whether to ask again is decided where it is known what an answer that was lost means.
         config.default_retry = false;
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let renewal = login.renewal(&config);
         let builder = ClientBuilder::try_from(config).map_err(|error| {
             StateError::Config(format!("the backend cannot make a client for the cluster: {error}"))
         })?;
-        let client = builder.with_layer(&layer_fn(Whole));
+        let client = builder.with_layer(&renewal).with_layer(&layer_fn(Whole));
         let client = client.with_layer(&BufferLayer::new(QUEUE)).with_layer(&login.layer()).build();
         Ok((client, namespace))
     }
