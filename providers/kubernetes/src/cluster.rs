@@ -126,8 +126,10 @@ impl Cluster {
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let guard =
             RequestGuard::new(Arc::clone(&self.requests), self.context.start_permit.clone(), self.kinds.clone());
+        let renewal = login.renewal(&config);
         let builder = ClientBuilder::try_from(config).map_err(|e| explain(e, "connect", &server))?;
         let client = builder
+            .with_layer(&renewal)
             .with_layer(&guard)
             .with_layer(&BufferLayer::new(QUEUE))
             .with_layer(&login.layer())

@@ -1,7 +1,7 @@
 //! The Kubernetes provider: objects, bootstrap tokens, nodes and certificates of a cluster.
 //!
-//! [`KubernetesProvider`] hands each call to the module of the resource type (`resource/`) or data source (`data/`). These read and change a cluster
-//! through [`cluster::Cluster`], whose client limits, checks and retries every request (`request_guard`, `response`, `retry`).
+//! `KubernetesProvider` hands each call to the module of the resource type (`resource/`) or data source (`data/`). These read and change a cluster
+//! through `cluster::Cluster`, whose client limits, checks and retries every request (`request_guard`, `response`, `retry`).
 
 mod attributes;
 mod cluster;

@@ -150,6 +150,31 @@ async fn wrong_credentials_and_missing_rights() {
     api.delete(&account, &Default::default()).await.unwrap();
 }
 
+/// A client certificate of an exec plugin that expires is renewed within the run: the first one is refused by the server, the second one is the admin's.
+#[tokio::test]
+async fn an_expired_certificate_of_an_exec_plugin_is_renewed() {
+    let Some(testbed) = harness::testbed() else { return };
+    let Some(kubeconfig) = kubeconfig() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let credential = |name: &str, certificate: String, key: String, expires: &str| {
+        let status =
+            json!({ "clientCertificateData": certificate, "clientKeyData": key, "expirationTimestamp": expires });
+        let credential =
+            json!({ "kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1", "status": status });
+        std::fs::write(folder.path().join(name), credential.to_string()).unwrap();
+    };
+    let key = rcgen::KeyPair::generate().unwrap();
+    let foreign = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+    credential("first", foreign, key.serialize_pem(), "2020-01-01T00:00:00Z");
+    let admin =
+        |part: &str| std::fs::read_to_string(testbed["control_plane"]["admin"][part].as_str().unwrap()).unwrap();
+    credential("second", admin("cert"), admin("key"), "2099-01-01T00:00:00Z");
+    let script = "cat first; mv second first 2>/dev/null; true";
+    let exec = json!({ "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", format!("cd {} && {script}", folder.path().display())] });
+    let instance = with_login(&kubeconfig, json!({ "exec": exec })).await;
+    assert_eq!(instance.read(Some(&a_config_map())).await.map_err(|error| message(&error)), Ok(None));
+}
+
 #[tokio::test]
 async fn a_server_with_another_ca_is_refused() {
     let Some(kubeconfig) = kubeconfig() else { return };

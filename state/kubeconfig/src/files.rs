@@ -38,7 +38,7 @@ pub enum Origin {
 
 /// The connection to a cluster.
 pub struct Access {
-    /// The configuration of a client. Its only credentials are a client certificate.
+    /// The configuration of a client, Its only credentials are a client certificate.
     pub config: Config,
     /// The credentials of the requests.
     pub login: Login,

@@ -8,7 +8,9 @@ mod exec;
 mod files;
 mod login;
 mod proxy;
+mod renewal;
 
 pub use error::{Error, Kind};
 pub use files::{Access, Origin, Source};
 pub use login::Login;
+pub use renewal::{Renewal, RenewalLayer};

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request};
 use jiff::{SignedDuration, Timestamp};
+use kube::Config;
 use kube::client::Body;
 use kube::config::{AuthInfo, ExecConfig};
 use secrecy::{ExposeSecret, SecretString};
@@ -21,6 +22,7 @@ use tower::filter::{AsyncFilterLayer, AsyncPredicate};
 
 use crate::Error;
 use crate::exec::{Credentials, run};
+use crate::renewal::RenewalLayer;
 
 /// How long a token of a file is used before the file is read again.
 const FILE_AGE: Duration = Duration::from_secs(60);
@@ -38,8 +40,58 @@ enum Method {
     Header(HeaderValue),
     /// A token file, with the last token, which is used while the file cannot be read.
     File { path: PathBuf, last: Mutex<Option<(HeaderValue, Instant)>> },
-    /// An exec plugin, with its last token and the expiry of that token.
-    Plugin { plugin: Box<ExecConfig>, last: Mutex<(HeaderValue, Option<Timestamp>)> },
+    /// An exec plugin, with its last credentials.
+    Plugin { plugin: Box<ExecConfig>, last: Mutex<Issued> },
+}
+
+/// The credentials that an exec plugin returned last.
+#[derive(Clone)]
+struct Issued {
+    header: Option<HeaderValue>,
+    certificate: Option<Certificate>,
+    expires: Option<Timestamp>,
+}
+
+/// A client certificate and its key as base64 of PEM, as in a kubeconfig.
+#[derive(Clone)]
+pub(crate) struct Certificate {
+    certificate: String,
+    key: SecretString,
+}
+
+impl Certificate {
+    /// Sets the certificate of `user`.
+    pub(crate) fn set(&self, user: &mut AuthInfo) {
+        user.client_certificate_data = Some(self.certificate.clone());
+        user.client_key_data = Some(self.key.clone());
+    }
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.certificate == other.certificate && self.key.expose_secret() == other.key.expose_secret()
+    }
+}
+
+impl Issued {
+    /// Runs the plugin.
+    async fn by(plugin: &ExecConfig) -> Result<Self, Error> {
+        let Credentials { token, client_certificate_data, client_key_data, expires, .. } = run(plugin).await?;
+        let certificate = client_certificate_data.zip(client_key_data).map(|(certificate, key)| Certificate {
+            certificate: STANDARD.encode(certificate),
+            key: SecretString::from(STANDARD.encode(key)),
+        });
+        Ok(Self { header: token.as_deref().map(bearer).transpose()?, certificate, expires })
+    }
+
+    fn is_due(&self) -> bool {
+        self.expires.is_some_and(|end| Timestamp::now() + RENEWAL_MARGIN > end)
+    }
+
+    /// Whether both have a token or both have none, and the same for the certificate.
+    fn is_like(&self, other: &Self) -> bool {
+        self.header.is_some() == other.header.is_some() && self.certificate.is_some() == other.certificate.is_some()
+    }
 }
 
 impl Login {
@@ -78,16 +130,23 @@ impl Login {
     }
 
     async fn of_plugin(user: &mut AuthInfo, plugin: ExecConfig) -> Result<Method, Error> {
-        let Credentials { token, client_certificate_data, client_key_data, expires, .. } = run(&plugin).await?;
-        if let (Some(certificate), Some(key)) = (client_certificate_data, client_key_data) {
-            user.client_certificate_data = Some(STANDARD.encode(certificate));
-            user.client_key_data = Some(SecretString::from(STANDARD.encode(key)));
-        }
-        match token {
-            Some(token) => {
-                Ok(Method::Plugin { plugin: Box::new(plugin), last: Mutex::new((bearer(&token)?, expires)) })
-            }
-            None => Ok(Method::None),
+        let issued = Issued::by(&plugin).await?;
+        issued.certificate.iter().for_each(|certificate| certificate.set(user));
+        Ok(Method::Plugin { plugin: Box::new(plugin), last: Mutex::new(issued) })
+    }
+
+    /// Returns the innermost layer of a client with `config`. It connects again after a client certificate of an exec plugin was renewed.
+    pub fn renewal(&self, config: &Config) -> RenewalLayer {
+        let has_certificate = config.auth_info.client_certificate_data.is_some();
+        let is_renewed = has_certificate && matches!(&*self.0, Method::Plugin { .. });
+        RenewalLayer::new(is_renewed.then(|| (self.clone(), config.clone())))
+    }
+
+    /// Returns the client certificate of the exec plugin, if it has one. It is renewed before it expires.
+    pub(crate) async fn certificate(&self) -> Result<Option<Certificate>, Error> {
+        match &*self.0 {
+            Method::Plugin { plugin, last } => Ok(renewed(plugin, last).await?.certificate),
+            _ => Ok(None),
         }
     }
 
@@ -109,20 +168,24 @@ impl Login {
                 }
                 Ok(last.as_ref().map(|(header, _)| header.clone()))
             }
-            Method::Plugin { plugin, last } => {
-                let mut last = last.lock().await;
-                if last.1.is_some_and(|end| Timestamp::now() + RENEWAL_MARGIN > end) {
-                    let renewed = run(plugin).await?;
-                    let changed = || {
-                        Error::login("the exec plugin of the kubeconfig returned a token first and a certificate later")
-                    };
-                    let token = renewed.token.as_deref().ok_or_else(changed)?;
-                    *last = (bearer(token)?, renewed.expires);
-                }
-                Ok(Some(last.0.clone()))
-            }
+            Method::Plugin { plugin, last } => Ok(renewed(plugin, last).await?.header),
         }
     }
+}
+
+/// Returns the credentials of a plugin. They are renewed before they expire.
+async fn renewed(plugin: &ExecConfig, last: &Mutex<Issued>) -> Result<Issued, Error> {
+    let mut last = last.lock().await;
+    if last.is_due() {
+        let issued = Issued::by(plugin).await?;
+        if !issued.is_like(&last) {
+            return Err(Error::login(
+                "the exec plugin of the kubeconfig returned another kind of credentials than the first time",
+            ));
+        }
+        *last = issued;
+    }
+    Ok(last.clone())
 }
 
 impl AsyncPredicate<Request<Body>> for Login {
@@ -254,5 +317,29 @@ mod tests {
         assert_eq!(user.client_certificate_data, Some(STANDARD.encode("CERT")));
         assert_eq!(user.client_key_data.unwrap().expose_secret(), STANDARD.encode("KEY"));
         assert_eq!(std::fs::read_to_string(runs).unwrap(), "run\n");
+    }
+
+    #[tokio::test]
+    async fn an_expiring_certificate_is_renewed() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs = folder.path().join("runs");
+        let status =
+            json!({"clientCertificateData": "CERT-N", "clientKeyData": "KEY", "expirationTimestamp": "EXPIRY"});
+        let credential =
+            json!({"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1", "status": status});
+        // The first certificate has expired, the second one has not.
+        let script = format!(
+            "echo >>{0}; n=$(wc -l <{0}); [ $n = 1 ] && e=2020-01-01T00:00:00Z || e=2099-01-01T00:00:00Z; echo '{credential}' | sed \"s/CERT-N/CERT-$n/; s/EXPIRY/$e/\"",
+            runs.display()
+        );
+        let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script]});
+        let mut user: AuthInfo = serde_json::from_value(json!({ "exec": exec })).unwrap();
+        let login = Login::take(&mut user).await.unwrap();
+        assert_eq!(user.client_certificate_data, Some(STANDARD.encode("CERT-1")));
+        for _ in 0..2 {
+            assert_eq!(login.header().await.unwrap(), None);
+            let certificate = login.certificate().await.unwrap().unwrap();
+            assert_eq!(certificate.certificate, STANDARD.encode("CERT-2"));
+        }
     }
 }

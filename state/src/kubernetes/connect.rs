@@ -97,10 +97,11 @@ impl Kubernetes {
         // No retries here: the caller decides, because it knows what a lost answer means.
         config.default_retry = false;
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let renewal = login.renewal(&config);
         let builder = ClientBuilder::try_from(config).map_err(|error| {
             StateError::Config(format!("the backend cannot create a client for the cluster: {error}"))
         })?;
-        let client = builder.with_layer(&layer_fn(Bounded));
+        let client = builder.with_layer(&renewal).with_layer(&layer_fn(Bounded));
         let client = client.with_layer(&BufferLayer::new(QUEUE)).with_layer(&login.layer()).build();
         Ok((client, namespace))
     }

@@ -87,7 +87,7 @@ fn has_same_keys(keys: &[String], declared: &Json, live: &Json) -> bool {
     keys.iter().all(|key| declared.get(key).is_none_or(|value| live.get(key) == Some(value)))
 }
 
-/// What `managed` covers of `live`.
+/// Returns the mask of the fields in `managed`.
 fn mask_managed(managed: &FieldSet, live: &Json) -> Mask {
     match live {
         Json::Object(fields) => {
