@@ -6,20 +6,20 @@ use std::sync::LazyLock;
 use super::row::Row;
 use crate::session::providers;
 
-/// By resource type and attribute, the attribute that it restates.
+/// By resource type and attribute, the attribute that it derived_from.
 static RESTATED: LazyLock<HashMap<(&'static str, &'static str), &'static str>> = LazyLock::new(|| {
     let types = providers().into_iter().flat_map(|provider| provider.resource_types());
     let restated = types.flat_map(|declared| {
         let attributes = declared.schema.attributes.into_iter();
-        attributes.filter_map(move |a| Some(((declared.name, a.name), a.restates?)))
+        attributes.filter_map(move |a| Some(((declared.name, a.name), a.derived_from?)))
     });
     restated.collect()
 });
 
 /// Is `row` of a `resource_type` without news beside the other `rows`?
 pub fn is_restated<'r>(resource_type: &str, row: &Row, mut rows: impl Iterator<Item = &'r Row>) -> bool {
-    let restates = RESTATED.get(&(resource_type, row.path.as_str()));
-    restates.is_some_and(|other| rows.any(|row| row.path == *other))
+    let derived_from = RESTATED.get(&(resource_type, row.path.as_str()));
+    derived_from.is_some_and(|other| rows.any(|row| row.path == *other))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::support::{Folder, PAIR};
 #[test]
 fn the_starter_manifest_runs_as_it_is() {
     let folder = Folder::empty();
-    folder.expect(1, &["plan"]).complains("there is no manifest in").complains("moorfast init");
+    folder.expect(1, &["plan"]).complains("no manifest in").complains("moorfast init");
     folder.expect(0, &["init"]).says("Wrote");
     folder.expect(1, &["init"]).complains("is there already");
     folder.expect(0, &["validate"]).says("The manifest is valid");

@@ -135,8 +135,8 @@ impl Resource for File {
                 Attribute::optional("parents", Kind::Bool, "Make missing parent directories (mode 0755)? They stay when the file is destroyed.").or(false),
                 Attribute::optional("backup", Kind::Bool, "Keep what others wrote to the path, as `PATH.moorfast-backup-TIME`, when it is replaced? A destroy puts the first one back.").or(false),
                 Attribute::optional("validate", Kind::Any, "A command that looks at the new file before it takes its place, and refuses it by a status other than 0: a list of arguments, or a line for sh. `%s` stands for the path of the new file, e.g. `[\"visudo\", \"-cf\", \"%s\"]`. It can't be sensitive."),
-                Attribute::computed("sha256", Kind::String, "The SHA-256 of the content, in hexadecimal digits; sensitive where the content is.").restating("content"),
-                Attribute::computed("size", Kind::Integer, "The size of the content in bytes; sensitive where the content is.").restating("content"),
+                Attribute::computed("sha256", Kind::String, "The SHA-256 of the content, in hexadecimal digits; sensitive where the content is.").derived_from("content"),
+                Attribute::computed("size", Kind::Integer, "The size of the content in bytes; sensitive where the content is.").derived_from("content"),
                 mode::kind_attribute(),
             ],
         );

@@ -488,7 +488,7 @@ mod tests {
                 "{apiVersion: a/v1, kind: D, metadata: {name: x}}\n---\n{apiVersion: b/v1, kind: D, metadata: {name: x}}",
                 "D/x is written twice, in the documents 1 and 2, of a/v1 and of b/v1: use two resources",
             ),
-            ("# one\n---\nkind: Pod\nkind: Pod", "is no valid YAML: line 4, column 1: the key `kind` is written twice"),
+            ("# one\n---\nkind: Pod\nkind: Pod", "is no valid YAML: line 4, column 1: duplicate key `kind`"),
             (
                 "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: x}, aggregationRule: {}, rules: [{}]}",
                 "the rules of the ClusterRole x are filled by its `aggregationRule`",
