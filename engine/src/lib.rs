@@ -1,20 +1,48 @@
-//! The engine of moorfast: manifest, expressions, graph, plan and apply.
+//! The engine of moorfast: it loads a manifest, expands it into instances, plans the changes and applies them.
 //!
 //! Each module is a layer, and imports only from the layers above it in this list:
 //!
 //! 1. [`model`]: addresses, values, schemas, nodes and diagnostics.
-//! 2. [`expression`]: the values of a manifest before they are evaluated.
-//! 3. [`manifest`]: the blocks of a manifest, as they are written.
-//! 4. [`provider`]: the interface of providers, and the catalog of their types.
-//! 5. [`configuration`]: the manifest with its instances, their references and their graph.
-//! 6. [`session`]: the configured providers of one run, and its events.
+//! 2. [`expression`]: expressions of a manifest, their functions and their evaluation.
+//! 3. [`manifest`]: the blocks of a manifest, before their expressions are evaluated.
+//! 4. [`provider`]: the interface of providers, and the catalog of their resource types.
+//! 5. [`configuration`]: the instances of a manifest, their references and their dependency graph.
+//! 6. [`session`]: the configured providers of a run, and its events.
 //! 7. `check`: checks and health probes.
-//! 8. [`plan`]: what would be done, and why.
-//! 9. `policy`: policies, which judge a plan.
-//! 10. [`apply`]: doing what a plan says, and recording it.
-//! 11. [`workspace`]: the operations that commands call: validate, plan, apply, import.
+//! 8. [`plan`]: the changes that an apply would make, and their reasons.
+//! 9. `policy`: policies over a plan.
+//! 10. [`apply`]: the operations of a plan, and their records in the state.
+//! 11. [`workspace`]: the operations behind the commands: validate, plan, apply, import.
 //!
-//! [`mod@reference`] writes the reference documentation and the JSON Schema from the first four.
+//! [`mod@reference`] generates the reference documentation and the JSON Schema from the first four layers.
+//!
+//! # Example
+//!
+//! Load a manifest from text and list its resources:
+//!
+//! ```
+//! use moorfast_engine::manifest::Manifest;
+//! use moorfast_engine::model::{SourceFile, Sources};
+//!
+//! let text = r#"
+//!     [nodes.gpu01]
+//!     address = "10.0.0.1"
+//!     roles = ["worker"]
+//!
+//!     [resource.ssh_file.motd]
+//!     on = { role = "worker" }
+//!     path = "/etc/motd"
+//!     content = "Welcome to ${node.name}\n"
+//! "#;
+//! let file = SourceFile { path: "cluster.toml".into(), text: text.to_owned() };
+//! let manifest = Manifest::from_sources(".".into(), Sources { files: vec![file] }, Vec::new())
+//!     .map_err(|(_, diagnostics)| format!("{diagnostics:?}"))?;
+//! let resources: Vec<String> = manifest.resources.keys().map(ToString::to_string).collect();
+//! assert_eq!(resources, ["ssh_file.motd"]);
+//! # Ok::<(), String>(())
+//! ```
+//!
+//! A command opens a [`workspace::Workspace`], which also evaluates the manifest and calls the providers.
 
 pub mod apply;
 mod check;

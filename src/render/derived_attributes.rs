@@ -11,7 +11,7 @@ static DERIVED: LazyLock<HashMap<(&'static str, &'static str), &'static str>> = 
     let types = providers().into_iter().flat_map(|provider| provider.resource_types());
     let derived = types.flat_map(|declared| {
         let attributes = declared.schema.attributes.into_iter();
-        attributes.filter_map(move |a| Some(((declared.name, a.name), a.restates?)))
+        attributes.filter_map(move |a| Some(((declared.name, a.name), a.derived_from?)))
     });
     derived.collect()
 });

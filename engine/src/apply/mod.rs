@@ -36,7 +36,7 @@ use crate::configuration::expand::Expanded;
 use crate::configuration::graph::provider_dependencies;
 use crate::configuration::owners::Owners;
 use crate::configuration::scope::Values;
-use crate::configuration::static_values::{Early, deduplicated};
+use crate::configuration::static_values::{StaticValues, deduplicated};
 use crate::model::{Address, Attributes, Diagnostic, NodeName};
 use crate::plan::order::{Order, Progress};
 use crate::plan::sequence::Part;
@@ -52,7 +52,7 @@ pub(crate) struct Work {
     pub items: HashMap<Address, Item>,
     pub values: Values,
     /// What was known when the world was read.
-    pub early: Early,
+    pub early: StaticValues,
     pub key: SealKey,
     /// The changes that must not be done any more, because the object no longer looks as reviewed; with what differs.
     pub stale: HashMap<Address, Vec<String>>,

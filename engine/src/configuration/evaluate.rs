@@ -1,4 +1,4 @@
-//! From the expressions of a block to the attributes that its schema wants.
+//! Evaluation of a block's expressions to the attributes of its schema.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::manifest::Condition;
 use crate::model::{Attributes, Diagnostic, Mode, Schema, Span, Value, conform};
 use crate::provider::Redaction;
 
-/// The values of `written`, checked against `schema` and with its defaults.
+/// Evaluates the attributes `written`, checks them against `schema` and adds its defaults.
 pub(crate) fn conformed(
     schema: &Schema,
     written: &[(String, Span, Expr)],
@@ -42,7 +42,7 @@ pub(crate) fn conformed(
     })
 }
 
-/// The attributes that `instance` wants, as far as `values` tell; the provider's own rules are checked too.
+/// Returns the desired attributes of `instance`, with the known `values` of other instances. Checks the rules of the provider too.
 pub(crate) fn desired(
     expanded: &Expanded,
     instance: &Instance,
@@ -58,7 +58,7 @@ pub(crate) fn desired(
         .map_err(|errors| errors.into_iter().map(about).collect::<Vec<_>>())?;
 
     let provider = expanded.catalog.provider(&instance.provider);
-    // A data source may have the name of a resource type, whose rules are not its own.
+    // A data source can have the name of a resource type, but the rules of that type do not apply to it.
     let Some(provider) = provider.filter(|_| resource.address.mode == Mode::Managed) else { return Ok(attributes) };
     let place = |name: Option<&str>| {
         let written = name.and_then(|name| resource.attributes.iter().find(|(n, _, _)| n == name));
@@ -73,39 +73,39 @@ pub(crate) fn desired(
         }
     });
     let mut errors: Vec<_> = violated.collect();
-    errors.extend(secret_names(expanded, instance, &attributes).into_iter().map(|name| {
+    errors.extend(sensitive_in_identity(expanded, instance, &attributes).into_iter().map(|name| {
         Diagnostic::error(format!(
-            "`{name}` of {} is sensitive, and a part of the name by which plans and the state know it",
+            "`{name}` of {} is sensitive, but it is part of the identity, which plans and the state show",
             instance.address
         ))
         .at(place(Some(name)), "")
-        .help("a name is shown: take another one, or nonsensitive() where that is right")
+        .help("use a value that is not sensitive, or nonsensitive() if it is not secret")
     }));
     if errors.is_empty() { Ok(attributes) } else { Err(errors) }
 }
 
-/// The sensitive attributes whose values would be read in the natural key of the object.
-fn secret_names<'a>(expanded: &Expanded, instance: &Instance, attributes: &'a Attributes) -> Vec<&'a str> {
+/// Returns the sensitive attributes whose values would be visible in the identity of the object.
+fn sensitive_in_identity<'a>(expanded: &Expanded, instance: &Instance, attributes: &'a Attributes) -> Vec<&'a str> {
     let secret = |(name, value): (&'a String, &'a Value)| {
         let text = value.as_str().filter(|text| value.is_sensitive() && !text.is_empty())?;
         Some((name.as_str(), text))
     };
     let secrets: Vec<_> = attributes.iter().filter_map(secret).collect();
-    // To find out the key of each of thousands of instances takes its time, and few have a secret.
+    // Computing the identities of thousands of instances is slow, and few have sensitive attributes.
     if secrets.is_empty() {
         return Vec::new();
     }
     let Some(identity) = expanded.identity(instance, attributes) else { return Vec::new() };
-    let makes_it = |name: &str| {
+    let determines_identity = |name: &str| {
         let mut without = attributes.clone();
         without.insert(name.to_owned(), Value::Unknown);
         expanded.identity(instance, &without).as_ref() != Some(&identity)
     };
-    let shown = secrets.into_iter().filter(|(name, text)| identity.contains(text) && makes_it(name));
-    shown.map(|(name, _)| name).collect()
+    let visible = secrets.into_iter().filter(|(name, text)| identity.contains(text) && determines_identity(name));
+    visible.map(|(name, _)| name).collect()
 }
 
-/// The conditions that do not hold. One whose value is not known yet is not among them.
+/// Returns the errors of the conditions that are false. A condition with an unknown value is not an error.
 pub(crate) fn violated(conditions: &[Condition], what: &str, scope: &dyn Scope) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
     for condition in conditions {
@@ -116,11 +116,11 @@ pub(crate) fn violated(conditions: &[Condition], what: &str, scope: &dyn Scope) 
             Ok(value) if value.as_bool() == Some(false) => {
                 let message = condition.error_message.evaluate(scope);
                 let message = message.ok().filter(|m| !m.is_sensitive());
-                let message = message.as_ref().and_then(Value::as_str).unwrap_or("it does not hold");
+                let message = message.as_ref().and_then(Value::as_str).unwrap_or("the condition is false");
                 errors.push(Diagnostic::error(format!("{what}: {message}")).at(condition.condition.span, "is false"));
             }
             Ok(value) => {
-                let message = format!("a condition must be true or false, this is a {}", value.type_name());
+                let message = format!("a condition must be true or false, not a {}", value.type_name());
                 errors.push(Diagnostic::error(message).at(condition.condition.span, ""));
             }
         }
@@ -129,7 +129,7 @@ pub(crate) fn violated(conditions: &[Condition], what: &str, scope: &dyn Scope) 
 }
 
 impl Condition {
-    /// Both of its expressions.
+    /// Returns the condition and its message.
     pub(crate) fn expressions(&self) -> [&Expr; 2] {
         [&self.condition, &self.error_message]
     }

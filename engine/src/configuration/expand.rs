@@ -1,4 +1,4 @@
-//! From blocks to instances: one for each node and each element, with its target and its provider.
+//! Expansion of blocks into instances: one for each node of `on` and each element of `for_each`, with its target and provider.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::model::{
 use crate::provider::catalog::{Catalog, Entry};
 use crate::provider::{Object, ResourceType, Scope, Target};
 
-/// A manifest with its inventory evaluated and its blocks expanded. What it holds does not depend on state or world.
+/// A manifest with its inventory evaluated and its blocks expanded. It does not depend on the state or on any target.
 pub(crate) struct Expanded {
     pub manifest: Arc<Manifest>,
     pub variables: BTreeMap<String, Value>,
@@ -27,31 +27,31 @@ pub(crate) struct Expanded {
     pub catalog: Catalog,
     pub inventory: Vec<Node>,
     pub nodes: BTreeMap<NodeName, Arc<Node>>,
-    /// What is worth knowing of the expansion, but no error.
+    /// The warnings of the expansion.
     pub warnings: Vec<Diagnostic>,
     /// Sorted by address.
     pub instances: Vec<Instance>,
     pub checks: Vec<CheckInstance>,
-    /// What the rollouts select.
+    /// The nodes and resources that each rollout selects.
     pub rollouts: Vec<Selection>,
-    /// Where each instance is in `instances`.
+    /// The index of each instance in `instances`.
     pub index: HashMap<Address, usize>,
-    /// The instances of each resource, by their place in `instances`.
+    /// The instances of each resource, by their index in `instances`.
     pub by_resource: HashMap<ResourceAddress, Vec<usize>>,
-    /// The instances on each node that the `on` of a resource selects, also where `for_each` makes none there.
+    /// The instances of each resource on each node that its `on` selects. The list is empty if `for_each` has no elements there.
     pub by_node: HashMap<ResourceAddress, BTreeMap<NodeName, Vec<usize>>>,
-    /// Whether `on` and `for_each` of all resources are evaluated. Before that, nothing is known of any instance.
+    /// Whether `on` and `for_each` of all resources are evaluated. Until then, references to resources are unknown.
     pub is_complete: bool,
 }
 
-/// What an instance is bound to: the node of `on`, the element of `for_each`.
+/// The node of `on` and the element of `for_each` to which an instance is bound.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Binding {
     pub node: Option<Arc<Node>>,
     pub each: Option<(String, Value)>,
-    /// The collection of `for_each`, where the value of the element is known only after apply.
+    /// The expression of `for_each` if the value of the element is known only after apply.
     pub collection: Option<Arc<Expr>>,
-    /// All nodes that the `on` of the block selects.
+    /// All nodes that `on` of the block selects.
     pub nodes: Arc<[NodeName]>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// The name of the node that it is bound to.
+    /// Returns the name of the node to which the instance is bound.
     pub fn node_name(&self) -> Option<NodeName> {
         self.binding.node.as_ref().map(|node| node.name.clone())
     }
@@ -83,7 +83,7 @@ pub(crate) struct CheckInstance {
 }
 
 impl Binding {
-    /// The instance's key: the node, the element, or both.
+    /// Returns the key of the instance: the node, the element, or both.
     fn key(&self) -> Option<String> {
         match (&self.node, &self.each) {
             (Some(node), Some((key, _))) => Some(format!("{}/{key}", node.name)),
@@ -94,11 +94,14 @@ impl Binding {
     }
 }
 
-/// The nodes that `on` of a block selects, and what is made of the block.
+/// The nodes that `on` of a block selects, and the expansion of the block.
 type Selected<T> = Result<(Arc<[NodeName]>, Vec<T>), Vec<Diagnostic>>;
 
 impl Expanded {
     /// Expands `manifest`.
+    ///
+    /// # Errors
+    /// Returns all errors in the inventory, the selectors and the attribute names.
     pub fn new(
         manifest: Arc<Manifest>,
         variables: BTreeMap<String, Value>,
@@ -165,18 +168,18 @@ impl Expanded {
         Ok(expanded)
     }
 
-    /// The instance at `address`.
+    /// Returns the instance at `address`.
     pub fn instance(&self, address: &Address) -> Option<&Instance> {
         self.index.get(address).map(|i| &self.instances[*i])
     }
 
-    /// The natural key of an instance with these attributes.
+    /// Returns the identity of an instance with these attributes, if it is known.
     pub fn identity(&self, instance: &Instance, attributes: &Attributes) -> Option<String> {
         let provider = self.catalog.provider(&instance.provider)?;
         provider.identity(instance.resource_type.name, attributes)
     }
 
-    /// The natural keys of all objects that an instance with these attributes stands for, as far as they are known.
+    /// Returns the known identities of all objects that an instance with these attributes manages.
     pub fn identities(&self, instance: &Instance, attributes: &Attributes) -> Vec<String> {
         let objects = self.objects(&instance.provider, instance.resource_type.name, attributes);
         match objects.is_empty() {
@@ -185,7 +188,7 @@ impl Expanded {
         }
     }
 
-    /// The objects that an instance with these wanted or observed attributes stands for; empty for a type of which each instance is one object.
+    /// Returns the objects that an instance with these desired or observed attributes manages. Empty for a type whose instances are one object each.
     pub fn objects(&self, provider: &str, resource_type: &str, attributes: &Attributes) -> Vec<Object> {
         self.catalog.provider(provider).map(|p| p.objects(resource_type, attributes)).unwrap_or_default()
     }
@@ -198,13 +201,13 @@ impl Expanded {
         })
     }
 
-    /// Is what `record` remembers still what the instance means with these attributes?
+    /// Whether `record` describes the same object as the instance with these attributes.
     pub fn continues(&self, instance: &Instance, record: &Record, attributes: &Attributes) -> bool {
         let provider = self.catalog.provider(&instance.provider);
         provider.is_some_and(|p| p.continues(instance.resource_type.name, record, attributes))
     }
 
-    /// Where an object of this type lives, by the names of its provider instance and its target; `None` where its node or its type is gone.
+    /// Returns the target of a resource by the names of its provider instance and target. `None` if the node or the type no longer exists.
     pub fn target(&self, resource: &ResourceAddress, provider: &str, name: &str) -> Option<Target> {
         match self.catalog.find(resource)?.resource_type.scope {
             Scope::Provider => Some(Target::Provider(provider.to_owned())),
@@ -212,7 +215,7 @@ impl Expanded {
         }
     }
 
-    /// The node that an instance is bound to: that of `on`; else, where only a record with this provider instance and target is left, the one it lives on.
+    /// Returns the node to which an instance is bound by `on`. If the instance exists only as a record, returns the node of its target.
     pub fn bound_node(&self, address: &Address, provider: &str, target: &str) -> Option<Arc<Node>> {
         if let Some(instance) = self.instance(address) {
             return instance.binding.node.clone();
@@ -223,16 +226,16 @@ impl Expanded {
         }
     }
 
-    /// The node whose very machine the instance is of; on another machine nothing is left of it.
+    /// Returns the node whose machine holds the object. The object is lost if the machine is replaced.
     pub fn machine_of<'i>(&self, instance: &'i Instance) -> Option<&'i NodeName> {
         let node = instance.binding.node.as_ref()?;
-        let lives_there = instance.resource_type.scope == Scope::Node;
+        let is_on_node = instance.resource_type.scope == Scope::Node;
         let provider = self.catalog.provider(&instance.provider);
-        let is_of = || provider.is_some_and(|p| p.is_of_machine(instance.resource_type.name));
-        (lives_there || is_of()).then_some(&node.name)
+        let is_bound = || provider.is_some_and(|p| p.is_of_machine(instance.resource_type.name));
+        (is_on_node || is_bound()).then_some(&node.name)
     }
 
-    /// What the schema calls sensitive is sensitive, whoever it comes from.
+    /// Marks the attributes that the schema declares sensitive, whatever their source.
     pub fn marked(&self, resource: &ResourceAddress, attributes: Attributes) -> Attributes {
         match self.catalog.find(resource) {
             Some(entry) => mark_sensitive(&entry.resource_type.schema, attributes),
@@ -240,12 +243,12 @@ impl Expanded {
         }
     }
 
-    /// The scope of what belongs to no instance: inventory, selectors, provider configurations.
+    /// Returns the scope of expressions outside instances, such as selectors.
     fn unbound(&self) -> InstanceScope<'_> {
         InstanceScope::new(self, Values::none(), Binding::default())
     }
 
-    /// The nodes that `on` of a resource selects, and its instances.
+    /// Returns the nodes that `on` of a resource selects, and its instances.
     fn instances_of(&self, resource: &Resource, warnings: &mut Vec<Diagnostic>) -> Selected<Instance> {
         let Entry { provider, resource_type } = self.entry(resource)?;
         let mut found = Vec::new();
@@ -256,23 +259,22 @@ impl Expanded {
         };
         warnings.extend(found.into_iter().map(about));
         let alias = match &resource.provider {
-            Some((alias, span)) => self.check_alias(provider.name(), alias, *span)?,
+            Some((alias, span)) => self.provider_instance(provider.name(), alias, *span)?,
             None => provider.name().to_owned(),
         };
         let resource = Arc::new(resource.clone());
         let instance = |binding: Binding| {
-            let target = match (resource_type.scope, &binding.node) {
-                (Scope::Node, Some(node)) => Target::Node(node.clone()),
-                (Scope::Provider, _) => Target::Provider(alias.clone()),
-                (Scope::Node, None) => {
-                    let message = format!("`{}` lives on a node, but the resource names none", resource.address);
-                    return Err(vec![
-                        Diagnostic::error(message)
-                            .at(resource.span, "needs `on`")
-                            .help("write which nodes: on = { role = \"worker\" }, on = \"gpu01\" or on = \"all\""),
-                    ]);
-                }
-            };
+            let target =
+                match (resource_type.scope, &binding.node) {
+                    (Scope::Node, Some(node)) => Target::Node(node.clone()),
+                    (Scope::Provider, _) => Target::Provider(alias.clone()),
+                    (Scope::Node, None) => {
+                        let message = format!("`{}` needs a node, but the resource has no `on`", resource.address);
+                        return Err(vec![Diagnostic::error(message).at(resource.span, "add `on`").help(
+                            "select the nodes with on = { role = \"worker\" }, on = \"gpu01\" or on = \"all\"",
+                        )]);
+                    }
+                };
             Ok(Instance {
                 address: resource.address.instance(binding.key()),
                 resource: resource.clone(),
@@ -289,8 +291,8 @@ impl Expanded {
         let address = &resource.address;
         self.catalog.find(address).cloned().ok_or_else(|| {
             let what = if address.mode == Mode::Data { "data source" } else { "resource type" };
-            let error = Diagnostic::error(format!("there is no {what} `{}`", address.resource_type))
-                .at(resource.span, "no provider has it");
+            let error = Diagnostic::error(format!("unknown {what} `{}`", address.resource_type))
+                .at(resource.span, "no provider has this type");
             vec![match self.catalog.suggest(address.mode, &address.resource_type) {
                 Some(name) => error.help(format!("did you mean `{name}`?")),
                 None => error.help("`moorfast schema` lists all types"),
@@ -298,16 +300,16 @@ impl Expanded {
         })
     }
 
-    fn check_alias(&self, provider: &str, alias: &str, span: Span) -> Result<String, Vec<Diagnostic>> {
+    fn provider_instance(&self, provider: &str, alias: &str, span: Span) -> Result<String, Vec<Diagnostic>> {
         let own = alias.split('.').next() == Some(provider);
         if own && (alias == provider || self.manifest.providers.contains_key(alias)) {
             return Ok(alias.to_owned());
         }
-        let message = format!("there is no provider instance `{alias}` for a resource of `{provider}`");
+        let message = format!("unknown provider instance `{alias}` for a resource of `{provider}`");
         Err(vec![Diagnostic::error(message).at(span, "").help(format!("declare it as [providers.{provider}.ALIAS]"))])
     }
 
-    /// The nodes that `on` selects, and what each instance is bound to.
+    /// Returns the nodes that `on` selects, and the binding of each instance.
     fn bindings(
         &self,
         on: Option<&Expr>,
@@ -339,14 +341,14 @@ impl Expanded {
     }
 }
 
-/// What the schemas say against the blocks as they are written.
+/// Returns the errors of resources and providers against their schemas.
 fn schema_errors(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
     for resource in manifest.resources.values() {
         if let Some(entry) = catalog.find(&resource.address) {
             let schema = &entry.resource_type.schema;
             errors.extend(check_attributes(schema, &resource.address.to_string(), resource.span, &resource.attributes));
-            errors.extend(wrong_paths(resource, schema));
+            errors.extend(invalid_paths(resource, schema));
         }
     }
     for (alias, block) in &manifest.providers {
@@ -357,7 +359,7 @@ fn schema_errors(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnostic> {
             }
             None => {
                 let names = catalog.providers().map(|p| p.name());
-                let error = Diagnostic::error(format!("there is no provider `{alias}`")).at(block.span, "");
+                let error = Diagnostic::error(format!("unknown provider `{alias}`")).at(block.span, "");
                 errors.push(match suggest(alias, names) {
                     Some(help) => error.help(help),
                     None => error,
@@ -368,19 +370,19 @@ fn schema_errors(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnostic> {
     errors
 }
 
-/// The paths of `ignore_changes` that lead nowhere.
-fn wrong_paths(resource: &Resource, schema: &Schema) -> Vec<Diagnostic> {
+/// Returns the errors of `ignore_changes` paths that do not exist in the schema.
+fn invalid_paths(resource: &Resource, schema: &Schema) -> Vec<Diagnostic> {
     let paths = resource.lifecycle.ignore_changes.iter().filter(|(text, _)| text != "all");
-    let wrong = paths.filter_map(|(text, span)| {
+    let errors = paths.filter_map(|(text, span)| {
         let checked = match text.parse::<AttributePath>() {
             Ok(path) => path.check(schema),
             Err(message) => Err((message, None)),
         };
         let (message, help) = checked.err()?;
-        let summary = format!("`ignore_changes` of {} names nothing: {message}", resource.address);
+        let summary = format!("`ignore_changes` of {}: {message}", resource.address);
         Some(Diagnostic { help, ..Diagnostic::error(summary).at(*span, "") })
     });
-    wrong.collect()
+    errors.collect()
 }
 
 fn check_instances(name: &str, check: &Check, bindings: Vec<Binding>) -> impl Iterator<Item = CheckInstance> {

@@ -1,4 +1,4 @@
-//! The dependency graph: which instance comes after which.
+//! The dependency graph of instances.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -7,37 +7,40 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
 use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance};
-use crate::configuration::scope::{InstanceScope, Meant, Values, keyed, meant};
-use crate::expression::{Expr, Mention, Reference};
+use crate::configuration::scope::{InstanceScope, Referenced, Values, instance_by_key, referenced};
+use crate::expression::{Expr, Reference, ReferenceUse};
 use crate::manifest::Condition;
 use crate::model::convert::to_text;
 use crate::model::{Address, Diagnostic, Mode, ResourceAddress, Span, Value, suggest};
 
-/// The dependency graph for people: nodes and edges by address.
+/// The dependency graph for display: nodes and edges by address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GraphView {
-    /// Every node: an address, or `var.x`, `local.x`, `output.x`, `check.x`.
+    /// The nodes: addresses, `output.NAME` and `check.NAME`.
     pub nodes: Vec<String>,
-    /// From each dependant to what it depends on.
+    /// The edges from each dependant to its dependency.
     pub edges: Vec<(String, String)>,
 }
 
-/// The instances of a manifest and what each comes after. Indexes are places in [`Expanded::instances`].
+/// The dependency graph of the instances of a manifest. Its indexes are those of [`Expanded::instances`].
 #[derive(Debug)]
 pub(crate) struct Graph {
-    /// From what comes first to what comes after it.
+    /// Edges from each dependency to its dependants.
     edges: DiGraph<usize, ()>,
     vertices: Vec<NodeIndex>,
 }
 
 impl Graph {
-    /// The graph of `expanded`.
+    /// Builds the graph of `expanded`.
+    ///
+    /// # Errors
+    /// Returns the references to missing resources and the cycles.
     pub fn new(expanded: &Expanded) -> Result<Self, Vec<Diagnostic>> {
         let mut edges = DiGraph::with_capacity(expanded.instances.len(), expanded.instances.len());
         let vertices: Vec<_> = (0..expanded.instances.len()).map(|i| edges.add_node(i)).collect();
         let mut locals = LocalReferences::default();
         let mut errors = Vec::new();
-        errors.extend(made_by_themselves(expanded));
+        errors.extend(circular_providers(expanded));
         for (i, instance) in expanded.instances.iter().enumerate() {
             for address in dependencies(expanded, instance, &mut locals, &mut errors) {
                 if let Some(before) = expanded.index.get(&address) {
@@ -47,13 +50,13 @@ impl Graph {
         }
         let graph = Self { edges, vertices };
         errors.extend(graph.cycles(expanded));
-        // One block has one error, however many instances it has.
+        // One error for a block with many instances.
         let mut seen = HashSet::new();
         errors.retain(|e| seen.insert((e.summary.clone(), e.at.clone().map(|(span, _)| span))));
         if errors.is_empty() { Ok(graph) } else { Err(errors) }
     }
 
-    /// Adds that `after` comes after `before`, unless that would close a cycle.
+    /// Adds an edge from `before` to `after`, unless that would close a cycle.
     pub fn order(&mut self, before: usize, after: usize) {
         let (before, after) = (self.vertices[before], self.vertices[after]);
         if before != after && !petgraph::algo::has_path_connecting(&self.edges, after, before, None) {
@@ -61,12 +64,12 @@ impl Graph {
         }
     }
 
-    /// What `instance` comes directly after.
+    /// Returns the direct dependencies of `instance`.
     pub fn dependencies(&self, instance: usize) -> impl Iterator<Item = usize> + '_ {
         self.neighbors(instance, petgraph::Incoming)
     }
 
-    /// What comes directly after `instance`.
+    /// Returns the direct dependants of `instance`.
     pub fn dependants(&self, instance: usize) -> impl Iterator<Item = usize> + '_ {
         self.neighbors(instance, petgraph::Outgoing)
     }
@@ -75,7 +78,7 @@ impl Graph {
         self.edges.neighbors_directed(self.vertices[instance], direction).map(|v| self.edges[v])
     }
 
-    /// The instances in waves: each wave depends only on earlier ones.
+    /// Returns the instances in waves. Each wave depends only on earlier waves.
     pub fn waves(&self) -> Vec<Vec<usize>> {
         let mut missing: Vec<_> = (0..self.vertices.len()).map(|i| self.dependencies(i).count()).collect();
         let mut wave: Vec<_> = (0..missing.len()).filter(|i| missing[*i] == 0).collect();
@@ -93,7 +96,7 @@ impl Graph {
         waves
     }
 
-    /// `start` and everything that is reached from there.
+    /// Returns `start` and all instances that are reachable from it.
     pub fn closure(&self, start: impl IntoIterator<Item = usize>, direction: petgraph::Direction) -> HashSet<usize> {
         let mut found: HashSet<usize> = HashSet::new();
         let mut queue: Vec<usize> = start.into_iter().collect();
@@ -106,36 +109,39 @@ impl Graph {
     }
 
     fn cycles(&self, expanded: &Expanded) -> Vec<Diagnostic> {
-        let looped = |i: &NodeIndex| self.edges.contains_edge(*i, *i);
+        let has_self_loop = |i: &NodeIndex| self.edges.contains_edge(*i, *i);
         let components = tarjan_scc(&self.edges).into_iter();
-        components.filter(|c| c.len() > 1 || c.iter().any(looped)).map(|c| self.cycle_error(&c, expanded)).collect()
+        components
+            .filter(|c| c.len() > 1 || c.iter().any(has_self_loop))
+            .map(|c| self.cycle_error(&c, expanded))
+            .collect()
     }
 
-    /// The error for a strongly connected component: shows one way round.
+    /// Returns the error for a strongly connected component. It shows one cycle.
     fn cycle_error(&self, component: &[NodeIndex], expanded: &Expanded) -> Diagnostic {
         let members: HashSet<_> = component.iter().copied().collect();
         let start = component.iter().copied().min().unwrap_or_default();
-        let mut way = vec![start];
+        let mut path = vec![start];
         let mut seen = HashSet::from([start]);
-        // Follow dependencies inside the component until an instance comes again; in a component there always is a next one.
-        let first_again = loop {
-            let here = way[way.len() - 1];
-            let next = self.edges.edges_directed(here, petgraph::Incoming).map(|e| e.source());
+        // Follow dependencies inside the component until an instance repeats. In a component there is always a next one.
+        let repeated = loop {
+            let current = path[path.len() - 1];
+            let next = self.edges.edges_directed(current, petgraph::Incoming).map(|e| e.source());
             let Some(next) = next.filter(|n| members.contains(n)).min_by_key(|n| (seen.contains(n) && *n != start, *n))
             else {
                 break start;
             };
-            way.push(next);
+            path.push(next);
             if !seen.insert(next) {
                 break next;
             }
         };
-        let round = way.iter().skip_while(|i| **i != first_again).map(|i| &expanded.instances[self.edges[*i]]);
-        let names: Vec<_> = round.clone().map(|i| format!("`{}`", i.address)).collect();
-        let mut error = Diagnostic::error(format!("resources depend on each other: {}", names.join(" -> ")))
-            .help("take one of these references or `depends_on` away; `moorfast graph` draws them all");
+        let cycle = path.iter().skip_while(|i| **i != repeated).map(|i| &expanded.instances[self.edges[*i]]);
+        let names: Vec<_> = cycle.clone().map(|i| format!("`{}`", i.address)).collect();
+        let mut error = Diagnostic::error(format!("resources form a dependency cycle: {}", names.join(" -> ")))
+            .help("remove one of these references or `depends_on` entries; `moorfast graph` shows the graph");
         let mut blocks = BTreeSet::new();
-        for instance in round.filter(|i| blocks.insert(i.address.resource.clone())) {
+        for instance in cycle.filter(|i| blocks.insert(i.address.resource.clone())) {
             error = match error.at {
                 None => error.at(instance.resource.span, "this one"),
                 Some(_) => error.related(instance.resource.span, "and this one"),
@@ -144,7 +150,7 @@ impl Graph {
         error
     }
 
-    /// The graph for people.
+    /// Returns the graph for display.
     pub fn view(&self, expanded: &Expanded) -> GraphView {
         let name = |i: usize| expanded.instances[i].address.to_string();
         let mut view = GraphView { nodes: (0..self.vertices.len()).map(name).collect(), edges: Vec::new() };
@@ -167,32 +173,32 @@ impl Graph {
     }
 }
 
-/// What each local refers to, its own locals followed; found once per local.
+/// A cache of the references of each local, including those of the locals that it uses.
 #[derive(Default)]
-pub(crate) struct LocalReferences(BTreeMap<String, Vec<Mention>>);
+pub(crate) struct LocalReferences(BTreeMap<String, Vec<ReferenceUse>>);
 
 impl LocalReferences {
-    /// Everything that `exprs` refer to, directly or through locals.
-    pub fn of<'e>(&mut self, expanded: &Expanded, exprs: impl IntoIterator<Item = &'e Expr>) -> Vec<Mention> {
+    /// Returns all references of `exprs`, directly or through locals.
+    pub fn of<'e>(&mut self, expanded: &Expanded, exprs: impl IntoIterator<Item = &'e Expr>) -> Vec<ReferenceUse> {
         let mut found = Vec::new();
-        for mention in exprs.into_iter().flat_map(Expr::mentions) {
-            match &mention.reference {
-                // Inside a local the place of interest is still the one that uses it.
+        for reference_use in exprs.into_iter().flat_map(Expr::reference_uses) {
+            match &reference_use.reference {
+                // An error is reported where the local is used, not inside the local.
                 Reference::Local(name) => {
-                    let span = mention.span;
-                    found.extend(self.of_local(expanded, name).into_iter().map(|m| Mention { span, ..m }))
+                    let span = reference_use.span;
+                    found.extend(self.of_local(expanded, name).into_iter().map(|m| ReferenceUse { span, ..m }))
                 }
-                _ => found.push(mention),
+                _ => found.push(reference_use),
             }
         }
         found
     }
 
-    fn of_local(&mut self, expanded: &Expanded, name: &str) -> Vec<Mention> {
+    fn of_local(&mut self, expanded: &Expanded, name: &str) -> Vec<ReferenceUse> {
         if let Some(found) = self.0.get(name) {
             return found.clone();
         }
-        // Entered before it is known, so that a cycle of locals ends; evaluation reports the cycle.
+        // Inserted first, so that a cycle of locals ends. The manifest check reports the cycle.
         self.0.insert(name.to_owned(), Vec::new());
         let found = match expanded.manifest.locals.get(name) {
             Some(expr) => self.of(expanded, [expr]),
@@ -210,7 +216,7 @@ fn dependencies(
     errors: &mut Vec<Diagnostic>,
 ) -> BTreeSet<Address> {
     let resource = &instance.resource;
-    // A postcondition looks at others only after the fact, but it must be able to.
+    // A postcondition is evaluated after the operation, but the instances that it reads must exist by then.
     let conditions = resource.preconditions.iter().chain(&resource.postconditions).flat_map(Condition::expressions);
     let attributes = resource.attributes.iter().map(|(_, _, expr)| expr);
     let collection = instance.binding.collection.as_deref();
@@ -220,35 +226,34 @@ fn dependencies(
     for (pattern, span) in resource.depends_on.iter().chain(&resource.restart_on).chain(lifecycle) {
         match matching(expanded, pattern, &instance.binding) {
             Some(addresses) => found.extend(addresses),
-            None => errors.push(no_such_resource(expanded, pattern, *span)),
+            None => errors.push(unknown_resource(expanded, pattern, *span)),
         }
     }
     found.extend(provider_dependencies(expanded, &instance.provider).filter(|address| *address != instance.address));
     if resource.address.mode == Mode::Managed && found.contains(&instance.address) {
         let message = format!("`{}` refers to itself", instance.address);
-        errors
-            .push(Diagnostic::error(message).at(resource.span, "").help("`self` in a postcondition is this resource"));
+        errors.push(Diagnostic::error(message).at(resource.span, "").help("use `self` in a postcondition"));
     }
     found.remove(&instance.address);
     found
 }
 
-/// The instances that all of a provider instance comes after.
+/// Returns the instances on which all instances of a provider instance depend (`depends_on` of its block).
 pub(crate) fn provider_dependencies<'e>(expanded: &'e Expanded, alias: &str) -> impl Iterator<Item = Address> + 'e {
     let patterns = expanded.manifest.providers.get(alias).map(|block| block.depends_on.as_slice()).unwrap_or_default();
     let everywhere = Binding::default();
     patterns.iter().flat_map(move |(pattern, _)| matching(expanded, pattern, &everywhere).unwrap_or_default())
 }
 
-/// The errors for providers that come after what they make themselves.
-fn made_by_themselves(expanded: &Expanded) -> Vec<Diagnostic> {
+/// Returns the errors for providers that depend on their own instances.
+fn circular_providers(expanded: &Expanded) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
     for (alias, block) in &expanded.manifest.providers {
         for (pattern, span) in &block.depends_on {
-            let made = matching(expanded, pattern, &Binding::default()).unwrap_or_default();
-            if made.iter().filter_map(|address| expanded.instance(address)).any(|i| i.provider == *alias) {
-                let message = format!("the provider `{alias}` comes after `{pattern}`, which it makes itself");
-                let help = "it comes after what brings up that to which it connects: a unit on a node";
+            let dependencies = matching(expanded, pattern, &Binding::default()).unwrap_or_default();
+            if dependencies.iter().filter_map(|address| expanded.instance(address)).any(|i| i.provider == *alias) {
+                let message = format!("the provider `{alias}` depends on `{pattern}`, which it manages itself");
+                let help = "`depends_on` of a provider names resources of other providers that start its API, such as a unit on a node";
                 errors.push(Diagnostic::error(message).at(*span, "").help(help));
             }
         }
@@ -256,7 +261,7 @@ fn made_by_themselves(expanded: &Expanded) -> Vec<Diagnostic> {
     errors
 }
 
-/// The instances that a check looks at.
+/// Returns the instances on which a check depends.
 pub(crate) fn check_dependencies(
     expanded: &Expanded,
     check: &CheckInstance,
@@ -271,10 +276,10 @@ pub(crate) fn check_dependencies(
     found
 }
 
-/// The instances that `mentions` name from within `binding`.
-fn instances_of(expanded: &Expanded, mentions: &[Mention], binding: &Binding) -> BTreeSet<Address> {
+/// Returns the instances to which `references` refer in a block with this binding.
+fn instances_of(expanded: &Expanded, references: &[ReferenceUse], binding: &Binding) -> BTreeSet<Address> {
     let mut found = BTreeSet::new();
-    for Mention { reference, index, .. } in mentions {
+    for ReferenceUse { reference, index, .. } in references {
         let Reference::Resource { resource, key, any } = reference else { continue };
         let keys = match (key, index) {
             (Some(key), _) => Some(vec![key.clone()]),
@@ -282,16 +287,16 @@ fn instances_of(expanded: &Expanded, mentions: &[Mention], binding: &Binding) ->
             (None, None) => None,
         };
         match keys {
-            Some(keys) => found.extend(keys.iter().filter_map(|key| keyed(expanded, resource, key, binding))),
-            // It may be any of them.
+            Some(keys) => found.extend(keys.iter().filter_map(|key| instance_by_key(expanded, resource, key, binding))),
+            // The index is not known, so it can be any instance.
             None if *any => found.extend(all_instances(expanded, resource)),
-            None => found.extend(meant_by(expanded, resource, binding)),
+            None => found.extend(addresses_of(expanded, resource, binding)),
         }
     }
     found
 }
 
-/// The keys that an index evaluates to; `None` where they are not known before anything is read.
+/// Returns the keys to which an index evaluates, or `None` if they depend on resources.
 fn known_keys(expanded: &Expanded, index: &Expr, binding: &Binding) -> Option<Vec<String>> {
     let value = index.evaluate(&InstanceScope::new(expanded, Values::none(), binding.clone())).ok()?;
     let mut keys = Vec::new();
@@ -305,22 +310,22 @@ fn known_keys(expanded: &Expanded, index: &Expr, binding: &Binding) -> Option<Ve
     Some(keys)
 }
 
-/// The instances that an address of `depends_on` or `restart_on` means: the one with its key, or those that a reference without a key means. `None`
-/// where there is no such resource.
+/// Returns the instances to which an address of `depends_on` or `restart_on` refers: the one with its key, or as a reference without a key does.
+/// `None` if the resource does not exist.
 pub(crate) fn matching(expanded: &Expanded, pattern: &Address, binding: &Binding) -> Option<Vec<Address>> {
     match &pattern.key {
-        Some(key) => Some(vec![keyed(expanded, &pattern.resource, key, binding)?]),
+        Some(key) => Some(vec![instance_by_key(expanded, &pattern.resource, key, binding)?]),
         None if expanded.manifest.resources.contains_key(&pattern.resource) => {
-            Some(meant_by(expanded, &pattern.resource, binding))
+            Some(addresses_of(expanded, &pattern.resource, binding))
         }
         None => None,
     }
 }
 
-fn meant_by(expanded: &Expanded, resource: &ResourceAddress, binding: &Binding) -> Vec<Address> {
-    match meant(expanded, resource, binding) {
-        Meant::One(address) => vec![address],
-        Meant::All(places) => places.iter().map(|i| expanded.instances[*i].address.clone()).collect(),
+fn addresses_of(expanded: &Expanded, resource: &ResourceAddress, binding: &Binding) -> Vec<Address> {
+    match referenced(expanded, resource, binding) {
+        Referenced::One(address) => vec![address],
+        Referenced::Many(places) => places.iter().map(|i| expanded.instances[*i].address.clone()).collect(),
     }
 }
 
@@ -329,9 +334,9 @@ fn all_instances<'e>(expanded: &'e Expanded, resource: &ResourceAddress) -> impl
     places.iter().map(|i| expanded.instances[*i].address.clone())
 }
 
-fn no_such_resource(expanded: &Expanded, pattern: &Address, span: Span) -> Diagnostic {
+fn unknown_resource(expanded: &Expanded, pattern: &Address, span: Span) -> Diagnostic {
     let known: Vec<_> = expanded.manifest.resources.keys().map(ToString::to_string).collect();
-    let error = Diagnostic::error(format!("there is no resource `{pattern}`")).at(span, "");
+    let error = Diagnostic::error(format!("unknown resource `{pattern}`")).at(span, "");
     match suggest(&pattern.resource.to_string(), known.iter().map(String::as_str)) {
         Some(help) => error.help(help),
         None => error,
@@ -361,7 +366,7 @@ mod tests {
         graph.order(0, 1);
         graph.order(1, 2);
         assert_eq!(edges(&graph), [(0, 1), (1, 2)]);
-        // Directly, over another one, and to itself.
+        // A direct cycle, an indirect cycle, and a self-loop.
         graph.order(1, 0);
         graph.order(2, 0);
         graph.order(3, 3);

@@ -1,16 +1,19 @@
-//! Which instance owns an object.
+//! The owners of objects.
 
 use std::collections::HashMap;
 
 use super::expand::Instance;
 use crate::model::{Address, Diagnostic};
 
-/// Which instance owns an object, by target and identity.
+/// The instance that owns each object, by target and identity.
 #[derive(Clone, Default)]
 pub(crate) struct Owners(HashMap<(String, String), Address>);
 
 impl Owners {
-    /// Notes that `instance` owns the object, or returns the other instance that does.
+    /// Records `instance` as the owner of the object.
+    ///
+    /// # Errors
+    /// Returns the address of the other instance that owns it.
     pub fn claim(&mut self, instance: &Instance, identity: String) -> Result<(), Address> {
         let owner = self.0.entry((instance.target.name().to_owned(), identity)).or_insert(instance.address.clone());
         if *owner == instance.address { Ok(()) } else { Err(owner.clone()) }
@@ -22,12 +25,12 @@ impl Owners {
     }
 }
 
-/// Returns the error for two instances that are the same object.
+/// Returns the error for two instances that manage the same object.
 pub(crate) fn same_object(first: &Instance, second: &Instance, identity: &str) -> Diagnostic {
     let message =
-        format!("`{}` and `{}` are the same object: {identity} on {}", first.address, second.address, second.target);
+        format!("`{}` and `{}` manage the same object: {identity} on {}", first.address, second.address, second.target);
     Diagnostic::error(message)
-        .at(second.resource.span, "this one")
-        .related(first.resource.span, "and this one")
-        .help("an object can have one owner only; take one of them away")
+        .at(second.resource.span, "second owner")
+        .related(first.resource.span, "first owner")
+        .help("an object has only one owner; remove one of the resources")
 }

@@ -1,4 +1,4 @@
-//! What the names in an instance's expressions stand for.
+//! The scope of an instance: the values of the references in its expressions.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,22 +9,22 @@ use crate::manifest::locals::path_value;
 use crate::manifest::node_value;
 use crate::model::{Address, ResourceAddress, Value};
 
-/// The attributes of each instance as far as they are known, by address.
+/// The known attributes of each instance.
 #[derive(Debug, Default)]
 pub(crate) struct Values(HashMap<Address, Arc<Value>>);
 
 static NO_VALUES: std::sync::LazyLock<Values> = std::sync::LazyLock::new(Values::default);
 
 impl Values {
-    /// No instance has values yet.
+    /// Returns the values before any instance is evaluated.
     pub fn none() -> &'static Self {
         &NO_VALUES
     }
 
-    /// What is known of a sealed value is only that it is what the last apply used.
+    /// Inserts the attributes of an instance. A sealed value becomes a retained one: only the last apply knew it.
     pub fn insert(&mut self, address: Address, attributes: BTreeMap<String, Value>) {
-        let open = |value: Value| if value.is_sealed() { Value::Retained.sensitive() } else { value };
-        let attributes = attributes.into_iter().map(|(name, value)| (name, open(value))).collect();
+        let unseal = |value: Value| if value.is_sealed() { Value::Retained.sensitive() } else { value };
+        let attributes = attributes.into_iter().map(|(name, value)| (name, unseal(value))).collect();
         self.0.insert(address, Arc::new(Value::Map(attributes)));
     }
 
@@ -32,14 +32,14 @@ impl Values {
         self.0.get(address).map(AsRef::as_ref)
     }
 
-    /// What is known of these instances as it is now; the values themselves are shared, for there may be many and large ones.
+    /// Returns the values of these instances only. The values are shared, because they can be many and large.
     pub fn only<'a>(&self, addresses: impl IntoIterator<Item = &'a Address>) -> Self {
         let known = addresses.into_iter().filter_map(|address| Some((address.clone(), self.0.get(address)?.clone())));
         Self(known.collect())
     }
 }
 
-/// The scope of one instance's expressions.
+/// The scope of the expressions of one instance.
 pub(crate) struct InstanceScope<'a> {
     expanded: &'a Expanded,
     values: &'a Values,
@@ -52,7 +52,7 @@ impl<'a> InstanceScope<'a> {
         Self { expanded, values, binding, this: None }
     }
 
-    /// With `self` standing for `this`.
+    /// Sets the value of `self`.
     pub fn with_self(mut self, this: Value) -> Self {
         self.this = Some(this);
         self
@@ -62,14 +62,14 @@ impl<'a> InstanceScope<'a> {
         let Some(instances) = self.expanded.by_resource.get(resource) else {
             return match self.expanded.manifest.resources.contains_key(resource) {
                 true if !self.expanded.is_complete => Ok(Value::Unknown),
-                // No node matches, or `for_each` is empty.
+                // `on` selects no node, or `for_each` is empty.
                 true => Ok(Value::Map(BTreeMap::new())),
                 false => Err(self.no_resource(resource)),
             };
         };
         let address = |i: &usize| &self.expanded.instances[*i].address;
         if let Some(key) = key {
-            return match keyed(self.expanded, resource, key, &self.binding) {
+            return match instance_by_key(self.expanded, resource, key, &self.binding) {
                 Some(address) => Ok(self.value_of(&address)),
                 None => Err(missing_key(resource, key, instances.iter().filter_map(|i| address(i).key.as_ref()))),
             };
@@ -77,16 +77,16 @@ impl<'a> InstanceScope<'a> {
         if any {
             return Ok(Value::Map(self.by_any_key(resource, instances)));
         }
-        match meant(self.expanded, resource, &self.binding) {
-            Meant::One(address) => Ok(self.value_of(&address)),
-            Meant::All(places) => {
+        match referenced(self.expanded, resource, &self.binding) {
+            Referenced::One(address) => Ok(self.value_of(&address)),
+            Referenced::Many(places) => {
                 let by_key = |i: &usize| Some((address(i).key.clone()?, self.value_of(address(i))));
                 Ok(Value::Map(places.iter().filter_map(by_key).collect()))
             }
         }
     }
 
-    /// The instances by every key under which an index finds them, see [`keyed`].
+    /// Returns the instances by every key that an index accepts, see [`instance_by_key`].
     fn by_any_key(&self, resource: &ResourceAddress, instances: &[usize]) -> BTreeMap<String, Value> {
         let instance = |i: &usize| &self.expanded.instances[*i];
         let here = on_same_node(self.expanded, resource, &self.binding).unwrap_or_default().iter().map(instance);
@@ -96,8 +96,7 @@ impl<'a> InstanceScope<'a> {
         of_node.chain(of_all).collect()
     }
 
-    /// The attributes of an instance. Each attribute of its type exists: unknown while nothing is known of the instance, else null where it
-    /// has no value.
+    /// Returns the attributes of an instance. Each attribute of its type is present: unknown if the instance is not evaluated yet, null if it is not set.
     fn value_of(&self, address: &Address) -> Value {
         let known = self.values.get(address).cloned();
         let Some(instance) = self.expanded.instance(address) else { return known.unwrap_or(Value::Unknown) };
@@ -121,8 +120,8 @@ impl<'a> InstanceScope<'a> {
         match &self.binding.node {
             Some(node) => Ok(node_value(node)),
             None => Err(Unresolved {
-                summary: "`node` stands for the node of `on`, and there is no `on` here".to_owned(),
-                help: Some("write on = { role = \"…\" }, or name the node: nodes.NAME.address".to_owned()),
+                summary: "`node` is the node of `on`, and this block has no `on`".to_owned(),
+                help: Some("add on = { role = \"…\" }, or name the node: nodes.NAME.address".to_owned()),
             }),
         }
     }
@@ -137,19 +136,19 @@ impl<'a> InstanceScope<'a> {
                 Ok(Value::Map([("key".to_owned(), Value::from(key.as_str())), ("value".to_owned(), value)].into()))
             }
             None => Err(Unresolved {
-                summary: "`each` stands for the element of `for_each`, and there is no `for_each` here".to_owned(),
+                summary: "`each` is the element of `for_each`, and this block has no `for_each`".to_owned(),
                 help: None,
             }),
         }
     }
 
-    /// The value of an element of `for_each` as far as it is known by now; its keys were known from the start.
+    /// Evaluates an element of `for_each` again, because its value may be known by now.
     fn element(&self, collection: &Expr, key: &str) -> Result<Option<Value>, Unresolved> {
         let binding = Binding { each: None, collection: None, ..self.binding.clone() };
         let elements = collection.evaluate(&InstanceScope::new(self.expanded, self.values, binding));
         let elements = elements.map_err(|errors| Unresolved {
             summary: errors.into_iter().next().map_or_else(String::new, |error| error.summary),
-            help: Some("this is the error of `for_each`".to_owned()),
+            help: Some("the error is in `for_each`".to_owned()),
         })?;
         let element = elements.as_map().and_then(|map| map.get(key)).cloned();
         Ok(if matches!(elements, Value::Sensitive(_)) { element.map(Value::sensitive) } else { element })
@@ -177,11 +176,11 @@ impl Scope for InstanceScope<'_> {
             }
             Reference::Each => self.each(),
             Reference::This => self.this.clone().ok_or_else(|| Unresolved {
-                summary: "`self` can be used in a postcondition or in an assertion of a check only".to_owned(),
+                summary: "`self` is available only in a postcondition or in an assertion of a check".to_owned(),
                 help: None,
             }),
             Reference::Plan => {
-                Err(Unresolved { summary: "`plan` can be used in a policy only".to_owned(), help: None })
+                Err(Unresolved { summary: "`plan` is available only in a policy".to_owned(), help: None })
             }
             Reference::Path => Ok(path_value(&self.expanded.manifest)),
             Reference::Moorfast => {
@@ -192,16 +191,19 @@ impl Scope for InstanceScope<'_> {
     }
 
     fn only_instance(&self, resource: &ResourceAddress, attribute: &str) -> Result<Option<Value>, Unresolved> {
-        match meant(self.expanded, resource, &self.binding) {
-            Meant::One(_) => Ok(None),
-            Meant::All([only]) => Ok(Some(self.value_of(&self.expanded.instances[*only].address))),
-            Meant::All([]) => Err(Unresolved { summary: format!("`{resource}` has no instances"), help: None }),
-            Meant::All(instances @ [first, ..]) => {
+        match referenced(self.expanded, resource, &self.binding) {
+            Referenced::One(_) => Ok(None),
+            Referenced::Many([only]) => Ok(Some(self.value_of(&self.expanded.instances[*only].address))),
+            Referenced::Many([]) => Err(Unresolved { summary: format!("`{resource}` has no instances"), help: None }),
+            Referenced::Many(instances @ [first, ..]) => {
                 let first = &self.expanded.instances[*first].address;
                 Err(Unresolved {
-                    summary: format!("`{resource}` has {} instances, and none of them is named", instances.len()),
+                    summary: format!(
+                        "`{resource}` has {} instances, and the reference names none of them",
+                        instances.len()
+                    ),
                     help: Some(format!(
-                        "write `{first}.{attribute}` for one, and `values({resource})[*].{attribute}` for all of them"
+                        "write `{first}.{attribute}` for one instance, or `values({resource})[*].{attribute}` for all"
                     )),
                 })
             }
@@ -213,45 +215,50 @@ impl Scope for InstanceScope<'_> {
     }
 }
 
-/// What a reference to a resource without a key means.
-pub(crate) enum Meant<'e> {
-    /// This instance.
+/// The instances to which a reference without a key refers.
+pub(crate) enum Referenced<'e> {
+    /// One instance.
     One(Address),
-    /// These instances, by their places in [`Expanded::instances`].
-    All(&'e [usize]),
+    /// A map of instances by key. The numbers are indexes of [`Expanded::instances`].
+    Many(&'e [usize]),
 }
 
-/// Returns what a reference to `resource` without a key means to a block that is bound to `binding`: the instance without a key, that of the same
-/// node and element, or of the same node, or of the same element. Otherwise all instances; of a resource on nodes only those of the same node.
-pub(crate) fn meant<'e>(expanded: &'e Expanded, resource: &ResourceAddress, binding: &Binding) -> Meant<'e> {
-    let here = on_same_node(expanded, resource, binding);
+/// Returns the instances to which a reference without a key refers in a block with this binding. One instance is the first that exists of: the instance
+/// without a key, of the same node and element, of the same node, of the same element. Otherwise it is all instances, or those on the same node.
+pub(crate) fn referenced<'e>(expanded: &'e Expanded, resource: &ResourceAddress, binding: &Binding) -> Referenced<'e> {
+    let on_node = on_same_node(expanded, resource, binding);
     let node = binding.node.as_ref().map(|n| n.name.0.clone());
     let each = binding.each.as_ref().map(|(key, _)| key.clone());
     let both = node.as_ref().zip(each.as_ref()).map(|(node, each)| format!("{node}/{each}"));
-    let is_meant = |address: &Address| {
+    let is_reachable = |address: &Address| {
         let place = expanded.index.get(address);
-        place.is_some_and(|place| here.is_none_or(|here| here.contains(place)))
+        place.is_some_and(|place| on_node.is_none_or(|on_node| on_node.contains(place)))
     };
     let keys = [Some(None), both.map(Some), node.map(Some), each.map(Some)].into_iter().flatten();
-    match keys.map(|key| resource.instance(key)).find(is_meant) {
-        Some(address) => Meant::One(address),
-        None => Meant::All(here.or(expanded.by_resource.get(resource).map(Vec::as_slice)).unwrap_or_default()),
+    match keys.map(|key| resource.instance(key)).find(is_reachable) {
+        Some(address) => Referenced::One(address),
+        None => Referenced::Many(on_node.or(expanded.by_resource.get(resource).map(Vec::as_slice)).unwrap_or_default()),
     }
 }
 
-/// Returns the instance that an index with `key` means: the one with this key, or the one of this element on the same node.
-pub(crate) fn keyed(expanded: &Expanded, resource: &ResourceAddress, key: &str, binding: &Binding) -> Option<Address> {
+/// Returns the instance for an index with `key`: the instance with this key, or the instance of this element on the same node.
+pub(crate) fn instance_by_key(
+    expanded: &Expanded,
+    resource: &ResourceAddress,
+    key: &str,
+    binding: &Binding,
+) -> Option<Address> {
     let address = resource.instance(Some(key.to_owned()));
     if expanded.index.contains_key(&address) {
         return Some(address);
     }
     let mut here = on_same_node(expanded, resource, binding)?.iter().map(|i| &expanded.instances[*i]);
-    let is_it = |each: &(String, Value)| each.0 == key;
-    Some(here.find(|i| i.binding.each.as_ref().is_some_and(is_it))?.address.clone())
+    let has_key = |each: &(String, Value)| each.0 == key;
+    Some(here.find(|i| i.binding.each.as_ref().is_some_and(has_key))?.address.clone())
 }
 
-/// Returns the instances of `resource` on the node of `binding`. `None` where at least one of the two is not `on` nodes, or where they have no node in
-/// common: then a reference means all nodes.
+/// Returns the instances of `resource` on the node of `binding`. `None` if one of the two has no `on`, or if they have no node in common: then a
+/// reference refers to the instances on all nodes.
 fn on_same_node<'e>(expanded: &'e Expanded, resource: &ResourceAddress, binding: &Binding) -> Option<&'e [usize]> {
     let node = binding.node.as_ref()?;
     let by_node = expanded.by_node.get(resource)?;
@@ -266,7 +273,7 @@ fn missing_key<'k>(resource: &ResourceAddress, key: &str, known: impl Iterator<I
     Unresolved {
         summary: format!("`{resource}` has no instance \"{key}\""),
         help: Some(match keys.is_empty() {
-            true => "it has no keys: write it without the brackets".to_owned(),
+            true => "its instance has no key: omit the brackets".to_owned(),
             false => format!("its instances are {}", keys.join(", ")),
         }),
     }
@@ -277,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_of_the_values_shares_them_and_holds_no_others() {
+    fn a_subset_shares_its_values_and_holds_no_others() {
         let mut all = Values::default();
         let [a, b]: [Address; 2] = ["t.x[\"a\"]", "t.x[\"b\"]"].map(|address| address.parse().unwrap());
         all.insert(a.clone(), BTreeMap::from([("content".to_owned(), Value::from("large"))]));

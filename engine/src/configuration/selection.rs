@@ -1,4 +1,4 @@
-//! What the rollouts of a manifest select: nodes in the order in which they are written, and the instances on them.
+//! The nodes and instances that the rollouts of a manifest select, in rollout order.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -6,28 +6,28 @@ use crate::configuration::expand::{CheckInstance, Expanded, Instance};
 use crate::manifest::{GateName, Rollout};
 use crate::model::{Diagnostic, NodeName, Span, suggest};
 
-/// What one rollout selects.
+/// The nodes and instances that a rollout selects.
 #[derive(Clone, Debug)]
 pub(crate) struct Selection {
-    /// The rollout's name.
+    /// The name of the rollout.
     pub name: String,
-    /// What the manifest says of it.
+    /// The block of the manifest.
     pub rollout: Rollout,
-    /// Its nodes: those that it names in its own order, then the others in that of the inventory.
+    /// The nodes: first those of `nodes` in that order, then the others in the order of the inventory.
     pub nodes: Vec<NodeName>,
     places: HashMap<NodeName, usize>,
 }
 
-/// An instance of a gate for one node.
+/// A health gate of one node.
 pub(crate) enum Gate<'e> {
-    /// The health of this instance.
+    /// The health of an instance.
     Resource(&'e Instance),
-    /// This check, by its place in [`Expanded::checks`].
+    /// A check, with its index in [`Expanded::checks`].
     Check(usize, &'e CheckInstance),
 }
 
 impl Gate<'_> {
-    /// `kubernetes_node.worker["gpu01"]`, `check.kubelet["gpu01"]`
+    /// Returns the name: `kubernetes_node.worker["gpu01"]` or `check.kubelet["gpu01"]`.
     pub fn name(&self) -> String {
         match self {
             Gate::Resource(instance) => instance.address.to_string(),
@@ -37,10 +37,10 @@ impl Gate<'_> {
 }
 
 impl Selection {
-    /// What the rollouts of `expanded` select.
+    /// Returns the selections of all rollouts of `expanded`.
     ///
     /// # Errors
-    /// Roles that no node has, resources that no node has, gates that can't be asked, and instances of two rollouts.
+    /// Returns an error for an unknown role, a resource without `on`, a gate without health or without an instance for a node, and an instance in two rollouts.
     pub fn all(expanded: &Expanded) -> Result<Vec<Self>, Vec<Diagnostic>> {
         let mut errors = Vec::new();
         let mut selections: Vec<Self> = Vec::new();
@@ -50,59 +50,63 @@ impl Selection {
             let nodes = nodes(expanded, rollout);
             let places = nodes.iter().cloned().enumerate().map(|(place, node)| (node, place)).collect();
             let selection = Self { name: name.clone(), rollout: rollout.clone(), nodes, places };
-            errors.extend(selection.wrong_gates(expanded));
+            errors.extend(selection.gate_errors(expanded));
             errors.extend(selections.iter().filter_map(|other| selection.shared(other, expanded)));
             selections.push(selection);
         }
         if errors.is_empty() { Ok(selections) } else { Err(errors) }
     }
 
-    /// Returns the place of `node` among its nodes, if it selects `resource`.
+    /// Returns the position of `node` in the rollout, if the rollout selects `resource`.
     pub fn place_of(&self, resource: &crate::model::ResourceAddress, node: &NodeName) -> Option<usize> {
-        self.places.get(node).copied().filter(|_| self.takes(resource))
+        self.places.get(node).copied().filter(|_| self.includes(resource))
     }
 
-    /// The gates of one of its nodes.
+    /// Returns the health gates of a node.
     pub fn gates<'e>(&'e self, expanded: &'e Expanded, node: &'e NodeName) -> impl Iterator<Item = Gate<'e>> {
         self.rollout.gates.iter().flat_map(move |(gate, _)| instances_of(expanded, gate, node))
     }
 
-    fn takes(&self, resource: &crate::model::ResourceAddress) -> bool {
+    fn includes(&self, resource: &crate::model::ResourceAddress) -> bool {
         let named = &self.rollout.resources;
         named.is_empty() || named.iter().any(|(address, _)| address.resource == *resource)
     }
 
-    fn wrong_gates(&self, expanded: &Expanded) -> Vec<Diagnostic> {
+    fn gate_errors(&self, expanded: &Expanded) -> Vec<Diagnostic> {
         let mut errors = Vec::new();
         for (gate, span) in &self.rollout.gates {
             if let Some(error) = without_health(expanded, gate, *span) {
                 errors.push(error);
                 continue;
             }
-            let lacking = self.nodes.iter().find(|node| instances_of(expanded, gate, node).is_empty());
-            if let Some(node) = lacking {
+            let uncovered = self.nodes.iter().find(|node| instances_of(expanded, gate, node).is_empty());
+            if let Some(node) = uncovered {
                 let message = format!("`{gate}` has no instance for the node `{node}` of the rollout `{}`", self.name);
-                let help = "a gate has `on` with all nodes of the rollout, or none at all";
+                let help = "select all nodes of the rollout in `on` of the gate, or omit its `on`";
                 errors.push(Diagnostic::error(message).at(*span, "").help(help));
             }
         }
         errors
     }
 
-    /// The error where an instance is in this rollout and in `other`.
+    /// Returns the error if an instance is in this rollout and in `other`.
     fn shared(&self, other: &Self, expanded: &Expanded) -> Option<Diagnostic> {
         let is_in = |selection: &Self, instance: &Instance| {
             let bound = instance.binding.node.as_ref().is_some_and(|n| selection.places.contains_key(&n.name));
-            bound && selection.takes(&instance.address.resource)
+            bound && selection.includes(&instance.address.resource)
         };
         let both = expanded.instances.iter().find(|i| is_in(self, i) && is_in(other, i))?;
         let message = format!("`{}` is in two rollouts, `{}` and `{}`", both.address, other.name, self.name);
-        let error = Diagnostic::error(message).at(self.rollout.span, "this one");
-        Some(error.related(other.rollout.span, "and this one").help("`resources` narrows down what a rollout takes"))
+        let error = Diagnostic::error(message).at(self.rollout.span, "second rollout");
+        Some(
+            error
+                .related(other.rollout.span, "first rollout")
+                .help("limit a rollout to some resources with `resources`"),
+        )
     }
 }
 
-/// The instances of a gate for `node`: what `on` binds to it, and what is bound to no node.
+/// Returns the instances of a gate for `node`: those that `on` binds to it, and those without `on`.
 fn instances_of<'e>(expanded: &'e Expanded, gate: &GateName, node: &NodeName) -> Vec<Gate<'e>> {
     let fits =
         |binding: &crate::configuration::expand::Binding| binding.node.as_ref().is_none_or(|bound| bound.name == *node);
@@ -114,11 +118,11 @@ fn instances_of<'e>(expanded: &'e Expanded, gate: &GateName, node: &NodeName) ->
         }
         GateName::Check(_) => {
             let name = gate.to_string();
-            let is_it = |check: &CheckInstance| {
+            let has_name = |check: &CheckInstance| {
                 check.name.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
             };
             let checks = expanded.checks.iter().enumerate();
-            let of_node = checks.filter(|(_, check)| is_it(check) && fits(&check.binding));
+            let of_node = checks.filter(|(_, check)| has_name(check) && fits(&check.binding));
             of_node.map(|(place, check)| Gate::Check(place, check)).collect()
         }
     }
@@ -129,13 +133,13 @@ fn nodes(expanded: &Expanded, rollout: &Rollout) -> Vec<NodeName> {
         rollout.nodes.iter().zip(0..).map(|((name, _), place)| (name.as_str(), place)).collect();
     let has_role = |roles: &[String]| rollout.roles.iter().any(|(role, _)| roles.contains(role));
     let all = rollout.roles.is_empty() && rollout.nodes.is_empty();
-    let carries = |name: &NodeName| {
+    let has_instances = |name: &NodeName| {
         let of_resources = rollout.resources.iter().filter_map(|(a, _)| expanded.by_resource.get(&a.resource));
         let bound = |i: &usize| expanded.instances[*i].binding.node.as_ref().is_some_and(|node| node.name == *name);
         of_resources.flatten().any(bound)
     };
     let selected = expanded.inventory.iter().filter(|node| match all {
-        true => carries(&node.name),
+        true => has_instances(&node.name),
         false => named.contains_key(node.name.0.as_str()) || has_role(&node.roles),
     });
     let mut names: Vec<NodeName> = selected.map(|node| node.name.clone()).collect();
@@ -153,11 +157,11 @@ fn unknown_roles(expanded: &Expanded, rollout: &Rollout) -> Vec<Diagnostic> {
     unknown.map(error).collect()
 }
 
-/// The error where a resource has no instance for each node.
+/// Returns the error if a resource has no `on`.
 fn unbound(expanded: &Expanded, address: &crate::model::Address, span: Span) -> Option<Diagnostic> {
     let resource = expanded.manifest.resources.get(&address.resource)?;
-    let message = format!("`{address}` has no instance for each node, so it can't go from node to node");
-    let error = || Diagnostic::error(message).at(span, "").related(resource.span, "it has no `on`");
+    let message = format!("`{address}` has no instance for each node, so a rollout cannot change it node by node");
+    let error = || Diagnostic::error(message).at(span, "").related(resource.span, "no `on` here");
     resource.on.is_none().then(error)
 }
 
@@ -171,8 +175,8 @@ fn without_health(expanded: &Expanded, gate: &GateName, span: Span) -> Option<Di
     let known: BTreeSet<&str> = expanded.manifest.resources.keys().map(|r| r.resource_type.as_str()).collect();
     let healthy: Vec<&str> = known.into_iter().filter(|kind| has_health(kind)).collect();
     let help = match healthy.as_slice() {
-        [] => "a check can be a gate too".to_owned(),
-        some => format!("these have: {}; a check can be a gate too", some.join(", ")),
+        [] => "a check can be a health gate too".to_owned(),
+        some => format!("these types have health: {}; a check can be a health gate too", some.join(", ")),
     };
-    Some(Diagnostic::error(format!("`{kind}` has no health that could be waited for")).at(span, "").help(help))
+    Some(Diagnostic::error(format!("`{kind}` has no health and cannot be a health gate")).at(span, "").help(help))
 }

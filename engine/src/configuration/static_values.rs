@@ -1,4 +1,4 @@
-//! What the manifest wants as far as it is known before anything is read.
+//! The desired attributes that are known from the manifest alone, before any target is read.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,16 +9,19 @@ use crate::configuration::owners::{Owners, same_object};
 use crate::configuration::scope::Values;
 use crate::model::{Address, Attributes, Diagnostic, Mode, Value};
 
-/// The attributes of each instance as far as they are known before anything is read.
-pub(crate) struct Early {
+/// The desired attributes of each instance as known from the manifest alone. The others are unknown.
+pub(crate) struct StaticValues {
     attributes: HashMap<Address, Attributes>,
     owners: Owners,
 }
 
-impl Early {
-    /// Evaluates every instance, checks that no two are the same object, and adds to `graph` the order that providers imply.
+impl StaticValues {
+    /// Evaluates all instances, checks that each object has one owner, and adds the order that providers imply to `graph`.
+    ///
+    /// # Errors
+    /// Returns all errors of the evaluation, and the objects with several owners.
     pub fn new(expanded: &Expanded, graph: &mut Graph) -> Result<Self, Vec<Diagnostic>> {
-        let mut early = Self { attributes: HashMap::new(), owners: Owners::default() };
+        let mut static_values = Self { attributes: HashMap::new(), owners: Owners::default() };
         let mut errors = Vec::new();
         let mut values = Values::default();
         for i in graph.waves().concat() {
@@ -26,27 +29,27 @@ impl Early {
             match desired(expanded, instance, &values) {
                 Ok(attributes) => {
                     values.insert(instance.address.clone(), with_unknown(instance, attributes.clone()));
-                    early.attributes.insert(instance.address.clone(), attributes);
+                    static_values.attributes.insert(instance.address.clone(), attributes);
                 }
                 Err(found) => errors.extend(found),
             }
         }
         if errors.is_empty() {
-            errors.extend(early.claim_objects(expanded));
+            errors.extend(static_values.claim_objects(expanded));
         }
         if !errors.is_empty() {
             return Err(deduplicated(errors));
         }
-        early.imply_order(expanded, graph);
-        Ok(early)
+        static_values.imply_order(expanded, graph);
+        Ok(static_values)
     }
 
-    /// The attributes of an instance.
+    /// Returns the attributes of an instance.
     pub fn get(&self, address: &Address) -> Option<&Attributes> {
         self.attributes.get(address)
     }
 
-    /// The natural key of an instance, where it is known already.
+    /// Returns the identity of an instance, if it is known.
     pub fn identity(&self, expanded: &Expanded, instance: &Instance) -> Option<String> {
         if instance.address.resource.mode == Mode::Data {
             return None;
@@ -54,12 +57,12 @@ impl Early {
         expanded.identity(instance, self.get(&instance.address)?)
     }
 
-    /// Which instance owns which object, as far as that is known before anything is read.
+    /// Returns the owners of all objects with a known identity.
     pub fn owners(&self) -> Owners {
         self.owners.clone()
     }
 
-    /// Notes the owner of every object. Returns the errors for objects that two instances want.
+    /// Records the owner of each object. Returns the errors for objects with two owners.
     fn claim_objects(&mut self, expanded: &Expanded) -> Vec<Diagnostic> {
         let mut errors = Vec::new();
         for instance in expanded.instances.iter().filter(|i| i.address.resource.mode == Mode::Managed) {
@@ -94,7 +97,7 @@ impl Early {
     }
 }
 
-/// `attributes`, and unknown for each that the provider computes.
+/// Adds an unknown value for each attribute that the provider computes.
 pub(crate) fn with_unknown(instance: &Instance, mut attributes: Attributes) -> Attributes {
     for attribute in instance.resource_type.schema.attributes.iter().filter(|a| a.computed) {
         let value = attributes.entry(attribute.name.to_owned()).or_default();
@@ -105,7 +108,7 @@ pub(crate) fn with_unknown(instance: &Instance, mut attributes: Attributes) -> A
     attributes
 }
 
-/// One block has one error, however many instances it has.
+/// Removes repeated errors, so that a block with many instances has one error.
 pub(crate) fn deduplicated(errors: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let mut seen = HashSet::new();
     errors.into_iter().filter(|e| seen.insert((e.summary.clone(), e.at.as_ref().map(|(span, _)| *span)))).collect()

@@ -13,7 +13,7 @@ use super::traversal::reference;
 use super::{Expr, ExprNode, Place, Reference, Scope, Unresolved, arithmetic};
 use crate::model::convert::{to_bool, to_text};
 use crate::model::number::{integer, parse_number};
-use crate::model::value::Opened;
+use crate::model::value::RevealedValues;
 use crate::model::{Diagnostic, Value, suggest};
 
 /// The most attributes and indices in a row: the evaluator descends once for each.
@@ -244,7 +244,7 @@ impl<'a> Evaluator<'a> {
         let value = match pending([&left, &right]) {
             Some(pending) => pending,
             None => {
-                let opened = Opened(vec![left.reveal_deep(), right.reveal_deep()]);
+                let opened = RevealedValues(vec![left.reveal_deep(), right.reveal_deep()]);
                 let value = arithmetic::binary(operator, &opened.0[0], &opened.0[1]);
                 value.map_err(|summary| self.error(range, summary))?
             }
@@ -286,7 +286,11 @@ impl<'a> Evaluator<'a> {
                     if map.insert(key, value).is_some() {
                         let help = "add `...` after the value to group the values of one key in a list";
                         let range = comprehension.key_expr.as_ref().and_then(|key| key.span());
-                        return Err(self.error_with(range, format!("{shown} comes up twice"), Some(help.to_owned())));
+                        return Err(self.error_with(
+                            range,
+                            format!("{shown} is produced twice"),
+                            Some(help.to_owned()),
+                        ));
                     }
                 }
             }
@@ -341,7 +345,7 @@ impl<'a> Evaluator<'a> {
                 Ok((Ok(entries), secret))
             }
             None => {
-                let summary = format!("`for` goes through lists and maps, not a {}", collection.type_name());
+                let summary = format!("`for` iterates over a list or a map, not a {}", collection.type_name());
                 Err(self.error(range, summary))
             }
         }
@@ -375,7 +379,7 @@ impl<'a> Evaluator<'a> {
         }
         let resolved = match self.given {
             Some(given) => given.get(root).cloned().map(|value| (value, 0)).ok_or_else(|| Unresolved {
-                summary: format!("the template is not given `{root}`"),
+                summary: format!("the template has no variable `{root}`"),
                 help: suggest(root, given.keys().map(String::as_str)),
             }),
             None => reference(root, operators).and_then(|(reference, taken)| {
@@ -480,7 +484,7 @@ impl<'a> Evaluator<'a> {
             return Ok(item.clone());
         }
         let summary = match (hidden, items.len()) {
-            (true, _) => "the index is not one of the list's".to_owned(),
+            (true, _) => "the index is out of range".to_owned(),
             (false, 0) => "the list is empty".to_owned(),
             (false, 1) => format!("the list has only the index 0, not {at}"),
             (false, len) => format!("the list has the indices 0 to {}, not {at}", len - 1),
@@ -492,17 +496,17 @@ impl<'a> Evaluator<'a> {
         match value {
             Value::Map(map) => match map.get(name) {
                 Some(member) => Ok(member.clone()),
-                None if hidden => Err(self.error(range, "there is no such key in this value, which is sensitive")),
+                None if hidden => Err(self.error(range, "this sensitive value has no such key")),
                 None => {
                     let help = suggest(name, map.keys().map(String::as_str));
                     Err(self.error_with(range, format!("there is no `{name}` in this value"), help))
                 }
             },
             Value::List(_) if name.parse::<u64>().is_err() => {
-                let help = "take one item with an index, or all of them with `[*]`";
+                let help = "select one item by its index, or all items with `[*]`";
                 Err(self.error_with(range, "this value is a list".to_owned(), Some(help.to_owned())))
             }
-            Value::Null => Err(self.error(range, "this value is null: it has no attributes")),
+            Value::Null => Err(self.error(range, "this value is null and has no attributes")),
             other => Err(self.error(range, format!("a {} has no attributes", other.type_name()))),
         }
     }

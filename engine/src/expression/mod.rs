@@ -26,7 +26,7 @@ pub(crate) use evaluate::literal_number;
 pub(crate) use functions::set;
 pub use functions::{Family, Function, MISSING, functions};
 pub use place::Place;
-pub(crate) use references::Mention;
+pub(crate) use references::ReferenceUse;
 pub(crate) use toml_value::{plain_toml, toml_number};
 pub(crate) use traversal::ROOTS;
 

@@ -78,12 +78,12 @@ fn error_position<'t>(text: &'t str, error: &parser::Error) -> (usize, &'t str) 
 /// What the parser's message means, and what to do about it.
 fn explain(message: &str, rest: &str) -> (String, Option<String>) {
     if rest.starts_with("%{") {
-        let help = "every %{ if … } and %{ for … in … } needs its %{ endif } or %{ endfor }; write %%{ for the two characters themselves";
-        return ("this directive has no end, or is not one".to_owned(), Some(help.to_owned()));
+        let help = "close every `%{ if … }` with `%{ endif }` and every `%{ for … in … }` with `%{ endfor }`; write `%%{` for a literal `%{`";
+        return ("this directive is not closed or is unknown".to_owned(), Some(help.to_owned()));
     }
     if rest.starts_with("${") {
-        let help = "write $${ for the two characters themselves";
-        return ("this ${ has no }".to_owned(), Some(help.to_owned()));
+        let help = "write `$${` for a literal `${`";
+        return ("this `${` is not closed".to_owned(), Some(help.to_owned()));
     }
     if rest.is_empty() {
         let expected = message.strip_prefix("expected ").filter(|expected| expected.len() < 20);
@@ -94,9 +94,9 @@ fn explain(message: &str, rest: &str) -> (String, Option<String>) {
         message if message.starts_with("invalid traversal operator") => {
             "a name, an index or `*` is expected after the `.`"
         }
-        "unexpected token" => "this is not expected here",
+        "unexpected token" => "unexpected text",
         "expected `}`" => {
-            let help = "the expression ends here; write $${ where the two characters themselves are meant";
+            let help = "the expression ends here; write `$${` for a literal `${`";
             return ("a `}` is expected here".to_owned(), Some(help.to_owned()));
         }
         message => return (message.to_owned(), None),

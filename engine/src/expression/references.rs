@@ -12,7 +12,7 @@ use crate::model::{Diagnostic, Span};
 
 /// A reference at one place of an expression.
 #[derive(Clone, Debug)]
-pub(crate) struct Mention {
+pub(crate) struct ReferenceUse {
     /// What is referred to.
     pub reference: Reference,
     /// The place.
@@ -25,7 +25,7 @@ impl Expr {
     /// Everything that the expression refers to, each once, with a place.
     pub fn references(&self) -> Vec<(Reference, Span)> {
         let mut unique: Vec<(Reference, Span)> = Vec::new();
-        for Mention { reference, span, .. } in self.mentions() {
+        for ReferenceUse { reference, span, .. } in self.reference_uses() {
             if !unique.iter().any(|(known, _)| *known == reference) {
                 unique.push((reference, span));
             }
@@ -34,7 +34,7 @@ impl Expr {
     }
 
     /// Every place at which the expression refers to something.
-    pub(crate) fn mentions(&self) -> Vec<Mention> {
+    pub(crate) fn reference_uses(&self) -> Vec<ReferenceUse> {
         let mut found = Vec::new();
         self.inspect(&mut found, &mut Vec::new());
         found
@@ -48,7 +48,7 @@ impl Expr {
         problems
     }
 
-    fn inspect(&self, found: &mut Vec<Mention>, problems: &mut Vec<Diagnostic>) {
+    fn inspect(&self, found: &mut Vec<ReferenceUse>, problems: &mut Vec<Diagnostic>) {
         match &self.node {
             ExprNode::Literal(_) => {}
             ExprNode::List(items) => items.iter().for_each(|item| item.inspect(found, problems)),
@@ -64,12 +64,12 @@ struct Walk<'a> {
     bound: Vec<String>,
     /// The `for` expressions around, outermost first, each with its own `for` alone.
     loops: Vec<ForExpr>,
-    found: &'a mut Vec<Mention>,
+    found: &'a mut Vec<ReferenceUse>,
     problems: &'a mut Vec<Diagnostic>,
 }
 
 impl<'a> Walk<'a> {
-    fn at(place: &'a Place, found: &'a mut Vec<Mention>, problems: &'a mut Vec<Diagnostic>) -> Self {
+    fn at(place: &'a Place, found: &'a mut Vec<ReferenceUse>, problems: &'a mut Vec<Diagnostic>) -> Self {
         Self { place, bound: Vec::new(), loops: Vec::new(), found, problems }
     }
 
@@ -140,7 +140,7 @@ impl<'a> Walk<'a> {
                     }
                     _ => None,
                 };
-                self.found.push(Mention { reference, span, index });
+                self.found.push(ReferenceUse { reference, span, index });
             }
             Err(Unresolved { summary, help }) => {
                 let diagnostic = Diagnostic::error(summary).at(span, "");

@@ -145,7 +145,7 @@ fn trimmed(literal: &str, start: bool, end: bool) -> &str {
 
 fn not_text(value: &Value) -> String {
     match value {
-        Value::Null => "this value is null and can't be part of a text".to_owned(),
-        other => format!("a {} can't be part of a text: `jsonencode` or `join` make one of it", other.type_name()),
+        Value::Null => "this value is null and cannot be part of a text".to_owned(),
+        other => format!("a {} cannot be part of a text: convert it with `jsonencode` or `join`", other.type_name()),
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Number;
 use toml::de::DeValue;
 
 use crate::model::Value;
-use crate::model::number::{Unfit, parse_number, whole_number};
+use crate::model::number::{NumberError, parse_number, whole_number};
 
 /// The value that a TOML value is.
 ///
@@ -37,13 +37,13 @@ pub(crate) fn toml_number(value: &DeValue) -> Result<Number, String> {
         DeValue::Integer(integer) => {
             let digits = integer.as_str().replace('_', "");
             let whole = i128::from_str_radix(&digits, integer.radix()).ok();
-            (integer.as_str(), whole.and_then(whole_number).ok_or(Unfit::Inexact))
+            (integer.as_str(), whole.and_then(whole_number).ok_or(NumberError::Inexact))
         }
         DeValue::Float(float) => (float.as_str(), parse_number(&float.as_str().replace('_', ""))),
-        _ => return Err(Unfit::NotANumber.to_string()),
+        _ => return Err(NumberError::NotANumber.to_string()),
     };
     number.map_err(|unfit| match unfit {
-        Unfit::NotANumber => format!("`{written}` is not a number that can be used: infinity and NaN cannot be stored"),
-        Unfit::Inexact => format!("`{written}` {unfit}"),
+        NumberError::NotANumber => format!("`{written}` cannot be used: infinity and NaN cannot be stored"),
+        NumberError::Inexact => format!("`{written}` {unfit}"),
     })
 }

@@ -17,8 +17,8 @@ pub(super) fn reference(
 ) -> Result<(Reference, usize), Unresolved> {
     let name = |at: usize| operators.get(at).and_then(|operator| attribute(operator));
     let incomplete = |example: &str| Unresolved {
-        summary: format!("`{root}` alone is no value"),
-        help: Some(format!("write what of it, as in `{example}`")),
+        summary: format!("`{root}` alone is not a value"),
+        help: Some(format!("name a member, as in `{example}`")),
     };
     Ok(match root {
         "var" => (Reference::Variable(name(0).ok_or_else(|| incomplete("var.region"))?), 1),
@@ -75,8 +75,8 @@ fn unknown_root(root: &str) -> Unresolved {
     let help = match nearest(root, ROOTS) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None => format!(
-            "a reference is `var.NAME`, `local.NAME`, `node.address` or `TYPE.NAME`; the text `${{{root}}}` is written `$${{{root}}}`"
+            "a reference is `var.NAME`, `local.NAME`, `node.address` or `TYPE.NAME`; write `$${{{root}}}` for the literal text `${{{root}}}`"
         ),
     };
-    Unresolved { summary: format!("`{root}` is not the name of anything"), help: Some(help) }
+    Unresolved { summary: format!("`{root}` is not a known name"), help: Some(help) }
 }

@@ -1,4 +1,4 @@
-//! The smaller blocks of a manifest: nodes, providers, the backend, checks, outputs, moves.
+//! Readers of the smaller blocks: nodes, providers, the backend, checks, outputs, `moved`, `import` and `removed`.
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -13,7 +13,7 @@ use crate::model::{Diagnostic, suggest};
 
 type Table<'a> = &'a Spanned<DeValue<'a>>;
 
-/// What `[nodes.NAME]` takes.
+/// The keys of `[nodes.NAME]`.
 const NODE: [&str; 10] =
     ["address", "user", "port", "identity_file", "jump", "host_key", "transport", "sudo", "roles", "vars"];
 
@@ -25,7 +25,7 @@ pub(super) fn node<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str,
             known.push(entry);
         } else {
             let help = suggest(&entry.name, NODE)
-                .unwrap_or_else(|| "values of a node's own go into `vars`, as in vars = { rack = \"r1\" }".to_owned());
+                .unwrap_or_else(|| "put custom values into `vars`, as in vars = { rack = \"r1\" }".to_owned());
             reader.error_with(entry.span, format!("unknown key `{}` in the node `{name}`", entry.name), Some(help));
         }
     }
@@ -33,8 +33,8 @@ pub(super) fn node<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str,
     loader.manifest.nodes.insert(name.to_owned(), NodeBlock { span, attributes });
 }
 
-/// `[providers.NAME]` and its instances `[providers.NAME.ALIAS]`. A table with a header of its own is an instance, an inline table is
-/// the value of an attribute.
+/// Reads `[providers.NAME]` and its instances `[providers.NAME.ALIAS]`. A table with its own header is an instance, an inline table is the value
+/// of an attribute.
 pub(super) fn providers<'a>(loader: &mut Loader, reader: &mut Reader<'a>, entry: &Entry<'a>) {
     for provider in reader.table(entry.value, "`providers`").unwrap_or_default() {
         let mut own = Vec::new();
@@ -76,8 +76,8 @@ fn insert_provider<'a>(
 pub(super) fn backend<'a>(loader: &mut Loader, reader: &mut Reader<'a>, entry: &Entry<'a>) {
     for inner in reader.table(entry.value, "`backend`").unwrap_or_default() {
         if let Some((_, first)) = &loader.manifest.backend {
-            let second = Diagnostic::error("there are two backends").at(inner.span, "the second one");
-            reader.diagnostics.push(second.related(first.span, "the first one").help("the state is kept in one place"));
+            let second = Diagnostic::error("a manifest has only one backend").at(inner.span, "second backend");
+            reader.diagnostics.push(second.related(first.span, "first backend"));
             continue;
         }
         let span = reader.span(inner.value.span());
@@ -103,7 +103,7 @@ pub(super) fn check<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str
         reader.diagnostics.extend(schema_check::check_expr(&HTTP, "`http`", http));
     }
     if check.http.is_none() && check.assertions.is_empty() {
-        reader.error(check.span, format!("{what} checks nothing"), "it needs `http`, `assert` or both");
+        reader.error(check.span, format!("{what} checks nothing"), "add `http`, `assert` or both");
     }
     loader.manifest.checks.insert(name.to_owned(), check);
 }
@@ -133,8 +133,8 @@ pub(super) fn for_each_table<'a>(
     match entry.value.get_ref() {
         DeValue::Array(tables) => tables.iter().for_each(|table| read(reader, table)),
         _ => {
-            let help = format!("write [[{}]]: there may be several", entry.name);
-            reader.error_with(entry.span, format!("`{}` is an array of tables", entry.name), Some(help));
+            let help = format!("write [[{}]]", entry.name);
+            reader.error_with(entry.span, format!("`{}` must be an array of tables", entry.name), Some(help));
         }
     }
 }
@@ -168,7 +168,7 @@ pub(super) fn removed<'a>(loader: &mut Loader, reader: &mut Reader<'a>, table: T
     reader.finish(fields, "`removed`");
 }
 
-/// The addresses of these keys, each of which must be there.
+/// Returns the addresses of these keys. A missing key is an error.
 fn require<'a, const N: usize>(
     reader: &mut Reader<'a>,
     fields: &mut super::reader::Fields<'a>,

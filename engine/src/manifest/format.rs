@@ -1,4 +1,4 @@
-//! The one way to lay a manifest out: what `moorfast fmt` does.
+//! The canonical layout of a manifest (`moorfast fmt`).
 
 use std::str::FromStr;
 
@@ -7,14 +7,14 @@ use toml_edit::{Array, Decor, DocumentMut, InlineTable, Item, KeyMut, RawString,
 use super::load::explain;
 use crate::model::{Diagnostic, Span};
 
-/// The spaces of one level inside a list of several lines.
+/// The indentation of a level inside a multi-line array.
 const INDENT: usize = 2;
 
-/// `text`, laid out: one blank line between tables, the `=` of neighbouring lines in one column, spaces inside inline tables, comments kept.
-/// Its meaning stays the same, and formatting it again changes nothing.
+/// Returns `text` in the canonical layout: one blank line between tables, the `=` of adjacent lines aligned, spaces inside inline tables. Comments and
+/// the meaning are kept, and formatting again changes nothing.
 ///
 /// # Errors
-/// If it is not TOML; the place is in the first file.
+/// Returns an error if the text is not valid TOML. Its span refers to file 0.
 pub fn format(text: &str) -> Result<String, Box<Diagnostic>> {
     let mut document = DocumentMut::from_str(text).map_err(|error| {
         let range = error.span().unwrap_or(0..0);
@@ -65,7 +65,7 @@ fn table(table: &mut Table) {
     }
 }
 
-/// Formats the tables with headers inside a table that dotted keys made; its values are those of the table around it.
+/// Formats the tables with headers inside a table that dotted keys created. The values of that table belong to the enclosing table.
 fn subtables(dotted: &mut Table) {
     for (mut key, item) in dotted.iter_mut() {
         match item {
@@ -80,7 +80,7 @@ fn subtables(dotted: &mut Table) {
     }
 }
 
-/// The keys and values that are written in the body of the table, each with the width of its key.
+/// Collects the keys and values in the body of the table, each with the width of its key.
 fn entries<'t>(table: &'t mut Table, before: usize, lines: &mut Vec<(KeyMut<'t>, &'t mut Value, usize)>) {
     for (mut key, item) in table.iter_mut() {
         let width = before + key.display_repr().chars().count();
@@ -98,18 +98,18 @@ fn entries<'t>(table: &'t mut Table, before: usize, lines: &mut Vec<(KeyMut<'t>,
     }
 }
 
-/// Takes the spaces around a part of a path.
+/// Removes the spaces around a part of a dotted key.
 fn plain(key: &mut KeyMut) {
     key.dotted_decor_mut().clear();
     key.leaf_decor_mut().clear();
 }
 
-/// Puts the `=` of lines that stand together in one column. A blank line, a comment and a value of several lines end a group.
+/// Aligns the `=` of adjacent lines. A blank line, a comment or a multi-line value ends a group.
 fn align(lines: &mut [(KeyMut, &mut Value, usize)]) {
     let mut start = 0;
     while start < lines.len() {
         let mut end = start + 1;
-        while end < lines.len() && stands_with(&lines[end].0, lines[end - 1].1) {
+        while end < lines.len() && is_adjacent(&lines[end].0, lines[end - 1].1) {
             end += 1;
         }
         let widest = lines[start..end].iter().map(|(_, _, width)| *width).max().unwrap_or(0);
@@ -120,11 +120,11 @@ fn align(lines: &mut [(KeyMut, &mut Value, usize)]) {
     }
 }
 
-fn stands_with(key: &KeyMut, previous: &Value) -> bool {
+fn is_adjacent(key: &KeyMut, previous: &Value) -> bool {
     raw(key.leaf_decor().prefix()).is_empty() && !previous.to_string().contains('\n')
 }
 
-/// A blank line before a header, and none inside its comment unless the person put it there.
+/// Puts a blank line before a header and its comment, unless the user already wrote one.
 fn header(decor: &mut Decor) {
     let written = comments(raw(decor.prefix()), false);
     let apart = written.starts_with('\n') || written.contains("\n\n");
@@ -132,10 +132,10 @@ fn header(decor: &mut Decor) {
     *decor = Decor::new(before, comment(raw(decor.suffix())));
 }
 
-/// The comment lines before something, without indentation and with at most one blank line in a row.
+/// Returns the comment lines before an item, without indentation and with at most one blank line in a row.
 fn comments(text: &str, first: bool) -> String {
     let mut lines: Vec<&str> = text.split('\n').map(str::trim).collect();
-    // What follows the last newline is the indentation of the thing itself.
+    // The text after the last newline is the indentation of the item.
     lines.pop_if(|last| last.is_empty());
     let mut out = String::new();
     for line in lines {
@@ -148,7 +148,7 @@ fn comments(text: &str, first: bool) -> String {
     out
 }
 
-/// The comment after something on the same line.
+/// Returns the comment after an item on the same line.
 fn comment(text: &str) -> String {
     let text = text.trim();
     if text.is_empty() { String::new() } else { format!(" {text}") }
@@ -177,7 +177,7 @@ fn array(array: &mut Array, depth: usize) {
         array.set_trailing_comma(false);
         return;
     }
-    // A comment after an item is moved behind the comma.
+    // A comment after an item is moved after the comma.
     let mut carried = String::new();
     for item in array.iter_mut() {
         let before = std::mem::take(&mut carried) + raw(item.decor().prefix());
@@ -189,7 +189,7 @@ fn array(array: &mut Array, depth: usize) {
     array.set_trailing_comma(!array.is_empty());
 }
 
-/// What stands between two items of a list of several lines: the comment that ends the line before, and comments on lines of their own.
+/// Returns the text between two items of a multi-line array: the comment after the previous item, and comments on their own lines.
 fn lines_before(text: &str, depth: usize) -> String {
     let (head, rest) = text.split_once('\n').unwrap_or((text, ""));
     let inner = " ".repeat(INDENT * depth.max(1));
@@ -204,7 +204,7 @@ fn lines_before(text: &str, depth: usize) -> String {
 
 fn inline_table(table: &mut InlineTable, depth: usize) {
     if table.to_string().contains('\n') && has_lines(table) {
-        // A table of several lines is laid out by the person.
+        // The layout of a multi-line inline table is kept.
         return;
     }
     let last = table.get_values().len().saturating_sub(1);
@@ -214,7 +214,7 @@ fn inline_table(table: &mut InlineTable, depth: usize) {
     table.set_trailing_comma(false);
 }
 
-/// Does the table break lines between its own entries?
+/// Whether the table has line breaks between its entries.
 fn has_lines(table: &InlineTable) -> bool {
     let breaks = |decor: &Decor| raw(decor.prefix()).contains('\n') || raw(decor.suffix()).contains('\n');
     raw(Some(table.trailing())).contains('\n')
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifest_is_laid_out() {
+    fn a_manifest_is_formatted() {
         let text = r#"
 
 # The manifest.
@@ -290,7 +290,7 @@ to="a.e"
     }
 
     #[test]
-    fn what_is_no_toml_is_refused() {
+    fn invalid_toml_is_an_error() {
         let error = format("a = \n").unwrap_err();
         assert_eq!(error.at.unwrap().1, "a value is expected here");
         assert_eq!(format("").unwrap(), "");
@@ -298,7 +298,7 @@ to="a.e"
         assert_eq!(format("# only\n\n\n# comments").unwrap(), "# only\n\n# comments\n");
     }
 
-    /// Manifest-like texts with odd spacing.
+    /// Texts like manifests, with unusual spacing.
     fn texts() -> impl Strategy<Value = String> {
         let space = || prop_oneof![Just(""), Just(" "), Just("   ")];
         let scalar = prop_oneof![
@@ -379,7 +379,7 @@ to="a.e"
 
     proptest! {
         #[test]
-        fn formatting_twice_is_formatting_once_and_means_the_same(text in texts()) {
+        fn formatting_is_idempotent_and_keeps_the_meaning(text in texts()) {
             let before: toml::Table = text.parse().unwrap();
             let once = format(&text).unwrap();
             prop_assert_eq!(&before, &once.parse::<toml::Table>().unwrap(), "{}\n---\n{}", text, once);
@@ -388,7 +388,7 @@ to="a.e"
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "[a-z=\\[\\]{}\"'#,. \n0-9]{0,60}") {
+        fn it_never_panics(text in "[a-z=\\[\\]{}\"'#,. \n0-9]{0,60}") {
             if let Ok(once) = format(&text) {
                 prop_assert_eq!(toml::Table::from_str(&text).unwrap(), toml::Table::from_str(&once).unwrap(), "{}\n---\n{}", text, once);
                 prop_assert_eq!(format(&once).unwrap(), once.clone(), "{}\n---\n{}", text, once);

@@ -1,4 +1,4 @@
-//! The inventory, and which of it a block is about: `[nodes.*]`, `on` and `for_each` evaluated.
+//! Evaluation of the inventory (`[nodes.*]`) and of the selectors `on` and `for_each`.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use crate::model::convert::to_text;
 use crate::model::diagnostic::quoted_list;
 use crate::model::{Diagnostic, Node, NodeName, Span, Transport, Value, nearest, suggest};
 
-/// The nodes of the manifest, in the order in which they are written; the files of a folder go by their names.
+/// Returns the nodes of the manifest in the order of the manifest. The files of a folder are ordered by name.
 ///
 /// # Errors
-/// All that is wrong with them.
+/// Returns all errors in the nodes.
 pub fn evaluate_inventory(
     manifest: &Manifest,
     variables: &BTreeMap<String, Value>,
@@ -30,7 +30,7 @@ pub fn evaluate_inventory(
     if errors.is_empty() { Ok(nodes) } else { Err(errors) }
 }
 
-/// What `node` is in an expression, and each member of `nodes`.
+/// Returns the value of `node` in an expression, and of each member of `nodes`.
 pub fn node_value(node: &Node) -> Value {
     let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
     let members = [
@@ -45,7 +45,7 @@ pub fn node_value(node: &Node) -> Value {
     Value::Map(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// The attributes of one node, evaluated.
+/// The evaluated attributes of one node.
 struct Fields<'b> {
     name: &'b str,
     values: BTreeMap<&'b str, (Value, Span)>,
@@ -81,29 +81,28 @@ fn node(name: &str, block: &NodeBlock, scope: &dyn ReferenceScope) -> Result<Nod
 }
 
 impl Fields<'_> {
-    /// The attribute in the open. What is sensitive is refused: these attributes are shown.
+    /// Removes an attribute and returns it. A sensitive one is an error, because plans and messages show it.
     fn take(&mut self, attribute: &'static str) -> Option<(Value, Span)> {
         let (value, span) = self.values.remove(attribute)?;
         if value.is_sensitive() {
             let summary = format!("`{attribute}` of the node `{}` is sensitive", self.name);
-            self.errors.push(
-                Diagnostic::error(summary).at(span, "it is shown in plans and messages; only `vars` may be sensitive"),
-            );
+            self.errors
+                .push(Diagnostic::error(summary).at(span, "plans and messages show it; only `vars` can be sensitive"));
             return None;
         }
         Some((value, span))
     }
 
-    fn wrong(&mut self, attribute: &str, span: Span, expected: &str) {
-        let summary = format!("`{attribute}` of the node `{}` has a wrong value", self.name);
-        self.errors.push(Diagnostic::error(summary).at(span, format!("{expected} is expected")));
+    fn invalid(&mut self, attribute: &str, span: Span, expected: &str) {
+        let summary = format!("`{attribute}` of the node `{}` is not valid", self.name);
+        self.errors.push(Diagnostic::error(summary).at(span, format!("must be {expected}")));
     }
 
     fn text(&mut self, attribute: &'static str) -> Option<String> {
         let (value, span) = self.take(attribute)?;
         let text = to_text(&value).filter(|text| !text.is_empty());
         if text.is_none() {
-            self.wrong(attribute, span, "a string");
+            self.invalid(attribute, span, "a string");
         }
         text
     }
@@ -116,7 +115,7 @@ impl Fields<'_> {
             _ => None,
         };
         if texts.is_none() {
-            self.wrong(attribute, span, "a list of strings");
+            self.invalid(attribute, span, "a list of strings");
         }
         texts.unwrap_or_default()
     }
@@ -125,7 +124,7 @@ impl Fields<'_> {
         let (value, span) = self.take(attribute)?;
         let flag = crate::model::convert::to_bool(&value);
         if flag.is_none() {
-            self.wrong(attribute, span, "true or false");
+            self.invalid(attribute, span, "true or false");
         }
         flag
     }
@@ -135,7 +134,7 @@ impl Fields<'_> {
         let number = crate::model::convert::to_number(&value).map(Value::Number).and_then(|number| number.as_i64());
         let port = number.and_then(|number| u16::try_from(number).ok()).filter(|port| *port > 0);
         if port.is_none() {
-            self.wrong("port", span, "a number from 1 to 65535");
+            self.invalid("port", span, "a number from 1 to 65535");
         }
         port
     }
@@ -146,7 +145,7 @@ impl Fields<'_> {
             Some("ssh") => Transport::Ssh,
             Some("local") => Transport::Local,
             _ => {
-                self.wrong("transport", span, "`ssh` or `local`");
+                self.invalid("transport", span, "`ssh` or `local`");
                 Transport::default()
             }
         }
@@ -159,7 +158,7 @@ impl Fields<'_> {
         if let Some(span) = span
             && !keys.iter().all(is_pin)
         {
-            self.wrong("host_key", span, "a fingerprint `SHA256:…` or a line of a public key");
+            self.invalid("host_key", span, "a fingerprint `SHA256:…` or a line of a public key");
         }
         keys
     }
@@ -173,17 +172,17 @@ impl Fields<'_> {
                 .map(|(key, value)| (key.clone(), if secret { value.clone().sensitive() } else { value.clone() }))
                 .collect(),
             None => {
-                self.wrong("vars", span, "a table");
+                self.invalid("vars", span, "a table");
                 BTreeMap::new()
             }
         }
     }
 }
 
-/// The nodes that `on` selects, in the order of the inventory, and warnings where it selects none.
+/// Returns the nodes that `on` selects, in the order of the inventory, and a warning if it selects none.
 ///
 /// # Errors
-/// If it is no selector, or names a node that is not in the inventory or a role that no node has.
+/// Returns an error if `on` is not a valid selector, or if it names an unknown node or a role that no node has.
 pub fn select_nodes(
     on: &Expr,
     scope: &dyn ReferenceScope,
@@ -194,7 +193,7 @@ pub fn select_nodes(
     if value.is_unknown() || value.is_retained() || value.is_sensitive() {
         return Err(error(
             "`on` must be known and not sensitive",
-            "which nodes there are must not depend on resources or secrets",
+            "the selection of nodes cannot depend on resources or secrets",
         ));
     }
     let mut warnings = Vec::new();
@@ -204,20 +203,23 @@ pub fn select_nodes(
         Value::List(names) => named(names, on.span, nodes)?,
         Value::Map(map) => with_roles(map, on.span, nodes)?,
         _ => {
-            return Err(error("`on` selects nodes", "it is { role = \"worker\" }, a name, a list of names or \"all\""));
+            return Err(error(
+                "`on` is not a valid selection of nodes",
+                "write { role = \"worker\" }, a node name, a list of node names or \"all\"",
+            ));
         }
     };
     if selected.is_empty() && value.as_map().is_none() {
-        warnings.push(Diagnostic::warning("`on` selects no node, so there is no instance").at(on.span, ""));
+        warnings.push(Diagnostic::warning("`on` selects no nodes, so the block has no instances").at(on.span, ""));
     }
     Ok((selected.into_iter().map(|node| node.name.clone()).collect(), warnings))
 }
 
-/// The nodes of these names.
+/// Returns the nodes with these names.
 fn named<'n>(names: &[Value], span: Span, nodes: &'n [Node]) -> Result<Vec<&'n Node>, Vec<Diagnostic>> {
     for name in names {
         let Some(name) = name.as_str() else {
-            return Err(vec![Diagnostic::error("`on` is a list of the names of nodes").at(span, "")]);
+            return Err(vec![Diagnostic::error("`on` must be a list of node names").at(span, "")]);
         };
         if !nodes.iter().any(|node| node.name.0 == name) {
             let diagnostic = Diagnostic::error(format!("there is no node `{name}`")).at(span, "");
@@ -229,8 +231,7 @@ fn named<'n>(names: &[Value], span: Span, nodes: &'n [Node]) -> Result<Vec<&'n N
     Ok(nodes.iter().filter(wanted).collect())
 }
 
-/// The nodes that `{ role = … }` or `{ roles = […] }` asks for: those with any of these roles. A role that no node has is an error, unless
-/// `allow_empty` is true.
+/// Returns the nodes with any role of `{ role = … }` or `{ roles = […] }`. A role that no node has is an error, unless `allow_empty` is true.
 fn with_roles<'n>(
     selector: &BTreeMap<String, Value>,
     span: Span,
@@ -238,11 +239,11 @@ fn with_roles<'n>(
 ) -> Result<Vec<&'n Node>, Vec<Diagnostic>> {
     const KEYS: [&str; 3] = ["role", "roles", "allow_empty"];
     if let Some(unknown) = selector.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        let diagnostic = Diagnostic::error(format!("`on` knows no `{unknown}`")).at(span, "");
+        let diagnostic = Diagnostic::error(format!("unknown key `{unknown}` in `on`")).at(span, "");
         return Err(vec![Diagnostic { help: suggest(unknown, KEYS), ..diagnostic }]);
     }
     let allow_empty = match selector.get("allow_empty").map(crate::model::convert::to_bool) {
-        Some(None) => return Err(vec![Diagnostic::error("`allow_empty` of `on` is true or false").at(span, "")]),
+        Some(None) => return Err(vec![Diagnostic::error("`allow_empty` of `on` must be true or false").at(span, "")]),
         allowed => allowed.flatten().unwrap_or(false),
     };
     let roles = roles(selector, span)?;
@@ -262,7 +263,7 @@ fn with_roles<'n>(
     Ok(nodes.iter().filter(|node| node.roles.iter().any(|role| roles.contains(role))).collect())
 }
 
-/// The roles that a selector names.
+/// Returns the roles of a selector.
 fn roles(selector: &BTreeMap<String, Value>, span: Span) -> Result<Vec<String>, Vec<Diagnostic>> {
     let values = ["role", "roles"].into_iter().filter_map(|key| selector.get(key));
     let roles: Option<Vec<String>> = values
@@ -274,18 +275,18 @@ fn roles(selector: &BTreeMap<String, Value>, span: Span) -> Result<Vec<String>, 
         .collect();
     match roles {
         Some(roles) if roles.is_empty() => {
-            let error = Diagnostic::error("`on` names no role").at(span, "");
+            let error = Diagnostic::error("`on` has an empty list of roles").at(span, "");
             Err(vec![error.help("write { role = \"worker\" }, or \"all\" for every node")])
         }
         Some(roles) => Ok(roles),
-        None => Err(vec![Diagnostic::error("roles are strings").at(span, "")]),
+        None => Err(vec![Diagnostic::error("the roles in `on` must be strings").at(span, "")]),
     }
 }
 
-/// The keys of `for_each` with their values, in order.
+/// Returns the keys of `for_each` with their values, in order.
 ///
 /// # Errors
-/// If it is neither a list of strings nor a map, or is not known before apply, or is sensitive.
+/// Returns an error if the value is neither a list of strings nor a map, is known only after apply, or is sensitive.
 pub fn evaluate_for_each(for_each: &Expr, scope: &dyn ReferenceScope) -> Result<Vec<(String, Value)>, Vec<Diagnostic>> {
     let value = for_each.evaluate(scope)?;
     let error = |summary: String, help: &str| vec![Diagnostic::error(summary).at(for_each.span, "").help(help)];
@@ -300,14 +301,13 @@ pub fn evaluate_for_each(for_each: &Expr, scope: &dyn ReferenceScope) -> Result<
         } else {
             format!(": it depends on {}", quoted_list(&resources.iter().map(String::as_str).collect::<Vec<_>>()))
         };
-        let help =
-            "which instances there are must be known when the plan is made: take the keys from variables or locals";
+        let help = "the keys of `for_each` must be known when the plan is made: take them from variables or locals";
         error(format!("`for_each` is known only after apply{of}"), help)
     };
     let secret = || {
         error(
             "`for_each` is sensitive".to_owned(),
-            "its keys are part of addresses, which are shown: use nonsensitive() where that is right",
+            "its keys become part of addresses, which are shown: use nonsensitive() if they are not secret",
         )
     };
     match &value {
@@ -320,21 +320,21 @@ pub fn evaluate_for_each(for_each: &Expr, scope: &dyn ReferenceScope) -> Result<
             let keys: Option<Vec<String>> = items.iter().map(to_text).collect();
             let keys = keys.ok_or_else(|| {
                 error(
-                    "`for_each` is a list of strings, or a map".to_owned(),
-                    "lists of tables become a map by { for item in LIST : item.name => item }",
+                    "`for_each` must be a list of strings or a map".to_owned(),
+                    "convert a list of tables with { for item in LIST : item.name => item }",
                 )
             })?;
             let repeated = keys.iter().enumerate().find(|(i, key)| keys[..*i].contains(key)).map(|(_, key)| key);
             match repeated {
                 Some(key) => {
-                    Err(error(format!("`for_each` has `{key}` twice"), "each instance needs a key of its own"))
+                    Err(error(format!("`for_each` has the key `{key}` twice"), "each instance needs its own key"))
                 }
                 None => Ok(keys.into_iter().map(|key| (key.clone(), Value::String(key))).collect()),
             }
         }
         other => {
-            let summary = format!("`for_each` is a list of strings or a map, not a {}", other.type_name());
-            Err(error(summary, "one instance is made for each of its members"))
+            let summary = format!("`for_each` must be a list of strings or a map, not a {}", other.type_name());
+            Err(error(summary, "the block has one instance for each member"))
         }
     }
 }

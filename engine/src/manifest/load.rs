@@ -1,4 +1,4 @@
-//! From a file or a folder to a manifest, with everything that is wrong in one go.
+//! Loading a manifest from a file or a folder. All errors are reported at once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,23 +31,23 @@ const TABLES: [&str; 14] = [
 ];
 
 impl Manifest {
-    /// Reads the manifest at `path`: a file, or a folder whose `*.toml` files (not `*.vars.toml`, not hidden ones) are one manifest.
+    /// Reads the manifest at `path`: a file, or all `*.toml` files of a folder except `*.vars.toml` and hidden files.
     ///
     /// # Errors
-    /// Everything that is wrong with it, with the texts to show it in.
+    /// Returns all errors, with the sources that they refer to.
     pub fn load(path: &Path) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
         Self::load_from(path, None)
     }
 
-    /// As [`Manifest::load`], of somebody else's manifest: no expression and no link in it leads to files outside of its folder or in `data_dir`.
+    /// Reads a manifest that is not trusted. Its expressions and symbolic links cannot read files outside its folder or in `data_dir`.
     ///
     /// # Errors
-    /// As of [`Manifest::load`].
+    /// As [`Manifest::load`].
     pub fn load_untrusted(path: &Path, data_dir: &Path) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
         Self::load_from(path, Some(data_dir.to_owned()))
     }
 
-    /// What expressions read files by.
+    /// Returns the access to files for the expressions of this manifest.
     pub fn files(&self) -> Files {
         Files { root: self.root.clone(), untrusted: self.untrusted.clone(), ..Files::default() }
     }
@@ -66,29 +66,29 @@ impl Manifest {
             }
             match bounded::read_text(&path, bounded::TEXT) {
                 Ok(text) => files.push(SourceFile { path, text }),
-                Err(error) => unreadable.push(Diagnostic::error(format!("can't read {}: {error}", path.display()))),
+                Err(error) => unreadable.push(Diagnostic::error(format!("cannot read {}: {error}", path.display()))),
             }
         }
         let manifest = Self::from_sources(root, Sources { files }, unreadable)?;
         Ok(Manifest { untrusted, ..manifest })
     }
 
-    /// The manifest of these texts, in the folder `root`.
+    /// Parses a manifest of these sources in the folder `root`.
     ///
     /// # Errors
-    /// `problems`, and everything that is wrong with the texts.
+    /// Returns `problems` and all errors in the sources.
     pub fn from_sources(
         root: PathBuf,
         sources: Sources,
         mut problems: Vec<Diagnostic>,
     ) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
         let mut manifest = Manifest { root, digest: Some(digest(&sources)), ..Manifest::default() };
-        let mut loader = Loader { manifest: &mut manifest, places: BTreeMap::new(), whole: problems.is_empty() };
+        let mut loader = Loader { manifest: &mut manifest, places: BTreeMap::new(), is_complete: problems.is_empty() };
         for (file, source) in sources.files.iter().enumerate() {
             problems.extend(loader.file(file, &source.text));
         }
-        // What a file that can't be read defines would look as if it were missing.
-        if loader.whole {
+        // The definitions of an unreadable file would be reported as missing.
+        if loader.is_complete {
             problems.extend(references::check(&manifest));
         }
         if problems.is_empty() {
@@ -107,8 +107,8 @@ fn manifest_files(path: &Path) -> Result<Vec<PathBuf>, Box<Diagnostic>> {
     let listing = std::fs::read_dir(path).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
     let entries = listing.map_err(|error| {
         Box::new(match error.kind() {
-            std::io::ErrorKind::NotFound => Diagnostic::error(format!("there is no {}", path.display())),
-            _ => Diagnostic::error(format!("can't list {}: {error}", path.display())),
+            std::io::ErrorKind::NotFound => Diagnostic::error(format!("{} does not exist", path.display())),
+            _ => Diagnostic::error(format!("cannot list {}: {error}", path.display())),
         })
     })?;
     let is_manifest = |name: &str| name.ends_with(".toml") && !name.ends_with(".vars.toml") && !name.starts_with('.');
@@ -116,14 +116,14 @@ fn manifest_files(path: &Path) -> Result<Vec<PathBuf>, Box<Diagnostic>> {
     names.retain(|name| is_manifest(name));
     names.sort();
     if names.is_empty() {
-        let help = "a manifest is one or more *.toml files; `moorfast init` writes a first one";
-        let missing = Diagnostic::error(format!("there is no manifest in {}", path.display()));
+        let help = "a manifest is one or more *.toml files; `moorfast init` creates one";
+        let missing = Diagnostic::error(format!("no manifest in {}", path.display()));
         return Err(Box::new(missing.help(help)));
     }
     Ok(names.into_iter().map(|name| path.join(name)).collect())
 }
 
-/// The digest of all texts with the names of their files.
+/// Returns the digest of all sources with their file names.
 fn digest(sources: &Sources) -> Digest {
     let mut bytes = Vec::new();
     for file in &sources.files {
@@ -133,20 +133,20 @@ fn digest(sources: &Sources) -> Digest {
     Digest::of(&bytes)
 }
 
-/// Fills a manifest from one file after the other.
+/// Fills a manifest, one file after the other.
 pub(super) struct Loader<'m> {
     pub(super) manifest: &'m mut Manifest,
-    /// Where each thing is defined, by its address.
+    /// The place of each definition, by its kind and name.
     places: BTreeMap<String, Span>,
-    /// Could all files be parsed?
-    whole: bool,
+    /// Whether all files could be parsed.
+    is_complete: bool,
 }
 
 impl Loader<'_> {
     fn file(&mut self, file: usize, text: &str) -> Vec<Diagnostic> {
         let (document, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
-            self.whole = false;
+            self.is_complete = false;
             return syntax_errors(file, text, &errors);
         }
         let mut reader = Reader::new(file, text);
@@ -173,7 +173,8 @@ impl Loader<'_> {
             "removed" => blocks::for_each_table(reader, &entry, |reader, value| blocks::removed(self, reader, value)),
             "module" => {
                 let help =
-                    "several *.toml files in one folder are one manifest; `for_each` repeats a resource".to_owned();
+                    "split a manifest into several *.toml files in one folder, and repeat a resource with `for_each`"
+                        .to_owned();
                 reader.error_with(entry.span, "modules are not supported", Some(help));
             }
             name => {
@@ -209,32 +210,32 @@ impl Loader<'_> {
         }
     }
 
-    /// Notes that `name` is defined at `span`; false where it can't be.
+    /// Records that `name` is defined at `span`. Returns false, with an error, if the name is not valid or is already defined.
     pub(super) fn define(&mut self, reader: &mut Reader, kind: &str, name: &str, span: Span) -> bool {
         let is_name = match kind {
-            // Nodes are named as hosts are.
+            // Nodes are named like hosts.
             "node" => {
                 !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
             }
             _ => name.split('.').all(is_identifier),
         };
         if !is_name {
-            let help = "a name has letters, digits, `_` and `-`, and does not start with a digit".to_owned();
-            reader.error_with(span, format!("`{name}` can't be the name of a {kind}"), Some(help));
+            let help = "a name consists of letters, digits, `_` and `-`, and does not start with a digit".to_owned();
+            reader.error_with(span, format!("`{name}` is not a valid name of a {kind}"), Some(help));
             return false;
         }
         match self.places.insert(format!("{kind} {name}"), span) {
             None => true,
             Some(first) => {
-                let duplicate = Diagnostic::error(format!("there are two definitions of the {kind} `{name}`"));
-                reader.diagnostics.push(duplicate.at(span, "the second one").related(first, "the first one"));
+                let duplicate = Diagnostic::error(format!("the {kind} `{name}` is defined twice"));
+                reader.diagnostics.push(duplicate.at(span, "second definition").related(first, "first definition"));
                 false
             }
         }
     }
 }
 
-/// The errors of the TOML parser, the first of each line: what follows it is mostly its consequence.
+/// Returns the errors of the TOML parser, only the first of each line, because the others usually follow from it.
 pub(crate) fn syntax_errors(file: usize, text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     let mut lines = Vec::new();
@@ -254,25 +255,25 @@ pub(crate) fn syntax_errors(file: usize, text: &str, errors: &[toml::de::Error])
     diagnostics
 }
 
-/// What the parser's message means, and what to do about it.
+/// Returns the label and the remedy for a message of the TOML parser.
 pub(super) fn explain(message: &str) -> (String, Option<String>) {
     let (label, help) = match message {
         message if message.starts_with("string values must be quoted") => {
-            ("a value is expected here", Some("text is written in quotes: \"text\""))
+            ("a value is expected here", Some("write a string in quotes: \"text\""))
         }
         message if message.starts_with("duplicate key") => ("this key is defined twice in the same table", None),
         message if message.starts_with("key with no value") => ("a key needs a value: `key = value`", None),
         message if message.starts_with("invalid basic string") => (
             "this string is not closed, or has a character that must be escaped",
-            Some("text with quotes in it is easier between single quotes: '${file(\"motd\")}'"),
+            Some("write a string that contains quotes in single quotes: '${file(\"motd\")}'"),
         ),
         message if message.starts_with("invalid literal string") => ("this string is not closed with '", None),
         message if message.starts_with("unexpected leading zero") => {
-            ("a number does not start with 0", Some("a file mode is a string: \"0644\""))
+            ("a number cannot start with 0", Some("write a file mode as a string: \"0644\""))
         }
         message if message.starts_with("unexpected key or value, expected newline") => (
             "the value before this is complete: a new line is expected",
-            Some("text with quotes in it is easier between single quotes: '${file(\"motd\")}'"),
+            Some("write a string that contains quotes in single quotes: '${file(\"motd\")}'"),
         ),
         message => return (message.to_owned(), None),
     };

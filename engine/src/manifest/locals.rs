@@ -1,4 +1,4 @@
-//! Locals, and the scope of what is known before any resource is.
+//! Locals, and the scope of expressions that do not depend on resources.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -8,11 +8,10 @@ use crate::expression::{Files, Reference, Scope as ReferenceScope, Unresolved};
 use crate::model::{Diagnostic, Value};
 
 impl Manifest {
-    /// The value of `local.NAME`, whose own references `scope` resolves. Locals of a loaded manifest have no cycles; a scope that
-    /// is asked for the same local often does well to remember it.
+    /// Evaluates `local.NAME`, whose references `scope` resolves. The locals of a loaded manifest have no cycles. The value is not cached.
     ///
     /// # Errors
-    /// If there is no such local, or it can't be evaluated.
+    /// Returns an error if the local does not exist or cannot be evaluated.
     pub fn local(&self, name: &str, scope: &dyn ReferenceScope) -> Result<Value, Unresolved> {
         let names = self.locals.keys().map(String::as_str);
         let expr = self.locals.get(name).ok_or_else(|| Unresolved::unknown("local", name, names))?;
@@ -26,7 +25,7 @@ impl Manifest {
         })
     }
 
-    /// The locals that refer to each other in a circle, each such circle once.
+    /// Returns an error for each cycle of locals.
     pub(super) fn local_cycles(&self) -> Vec<Diagnostic> {
         let refers = |name: &String| -> Vec<String> {
             let references = self.locals.get(name).map(crate::expression::Expr::references).unwrap_or_default();
@@ -52,17 +51,16 @@ impl Manifest {
 
     fn cycle(&self, names: &[String]) -> Diagnostic {
         let round = names.iter().chain(names.first()).map(|name| format!("local.{name}")).collect::<Vec<_>>();
-        let mut diagnostic =
-            Diagnostic::error(format!("locals refer to each other in a circle: {}", round.join(" → ")));
+        let mut diagnostic = Diagnostic::error(format!("locals form a cycle: {}", round.join(" → ")));
         let places = names.iter().filter_map(|name| self.locals.get(name));
         for (i, expr) in places.enumerate() {
             diagnostic = if i == 0 { diagnostic.at(expr.span, "") } else { diagnostic.related(expr.span, "") };
         }
-        diagnostic.help("one of them must not need the others")
+        diagnostic.help("remove one of these references")
     }
 }
 
-/// The circle that is reached from `name`, unless it is a known one.
+/// Returns the cycle that is reachable from `name`, unless it was already found.
 fn find_cycle(
     name: &String,
     edges: &BTreeMap<&String, Vec<String>>,
@@ -82,7 +80,7 @@ fn find_cycle(
     cycle
 }
 
-/// What is known before any node or resource is: variables, locals and files.
+/// The scope of expressions that do not depend on nodes or resources: variables, locals and files.
 pub struct StaticScope<'m> {
     manifest: &'m Manifest,
     variables: &'m BTreeMap<String, Value>,
@@ -91,7 +89,7 @@ pub struct StaticScope<'m> {
 }
 
 impl<'m> StaticScope<'m> {
-    /// The scope of a manifest with the values of its variables.
+    /// Creates the scope of a manifest with these values of its variables.
     pub fn new(manifest: &'m Manifest, variables: &'m BTreeMap<String, Value>, files: &'m Files) -> Self {
         Self { manifest, variables, files, locals: Mutex::default() }
     }
@@ -99,9 +97,9 @@ impl<'m> StaticScope<'m> {
 
 impl ReferenceScope for StaticScope<'_> {
     fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
-        let not_here = |what: String| Unresolved {
-            summary: format!("{what} is not known here"),
-            help: Some("only variables, locals without resources and files are".to_owned()),
+        let unavailable = |what: String| Unresolved {
+            summary: format!("{what} is not available here"),
+            help: Some("only variables, files, and locals without resources are available".to_owned()),
         };
         match reference {
             Reference::Variable(name) => {
@@ -120,13 +118,13 @@ impl ReferenceScope for StaticScope<'_> {
                 Ok(value)
             }
             Reference::Path => Ok(path_value(self.manifest)),
-            Reference::Node => Err(not_here("`node`".to_owned())),
-            Reference::Nodes => Err(not_here("`nodes`".to_owned())),
-            Reference::Each => Err(not_here("`each`".to_owned())),
-            Reference::This => Err(not_here("`self`".to_owned())),
-            Reference::Plan => Err(not_here("`plan`".to_owned())),
-            Reference::Moorfast => Err(not_here("`moorfast`".to_owned())),
-            Reference::Resource { resource, .. } => Err(not_here(format!("`{resource}`"))),
+            Reference::Node => Err(unavailable("`node`".to_owned())),
+            Reference::Nodes => Err(unavailable("`nodes`".to_owned())),
+            Reference::Each => Err(unavailable("`each`".to_owned())),
+            Reference::This => Err(unavailable("`self`".to_owned())),
+            Reference::Plan => Err(unavailable("`plan`".to_owned())),
+            Reference::Moorfast => Err(unavailable("`moorfast`".to_owned())),
+            Reference::Resource { resource, .. } => Err(unavailable(format!("`{resource}`"))),
         }
     }
 
@@ -135,11 +133,11 @@ impl ReferenceScope for StaticScope<'_> {
     }
 }
 
-/// The value of `path`.
+/// Returns the value of `path`.
 pub(crate) fn path_value(manifest: &Manifest) -> Value {
     let text = |path: &std::path::Path| Value::from(path.to_string_lossy().into_owned());
     let cwd = std::env::current_dir().unwrap_or_default();
-    // Absolute: what is on a node has no other place to start from.
+    // Absolute paths, because values may be used on nodes, where relative paths have another base.
     let root = manifest.root.canonicalize().unwrap_or_else(|_| cwd.join(&manifest.root));
     let members = [("root", text(&root)), ("module", text(&root)), ("cwd", text(&cwd))];
     Value::Map(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())

@@ -1,39 +1,39 @@
-//! `[policy.NAME]`: what a plan must be like.
+//! `[policy.NAME]`: rules over a plan.
 
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::load::Loader;
 use super::reader::{Entry, Reader};
-use super::resource::is_text;
+use super::resource::text_condition;
 use crate::expression::Expr;
 use crate::model::{Span, suggest};
 
-/// `[policy.NAME]`: a rule that a plan keeps or violates.
+/// `[policy.NAME]`: a rule over the whole plan.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Its header.
+    /// The place of the header.
     pub span: Span,
-    /// Must be true; may refer to `plan`, variables, locals and `nodes`.
+    /// The condition that must be true. It can refer to `plan`, variables, locals and `nodes`.
     pub condition: Expr,
-    /// Said where it is not; may refer to the same.
+    /// The message if the condition is false. It can refer to the same values.
     pub message: Expr,
-    /// What a violation means.
+    /// The effect of a violation.
     pub severity: PolicySeverity,
 }
 
-/// What the violation of a policy means.
+/// The effect of a policy violation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicySeverity {
-    /// The plan is not applied.
+    /// The plan cannot be applied.
     #[default]
     Deny,
-    /// It is said, and nothing else.
+    /// The violation is only reported.
     Warn,
 }
 
-/// The words for [`PolicySeverity`].
+/// The names of the severities in a manifest.
 const SEVERITIES: [(&str, PolicySeverity); 2] = [("deny", PolicySeverity::Deny), ("warn", PolicySeverity::Warn)];
 
 pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: &'a Spanned<DeValue<'a>>) {
@@ -44,15 +44,15 @@ pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str,
     let message = reader.optional_expr(fields.take("message"));
     let severity = severity(reader, fields.take("severity"));
     reader.finish(fields, &what);
-    let lacking: Vec<&str> = [("condition", condition.is_none()), ("message", message.is_none())]
+    let missing: Vec<&str> = [("condition", condition.is_none()), ("message", message.is_none())]
         .into_iter()
-        .filter_map(|(name, lacks)| lacks.then_some(name))
+        .filter_map(|(name, is_missing)| is_missing.then_some(name))
         .collect();
-    if !lacking.is_empty() {
-        reader.missing(span, &what, &lacking);
+    if !missing.is_empty() {
+        reader.missing(span, &what, &missing);
     }
     if let (Some(condition), Some(message)) = (condition, message) {
-        reader.diagnostics.extend(is_text(&condition));
+        reader.diagnostics.extend(text_condition(&condition));
         loader.manifest.policies.insert(name.to_owned(), Policy { span, condition, message, severity });
     }
 }
@@ -64,7 +64,7 @@ fn severity<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> PolicySeve
     let known = SEVERITIES.into_iter().find(|(known, _)| *known == word);
     if known.is_none() {
         let help = suggest(&word, SEVERITIES.map(|(known, _)| known));
-        reader.error_with(span, format!("`{word}` is no severity of a policy"), help);
+        reader.error_with(span, format!("`{word}` is not a valid policy severity"), help);
     }
     known.map_or(PolicySeverity::default(), |(_, severity)| severity)
 }

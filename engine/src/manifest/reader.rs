@@ -1,4 +1,4 @@
-//! Reading TOML into typed fields, and collecting everything that is wrong on the way.
+//! A reader of TOML tables into typed fields. It collects all errors.
 
 use std::time::Duration;
 
@@ -6,43 +6,43 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::expression::{Expr, ExprNode, Place, toml_number};
-use crate::model::diagnostic::quoted_list;
+use crate::model::diagnostic::missing_attributes;
 use crate::model::number::integer;
 use crate::model::{Address, Diagnostic, Span, Value, parse_duration, suggest};
 
-/// Reads the tables of one file.
+/// A reader of the tables of one file.
 pub(crate) struct Reader<'a> {
     file: usize,
     text: &'a str,
-    /// What is wrong so far.
+    /// The errors found so far.
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
-/// A key and its value.
+/// A key of a TOML table, with its value.
 pub(crate) struct Entry<'a> {
     /// The key.
     pub(crate) name: String,
-    /// Where the key stands.
+    /// The place of the key.
     pub(crate) span: Span,
-    /// What it is set to.
+    /// The value.
     pub(crate) value: &'a Spanned<DeValue<'a>>,
 }
 
-/// The entries of a table, taken one by one by their names.
+/// The entries of a table. [`Fields::take`] removes them one by one.
 pub(crate) struct Fields<'a> {
     entries: Vec<Entry<'a>>,
     known: Vec<&'static str>,
 }
 
 impl<'a> Fields<'a> {
-    /// The entry of this name.
+    /// Removes the entry of this name and returns it.
     pub(crate) fn take(&mut self, name: &'static str) -> Option<Entry<'a>> {
         self.known.push(name);
         let at = self.entries.iter().position(|entry| entry.name == name)?;
         Some(self.entries.remove(at))
     }
 
-    /// What was not taken.
+    /// Returns the entries that were not taken.
     pub(crate) fn rest(self) -> Vec<Entry<'a>> {
         self.entries
     }
@@ -53,23 +53,23 @@ impl<'a> Reader<'a> {
         Self { file, text, diagnostics: Vec::new() }
     }
 
-    /// The place of a range of bytes in the file.
+    /// Returns the span of a range of bytes in the file.
     pub(crate) fn span(&self, range: std::ops::Range<usize>) -> Span {
         Span { file: self.file, start: range.start, end: range.end }
     }
 
-    /// Notes an error at `span`.
+    /// Records an error at `span`.
     pub(crate) fn error(&mut self, span: Span, summary: impl Into<String>, label: impl Into<String>) {
         self.diagnostics.push(Diagnostic::error(summary).at(span, label));
     }
 
-    /// Notes an error at `span` with what to do about it.
+    /// Records an error at `span` with a remedy.
     pub(crate) fn error_with(&mut self, span: Span, summary: impl Into<String>, help: Option<String>) {
         let diagnostic = Diagnostic::error(summary).at(span, "");
         self.diagnostics.push(Diagnostic { help, ..diagnostic });
     }
 
-    /// The entries of a table, in the order they are written.
+    /// Returns the entries of a table in the order of the file.
     pub(crate) fn entries(&self, table: &'a DeTable<'a>) -> Vec<Entry<'a>> {
         let mut entries: Vec<Entry> = table
             .iter()
@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
         entries
     }
 
-    /// The entries of the table that `value` must be; none where it is not one.
+    /// Returns the entries of `value`. If it is not a table, records an error and returns `None`.
     pub(crate) fn table(&mut self, value: &'a Spanned<DeValue<'a>>, what: &str) -> Option<Vec<Entry<'a>>> {
         match value.get_ref() {
             DeValue::Table(table) => Some(self.entries(table)),
@@ -90,12 +90,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The fields of the table that `value` must be.
+    /// Returns the fields of `value`. If it is not a table, records an error and returns `None`.
     pub(crate) fn fields(&mut self, value: &'a Spanned<DeValue<'a>>, what: &str) -> Option<Fields<'a>> {
         self.table(value, what).map(|entries| Fields { entries, known: Vec::new() })
     }
 
-    /// Notes every field that nobody took.
+    /// Records an error for each field that was not taken.
     pub(crate) fn finish(&mut self, fields: Fields<'a>, what: &str) {
         for entry in fields.entries {
             let help = suggest(&entry.name, fields.known.iter().copied());
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Was the table written with a header of its own, `[…]`?
+    /// Whether the table has its own header `[…]`. Otherwise it is an inline table or made by dotted keys.
     pub(crate) fn has_header(&self, value: &Spanned<DeValue>) -> bool {
         self.text.get(value.span()).is_some_and(|text| text.starts_with('['))
     }
@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
         self.error(span, expected.to_owned(), format!("this is {}", type_name(found)));
     }
 
-    /// A string in which nothing is evaluated.
+    /// Returns a string that is not an expression.
     pub(crate) fn text(&mut self, entry: Option<Entry<'a>>) -> Option<String> {
         let entry = entry?;
         match entry.value.get_ref() {
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A bool in which nothing is evaluated.
+    /// Returns a bool that is not an expression.
     pub(crate) fn flag(&mut self, entry: Option<Entry<'a>>) -> Option<bool> {
         let entry = entry?;
         match entry.value.get_ref() {
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string or a list of strings in which nothing is evaluated, each with its place.
+    /// Returns a string, or the strings of a list, each with its place. They are not expressions.
     pub(crate) fn texts(&mut self, entry: Option<Entry<'a>>) -> Vec<(String, Span)> {
         let Some(entry) = entry else { return Vec::new() };
         let expected = format!("`{}` is a list of strings", entry.name);
@@ -159,22 +159,22 @@ impl<'a> Reader<'a> {
         texts
     }
 
-    /// A list of addresses.
+    /// Returns the addresses of a list.
     pub(crate) fn addresses(&mut self, entry: Option<Entry<'a>>) -> Vec<(Address, Span)> {
         let texts = self.texts(entry);
         texts.into_iter().filter_map(|(text, span)| Some((self.parse_address(&text, span)?, span))).collect()
     }
 
-    /// An address.
+    /// Returns an address.
     pub(crate) fn address(&mut self, entry: Option<Entry<'a>>) -> Option<Address> {
         let span = self.span(entry.as_ref()?.value.span());
         let text = self.text(entry)?;
         self.parse_address(&text, span)
     }
 
-    /// The address that `text` is.
+    /// Parses `text` as an address, or records an error.
     pub(super) fn parse_address(&mut self, text: &str, span: Span) -> Option<Address> {
-        // In Terraform such lists hold references; an address in `${…}` is the same thing.
+        // Terraform users may write a reference here: `${ssh_file.motd}` is accepted as the address.
         let bare = text.strip_prefix("${").and_then(|text| text.strip_suffix('}')).unwrap_or(text);
         match bare.parse() {
             Ok(address) => Some(address),
@@ -185,7 +185,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A whole number that is not negative; where it is anything else, that is for the caller to say.
+    /// Returns a whole number of at least 0, or `None` for any other value. It records no error.
     pub(super) fn integer(&self, value: &Spanned<DeValue>) -> Option<usize> {
         match value.get_ref() {
             number @ DeValue::Integer(_) => integer(&toml_number(number).ok()?)?.try_into().ok(),
@@ -193,18 +193,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A duration such as `15m`.
+    /// Returns a duration such as `15m`.
     pub(crate) fn duration(&mut self, entry: Entry<'a>) -> Option<Duration> {
         let span = self.span(entry.value.span());
         let text = self.text(Some(entry))?;
         let duration = parse_duration(&text);
         if duration.is_none() {
-            self.error(span, format!("`{text}` is no duration"), "one looks like 90s, 15m or 1h30m");
+            self.error(span, format!("`{text}` is not a duration"), "a duration is written as in 90s, 15m or 1h30m");
         }
         duration
     }
 
-    /// A value with expressions in its strings.
+    /// Returns the expression of a value. Its strings are templates.
     pub(crate) fn expr(&mut self, value: &'a Spanned<DeValue<'a>>) -> Expr {
         let span = self.span(value.span());
         let literal = |value: Value| Expr::literal(span, value);
@@ -244,19 +244,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The value of an entry, where there is one.
+    /// Returns the expression of an optional entry.
     pub(crate) fn optional_expr(&mut self, entry: Option<Entry<'a>>) -> Option<Expr> {
         entry.map(|entry| self.expr(entry.value))
     }
 
-    /// Entries as attributes.
+    /// Returns the entries as attributes: name, place of the name, expression.
     pub(crate) fn attributes(&mut self, entries: Vec<Entry<'a>>) -> Vec<(String, Span, Expr)> {
         entries.into_iter().map(|entry| (entry.name, entry.span, self.expr(entry.value))).collect()
     }
 
-    /// Notes that a block lacks keys that it must have.
+    /// Records that the block `what` has no `names`, which are required.
     pub(crate) fn missing(&mut self, span: Span, what: &str, names: &[&str]) {
-        self.error(span, format!("{what} lacks {}", quoted_list(names)), "");
+        self.error(span, format!("{what}: {}", missing_attributes(names)), "");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Do the references of a manifest name what the manifest has?
+//! Checks whether the references of a manifest refer to existing blocks.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use super::{Condition, GateName, Manifest, Policy, Rollout};
 use crate::expression::{Expr, ROOTS, Reference, Unresolved};
 use crate::model::{Address, Diagnostic, ResourceAddress, Span, nearest, suggest};
 
-/// What the expressions of a block may refer to besides variables, locals, nodes and resources.
+/// The references that a block allows besides variables, locals, nodes and resources.
 #[derive(Clone, Copy, Default)]
 struct Bound {
     node: bool,
@@ -14,7 +14,7 @@ struct Bound {
     this: bool,
 }
 
-/// All references that name nothing.
+/// Returns the errors for all references to missing blocks.
 pub(super) fn check(manifest: &Manifest) -> Vec<Diagnostic> {
     let mut check = Check { manifest, problems: manifest.local_cycles() };
     for (name, variable) in &manifest.variables {
@@ -48,7 +48,7 @@ pub(super) fn check(manifest: &Manifest) -> Vec<Diagnostic> {
     check.problems
 }
 
-/// All references of a webhook that name nothing.
+/// Returns the errors for all references of a webhook to missing blocks.
 pub(crate) fn of_webhook<'e>(manifest: &Manifest, exprs: impl Iterator<Item = &'e Expr>) -> Vec<Diagnostic> {
     let mut check = Check { manifest, problems: Vec::new() };
     exprs.for_each(|expr| check.expr(expr, Bound { this: true, ..Bound::default() }));
@@ -64,7 +64,7 @@ impl Check<'_> {
     fn resource(&mut self, resource: &super::Resource) {
         let bound = Bound { node: resource.on.is_some(), each: resource.for_each.is_some(), this: false };
         resource.on.iter().for_each(|on| self.expr(on, Bound::default()));
-        // The keys of `for_each` may differ from node to node.
+        // `for_each` is evaluated for each node, so it can use `node`.
         resource.for_each.iter().for_each(|each| self.expr(each, Bound { each: false, ..bound }));
         resource.attributes.iter().for_each(|(_, _, attribute)| self.expr(attribute, bound));
         resource.preconditions.iter().for_each(|condition| self.condition(condition, bound));
@@ -76,13 +76,13 @@ impl Check<'_> {
         self.addresses(&resource.lifecycle.replace_triggered_by);
     }
 
-    /// A policy looks at the plan alone: what a resource will be is not known yet.
+    /// A policy sees only the plan, because the attributes of resources are not known yet.
     fn policy(&mut self, policy: &Policy) {
         for expr in [&policy.condition, &policy.message] {
             for (reference, span) in expr.references() {
                 let found = match &reference {
                     Reference::Plan => continue,
-                    Reference::Local(name) if self.leans_on_world(name, &mut BTreeSet::new()) => {
+                    Reference::Local(name) if self.depends_on_resources(name, &mut BTreeSet::new()) => {
                         Err(not_in_policy(&format!("`local.{name}`, which depends on resources or on data,")))
                     }
                     Reference::Resource { resource, .. } => Err(not_in_policy(&format!("`{resource}`"))),
@@ -93,19 +93,19 @@ impl Check<'_> {
         }
     }
 
-    /// Does a local refer to a resource or to data, directly or through others?
-    fn leans_on_world(&self, local: &str, seen: &mut BTreeSet<String>) -> bool {
+    /// Whether a local refers to a resource or a data source, directly or through other locals.
+    fn depends_on_resources(&self, local: &str, seen: &mut BTreeSet<String>) -> bool {
         let Some(expr) = self.manifest.locals.get(local).filter(|_| seen.insert(local.to_owned())) else {
             return false;
         };
         expr.references().into_iter().any(|(reference, _)| match reference {
             Reference::Resource { .. } => true,
-            Reference::Local(name) => self.leans_on_world(&name, seen),
+            Reference::Local(name) => self.depends_on_resources(&name, seen),
             _ => false,
         })
     }
 
-    /// Do the nodes, resources and gates of a rollout exist? Its roles are known when the inventory is.
+    /// Checks the nodes, resources and gates of a rollout. Its roles are checked when the inventory is evaluated.
     fn rollout(&mut self, rollout: &Rollout) {
         let manifest = self.manifest;
         for (name, span) in rollout.nodes.iter().filter(|(name, _)| !manifest.nodes.contains_key(name)) {
@@ -131,35 +131,35 @@ impl Check<'_> {
         }
     }
 
-    /// Is the instance of a provider, `NAME.ALIAS`, one of the manifest?
+    /// Checks whether the manifest has the provider instance `NAME.ALIAS`.
     fn provider(&mut self, provider: &(String, Span)) {
         let (name, span) = provider;
         let providers = &self.manifest.providers;
         if name.contains('.') && !providers.contains_key(name) {
-            let diagnostic = Diagnostic::error(format!("there is no provider `{name}`")).at(*span, "");
+            let diagnostic = Diagnostic::error(format!("unknown provider `{name}`")).at(*span, "");
             let help = suggest(name, providers.keys().map(String::as_str));
             self.problems.push(Diagnostic { help, ..diagnostic });
         }
     }
 
-    /// Do `moved`, `import` and `removed` fit what the manifest has?
+    /// Checks `moved`, `import` and `removed` against the resources of the manifest.
     fn moves(&mut self) {
-        let there = |address: &Address| self.manifest.resources.contains_key(&address.resource);
+        let exists = |address: &Address| self.manifest.resources.contains_key(&address.resource);
         let mut problems = Vec::new();
         for moved in &self.manifest.moved {
-            if moved.from.resource != moved.to.resource && there(&moved.from) {
+            if moved.from.resource != moved.to.resource && exists(&moved.from) {
                 let diagnostic = Diagnostic::error(format!("`{}` is still in the manifest", moved.from.resource));
-                problems.push(diagnostic.at(moved.span, "it can't be moved away"));
+                problems.push(diagnostic.at(moved.span, "a resource of the manifest cannot be moved away"));
             }
         }
-        // What moves on is moved to by the blocks before.
+        // A chain of `moved` blocks needs only its last destination.
         let moves_on = |address: &Address| self.manifest.moved.iter().any(|m| m.from.resource == address.resource);
         let arrivals = self.manifest.moved.iter().filter(|moved| !moves_on(&moved.to));
         let arrivals: Vec<(Address, Span)> = arrivals.map(|moved| (moved.to.clone(), moved.span)).collect();
         for removed in &self.manifest.removed {
-            if removed.from.key.is_none() && there(&removed.from) {
+            if removed.from.key.is_none() && exists(&removed.from) {
                 let diagnostic = Diagnostic::error(format!("`{}` is still in the manifest", removed.from));
-                problems.push(diagnostic.at(removed.span, "it is not removed"));
+                problems.push(diagnostic.at(removed.span, "a resource of the manifest is not removed"));
             }
         }
         let imports: Vec<(Address, Span)> =
@@ -178,7 +178,7 @@ impl Check<'_> {
         for expr in [&validation.condition, &validation.error_message] {
             for (reference, span) in expr.references() {
                 if reference != Reference::Variable(name.to_owned()) {
-                    let summary = format!("a validation may only refer to `var.{name}`");
+                    let summary = format!("a validation can refer only to `var.{name}`");
                     self.problems.push(Diagnostic::error(summary).at(span, ""));
                 }
             }
@@ -195,8 +195,8 @@ impl Check<'_> {
         let manifest = self.manifest;
         let unbound = |name: &str, by: &str| {
             Err(Unresolved {
-                summary: format!("`{name}` means nothing here"),
-                help: Some(format!("it is bound by {by}")),
+                summary: format!("`{name}` is not available here"),
+                help: Some(format!("it is available in {by}")),
             })
         };
         match reference {
@@ -206,11 +206,13 @@ impl Check<'_> {
             Reference::Local(name) if !manifest.locals.contains_key(name) => {
                 Err(Unresolved::unknown("local", name, manifest.locals.keys().map(String::as_str)))
             }
-            Reference::Node if !bound.node => unbound("node", "`on`, which makes one instance for each node"),
-            Reference::Each if !bound.each => unbound("each", "`for_each`"),
+            Reference::Node if !bound.node => {
+                unbound("node", "a block with `on`, which has one instance for each node")
+            }
+            Reference::Each if !bound.each => unbound("each", "a block with `for_each`"),
             Reference::Plan => unbound("plan", "a policy"),
             Reference::This if !bound.this => {
-                unbound("self", "a postcondition, and by `assert` in a check with `http`")
+                unbound("self", "a postcondition, and in `assert` of a check with `http`")
             }
             Reference::Resource { resource, .. } => self.known(resource),
             _ => Ok(()),
@@ -223,7 +225,7 @@ impl Check<'_> {
         }
     }
 
-    /// Is there such a resource?
+    /// Checks whether the manifest has this resource.
     fn known(&self, address: &ResourceAddress) -> Result<(), Unresolved> {
         let resources = &self.manifest.resources;
         if resources.contains_key(address) {
@@ -241,13 +243,13 @@ impl Check<'_> {
             .or_else(root)
             .or_else(|| suggest(&address.name, names))
             .or_else(|| suggest(&address.resource_type, types));
-        Err(Unresolved { summary: format!("there is no `{text}` in the manifest"), help })
+        Err(Unresolved { summary: format!("the manifest has no `{text}`"), help })
     }
 }
 
 fn not_in_policy(what: &str) -> Unresolved {
     Unresolved {
-        summary: format!("{what} can't be used in a policy"),
-        help: Some("a policy refers to `plan`, to variables, to locals without resources and to `nodes`".to_owned()),
+        summary: format!("{what} cannot be used in a policy"),
+        help: Some("a policy can refer to `plan`, variables, locals without resources, and `nodes`".to_owned()),
     }
 }

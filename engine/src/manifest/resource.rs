@@ -15,7 +15,7 @@ use crate::model::{Diagnostic, Mode, ResourceAddress, Value, suggest};
 /// The keys of `timeouts`.
 const OPERATIONS: [&str; 4] = ["create", "read", "update", "delete"];
 
-/// Reads the tables of `resource` or `data`.
+/// Reads all blocks of `resource` or `data`.
 pub(super) fn read_all<'a>(loader: &mut Loader, reader: &mut Reader<'a>, entry: &Entry<'a>) {
     let (mode, what) = match entry.name.as_str() {
         "data" => (Mode::Data, "data source"),
@@ -61,7 +61,7 @@ fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, address: ResourceAddre
 fn refuse<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>, names: &[&'static str]) {
     for name in names {
         if let Some(entry) = fields.take(name) {
-            reader.error(entry.span, format!("a data source takes no `{name}`"), "it is only read");
+            reader.error(entry.span, format!("a data source cannot have `{name}`"), "a data source is only read");
         }
     }
 }
@@ -99,7 +99,7 @@ fn timeouts<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> BTreeMap<S
     timeouts
 }
 
-/// One condition or a list of them.
+/// Reads one condition or a list of conditions.
 pub(super) fn conditions<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Vec<Condition> {
     let Some(entry) = entry else { return Vec::new() };
     let what = format!("`{}`", entry.name);
@@ -116,22 +116,23 @@ fn condition<'a>(reader: &mut Reader<'a>, table: &'a Spanned<DeValue<'a>>, what:
     let condition = reader.optional_expr(fields.take("condition"));
     let error_message = reader.optional_expr(fields.take("error_message"));
     reader.finish(fields, what);
-    let lacking: Vec<&str> = [("condition", condition.is_none()), ("error_message", error_message.is_none())]
+    let missing: Vec<&str> = [("condition", condition.is_none()), ("error_message", error_message.is_none())]
         .into_iter()
-        .filter_map(|(name, lacks)| lacks.then_some(name))
+        .filter_map(|(name, is_missing)| is_missing.then_some(name))
         .collect();
-    if !lacking.is_empty() {
-        reader.missing(span, what, &lacking);
+    if !missing.is_empty() {
+        reader.missing(span, what, &missing);
     }
     let condition = condition?;
-    reader.diagnostics.extend(is_text(&condition));
+    reader.diagnostics.extend(text_condition(&condition));
     Some(Condition { condition, error_message: error_message? })
 }
 
-/// The error for a condition that is a text without an expression in it.
-pub(super) fn is_text(condition: &Expr) -> Option<Diagnostic> {
+/// Returns the error for a condition that is a string without an expression.
+pub(super) fn text_condition(condition: &Expr) -> Option<Diagnostic> {
     let ExprNode::Literal(Value::String(text)) = &condition.node else { return None };
-    let help = format!("an expression stands in `${{…}}`: condition = '${{{text}}}'");
-    let error = || Diagnostic::error("a condition must be true or false, not a text").at(condition.span, "").help(help);
+    let help = format!("write an expression in `${{…}}`: condition = '${{{text}}}'");
+    let error =
+        || Diagnostic::error("a condition must be true or false, not a string").at(condition.span, "").help(help);
     text.parse::<bool>().is_err().then(error)
 }

@@ -10,40 +10,40 @@ use super::load::Loader;
 use super::reader::{Entry, Reader};
 use crate::model::{Address, Span};
 
-/// How long a gate may take where the manifest does not say.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// The default of `timeout`.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// `[rollout.NAME]`: which nodes, or which resources of theirs, are changed a few at a time, and when the next may begin.
+/// `[rollout.NAME]`: a rule that changes nodes one after the other.
 #[derive(Clone, Debug)]
 pub struct Rollout {
-    /// Its header.
+    /// The place of the header.
     pub span: Span,
-    /// The nodes with any of these roles.
+    /// Selects the nodes with any of these roles.
     pub roles: Vec<(String, Span)>,
-    /// The nodes of these names.
+    /// Selects the nodes with these names.
     pub nodes: Vec<(String, Span)>,
-    /// Only the instances of these resources; of all that `on` binds to the nodes where none is written.
+    /// Selects only the instances of these resources. If empty, selects all instances that `on` binds to the nodes.
     pub resources: Vec<(Address, Span)>,
-    /// How many nodes may be in work at once.
+    /// The maximum number of nodes that are changed at the same time.
     pub max_unavailable: MaxUnavailable,
-    /// How long to wait after a node before the next begins.
+    /// The pause after each node.
     pub pause: Duration,
-    /// What must be healthy before a node is through.
+    /// The health gates: what must be healthy before the next node starts.
     pub gates: Vec<(GateName, Span)>,
-    /// How long each gate may take.
+    /// The timeout of each health gate.
     pub timeout: Duration,
 }
 
-/// How many nodes may be in work at once.
+/// The maximum number of nodes that a rollout changes at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxUnavailable {
-    /// So many.
+    /// An absolute number.
     Count(usize),
-    /// So many of a hundred.
+    /// A percentage of all nodes.
     Percent(usize),
 }
 
-/// What a rollout waits for.
+/// A health gate: a resource or a check for which a rollout waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GateName {
     /// The health of a node's instance of this resource.
@@ -53,7 +53,7 @@ pub enum GateName {
 }
 
 impl MaxUnavailable {
-    /// How many of `nodes` that is: rounded down, and never less than one.
+    /// Returns the number for `nodes` nodes: rounded down, and at least 1.
     pub fn of(self, nodes: usize) -> usize {
         match self {
             MaxUnavailable::Count(count) => count,
@@ -88,15 +88,15 @@ pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str,
         max_unavailable: max_unavailable(reader, fields.take("max_unavailable")),
         pause: fields.take("pause").and_then(|entry| reader.duration(entry)).unwrap_or_default(),
         gates: gates(reader, fields.take("gates")),
-        timeout: fields.take("timeout").and_then(|entry| reader.duration(entry)).unwrap_or(PATIENCE),
+        timeout: fields.take("timeout").and_then(|entry| reader.duration(entry)).unwrap_or(DEFAULT_TIMEOUT),
     };
     reader.finish(fields, &what);
     if rollout.roles.is_empty() && rollout.nodes.is_empty() && rollout.resources.is_empty() {
-        reader.error(rollout.span, format!("{what} selects nothing"), "it needs `roles`, `nodes` or `resources`");
+        reader.error(rollout.span, format!("{what} selects nothing"), "add `roles`, `nodes` or `resources`");
     }
     for (address, span) in rollout.resources.iter().filter(|(address, _)| address.key.is_some()) {
-        let help = format!("write `{}`; `nodes` says which nodes", address.resource);
-        reader.error_with(*span, "a rollout takes whole resources".to_owned(), Some(help));
+        let help = format!("write `{}`, and select the nodes with `nodes`", address.resource);
+        reader.error_with(*span, "a rollout selects whole resources, not instances".to_owned(), Some(help));
     }
     loader.manifest.rollouts.insert(name.to_owned(), rollout);
 }
@@ -111,8 +111,8 @@ fn max_unavailable<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Max
     };
     written.unwrap_or_else(|| {
         let span = reader.span(entry.value.span());
-        let expected = "a number from 1, or a share such as \"25%\"";
-        reader.error(span, "`max_unavailable` says how many nodes may be in work at once", expected);
+        let expected = "must be a whole number of at least 1, or a percentage such as \"25%\"";
+        reader.error(span, "`max_unavailable` is not valid", expected);
         ONE
     })
 }
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_rounded_down_and_is_at_least_one() {
+    fn a_percentage_is_rounded_down_and_is_at_least_one() {
         let cases = [("25%", 8, 2), ("25%", 7, 1), ("25%", 1, 1), ("100%", 3, 3), ("1%", 0, 1)];
         for (text, nodes, expected) in cases {
             assert_eq!(MaxUnavailable::parse(text).map(|share| share.of(nodes)), Some(expected), "{text} of {nodes}");

@@ -1,13 +1,13 @@
-//! Checking a block of the manifest against a schema before anything is evaluated.
+//! Checks of a block against its schema, before its expressions are evaluated.
 
 use super::terraform;
 use crate::expression::{Expr, ExprNode};
-use crate::model::diagnostic::quoted_list;
+use crate::model::diagnostic::missing_attributes;
 use crate::model::schema::conform;
 use crate::model::schema::conform::join;
 use crate::model::{Attribute, Diagnostic, Kind, Schema, Span, suggest};
 
-/// What is wrong with the attributes of `block` (`ssh_file.motd`, at `span`), whatever their expressions evaluate to.
+/// Checks the attributes of `block` (`ssh_file.motd`, at `span`) as far as they do not depend on values. Returns the errors.
 pub fn check_attributes(
     schema: &Schema,
     block: &str,
@@ -19,12 +19,12 @@ pub fn check_attributes(
     problems
 }
 
-/// The same for a block that is the value `expr`, as far as it is written out.
+/// Checks a block that is the value of an attribute, as [`check_attributes`] does. An expression is not checked.
 pub(crate) fn check_expr(schema: &Schema, block: &str, expr: &Expr) -> Vec<Diagnostic> {
     match &expr.node {
         ExprNode::Map(members) => check_attributes(schema, block, expr.span, members),
         ExprNode::Expression(_) => Vec::new(),
-        _ => vec![Diagnostic::error(format!("{block} is a table")).at(expr.span, "")],
+        _ => vec![Diagnostic::error(format!("{block} must be a table")).at(expr.span, "")],
     }
 }
 
@@ -41,12 +41,12 @@ fn check_members(
         match schema.iter().find(|attribute| attribute.name == name) {
             None => {
                 let diagnostic = Diagnostic::error(format!("unknown attribute `{name}` of {block}")).at(*at, "");
-                let of_terraform = terraform::key(name).filter(|_| path.is_empty());
-                problems.push(Diagnostic { help: of_terraform.or_else(|| suggest(name, writable())), ..diagnostic });
+                let terraform_help = terraform::key(name).filter(|_| path.is_empty());
+                problems.push(Diagnostic { help: terraform_help.or_else(|| suggest(name, writable())), ..diagnostic });
             }
             Some(attribute) if !attribute.optional => {
-                let summary = format!("`{name}` of {block} can't be written");
-                problems.push(Diagnostic::error(summary).at(*at, "it is set by what is there"));
+                let summary = format!("`{name}` of {block} cannot be set");
+                problems.push(Diagnostic::error(summary).at(*at, "the provider computes it"));
             }
             Some(attribute) => check_value(&attribute.kind, &join(path, name), expr, problems),
         }
@@ -58,18 +58,20 @@ fn check_members(
         .map(|attribute| attribute.name)
         .collect();
     if !missing.is_empty() {
-        problems.push(Diagnostic::error(format!("{block} lacks {}", quoted_list(&missing))).at(span, ""));
+        problems.push(Diagnostic::error(format!("{block}: {}", missing_attributes(&missing))).at(span, ""));
     }
 }
 
-/// Checks what is written out of a value, down to where its expressions begin.
+/// Checks the literal parts of a value.
 fn check_value(kind: &Kind, path: &str, expr: &Expr, problems: &mut Vec<Diagnostic>) {
     match (&expr.node, kind) {
         (ExprNode::Literal(value), _) => {
-            if let Err(faults) = conform::value(kind, value.clone(), path) {
-                problems.extend(faults.into_iter().map(|(path, message)| {
-                    Diagnostic::error(format!("`{path}` has a wrong value")).at(expr.span, message)
-                }));
+            if let Err(errors) = conform::value(kind, value.clone(), path) {
+                problems.extend(
+                    errors.into_iter().map(|(path, message)| {
+                        Diagnostic::error(format!("`{path}` is not valid")).at(expr.span, message)
+                    }),
+                );
             }
         }
         (ExprNode::List(items), Kind::List(inner)) => {
@@ -84,17 +86,17 @@ fn check_value(kind: &Kind, path: &str, expr: &Expr, problems: &mut Vec<Diagnost
             check_members(attributes, &format!("`{path}`"), path, expr.span, members, problems);
         }
         (ExprNode::List(_), Kind::Any) | (ExprNode::Map(_), Kind::Any) => {}
-        (ExprNode::List(_), _) => wrong(path, expr, kind, "a list", problems),
-        (ExprNode::Map(_), _) => wrong(path, expr, kind, "a table", problems),
+        (ExprNode::List(_), _) => mismatch(path, expr, kind, "a list", problems),
+        (ExprNode::Map(_), _) => mismatch(path, expr, kind, "a table", problems),
         (ExprNode::Expression(_), _) => {}
         (ExprNode::Template(_), Kind::List(_) | Kind::Map(_) | Kind::Object(_)) => {
-            wrong(path, expr, kind, "a text", problems)
+            mismatch(path, expr, kind, "a string", problems)
         }
         (ExprNode::Template(_), _) => {}
     }
 }
 
-fn wrong(path: &str, expr: &Expr, kind: &Kind, found: &str, problems: &mut Vec<Diagnostic>) {
-    let label = format!("{} is expected, this is {found}", kind.describe());
-    problems.push(Diagnostic::error(format!("`{path}` has a wrong value")).at(expr.span, label));
+fn mismatch(path: &str, expr: &Expr, kind: &Kind, found: &str, problems: &mut Vec<Diagnostic>) {
+    let label = format!("must be {}, not {found}", kind.describe());
+    problems.push(Diagnostic::error(format!("`{path}` is not valid")).at(expr.span, label));
 }

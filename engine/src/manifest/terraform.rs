@@ -1,30 +1,30 @@
-//! Names of Terraform's language that moorfast spells in another way.
+//! Hints for blocks and arguments of Terraform that have another name in moorfast.
 
-/// Keys of a resource.
+/// Arguments of a resource.
 const KEYS: [(&str, &str); 5] = [
-    ("count", "`for_each` makes one instance for each element of a list or a map, `on` one for each node"),
-    ("provisioner", "`ssh_exec` runs a command on a node; `restart_on` says after which changes"),
-    ("connection", "`[nodes.NAME]` says how a node is reached"),
-    ("dynamic", "an attribute takes a list or a map as its value: `[for x in var.list : { … }]`"),
-    ("triggers", "`restart_on` and `lifecycle.replace_triggered_by` name the resources that trigger it"),
+    ("count", "use `for_each` for one instance per element of a list or map, and `on` for one instance per node"),
+    ("provisioner", "use the resource `ssh_exec` to run a command on a node; `restart_on` runs it again after changes"),
+    ("connection", "set the connection of a node in `[nodes.NAME]`"),
+    ("dynamic", "set the attribute to a list or a map: `[for x in var.list : { … }]`"),
+    ("triggers", "name the resources that trigger it in `restart_on` or `lifecycle.replace_triggered_by`"),
 ];
 
-/// Tables of a manifest.
+/// Top-level blocks.
 const TABLES: [(&str, &str); 6] = [
-    ("terraform", "`[backend.*]` says where the state is; the providers are built in"),
-    ("variable", "variables are written as `[variables.NAME]`"),
-    ("output", "outputs are written as `[outputs.NAME]`"),
-    ("provider", "providers are written as `[providers.NAME]`"),
-    ("workspace", "each environment has a folder of its own, or `--state DIR` and `--var-file FILE` of its own"),
-    ("test", "`[check.NAME]` is tested after each apply"),
+    ("terraform", "set the location of the state in `[backend.TYPE]`; the providers are built in"),
+    ("variable", "write variables as `[variables.NAME]`"),
+    ("output", "write outputs as `[outputs.NAME]`"),
+    ("provider", "write providers as `[providers.NAME]`"),
+    ("workspace", "use one folder per environment, or `--state DIR` and `--var-file FILE` for each"),
+    ("test", "use `[check.NAME]`, which is tested after each apply"),
 ];
 
-/// Returns what takes the place of a key of Terraform's resources.
+/// Returns the hint for an argument of a Terraform resource.
 pub(crate) fn key(name: &str) -> Option<String> {
     found(&KEYS, name)
 }
 
-/// Returns what takes the place of a table of Terraform's.
+/// Returns the hint for a top-level block of Terraform.
 pub(crate) fn table(name: &str) -> Option<String> {
     found(&TABLES, name)
 }

@@ -1,4 +1,4 @@
-//! Manifests with errors, and what is said about them.
+//! Tests of manifests and their errors.
 
 mod errors;
 mod schema;
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use super::Manifest;
 use crate::model::{Diagnostic, Severity, SourceFile, Sources};
 
-/// The manifest of these files.
+/// Loads a manifest from these files.
 pub(crate) fn load(files: &[(&str, &str)]) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
     let file = |(path, text): &(&str, &str)| SourceFile { path: PathBuf::from(path), text: (*text).to_owned() };
     Manifest::from_sources("src/manifest/tests".into(), Sources { files: files.iter().map(file).collect() }, Vec::new())
 }
 
-/// What is said about the files.
+/// Loads a manifest from these files and returns its errors as plain text.
 pub(super) fn problems(files: &[(&str, &str)]) -> String {
     match load(files) {
         Ok(_) => "no problems".to_owned(),
@@ -23,7 +23,7 @@ pub(super) fn problems(files: &[(&str, &str)]) -> String {
     }
 }
 
-/// Diagnostics as plain text.
+/// Renders diagnostics as plain text.
 pub(crate) fn render(sources: &Sources, diagnostics: &[Diagnostic]) -> String {
     let mut out = String::new();
     for diagnostic in diagnostics {

@@ -1,4 +1,4 @@
-//! `[variables.NAME]`, and the types of variables.
+//! `[variables.NAME]` and the types of variables.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +22,7 @@ pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str,
     let kind_span = kind.as_ref().map(|entry| reader.span(entry.value.span()));
     let kind = match (reader.text(kind), kind_span) {
         (Some(text), Some(span)) => text.parse().unwrap_or_else(|message: String| {
-            reader.error(span, format!("`{text}` is no type of a variable"), message);
+            reader.error(span, format!("`{text}` is not a valid variable type"), message);
             VariableType::Any
         }),
         _ => VariableType::Any,
@@ -41,7 +41,7 @@ pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str,
     loader.manifest.variables.insert(name.to_owned(), variable);
 }
 
-/// The default of a variable: a plain value of its type.
+/// Reads the default of a variable: a literal value of its type.
 fn default<'a>(reader: &mut Reader<'a>, value: &'a Spanned<DeValue<'a>>, kind: &VariableType) -> Option<Value> {
     let errors = reader.diagnostics.len();
     let expr = reader.expr(value);
@@ -49,9 +49,12 @@ fn default<'a>(reader: &mut Reader<'a>, value: &'a Spanned<DeValue<'a>>, kind: &
         return None;
     }
     let Some(literal) = expr.as_literal() else {
-        let help =
-            "values that are computed belong into [locals]; write $${ for the two characters themselves".to_owned();
-        reader.error_with(expr.span, "the default of a variable is a plain value, not an expression", Some(help));
+        let help = "define computed values in [locals]; write `$${` for a literal `${`".to_owned();
+        reader.error_with(
+            expr.span,
+            "the default of a variable must be a literal value, not an expression",
+            Some(help),
+        );
         return None;
     };
     match kind.convert(literal) {
@@ -59,7 +62,7 @@ fn default<'a>(reader: &mut Reader<'a>, value: &'a Spanned<DeValue<'a>>, kind: &
         Err(message) => {
             reader
                 .diagnostics
-                .push(Diagnostic::error("the default is not of the variable's type").at(expr.span, message));
+                .push(Diagnostic::error("the default does not have the variable's type").at(expr.span, message));
             None
         }
     }
@@ -120,7 +123,7 @@ fn single_argument(call: &FuncCall) -> Result<&Expression, String> {
 
 fn object_type(argument: &Expression) -> Result<VariableType, String> {
     let Expression::Object(object) = argument else {
-        return Err("an object is written object({ name = string })".to_owned());
+        return Err("an object type is written as object({ name = string })".to_owned());
     };
     let mut attributes = BTreeMap::new();
     for (key, value) in object.iter() {
@@ -134,18 +137,18 @@ fn object_type(argument: &Expression) -> Result<VariableType, String> {
     Ok(VariableType::Object(attributes))
 }
 
-/// `optional(TYPE)` or `optional(TYPE, DEFAULT)`.
+/// Parses `optional(TYPE)` or `optional(TYPE, DEFAULT)`.
 fn optional(call: &FuncCall) -> Result<ObjectAttribute, String> {
     let (kind, default) = match (call.args.get(0), call.args.get(1), call.args.len()) {
         (Some(kind), None, 1) => (parse_type(kind)?, Value::Null),
         (Some(kind), Some(default), 2) => (parse_type(kind)?, constant(default)?),
-        _ => return Err("`optional` takes a type and perhaps a default: optional(number, 80)".to_owned()),
+        _ => return Err("`optional` takes a type and an optional default: optional(number, 80)".to_owned()),
     };
     let default = kind.convert(default).map_err(|message| format!("the default of `optional`: {message}"))?;
     Ok(ObjectAttribute { kind, default: Some(default) })
 }
 
-/// The value of an expression that is written out.
+/// Returns the value of an expression without references and calls.
 fn constant(expression: &Expression) -> Result<Value, String> {
     Ok(match expression {
         Expression::Null(_) => Value::Null,
@@ -158,7 +161,7 @@ fn constant(expression: &Expression) -> Result<Value, String> {
             let members = object.iter().map(|(key, value)| Ok((object_key(key)?, constant(value.expr())?)));
             Value::Map(members.collect::<Result<_, String>>()?)
         }
-        _ => return Err("the default of `optional` is a plain value, not an expression".to_owned()),
+        _ => return Err("the default of `optional` must be a literal value, not an expression".to_owned()),
     })
 }
 
@@ -172,10 +175,10 @@ fn object_key(key: &ObjectKey) -> Result<String, String> {
 }
 
 impl VariableType {
-    /// The value as one of this type, converted as HCL does: numbers and bools to strings and back.
+    /// Returns the value converted to this type as Terraform does: numbers and bools to strings and back.
     ///
     /// # Errors
-    /// Where it is not and can't be; the message does not show the value.
+    /// Returns a message without the value if the value cannot be converted.
     pub fn convert(&self, value: Value) -> Result<Value, String> {
         self.convert_at(value, "")
     }
@@ -186,7 +189,7 @@ impl VariableType {
         }
         let mismatch = |value: &Value| {
             let place = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
-            format!("{place}{self} is expected, this is a {}", value.type_name())
+            format!("{place}must be {self}, not a {}", value.type_name())
         };
         Ok(match (self, value) {
             (VariableType::Any, value) | (_, value @ (Value::Null | Value::Unknown | Value::Retained)) => value,
@@ -226,7 +229,7 @@ fn object(
         let value = match (map.remove(name), default) {
             (None | Some(Value::Null), Some(default)) => default.clone(),
             (Some(value), _) => kind.convert_at(value, &join(path, name))?,
-            (None, None) => return Err(format!("`{}` is missing", join(path, name))),
+            (None, None) => return Err(format!("missing required attribute `{}`", join(path, name))),
         };
         object.insert(name.clone(), value);
     }
@@ -235,7 +238,7 @@ fn object(
         Some(unknown) => {
             let names = attributes.keys().map(String::as_str);
             let hint = nearest(&unknown, names).map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
-            Err(format!("`{}` is no attribute of the object{hint}", join(path, &unknown)))
+            Err(format!("unknown attribute `{}`{hint}", join(path, &unknown)))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The values of variables: where they come from, and what they must be.
+//! The values of variables: their sources and their validation.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,11 +14,11 @@ use crate::state::bounded;
 /// The prefix of the environment variables that assign variables.
 const ENVIRONMENT: &str = "MOORFAST_VAR_";
 
-/// What assigns variables, from the weakest to the strongest: the environment, files found beside the manifest
-/// (`*.auto.vars.toml`), files named by the person, arguments.
+/// The sources of variable values. Later ones take precedence: the environment, `*.auto.vars.toml` files beside the manifest, the files of
+/// `-var-file`, the arguments of `-var`.
 #[derive(Clone, Default)]
 pub struct Assignments {
-    /// The environment; only names that start with `MOORFAST_VAR_` matter.
+    /// The environment. Only names that start with `MOORFAST_VAR_` are read.
     pub environment: Vec<(String, String)>,
     /// The files of `-var-file`, in order.
     pub files: Vec<PathBuf>,
@@ -38,24 +38,24 @@ impl fmt::Debug for Assignments {
     }
 }
 
-/// An assigned value and where it comes from.
+/// A value of a variable and its source.
 struct Assigned {
     value: Raw,
     origin: String,
 }
 
 enum Raw {
-    /// From a place where everything is text.
+    /// From the environment or the command line.
     Text(String),
-    /// From TOML.
+    /// From a TOML file.
     Value(Value),
 }
 
 impl Manifest {
-    /// The value of each variable.
+    /// Returns the value of each variable.
     ///
     /// # Errors
-    /// Required variables without a value, values of a wrong type, assignments to what is no variable, failed validations: all of them.
+    /// Returns all errors: required variables that are not set, values of a wrong type, unknown variables, failed validations.
     pub fn variables(&self, assignments: &Assignments) -> Result<BTreeMap<String, Value>, Vec<Diagnostic>> {
         let mut errors = Vec::new();
         let mut assigned = BTreeMap::new();
@@ -100,7 +100,7 @@ impl Manifest {
     }
 
     fn unknown(&self, name: &str, origin: &str) -> Diagnostic {
-        let diagnostic = Diagnostic::error(format!("{origin} assigns `{name}`, which is no variable of the manifest"));
+        let diagnostic = Diagnostic::error(format!("{origin}: the manifest has no variable `{name}`"));
         Diagnostic { help: suggest(name, self.variables.keys().map(String::as_str)), ..diagnostic }
     }
 
@@ -122,7 +122,7 @@ impl Manifest {
     fn read_file(&self, path: &Path, assigned: &mut BTreeMap<String, Assigned>, errors: &mut Vec<Diagnostic>) {
         let text = match bounded::read_text(path, bounded::TEXT) {
             Ok(text) => text,
-            Err(error) => return errors.push(Diagnostic::error(format!("can't read {}: {error}", path.display()))),
+            Err(error) => return errors.push(Diagnostic::error(format!("cannot read {}: {error}", path.display()))),
         };
         let place = |at: usize| {
             let before = text.get(..at).unwrap_or_default();
@@ -133,7 +133,7 @@ impl Manifest {
             Ok(table) => table,
             Err(error) => {
                 let at = place(error.span().map_or(0, |span| span.start));
-                return errors.push(Diagnostic::error(format!("{at} is not valid TOML: {}", error.message())));
+                return errors.push(Diagnostic::error(format!("{at}: invalid TOML: {}", error.message())));
             }
         };
         for (key, value) in table.get_ref().iter() {
@@ -152,7 +152,7 @@ impl Manifest {
     }
 }
 
-/// The `*.auto.vars.toml` files of the manifest's folder, by name.
+/// Returns the `*.auto.vars.toml` files of the manifest's folder, sorted by name.
 fn automatic_files(root: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries
@@ -165,18 +165,17 @@ fn automatic_files(root: &Path) -> Vec<PathBuf> {
 
 fn value_of(name: &str, variable: &Variable, assigned: Option<Assigned>) -> Result<Value, Box<Diagnostic>> {
     let Some(Assigned { value, origin }) = assigned else {
-        let help =
-            format!("give it one with -var '{name}=…', {ENVIRONMENT}{name} or `{name} = …` in a *.vars.toml file");
+        let help = format!("set it with -var '{name}=…', {ENVIRONMENT}{name} or `{name} = …` in a *.vars.toml file");
         let missing = || {
-            Box::new(Diagnostic::error(format!("the variable `{name}` has no value")).at(variable.span, "").help(help))
+            Box::new(Diagnostic::error(format!("the variable `{name}` is not set")).at(variable.span, "").help(help))
         };
         let value = variable.default.clone().ok_or_else(missing)?;
         return Ok(if variable.sensitive { value.sensitive() } else { value });
     };
-    let wrong = |message: String| {
-        // Even the names inside a sensitive value may tell something.
-        let message = if variable.sensitive { format!("{} is expected", variable.kind) } else { message };
-        let summary = format!("{origin} does not fit the variable `{name}`");
+    let invalid = |message: String| {
+        // Even the keys inside a sensitive value may be secret.
+        let message = if variable.sensitive { format!("must be {}", variable.kind) } else { message };
+        let summary = format!("{origin}: the value is not valid for the variable `{name}`");
         Box::new(Diagnostic::error(summary).at(variable.span, message))
     };
     let value = match value {
@@ -185,28 +184,28 @@ fn value_of(name: &str, variable: &Variable, assigned: Option<Assigned>) -> Resu
         Raw::Text(text) => match evaluate_text(&text) {
             Ok(value) => value,
             Err(_) if variable.kind == VariableType::Any => Value::String(text),
-            Err(_) => return Err(wrong(format!("{} is expected", variable.kind))),
+            Err(_) => return Err(invalid(format!("must be {}", variable.kind))),
         },
     };
-    let value = variable.kind.convert(value).map_err(wrong)?;
+    let value = variable.kind.convert(value).map_err(invalid)?;
     Ok(if variable.sensitive { value.sensitive() } else { value })
 }
 
-/// The value of a text that is an expression of HCL, or JSON, which is one.
+/// Evaluates a text as an HCL expression. JSON is valid HCL.
 fn evaluate_text(text: &str) -> Result<Value, Vec<Diagnostic>> {
     let span = Span { file: usize::MAX, start: 0, end: text.len() };
     let expr = Expr::expression(text, span).map_err(|error| vec![*error])?;
-    expr.evaluate(&NothingScope { files: Files::default() })
+    expr.evaluate(&EmptyScope { files: Files::default() })
 }
 
-/// Where nothing can be referred to.
-struct NothingScope {
+/// A scope without references.
+struct EmptyScope {
     files: Files,
 }
 
-impl ReferenceScope for NothingScope {
+impl ReferenceScope for EmptyScope {
     fn resolve(&self, _: &Reference) -> Result<Value, Unresolved> {
-        Err(Unresolved { summary: "nothing can be referred to here".to_owned(), help: None })
+        Err(Unresolved { summary: "references are not available here".to_owned(), help: None })
     }
 
     fn files(&self) -> &Files {
@@ -214,7 +213,7 @@ impl ReferenceScope for NothingScope {
     }
 }
 
-/// Where only the variable itself can be referred to.
+/// The scope of a validation: only the variable itself.
 struct ValidationScope<'v> {
     name: &'v str,
     value: &'v Value,
@@ -225,7 +224,7 @@ impl ReferenceScope for ValidationScope<'_> {
     fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
         match reference {
             Reference::Variable(name) if name == self.name => Ok(self.value.clone()),
-            _ => Err(Unresolved { summary: format!("only `var.{}` can be referred to here", self.name), help: None }),
+            _ => Err(Unresolved { summary: format!("only `var.{}` is available here", self.name), help: None }),
         }
     }
 
@@ -234,7 +233,7 @@ impl ReferenceScope for ValidationScope<'_> {
     }
 }
 
-/// The error of a value that does not satisfy the validation.
+/// Returns the error if the value does not satisfy the validation.
 fn validate(scope: &ValidationScope, span: Span, validation: &Condition) -> Option<Diagnostic> {
     let condition = match validation.condition.evaluate(scope) {
         Ok(value) => value,
@@ -249,7 +248,7 @@ fn validate(scope: &ValidationScope, span: Span, validation: &Condition) -> Opti
             let message = message
                 .as_ref()
                 .and_then(Value::as_str)
-                .unwrap_or("its value does not satisfy this condition")
+                .unwrap_or("the value does not satisfy this condition")
                 .to_owned();
             let summary = format!("the value of the variable `{}` is not valid", scope.name);
             Some(Diagnostic::error(summary).at(validation.condition.span, message).related(span, "the variable"))

@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of thing an address names.
+/// The kind of block that an address names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
-    /// `[resource.TYPE.NAME]`: made, changed and destroyed by moorfast.
+    /// `[resource.TYPE.NAME]`: created, changed and destroyed by moorfast.
     Managed,
     /// `[data.TYPE.NAME]`: only read.
     Data,
@@ -17,7 +17,7 @@ pub enum Mode {
 /// The address of a resource: `ssh_file.kubelet_config`, `data.ssh_facts.node`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResourceAddress {
-    /// Managed or data.
+    /// The kind of block.
     pub mode: Mode,
     /// The resource type: `ssh_file`.
     pub resource_type: String,
@@ -29,45 +29,45 @@ pub struct ResourceAddress {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Address {
-    /// The resource it is an instance of.
+    /// The resource.
     pub resource: ResourceAddress,
-    /// The node's name, the key of `for_each`, or `node/key` where both are used; none for a single instance.
+    /// The node name, the key of `for_each`, or `NODE/KEY` if both are used. `None` for a single instance.
     pub key: Option<String>,
 }
 
-/// A text that is no address.
+/// The error for a text that is not an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an address; one looks like ssh_file.motd, ssh_file.motd[\"gpu01\"] or data.ssh_facts.node")]
+#[error("`{0}` is not an address such as ssh_file.motd, ssh_file.motd[\"gpu01\"] or data.ssh_facts.node")]
 pub struct InvalidAddress(pub String);
 
 impl ResourceAddress {
-    /// The address of a managed resource.
+    /// Returns the address of a managed resource.
     pub fn managed(resource_type: impl Into<String>, name: impl Into<String>) -> Self {
         Self { mode: Mode::Managed, resource_type: resource_type.into(), name: name.into() }
     }
 
-    /// The address of a data source.
+    /// Returns the address of a data source.
     pub fn data(resource_type: impl Into<String>, name: impl Into<String>) -> Self {
         Self { mode: Mode::Data, resource_type: resource_type.into(), name: name.into() }
     }
 
-    /// The instance of this resource with this key.
+    /// Returns the address of the instance with this key.
     pub fn instance(&self, key: Option<String>) -> Address {
         Address { resource: self.clone(), key }
     }
 }
 
 impl Address {
-    /// Does `pattern`, a resource's or an instance's address, name this instance?
+    /// Whether `pattern`, the address of a resource or an instance, matches this instance.
     pub fn matches(&self, pattern: &Address) -> bool {
         self.resource == pattern.resource && (pattern.key.is_none() || self.key == pattern.key)
     }
 }
 
-/// How many instances of a resource are named one by one.
-const NAMED: usize = 3;
+/// The maximum number of instances of a resource that are named individually.
+const MAX_NAMED: usize = 3;
 
-/// Returns the names of `addresses` for a message: many instances of one resource are named together, as in `50 instances of ssh_file.site`.
+/// Returns the names of `addresses` for a message. Many instances of one resource are summarised as `50 instances of ssh_file.site`.
 pub fn named(addresses: &[Address]) -> Vec<String> {
     let mut by_resource: Vec<(&ResourceAddress, Vec<&Address>)> = Vec::new();
     for address in addresses {
@@ -77,7 +77,7 @@ pub fn named(addresses: &[Address]) -> Vec<String> {
         }
     }
     let names = |(resource, instances): (&ResourceAddress, Vec<&Address>)| match instances.len() {
-        0..=NAMED => instances.iter().map(ToString::to_string).collect(),
+        0..=MAX_NAMED => instances.iter().map(ToString::to_string).collect(),
         many => vec![format!("{many} instances of {resource}")],
     };
     by_resource.into_iter().flat_map(names).collect()
@@ -141,7 +141,7 @@ impl From<Address> for String {
     }
 }
 
-/// Is `text` a name as HCL references allow it: letters, digits, `_` and `-`, not starting with a digit or `-`?
+/// Whether `text` is an HCL identifier: letters, digits, `_` and `-`, starting with a letter or `_`.
 pub fn is_identifier(text: &str) -> bool {
     let mut chars = text.chars();
     chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_instances_are_named_together() {
+    fn many_instances_are_summarised() {
         let address = |text: String| text.parse::<Address>().unwrap();
         let many = (0..50).map(|i| address(format!("ssh_file.site[\"gpu{i}\"]")));
         let few = ["a", "b"].map(|key| address(format!("ssh_file.other[\"{key}\"]")));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn an_invalid_address_is_an_error() {
         for text in ["", "ssh_file", "ssh_file.", "ssh_file.x[gpu01]", "ssh_file.x[\"a\"", "a.b.c", "1a.b"] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }

@@ -1,20 +1,20 @@
-//! Paths into attributes: `content`, `manifest.spec.replicas`, `labels["example.org/a"]`, `containers[0].image`.
+//! Paths to attributes: `content`, `manifest.spec.replicas`, `labels["example.org/a"]`, `containers[0].image`.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::model::{Kind, Schema, Value, suggest};
 
-/// A path into the attributes of an instance.
+/// The path to a value in the attributes of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttributePath(pub Vec<PathStep>);
 
-/// One step into a value.
+/// A step of an [`AttributePath`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathStep {
-    /// A member of a table or map; in a list of tables the one with this `name`.
+    /// A member of a table or map. In a list of tables, the table with this `name`.
     Name(String),
-    /// An item of a list.
+    /// An item of a list, by its index.
     Index(usize),
 }
 
@@ -22,7 +22,7 @@ impl FromStr for AttributePath {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a path such as `spec.replicas`, `labels[\"a.b/c\"]` or `ports[0]`");
+        let invalid = || format!("`{text}` is not a path such as `spec.replicas`, `labels[\"a.b/c\"]` or `ports[0]`");
         let mut steps = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
@@ -31,27 +31,27 @@ impl FromStr for AttributePath {
                 let step = match stream.next() {
                     Some(Ok(serde_json::Value::String(name))) => PathStep::Name(name),
                     Some(Ok(serde_json::Value::Number(n))) => {
-                        PathStep::Index(n.as_u64().and_then(|n| usize::try_from(n).ok()).ok_or_else(wrong)?)
+                        PathStep::Index(n.as_u64().and_then(|n| usize::try_from(n).ok()).ok_or_else(invalid)?)
                     }
-                    _ => return Err(wrong()),
+                    _ => return Err(invalid()),
                 };
                 steps.push(step);
-                rest = bracket[stream.byte_offset()..].trim_start().strip_prefix(']').ok_or_else(wrong)?;
+                rest = bracket[stream.byte_offset()..].trim_start().strip_prefix(']').ok_or_else(invalid)?;
                 continue;
             }
             let name = match (steps.is_empty(), rest.strip_prefix('.')) {
                 (true, None) => rest,
                 (false, Some(name)) => name,
-                _ => return Err(wrong()),
+                _ => return Err(invalid()),
             };
             let end = name.find(['.', '[']).unwrap_or(name.len());
             if end == 0 || name[..end].contains([']', '"', ' ']) {
-                return Err(wrong());
+                return Err(invalid());
             }
             steps.push(PathStep::Name(name[..end].to_owned()));
             rest = &name[end..];
         }
-        if steps.is_empty() { Err(wrong()) } else { Ok(Self(steps)) }
+        if steps.is_empty() { Err(invalid()) } else { Ok(Self(steps)) }
     }
 }
 
@@ -59,7 +59,7 @@ impl AttributePath {
     /// Checks that the schema has an attribute at the path.
     ///
     /// # Errors
-    /// What does not exist, and what to write instead.
+    /// Returns the message and the remedy if the attribute does not exist.
     pub(crate) fn check(&self, schema: &Schema) -> Result<(), (String, Option<String>)> {
         let attributes = Kind::Object(schema.attributes.clone());
         let mut kind = &attributes;
@@ -77,7 +77,7 @@ impl AttributePath {
                 }
                 (Kind::Map(inner), PathStep::Name(_)) | (Kind::List(inner), _) => inner,
                 (kind, _) => {
-                    return Err((format!("`{place}` is {}, which has nothing inside", kind.describe()), None));
+                    return Err((format!("`{place}` is {}, which has no members", kind.describe()), None));
                 }
             };
             match step {
@@ -89,14 +89,14 @@ impl AttributePath {
         Ok(())
     }
 
-    /// Copies what `from` has at the path to the same place of `to`, and removes it there if `from` has nothing. Where `fills`, missing tables are made
-    /// and nothing is a null.
-    pub(crate) fn copy(&self, from: &BTreeMap<String, Value>, to: &mut BTreeMap<String, Value>, fills: bool) {
+    /// Copies the value at the path from `from` to `to`. If `from` has no value there, it is removed from `to`. With `create_missing`, missing tables are
+    /// created in `to`, and a missing value is copied as null.
+    pub(crate) fn copy(&self, from: &BTreeMap<String, Value>, to: &mut BTreeMap<String, Value>, create_missing: bool) {
         let Some((PathStep::Name(first), rest)) = self.0.split_first() else { return };
-        copy_member(first, rest, from, to, fills);
+        copy_member(first, rest, from, to, create_missing);
     }
 
-    /// Removes what `attributes` has at the path.
+    /// Removes the value at the path from `attributes`.
     pub fn remove(&self, attributes: &mut BTreeMap<String, Value>) {
         let Some((PathStep::Name(first), rest)) = self.0.split_first() else { return };
         if rest.is_empty() {
@@ -130,47 +130,47 @@ fn copy_member(
     rest: &[PathStep],
     from: &BTreeMap<String, Value>,
     to: &mut BTreeMap<String, Value>,
-    fills: bool,
+    create_missing: bool,
 ) {
     match (rest.is_empty(), from.get(name)) {
         (true, Some(value)) => _ = to.insert(name.to_owned(), value.clone()),
-        (true, None) if fills => _ = to.insert(name.to_owned(), Value::Null),
+        (true, None) if create_missing => _ = to.insert(name.to_owned(), Value::Null),
         (true, None) => _ = to.remove(name),
         (false, found) => {
-            if fills && !to.contains_key(name) {
+            if create_missing && !to.contains_key(name) {
                 to.insert(name.to_owned(), Value::Map(BTreeMap::new()));
             }
             if let Some(inside) = to.get_mut(name) {
-                copy_inside(rest, found.unwrap_or(&Value::Null), inside, fills);
+                copy_inside(rest, found.unwrap_or(&Value::Null), inside, create_missing);
             }
         }
     }
 }
 
-fn copy_inside(steps: &[PathStep], from: &Value, to: &mut Value, fills: bool) {
+fn copy_inside(steps: &[PathStep], from: &Value, to: &mut Value, create_missing: bool) {
     let Some((first, rest)) = steps.split_first() else {
         *to = from.clone();
         return;
     };
     let nothing = BTreeMap::new();
     match (first, to) {
-        (step, to) if fills && from.as_list().is_some() => {
+        (step, to) if create_missing && from.as_list().is_some() => {
             fill_list(step, rest, from.as_list().unwrap_or_default(), to)
         }
         (PathStep::Name(name), Value::Map(to)) => {
-            copy_member(name, rest, from.as_map().unwrap_or(&nothing), to, fills);
+            copy_member(name, rest, from.as_map().unwrap_or(&nothing), to, create_missing);
         }
         (step, Value::List(items)) => {
             let list = from.as_list().unwrap_or_default();
             if let (Some(there), Some(here)) = (place(step, list), place(step, items)) {
-                copy_inside(rest, &list[there], &mut items[here], fills);
+                copy_inside(rest, &list[there], &mut items[here], create_missing);
             }
         }
         _ => {}
     }
 }
 
-/// Where the item of `step` is in `list`.
+/// Returns the index of the item that `step` selects in `list`.
 fn place(step: &PathStep, list: &[Value]) -> Option<usize> {
     match step {
         PathStep::Index(i) => Some(*i).filter(|i| *i < list.len()),
@@ -180,7 +180,7 @@ fn place(step: &PathStep, list: &[Value]) -> Option<usize> {
     }
 }
 
-/// Makes the list of which only one item is copied: one with a name stands for itself, one at a place has nulls before it.
+/// Creates a list in which only one item is copied. An item with a name is appended, an item with an index has nulls before it.
 fn fill_list(step: &PathStep, rest: &[PathStep], from: &[Value], to: &mut Value) {
     let Some(there) = place(step, from) else { return };
     if to.as_list().is_none() {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_names_keys_and_places() {
+    fn a_path_consists_of_names_and_indexes() {
         let name = |name: &str| PathStep::Name(name.to_owned());
         let cases = [
             ("content", vec![name("content")]),
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_path_names_is_removed() {
+    fn the_value_at_a_path_is_removed() {
         let whole =
             json!({"m": {"a": 1, "c": [{"name": "x", "image": 1, "port": 2}, {"name": "y", "image": 3}]}, "n": 4});
         let cases = [
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_the_schema_is_refused() {
+    fn a_path_that_is_not_in_the_schema_is_an_error() {
         let inner = vec![Attribute::optional("port", Kind::Integer, "A port.")];
         let schema = Schema::new(
             "A thing.",
@@ -262,21 +262,24 @@ mod tests {
                 Attribute::optional("manifest", Kind::Any, "Anything."),
             ],
         );
-        let told = |text: &str| {
+        let checked = |text: &str| {
             let found = text.parse::<AttributePath>().unwrap().check(&schema);
-            found.map_or_else(|(what, help)| format!("{what}; {}", help.unwrap_or_default()), |()| "fine".to_owned())
+            found.map_or_else(
+                |(message, help)| format!("{message}; {}", help.unwrap_or_default()),
+                |()| "valid".to_owned(),
+            )
         };
-        for fine in ["content", "labels.a", "labels[\"a.b\"]", "targets[0].port", "targets", "manifest.spec.x[3]"] {
-            assert_eq!(told(fine), "fine", "{fine}");
+        for path in ["content", "labels.a", "labels[\"a.b\"]", "targets[0].port", "targets", "manifest.spec.x[3]"] {
+            assert_eq!(checked(path), "valid", "{path}");
         }
-        assert_eq!(told("contnet"), "there is no attribute `contnet`; did you mean `content`?");
-        assert_eq!(told("targets[0].prot"), "there is no attribute `prot` in `targets[0]`; did you mean `port`?");
-        assert_eq!(told("content.a"), "`content` is a string, which has nothing inside; ");
-        assert_eq!(told("labels[0]"), "`labels` is a map of strings, which has nothing inside; ");
+        assert_eq!(checked("contnet"), "there is no attribute `contnet`; did you mean `content`?");
+        assert_eq!(checked("targets[0].prot"), "there is no attribute `prot` in `targets[0]`; did you mean `port`?");
+        assert_eq!(checked("content.a"), "`content` is a string, which has no members;  ");
+        assert_eq!(checked("labels[0]"), "`labels` is a map of strings, which has no members;  ");
     }
 
     #[test]
-    fn what_is_ignored_is_as_it_is_observed() {
+    fn ignored_paths_take_the_observed_values() {
         let from = map(
             json!({"m": {"spec": {"replicas": 3, "c": [{"name": "b", "image": "2"}, {"name": "a", "image": "1"}]}}}),
         );

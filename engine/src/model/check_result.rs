@@ -2,28 +2,28 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a check said.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckResult {
-    /// `check.NAME` or `check.NAME["key"]`
+    /// The name: `check.NAME` or `check.NAME["key"]`.
     pub name: String,
-    /// How it went.
+    /// The status.
     pub status: CheckStatus,
-    /// What was wrong, one line each.
+    /// The failures and errors, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<String>,
 }
 
-/// How a check went.
+/// The status of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckStatus {
-    /// Everything holds.
+    /// All assertions are true.
     Pass,
-    /// Something does not hold.
+    /// An assertion is false.
     Fail,
-    /// It depends on what is made by the apply.
+    /// The result depends on values that are known only after apply.
     Unknown,
-    /// It could not look.
+    /// The check could not be evaluated.
     Error,
 }

@@ -1,11 +1,11 @@
-//! Conversions between primitive values, as HCL makes them where a type is asked for.
+//! Conversions between primitive values, as in HCL.
 
 use serde_json::Number;
 
 use super::number::{number_text, parse_number};
 use crate::model::Value;
 
-/// The text of a string, number or bool.
+/// Returns a string, number or bool as text.
 pub(crate) fn to_text(value: &Value) -> Option<String> {
     match value.reveal() {
         Value::String(text) => Some(text.clone()),
@@ -15,7 +15,7 @@ pub(crate) fn to_text(value: &Value) -> Option<String> {
     }
 }
 
-/// The number that a number or a string is, if it can be represented exactly.
+/// Returns a number, or a string that contains one, as a number that can be represented exactly.
 pub(crate) fn to_number(value: &Value) -> Option<Number> {
     match value.reveal() {
         Value::Number(number) => Some(number.clone()),
@@ -24,7 +24,7 @@ pub(crate) fn to_number(value: &Value) -> Option<Number> {
     }
 }
 
-/// The truth that a bool or one of the strings `true` and `false` is.
+/// Returns a bool, or one of the strings `true` and `false`, as a bool.
 pub(crate) fn to_bool(value: &Value) -> Option<bool> {
     match value.reveal() {
         Value::Bool(truth) => Some(*truth),

@@ -1,36 +1,36 @@
-//! What is wrong with a manifest and where: data for a message, which the binary renders.
+//! Errors and warnings about a manifest, with their places. The binary renders them.
 
 use std::path::PathBuf;
 
-/// A place in the text of a manifest.
+/// A range of bytes in a source file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     /// The index of the file in [`Sources`].
     pub file: usize,
-    /// The first byte.
+    /// The offset of the first byte.
     pub start: usize,
-    /// The byte after the last one.
+    /// The offset after the last byte.
     pub end: usize,
 }
 
-/// The texts that spans point into.
+/// The source files of a manifest, to which [`Span`]s refer.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// The files, in the order they were read.
     pub files: Vec<SourceFile>,
 }
 
-/// One text that spans point into.
+/// A source file of a manifest.
 #[derive(Clone, Debug)]
 pub struct SourceFile {
-    /// Its path, as the person named it.
+    /// The path, as the user wrote it.
     pub path: PathBuf,
-    /// Its text.
+    /// The content.
     pub text: String,
 }
 
 impl Sources {
-    /// The file, line and column (both from 1, the column in characters) where `span` starts.
+    /// Returns the file, line and column where `span` starts. Lines and columns count from 1, columns in characters.
     pub fn locate(&self, span: Span) -> Option<(&SourceFile, usize, usize)> {
         let file = self.files.get(span.file)?;
         let before = file.text.get(..span.start)?;
@@ -39,62 +39,62 @@ impl Sources {
     }
 }
 
-/// How bad it is.
+/// The severity of a [`Diagnostic`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Nothing is done until it is mended.
+    /// The command fails.
     Error,
-    /// Worth knowing.
+    /// The command continues.
     Warning,
 }
 
-/// One thing that is wrong.
+/// An error or a warning about a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// What is wrong, in one line: `unknown attribute "contnet" of ssh_file`.
+    /// The message in one line: ``unknown attribute `contnet` of ssh_file.motd``.
     pub summary: String,
-    /// Where, with what stands under the underlined text (may be empty).
+    /// The place, and the label under the underlined text. The label may be empty.
     pub at: Option<(Span, String)>,
-    /// Further places, each with its label: where the first of two duplicates is.
+    /// Further places, each with its label: the first of two duplicates, for example.
     pub related: Vec<(Span, String)>,
-    /// What to do: `did you mean "content"?`.
+    /// The remedy: ``did you mean `content`?``.
     pub help: Option<String>,
 }
 
 impl Diagnostic {
-    /// An error.
+    /// Creates an error.
     pub fn error(summary: impl Into<String>) -> Self {
         let summary = summary.into();
         Self { severity: Severity::Error, summary, at: None, related: Vec::new(), help: None }
     }
 
-    /// A warning.
+    /// Creates a warning.
     pub fn warning(summary: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(summary) }
     }
 
-    /// At this place, with this label (may be empty).
+    /// Sets the place and its label, which may be empty.
     pub fn at(mut self, span: Span, label: impl Into<String>) -> Self {
         self.at = Some((span, label.into()));
         self
     }
 
-    /// With a further place.
+    /// Adds a further place.
     pub fn related(mut self, span: Span, label: impl Into<String>) -> Self {
         self.related.push((span, label.into()));
         self
     }
 
-    /// With what to do.
+    /// Sets the remedy.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 }
 
-/// The candidate that `name` is most likely a misspelling of.
+/// Returns the candidate of which `name` is probably a misspelling.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (name.chars().count() / 3).max(1);
     candidates
@@ -106,7 +106,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// The help for a name that is none of `candidates`: the nearest one, or all of them where they are few.
+/// Returns the help for a name that is not among `candidates`: the most similar candidate, or all of them if there are at most 12.
 pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     const FEW: usize = 12;
     let candidates: Vec<&str> = candidates.into_iter().collect();
@@ -119,7 +119,7 @@ pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     })
 }
 
-/// Names as a sentence lists them: "`a`, `b` and `c`".
+/// Returns the names as a sentence lists them: "`a`, `b` and `c`".
 pub(crate) fn quoted_list(names: &[&str]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match quoted.split_last() {
@@ -129,12 +129,18 @@ pub(crate) fn quoted_list(names: &[&str]) -> String {
     }
 }
 
+/// Returns why a block without these attributes is invalid: "missing required attributes `a` and `b`".
+pub(crate) fn missing_attributes(names: &[&str]) -> String {
+    let attributes = if names.len() == 1 { "attribute" } else { "attributes" };
+    format!("missing required {attributes} {}", quoted_list(names))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_typo_finds_its_neighbour_and_a_stranger_finds_the_list() {
+    fn a_typo_suggests_the_nearest_name_and_another_name_lists_all() {
         let names = ["content", "mode", "owner"];
         let cases = [
             ("contnet", Some("did you mean `content`?")),

@@ -1,4 +1,4 @@
-//! Which machine a node is: what tells it from another one, and what happened to it since it was seen last.
+//! The identity of a node's machine, and its changes since the last contact.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,36 +7,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::NodeName;
 
-/// What tells a machine from another one. None of it is secret.
+/// The identity of a machine. It contains no secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// The fingerprints of its SSH host keys, `SHA256:…`, of Ed25519 first. Empty where it was reached without ssh.
+    /// The fingerprints (`SHA256:…`) of its SSH host keys, Ed25519 first. Empty if the machine was not reached by ssh.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_keys: Vec<String>,
-    /// What is in `/etc/machine-id`: made with the installation. See machine-id(5).
+    /// The content of `/etc/machine-id`, which is created at installation. See machine-id(5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_id: Option<String>,
-    /// Made with every boot: `/proc/sys/kernel/random/boot_id`. See random(4).
+    /// The content of `/proc/sys/kernel/random/boot_id`, which changes at every boot. See random(4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
-    /// Where it was reached.
+    /// The address at which it was reached.
     pub address: String,
 }
 
-/// Who answered for a node.
+/// The machine that answered at the address of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identified {
-    /// What it shows of itself.
+    /// The identity that the machine reports.
     pub machine: Machine,
-    /// Did it prove to be the one that is known by its host key? What another one says of itself is only good to tell a person.
+    /// Whether its host key is the known one. The identity of an untrusted machine is only shown to the user.
     pub trusted: bool,
 }
 
-/// What happened to the machine of a node since it was seen last.
+/// The change of a node's machine since the last contact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeChangeKind {
-    /// Other host keys and another installation: it is another machine.
+    /// Other host keys and another installation: another machine.
     Replaced,
     /// The same host keys on another installation.
     Reimaged,
@@ -48,46 +48,46 @@ pub enum NodeChangeKind {
     Rebooted,
 }
 
-/// A node whose machine is not as it was seen last.
+/// A node whose machine changed since the last contact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeChange {
-    /// Which node.
+    /// The node.
     pub node: NodeName,
-    /// What happened to it.
+    /// The kind of change.
     pub kind: NodeChangeKind,
-    /// The machine that is recorded.
+    /// The recorded machine.
     pub before: Machine,
     /// The machine that answers now.
     pub after: Machine,
-    /// May another machine take the place of the recorded one? True for whatever leaves the machine the same.
+    /// Whether the new machine is accepted. Always true if it is the same machine.
     pub approved: bool,
-    /// Is its host key in the manifest?
+    /// Whether the host key is pinned in the manifest.
     pub pinned: bool,
 }
 
-/// That another machine may take the place of a node's: `gpu02`, or `gpu02=SHA256:…` for that very one.
+/// The approval of another machine for a node: `gpu02`, or `gpu02=SHA256:…` for one machine only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replacement {
-    /// Which node.
+    /// The node.
     pub node: NodeName,
-    /// The fingerprint of one of the new machine's host keys; any machine where there is none.
+    /// The fingerprint of a host key of the new machine. `None` accepts any machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
 }
 
 impl Machine {
-    /// What happened to this machine, where `now` answers in its place.
+    /// Returns the change if `now` answers at the address of this machine, or `None` if nothing changed.
     pub fn became(&self, now: &Machine) -> Option<NodeChangeKind> {
         let differs = |a: &Option<String>, b: &Option<String>| matches!((a, b), (Some(a), Some(b)) if a != b);
-        // One key that both show is proof enough; a key of a new type is no change.
+        // One common key proves that the machine is the same. A key of a new type is not a change.
         let other_keys = !self.host_keys.is_empty()
             && !now.host_keys.is_empty()
             && !self.host_keys.iter().any(|key| now.host_keys.contains(key));
         let other_installation = differs(&self.machine_id, &now.machine_id);
-        // Where a machine with other keys does not tell what it is, the worse is assumed.
-        let untold = self.machine_id.is_none() || now.machine_id.is_none();
+        // Without a machine-id, a machine with other keys counts as replaced.
+        let is_unidentified = self.machine_id.is_none() || now.machine_id.is_none();
         match (other_keys, other_installation) {
-            (true, other) if other || untold => Some(NodeChangeKind::Replaced),
+            (true, other) if other || is_unidentified => Some(NodeChangeKind::Replaced),
             (true, _) => Some(NodeChangeKind::Rotated),
             (false, true) if now.host_keys.is_empty() => Some(NodeChangeKind::Replaced),
             (false, true) => Some(NodeChangeKind::Reimaged),
@@ -99,12 +99,12 @@ impl Machine {
 }
 
 impl NodeChange {
-    /// Has another machine, that nobody approved, taken the place of the node's? Then nothing is done there.
+    /// Whether another machine answers and is not approved. Then the node is not changed.
     pub fn is_withheld(&self) -> bool {
         self.kind.is_another_machine() && !self.approved
     }
 
-    /// What approves it, once a person compared the fingerprint: an option of plan and apply, or a line of the manifest.
+    /// Returns how to approve the machine after comparing the fingerprint: an option of plan and apply, or a line of the manifest.
     pub fn approval(&self) -> String {
         let node = &self.node;
         match self.after.host_keys.first() {
@@ -116,17 +116,17 @@ impl NodeChange {
 }
 
 impl NodeChangeKind {
-    /// Is it another machine or another installation, where nothing is left of what was on the node?
+    /// Whether it is another machine or another installation. All objects of the node are lost then.
     pub fn is_another_machine(self) -> bool {
         matches!(self, Self::Replaced | Self::Reimaged)
     }
 
-    /// Must a person look at it? A boot and an address are nothing to worry about.
+    /// Whether the user must check it. A reboot or a new address is harmless.
     pub fn is_mismatch(self) -> bool {
         self.is_another_machine() || self == Self::Rotated
     }
 
-    /// Its word in messages and JSON.
+    /// Returns its name in messages and JSON.
     pub fn word(self) -> &'static str {
         match self {
             Self::Replaced => "replaced",
@@ -171,10 +171,10 @@ impl FromStr for Replacement {
             None => (text, None),
         };
         if node.is_empty() {
-            return Err("expected the name of a node, as in gpu02 or gpu02=SHA256:…".to_owned());
+            return Err("expected a node name, as in gpu02 or gpu02=SHA256:…".to_owned());
         }
         if host_key.is_some_and(|key| !key.starts_with("SHA256:")) {
-            return Err("a fingerprint begins with SHA256:, as `ssh-keygen -lf` prints it".to_owned());
+            return Err("a fingerprint starts with SHA256:, as `ssh-keygen -lf` prints it".to_owned());
         }
         Ok(Self { node: NodeName(node.to_owned()), host_key: host_key.map(str::to_owned) })
     }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happened_to_a_machine() {
+    fn changes_of_a_machine_are_classified() {
         use NodeChangeKind::*;
         let before = machine(&["ed", "rsa"], "m1", "b1", "a1");
         let cases = [
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_is_written_by_name_and_fingerprint() {
+    fn a_replacement_is_parsed_from_a_name_and_a_fingerprint() {
         let cases = [
             ("gpu02", Ok(("gpu02", None))),
             ("gpu02=SHA256:abc", Ok(("gpu02", Some("SHA256:abc")))),

@@ -1,4 +1,4 @@
-//! The vocabulary of the engine: addresses, values, schemas, nodes and diagnostics. It depends on nothing else of the engine.
+//! The data model of the engine: addresses, values, schemas, nodes and diagnostics. It imports no other layer.
 
 pub(crate) mod address;
 pub(crate) mod attribute_path;
@@ -19,7 +19,7 @@ pub use check_result::{CheckResult, CheckStatus};
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
 pub use machine::{Identified, Machine, NodeChange, NodeChangeKind, Replacement};
 pub use node::{Node, NodeName, Transport};
-pub use schema::{Attribute, DURATION_EXAMPLES, Faults, Kind, Schema, conform, parse_duration};
+pub use schema::{Attribute, ConformErrors, DURATION_EXAMPLES, Kind, Schema, conform, parse_duration};
 pub use untrusted::is_inside;
 pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, is_mark, seal_attributes};
 pub use yaml::{YamlDocument, YamlError, yaml_document, yaml_documents};

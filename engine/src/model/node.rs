@@ -1,4 +1,4 @@
-//! The inventory: the nodes that a manifest manages.
+//! The nodes of the inventory.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Value;
 
-/// The name of a node in the inventory, `gpu01`.
+/// The name of a node in the inventory: `gpu01`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeName(pub String);
@@ -18,39 +18,39 @@ impl fmt::Display for NodeName {
     }
 }
 
-/// How a node is reached.
+/// The transport by which a node is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Transport {
-    /// By the user's own ssh.
+    /// The ssh program of the user.
     #[default]
     Ssh,
-    /// This very machine, without ssh.
+    /// The local machine, without ssh.
     Local,
 }
 
-/// One `[nodes.NAME]` of the manifest, evaluated.
+/// An evaluated block `[nodes.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// Its name: the key of its instances and its HostKeyAlias.
+    /// The name, which is also the key of its instances and its HostKeyAlias.
     pub name: NodeName,
-    /// Host name or IP address to connect to; the name itself where none is given, so that a `Host` block of the user's ssh_config can say more.
+    /// The host name or IP address. Default: the name of the node, so that a `Host` block of the user's ssh_config applies.
     pub address: String,
-    /// The user to log in as; ssh's own choice where none is given.
+    /// The login user. `None`: ssh decides.
     pub user: Option<String>,
-    /// The port; ssh's own choice where none is given.
+    /// The port. `None`: ssh decides.
     pub port: Option<u16>,
-    /// A private key file; ssh's own choice (configuration, agent) where none is given.
+    /// The private key file. `None`: ssh decides by its configuration and agent.
     pub identity_file: Option<String>,
-    /// Jump hosts, in order, as `ssh -J` takes them.
+    /// The jump hosts in order, as for `ssh -J`.
     pub jump: Vec<String>,
-    /// Pinned host keys: a `SHA256:…` fingerprint or a public key line each. Empty: the known_hosts of moorfast decides.
+    /// The pinned host keys: `SHA256:…` fingerprints or public key lines. Empty: the known_hosts of moorfast decides.
     pub host_keys: Vec<String>,
-    /// How it is reached.
+    /// The transport.
     pub transport: Transport,
-    /// Become root by `sudo -n` where the login is another user? Not on the local transport unless it is written.
+    /// Whether to become root with `sudo -n` if the login user is not root. Default: true for ssh, false for the local transport.
     pub sudo: bool,
-    /// The roles by which `on = { role = "worker" }` finds it.
+    /// The roles for selection with `on = { role = "worker" }`.
     pub roles: Vec<String>,
-    /// Values of the node's own, read as `node.vars.x`.
+    /// Custom values, available as `node.vars.NAME`.
     pub vars: BTreeMap<String, Value>,
 }

@@ -1,59 +1,59 @@
-//! Numbers: whole numbers of 64 bits, which are exact, and fractions, which are floats of 64 bits and are calculated in decimal.
+//! Numbers: exact 64-bit whole numbers, and fractions, which are 64-bit floats and are calculated in decimal.
 //!
-//! A whole number beyond 64 bits exists only where a float holds exactly its decimal digits, as `1e20`. Whatever would have to be rounded
-//! to a whole number is refused instead.
+//! A whole number beyond 64 bits is valid only if a float represents exactly its decimal digits, as for `1e20`. A number that would have to be rounded to a
+//! whole number is an error.
 
 use std::fmt;
 
 use serde_json::Number;
 
-/// What numbers can be, for messages.
+/// The limits of numbers, for messages.
 pub(crate) const LIMITS: &str = "whole numbers have 64 bits and fractions about 16 digits";
 
-/// From here on floats cannot represent every whole number.
+/// 2^53: from here on floats cannot represent every whole number.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// Why a text is not used as a number.
+/// The reason why a text is not a valid number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unfit {
-    /// It does not write a number in decimal.
+pub(crate) enum NumberError {
+    /// The text is not a decimal number.
     NotANumber,
-    /// It writes a number that would have to be rounded.
+    /// The number would have to be rounded.
     Inexact,
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for NumberError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unfit::NotANumber => f.write_str("is not a number"),
-            Unfit::Inexact => write!(f, "cannot be represented exactly: {LIMITS}"),
+            NumberError::NotANumber => f.write_str("is not a number"),
+            NumberError::Inexact => write!(f, "cannot be represented exactly: {LIMITS}"),
         }
     }
 }
 
-/// Reads the number that `text` writes in decimal.
+/// Parses a decimal number.
 ///
 /// # Errors
-/// If it is not a number, or not one that can be represented exactly. Only the digits of a fraction are rounded.
-pub(crate) fn parse_number(text: &str) -> Result<Number, Unfit> {
+/// Returns an error if the text is not a number, or if the number cannot be represented exactly. Only fractions are rounded.
+pub(crate) fn parse_number(text: &str) -> Result<Number, NumberError> {
     let text = text.trim();
     let text = text.strip_prefix('+').filter(|rest| !rest.starts_with('-')).unwrap_or(text);
-    let written = Decimal::parse(text).ok_or(Unfit::NotANumber)?;
-    let float: f64 = text.parse().map_err(|_| Unfit::NotANumber)?;
+    let written = Decimal::parse(text).ok_or(NumberError::NotANumber)?;
+    let float: f64 = text.parse().map_err(|_| NumberError::NotANumber)?;
     let number = match written.whole() {
         Some(whole) => whole_number(whole),
         None if written.exponent < 0 => Number::from_f64(float).filter(|_| float.fract() != 0.0),
         None => exact_float(float, &written),
     };
-    number.ok_or(Unfit::Inexact)
+    number.ok_or(NumberError::Inexact)
 }
 
-/// The number of a whole number; `None` if it cannot be represented exactly.
+/// Converts a whole number. Returns `None` if it cannot be represented exactly.
 pub(crate) fn whole_number(whole: i128) -> Option<Number> {
     Number::from_i128(whole).or_else(|| exact_float(whole as f64, &Decimal::parse(&whole.to_string())?))
 }
 
-/// The number of a computed float; a whole one becomes a whole number. `None` for what is not finite or was rounded to a whole number.
+/// Converts a computed float. Returns `None` if it is not finite or was rounded to a whole number.
 pub(crate) fn float_number(float: f64) -> Option<Number> {
     match float.fract() == 0.0 {
         true if float.abs() < EXACT => Some(Number::from(float as i64)),
@@ -62,19 +62,19 @@ pub(crate) fn float_number(float: f64) -> Option<Number> {
     }
 }
 
-/// The whole number that `number` is.
+/// Returns `number` as a whole number, if it is one.
 pub(crate) fn integer(number: &Number) -> Option<i128> {
     number.as_i128().or_else(|| number.as_f64().filter(|float| float.fract() == 0.0)?.to_string().parse().ok())
 }
 
-/// The float that is exactly `number`.
+/// Returns the float that is exactly `number`, if there is one.
 pub(crate) fn exact_f64(number: &Number) -> Option<f64> {
     let float = number.as_f64()?;
     let is_exact = number.as_i128().is_none_or(|whole| float as i128 == whole);
     is_exact.then_some(float)
 }
 
-/// The one form of a number: `1` for `1.0`.
+/// Returns the canonical form of a number: `1` for `1.0`.
 pub(crate) fn canonical(number: Number) -> Number {
     match number.is_f64() {
         true => integer(&number).and_then(whole_number).unwrap_or(number),
@@ -82,7 +82,7 @@ pub(crate) fn canonical(number: Number) -> Number {
     }
 }
 
-/// A number as people write it: without exponent, and without a fraction where it is whole.
+/// Formats a number without an exponent, and a whole number without a fraction.
 pub(crate) fn number_text(number: &Number) -> String {
     match number.as_f64() {
         Some(float) if number.is_f64() => float.to_string(),
@@ -90,10 +90,10 @@ pub(crate) fn number_text(number: &Number) -> String {
     }
 }
 
-/// Writes a valid JSON text so that a reader of 64-bit numbers reads it exactly: a whole number gets no fraction and no exponent.
+/// Rewrites the whole numbers of a valid JSON text without fraction and exponent, so that a parser of 64-bit numbers reads them exactly.
 ///
 /// # Errors
-/// The first number that cannot be represented exactly.
+/// Returns the first number that cannot be represented exactly.
 pub(crate) fn exact_json(json: &str) -> Result<String, &str> {
     let (mut out, mut rest, mut in_string) = (String::with_capacity(json.len()), json, false);
     while let Some(c) = rest.chars().next() {
@@ -123,29 +123,29 @@ pub(crate) struct Scaled {
 }
 
 impl Scaled {
-    /// The decimal number that people see of `number`.
+    /// Returns the decimal number that is displayed for `number`.
     pub(crate) fn of(number: &Number) -> Option<Self> {
         Decimal::parse(&number_text(number))?.scaled()
     }
 
-    /// The number; a fraction is rounded to the nearest float.
+    /// Returns the number. A fraction is rounded to the nearest float.
     pub(crate) fn number(self) -> Option<Number> {
         parse_number(&format!("{}e{}", self.mantissa, self.exponent)).ok()
     }
 
-    /// `operator(self, other)` of the mantissas at one exponent.
+    /// Applies `operator` to the mantissas at a common exponent.
     pub(crate) fn aligned(self, other: Self, operator: fn(i128, i128) -> Option<i128>) -> Option<Self> {
         let exponent = self.exponent.min(other.exponent);
         Some(Self { mantissa: operator(self.shifted_to(exponent)?, other.shifted_to(exponent)?)?, exponent })
     }
 
-    /// The product.
+    /// Returns the product.
     pub(crate) fn times(self, other: Self) -> Option<Self> {
         let exponent = self.exponent.checked_add(other.exponent)?;
         Some(Self { mantissa: self.mantissa.checked_mul(other.mantissa)?, exponent })
     }
 
-    /// The quotient, if it has an end.
+    /// Returns the quotient, if its decimal expansion is finite.
     pub(crate) fn divided_by(self, other: Self) -> Option<Self> {
         let exponent = self.exponent.min(other.exponent);
         let (dividend, divisor) = (self.shifted_to(exponent)?, other.shifted_to(exponent)?);
@@ -156,7 +156,7 @@ impl Scaled {
         })
     }
 
-    /// The mantissa at a smaller exponent.
+    /// Returns the mantissa at a smaller exponent.
     fn shifted_to(self, exponent: i32) -> Option<i128> {
         if self.mantissa == 0 {
             return Some(0);
@@ -166,17 +166,17 @@ impl Scaled {
     }
 }
 
-/// The number of `float` if its shortest form has the digits of `written`.
+/// Returns the number of `float` if its shortest decimal form is `written`.
 fn exact_float(float: f64, written: &Decimal) -> Option<Number> {
     let is_exact = float.is_finite() && Decimal::parse(&float.to_string()).as_ref() == Some(written);
     Number::from_f64(float).filter(|_| is_exact)
 }
 
-/// A decimal number as it is written: `digits` times ten to the power of `exponent`.
+/// A decimal number in source form: `digits` times ten to the power of `exponent`.
 #[derive(PartialEq)]
 struct Decimal {
     is_negative: bool,
-    /// Without zeros at the start and the end; empty for zero.
+    /// The digits without leading and trailing zeros. Empty for zero.
     digits: String,
     exponent: i64,
 }
@@ -196,23 +196,23 @@ impl Decimal {
         if significant.is_empty() {
             return Some(Self { is_negative: false, digits: String::new(), exponent: 0 });
         }
-        // An exponent of so many digits is beyond every float.
-        let most = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
-        let written: i64 = exponent.parse().map_or(most, |exponent: i64| exponent.clamp(i64::MIN / 2, i64::MAX / 2));
+        // An exponent that does not fit into 64 bits is beyond every float.
+        let limit = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
+        let written: i64 = exponent.parse().map_or(limit, |exponent: i64| exponent.clamp(i64::MIN / 2, i64::MAX / 2));
         let zeros = i64::try_from(digits.len() - significant.len()).ok()?;
         let places = i64::try_from(fraction.len()).ok()?;
         let digits = significant.trim_start_matches('0').to_owned();
         Some(Self { is_negative: text.starts_with('-'), digits, exponent: written + zeros - places })
     }
 
-    /// The digits as one number with its sign, and the exponent; `None` if they do not fit.
+    /// Returns the number with its mantissa as an integer, or `None` if it does not fit.
     fn scaled(&self) -> Option<Scaled> {
         let digits = if self.digits.is_empty() { 0 } else { self.digits.parse::<i128>().ok()? };
         let mantissa = if self.is_negative { -digits } else { digits };
         Some(Scaled { mantissa, exponent: i32::try_from(self.exponent).ok()? })
     }
 
-    /// The whole number, where it is one that 128 bits can represent.
+    /// Returns the whole number, if it is one and fits into 128 bits.
     fn whole(&self) -> Option<i128> {
         self.scaled()?.shifted_to(0)
     }
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_written_number_is_exact_or_refused() {
+    fn a_number_is_parsed_exactly_or_refused() {
         let cases = [
             ("0", Some("0")),
             ("-0", Some("0")),
@@ -264,16 +264,16 @@ mod tests {
                         });
                     assert_eq!(found.as_ref().map(number_text), Ok(expected), "{text}");
                 }
-                None => assert_eq!(found, Err(Unfit::Inexact), "{text}"),
+                None => assert_eq!(found, Err(NumberError::Inexact), "{text}"),
             }
         }
         for text in ["", "+", "-", ".", "e5", "1e", "1e+", "0x10", "inf", "-inf", "nan", "1_000", "+-5", "--5", "1 0"] {
-            assert_eq!(parse_number(text), Err(Unfit::NotANumber), "{text}");
+            assert_eq!(parse_number(text), Err(NumberError::NotANumber), "{text}");
         }
     }
 
     #[test]
-    fn the_numbers_of_a_json_text_are_exact_or_found() {
+    fn an_inexact_number_in_a_json_text_is_returned() {
         let read = |text| exact_json(text).map(|exact| serde_json::from_str::<serde_json::Value>(&exact).unwrap());
         let text = r#"{"1.0": ["\"9.0\\", 1.5, 9007199254740993.0, -2.5e3, -0, true, "é 1.0"]}"#;
         let expected = serde_json::json!({"1.0": ["\"9.0\\", 1.5, 9_007_199_254_740_993_u64, -2500, 0, true, "é 1.0"]});
@@ -283,14 +283,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_whole_number_of_64_bits_is_read_as_itself(n in prop_oneof![any::<i64>().prop_map(i128::from), any::<u64>().prop_map(i128::from)]) {
+        fn every_64_bit_whole_number_is_read_exactly(n in prop_oneof![any::<i64>().prop_map(i128::from), any::<u64>().prop_map(i128::from)]) {
             let number = parse_number(&n.to_string()).unwrap();
             prop_assert_eq!(integer(&number), Some(n));
             prop_assert_eq!(number_text(&number), n.to_string());
         }
 
         #[test]
-        fn every_float_survives_its_own_text_and_json(float in any::<f64>().prop_filter("finite", |f| f.is_finite())) {
+        fn every_float_survives_formatting_and_json(float in any::<f64>().prop_filter("finite", |f| f.is_finite())) {
             let number = parse_number(&float.to_string()).unwrap();
             prop_assert_eq!(number.as_f64(), Some(float));
             let json = serde_json::to_string(&number).unwrap();

@@ -1,52 +1,52 @@
-//! Schemas are data: the same schema checks a manifest, makes the reference documentation and the JSON Schema for editors.
+//! Schemas. The same schema checks manifests and generates the reference documentation and the JSON Schema for editors.
 
 pub(crate) mod conform;
 mod duration;
 
 use super::value::{Attributes, Value};
 
-pub use conform::{Faults, conform};
+pub use conform::{ConformErrors, conform};
 pub(crate) use duration::duration_pattern;
 pub use duration::{DURATION_EXAMPLES, parse_duration};
 
-/// The attributes that a block of the manifest takes.
+/// The attributes of a block of the manifest.
 #[derive(Clone, Debug, Default)]
 pub struct Schema {
-    /// What the block is for, in Markdown; its first sentence is the summary.
+    /// The description in Markdown. Its first sentence is the summary.
     pub doc: &'static str,
-    /// Its attributes, in the order of the documentation.
+    /// The attributes in the order of the documentation.
     pub attributes: Vec<Attribute>,
 }
 
-/// One attribute of a block.
+/// An attribute of a block.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attribute {
-    /// Its name, as it is written.
+    /// The name in the manifest.
     pub name: &'static str,
     /// The type of its value.
     pub kind: Kind,
-    /// What it does, with units and formats, in Markdown.
+    /// The description in Markdown, with units and formats.
     pub doc: &'static str,
-    /// Must it be written?
+    /// Whether the attribute must be set.
     pub required: bool,
-    /// The value where it is not written.
+    /// The value if the attribute is not set.
     pub default: Option<Value>,
-    /// Does the provider set it? Computed and not optional means that it can't be written.
+    /// Whether the provider computes the value if it is not set.
     pub computed: bool,
-    /// Can it be written? Always true unless `computed`.
+    /// Whether the attribute can be set. False only for a computed attribute.
     pub optional: bool,
-    /// Is its value never shown or stored?
+    /// Whether the value is never shown or stored.
     pub sensitive: bool,
-    /// Does a change of it need a new object?
+    /// Whether a change forces the replacement of the object.
     pub forces_replacement: bool,
-    /// The attribute of which this one says nothing new, as a digest does: it is not shown beside that one.
-    pub restates: Option<&'static str>,
+    /// The attribute from which this one is derived, as a digest is. A plan that shows that attribute does not show this one.
+    pub derived_from: Option<&'static str>,
 }
 
-/// The type of an attribute's value.
+/// The type of an attribute.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
-    /// Any value at all.
+    /// Any value.
     Any,
     /// `true` or `false`.
     Bool,
@@ -66,24 +66,24 @@ pub enum Kind {
     List(Box<Kind>),
     /// A map from names to values of one type.
     Map(Box<Kind>),
-    /// A table with attributes of its own.
+    /// A table with its own attributes.
     Object(Vec<Attribute>),
 }
 
 impl Schema {
-    /// A schema with this documentation and these attributes.
+    /// Creates a schema.
     pub fn new(doc: &'static str, attributes: impl IntoIterator<Item = Attribute>) -> Self {
         Self { doc, attributes: attributes.into_iter().collect() }
     }
 
-    /// The attribute of this name.
+    /// Returns the attribute of this name.
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {
         self.attributes.iter().find(|a| a.name == name)
     }
 }
 
 impl Attribute {
-    /// An attribute that may be written.
+    /// Creates an optional attribute.
     pub fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Self {
         Self {
             name,
@@ -95,45 +95,45 @@ impl Attribute {
             optional: true,
             sensitive: false,
             forces_replacement: false,
-            restates: None,
+            derived_from: None,
         }
     }
 
-    /// An attribute that must be written.
+    /// Creates a required attribute.
     pub fn required(name: &'static str, kind: Kind, doc: &'static str) -> Self {
         Self { required: true, ..Self::optional(name, kind, doc) }
     }
 
-    /// An attribute that the provider sets and nobody writes.
+    /// Creates an attribute that the provider computes and that cannot be set.
     pub fn computed(name: &'static str, kind: Kind, doc: &'static str) -> Self {
         Self { computed: true, optional: false, ..Self::optional(name, kind, doc) }
     }
 
-    /// With this value where it is not written.
+    /// Sets the default.
     pub fn or(mut self, default: impl Into<Value>) -> Self {
         self.default = Some(default.into());
         self
     }
 
-    /// Set by the provider where it is not written.
+    /// Lets the provider compute the value if it is not set.
     pub fn or_computed(mut self) -> Self {
         self.computed = true;
         self
     }
 
-    /// Never shown or stored.
+    /// Marks the attribute as sensitive.
     pub fn secret(mut self) -> Self {
         self.sensitive = true;
         self
     }
 
-    /// Says nothing that the attribute `other` does not say.
-    pub fn restating(mut self, other: &'static str) -> Self {
-        self.restates = Some(other);
+    /// Declares that the value is derived from the attribute `other`.
+    pub fn derived_from(mut self, other: &'static str) -> Self {
+        self.derived_from = Some(other);
         self
     }
 
-    /// A change needs a new object.
+    /// Declares that a change forces the replacement of the object.
     pub fn replaces(mut self) -> Self {
         self.forces_replacement = true;
         self
@@ -141,21 +141,21 @@ impl Attribute {
 }
 
 impl Kind {
-    /// A list of `kind`.
+    /// Creates the type of a list of `kind`.
     pub fn list(kind: Kind) -> Self {
         Kind::List(Box::new(kind))
     }
 
-    /// A map of `kind`.
+    /// Creates the type of a map of `kind`.
     pub fn map(kind: Kind) -> Self {
         Kind::Map(Box::new(kind))
     }
 }
 
-/// Marks the attributes as sensitive that `schema` declares sensitive, whoever they come from.
+/// Marks the attributes that `schema` declares sensitive, whatever their source.
 pub(crate) fn mark_sensitive(schema: &Schema, attributes: Attributes) -> Attributes {
     let mark = |(name, value): (String, Value)| match schema.attribute(&name) {
-        // What a provider knows from the record alone is sealed already.
+        // A value from the record is already sealed.
         Some(_) if matches!(&value, Value::Map(map) if map.contains_key(super::value::SENSITIVE_KEY)) => (name, value),
         Some(attribute) if attribute.sensitive => (name, value.sensitive()),
         _ => (name, value),

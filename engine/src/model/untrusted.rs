@@ -1,19 +1,19 @@
-//! What a plan of somebody else's manifest may read on this machine: files in the folder of the manifest, and nothing of moorfast's own.
+//! The files that an untrusted manifest can read: those in its folder, except moorfast's own data.
 
 use std::path::{Path, PathBuf};
 
-/// Whether `path` leads, links followed, to a place in the folder `root` that is not in moorfast's own folder `data_dir`.
+/// Whether `path`, with symbolic links resolved, is in the folder `root` and not in moorfast's folder `data_dir`.
 pub fn is_inside(root: &Path, data_dir: &Path, path: &Path) -> bool {
     let (Some(root), Some(path)) = (real(root), real(path)) else { return false };
     path.starts_with(root) && real(data_dir).is_none_or(|own| !path.starts_with(own))
 }
 
-/// The path without links. Of a path that does not exist, the part that does is resolved.
+/// Returns the path without symbolic links. If the path does not exist, the existing part of it is resolved.
 fn real(path: &Path) -> Option<PathBuf> {
     if let Ok(real) = path.canonicalize() {
         return Some(real);
     }
-    // A link that leads nowhere has no place.
+    // A dangling link has no target to check.
     if path.is_symlink() {
         return None;
     }
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_lies_in_the_folder_is_inside() {
+    fn only_paths_in_the_folder_are_inside() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("site");
         fs::create_dir_all(root.join("files/.moorfast")).unwrap();

@@ -1,4 +1,4 @@
-//! The values of the manifest, with what a planner must know of them: is it known yet, is it secret.
+//! Values, which can be unknown or sensitive.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,10 +12,10 @@ use crate::model::number::{canonical, integer};
 /// The attributes of a resource by name.
 pub type Attributes = BTreeMap<String, Value>;
 
-/// A value of the manifest or of the world.
+/// A value in a manifest, a record or an observed object.
 #[derive(Clone, PartialEq, Default)]
 pub enum Value {
-    /// No value: the attribute is as if it were not written.
+    /// No value: the attribute counts as not set.
     #[default]
     Null,
     /// `true` or `false`.
@@ -26,18 +26,17 @@ pub enum Value {
     String(String),
     /// An ordered list.
     List(Vec<Value>),
-    /// A map or an object; its order is that of the keys.
+    /// A map or an object, ordered by key.
     Map(BTreeMap<String, Value>),
-    /// Not known until the apply has made what it depends on.
+    /// A value that is known only after apply.
     Unknown,
-    /// The value that the last apply used, which nothing can read any more (a bootstrap token that expired).
-    /// It stands for "leave it as it is": a resource whose attribute is retained does not change because of it.
+    /// A value that the last apply used and that cannot be read again, such as an expired bootstrap token. A retained attribute does not change its resource.
     Retained,
-    /// A value that is never shown or stored. What is inside is not itself sensitive.
+    /// A value that is never shown or stored. It contains no other sensitive value.
     Sensitive(Secret),
 }
 
-/// The inside of a sensitive value; its text is cleared from memory when dropped.
+/// The content of a sensitive value. It is cleared from memory when dropped.
 #[derive(Clone, PartialEq)]
 pub struct Secret(Box<Value>);
 
@@ -47,10 +46,10 @@ impl Drop for Secret {
     }
 }
 
-/// Values whose marks were taken off for a moment; their texts are cleared from memory when dropped.
-pub(crate) struct Opened(pub(crate) Vec<Value>);
+/// Sensitive values in plain form for a calculation. They are cleared from memory when dropped.
+pub(crate) struct RevealedValues(pub(crate) Vec<Value>);
 
-impl Drop for Opened {
+impl Drop for RevealedValues {
     fn drop(&mut self) {
         self.0.iter_mut().for_each(wipe);
     }
@@ -65,15 +64,15 @@ fn wipe(value: &mut Value) {
     }
 }
 
-/// The key of the JSON object that stands for a sensitive value, with its keyed digest.
+/// The key of the JSON object for a sensitive value, which contains its keyed digest.
 pub const SENSITIVE_KEY: &str = "$sensitive";
-/// The key of the JSON object that stands for a value not known until apply.
+/// The key of the JSON object for an unknown value.
 pub const UNKNOWN_KEY: &str = "$unknown";
-/// The key of the JSON object that stands for a retained value.
+/// The key of the JSON object for a retained value.
 pub const RETAINED_KEY: &str = "$retained";
 
 impl Value {
-    /// `self`, marked as sensitive. Marks inside are folded into the one outside; what is null stays null.
+    /// Marks the value as sensitive. The marks of inner values are removed. A null stays null.
     pub fn sensitive(self) -> Self {
         match self {
             Value::Null => Value::Null,
@@ -82,7 +81,7 @@ impl Value {
         }
     }
 
-    /// The value without the sensitive mark at its top. The caller answers for what becomes of it.
+    /// Returns the value without the sensitive mark at its top. The caller must not show or store it.
     pub fn reveal(&self) -> &Value {
         match self {
             Value::Sensitive(secret) => &secret.0,
@@ -90,7 +89,7 @@ impl Value {
         }
     }
 
-    /// A copy with no sensitive mark at any depth. The caller answers for what becomes of it.
+    /// Returns a copy without sensitive marks at any depth. The caller must not show or store it.
     pub fn reveal_deep(&self) -> Value {
         match self {
             Value::Sensitive(secret) => secret.0.reveal_deep(),
@@ -100,12 +99,12 @@ impl Value {
         }
     }
 
-    /// Is this value, or anything in it, sensitive?
+    /// Whether the value or any inner value is sensitive.
     pub fn is_sensitive(&self) -> bool {
         self.any(&|v| matches!(v, Value::Sensitive(_)))
     }
 
-    /// Is this what [`Value::seal`] makes of a sensitive value?
+    /// Whether the value is the sealed form of a sensitive value, see [`Value::seal`].
     pub fn is_sealed(&self) -> bool {
         let digest = |map: &BTreeMap<String, Value>| match map.get(SENSITIVE_KEY) {
             Some(Value::String(text)) => map.len() == 1 && text.starts_with("blake3:"),
@@ -114,12 +113,12 @@ impl Value {
         matches!(self, Value::Map(map) if digest(map))
     }
 
-    /// Is this value, or anything in it, not known until apply?
+    /// Whether the value or any inner value is unknown.
     pub fn is_unknown(&self) -> bool {
         self.any(&|v| matches!(v, Value::Unknown))
     }
 
-    /// Is this value, or anything in it, retained?
+    /// Whether the value or any inner value is retained.
     pub fn is_retained(&self) -> bool {
         self.any(&|v| matches!(v, Value::Retained))
     }
@@ -134,12 +133,12 @@ impl Value {
             }
     }
 
-    /// Is this `Null`?
+    /// Whether the value is null.
     pub fn is_null(&self) -> bool {
         matches!(self, Value::Null)
     }
 
-    /// The text of a string, sensitive or not.
+    /// Returns a string, sensitive or not.
     pub fn as_str(&self) -> Option<&str> {
         match self.reveal() {
             Value::String(text) => Some(text),
@@ -147,7 +146,7 @@ impl Value {
         }
     }
 
-    /// The value of a bool, sensitive or not.
+    /// Returns a bool, sensitive or not.
     pub fn as_bool(&self) -> Option<bool> {
         match self.reveal() {
             Value::Bool(b) => Some(*b),
@@ -155,7 +154,7 @@ impl Value {
         }
     }
 
-    /// The value of a whole number that fits, sensitive or not.
+    /// Returns a whole number that fits into 64 bits, sensitive or not.
     pub fn as_i64(&self) -> Option<i64> {
         match self.reveal() {
             Value::Number(n) => integer(n)?.try_into().ok(),
@@ -163,7 +162,7 @@ impl Value {
         }
     }
 
-    /// The value of a whole number of any size, sensitive or not.
+    /// Returns a whole number, sensitive or not.
     pub fn as_i128(&self) -> Option<i128> {
         match self.reveal() {
             Value::Number(n) => integer(n),
@@ -171,7 +170,7 @@ impl Value {
         }
     }
 
-    /// The items of a list, sensitive or not.
+    /// Returns the items of a list, sensitive or not.
     pub fn as_list(&self) -> Option<&[Value]> {
         match self.reveal() {
             Value::List(items) => Some(items),
@@ -179,7 +178,7 @@ impl Value {
         }
     }
 
-    /// The members of a map, sensitive or not.
+    /// Returns the members of a map, sensitive or not.
     pub fn as_map(&self) -> Option<&BTreeMap<String, Value>> {
         match self.reveal() {
             Value::Map(map) => Some(map),
@@ -187,7 +186,7 @@ impl Value {
         }
     }
 
-    /// The name of the value's type as messages use it.
+    /// Returns the name of the type for messages.
     pub fn type_name(&self) -> &'static str {
         match self.reveal() {
             Value::Null => "null",
@@ -201,7 +200,7 @@ impl Value {
         }
     }
 
-    /// The JSON that may be shown and stored: what is sensitive is a keyed digest, what is unknown says so.
+    /// Returns the JSON that can be shown and stored: sensitive values are keyed digests, unknown values are marked.
     pub fn seal(&self, key: &SealKey) -> serde_json::Value {
         match self {
             Value::Sensitive(secret) if secret.0.is_unknown() => json!({ UNKNOWN_KEY: true, SENSITIVE_KEY: true }),
@@ -223,7 +222,7 @@ impl Value {
         }
     }
 
-    /// The plain JSON of the value, sensitive or not, for what a provider sends to the world. `None` while any of it is unknown.
+    /// Returns the plain JSON of the value, sensitive or not, for a request of a provider. `None` if any inner value is unknown.
     pub fn to_json(&self) -> Option<serde_json::Value> {
         Some(match self.reveal() {
             Value::Unknown | Value::Retained | Value::Sensitive(_) => return None,
@@ -239,13 +238,13 @@ impl Value {
     }
 }
 
-/// `attributes`, sealed for a plan or a state. Nulls are left out: they are as if not written.
+/// Seals `attributes` for a plan or a state. Nulls are omitted, because they count as not set.
 pub fn seal_attributes(attributes: &Attributes, key: &SealKey) -> serde_json::Map<String, serde_json::Value> {
     attributes.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), v.seal(key))).collect()
 }
 
 impl fmt::Debug for Value {
-    /// Never shows what is sensitive.
+    /// Formats the value without showing sensitive values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::Null => f.write_str("null"),
@@ -310,7 +309,7 @@ impl From<BTreeMap<String, Value>> for Value {
     }
 }
 
-/// Whether a sealed object stands for a sensitive, unknown or retained value.
+/// Whether a sealed object represents a sensitive, unknown or retained value.
 pub fn is_mark(object: &Map<String, Json>) -> bool {
     [SENSITIVE_KEY, UNKNOWN_KEY, RETAINED_KEY].iter().any(|key| object.contains_key(*key))
 }
@@ -336,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_fold_into_the_outermost() {
+    fn inner_sensitive_marks_are_removed() {
         let inner = Value::List(vec![Value::from("x").sensitive()]);
         let outer = inner.sensitive();
         assert!(!outer.reveal().is_sensitive());

@@ -1,7 +1,6 @@
-//! YAML as kubectl reads it: YAML 1.1 as `sigs.k8s.io/yaml` understands it, in one place for everything that reads YAML.
+//! A YAML 1.1 reader that is compatible with kubectl (`sigs.k8s.io/yaml`).
 //!
-//! Two things that kubectl accepts are errors here, because they lose what was written: a key that is written twice, and a number that
-//! would have to be rounded.
+//! Two things that kubectl accepts are errors here, because they lose data: a duplicate key, and a number that would have to be rounded.
 
 mod builder;
 mod scalar;
@@ -12,23 +11,23 @@ use crate::model::Value;
 
 pub(crate) use scalar::is_text;
 
-/// A document of a YAML text.
+/// A YAML document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct YamlDocument {
-    /// What it holds; null if it is empty.
+    /// The value. Null for an empty document.
     pub value: Value,
-    /// The line in which it starts, from 1 on.
+    /// The first line. Lines count from 1.
     pub line: usize,
 }
 
-/// Why a text is not YAML that can be used.
+/// An error in a YAML text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct YamlError {
-    /// The line, from 1 on.
+    /// The line. Lines count from 1.
     pub line: usize,
-    /// The column, from 1 on.
+    /// The column. Columns count from 1.
     pub column: usize,
-    /// What is wrong there. It may name a key, but it quotes no value.
+    /// The message. It may name a key, but contains no value.
     pub message: String,
 }
 
@@ -39,24 +38,24 @@ impl fmt::Display for YamlError {
 }
 
 impl YamlError {
-    /// The place alone, for a text that is sensitive.
+    /// Returns only the place, for a sensitive text.
     pub fn place(&self) -> String {
         format!("line {}, column {}", self.line, self.column)
     }
 }
 
-/// Reads all documents of a text.
+/// Parses all documents of a text.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// Returns the first error.
 pub fn yaml_documents(text: &str) -> Result<Vec<YamlDocument>, YamlError> {
     builder::Builder::new(text).documents()
 }
 
-/// Reads a text of one document; empty documents beside it do not count.
+/// Parses a text with one document. Empty documents are ignored.
 ///
 /// # Errors
-/// If it is not YAML, or has several documents.
+/// Returns an error if the text is not valid YAML or has several documents.
 pub fn yaml_document(text: &str) -> Result<Value, YamlError> {
     let mut documents = yaml_documents(text)?.into_iter().filter(|document| !document.value.is_null());
     let first = documents.next().map_or(Value::Null, |document| document.value);

@@ -45,7 +45,7 @@ impl Expanded {
         let mut paths: Vec<_> = instance.resource.lifecycle.ignore_changes.iter().flat_map(named).collect();
         // A digest of what is ignored is ignored too.
         let restating = instance.resource_type.schema.attributes.iter().filter(|attribute| {
-            let restated = attribute.restates.map(|name| AttributePath(vec![PathStep::Name(name.to_owned())]));
+            let restated = attribute.derived_from.map(|name| AttributePath(vec![PathStep::Name(name.to_owned())]));
             restated.is_some_and(|restated| paths.contains(&restated))
         });
         let restating: Vec<_> =

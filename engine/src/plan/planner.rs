@@ -14,7 +14,7 @@ use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::graph::Graph;
 use crate::configuration::owners::Owners;
 use crate::configuration::scope::{InstanceScope, Values};
-use crate::configuration::static_values::{Early, deduplicated, with_unknown};
+use crate::configuration::static_values::{StaticValues, deduplicated, with_unknown};
 use crate::model::{Address, Attributes, Diagnostic, Machine, Mode, NodeName, Span};
 use crate::provider::{Action, ObjectChange, Observed, ProviderError};
 use crate::session::{Failure, Session};
@@ -63,7 +63,7 @@ pub(crate) struct Planner<'a> {
     removable: HashSet<Address>,
     /// The objects that the state knows under any address, by provider instance, target and identity.
     pub(super) known_objects: OnceLock<HashSet<(String, String, String)>>,
-    pub(super) early: &'a Early,
+    pub(super) early: &'a StaticValues,
     pub(super) actions: HashMap<Address, Action>,
     /// What is done with the objects of instances that stand for several.
     pub(super) objects: HashMap<Address, Vec<ObjectChange>>,
@@ -79,7 +79,7 @@ impl<'a> Planner<'a> {
         session: &'a Session,
         key: &'a SealKey,
         options: &'a PlanOptions,
-        early: &'a Early,
+        early: &'a StaticValues,
         state: &Snapshot,
     ) -> Self {
         let draft = Draft {

@@ -1,4 +1,4 @@
-//! The reference documentation, made from the schemas and the table of functions.
+//! The reference documentation, generated from the schemas and the table of functions.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use crate::expression::{Family, MISSING, functions};
 use crate::model::{Attribute, Kind, Value};
 use crate::provider::ResourceType;
 
-/// The reference of one resource type or data source, in Markdown.
+/// Returns the reference of a resource type or data source in Markdown.
 pub fn reference(resource_type: &ResourceType) -> String {
     let schema = &resource_type.schema;
     let mut out = format!("# {}\n\n{}\n", resource_type.name, schema.doc.trim());
@@ -24,20 +24,20 @@ pub fn reference(resource_type: &ResourceType) -> String {
     out
 }
 
-/// All functions of expressions by family, in Markdown.
+/// Returns the reference of all functions in Markdown.
 pub fn functions_reference() -> String {
     let mut out = String::from(
-        "# Functions\n\nWhat `${…}` may call. `name?` may be left out, `name...` may be given any number of times.\n\n\
-         Whole numbers are exact and have 64 bits: from -9223372036854775808 to 18446744073709551615. Other numbers are floats of 64 bits, calculated in decimal: `0.1 + 0.2` is 0.3. \
-         A number or a result that would have to be rounded to a whole number is an error.\n",
+        "# Functions\n\nThe functions that an expression `${…}` can call. `name?` is an optional argument, `name...` is repeatable.\n\n\
+         Whole numbers are exact from -9223372036854775808 to 18446744073709551615. Other numbers are 64-bit floats, calculated in decimal: `0.1 + 0.2` is 0.3. \
+         A whole number that cannot be represented exactly is an error, not rounded.\n",
     );
     for family in Family::ALL {
-        let _ = write!(out, "\n## {}\n\n| call | value |\n|---|---|\n", family.title());
+        let _ = write!(out, "\n## {}\n\n| function | result |\n|---|---|\n", family.title());
         for function in functions().iter().filter(|function| function.family == family) {
             let _ = writeln!(out, "| `{}` | {} |", function.signature(), function.doc.replace('|', "\\|"));
         }
     }
-    out.push_str("\n## Functions of Terraform that do not exist\n\n| function | instead |\n|---|---|\n");
+    out.push_str("\n## Terraform functions without an equivalent\n\n| function | instead |\n|---|---|\n");
     for (name, reason) in MISSING {
         let _ = writeln!(out, "| `{name}` | {reason} |");
     }
@@ -60,7 +60,7 @@ fn list(attributes: &[&Attribute], depth: usize, out: &mut String) {
     }
 }
 
-/// The attributes inside an object, or inside the objects of a list or map.
+/// Returns the attributes of an object, or of the objects in a list or map.
 fn members(kind: &Kind) -> Option<&[Attribute]> {
     match kind {
         Kind::Object(attributes) => Some(attributes),
@@ -69,7 +69,7 @@ fn members(kind: &Kind) -> Option<&[Attribute]> {
     }
 }
 
-/// The type of an attribute and what else is to be known of it.
+/// Returns the type and the properties of an attribute.
 fn traits(attribute: &Attribute, depth: usize) -> String {
     let mut traits = vec![attribute.kind.describe()];
     if depth > 0 && attribute.required {
@@ -79,13 +79,13 @@ fn traits(attribute: &Attribute, depth: usize) -> String {
         traits.push(format!("default `{}`", default_text(default)));
     }
     if attribute.computed && attribute.optional {
-        traits.push("set by the provider where it is not written".to_owned());
+        traits.push("computed if not set".to_owned());
     }
     if attribute.sensitive {
         traits.push("sensitive".to_owned());
     }
     if attribute.forces_replacement {
-        traits.push("a change needs a new object".to_owned());
+        traits.push("a change forces a replacement".to_owned());
     }
     traits.join(", ")
 }

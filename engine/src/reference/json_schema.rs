@@ -1,4 +1,4 @@
-//! The JSON Schema of manifests, by which editors complete and check them.
+//! The JSON Schema of manifests, with which editors complete and check them.
 
 use serde_json::{Map, Value, json};
 
@@ -6,21 +6,21 @@ use crate::model::schema::duration_pattern;
 use crate::model::{Attribute, Kind, Schema};
 use crate::provider::{Provider, ResourceType};
 
-/// What a manifest may hold: the types of the providers, what the providers and the backends take, each with its name.
+/// The schemas of all blocks that providers and backends define.
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
-    /// What `[resource.TYPE.NAME]` may be.
+    /// The types of `[resource.TYPE.NAME]`.
     pub resource_types: Vec<ResourceType>,
-    /// What `[data.TYPE.NAME]` may be.
+    /// The types of `[data.TYPE.NAME]`.
     pub data_sources: Vec<ResourceType>,
-    /// What `[providers.NAME]` takes.
+    /// The schemas of `[providers.NAME]`, by name.
     pub providers: Vec<(&'static str, Schema)>,
-    /// What `[backend.TYPE]` takes.
+    /// The schemas of `[backend.TYPE]`, by type.
     pub backends: Vec<(&'static str, Schema)>,
 }
 
 impl Catalogue {
-    /// What these providers and backends bring.
+    /// Collects the schemas of these providers and backends.
     pub fn new(providers: &[&dyn Provider], backends: Vec<(&'static str, Schema)>) -> Self {
         Self {
             resource_types: providers.iter().flat_map(|provider| provider.resource_types()).collect(),
@@ -31,7 +31,7 @@ impl Catalogue {
     }
 }
 
-/// The JSON Schema (draft 2020-12) of a manifest. Every value may be a string with an expression instead.
+/// Returns the JSON Schema (draft 2020-12) of a manifest. Each value can be a string with an expression instead.
 pub fn json_schema(catalogue: &Catalogue) -> Value {
     let types = |list: &[ResourceType], data: bool| -> Map<String, Value> {
         list.iter().map(|kind| (kind.name.to_owned(), map_of(block(&kind.schema, meta_arguments(data))))).collect()
@@ -50,7 +50,7 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
         "additionalProperties": false,
         "properties": {
             "variables": map_of(variable()),
-            "locals": { "type": "object", "description": "Values with names: `local.NAME`." },
+            "locals": { "type": "object", "description": "Named values, available as `local.NAME`." },
             "nodes": map_of(node()),
             "providers": object(providers),
             "backend": object(backends),
@@ -115,12 +115,12 @@ fn described(doc: &str, schema: Value) -> Value {
     }
 }
 
-/// The schema, or a string with an expression.
+/// Returns a schema that also accepts a string with an expression.
 fn or_expression(schema: Value) -> Value {
     json!({ "anyOf": [schema, { "$ref": "#/$defs/expression" }] })
 }
 
-/// A block with the attributes of a schema and with what else it takes.
+/// Returns a block with the attributes of a schema and the properties `more`.
 fn block(schema: &Schema, more: Map<String, Value>) -> Value {
     let mut block = attributes(&schema.attributes);
     if let Some(properties) = block.get_mut("properties").and_then(Value::as_object_mut) {
@@ -129,14 +129,17 @@ fn block(schema: &Schema, more: Map<String, Value>) -> Value {
     described(schema.doc, block)
 }
 
-/// A provider's block may hold instances, each a table of the same attributes.
+/// Returns the block of a provider. It can contain instances, which are tables with the same attributes.
 fn provider_block(config: &Schema) -> Value {
-    let order = described("All that it makes comes after these, which bring up what it connects to.", array(address()));
+    let order = described(
+        "Resources that start the API to which the provider connects. All its resources depend on them.",
+        array(address()),
+    );
     let mut own = block(config, Map::from_iter([("depends_on".to_owned(), order)]));
     let instance = own.clone();
     if let Some(members) = own.as_object_mut() {
         members.insert("additionalProperties".to_owned(), instance);
-        // What a provider requires may be in its instances only.
+        // The required attributes can be in the instances only.
         members.remove("required");
     }
     own
@@ -181,7 +184,7 @@ fn kind(kind: &Kind) -> Value {
     }
 }
 
-/// What every resource or data source takes.
+/// Returns the arguments of every resource or data source.
 fn meta_arguments(data: bool) -> Map<String, Value> {
     let addresses = |doc: &str| described(doc, array(address()));
     let conditions = |doc: &str| {
@@ -194,43 +197,40 @@ fn meta_arguments(data: bool) -> Map<String, Value> {
         .collect();
     let lifecycle = closed(
         json!({
-            "prevent_destroy": { "description": "A plan that would destroy it is an error.", "type": "boolean" },
-            "ignore_changes": texts("Differences in these attributes are no change: paths such as `content`, `manifest.spec.replicas` or `manifest.metadata.labels[\"a.b/c\"]`; `[\"all\"]` for every one."),
-            "create_before_destroy": { "description": "A replacement makes the new object before it removes the old one.", "type": "boolean" },
-            "replace_triggered_by": addresses("It is replaced when one of these changes."),
+            "prevent_destroy": { "description": "Refuse a plan that would destroy the resource.", "type": "boolean" },
+            "ignore_changes": texts("Attributes whose differences are ignored: paths such as `content`, `manifest.spec.replicas` or `manifest.metadata.labels[\"a.b/c\"]`; `[\"all\"]` for all."),
+            "create_before_destroy": { "description": "Create the new object of a replacement before the old one is destroyed.", "type": "boolean" },
+            "replace_triggered_by": addresses("Resources whose changes force a replacement."),
         }),
         &[],
     );
     let mut arguments = vec![
         ("on", on()),
         ("for_each", for_each()),
-        ("depends_on", addresses("It comes after these.")),
-        (
-            "provider",
-            json!({ "description": "The instance of the provider: `NAME` or `NAME.ALIAS`.", "type": "string" }),
-        ),
-        ("precondition", conditions("Must hold before it is planned.")),
-        ("postcondition", conditions("Must hold after it was applied; `self` is the resource.")),
-        ("timeouts", described("How long operations may take.", object(timeouts))),
+        ("depends_on", addresses("Resources on which it depends.")),
+        ("provider", json!({ "description": "Provider instance: `NAME` or `NAME.ALIAS`.", "type": "string" })),
+        ("precondition", conditions("Conditions that must be true before the resource is planned.")),
+        ("postcondition", conditions("Conditions that must be true after the apply; `self` is the resource.")),
+        ("timeouts", described("Timeouts of the operations.", object(timeouts))),
     ];
     if !data {
-        arguments.push(("restart_on", addresses("It restarts when one of these changes.")));
-        arguments.push(("lifecycle", described("Rules of its life.", lifecycle)));
+        arguments.push(("restart_on", addresses("Resources whose changes cause a restart.")));
+        arguments.push(("lifecycle", described("Rules for changes, replacement and destruction.", lifecycle)));
     }
     arguments.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
 
 fn on() -> Value {
     let role = closed(
-        json!({ "role": { "type": "string" }, "roles": texts("Any of these."), "allow_empty": { "description": "Whether roles that no node has are permitted.", "type": "boolean" } }),
+        json!({ "role": { "type": "string" }, "roles": texts("Roles; a node needs any of them."), "allow_empty": { "description": "Whether roles that no node has are permitted.", "type": "boolean" } }),
         &[],
     );
-    let doc = "The nodes: `{ role = \"worker\" }`, a name, a list of names or `\"all\"`. Makes one instance for each and binds `node`.";
+    let doc = "Nodes: `{ role = \"worker\" }`, a name, a list of names or `\"all\"`. One instance is created for each node, with the node as `node`.";
     json!({ "description": doc, "anyOf": [role, { "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
 }
 
 fn for_each() -> Value {
-    let doc = "A list of strings or a map: one instance for each member; binds `each.key` and `each.value`.";
+    let doc = "A list of strings or a map. One instance is created for each member, with the member as `each.key` and `each.value`.";
     json!({ "description": doc, "anyOf": [{ "type": "object" }, { "type": "array", "items": { "type": "string" } }, { "$ref": "#/$defs/expression" }] })
 }
 
@@ -239,9 +239,9 @@ fn variable() -> Value {
     closed(
         json!({
             "type": { "description": "`string`, `number`, `bool`, `any`, `list(T)`, `set(T)`, `map(T)` or `object({ name = T })`.", "type": "string" },
-            "default": { "description": "The value where none is given." },
+            "default": { "description": "Value if the variable is not set." },
             "description": { "type": "string" },
-            "sensitive": { "description": "Its value is never shown or stored.", "type": "boolean" },
+            "sensitive": { "description": "Whether the value is never shown or stored.", "type": "boolean" },
             "validation": { "anyOf": [one, array(one.clone())] },
         }),
         &[],
@@ -252,16 +252,16 @@ fn node() -> Value {
     let texts = |doc: &str| json!({ "description": doc, "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] });
     closed(
         json!({
-            "address": { "description": "Host name or IP address; the node's name where it is not written.", "type": "string" },
-            "user": { "description": "The user to log in as.", "type": "string" },
+            "address": { "description": "Host name or IP address. Default: the name of the node.", "type": "string" },
+            "user": { "description": "Login user.", "type": "string" },
             "port": or_expression(json!({ "type": "integer", "minimum": 1, "maximum": 65535 })),
-            "identity_file": { "description": "A private key file.", "type": "string" },
+            "identity_file": { "description": "Private key file.", "type": "string" },
             "jump": texts("Jump hosts, in order."),
             "host_key": texts("Pinned host keys: `SHA256:…` or a line of a public key."),
             "transport": or_expression(json!({ "enum": ["ssh", "local"] })),
             "sudo": or_expression(json!({ "type": "boolean" })),
-            "roles": texts("The roles by which `on` finds it."),
-            "vars": { "description": "Values of the node's own: `node.vars.x`.", "anyOf": [{ "type": "object" }, { "$ref": "#/$defs/expression" }] },
+            "roles": texts("Roles for selection with `on`."),
+            "vars": { "description": "Custom values, available as `node.vars.NAME`.", "anyOf": [{ "type": "object" }, { "$ref": "#/$defs/expression" }] },
         }),
         &[],
     )
@@ -285,8 +285,8 @@ fn policy() -> Value {
     closed(
         json!({
             "condition": or_expression(json!({ "type": "boolean" })),
-            "message": { "description": "Said where it does not hold.", "type": "string" },
-            "severity": { "description": "Does a violation keep the plan from being applied?", "enum": ["deny", "warn"], "default": "deny" },
+            "message": { "description": "Message if the condition is false.", "type": "string" },
+            "severity": { "description": "Whether a violation prevents the apply (`deny`) or is only reported (`warn`).", "enum": ["deny", "warn"], "default": "deny" },
         }),
         &["condition", "message"],
     )
@@ -296,17 +296,17 @@ fn rollout() -> Value {
     let duration = |doc: &str, default: &str| json!({ "description": doc, "type": "string", "default": default });
     closed(
         json!({
-            "roles": texts("The nodes with any of these roles."),
-            "nodes": texts("The nodes of these names."),
-            "resources": described("Only the instances of these resources.", array(address())),
+            "roles": texts("Nodes with any of these roles."),
+            "nodes": texts("Names of nodes."),
+            "resources": described("Resources to which the rollout is limited. Default: all resources on the nodes.", array(address())),
             "max_unavailable": {
-                "description": "How many nodes may be in work at once.",
+                "description": "Maximum number or percentage of nodes that are changed at the same time.",
                 "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": "^([1-9][0-9]?|100)%$" }],
                 "default": 1,
             },
-            "pause": duration("How long to wait after each node.", "0s"),
-            "gates": texts("What must be healthy before a node is through: resources and checks (`check.NAME`)."),
-            "timeout": duration("How long each gate may take.", "5m"),
+            "pause": duration("Pause after each node.", "0s"),
+            "gates": texts("Health gates that must be healthy before the next node starts: resources and checks (`check.NAME`)."),
+            "timeout": duration("Timeout of each health gate.", "5m"),
         }),
         &[],
     )
@@ -322,7 +322,7 @@ mod tests {
     use crate::provider::Scope;
 
     #[test]
-    fn a_type_becomes_a_schema_in_which_every_value_may_be_an_expression() {
+    fn a_type_becomes_a_schema_with_expressions() {
         let attributes = [
             Attribute::required("path", Kind::String, "Where it is."),
             Attribute::optional("enabled", Kind::Bool, "Is it?").or(true),

@@ -1,4 +1,4 @@
-//! The reference documentation and the JSON Schema for editors, from the schemas of the providers.
+//! The reference documentation and the JSON Schema for editors, generated from the schemas of the providers.
 
 mod documentation;
 mod json_schema;

@@ -8,7 +8,7 @@ use moorfast_state::{Lock, Record, SealKey, Snapshot};
 
 use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::graph::{Graph, matching};
-use crate::configuration::static_values::Early;
+use crate::configuration::static_values::StaticValues;
 use crate::model::{Address, Identified, Machine, NodeName, seal_attributes, suggest};
 use crate::plan::read;
 use crate::provider::{Class, Observed, ProviderError, ReadRequest, Target};
@@ -32,7 +32,7 @@ impl Workspace {
     ) -> Result<Vec<Address>, Failure> {
         let expanded = self.expanded().map_err(Failure::Manifest)?;
         let mut graph = Graph::new(&expanded).map_err(Failure::Manifest)?;
-        let early = Early::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
+        let early = StaticValues::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
         let instances = not_recorded(&expanded, pattern, state)?;
         let importing = Importing { expanded: &expanded, graph: &graph, early: &early, state, key };
         let identities = importing.identities(&instances)?;
@@ -81,7 +81,7 @@ fn failed(address: &Address, error: ProviderError) -> Failure {
 struct Importing<'a> {
     expanded: &'a Expanded,
     graph: &'a Graph,
-    early: &'a Early,
+    early: &'a StaticValues,
     state: &'a Snapshot,
     key: &'a SealKey,
 }

@@ -18,7 +18,7 @@ use crate::configuration::GraphView;
 use crate::configuration::expand::{Binding, Expanded};
 use crate::configuration::graph::Graph;
 use crate::configuration::scope::{InstanceScope, Values};
-use crate::configuration::static_values::Early;
+use crate::configuration::static_values::StaticValues;
 use crate::expression::Expr;
 use crate::manifest::Manifest;
 use crate::model::{Attributes, Diagnostic, Node, Value};
@@ -53,7 +53,7 @@ impl Workspace {
             Err(errors) => return errors,
         };
         let outputs = self.manifest.outputs.values().map(|output| &output.value);
-        let mut errors = match Graph::new(&expanded).and_then(|mut graph| Early::new(&expanded, &mut graph)) {
+        let mut errors = match Graph::new(&expanded).and_then(|mut graph| StaticValues::new(&expanded, &mut graph)) {
             Ok(_) => Vec::new(),
             Err(errors) => errors,
         };
@@ -99,7 +99,7 @@ impl Workspace {
     pub fn graph(&self) -> Result<GraphView, Vec<Diagnostic>> {
         let expanded = self.expanded()?;
         let mut graph = Graph::new(&expanded)?;
-        Early::new(&expanded, &mut graph)?;
+        StaticValues::new(&expanded, &mut graph)?;
         Ok(graph.view(&expanded))
     }
 

@@ -14,7 +14,7 @@ use crate::configuration::expand::{Binding, Expanded};
 use crate::configuration::graph::Graph;
 use crate::configuration::moves;
 use crate::configuration::scope::{InstanceScope, Values};
-use crate::configuration::static_values::Early;
+use crate::configuration::static_values::StaticValues;
 use crate::model::{Address, CheckResult, Diagnostic, NodeChange, NodeName, Value, suggest};
 use crate::plan::{
     Change, Draft, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, Planner, rollouts,
@@ -61,7 +61,7 @@ impl Workspace {
     ) -> Result<Planned, Failure> {
         let expanded = self.expanded().map_err(Failure::Manifest)?;
         let mut graph = Graph::new(&expanded).map_err(Failure::Manifest)?;
-        let early = Early::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
+        let early = StaticValues::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
         check_patterns(&expanded, state, options)?;
         check_nodes(&expanded, options)?;
         if options.mode == PlanMode::Normal {

@@ -77,7 +77,7 @@ impl Webhook {
         let text = match bounded::read_text(path, bounded::TEXT) {
             Ok(text) => text,
             Err(error) => {
-                let problem = Diagnostic::error(format!("can't read {}: {error}", path.display()));
+                let problem = Diagnostic::error(format!("cannot read {}: {error}", path.display()));
                 return Err((sources, vec![problem]));
             }
         };

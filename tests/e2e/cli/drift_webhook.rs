@@ -225,7 +225,7 @@ fn a_failed_webhook_keeps_the_drift_new() {
 #[test]
 fn an_invalid_webhook_fails_before_anything_is_read() {
     let folder = applied();
-    folder.expect(1, &DRIFT).complains("can't read hooks/chat.toml");
+    folder.expect(1, &DRIFT).complains("cannot read hooks/chat.toml");
     folder.write("hooks/chat.toml", "uri = \"http://127.0.0.1:1\"\n");
     folder.expect(1, &DRIFT).complains("unknown attribute `uri` of the webhook").complains("did you mean `url`?");
     folder.write("hooks/chat.toml", "url = \"http://127.0.0.1:1\nbody = 1");

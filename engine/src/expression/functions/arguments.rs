@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Number;
 
-use super::{Fault, Function, open, quoting};
+use super::{CallError, Function, plain_error, quoting_error};
 use crate::expression::Files;
 use crate::model::Value;
 use crate::model::convert::{to_number, to_text};
-use crate::model::number::{Unfit, exact_f64, integer, parse_number};
+use crate::model::number::{NumberError, exact_f64, integer, parse_number};
 
 /// The arguments of a call.
 pub(in crate::expression) struct Arguments<'a> {
@@ -38,48 +38,48 @@ impl Arguments<'_> {
         self.values.get(at..).unwrap_or_default()
     }
 
-    pub(super) fn text(&self, at: usize) -> Result<String, Fault> {
+    pub(super) fn text(&self, at: usize) -> Result<String, CallError> {
         to_text(self.value(at)).ok_or_else(|| self.mismatch(at, "a string"))
     }
 
-    pub(super) fn number(&self, at: usize) -> Result<Number, Fault> {
+    pub(super) fn number(&self, at: usize) -> Result<Number, CallError> {
         match self.value(at) {
-            Value::String(text) if parse_number(text) == Err(Unfit::Inexact) => {
-                Err(quoting(format!("{}: `{text}` {}", self.place(at), Unfit::Inexact)))
+            Value::String(text) if parse_number(text) == Err(NumberError::Inexact) => {
+                Err(quoting_error(format!("{}: `{text}` {}", self.place(at), NumberError::Inexact)))
             }
             value => to_number(value).ok_or_else(|| self.mismatch(at, "a number")),
         }
     }
 
     /// A number for a calculation with floats.
-    pub(super) fn float(&self, at: usize) -> Result<f64, Fault> {
+    pub(super) fn float(&self, at: usize) -> Result<f64, CallError> {
         let number = self.number(at)?;
         exact_f64(&number).ok_or_else(|| {
-            quoting(format!("{}: `{number}` is too large for a calculation with fractions", self.place(at)))
+            quoting_error(format!("{}: `{number}` is too large for a calculation with fractions", self.place(at)))
         })
     }
 
     /// A whole number.
-    pub(super) fn integer(&self, at: usize) -> Result<i128, Fault> {
+    pub(super) fn integer(&self, at: usize) -> Result<i128, CallError> {
         let number = self.number(at)?;
         integer(&number).ok_or_else(|| self.expected(at, "a whole number"))
     }
 
     /// A whole number that is not negative.
-    pub(super) fn size(&self, at: usize) -> Result<usize, Fault> {
-        usize::try_from(self.integer(at)?).map_err(|_| self.expected(at, "a whole number from 0 on"))
+    pub(super) fn size(&self, at: usize) -> Result<usize, CallError> {
+        usize::try_from(self.integer(at)?).map_err(|_| self.expected(at, "a whole number of at least 0"))
     }
 
-    pub(super) fn list(&self, at: usize) -> Result<&[Value], Fault> {
+    pub(super) fn list(&self, at: usize) -> Result<&[Value], CallError> {
         self.value(at).as_list().ok_or_else(|| self.mismatch(at, "a list"))
     }
 
-    pub(super) fn map(&self, at: usize) -> Result<&BTreeMap<String, Value>, Fault> {
+    pub(super) fn map(&self, at: usize) -> Result<&BTreeMap<String, Value>, CallError> {
         self.value(at).as_map().ok_or_else(|| self.mismatch(at, "a map"))
     }
 
     /// A list of strings.
-    pub(super) fn texts(&self, at: usize) -> Result<Vec<String>, Fault> {
+    pub(super) fn texts(&self, at: usize) -> Result<Vec<String>, CallError> {
         self.list(at)?
             .iter()
             .map(|item| to_text(item).ok_or_else(|| self.mismatch_inside(at, "strings", item)))
@@ -87,23 +87,23 @@ impl Arguments<'_> {
     }
 
     /// The items of all lists from `at` on.
-    pub(super) fn lists(&self, at: usize) -> Result<Vec<&[Value]>, Fault> {
+    pub(super) fn lists(&self, at: usize) -> Result<Vec<&[Value]>, CallError> {
         (at..self.len()).map(|at| self.list(at)).collect()
     }
 
     /// The error of an argument that is not `expected`.
-    pub(super) fn mismatch(&self, at: usize, expected: &str) -> Fault {
-        open(format!("{} must be {expected}, not {}", self.place(at), article(self.value(at))))
+    pub(super) fn mismatch(&self, at: usize, expected: &str) -> CallError {
+        plain_error(format!("{} must be {expected}, not {}", self.place(at), article(self.value(at))))
     }
 
     /// The error of a number that is not `expected`.
-    pub(super) fn expected(&self, at: usize, expected: &str) -> Fault {
+    pub(super) fn expected(&self, at: usize, expected: &str) -> CallError {
         let found = to_text(self.value(at)).unwrap_or_default();
-        quoting(format!("{} must be {expected}, not {found}", self.place(at)))
+        quoting_error(format!("{} must be {expected}, not {found}", self.place(at)))
     }
 
-    fn mismatch_inside(&self, at: usize, expected: &str, item: &Value) -> Fault {
-        open(format!("{} must be a list of {expected}, but holds {}", self.place(at), article(item)))
+    fn mismatch_inside(&self, at: usize, expected: &str, item: &Value) -> CallError {
+        plain_error(format!("{} must be a list of {expected}, but holds {}", self.place(at), article(item)))
     }
 
     /// `separator` of `join`.

@@ -6,11 +6,11 @@ use std::ops::Range;
 use hcl::edit::Span as _;
 use hcl::edit::expr::FuncCall;
 
-use super::{Arguments, Body, Fault, Lazy, filesystem, find};
+use super::{Arguments, Body, CallError, Lazy, filesystem, find};
 use crate::expression::evaluate::{Evaluated, Evaluator, all, pending, seal};
 use crate::expression::parse::parse_template;
 use crate::expression::{Place, Unresolved};
-use crate::model::value::Opened;
+use crate::model::value::RevealedValues;
 use crate::model::{Diagnostic, SourceFile, Sources, Span, Value};
 
 impl Evaluator<'_> {
@@ -53,7 +53,7 @@ impl Evaluator<'_> {
                 (secret, arguments.iter().map(Value::reveal_deep).collect())
             }
         };
-        let values = Opened(values);
+        let values = RevealedValues(values);
         let arguments = Arguments { function, values: &values.0, files: self.scope.files() };
         let result = match function.body {
             Body::Plain(body) | Body::Outer(body) | Body::Raw(body) => body(&arguments),
@@ -82,7 +82,7 @@ impl Evaluator<'_> {
             }
             other => {
                 let range = call.args.iter().last().and_then(|argument| argument.span());
-                Err(self.error(range, format!("`...` spreads out a list, not a {}", other.type_name())))
+                Err(self.error(range, format!("`...` expands a list, not a {}", other.type_name())))
             }
         }
     }
@@ -104,9 +104,9 @@ impl Evaluator<'_> {
             Lazy::Can => Err(self.error(range, "`can` takes one argument")),
             _ if last.is_empty() => Err(self.error(range, "`try` takes at least one argument")),
             _ => {
-                let mut error = self.error(range, "no argument of `try` can be evaluated");
+                let mut error = self.error(range, "every argument of `try` failed");
                 for diagnostic in &mut error {
-                    diagnostic.help = last.first().map(|last| format!("the last one: {}", last.summary));
+                    diagnostic.help = last.first().map(|last| format!("the last error is: {}", last.summary));
                 }
                 Err(error)
             }
@@ -116,7 +116,7 @@ impl Evaluator<'_> {
     /// `templatefile` and `templatestring`.
     fn render(&mut self, lazy: Lazy, arguments: &[Value], range: Option<Range<usize>>) -> Evaluated {
         if self.given.is_some() {
-            return Err(self.error(range, "a template can't render another one"));
+            return Err(self.error(range, "a template cannot render another template"));
         }
         let [source, variables] = arguments else { return Ok(Value::Null) };
         let secret = matches!(source, Value::Sensitive(_)) || matches!(variables, Value::Sensitive(_));
@@ -128,7 +128,7 @@ impl Evaluator<'_> {
             return Ok(seal(unknown.clone(), secret));
         }
         let (Value::String(source), Value::Map(variables)) = (source, variables) else {
-            return Err(self.error(range, "a template takes a string and a map of its variables"));
+            return Err(self.error(range, "a template needs a string and a map of its variables"));
         };
         let (name, text) = match lazy {
             Lazy::Templatefile => {
@@ -143,7 +143,7 @@ impl Evaluator<'_> {
             Ok(rendered) => Ok(seal(rendered, secret)),
             Err(_) if secret => Err(self.error(
                 range,
-                "the template can't be rendered; it or its variables are sensitive, so it is not shown why",
+                "the template cannot be rendered; the reason is not shown because the template or its variables are sensitive",
             )),
             Err(errors) => {
                 Err(errors.into_iter().map(|error| self.in_template(name, &text, error, range.clone())).collect())
@@ -169,18 +169,20 @@ impl Evaluator<'_> {
             None => format!("{place}: {}", inner.summary),
         };
         let line = located.and_then(|(_, line, _)| text.lines().nth(line - 1)).unwrap_or_default().trim();
-        let at = if line.is_empty() { String::new() } else { format!("the template has: {line}") };
+        let at = if line.is_empty() { String::new() } else { format!("in the template: {line}") };
         Diagnostic { help: inner.help, ..Diagnostic::error(summary).at(self.place.span(range), at) }
     }
 }
 
-impl Fault {
+impl CallError {
     /// The message, without any value where `hidden`.
     pub(super) fn message(self, function: &str, hidden: bool) -> String {
         match self {
-            Fault::Open(message) => message,
-            Fault::Quoting(message) if !hidden => message,
-            Fault::Quoting(_) => format!("`{function}` refuses its arguments; one is sensitive, so they are not shown"),
+            CallError::Plain(message) => message,
+            CallError::Quoting(message) if !hidden => message,
+            CallError::Quoting(_) => {
+                format!("`{function}` does not accept its arguments; they are not shown because one is sensitive")
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hcl::edit::expr::BinaryOperator;
 use serde_json::Number;
 
-use super::{Arguments, Body, Family, Fault, Function, open, quoting};
+use super::{Arguments, Body, CallError, Family, Function, plain_error, quoting_error};
 use crate::expression::arithmetic::{arithmetic, compare, equal};
 use crate::expression::evaluate::{pending, seal};
 use crate::model::Value;
@@ -51,7 +51,9 @@ pub(super) fn functions() -> Vec<Function> {
         outer("coalescelist", &["lists..."], "The first list that is not empty.", |a| {
             let lists = a.lists(0)?;
             let first = lists.into_iter().find(|list| !list.is_empty());
-            first.map(|list| Value::List(list.to_vec())).ok_or_else(|| open("all lists of `coalescelist` are empty"))
+            first
+                .map(|list| Value::List(list.to_vec()))
+                .ok_or_else(|| plain_error("all lists of `coalescelist` are empty"))
         }),
         plain("compact", &["list"], "The list without nulls and empty strings.", |a| {
             let kept = |item: &&Value| !item.is_null() && item.as_str() != Some("");
@@ -73,7 +75,9 @@ pub(super) fn functions() -> Vec<Function> {
             |a| {
                 let (list, index) = (a.list(0)?, a.integer(1)?);
                 let at = index.checked_rem_euclid(list.len() as i128).and_then(|at| usize::try_from(at).ok());
-                at.and_then(|at| list.get(at)).cloned().ok_or_else(|| open("`element` of an empty list"))
+                at.and_then(|at| list.get(at))
+                    .cloned()
+                    .ok_or_else(|| plain_error("`element` cannot select from an empty list"))
             },
         ),
         plain("flatten", &["list"], "The list with the lists in it replaced by their items, at any depth.", |a| {
@@ -87,7 +91,7 @@ pub(super) fn functions() -> Vec<Function> {
             "The index of the first item that equals the value. No such item is an error.",
             |a| {
                 let at = a.list(0)?.iter().position(|item| equal(item, a.value(1)));
-                at.map(|at| Value::Number(at.into())).ok_or_else(|| open("the value is not in the list"))
+                at.map(|at| Value::Number(at.into())).ok_or_else(|| plain_error("the value is not in the list"))
             },
         ),
         outer("keys", &["map"], "The keys of the map, sorted.", |a| {
@@ -108,7 +112,7 @@ pub(super) fn functions() -> Vec<Function> {
         outer("lookup", &["map", "key", "default?"], "The value of the key in the map, or the default.", |a| {
             let key = a.text(1)?;
             let found = a.map(0)?.get(&key).or(a.get(2)).cloned();
-            found.ok_or_else(|| quoting(format!("there is no key `{key}` and no default")))
+            found.ok_or_else(|| quoting_error(format!("there is no key `{key}` and no default")))
         }),
         plain(
             "matchkeys",
@@ -117,7 +121,7 @@ pub(super) fn functions() -> Vec<Function> {
             |a| {
                 let (values, keys, wanted) = (a.list(0)?, a.list(1)?, a.list(2)?);
                 if values.len() != keys.len() {
-                    return Err(open("`matchkeys` takes as many keys as values"));
+                    return Err(plain_error("`matchkeys` needs as many keys as values"));
                 }
                 let matching =
                     values.iter().zip(keys).filter(|(_, key)| wanted.iter().any(|wanted| equal(key, wanted)));
@@ -136,7 +140,7 @@ pub(super) fn functions() -> Vec<Function> {
         outer("one", &["list"], "The only item of the list, or null where it is empty.", |a| match a.list(0)? {
             [] => Ok(Value::Null),
             [only] => Ok(only.clone()),
-            more => Err(quoting(format!("`one` takes a list of at most one item, not of {}", more.len()))),
+            more => Err(quoting_error(format!("`one` takes a list of at most one item, not of {}", more.len()))),
         }),
         plain(
             "range",
@@ -151,7 +155,7 @@ pub(super) fn functions() -> Vec<Function> {
             let (list, start, end) = (a.list(0)?, a.size(1)?, a.size(2)?);
             let part = list.get(start..end);
             part.map(|part| Value::List(part.to_vec()))
-                .ok_or_else(|| quoting(format!("`slice` goes beyond the {} items of the list", list.len())))
+                .ok_or_else(|| quoting_error(format!("`slice` exceeds the {} items of the list", list.len())))
         }),
         plain("sort", &["list"], "The strings of the list in order.", |a| {
             let mut texts = a.texts(0)?;
@@ -176,25 +180,25 @@ pub(super) fn functions() -> Vec<Function> {
 }
 
 /// The keys must be known; a sensitive one makes the whole map so. The values are passed on as they are.
-fn zipmap(a: &Arguments) -> Result<Value, Fault> {
+fn zipmap(a: &Arguments) -> Result<Value, CallError> {
     let values = a.list(1)?;
     if let Some(pending) = pending(a.list(0)?) {
         return Ok(seal(pending, a.value(0).is_sensitive()));
     }
     let keys = a.texts(0)?;
     if keys.len() != values.len() {
-        return Err(open("`zipmap` takes as many keys as values"));
+        return Err(plain_error("`zipmap` needs as many keys as values"));
     }
     let map = Value::Map(keys.into_iter().zip(values.iter().cloned()).collect());
     Ok(seal(map, a.value(0).is_sensitive()))
 }
 
-fn coalesce(a: &Arguments) -> Result<Value, Fault> {
+fn coalesce(a: &Arguments) -> Result<Value, CallError> {
     let present =
         |value: &&Value| !value.is_null() && !matches!(value.reveal(), Value::String(text) if text.is_empty());
     let secret = a.rest(0).iter().take_while(|value| !present(value)).any(Value::is_sensitive);
     let first = a.rest(0).iter().find(present).cloned();
-    let first = first.ok_or_else(|| open("all values of `coalesce` are null or empty"))?;
+    let first = first.ok_or_else(|| plain_error("all values of `coalesce` are null or empty"))?;
     Ok(if secret { first.sensitive() } else { first })
 }
 
@@ -218,7 +222,7 @@ fn flatten(items: &[Value], flat: &mut Vec<Value>) {
     }
 }
 
-fn range(a: &Arguments) -> Result<Value, Fault> {
+fn range(a: &Arguments) -> Result<Value, CallError> {
     const MOST: usize = 1024;
     let zero = Number::from(0);
     let (start, limit) = if a.len() == 1 { (zero.clone(), a.number(0)?) } else { (a.number(0)?, a.number(1)?) };
@@ -229,14 +233,14 @@ fn range(a: &Arguments) -> Result<Value, Fault> {
     };
     let toward = compare(&step, &zero);
     if toward.is_eq() || (direction.is_ne() && direction != toward) {
-        return Err(open("the steps of `range` do not lead to its limit"));
+        return Err(plain_error("`range` never reaches its limit with this step"));
     }
     let mut numbers = Vec::new();
-    while let Value::Number(next) = nth(&start, &step, numbers.len()).map_err(open)?
+    while let Value::Number(next) = nth(&start, &step, numbers.len()).map_err(plain_error)?
         && compare(&limit, &next) == toward
     {
         if numbers.len() == MOST {
-            return Err(open(format!("`range` gives at most {MOST} numbers")));
+            return Err(plain_error(format!("`range` produces at most {MOST} numbers")));
         }
         numbers.push(Value::Number(next));
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Body, Family, Function, Lazy};
 use crate::model::Value;
 use crate::model::convert::{to_bool, to_text};
-use crate::model::number::{Unfit, parse_number};
+use crate::model::number::{NumberError, parse_number};
 
 pub(super) fn functions() -> Vec<Function> {
     let function = |name, parameters, doc, body| Function { name, family: Family::Conversion, parameters, doc, body };
@@ -46,7 +46,7 @@ pub(super) fn functions() -> Vec<Function> {
             "The number that the value is or writes.",
             Body::Plain(|a| match a.value(0) {
                 Value::Null => Ok(Value::Null),
-                Value::String(text) if parse_number(text) == Err(Unfit::NotANumber) => {
+                Value::String(text) if parse_number(text) == Err(NumberError::NotANumber) => {
                     Err(a.mismatch(0, "a number or a string that is one"))
                 }
                 _ => a.number(0).map(Value::Number),

@@ -10,11 +10,11 @@ use flate2::write::GzEncoder;
 use toml::de::{DeTable, DeValue};
 
 use super::text_encoding::Encoding;
-use super::{Arguments, Body, Family, Fault, Function, open, quoting, yaml};
+use super::{Arguments, Body, CallError, Family, Function, plain_error, quoting_error, yaml};
 use crate::expression::toml_value::plain_toml;
 use crate::model::Value;
 use crate::model::diagnostic::quoted_list;
-use crate::model::number::{Unfit, exact_json};
+use crate::model::number::{NumberError, exact_json};
 
 /// A compressed text may be much smaller than what it decompresses to.
 const MOST_DECOMPRESSED: u64 = 16 << 20;
@@ -29,25 +29,25 @@ pub(super) fn functions() -> Vec<Function> {
     };
     vec![
         function("base64decode", &["text"], "The text whose bytes are this base64.", |a| {
-            let bytes = STANDARD.decode(a.text(0)?.trim()).map_err(|_| open("this is no base64"))?;
-            String::from_utf8(bytes).map(Value::from).map_err(|_| open("the decoded bytes are not UTF-8 text"))
+            let bytes = STANDARD.decode(a.text(0)?.trim()).map_err(|_| plain_error("this is not base64"))?;
+            String::from_utf8(bytes).map(Value::from).map_err(|_| plain_error("the decoded bytes are not UTF-8 text"))
         }),
         function("base64gunzip", &["text"], "The text whose compressed bytes are this base64.", |a| {
-            let bytes = STANDARD.decode(a.text(0)?.trim()).map_err(|_| open("this is no base64"))?;
+            let bytes = STANDARD.decode(a.text(0)?.trim()).map_err(|_| plain_error("this is not base64"))?;
             let mut text = String::new();
             let read = GzDecoder::new(bytes.as_slice()).take(MOST_DECOMPRESSED + 1).read_to_string(&mut text);
             match read {
                 Ok(length) if length as u64 > MOST_DECOMPRESSED => {
-                    Err(open(format!("the decompressed text is larger than {} MiB", MOST_DECOMPRESSED >> 20)))
+                    Err(plain_error(format!("the decompressed text is larger than {} MiB", MOST_DECOMPRESSED >> 20)))
                 }
                 Ok(_) => Ok(Value::from(text)),
-                Err(error) => Err(open(format!("the bytes are not a compressed UTF-8 text: {error}"))),
+                Err(error) => Err(plain_error(format!("the bytes are not a compressed UTF-8 text: {error}"))),
             }
         }),
         function("base64gzip", &["text"], "The bytes of the text, compressed with gzip, in base64.", |a| {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
             let compressed = encoder.write_all(a.text(0)?.as_bytes()).and_then(|()| encoder.finish());
-            compressed.map(|bytes| Value::from(STANDARD.encode(bytes))).map_err(|error| open(error.to_string()))
+            compressed.map(|bytes| Value::from(STANDARD.encode(bytes))).map_err(|error| plain_error(error.to_string()))
         }),
         function("base64encode", &["text"], "The bytes of the text in base64.", |a| {
             Ok(Value::from(STANDARD.encode(a.text(0)?)))
@@ -62,12 +62,12 @@ pub(super) fn functions() -> Vec<Function> {
             let text = a.text(0)?;
             let read = |text: &str| {
                 serde_json::from_str::<serde_json::Value>(text)
-                    .map_err(|error| quoting(format!("this is no JSON: {error}")))
+                    .map_err(|error| quoting_error(format!("this is not valid JSON: {error}")))
             };
             // Only a valid text is rewritten, so that an error has the place that the user knows.
             read(&text)?;
             let exact = exact_json(&text).map_err(|number| {
-                quoting(format!("this is no JSON that can be used: `{number}` {}", Unfit::Inexact))
+                quoting_error(format!("this JSON cannot be used: `{number}` {}", NumberError::Inexact))
             })?;
             read(&exact).map(Value::from)
         }),
@@ -79,12 +79,12 @@ pub(super) fn functions() -> Vec<Function> {
             &["text", "encoding"],
             "The text whose bytes in the encoding are this base64; the encodings are those of `textencodebase64`.",
             |a| {
-                let bytes = STANDARD.decode(a.text(0)?.trim()).map_err(|_| open("this is no base64"))?;
+                let bytes = STANDARD.decode(a.text(0)?.trim()).map_err(|_| plain_error("this is not base64"))?;
                 let encoding = encoding(a)?;
                 encoding
                     .decode(&bytes)
                     .map(Value::from)
-                    .ok_or_else(|| quoting(format!("the bytes are not {encoding:?}")))
+                    .ok_or_else(|| quoting_error(format!("the bytes are not {encoding:?}")))
             },
         ),
         function(
@@ -94,23 +94,23 @@ pub(super) fn functions() -> Vec<Function> {
             |a| {
                 let (text, encoding) = (a.text(0)?, encoding(a)?);
                 let bytes = encoding.encode(&text);
-                let bytes = bytes.ok_or_else(|| quoting(format!("{encoding:?} cannot represent this text")))?;
+                let bytes = bytes.ok_or_else(|| quoting_error(format!("{encoding:?} cannot represent this text")))?;
                 Ok(Value::from(STANDARD.encode(bytes)))
             },
         ),
         function("tomldecode", &["text"], "The value that the TOML text is.", |a| {
             let text = a.text(0)?;
-            let table =
-                DeTable::parse(&text).map_err(|error| quoting(format!("this is no TOML: {}", error.message())))?;
+            let table = DeTable::parse(&text)
+                .map_err(|error| quoting_error(format!("this is not valid TOML: {}", error.message())))?;
             let value = plain_toml(&DeValue::Table(table.into_inner()));
-            value.map_err(|problem| quoting(format!("this is no TOML that can be used: {problem}")))
+            value.map_err(|problem| quoting_error(format!("this TOML cannot be used: {problem}")))
         }),
         function("tomlencode", &["map"], "The map as TOML text.", |a| {
             a.map(0)?;
             let json = a.value(0).to_json().map(without_nulls);
             toml::to_string(&json)
                 .map(Value::from)
-                .map_err(|error| quoting(format!("TOML can't hold this value: {error}")))
+                .map_err(|error| quoting_error(format!("TOML cannot represent this value: {error}")))
         }),
         function("urlencode", &["text"], "The text as it is written in a URL.", |a| {
             let text = a.text(0)?;
@@ -133,18 +133,18 @@ pub(super) fn functions() -> Vec<Function> {
     ]
 }
 
-fn encoding(a: &Arguments) -> Result<Encoding, Fault> {
+fn encoding(a: &Arguments) -> Result<Encoding, CallError> {
     let name = a.text(1)?;
     Encoding::named(&name).ok_or_else(|| {
         let names = Encoding::ALL.map(|(name, _)| name);
-        quoting(format!("there is no encoding `{name}` here; the encodings are {}", quoted_list(&names)))
+        quoting_error(format!("unknown encoding `{name}`: the encodings are {}", quoted_list(&names)))
     })
 }
 
 /// The JSON text of a value; keys are in order because maps are.
-pub(super) fn to_json_text(value: &Value) -> Result<String, Fault> {
-    let json = value.to_json().ok_or_else(|| open("this value can't be encoded"))?;
-    serde_json::to_string(&json).map_err(|error| quoting(error.to_string()))
+pub(super) fn to_json_text(value: &Value) -> Result<String, CallError> {
+    let json = value.to_json().ok_or_else(|| plain_error("this value cannot be encoded"))?;
+    serde_json::to_string(&json).map_err(|error| quoting_error(error.to_string()))
 }
 
 /// TOML has no null: what is null is as if it were not written.
@@ -160,13 +160,13 @@ fn without_nulls(json: serde_json::Value) -> serde_json::Value {
     }
 }
 
-fn csvdecode(a: &Arguments) -> Result<Value, Fault> {
+fn csvdecode(a: &Arguments) -> Result<Value, CallError> {
     let mut records = csv_records(&a.text(0)?)?.into_iter();
-    let names = records.next().ok_or_else(|| open("the CSV text has no line of names"))?;
+    let names = records.next().ok_or_else(|| plain_error("the CSV text has no header line"))?;
     let rows = records.map(|record| {
         if record.len() != names.len() {
-            return Err(quoting(format!(
-                "a line of the CSV text has {} fields instead of {}",
+            return Err(quoting_error(format!(
+                "a line of the CSV text has {} fields, the header line has {}",
                 record.len(),
                 names.len()
             )));
@@ -177,7 +177,7 @@ fn csvdecode(a: &Arguments) -> Result<Value, Fault> {
 }
 
 /// The records of a CSV text (RFC 4180); empty lines are none.
-fn csv_records(text: &str) -> Result<Vec<Vec<String>>, Fault> {
+fn csv_records(text: &str) -> Result<Vec<Vec<String>>, CallError> {
     let (mut records, mut record, mut field) = (Vec::new(), Vec::new(), String::new());
     let mut chars = text.chars().peekable();
     let mut quoted = false;
@@ -196,7 +196,7 @@ fn csv_records(text: &str) -> Result<Vec<Vec<String>>, Fault> {
         }
     }
     if quoted {
-        return Err(open("a quoted field of the CSV text is not closed"));
+        return Err(plain_error("the CSV text has a quoted field that is not closed"));
     }
     if !field.is_empty() || !record.is_empty() {
         record.push(field);

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use moorfast_state::{Digest, bounded};
 
-use super::{Arguments, Body, Family, Fault, Function, Lazy, quoting};
+use super::{Arguments, Body, CallError, Family, Function, Lazy, quoting_error};
 use crate::expression::Files;
 use crate::model::{Value, is_inside};
 
@@ -23,8 +23,8 @@ pub(super) fn functions() -> Vec<Function> {
     };
     vec![
         function("abspath", &["path"], "The absolute path, from the folder of the manifest.", |a| {
-            let path =
-                std::path::absolute(resolved(a.files, &a.text(0)?)).map_err(|error| quoting(error.to_string()))?;
+            let path = std::path::absolute(resolved(a.files, &a.text(0)?))
+                .map_err(|error| quoting_error(error.to_string()))?;
             Ok(path_value(&normal(&path)))
         }),
         function("basename", &["path"], "The last part of the path.", |a| {
@@ -69,39 +69,39 @@ pub(super) fn functions() -> Vec<Function> {
 }
 
 /// The bytes of the file at `path`, recorded as an input.
-pub(super) fn read(files: &Files, path: &str) -> Result<Vec<u8>, Fault> {
+pub(super) fn read(files: &Files, path: &str) -> Result<Vec<u8>, CallError> {
     let place = permitted(files, path)?;
     if place.exists() && !place.is_file() {
-        return Err(quoting(format!("{} is no file", place.display())));
+        return Err(quoting_error(format!("{} is not a file", place.display())));
     }
     let bytes = bounded::read(&place, LARGEST).map_err(|error| {
         let reason = match error.kind() {
-            std::io::ErrorKind::NotFound => format!("there is no file {}", place.display()),
-            _ => format!("can't read {}: {error}", place.display()),
+            std::io::ErrorKind::NotFound => format!("the file {} does not exist", place.display()),
+            _ => format!("cannot read {}: {error}", place.display()),
         };
-        quoting(reason)
+        quoting_error(reason)
     })?;
     let mut read = files.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let digest = Digest::of(&bytes);
     match read.insert(PathBuf::from(path), digest.clone()) {
         // What was planned with one content must not be applied with another.
         Some(before) if before != digest => {
-            Err(quoting(format!("{} changed while moorfast was at work: plan again", place.display())))
+            Err(quoting_error(format!("{} changed while moorfast was running: plan again", place.display())))
         }
         _ => Ok(bytes),
     }
 }
 
 /// The text of the file at `path`, recorded as an input.
-pub(super) fn read_text(files: &Files, path: &str) -> Result<String, Fault> {
+pub(super) fn read_text(files: &Files, path: &str) -> Result<String, CallError> {
     String::from_utf8(read(files, path)?)
-        .map_err(|_| quoting(format!("{path} is not UTF-8 text: `filebase64` reads any file")))
+        .map_err(|_| quoting_error(format!("{path} is not UTF-8 text: read it with `filebase64`")))
 }
 
 /// The place of `path`, unless the manifest is somebody else's and leads out of its folder.
-fn permitted(files: &Files, path: &str) -> Result<PathBuf, Fault> {
+fn permitted(files: &Files, path: &str) -> Result<PathBuf, CallError> {
     let place = resolved(files, path);
-    files.check(&place).map(|()| place).map_err(quoting)
+    files.check(&place).map(|()| place).map_err(quoting_error)
 }
 
 impl Files {
@@ -150,11 +150,13 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-fn fileset(a: &Arguments) -> Result<Value, Fault> {
+fn fileset(a: &Arguments) -> Result<Value, CallError> {
     let (folder, pattern) = (permitted(a.files, &a.text(0)?)?, a.text(1)?);
-    let pattern = glob(&pattern).ok_or_else(|| quoting(format!("`{pattern}` is no pattern of file names")))?;
+    let pattern =
+        glob(&pattern).ok_or_else(|| quoting_error(format!("`{pattern}` is not a valid file name pattern")))?;
     let mut found = Vec::new();
-    walk(&folder, &folder, &mut found).map_err(|error| quoting(format!("can't list {}: {error}", folder.display())))?;
+    walk(&folder, &folder, &mut found)
+        .map_err(|error| quoting_error(format!("cannot list {}: {error}", folder.display())))?;
     found.retain(|path| pattern.is_match(path));
     found.sort();
     Ok(Value::from(found))

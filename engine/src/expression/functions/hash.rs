@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
 
-use super::{Arguments, Body, Family, Fault, Function, filesystem, quoting};
+use super::{Arguments, Body, CallError, Family, Function, filesystem, quoting_error};
 use crate::model::Value;
 
 pub(super) fn functions() -> Vec<Function> {
@@ -63,7 +63,7 @@ pub(super) fn functions() -> Vec<Function> {
     ]
 }
 
-fn read(a: &Arguments) -> Result<Vec<u8>, Fault> {
+fn read(a: &Arguments) -> Result<Vec<u8>, CallError> {
     filesystem::read(a.files, &a.text(0)?)
 }
 
@@ -75,13 +75,13 @@ fn blake3_of(bytes: &[u8]) -> Value {
     Value::from(blake3::hash(bytes).to_hex().as_str())
 }
 
-fn uuidv5(a: &Arguments) -> Result<Value, Fault> {
+fn uuidv5(a: &Arguments) -> Result<Value, CallError> {
     let namespace = match a.text(0)?.as_str() {
         "dns" => uuid::Uuid::NAMESPACE_DNS,
         "url" => uuid::Uuid::NAMESPACE_URL,
         "oid" => uuid::Uuid::NAMESPACE_OID,
         "x500" => uuid::Uuid::NAMESPACE_X500,
-        other => uuid::Uuid::parse_str(other).map_err(|_| quoting(format!("`{other}` is no UUID")))?,
+        other => uuid::Uuid::parse_str(other).map_err(|_| quoting_error(format!("`{other}` is not a UUID")))?,
     };
     Ok(Value::from(uuid::Uuid::new_v5(&namespace, a.text(1)?.as_bytes()).to_string()))
 }

@@ -65,11 +65,11 @@ pub enum Family {
 #[derive(Clone, Copy, Debug)]
 enum Body {
     /// Known values, no marks: where any of it is unknown or sensitive, so is the result.
-    Plain(fn(&Arguments) -> Result<Value, Fault>),
+    Plain(fn(&Arguments) -> Result<Value, CallError>),
     /// Collections that are known at their top: what is in them is passed on as it is.
-    Outer(fn(&Arguments) -> Result<Value, Fault>),
+    Outer(fn(&Arguments) -> Result<Value, CallError>),
     /// Everything as it is.
-    Raw(fn(&Arguments) -> Result<Value, Fault>),
+    Raw(fn(&Arguments) -> Result<Value, CallError>),
     /// Unevaluated arguments: the evaluator does it itself.
     Lazy(Lazy),
 }
@@ -85,21 +85,21 @@ enum Lazy {
 
 /// Why a function refuses its arguments.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Fault {
+pub(super) enum CallError {
     /// The message tells of types and places only.
-    Open(String),
+    Plain(String),
     /// The message may quote a value: it is not shown where an argument is sensitive.
     Quoting(String),
 }
 
 /// A fault whose message quotes no value.
-fn open(message: impl Into<String>) -> Fault {
-    Fault::Open(message.into())
+fn plain_error(message: impl Into<String>) -> CallError {
+    CallError::Plain(message.into())
 }
 
 /// A fault whose message may quote a value.
-fn quoting(message: impl Into<String>) -> Fault {
-    Fault::Quoting(message.into())
+fn quoting_error(message: impl Into<String>) -> CallError {
+    CallError::Quoting(message.into())
 }
 
 impl Family {
@@ -187,9 +187,9 @@ pub(super) fn find(name: &FuncName) -> Result<&'static Function, Unresolved> {
         let help = match missing.map_or_else(|| Err(nearest()), |(_, reason)| Ok(reason)) {
             Ok(reason) => (*reason).to_owned(),
             Err(Some(nearest)) => format!("did you mean `{nearest}`?"),
-            Err(None) => "the functions are listed in docs/functions.md".to_owned(),
+            Err(None) => "docs/functions.md lists the functions".to_owned(),
         };
-        Unresolved { summary: format!("there is no function `{text}`"), help: Some(help) }
+        Unresolved { summary: format!("unknown function `{text}`"), help: Some(help) }
     })
 }
 
@@ -209,8 +209,8 @@ impl Function {
         }
         let problem = if count < least { "too few" } else { "too many" };
         Err(Unresolved {
-            summary: format!("`{}` is given {problem} arguments", self.name),
-            help: Some(format!("it is called as `{}`", self.signature())),
+            summary: format!("`{}` has {problem} arguments", self.name),
+            help: Some(format!("its signature is `{}`", self.signature())),
         })
     }
 }

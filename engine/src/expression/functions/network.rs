@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::{Arguments, Body, Family, Fault, Function, open, quoting};
+use super::{Arguments, Body, CallError, Family, Function, plain_error, quoting_error};
 use crate::model::Value;
 
 pub(super) fn functions() -> Vec<Function> {
@@ -23,15 +23,15 @@ pub(super) fn functions() -> Vec<Function> {
             |a| {
                 let (network, number) = (network(a)?, a.integer(1)?);
                 let size = host_bits(&network);
-                let host =
-                    wrap(number, size).ok_or_else(|| quoting(format!("{network} has no host number {number}")))?;
+                let host = wrap(number, size)
+                    .ok_or_else(|| quoting_error(format!("{network} has no host number {number}")))?;
                 let address = address(&network, bits(network.network()) | host);
                 address.map(|address| Value::from(address.to_string())).ok_or_else(|| no_room(&network))
             },
         ),
         function("cidrnetmask", &["prefix"], "The netmask of the IPv4 network.", |a| match network(a)? {
             IpNet::V4(network) => Ok(Value::from(network.netmask().to_string())),
-            IpNet::V6(_) => Err(open("only IPv4 networks have a netmask")),
+            IpNet::V6(_) => Err(plain_error("only IPv4 networks have a netmask")),
         }),
         function(
             "cidrsubnet",
@@ -51,10 +51,10 @@ pub(super) fn functions() -> Vec<Function> {
     ]
 }
 
-fn network(a: &Arguments) -> Result<IpNet, Fault> {
+fn network(a: &Arguments) -> Result<IpNet, CallError> {
     let text = a.text(0)?;
     let network: IpNet =
-        text.parse().map_err(|_| quoting(format!("`{text}` is no network; one looks like 10.0.0.0/16")))?;
+        text.parse().map_err(|_| quoting_error(format!("`{text}` is not a network such as 10.0.0.0/16")))?;
     Ok(network.trunc())
 }
 
@@ -78,15 +78,15 @@ fn address(network: &IpNet, bits: u128) -> Option<IpAddr> {
 }
 
 /// The network of `length` bits that starts at `start`, inside of `network`.
-fn inside(network: &IpNet, start: u128, length: u32) -> Result<IpNet, Fault> {
+fn inside(network: &IpNet, start: u128, length: u32) -> Result<IpNet, CallError> {
     let address = address(network, start).ok_or_else(|| no_room(network))?;
     let length = u8::try_from(length).map_err(|_| no_room(network))?;
-    let inner = IpNet::new(address, length).map_err(|error| quoting(error.to_string()))?;
+    let inner = IpNet::new(address, length).map_err(|error| quoting_error(error.to_string()))?;
     if network.contains(&inner) { Ok(inner) } else { Err(no_room(network)) }
 }
 
-fn no_room(network: &IpNet) -> Fault {
-    quoting(format!("{network} has no room for this"))
+fn no_room(network: &IpNet) -> CallError {
+    quoting_error(format!("{network} has no room for this network"))
 }
 
 /// `number` as an unsigned one of `size` bits; a negative one counts from the end.
@@ -100,17 +100,18 @@ fn wrap(number: i128, size: u32) -> Option<u128> {
     count.is_none_or(|count| wrapped < count).then_some(wrapped)
 }
 
-fn subnet(network: &IpNet, newbits: i128, number: i128) -> Result<IpNet, Fault> {
+fn subnet(network: &IpNet, newbits: i128, number: i128) -> Result<IpNet, CallError> {
     let newbits = u32::try_from(newbits).ok().filter(|newbits| *newbits <= host_bits(network));
-    let newbits = newbits.ok_or_else(|| quoting(format!("{network} has only {} bits left", host_bits(network))))?;
-    let number =
-        wrap(number, newbits).ok_or_else(|| quoting(format!("{newbits} bits make no network number {number}")))?;
+    let newbits =
+        newbits.ok_or_else(|| quoting_error(format!("{network} has only {} host bits", host_bits(network))))?;
+    let number = wrap(number, newbits)
+        .ok_or_else(|| quoting_error(format!("{newbits} additional bits have no network number {number}")))?;
     // A shift by all bits happens where no bit is new, and then the number is 0.
     let offset = number.checked_shl(host_bits(network) - newbits).unwrap_or(0);
     inside(network, bits(network.network()) | offset, u32::from(network.prefix_len()) + newbits)
 }
 
-fn cidrsubnets(a: &Arguments) -> Result<Value, Fault> {
+fn cidrsubnets(a: &Arguments) -> Result<Value, CallError> {
     let network = network(a)?;
     // Where the last network ends at the end of all addresses, there is no next start.
     let (mut next, mut subnets) = (Some(bits(network.network())), Vec::new());
@@ -118,8 +119,8 @@ fn cidrsubnets(a: &Arguments) -> Result<Value, Fault> {
         let first = subnet(&network, a.integer(at)?, 0)?;
         let length = u32::from(first.prefix_len());
         let no_room = || {
-            quoting(format!(
-                "{network} has no room for a network of {} bits more",
+            quoting_error(format!(
+                "{network} has no room for another network with {} additional bits",
                 length - u32::from(network.prefix_len())
             ))
         };

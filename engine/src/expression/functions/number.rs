@@ -6,7 +6,7 @@ use std::num::IntErrorKind;
 use hcl::edit::expr::BinaryOperator;
 use serde_json::Number;
 
-use super::{Arguments, Body, Family, Fault, Function, open, quoting};
+use super::{Arguments, Body, CallError, Family, Function, plain_error, quoting_error};
 use crate::expression::arithmetic::{arithmetic, compare};
 use crate::model::Value;
 use crate::model::convert::to_number;
@@ -49,21 +49,21 @@ pub(super) fn functions() -> Vec<Function> {
 }
 
 /// The whole number, or that it cannot be represented.
-fn exact(whole: Option<i128>) -> Result<Value, Fault> {
+fn exact(whole: Option<i128>) -> Result<Value, CallError> {
     let number = whole.and_then(whole_number);
-    number.map(Value::Number).ok_or_else(|| open(format!("the result cannot be represented exactly: {LIMITS}")))
+    number.map(Value::Number).ok_or_else(|| plain_error(format!("the result cannot be represented exactly: {LIMITS}")))
 }
 
 /// The result of a calculation with floats.
-fn computed(result: f64) -> Result<Value, Fault> {
+fn computed(result: f64) -> Result<Value, CallError> {
     match float_number(result) {
         Some(number) => Ok(Value::Number(number)),
         None if result.is_finite() => exact(None),
-        None => Err(open("the result is not a number")),
+        None => Err(plain_error("the result is not a finite number")),
     }
 }
 
-fn round(a: &Arguments, rounded: fn(f64) -> f64) -> Result<Value, Fault> {
+fn round(a: &Arguments, rounded: fn(f64) -> f64) -> Result<Value, CallError> {
     match integer(&a.number(0)?) {
         Some(whole) => exact(Some(whole)),
         None => computed(rounded(a.float(0)?)),
@@ -71,7 +71,7 @@ fn round(a: &Arguments, rounded: fn(f64) -> f64) -> Result<Value, Fault> {
 }
 
 /// Whole numbers to a power from 0 on are exact, and fractions to a small one are multiplied in decimal.
-fn pow(a: &Arguments) -> Result<Value, Fault> {
+fn pow(a: &Arguments) -> Result<Value, CallError> {
     match (integer(&a.number(0)?), integer(&a.number(1)?)) {
         (Some(base), Some(exponent @ 0..)) => {
             // For -1, 0 and 1 only the parity of a large exponent matters.
@@ -84,45 +84,47 @@ fn pow(a: &Arguments) -> Result<Value, Fault> {
                 Value::Number(power) => arithmetic(BinaryOperator::Mul, &power, &base),
                 other => Ok(other),
             };
-            (0..exponent).try_fold(Value::from(1_i64), times).map_err(open)
+            (0..exponent).try_fold(Value::from(1_i64), times).map_err(plain_error)
         }
         _ => computed(a.float(0)?.powf(a.float(1)?)),
     }
 }
 
 /// A logarithm that is a whole number is exact.
-fn log(a: &Arguments) -> Result<Value, Fault> {
+fn log(a: &Arguments) -> Result<Value, CallError> {
     let (number, base) = (a.float(0)?, a.float(1)?);
     let logarithm = number.ln() / base.ln();
     let whole = logarithm.round();
     computed(if base.powf(whole) == number { whole } else { logarithm })
 }
 
-fn extreme(a: &Arguments, wanted: Ordering) -> Result<Value, Fault> {
+fn extreme(a: &Arguments, wanted: Ordering) -> Result<Value, CallError> {
     let numbers: Vec<Number> = (0..a.len()).map(|at| a.number(at)).collect::<Result<_, _>>()?;
     let best = numbers.into_iter().reduce(|best, next| if compare(&next, &best) == wanted { next } else { best });
-    best.map(Value::Number).ok_or_else(|| open(format!("`{}` takes at least one number", a.function.name)))
+    best.map(Value::Number).ok_or_else(|| plain_error(format!("`{}` takes at least one number", a.function.name)))
 }
 
-fn parseint(a: &Arguments) -> Result<Value, Fault> {
+fn parseint(a: &Arguments) -> Result<Value, CallError> {
     let (text, base) = (a.text(0)?, a.integer(1)?);
-    let base =
-        u32::try_from(base).ok().filter(|base| (2..=36).contains(base)).ok_or_else(|| a.expected(1, "2 to 36"))?;
+    let base = u32::try_from(base)
+        .ok()
+        .filter(|base| (2..=36).contains(base))
+        .ok_or_else(|| a.expected(1, "a whole number from 2 to 36"))?;
     match i128::from_str_radix(&text, base) {
         Ok(number) => exact(Some(number)),
         Err(error) => match error.kind() {
             IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => exact(None),
-            _ => Err(quoting(format!("`{text}` is no whole number in base {base}"))),
+            _ => Err(quoting_error(format!("`{text}` is not a whole number in base {base}"))),
         },
     }
 }
 
-fn sum(a: &Arguments) -> Result<Value, Fault> {
+fn sum(a: &Arguments) -> Result<Value, CallError> {
     let numbers: Option<Vec<Number>> = a.list(0)?.iter().map(to_number).collect();
     let numbers = numbers.ok_or_else(|| a.mismatch(0, "a list of numbers"))?;
     let mut sum = Number::from(0);
     for number in &numbers {
-        match arithmetic(BinaryOperator::Plus, &sum, number).map_err(open)? {
+        match arithmetic(BinaryOperator::Plus, &sum, number).map_err(plain_error)? {
             Value::Number(next) => sum = next,
             other => return Ok(other),
         }

@@ -1,7 +1,7 @@
 //! Functions of lists as sets: each value once, in order.
 
 use super::collection::{distinct, order};
-use super::{Arguments, Body, Family, Fault, Function, open};
+use super::{Arguments, Body, CallError, Family, Function, plain_error};
 use crate::expression::arithmetic::equal;
 use crate::model::Value;
 
@@ -52,12 +52,12 @@ fn holds(set: &[Value], value: &Value) -> bool {
     set.iter().any(|member| equal(member, value))
 }
 
-fn setproduct(a: &Arguments) -> Result<Value, Fault> {
+fn setproduct(a: &Arguments) -> Result<Value, CallError> {
     const MOST: usize = 100_000;
     let mut product: Vec<Vec<Value>> = vec![Vec::new()];
     for list in a.lists(0)? {
         if product.len().saturating_mul(list.len()) > MOST {
-            return Err(open(format!("`setproduct` gives at most {MOST} combinations")));
+            return Err(plain_error(format!("`setproduct` produces at most {MOST} combinations")));
         }
         product = product
             .iter()

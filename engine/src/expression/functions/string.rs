@@ -3,7 +3,7 @@
 use regex::{Captures, Regex};
 use serde_json::Number;
 
-use super::{Arguments, Body, Family, Fault, Function, Lazy, open, quoting};
+use super::{Arguments, Body, CallError, Family, Function, Lazy, plain_error, quoting_error};
 use crate::expression::functions::encoding::to_json_text;
 use crate::model::Value;
 use crate::model::convert::{to_bool, to_number, to_text};
@@ -65,8 +65,9 @@ pub(super) fn functions() -> Vec<Function> {
             "The first match of the pattern: the match, or a list or map of its groups. No match is an error.",
             |a| {
                 let (pattern, text) = (pattern(&a.text(0)?)?, a.text(1)?);
-                let captures =
-                    pattern.captures(&text).ok_or_else(|| quoting(format!("`{text}` does not match `{pattern}`")))?;
+                let captures = pattern
+                    .captures(&text)
+                    .ok_or_else(|| quoting_error(format!("`{text}` does not match `{pattern}`")))?;
                 Ok(groups(&pattern, &captures))
             },
         ),
@@ -144,15 +145,15 @@ pub(super) fn functions() -> Vec<Function> {
 }
 
 /// A number of spaces or repetitions that can't exhaust memory.
-fn bounded(a: &Arguments, at: usize) -> Result<usize, Fault> {
+fn bounded(a: &Arguments, at: usize) -> Result<usize, CallError> {
     Some(a.size(at)?).filter(|size| *size <= 1024).ok_or_else(|| a.expected(at, "a whole number from 0 to 1024"))
 }
 
-fn pattern(text: &str) -> Result<Regex, Fault> {
+fn pattern(text: &str) -> Result<Regex, CallError> {
     Regex::new(text).map_err(|error| {
         let error = error.to_string();
-        quoting(format!(
-            "`{text}` is no regular expression: {}",
+        quoting_error(format!(
+            "`{text}` is not a valid regular expression: {}",
             error.lines().last().unwrap_or_default().trim_start_matches("error: ")
         ))
     })
@@ -171,7 +172,7 @@ fn groups(pattern: &Regex, captures: &Captures) -> Value {
     text(captures.get(0))
 }
 
-fn replace(a: &Arguments) -> Result<Value, Fault> {
+fn replace(a: &Arguments) -> Result<Value, CallError> {
     let (text, part, replacement) = (a.text(0)?, a.text(1)?, a.text(2)?);
     let inner = part.strip_prefix('/').and_then(|part| part.strip_suffix('/'));
     Ok(Value::from(match inner {
@@ -180,7 +181,7 @@ fn replace(a: &Arguments) -> Result<Value, Fault> {
     }))
 }
 
-fn substr(a: &Arguments) -> Result<Value, Fault> {
+fn substr(a: &Arguments) -> Result<Value, CallError> {
     let (text, offset, length) = (a.text(0)?, a.integer(1)?, a.integer(2)?);
     let count = text.chars().count();
     let skipped = match usize::try_from(offset) {
@@ -193,12 +194,12 @@ fn substr(a: &Arguments) -> Result<Value, Fault> {
     Ok(Value::from(text.chars().skip(skipped).take(taken).collect::<String>()))
 }
 
-fn formatlist(a: &Arguments) -> Result<Value, Fault> {
+fn formatlist(a: &Arguments) -> Result<Value, CallError> {
     let format = a.text(0)?;
     let lengths: Vec<usize> = a.rest(1).iter().filter_map(|value| value.as_list().map(<[Value]>::len)).collect();
     let length = lengths.first().copied().unwrap_or(1);
     if lengths.iter().any(|other| *other != length) {
-        return Err(open("the lists of `formatlist` must have the same length"));
+        return Err(plain_error("the lists of `formatlist` must have the same length"));
     }
     let formatted = (0..length).map(|i| {
         let item = |value: &Value| value.as_list().map_or_else(|| Some(value.clone()), |items| items.get(i).cloned());
@@ -218,7 +219,7 @@ struct Verb {
     letter: char,
 }
 
-fn format_text(format: &str, values: &[Value]) -> Result<String, Fault> {
+fn format_text(format: &str, values: &[Value]) -> Result<String, CallError> {
     let (mut out, mut rest, mut next) = (String::new(), format, 0);
     let mut indexed = false;
     while let Some(at) = rest.find('%') {
@@ -231,24 +232,24 @@ fn format_text(format: &str, values: &[Value]) -> Result<String, Fault> {
         }
         indexed |= verb.index.is_some();
         let position = verb.index.map_or(next, |index| index - 1);
-        let value = values.get(position).ok_or_else(|| open("`format` has more verbs than values"))?;
+        let value = values.get(position).ok_or_else(|| plain_error("`format` has more verbs than values"))?;
         next = position + 1;
         out.push_str(&formatted(&verb, value)?);
     }
     if next < values.len() && !indexed {
-        return Err(open("`format` has more values than verbs"));
+        return Err(plain_error("`format` has more values than verbs"));
     }
     out.push_str(rest);
     Ok(out)
 }
 
 /// The verb after a `%`, and the text after the verb.
-fn verb(text: &str) -> Result<(Verb, &str), Fault> {
+fn verb(text: &str) -> Result<(Verb, &str), CallError> {
     let mut verb = Verb::default();
     let digits = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let small = |text: &str| match text.parse::<usize>() {
         Ok(size) if size <= 1024 => Ok(size),
-        _ => Err(quoting(format!("`format`: {text} is not a width, a precision or an index from 0 to 1024"))),
+        _ => Err(quoting_error(format!("`format`: {text} is not a width, a precision or an index from 0 to 1024"))),
     };
     let mut rest = text.trim_start_matches(['-', '+', ' ', '#', '0']);
     verb.flags = text[..text.len() - rest.len()].to_owned();
@@ -264,23 +265,23 @@ fn verb(text: &str) -> Result<(Verb, &str), Fault> {
         verb.index = Some(
             Some(small(index)?)
                 .filter(|index| *index > 0)
-                .ok_or_else(|| open("`format`: the index in `%[…]` counts from 1"))?,
+                .ok_or_else(|| plain_error("`format`: the index in `%[…]` counts from 1"))?,
         );
         rest = after;
     }
     let mut chars = rest.chars();
     verb.letter =
-        chars.next().ok_or_else(|| open("`format` ends in the middle of a verb; write %% for a percent sign"))?;
+        chars.next().ok_or_else(|| plain_error("`format` ends within a verb; write `%%` for a percent sign"))?;
     Ok((verb, chars.as_str()))
 }
 
-fn formatted(verb: &Verb, value: &Value) -> Result<String, Fault> {
+fn formatted(verb: &Verb, value: &Value) -> Result<String, CallError> {
     let wrong = |expected: &str| {
         let found = match value {
             Value::Number(number) => number_text(number),
             other => format!("a {}", other.type_name()),
         };
-        quoting(format!("`%{}` of `format` takes {expected}, not {found}", verb.letter))
+        quoting_error(format!("`%{}` of `format` takes {expected}, not {found}", verb.letter))
     };
     let number = || to_number(value).ok_or_else(|| wrong("a number"));
     let whole = || integer(&number()?).ok_or_else(|| wrong("a whole number"));
@@ -297,7 +298,7 @@ fn formatted(verb: &Verb, value: &Value) -> Result<String, Fault> {
         let digits = digits(number.unsigned_abs());
         let zeros = "0".repeat(verb.precision.unwrap_or(0).saturating_sub(digits.len()));
         let sign = if number < 0 { "-" } else { "" };
-        Ok::<_, Fault>(signed(format!("{sign}{prefix}{zeros}{digits}")))
+        Ok::<_, CallError>(signed(format!("{sign}{prefix}{zeros}{digits}")))
     };
     let body = match verb.letter {
         's' => text()?.chars().take(verb.precision.unwrap_or(usize::MAX)).collect(),
@@ -322,7 +323,7 @@ fn formatted(verb: &Verb, value: &Value) -> Result<String, Fault> {
             Some(text) => text,
             None => to_json_text(value)?,
         },
-        other => return Err(quoting(format!("`format` knows no verb `%{other}`"))),
+        other => return Err(quoting_error(format!("`format` has no verb `%{other}`"))),
     };
     Ok(padded(verb, body))
 }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
 
-use super::{Arguments, Body, Family, Fault, Function, quoting};
+use super::{Arguments, Body, CallError, Family, Function, quoting_error};
 use crate::model::{DURATION_EXAMPLES, Value, parse_duration};
 
 pub(super) fn functions() -> Vec<Function> {
@@ -25,8 +25,8 @@ pub(super) fn functions() -> Vec<Function> {
             |a| {
                 let (time, text) = (time(a, 0)?, a.text(1)?);
                 let duration =
-                    duration(&text).ok_or_else(|| quoting(format!("`{text}` is not {DURATION_EXAMPLES}")))?;
-                let sum = time.checked_add(duration).map_err(|_| quoting("the time is out of range"))?;
+                    duration(&text).ok_or_else(|| quoting_error(format!("`{text}` is not {DURATION_EXAMPLES}")))?;
+                let sum = time.checked_add(duration).map_err(|_| quoting_error("the time is out of range"))?;
                 Ok(Value::from(rfc3339(&sum)))
             },
         ),
@@ -37,7 +37,7 @@ pub(super) fn functions() -> Vec<Function> {
             |a| {
                 let (name, time) = (a.text(0)?, time(a, 1)?);
                 let zone = TimeZone::get(&name).map_err(|_| {
-                    quoting(format!("this machine knows no time zone `{name}`; one looks like Europe/Berlin"))
+                    quoting_error(format!("unknown time zone `{name}`; a time zone is named as in Europe/Berlin"))
                 })?;
                 Ok(Value::from(rfc3339(&time.with_time_zone(zone))))
             },
@@ -53,9 +53,9 @@ pub(super) fn functions() -> Vec<Function> {
 }
 
 /// The time of an argument, in the offset that it is written with.
-fn time(a: &Arguments, at: usize) -> Result<Zoned, Fault> {
+fn time(a: &Arguments, at: usize) -> Result<Zoned, CallError> {
     let text = a.text(at)?;
-    let invalid = || quoting(format!("`{text}` is no RFC 3339 time; one looks like 2026-01-31T12:00:00Z"));
+    let invalid = || quoting_error(format!("`{text}` is not an RFC 3339 time such as 2026-01-31T12:00:00Z"));
     let timestamp: Timestamp = text.parse().map_err(|_| invalid())?;
     let pieces = jiff::fmt::temporal::Pieces::parse(&text).map_err(|_| invalid())?;
     let offset = pieces.to_numeric_offset().unwrap_or(jiff::tz::Offset::UTC);
@@ -77,12 +77,12 @@ fn duration(text: &str) -> Option<SignedDuration> {
     Some(if negative { -duration } else { duration })
 }
 
-fn format_date(format: &str, time: &Zoned) -> Result<String, Fault> {
+fn format_date(format: &str, time: &Zoned) -> Result<String, CallError> {
     let (mut out, mut rest) = (String::new(), format);
     while let Some(c) = rest.chars().next() {
         if c == '\'' {
             let inner = &rest[1..];
-            let end = inner.find('\'').ok_or_else(|| quoting("a `'` of the format is not closed"))?;
+            let end = inner.find('\'').ok_or_else(|| quoting_error("a `'` in the format is not closed"))?;
             out.push_str(if end == 0 { "'" } else { &inner[..end] });
             rest = &inner[end + 1..];
             continue;
@@ -94,7 +94,7 @@ fn format_date(format: &str, time: &Zoned) -> Result<String, Fault> {
             (Some(directive), _) => out.push_str(&time.strftime(directive).to_string()),
             (None, "Z" | "ZZZ") => out.push_str(&zone(run, time)),
             (None, _) if c.is_ascii_alphabetic() => {
-                return Err(quoting(format!("formatdate knows no `{run}`; text is written in quotes: '{run}'")));
+                return Err(quoting_error(format!("`formatdate` has no verb `{run}`; quote literal text: '{run}'")));
             }
             (None, _) => out.push_str(run),
         }

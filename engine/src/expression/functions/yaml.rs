@@ -1,24 +1,24 @@
 //! YAML as Kubernetes tools and people write it.
 
-use super::{Fault, open, quoting};
+use super::{CallError, plain_error, quoting_error};
 use crate::model::number::number_text;
 use crate::model::yaml::is_text;
 use crate::model::{Value, yaml_document};
 
 /// The value that a YAML text is.
-pub(super) fn decode(text: &str) -> Result<Value, Fault> {
-    yaml_document(text).map_err(|error| quoting(format!("this YAML cannot be used: {error}")))
+pub(super) fn decode(text: &str) -> Result<Value, CallError> {
+    yaml_document(text).map_err(|error| quoting_error(format!("this YAML cannot be used: {error}")))
 }
 
 /// The value as YAML in block style.
-pub(super) fn encode(value: &Value) -> Result<String, Fault> {
+pub(super) fn encode(value: &Value) -> Result<String, CallError> {
     let mut out = String::new();
     block(value, 0, &mut out)?;
     Ok(out)
 }
 
 /// Writes a value whose first line starts at `indent`, which is written already.
-fn block(value: &Value, indent: usize, out: &mut String) -> Result<(), Fault> {
+fn block(value: &Value, indent: usize, out: &mut String) -> Result<(), CallError> {
     match value {
         Value::Map(map) if !map.is_empty() => {
             for (i, (key, member)) in map.iter().enumerate() {
@@ -68,7 +68,7 @@ fn newline(indent: usize, out: &mut String) {
     out.push_str(&" ".repeat(indent));
 }
 
-fn scalar_of(value: &Value, indent: usize) -> Result<String, Fault> {
+fn scalar_of(value: &Value, indent: usize) -> Result<String, CallError> {
     Ok(match value {
         Value::Null => "null".to_owned(),
         Value::Bool(truth) => truth.to_string(),
@@ -76,7 +76,9 @@ fn scalar_of(value: &Value, indent: usize) -> Result<String, Fault> {
         Value::String(text) => literal_text(text, indent).unwrap_or_else(|| scalar_text(text)),
         Value::List(_) => "[]".to_owned(),
         Value::Map(_) => "{}".to_owned(),
-        Value::Unknown | Value::Retained | Value::Sensitive(_) => return Err(open("this value can't be encoded")),
+        Value::Unknown | Value::Retained | Value::Sensitive(_) => {
+            return Err(plain_error("this value cannot be encoded"));
+        }
     })
 }
 

@@ -1,7 +1,7 @@
 use super::problems;
 
 #[test]
-fn all_errors_of_all_files_in_one_run() {
+fn all_errors_of_all_files_are_reported_at_once() {
     let text = problems(&[
         (
             "main.toml",
@@ -53,7 +53,7 @@ path = "${1 +}"
 restart_on = ["ssh_file.motd"]
 
 [outputs.o]
-description = "lacks a value"
+description = "no value"
 
 [check.empty]
 
@@ -117,7 +117,7 @@ fn a_circle_of_locals_is_shown() {
 }
 
 #[test]
-fn moves_that_do_not_fit_are_told() {
+fn moves_that_contradict_the_manifest_are_errors() {
     let text = problems(&[(
         "main.toml",
         r#"
@@ -143,7 +143,7 @@ to = "t.c"
 }
 
 #[test]
-fn deep_keys_and_lists_overflow_nothing() {
+fn deep_keys_and_lists_do_not_overflow_the_stack() {
     for depth in [50, 1000, 100_000] {
         problems(&[("a.toml", &format!("[locals]\nx{} = 1\n", ".a".repeat(depth)))]);
         problems(&[("a.toml", &format!("[locals]\nx = {}{}\n", "[".repeat(depth), "]".repeat(depth)))]);
@@ -153,13 +153,13 @@ fn deep_keys_and_lists_overflow_nothing() {
 
 proptest::proptest! {
     #[test]
-    fn no_text_makes_the_loader_panic(text in "[a-z0-9=\\[\\]{}\"'$%#,. \n]{0,80}", key in "(resource|data|nodes|variables|check|outputs|moved|providers)") {
+    fn the_loader_never_panics(text in "[a-z0-9=\\[\\]{}\"'$%#,. \n]{0,80}", key in "(resource|data|nodes|variables|check|outputs|moved|providers)") {
         problems(&[("a.toml", &text), ("b.toml", &format!("[{key}.x.y]\n{text}")), ("c.toml", &format!("[{key}]\nx = '${{{}}}'", text.replace(['\'', '\n'], "")))]);
     }
 }
 
 #[test]
-fn policies_and_rollouts_name_what_there_is() {
+fn policies_and_rollouts_refer_to_existing_blocks() {
     let text = problems(&[(
         "rules.toml",
         r#"

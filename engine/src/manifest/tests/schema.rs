@@ -1,4 +1,4 @@
-//! A schema against manifests and values.
+//! Tests of manifests and values against a schema.
 
 use crate::manifest::check_attributes;
 use crate::manifest::tests::{load, render};
@@ -31,7 +31,7 @@ fn schema() -> Schema {
 }
 
 #[test]
-fn what_is_written_is_checked_before_anything_is_evaluated() {
+fn literals_are_checked_before_expressions_are_evaluated() {
     let text = r#"
 [locals]
 x = 1
@@ -73,14 +73,14 @@ fn conformed(json: &str) -> String {
     };
     match conform(&schema(), attributes) {
         Ok(attributes) => format!("{attributes:?}"),
-        Err(faults) => {
-            faults.into_iter().map(|(path, message)| format!("{path} {message}")).collect::<Vec<_>>().join("; ")
+        Err(errors) => {
+            errors.into_iter().map(|(path, message)| format!("{path}: {message}")).collect::<Vec<_>>().join("; ")
         }
     }
 }
 
 #[test]
-fn values_are_brought_into_form() {
+fn values_are_converted_to_the_types_of_the_schema() {
     let cases = [
         (r#"{"path": "/a"}"#, r#"{"mode": "0644", "path": "/a"}"#),
         (
@@ -94,20 +94,20 @@ fn values_are_brought_into_form() {
             r#"{"mode": "0644", "path": "/a", "target": {"name": "n", "port": 80, "token": (sensitive)}}"#,
         ),
         (r#"{"path": "/a", "labels": {"x": 1}}"#, r#"{"labels": {"x": "1"}, "mode": "0644", "path": "/a"}"#),
-        (r#"{"path": "/a", "secret": ["s3cr3t"]}"#, "secret must be a string"),
-        (r#"{}"#, "path is missing"),
-        (r#"{"path": "/a", "mode": 420}"#, "mode must be a file mode in octal, as the string \"0644\""),
+        (r#"{"path": "/a", "secret": ["s3cr3t"]}"#, "secret: must be a string"),
+        (r#"{}"#, "path: missing required attribute"),
+        (r#"{"path": "/a", "mode": 420}"#, "mode: must be a file mode in octal, as the string \"0644\""),
         (
             r#"{"path": "/a", "size": 1, "contnt": 1}"#,
-            "size is set by what is there and can't be written; contnt is no attribute; did you mean `content`?",
+            "size: is computed by the provider and cannot be set; contnt: unknown attribute; did you mean `content`?",
         ),
         (
             r#"{"path": [], "wait": "x", "state": "strated"}"#,
-            "path must be a string, not a list; wait must be a duration such as 90s, 15m or 24h, not `x`; state must be one of `started` or `stopped`, not `strated`; did you mean `started`?",
+            "path: must be a string, not a list; wait: must be a duration such as 90s, 15m or 24h, not `x`; state: must be one of `started` or `stopped`, not `strated`; did you mean `started`?",
         ),
         (
             r#"{"path": "/a", "targets": [{"name": "n"}, {"port": 1}, 5], "ports": [1.5]}"#,
-            "ports[0] must be a whole number, not a fraction; targets[1].name is missing; targets[2] must be a table, not a number",
+            "ports[0]: must be a whole number, not a fraction; targets[1].name: missing required attribute; targets[2]: must be a table, not a number",
         ),
     ];
     for (json, expected) in cases {
@@ -116,7 +116,7 @@ fn values_are_brought_into_form() {
 }
 
 #[test]
-fn what_is_unknown_or_sensitive_passes_and_stays_so() {
+fn unknown_and_sensitive_values_conform_and_keep_their_marks() {
     let attributes: Attributes = [
         ("path".to_owned(), Value::Unknown),
         ("ports".to_owned(), Value::List(vec![Value::Retained, Value::from("1")])),
@@ -130,6 +130,6 @@ fn what_is_unknown_or_sensitive_passes_and_stays_so() {
     assert_eq!(conformed["content"].as_str(), Some("5"));
     let attributes: Attributes =
         [("path".to_owned(), Value::from("a")), ("state".to_owned(), Value::from("s3cr3t").sensitive())].into();
-    let faults = conform(&schema(), attributes).unwrap_err();
-    assert_eq!(faults, [("state".to_owned(), "must be one of `started` or `stopped`".to_owned())]);
+    let errors = conform(&schema(), attributes).unwrap_err();
+    assert_eq!(errors, [("state".to_owned(), "must be one of `started` or `stopped`".to_owned())]);
 }

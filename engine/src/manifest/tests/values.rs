@@ -44,7 +44,7 @@ fn the_inventory_is_evaluated() {
 }
 
 #[test]
-fn the_inventory_has_the_order_in_which_it_is_written() {
+fn the_inventory_keeps_the_order_of_the_manifest() {
     let headers =
         "[nodes.gpu10]\n[nodes.gpu2]\n[nodes.gpu2.vars]\nrack = 1\n[nodes.canary]\n[nodes.a.vars]\nrack = 1\n";
     let inline = "[nodes]\nz = { transport = \"local\" }\ny.transport = \"local\"\nx = {}\n";
@@ -55,7 +55,7 @@ fn the_inventory_has_the_order_in_which_it_is_written() {
 }
 
 #[test]
-fn wrong_nodes_are_told() {
+fn invalid_nodes_are_errors() {
     let text = r#"
 [variables.secret]
 default = "s3cr3t"
@@ -77,7 +77,7 @@ address = "${ssh_file.x.path}"
     insta::assert_snapshot!(render(&manifest.sources, &errors));
 }
 
-/// The expression of `local.x` in the manifest of [`NODES`] with this local.
+/// Runs `test` with the manifest of [`NODES`] in which `local.x` has this value.
 fn with_local<T>(value: &str, test: impl FnOnce(&Manifest, &StaticScope) -> T) -> T {
     let text = NODES.replace("[locals]", &format!("[locals]\nx = {value}"));
     let manifest = manifest(&text);
@@ -113,7 +113,7 @@ fn on_selects_nodes() {
         (r#""here""#, "here"),
         (r#"["gpu02", "gpu01"]"#, "gpu01,gpu02"),
         (r#""all""#, "gpu01,gpu02,here"),
-        ("[]", "`on` selects no node, so there is no instance"),
+        ("[]", "`on` selects no nodes, so the block has no instances"),
         (
             r#"{ role = "wroker" }"#,
             "no node has the role `wroker`; did you mean `worker`? Otherwise add allow_empty = true to `on` if no node needs to have it",
@@ -124,14 +124,17 @@ fn on_selects_nodes() {
         ),
         (r#"{ role = "db", allow_empty = true }"#, ""),
         (r#"{ roles = ["worker", "db"], allow_empty = true }"#, "gpu01,gpu02"),
-        (r#"{ role = "db", allow_empty = "maybe" }"#, "`allow_empty` of `on` is true or false"),
-        ("{ roles = [] }", "`on` names no role; write { role = \"worker\" }, or \"all\" for every node"),
+        (r#"{ role = "db", allow_empty = "maybe" }"#, "`allow_empty` of `on` must be true or false"),
+        ("{ roles = [] }", "`on` has an empty list of roles; write { role = \"worker\" }, or \"all\" for every node"),
         (r#""gpu1""#, "there is no node `gpu1`; did you mean `gpu01`?"),
-        (r#"{ rule = "worker" }"#, "`on` knows no `rule`; did you mean `role`?"),
-        ("5", "`on` selects nodes; it is { role = \"worker\" }, a name, a list of names or \"all\""),
+        (r#"{ rule = "worker" }"#, "unknown key `rule` in `on`; did you mean `role`?"),
+        (
+            "5",
+            "`on` is not a valid selection of nodes; write { role = \"worker\" }, a node name, a list of node names or \"all\"",
+        ),
         (
             r#""${var.token}""#,
-            "`on` must be known and not sensitive; which nodes there are must not depend on resources or secrets",
+            "`on` must be known and not sensitive; the selection of nodes cannot depend on resources or secrets",
         ),
     ];
     for (on, expected) in cases {
@@ -145,10 +148,10 @@ fn for_each_gives_keys_and_values() {
         (r#"["a", "b"]"#, r#"[("a", "a"), ("b", "b")]"#),
         (r#"{ b = 1, a = { c = 2 } }"#, r#"[("a", {"c": 2}), ("b", 1)]"#),
         (r#""${toset([\"b\", \"a\"])}""#, r#"[("a", "a"), ("b", "b")]"#),
-        (r#"["a", "a"]"#, "`for_each` has `a` twice"),
+        (r#"["a", "a"]"#, "`for_each` has the key `a` twice"),
         (r#"["${var.token}"]"#, "`for_each` is sensitive"),
-        (r#"[{ a = 1 }]"#, "`for_each` is a list of strings, or a map"),
-        ("5", "`for_each` is a list of strings or a map, not a number"),
+        (r#"[{ a = 1 }]"#, "`for_each` must be a list of strings or a map"),
+        ("5", "`for_each` must be a list of strings or a map, not a number"),
     ];
     for (for_each, expected) in cases {
         let found = with_local(for_each, |manifest, scope| match evaluate_for_each(&manifest.locals["x"], scope) {
@@ -203,7 +206,7 @@ fn a_value_is_converted_to_its_type_as_terraform_does() {
         ("list(set(string))", r#"[["a", "a"]]"#, r#"[["a"]]"#),
         ("map(set(number))", "{ a = [2, 1, 2] }", "{\"a\": [1, 2]}"),
         ("set", "[1, 1]", "[1]"),
-        ("set(string)", "{}", "set(string) is expected, this is a map"),
+        ("set(string)", "{}", "must be set(string), not a map"),
         ("object({ a = optional(number) })", "{}", "{\"a\": null}"),
         ("object({ a = optional(number, 80) })", "{}", "{\"a\": 80}"),
         ("object({ a = optional(number, 80) })", "{ a = null }", "{\"a\": 80}"),
@@ -232,13 +235,16 @@ fn a_value_is_converted_to_its_type_as_terraform_does() {
         assert_eq!(found, expected, "{kind} of {written}");
     }
     let refused = [
-        ("object({ a = optional() })", "`optional` takes a type and perhaps a default: optional(number, 80)"),
+        ("object({ a = optional() })", "`optional` takes a type and an optional default: optional(number, 80)"),
         (
             "object({ a = optional(number, 1, 2) })",
-            "`optional` takes a type and perhaps a default: optional(number, 80)",
+            "`optional` takes a type and an optional default: optional(number, 80)",
         ),
-        ("object({ a = optional(number, \"x\") })", "the default of `optional`: number is expected, this is a string"),
-        ("object({ a = optional(number, var.x) })", "the default of `optional` is a plain value, not an expression"),
+        ("object({ a = optional(number, \"x\") })", "the default of `optional`: must be number, not a string"),
+        (
+            "object({ a = optional(number, var.x) })",
+            "the default of `optional` must be a literal value, not an expression",
+        ),
         ("optional(number)", "`optional` is for attributes of an object"),
     ];
     for (kind, expected) in refused {
@@ -272,7 +278,7 @@ fn variables_come_from_the_strongest_source() {
 }
 
 #[test]
-fn wrong_assignments_are_all_told_and_show_no_secret() {
+fn all_invalid_assignments_are_reported_without_secrets() {
     let arguments = ["nmae=x", "count=many", "tags={ a = 1 }", "node={ nam = 1 }", "password=s3cr3t", "novalue"];
     let assignments = Assignments { arguments: arguments.map(str::to_owned).to_vec(), ..Assignments::default() };
     let text = assigned(&assignments);
@@ -303,21 +309,21 @@ fn a_folder_is_one_manifest() {
 }
 
 #[test]
-fn what_can_not_be_read_is_told() {
+fn an_unreadable_manifest_is_an_error() {
     let empty = tempfile::tempdir().unwrap();
     let message = |path: &std::path::Path| {
         let (_, errors) = Manifest::load(path).unwrap_err();
         render(&Sources::default(), &errors).replace(&*empty.path().to_string_lossy(), "FOLDER")
     };
     insta::assert_snapshot!(message(empty.path()), @r"
-    error: there is no manifest in FOLDER
-      help: a manifest is one or more *.toml files; `moorfast init` writes a first one
+    error: no manifest in FOLDER
+      help: a manifest is one or more *.toml files; `moorfast init` creates one
     ");
-    insta::assert_snapshot!(message(&empty.path().join("nope")), @"error: there is no FOLDER/nope");
+    insta::assert_snapshot!(message(&empty.path().join("nope")), @"error: FOLDER/nope does not exist");
 }
 
 #[test]
-fn instances_of_providers_are_told_from_attributes() {
+fn provider_instances_are_distinguished_from_attributes() {
     let text = "[providers.kubernetes]\ncontext = 'a'\nexec = { command = 'x' }\n[providers.kubernetes.prod]\ncontext = 'b'\n[providers.ssh.far]\nuser = 'x'\n";
     let manifest = manifest(text);
     let names: Vec<(&str, Vec<&str>)> = manifest
@@ -332,7 +338,7 @@ fn instances_of_providers_are_told_from_attributes() {
 }
 
 #[test]
-fn a_manifest_as_people_write_it_is_read_and_evaluated() {
+fn a_realistic_manifest_is_read_and_evaluated() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("kubelet-config.yaml.tpl", "address: ${node_ip}\nclusterDNS:\n%{ for ip in dns ~}\n- ${ip}\n%{ endfor ~}\n");

@@ -1,4 +1,4 @@
-//! Bringing evaluated attributes into the form of a schema: defaults, conversions, checks, marks.
+//! Conforming evaluated attributes to a schema: defaults, conversions, checks and sensitivity.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use crate::model::diagnostic::quoted_list;
 use crate::model::number::integer;
 use crate::model::{Attributes, Value, nearest};
 
-/// What is wrong with a value: the path of the attribute (`spec.ports[0]`) and the message, which shows no sensitive value.
-pub type Faults = Vec<(String, String)>;
+/// The errors of [`conform`]: the path of each invalid attribute (`spec.ports[0]`) and the message, which shows no sensitive value.
+pub type ConformErrors = Vec<(String, String)>;
 
-/// The attributes with defaults filled in, converted as HCL does (numbers and bools to strings and back), and with the marks of the schema.
-/// Unknown and retained values pass; null is as if it were not written.
+/// Returns the attributes as the schema declares them: with defaults, converted as Terraform does (numbers and bools to strings and back), and with
+/// sensitive attributes marked. Unknown and retained values are valid for every type. A null attribute counts as not set.
 ///
 /// # Errors
-/// Each attribute that is not what the schema asks for.
-pub fn conform(schema: &Schema, attributes: Attributes) -> Result<Attributes, Faults> {
+/// Returns an entry for each attribute that does not conform.
+pub fn conform(schema: &Schema, attributes: Attributes) -> Result<Attributes, ConformErrors> {
     object(&schema.attributes, attributes, "")
 }
 
@@ -24,27 +24,27 @@ fn object(
     schema: &[Attribute],
     mut members: BTreeMap<String, Value>,
     path: &str,
-) -> Result<BTreeMap<String, Value>, Faults> {
-    let (mut conformed, mut faults) = (BTreeMap::new(), Faults::new());
+) -> Result<BTreeMap<String, Value>, ConformErrors> {
+    let (mut conformed, mut errors) = (BTreeMap::new(), ConformErrors::new());
     for attribute in schema {
         let name = join(path, attribute.name);
         let mark = |value: Value| if attribute.sensitive { value.sensitive() } else { value };
-        // Marked before it is looked at, so that no message shows it.
+        // Marked before the checks, so that no message shows it.
         let written = members.remove(attribute.name).filter(|value| !value.is_null()).map(mark);
         let value = match written {
             Some(_) if !attribute.optional => {
-                faults.push((name, "is set by what is there and can't be written".to_owned()));
+                errors.push((name, "is computed by the provider and cannot be set".to_owned()));
                 continue;
             }
             Some(value) => match self::value(&attribute.kind, value, &name) {
                 Ok(value) => value,
                 Err(more) => {
-                    faults.extend(more);
+                    errors.extend(more);
                     continue;
                 }
             },
             None if attribute.required => {
-                faults.push((name, "is missing".to_owned()));
+                errors.push((name, "missing required attribute".to_owned()));
                 continue;
             }
             None => match &attribute.default {
@@ -57,30 +57,30 @@ fn object(
     for unknown in members.into_keys() {
         let names = schema.iter().filter(|attribute| attribute.optional).map(|attribute| attribute.name);
         let hint = nearest(&unknown, names).map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
-        faults.push((join(path, &unknown), format!("is no attribute{hint}")));
+        errors.push((join(path, &unknown), format!("unknown attribute{hint}")));
     }
-    if faults.is_empty() { Ok(conformed) } else { Err(faults) }
+    if errors.is_empty() { Ok(conformed) } else { Err(errors) }
 }
 
-/// The value as one of this kind.
-pub(crate) fn value(kind: &Kind, value: Value, path: &str) -> Result<Value, Faults> {
+/// Returns the value converted to `kind`. The errors name `path`.
+pub(crate) fn value(kind: &Kind, value: Value, path: &str) -> Result<Value, ConformErrors> {
     if let Value::Sensitive(_) = value {
         return match self::value(kind, value.reveal().clone(), path) {
             Ok(value) => Ok(value.sensitive()),
-            // A message about a sensitive value tells only what is expected.
-            Err(faults) => {
-                Err(faults.into_iter().map(|(path, _)| (path, format!("must be {}", kind.describe()))).collect())
+            // A message about a sensitive value shows only what is expected.
+            Err(errors) => {
+                Err(errors.into_iter().map(|(path, _)| (path, format!("must be {}", kind.describe()))).collect())
             }
         };
     }
-    let wrong = |detail: String| vec![(path.to_owned(), detail)];
+    let invalid = |detail: String| vec![(path.to_owned(), detail)];
     let mismatch = |value: &Value| {
         let found = match (kind, value) {
             (Kind::Integer, Value::Number(number)) if integer(number).is_some() => "number beyond 64 bits",
             (Kind::Integer, Value::Number(_)) => "fraction",
             _ => value.type_name(),
         };
-        wrong(format!("must be {}, not a {found}", kind.describe()))
+        invalid(format!("must be {}, not a {found}", kind.describe()))
     };
     Ok(match (kind, value) {
         (Kind::Any, value) | (_, value @ (Value::Null | Value::Unknown | Value::Retained)) => value,
@@ -95,18 +95,18 @@ pub(crate) fn value(kind: &Kind, value: Value, path: &str) -> Result<Value, Faul
             let text = to_text(&value).ok_or_else(|| mismatch(&value))?;
             if !words.contains(&text.as_str()) {
                 let hint = nearest(&text, words.iter().copied()).map(|nearest| format!("; did you mean `{nearest}`?"));
-                return Err(wrong(format!("must be {}, not `{text}`{}", kind.describe(), hint.unwrap_or_default())));
+                return Err(invalid(format!("must be {}, not `{text}`{}", kind.describe(), hint.unwrap_or_default())));
             }
             Value::String(text)
         }
         (Kind::Duration, value) => {
             let text = value.as_str().ok_or_else(|| mismatch(&value))?;
             if parse_duration(text).is_none() {
-                return Err(wrong(format!("must be {}, not `{text}`", kind.describe())));
+                return Err(invalid(format!("must be {}, not `{text}`", kind.describe())));
             }
             value
         }
-        (Kind::Mode, value) => mode(&value).ok_or_else(|| wrong(format!("must be {}", kind.describe())))?,
+        (Kind::Mode, value) => mode(&value).ok_or_else(|| invalid(format!("must be {}", kind.describe())))?,
         (Kind::List(inner), Value::List(items)) => {
             let convert = |(i, item)| self::value(inner, item, &format!("{path}[{i}]"));
             Value::List(collect(items.into_iter().enumerate().map(convert))?)
@@ -122,7 +122,7 @@ pub(crate) fn value(kind: &Kind, value: Value, path: &str) -> Result<Value, Faul
     })
 }
 
-/// A file mode as four octal digits.
+/// Returns a file mode as four octal digits.
 fn mode(value: &Value) -> Option<Value> {
     let text = value.as_str()?;
     let mode =
@@ -130,15 +130,15 @@ fn mode(value: &Value) -> Option<Value> {
     Some(Value::String(format!("{mode:04o}")))
 }
 
-fn collect(values: impl Iterator<Item = Result<Value, Faults>>) -> Result<Vec<Value>, Faults> {
-    let (mut good, mut faults) = (Vec::new(), Faults::new());
+fn collect(values: impl Iterator<Item = Result<Value, ConformErrors>>) -> Result<Vec<Value>, ConformErrors> {
+    let (mut good, mut errors) = (Vec::new(), ConformErrors::new());
     for value in values {
         match value {
             Ok(value) => good.push(value),
-            Err(more) => faults.extend(more),
+            Err(more) => errors.extend(more),
         }
     }
-    if faults.is_empty() { Ok(good) } else { Err(faults) }
+    if errors.is_empty() { Ok(good) } else { Err(errors) }
 }
 
 pub(crate) fn join(path: &str, name: &str) -> String {
@@ -146,7 +146,7 @@ pub(crate) fn join(path: &str, name: &str) -> String {
 }
 
 impl Kind {
-    /// What a value of this kind is, for messages and documentation: `a list of strings`.
+    /// Returns the description for messages and documentation: `a list of strings`.
     pub fn describe(&self) -> String {
         match self {
             Kind::Any => "any value".to_owned(),

@@ -1,8 +1,8 @@
-//! Durations as a manifest and the command line write them: `90s`, `15m`, `1h30m`. This is the only grammar of durations.
+//! Durations in manifests and on the command line: `90s`, `15m`, `1h30m`. This is the only grammar of durations.
 
 use std::time::Duration;
 
-/// The units, in nanoseconds. Both letters that look like µ are in use.
+/// The units in nanoseconds. Unicode has two letters µ.
 const UNITS: [(&str, u128); 9] = [
     ("ns", 1),
     ("us", 1_000),
@@ -15,27 +15,27 @@ const UNITS: [(&str, u128); 9] = [
     ("d", 86_400 * 1_000_000_000),
 ];
 
-/// The longest duration, as in Go: about 292 years. It can be added to every time of the present.
+/// The longest duration in nanoseconds, as in Go: about 292 years.
 const LONGEST: u128 = i64::MAX as u128;
 
-/// What a duration looks like, for messages.
+/// Examples of durations, for messages.
 pub const DURATION_EXAMPLES: &str = "a duration such as 90s, 15m or 24h";
 
-/// Returns the duration that `text` writes as numbers with units, `1h30m` or `1h 30m`; the units are `d`, `h`, `m`, `s`, `ms`, `us` and `ns`.
+/// Parses a duration of numbers with units, such as `1h30m` or `1h 30m`. The units are `d`, `h`, `m`, `s`, `ms`, `us` and `ns`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let nanoseconds = text.split(' ').try_fold(0_u128, |sum, word| sum.checked_add(nanoseconds(word)?))?;
     let nanoseconds = u64::try_from(nanoseconds).ok().filter(|nanoseconds| u128::from(*nanoseconds) <= LONGEST)?;
     Some(Duration::from_nanos(nanoseconds))
 }
 
-/// The pattern of all durations, for the JSON Schema.
+/// Returns the regular expression of all durations, for the JSON Schema.
 pub(crate) fn duration_pattern() -> String {
     let units = UNITS.map(|(unit, _)| unit).join("|");
     let word = format!("(([0-9]+[.]?[0-9]*|[.][0-9]+)({units}))+");
     format!("^{word}( {word})*$")
 }
 
-/// The nanoseconds of numbers with units without spaces.
+/// Returns the nanoseconds of numbers with units, without spaces.
 fn nanoseconds(word: &str) -> Option<u128> {
     let (mut rest, mut sum) = (word, 0_u128);
     loop {
@@ -52,14 +52,14 @@ fn nanoseconds(word: &str) -> Option<u128> {
     }
 }
 
-/// A decimal number times `factor`; a part of a nanosecond is cut off.
+/// Multiplies a decimal number by `factor`. Fractions of a nanosecond are cut off.
 fn times(amount: &str, factor: u128) -> Option<u128> {
     let (whole, fraction) = amount.split_once('.').unwrap_or((amount, ""));
     if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
         return None;
     }
     let digits = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<u128>().ok() };
-    // More digits than these are parts of a nanosecond, whatever the unit.
+    // Further digits are fractions of a nanosecond for every unit.
     let fraction = &fraction[..fraction.len().min(18)];
     let part = digits(fraction)?.checked_mul(factor)? / 10_u128.pow(fraction.len() as u32);
     digits(whole)?.checked_mul(factor)?.checked_add(part)
@@ -124,7 +124,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_pattern_of_the_json_schema_matches_what_is_read(text in "([0-9.]{1,3}(d|h|m|s|ms|us|µs|ns|x)?[ ]?){0,4}") {
+        fn the_pattern_of_the_json_schema_matches_the_parser(text in "([0-9.]{1,3}(d|h|m|s|ms|us|µs|ns|x)?[ ]?){0,4}") {
             let pattern = regex::Regex::new(&duration_pattern()).unwrap();
             prop_assert_eq!(pattern.is_match(&text), parse_duration(&text).is_some(), "{}", text);
         }

@@ -1,4 +1,4 @@
-//! From the events of the parser to values: aliases, merge keys, keys of any scalar, tags.
+//! Builds values from the events of the YAML parser: aliases, merge keys, scalar keys and tags.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,17 +11,17 @@ use super::{YamlDocument, YamlError};
 use crate::model::Value;
 use crate::model::convert::to_text;
 
-/// The most values of a text: aliases of aliases multiply.
-const MOST_VALUES: usize = 1_000_000;
+/// The maximum number of values of a text, because nested aliases grow exponentially.
+const MAX_VALUES: usize = 1_000_000;
 
-/// Where the tags of YAML itself are: `!!int`.
+/// The namespace of the standard tags, such as `!!int`.
 const YAML_TAGS: &str = "tag:yaml.org,2002:";
 
 pub(super) struct Builder<'t> {
     parser: Parser<'t, StrInput<'t>>,
-    /// The values of the anchors of the document; none for one that is not complete.
+    /// The values of the anchors of the document. `None` while the value is being built.
     anchors: HashMap<usize, Option<Anchored>>,
-    /// How many values there are so far.
+    /// The number of values so far.
     values: usize,
 }
 
@@ -60,9 +60,9 @@ impl<'t> Builder<'t> {
         }
     }
 
-    /// The event of a node, which the parser always has where this is called.
+    /// Returns the next event, which must exist.
     fn next_node(&mut self) -> Built<(Event<'t>, Marker)> {
-        self.next()?.ok_or_else(|| error(Marker::new(0, 1, 0), "the text ends too early"))
+        self.next()?.ok_or_else(|| error(Marker::new(0, 1, 0), "unexpected end of the text"))
     }
 
     fn node(&mut self, event: Event<'t>, at: Marker) -> Built {
@@ -72,11 +72,11 @@ impl<'t> Builder<'t> {
             Event::Alias(anchor) => return self.alias(anchor, at),
             Event::Scalar(text, style, anchor, tag) => (anchor, scalar(&text, style, tag.as_deref(), at)?),
             Event::SequenceStart(_, anchor, _) => {
-                self.begin(anchor);
+                self.start_anchor(anchor);
                 (anchor, self.sequence()?)
             }
             Event::MappingStart(_, anchor, _) => {
-                self.begin(anchor);
+                self.start_anchor(anchor);
                 (anchor, self.mapping()?)
             }
             _ => return Err(error(at, "a value is expected here")),
@@ -88,7 +88,7 @@ impl<'t> Builder<'t> {
         Ok(value)
     }
 
-    fn begin(&mut self, anchor: usize) {
+    fn start_anchor(&mut self, anchor: usize) {
         if anchor > 0 {
             self.anchors.insert(anchor, None);
         }
@@ -96,10 +96,10 @@ impl<'t> Builder<'t> {
 
     fn count(&mut self, more: usize, at: Marker) -> Built<()> {
         self.values = self.values.saturating_add(more);
-        if self.values > MOST_VALUES {
+        if self.values > MAX_VALUES {
             return Err(error(
                 at,
-                format!("the text has more than {MOST_VALUES} values when its aliases are replaced"),
+                format!("the text has more than {MAX_VALUES} values after its aliases are expanded"),
             ));
         }
         Ok(())
@@ -111,8 +111,8 @@ impl<'t> Builder<'t> {
                 self.count(values, at)?;
                 Ok(value)
             }
-            Some(None) => Err(error(at, "this alias is inside of the value that it stands for")),
-            None => Err(error(at, "there is no anchor for this alias")),
+            Some(None) => Err(error(at, "this alias refers to a value that contains it")),
+            None => Err(error(at, "unknown anchor")),
         }
     }
 
@@ -143,7 +143,7 @@ impl<'t> Builder<'t> {
             }
             let key = key_text(&key).map_err(|message| error(at, message))?;
             if !written.insert(key.clone()) {
-                return Err(error(at, format!("the key `{key}` is written twice")));
+                return Err(error(at, format!("duplicate key `{key}`")));
             }
             map.insert(key, value);
         }
@@ -158,7 +158,7 @@ fn is_merge(key: &Event) -> bool {
     matches!(key, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<")
 }
 
-/// Merges like kubectl: what is written or merged later wins, and of a list of maps the first.
+/// Merges as kubectl does: later keys and merges take precedence, in a list of maps the first map.
 fn merge(map: &mut BTreeMap<String, Value>, value: Value, at: Marker) -> Built<()> {
     let maps = match value {
         Value::List(items) => items.into_iter().rev().collect(),
@@ -167,17 +167,17 @@ fn merge(map: &mut BTreeMap<String, Value>, value: Value, at: Marker) -> Built<(
     for one in maps {
         match one {
             Value::Map(members) => map.extend(members),
-            _ => return Err(error(at, "`<<` merges a map or a list of maps")),
+            _ => return Err(error(at, "`<<` needs a map or a list of maps")),
         }
     }
     Ok(())
 }
 
-/// The text of a key. Keys of maps are texts: numbers and truths become what JSON writes.
+/// Returns a key as a string. Numbers and bools become their JSON text.
 fn key_text(key: &Value) -> Result<String, String> {
     to_text(key).ok_or_else(|| match key {
-        Value::Null => "a key must be a text, and this one is null; write it in quotes".to_owned(),
-        other => format!("a key must be a text, not a {}", other.type_name()),
+        Value::Null => "a key must be a string, not null; write it in quotes".to_owned(),
+        other => format!("a key must be a string, not a {}", other.type_name()),
     })
 }
 
@@ -201,5 +201,5 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, at: Marker) -> Buil
         }
         _ => Some(Value::from(text)),
     };
-    value.ok_or_else(|| error(at, format!("this is not what its tag `{}` says", tag.original())))
+    value.ok_or_else(|| error(at, format!("the value does not match its tag `{}`", tag.original())))
 }

@@ -1,4 +1,4 @@
-//! What a plain scalar is: text, a number, a truth or null, as the resolver of go-yaml v2 decides it.
+//! Resolves plain scalars to strings, numbers, bools or null as go-yaml v2 does.
 
 use serde_json::Number;
 
@@ -8,7 +8,7 @@ use crate::model::number::{parse_number, whole_number};
 /// Returns the value of a plain scalar.
 ///
 /// # Errors
-/// If it is a number that cannot be represented.
+/// Returns a message for a number that cannot be represented.
 pub(super) fn resolve(text: &str) -> Result<Value, String> {
     let value = match text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
@@ -22,7 +22,7 @@ pub(super) fn resolve(text: &str) -> Result<Value, String> {
     Ok(value)
 }
 
-/// Whether a plain scalar of this text is read as this text.
+/// Whether a plain scalar with this text is a string.
 pub(crate) fn is_text(text: &str) -> bool {
     matches!(resolve(text), Ok(Value::String(_)))
 }
@@ -44,14 +44,14 @@ fn number(text: &str) -> Result<Option<Number>, String> {
     if let Some(whole) = integer(&digits) {
         return Ok(Some(whole));
     }
-    // What a float cannot represent at all is text.
+    // A number beyond the range of floats is a string.
     match is_decimal(&digits) && digits.parse::<f64>().is_ok_and(f64::is_finite) {
         true => parse_number(&digits).map(Some).map_err(|unfit| format!("this number {unfit}")),
         false => Ok(None),
     }
 }
 
-/// Whether every underscore is between two digits. Only a number that starts with a point must be written so.
+/// Whether every underscore is between two digits. This is required only for a number that starts with a point.
 fn separates_digits(text: &str) -> bool {
     let parts: Vec<&str> = text.split('_').collect();
     parts.windows(2).all(|pair| {
@@ -59,7 +59,7 @@ fn separates_digits(text: &str) -> bool {
     })
 }
 
-/// The integer that Go reads without being told the base: `0400`, `0o400`, `0x1F`, `0b101`, `12`.
+/// Parses an integer with Go's base prefixes: `0400`, `0o400`, `0x1F`, `0b101`, `12`.
 fn integer(text: &str) -> Option<Number> {
     let (is_negative, unsigned) = match text.strip_prefix('-') {
         Some(unsigned) => (true, unsigned),

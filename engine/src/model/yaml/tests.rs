@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::number::number_text;
 
-/// The JSON of the document, or the error.
+/// Returns the JSON of the document, or the error.
 fn read(text: &str) -> String {
     match yaml_document(text) {
         Ok(value) => json(&value),
@@ -23,7 +23,7 @@ fn json(value: &Value) -> String {
     }
 }
 
-/// What `sigs.k8s.io/yaml` v1.6.0 makes of these scalars, printed by its `YAMLToJSON`.
+/// The expected values are the output of `YAMLToJSON` of `sigs.k8s.io/yaml` v1.6.0.
 #[test]
 fn scalars_are_read_as_kubectl_reads_them() {
     let cases = [
@@ -134,13 +134,13 @@ fn keys_merges_and_anchors_are_read_as_kubectl_reads_them() {
 }
 
 #[test]
-fn an_error_has_the_place_in_the_text() {
+fn an_error_has_its_place_in_the_text() {
     let cases = [
-        ("a: 1\nb: 2\na: 3", "line 3, column 1: the key `a` is written twice"),
-        ("a: {b: 1, b: 2}", "line 1, column 11: the key `b` is written twice"),
-        ("1: a\n'1': b", "line 2, column 1: the key `1` is written twice"),
-        ("null: c", "line 1, column 1: a key must be a text, and this one is null; write it in quotes"),
-        ("? [a, b]\n: c", "line 1, column 3: a key must be a text, not a list"),
+        ("a: 1\nb: 2\na: 3", "line 3, column 1: duplicate key `a`"),
+        ("a: {b: 1, b: 2}", "line 1, column 11: duplicate key `b`"),
+        ("1: a\n'1': b", "line 2, column 1: duplicate key `1`"),
+        ("null: c", "line 1, column 1: a key must be a string, not null; write it in quotes"),
+        ("? [a, b]\n: c", "line 1, column 3: a key must be a string, not a list"),
         ("a: .inf", "line 1, column 4: infinity and NaN cannot be stored"),
         ("a: -.Inf", "line 1, column 4: infinity and NaN cannot be stored"),
         ("a: .NaN", "line 1, column 4: infinity and NaN cannot be stored"),
@@ -148,10 +148,10 @@ fn an_error_has_the_place_in_the_text() {
             "a: 18446744073709551616",
             "line 1, column 4: this number cannot be represented exactly: whole numbers have 64 bits and fractions about 16 digits",
         ),
-        ("a: &a [*a]", "line 1, column 8: this alias is inside of the value that it stands for"),
-        ("a: !!int x", "line 1, column 10: this is not what its tag `!!int` says"),
-        ("a: !!int 1.5", "line 1, column 10: this is not what its tag `!!int` says"),
-        ("c: {<<: 1}", "line 1, column 9: `<<` merges a map or a list of maps"),
+        ("a: &a [*a]", "line 1, column 8: this alias refers to a value that contains it"),
+        ("a: !!int x", "line 1, column 10: the value does not match its tag `!!int`"),
+        ("a: !!int 1.5", "line 1, column 10: the value does not match its tag `!!int`"),
+        ("c: {<<: 1}", "line 1, column 9: `<<` needs a map or a list of maps"),
         (
             "---\na: 1\n---\nb: 2\n---\nc: 3\n",
             "line 4, column 1: a second document starts here, and one is expected; this text has 3 documents",
@@ -177,7 +177,7 @@ fn aliases_of_aliases_do_not_exhaust_memory() {
 }
 
 #[test]
-fn the_documents_have_their_lines() {
+fn documents_have_their_first_line() {
     let documents = yaml_documents("# first\na: 1\n---\n---\n- x\n...\n---\nb\n").unwrap();
     let found: Vec<_> = documents.iter().map(|document| (document.line, json(&document.value))).collect();
     assert_eq!(found.iter().filter(|(_, json)| json != "null").map(|(line, _)| *line).collect::<Vec<_>>(), [2, 5, 8]);
@@ -185,7 +185,7 @@ fn the_documents_have_their_lines() {
 
 proptest! {
     #[test]
-    fn no_text_makes_the_reader_panic(text in any::<String>(), odd in "[-+:?*&!|>{}\\[\\],#'\"%@` \n\ta-c0-9.~_<é]{0,60}") {
+    fn the_reader_never_panics(text in any::<String>(), odd in "[-+:?*&!|>{}\\[\\],#'\"%@` \n\ta-c0-9.~_<é]{0,60}") {
         for text in [text, odd] {
             if let Err(error) = yaml_documents(&text) {
                 prop_assert!(error.line > 0 && error.column > 0);

@@ -140,8 +140,8 @@ impl Resource for File {
                 Attribute::optional("parents", Kind::Bool, "Whether missing parent directories are created (mode 0755). They stay when the file is destroyed.").or(false),
                 Attribute::optional("backup", Kind::Bool, "Whether a file that moorfast did not write is kept as `PATH.moorfast-backup-TIME` when it is replaced. A destroy restores the first backup.").or(false),
                 Attribute::optional("validate", Kind::Any, "A command that checks the new file before it replaces the old one: a list of arguments, or a line for sh. An exit status other than 0 refuses the file. `%s` stands for the path of the new file, e.g. `[\"visudo\", \"-cf\", \"%s\"]`. It cannot be sensitive."),
-                Attribute::computed("sha256", Kind::String, "The SHA-256 of the content, in hexadecimal digits. Sensitive if the content is.").restating("content"),
-                Attribute::computed("size", Kind::Integer, "The size of the content in bytes. Sensitive if the content is.").restating("content"),
+                Attribute::computed("sha256", Kind::String, "The SHA-256 of the content, in hexadecimal digits. Sensitive if the content is.").derived_from("content"),
+                Attribute::computed("size", Kind::Integer, "The size of the content in bytes. Sensitive if the content is.").derived_from("content"),
                 mode::kind_attribute(),
             ],
         );
