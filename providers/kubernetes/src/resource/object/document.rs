@@ -414,7 +414,7 @@ mod tests {
             ),
             (
                 "# one\n---\nkind: Pod\nkind: Pod",
-                "is not valid YAML: line 4, column 1: the key `kind` is written twice",
+                "is not valid YAML: line 4, column 1: duplicate key `kind`",
             ),
             (
                 "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: x}, aggregationRule: {}, rules: [{}]}",
