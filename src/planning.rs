@@ -131,7 +131,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// If a policy can't be evaluated.
     pub async fn judged(&self, mut planned: Planned, applying: bool) -> Result<(Planned, Vec<Diagnostic>), Error> {
-        match planned.judge(applying) {
+        match planned.evaluate_policies(applying) {
             Ok(said) => Ok((planned, said)),
             Err(failure) => {
                 planned.close().await;

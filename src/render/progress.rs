@@ -171,7 +171,7 @@ impl Progress {
                 self.line(&format!("{}: {skipped}, because {because} {why}", paint(BOLD, address)));
             }
             Event::Rollout { rollout, node, step } => self.line(&super::rollout::step(&rollout, &node, &step)),
-            Event::Withheld { node, operations } => {
+            Event::Unapproved { node, operations } => {
                 let left = paint(DESTROY.bold(), format!("{operations} operations are left"));
                 self.line(&format!("{}: {left}, until it is approved", printable(&node.to_string())));
             }

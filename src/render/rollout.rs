@@ -1,6 +1,6 @@
 //! Rollouts: what a plan says of them, and where they stopped.
 
-use moorfast_engine::apply::{FailedGate, OutcomeResult, Report};
+use moorfast_engine::apply::{FailedGate, ChangeResult, Report};
 use moorfast_engine::manifest::Manifest;
 use moorfast_engine::model::NodeName;
 use moorfast_engine::plan::{Plan, PlannedRollout};
@@ -54,7 +54,7 @@ fn names(nodes: &[&NodeName]) -> String {
 pub fn step(rollout: &str, node: &NodeName, step: &RolloutStep) -> String {
     let head = paint(BOLD, format!("rollout.{rollout}: {node}"));
     let says = match step {
-        RolloutStep::Begun => "Its turn".to_owned(),
+        RolloutStep::Started => "Its turn".to_owned(),
         RolloutStep::Waiting { gates } => format!("Waiting for {}...", gates.join(" and ")),
         RolloutStep::Pausing { pause } => format!("Healthy; pausing for {}", duration(*pause)),
         RolloutStep::Passed => "Healthy".to_owned(),
@@ -62,7 +62,7 @@ pub fn step(rollout: &str, node: &NodeName, step: &RolloutStep) -> String {
             let what = paint(DESTROY.bold(), "Not healthy");
             format!("{what}: {gate}: {}", printable(&error.summary))
         }
-        RolloutStep::Left { because } => format!("{}, because {because}", paint(WARNING, "Left")),
+        RolloutStep::Skipped { because } => format!("{}, because {because}", paint(WARNING, "Left")),
     };
     format!("{head}: {says}")
 }
@@ -87,7 +87,7 @@ pub fn failed_gates(report: &Report, manifest: Option<&Manifest>, width: usize) 
 pub fn left(report: &Report) -> Option<String> {
     let mut reasons: Vec<((&String, &String), Vec<String>)> = Vec::new();
     for outcome in &report.outcomes {
-        let OutcomeResult::Left { rollout, because } = &outcome.result else { continue };
+        let ChangeResult::RolloutStopped { rollout, because } = &outcome.result else { continue };
         match reasons.iter_mut().find(|(known, _)| *known == (rollout, because)) {
             Some((_, addresses)) => addresses.push(outcome.address.to_string()),
             None => reasons.push(((rollout, because), vec![outcome.address.to_string()])),

@@ -1,6 +1,6 @@
 //! Two texts compared by what they say as JSON, TOML or YAML: it tells where in the document a line is, and when only the form differs.
 
-use moorfast_engine::plan::{Step, differences};
+use moorfast_engine::plan::{PathSegment, differences};
 use serde_json::{Map, Value as Json};
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
 
@@ -28,7 +28,7 @@ pub fn structure(before: &str, after: &str, room: Room) -> Vec<String> {
         return vec![paint(DIM, format!("as {format} it says the same: only order, comments or spacing differ"))];
     }
     // Two names: the document's own, and one at its top. Nothing at all is found where a null came or went.
-    if found.iter().all(|d| d.path.len() <= 2 && d.path.iter().all(|step| matches!(step, Step::Name(_)))) {
+    if found.iter().all(|d| d.path.len() <= 2 && d.path.iter().all(|step| matches!(step, PathSegment::Name(_)))) {
         return Vec::new();
     }
     let mut rows = rows_between(Some(&before), Some(&after), &Default::default());

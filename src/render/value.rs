@@ -66,16 +66,16 @@ fn name(text: &str) -> String {
 }
 
 /// A path as expressions write it: `manifest.metadata.labels."app.kubernetes.io/name"`, `subjects[0].kind`.
-pub fn path(steps: &[Step]) -> String {
+pub fn path(steps: &[PathSegment]) -> String {
     let mut text = String::new();
     for step in steps {
         match step {
-            Step::Name(part) if text.is_empty() => text.push_str(&name(part)),
-            Step::Name(part) => {
+            PathSegment::Name(part) if text.is_empty() => text.push_str(&name(part)),
+            PathSegment::Name(part) => {
                 text.push('.');
                 text.push_str(&name(part));
             }
-            Step::Index(index) => text.push_str(&format!("[{index}]")),
+            PathSegment::Index(index) => text.push_str(&format!("[{index}]")),
         }
     }
     text

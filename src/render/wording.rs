@@ -100,7 +100,7 @@ pub fn object_line(object: &ObjectChange) -> String {
     let line = format!("{} {}", paint(style, mark), printable(&object.name));
     let inside = |path: &String| {
         let steps = parse_path(path);
-        let start = steps.iter().position(|step| *step == Step::Name(object.name.clone())).unwrap_or(0);
+        let start = steps.iter().position(|step| *step == PathSegment::Name(object.name.clone())).unwrap_or(0);
         path_text(steps.get(start + 1..).unwrap_or_default())
     };
     let forcing: Vec<_> = object.replace_paths.iter().map(inside).collect();
@@ -217,7 +217,7 @@ fn reason_line(reason: &Reason) -> Option<String> {
         Reason::Immutable { attributes } => format!("because {} can't be changed in place", attributes.join(", ")),
         Reason::Requested => "because --replace asks for it".to_owned(),
         Reason::OtherMachine => "because its node is another machine than the one it was made on".to_owned(),
-        Reason::Leftover { identity } => {
+        Reason::Superseded { identity } => {
             format!("also removes {identity}, which an earlier operation on it left when it did not finish")
         }
         Reason::Incomplete => "because an earlier operation on it did not finish".to_owned(),

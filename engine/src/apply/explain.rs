@@ -10,7 +10,7 @@ use crate::model::Address;
 use crate::provider::{Class, ProviderError, ReadRequest, Target};
 
 /// How long an explanation may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Executor<'_> {
     /// `error` with what the objects on nodes say that the failed change directly depends on: a Node that never became Ready is explained by
@@ -26,7 +26,7 @@ impl Executor<'_> {
         }
         let mut calls: BTreeMap<(String, String), (Target, Vec<ReadRequest>)> = BTreeMap::new();
         for address in causes {
-            let Some(instance) = self.work.expanded.instance(address) else { continue };
+            let Some(instance) = self.context.expanded.instance(address) else { continue };
             if !matches!(instance.target, Target::Node(_)) {
                 continue;
             }
@@ -36,7 +36,7 @@ impl Executor<'_> {
         }
         let explain =
             async |((alias, _), (target, requests)): ((String, String), (Target, Vec<ReadRequest>))| match self
-                .work
+                .context
                 .session
                 .connection(&alias)
             {
@@ -45,7 +45,7 @@ impl Executor<'_> {
             };
         let explanations = join_all(calls.into_iter().map(explain));
         // The error stands without them, and others wait.
-        if let Ok(explanations) = tokio::time::timeout(PATIENCE, explanations).await {
+        if let Ok(explanations) = tokio::time::timeout(TIMEOUT, explanations).await {
             error.detail.extend(explanations.into_iter().flatten());
         }
         error

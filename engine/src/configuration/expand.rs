@@ -17,7 +17,7 @@ use crate::model::{
     Address, AttributePath, Attributes, Diagnostic, Mode, Node, NodeName, ResourceAddress, Schema, Span, Value, suggest,
 };
 use crate::provider::catalog::{Catalog, Entry};
-use crate::provider::{Object, ResourceType, Scope, Target};
+use crate::provider::{Object, ResourceType, Target, TargetKind};
 
 /// A manifest with its inventory evaluated and its blocks expanded. What it holds does not depend on state or world.
 pub(crate) struct Expanded {
@@ -190,25 +190,25 @@ impl Expanded {
         self.catalog.provider(provider).map(|p| p.objects(resource_type, attributes)).unwrap_or_default()
     }
 
-    /// See [`Provider::plans_by_dependencies`](crate::provider::Provider::plans_by_dependencies).
-    pub fn plans_by_dependencies(&self, address: &Address) -> bool {
+    /// See [`Provider::planning_needs_dependencies`](crate::provider::Provider::planning_needs_dependencies).
+    pub fn planning_needs_dependencies(&self, address: &Address) -> bool {
         self.instance(address).is_some_and(|instance| {
             let provider = self.catalog.provider(&instance.provider);
-            provider.is_some_and(|provider| provider.plans_by_dependencies(instance.resource_type.name))
+            provider.is_some_and(|provider| provider.planning_needs_dependencies(instance.resource_type.name))
         })
     }
 
     /// Is what `record` remembers still what the instance means with these attributes?
     pub fn continues(&self, instance: &Instance, record: &Record, attributes: &Attributes) -> bool {
         let provider = self.catalog.provider(&instance.provider);
-        provider.is_some_and(|p| p.continues(instance.resource_type.name, record, attributes))
+        provider.is_some_and(|p| p.is_same_object(instance.resource_type.name, record, attributes))
     }
 
     /// Where an object of this type lives, by the names of its provider instance and its target; `None` where its node or its type is gone.
     pub fn target(&self, resource: &ResourceAddress, provider: &str, name: &str) -> Option<Target> {
-        match self.catalog.find(resource)?.resource_type.scope {
-            Scope::Provider => Some(Target::Provider(provider.to_owned())),
-            Scope::Node => self.nodes.get(&NodeName(name.to_owned())).cloned().map(Target::Node),
+        match self.catalog.find(resource)?.resource_type.target_kind {
+            TargetKind::Provider => Some(Target::Provider(provider.to_owned())),
+            TargetKind::Node => self.nodes.get(&NodeName(name.to_owned())).cloned().map(Target::Node),
         }
     }
 
@@ -226,9 +226,9 @@ impl Expanded {
     /// The node whose very machine the instance is of; on another machine nothing is left of it.
     pub fn machine_of<'i>(&self, instance: &'i Instance) -> Option<&'i NodeName> {
         let node = instance.binding.node.as_ref()?;
-        let lives_there = instance.resource_type.scope == Scope::Node;
+        let lives_there = instance.resource_type.target_kind == TargetKind::Node;
         let provider = self.catalog.provider(&instance.provider);
-        let is_of = || provider.is_some_and(|p| p.is_of_machine(instance.resource_type.name));
+        let is_of = || provider.is_some_and(|p| p.is_bound_to_machine(instance.resource_type.name));
         (lives_there || is_of()).then_some(&node.name)
     }
 
@@ -261,10 +261,10 @@ impl Expanded {
         };
         let resource = Arc::new(resource.clone());
         let instance = |binding: Binding| {
-            let target = match (resource_type.scope, &binding.node) {
-                (Scope::Node, Some(node)) => Target::Node(node.clone()),
-                (Scope::Provider, _) => Target::Provider(alias.clone()),
-                (Scope::Node, None) => {
+            let target = match (resource_type.target_kind, &binding.node) {
+                (TargetKind::Node, Some(node)) => Target::Node(node.clone()),
+                (TargetKind::Provider, _) => Target::Provider(alias.clone()),
+                (TargetKind::Node, None) => {
                     let message = format!("`{}` lives on a node, but the resource names none", resource.address);
                     return Err(vec![
                         Diagnostic::error(message)
@@ -353,7 +353,7 @@ fn schema_errors(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnostic> {
         match catalog.provider(alias) {
             Some(provider) => {
                 let name = format!("providers.{alias}");
-                errors.extend(check_attributes(&provider.config(), &name, block.span, &block.attributes));
+                errors.extend(check_attributes(&provider.config_schema(), &name, block.span, &block.attributes));
             }
             None => {
                 let names = catalog.providers().map(|p| p.name());

@@ -158,7 +158,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If it is not ready after minutes, with what it said last.
-    pub(crate) async fn come_up(&self, waiting: &Address) -> Result<(), ProviderError> {
+    pub(crate) async fn wait_until_reachable(&self, waiting: &Address) -> Result<(), ProviderError> {
         let client = self.client().await?;
         let deadline = Instant::now() + COMING_UP;
         loop {

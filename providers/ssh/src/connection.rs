@@ -406,7 +406,7 @@ impl Connection for SshConnection {
         }
     }
 
-    async fn accept(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
+    async fn accept_machine(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
         let Target::Node(node) = target else { return Ok(()) };
         let keys = self.keys_of(node, machine).await?;
         let link = Arc::new(self.link_by(node, |ssh| ssh.accepting(keys)));
@@ -414,7 +414,7 @@ impl Connection for SshConnection {
         Ok(())
     }
 
-    async fn remember(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
+    async fn trust_machine(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
         match target {
             // A key in the manifest is remembered there.
             Target::Node(node) if node.host_keys.is_empty() => {
@@ -572,7 +572,7 @@ impl Connection for SshConnection {
         texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 
-    async fn healthy(&self, target: &Target, request: &ReadRequest, limit: Duration) -> Result<(), ProviderError> {
+    async fn wait_until_healthy(&self, target: &Target, request: &ReadRequest, limit: Duration) -> Result<(), ProviderError> {
         let resource = known(&request.resource_type)?;
         let subject = Subject::of_read(resource, request);
         let Some(health) = resource.health(&subject) else {

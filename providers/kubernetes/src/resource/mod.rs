@@ -43,17 +43,17 @@ pub(crate) trait Resource: Send + Sync {
     }
 
     /// Returns data to record before the first operation on an instance.
-    fn found(&self, _desired: &Attributes) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, _desired: &Attributes) -> Option<serde_json::Value> {
         None
     }
 
     /// Is what `record` remembers still what `attributes` mean?
-    fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+    fn is_same_object(&self, record: &Record, attributes: &Attributes) -> bool {
         self.identity(attributes).is_some_and(|identity| identity == record.identity)
     }
 
     /// Is an object of this type of the one machine that its node is?
-    fn is_of_machine(&self) -> bool {
+    fn is_bound_to_machine(&self) -> bool {
         false
     }
 

@@ -140,7 +140,7 @@ impl Instance {
             desired: Some(self.with_defaults(desired)),
             recorded: self.record.clone(),
         };
-        self.connection.healthy(&Self::target(), &request, timeout).await
+        self.connection.wait_until_healthy(&Self::target(), &request, timeout).await
     }
 
     pub async fn plan(&self, desired: &Attributes) -> Result<(Proposal, Option<Observed>), ProviderError> {

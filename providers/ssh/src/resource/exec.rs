@@ -5,7 +5,7 @@ use std::time::Duration;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, named};
 use moorfast_engine::provider::{
     Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType,
-    Scope,
+    TargetKind,
 };
 
 use super::{Resource, Step, absolute, no_interpreter, propose, public, text, texts, written};
@@ -91,7 +91,7 @@ impl Resource for Exec {
                 ),
             ],
         );
-        ResourceType { name: "ssh_exec", scope: Scope::Node, schema }
+        ResourceType { name: "ssh_exec", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

@@ -70,7 +70,7 @@ pub(crate) trait Resource: Send + Sync {
     fn identity(&self, attributes: &Attributes) -> Option<String>;
 
     /// Is what `record` remembers still what `attributes` mean?
-    fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+    fn is_same_object(&self, record: &Record, attributes: &Attributes) -> bool {
         self.identity(attributes).is_some_and(|identity| identity == record.identity)
     }
 
@@ -125,7 +125,7 @@ pub(crate) trait Resource: Send + Sync {
     }
 
     /// What is kept of how it was found, before it is made or first changed: what [`Resource::private`] tells where all goes well.
-    fn found(&self, _desired: &Attributes, _observed: Option<&Attributes>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, _desired: &Attributes, _observed: Option<&Attributes>) -> Option<serde_json::Value> {
         None
     }
 

@@ -10,7 +10,7 @@ use moorfast_engine::model::{AttributePath, Attributes, PathStep, Value};
 use super::document::{DEFAULT_NAMESPACE, Document, ObjectKey};
 
 /// Returns the paths into the observed attributes that `path` stands for.
-pub(crate) fn observed_paths(path: AttributePath, desired: &Attributes, observed: &Attributes) -> Vec<AttributePath> {
+pub(crate) fn resolve_ignored_path(path: AttributePath, desired: &Attributes, observed: &Attributes) -> Vec<AttributePath> {
     let is_yaml = desired.get("yaml").is_some_and(|yaml| !yaml.is_null());
     match (path.0.split_first(), observed.get("objects").and_then(Value::as_map)) {
         (Some((PathStep::Name(first), rest)), Some(objects)) if is_yaml && first == "manifest" => {
@@ -83,7 +83,7 @@ mod tests {
     fn a_path_into_the_manifest_is_one_into_every_object_of_a_text() {
         let observed = attributes(json!({"objects": {"A/x": {}, "B/y": {}}}));
         let told = |path: &str, desired: serde_json::Value| {
-            let paths = observed_paths(path.parse().unwrap(), &attributes(desired), &observed);
+            let paths = resolve_ignored_path(path.parse().unwrap(), &attributes(desired), &observed);
             paths.into_iter().map(|path| format!("{:?}", path.0)).collect::<Vec<_>>()
         };
         let yaml = json!({"yaml": "..."});

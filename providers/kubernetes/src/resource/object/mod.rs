@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Applied, Invalid, Object as PlannedObject, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProviderError, ReadRequest, ResourceType, Scope,
+    ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use moorfast_engine::state::Record;
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ use crate::resource::{Reading, Resource};
 use document::Written;
 pub(crate) use document::{DEFAULT_NAMESPACE, ObjectKey, is_secret, mark};
 pub(crate) use fields::FieldSet;
-pub(crate) use ignored::observed_paths;
+pub(crate) use ignored::resolve_ignored_path;
 
 /// The name under which we manage fields.
 pub(crate) const FIELD_MANAGER: &str = "moorfast";
@@ -111,7 +111,7 @@ impl Resource for Object {
                 .or(true),
             ],
         );
-        ResourceType { name: "kubernetes_object", scope: Scope::Provider, schema }
+        ResourceType { name: "kubernetes_object", target_kind: TargetKind::Provider, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -134,13 +134,13 @@ impl Resource for Object {
         contents::objects(attributes)
     }
 
-    fn found(&self, desired: &Attributes) -> Option<Json> {
+    fn initial_private_data(&self, desired: &Attributes) -> Option<Json> {
         let objects: Vec<_> = documents(desired).into_iter().map(|(key, _)| key).collect();
         (!objects.is_empty()).then(|| Remembered { objects, ..Remembered::default() }.write())
     }
 
     /// It is while one of its objects is among those remembered: others come and go by an update.
-    fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+    fn is_same_object(&self, record: &Record, attributes: &Attributes) -> bool {
         let remembered = Remembered::read(&record.private).objects;
         if remembered.is_empty() {
             return self.identity(attributes).is_some_and(|identity| identity == record.identity);
