@@ -141,7 +141,7 @@ impl<'a> Run<'a> {
         mut planned: Planned,
         applying: bool,
     ) -> Result<(Planned, Vec<Diagnostic>), Error> {
-        match planned.judge(applying) {
+        match planned.evaluate_policies(applying) {
             Ok(messages) => Ok((planned, messages)),
             Err(failure) => {
                 planned.close().await;

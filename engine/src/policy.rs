@@ -1,4 +1,4 @@
-//! Policies: what a plan must be like. They look at the plan when it is complete, and once more when it is applied.
+//! Policies: rules over the whole plan, which are evaluated when a plan is made and again before it is applied.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,17 +14,17 @@ use crate::plan::{Change, Plan, PlannedRollout, PolicyResult};
 use crate::provider::ObjectChange;
 
 impl Plan {
-    /// Is there a policy that forbids to apply this plan?
+    /// Whether a violated policy denies the plan.
     pub fn is_denied(&self) -> bool {
         self.policies.iter().any(PolicyResult::denies)
     }
 }
 
-/// What the policies of the manifest say of `plan`; `applying` where it is about to be applied.
+/// Evaluates the policies of the manifest for `plan`. `applying` is `true` if the plan is about to be applied.
 ///
 /// # Errors
-/// What is wrong with their expressions.
-pub(crate) fn judge(expanded: &Expanded, plan: &Plan, applying: bool) -> Result<Vec<PolicyResult>, Vec<Diagnostic>> {
+/// If an expression of a policy cannot be evaluated.
+pub(crate) fn evaluate(expanded: &Expanded, plan: &Plan, applying: bool) -> Result<Vec<PolicyResult>, Vec<Diagnostic>> {
     if expanded.manifest.policies.is_empty() {
         return Ok(Vec::new());
     }
@@ -38,20 +38,20 @@ pub(crate) fn judge(expanded: &Expanded, plan: &Plan, applying: bool) -> Result<
                 violation,
                 place: place(expanded, policy),
             }),
-            Err(found) => errors.extend(found),
+            Err(more) => errors.extend(more),
         }
     }
     if errors.is_empty() { Ok(results) } else { Err(errors) }
 }
 
-/// The violated policies as messages at their places in the manifest.
+/// Returns the violated policies as diagnostics at their places in the manifest.
 pub(crate) fn diagnostics(expanded: &Expanded, plan: &Plan) -> Vec<Diagnostic> {
     let of = |result: &PolicyResult| {
         let message = result.violation.as_ref()?;
         let policy = expanded.manifest.policies.get(result.name.strip_prefix("policy.")?)?;
         let (severity, verb) = match result.severity {
             PolicySeverity::Deny => (Severity::Error, "denies"),
-            PolicySeverity::Warn => (Severity::Warning, "warns of"),
+            PolicySeverity::Warn => (Severity::Warning, "warns about"),
         };
         let error = Diagnostic::error(format!("{} {verb} this plan: {message}", result.name));
         Some(Diagnostic { severity, ..error.at(policy.condition.span, "is false") })
@@ -59,7 +59,7 @@ pub(crate) fn diagnostics(expanded: &Expanded, plan: &Plan) -> Vec<Diagnostic> {
     plan.policies.iter().filter_map(of).collect()
 }
 
-/// What is wrong with the policies whatever the plan is: a member that a plan or a change does not have.
+/// Returns the errors of policies that do not depend on the plan, such as an unknown member of `plan` or of a change.
 pub(crate) fn check(expanded: &Expanded) -> Vec<Diagnostic> {
     let change = Value::Map(CHANGE.into_iter().map(|name| (name.to_owned(), Value::Unknown)).collect());
     let mut sample: BTreeMap<String, Value> = PLAN.into_iter().map(|name| (name.to_owned(), Value::Unknown)).collect();
@@ -78,7 +78,7 @@ fn violation(policy: &Policy, scope: &PolicyScope) -> Result<Option<String>, Vec
         Some(true) => Ok(None),
         Some(false) => Ok(Some(message(&policy.message, scope)?)),
         None => {
-            let message = format!("a condition must be true or false, this is a {}", value.type_name());
+            let message = format!("the condition must be true or false, but it is a {}", value.type_name());
             Err(vec![Diagnostic::error(message).at(policy.condition.span, "")])
         }
     }
@@ -87,10 +87,10 @@ fn violation(policy: &Policy, scope: &PolicyScope) -> Result<Option<String>, Vec
 fn message(expr: &Expr, scope: &PolicyScope) -> Result<String, Vec<Diagnostic>> {
     let value = expr.evaluate(scope)?;
     if value.is_sensitive() {
-        return Ok("(its message is sensitive)".to_owned());
+        return Ok("(sensitive message)".to_owned());
     }
     to_text(&value).ok_or_else(|| {
-        let message = format!("a message is a text, this is a {}", value.type_name());
+        let message = format!("the message must be a string, but it is a {}", value.type_name());
         vec![Diagnostic::error(message).at(expr.span, "")]
     })
 }
@@ -105,7 +105,7 @@ fn place(expanded: &Expanded, policy: &Policy) -> String {
     }
 }
 
-/// The scope of a policy: what is known without resources, and `plan`.
+/// The scope of a policy: everything that is known without resources, and `plan`.
 struct PolicyScope<'a> {
     outside: InstanceScope<'a>,
     plan: Value,
@@ -153,7 +153,7 @@ const CHANGE: [&str; 15] = [
     "rollout",
 ];
 
-/// What `plan` stands for.
+/// Returns the value of `plan`.
 fn plan_value(expanded: &Expanded, plan: &Plan, applying: bool) -> Value {
     let rollout_of: HashMap<&Address, &PlannedRollout> = plan
         .rollouts
@@ -227,12 +227,12 @@ fn rollout_value(rollout: &PlannedRollout) -> Value {
     )
 }
 
-/// For each role how many of its nodes may be restarted at the same time: all that no rollout takes one after the other.
+/// Returns for each role how many of its nodes may restart at the same time.
 fn restarts_at_once<'p>(
     expanded: &Expanded,
     changes: impl Iterator<Item = (&'p Change, Option<&'p PlannedRollout>)>,
 ) -> Value {
-    // The nodes that each rollout restarts, and with `None` those that are restarted outside of all.
+    // The nodes that each rollout restarts, with the limit of the rollout. The key `None` stands for restarts outside of all rollouts.
     let mut restarted: BTreeMap<Option<&str>, (usize, BTreeSet<NodeName>)> = BTreeMap::new();
     for (change, rollout) in changes.filter(|(change, _)| change.restarts()) {
         let Some(node) = change.bound_node(expanded) else { continue };

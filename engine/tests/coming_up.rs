@@ -5,7 +5,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use moorfast_engine::apply::OutcomeResult;
+use moorfast_engine::apply::ChangeResult;
 use moorfast_engine::plan::{Change, Plan, PlanOptions};
 use moorfast_engine::provider::{Action, Class};
 use moorfast_engine::session::Failure;
@@ -63,7 +63,7 @@ async fn objects_are_planned_before_their_cluster_answers() {
     for address in ["mem_item.object", "mem_item.after"] {
         let change = change(&plan, address);
         assert_eq!(change.action, Action::Create);
-        assert_eq!(change.notes, ["provisional: mem.cluster does not answer yet, and comes up with this plan"]);
+        assert_eq!(change.notes, ["provisional: mem.cluster does not answer yet; this plan starts it"]);
     }
     assert_eq!(change(&plan, "data.mem_item.object").action, Action::Read);
 
@@ -92,7 +92,7 @@ async fn a_cluster_that_does_not_come_up_is_waited_for_again() {
     bench.memory.world().answers_once = Some("never".to_owned());
     let report = bench.apply(&everything()).await;
     let failed = report.outcomes.iter().find(|o| o.address.to_string() == "mem_item.object").unwrap();
-    assert!(matches!(&failed.result, OutcomeResult::Failed(error) if error.class == Class::Unreachable));
+    assert!(matches!(&failed.result, ChangeResult::Failed(error) if error.class == Class::Unreachable));
     assert_eq!(bench.memory.world().log, ["create m:api"]);
 
     // The same again, where the unit is gone and comes anew.

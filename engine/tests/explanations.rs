@@ -5,7 +5,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use moorfast_engine::apply::OutcomeResult;
+use moorfast_engine::apply::ChangeResult;
 use moorfast_engine::plan::PlanOptions;
 use support::Bench;
 
@@ -43,7 +43,7 @@ async fn an_explanation_does_not_stop_other_operations() {
     }
     let report = bench.apply(&PlanOptions::default()).await;
     let failures = report.outcomes.iter().filter_map(|outcome| match &outcome.result {
-        OutcomeResult::Failed(error) => Some((outcome.address.to_string(), error.detail.clone())),
+        ChangeResult::Failed(error) => Some((outcome.address.to_string(), error.detail.clone())),
         _ => None,
     });
     let explanation = r#"mem_file.base["m"] saw it fail"#.to_owned();

@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use moorfast_engine::apply::{ApplyOptions, Outcome, OutcomeResult};
+use moorfast_engine::apply::{ApplyOptions, ChangeOutcome, ChangeResult};
 use moorfast_engine::plan::{PlanMode, PlanOptions};
 use moorfast_engine::provider::Action;
 use moorfast_engine::session::{Events, Failure, Interrupt};
@@ -128,7 +128,7 @@ proptest! {
                     affected.insert(i);
                 }
             }
-            let undone = report.outcomes.iter().filter(|o| !matches!(o.result, OutcomeResult::Done));
+            let undone = report.outcomes.iter().filter(|o| !matches!(o.result, ChangeResult::Done));
             prop_assert_eq!(undone.count(), affected.len());
             prop_assert_eq!(bench.memory.world().items.len(), shape.0.len() - affected.len());
 
@@ -339,7 +339,7 @@ fn what_changed_hands_half_way_is_not_left_over() {
         bench.apply(&everything()).await;
         bench.write("[resource.mem_item.b]\nkey = \"x\"\n");
         bench.memory.world().broken.push("x".to_owned());
-        assert!(!bench.apply(&everything()).await.outcomes.iter().all(Outcome::is_done));
+        assert!(!bench.apply(&everything()).await.outcomes.iter().all(ChangeOutcome::is_done));
         bench.memory.world().broken.clear();
         bench.write("");
         bench.apply(&everything()).await;

@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use moorfast_engine::apply::{Outcome, OutcomeResult};
+use moorfast_engine::apply::{ChangeOutcome, ChangeResult};
 use moorfast_engine::model::{NodeChangeKind, NodeName, Replacement};
 use moorfast_engine::plan::{Plan, PlanOptions};
 use proptest::prelude::*;
@@ -115,7 +115,7 @@ proptest! {
             let kind = if same_keys { NodeChangeKind::Reimaged } else { NodeChangeKind::Replaced };
             prop_assert_eq!(kinds(&bench.plan(&PlanOptions::default()).await.unwrap()), [(node.to_owned(), kind)]);
             let report = bench.apply(&PlanOptions::default()).await;
-            prop_assert!(report.outcomes.iter().all(|o| matches!(o.result, OutcomeResult::Withheld(_))));
+            prop_assert!(report.outcomes.iter().all(|o| matches!(o.result, ChangeResult::Unapproved(_))));
             prop_assert_eq!(report.outcomes.len(), shape.places(node).len());
             prop_assert_eq!(&bench.memory.world().log, &Vec::<String>::new());
 
@@ -178,14 +178,14 @@ proptest! {
             bench.memory.world().log.clear();
 
             let report = bench.apply_reviewed(reviewed).await;
-            let is_left = |o: &Outcome| matches!(o.result, OutcomeResult::Stale(_) | OutcomeResult::Skipped(_));
+            let is_left = |o: &ChangeOutcome| matches!(o.result, ChangeResult::Stale(_) | ChangeResult::Skipped(_));
             prop_assert!(report.outcomes.iter().all(is_left), "{:?}", report.outcomes);
             prop_assert_eq!(report.outcomes.len(), shape.places(node).len());
             let known = bench.store().await.snapshot().await.unwrap().nodes;
             prop_assert_eq!(&known[node]["machine_id"], &format!("id-{node}"));
             prop_assert_eq!(bench.plan(&PlanOptions::default()).await.unwrap().nodes.len(), 1);
             let report = bench.apply(&PlanOptions::default()).await;
-            prop_assert!(report.outcomes.iter().all(|o| matches!(o.result, OutcomeResult::Withheld(_))));
+            prop_assert!(report.outcomes.iter().all(|o| matches!(o.result, ChangeResult::Unapproved(_))));
             prop_assert_eq!(&bench.memory.world().log, &Vec::<String>::new());
 
             bench.apply(&approving(node)).await;

@@ -5,7 +5,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use moorfast_engine::apply::OutcomeResult;
+use moorfast_engine::apply::ChangeResult;
 use moorfast_engine::plan::{Change, Plan, PlanMode, PlanOptions, Summary};
 use moorfast_engine::provider::{Action, Consequence};
 use moorfast_engine::session::Failure;
@@ -98,14 +98,14 @@ async fn prevent_destroy_guards_every_object() {
     bench.write(&guarded("x", "a=1"));
     assert_eq!(
         refused(&bench).await,
-        "b of `mem_bundle.x` would be destroyed, which lifecycle.prevent_destroy forbids"
+        "b of `mem_bundle.x` would be destroyed, but lifecycle.prevent_destroy forbids it"
     );
     bench.write(&guarded("x", "a=1 b=2"));
     assert!(planned(&bench).await.has_changes());
     bench.memory.world().fixed.push("b".to_owned());
     assert_eq!(
         refused(&bench).await,
-        "b of `mem_bundle.x` would be destroyed, which lifecycle.prevent_destroy forbids"
+        "b of `mem_bundle.x` would be destroyed, but lifecycle.prevent_destroy forbids it"
     );
     bench.write("");
     assert!(refused(&bench).await.contains("a, b of `mem_bundle.x` would be destroyed"));
@@ -131,7 +131,7 @@ async fn an_object_that_turns_out_to_be_another_instances_is_left_alone() {
     bench.write(&(bundle("x", "a=1 id-f-=1") + late));
     let report = bench.apply(&PlanOptions::default()).await;
     let failed = report.outcomes.iter().find(|o| o.address.to_string() == "mem_item.late").unwrap();
-    let OutcomeResult::Failed(error) = &failed.result else { panic!("{failed:?}") };
+    let ChangeResult::Failed(error) = &failed.result else { panic!("{failed:?}") };
     assert!(error.summary.contains("are the same object: id-f-"), "{error:?}");
     assert!(!bench.memory.world().log.contains(&"update id-f-".to_owned()));
     // Once it is known the plan says so.
@@ -181,7 +181,7 @@ async fn a_reviewed_plan_is_kept_object_by_object() {
     // The same change of the same object must be a replacement now, which nobody reviewed.
     bench.memory.world().fixed.push("b".to_owned());
     let report = bench.apply_reviewed(plan).await;
-    let stale = |result: &OutcomeResult| matches!(result, OutcomeResult::Stale(_));
+    let stale = |result: &ChangeResult| matches!(result, ChangeResult::Stale(_));
     assert!(report.outcomes.iter().all(|o| stale(&o.result)), "{:?}", report.outcomes);
     assert!(bench.memory.world().log.is_empty());
 }

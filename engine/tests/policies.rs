@@ -20,7 +20,7 @@ async fn said(bench: &Bench, options: &PlanOptions, applying: bool) -> (Vec<(Str
     let state = store.snapshot().await.unwrap();
     let (events, interrupt) = (Events::default(), Interrupt::default());
     let mut planned = bench.workspace().plan(&state, store.seal_key(), options, &events, &interrupt).await.unwrap();
-    let diagnostics = planned.judge(applying).unwrap();
+    let diagnostics = planned.evaluate_policies(applying).unwrap();
     let plan = planned.plan.clone();
     planned.close().await;
     let violated = plan.policies.iter().filter_map(|p| Some((p.name.clone(), p.violation.clone()?)));
@@ -135,7 +135,7 @@ fn what_a_plan_does_not_have_is_said_with_the_nearest_name() {
                     let state = store.snapshot().await.unwrap();
                     let (options, events, interrupt) = Default::default();
                     let planned = bench.workspace().plan(&state, store.seal_key(), &options, &events, &interrupt).await;
-                    match planned.unwrap().judge(false) {
+                    match planned.unwrap().evaluate_policies(false) {
                         Err(Failure::Manifest(found)) => found,
                         other => panic!("{other:?}"),
                     }

@@ -8,7 +8,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use moorfast_engine::apply::{Outcome, OutcomeResult, Report};
+use moorfast_engine::apply::{ChangeOutcome, ChangeResult, Report};
 use moorfast_engine::plan::{Plan, PlanOptions};
 use moorfast_engine::session::{Failure, Interrupt};
 use proptest::prelude::*;
@@ -114,7 +114,7 @@ async fn begun(bench: &Bench, fleet: &Fleet) {
 }
 
 fn left(report: &Report) -> usize {
-    report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Left { .. })).count()
+    report.outcomes.iter().filter(|o| matches!(o.result, ChangeResult::RolloutStopped { .. })).count()
 }
 
 /// Every operation has one outcome.
@@ -180,8 +180,8 @@ proptest! {
             prop_assert_eq!(left(&report), untouched.len() * (fleet.resources.len() - skipped));
             let is_skipped = |n: &&usize| {
                 let last = format!("mem_item.r{}[\"n{n}\"]", fleet.resources.len() - 1);
-                let of_last = |o: &&Outcome| o.address.to_string() == last;
-                report.outcomes.iter().find(of_last).is_some_and(|o| matches!(o.result, OutcomeResult::Skipped(_)))
+                let of_last = |o: &&ChangeOutcome| o.address.to_string() == last;
+                report.outcomes.iter().find(of_last).is_some_and(|o| matches!(o.result, ChangeResult::Skipped(_)))
             };
             prop_assert_eq!(untouched.iter().filter(is_skipped).count(), untouched.len() * skipped);
             // What is not of the rollout goes on.
@@ -329,9 +329,9 @@ fn a_node_that_fails_before_its_provider_is_asked_stops_the_rollout() {
         bench.write(&manifest("2"));
         let report = bench.apply(&everything()).await;
         let results: BTreeMap<_, _> = report.outcomes.iter().map(|o| (o.address.to_string(), &o.result)).collect();
-        assert!(matches!(results["mem_item.x[\"a\"]"], OutcomeResult::Done), "{results:#?}");
-        assert!(matches!(results["mem_item.x[\"b\"]"], OutcomeResult::Failed(_)), "{results:#?}");
-        assert!(matches!(results["mem_item.x[\"c\"]"], OutcomeResult::Left { .. }), "{results:#?}");
+        assert!(matches!(results["mem_item.x[\"a\"]"], ChangeResult::Done), "{results:#?}");
+        assert!(matches!(results["mem_item.x[\"b\"]"], ChangeResult::Failed(_)), "{results:#?}");
+        assert!(matches!(results["mem_item.x[\"c\"]"], ChangeResult::RolloutStopped { .. }), "{results:#?}");
         assert!(!report.interrupted);
     });
 }

@@ -4,7 +4,7 @@
 
 mod support;
 
-use moorfast_engine::apply::OutcomeResult;
+use moorfast_engine::apply::ChangeResult;
 use moorfast_engine::plan::PlanOptions;
 use moorfast_engine::provider::Action;
 use support::Bench;
@@ -196,8 +196,7 @@ async fn a_failure_on_one_node_skips_nothing_on_another() {
     bench.write(&(weighted([1, 1]) + user));
     bench.memory.world().broken.push("n1:shop".to_owned());
     let report = bench.apply(&PlanOptions::default()).await;
-    let mut skipped: Vec<_> =
-        report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Skipped(_))).collect();
+    let mut skipped: Vec<_> = report.outcomes.iter().filter(|o| matches!(o.result, ChangeResult::Skipped(_))).collect();
     assert_eq!(skipped.remove(0).address.to_string(), "mem_file.user[\"n1\"]");
     assert!(skipped.is_empty());
     assert!(bench.memory.world().items.contains_key("n2:user"));

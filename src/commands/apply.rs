@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use moorfast_engine::apply::{ApplyOptions, Outcome, OutcomeResult, Report};
+use moorfast_engine::apply::{ApplyOptions, ChangeOutcome, ChangeResult, Report};
 use moorfast_engine::model::Diagnostic;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
 use moorfast_engine::state::{Lock, Run as RunRecord, RunEnd, RunResult};
@@ -261,7 +261,7 @@ async fn release(lock: Lock, session: &Session) {
 fn run_end(report: &Report) -> RunEnd {
     let done = Done::of(report);
     let unsuccessful = report::Unsuccessful::of(report);
-    let left = report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Left { .. })).count();
+    let left = report.outcomes.iter().filter(|o| matches!(o.result, ChangeResult::RolloutStopped { .. })).count();
     let counts = [
         ("added", done.added),
         ("changed", done.changed),
@@ -283,7 +283,7 @@ fn run_end(report: &Report) -> RunEnd {
 }
 
 fn exit(report: &Report) -> Exit {
-    let failed = |o: &Outcome| matches!(o.result, OutcomeResult::Failed(_) | OutcomeResult::Withheld(_));
+    let failed = |o: &ChangeOutcome| matches!(o.result, ChangeResult::Failed(_) | ChangeResult::Unapproved(_));
     match report {
         _ if report.interrupted => Exit::Interrupted,
         _ if report::is_complete(report) => Exit::Success,

@@ -1,11 +1,11 @@
 //! Plans and runs as JSON, in Terraform's vocabulary. `docs/json.md` describes the format.
 
-use moorfast_engine::apply::{FailedGate, Outcome, OutcomeResult, Report};
+use moorfast_engine::apply::{ChangeOutcome, ChangeResult, FailedGate, Report};
 use moorfast_engine::model::{
     Address, CheckResult, CheckStatus, Diagnostic, Mode, NodeChange, RETAINED_KEY, SENSITIVE_KEY, Severity, Sources,
     UNKNOWN_KEY, is_mark,
 };
-use moorfast_engine::plan::{Change, Drift, Plan, PlannedRollout, PolicyResult, Step, parse_path};
+use moorfast_engine::plan::{Change, Drift, PathSegment, Plan, PlannedRollout, PolicyResult, parse_path};
 use moorfast_engine::provider::{Action, ObjectChange, ProviderError};
 use moorfast_engine::session::{Event, Failure, RolloutStep};
 use serde_json::{Map, Value as Json, json};
@@ -124,7 +124,7 @@ fn object_change(object: &ObjectChange, change: &Change) -> Json {
     }
     if !object.replace_paths.is_empty() {
         // The recorded paths start at the instance, those in the JSON at the object.
-        let name = Step::Name(object.name.clone());
+        let name = PathSegment::Name(object.name.clone());
         let inside = |path: &String| {
             let path = parse_path(path);
             let start = path.iter().position(|step| *step == name).unwrap_or(0);
@@ -136,10 +136,10 @@ fn object_change(object: &ObjectChange, change: &Change) -> Json {
 }
 
 /// Returns a path in Terraform's format.
-fn steps(path: &[Step]) -> Json {
-    let step = |step: &Step| match step {
-        Step::Name(name) => json!(name),
-        Step::Index(index) => json!(index),
+fn steps(path: &[PathSegment]) -> Json {
+    let step = |step: &PathSegment| match step {
+        PathSegment::Name(name) => json!(name),
+        PathSegment::Index(index) => json!(index),
     };
     path.iter().map(step).collect()
 }
@@ -235,14 +235,14 @@ fn rollout(rollout: &PlannedRollout) -> Json {
 /// Returns a step of a rollout.
 fn rollout_step(step: &RolloutStep) -> Json {
     match step {
-        RolloutStep::Begun => json!({ "step": "begun" }),
+        RolloutStep::Started => json!({ "step": "begun" }),
         RolloutStep::Waiting { gates } => json!({ "step": "waiting", "gates": gates }),
         RolloutStep::Pausing { pause } => json!({ "step": "pausing", "pause_seconds": pause.as_secs_f64() }),
         RolloutStep::Passed => json!({ "step": "passed" }),
         RolloutStep::Unhealthy { gate, error } => {
             json!({ "step": "unhealthy", "gate": gate, "error": provider_error(error) })
         }
-        RolloutStep::Left { because } => json!({ "step": "left", "because": because }),
+        RolloutStep::Skipped { because } => json!({ "step": "left", "because": because }),
     }
 }
 
@@ -295,7 +295,7 @@ pub fn event(event: &Event) -> String {
         Event::Rollout { rollout, node, step } => {
             let level = match step {
                 RolloutStep::Unhealthy { .. } => "error",
-                RolloutStep::Left { .. } => "warn",
+                RolloutStep::Skipped { .. } => "warn",
                 _ => "info",
             };
             let message = plain(&super::rollout::step(rollout, node, step));
@@ -303,7 +303,7 @@ pub fn event(event: &Event) -> String {
             (rest["rollout"], rest["node"]) = (json!(rollout), json!(node));
             (level, "rollout", message, rest)
         }
-        Event::Withheld { node: change, operations } => (
+        Event::Unapproved { node: change, operations } => (
             "warn",
             "node_withheld",
             format!("{change}; skipping {} until the machine is approved", counted(*operations, "operation")),
@@ -367,30 +367,30 @@ fn failed_gate(failed: &FailedGate) -> Json {
     json!({ "rollout": failed.rollout, "node": failed.node, "gate": failed.gate, "error": provider_error(&failed.error) })
 }
 
-fn outcome(outcome: &Outcome) -> Json {
+fn outcome(outcome: &ChangeOutcome) -> Json {
     let mut object = json!({ "address": outcome.address, "actions": outcome.action.names() });
     let result = match &outcome.result {
-        OutcomeResult::Done => "done",
-        OutcomeResult::Failed(error) => {
+        ChangeResult::Done => "done",
+        ChangeResult::Failed(error) => {
             object["error"] = provider_error(error);
             "failed"
         }
-        OutcomeResult::Unrecorded => "unrecorded",
-        OutcomeResult::Skipped(because) => {
+        ChangeResult::Unrecorded => "unrecorded",
+        ChangeResult::Skipped(because) => {
             object["because"] = json!(because);
             "skipped"
         }
-        OutcomeResult::Withheld(node) => {
+        ChangeResult::Unapproved(node) => {
             object["node"] = json!(node);
             "withheld"
         }
-        OutcomeResult::NotStarted => "not_started",
-        OutcomeResult::Left { rollout, because } => {
+        ChangeResult::NotStarted => "not_started",
+        ChangeResult::RolloutStopped { rollout, because } => {
             object["rollout"] = json!(rollout);
             object["because"] = json!(because);
             "left"
         }
-        OutcomeResult::Stale(differences) => {
+        ChangeResult::Stale(differences) => {
             object["differences"] = json!(differences);
             "stale"
         }

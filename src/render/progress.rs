@@ -171,7 +171,7 @@ impl Progress {
                 self.line(&format!("{}: {skipped}, because {because} {why}", paint(BOLD, address)));
             }
             Event::Rollout { rollout, node, step } => self.line(&super::rollout::step(&rollout, &node, &step)),
-            Event::Withheld { node, operations } => {
+            Event::Unapproved { node, operations } => {
                 let skipped = paint(DESTROY.bold(), format!("Skipping {}", counted(operations, "operation")));
                 self.line(&format!("{}: {skipped} until the machine is approved", printable(&node.to_string())));
             }

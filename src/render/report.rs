@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use moorfast_engine::apply::{Outcome, OutcomeResult, Report};
+use moorfast_engine::apply::{ChangeOutcome, ChangeResult, Report};
 use moorfast_engine::manifest::Manifest;
 use moorfast_engine::model::{Address, NodeName, Value};
 use moorfast_engine::plan::{PlanMode, Summary};
@@ -33,7 +33,7 @@ pub struct Done {
 impl Done {
     /// Counts the successful changes of a report.
     pub fn of(report: &Report) -> Self {
-        let done = report.outcomes.iter().filter(|o| matches!(o.result, OutcomeResult::Done));
+        let done = report.outcomes.iter().filter(|o| matches!(o.result, ChangeResult::Done));
         let Summary { add, change, destroy, adopt, forget } = done.map(|outcome| outcome.counts).sum();
         Self { added: add, changed: change, destroyed: destroy, adopted: adopt, forgotten: forget }
     }
@@ -41,7 +41,7 @@ impl Done {
 
 /// Returns whether all planned changes succeeded.
 pub fn is_complete(report: &Report) -> bool {
-    report.outcomes.iter().all(|o| matches!(o.result, OutcomeResult::Done))
+    report.outcomes.iter().all(|o| matches!(o.result, ChangeResult::Done))
         && report.state_error.is_none()
         && report.errors.is_empty()
         && report.gates.is_empty()
@@ -138,12 +138,12 @@ impl<'r> Unsuccessful<'r> {
     pub fn of(report: &'r Report) -> Self {
         let mut found = Self::default();
         let is_cancelled = |error: &ProviderError| report.interrupted && error.class == Class::Cancelled;
-        for Outcome { address, result, .. } in &report.outcomes {
+        for ChangeOutcome { address, result, .. } in &report.outcomes {
             match result {
-                OutcomeResult::Failed(error) if is_cancelled(error) => found.cancelled.push(address),
-                OutcomeResult::Failed(error) => found.failed.push((address, error)),
-                OutcomeResult::Skipped(cause) => found.skipped.push((address, cause)),
-                OutcomeResult::NotStarted => found.not_started.push(address),
+                ChangeResult::Failed(error) if is_cancelled(error) => found.cancelled.push(address),
+                ChangeResult::Failed(error) => found.failed.push((address, error)),
+                ChangeResult::Skipped(cause) => found.skipped.push((address, cause)),
+                ChangeResult::NotStarted => found.not_started.push(address),
                 _ => {}
             }
         }
@@ -189,7 +189,7 @@ pub fn failures(report: &Report, manifest: Option<&Manifest>, width: usize) -> S
 fn withheld(report: &Report) -> Option<String> {
     let mut skipped: BTreeMap<&NodeName, usize> = BTreeMap::new();
     for outcome in &report.outcomes {
-        if let OutcomeResult::Withheld(node) = &outcome.result {
+        if let ChangeResult::Unapproved(node) = &outcome.result {
             *skipped.entry(node).or_default() += 1;
         }
     }
@@ -206,7 +206,7 @@ fn withheld(report: &Report) -> Option<String> {
 fn stale(report: &Report) -> Option<String> {
     let mut text = String::new();
     for outcome in &report.outcomes {
-        if let OutcomeResult::Stale(differences) = &outcome.result {
+        if let ChangeResult::Stale(differences) = &outcome.result {
             text.push_str(&format!("  {}\n", outcome.address));
             differences.iter().for_each(|line| text.push_str(&format!("    {}\n", printable(line))));
         }
@@ -233,7 +233,7 @@ fn skipped(unsuccessful: &Unsuccessful) -> Option<String> {
 }
 
 fn unrecorded(report: &Report) -> Option<String> {
-    let unrecorded = report.outcomes.iter().filter(|outcome| matches!(outcome.result, OutcomeResult::Unrecorded));
+    let unrecorded = report.outcomes.iter().filter(|outcome| matches!(outcome.result, ChangeResult::Unrecorded));
     let addresses: Vec<_> = unrecorded.map(|outcome| &outcome.address).collect();
     listed("Not recorded (the next run determines their result):", &addresses)
 }

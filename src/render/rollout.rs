@@ -1,6 +1,6 @@
 //! Rollouts in a plan, in the progress and in the report of an apply.
 
-use moorfast_engine::apply::{FailedGate, OutcomeResult, Report};
+use moorfast_engine::apply::{ChangeResult, FailedGate, Report};
 use moorfast_engine::manifest::Manifest;
 use moorfast_engine::model::NodeName;
 use moorfast_engine::plan::{Plan, PlannedRollout};
@@ -58,7 +58,7 @@ fn names(nodes: &[&NodeName]) -> String {
 pub fn step(rollout: &str, node: &NodeName, step: &RolloutStep) -> String {
     let head = paint(BOLD, format!("rollout.{rollout}: {node}"));
     let status = match step {
-        RolloutStep::Begun => "Started".to_owned(),
+        RolloutStep::Started => "Started".to_owned(),
         RolloutStep::Waiting { gates } => format!("Waiting for {}...", gates.join(" and ")),
         RolloutStep::Pausing { pause } => format!("Healthy; pausing for {}", duration(*pause)),
         RolloutStep::Passed => "Healthy".to_owned(),
@@ -66,7 +66,7 @@ pub fn step(rollout: &str, node: &NodeName, step: &RolloutStep) -> String {
             let what = paint(DESTROY.bold(), "Not healthy");
             format!("{what}: {gate}: {}", printable(&error.summary))
         }
-        RolloutStep::Left { because } => format!("{}, because {because}", paint(WARNING, "Not started")),
+        RolloutStep::Skipped { because } => format!("{}, because {because}", paint(WARNING, "Not started")),
     };
     format!("{head}: {status}")
 }
@@ -91,7 +91,7 @@ pub fn failed_gates(report: &Report, manifest: Option<&Manifest>, width: usize) 
 pub fn left(report: &Report) -> Option<String> {
     let mut reasons: Vec<((&String, &String), Vec<String>)> = Vec::new();
     for outcome in &report.outcomes {
-        let OutcomeResult::Left { rollout, because } = &outcome.result else { continue };
+        let ChangeResult::RolloutStopped { rollout, because } = &outcome.result else { continue };
         match reasons.iter_mut().find(|(known, _)| *known == (rollout, because)) {
             Some((_, addresses)) => addresses.push(outcome.address.to_string()),
             None => reasons.push(((rollout, because), vec![outcome.address.to_string()])),

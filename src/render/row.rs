@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use moorfast_engine::model::is_mark;
-use moorfast_engine::plan::{Change, Difference, Step, differences, parse_path};
+use moorfast_engine::plan::{Change, Difference, PathSegment, differences, parse_path};
 use moorfast_engine::provider::Action;
 use serde_json::{Map, Value as Json};
 
@@ -78,7 +78,8 @@ pub fn rows_between(
         (None, None) => Vec::new(),
     };
     let immutable: Vec<_> = immutable.iter().map(|path| parse_path(path)).collect();
-    let forces = |steps: &[Step]| immutable.iter().any(|path| steps.starts_with(path) || path.starts_with(steps));
+    let forces =
+        |steps: &[PathSegment]| immutable.iter().any(|path| steps.starts_with(path) || path.starts_with(steps));
     found
         .into_iter()
         .map(|d| Row { forces_replacement: forces(&d.path), path: path(&d.path), before: d.before, after: d.after })
@@ -89,22 +90,22 @@ pub fn rows_between(
 fn leaves(object: &Map<String, Json>, make: impl Fn(Json) -> Difference) -> Vec<Difference> {
     let mut found = Vec::new();
     for (name, value) in object {
-        collect_leaves(vec![Step::Name(name.clone())], value, &mut |path, value| {
+        collect_leaves(vec![PathSegment::Name(name.clone())], value, &mut |path, value| {
             found.push(Difference { path, ..make(value) });
         });
     }
     found
 }
 
-fn collect_leaves(path: Vec<Step>, value: &Json, found: &mut impl FnMut(Vec<Step>, Json)) {
+fn collect_leaves(path: Vec<PathSegment>, value: &Json, found: &mut impl FnMut(Vec<PathSegment>, Json)) {
     let extend = |step| path.iter().cloned().chain([step]).collect();
     match value {
         Json::Null => {}
         Json::Object(map) if !is_mark(map) && !map.is_empty() => {
-            map.iter().for_each(|(name, value)| collect_leaves(extend(Step::Name(name.clone())), value, found));
+            map.iter().for_each(|(name, value)| collect_leaves(extend(PathSegment::Name(name.clone())), value, found));
         }
         Json::Array(items) if !is_flat_list(value) => {
-            items.iter().enumerate().for_each(|(i, value)| collect_leaves(extend(Step::Index(i)), value, found));
+            items.iter().enumerate().for_each(|(i, value)| collect_leaves(extend(PathSegment::Index(i)), value, found));
         }
         leaf => found(path, leaf.clone()),
     }
@@ -114,7 +115,7 @@ fn collect_leaves(path: Vec<Step>, value: &Json, found: &mut impl FnMut(Vec<Step
 fn lists_whole(found: Vec<Difference>, before: &Map<String, Json>, after: &Map<String, Json>) -> Vec<Difference> {
     let mut whole: Vec<Difference> = Vec::new();
     for difference in found {
-        let list = difference.path.iter().position(|step| matches!(step, Step::Index(_)));
+        let list = difference.path.iter().position(|step| matches!(step, PathSegment::Index(_)));
         let Some((old, new, path)) = list.and_then(|i| {
             let path = &difference.path[..i];
             let (old, new) = (at(before, path)?, at(after, path)?);
@@ -145,11 +146,11 @@ fn expanded(difference: Difference) -> Vec<Difference> {
     found
 }
 
-fn at<'a>(object: &'a Map<String, Json>, path: &[Step]) -> Option<&'a Json> {
-    let (Step::Name(first), rest) = path.split_first()? else { return None };
+fn at<'a>(object: &'a Map<String, Json>, path: &[PathSegment]) -> Option<&'a Json> {
+    let (PathSegment::Name(first), rest) = path.split_first()? else { return None };
     rest.iter().try_fold(object.get(first)?, |value, step| match step {
-        Step::Name(name) => value.get(name),
-        Step::Index(index) => value.get(index),
+        PathSegment::Name(name) => value.get(name),
+        PathSegment::Index(index) => value.get(index),
     })
 }
 

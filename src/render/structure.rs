@@ -1,6 +1,6 @@
 //! Comparison of two texts as JSON, TOML or YAML. It shows the paths of changed values, and detects changes of formatting only.
 
-use moorfast_engine::plan::{Step, differences};
+use moorfast_engine::plan::{PathSegment, differences};
 use serde_json::{Map, Value as Json};
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
 
@@ -29,7 +29,7 @@ pub fn structure(before: &str, after: &str, options: TextOptions) -> Vec<String>
         return vec![paint(DIM, format!("as {format}: no change of values, only of order, comments or spacing"))];
     }
     // A path of two names is the document and a top-level key. An added or removed null is not a difference.
-    if found.iter().all(|d| d.path.len() <= 2 && d.path.iter().all(|step| matches!(step, Step::Name(_)))) {
+    if found.iter().all(|d| d.path.len() <= 2 && d.path.iter().all(|step| matches!(step, PathSegment::Name(_)))) {
         return Vec::new();
     }
     let mut rows = rows_between(Some(&before), Some(&after), &Default::default());

@@ -1,6 +1,6 @@
 //! Snapshots of the rendered texts.
 
-use moorfast_engine::apply::{FailedGate, Outcome, OutcomeResult, Report};
+use moorfast_engine::apply::{ChangeOutcome, ChangeResult, FailedGate, Report};
 use moorfast_engine::model::{NodeName, Value};
 use moorfast_engine::plan::Plan;
 use moorfast_engine::provider::{Action, Class, ProviderError};
@@ -130,7 +130,7 @@ fn json_never_contains_digests_of_sensitive_values() {
 fn broken() -> Report {
     let outcome = |address: &str, action, result| {
         let change = samples::change(address, action, serde_json::Value::Null, serde_json::Value::Null);
-        Outcome { counts: change.summary(), address: change.address, action, result }
+        ChangeOutcome { counts: change.summary(), address: change.address, action, result }
     };
     let error = ProviderError::new(Class::Failed, "kubelet.service did not start on gpu02: exit code 1")
         .detail(["kubelet[812]: failed to load kubelet config file", "kubelet[812]: no such file or directory"])
@@ -138,16 +138,16 @@ fn broken() -> Report {
     let cause = "ssh_systemd_unit.kubelet[\"gpu02\"]".parse().unwrap();
     Report {
         outcomes: vec![
-            outcome("ssh_file.config[\"gpu01\"]", Action::Create, OutcomeResult::Done),
-            outcome("ssh_file.config[\"gpu02\"]", Action::Update, OutcomeResult::Done),
-            outcome("ssh_systemd_unit.kubelet[\"gpu02\"]", Action::Create, OutcomeResult::Failed(error)),
-            outcome("kubernetes_node.worker[\"gpu02\"]", Action::Create, OutcomeResult::Skipped(cause)),
-            outcome("ssh_file.dark[\"gpu02\"]", Action::Create, OutcomeResult::Unrecorded),
-            outcome("ssh_file.late[\"gpu02\"]", Action::Create, OutcomeResult::NotStarted),
+            outcome("ssh_file.config[\"gpu01\"]", Action::Create, ChangeResult::Done),
+            outcome("ssh_file.config[\"gpu02\"]", Action::Update, ChangeResult::Done),
+            outcome("ssh_systemd_unit.kubelet[\"gpu02\"]", Action::Create, ChangeResult::Failed(error)),
+            outcome("kubernetes_node.worker[\"gpu02\"]", Action::Create, ChangeResult::Skipped(cause)),
+            outcome("ssh_file.dark[\"gpu02\"]", Action::Create, ChangeResult::Unrecorded),
+            outcome("ssh_file.late[\"gpu02\"]", Action::Create, ChangeResult::NotStarted),
             outcome(
                 "ssh_file.config[\"gpu03\"]",
                 Action::Update,
-                OutcomeResult::Left {
+                ChangeResult::RolloutStopped {
                     rollout: "workers".to_owned(),
                     because: "kubernetes_node.worker[\"gpu01\"] is not healthy".to_owned(),
                 },
@@ -155,7 +155,7 @@ fn broken() -> Report {
             outcome(
                 "ssh_file.odd[\"gpu01\"]",
                 Action::Update,
-                OutcomeResult::Stale(vec!["mode = \"0644\" -> \"0777\"".to_owned()]),
+                ChangeResult::Stale(vec!["mode = \"0644\" -> \"0777\"".to_owned()]),
             ),
         ],
         gates: vec![FailedGate {

@@ -1,7 +1,7 @@
 //! Sealed values and paths as text on one line.
 
 use moorfast_engine::model::{RETAINED_KEY, SENSITIVE_KEY, UNKNOWN_KEY, is_identifier, is_mark};
-use moorfast_engine::plan::Step;
+use moorfast_engine::plan::PathSegment;
 use serde_json::{Map, Value as Json};
 
 use super::invisible::{escaped, is_invisible};
@@ -66,16 +66,16 @@ fn name(text: &str) -> String {
 }
 
 /// Returns a path in the syntax of expressions, for example `manifest.metadata.labels."app.kubernetes.io/name"` or `subjects[0].kind`.
-pub fn path(steps: &[Step]) -> String {
+pub fn path(steps: &[PathSegment]) -> String {
     let mut text = String::new();
     for step in steps {
         match step {
-            Step::Name(part) if text.is_empty() => text.push_str(&name(part)),
-            Step::Name(part) => {
+            PathSegment::Name(part) if text.is_empty() => text.push_str(&name(part)),
+            PathSegment::Name(part) => {
                 text.push('.');
                 text.push_str(&name(part));
             }
-            Step::Index(index) => text.push_str(&format!("[{index}]")),
+            PathSegment::Index(index) => text.push_str(&format!("[{index}]")),
         }
     }
     text

@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 use moorfast_engine::model::named;
-use moorfast_engine::plan::{Change, Reason, Selector, Step, parse_path, path_text};
+use moorfast_engine::plan::{Change, PathSegment, Reason, Selector, parse_path, path_text};
 use moorfast_engine::provider::{Action, Consequence, ObjectChange};
 use serde_json::Value;
 
@@ -105,7 +105,7 @@ pub fn object_line(object: &ObjectChange) -> String {
     let line = format!("{} {}", paint(style, mark), printable(&object.name));
     let inside = |path: &String| {
         let steps = parse_path(path);
-        let start = steps.iter().position(|step| *step == Step::Name(object.name.clone())).unwrap_or(0);
+        let start = steps.iter().position(|step| *step == PathSegment::Name(object.name.clone())).unwrap_or(0);
         path_text(steps.get(start + 1..).unwrap_or_default())
     };
     let forcing: Vec<_> = object.replace_paths.iter().map(inside).collect();
@@ -224,7 +224,7 @@ fn reason_line(reason: &Reason) -> Option<String> {
         Reason::Immutable { attributes } => format!("because {} cannot be changed in place", attributes.join(", ")),
         Reason::Requested => "because --replace requests it".to_owned(),
         Reason::OtherMachine => "because its node is now another machine".to_owned(),
-        Reason::Leftover { identity } => format!("also removes {identity}, which an unfinished operation left behind"),
+        Reason::Superseded { identity } => format!("also removes {identity}, which an unfinished operation left behind"),
         Reason::Incomplete => "because an earlier operation on it did not finish".to_owned(),
     })
 }

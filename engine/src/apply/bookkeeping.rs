@@ -7,8 +7,8 @@ use futures::future::join_all;
 use moorfast_state::{Outcome as Recorded, Output};
 
 use super::Executor;
-use super::record::same;
-use crate::apply::OutcomeResult;
+use super::record::is_same_record;
+use crate::apply::ChangeResult;
 use crate::configuration::scope::InstanceScope;
 use crate::model::{Address, Value};
 use crate::plan::PlanMode;
@@ -19,7 +19,7 @@ impl Executor<'_> {
     /// Gives what moved its new address in the state; in memory the plan did so already. Where one goes to an address that another leaves, that one
     /// goes first.
     pub(super) async fn rename_moved(&mut self) {
-        let moved = self.work.plan.changes.iter().filter_map(|c| Some((c.moved_from.clone()?, c.address.clone())));
+        let moved = self.context.plan.changes.iter().filter_map(|c| Some((c.moved_from.clone()?, c.address.clone())));
         let mut waiting: Vec<(Address, Address)> = moved.collect();
         while !waiting.is_empty() {
             let left: HashSet<&Address> = waiting.iter().map(|(from, _)| from).collect();
@@ -40,13 +40,13 @@ impl Executor<'_> {
     /// Resolves what an earlier run began and did not finish: the plan has looked at the world, so it is known how that ended.
     pub(super) async fn close_intents(&mut self) {
         let moved =
-            self.work.plan.changes.iter().filter_map(|c| Some((c.moved_from.as_ref()?.to_string(), &c.address)));
+            self.context.plan.changes.iter().filter_map(|c| Some((c.moved_from.as_ref()?.to_string(), &c.address)));
         let moved: HashMap<String, &Address> = moved.collect();
         let lock = self.lock;
-        let closes = self.work.open.iter().filter_map(|intent| {
+        let closes = self.context.open.iter().filter_map(|intent| {
             let address = moved.get(&intent.address).map(|to| (*to).clone()).or_else(|| intent.address.parse().ok());
             // What this plan did not look at is resolved by one that does.
-            let item = self.work.items.get(&address?)?;
+            let item = self.context.items.get(&address?)?;
             let there = item.observed.is_some() || item.former.is_some();
             Some(async move { (intent, there, lock.finish(&intent.id, Recorded::Unchanged).await) })
         });
@@ -79,7 +79,7 @@ impl Executor<'_> {
             async move {
                 let written = match &record {
                     None => lock.remove(&address).await,
-                    Some(Some(record)) if known.as_deref().is_none_or(|k| !same(k, record)) => {
+                    Some(Some(record)) if known.as_deref().is_none_or(|k| !is_same_record(k, record)) => {
                         lock.put(record.clone()).await
                     }
                     Some(_) => Ok(()),
@@ -97,24 +97,24 @@ impl Executor<'_> {
                 Some(record) => _ = self.records.insert(address, Arc::new(record)),
                 None => _ = self.records.remove(&address),
             }
-            self.end(i, OutcomeResult::Done);
+            self.end(i, ChangeResult::Done);
         }
     }
 
     /// Evaluates the outputs with the values as they are now; one that can't be evaluated keeps its old value.
     pub(super) async fn finish_outputs(&mut self) {
         let mut recorded = BTreeMap::new();
-        if self.work.plan.options.mode != PlanMode::Destroy {
-            for (name, output) in &self.work.expanded.manifest.outputs {
-                let scope = InstanceScope::new(&self.work.expanded, &self.work.values, Default::default());
+        if self.context.plan.options.mode != PlanMode::Destroy {
+            for (name, output) in &self.context.expanded.manifest.outputs {
+                let scope = InstanceScope::new(&self.context.expanded, &self.context.values, Default::default());
                 let value = output.value.evaluate(&scope).unwrap_or_else(|errors| {
                     self.report.errors.extend(errors);
                     Value::Unknown
                 });
                 let value = if output.sensitive { value.sensitive() } else { value };
-                let sealed = value.seal(&self.work.key);
+                let sealed = value.seal(&self.context.key);
                 if value.is_unknown() || value.is_retained() {
-                    if let Some(before) = self.work.plan.outputs.get(name).and_then(|o| o.before.clone()) {
+                    if let Some(before) = self.context.plan.outputs.get(name).and_then(|o| o.before.clone()) {
                         recorded.insert(name.clone(), Output { value: before, sensitive: value.is_sensitive() });
                     }
                     continue;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::{Done, Message};
+use super::{CallResult, Message};
 use crate::model::Address;
 use crate::provider::{Applied, Class, Connection, DataRequest, Operation, OperationAction, ProviderError, Target};
 
@@ -21,29 +21,29 @@ pub(super) async fn perform(
     sender: &UnboundedSender<Message>,
 ) {
     if let Some(waiting) = waiting
-        && let Err(error) = connection.come_up(&target, waiting).await
+        && let Err(error) = connection.wait_until_reachable(&target, waiting).await
     {
         for i in operations.iter().map(|(i, _)| i).chain(data.iter().map(|(i, _)| i)) {
             _ = sender.send(Message::Ended(*i, Err(error.clone())));
         }
         return;
     }
-    let (single, several): (Vec<_>, Vec<_>) = operations.into_iter().partition(|(_, steps)| steps.len() == 1);
+    let (single, several): (Vec<_>, Vec<_>) = operations.into_iter().partition(|(_, operations)| operations.len() == 1);
     let (places, batch): (Vec<_>, Vec<_>) =
-        single.into_iter().flat_map(|(i, steps)| steps.into_iter().map(move |step| (i, step))).unzip();
+        single.into_iter().flat_map(|(i, operations)| operations.into_iter().map(move |step| (i, step))).unzip();
     let batched = async {
         if !batch.is_empty() {
             call(&connection, &target, batch, |place, result| {
-                _ = sender.send(Message::Ended(places[place], result.map(Done::Applied)));
+                _ = sender.send(Message::Ended(places[place], result.map(CallResult::Applied)));
             })
             .await;
         }
     };
-    let sequences = join_all(several.into_iter().map(|(i, steps)| {
+    let sequences = join_all(several.into_iter().map(|(i, operations)| {
         let (connection, target) = (&connection, &target);
         async move {
-            let result = in_turn(connection, target, steps).await;
-            _ = sender.send(Message::Ended(i, result.map(Done::Applied)));
+            let result = in_turn(connection, target, operations).await;
+            _ = sender.send(Message::Ended(i, result.map(CallResult::Applied)));
         }
     }));
     let reading = async {
@@ -54,7 +54,7 @@ pub(super) async fn perform(
         let found = connection.read_data(&target, &requests).await;
         let found = found.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
         for (place, found) in places.into_iter().zip(found) {
-            let result = found.unwrap_or_else(|| Err(unreported())).map(Done::Data);
+            let result = found.unwrap_or_else(|| Err(unreported())).map(CallResult::Data);
             _ = sender.send(Message::Ended(place, result));
         }
     };
@@ -65,16 +65,16 @@ pub(super) async fn perform(
 async fn in_turn(
     connection: &Arc<dyn Connection>,
     target: &Target,
-    steps: Vec<Operation>,
+    operations: Vec<Operation>,
 ) -> Result<Applied, ProviderError> {
     let mut left = Applied::default();
-    for (place, step) in steps.into_iter().enumerate() {
+    for (place, step) in operations.into_iter().enumerate() {
         let deletes = matches!(step.action, OperationAction::Delete);
         let mut ended = Err(unreported());
         call(connection, target, vec![step], |_, result| ended = result).await;
         let applied = ended.map_err(|error| match error.class {
             // What went before was begun, and done.
-            Class::NotBegun if place > 0 => ProviderError { class: Class::Cancelled, ..error },
+            Class::NotStarted if place > 0 => ProviderError { class: Class::Cancelled, ..error },
             _ => error,
         })?;
         left.notes.extend(applied.notes);

@@ -80,8 +80,8 @@ impl Executor<'_> {
         }
         let mut calls: BTreeMap<(&str, &str), Call> = BTreeMap::new();
         for address in causes {
-            let Some(instance) = self.work.expanded.instance(address) else { continue };
-            let Some(connection) = self.work.session.connection(&instance.provider) else { continue };
+            let Some(instance) = self.context.expanded.instance(address) else { continue };
+            let Some(connection) = self.context.session.connection(&instance.provider) else { continue };
             if !matches!(instance.target, Target::Node(_)) {
                 continue;
             }

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use moorfast_state::Outcome as Recorded;
 
 use super::call::call;
-use super::{Executor, Work};
+use super::{ApplyContext, Executor};
 use crate::model::{Address, NodeName};
 use crate::plan::{PlanMode, Reason};
 use crate::provider::{Action, Applied, Operation, ProviderError, Target};
@@ -15,11 +15,11 @@ use crate::session::Event;
 impl Executor<'_> {
     /// Records which machines answer for the nodes, so that another one is noticed. Those that a person approved are known from now on.
     pub(super) async fn record_machines(&mut self) {
-        if self.work.plan.options.mode == PlanMode::Destroy {
+        if self.context.plan.options.mode == PlanMode::Destroy {
             return;
         }
-        let Work { machines, expanded, known_machines, session, .. } = &self.work;
-        let allowed = machines.seen.iter().filter(|(node, _)| machines.withheld(node).is_none());
+        let ApplyContext { machines, expanded, known_machines, session, .. } = &self.context;
+        let allowed = machines.seen.iter().filter(|(node, _)| machines.unapproved(node).is_none());
         let met: Vec<_> = allowed.filter_map(|(node, machine)| Some((expanded.nodes.get(node)?, machine))).collect();
         let writes = met.iter().filter_map(|(node, machine)| {
             let name = &node.name.0;
@@ -34,7 +34,7 @@ impl Executor<'_> {
         for (node, machine) in met {
             let alias = machines.accepted.get(&node.name);
             if let Some(connection) = alias.and_then(|alias| session.connection(alias))
-                && let Err(error) = connection.remember(&Target::Node(node.clone()), machine).await
+                && let Err(error) = connection.trust_machine(&Target::Node(node.clone()), machine).await
             {
                 // The state knows the machine, so the next run takes it for the node's as well.
                 tracing::warn!(node = %node.name, %error, "the host keys could not be kept");
@@ -43,17 +43,17 @@ impl Executor<'_> {
     }
 
     /// Forgets the machines of nodes that nothing is left of.
-    pub(super) async fn forget_machines(&mut self) {
-        let options = &self.work.plan.options;
+    pub(super) async fn remove_machines(&mut self) {
+        let options = &self.context.plan.options;
         if !options.targets.is_empty() || !options.exclude.is_empty() {
             return;
         }
         let destroys = options.mode == PlanMode::Destroy;
         let stays = |node: &&String| {
-            let in_manifest = self.work.expanded.nodes.contains_key(&NodeName((*node).clone()));
+            let in_manifest = self.context.expanded.nodes.contains_key(&NodeName((*node).clone()));
             (in_manifest && !destroys) || self.records.values().any(|record| record.target == **node)
         };
-        let gone = self.work.known_machines.keys().filter(|node| !stays(node));
+        let gone = self.context.known_machines.keys().filter(|node| !stays(node));
         let forgotten = join_all(gone.map(|node| self.lock.forget_node(node))).await;
         if let Err(error) = forgotten.into_iter().collect::<Result<(), _>>() {
             self.report.state_error = Some(error);
@@ -62,45 +62,46 @@ impl Executor<'_> {
 
     /// Removes what machines that are gone left elsewhere: a new machine must not come upon the registration of the old one.
     /// What depends on others goes before them.
-    pub(super) async fn clear_former_machines(&mut self) {
-        let left: Vec<_> = (0..self.work.plan.changes.len()).rev().filter(|i| self.is_left_behind(*i)).collect();
+    pub(super) async fn remove_objects_of_former_machines(&mut self) {
+        let left: Vec<_> =
+            (0..self.context.plan.changes.len()).rev().filter(|i| self.is_of_former_machine(*i)).collect();
         for i in left {
             if self.is_stopping() || self.interrupt.stop.is_cancelled() {
                 return;
             }
             if let Err(error) = self.clear(i).await {
-                self.hold_back(i, &error);
+                self.skip_node(i, &error);
             }
         }
     }
 
     /// Tells of the nodes where nothing is done.
-    pub(super) fn tell_of_withheld(&self) {
-        for node in self.work.machines.changes.iter().filter(|change| change.is_withheld()) {
-            let changes = self.work.plan.changes.iter().filter(|c| c.action.is_change());
-            let held = changes.filter(|c| self.work.withheld.get(&c.address) == Some(&node.node));
+    pub(super) fn report_unapproved(&self) {
+        for node in self.context.machines.changes.iter().filter(|change| change.is_withheld()) {
+            let changes = self.context.plan.changes.iter().filter(|c| c.action.is_change());
+            let held = changes.filter(|c| self.context.unapproved.get(&c.address) == Some(&node.node));
             match held.count() {
                 0 => {}
-                operations => self.events.send(Event::Withheld { node: node.clone(), operations }),
+                operations => self.events.send(Event::Unapproved { node: node.clone(), operations }),
             }
         }
     }
 
     /// Is it something that a machine left behind, and that is to be made anew?
-    fn is_left_behind(&self, i: usize) -> bool {
+    fn is_of_former_machine(&self, i: usize) -> bool {
         let change = self.change(i);
         change.action == Action::Replace
             && change.reasons.contains(&Reason::OtherMachine)
-            && !self.work.stale.contains_key(&change.address)
-            && !self.work.unread.contains_key(&change.address)
-            && !self.work.withheld.contains_key(&change.address)
+            && !self.context.stale.contains_key(&change.address)
+            && !self.context.unread.contains_key(&change.address)
+            && !self.context.unapproved.contains_key(&change.address)
     }
 
     async fn clear(&mut self, i: usize) -> Result<(), ProviderError> {
         let change = self.change(i).clone();
-        let item = self.work.items.get(&change.address).cloned().unwrap_or_default();
+        let item = self.context.items.get(&change.address).cloned().unwrap_or_default();
         let (Some(target), Some(connection)) =
-            (self.work.target(&change), self.work.session.connection(&change.provider).cloned())
+            (self.context.target(&change), self.context.session.connection(&change.provider).cloned())
         else {
             return Ok(());
         };
@@ -122,7 +123,7 @@ impl Executor<'_> {
         let Applied { notes, .. } = ended?;
         self.records.remove(&change.address.to_string());
         self.cleared.insert(i);
-        let Some(item) = self.work.items.get_mut(&change.address) else { return Ok(()) };
+        let Some(item) = self.context.items.get_mut(&change.address) else { return Ok(()) };
         (item.recorded, item.observed) = (None, None);
         let address = change.address;
         self.events.send(Event::Finished { address, action: Action::Delete, took: started.elapsed(), notes });
@@ -130,11 +131,11 @@ impl Executor<'_> {
     }
 
     /// What could not be cleared away keeps its whole node from being begun.
-    fn hold_back(&mut self, i: usize, error: &ProviderError) {
-        let node = |address: &Address| self.work.expanded.instance(address)?.binding.node.as_ref().map(|n| &n.name);
+    fn skip_node(&mut self, i: usize, error: &ProviderError) {
+        let node = |address: &Address| self.context.expanded.instance(address)?.binding.node.as_ref().map(|n| &n.name);
         let of = node(&self.change(i).address);
-        let all = self.work.plan.changes.iter().map(|change| &change.address);
+        let all = self.context.plan.changes.iter().map(|change| &change.address);
         let held: Vec<_> = all.filter(|address| of.is_some() && node(address) == of).cloned().collect();
-        self.work.unread.extend(held.into_iter().map(|address| (address, error.clone())));
+        self.context.unread.extend(held.into_iter().map(|address| (address, error.clone())));
     }
 }

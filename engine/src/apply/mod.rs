@@ -14,7 +14,7 @@ mod rollout;
 mod unselected;
 mod verify;
 
-pub use report::{ApplyOptions, FailedGate, Outcome, OutcomeResult, Report};
+pub use report::{ApplyOptions, ChangeOutcome, ChangeResult, FailedGate, Report};
 pub(crate) use verify::describe;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -28,9 +28,9 @@ use tokio::task::JoinSet;
 
 use self::call::perform;
 use self::explain::Explained;
-use self::gate::Answer;
+use self::gate::GateResult;
 use self::prepare::Prepared;
-use self::rollout::{Rollouts, Visit};
+use self::rollout::{NodeTurn, Rollouts};
 use crate::check::{When, run_checks};
 use crate::configuration::expand::Expanded;
 use crate::configuration::graph::provider_dependencies;
@@ -38,28 +38,28 @@ use crate::configuration::owners::Owners;
 use crate::configuration::scope::Values;
 use crate::configuration::static_values::{StaticValues, deduplicated};
 use crate::model::{Address, Attributes, Diagnostic, NodeName};
-use crate::plan::order::{Order, Progress};
+use crate::plan::order::{ChangeProgress, Order};
 use crate::plan::sequence::Part;
 use crate::plan::{Change, Item, Machines, Plan, PlanMode};
 use crate::provider::{Action, Applied, Class, ProviderError, Target};
 use crate::session::{Event, Events, Interrupt, Session};
 
 /// Everything that an apply works on.
-pub(crate) struct Work {
+pub(crate) struct ApplyContext {
     pub plan: Plan,
     pub expanded: Arc<Expanded>,
     pub session: Session,
     pub items: HashMap<Address, Item>,
     pub values: Values,
     /// What was known when the world was read.
-    pub early: StaticValues,
+    pub static_values: StaticValues,
     pub key: SealKey,
     /// The changes that must not be done any more, because the object no longer looks as reviewed; with what differs.
     pub stale: HashMap<Address, Vec<String>>,
     /// What can't be looked at any more, and why.
     pub unread: HashMap<Address, ProviderError>,
     /// What is not done because nobody approved the machine of its node.
-    pub withheld: HashMap<Address, NodeName>,
+    pub unapproved: HashMap<Address, NodeName>,
     /// Which machines answer for the nodes.
     pub machines: Machines,
     /// Which instance owns which object.
@@ -70,7 +70,7 @@ pub(crate) struct Work {
     pub open: Vec<Intent>,
 }
 
-impl Work {
+impl ApplyContext {
     /// Where the object of a change lives.
     fn target(&self, change: &Change) -> Option<Target> {
         self.expanded.target(&change.address.resource, &change.provider, &change.target)
@@ -79,7 +79,7 @@ impl Work {
 
 /// Walks the changes of a plan.
 pub(crate) struct Executor<'a> {
-    work: Work,
+    context: ApplyContext,
     lock: &'a Lock,
     options: ApplyOptions,
     events: &'a Events,
@@ -87,11 +87,11 @@ pub(crate) struct Executor<'a> {
     order: Order,
     rollouts: Rollouts,
     /// The gates that are asked now.
-    gates: JoinSet<Answer>,
+    gates: JoinSet<GateResult>,
     /// The failures that are being explained.
     explanations: JoinSet<Explained>,
     /// The nodes whose gates are asked once more is known, and the pause after that.
-    postponed: Vec<(Visit, Duration)>,
+    postponed: Vec<(NodeTurn, Duration)>,
     run: String,
     /// The records as they are now, by address.
     records: BTreeMap<String, Arc<Record>>,
@@ -104,9 +104,9 @@ pub(crate) struct Executor<'a> {
     /// The replacements whose old object went with its machine.
     cleared: HashSet<usize>,
     /// What the first parts of changes left.
-    halves: HashMap<usize, Half>,
+    first_parts: HashMap<usize, FirstPart>,
     /// The changes whose second part does not come about, because this one did not succeed.
-    cut_short: HashMap<usize, Address>,
+    abandoned_by: HashMap<usize, Address>,
     /// The desired attributes of the operations that run or ran.
     wanted: HashMap<usize, Attributes>,
     sender: UnboundedSender<Message>,
@@ -115,7 +115,7 @@ pub(crate) struct Executor<'a> {
 }
 
 /// What the first part of a change left.
-struct Half {
+struct FirstPart {
     /// What is recorded between the parts.
     record: Option<Arc<Record>>,
     notes: Vec<String>,
@@ -125,7 +125,7 @@ struct Half {
 /// What comes back from the calls of providers.
 enum Message {
     /// An operation of the call is over.
-    Ended(usize, Result<Done, ProviderError>),
+    Ended(usize, Result<CallResult, ProviderError>),
     /// The call of an operation with this intent is over, so it ended now if it did not before.
     Unreported(usize, String),
     /// A call on this target is over.
@@ -133,7 +133,7 @@ enum Message {
 }
 
 /// What an operation left.
-enum Done {
+enum CallResult {
     /// Of a resource.
     Applied(Applied),
     /// Of a data source.
@@ -142,24 +142,24 @@ enum Done {
 
 impl<'a> Executor<'a> {
     pub fn new(
-        work: Work,
+        context: ApplyContext,
         lock: &'a Lock,
         options: ApplyOptions,
         events: &'a Events,
         interrupt: &'a Interrupt,
     ) -> Self {
-        work.session.start_permit.bind(lock.hold());
-        let records = work.items.values().filter_map(|i| i.recorded.clone());
+        context.session.start_permit.bind(lock.hold());
+        let records = context.items.values().filter_map(|i| i.recorded.clone());
         let records = records.map(|r| (r.address.clone(), r)).collect();
-        let order = Order::new(&work.plan.changes, &work.items);
-        let rollouts = Rollouts::new(&work.plan.rollouts, &work.plan.changes, &order);
+        let order = Order::new(&context.plan.changes, &context.items);
+        let rollouts = Rollouts::new(&context.plan.rollouts, &context.plan.changes, &order);
         let (sender, receiver) = unbounded_channel();
-        let (running, calls, cleared, halves, cut_short, wanted) = Default::default();
-        let coming_up = coming_up(&work);
+        let (running, calls, cleared, first_parts, abandoned_by, wanted) = Default::default();
+        let coming_up = coming_up(&context);
         let run = options.run.clone();
         let report = Report::default();
         Self {
-            work,
+            context,
             lock,
             options,
             events,
@@ -175,8 +175,8 @@ impl<'a> Executor<'a> {
             running,
             calls,
             cleared,
-            halves,
-            cut_short,
+            first_parts,
+            abandoned_by,
             wanted,
             sender,
             receiver,
@@ -187,14 +187,14 @@ impl<'a> Executor<'a> {
     /// Does the changes and records them.
     pub async fn run(mut self) -> Report {
         if self.options.verify {
-            let stale = verify::changed_since_review(&self.work, self.events).await;
-            self.work.stale.extend(stale);
+            let stale = verify::changed_since_review(&self.context, self.events).await;
+            self.context.stale.extend(stale);
         }
         self.rename_moved().await;
         self.close_intents().await;
-        self.tell_of_withheld();
+        self.report_unapproved();
         self.record_machines().await;
-        self.clear_former_machines().await;
+        self.remove_objects_of_former_machines().await;
         let lost = self.lock.lost();
         loop {
             self.start_ready().await;
@@ -209,7 +209,7 @@ impl<'a> Executor<'a> {
                 message = self.receiver.recv() => message,
                 Some(answer) = self.gates.join_next() => {
                     match answer {
-                        Ok(answer) => self.answered(answer),
+                        Ok(answer) => self.gates_evaluated(answer),
                         Err(error) => tracing::error!("a gate of a rollout broke: {error}"),
                     }
                     continue;
@@ -237,22 +237,22 @@ impl<'a> Executor<'a> {
             self.settle(messages).await;
         }
         self.gates.abort_all();
-        self.leave_rest();
+        self.report_not_started();
         if !self.is_stopping() {
-            self.forget_machines().await;
+            self.remove_machines().await;
         }
         self.finish_outputs().await;
         let failed: BTreeSet<_> =
             self.report.outcomes.iter().filter(|o| !o.is_done()).map(|o| o.address.clone()).collect();
-        if self.work.plan.options.mode == PlanMode::Normal && !self.report.interrupted {
+        if self.context.plan.options.mode == PlanMode::Normal && !self.report.interrupted {
             let stop = &self.interrupt.stop;
-            let Work { expanded, values, .. } = &self.work;
+            let ApplyContext { expanded, values, .. } = &self.context;
             let pending = |address: &Address| failed.contains(address);
             self.report.checks = run_checks(expanded, values, self.events, When::Applied, stop, pending).await;
             self.report.interrupted = stop.is_cancelled();
         }
-        self.report.statistics = self.work.session.statistics();
-        self.work.session.close().await;
+        self.report.statistics = self.context.session.statistics();
+        self.context.session.close().await;
         self.report
     }
 
@@ -261,7 +261,7 @@ impl<'a> Executor<'a> {
     }
 
     fn change(&self, i: usize) -> &Change {
-        &self.work.plan.changes[i]
+        &self.context.plan.changes[i]
     }
 
     /// Starts everything that may start now; what touches no provider is done at once.
@@ -280,7 +280,7 @@ impl<'a> Executor<'a> {
                 self.start_queued().await;
                 if self.report.outcomes.len() == told {
                     if self.running.is_empty() && self.explanations.is_empty() {
-                        self.ask_postponed();
+                        self.evaluate_postponed();
                     }
                     return;
                 }
@@ -300,46 +300,46 @@ impl<'a> Executor<'a> {
 
     /// Whether a change is not to be done: it is of a machine that nobody approved, cannot be read, or does not look as it was reviewed.
     fn is_barred(&self, i: usize) -> bool {
-        let Work { withheld, unread, stale, .. } = &self.work;
+        let ApplyContext { unapproved, unread, stale, .. } = &self.context;
         let address = &self.change(i).address;
-        withheld.contains_key(address) || unread.contains_key(address) || stale.contains_key(address)
+        unapproved.contains_key(address) || unread.contains_key(address) || stale.contains_key(address)
     }
 
     fn bar(&mut self, i: usize) {
         let address = &self.change(i).address;
-        if self.work.withheld.contains_key(address) {
-            self.withhold(i);
-        } else if self.work.unread.contains_key(address) {
-            self.leave_unread(i);
-        } else if let Some(lines) = self.work.stale.get(address).cloned() {
-            self.end(i, OutcomeResult::Stale(lines));
+        if self.context.unapproved.contains_key(address) {
+            self.skip_unapproved(i);
+        } else if self.context.unread.contains_key(address) {
+            self.skip_unread(i);
+        } else if let Some(lines) = self.context.stale.get(address).cloned() {
+            self.end(i, ChangeResult::Stale(lines));
         }
     }
 
     /// What is of a machine that nobody approved is not acted on.
-    fn withhold(&mut self, i: usize) {
+    fn skip_unapproved(&mut self, i: usize) {
         let change = self.change(i);
         let acts = change.action.is_change() || change.action == Action::Read;
-        match self.work.withheld.get(&change.address).cloned().filter(|_| acts) {
-            Some(node) => self.end(i, OutcomeResult::Withheld(node)),
-            None => self.end(i, OutcomeResult::Done),
+        match self.context.unapproved.get(&change.address).cloned().filter(|_| acts) {
+            Some(node) => self.end(i, ChangeResult::Unapproved(node)),
+            None => self.end(i, ChangeResult::Done),
         }
     }
 
     /// What can't be looked at is not acted on.
-    fn leave_unread(&mut self, i: usize) {
+    fn skip_unread(&mut self, i: usize) {
         let change = self.change(i);
         let acts = change.action.is_change() || change.action == Action::Read;
-        match self.work.unread.get(&change.address).cloned().filter(|_| acts) {
+        match self.context.unread.get(&change.address).cloned().filter(|_| acts) {
             Some(error) => self.fail(i, error),
-            None => self.end(i, OutcomeResult::Done),
+            None => self.end(i, ChangeResult::Done),
         }
     }
 
     /// Starts queued operations, batched by target, as far as the limits allow.
     async fn start_queued(&mut self) {
         let target_of = |i: usize| {
-            let change = &self.work.plan.changes[i];
+            let change = &self.context.plan.changes[i];
             (change.provider.clone(), change.target.clone())
         };
         for (target, changes) in self.order.queued_by(target_of, |i| self.rollouts.admits(i)) {
@@ -363,14 +363,14 @@ impl<'a> Executor<'a> {
         for i in changes {
             match self.prepare(i) {
                 Ok(Prepared::Data(request)) => data.push((i, request)),
-                Ok(Prepared::Steps(steps)) => {
+                Ok(Prepared::Operations(sequence)) => {
                     // What is new is known to the state before it is made: a run that dies here loses nothing.
                     let wanted = self.wanted.get(&i).filter(|_| self.order.part(i) == Part::Make);
-                    begun.extend(self.begun(self.change(i), wanted));
+                    begun.extend(self.record_before(self.change(i), wanted));
                     let intent = self.intent(self.change(i));
                     self.running.insert(i, (intent.id.clone(), Instant::now()));
                     intents.push(intent);
-                    operations.push((i, steps));
+                    operations.push((i, sequence));
                 }
                 Err(errors) => self.fail(i, from_diagnostics(&errors)),
             }
@@ -395,8 +395,8 @@ impl<'a> Executor<'a> {
             self.running.insert(*i, (String::new(), Instant::now()));
         }
         let Some(first) = places.first().map(|i| self.change(*i)) else { return };
-        let connection = self.work.session.connection(&first.provider).cloned();
-        let at = self.work.target(first);
+        let connection = self.context.session.connection(&first.provider).cloned();
+        let at = self.context.target(first);
         let waiting = self.coming_up.contains(&first.provider).then(|| first.address.clone());
         *self.calls.entry(target.clone()).or_default() += 1;
         let sender = self.sender.clone();
@@ -437,28 +437,28 @@ impl<'a> Executor<'a> {
         let change = self.change(i);
         let (address, action) = (change.address.clone(), change.action);
         // What a lost lock cuts short is cancelled too, and that is no person's wish.
-        if error.class == Class::Cancelled && !self.work.session.start_permit.is_lost() {
+        if error.class == Class::Cancelled && !self.context.session.start_permit.is_lost() {
             self.report.interrupted = true;
         }
         self.events.send(Event::Failed { address, action, error: error.clone() });
-        self.end(i, OutcomeResult::Failed(error));
+        self.end(i, ChangeResult::Failed(error));
     }
 
     /// Notes how the part of a change ended that was to be done now; a change that did not come about takes its dependants with it.
-    fn end(&mut self, i: usize, result: OutcomeResult) {
-        let done = matches!(result, OutcomeResult::Done);
+    fn end(&mut self, i: usize, result: ChangeResult) {
+        let done = matches!(result, ChangeResult::Done);
         match done.then(|| self.order.done(i)) {
-            Some(Progress::Half) => return,
-            Some(Progress::CutShort) => {
-                let why = self.cut_short.remove(&i).map_or_else(String::new, |because| not_done(&because));
+            Some(ChangeProgress::NextPart) => return,
+            Some(ChangeProgress::Abandoned) => {
+                let why = self.abandoned_by.remove(&i).map_or_else(String::new, |because| not_done(&because));
                 return self.fail(i, self.half_done(i, &why));
             }
-            Some(Progress::Over) | None => {}
+            Some(ChangeProgress::Complete) | None => {}
         }
         let change = self.change(i);
         let (address, action) = (change.address.clone(), change.action);
         if action.is_change() || !done {
-            let outcome = Outcome::of(change, result);
+            let outcome = ChangeOutcome::of(change, result);
             self.report.outcomes.push(outcome);
         }
         if done {
@@ -474,7 +474,7 @@ impl<'a> Executor<'a> {
     fn skip(&mut self, skipped: Vec<usize>, because: &Address) {
         for i in skipped {
             if self.running.contains_key(&i) {
-                self.cut_short.insert(i, because.clone());
+                self.abandoned_by.insert(i, because.clone());
                 continue;
             }
             self.rollouts.over(i, Some(&not_done(because)));
@@ -483,19 +483,19 @@ impl<'a> Executor<'a> {
                 continue;
             }
             let (address, action) = (change.address.clone(), change.action);
-            let result = match self.work.withheld.get(&address).cloned() {
-                Some(node) => OutcomeResult::Withheld(node),
+            let result = match self.context.unapproved.get(&address).cloned() {
+                Some(node) => ChangeResult::Unapproved(node),
                 None if self.order.is_half_done(i) => {
                     let error = self.half_done(i, &not_done(because));
                     self.events.send(Event::Failed { address, action, error: error.clone() });
-                    OutcomeResult::Failed(error)
+                    ChangeResult::Failed(error)
                 }
                 None => {
                     self.events.send(Event::Skipped { address, because: because.clone() });
-                    OutcomeResult::Skipped(because.clone())
+                    ChangeResult::Skipped(because.clone())
                 }
             };
-            let outcome = Outcome::of(change, result);
+            let outcome = ChangeOutcome::of(change, result);
             self.report.outcomes.push(outcome);
         }
     }
@@ -509,15 +509,15 @@ impl<'a> Executor<'a> {
         ProviderError::new(Class::Failed, format!("{first}: {why}")).help("the next apply does the rest")
     }
 
-    fn leave_rest(&mut self) {
+    fn report_not_started(&mut self) {
         for i in self.order.rest() {
             let change = self.change(i);
             if change.action.is_change() {
                 let result = match self.order.is_half_done(i) {
-                    true => OutcomeResult::Failed(self.half_done(i, "the run was interrupted")),
-                    false => OutcomeResult::NotStarted,
+                    true => ChangeResult::Failed(self.half_done(i, "the run was interrupted")),
+                    false => ChangeResult::NotStarted,
                 };
-                let outcome = Outcome::of(change, result);
+                let outcome = ChangeOutcome::of(change, result);
                 self.report.outcomes.push(outcome);
             }
         }
@@ -525,11 +525,11 @@ impl<'a> Executor<'a> {
 }
 
 /// The provider instances that come after something which the plan changes.
-fn coming_up(work: &Work) -> BTreeSet<String> {
-    let acting = work.plan.changes.iter().filter(|change| change.action.acts_on_world());
+fn coming_up(context: &ApplyContext) -> BTreeSet<String> {
+    let acting = context.plan.changes.iter().filter(|change| change.action.acts_on_world());
     let acting: HashSet<&Address> = acting.map(|change| &change.address).collect();
-    let comes_up = |alias: &&String| provider_dependencies(&work.expanded, alias).any(|d| acting.contains(&d));
-    work.expanded.manifest.providers.keys().filter(comes_up).cloned().collect()
+    let comes_up = |alias: &&String| provider_dependencies(&context.expanded, alias).any(|d| acting.contains(&d));
+    context.expanded.manifest.providers.keys().filter(comes_up).cloned().collect()
 }
 
 fn not_done(address: &Address) -> String {

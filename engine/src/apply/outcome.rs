@@ -7,8 +7,8 @@ use futures::future::join_all;
 use moorfast_state::Outcome as Recorded;
 
 use super::call::unreported;
-use super::{Done, Executor, Half, Message, from_diagnostics};
-use crate::apply::{Outcome, OutcomeResult};
+use super::{CallResult, Executor, FirstPart, Message, from_diagnostics};
+use crate::apply::{ChangeOutcome, ChangeResult};
 use crate::configuration::evaluate::violated;
 use crate::configuration::scope::InstanceScope;
 use crate::model::{Address, Attributes, Diagnostic, Mode, Value};
@@ -51,16 +51,16 @@ impl Executor<'_> {
         for (i, started, result, written) in join_all(writes).await {
             if let Err(error) = written {
                 self.report.state_error = Some(error);
-                self.leave_unrecorded(i, result.err());
+                self.report_unrecorded(i, result.err());
                 continue;
             }
             match result {
                 Ok(notes) => {
                     self.finished(i, started.elapsed(), notes);
-                    self.end(i, OutcomeResult::Done);
+                    self.end(i, ChangeResult::Done);
                 }
                 // Back to what waits, of which the run that is about to end begins nothing.
-                Err(error) if error.class == Class::NotBegun => self.order.requeue(vec![i]),
+                Err(error) if error.class == Class::NotStarted => self.order.requeue(vec![i]),
                 Err(error) => self.explain_operation(i, error),
             }
         }
@@ -69,13 +69,13 @@ impl Executor<'_> {
     /// Tells that a change is done; of its first part alone nothing is told.
     fn finished(&mut self, i: usize, took: Duration, notes: Vec<String>) {
         let address = self.change(i).address.clone();
-        let (notes, took) = match self.halves.remove(&i) {
+        let (notes, took) = match self.first_parts.remove(&i) {
             Some(first) => ([first.notes, notes].concat(), first.took + took),
             None => (notes, took),
         };
         if !self.order.is_last(i) {
             let record = self.records.get(&address.to_string()).cloned();
-            self.halves.insert(i, Half { record, notes, took });
+            self.first_parts.insert(i, FirstPart { record, notes, took });
             return;
         }
         if address.resource.mode == Mode::Managed {
@@ -84,17 +84,17 @@ impl Executor<'_> {
     }
 
     /// Notes an operation whose end the state does not know. The run stops, so nothing that waits for it is begun.
-    fn leave_unrecorded(&mut self, i: usize, error: Option<ProviderError>) {
+    fn report_unrecorded(&mut self, i: usize, error: Option<ProviderError>) {
         let change = self.change(i);
         let (address, action) = (change.address.clone(), change.action);
         // One that was cancelled may have done a part of its work.
-        let failed = error.filter(|error| !matches!(error.class, Class::Cancelled | Class::NotBegun));
+        let failed = error.filter(|error| !matches!(error.class, Class::Cancelled | Class::NotStarted));
         let told = failed.clone().unwrap_or_else(|| {
             ProviderError::new(Class::Failed, "how it ended is not recorded, so the next run looks at it again")
         });
         self.events.send(Event::Failed { address: address.clone(), action, error: told });
-        let result = failed.map_or(OutcomeResult::Unrecorded, OutcomeResult::Failed);
-        let outcome = Outcome::of(self.change(i), result);
+        let result = failed.map_or(ChangeResult::Unrecorded, ChangeResult::Failed);
+        let outcome = ChangeOutcome::of(self.change(i), result);
         self.report.outcomes.push(outcome);
     }
 
@@ -102,47 +102,49 @@ impl Executor<'_> {
     pub(super) fn outcome(
         &mut self,
         i: usize,
-        result: Result<Done, ProviderError>,
+        result: Result<CallResult, ProviderError>,
     ) -> (Option<Recorded>, Result<Vec<String>, ProviderError>) {
-        let change = self.work.plan.changes[i].clone();
+        let change = self.context.plan.changes[i].clone();
         let address = change.address.to_string();
         match result {
-            Ok(Done::Data(found)) => {
+            Ok(CallResult::Data(found)) => {
                 let mut values = self.wanted.remove(&i).unwrap_or_default();
-                values.extend(self.work.expanded.marked(&change.address.resource, found));
-                self.work.values.insert(change.address.clone(), values.clone());
+                values.extend(self.context.expanded.marked(&change.address.resource, found));
+                self.context.values.insert(change.address.clone(), values.clone());
                 let broken = self.broken_postconditions(&change.address, values);
                 (None, if broken.is_empty() { Ok(Vec::new()) } else { Err(from_diagnostics(&broken)) })
             }
-            Ok(Done::Applied(applied)) if change.action == Action::Delete && self.order.is_last(i) => {
+            Ok(CallResult::Applied(applied)) if change.action == Action::Delete && self.order.is_last(i) => {
                 self.records.remove(&address);
                 (Some(Recorded::Remove), Ok(applied.notes))
             }
-            Ok(Done::Applied(applied)) if self.order.part(i) != Part::Make => match self.cleared_record(i) {
-                Some(record) => {
-                    self.records.insert(address, Arc::new(record.clone()));
-                    (Some(Recorded::Put(record)), Ok(applied.notes))
+            Ok(CallResult::Applied(applied)) if self.order.part(i) != Part::Make => {
+                match self.record_after_removal(i) {
+                    Some(record) => {
+                        self.records.insert(address, Arc::new(record.clone()));
+                        (Some(Recorded::Put(record)), Ok(applied.notes))
+                    }
+                    None => (Some(Recorded::Unchanged), Ok(applied.notes)),
                 }
-                None => (Some(Recorded::Unchanged), Ok(applied.notes)),
-            },
-            Ok(Done::Applied(mut applied)) => {
-                applied.attributes = self.work.expanded.marked(&change.address.resource, applied.attributes);
+            }
+            Ok(CallResult::Applied(mut applied)) => {
+                applied.attributes = self.context.expanded.marked(&change.address.resource, applied.attributes);
                 let wanted = self.wanted.remove(&i).unwrap_or_default();
                 let record = self.record(i, &applied);
                 self.records.insert(address, Arc::new(record.clone()));
                 let mut values: Attributes = wanted.into_iter().filter(|(_, v)| !v.is_null()).collect();
                 values.extend(applied.attributes);
-                self.work.values.insert(change.address.clone(), values.clone());
+                self.context.values.insert(change.address.clone(), values.clone());
                 let broken = self.broken_postconditions(&change.address, values);
                 let result = if broken.is_empty() { Ok(applied.notes) } else { Err(from_diagnostics(&broken)) };
                 (Some(Recorded::Put(record)), result)
             }
             Err(error) if change.address.resource.mode == Mode::Data => (None, Err(error)),
-            Err(error) if error.class == Class::NotBegun => {
+            Err(error) if error.class == Class::NotStarted => {
                 // The state knows of it what it knew before.
                 let known = match self.order.is_half_done(i) {
-                    true => self.halves.get(&i).and_then(|half| half.record.clone()),
-                    false => self.work.items.get(&change.address).and_then(|item| item.recorded.clone()),
+                    true => self.first_parts.get(&i).and_then(|first| first.record.clone()),
+                    false => self.context.items.get(&change.address).and_then(|item| item.recorded.clone()),
                 };
                 let recorded = match known {
                     Some(known) => {
@@ -176,8 +178,8 @@ impl Executor<'_> {
     }
 
     pub(super) fn broken_postconditions(&self, address: &Address, values: Attributes) -> Vec<Diagnostic> {
-        let Some(instance) = self.work.expanded.instance(address) else { return Vec::new() };
-        let scope = InstanceScope::new(&self.work.expanded, &self.work.values, instance.binding.clone());
+        let Some(instance) = self.context.expanded.instance(address) else { return Vec::new() };
+        let scope = InstanceScope::new(&self.context.expanded, &self.context.values, instance.binding.clone());
         let scope = scope.with_self(Value::Map(values));
         violated(&instance.resource.postconditions, &format!("postcondition of {address}"), &scope)
     }

@@ -5,14 +5,14 @@ use crate::configuration::evaluate::{desired, violated};
 use crate::configuration::owners::same_object;
 use crate::configuration::scope::InstanceScope;
 use crate::model::{Address, Diagnostic, Mode};
-use crate::plan::sequence::{Old, Part};
+use crate::plan::sequence::{OldObject, Part};
 use crate::plan::{Change, Item};
 use crate::provider::{Action, DataRequest, Operation, OperationAction};
 
 /// What is to be asked of a provider for one change.
 pub(super) enum Prepared {
     /// These operations, one after the other.
-    Steps(Vec<Operation>),
+    Operations(Vec<Operation>),
     /// This data.
     Data(DataRequest),
 }
@@ -20,8 +20,8 @@ pub(super) enum Prepared {
 impl Executor<'_> {
     /// What is to be asked of the provider for one change, with the values as they are now.
     pub(super) fn prepare(&mut self, i: usize) -> Result<Prepared, Vec<Diagnostic>> {
-        let change = &self.work.plan.changes[i];
-        let item = self.work.items.get(&change.address).cloned().unwrap_or_default();
+        let change = &self.context.plan.changes[i];
+        let item = self.context.items.get(&change.address).cloned().unwrap_or_default();
         let operation = |action, observed| Operation {
             address: change.address.clone(),
             resource_type: change.resource_type.clone(),
@@ -37,38 +37,38 @@ impl Executor<'_> {
         let part = self.order.part(i);
         let removal = match part {
             Part::Make => None,
-            Part::Remove(Old::Leftover(place)) => item.leftovers.get(place).map(|leftover| Operation {
-                recorded: Some(leftover.record.clone()),
+            Part::Remove(OldObject::Superseded(place)) => item.superseded.get(place).map(|superseded| Operation {
+                recorded: Some(superseded.record.clone()),
                 objects: Vec::new(),
                 timeout: self.timeout(&change.address, "delete"),
-                ..operation(OperationAction::Delete, leftover.observed.clone())
+                ..operation(OperationAction::Delete, superseded.observed.clone())
             }),
-            Part::Remove(Old::Found) => Some(Operation {
+            Part::Remove(OldObject::Displaced) => Some(Operation {
                 recorded: None,
                 timeout: self.timeout(&change.address, "delete"),
                 ..operation(OperationAction::Delete, item.observed.clone())
             }),
-            Part::Remove(Old::Own) => {
+            Part::Remove(OldObject::Own) => {
                 let is_there = item.former.is_some() || item.observed.is_some();
                 (is_there && !self.cleared.contains(&i)).then(|| self.deletion(change, &item))
             }
         };
         let removal: Vec<_> = removal.into_iter().collect();
         if change.action == Action::Delete || (part != Part::Make && self.order.is_half_done(i)) {
-            return Ok(Prepared::Steps(removal));
+            return Ok(Prepared::Operations(removal));
         }
-        let Some(instance) = self.work.expanded.instance(&change.address) else {
-            return Ok(Prepared::Steps(Vec::new()));
+        let Some(instance) = self.context.expanded.instance(&change.address) else {
+            return Ok(Prepared::Operations(Vec::new()));
         };
-        let scope = InstanceScope::new(&self.work.expanded, &self.work.values, instance.binding.clone());
+        let scope = InstanceScope::new(&self.context.expanded, &self.context.values, instance.binding.clone());
         let what = format!("precondition of {}", change.address);
         let broken = violated(&instance.resource.preconditions, &what, &scope);
         if !broken.is_empty() {
             return Err(broken);
         }
-        let wanted = desired(&self.work.expanded, instance, &self.work.values)?;
+        let wanted = desired(&self.context.expanded, instance, &self.context.values)?;
         if part != Part::Make {
-            return Ok(Prepared::Steps(removal));
+            return Ok(Prepared::Operations(removal));
         }
         let unknown: Vec<_> = wanted.iter().filter(|(_, v)| v.is_unknown()).map(|(k, _)| k.as_str()).collect();
         if !unknown.is_empty() {
@@ -84,14 +84,14 @@ impl Executor<'_> {
             return Ok(Prepared::Data(request));
         }
         // What was unknown when this was planned may turn out to be the object of another instance.
-        for identity in self.work.expanded.identities(instance, &wanted) {
-            if let Err(owner) = self.work.owners.claim(instance, identity.clone())
-                && let Some(owner) = self.work.expanded.instance(&owner)
+        for identity in self.context.expanded.identities(instance, &wanted) {
+            if let Err(owner) = self.context.owners.claim(instance, identity.clone())
+                && let Some(owner) = self.context.expanded.instance(&owner)
             {
                 return Err(vec![same_object(owner, instance, &identity)]);
             }
         }
-        let wanted = self.work.expanded.ignoring(instance, wanted, item.observed.as_ref());
+        let wanted = self.context.expanded.ignoring(instance, wanted, item.observed.as_ref());
         let make = |observed| Operation {
             timeout: self.timeout(&change.address, "create"),
             // What is made anew has nothing to do with what is remembered.
@@ -114,7 +114,7 @@ impl Executor<'_> {
             _ => make(None),
         };
         self.wanted.insert(i, wanted);
-        Ok(Prepared::Steps(vec![make]))
+        Ok(Prepared::Operations(vec![make]))
     }
 
     /// The deletion of what a change found: under the recorded identity, where the manifest now says another one.
@@ -134,6 +134,6 @@ impl Executor<'_> {
     }
 
     pub(super) fn timeout(&self, address: &Address, name: &str) -> Option<std::time::Duration> {
-        self.work.expanded.instance(address)?.resource.timeouts.get(name).copied()
+        self.context.expanded.instance(address)?.resource.timeouts.get(name).copied()
     }
 }

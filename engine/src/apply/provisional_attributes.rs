@@ -9,7 +9,7 @@ use crate::model::{Attributes, UNKNOWN_KEY, Value, is_mark};
 ///
 /// Only its provider knows what of it is secret, and it told so in the plan: what the plan shows is in the clear. What the plan did not know yet is in the
 /// clear only where the identity tells it anyway; of the rest there is a digest.
-pub(super) fn discreet(
+pub(super) fn provisional_attributes(
     wanted: &Attributes,
     planned: Option<&Map<String, Json>>,
     identity: &str,
@@ -79,7 +79,7 @@ mod tests {
         let digest = Value::from("hidden").sensitive().seal(&key).to_string();
         for (wanted, planned, expected) in cases {
             let Value::Map(attributes) = Value::from(wanted.clone()) else { panic!("a map") };
-            let found = discreet(&attributes, planned.as_object(), "v1/Secret/srv path:/srv/a", &key);
+            let found = provisional_attributes(&attributes, planned.as_object(), "v1/Secret/srv path:/srv/a", &key);
             let text = Json::Object(found).to_string().replace(&digest, "\"digest\"");
             assert_eq!(serde_json::from_str::<Json>(&text).unwrap(), expected, "{wanted} {planned}");
         }

@@ -10,7 +10,7 @@ use crate::provider::{Action, ProviderError};
 
 /// How one change of the plan ended.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct ChangeOutcome {
     /// Which instance.
     pub address: Address,
     /// What was to be done.
@@ -18,12 +18,12 @@ pub struct Outcome {
     /// The counts of it, or of its objects where it stands for several.
     pub counts: Summary,
     /// How it ended.
-    pub result: OutcomeResult,
+    pub result: ChangeResult,
 }
 
 /// How a change ended.
 #[derive(Clone, Debug)]
-pub enum OutcomeResult {
+pub enum ChangeResult {
     /// Done.
     Done,
     /// Failed; what it did before it failed is recorded or will be found by the next run.
@@ -33,11 +33,11 @@ pub enum OutcomeResult {
     /// Not begun: this one failed.
     Skipped(Address),
     /// Not begun: another machine answers for this node, and nobody approved it.
-    Withheld(NodeName),
+    Unapproved(NodeName),
     /// Not begun: the person ended the run.
     NotStarted,
     /// Not begun: its rollout stopped before it came to its node.
-    Left {
+    RolloutStopped {
         /// Which rollout.
         rollout: String,
         /// Why it stopped: `kubernetes_node.worker["gpu01"] is not healthy`.
@@ -66,7 +66,7 @@ pub struct FailedGate {
 #[derive(Debug, Default)]
 pub struct Report {
     /// One for each change of the plan, in the order in which they ended.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<ChangeOutcome>,
     /// The gates at which rollouts stopped.
     pub gates: Vec<FailedGate>,
     /// The outputs after it, by name; whether each is sensitive is in the value.
@@ -96,14 +96,14 @@ pub struct ApplyOptions {
     pub verify: bool,
 }
 
-impl Outcome {
+impl ChangeOutcome {
     /// Returns the outcome of `change`.
-    pub(crate) fn of(change: &Change, result: OutcomeResult) -> Self {
+    pub(crate) fn of(change: &Change, result: ChangeResult) -> Self {
         Self { address: change.address.clone(), action: change.action, counts: change.summary(), result }
     }
 
     /// Did it come about?
     pub fn is_done(&self) -> bool {
-        matches!(self.result, OutcomeResult::Done)
+        matches!(self.result, ChangeResult::Done)
     }
 }

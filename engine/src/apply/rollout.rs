@@ -33,10 +33,10 @@ struct Lane {
 /// How far the nodes without work are looked at.
 #[derive(Clone, Copy, PartialEq)]
 enum Settled {
-    Unknown,
+    NotEvaluated,
     /// So many did not answer yet.
-    Asked(usize),
-    Known,
+    Evaluating(usize),
+    Evaluated,
 }
 
 /// The work on one node.
@@ -47,36 +47,36 @@ struct Unit {
     open: BTreeSet<usize>,
     /// The units that must be through first.
     after: BTreeSet<usize>,
-    phase: Phase,
+    state: NodeState,
     /// Did a change of it or one of its gates not come about?
     failed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Phase {
+enum NodeState {
     Waiting,
     Working,
-    /// Its gates are asked.
+    /// Its gates are nodes.
     Gates,
     Over,
 }
 
 /// What is to be done next.
 #[derive(Debug, PartialEq)]
-pub(super) enum Step {
+pub(super) enum RolloutAction {
     /// Ask the gates of this node, which nothing is done with.
-    Look(Visit),
+    EvaluateUnchanged(NodeTurn),
     /// The work on this node begins.
-    Begin(Visit),
+    Start(NodeTurn),
     /// Ask the gates of this node, whose changes are all done; pause after that where another node waits.
-    Gates(Visit, bool),
+    EvaluateGates(NodeTurn, bool),
     /// Leave what is [held](Rollouts::held) of these nodes, which have not begun, for this reason.
-    Leave(Vec<Visit>, String),
+    Skip(Vec<NodeTurn>, String),
 }
 
 /// A node of a rollout, and why it is visited.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Visit {
+pub(super) struct NodeTurn {
     /// The place of the rollout in the plan.
     pub lane: usize,
     /// The node.
@@ -104,7 +104,7 @@ impl Rollouts {
                     node: node.name.clone(),
                     open: work.iter().copied().collect(),
                     after: BTreeSet::new(),
-                    phase: Phase::Waiting,
+                    state: NodeState::Waiting,
                     failed: false,
                 });
                 members.push(work);
@@ -113,7 +113,7 @@ impl Rollouts {
                 plan: plan.clone(),
                 limit: plan.max_unavailable,
                 waiting,
-                settled: Settled::Unknown,
+                settled: Settled::NotEvaluated,
                 stopped: None,
             });
         }
@@ -153,7 +153,7 @@ impl Rollouts {
 
     /// May this change start, as far as rollouts have a say?
     pub fn admits(&self, change: usize) -> bool {
-        self.held_by.get(&change).is_none_or(|unit| self.units[*unit].phase == Phase::Working)
+        self.held_by.get(&change).is_none_or(|unit| self.units[*unit].state == NodeState::Working)
     }
 
     /// A change is over; `failure` says why it did not come about.
@@ -166,19 +166,19 @@ impl Rollouts {
     }
 
     /// The gates of a node that was worked on are passed, and the pause is over; or they are not.
-    pub fn answered(&mut self, visit: &Visit, failure: Option<&str>) {
-        match (visit.unit, failure) {
+    pub fn gates_evaluated(&mut self, turn: &NodeTurn, failure: Option<&str>) {
+        match (turn.unit, failure) {
             (Some(unit), failure) => {
-                self.units[unit].phase = Phase::Over;
+                self.units[unit].state = NodeState::Over;
                 failure.into_iter().for_each(|failure| self.fail(unit, failure));
             }
-            (None, failure) => self.looked(visit.lane, failure),
+            (None, failure) => self.unchanged_evaluated(turn.lane, failure),
         }
     }
 
     /// The changes of a node that wait for its turn.
-    pub fn held(&self, visit: &Visit) -> Vec<usize> {
-        let open = visit.unit.into_iter().flat_map(|unit| self.units[unit].open.iter().copied());
+    pub fn held(&self, turn: &NodeTurn) -> Vec<usize> {
+        let open = turn.unit.into_iter().flat_map(|unit| self.units[unit].open.iter().copied());
         open.filter(|place| self.held_by.contains_key(place)).collect()
     }
 
@@ -188,26 +188,26 @@ impl Rollouts {
     }
 
     /// What may be done next, given which changes wait for nothing but their turn.
-    pub fn next(&mut self, is_queued: impl Fn(usize) -> bool) -> Vec<Step> {
-        let mut steps = Vec::new();
+    pub fn next(&mut self, is_queued: impl Fn(usize) -> bool) -> Vec<RolloutAction> {
+        let mut actions = Vec::new();
         for unit in 0..self.units.len() {
-            let Unit { open, phase, failed, lane, .. } = &mut self.units[unit];
-            if *phase != Phase::Working || !open.is_empty() {
+            let Unit { open, state, failed, lane, .. } = &mut self.units[unit];
+            if *state != NodeState::Working || !open.is_empty() {
                 continue;
             }
             let (lane, failed) = (*lane, *failed);
-            *phase = if failed { Phase::Over } else { Phase::Gates };
+            *state = if failed { NodeState::Over } else { NodeState::Gates };
             if !failed {
                 let another_waits = !self.lanes[lane].waiting.is_empty() && !self.is_stopped(lane);
-                steps.push(Step::Gates(self.visit(unit), another_waits));
+                actions.push(RolloutAction::EvaluateGates(self.turn(unit), another_waits));
             }
         }
         for lane in 0..self.lanes.len() {
             self.stop_behind_others(lane);
-            steps.extend(self.leave(lane));
-            steps.extend(self.begin(lane, &is_queued));
+            actions.extend(self.skip_remaining(lane));
+            actions.extend(self.start(lane, &is_queued));
         }
-        steps
+        actions
     }
 
     /// The rollout at this place.
@@ -215,8 +215,8 @@ impl Rollouts {
         &self.lanes[lane].plan
     }
 
-    fn visit(&self, unit: usize) -> Visit {
-        Visit { lane: self.units[unit].lane, node: self.units[unit].node.clone(), unit: Some(unit) }
+    fn turn(&self, unit: usize) -> NodeTurn {
+        NodeTurn { lane: self.units[unit].lane, node: self.units[unit].node.clone(), unit: Some(unit) }
     }
 
     /// No further node begins. What else is to be done on those that did goes on.
@@ -226,10 +226,10 @@ impl Rollouts {
         self.lanes[lane].stopped.get_or_insert_with(|| failure.to_owned());
     }
 
-    fn looked(&mut self, lane: usize, failure: Option<&str>) {
+    fn unchanged_evaluated(&mut self, lane: usize, failure: Option<&str>) {
         let Lane { limit, settled, stopped, .. } = &mut self.lanes[lane];
-        if let Settled::Asked(left) = *settled {
-            *settled = if left > 1 { Settled::Asked(left - 1) } else { Settled::Known };
+        if let Settled::Evaluating(left) = *settled {
+            *settled = if left > 1 { Settled::Evaluating(left - 1) } else { Settled::Evaluated };
         }
         if let Some(failure) = failure {
             *limit = limit.saturating_sub(1);
@@ -245,49 +245,54 @@ impl Rollouts {
             return;
         }
         let before = self.lanes[lane].waiting.first().into_iter().flat_map(|unit| &self.units[*unit].after);
-        let never = |unit: &&Unit| unit.failed || (unit.phase == Phase::Waiting && self.is_stopped(unit.lane));
+        let never = |unit: &&Unit| unit.failed || (unit.state == NodeState::Waiting && self.is_stopped(unit.lane));
         let behind = before.map(|unit| &self.units[*unit]).find(never);
         let name = behind.map(|unit| self.lanes[unit.lane].plan.name.clone());
         self.lanes[lane].stopped = name.map(|name| format!("the rollout `{name}` stopped"));
     }
 
-    fn leave(&mut self, lane: usize) -> Option<Step> {
+    fn skip_remaining(&mut self, lane: usize) -> Option<RolloutAction> {
         let why = self.lanes[lane].stopped.clone()?;
         let left = std::mem::take(&mut self.lanes[lane].waiting);
-        (!left.is_empty()).then(|| Step::Leave(left.iter().map(|unit| self.visit(*unit)).collect(), why))
+        (!left.is_empty()).then(|| RolloutAction::Skip(left.iter().map(|unit| self.turn(*unit)).collect(), why))
     }
 
-    fn begin(&mut self, lane: usize, is_queued: &impl Fn(usize) -> bool) -> Vec<Step> {
-        let mut steps = Vec::new();
+    fn start(&mut self, lane: usize, is_queued: &impl Fn(usize) -> bool) -> Vec<RolloutAction> {
+        let mut actions = Vec::new();
         while let Some(unit) = self.lanes[lane].waiting.first().copied() {
             let is_through = |before: &usize| {
                 let before = &self.units[*before];
-                before.phase == Phase::Over && !before.failed
+                before.state == NodeState::Over && !before.failed
             };
             let Unit { open, after, .. } = &self.units[unit];
             if !open.iter().any(|place| is_queued(*place)) || !after.iter().all(is_through) {
                 break;
             }
             match self.lanes[lane].settled {
-                Settled::Unknown => {
+                Settled::NotEvaluated => {
                     let nodes = self.lanes[lane].plan.settled.clone();
-                    let asked = if self.lanes[lane].plan.gates.is_empty() { Vec::new() } else { nodes };
+                    let nodes = if self.lanes[lane].plan.gates.is_empty() { Vec::new() } else { nodes };
                     self.lanes[lane].settled =
-                        if asked.is_empty() { Settled::Known } else { Settled::Asked(asked.len()) };
-                    steps.extend(asked.into_iter().map(|node| Step::Look(Visit { lane, node, unit: None })));
+                        if nodes.is_empty() { Settled::Evaluated } else { Settled::Evaluating(nodes.len()) };
+                    actions.extend(
+                        nodes
+                            .into_iter()
+                            .map(|node| RolloutAction::EvaluateUnchanged(NodeTurn { lane, node, unit: None })),
+                    );
                     continue;
                 }
-                Settled::Asked(_) => break,
-                Settled::Known => {}
+                Settled::Evaluating(_) => break,
+                Settled::Evaluated => {}
             }
-            let in_work = |unit: &&Unit| unit.lane == lane && matches!(unit.phase, Phase::Working | Phase::Gates);
+            let in_work =
+                |unit: &&Unit| unit.lane == lane && matches!(unit.state, NodeState::Working | NodeState::Gates);
             if self.units.iter().filter(in_work).count() >= self.lanes[lane].limit {
                 break;
             }
             self.lanes[lane].waiting.remove(0);
-            self.units[unit].phase = Phase::Working;
-            steps.push(Step::Begin(self.visit(unit)));
+            self.units[unit].state = NodeState::Working;
+            actions.push(RolloutAction::Start(self.turn(unit)));
         }
-        steps
+        actions
     }
 }

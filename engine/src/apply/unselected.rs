@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Executor, Work};
+use super::{ApplyContext, Executor};
 use crate::configuration::expand::Expanded;
 use crate::configuration::scope::Values;
 use crate::model::{Address, Mode, Value};
 use crate::provider::{Class, Connection, DataRequest, ProviderError, ReadRequest, Target};
 
 /// Instances on one target of which nothing is known yet, with all that it takes to read them.
-pub(super) struct LeftOut {
+pub(super) struct UnselectedInstances {
     connection: Arc<dyn Connection>,
     target: Target,
     objects: Vec<ReadRequest>,
@@ -19,20 +19,21 @@ pub(super) struct LeftOut {
 
 impl Executor<'_> {
     /// Those of `addresses` of which nothing is known, as far as they can be read.
-    pub(super) fn left_out(&self, addresses: &BTreeSet<Address>) -> Vec<LeftOut> {
-        let Work { expanded, early, session, values, .. } = &self.work;
-        let mut calls: BTreeMap<(&str, &str), LeftOut> = BTreeMap::new();
+    pub(super) fn unselected(&self, addresses: &BTreeSet<Address>) -> Vec<UnselectedInstances> {
+        let ApplyContext { expanded, static_values, session, values, .. } = &self.context;
+        let mut calls: BTreeMap<(&str, &str), UnselectedInstances> = BTreeMap::new();
         let unknown = addresses.iter().filter(|address| values.get(address).is_none());
         for instance in unknown.filter_map(|address| expanded.instance(address)) {
             let address = instance.address.clone();
             let Some(connection) = session.connection(&instance.provider) else { continue };
-            let Some(desired) = early.get(&address).cloned() else { continue };
-            let call = calls.entry((&instance.provider, instance.target.name())).or_insert_with(|| LeftOut {
-                connection: connection.clone(),
-                target: instance.target.clone(),
-                objects: Vec::new(),
-                data: Vec::new(),
-            });
+            let Some(desired) = static_values.get(&address).cloned() else { continue };
+            let call =
+                calls.entry((&instance.provider, instance.target.name())).or_insert_with(|| UnselectedInstances {
+                    connection: connection.clone(),
+                    target: instance.target.clone(),
+                    objects: Vec::new(),
+                    data: Vec::new(),
+                });
             let name = instance.resource_type.name.to_owned();
             match address.resource.mode {
                 Mode::Managed if expanded.identity(instance, &desired).is_some() => {
@@ -50,7 +51,7 @@ impl Executor<'_> {
     }
 }
 
-impl LeftOut {
+impl UnselectedInstances {
     /// Reads them into `values`.
     ///
     /// # Errors

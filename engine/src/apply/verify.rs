@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use futures::future::join_all;
 use serde_json::{Map, Value as Json};
 
-use super::Work;
+use super::ApplyContext;
 use crate::configuration::expand::Instance;
 use crate::model::{Address, Attributes, seal_attributes};
 use crate::plan::{Change, Difference, differences, observed_digest, path_text, read, value_at};
@@ -13,48 +13,48 @@ use crate::provider::ReadRequest;
 use crate::session::Events;
 
 /// Reads every object that the plan changes once more. Returns those that look different now, with what differs, one line each.
-pub(super) async fn changed_since_review(work: &Work, events: &Events) -> HashMap<Address, Vec<String>> {
+pub(super) async fn changed_since_review(context: &ApplyContext, events: &Events) -> HashMap<Address, Vec<String>> {
     let mut calls: BTreeMap<(&str, &str), Vec<&Change>> = BTreeMap::new();
-    for change in work.plan.changes.iter().filter(|c| c.action.acts_on_world() && c.observed.is_some()) {
+    for change in context.plan.changes.iter().filter(|c| c.action.acts_on_world() && c.observed.is_some()) {
         calls.entry((&change.provider, &change.target)).or_default().push(change);
     }
     let readings = calls.into_iter().map(|((alias, _), changes)| async move {
-        let connection = work.session.connection(alias)?;
-        let target = work.target(changes.first()?)?;
-        let requests: Vec<_> = changes.iter().map(|change| request(work, change)).collect();
-        let found = read(connection, &target, &requests, &work.expanded, events).await;
+        let connection = context.session.connection(alias)?;
+        let target = context.target(changes.first()?)?;
+        let requests: Vec<_> = changes.iter().map(|change| request(context, change)).collect();
+        let found = read(connection, &target, &requests, &context.expanded, events).await;
         Some(changes.into_iter().zip(found).collect::<Vec<_>>())
     });
     let mut changed = HashMap::new();
     for (change, reading) in join_all(readings).await.into_iter().flatten().flatten() {
         // What can't be read now fails in the operation itself, with the reason.
         let Ok(observed) = reading else { continue };
-        if change.observed.as_ref() != Some(&observed_digest(observed.as_ref(), &work.key)) {
-            let now = observed.map(|o| seal_attributes(&o.attributes, &work.key));
+        if change.observed.as_ref() != Some(&observed_digest(observed.as_ref(), &context.key)) {
+            let now = observed.map(|o| seal_attributes(&o.attributes, &context.key));
             changed.insert(change.address.clone(), describe(change, now.as_ref()));
         }
     }
     changed
 }
 
-fn request(work: &Work, change: &Change) -> ReadRequest {
-    let item = work.items.get(&change.address);
+fn request(context: &ApplyContext, change: &Change) -> ReadRequest {
+    let item = context.items.get(&change.address);
     let recorded = item.and_then(|i| i.recorded.clone());
     let former = item.is_some_and(|i| i.former.is_some());
-    let instance = work.expanded.instance(&change.address).filter(|_| change.after.is_some() && !former);
+    let instance = context.expanded.instance(&change.address).filter(|_| change.after.is_some() && !former);
     ReadRequest {
         address: change.address.clone(),
         resource_type: change.resource_type.clone(),
-        desired: instance.and_then(|i| wanted_when_read(work, i)),
+        desired: instance.and_then(|i| wanted_when_read(context, i)),
         recorded,
     }
 }
 
 /// What the plan's reading knew of `instance`: what is known by now may tell more, or hide more, of the same object.
-fn wanted_when_read(work: &Work, instance: &Instance) -> Option<Attributes> {
-    match work.early.identity(&work.expanded, instance) {
-        Some(_) => work.early.get(&instance.address).cloned(),
-        None => crate::configuration::evaluate::desired(&work.expanded, instance, &work.values).ok(),
+fn wanted_when_read(context: &ApplyContext, instance: &Instance) -> Option<Attributes> {
+    match context.static_values.identity(&context.expanded, instance) {
+        Some(_) => context.static_values.get(&instance.address).cloned(),
+        None => crate::configuration::evaluate::desired(&context.expanded, instance, &context.values).ok(),
     }
 }
 

@@ -11,32 +11,32 @@ use reqwest::{Certificate, Client, Identity, Method};
 use super::When;
 use crate::model::{Attributes, Value, parse_duration};
 
-/// What came back, and what is wrong with it.
+/// The response of an HTTP probe, and the violated expectations.
 pub(crate) struct Response {
-    /// `status`, `body` and `headers`, as assertions see them.
+    /// The map of `status`, `body` and `headers`, for assertions.
     pub value: Value,
     pub violations: Vec<String>,
 }
 
-/// How much of a body is looked at.
+/// The part of a body that is read, in bytes.
 const BODY_LIMIT: usize = 1 << 20;
-/// How long to wait before the second try; before every further one twice as long, up to the longest.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The pause before the first retry. It doubles with each retry, up to the longest pause.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
-/// Asks until the answer is as expected or, after an apply, `retry_for` is over.
+/// Sends the request until the response is as expected or, after an apply, `retry_for` has passed.
 ///
 /// # Errors
-/// Why there was no answer, in one line.
+/// The reason in one line, if there is no response.
 pub(crate) async fn probe(arguments: &Attributes, when: When) -> Result<Response, String> {
     let client = client(arguments)?;
-    let patience = if when == When::Applied { period(arguments, "retry_for") } else { Duration::ZERO };
-    let until = Instant::now() + patience;
-    let mut pause = PAUSE;
+    let retry_for = if when == When::Applied { period(arguments, "retry_for") } else { Duration::ZERO };
+    let until = Instant::now() + retry_for;
+    let mut pause = FIRST_PAUSE;
     loop {
-        let answer = ask(&client, arguments).await;
-        let good = answer.as_ref().is_ok_and(|response| response.violations.is_empty());
-        if good || Instant::now() + pause > until {
+        let answer = send(&client, arguments).await;
+        let is_expected = answer.as_ref().is_ok_and(|response| response.violations.is_empty());
+        if is_expected || Instant::now() + pause > until {
             return answer;
         }
         tokio::time::sleep(pause).await;
@@ -45,27 +45,28 @@ pub(crate) async fn probe(arguments: &Attributes, when: When) -> Result<Response
 }
 
 fn client(arguments: &Attributes) -> Result<Client, String> {
-    // Whoever comes first installs it; a second time is no failure.
+    // The provider may be installed already, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
         .timeout(period(arguments, "timeout"))
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("moorfast/", env!("CARGO_PKG_VERSION")));
     if let Some(ca) = text(arguments, "ca") {
-        let certificates = Certificate::from_pem_bundle(ca.as_bytes()).map_err(|_| "`ca` holds no PEM certificate")?;
+        let certificates =
+            Certificate::from_pem_bundle(ca.as_bytes()).map_err(|_| "`ca` does not contain a PEM certificate")?;
         builder = builder.tls_certs_only(certificates);
     }
     if let Some(certificate) = text(arguments, "client_certificate") {
         let key = text(arguments, "client_key").ok_or("`client_certificate` needs `client_key`")?;
         let pem = format!("{certificate}\n{key}");
         let identity = Identity::from_pem(pem.as_bytes())
-            .map_err(|_| "`client_certificate` and `client_key` are no PEM certificate and key")?;
+            .map_err(|_| "`client_certificate` and `client_key` are not a PEM certificate and its key")?;
         builder = builder.identity(identity);
     }
     builder.build().map_err(|error| chain(&error))
 }
 
-async fn ask(client: &Client, arguments: &Attributes) -> Result<Response, String> {
+async fn send(client: &Client, arguments: &Attributes) -> Result<Response, String> {
     let url = text(arguments, "url").unwrap_or_default();
     let method = text(arguments, "method").and_then(|m| m.parse().ok()).unwrap_or(Method::GET);
     let mut request = client.request(method, url);
@@ -82,10 +83,10 @@ async fn ask(client: &Client, arguments: &Attributes) -> Result<Response, String
     let mut answer =
         request.send().await.map_err(|error| format!("no answer from {url}: {}", chain(&error.without_url())))?;
     let status = i64::from(answer.status().as_u16());
-    let told = |(name, value): (&reqwest::header::HeaderName, &reqwest::header::HeaderValue)| {
+    let header = |(name, value): (&reqwest::header::HeaderName, &reqwest::header::HeaderValue)| {
         (name.to_string(), Value::from(String::from_utf8_lossy(value.as_bytes()).into_owned()))
     };
-    let headers: BTreeMap<_, _> = answer.headers().iter().map(told).collect();
+    let headers: BTreeMap<_, _> = answer.headers().iter().map(header).collect();
     let (mut body, mut is_cut) = (Vec::new(), false);
     while let Some(chunk) = answer.chunk().await.map_err(|error| format!("{url}: {}", chain(&error.without_url())))? {
         body.extend_from_slice(&chunk);
@@ -108,10 +109,10 @@ async fn ask(client: &Client, arguments: &Attributes) -> Result<Response, String
     Ok(Response { value, violations })
 }
 
-/// Returns the status codes that an answer may have.
+/// Returns the expected status codes. Returns an empty list if they are not known yet.
 ///
 /// # Errors
-/// If `expect_status` is neither a status code nor a list of them.
+/// If `expect_status` is neither a status code nor a list of status codes.
 pub(super) fn expected_status(arguments: &Attributes) -> Result<Vec<i64>, String> {
     let Some(written) = arguments.get("expect_status").filter(|value| !value.is_null()) else { return Ok(vec![200]) };
     if written.is_unknown() || written.is_retained() {
@@ -137,23 +138,23 @@ fn violations(arguments: &Attributes, url: &str, status: i64, body: &str, is_cut
             Ok(pattern) if pattern.is_match(body) => {}
             Ok(_) => {
                 let pattern = shown(arguments, "expect_body");
-                let part = if is_cut { " within its first MiB, and no more of it is read" } else { "" };
+                let part = if is_cut { " within its first MiB, which is all that is read" } else { "" };
                 violations.push(format!("the body of {url} does not match /{pattern}/{part}"));
             }
-            // What is wrong with it is told with the whole of it.
+            // The error quotes the whole pattern, so it is not shown if the pattern is sensitive.
             Err(_) if is_sensitive(arguments, "expect_body") => {
-                violations.push("`expect_body` is no regular expression".to_owned());
+                violations.push("`expect_body` is not a valid regular expression".to_owned());
             }
-            Err(error) => violations.push(format!("`expect_body` is no regular expression: {error}")),
+            Err(error) => violations.push(format!("`expect_body` is not a valid regular expression: {error}")),
         }
     }
     violations
 }
 
-/// A header whose value is in no log: it may be a secret.
+/// Returns a header value that is hidden in logs, because it may be a secret.
 fn header(name: &str, value: &Value) -> Result<HeaderValue, String> {
     let text = value.as_str().unwrap_or_default();
-    let mut header = HeaderValue::from_str(text).map_err(|_| format!("the header `{name}` can't have this value"))?;
+    let mut header = HeaderValue::from_str(text).map_err(|_| format!("the header `{name}` has an invalid value"))?;
     header.set_sensitive(true);
     Ok(header)
 }
@@ -162,7 +163,7 @@ fn is_sensitive(arguments: &Attributes, name: &str) -> bool {
     arguments.get(name).is_some_and(Value::is_sensitive)
 }
 
-/// An argument as a message may have it.
+/// Returns an argument as messages may show it.
 fn shown<'a>(arguments: &'a Attributes, name: &str) -> &'a str {
     match is_sensitive(arguments, name) {
         true => "(sensitive)",
@@ -178,7 +179,7 @@ fn period(arguments: &Attributes, name: &str) -> Duration {
     text(arguments, name).and_then(parse_duration).unwrap_or_default()
 }
 
-/// An error with its causes, in one line.
+/// Returns the root cause of an error.
 fn chain(error: &dyn Error) -> String {
     let mut causes = Vec::new();
     let mut cause = error.source();
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_in_an_argument_is_in_no_message() {
+    async fn a_sensitive_argument_is_not_shown_in_messages() {
         for sensitive in [false, true] {
             let arguments = arguments(sensitive);
             let mut messages = violations(&arguments, shown(&arguments, "url"), 500, "", false);
@@ -214,13 +215,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_a_body_without_end_the_beginning_is_read() {
+    async fn only_the_beginning_of_an_endless_body_is_read() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         tokio::spawn(async move {
             use tokio::io::{AsyncReadExt, AsyncWriteExt};
             let (mut stream, _) = listener.accept().await.unwrap();
-            // An answer before the request would be none.
+            // The request must be read before the response is sent.
             assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
             while stream.write_all(&[b'y'; 64 << 10]).await.is_ok() {}
@@ -232,7 +233,7 @@ mod tests {
         ]);
         let answer = probe(&arguments, When::Planned).await.unwrap();
         assert!(
-            answer.violations[0].ends_with("/n/ within its first MiB, and no more of it is read"),
+            answer.violations[0].ends_with("/n/ within its first MiB, which is all that is read"),
             "{:?}",
             answer.violations
         );

@@ -1,4 +1,4 @@
-//! Checks: they look at the world, never change it, and warn.
+//! Checks. They test something, warn about failures, and change nothing.
 
 pub(crate) mod http;
 
@@ -13,16 +13,16 @@ use crate::manifest::{Condition, HTTP, Manifest};
 use crate::model::{Address, CheckResult, CheckStatus, Diagnostic, conform};
 use crate::session::{Event, Events};
 
-/// When checks look.
+/// The time at which checks are evaluated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
-    /// In a plan: the world is as it is, so nothing is tried again.
+    /// During a plan. Nothing was changed, so requests are not retried.
     Planned,
-    /// After an apply: what was changed may need a moment.
+    /// After an apply. A change may need a moment, so requests are retried.
     Applied,
 }
 
-/// Looks at all checks at once, until `stop` is cancelled. Those that depend on an instance for which `pending` is true are left for later.
+/// Evaluates all checks concurrently, until `stop` is cancelled. A check that depends on an instance for which `pending` is true gets the status unknown.
 pub(crate) async fn run_checks(
     expanded: &Expanded,
     values: &Values,
@@ -37,7 +37,7 @@ pub(crate) async fn run_checks(
         async move {
             let (status, messages) = match waits {
                 true => (CheckStatus::Unknown, Vec::new()),
-                false => look(expanded, values, check, when, stop).await,
+                false => evaluate_check(expanded, values, check, when, stop).await,
             };
             let result = CheckResult { name: check.name.clone(), status, messages };
             events.send(Event::Checked(result.clone()));
@@ -47,14 +47,14 @@ pub(crate) async fn run_checks(
     join_all(runs.collect::<Vec<_>>()).await
 }
 
-/// Why a check of somebody else's manifest is not evaluated.
-const NO_REQUEST: &str = "`plan --untrusted` makes no request that the manifest names";
+/// The reason why the checks of an untrusted manifest are not evaluated.
+const NO_REQUEST: &str = "`plan --untrusted` does not send requests of the manifest";
 
-/// The requests that somebody else's manifest would make, each as an error.
-pub(crate) fn refused(manifest: &Manifest) -> Vec<Diagnostic> {
+/// Returns an error for each request that an untrusted manifest would make.
+pub(crate) fn untrusted_requests(manifest: &Manifest) -> Vec<Diagnostic> {
     let requests = manifest.checks.iter().filter_map(|(name, check)| Some((name, check.http.as_ref()?)));
     let refuse = |(name, http): (&String, &crate::expression::Expr)| {
-        Diagnostic::error(format!("{NO_REQUEST}: the check `{name}`"))
+        Diagnostic::error(format!("the check `{name}` is not allowed: {NO_REQUEST}"))
             .at(http.span, "")
             .help("review the manifest first; then plan without --untrusted")
     };
@@ -64,8 +64,8 @@ pub(crate) fn refused(manifest: &Manifest) -> Vec<Diagnostic> {
     }
 }
 
-/// How one check is now, and what is wrong.
-pub(crate) async fn look(
+/// Evaluates one check. Returns its status and the reasons of a failure.
+pub(crate) async fn evaluate_check(
     expanded: &Expanded,
     values: &Values,
     check: &CheckInstance,
@@ -85,7 +85,7 @@ pub(crate) async fn look(
         };
         let probed = tokio::select! {
             probed = http::probe(&probe, when) => probed,
-            () = stop.cancelled() => return (CheckStatus::Error, vec!["interrupted before it was answered".to_owned()]),
+            () = stop.cancelled() => return (CheckStatus::Error, vec!["the run was interrupted before the response".to_owned()]),
         };
         match probed {
             Ok(response) => {
@@ -98,14 +98,14 @@ pub(crate) async fn look(
     failures.extend(summaries(violated(&check.check.assertions, "assertion", &scope)));
     let open = |c: &Condition| c.condition.evaluate(&scope).is_ok_and(|v| v.is_unknown() || v.is_retained());
     match failures.is_empty() {
-        // What is not known yet is not known to hold.
+        // An assertion over an unknown value neither holds nor fails.
         true if check.check.assertions.iter().any(open) => (CheckStatus::Unknown, failures),
         true => (CheckStatus::Pass, failures),
         false => (CheckStatus::Fail, failures),
     }
 }
 
-/// The arguments of a probe; `None` while some of them are unknown.
+/// Returns the arguments of an HTTP probe, or `None` if some of them are unknown.
 fn probe_arguments(
     http: &crate::expression::Expr,
     scope: &InstanceScope<'_>,
@@ -115,7 +115,7 @@ fn probe_arguments(
         return Ok(None);
     }
     let Some(arguments) = value.as_map() else {
-        let message = format!("`http` is a table, this is a {}", value.type_name());
+        let message = format!("`http` must be a table, but it is a {}", value.type_name());
         return Err(vec![Diagnostic::error(message).at(http.span, "")]);
     };
     let error = |(path, message): (String, String)| Diagnostic::error(format!("{path}: {message}")).at(http.span, "");
@@ -127,7 +127,7 @@ fn probe_arguments(
     }
 }
 
-/// Finds what is wrong with the arguments of the checks, as far as they are known before anything is read.
+/// Validates the arguments of the checks, as far as they are known before anything is read.
 pub(crate) fn validate(expanded: &Expanded) -> Vec<Diagnostic> {
     let wrong = expanded.checks.iter().filter_map(|check| {
         let scope = InstanceScope::new(expanded, Values::none(), check.binding.clone());
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_probe_sends_as_secret_is_marked() {
+    fn the_secrets_of_a_probe_are_sensitive_attributes() {
         for name in ["client_key", "bearer_token"] {
             assert!(HTTP.attribute(name).is_some_and(|a| a.sensitive), "{name}");
         }

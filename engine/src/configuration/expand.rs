@@ -17,7 +17,7 @@ use crate::model::{
     Address, AttributePath, Attributes, Diagnostic, Mode, Node, NodeName, ResourceAddress, Schema, Span, Value, suggest,
 };
 use crate::provider::catalog::{Catalog, Entry};
-use crate::provider::{Object, ResourceType, Scope, Target};
+use crate::provider::{Object, ResourceType, Target, TargetKind};
 
 /// A manifest with its inventory evaluated and its blocks expanded. It does not depend on the state or on any target.
 pub(crate) struct Expanded {
@@ -193,25 +193,25 @@ impl Expanded {
         self.catalog.provider(provider).map(|p| p.objects(resource_type, attributes)).unwrap_or_default()
     }
 
-    /// See [`Provider::plans_by_dependencies`](crate::provider::Provider::plans_by_dependencies).
-    pub fn plans_by_dependencies(&self, address: &Address) -> bool {
+    /// See [`Provider::planning_needs_dependencies`](crate::provider::Provider::planning_needs_dependencies).
+    pub fn planning_needs_dependencies(&self, address: &Address) -> bool {
         self.instance(address).is_some_and(|instance| {
             let provider = self.catalog.provider(&instance.provider);
-            provider.is_some_and(|provider| provider.plans_by_dependencies(instance.resource_type.name))
+            provider.is_some_and(|provider| provider.planning_needs_dependencies(instance.resource_type.name))
         })
     }
 
     /// Whether `record` describes the same object as the instance with these attributes.
     pub fn continues(&self, instance: &Instance, record: &Record, attributes: &Attributes) -> bool {
         let provider = self.catalog.provider(&instance.provider);
-        provider.is_some_and(|p| p.continues(instance.resource_type.name, record, attributes))
+        provider.is_some_and(|p| p.is_same_object(instance.resource_type.name, record, attributes))
     }
 
     /// Returns the target of a resource by the names of its provider instance and target. `None` if the node or the type no longer exists.
     pub fn target(&self, resource: &ResourceAddress, provider: &str, name: &str) -> Option<Target> {
-        match self.catalog.find(resource)?.resource_type.scope {
-            Scope::Provider => Some(Target::Provider(provider.to_owned())),
-            Scope::Node => self.nodes.get(&NodeName(name.to_owned())).cloned().map(Target::Node),
+        match self.catalog.find(resource)?.resource_type.target_kind {
+            TargetKind::Provider => Some(Target::Provider(provider.to_owned())),
+            TargetKind::Node => self.nodes.get(&NodeName(name.to_owned())).cloned().map(Target::Node),
         }
     }
 
@@ -229,9 +229,9 @@ impl Expanded {
     /// Returns the node whose machine holds the object. The object is lost if the machine is replaced.
     pub fn machine_of<'i>(&self, instance: &'i Instance) -> Option<&'i NodeName> {
         let node = instance.binding.node.as_ref()?;
-        let is_on_node = instance.resource_type.scope == Scope::Node;
+        let is_on_node = instance.resource_type.target_kind == TargetKind::Node;
         let provider = self.catalog.provider(&instance.provider);
-        let is_bound = || provider.is_some_and(|p| p.is_of_machine(instance.resource_type.name));
+        let is_bound = || provider.is_some_and(|p| p.is_bound_to_machine(instance.resource_type.name));
         (is_on_node || is_bound()).then_some(&node.name)
     }
 
@@ -265,10 +265,10 @@ impl Expanded {
         let resource = Arc::new(resource.clone());
         let instance = |binding: Binding| {
             let target =
-                match (resource_type.scope, &binding.node) {
-                    (Scope::Node, Some(node)) => Target::Node(node.clone()),
-                    (Scope::Provider, _) => Target::Provider(alias.clone()),
-                    (Scope::Node, None) => {
+                match (resource_type.target_kind, &binding.node) {
+                    (TargetKind::Node, Some(node)) => Target::Node(node.clone()),
+                    (TargetKind::Provider, _) => Target::Provider(alias.clone()),
+                    (TargetKind::Node, None) => {
                         let message = format!("`{}` needs a node, but the resource has no `on`", resource.address);
                         return Err(vec![Diagnostic::error(message).at(resource.span, "add `on`").help(
                             "select the nodes with on = { role = \"worker\" }, on = \"gpu01\" or on = \"all\"",
@@ -355,7 +355,7 @@ fn schema_errors(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnostic> {
         match catalog.provider(alias) {
             Some(provider) => {
                 let name = format!("providers.{alias}");
-                errors.extend(check_attributes(&provider.config(), &name, block.span, &block.attributes));
+                errors.extend(check_attributes(&provider.config_schema(), &name, block.span, &block.attributes));
             }
             None => {
                 let names = catalog.providers().map(|p| p.name());

@@ -1,10 +1,10 @@
-//! Data sources: read while planning, or left to the apply.
+//! Data sources: read during the plan, or deferred to the apply.
 
 use futures::future::join_all;
 
 use super::Change;
 use super::planner::Planner;
-use super::requests::{Requests, or_unanswered};
+use super::requests::{Requests, with_missing_answers};
 use crate::configuration::expand::Instance;
 use crate::configuration::static_values::{deduplicated, with_unknown};
 use crate::model::{Attributes, Value, seal_attributes};
@@ -12,7 +12,7 @@ use crate::provider::{Action, DataRequest};
 use crate::session::Failure;
 
 impl Planner<'_> {
-    /// Reads the data sources of a wave, or leaves them to the apply where they depend on what it makes.
+    /// Reads the data sources of a wave. A data source that depends on a planned change is deferred to the apply.
     pub(super) async fn read_data(&mut self, data: Vec<&Instance>) -> Result<(), Failure> {
         let mut errors = Vec::new();
         let mut requests: Requests<DataRequest> = Requests::default();
@@ -28,8 +28,8 @@ impl Planner<'_> {
                 .dependencies(&instance.address)
                 .iter()
                 .any(|d| self.actions.get(d).is_some_and(|action| !matches!(action, Action::NoOp | Action::Adopt)));
-            if pending || self.is_on_a_stranger(instance) || arguments.values().any(Value::is_unknown) {
-                self.leave_to_apply(instance, &arguments);
+            if pending || self.is_on_unapproved_node(instance) || arguments.values().any(Value::is_unknown) {
+                self.defer_to_apply(instance, &arguments);
                 continue;
             }
             let timeout = instance.resource.timeouts.get("read").copied();
@@ -46,7 +46,7 @@ impl Planner<'_> {
                 Some(connection) => connection.read_data(&target, &requests).await,
                 None => Vec::new(),
             };
-            requests.into_iter().zip(or_unanswered(found)).collect::<Vec<_>>()
+            requests.into_iter().zip(with_missing_answers(found)).collect::<Vec<_>>()
         });
         let found: Vec<_> = join_all(calls).await.into_iter().flatten().collect();
         let mut failures = Vec::new();
@@ -63,10 +63,11 @@ impl Planner<'_> {
                 Err(error) => failures.push((request.address, error)),
             }
         }
-        self.without(failures)
+        self.note_unread(failures)
     }
 
-    pub(super) fn leave_to_apply(&mut self, instance: &Instance, arguments: &Attributes) {
+    /// Plans to read a data source during the apply.
+    pub(super) fn defer_to_apply(&mut self, instance: &Instance, arguments: &Attributes) {
         let address = instance.address.clone();
         self.draft.values.insert(address.clone(), with_unknown(instance, arguments.clone()));
         self.actions.insert(address.clone(), Action::Read);

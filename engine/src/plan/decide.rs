@@ -1,9 +1,9 @@
-//! From a provider's proposal to the change of one instance, and why.
+//! Decisions: from the proposal of a provider to the change of one instance, with its reasons.
 
 use serde_json::{Map, Value as Json};
 
 use super::drift::common;
-use super::objects::Fate;
+use super::objects::PlannedObjects;
 use super::planner::{Item, Planner};
 use super::reading::observed_digest;
 use super::superseded;
@@ -18,7 +18,7 @@ use crate::provider::{Action, Consequence, Observed, PlanRequest, Proposal, Prop
 use crate::session::Failure;
 
 impl Planner<'_> {
-    /// Makes the change of one instance from its provider's proposal.
+    /// Adds the change of one instance to the draft, from the proposal of its provider.
     pub(super) fn decide(&mut self, request: PlanRequest, mut item: Item, proposal: Proposal) -> Result<(), Failure> {
         let Some(instance) = self.expanded.instance(&request.address) else { return Ok(()) };
         item.displaced = item.former.is_some() && matches!(proposal.action, ProposedAction::Replace(_));
@@ -30,19 +30,19 @@ impl Planner<'_> {
 
         let stays = matches!(proposal.action, ProposedAction::NoOp | ProposedAction::Update | ProposedAction::Compare);
         let (action, mut reasons) = self.action(instance, &item, proposal.action, before.as_ref(), &after);
-        reasons.extend(superseded::reasons(&item.leftovers));
+        reasons.extend(superseded::reasons(&item.superseded));
         self.claim(instance, &request.desired)?;
-        let fate = self.fate(instance, &item, action, proposal.objects);
-        let removed = fate.removed();
+        let planned_objects = self.planned_objects(instance, &item, action, proposal.objects);
+        let removed = planned_objects.removed();
         if (action.is_replacement() || !removed.is_empty()) && instance.resource.lifecycle.prevent_destroy {
             return Err(Failure::Manifest(vec![self.prevented(instance, &removed)]));
         }
         if action.is_replacement() && stays {
-            // The provider foresaw the object that it has, and it will be another one.
-            forget_computed(instance, &mut planned);
+            // The provider planned the computed attributes of the existing object, but there will be a new one.
+            reset_computed(instance, &mut planned);
             after = seal_attributes(&planned, self.key);
         }
-        let Fate { objects, losses } = fate;
+        let PlannedObjects { objects, losses } = planned_objects;
         let mut consequences = proposal.consequences;
         let replaces_foreign = request.foreign && action.is_replacement() && item.former.is_none();
         if replaces_foreign && !consequences.contains(&Consequence::Overwrite) {
@@ -82,7 +82,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Notes that `instance` owns the objects that it wants, now that they are known.
+    /// Records that `instance` owns its desired objects, now that their identities are known.
     fn claim(&mut self, instance: &Instance, desired: &Attributes) -> Result<(), Failure> {
         for identity in self.expanded.identities(instance, desired) {
             if let Err(owner) = self.draft.owners.claim(instance, identity.clone())
@@ -94,7 +94,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// What is done with an instance, and why: its provider's proposal under the rules of its lifecycle and the options of the plan.
+    /// Returns the action for an instance and its reasons: the proposal of the provider under the rules of the lifecycle and the options of the plan.
     fn action(
         &self,
         instance: &Instance,
@@ -108,16 +108,16 @@ impl Planner<'_> {
         let triggered = |(address, owed)| Reason::Trigger { address, owed };
         let restarts = self.triggers(instance, recorded).into_iter().map(triggered);
         if item.former.is_some() {
-            let moves_first = lifecycle.create_before_destroy && !item.displaced;
-            let action = if moves_first { Action::ReplaceCreateFirst } else { Action::Replace };
-            let attributes = self.identifying(instance, item);
+            let is_created_first = lifecycle.create_before_destroy && !item.displaced;
+            let action = if is_created_first { Action::ReplaceCreateFirst } else { Action::Replace };
+            let attributes = self.changed_identity_attributes(instance, item);
             return (action, std::iter::once(Reason::Immutable { attributes }).chain(restarts).collect());
         }
-        let asked = self.options.replace.iter().any(|p| instance.address.matches(p)).then_some(Reason::Requested);
+        let requested = self.options.replace.iter().any(|p| instance.address.matches(p)).then_some(Reason::Requested);
         let replacing = self.watched(instance, &lifecycle.replace_triggered_by, recorded).into_iter().map(triggered);
         let former = self.draft.machines.former.contains(&instance.address).then_some(Reason::OtherMachine);
         let mut forced: Vec<_> =
-            asked.into_iter().chain(replacing).chain(former.filter(|_| recorded.is_some())).collect();
+            requested.into_iter().chain(replacing).chain(former.filter(|_| recorded.is_some())).collect();
         if !forced.is_empty() && before.is_some() {
             forced.extend(restarts);
             return (Action::Replace, forced);
@@ -127,7 +127,7 @@ impl Planner<'_> {
             ProposedAction::Compare => ProposedAction::Update,
             other => other,
         };
-        // What did not come to its end is not done, however it looks: a wait that timed out is waited for again.
+        // An incomplete operation is done again even if nothing differs: a wait that timed out is waited for again.
         let incomplete = recorded.is_some_and(|r| r.incomplete);
         match proposed {
             ProposedAction::NoOp if incomplete => (Action::Update, vec![Reason::Incomplete]),
@@ -153,7 +153,7 @@ impl Planner<'_> {
         if violated.is_empty() { Ok(()) } else { Err(Failure::Manifest(violated)) }
     }
 
-    /// Why an instance is created or updated.
+    /// Returns the reasons to create or update an instance.
     pub(super) fn reasons(
         &self,
         instance: &Instance,
@@ -184,24 +184,24 @@ impl Planner<'_> {
         reasons
     }
 
-    /// The attributes by which the identity changed.
-    pub(super) fn identifying(&self, instance: &Instance, item: &Item) -> Vec<String> {
-        let (Some(record), Some(early)) = (&item.recorded, self.early.get(&instance.address)) else {
+    /// Returns the attributes that changed the identity.
+    pub(super) fn changed_identity_attributes(&self, instance: &Instance, item: &Item) -> Vec<String> {
+        let (Some(record), Some(static_values)) = (&item.recorded, self.static_values.get(&instance.address)) else {
             return Vec::new();
         };
-        let now = seal_attributes(early, self.key);
+        let now = seal_attributes(static_values, self.key);
         let identifies = |name: &&String| {
-            let mut other = early.clone();
+            let mut other = static_values.clone();
             other.insert((*name).clone(), Value::from(record.attributes[*name].clone()));
             record.attributes.get(*name) != now.get(*name)
-                && self.identity(instance, &other) != self.identity(instance, early)
+                && self.identity(instance, &other) != self.identity(instance, static_values)
         };
         record.attributes.keys().filter(|name| now.contains_key(*name)).filter(identifies).cloned().collect()
     }
 }
 
-/// Makes unknown what only the new object will tell.
-fn forget_computed(instance: &Instance, planned: &mut Attributes) {
+/// Makes the computed attributes unknown, because the new object will have other values.
+fn reset_computed(instance: &Instance, planned: &mut Attributes) {
     for attribute in instance.resource_type.schema.attributes.iter().filter(|a| a.computed && !a.optional) {
         if planned.contains_key(attribute.name) {
             let unknown = if attribute.sensitive { Value::Unknown.sensitive() } else { Value::Unknown };
@@ -210,7 +210,7 @@ fn forget_computed(instance: &Instance, planned: &mut Attributes) {
     }
 }
 
-/// What references to the instance see after this plan.
+/// Returns the values that references to the instance have after this plan.
 fn known_values(instance: &Instance, action: Action, request: &PlanRequest, planned: &Attributes) -> Attributes {
     let mut values = Attributes::new();
     let stays = !matches!(action, Action::Create | Action::Replace | Action::ReplaceCreateFirst);

@@ -4,56 +4,56 @@ use serde_json::{Map, Value as Json};
 
 use crate::model::is_mark;
 
-/// One attribute that differs.
+/// A difference of one attribute.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// The way to it: names of attributes and indexes of lists.
-    pub path: Vec<Step>,
-    /// Its value before; none where it was not there.
+    /// The path of the attribute: names of attributes and indexes of lists.
+    pub path: Vec<PathSegment>,
+    /// The value before. `None` if it did not exist.
     pub before: Option<Json>,
-    /// Its value after; none where it goes.
+    /// The value after. `None` if it is removed.
     pub after: Option<Json>,
 }
 
-/// One step of a path.
+/// A segment of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Into an attribute.
+pub enum PathSegment {
+    /// The name of an attribute.
     Name(String),
-    /// Into a list.
+    /// The index of a list item.
     Index(usize),
 }
 
-/// A path as people write it: `manifest.subjects[0].name`.
-pub fn path_text(path: &[Step]) -> String {
+/// Returns a path as text: `manifest.subjects[0].name`.
+pub fn path_text(path: &[PathSegment]) -> String {
     let mut text = String::new();
     for step in path {
         match step {
-            Step::Name(name) if text.is_empty() => text.push_str(name),
-            Step::Name(name) if crate::model::is_identifier(name) => {
+            PathSegment::Name(name) if text.is_empty() => text.push_str(name),
+            PathSegment::Name(name) if crate::model::is_identifier(name) => {
                 text.push('.');
                 text.push_str(name);
             }
-            Step::Name(name) => text.push_str(&format!("[{}]", Json::String(name.clone()))),
-            Step::Index(i) => text.push_str(&format!("[{i}]")),
+            PathSegment::Name(name) => text.push_str(&format!("[{}]", Json::String(name.clone()))),
+            PathSegment::Index(i) => text.push_str(&format!("[{i}]")),
         }
     }
     text
 }
 
-/// Returns the steps of a path as [`path_text`] writes it, and as API servers do: `spec.ports[0]`, `metadata.labels[example.org/a]`.
-pub fn parse_path(text: &str) -> Vec<Step> {
+/// Parses a path as [`path_text`] writes it, and as API servers do: `spec.ports[0]`, `metadata.labels[example.org/a]`.
+pub fn parse_path(text: &str) -> Vec<PathSegment> {
     let mut steps = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
         if let Some(inside) = rest.strip_prefix('[') {
             let mut quoted = serde_json::Deserializer::from_str(inside).into_iter::<String>();
             let (step, end) = match quoted.next() {
-                Some(Ok(name)) => (Step::Name(name), quoted.byte_offset()),
+                Some(Ok(name)) => (PathSegment::Name(name), quoted.byte_offset()),
                 _ => {
                     let end = inside.find(']').unwrap_or(inside.len());
                     let key = &inside[..end];
-                    (key.parse().map_or_else(|_| Step::Name(key.to_owned()), Step::Index), end)
+                    (key.parse().map_or_else(|_| PathSegment::Name(key.to_owned()), PathSegment::Index), end)
                 }
             };
             steps.push(step);
@@ -61,7 +61,7 @@ pub fn parse_path(text: &str) -> Vec<Step> {
         } else {
             let end = rest.find(['.', '[']).unwrap_or(rest.len());
             if end > 0 {
-                steps.push(Step::Name(rest[..end].to_owned()));
+                steps.push(PathSegment::Name(rest[..end].to_owned()));
             }
             rest = rest[end..].strip_prefix('.').unwrap_or(&rest[end..]);
         }
@@ -69,27 +69,29 @@ pub fn parse_path(text: &str) -> Vec<Step> {
     steps
 }
 
-/// The value at the end of a path, if there is one.
-pub(crate) fn value_at<'a>(attributes: &'a Map<String, Json>, path: &[Step]) -> Option<&'a Json> {
-    let [Step::Name(first), rest @ ..] = path else { return None };
+/// Returns the value at a path, if it exists.
+pub(crate) fn value_at<'a>(attributes: &'a Map<String, Json>, path: &[PathSegment]) -> Option<&'a Json> {
+    let [PathSegment::Name(first), rest @ ..] = path else { return None };
     rest.iter().try_fold(attributes.get(first)?, |value, step| match step {
-        Step::Name(name) => value.get(name),
-        Step::Index(i) => value.get(i),
+        PathSegment::Name(name) => value.get(name),
+        PathSegment::Index(i) => value.get(i),
     })
 }
 
-/// What differs between `before` and `after`, in the order of `after`. Attributes that only `before` has at the top level are not
-/// managed and no difference; deeper down they are removals. Null is as if not there.
+/// Returns the differences between `before` and `after`, in the order of `after`.
+///
+/// A top-level attribute that only `before` has is not managed, so it is not a difference. A nested member that only `before` has is removed, so it is one.
+/// Null counts as a missing value.
 pub fn differences(before: Option<&Map<String, Json>>, after: &Map<String, Json>) -> Vec<Difference> {
     let mut found = Vec::new();
     for (name, value) in after {
         let old = before.and_then(|b| b.get(name));
-        compare(&mut vec![Step::Name(name.clone())], old, Some(value), &mut found);
+        compare(&mut vec![PathSegment::Name(name.clone())], old, Some(value), &mut found);
     }
     found
 }
 
-fn compare(path: &mut Vec<Step>, before: Option<&Json>, after: Option<&Json>, found: &mut Vec<Difference>) {
+fn compare(path: &mut Vec<PathSegment>, before: Option<&Json>, after: Option<&Json>, found: &mut Vec<Difference>) {
     let before = before.filter(|v| !v.is_null());
     let after = after.filter(|v| !v.is_null());
     if before == after || before.is_some_and(is_retained) || after.is_some_and(is_retained) {
@@ -98,28 +100,34 @@ fn compare(path: &mut Vec<Step>, before: Option<&Json>, after: Option<&Json>, fo
     match (before, after) {
         (Some(Json::Object(old)), Some(Json::Object(new))) if !is_mark(old) && !is_mark(new) => {
             for (name, value) in new {
-                step(path, Step::Name(name.clone()), old.get(name), Some(value), found);
+                compare_at(path, PathSegment::Name(name.clone()), old.get(name), Some(value), found);
             }
             for (name, value) in old.iter().filter(|(name, _)| !new.contains_key(*name)) {
-                step(path, Step::Name(name.clone()), Some(value), None, found);
+                compare_at(path, PathSegment::Name(name.clone()), Some(value), None, found);
             }
         }
         (Some(Json::Array(old)), Some(Json::Array(new))) => {
             for i in 0..old.len().max(new.len()) {
-                step(path, Step::Index(i), old.get(i), new.get(i), found);
+                compare_at(path, PathSegment::Index(i), old.get(i), new.get(i), found);
             }
         }
         _ => found.push(Difference { path: path.clone(), before: before.cloned(), after: after.cloned() }),
     }
 }
 
-fn step(path: &mut Vec<Step>, step: Step, before: Option<&Json>, after: Option<&Json>, found: &mut Vec<Difference>) {
+fn compare_at(
+    path: &mut Vec<PathSegment>,
+    step: PathSegment,
+    before: Option<&Json>,
+    after: Option<&Json>,
+    found: &mut Vec<Difference>,
+) {
     path.push(step);
     compare(path, before, after, found);
     path.pop();
 }
 
-/// Does this stand for whatever there was?
+/// Whether the value stands for the previous value, whatever that was.
 fn is_retained(value: &Json) -> bool {
     value.get(crate::model::RETAINED_KEY).is_some()
 }
@@ -135,10 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_read_as_it_is_written() {
-        let name = |name: &str| Step::Name(name.to_owned());
+    fn a_path_is_parsed_as_it_is_written() {
+        let name = |name: &str| PathSegment::Name(name.to_owned());
         let cases = [
-            (vec![name("manifest"), name("spec"), name("ports"), Step::Index(0)], "manifest.spec.ports[0]"),
+            (vec![name("manifest"), name("spec"), name("ports"), PathSegment::Index(0)], "manifest.spec.ports[0]"),
             (vec![name("objects"), name("Pod/a.b/[\"c\"]"), name("spec")], "objects[\"Pod/a.b/[\\\"c\\\"]\"].spec"),
             (vec![name("mode")], "mode"),
         ];
@@ -155,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_retained_differs_from_nothing() {
+    fn a_retained_value_differs_from_no_value() {
         assert!(
             changed(json!({"a": {"$sensitive": "x"}}), json!({"a": {"$retained": true, "$sensitive": true}}))
                 .is_empty()
@@ -163,18 +171,18 @@ mod tests {
     }
 
     #[test]
-    fn null_is_as_if_not_there() {
+    fn null_counts_as_a_missing_value() {
         assert!(changed(json!({}), json!({"a": null})).is_empty());
     }
 
     #[test]
-    fn unmanaged_attributes_are_no_difference_but_lost_members_are() {
+    fn a_missing_attribute_is_not_a_difference_but_a_missing_member_is() {
         assert!(changed(json!({"size": 3, "a": 1}), json!({"a": 1})).is_empty());
         assert_eq!(changed(json!({"a": {"x": 1, "y": 2}}), json!({"a": {"x": 1}})).len(), 1);
     }
 
     #[test]
-    fn marks_are_compared_whole() {
+    fn sealed_values_are_compared_as_a_whole() {
         let found = differences(
             json!({"t": {"$sensitive": "a"}}).as_object(),
             json!({"t": {"$sensitive": "b"}}).as_object().unwrap(),

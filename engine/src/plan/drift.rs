@@ -1,4 +1,4 @@
-//! What the world did since the last apply.
+//! Drift: changes made outside moorfast since the last apply.
 
 use std::collections::HashMap;
 
@@ -6,22 +6,22 @@ use moorfast_state::Record;
 use serde_json::{Map, Value as Json};
 
 use super::planner::{Item, Planner};
-use super::reading::{Reading, Which, observed_digest};
+use super::reading::{Reading, ReadingKey, observed_digest};
 use super::{Change, Drift, Reason, differences};
 use crate::model::{Address, Attributes, Value, seal_attributes};
 use crate::provider::{Action, Class, ProviderError};
 
 impl Planner<'_> {
-    /// Compares what is recorded with what is there, and nothing else.
-    pub(super) fn refresh(&mut self, readings: &mut HashMap<Which, Reading>) {
+    /// Compares the recorded with the observed attributes, and plans no changes.
+    pub(super) fn refresh(&mut self, readings: &mut HashMap<ReadingKey, Reading>) {
         for (address, record) in self.records.clone() {
             if !self.is_selected(&address) {
                 continue;
             }
-            // Where the manifest means another object by now, it is the recorded one that may have drifted.
-            let kinds = [Which::Former, Which::Current].map(|kind| kind(address.clone()));
+            // If the manifest now declares another object, drift is about the recorded one.
+            let kinds = [ReadingKey::Former, ReadingKey::Current].map(|kind| kind(address.clone()));
             let reading = kinds.iter().find_map(|which| readings.remove(which));
-            let observed = match reading.unwrap_or_else(|| Err(self.unasked(&address, &record))) {
+            let observed = match reading.unwrap_or_else(|| Err(self.unreadable(&address, &record))) {
                 Ok(observed) => observed,
                 Err(error) => {
                     self.draft.unread.push((address, error));
@@ -31,7 +31,7 @@ impl Planner<'_> {
             let sealed = observed.as_ref().map(|o| seal_attributes(&o.attributes, self.key));
             self.note_drift(&address, &record.target, Some(&record), sealed.as_ref(), false);
             if let (Some(instance), Some(observed)) = (self.expanded.instance(&address), &observed) {
-                let mut values = self.early.get(&instance.address).cloned().unwrap_or_default();
+                let mut values = self.static_values.get(&instance.address).cloned().unwrap_or_default();
                 values.extend(observed.attributes.clone());
                 self.draft.values.insert(address.clone(), values);
             }
@@ -57,17 +57,18 @@ impl Planner<'_> {
         }
     }
 
-    /// Why nobody could be asked for the object of `record`.
-    fn unasked(&self, address: &Address, record: &Record) -> ProviderError {
+    /// Returns the reason why the object of `record` cannot be read.
+    fn unreadable(&self, address: &Address, record: &Record) -> ProviderError {
         let Record { resource_type, target, .. } = record;
         let summary = match self.expanded.catalog.find(&address.resource) {
-            Some(_) => format!("`{target}` is not in the inventory any more, so nobody can be asked"),
-            None => format!("this moorfast has no resource type `{resource_type}`, so nobody can be asked"),
+            Some(_) => format!("its status is unknown: `{target}` is not in the inventory any more"),
+            None => format!("its status is unknown: this version of moorfast has no resource type `{resource_type}`"),
         };
-        let help = format!("`moorfast apply` forgets it; or leave it out: --exclude '{address}'");
+        let help = format!("run `moorfast apply` to remove it from the state, or exclude it: --exclude '{address}'");
         ProviderError::new(Class::Failed, summary).help(help)
     }
 
+    /// Adds the drift of an instance to the draft, if there is any.
     pub(super) fn note_drift(
         &mut self,
         address: &Address,
@@ -76,7 +77,7 @@ impl Planner<'_> {
         observed: Option<&Map<String, Json>>,
         moved: bool,
     ) {
-        // A record that an unfinished operation left says nothing of what was there, and of what nobody could look at nothing is known.
+        // The record of an incomplete operation does not say how the object was, and without a target the status is unknown.
         let Some(record) = recorded.filter(|r| !r.incomplete && !moved && self.target_of(r).is_some()) else { return };
         let after = observed.map(|o| self.with_ignored(address, record, common(o, &record.attributes)));
         if let Some(after) = &after
@@ -88,7 +89,7 @@ impl Planner<'_> {
         self.draft.drift.push(Drift { address: address.clone(), target: target.to_owned(), before, after });
     }
 
-    /// Returns `observed` with the recorded values of what `lifecycle.ignore_changes` names: these differences are no drift.
+    /// Returns `observed` with the recorded values of the attributes in `lifecycle.ignore_changes`, which never drift.
     pub(super) fn with_ignored(
         &self,
         address: &Address,
@@ -103,7 +104,7 @@ impl Planner<'_> {
             map.iter().map(|(name, value)| (name.clone(), Value::from(value.clone()))).collect()
         };
         let (recorded, mut seen) = (values(&record.attributes), values(&observed));
-        let desired = self.early.get(address).cloned().unwrap_or_default();
+        let desired = self.static_values.get(address).cloned().unwrap_or_default();
         for path in self.expanded.ignored_paths(instance, &desired, &recorded) {
             path.copy(&recorded, &mut seen, false);
         }
@@ -111,7 +112,7 @@ impl Planner<'_> {
     }
 }
 
-/// The members of `observed` that `recorded` has too: only these can have drifted.
+/// Returns the attributes of `observed` that are also in `recorded`. Only these can have drifted.
 pub(super) fn common(observed: &Map<String, Json>, recorded: &Map<String, Json>) -> Map<String, Json> {
     observed.iter().filter(|(name, _)| recorded.contains_key(*name)).map(|(k, v)| (k.clone(), v.clone())).collect()
 }

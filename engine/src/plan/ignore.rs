@@ -1,11 +1,11 @@
-//! `lifecycle.ignore_changes`: differences that are no change.
+//! `lifecycle.ignore_changes`: differences that are not planned as changes.
 
 use crate::configuration::expand::{Expanded, Instance};
 use crate::model::{AttributePath, Attributes, PathStep, Span};
 use crate::provider::Observed;
 
 impl Expanded {
-    /// Returns `desired` with the observed values of what `lifecycle.ignore_changes` names.
+    /// Returns `desired` with the observed values of the attributes in `lifecycle.ignore_changes`.
     pub(crate) fn ignoring(
         &self,
         instance: &Instance,
@@ -14,13 +14,13 @@ impl Expanded {
     ) -> Attributes {
         let Some(observed) = observed else { return desired };
         for path in self.ignored_paths(instance, &desired, &observed.attributes) {
-            let fills = is_computed(instance, &path);
-            path.copy(&observed.attributes, &mut desired, fills);
+            let is_filled = is_computed(instance, &path);
+            path.copy(&observed.attributes, &mut desired, is_filled);
         }
         desired
     }
 
-    /// Returns the paths into the observed attributes that `lifecycle.ignore_changes` names.
+    /// Returns the paths in the observed attributes that `lifecycle.ignore_changes` names.
     pub(crate) fn ignored_paths(
         &self,
         instance: &Instance,
@@ -33,17 +33,17 @@ impl Expanded {
                 let known = observed.keys().filter(|name| desired.contains_key(*name));
                 known.map(|name| AttributePath(vec![PathStep::Name(name.clone())])).collect()
             }
-            // A text that is not a path is an error of the manifest.
+            // A text that is not a path is reported as an error of the manifest.
             text => match (text.parse::<AttributePath>(), provider) {
                 (Err(_), _) => Vec::new(),
                 (Ok(path), Some(provider)) => {
-                    provider.observed_paths(instance.resource_type.name, path, desired, observed)
+                    provider.resolve_ignored_path(instance.resource_type.name, path, desired, observed)
                 }
                 (Ok(path), None) => vec![path],
             },
         };
         let mut paths: Vec<_> = instance.resource.lifecycle.ignore_changes.iter().flat_map(named).collect();
-        // A digest of what is ignored is ignored too.
+        // The digest of an ignored attribute is ignored too.
         let restating = instance.resource_type.schema.attributes.iter().filter(|attribute| {
             let restated = attribute.derived_from.map(|name| AttributePath(vec![PathStep::Name(name.to_owned())]));
             restated.is_some_and(|restated| paths.contains(&restated))
@@ -55,7 +55,7 @@ impl Expanded {
     }
 }
 
-/// Whether the path begins at an attribute that nobody writes.
+/// Whether the path starts at a computed attribute.
 fn is_computed(instance: &Instance, path: &AttributePath) -> bool {
     let Some(PathStep::Name(first)) = path.0.first() else { return false };
     instance.resource_type.schema.attribute(first).is_some_and(|attribute| !attribute.optional)

@@ -1,4 +1,4 @@
-//! Which machines answer for the nodes: looked at before anything of them is compared.
+//! The machines of the nodes, which are identified before anything is compared.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -7,42 +7,43 @@ use moorfast_state::Record;
 
 use super::PlanMode;
 use super::planner::Planner;
-use super::reading::{Reading, Which};
+use super::reading::{Reading, ReadingKey};
 use crate::configuration::expand::Instance;
 use crate::model::{Address, Diagnostic, Identified, Machine, NodeChange, NodeChangeKind, NodeName};
 use crate::provider::Target;
 use crate::session::Failure;
 
-/// What is known of the machines that answer for the nodes.
+/// The machines that answer as the nodes.
 #[derive(Clone, Default)]
 pub(crate) struct Machines {
-    /// Who answers, by node; not those that nobody approved.
+    /// The machine of each node, except machines that nobody approved.
     pub seen: BTreeMap<NodeName, Machine>,
-    /// Those whose machines are not as they were seen last, what is worst first.
+    /// The nodes whose machines differ from the recorded ones, the most severe first.
     pub changes: Vec<NodeChange>,
-    /// Those that were taken for the node's though they did not prove it: by the approval of a person, or because the state knows them.
+    /// The nodes whose machine was accepted although it did not prove its identity, with the provider instance. Either a person approved the machine, or the state
+    /// knows it.
     pub accepted: BTreeMap<NodeName, String>,
-    /// The instances that are recorded on a machine that is gone.
+    /// The instances that are recorded on a replaced machine.
     pub former: HashSet<Address>,
-    /// Nodes that are not spoken to.
-    strangers: BTreeSet<NodeName>,
+    /// The nodes that are not read, because nobody approved their machine.
+    unapproved: BTreeSet<NodeName>,
 }
 
 impl Machines {
-    /// The change of a node where nothing is done, because nobody approved its machine.
-    pub fn withheld(&self, node: &NodeName) -> Option<&NodeChange> {
+    /// Returns the change of a node whose machine nobody approved. Nothing is done on such a node.
+    pub fn unapproved(&self, node: &NodeName) -> Option<&NodeChange> {
         self.changes.iter().find(|change| change.node == *node && change.is_withheld())
     }
 }
 
 impl Planner<'_> {
-    /// Finds out which machines answer, and reads again where that changes what is to be read.
-    pub(super) async fn identify(&mut self, readings: &mut HashMap<Which, Reading>) -> Result<(), Failure> {
-        let nodes = self.nodes_in_question();
+    /// Identifies the machines of the nodes, and reads again if this changes what must be read.
+    pub(super) async fn identify(&mut self, readings: &mut HashMap<ReadingKey, Reading>) -> Result<(), Failure> {
+        let nodes = self.planned_nodes();
         let session = self.session;
         let identified = join_all(nodes.iter().map(|(name, (alias, target))| async move {
             let connection = session.connection(alias)?;
-            // Who does not answer is told by the reading.
+            // A node that does not answer is reported by the reading.
             let found = connection.identify(target).await.ok().flatten()?;
             Some((name.clone(), found))
         }));
@@ -56,7 +57,7 @@ impl Planner<'_> {
             self.classify(name, found, alias, target, readings).await;
         }
         self.draft.machines.changes.sort_by_key(|change| change.kind);
-        let again = self.leave_former_machines();
+        let again = self.drop_records_of_former_machines();
         if !again.is_empty() {
             let is_again = |target: &Target| matches!(target, Target::Node(node) if again.contains(&node.name));
             let fresh = self.read_all(is_again).await;
@@ -66,8 +67,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The nodes that this plan looks at, each with the provider instance that reaches it.
-    fn nodes_in_question(&self) -> BTreeMap<NodeName, (String, Target)> {
+    /// Returns the nodes of this plan, each with the provider instance that reaches it.
+    fn planned_nodes(&self) -> BTreeMap<NodeName, (String, Target)> {
         let instances = self.selected.iter().map(|i| &self.expanded.instances[*i]);
         let of_manifest = instances.filter(|_| self.options.mode != PlanMode::Destroy);
         let of_manifest = of_manifest.map(|i| (i.provider.clone(), Some(i.target.clone())));
@@ -82,17 +83,17 @@ impl Planner<'_> {
         nodes
     }
 
-    /// Compares who answers for a node with who is recorded.
+    /// Compares the machine of a node with the recorded machine.
     async fn classify(
         &mut self,
         node: NodeName,
         found: Identified,
         alias: &str,
         target: &Target,
-        readings: &mut HashMap<Which, Reading>,
+        readings: &mut HashMap<ReadingKey, Reading>,
     ) {
         let Identified { machine, trusted } = found;
-        // Who is seen for the first time must prove who it is, and the reading tells if it does not.
+        // A machine that is not recorded must prove its identity. If it does not, the reading fails.
         let known = self.known_machines.get(&node).cloned();
         let kind = known.as_ref().and_then(|known| known.became(&machine));
         let approved = match kind {
@@ -116,8 +117,8 @@ impl Planner<'_> {
                 pinned: is_pinned(target),
             };
             match (is_known, kind.is_another_machine()) {
-                (false, true) => self.know_nothing_of(&node, readings),
-                (false, false) => self.tell_of_rotation(&change, readings),
+                (false, true) => self.discard_readings(&node, readings),
+                (false, false) => self.report_rotation(&change, readings),
                 (true, _) => {}
             }
             self.draft.machines.changes.push(change);
@@ -127,7 +128,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Did a person say that this machine may take the place of the recorded one? By name, or beforehand by its key in the manifest.
+    /// Whether a person approved that this machine replaces the recorded one, by name or by its host key in the manifest.
     fn is_approved(&self, target: &Target, machine: &Machine, trusted: bool) -> bool {
         let Target::Node(node) = target else { return false };
         let pinned = is_pinned(target);
@@ -136,45 +137,46 @@ impl Planner<'_> {
             .replace_nodes
             .iter()
             .any(|r| r.node == node.name && r.host_key.as_ref().is_none_or(|key| machine.host_keys.contains(key)));
-        // A key in the manifest approves, and is never overruled.
+        // A host key in the manifest approves the machine, and no option overrules it.
         if pinned { trusted } else { named }
     }
 
     async fn accept(&self, alias: &str, target: &Target, machine: &Machine) -> bool {
         match self.session.connection(alias) {
-            Some(connection) => connection.accept(target, machine).await.is_ok(),
+            Some(connection) => connection.accept_machine(target, machine).await.is_ok(),
             None => false,
         }
     }
 
-    /// Nothing of what was recorded is on a machine that nobody knows, and it is not asked. Where the world is only looked at, that is told instead.
-    fn know_nothing_of(&mut self, node: &NodeName, readings: &mut HashMap<Which, Reading>) {
+    /// Discards the readings of a node whose machine nobody approved: the machine has none of the recorded objects. A refresh reports the failed readings instead.
+    fn discard_readings(&mut self, node: &NodeName, readings: &mut HashMap<ReadingKey, Reading>) {
         if self.options.mode == PlanMode::RefreshOnly {
             return;
         }
-        self.draft.machines.strangers.insert(node.clone());
+        self.draft.machines.unapproved.insert(node.clone());
         for (which, reading) in readings.iter_mut().filter(|(which, _)| self.is_read_on(which, node)) {
-            tracing::debug!(?which, "not asked: another machine answers for the node");
+            tracing::debug!(?which, "not read: another machine answers as the node");
             *reading = Ok(None);
         }
     }
 
-    fn tell_of_rotation(&self, change: &NodeChange, readings: &mut HashMap<Which, Reading>) {
+    /// Explains failed readings by the new host keys of the node.
+    fn report_rotation(&self, change: &NodeChange, readings: &mut HashMap<ReadingKey, Reading>) {
         let node = &change.node;
-        let help = "compare the fingerprint with what its console shows, then take the new keys";
+        let help = "compare the fingerprint with the one on the console of the node, then accept the new keys";
         for (_, reading) in readings.iter_mut().filter(|(which, _)| self.is_read_on(which, node)) {
             if let Err(error) = reading {
                 error.summary = change.to_string();
                 error.help = Some(match change.pinned {
-                    true => format!("{help}: write it into host_key"),
+                    true => format!("{help}: set host_key"),
                     false => format!("{help}: moorfast node trust {node}"),
                 });
             }
         }
     }
 
-    fn is_read_on(&self, which: &Which, node: &NodeName) -> bool {
-        let (Which::Current(address) | Which::Former(address) | Which::Pending(address, _)) = which;
+    fn is_read_on(&self, which: &ReadingKey, node: &NodeName) -> bool {
+        let (ReadingKey::Current(address) | ReadingKey::Former(address) | ReadingKey::Pending(address, _)) = which;
         let of_manifest = self.expanded.instance(address).map(|i| &i.target);
         let recorded = || self.records.get(address).and_then(|record| self.target_of(record));
         match of_manifest.cloned().or_else(recorded) {
@@ -183,8 +185,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Forgets what is recorded on machines that are gone. Returns the nodes that are to be read as if nothing were known of them.
-    fn leave_former_machines(&mut self) -> BTreeSet<NodeName> {
+    /// Drops the records of objects on replaced machines. Returns the nodes that must be read again without these records.
+    fn drop_records_of_former_machines(&mut self) -> BTreeSet<NodeName> {
         let mut again: BTreeSet<_> = self.draft.machines.accepted.keys().cloned().collect();
         if self.options.mode == PlanMode::RefreshOnly {
             return again;
@@ -193,19 +195,19 @@ impl Planner<'_> {
         let mut gone = Vec::new();
         for (address, record) in &self.records {
             let instance = expanded.instance(address).filter(|_| self.options.mode == PlanMode::Normal);
-            let lives_on = match self.target_of(record) {
+            let own_node = match self.target_of(record) {
                 Some(Target::Node(node)) => Some(node.name.clone()),
                 _ => None,
             };
-            let Some(node) = lives_on.clone().or_else(|| instance.and_then(|i| expanded.machine_of(i).cloned())) else {
+            let Some(node) = own_node.clone().or_else(|| instance.and_then(|i| expanded.machine_of(i).cloned())) else {
                 continue;
             };
             if !self.is_of_another_machine(record, &node) {
                 continue;
             }
             self.draft.machines.former.insert(address.clone());
-            // What lives elsewhere is still there, and what left the manifest has yet to be forgotten.
-            if lives_on.is_some() && instance.is_some() {
+            // An object in a cluster still exists, and the record of a removed instance is still to be removed.
+            if own_node.is_some() && instance.is_some() {
                 gone.push(address.clone());
                 again.insert(node);
             }
@@ -213,7 +215,7 @@ impl Planner<'_> {
         for address in gone {
             self.records.remove(&address);
         }
-        again.retain(|node| !self.draft.machines.strangers.contains(node));
+        again.retain(|node| !self.draft.machines.unapproved.contains(node));
         again
     }
 
@@ -222,30 +224,30 @@ impl Planner<'_> {
         let now = self.draft.machines.seen.get(node).or(change.map(|c| &c.after));
         match (&record.machine, now.and_then(|machine| machine.machine_id.as_ref())) {
             (Some(recorded), Some(now)) => recorded != now,
-            // What does not say whose it is, is the recorded machine's.
+            // A record without a machine-id belongs to the recorded machine.
             _ => change.is_some(),
         }
     }
 
-    /// Is nothing asked of the node that the instance lives on?
-    pub(super) fn is_on_a_stranger(&self, instance: &Instance) -> bool {
+    /// Whether the instance is on a node whose machine nobody approved.
+    pub(super) fn is_on_unapproved_node(&self, instance: &Instance) -> bool {
         match &instance.target {
-            Target::Node(node) => self.draft.machines.strangers.contains(&node.name),
+            Target::Node(node) => self.draft.machines.unapproved.contains(&node.name),
             Target::Provider(_) => false,
         }
     }
 }
 
-/// Is the host key of the node in the manifest?
+/// Whether the manifest sets the host key of the node.
 fn is_pinned(target: &Target) -> bool {
     matches!(target, Target::Node(node) if !node.host_keys.is_empty())
 }
 
-/// Two nodes that are one installation: the copy of a disk, or one machine under two names.
+/// Returns an error for each machine-id that several nodes share: a copied disk, or one machine with two names.
 fn clones(identified: &BTreeMap<NodeName, Identified>) -> Vec<Diagnostic> {
     let mut by_id: BTreeMap<&str, Vec<&NodeName>> = BTreeMap::new();
     for (name, found) in identified {
-        // This very machine may go by several names.
+        // The machine that runs moorfast may have several names.
         if let Some(id) = found.machine.machine_id.as_deref().filter(|_| !found.machine.host_keys.is_empty()) {
             by_id.entry(id).or_default().push(name);
         }
@@ -253,8 +255,8 @@ fn clones(identified: &BTreeMap<NodeName, Identified>) -> Vec<Diagnostic> {
     let error = |(id, names): (&str, Vec<&NodeName>)| {
         let names: Vec<_> = names.into_iter().map(ToString::to_string).collect();
         let names = names.join(" and ");
-        Diagnostic::error(format!("the nodes {names} have one machine-id, {id}: one is the copy of another, or they are one machine"))
-            .help("on the copy: rm /etc/machine-id /var/lib/dbus/machine-id /etc/ssh/ssh_host_*; systemd-machine-id-setup; ssh-keygen -A; reboot. Of two names for one machine, keep one")
+        Diagnostic::error(format!("the nodes {names} have the same machine-id {id}: one is a copy of another, or they are one machine"))
+            .help("on the copy: rm /etc/machine-id /var/lib/dbus/machine-id /etc/ssh/ssh_host_*; systemd-machine-id-setup; ssh-keygen -A; reboot. If they are one machine, keep one of the names")
     };
     by_id.into_iter().filter(|(_, names)| names.len() > 1).map(error).collect()
 }

@@ -1,4 +1,4 @@
-//! Plans: what would be done, and why.
+//! Plans: the changes that an apply would make, with the reasons.
 
 mod data;
 mod decide;
@@ -23,11 +23,11 @@ mod superseded;
 mod triggers;
 
 pub(crate) use diff::value_at;
-pub use diff::{Difference, Step, differences, parse_path, path_text};
+pub use diff::{Difference, PathSegment, differences, parse_path, path_text};
 pub(crate) use machines::Machines;
 pub use model::{Change, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason, Selector, Summary};
 pub(crate) use planner::{Draft, Item, Planner};
 pub use policy_result::PolicyResult;
-pub(crate) use reading::{observed_digest, read, taken_over};
+pub(crate) use reading::{merged_attributes, observed_digest, read};
 pub use rollout::{PlannedRollout, RolledNode};
 pub(crate) use rollout::{arrange, rollouts};

@@ -1,4 +1,4 @@
-//! What a plan is: data that can be shown, stored, reviewed and applied. Nothing in it is sensitive.
+//! The data of a plan, which can be shown, stored, reviewed and applied. It contains no sensitive values.
 
 use std::collections::BTreeMap;
 use std::iter::Sum;
@@ -14,218 +14,219 @@ use crate::configuration::expand::Expanded;
 use crate::model::{Address, CheckResult, Node, NodeChange, NodeName, Replacement};
 use crate::provider::{Action, Consequence, ObjectChange};
 
-/// The version of the plan file's format that this binary writes and reads.
+/// The version of the plan file format that this version of moorfast writes and reads.
 pub const PLAN_FORMAT: u32 = 1;
 
-/// What would be done, against what was seen.
+/// The changes that an apply would make, and the observations that they are based on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// [`PLAN_FORMAT`] of the writer.
+    /// The format version of the plan.
     pub format_version: u32,
-    /// The version of moorfast that made it.
+    /// The version of moorfast that made the plan.
     pub moorfast_version: String,
-    /// The name of the site and environment that it is for, as reports show it. Empty if the writer gave none.
+    /// The name of the site and environment in reports. Empty if it is not set.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub site: String,
-    /// When it was made.
+    /// The time when the plan was made.
     pub created_at: Timestamp,
-    /// What was asked for.
+    /// The options of the plan.
     pub options: PlanOptions,
-    /// Which state it was made against.
+    /// The lineage of the state.
     pub lineage: Lineage,
-    /// The state's serial then; a state that moved on makes the plan stale.
+    /// The serial of the state. If the state has another serial now, the plan is stale.
     pub serial: Serial,
-    /// The digest of the manifest's texts.
+    /// The digest of the manifest.
     pub manifest: Digest,
-    /// The digest of every file that expressions read, by path.
+    /// The digest of each file that expressions read, by path.
     pub inputs: BTreeMap<String, Digest>,
     /// The values of the variables, sealed.
     pub variables: Map<String, Json>,
-    /// One for each instance of the manifest and of the state, those without a change included, in an order that respects dependencies.
+    /// The change of each instance of the manifest and of the state, including unchanged instances, ordered by dependencies.
     pub changes: Vec<Change>,
-    /// What the world did since the last apply, whether or not the plan mends it.
+    /// The changes made outside moorfast since the last apply, whether or not the plan reverts them.
     pub drift: Vec<Drift>,
-    /// The outputs, those without a change included.
+    /// The outputs, including unchanged outputs.
     pub outputs: BTreeMap<String, OutputChange>,
-    /// What the checks said.
+    /// The results of the checks.
     pub checks: Vec<CheckResult>,
-    /// What the policies said.
+    /// The results of the policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyResult>,
-    /// The nodes that are changed one after the other.
+    /// The rollouts: nodes that are changed one after the other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rollouts: Vec<PlannedRollout>,
-    /// Nodes whose machines are not as they were seen last, what is worst first.
+    /// The nodes whose machines differ from the recorded ones, the most severe first.
     pub nodes: Vec<NodeChange>,
-    /// What the person should know, one line each.
+    /// Warnings for the user, one line each.
     pub warnings: Vec<String>,
 }
 
-/// What a plan is asked to look at and to do.
+/// The options of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PlanOptions {
-    /// What the plan is for.
+    /// The mode of the plan.
     pub mode: PlanMode,
-    /// Only these and what they depend on; empty: everything.
+    /// The selected addresses. Their dependencies are selected too. Empty selects everything.
     pub targets: Vec<Address>,
-    /// Not these and what depends on them.
+    /// The excluded addresses. Their dependants are excluded too.
     pub exclude: Vec<Address>,
-    /// These are replaced even where nothing changed.
+    /// The addresses that are replaced even if nothing changed.
     pub replace: Vec<Address>,
-    /// On these nodes another machine may take the place of the recorded one.
+    /// The nodes whose recorded machine another machine may replace.
     #[serde(default)]
     pub replace_nodes: Vec<Replacement>,
 }
 
-/// What a plan is for.
+/// The mode of a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlanMode {
-    /// Bring the world to the manifest.
+    /// Apply the manifest.
     #[default]
     Normal,
-    /// Remove everything that is recorded.
+    /// Destroy all recorded objects.
     Destroy,
-    /// Only bring the state to the world.
+    /// Update the state to the observed objects, without changing any object.
     RefreshOnly,
 }
 
-/// What would be done with one instance.
+/// The planned change of one instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
-    /// Which instance.
+    /// The address of the instance.
     pub address: Address,
-    /// Where its record was before a `[[moved]]`.
+    /// The address of its record before a `[[moved]]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_from: Option<Address>,
-    /// Its resource type.
+    /// The resource type.
     pub resource_type: String,
-    /// Its provider instance.
+    /// The provider instance.
     pub provider: String,
-    /// Its node, or the provider instance again.
+    /// The name of the target: a node or a provider instance.
     pub target: String,
-    /// The node that it is bound to: that of `on`, else the one that it lives on.
+    /// The node that the instance belongs to: the one that `on` selects, or else the node of its target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeName>,
-    /// Its natural key, where it is known.
+    /// The identity of the object, if it is known.
     pub identity: Option<String>,
-    /// What would be done.
+    /// The planned action.
     pub action: Action,
-    /// Why the plan has this action.
+    /// The reasons for the action.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<Reason>,
-    /// The attributes as observed, sealed; none where there is no such object.
+    /// The observed attributes, sealed. `None` if the object does not exist.
     pub before: Option<Map<String, Json>>,
-    /// The attributes as they will be, sealed; none where there will be no such object.
+    /// The planned attributes, sealed. `None` if the object will not exist.
     pub after: Option<Map<String, Json>>,
-    /// The instances that come first.
+    /// The instances that this one depends on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<Address>,
-    /// The digest over what was observed: what the promise is checked against.
+    /// The digest of the observed attributes. `apply FILE` compares it before it changes the object.
     pub observed: Option<Digest>,
-    /// What is done with each of its objects; empty for an instance of one object, and for one without a change.
+    /// The planned change of each object of the instance. Empty if the instance is one object or is not changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<ObjectChange>,
-    /// What it does beyond its attributes.
+    /// The consequences that the attributes do not show.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub consequences: Vec<Consequence>,
-    /// What its provider adds, one line each.
+    /// Notes of the provider, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
-/// Why an instance has a change.
+/// The reason for a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Reason {
-    /// It is new in the manifest.
+    /// The instance is new in the manifest.
     New,
-    /// The manifest (or a value in it) changed.
+    /// The manifest changed, or a value that it refers to.
     Manifest,
-    /// The world changed since the last apply.
+    /// The object was changed outside moorfast since the last apply.
     Drift,
-    /// The world lost it.
+    /// The object does not exist any more.
     Gone,
-    /// It is no longer in the manifest.
+    /// The resource is not in the manifest any more.
     Removed,
-    /// The resource is in the manifest, and makes no instance for this key any more.
+    /// The resource is in the manifest, but it has no instance with this key any more.
     Deselected {
-        /// The argument that no longer gives the key.
+        /// The argument that does not give the key any more.
         by: Selector,
     },
-    /// These attributes can't be changed in place.
+    /// These attributes cannot be changed in place.
     Immutable {
-        /// Their names.
+        /// The names of the attributes.
         attributes: Vec<String>,
     },
-    /// It restarts or is replaced because of a change of this one.
+    /// The instance restarts or is replaced, because an instance that it watches changes.
     Trigger {
-        /// Which one.
+        /// The address of the watched instance.
         address: Address,
-        /// True where the change was done by an earlier run, which did not come to this instance.
+        /// Whether the restart is pending: an earlier run made the change, but did not restart this instance.
         owed: bool,
     },
-    /// `--replace`
+    /// The user requested a replacement with `--replace`.
     Requested,
-    /// `--destroy`
+    /// Everything is destroyed.
     Destroy,
-    /// An earlier operation on it did not finish.
+    /// An earlier operation on the instance did not complete.
     Incomplete,
-    /// An earlier replacement that did not finish left an object under this identity, which nobody wants: it is removed.
-    Leftover {
-        /// The identity.
+    /// An earlier replacement did not complete, and left an object with this identity that is not needed any more. The object is removed.
+    #[serde(rename = "leftover")]
+    Superseded {
+        /// The identity of the superseded object.
         identity: String,
     },
-    /// It was of a machine that is not its node any more.
+    /// The object belongs to a machine that another machine replaced.
     OtherMachine,
 }
 
-/// The argument of a resource that makes its instances.
+/// The argument of a resource that selects its instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selector {
-    /// `on` does not select the node.
+    /// `on` does not select the node any more.
     On,
-    /// `for_each` does not have the element.
+    /// `for_each` does not have the element any more.
     ForEach,
-    /// Neither: the resource has keys and the instance has none, or the other way round.
+    /// Neither of them: instances have keys now and had none before, or the other way round.
     Keys,
 }
 
-/// What the world did to one instance since the last apply.
+/// A change of one instance that was made outside moorfast since the last apply.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
-    /// Which instance.
+    /// The address of the instance.
     pub address: Address,
-    /// Its target.
+    /// The name of the target.
     pub target: String,
-    /// Its attributes as recorded, sealed.
+    /// The recorded attributes, sealed.
     pub before: Map<String, Json>,
-    /// Its attributes as observed, sealed; none where it is gone.
+    /// The observed attributes, sealed. `None` if the object does not exist any more.
     pub after: Option<Map<String, Json>>,
 }
 
-/// What becomes of an output.
+/// The planned change of an output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutputChange {
     /// The recorded value, sealed.
     pub before: Option<Json>,
-    /// The new value, sealed; none where the output goes.
+    /// The new value, sealed. `None` if the output is removed.
     pub after: Option<Json>,
 }
 
-/// How many changes of each sort a plan has.
+/// The number of changes of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Made, replacements included.
+    /// Created objects, including replacements.
     pub add: usize,
-    /// Changed in place.
+    /// Objects that are changed in place.
     pub change: usize,
-    /// Deleted, replacements included.
+    /// Destroyed objects, including replacements.
     pub destroy: usize,
-    /// Taken over as they are.
+    /// Adopted objects.
     pub adopt: usize,
-    /// Records that go.
+    /// Records that are removed from the state.
     pub forget: usize,
 }
 
@@ -260,8 +261,8 @@ impl Sum for Summary {
 }
 
 impl PlanOptions {
-    /// These options, with what is approved narrowed down to the machines that were seen.
-    pub(crate) fn seen(&self, nodes: &[NodeChange]) -> Self {
+    /// Returns these options, in which each approval of a replaced node names the host key of the machine that was observed.
+    pub(crate) fn with_observed_machines(&self, nodes: &[NodeChange]) -> Self {
         let mut options = self.clone();
         for replacement in options.replace_nodes.iter_mut().filter(|r| r.host_key.is_none()) {
             let seen = nodes.iter().find(|change| change.node == replacement.node);
@@ -277,27 +278,27 @@ impl Change {
         expanded.bound_node(&self.address, &self.provider, &self.target)
     }
 
-    /// The identities under which it also removes what an earlier replacement left.
-    pub fn leftovers(&self) -> impl Iterator<Item = &str> {
+    /// Returns the identities of the superseded objects that the change removes too.
+    pub fn superseded(&self) -> impl Iterator<Item = &str> {
         self.reasons.iter().filter_map(|reason| match reason {
-            Reason::Leftover { identity } => Some(identity.as_str()),
+            Reason::Superseded { identity } => Some(identity.as_str()),
             _ => None,
         })
     }
 
-    /// Is something that runs disturbed: restarted or reloaded, because of what it watches or of its own definition?
+    /// Whether something that runs is restarted or reloaded, because of a watched instance or of its own definition.
     pub fn restarts(&self) -> bool {
         let triggered = || self.reasons.iter().any(|reason| matches!(reason, Reason::Trigger { .. }));
         let restarted = || self.consequences.iter().any(|c| matches!(c, Consequence::Restart { .. }));
         self.action == Action::Update && (triggered() || restarted())
     }
 
-    /// Whether an object is removed, if only to be created again.
+    /// Whether an object is destroyed, including objects that are created again.
     pub fn removes(&self) -> bool {
         self.action.removes() || self.objects.iter().any(|object| object.action.removes())
     }
 
-    /// The names of what is done with it, or with its objects where it stands for several, in Terraform's words.
+    /// Returns the names of the actions in the words of Terraform: those of its objects, if it has several.
     pub fn action_names(&self) -> Vec<&'static str> {
         if self.objects.is_empty() {
             return self.action.names().to_vec();
@@ -307,7 +308,7 @@ impl Change {
         if names.is_empty() { vec!["no-op"] } else { names }
     }
 
-    /// The attributes that cannot be changed in place, as paths from the instance.
+    /// Returns the attributes that cannot be changed in place, as paths from the instance.
     pub fn replace_paths(&self) -> impl Iterator<Item = &str> {
         let own = self.reasons.iter().flat_map(|reason| match reason {
             Reason::Immutable { attributes } => attributes.as_slice(),
@@ -316,7 +317,7 @@ impl Change {
         own.chain(self.objects.iter().flat_map(|object| &object.replace_paths)).map(String::as_str)
     }
 
-    /// The counts of what is done with it, or with its objects where it stands for several.
+    /// Returns the number of changes: those of its objects, if it has several.
     pub fn summary(&self) -> Summary {
         let mut summary = Summary::default();
         match self.objects.as_slice() {
@@ -333,17 +334,17 @@ impl Change {
 }
 
 impl Plan {
-    /// The counts for the summary line.
+    /// Returns the counts of the summary line.
     pub fn summary(&self) -> Summary {
         self.changes.iter().map(Change::summary).sum()
     }
 
-    /// How many nodes are not the machines they were.
+    /// Returns the number of nodes whose machines differ from the recorded ones.
     pub fn mismatches(&self) -> usize {
         self.nodes.iter().filter(|node| node.kind.is_mismatch()).count()
     }
 
-    /// Would an apply change anything: the world, the state or an output?
+    /// Whether an apply would change anything: an object, the state or an output.
     pub fn has_changes(&self) -> bool {
         self.changes.iter().any(|c| c.action.is_change() || c.moved_from.is_some())
             || self.outputs.values().any(|o| o.before != o.after)

@@ -1,4 +1,4 @@
-//! The objects of an instance that stands for several, such as the documents of one text.
+//! The planned changes of instances that have several objects, such as the documents of one text.
 
 use moorfast_state::Record;
 
@@ -7,29 +7,35 @@ use crate::configuration::expand::Instance;
 use crate::model::{Address, Attributes};
 use crate::provider::{Action, Consequence, Object, ObjectChange};
 
-/// What a plan does with the objects of one instance.
-pub(super) struct Fate {
-    /// One entry for each object; empty for an instance of one object.
+/// The planned changes of the objects of one instance.
+pub(super) struct PlannedObjects {
+    /// The change of each object. Empty for an instance that is one object.
     pub objects: Vec<ObjectChange>,
-    /// What is lost with the removed objects.
+    /// The consequences of removed objects.
     pub losses: Vec<Consequence>,
 }
 
-impl Fate {
-    /// Returns the names of the objects that are removed, if only to be created again.
+impl PlannedObjects {
+    /// Returns the names of the removed objects, including objects that are created again.
     pub fn removed(&self) -> Vec<&str> {
         self.objects.iter().filter(|object| object.action.removes()).map(|object| object.name.as_str()).collect()
     }
 
-    /// Whether another instance owns each of the objects from now on.
+    /// Whether other instances own all of the objects from now on.
     pub fn is_handed_over(&self) -> bool {
         !self.objects.is_empty() && self.objects.iter().all(|object| object.action == Action::Forget)
     }
 }
 
 impl Planner<'_> {
-    /// Returns what becomes of the objects of `instance` under `action`, where its provider proposed `proposed` for them.
-    pub(super) fn fate(&self, instance: &Instance, item: &Item, action: Action, proposed: Vec<ObjectChange>) -> Fate {
+    /// Returns the planned changes of the objects of `instance` for its `action`, from the changes that its provider proposed.
+    pub(super) fn planned_objects(
+        &self,
+        instance: &Instance,
+        item: &Item,
+        action: Action,
+        proposed: Vec<ObjectChange>,
+    ) -> PlannedObjects {
         let provider = &instance.provider;
         let resource_type = instance.resource_type.name;
         let objects_of = |attributes: &Attributes| self.expanded.objects(provider, resource_type, attributes);
@@ -48,32 +54,38 @@ impl Planner<'_> {
         let gone = former.iter().map(|object| change_of(object, Action::Delete));
         let mut objects: Vec<_> = gone.chain(proposed.into_iter().map(under_action)).collect();
         self.hand_over(&instance.address, instance.target.name(), &mut objects);
-        let there = if is_former { &former } else { &observed };
-        let losses = losses(there, &objects, action);
+        let existing = if is_former { &former } else { &observed };
+        let losses = losses(existing, &objects, action);
         if action == Action::NoOp || !is_several {
             objects.clear();
         }
-        Fate { objects, losses }
+        PlannedObjects { objects, losses }
     }
 
-    /// Returns the entries of an instance all of whose objects are created.
+    /// Returns the planned changes of the objects of a new instance.
     pub(super) fn all_created(&self, instance: &Instance, wanted: &Attributes) -> Vec<ObjectChange> {
         let objects = self.expanded.objects(&instance.provider, instance.resource_type.name, wanted);
         let created = objects.iter().map(|object| change_of(object, Action::Create));
         if objects.len() > 1 { created.collect() } else { Vec::new() }
     }
 
-    /// Returns what becomes of the objects `there` of a record that is removed.
-    pub(super) fn removal(&self, address: &Address, target: &str, there: &[Object], everything: bool) -> Fate {
-        let mut objects: Vec<_> = there.iter().map(|object| change_of(object, Action::Delete)).collect();
+    /// Returns the planned changes of the `existing` objects of a record that is removed.
+    pub(super) fn removal(
+        &self,
+        address: &Address,
+        target: &str,
+        existing: &[Object],
+        everything: bool,
+    ) -> PlannedObjects {
+        let mut objects: Vec<_> = existing.iter().map(|object| change_of(object, Action::Delete)).collect();
         if !everything {
             self.hand_over(address, target, &mut objects);
         }
-        let losses = losses(there, &objects, Action::Delete);
-        Fate { objects, losses }
+        let losses = losses(existing, &objects, Action::Delete);
+        PlannedObjects { objects, losses }
     }
 
-    /// What another instance owns from now on is not removed.
+    /// Keeps the objects that another instance owns from now on.
     fn hand_over(&self, address: &Address, target: &str, objects: &mut [ObjectChange]) {
         let is_claimed = |object: &ObjectChange| {
             let owner = self.draft.owners.of(target, &object.identity);
@@ -87,7 +99,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Checks whether an instance of the manifest, of the same type, wants the object that `record` remembers. Then that instance owns it.
+    /// Whether an instance of the manifest of the same type declares the object of `record`. That instance owns the object from now on.
     pub(super) fn is_claimed(&self, record: &Record) -> bool {
         let owner = self.draft.owners.of(&record.target, &record.identity);
         owner.is_some_and(|owner| owner.resource.resource_type == record.resource_type)
@@ -99,12 +111,12 @@ fn change_of(object: &Object, action: Action) -> ObjectChange {
     ObjectChange { identity, name, action, replace_paths: Vec::new() }
 }
 
-/// What is lost with those of the objects `there` that are removed: by `action` as a whole where `changes` do not name them.
-fn losses(there: &[Object], changes: &[ObjectChange], action: Action) -> Vec<Consequence> {
+/// Returns the consequences of the removal of `existing` objects. `action` applies to the objects that `changes` does not name.
+fn losses(existing: &[Object], changes: &[ObjectChange], action: Action) -> Vec<Consequence> {
     let is_removed = |object: &Object| {
         let own = changes.iter().find(|change| change.identity == object.identity);
         own.map_or(action, |change| change.action).removes()
     };
-    let lost = there.iter().filter(|object| is_removed(object)).filter_map(|object| object.contents.clone());
+    let lost = existing.iter().filter(|object| is_removed(object)).filter_map(|object| object.contents.clone());
     lost.map(|object| Consequence::Removal { object }).collect()
 }

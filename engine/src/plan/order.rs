@@ -1,4 +1,4 @@
-//! Which change may start when.
+//! The order of changes: which part of which change may start.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -6,72 +6,73 @@ use super::sequence::{Part, Sequence};
 use crate::model::Address;
 use crate::plan::{Change, Item};
 
-/// The changes of a plan and what each waits for. Indexes are places in the plan.
+/// The changes of a plan and their dependencies. A change is named by its index in the plan.
 pub(crate) struct Order {
-    steps: Vec<Step>,
-    /// The steps of each change, one after the other.
+    parts: Vec<ScheduledPart>,
+    /// The parts of each change, in their order.
     of_change: Vec<Vec<usize>>,
-    /// How many steps of each change are done.
+    /// The number of completed parts of each change.
     done: Vec<usize>,
-    /// The changes that wait for each, for whichever of its steps.
+    /// The changes that wait for any part of each change.
     dependants: Vec<Vec<usize>>,
     ready: BTreeSet<usize>,
-    /// Changes that are ready, but held back by limits.
+    /// The changes that are ready, but held back by limits.
     queued: BTreeSet<usize>,
 }
 
-/// A part of a change.
-struct Step {
+/// A part of a change with its state.
+struct ScheduledPart {
     change: usize,
     part: Part,
-    /// How many steps it waits for.
+    /// The number of parts that it waits for.
     waits: usize,
-    /// The steps that wait for it.
+    /// The parts that wait for it.
     dependants: Vec<usize>,
-    phase: Phase,
+    state: PartState,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Phase {
+enum PartState {
     Open,
     Started,
     Done,
-    /// It does not come about.
+    /// It will not be done.
     Abandoned,
 }
 
-/// How far a change is.
+/// The progress of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// All of it is done.
-    Over,
-    /// Its next part is yet to come.
-    Half,
-    /// Its next part does not come about.
-    CutShort,
+pub(crate) enum ChangeProgress {
+    /// All parts are done.
+    Complete,
+    /// The next part is still to be done.
+    NextPart,
+    /// The next part will not be done.
+    Abandoned,
 }
 
 impl Order {
     pub fn new(changes: &[Change], items: &HashMap<Address, Item>) -> Self {
-        let Sequence { parts, edges, .. } = Sequence::of(changes, items).without_circles();
+        let Sequence { parts, edges, .. } = Sequence::of(changes, items).without_cycles();
         let mut of_change = vec![Vec::new(); changes.len()];
         for (step, (change, _)) in parts.iter().enumerate() {
             of_change[*change].push(step);
         }
-        let step = |(change, part)| Step { change, part, waits: 0, dependants: Vec::new(), phase: Phase::Open };
-        let mut steps: Vec<Step> = parts.into_iter().map(step).collect();
+        let step =
+            |(change, part)| ScheduledPart { change, part, waits: 0, dependants: Vec::new(), state: PartState::Open };
+        let mut parts: Vec<ScheduledPart> = parts.into_iter().map(step).collect();
         let mut dependants = vec![BTreeSet::new(); changes.len()];
         for (_, before, after) in edges {
-            steps[after].waits += 1;
-            steps[before].dependants.push(after);
-            let (before, after) = (steps[before].change, steps[after].change);
+            parts[after].waits += 1;
+            parts[before].dependants.push(after);
+            let (before, after) = (parts[before].change, parts[after].change);
             if before != after {
                 dependants[before].insert(after);
             }
         }
-        let ready = (0..steps.len()).filter(|step| steps[*step].waits == 0).collect();
+        let ready = (0..parts.len()).filter(|step| parts[*step].waits == 0).collect();
         Self {
-            steps,
+            parts,
             of_change,
             done: vec![0; changes.len()],
             dependants: dependants.into_iter().map(|after| after.into_iter().collect()).collect(),
@@ -80,42 +81,42 @@ impl Order {
         }
     }
 
-    /// The changes that wait for nothing any more; each part of a change is given out once.
+    /// Takes the changes whose next part waits for nothing any more. Each part is returned once.
     pub fn take_ready(&mut self) -> Vec<usize> {
         let ready = std::mem::take(&mut self.ready);
         for step in &ready {
-            self.steps[*step].phase = Phase::Started;
+            self.parts[*step].state = PartState::Started;
         }
-        ready.into_iter().map(|step| self.steps[step].change).collect()
+        ready.into_iter().map(|step| self.parts[step].change).collect()
     }
 
-    /// Returns which part of a change is to be done now.
+    /// Returns the next part of a change.
     pub fn part(&self, change: usize) -> Part {
         let step = self.of_change[change].get(self.done[change]).or(self.of_change[change].last());
-        step.map_or(Part::Make, |step| self.steps[*step].part)
+        step.map_or(Part::Make, |step| self.parts[*step].part)
     }
 
-    /// Whether a part of a change is done, and another is not.
+    /// Whether some parts of a change are done, and others are not.
     pub fn is_half_done(&self, change: usize) -> bool {
         (1..self.of_change[change].len()).contains(&self.done[change])
     }
 
-    /// Whether nothing comes after the part of a change that is to be done now.
+    /// Whether the next part of a change is its last.
     pub fn is_last(&self, change: usize) -> bool {
         self.done[change] + 1 >= self.of_change[change].len()
     }
 
-    /// Holds a change back until limits allow it.
+    /// Holds a change back until the limits permit it.
     pub fn queue(&mut self, i: usize) {
         self.queued.insert(i);
     }
 
-    /// Is this change held back?
+    /// Whether a change is held back.
     pub fn is_queued(&self, i: usize) -> bool {
         self.queued.contains(&i)
     }
 
-    /// All that is held back and admitted, grouped; it is out of the queue then.
+    /// Takes the admitted changes out of the queue, grouped by `key`.
     pub fn queued_by<K: Ord>(
         &mut self,
         key: impl Fn(usize) -> K,
@@ -136,60 +137,61 @@ impl Order {
         self.queued.extend(changes);
     }
 
-    /// The part of a change that was to be done now is done: what waited for it alone is ready.
-    pub fn done(&mut self, i: usize) -> Progress {
-        let Some(step) = self.of_change[i].get(self.done[i]).copied() else { return Progress::Over };
+    /// Marks the next part of a change as done. Parts that waited for nothing else become ready.
+    pub fn done(&mut self, i: usize) -> ChangeProgress {
+        let Some(step) = self.of_change[i].get(self.done[i]).copied() else { return ChangeProgress::Complete };
         self.done[i] += 1;
-        self.steps[step].phase = Phase::Done;
-        for dependant in self.steps[step].dependants.clone() {
-            let Step { waits, phase, .. } = &mut self.steps[dependant];
+        self.parts[step].state = PartState::Done;
+        for dependant in self.parts[step].dependants.clone() {
+            let ScheduledPart { waits, state, .. } = &mut self.parts[dependant];
             *waits -= 1;
-            if *waits == 0 && *phase == Phase::Open {
+            if *waits == 0 && *state == PartState::Open {
                 self.ready.insert(dependant);
             }
         }
         match self.of_change[i].get(self.done[i]) {
-            None => Progress::Over,
-            Some(next) if self.steps[*next].phase == Phase::Abandoned => Progress::CutShort,
-            Some(_) => Progress::Half,
+            None => ChangeProgress::Complete,
+            Some(next) if self.parts[*next].state == PartState::Abandoned => ChangeProgress::Abandoned,
+            Some(_) => ChangeProgress::NextPart,
         }
     }
 
-    /// The changes that wait for this one.
+    /// Returns the changes that wait for a change.
     pub fn dependants(&self, i: usize) -> &[usize] {
         &self.dependants[i]
     }
 
-    /// These changes do not come about.
+    /// Marks changes as abandoned, without their dependants.
     pub fn close(&mut self, places: &[usize]) {
         for i in places {
             self.queued.remove(i);
             for step in self.of_change[*i].iter().skip(self.done[*i]) {
-                self.steps[*step].phase = Phase::Abandoned;
+                self.parts[*step].state = PartState::Abandoned;
                 self.ready.remove(step);
             }
         }
     }
 
-    /// These changes did not come about: everything that waits for them, directly or not, never will. Returns that. The part of a change that is
-    /// being done is brought to its end.
+    /// Marks changes as abandoned, and everything that waits for them, directly or indirectly. Returns their abandoned dependants.
+    ///
+    /// A running part of a dependant is finished.
     pub fn abandon(&mut self, places: &[usize]) -> Vec<usize> {
         self.close(places);
         let mut abandoned = BTreeSet::new();
         let rest = |i: &usize| self.of_change[*i].iter().skip(self.done[*i]).copied();
         let mut queue: Vec<usize> = places.iter().flat_map(rest).collect();
         while let Some(step) = queue.pop() {
-            for next in self.steps[step].dependants.clone() {
-                let change = self.steps[next].change;
-                if self.steps[next].phase != Phase::Open {
+            for next in self.parts[step].dependants.clone() {
+                let change = self.parts[next].change;
+                if self.parts[next].state != PartState::Open {
                     continue;
                 }
                 abandoned.insert(change);
-                // What gets no new object keeps its old one.
+                // If the new object is not created, the old one is kept.
                 for part in self.of_change[change].clone() {
-                    let waits = self.steps[part].phase == Phase::Open || self.queued.contains(&change);
-                    if waits && !matches!(self.steps[part].phase, Phase::Done | Phase::Abandoned) {
-                        self.steps[part].phase = Phase::Abandoned;
+                    let waits = self.parts[part].state == PartState::Open || self.queued.contains(&change);
+                    if waits && !matches!(self.parts[part].state, PartState::Done | PartState::Abandoned) {
+                        self.parts[part].state = PartState::Abandoned;
                         self.ready.remove(&part);
                         queue.push(part);
                     }
@@ -201,9 +203,9 @@ impl Order {
         abandoned.into_iter().collect()
     }
 
-    /// The changes that never were begun or are half done: those still waiting, and those held back.
+    /// Returns the changes that were not started or not completed: those that wait, and those that are held back.
     pub fn rest(&self) -> Vec<usize> {
-        let is_open = |i: &usize| self.of_change[*i].iter().any(|step| self.steps[*step].phase == Phase::Open);
+        let is_open = |i: &usize| self.of_change[*i].iter().any(|step| self.parts[*step].state == PartState::Open);
         (0..self.of_change.len()).filter(|i| is_open(i) || self.queued.contains(i)).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! What is recorded and no longer wanted.
+//! Recorded instances that are not in the manifest any more.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use moorfast_state::Record;
 use petgraph::algo::toposort;
 use petgraph::graph::DiGraph;
 
-use super::objects::Fate;
+use super::objects::PlannedObjects;
 use super::planner::{Item, Planner, prevented};
-use super::reading::{Reading, Which, observed_digest};
+use super::reading::{Reading, ReadingKey, observed_digest};
 use super::superseded;
 use super::{Change, Reason, Selector};
 use crate::model::{Address, NodeName, seal_attributes};
@@ -17,10 +17,10 @@ use crate::provider::Action;
 use crate::session::Failure;
 
 impl Planner<'_> {
-    /// Plans what is recorded and no longer wanted: dependants first.
+    /// Plans to remove recorded instances that are not in the manifest any more, dependants first.
     pub(super) fn plan_orphans(
         &mut self,
-        readings: &mut HashMap<Which, Reading>,
+        readings: &mut HashMap<ReadingKey, Reading>,
         reason: Reason,
     ) -> Result<(), Failure> {
         let everything = reason == Reason::Destroy;
@@ -38,10 +38,10 @@ impl Planner<'_> {
             let record = &orphans[&address];
             let released = self.expanded.manifest.removed.iter().any(|r| !r.destroy && address.matches(&r.from));
             let reachable = self.target_of(record).is_some();
-            let reading = readings.remove(&Which::Former(address.clone())).transpose();
-            let leftovers = self.leftovers(&address, record, |_| false, readings);
-            let (observed, mut leftovers) = match reading.and_then(|found| Ok((found.flatten(), leftovers?))) {
-                // What is found on another machine was never ours.
+            let reading = readings.remove(&ReadingKey::Former(address.clone())).transpose();
+            let superseded = self.superseded(&address, record, |_| false, readings);
+            let (observed, mut superseded) = match reading.and_then(|found| Ok((found.flatten(), superseded?))) {
+                // An object on another machine was never ours.
                 Ok(_) if self.draft.machines.former.contains(&address) => (None, Vec::new()),
                 Ok(found) => found,
                 Err(_) if released => (None, Vec::new()),
@@ -51,29 +51,30 @@ impl Planner<'_> {
                 }
             };
             let claimed = |record: &Record| !everything && self.is_claimed(record);
-            leftovers.retain(|leftover| leftover.observed.is_some() && !released && !claimed(&leftover.record));
-            let there = observed
+            superseded.retain(|superseded| superseded.observed.is_some() && !released && !claimed(&superseded.record));
+            let existing = observed
                 .as_ref()
                 .map(|o| self.expanded.objects(&record.provider, &record.resource_type, &o.attributes));
-            let fate = self.removal(&address, &record.target, &there.unwrap_or_default(), everything);
-            let is_claimed = if fate.objects.is_empty() { claimed(record) } else { fate.is_handed_over() };
+            let planned_objects = self.removal(&address, &record.target, &existing.unwrap_or_default(), everything);
+            let is_claimed =
+                if planned_objects.objects.is_empty() { claimed(record) } else { planned_objects.is_handed_over() };
             let removed = observed.clone().filter(|_| !released && !is_claimed);
-            let action = match removed.is_some() || !leftovers.is_empty() {
+            let action = match removed.is_some() || !superseded.is_empty() {
                 true => Action::Delete,
                 false => Action::Forget,
             };
             if !reachable && !released {
                 self.draft.warnings.push(format!(
-                    "`{address}` is forgotten, not destroyed: `{}` is not in the inventory any more",
+                    "`{address}` is removed from the state, but not destroyed: `{}` is not in the inventory any more",
                     record.target
                 ));
             }
             if removed.is_some() && self.is_prevented(&address, record) {
                 let span = self.expanded.instance(&address).map(|i| i.resource.span);
-                let names = if fate.objects.len() > 1 { fate.removed() } else { Vec::new() };
+                let names = if planned_objects.objects.len() > 1 { planned_objects.removed() } else { Vec::new() };
                 errors.push(prevented(&address, &names, span));
             }
-            let Fate { objects, losses } = fate;
+            let PlannedObjects { objects, losses } = planned_objects;
             let is_deleted = action == Action::Delete && removed.is_some();
             let seen = observed_digest(observed.as_ref(), self.key);
             let observed = if action == Action::Delete { removed } else { observed };
@@ -94,7 +95,7 @@ impl Planner<'_> {
                 node: self.node_of(&address, record),
                 identity: Some(record.identity.clone()),
                 action,
-                reasons: std::iter::once(why).chain(superseded::reasons(&leftovers)).collect(),
+                reasons: std::iter::once(why).chain(superseded::reasons(&superseded)).collect(),
                 before,
                 after: None,
                 dependencies: record.dependencies.iter().filter_map(|d| d.parse().ok()).collect(),
@@ -104,16 +105,16 @@ impl Planner<'_> {
                 notes: Vec::new(),
             });
             self.actions.insert(address.clone(), action);
-            let item = Item { recorded: Some(record.clone()), observed, leftovers, ..Item::default() };
+            let item = Item { recorded: Some(record.clone()), observed, superseded, ..Item::default() };
             self.draft.items.insert(address, item);
         }
         if !errors.is_empty() {
             return Err(Failure::Manifest(errors));
         }
-        self.without(failures)
+        self.note_unread(failures)
     }
 
-    /// Why the manifest has no instance of this address any more.
+    /// Returns the reason why the manifest does not have this instance any more.
     fn reason_of_removal(&self, address: &Address, record: &Record) -> Reason {
         let Some(resource) = self.expanded.manifest.resources.get(&address.resource) else { return Reason::Removed };
         let key = address.key.as_deref();
@@ -139,7 +140,7 @@ impl Planner<'_> {
     }
 }
 
-/// The addresses of `records`, each after all that were recorded as depending on it.
+/// Returns the addresses of `records`, each after its recorded dependants.
 fn dependants_first(records: &BTreeMap<Address, Arc<Record>>) -> Vec<Address> {
     let addresses: Vec<_> = records.keys().cloned().collect();
     let mut graph = DiGraph::<usize, ()>::new();
@@ -154,7 +155,7 @@ fn dependants_first(records: &BTreeMap<Address, Arc<Record>>) -> Vec<Address> {
     }
     match toposort(&graph, None) {
         Ok(order) => order.into_iter().map(|v| addresses[graph[v]].clone()).collect(),
-        // Records of several manifests' times may contradict each other; any order is as good as another then.
+        // Records that were written for different manifests may form a cycle. Any order is correct then.
         Err(_) => addresses,
     }
 }

@@ -1,4 +1,4 @@
-//! Making a plan: desired × recorded × observed.
+//! The planner: compares desired, recorded and observed attributes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use moorfast_state::{Record, SealKey, Snapshot};
 
 use super::machines::Machines;
-use super::reading::{Reading, Which};
-use super::superseded::Leftover;
+use super::reading::{Reading, ReadingKey};
+use super::superseded::SupersededObject;
 use super::{Change, Drift, PlanMode, PlanOptions, Reason};
 use crate::configuration::evaluate::{desired, violated};
 use crate::configuration::expand::{Expanded, Instance};
@@ -19,31 +19,31 @@ use crate::model::{Address, Attributes, Diagnostic, Machine, Mode, NodeName, Spa
 use crate::provider::{Action, ObjectChange, Observed, ProviderError};
 use crate::session::{Failure, Session};
 
-/// What the apply needs of one instance and the plan file must not hold.
+/// The data of one instance that the apply needs and the plan file must not contain.
 #[derive(Clone, Default)]
 pub(crate) struct Item {
     pub recorded: Option<Arc<Record>>,
     pub observed: Option<Observed>,
-    /// What is found under the recorded identity, where the manifest now says another one.
+    /// The object with the recorded identity, if the manifest now declares another identity.
     pub former: Option<Observed>,
-    /// Whether `observed`, beside `former`, can only become what the manifest says if it is deleted and created again.
+    /// Whether `observed`, beside `former`, must be destroyed and created again to get its desired attributes.
     pub displaced: bool,
-    /// What became of that which replacements began to make under identities that the manifest does not say.
-    pub leftovers: Vec<Leftover>,
+    /// The objects that earlier replacements started to create and that are not declared any more.
+    pub superseded: Vec<SupersededObject>,
     pub triggers: Vec<Address>,
 }
 
-/// What a planner found out.
+/// The result of planning.
 pub(crate) struct Draft {
     pub changes: Vec<Change>,
     pub drift: Vec<Drift>,
     pub items: HashMap<Address, Item>,
     pub values: Values,
     pub warnings: Vec<String>,
-    /// Instances that could not be read; only in a refresh and where a reviewed plan is taken up, elsewhere they fail the plan.
+    /// The instances that could not be read. Only a refresh and the apply of a saved plan tolerate them, otherwise the plan fails.
     pub unread: Vec<(Address, ProviderError)>,
     pub machines: Machines,
-    /// Which instance of the manifest owns which object.
+    /// The owner of each object among the instances of the manifest.
     pub owners: Owners,
 }
 
@@ -54,21 +54,21 @@ pub(crate) struct Planner<'a> {
     pub(super) session: &'a Session,
     pub(super) key: &'a SealKey,
     pub(super) options: &'a PlanOptions,
-    /// The records under the addresses of the manifest, `[[moved]]` and renames followed.
+    /// The records by their address in the manifest, after `[[moved]]` and renames.
     pub(super) records: BTreeMap<Address, Arc<Record>>,
-    /// The machines that answered for the nodes last, by the state.
+    /// The recorded machines of the nodes.
     pub(super) known_machines: BTreeMap<NodeName, Machine>,
     pub(super) moved: HashMap<Address, Address>,
     pub(super) selected: HashSet<usize>,
     removable: HashSet<Address>,
-    /// The objects that the state knows under any address, by provider instance, target and identity.
+    /// The objects in the state under any address, by provider instance, target and identity.
     pub(super) known_objects: OnceLock<HashSet<(String, String, String)>>,
-    pub(super) early: &'a StaticValues,
+    pub(super) static_values: &'a StaticValues,
     pub(super) actions: HashMap<Address, Action>,
-    /// What is done with the objects of instances that stand for several.
+    /// The planned changes of the objects of instances with several objects.
     pub(super) objects: HashMap<Address, Vec<ObjectChange>>,
-    /// Does what can't be read only stop what depends on it?
-    leaves_unread: bool,
+    /// Whether an instance that cannot be read fails only its dependants, not the whole plan.
+    tolerates_unread: bool,
     pub(super) draft: Draft,
 }
 
@@ -79,7 +79,7 @@ impl<'a> Planner<'a> {
         session: &'a Session,
         key: &'a SealKey,
         options: &'a PlanOptions,
-        early: &'a StaticValues,
+        static_values: &'a StaticValues,
         state: &Snapshot,
     ) -> Self {
         let draft = Draft {
@@ -90,7 +90,7 @@ impl<'a> Planner<'a> {
             warnings: Vec::new(),
             unread: Vec::new(),
             machines: Machines::default(),
-            owners: early.owners(),
+            owners: static_values.owners(),
         };
         let mut planner = Self {
             expanded,
@@ -104,10 +104,10 @@ impl<'a> Planner<'a> {
             selected: HashSet::new(),
             removable: HashSet::new(),
             known_objects: OnceLock::new(),
-            early,
+            static_values,
             actions: HashMap::new(),
             objects: HashMap::new(),
-            leaves_unread: false,
+            tolerates_unread: false,
             draft,
         };
         planner.selected = planner.selection();
@@ -116,26 +116,28 @@ impl<'a> Planner<'a> {
         planner
     }
 
-    /// A planner that plans what can be read, and notes what can't be.
-    pub fn leaving_unread(self, leaves_unread: bool) -> Self {
-        Self { leaves_unread, ..self }
+    /// Sets whether instances that cannot be read are only noted.
+    pub fn tolerating_unread(self, tolerates_unread: bool) -> Self {
+        Self { tolerates_unread, ..self }
     }
 
-    /// What becomes of a plan some of whose instances could not be read.
-    pub(super) fn without(&mut self, failures: Vec<(Address, ProviderError)>) -> Result<(), Failure> {
-        if !failures.is_empty() && !self.leaves_unread {
+    /// Notes the instances that could not be read. Fails unless they are tolerated.
+    pub(super) fn note_unread(&mut self, failures: Vec<(Address, ProviderError)>) -> Result<(), Failure> {
+        if !failures.is_empty() && !self.tolerates_unread {
             return Err(Failure::Providers(failures));
         }
         for (address, error) in failures {
-            if let (Some(instance), Some(early)) = (self.expanded.instance(&address), self.early.get(&address)) {
-                self.draft.values.insert(address.clone(), with_unknown(instance, early.clone()));
+            if let (Some(instance), Some(static_values)) =
+                (self.expanded.instance(&address), self.static_values.get(&address))
+            {
+                self.draft.values.insert(address.clone(), with_unknown(instance, static_values.clone()));
             }
             self.draft.unread.push((address, error));
         }
         Ok(())
     }
 
-    /// Reads the world and plans every selected instance.
+    /// Reads the objects and plans every selected instance.
     pub async fn run(mut self) -> Result<Draft, Failure> {
         self.follow_renames();
         let mut readings = self.read_all(|_| true).await;
@@ -146,7 +148,7 @@ impl<'a> Planner<'a> {
                     self.plan_wave(wave, &mut readings).await?;
                 }
                 self.plan_orphans(&mut readings, Reason::Removed)?;
-                self.settle_replacements();
+                self.order_replacements();
             }
             PlanMode::Destroy => self.plan_orphans(&mut readings, Reason::Destroy)?,
             PlanMode::RefreshOnly => self.refresh(&mut readings),
@@ -154,7 +156,7 @@ impl<'a> Planner<'a> {
         Ok(self.draft)
     }
 
-    /// The instances that `--target` and `--exclude` leave.
+    /// Returns the instances that `--target` and `--exclude` select.
     fn selection(&self) -> HashSet<usize> {
         let all = 0..self.expanded.instances.len();
         let named = |patterns: &[Address]| -> Vec<usize> {
@@ -166,7 +168,7 @@ impl<'a> Planner<'a> {
             false => self.graph.closure(named(&self.options.targets), petgraph::Incoming),
         };
         let excluded = match self.options.mode {
-            // What is only looked at needs nothing of what it depends on.
+            // A refresh needs nothing from dependencies.
             PlanMode::RefreshOnly => named(&self.options.exclude).into_iter().collect(),
             _ => self.graph.closure(named(&self.options.exclude), petgraph::Outgoing),
         };
@@ -174,7 +176,7 @@ impl<'a> Planner<'a> {
         selected
     }
 
-    /// Is this instance of the manifest, or this record, among what `--target` and `--exclude` leave?
+    /// Whether `--target` and `--exclude` select this instance of the manifest, or this record.
     pub(super) fn is_selected(&self, address: &Address) -> bool {
         match self.expanded.index.get(address) {
             Some(i) if self.options.mode != PlanMode::Destroy => self.selected.contains(i),
@@ -182,7 +184,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The records that `--target` and `--exclude` leave to a removal: what depends on a target goes with it, what an excluded one depends on stays with it.
+    /// Returns the records that `--target` and `--exclude` select for removal. The dependants of a target are removed with it, and the dependencies of an excluded
+    /// record are kept with it.
     fn removable(&self) -> HashSet<Address> {
         let edges = || {
             let of = |(address, record): (&Address, &Arc<Record>)| {
@@ -212,18 +215,19 @@ impl<'a> Planner<'a> {
         left
     }
 
-    /// The records by address, those of `[[moved]]` under their new ones.
+    /// Returns the records by address. Records of `[[moved]]` have their new address.
     fn records_of(&mut self, state: &Snapshot) -> BTreeMap<Address, Arc<Record>> {
         let unfinished: HashSet<&str> = state.intents.iter().map(|i| i.address.as_str()).collect();
         let mut records = BTreeMap::new();
         for record in state.records.values() {
             let Ok(address) = record.address.parse::<Address>() else {
-                self.draft
-                    .warnings
-                    .push(format!("the state holds `{}`, which is no address; left alone", record.address));
+                self.draft.warnings.push(format!(
+                    "the record `{}` of the state is ignored: this is not a valid address",
+                    record.address
+                ));
                 continue;
             };
-            // What a run that died was at may be half done.
+            // An open intent means that the operation may be done in part.
             let incomplete =
                 record.incomplete || !record.pending.is_empty() || unfinished.contains(record.address.as_str());
             let record = Arc::new(Record { incomplete, ..record.clone() });
@@ -240,13 +244,12 @@ impl<'a> Planner<'a> {
         records
     }
 
-    /// Where `[[moved]]` takes an address, one step after the other.
+    /// Returns the final destination of an address after all `[[moved]]`.
     fn moved_to(&self, address: &Address) -> Option<Address> {
         crate::configuration::moves::destination(&self.expanded.manifest.moved, address)
     }
 
-    /// A record whose address left the manifest, while the same object of the same type is there under a new address, is that one's record:
-    /// a rename is no destroy.
+    /// Assigns records of removed addresses to new addresses that declare the same object of the same type. A rename destroys nothing.
     fn follow_renames(&mut self) {
         if self.options.mode == PlanMode::Destroy {
             return;
@@ -263,7 +266,7 @@ impl<'a> Planner<'a> {
             if self.records.contains_key(&instance.address) {
                 continue;
             }
-            let Some(identity) = self.early_identity(instance) else { continue };
+            let Some(identity) = self.static_identity(instance) else { continue };
             let key = (instance.address.resource.resource_type.clone(), instance.target.name().to_owned(), identity);
             if let Some(from) = orphans.remove(&key)
                 && let Some(record) = self.records.remove(&from)
@@ -277,26 +280,32 @@ impl<'a> Planner<'a> {
         rename(&mut self.records, &renamed);
     }
 
-    /// Is what `record` remembers still what the instance means, as far as that is known before anything is read?
-    pub(super) fn continues_early(&self, instance: &Instance, record: &Record) -> bool {
-        self.early.get(&instance.address).is_some_and(|early| self.expanded.continues(instance, record, early))
+    /// Whether `record` describes the object of the instance, as far as this is known before anything is read.
+    pub(super) fn is_same_object(&self, instance: &Instance, record: &Record) -> bool {
+        self.static_values
+            .get(&instance.address)
+            .is_some_and(|static_values| self.expanded.continues(instance, record, static_values))
     }
 
-    pub(super) fn early_identity(&self, instance: &Instance) -> Option<String> {
-        self.early.identity(self.expanded, instance)
+    pub(super) fn static_identity(&self, instance: &Instance) -> Option<String> {
+        self.static_values.identity(self.expanded, instance)
     }
 
     pub(super) fn identity(&self, instance: &Instance, attributes: &Attributes) -> Option<String> {
         self.expanded.identity(instance, attributes)
     }
 
-    /// What the schema calls sensitive is sensitive, whoever it comes from.
+    /// Marks the sensitive attributes of the schema, whatever their origin.
     pub(super) fn marked(&self, address: &Address, attributes: Attributes) -> Attributes {
         self.expanded.marked(&address.resource, attributes)
     }
 
-    /// Plans the instances of one wave, whose dependencies are all planned.
-    async fn plan_wave(&mut self, wave: Vec<usize>, readings: &mut HashMap<Which, Reading>) -> Result<(), Failure> {
+    /// Plans the instances of one wave. All their dependencies are planned already.
+    async fn plan_wave(
+        &mut self,
+        wave: Vec<usize>,
+        readings: &mut HashMap<ReadingKey, Reading>,
+    ) -> Result<(), Failure> {
         let expanded = self.expanded;
         let wave = wave.into_iter().filter(|i| self.selected.contains(i));
         let (data, managed): (Vec<_>, Vec<_>) =
@@ -314,11 +323,11 @@ impl<'a> Planner<'a> {
         if !errors.is_empty() {
             return Err(Failure::Manifest(deduplicated(errors)));
         }
-        self.read_late(&wanted, readings).await;
+        self.read_remaining(&wanted, readings).await;
         self.propose(wanted, readings).await
     }
 
-    /// What `instance` wants now, its preconditions checked.
+    /// Returns the desired attributes of `instance`, after checking its preconditions.
     pub(super) fn desired(&self, instance: &Instance) -> Result<Attributes, Vec<Diagnostic>> {
         let scope = InstanceScope::new(self.expanded, &self.draft.values, instance.binding.clone());
         let what = format!("precondition of {}", instance.address);
@@ -336,7 +345,7 @@ impl<'a> Planner<'a> {
         names.into_iter().collect()
     }
 
-    /// The name of the node that what is recorded is bound to.
+    /// Returns the node that a record is bound to.
     pub(super) fn node_of(&self, address: &Address, record: &Record) -> Option<NodeName> {
         self.expanded.bound_node(address, &record.provider, &record.target).map(|node| node.name.clone())
     }
@@ -346,7 +355,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// The machines that the state knows.
+/// Returns the machines of the state.
 fn known_machines(state: &Snapshot) -> BTreeMap<NodeName, Machine> {
     let known = |(name, machine): (&String, &serde_json::Value)| {
         Some((NodeName(name.clone()), serde_json::from_value(machine.clone()).ok()?))
@@ -354,21 +363,21 @@ fn known_machines(state: &Snapshot) -> BTreeMap<NodeName, Machine> {
     state.nodes.iter().filter_map(known).collect()
 }
 
-/// Returns the error for a removal that the lifecycle forbids: of the whole instance, or of these of its objects.
+/// Returns the error for a removal that the lifecycle forbids: of the whole instance, or of these objects.
 pub(super) fn prevented(address: &Address, objects: &[&str], span: Option<Span>) -> Diagnostic {
     let what = match objects {
         [] => format!("`{address}`"),
         objects => format!("{} of `{address}`", objects.join(", ")),
     };
-    let error = Diagnostic::error(format!("{what} would be destroyed, which lifecycle.prevent_destroy forbids"))
-        .help("take prevent_destroy away, or leave it out with --exclude");
+    let error = Diagnostic::error(format!("{what} would be destroyed, but lifecycle.prevent_destroy forbids it"))
+        .help("remove prevent_destroy, or exclude the resource with --exclude");
     match span {
         Some(span) => error.at(span, ""),
         None => error,
     }
 }
 
-/// Says the new addresses of what moved, each with the one that it had, wherever records say the old ones: what watches it goes on watching it.
+/// Replaces moved addresses in all records, so that dependencies and triggers are kept.
 fn rename(records: &mut BTreeMap<Address, Arc<Record>>, moved: &HashMap<Address, Address>) {
     if moved.is_empty() {
         return;
@@ -377,7 +386,7 @@ fn rename(records: &mut BTreeMap<Address, Arc<Record>>, moved: &HashMap<Address,
     records.values_mut().for_each(|record| Arc::make_mut(record).rename(&|address: &str| names.get(address).cloned()));
 }
 
-/// `start` and all that is reached from there.
+/// Returns `start` and everything reachable from it.
 fn reached(start: Vec<Address>, edges: &HashMap<Address, Vec<Address>>) -> HashSet<Address> {
     let mut found = HashSet::new();
     let mut queue = start;

@@ -4,21 +4,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::PolicySeverity;
 
-/// What a policy says of a plan.
+/// The result of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyResult {
-    /// `policy.NAME`
+    /// The name: `policy.NAME`.
     pub name: String,
-    /// What a violation means.
+    /// The severity of a violation.
     pub severity: PolicySeverity,
-    /// Why the plan violates it; none where it does not.
+    /// The message of the violation. `None` if the plan does not violate the policy.
     pub violation: Option<String>,
-    /// Where it stands in the manifest: `policies.toml:3`.
+    /// The place of the policy in the manifest: `policies.toml:3`.
     pub place: String,
 }
 
 impl PolicyResult {
-    /// Does it forbid to apply the plan?
+    /// Whether the policy denies the plan.
     pub fn denies(&self) -> bool {
         self.violation.is_some() && self.severity == PolicySeverity::Deny
     }

@@ -1,4 +1,4 @@
-//! Asking the providers what they would do.
+//! The proposals of the providers.
 
 use std::collections::HashMap;
 
@@ -6,24 +6,24 @@ use futures::future::join_all;
 use moorfast_state::Record;
 
 use super::planner::{Item, Planner};
-use super::reading::{Reading, Which};
-use super::requests::{Requests, or_unanswered};
+use super::reading::{Reading, ReadingKey};
+use super::requests::{Requests, with_missing_answers};
 use crate::configuration::expand::Instance;
 use crate::model::{Address, Attributes, Value};
 use crate::provider::{Class, Dependency, PlanRequest, ProviderError};
 use crate::session::Failure;
 
 impl Planner<'_> {
-    /// Plans instances whose dependencies are all planned, with what was read of them.
+    /// Plans instances from their readings. All their dependencies are planned already.
     pub(super) async fn propose(
         &mut self,
         wanted: Vec<(&Instance, Attributes)>,
-        readings: &mut HashMap<Which, Reading>,
+        readings: &mut HashMap<ReadingKey, Reading>,
     ) -> Result<(), Failure> {
         let mut failures = Vec::new();
         let mut requests: Requests<(PlanRequest, Item)> = Requests::default();
         for (instance, attributes) in wanted {
-            if self.could_not_be_read_yet(instance, readings.get(&Which::Current(instance.address.clone()))) {
+            if self.is_unreadable_yet(instance, readings.get(&ReadingKey::Current(instance.address.clone()))) {
                 self.plan_provisionally(instance, attributes);
                 continue;
             }
@@ -39,60 +39,59 @@ impl Planner<'_> {
                 Some(connection) => connection.plan(&target, &requests).await,
                 None => Vec::new(),
             };
-            requests.into_iter().zip(items).zip(or_unanswered(proposals)).collect::<Vec<_>>()
+            requests.into_iter().zip(items).zip(with_missing_answers(proposals)).collect::<Vec<_>>()
         });
         let proposed: Vec<_> = join_all(calls).await.into_iter().flatten().collect();
         for ((request, item), proposal) in proposed {
             match proposal {
                 Ok(proposal) => self.decide(request, item, proposal)?,
                 Err(error) => match self.expanded.instance(&request.address) {
-                    Some(instance) if self.is_yet_to_come(instance, &error) => {
+                    Some(instance) if self.is_provisional(instance, &error) => {
                         self.plan_provisionally(instance, request.desired);
                     }
                     _ => failures.push((request.address, error)),
                 },
             }
         }
-        self.without(failures)
+        self.note_unread(failures)
     }
 
     fn request(
         &self,
         instance: &Instance,
         attributes: Attributes,
-        readings: &mut HashMap<Which, Reading>,
+        readings: &mut HashMap<ReadingKey, Reading>,
     ) -> Result<(PlanRequest, Item), ProviderError> {
         let address = &instance.address;
         let identity = self.identity(instance, &attributes);
         let recorded = self.records.get(address).cloned();
-        let mut observed = readings.remove(&Which::Current(address.clone())).transpose()?.flatten();
-        let mut former = readings.remove(&Which::Former(address.clone())).transpose()?.flatten();
+        let mut observed = readings.remove(&ReadingKey::Current(address.clone())).transpose()?.flatten();
+        let mut former = readings.remove(&ReadingKey::Former(address.clone())).transpose()?.flatten();
         let continues = recorded.as_ref().is_some_and(|r| self.expanded.continues(instance, r, &attributes));
         if continues {
-            // Which object it is came out only now, and it is still the recorded one.
+            // The identity became known only now, and it is the recorded one.
             former = None;
         } else if identity.is_none() {
-            // Until an apply tells otherwise it is the recorded one.
+            // While the identity is unknown, the object is assumed to be the recorded one.
             observed = observed.or(former.take());
         }
         if let Some(record) = recorded.as_ref().filter(|r| r.target != instance.target.name()) {
-            let message =
-                format!("`{address}` is recorded on {}, and would now be on {}", record.target, instance.target);
-            let help = "give it a new name, so that the old object is destroyed and the new one made";
+            let message = format!("`{address}` cannot move from {} to {}", record.target, instance.target);
+            let help = "rename the resource, so that the old object is destroyed and the new one is created";
             return Err(ProviderError::new(Class::Invalid, message).help(help));
         }
         if observed.is_none() && recorded.is_none() && self.is_to_be_imported(address) {
-            let what = identity.as_deref().unwrap_or("such object");
-            let message = format!("there is no {what} on {} to import as `{address}`", instance.target);
-            let help = "take the [[import]] away to have it created";
+            let name = identity.as_deref().unwrap_or("object");
+            let message = format!("cannot import `{address}`: {name} does not exist on {}", instance.target);
+            let help = "remove the [[import]] block to create the object";
             return Err(ProviderError::new(Class::Invalid, message).help(help));
         }
-        let mut leftovers = Vec::new();
-        // As long as it is not known which object it is, any of them may be it.
+        let mut superseded = Vec::new();
+        // While the identity is unknown, any of the pending objects may be the desired one.
         if let (Some(record), true) = (&recorded, identity.is_some()) {
             let wanted = |pending: &Record| self.expanded.continues(instance, pending, &attributes);
-            leftovers = self.leftovers(address, record, wanted, readings)?;
-            leftovers.iter_mut().filter(|l| self.is_claimed(&l.record)).for_each(|l| l.observed = None);
+            superseded = self.superseded(address, record, wanted, readings)?;
+            superseded.iter_mut().filter(|l| self.is_claimed(&l.record)).for_each(|l| l.observed = None);
         }
         let foreign = observed.is_some()
             && !continues
@@ -104,7 +103,7 @@ impl Planner<'_> {
             observed: observed.clone(),
             former,
             displaced: false,
-            leftovers,
+            superseded,
             triggers: triggers.iter().map(|(address, _)| address.clone()).collect(),
         };
         let ignored = observed.as_ref().map(|o| self.expanded.ignored_paths(instance, &attributes, &o.attributes));
@@ -122,14 +121,14 @@ impl Planner<'_> {
         Ok((request, item))
     }
 
-    /// What comes directly before an instance, with what is planned for it.
+    /// Returns the direct dependencies of an instance with their planned changes.
     fn planned_dependencies(&self, address: &Address) -> Vec<Dependency> {
-        if !self.expanded.plans_by_dependencies(address) {
+        if !self.expanded.planning_needs_dependencies(address) {
             return Vec::new();
         }
         let planned = |address: Address| {
             let known = self.draft.values.get(&address).and_then(Value::as_map);
-            let desired = known.or_else(|| self.early.get(&address))?.clone();
+            let desired = known.or_else(|| self.static_values.get(&address))?.clone();
             let objects = self.objects.get(&address).cloned().unwrap_or_default();
             let action = self.actions.get(&address).copied();
             Some(Dependency { action, objects, desired, address })
@@ -137,7 +136,7 @@ impl Planner<'_> {
         self.dependencies(address).into_iter().filter_map(planned).collect()
     }
 
-    /// Whether the state knows an object under any address, also one that an unfinished operation began to make.
+    /// Whether the state has an object under any address, including objects that an incomplete operation started to create.
     fn is_in_state(&self, instance: &Instance, identity: &str) -> bool {
         let known = self.known_objects.get_or_init(|| {
             let records = self.records.values().flat_map(|record| record.pending.iter().chain([record.as_ref()]));

@@ -1,4 +1,4 @@
-//! Objects of a cluster that the same plan brings up: nobody can be asked about them yet, so they are planned by the manifest alone.
+//! Provisional plans: objects in a cluster that the same plan starts. The cluster cannot be read yet, so only the manifest is used.
 
 use super::Change;
 use super::planner::{Item, Planner};
@@ -10,9 +10,10 @@ use crate::model::{Address, Attributes, seal_attributes};
 use crate::provider::{Action, Class, ProviderError};
 
 impl Planner<'_> {
-    /// Could this not be asked because what is to answer comes up with this very plan? It was never made as far as we know, and something changes that
-    /// its provider comes after.
-    pub(super) fn is_yet_to_come(&self, instance: &Instance, failure: &ProviderError) -> bool {
+    /// Whether the target of an instance does not answer because the same plan starts it.
+    ///
+    /// This is assumed if no complete operation is recorded for the instance, and if the plan changes something that its provider depends on.
+    pub(super) fn is_provisional(&self, instance: &Instance, failure: &ProviderError) -> bool {
         let changes = |address: &Address| self.actions.get(address).is_some_and(|action| action.acts_on_world());
         failure.class == Class::Unreachable
             && self.records.get(&instance.address).is_none_or(|record| record.incomplete)
@@ -20,12 +21,12 @@ impl Planner<'_> {
             && provider_dependencies(self.expanded, &instance.provider).any(|address| changes(&address))
     }
 
-    /// As [`Planner::is_yet_to_come`], of a reading that may have succeeded.
-    pub(super) fn could_not_be_read_yet(&self, instance: &Instance, reading: Option<&Reading>) -> bool {
-        matches!(reading, Some(Err(failure)) if self.is_yet_to_come(instance, failure))
+    /// Whether the reading failed for the reason of [`Planner::is_provisional`].
+    pub(super) fn is_unreadable_yet(&self, instance: &Instance, reading: Option<&Reading>) -> bool {
+        matches!(reading, Some(Err(failure)) if self.is_provisional(instance, failure))
     }
 
-    /// Plans the creation of an instance with what the manifest says of it, and says that nobody confirmed it.
+    /// Plans the creation of an instance from the manifest alone, with a note.
     pub(super) fn plan_provisionally(&mut self, instance: &Instance, wanted: Attributes) {
         let address = instance.address.clone();
         let planned = with_unknown(instance, self.marked(&address, wanted.clone()));
@@ -46,7 +47,7 @@ impl Planner<'_> {
             observed: Some(observed_digest(None, self.key)),
             objects: self.all_created(instance, &wanted),
             consequences: Vec::new(),
-            notes: vec![format!("provisional: {} does not answer yet, and comes up with this plan", instance.target)],
+            notes: vec![format!("provisional: {} does not answer yet; this plan starts it", instance.target)],
             address: address.clone(),
         });
         self.actions.insert(address.clone(), Action::Create);

@@ -1,4 +1,4 @@
-//! Reading the world: one call per provider instance and target, however many instances live there.
+//! Readings: one call for each provider instance and target, however many instances it has.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,44 +9,44 @@ use serde_json::{Map, Value as Json};
 
 use super::PlanMode;
 use super::planner::Planner;
-use super::requests::{Requests, or_unanswered};
+use super::requests::{Requests, with_missing_answers};
 use crate::configuration::expand::{Expanded, Instance};
 use crate::model::{Address, Attributes, SENSITIVE_KEY, Value, seal_attributes};
 use crate::provider::{Connection, Observed, ProviderError, ReadRequest, Target};
 use crate::session::{Event, Events};
 
-/// Which reading a request is for.
+/// The key of a reading.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Which {
-    /// What is there under the identity that the manifest says.
+pub(super) enum ReadingKey {
+    /// The object with the identity that the manifest declares.
     Current(Address),
-    /// What is there under the recorded identity, which the manifest no longer says.
+    /// The object with the recorded identity, which the manifest does not declare any more.
     Former(Address),
-    /// What is there under another identity, where a replacement that did not finish began to make something.
+    /// An object with another identity, which an incomplete replacement started to create.
     Pending(Address, String),
 }
 
-/// How a reading went.
+/// The result of a reading. `None` if the object does not exist.
 pub(crate) type Reading = Result<Option<Observed>, ProviderError>;
 
 impl Planner<'_> {
-    /// Reads all that can be named already on these targets: one call per provider and target.
-    pub(super) async fn read_all(&self, targets: impl Fn(&Target) -> bool) -> HashMap<Which, Reading> {
-        let mut requests: Requests<(Which, ReadRequest)> = Requests::default();
+    /// Reads all objects on these targets whose identity is known already.
+    pub(super) async fn read_all(&self, targets: impl Fn(&Target) -> bool) -> HashMap<ReadingKey, Reading> {
+        let mut requests: Requests<(ReadingKey, ReadRequest)> = Requests::default();
         for (address, record) in &self.records {
             if !self.is_selected(address) {
                 continue;
             }
             let instance = self.expanded.instance(address).filter(|_| self.options.mode != PlanMode::Destroy);
-            // Under a new identity the old object is read by the record alone, the new one by the manifest alone.
-            let same = instance.is_some_and(|i| self.continues_early(i, record));
+            // If the identity changed, the old object is read by its record and the new one by the manifest.
+            let same = instance.is_some_and(|i| self.is_same_object(i, record));
             let request = ReadRequest {
                 address: address.clone(),
                 resource_type: record.resource_type.clone(),
-                desired: if same { self.early.get(address).cloned() } else { None },
+                desired: if same { self.static_values.get(address).cloned() } else { None },
                 recorded: Some(record.clone()),
             };
-            let kind = if same { Which::Current(address.clone()) } else { Which::Former(address.clone()) };
+            let kind = if same { ReadingKey::Current(address.clone()) } else { ReadingKey::Former(address.clone()) };
             let Some(target) = self.target_of(record) else { continue };
             requests.add(&record.provider, &target, (kind, request));
             if self.options.mode == PlanMode::RefreshOnly {
@@ -59,34 +59,38 @@ impl Planner<'_> {
                     desired: None,
                     recorded: Some(Arc::new(pending.clone())),
                 };
-                let kind = Which::Pending(address.clone(), pending.identity.clone());
+                let kind = ReadingKey::Pending(address.clone(), pending.identity.clone());
                 requests.add(&record.provider, &target, (kind, request));
             }
         }
         if self.options.mode == PlanMode::Normal {
             for i in &self.selected {
                 let instance = &self.expanded.instances[*i];
-                if self.early_identity(instance).is_none() {
+                if self.static_identity(instance).is_none() {
                     continue;
                 }
                 let recorded = self.records.get(&instance.address);
-                if recorded.is_some_and(|r| self.continues_early(instance, r)) {
+                if recorded.is_some_and(|r| self.is_same_object(instance, r)) {
                     continue;
                 }
                 let request = ReadRequest {
                     address: instance.address.clone(),
                     resource_type: instance.resource_type.name.to_owned(),
-                    desired: self.early.get(&instance.address).cloned(),
+                    desired: self.static_values.get(&instance.address).cloned(),
                     recorded: None,
                 };
-                requests.add(&instance.provider, &instance.target, (Which::Current(instance.address.clone()), request));
+                requests.add(
+                    &instance.provider,
+                    &instance.target,
+                    (ReadingKey::Current(instance.address.clone()), request),
+                );
             }
         }
         requests.0.retain(|_, (_, target, _)| targets(target));
         self.read(requests).await
     }
 
-    pub(super) async fn read(&self, requests: Requests<(Which, ReadRequest)>) -> HashMap<Which, Reading> {
+    pub(super) async fn read(&self, requests: Requests<(ReadingKey, ReadRequest)>) -> HashMap<ReadingKey, Reading> {
         let calls = requests.0.into_values().map(|(alias, target, requests)| async move {
             let (kinds, requests): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
             let Some(connection) = self.session.connection(&alias) else { return Vec::new() };
@@ -96,13 +100,17 @@ impl Planner<'_> {
         join_all(calls).await.into_iter().flatten().collect()
     }
 
-    /// Reads those whose identity, or whose reading, depended on what was read before.
-    pub(super) async fn read_late(&self, wanted: &[(&Instance, Attributes)], readings: &mut HashMap<Which, Reading>) {
+    /// Reads the instances whose identity or reading depended on earlier readings.
+    pub(super) async fn read_remaining(
+        &self,
+        wanted: &[(&Instance, Attributes)],
+        readings: &mut HashMap<ReadingKey, Reading>,
+    ) {
         let mut requests = Requests::default();
         for (instance, attributes) in wanted {
-            let kind = Which::Current(instance.address.clone());
-            let is_read = readings.contains_key(&kind) && !self.was_read_too_early(instance);
-            if self.identity(instance, attributes).is_none() || is_read || self.is_on_a_stranger(instance) {
+            let kind = ReadingKey::Current(instance.address.clone());
+            let is_read = readings.contains_key(&kind) && !self.needs_second_read(instance);
+            if self.identity(instance, attributes).is_none() || is_read || self.is_on_unapproved_node(instance) {
                 continue;
             }
             let recorded = self.records.get(&instance.address);
@@ -117,21 +125,24 @@ impl Planner<'_> {
         readings.extend(self.read(requests).await);
     }
 
-    /// Was the instance read by attributes that were not all known then, of which its reading depends?
-    fn was_read_too_early(&self, instance: &Instance) -> bool {
-        let open = self.early.get(&instance.address).is_some_and(|early| early.values().any(Value::is_unknown));
+    /// Whether the instance was read while some of its attributes were unknown, and its reading depends on them.
+    fn needs_second_read(&self, instance: &Instance) -> bool {
+        let open = self
+            .static_values
+            .get(&instance.address)
+            .is_some_and(|static_values| static_values.values().any(Value::is_unknown));
         let provider = self.expanded.catalog.provider(&instance.provider);
-        open && provider.is_some_and(|p| p.reads_by_desired(instance.resource_type.name))
+        open && provider.is_some_and(|p| p.reading_needs_desired(instance.resource_type.name))
     }
 
-    /// Where a record's object lives; `None` where its node or its type is gone.
+    /// Returns the target of a record. Returns `None` if its node or its type does not exist any more.
     pub(super) fn target_of(&self, record: &Record) -> Option<Target> {
         let address: Address = record.address.parse().ok()?;
         self.expanded.target(&address.resource, &record.provider, &record.target)
     }
 }
 
-/// What is there of `requests` now, each with the marks of what is sensitive.
+/// Reads the objects of `requests`, and marks their sensitive values.
 pub(crate) async fn read(
     connection: &Arc<dyn Connection>,
     target: &Target,
@@ -142,29 +153,31 @@ pub(crate) async fn read(
     events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
     let readings = connection.read(target, requests).await;
     events.send(Event::ReadDone { target: target.to_string() });
-    let marked = or_unanswered(readings)
+    let marked = with_missing_answers(readings)
         .zip(requests)
         .map(|(reading, request)| reading.map(|found| found.map(|o| marked_reading(expanded, request, o))));
     marked.collect()
 }
 
-/// What was read, with the marks of what is sensitive: by the schema, and by the record. What was a secret when it was written is one until it is
-/// overwritten, whatever the manifest says by now.
+/// Marks the sensitive values of a reading, by the schema and by the record.
+///
+/// A value that was recorded as sensitive stays sensitive until it is overwritten, whatever the manifest declares now.
 fn marked_reading(expanded: &Expanded, request: &ReadRequest, observed: Observed) -> Observed {
     let marked = expanded.marked(&request.address.resource, observed.attributes);
     let attributes = match &request.recorded {
-        Some(record) => hidden_as_recorded(marked, &record.attributes),
+        Some(record) => sensitive_as_recorded(marked, &record.attributes),
         None => marked,
     };
     Observed { attributes, ..observed }
 }
 
-/// `values`, sensitive wherever they are recorded as sensitive, and where nothing is recorded of them beside something that is.
-fn hidden_as_recorded(values: Attributes, recorded: &Map<String, Json>) -> Attributes {
+/// Returns `values` with the marks of the record: sensitive if the recorded value is sensitive, or if nothing is recorded for a value and a value beside it
+/// is sensitive.
+fn sensitive_as_recorded(values: Attributes, recorded: &Map<String, Json>) -> Attributes {
     let beside_secrets = recorded.values().any(is_sealed);
     let hidden = |(name, value): (String, Value)| {
         let value = match recorded.get(&name) {
-            Some(recorded) => hidden_like(value, recorded),
+            Some(recorded) => sensitive_like(value, recorded),
             None if beside_secrets && !value.is_sealed() => value.sensitive(),
             None => value,
         };
@@ -173,16 +186,16 @@ fn hidden_as_recorded(values: Attributes, recorded: &Map<String, Json>) -> Attri
     values.into_iter().map(hidden).collect()
 }
 
-fn hidden_like(value: Value, recorded: &Json) -> Value {
+fn sensitive_like(value: Value, recorded: &Json) -> Value {
     match (value, recorded) {
-        // What a provider knows from the record alone is sealed already.
+        // A value that the provider took from the record is sealed already.
         (value, _) if value.is_sealed() => value,
         (value, recorded) if is_sealed(recorded) => value.sensitive(),
-        (Value::Map(map), Json::Object(recorded)) => Value::Map(hidden_as_recorded(map, recorded)),
-        (Value::List(items), Json::Array(recorded)) if items.len() == recorded.len() => {
-            Value::List(items.into_iter().zip(recorded).map(|(item, recorded)| hidden_like(item, recorded)).collect())
-        }
-        // Which of the items is which is not known.
+        (Value::Map(map), Json::Object(recorded)) => Value::Map(sensitive_as_recorded(map, recorded)),
+        (Value::List(items), Json::Array(recorded)) if items.len() == recorded.len() => Value::List(
+            items.into_iter().zip(recorded).map(|(item, recorded)| sensitive_like(item, recorded)).collect(),
+        ),
+        // It is unknown which item corresponds to which.
         (Value::List(items), recorded) if holds_sealed(recorded) => Value::List(items).sensitive(),
         (value, _) => value,
     }
@@ -200,8 +213,8 @@ fn holds_sealed(recorded: &Json) -> bool {
     }
 }
 
-/// What a record holds once what was observed is taken into it: what is remembered and was not looked at stays.
-pub(crate) fn taken_over(known: Option<&Record>, observed: &Observed, key: &SealKey) -> Map<String, Json> {
+/// Returns the attributes of a record after a reading. Recorded attributes that were not read are kept.
+pub(crate) fn merged_attributes(known: Option<&Record>, observed: &Observed, key: &SealKey) -> Map<String, Json> {
     let mut attributes = seal_attributes(&observed.attributes, key);
     let lost =
         known.into_iter().flat_map(|k| &k.attributes).filter(|(name, _)| !observed.attributes.contains_key(*name));
@@ -209,7 +222,7 @@ pub(crate) fn taken_over(known: Option<&Record>, observed: &Observed, key: &Seal
     attributes
 }
 
-/// The digest that stands for what was observed.
+/// Returns the digest of the observed attributes.
 pub(crate) fn observed_digest(observed: Option<&Observed>, key: &SealKey) -> Digest {
     match observed {
         Some(observed) => Digest::of(canonical(&Json::Object(seal_attributes(&observed.attributes, key))).as_bytes()),
@@ -224,18 +237,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sealed_is_not_sealed_once_more() {
+    fn a_sealed_value_is_not_sealed_again() {
         let sealed = json!({ SENSITIVE_KEY: "blake3:00" });
         let recorded = json!({ "token": sealed, "path": "/etc/token" });
         let values: Attributes = [("token", Value::from(sealed.clone())), ("new", Value::from(sealed))]
             .map(|(name, value)| (name.to_owned(), value))
             .into();
-        let hidden = hidden_as_recorded(values.clone(), recorded.as_object().unwrap());
+        let hidden = sensitive_as_recorded(values.clone(), recorded.as_object().unwrap());
         assert_eq!(
             seal_attributes(&hidden, &SealKey::from_bytes([7; 32])),
             seal_attributes(&values, &SealKey::from_bytes([7; 32]))
         );
         let clear: Attributes = [("token".to_owned(), Value::from("x"))].into();
-        assert!(hidden_as_recorded(clear, recorded.as_object().unwrap())["token"].is_sensitive());
+        assert!(sensitive_as_recorded(clear, recorded.as_object().unwrap())["token"].is_sensitive());
     }
 }

@@ -1,4 +1,4 @@
-//! Which of the replacements create their new object first.
+//! Replacements that create the new object before the old one is destroyed.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,13 +9,13 @@ use crate::plan::sequence::Sequence;
 use crate::provider::Action;
 
 impl Planner<'_> {
-    /// Lets what an object depends on be created first where it is created first itself, and takes that back where it cannot be.
-    pub(super) fn settle_replacements(&mut self) {
+    /// Propagates `create_before_destroy` to dependencies, and drops it where the order is impossible.
+    pub(super) fn order_replacements(&mut self) {
         self.propagate_create_first();
         loop {
-            let circles = Sequence::of(&self.draft.changes, &self.draft.items).circles();
+            let cycles = Sequence::of(&self.draft.changes, &self.draft.items).cycles();
             let is_first = |i: &usize| self.draft.changes[*i].action == Action::ReplaceCreateFirst;
-            let stuck: BTreeSet<usize> = circles.into_iter().flatten().filter(is_first).collect();
+            let stuck: BTreeSet<usize> = cycles.into_iter().flatten().filter(is_first).collect();
             if stuck.is_empty() {
                 return;
             }
@@ -27,12 +27,15 @@ impl Planner<'_> {
         }
     }
 
-    /// The old object of a dependant uses the old object, and goes only after its new one was created from the new object: both must exist at once.
+    /// Creates the dependencies of a create-first replacement first too.
+    ///
+    /// The old object of a dependant uses the old object of its dependency. It is destroyed only after the new dependant was created from the new dependency, so
+    /// both objects of the dependency must exist at the same time.
     fn propagate_create_first(&mut self) {
         let places: HashMap<Address, usize> =
             self.draft.changes.iter().enumerate().map(|(i, change)| (change.address.clone(), i)).collect();
         let is_first = |change: &Change| change.action == Action::ReplaceCreateFirst;
-        let hands_over = Sequence::of(&self.draft.changes, &self.draft.items).hands_over;
+        let keeps_old_object = Sequence::of(&self.draft.changes, &self.draft.items).keeps_old_object;
         let mut queue: Vec<(usize, usize)> =
             (0..places.len()).filter(|i| is_first(&self.draft.changes[*i])).map(|i| (i, i)).collect();
         let mut seen = BTreeSet::new();
@@ -40,9 +43,9 @@ impl Planner<'_> {
             if !seen.insert(i) {
                 continue;
             }
-            if self.can_be_created_first(i) && !hands_over[i] {
+            if self.can_be_created_first(i) && !keeps_old_object[i] {
                 let because = &self.draft.changes[dependant].address;
-                let note = format!("created before the old one is destroyed, because `{because}` is");
+                let note = format!("created before the old object is destroyed, because `{because}` is too");
                 self.draft.changes[i].notes.push(note);
                 self.set_action(i, Action::ReplaceCreateFirst);
             }

@@ -1,10 +1,10 @@
-//! Requests in batches.
+//! Batches of requests.
 
 use std::collections::BTreeMap;
 
 use crate::provider::{Class, ProviderError, Target};
 
-/// Requests in batches: one per provider instance and target.
+/// Batches of requests, one for each provider instance and target.
 pub(super) struct Requests<T>(pub(super) BTreeMap<(String, String), (String, Target, Vec<T>)>);
 
 impl<T> Default for Requests<T> {
@@ -21,11 +21,11 @@ impl<T> Requests<T> {
     }
 }
 
-/// A provider's answers, followed by errors for those it might have left out: no request may go unnoticed.
-pub(super) fn or_unanswered<T>(
+/// Returns the results of a provider, followed by errors in case the provider returned fewer results than requests.
+pub(super) fn with_missing_answers<T>(
     answers: Vec<Result<T, ProviderError>>,
 ) -> impl Iterator<Item = Result<T, ProviderError>> {
     answers.into_iter().chain(std::iter::repeat_with(|| {
-        Err(ProviderError::new(Class::Failed, "the provider did not answer").help("this is a defect of moorfast"))
+        Err(ProviderError::new(Class::Failed, "the provider returned no result").help("this is a bug in moorfast"))
     }))
 }

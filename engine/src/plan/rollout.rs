@@ -1,4 +1,4 @@
-//! The rollouts of a plan: which nodes are changed one after the other, and in which order.
+//! The rollouts of a plan: the nodes that are changed one after the other, and their order.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -15,55 +15,56 @@ use crate::model::{Address, Diagnostic, NodeName};
 use crate::plan::order::Order;
 use crate::provider::Action;
 
-/// Nodes that an apply changes a few at a time.
+/// The nodes of one rollout, a few of which an apply changes at a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedRollout {
-    /// The rollout of the manifest.
+    /// The name of the rollout.
     pub name: String,
-    /// How many nodes may be in work at once.
+    /// How many nodes may be changed at the same time.
     pub max_unavailable: usize,
-    /// What must be healthy before a node is through, as the manifest names it.
+    /// The health gates of a node, as the manifest names them.
     pub gates: Vec<String>,
     /// How long each gate may take.
     pub timeout: Duration,
-    /// How long is waited after a node before the next begins.
+    /// The pause after a node before the next one starts.
     pub pause: Duration,
-    /// The nodes with their changes, in the order in which they are taken.
+    /// The nodes with changes, in the order of the rollout.
     pub nodes: Vec<RolledNode>,
-    /// The nodes of the rollout without a change: those that are not healthy take from `max_unavailable`.
+    /// The nodes without changes. Each of them that is not healthy reduces `max_unavailable`.
     pub settled: Vec<NodeName>,
 }
 
-/// One node of a rollout.
+/// A node of a rollout with changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RolledNode {
-    /// Its name.
+    /// The name of the node.
     pub name: NodeName,
-    /// What is changed before the next node may begin.
+    /// The changes that must be complete before the next node may start.
     pub changes: Vec<Address>,
 }
 
-/// The rollouts of a draft.
+/// Returns the rollouts of a draft.
 ///
 /// # Errors
-/// If nodes of a rollout wait for each other.
+/// If nodes of a rollout depend on each other.
 pub(crate) fn rollouts(expanded: &Expanded, draft: &Draft) -> Result<Vec<PlannedRollout>, Vec<Diagnostic>> {
     let changes = &draft.changes;
-    let works: Vec<_> = expanded.rollouts.iter().map(|selection| Nodes::of(selection, expanded, draft)).collect();
-    // In the order in which they are taken where nothing speaks against it.
-    let units: Vec<(usize, &NodeName)> = works
+    let by_rollout: Vec<_> =
+        expanded.rollouts.iter().map(|selection| RolloutNodes::of(selection, expanded, draft)).collect();
+    // This is the order of the nodes, unless dependencies require another one.
+    let units: Vec<(usize, &NodeName)> = by_rollout
         .iter()
         .enumerate()
-        .flat_map(|(i, work)| work.rolled.keys().map(move |place| (i, &work.names[*place])))
+        .flat_map(|(i, one)| one.rolled.keys().map(move |place| (i, &one.names[*place])))
         .collect();
-    let members: Vec<&[usize]> = works.iter().flat_map(|work| work.rolled.values().map(Vec::as_slice)).collect();
+    let members: Vec<&[usize]> = by_rollout.iter().flat_map(|one| one.rolled.values().map(Vec::as_slice)).collect();
     let before = arrange(&members, &Order::new(changes, &draft.items));
-    let order = in_turn(&before).map_err(|circles| {
-        let error = |circle: &Vec<usize>| circular(expanded, changes, &units, &before, circle);
-        circles.iter().map(error).collect::<Vec<_>>()
+    let order = in_turn(&before).map_err(|cycles| {
+        let error = |cycle: &Vec<usize>| circular(expanded, changes, &units, &before, cycle);
+        cycles.iter().map(error).collect::<Vec<_>>()
     })?;
-    let planned = works.iter().enumerate().filter(|(_, work)| !work.rolled.is_empty()).map(|(i, work)| {
-        let Selection { name, rollout, nodes, .. } = work.selection;
+    let planned = by_rollout.iter().enumerate().filter(|(_, one)| !one.rolled.is_empty()).map(|(i, one)| {
+        let Selection { name, rollout, nodes, .. } = one.selection;
         let own = order.iter().filter(|unit| units[**unit].0 == i);
         let node = |unit: &usize| RolledNode {
             name: units[*unit].1.clone(),
@@ -76,27 +77,27 @@ pub(crate) fn rollouts(expanded: &Expanded, draft: &Draft) -> Result<Vec<Planned
             timeout: rollout.timeout,
             pause: rollout.pause,
             nodes: own.map(node).collect(),
-            settled: work.settled.clone(),
+            settled: one.settled.clone(),
         }
     });
     Ok(planned.collect())
 }
 
 /// The nodes of one rollout.
-struct Nodes<'e> {
+struct RolloutNodes<'e> {
     selection: &'e Selection,
     names: &'e [NodeName],
-    /// The changes of each node that is taken in its turn, by the node's place in `names`.
+    /// The changes of each node with changes, by the index of the node in `names`.
     rolled: BTreeMap<usize, Vec<usize>>,
-    /// The nodes that nothing is done with.
+    /// The nodes without changes.
     settled: Vec<NodeName>,
 }
 
-impl<'e> Nodes<'e> {
+impl<'e> RolloutNodes<'e> {
     fn of(selection: &'e Selection, expanded: &Expanded, draft: &Draft) -> Self {
         let changes = &draft.changes;
         let mut rolled: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (i, change) in changes.iter().enumerate().filter(|(_, c)| is_work(c.action)) {
+        for (i, change) in changes.iter().enumerate().filter(|(_, c)| changes_object(c.action)) {
             let node = change.bound_node(expanded);
             let place = node.and_then(|node| selection.place_of(&change.address.resource, &node.name));
             if let Some(place) = place {
@@ -104,31 +105,31 @@ impl<'e> Nodes<'e> {
             }
         }
         let new: HashSet<&Address> = changes.iter().filter(|c| is_new(c)).map(|c| &c.address).collect();
-        // Nothing is done on a machine that nobody approved, and it does not serve.
-        rolled.retain(|place, _| draft.machines.withheld(&selection.nodes[*place]).is_none());
+        // A node whose machine nobody approved is not changed, and it is not healthy.
+        rolled.retain(|place, _| draft.machines.unapproved(&selection.nodes[*place]).is_none());
         let untouched = selection.nodes.iter().enumerate().filter(|(i, _)| !rolled.contains_key(i));
         let settled = untouched.map(|(_, node)| node.clone()).collect();
-        // Work on a node that is not in service yet takes nothing away: all of it is new there, or what its gates ask for is.
+        // A node that is not in service yet is not part of the rollout: all of its objects are new, or the object of a gate is new.
         let is_absent = |gate: Gate| matches!(gate, Gate::Resource(instance) if new.contains(&instance.address));
-        rolled.retain(|place, work| {
-            let all_new = work.iter().all(|i| is_new(&changes[*i]));
+        rolled.retain(|place, members| {
+            let all_new = members.iter().all(|i| is_new(&changes[*i]));
             !all_new && !selection.gates(expanded, &selection.nodes[*place]).any(is_absent)
         });
         Self { selection, names: &selection.nodes, rolled, settled }
     }
 }
 
-/// Is it made where there was nothing, or on another machine than before?
+/// Whether the object is created where none existed, or on another machine than before.
 fn is_new(change: &Change) -> bool {
     change.action == Action::Create || change.reasons.contains(&Reason::OtherMachine)
 }
 
-/// Is it done to the world? Reading is not.
-fn is_work(action: Action) -> bool {
+/// Whether an object is changed. Reading a data source changes nothing.
+fn changes_object(action: Action) -> bool {
     action.acts_on_world() && action != Action::Read
 }
 
-/// For each unit of changes the units that come before it, each with the two changes that say so. What comes between them belongs to no unit.
+/// Returns for each unit of changes the units before it, each with the two changes that cause this order. Changes between them may belong to no unit.
 pub(crate) fn arrange(units: &[&[usize]], order: &Order) -> Vec<BTreeMap<usize, (usize, usize)>> {
     let unit_of: HashMap<usize, usize> =
         units.iter().enumerate().flat_map(|(unit, members)| members.iter().map(move |place| (*place, unit))).collect();
@@ -140,7 +141,7 @@ pub(crate) fn arrange(units: &[&[usize]], order: &Order) -> Vec<BTreeMap<usize, 
             for next in order.dependants(place).iter().copied().filter(|next| seen.insert(*next)).collect::<Vec<_>>() {
                 match unit_of.get(&next) {
                     Some(other) if *other != unit => _ = before[*other].entry(unit).or_insert((first, next)),
-                    // It starts a way of its own.
+                    // The search continues from that unit itself.
                     Some(_) => {}
                     None => queue.push((first, next)),
                 }
@@ -150,7 +151,10 @@ pub(crate) fn arrange(units: &[&[usize]], order: &Order) -> Vec<BTreeMap<usize, 
     before
 }
 
-/// The units, each after those before it, else as they are numbered; or those that wait for each other.
+/// Returns the units, each after the units before it and otherwise in their given order.
+///
+/// # Errors
+/// The units that depend on each other.
 fn in_turn(before: &[BTreeMap<usize, (usize, usize)>]) -> Result<Vec<usize>, Vec<Vec<usize>>> {
     let mut waiting: BTreeSet<usize> = (0..before.len()).collect();
     let mut order = Vec::new();
@@ -164,13 +168,13 @@ fn in_turn(before: &[BTreeMap<usize, (usize, usize)>]) -> Result<Vec<usize>, Vec
     let edges =
         before.iter().enumerate().flat_map(|(after, all)| all.keys().map(move |before| (*before as u32, after as u32)));
     let graph: DiGraph<(), ()> = DiGraph::from_edges(edges);
-    let circles = tarjan_scc(&graph).into_iter().filter(|circle| circle.len() > 1);
-    let sorted = |circle: Vec<petgraph::graph::NodeIndex>| {
-        let mut units: Vec<usize> = circle.into_iter().map(|unit| unit.index()).collect();
+    let cycles = tarjan_scc(&graph).into_iter().filter(|cycle| cycle.len() > 1);
+    let sorted = |cycle: Vec<petgraph::graph::NodeIndex>| {
+        let mut units: Vec<usize> = cycle.into_iter().map(|unit| unit.index()).collect();
         units.sort_unstable();
         units
     };
-    Err(circles.map(sorted).collect())
+    Err(cycles.map(sorted).collect())
 }
 
 fn circular(
@@ -178,21 +182,21 @@ fn circular(
     changes: &[Change],
     units: &[(usize, &NodeName)],
     before: &[BTreeMap<usize, (usize, usize)>],
-    circle: &[usize],
+    cycle: &[usize],
 ) -> Diagnostic {
-    let names: Vec<_> = circle.iter().map(|unit| units[*unit].1.to_string()).collect();
-    let selection = circle.first().map(|unit| &expanded.rollouts[units[*unit].0]);
-    let why = circle.iter().flat_map(|after| circle.iter().filter_map(|b| before[*after].get(b))).take(2);
+    let names: Vec<_> = cycle.iter().map(|unit| units[*unit].1.to_string()).collect();
+    let selection = cycle.first().map(|unit| &expanded.rollouts[units[*unit].0]);
+    let why = cycle.iter().flat_map(|after| cycle.iter().filter_map(|b| before[*after].get(b))).take(2);
     let why: Vec<_> = why
         .map(|(first, next)| format!("{} comes after {}", changes[*next].address, changes[*first].address))
         .collect();
     let name = selection.map(|s| s.name.as_str()).unwrap_or_default();
     let message = format!(
-        "the rollout `{name}` can't take its nodes one after the other: {} wait for each other",
+        "the rollout `{name}` cannot change its nodes one after the other: {} depend on each other",
         names.join(", ")
     );
     let error = Diagnostic::error(message).help(format!(
-        "{}; take one of these references away, or leave one of the resources out with `resources`",
+        "{}; remove one of these references, or remove one of the resources from the rollout with `resources`",
         why.join(", and ")
     ));
     match selection {

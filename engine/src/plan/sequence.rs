@@ -1,4 +1,6 @@
-//! What comes before what, in which parts: the old objects of dependants are destroyed first, then the old object, then the new ones are created in order.
+//! The parts of changes and their order.
+//!
+//! The old objects of dependants are destroyed first, then the old object, then the new objects are created in the order of their dependencies.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -13,46 +15,46 @@ use crate::provider::Action;
 /// A part of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
-    /// An old object goes.
-    Remove(Old),
-    /// The object is made, changed or read.
+    /// An old object is removed.
+    Remove(OldObject),
+    /// The object is created, changed or read.
     Make,
 }
 
-/// An object that a change removes.
+/// An old object that a change removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Old {
-    /// What an earlier run left, by its place in [`Item::leftovers`].
-    Leftover(usize),
-    /// What was found where the new object goes and cannot become it.
-    Found,
-    /// The object that is deleted or replaced.
+pub(crate) enum OldObject {
+    /// An object that an earlier replacement left, by its index in [`Item::superseded`].
+    Superseded(usize),
+    /// The existing object with the new identity, which must be destroyed and created again.
+    Displaced,
+    /// The object that is destroyed or replaced.
     Own,
 }
 
-/// Why one part comes before another. Where the reasons contradict each other, the earlier one counts.
+/// The reason why one part comes before another. If reasons contradict each other, the first variant has priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Why {
-    /// They are parts of one change.
-    Own,
-    /// The new object takes the place of the old one.
-    Place,
-    /// The manifest says so.
+pub(crate) enum EdgeReason {
+    /// They are parts of the same change.
+    SameChange,
+    /// The new object has the identity of the old one.
+    Identity,
+    /// The manifest declares the dependency.
     Manifest,
-    /// The state says so: what depends on an object goes before it.
+    /// The state records the dependency: dependants are removed first.
     Recorded,
-    /// What depends on an object lets go of it before it goes.
+    /// A dependant stops using the object before the object is removed.
     Release,
 }
 
 /// The parts of changes and their order.
 pub(crate) struct Sequence {
-    /// Which change and which part of it.
+    /// The index of the change of each part, and the part.
     pub parts: Vec<(usize, Part)>,
-    /// From a part to one that comes after it, by their places in `parts`.
-    pub edges: BTreeSet<(Why, usize, usize)>,
-    /// The replacements whose old object another instance wants.
-    pub hands_over: Vec<bool>,
+    /// Edges from a part to a later part, as indexes into `parts`.
+    pub edges: BTreeSet<(EdgeReason, usize, usize)>,
+    /// Whether each change is a replacement whose old object another instance owns from now on.
+    pub keeps_old_object: Vec<bool>,
 }
 
 /// An object: its target and its identity.
@@ -65,9 +67,9 @@ impl Sequence {
             .filter(|change| change.after.is_some())
             .filter_map(|change| Some((change.resource_type.as_str(), object_of(change)?)))
             .collect();
-        let nothing = Item::default();
-        let item = |change: &Change| items.get(&change.address).unwrap_or(&nothing);
-        let hands_over: Vec<bool> = changes
+        let empty = Item::default();
+        let item = |change: &Change| items.get(&change.address).unwrap_or(&empty);
+        let keeps_old_object: Vec<bool> = changes
             .iter()
             .map(|change| {
                 let recorded = item(change).recorded.as_ref().filter(|_| item(change).former.is_some());
@@ -75,15 +77,17 @@ impl Sequence {
                 change.action.is_replacement() && old.is_some_and(|old| claimed.contains(&old))
             })
             .collect();
-        let mut sequence = Self { parts: Vec::new(), edges: BTreeSet::new(), hands_over };
+        let mut sequence = Self { parts: Vec::new(), edges: BTreeSet::new(), keeps_old_object };
         let mut places = Places::of(changes, items);
         for (i, change) in changes.iter().enumerate() {
             let first = sequence.parts.len();
-            for part in parts_of(change, item(change), sequence.hands_over[i], places.found_first(change)) {
+            for part in parts_of(change, item(change), sequence.keeps_old_object[i], places.displaced_first(change)) {
                 places.enter(i, part, sequence.parts.len());
                 sequence.parts.push((i, part));
             }
-            sequence.edges.extend((first + 1..sequence.parts.len()).map(|next| (Why::Own, next - 1, next)));
+            sequence
+                .edges
+                .extend((first + 1..sequence.parts.len()).map(|next| (EdgeReason::SameChange, next - 1, next)));
         }
         for (i, change) in changes.iter().enumerate() {
             places.order(i, change, &mut sequence.edges);
@@ -91,26 +95,26 @@ impl Sequence {
         sequence
     }
 
-    /// The changes that wait for each other, for other reasons than that something is let go of.
-    pub fn circles(&self) -> Vec<BTreeSet<usize>> {
-        let edges = self.edges.iter().filter(|(why, ..)| *why != Why::Release);
-        let circles = tarjan_scc(&graph(self.parts.len(), edges)).into_iter().filter(|circle| circle.len() > 1);
-        circles.map(|circle| circle.into_iter().map(|part| self.parts[part.index()].0).collect()).collect()
+    /// Returns the changes that wait for each other, apart from edges with the reason [`EdgeReason::Release`].
+    pub fn cycles(&self) -> Vec<BTreeSet<usize>> {
+        let edges = self.edges.iter().filter(|(why, ..)| *why != EdgeReason::Release);
+        let cycles = tarjan_scc(&graph(self.parts.len(), edges)).into_iter().filter(|cycle| cycle.len() > 1);
+        cycles.map(|cycle| cycle.into_iter().map(|part| self.parts[part.index()].0).collect()).collect()
     }
 
-    /// The sequence without what closes a circle: records of several manifests' times may contradict each other.
-    pub fn without_circles(mut self) -> Self {
-        let mut circle_of = vec![0; self.parts.len()];
+    /// Returns the sequence without the edges that close a cycle. Records that were written for different manifests may form cycles.
+    pub fn without_cycles(mut self) -> Self {
+        let mut cycle_of = vec![0; self.parts.len()];
         let components = tarjan_scc(&graph(self.parts.len(), &self.edges));
         if components.len() == self.parts.len() {
             return self;
         }
         for (number, component) in components.iter().enumerate() {
-            component.iter().for_each(|part| circle_of[part.index()] = number);
+            component.iter().for_each(|part| cycle_of[part.index()] = number);
         }
         let mut inside = graph(self.parts.len(), []);
         self.edges.retain(|(_, before, after)| {
-            if circle_of[*before] != circle_of[*after] {
+            if cycle_of[*before] != cycle_of[*after] {
                 return true;
             }
             let (before, after) = (NodeIndex::new(*before), NodeIndex::new(*after));
@@ -124,14 +128,14 @@ impl Sequence {
     }
 }
 
-/// The parts of a change, in the order in which they are done.
-fn parts_of(change: &Change, item: &Item, hands_over: bool, found_first: bool) -> Vec<Part> {
-    let leftovers = item.leftovers.iter().enumerate().filter(|(_, leftover)| leftover.observed.is_some());
-    let mut removals: Vec<Part> = leftovers.map(|(place, _)| Part::Remove(Old::Leftover(place))).collect();
+/// Returns the parts of a change, in their order.
+fn parts_of(change: &Change, item: &Item, keeps_old_object: bool, displaced_first: bool) -> Vec<Part> {
+    let superseded = item.superseded.iter().enumerate().filter(|(_, superseded)| superseded.observed.is_some());
+    let mut removals: Vec<Part> = superseded.map(|(place, _)| Part::Remove(OldObject::Superseded(place))).collect();
     if change.action.is_replacement() {
-        let mut own: Vec<Part> = (!hands_over).then_some(Part::Remove(Old::Own)).into_iter().collect();
-        own.extend(item.displaced.then_some(Part::Remove(Old::Found)));
-        if found_first {
+        let mut own: Vec<Part> = (!keeps_old_object).then_some(Part::Remove(OldObject::Own)).into_iter().collect();
+        own.extend(item.displaced.then_some(Part::Remove(OldObject::Displaced)));
+        if displaced_first {
             own.reverse();
         }
         removals.extend(own);
@@ -139,23 +143,23 @@ fn parts_of(change: &Change, item: &Item, hands_over: bool, found_first: bool) -
     match change.action {
         Action::Delete | Action::Forget => {
             let own = item.observed.is_some() || removals.is_empty();
-            removals.into_iter().chain(own.then_some(Part::Remove(Old::Own))).collect()
+            removals.into_iter().chain(own.then_some(Part::Remove(OldObject::Own))).collect()
         }
         Action::Replace => removals.into_iter().chain([Part::Make]).collect(),
         _ => [Part::Make].into_iter().chain(removals).collect(),
     }
 }
 
-/// Where everything is that an order is made of.
+/// The indexes of the parts.
 struct Places<'a> {
     changes: &'a [Change],
     items: &'a HashMap<Address, Item>,
     of_address: HashMap<&'a Address, usize>,
-    /// The part that makes the object of each change.
+    /// The part that creates or changes the object of each change.
     makes: Vec<Option<usize>>,
     /// The parts that remove the old objects of each change.
-    removals: Vec<Vec<(Old, usize)>>,
-    /// The part that removes an object.
+    removals: Vec<Vec<(OldObject, usize)>>,
+    /// The part that removes each object.
     removers: HashMap<Object<'a>, usize>,
 }
 
@@ -180,7 +184,7 @@ impl<'a> Places<'a> {
             Part::Make => self.makes[i] = Some(place),
             Part::Remove(old) => {
                 self.removals[i].push((old, place));
-                // An object whose record alone goes may be removed by the instance that wants it now.
+                // The instance that owns the object now may still remove an object whose record alone is removed.
                 if self.changes[i].action == Action::Forget {
                     return;
                 }
@@ -189,47 +193,49 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// The object that a part removes.
-    fn removed(&self, i: usize, old: Old) -> Option<Object<'a>> {
+    /// Returns the object that a part removes.
+    fn removed(&self, i: usize, old: OldObject) -> Option<Object<'a>> {
         let (change, item) = (&self.changes[i], self.item(i)?);
         let is_other = item.former.is_some() || change.identity.is_none() || !change.action.is_replacement();
         match old {
-            Old::Leftover(place) => item.leftovers.get(place).map(|leftover| recorded_object(&leftover.record)),
-            Old::Own if is_other => item.recorded.as_ref().map(|record| recorded_object(record)),
-            Old::Own | Old::Found => object_of(change),
+            OldObject::Superseded(place) => {
+                item.superseded.get(place).map(|superseded| recorded_object(&superseded.record))
+            }
+            OldObject::Own if is_other => item.recorded.as_ref().map(|record| recorded_object(record)),
+            OldObject::Own | OldObject::Displaced => object_of(change),
         }
     }
 
-    /// Adds what the parts of a change come after, and what comes after them because of what is recorded.
-    fn order(&self, i: usize, change: &Change, edges: &mut BTreeSet<(Why, usize, usize)>) {
+    /// Adds the edges of a change: to its dependencies, and between old objects as they are recorded.
+    fn order(&self, i: usize, change: &Change, edges: &mut BTreeSet<(EdgeReason, usize, usize)>) {
         for (old, removal) in &self.removals[i] {
-            let others = self.leaned_on(self.recorded_dependencies(i, *old), true);
-            edges.extend(others.into_iter().filter(|d| d != removal).map(|d| (Why::Recorded, *removal, d)));
+            let others = self.removals_of_all(self.recorded_dependencies(i, *old), true);
+            edges.extend(others.into_iter().filter(|d| d != removal).map(|d| (EdgeReason::Recorded, *removal, d)));
         }
         let Some(make) = self.makes[i] else { return };
         let before = change.dependencies.iter().filter_map(|d| self.makes[*self.of_address.get(d)?]);
-        edges.extend(before.filter(|before| *before != make).map(|before| (Why::Manifest, before, make)));
+        edges.extend(before.filter(|before| *before != make).map(|before| (EdgeReason::Manifest, before, make)));
         let remover = object_of(change).and_then(|object| self.removers.get(&object)).copied();
         let is_other = |removal: &usize| self.removals[i].iter().all(|(_, own)| own != removal);
-        edges.extend(remover.filter(is_other).map(|removal| (Why::Place, removal, make)));
+        edges.extend(remover.filter(is_other).map(|removal| (EdgeReason::Identity, removal, make)));
         let recorded = self.item(i).and_then(|item| item.recorded.as_ref()).map(|record| parsed(record));
-        let let_go = recorded.unwrap_or_default().into_iter().filter(|d| self.lets_go_first(change, d));
-        let released = self.leaned_on(let_go.collect(), false).into_iter().filter(is_other);
-        edges.extend(released.map(|d| (Why::Release, make, d)));
+        let released_first = recorded.unwrap_or_default().into_iter().filter(|d| self.is_released_first(change, d));
+        let released = self.removals_of_all(released_first.collect(), false).into_iter().filter(is_other);
+        edges.extend(released.map(|d| (EdgeReason::Release, make, d)));
     }
 
-    /// Whether the old object of a dependency goes only after `change` has let go of it.
-    fn lets_go_first(&self, change: &Change, dependency: &Address) -> bool {
+    /// Whether the old object of a dependency is removed only after `change` stops using it.
+    fn is_released_first(&self, change: &Change, dependency: &Address) -> bool {
         match self.of_address.get(dependency).map(|d| self.changes[*d].action) {
-            // What is destroyed and created again lets go when it is destroyed.
+            // A replaced object stops using its dependency when it is destroyed.
             Some(Action::Delete | Action::Forget) => change.action != Action::Replace,
             Some(Action::Replace) | None => false,
             Some(_) => true,
         }
     }
 
-    /// The parts that remove old objects of these addresses; with `through`, also of what those depend on of which nothing is removed.
-    fn leaned_on(&self, addresses: Vec<Address>, through: bool) -> BTreeSet<usize> {
+    /// Returns the parts that remove old objects of these addresses. With `through`, an address without removals stands for its dependencies.
+    fn removals_of_all(&self, addresses: Vec<Address>, through: bool) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
         if self.removals.iter().all(Vec::is_empty) {
             return found;
@@ -249,10 +255,10 @@ impl<'a> Places<'a> {
         found
     }
 
-    /// The parts that remove the old objects of an address, also where these are another instance's by now.
+    /// Returns the parts that remove the old objects of an address, even if another instance owns them now.
     fn removals_of(&self, address: &Address) -> BTreeSet<usize> {
         let own = self.of_address.get(address).into_iter().flat_map(|i| &self.removals[*i]);
-        let own = own.filter(|(old, _)| *old != Old::Found).map(|(_, place)| *place);
+        let own = own.filter(|(old, _)| *old != OldObject::Displaced).map(|(_, place)| *place);
         let object = self.record(address).and_then(|record| self.removers.get(&recorded_object(record)));
         own.chain(object.copied()).collect()
     }
@@ -261,26 +267,26 @@ impl<'a> Places<'a> {
         self.items.get(address)?.recorded.as_deref()
     }
 
-    /// What an old object depends on, by its record.
-    fn recorded_dependencies(&self, i: usize, old: Old) -> Vec<Address> {
+    /// Returns the recorded dependencies of an old object.
+    fn recorded_dependencies(&self, i: usize, old: OldObject) -> Vec<Address> {
         let Some(item) = self.item(i) else { return Vec::new() };
         let record = match old {
-            Old::Leftover(place) => item.leftovers.get(place).map(|leftover| &*leftover.record),
-            Old::Own => item.recorded.as_deref().or_else(|| self.owner(&self.changes[i])),
-            Old::Found => self.owner(&self.changes[i]),
+            OldObject::Superseded(place) => item.superseded.get(place).map(|superseded| &*superseded.record),
+            OldObject::Own => item.recorded.as_deref().or_else(|| self.owner(&self.changes[i])),
+            OldObject::Displaced => self.owner(&self.changes[i]),
         };
         record.map(parsed).unwrap_or_default()
     }
 
-    /// The record of the object that is there under the identity that a change is to have.
+    /// Returns the record of the existing object with the new identity of a change.
     fn owner(&self, change: &Change) -> Option<&'a Record> {
         let object = object_of(change)?;
         let records = self.items.values().filter_map(|item| item.recorded.as_deref());
         records.into_iter().find(|record| recorded_object(record) == object)
     }
 
-    /// Whether what is found where the new object goes depends on the old object.
-    fn found_first(&self, change: &Change) -> bool {
+    /// Whether the existing object with the new identity depends on the old object.
+    fn displaced_first(&self, change: &Change) -> bool {
         if !self.items.get(&change.address).is_some_and(|item| item.displaced) {
             return false;
         }
@@ -307,7 +313,7 @@ fn object_of(change: &Change) -> Option<Object<'_>> {
     Some((change.target.as_str(), change.identity.as_deref()?))
 }
 
-fn graph<'e>(parts: usize, edges: impl IntoIterator<Item = &'e (Why, usize, usize)>) -> DiGraph<(), ()> {
+fn graph<'e>(parts: usize, edges: impl IntoIterator<Item = &'e (EdgeReason, usize, usize)>) -> DiGraph<(), ()> {
     let mut graph = DiGraph::new();
     (0..parts).for_each(|_| _ = graph.add_node(()));
     for (_, before, after) in edges {

@@ -1,4 +1,4 @@
-//! What replacements under a new identity began to make and did not bring to an end, where the manifest does not want it any more.
+//! Objects that incomplete replacements started to create and that the manifest does not declare any more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,39 +7,39 @@ use moorfast_state::Record;
 
 use super::Reason;
 use super::planner::Planner;
-use super::reading::{Reading, Which};
+use super::reading::{Reading, ReadingKey};
 use crate::model::Address;
 use crate::provider::{Observed, ProviderError};
 
-/// Something that a replacement began to make and that its instance does not want.
+/// An object that an incomplete replacement started to create and that is not declared any more.
 #[derive(Clone)]
-pub(crate) struct Leftover {
+pub(crate) struct SupersededObject {
     pub record: Arc<Record>,
-    /// What is to be removed of it; none where nothing of it is there, or where another instance wants it.
+    /// The object to remove. `None` if it does not exist, or if another instance owns it.
     pub observed: Option<Observed>,
 }
 
 impl Planner<'_> {
-    /// Of what is pending under `address`, that which is not `wanted`, as it was read.
-    pub(super) fn leftovers(
+    /// Returns the pending objects of `address` that are not `wanted`, with their readings.
+    pub(super) fn superseded(
         &self,
         address: &Address,
         record: &Record,
         wanted: impl Fn(&Record) -> bool,
-        readings: &mut HashMap<Which, Reading>,
-    ) -> Result<Vec<Leftover>, ProviderError> {
-        let mut leftovers = Vec::new();
+        readings: &mut HashMap<ReadingKey, Reading>,
+    ) -> Result<Vec<SupersededObject>, ProviderError> {
+        let mut superseded = Vec::new();
         for pending in record.pending.iter().filter(|pending| !wanted(pending)) {
-            let which = Which::Pending(address.clone(), pending.identity.clone());
+            let which = ReadingKey::Pending(address.clone(), pending.identity.clone());
             let observed = readings.remove(&which).transpose()?.flatten();
-            leftovers.push(Leftover { record: Arc::new(pending.clone()), observed });
+            superseded.push(SupersededObject { record: Arc::new(pending.clone()), observed });
         }
-        Ok(leftovers)
+        Ok(superseded)
     }
 }
 
-/// Why a change removes what is left over, too.
-pub(super) fn reasons(leftovers: &[Leftover]) -> impl Iterator<Item = Reason> {
-    let there = leftovers.iter().filter(|leftover| leftover.observed.is_some());
-    there.map(|leftover| Reason::Leftover { identity: leftover.record.identity.clone() })
+/// Returns the reasons for the removal of superseded objects.
+pub(super) fn reasons(superseded: &[SupersededObject]) -> impl Iterator<Item = Reason> {
+    let existing = superseded.iter().filter(|superseded| superseded.observed.is_some());
+    existing.map(|superseded| Reason::Superseded { identity: superseded.record.identity.clone() })
 }

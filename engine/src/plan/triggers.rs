@@ -1,16 +1,16 @@
-//! What `restart_on` and `replace_triggered_by` watch.
+//! The instances that `restart_on` and `replace_triggered_by` watch.
 
 use moorfast_state::{Digest, Record};
 
 use super::planner::Planner;
-use super::reading::taken_over;
+use super::reading::merged_attributes;
 use crate::configuration::expand::Instance;
 use crate::configuration::graph::matching;
 use crate::model::{Address, Span};
 use crate::provider::Action;
 
 impl Planner<'_> {
-    /// The instances of `restart_on` that change, or changed in a run that did not come to this instance.
+    /// Returns the instances of `restart_on` that change, or that changed in a run that did not restart this instance (`true`).
     pub(super) fn triggers(&self, instance: &Instance, recorded: Option<&Record>) -> Vec<(Address, bool)> {
         self.watched(instance, &instance.resource.restart_on, recorded)
     }
@@ -33,13 +33,13 @@ impl Planner<'_> {
         watched.filter_map(changed).collect()
     }
 
-    /// The digest that the record of an instance without a change will have: a run may have died between its change and its record,
-    /// or somebody else may have brought it to where the manifest wants it.
+    /// Returns the digest that the record of an unchanged instance will have. It may differ from the recorded digest if a run was killed between a change and its
+    /// record, or if somebody else gave the object its desired attributes.
     fn digest_after(&self, address: &Address) -> Option<Digest> {
         let known = self.records.get(address)?;
         let observed = self.draft.items.get(address).and_then(|item| item.observed.as_ref());
         let Some(observed) = observed else { return Some(known.digest()) };
-        let attributes = taken_over(Some(known), observed, self.key);
+        let attributes = merged_attributes(Some(known), observed, self.key);
         Some(Record { attributes, ..(**known).clone() }.digest())
     }
 }

@@ -2,42 +2,42 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What would be done with an instance.
+/// The planned action for an instance or an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// Nothing.
+    /// Do nothing.
     NoOp,
-    /// Made.
+    /// Create the object.
     Create,
-    /// Changed in place.
+    /// Change the object in place.
     Update,
-    /// Deleted, then made again.
+    /// Destroy the object, then create it again.
     Replace,
-    /// Made again, then the old one deleted.
+    /// Create the new object, then destroy the old one.
     ReplaceCreateFirst,
-    /// Deleted.
+    /// Destroy the object.
     Delete,
-    /// It is there as the manifest wants it, but not in the state: recorded.
+    /// Record the object, which exists exactly as the manifest declares it.
     Adopt,
-    /// It is in the state, but gone from the world (or released by `[[removed]]`): its record goes.
+    /// Remove the record: the object does not exist any more, or `[[removed]]` released it.
     Forget,
-    /// A data source that can be read only while applying.
+    /// Read a data source during the apply.
     Read,
 }
 
 impl Action {
-    /// Is the object made again?
+    /// Whether the object is created again.
     pub fn is_replacement(self) -> bool {
         matches!(self, Action::Replace | Action::ReplaceCreateFirst)
     }
 
-    /// Does an object go, if only to come again?
+    /// Whether an object is destroyed, including objects that are created again.
     pub fn removes(self) -> bool {
         self == Action::Delete || self.is_replacement()
     }
 
-    /// The names of what is done, in Terraform's words.
+    /// Returns the names of the action in the words of Terraform.
     pub fn names(self) -> &'static [&'static str] {
         match self {
             Action::NoOp | Action::Adopt => &["no-op"],
@@ -51,12 +51,12 @@ impl Action {
         }
     }
 
-    /// Does it ask anything of the world?
+    /// Whether the action accesses the target.
     pub fn acts_on_world(self) -> bool {
         !matches!(self, Action::NoOp | Action::Adopt | Action::Forget)
     }
 
-    /// Does it change the world or the state?
+    /// Whether the action changes an object or the state.
     pub fn is_change(self) -> bool {
         !matches!(self, Action::NoOp | Action::Read)
     }

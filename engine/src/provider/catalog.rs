@@ -1,4 +1,4 @@
-//! Which resource types and data sources there are, and whose they are.
+//! The resource types and data sources of all providers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,23 +34,23 @@ impl Catalog {
         Self { entries, providers: providers.iter().map(|p| (p.name(), p.clone())).collect() }
     }
 
-    /// The type that `address` is of.
+    /// Returns the type of the resource `address`.
     pub fn find(&self, address: &ResourceAddress) -> Option<&Entry> {
         self.entries.get(&(address.mode, address.resource_type.clone()))
     }
 
-    /// The name of a type of this mode that is nearest to `name`.
+    /// Returns the most similar name of a type of this mode.
     pub fn suggest(&self, mode: Mode, name: &str) -> Option<String> {
         let names = self.entries.keys().filter(|(m, _)| *m == mode).map(|(_, n)| n.as_str());
         nearest(name, names).map(str::to_owned)
     }
 
-    /// The provider of an instance's name: `kubernetes` of `kubernetes.prod`.
+    /// Returns the provider of a provider instance: `kubernetes` for `kubernetes.prod`.
     pub fn provider(&self, alias: &str) -> Option<&Arc<dyn Provider>> {
         self.providers.get(alias.split('.').next().unwrap_or(alias))
     }
 
-    /// Every provider by name.
+    /// Returns all providers, ordered by name.
     pub fn providers(&self) -> impl Iterator<Item = &Arc<dyn Provider>> {
         self.providers.values()
     }

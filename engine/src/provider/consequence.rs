@@ -1,10 +1,10 @@
-//! What a change does beyond the attributes that it shows.
+//! Consequences of a change that its attributes do not show.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A consequence of a change that a reviewer must see although no attribute shows it.
+/// A consequence of a change that its attributes do not show.
 ///
 /// A provider adds consequences to its [`Proposal`](crate::provider::Proposal). They are part of the plan: text, Markdown, HTML, JSON and policies show them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,28 +12,28 @@ use serde::{Deserialize, Serialize};
 pub enum Consequence {
     /// Something that runs is restarted or reloaded.
     Restart {
-        /// Why, as the rest of a sentence: `its definition changes`.
+        /// The cause, as the rest of a sentence: `its definition changes`.
         cause: String,
     },
-    /// The object exists already, is not in the state, and loses its content. Either moorfast did not create it, or its record is lost.
+    /// The object exists, is not in the state, and loses its content. Either moorfast did not create it, or its record is lost.
     Overwrite,
-    /// Another object is removed too: a package that conflicts with a new one.
+    /// Another object is removed too, for example a package that conflicts with a new one.
     Removal {
-        /// The object, as a person would name it: `package apparmor 3.0.8`.
+        /// The object in words: `package apparmor 3.0.8`.
         object: String,
     },
-    /// An object goes back to an older version.
+    /// An object is downgraded to an older version.
     Downgrade {
         /// The object: `package kubelet`.
         object: String,
-        /// The version that is there.
+        /// The installed version.
         from: String,
-        /// The older version that will be there.
+        /// The older version to install.
         to: String,
     },
-    /// The operation will fail unless a person does something first.
+    /// The operation will fail unless somebody removes an obstacle first.
     Obstacle {
-        /// What is in the way: `a directory is at the path`.
+        /// The obstacle: `a directory is at the path`.
         message: String,
     },
 }
@@ -45,14 +45,14 @@ impl Consequence {
     }
 }
 
-/// One line for a person.
+/// Writes the consequence in one line.
 impl fmt::Display for Consequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Consequence::Restart { cause } => write!(f, "restart: {cause}"),
             Consequence::Overwrite => f.write_str(
                 "overwrites an object that is not in the state: moorfast did not create it, or its record is lost; \
-                 `[[import]]` takes it into the state first",
+                 import it first with `[[import]]`",
             ),
             Consequence::Removal { object } => write!(f, "also removes {object}"),
             Consequence::Downgrade { object, from, to } => write!(f, "downgrades {object} from {from} to {to}"),

@@ -1,4 +1,4 @@
-//! A connection whose messages never show the sensitive values of its requests.
+//! A connection that removes the sensitive values of its requests from all messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,27 +12,29 @@ use crate::provider::{
     ReadRequest, Redaction, Target,
 };
 
-/// A provider's connection. Programs and servers quote the values that they refuse, so every message is redacted here, for all providers.
-pub(crate) struct DiscreetConnection(pub Arc<dyn Connection>);
+/// A connection of a provider with redacted messages.
+///
+/// Programs and servers quote the values that they reject, so the messages of all providers are redacted here.
+pub(crate) struct RedactingConnection(pub Arc<dyn Connection>);
 
-/// The values that a request holds.
-trait Holds {
+/// The values of a request.
+trait RequestValues {
     fn values(&self) -> impl Iterator<Item = &Value>;
 }
 
-impl Holds for ReadRequest {
+impl RequestValues for ReadRequest {
     fn values(&self) -> impl Iterator<Item = &Value> {
         self.desired.iter().flat_map(Attributes::values)
     }
 }
 
-impl Holds for PlanRequest {
+impl RequestValues for PlanRequest {
     fn values(&self) -> impl Iterator<Item = &Value> {
         self.desired.values().chain(observed(self.observed.as_ref()))
     }
 }
 
-impl Holds for Operation {
+impl RequestValues for Operation {
     fn values(&self) -> impl Iterator<Item = &Value> {
         let desired = match &self.action {
             OperationAction::Create(desired) | OperationAction::Update(desired) => Some(desired),
@@ -42,7 +44,7 @@ impl Holds for Operation {
     }
 }
 
-impl Holds for DataRequest {
+impl RequestValues for DataRequest {
     fn values(&self) -> impl Iterator<Item = &Value> {
         self.arguments.values()
     }
@@ -52,13 +54,13 @@ fn observed(observed: Option<&Observed>) -> impl Iterator<Item = &Value> {
     observed.into_iter().flat_map(|observed| observed.attributes.values())
 }
 
-/// The redaction of a whole batch: an answer may quote the script that does all of it.
-fn redaction<R: Holds>(requests: &[R]) -> Redaction {
-    Redaction::of(requests.iter().flat_map(Holds::values))
+/// Returns the redaction of a batch. A message may quote the script of the whole batch.
+fn redaction<R: RequestValues>(requests: &[R]) -> Redaction {
+    Redaction::of(requests.iter().flat_map(RequestValues::values))
 }
 
-/// The answers to `requests`, with `redact` applied where there is something to read.
-fn redacted<T, R: Holds>(
+/// Returns `answers`, redacted if at least one of them contains text.
+fn redacted<T, R: RequestValues>(
     requests: &[R],
     answers: Vec<Result<T, ProviderError>>,
     has_text: impl Fn(&T) -> bool,
@@ -76,21 +78,21 @@ fn redacted<T, R: Holds>(
 }
 
 #[async_trait]
-impl Connection for DiscreetConnection {
+impl Connection for RedactingConnection {
     async fn identify(&self, target: &Target) -> Result<Option<Identified>, ProviderError> {
         self.0.identify(target).await
     }
 
-    async fn accept(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
-        self.0.accept(target, machine).await
+    async fn accept_machine(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
+        self.0.accept_machine(target, machine).await
     }
 
-    async fn remember(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
-        self.0.remember(target, machine).await
+    async fn trust_machine(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
+        self.0.trust_machine(target, machine).await
     }
 
-    async fn come_up(&self, target: &Target, waiting: &Address) -> Result<(), ProviderError> {
-        self.0.come_up(target, waiting).await
+    async fn wait_until_reachable(&self, target: &Target, waiting: &Address) -> Result<(), ProviderError> {
+        self.0.wait_until_reachable(target, waiting).await
     }
 
     async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
@@ -113,8 +115,8 @@ impl Connection for DiscreetConnection {
         outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>,
     ) {
         let (sender, mut receiver) = unbounded_channel::<(usize, Result<Applied, ProviderError>)>();
-        let pass_on = async {
-            // Of thousands of operations any may fail: what to redact is collected once, and only if there is something to read.
+        let forward = async {
+            // A call may have thousands of operations: the redaction is collected once, and only if a message needs it.
             let mut known = None;
             while let Some((place, outcome)) = receiver.recv().await {
                 let outcome = match outcome {
@@ -126,11 +128,11 @@ impl Connection for DiscreetConnection {
                     }
                     Err(error) => Err(known.get_or_insert_with(|| redaction(operations)).error(error)),
                 };
-                // The receiver is gone only when the run is.
+                // The receiver is dropped only at the end of the run.
                 _ = outcomes.send((place, outcome));
             }
         };
-        futures::join!(self.0.apply(target, operations, sender), pass_on);
+        futures::join!(self.0.apply(target, operations, sender), forward);
     }
 
     async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
@@ -142,8 +144,13 @@ impl Connection for DiscreetConnection {
         self.0.explain(target, requests).await.iter().map(|line| redaction.text(line)).collect()
     }
 
-    async fn healthy(&self, target: &Target, request: &ReadRequest, timeout: Duration) -> Result<(), ProviderError> {
-        let healthy = self.0.healthy(target, request, timeout).await;
+    async fn wait_until_healthy(
+        &self,
+        target: &Target,
+        request: &ReadRequest,
+        timeout: Duration,
+    ) -> Result<(), ProviderError> {
+        let healthy = self.0.wait_until_healthy(target, request, timeout).await;
         healthy.map_err(|error| redaction(std::slice::from_ref(request)).error(error))
     }
 

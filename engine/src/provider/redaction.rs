@@ -1,21 +1,21 @@
-//! Messages without the sensitive values of the requests that they are about.
+//! Redaction of sensitive values in messages.
 
 use crate::model::Value;
 use crate::provider::{Consequence, ProviderError};
 
-/// What a message shows in the place of a sensitive value.
-const STAND_IN: &str = "(sensitive)";
-/// Shorter texts are parts of ordinary words.
-const SHORT: usize = 4;
-/// Shorter texts are ordinary words, so that only a quoted one is known to be the value.
-const TINY: usize = 3;
-/// A shorter line of a longer text may be ordinary syntax, such as `else`.
-const LINE: usize = 8;
+/// The text that replaces a sensitive value.
+const PLACEHOLDER: &str = "(sensitive)";
+/// A shorter text is redacted only as a whole word, because it may be part of another word.
+const ANYWHERE_MIN: usize = 4;
+/// A shorter text is redacted only in quotation marks, because it may be an ordinary word.
+const WORD_MIN: usize = 3;
+/// A shorter line of a longer text is not redacted by itself, because it may be ordinary syntax such as `else`.
+const LINE_MIN: usize = 8;
 
-/// The texts that a message must not show.
+/// The texts to remove from messages.
 #[derive(Clone, Default)]
 pub struct Redaction {
-    /// The longest first: one may be part of another.
+    /// Ordered by length, the longest first, because one text may be part of another.
     hidden: Vec<Hidden>,
 }
 
@@ -25,7 +25,7 @@ struct Hidden {
     occurs: Occurs,
 }
 
-/// Where a text is taken for the sensitive value.
+/// Where a text is recognized as the sensitive value.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Occurs {
     Anywhere,
@@ -34,14 +34,14 @@ enum Occurs {
 }
 
 impl Redaction {
-    /// Returns the redaction of everything that is marked as sensitive in `values`.
+    /// Returns the redaction of all sensitive values in `values`.
     pub fn of<'v>(values: impl IntoIterator<Item = &'v Value>) -> Self {
         let mut texts = Vec::new();
         values.into_iter().for_each(|value| collect(value, &mut texts));
         Self::of_texts(texts)
     }
 
-    /// Returns the redaction of `texts`, as they are and as messages quote them.
+    /// Returns the redaction of `texts`, unchanged and as messages quote them.
     pub fn of_texts(texts: impl IntoIterator<Item = String>) -> Self {
         let mut hidden: Vec<_> = texts.into_iter().flat_map(forms).collect();
         hidden.sort_by(|a, b| b.text.chars().count().cmp(&a.text.chars().count()).then_with(|| a.cmp(b)));
@@ -82,8 +82,8 @@ impl Hidden {
     fn new(text: &str) -> Option<Self> {
         let occurs = match text.chars().count() {
             0 => return None,
-            count if count < TINY => Occurs::Quoted,
-            count if count < SHORT => Occurs::AsWord,
+            count if count < WORD_MIN => Occurs::Quoted,
+            count if count < ANYWHERE_MIN => Occurs::AsWord,
             _ => Occurs::Anywhere,
         };
         Some(Self { text: text.to_owned(), occurs })
@@ -94,9 +94,9 @@ impl Hidden {
         let mut rest = 0;
         for (start, _) in text.match_indices(&self.text) {
             let end = start + self.text.len();
-            if self.is_meant(text[..start].chars().next_back(), text[end..].chars().next()) {
+            if self.matches_between(text[..start].chars().next_back(), text[end..].chars().next()) {
                 replaced.push_str(&text[rest..start]);
-                replaced.push_str(STAND_IN);
+                replaced.push_str(PLACEHOLDER);
                 rest = end;
             }
         }
@@ -104,22 +104,24 @@ impl Hidden {
         replaced
     }
 
-    /// Checks whether the text between these characters is the sensitive value.
-    fn is_meant(&self, before: Option<char>, after: Option<char>) -> bool {
-        let continues = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
+    /// Whether the text between these characters is the sensitive value.
+    fn matches_between(&self, before: Option<char>, after: Option<char>) -> bool {
+        let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
         let quotes = |c: Option<char>| c.is_some_and(|c| "'\"`\u{2018}\u{2019}".contains(c));
         match self.occurs {
             Occurs::Anywhere => true,
-            Occurs::AsWord => !continues(before) && !continues(after),
+            Occurs::AsWord => !is_word(before) && !is_word(after),
             Occurs::Quoted => quotes(before) && quotes(after),
         }
     }
 }
 
-/// The forms in which a message may show `text`: as it is, between quotation marks of JSON and of a shell, and line by line.
+/// Returns the forms in which a message may show `text`: unchanged, escaped as in JSON and in a shell, and line by line.
 fn forms(text: String) -> Vec<Hidden> {
     let lines: Vec<String> = match text.trim().contains('\n') {
-        true => text.lines().map(str::trim).filter(|line| line.chars().count() >= LINE).map(str::to_owned).collect(),
+        true => {
+            text.lines().map(str::trim).filter(|line| line.chars().count() >= LINE_MIN).map(str::to_owned).collect()
+        }
         false => Vec::new(),
     };
     let whole = [text.trim().to_owned(), text];
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_sensitive_value_is_not_taken_out_of_words() {
+    fn a_short_sensitive_value_is_not_redacted_within_words() {
         let cases = [
             ("y", "managed by \"kubectl\"", "managed by \"kubectl\""),
             ("y", "Invalid value: \"y\": too short", "Invalid value: \"(sensitive)\": too short"),
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_marked_is_hidden() {
+    fn only_sensitive_values_are_redacted() {
         let map = [("open".to_owned(), Value::from("shown")), ("port".to_owned(), Value::from(65_123).sensitive())];
         assert_eq!(Redaction::of([&Value::Map(map.into())]).text("shown on 65123"), "shown on (sensitive)");
     }

@@ -1,4 +1,4 @@
-//! Whether a run may still begin operations.
+//! The permit of a run to start operations.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,8 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::provider::{Class, ProviderError};
 
-/// The leave of a run to begin operations. It ends when the person wants nothing more to be begun, and when the lock of the run is lost: from then on
-/// others may act. The default never ends.
+/// The permit of a run to start operations.
+///
+/// The permit ends when the user stops the run, and when the run loses the lock of the state, because another run may start then. The default never ends.
 #[derive(Clone, Debug, Default)]
 pub struct StartPermit {
     hold: Arc<OnceLock<Hold>>,
@@ -16,31 +17,31 @@ pub struct StartPermit {
 }
 
 impl StartPermit {
-    /// A leave that ends with `stop`, at the latest.
+    /// Returns a permit that ends when `stop` is cancelled.
     pub fn until(stop: CancellationToken) -> Self {
         Self { stop, ..Self::default() }
     }
 
-    /// From now on it ends with this lock. A run has one, so the first counts.
+    /// Binds the permit to a lock: it ends when the lock is lost. Only the first call has an effect, because a run has one lock.
     pub fn bind(&self, hold: Hold) {
         let _ = self.hold.set(hold);
     }
 
-    /// Is the lock lost, so that not even what has begun may change anything more?
+    /// Whether the lock is lost. If so, even running operations must not change anything more.
     pub fn is_lost(&self) -> bool {
         self.hold.get().is_some_and(Hold::is_lost)
     }
 
-    /// Asked right before an operation on `what` begins.
+    /// Checks that the operation `what` may start. Called immediately before it starts.
     ///
     /// # Errors
-    /// [`Class::NotBegun`] where it has ended.
+    /// [`Class::NotStarted`] if the permit has ended.
     pub fn check(&self, what: impl std::fmt::Display) -> Result<(), ProviderError> {
         let why = match (self.is_lost(), self.stop.is_cancelled()) {
-            (true, _) => "the lock of this run is lost",
-            (false, true) => "the run was ended",
+            (true, _) => "the run lost the lock of the state",
+            (false, true) => "the run was interrupted",
             (false, false) => return Ok(()),
         };
-        Err(ProviderError::new(Class::NotBegun, format!("{what}: not begun, because {why}")))
+        Err(ProviderError::new(Class::NotStarted, format!("{what}: not started: {why}")))
     }
 }

@@ -115,7 +115,7 @@ mod tests {
         ];
         ResourceType {
             name: "test_file",
-            scope: provider::Scope::Node,
+            target_kind: provider::TargetKind::Node,
             schema: Schema::new("A file on a node.", attributes),
         }
     }

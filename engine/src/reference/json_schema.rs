@@ -25,7 +25,7 @@ impl Catalogue {
         Self {
             resource_types: providers.iter().flat_map(|provider| provider.resource_types()).collect(),
             data_sources: providers.iter().flat_map(|provider| provider.data_sources()).collect(),
-            providers: providers.iter().map(|provider| (provider.name(), provider.config())).collect(),
+            providers: providers.iter().map(|provider| (provider.name(), provider.config_schema())).collect(),
             backends,
         }
     }
@@ -319,7 +319,7 @@ fn output() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::Scope;
+    use crate::provider::TargetKind;
 
     #[test]
     fn a_type_becomes_a_schema_with_expressions() {
@@ -334,7 +334,11 @@ mod tests {
             ),
             Attribute::computed("size", Kind::Integer, "Bytes."),
         ];
-        let kind = ResourceType { name: "test_file", scope: Scope::Node, schema: Schema::new("A file.", attributes) };
+        let kind = ResourceType {
+            name: "test_file",
+            target_kind: TargetKind::Node,
+            schema: Schema::new("A file.", attributes),
+        };
         let config = Schema::new("Tests.", [Attribute::required("url", Kind::String, "Where.")]);
         let catalogue = Catalogue {
             resource_types: vec![kind.clone()],

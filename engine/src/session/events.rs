@@ -1,4 +1,4 @@
-//! What the engine tells while it works, for whoever shows it.
+//! The events of a run.
 
 use std::time::Duration;
 
@@ -8,139 +8,139 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{Address, CheckResult, NodeChange, NodeName};
 use crate::provider::{Action, ProviderError};
 
-/// News of a run.
+/// An event of a run.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A target is being read.
     Reading {
-        /// Its name.
+        /// The name of the target.
         target: String,
-        /// How many instances.
+        /// The number of instances.
         instances: usize,
     },
-    /// A target was read (or failed to be).
+    /// The reading of a target ended, with or without an error.
     ReadDone {
-        /// Its name.
+        /// The name of the target.
         target: String,
     },
     /// An intent that an earlier run left open was resolved.
     Recovered {
-        /// Whose.
+        /// The address of the instance.
         address: String,
-        /// What was found: `ssh_file.motd["gpu01"]: was created before the run died`.
+        /// What happened, and whether the object exists now.
         message: String,
     },
     /// An operation starts.
     Started {
-        /// On which instance.
+        /// The address of the instance.
         address: Address,
-        /// What is done.
+        /// The action.
         action: Action,
     },
-    /// A running operation tells where it is.
+    /// A running operation reported its progress.
     Progress {
-        /// On which instance.
+        /// The address of the instance.
         address: Address,
-        /// `waiting for the Node to be Ready: container runtime is down`.
+        /// The progress: `waiting for the Node to be Ready: container runtime is down`.
         message: String,
     },
-    /// An operation is done.
+    /// An operation succeeded.
     Finished {
-        /// On which instance.
+        /// The address of the instance.
         address: Address,
-        /// What was done.
+        /// The action.
         action: Action,
-        /// How long it took.
+        /// The duration of the operation.
         took: Duration,
-        /// What the person should know, one line each.
+        /// Messages for the user, one line each.
         notes: Vec<String>,
     },
     /// An operation failed.
     Failed {
-        /// On which instance.
+        /// The address of the instance.
         address: Address,
-        /// What was tried.
+        /// The action.
         action: Action,
-        /// Why.
+        /// The error.
         error: ProviderError,
     },
-    /// An operation was not begun, because one that it depends on failed or was skipped.
+    /// An operation was not started, because one of its dependencies failed or was skipped.
     Skipped {
-        /// On which instance.
+        /// The address of the instance.
         address: Address,
-        /// The one that failed.
+        /// The address of the dependency that failed.
         because: Address,
     },
-    /// A rollout came to a step with one of its nodes.
+    /// A rollout took a step with one of its nodes.
     Rollout {
-        /// Which rollout.
+        /// The name of the rollout.
         rollout: String,
-        /// Which node.
+        /// The name of the node.
         node: NodeName,
-        /// Which step.
+        /// The step.
         step: RolloutStep,
     },
-    /// Nothing is done on a node, because another machine answers for it that nobody approved.
-    Withheld {
-        /// What happened to the node.
+    /// The operations on a node are not started, because another machine answers as the node and nobody approved it.
+    Unapproved {
+        /// The change of the node.
         node: NodeChange,
-        /// How many operations are left.
+        /// The number of operations that are not started.
         operations: usize,
     },
-    /// A check was looked at.
+    /// A check was evaluated.
     Checked(CheckResult),
 }
 
-/// What a rollout does with a node.
+/// A step of a rollout with one node.
 #[derive(Clone, Debug)]
 pub enum RolloutStep {
-    /// It is the node's turn.
-    Begun,
-    /// These must be healthy.
+    /// The changes of the node may start.
+    Started,
+    /// The health gates of the node are evaluated.
     Waiting {
-        /// `kubernetes_node.worker["gpu01"]`
+        /// The names of the gates: `kubernetes_node.worker["gpu01"]`.
         gates: Vec<String>,
     },
-    /// They are; the next node may not begin before this is over.
+    /// All gates are healthy. The next node may start after a pause.
     Pausing {
-        /// How long.
+        /// The duration of the pause.
         pause: Duration,
     },
-    /// The gates are passed, and the pause is over.
+    /// All gates are healthy, and the pause is over.
     Passed,
-    /// A gate is not passed.
+    /// A gate is not healthy.
     Unhealthy {
-        /// Which one.
+        /// The name of the gate.
         gate: String,
-        /// Why.
+        /// The reason.
         error: ProviderError,
     },
-    /// The rollout stopped before it came to the node.
-    Left {
-        /// Why.
+    /// The node is skipped, because the rollout stopped before it.
+    Skipped {
+        /// The reason why the rollout stopped.
         because: String,
     },
 }
 
-/// Where events go; events are dropped where nobody listens.
+/// The channel of the events. Without a receiver they are dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Events(pub Option<UnboundedSender<Event>>);
 
 impl Events {
-    /// Tells `event`.
+    /// Sends `event`.
     pub fn send(&self, event: Event) {
         if let Some(sender) = &self.0 {
-            // Nobody listening is no failure of the run.
+            // The run goes on if nobody receives its events.
             let _ = sender.send(event);
         }
     }
 }
 
-/// The person's wish to end the run.
+/// The tokens with which the user interrupts a run.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {
-    /// Set by the first Ctrl-C: no operation is started any more, running ones finish.
+    /// Cancelled by the first Ctrl-C: no operation is started any more, and running operations finish.
     pub stop: CancellationToken,
-    /// Set by the second: running operations are cancelled.
+    /// Cancelled by the second Ctrl-C: running operations are aborted.
     pub cancel: CancellationToken,
 }

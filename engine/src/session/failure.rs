@@ -1,24 +1,26 @@
-//! Why a plan or an apply could not be made at all.
+//! Failures of a whole plan or apply.
 
 use moorfast_state::StateError;
 
 use crate::model::{Address, Diagnostic};
 use crate::provider::ProviderError;
 
-/// Why a plan or an apply could not be made at all.
+/// A failure of a whole plan or apply.
 #[derive(Debug)]
 pub enum Failure {
-    /// The manifest is wrong, or an expression failed.
+    /// The manifest is invalid, or an expression cannot be evaluated.
     Manifest(Vec<Diagnostic>),
-    /// Instances could not be read or planned; an instance is named once. Other instances were fine, but a plan of a part is no plan.
+    /// Instances could not be read or planned. Each instance is listed once.
+    ///
+    /// Other instances may have succeeded, but a plan without these instances would be incomplete.
     Providers(Vec<(Address, ProviderError)>),
     /// A provider could not be configured.
     Provider(String, Box<ProviderError>),
-    /// The state can't be read or written.
+    /// The state cannot be read or written.
     State(Box<StateError>),
-    /// A saved plan does not fit the manifest, its inputs or the state any more; one line each.
+    /// The saved plan is stale: it does not fit the manifest, its inputs or the state any more. One line for each reason.
     Stale(Vec<String>),
-    /// The person ended the run.
+    /// The user interrupted the run.
     Interrupted,
 }
 

@@ -14,20 +14,20 @@ use crate::configuration::evaluate::conformed;
 use crate::configuration::expand::{Binding, Expanded};
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::model::{Attributes, Diagnostic};
-use crate::provider::redacting_connection::DiscreetConnection;
+use crate::provider::redacting_connection::RedactingConnection;
 use crate::provider::{Class, Connection, Context, Progress, Provider, ProviderError, Redaction, StartPermit};
 
 /// The configured providers of one run, by the name of the provider instance.
 pub(crate) struct Session {
     connections: HashMap<String, Arc<dyn Connection>>,
-    /// What the providers ask before they begin an operation.
+    /// The permit that the providers check before they start an operation.
     pub start_permit: StartPermit,
-    /// Where the news of the run goes.
+    /// The events of the run.
     pub events: Events,
 }
 
 impl Session {
-    /// Configures the provider instances `aliases`. Nothing is connected yet.
+    /// Configures the provider instances `aliases`. No connection is made yet.
     pub async fn open(
         expanded: &Expanded,
         aliases: impl IntoIterator<Item = String>,
@@ -58,17 +58,17 @@ impl Session {
                 let error = Redaction::of(config.values()).error(error);
                 Failure::Provider(alias.clone(), Box::new(error))
             })?;
-            connections.insert(alias, Arc::new(DiscreetConnection(connection)));
+            connections.insert(alias, Arc::new(RedactingConnection(connection)));
         }
         Ok(Self { connections, start_permit, events: events.clone() })
     }
 
-    /// The connection of a provider instance that was opened.
+    /// Returns the connection of a configured provider instance.
     pub fn connection(&self, alias: &str) -> Option<&Arc<dyn Connection>> {
         self.connections.get(alias)
     }
 
-    /// How often the world was asked so far, over all providers.
+    /// Returns how often all providers together have accessed their targets so far.
     pub fn statistics(&self) -> Vec<(String, u64)> {
         let mut counts = BTreeMap::new();
         for (name, count) in self.connections.values().flat_map(|c| c.statistics()) {
@@ -77,13 +77,13 @@ impl Session {
         counts.into_iter().collect()
     }
 
-    /// Ends the connections.
+    /// Closes all connections.
     pub async fn close(&self) {
         futures::future::join_all(self.connections.values().map(|c| c.close())).await;
     }
 }
 
-/// What the manifest says in `[providers.…]` of a provider instance.
+/// Returns the configuration of a provider instance in the manifest, validated and with defaults.
 pub(crate) fn configuration(
     expanded: &Expanded,
     provider: &dyn Provider,
@@ -92,10 +92,10 @@ pub(crate) fn configuration(
     let scope = InstanceScope::new(expanded, Values::none(), Binding::default());
     let block = expanded.manifest.providers.get(alias);
     let written = block.map(|b| b.attributes.as_slice()).unwrap_or_default();
-    conformed(&provider.config(), written, &scope)
+    conformed(&provider.config_schema(), written, &scope)
 }
 
-/// A way for a provider to tell of its work that ends in `events`.
+/// Returns a progress channel that sends to `events`.
 fn progress(events: Events) -> Progress {
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -106,10 +106,12 @@ fn progress(events: Events) -> Progress {
     Progress(Some(sender))
 }
 
-/// The error for a provider instance that the state knows and the manifest does not: its objects must not be looked for anywhere else.
+/// Returns the error for a provider instance that is in the state but not in the manifest. Its objects must not be read through another provider instance.
 fn undeclared(alias: &str) -> ProviderError {
-    let message = format!("the state holds resources of `{alias}`, which the manifest does not declare any more");
+    let message = format!(
+        "the provider instance `{alias}` is not declared in the manifest any more, but the state has resources of it"
+    );
     ProviderError::new(Class::Invalid, message).help(format!(
-        "keep [providers.{alias}] until they are destroyed, or take them out of the state with `moorfast state rm`"
+        "keep [providers.{alias}] until they are destroyed, or remove them from the state with `moorfast state rm`"
     ))
 }

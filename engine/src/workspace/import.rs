@@ -32,9 +32,9 @@ impl Workspace {
     ) -> Result<Vec<Address>, Failure> {
         let expanded = self.expanded().map_err(Failure::Manifest)?;
         let mut graph = Graph::new(&expanded).map_err(Failure::Manifest)?;
-        let early = StaticValues::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
+        let static_values = StaticValues::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
         let instances = not_recorded(&expanded, pattern, state)?;
-        let importing = Importing { expanded: &expanded, graph: &graph, early: &early, state, key };
+        let importing = Importing { expanded: &expanded, graph: &graph, static_values: &static_values, state, key };
         let identities = importing.identities(&instances)?;
         let aliases: BTreeSet<_> = instances.iter().flat_map(|i| importing.aliases(i)).collect();
         let session = Session::open(&expanded, aliases, &self.data_dir, events, interrupt).await?;
@@ -81,7 +81,7 @@ fn failed(address: &Address, error: ProviderError) -> Failure {
 struct Importing<'a> {
     expanded: &'a Expanded,
     graph: &'a Graph,
-    early: &'a StaticValues,
+    static_values: &'a StaticValues,
     state: &'a Snapshot,
     key: &'a SealKey,
 }
@@ -90,7 +90,7 @@ impl Importing<'_> {
     /// The identity of each instance.
     fn identities(&self, instances: &[&Instance]) -> Result<Vec<String>, Failure> {
         let identity = |instance: &&Instance| {
-            self.early.identity(self.expanded, instance).ok_or_else(|| {
+            self.static_values.identity(self.expanded, instance).ok_or_else(|| {
                 let address = &instance.address;
                 let message =
                     format!("which object `{address}` is becomes known only when other resources are applied");
@@ -139,7 +139,7 @@ impl Importing<'_> {
             match found {
                 Ok(Some(found)) => _ = observed.insert(place, found),
                 Ok(None) => {
-                    let identity = self.early.identity(self.expanded, instances[place]).unwrap_or_default();
+                    let identity = self.static_values.identity(self.expanded, instances[place]).unwrap_or_default();
                     let message = format!("there is no {identity} on {target}");
                     failures.push((address.clone(), ProviderError::new(Class::Invalid, message)));
                 }
@@ -157,7 +157,7 @@ impl Importing<'_> {
         ReadRequest {
             address: instance.address.clone(),
             resource_type: instance.resource_type.name.to_owned(),
-            desired: self.early.get(&instance.address).cloned(),
+            desired: self.static_values.get(&instance.address).cloned(),
             recorded: None,
         }
     }

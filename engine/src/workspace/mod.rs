@@ -61,7 +61,7 @@ impl Workspace {
         let free = outputs.chain(self.manifest.locals.values()).filter_map(|expr| expr.evaluate(&scope).err());
         errors.extend(free.flatten());
         errors.extend(crate::policy::check(&expanded));
-        errors.extend(crate::check::refused(&self.manifest));
+        errors.extend(crate::check::untrusted_requests(&self.manifest));
         errors.extend(crate::check::validate(&expanded));
         let configurations = self.manifest.providers.keys().filter_map(|alias| {
             crate::session::configuration(&expanded, expanded.catalog.provider(alias)?.as_ref(), alias).err()

@@ -8,7 +8,7 @@ use moorfast_state::{Digest, Lock, SealKey, Snapshot};
 use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::{ApplyOptions, Executor, Report, Work, describe};
+use crate::apply::{ApplyContext, ApplyOptions, Executor, Report, describe};
 use crate::check::{When, run_checks};
 use crate::configuration::expand::{Binding, Expanded};
 use crate::configuration::graph::Graph;
@@ -30,7 +30,7 @@ pub struct Planned {
     pub plan: Plan,
     /// The instances that could not be read. Only a refresh has any; elsewhere they fail the plan.
     pub unread: Vec<(Address, ProviderError)>,
-    work: Work,
+    context: ApplyContext,
 }
 
 impl Workspace {
@@ -46,22 +46,22 @@ impl Workspace {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Planned, Failure> {
-        self.plan_what_is_read(state, key, options, events, interrupt, false).await
+        self.plan_readable(state, key, options, events, interrupt, false).await
     }
 
-    /// Plans; with `partly`, what can't be read fails nothing but itself.
-    async fn plan_what_is_read(
+    /// Plans; with `tolerates_unread`, what can't be read fails nothing but itself.
+    async fn plan_readable(
         &self,
         state: &Snapshot,
         key: &SealKey,
         options: &PlanOptions,
         events: &Events,
         interrupt: &Interrupt,
-        partly: bool,
+        tolerates_unread: bool,
     ) -> Result<Planned, Failure> {
         let expanded = self.expanded().map_err(Failure::Manifest)?;
         let mut graph = Graph::new(&expanded).map_err(Failure::Manifest)?;
-        let early = StaticValues::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
+        let static_values = StaticValues::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
         check_patterns(&expanded, state, options)?;
         check_nodes(&expanded, options)?;
         if options.mode == PlanMode::Normal {
@@ -74,7 +74,8 @@ impl Workspace {
             }
         }
         let session = Session::open(&expanded, aliases(&expanded, state), &self.data_dir, events, interrupt).await?;
-        let planner = Planner::new(&expanded, &graph, &session, key, options, &early, state).leaving_unread(partly);
+        let planner = Planner::new(&expanded, &graph, &session, key, options, &static_values, state)
+            .tolerating_unread(tolerates_unread);
         let draft = tokio::select! {
             draft = planner.run() => draft,
             () = interrupt.stop.cancelled() => Err(Failure::Interrupted),
@@ -95,24 +96,24 @@ impl Workspace {
             session.close().await;
             return Err(Failure::Interrupted);
         }
-        let withheld = withheld(&expanded, &draft, options.mode);
-        let work = Work {
+        let unapproved = unapproved(&expanded, &draft, options.mode);
+        let context = ApplyContext {
             plan: plan.clone(),
             expanded: Arc::new(expanded),
             session,
             items: draft.items,
             values: draft.values,
-            early,
+            static_values,
             key: key.clone(),
             stale: Default::default(),
             unread: draft.unread.iter().cloned().collect(),
-            withheld,
+            unapproved,
             machines: draft.machines,
             owners: draft.owners,
             known_machines: state.nodes.clone(),
             open: state.intents.clone(),
         };
-        Ok(Planned { plan, unread: draft.unread, work })
+        Ok(Planned { plan, unread: draft.unread, context })
     }
 
     /// The plan of a draft; the checks are yet to be looked at.
@@ -129,7 +130,7 @@ impl Workspace {
             moorfast_version: env!("CARGO_PKG_VERSION").to_owned(),
             site: self.site.clone(),
             created_at: Timestamp::now(),
-            options: options.seen(&draft.machines.changes),
+            options: options.with_observed_machines(&draft.machines.changes),
             lineage: state.lineage.clone(),
             serial: state.serial,
             manifest: self.manifest.digest.clone().unwrap_or_else(|| Digest::of(b"")),
@@ -175,7 +176,7 @@ impl Workspace {
         if !reasons.is_empty() {
             return Err(Failure::Stale(reasons));
         }
-        let mut now = self.plan_what_is_read(state, key, &plan.options, events, interrupt, true).await?;
+        let mut now = self.plan_readable(state, key, &plan.options, events, interrupt, true).await?;
         let inputs = plan.inputs.iter().filter(|(path, digest)| now.plan.inputs.get(*path) != Some(digest));
         let changed: Vec<_> = inputs.map(|(path, _)| format!("`{path}` changed since the plan was made")).collect();
         if !changed.is_empty() {
@@ -184,8 +185,8 @@ impl Workspace {
         }
         // These fail in the apply, with what depends on them; the rest of the plan is done.
         now.unread.clear();
-        now.work.keep_reviewed(plan);
-        now.plan = now.work.plan.clone();
+        now.context.keep_reviewed(plan);
+        now.plan = now.context.plan.clone();
         Ok(now)
     }
 }
@@ -193,7 +194,7 @@ impl Workspace {
 impl Planned {
     /// Does what the plan says, and records it.
     pub async fn apply(self, lock: &Lock, options: ApplyOptions, events: &Events, interrupt: &Interrupt) -> Report {
-        Executor::new(self.work, lock, options, events, interrupt).run().await
+        Executor::new(self.context, lock, options, events, interrupt).run().await
     }
 
     /// Lets the policies look at the plan; `applying` where it is about to be applied. What they say is in the plan then; the messages of those that it
@@ -201,23 +202,24 @@ impl Planned {
     ///
     /// # Errors
     /// If a policy can't be evaluated.
-    pub fn judge(&mut self, applying: bool) -> Result<Vec<Diagnostic>, Failure> {
-        self.plan.policies = policy::judge(&self.work.expanded, &self.plan, applying).map_err(Failure::Manifest)?;
-        Ok(policy::diagnostics(&self.work.expanded, &self.plan))
+    pub fn evaluate_policies(&mut self, applying: bool) -> Result<Vec<Diagnostic>, Failure> {
+        self.plan.policies =
+            policy::evaluate(&self.context.expanded, &self.plan, applying).map_err(Failure::Manifest)?;
+        Ok(policy::diagnostics(&self.context.expanded, &self.plan))
     }
 
     /// How often the world was asked so far.
     pub fn statistics(&self) -> Vec<(String, u64)> {
-        self.work.session.statistics()
+        self.context.session.statistics()
     }
 
     /// Ends the connections, where the plan is not applied.
     pub async fn close(self) {
-        self.work.session.close().await;
+        self.context.session.close().await;
     }
 }
 
-impl Work {
+impl ApplyContext {
     /// Keeps of a reviewed plan what would be planned the same way now; the rest of it is stale. What was not reviewed is not done.
     fn keep_reviewed(&mut self, reviewed: Plan) {
         let now: BTreeMap<_, _> = self.plan.changes.drain(..).map(|c| (c.address.clone(), c)).collect();
@@ -225,9 +227,9 @@ impl Work {
             let present = now.get(&change.address);
             let same = present.is_some_and(|p| {
                 let as_seen = p.action == change.action && p.observed == change.observed && p.after == change.after;
-                as_seen && p.objects == change.objects && p.leftovers().eq(change.leftovers())
+                as_seen && p.objects == change.objects && p.superseded().eq(change.superseded())
             });
-            if same || self.unread.contains_key(&change.address) || self.withheld.contains_key(&change.address) {
+            if same || self.unread.contains_key(&change.address) || self.unapproved.contains_key(&change.address) {
                 continue;
             }
             let mut lines = describe(change, present.and_then(|p| p.before.as_ref()));
@@ -236,13 +238,13 @@ impl Work {
             }
             self.stale.insert(change.address.clone(), lines);
         }
-        self.leave_other_machines(&reviewed);
+        self.mark_other_machines_stale(&reviewed);
         self.plan = reviewed;
     }
 
     /// Nothing is done on a node whose machine is neither the recorded nor the reviewed one, and that machine does not become the known one: the approval
     /// by its host key was given to the reviewed machine, and keys can be restored.
-    fn leave_other_machines(&mut self, reviewed: &Plan) {
+    fn mark_other_machines_stale(&mut self, reviewed: &Plan) {
         let same = |now: &NodeChange| {
             reviewed
                 .nodes
@@ -272,7 +274,7 @@ fn one_line(warning: &Diagnostic) -> String {
 }
 
 /// What is not done because nobody approved the machine of its node.
-fn withheld(expanded: &Expanded, draft: &Draft, mode: PlanMode) -> HashMap<Address, NodeName> {
+fn unapproved(expanded: &Expanded, draft: &Draft, mode: PlanMode) -> HashMap<Address, NodeName> {
     // A destroy has nothing to do there: what was on the old machine is gone, and its records go.
     if mode == PlanMode::Destroy {
         return HashMap::new();
@@ -282,8 +284,8 @@ fn withheld(expanded: &Expanded, draft: &Draft, mode: PlanMode) -> HashMap<Addre
             Some(instance) => instance.binding.node.as_ref()?,
             None => expanded.nodes.get(&NodeName(change.target.clone()))?,
         };
-        let withheld = draft.machines.withheld(&node.name)?;
-        Some((change.address.clone(), withheld.node.clone()))
+        let unapproved = draft.machines.unapproved(&node.name)?;
+        Some((change.address.clone(), unapproved.node.clone()))
     };
     draft.changes.iter().filter_map(of_change).collect()
 }

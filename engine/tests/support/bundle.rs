@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Action, Applied, Object, ObjectChange, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ReadRequest, ResourceType, Scope,
+    ReadRequest, ResourceType, TargetKind,
 };
 use moorfast_engine::state::Record;
 
@@ -17,7 +17,11 @@ pub const BUNDLE: &str = "mem_bundle";
 pub fn declaration() -> ResourceType {
     let items = Attribute::optional("items", Kind::String, "Keys and values.");
     let objects = Attribute::computed("objects", Kind::map(Kind::Any), "The items by key.");
-    ResourceType { name: BUNDLE, scope: Scope::Provider, schema: Schema::new("Several items.", [items, objects]) }
+    ResourceType {
+        name: BUNDLE,
+        target_kind: TargetKind::Provider,
+        schema: Schema::new("Several items.", [items, objects]),
+    }
 }
 
 fn wanted(attributes: &Attributes) -> BTreeMap<String, String> {
@@ -51,7 +55,7 @@ fn recorded(record: &Record) -> BTreeSet<String> {
     serde_json::from_value(record.private.clone()).unwrap_or_default()
 }
 
-pub fn continues(record: &Record, attributes: &Attributes) -> bool {
+pub fn is_same_object(record: &Record, attributes: &Attributes) -> bool {
     !recorded(record).is_disjoint(&held(attributes))
 }
 

@@ -16,8 +16,8 @@ use moorfast_engine::model::{Address, Attribute, Attributes, Identified, Kind, M
 use moorfast_engine::plan::{Plan, PlanOptions};
 use moorfast_engine::provider::{
     Applied, Class, Connection, Consequence, Context, DataRequest, Invalid, Object, Observed, Operation,
-    OperationAction, PlanRequest, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope,
-    StartPermit, Target,
+    OperationAction, PlanRequest, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType,
+    StartPermit, Target, TargetKind,
 };
 use moorfast_engine::session::{Events, Failure, Interrupt};
 use moorfast_engine::state::{Record, Store};
@@ -209,7 +209,7 @@ impl Provider for Memory {
         "mem"
     }
 
-    fn config(&self) -> Schema {
+    fn config_schema(&self) -> Schema {
         Schema::default()
     }
 
@@ -224,16 +224,16 @@ impl Provider for Memory {
             ],
         );
         let types = [
-            ("mem_item", Scope::Provider),
-            ("mem_box", Scope::Provider),
-            ("mem_file", Scope::Node),
-            ("mem_badge", Scope::Provider),
+            ("mem_item", TargetKind::Provider),
+            ("mem_box", TargetKind::Provider),
+            ("mem_file", TargetKind::Node),
+            ("mem_badge", TargetKind::Provider),
         ];
-        let items = types.map(|(name, scope)| ResourceType { name, scope, schema: schema.clone() });
+        let items = types.map(|(name, target_kind)| ResourceType { name, target_kind, schema: schema.clone() });
         items.into_iter().chain([bundle::declaration()]).collect()
     }
 
-    fn is_of_machine(&self, resource_type: &str) -> bool {
+    fn is_bound_to_machine(&self, resource_type: &str) -> bool {
         resource_type == "mem_badge"
     }
 
@@ -242,7 +242,7 @@ impl Provider for Memory {
         let value = Attribute::computed("value", Kind::String, "Its value.");
         vec![ResourceType {
             name: "mem_item",
-            scope: Scope::Provider,
+            target_kind: TargetKind::Provider,
             schema: Schema::new("An item that is there.", [key, value]),
         }]
     }
@@ -258,9 +258,9 @@ impl Provider for Memory {
         if resource_type == BUNDLE { bundle::objects(attributes) } else { Vec::new() }
     }
 
-    fn continues(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
+    fn is_same_object(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
         match resource_type == BUNDLE {
-            true => bundle::continues(record, attributes),
+            true => bundle::is_same_object(record, attributes),
             false => self.identity(resource_type, attributes).is_some_and(|identity| identity == record.identity),
         }
     }
@@ -276,7 +276,7 @@ impl Provider for Memory {
         true
     }
 
-    fn found(&self, _: &str, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, _: &str, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
         let shown = observed.filter(|o| !o.attributes.get("value").is_some_and(Value::is_sensitive));
         Some(serde_json::json!({ "found": shown.map(|o| text(&o.attributes, "value")) }))
     }
@@ -296,12 +296,12 @@ impl Connection for Memory {
         Ok(Some(Identified { machine, trusted: self.is_trusted(&node.name.0) }))
     }
 
-    async fn accept(&self, _: &Target, machine: &Machine) -> Result<(), ProviderError> {
+    async fn accept_machine(&self, _: &Target, machine: &Machine) -> Result<(), ProviderError> {
         self.world().trusted.extend(machine.host_keys.clone());
         Ok(())
     }
 
-    async fn come_up(&self, target: &Target, _: &Address) -> Result<(), ProviderError> {
+    async fn wait_until_reachable(&self, target: &Target, _: &Address) -> Result<(), ProviderError> {
         self.silence(target)
     }
 
@@ -424,7 +424,12 @@ impl Connection for Memory {
         requests.iter().map(read).collect()
     }
 
-    async fn healthy(&self, target: &Target, request: &ReadRequest, _: Duration) -> Result<(), ProviderError> {
+    async fn wait_until_healthy(
+        &self,
+        target: &Target,
+        request: &ReadRequest,
+        _: Duration,
+    ) -> Result<(), ProviderError> {
         tokio::task::yield_now().await;
         let key = place(target, &text(&request.desired.clone().unwrap_or_default(), "key"));
         let mut world = self.world();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
-use moorfast_engine::provider::{Connection, Context, Invalid, Provider, ProviderError, ResourceType, Scope};
+use moorfast_engine::provider::{Connection, Context, Invalid, Provider, ProviderError, ResourceType, TargetKind};
 
 use crate::connection::LocalConnection;
 
@@ -27,7 +27,7 @@ impl Provider for LocalProvider {
         "local"
     }
 
-    fn config(&self) -> Schema {
+    fn config_schema(&self) -> Schema {
         Schema::new("Files on the machine where moorfast runs. There is nothing to configure.", [])
     }
 
@@ -52,7 +52,7 @@ impl Provider for LocalProvider {
                 .secret(),
             ],
         );
-        vec![ResourceType { name: "local_file", scope: Scope::Provider, schema }]
+        vec![ResourceType { name: "local_file", target_kind: TargetKind::Provider, schema }]
     }
 
     fn data_sources(&self) -> Vec<ResourceType> {

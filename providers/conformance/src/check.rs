@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use moorfast_engine::apply::{OutcomeResult, Report};
+use moorfast_engine::apply::{ChangeResult, Report};
 use moorfast_engine::model::{Address, Diagnostic, RETAINED_KEY, Severity, Sources, UNKNOWN_KEY};
 use moorfast_engine::plan::{Change, Plan, PlanMode, PlanOptions};
 use moorfast_engine::provider::{Action, Provider};
@@ -146,7 +146,7 @@ impl Run<'_> {
         match report.outcomes.iter().find(|outcome| !outcome.is_done()) {
             Some(outcome) => {
                 let why = match &outcome.result {
-                    OutcomeResult::Failed(error) => error.to_string(),
+                    ChangeResult::Failed(error) => error.to_string(),
                     other => format!("{other:?}"),
                 };
                 Err(Violation::new(law, format!("{}: {why}", outcome.address)))

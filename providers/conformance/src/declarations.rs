@@ -12,7 +12,7 @@ pub fn check(provider: &dyn Provider) -> Result<(), Violation> {
         Some(name) => Err(declaration(format!("{place}: the attribute `{name}` has no documentation"))),
         None => Ok(()),
     };
-    undocumented(&provider.config().attributes, provider.name())?;
+    undocumented(&provider.config_schema().attributes, provider.name())?;
     for declared in provider.resource_types().iter().chain(&provider.data_sources()) {
         let name = declared.name;
         if name.split_once('_').is_none_or(|(prefix, _)| prefix != provider.name()) {

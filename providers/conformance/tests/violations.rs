@@ -10,7 +10,7 @@ use moorfast_conformance::{Case, Law, check};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Applied, Class, Connection, Context, DataRequest, Invalid, Observed, Operation, OperationAction, PlanRequest,
-    Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Scope, Target,
+    Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Target, TargetKind,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -116,7 +116,7 @@ impl Provider for Faulty {
         "kv"
     }
 
-    fn config(&self) -> Schema {
+    fn config_schema(&self) -> Schema {
         Schema::default()
     }
 
@@ -133,7 +133,7 @@ impl Provider for Faulty {
                 if self.fault == Fault::ForgetsSecrecy { value } else { value.secret() },
             ],
         );
-        vec![ResourceType { name: "kv_item", scope: Scope::Provider, schema }]
+        vec![ResourceType { name: "kv_item", target_kind: TargetKind::Provider, schema }]
     }
 
     fn data_sources(&self) -> Vec<ResourceType> {

@@ -163,7 +163,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If the API server is not ready in time, with its last error.
-    pub(crate) async fn come_up(&self, waiting: &Address) -> Result<(), ProviderError> {
+    pub(crate) async fn wait_until_reachable(&self, waiting: &Address) -> Result<(), ProviderError> {
         let client = self.client().await?;
         let deadline = Instant::now() + STARTUP_TIMEOUT;
         loop {

@@ -56,9 +56,9 @@ pub(crate) struct KubernetesConnection {
 
 #[async_trait]
 impl Connection for KubernetesConnection {
-    async fn come_up(&self, _target: &Target, waiting: &Address) -> Result<(), ProviderError> {
+    async fn wait_until_reachable(&self, _target: &Target, waiting: &Address) -> Result<(), ProviderError> {
         tokio::select! {
-            ready = self.cluster.come_up(waiting) => ready,
+            ready = self.cluster.wait_until_reachable(waiting) => ready,
             () = self.cluster.context.cancel.cancelled() => {
                 Err(ProviderError::new(Class::Cancelled, "the wait for the API server was cancelled"))
             }
@@ -109,7 +109,12 @@ impl Connection for KubernetesConnection {
         stream::iter(reads).buffered(CONCURRENCY).collect().await
     }
 
-    async fn healthy(&self, _target: &Target, request: &ReadRequest, limit: Duration) -> Result<(), ProviderError> {
+    async fn wait_until_healthy(
+        &self,
+        _target: &Target,
+        request: &ReadRequest,
+        limit: Duration,
+    ) -> Result<(), ProviderError> {
         let Some(resource) = resource(&request.resource_type) else { return Err(unknown(&request.resource_type)) };
         tokio::select! {
             healthy = resource.healthy(&self.cluster, request, limit) => healthy,

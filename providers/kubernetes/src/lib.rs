@@ -43,7 +43,7 @@ impl Provider for KubernetesProvider {
         "kubernetes"
     }
 
-    fn config(&self) -> Schema {
+    fn config_schema(&self) -> Schema {
         config::schema()
     }
 
@@ -67,24 +67,24 @@ impl Provider for KubernetesProvider {
         connection::resource(resource_type).map(|r| r.objects(attributes)).unwrap_or_default()
     }
 
-    fn found(
+    fn initial_private_data(
         &self,
         resource_type: &str,
         desired: &Attributes,
         _observed: Option<&Observed>,
     ) -> Option<serde_json::Value> {
-        connection::resource(resource_type)?.found(desired)
+        connection::resource(resource_type)?.initial_private_data(desired)
     }
 
-    fn reads_by_desired(&self, resource_type: &str) -> bool {
+    fn reading_needs_desired(&self, resource_type: &str) -> bool {
         resource_type == "kubernetes_object"
     }
 
-    fn plans_by_dependencies(&self, resource_type: &str) -> bool {
+    fn planning_needs_dependencies(&self, resource_type: &str) -> bool {
         resource_type == "kubernetes_object"
     }
 
-    fn observed_paths(
+    fn resolve_ignored_path(
         &self,
         resource_type: &str,
         path: AttributePath,
@@ -92,17 +92,17 @@ impl Provider for KubernetesProvider {
         observed: &Attributes,
     ) -> Vec<AttributePath> {
         match resource_type {
-            "kubernetes_object" => resource::object::observed_paths(path, desired, observed),
+            "kubernetes_object" => resource::object::resolve_ignored_path(path, desired, observed),
             _ => vec![path],
         }
     }
 
-    fn continues(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
-        connection::resource(resource_type).is_some_and(|r| r.continues(record, attributes))
+    fn is_same_object(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
+        connection::resource(resource_type).is_some_and(|r| r.is_same_object(record, attributes))
     }
 
-    fn is_of_machine(&self, resource_type: &str) -> bool {
-        connection::resource(resource_type).is_some_and(|r| r.is_of_machine())
+    fn is_bound_to_machine(&self, resource_type: &str) -> bool {
+        connection::resource(resource_type).is_some_and(|r| r.is_bound_to_machine())
     }
 
     fn has_health(&self, resource_type: &str) -> bool {

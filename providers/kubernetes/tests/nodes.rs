@@ -44,7 +44,7 @@ async fn a_node_is_healthy_once_its_kubelet_renews_its_lease() {
     let node = unique("lease");
     let wanted = attributes(json!({ "name": node }));
     let soon = Duration::from_secs(3);
-    let reason = async || instance.healthy(&wanted, soon).await.unwrap_err().summary;
+    let reason = async || instance.wait_until_healthy(&wanted, soon).await.unwrap_err().summary;
     assert!(reason().await.contains("no Node object"));
     register(&node, true).await;
     assert!(reason().await.contains("its kubelet has no Lease"));
@@ -64,7 +64,7 @@ async fn a_node_is_healthy_once_its_kubelet_renews_its_lease() {
         }
     };
     tokio::select! {
-        healthy = instance.healthy(&wanted, Duration::from_secs(30)) => healthy.unwrap(),
+        healthy = instance.wait_until_healthy(&wanted, Duration::from_secs(30)) => healthy.unwrap(),
         () = renewals => {}
     }
     set_ready(&node, false).await;

@@ -417,7 +417,7 @@ impl Connection for SshConnection {
         }
     }
 
-    async fn accept(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
+    async fn accept_machine(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
         let Target::Node(node) = target else { return Ok(()) };
         let keys = self.keys_of(node, machine).await?;
         let shell = Arc::new(self.shell_with(node, |ssh| ssh.with_host_keys(keys)));
@@ -425,7 +425,7 @@ impl Connection for SshConnection {
         Ok(())
     }
 
-    async fn remember(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
+    async fn trust_machine(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
         match target {
             // A host key of the manifest needs no entry in known_hosts.
             Target::Node(node) if node.host_keys.is_empty() => {
@@ -586,7 +586,12 @@ impl Connection for SshConnection {
         texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 
-    async fn healthy(&self, target: &Target, request: &ReadRequest, limit: Duration) -> Result<(), ProviderError> {
+    async fn wait_until_healthy(
+        &self,
+        target: &Target,
+        request: &ReadRequest,
+        limit: Duration,
+    ) -> Result<(), ProviderError> {
         let resource = resource_named(&request.resource_type)?;
         let subject = Subject::of_read(resource, request);
         let Some(health) = resource.health(&subject) else {

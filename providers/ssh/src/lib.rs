@@ -58,7 +58,7 @@ impl Provider for SshProvider {
         "ssh"
     }
 
-    fn config(&self) -> Schema {
+    fn config_schema(&self) -> Schema {
         Schema::new(
             "How nodes are reached. Everything else is set in `[nodes.*]` and in your own ssh_config.",
             [
@@ -100,17 +100,17 @@ impl Provider for SshProvider {
         resource::named(resource_type)?.identity(attributes)
     }
 
-    fn continues(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
-        resource::named(resource_type).is_some_and(|resource| resource.continues(record, attributes))
+    fn is_same_object(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
+        resource::named(resource_type).is_some_and(|resource| resource.is_same_object(record, attributes))
     }
 
-    fn found(
+    fn initial_private_data(
         &self,
         resource_type: &str,
         desired: &Attributes,
         observed: Option<&Observed>,
     ) -> Option<serde_json::Value> {
-        resource::named(resource_type)?.found(desired, observed.map(|o| &o.attributes))
+        resource::named(resource_type)?.initial_private_data(desired, observed.map(|o| &o.attributes))
     }
 
     fn has_health(&self, resource_type: &str) -> bool {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
-use moorfast_engine::provider::{Class, DataRequest, ProviderError, ResourceType, Scope};
+use moorfast_engine::provider::{Class, DataRequest, ProviderError, ResourceType, TargetKind};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
@@ -45,7 +45,7 @@ impl Data for KubeletConfigData {
                 ),
             ],
         );
-        ResourceType { name: "kubernetes_kubelet_config", scope: Scope::Provider, schema }
+        ResourceType { name: "kubernetes_kubelet_config", target_kind: TargetKind::Provider, schema }
     }
 
     async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError> {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
-use moorfast_engine::provider::{Class, DataRequest, ProviderError, ResourceType, Scope};
+use moorfast_engine::provider::{Class, DataRequest, ProviderError, ResourceType, TargetKind};
 use serde_json::Value as Json;
 
 use crate::attributes::Read;
@@ -46,7 +46,7 @@ impl Data for ObjectData {
                 ),
             ],
         );
-        ResourceType { name: "kubernetes_object", scope: Scope::Provider, schema }
+        ResourceType { name: "kubernetes_object", target_kind: TargetKind::Provider, schema }
     }
 
     async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError> {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use kube::api::{Api, DynamicObject, ListParams};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
-use moorfast_engine::provider::{DataRequest, ProviderError, ResourceType, Scope};
+use moorfast_engine::provider::{DataRequest, ProviderError, ResourceType, TargetKind};
 
 use crate::attributes::Read;
 use crate::cluster::Cluster;
@@ -43,7 +43,7 @@ impl Data for ObjectsData {
                 ),
             ],
         );
-        ResourceType { name: "kubernetes_objects", scope: Scope::Provider, schema }
+        ResourceType { name: "kubernetes_objects", target_kind: TargetKind::Provider, schema }
     }
 
     async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError> {

@@ -5,7 +5,7 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, PostParams};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
-use moorfast_engine::provider::{Class, DataRequest, ProviderError, ResourceType, Scope};
+use moorfast_engine::provider::{Class, DataRequest, ProviderError, ResourceType, TargetKind};
 
 use crate::attributes::{Read, optional};
 use crate::cluster::Cluster;
@@ -32,7 +32,7 @@ impl Data for ServiceAccountToken {
                 Attribute::computed("expires_at", Kind::String, "Expiry time (RFC 3339)."),
             ],
         );
-        ResourceType { name: "kubernetes_service_account_token", scope: Scope::Provider, schema }
+        ResourceType { name: "kubernetes_service_account_token", target_kind: TargetKind::Provider, schema }
     }
 
     async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError> {

@@ -12,7 +12,7 @@ use kube::core::{ObjectMeta, PartialObjectMeta};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Applied, Class, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, ResourceType, Scope,
+    ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use rand::Rng;
 use regex::Regex;
@@ -64,7 +64,7 @@ impl Resource for BootstrapToken {
                 Attribute::computed("expires_at", Kind::String, "Expiry time (RFC 3339)."),
             ],
         );
-        ResourceType { name: "kubernetes_bootstrap_token", scope: Scope::Provider, schema }
+        ResourceType { name: "kubernetes_bootstrap_token", target_kind: TargetKind::Provider, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -98,7 +98,7 @@ impl Resource for BootstrapToken {
         attributes.text("node").map(|node| format!("{IDENTITY_PREFIX}{node}"))
     }
 
-    fn is_of_machine(&self) -> bool {
+    fn is_bound_to_machine(&self) -> bool {
         true
     }
 

@@ -13,7 +13,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Applied, Class, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, ResourceType, Scope,
+    ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -89,7 +89,7 @@ impl Resource for CertificateApproval {
                 Attribute::computed("serial", Kind::String, "Serial number of the certificate."),
             ],
         );
-        ResourceType { name: "kubernetes_certificate_approval", scope: Scope::Provider, schema }
+        ResourceType { name: "kubernetes_certificate_approval", target_kind: TargetKind::Provider, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -119,7 +119,7 @@ impl Resource for CertificateApproval {
         attributes.text("node").map(|node| identity(signer(attributes), node))
     }
 
-    fn is_of_machine(&self) -> bool {
+    fn is_bound_to_machine(&self) -> bool {
         true
     }
 

@@ -7,7 +7,7 @@ use futures::future::ready;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Applied, Class, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, ResourceType, Scope,
+    ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -79,7 +79,7 @@ impl Resource for KubeconfigFile {
                 Attribute::computed(CONTENT, Kind::String, "Kubeconfig as YAML.").secret(),
             ],
         );
-        ResourceType { name: "kubernetes_kubeconfig", scope: Scope::Provider, schema }
+        ResourceType { name: "kubernetes_kubeconfig", target_kind: TargetKind::Provider, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, yaml_document};
 use moorfast_engine::provider::{
     Applied, Class, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, ResourceType, Scope,
+    ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use serde_json::{Value as Json, json};
 
@@ -48,7 +48,7 @@ impl Resource for KubeletConfig {
                 ),
             ],
         );
-        ResourceType { name: "kubernetes_kubelet_config", scope: Scope::Provider, schema }
+        ResourceType { name: "kubernetes_kubelet_config", target_kind: TargetKind::Provider, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

@@ -43,17 +43,17 @@ pub(crate) trait Resource: Send + Sync {
     }
 
     /// Returns data to record before the first operation on an instance.
-    fn found(&self, _desired: &Attributes) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, _desired: &Attributes) -> Option<serde_json::Value> {
         None
     }
 
     /// Whether `record` and `attributes` describe the same instance.
-    fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+    fn is_same_object(&self, record: &Record, attributes: &Attributes) -> bool {
         self.identity(attributes).is_some_and(|identity| identity == record.identity)
     }
 
     /// Whether an object of this type belongs to the machine of its node, and is lost when the machine is replaced.
-    fn is_of_machine(&self) -> bool {
+    fn is_bound_to_machine(&self) -> bool {
         false
     }
 

@@ -133,14 +133,14 @@ impl Instance {
         self.connection.read(&Self::target(), &[request]).await.remove(0)
     }
 
-    pub async fn healthy(&self, desired: &Attributes, timeout: Duration) -> Result<(), ProviderError> {
+    pub async fn wait_until_healthy(&self, desired: &Attributes, timeout: Duration) -> Result<(), ProviderError> {
         let request = ReadRequest {
             address: self.address.clone(),
             resource_type: self.resource_type(),
             desired: Some(self.with_defaults(desired)),
             recorded: self.record.clone(),
         };
-        self.connection.healthy(&Self::target(), &request, timeout).await
+        self.connection.wait_until_healthy(&Self::target(), &request, timeout).await
     }
 
     pub async fn plan(&self, desired: &Attributes) -> Result<(Proposal, Option<Observed>), ProviderError> {

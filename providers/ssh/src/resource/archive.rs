@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Class, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, Scope,
+    Class, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType,
+    TargetKind,
 };
 use serde_json::json;
 
@@ -209,7 +210,7 @@ impl Resource for Archive {
                 ),
             ],
         );
-        ResourceType { name: "ssh_archive", scope: Scope::Node, schema }
+        ResourceType { name: "ssh_archive", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

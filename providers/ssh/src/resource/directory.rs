@@ -2,7 +2,7 @@
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema};
 use moorfast_engine::provider::{
-    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, Scope,
+    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, TargetKind,
 };
 use serde_json::json;
 
@@ -48,7 +48,7 @@ impl Resource for Directory {
                 mode::kind_attribute(),
             ],
         );
-        ResourceType { name: "ssh_directory", scope: Scope::Node, schema }
+        ResourceType { name: "ssh_directory", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

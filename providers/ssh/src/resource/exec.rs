@@ -5,7 +5,7 @@ use std::time::Duration;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, named};
 use moorfast_engine::provider::{
     Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType,
-    Scope,
+    TargetKind,
 };
 
 use super::{Resource, ShellTask, absolute_path, is_set, no_interpreter_line, not_sensitive, propose, text, texts};
@@ -91,7 +91,7 @@ impl Resource for Exec {
                 ),
             ],
         );
-        ResourceType { name: "ssh_exec", scope: Scope::Node, schema }
+        ResourceType { name: "ssh_exec", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
-use moorfast_engine::provider::{ResourceType, Scope};
+use moorfast_engine::provider::{ResourceType, TargetKind};
 
 use crate::script::Section;
 
@@ -54,7 +54,7 @@ pub(crate) fn data_source() -> ResourceType {
             ),
         ],
     );
-    ResourceType { name: "ssh_facts", scope: Scope::Node, schema }
+    ResourceType { name: "ssh_facts", target_kind: TargetKind::Node, schema }
 }
 
 /// Returns the facts from the answer of the node.

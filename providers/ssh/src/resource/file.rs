@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Class, Consequence, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
-    ResourceType, Scope,
+    ResourceType, TargetKind,
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -145,7 +145,7 @@ impl Resource for File {
                 mode::kind_attribute(),
             ],
         );
-        ResourceType { name: "ssh_file", scope: Scope::Node, schema }
+        ResourceType { name: "ssh_file", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

@@ -2,7 +2,7 @@
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, Scope,
+    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, TargetKind,
 };
 use serde_json::json;
 
@@ -30,7 +30,7 @@ impl Resource for Group {
                 .or(false),
             ],
         );
-        ResourceType { name: "ssh_group", scope: Scope::Node, schema }
+        ResourceType { name: "ssh_group", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -85,7 +85,7 @@ impl Resource for Group {
         }))
     }
 
-    fn found(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
         observed.is_none().then(|| json!({ "made": true }))
     }
 

@@ -2,7 +2,7 @@
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, Scope,
+    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, TargetKind,
 };
 use serde_json::json;
 
@@ -31,7 +31,7 @@ impl Resource for KernelModule {
                 Attribute::computed("at_boot", Kind::Bool, "Whether the file of moorfast loads the module at boot."),
             ],
         );
-        ResourceType { name: "ssh_kernel_module", scope: Scope::Node, schema }
+        ResourceType { name: "ssh_kernel_module", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -95,7 +95,7 @@ printf '%s\\n' {} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" 
         )))
     }
 
-    fn found(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
         let loaded = observed.is_some_and(|o| flag(o, "loaded"));
         (!loaded).then(|| json!({ "loaded": true }))
     }

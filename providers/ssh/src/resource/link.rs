@@ -2,7 +2,7 @@
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, Scope,
+    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, TargetKind,
 };
 use serde_json::json;
 
@@ -28,7 +28,7 @@ impl Resource for Link {
                 mode::kind_attribute(),
             ],
         );
-        ResourceType { name: "ssh_link", scope: Scope::Node, schema }
+        ResourceType { name: "ssh_link", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

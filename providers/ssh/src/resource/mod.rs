@@ -70,7 +70,7 @@ pub(crate) trait Resource: Send + Sync {
     fn identity(&self, attributes: &Attributes) -> Option<String>;
 
     /// Whether `attributes` still mean the object of `record`.
-    fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+    fn is_same_object(&self, record: &Record, attributes: &Attributes) -> bool {
         self.identity(attributes).is_some_and(|identity| identity == record.identity)
     }
 
@@ -130,7 +130,7 @@ pub(crate) trait Resource: Send + Sync {
     }
 
     /// Returns the state from before the first change, which a destroy restores. After a success it equals [`Resource::private`].
-    fn found(&self, _desired: &Attributes, _observed: Option<&Attributes>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, _desired: &Attributes, _observed: Option<&Attributes>) -> Option<serde_json::Value> {
         None
     }
 

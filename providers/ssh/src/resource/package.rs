@@ -5,7 +5,7 @@ use std::time::Duration;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Consequence, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType,
-    Scope,
+    TargetKind,
 };
 use moorfast_engine::state::Record;
 use serde_json::json;
@@ -79,7 +79,7 @@ impl Resource for Package {
                 Attribute::optional("cache_update", Kind::Bool, "Whether the package lists are refreshed before an installation. They are always refreshed when a package is not found.").or(false),
             ],
         );
-        ResourceType { name: "ssh_package", scope: Scope::Node, schema }
+        ResourceType { name: "ssh_package", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -122,7 +122,7 @@ impl Resource for Package {
         Some(format!("package:{}", name_of(first.as_str()?)))
     }
 
-    fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+    fn is_same_object(&self, record: &Record, attributes: &Attributes) -> bool {
         let recorded = record.attributes.get("names").and_then(|names| names.as_array()).into_iter().flatten();
         let recorded: Vec<_> = recorded.filter_map(|name| name.as_str()).map(name_of).collect();
         texts(attributes, "names").iter().any(|name| recorded.contains(&name_of(name)))
@@ -239,7 +239,7 @@ held | blob held
         })
     }
 
-    fn found(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
         if text(desired, "state") == Some("absent") {
             return None;
         }

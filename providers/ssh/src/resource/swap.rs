@@ -2,7 +2,7 @@
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, Scope,
+    Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, TargetKind,
 };
 use serde_json::json;
 
@@ -57,7 +57,7 @@ impl Resource for Swap {
                 Attribute::computed("at_boot", Kind::Bool, "Whether swap would be active after the next boot."),
             ],
         );
-        ResourceType { name: "ssh_swap", scope: Scope::Node, schema }
+        ResourceType { name: "ssh_swap", target_kind: TargetKind::Node, schema }
     }
 
     fn identity(&self, _: &Attributes) -> Option<String> {
@@ -108,7 +108,7 @@ impl Resource for Swap {
         }))
     }
 
-    fn found(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
         let observed = observed?;
         Some(json!({ "masked": !flag(observed, "at_boot"), "devices": texts(observed, "devices") }))
     }

@@ -3,7 +3,7 @@
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Class, Consequence, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
-    ResourceType, Scope,
+    ResourceType, TargetKind,
 };
 use serde_json::json;
 
@@ -52,7 +52,7 @@ impl Resource for Sysctl {
                 Attribute::computed("boot_value", Kind::String, "The value that the files in `sysctl.d` set at boot. Empty if no file sets the parameter."),
             ],
         );
-        ResourceType { name: "ssh_sysctl", scope: Scope::Node, schema }
+        ResourceType { name: "ssh_sysctl", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -182,7 +182,7 @@ field written yes",
         )))
     }
 
-    fn found(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
         let value = observed?.get("value").filter(|value| !value.is_sensitive())?;
         Some(json!({ "before": value.as_str()? }))
     }

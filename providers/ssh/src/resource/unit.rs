@@ -6,7 +6,7 @@ use std::time::Duration;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, named};
 use moorfast_engine::provider::{
     Class, Consequence, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ResourceType, Scope,
+    ProviderError, ResourceType, TargetKind,
 };
 use serde_json::json;
 
@@ -136,7 +136,7 @@ impl Resource for Unit {
                 Attribute::computed("restart_pending", Kind::Bool, "Whether the unit still runs an older definition than the one on disk: after a manual edit, or after an interrupted apply. The next apply restarts the unit."),
             ],
         );
-        ResourceType { name: "ssh_systemd_unit", scope: Scope::Node, schema }
+        ResourceType { name: "ssh_systemd_unit", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -401,7 +401,7 @@ done",
         ))
     }
 
-    fn found(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
         if is_set(desired, "content") {
             return None;
         }

@@ -3,7 +3,7 @@
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType,
-    Scope,
+    TargetKind,
 };
 use moorfast_engine::state::Record;
 use serde_json::json;
@@ -94,7 +94,7 @@ impl Resource for User {
                 Attribute::computed("keys_trusted", Kind::Bool, "Whether sshd with StrictModes accepts the `authorized_keys`: only the account and root own or can change the file and its folder, and the account can read both. An apply corrects owner and mode."),
             ],
         );
-        ResourceType { name: "ssh_user", scope: Scope::Node, schema }
+        ResourceType { name: "ssh_user", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -218,7 +218,7 @@ impl Resource for User {
         Ok(ShellTask::quick(format!("{start}\n{body}")))
     }
 
-    fn found(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
         let mut found = previous_lists(desired, observed);
         if observed.is_none() {
             found.insert("made".to_owned(), true.into());

@@ -234,7 +234,7 @@ impl World {
     pub async fn apply_and_crash(&self, kind: &str, desired: Attributes) {
         let full = Self::full(kind, desired.clone());
         let observed = self.read(kind, Some(desired)).await.unwrap();
-        let private = SshProvider.found(kind, &full, observed.as_ref()).unwrap_or_default();
+        let private = SshProvider.initial_private_data(kind, &full, observed.as_ref()).unwrap_or_default();
         let action = match observed {
             None => OperationAction::Create(full.clone()),
             Some(_) => OperationAction::Update(full.clone()),

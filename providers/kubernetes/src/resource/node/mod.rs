@@ -15,7 +15,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Applied, Class, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, ResourceType, Scope,
+    ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
@@ -82,7 +82,7 @@ impl Resource for NodeObject {
                 Attribute::computed("pod_cidr", Kind::String, "Address range of the pods on the node."),
             ],
         );
-        ResourceType { name: "kubernetes_node", scope: Scope::Provider, schema }
+        ResourceType { name: "kubernetes_node", target_kind: TargetKind::Provider, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -100,7 +100,7 @@ impl Resource for NodeObject {
         attributes.text("name").map(|name| format!("Node/{name}"))
     }
 
-    fn is_of_machine(&self) -> bool {
+    fn is_bound_to_machine(&self) -> bool {
         true
     }
 

@@ -412,10 +412,7 @@ mod tests {
                 "{apiVersion: a/v1, kind: D, metadata: {name: x}}\n---\n{apiVersion: b/v1, kind: D, metadata: {name: x}}",
                 "D/x is declared twice, in the documents 1 and 2, of a/v1 and of b/v1: use two resources",
             ),
-            (
-                "# one\n---\nkind: Pod\nkind: Pod",
-                "is not valid YAML: line 4, column 1: duplicate key `kind`",
-            ),
+            ("# one\n---\nkind: Pod\nkind: Pod", "is not valid YAML: line 4, column 1: duplicate key `kind`"),
             (
                 "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: x}, aggregationRule: {}, rules: [{}]}",
                 "the `aggregationRule` of the ClusterRole x fills its rules",

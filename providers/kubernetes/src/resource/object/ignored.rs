@@ -10,7 +10,11 @@ use moorfast_engine::model::{AttributePath, Attributes, PathStep, Value};
 use super::key::{DEFAULT_NAMESPACE, ObjectKey};
 
 /// Returns the paths into the observed attributes that `path` names.
-pub(crate) fn observed_paths(path: AttributePath, desired: &Attributes, observed: &Attributes) -> Vec<AttributePath> {
+pub(crate) fn resolve_ignored_path(
+    path: AttributePath,
+    desired: &Attributes,
+    observed: &Attributes,
+) -> Vec<AttributePath> {
     let is_yaml = desired.get("yaml").is_some_and(|yaml| !yaml.is_null());
     match (path.0.split_first(), observed.get("objects").and_then(Value::as_map)) {
         (Some((PathStep::Name(first), rest)), Some(objects)) if is_yaml && first == "manifest" => {
@@ -80,7 +84,7 @@ mod tests {
     fn a_manifest_path_names_the_field_of_every_yaml_object() {
         let observed = attributes(json!({"objects": {"A/x": {}, "B/y": {}}}));
         let paths = |path: &str, desired: serde_json::Value| {
-            let observed = observed_paths(path.parse().unwrap(), &attributes(desired), &observed);
+            let observed = resolve_ignored_path(path.parse().unwrap(), &attributes(desired), &observed);
             observed.into_iter().map(|path| format!("{:?}", path.0)).collect::<Vec<_>>()
         };
         let yaml = json!({"yaml": "..."});

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Applied, Invalid, Object as PlannedObject, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
-    ReadRequest, ResourceType, Scope,
+    ReadRequest, ResourceType, TargetKind,
 };
 use moorfast_engine::state::Record;
 use serde_json::Value as Json;
@@ -32,7 +32,7 @@ use crate::resource::{Reading, Resource};
 use document::Declared;
 pub(crate) use document::mark;
 pub(crate) use fields::FieldSet;
-pub(crate) use ignored::observed_paths;
+pub(crate) use ignored::resolve_ignored_path;
 pub(crate) use key::{DEFAULT_NAMESPACE, ObjectKey};
 use observation::PrivateData;
 
@@ -81,7 +81,7 @@ impl Resource for Object {
                 .or(true),
             ],
         );
-        ResourceType { name: "kubernetes_object", scope: Scope::Provider, schema }
+        ResourceType { name: "kubernetes_object", target_kind: TargetKind::Provider, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -104,13 +104,13 @@ impl Resource for Object {
         contents::objects(attributes)
     }
 
-    fn found(&self, desired: &Attributes) -> Option<Json> {
+    fn initial_private_data(&self, desired: &Attributes) -> Option<Json> {
         let objects: Vec<_> = documents(desired).into_iter().map(|(key, _)| key).collect();
         (!objects.is_empty()).then(|| PrivateData { objects, ..PrivateData::default() }.write())
     }
 
     /// Returns true if at least one declared object is recorded: an update creates and deletes the other objects.
-    fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+    fn is_same_object(&self, record: &Record, attributes: &Attributes) -> bool {
         let recorded = PrivateData::read(&record.private).objects;
         if recorded.is_empty() {
             return self.identity(attributes).is_some_and(|identity| identity == record.identity);

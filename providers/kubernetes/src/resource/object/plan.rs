@@ -1,7 +1,7 @@
 //! The plan of an instance, object by object.
 
 use moorfast_engine::model::{Attributes, Value};
-use moorfast_engine::plan::{Step, parse_path, path_text};
+use moorfast_engine::plan::{PathSegment, parse_path, path_text};
 use moorfast_engine::provider::{
     Action, Consequence, ObjectChange, PlanRequest, Proposal, ProposedAction, ProviderError, loses,
 };
@@ -245,8 +245,8 @@ impl ObjectPlan {
     fn change(&self, is_yaml: bool) -> ObjectChange {
         let name = self.key.to_string();
         let start = match is_yaml {
-            true => vec![Step::Name("objects".to_owned()), Step::Name(name.clone())],
-            false => vec![Step::Name("manifest".to_owned())],
+            true => vec![PathSegment::Name("objects".to_owned()), PathSegment::Name(name.clone())],
+            false => vec![PathSegment::Name("manifest".to_owned())],
         };
         let path = |field: &String| path_text(&start.iter().cloned().chain(parse_path(field)).collect::<Vec<_>>());
         let replace_paths = self.immutable.iter().map(path).collect();

@@ -1,0 +1,110 @@
+//! The trait of a configured provider.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{
+    Applied, Class, DataRequest, Observed, Operation, PlanRequest, Proposal, ProviderError, ReadRequest, Target,
+};
+use crate::model::{Address, Attributes, Identified, Machine};
+
+/// A configured provider, which reads and changes objects.
+///
+/// All methods may be called concurrently, also for the same target. Methods that take several requests return one result for each request, in the same order.
+#[async_trait]
+pub trait Connection: Send + Sync {
+    /// Returns the machine that answers as a node. Returns `None` if the target is not a machine.
+    ///
+    /// If the machine does not prove that it is the known one, the provider reads its identity and nothing else, and sends nothing sensitive to it.
+    ///
+    /// # Errors
+    /// If the node does not answer, or its identity cannot be read.
+    async fn identify(&self, _target: &Target) -> Result<Option<Identified>, ProviderError> {
+        Ok(None)
+    }
+
+    /// Accepts `machine`, as [`Connection::identify`] returned it, as the machine of the node for this run.
+    ///
+    /// # Errors
+    /// If the machine does not answer any more.
+    async fn accept_machine(&self, _target: &Target, _machine: &Machine) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    /// Trusts an accepted machine in later runs too, for example by storing its host keys.
+    ///
+    /// # Errors
+    /// If this cannot be stored.
+    async fn trust_machine(&self, _target: &Target, _machine: &Machine) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    /// Waits until a target answers that this run starts or restarts. The engine calls this before each call on such a target.
+    ///
+    /// `waiting` is one of the instances that wait for the target. Progress is reported under its address.
+    ///
+    /// # Errors
+    /// If the target does not answer within some minutes.
+    async fn wait_until_reachable(&self, _target: &Target, _waiting: &Address) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    /// Returns the observed attributes of each object, or `None` if the object does not exist.
+    ///
+    /// The attributes are those of the schema. An attribute that cannot be compared with an earlier reading is left out.
+    ///
+    /// # Errors
+    /// If the target does not answer, each of its requests fails with [`Class::Unreachable`].
+    async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>>;
+
+    /// Returns for each object how it can be given its desired attributes. Changes nothing.
+    async fn plan(&self, target: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>>;
+
+    /// Runs the operations, concurrently if possible. Sends the index and the result of each operation to `outcomes` as soon as it ends.
+    ///
+    /// Each operation is reported exactly once. The operations of one call do not depend on each other.
+    ///
+    /// When the run is cancelled ([`Context::cancel`](super::Context::cancel)), running operations are aborted and end as [`Class::Cancelled`]. When the run may
+    /// start nothing more ([`Context::start_permit`](super::Context::start_permit)), operations that did not start end as [`Class::NotStarted`], and running
+    /// operations are finished, because a partial change would be worse.
+    async fn apply(
+        &self,
+        target: &Target,
+        operations: &[Operation],
+        outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>,
+    );
+
+    /// Returns the data of each request.
+    async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>>;
+
+    /// Returns lines that may explain why something that depends on these objects failed, for example the last journal lines of a unit.
+    ///
+    /// Returns an empty list if there is nothing to report. The lines must not contain sensitive values.
+    async fn explain(&self, _target: &Target, _requests: &[ReadRequest]) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Waits until an object is healthy: a unit runs and keeps running, a Node is ready. Called only for types with
+    /// [`Provider::has_health`](super::Provider::has_health).
+    ///
+    /// The engine calls this after an operation on the object or on something else of the same node. A health that was observed before the call proves nothing.
+    ///
+    /// # Errors
+    /// [`Class::Timeout`], with the reason, if the object is not healthy within `timeout`.
+    async fn wait_until_healthy(
+        &self,
+        _target: &Target,
+        request: &ReadRequest,
+        _timeout: Duration,
+    ) -> Result<(), ProviderError> {
+        Err(ProviderError::new(Class::Invalid, format!("the type {} has no health", request.resource_type)))
+    }
+
+    /// Returns how often the provider has accessed its targets so far: `("ssh execs", 12)`.
+    fn statistics(&self) -> Vec<(&'static str, u64)>;
+
+    /// Closes all connections.
+    async fn close(&self);
+}

@@ -1,0 +1,41 @@
+//! The environment of a configured provider.
+
+use std::path::PathBuf;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+use super::StartPermit;
+use crate::model::Address;
+
+/// The environment that a provider is configured with, in addition to its configuration.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The folder of the manifest. Relative paths start here.
+    pub root: PathBuf,
+    /// The folder for moorfast's own files (`.moorfast` beside the manifest): `known_hosts`, caches.
+    pub data_dir: PathBuf,
+    /// Whether the manifest is untrusted. If so, the provider reads files below `root`, but runs no program, sends no request and reads no other file that the
+    /// manifest names.
+    pub untrusted: bool,
+    /// The token that is cancelled when running operations must be aborted.
+    pub cancel: CancellationToken,
+    /// The permit that a provider checks immediately before it starts an operation.
+    pub start_permit: StartPermit,
+    /// The receiver of progress messages.
+    pub progress: Progress,
+}
+
+/// The channel for progress messages of long operations: what an operation waits for, how much of a file is uploaded.
+#[derive(Clone, Debug)]
+pub struct Progress(pub Option<UnboundedSender<(Address, String)>>);
+
+impl Progress {
+    /// Reports `message` as the progress of the operation on `address`.
+    pub fn report(&self, address: &Address, message: impl Into<String>) {
+        if let Some(sender) = &self.0 {
+            // The operation goes on if nobody receives its progress.
+            let _ = sender.send((address.clone(), message.into()));
+        }
+    }
+}
