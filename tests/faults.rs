@@ -93,7 +93,7 @@ fn a_full_disk_stops_a_run_before_it_acts() {
     moorfast.expect(0, &["apply", "--auto-approve", "--state", &state]);
     disk.fill();
     let run = moorfast.expect(1, &["apply", "--auto-approve", "--state", &state, "--var", "text=two"]);
-    run.complains("no space left").complains(&state).complains("make room");
+    run.complains("no space left").complains(&state).complains("free disk space");
     no_panic(&run);
     assert_eq!(fs::read_to_string(moorfast.path("a")).unwrap(), "one", "what can't be recorded is not begun");
     moorfast.expect(0, &["state", "list", "--state", &state]).says("ssh_file.a").says("ssh_file.b");
@@ -118,7 +118,7 @@ fn a_disk_that_fills_up_during_a_run_loses_nothing() {
     open_gate(&moorfast);
     let run = run.end();
     assert_eq!(run.code, 1, "{run}");
-    run.complains("no space left").complains("make room");
+    run.complains("no space left").complains("free disk space");
     no_panic(&run);
     assert!(moorfast.path("went").exists() && !moorfast.path("after").exists());
     moorfast.expect(0, &["state", "list", "--state", &state]).says("ssh_file.free");

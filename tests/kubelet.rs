@@ -302,7 +302,7 @@ impl Chapter {
             last.iter().all(|line| !line.starts_with("leases")).then_some(())
         });
         assert_eq!(last, Vec::<String>::new());
-        self.moorfast.expect(1, &["state", "list"]).complains("it holds no objects and no outputs");
+        self.moorfast.expect(1, &["state", "list"]).complains("it has no objects and no outputs");
     }
 
     /// What a plan would do: the action by address.

@@ -52,7 +52,7 @@ fn what_no_longer_looks_as_reviewed_is_left_alone() {
     folder.write("out/greeting", "somebody was here\n");
     folder
         .expect(4, &["apply", "saved"])
-        .complains("no longer look as they were reviewed")
+        .complains("these objects changed since the plan")
         .complains("ssh_file.greeting");
     assert_eq!(folder.read("out/greeting"), "somebody was here\n");
 }

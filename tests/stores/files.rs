@@ -131,5 +131,5 @@ pub fn a_backup_puts_everything_back(stores: &Stores) {
     assert_eq!(pulled(&other)["lineage"], old["lineage"]);
     // What was pulled is no backup.
     moorfast.write("pulled.json", &old.to_string());
-    refused(&moorfast.run(&["state", "restore", "pulled.json"]), "no backup");
+    refused(&moorfast.run(&["state", "restore", "pulled.json"]), "is not a backup");
 }

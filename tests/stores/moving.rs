@@ -54,7 +54,7 @@ pub fn a_state_moves_without_its_history_of_drift_where_that_can_t_be(stores: &S
     testbed.kubectl(&["create", "secret", "generic", &format!("{name}-drift"), "--from-literal=state={"]);
     moorfast.write("moorfast.toml", &(in_cluster.clone() + MANIFEST));
     let moved = moorfast.expect(0, &MIGRATE);
-    moved.says("Moved version").complains("warning: what looks for drift saw stays behind");
+    moved.says("Moved version").complains("warning: cannot move the drift history");
     assert_eq!(pulled(&moorfast), state);
     moorfast.expect(0, &MIGRATE).says("already");
     moorfast.expect(0, &["plan", "--detailed-exitcode"]);
