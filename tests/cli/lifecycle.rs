@@ -60,7 +60,10 @@ fn drift_is_seen_and_mended() {
         .says("ssh_file.greeting[\"here\"] has changed")
         .says("ssh_file.secret[\"here\"] is gone")
         .says("Drift: 2 objects");
-    folder.expect(0, &["plan"]).says("corrected by this plan").says("because it was changed outside moorfast");
+    folder
+        .expect(0, &["plan"])
+        .says("since the last apply, corrected by this plan")
+        .says("because it was changed outside moorfast");
     folder.expect(0, &["apply", "-auto-approve"]).says("1 added, 1 changed, 0 destroyed");
     folder.expect(0, &["drift"]);
 }
