@@ -28,9 +28,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// Returns this session with a manifest that is trusted or not.
-    pub fn with_trust(&self, trusted: bool) -> Self {
-        Self { globals: self.globals.clone(), ui: self.ui, untrusted: !trusted }
+    /// Returns this session. `untrusted` is whether its manifest is from somebody who is not trusted.
+    pub fn with_untrusted(&self, untrusted: bool) -> Self {
+        Self { globals: self.globals.clone(), ui: self.ui, untrusted }
     }
 
     /// Returns the folder of moorfast's own files: state, key, known hosts.
@@ -131,7 +131,7 @@ impl Session {
     pub async fn state(&self) -> Result<Store, Error> {
         self.existing_store().await?.ok_or_else(|| {
             Error::usage(
-                format!("cannot find the state in {}: there was no apply yet", self.data_dir().display()),
+                format!("cannot find the state in {}: it does not exist", self.data_dir().display()),
                 "run `moorfast apply` to create it, or use `--state DIR` for another folder",
             )
         })

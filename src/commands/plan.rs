@@ -63,7 +63,7 @@ pub struct Plan {
 
 impl Plan {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let session = &session.with_trust(!self.untrusted);
+        let session = &session.with_untrusted(self.untrusted);
         let started = Instant::now();
         // An unusable key is reported before any node or cluster is read.
         let key = self.sign_key.as_deref().map(sign_key).transpose()?;

@@ -10,11 +10,15 @@ use super::instance_name::{OnNode, on_every_node, on_node};
 use super::machines;
 use super::plan::checks;
 use super::row::{Row, TextOptions, rows_between, table};
+use super::section::Section;
 use super::style::{ADD, BOLD, CHANGE, DESTROY, DIM, paint};
 use super::wording::counted;
 
 /// Maximum number of other instances with the same drift that are listed by address.
 const NAMED: usize = 8;
+
+/// The heading of the drift that `moorfast drift` found.
+const CHANGED: &str = "Changed outside moorfast since the last apply";
 
 /// The numbers of objects that a drift report does not show.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,8 +32,12 @@ pub struct Omitted {
 /// Renders the output of `moorfast drift`.
 pub fn drift(plan: &Plan, omitted: Omitted, options: TextOptions) -> String {
     let all: Vec<_> = plan.drift.iter().collect();
-    let sections =
-        [machines::section(plan, true), section(&all, options), checks(&plan.checks), vec![closing(plan, omitted)]];
+    let sections = [
+        machines::section(plan, true),
+        section(CHANGED, &all, options).text(),
+        checks(&plan.checks).text(),
+        vec![closing(plan, omitted)],
+    ];
     let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
     texts.join("\n\n") + "\n"
 }
@@ -55,16 +63,15 @@ pub fn closing(plan: &Plan, omitted: Omitted) -> String {
 
 /// Returns two sections about the drift of a plan: in short the drift that the plan corrects, because its changes show the details, and in full
 /// the drift that it does not correct.
-pub fn of_plan(plan: &Plan, options: TextOptions) -> [Vec<String>; 2] {
+pub fn of_plan(plan: &Plan, options: TextOptions) -> [Section; 2] {
     let corrects = |change: &&Change| change.reasons.iter().any(|r| matches!(r, Reason::Drift | Reason::Gone));
     let corrected: BTreeSet<_> = plan.changes.iter().filter(corrects).map(|change| &change.address).collect();
     let (corrected, kept): (Vec<_>, Vec<_>) = plan.drift.iter().partition(|drift| corrected.contains(&drift.address));
-    let mut short = Vec::new();
-    if !corrected.is_empty() {
-        short.push(paint(BOLD, "Changed outside moorfast since the last apply, corrected by this plan:"));
-        short.extend(summary(&corrected));
-    }
-    [short, section(&kept, options)]
+    let corrected = Section {
+        heading: "Changed outside moorfast since the last apply, corrected by this plan",
+        lines: summary(&corrected),
+    };
+    [corrected, section("Changed outside moorfast since the last apply, not corrected by this plan", &kept, options)]
 }
 
 /// Returns one line per drifted address with its changed attributes. The same element on several nodes has one line.
@@ -119,16 +126,10 @@ pub fn changed_attributes(drift: &Drift) -> Vec<String> {
 }
 
 /// Renders drift in full.
-fn section(drift: &[&Drift], options: TextOptions) -> Vec<String> {
-    if drift.is_empty() {
-        return Vec::new();
-    }
-    let mut lines = vec![paint(BOLD, "Changed outside moorfast since the last apply:")];
-    for group in grouped(drift, is_same_drift) {
-        lines.push(String::new());
-        lines.extend(drifted(&group, options));
-    }
-    lines
+fn section(heading: &'static str, drift: &[&Drift], options: TextOptions) -> Section {
+    let groups = grouped(drift, is_same_drift);
+    let lines = groups.iter().flat_map(|group| std::iter::once(String::new()).chain(drifted(group, options)));
+    Section { heading, lines: lines.collect() }
 }
 
 /// Returns the lines of each drifted object. Equal drift is grouped.

@@ -15,6 +15,7 @@ use super::plan::{checks, closing, groups, outputs, warnings};
 use super::policy::violated;
 use super::rollout::rollouts;
 use super::row::TextOptions;
+use super::section::Section;
 use super::spans::{Span, mark, plain, spans};
 use super::wording::{Danger, danger, symbol};
 
@@ -33,9 +34,9 @@ pub fn plan(plan: &Plan) -> String {
         tools(&groups),
         groups.iter().enumerate().map(|(i, (heading, blocks))| group(i, heading, blocks, groups.len())).collect(),
         drifted(plan),
-        section("Rollouts", &rollouts(plan)),
-        section("Changes to outputs", &outputs(&plan.outputs, OPTIONS)),
-        section("Checks", &checks(&plan.checks)),
+        section(&rollouts(plan)),
+        section(&outputs(&plan.outputs, OPTIONS)),
+        section(&checks(&plan.checks)),
         graph(plan, &groups),
     ];
     format!(
@@ -225,15 +226,10 @@ fn sign(block: &Block) -> String {
 }
 
 fn drifted(plan: &Plan) -> String {
-    let [short, kept] = drift::of_plan(plan, OPTIONS);
-    section("Changed outside moorfast, corrected by this plan", short.get(1..).unwrap_or_default())
-        + &section("Changed outside moorfast, not corrected by this plan", kept.get(1..).unwrap_or_default())
+    drift::of_plan(plan, OPTIONS).iter().map(section).collect()
 }
 
-fn section(heading: &str, lines: &[String]) -> String {
-    // The first line of the text for the terminal is its heading.
-    let lines =
-        lines.strip_prefix(&[super::style::paint(super::style::BOLD, format!("{heading}:"))][..]).unwrap_or(lines);
+fn section(Section { heading, lines }: &Section) -> String {
     if lines.is_empty() {
         return String::new();
     }

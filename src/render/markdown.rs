@@ -11,6 +11,7 @@ use super::plan::{checks, closing, groups, outputs, warnings};
 use super::policy::violated;
 use super::rollout::rollouts;
 use super::row::TextOptions;
+use super::section::Section;
 use super::spans::{mark, plain, spans};
 use super::wording::{Danger, counted, symbol};
 
@@ -41,25 +42,23 @@ pub fn plan(plan: &Plan, limit: usize) -> String {
     for line in warnings(plan) {
         page.add(&format!("- :information_source: {}\n", text(plain(&line).trim_start_matches("warning: "))));
     }
-    for line in rollouts(plan).iter().skip(1) {
-        page.add(&rolled(line));
+    for line in rollouts(plan).lines {
+        page.add(&rolled(&line));
     }
     for block in dangers {
         page.add(&format!("- {}\n", headline(block)));
     }
-    let [short, kept] = drift::of_plan(plan, OPTIONS);
-    page.add(&details("Changed outside moorfast, corrected by this plan", &short[short.len().min(1)..]));
-    page.add(&details("Changed outside moorfast, not corrected by this plan", &kept[kept.len().min(1)..]));
+    for section in drift::of_plan(plan, OPTIONS) {
+        page.add(&details(&section));
+    }
     for (heading, blocks) in &groups {
         page.section(&format!("\n#### {}\n\n", text(heading.trim_end_matches(':'))));
         for block in blocks {
             page.change(&headline(block), &body(block, OPTIONS));
         }
     }
-    let changed = outputs(&plan.outputs, OPTIONS);
-    page.add(&details("Changes to outputs", &changed[changed.len().min(1)..]));
-    let checked = checks(&plan.checks);
-    page.add(&details("Checks", &checked[checked.len().min(1)..]));
+    page.add(&details(&outputs(&plan.outputs, OPTIONS)));
+    page.add(&details(&checks(&plan.checks)));
     let footer = format!(
         "\n<sub>Created at {:.0} by moorfast {} for serial {} of the state.</sub>\n",
         plan.created_at,
@@ -113,8 +112,7 @@ pub fn drift(plan: &Plan, omitted: Omitted, limit: usize) -> String {
     if omitted.known > 0 && !plan.drift.is_empty() {
         page.add(&format!("- Drift of {} more was reported before\n", counted(omitted.known, "object")));
     }
-    let checked = checks(&plan.checks);
-    page.add(&details("Checks", &checked[checked.len().min(1)..]));
+    page.add(&details(&checks(&plan.checks)));
     page.end(
         "`moorfast drift`",
         &format!("\n<sub>Found at {:.0} by moorfast {}.</sub>\n", plan.created_at, text(&plan.moorfast_version)),
@@ -204,8 +202,8 @@ fn summary(line: &str) -> String {
     spans.iter().map(|s| if s.bold { format!("<b>{}</b>", text(&s.text)) } else { text(&s.text) }).collect()
 }
 
-fn details(summary: &str, lines: &[String]) -> String {
-    if lines.is_empty() { String::new() } else { folded(summary, lines) }
+fn details(Section { heading, lines }: &Section) -> String {
+    if lines.is_empty() { String::new() } else { folded(heading, lines) }
 }
 
 fn folded(summary: &str, lines: &[String]) -> String {

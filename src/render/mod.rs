@@ -11,6 +11,7 @@ mod machines;
 mod policy;
 mod rollout;
 mod row;
+mod section;
 mod spans;
 mod structure;
 mod text_diff;

@@ -14,6 +14,7 @@ use super::machines;
 use super::policy::policies;
 use super::rollout::rollouts;
 use super::row::{Row, TextOptions, table};
+use super::section::Section;
 use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
 use super::wording::{Danger, counted, listed, meaning, symbol};
@@ -21,7 +22,7 @@ use super::wording::{Danger, counted, listed, meaning, symbol};
 /// Renders a plan as text with colours.
 pub fn plan(plan: &Plan, options: TextOptions) -> String {
     let mut sections = vec![policies(plan), warnings(plan), machines::section(plan, options.full)];
-    sections.extend(drift::of_plan(plan, options));
+    sections.extend(drift::of_plan(plan, options).map(Section::text));
     let groups = groups(plan, options.full);
     if !groups.is_empty() {
         let changes = groups.iter().flat_map(|(_, blocks)| blocks).map(|block| block.first().change);
@@ -35,9 +36,9 @@ pub fn plan(plan: &Plan, options: TextOptions) -> String {
         sections.push(vec![paint(BOLD, heading)]);
         sections.extend(blocks.iter().map(|b| block(b, options)));
     }
-    sections.push(rollouts(plan));
-    sections.push(outputs(&plan.outputs, options));
-    sections.push(checks(&plan.checks));
+    sections.push(rollouts(plan).text());
+    sections.push(outputs(&plan.outputs, options).text());
+    sections.push(checks(&plan.checks).text());
     sections.push(vec![closing(plan)]);
     let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
     texts.join("\n\n") + "\n"
@@ -151,7 +152,7 @@ fn heading(block: &Block) -> String {
 }
 
 /// Returns the section of the changed outputs.
-pub fn outputs(outputs: &BTreeMap<String, OutputChange>, options: TextOptions) -> Vec<String> {
+pub fn outputs(outputs: &BTreeMap<String, OutputChange>, options: TextOptions) -> Section {
     let rows: Vec<_> = outputs
         .iter()
         .filter(|(_, change)| change.before != change.after)
@@ -162,19 +163,11 @@ pub fn outputs(outputs: &BTreeMap<String, OutputChange>, options: TextOptions) -
             forces_replacement: false,
         })
         .collect();
-    if rows.is_empty() {
-        return Vec::new();
-    }
-    let mut lines = vec![paint(BOLD, "Changes to outputs:")];
-    lines.extend(table(&rows, options));
-    lines
+    Section { heading: "Changes to outputs", lines: table(&rows, options) }
 }
 
 /// Returns the section of the checks, failed ones first.
-pub fn checks(checks: &[CheckResult]) -> Vec<String> {
-    if checks.is_empty() {
-        return Vec::new();
-    }
+pub fn checks(checks: &[CheckResult]) -> Section {
     let word = |status| match status {
         CheckStatus::Fail => paint(DESTROY.bold(), "FAIL"),
         CheckStatus::Error => paint(DESTROY.bold(), "ERROR"),
@@ -187,11 +180,11 @@ pub fn checks(checks: &[CheckResult]) -> Vec<String> {
         CheckStatus::Unknown => 1,
         CheckStatus::Pass => 2,
     });
-    let mut lines = vec![paint(BOLD, "Checks:")];
+    let mut lines = Vec::new();
     for check in sorted {
         let later = if check.status == CheckStatus::Unknown { " (known after apply)" } else { "" };
         lines.push(format!("  {} {}{later}", word(check.status), check.name));
         lines.extend(check.messages.iter().flat_map(|m| m.lines()).map(|line| format!("       {}", printable(line))));
     }
-    lines
+    Section { heading: "Checks", lines }
 }

@@ -12,6 +12,7 @@ use moorfast_engine::provider::{Class, ProviderError};
 use super::diagnostic::provider_errors;
 use super::plan::checks;
 use super::rollout::{failed_gates, left};
+use super::section::Section;
 use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
 use super::value::printable;
 
@@ -50,9 +51,9 @@ pub fn is_complete(report: &Report) -> bool {
 
 /// Renders the report for standard output: checks, outputs, summary line and statistics.
 pub fn closing(report: &Report, mode: PlanMode, took: Duration) -> String {
-    let mut sections = vec![checks(&report.checks)];
+    let mut sections = vec![checks(&report.checks).text()];
     if mode != PlanMode::Destroy {
-        sections.push(outputs(report));
+        sections.push(outputs(report).text());
     }
     sections.push(vec![headline(report, mode), run_statistics(&report.statistics, took)]);
     let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
@@ -95,14 +96,10 @@ pub fn duration(took: Duration) -> String {
     }
 }
 
-fn outputs(report: &Report) -> Vec<String> {
-    if report.outputs.is_empty() {
-        return Vec::new();
-    }
+fn outputs(report: &Report) -> Section {
     let label = report.outputs.keys().map(|name| name.chars().count()).max().unwrap_or(0);
-    let mut lines = vec![paint(BOLD, "Outputs:")];
-    lines.extend(report.outputs.iter().map(|(name, value)| format!("  {name:label$} = {}", shown(value))));
-    lines
+    let line = |(name, value)| format!("  {name:label$} = {}", shown(value));
+    Section { heading: "Outputs", lines: report.outputs.iter().map(line).collect() }
 }
 
 /// Returns a value as text, without sensitive values.

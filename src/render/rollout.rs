@@ -8,6 +8,7 @@ use moorfast_engine::session::RolloutStep;
 
 use super::diagnostic::provider_error;
 use super::report::duration;
+use super::section::Section;
 use super::style::{BOLD, DESTROY, WARNING, paint};
 use super::value::printable;
 use super::wording::counted;
@@ -16,12 +17,8 @@ use super::wording::counted;
 const NAMED: usize = 20;
 
 /// Returns the section of the rollouts of a plan: the nodes in their order, how many change at once, and the gates between them.
-pub fn rollouts(plan: &Plan) -> Vec<String> {
-    if plan.rollouts.is_empty() {
-        return Vec::new();
-    }
-    let heading = paint(BOLD, "Rollouts:");
-    std::iter::once(heading).chain(plan.rollouts.iter().flat_map(rollout)).collect()
+pub fn rollouts(plan: &Plan) -> Section {
+    Section { heading: "Rollouts", lines: plan.rollouts.iter().flat_map(rollout).collect() }
 }
 
 fn rollout(rollout: &PlannedRollout) -> Vec<String> {

@@ -229,7 +229,7 @@ fn the_history_has_each_drift_and_its_time() {
     let text = folder.expect(0, &["drift", "--history"]).stdout;
     assert!(text.contains("ssh_file.secret[\"here\"] is gone\n"), "{text}");
     assert!(text.contains("ssh_file.greeting[\"here\"]: content, sha256, size\n"), "{text}");
-    assert!(text.contains(", gone at "), "{text}");
+    assert!(text.contains(", ended at "), "{text}");
     let json: serde_json::Value =
         serde_json::from_str(&folder.expect(0, &["drift", "--history", "--json"]).stdout).unwrap();
     let entries = json["drift_history"].as_array().unwrap();

@@ -75,7 +75,7 @@ fn the_first_signal_lets_running_operations_finish() {
     for signal in ["INT", "TERM", "HUP"] {
         let (folder, child, mut stderr) = waiting();
         send(&child, signal);
-        read_until(&mut stderr, "Interrupted: nothing more is started");
+        read_until(&mut stderr, "Interrupted: running operations are finished");
         open_gate(&folder);
         let mut rest = String::new();
         stderr.read_to_string(&mut rest).unwrap();
@@ -110,7 +110,7 @@ creates  = "${path.root}/done-${each.value}"
         std::thread::yield_now();
     }
     send(&child, "INT");
-    read_until(&mut stderr, "Interrupted: nothing more is started");
+    read_until(&mut stderr, "Interrupted: running operations are finished");
     folder.write("go", "");
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
@@ -128,7 +128,7 @@ creates  = "${path.root}/done-${each.value}"
 fn the_second_signal_cancels_running_operations() {
     let (folder, child, mut stderr) = waiting();
     send(&child, "INT");
-    read_until(&mut stderr, "Interrupted: nothing more is started");
+    read_until(&mut stderr, "Interrupted: running operations are finished");
     send(&child, "INT");
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
@@ -247,7 +247,7 @@ fn ctrl_c_on_a_terminal_reports_no_failure() {
     // A progress line has no line end, so bytes are read.
     let mut shown = String::new();
     let mut bytes = [0; 1024];
-    while !shown.contains("Interrupted: nothing more is started") {
+    while !shown.contains("Interrupted: running operations are finished") {
         let count = screen.read(&mut bytes).unwrap();
         assert!(count > 0, "{shown}");
         shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
@@ -255,7 +255,7 @@ fn ctrl_c_on_a_terminal_reports_no_failure() {
     keys.write_all(b"\x03").unwrap();
     screen.read_to_string(&mut shown).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{shown}");
-    assert!(shown.contains("Cancelling what runs."), "{shown}");
+    assert!(shown.contains("Cancelling the running operations."), "{shown}");
     assert!(shown.contains("Cancelled while running (the next run determines their result):"), "{shown}");
     assert!(shown.contains("Not started, because the run was interrupted:"), "{shown}");
     assert!(!shown.contains("fail") && !shown.contains("error") && !shown.contains("Skipped, because"), "{shown}");
@@ -268,7 +268,7 @@ fn the_history_distinguishes_running_aborted_and_failed_runs() {
     folder.expect(0, &["state", "history"]).says("apply  running");
     child.kill().unwrap();
     child.wait().unwrap();
-    folder.expect(0, &["state", "history"]).says("apply  aborted: it was killed");
+    folder.expect(0, &["state", "history"]).says("apply  aborted: the process was killed");
     folder.write(
         "main.toml",
         "[nodes.here]\ntransport = \"local\"\n[resource.ssh_exec.waits]\non = \"here\"\nscript = \"exit 3\"\n",

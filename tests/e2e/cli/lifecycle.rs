@@ -9,7 +9,7 @@ use crate::support::folder::Folder;
 fn the_starter_manifest_runs_as_it_is() {
     let folder = Folder::empty();
     folder.expect(1, &["plan"]).complains("cannot find a manifest in").complains("moorfast init");
-    folder.expect(0, &["init"]).says("Wrote");
+    folder.expect(0, &["init"]).says("Created");
     folder.expect(1, &["init"]).complains("the file exists");
     folder.expect(0, &["validate"]).says("The manifest is valid");
     folder.expect(0, &["fmt", "-check"]);
@@ -61,7 +61,10 @@ fn drift_is_detected_and_reverted() {
         .says("ssh_file.greeting[\"here\"] has changed")
         .says("ssh_file.secret[\"here\"] is gone")
         .says("Drift: 2 objects");
-    folder.expect(0, &["plan"]).says("corrected by this plan").says("because it was changed outside moorfast");
+    folder
+        .expect(0, &["plan"])
+        .says("since the last apply, corrected by this plan")
+        .says("because it was changed outside moorfast");
     folder.expect(0, &["apply", "-auto-approve"]).says("1 added, 1 changed, 0 destroyed");
     folder.expect(0, &["drift"]);
 }
@@ -89,7 +92,7 @@ fn destroy_leaves_nothing_behind() {
     folder.expect(0, &["apply", "-auto-approve"]);
     folder.expect(0, &["destroy", "-auto-approve"]).says("Destroy complete! Resources: 3 destroyed.");
     assert_eq!(folder.names(), [".moorfast", "main.toml"]);
-    folder.expect(1, &["state", "list"]).complains("it holds no objects and no outputs");
+    folder.expect(1, &["state", "list"]).complains("it has no objects and no outputs");
     folder.expect(0, &["plan", "-destroy"]).says("The state has no objects to destroy.");
 }
 
@@ -155,7 +158,7 @@ fn the_state_can_be_read_and_changed() {
     folder.expect(0, &["state", "mv", "ssh_file.hidden[\"here\"]", "ssh_file.secret[\"here\"]"]);
     folder.expect(0, &["plan", "-detailed-exitcode"]);
     folder.expect(0, &["state", "rm", "ssh_file.greeting"]).says("Removed ssh_file.greeting[\"here\"] from the state");
-    folder.expect(0, &["plan"]).says("will be recorded").says("1 to adopt");
+    folder.expect(0, &["plan"]).says("will be adopted").says("1 to adopt");
     folder.expect(0, &["import", "ssh_file.greeting[\"here\"]"]).says("Imported");
     folder.expect(0, &["plan", "-detailed-exitcode"]);
     folder.expect(0, &["state", "history"]).says("apply").says("state mv").says("3 added");
@@ -188,7 +191,7 @@ content  = "x"
         folder.expect(1, &command).complains("the state has no resource").complains(instances);
     }
     folder.expect(1, &["state", "mv", "ssh_file.site[\"shop\"]", "ssh_file.page"]).complains(instances);
-    folder.expect(1, &["state", "mv", "ssh_file.site", "ssh_file.page[\"x\"]"]).complains("has 2 instances");
+    folder.expect(1, &["state", "mv", "ssh_file.site", "ssh_file.page[\"x\"]"]).complains("cannot move 2 instances");
     folder.expect(1, &["state", "mv", "ssh_file.sit", "ssh_file.page"]).complains("moorfast state list");
     folder.expect(0, &["state", "mv", "ssh_file.site", "ssh_file.page"]).says("to ssh_file.page[\"here/shop\"]");
     folder.expect(0, &["state", "rm", "ssh_file.page"]).says("Removed ssh_file.page[\"here/blog\"] from the state");

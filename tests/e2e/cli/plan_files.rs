@@ -53,7 +53,7 @@ fn an_object_that_changed_after_the_review_is_not_changed() {
     folder.write("out/greeting", "somebody was here\n");
     folder
         .expect(4, &["apply", "saved"])
-        .complains("no longer look as they were reviewed")
+        .complains("these objects changed since the plan")
         .complains("ssh_file.greeting");
     assert_eq!(folder.read("out/greeting"), "somebody was here\n");
 }

@@ -91,11 +91,11 @@ fn graphs_are_printed_for_graphviz_and_mermaid() {
 fn nodes_are_listed() {
     let folder = Folder::new(PAIR);
     assert_eq!(folder.expect(0, &["node", "list"]).stdout, "here  this machine  all\n");
-    folder.expect(0, &["node", "trust", "here"]).says("has no host key");
+    folder.expect(0, &["node", "trust", "here"]).says("needs no host key");
     folder
         .expect(1, &["node", "trust", "there"])
         .complains("the inventory has no node `there`")
-        .complains("it has: here");
+        .complains("its nodes are: here");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn errors_with_json_are_json() {
     let folder = Folder::new(PAIR);
     folder.write("text", "no plan");
     let cases: [(&[&str], &str); 4] = [
-        (&["show", "-json", "text"], "text is not a plan"),
+        (&["show", "-json", "text"], "text: the file is not a moorfast plan"),
         (&["show", "-json", "none"], "none"),
         (&["apply", "-json"], "cannot ask for approval with --json"),
         (&["state", "show", "-json", "ssh_file.none"], "cannot find the state"),

@@ -88,7 +88,7 @@ fn a_full_disk_stops_a_run_before_its_first_operation() {
     moorfast.expect(0, &["apply", "--auto-approve", "--state", &state]);
     disk.fill();
     let run = moorfast.expect(1, &["apply", "--auto-approve", "--state", &state, "--var", "text=two"]);
-    run.complains("no space left").complains(&state).complains("make room");
+    run.complains("no space left").complains(&state).complains("free disk space");
     assert_no_panic(&run);
     assert_eq!(
         fs::read_to_string(moorfast.path("a")).unwrap(),
@@ -117,7 +117,7 @@ fn a_disk_that_fills_up_during_a_run_loses_nothing() {
     open_gate_once(&moorfast);
     let run = run.end();
     assert_eq!(run.code, 1, "{run}");
-    run.complains("no space left").complains("make room");
+    run.complains("no space left").complains("free disk space");
     assert_no_panic(&run);
     assert!(moorfast.path("went").exists() && !moorfast.path("after").exists());
     moorfast.expect(0, &["state", "list", "--state", &state]).says("ssh_file.free");

@@ -316,7 +316,7 @@ impl Reader {
             let mut lists = 0;
             while !ends.load(Ordering::Relaxed) {
                 let run: Run = moorfast.run(&["state", "list"]);
-                let is_empty = run.code == 1 && run.stderr.contains("it holds no objects");
+                let is_empty = run.code == 1 && run.stderr.contains("it has no objects");
                 assert!(run.code == 0 || is_empty, "the state can be read at every moment\n{run}");
                 lists += 1;
                 std::thread::park_timeout(Duration::from_millis(250));

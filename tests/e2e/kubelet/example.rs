@@ -299,7 +299,7 @@ impl Workers {
             last.iter().all(|line| !line.starts_with("leases")).then_some(())
         });
         assert_eq!(last, Vec::<String>::new());
-        self.moorfast.expect(1, &["state", "list"]).complains("it holds no objects and no outputs");
+        self.moorfast.expect(1, &["state", "list"]).complains("it has no objects and no outputs");
     }
 
     /// Returns the planned action of each address.

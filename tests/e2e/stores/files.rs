@@ -131,5 +131,5 @@ pub fn a_backup_is_restored(stores: &Stores) {
     assert_eq!(pulled(&other)["lineage"], old["lineage"]);
     // A pulled state is not a backup.
     moorfast.write("pulled.json", &old.to_string());
-    refused(&moorfast.run(&["state", "restore", "pulled.json"]), "no backup");
+    refused(&moorfast.run(&["state", "restore", "pulled.json"]), "is not a backup");
 }

@@ -54,7 +54,7 @@ pub fn a_state_moves_without_a_drift_history_that_cannot_move(stores: &Stores) {
     testbed.kubectl(&["create", "secret", "generic", &format!("{name}-drift"), "--from-literal=state={"]);
     moorfast.write("main.toml", &(in_cluster.clone() + MANIFEST));
     let moved = moorfast.expect(0, &MIGRATE);
-    moved.says("Moved version").complains("warning: what looks for drift saw stays behind");
+    moved.says("Moved version").complains("warning: cannot move the drift history");
     assert_eq!(pulled(&moorfast), state);
     moorfast.expect(0, &MIGRATE).says("already");
     moorfast.expect(0, &["plan", "--detailed-exitcode"]);
