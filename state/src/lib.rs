@@ -47,6 +47,7 @@
 mod backend;
 pub mod bounded;
 mod change;
+mod checksum;
 mod digest;
 mod drift;
 mod error;
