@@ -108,7 +108,7 @@ impl Bed {
 
 impl Place {
     pub(super) async fn open(&self, settings: Settings) -> Store {
-        self.location.open(&self.dir, settings).await.unwrap()
+        Store::open_with(&self.location, &self.dir, settings).await.unwrap()
     }
 }
 
