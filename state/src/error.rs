@@ -12,7 +12,7 @@ pub enum StateError {
     #[error("the state is locked: {0}")]
     Locked(Box<LockInfo>),
     /// This run lost its lock: the lock expired, or another run took it. Nothing was written.
-    #[error("this run lost the lock of the state{}; nothing more is written", held_by(.now_held_by.as_deref()))]
+    #[error("the lock of this run is lost{}; nothing more is written", held_by(.now_held_by.as_deref()))]
     LockLost {
         /// The current holder of the lock.
         now_held_by: Option<Box<LockInfo>>,

@@ -1,16 +1,18 @@
 //! The location of a state.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::StateError;
+use crate::backend::Backend;
 use crate::kubernetes::{Cluster, Kubernetes};
 use crate::postgres::{Database, Postgres};
 use crate::remote::Remote;
 use crate::s3::{Folder, S3};
 use crate::settings::Settings;
 use crate::sqlite::Sqlite;
-use crate::{StateError, Store};
 
 /// The location of a state. Contains no secret, so it can be recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,23 +39,31 @@ impl Location {
         self
     }
 
-    pub(crate) async fn open(&self, dir: &Path, settings: Settings) -> Result<Store, StateError> {
-        match self.clone() {
-            Self::Sqlite {} => Sqlite::open(dir, settings).await.map(Store::of),
-            Self::Kubernetes(config) => Remote::open(Cluster::connect(config), settings).await.map(Store::of),
-            Self::Postgres(config) => Remote::open(Database::connect(config, true), settings).await.map(Store::of),
-            Self::S3(config) => Remote::open(Folder::connect(config), settings).await.map(Store::of),
-        }
-    }
-
-    pub(crate) async fn open_existing(&self, dir: &Path, settings: Settings) -> Result<Option<Store>, StateError> {
+    /// Opens the store for writing; creates the state if it does not exist.
+    pub(crate) async fn open(&self, dir: &Path, settings: Settings) -> Result<Arc<dyn Backend>, StateError> {
         Ok(match self.clone() {
-            Self::Sqlite {} => Sqlite::open_existing(dir, settings).await?.map(Store::of),
-            Self::Kubernetes(config) => Remote::open_existing(Cluster::connect(config), settings).await?.map(Store::of),
-            Self::Postgres(config) => {
-                Remote::open_existing(Database::connect(config, false), settings).await?.map(Store::of)
-            }
-            Self::S3(config) => Remote::open_existing(Folder::connect(config), settings).await?.map(Store::of),
+            Self::Sqlite {} => Arc::new(Sqlite::open(dir, settings).await?),
+            Self::Kubernetes(config) => Arc::new(Remote::open(Cluster::connect(config), settings).await?),
+            Self::Postgres(config) => Arc::new(Remote::open(Database::connect(config, true), settings).await?),
+            Self::S3(config) => Arc::new(Remote::open(Folder::connect(config), settings).await?),
         })
     }
+
+    /// Opens the store for reading only. Returns `None` if the state does not exist.
+    pub(crate) async fn open_existing(
+        &self,
+        dir: &Path,
+        settings: Settings,
+    ) -> Result<Option<Arc<dyn Backend>>, StateError> {
+        Ok(match self.clone() {
+            Self::Sqlite {} => shared(Sqlite::open_existing(dir, settings).await?),
+            Self::Kubernetes(config) => shared(Remote::open_existing(Cluster::connect(config), settings).await?),
+            Self::Postgres(config) => shared(Remote::open_existing(Database::connect(config, false), settings).await?),
+            Self::S3(config) => shared(Remote::open_existing(Folder::connect(config), settings).await?),
+        })
+    }
+}
+
+fn shared(backend: Option<impl Backend + 'static>) -> Option<Arc<dyn Backend>> {
+    backend.map(|backend| Arc::new(backend) as Arc<dyn Backend>)
 }

@@ -1,4 +1,4 @@
-//! A state, wherever it is kept.
+//! A state in any store.
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -9,18 +9,17 @@ use tokio::time::Instant;
 use crate::backend::Backend;
 use crate::drift::DriftNote;
 use crate::settings::Settings;
-use crate::sqlite::Sqlite;
 use crate::{Contents, DriftHistory, Location, Lock, LockInfo, LockRequest, Look, Run, SealKey, Snapshot, StateError};
 
-/// A state, in one of the places that a [`Location`] names.
+/// A state at a [`Location`].
 ///
-/// Cloning is cheap. The last clone that is dropped closes it, which may take a few milliseconds.
+/// Cloning is cheap. Dropping the last clone closes the store, which can take a few milliseconds.
 #[derive(Clone)]
 pub struct Store {
     backend: Arc<dyn Backend>,
 }
 
-/// A store that somebody else keeps open.
+/// A reference that does not keep the store open.
 pub(crate) struct WeakStore(Weak<dyn Backend>);
 
 impl WeakStore {
@@ -35,11 +34,7 @@ impl Store {
     /// # Errors
     /// See [`StateError`]: a newer format, a damaged file, a missing key or one that others can read, a full or read-only file system.
     pub async fn open(dir: &Path) -> Result<Self, StateError> {
-        Self::open_with(dir, Settings::default()).await
-    }
-
-    pub(crate) async fn open_with(dir: &Path, settings: Settings) -> Result<Self, StateError> {
-        Sqlite::open(dir, settings).await.map(Self::of)
+        Self::open_at(&Location::Sqlite {}, dir).await
     }
 
     /// Opens the SQLite state in `dir` for reading only. Returns `None` if it does not exist.
@@ -50,7 +45,7 @@ impl Store {
     /// # Errors
     /// See [`StateError`]. Every later write fails with [`StateError::ReadOnly`].
     pub async fn open_existing(dir: &Path) -> Result<Option<Self>, StateError> {
-        Ok(Sqlite::open_existing(dir, Settings::default()).await?.map(Self::of))
+        Self::open_existing_at(&Location::Sqlite {}, dir).await
     }
 
     /// Opens the state at `location` for writing, creating it if it does not exist. `dir` is the folder of a SQLite state.
@@ -58,7 +53,7 @@ impl Store {
     /// # Errors
     /// See [`StateError`].
     pub async fn open_at(location: &Location, dir: &Path) -> Result<Self, StateError> {
-        location.open(dir, Settings::default()).await
+        Self::open_with(location, dir, Settings::default()).await
     }
 
     /// Opens the state at `location` for reading only. Returns `None` if it does not exist.
@@ -66,11 +61,11 @@ impl Store {
     /// # Errors
     /// See [`StateError`].
     pub async fn open_existing_at(location: &Location, dir: &Path) -> Result<Option<Self>, StateError> {
-        location.open_existing(dir, Settings::default()).await
+        Ok(location.open_existing(dir, Settings::default()).await?.map(|backend| Self { backend }))
     }
 
-    pub(crate) fn of(backend: impl Backend + 'static) -> Self {
-        Self { backend: Arc::new(backend) }
+    pub(crate) async fn open_with(location: &Location, dir: &Path, settings: Settings) -> Result<Self, StateError> {
+        Ok(Self { backend: location.open(dir, settings).await? })
     }
 
     /// Returns the place of the state for messages: a path or a name.

@@ -2,7 +2,6 @@
 
 mod connect;
 
-use std::collections::BTreeMap;
 use std::pin::pin;
 
 use async_trait::async_trait;
@@ -13,12 +12,19 @@ use zeroize::Zeroizing;
 
 use self::connect::{Connection, request_error};
 use crate::bounded;
+use crate::checksum;
 use crate::fault_injection::around_request;
 use crate::lease::Lease;
-use crate::remote::{Changed, FORMAT, Head, Loaded, Medium, RequestError, Rows, Table, Version};
+use crate::remote::{Changed, Head, Loaded, Medium, RequestError, Rows, Table, Version};
 use crate::{SealKey, StateError};
 
 pub use self::connect::Postgres;
+
+/// The format of the rows. Since format 2 head and bodies have a checksum; those of format 1 have none until they change. A newer format is refused.
+const FORMAT: i64 = 2;
+
+/// The key of the checksum of the head.
+const HEAD: &str = "head";
 
 /// The tables, created when the first state is opened for writing. They contain any number of states.
 const TABLES: &str = "
@@ -37,7 +43,7 @@ const HAS_TABLES: &str = "SELECT to_regclass('moorfast_drift') IS NOT NULL";
 /// Each statement is a transaction. The head changes only if it has the version that was read, and the rows only if the head changed.
 const COMMIT: &str = "
     WITH head AS (
-        UPDATE moorfast_states SET head = $3, version = version + 1 WHERE name = $1 AND version = $2 RETURNING version
+        UPDATE moorfast_states SET head = $3, version = version + 1, format = $9 WHERE name = $1 AND version = $2 RETURNING version
     ), gone AS (
         DELETE FROM moorfast_rows USING unnest($4::text[], $5::text[]) AS old (kind, key)
         WHERE moorfast_rows.name = $1 AND moorfast_rows.kind = old.kind AND moorfast_rows.key = old.key
@@ -135,9 +141,10 @@ impl Medium for Database {
         let version = "SELECT format, version FROM moorfast_states WHERE name = $1";
         let found = self.query(version, &[self.name()]).await?;
         let Some(found) = found.first() else { return Ok(None) };
-        let format = found.get::<_, i64>(0).unsigned_abs();
+        let format = found.get::<_, i64>(0);
         if format > FORMAT {
-            return Err(RequestError::Newer(format));
+            let (found, supported) = (format.unsigned_abs(), FORMAT.unsigned_abs());
+            return Err(RequestError::Newer { found, supported });
         }
         if let Some(known) = known.filter(|known| known.layout == found.get::<_, i64>(1)) {
             return Ok(Some(known));
@@ -147,51 +154,52 @@ impl Medium for Database {
         for row in self.query(LOAD, &[self.name()]).await? {
             let (kind, key, body): (&str, String, String) = (row.get(0), row.get(1), row.get(2));
             match Table::named(kind) {
-                Some(table) => rows.set((table, key), Some(body)),
+                Some(table) => {
+                    let json = checksum::verify(&body, &row_name(table, &key)).map_err(RequestError::Corrupt)?;
+                    rows.set((table, key), Some(json.to_owned()));
+                }
                 None => head = Some((key, body)),
             }
         }
         let Some((version, text)) = head else { return Ok(None) };
         let fault = |error: &dyn std::fmt::Display| RequestError::Corrupt(format!("its head cannot be read: {error}"));
-        let head = serde_json::from_str(&text).map_err(|error| fault(&error))?;
+        let json = checksum::verify(&text, HEAD).map_err(RequestError::Corrupt)?;
+        let head = serde_json::from_str(json).map_err(|error| fault(&error))?;
         let layout = version.parse().map_err(|error| fault(&error))?;
         Ok(Some(Loaded { head, rows, layout }))
     }
 
     async fn create(&self, head: &Head) -> Result<(), RequestError> {
         let sql = "INSERT INTO moorfast_states VALUES ($1, $2, 0, $3) ON CONFLICT DO NOTHING RETURNING version";
-        let (format, head) = (i64::try_from(FORMAT).unwrap_or(i64::MAX), json(head)?);
-        let made = self.write(sql, &[self.name(), (&format, Type::INT8), (&head, Type::TEXT)]).await?;
+        let head = checksum::append(&json(head)?, HEAD);
+        let made = self.write(sql, &[self.name(), (&FORMAT, Type::INT8), (&head, Type::TEXT)]).await?;
         if made.is_empty() { Err(RequestError::Conflict) } else { Ok(()) }
     }
 
     async fn commit(&self, from: &Loaded<i64>, head: &Head, changed: &Changed) -> Result<i64, RequestError> {
-        let mut gone: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        let mut put: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let (mut old_kinds, mut old_keys) = (Vec::new(), Vec::new());
+        let (mut kinds, mut keys, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
         for ((table, key), body) in changed {
-            let columns = match body {
-                Some(body) => {
-                    put.entry("body").or_default().push(body);
-                    &mut put
-                }
-                None => &mut gone,
-            };
-            columns.entry("kind").or_default().push(table.name());
-            columns.entry("key").or_default().push(key);
+            if let Some(body) = body {
+                kinds.push(table.name());
+                keys.push(key.as_str());
+                bodies.push(checksum::append(body, &row_name(*table, key)));
+            } else {
+                old_kinds.push(table.name());
+                old_keys.push(key.as_str());
+            }
         }
-        let head = json(head)?;
-        let none = Vec::new();
-        let [old_kinds, old_keys] = ["kind", "key"].map(|column| gone.get(column).unwrap_or(&none));
-        let [kinds, keys, bodies] = ["kind", "key", "body"].map(|column| put.get(column).unwrap_or(&none));
-        let parameters: [Parameter<'_>; 8] = [
+        let head = checksum::append(&json(head)?, HEAD);
+        let parameters: [Parameter<'_>; 9] = [
             self.name(),
             (&from.layout, Type::INT8),
             (&head, Type::TEXT),
-            (old_kinds, Type::TEXT_ARRAY),
-            (old_keys, Type::TEXT_ARRAY),
-            (kinds, Type::TEXT_ARRAY),
-            (keys, Type::TEXT_ARRAY),
-            (bodies, Type::TEXT_ARRAY),
+            (&old_kinds, Type::TEXT_ARRAY),
+            (&old_keys, Type::TEXT_ARRAY),
+            (&kinds, Type::TEXT_ARRAY),
+            (&keys, Type::TEXT_ARRAY),
+            (&bodies, Type::TEXT_ARRAY),
+            (&FORMAT, Type::INT8),
         ];
         let done = self.write(COMMIT, &parameters).await?;
         done.first().map(|row| row.get(0)).ok_or(RequestError::Conflict)
@@ -270,6 +278,11 @@ impl Medium for Database {
         let sql = "DELETE FROM moorfast_keys WHERE name = $1 AND key = $2";
         self.write(sql, &[self.name(), (&*bytes, Type::BYTEA)]).await.map(drop)
     }
+}
+
+/// Returns the name of a row for its checksum and for messages.
+fn row_name(table: Table, key: &str) -> String {
+    format!("{} {key}", table.name())
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, RequestError> {

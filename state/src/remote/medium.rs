@@ -8,9 +8,6 @@ use super::rows::{Changed, Rows};
 use crate::lease::Lease;
 use crate::{Digest, Lineage, SealKey, StateError};
 
-/// The format of the stored state. A newer one is refused.
-pub(crate) const FORMAT: u64 = 1;
-
 /// The data of a state as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Head {
@@ -105,7 +102,12 @@ pub(crate) enum RequestError {
     /// The stored data is damaged.
     Corrupt(String),
     /// The stored data has a newer format.
-    Newer(u64),
+    Newer {
+        /// The format.
+        found: u64,
+        /// The newest format that the store supports.
+        supported: u64,
+    },
 }
 
 impl RequestError {
@@ -125,7 +127,7 @@ impl RequestError {
             Self::NoAnswer(detail) => StateError::Unreachable { place, doing, detail: short(&detail) },
             Self::Refused(detail) => StateError::Refused { place, doing, detail: short(&detail) },
             Self::Corrupt(detail) => StateError::Corrupt { place, detail },
-            Self::Newer(found) => StateError::Newer { place, found, supported: FORMAT },
+            Self::Newer { found, supported } => StateError::Newer { place, found, supported },
         }
     }
 }

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use self::commit::Job;
 use self::core::Core;
-pub(crate) use self::medium::{FORMAT, Head, Loaded, Medium, RequestError, Version, error_chain};
+pub(crate) use self::medium::{Head, Loaded, Medium, RequestError, Version, error_chain};
 pub(crate) use self::rows::{Changed, Rows, Table};
 #[cfg(fuzzing)]
 pub(crate) use self::{

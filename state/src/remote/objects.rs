@@ -13,11 +13,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::encoding::{decode, encode, pack, unpack};
-use super::medium::{FORMAT, Head, Loaded, Medium, RequestError, Version};
+use super::medium::{Head, Loaded, Medium, RequestError, Version};
 use super::rows::{Changed, Key, Rows, merge};
 use crate::SealKey;
 use crate::fault_injection::around_request;
 use crate::lease::Lease;
+
+/// The format of the objects. A newer one is refused.
+const FORMAT: u64 = 1;
 
 /// The stored size of the head in bytes beyond which its rows are moved to shards.
 const HEAD: usize = 48 * 1024;
@@ -325,7 +328,7 @@ fn read_head(bytes: &[u8]) -> Result<(Header, Changed), RequestError> {
     let fault = |error: serde_json::Error| RequestError::Corrupt(format!("its head cannot be read: {error}"));
     let Format { format } = serde_json::from_str(&header).map_err(fault)?;
     if format > FORMAT {
-        return Err(RequestError::Newer(format));
+        return Err(RequestError::Newer { found: format, supported: FORMAT });
     }
     Ok((serde_json::from_str(&header).map_err(fault)?, recent))
 }

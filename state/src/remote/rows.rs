@@ -398,7 +398,7 @@ fn parse<T: DeserializeOwned>(place: &str, key: &str, body: &str) -> Result<T, S
 }
 
 fn corrupt(place: &str, key: &str, error: &dyn std::error::Error) -> StateError {
-    StateError::Corrupt { place: place.to_owned(), detail: format!("the row of `{key}` cannot be read: {error}") }
+    StateError::Corrupt { place: place.to_owned(), detail: format!("the row `{key}` cannot be read: {error}") }
 }
 
 /// Returns the head of a new state.

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::Failure;
+use crate::checksum;
 use crate::{Lineage, Run, Serial, Snapshot};
 
 /// Reads the whole state. The result is consistent if `db` is in a transaction.
@@ -51,40 +52,20 @@ fn bodies<T: DeserializeOwned>(db: &Connection, sql: &str) -> Result<Vec<(String
     Ok(found)
 }
 
-/// What stands between the JSON of a body and its checksum.
-const MARK: &str = " #";
-
-/// The value of the body of the row `of`. A body of an older moorfast has no checksum.
-pub(crate) fn parse<T: DeserializeOwned>(body: &str, of: &str) -> Result<T, Failure> {
-    let (json, sum) = match body.rsplit_once(MARK) {
-        Some((json, sum)) if sum.len() == SUM && sum.bytes().all(|byte| byte.is_ascii_hexdigit()) => (json, Some(sum)),
-        _ => (body, None),
-    };
-    if sum.is_some_and(|sum| sum != checksum(json, of)) {
-        return Err(Failure::Row(format!("the row of `{of}` is not as it was written: its checksum differs")));
-    }
-    serde_json::from_str(json).map_err(|error| Failure::Row(format!("the row of `{of}` cannot be read: {error}")))
+/// Decodes the body of the row `key`.
+pub(crate) fn parse<T: DeserializeOwned>(body: &str, key: &str) -> Result<T, Failure> {
+    let json = checksum::verify(body, key).map_err(Failure::Row)?;
+    serde_json::from_str(json).map_err(|error| Failure::Row(format!("the row `{key}` cannot be read: {error}")))
 }
 
-/// The body of the row `of`: JSON and a checksum.
-pub(crate) fn body(value: &impl Serialize, of: &str) -> Result<String, Failure> {
-    let json = json(value)?;
-    let sum = checksum(&json, of);
-    Ok(json + MARK + &sum)
+/// Encodes the body of the row `key`: JSON and a checksum.
+pub(crate) fn body(value: &impl Serialize, key: &str) -> Result<String, Failure> {
+    Ok(checksum::append(&json(value)?, key))
 }
 
-/// A value as JSON.
+/// Encodes a value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| Failure::Row(format!("a value cannot be written as JSON: {error}")))
-}
-
-/// How many hexadecimal digits a checksum has.
-const SUM: usize = 16;
-
-/// The checksum of a row. A row that comes under another key is damaged as well.
-fn checksum(json: &str, of: &str) -> String {
-    let hash = blake3::Hasher::new().update(of.as_bytes()).update(&[0]).update(json.as_bytes()).finalize();
-    hash.to_hex()[..SUM].to_owned()
 }
 
 #[cfg(test)]
@@ -94,20 +75,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_without_a_checksum_is_one_of_an_older_moorfast() {
+    fn a_body_of_an_older_moorfast_has_no_checksum() {
         assert_eq!(parse::<String>(r#""a #0123""#, "x").unwrap(), "a #0123");
         assert!(parse::<String>(&body(&"a", "x").unwrap(), "y").is_err(), "another key");
     }
 
     proptest! {
         #[test]
-        fn one_flipped_bit_is_noticed(text in ".{0,30}", at in any::<prop::sample::Index>(), bit in 0..8u8) {
+        fn a_flipped_bit_is_detected(text in ".{0,30}", at in any::<prop::sample::Index>(), bit in 0..8u8) {
             let whole = body(&text, "ssh_file.a").unwrap();
             prop_assert_eq!(parse::<String>(&whole, "ssh_file.a").unwrap(), text);
             let mut bytes = whole.into_bytes();
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
-            // SQLite refuses what is not UTF-8.
+            // SQLite refuses text that is not UTF-8.
             if let Ok(damaged) = String::from_utf8(bytes) {
                 prop_assert!(parse::<String>(&damaged, "ssh_file.a").is_err(), "{}", damaged);
             }

@@ -1,4 +1,4 @@
-//! Where a test keeps its state: every law is tried in each of these places.
+//! The stores that the tests use. Every law is tested in each of them.
 
 use std::path::{Path, PathBuf};
 
@@ -13,9 +13,9 @@ use crate::s3::Folder;
 use crate::settings::Settings;
 use crate::{Kubernetes, Location, Postgres, SealKey, Store};
 
-/// What the testbed printed: the file, or its text.
+/// The output of the testbed: a file, or the text.
 const TESTBED: &str = "MOORFAST_TESTBED_JSON";
-/// Set to 1 where a test that needs the testbed must not be skipped.
+/// If set to 1, tests that need the testbed fail instead of being skipped.
 const REQUIRE: &str = "MOORFAST_REQUIRE_TESTBED";
 
 /// A kind of store.
@@ -27,14 +27,14 @@ pub(super) enum Kind {
     S3,
 }
 
-/// A place for one state that nobody else uses.
+/// A place for the state of one test.
 pub(super) struct Bed {
     pub(super) place: Place,
     kind: Kind,
     _dir: tempfile::TempDir,
 }
 
-/// How another process finds it.
+/// The place of the state, for another process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) location: Location,
@@ -42,7 +42,7 @@ pub(super) struct Place {
 }
 
 impl Bed {
-    /// None, with a printed reason, where there is no such place on this machine.
+    /// Returns `None` and prints the reason if this store is not available on this machine.
     pub(super) fn new(kind: Kind) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let location = match kind {
@@ -59,24 +59,24 @@ impl Bed {
         Some(Self { place: Place { location, dir: dir.path().to_owned() }, kind, _dir: dir })
     }
 
-    /// Another place of the same kind.
+    /// Returns another place of the same kind.
     pub(super) fn another(&self) -> Self {
         Self::new(self.kind).unwrap()
     }
 
-    /// How often to do what is done `rounds` times on a local disk, which takes a tenth of the time of a server.
+    /// Returns the number of rounds: fewer on a server, which takes about ten times as long as a local disk.
     pub(super) fn rounds(&self, rounds: usize) -> usize {
         if self.kind == Kind::Sqlite { rounds } else { rounds / 8 }
     }
 
-    /// Nothing is so large that a server may refuse it.
+    /// Checks that no object exceeds the limits of the server.
     pub(super) async fn sizes_are_fine(&self) {
         if let Location::Kubernetes(config) = &self.place.location {
             super::kubernetes::sizes_are_fine(config).await;
         }
     }
 
-    /// The keys that lie beside the state.
+    /// Returns the keys beside the state.
     pub(super) async fn keys(&self) -> Vec<SealKey> {
         let location = self.place.location.clone();
         let keys = match location {
@@ -100,15 +100,15 @@ impl Bed {
         self.place.open(settings).await
     }
 
-    /// Opened for reading only.
-    pub(super) async fn look(&self) -> Option<Store> {
+    /// Opens the state for reading only.
+    pub(super) async fn open_existing(&self) -> Option<Store> {
         Store::open_existing_at(&self.place.location, &self.place.dir).await.unwrap()
     }
 }
 
 impl Place {
     pub(super) async fn open(&self, settings: Settings) -> Store {
-        self.location.open(&self.dir, settings).await.unwrap()
+        Store::open_with(&self.location, &self.dir, settings).await.unwrap()
     }
 }
 
@@ -122,7 +122,7 @@ fn name() -> String {
     format!("t-{}", &uuid::Uuid::new_v4().simple().to_string()[..12])
 }
 
-/// The kubeconfig of the testbed.
+/// Returns the kubeconfig of the testbed.
 pub(super) fn kubeconfig() -> Option<PathBuf> {
     let Ok(given) = std::env::var(TESTBED) else {
         return skipped(&format!("{TESTBED} does not name what `testbed up` printed"));
@@ -132,7 +132,7 @@ pub(super) fn kubeconfig() -> Option<PathBuf> {
     Some(testbed["control_plane"]["kubeconfig"].as_str().unwrap().into())
 }
 
-/// Says why a test does nothing, which is an error where it must not be so.
+/// Prints why a test is skipped, or fails if it must not be skipped.
 pub(super) fn skipped<T>(why: &str) -> Option<T> {
     assert_ne!(std::env::var(REQUIRE).as_deref(), Ok("1"), "{why}, and {REQUIRE}=1");
     println!("skipped: {why}");

@@ -1,4 +1,4 @@
-//! Another process: this very test binary, started again for a single job.
+//! Another process: this test binary, started again for one job.
 
 use std::io::{BufRead, BufReader, Write, stdin};
 use std::path::Path;
@@ -17,7 +17,7 @@ const JOB: &str = "MOORFAST_STATE_TEST_JOB";
 const PLACE: &str = "MOORFAST_STATE_TEST_PLACE";
 const MARK: &str = "child: ";
 
-/// How many operations the writer has under way at once.
+/// The number of concurrent operations of the writer.
 pub(super) const LANES: u64 = 4;
 
 /// A child process that is killed when dropped.
@@ -38,7 +38,7 @@ impl Other {
         Self::spawn(command, job, place)
     }
 
-    /// Starts it as if on another machine: its pid means nothing here.
+    /// Starts it in another pid namespace, as if on another machine.
     pub(super) fn start_far_away(job: &str, place: &Place) -> Self {
         if !nix::unistd::geteuid().is_root() {
             println!("only root can start a process as if it were on another machine: it is started as a neighbour");
@@ -49,7 +49,7 @@ impl Other {
         Self::spawn(far, job, place)
     }
 
-    /// Starts it with no right to files larger than this; what goes beyond fails as on a broken disk.
+    /// Starts it with a limit on the size of files. Larger writes fail as on a broken disk.
     pub(super) fn start_with_small_files(job: &str, dir: &Path, kib: u64) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", "trap '' XFSZ; ulimit -f $(($1 * 2)); shift; exec \"$@\"", "sh", &kib.to_string()]);
@@ -74,11 +74,11 @@ impl Other {
         self.child.id()
     }
 
-    /// The next thing it says; None when it ended.
+    /// Returns its next line, or `None` when it ended.
     pub(super) fn hear(&mut self) -> Option<String> {
         let mut line = String::new();
         while self.said.read_line(&mut line).unwrap() > 0 {
-            // A line that was cut by the kill was never said.
+            // Ignore a line that the kill cut off.
             if let Some((_, said)) = line.split_once(MARK)
                 && let Some(said) = said.strip_suffix('\n')
             {
@@ -89,19 +89,19 @@ impl Other {
         None
     }
 
-    /// Lets it go on after `wait_for_parent`.
+    /// Lets it continue after `wait_for_parent`.
     pub(super) fn nudge(&mut self) {
         writeln!(self.child.stdin.as_mut().unwrap()).unwrap();
     }
 
-    /// Waits until it ended; true where it did so by itself.
+    /// Waits for its end and returns whether it succeeded.
     pub(super) fn ended_well(&mut self) -> bool {
         self.child.wait().unwrap().success()
     }
 
-    /// SIGKILL; returns what it had said and nobody heard yet.
+    /// Sends SIGKILL and returns the remaining lines.
     pub(super) fn kill(&mut self) -> Vec<String> {
-        // Waiting would close it, and who reads it would go on until the signal arrives.
+        // `wait` closes standard input, and the process would continue until the signal arrives.
         let _stdin = self.child.stdin.take();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -126,7 +126,7 @@ fn wait_for_parent() {
     stdin().read_line(&mut String::new()).unwrap();
 }
 
-/// Not a test but the other process; among the tests it does nothing.
+/// The main function of the other process. As a test it does nothing.
 #[tokio::test]
 async fn other_process() {
     let Ok(job) = std::env::var(JOB) else { return };
@@ -154,20 +154,20 @@ async fn hold(place: &Place) {
     wait_for_parent();
 }
 
-/// How long the lock of a brief holder lasts without being renewed.
+/// The expiry of the lock of `hold_briefly`.
 pub(super) const BRIEFLY: Duration = Duration::from_secs(2);
 
-/// Holds a lock that it renews, and that runs out soon once it does not.
+/// Holds a lock with a short expiry and renews it.
 async fn hold_briefly(place: &Place) {
     let settings = Settings { expiry: BRIEFLY, heartbeat: BRIEFLY / 4, ..Settings::default() };
     let store = place.open(settings).await;
     let lock = locked(&store).await;
     say(&lock.info().id);
-    // The heartbeat goes on meanwhile.
+    // The heartbeat continues meanwhile.
     tokio::task::spawn_blocking(wait_for_parent).await.unwrap();
 }
 
-/// Holds a lock that runs out soon and is not renewed; writes when told to and says what came of it.
+/// Holds a lock with a short expiry without renewing it; writes on request and prints the result.
 async fn stall(place: &Place) {
     let settings =
         Settings { expiry: Duration::from_millis(300), heartbeat: Duration::from_secs(3600), ..Settings::default() };
@@ -182,7 +182,7 @@ async fn stall(place: &Place) {
     });
 }
 
-/// Applies for ever, several operations at a time, and says each step when it is acknowledged.
+/// Writes forever, several operations at a time, and prints each acknowledged step.
 async fn write(place: &Place) {
     let store = place.open(Settings::default()).await;
     let lock = locked(&store).await;
@@ -202,7 +202,7 @@ async fn write(place: &Place) {
     .await;
 }
 
-/// What an apply writes, each step said when it is acknowledged; large enough for the rows to move to where large things are kept.
+/// Makes the writes of an apply and prints each acknowledged step. The rows are large enough to be moved to shards.
 async fn one_of_each(place: &Place) {
     let store = place.open(Settings::default()).await;
     let lock = locked(&store).await;
@@ -225,7 +225,7 @@ async fn one_of_each(place: &Place) {
     lock.release().await.unwrap();
 }
 
-/// Puts another state with a key of its own in the place of one.
+/// Replaces a state by another one with another key.
 async fn replace(place: &Place) {
     let store = place.open(Settings::default()).await;
     let lock = locked(&store).await;
@@ -237,7 +237,7 @@ async fn replace(place: &Place) {
     lock.release().await.unwrap();
 }
 
-/// Writes records of 64 KiB until that fails.
+/// Writes records of 64 KiB until a write fails.
 async fn write_large(place: &Place) -> StateError {
     let store = place.open(Settings::default()).await;
     let lock = locked(&store).await;
@@ -250,15 +250,15 @@ async fn write_large(place: &Place) -> StateError {
     unreachable!()
 }
 
-/// The operations of one of each, the id of its run, and the address that the first one gets at last.
+/// The number of operations of `one_of_each`, the id of its run, and the final address of the first record.
 pub(super) const STEPS: u64 = 5;
 pub(super) const RUN: &str = "the-run";
 pub(super) const RENAMED: &str = "ssh_file.renamed";
 
-/// How often each counter counts.
+/// The number of increments of each process.
 pub(super) const COUNTS: u64 = 20;
 
-/// Adds one to what everybody counts, each time under a lock of its own.
+/// Increments a shared counter, each time under a new lock.
 async fn count(place: &Place) {
     let store = place.open(Settings { retry: Duration::from_millis(1), ..Settings::default() }).await;
     for _ in 0..COUNTS {
@@ -272,7 +272,7 @@ async fn count(place: &Place) {
     say("counted");
 }
 
-/// Opens the state, writes once and closes it, for ever.
+/// Opens the state, writes once and closes it, forever.
 async fn come_and_go(place: &Place) {
     for step in 0.. {
         let store = place.open(Settings::default()).await;

@@ -1,4 +1,4 @@
-//! Several who want to write.
+//! Several writers.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::{locked, record};
 use crate::settings::Settings;
 use crate::{LockRequest, StateError};
 
-/// A clock that goes when it is told to.
+/// A clock that the test sets.
 #[derive(Clone)]
 struct Clock(Arc<Mutex<Timestamp>>);
 
@@ -131,7 +131,7 @@ pub(super) async fn the_lock_of_a_process_killed_far_away_is_free_when_it_runs_o
     let mut other = Other::start_far_away("hold briefly", &bed.place);
     let id = other.hear().unwrap();
     let store = bed.open().await;
-    // It is renewed, so it lasts longer than it would by itself.
+    // The lock is renewed, so it lasts longer than its expiry.
     let Err(StateError::Locked(_)) = store.lock(wanted(), BRIEFLY * 2).await else { panic!() };
     other.kill();
     let lock = store.lock(wanted(), Duration::from_secs(60)).await.unwrap();
@@ -159,7 +159,7 @@ pub(super) async fn of_several_processes_one_writes_at_a_time(bed: Bed) {
     for other in &mut others {
         assert_eq!(other.hear().unwrap(), "counted");
     }
-    let found = bed.look().await.unwrap().snapshot().await.unwrap();
+    let found = bed.open_existing().await.unwrap().snapshot().await.unwrap();
     assert_eq!(found.records["ssh_file.count"], record("ssh_file.count", 3 * COUNTS));
 }
 
@@ -168,7 +168,7 @@ pub(super) async fn readers_work_while_writers_come_and_go(bed: Bed) {
     other.hear().unwrap();
     let mut serial = 0;
     for _ in 0..bed.rounds(200) {
-        let store = bed.look().await.unwrap();
+        let store = bed.open_existing().await.unwrap();
         let found = store.snapshot().await.unwrap();
         assert!(found.serial.get() >= serial);
         serial = found.serial.get();

@@ -1,4 +1,4 @@
-//! SIGKILL at any moment.
+//! SIGKILL at any moment, and crashes at every durable write.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::{Outcome, Snapshot, Store};
 
 const ROUNDS: usize = 40;
 
-/// What a writer said of each lane: the last step that it began and that it finished.
+/// The acknowledged steps of each lane: the last started and the last finished one.
 #[derive(Default)]
 struct Heard {
     begun: BTreeMap<u64, u64>,
@@ -28,7 +28,7 @@ impl Heard {
         steps.insert(lane.parse().unwrap(), step.parse().unwrap());
     }
 
-    /// Everything that was acknowledged is there, and what is there beyond that was at least asked for.
+    /// Checks that the state contains all acknowledged steps, and no others than requested ones.
     fn check(&self, found: &Snapshot) {
         for lane in 0..LANES {
             let address = format!("ssh_file.{lane}");
@@ -54,12 +54,12 @@ pub(super) async fn a_killed_writer_loses_nothing_that_was_acknowledged(bed: Bed
     for round in 0..rounds {
         let mut heard = Heard::default();
         let mut other = Other::start("write", bed.place.clone());
-        // Some are killed before they wrote anything, some after hundreds of steps; always in the middle of the next ones.
+        // Some are killed before the first step, some after hundreds of steps; always during the next steps.
         let lines = (0..300_usize).new_tree(&mut runner).unwrap().current();
         (0..lines).for_each(|_| heard.note(&other.hear().unwrap()));
-        // While it writes, anybody can read.
+        // Another process can read while it writes.
         if lines > 0 {
-            let store = bed.look().await.unwrap();
+            let store = bed.open_existing().await.unwrap();
             heard.check(&store.snapshot().await.unwrap());
         }
         other.kill().iter().for_each(|said| heard.note(said));
@@ -69,7 +69,7 @@ pub(super) async fn a_killed_writer_loses_nothing_that_was_acknowledged(bed: Bed
         heard.check(&found);
         assert!(found.serial.get() >= serial, "round {round}: the serial went back");
         serial = found.serial.get();
-        // The next run closes what the killed one left open.
+        // The next run closes the open operations.
         let lock = locked(&store).await;
         for intent in &found.intents {
             lock.finish(&intent.id, Outcome::Unchanged).await.unwrap();
@@ -79,7 +79,7 @@ pub(super) async fn a_killed_writer_loses_nothing_that_was_acknowledged(bed: Bed
     println!("{rounds} kills, serial {serial}, {lost} operations found open, none lost");
 }
 
-/// A crash right before and right after each durable write of a run, from the birth of the state to the return of the lock.
+/// A crash right before and right after each durable write of a run, from the creation of the state to the release of the lock.
 pub(super) async fn a_crash_at_any_durable_write_leaves_a_state_that_knows_what_is_open(bed: Bed) {
     for write in 1.. {
         for moment in ["before", "after"] {
@@ -98,8 +98,8 @@ pub(super) async fn a_crash_at_any_durable_write_leaves_a_state_that_knows_what_
 }
 
 async fn is_as_acknowledged(bed: &Bed, said: &BTreeSet<String>, at: &str) {
-    // Who only looks finds nothing, or a whole state.
-    let looked = bed.look().await;
+    // A reader finds no state or a complete one.
+    let looked = bed.open_existing().await;
     assert!(looked.is_some() || said.is_empty(), "{at}: {said:?}, and there is no state");
     let store = bed.open().await;
     let found = store.snapshot().await.unwrap();
@@ -119,7 +119,7 @@ async fn is_as_acknowledged(bed: &Bed, said: &BTreeSet<String>, at: &str) {
         runs.iter().any(|run| run.end.is_some()) || !said.contains("run ended"),
         "{at}: the end of the run is lost"
     );
-    // The lock of the dead is no obstacle, and what it left open is closed by the next.
+    // The lock of the dead process is free, and the next run closes its open operations.
     let lock = locked(&store).await;
     for intent in &found.intents {
         lock.finish(&intent.id, Outcome::Put(record(&intent.address, 1))).await.unwrap();
@@ -128,9 +128,9 @@ async fn is_as_acknowledged(bed: &Bed, said: &BTreeSet<String>, at: &str) {
     assert_eq!((after.intents.len(), after.records.len()), (0, found.records.len() + found.intents.len()), "{at}");
 }
 
-/// Killed while it makes the state, as soon as the folder holds this many files.
+/// The process is killed while it creates the state, when the folder contains this many files.
 #[tokio::test]
-async fn a_state_whose_birth_was_interrupted_is_made_by_the_next() {
+async fn an_interrupted_creation_is_completed_by_the_next_process() {
     for files in (1..=4).cycle().take(20) {
         let dir = tempfile::tempdir().unwrap();
         let mut other = Other::start("hold", dir.path());

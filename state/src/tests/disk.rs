@@ -1,4 +1,4 @@
-//! File systems that are full or read-only: small ones in memory, which only root can mount.
+//! Full and read-only file systems: small ones in memory, which only root can mount.
 
 use std::fs;
 use std::path::Path;
@@ -10,11 +10,11 @@ use super::child::Other;
 use super::{large, locked, record};
 use crate::{StateError, Store};
 
-/// A small file system of its own; unmounted when dropped.
+/// A small file system, unmounted when dropped.
 struct Disk(tempfile::TempDir);
 
 impl Disk {
-    /// None, with a printed reason, where this user cannot mount.
+    /// Returns `None` and prints the reason if this user cannot mount.
     fn new(size: &str) -> Option<Self> {
         let disk = Self(tempfile::tempdir().unwrap());
         let mounted = mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], disk.path());
@@ -44,7 +44,7 @@ fn mount(arguments: &[&str], at: &Path) -> bool {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_and_loses_nothing() {
+async fn a_full_disk_is_an_error_and_loses_nothing() {
     let Some(disk) = Disk::new("1m") else { return };
     let store = Store::open(disk.path()).await.unwrap();
     let lock = locked(&store).await;
@@ -67,7 +67,7 @@ async fn a_full_disk_is_told_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_disk_has_no_room_for_does_not_take_the_rest_of_its_group_with_it() {
+async fn a_write_too_large_for_the_disk_does_not_fail_its_group() {
     let Some(disk) = Disk::new("2m") else { return };
     let store = Store::open(disk.path()).await.unwrap();
     let lock = locked(&store).await;
@@ -83,7 +83,7 @@ async fn what_the_disk_has_no_room_for_does_not_take_the_rest_of_its_group_with_
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_at_the_start_is_told() {
+async fn a_disk_that_is_full_at_the_start_is_an_error() {
     let Some(disk) = Disk::new("64k") else { return };
     fs::write(disk.path().join("filler"), vec![0; 60 * 1024]).unwrap();
     let Err(error) = Store::open(&disk.path().join(".moorfast")).await else { panic!() };
@@ -96,7 +96,7 @@ async fn a_full_disk_can_be_read() {
     let mut other = Other::start("hold", disk.path());
     other.hear().unwrap();
     other.kill();
-    // What a reader would have to make anew.
+    // A reader would have to create this file again.
     fs::remove_file(disk.path().join("state.db-shm")).unwrap();
     fs::write(disk.path().join("filler"), vec![0; 1024 * 1024]).unwrap_err();
     let store = Store::open_existing(disk.path()).await.unwrap().unwrap();
@@ -104,7 +104,7 @@ async fn a_full_disk_can_be_read() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_disk_is_told_and_loses_nothing() {
+async fn a_disk_error_is_reported_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut other = Other::start_with_small_files("write until it fails", dir.path(), 1024);
     let said: Vec<_> = std::iter::from_fn(|| other.hear()).collect();
@@ -116,7 +116,7 @@ async fn an_error_of_the_disk_is_told_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_read_only_file_system_can_be_read_and_says_so_to_who_writes() {
+async fn a_read_only_file_system_can_be_read_and_refuses_writes() {
     let Some(disk) = Disk::new("4m") else { return };
     let dir = disk.path().join("state");
     let store = Store::open(&dir).await.unwrap();
@@ -132,7 +132,7 @@ async fn a_read_only_file_system_can_be_read_and_says_so_to_who_writes() {
     assert_eq!(store.snapshot().await.unwrap().records.len(), 1);
 }
 
-/// A writer was killed, and before anybody could take its log into the database the disk became read-only.
+/// A writer was killed, and the disk became read-only before its log was merged into the database.
 #[tokio::test]
 async fn the_log_of_a_killed_writer_is_read_from_a_read_only_file_system() {
     let Some(disk) = Disk::new("4m") else { return };

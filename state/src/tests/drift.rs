@@ -10,7 +10,7 @@ use crate::{Digest, DriftHistory, Look, Sighting, StateError};
 fn look(subject: &str) -> Look {
     let sighting =
         Sighting { subject: subject.into(), attributes: vec!["mode".into()], how: Digest::of(subject.as_bytes()) };
-    // What others saw stays: this look says nothing of it.
+    // The drift of other observations stays, because this one did not read their objects.
     let unseen = (0..8).map(|i| format!("ssh_file.r{i}")).filter(|other| other != subject).collect();
     Look { at: Timestamp::UNIX_EPOCH, seen: vec![sighting], unseen, told: false, posted: None }
 }
@@ -25,7 +25,7 @@ pub(super) async fn a_look_takes_no_lock_and_makes_no_version(bed: Bed) {
     let seen = store.drift().await.unwrap();
     assert_eq!(seen.entries.iter().map(|entry| entry.subject.as_str()).collect::<Vec<_>>(), ["ssh_file.r0"]);
     assert_eq!(store.snapshot().await.unwrap(), before);
-    // The run goes on as if nothing had been.
+    // The run continues unaffected.
     lock.put(record("ssh_file.r0", 2)).await.unwrap();
     lock.release().await.unwrap();
     assert_eq!(other.drift().await.unwrap(), seen);
@@ -35,7 +35,7 @@ pub(super) async fn of_looks_at_the_same_moment_none_is_lost(bed: Bed) {
     let stores = join_all((0..8).map(|_| bed.open())).await;
     let notes = stores.iter().enumerate().map(|(i, store)| async move {
         let look = look(&format!("ssh_file.r{i}"));
-        // The same look twice is one look.
+        // Adding the same observation twice has no further effect.
         store.note_drift(&look).await.unwrap();
         store.note_drift(&look).await.unwrap();
     });
@@ -49,7 +49,7 @@ pub(super) async fn of_looks_at_the_same_moment_none_is_lost(bed: Bed) {
 pub(super) async fn who_may_only_read_is_told_that_it_was_not_kept(bed: Bed) {
     let store = bed.open().await;
     store.note_drift(&look("ssh_file.r0")).await.unwrap();
-    let reader = bed.look().await.unwrap();
+    let reader = bed.open_existing().await.unwrap();
     let refused = reader.note_drift(&look("ssh_file.r1")).await;
     assert!(matches!(refused, Err(StateError::ReadOnly { .. })), "{refused:?}");
     assert_eq!(reader.drift().await.unwrap(), store.drift().await.unwrap());
@@ -66,6 +66,6 @@ pub(super) async fn more_drift_than_an_object_holds_as_text_is_kept(bed: Bed) {
     let seen = (0..10_000).map(sighting).collect();
     let look = Look { at: Timestamp::UNIX_EPOCH, seen, unseen: Default::default(), told: true, posted: None };
     store.note_drift(&look).await.unwrap();
-    let history = bed.look().await.unwrap().drift().await.unwrap();
+    let history = bed.open_existing().await.unwrap().drift().await.unwrap();
     assert!(history == DriftHistory::default().after(&look), "{} entries", history.entries.len());
 }

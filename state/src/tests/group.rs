@@ -1,4 +1,4 @@
-//! Requests that wait share a transaction, and only that.
+//! Waiting requests share a transaction.
 
 use std::fs;
 use std::path::Path;
@@ -24,7 +24,7 @@ impl Log {
         self.0[32..].chunks_exact(24 + page)
     }
 
-    /// How many transactions it holds: the frame that ends one tells the size of the database.
+    /// Returns the number of transactions: the last frame of each contains the size of the database.
     fn commits(&self) -> usize {
         self.frames().filter(|frame| frame[4..8] != [0; 4]).count()
     }

@@ -1,4 +1,4 @@
-//! What is particular to the store in the cluster.
+//! Tests of the store in a cluster.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -36,7 +36,7 @@ async fn shards(config: &Kubernetes) -> Vec<String> {
     of_state(config).await.into_iter().filter(is_shard).map(|secret| secret.metadata.name.unwrap()).collect()
 }
 
-/// Each is below the 1 MiB that a Secret may hold, and as JSON well below the 1.5 MiB of a request to etcd.
+/// Checks that each Secret is below its limit of 1 MiB, and its JSON below etcd's limit of 1.5 MiB.
 pub(super) async fn sizes_are_fine(config: &Kubernetes) {
     let found = of_state(config).await;
     let sizes: Vec<usize> = found.iter().map(|secret| serde_json::to_vec(secret).unwrap().len()).collect();
@@ -45,8 +45,8 @@ pub(super) async fn sizes_are_fine(config: &Kubernetes) {
     assert!(*largest < 1 << 20, "{largest} bytes");
 }
 
-/// Puts other text into the head.
-async fn harm(config: &Kubernetes, change: impl Fn(&str) -> String) {
+/// Changes the text of the head.
+async fn damage(config: &Kubernetes, change: impl Fn(&str) -> String) {
     let secrets = secrets(config).await;
     let mut head = secrets.get(&config.name).await.unwrap();
     let data: &mut BTreeMap<String, ByteString> = head.data.as_mut().unwrap();
@@ -69,25 +69,25 @@ async fn error(bed: &Bed) -> String {
     }
 }
 
-/// What is done to the text of a head.
-type Harm = (&'static str, fn(&str) -> String);
+/// A name, and a change of the text of a head.
+type Damage = (&'static str, fn(&str) -> String);
 
 #[tokio::test]
 async fn a_state_that_cannot_be_used_says_why() {
     if Bed::new(Kind::Kubernetes).is_none() {
         return;
     }
-    let harms: [Harm; 4] = [
+    let damages: [Damage; 4] = [
         ("a newer format", |text| text.replace("\"format\":1", "\"format\":7")),
         ("no head", |text| text.replace("\"lineage\"", "\"ancestry\"")),
         ("a row that is no record", |text| format!("{text}record \"ssh_file.b\" {{}}\n")),
         ("a line that is no row", |text| format!("{text}nonsense\n")),
     ];
     let mut said = String::new();
-    for (name, change) in harms {
+    for (name, change) in damages {
         let bed = Bed::new(Kind::Kubernetes).unwrap();
         locked(&bed.open().await).await.put(record("ssh_file.a", 1)).await.unwrap();
-        harm(config(&bed), change).await;
+        damage(config(&bed), change).await;
         said += &format!("{name}: {}\n", error(&bed).await.replace(&config(&bed).name, "NAME"));
     }
     let bed = Bed::new(Kind::Kubernetes).unwrap();
@@ -144,7 +144,7 @@ async fn a_history_of_drift_that_was_not_packed_yet_is_read() {
     assert_eq!(store.drift().await.unwrap(), DriftHistory::default().after(&look));
 }
 
-/// A write of many shards was cut off before the head named them: the next holder of the lock clears them away.
+/// A write of many shards was interrupted before the head referred to them. The next holder of the lock deletes them.
 #[tokio::test]
 async fn what_a_cut_off_write_left_behind_is_cleared_away() {
     let Some(bed) = Bed::new(Kind::Kubernetes) else { return };
@@ -174,10 +174,10 @@ async fn what_a_cut_off_write_left_behind_is_cleared_away() {
     drop(locked(&store).await);
     drop(store);
     assert_eq!(shards(config).await, before, "what is needed stays, what nobody names is gone");
-    assert_eq!(bed.look().await.unwrap().snapshot().await.unwrap().records.len(), 41);
+    assert_eq!(bed.open_existing().await.unwrap().snapshot().await.unwrap().records.len(), 41);
 }
 
-/// Somebody labels the head meanwhile: that is no other version of the state.
+/// A label on the head does not change the version of the state.
 #[tokio::test]
 async fn a_label_on_the_head_takes_no_lock_away() {
     let Some(bed) = Bed::new(Kind::Kubernetes) else { return };

@@ -1,4 +1,4 @@
-//! The laws that every store keeps, each tried on every store.
+//! The laws that every store satisfies; each is tested on every store.
 
 use super::bed::{Bed, Kind};
 use super::{contention, crash, drift, history, whole};

@@ -1,4 +1,4 @@
-//! What the parts do together: histories, contention, crashes, and disks that refuse.
+//! Tests of the whole crate: histories, contention, crashes, and failing disks.
 
 mod bed;
 mod child;

@@ -1,4 +1,4 @@
-//! States that are not there, not ours, not whole, or not for us.
+//! Opening states that do not exist, belong to another program, are damaged or must not be read.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -67,10 +67,10 @@ async fn of_many_who_open_a_new_state_at_once_all_get_the_same() {
     }
 }
 
-/// What is done to a state that holds a record, and what is said of it then.
-type Harm = (&'static str, fn(&Path));
+/// A name, and a damage to a state with a record.
+type Damage = (&'static str, fn(&Path));
 
-const HARMS: &[Harm] = &[
+const DAMAGES: &[Damage] = &[
     ("a newer format", |dir| sql(dir, "PRAGMA user_version = 7")),
     ("another program's database", |dir| sql(dir, "PRAGMA application_id = 7")),
     ("a database without an application", |dir| sql(dir, "PRAGMA application_id = 0")),
@@ -102,10 +102,10 @@ fn sql(dir: &Path, text: &str) {
 #[tokio::test]
 async fn a_state_that_cannot_be_used_says_why_and_is_left_alone() {
     let mut said = String::new();
-    for (name, harm) in HARMS {
+    for (name, damage) in DAMAGES {
         let dir = tempfile::tempdir().unwrap();
         with_a_record(dir.path()).await;
-        harm(dir.path());
+        damage(dir.path());
         let before = fs::read(dir.path().join("state.db")).unwrap();
         let errors =
             [read(Store::open(dir.path()).await.map(Some)).await, read(Store::open_existing(dir.path()).await).await];

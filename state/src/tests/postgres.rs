@@ -1,4 +1,4 @@
-//! A PostgreSQL server for the tests, and what is particular to the store in it.
+//! A PostgreSQL server for the tests, and the tests of this store.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::bed::{Bed, Kind};
 use super::{locked, record};
 use crate::{Location, Postgres, StateError, Store};
 
-/// Runs until its standard input ends, as it does with the process that holds it, however that ends; then nothing is left.
+/// Runs until its standard input is closed, which happens however the parent process ends; then removes everything.
 const SERVER: &str = r#"
     bin=$1 dir=$(mktemp -d) && chmod 755 "$dir" || exit
     as() { "$@"; }
@@ -49,7 +49,7 @@ fn start() -> Option<Server> {
     Some(Server { _child: child, dir: dir.trim_end().to_owned() })
 }
 
-/// The URL of a database on the server of the tests. None, with a printed reason, where there is none.
+/// Returns the URL of a database on the test server. Returns `None` and prints the reason if there is no server.
 pub(super) fn url() -> Option<String> {
     match SERVER_OF_THE_TESTS.as_ref() {
         Some(server) => Some(format!("postgresql:///postgres?host={}&user=postgres&sslmode=disable", server.dir)),
@@ -96,16 +96,78 @@ async fn a_newer_format_is_refused() {
     let (client, connection) = tokio_postgres::connect(&config.url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     client.execute("UPDATE moorfast_states SET format = 7 WHERE name = $1", &[&config.name]).await.unwrap();
-    let Err(StateError::Newer { found: 7, supported: 1, .. }) =
+    let Err(StateError::Newer { found: 7, supported: 2, .. }) =
         Store::open_existing_at(&bed.place.location, &bed.place.dir).await
     else {
         panic!()
     };
 }
 
-/// A connection that breaks is made anew, and what was being written is written once.
+/// Opens a connection of the test itself, to damage rows.
+async fn connection(bed: &Bed) -> (tokio_postgres::Client, String) {
+    let Location::Postgres(config) = &bed.place.location else { panic!() };
+    let (client, connection) = tokio_postgres::connect(&config.url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    (client, config.name.clone())
+}
+
 #[tokio::test]
-async fn a_broken_connection_is_made_anew() {
+async fn a_damaged_row_is_an_error_that_names_the_row_and_the_remedy() {
+    let damages = [
+        (
+            r#"UPDATE moorfast_rows SET body = replace(body, '"value":1', '"value":3') WHERE name = $1"#,
+            "record ssh_file.a",
+        ),
+        ("UPDATE moorfast_rows SET key = 'ssh_file.b' WHERE name = $1", "record ssh_file.b"),
+        (r#"UPDATE moorfast_states SET head = replace(head, '"serial":1', '"serial":3') WHERE name = $1"#, "head"),
+    ];
+    for (sql, row) in damages {
+        let Some(bed) = Bed::new(Kind::Postgres) else { return };
+        locked(&bed.open().await).await.put(record("ssh_file.a", 1)).await.unwrap();
+        let (client, name) = connection(&bed).await;
+        assert_eq!(client.execute(sql, &[&name]).await.unwrap(), 1);
+        let Err(error) = Store::open_existing_at(&bed.place.location, &bed.place.dir).await else { panic!("{sql}") };
+        let text = error.to_string();
+        assert!(matches!(error, StateError::Corrupt { .. }), "{text}");
+        assert!(text.contains(&format!("the checksum of the row `{row}` does not match its content")), "{text}");
+        assert!(text.ends_with("; restore it from a backup"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_state_without_checksums_is_read_and_gets_them_as_it_changes() {
+    let Some(bed) = Bed::new(Kind::Postgres) else { return };
+    let old = [record("ssh_file.a", 1), record("ssh_file.b", 1)];
+    {
+        let lock = locked(&bed.open().await).await;
+        for record in &old {
+            lock.put(record.clone()).await.unwrap();
+        }
+        lock.release().await.unwrap();
+    }
+    let (client, name) = connection(&bed).await;
+    let strip = [
+        "UPDATE moorfast_rows SET body = left(body, -18) WHERE name = $1",
+        "UPDATE moorfast_states SET head = left(head, -18), format = 1 WHERE name = $1",
+    ];
+    for sql in strip {
+        client.execute(sql, &[&name]).await.unwrap();
+    }
+    let reader = bed.open_existing().await.unwrap();
+    assert_eq!(reader.snapshot().await.unwrap().records.into_values().collect::<Vec<_>>(), old);
+
+    locked(&bed.open().await).await.put(record("ssh_file.a", 2)).await.unwrap();
+    let format = client.query_one("SELECT format FROM moorfast_states WHERE name = $1", &[&name]).await.unwrap();
+    assert_eq!(format.get::<_, i64>(0), 2, "an older moorfast refuses the state from now on");
+    let with_checksum = "SELECT key FROM moorfast_rows WHERE name = $1 AND body ~ ' #[0-9a-f]{16}$'";
+    let rows = client.query(with_checksum, &[&name]).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<&str>>(), ["ssh_file.a"]);
+    assert_eq!(bed.open_existing().await.unwrap().snapshot().await.unwrap().records["ssh_file.b"], old[1]);
+}
+
+/// A write whose connection breaks is repeated on a new connection, and made once.
+#[tokio::test]
+async fn a_broken_connection_is_opened_again() {
     let Some(bed) = Bed::new(Kind::Postgres) else { return };
     let store = bed.open().await;
     let lock = locked(&store).await;

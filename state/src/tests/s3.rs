@@ -1,16 +1,16 @@
-//! A server that speaks S3 for the tests: versitygw, over a folder.
+//! An S3 server for the tests: versitygw, over a folder.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
 use crate::{Location, S3, Store};
 
-/// The program. `tests/testbed/testbed s3-server` makes it.
+/// The program, built by `tests/testbed/testbed s3-server`.
 const PROGRAM: &str = "MOORFAST_VERSITYGW";
 
 const BUCKET: &str = "states";
 
-/// Runs until its standard input ends, as it does with the process that holds it, however that ends; then nothing is left.
+/// Runs until its standard input is closed, which happens however the parent process ends; then removes everything.
 const SERVER: &str = r#"
     dir=$(mktemp -d) && mkdir "$dir/states" || exit
     "$1" --port "127.0.0.1:$2" posix "$dir" >/dev/null 2>&1 &
@@ -29,7 +29,7 @@ static SERVER_OF_THE_TESTS: LazyLock<Option<Server>> = LazyLock::new(start);
 
 fn start() -> Option<Server> {
     let program = std::env::var_os(PROGRAM).filter(|program| !program.is_empty())?;
-    // A socket that never listens: a child that another thread forks meanwhile holds a copy of it, which must not keep the server from its port.
+    // The socket never listens: a child that another thread forks meanwhile inherits it and must not block the port.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -48,10 +48,10 @@ fn start() -> Option<Server> {
     Some(Server { _child: child, endpoint: format!("http://127.0.0.1:{port}") })
 }
 
-/// Access key and secret key of the server of the tests.
+/// Access key and secret key of the test server.
 pub(crate) const KEY: (&str, &str) = ("tester", "testers-secret");
 
-/// A state on the server of the tests. None, with a printed reason, where there is none.
+/// Returns a state on the test server. Returns `None` and prints the reason if there is no server.
 pub(super) fn config(prefix: String) -> Option<S3> {
     match SERVER_OF_THE_TESTS.as_ref() {
         Some(server) => Some(S3 {

@@ -1,4 +1,4 @@
-//! Laws of a state as a whole.
+//! Laws of a whole state.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -69,12 +69,12 @@ pub(super) async fn a_request_is_done_though_nobody_waits_for_it(bed: Bed) {
         let _ = poll!(&mut put);
     }
     drop((lock, store));
-    let store = bed.look().await.unwrap();
+    let store = bed.open_existing().await.unwrap();
     assert_eq!(store.snapshot().await.unwrap().records.len(), 1);
     assert_eq!(store.lock_info().await.unwrap(), None, "the lock was given back after it");
 }
 
-/// A record of one kilobyte, half of which nothing can make smaller.
+/// Returns a record of one kilobyte, half of it incompressible.
 fn incompressible(address: &str, random: &mut StdRng) -> Record {
     let noise: String = (0..300).map(|_| random.random_range('0'..='z')).collect();
     let attributes = json!({ "content": noise, "path": format!("/etc/{address}"), "filler": "y".repeat(250) });
@@ -90,7 +90,7 @@ pub(super) async fn ten_thousand_records_fit(bed: Bed) {
     for result in join_all(records.iter().map(|record| lock.put(record.clone()))).await {
         result.unwrap();
     }
-    let found = bed.look().await.unwrap().snapshot().await.unwrap();
+    let found = bed.open_existing().await.unwrap().snapshot().await.unwrap();
     assert_eq!(found.records.len(), records.len());
     assert!(records.iter().all(|record| found.records[&record.address] == *record));
     lock.put(record("ssh_file.one_more", 1)).await.unwrap();
@@ -107,10 +107,10 @@ pub(super) async fn a_large_record_fits(bed: Bed) {
     let large = Record { private: json!(noise), ..record("ssh_file.large", 1) };
     lock.put(large.clone()).await.unwrap();
     lock.put(record("ssh_file.small", 1)).await.unwrap();
-    assert_eq!(bed.look().await.unwrap().snapshot().await.unwrap().records["ssh_file.large"], large);
+    assert_eq!(bed.open_existing().await.unwrap().snapshot().await.unwrap().records["ssh_file.large"], large);
     bed.sizes_are_fine().await;
     lock.remove("ssh_file.large").await.unwrap();
-    assert_eq!(bed.look().await.unwrap().snapshot().await.unwrap().records.len(), 1);
+    assert_eq!(bed.open_existing().await.unwrap().snapshot().await.unwrap().records.len(), 1);
 }
 
 pub(super) async fn of_many_who_open_a_new_state_at_once_all_get_the_same(bed: Bed) {
@@ -123,11 +123,11 @@ pub(super) async fn of_many_who_open_a_new_state_at_once_all_get_the_same(bed: B
 }
 
 pub(super) async fn looking_makes_nothing(bed: Bed) {
-    assert!(bed.look().await.is_none());
-    assert!(bed.look().await.is_none());
+    assert!(bed.open_existing().await.is_none());
+    assert!(bed.open_existing().await.is_none());
     let store = bed.open().await;
     locked(&store).await.put(record("ssh_file.a", 1)).await.unwrap();
-    let store = bed.look().await.unwrap();
+    let store = bed.open_existing().await.unwrap();
     assert_eq!(store.snapshot().await.unwrap().records.len(), 1);
     let refused = store.lock(LockRequest::new("apply"), Duration::ZERO).await;
     assert!(matches!(refused, Err(StateError::ReadOnly { .. })));
@@ -149,7 +149,7 @@ pub(super) async fn contents_are_the_same_in_another_store(bed: Bed) {
     other.replace(contents.clone()).await.unwrap();
     other.release().await.unwrap();
     drop(to);
-    for store in [there.open().await, there.look().await.unwrap()] {
+    for store in [there.open().await, there.open_existing().await.unwrap()] {
         let found = store.contents().await.unwrap();
         assert_eq!((&found.snapshot, &found.runs), (&contents.snapshot, &contents.runs));
         assert_eq!(found.key.as_bytes(), contents.key.as_bytes());
@@ -167,7 +167,7 @@ pub(super) async fn a_run_begins_once(bed: Bed) {
     assert_eq!(store.runs(10).await.unwrap(), [run]);
 }
 
-/// Whoever replaces a state may be cut off at any durable write of that: the next holder of the lock leaves one key, that of the state.
+/// If the replacement of a state crashes at any durable write, the next holder of the lock leaves only the key of the state.
 pub(super) async fn a_key_that_was_replaced_does_not_stay(bed: Bed) {
     for write in 1.. {
         let (bed, at) = (bed.another(), format!("before:{write}"));
@@ -177,7 +177,7 @@ pub(super) async fn a_key_that_was_replaced_does_not_stay(bed: Bed) {
         let store = bed.open().await;
         drop(locked(&store).await);
         drop(store);
-        let store = bed.look().await.unwrap();
+        let store = bed.open_existing().await.unwrap();
         store.snapshot().await.unwrap();
         let keys = bed.keys().await;
         assert_eq!(keys.len(), 1, "{at}");
