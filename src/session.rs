@@ -7,7 +7,7 @@ use std::time::Duration;
 use moorfast_engine::manifest::Manifest;
 use moorfast_engine::model::Severity;
 use moorfast_engine::provider::Provider;
-use moorfast_engine::reference::Catalogue;
+use moorfast_engine::reference::BlockSchemas;
 use moorfast_engine::state::{Location, Lock, LockRequest, Snapshot, Store};
 use moorfast_engine::workspace::Workspace;
 
@@ -216,9 +216,9 @@ pub fn providers() -> Vec<Arc<dyn Provider>> {
 }
 
 /// Returns the catalogue of everything that a manifest can contain.
-pub fn catalogue() -> Catalogue {
+pub fn catalogue() -> BlockSchemas {
     let providers = providers();
-    Catalogue::new(&providers.iter().map(AsRef::as_ref).collect::<Vec<_>>(), backend::schemas())
+    BlockSchemas::new(&providers.iter().map(AsRef::as_ref).collect::<Vec<_>>(), backend::schemas())
 }
 
 fn is_empty_folder(path: &Path) -> bool {

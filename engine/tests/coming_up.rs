@@ -119,5 +119,5 @@ async fn a_provider_can_not_come_after_what_it_makes() {
     let bench = bench(&BRINGS_UP.replace("[\"mem_file.api\"]", "[\"mem_item.object\"]"));
     let Err(Failure::Manifest(errors)) = bench.plan(&everything()).await else { panic!("it is planned") };
     let summaries: Vec<_> = errors.iter().map(|error| error.summary.as_str()).collect();
-    assert_eq!(summaries, ["the provider `mem.cluster` comes after `mem_item.object`, which it makes itself"]);
+    assert_eq!(summaries, ["the provider `mem.cluster` depends on `mem_item.object`, which it manages itself"]);
 }

@@ -602,7 +602,10 @@ async fn a_secret_is_no_name() {
     bench.write("[resource.mem_item.x]\nkey = 'of-${sensitive(\"s3cr3t\")}'\n");
     let Err(Failure::Manifest(errors)) = bench.plan(&everything()).await else { panic!("it is planned") };
     let told: Vec<_> = errors.iter().map(|error| error.summary.as_str()).collect();
-    assert_eq!(told, ["`key` of mem_item.x is sensitive, and a part of the name by which plans and the state know it"]);
+    assert_eq!(
+        told,
+        ["`key` of mem_item.x is sensitive, but it is part of the identity, which plans and the state show"]
+    );
     // A text that happens to be in the name does not make it.
     bench.write("[resource.mem_item.x]\nkey = \"x\"\nvalue = '${sensitive(\"x\")}'\n");
     bench.plan(&everything()).await.unwrap();
@@ -748,7 +751,7 @@ async fn a_selection_that_matches_nothing_is_an_error_or_a_warning() {
     bench.write(&file("{ role = \"wbe\", allow_empty = true }"));
     assert_eq!(bench.workspace().validate(), []);
     bench.write(&file("[]"));
-    let warning = "`mem_file.f`: `on` selects no node, so there is no instance";
+    let warning = "`mem_file.f`: `on` selects no nodes, so the block has no instances";
     assert_eq!(bench.workspace().validate()[0].summary, warning);
     assert_eq!(bench.plan(&everything()).await.unwrap().warnings, [warning]);
 }

@@ -120,7 +120,7 @@ async fn an_object_has_one_owner() {
     let item = "[resource.mem_item.i]\nkey = \"b\"\n";
     for other in [item.to_owned(), bundle("y", "c=1 b=1")] {
         bench.write(&(bundle("x", "a=1 b=1") + &other));
-        assert!(refused(&bench).await.ends_with("are the same object: b on mem"));
+        assert!(refused(&bench).await.ends_with("manage the same object: b on mem"));
     }
 }
 
@@ -132,10 +132,10 @@ async fn an_object_that_turns_out_to_be_another_instances_is_left_alone() {
     let report = bench.apply(&PlanOptions::default()).await;
     let failed = report.outcomes.iter().find(|o| o.address.to_string() == "mem_item.late").unwrap();
     let ChangeResult::Failed(error) = &failed.result else { panic!("{failed:?}") };
-    assert!(error.summary.contains("are the same object: id-f-"), "{error:?}");
+    assert!(error.summary.contains("manage the same object: id-f-"), "{error:?}");
     assert!(!bench.memory.world().log.contains(&"update id-f-".to_owned()));
     // Once it is known the plan says so.
-    assert!(refused(&bench).await.contains("are the same object: id-f-"));
+    assert!(refused(&bench).await.contains("manage the same object: id-f-"));
 }
 
 #[tokio::test]

@@ -224,7 +224,9 @@ fn reason_line(reason: &Reason) -> Option<String> {
         Reason::Immutable { attributes } => format!("because {} cannot be changed in place", attributes.join(", ")),
         Reason::Requested => "because --replace requests it".to_owned(),
         Reason::OtherMachine => "because its node is now another machine".to_owned(),
-        Reason::Superseded { identity } => format!("also removes {identity}, which an unfinished operation left behind"),
+        Reason::Superseded { identity } => {
+            format!("also removes {identity}, which an unfinished operation left behind")
+        }
         Reason::Incomplete => "because an earlier operation on it did not finish".to_owned(),
     })
 }

@@ -143,8 +143,8 @@ impl Graph {
         let mut blocks = BTreeSet::new();
         for instance in cycle.filter(|i| blocks.insert(i.address.resource.clone())) {
             error = match error.at {
-                None => error.at(instance.resource.span, "this one"),
-                Some(_) => error.related(instance.resource.span, "and this one"),
+                None => error.at(instance.resource.span, "this resource"),
+                Some(_) => error.related(instance.resource.span, "and this resource"),
             };
         }
         error

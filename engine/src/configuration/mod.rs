@@ -3,6 +3,7 @@
 pub(crate) mod evaluate;
 pub(crate) mod expand;
 pub(crate) mod graph;
+mod instances;
 pub(crate) mod moves;
 pub(crate) mod owners;
 pub(crate) mod scope;

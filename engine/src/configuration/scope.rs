@@ -89,8 +89,8 @@ impl<'a> InstanceScope<'a> {
     /// Returns the instances by every key that an index accepts, see [`instance_by_key`].
     fn by_any_key(&self, resource: &ResourceAddress, instances: &[usize]) -> BTreeMap<String, Value> {
         let instance = |i: &usize| &self.expanded.instances[*i];
-        let here = on_same_node(self.expanded, resource, &self.binding).unwrap_or_default().iter().map(instance);
-        let of_node = here.filter_map(|i| Some((i.binding.each.as_ref()?.0.clone(), self.value_of(&i.address))));
+        let on_node = on_same_node(self.expanded, resource, &self.binding).unwrap_or_default().iter().map(instance);
+        let of_node = on_node.filter_map(|i| Some((i.binding.each.as_ref()?.0.clone(), self.value_of(&i.address))));
         let of_all = instances.iter().map(instance);
         let of_all = of_all.filter_map(|i| Some((i.address.key.clone()?, self.value_of(&i.address))));
         of_node.chain(of_all).collect()
@@ -252,9 +252,9 @@ pub(crate) fn instance_by_key(
     if expanded.index.contains_key(&address) {
         return Some(address);
     }
-    let mut here = on_same_node(expanded, resource, binding)?.iter().map(|i| &expanded.instances[*i]);
+    let mut on_node = on_same_node(expanded, resource, binding)?.iter().map(|i| &expanded.instances[*i]);
     let has_key = |each: &(String, Value)| each.0 == key;
-    Some(here.find(|i| i.binding.each.as_ref().is_some_and(has_key))?.address.clone())
+    Some(on_node.find(|i| i.binding.each.as_ref().is_some_and(has_key))?.address.clone())
 }
 
 /// Returns the instances of `resource` on the node of `binding`. `None` if one of the two has no `on`, or if they have no node in common: then a
@@ -263,7 +263,7 @@ fn on_same_node<'e>(expanded: &'e Expanded, resource: &ResourceAddress, binding:
     let node = binding.node.as_ref()?;
     let by_node = expanded.by_node.get(resource)?;
     match by_node.get(&node.name) {
-        Some(here) => Some(here),
+        Some(on_node) => Some(on_node),
         None => binding.nodes.iter().any(|node| by_node.contains_key(node)).then_some(&[]),
     }
 }

@@ -2,21 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::configuration::expand::{CheckInstance, Expanded, Instance};
+use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Selection};
 use crate::manifest::{GateName, Rollout};
-use crate::model::{Diagnostic, NodeName, Span, suggest};
-
-/// The nodes and instances that a rollout selects.
-#[derive(Clone, Debug)]
-pub(crate) struct Selection {
-    /// The name of the rollout.
-    pub name: String,
-    /// The block of the manifest.
-    pub rollout: Rollout,
-    /// The nodes: first those of `nodes` in that order, then the others in the order of the inventory.
-    pub nodes: Vec<NodeName>,
-    places: HashMap<NodeName, usize>,
-}
+use crate::model::{Address, Diagnostic, NodeName, ResourceAddress, Span, suggest};
 
 /// A health gate of one node.
 pub(crate) enum Gate<'e> {
@@ -58,7 +46,7 @@ impl Selection {
     }
 
     /// Returns the position of `node` in the rollout, if the rollout selects `resource`.
-    pub fn place_of(&self, resource: &crate::model::ResourceAddress, node: &NodeName) -> Option<usize> {
+    pub fn place_of(&self, resource: &ResourceAddress, node: &NodeName) -> Option<usize> {
         self.places.get(node).copied().filter(|_| self.includes(resource))
     }
 
@@ -67,7 +55,7 @@ impl Selection {
         self.rollout.gates.iter().flat_map(move |(gate, _)| instances_of(expanded, gate, node))
     }
 
-    fn includes(&self, resource: &crate::model::ResourceAddress) -> bool {
+    fn includes(&self, resource: &ResourceAddress) -> bool {
         let named = &self.rollout.resources;
         named.is_empty() || named.iter().any(|(address, _)| address.resource == *resource)
     }
@@ -108,8 +96,7 @@ impl Selection {
 
 /// Returns the instances of a gate for `node`: those that `on` binds to it, and those without `on`.
 fn instances_of<'e>(expanded: &'e Expanded, gate: &GateName, node: &NodeName) -> Vec<Gate<'e>> {
-    let fits =
-        |binding: &crate::configuration::expand::Binding| binding.node.as_ref().is_none_or(|bound| bound.name == *node);
+    let fits = |binding: &Binding| binding.node.as_ref().is_none_or(|bound| bound.name == *node);
     match gate {
         GateName::Resource(address) => {
             let places = expanded.by_resource.get(&address.resource).map(Vec::as_slice).unwrap_or_default();
@@ -158,7 +145,7 @@ fn unknown_roles(expanded: &Expanded, rollout: &Rollout) -> Vec<Diagnostic> {
 }
 
 /// Returns the error if a resource has no `on`.
-fn unbound(expanded: &Expanded, address: &crate::model::Address, span: Span) -> Option<Diagnostic> {
+fn unbound(expanded: &Expanded, address: &Address, span: Span) -> Option<Diagnostic> {
     let resource = expanded.manifest.resources.get(&address.resource)?;
     let message = format!("`{address}` has no instance for each node, so a rollout cannot change it node by node");
     let error = || Diagnostic::error(message).at(span, "").related(resource.span, "no `on` here");

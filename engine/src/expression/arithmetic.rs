@@ -1,4 +1,4 @@
-//! The operators of HCL on values that are known and in the open.
+//! The operators of HCL on values that are known and not sensitive.
 
 use std::cmp::Ordering;
 
@@ -9,7 +9,10 @@ use crate::model::Value;
 use crate::model::convert::{to_bool, to_number};
 use crate::model::number::{LIMITS, Scaled, exact_f64, float_number, integer};
 
-/// `operator operand`; the error is what was expected.
+/// Evaluates `operator operand`.
+///
+/// # Errors
+/// Returns a message if the operand has the wrong type.
 pub(super) fn unary(operator: UnaryOperator, operand: &Value) -> Result<Value, String> {
     match operator {
         UnaryOperator::Not => Ok(Value::Bool(!truth("!", operand)?)),
@@ -17,7 +20,10 @@ pub(super) fn unary(operator: UnaryOperator, operand: &Value) -> Result<Value, S
     }
 }
 
-/// `left operator right`; the error is what was expected.
+/// Evaluates `left operator right`.
+///
+/// # Errors
+/// Returns a message if an operand has the wrong type or the result cannot be represented.
 pub(super) fn binary(operator: BinaryOperator, left: &Value, right: &Value) -> Result<Value, String> {
     let symbol = operator.as_str();
     match operator {
@@ -38,7 +44,7 @@ pub(super) fn binary(operator: BinaryOperator, left: &Value, right: &Value) -> R
     }
 }
 
-/// Are two values equal? Numbers are by their value, whatever their representation.
+/// Whether two values are equal. Numbers are compared by value, not by representation.
 pub(super) fn equal(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => compare(left, right).is_eq(),
@@ -53,7 +59,7 @@ pub(super) fn equal(left: &Value, right: &Value) -> bool {
     }
 }
 
-/// The order of two numbers.
+/// Compares two numbers.
 pub(super) fn compare(left: &Number, right: &Number) -> Ordering {
     match (integer(left), integer(right)) {
         (Some(left), Some(right)) => left.cmp(&right),
@@ -62,21 +68,21 @@ pub(super) fn compare(left: &Number, right: &Number) -> Ordering {
 }
 
 fn truth(symbol: &str, value: &Value) -> Result<bool, String> {
-    to_bool(value).ok_or_else(|| format!("`{symbol}` takes bools, not a {}", value.type_name()))
+    to_bool(value).ok_or_else(|| format!("`{symbol}` needs bools, not a {}", value.type_name()))
 }
 
 fn number(symbol: &str, value: &Value) -> Result<Number, String> {
-    to_number(value).ok_or_else(|| format!("`{symbol}` takes numbers, not a {}", value.type_name()))
+    to_number(value).ok_or_else(|| format!("`{symbol}` needs numbers, not a {}", value.type_name()))
 }
 
-/// `left operator right`, calculated in decimal as people do: exact for whole numbers, rounded to a float where there is a fraction.
+/// Calculates `left operator right` in decimal. Whole numbers are exact, fractions are rounded to a float.
 ///
 /// # Errors
-/// If the result would have to be rounded to a whole number.
+/// Returns a message for a division by zero, or if the result is a whole number that cannot be represented exactly.
 pub(super) fn arithmetic(operator: BinaryOperator, left: &Number, right: &Number) -> Result<Value, String> {
     let symbol = operator.as_str();
     if matches!(operator, BinaryOperator::Div | BinaryOperator::Mod) && right.as_f64() == Some(0.0) {
-        return Err(format!("`{symbol}` by zero"));
+        return Err(format!("division by zero in `{symbol}`"));
     }
     let exact = Scaled::of(left).zip(Scaled::of(right)).and_then(|(left, right)| match operator {
         BinaryOperator::Plus => left.aligned(right, i128::checked_add),

@@ -1,4 +1,4 @@
-//! The evaluator: HCL's syntax tree over our values, which may be unknown, retained or sensitive.
+//! The evaluator of HCL syntax trees. Its values can be unknown, retained or sensitive.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,13 +16,13 @@ use crate::model::number::{integer, parse_number};
 use crate::model::value::RevealedValues;
 use crate::model::{Diagnostic, Value, suggest};
 
-/// The most attributes and indices in a row: the evaluator descends once for each.
-const MOST_OPERATORS: usize = 256;
+/// The maximum length of a chain of attributes and indices, because the evaluator is recursive.
+const MAX_OPERATORS: usize = 256;
 
-/// A value, or all that went wrong.
+/// A value, or all errors.
 pub(super) type Evaluated<T = Value> = Result<T, Vec<Diagnostic>>;
 
-/// The value of an expression of the manifest.
+/// Evaluates an expression of the manifest.
 pub(super) fn expr(expr: &Expr, scope: &dyn Scope) -> Evaluated {
     match &expr.node {
         ExprNode::Literal(value) => Ok(value.clone()),
@@ -36,7 +36,7 @@ pub(super) fn expr(expr: &Expr, scope: &dyn Scope) -> Evaluated {
     }
 }
 
-/// All values, or all errors.
+/// Collects all values, or all errors.
 pub(super) fn all<T>(results: impl Iterator<Item = Evaluated<T>>) -> Evaluated<Vec<T>> {
     let (mut values, mut errors) = (Vec::new(), Vec::new());
     for result in results {
@@ -48,7 +48,7 @@ pub(super) fn all<T>(results: impl Iterator<Item = Evaluated<T>>) -> Evaluated<V
     if errors.is_empty() { Ok(values) } else { Err(errors) }
 }
 
-/// The value that stands for the result where any of `values` is not known; none where all are.
+/// Returns the result if any of `values` is unknown or retained, or `None` if all are known.
 pub(super) fn pending<'v>(values: impl IntoIterator<Item = &'v Value> + Clone) -> Option<Value> {
     if values.clone().into_iter().any(Value::is_unknown) {
         return Some(Value::Unknown);
@@ -56,7 +56,7 @@ pub(super) fn pending<'v>(values: impl IntoIterator<Item = &'v Value> + Clone) -
     values.into_iter().any(Value::is_retained).then_some(Value::Retained)
 }
 
-/// The value without the mark at its top, and whether there was one.
+/// Returns the value without the sensitive mark at its top, and whether it had one.
 pub(super) fn open(value: Value) -> (Value, bool) {
     match value {
         Value::Sensitive(_) => (value.reveal().clone(), true),
@@ -64,12 +64,12 @@ pub(super) fn open(value: Value) -> (Value, bool) {
     }
 }
 
-/// The value, sensitive where `secret`.
+/// Marks the value as sensitive if `secret`.
 pub(super) fn seal(value: Value, secret: bool) -> Value {
     if secret { value.sensitive() } else { value }
 }
 
-/// The names and values that a collection goes through.
+/// Returns the keys and values over which `for` iterates.
 pub(super) fn entries(collection: &Value) -> Option<Vec<(Value, Value)>> {
     match collection {
         Value::List(items) => {
@@ -80,29 +80,29 @@ pub(super) fn entries(collection: &Value) -> Option<Vec<(Value, Value)>> {
     }
 }
 
-/// The number that a literal writes.
+/// Parses a number literal exactly.
 pub(crate) fn literal_number(number: &Formatted<hcl::Number>) -> Result<serde_json::Number, String> {
     let written = number.as_repr().map_or_else(|| number.value().to_string(), |written| written.to_string());
     let digits: String = written.split_whitespace().collect();
     parse_number(&digits).map_err(|unfit| format!("`{digits}` {unfit}"))
 }
 
-/// Evaluates the expressions of one string.
+/// An evaluator of the expressions in one string.
 pub(super) struct Evaluator<'a> {
     pub(super) scope: &'a dyn Scope,
     pub(super) place: &'a Place,
-    /// The variables of a template file, which sees nothing else.
-    pub(super) given: Option<&'a BTreeMap<String, Value>>,
-    /// What `for` binds, innermost last.
+    /// The variables of a template. A template has no other references.
+    pub(super) template_variables: Option<&'a BTreeMap<String, Value>>,
+    /// The variables of the enclosing `for` expressions, innermost last.
     pub(super) bound: Vec<(String, Value)>,
 }
 
 impl<'a> Evaluator<'a> {
     pub(super) fn new(scope: &'a dyn Scope, place: &'a Place) -> Self {
-        Self { scope, place, given: None, bound: Vec::new() }
+        Self { scope, place, template_variables: None, bound: Vec::new() }
     }
 
-    /// An error at these bytes of the string.
+    /// Returns an error at these bytes of the string.
     pub(super) fn error(&self, range: Option<Range<usize>>, summary: impl Into<String>) -> Vec<Diagnostic> {
         vec![Diagnostic::error(summary).at(self.place.span(range), "")]
     }
@@ -128,9 +128,9 @@ impl<'a> Evaluator<'a> {
             }
             Expression::Conditional(choice) => self.conditional(choice),
             Expression::FuncCall(call) => self.call(call, expression.span()),
-            Expression::Traversal(traversal) if traversal.operators.len() > MOST_OPERATORS => {
+            Expression::Traversal(traversal) if traversal.operators.len() > MAX_OPERATORS => {
                 Err(self
-                    .error(expression.span(), format!("more than {MOST_OPERATORS} attributes and indices in a row")))
+                    .error(expression.span(), format!("more than {MAX_OPERATORS} attributes and indices in a chain")))
             }
             Expression::Traversal(traversal) => {
                 let (value, taken) = match &traversal.expr {
@@ -177,7 +177,7 @@ impl<'a> Evaluator<'a> {
         Ok(seal(Value::Map(map), secret))
     }
 
-    /// The key of an object: a name as it is written, or the text that an expression gives.
+    /// Returns the key of an object: an identifier, or the string that an expression produces.
     fn object_key(&mut self, key: &ObjectKey) -> Evaluated {
         match key {
             ObjectKey::Ident(name) => Ok(Value::from(name.as_str())),
@@ -206,7 +206,7 @@ impl<'a> Evaluator<'a> {
         Ok(seal(value, secret))
     }
 
-    /// The truth of a condition, or what stands for it while it is not known; and whether it is sensitive.
+    /// Returns the value of a condition, or its unknown result, and whether it is sensitive.
     pub(super) fn condition(&mut self, condition: &Expression) -> Evaluated<(Result<bool, Value>, bool)> {
         let (value, secret) = open(self.expression(condition)?);
         if let Some(pending) = pending([&value]) {
@@ -299,7 +299,7 @@ impl<'a> Evaluator<'a> {
         Ok(seal(result, secret))
     }
 
-    /// One turn of a `for` expression, its variables bound.
+    /// Evaluates one iteration of a `for` expression, with its variables bound.
     fn produce(&mut self, comprehension: &ForExpr) -> Evaluated<Produced> {
         let mut secret = false;
         if let Some(condition) = &comprehension.cond {
@@ -326,9 +326,9 @@ impl<'a> Evaluator<'a> {
         Ok(Produced::Item(key, self.expression(&comprehension.value_expr)?, secret))
     }
 
-    /// What a `for` goes through, or what stands for the result while that is not known; and whether it is sensitive,
-    /// which each of its entries then is too, so that no error inside shows one.
-    #[expect(clippy::type_complexity, reason = "a pair of what a for-expression binds")]
+    /// Returns the entries over which `for` iterates, or the unknown result, and whether the collection is sensitive. Then each entry is sensitive too, so that
+    /// no error in the loop shows one.
+    #[expect(clippy::type_complexity, reason = "the key and the value that a for expression binds")]
     pub(super) fn collection(
         &self,
         collection: Value,
@@ -351,7 +351,7 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// Does `inner` with the variables of a `for` bound.
+    /// Calls `inner` with the variables of a `for` bound.
     pub(super) fn binding<T>(
         &mut self,
         (key_name, value_name): (Option<&str>, &str),
@@ -367,7 +367,7 @@ impl<'a> Evaluator<'a> {
         result
     }
 
-    /// The value of the head of a traversal, and how many of `operators` belong to it.
+    /// Returns the value of the head of a traversal, and the number of `operators` that it uses.
     fn head(
         &self,
         root: &str,
@@ -377,10 +377,10 @@ impl<'a> Evaluator<'a> {
         if let Some((_, value)) = self.bound.iter().rev().find(|(name, _)| name == root) {
             return Ok((value.clone(), 0));
         }
-        let resolved = match self.given {
-            Some(given) => given.get(root).cloned().map(|value| (value, 0)).ok_or_else(|| Unresolved {
+        let resolved = match self.template_variables {
+            Some(variables) => variables.get(root).cloned().map(|value| (value, 0)).ok_or_else(|| Unresolved {
                 summary: format!("the template has no variable `{root}`"),
-                help: suggest(root, given.keys().map(String::as_str)),
+                help: suggest(root, variables.keys().map(String::as_str)),
             }),
             None => reference(root, operators).and_then(|(reference, taken)| {
                 let value = self.scope.resolve(&reference)?;
@@ -391,7 +391,7 @@ impl<'a> Evaluator<'a> {
         resolved.map_err(|Unresolved { summary, help }| self.error_with(range, summary, help))
     }
 
-    /// The only instance, where an attribute follows a reference to all instances and is not one of their keys.
+    /// Returns the only instance if the reference is to all instances, and the next attribute is not one of their keys.
     fn only_instance(
         &self,
         reference: &Reference,
@@ -428,7 +428,7 @@ impl<'a> Evaluator<'a> {
             }
             TraversalOperator::FullSplat(_) => self.splat(value, secret, rest)?,
             TraversalOperator::AttrSplat(_) => {
-                // `.*` takes the attributes that follow for each item, and what comes after them for the list.
+                // `.*` applies the attributes that follow to each item, and the operators after them to the list.
                 let attribute = |operator: &&Decorated<TraversalOperator>| {
                     matches!(operator.value(), TraversalOperator::GetAttr(_))
                 };
@@ -457,14 +457,14 @@ impl<'a> Evaluator<'a> {
         let hidden = secret || key_secret;
         let result = match value {
             Value::List(_) => {
-                let at = crate::model::convert::to_number(&key).as_ref().and_then(integer);
-                let at = at.ok_or_else(|| {
+                let position = crate::model::convert::to_number(&key).as_ref().and_then(integer);
+                let position = position.ok_or_else(|| {
                     self.error(
                         index.span(),
                         format!("the index of a list must be a whole number, not a {}", key.type_name()),
                     )
                 })?;
-                self.item(value, at, hidden, index.span())?
+                self.item(value, position, hidden, index.span())?
             }
             _ => {
                 let name = to_text(&key).ok_or_else(|| {
@@ -499,7 +499,7 @@ impl<'a> Evaluator<'a> {
                 None if hidden => Err(self.error(range, "this sensitive value has no such key")),
                 None => {
                     let help = suggest(name, map.keys().map(String::as_str));
-                    Err(self.error_with(range, format!("there is no `{name}` in this value"), help))
+                    Err(self.error_with(range, format!("this value has no attribute `{name}`"), help))
                 }
             },
             Value::List(_) if name.parse::<u64>().is_err() => {
@@ -512,7 +512,7 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// What one turn of a `for` expression gives; the bool says whether it hangs on something sensitive.
+/// The result of one iteration of a `for` expression. The bool is whether it depends on a sensitive value.
 enum Produced {
     Skipped(bool),
     Pending(Value, bool),

@@ -1,4 +1,4 @@
-//! Expressions: TOML values whose strings are HCL templates, their references and their evaluation.
+//! Expressions: TOML values whose strings are HCL templates, with their references and their evaluation.
 
 mod arithmetic;
 mod evaluate;
@@ -30,23 +30,23 @@ pub(crate) use references::ReferenceUse;
 pub(crate) use toml_value::{plain_toml, toml_number};
 pub(crate) use traversal::ROOTS;
 
-/// A value of the manifest before evaluation.
+/// An expression: a value of the manifest before evaluation.
 #[derive(Clone, Debug)]
 pub struct Expr {
-    /// Where it stands.
+    /// The place in the manifest.
     pub span: Span,
-    /// What it is.
+    /// The form of the expression.
     pub node: ExprNode,
 }
 
-/// The forms of an [`Expr`].
+/// The form of an [`Expr`].
 #[derive(Clone, Debug)]
 pub enum ExprNode {
-    /// A value without expressions in it.
+    /// A value without expressions.
     Literal(Value),
-    /// A string that is one `${…}`: keeps the type of its expression.
+    /// A string that is exactly one `${…}`. It keeps the type of its expression.
     Expression(Box<Parsed<Expression>>),
-    /// A string with `${…}` or `%{…}` among other text.
+    /// A string that contains `${…}` or `%{…}` and other text.
     Template(Box<Parsed<Template>>),
     /// An array.
     List(Vec<Expr>),
@@ -54,103 +54,104 @@ pub enum ExprNode {
     Map(Vec<(String, Span, Expr)>),
 }
 
-/// A piece of HCL with the place of its text in the manifest.
+/// Parsed HCL, with the place of its text in the manifest.
 #[derive(Clone, Debug)]
 pub struct Parsed<T> {
-    /// The syntax tree, whose spans count from the start of the decoded string.
+    /// The syntax tree. Its spans are relative to the decoded string.
     pub syntax: T,
-    /// Where the string stands.
+    /// The place of the string in the manifest.
     pub place: Place,
 }
 
-/// What the head of a traversal names; the rest of the traversal is applied to its value.
+/// A reference: the head of a traversal. The other operators of the traversal apply to its value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reference {
     /// `var.x`
     Variable(String),
     /// `local.x`
     Local(String),
-    /// `node`: the node that `on` binds, as a map `name, address, user, port, roles, vars, host_keys`.
+    /// `node`: the node of `on`, as a map of `name`, `address`, `user`, `port`, `roles`, `vars` and `host_keys`.
     Node,
-    /// `nodes`: the whole inventory, a map by name of the same maps.
+    /// `nodes`: a map of all nodes by name.
     Nodes,
-    /// `each`: the map `key, value` of `for_each`.
+    /// `each`: the map of `key` and `value` of the `for_each` element.
     Each,
-    /// `self`: the resource's own attributes, in a postcondition; the response, in a check.
+    /// `self`: the attributes of the resource in a postcondition, or the response in a check.
     This,
-    /// `plan`: what a policy looks at.
+    /// `plan`: the plan, in a policy.
     Plan,
-    /// `path`: the map `root, module, cwd`.
+    /// `path`: the map of `root`, `module` and `cwd`.
     Path,
-    /// `terraform`-like facts of the run: the map `moorfast.version`, `moorfast.lineage`.
+    /// `moorfast`: the map of `version`.
     Moorfast,
     /// `ssh_file.x`, `ssh_file.x["key"]`, `data.ssh_facts.y`.
     Resource {
-        /// Which resource.
+        /// The resource.
         resource: ResourceAddress,
-        /// The key, where an index with a literal string follows.
+        /// The key, if a literal string follows as an index.
         key: Option<String>,
-        /// True where an index that is not a literal follows (`ssh_file.x[node.name]`): it may be any instance.
+        /// Whether an index that is not a literal follows (`ssh_file.x[node.name]`). It can refer to any instance.
         any: bool,
     },
 }
 
-/// Where references get their values from while an expression is evaluated.
+/// The values of references during the evaluation of an expression.
 pub trait Scope {
-    /// The value that `reference` names. For [`Reference::Resource`] with neither `key` nor `any`: the attributes of the
-    /// instance without a key, of the same node's instance where both are bound to nodes, else a map of the instances by key. With `key`: the
-    /// attributes of that instance. With `any`: the map of all instances by key.
+    /// Returns the value of `reference`.
+    ///
+    /// For [`Reference::Resource`] with `key`: the attributes of that instance. With `any`: a map of all instances by key. Otherwise the attributes of the
+    /// instance without a key or on the same node, or a map of the instances by key if there is none.
     ///
     /// # Errors
-    /// If there is no such thing; the message is completed with the place by the evaluator.
+    /// Returns an error without a place if the reference does not exist. The evaluator adds the place.
     fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved>;
 
-    /// The attributes of the only instance of `resource`, for `TYPE.NAME.attribute`; `None` where [`Scope::resolve`] gave those of an instance.
+    /// Returns the attributes of the only instance of `resource`, for `TYPE.NAME.attribute`. `None` if [`Scope::resolve`] already returned one instance.
     ///
     /// # Errors
-    /// If the resource has no instances or several.
+    /// Returns an error if the resource has no instances or several.
     fn only_instance(&self, _resource: &ResourceAddress, _attribute: &str) -> Result<Option<Value>, Unresolved> {
         Ok(None)
     }
 
-    /// What `file()` and its kin may do.
+    /// Returns the access to files for functions such as `file`.
     fn files(&self) -> &Files;
 }
 
-/// A reference that names nothing.
+/// The error for a reference that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unresolved {
-    /// What is wrong: `there is no variable "regoin"`.
+    /// The message: ``unknown variable `regoin` ``.
     pub summary: String,
-    /// What to do: `did you mean "region"?`.
+    /// The remedy: ``did you mean `region`?``.
     pub help: Option<String>,
 }
 
 impl Unresolved {
-    /// There is no `name` of this kind (`variable`, `node`) among `candidates`.
+    /// Creates the error for an unknown `name` of this kind (`variable`, `node`), with the most similar candidate as help.
     pub fn unknown<'a>(kind: &str, name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { summary: format!("there is no {kind} `{name}`"), help: crate::model::suggest(name, candidates) }
+        Self { summary: format!("unknown {kind} `{name}`"), help: crate::model::suggest(name, candidates) }
     }
 }
 
-/// The files that expressions read, with what they looked like: inputs of a plan.
+/// The access to files for expressions. The files that are read are inputs of the plan.
 #[derive(Debug, Default)]
 pub struct Files {
-    /// Relative paths start here.
+    /// The folder to which paths are relative.
     pub root: PathBuf,
-    /// The folder of moorfast's own things if the manifest is somebody else's: then only files in `root` are read, and none in that folder.
+    /// The data folder of moorfast if the manifest is not trusted. Then only files in `root` and outside that folder can be read.
     pub untrusted: Option<PathBuf>,
-    /// The digest of each file that was read, by its path as written.
+    /// The digest of each file that was read, by its path in the expression.
     pub read: Mutex<BTreeMap<PathBuf, Digest>>,
 }
 
 impl Expr {
-    /// An expression that is just this value.
+    /// Creates an expression of this value.
     pub fn literal(span: Span, value: Value) -> Self {
         Self { span, node: ExprNode::Literal(value) }
     }
 
-    /// The value, where the expression holds nothing to evaluate.
+    /// Returns the value if the expression contains only literals.
     pub fn as_literal(&self) -> Option<Value> {
         match &self.node {
             ExprNode::Literal(value) => Some(value.clone()),
@@ -164,10 +165,10 @@ impl Expr {
         }
     }
 
-    /// The value of the expression. What depends on something unknown is unknown, what depends on something sensitive is sensitive.
+    /// Evaluates the expression. A result that depends on an unknown value is unknown, one that depends on a sensitive value is sensitive.
     ///
     /// # Errors
-    /// All that went wrong, each with its place.
+    /// Returns all errors, each with its place.
     pub fn evaluate(&self, scope: &dyn Scope) -> Result<Value, Vec<Diagnostic>> {
         evaluate::expr(self, scope)
     }

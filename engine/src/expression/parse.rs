@@ -1,4 +1,4 @@
-//! Strings as HCL templates.
+//! Parsing of strings as HCL templates and expressions.
 
 use hcl::edit::expr::Expression;
 use hcl::edit::parser;
@@ -8,10 +8,10 @@ use super::{Expr, ExprNode, Parsed, Place};
 use crate::model::{Diagnostic, Span, Value};
 
 impl Expr {
-    /// The string `text`, which stands at `place`, as a template.
+    /// Parses the string `text` at `place` as a template.
     ///
     /// # Errors
-    /// If it is not a template.
+    /// Returns an error if the syntax is not valid.
     pub fn template(text: &str, place: Place) -> Result<Self, Box<Diagnostic>> {
         let span = place.whole();
         if !text.contains("${") && !text.contains("%{") {
@@ -21,10 +21,10 @@ impl Expr {
         Ok(Self { span, node: simplest(template, place) })
     }
 
-    /// `text`, all of which is an expression and stands at `span` as it is: what `console` and `-var` take.
+    /// Parses the whole `text` at `span` as an expression, as for `console` and `-var`.
     ///
     /// # Errors
-    /// If it is not an expression.
+    /// Returns an error if the syntax is not valid.
     pub fn expression(text: &str, span: Span) -> Result<Self, Box<Diagnostic>> {
         let place = Place::verbatim(span);
         let syntax: Expression =
@@ -33,12 +33,12 @@ impl Expr {
     }
 }
 
-/// `text` as a template.
+/// Parses `text` as a template.
 pub(super) fn parse_template(text: &str, place: &Place) -> Result<Template, Box<Diagnostic>> {
     parser::parse_template(text).map_err(|error| Box::new(syntax_error(text, &error, place)))
 }
 
-/// A template that is one interpolation is its expression; one without any is its text.
+/// Returns the simplest form of a template: its expression if it is exactly one interpolation, its text if it has none.
 fn simplest(template: Template, place: Place) -> ExprNode {
     if template.iter().all(Element::is_literal) {
         let text: String = template.iter().filter_map(Element::as_literal).map(|text| text.as_str()).collect();
@@ -65,17 +65,17 @@ fn syntax_error(text: &str, error: &parser::Error, place: &Place) -> Diagnostic 
     Diagnostic { help, ..diagnostic }
 }
 
-/// Where the error is, and the text from there on.
+/// Returns the position of the error, and the text from there on.
 fn error_position<'t>(text: &'t str, error: &parser::Error) -> (usize, &'t str) {
     let location = error.location();
     let last = text.char_indices().rev().find(|(at, _)| *at <= location.offset()).map_or(0, |(at, _)| at);
     let column = text[..last].rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    // At the end of the text the parser gives the offset of the last character and the column after it.
+    // At the end of the text the parser returns the offset of the last character and the column after it.
     let start = if location.column() > column && last + 1 >= location.offset() { text.len() } else { last };
     (start, &text[start..])
 }
 
-/// What the parser's message means, and what to do about it.
+/// Returns the label and the remedy for a message of the parser.
 fn explain(message: &str, rest: &str) -> (String, Option<String>) {
     if rest.starts_with("%{") {
         let help = "close every `%{ if … }` with `%{ endif }` and every `%{ for … in … }` with `%{ endfor }`; write `%%{` for a literal `%{`";

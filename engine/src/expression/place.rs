@@ -1,10 +1,10 @@
-//! From positions in a decoded string to positions in the manifest.
+//! Maps positions in a decoded string to positions in the manifest.
 
 use std::ops::Range;
 
 use crate::model::Span;
 
-/// Where the text of an expression stands in a manifest.
+/// The place of an expression's text in a manifest.
 #[derive(Clone, Debug)]
 pub struct Place {
     whole: Span,
@@ -13,37 +13,37 @@ pub struct Place {
 
 #[derive(Clone, Debug)]
 enum Offsets {
-    /// The text stands there as it is, from this byte on.
+    /// The text is verbatim, from this byte on.
     Verbatim(usize),
-    /// The text has escapes: the position of each of its bytes, and of its end.
+    /// The text has escapes. Contains the position of each byte and of the end.
     Escaped(Vec<usize>),
-    /// Nothing finer than the whole is known.
+    /// Only the place of the whole text is known.
     Unknown,
 }
 
 impl Place {
-    /// A text that stands at `span` as it is.
+    /// Creates the place of a verbatim text at `span`.
     pub fn verbatim(span: Span) -> Self {
         Self { whole: span, offsets: Offsets::Verbatim(span.start) }
     }
 
-    /// A text of which only the place as a whole is known.
+    /// Creates the place of a text whose inner positions are not known.
     pub fn opaque(span: Span) -> Self {
         Self { whole: span, offsets: Offsets::Unknown }
     }
 
-    /// The TOML string at `span` of `source`, which decodes to `text`.
+    /// Creates the place of the TOML string at `span` of `source`, which decodes to `text`.
     pub(crate) fn toml_string(source: &str, span: Span, text: &str) -> Self {
         let offsets = toml_offsets(source, span, text).unwrap_or(Offsets::Unknown);
         Self { whole: span, offsets }
     }
 
-    /// The whole text, with its quotes.
+    /// Returns the span of the whole text, including its quotes.
     pub fn whole(&self) -> Span {
         self.whole
     }
 
-    /// The span of these bytes of the decoded text; the whole where `range` is none.
+    /// Returns the span of these bytes of the decoded text, or of the whole text without a `range`.
     pub fn span(&self, range: Option<Range<usize>>) -> Span {
         let Some(range) = range else { return self.whole };
         let (start, end) = match &self.offsets {
@@ -75,14 +75,14 @@ fn toml_offsets(source: &str, span: Span, text: &str) -> Option<Offsets> {
     (offsets.len() == text.len() + 1).then_some(Offsets::Escaped(offsets))
 }
 
-/// The position of each byte that `inner` decodes to, and that of its end.
+/// Returns the position of each decoded byte of `inner`, and of its end.
 fn escaped_offsets(inner: &str, base: usize) -> Vec<usize> {
     let mut offsets = Vec::with_capacity(inner.len() + 1);
     let mut rest = inner;
     while let Some(c) = rest.chars().next() {
         let at = base + inner.len() - rest.len();
         let (written, decoded) = if c == '\\' { escape(rest) } else { (c.len_utf8(), c.len_utf8()) };
-        // An escape is one place; other characters are as many places as they have bytes.
+        // All bytes of an escape have the position of its backslash.
         offsets.extend((0..decoded).map(|i| if c == '\\' { at } else { at + i }));
         rest = rest.get(written..).unwrap_or_default();
     }
@@ -90,7 +90,7 @@ fn escaped_offsets(inner: &str, base: usize) -> Vec<usize> {
     offsets
 }
 
-/// The bytes of the escape sequence that `rest` starts with, as written and as decoded.
+/// Returns the lengths of the escape sequence at the start of `rest`: in the source and decoded.
 fn escape(rest: &str) -> (usize, usize) {
     let digits = match rest[1..].chars().next() {
         Some('x') => 2,
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_position_in_the_text_is_found_in_the_file() {
+    fn a_position_in_the_text_is_mapped_to_the_file() {
         let cases = [
             (r#"'a ${x}'"#, "a ${x}"),
             ("'''\na ${x}'''", "a ${x}"),

@@ -1,4 +1,4 @@
-//! What an expression refers to and calls, found without evaluating it.
+//! The references and function calls of an expression, without evaluation.
 
 use hcl::edit::Decorated;
 use hcl::edit::Span as _;
@@ -10,19 +10,19 @@ use super::traversal::reference;
 use super::{Expr, ExprNode, Parsed, Place, Reference, Unresolved, functions};
 use crate::model::{Diagnostic, Span};
 
-/// A reference at one place of an expression.
+/// A use of a reference at one place of an expression.
 #[derive(Clone, Debug)]
 pub(crate) struct ReferenceUse {
-    /// What is referred to.
+    /// The reference.
     pub reference: Reference,
     /// The place.
     pub span: Span,
-    /// The index of a [`Reference::Resource`] with `any`. Inside of `for` it evaluates to the list of all keys that the loop goes through.
+    /// The index of a [`Reference::Resource`] with `any`. Inside `for` it evaluates to the list of the keys of all iterations.
     pub index: Option<Expr>,
 }
 
 impl Expr {
-    /// Everything that the expression refers to, each once, with a place.
+    /// Returns the references of the expression, each once with its first place.
     pub fn references(&self) -> Vec<(Reference, Span)> {
         let mut unique: Vec<(Reference, Span)> = Vec::new();
         for ReferenceUse { reference, span, .. } in self.reference_uses() {
@@ -33,15 +33,14 @@ impl Expr {
         unique
     }
 
-    /// Every place at which the expression refers to something.
+    /// Returns every use of a reference in the expression.
     pub(crate) fn reference_uses(&self) -> Vec<ReferenceUse> {
         let mut found = Vec::new();
         self.inspect(&mut found, &mut Vec::new());
         found
     }
 
-    /// What is wrong with the expression whatever its values are: functions that do not exist or take other arguments,
-    /// references that can't be any.
+    /// Returns the errors that do not depend on values: unknown functions, wrong numbers of arguments, invalid references.
     pub fn problems(&self) -> Vec<Diagnostic> {
         let mut problems = Vec::new();
         self.inspect(&mut Vec::new(), &mut problems);
@@ -62,7 +61,7 @@ impl Expr {
 struct Walk<'a> {
     place: &'a Place,
     bound: Vec<String>,
-    /// The `for` expressions around, outermost first, each with its own `for` alone.
+    /// The enclosing `for` expressions without their bodies, outermost first.
     loops: Vec<ForExpr>,
     found: &'a mut Vec<ReferenceUse>,
     problems: &'a mut Vec<Diagnostic>,
@@ -177,7 +176,7 @@ impl<'a> Walk<'a> {
         });
     }
 
-    /// Does `inner` with the names of `around` bound.
+    /// Calls `inner` with the variables of `around` bound.
     fn binding(&mut self, around: ForExpr, inner: impl FnOnce(&mut Self)) {
         let depth = self.bound.len();
         let names = [around.intro.key_var.as_ref(), Some(&around.intro.value_var)];
@@ -188,7 +187,7 @@ impl<'a> Walk<'a> {
         self.bound.truncate(depth);
     }
 
-    /// `index` as the loops around it evaluate it: a list for each of them.
+    /// Wraps `index` in the enclosing loops, so that it evaluates to the list of all keys.
     fn in_loops(&self, index: &Expression, span: Span) -> Expr {
         let wrapped = |inner: Expression, around: &ForExpr| {
             let mut around = around.clone();

@@ -1,4 +1,4 @@
-//! Templates: text with `${…}`, `%{if}` and `%{for}`, and the trimming of `~`.
+//! Evaluation of templates: `${…}`, `%{if}`, `%{for}`, and the trimming with `~`.
 
 use hcl::edit::Span as _;
 use hcl::edit::template::{Directive, Element, ForDirective, IfDirective, Strip, Template};
@@ -7,11 +7,11 @@ use super::evaluate::{Evaluated, Evaluator, open, seal};
 use crate::model::convert::to_text;
 use crate::model::{Diagnostic, Value};
 
-/// The text of a template as far as it is evaluated.
+/// The output of a template that is being evaluated.
 #[derive(Default)]
 struct Text {
     text: String,
-    /// What stands for the whole where a part is not known.
+    /// The result if a part is unknown or retained.
     pending: Option<Value>,
     secret: bool,
     errors: Vec<Diagnostic>,
@@ -26,7 +26,7 @@ impl Text {
 }
 
 impl Evaluator<'_> {
-    /// The text of a template.
+    /// Evaluates a template.
     pub(super) fn template(&mut self, template: &Template) -> Evaluated {
         let mut text = Text::default();
         self.elements(template, (false, false), &mut text);
@@ -36,7 +36,7 @@ impl Evaluator<'_> {
         Ok(seal(text.pending.unwrap_or(Value::String(text.text)), text.secret))
     }
 
-    /// Appends the elements. The bools tell whether the marks around the template trim its start and its end.
+    /// Evaluates the elements and appends them to `text`. The bools are whether the markers around the template trim its start and its end.
     fn elements(&mut self, template: &Template, (trim_start, trim_end): (bool, bool), text: &mut Text) {
         let strips: Vec<(bool, bool)> = template.iter().map(strips).collect();
         for (i, element) in template.iter().enumerate() {
@@ -110,7 +110,7 @@ impl Evaluator<'_> {
     }
 }
 
-/// Does the element trim the text before it, and the text after it?
+/// Whether the element trims the text before it, and the text after it.
 fn strips(element: &Element) -> (bool, bool) {
     let (first, last) = match element {
         Element::Literal(_) => return (false, false),
@@ -123,12 +123,12 @@ fn strips(element: &Element) -> (bool, bool) {
     (first.strip_start(), last.strip_end())
 }
 
-/// The trims of what stands between two marks.
+/// Returns whether two markers trim the start and the end of the template between them.
 fn around(before: Strip, after: Strip) -> (bool, bool) {
     (before.strip_end(), after.strip_start())
 }
 
-/// HCL reads the text of a template line by line, and a `~` trims the white space of one line, its end included.
+/// Trims the start and the end of a literal. As in HCL, a `~` trims the white space of one line, including the newline.
 fn trimmed(literal: &str, start: bool, end: bool) -> &str {
     let mut text = literal;
     if start {

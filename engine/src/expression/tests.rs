@@ -1,4 +1,4 @@
-//! Expressions and what they give, as data.
+//! Tests of expressions as tables of inputs and results.
 
 mod functions;
 mod language;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::{Expr, Files, Place, Reference, Scope, Unresolved};
 use crate::model::{Span, Value};
 
-/// A scope with a few of everything.
+/// A scope with values of every kind.
 pub(super) struct TestScope {
     files: Files,
 }
@@ -72,7 +72,7 @@ fn parse_json(text: &str) -> Value {
     Value::from(serde_json::from_str::<serde_json::Value>(text).unwrap())
 }
 
-/// The text as a template, evaluated: the value as Debug shows it, or the errors as text.
+/// Evaluates the text as a template. Returns the debug form of the value, or the errors.
 pub(super) fn template(text: &str) -> String {
     let span = Span { file: 0, start: 0, end: text.len() };
     match Expr::template(text, Place::verbatim(span)) {
@@ -81,7 +81,7 @@ pub(super) fn template(text: &str) -> String {
     }
 }
 
-/// The text as an expression, evaluated.
+/// Evaluates the text as an expression.
 pub(super) fn expression(text: &str) -> String {
     let span = Span { file: 0, start: 0, end: text.len() };
     match Expr::expression(text, span) {
@@ -97,7 +97,7 @@ fn shown(text: &str, expr: &Expr) -> String {
     }
 }
 
-/// `error at «the marked text»: label (help)`
+/// Renders an error as `summary at «marked text»: label (help)`.
 fn render(text: &str, error: &crate::model::Diagnostic) -> String {
     let mut out = error.summary.clone();
     if let Some((span, label)) = &error.at {
@@ -112,7 +112,7 @@ fn render(text: &str, error: &crate::model::Diagnostic) -> String {
     out
 }
 
-/// Compares each result with what is expected.
+/// Compares each result with the expected one.
 pub(super) fn compare(cases: &[(&str, &str)], evaluate: fn(&str) -> String) {
     let wrong: Vec<String> = cases
         .iter()

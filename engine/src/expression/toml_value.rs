@@ -1,4 +1,4 @@
-//! Values of TOML as they are written: strings are text and not templates.
+//! Conversion of TOML values without expressions: strings are not templates.
 
 use serde_json::Number;
 use toml::de::DeValue;
@@ -6,10 +6,10 @@ use toml::de::DeValue;
 use crate::model::Value;
 use crate::model::number::{NumberError, parse_number, whole_number};
 
-/// The value that a TOML value is.
+/// Converts a TOML value.
 ///
 /// # Errors
-/// If a number in it cannot be represented exactly, or is infinite or NaN.
+/// Returns a message if a number cannot be represented exactly, or is infinite or NaN.
 pub(crate) fn plain_toml(value: &DeValue) -> Result<Value, String> {
     Ok(match value {
         DeValue::String(text) => Value::from(text.as_ref()),
@@ -28,10 +28,10 @@ pub(crate) fn plain_toml(value: &DeValue) -> Result<Value, String> {
     })
 }
 
-/// The number that a TOML number is.
+/// Converts a TOML number.
 ///
 /// # Errors
-/// Why it is not used.
+/// Returns a message if the number cannot be represented exactly, or is infinite or NaN.
 pub(crate) fn toml_number(value: &DeValue) -> Result<Number, String> {
     let (written, number) = match value {
         DeValue::Integer(integer) => {

@@ -1,4 +1,4 @@
-//! What the head of a traversal refers to: `var.x`, `ssh_file.motd["gpu01"]`.
+//! The reference at the head of a traversal: `var.x`, `ssh_file.motd["gpu01"]`.
 
 use hcl::edit::Decorated;
 use hcl::edit::expr::{Expression, TraversalOperator};
@@ -6,11 +6,11 @@ use hcl::edit::expr::{Expression, TraversalOperator};
 use super::{Reference, Unresolved};
 use crate::model::{ResourceAddress, nearest};
 
-/// The names that mean something of their own at the head of a traversal.
+/// The reserved names at the head of a traversal.
 pub(crate) const ROOTS: [&str; 10] =
     ["var", "local", "node", "nodes", "each", "self", "plan", "path", "moorfast", "data"];
 
-/// The reference that `root` and the first of `operators` make, and how many of these it takes.
+/// Returns the reference of `root` and the first `operators`, and the number of operators that it uses.
 pub(super) fn reference(
     root: &str,
     operators: &[Decorated<TraversalOperator>],
@@ -43,7 +43,7 @@ pub(super) fn reference(
     })
 }
 
-/// The reference to `resource` whose address takes `taken` operators, with the index that may follow.
+/// Returns the reference to `resource`, whose address uses `taken` operators, with the index that may follow.
 fn instance(resource: ResourceAddress, operators: &[Decorated<TraversalOperator>], taken: usize) -> (Reference, usize) {
     let reference = |key, any| Reference::Resource { resource: resource.clone(), key, any };
     match operators.get(taken).map(Decorated::value) {

@@ -222,7 +222,7 @@ fn named<'n>(names: &[Value], span: Span, nodes: &'n [Node]) -> Result<Vec<&'n N
             return Err(vec![Diagnostic::error("`on` must be a list of node names").at(span, "")]);
         };
         if !nodes.iter().any(|node| node.name.0 == name) {
-            let diagnostic = Diagnostic::error(format!("there is no node `{name}`")).at(span, "");
+            let diagnostic = Diagnostic::error(format!("unknown node `{name}`")).at(span, "");
             let help = suggest(name, nodes.iter().map(|node| node.name.0.as_str()));
             return Err(vec![Diagnostic { help, ..diagnostic }]);
         }

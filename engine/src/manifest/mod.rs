@@ -1,4 +1,4 @@
-//! The manifest: TOML, from one file or a folder, as typed blocks of expressions.
+//! The manifest: the blocks of its TOML files as types, with unevaluated expressions.
 
 mod blocks;
 mod format;
@@ -36,16 +36,16 @@ pub use rollout::{GateName, MaxUnavailable, Rollout};
 pub use schema_check::check_attributes;
 pub use variables::Assignments;
 
-/// A manifest, read and checked as far as that goes without values.
+/// A manifest that is parsed and checked, but not evaluated.
 #[derive(Clone, Debug, Default)]
 pub struct Manifest {
     /// The folder of the manifest.
     pub root: PathBuf,
-    /// The folder of moorfast's own things if the manifest is somebody else's; see [`Files::untrusted`](crate::expression::Files).
+    /// The data folder of moorfast if the manifest is not trusted, see [`Files::untrusted`](crate::expression::Files).
     pub untrusted: Option<PathBuf>,
-    /// Its texts.
+    /// The source files.
     pub sources: Sources,
-    /// The digest over its texts, in the order of their names.
+    /// The digest of the source files, in the order of their names.
     pub digest: Option<Digest>,
     /// `[variables.NAME]`
     pub variables: BTreeMap<String, Variable>,
@@ -53,7 +53,7 @@ pub struct Manifest {
     pub locals: BTreeMap<String, Expr>,
     /// `[nodes.NAME]`
     pub nodes: BTreeMap<String, NodeBlock>,
-    /// `[providers.NAME]`, `[providers.NAME.ALIAS]` by `NAME` or `NAME.ALIAS`
+    /// `[providers.NAME]` and `[providers.NAME.ALIAS]`, by `NAME` or `NAME.ALIAS`
     pub providers: BTreeMap<String, ProviderBlock>,
     /// `[backend.TYPE]`
     pub backend: Option<(String, Block)>,
@@ -75,47 +75,47 @@ pub struct Manifest {
     pub removed: Vec<Removed>,
 }
 
-/// The place and the attributes of a block: the name, the place of the name, and the value of each.
+/// A block with attributes.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// Its header, or the whole of an inline table.
+    /// The place of the header, or of the whole inline table.
     pub span: Span,
-    /// Its attributes, in the order they are written.
+    /// The attributes in the order of the file: name, place of the name, expression.
     pub attributes: Vec<(String, Span, Expr)>,
 }
 
 /// `[providers.NAME]` or `[providers.NAME.ALIAS]`.
 #[derive(Clone, Debug)]
 pub struct ProviderBlock {
-    /// Its header, or the whole of an inline table.
+    /// The place of the header, or of the whole inline table.
     pub span: Span,
-    /// All that it makes comes after these, which bring up what it connects to.
+    /// The resources that start the API to which the provider connects. All its resources depend on them.
     pub depends_on: Vec<(Address, Span)>,
-    /// What the provider takes.
+    /// The attributes of the provider's configuration.
     pub attributes: Vec<(String, Span, Expr)>,
 }
 
-/// An input of the manifest.
+/// `[variables.NAME]`: an input of the manifest.
 #[derive(Clone, Debug)]
 pub struct Variable {
-    /// Its header.
+    /// The place of the header.
     pub span: Span,
-    /// The type that its value must have.
+    /// The type of the value.
     pub kind: VariableType,
-    /// The value where none is given; a variable without one is required.
+    /// The value if the variable is not set. A variable without a default is required.
     pub default: Option<Value>,
-    /// What it is for.
+    /// The description.
     pub description: Option<String>,
-    /// Is its value never shown or stored?
+    /// Whether the value is never shown or stored.
     pub sensitive: bool,
-    /// What its value must satisfy; `var.NAME` is the only reference.
+    /// The validations of the value. They can refer only to `var.NAME`.
     pub validations: Vec<Condition>,
 }
 
 /// The type of a variable: `any`, `string`, `number`, `bool`, `list(T)`, `set(T)`, `map(T)`, `object({ name = T, … })`, `optional(T)` inside an object.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub enum VariableType {
-    /// Whatever is given.
+    /// Any value.
     #[default]
     Any,
     /// Text.
@@ -126,7 +126,7 @@ pub enum VariableType {
     Bool,
     /// A list.
     List(Box<VariableType>),
-    /// A list of values, each once and sorted.
+    /// A sorted list without duplicates.
     Set(Box<VariableType>),
     /// A map.
     Map(Box<VariableType>),
@@ -137,25 +137,25 @@ pub enum VariableType {
 /// An attribute of an object type.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectAttribute {
-    /// The type of its value.
+    /// The type of the value.
     pub kind: VariableType,
-    /// The value of an attribute that is not written or null; `None` for an attribute that must be written.
+    /// The value if the attribute is not set or null. `None` for a required attribute.
     pub default: Option<Value>,
 }
 
-/// A condition and what to say where it does not hold.
+/// A condition with its error message.
 #[derive(Clone, Debug)]
 pub struct Condition {
-    /// Must be true.
+    /// The expression that must be true.
     pub condition: Expr,
-    /// Said where it is not.
+    /// The message if it is false.
     pub error_message: Expr,
 }
 
-/// `[nodes.NAME]`: its attributes may refer to variables and locals.
+/// `[nodes.NAME]`: its attributes can refer to variables and locals.
 #[derive(Clone, Debug)]
 pub struct NodeBlock {
-    /// Its header.
+    /// The place of the header.
     pub span: Span,
     /// `address, user, port, identity_file, jump, host_key, transport, sudo, roles, vars`
     pub attributes: Vec<(String, Span, Expr)>,
@@ -164,79 +164,79 @@ pub struct NodeBlock {
 /// `[resource.TYPE.NAME]` or `[data.TYPE.NAME]`.
 #[derive(Clone, Debug)]
 pub struct Resource {
-    /// Its header.
+    /// The place of the header.
     pub span: Span,
-    /// Its address.
+    /// The address.
     pub address: ResourceAddress,
-    /// Which nodes: `on = { role = "worker" }`, `{ roles = ["a", "b"] }` (any of them), `"gpu01"`, `["gpu01", "gpu02"]`, `"all"`.
+    /// The selected nodes: `{ role = "worker" }`, `{ roles = ["a", "b"] }` (any of them), `"gpu01"`, `["gpu01", "gpu02"]` or `"all"`.
     pub on: Option<Expr>,
-    /// A list of strings or a map: one instance for each.
+    /// A list of strings or a map, with one instance for each member.
     pub for_each: Option<Expr>,
-    /// Comes after these.
+    /// The resources on which it depends.
     pub depends_on: Vec<(Address, Span)>,
-    /// Restarts when one of these changes.
+    /// The resources whose changes cause a restart.
     pub restart_on: Vec<(Address, Span)>,
-    /// The provider instance, `NAME` or `NAME.ALIAS`; the type's own where not written.
+    /// The provider instance: `NAME` or `NAME.ALIAS`. Default: the provider of the type.
     pub provider: Option<(String, Span)>,
-    /// Rules of its life.
+    /// The rules for changes, replacement and destruction.
     pub lifecycle: Lifecycle,
-    /// Must hold before it is planned.
+    /// The conditions before the resource is planned.
     pub preconditions: Vec<Condition>,
-    /// Must hold after it was applied, and of what is observed.
+    /// The conditions after the apply and on the observed attributes.
     pub postconditions: Vec<Condition>,
-    /// How long operations may take: `create`, `read`, `update`, `delete`.
+    /// The timeouts of `create`, `read`, `update` and `delete`.
     pub timeouts: BTreeMap<String, Duration>,
-    /// What its type takes.
+    /// The attributes of the resource type.
     pub attributes: Vec<(String, Span, Expr)>,
 }
 
 /// `lifecycle = { … }`
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
-    /// A plan that would destroy it is an error.
+    /// Whether a plan that would destroy the resource is refused.
     pub prevent_destroy: bool,
-    /// Differences in these attributes are no change: paths such as `content` or `manifest.spec.replicas`; `["all"]` for every one.
+    /// The attributes whose differences are ignored: paths such as `content` or `manifest.spec.replicas`, or `["all"]`.
     pub ignore_changes: Vec<(String, Span)>,
-    /// A replacement makes the new object before it removes the old one.
+    /// Whether a replacement creates the new object before it destroys the old one.
     pub create_before_destroy: bool,
-    /// Is replaced when one of these changes.
+    /// The resources whose changes force a replacement.
     pub replace_triggered_by: Vec<(Address, Span)>,
 }
 
-/// `[check.NAME]`: looks at the world, never changes it, and warns.
+/// `[check.NAME]`: tests something after an apply. It warns and changes nothing.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// Its header.
+    /// The place of the header.
     pub span: Span,
-    /// Which nodes, as of a resource.
+    /// The selected nodes, as in a resource.
     pub on: Option<Expr>,
-    /// One instance for each, as of a resource.
+    /// The elements, as in a resource.
     pub for_each: Option<Expr>,
-    /// Looks only after these.
+    /// The resources on which it depends.
     pub depends_on: Vec<(Address, Span)>,
     /// `http = { url, method, ca, client_certificate, client_key, bearer_token, headers, body, expect_status, expect_body, timeout, retry_for }`
     pub http: Option<Expr>,
-    /// Must hold; `self` is the response (`status`, `body`, `headers`) where there is `http`.
+    /// The assertions. With `http`, `self` is the response: `status`, `body` and `headers`.
     pub assertions: Vec<Condition>,
 }
 
 /// `[outputs.NAME]`
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// Its header.
+    /// The place of the header.
     pub span: Span,
-    /// Its value.
+    /// The value.
     pub value: Expr,
-    /// What it is.
+    /// The description.
     pub description: Option<String>,
-    /// Is it never shown? (A sensitive value makes it so anyway.)
+    /// Whether the value is never shown. An output with a sensitive value is always sensitive.
     pub sensitive: bool,
 }
 
-/// `[[moved]]`: what was recorded under `from` is now `to`.
+/// `[[moved]]`: the record of `from` becomes the record of `to`.
 #[derive(Clone, Debug)]
 pub struct Moved {
-    /// Where it stands.
+    /// The place of the block.
     pub span: Span,
     /// The old address.
     pub from: Address,
@@ -244,22 +244,22 @@ pub struct Moved {
     pub to: Address,
 }
 
-/// `[[import]]`: what is there already under this address is taken over.
+/// `[[import]]`: the existing object is recorded under this address.
 #[derive(Clone, Debug)]
 pub struct Import {
-    /// Where it stands.
+    /// The place of the block.
     pub span: Span,
-    /// The instance.
+    /// The address of the instance.
     pub to: Address,
 }
 
-/// `[[removed]]`: what was recorded under `from` is no longer in the manifest.
+/// `[[removed]]`: the record of `from`, which is no longer in the manifest, is removed.
 #[derive(Clone, Debug)]
 pub struct Removed {
-    /// Where it stands.
+    /// The place of the block.
     pub span: Span,
     /// The old address.
     pub from: Address,
-    /// Is it destroyed (or only forgotten)?
+    /// Whether the object is destroyed. Otherwise it is only removed from the state.
     pub destroy: bool,
 }

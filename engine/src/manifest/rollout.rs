@@ -1,4 +1,4 @@
-//! `[rollout.NAME]`: nodes that are changed one after the other.
+//! `[rollout.NAME]`: rules that change nodes one after the other.
 
 use std::fmt;
 use std::time::Duration;

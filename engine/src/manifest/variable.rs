@@ -189,7 +189,7 @@ impl VariableType {
         }
         let mismatch = |value: &Value| {
             let place = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
-            format!("{place}must be {self}, not a {}", value.type_name())
+            format!("{place}must be of type {self}, not a {}", value.type_name())
         };
         Ok(match (self, value) {
             (VariableType::Any, value) | (_, value @ (Value::Null | Value::Unknown | Value::Retained)) => value,

@@ -174,7 +174,7 @@ fn value_of(name: &str, variable: &Variable, assigned: Option<Assigned>) -> Resu
     };
     let invalid = |message: String| {
         // Even the keys inside a sensitive value may be secret.
-        let message = if variable.sensitive { format!("must be {}", variable.kind) } else { message };
+        let message = if variable.sensitive { format!("must be of type {}", variable.kind) } else { message };
         let summary = format!("{origin}: the value is not valid for the variable `{name}`");
         Box::new(Diagnostic::error(summary).at(variable.span, message))
     };
@@ -184,7 +184,7 @@ fn value_of(name: &str, variable: &Variable, assigned: Option<Assigned>) -> Resu
         Raw::Text(text) => match evaluate_text(&text) {
             Ok(value) => value,
             Err(_) if variable.kind == VariableType::Any => Value::String(text),
-            Err(_) => return Err(invalid(format!("must be {}", variable.kind))),
+            Err(_) => return Err(invalid(format!("must be of type {}", variable.kind))),
         },
     };
     let value = variable.kind.convert(value).map_err(invalid)?;

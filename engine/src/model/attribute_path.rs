@@ -71,9 +71,7 @@ impl AttributePath {
                 (Kind::Object(attributes), PathStep::Name(name)) => {
                     let names = || attributes.iter().map(|attribute| attribute.name);
                     let found = attributes.iter().find(|attribute| attribute.name == name);
-                    &found
-                        .ok_or_else(|| (format!("there is no attribute `{name}`{outer}"), suggest(name, names())))?
-                        .kind
+                    &found.ok_or_else(|| (format!("unknown attribute `{name}`{outer}"), suggest(name, names())))?.kind
                 }
                 (Kind::Map(inner), PathStep::Name(_)) | (Kind::List(inner), _) => inner,
                 (kind, _) => {
@@ -116,7 +114,7 @@ fn remove_inside(steps: &[PathStep], value: &mut Value) {
                 remove_inside(rest, inside);
             }
         }
-        (step, Value::List(items)) => match place(step, items) {
+        (step, Value::List(items)) => match index_of(step, items) {
             Some(i) if rest.is_empty() => _ = items.remove(i),
             Some(i) => remove_inside(rest, &mut items[i]),
             None => {}
@@ -152,18 +150,18 @@ fn copy_inside(steps: &[PathStep], from: &Value, to: &mut Value, create_missing:
         *to = from.clone();
         return;
     };
-    let nothing = BTreeMap::new();
+    let empty = BTreeMap::new();
     match (first, to) {
         (step, to) if create_missing && from.as_list().is_some() => {
             fill_list(step, rest, from.as_list().unwrap_or_default(), to)
         }
         (PathStep::Name(name), Value::Map(to)) => {
-            copy_member(name, rest, from.as_map().unwrap_or(&nothing), to, create_missing);
+            copy_member(name, rest, from.as_map().unwrap_or(&empty), to, create_missing);
         }
         (step, Value::List(items)) => {
             let list = from.as_list().unwrap_or_default();
-            if let (Some(there), Some(here)) = (place(step, list), place(step, items)) {
-                copy_inside(rest, &list[there], &mut items[here], create_missing);
+            if let (Some(source), Some(target)) = (index_of(step, list), index_of(step, items)) {
+                copy_inside(rest, &list[source], &mut items[target], create_missing);
             }
         }
         _ => {}
@@ -171,7 +169,7 @@ fn copy_inside(steps: &[PathStep], from: &Value, to: &mut Value, create_missing:
 }
 
 /// Returns the index of the item that `step` selects in `list`.
-fn place(step: &PathStep, list: &[Value]) -> Option<usize> {
+fn index_of(step: &PathStep, list: &[Value]) -> Option<usize> {
     match step {
         PathStep::Index(i) => Some(*i).filter(|i| *i < list.len()),
         PathStep::Name(name) => list.iter().position(|item| {
@@ -182,26 +180,26 @@ fn place(step: &PathStep, list: &[Value]) -> Option<usize> {
 
 /// Creates a list in which only one item is copied. An item with a name is appended, an item with an index has nulls before it.
 fn fill_list(step: &PathStep, rest: &[PathStep], from: &[Value], to: &mut Value) {
-    let Some(there) = place(step, from) else { return };
+    let Some(source) = index_of(step, from) else { return };
     if to.as_list().is_none() {
         *to = Value::List(Vec::new());
     }
     let Value::List(items) = to else { return };
-    let here = match step {
+    let target = match step {
         PathStep::Index(i) => *i,
-        PathStep::Name(_) => place(step, items).unwrap_or(items.len()),
+        PathStep::Name(_) => index_of(step, items).unwrap_or(items.len()),
     };
-    while items.len() <= here {
+    while items.len() <= target {
         items.push(Value::Null);
     }
-    if items[here].is_null() {
+    if items[target].is_null() {
         let name = match step {
             PathStep::Name(name) => BTreeMap::from([("name".to_owned(), Value::from(name.as_str()))]),
             PathStep::Index(_) => BTreeMap::new(),
         };
-        items[here] = Value::Map(name);
+        items[target] = Value::Map(name);
     }
-    copy_inside(rest, &from[there], &mut items[here], true);
+    copy_inside(rest, &from[source], &mut items[target], true);
 }
 
 #[cfg(test)]
@@ -272,10 +270,10 @@ mod tests {
         for path in ["content", "labels.a", "labels[\"a.b\"]", "targets[0].port", "targets", "manifest.spec.x[3]"] {
             assert_eq!(checked(path), "valid", "{path}");
         }
-        assert_eq!(checked("contnet"), "there is no attribute `contnet`; did you mean `content`?");
-        assert_eq!(checked("targets[0].prot"), "there is no attribute `prot` in `targets[0]`; did you mean `port`?");
-        assert_eq!(checked("content.a"), "`content` is a string, which has no members;  ");
-        assert_eq!(checked("labels[0]"), "`labels` is a map of strings, which has no members;  ");
+        assert_eq!(checked("contnet"), "unknown attribute `contnet`; did you mean `content`?");
+        assert_eq!(checked("targets[0].prot"), "unknown attribute `prot` in `targets[0]`; did you mean `port`?");
+        assert_eq!(checked("content.a"), "`content` is a string, which has no members; ");
+        assert_eq!(checked("labels[0]"), "`labels` is a map of strings, which has no members; ");
     }
 
     #[test]

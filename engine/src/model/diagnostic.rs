@@ -114,8 +114,8 @@ pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         return Some(format!("did you mean `{nearest}`?"));
     }
     (!candidates.is_empty() && candidates.len() <= FEW).then(|| match candidates.as_slice() {
-        [only] => format!("there is only `{only}`"),
-        _ => format!("there are {}", quoted_list(&candidates)),
+        [only] => format!("the only valid name is `{only}`"),
+        _ => format!("valid names are {}", quoted_list(&candidates)),
     })
 }
 
@@ -145,7 +145,7 @@ mod tests {
         let cases = [
             ("contnet", Some("did you mean `content`?")),
             ("MODE", Some("did you mean `mode`?")),
-            ("zzz", Some("there are `content`, `mode` and `owner`")),
+            ("zzz", Some("valid names are `content`, `mode` and `owner`")),
         ];
         for (name, expected) in cases {
             assert_eq!(suggest(name, names).as_deref(), expected, "{name}");

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::planner::Draft;
 use super::{Change, Reason};
-use crate::configuration::expand::Expanded;
-use crate::configuration::selection::{Gate, Selection};
+use crate::configuration::expand::{Expanded, Selection};
+use crate::configuration::selection::Gate;
 use crate::model::{Address, Diagnostic, NodeName};
 use crate::plan::order::Order;
 use crate::provider::Action;

@@ -129,9 +129,7 @@ mod tests {
     fn functions_are_documented() {
         let text = functions_reference();
         assert!(
-            text.contains(
-                "| `join(separator, lists...)` | The strings of the lists with the separator between them. |"
-            )
+            text.contains("| `join(separator, lists...)` | The strings of the lists, joined with the separator. |")
         );
         assert!(functions().iter().all(|function| text.contains(&format!("`{}(", function.name))));
     }

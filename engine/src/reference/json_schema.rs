@@ -8,7 +8,7 @@ use crate::provider::{Provider, ResourceType};
 
 /// The schemas of all blocks that providers and backends define.
 #[derive(Clone, Debug, Default)]
-pub struct Catalogue {
+pub struct BlockSchemas {
     /// The types of `[resource.TYPE.NAME]`.
     pub resource_types: Vec<ResourceType>,
     /// The types of `[data.TYPE.NAME]`.
@@ -19,7 +19,7 @@ pub struct Catalogue {
     pub backends: Vec<(&'static str, Schema)>,
 }
 
-impl Catalogue {
+impl BlockSchemas {
     /// Collects the schemas of these providers and backends.
     pub fn new(providers: &[&dyn Provider], backends: Vec<(&'static str, Schema)>) -> Self {
         Self {
@@ -32,17 +32,17 @@ impl Catalogue {
 }
 
 /// Returns the JSON Schema (draft 2020-12) of a manifest. Each value can be a string with an expression instead.
-pub fn json_schema(catalogue: &Catalogue) -> Value {
+pub fn json_schema(schemas: &BlockSchemas) -> Value {
     let types = |list: &[ResourceType], data: bool| -> Map<String, Value> {
         list.iter().map(|kind| (kind.name.to_owned(), map_of(block(&kind.schema, meta_arguments(data))))).collect()
     };
     let blocks = |list: &[(&'static str, Schema)], make: fn(&Schema) -> Value| -> Map<String, Value> {
         list.iter().map(|(name, schema)| ((*name).to_owned(), make(schema))).collect()
     };
-    let resources = types(&catalogue.resource_types, false);
-    let data_sources = types(&catalogue.data_sources, true);
-    let providers = blocks(&catalogue.providers, provider_block);
-    let backends = blocks(&catalogue.backends, |schema| block(schema, Map::new()));
+    let resources = types(&schemas.resource_types, false);
+    let data_sources = types(&schemas.data_sources, true);
+    let providers = blocks(&schemas.providers, provider_block);
+    let backends = blocks(&schemas.backends, |schema| block(schema, Map::new()));
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "moorfast manifest",
@@ -340,13 +340,13 @@ mod tests {
             schema: Schema::new("A file.", attributes),
         };
         let config = Schema::new("Tests.", [Attribute::required("url", Kind::String, "Where.")]);
-        let catalogue = Catalogue {
+        let schemas = BlockSchemas {
             resource_types: vec![kind.clone()],
             data_sources: vec![kind],
             providers: vec![("test", config.clone())],
             backends: vec![("file", config)],
         };
-        let mut schema = json_schema(&catalogue);
+        let mut schema = json_schema(&schemas);
         let resource = &mut schema["properties"]["resource"]["properties"]["test_file"]["additionalProperties"];
         assert!(resource["properties"].get("lifecycle").is_some());
         if let Some(properties) = resource["properties"].as_object_mut() {

@@ -4,4 +4,4 @@ mod documentation;
 mod json_schema;
 
 pub use documentation::{functions_reference, reference};
-pub use json_schema::{Catalogue, json_schema};
+pub use json_schema::{BlockSchemas, json_schema};

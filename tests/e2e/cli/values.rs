@@ -145,10 +145,10 @@ fn the_use_of_an_attribute_before_it_is_known_is_an_error() {
             "[check.c]\nfor_each = '${ssh_exec.e}'\nhttp = { url = \"http://127.0.0.1:1\" }\n",
             "`for_each` is known only after apply",
         ),
-        ("[outputs.nope]\nvalue = '${ssh_exec.e.nope}'\n", "there is no `nope` in this value"),
+        ("[outputs.nope]\nvalue = '${ssh_exec.e.nope}'\n", "this value has no attribute `nope`"),
         (
             "[nodes.n2]\ntransport = \"local\"\n[resource.ssh_exec.all]\non = \"all\"\nscript = \"true\"\n[outputs.one]\nvalue = '${ssh_exec.all.stdout}'\n",
-            "write `ssh_exec.all[\"n1\"].stdout` for one, and `values(ssh_exec.all)[*].stdout` for all of them",
+            "write `ssh_exec.all[\"n1\"].stdout` for one instance, or `values(ssh_exec.all)[*].stdout` for all",
         ),
         (
             "[resource.ssh_exec.none]\non = \"n1\"\nfor_each = []\nscript = \"true\"\n[outputs.one]\nvalue = '${ssh_exec.none.stdout}'\n",

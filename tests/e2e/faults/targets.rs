@@ -118,7 +118,10 @@ fn full_disk(testbed: &Testbed) {
     let resource = format!("[resource.ssh_file.big]\non = \"all\"\npath = \"/full/file\"\ncontent = \"{big}\"\n");
     let moorfast = on_first(testbed, &resource);
     let run = moorfast.expect(1, &["apply", "--auto-approve"]);
-    run.complains("/full/file").complains("no space left on device").complains("free space on that file system").complains(name);
+    run.complains("/full/file")
+        .complains("no space left on device")
+        .complains("free space on that file system")
+        .complains(name);
     assert_eq!(testbed.on(name, "ls -A /full; cat /full/file"), "file\nbefore\n");
     testbed.on(name, "umount /full && rmdir /full");
 }

@@ -1,4 +1,4 @@
-//! The arguments of a call, as the functions ask for them.
+//! Typed access to the arguments of a call.
 
 use std::collections::BTreeMap;
 
@@ -18,22 +18,22 @@ pub(in crate::expression) struct Arguments<'a> {
 }
 
 impl Arguments<'_> {
-    /// How many there are.
+    /// Returns the number of arguments.
     pub(super) fn len(&self) -> usize {
         self.values.len()
     }
 
-    /// The argument, where it is given.
+    /// Returns the argument, if it is given.
     pub(super) fn get(&self, at: usize) -> Option<&Value> {
         self.values.get(at)
     }
 
-    /// The argument; null where it is not given.
+    /// Returns the argument, or null if it is not given.
     pub(super) fn value(&self, at: usize) -> &Value {
         self.values.get(at).unwrap_or(&Value::Null)
     }
 
-    /// The arguments from `at` on.
+    /// Returns the arguments from `at` on.
     pub(super) fn rest(&self, at: usize) -> &[Value] {
         self.values.get(at..).unwrap_or_default()
     }
@@ -51,7 +51,7 @@ impl Arguments<'_> {
         }
     }
 
-    /// A number for a calculation with floats.
+    /// Returns a number for a calculation with floats.
     pub(super) fn float(&self, at: usize) -> Result<f64, CallError> {
         let number = self.number(at)?;
         exact_f64(&number).ok_or_else(|| {
@@ -59,13 +59,13 @@ impl Arguments<'_> {
         })
     }
 
-    /// A whole number.
+    /// Returns a whole number.
     pub(super) fn integer(&self, at: usize) -> Result<i128, CallError> {
         let number = self.number(at)?;
         integer(&number).ok_or_else(|| self.expected(at, "a whole number"))
     }
 
-    /// A whole number that is not negative.
+    /// Returns a whole number of at least 0.
     pub(super) fn size(&self, at: usize) -> Result<usize, CallError> {
         usize::try_from(self.integer(at)?).map_err(|_| self.expected(at, "a whole number of at least 0"))
     }
@@ -78,7 +78,7 @@ impl Arguments<'_> {
         self.value(at).as_map().ok_or_else(|| self.mismatch(at, "a map"))
     }
 
-    /// A list of strings.
+    /// Returns a list of strings.
     pub(super) fn texts(&self, at: usize) -> Result<Vec<String>, CallError> {
         self.list(at)?
             .iter()
@@ -86,17 +86,17 @@ impl Arguments<'_> {
             .collect()
     }
 
-    /// The items of all lists from `at` on.
+    /// Returns the items of all lists from `at` on.
     pub(super) fn lists(&self, at: usize) -> Result<Vec<&[Value]>, CallError> {
         (at..self.len()).map(|at| self.list(at)).collect()
     }
 
-    /// The error of an argument that is not `expected`.
+    /// Returns the error for an argument that is not `expected`, without its value.
     pub(super) fn mismatch(&self, at: usize, expected: &str) -> CallError {
         plain_error(format!("{} must be {expected}, not {}", self.place(at), article(self.value(at))))
     }
 
-    /// The error of a number that is not `expected`.
+    /// Returns the error for a number that is not `expected`, with its value.
     pub(super) fn expected(&self, at: usize, expected: &str) -> CallError {
         let found = to_text(self.value(at)).unwrap_or_default();
         quoting_error(format!("{} must be {expected}, not {found}", self.place(at)))
@@ -106,7 +106,7 @@ impl Arguments<'_> {
         plain_error(format!("{} must be a list of {expected}, but holds {}", self.place(at), article(item)))
     }
 
-    /// `separator` of `join`.
+    /// Returns the name of the argument for messages: `` `separator` of `join` ``.
     fn place(&self, at: usize) -> String {
         let parameters = self.function.parameters;
         let name = parameters.get(at).or(parameters.last()).map_or("", |name| name.trim_end_matches(['?', '.']));

@@ -1,4 +1,4 @@
-//! Calls: what a function is shown of its arguments, and what becomes of the marks.
+//! Function calls: the preparation of the arguments, and the marks of the result.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use crate::model::value::RevealedValues;
 use crate::model::{Diagnostic, SourceFile, Sources, Span, Value};
 
 impl Evaluator<'_> {
-    /// The value of a call at `range`.
+    /// Evaluates a call at `range`.
     pub(in crate::expression) fn call(&mut self, call: &FuncCall, range: Option<Range<usize>>) -> Evaluated {
         let name = call.name.name.span();
         let unresolved = |this: &Self, Unresolved { summary, help }| {
@@ -62,11 +62,11 @@ impl Evaluator<'_> {
         let hidden = secret || values.0.iter().any(Value::is_sensitive);
         match result {
             Ok(value) => Ok(seal(value, secret)),
-            Err(fault) => Err(self.error(range, fault.message(function.name, hidden))),
+            Err(error) => Err(self.error(range, error.message(function.name, hidden))),
         }
     }
 
-    /// The evaluated arguments, the last one spread out where `...` follows it; or what stands for the result while that is not known.
+    /// Returns the evaluated arguments, with the last one expanded if `...` follows it, or the unknown result.
     fn arguments(&mut self, call: &FuncCall) -> Evaluated<Result<Vec<Value>, Value>> {
         let mut arguments = all(call.args.iter().map(|argument| self.expression(argument)))?;
         if !call.args.expand_final() {
@@ -87,7 +87,7 @@ impl Evaluator<'_> {
         }
     }
 
-    /// `try` and `can`.
+    /// Evaluates `try` and `can`.
     fn attempt(&mut self, lazy: Lazy, call: &FuncCall, range: Option<Range<usize>>) -> Evaluated {
         let mut last = Vec::new();
         for argument in call.args.iter() {
@@ -113,15 +113,15 @@ impl Evaluator<'_> {
         }
     }
 
-    /// `templatefile` and `templatestring`.
+    /// Evaluates `templatefile` and `templatestring`.
     fn render(&mut self, lazy: Lazy, arguments: &[Value], range: Option<Range<usize>>) -> Evaluated {
-        if self.given.is_some() {
+        if self.template_variables.is_some() {
             return Err(self.error(range, "a template cannot render another template"));
         }
         let [source, variables] = arguments else { return Ok(Value::Null) };
         let secret = matches!(source, Value::Sensitive(_)) || matches!(variables, Value::Sensitive(_));
         let (source, variables) = (source.reveal(), variables.reveal());
-        // A variable that is not known matters only where the template uses it, so the map is not looked into.
+        // An unknown variable matters only if the template uses it, so the members of the map are not checked.
         if let Some(unknown) =
             [source, variables].into_iter().find(|value| matches!(value, Value::Unknown | Value::Retained))
         {
@@ -133,7 +133,7 @@ impl Evaluator<'_> {
         let (name, text) = match lazy {
             Lazy::Templatefile => {
                 let text = filesystem::read_text(self.scope.files(), source)
-                    .map_err(|fault| self.error(range.clone(), fault.message("templatefile", secret)))?;
+                    .map_err(|error| self.error(range.clone(), error.message("templatefile", secret)))?;
                 (source.as_str(), text)
             }
             _ => ("the template", source.clone()),
@@ -154,11 +154,12 @@ impl Evaluator<'_> {
     fn render_text(&self, text: &str, variables: &BTreeMap<String, Value>) -> Evaluated {
         let place = Place::verbatim(Span { file: 0, start: 0, end: text.len() });
         let template = parse_template(text, &place).map_err(|error| vec![*error])?;
-        let mut inner = Evaluator { scope: self.scope, place: &place, given: Some(variables), bound: Vec::new() };
+        let mut inner =
+            Evaluator { scope: self.scope, place: &place, template_variables: Some(variables), bound: Vec::new() };
         inner.template(&template)
     }
 
-    /// An error inside a template, told at the call, with the place inside the template in its summary.
+    /// Returns an error inside a template as an error of the call. Its summary contains the place inside the template.
     fn in_template(&self, name: &str, text: &str, inner: Diagnostic, range: Option<Range<usize>>) -> Diagnostic {
         let sources = Sources { files: vec![SourceFile { path: name.into(), text: text.to_owned() }] };
         let located = inner.at.as_ref().and_then(|(span, _)| sources.locate(*span));
@@ -175,7 +176,7 @@ impl Evaluator<'_> {
 }
 
 impl CallError {
-    /// The message, without any value where `hidden`.
+    /// Returns the message, without any value if `hidden`.
     pub(super) fn message(self, function: &str, hidden: bool) -> String {
         match self {
             CallError::Plain(message) => message,

@@ -1,4 +1,4 @@
-//! Functions of lists and maps.
+//! Functions on lists and maps.
 
 use std::collections::BTreeMap;
 
@@ -34,13 +34,13 @@ pub(super) fn functions() -> Vec<Function> {
         body: Body::Raw(body),
     };
     vec![
-        plain("alltrue", &["list"], "Are all of the list true? An empty list is.", |a| {
+        plain("alltrue", &["list"], "Whether all items of the list are true. True for an empty list.", |a| {
             Ok(Value::from(a.list(0)?.iter().all(|item| to_bool(item) == Some(true))))
         }),
-        plain("anytrue", &["list"], "Is any of the list true?", |a| {
+        plain("anytrue", &["list"], "Whether any item of the list is true.", |a| {
             Ok(Value::from(a.list(0)?.iter().any(|item| to_bool(item) == Some(true))))
         }),
-        outer("chunklist", &["list", "size"], "The list cut into lists of at most this size.", |a| {
+        outer("chunklist", &["list", "size"], "The list split into lists of at most `size` items.", |a| {
             let size = a.size(1)?;
             Ok(match size {
                 0 => Value::List(vec![Value::List(a.list(0)?.to_vec())]),
@@ -59,19 +59,19 @@ pub(super) fn functions() -> Vec<Function> {
             let kept = |item: &&Value| !item.is_null() && item.as_str() != Some("");
             Ok(Value::List(a.list(0)?.iter().filter(kept).cloned().collect()))
         }),
-        outer("concat", &["lists..."], "One list of the items of all lists.", |a| {
+        outer("concat", &["lists..."], "All lists concatenated to one list.", |a| {
             Ok(Value::List(a.lists(0)?.concat()))
         }),
-        plain("contains", &["list", "value"], "Is the value in the list?", |a| {
+        plain("contains", &["list", "value"], "Whether the list contains the value.", |a| {
             Ok(Value::from(a.list(0)?.iter().any(|item| equal(item, a.value(1)))))
         }),
-        plain("distinct", &["list"], "The list with each value once, in the order of the first ones.", |a| {
+        plain("distinct", &["list"], "The list without duplicates, in the order of first occurrence.", |a| {
             Ok(Value::List(distinct(a.list(0)?)))
         }),
         outer(
             "element",
             &["list", "index"],
-            "The item at the index, which counts on from the start after the end.",
+            "The item at the index. An index beyond the end wraps around to the start.",
             |a| {
                 let (list, index) = (a.list(0)?, a.integer(1)?);
                 let at = index.checked_rem_euclid(list.len() as i128).and_then(|at| usize::try_from(at).ok());
@@ -80,7 +80,7 @@ pub(super) fn functions() -> Vec<Function> {
                     .ok_or_else(|| plain_error("`element` cannot select from an empty list"))
             },
         ),
-        plain("flatten", &["list"], "The list with the lists in it replaced by their items, at any depth.", |a| {
+        plain("flatten", &["list"], "The list with nested lists replaced by their items, at any depth.", |a| {
             let mut flat = Vec::new();
             flatten(a.list(0)?, &mut flat);
             Ok(Value::List(flat))
@@ -88,13 +88,13 @@ pub(super) fn functions() -> Vec<Function> {
         plain(
             "index",
             &["list", "value"],
-            "The index of the first item that equals the value. No such item is an error.",
+            "The index of the first item that equals the value. It is an error if there is none.",
             |a| {
                 let at = a.list(0)?.iter().position(|item| equal(item, a.value(1)));
                 at.map(|at| Value::Number(at.into())).ok_or_else(|| plain_error("the value is not in the list"))
             },
         ),
-        outer("keys", &["map"], "The keys of the map, sorted.", |a| {
+        outer("keys", &["map"], "The sorted keys of the map.", |a| {
             Ok(Value::List(a.map(0)?.keys().map(|key| Value::from(key.as_str())).collect()))
         }),
         outer("length", &["value"], "The number of items of a list or map, or of characters of a string.", |a| {
@@ -106,18 +106,21 @@ pub(super) fn functions() -> Vec<Function> {
             };
             Ok(Value::Number(length.into()))
         }),
-        raw("list", &["values..."], "The list of the values; the same as `[…]`.", |a| {
-            Ok(Value::List(a.rest(0).to_vec()))
-        }),
-        outer("lookup", &["map", "key", "default?"], "The value of the key in the map, or the default.", |a| {
-            let key = a.text(1)?;
-            let found = a.map(0)?.get(&key).or(a.get(2)).cloned();
-            found.ok_or_else(|| quoting_error(format!("there is no key `{key}` and no default")))
-        }),
+        raw("list", &["values..."], "The values as a list, as `[…]`.", |a| Ok(Value::List(a.rest(0).to_vec()))),
+        outer(
+            "lookup",
+            &["map", "key", "default?"],
+            "The value of the key in the map, or the default if the key does not exist.",
+            |a| {
+                let key = a.text(1)?;
+                let found = a.map(0)?.get(&key).or(a.get(2)).cloned();
+                found.ok_or_else(|| quoting_error(format!("the map has no key `{key}`, and no default is given")))
+            },
+        ),
         plain(
             "matchkeys",
             &["values", "keys", "wanted"],
-            "The values whose key, at the same index, is one of the wanted.",
+            "The values whose key at the same index is in `wanted`.",
             |a| {
                 let (values, keys, wanted) = (a.list(0)?, a.list(1)?, a.list(2)?);
                 if values.len() != keys.len() {
@@ -128,7 +131,7 @@ pub(super) fn functions() -> Vec<Function> {
                 Ok(Value::List(matching.map(|(value, _)| value.clone()).collect()))
             },
         ),
-        outer("merge", &["maps..."], "One map of the members of all maps; later ones win.", |a| {
+        outer("merge", &["maps..."], "All maps merged to one map. Later maps take precedence.", |a| {
             let mut merged = BTreeMap::new();
             for at in 0..a.len() {
                 if !a.value(at).is_null() {
@@ -137,32 +140,44 @@ pub(super) fn functions() -> Vec<Function> {
             }
             Ok(Value::Map(merged))
         }),
-        outer("one", &["list"], "The only item of the list, or null where it is empty.", |a| match a.list(0)? {
-            [] => Ok(Value::Null),
-            [only] => Ok(only.clone()),
-            more => Err(quoting_error(format!("`one` takes a list of at most one item, not of {}", more.len()))),
-        }),
+        outer(
+            "one",
+            &["list"],
+            "The only item of the list, or null if the list is empty. More items are an error.",
+            |a| match a.list(0)? {
+                [] => Ok(Value::Null),
+                [only] => Ok(only.clone()),
+                more => {
+                    Err(quoting_error(format!("`one` needs a list of at most one item, not of {} items", more.len())))
+                }
+            },
+        ),
         plain(
             "range",
             &["start", "limit?", "step?"],
-            "The numbers from the start (0) up to and without the limit, in steps.",
+            "The numbers from `start` (default 0) up to but excluding `limit`, in steps of `step` (default 1).",
             range,
         ),
         outer("reverse", &["list"], "The list in reverse order.", |a| {
             Ok(Value::List(a.list(0)?.iter().rev().cloned().collect()))
         }),
-        outer("slice", &["list", "start", "end"], "The items from the start up to and without the end.", |a| {
-            let (list, start, end) = (a.list(0)?, a.size(1)?, a.size(2)?);
-            let part = list.get(start..end);
-            part.map(|part| Value::List(part.to_vec()))
-                .ok_or_else(|| quoting_error(format!("`slice` exceeds the {} items of the list", list.len())))
-        }),
-        plain("sort", &["list"], "The strings of the list in order.", |a| {
+        outer(
+            "slice",
+            &["list", "start", "end"],
+            "The items from index `start` up to but excluding index `end`.",
+            |a| {
+                let (list, start, end) = (a.list(0)?, a.size(1)?, a.size(2)?);
+                let part = list.get(start..end);
+                part.map(|part| Value::List(part.to_vec()))
+                    .ok_or_else(|| quoting_error(format!("`slice` exceeds the {} items of the list", list.len())))
+            },
+        ),
+        plain("sort", &["list"], "The strings of the list in alphabetical order.", |a| {
             let mut texts = a.texts(0)?;
             texts.sort();
             Ok(Value::from(texts))
         }),
-        plain("transpose", &["map"], "The map of lists of strings with keys and values swapped.", |a| {
+        plain("transpose", &["map"], "The map of lists of strings with its keys and values swapped.", |a| {
             let mut swapped: BTreeMap<String, Vec<Value>> = BTreeMap::new();
             for (key, values) in a.map(0)? {
                 for value in values.as_list().ok_or_else(|| a.mismatch(0, "a map of lists"))? {
@@ -175,11 +190,11 @@ pub(super) fn functions() -> Vec<Function> {
         outer("values", &["map"], "The values of the map, in the order of its keys.", |a| {
             Ok(Value::List(a.map(0)?.values().cloned().collect()))
         }),
-        outer("zipmap", &["keys", "values"], "The map of the keys and the values at the same index.", zipmap),
+        outer("zipmap", &["keys", "values"], "The map of the keys to the values at the same index.", zipmap),
     ]
 }
 
-/// The keys must be known; a sensitive one makes the whole map so. The values are passed on as they are.
+/// Builds a map. The keys must be known, and a sensitive key makes the map sensitive. The values are not inspected.
 fn zipmap(a: &Arguments) -> Result<Value, CallError> {
     let values = a.list(1)?;
     if let Some(pending) = pending(a.list(0)?) {
@@ -202,7 +217,7 @@ fn coalesce(a: &Arguments) -> Result<Value, CallError> {
     Ok(if secret { first.sensitive() } else { first })
 }
 
-/// The values, each once.
+/// Returns the values without duplicates.
 pub(super) fn distinct(values: &[Value]) -> Vec<Value> {
     let mut unique: Vec<Value> = Vec::new();
     for value in values {
@@ -223,7 +238,7 @@ fn flatten(items: &[Value], flat: &mut Vec<Value>) {
 }
 
 fn range(a: &Arguments) -> Result<Value, CallError> {
-    const MOST: usize = 1024;
+    const MAX: usize = 1024;
     let zero = Number::from(0);
     let (start, limit) = if a.len() == 1 { (zero.clone(), a.number(0)?) } else { (a.number(0)?, a.number(1)?) };
     let direction = compare(&limit, &start);
@@ -239,15 +254,15 @@ fn range(a: &Arguments) -> Result<Value, CallError> {
     while let Value::Number(next) = nth(&start, &step, numbers.len()).map_err(plain_error)?
         && compare(&limit, &next) == toward
     {
-        if numbers.len() == MOST {
-            return Err(plain_error(format!("`range` produces at most {MOST} numbers")));
+        if numbers.len() == MAX {
+            return Err(plain_error(format!("`range` produces at most {MAX} numbers")));
         }
         numbers.push(Value::Number(next));
     }
     Ok(Value::List(numbers))
 }
 
-/// `start + step * n`: repeated additions would add up what each of them rounds.
+/// Calculates `start + step * n`, because repeated additions would accumulate rounding errors.
 fn nth(start: &Number, step: &Number, n: usize) -> Result<Value, String> {
     match arithmetic(BinaryOperator::Mul, step, &Number::from(n))? {
         Value::Number(offset) => arithmetic(BinaryOperator::Plus, start, &offset),
@@ -255,7 +270,7 @@ fn nth(start: &Number, step: &Number, n: usize) -> Result<Value, String> {
     }
 }
 
-/// The order of values that a set keeps: by type, then by value.
+/// Compares values as a set orders them: by type, then by value.
 pub(super) fn order(left: &Value, right: &Value) -> std::cmp::Ordering {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => compare(left, right),

@@ -1,4 +1,4 @@
-//! Functions of types, errors and marks.
+//! Functions on types, errors and sensitivity.
 
 use std::collections::BTreeMap;
 
@@ -10,44 +10,59 @@ use crate::model::number::{NumberError, parse_number};
 pub(super) fn functions() -> Vec<Function> {
     let function = |name, parameters, doc, body| Function { name, family: Family::Conversion, parameters, doc, body };
     vec![
-        function("can", &["expression"], "Can the expression be evaluated without an error?", Body::Lazy(Lazy::Can)),
+        function(
+            "can",
+            &["expression"],
+            "Whether the expression can be evaluated without an error.",
+            Body::Lazy(Lazy::Can),
+        ),
         function(
             "issensitive",
             &["value"],
-            "Is the value sensitive?",
+            "Whether the value is sensitive.",
             Body::Raw(|a| Ok(Value::from(a.value(0).is_sensitive()))),
         ),
         function(
             "nonsensitive",
             &["value"],
-            "The value without its sensitive mark: the author answers for it.",
+            "The value without its sensitive mark. Use it only for values that are not secret.",
             Body::Raw(|a| Ok(a.value(0).reveal_deep())),
         ),
         function(
             "sensitive",
             &["value"],
-            "The value, never to be shown or stored.",
+            "The value marked as sensitive, so that it is never shown or stored.",
             Body::Raw(|a| Ok(a.value(0).clone().sensitive())),
         ),
         function(
             "tobool",
             &["value"],
-            "The bool that the value is: `true`, `false`, or one of these as a string.",
+            "The value as a bool. The strings `true` and `false` are converted.",
             Body::Plain(|a| match a.value(0) {
                 Value::Null => Ok(Value::Null),
                 value => to_bool(value).map(Value::Bool).ok_or_else(|| a.mismatch(0, "true or false")),
             }),
         ),
-        function("tolist", &["value"], "The list, as it is.", Body::Outer(|a| Ok(Value::List(a.list(0)?.to_vec())))),
-        function("tomap", &["value"], "The map, as it is.", Body::Outer(|a| Ok(Value::Map(a.map(0)?.clone())))),
+        function(
+            "tolist",
+            &["value"],
+            "The list unchanged, for compatibility with Terraform.",
+            Body::Outer(|a| Ok(Value::List(a.list(0)?.to_vec()))),
+        ),
+        function(
+            "tomap",
+            &["value"],
+            "The map unchanged, for compatibility with Terraform.",
+            Body::Outer(|a| Ok(Value::Map(a.map(0)?.clone()))),
+        ),
         function(
             "tonumber",
             &["value"],
-            "The number that the value is or writes.",
+            "The value as a number. A string that contains a number is converted.",
             Body::Plain(|a| match a.value(0) {
                 Value::Null => Ok(Value::Null),
                 Value::String(text) if parse_number(text) == Err(NumberError::NotANumber) => {
-                    Err(a.mismatch(0, "a number or a string that is one"))
+                    Err(a.mismatch(0, "a number or a string that contains a number"))
                 }
                 _ => a.number(0).map(Value::Number),
             }),
@@ -55,7 +70,7 @@ pub(super) fn functions() -> Vec<Function> {
         function(
             "tostring",
             &["value"],
-            "The string, number or bool as a string.",
+            "The value (a string, number or bool) as a string.",
             Body::Plain(|a| match a.value(0) {
                 Value::Null => Ok(Value::Null),
                 value => to_text(value).map(Value::String).ok_or_else(|| a.mismatch(0, "a string, a number or a bool")),
@@ -64,13 +79,13 @@ pub(super) fn functions() -> Vec<Function> {
         function(
             "try",
             &["expressions..."],
-            "The first of the expressions that can be evaluated without an error.",
+            "The value of the first expression that can be evaluated without an error.",
             Body::Lazy(Lazy::Try),
         ),
         function(
             "type",
             &["value"],
-            "The type of the value as a string, for the console.",
+            "The type of the value as a string, for use in the console.",
             Body::Raw(|a| Ok(Value::from(type_text(a.value(0))))),
         ),
     ]

@@ -1,4 +1,4 @@
-//! JSON, YAML, TOML, CSV, base64 and URLs.
+//! Functions on encodings: JSON, YAML, TOML, CSV, base64 and URLs.
 
 use std::io::{Read, Write};
 
@@ -16,8 +16,8 @@ use crate::model::Value;
 use crate::model::diagnostic::quoted_list;
 use crate::model::number::{NumberError, exact_json};
 
-/// A compressed text may be much smaller than what it decompresses to.
-const MOST_DECOMPRESSED: u64 = 16 << 20;
+/// The maximum size of a decompressed text in bytes.
+const MAX_DECOMPRESSED: u64 = 16 << 20;
 
 pub(super) fn functions() -> Vec<Function> {
     let function = |name, parameters, doc, body| Function {
@@ -28,56 +28,56 @@ pub(super) fn functions() -> Vec<Function> {
         body: Body::Plain(body),
     };
     vec![
-        function("base64decode", &["text"], "The text whose bytes are this base64.", |a| {
+        function("base64decode", &["text"], "The base64 string decoded to text.", |a| {
             let bytes = STANDARD.decode(a.text(0)?.trim()).map_err(|_| plain_error("this is not base64"))?;
             String::from_utf8(bytes).map(Value::from).map_err(|_| plain_error("the decoded bytes are not UTF-8 text"))
         }),
-        function("base64gunzip", &["text"], "The text whose compressed bytes are this base64.", |a| {
+        function("base64gunzip", &["text"], "The base64 string decoded and decompressed with gzip to text.", |a| {
             let bytes = STANDARD.decode(a.text(0)?.trim()).map_err(|_| plain_error("this is not base64"))?;
             let mut text = String::new();
-            let read = GzDecoder::new(bytes.as_slice()).take(MOST_DECOMPRESSED + 1).read_to_string(&mut text);
+            let read = GzDecoder::new(bytes.as_slice()).take(MAX_DECOMPRESSED + 1).read_to_string(&mut text);
             match read {
-                Ok(length) if length as u64 > MOST_DECOMPRESSED => {
-                    Err(plain_error(format!("the decompressed text is larger than {} MiB", MOST_DECOMPRESSED >> 20)))
+                Ok(length) if length as u64 > MAX_DECOMPRESSED => {
+                    Err(plain_error(format!("the decompressed text is larger than {} MiB", MAX_DECOMPRESSED >> 20)))
                 }
                 Ok(_) => Ok(Value::from(text)),
                 Err(error) => Err(plain_error(format!("the bytes are not a compressed UTF-8 text: {error}"))),
             }
         }),
-        function("base64gzip", &["text"], "The bytes of the text, compressed with gzip, in base64.", |a| {
+        function("base64gzip", &["text"], "The text compressed with gzip and encoded in base64.", |a| {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
             let compressed = encoder.write_all(a.text(0)?.as_bytes()).and_then(|()| encoder.finish());
             compressed.map(|bytes| Value::from(STANDARD.encode(bytes))).map_err(|error| plain_error(error.to_string()))
         }),
-        function("base64encode", &["text"], "The bytes of the text in base64.", |a| {
+        function("base64encode", &["text"], "The text encoded in base64.", |a| {
             Ok(Value::from(STANDARD.encode(a.text(0)?)))
         }),
         function(
             "csvdecode",
             &["text"],
-            "The list of the lines of the CSV text, each a map by the names in its first line.",
+            "The lines of the CSV text as a list of maps. The header line contains the keys.",
             csvdecode,
         ),
-        function("jsondecode", &["text"], "The value that the JSON text is.", |a| {
+        function("jsondecode", &["text"], "The value of the JSON text.", |a| {
             let text = a.text(0)?;
             let read = |text: &str| {
                 serde_json::from_str::<serde_json::Value>(text)
                     .map_err(|error| quoting_error(format!("this is not valid JSON: {error}")))
             };
-            // Only a valid text is rewritten, so that an error has the place that the user knows.
+            // The original text is parsed first, so that a syntax error has its place in that text.
             read(&text)?;
             let exact = exact_json(&text).map_err(|number| {
                 quoting_error(format!("this JSON cannot be used: `{number}` {}", NumberError::Inexact))
             })?;
             read(&exact).map(Value::from)
         }),
-        function("jsonencode", &["value"], "The value as JSON text, its keys sorted.", |a| {
+        function("jsonencode", &["value"], "The value as JSON text with sorted keys.", |a| {
             to_json_text(a.value(0)).map(Value::from)
         }),
         function(
             "textdecodebase64",
             &["text", "encoding"],
-            "The text whose bytes in the encoding are this base64; the encodings are those of `textencodebase64`.",
+            "The base64 string decoded to text from the encoding, one of those of `textencodebase64`.",
             |a| {
                 let bytes = STANDARD.decode(a.text(0)?.trim()).map_err(|_| plain_error("this is not base64"))?;
                 let encoding = encoding(a)?;
@@ -90,7 +90,7 @@ pub(super) fn functions() -> Vec<Function> {
         function(
             "textencodebase64",
             &["text", "encoding"],
-            "The bytes of the text in the encoding, in base64: `UTF-8`, `UTF-16LE`, `UTF-16BE`, `US-ASCII` or `ISO-8859-1`.",
+            "The text in the encoding (`UTF-8`, `UTF-16LE`, `UTF-16BE`, `US-ASCII` or `ISO-8859-1`), encoded in base64.",
             |a| {
                 let (text, encoding) = (a.text(0)?, encoding(a)?);
                 let bytes = encoding.encode(&text);
@@ -98,7 +98,7 @@ pub(super) fn functions() -> Vec<Function> {
                 Ok(Value::from(STANDARD.encode(bytes)))
             },
         ),
-        function("tomldecode", &["text"], "The value that the TOML text is.", |a| {
+        function("tomldecode", &["text"], "The value of the TOML text.", |a| {
             let text = a.text(0)?;
             let table = DeTable::parse(&text)
                 .map_err(|error| quoting_error(format!("this is not valid TOML: {}", error.message())))?;
@@ -112,7 +112,7 @@ pub(super) fn functions() -> Vec<Function> {
                 .map(Value::from)
                 .map_err(|error| quoting_error(format!("TOML cannot represent this value: {error}")))
         }),
-        function("urlencode", &["text"], "The text as it is written in a URL.", |a| {
+        function("urlencode", &["text"], "The text with URL encoding.", |a| {
             let text = a.text(0)?;
             let encoded = text.bytes().map(|byte| match byte {
                 b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
@@ -124,10 +124,10 @@ pub(super) fn functions() -> Vec<Function> {
         function(
             "yamldecode",
             &["text"],
-            "The value that the YAML text is, read as kubectl reads it (YAML 1.1: `0400` is 256, `yes` is true).",
+            "The value of the YAML text, parsed as kubectl does (YAML 1.1: `0400` is 256, `yes` is true).",
             |a| yaml::decode(&a.text(0)?),
         ),
-        function("yamlencode", &["value"], "The value as YAML text in block style, its keys sorted.", |a| {
+        function("yamlencode", &["value"], "The value as YAML text in block style with sorted keys.", |a| {
             yaml::encode(a.value(0)).map(Value::from)
         }),
     ]
@@ -141,13 +141,13 @@ fn encoding(a: &Arguments) -> Result<Encoding, CallError> {
     })
 }
 
-/// The JSON text of a value; keys are in order because maps are.
+/// Returns the JSON text of a value with sorted keys.
 pub(super) fn to_json_text(value: &Value) -> Result<String, CallError> {
     let json = value.to_json().ok_or_else(|| plain_error("this value cannot be encoded"))?;
     serde_json::to_string(&json).map_err(|error| quoting_error(error.to_string()))
 }
 
-/// TOML has no null: what is null is as if it were not written.
+/// Removes null members, because TOML has no null.
 fn without_nulls(json: serde_json::Value) -> serde_json::Value {
     match json {
         serde_json::Value::Object(map) => map
@@ -176,7 +176,7 @@ fn csvdecode(a: &Arguments) -> Result<Value, CallError> {
     rows.collect::<Result<Vec<_>, _>>().map(Value::List)
 }
 
-/// The records of a CSV text (RFC 4180); empty lines are none.
+/// Returns the records of a CSV text (RFC 4180). Empty lines are skipped.
 fn csv_records(text: &str) -> Result<Vec<Vec<String>>, CallError> {
     let (mut records, mut record, mut field) = (Vec::new(), Vec::new(), String::new());
     let mut chars = text.chars().peekable();

@@ -1,4 +1,4 @@
-//! Files beside the manifest. Everything that is read is an input of the plan.
+//! Functions on files. Each file that is read is an input of the plan.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -10,8 +10,8 @@ use super::{Arguments, Body, CallError, Family, Function, Lazy, quoting_error};
 use crate::expression::Files;
 use crate::model::{Value, is_inside};
 
-/// The largest file that an expression can read, in bytes.
-const LARGEST: u64 = 64 << 20;
+/// The maximum size of a file in bytes.
+const MAX_SIZE: u64 = 64 << 20;
 
 pub(super) fn functions() -> Vec<Function> {
     let function = |name, parameters, doc, body| Function {
@@ -22,11 +22,16 @@ pub(super) fn functions() -> Vec<Function> {
         body: Body::Plain(body),
     };
     vec![
-        function("abspath", &["path"], "The absolute path, from the folder of the manifest.", |a| {
-            let path = std::path::absolute(resolved(a.files, &a.text(0)?))
-                .map_err(|error| quoting_error(error.to_string()))?;
-            Ok(path_value(&normal(&path)))
-        }),
+        function(
+            "abspath",
+            &["path"],
+            "The absolute path. Relative paths are relative to the folder of the manifest.",
+            |a| {
+                let path = std::path::absolute(resolved(a.files, &a.text(0)?))
+                    .map_err(|error| quoting_error(error.to_string()))?;
+                Ok(path_value(&normal(&path)))
+            },
+        ),
         function("basename", &["path"], "The last part of the path.", |a| {
             let path = a.text(0)?;
             let name = Path::new(&path).file_name().map(|name| name.to_string_lossy().into_owned());
@@ -40,41 +45,44 @@ pub(super) fn functions() -> Vec<Function> {
                 None => Value::from(path),
             })
         }),
-        function("file", &["path"], "The text of the file. Relative paths start in the folder of the manifest.", |a| {
-            read_text(a.files, &a.text(0)?).map(Value::from)
-        }),
-        function("filebase64", &["path"], "The bytes of the file in base64.", |a| {
+        function(
+            "file",
+            &["path"],
+            "The content of the file as text. Relative paths are relative to the folder of the manifest.",
+            |a| read_text(a.files, &a.text(0)?).map(Value::from),
+        ),
+        function("filebase64", &["path"], "The content of the file encoded in base64.", |a| {
             Ok(Value::from(STANDARD.encode(read(a.files, &a.text(0)?)?)))
         }),
-        function("fileexists", &["path"], "Is there such a file?", |a| {
+        function("fileexists", &["path"], "Whether the file exists.", |a| {
             Ok(Value::from(permitted(a.files, &a.text(0)?)?.is_file()))
         }),
         function(
             "fileset",
             &["folder", "pattern"],
-            "The paths of the files in the folder that match the pattern: `*`, `?`, `**`, `[a-z]`, `{a,b}`.",
+            "The paths of the files in the folder that match the glob pattern: `*`, `?`, `**`, `[a-z]`, `{a,b}`.",
             fileset,
         ),
-        function("pathexpand", &["path"], "The path with `~` at its start replaced by the home folder.", |a| {
+        function("pathexpand", &["path"], "The path with a leading `~` replaced by the home directory.", |a| {
             Ok(path_value(&home(&a.text(0)?)))
         }),
         Function {
             name: "templatefile",
             family: Family::Filesystem,
             parameters: &["path", "variables"],
-            doc: "The file as a template, with the map of variables.",
+            doc: "The file rendered as a template with the map of variables.",
             body: Body::Lazy(Lazy::Templatefile),
         },
     ]
 }
 
-/// The bytes of the file at `path`, recorded as an input.
+/// Reads the file at `path` and records it as an input.
 pub(super) fn read(files: &Files, path: &str) -> Result<Vec<u8>, CallError> {
     let place = permitted(files, path)?;
     if place.exists() && !place.is_file() {
         return Err(quoting_error(format!("{} is not a file", place.display())));
     }
-    let bytes = bounded::read(&place, LARGEST).map_err(|error| {
+    let bytes = bounded::read(&place, MAX_SIZE).map_err(|error| {
         let reason = match error.kind() {
             std::io::ErrorKind::NotFound => format!("the file {} does not exist", place.display()),
             _ => format!("cannot read {}: {error}", place.display()),
@@ -84,7 +92,7 @@ pub(super) fn read(files: &Files, path: &str) -> Result<Vec<u8>, CallError> {
     let mut read = files.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let digest = Digest::of(&bytes);
     match read.insert(PathBuf::from(path), digest.clone()) {
-        // What was planned with one content must not be applied with another.
+        // A plan must not contain two versions of a file.
         Some(before) if before != digest => {
             Err(quoting_error(format!("{} changed while moorfast was running: plan again", place.display())))
         }
@@ -92,13 +100,13 @@ pub(super) fn read(files: &Files, path: &str) -> Result<Vec<u8>, CallError> {
     }
 }
 
-/// The text of the file at `path`, recorded as an input.
+/// Reads the text of the file at `path` and records it as an input.
 pub(super) fn read_text(files: &Files, path: &str) -> Result<String, CallError> {
     String::from_utf8(read(files, path)?)
         .map_err(|_| quoting_error(format!("{path} is not UTF-8 text: read it with `filebase64`")))
 }
 
-/// The place of `path`, unless the manifest is somebody else's and leads out of its folder.
+/// Returns the resolved path, unless the manifest is not trusted and the path leaves its folder.
 fn permitted(files: &Files, path: &str) -> Result<PathBuf, CallError> {
     let place = resolved(files, path);
     files.check(&place).map(|()| place).map_err(quoting_error)
@@ -108,7 +116,7 @@ impl Files {
     /// Checks whether the file at `place` may be read.
     ///
     /// # Errors
-    /// The message that refuses it.
+    /// Returns a message if it must not be read.
     pub fn check(&self, place: &Path) -> Result<(), String> {
         match &self.untrusted {
             Some(own) if !is_inside(&self.root, own, place) => Err(format!(
@@ -135,7 +143,7 @@ fn path_value(path: &Path) -> Value {
     Value::from(path.to_string_lossy().into_owned())
 }
 
-/// The path without `.` and `..`.
+/// Returns the path without `.` and `..`.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {
@@ -174,7 +182,7 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) -> std::io::Result<
     Ok(())
 }
 
-/// A pattern of file names as a regular expression.
+/// Converts a glob pattern to a regular expression.
 fn glob(pattern: &str) -> Option<regex::Regex> {
     let mut out = String::from("^");
     let mut rest = pattern.chars().peekable();

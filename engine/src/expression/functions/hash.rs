@@ -1,4 +1,4 @@
-//! Digests.
+//! Functions on digests.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -57,7 +57,7 @@ pub(super) fn functions() -> Vec<Function> {
         function(
             "uuidv5",
             &["namespace", "name"],
-            "The UUID of the name in the namespace, which is `dns`, `url`, `oid`, `x500` or a UUID.",
+            "The version 5 UUID of the name in the namespace: `dns`, `url`, `oid`, `x500` or a UUID.",
             uuidv5,
         ),
     ]

@@ -1,4 +1,4 @@
-//! The functions of expressions: one table, from which calls, suggestions and the documentation are made.
+//! The functions of expressions: one table for calls, suggestions and the documentation.
 
 mod arguments;
 mod call;
@@ -27,13 +27,13 @@ pub(crate) use set::set;
 /// A function that expressions may call.
 #[derive(Debug)]
 pub struct Function {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// Where the documentation puts it.
+    /// The chapter of the documentation.
     pub family: Family,
-    /// Its parameters, in order; `name?` may be left out, `name...` may be given any number of times.
+    /// The parameters in order. `name?` is optional, `name...` is repeatable.
     pub parameters: &'static [&'static str],
-    /// What it does, in one line of Markdown.
+    /// The description in one line of Markdown.
     pub doc: &'static str,
     body: Body,
 }
@@ -61,20 +61,20 @@ pub enum Family {
     Conversion,
 }
 
-/// What a function sees of its arguments.
+/// The implementation of a function, and the form in which it receives its arguments.
 #[derive(Clone, Copy, Debug)]
 enum Body {
-    /// Known values, no marks: where any of it is unknown or sensitive, so is the result.
+    /// Receives known values without marks. If an argument is unknown or sensitive, so is the result.
     Plain(fn(&Arguments) -> Result<Value, CallError>),
-    /// Collections that are known at their top: what is in them is passed on as it is.
+    /// Receives collections whose inner values may be unknown or sensitive.
     Outer(fn(&Arguments) -> Result<Value, CallError>),
-    /// Everything as it is.
+    /// Receives the arguments unchanged.
     Raw(fn(&Arguments) -> Result<Value, CallError>),
-    /// Unevaluated arguments: the evaluator does it itself.
+    /// Is implemented by the evaluator.
     Lazy(Lazy),
 }
 
-/// The functions that the evaluator does itself.
+/// A function that the evaluator implements.
 #[derive(Clone, Copy, Debug)]
 enum Lazy {
     Can,
@@ -83,27 +83,27 @@ enum Lazy {
     Templatestring,
 }
 
-/// Why a function refuses its arguments.
+/// The error of a function call.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum CallError {
-    /// The message tells of types and places only.
+    /// The message contains no value of an argument.
     Plain(String),
-    /// The message may quote a value: it is not shown where an argument is sensitive.
+    /// The message may contain a value, so it is not shown if an argument is sensitive.
     Quoting(String),
 }
 
-/// A fault whose message quotes no value.
+/// Creates an error whose message contains no value.
 fn plain_error(message: impl Into<String>) -> CallError {
     CallError::Plain(message.into())
 }
 
-/// A fault whose message may quote a value.
+/// Creates an error whose message may contain a value.
 fn quoting_error(message: impl Into<String>) -> CallError {
     CallError::Quoting(message.into())
 }
 
 impl Family {
-    /// The families, in the order of the documentation.
+    /// All families in the order of the documentation.
     pub const ALL: [Family; 9] = [
         Family::String,
         Family::Collection,
@@ -116,7 +116,7 @@ impl Family {
         Family::Conversion,
     ];
 
-    /// Its title in the documentation.
+    /// Returns the title in the documentation.
     pub fn title(self) -> &'static str {
         match self {
             Family::Number => "Numbers",
@@ -132,24 +132,21 @@ impl Family {
     }
 }
 
-/// The functions of Terraform that do not exist here, and why.
+/// The functions of Terraform that do not exist here, with the reason.
 pub const MISSING: [(&str, &str); 10] = [
-    ("bcrypt", "its result differs in every plan, so no plan would be empty; pass the digest in as a variable"),
+    ("bcrypt", "its result differs in every plan; pass the digest as a variable"),
     ("ephemeralasnull", "there are no ephemeral values; `sensitive` values are not stored"),
     ("map", "write the map: `{ key = value }`"),
     ("plantimestamp", "an attribute that depends on the clock differs in every plan; policies read `plan.timestamp`"),
-    ("provider::terraform::decode_tfvars", "write variables as TOML, in a `*.vars.toml` file"),
+    ("provider::terraform::decode_tfvars", "write variables as TOML in a `*.vars.toml` file"),
     ("provider::terraform::encode_expr", "use `jsonencode`, whose text is a valid expression"),
     ("provider::terraform::encode_tfvars", "use `tomlencode`"),
-    ("rsadecrypt", "a private key does not belong in a manifest; decrypt the text before and pass it in as a variable"),
+    ("rsadecrypt", "a private key does not belong in a manifest; decrypt the text first and pass it as a variable"),
     ("timestamp", "an attribute that depends on the clock differs in every plan; policies read `plan.timestamp`"),
-    (
-        "uuid",
-        "its result differs in every plan, so no plan would be empty; use `uuidv5`, which depends on its arguments only",
-    ),
+    ("uuid", "its result differs in every plan; use `uuidv5`, which depends only on its arguments"),
 ];
 
-/// All functions, by name.
+/// Returns all functions, sorted by name.
 pub fn functions() -> &'static [Function] {
     static FUNCTIONS: LazyLock<Vec<Function>> = LazyLock::new(|| {
         let families = [
@@ -171,7 +168,7 @@ pub fn functions() -> &'static [Function] {
     &FUNCTIONS
 }
 
-/// The function of this name.
+/// Returns the function of this name.
 pub(super) fn find(name: &FuncName) -> Result<&'static Function, Unresolved> {
     let text = match name.is_namespaced() {
         true => {
@@ -194,12 +191,12 @@ pub(super) fn find(name: &FuncName) -> Result<&'static Function, Unresolved> {
 }
 
 impl Function {
-    /// How it is called: `join(separator, list)`.
+    /// Returns the signature: `join(separator, lists...)`.
     pub fn signature(&self) -> String {
         format!("{}({})", self.name, self.parameters.join(", "))
     }
 
-    /// Does it take this many arguments?
+    /// Checks the number of arguments.
     pub(super) fn accepts(&self, count: usize) -> Result<(), Unresolved> {
         let ends = |suffix: &'static str| self.parameters.iter().filter(move |name| name.ends_with(suffix)).count();
         let (optional, variadic) = (ends("?"), ends("..."));
@@ -238,13 +235,13 @@ mod tests {
     }
 
     #[test]
-    fn every_function_is_there_once_and_documented() {
+    fn every_function_exists_once_and_is_documented() {
         let names: Vec<_> = functions().iter().map(|function| function.name).collect();
         let mut unique = names.clone();
         unique.dedup();
         assert_eq!(names, unique);
         for function in functions() {
-            assert!(function.doc.ends_with(['.', '?']), "{}", function.name);
+            assert!(function.doc.ends_with('.'), "{}", function.name);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! IP addresses and networks.
+//! Functions on IP addresses and networks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -19,7 +19,7 @@ pub(super) fn functions() -> Vec<Function> {
         function(
             "cidrhost",
             &["prefix", "number"],
-            "The address of this number in the network; a negative number counts from its end.",
+            "The address with this host number in the network. A negative number counts from the end.",
             |a| {
                 let (network, number) = (network(a)?, a.integer(1)?);
                 let size = host_bits(&network);
@@ -36,7 +36,7 @@ pub(super) fn functions() -> Vec<Function> {
         function(
             "cidrsubnet",
             &["prefix", "newbits", "number"],
-            "The network of this number among those with so many more bits of prefix.",
+            "The subnet with this number and a prefix that is `newbits` longer.",
             |a| {
                 let network = network(a)?;
                 Ok(Value::from(subnet(&network, a.integer(1)?, a.integer(2)?)?.to_string()))
@@ -45,7 +45,7 @@ pub(super) fn functions() -> Vec<Function> {
         function(
             "cidrsubnets",
             &["prefix", "newbits..."],
-            "Networks one after the other, each with so many more bits of prefix.",
+            "Consecutive subnets, each with a prefix that is `newbits` longer.",
             cidrsubnets,
         ),
     ]
@@ -69,7 +69,7 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-/// The address with these bits, of the network's family; `None` if they do not fit.
+/// Returns the address with these bits in the network's family, or `None` if they do not fit.
 fn address(network: &IpNet, bits: u128) -> Option<IpAddr> {
     match network {
         IpNet::V4(_) => Some(IpAddr::V4(Ipv4Addr::from(u32::try_from(bits).ok()?))),
@@ -77,7 +77,7 @@ fn address(network: &IpNet, bits: u128) -> Option<IpAddr> {
     }
 }
 
-/// The network of `length` bits that starts at `start`, inside of `network`.
+/// Returns the network with a prefix of `length` bits that starts at `start`, inside `network`.
 fn inside(network: &IpNet, start: u128, length: u32) -> Result<IpNet, CallError> {
     let address = address(network, start).ok_or_else(|| no_room(network))?;
     let length = u8::try_from(length).map_err(|_| no_room(network))?;
@@ -89,7 +89,7 @@ fn no_room(network: &IpNet) -> CallError {
     quoting_error(format!("{network} has no room for this network"))
 }
 
-/// `number` as an unsigned one of `size` bits; a negative one counts from the end.
+/// Converts `number` to an unsigned number of `size` bits. A negative number counts from the end.
 fn wrap(number: i128, size: u32) -> Option<u128> {
     let count = 1_u128.checked_shl(size).filter(|count| *count != 0);
     let wrapped = match (u128::try_from(number), count) {
@@ -106,14 +106,14 @@ fn subnet(network: &IpNet, newbits: i128, number: i128) -> Result<IpNet, CallErr
         newbits.ok_or_else(|| quoting_error(format!("{network} has only {} host bits", host_bits(network))))?;
     let number = wrap(number, newbits)
         .ok_or_else(|| quoting_error(format!("{newbits} additional bits have no network number {number}")))?;
-    // A shift by all bits happens where no bit is new, and then the number is 0.
+    // A shift by all bits overflows. It happens only without new bits, when the number is 0.
     let offset = number.checked_shl(host_bits(network) - newbits).unwrap_or(0);
     inside(network, bits(network.network()) | offset, u32::from(network.prefix_len()) + newbits)
 }
 
 fn cidrsubnets(a: &Arguments) -> Result<Value, CallError> {
     let network = network(a)?;
-    // Where the last network ends at the end of all addresses, there is no next start.
+    // `None` after a network that ends at the last address.
     let (mut next, mut subnets) = (Some(bits(network.network())), Vec::new());
     for at in 1..a.len() {
         let first = subnet(&network, a.integer(at)?, 0)?;
@@ -126,7 +126,7 @@ fn cidrsubnets(a: &Arguments) -> Result<Value, CallError> {
         };
         let start = next.ok_or_else(no_room)?;
         let size = 1_u128.checked_shl(host_bits(&first));
-        // The network starts where its own size divides the address.
+        // A network starts at a multiple of its size.
         let start = match size {
             Some(size) => start.checked_next_multiple_of(size).ok_or_else(no_room)?,
             None => start,

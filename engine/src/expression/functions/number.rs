@@ -1,4 +1,4 @@
-//! Functions of numbers.
+//! Functions on numbers.
 
 use std::cmp::Ordering;
 use std::num::IntErrorKind;
@@ -21,23 +21,18 @@ pub(super) fn functions() -> Vec<Function> {
         body: Body::Plain(body),
     };
     vec![
-        function("abs", &["number"], "The number without its sign.", |a| match integer(&a.number(0)?) {
+        function("abs", &["number"], "The absolute value of the number.", |a| match integer(&a.number(0)?) {
             Some(whole) => exact(whole.checked_abs()),
             None => computed(a.float(0)?.abs()),
         }),
-        function("ceil", &["number"], "The next whole number that is not less.", |a| round(a, f64::ceil)),
-        function("floor", &["number"], "The next whole number that is not greater.", |a| round(a, f64::floor)),
+        function("ceil", &["number"], "The number rounded up to a whole number.", |a| round(a, f64::ceil)),
+        function("floor", &["number"], "The number rounded down to a whole number.", |a| round(a, f64::floor)),
         function("log", &["number", "base"], "The logarithm of the number to the base.", log),
         function("max", &["numbers..."], "The greatest of the numbers.", |a| extreme(a, Ordering::Greater)),
         function("min", &["numbers..."], "The least of the numbers.", |a| extreme(a, Ordering::Less)),
-        function(
-            "parseint",
-            &["text", "base"],
-            "The whole number that the text writes in the base, which is 2 to 36.",
-            parseint,
-        ),
+        function("parseint", &["text", "base"], "The whole number in the text, in a base from 2 to 36.", parseint),
         function("pow", &["base", "exponent"], "The base raised to the exponent.", pow),
-        function("signum", &["number"], "-1, 0 or 1: the sign of the number.", |a| {
+        function("signum", &["number"], "The sign of the number: -1, 0 or 1.", |a| {
             Ok(Value::from(match compare(&a.number(0)?, &Number::from(0)) {
                 Ordering::Less => -1_i64,
                 Ordering::Equal => 0,
@@ -48,13 +43,13 @@ pub(super) fn functions() -> Vec<Function> {
     ]
 }
 
-/// The whole number, or that it cannot be represented.
+/// Returns the whole number, or an error if it cannot be represented.
 fn exact(whole: Option<i128>) -> Result<Value, CallError> {
     let number = whole.and_then(whole_number);
     number.map(Value::Number).ok_or_else(|| plain_error(format!("the result cannot be represented exactly: {LIMITS}")))
 }
 
-/// The result of a calculation with floats.
+/// Returns the result of a calculation with floats.
 fn computed(result: f64) -> Result<Value, CallError> {
     match float_number(result) {
         Some(number) => Ok(Value::Number(number)),
@@ -70,7 +65,7 @@ fn round(a: &Arguments, rounded: fn(f64) -> f64) -> Result<Value, CallError> {
     }
 }
 
-/// Whole numbers to a power from 0 on are exact, and fractions to a small one are multiplied in decimal.
+/// Calculates a power. Non-negative powers of whole numbers are exact, small powers of fractions are multiplied in decimal.
 fn pow(a: &Arguments) -> Result<Value, CallError> {
     match (integer(&a.number(0)?), integer(&a.number(1)?)) {
         (Some(base), Some(exponent @ 0..)) => {
@@ -90,7 +85,7 @@ fn pow(a: &Arguments) -> Result<Value, CallError> {
     }
 }
 
-/// A logarithm that is a whole number is exact.
+/// Calculates a logarithm. A whole result is exact.
 fn log(a: &Arguments) -> Result<Value, CallError> {
     let (number, base) = (a.float(0)?, a.float(1)?);
     let logarithm = number.ln() / base.ln();
@@ -101,7 +96,7 @@ fn log(a: &Arguments) -> Result<Value, CallError> {
 fn extreme(a: &Arguments, wanted: Ordering) -> Result<Value, CallError> {
     let numbers: Vec<Number> = (0..a.len()).map(|at| a.number(at)).collect::<Result<_, _>>()?;
     let best = numbers.into_iter().reduce(|best, next| if compare(&next, &best) == wanted { next } else { best });
-    best.map(Value::Number).ok_or_else(|| plain_error(format!("`{}` takes at least one number", a.function.name)))
+    best.map(Value::Number).ok_or_else(|| plain_error(format!("`{}` needs at least one number", a.function.name)))
 }
 
 fn parseint(a: &Arguments) -> Result<Value, CallError> {

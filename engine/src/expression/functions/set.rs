@@ -1,4 +1,4 @@
-//! Functions of lists as sets: each value once, in order.
+//! Functions on lists as sets: without duplicates and sorted.
 
 use super::collection::{distinct, order};
 use super::{Arguments, Body, CallError, Family, Function, plain_error};
@@ -14,7 +14,7 @@ pub(super) fn functions() -> Vec<Function> {
         body: Body::Plain(body),
     };
     vec![
-        function("setintersection", &["sets..."], "The values that are in all of the sets.", |a| {
+        function("setintersection", &["sets..."], "The values that are in all sets.", |a| {
             let sets = a.lists(0)?;
             let Some((first, others)) = sets.split_first() else { return Ok(Value::List(Vec::new())) };
             let common = first.iter().filter(|value| others.iter().all(|other| holds(other, value)));
@@ -23,25 +23,25 @@ pub(super) fn functions() -> Vec<Function> {
         function(
             "setproduct",
             &["sets..."],
-            "All combinations of one value of each of the sets, each as a list.",
+            "All combinations of one value from each set, each as a list.",
             setproduct,
         ),
-        function("setsubtract", &["set", "other"], "The values of the set that are not in the other.", |a| {
+        function("setsubtract", &["set", "other"], "The values of the set that are not in `other`.", |a| {
             let other = a.list(1)?;
             Ok(set(a.list(0)?.iter().filter(|value| !holds(other, value)).cloned().collect()))
         }),
-        function("setunion", &["sets..."], "The values that are in any of the sets.", |a| {
-            Ok(set(a.lists(0)?.concat()))
-        }),
-        function("toset", &["value"], "The values of the list or map, each once and sorted.", |a| match a.value(0) {
-            Value::List(items) => Ok(set(items.clone())),
-            Value::Map(map) => Ok(set(map.values().cloned().collect())),
-            _ => Err(a.mismatch(0, "a list")),
+        function("setunion", &["sets..."], "The values that are in any set.", |a| Ok(set(a.lists(0)?.concat()))),
+        function("toset", &["value"], "The values of the list or map, sorted and without duplicates.", |a| {
+            match a.value(0) {
+                Value::List(items) => Ok(set(items.clone())),
+                Value::Map(map) => Ok(set(map.values().cloned().collect())),
+                _ => Err(a.mismatch(0, "a list")),
+            }
         }),
     ]
 }
 
-/// A list of each value once, sorted.
+/// Returns the values sorted and without duplicates.
 pub(crate) fn set(values: Vec<Value>) -> Value {
     let mut values = distinct(&values);
     values.sort_by(order);
@@ -53,11 +53,11 @@ fn holds(set: &[Value], value: &Value) -> bool {
 }
 
 fn setproduct(a: &Arguments) -> Result<Value, CallError> {
-    const MOST: usize = 100_000;
+    const MAX: usize = 100_000;
     let mut product: Vec<Vec<Value>> = vec![Vec::new()];
     for list in a.lists(0)? {
-        if product.len().saturating_mul(list.len()) > MOST {
-            return Err(plain_error(format!("`setproduct` produces at most {MOST} combinations")));
+        if product.len().saturating_mul(list.len()) > MAX {
+            return Err(plain_error(format!("`setproduct` produces at most {MAX} combinations")));
         }
         product = product
             .iter()

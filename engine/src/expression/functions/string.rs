@@ -1,4 +1,4 @@
-//! Functions of text.
+//! Functions on strings.
 
 use regex::{Captures, Regex};
 use serde_json::Number;
@@ -25,44 +25,39 @@ pub(super) fn functions() -> Vec<Function> {
         body: Body::Lazy(lazy),
     };
     vec![
-        function("chomp", &["text"], "The text without the newlines at its end.", |a| {
+        function("chomp", &["text"], "The text without trailing newlines.", |a| {
             Ok(Value::from(a.text(0)?.trim_end_matches(['\r', '\n'])))
         }),
-        function("endswith", &["text", "suffix"], "Does the text end with the suffix?", |a| {
+        function("endswith", &["text", "suffix"], "Whether the text ends with the suffix.", |a| {
             Ok(Value::from(a.text(0)?.ends_with(&a.text(1)?)))
         }),
         function(
             "format",
             &["format", "values..."],
-            "The format with its verbs replaced by the values: `%s`, `%d`, `%05.2f`, `%q`, `%x`, `%t`, `%v`, `%%`.",
+            "The format string with its verbs replaced by the values: `%s`, `%d`, `%05.2f`, `%q`, `%x`, `%t`, `%v`, `%%`.",
             |a| Ok(Value::from(format_text(&a.text(0)?, a.rest(1))?)),
         ),
         function(
             "formatlist",
             &["format", "lists..."],
-            "The list that `format` gives for each item of the lists.",
+            "The list of the results of `format` for the items at each index of the lists.",
             formatlist,
         ),
         function(
             "indent",
             &["spaces", "text"],
-            "The text with its lines but the first moved right by so many spaces.",
+            "The text with all lines except the first indented by this number of spaces.",
             |a| Ok(Value::from(a.text(1)?.replace('\n', &format!("\n{}", " ".repeat(bounded(a, 0)?))))),
         ),
-        function(
-            "join",
-            &["separator", "lists..."],
-            "The strings of the lists with the separator between them.",
-            |a| {
-                let texts: Vec<Vec<String>> = (1..a.len()).map(|at| a.texts(at)).collect::<Result<_, _>>()?;
-                Ok(Value::from(texts.concat().join(&a.text(0)?)))
-            },
-        ),
+        function("join", &["separator", "lists..."], "The strings of the lists, joined with the separator.", |a| {
+            let texts: Vec<Vec<String>> = (1..a.len()).map(|at| a.texts(at)).collect::<Result<_, _>>()?;
+            Ok(Value::from(texts.concat().join(&a.text(0)?)))
+        }),
         function("lower", &["text"], "The text in lower case.", |a| Ok(Value::from(a.text(0)?.to_lowercase()))),
         function(
             "regex",
             &["pattern", "text"],
-            "The first match of the pattern: the match, or a list or map of its groups. No match is an error.",
+            "The first match of the regular expression: the text, or a list or map of its groups. It is an error if there is no match.",
             |a| {
                 let (pattern, text) = (pattern(&a.text(0)?)?, a.text(1)?);
                 let captures = pattern
@@ -74,7 +69,7 @@ pub(super) fn functions() -> Vec<Function> {
         function(
             "regexall",
             &["pattern", "text"],
-            "The list of all matches of the pattern, each as `regex` gives it.",
+            "The list of all matches of the regular expression, each as in `regex`.",
             |a| {
                 let (pattern, text) = (pattern(&a.text(0)?)?, a.text(1)?);
                 Ok(Value::List(pattern.captures_iter(&text).map(|captures| groups(&pattern, &captures)).collect()))
@@ -83,10 +78,10 @@ pub(super) fn functions() -> Vec<Function> {
         function(
             "replace",
             &["text", "part", "replacement"],
-            "The text with each occurrence of the part replaced; a part in slashes, `/…/`, is a pattern.",
+            "The text with each occurrence of the part replaced. A part in slashes, `/…/`, is a regular expression.",
             replace,
         ),
-        function("split", &["separator", "text"], "The list of the parts of the text between the separators.", |a| {
+        function("split", &["separator", "text"], "The text split at the separators.", |a| {
             let (separator, text) = (a.text(0)?, a.text(1)?);
             Ok(match (separator.as_str(), text.as_str()) {
                 (_, "") => Value::List(vec![Value::from("")]),
@@ -94,10 +89,10 @@ pub(super) fn functions() -> Vec<Function> {
                 (separator, text) => Value::List(text.split(separator).map(Value::from).collect()),
             })
         }),
-        function("startswith", &["text", "prefix"], "Does the text start with the prefix?", |a| {
+        function("startswith", &["text", "prefix"], "Whether the text starts with the prefix.", |a| {
             Ok(Value::from(a.text(0)?.starts_with(&a.text(1)?)))
         }),
-        function("strcontains", &["text", "part"], "Does the text contain the part?", |a| {
+        function("strcontains", &["text", "part"], "Whether the text contains the part.", |a| {
             Ok(Value::from(a.text(0)?.contains(&a.text(1)?)))
         }),
         function("strrev", &["text"], "The text with its characters in reverse order.", |a| {
@@ -106,13 +101,13 @@ pub(super) fn functions() -> Vec<Function> {
         function(
             "substr",
             &["text", "offset", "length"],
-            "So many characters of the text from the offset on; a negative offset counts from the end, the length -1 takes all.",
+            "The substring of `length` characters from the offset on. A negative offset counts from the end, the length -1 means the rest of the text.",
             substr,
         ),
         lazy(
             "templatestring",
             &["template", "variables"],
-            "The template, a string, with the map of variables.",
+            "The string rendered as a template with the map of variables.",
             Lazy::Templatestring,
         ),
         function("title", &["text"], "The text with the first letter of each word in upper case.", |a| {
@@ -125,26 +120,36 @@ pub(super) fn functions() -> Vec<Function> {
             });
             Ok(Value::from(raised.collect::<String>()))
         }),
-        function("trim", &["text", "characters"], "The text without these characters at its start and end.", |a| {
+        function("trim", &["text", "characters"], "The text without these leading and trailing characters.", |a| {
             let characters: Vec<char> = a.text(1)?.chars().collect();
             Ok(Value::from(a.text(0)?.trim_matches(characters.as_slice())))
         }),
-        function("trimprefix", &["text", "prefix"], "The text without the prefix, where it has it.", |a| {
-            let (text, prefix) = (a.text(0)?, a.text(1)?);
-            Ok(Value::from(text.strip_prefix(&prefix).unwrap_or(&text)))
-        }),
-        function("trimspace", &["text"], "The text without white space at its start and end.", |a| {
+        function(
+            "trimprefix",
+            &["text", "prefix"],
+            "The text without the prefix. Unchanged if it does not start with the prefix.",
+            |a| {
+                let (text, prefix) = (a.text(0)?, a.text(1)?);
+                Ok(Value::from(text.strip_prefix(&prefix).unwrap_or(&text)))
+            },
+        ),
+        function("trimspace", &["text"], "The text without leading and trailing white space.", |a| {
             Ok(Value::from(a.text(0)?.trim()))
         }),
-        function("trimsuffix", &["text", "suffix"], "The text without the suffix, where it has it.", |a| {
-            let (text, suffix) = (a.text(0)?, a.text(1)?);
-            Ok(Value::from(text.strip_suffix(&suffix).unwrap_or(&text)))
-        }),
+        function(
+            "trimsuffix",
+            &["text", "suffix"],
+            "The text without the suffix. Unchanged if it does not end with the suffix.",
+            |a| {
+                let (text, suffix) = (a.text(0)?, a.text(1)?);
+                Ok(Value::from(text.strip_suffix(&suffix).unwrap_or(&text)))
+            },
+        ),
         function("upper", &["text"], "The text in upper case.", |a| Ok(Value::from(a.text(0)?.to_uppercase()))),
     ]
 }
 
-/// A number of spaces or repetitions that can't exhaust memory.
+/// Returns a number of spaces that is limited, so that it cannot exhaust memory.
 fn bounded(a: &Arguments, at: usize) -> Result<usize, CallError> {
     Some(a.size(at)?).filter(|size| *size <= 1024).ok_or_else(|| a.expected(at, "a whole number from 0 to 1024"))
 }
@@ -159,7 +164,7 @@ fn pattern(text: &str) -> Result<Regex, CallError> {
     })
 }
 
-/// What matched: the groups by name, else in a list, else the whole.
+/// Returns a match: its named groups as a map, its other groups as a list, or the whole text if it has no groups.
 fn groups(pattern: &Regex, captures: &Captures) -> Value {
     let text = |group: Option<regex::Match>| group.map_or(Value::Null, |group| Value::from(group.as_str()));
     let names: Vec<&str> = pattern.capture_names().flatten().collect();
@@ -187,7 +192,7 @@ fn substr(a: &Arguments) -> Result<Value, CallError> {
     let skipped = match usize::try_from(offset) {
         Ok(offset) => offset,
         Err(_) if offset > 0 => count,
-        // An offset before the start is the start.
+        // An offset before the start counts as the start.
         Err(_) => count.saturating_sub(usize::try_from(offset.unsigned_abs()).unwrap_or(count)),
     };
     let taken = usize::try_from(length).unwrap_or(count);
@@ -209,7 +214,7 @@ fn formatlist(a: &Arguments) -> Result<Value, CallError> {
     formatted.collect::<Result<Vec<_>, _>>().map(Value::List)
 }
 
-/// One verb of a format: `%-08.3f`, `%[1]s`.
+/// A verb of a format string: `%-08.3f`, `%[1]s`.
 #[derive(Default)]
 struct Verb {
     flags: String,
@@ -243,7 +248,7 @@ fn format_text(format: &str, values: &[Value]) -> Result<String, CallError> {
     Ok(out)
 }
 
-/// The verb after a `%`, and the text after the verb.
+/// Parses the verb after a `%`. Returns it with the text after the verb.
 fn verb(text: &str) -> Result<(Verb, &str), CallError> {
     let mut verb = Verb::default();
     let digits = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -276,17 +281,17 @@ fn verb(text: &str) -> Result<(Verb, &str), CallError> {
 }
 
 fn formatted(verb: &Verb, value: &Value) -> Result<String, CallError> {
-    let wrong = |expected: &str| {
+    let mismatch = |expected: &str| {
         let found = match value {
             Value::Number(number) => number_text(number),
             other => format!("a {}", other.type_name()),
         };
-        quoting_error(format!("`%{}` of `format` takes {expected}, not {found}", verb.letter))
+        quoting_error(format!("`%{}` of `format` needs {expected}, not {found}", verb.letter))
     };
-    let number = || to_number(value).ok_or_else(|| wrong("a number"));
-    let whole = || integer(&number()?).ok_or_else(|| wrong("a whole number"));
-    let text = || to_text(value).ok_or_else(|| wrong("a string"));
-    let double = || exact_f64(&number()?).ok_or_else(|| wrong("a number of at most 53 bits"));
+    let number = || to_number(value).ok_or_else(|| mismatch("a number"));
+    let whole = || integer(&number()?).ok_or_else(|| mismatch("a whole number"));
+    let text = || to_text(value).ok_or_else(|| mismatch("a string"));
+    let double = || exact_f64(&number()?).ok_or_else(|| mismatch("a number of at most 53 bits"));
     let signed = |text: String| match verb.flags.contains('+') && !text.starts_with('-') {
         true => format!("+{text}"),
         false if verb.flags.contains(' ') && !text.starts_with('-') => format!(" {text}"),
@@ -318,7 +323,7 @@ fn formatted(verb: &Verb, value: &Value) -> Result<String, CallError> {
         'f' | 'F' => signed(fixed(&number()?, verb.precision.unwrap_or(6))),
         'e' | 'E' => signed(exponential(double()?, verb.precision.unwrap_or(6), verb.letter)),
         'g' | 'G' => signed(number_text(&number()?)),
-        't' => to_bool(value).ok_or_else(|| wrong("a bool"))?.to_string(),
+        't' => to_bool(value).ok_or_else(|| mismatch("a bool"))?.to_string(),
         'v' => match to_text(value) {
             Some(text) => text,
             None => to_json_text(value)?,
@@ -328,7 +333,7 @@ fn formatted(verb: &Verb, value: &Value) -> Result<String, CallError> {
     Ok(padded(verb, body))
 }
 
-/// A number with so many digits after the point.
+/// Formats a number with this number of decimal places.
 fn fixed(number: &Number, precision: usize) -> String {
     match integer(number) {
         Some(whole) if precision == 0 => whole.to_string(),
@@ -337,7 +342,7 @@ fn fixed(number: &Number, precision: usize) -> String {
     }
 }
 
-/// `1.500000e+06`, as C writes it.
+/// Formats a number as C does: `1.500000e+06`.
 fn exponential(number: f64, precision: usize, letter: char) -> String {
     let text = format!("{number:.precision$e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));

@@ -1,6 +1,6 @@
-//! The encodings of text that `textencodebase64` and `textdecodebase64` know.
+//! The text encodings of `textencodebase64` and `textdecodebase64`.
 
-/// An encoding of text as bytes.
+/// A text encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     Utf8,
@@ -11,7 +11,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// The encodings by their IANA names.
+    /// All encodings with their IANA names.
     pub(super) const ALL: [(&'static str, Encoding); 5] = [
         ("UTF-8", Encoding::Utf8),
         ("UTF-16LE", Encoding::Utf16Le),
@@ -20,12 +20,12 @@ impl Encoding {
         ("ISO-8859-1", Encoding::Latin1),
     ];
 
-    /// The encoding of this name, in upper or lower case.
+    /// Returns the encoding of this name, in upper or lower case.
     pub(super) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, encoding)| encoding)
     }
 
-    /// The bytes of the text; `None` if it has a character that the encoding lacks.
+    /// Encodes the text. Returns `None` if a character does not exist in the encoding.
     pub(super) fn encode(self, text: &str) -> Option<Vec<u8>> {
         match self {
             Encoding::Utf8 => Some(text.as_bytes().to_vec()),
@@ -36,7 +36,7 @@ impl Encoding {
         }
     }
 
-    /// The text of the bytes; `None` if they are not in the encoding.
+    /// Decodes the bytes. Returns `None` if they are not valid in the encoding.
     pub(super) fn decode(self, bytes: &[u8]) -> Option<String> {
         let units = |unit: fn([u8; 2]) -> u16| {
             let (pairs, []) = bytes.as_chunks::<2>() else { return None };

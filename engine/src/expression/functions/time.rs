@@ -1,4 +1,4 @@
-//! Times and durations. There is no `timestamp()`: a plan that depends on the clock never settles.
+//! Functions on times and durations. There is no `timestamp()`, because a plan that depends on the clock is never empty.
 
 use std::cmp::Ordering;
 
@@ -15,13 +15,13 @@ pub(super) fn functions() -> Vec<Function> {
         function(
             "formatdate",
             &["format", "time"],
-            "The RFC 3339 time in the format of `YYYY`, `MM`, `DD`, `hh`, `mm`, `ss`, `EEE`, `MMM`, `ZZZ` and so on.",
+            "The RFC 3339 time in a format with the verbs `YYYY`, `MM`, `DD`, `hh`, `mm`, `ss`, `EEE`, `MMM`, `ZZZ` and others.",
             |a| Ok(Value::from(format_date(&a.text(0)?, &time(a, 1)?)?)),
         ),
         function(
             "timeadd",
             &["time", "duration"],
-            "The RFC 3339 time with a duration such as `1h30m` or `-24h` added.",
+            "The sum of the RFC 3339 time and a duration such as `1h30m` or `-24h`.",
             |a| {
                 let (time, text) = (time(a, 0)?, a.text(1)?);
                 let duration =
@@ -33,7 +33,7 @@ pub(super) fn functions() -> Vec<Function> {
         function(
             "timein",
             &["zone", "time"],
-            "The RFC 3339 time as clocks in the zone show it: `timein(\"Europe/Berlin\", plan.timestamp)`.",
+            "The RFC 3339 time converted to the time zone: `timein(\"Europe/Berlin\", plan.timestamp)`.",
             |a| {
                 let (name, time) = (a.text(0)?, time(a, 1)?);
                 let zone = TimeZone::get(&name).map_err(|_| {
@@ -42,17 +42,22 @@ pub(super) fn functions() -> Vec<Function> {
                 Ok(Value::from(rfc3339(&time.with_time_zone(zone))))
             },
         ),
-        function("timecmp", &["a", "b"], "-1, 0 or 1: is the first time before, at or after the second?", |a| {
-            Ok(Value::from(match time(a, 0)?.timestamp().cmp(&time(a, 1)?.timestamp()) {
-                Ordering::Less => -1_i64,
-                Ordering::Equal => 0,
-                Ordering::Greater => 1,
-            }))
-        }),
+        function(
+            "timecmp",
+            &["a", "b"],
+            "The comparison of two times: -1 if `a` is before `b`, 0 if they are equal, 1 if `a` is after `b`.",
+            |a| {
+                Ok(Value::from(match time(a, 0)?.timestamp().cmp(&time(a, 1)?.timestamp()) {
+                    Ordering::Less => -1_i64,
+                    Ordering::Equal => 0,
+                    Ordering::Greater => 1,
+                }))
+            },
+        ),
     ]
 }
 
-/// The time of an argument, in the offset that it is written with.
+/// Returns the time of an argument with its own UTC offset.
 fn time(a: &Arguments, at: usize) -> Result<Zoned, CallError> {
     let text = a.text(at)?;
     let invalid = || quoting_error(format!("`{text}` is not an RFC 3339 time such as 2026-01-31T12:00:00Z"));
@@ -67,7 +72,7 @@ fn rfc3339(time: &Zoned) -> String {
     if time.offset().is_zero() { format!("{seconds}Z") } else { format!("{seconds}{}", time.strftime("%:z")) }
 }
 
-/// A duration as Go writes it: `-1h30m`, `1.5h`.
+/// Parses a duration with an optional sign: `-1h30m`, `1.5h`.
 fn duration(text: &str) -> Option<SignedDuration> {
     let (negative, amount) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -111,7 +116,7 @@ fn zone(run: &str, time: &Zoned) -> String {
     }
 }
 
-/// The strftime directive of a run of one letter.
+/// Returns the strftime directive for a verb.
 fn directive(run: &str) -> Option<&'static str> {
     Some(match run {
         "YYYY" => "%Y",

@@ -1,23 +1,23 @@
-//! YAML as Kubernetes tools and people write it.
+//! YAML in the style of Kubernetes manifests.
 
 use super::{CallError, plain_error, quoting_error};
 use crate::model::number::number_text;
 use crate::model::yaml::is_text;
 use crate::model::{Value, yaml_document};
 
-/// The value that a YAML text is.
+/// Parses a YAML text.
 pub(super) fn decode(text: &str) -> Result<Value, CallError> {
     yaml_document(text).map_err(|error| quoting_error(format!("this YAML cannot be used: {error}")))
 }
 
-/// The value as YAML in block style.
+/// Returns the value as YAML in block style.
 pub(super) fn encode(value: &Value) -> Result<String, CallError> {
     let mut out = String::new();
     block(value, 0, &mut out)?;
     Ok(out)
 }
 
-/// Writes a value whose first line starts at `indent`, which is written already.
+/// Writes a value at `indent`. The indentation of its first line is already written.
 fn block(value: &Value, indent: usize, out: &mut String) -> Result<(), CallError> {
     match value {
         Value::Map(map) if !map.is_empty() => {
@@ -32,7 +32,7 @@ fn block(value: &Value, indent: usize, out: &mut String) -> Result<(), CallError
                         newline(indent + 2, out);
                         block(member, indent + 2, out)?;
                     }
-                    // The items of a list stand under its key, as kubectl writes them.
+                    // The items of a list have the indentation of its key, as in kubectl.
                     Value::List(items) if !items.is_empty() => {
                         newline(indent, out);
                         block(member, indent, out)?;
@@ -82,7 +82,7 @@ fn scalar_of(value: &Value, indent: usize) -> Result<String, CallError> {
     })
 }
 
-/// A text of several lines as a literal block, where it can be one.
+/// Returns a multi-line text as a literal block, if it can be one.
 fn literal_text(text: &str, indent: usize) -> Option<String> {
     let printable = |c: char| {
         c == '\n'
@@ -109,7 +109,7 @@ fn literal_text(text: &str, indent: usize) -> Option<String> {
     Some(format!("{chomp}\n{}", lines.join("\n")))
 }
 
-/// A text of one line, quoted only where it would be read as something else.
+/// Returns a one-line text, quoted only if it would be read as another value.
 fn scalar_text(text: &str) -> String {
     if is_plain(text) { text.to_owned() } else { quoted(text) }
 }
@@ -126,7 +126,7 @@ fn is_plain(text: &str) -> bool {
                 .trim_start_matches(['-', '+'])
                 .strip_prefix("0x")
                 .is_some_and(|hex| hex.chars().all(|c| c.is_ascii_hexdigit())));
-    // `--flag` is text, `- x` and `---` are not.
+    // `--flag` is a plain string, `- x` and `---` are not.
     let body = if text.starts_with("---") { text } else { text.trim_start_matches('-') };
     let starts_like_text = body.starts_with(|c: char| {
         c.is_alphanumeric() || (body == text && matches!(c, '/' | '_' | '.' | '(' | '$' | '+' | ';' | '<' | '^'))
@@ -142,7 +142,7 @@ fn is_plain(text: &str) -> bool {
         && text.chars().all(|c| !c.is_control() && c != '\u{feff}' && c != '\u{2028}' && c != '\u{2029}')
 }
 
-/// Single quotes where they do, else double ones with escapes, which are those of JSON.
+/// Quotes a text with single quotes, or with double quotes and JSON escapes if necessary.
 fn quoted(text: &str) -> String {
     let simple = text.chars().all(|c| !c.is_control() && c != '\u{feff}' && c != '\u{2028}' && c != '\u{2029}');
     if simple && !text.contains('\'') {

@@ -18,7 +18,7 @@ fn literals_and_operators() {
             ("-7 % 3", "-1"),
             ("-var.count", "-3"),
             ("\"5\" + 1", "6"),
-            ("1 / 0", "`/` by zero at «1 / 0»"),
+            ("1 / 0", "division by zero in `/` at «1 / 0»"),
             ("tostring(9223372036854775807 + 1)", "\"9223372036854775808\""),
             ("1 < 2 && !(2 >= 3)", "true"),
             ("1 == 1.0", "true"),
@@ -28,8 +28,8 @@ fn literals_and_operators() {
             ("false && var.nope", "false"),
             ("true || var.nope", "true"),
             ("var.on ? \"yes\" : var.nope", "\"yes\""),
-            ("[] && true", "`&&` takes bools, not a list at «[] && true»"),
-            ("1 + \"x\"", "`+` takes numbers, not a string at «1 + \"x\"»"),
+            ("[] && true", "`&&` needs bools, not a list at «[] && true»"),
+            ("1 + \"x\"", "`+` needs numbers, not a string at «1 + \"x\"»"),
             ("var.name ? 1 : 2", "a condition must be true or false, not a string at «var.name»"),
         ],
         expression,
@@ -58,15 +58,15 @@ fn traversals_and_splats() {
             ("ssh_file.motd[node.name].path", "\"/any\""),
             ("data.ssh_facts.all[\"gpu01\"].path", "\"/gpu01\""),
             ("node.address", "\"10.0.0.1\""),
-            ("var.map.w", "there is no `w` in this value at «w» (did you mean `x`?)"),
-            ("var.users[0].nmae", "there is no `nmae` in this value at «nmae» (did you mean `name`?)"),
+            ("var.map.w", "this value has no attribute `w` at «w» (did you mean `x`?)"),
+            ("var.users[0].nmae", "this value has no attribute `nmae` at «nmae» (did you mean `name`?)"),
             ("var.list[3]", "the list has the indices 0 to 2, not 3 at «3»"),
             (
                 "var.list.first",
                 "this value is a list at «first» (select one item by its index, or all items with `[*]`)",
             ),
             ("var.none.x", "this value is null and has no attributes at «x»"),
-            ("var.nmae", "there is no variable `nmae` at «var.nmae» (did you mean `name`?)"),
+            ("var.nmae", "unknown variable `nmae` at «var.nmae» (did you mean `name`?)"),
             ("var", "`var` alone is not a value at «var» (name a member, as in `var.region`)"),
             (
                 "hello",
@@ -128,18 +128,18 @@ fn templates() {
 }
 
 #[test]
-fn several_errors_of_one_text_come_together() {
+fn all_errors_of_a_string_are_reported() {
     compare(
         &[(
             "${var.nmae} and ${var.lsit}",
-            "there is no variable `nmae` at «var.nmae» (did you mean `name`?); there is no variable `lsit` at «var.lsit» (did you mean `list`?)",
+            "unknown variable `nmae` at «var.nmae» (did you mean `name`?); unknown variable `lsit` at «var.lsit» (did you mean `list`?)",
         )],
         template,
     );
 }
 
 #[test]
-fn syntax_errors_are_marked_where_they_are() {
+fn syntax_errors_have_their_place() {
     compare(
         &[
             ("a ${var.x", "this is not a valid expression at «»: the text ends before `}` here"),
@@ -159,7 +159,7 @@ fn syntax_errors_are_marked_where_they_are() {
 }
 
 #[test]
-fn what_is_unknown_stays_so() {
+fn results_of_unknown_values_are_unknown() {
     compare(
         &[
             ("var.unknown", "(known after apply)"),
@@ -192,7 +192,7 @@ fn what_is_unknown_stays_so() {
 }
 
 #[test]
-fn what_is_sensitive_stays_so() {
+fn results_of_sensitive_values_are_sensitive() {
     compare(
         &[
             ("var.secret", "(sensitive)"),
@@ -220,7 +220,7 @@ fn what_is_sensitive_stays_so() {
             ("nonsensitive(var.secret)", "\"s3cr3t\""),
             ("sensitive(\"a\")", "(sensitive)"),
             ("coalesce(sensitive(\"\"), \"a\")", "(sensitive)"),
-            // Errors tell nothing of what is inside.
+            // Errors do not show the content.
             ("var.secret_map.s3cr3", "this sensitive value has no such key at «s3cr3»"),
             (
                 "templatestring(sensitive(\"$${s3cr3t} \"), {})",

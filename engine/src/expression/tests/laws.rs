@@ -1,4 +1,4 @@
-//! What must hold of every expression.
+//! Properties of all expressions.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::{TestScope, expression, template};
 use crate::expression::{Expr, Place};
 use crate::model::{Span, Value};
 
-/// Expressions over `LEAF`, which always depend on it.
+/// Expressions that always depend on `LEAF`.
 fn dependent() -> impl Strategy<Value = String> {
     let leaf = Just("LEAF".to_owned());
     leaf.prop_recursive(6, 24, 3, |inner| {
@@ -39,7 +39,7 @@ fn dependent() -> impl Strategy<Value = String> {
     })
 }
 
-/// Expressions around another that mostly fail because of it.
+/// Expressions that usually fail because of an inner expression.
 fn failing() -> impl Strategy<Value = String> {
     const AROUND: [&str; 20] = [
         "parseint(jsonencode(E), 10)",
@@ -73,7 +73,7 @@ fn evaluate(text: &str) -> Option<Value> {
 
 proptest! {
     #[test]
-    fn what_depends_on_a_secret_is_sensitive(text in dependent()) {
+    fn a_result_of_a_sensitive_value_is_sensitive(text in dependent()) {
         let text = text.replace("LEAF", "var.secret");
         if let Some(value) = evaluate(&text) {
             prop_assert!(value.is_sensitive(), "{text} gives {value:?}");
@@ -81,14 +81,14 @@ proptest! {
     }
 
     #[test]
-    fn no_result_and_no_error_shows_a_secret(text in prop_oneof![dependent(), failing()], leaf in prop_oneof![Just("var.secret"), Just("var.secret_map")]) {
+    fn no_result_or_error_shows_a_sensitive_value(text in prop_oneof![dependent(), failing()], leaf in prop_oneof![Just("var.secret"), Just("var.secret_map")]) {
         let text = text.replace("LEAF", leaf);
         let shown = expression(&text);
         prop_assert!(!shown.contains("s3cr3t") && !shown.contains("hidden"), "{text}: {shown}");
     }
 
     #[test]
-    fn what_depends_on_the_unknown_is_unknown(text in dependent()) {
+    fn a_result_of_an_unknown_value_is_unknown(text in dependent()) {
         let text = text.replace("LEAF", "var.unknown");
         if let Some(value) = evaluate(&text) {
             prop_assert!(value.is_unknown(), "{text} gives {value:?}");
@@ -96,20 +96,20 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_the_parser_panic(text in any::<String>()) {
+    fn the_parser_never_panics(text in any::<String>()) {
         template(&text);
         expression(&text);
     }
 
     #[test]
-    fn no_text_of_template_characters_makes_the_parser_panic(text in "[a-z0-9.,:?+*/ \n\"'$%{}()\\[\\]~<=>!&|\\\\é-]{0,40}") {
+    fn the_parser_never_panics_on_template_characters(text in "[a-z0-9.,:?+*/ \n\"'$%{}()\\[\\]~<=>!&|\\\\é-]{0,40}") {
         template(&format!("${{{text}}}"));
         template(&format!("%{{ if {text} }}x%{{ endif }}"));
         template(&text);
     }
 
     #[test]
-    fn a_toml_string_is_mapped_to_where_it_stands(text in "\\PC{0,20}", escaped in any::<bool>()) {
+    fn a_toml_string_is_mapped_to_its_place(text in "\\PC{0,20}", escaped in any::<bool>()) {
         let source = if escaped { toml::Value::String(text.clone()).to_string() } else { format!("'''\n{text}'''") };
         prop_assume!(escaped || !text.contains('\''));
         let place = Place::toml_string(&source, Span { file: 0, start: 0, end: source.len() }, &text);
@@ -121,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn a_number_is_the_same_after_it_was_written_and_read(
+    fn a_number_survives_encoding_and_decoding(
         number in prop_oneof![
             any::<i64>().prop_map(|n| n.to_string()),
             any::<u64>().prop_map(|n| n.to_string()),
@@ -153,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn yaml_reads_back(text in any::<String>(), other in "[a-z0-9:#'\" ~.\\-\n]{0,12}") {
+    fn yaml_survives_encoding_and_decoding(text in any::<String>(), other in "[a-z0-9:#'\" ~.\\-\n]{0,12}") {
         let value = serde_json::json!({ "k": [text, { other.clone(): other }] });
         let encoded = format!("yamldecode(yamlencode(jsondecode({})))", hcl::format::to_string(&hcl::Expression::from(value.to_string())).unwrap());
         prop_assert_eq!(evaluate(&encoded), Some(Value::from(value)), "{}", encoded);
@@ -161,7 +161,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_nested_deeply_is_refused_or_evaluated_but_overflows_nothing() {
+fn deep_nesting_does_not_overflow_the_stack() {
     for depth in [30, 63, 64, 500, 100_000] {
         for (open, close) in [
             ("(", ")"),
@@ -185,7 +185,7 @@ fn what_is_nested_deeply_is_refused_or_evaluated_but_overflows_nothing() {
 }
 
 #[test]
-fn manifests_and_expressions_go_between_threads() {
+fn manifests_and_expressions_are_send_and_sync() {
     fn check<T: Send + Sync>() {}
     check::<crate::manifest::Manifest>();
     check::<Expr>();

@@ -126,7 +126,7 @@ fn on_selects_nodes() {
         (r#"{ roles = ["worker", "db"], allow_empty = true }"#, "gpu01,gpu02"),
         (r#"{ role = "db", allow_empty = "maybe" }"#, "`allow_empty` of `on` must be true or false"),
         ("{ roles = [] }", "`on` has an empty list of roles; write { role = \"worker\" }, or \"all\" for every node"),
-        (r#""gpu1""#, "there is no node `gpu1`; did you mean `gpu01`?"),
+        (r#""gpu1""#, "unknown node `gpu1`; did you mean `gpu01`?"),
         (r#"{ rule = "worker" }"#, "unknown key `rule` in `on`; did you mean `role`?"),
         (
             "5",
@@ -206,7 +206,7 @@ fn a_value_is_converted_to_its_type_as_terraform_does() {
         ("list(set(string))", r#"[["a", "a"]]"#, r#"[["a"]]"#),
         ("map(set(number))", "{ a = [2, 1, 2] }", "{\"a\": [1, 2]}"),
         ("set", "[1, 1]", "[1]"),
-        ("set(string)", "{}", "must be set(string), not a map"),
+        ("set(string)", "{}", "must be of type set(string), not a map"),
         ("object({ a = optional(number) })", "{}", "{\"a\": null}"),
         ("object({ a = optional(number, 80) })", "{}", "{\"a\": 80}"),
         ("object({ a = optional(number, 80) })", "{ a = null }", "{\"a\": 80}"),
@@ -240,7 +240,7 @@ fn a_value_is_converted_to_its_type_as_terraform_does() {
             "object({ a = optional(number, 1, 2) })",
             "`optional` takes a type and an optional default: optional(number, 80)",
         ),
-        ("object({ a = optional(number, \"x\") })", "the default of `optional`: must be number, not a string"),
+        ("object({ a = optional(number, \"x\") })", "the default of `optional`: must be of type number, not a string"),
         (
             "object({ a = optional(number, var.x) })",
             "the default of `optional` must be a literal value, not an expression",
