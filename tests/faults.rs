@@ -124,7 +124,7 @@ fn a_disk_that_fills_up_during_a_run_loses_nothing() {
     moorfast.expect(0, &["state", "list", "--state", &state]).says("ssh_file.free");
     disk.make_room();
     leave_gate_open(&moorfast);
-    is_whole_after_an_apply(&moorfast, &["--state", &state]).complains("was under way when a run died");
+    is_whole_after_an_apply(&moorfast, &["--state", &state]).complains("an earlier run died during");
     assert!(moorfast.path("after").exists());
 }
 

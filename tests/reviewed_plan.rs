@@ -28,7 +28,7 @@ fn changes_after_the_review() {
         },
     );
     bench.case("a file was deleted", &["edited", "dependant"], on_node("rm /srv/reviewed/edited"), |run| {
-        run.complains("ssh_file.edited").complains("it was there when reviewed, and is gone now");
+        run.complains("ssh_file.edited").complains("it existed at the review and does not exist any more");
     });
     bench.case(
         "another manager changed an object",
@@ -47,7 +47,7 @@ fn changes_after_the_review() {
         &["note"],
         |b| drop(b.testbed.kubectl(&["delete", "configmap", "note"])),
         |run| {
-            run.complains("kubernetes_object.note").complains("is gone now");
+            run.complains("kubernetes_object.note").complains("does not exist any more");
         },
     );
     bench.case("the node was rebooted", &[], |b| drop(b.testbed.run(&["node", "reboot", b.node()])), |_| {});
@@ -122,7 +122,7 @@ impl Bench {
         eprintln!("case: a variable was changed");
         self.review();
         let run = self.moorfast.expect(4, &["apply", "reviewed.plan", "--var", "text=three"]);
-        run.complains("the variable `text` has another value than in the plan");
+        run.complains("the variable `text` changed since the plan was made");
         self.did_all_but(&ALL, &run);
     }
 

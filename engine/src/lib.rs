@@ -9,9 +9,9 @@
 //! 5. [`configuration`]: the manifest with its instances, their references and their graph.
 //! 6. [`session`]: the configured providers of one run, and its events.
 //! 7. `check`: checks and health probes.
-//! 8. [`plan`]: what would be done, and why.
-//! 9. `policy`: policies, which judge a plan.
-//! 10. [`apply`]: doing what a plan says, and recording it.
+//! 8. [`plan`]: the changes that an apply would make, with the reasons.
+//! 9. `policy`: rules over the whole plan, which can deny it.
+//! 10. [`apply`]: applies a plan and records the results.
 //! 11. [`workspace`]: the operations that commands call: validate, plan, apply, import.
 //!
 //! [`mod@reference`] writes the reference documentation and the JSON Schema from the first four.

@@ -1,11 +1,11 @@
 //! Plans and runs as JSON, in Terraform's vocabulary. `docs/json.md` describes it.
 
-use moorfast_engine::apply::{FailedGate, ChangeOutcome, ChangeResult, Report};
+use moorfast_engine::apply::{ChangeOutcome, ChangeResult, FailedGate, Report};
 use moorfast_engine::model::{
     Address, CheckResult, CheckStatus, Diagnostic, Mode, NodeChange, RETAINED_KEY, SENSITIVE_KEY, Severity, Sources,
     UNKNOWN_KEY, is_mark,
 };
-use moorfast_engine::plan::{Change, Drift, Plan, PlannedRollout, PolicyResult, Step, parse_path};
+use moorfast_engine::plan::{Change, Drift, PathSegment, Plan, PlannedRollout, PolicyResult, parse_path};
 use moorfast_engine::provider::{Action, ObjectChange, ProviderError};
 use moorfast_engine::session::{Event, Failure, RolloutStep};
 use serde_json::{Map, Value as Json, json};
@@ -137,7 +137,7 @@ fn object_change(object: &ObjectChange, change: &Change) -> Json {
 
 /// A path as Terraform writes it.
 fn steps(path: &[PathSegment]) -> Json {
-    let step = |step: &Step| match step {
+    let step = |step: &PathSegment| match step {
         PathSegment::Name(name) => json!(name),
         PathSegment::Index(index) => json!(index),
     };

@@ -1,6 +1,6 @@
 //! Rollouts: what a plan says of them, and where they stopped.
 
-use moorfast_engine::apply::{FailedGate, ChangeResult, Report};
+use moorfast_engine::apply::{ChangeResult, FailedGate, Report};
 use moorfast_engine::manifest::Manifest;
 use moorfast_engine::model::NodeName;
 use moorfast_engine::plan::{Plan, PlannedRollout};

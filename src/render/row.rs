@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use moorfast_engine::model::is_mark;
-use moorfast_engine::plan::{Change, Difference, Step, differences, parse_path};
+use moorfast_engine::plan::{Change, Difference, PathSegment, differences, parse_path};
 use moorfast_engine::provider::Action;
 use serde_json::{Map, Value as Json};
 
@@ -78,7 +78,8 @@ pub fn rows_between(
         (None, None) => Vec::new(),
     };
     let immutable: Vec<_> = immutable.iter().map(|path| parse_path(path)).collect();
-    let forces = |steps: &[PathSegment]| immutable.iter().any(|path| steps.starts_with(path) || path.starts_with(steps));
+    let forces =
+        |steps: &[PathSegment]| immutable.iter().any(|path| steps.starts_with(path) || path.starts_with(steps));
     found
         .into_iter()
         .map(|d| Row { forces_replacement: forces(&d.path), path: path(&d.path), before: d.before, after: d.after })

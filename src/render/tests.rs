@@ -1,6 +1,6 @@
 //! Snapshots of what people read.
 
-use moorfast_engine::apply::{FailedGate, ChangeOutcome, ChangeResult, Report};
+use moorfast_engine::apply::{ChangeOutcome, ChangeResult, FailedGate, Report};
 use moorfast_engine::model::{NodeName, Value};
 use moorfast_engine::plan::Plan;
 use moorfast_engine::provider::{Action, Class, ProviderError};

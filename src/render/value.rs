@@ -1,7 +1,7 @@
 //! Sealed values and the paths to them, on one line.
 
 use moorfast_engine::model::{RETAINED_KEY, SENSITIVE_KEY, UNKNOWN_KEY, is_identifier, is_mark};
-use moorfast_engine::plan::Step;
+use moorfast_engine::plan::PathSegment;
 use serde_json::{Map, Value as Json};
 
 use super::hidden::{escaped, is_invisible};

@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 use moorfast_engine::model::named;
-use moorfast_engine::plan::{Change, Reason, Selector, Step, parse_path, path_text};
+use moorfast_engine::plan::{Change, PathSegment, Reason, Selector, parse_path, path_text};
 use moorfast_engine::provider::{Action, Consequence, ObjectChange};
 use serde_json::Value;
 

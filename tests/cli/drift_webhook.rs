@@ -202,7 +202,7 @@ fn a_webhook_that_was_not_told_hides_nothing_and_is_told_later() {
     folder.write("out/greeting", "somebody was here\n");
     let news = ["drift", "--webhook", "hooks/chat.toml", "--since-last", "--metrics", "m"];
     let run = folder.expect(2, &news);
-    run.says("ssh_file.greeting").complains("warning: the webhook was not told: ").complains(" answered 500");
+    run.says("ssh_file.greeting").complains("warning: the webhook was not sent: ").complains(" answered 500");
     assert!(!run.stderr.contains("t0ken"), "the URL is a secret: {}", run.stderr);
     assert!(folder.read("m").lines().any(|l| l.starts_with("moorfast_drift_webhook_failed{") && l.ends_with(" 1")));
     // It is still news.

@@ -227,7 +227,7 @@ impl<'t> Matrix<'t> {
     fn recover(&mut self, before: &World, what: &str, plan: bool) {
         let began = Instant::now();
         let run = self.moorfast.run(&["apply", "--auto-approve"]);
-        let found = run.stderr.matches("was under way when a run died").count() as u64;
+        let found = run.stderr.matches("an earlier run died during").count() as u64;
         eprintln!("{what}: {found} open, resumed in {:.1?}", began.elapsed());
         assert_eq!(run.code, 0, "{what}\n{run}");
         self.tally.recovered += found;

@@ -40,7 +40,7 @@ pub fn the_lock_of_a_killed_run_is_free_at_once(stores: &Stores) {
     first.end();
     leave_gate_open(&moorfast);
     let run = is_whole_after_an_apply(&moorfast, &[]);
-    run.complains("The lock of a run that is gone was taken over").complains("was under way when a run died");
+    run.complains("The lock of a run that is gone was taken over").complains("an earlier run died during");
 }
 
 pub fn the_lock_of_a_run_that_was_killed_elsewhere_is_free_when_it_runs_out(stores: &Stores) {
@@ -62,7 +62,7 @@ pub fn the_lock_of_a_run_that_was_killed_elsewhere_is_free_when_it_runs_out(stor
     leave_gate_open(&moorfast);
     moorfast.expect(1, &APPLY).complains("another run holds the lock");
     let run = moorfast.expect(0, &["apply", "--auto-approve", "--lock-timeout", "60s"]);
-    run.complains("The lock of a run that is gone was taken over").complains("was under way when a run died");
+    run.complains("The lock of a run that is gone was taken over").complains("an earlier run died during");
     assert!(run.took < Duration::from_secs(20), "{:?}", run.took);
 }
 

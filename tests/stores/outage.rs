@@ -17,6 +17,6 @@ pub fn a_server_that_goes_away_during_a_run_loses_nothing(stores: &Stores, testb
     no_panic(&run);
     assert!(moorfast.path("went").exists() && !moorfast.path("after").exists(), "{run}");
     leave_gate_open(&moorfast);
-    is_whole_after_an_apply(&moorfast, &["--lock-timeout", "60s"]).complains("was under way when a run died");
+    is_whole_after_an_apply(&moorfast, &["--lock-timeout", "60s"]).complains("an earlier run died during");
     assert!(moorfast.path("after").exists());
 }

@@ -1,4 +1,4 @@
-//! Why something did not come about, as what it depends on tells it.
+//! Explanations of failures by the objects that the failed change depends on.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,13 +13,12 @@ use crate::provider::{Class, ProviderError, ReadRequest, Target};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Executor<'_> {
-    /// `error` with what the objects on nodes say that the failed change directly depends on: a Node that never became Ready is explained by
-    /// the journal of its kubelet.
+    /// Adds lines from the direct dependencies on nodes to `error`: the journal of a kubelet explains why its Node did not become ready.
     pub(super) async fn explained(&self, i: usize, error: ProviderError) -> ProviderError {
         self.explained_by(&self.change(i).dependencies, error).await
     }
 
-    /// `error` with what those of `causes` say that are on nodes.
+    /// Adds lines from those of `causes` that are on nodes to `error`.
     pub(super) async fn explained_by(&self, causes: &[Address], mut error: ProviderError) -> ProviderError {
         if !matches!(error.class, Class::Timeout | Class::Failed) {
             return error;
@@ -44,7 +43,7 @@ impl Executor<'_> {
                 None => Vec::new(),
             };
         let explanations = join_all(calls.into_iter().map(explain));
-        // The error stands without them, and others wait.
+        // The explanation is optional, and other results wait.
         if let Ok(explanations) = tokio::time::timeout(TIMEOUT, explanations).await {
             error.detail.extend(explanations.into_iter().flatten());
         }

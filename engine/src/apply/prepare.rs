@@ -1,4 +1,4 @@
-//! What is to be asked of a provider for one change, with the values as they are when its turn comes.
+//! The operations of a change, made from the current values when its turn comes.
 
 use super::Executor;
 use crate::configuration::evaluate::{desired, violated};
@@ -9,16 +9,16 @@ use crate::plan::sequence::{OldObject, Part};
 use crate::plan::{Change, Item};
 use crate::provider::{Action, DataRequest, Operation, OperationAction};
 
-/// What is to be asked of a provider for one change.
+/// The requests of one change.
 pub(super) enum Prepared {
-    /// These operations, one after the other.
+    /// Operations that run one after the other.
     Operations(Vec<Operation>),
-    /// This data.
+    /// A data source to read.
     Data(DataRequest),
 }
 
 impl Executor<'_> {
-    /// What is to be asked of the provider for one change, with the values as they are now.
+    /// Returns the requests of one change, from the current values.
     pub(super) fn prepare(&mut self, i: usize) -> Result<Prepared, Vec<Diagnostic>> {
         let change = &self.context.plan.changes[i];
         let item = self.context.items.get(&change.address).cloned().unwrap_or_default();
@@ -49,8 +49,8 @@ impl Executor<'_> {
                 ..operation(OperationAction::Delete, item.observed.clone())
             }),
             Part::Remove(OldObject::Own) => {
-                let is_there = item.former.is_some() || item.observed.is_some();
-                (is_there && !self.cleared.contains(&i)).then(|| self.deletion(change, &item))
+                let exists = item.former.is_some() || item.observed.is_some();
+                (exists && !self.cleared.contains(&i)).then(|| self.deletion(change, &item))
             }
         };
         let removal: Vec<_> = removal.into_iter().collect();
@@ -62,9 +62,9 @@ impl Executor<'_> {
         };
         let scope = InstanceScope::new(&self.context.expanded, &self.context.values, instance.binding.clone());
         let what = format!("precondition of {}", change.address);
-        let broken = violated(&instance.resource.preconditions, &what, &scope);
-        if !broken.is_empty() {
-            return Err(broken);
+        let violated_conditions = violated(&instance.resource.preconditions, &what, &scope);
+        if !violated_conditions.is_empty() {
+            return Err(violated_conditions);
         }
         let wanted = desired(&self.context.expanded, instance, &self.context.values)?;
         if part != Part::Make {
@@ -72,7 +72,8 @@ impl Executor<'_> {
         }
         let unknown: Vec<_> = wanted.iter().filter(|(_, v)| v.is_unknown()).map(|(k, _)| k.as_str()).collect();
         if !unknown.is_empty() {
-            let message = format!("{}: still unknown after all it depends on: {}", change.address, unknown.join(", "));
+            let message =
+                format!("{}: values are still unknown after all dependencies: {}", change.address, unknown.join(", "));
             return Err(vec![Diagnostic::error(message).at(instance.resource.span, "")]);
         }
         if change.address.resource.mode == Mode::Data {
@@ -83,7 +84,7 @@ impl Executor<'_> {
             self.wanted.insert(i, wanted);
             return Ok(Prepared::Data(request));
         }
-        // What was unknown when this was planned may turn out to be the object of another instance.
+        // An identity that was unknown in the plan may turn out to be the object of another instance.
         for identity in self.context.expanded.identities(instance, &wanted) {
             if let Err(owner) = self.context.owners.claim(instance, identity.clone())
                 && let Some(owner) = self.context.expanded.instance(&owner)
@@ -94,7 +95,7 @@ impl Executor<'_> {
         let wanted = self.context.expanded.ignoring(instance, wanted, item.observed.as_ref());
         let make = |observed| Operation {
             timeout: self.timeout(&change.address, "create"),
-            // What is made anew has nothing to do with what is remembered.
+            // The record belongs to the old object.
             recorded: None,
             ..operation(OperationAction::Create(wanted.clone()), observed)
         };
@@ -103,10 +104,10 @@ impl Executor<'_> {
             ..operation(OperationAction::Update(wanted.clone()), observed)
         };
         let make = match change.action {
-            // Under a new identity something may be there already.
+            // An object with the new identity may exist already.
             Action::Replace | Action::ReplaceCreateFirst => match (&item.former, &item.observed) {
-                (Some(_), Some(there)) if !item.displaced => {
-                    Operation { recorded: None, ..update(Some(there.clone())) }
+                (Some(_), Some(existing)) if !item.displaced => {
+                    Operation { recorded: None, ..update(Some(existing.clone())) }
                 }
                 _ => make(None),
             },
@@ -117,7 +118,7 @@ impl Executor<'_> {
         Ok(Prepared::Operations(vec![make]))
     }
 
-    /// The deletion of what a change found: under the recorded identity, where the manifest now says another one.
+    /// Returns the deletion of the object that the plan found, with the recorded identity if the manifest now declares another one.
     pub(super) fn deletion(&self, change: &Change, item: &Item) -> Operation {
         Operation {
             address: change.address.clone(),

@@ -70,7 +70,7 @@ impl Planner<'_> {
             after: Some(after),
             dependencies: self.dependencies(&request.address),
             objects,
-            consequences: match action.acts_on_world() {
+            consequences: match action.accesses_target() {
                 true => consequences.into_iter().chain(losses).collect(),
                 false => Vec::new(),
             },

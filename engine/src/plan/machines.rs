@@ -26,7 +26,7 @@ pub(crate) struct Machines {
     /// The instances that are recorded on a replaced machine.
     pub former: HashSet<Address>,
     /// The nodes that are not read, because nobody approved their machine.
-    unapproved: BTreeSet<NodeName>,
+    unread_nodes: BTreeSet<NodeName>,
 }
 
 impl Machines {
@@ -153,7 +153,7 @@ impl Planner<'_> {
         if self.options.mode == PlanMode::RefreshOnly {
             return;
         }
-        self.draft.machines.unapproved.insert(node.clone());
+        self.draft.machines.unread_nodes.insert(node.clone());
         for (which, reading) in readings.iter_mut().filter(|(which, _)| self.is_read_on(which, node)) {
             tracing::debug!(?which, "not read: another machine answers as the node");
             *reading = Ok(None);
@@ -215,7 +215,7 @@ impl Planner<'_> {
         for address in gone {
             self.records.remove(&address);
         }
-        again.retain(|node| !self.draft.machines.unapproved.contains(node));
+        again.retain(|node| !self.draft.machines.unread_nodes.contains(node));
         again
     }
 
@@ -232,7 +232,7 @@ impl Planner<'_> {
     /// Whether the instance is on a node whose machine nobody approved.
     pub(super) fn is_on_unapproved_node(&self, instance: &Instance) -> bool {
         match &instance.target {
-            Target::Node(node) => self.draft.machines.unapproved.contains(&node.name),
+            Target::Node(node) => self.draft.machines.unread_nodes.contains(&node.name),
             Target::Provider(_) => false,
         }
     }

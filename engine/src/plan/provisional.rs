@@ -14,7 +14,7 @@ impl Planner<'_> {
     ///
     /// This is assumed if no complete operation is recorded for the instance, and if the plan changes something that its provider depends on.
     pub(super) fn is_provisional(&self, instance: &Instance, failure: &ProviderError) -> bool {
-        let changes = |address: &Address| self.actions.get(address).is_some_and(|action| action.acts_on_world());
+        let changes = |address: &Address| self.actions.get(address).is_some_and(|action| action.accesses_target());
         failure.class == Class::Unreachable
             && self.records.get(&instance.address).is_none_or(|record| record.incomplete)
             && !self.is_to_be_imported(&instance.address)

@@ -109,7 +109,12 @@ impl Connection for KubernetesConnection {
         stream::iter(reads).buffered(CONCURRENCY).collect().await
     }
 
-    async fn wait_until_healthy(&self, _target: &Target, request: &ReadRequest, limit: Duration) -> Result<(), ProviderError> {
+    async fn wait_until_healthy(
+        &self,
+        _target: &Target,
+        request: &ReadRequest,
+        limit: Duration,
+    ) -> Result<(), ProviderError> {
         let Some(resource) = resource(&request.resource_type) else { return Err(unknown(&request.resource_type)) };
         tokio::select! {
             healthy = resource.healthy(&self.cluster, request, limit) => healthy,

@@ -572,7 +572,12 @@ impl Connection for SshConnection {
         texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 
-    async fn wait_until_healthy(&self, target: &Target, request: &ReadRequest, limit: Duration) -> Result<(), ProviderError> {
+    async fn wait_until_healthy(
+        &self,
+        target: &Target,
+        request: &ReadRequest,
+        limit: Duration,
+    ) -> Result<(), ProviderError> {
         let resource = known(&request.resource_type)?;
         let subject = Subject::of_read(resource, request);
         let Some(health) = resource.health(&subject) else {

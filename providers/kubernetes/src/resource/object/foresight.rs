@@ -186,7 +186,7 @@ async fn unknown_namespace(cluster: &Cluster, name: &str, key: &ObjectKey) -> Pr
 
 /// Whether the plan changes something for the action.
 pub(super) fn acts(action: Option<Action>) -> bool {
-    action.is_some_and(Action::acts_on_world)
+    action.is_some_and(Action::accesses_target)
 }
 
 #[cfg(test)]

@@ -10,7 +10,11 @@ use moorfast_engine::model::{AttributePath, Attributes, PathStep, Value};
 use super::document::{DEFAULT_NAMESPACE, Document, ObjectKey};
 
 /// Returns the paths into the observed attributes that `path` stands for.
-pub(crate) fn resolve_ignored_path(path: AttributePath, desired: &Attributes, observed: &Attributes) -> Vec<AttributePath> {
+pub(crate) fn resolve_ignored_path(
+    path: AttributePath,
+    desired: &Attributes,
+    observed: &Attributes,
+) -> Vec<AttributePath> {
     let is_yaml = desired.get("yaml").is_some_and(|yaml| !yaml.is_null());
     match (path.0.split_first(), observed.get("objects").and_then(Value::as_map)) {
         (Some((PathStep::Name(first), rest)), Some(objects)) if is_yaml && first == "manifest" => {
