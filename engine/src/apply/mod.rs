@@ -105,7 +105,7 @@ pub(crate) struct Executor<'a> {
     /// The changes whose second part is abandoned, each with the failed instance that caused this.
     abandoned_by: HashMap<usize, Address>,
     /// The desired attributes of operations that run or have run.
-    wanted: HashMap<usize, Attributes>,
+    desired: HashMap<usize, Attributes>,
     sender: UnboundedSender<Message>,
     receiver: UnboundedReceiver<Message>,
     report: Report,
@@ -151,7 +151,7 @@ impl<'a> Executor<'a> {
         let order = Order::new(&context.plan.changes, &context.items);
         let rollouts = Rollouts::new(&context.plan.rollouts, &context.plan.changes, &order);
         let (sender, receiver) = unbounded_channel();
-        let (running, calls, cleared, first_parts, abandoned_by, wanted) = Default::default();
+        let (running, calls, cleared, first_parts, abandoned_by, desired) = Default::default();
         let starting_clusters = starting_clusters(&context);
         let run = options.run.clone();
         let report = Report::default();
@@ -173,7 +173,7 @@ impl<'a> Executor<'a> {
             cleared,
             first_parts,
             abandoned_by,
-            wanted,
+            desired,
             sender,
             receiver,
             report,
@@ -354,8 +354,8 @@ impl<'a> Executor<'a> {
                 Ok(Prepared::Data(request)) => data.push((i, request)),
                 Ok(Prepared::Operations(sequence)) => {
                     // A new object is recorded before it is created, so that it is found if the run is killed here.
-                    let wanted = self.wanted.get(&i).filter(|_| self.order.part(i) == Part::Make);
-                    new_records.extend(self.record_before(self.change(i), wanted));
+                    let desired = self.desired.get(&i).filter(|_| self.order.part(i) == Part::Make);
+                    new_records.extend(self.record_before(self.change(i), desired));
                     let intent = self.intent(self.change(i));
                     self.running.insert(i, (intent.id.clone(), Instant::now()));
                     intents.push(intent);

@@ -116,9 +116,9 @@ impl Executor<'_> {
         let change = self.context.plan.changes[i].clone();
         let address = change.address.to_string();
         match result {
-            Ok(CallResult::Data(found)) => {
-                let mut values = self.wanted.remove(&i).unwrap_or_default();
-                values.extend(self.context.expanded.marked(&change.address.resource, found));
+            Ok(CallResult::Data(data)) => {
+                let mut values = self.desired.remove(&i).unwrap_or_default();
+                values.extend(self.context.expanded.marked(&change.address.resource, data));
                 self.context.values.insert(change.address.clone(), values.clone());
                 let violated = self.violated_postconditions(&change.address, values);
                 (None, if violated.is_empty() { Ok(Vec::new()) } else { Err(from_diagnostics(&violated)) })
@@ -138,10 +138,10 @@ impl Executor<'_> {
             }
             Ok(CallResult::Applied(mut applied)) => {
                 applied.attributes = self.context.expanded.marked(&change.address.resource, applied.attributes);
-                let wanted = self.wanted.remove(&i).unwrap_or_default();
+                let desired = self.desired.remove(&i).unwrap_or_default();
                 let record = self.record(i, &applied);
                 self.records.insert(address, Arc::new(record.clone()));
-                let mut values: Attributes = wanted.into_iter().filter(|(_, v)| !v.is_null()).collect();
+                let mut values: Attributes = desired.into_iter().filter(|(_, v)| !v.is_null()).collect();
                 values.extend(applied.attributes);
                 self.context.values.insert(change.address.clone(), values.clone());
                 let violated = self.violated_postconditions(&change.address, values);
@@ -169,7 +169,7 @@ impl Executor<'_> {
             }
             // A cancelled operation is incomplete too, because it may have been done in part.
             Err(error) => {
-                let record = self.incomplete(&change, self.wanted.get(&i));
+                let record = self.incomplete(&change, self.desired.get(&i));
                 let recorded = match record {
                     Some(mut record) => {
                         // A replacement has two objects, and it is unknown which of them failed.

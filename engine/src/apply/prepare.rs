@@ -66,11 +66,11 @@ impl Executor<'_> {
         if !violated_conditions.is_empty() {
             return Err(violated_conditions);
         }
-        let wanted = desired(&self.context.expanded, instance, &self.context.values)?;
+        let desired = desired(&self.context.expanded, instance, &self.context.values)?;
         if part != Part::Make {
             return Ok(Prepared::Operations(removal));
         }
-        let unknown: Vec<_> = wanted.iter().filter(|(_, v)| v.is_unknown()).map(|(k, _)| k.as_str()).collect();
+        let unknown: Vec<_> = desired.iter().filter(|(_, v)| v.is_unknown()).map(|(k, _)| k.as_str()).collect();
         if !unknown.is_empty() {
             let message =
                 format!("{}: values are still unknown after all dependencies: {}", change.address, unknown.join(", "));
@@ -80,28 +80,28 @@ impl Executor<'_> {
             let data_source = change.resource_type.clone();
             let timeout = self.timeout(&change.address, "read");
             let request =
-                DataRequest { address: change.address.clone(), data_source, arguments: wanted.clone(), timeout };
-            self.wanted.insert(i, wanted);
+                DataRequest { address: change.address.clone(), data_source, arguments: desired.clone(), timeout };
+            self.desired.insert(i, desired);
             return Ok(Prepared::Data(request));
         }
         // An identity that was unknown in the plan may turn out to be the object of another instance.
-        for identity in self.context.expanded.identities(instance, &wanted) {
+        for identity in self.context.expanded.identities(instance, &desired) {
             if let Err(owner) = self.context.owners.claim(instance, identity.clone())
                 && let Some(owner) = self.context.expanded.instance(&owner)
             {
                 return Err(vec![same_object(owner, instance, &identity)]);
             }
         }
-        let wanted = self.context.expanded.ignoring(instance, wanted, item.observed.as_ref());
+        let desired = self.context.expanded.ignoring(instance, desired, item.observed.as_ref());
         let make = |observed| Operation {
             timeout: self.timeout(&change.address, "create"),
             // The record belongs to the old object.
             recorded: None,
-            ..operation(OperationAction::Create(wanted.clone()), observed)
+            ..operation(OperationAction::Create(desired.clone()), observed)
         };
         let update = |observed| Operation {
             timeout: self.timeout(&change.address, "update"),
-            ..operation(OperationAction::Update(wanted.clone()), observed)
+            ..operation(OperationAction::Update(desired.clone()), observed)
         };
         let make = match change.action {
             // An object with the new identity may exist already.
@@ -114,7 +114,7 @@ impl Executor<'_> {
             Action::Update => update(item.observed.clone()),
             _ => make(None),
         };
-        self.wanted.insert(i, wanted);
+        self.desired.insert(i, desired);
         Ok(Prepared::Operations(vec![make]))
     }
 

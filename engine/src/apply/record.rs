@@ -100,17 +100,17 @@ impl Executor<'_> {
 
     /// Returns the record to write before an operation that creates an object, so that the object is found if the run is killed. Returns `None` if the record does
     /// not change.
-    pub(super) fn record_before(&self, change: &Change, wanted: Option<&Attributes>) -> Option<Record> {
-        let wanted = wanted?;
+    pub(super) fn record_before(&self, change: &Change, desired: Option<&Attributes>) -> Option<Record> {
+        let desired = desired?;
         let Some(known) = self.records.get(&change.address.to_string()) else {
-            return self.unfinished_record(change, wanted);
+            return self.unfinished_record(change, desired);
         };
         let instance = self.context.expanded.instance(&change.address)?;
-        if self.context.expanded.continues(instance, known, wanted) {
+        if self.context.expanded.continues(instance, known, desired) {
             // An object that is created again has new private data.
-            return self.incomplete(change, Some(wanted)).filter(|_| change.action == Action::Create);
+            return self.incomplete(change, Some(desired)).filter(|_| change.action == Action::Create);
         }
-        let new = self.unfinished_record(change, wanted)?;
+        let new = self.unfinished_record(change, desired)?;
         let item = self.context.items.get(&change.address);
         let exists = item.is_some_and(|item| item.former.is_some() && item.observed.is_some() && !item.displaced);
         // An object that existed before is kept when this one is destroyed, unless another instance had recorded it.
@@ -123,34 +123,34 @@ impl Executor<'_> {
     }
 
     /// Returns the record after a failed operation, with which the object can be found again. Returns `None` if there is nothing to find.
-    pub(super) fn incomplete(&self, change: &Change, wanted: Option<&Attributes>) -> Option<Record> {
+    pub(super) fn incomplete(&self, change: &Change, desired: Option<&Attributes>) -> Option<Record> {
         let known = self.records.get(&change.address.to_string());
         if let Some(known) = known {
-            let private = wanted
+            let private = desired
                 .filter(|_| change.action == Action::Create)
-                .and_then(|wanted| self.initial_private_data(change, wanted));
+                .and_then(|desired| self.initial_private_data(change, desired));
             let private = private.unwrap_or_else(|| known.private.clone());
             return Some(Record { private, incomplete: true, updated_at: Timestamp::now(), ..(**known).clone() });
         }
-        self.unfinished_record(change, wanted?)
+        self.unfinished_record(change, desired?)
     }
 
     /// Returns the record of an object that may not be created completely.
-    fn unfinished_record(&self, change: &Change, wanted: &Attributes) -> Option<Record> {
+    fn unfinished_record(&self, change: &Change, desired: &Attributes) -> Option<Record> {
         if change.action == Action::Delete {
             return None;
         }
-        let identity = change.identity.clone().or_else(|| self.identity(change, wanted))?;
-        let attributes = provisional_attributes(wanted, change.after.as_ref(), &identity, &self.context.key);
+        let identity = change.identity.clone().or_else(|| self.identity(change, desired))?;
+        let attributes = provisional_attributes(desired, change.after.as_ref(), &identity, &self.context.key);
         // No operation has completed, so all restarts are pending.
-        let (private, triggers) = (self.initial_private_data(change, wanted).unwrap_or_default(), BTreeMap::new());
+        let (private, triggers) = (self.initial_private_data(change, desired).unwrap_or_default(), BTreeMap::new());
         Some(Record { identity, attributes, private, triggers, incomplete: true, ..self.new_record(change) })
     }
 
-    fn initial_private_data(&self, change: &Change, wanted: &Attributes) -> Option<Json> {
+    fn initial_private_data(&self, change: &Change, desired: &Attributes) -> Option<Json> {
         let observed = self.context.items.get(&change.address).and_then(|item| item.observed.as_ref());
         let provider = self.context.expanded.catalog.provider(&change.provider)?;
-        provider.initial_private_data(&change.resource_type, wanted, observed)
+        provider.initial_private_data(&change.resource_type, desired, observed)
     }
 
     /// Whether the object of `record` was in the state when this was planned.

@@ -59,18 +59,18 @@ impl UnselectedInstances {
     pub async fn read(self, expanded: &Expanded, values: &mut Values) -> Result<(), ProviderError> {
         let Self { connection, target, objects, data } = self;
         if !objects.is_empty() {
-            let found = connection.read(&target, &objects).await;
-            for (ReadRequest { address, desired, .. }, found) in objects.into_iter().zip(found) {
+            let results = connection.read(&target, &objects).await;
+            for (ReadRequest { address, desired, .. }, result) in objects.into_iter().zip(results) {
                 let absent = || ProviderError::new(Class::Failed, format!("{address} does not exist"));
                 let mut attributes = desired.unwrap_or_default();
-                attributes.extend(expanded.marked(&address.resource, found?.ok_or_else(absent)?.attributes));
+                attributes.extend(expanded.marked(&address.resource, result?.ok_or_else(absent)?.attributes));
                 values.insert(address, attributes);
             }
         }
         if !data.is_empty() {
-            let found = connection.read_data(&target, &data).await;
-            for (DataRequest { address, mut arguments, .. }, found) in data.into_iter().zip(found) {
-                arguments.extend(expanded.marked(&address.resource, found?));
+            let results = connection.read_data(&target, &data).await;
+            for (DataRequest { address, mut arguments, .. }, result) in data.into_iter().zip(results) {
+                arguments.extend(expanded.marked(&address.resource, result?));
                 values.insert(address, arguments);
             }
         }

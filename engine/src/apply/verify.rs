@@ -22,8 +22,8 @@ pub(super) async fn changed_since_review(context: &ApplyContext, events: &Events
         let connection = context.session.connection(alias)?;
         let target = context.target(changes.first()?)?;
         let requests: Vec<_> = changes.iter().map(|change| request(context, change)).collect();
-        let found = read(connection, &target, &requests, &context.expanded, events).await;
-        Some(changes.into_iter().zip(found).collect::<Vec<_>>())
+        let readings = read(connection, &target, &requests, &context.expanded, events).await;
+        Some(changes.into_iter().zip(readings).collect::<Vec<_>>())
     });
     let mut changed = HashMap::new();
     for (change, reading) in join_all(readings).await.into_iter().flatten().flatten() {
@@ -45,13 +45,13 @@ fn request(context: &ApplyContext, change: &Change) -> ReadRequest {
     ReadRequest {
         address: change.address.clone(),
         resource_type: change.resource_type.clone(),
-        desired: instance.and_then(|i| wanted_when_read(context, i)),
+        desired: instance.and_then(|i| desired_when_read(context, i)),
         recorded,
     }
 }
 
 /// Returns the desired attributes as they were when the plan read the object. With the attributes that are known now, more or fewer fields would be read.
-fn wanted_when_read(context: &ApplyContext, instance: &Instance) -> Option<Attributes> {
+fn desired_when_read(context: &ApplyContext, instance: &Instance) -> Option<Attributes> {
     match context.static_values.identity(&context.expanded, instance) {
         Some(_) => context.static_values.get(&instance.address).cloned(),
         None => crate::configuration::evaluate::desired(&context.expanded, instance, &context.values).ok(),

@@ -44,17 +44,17 @@ impl Planner<'_> {
         let identified = join_all(nodes.iter().map(|(name, (alias, target))| async move {
             let connection = session.connection(alias)?;
             // A node that does not answer is reported by the reading.
-            let found = connection.identify(target).await.ok().flatten()?;
-            Some((name.clone(), found))
+            let identity = connection.identify(target).await.ok().flatten()?;
+            Some((name.clone(), identity))
         }));
         let identified: BTreeMap<_, _> = identified.await.into_iter().flatten().collect();
         let clones = clones(&identified);
         if !clones.is_empty() {
             return Err(Failure::Manifest(clones));
         }
-        for (name, found) in identified {
+        for (name, identity) in identified {
             let Some((alias, target)) = nodes.get(&name) else { continue };
-            self.classify(name, found, alias, target, readings).await;
+            self.classify(name, identity, alias, target, readings).await;
         }
         self.draft.machines.changes.sort_by_key(|change| change.kind);
         let again = self.drop_records_of_former_machines();
@@ -87,12 +87,12 @@ impl Planner<'_> {
     async fn classify(
         &mut self,
         node: NodeName,
-        found: Identified,
+        identity: Identified,
         alias: &str,
         target: &Target,
         readings: &mut HashMap<ReadingKey, Reading>,
     ) {
-        let Identified { machine, trusted } = found;
+        let Identified { machine, trusted } = identity;
         // A machine that is not recorded must prove its identity. If it does not, the reading fails.
         let known = self.known_machines.get(&node).cloned();
         let kind = known.as_ref().and_then(|known| known.became(&machine));
@@ -246,9 +246,9 @@ fn is_pinned(target: &Target) -> bool {
 /// Returns an error for each machine-id that several nodes share: a copied disk, or one machine with two names.
 fn clones(identified: &BTreeMap<NodeName, Identified>) -> Vec<Diagnostic> {
     let mut by_id: BTreeMap<&str, Vec<&NodeName>> = BTreeMap::new();
-    for (name, found) in identified {
+    for (name, identity) in identified {
         // The machine that runs moorfast may have several names.
-        if let Some(id) = found.machine.machine_id.as_deref().filter(|_| !found.machine.host_keys.is_empty()) {
+        if let Some(id) = identity.machine.machine_id.as_deref().filter(|_| !identity.machine.host_keys.is_empty()) {
             by_id.entry(id).or_default().push(name);
         }
     }

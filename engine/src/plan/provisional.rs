@@ -27,9 +27,9 @@ impl Planner<'_> {
     }
 
     /// Plans the creation of an instance from the manifest alone, with a note.
-    pub(super) fn plan_provisionally(&mut self, instance: &Instance, wanted: Attributes) {
+    pub(super) fn plan_provisionally(&mut self, instance: &Instance, desired: Attributes) {
         let address = instance.address.clone();
-        let planned = with_unknown(instance, self.marked(&address, wanted.clone()));
+        let planned = with_unknown(instance, self.marked(&address, desired.clone()));
         let after = seal_attributes(&planned, self.key);
         let item = Item { recorded: self.records.get(&address).cloned(), ..Item::default() };
         self.draft.changes.push(Change {
@@ -38,14 +38,14 @@ impl Planner<'_> {
             provider: instance.provider.clone(),
             target: instance.target.name().to_owned(),
             node: instance.node_name(),
-            identity: self.identity(instance, &wanted),
+            identity: self.identity(instance, &desired),
             action: Action::Create,
             reasons: self.reasons(instance, &item, None, &after),
             before: None,
             after: Some(after),
             dependencies: self.dependencies(&address),
             observed: Some(observed_digest(None, self.key)),
-            objects: self.all_created(instance, &wanted),
+            objects: self.all_created(instance, &desired),
             consequences: Vec::new(),
             notes: vec![format!("provisional: {} does not answer yet; this plan starts it", instance.target)],
             address: address.clone(),

@@ -39,12 +39,12 @@ impl Workspace {
         let identities = importing.identities(&instances)?;
         let aliases: BTreeSet<_> = instances.iter().flat_map(|i| importing.aliases(i)).collect();
         let session = Session::open(&expanded, aliases, &self.data_dir, events, interrupt).await?;
-        let found = tokio::select! {
-            found = importing.find(&instances, &session) => Some(found),
+        let result = tokio::select! {
+            result = importing.find(&instances, &session) => Some(result),
             () = interrupt.stop.cancelled() => None,
         };
         session.close().await;
-        let (observed, machines) = found.ok_or(Failure::Interrupted)??;
+        let (observed, machines) = result.ok_or(Failure::Interrupted)??;
         let records = instances.iter().zip(identities).zip(observed);
         let records = records.map(|((i, identity), observed)| importing.record(i, identity, observed, &machines));
         try_join_all(records.map(|record| lock.put(record))).await?;
@@ -111,8 +111,8 @@ impl Importing<'_> {
     /// Returns the provider instance that reaches a node, and the target.
     fn provider_of(&self, node: &NodeName) -> Option<(&str, &Target)> {
         let is_there = |i: &&Instance| matches!(&i.target, Target::Node(target) if target.name == *node);
-        let there = self.expanded.instances.iter().find(is_there)?;
-        Some((&there.provider, &there.target))
+        let instance = self.expanded.instances.iter().find(is_there)?;
+        Some((&instance.provider, &instance.target))
     }
 
     /// Reads the objects of the instances, and identifies the machines of their nodes.
@@ -130,15 +130,15 @@ impl Importing<'_> {
             let connection = session.connection(alias)?;
             let requests: Vec<_> = places.iter().map(|place| self.request(instances[*place])).collect();
             let target = &instances[*places.first()?].target;
-            let found = read(connection, target, &requests, self.expanded, &session.events).await;
-            Some(places.into_iter().zip(found).collect::<Vec<_>>())
+            let readings = read(connection, target, &requests, self.expanded, &session.events).await;
+            Some(places.into_iter().zip(readings).collect::<Vec<_>>())
         });
         let mut observed: BTreeMap<usize, Observed> = BTreeMap::new();
         let mut failures = Vec::new();
-        for (place, found) in join_all(readings).await.into_iter().flatten().flatten() {
+        for (place, reading) in join_all(readings).await.into_iter().flatten().flatten() {
             let Instance { address, target, .. } = instances[place];
-            match found {
-                Ok(Some(found)) => _ = observed.insert(place, found),
+            match reading {
+                Ok(Some(object)) => _ = observed.insert(place, object),
                 Ok(None) => {
                     let identity = self.static_values.identity(self.expanded, instances[place]).unwrap_or_default();
                     let message = format!("{identity} does not exist on {target}");

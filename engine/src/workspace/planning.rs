@@ -393,7 +393,7 @@ fn output_changes(
                 let after = if stays { before(name) } else { Some(value.seal(key)) };
                 changes.insert(name.clone(), OutputChange { before: before(name), after });
             }
-            Err(found) => errors.extend(found),
+            Err(diagnostics) => errors.extend(diagnostics),
         }
     }
     if errors.is_empty() { Ok(changes) } else { Err(errors) }
