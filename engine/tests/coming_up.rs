@@ -1,4 +1,4 @@
-//! A cluster that the same manifest brings up: planned before it answers, and made once it does.
+//! A cluster that the same manifest starts: its objects are planned before it answers, and created after it does.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
@@ -11,7 +11,7 @@ use moorfast_engine::provider::{Action, Class};
 use moorfast_engine::session::Failure;
 use support::Bench;
 
-/// The cluster answers once `api` is on the node.
+/// The cluster answers after `api` was created on the node.
 const BRINGS_UP: &str = r#"
 [nodes.m]
 transport = "local"
@@ -75,11 +75,11 @@ async fn objects_are_planned_before_their_cluster_answers() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_nothing_brings_up_fails_the_plan() {
+async fn a_cluster_that_nothing_starts_fails_the_plan() {
     let bench = bench(&BRINGS_UP.replace("depends_on = [\"mem_file.api\"]", ""));
     let Err(Failure::Providers(failures)) = bench.plan(&everything()).await else { panic!("it is planned") };
     assert!(failures.iter().all(|(_, error)| error.class == Class::Unreachable), "{failures:?}");
-    // What is there already is not about to come up.
+    // An existing cluster is not about to start.
     let bench = self::bench(BRINGS_UP);
     bench.apply(&everything()).await;
     bench.memory.world().answers_once = Some("never".to_owned());
@@ -87,7 +87,7 @@ async fn a_cluster_that_nothing_brings_up_fails_the_plan() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_does_not_come_up_is_waited_for_again() {
+async fn a_cluster_that_does_not_answer_is_waited_for_again() {
     let bench = bench(BRINGS_UP);
     bench.memory.world().answers_once = Some("never".to_owned());
     let report = bench.apply(&everything()).await;
@@ -95,7 +95,7 @@ async fn a_cluster_that_does_not_come_up_is_waited_for_again() {
     assert!(matches!(&failed.result, ChangeResult::Failed(error) if error.class == Class::Unreachable));
     assert_eq!(bench.memory.world().log, ["create m:api"]);
 
-    // The same again, where the unit is gone and comes anew.
+    // The same again, after the unit was removed.
     bench.memory.world().items.clear();
     bench.memory.world().answers_once = Some("m:api".to_owned());
     let report = bench.apply(&everything()).await;
@@ -104,7 +104,7 @@ async fn a_cluster_that_does_not_come_up_is_waited_for_again() {
 }
 
 #[tokio::test]
-async fn what_a_cluster_holds_goes_before_the_cluster() {
+async fn objects_in_a_cluster_are_destroyed_before_the_cluster() {
     let bench = bench(BRINGS_UP);
     bench.apply(&everything()).await;
     bench.memory.world().log.clear();
@@ -115,7 +115,7 @@ async fn what_a_cluster_holds_goes_before_the_cluster() {
 }
 
 #[tokio::test]
-async fn a_provider_can_not_come_after_what_it_makes() {
+async fn a_provider_cannot_depend_on_its_own_objects() {
     let bench = bench(&BRINGS_UP.replace("[\"mem_file.api\"]", "[\"mem_item.object\"]"));
     let Err(Failure::Manifest(errors)) = bench.plan(&everything()).await else { panic!("it is planned") };
     let summaries: Vec<_> = errors.iter().map(|error| error.summary.as_str()).collect();

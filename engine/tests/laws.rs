@@ -1,4 +1,4 @@
-//! The laws of planner and executor, on generated manifests.
+//! The laws of planner and executor, tested on generated manifests.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
@@ -15,14 +15,14 @@ use moorfast_engine::state::{Intent, LockRequest};
 use proptest::prelude::*;
 use support::Bench;
 
-/// Items with their values, each depending on some of those before it.
+/// Items with their values. Each item depends on some of the items before it.
 #[derive(Clone, Debug)]
 struct Shape(Vec<(String, BTreeSet<usize>)>);
 
 impl Shape {
     fn manifest(&self) -> String {
         let item = |(i, (value, dependencies)): (usize, &(String, BTreeSet<usize>))| {
-            // Even dependencies are references, odd ones are written.
+            // Even dependencies are references, odd ones are in `depends_on`.
             let (references, written): (Vec<&usize>, Vec<&usize>) = dependencies.iter().partition(|d| *d % 2 == 0);
             let ids: String = references.iter().map(|d| format!("${{mem_item.r{d}.id}}")).collect();
             let names: Vec<_> = written.iter().map(|d| format!("\"mem_item.r{d}\"")).collect();
@@ -78,7 +78,7 @@ proptest! {
     }
 
     #[test]
-    fn apply_follows_the_graph_and_destroy_goes_against_it(shape in shapes()) {
+    fn apply_follows_the_graph_and_destroy_reverses_it(shape in shapes()) {
         run(async {
             let bench = Bench::default();
             bench.write(&shape.manifest());
@@ -98,7 +98,7 @@ proptest! {
     }
 
     #[test]
-    fn from_any_manifest_to_any_other(before in shapes(), after in shapes()) {
+    fn apply_gets_from_any_manifest_to_any_other(before in shapes(), after in shapes()) {
         run(async {
             let bench = Bench::default();
             bench.write(&before.manifest());
@@ -156,13 +156,13 @@ restart_on = ["mem_item.file"]
 "#;
 
 #[test]
-fn a_restart_that_was_owed_when_a_run_died_is_still_owed() {
+fn a_restart_that_was_pending_when_a_run_died_is_still_pending() {
     run(async {
         let bench = Bench::default();
         bench.write(&PAIR.replace("VALUE", "1"));
         bench.apply(&everything()).await;
         bench.write(&PAIR.replace("VALUE", "2"));
-        // The run that changes the file does not come to the unit.
+        // The run that changes the file dies before it restarts the unit.
         bench.memory.world().broken.push("unit".to_owned());
         bench.apply(&everything()).await;
         bench.memory.world().broken.clear();
@@ -176,9 +176,9 @@ fn a_restart_that_was_owed_when_a_run_died_is_still_owed() {
     });
 }
 
-/// A run that dies leaves what it had recorded before the operation; one that fails without a word leaves no more.
+/// A run that dies leaves the record from before the operation. An operation that fails without private data leaves the same record.
 #[test]
-fn how_an_object_was_found_is_remembered_before_the_first_operation_on_it() {
+fn initial_private_data_is_recorded_before_the_first_operation() {
     run(async {
         let bench = Bench::default();
         let item = |key: &str| format!("[resource.mem_item.{key}]\nkey = \"{key}\"\nvalue = \"new\"\n");
@@ -186,7 +186,7 @@ fn how_an_object_was_found_is_remembered_before_the_first_operation_on_it() {
         bench.write(&["absent", "there", "gone"].map(item).concat());
         bench.memory.world().broken.extend(["absent", "there"].map(str::to_owned));
         bench.apply(&everything()).await;
-        // What is made anew is found anew.
+        // An object that is created again gets new private data.
         bench.memory.world().items.remove("gone");
         bench.memory.world().broken.push("gone".to_owned());
         bench.apply(&everything()).await;
@@ -200,7 +200,7 @@ fn how_an_object_was_found_is_remembered_before_the_first_operation_on_it() {
 }
 
 #[test]
-fn what_a_provider_knows_of_a_half_done_operation_is_remembered() {
+fn private_data_of_a_partial_operation_is_recorded() {
     run(async {
         let bench = Bench::default();
         bench.write("[resource.mem_item.a]\nkey = \"a\"\n");
@@ -213,9 +213,9 @@ fn what_a_provider_knows_of_a_half_done_operation_is_remembered() {
     });
 }
 
-/// A run that dies after it changed the file and before it recorded that leaves the file as the manifest wants it.
+/// The run changes the file and dies before it records the change. The next run finds the file as the manifest declares it.
 #[test]
-fn a_restart_is_owed_too_where_the_change_itself_is_not_recorded() {
+fn a_restart_is_pending_even_if_the_change_is_not_recorded() {
     run(async {
         let bench = Bench::default();
         bench.write(&PAIR.replace("VALUE", "1"));
@@ -233,9 +233,9 @@ fn a_restart_is_owed_too_where_the_change_itself_is_not_recorded() {
 }
 
 #[test]
-fn a_restart_that_is_owed_stays_owed_where_what_is_watched_gets_another_address() {
+fn a_pending_restart_stays_pending_if_the_watched_instance_is_renamed() {
     let moved = "[[moved]]\nfrom = \"mem_item.file\"\nto = \"mem_item.config\"\n";
-    // An object that is known under another address is found without a [[moved]] as well.
+    // An object is found under its new address even without a `[[moved]]`.
     for moved in [moved, ""] {
         run(async {
             let bench = Bench::default();
@@ -257,7 +257,7 @@ fn a_restart_that_is_owed_stays_owed_where_what_is_watched_gets_another_address(
 }
 
 #[test]
-fn what_is_there_already_is_adopted_and_a_rename_is_no_destroy() {
+fn an_existing_object_is_adopted_and_a_rename_destroys_nothing() {
     run(async {
         let bench = Bench::default();
         bench.memory.world().items.insert("a".to_owned(), "1".to_owned());
@@ -286,9 +286,9 @@ fn another_identity_under_the_same_address_is_a_replacement() {
     });
 }
 
-/// What a replacement under a new identity made before it failed is known, whatever becomes of the manifest then.
+/// A failed replacement under a new identity is recorded, so its object is removed even if the manifest changes again.
 #[test]
-fn what_a_replacement_that_failed_made_is_not_left_over() {
+fn the_new_object_of_a_failed_replacement_is_removed() {
     let item = |key: &str| format!("[resource.mem_item.it]\nkey = \"{key}\"\n");
     let moves_first = "[resource.mem_item.it.lifecycle]\ncreate_before_destroy = true\n";
     let claimed = "[resource.mem_item.other]\nkey = \"b\"\n".to_owned();
@@ -315,7 +315,7 @@ fn what_a_replacement_that_failed_made_is_not_left_over() {
 }
 
 #[test]
-fn what_several_replacements_that_failed_made_is_removed_in_the_end() {
+fn the_new_objects_of_several_failed_replacements_are_removed() {
     run(async {
         let bench = Bench::default();
         bench.write("[resource.mem_item.it]\nkey = \"a\"\n");
@@ -332,7 +332,7 @@ fn what_several_replacements_that_failed_made_is_removed_in_the_end() {
 }
 
 #[test]
-fn what_changed_hands_half_way_is_not_left_over() {
+fn an_object_that_changed_its_owner_half_way_is_removed() {
     run(async {
         let bench = Bench::default();
         bench.write("[resource.mem_item.a]\nkey = \"x\"\n[resource.mem_item.b]\nkey = \"y\"\n");
@@ -347,9 +347,9 @@ fn what_changed_hands_half_way_is_not_left_over() {
     });
 }
 
-/// It was there before, so it is nobody's to remove.
+/// The object existed before, so moorfast must not remove it.
 #[test]
-fn what_a_replacement_that_failed_only_came_upon_stays() {
+fn an_object_that_existed_before_a_failed_replacement_is_kept() {
     run(async {
         let bench = Bench::default();
         bench.write("[resource.mem_item.it]\nkey = \"a\"\n");
@@ -366,20 +366,20 @@ fn what_a_replacement_that_failed_only_came_upon_stays() {
 }
 
 #[test]
-fn drift_is_seen_named_and_mended() {
+fn drift_is_detected_reported_and_corrected() {
     run(async {
         let bench = Bench::default();
         bench.write("[resource.mem_item.a]\nkey = \"a\"\nvalue = \"1\"\n[resource.mem_item.b]\nkey = \"b\"\n");
         bench.apply(&everything()).await;
         bench.memory.world().items.insert("a".to_owned(), "by hand".to_owned());
         bench.memory.world().items.remove("b");
-        let look = PlanOptions { mode: PlanMode::RefreshOnly, ..PlanOptions::default() };
-        let plan = bench.plan(&look).await.unwrap();
+        let refresh = PlanOptions { mode: PlanMode::RefreshOnly, ..PlanOptions::default() };
+        let plan = bench.plan(&refresh).await.unwrap();
         let drifted: Vec<_> = plan.drift.iter().map(|d| (d.address.to_string(), d.after.is_some())).collect();
         assert_eq!(drifted, [("mem_item.a".to_owned(), true), ("mem_item.b".to_owned(), false)]);
         bench.apply(&everything()).await;
         assert_eq!(bench.memory.world().items["a"], "1");
-        assert!(bench.plan(&look).await.unwrap().drift.is_empty());
+        assert!(bench.plan(&refresh).await.unwrap().drift.is_empty());
     });
 }
 
@@ -430,7 +430,7 @@ fn moved_records_are_found_by_a_destroy_and_through_chains() {
     });
 }
 
-/// Each record goes where another one leaves from, in whatever order the plan has them.
+/// Each record moves to the old address of another, in whatever order the plan has them.
 #[test]
 fn records_that_move_up_one_after_the_other_all_arrive() {
     run(async {
@@ -441,7 +441,7 @@ fn records_that_move_up_one_after_the_other_all_arrive() {
         bench.write(&manifest("a = \"1\", b = \"2\", d = \"3\"", ""));
         bench.apply(&everything()).await;
         bench.memory.world().log.clear();
-        // Of the one at "a" nothing is said: it is the same object under another name.
+        // The record at "a" has no `[[moved]]`: it is the same object under another address.
         let moved = "[[moved]]\nfrom = 'mem_item.x[\"b\"]'\nto = 'mem_item.x[\"c\"]'\n";
         bench.write(&manifest("b = \"1\", c = \"2\", e = \"3\"", moved));
         let report = bench.apply(&everything()).await;
@@ -454,16 +454,16 @@ fn records_that_move_up_one_after_the_other_all_arrive() {
     });
 }
 
-/// How many transactions the log of the state holds: the frame that ends one tells the size of the database.
+/// Returns the number of transactions in the log of the state. The last frame of a transaction contains the size of the database.
 fn transactions(bench: &Bench) -> usize {
     let log = std::fs::read(bench.path().join(".moorfast/state.db-wal")).unwrap();
     let page = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
     log[32..].chunks_exact(24 + page).filter(|frame| frame[4..8] != [0; 4]).count()
 }
 
-/// Behind a slow connection each write by itself would take its time.
+/// On a slow connection, separate writes would take long.
 #[test]
-fn what_a_run_that_died_left_open_is_closed_in_few_writes() {
+fn open_intents_are_resolved_in_few_writes() {
     run(async {
         let bench = Bench::default();
         let keys: Vec<_> = (0..100).map(|i| format!("k{i}")).collect();
@@ -495,7 +495,7 @@ fn what_a_run_that_died_left_open_is_closed_in_few_writes() {
 }
 
 #[test]
-fn a_destroy_leaves_what_an_excluded_one_depends_on() {
+fn a_destroy_keeps_the_dependencies_of_an_excluded_instance() {
     run(async {
         let bench = Bench::default();
         bench.write(
@@ -513,7 +513,7 @@ fn a_destroy_leaves_what_an_excluded_one_depends_on() {
 }
 
 #[test]
-fn a_refresh_pays_no_restart_that_is_owed() {
+fn a_refresh_keeps_pending_restarts() {
     run(async {
         let bench = Bench::default();
         bench.write(&PAIR.replace("VALUE", "1"));
@@ -528,7 +528,7 @@ fn a_refresh_pays_no_restart_that_is_owed() {
 }
 
 #[test]
-fn data_that_cannot_be_read_while_applying_fails_alone() {
+fn a_data_source_that_cannot_be_read_during_an_apply_fails_alone() {
     run(async {
         let bench = Bench::default();
         bench.write(
@@ -543,7 +543,7 @@ fn data_that_cannot_be_read_while_applying_fails_alone() {
 }
 
 #[tokio::test]
-async fn the_rules_of_a_resource_type_are_not_those_of_the_data_source_of_its_name() {
+async fn a_data_source_is_not_validated_by_the_resource_type_with_its_name() {
     let bench = Bench::default();
     bench.memory.world().items.insert("folder/".to_owned(), "seen".to_owned());
     bench.write(
@@ -556,7 +556,7 @@ async fn the_rules_of_a_resource_type_are_not_those_of_the_data_source_of_its_na
 }
 
 #[tokio::test]
-async fn a_secret_stays_one_until_it_is_overwritten() {
+async fn a_sensitive_value_stays_sensitive_until_it_is_overwritten() {
     let bench = Bench::default();
     let manifest = |value: &str| {
         format!("[locals]\npassword = \"hunter2\"\n[resource.mem_item.x]\nkey = \"x\"\nvalue = '{value}'\n")
@@ -578,7 +578,7 @@ async fn a_secret_stays_one_until_it_is_overwritten() {
 }
 
 #[tokio::test]
-async fn what_is_not_begun_because_the_state_failed_is_told_as_that() {
+async fn changes_that_are_not_started_because_the_state_failed_are_reported_as_not_started() {
     let bench = Bench::default();
     bench.write("[resource.mem_item.a]\nkey = \"a\"\n[resource.mem_item.b]\nkey = \"b\"\n");
     let store = bench.store().await;
@@ -590,14 +590,15 @@ async fn what_is_not_begun_because_the_state_failed_is_told_as_that() {
     let how = ApplyOptions { run: "test".to_owned(), parallelism: 10, per_target: 4, verify: false };
     let report = planned.apply(&lock, how, &quiet.0, &quiet.1).await;
     assert!(report.state_error.is_some());
-    let mut told: Vec<_> = report.outcomes.iter().map(|o| (o.address.to_string(), format!("{:?}", o.result))).collect();
-    told.sort();
+    let mut reported: Vec<_> =
+        report.outcomes.iter().map(|o| (o.address.to_string(), format!("{:?}", o.result))).collect();
+    reported.sort();
     let not_started = |address: &str| (address.to_owned(), "NotStarted".to_owned());
-    assert_eq!(told, ["mem_item.a", "mem_item.b"].map(not_started));
+    assert_eq!(reported, ["mem_item.a", "mem_item.b"].map(not_started));
 }
 
 #[tokio::test]
-async fn a_secret_is_no_name() {
+async fn an_identity_must_not_be_sensitive() {
     let bench = Bench::default();
     bench.write("[resource.mem_item.x]\nkey = 'of-${sensitive(\"s3cr3t\")}'\n");
     let Err(Failure::Manifest(errors)) = bench.plan(&everything()).await else { panic!("it is planned") };
@@ -611,9 +612,9 @@ async fn a_secret_is_no_name() {
     bench.plan(&everything()).await.unwrap();
 }
 
-/// What a replacement makes first is known, also where the run is ended before the old object goes.
+/// The new object of a replacement is recorded, even if the run is interrupted before the old object is destroyed.
 #[tokio::test]
-async fn a_run_that_is_ended_between_two_steps_leaves_no_orphan() {
+async fn a_run_that_is_interrupted_within_a_replacement_leaves_no_orphan() {
     let bench = Bench::default();
     let manifest =
         |key: &str| format!("[resource.mem_item.x]\nkey = \"{key}\"\nlifecycle = {{ create_before_destroy = true }}\n");
@@ -660,7 +661,7 @@ async fn a_move_from_or_to_what_does_not_exist_is_an_error() {
     let moved = plan.changes.iter().find(|c| c.moved_from.is_some()).unwrap();
     assert_eq!(moved.address.to_string(), "mem_item.new[\"x\"]");
     bench.apply(&everything()).await;
-    // The block stays in the manifest, also for a state that is yet empty.
+    // The block stays in the manifest, also for an empty state.
     assert!(!bench.plan(&everything()).await.unwrap().has_changes());
     let fresh = Bench::default();
     fresh.write(&manifest("mem_item.old", "mem_item.new[\"x\"]"));
@@ -668,7 +669,7 @@ async fn a_move_from_or_to_what_does_not_exist_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_import_takes_a_resource_with_all_its_instances_as_a_plan_adopts_them() {
+async fn an_import_of_a_resource_records_all_instances_as_an_adoption_does() {
     let nodes = "[nodes.n1]\nroles = [\"web\"]\n[nodes.n2]\nroles = [\"web\"]\n";
     let files = "[resource.mem_file.conf]\non = { role = \"web\" }\nkey = \"conf\"\nvalue = \"1\"\n[resource.mem_badge.badge]\non = { role = \"web\" }\nkey = '${node.name}-badge'\nvalue = \"1\"\n";
     let there = ["n1:conf", "n2:conf", "n1-badge", "n2-badge"];
@@ -696,12 +697,12 @@ async fn an_import_takes_a_resource_with_all_its_instances_as_a_plan_adopts_them
     assert!(!imported.plan(&everything()).await.unwrap().has_changes());
 
     let Err(Failure::Providers(errors)) = imported.import("mem_file.conf[\"n3\"]").await else { panic!("imported") };
-    assert_eq!(errors[0].1.summary, "the manifest has no `mem_file.conf[\"n3\"]`");
+    assert_eq!(errors[0].1.summary, "`mem_file.conf[\"n3\"]` is not in the manifest");
     assert!(errors[0].1.help.as_ref().unwrap().contains("mem_file.conf[\"n1\"]"), "{:?}", errors[0].1.help);
 }
 
 #[tokio::test]
-async fn an_import_of_several_records_nothing_where_one_does_not_exist() {
+async fn an_import_records_nothing_if_one_object_does_not_exist() {
     let bench = Bench::default();
     bench.write("[resource.mem_item.x]\nfor_each = [\"a\", \"b\"]\nkey = \"${each.key}\"\n");
     bench.memory.world().items.insert("a".to_owned(), String::new());
@@ -711,7 +712,7 @@ async fn an_import_of_several_records_nothing_where_one_does_not_exist() {
 }
 
 #[tokio::test]
-async fn why_an_instance_goes_is_told_as_it_is() {
+async fn the_reason_for_a_removal_is_reported() {
     let nodes = |second: &str| format!("[nodes.n1]\nroles = [\"web\"]\n[nodes.n2]\nroles = [\"{second}\"]\n");
     let all = "[resource.mem_file.f]\non = { role = \"web\" }\nfor_each = [\"a\", \"b\"]\nkey = \"${each.key}\"\n[resource.mem_item.i]\nfor_each = [\"a\", \"b\"]\nkey = \"${each.key}\"\n[resource.mem_item.gone]\nkey = \"gone\"\n[resource.mem_item.one]\nkey = \"one\"\n";
     let less = "[resource.mem_file.f]\non = { role = \"web\" }\nfor_each = [\"a\"]\nkey = \"${each.key}\"\n[resource.mem_item.i]\nfor_each = [\"a\"]\nkey = \"${each.key}\"\n[resource.mem_item.one]\nfor_each = [\"x\"]\nkey = \"${each.key}\"\n";

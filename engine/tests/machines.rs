@@ -1,4 +1,4 @@
-//! The laws of nodes and their machines: another machine gets everything anew, if it is approved, and nothing otherwise; the others see nothing of it.
+//! The laws of nodes and machines: a new machine gets all objects again if it is approved, and nothing otherwise. Other nodes are not affected.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
@@ -14,7 +14,7 @@ use support::Bench;
 
 const NODES: [&str; 3] = ["n0", "n1", "n2"];
 
-/// On each node a badge, and files that depend on those before them and on the badge.
+/// A badge on each node, and files that depend on earlier files and on the badge.
 #[derive(Clone, Debug)]
 struct Shape(Vec<BTreeSet<usize>>);
 
@@ -33,7 +33,7 @@ impl Shape {
         nodes + badge + &self.0.iter().enumerate().map(file).collect::<String>()
     }
 
-    /// What there is of a node when everything is as the manifest says.
+    /// Returns the objects of a node after the manifest was applied.
     fn places(&self, node: &str) -> BTreeSet<String> {
         let files = (0..self.0.len()).map(|i| format!("{node}:f{i}"));
         files.chain([format!("badge-{node}")]).collect()
@@ -61,7 +61,7 @@ fn kinds(plan: &Plan) -> Vec<(String, NodeChangeKind)> {
     plan.nodes.iter().map(|change| (change.node.0.clone(), change.kind)).collect()
 }
 
-/// What was done, without what was done to `node`.
+/// Returns the log without the operations on `node`.
 fn elsewhere(log: &[String], node: &str) -> Vec<String> {
     log.iter().filter(|line| !line.contains(node)).cloned().collect()
 }
@@ -88,7 +88,7 @@ fn a_change_names_the_node_it_is_bound_to_and_not_one_that_its_key_names() {
         assert_eq!(node("mem_file.f0[\"n1\"]").as_deref(), Some("n1"), "it lives there");
         assert_eq!(node("mem_badge.own[\"n1\"]").as_deref(), Some("n1"), "`on` says so");
         assert_eq!(node("mem_item.each[\"n1\"]"), None);
-        // Nobody approved the machine: what is bound to it waits, the rest is done.
+        // Nobody approved the machine: its changes wait, and all others are made.
         bench.memory.world().log.clear();
         bench.apply(&PlanOptions::default()).await;
         assert!(bench.memory.world().log.contains(&"update of-n1".to_owned()), "{:?}", bench.memory.world().log);
@@ -99,7 +99,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn another_machine_gets_everything_anew_and_the_others_nothing(
+    fn an_approved_machine_gets_all_objects_and_other_nodes_are_not_affected(
         shape in shapes(),
         node in prop::sample::select(&NODES[..]),
         same_keys in any::<bool>(),
@@ -131,7 +131,7 @@ proptest! {
         })?;
     }
 
-    /// Once it is approved, whatever fails on the way: plain applies end with the manifest.
+    /// After the approval, plain applies complete the manifest, whatever fails meanwhile.
     #[test]
     fn an_approved_machine_needs_no_second_approval(
         shape in shapes(),
@@ -160,9 +160,9 @@ proptest! {
         })?;
     }
 
-    /// A reviewed plan approves the machine that was seen; yet another one is not that one, whatever keys it shows.
+    /// A reviewed plan approves the observed machine only. A third machine is not approved, whatever host keys it has.
     #[test]
-    fn a_machine_that_was_not_reviewed_stays_unknown(
+    fn a_machine_that_was_not_reviewed_is_not_recorded(
         shape in shapes(),
         node in prop::sample::select(&NODES[..]),
         same_keys in any::<bool>(),
@@ -195,7 +195,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_on_a_machine_that_is_gone_is_forgotten_with_its_node(shape in shapes()) {
+    fn the_records_of_a_replaced_machine_are_removed_with_its_node(shape in shapes()) {
         run(async {
             let bench = Bench::default();
             bench.write(&shape.manifest("v"));

@@ -1,4 +1,4 @@
-//! Instances that stand for several objects: each object has a life, an owner and a place in the counts of its own.
+//! Instances with several objects: each object is planned, owned and counted by itself.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
@@ -19,7 +19,7 @@ fn guarded(name: &str, items: &str) -> String {
     format!("{}lifecycle = {{ prevent_destroy = true }}\n", bundle(name, items))
 }
 
-/// A bench on which this was applied, with an empty log.
+/// Returns a bench with this manifest applied and an empty log.
 async fn applied(manifest: &str) -> Bench {
     let bench = Bench::default();
     bench.write(manifest);
@@ -38,7 +38,7 @@ async fn refused(bench: &Bench) -> String {
     errors.into_iter().map(|error| error.summary).collect::<Vec<_>>().join("\n")
 }
 
-/// Applies, and checks that the world did what the plan said: no more and no less. Returns what was done.
+/// Applies, and checks that exactly the planned operations were done. Returns them.
 async fn log_of_apply(bench: &Bench) -> Vec<String> {
     let counts = planned(bench).await.summary();
     let report = bench.apply(&PlanOptions::default()).await;
@@ -109,7 +109,7 @@ async fn prevent_destroy_guards_every_object() {
     );
     bench.write("");
     assert!(refused(&bench).await.contains("a, b of `mem_bundle.x` would be destroyed"));
-    // What another instance owns from now on is not destroyed.
+    // An object that another instance owns now is not destroyed.
     bench.write(&(guarded("x", "a=1") + &bundle("y", "b=1")));
     assert_eq!(log_of_apply(&bench).await, [""; 0]);
 }
@@ -125,7 +125,7 @@ async fn an_object_has_one_owner() {
 }
 
 #[tokio::test]
-async fn an_object_that_turns_out_to_be_another_instances_is_left_alone() {
+async fn an_object_that_turns_out_to_belong_to_another_instance_is_not_changed() {
     let bench = Bench::default();
     let late = "[resource.mem_item.first]\nkey = \"f\"\n[resource.mem_item.late]\nkey = \"${mem_item.first.id}\"\n";
     bench.write(&(bundle("x", "a=1 id-f-=1") + late));
@@ -178,7 +178,7 @@ async fn a_reviewed_plan_is_kept_object_by_object() {
     let bench = applied(&bundle("x", "a=1 b=1")).await;
     bench.write(&bundle("x", "a=1 b=2"));
     let plan = planned(&bench).await;
-    // The same change of the same object must be a replacement now, which nobody reviewed.
+    // The same change of the same object must now be a replacement, which nobody reviewed.
     bench.memory.world().fixed.push("b".to_owned());
     let report = bench.apply_reviewed(plan).await;
     let stale = |result: &ChangeResult| matches!(result, ChangeResult::Stale(_));

@@ -1,4 +1,4 @@
-//! Policies: what they see of a plan, and what they say.
+//! Policies: the data that they see, and their messages.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
@@ -14,7 +14,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// What the policies say of the plan of `bench`: the violated ones with their messages, and whether the plan is denied.
+/// Returns the violated policies of the plan of `bench` with their messages, and whether the plan is denied.
 async fn said(bench: &Bench, options: &PlanOptions, applying: bool) -> (Vec<(String, String)>, bool) {
     let store = bench.store().await;
     let state = store.snapshot().await.unwrap();
@@ -86,7 +86,7 @@ fn restarts_of_a_role_at_the_same_time_are_denied_unless_a_rollout_limits_them()
 }
 
 #[test]
-fn a_window_is_about_the_time_of_the_apply() {
+fn a_time_window_is_evaluated_at_the_time_of_the_apply() {
     run(async {
         let bench = Bench::default();
         bench.write(&fleet("1", ""));
@@ -115,7 +115,7 @@ open = [",
 }
 
 #[test]
-fn what_a_plan_does_not_have_is_said_with_the_nearest_name() {
+fn an_unknown_member_of_a_plan_is_an_error_with_a_suggestion() {
     let cases = [
         ("${plan.chnages == []}", "x", "changes"),
         ("${alltrue([for c in plan.changes : c.restrat])}", "x", "restart"),

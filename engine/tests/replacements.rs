@@ -1,4 +1,4 @@
-//! One apply goes from any manifest to any other, in a world that refuses to delete what holds others, and to create what has no place.
+//! One apply gets from any manifest to any other, although containers are not deleted before their contents, and nothing is created without its container.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
@@ -13,7 +13,7 @@ use moorfast_engine::session::Interrupt;
 use proptest::prelude::*;
 use support::Bench;
 
-/// A resource as it is drawn: what does not fit the others is left out of the manifest.
+/// A generated resource. One that does not fit the others is left out of the manifest.
 #[derive(Clone, Debug)]
 struct Drawn {
     is_there: bool,
@@ -35,7 +35,7 @@ struct Item {
     before: BTreeSet<String>,
 }
 
-/// A manifest and what the world is like once it is applied.
+/// A manifest and the objects after its apply.
 #[derive(Clone, Debug)]
 struct Scene {
     text: String,
@@ -119,7 +119,7 @@ async fn arrived(bench: &Bench, scene: &Scene) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Whether the log has both, and the first before the second.
+/// Whether the log contains both lines in this order.
 fn in_turn(log: &[String], first: &str, second: &str) -> bool {
     let place = |entry: &str| log.iter().position(|line| line == entry);
     match (place(first), place(second)) {
@@ -128,13 +128,13 @@ fn in_turn(log: &[String], first: &str, second: &str) -> bool {
     }
 }
 
-/// Whether no object of `before` is another resource's in `after`.
+/// Whether no object of `before` belongs to another resource in `after`.
 fn keeps_owners(before: &Scene, after: &Scene) -> bool {
     let is_kept = |old: &Item| after.items.iter().all(|new| new.path != old.path || new.address == old.address);
     before.items.iter().all(is_kept)
 }
 
-/// The order in which objects went and came.
+/// The order in which objects were destroyed and created.
 fn order_held(before: &Scene, after: &Scene, plan: &Plan, log: &[String]) -> Result<(), TestCaseError> {
     for item in &before.items {
         for other in item.before.iter().filter_map(|address| before.path_of(address)) {
@@ -151,7 +151,7 @@ fn order_held(before: &Scene, after: &Scene, plan: &Plan, log: &[String]) -> Res
     for change in plan.changes.iter().filter(|change| change.action.is_replacement()) {
         let address = change.address.to_string();
         let (Some(old), Some(new)) = (before.path_of(&address), after.path_of(&address)) else { continue };
-        // The old object of this one may be another instance's by now.
+        // Another instance may own the old object now.
         if after.items.iter().any(|item| item.path == old && item.address != address) {
             continue;
         }
@@ -169,7 +169,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn one_apply_goes_from_any_manifest_to_any_other(before in scenes(), after in scenes()) {
+    fn one_apply_gets_from_any_manifest_to_any_other(before in scenes(), after in scenes()) {
         run(async {
             let bench = Bench::default();
             bench.write(&before.text);
@@ -188,7 +188,7 @@ proptest! {
     }
 
     #[test]
-    fn a_run_that_dies_or_is_interrupted_is_brought_to_its_end_by_the_next(
+    fn the_next_apply_completes_a_run_that_died_or_was_interrupted(
         before in scenes(), after in scenes(), ends in 1usize..8, how in 0usize..3
     ) {
         prop_assume!(keeps_owners(&before, &after));
@@ -215,10 +215,10 @@ proptest! {
     }
 
     #[test]
-    fn a_failure_leaves_what_the_next_apply_brings_to_its_end(
+    fn the_next_apply_completes_a_run_that_failed(
         before in scenes(), after in scenes(), broken in any::<prop::sample::Index>(), late in any::<bool>()
     ) {
-        // An object that changes hands while what lives in it is half removed may need a removal by hand.
+        // If an object moves to another instance while its contents are removed in part, a removal by hand may be needed.
         prop_assume!(keeps_owners(&before, &after));
         run(async {
             let bench = Bench::default();

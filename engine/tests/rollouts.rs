@@ -1,4 +1,4 @@
-//! The laws of rollouts, on generated manifests.
+//! The laws of rollouts, tested on generated manifests.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
@@ -14,15 +14,15 @@ use moorfast_engine::session::{Failure, Interrupt};
 use proptest::prelude::*;
 use support::Bench;
 
-/// Nodes, each with the same resources, of which each depends on some of those before it.
+/// Nodes with the same resources. Each resource depends on some of the resources before it.
 #[derive(Clone, Debug)]
 struct Fleet {
     nodes: usize,
     resources: Vec<BTreeSet<usize>>,
     max_unavailable: usize,
-    /// The last resource of every node comes after the first one of this node.
+    /// The last resource of every node depends on the first resource of this node.
     first: Option<usize>,
-    /// The last resource of every node comes after an object that belongs to none.
+    /// The last resource of every node depends on an object without a node.
     shared: bool,
 }
 
@@ -49,7 +49,7 @@ impl Fleet {
         )
     }
 
-    /// The nodes in the order in which they are to be taken.
+    /// Returns the expected order of the nodes.
     fn order(&self) -> Vec<usize> {
         let first = self.first.filter(|_| self.resources.len() > 1);
         first.into_iter().chain((0..self.nodes).filter(|node| Some(*node) != first)).collect()
@@ -82,43 +82,43 @@ fn everything() -> PlanOptions {
     PlanOptions::default()
 }
 
-/// The node of a line of the log, and what was done there.
+/// Returns the node and the action of a line of the log.
 fn at_node(line: &str) -> Option<(usize, &str)> {
     let (verb, key) = line.split_once(' ')?;
     let (node, _) = key.strip_prefix('n')?.split_once('/')?;
     Some((node.parse().ok()?, verb))
 }
 
-/// The nodes in the order in which work on them began, and the greatest number that was in work at once.
+/// Returns the nodes in the order in which they started, and how many of them were changed at the same time at most.
 fn course(log: &[String]) -> (Vec<usize>, usize) {
-    let (mut begun, mut open, mut most) = (Vec::new(), BTreeSet::new(), 0);
+    let (mut started, mut open, mut most) = (Vec::new(), BTreeSet::new(), 0);
     for (node, verb) in log.iter().filter_map(|line| at_node(line)) {
         if verb == "healthy" || verb == "sick" {
             open.remove(&node);
             continue;
         }
-        if !begun.contains(&node) {
-            begun.push(node);
+        if !started.contains(&node) {
+            started.push(node);
         }
         open.insert(node);
         most = most.max(open.len());
     }
-    (begun, most)
+    (started, most)
 }
 
-async fn begun(bench: &Bench, fleet: &Fleet) {
+async fn prepare_update(bench: &Bench, fleet: &Fleet) {
     bench.write(&fleet.manifest("1"));
     bench.apply(&everything()).await;
     bench.memory.world().log.clear();
     bench.write(&fleet.manifest("2"));
 }
 
-fn left(report: &Report) -> usize {
+fn skipped_by_rollout(report: &Report) -> usize {
     report.outcomes.iter().filter(|o| matches!(o.result, ChangeResult::RolloutStopped { .. })).count()
 }
 
-/// Every operation has one outcome.
-fn each_told_once(report: &Report) -> bool {
+/// Whether every operation has exactly one outcome.
+fn each_reported_once(report: &Report) -> bool {
     let mut seen = BTreeSet::new();
     report.outcomes.iter().all(|o| seen.insert(o.address.to_string()))
 }
@@ -127,10 +127,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_more_nodes_than_allowed_are_in_work_and_all_are_done(fleet in fleets()) {
+    fn at_most_max_unavailable_nodes_are_changed_at_once_and_all_are_changed(fleet in fleets()) {
         run(async {
             let bench = Bench::default();
-            begun(&bench, &fleet).await;
+            prepare_update(&bench, &fleet).await;
             let plan = bench.plan(&everything()).await.unwrap();
             let planned: Vec<_> = plan.rollouts[0].nodes.iter().map(|node| node.name.0.clone()).collect();
             let order = fleet.order();
@@ -148,25 +148,25 @@ proptest! {
     }
 
     #[test]
-    fn a_failure_leaves_what_has_not_begun_untouched_and_can_be_mended(
+    fn a_failure_stops_the_rollout_and_the_next_apply_completes_it(
         fleet in fleets(), node in any::<prop::sample::Index>(), resource in any::<prop::sample::Index>(), gate in any::<bool>(),
     ) {
         run(async {
             let bench = Bench::default();
-            begun(&bench, &fleet).await;
+            prepare_update(&bench, &fleet).await;
             let (node, resource) = (node.index(fleet.nodes), resource.index(fleet.resources.len()));
             match gate {
                 true => bench.memory.world().sick.push(format!("n{node}/0")),
                 false => bench.memory.world().broken.push(format!("n{node}/{resource}")),
             }
             let report = bench.apply(&everything()).await;
-            prop_assert!(each_told_once(&report), "{:?}", report.outcomes);
+            prop_assert!(each_reported_once(&report), "{:?}", report.outcomes);
             prop_assert_eq!(report.gates.len(), usize::from(gate));
             let world = || bench.memory.world();
             let (taken, most) = course(&world().log);
             prop_assert!(most <= fleet.max_unavailable);
             let place = fleet.order().iter().position(|n| *n == node).unwrap();
-            // Where several are in work, others may be through before the failure shows.
+            // If several nodes are changed at the same time, others may complete before the failure.
             let whole = fleet.max_unavailable > 1;
             prop_assert!(whole || taken.iter().all(|n| fleet.order()[..=place].contains(n)), "{:?}", world().log);
             let untouched: Vec<_> = (0..fleet.nodes).filter(|n| *n != node && !taken.contains(n)).collect();
@@ -175,16 +175,16 @@ proptest! {
                     prop_assert_eq!(&world().items[&format!("n{other}/{r}")], "1");
                 }
             }
-            // What waits for the very resource that failed is skipped for that reason, its turn or not.
+            // A dependant of the failed resource is skipped for that reason, even before its turn.
             let skipped = usize::from(!gate && resource == 0 && fleet.resources.len() > 1 && fleet.first == Some(node));
-            prop_assert_eq!(left(&report), untouched.len() * (fleet.resources.len() - skipped));
+            prop_assert_eq!(skipped_by_rollout(&report), untouched.len() * (fleet.resources.len() - skipped));
             let is_skipped = |n: &&usize| {
                 let last = format!("mem_item.r{}[\"n{n}\"]", fleet.resources.len() - 1);
                 let of_last = |o: &&ChangeOutcome| o.address.to_string() == last;
                 report.outcomes.iter().find(of_last).is_some_and(|o| matches!(o.result, ChangeResult::Skipped(_)))
             };
             prop_assert_eq!(untouched.iter().filter(is_skipped).count(), untouched.len() * skipped);
-            // What is not of the rollout goes on.
+            // Changes outside of the rollout go on.
             prop_assert_eq!(&world().items["shared"], "2");
 
             world().broken.clear();
@@ -198,12 +198,12 @@ proptest! {
         })?;
     }
 
-    /// A run that was killed after a node's work and before its gates: the next one does not go on past a node that is not healthy.
+    /// A run was killed after the changes of a node and before its gates. The next run does not go on past an unhealthy node.
     #[test]
-    fn a_sick_node_without_work_counts_as_unavailable(fleet in fleets(), sick in any::<prop::sample::Index>()) {
+    fn an_unhealthy_node_without_changes_counts_as_unavailable(fleet in fleets(), sick in any::<prop::sample::Index>()) {
         run(async {
             let bench = Bench::default();
-            begun(&bench, &fleet).await;
+            prepare_update(&bench, &fleet).await;
             let sick = sick.index(fleet.nodes);
             for r in 0..fleet.resources.len() {
                 bench.memory.world().items.insert(format!("n{sick}/{r}"), "2".to_owned());
@@ -213,18 +213,18 @@ proptest! {
             let (taken, most) = course(&bench.memory.world().log);
             prop_assert!(most < fleet.max_unavailable.max(1));
             prop_assert_eq!(taken.is_empty(), fleet.max_unavailable == 1);
-            prop_assert!(each_told_once(&report), "{:?}", report.outcomes);
-            prop_assert_eq!(left(&report), if taken.is_empty() { (fleet.nodes - 1) * fleet.resources.len() } else { 0 });
+            prop_assert!(each_reported_once(&report), "{:?}", report.outcomes);
+            prop_assert_eq!(skipped_by_rollout(&report), if taken.is_empty() { (fleet.nodes - 1) * fleet.resources.len() } else { 0 });
             prop_assert_eq!(report.gates.len(), usize::from(fleet.max_unavailable == 1));
             Ok(())
         })?;
     }
 
     #[test]
-    fn a_rollout_that_is_ended_goes_on_with_the_rest(fleet in fleets()) {
+    fn a_rollout_that_was_interrupted_goes_on_with_the_remaining_nodes(fleet in fleets()) {
         run(async {
             let bench = Bench::default();
-            begun(&bench, &fleet).await;
+            prepare_update(&bench, &fleet).await;
             let interrupt = Interrupt::default();
             let (stop, world) = (interrupt.stop.clone(), bench.memory.0.clone());
             let watch = tokio::spawn(async move {
@@ -235,8 +235,8 @@ proptest! {
             });
             let report = bench.apply_until(&everything(), &interrupt).await;
             watch.await.unwrap();
-            prop_assert_eq!(left(&report), 0);
-            prop_assert!(each_told_once(&report), "{:?}", report.outcomes);
+            prop_assert_eq!(skipped_by_rollout(&report), 0);
+            prop_assert!(each_reported_once(&report), "{:?}", report.outcomes);
             bench.apply(&everything()).await;
             let values: BTreeSet<_> = bench.memory.world().items.values().cloned().collect();
             prop_assert_eq!(values, BTreeSet::from(["2".to_owned()]));
@@ -258,7 +258,7 @@ fn summaries(failure: Failure) -> String {
 }
 
 #[test]
-fn nodes_that_wait_for_each_other_are_an_error() {
+fn nodes_that_depend_on_each_other_are_an_error() {
     run(async {
         let bench = Bench::default();
         let manifest = |value: &str| {
@@ -278,7 +278,7 @@ fn nodes_that_wait_for_each_other_are_an_error() {
 }
 
 #[test]
-fn nodes_of_different_rollouts_wait_for_each_other_without_a_standstill() {
+fn nodes_of_different_rollouts_wait_for_each_other_without_a_deadlock() {
     run(async {
         let bench = Bench::default();
         let manifest = |value: &str| {
@@ -307,14 +307,14 @@ fn nodes_of_different_rollouts_wait_for_each_other_without_a_standstill() {
         let report = bench.apply(&everything()).await;
         let left: BTreeMap<_, _> =
             report.outcomes.iter().map(|o| (o.address.to_string(), format!("{:?}", o.result))).collect();
-        assert!(each_told_once(&report), "{left:#?}");
+        assert!(each_reported_once(&report), "{left:#?}");
         assert!(left["mem_item.a[\"a\"]"].contains("mem_item.b[\\\"b\\\"] did not succeed"), "{left:#?}");
     });
 }
 
-/// Nothing else runs then: what the failure stops is still told as stopped by it.
+/// Nothing else runs at that time. The remaining nodes are still reported as skipped.
 #[test]
-fn a_node_that_fails_before_its_provider_is_asked_stops_the_rollout() {
+fn a_node_that_fails_before_its_provider_is_called_stops_the_rollout() {
     run(async {
         let bench = Bench::default();
         let manifest = |value: &str| {
@@ -345,7 +345,7 @@ fn planned(plan: &Plan) -> Vec<(String, Vec<String>, Vec<String>)> {
 }
 
 #[test]
-fn new_nodes_are_not_held_back_and_resources_narrow_a_rollout_down() {
+fn new_nodes_are_not_held_back_and_resources_limit_a_rollout() {
     run(async {
         let bench = Bench::default();
         let manifest = |nodes: &str, value: &str| {
@@ -375,7 +375,7 @@ fn new_nodes_are_not_held_back_and_resources_narrow_a_rollout_down() {
 }
 
 #[test]
-fn nodes_are_taken_in_the_order_in_which_they_are_written() {
+fn nodes_are_changed_in_the_order_of_the_manifest() {
     let inventory = ["gpu10", "gpu2", "canary", "gpu1"];
     let cases: [(&str, [&str; 4]); 4] = [
         ("roles = [\"worker\"]", inventory),
@@ -405,7 +405,7 @@ fn nodes_are_taken_in_the_order_in_which_they_are_written() {
     }
 }
 
-/// On three nodes an item, and another one whose key is known only with the first; a check of each.
+/// Three nodes, each with an item, another item whose key is known only after the first, and a check.
 fn checked(value: &str, gate: &str) -> String {
     format!(
         "{TWO}[nodes.c]\ntransport = \"local\"\n\
@@ -422,7 +422,7 @@ fn only(addresses: &[&str]) -> PlanOptions {
 }
 
 #[test]
-fn a_node_that_is_left_out_counts_as_well_and_is_looked_at() {
+fn an_excluded_node_counts_and_its_gates_are_evaluated() {
     for (of_c, done) in [("1", true), ("sick", false)] {
         run(async {
             let bench = Bench::default();
@@ -436,7 +436,7 @@ fn a_node_that_is_left_out_counts_as_well_and_is_looked_at() {
                 assert_eq!(planned(&bench.plan(&options).await.unwrap())[0].2, ["c"]);
                 let report = bench.apply(&options).await;
                 assert_eq!(report.gates.is_empty(), done, "{report:#?}");
-                assert_eq!(left(&report), if done { 0 } else { 2 });
+                assert_eq!(skipped_by_rollout(&report), if done { 0 } else { 2 });
                 bench.memory.world().items.insert("a/x".to_owned(), "1".to_owned());
                 bench.memory.world().items.insert("b/x".to_owned(), "1".to_owned());
             }
@@ -445,9 +445,9 @@ fn a_node_that_is_left_out_counts_as_well_and_is_looked_at() {
     }
 }
 
-/// It does not wait for what can't come.
+/// The gate does not wait for a value that never becomes known.
 #[test]
-fn a_check_that_can_not_become_known_says_so_at_once() {
+fn a_gate_on_an_unknown_value_fails_immediately() {
     run(async {
         let bench = Bench::default();
         bench.write(&checked("1", "check.y").replace("3s", "1h"));
@@ -462,12 +462,12 @@ fn a_check_that_can_not_become_known_says_so_at_once() {
             gate.error.summary,
             gate.error.help.clone().unwrap()
         ));
-        assert_eq!(left(&report), 2);
+        assert_eq!(skipped_by_rollout(&report), 2);
     });
 }
 
 #[test]
-fn a_check_waits_for_what_is_made_beside_the_rollout() {
+fn a_gate_waits_for_objects_outside_of_the_rollout() {
     run(async {
         let bench = Bench::default();
         let manifest = |value: &str| {
@@ -489,7 +489,7 @@ fn a_check_waits_for_what_is_made_beside_the_rollout() {
 }
 
 #[test]
-fn a_destroy_takes_all_at_once() {
+fn a_destroy_ignores_rollouts() {
     run(async {
         let bench = Bench::default();
         bench.write(&format!(
@@ -504,7 +504,7 @@ fn a_destroy_takes_all_at_once() {
 }
 
 #[test]
-fn what_a_rollout_can_not_do_is_said_before_anything_is_read() {
+fn an_impossible_rollout_is_an_error_before_anything_is_read() {
     let cases = [
         ("roles = [\"wroker\"]", "no node has the role `wroker`"),
         ("resources = [\"mem_item.free\"]", "`mem_item.free` has no instance for each node"),

@@ -1,4 +1,4 @@
-//! Between two resources that are `on` nodes, references and orderings mean the same node, with and without `for_each`.
+//! References and dependencies between two resources that are `on` nodes mean the same node, with and without `for_each`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
@@ -13,7 +13,7 @@ const NODES: &str = "[nodes.n1]\nroles = [\"web\"]\nvars = { sites = [\"shop\", 
                      [nodes.n2]\nroles = [\"web\"]\nvars = { sites = [\"shop\", \"blog\"] }\n\
                      [nodes.n3]\nroles = [\"db\"]\nvars = { sites = [] }\n";
 
-/// What `mem_file.user` of the manifest depends on, one line an instance.
+/// Returns the dependencies of `mem_file.user`, one line for each instance.
 fn edges(manifest: &str) -> Vec<String> {
     let bench = Bench::default();
     bench.write(&format!("{NODES}{manifest}"));
@@ -64,7 +64,7 @@ fn every_way_to_depend_on_a_resource_means_the_same_node() {
 }
 
 #[test]
-fn for_each_on_either_side_changes_nothing() {
+fn for_each_on_either_side_makes_no_difference() {
     let way = "depends_on = [\"mem_file.site\"]";
     let plain = edges(&(site(WEB, "") + &user(WEB, way)));
     assert_eq!(plain, ["user[n1] -> site[n1]", "user[n2] -> site[n2]"]);
@@ -103,7 +103,7 @@ fn a_node_without_instances_of_the_other_resource_depends_on_none() {
         "user[n2] -> site[n2/blog]",
         "user[n2] -> site[n2/shop]",
     ];
-    // `for_each` is empty on n3; and `on` does not select it.
+    // On n3 `for_each` is empty, and `on` does not select it.
     for site in [site("\"all\"", "for_each = '${node.vars.sites}'"), site(WEB, EACH)] {
         assert_eq!(edges(&(site + &user("\"all\"", way))), expected);
     }
@@ -133,7 +133,7 @@ fn an_index_links_the_instance_that_it_names() {
         let found = edges(&(locals.to_owned() + &site(WEB, EACH) + &user(WEB, index)));
         assert_eq!(found, ["user[n1] -> site[n1/shop]", "user[n2] -> site[n2/shop]"], "{index}");
     }
-    // Which one it is comes out only while applying, so it may be any.
+    // The instance is known only during the apply, so it may be any of them.
     let open = "value = '${mem_file.site[mem_file.key.id].id}'";
     let key = "[resource.mem_file.key]\non = { role = \"web\" }\nkey = \"key\"\n";
     let found = edges(&(key.to_owned() + &site(WEB, EACH) + &user("\"n1\"", open)));
@@ -142,7 +142,7 @@ fn an_index_links_the_instance_that_it_names() {
 }
 
 #[test]
-fn a_check_on_a_node_looks_at_that_node() {
+fn a_check_on_a_node_refers_to_that_node() {
     let check = "[check.sites]\non = { role = \"web\" }\nassert = [{ condition = '${length(mem_file.site) == 2}', error_message = \"two\" }]\n";
     let found = edges(&(site(WEB, EACH) + check));
     let expected = [

@@ -147,7 +147,7 @@ pub fn updates() -> Plan {
         let trigger = format!("ssh_file.kubelet_config[\"{node}\"]");
         let unit = json!({"unit": "kubelet.service", "state": "started", "enabled": true});
         let restart = change(&format!("ssh_systemd_unit.kubelet[\"{node}\"]"), Action::Update, unit.clone(), unit);
-        let restart = because(Reason::Trigger { address: trigger.parse().unwrap(), owed: false }, restart);
+        let restart = because(Reason::Trigger { address: trigger.parse().unwrap(), pending: false }, restart);
         let cause = format!("{trigger} changes");
         changes.push(Change { consequences: vec![Consequence::Restart { cause }], ..restart });
     }
@@ -350,14 +350,14 @@ pub fn fleet() -> Plan {
         let unit = json!({"unit": "nginx.service"});
         let restart = change(&format!("ssh_systemd_unit.nginx[\"{node}\"]"), Action::Update, unit.clone(), unit);
         let trigger = |key: &str| format!("ssh_file.site[\"{node}/{key}\"]").parse().unwrap();
-        let reasons = ["blog", "shop"].map(|key| Reason::Trigger { address: trigger(key), owed: false }).into();
+        let reasons = ["blog", "shop"].map(|key| Reason::Trigger { address: trigger(key), pending: false }).into();
         changes.push(Change { reasons, ..restart });
     }
     let reload = json!({"script": "reload", "exit_code": 0});
     let mut reload = change("ssh_exec.reload[\"lb\"]", Action::Update, reload.clone(), reload);
     let trigger = |node: &String| Reason::Trigger {
         address: format!("ssh_file.balancer[\"{node}\"]").parse().unwrap(),
-        owed: false,
+        pending: false,
     };
     reload.reasons = nodes.iter().map(trigger).collect();
     changes.push(reload);

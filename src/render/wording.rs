@@ -185,24 +185,26 @@ pub fn reasons(change: &Change) -> Vec<String> {
     }
     let own: Vec<_> = change.consequences.iter().map(ToString::to_string).chain(change.notes.iter().cloned()).collect();
     lines.extend(change.reasons.iter().filter_map(reason_line));
-    for owed in [false, true] {
+    for pending in [false, true] {
         let of_kind = |reason: &Reason| match reason {
-            Reason::Trigger { address, owed: is } if *is == owed => Some(address.clone()),
+            Reason::Trigger { address, pending: is } if *is == pending => Some(address.clone()),
             _ => None,
         };
         let triggers: Vec<_> = change.reasons.iter().filter_map(of_kind).collect();
         // A note of the provider about a trigger is more exact than the trigger alone.
-        let is_new = |name: &String| owed || !own.iter().any(|line| line.contains(name));
-        lines.extend(named(&triggers).iter().filter(|name| is_new(name)).map(|name| trigger_line(name, owed, change)));
+        let is_new = |name: &String| pending || !own.iter().any(|line| line.contains(name));
+        lines.extend(
+            named(&triggers).iter().filter(|name| is_new(name)).map(|name| trigger_line(name, pending, change)),
+        );
     }
     lines.extend(own.iter().map(|line| without_own_node(line, change)));
     lines
 }
 
-fn trigger_line(name: &str, owed: bool, change: &Change) -> String {
+fn trigger_line(name: &str, pending: bool, change: &Change) -> String {
     let name = without_own_node(name, change);
     let verb = if name.contains(" instances of ") { "change" } else { "changes" };
-    match owed {
+    match pending {
         false => format!("because {name} {verb}"),
         true => format!("because {name} changed in an earlier run, and the restart is still pending"),
     }

@@ -239,7 +239,7 @@ depends_on = ["ssh_exec.slow"]
         let id = |node: &str| self.testbed.on(node, "cat /etc/machine-id").trim().to_owned();
         let (copied, own) = (id(one), id(other));
         self.testbed.on(other, &format!("echo {copied} > /etc/machine-id"));
-        self.moorfast.expect(1, &["plan"]).complains(&format!("the nodes {one} and {other} have one machine-id"));
+        self.moorfast.expect(1, &["plan"]).complains(&format!("the nodes {one} and {other} have the same machine-id"));
         self.testbed.on(other, &format!("echo {own} > /etc/machine-id"));
         self.assert_no_changes();
     }

@@ -24,7 +24,7 @@ fn changes_after_the_review() {
         },
     );
     review.case("a file was deleted", &["edited", "dependant"], on_node("rm /srv/reviewed/edited"), |run| {
-        run.complains("ssh_file.edited").complains("it was there when reviewed, and is gone now");
+        run.complains("ssh_file.edited").complains("it existed at the review and does not exist any more");
     });
     review.case(
         "another manager changed an object",
@@ -43,7 +43,7 @@ fn changes_after_the_review() {
         &["note"],
         |b| drop(b.testbed.kubectl(&["delete", "configmap", "note"])),
         |run| {
-            run.complains("kubernetes_object.note").complains("is gone now");
+            run.complains("kubernetes_object.note").complains("does not exist any more");
         },
     );
     review.case("the node was rebooted", &[], |b| drop(b.testbed.run(&["node", "reboot", b.node()])), |_| {});
@@ -118,7 +118,7 @@ impl Review {
         eprintln!("case: a variable was changed");
         self.save_plan();
         let run = self.moorfast.expect(4, &["apply", "reviewed.plan", "--var", "text=three"]);
-        run.complains("the variable `text` has another value than in the plan");
+        run.complains("the variable `text` changed since the plan was made");
         self.assert_changed_all_but(&ALL, &run);
     }
 

@@ -1,4 +1,4 @@
-//! What an apply writes to the state beside its operations.
+//! Writes to the state without operations.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,15 +16,16 @@ use crate::provider::Action;
 use crate::session::Event;
 
 impl Executor<'_> {
-    /// Gives what moved its new address in the state; in memory the plan did so already. Where one goes to an address that another leaves, that one
-    /// goes first.
+    /// Renames moved records in the state. The plan has renamed them in memory already.
+    ///
+    /// If a record moves to the old address of another record, the other record is renamed first.
     pub(super) async fn rename_moved(&mut self) {
         let moved = self.context.plan.changes.iter().filter_map(|c| Some((c.moved_from.clone()?, c.address.clone())));
         let mut waiting: Vec<(Address, Address)> = moved.collect();
         while !waiting.is_empty() {
             let left: HashSet<&Address> = waiting.iter().map(|(from, _)| from).collect();
             let (free, behind): (Vec<_>, Vec<_>) = waiting.iter().cloned().partition(|(_, to)| !left.contains(to));
-            // A circle of moves is the state's to refuse.
+            // The state rejects a cycle of moves.
             let (now, later) = if free.is_empty() { (behind, free) } else { (free, behind) };
             let lock = self.lock;
             let renames =
@@ -37,7 +38,7 @@ impl Executor<'_> {
         }
     }
 
-    /// Resolves what an earlier run began and did not finish: the plan has looked at the world, so it is known how that ended.
+    /// Resolves the intents of an earlier run. The plan has read the objects, so it is known which of them exist.
     pub(super) async fn close_intents(&mut self) {
         let moved =
             self.context.plan.changes.iter().filter_map(|c| Some((c.moved_from.as_ref()?.to_string(), &c.address)));
@@ -45,27 +46,27 @@ impl Executor<'_> {
         let lock = self.lock;
         let closes = self.context.open.iter().filter_map(|intent| {
             let address = moved.get(&intent.address).map(|to| (*to).clone()).or_else(|| intent.address.parse().ok());
-            // What this plan did not look at is resolved by one that does.
+            // An intent of an instance that this plan did not read stays open.
             let item = self.context.items.get(&address?)?;
-            let there = item.observed.is_some() || item.former.is_some();
-            Some(async move { (intent, there, lock.finish(&intent.id, Recorded::Unchanged).await) })
+            let exists = item.observed.is_some() || item.former.is_some();
+            Some(async move { (intent, exists, lock.finish(&intent.id, Recorded::Unchanged).await) })
         });
-        for (intent, there, closed) in join_all(closes).await {
+        for (intent, exists, closed) in join_all(closes).await {
             if let Err(error) = closed {
                 self.report.state_error = Some(error);
                 return;
             }
             let message = format!(
-                "{} was under way when a run died at {}; it is {} now",
+                "an earlier run died during the {} operation of {}; the object {} now",
                 intent.action,
                 intent.started_at.strftime("%F %T UTC"),
-                if there { "there" } else { "not there" }
+                if exists { "exists" } else { "does not exist" }
             );
             self.events.send(Event::Recovered { address: intent.address.clone(), message });
         }
     }
 
-    /// The changes that only the state sees: nothing to do, adopt, forget.
+    /// Records the changes that need no operation: unchanged, adopted and removed records.
     pub(super) async fn record_only(&mut self, changes: Vec<usize>) {
         let writes = changes.into_iter().map(|i| {
             let change = self.change(i);
@@ -101,7 +102,7 @@ impl Executor<'_> {
         }
     }
 
-    /// Evaluates the outputs with the values as they are now; one that can't be evaluated keeps its old value.
+    /// Records the outputs, evaluated with the current values. An output that cannot be evaluated keeps its old value.
     pub(super) async fn finish_outputs(&mut self) {
         let mut recorded = BTreeMap::new();
         if self.context.plan.options.mode != PlanMode::Destroy {

@@ -1,4 +1,4 @@
-//! Calls of a provider: operations and data on one target, each of which is reported exactly once.
+//! Provider calls: operations and data of one target, each of which is reported exactly once.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use super::{CallResult, Message};
 use crate::model::Address;
 use crate::provider::{Applied, Class, Connection, DataRequest, Operation, OperationAction, ProviderError, Target};
 
-/// Asks a provider for operations and data on one target, once that answers where this run brings it up and one is `waiting` for it. Every change is
-/// reported exactly once, whatever the provider does.
+/// Runs operations and reads data on one target, and reports each change exactly once, whatever the provider does.
+///
+/// If this run starts the target, the call first waits until it answers, on behalf of the instance `waiting`.
 pub(super) async fn perform(
     connection: Arc<dyn Connection>,
     target: Target,
@@ -29,8 +30,10 @@ pub(super) async fn perform(
         return;
     }
     let (single, several): (Vec<_>, Vec<_>) = operations.into_iter().partition(|(_, operations)| operations.len() == 1);
-    let (places, batch): (Vec<_>, Vec<_>) =
-        single.into_iter().flat_map(|(i, operations)| operations.into_iter().map(move |step| (i, step))).unzip();
+    let (places, batch): (Vec<_>, Vec<_>) = single
+        .into_iter()
+        .flat_map(|(i, operations)| operations.into_iter().map(move |operation| (i, operation)))
+        .unzip();
     let batched = async {
         if !batch.is_empty() {
             call(&connection, &target, batch, |place, result| {
@@ -51,41 +54,42 @@ pub(super) async fn perform(
         if requests.is_empty() {
             return;
         }
-        let found = connection.read_data(&target, &requests).await;
-        let found = found.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
-        for (place, found) in places.into_iter().zip(found) {
-            let result = found.unwrap_or_else(|| Err(unreported())).map(CallResult::Data);
+        let data = connection.read_data(&target, &requests).await;
+        let data = data.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        for (place, data) in places.into_iter().zip(data) {
+            let result = data.unwrap_or_else(|| Err(unreported())).map(CallResult::Data);
             _ = sender.send(Message::Ended(place, result));
         }
     };
     futures::join!(batched, sequences, reading);
 }
 
-/// One operation after the other, as long as they succeed; the attributes are those of the last that leaves any.
+/// Runs operations one after the other, as long as they succeed. Returns the attributes of the last operation that is not a deletion.
 async fn in_turn(
     connection: &Arc<dyn Connection>,
     target: &Target,
     operations: Vec<Operation>,
 ) -> Result<Applied, ProviderError> {
-    let mut left = Applied::default();
-    for (place, step) in operations.into_iter().enumerate() {
-        let deletes = matches!(step.action, OperationAction::Delete);
+    let mut total = Applied::default();
+    for (place, operation) in operations.into_iter().enumerate() {
+        let deletes = matches!(operation.action, OperationAction::Delete);
         let mut ended = Err(unreported());
-        call(connection, target, vec![step], |_, result| ended = result).await;
+        call(connection, target, vec![operation], |_, result| ended = result).await;
         let applied = ended.map_err(|error| match error.class {
-            // What went before was begun, and done.
+            // Earlier operations of the sequence were started, so the change was done in part.
             Class::NotStarted if place > 0 => ProviderError { class: Class::Cancelled, ..error },
             _ => error,
         })?;
-        left.notes.extend(applied.notes);
+        total.notes.extend(applied.notes);
         if !deletes {
-            left.attributes = applied.attributes;
-            left.private = applied.private;
+            total.attributes = applied.attributes;
+            total.private = applied.private;
         }
     }
-    Ok(left)
+    Ok(total)
 }
 
+/// Calls a provider with a batch of operations, and reports each of them exactly once.
 pub(super) async fn call(
     connection: &Arc<dyn Connection>,
     target: &Target,
@@ -116,7 +120,8 @@ pub(super) async fn call(
     }
 }
 
+/// Returns the error of an operation that the provider did not report.
 pub(super) fn unreported() -> ProviderError {
-    ProviderError::new(Class::Failed, "the provider did not say how it ended")
-        .help("this is a defect of moorfast; the next plan looks at what is there")
+    ProviderError::new(Class::Failed, "the provider did not report the result")
+        .help("this is a bug in moorfast; the next plan reads the object again")
 }

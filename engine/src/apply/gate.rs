@@ -1,4 +1,4 @@
-//! The gates of rollouts: what must be healthy before the next node begins.
+//! Health gates: the checks and resources that must be healthy before the next node starts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,19 +21,19 @@ use crate::model::{Address, CheckStatus, Value};
 use crate::provider::{Class, Connection, ProviderError, ReadRequest, Target};
 use crate::session::{Event, RolloutStep};
 
-/// How often a check is looked at.
+/// The interval between two evaluations of a check.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long after its time a gate may take to say what it waited for.
+/// The extra time that a gate may take to report reason it is not healthy.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How the gates of a node were.
+/// The result of the gates of a node.
 pub(super) struct GateResult {
     turn: NodeTurn,
-    /// None where the person ended the run.
+    /// `None` if the user interrupted the run.
     result: Option<Result<(), GateFailure>>,
 }
 
-/// A gate that is not passed.
+/// A gate that is not healthy.
 struct GateFailure {
     gate: String,
     address: Option<Address>,
@@ -72,7 +72,7 @@ enum GateEvaluation {
 }
 
 impl Executor<'_> {
-    /// Lets the rollouts go on as far as they can now.
+    /// Runs the next actions of the rollouts.
     pub(super) fn advance_rollouts(&mut self) {
         for (turn, pause) in std::mem::take(&mut self.postponed) {
             self.evaluate_once_known(turn, pause);
@@ -82,27 +82,27 @@ impl Executor<'_> {
             if actions.is_empty() {
                 return;
             }
-            for step in actions {
-                match step {
+            for action in actions {
+                match action {
                     RolloutAction::EvaluateUnchanged(turn) => self.evaluate_once_known(turn, Duration::ZERO),
                     RolloutAction::Start(turn) => self.report_step(&turn, RolloutStep::Started),
                     RolloutAction::EvaluateGates(turn, true) => {
-                        let pause = self.rollouts.plan(turn.lane).pause;
+                        let pause = self.rollouts.plan(turn.rollout).pause;
                         self.evaluate_once_known(turn, pause);
                     }
                     RolloutAction::EvaluateGates(turn, false) => self.evaluate_once_known(turn, Duration::ZERO),
-                    RolloutAction::Skip(turns, why) => self.skip_remaining(&turns, &why),
+                    RolloutAction::Skip(turns, reason) => self.skip_remaining(&turns, &reason),
                 }
             }
         }
     }
 
     fn report_step(&self, turn: &NodeTurn, step: RolloutStep) {
-        let rollout = self.rollouts.plan(turn.lane).name.clone();
+        let rollout = self.rollouts.plan(turn.rollout).name.clone();
         self.events.send(Event::Rollout { rollout, node: turn.node.clone(), step });
     }
 
-    /// Asks the gates of a node, unless it is yet to be known what their checks look at: what is under way may tell.
+    /// Evaluates the gates of a node. If their checks depend on unknown values, this is postponed until running operations may have made them known.
     fn evaluate_once_known(&mut self, turn: NodeTurn, pause: Duration) {
         let ApplyContext { expanded, values, .. } = &self.context;
         let mut locals = LocalReferences::default();
@@ -119,7 +119,7 @@ impl Executor<'_> {
         }
     }
 
-    /// Asks the gates that waited to be known, now that nothing is under way any more: those that still are not say so.
+    /// Evaluates the postponed gates, because no operation runs any more. Gates that still depend on unknown values fail.
     pub(super) fn evaluate_postponed(&mut self) {
         for (turn, pause) in std::mem::take(&mut self.postponed) {
             self.evaluate_gates(turn, pause);
@@ -127,20 +127,20 @@ impl Executor<'_> {
     }
 
     fn selection(&self, turn: &NodeTurn) -> Option<&Selection> {
-        let name = &self.rollouts.plan(turn.lane).name;
+        let name = &self.rollouts.plan(turn.rollout).name;
         self.context.expanded.rollouts.iter().find(|selection| selection.name == *name)
     }
 
-    /// Asks the gates of a node, and pauses once they are passed.
+    /// Starts to evaluate the gates of a node, and pauses after they are healthy.
     fn evaluate_gates(&mut self, turn: NodeTurn, pause: Duration) {
         let gates = self.gates_of(&turn);
         let names: Vec<String> = gates.iter().map(|gate| gate.name.clone()).collect();
         if !names.is_empty() {
             self.report_step(&turn, RolloutStep::Waiting { gates: names });
         }
-        let limit = self.rollouts.plan(turn.lane).timeout;
+        let limit = self.rollouts.plan(turn.rollout).timeout;
         let (stop, events) = (self.interrupt.stop.clone(), self.events.clone());
-        let rollout = self.rollouts.plan(turn.lane).name.clone();
+        let rollout = self.rollouts.plan(turn.rollout).name.clone();
         self.gates.spawn(async move {
             let node = turn.node.clone();
             let passed = async {
@@ -172,7 +172,7 @@ impl Executor<'_> {
                 Gate::Resource(instance) => self.health(instance),
                 Gate::Check(place, check) => {
                     let dependencies = check_dependencies(expanded, check, &mut locals);
-                    // As they are now.
+                    // The gate uses the current values.
                     let values = self.context.values.only(&dependencies);
                     GateEvaluation::Check {
                         expanded: expanded.clone(),
@@ -218,17 +218,17 @@ impl Executor<'_> {
         let Unhealthy { turn, failure: GateFailure { gate, address, error } } = unhealthy;
         self.rollouts.gates_evaluated(&turn, Some(&format!("{gate} is not healthy")));
         self.report_step(&turn, RolloutStep::Unhealthy { gate: gate.clone(), error: error.clone() });
-        if self.rollouts.is_stopped(turn.lane) {
-            let rollout = self.rollouts.plan(turn.lane).name.clone();
+        if self.rollouts.is_stopped(turn.rollout) {
+            let rollout = self.rollouts.plan(turn.rollout).name.clone();
             self.report.gates.push(FailedGate { rollout, node: turn.node, gate, address, error });
         }
     }
 
-    /// What may tell why a gate is not passed: itself, what it depends on, and what was changed.
+    /// Returns the instances that may explain a failed gate: the gate itself, its dependencies, and the changes of the node.
     fn causes(&self, turn: &NodeTurn, gate: Option<&Address>) -> Vec<Address> {
         let change = self.context.plan.changes.iter().find(|change| Some(&change.address) == gate);
         let before = change.iter().flat_map(|change| change.dependencies.iter().cloned());
-        let nodes = self.rollouts.plan(turn.lane).nodes.iter();
+        let nodes = self.rollouts.plan(turn.rollout).nodes.iter();
         let changed = nodes.filter(|node| node.name == turn.node).flat_map(|node| node.changes.iter().cloned());
         let mut causes: Vec<Address> = gate.cloned().into_iter().chain(before).chain(changed).collect();
         causes.sort();
@@ -236,21 +236,21 @@ impl Executor<'_> {
         causes
     }
 
-    /// The work on nodes that have not begun is left, and what depends on it from elsewhere is skipped.
-    fn skip_remaining(&mut self, turns: &[NodeTurn], why: &str) {
-        // As it is now: leaving another rollout may have skipped some of it.
+    /// Skips the changes of nodes that have not started, and their dependants elsewhere.
+    fn skip_remaining(&mut self, turns: &[NodeTurn], reason: &str) {
+        // Read before the loop: skipping one rollout may skip changes of another.
         let held: Vec<Vec<usize>> = turns.iter().map(|turn| self.rollouts.held(turn)).collect();
         for (turn, changes) in turns.iter().zip(&held) {
-            let rollout = self.rollouts.plan(turn.lane).name.clone();
-            self.report_step(turn, RolloutStep::Skipped { because: why.to_owned() });
+            let rollout = self.rollouts.plan(turn.rollout).name.clone();
+            self.report_step(turn, RolloutStep::Skipped { because: reason.to_owned() });
             for i in changes {
                 let change = self.change(*i);
-                let result = ChangeResult::RolloutStopped { rollout: rollout.clone(), because: why.to_owned() };
+                let result = ChangeResult::RolloutStopped { rollout: rollout.clone(), because: reason.to_owned() };
                 let outcome = ChangeOutcome::of(change, result);
                 self.report.outcomes.push(outcome);
             }
         }
-        // What is left of one node is not skipped because of another one.
+        // The changes of one node are not skipped because of another node.
         self.order.close(&held.concat());
         for changes in held {
             let Some(first) = changes.first().map(|i| self.change(*i).address.clone()) else { continue };
@@ -278,7 +278,7 @@ impl GateEvaluation {
                 connection.wait_until_healthy(&target, &request, limit).await
             }
             GateEvaluation::Health { connection: None, .. } => {
-                Err(ProviderError::new(Class::Failed, format!("{name} has no connection to be asked on")))
+                Err(ProviderError::new(Class::Failed, format!("{name}: its provider instance has no connection")))
             }
             GateEvaluation::Check { expanded, mut values, unselected, place } => {
                 for instances in unselected {
@@ -297,14 +297,14 @@ async fn wait_for_check(
     limit: Duration,
 ) -> Result<(), ProviderError> {
     let end = Instant::now() + limit;
-    // Whoever asks gives up by dropping this.
+    // The caller aborts by dropping the future.
     let never = CancellationToken::new();
     loop {
         let (status, messages) = evaluate_check(expanded, values, check, When::Applied, &never).await;
         match status {
             CheckStatus::Pass => return Ok(()),
-            // The values are those that there are now, so it stays unknown.
-            CheckStatus::Unknown => return Err(unknown(expanded, values, check)),
+            // The values do not change any more, so the status stays unknown.
+            CheckStatus::Unknown => return Err(unknown_values(expanded, values, check)),
             CheckStatus::Fail | CheckStatus::Error => {}
         }
         if Instant::now() + POLL_INTERVAL > end {
@@ -315,12 +315,12 @@ async fn wait_for_check(
     }
 }
 
-fn unknown(expanded: &Expanded, values: &Values, check: &CheckInstance) -> ProviderError {
+fn unknown_values(expanded: &Expanded, values: &Values, check: &CheckInstance) -> ProviderError {
     let dependencies = check_dependencies(expanded, check, &mut LocalReferences::default());
     let is_open = |address: &&Address| values.get(address).is_none_or(|v| v.is_unknown() || v.is_retained());
     let open: Vec<_> = dependencies.iter().filter(is_open).map(ToString::to_string).collect();
-    let message = format!("it depends on what is not known of {}", open.join(", "));
+    let message = format!("it depends on unknown values of {}", open.join(", "));
     ProviderError::new(Class::Invalid, message).help(
-        "a gate is asked once the changes of its node are done: let its check look at nothing that comes later, and name in --target what it looks at",
+        "a gate is evaluated after the changes of its node: remove references to later resources from the check, or select them with --target",
     )
 }

@@ -1,4 +1,4 @@
-//! What an apply does about the machines of nodes before anything else: it records who answers, and clears away what machines that are gone left in clusters.
+//! The machines of nodes in an apply: they are recorded, and the objects of replaced machines in clusters are removed, before anything else is done.
 
 use std::time::Instant;
 
@@ -13,15 +13,16 @@ use crate::provider::{Action, Applied, Operation, ProviderError, Target};
 use crate::session::Event;
 
 impl Executor<'_> {
-    /// Records which machines answer for the nodes, so that another one is noticed. Those that a person approved are known from now on.
+    /// Records the machines of the nodes, including newly approved ones, so that a replacement is noticed later.
     pub(super) async fn record_machines(&mut self) {
         if self.context.plan.options.mode == PlanMode::Destroy {
             return;
         }
         let ApplyContext { machines, expanded, known_machines, session, .. } = &self.context;
         let allowed = machines.seen.iter().filter(|(node, _)| machines.unapproved(node).is_none());
-        let met: Vec<_> = allowed.filter_map(|(node, machine)| Some((expanded.nodes.get(node)?, machine))).collect();
-        let writes = met.iter().filter_map(|(node, machine)| {
+        let answering: Vec<_> =
+            allowed.filter_map(|(node, machine)| Some((expanded.nodes.get(node)?, machine))).collect();
+        let writes = answering.iter().filter_map(|(node, machine)| {
             let name = &node.name.0;
             let now = serde_json::to_value(machine).ok()?;
             (known_machines.get(name) != Some(&now)).then(|| self.lock.set_node(name, now))
@@ -30,19 +31,19 @@ impl Executor<'_> {
             self.report.state_error = Some(error);
             return;
         }
-        // Only once the state knows the machines: a run that dies in between finds them there.
-        for (node, machine) in met {
+        // The provider trusts a machine only after the state has recorded it, so that the next run knows it even if this run is killed.
+        for (node, machine) in answering {
             let alias = machines.accepted.get(&node.name);
             if let Some(connection) = alias.and_then(|alias| session.connection(alias))
                 && let Err(error) = connection.trust_machine(&Target::Node(node.clone()), machine).await
             {
-                // The state knows the machine, so the next run takes it for the node's as well.
-                tracing::warn!(node = %node.name, %error, "the host keys could not be kept");
+                // The state has recorded the machine, so the next run accepts it too.
+                tracing::warn!(node = %node.name, %error, "cannot store the host keys");
             }
         }
     }
 
-    /// Forgets the machines of nodes that nothing is left of.
+    /// Removes the machines of nodes without records from the state.
     pub(super) async fn remove_machines(&mut self) {
         let options = &self.context.plan.options;
         if !options.targets.is_empty() || !options.exclude.is_empty() {
@@ -60,8 +61,7 @@ impl Executor<'_> {
         }
     }
 
-    /// Removes what machines that are gone left elsewhere: a new machine must not come upon the registration of the old one.
-    /// What depends on others goes before them.
+    /// Removes the objects of replaced machines in clusters, dependants first, because a new machine must not find the registration of the old one.
     pub(super) async fn remove_objects_of_former_machines(&mut self) {
         let left: Vec<_> =
             (0..self.context.plan.changes.len()).rev().filter(|i| self.is_of_former_machine(*i)).collect();
@@ -75,7 +75,7 @@ impl Executor<'_> {
         }
     }
 
-    /// Tells of the nodes where nothing is done.
+    /// Reports the nodes whose machine nobody approved.
     pub(super) fn report_unapproved(&self) {
         for node in self.context.machines.changes.iter().filter(|change| change.is_withheld()) {
             let changes = self.context.plan.changes.iter().filter(|c| c.action.is_change());
@@ -87,7 +87,7 @@ impl Executor<'_> {
         }
     }
 
-    /// Is it something that a machine left behind, and that is to be made anew?
+    /// Whether a change replaces an object of a replaced machine.
     fn is_of_former_machine(&self, i: usize) -> bool {
         let change = self.change(i);
         change.action == Action::Replace
@@ -130,7 +130,7 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// What could not be cleared away keeps its whole node from being begun.
+    /// Skips the whole node of an object that could not be removed.
     fn skip_node(&mut self, i: usize, error: &ProviderError) {
         let node = |address: &Address| self.context.expanded.instance(address)?.binding.node.as_ref().map(|n| &n.name);
         let of = node(&self.change(i).address);

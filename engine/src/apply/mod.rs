@@ -1,4 +1,4 @@
-//! Applying a plan: a walk of its changes, as many at once as their dependencies allow.
+//! The apply: runs the changes of a plan, as many at the same time as their dependencies permit.
 
 mod bookkeeping;
 mod call;
@@ -44,7 +44,7 @@ use crate::plan::{Change, Item, Machines, Plan, PlanMode};
 use crate::provider::{Action, Applied, Class, ProviderError, Target};
 use crate::session::{Event, Events, Interrupt, Session};
 
-/// Everything that an apply works on.
+/// The data of an apply.
 pub(crate) struct ApplyContext {
     pub plan: Plan,
     pub expanded: Arc<Expanded>,
@@ -54,30 +54,30 @@ pub(crate) struct ApplyContext {
     /// What was known when the world was read.
     pub static_values: StaticValues,
     pub key: SealKey,
-    /// The changes that must not be done any more, because the object no longer looks as reviewed; with what differs.
+    /// The changes that are stale because their object changed after the review, with the differences.
     pub stale: HashMap<Address, Vec<String>>,
-    /// What can't be looked at any more, and why.
+    /// The instances that could not be read, with the errors.
     pub unread: HashMap<Address, ProviderError>,
-    /// What is not done because nobody approved the machine of its node.
+    /// The changes that are not made because nobody approved the machine of their node.
     pub unapproved: HashMap<Address, NodeName>,
-    /// Which machines answer for the nodes.
+    /// The machines that answer as the nodes.
     pub machines: Machines,
-    /// Which instance owns which object.
+    /// The owner of each object.
     pub owners: Owners,
-    /// The machines that the state knows.
+    /// The recorded machines of the nodes.
     pub known_machines: BTreeMap<String, serde_json::Value>,
     /// The intents that an earlier run left open.
     pub open: Vec<Intent>,
 }
 
 impl ApplyContext {
-    /// Where the object of a change lives.
+    /// Returns the target of a change.
     fn target(&self, change: &Change) -> Option<Target> {
         self.expanded.target(&change.address.resource, &change.provider, &change.target)
     }
 }
 
-/// Walks the changes of a plan.
+/// Runs the changes of a plan.
 pub(crate) struct Executor<'a> {
     context: ApplyContext,
     lock: &'a Lock,
@@ -86,57 +86,57 @@ pub(crate) struct Executor<'a> {
     interrupt: &'a Interrupt,
     order: Order,
     rollouts: Rollouts,
-    /// The gates that are asked now.
+    /// The health gates that are being evaluated.
     gates: JoinSet<GateResult>,
     /// The failures that are being explained.
     explanations: JoinSet<Explained>,
     /// The nodes whose gates are asked once more is known, and the pause after that.
     postponed: Vec<(NodeTurn, Duration)>,
     run: String,
-    /// The records as they are now, by address.
+    /// The current records, by address.
     records: BTreeMap<String, Arc<Record>>,
-    /// The provider instances whose cluster this run brings up or restarts.
-    coming_up: BTreeSet<String>,
-    /// The operations that run, with their intent and their start.
+    /// The provider instances whose cluster this run starts or restarts.
+    starting_clusters: BTreeSet<String>,
+    /// The running operations, each with its intent and its start.
     running: HashMap<usize, (String, Instant)>,
-    /// The calls of a provider that run, by target.
+    /// The number of running provider calls, by target.
     calls: HashMap<String, usize>,
-    /// The replacements whose old object went with its machine.
+    /// The replacements whose old object was removed with its machine.
     cleared: HashSet<usize>,
-    /// What the first parts of changes left.
+    /// The results of the first parts of changes.
     first_parts: HashMap<usize, FirstPart>,
-    /// The changes whose second part does not come about, because this one did not succeed.
+    /// The changes whose second part is abandoned, each with the failed instance that caused this.
     abandoned_by: HashMap<usize, Address>,
-    /// The desired attributes of the operations that run or ran.
-    wanted: HashMap<usize, Attributes>,
+    /// The desired attributes of operations that run or have run.
+    desired: HashMap<usize, Attributes>,
     sender: UnboundedSender<Message>,
     receiver: UnboundedReceiver<Message>,
     report: Report,
 }
 
-/// What the first part of a change left.
+/// The result of the first part of a change.
 struct FirstPart {
-    /// What is recorded between the parts.
+    /// The record between the parts.
     record: Option<Arc<Record>>,
     notes: Vec<String>,
     took: Duration,
 }
 
-/// What comes back from the calls of providers.
+/// A message from a provider call.
 enum Message {
-    /// An operation of the call is over.
+    /// An operation of the call ended.
     Ended(usize, Result<CallResult, ProviderError>),
-    /// The call of an operation with this intent is over, so it ended now if it did not before.
+    /// The call of an operation with this intent ended. If the operation did not report its end, it failed.
     Unreported(usize, String),
-    /// A call on this target is over.
+    /// A call on this target ended.
     CallOver(String),
 }
 
-/// What an operation left.
+/// The result of a successful operation.
 enum CallResult {
-    /// Of a resource.
+    /// The result for a resource.
     Applied(Applied),
-    /// Of a data source.
+    /// The attributes of a data source.
     Data(Attributes),
 }
 
@@ -154,8 +154,8 @@ impl<'a> Executor<'a> {
         let order = Order::new(&context.plan.changes, &context.items);
         let rollouts = Rollouts::new(&context.plan.rollouts, &context.plan.changes, &order);
         let (sender, receiver) = unbounded_channel();
-        let (running, calls, cleared, first_parts, abandoned_by, wanted) = Default::default();
-        let coming_up = coming_up(&context);
+        let (running, calls, cleared, first_parts, abandoned_by, desired) = Default::default();
+        let starting_clusters = starting_clusters(&context);
         let run = options.run.clone();
         let report = Report::default();
         Self {
@@ -171,20 +171,20 @@ impl<'a> Executor<'a> {
             postponed: Vec::new(),
             run,
             records,
-            coming_up,
+            starting_clusters,
             running,
             calls,
             cleared,
             first_parts,
             abandoned_by,
-            wanted,
+            desired,
             sender,
             receiver,
             report,
         }
     }
 
-    /// Does the changes and records them.
+    /// Runs the changes and records them.
     pub async fn run(mut self) -> Report {
         if self.options.verify {
             let stale = verify::changed_since_review(&self.context, self.events).await;
@@ -198,7 +198,7 @@ impl<'a> Executor<'a> {
         let lost = self.lock.lost();
         loop {
             self.start_ready().await;
-            // A call that reported its last operation still holds its place until it says that it is over.
+            // A call counts against the limits until it ends, even if all of its operations have reported.
             let calls_are_over = self.calls.values().all(|calls| *calls == 0);
             let gates_are_over = self.gates.is_empty() || self.is_stopping();
             if self.running.is_empty() && calls_are_over && gates_are_over && self.explanations.is_empty() {
@@ -264,7 +264,7 @@ impl<'a> Executor<'a> {
         &self.context.plan.changes[i]
     }
 
-    /// Starts everything that may start now; what touches no provider is done at once.
+    /// Starts everything that may start now. Changes that need no provider are completed immediately.
     async fn start_ready(&mut self) {
         loop {
             if self.interrupt.stop.is_cancelled() {
@@ -275,37 +275,38 @@ impl<'a> Executor<'a> {
             }
             let ready = self.order.take_ready();
             if ready.is_empty() {
-                let told = self.report.outcomes.len();
+                let reported = self.report.outcomes.len();
                 self.advance_rollouts();
                 self.start_queued().await;
-                if self.report.outcomes.len() == told {
+                if self.report.outcomes.len() == reported {
                     if self.running.is_empty() && self.explanations.is_empty() {
                         self.evaluate_postponed();
                     }
                     return;
                 }
-                // What failed before its provider was asked may have stopped a rollout.
+                // An operation that failed before its call may have stopped a rollout.
                 continue;
             }
-            let (barred, ready): (Vec<_>, Vec<_>) = ready.into_iter().partition(|i| self.is_barred(*i));
-            let (outside, inside): (Vec<_>, Vec<_>) =
-                ready.into_iter().partition(|i| self.change(*i).action.acts_on_world());
-            for i in outside {
+            let (blocked, ready): (Vec<_>, Vec<_>) = ready.into_iter().partition(|i| self.is_blocked(*i));
+            let (operations, state_only): (Vec<_>, Vec<_>) =
+                ready.into_iter().partition(|i| self.change(*i).action.accesses_target());
+            for i in operations {
                 self.order.queue(i);
             }
-            barred.into_iter().for_each(|i| self.bar(i));
-            self.record_only(inside).await;
+            blocked.into_iter().for_each(|i| self.end_blocked(i));
+            self.record_only(state_only).await;
         }
     }
 
-    /// Whether a change is not to be done: it is of a machine that nobody approved, cannot be read, or does not look as it was reviewed.
-    fn is_barred(&self, i: usize) -> bool {
+    /// Whether a change must not be made: nobody approved its machine, it could not be read, or it changed after the review.
+    fn is_blocked(&self, i: usize) -> bool {
         let ApplyContext { unapproved, unread, stale, .. } = &self.context;
         let address = &self.change(i).address;
         unapproved.contains_key(address) || unread.contains_key(address) || stale.contains_key(address)
     }
 
-    fn bar(&mut self, i: usize) {
+    /// Ends a change that must not be made, with the reason.
+    fn end_blocked(&mut self, i: usize) {
         let address = &self.change(i).address;
         if self.context.unapproved.contains_key(address) {
             self.skip_unapproved(i);
@@ -316,7 +317,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// What is of a machine that nobody approved is not acted on.
+    /// Ends a change whose machine nobody approved.
     fn skip_unapproved(&mut self, i: usize) {
         let change = self.change(i);
         let acts = change.action.is_change() || change.action == Action::Read;
@@ -326,7 +327,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// What can't be looked at is not acted on.
+    /// Ends a change whose instance could not be read.
     fn skip_unread(&mut self, i: usize) {
         let change = self.change(i);
         let acts = change.action.is_change() || change.action == Action::Read;
@@ -336,7 +337,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Starts queued operations, batched by target, as far as the limits allow.
+    /// Starts queued operations, batched by target, as far as the limits permit.
     async fn start_queued(&mut self) {
         let target_of = |i: usize| {
             let change = &self.context.plan.changes[i];
@@ -359,14 +360,14 @@ impl<'a> Executor<'a> {
         let mut operations = Vec::new();
         let mut data = Vec::new();
         let mut intents = Vec::new();
-        let mut begun = Vec::new();
+        let mut new_records = Vec::new();
         for i in changes {
             match self.prepare(i) {
                 Ok(Prepared::Data(request)) => data.push((i, request)),
                 Ok(Prepared::Operations(sequence)) => {
-                    // What is new is known to the state before it is made: a run that dies here loses nothing.
-                    let wanted = self.wanted.get(&i).filter(|_| self.order.part(i) == Part::Make);
-                    begun.extend(self.record_before(self.change(i), wanted));
+                    // A new object is recorded before it is created, so that it is found if the run is killed here.
+                    let desired = self.desired.get(&i).filter(|_| self.order.part(i) == Part::Make);
+                    new_records.extend(self.record_before(self.change(i), desired));
                     let intent = self.intent(self.change(i));
                     self.running.insert(i, (intent.id.clone(), Instant::now()));
                     intents.push(intent);
@@ -376,9 +377,9 @@ impl<'a> Executor<'a> {
             }
         }
         let places: Vec<usize> = operations.iter().map(|(i, _)| *i).chain(data.iter().map(|(i, _)| *i)).collect();
-        let puts = join_all(begun.iter().map(|record| self.lock.put(record.clone())));
-        let (puts, began) = futures::join!(puts, self.lock.begin(intents));
-        if let Err(error) = puts.into_iter().chain([began]).collect::<Result<(), _>>() {
+        let puts = join_all(new_records.iter().map(|record| self.lock.put(record.clone())));
+        let (puts, started) = futures::join!(puts, self.lock.begin(intents));
+        if let Err(error) = puts.into_iter().chain([started]).collect::<Result<(), _>>() {
             for i in &places {
                 self.running.remove(i);
             }
@@ -386,7 +387,7 @@ impl<'a> Executor<'a> {
             self.report.state_error = Some(error);
             return;
         }
-        self.records.extend(begun.into_iter().map(|record| (record.address.clone(), Arc::new(record))));
+        self.records.extend(new_records.into_iter().map(|record| (record.address.clone(), Arc::new(record))));
         for (i, _) in operations.iter().filter(|(i, _)| !self.order.is_half_done(*i)) {
             let change = self.change(*i);
             self.events.send(Event::Started { address: change.address.clone(), action: change.action });
@@ -397,10 +398,10 @@ impl<'a> Executor<'a> {
         let Some(first) = places.first().map(|i| self.change(*i)) else { return };
         let connection = self.context.session.connection(&first.provider).cloned();
         let at = self.context.target(first);
-        let waiting = self.coming_up.contains(&first.provider).then(|| first.address.clone());
+        let waiting = self.starting_clusters.contains(&first.provider).then(|| first.address.clone());
         *self.calls.entry(target.clone()).or_default() += 1;
         let sender = self.sender.clone();
-        let begun: Vec<_> = places.iter().filter_map(|i| Some((*i, self.running.get(i)?.0.clone()))).collect();
+        let intents: Vec<_> = places.iter().filter_map(|i| Some((*i, self.running.get(i)?.0.clone()))).collect();
         tokio::spawn(async move {
             let reports = sender.clone();
             let call = tokio::spawn(async move {
@@ -411,8 +412,8 @@ impl<'a> Executor<'a> {
             if call.await.is_err() {
                 tracing::error!("a call of a provider panicked");
             }
-            // What was reported already is not running any more, or is with its next part. The receiver is gone only when the run is.
-            for (i, intent) in begun {
+            // A reported operation is not running any more, or its next part runs. The receiver is dropped only at the end of the run.
+            for (i, intent) in intents {
                 let _ = sender.send(Message::Unreported(i, intent));
             }
             let _ = sender.send(Message::CallOver(target));
@@ -436,7 +437,7 @@ impl<'a> Executor<'a> {
     fn fail(&mut self, i: usize, error: ProviderError) {
         let change = self.change(i);
         let (address, action) = (change.address.clone(), change.action);
-        // What a lost lock cuts short is cancelled too, and that is no person's wish.
+        // An operation is also cancelled when the lock is lost. That is not an interruption by the user.
         if error.class == Class::Cancelled && !self.context.session.start_permit.is_lost() {
             self.report.interrupted = true;
         }
@@ -444,7 +445,7 @@ impl<'a> Executor<'a> {
         self.end(i, ChangeResult::Failed(error));
     }
 
-    /// Notes how the part of a change ended that was to be done now; a change that did not come about takes its dependants with it.
+    /// Records the result of the current part of a change. If the change failed, its dependants are abandoned.
     fn end(&mut self, i: usize, result: ChangeResult) {
         let done = matches!(result, ChangeResult::Done);
         match done.then(|| self.order.done(i)) {
@@ -470,7 +471,7 @@ impl<'a> Executor<'a> {
         self.skip(skipped, &address);
     }
 
-    /// Notes changes that are not begun or not brought to their end, because this one did not come about.
+    /// Records changes that are not started or not completed because the change of `because` did not succeed.
     fn skip(&mut self, skipped: Vec<usize>, because: &Address) {
         for i in skipped {
             if self.running.contains_key(&i) {
@@ -500,15 +501,16 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// The error of a change of which only the first part is done.
+    /// Returns the error of a change whose first part alone is done.
     fn half_done(&self, i: usize, why: &str) -> ProviderError {
         let first = match self.order.part(i) {
             Part::Make => "the old object is destroyed, and the new one is not created",
             Part::Remove(_) => "the new object is created, and the old one is not destroyed",
         };
-        ProviderError::new(Class::Failed, format!("{first}: {why}")).help("the next apply does the rest")
+        ProviderError::new(Class::Failed, format!("{first}: {why}")).help("the next apply completes the change")
     }
 
+    /// Records the changes that were not started before the run ended.
     fn report_not_started(&mut self) {
         for i in self.order.rest() {
             let change = self.change(i);
@@ -524,12 +526,12 @@ impl<'a> Executor<'a> {
     }
 }
 
-/// The provider instances that come after something which the plan changes.
-fn coming_up(context: &ApplyContext) -> BTreeSet<String> {
-    let acting = context.plan.changes.iter().filter(|change| change.action.acts_on_world());
+/// Returns the provider instances that depend on a planned change.
+fn starting_clusters(context: &ApplyContext) -> BTreeSet<String> {
+    let acting = context.plan.changes.iter().filter(|change| change.action.accesses_target());
     let acting: HashSet<&Address> = acting.map(|change| &change.address).collect();
-    let comes_up = |alias: &&String| provider_dependencies(&context.expanded, alias).any(|d| acting.contains(&d));
-    context.expanded.manifest.providers.keys().filter(comes_up).cloned().collect()
+    let is_starting = |alias: &&String| provider_dependencies(&context.expanded, alias).any(|d| acting.contains(&d));
+    context.expanded.manifest.providers.keys().filter(is_starting).cloned().collect()
 }
 
 fn not_done(address: &Address) -> String {

@@ -1,4 +1,4 @@
-//! What became of the operations: recorded, told, and handed on to those that wait for it.
+//! The results of operations: recorded, reported, and passed to their dependants.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::provider::{Action, Class, ProviderError};
 use crate::session::Event;
 
 impl Executor<'_> {
-    /// Records what came back, all of it under one sync, and lets dependants go on.
+    /// Records the results, in one sync of the state, and starts dependants.
     pub(super) async fn settle(&mut self, messages: Vec<Message>) {
         let mut ended = Vec::new();
         for message in messages {
@@ -28,7 +28,7 @@ impl Executor<'_> {
                     }
                 }
                 Message::Ended(i, result) => ended.push((i, result)),
-                // By now the next part of the change may be under way, with another intent.
+                // The next part of the change may be running, with another intent.
                 Message::Unreported(i, intent) if self.running.get(&i).is_some_and(|(id, _)| *id == intent) => {
                     ended.push((i, Err(unreported())));
                 }
@@ -59,14 +59,14 @@ impl Executor<'_> {
                     self.finished(i, started.elapsed(), notes);
                     self.end(i, ChangeResult::Done);
                 }
-                // Back to what waits, of which the run that is about to end begins nothing.
+                // The operation is queued again. The run starts nothing more, so it is reported as not started.
                 Err(error) if error.class == Class::NotStarted => self.order.requeue(vec![i]),
                 Err(error) => self.explain_operation(i, error),
             }
         }
     }
 
-    /// Tells that a change is done; of its first part alone nothing is told.
+    /// Reports that a change is complete. A change whose first part alone is done is not reported.
     fn finished(&mut self, i: usize, took: Duration, notes: Vec<String>) {
         let address = self.change(i).address.clone();
         let (notes, took) = match self.first_parts.remove(&i) {
@@ -83,22 +83,22 @@ impl Executor<'_> {
         }
     }
 
-    /// Notes an operation whose end the state does not know. The run stops, so nothing that waits for it is begun.
+    /// Reports an operation whose result is not recorded. The run stops, so no dependant starts.
     fn report_unrecorded(&mut self, i: usize, error: Option<ProviderError>) {
         let change = self.change(i);
         let (address, action) = (change.address.clone(), change.action);
-        // One that was cancelled may have done a part of its work.
+        // A cancelled operation may have been done in part.
         let failed = error.filter(|error| !matches!(error.class, Class::Cancelled | Class::NotStarted));
-        let told = failed.clone().unwrap_or_else(|| {
-            ProviderError::new(Class::Failed, "how it ended is not recorded, so the next run looks at it again")
+        let reported = failed.clone().unwrap_or_else(|| {
+            ProviderError::new(Class::Failed, "the result is not recorded; the next run reads the object again")
         });
-        self.events.send(Event::Failed { address: address.clone(), action, error: told });
+        self.events.send(Event::Failed { address: address.clone(), action, error: reported });
         let result = failed.map_or(ChangeResult::Unrecorded, ChangeResult::Failed);
         let outcome = ChangeOutcome::of(self.change(i), result);
         self.report.outcomes.push(outcome);
     }
 
-    /// What to record of an ended operation, and what to say.
+    /// Returns the outcome to record for an ended operation, and its notes or its error.
     pub(super) fn outcome(
         &mut self,
         i: usize,
@@ -107,12 +107,12 @@ impl Executor<'_> {
         let change = self.context.plan.changes[i].clone();
         let address = change.address.to_string();
         match result {
-            Ok(CallResult::Data(found)) => {
-                let mut values = self.wanted.remove(&i).unwrap_or_default();
-                values.extend(self.context.expanded.marked(&change.address.resource, found));
+            Ok(CallResult::Data(data)) => {
+                let mut values = self.desired.remove(&i).unwrap_or_default();
+                values.extend(self.context.expanded.marked(&change.address.resource, data));
                 self.context.values.insert(change.address.clone(), values.clone());
-                let broken = self.broken_postconditions(&change.address, values);
-                (None, if broken.is_empty() { Ok(Vec::new()) } else { Err(from_diagnostics(&broken)) })
+                let violated = self.violated_postconditions(&change.address, values);
+                (None, if violated.is_empty() { Ok(Vec::new()) } else { Err(from_diagnostics(&violated)) })
             }
             Ok(CallResult::Applied(applied)) if change.action == Action::Delete && self.order.is_last(i) => {
                 self.records.remove(&address);
@@ -129,19 +129,19 @@ impl Executor<'_> {
             }
             Ok(CallResult::Applied(mut applied)) => {
                 applied.attributes = self.context.expanded.marked(&change.address.resource, applied.attributes);
-                let wanted = self.wanted.remove(&i).unwrap_or_default();
+                let desired = self.desired.remove(&i).unwrap_or_default();
                 let record = self.record(i, &applied);
                 self.records.insert(address, Arc::new(record.clone()));
-                let mut values: Attributes = wanted.into_iter().filter(|(_, v)| !v.is_null()).collect();
+                let mut values: Attributes = desired.into_iter().filter(|(_, v)| !v.is_null()).collect();
                 values.extend(applied.attributes);
                 self.context.values.insert(change.address.clone(), values.clone());
-                let broken = self.broken_postconditions(&change.address, values);
-                let result = if broken.is_empty() { Ok(applied.notes) } else { Err(from_diagnostics(&broken)) };
+                let violated = self.violated_postconditions(&change.address, values);
+                let result = if violated.is_empty() { Ok(applied.notes) } else { Err(from_diagnostics(&violated)) };
                 (Some(Recorded::Put(record)), result)
             }
             Err(error) if change.address.resource.mode == Mode::Data => (None, Err(error)),
             Err(error) if error.class == Class::NotStarted => {
-                // The state knows of it what it knew before.
+                // The record stays as it was before the operation.
                 let known = match self.order.is_half_done(i) {
                     true => self.first_parts.get(&i).and_then(|first| first.record.clone()),
                     false => self.context.items.get(&change.address).and_then(|item| item.recorded.clone()),
@@ -158,12 +158,12 @@ impl Executor<'_> {
                 };
                 (Some(recorded), Err(error))
             }
-            // Also what was cancelled: it may have been cancelled half-way.
+            // A cancelled operation is incomplete too, because it may have been done in part.
             Err(error) => {
-                let record = self.incomplete(&change, self.wanted.get(&i));
+                let record = self.incomplete(&change, self.desired.get(&i));
                 let recorded = match record {
                     Some(mut record) => {
-                        // A replacement may have failed at either of two objects.
+                        // A replacement has two objects, and it is unknown which of them failed.
                         if let (Some(private), Action::Create | Action::Update) = (&error.private, change.action) {
                             record.private = (**private).clone();
                         }
@@ -177,7 +177,7 @@ impl Executor<'_> {
         }
     }
 
-    pub(super) fn broken_postconditions(&self, address: &Address, values: Attributes) -> Vec<Diagnostic> {
+    pub(super) fn violated_postconditions(&self, address: &Address, values: Attributes) -> Vec<Diagnostic> {
         let Some(instance) = self.context.expanded.instance(address) else { return Vec::new() };
         let scope = InstanceScope::new(&self.context.expanded, &self.context.values, instance.binding.clone());
         let scope = scope.with_self(Value::Map(values));

@@ -1,4 +1,4 @@
-//! What is to be asked of a provider for one change, with the values as they are when its turn comes.
+//! The operations of a change, made from the current values when its turn comes.
 
 use super::Executor;
 use crate::configuration::evaluate::{desired, violated};
@@ -9,16 +9,16 @@ use crate::plan::sequence::{OldObject, Part};
 use crate::plan::{Change, Item};
 use crate::provider::{Action, DataRequest, Operation, OperationAction};
 
-/// What is to be asked of a provider for one change.
+/// The requests of one change.
 pub(super) enum Prepared {
-    /// These operations, one after the other.
+    /// Operations that run one after the other.
     Operations(Vec<Operation>),
-    /// This data.
+    /// A data source to read.
     Data(DataRequest),
 }
 
 impl Executor<'_> {
-    /// What is to be asked of the provider for one change, with the values as they are now.
+    /// Returns the requests of one change, from the current values.
     pub(super) fn prepare(&mut self, i: usize) -> Result<Prepared, Vec<Diagnostic>> {
         let change = &self.context.plan.changes[i];
         let item = self.context.items.get(&change.address).cloned().unwrap_or_default();
@@ -49,8 +49,8 @@ impl Executor<'_> {
                 ..operation(OperationAction::Delete, item.observed.clone())
             }),
             Part::Remove(OldObject::Own) => {
-                let is_there = item.former.is_some() || item.observed.is_some();
-                (is_there && !self.cleared.contains(&i)).then(|| self.deletion(change, &item))
+                let exists = item.former.is_some() || item.observed.is_some();
+                (exists && !self.cleared.contains(&i)).then(|| self.deletion(change, &item))
             }
         };
         let removal: Vec<_> = removal.into_iter().collect();
@@ -62,62 +62,63 @@ impl Executor<'_> {
         };
         let scope = InstanceScope::new(&self.context.expanded, &self.context.values, instance.binding.clone());
         let what = format!("precondition of {}", change.address);
-        let broken = violated(&instance.resource.preconditions, &what, &scope);
-        if !broken.is_empty() {
-            return Err(broken);
+        let violated_conditions = violated(&instance.resource.preconditions, &what, &scope);
+        if !violated_conditions.is_empty() {
+            return Err(violated_conditions);
         }
-        let wanted = desired(&self.context.expanded, instance, &self.context.values)?;
+        let desired = desired(&self.context.expanded, instance, &self.context.values)?;
         if part != Part::Make {
             return Ok(Prepared::Operations(removal));
         }
-        let unknown: Vec<_> = wanted.iter().filter(|(_, v)| v.is_unknown()).map(|(k, _)| k.as_str()).collect();
+        let unknown: Vec<_> = desired.iter().filter(|(_, v)| v.is_unknown()).map(|(k, _)| k.as_str()).collect();
         if !unknown.is_empty() {
-            let message = format!("{}: still unknown after all it depends on: {}", change.address, unknown.join(", "));
+            let message =
+                format!("{}: values are still unknown after all dependencies: {}", change.address, unknown.join(", "));
             return Err(vec![Diagnostic::error(message).at(instance.resource.span, "")]);
         }
         if change.address.resource.mode == Mode::Data {
             let data_source = change.resource_type.clone();
             let timeout = self.timeout(&change.address, "read");
             let request =
-                DataRequest { address: change.address.clone(), data_source, arguments: wanted.clone(), timeout };
-            self.wanted.insert(i, wanted);
+                DataRequest { address: change.address.clone(), data_source, arguments: desired.clone(), timeout };
+            self.desired.insert(i, desired);
             return Ok(Prepared::Data(request));
         }
-        // What was unknown when this was planned may turn out to be the object of another instance.
-        for identity in self.context.expanded.identities(instance, &wanted) {
+        // An identity that was unknown in the plan may turn out to be the object of another instance.
+        for identity in self.context.expanded.identities(instance, &desired) {
             if let Err(owner) = self.context.owners.claim(instance, identity.clone())
                 && let Some(owner) = self.context.expanded.instance(&owner)
             {
                 return Err(vec![same_object(owner, instance, &identity)]);
             }
         }
-        let wanted = self.context.expanded.ignoring(instance, wanted, item.observed.as_ref());
+        let desired = self.context.expanded.ignoring(instance, desired, item.observed.as_ref());
         let make = |observed| Operation {
             timeout: self.timeout(&change.address, "create"),
-            // What is made anew has nothing to do with what is remembered.
+            // The record belongs to the old object.
             recorded: None,
-            ..operation(OperationAction::Create(wanted.clone()), observed)
+            ..operation(OperationAction::Create(desired.clone()), observed)
         };
         let update = |observed| Operation {
             timeout: self.timeout(&change.address, "update"),
-            ..operation(OperationAction::Update(wanted.clone()), observed)
+            ..operation(OperationAction::Update(desired.clone()), observed)
         };
         let make = match change.action {
-            // Under a new identity something may be there already.
+            // An object with the new identity may exist already.
             Action::Replace | Action::ReplaceCreateFirst => match (&item.former, &item.observed) {
-                (Some(_), Some(there)) if !item.displaced => {
-                    Operation { recorded: None, ..update(Some(there.clone())) }
+                (Some(_), Some(existing)) if !item.displaced => {
+                    Operation { recorded: None, ..update(Some(existing.clone())) }
                 }
                 _ => make(None),
             },
             Action::Update => update(item.observed.clone()),
             _ => make(None),
         };
-        self.wanted.insert(i, wanted);
+        self.desired.insert(i, desired);
         Ok(Prepared::Operations(vec![make]))
     }
 
-    /// The deletion of what a change found: under the recorded identity, where the manifest now says another one.
+    /// Returns the deletion of the object that the plan found, with the recorded identity if the manifest now declares another one.
     pub(super) fn deletion(&self, change: &Change, item: &Item) -> Operation {
         Operation {
             address: change.address.clone(),

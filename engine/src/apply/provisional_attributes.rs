@@ -1,16 +1,16 @@
-//! What may be remembered of an object before its provider has made it.
+//! Attributes that are recorded before an object is created.
 
 use moorfast_state::SealKey;
 use serde_json::{Map, Value as Json};
 
 use crate::model::{Attributes, UNKNOWN_KEY, Value, is_mark};
 
-/// The attributes of an object that is about to be made, sealed.
+/// Returns the sealed attributes of an object that is about to be created.
 ///
-/// Only its provider knows what of it is secret, and it told so in the plan: what the plan shows is in the clear. What the plan did not know yet is in the
-/// clear only where the identity tells it anyway; of the rest there is a digest.
+/// Only the provider knows which of its values are secret, and it marked them in the plan. A value that the plan shows is recorded unchanged. A value that was
+/// unknown in the plan is recorded as a digest, unless the identity contains it anyway.
 pub(super) fn provisional_attributes(
-    wanted: &Attributes,
+    desired: &Attributes,
     planned: Option<&Map<String, Json>>,
     identity: &str,
     key: &SealKey,
@@ -18,12 +18,12 @@ pub(super) fn provisional_attributes(
     let sealed = |(name, value): (&String, &Value)| {
         (name.clone(), part(value, planned.and_then(|shown| shown.get(name)), identity, key))
     };
-    wanted.iter().filter(|(_, value)| !value.is_null()).map(sealed).collect()
+    desired.iter().filter(|(_, value)| !value.is_null()).map(sealed).collect()
 }
 
-fn part(wanted: &Value, planned: Option<&Json>, identity: &str, key: &SealKey) -> Json {
+fn part(desired: &Value, planned: Option<&Json>, identity: &str, key: &SealKey) -> Json {
     let known = planned.filter(|shown| shown.get(UNKNOWN_KEY).is_none());
-    match (wanted, known) {
+    match (desired, known) {
         (Value::Map(map), shown) if shown.is_none_or(is_open) => {
             let member = |(name, value): (&String, &Value)| {
                 (name.clone(), part(value, shown.and_then(|shown| shown.get(name)), identity, key))
@@ -52,18 +52,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_plan_or_the_identity_tells_is_in_the_clear() {
+    fn only_values_in_the_plan_or_the_identity_are_recorded_unchanged() {
         let secret = json!({ "$sensitive": "blake3:1" });
         let unknown = json!({ "$unknown": true });
         let cases = [
-            // What the plan shows, and what its provider hid there.
+            // Values that the plan shows, and values that it hides.
             (json!({ "mode": "0644" }), json!({ "mode": "0644" }), json!({ "mode": "0644" })),
             (json!({ "content": "hidden" }), json!({ "content": secret }), json!({ "content": secret })),
-            // What it did not know.
+            // Values that were unknown in the plan.
             (json!({ "content": "hidden" }), json!({ "content": unknown }), json!({ "content": "digest" })),
             (json!({ "content": "hidden" }), json!({}), json!({ "content": "digest" })),
             (json!({ "path": "/srv/a" }), json!({ "path": unknown }), json!({ "path": "/srv/a" })),
-            // Deeper down.
+            // Nested values.
             (
                 json!({ "manifest": { "kind": "Secret", "data": { "a": "hidden" } } }),
                 json!({ "manifest": unknown }),
@@ -77,11 +77,11 @@ mod tests {
         ];
         let key = SealKey::from_bytes([7; 32]);
         let digest = Value::from("hidden").sensitive().seal(&key).to_string();
-        for (wanted, planned, expected) in cases {
-            let Value::Map(attributes) = Value::from(wanted.clone()) else { panic!("a map") };
-            let found = provisional_attributes(&attributes, planned.as_object(), "v1/Secret/srv path:/srv/a", &key);
-            let text = Json::Object(found).to_string().replace(&digest, "\"digest\"");
-            assert_eq!(serde_json::from_str::<Json>(&text).unwrap(), expected, "{wanted} {planned}");
+        for (desired, planned, expected) in cases {
+            let Value::Map(attributes) = Value::from(desired.clone()) else { panic!("a map") };
+            let recorded = provisional_attributes(&attributes, planned.as_object(), "v1/Secret/srv path:/srv/a", &key);
+            let text = Json::Object(recorded).to_string().replace(&digest, "\"digest\"");
+            assert_eq!(serde_json::from_str::<Json>(&text).unwrap(), expected, "{desired} {planned}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is remembered of an instance after an operation.
+//! The records of instances.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::plan::{Change, PlanMode, merged_attributes};
 use crate::provider::{Action, Applied};
 
 impl Executor<'_> {
-    /// The record after the object of a change was made or changed. Old objects that go after that are still known.
+    /// Returns the record after the object of a change was created or changed. Old objects that are removed later stay in it.
     pub(super) fn record(&self, i: usize, applied: &Applied) -> Record {
         let change = self.change(i);
         let identity = self.identity(change, &applied.attributes);
@@ -36,7 +36,7 @@ impl Executor<'_> {
         }
     }
 
-    /// The record after an old object of a change went, unless the state knows nothing of it.
+    /// Returns the record after an old object of a change was removed. Returns `None` if the state has no record.
     pub(super) fn record_after_removal(&self, i: usize) -> Option<Record> {
         let Part::Remove(old) = self.order.part(i) else { return None };
         let change = self.change(i);
@@ -53,19 +53,20 @@ impl Executor<'_> {
         Some(record)
     }
 
+    /// Whether a pending object is superseded.
     fn is_superseded(&self, i: usize, pending: &Record) -> bool {
         let item = self.context.items.get(&self.change(i).address);
         let mut superseded = item.into_iter().flat_map(|item| &item.superseded);
         superseded.any(|superseded| superseded.record.identity == pending.identity)
     }
 
-    /// Whether nothing is left of a pending object, now that the object of the change is made.
+    /// Whether a superseded object is gone, now that the object of the change is created.
     fn is_cleared(&self, i: usize, pending: &Record) -> bool {
-        // What is there of it may go only after this.
+        // If the object exists, a later part of the change removes it.
         self.is_superseded(i, pending) && self.order.is_last(i)
     }
 
-    /// The record of an instance that needs no operation: what was observed, under what the manifest says of it now.
+    /// Returns the record of an instance without an operation, from the observed attributes and the manifest.
     pub(super) fn refreshed(&self, change: &Change) -> Option<Record> {
         let item = self.context.items.get(&change.address)?;
         let known = self.records.get(&change.address.to_string());
@@ -79,13 +80,13 @@ impl Executor<'_> {
         if let Some(known) = known {
             record.machine = record.machine.or_else(|| known.machine.clone());
             record.pending = known.pending.clone();
-            // What the provider keeps for itself is written by its operations, not by its readings.
+            // Private data is written by operations, not by readings.
             record.private = known.private.clone();
-            // Only an operation acts on what it watches.
+            // Only an operation restarts the instance.
             for (address, seen) in &mut record.triggers {
                 known.triggers.get(address).into_iter().for_each(|known| known.clone_into(seen));
             }
-            // A refresh looks and does nothing: what is owed stays owed.
+            // A refresh makes no changes, so pending restarts stay pending.
             if self.context.plan.options.mode == PlanMode::RefreshOnly {
                 record.dependencies = known.dependencies.clone();
                 record.triggers = known.triggers.clone();
@@ -97,23 +98,23 @@ impl Executor<'_> {
         Some(record)
     }
 
-    /// The record before an operation that makes something which the state does not know yet: it is found whatever becomes of the run and of the
-    /// manifest. None where there is nothing new.
-    pub(super) fn record_before(&self, change: &Change, wanted: Option<&Attributes>) -> Option<Record> {
-        let wanted = wanted?;
+    /// Returns the record to write before an operation that creates an object, so that the object is found if the run is killed. Returns `None` if the record does
+    /// not change.
+    pub(super) fn record_before(&self, change: &Change, desired: Option<&Attributes>) -> Option<Record> {
+        let desired = desired?;
         let Some(known) = self.records.get(&change.address.to_string()) else {
-            return self.unfinished_record(change, wanted);
+            return self.unfinished_record(change, desired);
         };
         let instance = self.context.expanded.instance(&change.address)?;
-        if self.context.expanded.continues(instance, known, wanted) {
-            // What is made again was found in another way than last time.
-            return self.incomplete(change, Some(wanted)).filter(|_| change.action == Action::Create);
+        if self.context.expanded.continues(instance, known, desired) {
+            // An object that is created again has new private data.
+            return self.incomplete(change, Some(desired)).filter(|_| change.action == Action::Create);
         }
-        let new = self.unfinished_record(change, wanted)?;
+        let new = self.unfinished_record(change, desired)?;
         let item = self.context.items.get(&change.address);
-        let is_there = item.is_some_and(|item| item.former.is_some() && item.observed.is_some() && !item.displaced);
-        // What was there before us stays; what was another instance's goes with this one.
-        if is_there && !self.was_recorded(&new) {
+        let exists = item.is_some_and(|item| item.former.is_some() && item.observed.is_some() && !item.displaced);
+        // An object that existed before is kept when this one is destroyed, unless another instance had recorded it.
+        if exists && !self.was_recorded(&new) {
             return None;
         }
         let others = known.pending.iter().filter(|pending| pending.identity != new.identity).cloned();
@@ -121,39 +122,38 @@ impl Executor<'_> {
         Some(Record { pending, updated_at: Timestamp::now(), ..(**known).clone() })
     }
 
-    /// The record after an operation that failed: enough to find the object again, and how it was found. `None` where there is
-    /// nothing to find.
-    pub(super) fn incomplete(&self, change: &Change, wanted: Option<&Attributes>) -> Option<Record> {
+    /// Returns the record after a failed operation, with which the object can be found again. Returns `None` if there is nothing to find.
+    pub(super) fn incomplete(&self, change: &Change, desired: Option<&Attributes>) -> Option<Record> {
         let known = self.records.get(&change.address.to_string());
         if let Some(known) = known {
-            let private = wanted
+            let private = desired
                 .filter(|_| change.action == Action::Create)
-                .and_then(|wanted| self.initial_private_data(change, wanted));
+                .and_then(|desired| self.initial_private_data(change, desired));
             let private = private.unwrap_or_else(|| known.private.clone());
             return Some(Record { private, incomplete: true, updated_at: Timestamp::now(), ..(**known).clone() });
         }
-        self.unfinished_record(change, wanted?)
+        self.unfinished_record(change, desired?)
     }
 
-    /// The record of an object that may be made, or may be half made.
-    fn unfinished_record(&self, change: &Change, wanted: &Attributes) -> Option<Record> {
+    /// Returns the record of an object that may not be created completely.
+    fn unfinished_record(&self, change: &Change, desired: &Attributes) -> Option<Record> {
         if change.action == Action::Delete {
             return None;
         }
-        let identity = change.identity.clone().or_else(|| self.identity(change, wanted))?;
-        let attributes = provisional_attributes(wanted, change.after.as_ref(), &identity, &self.context.key);
-        // It acted on nothing yet: its restarts are still owed.
-        let (private, triggers) = (self.initial_private_data(change, wanted).unwrap_or_default(), BTreeMap::new());
+        let identity = change.identity.clone().or_else(|| self.identity(change, desired))?;
+        let attributes = provisional_attributes(desired, change.after.as_ref(), &identity, &self.context.key);
+        // No operation has completed, so all restarts are pending.
+        let (private, triggers) = (self.initial_private_data(change, desired).unwrap_or_default(), BTreeMap::new());
         Some(Record { identity, attributes, private, triggers, incomplete: true, ..self.new_record(change) })
     }
 
-    fn initial_private_data(&self, change: &Change, wanted: &Attributes) -> Option<Json> {
+    fn initial_private_data(&self, change: &Change, desired: &Attributes) -> Option<Json> {
         let observed = self.context.items.get(&change.address).and_then(|item| item.observed.as_ref());
         let provider = self.context.expanded.catalog.provider(&change.provider)?;
-        provider.initial_private_data(&change.resource_type, wanted, observed)
+        provider.initial_private_data(&change.resource_type, desired, observed)
     }
 
-    /// Was the object of `record` in the state when this was planned?
+    /// Whether the object of `record` was in the state when this was planned.
     fn was_recorded(&self, record: &Record) -> bool {
         let same = |r: &Record| {
             (&r.resource_type, &r.target, &r.identity) == (&record.resource_type, &record.target, &record.identity)
@@ -181,13 +181,13 @@ impl Executor<'_> {
         }
     }
 
-    /// The machine-id of the machine that an instance is of, where it is of one.
+    /// Returns the machine-id of the machine that the instance belongs to, if any.
     fn machine_of(&self, instance: &Instance) -> Option<String> {
         let node = self.context.expanded.machine_of(instance)?;
         self.context.machines.seen.get(node)?.machine_id.clone()
     }
 
-    /// The digests of what the instance watches, as they are now.
+    /// Returns the current digests of the watched instances.
     fn triggers(&self, instance: &Instance) -> BTreeMap<String, Digest> {
         let watched = instance.resource.restart_on.iter().chain(&instance.resource.lifecycle.replace_triggered_by);
         let addresses = watched.filter_map(|(p, _)| matching(&self.context.expanded, p, &instance.binding)).flatten();
@@ -205,7 +205,7 @@ impl Executor<'_> {
     }
 }
 
-/// Do two records say the same, whenever they were written?
+/// Whether two records are equal apart from their time.
 pub(super) fn is_same_record(a: &Record, b: &Record) -> bool {
     let text = |r: &Record| {
         let timeless = Record { updated_at: Timestamp::UNIX_EPOCH, ..r.clone() };

@@ -1,4 +1,4 @@
-//! How an apply goes about it, and what it did.
+//! The options and the report of an apply.
 
 use std::collections::BTreeMap;
 
@@ -8,91 +8,91 @@ use crate::model::{Address, CheckResult, Diagnostic, NodeName, Value};
 use crate::plan::{Change, Summary};
 use crate::provider::{Action, ProviderError};
 
-/// How one change of the plan ended.
+/// The outcome of one change of the plan.
 #[derive(Clone, Debug)]
 pub struct ChangeOutcome {
-    /// Which instance.
+    /// The address of the instance.
     pub address: Address,
-    /// What was to be done.
+    /// The planned action.
     pub action: Action,
-    /// The counts of it, or of its objects where it stands for several.
+    /// The number of changes: those of its objects, if it has several.
     pub counts: Summary,
-    /// How it ended.
+    /// The result.
     pub result: ChangeResult,
 }
 
-/// How a change ended.
+/// The result of a change.
 #[derive(Clone, Debug)]
 pub enum ChangeResult {
-    /// Done.
+    /// The change is complete.
     Done,
-    /// Failed; what it did before it failed is recorded or will be found by the next run.
+    /// The change failed. A part that was done is recorded, or the next run finds it.
     Failed(ProviderError),
-    /// Begun, or about to be, when the state could not be written any more; the next run finds out how it ended.
+    /// The state could not be written when the change had started or was about to start. The next run reads the object.
     Unrecorded,
-    /// Not begun: this one failed.
+    /// Not started: the change of this instance did not succeed.
     Skipped(Address),
-    /// Not begun: another machine answers for this node, and nobody approved it.
+    /// Not started: another machine answers as this node, and nobody approved it.
     Unapproved(NodeName),
-    /// Not begun: the person ended the run.
+    /// Not started: the run was interrupted.
     NotStarted,
-    /// Not begun: its rollout stopped before it came to its node.
+    /// Not started: the rollout stopped before the node.
     RolloutStopped {
-        /// Which rollout.
+        /// The name of the rollout.
         rollout: String,
-        /// Why it stopped: `kubernetes_node.worker["gpu01"] is not healthy`.
+        /// The reason why it stopped: `kubernetes_node.worker["gpu01"] is not healthy`.
         because: String,
     },
-    /// Not begun: the object no longer looks as it was reviewed; what differs, one line each.
+    /// Not started: the object changed after the review. One line for each difference.
     Stale(Vec<String>),
 }
 
-/// A gate at which a rollout stopped.
+/// A gate that stopped a rollout.
 #[derive(Clone, Debug)]
 pub struct FailedGate {
-    /// Which rollout.
+    /// The name of the rollout.
     pub rollout: String,
-    /// At which node.
+    /// The node.
     pub node: NodeName,
-    /// `kubernetes_node.worker["gpu01"]`, `check.kubelet["gpu01"]`
+    /// The name of the gate: `kubernetes_node.worker["gpu01"]`, `check.kubelet["gpu01"]`.
     pub gate: String,
-    /// The instance whose health it is; none for a check.
+    /// The instance whose health was evaluated. `None` for a check.
     pub address: Option<Address>,
-    /// Why.
+    /// The reason.
     pub error: ProviderError,
 }
 
-/// What an apply did.
+/// The report of an apply.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// One for each change of the plan, in the order in which they ended.
+    /// The outcome of each change, in the order in which they ended.
     pub outcomes: Vec<ChangeOutcome>,
-    /// The gates at which rollouts stopped.
+    /// The gates that stopped rollouts.
     pub gates: Vec<FailedGate>,
-    /// The outputs after it, by name; whether each is sensitive is in the value.
+    /// The outputs by name. Each value is marked if it is sensitive.
     pub outputs: BTreeMap<String, Value>,
-    /// What went wrong beside the changes: outputs that could not be evaluated keep their old values.
+    /// Errors that are not errors of a change: an output that cannot be evaluated keeps its old value.
     pub errors: Vec<Diagnostic>,
-    /// What the checks said after it.
+    /// The results of the checks.
     pub checks: Vec<CheckResult>,
-    /// How often the world was asked: `("ssh execs", 12)`.
+    /// How often the providers accessed their targets: `("ssh execs", 12)`.
     pub statistics: Vec<(String, u64)>,
-    /// Set where the state could not be written any more; the run stopped there.
+    /// The error of the state that stopped the run.
     pub state_error: Option<StateError>,
-    /// True where the person ended the run.
+    /// Whether the user interrupted the run.
     pub interrupted: bool,
 }
 
-/// How an apply goes about it.
+/// The options of an apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplyOptions {
-    /// The id of the run in the state's history.
+    /// The id of the run in the history of the state.
     pub run: String,
-    /// How many calls of providers may run at once. What is ready on one target at the same time is one call.
+    /// How many provider calls may run at the same time. Everything that is ready on one target at the same time is one call.
     pub parallelism: usize,
-    /// How many calls may run at once on one node.
+    /// How many calls may run on one node at the same time.
     pub per_target: usize,
-    /// Read every object once more before acting, and leave alone what no longer looks as reviewed: for plans that a person approved.
+    /// Whether to read every object again and skip objects that changed after the review. For plans that a person approved.
     pub verify: bool,
 }
 
@@ -102,7 +102,7 @@ impl ChangeOutcome {
         Self { address: change.address.clone(), action: change.action, counts: change.summary(), result }
     }
 
-    /// Did it come about?
+    /// Whether the change is complete.
     pub fn is_done(&self) -> bool {
         matches!(self.result, ChangeResult::Done)
     }

@@ -1,4 +1,4 @@
-//! Which nodes of a rollout may be worked on: a few at a time, and none any more after a failure.
+//! The progress of rollouts: a few nodes at a time, and no further node after a failure.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,48 +7,48 @@ use crate::plan::order::Order;
 use crate::plan::{Change, PlannedRollout, arrange};
 use crate::provider::Action;
 
-/// The rollouts of an apply and how far each of their nodes is. Changes are named by their places in the plan.
+/// The rollouts of an apply, and the progress of each node. A change is named by its index in the plan.
 pub(super) struct Rollouts {
-    lanes: Vec<Lane>,
-    units: Vec<Unit>,
-    /// The unit whose turn a change waits for.
+    states: Vec<RolloutState>,
+    groups: Vec<Group>,
+    /// The group that each change waits for.
     held_by: HashMap<usize, usize>,
-    /// The unit that is not through before a change is over: one that is held, or data that is read after these.
+    /// The group that is not complete before each change: a change of the group, or data that is read after it.
     part_of: HashMap<usize, usize>,
 }
 
 /// One rollout.
-struct Lane {
+struct RolloutState {
     plan: PlannedRollout,
-    /// How many nodes may be in work at once.
+    /// How many nodes may be changed at the same time.
     limit: usize,
-    /// Its units that have not begun, in their order.
+    /// The groups that have not started, in their order.
     waiting: Vec<usize>,
-    /// The nodes without work: looked at before the first node begins.
-    settled: Settled,
-    /// Why no further node begins.
+    /// Whether the gates of the unchanged nodes are evaluated. They are evaluated before the first node starts.
+    settled: UnchangedNodes,
+    /// The reason why no further node starts.
     stopped: Option<String>,
 }
 
-/// How far the nodes without work are looked at.
+/// The progress of the gates of unchanged nodes.
 #[derive(Clone, Copy, PartialEq)]
-enum Settled {
+enum UnchangedNodes {
     NotEvaluated,
-    /// So many did not answer yet.
+    /// The number of nodes whose gates are being evaluated.
     Evaluating(usize),
     Evaluated,
 }
 
-/// The work on one node.
-struct Unit {
-    lane: usize,
+/// The changes of one node.
+struct Group {
+    rollout: usize,
     node: NodeName,
-    /// The changes that are not over yet.
+    /// The changes that are not complete yet.
     open: BTreeSet<usize>,
-    /// The units that must be through first.
+    /// The groups that must be complete first.
     after: BTreeSet<usize>,
     state: NodeState,
-    /// Did a change of it or one of its gates not come about?
+    /// Whether one of its changes or gates failed.
     failed: bool,
 }
 
@@ -56,51 +56,51 @@ struct Unit {
 enum NodeState {
     Waiting,
     Working,
-    /// Its gates are nodes.
+    /// Its gates are being evaluated.
     Gates,
     Over,
 }
 
-/// What is to be done next.
+/// The next action of a rollout.
 #[derive(Debug, PartialEq)]
 pub(super) enum RolloutAction {
-    /// Ask the gates of this node, which nothing is done with.
+    /// Evaluate the gates of this unchanged node.
     EvaluateUnchanged(NodeTurn),
-    /// The work on this node begins.
+    /// Start the changes of this node.
     Start(NodeTurn),
-    /// Ask the gates of this node, whose changes are all done; pause after that where another node waits.
+    /// Evaluate the gates of this node, whose changes are complete. Pause afterwards if another node waits.
     EvaluateGates(NodeTurn, bool),
-    /// Leave what is [held](Rollouts::held) of these nodes, which have not begun, for this reason.
+    /// Skip the [held](Rollouts::held) changes of these nodes, which have not started, for this reason.
     Skip(Vec<NodeTurn>, String),
 }
 
-/// A node of a rollout, and why it is visited.
+/// A node of a rollout whose turn it is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct NodeTurn {
-    /// The place of the rollout in the plan.
-    pub lane: usize,
+    /// The index of the rollout in the plan.
+    pub rollout: usize,
     /// The node.
     pub node: NodeName,
-    /// Its work; none where there is none.
-    unit: Option<usize>,
+    /// The group with its changes. `None` for an unchanged node.
+    group: Option<usize>,
 }
 
 impl Rollouts {
-    /// The rollouts of a plan.
+    /// Returns the rollouts of a plan.
     pub fn new(plans: &[PlannedRollout], changes: &[Change], order: &Order) -> Self {
         let places: HashMap<_, usize> = changes.iter().enumerate().map(|(i, c)| (&c.address, i)).collect();
         let mut rollouts =
-            Self { lanes: Vec::new(), units: Vec::new(), held_by: HashMap::new(), part_of: HashMap::new() };
+            Self { states: Vec::new(), groups: Vec::new(), held_by: HashMap::new(), part_of: HashMap::new() };
         let mut members: Vec<Vec<usize>> = Vec::new();
-        for (lane, plan) in plans.iter().enumerate() {
+        for (rollout, plan) in plans.iter().enumerate() {
             let mut waiting = Vec::new();
             for node in &plan.nodes {
                 let work: Vec<usize> = node.changes.iter().filter_map(|address| places.get(address).copied()).collect();
-                let unit = members.len();
-                waiting.push(unit);
-                rollouts.held_by.extend(work.iter().map(|place| (*place, unit)));
-                rollouts.units.push(Unit {
-                    lane,
+                let group = members.len();
+                waiting.push(group);
+                rollouts.held_by.extend(work.iter().map(|place| (*place, group)));
+                rollouts.groups.push(Group {
+                    rollout,
                     node: node.name.clone(),
                     open: work.iter().copied().collect(),
                     after: BTreeSet::new(),
@@ -109,27 +109,27 @@ impl Rollouts {
                 });
                 members.push(work);
             }
-            rollouts.lanes.push(Lane {
+            rollouts.states.push(RolloutState {
                 plan: plan.clone(),
                 limit: plan.max_unavailable,
                 waiting,
-                settled: Settled::NotEvaluated,
+                settled: UnchangedNodes::NotEvaluated,
                 stopped: None,
             });
         }
         let members: Vec<&[usize]> = members.iter().map(Vec::as_slice).collect();
-        for (unit, before) in arrange(&members, order).into_iter().enumerate() {
-            rollouts.units[unit].after = before.into_keys().collect();
+        for (group, before) in arrange(&members, order).into_iter().enumerate() {
+            rollouts.groups[group].after = before.into_keys().collect();
         }
         rollouts.part_of = rollouts.held_by.clone();
         rollouts.take_in_data(&members, changes, order);
         rollouts
     }
 
-    /// A node is not through before the data is read that waits for its changes and for those of no other node: its checks may look at it.
+    /// Adds data to groups: a group is complete only after the data that depends on its changes alone was read, because its checks may use the data.
     fn take_in_data(&mut self, members: &[&[usize]], changes: &[Change], order: &Order) {
         let mut read_after: HashMap<usize, BTreeSet<usize>> = HashMap::new();
-        for (unit, work) in members.iter().enumerate() {
+        for (group, work) in members.iter().enumerate() {
             let mut seen = BTreeSet::new();
             let mut queue = work.to_vec();
             while let Some(place) = queue.pop() {
@@ -137,99 +137,99 @@ impl Rollouts {
                     order.dependants(place).iter().copied().filter(|next| seen.insert(*next)).collect::<Vec<_>>()
                 {
                     if !self.held_by.contains_key(&next) {
-                        read_after.entry(next).or_default().insert(unit);
+                        read_after.entry(next).or_default().insert(group);
                         queue.push(next);
                     }
                 }
             }
         }
-        for (place, units) in read_after.into_iter().filter(|(place, _)| changes[*place].action == Action::Read) {
-            if let [unit] = units.into_iter().collect::<Vec<_>>()[..] {
-                self.part_of.insert(place, unit);
-                self.units[unit].open.insert(place);
+        for (place, groups) in read_after.into_iter().filter(|(place, _)| changes[*place].action == Action::Read) {
+            if let [group] = groups.into_iter().collect::<Vec<_>>()[..] {
+                self.part_of.insert(place, group);
+                self.groups[group].open.insert(place);
             }
         }
     }
 
-    /// May this change start, as far as rollouts have a say?
+    /// Whether the rollouts permit this change to start.
     pub fn admits(&self, change: usize) -> bool {
-        self.held_by.get(&change).is_none_or(|unit| self.units[*unit].state == NodeState::Working)
+        self.held_by.get(&change).is_none_or(|group| self.groups[*group].state == NodeState::Working)
     }
 
-    /// A change is over; `failure` says why it did not come about.
+    /// Records that a change ended, with the reason if it failed.
     pub fn over(&mut self, change: usize, failure: Option<&str>) {
-        let Some(unit) = self.part_of.get(&change).copied() else { return };
-        self.units[unit].open.remove(&change);
+        let Some(group) = self.part_of.get(&change).copied() else { return };
+        self.groups[group].open.remove(&change);
         if let Some(failure) = failure {
-            self.fail(unit, failure);
+            self.fail(group, failure);
         }
     }
 
-    /// The gates of a node that was worked on are passed, and the pause is over; or they are not.
+    /// Records that the gates of a node were evaluated and the pause is over, with the reason if a gate failed.
     pub fn gates_evaluated(&mut self, turn: &NodeTurn, failure: Option<&str>) {
-        match (turn.unit, failure) {
-            (Some(unit), failure) => {
-                self.units[unit].state = NodeState::Over;
-                failure.into_iter().for_each(|failure| self.fail(unit, failure));
+        match (turn.group, failure) {
+            (Some(group), failure) => {
+                self.groups[group].state = NodeState::Over;
+                failure.into_iter().for_each(|failure| self.fail(group, failure));
             }
-            (None, failure) => self.unchanged_evaluated(turn.lane, failure),
+            (None, failure) => self.unchanged_evaluated(turn.rollout, failure),
         }
     }
 
-    /// The changes of a node that wait for its turn.
+    /// Returns the changes of a node that wait for its turn.
     pub fn held(&self, turn: &NodeTurn) -> Vec<usize> {
-        let open = turn.unit.into_iter().flat_map(|unit| self.units[unit].open.iter().copied());
+        let open = turn.group.into_iter().flat_map(|group| self.groups[group].open.iter().copied());
         open.filter(|place| self.held_by.contains_key(place)).collect()
     }
 
-    /// Does no further node of this rollout begin?
-    pub fn is_stopped(&self, lane: usize) -> bool {
-        self.lanes[lane].stopped.is_some()
+    /// Whether no further node of this rollout starts.
+    pub fn is_stopped(&self, rollout: usize) -> bool {
+        self.states[rollout].stopped.is_some()
     }
 
-    /// What may be done next, given which changes wait for nothing but their turn.
+    /// Returns the next actions. `is_queued` is true for changes that wait only for the turn of their node.
     pub fn next(&mut self, is_queued: impl Fn(usize) -> bool) -> Vec<RolloutAction> {
         let mut actions = Vec::new();
-        for unit in 0..self.units.len() {
-            let Unit { open, state, failed, lane, .. } = &mut self.units[unit];
+        for group in 0..self.groups.len() {
+            let Group { open, state, failed, rollout, .. } = &mut self.groups[group];
             if *state != NodeState::Working || !open.is_empty() {
                 continue;
             }
-            let (lane, failed) = (*lane, *failed);
+            let (rollout, failed) = (*rollout, *failed);
             *state = if failed { NodeState::Over } else { NodeState::Gates };
             if !failed {
-                let another_waits = !self.lanes[lane].waiting.is_empty() && !self.is_stopped(lane);
-                actions.push(RolloutAction::EvaluateGates(self.turn(unit), another_waits));
+                let another_waits = !self.states[rollout].waiting.is_empty() && !self.is_stopped(rollout);
+                actions.push(RolloutAction::EvaluateGates(self.turn(group), another_waits));
             }
         }
-        for lane in 0..self.lanes.len() {
-            self.stop_behind_others(lane);
-            actions.extend(self.skip_remaining(lane));
-            actions.extend(self.start(lane, &is_queued));
+        for rollout in 0..self.states.len() {
+            self.stop_behind_others(rollout);
+            actions.extend(self.skip_remaining(rollout));
+            actions.extend(self.start(rollout, &is_queued));
         }
         actions
     }
 
-    /// The rollout at this place.
-    pub fn plan(&self, lane: usize) -> &PlannedRollout {
-        &self.lanes[lane].plan
+    /// Returns the rollout with this index.
+    pub fn plan(&self, rollout: usize) -> &PlannedRollout {
+        &self.states[rollout].plan
     }
 
-    fn turn(&self, unit: usize) -> NodeTurn {
-        NodeTurn { lane: self.units[unit].lane, node: self.units[unit].node.clone(), unit: Some(unit) }
+    fn turn(&self, group: usize) -> NodeTurn {
+        NodeTurn { rollout: self.groups[group].rollout, node: self.groups[group].node.clone(), group: Some(group) }
     }
 
-    /// No further node begins. What else is to be done on those that did goes on.
-    fn fail(&mut self, unit: usize, failure: &str) {
-        self.units[unit].failed = true;
-        let lane = self.units[unit].lane;
-        self.lanes[lane].stopped.get_or_insert_with(|| failure.to_owned());
+    /// Stops the rollout of a group. The changes of nodes that have started go on.
+    fn fail(&mut self, group: usize, failure: &str) {
+        self.groups[group].failed = true;
+        let rollout = self.groups[group].rollout;
+        self.states[rollout].stopped.get_or_insert_with(|| failure.to_owned());
     }
 
-    fn unchanged_evaluated(&mut self, lane: usize, failure: Option<&str>) {
-        let Lane { limit, settled, stopped, .. } = &mut self.lanes[lane];
-        if let Settled::Evaluating(left) = *settled {
-            *settled = if left > 1 { Settled::Evaluating(left - 1) } else { Settled::Evaluated };
+    fn unchanged_evaluated(&mut self, rollout: usize, failure: Option<&str>) {
+        let RolloutState { limit, settled, stopped, .. } = &mut self.states[rollout];
+        if let UnchangedNodes::Evaluating(left) = *settled {
+            *settled = if left > 1 { UnchangedNodes::Evaluating(left - 1) } else { UnchangedNodes::Evaluated };
         }
         if let Some(failure) = failure {
             *limit = limit.saturating_sub(1);
@@ -239,59 +239,64 @@ impl Rollouts {
         }
     }
 
-    /// A rollout that waits for a node of another one stops with that one.
-    fn stop_behind_others(&mut self, lane: usize) {
-        if self.lanes[lane].stopped.is_some() {
+    /// Stops a rollout that waits for a node of another stopped rollout.
+    fn stop_behind_others(&mut self, rollout: usize) {
+        if self.states[rollout].stopped.is_some() {
             return;
         }
-        let before = self.lanes[lane].waiting.first().into_iter().flat_map(|unit| &self.units[*unit].after);
-        let never = |unit: &&Unit| unit.failed || (unit.state == NodeState::Waiting && self.is_stopped(unit.lane));
-        let behind = before.map(|unit| &self.units[*unit]).find(never);
-        let name = behind.map(|unit| self.lanes[unit.lane].plan.name.clone());
-        self.lanes[lane].stopped = name.map(|name| format!("the rollout `{name}` stopped"));
+        let before = self.states[rollout].waiting.first().into_iter().flat_map(|group| &self.groups[*group].after);
+        let never =
+            |group: &&Group| group.failed || (group.state == NodeState::Waiting && self.is_stopped(group.rollout));
+        let behind = before.map(|group| &self.groups[*group]).find(never);
+        let name = behind.map(|group| self.states[group.rollout].plan.name.clone());
+        self.states[rollout].stopped = name.map(|name| format!("the rollout `{name}` stopped"));
     }
 
-    fn skip_remaining(&mut self, lane: usize) -> Option<RolloutAction> {
-        let why = self.lanes[lane].stopped.clone()?;
-        let left = std::mem::take(&mut self.lanes[lane].waiting);
-        (!left.is_empty()).then(|| RolloutAction::Skip(left.iter().map(|unit| self.turn(*unit)).collect(), why))
+    fn skip_remaining(&mut self, rollout: usize) -> Option<RolloutAction> {
+        let why = self.states[rollout].stopped.clone()?;
+        let left = std::mem::take(&mut self.states[rollout].waiting);
+        (!left.is_empty()).then(|| RolloutAction::Skip(left.iter().map(|group| self.turn(*group)).collect(), why))
     }
 
-    fn start(&mut self, lane: usize, is_queued: &impl Fn(usize) -> bool) -> Vec<RolloutAction> {
+    fn start(&mut self, rollout: usize, is_queued: &impl Fn(usize) -> bool) -> Vec<RolloutAction> {
         let mut actions = Vec::new();
-        while let Some(unit) = self.lanes[lane].waiting.first().copied() {
-            let is_through = |before: &usize| {
-                let before = &self.units[*before];
+        while let Some(group) = self.states[rollout].waiting.first().copied() {
+            let is_complete = |before: &usize| {
+                let before = &self.groups[*before];
                 before.state == NodeState::Over && !before.failed
             };
-            let Unit { open, after, .. } = &self.units[unit];
-            if !open.iter().any(|place| is_queued(*place)) || !after.iter().all(is_through) {
+            let Group { open, after, .. } = &self.groups[group];
+            if !open.iter().any(|place| is_queued(*place)) || !after.iter().all(is_complete) {
                 break;
             }
-            match self.lanes[lane].settled {
-                Settled::NotEvaluated => {
-                    let nodes = self.lanes[lane].plan.settled.clone();
-                    let nodes = if self.lanes[lane].plan.gates.is_empty() { Vec::new() } else { nodes };
-                    self.lanes[lane].settled =
-                        if nodes.is_empty() { Settled::Evaluated } else { Settled::Evaluating(nodes.len()) };
+            match self.states[rollout].settled {
+                UnchangedNodes::NotEvaluated => {
+                    let nodes = self.states[rollout].plan.settled.clone();
+                    let nodes = if self.states[rollout].plan.gates.is_empty() { Vec::new() } else { nodes };
+                    self.states[rollout].settled = if nodes.is_empty() {
+                        UnchangedNodes::Evaluated
+                    } else {
+                        UnchangedNodes::Evaluating(nodes.len())
+                    };
                     actions.extend(
                         nodes
                             .into_iter()
-                            .map(|node| RolloutAction::EvaluateUnchanged(NodeTurn { lane, node, unit: None })),
+                            .map(|node| RolloutAction::EvaluateUnchanged(NodeTurn { rollout, node, group: None })),
                     );
                     continue;
                 }
-                Settled::Evaluating(_) => break,
-                Settled::Evaluated => {}
+                UnchangedNodes::Evaluating(_) => break,
+                UnchangedNodes::Evaluated => {}
             }
-            let in_work =
-                |unit: &&Unit| unit.lane == lane && matches!(unit.state, NodeState::Working | NodeState::Gates);
-            if self.units.iter().filter(in_work).count() >= self.lanes[lane].limit {
+            let is_active = |group: &&Group| {
+                group.rollout == rollout && matches!(group.state, NodeState::Working | NodeState::Gates)
+            };
+            if self.groups.iter().filter(is_active).count() >= self.states[rollout].limit {
                 break;
             }
-            self.lanes[lane].waiting.remove(0);
-            self.units[unit].state = NodeState::Working;
-            actions.push(RolloutAction::Start(self.turn(unit)));
+            self.states[rollout].waiting.remove(0);
+            self.groups[group].state = NodeState::Working;
+            actions.push(RolloutAction::Start(self.turn(group)));
         }
         actions
     }

@@ -1,4 +1,4 @@
-//! What a gate looks at and the plan did not, because `--target` or `--exclude` left it out: it is read when the gate is asked.
+//! Instances that a gate uses but `--target` or `--exclude` did not select. They are read when the gate is evaluated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::configuration::scope::Values;
 use crate::model::{Address, Mode, Value};
 use crate::provider::{Class, Connection, DataRequest, ProviderError, ReadRequest, Target};
 
-/// Instances on one target of which nothing is known yet, with all that it takes to read them.
+/// Unselected instances on one target, with everything that is needed to read them.
 pub(super) struct UnselectedInstances {
     connection: Arc<dyn Connection>,
     target: Target,
@@ -18,7 +18,7 @@ pub(super) struct UnselectedInstances {
 }
 
 impl Executor<'_> {
-    /// Those of `addresses` of which nothing is known, as far as they can be read.
+    /// Returns those of `addresses` that have no known values and can be read.
     pub(super) fn unselected(&self, addresses: &BTreeSet<Address>) -> Vec<UnselectedInstances> {
         let ApplyContext { expanded, static_values, session, values, .. } = &self.context;
         let mut calls: BTreeMap<(&str, &str), UnselectedInstances> = BTreeMap::new();
@@ -52,25 +52,25 @@ impl Executor<'_> {
 }
 
 impl UnselectedInstances {
-    /// Reads them into `values`.
+    /// Reads the instances into `values`.
     ///
     /// # Errors
-    /// If one can't be read, or is not there.
+    /// If an instance cannot be read or does not exist.
     pub async fn read(self, expanded: &Expanded, values: &mut Values) -> Result<(), ProviderError> {
         let Self { connection, target, objects, data } = self;
         if !objects.is_empty() {
-            let found = connection.read(&target, &objects).await;
-            for (ReadRequest { address, desired, .. }, found) in objects.into_iter().zip(found) {
-                let absent = || ProviderError::new(Class::Failed, format!("{address} is not there"));
+            let results = connection.read(&target, &objects).await;
+            for (ReadRequest { address, desired, .. }, result) in objects.into_iter().zip(results) {
+                let absent = || ProviderError::new(Class::Failed, format!("{address} does not exist"));
                 let mut attributes = desired.unwrap_or_default();
-                attributes.extend(expanded.marked(&address.resource, found?.ok_or_else(absent)?.attributes));
+                attributes.extend(expanded.marked(&address.resource, result?.ok_or_else(absent)?.attributes));
                 values.insert(address, attributes);
             }
         }
         if !data.is_empty() {
-            let found = connection.read_data(&target, &data).await;
-            for (DataRequest { address, mut arguments, .. }, found) in data.into_iter().zip(found) {
-                arguments.extend(expanded.marked(&address.resource, found?));
+            let results = connection.read_data(&target, &data).await;
+            for (DataRequest { address, mut arguments, .. }, result) in data.into_iter().zip(results) {
+                arguments.extend(expanded.marked(&address.resource, result?));
                 values.insert(address, arguments);
             }
         }

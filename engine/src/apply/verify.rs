@@ -1,4 +1,4 @@
-//! The promise of a reviewed plan: what no longer looks as it was reviewed is left alone.
+//! The check of a reviewed plan: an object that changed after the review is skipped.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,22 +12,22 @@ use crate::plan::{Change, Difference, differences, observed_digest, path_text, r
 use crate::provider::ReadRequest;
 use crate::session::Events;
 
-/// Reads every object that the plan changes once more. Returns those that look different now, with what differs, one line each.
+/// Reads every object that the plan changes again. Returns the objects that changed after the review, with one line for each difference.
 pub(super) async fn changed_since_review(context: &ApplyContext, events: &Events) -> HashMap<Address, Vec<String>> {
     let mut calls: BTreeMap<(&str, &str), Vec<&Change>> = BTreeMap::new();
-    for change in context.plan.changes.iter().filter(|c| c.action.acts_on_world() && c.observed.is_some()) {
+    for change in context.plan.changes.iter().filter(|c| c.action.accesses_target() && c.observed.is_some()) {
         calls.entry((&change.provider, &change.target)).or_default().push(change);
     }
     let readings = calls.into_iter().map(|((alias, _), changes)| async move {
         let connection = context.session.connection(alias)?;
         let target = context.target(changes.first()?)?;
         let requests: Vec<_> = changes.iter().map(|change| request(context, change)).collect();
-        let found = read(connection, &target, &requests, &context.expanded, events).await;
-        Some(changes.into_iter().zip(found).collect::<Vec<_>>())
+        let readings = read(connection, &target, &requests, &context.expanded, events).await;
+        Some(changes.into_iter().zip(readings).collect::<Vec<_>>())
     });
     let mut changed = HashMap::new();
     for (change, reading) in join_all(readings).await.into_iter().flatten().flatten() {
-        // What can't be read now fails in the operation itself, with the reason.
+        // An object that cannot be read fails in its operation, with the reason.
         let Ok(observed) = reading else { continue };
         if change.observed.as_ref() != Some(&observed_digest(observed.as_ref(), &context.key)) {
             let now = observed.map(|o| seal_attributes(&o.attributes, &context.key));
@@ -45,24 +45,24 @@ fn request(context: &ApplyContext, change: &Change) -> ReadRequest {
     ReadRequest {
         address: change.address.clone(),
         resource_type: change.resource_type.clone(),
-        desired: instance.and_then(|i| wanted_when_read(context, i)),
+        desired: instance.and_then(|i| desired_when_read(context, i)),
         recorded,
     }
 }
 
-/// What the plan's reading knew of `instance`: what is known by now may tell more, or hide more, of the same object.
-fn wanted_when_read(context: &ApplyContext, instance: &Instance) -> Option<Attributes> {
+/// Returns the desired attributes as they were when the plan read the object. With the attributes that are known now, more or fewer fields would be read.
+fn desired_when_read(context: &ApplyContext, instance: &Instance) -> Option<Attributes> {
     match context.static_values.identity(&context.expanded, instance) {
         Some(_) => context.static_values.get(&instance.address).cloned(),
         None => crate::configuration::evaluate::desired(&context.expanded, instance, &context.values).ok(),
     }
 }
 
-/// What is other than when `change` was reviewed, one line each: what there was before, what was reviewed to become of it, what there is now.
+/// Returns the differences to the reviewed object, one line each: the value before, the reviewed value, and the value now.
 pub(crate) fn describe(change: &Change, now: Option<&Map<String, Json>>) -> Vec<String> {
     match (&change.before, now) {
-        (Some(_), None) => vec!["it was there when reviewed, and is gone now".to_owned()],
-        (None, Some(_)) => vec!["it was not there when reviewed, and is there now".to_owned()],
+        (Some(_), None) => vec!["it existed at the review and does not exist any more".to_owned()],
+        (None, Some(_)) => vec!["it did not exist at the review and exists now".to_owned()],
         (Some(before), Some(now)) => {
             let line = |d: Difference| {
                 let show = |v: Option<&Json>| v.map_or_else(|| "nothing".to_owned(), short);
@@ -76,7 +76,7 @@ pub(crate) fn describe(change: &Change, now: Option<&Map<String, Json>>) -> Vec<
     }
 }
 
-/// A value in a few words.
+/// Returns a value as a short text.
 fn short(value: &Json) -> String {
     const LIMIT: usize = 60;
     if value.as_object().is_some_and(crate::model::is_mark) {

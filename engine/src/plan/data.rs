@@ -19,8 +19,8 @@ impl Planner<'_> {
         for instance in data {
             let arguments = match self.desired(instance) {
                 Ok(arguments) => arguments,
-                Err(found) => {
-                    errors.extend(found);
+                Err(diagnostics) => {
+                    errors.extend(diagnostics);
                     continue;
                 }
             };
@@ -42,16 +42,16 @@ impl Planner<'_> {
         }
         let session = self.session;
         let calls = requests.0.into_values().map(|(alias, target, requests)| async move {
-            let found = match session.connection(&alias) {
+            let results = match session.connection(&alias) {
                 Some(connection) => connection.read_data(&target, &requests).await,
                 None => Vec::new(),
             };
-            requests.into_iter().zip(with_missing_answers(found)).collect::<Vec<_>>()
+            requests.into_iter().zip(with_missing_answers(results)).collect::<Vec<_>>()
         });
-        let found: Vec<_> = join_all(calls).await.into_iter().flatten().collect();
+        let results: Vec<_> = join_all(calls).await.into_iter().flatten().collect();
         let mut failures = Vec::new();
-        for (request, found) in found {
-            match found {
+        for (request, result) in results {
+            match result {
                 Ok(attributes) => {
                     let mut values = request.arguments;
                     values.extend(self.marked(&request.address, attributes));

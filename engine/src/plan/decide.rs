@@ -70,7 +70,7 @@ impl Planner<'_> {
             after: Some(after),
             dependencies: self.dependencies(&request.address),
             objects,
-            consequences: match action.acts_on_world() {
+            consequences: match action.accesses_target() {
                 true => consequences.into_iter().chain(losses).collect(),
                 false => Vec::new(),
             },
@@ -105,7 +105,7 @@ impl Planner<'_> {
     ) -> (Action, Vec<Reason>) {
         let lifecycle = &instance.resource.lifecycle;
         let recorded = item.recorded.as_deref();
-        let triggered = |(address, owed)| Reason::Trigger { address, owed };
+        let triggered = |(address, pending)| Reason::Trigger { address, pending };
         let restarts = self.triggers(instance, recorded).into_iter().map(triggered);
         if item.former.is_some() {
             let is_created_first = lifecycle.create_before_destroy && !item.displaced;

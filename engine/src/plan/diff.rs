@@ -83,15 +83,20 @@ pub(crate) fn value_at<'a>(attributes: &'a Map<String, Json>, path: &[PathSegmen
 /// A top-level attribute that only `before` has is not managed, so it is not a difference. A nested member that only `before` has is removed, so it is one.
 /// Null counts as a missing value.
 pub fn differences(before: Option<&Map<String, Json>>, after: &Map<String, Json>) -> Vec<Difference> {
-    let mut found = Vec::new();
+    let mut differences = Vec::new();
     for (name, value) in after {
         let old = before.and_then(|b| b.get(name));
-        compare(&mut vec![PathSegment::Name(name.clone())], old, Some(value), &mut found);
+        compare(&mut vec![PathSegment::Name(name.clone())], old, Some(value), &mut differences);
     }
-    found
+    differences
 }
 
-fn compare(path: &mut Vec<PathSegment>, before: Option<&Json>, after: Option<&Json>, found: &mut Vec<Difference>) {
+fn compare(
+    path: &mut Vec<PathSegment>,
+    before: Option<&Json>,
+    after: Option<&Json>,
+    differences: &mut Vec<Difference>,
+) {
     let before = before.filter(|v| !v.is_null());
     let after = after.filter(|v| !v.is_null());
     if before == after || before.is_some_and(is_retained) || after.is_some_and(is_retained) {
@@ -100,18 +105,18 @@ fn compare(path: &mut Vec<PathSegment>, before: Option<&Json>, after: Option<&Js
     match (before, after) {
         (Some(Json::Object(old)), Some(Json::Object(new))) if !is_mark(old) && !is_mark(new) => {
             for (name, value) in new {
-                compare_at(path, PathSegment::Name(name.clone()), old.get(name), Some(value), found);
+                compare_at(path, PathSegment::Name(name.clone()), old.get(name), Some(value), differences);
             }
             for (name, value) in old.iter().filter(|(name, _)| !new.contains_key(*name)) {
-                compare_at(path, PathSegment::Name(name.clone()), Some(value), None, found);
+                compare_at(path, PathSegment::Name(name.clone()), Some(value), None, differences);
             }
         }
         (Some(Json::Array(old)), Some(Json::Array(new))) => {
             for i in 0..old.len().max(new.len()) {
-                compare_at(path, PathSegment::Index(i), old.get(i), new.get(i), found);
+                compare_at(path, PathSegment::Index(i), old.get(i), new.get(i), differences);
             }
         }
-        _ => found.push(Difference { path: path.clone(), before: before.cloned(), after: after.cloned() }),
+        _ => differences.push(Difference { path: path.clone(), before: before.cloned(), after: after.cloned() }),
     }
 }
 
@@ -120,10 +125,10 @@ fn compare_at(
     step: PathSegment,
     before: Option<&Json>,
     after: Option<&Json>,
-    found: &mut Vec<Difference>,
+    differences: &mut Vec<Difference>,
 ) {
     path.push(step);
-    compare(path, before, after, found);
+    compare(path, before, after, differences);
     path.pop();
 }
 
@@ -183,11 +188,11 @@ mod tests {
 
     #[test]
     fn sealed_values_are_compared_as_a_whole() {
-        let found = differences(
+        let differences = differences(
             json!({"t": {"$sensitive": "a"}}).as_object(),
             json!({"t": {"$sensitive": "b"}}).as_object().unwrap(),
         );
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].path.len(), 1);
+        assert_eq!(differences.len(), 1);
+        assert_eq!(differences[0].path.len(), 1);
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Machines {
     /// The instances that are recorded on a replaced machine.
     pub former: HashSet<Address>,
     /// The nodes that are not read, because nobody approved their machine.
-    unapproved: BTreeSet<NodeName>,
+    unread_nodes: BTreeSet<NodeName>,
 }
 
 impl Machines {
@@ -44,17 +44,17 @@ impl Planner<'_> {
         let identified = join_all(nodes.iter().map(|(name, (alias, target))| async move {
             let connection = session.connection(alias)?;
             // A node that does not answer is reported by the reading.
-            let found = connection.identify(target).await.ok().flatten()?;
-            Some((name.clone(), found))
+            let identity = connection.identify(target).await.ok().flatten()?;
+            Some((name.clone(), identity))
         }));
         let identified: BTreeMap<_, _> = identified.await.into_iter().flatten().collect();
         let clones = clones(&identified);
         if !clones.is_empty() {
             return Err(Failure::Manifest(clones));
         }
-        for (name, found) in identified {
+        for (name, identity) in identified {
             let Some((alias, target)) = nodes.get(&name) else { continue };
-            self.classify(name, found, alias, target, readings).await;
+            self.classify(name, identity, alias, target, readings).await;
         }
         self.draft.machines.changes.sort_by_key(|change| change.kind);
         let again = self.drop_records_of_former_machines();
@@ -87,12 +87,12 @@ impl Planner<'_> {
     async fn classify(
         &mut self,
         node: NodeName,
-        found: Identified,
+        identity: Identified,
         alias: &str,
         target: &Target,
         readings: &mut HashMap<ReadingKey, Reading>,
     ) {
-        let Identified { machine, trusted } = found;
+        let Identified { machine, trusted } = identity;
         // A machine that is not recorded must prove its identity. If it does not, the reading fails.
         let known = self.known_machines.get(&node).cloned();
         let kind = known.as_ref().and_then(|known| known.became(&machine));
@@ -153,7 +153,7 @@ impl Planner<'_> {
         if self.options.mode == PlanMode::RefreshOnly {
             return;
         }
-        self.draft.machines.unapproved.insert(node.clone());
+        self.draft.machines.unread_nodes.insert(node.clone());
         for (which, reading) in readings.iter_mut().filter(|(which, _)| self.is_read_on(which, node)) {
             tracing::debug!(?which, "not read: another machine answers as the node");
             *reading = Ok(None);
@@ -215,7 +215,7 @@ impl Planner<'_> {
         for address in gone {
             self.records.remove(&address);
         }
-        again.retain(|node| !self.draft.machines.unapproved.contains(node));
+        again.retain(|node| !self.draft.machines.unread_nodes.contains(node));
         again
     }
 
@@ -232,7 +232,7 @@ impl Planner<'_> {
     /// Whether the instance is on a node whose machine nobody approved.
     pub(super) fn is_on_unapproved_node(&self, instance: &Instance) -> bool {
         match &instance.target {
-            Target::Node(node) => self.draft.machines.unapproved.contains(&node.name),
+            Target::Node(node) => self.draft.machines.unread_nodes.contains(&node.name),
             Target::Provider(_) => false,
         }
     }
@@ -246,9 +246,9 @@ fn is_pinned(target: &Target) -> bool {
 /// Returns an error for each machine-id that several nodes share: a copied disk, or one machine with two names.
 fn clones(identified: &BTreeMap<NodeName, Identified>) -> Vec<Diagnostic> {
     let mut by_id: BTreeMap<&str, Vec<&NodeName>> = BTreeMap::new();
-    for (name, found) in identified {
+    for (name, identity) in identified {
         // The machine that runs moorfast may have several names.
-        if let Some(id) = found.machine.machine_id.as_deref().filter(|_| !found.machine.host_keys.is_empty()) {
+        if let Some(id) = identity.machine.machine_id.as_deref().filter(|_| !identity.machine.host_keys.is_empty()) {
             by_id.entry(id).or_default().push(name);
         }
     }

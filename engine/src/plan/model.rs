@@ -163,7 +163,8 @@ pub enum Reason {
         /// The address of the watched instance.
         address: Address,
         /// Whether the restart is pending: an earlier run made the change, but did not restart this instance.
-        owed: bool,
+        #[serde(rename = "owed")]
+        pending: bool,
     },
     /// The user requested a replacement with `--replace`.
     Requested,

@@ -63,8 +63,8 @@ impl Planner<'_> {
     }
 
     /// Returns the planned changes of the objects of a new instance.
-    pub(super) fn all_created(&self, instance: &Instance, wanted: &Attributes) -> Vec<ObjectChange> {
-        let objects = self.expanded.objects(&instance.provider, instance.resource_type.name, wanted);
+    pub(super) fn all_created(&self, instance: &Instance, desired: &Attributes) -> Vec<ObjectChange> {
+        let objects = self.expanded.objects(&instance.provider, instance.resource_type.name, desired);
         let created = objects.iter().map(|object| change_of(object, Action::Create));
         if objects.len() > 1 { created.collect() } else { Vec::new() }
     }

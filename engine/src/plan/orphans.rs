@@ -40,10 +40,10 @@ impl Planner<'_> {
             let reachable = self.target_of(record).is_some();
             let reading = readings.remove(&ReadingKey::Former(address.clone())).transpose();
             let superseded = self.superseded(&address, record, |_| false, readings);
-            let (observed, mut superseded) = match reading.and_then(|found| Ok((found.flatten(), superseded?))) {
+            let (observed, mut superseded) = match reading.and_then(|reading| Ok((reading.flatten(), superseded?))) {
                 // An object on another machine was never ours.
                 Ok(_) if self.draft.machines.former.contains(&address) => (None, Vec::new()),
-                Ok(found) => found,
+                Ok(reading) => reading,
                 Err(_) if released => (None, Vec::new()),
                 Err(error) => {
                     failures.push((address, error));

@@ -313,18 +313,18 @@ impl<'a> Planner<'a> {
         self.read_data(data).await?;
 
         let mut errors = Vec::new();
-        let mut wanted = Vec::new();
+        let mut desired = Vec::new();
         for instance in managed {
             match self.desired(instance) {
-                Ok(attributes) => wanted.push((instance, attributes)),
-                Err(found) => errors.extend(found),
+                Ok(attributes) => desired.push((instance, attributes)),
+                Err(diagnostics) => errors.extend(diagnostics),
             }
         }
         if !errors.is_empty() {
             return Err(Failure::Manifest(deduplicated(errors)));
         }
-        self.read_remaining(&wanted, readings).await;
-        self.propose(wanted, readings).await
+        self.read_remaining(&desired, readings).await;
+        self.propose(desired, readings).await
     }
 
     /// Returns the desired attributes of `instance`, after checking its preconditions.
@@ -388,12 +388,12 @@ fn rename(records: &mut BTreeMap<Address, Arc<Record>>, moved: &HashMap<Address,
 
 /// Returns `start` and everything reachable from it.
 fn reached(start: Vec<Address>, edges: &HashMap<Address, Vec<Address>>) -> HashSet<Address> {
-    let mut found = HashSet::new();
+    let mut reached = HashSet::new();
     let mut queue = start;
     while let Some(address) = queue.pop() {
-        if found.insert(address.clone()) {
+        if reached.insert(address.clone()) {
             queue.extend(edges.get(&address).into_iter().flatten().cloned());
         }
     }
-    found
+    reached
 }

@@ -17,12 +17,12 @@ impl Planner<'_> {
     /// Plans instances from their readings. All their dependencies are planned already.
     pub(super) async fn propose(
         &mut self,
-        wanted: Vec<(&Instance, Attributes)>,
+        desired: Vec<(&Instance, Attributes)>,
         readings: &mut HashMap<ReadingKey, Reading>,
     ) -> Result<(), Failure> {
         let mut failures = Vec::new();
         let mut requests: Requests<(PlanRequest, Item)> = Requests::default();
-        for (instance, attributes) in wanted {
+        for (instance, attributes) in desired {
             if self.is_unreadable_yet(instance, readings.get(&ReadingKey::Current(instance.address.clone()))) {
                 self.plan_provisionally(instance, attributes);
                 continue;
@@ -89,8 +89,8 @@ impl Planner<'_> {
         let mut superseded = Vec::new();
         // While the identity is unknown, any of the pending objects may be the desired one.
         if let (Some(record), true) = (&recorded, identity.is_some()) {
-            let wanted = |pending: &Record| self.expanded.continues(instance, pending, &attributes);
-            superseded = self.superseded(address, record, wanted, readings)?;
+            let is_desired = |pending: &Record| self.expanded.continues(instance, pending, &attributes);
+            superseded = self.superseded(address, record, is_desired, readings)?;
             superseded.iter_mut().filter(|l| self.is_claimed(&l.record)).for_each(|l| l.observed = None);
         }
         let foreign = observed.is_some()

@@ -14,7 +14,7 @@ impl Planner<'_> {
     ///
     /// This is assumed if no complete operation is recorded for the instance, and if the plan changes something that its provider depends on.
     pub(super) fn is_provisional(&self, instance: &Instance, failure: &ProviderError) -> bool {
-        let changes = |address: &Address| self.actions.get(address).is_some_and(|action| action.acts_on_world());
+        let changes = |address: &Address| self.actions.get(address).is_some_and(|action| action.accesses_target());
         failure.class == Class::Unreachable
             && self.records.get(&instance.address).is_none_or(|record| record.incomplete)
             && !self.is_to_be_imported(&instance.address)
@@ -27,9 +27,9 @@ impl Planner<'_> {
     }
 
     /// Plans the creation of an instance from the manifest alone, with a note.
-    pub(super) fn plan_provisionally(&mut self, instance: &Instance, wanted: Attributes) {
+    pub(super) fn plan_provisionally(&mut self, instance: &Instance, desired: Attributes) {
         let address = instance.address.clone();
-        let planned = with_unknown(instance, self.marked(&address, wanted.clone()));
+        let planned = with_unknown(instance, self.marked(&address, desired.clone()));
         let after = seal_attributes(&planned, self.key);
         let item = Item { recorded: self.records.get(&address).cloned(), ..Item::default() };
         self.draft.changes.push(Change {
@@ -38,14 +38,14 @@ impl Planner<'_> {
             provider: instance.provider.clone(),
             target: instance.target.name().to_owned(),
             node: instance.node_name(),
-            identity: self.identity(instance, &wanted),
+            identity: self.identity(instance, &desired),
             action: Action::Create,
             reasons: self.reasons(instance, &item, None, &after),
             before: None,
             after: Some(after),
             dependencies: self.dependencies(&address),
             observed: Some(observed_digest(None, self.key)),
-            objects: self.all_created(instance, &wanted),
+            objects: self.all_created(instance, &desired),
             consequences: Vec::new(),
             notes: vec![format!("provisional: {} does not answer yet; this plan starts it", instance.target)],
             address: address.clone(),

@@ -103,11 +103,11 @@ impl Planner<'_> {
     /// Reads the instances whose identity or reading depended on earlier readings.
     pub(super) async fn read_remaining(
         &self,
-        wanted: &[(&Instance, Attributes)],
+        desired: &[(&Instance, Attributes)],
         readings: &mut HashMap<ReadingKey, Reading>,
     ) {
         let mut requests = Requests::default();
-        for (instance, attributes) in wanted {
+        for (instance, attributes) in desired {
             let kind = ReadingKey::Current(instance.address.clone());
             let is_read = readings.contains_key(&kind) && !self.needs_second_read(instance);
             if self.identity(instance, attributes).is_none() || is_read || self.is_on_unapproved_node(instance) {
@@ -155,7 +155,7 @@ pub(crate) async fn read(
     events.send(Event::ReadDone { target: target.to_string() });
     let marked = with_missing_answers(readings)
         .zip(requests)
-        .map(|(reading, request)| reading.map(|found| found.map(|o| marked_reading(expanded, request, o))));
+        .map(|(reading, request)| reading.map(|observed| observed.map(|o| marked_reading(expanded, request, o))));
     marked.collect()
 }
 

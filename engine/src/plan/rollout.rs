@@ -52,7 +52,7 @@ pub(crate) fn rollouts(expanded: &Expanded, draft: &Draft) -> Result<Vec<Planned
     let by_rollout: Vec<_> =
         expanded.rollouts.iter().map(|selection| RolloutNodes::of(selection, expanded, draft)).collect();
     // This is the order of the nodes, unless dependencies require another one.
-    let units: Vec<(usize, &NodeName)> = by_rollout
+    let groups: Vec<(usize, &NodeName)> = by_rollout
         .iter()
         .enumerate()
         .flat_map(|(i, one)| one.rolled.keys().map(move |place| (i, &one.names[*place])))
@@ -60,15 +60,15 @@ pub(crate) fn rollouts(expanded: &Expanded, draft: &Draft) -> Result<Vec<Planned
     let members: Vec<&[usize]> = by_rollout.iter().flat_map(|one| one.rolled.values().map(Vec::as_slice)).collect();
     let before = arrange(&members, &Order::new(changes, &draft.items));
     let order = in_turn(&before).map_err(|cycles| {
-        let error = |cycle: &Vec<usize>| circular(expanded, changes, &units, &before, cycle);
+        let error = |cycle: &Vec<usize>| circular(expanded, changes, &groups, &before, cycle);
         cycles.iter().map(error).collect::<Vec<_>>()
     })?;
     let planned = by_rollout.iter().enumerate().filter(|(_, one)| !one.rolled.is_empty()).map(|(i, one)| {
         let Selection { name, rollout, nodes, .. } = one.selection;
-        let own = order.iter().filter(|unit| units[**unit].0 == i);
-        let node = |unit: &usize| RolledNode {
-            name: units[*unit].1.clone(),
-            changes: members[*unit].iter().map(|place| changes[*place].address.clone()).collect(),
+        let own = order.iter().filter(|group| groups[**group].0 == i);
+        let node = |group: &usize| RolledNode {
+            name: groups[*group].1.clone(),
+            changes: members[*group].iter().map(|place| changes[*place].address.clone()).collect(),
         };
         PlannedRollout {
             name: name.clone(),
@@ -126,22 +126,25 @@ fn is_new(change: &Change) -> bool {
 
 /// Whether an object is changed. Reading a data source changes nothing.
 fn changes_object(action: Action) -> bool {
-    action.acts_on_world() && action != Action::Read
+    action.accesses_target() && action != Action::Read
 }
 
-/// Returns for each unit of changes the units before it, each with the two changes that cause this order. Changes between them may belong to no unit.
-pub(crate) fn arrange(units: &[&[usize]], order: &Order) -> Vec<BTreeMap<usize, (usize, usize)>> {
-    let unit_of: HashMap<usize, usize> =
-        units.iter().enumerate().flat_map(|(unit, members)| members.iter().map(move |place| (*place, unit))).collect();
-    let mut before = vec![BTreeMap::new(); units.len()];
-    for (unit, members) in units.iter().enumerate() {
+/// Returns for each group of changes the groups before it, each with the two changes that cause this order. Changes between them may belong to no group.
+pub(crate) fn arrange(groups: &[&[usize]], order: &Order) -> Vec<BTreeMap<usize, (usize, usize)>> {
+    let group_of: HashMap<usize, usize> = groups
+        .iter()
+        .enumerate()
+        .flat_map(|(group, members)| members.iter().map(move |place| (*place, group)))
+        .collect();
+    let mut before = vec![BTreeMap::new(); groups.len()];
+    for (group, members) in groups.iter().enumerate() {
         let mut seen = BTreeSet::new();
         let mut queue: Vec<(usize, usize)> = members.iter().map(|place| (*place, *place)).collect();
         while let Some((first, place)) = queue.pop() {
             for next in order.dependants(place).iter().copied().filter(|next| seen.insert(*next)).collect::<Vec<_>>() {
-                match unit_of.get(&next) {
-                    Some(other) if *other != unit => _ = before[*other].entry(unit).or_insert((first, next)),
-                    // The search continues from that unit itself.
+                match group_of.get(&next) {
+                    Some(other) if *other != group => _ = before[*other].entry(group).or_insert((first, next)),
+                    // The search continues from that group itself.
                     Some(_) => {}
                     None => queue.push((first, next)),
                 }
@@ -151,14 +154,14 @@ pub(crate) fn arrange(units: &[&[usize]], order: &Order) -> Vec<BTreeMap<usize, 
     before
 }
 
-/// Returns the units, each after the units before it and otherwise in their given order.
+/// Returns the groups, each after the groups before it and otherwise in their given order.
 ///
 /// # Errors
-/// The units that depend on each other.
+/// The groups that depend on each other.
 fn in_turn(before: &[BTreeMap<usize, (usize, usize)>]) -> Result<Vec<usize>, Vec<Vec<usize>>> {
     let mut waiting: BTreeSet<usize> = (0..before.len()).collect();
     let mut order = Vec::new();
-    while let Some(next) = waiting.iter().copied().find(|unit| before[*unit].keys().all(|b| !waiting.contains(b))) {
+    while let Some(next) = waiting.iter().copied().find(|group| before[*group].keys().all(|b| !waiting.contains(b))) {
         waiting.remove(&next);
         order.push(next);
     }
@@ -170,9 +173,9 @@ fn in_turn(before: &[BTreeMap<usize, (usize, usize)>]) -> Result<Vec<usize>, Vec
     let graph: DiGraph<(), ()> = DiGraph::from_edges(edges);
     let cycles = tarjan_scc(&graph).into_iter().filter(|cycle| cycle.len() > 1);
     let sorted = |cycle: Vec<petgraph::graph::NodeIndex>| {
-        let mut units: Vec<usize> = cycle.into_iter().map(|unit| unit.index()).collect();
-        units.sort_unstable();
-        units
+        let mut groups: Vec<usize> = cycle.into_iter().map(|group| group.index()).collect();
+        groups.sort_unstable();
+        groups
     };
     Err(cycles.map(sorted).collect())
 }
@@ -180,12 +183,12 @@ fn in_turn(before: &[BTreeMap<usize, (usize, usize)>]) -> Result<Vec<usize>, Vec
 fn circular(
     expanded: &Expanded,
     changes: &[Change],
-    units: &[(usize, &NodeName)],
+    groups: &[(usize, &NodeName)],
     before: &[BTreeMap<usize, (usize, usize)>],
     cycle: &[usize],
 ) -> Diagnostic {
-    let names: Vec<_> = cycle.iter().map(|unit| units[*unit].1.to_string()).collect();
-    let selection = cycle.first().map(|unit| &expanded.rollouts[units[*unit].0]);
+    let names: Vec<_> = cycle.iter().map(|group| groups[*group].1.to_string()).collect();
+    let selection = cycle.first().map(|group| &expanded.rollouts[groups[*group].0]);
     let why = cycle.iter().flat_map(|after| cycle.iter().filter_map(|b| before[*after].get(b))).take(2);
     let why: Vec<_> = why
         .map(|(first, next)| format!("{} comes after {}", changes[*next].address, changes[*first].address))

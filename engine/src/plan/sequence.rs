@@ -236,9 +236,9 @@ impl<'a> Places<'a> {
 
     /// Returns the parts that remove old objects of these addresses. With `through`, an address without removals stands for its dependencies.
     fn removals_of_all(&self, addresses: Vec<Address>, through: bool) -> BTreeSet<usize> {
-        let mut found = BTreeSet::new();
+        let mut parts = BTreeSet::new();
         if self.removals.iter().all(Vec::is_empty) {
-            return found;
+            return parts;
         }
         let mut seen = HashSet::new();
         let mut queue = addresses;
@@ -250,9 +250,9 @@ impl<'a> Places<'a> {
             if removals.is_empty() && through {
                 queue.extend(self.record(&address).map(parsed).unwrap_or_default());
             }
-            found.extend(removals);
+            parts.extend(removals);
         }
-        found
+        parts
     }
 
     /// Returns the parts that remove the old objects of an address, even if another instance owns them now.

@@ -20,16 +20,16 @@ pub(crate) struct SupersededObject {
 }
 
 impl Planner<'_> {
-    /// Returns the pending objects of `address` that are not `wanted`, with their readings.
+    /// Returns the pending objects of `address` that are not `is_desired`, with their readings.
     pub(super) fn superseded(
         &self,
         address: &Address,
         record: &Record,
-        wanted: impl Fn(&Record) -> bool,
+        is_desired: impl Fn(&Record) -> bool,
         readings: &mut HashMap<ReadingKey, Reading>,
     ) -> Result<Vec<SupersededObject>, ProviderError> {
         let mut superseded = Vec::new();
-        for pending in record.pending.iter().filter(|pending| !wanted(pending)) {
+        for pending in record.pending.iter().filter(|pending| !is_desired(pending)) {
             let which = ReadingKey::Pending(address.clone(), pending.identity.clone());
             let observed = readings.remove(&which).transpose()?.flatten();
             superseded.push(SupersededObject { record: Arc::new(pending.clone()), observed });

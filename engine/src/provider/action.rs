@@ -52,7 +52,7 @@ impl Action {
     }
 
     /// Whether the action accesses the target.
-    pub fn acts_on_world(self) -> bool {
+    pub fn accesses_target(self) -> bool {
         !matches!(self, Action::NoOp | Action::Adopt | Action::Forget)
     }
 

@@ -136,7 +136,7 @@ impl Connection for RedactingConnection {
     }
 
     async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
-        redacted(requests, self.0.read_data(target, requests).await, |_| false, |_, found| found)
+        redacted(requests, self.0.read_data(target, requests).await, |_| false, |_, data| data)
     }
 
     async fn explain(&self, target: &Target, requests: &[ReadRequest]) -> Vec<String> {

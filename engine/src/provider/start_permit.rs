@@ -38,7 +38,7 @@ impl StartPermit {
     /// [`Class::NotStarted`] if the permit has ended.
     pub fn check(&self, what: impl std::fmt::Display) -> Result<(), ProviderError> {
         let why = match (self.is_lost(), self.stop.is_cancelled()) {
-            (true, _) => "the run lost the lock of the state",
+            (true, _) => "the lock of this run is lost",
             (false, true) => "the run was interrupted",
             (false, false) => return Ok(()),
         };

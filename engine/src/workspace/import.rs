@@ -1,4 +1,4 @@
-//! Importing objects that exist already.
+//! Import of existing objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,11 +16,12 @@ use crate::session::{Events, Failure, Interrupt, Session};
 use crate::workspace::Workspace;
 
 impl Workspace {
-    /// Reads the objects of an instance of the manifest, or of all instances of a resource, and records them as a plan that adopts them does. Returns
-    /// the addresses of what was recorded; instances that are in the state already are left out.
+    /// Imports the objects of an instance of the manifest, or of all instances of a resource. Returns the addresses that were recorded.
+    ///
+    /// Instances that are in the state already are skipped.
     ///
     /// # Errors
-    /// See [`Failure`]; that an object does not exist is a provider error. Nothing is recorded then.
+    /// See [`Failure`]. An object that does not exist is a provider error. After an error, nothing is recorded.
     pub async fn import(
         &self,
         pattern: &Address,
@@ -38,12 +39,12 @@ impl Workspace {
         let identities = importing.identities(&instances)?;
         let aliases: BTreeSet<_> = instances.iter().flat_map(|i| importing.aliases(i)).collect();
         let session = Session::open(&expanded, aliases, &self.data_dir, events, interrupt).await?;
-        let found = tokio::select! {
-            found = importing.find(&instances, &session) => Some(found),
+        let result = tokio::select! {
+            result = importing.find(&instances, &session) => Some(result),
             () = interrupt.stop.cancelled() => None,
         };
         session.close().await;
-        let (observed, machines) = found.ok_or(Failure::Interrupted)??;
+        let (observed, machines) = result.ok_or(Failure::Interrupted)??;
         let records = instances.iter().zip(identities).zip(observed);
         let records = records.map(|((i, identity), observed)| importing.record(i, identity, observed, &machines));
         try_join_all(records.map(|record| lock.put(record))).await?;
@@ -51,11 +52,11 @@ impl Workspace {
     }
 }
 
-/// The instances that `pattern` names and the state does not have.
+/// Returns the instances that match `pattern` and are not in the state.
 fn not_recorded<'e>(expanded: &'e Expanded, pattern: &Address, state: &Snapshot) -> Result<Vec<&'e Instance>, Failure> {
     let named: Vec<_> = expanded.instances.iter().filter(|i| i.address.matches(pattern)).collect();
     if named.is_empty() {
-        let message = format!("the manifest has no `{pattern}`");
+        let message = format!("`{pattern}` is not in the manifest");
         let of_resource = expanded.by_resource.get(&pattern.resource).map(Vec::as_slice).unwrap_or_default();
         let keys: Vec<_> = of_resource.iter().map(|i| expanded.instances[*i].address.to_string()).collect();
         let help = match suggest(&pattern.to_string(), keys.iter().map(String::as_str)) {
@@ -77,7 +78,7 @@ fn failed(address: &Address, error: ProviderError) -> Failure {
     Failure::Providers(vec![(address.clone(), error)])
 }
 
-/// What an import is made of.
+/// The data of an import.
 struct Importing<'a> {
     expanded: &'a Expanded,
     graph: &'a Graph,
@@ -87,34 +88,34 @@ struct Importing<'a> {
 }
 
 impl Importing<'_> {
-    /// The identity of each instance.
+    /// Returns the identity of each instance.
     fn identities(&self, instances: &[&Instance]) -> Result<Vec<String>, Failure> {
         let identity = |instance: &&Instance| {
             self.static_values.identity(self.expanded, instance).ok_or_else(|| {
                 let address = &instance.address;
                 let message =
-                    format!("which object `{address}` is becomes known only when other resources are applied");
+                    format!("cannot import `{address}`: its identity depends on resources that are not applied yet");
                 failed(address, ProviderError::new(Class::Invalid, message))
             })
         };
         instances.iter().map(identity).collect()
     }
 
-    /// The provider instances that reach an instance and its node.
+    /// Returns the provider instances that reach an instance and its node.
     fn aliases(&self, instance: &Instance) -> Vec<String> {
         let node = self.expanded.machine_of(instance);
-        let of_node = node.and_then(|node| self.reaches(node)).map(|(alias, _)| alias.to_owned());
+        let of_node = node.and_then(|node| self.provider_of(node)).map(|(alias, _)| alias.to_owned());
         [instance.provider.clone()].into_iter().chain(of_node).collect()
     }
 
-    /// The provider instance that reaches a node.
-    fn reaches(&self, node: &NodeName) -> Option<(&str, &Target)> {
+    /// Returns the provider instance that reaches a node, and the target.
+    fn provider_of(&self, node: &NodeName) -> Option<(&str, &Target)> {
         let is_there = |i: &&Instance| matches!(&i.target, Target::Node(target) if target.name == *node);
-        let there = self.expanded.instances.iter().find(is_there)?;
-        Some((&there.provider, &there.target))
+        let instance = self.expanded.instances.iter().find(is_there)?;
+        Some((&instance.provider, &instance.target))
     }
 
-    /// The objects of the instances, and the machines of their nodes.
+    /// Reads the objects of the instances, and identifies the machines of their nodes.
     async fn find(
         &self,
         instances: &[&Instance],
@@ -129,18 +130,18 @@ impl Importing<'_> {
             let connection = session.connection(alias)?;
             let requests: Vec<_> = places.iter().map(|place| self.request(instances[*place])).collect();
             let target = &instances[*places.first()?].target;
-            let found = read(connection, target, &requests, self.expanded, &session.events).await;
-            Some(places.into_iter().zip(found).collect::<Vec<_>>())
+            let readings = read(connection, target, &requests, self.expanded, &session.events).await;
+            Some(places.into_iter().zip(readings).collect::<Vec<_>>())
         });
         let mut observed: BTreeMap<usize, Observed> = BTreeMap::new();
         let mut failures = Vec::new();
-        for (place, found) in join_all(readings).await.into_iter().flatten().flatten() {
+        for (place, reading) in join_all(readings).await.into_iter().flatten().flatten() {
             let Instance { address, target, .. } = instances[place];
-            match found {
-                Ok(Some(found)) => _ = observed.insert(place, found),
+            match reading {
+                Ok(Some(object)) => _ = observed.insert(place, object),
                 Ok(None) => {
                     let identity = self.static_values.identity(self.expanded, instances[place]).unwrap_or_default();
-                    let message = format!("there is no {identity} on {target}");
+                    let message = format!("{identity} does not exist on {target}");
                     failures.push((address.clone(), ProviderError::new(Class::Invalid, message)));
                 }
                 Err(error) => failures.push((address.clone(), error)),
@@ -162,7 +163,7 @@ impl Importing<'_> {
         }
     }
 
-    /// The machines that answer for the nodes of the instances.
+    /// Identifies the machines of the nodes of the instances.
     async fn machines(
         &self,
         instances: &[&Instance],
@@ -171,15 +172,17 @@ impl Importing<'_> {
         let nodes: BTreeSet<_> = instances.iter().filter_map(|i| self.expanded.machine_of(i)).collect();
         let mut machines = BTreeMap::new();
         for node in nodes {
-            let Some((alias, target)) = self.reaches(node) else { continue };
+            let Some((alias, target)) = self.provider_of(node) else { continue };
             let Some(connection) = session.connection(alias) else { continue };
             // A node that does not answer is reported by the reading.
             let Ok(Some(Identified { machine, trusted: true })) = connection.identify(target).await else { continue };
             let known = self.state.nodes.get(&node.0).and_then(|known| serde_json::from_value(known.clone()).ok());
             if known.and_then(|known: Machine| known.became(&machine)).is_some_and(|kind| kind.is_another_machine()) {
                 let error =
-                    ProviderError::new(Class::Identity, format!("another machine answers for the node `{node}`")).help(
-                        format!("`moorfast plan` shows which; `moorfast apply --replace-node {node}` accepts it"),
+                    ProviderError::new(Class::Identity, format!("another machine answers as the node `{node}`")).help(
+                        format!(
+                            "run `moorfast plan` to see which one; `moorfast apply --replace-node {node}` accepts it"
+                        ),
                     );
                 return Err(Failure::Provider(alias.to_owned(), Box::new(error)));
             }

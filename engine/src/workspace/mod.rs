@@ -1,4 +1,4 @@
-//! A manifest with its providers and the values of its variables: what the commands work on.
+//! A workspace: a manifest with its providers and the values of its variables. Commands work on a workspace.
 
 mod import;
 mod planning;
@@ -29,24 +29,24 @@ use crate::provider::catalog::Catalog;
 pub struct Workspace {
     /// The manifest.
     pub manifest: Arc<Manifest>,
-    /// The providers that this binary has.
+    /// The providers of this binary.
     pub providers: Vec<Arc<dyn Provider>>,
     /// The values of the variables.
     pub variables: BTreeMap<String, Value>,
-    /// The folder of moorfast's own things beside the manifest: `.moorfast`.
+    /// The folder for moorfast's own files beside the manifest: `.moorfast`.
     pub data_dir: PathBuf,
-    /// The name of the site and environment for people, which plans carry.
+    /// The name of the site and environment, which plans contain.
     pub site: String,
 }
 
 impl Workspace {
-    /// The manifest, expanded.
+    /// Returns the expanded manifest.
     pub(crate) fn expanded(&self) -> Result<Expanded, Vec<Diagnostic>> {
         let catalog = Catalog::new(&self.providers);
         Expanded::new(self.manifest.clone(), self.variables.clone(), catalog)
     }
 
-    /// Everything that can be checked without the state and the world.
+    /// Checks everything that needs neither the state nor any target, and returns the errors and warnings.
     pub fn validate(&self) -> Vec<Diagnostic> {
         let expanded = match self.expanded() {
             Ok(expanded) => expanded,
@@ -72,18 +72,18 @@ impl Workspace {
         crate::configuration::static_values::deduplicated(errors)
     }
 
-    /// The nodes of the inventory.
+    /// Returns the nodes of the inventory.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// If the manifest is invalid.
     pub fn nodes(&self) -> Result<Vec<Arc<Node>>, Vec<Diagnostic>> {
         Ok(self.expanded()?.nodes.into_values().collect())
     }
 
-    /// The configuration of a provider instance, checked and with defaults; empty where this binary has no such provider.
+    /// Returns the configuration of a provider instance, validated and with defaults. Returns no attributes if this binary does not have the provider.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// If the manifest or the configuration is invalid.
     pub fn provider_configuration(&self, alias: &str) -> Result<Attributes, Vec<Diagnostic>> {
         let expanded = self.expanded()?;
         match expanded.catalog.provider(alias) {
@@ -92,10 +92,10 @@ impl Workspace {
         }
     }
 
-    /// The dependency graph of the instances.
+    /// Returns the dependency graph of the instances.
     ///
     /// # Errors
-    /// If the manifest is wrong; a cycle is one of the errors.
+    /// If the manifest is invalid. A cycle is one of the errors.
     pub fn graph(&self) -> Result<GraphView, Vec<Diagnostic>> {
         let expanded = self.expanded()?;
         let mut graph = Graph::new(&expanded)?;
@@ -103,10 +103,10 @@ impl Workspace {
         Ok(graph.view(&expanded))
     }
 
-    /// The value of an expression as `moorfast console` takes it, with resources as the state has them.
+    /// Evaluates an expression of `moorfast console`. Resources have their recorded values.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// If the expression or the manifest is invalid.
     pub fn evaluate(&self, expression: &str, state: &Snapshot) -> Result<Value, Vec<Diagnostic>> {
         let expanded = self.expanded()?;
         let mut values = Values::default();
@@ -120,7 +120,7 @@ impl Workspace {
     }
 }
 
-/// A recorded value; what was sensitive is an empty secret.
+/// Returns a recorded value. A sensitive value becomes an empty sensitive string.
 fn unsealed(json: &Json) -> Value {
     match json {
         Json::Object(map) if map.contains_key(crate::model::SENSITIVE_KEY) => Value::from("").sensitive(),

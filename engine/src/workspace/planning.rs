@@ -1,4 +1,4 @@
-//! From a workspace to a plan that can be applied: made anew, or taken up from a file.
+//! Plans of a workspace: new plans, and saved plans that are applied.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -24,20 +24,17 @@ use crate::provider::{Action, ProviderError};
 use crate::session::{Events, Failure, Interrupt, Session};
 use crate::workspace::Workspace;
 
-/// A plan with the connections and values to apply it.
+/// A plan with the connections and values that its apply needs.
 pub struct Planned {
     /// The plan.
     pub plan: Plan,
-    /// The instances that could not be read. Only a refresh has any; elsewhere they fail the plan.
+    /// The instances that could not be read. Only a refresh tolerates them, otherwise the plan fails.
     pub unread: Vec<(Address, ProviderError)>,
     context: ApplyContext,
 }
 
 impl Workspace {
-    /// Reads the world and plans.
-    ///
-    /// # Errors
-    /// See [`Failure`].
+    /// Reads the objects and makes a plan.
     pub async fn plan(
         &self,
         state: &Snapshot,
@@ -49,7 +46,7 @@ impl Workspace {
         self.plan_readable(state, key, options, events, interrupt, false).await
     }
 
-    /// Plans; with `tolerates_unread`, what can't be read fails nothing but itself.
+    /// Makes a plan. With `tolerates_unread`, an instance that cannot be read fails only its dependants.
     async fn plan_readable(
         &self,
         state: &Snapshot,
@@ -116,7 +113,7 @@ impl Workspace {
         Ok(Planned { plan, unread: draft.unread, context })
     }
 
-    /// The plan of a draft; the checks are yet to be looked at.
+    /// Returns the plan of a draft, without the results of checks.
     fn assemble(
         &self,
         expanded: &Expanded,
@@ -147,12 +144,14 @@ impl Workspace {
         })
     }
 
-    /// Makes a saved plan ready to be applied: checks manifest, inputs, variables and state against it, reads the world again, and keeps of what was
-    /// reviewed what still is as it was. Decides nothing anew: an operation that was not reviewed is not done.
+    /// Prepares the apply of a saved plan.
+    ///
+    /// The plan must fit the manifest, its inputs, its variables and the state. The objects are read again, and each reviewed change is kept if it would be planned
+    /// the same way now. No other change is made.
     ///
     /// # Errors
-    /// [`Failure::Stale`] if the manifest, an input, a variable or the state changed; otherwise as [`Workspace::plan`]. What can't be read fails in the
-    /// apply, with what depends on it.
+    /// [`Failure::Stale`] if the manifest, an input, a variable or the state changed. Otherwise as [`Workspace::plan`], except that an instance that cannot be
+    /// read fails during the apply, with its dependants.
     pub async fn resume(
         &self,
         plan: Plan,
@@ -172,7 +171,7 @@ impl Workspace {
         }
         let variables = sealed_variables(&self.variables, key);
         let differs = plan.variables.iter().filter(|(name, value)| variables.get(*name) != Some(value));
-        reasons.extend(differs.map(|(name, _)| format!("the variable `{name}` has another value than in the plan")));
+        reasons.extend(differs.map(|(name, _)| format!("the variable `{name}` changed since the plan was made")));
         if !reasons.is_empty() {
             return Err(Failure::Stale(reasons));
         }
@@ -183,7 +182,7 @@ impl Workspace {
             now.close().await;
             return Err(Failure::Stale(changed));
         }
-        // These fail in the apply, with what depends on them; the rest of the plan is done.
+        // They fail during the apply, with their dependants. The rest of the plan is done.
         now.unread.clear();
         now.context.keep_reviewed(plan);
         now.plan = now.context.plan.clone();
@@ -192,35 +191,35 @@ impl Workspace {
 }
 
 impl Planned {
-    /// Does what the plan says, and records it.
+    /// Applies the plan and records the results.
     pub async fn apply(self, lock: &Lock, options: ApplyOptions, events: &Events, interrupt: &Interrupt) -> Report {
         Executor::new(self.context, lock, options, events, interrupt).run().await
     }
 
-    /// Lets the policies look at the plan; `applying` where it is about to be applied. What they say is in the plan then; the messages of those that it
-    /// violates are returned.
+    /// Evaluates the policies and stores their results in the plan. Returns the messages of violated policies. `applying` is `true` if the plan is about to be
+    /// applied.
     ///
     /// # Errors
-    /// If a policy can't be evaluated.
+    /// If a policy cannot be evaluated.
     pub fn evaluate_policies(&mut self, applying: bool) -> Result<Vec<Diagnostic>, Failure> {
         self.plan.policies =
             policy::evaluate(&self.context.expanded, &self.plan, applying).map_err(Failure::Manifest)?;
         Ok(policy::diagnostics(&self.context.expanded, &self.plan))
     }
 
-    /// How often the world was asked so far.
+    /// Returns how often the providers have accessed their targets so far.
     pub fn statistics(&self) -> Vec<(String, u64)> {
         self.context.session.statistics()
     }
 
-    /// Ends the connections, where the plan is not applied.
+    /// Closes the connections of a plan that is not applied.
     pub async fn close(self) {
         self.context.session.close().await;
     }
 }
 
 impl ApplyContext {
-    /// Keeps of a reviewed plan what would be planned the same way now; the rest of it is stale. What was not reviewed is not done.
+    /// Keeps the changes of a reviewed plan that would be planned the same way now, and marks the others as stale.
     fn keep_reviewed(&mut self, reviewed: Plan) {
         let now: BTreeMap<_, _> = self.plan.changes.drain(..).map(|c| (c.address.clone(), c)).collect();
         for change in reviewed.changes.iter().filter(|c| c.action.is_change() || c.action == Action::Read) {
@@ -242,8 +241,9 @@ impl ApplyContext {
         self.plan = reviewed;
     }
 
-    /// Nothing is done on a node whose machine is neither the recorded nor the reviewed one, and that machine does not become the known one: the approval
-    /// by its host key was given to the reviewed machine, and keys can be restored.
+    /// Marks all changes on nodes as stale whose machine is neither the recorded nor the reviewed one. That machine is not recorded either.
+    ///
+    /// An approval by host key is meant for the reviewed machine, and host keys can be copied.
     fn mark_other_machines_stale(&mut self, reviewed: &Plan) {
         let same = |now: &NodeChange| {
             reviewed
@@ -265,7 +265,7 @@ impl ApplyContext {
     }
 }
 
-/// A warning of the expansion as a plan has it.
+/// Returns a warning in one line.
 fn one_line(warning: &Diagnostic) -> String {
     match &warning.help {
         Some(help) => format!("{}; {help}", warning.summary),
@@ -273,9 +273,9 @@ fn one_line(warning: &Diagnostic) -> String {
     }
 }
 
-/// What is not done because nobody approved the machine of its node.
+/// Returns the changes that are not made because nobody approved the machine of their node.
 fn unapproved(expanded: &Expanded, draft: &Draft, mode: PlanMode) -> HashMap<Address, NodeName> {
-    // A destroy has nothing to do there: what was on the old machine is gone, and its records go.
+    // A destroy does nothing on such a node: the objects are gone with the old machine, and their records are removed.
     if mode == PlanMode::Destroy {
         return HashMap::new();
     }
@@ -290,7 +290,7 @@ fn unapproved(expanded: &Expanded, draft: &Draft, mode: PlanMode) -> HashMap<Add
     draft.changes.iter().filter_map(of_change).collect()
 }
 
-/// The rollouts of a draft. A destroy takes everything away, so there is nothing to be kept available.
+/// Returns the rollouts of a draft. A destroy has none, because nothing has to stay available.
 fn planned_rollouts(
     expanded: &Expanded,
     draft: &Draft,
@@ -302,7 +302,7 @@ fn planned_rollouts(
     }
 }
 
-/// What the checks say of a world in which nothing is done yet: those that depend on what would change are left for later.
+/// Evaluates the checks before the apply. A check that depends on a planned change has the status unknown.
 async fn checks(
     expanded: &Expanded,
     draft: &Draft,
@@ -318,19 +318,19 @@ async fn checks(
     run_checks(expanded, &draft.values, events, When::Planned, stop, |address| pending.contains(address)).await
 }
 
-/// The provider instances that the manifest or the state needs.
+/// Returns the provider instances that the manifest or the state needs.
 fn aliases(expanded: &Expanded, state: &Snapshot) -> BTreeSet<String> {
     let of_manifest = expanded.instances.iter().map(|i| i.provider.clone());
     of_manifest.chain(state.records.values().map(|r| r.provider.clone())).collect()
 }
 
-/// Addresses of `--target`, `--exclude` and `--replace` that name nothing are mistakes.
+/// Checks that each address of `--target`, `--exclude` and `--replace` exists.
 fn check_patterns(expanded: &Expanded, state: &Snapshot, options: &PlanOptions) -> Result<(), Failure> {
     let recorded: Vec<Address> = state.records.keys().filter_map(|a| a.parse().ok()).collect();
     let known = || expanded.instances.iter().map(|i| &i.address).chain(&recorded);
     let patterns = options.targets.iter().chain(&options.exclude).chain(&options.replace);
     let error = |pattern: &Address| {
-        let error = Diagnostic::error(format!("neither the manifest nor the state has a resource `{pattern}`"));
+        let error = Diagnostic::error(format!("the resource `{pattern}` is neither in the manifest nor in the state"));
         let names: Vec<_> = known().map(ToString::to_string).collect();
         match suggest(&pattern.to_string(), names.iter().map(String::as_str)) {
             Some(help) => error.help(help),
@@ -341,11 +341,11 @@ fn check_patterns(expanded: &Expanded, state: &Snapshot, options: &PlanOptions) 
     if errors.is_empty() { Ok(()) } else { Err(Failure::Manifest(errors)) }
 }
 
-/// Names of `--replace-node` that no node has are mistakes.
+/// Checks that each node of `--replace-node` exists.
 fn check_nodes(expanded: &Expanded, options: &PlanOptions) -> Result<(), Failure> {
     let known = |name: &NodeName| expanded.nodes.contains_key(name);
     let error = |name: &NodeName| {
-        let error = Diagnostic::error(format!("the inventory has no node `{name}`"));
+        let error = Diagnostic::error(format!("the node `{name}` is not in the inventory"));
         match suggest(&name.0, expanded.nodes.keys().map(|name| name.0.as_str())) {
             Some(help) => error.help(help),
             None => error,
@@ -388,12 +388,12 @@ fn output_changes(
         match output.value.evaluate(&scope) {
             Ok(value) => {
                 let value = if output.sensitive { value.sensitive() } else { value };
-                // What nothing can read any more, or what this plan does not look at, stays as it is.
+                // An output keeps its value if it cannot be read any more, or if this plan does not select what it depends on.
                 let stays = value.is_retained() || (partial && value.is_unknown());
                 let after = if stays { before(name) } else { Some(value.seal(key)) };
                 changes.insert(name.clone(), OutputChange { before: before(name), after });
             }
-            Err(found) => errors.extend(found),
+            Err(diagnostics) => errors.extend(diagnostics),
         }
     }
     if errors.is_empty() { Ok(changes) } else { Err(errors) }

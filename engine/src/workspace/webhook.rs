@@ -1,4 +1,4 @@
-//! A message to an HTTP server, as a TOML file with expressions describes it.
+//! Webhooks: an HTTP request that a TOML file with expressions describes.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -22,30 +22,30 @@ use crate::model::{
 use crate::state::bounded;
 use crate::workspace::Workspace;
 
-/// What is sent where.
+/// A webhook.
 #[derive(Clone, Debug)]
 pub struct Webhook {
     attributes: Vec<(String, Span, Expr)>,
-    /// The texts that diagnostics point into.
+    /// The texts that diagnostics refer to.
     pub sources: Sources,
 }
 
-/// What the file of a webhook takes.
+/// The schema of a webhook file.
 static WEBHOOK: LazyLock<Schema> = LazyLock::new(|| {
     Schema::new(
-        "A message that is posted. Redirects are not followed; an answer of 200, 201, 202 or 204 is a success.",
+        "A message that is sent with POST. Redirects are not followed. The status codes 200, 201, 202 and 204 mean success.",
         [
             Attribute::required("url", Kind::String, "The URL, `http` or `https`.").secret(),
             Attribute::optional(
                 "headers",
                 Kind::map(Kind::String),
-                "Headers by name. `Content-Type` is `application/json` where it is not written.",
+                "Headers by name. `Content-Type` is `application/json` by default.",
             ),
             Attribute::optional("bearer_token", Kind::String, "A token for the `Authorization` header.").secret(),
             Attribute::optional(
                 "body",
                 Kind::String,
-                "The body, in which `self` stands for what there is to tell. All of that as JSON where it is not written.",
+                "The body, in which `self` is the report. By default the whole report as JSON.",
             ),
         ]
         .into_iter()
@@ -55,24 +55,24 @@ static WEBHOOK: LazyLock<Schema> = LazyLock::new(|| {
             Attribute::optional(
                 "retry_for",
                 Kind::Duration,
-                "How long to try again, at growing intervals, until it is taken.",
+                "How long to retry, at growing intervals, until the request is accepted.",
             )
             .or("30s"),
         ]),
     )
 });
 
-const ONLY_IN_AN_APPLY: &str = "it depends on what is known only in an apply";
+const UNKNOWN_VALUE: &str = "it depends on a value that is known only during an apply";
 
 const SUCCESS: [i64; 4] = [200, 201, 202, 204];
 
 impl Webhook {
-    /// The webhook in the file `path`, for who runs `manifest`.
+    /// Reads the webhook in the file `path`, whose expressions may refer to `manifest`.
     ///
     /// # Errors
-    /// If it can't be read, or all that is wrong with it, and the texts that this points into.
+    /// If the file cannot be read or is invalid. The errors refer to the returned sources.
     pub fn read(path: &Path, manifest: &Manifest) -> Result<Self, (Sources, Vec<Diagnostic>)> {
-        // What it refers to may be wrong as well, so the manifest is among the texts.
+        // An error may also be in the manifest, so its texts are included.
         let mut sources = manifest.sources.clone();
         let text = match bounded::read_text(path, bounded::TEXT) {
             Ok(text) => text,
@@ -102,40 +102,41 @@ impl Webhook {
 }
 
 impl Workspace {
-    /// Finds what is wrong with the webhook whatever there is to tell; that has these members.
+    /// Validates the webhook without sending it. `members` are the members of `self`.
     ///
     /// # Errors
-    /// All of it: a file that can't be read, a member that what there is to tell does not have.
+    /// If an expression is invalid, or refers to a member that `self` does not have.
     pub fn check_webhook(&self, webhook: &Webhook, members: &[&str]) -> Result<(), Vec<Diagnostic>> {
         let sample = Value::Map(members.iter().map(|name| ((*name).to_owned(), Value::Unknown)).collect());
         let request = self.request(webhook, sample)?;
-        let tells = |expr: &Expr| expr.references().iter().any(|(reference, _)| *reference == Reference::This);
-        let open =
-            |(name, _, expr): &&(String, Span, Expr)| !tells(expr) && request.get(name).is_some_and(Value::is_unknown);
+        let uses_self = |expr: &Expr| expr.references().iter().any(|(reference, _)| *reference == Reference::This);
+        let open = |(name, _, expr): &&(String, Span, Expr)| {
+            !uses_self(expr) && request.get(name).is_some_and(Value::is_unknown)
+        };
         let error = |(name, _, expr): &(String, Span, Expr)| {
-            Diagnostic::error(format!("{name}: {ONLY_IN_AN_APPLY}")).at(expr.span, "")
+            Diagnostic::error(format!("{name}: {UNKNOWN_VALUE}")).at(expr.span, "")
         };
         let errors: Vec<_> = webhook.attributes.iter().filter(open).map(error).collect();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    /// What the webhook says of the request, with `self` standing for `this`.
+    /// Evaluates the attributes of the request, with `this` as the value of `self`.
     fn request(&self, webhook: &Webhook, this: Value) -> Result<Attributes, Vec<Diagnostic>> {
         let expanded = self.expanded()?;
         let scope = InstanceScope::new(&expanded, Values::none(), Binding::default()).with_self(this);
         conformed(&WEBHOOK, &webhook.attributes, &scope)
     }
 
-    /// Posts what the webhook makes of `report`, or `body` where it says nothing of that, and tries again until it is taken.
+    /// Sends the webhook for `report`, and retries until it is accepted. `body` is the body if the webhook does not set one.
     ///
     /// # Errors
-    /// Why it could not be made or was not taken; never with what is secret in it.
+    /// If the request cannot be made, or is not accepted. The errors contain no sensitive values.
     pub async fn post(&self, webhook: &Webhook, report: &Json, body: &str) -> Result<(), Vec<Diagnostic>> {
         let request = self.request(webhook, Value::from(report.clone()))?;
-        // Without its place: the line may hold a URL that is a secret.
-        let failed = |message: String| vec![Diagnostic::warning(format!("the webhook was not told: {message}"))];
+        // The warning has no source line, because the line may contain a secret URL.
+        let failed = |message: String| vec![Diagnostic::warning(format!("the webhook was not sent: {message}"))];
         if request.values().any(Value::is_unknown) {
-            return Err(failed(ONLY_IN_AN_APPLY.to_owned()));
+            return Err(failed(UNKNOWN_VALUE.to_owned()));
         }
         let mut arguments = request;
         arguments.entry("body".to_owned()).or_insert_with(|| Value::from(body));
@@ -147,8 +148,8 @@ impl Workspace {
         }
         arguments.insert("method".to_owned(), Value::from("POST"));
         arguments.insert("expect_status".to_owned(), Value::List(SUCCESS.map(Value::from).into()));
-        let arguments = conform(&crate::manifest::HTTP, arguments).map_err(|faults| {
-            failed(faults.into_iter().map(|(path, message)| format!("{path}: {message}")).collect())
+        let arguments = conform(&crate::manifest::HTTP, arguments).map_err(|errors| {
+            failed(errors.into_iter().map(|(path, message)| format!("{path}: {message}")).collect())
         })?;
         match http::probe(&arguments, crate::check::When::Applied).await {
             Ok(answer) if answer.violations.is_empty() => Ok(()),

@@ -1,4 +1,4 @@
-//! `mem_bundle`: an instance that stands for several items, written as `a=1 b=2`.
+//! `mem_bundle`: an instance with several items, written as `a=1 b=2`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +37,7 @@ fn held(attributes: &Attributes) -> BTreeSet<String> {
     }
 }
 
-/// What is held by an item whose key begins with `box` is lost with it.
+/// The contents of an item whose key starts with `box` are lost when the item is removed.
 pub fn objects(attributes: &Attributes) -> Vec<Object> {
     let object = |key: String| Object {
         contents: key.starts_with("box").then(|| format!("everything in {key}")),

@@ -1,4 +1,4 @@
-//! A provider whose world is a map in memory: small enough that the laws of planner and executor can be tried on thousands of manifests.
+//! A provider whose objects are in memory, so that the laws of planner and executor can be tested on thousands of manifests.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
@@ -27,54 +27,54 @@ use tokio_util::sync::CancellationToken;
 
 use bundle::BUNDLE;
 
-/// The world and what was done to it.
+/// The objects, and the log of operations.
 #[derive(Default)]
 pub struct World {
-    /// The value of each item by key. What is before the last `>` of a key is the item that it lives in: it must be there first, and goes last.
+    /// The value of each item by key. The part of a key before the last `>` is the container of the item, which is created before it and deleted after it.
     pub items: BTreeMap<String, String>,
-    /// The type and the material of the items that were made by operations.
+    /// The type and the material of the items that operations created.
     pub made: BTreeMap<String, (String, String)>,
-    /// `create KEY`, `update KEY`, `delete KEY`, `restart KEY`, `healthy KEY`, `sick KEY`, in the order in which it was done.
+    /// `create KEY`, `update KEY`, `delete KEY`, `restart KEY`, `healthy KEY`, `sick KEY`, in the order of the operations.
     pub log: Vec<String>,
-    /// Operations on these keys fail.
+    /// The keys whose operations fail.
     pub broken: Vec<String>,
     /// Objects explain a failure once this is in the log.
     pub explains_once: Option<String>,
     /// Operations on these keys do their work and fail then.
     pub late: Vec<String>,
-    /// What lives on no node answers only once this key is there.
+    /// The key that must exist before the cluster answers.
     pub answers_once: Option<String>,
-    /// The person ends the run as soon as this is in the log.
+    /// The line of the log after which the user interrupts the run.
     pub stop_after: Option<(String, CancellationToken)>,
-    /// The person ends the run as soon as the log is this long.
+    /// The length of the log at which the user interrupts the run.
     pub stops: Option<(usize, CancellationToken)>,
-    /// The run dies with the operation that makes the log this long: before its outcome is reported, or right after that.
+    /// The length of the log at which the run dies: before the last outcome is reported, or right after.
     pub dies: Option<(usize, bool, CancellationToken)>,
-    /// How many runs died.
+    /// The number of runs that died.
     pub deaths: usize,
-    /// What says whether an operation may still begin.
+    /// The permit to start operations.
     pub start_permit: StartPermit,
-    /// The values of these keys in a bundle cannot be changed in place.
+    /// The keys whose values cannot be changed in place in a bundle.
     pub fixed: Vec<String>,
-    /// These keys are not healthy.
+    /// The keys that are not healthy.
     pub sick: Vec<String>,
-    /// Which machine stands behind each node, by its host key and its machine-id; `key` and `id` where none is said.
+    /// The host key and the machine-id of the machine of each node. The defaults are `key` and `id`.
     pub machines: BTreeMap<String, (String, String)>,
     /// The host keys that are trusted besides `key`.
     pub trusted: Vec<String>,
 }
 
-/// The provider `mem` with its types `mem_item`, `mem_box`, `mem_file`, which lives on a node, and `mem_badge`, which is of the machine of its node.
+/// The provider `mem` with the types `mem_item`, `mem_box`, `mem_file` (on a node) and `mem_badge` (bound to the machine of its node).
 #[derive(Clone, Default)]
 pub struct Memory(pub Arc<Mutex<World>>);
 
 impl Memory {
-    /// The world, for a look or a change by hand.
+    /// Returns the objects and the log, to inspect or change them.
     pub fn world(&self) -> std::sync::MutexGuard<'_, World> {
         self.0.lock().unwrap()
     }
 
-    /// Another machine takes the place of a node's: nothing of what was on it is there any more.
+    /// Replaces the machine of a node by one without any objects.
     pub fn swap(&self, node: &str, host_key: &str, machine_id: &str) {
         let mut world = self.world();
         world.items.retain(|key, _| !key.starts_with(&format!("{node}:")));
@@ -90,7 +90,7 @@ impl Memory {
         key == format!("key-{node}") || self.world().trusted.contains(&key)
     }
 
-    /// The error of a target that does not answer yet.
+    /// Returns the error of a target that does not answer yet.
     fn silence(&self, target: &Target) -> Result<(), ProviderError> {
         let world = self.world();
         let is_silent = world.answers_once.as_ref().is_some_and(|key| !world.items.contains_key(key));
@@ -114,7 +114,7 @@ impl Memory {
         Some(Observed { attributes, private: serde_json::json!("seen") })
     }
 
-    /// The world refuses what a real one refuses.
+    /// Rejects the operations that real targets reject.
     fn refused(world: &World, key: &str, action: &OperationAction) -> Result<(), ProviderError> {
         let parent = key.rsplit_once('>').map(|(parent, _)| parent.to_owned());
         let inside = format!("{key}>");
@@ -175,7 +175,7 @@ impl Memory {
     }
 }
 
-/// Where the world has it: on a node, under the node's name.
+/// Returns the key of an item, which starts with the name of its node.
 fn place(target: &Target, key: &str) -> String {
     match target {
         Target::Node(node) => format!("{}:{key}", node.name),
@@ -247,7 +247,7 @@ impl Provider for Memory {
         }]
     }
 
-    /// A `mem_item` has no key that ends in a slash.
+    /// The key of a `mem_item` must not end in a slash.
     fn validate(&self, _: &str, attributes: &Attributes) -> Vec<Invalid> {
         let is_wrong = text(attributes, "key").ends_with('/');
         let invalid = Invalid { attribute: Some("key"), message: "a key ends in `/`".to_owned(), help: None };
@@ -350,7 +350,7 @@ impl Connection for Memory {
             if action != ProposedAction::NoOp {
                 planned.insert("id".to_owned(), Value::Unknown);
             }
-            // What runs with a definition is restarted by a change of it.
+            // A change of its definition restarts a unit.
             let is_definition =
                 r.desired.get("value").and_then(Value::as_str).is_some_and(|v| v.starts_with("definition"));
             let mut proposal = Proposal::new(action, planned);
@@ -396,7 +396,7 @@ impl Connection for Memory {
                 stop.cancel();
             }
         }
-        // What was reported goes on before the call is over.
+        // A reported change can go on before the call ends.
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
@@ -447,7 +447,7 @@ impl Connection for Memory {
 
 /// A manifest with its world and its state.
 pub struct Bench {
-    /// The world.
+    /// The objects and the log.
     pub memory: Memory,
     workbench: Workbench,
 }
@@ -461,7 +461,7 @@ impl Default for Bench {
 }
 
 impl Bench {
-    /// The manifest's folder.
+    /// Returns the folder of the manifest.
     pub fn path(&self) -> &Path {
         self.workbench.path()
     }
@@ -476,12 +476,12 @@ impl Bench {
         self.workbench.workspace().unwrap()
     }
 
-    /// The state.
+    /// Returns the state.
     pub async fn store(&self) -> Store {
         self.workbench.store().await.unwrap()
     }
 
-    /// What a plan says now.
+    /// Plans.
     pub async fn plan(&self, options: &PlanOptions) -> Result<Plan, Failure> {
         self.workbench.plan(options).await
     }
@@ -491,12 +491,12 @@ impl Bench {
         self.apply_until(options, &Interrupt::default()).await
     }
 
-    /// Plans and applies, until the person ends it.
+    /// Plans and applies, until the user interrupts the run.
     pub async fn apply_until(&self, options: &PlanOptions, interrupt: &Interrupt) -> Report {
         self.workbench.apply(options, interrupt).await.unwrap()
     }
 
-    /// Plans and applies; the run dies as soon as the log is this long, before or after the last outcome is reported.
+    /// Plans and applies. The run dies when the log has this length, before or after the last outcome is reported.
     pub async fn apply_and_die(&self, after: usize, reports: bool) {
         let (events, interrupt, end) = (Events::default(), Interrupt::default(), CancellationToken::new());
         let planned = self.workbench.planned(&PlanOptions::default(), &interrupt).await.unwrap();
@@ -515,7 +515,7 @@ impl Bench {
         self.workbench.import(&address.parse().unwrap()).await
     }
 
-    /// Applies a plan that was reviewed.
+    /// Applies a reviewed plan.
     pub async fn apply_reviewed(&self, plan: Plan) -> Report {
         self.workbench.apply_reviewed(plan).await.unwrap()
     }

@@ -203,7 +203,7 @@ fn a_failed_webhook_keeps_the_drift_new() {
     folder.write("out/greeting", "somebody was here\n");
     let news = ["drift", "--webhook", "hooks/chat.toml", "--since-last", "--metrics", "m"];
     let run = folder.expect(2, &news);
-    run.says("ssh_file.greeting").complains("warning: the webhook was not told: ").complains(" answered 500");
+    run.says("ssh_file.greeting").complains("warning: the webhook was not sent: ").complains(" answered 500");
     assert!(!run.stderr.contains("t0ken"), "the URL is a secret: {}", run.stderr);
     assert!(folder.read("m").lines().any(|l| l.starts_with("moorfast_drift_webhook_failed{") && l.ends_with(" 1")));
     // The drift is still new.

@@ -123,7 +123,7 @@ fn a_disk_that_fills_up_during_a_run_loses_nothing() {
     moorfast.expect(0, &["state", "list", "--state", &state]).says("ssh_file.free");
     disk.free_space();
     remove_gate(&moorfast);
-    apply_completes(&moorfast, &["--state", &state]).complains("was under way when a run died");
+    apply_completes(&moorfast, &["--state", &state]).complains("an earlier run died during");
     assert!(moorfast.path("after").exists());
 }
 

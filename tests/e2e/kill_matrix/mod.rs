@@ -234,7 +234,7 @@ impl<'t> Matrix<'t> {
     fn recover(&mut self, before: &World, case: &str, plan: bool) {
         let started = Instant::now();
         let run = self.moorfast.run(&["apply", "--auto-approve"]);
-        let found = run.stderr.matches("was under way when a run died").count() as u64;
+        let found = run.stderr.matches("an earlier run died during").count() as u64;
         eprintln!("{case}: {found} open operations, completed in {:.1?}", started.elapsed());
         assert_eq!(run.code, 0, "{case}\n{run}");
         self.tally.recovered += found;

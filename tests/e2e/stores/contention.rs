@@ -40,7 +40,7 @@ pub fn the_lock_of_a_killed_run_is_free_at_once(stores: &Stores) {
     first.end();
     remove_gate(&moorfast);
     let run = apply_completes(&moorfast, &[]);
-    run.complains("Removed the lock of a run that no longer exists").complains("was under way when a run died");
+    run.complains("Removed the lock of a run that no longer exists").complains("an earlier run died during");
 }
 
 pub fn the_lock_of_a_run_killed_on_another_machine_expires(stores: &Stores) {
@@ -62,7 +62,7 @@ pub fn the_lock_of_a_run_killed_on_another_machine_expires(stores: &Stores) {
     remove_gate(&moorfast);
     moorfast.expect(1, &APPLY).complains("another run holds the lock");
     let run = moorfast.expect(0, &["apply", "--auto-approve", "--lock-timeout", "60s"]);
-    run.complains("Removed the lock of a run that no longer exists").complains("was under way when a run died");
+    run.complains("Removed the lock of a run that no longer exists").complains("an earlier run died during");
     assert!(run.took < Duration::from_secs(20), "{:?}", run.took);
 }
 

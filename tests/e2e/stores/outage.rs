@@ -18,6 +18,6 @@ pub fn an_api_server_that_is_down_during_a_run_loses_nothing(stores: &Stores, te
     assert_no_panic(&run);
     assert!(moorfast.path("went").exists() && !moorfast.path("after").exists(), "{run}");
     remove_gate(&moorfast);
-    apply_completes(&moorfast, &["--lock-timeout", "60s"]).complains("was under way when a run died");
+    apply_completes(&moorfast, &["--lock-timeout", "60s"]).complains("an earlier run died during");
     assert!(moorfast.path("after").exists());
 }

@@ -32,7 +32,7 @@ impl<'a> Provided<'a> {
     }
 
     fn add(&mut self, dependency: &Dependency) {
-        let has_changes = dependency.action.is_some_and(Action::acts_on_world);
+        let has_changes = dependency.action.is_some_and(Action::accesses_target);
         let resource_type = dependency.address.resource.resource_type.as_str();
         if resource_type != "kubernetes_object" {
             // A command on a node may install anything. The other types of this provider do not.
