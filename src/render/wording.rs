@@ -186,7 +186,9 @@ pub fn reasons(change: &Change) -> Vec<String> {
         let triggers: Vec<_> = change.reasons.iter().filter_map(of_kind).collect();
         // A line of the provider about a trigger is more exact than the trigger alone.
         let is_new = |name: &String| pending || !own.iter().any(|line| line.contains(name));
-        lines.extend(named(&triggers).iter().filter(|name| is_new(name)).map(|name| trigger_line(name, pending, change)));
+        lines.extend(
+            named(&triggers).iter().filter(|name| is_new(name)).map(|name| trigger_line(name, pending, change)),
+        );
     }
     lines.extend(own.iter().map(|line| without_own_node(line, change)));
     lines
