@@ -224,7 +224,7 @@ fn a_webhook_that_was_not_told_hides_nothing_and_is_told_later() {
 #[test]
 fn a_webhook_that_can_t_be_understood_is_told_before_anything_is_looked_at() {
     let folder = applied();
-    folder.expect(1, &DRIFT).complains("can't read hooks/chat.toml");
+    folder.expect(1, &DRIFT).complains("cannot read hooks/chat.toml");
     folder.write("hooks/chat.toml", "uri = \"http://127.0.0.1:1\"\n");
     folder.expect(1, &DRIFT).complains("unknown attribute `uri` of the webhook").complains("did you mean `url`?");
     folder.write("hooks/chat.toml", "url = \"http://127.0.0.1:1\nbody = 1");
@@ -235,7 +235,7 @@ fn a_webhook_that_can_t_be_understood_is_told_before_anything_is_looked_at() {
         ("url = '${var.nope}'", "variable `nope`"),
         ("url = 'http://127.0.0.1:1'\nbody = '${self.recovered ? var.nope : 1}'", "variable `nope`"),
         ("url = '${file(\"missing\")}'", "missing"),
-        ("url = '${ssh_directory.out[\"here\"].path}'", "known only in an apply"),
+        ("url = '${ssh_directory.out[\"here\"].path}'", "known only during an apply"),
         ("url = 'http://127.0.0.1:1'\ntimeout = 'soon'", "timeout"),
         ("url = 'http://127.0.0.1:1'\nbody = '${self.nothing}'", "there is no `nothing` in this value"),
         ("url = 'http://127.0.0.1:1'\nbody = '${templatefile(\"missing.tpl\", self)}'", "missing.tpl"),
