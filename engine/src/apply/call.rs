@@ -1,4 +1,4 @@
-//! Provider calls: operations and data of one target, each of which is reported exactly once.
+//! Provider calls: operations and data of one target. Each change is reported exactly once.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

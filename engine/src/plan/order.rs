@@ -1,4 +1,4 @@
-//! The order of changes: which part of which change may start.
+//! The order of changes, and the parts of changes that are ready to start.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

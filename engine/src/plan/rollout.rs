@@ -15,7 +15,7 @@ use crate::model::{Address, Diagnostic, NodeName};
 use crate::plan::order::Order;
 use crate::provider::Action;
 
-/// The nodes of one rollout, a few of which an apply changes at a time.
+/// The nodes of one rollout. An apply changes only a few of them at a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedRollout {
     /// The name of the rollout.

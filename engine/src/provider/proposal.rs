@@ -8,7 +8,7 @@ use crate::model::{Attributes, Value};
 pub struct Proposal {
     /// The proposed action.
     pub action: ProposedAction,
-    /// The planned attributes, with unknown values for what is known only after the operation.
+    /// The planned attributes, in which values that become known only after the operation are unknown.
     ///
     /// The plan shows the difference between the observed attributes and these. An observed attribute that is missing here is not compared.
     pub planned: Attributes,

@@ -236,7 +236,7 @@ fn an_invalid_webhook_fails_before_anything_is_read() {
         ("url = '${var.nope}'", "variable `nope`"),
         ("url = 'http://127.0.0.1:1'\nbody = '${self.recovered ? var.nope : 1}'", "variable `nope`"),
         ("url = '${file(\"missing\")}'", "missing"),
-        ("url = '${ssh_directory.out[\"here\"].path}'", "known only in an apply"),
+        ("url = '${ssh_directory.out[\"here\"].path}'", "known only during an apply"),
         ("url = 'http://127.0.0.1:1'\ntimeout = 'soon'", "timeout"),
         ("url = 'http://127.0.0.1:1'\nbody = '${self.nothing}'", "there is no `nothing` in this value"),
         ("url = 'http://127.0.0.1:1'\nbody = '${templatefile(\"missing.tpl\", self)}'", "missing.tpl"),
