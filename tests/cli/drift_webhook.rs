@@ -237,7 +237,7 @@ fn a_webhook_that_can_t_be_understood_is_told_before_anything_is_looked_at() {
         ("url = '${file(\"missing\")}'", "missing"),
         ("url = '${ssh_directory.out[\"here\"].path}'", "known only in an apply"),
         ("url = 'http://127.0.0.1:1'\ntimeout = 'soon'", "timeout"),
-        ("url = 'http://127.0.0.1:1'\nbody = '${self.nothing}'", "there is no `nothing` in this value"),
+        ("url = 'http://127.0.0.1:1'\nbody = '${self.nothing}'", "this value has no attribute `nothing`"),
         ("url = 'http://127.0.0.1:1'\nbody = '${templatefile(\"missing.tpl\", self)}'", "missing.tpl"),
         ("url = 'http://127.0.0.1:1'\nbody = '${templatefile(\"typo.tpl\", self)}'", "nothing"),
     ] {
