@@ -106,7 +106,7 @@ fn sensitive_in_identity<'a>(expanded: &Expanded, instance: &Instance, attribute
 }
 
 /// Returns the errors of the conditions that are false. A condition with an unknown value is not an error.
-pub(crate) fn violated(conditions: &[Condition], what: &str, scope: &dyn Scope) -> Vec<Diagnostic> {
+pub(crate) fn violated(conditions: &[Condition], subject: &str, scope: &dyn Scope) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
     for condition in conditions {
         match condition.condition.evaluate(scope) {
@@ -117,7 +117,8 @@ pub(crate) fn violated(conditions: &[Condition], what: &str, scope: &dyn Scope) 
                 let message = condition.error_message.evaluate(scope);
                 let message = message.ok().filter(|m| !m.is_sensitive());
                 let message = message.as_ref().and_then(Value::as_str).unwrap_or("the condition is false");
-                errors.push(Diagnostic::error(format!("{what}: {message}")).at(condition.condition.span, "is false"));
+                errors
+                    .push(Diagnostic::error(format!("{subject}: {message}")).at(condition.condition.span, "is false"));
             }
             Ok(value) => {
                 let message = format!("a condition must be true or false, not a {}", value.type_name());

@@ -134,8 +134,8 @@ impl Expanded {
     fn entry(&self, resource: &Resource) -> Result<Entry, Vec<Diagnostic>> {
         let address = &resource.address;
         self.catalog.find(address).cloned().ok_or_else(|| {
-            let what = if address.mode == Mode::Data { "data source" } else { "resource type" };
-            let error = Diagnostic::error(format!("unknown {what} `{}`", address.resource_type))
+            let kind = if address.mode == Mode::Data { "data source" } else { "resource type" };
+            let error = Diagnostic::error(format!("unknown {kind} `{}`", address.resource_type))
                 .at(resource.span, "no provider has this type");
             vec![match self.catalog.suggest(address.mode, &address.resource_type) {
                 Some(name) => error.help(format!("did you mean `{name}`?")),

@@ -88,8 +88,8 @@ pub(super) fn backend<'a>(loader: &mut Loader, reader: &mut Reader<'a>, entry: &
 }
 
 pub(super) fn check<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: Table<'a>) {
-    let what = format!("the check `{name}`");
-    let Some(mut fields) = reader.fields(table, &what) else { return };
+    let block = format!("the check `{name}`");
+    let Some(mut fields) = reader.fields(table, &block) else { return };
     let check = Check {
         span: reader.span(table.span()),
         on: reader.optional_expr(fields.take("on")),
@@ -98,29 +98,29 @@ pub(super) fn check<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str
         http: reader.optional_expr(fields.take("http")),
         assertions: conditions(reader, fields.take("assert")),
     };
-    reader.finish(fields, &what);
+    reader.finish(fields, &block);
     if let Some(http) = &check.http {
         reader.diagnostics.extend(schema_check::check_expr(&HTTP, "`http`", http));
     }
     if check.http.is_none() && check.assertions.is_empty() {
-        reader.error(check.span, format!("{what} checks nothing"), "add `http`, `assert` or both");
+        reader.error(check.span, format!("{block} checks nothing"), "add `http`, `assert` or both");
     }
     loader.manifest.checks.insert(name.to_owned(), check);
 }
 
 pub(super) fn output<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: Table<'a>) {
-    let what = format!("the output `{name}`");
-    let Some(mut fields) = reader.fields(table, &what) else { return };
+    let block = format!("the output `{name}`");
+    let Some(mut fields) = reader.fields(table, &block) else { return };
     let span = reader.span(table.span());
     let value = reader.optional_expr(fields.take("value"));
     let description = reader.text(fields.take("description"));
     let sensitive = reader.flag(fields.take("sensitive")).unwrap_or(false);
-    reader.finish(fields, &what);
+    reader.finish(fields, &block);
     match value {
         Some(value) => {
             loader.manifest.outputs.insert(name.to_owned(), Output { span, value, description, sensitive });
         }
-        None => reader.missing(span, &what, &["value"]),
+        None => reader.missing(span, &block, &["value"]),
     }
 }
 
@@ -173,13 +173,13 @@ fn require<'a, const N: usize>(
     reader: &mut Reader<'a>,
     fields: &mut super::reader::Fields<'a>,
     span: crate::model::Span,
-    what: &str,
+    block: &str,
     names: [&'static str; N],
 ) -> [Option<crate::model::Address>; N] {
     names.map(|name| {
         let entry = fields.take(name);
         if entry.is_none() {
-            reader.missing(span, what, &[name]);
+            reader.missing(span, block, &[name]);
         }
         reader.address(entry)
     })

@@ -97,8 +97,8 @@ impl<'m> StaticScope<'m> {
 
 impl ReferenceScope for StaticScope<'_> {
     fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
-        let unavailable = |what: String| Unresolved {
-            summary: format!("{what} is not available here"),
+        let unavailable = |name: String| Unresolved {
+            summary: format!("{name} is not available here"),
             help: Some("only variables, files, and locals without resources are available".to_owned()),
         };
         match reference {

@@ -37,19 +37,19 @@ pub enum PolicySeverity {
 const SEVERITIES: [(&str, PolicySeverity); 2] = [("deny", PolicySeverity::Deny), ("warn", PolicySeverity::Warn)];
 
 pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: &'a Spanned<DeValue<'a>>) {
-    let what = format!("the policy `{name}`");
-    let Some(mut fields) = reader.fields(table, &what) else { return };
+    let block = format!("the policy `{name}`");
+    let Some(mut fields) = reader.fields(table, &block) else { return };
     let span = reader.span(table.span());
     let condition = reader.optional_expr(fields.take("condition"));
     let message = reader.optional_expr(fields.take("message"));
     let severity = severity(reader, fields.take("severity"));
-    reader.finish(fields, &what);
+    reader.finish(fields, &block);
     let missing: Vec<&str> = [("condition", condition.is_none()), ("message", message.is_none())]
         .into_iter()
         .filter_map(|(name, is_missing)| is_missing.then_some(name))
         .collect();
     if !missing.is_empty() {
-        reader.missing(span, &what, &missing);
+        reader.missing(span, &block, &missing);
     }
     if let (Some(condition), Some(message)) = (condition, message) {
         reader.diagnostics.extend(text_condition(&condition));

@@ -80,26 +80,26 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the entries of `value`. If it is not a table, records an error and returns `None`.
-    pub(crate) fn table(&mut self, value: &'a Spanned<DeValue<'a>>, what: &str) -> Option<Vec<Entry<'a>>> {
+    pub(crate) fn table(&mut self, value: &'a Spanned<DeValue<'a>>, block: &str) -> Option<Vec<Entry<'a>>> {
         match value.get_ref() {
             DeValue::Table(table) => Some(self.entries(table)),
             other => {
-                self.mismatch(value, &format!("{what} is a table"), other);
+                self.mismatch(value, &format!("{block} must be a table"), other);
                 None
             }
         }
     }
 
     /// Returns the fields of `value`. If it is not a table, records an error and returns `None`.
-    pub(crate) fn fields(&mut self, value: &'a Spanned<DeValue<'a>>, what: &str) -> Option<Fields<'a>> {
-        self.table(value, what).map(|entries| Fields { entries, known: Vec::new() })
+    pub(crate) fn fields(&mut self, value: &'a Spanned<DeValue<'a>>, block: &str) -> Option<Fields<'a>> {
+        self.table(value, block).map(|entries| Fields { entries, known: Vec::new() })
     }
 
     /// Records an error for each field that was not taken.
-    pub(crate) fn finish(&mut self, fields: Fields<'a>, what: &str) {
+    pub(crate) fn finish(&mut self, fields: Fields<'a>, block: &str) {
         for entry in fields.entries {
             let help = suggest(&entry.name, fields.known.iter().copied());
-            self.error_with(entry.span, format!("unknown key `{}` in {what}", entry.name), help);
+            self.error_with(entry.span, format!("unknown key `{}` in {block}", entry.name), help);
         }
     }
 
@@ -119,7 +119,7 @@ impl<'a> Reader<'a> {
         match entry.value.get_ref() {
             DeValue::String(text) => Some(text.to_string()),
             other => {
-                self.mismatch(entry.value, &format!("`{}` is a string", entry.name), other);
+                self.mismatch(entry.value, &format!("`{}` must be a string", entry.name), other);
                 None
             }
         }
@@ -131,7 +131,11 @@ impl<'a> Reader<'a> {
         match entry.value.get_ref() {
             DeValue::Boolean(flag) => Some(*flag),
             other => {
-                self.mismatch(entry.value, &format!("`{}` is true or false, not an expression", entry.name), other);
+                self.mismatch(
+                    entry.value,
+                    &format!("`{}` must be true or false, not an expression", entry.name),
+                    other,
+                );
                 None
             }
         }
@@ -140,7 +144,7 @@ impl<'a> Reader<'a> {
     /// Returns a string, or the strings of a list, each with its place. They are not expressions.
     pub(crate) fn texts(&mut self, entry: Option<Entry<'a>>) -> Vec<(String, Span)> {
         let Some(entry) = entry else { return Vec::new() };
-        let expected = format!("`{}` is a list of strings", entry.name);
+        let expected = format!("`{}` must be a list of strings", entry.name);
         let values: Vec<&Spanned<DeValue>> = match entry.value.get_ref() {
             DeValue::Array(values) => values.iter().collect(),
             DeValue::String(_) => vec![entry.value],
@@ -254,9 +258,9 @@ impl<'a> Reader<'a> {
         entries.into_iter().map(|entry| (entry.name, entry.span, self.expr(entry.value))).collect()
     }
 
-    /// Records that the block `what` has no `names`, which are required.
-    pub(crate) fn missing(&mut self, span: Span, what: &str, names: &[&str]) {
-        self.error(span, format!("{what}: {}", missing_attributes(names)), "");
+    /// Records that the block has no `names`, which are required.
+    pub(crate) fn missing(&mut self, span: Span, block: &str, names: &[&str]) {
+        self.error(span, format!("{block}: {}", missing_attributes(names)), "");
     }
 }
 

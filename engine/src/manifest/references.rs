@@ -247,9 +247,9 @@ impl Check<'_> {
     }
 }
 
-fn not_in_policy(what: &str) -> Unresolved {
+fn not_in_policy(name: &str) -> Unresolved {
     Unresolved {
-        summary: format!("{what} cannot be used in a policy"),
+        summary: format!("{name} cannot be used in a policy"),
         help: Some("a policy can refer to `plan`, variables, locals without resources, and `nodes`".to_owned()),
     }
 }

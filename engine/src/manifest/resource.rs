@@ -17,14 +17,14 @@ const OPERATIONS: [&str; 4] = ["create", "read", "update", "delete"];
 
 /// Reads all blocks of `resource` or `data`.
 pub(super) fn read_all<'a>(loader: &mut Loader, reader: &mut Reader<'a>, entry: &Entry<'a>) {
-    let (mode, what) = match entry.name.as_str() {
+    let (mode, block) = match entry.name.as_str() {
         "data" => (Mode::Data, "data source"),
         _ => (Mode::Managed, "resource"),
     };
     for kind in reader.table(entry.value, &format!("`{}`", entry.name)).unwrap_or_default() {
         for inner in reader.table(kind.value, &format!("`{}.{}`", entry.name, kind.name)).unwrap_or_default() {
             let address = ResourceAddress { mode, resource_type: kind.name.clone(), name: inner.name.clone() };
-            if loader.define(reader, what, &address.to_string(), inner.span) {
+            if loader.define(reader, block, &address.to_string(), inner.span) {
                 read(loader, reader, address, inner.value);
             }
         }
@@ -102,26 +102,26 @@ fn timeouts<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> BTreeMap<S
 /// Reads one condition or a list of conditions.
 pub(super) fn conditions<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Vec<Condition> {
     let Some(entry) = entry else { return Vec::new() };
-    let what = format!("`{}`", entry.name);
+    let block = format!("`{}`", entry.name);
     let tables: Vec<&Spanned<DeValue>> = match entry.value.get_ref() {
         DeValue::Array(tables) => tables.iter().collect(),
         _ => vec![entry.value],
     };
-    tables.into_iter().filter_map(|table| condition(reader, table, &what)).collect()
+    tables.into_iter().filter_map(|table| condition(reader, table, &block)).collect()
 }
 
-fn condition<'a>(reader: &mut Reader<'a>, table: &'a Spanned<DeValue<'a>>, what: &str) -> Option<Condition> {
-    let mut fields = reader.fields(table, what)?;
+fn condition<'a>(reader: &mut Reader<'a>, table: &'a Spanned<DeValue<'a>>, block: &str) -> Option<Condition> {
+    let mut fields = reader.fields(table, block)?;
     let span = reader.span(table.span());
     let condition = reader.optional_expr(fields.take("condition"));
     let error_message = reader.optional_expr(fields.take("error_message"));
-    reader.finish(fields, what);
+    reader.finish(fields, block);
     let missing: Vec<&str> = [("condition", condition.is_none()), ("error_message", error_message.is_none())]
         .into_iter()
         .filter_map(|(name, is_missing)| is_missing.then_some(name))
         .collect();
     if !missing.is_empty() {
-        reader.missing(span, what, &missing);
+        reader.missing(span, block, &missing);
     }
     let condition = condition?;
     reader.diagnostics.extend(text_condition(&condition));

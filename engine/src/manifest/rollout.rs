@@ -78,8 +78,8 @@ impl fmt::Display for GateName {
 }
 
 pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: &'a Spanned<DeValue<'a>>) {
-    let what = format!("the rollout `{name}`");
-    let Some(mut fields) = reader.fields(table, &what) else { return };
+    let block = format!("the rollout `{name}`");
+    let Some(mut fields) = reader.fields(table, &block) else { return };
     let rollout = Rollout {
         span: reader.span(table.span()),
         roles: reader.texts(fields.take("roles")),
@@ -90,9 +90,9 @@ pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str,
         gates: gates(reader, fields.take("gates")),
         timeout: fields.take("timeout").and_then(|entry| reader.duration(entry)).unwrap_or(DEFAULT_TIMEOUT),
     };
-    reader.finish(fields, &what);
+    reader.finish(fields, &block);
     if rollout.roles.is_empty() && rollout.nodes.is_empty() && rollout.resources.is_empty() {
-        reader.error(rollout.span, format!("{what} selects nothing"), "add `roles`, `nodes` or `resources`");
+        reader.error(rollout.span, format!("{block} selects nothing"), "add `roles`, `nodes` or `resources`");
     }
     for (address, span) in rollout.resources.iter().filter(|(address, _)| address.key.is_some()) {
         let help = format!("write `{}`, and select the nodes with `nodes`", address.resource);

@@ -16,8 +16,8 @@ use crate::model::convert::{to_bool, to_number, to_text};
 use crate::model::{Diagnostic, Value, nearest};
 
 pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: &'a Spanned<DeValue<'a>>) {
-    let what = format!("the variable `{name}`");
-    let Some(mut fields) = reader.fields(table, &what) else { return };
+    let block = format!("the variable `{name}`");
+    let Some(mut fields) = reader.fields(table, &block) else { return };
     let kind = fields.take("type");
     let kind_span = kind.as_ref().map(|entry| reader.span(entry.value.span()));
     let kind = match (reader.text(kind), kind_span) {
@@ -37,7 +37,7 @@ pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str,
         sensitive,
         validations: conditions(reader, fields.take("validation")),
     };
-    reader.finish(fields, &what);
+    reader.finish(fields, &block);
     loader.manifest.variables.insert(name.to_owned(), variable);
 }
 

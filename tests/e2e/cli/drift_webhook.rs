@@ -238,7 +238,7 @@ fn an_invalid_webhook_fails_before_anything_is_read() {
         ("url = '${file(\"missing\")}'", "missing"),
         ("url = '${ssh_directory.out[\"here\"].path}'", "known only during an apply"),
         ("url = 'http://127.0.0.1:1'\ntimeout = 'soon'", "timeout"),
-        ("url = 'http://127.0.0.1:1'\nbody = '${self.nothing}'", "there is no `nothing` in this value"),
+        ("url = 'http://127.0.0.1:1'\nbody = '${self.nothing}'", "this value has no attribute `nothing`"),
         ("url = 'http://127.0.0.1:1'\nbody = '${templatefile(\"missing.tpl\", self)}'", "missing.tpl"),
         ("url = 'http://127.0.0.1:1'\nbody = '${templatefile(\"typo.tpl\", self)}'", "nothing"),
     ] {

@@ -73,9 +73,9 @@ fn keys_of_terraform_get_a_hint() {
     let node = "[nodes.here]\ntransport = \"local\"\n";
     let resource = "[resource.ssh_exec.x]\non = \"here\"\nscript = \"true\"\n";
     let cases = [
-        (format!("{node}{resource}count = 2\n"), "`for_each` makes one instance for each element"),
-        (format!("{node}{resource}[terraform]\nx = 1\n"), "`[backend.*]` says where the state is"),
-        (format!("{node}{resource}[output.x]\nvalue = 1\n"), "written as `[outputs.NAME]`"),
+        (format!("{node}{resource}count = 2\n"), "use `for_each` for one instance per element"),
+        (format!("{node}{resource}[terraform]\nx = 1\n"), "set the location of the state in `[backend.TYPE]`"),
+        (format!("{node}{resource}[output.x]\nvalue = 1\n"), "write outputs as `[outputs.NAME]`"),
     ];
     for (manifest, hint) in cases {
         Folder::new(&manifest).expect(1, &["validate"]).complains(hint);
