@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use moorfast_engine::model::{Address, NodeChange};
 use moorfast_engine::plan::{Drift, Plan};
 use moorfast_engine::provider::{Class, ProviderError};
-use moorfast_engine::state::{DriftHistory, Look, SealKey, Sighting, Snapshot, StateError, Store, bounded, canonical};
+use moorfast_engine::state::{DriftHistory, Observation, SealKey, Sighting, Snapshot, StateError, Store, bounded, canonical};
 use serde_json::json;
 
 use crate::atomic;
@@ -40,7 +40,7 @@ impl<'a> StoredHistory<'a> {
     ///
     /// # Errors
     /// If the history can be stored neither beside the state nor in the folder, with both reasons.
-    pub async fn add(self, look: &Look) -> Result<(), (StateError, io::Error)> {
+    pub async fn add(self, look: &Observation) -> Result<(), (StateError, io::Error)> {
         let Err(refused) = self.store.note_drift(look).await else { return Ok(()) };
         tracing::debug!(%refused, "the drift history is stored in a local file");
         write(self.folder, &self.history.after(look)).map_err(|error| (refused, error))
@@ -62,7 +62,7 @@ pub struct Sightings<'a> {
 
 impl Sightings<'_> {
     /// Returns the entry of this run for the history, not yet reported to anybody.
-    pub fn look(&self, at: Timestamp) -> Look {
+    pub fn look(&self, at: Timestamp) -> Observation {
         let looked_at: BTreeSet<String> = self.plan.changes.iter().map(|change| change.address.to_string()).collect();
         let answered: BTreeSet<&str> = self.plan.changes.iter().map(|change| change.target.as_str()).collect();
         let others = self.snapshot.records.values().filter(|record| !looked_at.contains(&record.address));
@@ -74,19 +74,19 @@ impl Sightings<'_> {
         let objects = self.plan.drift.iter().map(|drift| self.object(drift));
         let nodes = self.plan.nodes.iter().filter(|node| node.kind.is_mismatch()).map(|node| self.node(node));
         let seen = objects.chain(nodes).chain(self.targets()).collect();
-        Look { at, seen, unseen: unseen.collect(), told: false, posted: None }
+        Observation { at, seen, unseen: unseen.collect(), reported: false, posted: None }
     }
 
     /// Returns whether all drift that was posted to a webhook is gone. If an object could not be read, its status is unknown and there is no
     /// recovery.
-    pub fn is_recovery(&self, look: &Look, history: &DriftHistory) -> bool {
+    pub fn is_recovery(&self, look: &Observation, history: &DriftHistory) -> bool {
         self.unread.is_empty() && look.seen.is_empty() && history.clone().after(look).owes_recovery()
     }
 
     /// Returns the plan with only the drift that was not reported before, and whether anything is new.
-    pub fn news(&self, look: &Look, history: &DriftHistory) -> (Plan, bool) {
-        let reported = history.told();
-        let is_new = |sighting: &Sighting| !reported.contains(&sighting.way());
+    pub fn news(&self, look: &Observation, history: &DriftHistory) -> (Plan, bool) {
+        let reported = history.reported();
+        let is_new = |sighting: &Sighting| !reported.contains(&sighting.key());
         let drift = self.plan.drift.iter().filter(|drift| is_new(&self.object(drift))).cloned().collect();
         let nodes = self.plan.nodes.iter().filter(|node| !node.kind.is_mismatch() || is_new(&self.node(node)));
         let plan = Plan { drift, nodes: nodes.cloned().collect(), ..self.plan.clone() };
@@ -194,10 +194,10 @@ mod tests {
     }
 
     /// Returns the reported and posted entry of a run at this second, and its drift that is new after `history`.
-    fn seen(plan: &Plan, unread: &Unread, second: i64, history: &DriftHistory) -> (Look, Plan, bool) {
+    fn seen(plan: &Plan, unread: &Unread, second: i64, history: &DriftHistory) -> (Observation, Plan, bool) {
         let (snapshot, key) = (snapshot(&samples::refresh()), SealKey::from_bytes([7; 32]));
         let seen = Sightings { plan, unread, snapshot: &snapshot, key: &key };
-        let look = Look { told: true, posted: Some(Posted::Seen), ..seen.look(at(second)) };
+        let look = Observation { reported: true, posted: Some(Posted::Seen), ..seen.look(at(second)) };
         let (news, has_news) = seen.news(&look, history);
         (look, news, has_news)
     }

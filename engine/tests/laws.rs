@@ -602,9 +602,9 @@ async fn an_identity_must_not_be_sensitive() {
     let bench = Bench::default();
     bench.write("[resource.mem_item.x]\nkey = 'of-${sensitive(\"s3cr3t\")}'\n");
     let Err(Failure::Manifest(errors)) = bench.plan(&everything()).await else { panic!("it is planned") };
-    let told: Vec<_> = errors.iter().map(|error| error.summary.as_str()).collect();
+    let summaries: Vec<_> = errors.iter().map(|error| error.summary.as_str()).collect();
     assert_eq!(
-        told,
+        summaries,
         ["`key` of mem_item.x is sensitive, but it is part of the identity, which plans and the state show"]
     );
     // A text that happens to be in the name does not make it.

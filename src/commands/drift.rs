@@ -7,7 +7,7 @@ use moorfast_engine::model::{Address, Severity};
 use moorfast_engine::plan::{Plan, PlanMode};
 use moorfast_engine::provider::ProviderError;
 use moorfast_engine::session::Failure;
-use moorfast_engine::state::{Look, Posted};
+use moorfast_engine::state::{Observation, Posted};
 use moorfast_engine::workspace::{Webhook, Workspace};
 
 use crate::atomic;
@@ -123,7 +123,7 @@ impl Drift {
         // Drift that the webhook did not accept is reported again by the next run.
         let posted = if recovered { Posted::Recovery } else { Posted::Seen };
         let posted = (delivered == Some(true)).then_some(posted);
-        store_history(session, stored, Look { told: self.since_last && !lost, posted, ..look }).await;
+        store_history(session, stored, Observation { reported: self.since_last && !lost, posted, ..look }).await;
         let found = Found {
             plan: Some(&plan),
             unread: unread.len(),
@@ -197,7 +197,7 @@ async fn post(session: &Session, workspace: &Workspace, webhook: &Webhook, messa
 }
 
 /// Adds this run to the drift history.
-async fn store_history(session: &Session, stored: StoredHistory<'_>, look: Look) {
+async fn store_history(session: &Session, stored: StoredHistory<'_>, look: Observation) {
     if let Err((refused, error)) = stored.add(&look).await {
         session.ui.note(format!(
             "The drift history was not saved beside the state: {refused}; nor on this machine: {error}\n"

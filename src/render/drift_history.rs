@@ -36,7 +36,7 @@ pub fn json(history: &DriftHistory) -> Json {
             "first_seen": entry.first_seen,
             "last_seen": entry.last_seen,
             "gone": entry.gone,
-            "told": entry.told,
+            "told": entry.reported_at,
         })
     };
     json!({
@@ -81,7 +81,7 @@ mod tests {
             first_seen: at(first),
             last_seen: at(last),
             gone: gone.map(at),
-            told: None,
+            reported_at: None,
             posted: None,
         };
         let entries = vec![

@@ -31,7 +31,7 @@ pub struct Sighting {
 
 /// One observation: the result of one `drift` run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct Observation {
     /// The time of the observation.
     pub at: Timestamp,
     /// The drift that was found.
@@ -39,7 +39,7 @@ pub struct Look {
     /// The addresses that were not read, because their target did not answer or they were not selected.
     pub unseen: BTreeSet<String>,
     /// Whether it was reported as new drift (`--since-last`), so that the same drift is not reported again.
-    pub told: bool,
+    pub reported: bool,
     /// The message that a webhook accepted, if any.
     pub posted: Option<Posted>,
 }
@@ -70,9 +70,9 @@ pub struct DriftEntry {
     /// The first observation without this drift: it was repaired, or the object drifted in another way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<Timestamp>,
-    /// When it was reported as new; see [`Look::told`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub told: Option<Timestamp>,
+    /// When it was reported as new; see [`Observation::reported`].
+    #[serde(default, rename = "told", skip_serializing_if = "Option::is_none")]
+    pub reported_at: Option<Timestamp>,
     /// When a webhook accepted its message. Reset when a webhook accepts that everything is in sync again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub posted: Option<Timestamp>,
@@ -93,7 +93,7 @@ pub struct DriftHistory {
 #[derive(Clone, Debug)]
 pub(crate) enum DriftNote {
     /// An observation.
-    Look(Look),
+    Observation(Observation),
     /// The history of the store from which the state was moved.
     Moved(DriftHistory),
 }
@@ -102,7 +102,7 @@ impl DriftHistory {
     /// Returns the history with the addition. Adding the same again has no effect.
     pub(crate) fn with(self, note: &DriftNote) -> Self {
         match note {
-            DriftNote::Look(look) => self.after(look),
+            DriftNote::Observation(look) => self.after(look),
             DriftNote::Moved(history) => self.joined(history),
         }
     }
@@ -118,19 +118,19 @@ impl DriftHistory {
 
     /// Returns the history with another observation.
     #[must_use]
-    pub fn after(mut self, look: &Look) -> Self {
-        let seen: HashSet<_> = look.seen.iter().map(Sighting::way).collect();
+    pub fn after(mut self, look: &Observation) -> Self {
+        let seen: HashSet<_> = look.seen.iter().map(Sighting::key).collect();
         for entry in self.entries.iter_mut().filter(|entry| entry.gone.is_none()) {
-            if seen.contains(&entry.way()) {
+            if seen.contains(&entry.key()) {
                 entry.last_seen = look.at;
-                entry.told = entry.told.or(look.told_at());
+                entry.reported_at = entry.reported_at.or(look.reported_at());
                 entry.posted = entry.posted.or(look.posted_at());
             } else if !look.unseen.contains(&entry.subject) {
                 entry.gone = Some(look.at);
             }
         }
-        let open: HashSet<_> = self.open().map(DriftEntry::way).collect();
-        let new = look.seen.iter().filter(|sighting| !open.contains(&sighting.way()));
+        let open: HashSet<_> = self.open().map(DriftEntry::key).collect();
+        let new = look.seen.iter().filter(|sighting| !open.contains(&sighting.key()));
         let new: Vec<_> = new.map(|sighting| DriftEntry::new(sighting, look)).collect();
         self.entries.extend(new);
         if look.posted == Some(Posted::Recovery) {
@@ -141,9 +141,9 @@ impl DriftHistory {
         self
     }
 
-    /// Returns the [`Sighting::way`] of all current drift that was already reported as new.
-    pub fn told(&self) -> HashSet<(&str, &Digest)> {
-        self.open().filter(|entry| entry.told.is_some()).map(DriftEntry::way).collect()
+    /// Returns the [`Sighting::key`] of all current drift that was already reported as new.
+    pub fn reported(&self) -> HashSet<(&str, &Digest)> {
+        self.open().filter(|entry| entry.reported_at.is_some()).map(DriftEntry::key).collect()
     }
 
     /// Returns whether all drift that a webhook reported has ended, and no webhook reported this yet.
@@ -173,14 +173,14 @@ impl DriftHistory {
 
 impl Sighting {
     /// Returns the key that identifies a drift: the object and how it drifted.
-    pub fn way(&self) -> (&str, &Digest) {
+    pub fn key(&self) -> (&str, &Digest) {
         (&self.subject, &self.how)
     }
 }
 
-impl Look {
-    fn told_at(&self) -> Option<Timestamp> {
-        self.told.then_some(self.at)
+impl Observation {
+    fn reported_at(&self) -> Option<Timestamp> {
+        self.reported.then_some(self.at)
     }
 
     fn posted_at(&self) -> Option<Timestamp> {
@@ -189,7 +189,7 @@ impl Look {
 }
 
 impl DriftEntry {
-    fn new(sighting: &Sighting, look: &Look) -> Self {
+    fn new(sighting: &Sighting, look: &Observation) -> Self {
         Self {
             subject: sighting.subject.clone(),
             attributes: sighting.attributes.clone(),
@@ -197,7 +197,7 @@ impl DriftEntry {
             first_seen: look.at,
             last_seen: look.at,
             gone: None,
-            told: look.told_at(),
+            reported_at: look.reported_at(),
             posted: look.posted_at(),
         }
     }
@@ -207,8 +207,8 @@ impl DriftEntry {
         350 + self.subject.len() + self.attributes.iter().map(|attribute| attribute.len() + 4).sum::<usize>()
     }
 
-    /// See [`Sighting::way`].
-    fn way(&self) -> (&str, &Digest) {
+    /// See [`Sighting::key`].
+    fn key(&self) -> (&str, &Digest) {
         (&self.subject, &self.how)
     }
 }
@@ -225,9 +225,9 @@ mod tests {
         Sighting { subject: subject.into(), attributes: vec!["mode".into()], how: Digest::of(how.as_bytes()) }
     }
 
-    fn look(hours: i64, seen: &[(&str, &str)]) -> Look {
+    fn look(hours: i64, seen: &[(&str, &str)]) -> Observation {
         let seen = seen.iter().map(|(subject, how)| sighting(subject, how)).collect();
-        Look { at: at(hours), seen, unseen: BTreeSet::new(), told: true, posted: None }
+        Observation { at: at(hours), seen, unseen: BTreeSet::new(), reported: true, posted: None }
     }
 
     /// Subject, when first and last seen, and when gone, in hours.
@@ -250,25 +250,25 @@ mod tests {
     fn entries_of_unread_objects_do_not_change() {
         let unseen = ["a".to_owned()].into();
         let history = DriftHistory::default().after(&look(1, &[("a", "x"), ("b", "x")]));
-        let history = history.after(&Look { unseen, ..look(2, &[]) });
+        let history = history.after(&Observation { unseen, ..look(2, &[]) });
         assert_eq!(shown(&history), [("a".to_owned(), 1, 1, None), ("b".to_owned(), 1, 1, Some(2))]);
     }
 
     #[test]
     fn only_reported_drift_is_not_new() {
-        let was_told = |history: &DriftHistory, how| history.told().contains(&sighting("a", how).way());
-        let quiet = Look { told: false, ..look(1, &[("a", "x")]) };
+        let was_reported = |history: &DriftHistory, how| history.reported().contains(&sighting("a", how).key());
+        let quiet = Observation { reported: false, ..look(1, &[("a", "x")]) };
         let history = DriftHistory::default().after(&quiet);
-        assert!(!was_told(&history, "x"), "an observation that was not reported");
+        assert!(!was_reported(&history, "x"), "an observation that was not reported");
         let history = history.after(&look(2, &[("a", "x")]));
-        assert!(was_told(&history, "x") && !was_told(&history, "y"));
+        assert!(was_reported(&history, "x") && !was_reported(&history, "y"));
         let history = history.after(&look(3, &[]));
-        assert!(!was_told(&history, "x"), "it ended, and would be new again");
+        assert!(!was_reported(&history, "x"), "it ended, and would be new again");
     }
 
     #[test]
     fn a_recovery_message_is_due_until_it_is_sent() {
-        let posted = |posted, look| Look { posted: Some(posted), ..look };
+        let posted = |posted, look| Observation { posted: Some(posted), ..look };
         let history = DriftHistory::default().after(&posted(Posted::Seen, look(1, &[("a", "x"), ("b", "x")])));
         let history = history.after(&look(2, &[("b", "x")]));
         assert!(!history.owes_recovery(), "b still drifts");
@@ -308,7 +308,7 @@ mod tests {
         let all: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
         let history = DriftHistory::default().after(&look(1, &all[..5])).after(&look(2, &all[5..]));
         assert_eq!(history.entries.len(), all.len() - 5, "past drift is removed");
-        assert_eq!(history.told().len(), all.len() - 5, "current drift is not new again");
+        assert_eq!(history.reported().len(), all.len() - 5, "current drift is not new again");
         let history = history.after(&look(3, &[]));
         assert_eq!(history.entries.len(), ENTRIES);
         let large: Vec<String> = (0..1000).map(|i| format!("{i:01000}")).collect();

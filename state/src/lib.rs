@@ -73,7 +73,7 @@ mod sqlite;
 mod store;
 
 pub use digest::{Digest, SealKey};
-pub use drift::{DriftEntry, DriftHistory, Look, Posted, Sighting};
+pub use drift::{DriftEntry, DriftHistory, Observation, Posted, Sighting};
 pub use error::StateError;
 pub use file::{StateFile, StateFileError};
 pub use journal::{Intent, Outcome};

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::backend::Backend;
 use crate::drift::DriftNote;
 use crate::settings::Settings;
-use crate::{Contents, DriftHistory, Location, Lock, LockInfo, LockRequest, Look, Run, SealKey, Snapshot, StateError};
+use crate::{Contents, DriftHistory, Location, Lock, LockInfo, LockRequest, Observation, Run, SealKey, Snapshot, StateError};
 
 /// A state at a [`Location`].
 ///
@@ -107,8 +107,8 @@ impl Store {
     ///
     /// # Errors
     /// See [`StateError`]. Fails if the store is read-only.
-    pub async fn note_drift(&self, look: &Look) -> Result<(), StateError> {
-        self.backend.note_drift(&DriftNote::Look(look.clone())).await
+    pub async fn note_drift(&self, look: &Observation) -> Result<(), StateError> {
+        self.backend.note_drift(&DriftNote::Observation(look.clone())).await
     }
 
     /// Adds the history of drift of the store from which the state was moved.

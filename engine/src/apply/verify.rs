@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::ApplyContext;
 use crate::configuration::expand::Instance;
-use crate::model::{Address, Attributes, seal_attributes};
+use crate::model::{Address, Attributes, UNKNOWN_KEY, is_mark, seal_attributes};
 use crate::plan::{Change, Difference, differences, observed_digest, path_text, read, value_at};
 use crate::provider::ReadRequest;
 use crate::session::Events;
@@ -79,12 +79,29 @@ pub(crate) fn describe(change: &Change, now: Option<&Map<String, Json>>) -> Vec<
 /// Returns a value as a short text.
 fn short(value: &Json) -> String {
     const LIMIT: usize = 60;
-    if value.as_object().is_some_and(crate::model::is_mark) {
+    if value.get(UNKNOWN_KEY).is_some() {
+        return "a value known after the apply".to_owned();
+    }
+    if value.as_object().is_some_and(is_mark) {
         return "another (sensitive) value".to_owned();
     }
     let text = value.to_string();
     match text.char_indices().nth(LIMIT) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn sealed_values_are_named_by_what_they_stand_for() {
+        assert_eq!(short(&json!({ UNKNOWN_KEY: true })), "a value known after the apply");
+        assert_eq!(short(&json!({ crate::model::SENSITIVE_KEY: "blake3:00" })), "another (sensitive) value");
+        assert_eq!(short(&json!("text")), "\"text\"");
     }
 }

@@ -5,14 +5,14 @@ use jiff::Timestamp;
 
 use super::bed::Bed;
 use super::{locked, record};
-use crate::{Digest, DriftHistory, Look, Sighting, StateError};
+use crate::{Digest, DriftHistory, Observation, Sighting, StateError};
 
-fn look(subject: &str) -> Look {
+fn look(subject: &str) -> Observation {
     let sighting =
         Sighting { subject: subject.into(), attributes: vec!["mode".into()], how: Digest::of(subject.as_bytes()) };
     // The drift of other observations stays, because this one did not read their objects.
     let unseen = (0..8).map(|i| format!("ssh_file.r{i}")).filter(|other| other != subject).collect();
-    Look { at: Timestamp::UNIX_EPOCH, seen: vec![sighting], unseen, told: false, posted: None }
+    Observation { at: Timestamp::UNIX_EPOCH, seen: vec![sighting], unseen, reported: false, posted: None }
 }
 
 pub(super) async fn a_look_takes_no_lock_and_makes_no_version(bed: Bed) {
@@ -46,7 +46,7 @@ pub(super) async fn of_looks_at_the_same_moment_none_is_lost(bed: Bed) {
     assert_eq!(subjects, (0..8).map(|i| format!("ssh_file.r{i}")).collect::<Vec<_>>());
 }
 
-pub(super) async fn who_may_only_read_is_told_that_it_was_not_kept(bed: Bed) {
+pub(super) async fn without_write_access_the_history_is_not_stored(bed: Bed) {
     let store = bed.open().await;
     store.note_drift(&look("ssh_file.r0")).await.unwrap();
     let reader = bed.open_existing().await.unwrap();
@@ -64,7 +64,7 @@ pub(super) async fn more_drift_than_an_object_holds_as_text_is_kept(bed: Bed) {
         how: Digest::of(&i.to_le_bytes()),
     };
     let seen = (0..10_000).map(sighting).collect();
-    let look = Look { at: Timestamp::UNIX_EPOCH, seen, unseen: Default::default(), told: true, posted: None };
+    let look = Observation { at: Timestamp::UNIX_EPOCH, seen, unseen: Default::default(), reported: true, posted: None };
     store.note_drift(&look).await.unwrap();
     let history = bed.open_existing().await.unwrap().drift().await.unwrap();
     assert!(history == DriftHistory::default().after(&look), "{} entries", history.entries.len());

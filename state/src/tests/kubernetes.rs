@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::bed::{Bed, Kind};
 use super::{large, locked, record};
-use crate::{DriftHistory, Kubernetes, Location, Look, StateError, Store};
+use crate::{DriftHistory, Kubernetes, Location, Observation, StateError, Store};
 
 fn config(bed: &Bed) -> &Kubernetes {
     let Location::Kubernetes(config) = &bed.place.location else { panic!() };
@@ -132,7 +132,7 @@ async fn a_secret_of_somebody_else_is_left_alone() {
 async fn a_history_of_drift_that_was_not_packed_yet_is_read() {
     let Some(bed) = Bed::new(Kind::Kubernetes) else { return };
     let (config, store) = (config(&bed), bed.open().await);
-    let look = Look { at: Timestamp::UNIX_EPOCH, seen: vec![], unseen: Default::default(), told: false, posted: None };
+    let look = Observation { at: Timestamp::UNIX_EPOCH, seen: vec![], unseen: Default::default(), reported: false, posted: None };
     store.note_drift(&look).await.unwrap();
     let text = serde_json::to_vec(&store.drift().await.unwrap()).unwrap();
     let secrets = secrets(config).await;

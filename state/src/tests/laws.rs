@@ -42,7 +42,7 @@ laws! {
     drift::a_look_takes_no_lock_and_makes_no_version,
     drift::of_looks_at_the_same_moment_none_is_lost,
     drift::more_drift_than_an_object_holds_as_text_is_kept,
-    drift::who_may_only_read_is_told_that_it_was_not_kept,
+    drift::without_write_access_the_history_is_not_stored,
     history::every_prefix_of_a_history_is_what_the_model_says,
     whole::a_serial_counts_changes_only,
     whole::runs_are_listed_newest_first_and_a_killed_one_has_no_end,
