@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use moorfast_engine::model::{Address, NodeChange};
 use moorfast_engine::plan::{Drift, Plan};
 use moorfast_engine::provider::{Class, ProviderError};
-use moorfast_engine::state::{DriftHistory, Observation, SealKey, Sighting, Snapshot, StateError, Store, bounded, canonical};
+use moorfast_engine::state::{
+    DriftHistory, Observation, SealKey, Sighting, Snapshot, StateError, Store, bounded, canonical,
+};
 use serde_json::json;
 
 use crate::atomic;

@@ -128,7 +128,7 @@ fn start(providers: &[ProviderFactory], cli: Cli, ui: Ui) -> Result<Exit, Error>
         .enable_all()
         .build()
         .map_err(Error::file("start the threads of", "moorfast"))?;
-    let session = Session { globals: cli.globals, ui, untrusted: false };
+    let session = Session::new(cli.globals, ui);
     let options = RunOptions { root: session.root(), data_dir: session.data_dir() };
     session::set_providers(providers.iter().map(|build| build(&options)).collect());
     let exit = runtime.block_on(cli.command.run(session));

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moorfast_engine::manifest::Manifest;
-use moorfast_engine::model::Severity;
+use moorfast_engine::model::{Diagnostic, Severity, Sources};
 use moorfast_engine::provider::Provider;
 use moorfast_engine::reference::BlockSchemas;
 use moorfast_engine::state::{Location, Lock, LockRequest, Snapshot, Store};
@@ -25,12 +25,19 @@ pub struct Session {
     pub ui: Ui,
     /// Whether the manifest is from somebody who is not trusted.
     pub untrusted: bool,
+    /// The manifest, loaded when it is first needed.
+    manifest: OnceLock<Result<Arc<Manifest>, (Sources, Vec<Diagnostic>)>>,
 }
 
 impl Session {
+    /// Returns the session of a command whose manifest is trusted.
+    pub fn new(globals: Globals, ui: Ui) -> Self {
+        Self { globals, ui, untrusted: false, manifest: OnceLock::new() }
+    }
+
     /// Returns this session. `untrusted` is whether its manifest is from somebody who is not trusted.
     pub fn with_untrusted(&self, untrusted: bool) -> Self {
-        Self { globals: self.globals.clone(), ui: self.ui, untrusted }
+        Self { untrusted, ..Self::new(self.globals.clone(), self.ui) }
     }
 
     /// Returns the folder of moorfast's own files: state, key, known hosts.
@@ -60,7 +67,7 @@ impl Session {
         name.unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Loads the manifest.
+    /// Returns the manifest, which is loaded once.
     ///
     /// # Errors
     /// If there is no manifest, or all errors in it.
@@ -73,11 +80,12 @@ impl Session {
                 "run `moorfast init` to create a manifest, or use `-C DIR` to change to another folder",
             ));
         }
-        let manifest = match self.untrusted {
+        let load = || match self.untrusted {
             true => Manifest::load_untrusted(path, &self.data_dir()),
             false => Manifest::load(path),
         };
-        manifest.map(Arc::new).map_err(|(sources, diagnostics)| Error::Manifest { sources, diagnostics })
+        let manifest = self.manifest.get_or_init(|| load().map(Arc::new)).clone();
+        manifest.map_err(|(sources, diagnostics)| Error::Manifest { sources, diagnostics })
     }
 
     /// Loads the manifest with its providers and the values of its variables.
@@ -87,7 +95,7 @@ impl Session {
     pub fn workspace(&self, inputs: &Inputs) -> Result<Workspace, Error> {
         let manifest = self.manifest()?;
         let variables = inputs.values(&manifest)?;
-        Ok(Workspace { manifest, providers: providers(), variables, data_dir: self.data_dir(), site: self.site() })
+        Ok(Workspace::new(manifest, providers(), variables, self.data_dir(), self.site()))
     }
 
     /// Loads and validates the manifest. An invalid manifest is reported before the state is opened.

@@ -9,7 +9,9 @@ use tokio::time::Instant;
 use crate::backend::Backend;
 use crate::drift::DriftNote;
 use crate::settings::Settings;
-use crate::{Contents, DriftHistory, Location, Lock, LockInfo, LockRequest, Observation, Run, SealKey, Snapshot, StateError};
+use crate::{
+    Contents, DriftHistory, Location, Lock, LockInfo, LockRequest, Observation, Run, SealKey, Snapshot, StateError,
+};
 
 /// A state at a [`Location`].
 ///

@@ -9,7 +9,7 @@ pub use webhook::Webhook;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use moorfast_state::Snapshot;
 use serde_json::Value as Json;
@@ -37,13 +37,30 @@ pub struct Workspace {
     pub data_dir: PathBuf,
     /// The name of the site and environment, which plans contain.
     pub site: String,
+    /// The manifest, expanded by the first operation that needs it.
+    expanded: OnceLock<Arc<Expanded>>,
 }
 
 impl Workspace {
+    /// Returns the workspace of a manifest.
+    pub fn new(
+        manifest: Arc<Manifest>,
+        providers: Vec<Arc<dyn Provider>>,
+        variables: BTreeMap<String, Value>,
+        data_dir: PathBuf,
+        site: String,
+    ) -> Self {
+        Self { manifest, providers, variables, data_dir, site, expanded: OnceLock::new() }
+    }
+
     /// Returns the expanded manifest.
-    pub(crate) fn expanded(&self) -> Result<Expanded, Vec<Diagnostic>> {
+    pub(crate) fn expanded(&self) -> Result<Arc<Expanded>, Vec<Diagnostic>> {
+        if let Some(expanded) = self.expanded.get() {
+            return Ok(expanded.clone());
+        }
         let catalog = Catalog::new(&self.providers);
-        Expanded::new(self.manifest.clone(), self.variables.clone(), catalog)
+        let expanded = Arc::new(Expanded::new(self.manifest.clone(), self.variables.clone(), catalog)?);
+        Ok(self.expanded.get_or_init(|| expanded).clone())
     }
 
     /// Checks everything that needs neither the state nor any target, and returns the errors and warnings.
@@ -77,7 +94,7 @@ impl Workspace {
     /// # Errors
     /// If the manifest is invalid.
     pub fn nodes(&self) -> Result<Vec<Arc<Node>>, Vec<Diagnostic>> {
-        Ok(self.expanded()?.nodes.into_values().collect())
+        Ok(self.expanded()?.nodes.values().cloned().collect())
     }
 
     /// Returns the configuration of a provider instance, validated and with defaults. Returns no attributes if this binary does not have the provider.

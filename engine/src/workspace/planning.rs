@@ -1,7 +1,6 @@
 //! Plans of a workspace: new plans, and saved plans that are applied.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use moorfast_state::{Digest, Lock, SealKey, Snapshot};
@@ -96,7 +95,7 @@ impl Workspace {
         let unapproved = unapproved(&expanded, &draft, options.mode);
         let context = ApplyContext {
             plan: plan.clone(),
-            expanded: Arc::new(expanded),
+            expanded,
             session,
             items: draft.items,
             values: draft.values,

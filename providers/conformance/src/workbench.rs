@@ -66,13 +66,13 @@ impl Workbench {
     /// If the manifest cannot be read.
     pub fn workspace(&self) -> Result<Workspace, Failure> {
         let manifest = Manifest::load(self.path()).map_err(|(_, errors)| Failure::Manifest(errors))?;
-        Ok(Workspace {
-            manifest: Arc::new(manifest),
-            providers: self.providers.clone(),
-            variables: BTreeMap::new(),
-            data_dir: self.data_dir.clone(),
-            site: "test".to_owned(),
-        })
+        Ok(Workspace::new(
+            Arc::new(manifest),
+            self.providers.clone(),
+            BTreeMap::new(),
+            self.data_dir.clone(),
+            "test".to_owned(),
+        ))
     }
 
     /// Opens the state.

@@ -64,7 +64,8 @@ pub(super) async fn more_drift_than_an_object_holds_as_text_is_kept(bed: Bed) {
         how: Digest::of(&i.to_le_bytes()),
     };
     let seen = (0..10_000).map(sighting).collect();
-    let look = Observation { at: Timestamp::UNIX_EPOCH, seen, unseen: Default::default(), reported: true, posted: None };
+    let look =
+        Observation { at: Timestamp::UNIX_EPOCH, seen, unseen: Default::default(), reported: true, posted: None };
     store.note_drift(&look).await.unwrap();
     let history = bed.open_existing().await.unwrap().drift().await.unwrap();
     assert!(history == DriftHistory::default().after(&look), "{} entries", history.entries.len());

@@ -132,7 +132,13 @@ async fn a_secret_of_somebody_else_is_left_alone() {
 async fn a_history_of_drift_that_was_not_packed_yet_is_read() {
     let Some(bed) = Bed::new(Kind::Kubernetes) else { return };
     let (config, store) = (config(&bed), bed.open().await);
-    let look = Observation { at: Timestamp::UNIX_EPOCH, seen: vec![], unseen: Default::default(), reported: false, posted: None };
+    let look = Observation {
+        at: Timestamp::UNIX_EPOCH,
+        seen: vec![],
+        unseen: Default::default(),
+        reported: false,
+        posted: None,
+    };
     store.note_drift(&look).await.unwrap();
     let text = serde_json::to_vec(&store.drift().await.unwrap()).unwrap();
     let secrets = secrets(config).await;

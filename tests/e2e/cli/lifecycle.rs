@@ -1,9 +1,11 @@
 //! A manifest from init to destroy, and the commands of the state.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use crate::cli::manifests::PAIR;
 use crate::support::folder::Folder;
+use crate::support::testbed::is_required;
 
 #[test]
 fn the_starter_manifest_runs_as_it_is() {
@@ -308,4 +310,24 @@ fn the_quickstart_runs() {
     folder.expect(1, &["plan", "-var", "port=80"]).complains("port must be between 1024 and 65535.");
     folder.expect(0, &["plan", "-var", "port=9090"]).says("will be updated in place on 2 nodes: web1, web2");
     folder.expect(0, &["destroy", "-auto-approve"]);
+}
+
+#[test]
+fn a_command_reads_the_manifest_once() {
+    let folder = Folder::new(PAIR);
+    folder.expect(0, &["apply", "--auto-approve"]);
+    for arguments in [&["plan"][..], &["drift"], &["validate"], &["output"], &["apply", "--auto-approve"]] {
+        let trace = folder.path("trace");
+        let traced = folder.command(arguments);
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-e", "trace=openat", "-o"]).arg(&trace).arg(traced.get_program()).args(traced.get_args());
+        strace.current_dir(traced.get_current_dir().unwrap()).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Err(error) = strace.status() {
+            assert!(!is_required(), "strace: {error}");
+            eprintln!("skipped: strace: {error}");
+            return;
+        }
+        let reads = fs::read_to_string(&trace).unwrap().matches("main.toml").count();
+        assert_eq!(reads, 1, "{arguments:?}");
+    }
 }
