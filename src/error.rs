@@ -29,6 +29,7 @@ pub enum Error {
     #[error("cannot plan or apply")]
     Run {
         /// The failure of the engine.
+        #[source]
         failure: Box<Failure>,
         /// The manifest.
         manifest: Arc<Manifest>,
