@@ -253,7 +253,7 @@ fn with_roles<'n>(
     let unknown: Vec<&str> = roles.iter().map(String::as_str).filter(|role| !known.contains(role)).collect();
     if let Some(first) = unknown.first().filter(|_| !allow_empty) {
         let diagnostic = Diagnostic::error(format!("no node has the role {}", quoted_list(&unknown)));
-        let permit = "add allow_empty = true to `on` if no node needs to have it";
+        let permit = "add `allow_empty = true` to `on` if the role may have no nodes";
         let help = match nearest(first, known.iter().copied()) {
             Some(nearest) => format!("did you mean `{nearest}`? Otherwise {permit}"),
             None => permit.to_owned(),

@@ -116,11 +116,11 @@ fn on_selects_nodes() {
         ("[]", "`on` selects no nodes, so the block has no instances"),
         (
             r#"{ role = "wroker" }"#,
-            "no node has the role `wroker`; did you mean `worker`? Otherwise add allow_empty = true to `on` if no node needs to have it",
+            "no node has the role `wroker`; did you mean `worker`? Otherwise add `allow_empty = true` to `on` if the role may have no nodes",
         ),
         (
             r#"{ roles = ["worker", "db"] }"#,
-            "no node has the role `db`; add allow_empty = true to `on` if no node needs to have it",
+            "no node has the role `db`; add `allow_empty = true` to `on` if the role may have no nodes",
         ),
         (r#"{ role = "db", allow_empty = true }"#, ""),
         (r#"{ roles = ["worker", "db"], allow_empty = true }"#, "gpu01,gpu02"),

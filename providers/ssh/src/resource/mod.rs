@@ -464,7 +464,7 @@ mod tests {
             ),
             ("ssh_sysctl", json!({ "name": "vm.swappiness", "value": "1\n2" }), "value must be a single line"),
             ("ssh_user", json!({ "name": "Bad Name" }), "`Bad Name` is not a valid account name"),
-            ("ssh_exec", json!({}), "command or script is required"),
+            ("ssh_exec", json!({}), "missing required attribute: `command` or `script`"),
             ("ssh_exec", json!({ "command": [] }), "command is an empty list"),
             (
                 "ssh_exec",
