@@ -125,7 +125,7 @@ pub fn state_message(error: &StateError) -> Message {
         StateError::Newer { .. } => "use the moorfast that wrote it, or a newer one",
         StateError::NoRecord { .. } => "`moorfast state list` lists all addresses",
         StateError::Corrupt { .. } => {
-            "restore a backup with `moorfast state restore`; without a backup, move the file away and run `moorfast apply`, which adopts existing objects"
+            "`moorfast state restore FILE` restores a backup; without a backup, move the state away and run `moorfast apply`, which adopts existing objects"
         }
         StateError::Unreachable { .. } => {
             "check the connection to the backend and run the same command again; it resolves operations that were not recorded"

@@ -239,7 +239,7 @@ fn with_roles<'n>(
 ) -> Result<Vec<&'n Node>, Vec<Diagnostic>> {
     const KEYS: [&str; 3] = ["role", "roles", "allow_empty"];
     if let Some(unknown) = selector.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        let diagnostic = Diagnostic::error(format!("unknown key `{unknown}` in `on`")).at(span, "");
+        let diagnostic = Diagnostic::error(format!("unknown attribute `{unknown}` in `on`")).at(span, "");
         return Err(vec![Diagnostic { help: suggest(unknown, KEYS), ..diagnostic }]);
     }
     let allow_empty = match selector.get("allow_empty").map(crate::model::convert::to_bool) {

@@ -127,7 +127,7 @@ fn on_selects_nodes() {
         (r#"{ role = "db", allow_empty = "maybe" }"#, "`allow_empty` of `on` must be true or false"),
         ("{ roles = [] }", "`on` has an empty list of roles; write { role = \"worker\" }, or \"all\" for every node"),
         (r#""gpu1""#, "unknown node `gpu1`; did you mean `gpu01`?"),
-        (r#"{ rule = "worker" }"#, "unknown key `rule` in `on`; did you mean `role`?"),
+        (r#"{ rule = "worker" }"#, "unknown attribute `rule` in `on`; did you mean `role`?"),
         (
             "5",
             "`on` is not a valid selection of nodes; write { role = \"worker\" }, a node name, a list of node names or \"all\"",
