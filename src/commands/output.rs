@@ -38,9 +38,8 @@ impl Output {
                 let help = suggest(name, known).unwrap_or_else(|| {
                     "declare it as [outputs.NAME] in the manifest and run `moorfast apply`".to_owned()
                 });
-                let output = outputs.get(name).ok_or_else(|| {
-                    Error::usage(format!("the state has no output `{name}`"), help)
-                })?;
+                let output =
+                    outputs.get(name).ok_or_else(|| Error::usage(format!("the state has no output `{name}`"), help))?;
                 let text = self.value(name, output)?;
                 return match (self.json, self.raw) {
                     (true, _) => session.ui.json(text),

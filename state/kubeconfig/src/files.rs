@@ -182,7 +182,9 @@ fn read(path: &Path) -> Result<Result<Kubeconfig, std::io::Error>, Error> {
 fn unreadable(path: &Path, io: &std::io::Error) -> Error {
     let error = Error::unusable(format!("cannot read the kubeconfig {}: {io}", path.display()));
     match io.kind() {
-        std::io::ErrorKind::NotFound => error.help("correct `kubeconfig`; a relative path starts at the folder of the manifest"),
+        std::io::ErrorKind::NotFound => {
+            error.help("correct `kubeconfig`; a relative path starts at the folder of the manifest")
+        }
         _ => error,
     }
 }

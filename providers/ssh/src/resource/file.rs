@@ -42,7 +42,10 @@ impl DesiredContent {
         let Some((name, value)) =
             CONTENTS.iter().find_map(|n| Some((*n, attributes.get(*n).filter(|v| !v.is_null())?)))
         else {
-            return Err(ProviderError::new(Class::Invalid, "missing required attribute: `content`, `content_base64` or `source`"));
+            return Err(ProviderError::new(
+                Class::Invalid,
+                "missing required attribute: `content`, `content_base64` or `source`",
+            ));
         };
         if value.is_retained() {
             return Ok(DesiredContent::Retained);

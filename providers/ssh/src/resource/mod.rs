@@ -392,7 +392,11 @@ mod tests {
                 json!({ "path": "/etc/../motd", "content": "" }),
                 "`/etc/../motd` is not a plain absolute path",
             ),
-            ("ssh_file", json!({ "path": "/etc/motd" }), "missing required attribute: `content`, `content_base64` or `source`"),
+            (
+                "ssh_file",
+                json!({ "path": "/etc/motd" }),
+                "missing required attribute: `content`, `content_base64` or `source`",
+            ),
             ("ssh_user", json!({ "name": "a", "uid": -1 }), "uid must be between 0 and 4294967294"),
             ("ssh_user", json!({ "name": "a", "uid": 4_294_967_295_i64 }), "uid must be between 0 and 4294967294"),
             ("ssh_group", json!({ "name": "a", "gid": u64::MAX }), "gid must be between 0 and 4294967294"),

@@ -141,7 +141,9 @@ impl Document {
         }
         let map =
             declared.as_map().ok_or_else(|| format!("an object must be a table, not a {}", declared.type_name()))?;
-        let Some(api_version) = text(map, "apiVersion", "`apiVersion`, such as \"v1\" or \"apps/v1\"")? else { return Ok(None) };
+        let Some(api_version) = text(map, "apiVersion", "`apiVersion`, such as \"v1\" or \"apps/v1\"")? else {
+            return Ok(None);
+        };
         let Some(kind) = text(map, "kind", "`kind`, such as \"ConfigMap\"")? else { return Ok(None) };
         let metadata = match map.get("metadata").map(Value::reveal) {
             Some(Value::Map(metadata)) => metadata,
