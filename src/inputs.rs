@@ -14,7 +14,7 @@ use crate::error::Error;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Variables")]
 pub struct Inputs {
-    /// Set a variable (can be repeated); the environment variable MOORFAST_VAR_NAME also sets one
+    /// Set a variable (can be repeated); `MOORFAST_VAR_port=80` in the environment sets `port`
     #[arg(long, value_name = "NAME=VALUE")]
     var: Vec<String>,
     /// Read variables from a TOML file (can be repeated)

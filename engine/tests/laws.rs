@@ -696,9 +696,9 @@ async fn an_import_of_a_resource_records_all_instances_as_an_adoption_does() {
     assert_eq!(records(&imported).await, expected);
     assert!(!imported.plan(&everything()).await.unwrap().has_changes());
 
-    let Err(Failure::Providers(errors)) = imported.import("mem_file.conf[\"n3\"]").await else { panic!("imported") };
-    assert_eq!(errors[0].1.summary, "`mem_file.conf[\"n3\"]` is not in the manifest");
-    assert!(errors[0].1.help.as_ref().unwrap().contains("mem_file.conf[\"n1\"]"), "{:?}", errors[0].1.help);
+    let Err(Failure::Manifest(errors)) = imported.import("mem_file.conf[\"n3\"]").await else { panic!("imported") };
+    assert_eq!(errors[0].summary, "`mem_file.conf[\"n3\"]` is not in the manifest");
+    assert!(errors[0].help.as_ref().unwrap().contains("mem_file.conf[\"n1\"]"), "{:?}", errors[0].help);
 }
 
 #[tokio::test]

@@ -239,13 +239,13 @@ fn print_report(run: &Run, report: &Report, applying: &Applying, mode: PlanMode,
     }
     let failures = report::failures(report, Some(&run.workspace.manifest), width);
     if !failures.is_empty() {
-        ui.err(format!("\n{failures}\n"));
+        ui.err(format!("\n{failures}"));
     }
     if !report.errors.is_empty() {
-        ui.err(diagnostics(&run.workspace.manifest.sources, &report.errors, width));
+        ui.err(format!("\n{}", diagnostics(&run.workspace.manifest.sources, &report.errors, width)));
     }
     if let Some(error) = &report.state_error {
-        ui.err(failure::state(error, width));
+        ui.err(format!("\n{}", failure::state(error, width)));
     }
     ui.out(format!("\n{}", report::closing(report, mode, took)))
 }

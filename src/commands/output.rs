@@ -1,5 +1,6 @@
 //! `moorfast output`
 
+use moorfast_engine::model::suggest;
 use moorfast_engine::state::Output as RecordedOutput;
 
 use crate::error::Error;
@@ -33,10 +34,12 @@ impl Output {
             }
             None => record::outputs(&outputs),
             Some(name) => {
-                let known = || outputs.keys().cloned().collect::<Vec<_>>().join(", ");
-                let output = outputs.get(name).ok_or_else(|| {
-                    Error::usage(format!("the state has no output `{name}`"), format!("its outputs are: {}", known()))
-                })?;
+                let known = outputs.keys().map(String::as_str);
+                let help = suggest(name, known).unwrap_or_else(|| {
+                    "declare it as [outputs.NAME] in the manifest and run `moorfast apply`".to_owned()
+                });
+                let output =
+                    outputs.get(name).ok_or_else(|| Error::usage(format!("the state has no output `{name}`"), help))?;
                 let text = self.value(name, output)?;
                 return match (self.json, self.raw) {
                     (true, _) => session.ui.json(text),

@@ -115,6 +115,7 @@ impl Plan {
             Some(_) if plan.is_denied() => {
                 "\nSaved for review only: a plan that a policy denies cannot be applied.\n".to_owned()
             }
+            Some(_) if !plan.has_changes() => "\nSaved the plan.\n".to_owned(),
             Some(path) => {
                 let command = paint(BOLD, format!("moorfast apply {}", path.display()));
                 format!("\nSaved the plan. To make exactly these changes, run: {command}\n")

@@ -56,8 +56,10 @@ pub fn other_message(error: &Error) -> Message {
 }
 
 fn manifest_closing(found: &[moorfast_engine::model::Diagnostic], width: usize) -> String {
-    let errors = found.iter().any(|d| d.severity == Severity::Error);
-    match count(found).filter(|_| errors) {
+    let mut errors = found.iter().filter(|d| d.severity == Severity::Error).peekable();
+    // An error without a place is about an option or a file of variables.
+    let in_manifest = errors.peek().is_some() && errors.all(|error| error.at.is_some());
+    match count(found).filter(|_| in_manifest) {
         Some(count) => format!("\n{}", message(&format!("{count} in the manifest"), &[], None, width)),
         None => String::new(),
     }
@@ -68,8 +70,8 @@ fn failure(failure: &Failure, manifest: &Manifest, width: usize) -> String {
         Failure::Manifest(found) => diagnostics(&manifest.sources, found, width) + &manifest_closing(found, width),
         Failure::Providers(errors) => {
             let closing = match errors.len() {
-                1 => "no plan: 1 object could not be read or planned".to_owned(),
-                n => format!("no plan: {n} objects could not be read or planned"),
+                1 => "1 object could not be read or planned; nothing was changed".to_owned(),
+                n => format!("{n} objects could not be read or planned; nothing was changed"),
             };
             format!("{}\n{}", provider_errors(Some(manifest), errors, width), message(&closing, &[], None, width))
         }
@@ -123,7 +125,7 @@ pub fn state_message(error: &StateError) -> Message {
         StateError::Newer { .. } => "use the moorfast that wrote it, or a newer one",
         StateError::NoRecord { .. } => "`moorfast state list` lists all addresses",
         StateError::Corrupt { .. } => {
-            "restore a backup with `moorfast state restore`; without a backup, move the file away and run `moorfast apply`, which adopts existing objects"
+            "`moorfast state restore FILE` restores a backup; without a backup, move the state away and run `moorfast apply`, which adopts existing objects"
         }
         StateError::Unreachable { .. } => {
             "check the connection to the backend and run the same command again; it resolves operations that were not recorded"

@@ -32,7 +32,7 @@ pub fn snapshot(snapshot: &Snapshot, options: TextOptions) -> String {
 pub fn record(record: &Record, options: TextOptions) -> String {
     let mut text = format!("# {} on {}", paint(BOLD, printable(&record.address)), printable(&record.target));
     if record.incomplete {
-        text.push_str(&paint(WARNING, " (incomplete: an operation on it did not finish)"));
+        text.push_str(&paint(WARNING, " (incomplete: an operation on it failed or was interrupted)"));
     }
     text.push_str(&format!("\n{} {}\n", printable(&record.resource_type), printable(&record.identity)));
     for pending in &record.pending {

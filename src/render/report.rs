@@ -83,7 +83,12 @@ fn headline(report: &Report, mode: PlanMode) -> String {
 /// Returns the statistics of a run, for example `in 7.4s, 37 api requests, 9 ssh execs`.
 pub fn run_statistics(statistics: &[(String, u64)], took: Duration) -> String {
     let mut parts = vec![format!("in {}", duration(took))];
-    parts.extend(statistics.iter().map(|(what, count)| format!("{count} {what}")));
+    let counted = |(what, count): &(String, u64)| match count {
+        0 => None,
+        1 => Some(format!("1 {}", what.strip_suffix('s').unwrap_or(what))),
+        _ => Some(format!("{count} {what}")),
+    };
+    parts.extend(statistics.iter().filter_map(counted));
     paint(DIM, parts.join(", "))
 }
 

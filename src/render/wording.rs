@@ -229,7 +229,7 @@ fn reason_line(reason: &Reason) -> Option<String> {
         Reason::Superseded { identity } => {
             format!("also removes {identity}, which an unfinished operation left behind")
         }
-        Reason::Incomplete => "because an earlier operation on it did not finish".to_owned(),
+        Reason::Incomplete => "because an earlier operation on it failed or was interrupted".to_owned(),
     })
 }
 

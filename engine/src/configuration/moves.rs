@@ -39,7 +39,7 @@ pub(crate) fn without_destination(expanded: &Expanded) -> Vec<Diagnostic> {
     without_target.map(error).collect()
 }
 
-/// Returns the warnings for `moved` blocks whose origin is not in the state, unless the move was already made. An empty state has none.
+/// Returns the errors for `moved` blocks whose origin is not in the state, unless the move was already made. An empty state has none.
 pub(crate) fn without_origin(expanded: &Expanded, state: &Snapshot) -> Vec<Diagnostic> {
     let moved = &expanded.manifest.moved;
     let recorded: BTreeSet<Address> = state.records.keys().filter_map(|address| address.parse().ok()).collect();

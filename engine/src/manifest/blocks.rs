@@ -26,7 +26,11 @@ pub(super) fn node<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str,
         } else {
             let help = suggest(&entry.name, NODE)
                 .unwrap_or_else(|| "put custom values into `vars`, as in vars = { rack = \"r1\" }".to_owned());
-            reader.error_with(entry.span, format!("unknown key `{}` in the node `{name}`", entry.name), Some(help));
+            reader.error_with(
+                entry.span,
+                format!("unknown attribute `{}` in the node `{name}`", entry.name),
+                Some(help),
+            );
         }
     }
     let attributes = reader.attributes(known);

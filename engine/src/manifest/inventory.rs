@@ -239,7 +239,7 @@ fn with_roles<'n>(
 ) -> Result<Vec<&'n Node>, Vec<Diagnostic>> {
     const KEYS: [&str; 3] = ["role", "roles", "allow_empty"];
     if let Some(unknown) = selector.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        let diagnostic = Diagnostic::error(format!("unknown key `{unknown}` in `on`")).at(span, "");
+        let diagnostic = Diagnostic::error(format!("unknown attribute `{unknown}` in `on`")).at(span, "");
         return Err(vec![Diagnostic { help: suggest(unknown, KEYS), ..diagnostic }]);
     }
     let allow_empty = match selector.get("allow_empty").map(crate::model::convert::to_bool) {
@@ -253,7 +253,7 @@ fn with_roles<'n>(
     let unknown: Vec<&str> = roles.iter().map(String::as_str).filter(|role| !known.contains(role)).collect();
     if let Some(first) = unknown.first().filter(|_| !allow_empty) {
         let diagnostic = Diagnostic::error(format!("no node has the role {}", quoted_list(&unknown)));
-        let permit = "add allow_empty = true to `on` if no node needs to have it";
+        let permit = "add `allow_empty = true` to `on` if the role may have no nodes";
         let help = match nearest(first, known.iter().copied()) {
             Some(nearest) => format!("did you mean `{nearest}`? Otherwise {permit}"),
             None => permit.to_owned(),

@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn finish(&mut self, fields: Fields<'a>, block: &str) {
         for entry in fields.entries {
             let help = suggest(&entry.name, fields.known.iter().copied());
-            self.error_with(entry.span, format!("unknown key `{}` in {block}", entry.name), help);
+            self.error_with(entry.span, format!("unknown attribute `{}` in {block}", entry.name), help);
         }
     }
 

@@ -159,7 +159,7 @@ impl Check<'_> {
         for removed in &self.manifest.removed {
             if removed.from.key.is_none() && exists(&removed.from) {
                 let diagnostic = Diagnostic::error(format!("`{}` is still in the manifest", removed.from));
-                problems.push(diagnostic.at(removed.span, "a resource of the manifest is not removed"));
+                problems.push(diagnostic.at(removed.span, "remove this block, or the resource"));
             }
         }
         let imports: Vec<(Address, Span)> =
@@ -233,7 +233,8 @@ impl Check<'_> {
         }
         let all: Vec<String> = resources.keys().map(ToString::to_string).collect();
         let text = address.to_string();
-        let types: BTreeSet<&str> = resources.keys().map(|known| known.resource_type.as_str()).collect();
+        let same_mode = || resources.keys().filter(|known| known.mode == address.mode);
+        let addresses: Vec<String> = same_mode().map(ToString::to_string).collect();
         let same_type = resources.keys().filter(|known| known.resource_type == address.resource_type);
         let names: Vec<&str> = same_type.map(|known| known.name.as_str()).collect();
         let root =
@@ -242,7 +243,11 @@ impl Check<'_> {
             .map(|nearest| format!("did you mean `{nearest}`?"))
             .or_else(root)
             .or_else(|| suggest(&address.name, names))
-            .or_else(|| suggest(&address.resource_type, types));
+            .or_else(|| {
+                let nearest = nearest(&address.resource_type, same_mode().map(|known| known.resource_type.as_str()));
+                nearest.map(|nearest| format!("did you mean `{nearest}`?"))
+            })
+            .or_else(|| suggest(&text, addresses.iter().map(String::as_str)));
         Err(Unresolved { summary: format!("the manifest has no `{text}`"), help })
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::load::explain;
 use super::{Condition, Manifest, Variable, VariableType};
 use crate::expression::{Expr, Files, Reference, Scope as ReferenceScope, Unresolved, plain_toml};
 use crate::model::{Diagnostic, Span, Value, suggest};
@@ -133,7 +134,9 @@ impl Manifest {
             Ok(table) => table,
             Err(error) => {
                 let at = place(error.span().map_or(0, |span| span.start));
-                return errors.push(Diagnostic::error(format!("{at}: invalid TOML: {}", error.message())));
+                let (reason, help) = explain(error.message());
+                let diagnostic = Diagnostic::error(format!("{at}: this is not valid TOML: {reason}"));
+                return errors.push(Diagnostic { help, ..diagnostic });
             }
         };
         for (key, value) in table.get_ref().iter() {

@@ -1,5 +1,6 @@
 //! Errors and warnings about a manifest, with their places. The binary renders them.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// A range of bytes in a source file.
@@ -109,7 +110,8 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 /// Returns the help for a name that is not among `candidates`: the most similar candidate, or all of them if there are at most 12.
 pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     const FEW: usize = 12;
-    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let mut seen = HashSet::new();
+    let candidates: Vec<&str> = candidates.into_iter().filter(|candidate| seen.insert(*candidate)).collect();
     if let Some(nearest) = nearest(name, candidates.iter().copied()) {
         return Some(format!("did you mean `{nearest}`?"));
     }
@@ -150,6 +152,7 @@ mod tests {
         for (name, expected) in cases {
             assert_eq!(suggest(name, names).as_deref(), expected, "{name}");
         }
+        assert_eq!(suggest("zzz", ["mode", "mode"]).as_deref(), Some("the only valid name is `mode`"));
         assert_eq!(suggest("x", []), None);
     }
 }

@@ -9,7 +9,7 @@ use moorfast_state::{Lock, Record, SealKey, Snapshot};
 use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::graph::{Graph, matching};
 use crate::configuration::static_values::StaticValues;
-use crate::model::{Address, Identified, Machine, NodeName, seal_attributes, suggest};
+use crate::model::{Address, Diagnostic, Identified, Machine, NodeName, seal_attributes, suggest};
 use crate::plan::read;
 use crate::provider::{Class, Observed, ProviderError, ReadRequest, Target};
 use crate::session::{Events, Failure, Interrupt, Session};
@@ -63,13 +63,13 @@ fn not_recorded<'e>(expanded: &'e Expanded, pattern: &Address, state: &Snapshot)
             Some(help) => help,
             None => "add the resource to the manifest first".to_owned(),
         };
-        return Err(failed(pattern, ProviderError::new(Class::Invalid, message).help(help)));
+        return Err(Failure::Manifest(vec![Diagnostic::error(message).help(help)]));
     }
     let is_new = |i: &&Instance| !state.records.contains_key(&i.address.to_string());
     let new: Vec<_> = named.into_iter().filter(is_new).collect();
     if new.is_empty() {
         let message = format!("`{pattern}` is in the state already");
-        return Err(failed(pattern, ProviderError::new(Class::Invalid, message)));
+        return Err(Failure::Manifest(vec![Diagnostic::error(message)]));
     }
     Ok(new)
 }

@@ -330,7 +330,10 @@ fn check_patterns(expanded: &Expanded, state: &Snapshot, options: &PlanOptions) 
     let patterns = options.targets.iter().chain(&options.exclude).chain(&options.replace);
     let error = |pattern: &Address| {
         let error = Diagnostic::error(format!("the resource `{pattern}` is neither in the manifest nor in the state"));
-        let names: Vec<_> = known().map(ToString::to_string).collect();
+        let names: Vec<_> = match pattern.key {
+            Some(_) => known().map(ToString::to_string).collect(),
+            None => known().map(|address| address.resource.to_string()).collect(),
+        };
         match suggest(&pattern.to_string(), names.iter().map(String::as_str)) {
             Some(help) => error.help(help),
             None => error,

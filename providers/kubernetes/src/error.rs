@@ -70,7 +70,7 @@ fn unreachable_server(error: &(dyn StdError + 'static), server: &str) -> Provide
     if sources(error).any(|e| e.is::<ResponseTimeout>()) {
         return unreachable.help("a load balancer or firewall may drop the traffic; `kubectl get --raw /readyz` shows whether the API server is ready");
     }
-    unreachable
+    unreachable.help("check that the API server runs, and that `server` in the kubeconfig is right")
 }
 
 fn certificate_error(error: &(dyn StdError + 'static)) -> Option<String> {

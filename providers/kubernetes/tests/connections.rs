@@ -64,7 +64,10 @@ async fn a_stopped_server() {
     let error = instance.read(Some(&a_config_map())).await.unwrap_err();
     assert_eq!(
         message(&error),
-        format!("Unreachable: cannot reach the API server https://127.0.0.1:{port}: connection refused\nhelp: -")
+        format!(
+            "Unreachable: cannot reach the API server https://127.0.0.1:{port}: connection refused\n\
+             help: check that the API server runs, and that `server` in the kubeconfig is right"
+        )
     );
 }
 

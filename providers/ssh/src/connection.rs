@@ -280,7 +280,12 @@ impl Job<'_> {
             OperationAction::Update(_) => "change",
             OperationAction::Delete => "remove",
         };
-        format!("{verb} {}", label(self.resource, &self.subject))
+        let label = label(self.resource, &self.subject);
+        match (label.strip_prefix("exec "), verb) {
+            (Some(command), "remove") => format!("run `on_destroy` of the command `{command}`"),
+            (Some(command), _) => format!("run the command `{command}`"),
+            (None, _) => format!("{verb} {label}"),
+        }
     }
 
     fn finish(&self, node: &Node, answer: Result<Section, ProviderError>) -> Result<Applied, ProviderError> {

@@ -96,9 +96,19 @@ fn for_root(text: &str) -> &'static str {
     }
 }
 
+/// Returns a message of the shell without the shell's name and without the line of moorfast's own script: `sh: 85: eval: `.
+fn without_shell(line: &str) -> &str {
+    let Some((number, rest)) = line.strip_prefix("sh: ").and_then(|rest| rest.split_once(": ")) else { return line };
+    let number = number.strip_prefix("line ").unwrap_or(number);
+    match number.parse::<u32>() {
+        Ok(_) => rest.strip_prefix("eval: ").unwrap_or(rest),
+        Err(_) => line,
+    }
+}
+
 /// Returns the reason at the end of a message such as `tool: 'file': Reason`.
 fn reason(line: &str) -> String {
-    let line = line.trim();
+    let line = without_shell(line.trim());
     let tail = line.rsplit(": ").next().unwrap_or(line);
     let known = PATTERNS.iter().any(|(text, ..)| tail.starts_with(text));
     let text = if known { tail } else { line };

@@ -330,7 +330,7 @@ async fn a_command_that_times_out_is_killed_on_the_node() {
     let desired = attributes(json!({ "name": "slow", "script": script, "timeout": "500ms" }));
     let error = world.apply("ssh_exec", desired).await.unwrap_err();
     insta::assert_snapshot!(shown(&error, &sshd), @r#"
-    Timeout: cannot create exec slow on gpu01: timed out after 500ms
+    Timeout: cannot run the command `slow` on gpu01: timed out after 500ms
     help: if the operation is only slow, raise `timeouts = { … }` on the resource (`timeout` of ssh_exec)
     "#);
     let process = format!("/proc/{}/stat", fs::read_to_string(pid).unwrap().trim());

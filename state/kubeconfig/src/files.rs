@@ -180,7 +180,13 @@ fn read(path: &Path) -> Result<Result<Kubeconfig, std::io::Error>, Error> {
 }
 
 fn unreadable(path: &Path, io: &std::io::Error) -> Error {
-    Error::unusable(format!("cannot read the kubeconfig {}: {io}", path.display()))
+    let error = Error::unusable(format!("cannot read the kubeconfig {}: {io}", path.display()));
+    match io.kind() {
+        std::io::ErrorKind::NotFound => {
+            error.help("correct `kubeconfig`; a relative path starts at the folder of the manifest")
+        }
+        _ => error,
+    }
 }
 
 fn unusable(place: &str, error: &KubeconfigError) -> Error {

@@ -137,12 +137,18 @@ pub const MISSING: [(&str, &str); 10] = [
     ("bcrypt", "its result differs in every plan; pass the digest as a variable"),
     ("ephemeralasnull", "there are no ephemeral values; `sensitive` values are not stored"),
     ("map", "write the map: `{ key = value }`"),
-    ("plantimestamp", "an attribute that depends on the clock differs in every plan; policies read `plan.timestamp`"),
+    (
+        "plantimestamp",
+        "its result differs in every plan; use `plan.timestamp` in a policy, and pass the time as a variable elsewhere",
+    ),
     ("provider::terraform::decode_tfvars", "write variables as TOML in a `*.vars.toml` file"),
     ("provider::terraform::encode_expr", "use `jsonencode`, whose text is a valid expression"),
     ("provider::terraform::encode_tfvars", "use `tomlencode`"),
     ("rsadecrypt", "a private key does not belong in a manifest; decrypt the text first and pass it as a variable"),
-    ("timestamp", "an attribute that depends on the clock differs in every plan; policies read `plan.timestamp`"),
+    (
+        "timestamp",
+        "its result differs in every plan; use `plan.timestamp` in a policy, and pass the time as a variable elsewhere",
+    ),
     ("uuid", "its result differs in every plan; use `uuidv5`, which depends only on its arguments"),
 ];
 

@@ -116,18 +116,18 @@ fn on_selects_nodes() {
         ("[]", "`on` selects no nodes, so the block has no instances"),
         (
             r#"{ role = "wroker" }"#,
-            "no node has the role `wroker`; did you mean `worker`? Otherwise add allow_empty = true to `on` if no node needs to have it",
+            "no node has the role `wroker`; did you mean `worker`? Otherwise add `allow_empty = true` to `on` if the role may have no nodes",
         ),
         (
             r#"{ roles = ["worker", "db"] }"#,
-            "no node has the role `db`; add allow_empty = true to `on` if no node needs to have it",
+            "no node has the role `db`; add `allow_empty = true` to `on` if the role may have no nodes",
         ),
         (r#"{ role = "db", allow_empty = true }"#, ""),
         (r#"{ roles = ["worker", "db"], allow_empty = true }"#, "gpu01,gpu02"),
         (r#"{ role = "db", allow_empty = "maybe" }"#, "`allow_empty` of `on` must be true or false"),
         ("{ roles = [] }", "`on` has an empty list of roles; write { role = \"worker\" }, or \"all\" for every node"),
         (r#""gpu1""#, "unknown node `gpu1`; did you mean `gpu01`?"),
-        (r#"{ rule = "worker" }"#, "unknown key `rule` in `on`; did you mean `role`?"),
+        (r#"{ rule = "worker" }"#, "unknown attribute `rule` in `on`; did you mean `role`?"),
         (
             "5",
             "`on` is not a valid selection of nodes; write { role = \"worker\" }, a node name, a list of node names or \"all\"",

@@ -221,7 +221,7 @@ impl Resource for Archive {
         };
         let mut found: Vec<Invalid> = absolute_path(attributes, "path").into_iter().collect();
         if is_set(attributes, "source") == is_set(attributes, "url") {
-            found.push(invalid(None, "exactly one of source and url is required", "write `source` or `url`"));
+            found.push(invalid(None, "exactly one of `source` and `url` is required", "write `source` or `url`"));
         }
         if let Some(sum) = text(attributes, "sha256")
             && !is_sha256(sum)

@@ -99,8 +99,8 @@ impl Resource for Exec {
             ["working_directory", "creates"].iter().filter_map(|name| absolute_path(attributes, name)).collect();
         if is_set(attributes, "command") == is_set(attributes, "script") {
             let message = match is_set(attributes, "command") {
-                true => "command and script cannot be combined",
-                false => "command or script is required",
+                true => "`command` and `script` cannot be combined",
+                false => "missing required attribute: `command` or `script`",
             };
             invalid.push(Invalid {
                 attribute: None,

@@ -42,7 +42,10 @@ impl DesiredContent {
         let Some((name, value)) =
             CONTENTS.iter().find_map(|n| Some((*n, attributes.get(*n).filter(|v| !v.is_null())?)))
         else {
-            return Err(ProviderError::new(Class::Invalid, "content, content_base64 or source is required"));
+            return Err(ProviderError::new(
+                Class::Invalid,
+                "missing required attribute: `content`, `content_base64` or `source`",
+            ));
         };
         if value.is_retained() {
             return Ok(DesiredContent::Retained);
@@ -158,8 +161,8 @@ impl Resource for File {
         ));
         if given.len() != 1 {
             let message = match given.len() {
-                0 => "content, content_base64 or source is required".to_owned(),
-                _ => format!("{} cannot be combined", given.join(" and ")),
+                0 => "missing required attribute: `content`, `content_base64` or `source`".to_owned(),
+                _ => format!("`{}` cannot be combined", given.join("` and `")),
             };
             let help = Some("write exactly one of `content`, `content_base64` and `source`".to_owned());
             invalid.push(Invalid { attribute: None, message, help });

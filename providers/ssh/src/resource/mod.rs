@@ -392,14 +392,18 @@ mod tests {
                 json!({ "path": "/etc/../motd", "content": "" }),
                 "`/etc/../motd` is not a plain absolute path",
             ),
-            ("ssh_file", json!({ "path": "/etc/motd" }), "content, content_base64 or source is required"),
+            (
+                "ssh_file",
+                json!({ "path": "/etc/motd" }),
+                "missing required attribute: `content`, `content_base64` or `source`",
+            ),
             ("ssh_user", json!({ "name": "a", "uid": -1 }), "uid must be between 0 and 4294967294"),
             ("ssh_user", json!({ "name": "a", "uid": 4_294_967_295_i64 }), "uid must be between 0 and 4294967294"),
             ("ssh_group", json!({ "name": "a", "gid": u64::MAX }), "gid must be between 0 and 4294967294"),
             (
                 "ssh_file",
                 json!({ "path": "/m", "content": "", "source": "m" }),
-                "content and source cannot be combined",
+                "`content` and `source` cannot be combined",
             ),
             (
                 "ssh_file",
@@ -464,7 +468,7 @@ mod tests {
             ),
             ("ssh_sysctl", json!({ "name": "vm.swappiness", "value": "1\n2" }), "value must be a single line"),
             ("ssh_user", json!({ "name": "Bad Name" }), "`Bad Name` is not a valid account name"),
-            ("ssh_exec", json!({}), "command or script is required"),
+            ("ssh_exec", json!({}), "missing required attribute: `command` or `script`"),
             ("ssh_exec", json!({ "command": [] }), "command is an empty list"),
             (
                 "ssh_exec",

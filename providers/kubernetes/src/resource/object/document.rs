@@ -141,8 +141,10 @@ impl Document {
         }
         let map =
             declared.as_map().ok_or_else(|| format!("an object must be a table, not a {}", declared.type_name()))?;
-        let Some(api_version) = text(map, "apiVersion", "such as \"v1\" or \"apps/v1\"")? else { return Ok(None) };
-        let Some(kind) = text(map, "kind", "such as \"ConfigMap\"")? else { return Ok(None) };
+        let Some(api_version) = text(map, "apiVersion", "`apiVersion`, such as \"v1\" or \"apps/v1\"")? else {
+            return Ok(None);
+        };
+        let Some(kind) = text(map, "kind", "`kind`, such as \"ConfigMap\"")? else { return Ok(None) };
         let metadata = match map.get("metadata").map(Value::reveal) {
             Some(Value::Map(metadata)) => metadata,
             Some(Value::Unknown | Value::Retained) => return Ok(None),
@@ -153,7 +155,7 @@ impl Document {
                 "the {kind} has `generateName`, but moorfast finds objects by name: set `metadata.name`"
             ));
         }
-        let Some(name) = text(metadata, "name", "inside `metadata`")? else { return Ok(None) };
+        let Some(name) = text(metadata, "name", "`metadata.name`")? else { return Ok(None) };
         let namespace = match metadata.get("namespace").map(Value::reveal) {
             Some(Value::Unknown | Value::Retained) => return Ok(None),
             Some(Value::String(namespace)) if !namespace.is_empty() => Some(namespace.clone()),
@@ -187,12 +189,13 @@ impl Document {
     }
 }
 
-fn text(map: &BTreeMap<String, Value>, name: &str, example: &str) -> Result<Option<String>, String> {
+/// Returns the text of the field `name`. `shown` is the field in the error message.
+fn text(map: &BTreeMap<String, Value>, name: &str, shown: &str) -> Result<Option<String>, String> {
     match map.get(name).map(Value::reveal) {
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
         Some(Value::Unknown | Value::Retained) => Ok(None),
-        Some(Value::Null) | None => Err(format!("the object is missing `{name}`, {example}")),
-        Some(other) => Err(format!("`{name}` must be a text, not a {}", other.type_name())),
+        Some(Value::Null) | None => Err(format!("the object is missing {shown}")),
+        Some(other) => Err(format!("`{name}` must be a string, not a {}", other.type_name())),
     }
 }
 
@@ -395,7 +398,7 @@ mod tests {
             ("kind: Pod", "document 1: the object is missing `apiVersion`"),
             ("apiVersion: v1\nkind: Pod", "document 1: the Pod is missing `metadata`"),
             ("apiVersion: v1\nkind: Pod\nmetadata: {generateName: x}", "`generateName`"),
-            ("apiVersion: 1\nkind: Pod\nmetadata: {name: x}", "`apiVersion` must be a text, not a number"),
+            ("apiVersion: 1\nkind: Pod\nmetadata: {name: x}", "`apiVersion` must be a string, not a number"),
             (
                 "{apiVersion: v1, kind: Pod, metadata: {name: x}}\n---\n{apiVersion: v1, kind: Pod, metadata: {name: x}}",
                 "Pod/x is declared twice, in the documents 1 and 2",
