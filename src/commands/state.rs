@@ -215,6 +215,12 @@ async fn rename(session: &Session, from: &Address, to: &Address, timeout: Durati
 /// Returns the old and the new address of each record to move.
 fn moves(snapshot: &Snapshot, from: &Address, to: &Address) -> Result<Vec<(String, String)>, Error> {
     let found = named(snapshot, from)?;
+    if !from.resource.has_same_type(&to.resource) {
+        return Err(Error::usage(
+            format!("cannot move `{from}` to `{to}`: the types differ"),
+            "a record can only get another name or key; to manage the object with another type, remove it from the state with `moorfast state rm` and import it",
+        ));
+    }
     let is_one = found == [from.to_string()];
     if !is_one && to.key.is_some() {
         let message = format!("cannot move {} instances of `{from}` to the one address `{to}`", found.len());

@@ -151,6 +151,11 @@ impl Check<'_> {
                 let diagnostic = Diagnostic::error(format!("`{}` is still in the manifest", moved.from.resource));
                 problems.push(diagnostic.at(moved.span, "a resource of the manifest cannot be moved away"));
             }
+            if !moved.from.resource.has_same_type(&moved.to.resource) {
+                let summary = format!("`{}` cannot be moved to `{}`: the types differ", moved.from, moved.to);
+                let help = "use [[removed]] for the old resource and [[import]] for the new one";
+                problems.push(Diagnostic::error(summary).at(moved.span, "").help(help));
+            }
         }
         // A chain of `moved` blocks needs only its last destination.
         let moves_on = |address: &Address| self.manifest.moved.iter().any(|m| m.from.resource == address.resource);

@@ -41,6 +41,11 @@ pub struct Address {
 pub struct InvalidAddress(pub String);
 
 impl ResourceAddress {
+    /// Whether both resources have the same type and are both managed or both data.
+    pub fn has_same_type(&self, other: &Self) -> bool {
+        (self.mode, &self.resource_type) == (other.mode, &other.resource_type)
+    }
+
     /// Returns the address of a managed resource.
     pub fn managed(resource_type: impl Into<String>, name: impl Into<String>) -> Self {
         Self { mode: Mode::Managed, resource_type: resource_type.into(), name: name.into() }

@@ -194,6 +194,7 @@ content  = "x"
     }
     folder.expect(1, &["state", "mv", "ssh_file.site[\"shop\"]", "ssh_file.page"]).complains(instances);
     folder.expect(1, &["state", "mv", "ssh_file.site", "ssh_file.page[\"x\"]"]).complains("cannot move 2 instances");
+    folder.expect(1, &["state", "mv", "ssh_file.site", "ssh_link.site"]).complains("the types differ");
     folder.expect(1, &["state", "mv", "ssh_file.sit", "ssh_file.page"]).complains("moorfast state list");
     folder.expect(0, &["state", "mv", "ssh_file.site", "ssh_file.page"]).says("to ssh_file.page[\"here/shop\"]");
     folder.expect(0, &["state", "rm", "ssh_file.page"]).says("Removed ssh_file.page[\"here/blog\"] from the state");

@@ -133,6 +133,9 @@ to = "t.b"
 [[moved]]
 from = "t.a"
 to = 't.a["x"]'
+[[moved]]
+from = "u.old"
+to = "t.a"
 [[removed]]
 from = "t.a"
 [[import]]
