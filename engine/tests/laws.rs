@@ -50,6 +50,16 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
+/// Asserts that the watched item does not change, and that the next apply restarts the unit that watches it.
+async fn assert_restart_is_pending(bench: &Bench, watched: &str) {
+    let plan = bench.plan(&everything()).await.unwrap();
+    assert_eq!(action_of(&plan, watched), Some(Action::NoOp));
+    assert_eq!(action_of(&plan, "mem_item.unit"), Some(Action::Update));
+    bench.apply(&everything()).await;
+    assert!(place(&bench.memory.world().log, "restart unit").is_some());
+    bench.assert_settled().await;
+}
+
 fn everything() -> PlanOptions {
     PlanOptions::default()
 }
@@ -72,7 +82,7 @@ proptest! {
             bench.write(&shape.manifest());
             let report = bench.apply(&everything()).await;
             prop_assert_eq!(report.outcomes.len(), shape.0.len());
-            prop_assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+            bench.assert_settled().await;
             Ok(())
         })?;
     }
@@ -80,9 +90,7 @@ proptest! {
     #[test]
     fn apply_follows_the_graph_and_destroy_reverses_it(shape in shapes()) {
         run(async {
-            let bench = Bench::default();
-            bench.write(&shape.manifest());
-            bench.apply(&everything()).await;
+            let bench = Bench::applied(&shape.manifest()).await;
             bench.apply(&destroy()).await;
             let world = bench.memory.world();
             for (i, (_, dependencies)) in shape.0.iter().enumerate() {
@@ -100,16 +108,14 @@ proptest! {
     #[test]
     fn apply_gets_from_any_manifest_to_any_other(before in shapes(), after in shapes()) {
         run(async {
-            let bench = Bench::default();
-            bench.write(&before.manifest());
-            bench.apply(&everything()).await;
+            let bench = Bench::applied(&before.manifest()).await;
             bench.write(&after.manifest());
             bench.apply(&everything()).await;
             let keys: Vec<_> = (0..after.0.len()).map(|i| format!("k{i}")).collect();
             let mut found: Vec<_> = bench.memory.world().items.keys().cloned().collect();
             found.sort_by_key(|k| k[1..].parse::<usize>().unwrap());
             prop_assert_eq!(found, keys);
-            prop_assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+            bench.assert_settled().await;
             Ok(())
         })?;
     }
@@ -135,7 +141,7 @@ proptest! {
             bench.memory.world().broken.clear();
             bench.apply(&everything()).await;
             prop_assert_eq!(bench.memory.world().items.len(), shape.0.len());
-            prop_assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+            bench.assert_settled().await;
             Ok(())
         })?;
     }
@@ -158,21 +164,14 @@ restart_on = ["mem_item.file"]
 #[test]
 fn a_restart_that_was_pending_when_a_run_died_is_still_pending() {
     run(async {
-        let bench = Bench::default();
-        bench.write(&PAIR.replace("VALUE", "1"));
-        bench.apply(&everything()).await;
+        let bench = Bench::applied(&PAIR.replace("VALUE", "1")).await;
         bench.write(&PAIR.replace("VALUE", "2"));
         // The run that changes the file dies before it restarts the unit.
         bench.memory.world().broken.push("unit".to_owned());
         bench.apply(&everything()).await;
         bench.memory.world().broken.clear();
 
-        let plan = bench.plan(&everything()).await.unwrap();
-        assert_eq!(action_of(&plan, "mem_item.file"), Some(Action::NoOp));
-        assert_eq!(action_of(&plan, "mem_item.unit"), Some(Action::Update));
-        bench.apply(&everything()).await;
-        assert!(place(&bench.memory.world().log, "restart unit").is_some());
-        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+        assert_restart_is_pending(&bench, "mem_item.file").await;
     });
 }
 
@@ -217,18 +216,11 @@ fn private_data_of_a_partial_operation_is_recorded() {
 #[test]
 fn a_restart_is_pending_even_if_the_change_is_not_recorded() {
     run(async {
-        let bench = Bench::default();
-        bench.write(&PAIR.replace("VALUE", "1"));
-        bench.apply(&everything()).await;
+        let bench = Bench::applied(&PAIR.replace("VALUE", "1")).await;
         bench.write(&PAIR.replace("VALUE", "2"));
         bench.memory.world().items.insert("file".to_owned(), "2".to_owned());
 
-        let plan = bench.plan(&everything()).await.unwrap();
-        assert_eq!(action_of(&plan, "mem_item.file"), Some(Action::NoOp));
-        assert_eq!(action_of(&plan, "mem_item.unit"), Some(Action::Update));
-        bench.apply(&everything()).await;
-        assert!(place(&bench.memory.world().log, "restart unit").is_some());
-        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+        assert_restart_is_pending(&bench, "mem_item.file").await;
     });
 }
 
@@ -238,20 +230,13 @@ fn a_pending_restart_stays_pending_if_the_watched_instance_is_renamed() {
     // An object is found under its new address even without a `[[moved]]`.
     for moved in [moved, ""] {
         run(async {
-            let bench = Bench::default();
-            bench.write(&PAIR.replace("VALUE", "1"));
-            bench.apply(&everything()).await;
+            let bench = Bench::applied(&PAIR.replace("VALUE", "1")).await;
             bench.write(&PAIR.replace("VALUE", "2"));
             let targets = vec!["mem_item.file".parse().unwrap()];
             bench.apply(&PlanOptions { targets, ..everything() }).await;
             bench.write(&(PAIR.replace("VALUE", "2").replace("mem_item.file", "mem_item.config") + moved));
 
-            let plan = bench.plan(&everything()).await.unwrap();
-            assert_eq!(action_of(&plan, "mem_item.config"), Some(Action::NoOp));
-            assert_eq!(action_of(&plan, "mem_item.unit"), Some(Action::Update));
-            bench.apply(&everything()).await;
-            assert!(place(&bench.memory.world().log, "restart unit").is_some());
-            assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+            assert_restart_is_pending(&bench, "mem_item.config").await;
         });
     }
 }
@@ -267,22 +252,20 @@ fn an_existing_object_is_adopted_and_a_rename_destroys_nothing() {
         bench.write("[resource.mem_item.new]\nkey = \"a\"\nvalue = \"1\"\n");
         bench.apply(&everything()).await;
         assert!(bench.memory.world().log.is_empty());
-        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+        bench.assert_settled().await;
     });
 }
 
 #[test]
 fn another_identity_under_the_same_address_is_a_replacement() {
     run(async {
-        let bench = Bench::default();
-        bench.write("[resource.mem_item.it]\nkey = \"a\"\n");
-        bench.apply(&everything()).await;
+        let bench = Bench::applied("[resource.mem_item.it]\nkey = \"a\"\n").await;
         bench.write("[resource.mem_item.it]\nkey = \"b\"\n");
         let plan = bench.plan(&everything()).await.unwrap();
         assert_eq!(action_of(&plan, "mem_item.it"), Some(Action::Replace));
         bench.apply(&everything()).await;
         assert_eq!(bench.memory.world().log, ["create a", "delete a", "create b"]);
-        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+        bench.assert_settled().await;
     });
 }
 
@@ -297,9 +280,7 @@ fn the_new_object_of_a_failed_replacement_is_removed() {
     for (end, expected) in ends {
         for lifecycle in ["", moves_first] {
             run(async {
-                let bench = Bench::default();
-                bench.write(&(item("a") + lifecycle));
-                bench.apply(&everything()).await;
+                let bench = Bench::applied(&(item("a") + lifecycle)).await;
                 bench.write(&(item("b") + lifecycle));
                 bench.memory.world().late.push("b".to_owned());
                 assert!(!bench.apply(&everything()).await.outcomes[0].is_done());
@@ -317,9 +298,7 @@ fn the_new_object_of_a_failed_replacement_is_removed() {
 #[test]
 fn the_new_objects_of_several_failed_replacements_are_removed() {
     run(async {
-        let bench = Bench::default();
-        bench.write("[resource.mem_item.it]\nkey = \"a\"\n");
-        bench.apply(&everything()).await;
+        let bench = Bench::applied("[resource.mem_item.it]\nkey = \"a\"\n").await;
         bench.memory.world().late.extend(["b", "c"].map(str::to_owned));
         for key in ["b", "c", "b"] {
             bench.write(&format!("[resource.mem_item.it]\nkey = \"{key}\"\n"));
@@ -334,9 +313,7 @@ fn the_new_objects_of_several_failed_replacements_are_removed() {
 #[test]
 fn an_object_that_changed_its_owner_half_way_is_removed() {
     run(async {
-        let bench = Bench::default();
-        bench.write("[resource.mem_item.a]\nkey = \"x\"\n[resource.mem_item.b]\nkey = \"y\"\n");
-        bench.apply(&everything()).await;
+        let bench = Bench::applied("[resource.mem_item.a]\nkey = \"x\"\n[resource.mem_item.b]\nkey = \"y\"\n").await;
         bench.write("[resource.mem_item.b]\nkey = \"x\"\n");
         bench.memory.world().broken.push("x".to_owned());
         assert!(!bench.apply(&everything()).await.outcomes.iter().all(ChangeOutcome::is_done));
@@ -351,9 +328,7 @@ fn an_object_that_changed_its_owner_half_way_is_removed() {
 #[test]
 fn an_object_that_existed_before_a_failed_replacement_is_kept() {
     run(async {
-        let bench = Bench::default();
-        bench.write("[resource.mem_item.it]\nkey = \"a\"\n");
-        bench.apply(&everything()).await;
+        let bench = Bench::applied("[resource.mem_item.it]\nkey = \"a\"\n").await;
         bench.memory.world().items.insert("b".to_owned(), "by hand".to_owned());
         bench.memory.world().broken.push("b".to_owned());
         bench.write("[resource.mem_item.it]\nkey = \"b\"\nvalue = \"1\"\n");
@@ -368,9 +343,9 @@ fn an_object_that_existed_before_a_failed_replacement_is_kept() {
 #[test]
 fn drift_is_detected_reported_and_corrected() {
     run(async {
-        let bench = Bench::default();
-        bench.write("[resource.mem_item.a]\nkey = \"a\"\nvalue = \"1\"\n[resource.mem_item.b]\nkey = \"b\"\n");
-        bench.apply(&everything()).await;
+        let bench =
+            Bench::applied("[resource.mem_item.a]\nkey = \"a\"\nvalue = \"1\"\n[resource.mem_item.b]\nkey = \"b\"\n")
+                .await;
         bench.memory.world().items.insert("a".to_owned(), "by hand".to_owned());
         bench.memory.world().items.remove("b");
         let refresh = PlanOptions { mode: PlanMode::RefreshOnly, ..PlanOptions::default() };
@@ -398,29 +373,25 @@ fn two_instances_that_swap_their_objects_keep_both() {
         bench.apply(&everything()).await;
         let items = bench.memory.world().items.clone();
         assert_eq!(items, [("x".to_owned(), "B".to_owned()), ("y".to_owned(), "A".to_owned())].into());
-        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+        bench.assert_settled().await;
     });
 }
 
 #[test]
 fn an_object_that_moves_to_another_instance_is_not_removed_with_the_first() {
     run(async {
-        let bench = Bench::default();
-        bench.write("[resource.mem_item.a]\nkey = \"x\"\n[resource.mem_item.b]\nkey = \"y\"\n");
-        bench.apply(&everything()).await;
+        let bench = Bench::applied("[resource.mem_item.a]\nkey = \"x\"\n[resource.mem_item.b]\nkey = \"y\"\n").await;
         bench.write("[resource.mem_item.b]\nkey = \"x\"\n");
         bench.apply(&everything()).await;
         assert_eq!(bench.memory.world().items.keys().collect::<Vec<_>>(), ["x"]);
-        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+        bench.assert_settled().await;
     });
 }
 
 #[test]
 fn moved_records_are_found_by_a_destroy_and_through_chains() {
     run(async {
-        let bench = Bench::default();
-        bench.write("[resource.mem_item.a]\nkey = \"x\"\n");
-        bench.apply(&everything()).await;
+        let bench = Bench::applied("[resource.mem_item.a]\nkey = \"x\"\n").await;
         let moved = "[[moved]]\nfrom = \"mem_item.a\"\nto = \"mem_item.b\"\n[[moved]]\nfrom = \"mem_item.b\"\nto = \"mem_item.c\"\n";
         bench.write(&format!("[resource.mem_item.c]\nkey = \"x\"\n{moved}"));
         let report = bench.apply(&destroy()).await;
@@ -450,7 +421,7 @@ fn records_that_move_up_one_after_the_other_all_arrive() {
         let records = bench.store().await.snapshot().await.unwrap().records;
         let found: Vec<_> = records.values().map(|r| (r.address.as_str(), r.identity.as_str())).collect();
         assert_eq!(found, [("mem_item.x[\"b\"]", "1"), ("mem_item.x[\"c\"]", "2"), ("mem_item.x[\"e\"]", "3")]);
-        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+        bench.assert_settled().await;
     });
 }
 
@@ -490,19 +461,17 @@ fn open_intents_are_resolved_in_few_writes() {
         let took = transactions(&bench) - before;
         assert!(took < keys.len() / 2, "{took} transactions");
         assert!(store.snapshot().await.unwrap().intents.is_empty());
-        assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+        bench.assert_settled().await;
     });
 }
 
 #[test]
 fn a_destroy_keeps_the_dependencies_of_an_excluded_instance() {
     run(async {
-        let bench = Bench::default();
-        bench.write(
+        let bench = Bench::applied(
             "[resource.mem_item.base]\nkey = \"base\"\n[resource.mem_item.kept]\nkey = \"kept\"\ndepends_on = [\"mem_item.base\"]\n\
              [resource.mem_item.other]\nkey = \"other\"\n",
-        );
-        bench.apply(&everything()).await;
+        ).await;
         let exclude = vec!["mem_item.kept".parse().unwrap()];
         bench.apply(&PlanOptions { exclude, ..destroy() }).await;
         assert_eq!(bench.memory.world().items.keys().collect::<Vec<_>>(), ["base", "kept"]);
@@ -515,9 +484,7 @@ fn a_destroy_keeps_the_dependencies_of_an_excluded_instance() {
 #[test]
 fn a_refresh_keeps_pending_restarts() {
     run(async {
-        let bench = Bench::default();
-        bench.write(&PAIR.replace("VALUE", "1"));
-        bench.apply(&everything()).await;
+        let bench = Bench::applied(&PAIR.replace("VALUE", "1")).await;
         bench.write(&PAIR.replace("VALUE", "2"));
         let targets = vec!["mem_item.file".parse().unwrap()];
         bench.apply(&PlanOptions { targets, ..everything() }).await;
@@ -635,9 +602,7 @@ async fn a_run_that_is_interrupted_within_a_replacement_leaves_no_orphan() {
 
 #[tokio::test]
 async fn a_move_from_or_to_what_does_not_exist_is_an_error() {
-    let bench = Bench::default();
-    bench.write("[resource.mem_item.old]\nkey = \"a\"\n[resource.mem_item.stays]\nkey = \"s\"\n");
-    bench.apply(&everything()).await;
+    let bench = Bench::applied("[resource.mem_item.old]\nkey = \"a\"\n[resource.mem_item.stays]\nkey = \"s\"\n").await;
     let manifest = |from: &str, to: &str| {
         format!(
             "[resource.mem_item.stays]\nkey = \"s\"\n[resource.mem_item.new]\nfor_each = [\"x\", \"y\"]\nkey = \"${{each.key}}\"\n[[moved]]\nfrom = '{from}'\nto = '{to}'\n"
@@ -662,7 +627,7 @@ async fn a_move_from_or_to_what_does_not_exist_is_an_error() {
     assert_eq!(moved.address.to_string(), "mem_item.new[\"x\"]");
     bench.apply(&everything()).await;
     // The block stays in the manifest, also for an empty state.
-    assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+    bench.assert_settled().await;
     let fresh = Bench::default();
     fresh.write(&manifest("mem_item.old", "mem_item.new[\"x\"]"));
     fresh.plan(&everything()).await.unwrap();
@@ -716,9 +681,7 @@ async fn the_reason_for_a_removal_is_reported() {
     let nodes = |second: &str| format!("[nodes.n1]\nroles = [\"web\"]\n[nodes.n2]\nroles = [\"{second}\"]\n");
     let all = "[resource.mem_file.f]\non = { role = \"web\" }\nfor_each = [\"a\", \"b\"]\nkey = \"${each.key}\"\n[resource.mem_item.i]\nfor_each = [\"a\", \"b\"]\nkey = \"${each.key}\"\n[resource.mem_item.gone]\nkey = \"gone\"\n[resource.mem_item.one]\nkey = \"one\"\n";
     let less = "[resource.mem_file.f]\non = { role = \"web\" }\nfor_each = [\"a\"]\nkey = \"${each.key}\"\n[resource.mem_item.i]\nfor_each = [\"a\"]\nkey = \"${each.key}\"\n[resource.mem_item.one]\nfor_each = [\"x\"]\nkey = \"${each.key}\"\n";
-    let bench = Bench::default();
-    bench.write(&(nodes("web") + all));
-    bench.apply(&everything()).await;
+    let bench = Bench::applied(&(nodes("web") + all)).await;
     bench.write(&(nodes("db") + less));
     let plan = bench.plan(&everything()).await.unwrap();
     let why: Vec<_> = plan

@@ -75,9 +75,7 @@ fn a_change_names_the_node_it_is_bound_to_and_not_one_that_its_key_names() {
         )
     };
     run(async {
-        let bench = Bench::default();
-        bench.write(&manifest("v"));
-        bench.apply(&PlanOptions::default()).await;
+        let bench = Bench::applied(&manifest("v")).await;
         bench.memory.swap("n1", "key-new", "id-new");
         bench.write(&manifest("w"));
         let plan = bench.plan(&PlanOptions::default()).await.unwrap();
@@ -105,9 +103,7 @@ proptest! {
         same_keys in any::<bool>(),
     ) {
         run(async {
-            let bench = Bench::default();
-            bench.write(&shape.manifest("v"));
-            bench.apply(&PlanOptions::default()).await;
+            let bench = Bench::applied(&shape.manifest("v")).await;
             let key = if same_keys { format!("key-{node}") } else { "key-new".to_owned() };
             bench.memory.swap(node, &key, "id-new");
             bench.memory.world().log.clear();
@@ -139,9 +135,7 @@ proptest! {
         breaks in any::<prop::sample::Index>(),
     ) {
         run(async {
-            let bench = Bench::default();
-            bench.write(&shape.manifest("v"));
-            bench.apply(&PlanOptions::default()).await;
+            let bench = Bench::applied(&shape.manifest("v")).await;
             bench.memory.swap(node, "key-new", "id-new");
             let places: Vec<_> = shape.places(node).into_iter().collect();
             bench.memory.world().broken = vec![breaks.get(&places).clone()];
@@ -152,7 +146,7 @@ proptest! {
             bench.apply(&PlanOptions::default()).await;
             let log = bench.memory.world().log.clone();
             prop_assert_eq!(elsewhere(&log, node), Vec::<String>::new());
-            prop_assert!(!bench.plan(&PlanOptions::default()).await.unwrap().has_changes());
+            bench.assert_settled().await;
             let there: BTreeSet<_> = bench.memory.world().items.keys().cloned().collect();
             let wanted: BTreeSet<_> = NODES.iter().flat_map(|node| shape.places(node)).collect();
             prop_assert_eq!(there, wanted);
@@ -168,9 +162,7 @@ proptest! {
         same_keys in any::<bool>(),
     ) {
         run(async {
-            let bench = Bench::default();
-            bench.write(&shape.manifest("v"));
-            bench.apply(&PlanOptions::default()).await;
+            let bench = Bench::applied(&shape.manifest("v")).await;
             let key = if same_keys { format!("key-{node}") } else { "key-new".to_owned() };
             bench.memory.swap(node, &key, "id-reviewed");
             let reviewed = bench.plan(&approving(node)).await.unwrap();
@@ -189,7 +181,7 @@ proptest! {
             prop_assert_eq!(&bench.memory.world().log, &Vec::<String>::new());
 
             bench.apply(&approving(node)).await;
-            prop_assert!(!bench.plan(&PlanOptions::default()).await.unwrap().has_changes());
+            bench.assert_settled().await;
             Ok(())
         })?;
     }
@@ -197,9 +189,7 @@ proptest! {
     #[test]
     fn the_records_of_a_replaced_machine_are_removed_with_its_node(shape in shapes()) {
         run(async {
-            let bench = Bench::default();
-            bench.write(&shape.manifest("v"));
-            bench.apply(&PlanOptions::default()).await;
+            let bench = Bench::applied(&shape.manifest("v")).await;
             bench.memory.swap("n1", "key-new", "id-new");
             bench.memory.world().log.clear();
             let destroy = PlanOptions { mode: moorfast_engine::plan::PlanMode::Destroy, ..PlanOptions::default() };

@@ -88,9 +88,7 @@ fn restarts_of_a_role_at_the_same_time_are_denied_unless_a_rollout_limits_them()
 #[test]
 fn a_time_window_is_evaluated_at_the_time_of_the_apply() {
     run(async {
-        let bench = Bench::default();
-        bench.write(&fleet("1", ""));
-        bench.apply(&PlanOptions::default()).await;
+        let bench = Bench::applied(&fleet("1", "")).await;
         let closed = fleet("1", "").replace(
             "window = [",
             "window = [\"never\"]

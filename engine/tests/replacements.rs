@@ -193,9 +193,7 @@ proptest! {
     ) {
         prop_assume!(keeps_owners(&before, &after));
         run(async {
-            let bench = Bench::default();
-            bench.write(&before.text);
-            bench.apply(&PlanOptions::default()).await;
+            let bench = Bench::applied(&before.text).await;
             bench.memory.world().log.clear();
             bench.write(&after.text);
             match how {
@@ -221,9 +219,7 @@ proptest! {
         // If an object moves to another instance while its contents are removed in part, a removal by hand may be needed.
         prop_assume!(keeps_owners(&before, &after));
         run(async {
-            let bench = Bench::default();
-            bench.write(&before.text);
-            bench.apply(&PlanOptions::default()).await;
+            let bench = Bench::applied(&before.text).await;
             bench.write(&after.text);
             let paths: Vec<String> = before.items.iter().chain(&after.items).map(|item| item.path.clone()).collect();
             if !paths.is_empty() {

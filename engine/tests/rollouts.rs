@@ -142,7 +142,7 @@ proptest! {
             if fleet.max_unavailable == 1 {
                 prop_assert_eq!(taken, order);
             }
-            prop_assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+            bench.assert_settled().await;
             Ok(())
         })?;
     }
@@ -193,7 +193,7 @@ proptest! {
             let report = bench.apply(&everything()).await;
             prop_assert!(report.outcomes.iter().all(|o| o.is_done()));
             prop_assert!(course(&world().log).1 <= fleet.max_unavailable);
-            prop_assert!(!bench.plan(&everything()).await.unwrap().has_changes());
+            bench.assert_settled().await;
             Ok(())
         })?;
     }
@@ -425,9 +425,7 @@ fn only(addresses: &[&str]) -> PlanOptions {
 fn an_excluded_node_counts_and_its_gates_are_evaluated() {
     for (of_c, done) in [("1", true), ("sick", false)] {
         run(async {
-            let bench = Bench::default();
-            bench.write(&checked("1", "check.x"));
-            bench.apply(&everything()).await;
+            let bench = Bench::applied(&checked("1", "check.x")).await;
             bench.write(&checked("2", "check.x"));
             bench.memory.world().items.insert("c/x".to_owned(), of_c.to_owned());
             let exclude = ["mem_item.x[\"c\"]".parse().unwrap()].into();
@@ -449,9 +447,7 @@ fn an_excluded_node_counts_and_its_gates_are_evaluated() {
 #[test]
 fn a_gate_on_an_unknown_value_fails_immediately() {
     run(async {
-        let bench = Bench::default();
-        bench.write(&checked("1", "check.y").replace("3s", "1h"));
-        bench.apply(&everything()).await;
+        let bench = Bench::applied(&checked("1", "check.y").replace("3s", "1h")).await;
         bench.write(&checked("2", "check.y").replace("3s", "1h"));
         let options = only(&["mem_item.x[\"a\"]", "mem_item.x[\"b\"]"]);
         let report = tokio::time::timeout(Duration::from_secs(60), bench.apply(&options)).await.unwrap();
@@ -491,11 +487,9 @@ fn a_gate_waits_for_objects_outside_of_the_rollout() {
 #[test]
 fn a_destroy_ignores_rollouts() {
     run(async {
-        let bench = Bench::default();
-        bench.write(&format!(
+        let bench = Bench::applied(&format!(
             "{TWO}[resource.mem_item.x]\non = \"all\"\nkey = \"${{node.name}}/x\"\n[rollout.all]\nnodes = [\"a\", \"b\"]\ngates = [\"mem_item.x\"]\n"
-        ));
-        bench.apply(&everything()).await;
+        )).await;
         let destroy = PlanOptions { mode: moorfast_engine::plan::PlanMode::Destroy, ..everything() };
         let report = bench.apply(&destroy).await;
         assert!(report.outcomes.iter().all(|o| o.is_done()));

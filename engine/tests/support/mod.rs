@@ -481,6 +481,21 @@ impl Bench {
         self.workbench.store().await.unwrap()
     }
 
+    /// Returns a bench with this manifest, applied.
+    pub async fn applied(manifest: &str) -> Self {
+        let bench = Self::default();
+        bench.write(manifest);
+        bench.apply(&PlanOptions::default()).await;
+        bench
+    }
+
+    /// Asserts that there is nothing to change.
+    pub async fn assert_settled(&self) {
+        let plan = self.plan(&PlanOptions::default()).await.unwrap();
+        let changed: Vec<_> = plan.changes.iter().filter(|change| change.action.is_change()).collect();
+        assert!(!plan.has_changes(), "{changed:#?}");
+    }
+
     /// Plans.
     pub async fn plan(&self, options: &PlanOptions) -> Result<Plan, Failure> {
         self.workbench.plan(options).await
