@@ -80,7 +80,7 @@ impl Provider for SshProvider {
     }
 
     fn resource_types(&self) -> Vec<ResourceType> {
-        resource::ALL.iter().map(|resource| resource.resource_type()).collect()
+        resource::RESOURCES.iter().map(|resource| resource.declaration()).collect()
     }
 
     fn data_sources(&self) -> Vec<ResourceType> {

@@ -16,7 +16,7 @@ use crate::subject::Subject;
 pub(crate) struct Group;
 
 impl Resource for Group {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "A group of users. A destroy removes the group only if moorfast created it.",
             [

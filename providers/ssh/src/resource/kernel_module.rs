@@ -21,7 +21,7 @@ fi
 if [ -f "$F" ]; then blob boot < "$F"; fi"#;
 
 impl Resource for KernelModule {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "A kernel module, loaded now, and at boot by a file in `/etc/modules-load.d`. A module that is built into the kernel counts as loaded. \
              A destroy removes the file, and unloads the module if moorfast loaded it and nothing uses it.",

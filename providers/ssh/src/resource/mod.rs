@@ -36,7 +36,7 @@ use crate::sources::Sources;
 use crate::subject::Subject;
 
 /// All resource types.
-pub(crate) const ALL: &[&dyn Resource] = &[
+pub(crate) const RESOURCES: &[&dyn Resource] = &[
     &archive::Archive,
     &directory::Directory,
     &exec::Exec,
@@ -53,13 +53,13 @@ pub(crate) const ALL: &[&dyn Resource] = &[
 
 /// Returns the resource type with this name.
 pub(crate) fn named(name: &str) -> Option<&'static dyn Resource> {
-    ALL.iter().find(|resource| resource.resource_type().name == name).copied()
+    RESOURCES.iter().find(|resource| resource.declaration().name == name).copied()
 }
 
 /// A resource type: its schema, and how its objects are read, planned and changed.
 pub(crate) trait Resource: Send + Sync {
     /// Returns the name and the schema.
-    fn resource_type(&self) -> ResourceType;
+    fn declaration(&self) -> ResourceType;
 
     /// Checks rules beyond the schema.
     fn validate(&self, _attributes: &Attributes) -> Vec<Invalid> {
@@ -171,7 +171,7 @@ impl ShellTask {
 
 /// Returns the proposal to change the observed object of `request` to `planned`. Retained values stay; computed values are the observed ones, or unknown.
 pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: Attributes) -> Proposal {
-    let schema = resource.resource_type().schema;
+    let schema = resource.declaration().schema;
     let computed = schema.attributes.iter().filter(|a| a.computed).map(|a| a.name);
     let mut planned: Attributes = planned.into_iter().filter(|(_, value)| !value.is_null()).collect();
     let Some(observed) = request.observed.as_ref().map(|o| &o.attributes) else {
@@ -295,8 +295,8 @@ mod tests {
 
     #[test]
     fn every_attribute_is_documented_and_every_setting_is_one() {
-        for resource in ALL {
-            let declared = resource.resource_type();
+        for resource in RESOURCES {
+            let declared = resource.declaration();
             assert!(declared.schema.doc.contains(". ") || declared.schema.doc.ends_with('.'), "{}", declared.name);
             for attribute in &declared.schema.attributes {
                 assert!(attribute.doc.ends_with('.'), "{}.{}", declared.name, attribute.name);
@@ -550,13 +550,13 @@ mod tests {
 
     #[test]
     fn unknown_values_are_valid() {
-        for resource in ALL {
-            let schema = resource.resource_type().schema;
+        for resource in RESOURCES {
+            let schema = resource.declaration().schema;
             let unknown = |a: &&moorfast_engine::model::Attribute| a.required;
             let attributes =
                 schema.attributes.iter().filter(unknown).map(|a| (a.name.to_owned(), Value::Unknown)).collect();
             let about_values = |i: &Invalid| i.attribute.is_some();
-            assert!(!resource.validate(&attributes).iter().any(about_values), "{}", resource.resource_type().name);
+            assert!(!resource.validate(&attributes).iter().any(about_values), "{}", resource.declaration().name);
         }
     }
 }

@@ -66,7 +66,7 @@ fi
 "#;
 
 impl Resource for Package {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "Packages of the distribution, installed with apt or dnf. Packages that are installed already are not changed. \
              The plan names every other package that is removed or downgraded; the apply removes no other package. \

@@ -42,7 +42,7 @@ fail_refused() {
 "#;
 
 impl Resource for Sysctl {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "A kernel parameter, set now, and at boot by a file in `/etc/sysctl.d`. If another file would override the value at boot, the file gets a name that is read later. \
              A destroy removes the file and restores the previous value, unless the kernel refuses it.",

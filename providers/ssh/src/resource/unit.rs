@@ -117,7 +117,7 @@ check_stays_active() {
 "#;
 
 impl Resource for Unit {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "A systemd unit. With `content`, moorfast manages the unit file; without it, the unit of a package. \
              The unit is restarted when its content or a drop-in changes, and when a resource of `restart_on` changes. systemd reloads its unit files when necessary. \

@@ -76,7 +76,7 @@ fi"#;
 const LISTS: &[&str] = &["groups", "authorized_keys"];
 
 impl Resource for User {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "An account without a password. A destroy removes the account only if moorfast created it.",
             [
