@@ -110,7 +110,7 @@ impl Provider for SshProvider {
         desired: &Attributes,
         observed: Option<&Observed>,
     ) -> Option<serde_json::Value> {
-        resource::named(resource_type)?.initial_private_data(desired, observed.map(|o| &o.attributes))
+        resource::named(resource_type)?.initial_private_data(desired, observed)
     }
 
     fn has_health(&self, resource_type: &str) -> bool {

@@ -621,6 +621,36 @@ async fn changes_of_a_killed_run_are_recorded() {
 }
 
 #[tokio::test]
+async fn an_imported_object_gets_its_state_from_before_the_first_change_back() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("printf '[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n' > /lib/systemd/system/moorfast-there.service
+        systemctl daemon-reload; systemctl enable --now moorfast-there");
+    let all = "cat /proc/sys/net/ipv4/tcp_keepalive_probes
+        systemctl is-active moorfast-there; systemctl is-enabled moorfast-there";
+    let before = testbed.sh(all);
+    let name = "net.ipv4.tcp_keepalive_probes";
+    let resources = [
+        ("ssh_sysctl", json!({ "name": name, "value": "9" }), json!({ "name": name, "value": "7" })),
+        (
+            "ssh_systemd_unit",
+            json!({ "name": "moorfast-there.service" }),
+            json!({ "name": "moorfast-there.service", "enabled": false, "state": "stopped" }),
+        ),
+    ];
+    for (kind, there, then) in resources {
+        world.import(kind, attributes(there)).await;
+        world.apply(kind, attributes(then)).await.unwrap();
+    }
+    assert_ne!(testbed.sh(all), before);
+    for kind in ["ssh_sysctl", "ssh_systemd_unit"] {
+        world.destroy(kind).await.unwrap();
+    }
+    assert_eq!(testbed.sh(all), before);
+    testbed.sh("systemctl disable --now moorfast-there; rm /lib/systemd/system/moorfast-there.service; systemctl daemon-reload");
+}
+
+#[tokio::test]
 async fn an_interrupted_operation_keeps_the_state_that_it_found() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;

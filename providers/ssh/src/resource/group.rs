@@ -85,7 +85,7 @@ impl Resource for Group {
         }))
     }
 
-    fn initial_private_data(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
         observed.is_none().then(|| json!({ "made": true }))
     }
 

@@ -95,8 +95,8 @@ printf '%s\\n' {} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" 
         )))
     }
 
-    fn initial_private_data(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
-        let loaded = observed.is_some_and(|o| flag(o, "loaded"));
+    fn initial_private_data(&self, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
+        let loaded = observed.is_some_and(|o| flag(&o.attributes, "loaded"));
         (!loaded).then(|| json!({ "loaded": true }))
     }
 

@@ -130,11 +130,12 @@ pub(crate) trait Resource: Send + Sync {
     }
 
     /// Returns the state from before the first change, which a destroy restores. After a success it equals [`Resource::private`].
-    fn initial_private_data(&self, _desired: &Attributes, _observed: Option<&Attributes>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, _desired: &Attributes, _observed: Option<&Observed>) -> Option<serde_json::Value> {
         None
     }
 
-    /// Returns the private data to record. After a failed or interrupted operation `_answer` may be incomplete.
+    /// Returns the private data to record. After a failed or interrupted operation `_answer` may be incomplete. The recorded private data of an object that was
+    /// adopted or imported is that of its reading ([`Observed::private`]).
     fn private(&self, subject: &Subject, _answer: &Section) -> serde_json::Value {
         subject.private.clone()
     }

@@ -108,8 +108,8 @@ impl Resource for Swap {
         }))
     }
 
-    fn initial_private_data(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
-        let observed = observed?;
+    fn initial_private_data(&self, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
+        let observed = &observed?.attributes;
         Some(json!({ "masked": !flag(observed, "at_boot"), "devices": texts(observed, "devices") }))
     }
 
