@@ -16,6 +16,7 @@ mod swap;
 mod sysctl;
 mod sysctl_boot;
 mod sysctl_value;
+pub(crate) mod timezone;
 mod transaction;
 mod unit;
 mod user;
@@ -47,6 +48,7 @@ pub(crate) const RESOURCES: &[&dyn Resource] = &[
     &package::Package,
     &swap::Swap,
     &sysctl::Sysctl,
+    &timezone::Timezone,
     &unit::Unit,
     &user::User,
 ];
@@ -346,6 +348,7 @@ mod tests {
             ("ssh_systemd_unit", json!({ "drop_ins": {} }), json!({ "drop_ins": { "a": "2" } })),
             ("ssh_sysctl", json!({ "value": "0" }), json!({ "value": "1" })),
             ("ssh_package", json!({ "names": ["a"] }), json!({ "names": ["b"] })),
+            ("ssh_timezone", json!({ "name": "UTC" }), json!({ "name": "Europe/Berlin" })),
         ];
         let of = |(kind, now, then)| (overwritten(kind, now, then), kind);
         assert!(lost.into_iter().map(of).all(|(is, _)| is));
@@ -371,6 +374,7 @@ mod tests {
             ("ssh_user", json!({ "name": "ops" }), "user:ops"),
             ("ssh_group", json!({ "name": "ops" }), "group:ops"),
             ("ssh_swap", json!({}), "swap:all"),
+            ("ssh_timezone", json!({ "name": "UTC" }), "path:/etc/localtime"),
             ("ssh_exec", json!({ "name": "once", "command": ["true"] }), "exec:once"),
             ("ssh_exec", json!({ "command": ["kubeadm", "init"] }), "exec:kubeadm init (17a9342a)"),
             (
@@ -464,6 +468,13 @@ mod tests {
                 "`net.ipv4.ip_forward.` is not a valid name of a kernel parameter",
             ),
             ("ssh_sysctl", json!({ "name": "vm.swappiness", "value": "1\n2" }), "value must be a single line"),
+            ("ssh_timezone", json!({ "name": "" }), "`` is not a valid name of a time zone"),
+            ("ssh_timezone", json!({ "name": "Europe/../UTC" }), "`Europe/../UTC` is not a valid name of a time zone"),
+            (
+                "ssh_timezone",
+                json!({ "name": "/usr/share/zoneinfo/UTC" }),
+                "`/usr/share/zoneinfo/UTC` is not a valid name of a time zone",
+            ),
             ("ssh_user", json!({ "name": "Bad Name" }), "`Bad Name` is not a valid account name"),
             ("ssh_exec", json!({}), "command or script is required"),
             ("ssh_exec", json!({ "command": [] }), "command is an empty list"),
@@ -530,6 +541,7 @@ mod tests {
             ("ssh_exec", "only_if", json!(["test", "-e", "x"])),
             ("ssh_file", "validate", json!(["test", "-e", "x"])),
             ("ssh_file", "validate", json!("test -e x")),
+            ("ssh_timezone", "name", json!("UTC")),
         ];
         for (kind, name, json) in cases {
             let mut items = vec![Value::from(json.clone()).sensitive()];
