@@ -1,4 +1,4 @@
-//! Every snippet of `docs/writing-a-provider.md` is a part of this example.
+//! Every snippet of `docs/writing-a-provider.md` is a part of this example, and every method that it names exists.
 
 use std::fs;
 use std::path::Path;
@@ -26,5 +26,23 @@ fn the_snippets_of_the_guide_are_compiled() {
         let wanted = lines(snippet);
         let is_part = |file: &String| lines(file).windows(wanted.len()).any(|part| part == wanted);
         assert!(files.iter().any(is_part), "this snippet is in no file of the example:\n{snippet}");
+    }
+}
+
+#[test]
+fn the_guide_names_methods_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let guide = fs::read_to_string(root.join("docs/writing-a-provider.md")).unwrap();
+    for (name, file) in [("Provider", "definition.rs"), ("Connection", "connection.rs")] {
+        let code = fs::read_to_string(root.join("engine/src/provider").join(file)).unwrap();
+        let named: Vec<&str> =
+            guide.split(&format!("`{name}::")).skip(1).map(|rest| rest.split('`').next().unwrap()).collect();
+        assert!(named.len() > 4, "the methods of {name} were found: {named:?}");
+        for method in named {
+            assert!(code.contains(&format!("fn {method}(")), "{name} has no method `{method}`");
+        }
+        let methods = code.split("fn ").skip(1).map(|rest| rest.split('(').next().unwrap());
+        let missing: Vec<&str> = methods.filter(|method| !guide.contains(method)).collect();
+        assert!(missing.is_empty(), "the guide does not name these methods of {name}: {missing:?}");
     }
 }

@@ -80,7 +80,7 @@ impl Provider for SshProvider {
     }
 
     fn resource_types(&self) -> Vec<ResourceType> {
-        resource::ALL.iter().map(|resource| resource.resource_type()).collect()
+        resource::RESOURCES.iter().map(|resource| resource.declaration()).collect()
     }
 
     fn data_sources(&self) -> Vec<ResourceType> {
@@ -110,7 +110,7 @@ impl Provider for SshProvider {
         desired: &Attributes,
         observed: Option<&Observed>,
     ) -> Option<serde_json::Value> {
-        resource::named(resource_type)?.initial_private_data(desired, observed.map(|o| &o.attributes))
+        resource::named(resource_type)?.initial_private_data(desired, observed)
     }
 
     fn has_health(&self, resource_type: &str) -> bool {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use moorfast_engine::model::{Address, Attributes, Value};
 use moorfast_engine::provider::{Consequence, PlanRequest, Proposal, ProposedAction};
 
-use crate::resource::{exec, flag, is_set, parent, text};
+use crate::resource::{exec, flag, is_set, parent, text, timezone};
 use crate::script::{Section, quote};
 
 /// `check_path INDEX PATH` reports the nearest existing directory above the path, and why nothing can be written there. Without an obstacle it starts
@@ -47,6 +47,7 @@ fn written_paths(kind: &str, attributes: &Attributes) -> Vec<WrittenPath> {
         "ssh_sysctl" => vec![written("/etc/sysctl.d/.", true)],
         "ssh_kernel_module" => vec![written("/etc/modules-load.d/.", true)],
         "ssh_swap" => vec![written("/etc/fstab", true)],
+        "ssh_timezone" => vec![written("/etc/localtime", true), written("/etc/timezone", true)],
         "ssh_user" => vec![written("/etc/passwd", true), written("/etc/shadow", true)],
         "ssh_group" => vec![written("/etc/group", true)],
         _ => Vec::new(),
@@ -78,6 +79,11 @@ pub(crate) fn read_script(kind: &str, desired: &Attributes) -> String {
             false => format!("[ -n \"$(command -v -- {name})\" ]"),
         };
         body.push_str(&format!("\n{test} || field no.program yes"));
+    }
+    if kind == "ssh_timezone"
+        && let Some(name) = text(desired, "name")
+    {
+        body.push_str(&format!("\n[ -f {} ] || field no.zone yes", quote(&timezone::file_of(name))));
     }
     if text(desired, "path").is_some() {
         for (name, database, account) in accounts(desired) {
@@ -137,6 +143,10 @@ impl Preconditions {
                 matches!(kind, "ssh_file" | "ssh_link") && text(attributes, "path") == Some(program.name)
             });
             found.extend((!made).then(|| program.missing()));
+        }
+        if let Some(name) = text(&request.desired, "name").filter(|_| answer.is("no.zone")) {
+            let made = self.is_made(request, |_, _| false);
+            found.extend((!made).then(|| format!("{} ({})", timezone::missing(name), timezone::HELP)));
         }
         found.dedup();
         found.into_iter().map(|message| Consequence::Obstacle { message }).collect()

@@ -13,6 +13,21 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// Functions for all sections. `N` is the nonce; descriptor 3 is the input from moorfast, descriptor 4 gets the answer.
 ///
+/// The shell code of a resource type reports and fails with these functions:
+///
+/// | function | effect |
+/// |---|---|
+/// | `field NAME VALUE` | reports one line: [`Section::field`]; with the value `yes`, [`Section::is`] |
+/// | `COMMAND \| blob NAME` | reports any bytes: [`Section::text`], [`Section::blob`] |
+/// | `note TEXT` | shows a message to the user after a successful operation |
+/// | `fail CLASS REASON` | ends the section with the error "cannot … on NODE: REASON"; the classes are those of [`Section::failure`] |
+/// | `… \| blob help`, `… \| blob detail` | before `fail`: what to do, and further lines of the error |
+/// | `kind PATH` | sets `K` to what is at the path, in the words of `stat` (`symbolic link`), or `absent` |
+/// | `create_temporary DIRECTORY` | sets `T` to a new empty file there, which is removed when the section ends; `mv -fT -- "$T" PATH` keeps it |
+///
+/// A section runs under `set -e`. It may set any variable except `N`, `MACHINE` and `MOORFAST_RUN`; the functions change `K`, `T`, `LEFT`, `OWNER` and
+/// the descriptor 6. An operation and the reading after it are one section: what the first sets, the second sees.
+///
 /// `create_temporary` chooses the name of its file before the file exists, so that the file is removed whenever the script ends. In a directory of another user,
 /// that user may replace the file by a link at any moment: `open_temporary` does the same for a file that is written and changed only through descriptor 6. `open_existing` opens
 /// the existing object at a path there, and no link.

@@ -87,7 +87,7 @@ impl Subject {
 
 /// Whether these are two objects: they differ in an attribute that forces a replacement.
 fn is_different_object(resource: &dyn Resource, desired: &Attributes, recorded: &Attributes) -> bool {
-    let schema = resource.resource_type().schema;
+    let schema = resource.declaration().schema;
     let known =
         |attributes: &Attributes, name: &str| attributes.get(name).filter(|v| !v.is_null() && !v.is_unknown()).cloned();
     schema.attributes.iter().filter(|a| a.forces_replacement).any(
@@ -97,7 +97,7 @@ fn is_different_object(resource: &dyn Resource, desired: &Attributes, recorded: 
 
 /// Returns `desired` with the recorded values of unknown attributes that force a replacement, so that the existing object is read.
 fn with_recorded_identity(resource: &dyn Resource, desired: &Attributes, recorded: &Attributes) -> Attributes {
-    let schema = resource.resource_type().schema;
+    let schema = resource.declaration().schema;
     let mut attributes = desired.clone();
     for attribute in schema.attributes.iter().filter(|a| a.forces_replacement) {
         let unknown = attributes.get(attribute.name).is_some_and(Value::is_unknown);

@@ -14,6 +14,8 @@ mod packages;
 mod parameters;
 #[path = "node/processes.rs"]
 mod processes;
+#[path = "node/time_zone.rs"]
+mod time_zone;
 #[path = "node/units.rs"]
 mod units;
 
@@ -592,7 +594,7 @@ async fn changes_of_a_killed_run_are_recorded() {
     let world = testbed.world().await;
     testbed.sh("userdel -r moorie; groupdel moor; apt-get purge -y hello; swapoff -a; printf 'LABEL=none none swap sw 0 0\\n' > /etc/fstab");
     testbed.sh("printf '[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n' > /lib/systemd/system/moorfast-died.service; systemctl daemon-reload; systemctl unmask swap.target");
-    let all = "getent passwd; getent group; dpkg-query -W -f '${Package}\n'; cat /proc/sys/net/ipv4/ip_local_port_range /etc/fstab; ls /etc/sysctl.d
+    let all = "getent passwd; getent group; dpkg-query -W -f '${Package}\n'; cat /proc/sys/net/ipv4/ip_local_port_range /etc/fstab /etc/timezone; ls /etc/sysctl.d; readlink /etc/localtime
         systemctl is-active moorfast-died; systemctl is-enabled moorfast-died swap.target";
     let before = testbed.sh(all);
     let resources = [
@@ -602,6 +604,7 @@ async fn changes_of_a_killed_run_are_recorded() {
         ("ssh_sysctl", json!({ "name": "net.ipv4.ip_local_port_range", "value": "20000 60000" })),
         ("ssh_systemd_unit", json!({ "name": "moorfast-died.service", "enabled": true, "state": "running" })),
         ("ssh_swap", json!({})),
+        ("ssh_timezone", json!({ "name": "Europe/Berlin" })),
     ];
     for (kind, desired) in &resources {
         world.apply_and_crash(kind, attributes(desired.clone())).await;
@@ -618,6 +621,37 @@ async fn changes_of_a_killed_run_are_recorded() {
     }
     assert_eq!(testbed.sh(all), before);
     testbed.sh("rm /lib/systemd/system/moorfast-died.service; systemctl daemon-reload; : > /etc/fstab");
+}
+
+#[tokio::test]
+async fn an_imported_object_gets_its_state_from_before_the_first_change_back() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    testbed.sh("printf '[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n' > /lib/systemd/system/moorfast-there.service
+        systemctl daemon-reload; systemctl enable --now moorfast-there");
+    let all = "cat /proc/sys/net/ipv4/tcp_keepalive_probes /etc/timezone; readlink /etc/localtime
+        systemctl is-active moorfast-there; systemctl is-enabled moorfast-there";
+    let before = testbed.sh(all);
+    let name = "net.ipv4.tcp_keepalive_probes";
+    let resources = [
+        ("ssh_sysctl", json!({ "name": name, "value": "9" }), json!({ "name": name, "value": "7" })),
+        (
+            "ssh_systemd_unit",
+            json!({ "name": "moorfast-there.service" }),
+            json!({ "name": "moorfast-there.service", "enabled": false, "state": "stopped" }),
+        ),
+        ("ssh_timezone", json!({ "name": "Etc/UTC" }), json!({ "name": "Asia/Tokyo" })),
+    ];
+    for (kind, there, then) in resources {
+        world.import(kind, attributes(there)).await;
+        world.apply(kind, attributes(then)).await.unwrap();
+    }
+    assert_ne!(testbed.sh(all), before);
+    for kind in ["ssh_sysctl", "ssh_systemd_unit", "ssh_timezone"] {
+        world.destroy(kind).await.unwrap();
+    }
+    assert_eq!(testbed.sh(all), before);
+    testbed.sh("systemctl disable --now moorfast-there; rm /lib/systemd/system/moorfast-there.service; systemctl daemon-reload");
 }
 
 #[tokio::test]

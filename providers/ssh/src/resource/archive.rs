@@ -142,7 +142,7 @@ const INTACT: &str = r#"intact() (
 )"#;
 
 impl Resource for Archive {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "An archive, unpacked into a directory. It is unpacked into a temporary directory and moved into place file by file; then the files of the previous version are removed. \
              New directories have the modes of the archive; existing directories keep their modes. A file or directory that did not come from the archive is never replaced by an object of another kind. \

@@ -34,7 +34,7 @@ const REMOVE_EMPTY: &str = r#"if [ -d "$P" ]; then
 fi"#;
 
 impl Resource for Directory {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let [owner, group] = mode::owner_and_group();
         let schema = Schema::new(
             "A directory. Its content is not changed. A destroy removes the directory if it is empty.",

@@ -25,7 +25,7 @@ const RERUN_ATTRIBUTES: &[&str] = &["command", "script", "rerun_when"];
 const ONLY_DURING_RUN: &[&str] = &["environment", "unless", "only_if", "timeout"];
 
 impl Resource for Exec {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "A command, for tasks that no other resource type covers. \
              It runs when it is created, when `command`, `script` or `rerun_when` changes, and when a resource of `restart_on` changes. \

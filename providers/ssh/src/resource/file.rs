@@ -125,7 +125,7 @@ fn sensitive_if(value: impl Into<Value>, hide: bool) -> Value {
 }
 
 impl Resource for File {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let [owner, group] = mode::owner_and_group();
         let schema = Schema::new(
             "A file with its content. \

@@ -16,7 +16,7 @@ use crate::subject::Subject;
 pub(crate) struct Group;
 
 impl Resource for Group {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "A group of users. A destroy removes the group only if moorfast created it.",
             [
@@ -85,7 +85,7 @@ impl Resource for Group {
         }))
     }
 
-    fn initial_private_data(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
         observed.is_none().then(|| json!({ "made": true }))
     }
 

@@ -21,7 +21,7 @@ fi
 if [ -f "$F" ]; then blob boot < "$F"; fi"#;
 
 impl Resource for KernelModule {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "A kernel module, loaded now, and at boot by a file in `/etc/modules-load.d`. A module that is built into the kernel counts as loaded. \
              A destroy removes the file, and unloads the module if moorfast loaded it and nothing uses it.",
@@ -95,8 +95,8 @@ printf '%s\\n' {} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" 
         )))
     }
 
-    fn initial_private_data(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
-        let loaded = observed.is_some_and(|o| flag(o, "loaded"));
+    fn initial_private_data(&self, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
+        let loaded = observed.is_some_and(|o| flag(&o.attributes, "loaded"));
         (!loaded).then(|| json!({ "loaded": true }))
     }
 

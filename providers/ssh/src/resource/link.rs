@@ -15,7 +15,7 @@ use crate::subject::Subject;
 pub(crate) struct Link;
 
 impl Resource for Link {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "A symbolic link. An existing file or directory at the path is never replaced. A destroy removes the link, not its target.",
             [

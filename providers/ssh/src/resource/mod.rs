@@ -16,6 +16,7 @@ mod swap;
 mod sysctl;
 mod sysctl_boot;
 mod sysctl_value;
+pub(crate) mod timezone;
 mod transaction;
 mod unit;
 mod user;
@@ -36,7 +37,7 @@ use crate::sources::Sources;
 use crate::subject::Subject;
 
 /// All resource types.
-pub(crate) const ALL: &[&dyn Resource] = &[
+pub(crate) const RESOURCES: &[&dyn Resource] = &[
     &archive::Archive,
     &directory::Directory,
     &exec::Exec,
@@ -47,19 +48,20 @@ pub(crate) const ALL: &[&dyn Resource] = &[
     &package::Package,
     &swap::Swap,
     &sysctl::Sysctl,
+    &timezone::Timezone,
     &unit::Unit,
     &user::User,
 ];
 
 /// Returns the resource type with this name.
 pub(crate) fn named(name: &str) -> Option<&'static dyn Resource> {
-    ALL.iter().find(|resource| resource.resource_type().name == name).copied()
+    RESOURCES.iter().find(|resource| resource.declaration().name == name).copied()
 }
 
 /// A resource type: its schema, and how its objects are read, planned and changed.
 pub(crate) trait Resource: Send + Sync {
     /// Returns the name and the schema.
-    fn resource_type(&self) -> ResourceType;
+    fn declaration(&self) -> ResourceType;
 
     /// Checks rules beyond the schema.
     fn validate(&self, _attributes: &Attributes) -> Vec<Invalid> {
@@ -130,11 +132,12 @@ pub(crate) trait Resource: Send + Sync {
     }
 
     /// Returns the state from before the first change, which a destroy restores. After a success it equals [`Resource::private`].
-    fn initial_private_data(&self, _desired: &Attributes, _observed: Option<&Attributes>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, _desired: &Attributes, _observed: Option<&Observed>) -> Option<serde_json::Value> {
         None
     }
 
-    /// Returns the private data to record. After a failed or interrupted operation `_answer` may be incomplete.
+    /// Returns the private data to record. After a failed or interrupted operation `_answer` may be incomplete. The recorded private data of an object that was
+    /// adopted or imported is that of its reading ([`Observed::private`]).
     fn private(&self, subject: &Subject, _answer: &Section) -> serde_json::Value {
         subject.private.clone()
     }
@@ -171,7 +174,7 @@ impl ShellTask {
 
 /// Returns the proposal to change the observed object of `request` to `planned`. Retained values stay; computed values are the observed ones, or unknown.
 pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: Attributes) -> Proposal {
-    let schema = resource.resource_type().schema;
+    let schema = resource.declaration().schema;
     let computed = schema.attributes.iter().filter(|a| a.computed).map(|a| a.name);
     let mut planned: Attributes = planned.into_iter().filter(|(_, value)| !value.is_null()).collect();
     let Some(observed) = request.observed.as_ref().map(|o| &o.attributes) else {
@@ -295,8 +298,8 @@ mod tests {
 
     #[test]
     fn every_attribute_is_documented_and_every_setting_is_one() {
-        for resource in ALL {
-            let declared = resource.resource_type();
+        for resource in RESOURCES {
+            let declared = resource.declaration();
             assert!(declared.schema.doc.contains(". ") || declared.schema.doc.ends_with('.'), "{}", declared.name);
             for attribute in &declared.schema.attributes {
                 assert!(attribute.doc.ends_with('.'), "{}.{}", declared.name, attribute.name);
@@ -345,6 +348,7 @@ mod tests {
             ("ssh_systemd_unit", json!({ "drop_ins": {} }), json!({ "drop_ins": { "a": "2" } })),
             ("ssh_sysctl", json!({ "value": "0" }), json!({ "value": "1" })),
             ("ssh_package", json!({ "names": ["a"] }), json!({ "names": ["b"] })),
+            ("ssh_timezone", json!({ "name": "UTC" }), json!({ "name": "Europe/Berlin" })),
         ];
         let of = |(kind, now, then)| (overwritten(kind, now, then), kind);
         assert!(lost.into_iter().map(of).all(|(is, _)| is));
@@ -370,6 +374,7 @@ mod tests {
             ("ssh_user", json!({ "name": "ops" }), "user:ops"),
             ("ssh_group", json!({ "name": "ops" }), "group:ops"),
             ("ssh_swap", json!({}), "swap:all"),
+            ("ssh_timezone", json!({ "name": "UTC" }), "path:/etc/localtime"),
             ("ssh_exec", json!({ "name": "once", "command": ["true"] }), "exec:once"),
             ("ssh_exec", json!({ "command": ["kubeadm", "init"] }), "exec:kubeadm init (17a9342a)"),
             (
@@ -467,6 +472,13 @@ mod tests {
                 "`net.ipv4.ip_forward.` is not a valid name of a kernel parameter",
             ),
             ("ssh_sysctl", json!({ "name": "vm.swappiness", "value": "1\n2" }), "value must be a single line"),
+            ("ssh_timezone", json!({ "name": "" }), "`` is not a valid name of a time zone"),
+            ("ssh_timezone", json!({ "name": "Europe/../UTC" }), "`Europe/../UTC` is not a valid name of a time zone"),
+            (
+                "ssh_timezone",
+                json!({ "name": "/usr/share/zoneinfo/UTC" }),
+                "`/usr/share/zoneinfo/UTC` is not a valid name of a time zone",
+            ),
             ("ssh_user", json!({ "name": "Bad Name" }), "`Bad Name` is not a valid account name"),
             ("ssh_exec", json!({}), "missing required attribute: `command` or `script`"),
             ("ssh_exec", json!({ "command": [] }), "command is an empty list"),
@@ -533,6 +545,7 @@ mod tests {
             ("ssh_exec", "only_if", json!(["test", "-e", "x"])),
             ("ssh_file", "validate", json!(["test", "-e", "x"])),
             ("ssh_file", "validate", json!("test -e x")),
+            ("ssh_timezone", "name", json!("UTC")),
         ];
         for (kind, name, json) in cases {
             let mut items = vec![Value::from(json.clone()).sensitive()];
@@ -554,13 +567,13 @@ mod tests {
 
     #[test]
     fn unknown_values_are_valid() {
-        for resource in ALL {
-            let schema = resource.resource_type().schema;
+        for resource in RESOURCES {
+            let schema = resource.declaration().schema;
             let unknown = |a: &&moorfast_engine::model::Attribute| a.required;
             let attributes =
                 schema.attributes.iter().filter(unknown).map(|a| (a.name.to_owned(), Value::Unknown)).collect();
             let about_values = |i: &Invalid| i.attribute.is_some();
-            assert!(!resource.validate(&attributes).iter().any(about_values), "{}", resource.resource_type().name);
+            assert!(!resource.validate(&attributes).iter().any(about_values), "{}", resource.declaration().name);
         }
     }
 }

@@ -66,7 +66,7 @@ fi
 "#;
 
 impl Resource for Package {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "Packages of the distribution, installed with apt or dnf. Packages that are installed already are not changed. \
              The plan names every other package that is removed or downgraded; the apply removes no other package. \
@@ -239,11 +239,11 @@ held | blob held
         })
     }
 
-    fn initial_private_data(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, desired: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
         if text(desired, "state") == Some("absent") {
             return None;
         }
-        let there = observed.map(|o| texts(o, "names")).unwrap_or_default();
+        let there = observed.map(|o| texts(&o.attributes, "names")).unwrap_or_default();
         let names = texts(desired, "names").into_iter().map(|name| name_of(&name).to_owned());
         let missing: Vec<String> = names.filter(|name| !there.iter().any(|t| name_of(t) == name)).collect();
         Some(json!({ "installed": missing }))

@@ -42,7 +42,7 @@ const ANY: &str = "[ \"$(wc -l < /proc/swaps)\" -gt 1 ] || fail failed 'no swap 
 const UNCOMMENT: &str = r##"rewrite() { printf '%s\n' "${L#'# moorfast: '}"; }"##;
 
 impl Resource for Swap {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "The use of swap on a node, once per node. Off means that swap is off now, that it is commented out in `/etc/fstab` (with the marker `# moorfast:`), and that `swap.target` is masked, so that it stays off after a boot. \
              A destroy restores all three as they were before moorfast.",
@@ -108,8 +108,8 @@ impl Resource for Swap {
         }))
     }
 
-    fn initial_private_data(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
-        let observed = observed?;
+    fn initial_private_data(&self, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
+        let observed = &observed?.attributes;
         Some(json!({ "masked": !flag(observed, "at_boot"), "devices": texts(observed, "devices") }))
     }
 

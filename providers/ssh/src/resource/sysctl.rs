@@ -42,7 +42,7 @@ fail_refused() {
 "#;
 
 impl Resource for Sysctl {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "A kernel parameter, set now, and at boot by a file in `/etc/sysctl.d`. If another file would override the value at boot, the file gets a name that is read later. \
              A destroy removes the file and restores the previous value, unless the kernel refuses it.",
@@ -182,13 +182,17 @@ field written yes",
         )))
     }
 
-    fn initial_private_data(&self, _: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
-        let value = observed?.get("value").filter(|value| !value.is_sensitive())?;
+    fn initial_private_data(&self, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
+        let value = observed?.attributes.get("value").filter(|value| !value.is_sensitive())?;
         Some(json!({ "before": value.as_str()? }))
     }
 
     fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
-        match (subject.private.is_null(), answer.text("before")) {
+        let now = subject.before.as_ref().and_then(|before| before.get("value"));
+        // An imported object has other private data, and its value may be a secret of the manifest.
+        let imported = !subject.private.is_null() && !now.is_some_and(Value::is_sensitive);
+        let is_first = subject.private.is_null() || (imported && subject.private["before"].is_null());
+        match (is_first, answer.text("before")) {
             (true, Some(before)) => json!({ "before": plain(&before) }),
             _ => subject.private.clone(),
         }

@@ -117,7 +117,7 @@ check_stays_active() {
 "#;
 
 impl Resource for Unit {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "A systemd unit. With `content`, moorfast manages the unit file; without it, the unit of a package. \
              The unit is restarted when its content or a drop-in changes, and when a resource of `restart_on` changes. systemd reloads its unit files when necessary. \
@@ -401,17 +401,18 @@ done",
         ))
     }
 
-    fn initial_private_data(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
+    fn initial_private_data(&self, desired: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
         if is_set(desired, "content") {
             return None;
         }
+        let observed = observed.map(|o| &o.attributes);
         let is = |name: &str| observed.is_some_and(|o| flag(o, name));
         let running = observed.and_then(|o| text(o, "state")) == Some("running");
         Some(json!({ "enabled": is("enabled"), "masked": is("masked"), "running": running }))
     }
 
     fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
-        let found = !subject.private.is_null() || is_set(&subject.attributes, "content");
+        let found = !subject.private["enabled"].is_null() || is_set(&subject.attributes, "content");
         let mut private = match answer.text("before").filter(|_| !found) {
             Some(before) => {
                 let (file_state, active) = before.split_once(' ').unwrap_or_default();

@@ -76,7 +76,7 @@ fi"#;
 const LISTS: &[&str] = &["groups", "authorized_keys"];
 
 impl Resource for User {
-    fn resource_type(&self) -> ResourceType {
+    fn declaration(&self) -> ResourceType {
         let schema = Schema::new(
             "An account without a password. A destroy removes the account only if moorfast created it.",
             [
@@ -218,8 +218,8 @@ impl Resource for User {
         Ok(ShellTask::quick(format!("{start}\n{body}")))
     }
 
-    fn initial_private_data(&self, desired: &Attributes, observed: Option<&Attributes>) -> Option<serde_json::Value> {
-        let mut found = previous_lists(desired, observed);
+    fn initial_private_data(&self, desired: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
+        let mut found = previous_lists(desired, observed.map(|o| &o.attributes));
         if observed.is_none() {
             found.insert("made".to_owned(), true.into());
         }

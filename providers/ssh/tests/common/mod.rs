@@ -215,6 +215,12 @@ impl World {
         self.records.lock().unwrap().insert(kind.to_owned(), record);
     }
 
+    /// Records an existing object as an import or an adoption does, with the private data of its reading.
+    pub async fn import(&self, kind: &str, desired: Attributes) {
+        let Observed { attributes, private } = self.read(kind, Some(desired)).await.unwrap().expect("an object");
+        self.add_record(kind, &Applied { attributes, private, notes: Vec::new() });
+    }
+
     /// Applies a change that fails half-way, and records it as the engine does.
     pub async fn apply_failing(&self, kind: &str, desired: Attributes) -> ProviderError {
         let full = Self::full(kind, desired.clone());
