@@ -95,7 +95,7 @@ impl Diagnostic {
     }
 }
 
-/// Returns the candidate of which `name` is probably a misspelling.
+/// Returns the candidate that `name` probably misspells.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (name.chars().count() / 3).max(1);
     candidates

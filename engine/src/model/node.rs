@@ -18,7 +18,7 @@ impl fmt::Display for NodeName {
     }
 }
 
-/// The transport by which a node is reached.
+/// The connection to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Transport {
     /// The ssh program of the user.

@@ -525,7 +525,7 @@ impl Bench {
         lock.release().await.unwrap();
     }
 
-    /// Imports what is there under an address.
+    /// Imports the existing object into an address.
     pub async fn import(&self, address: &str) -> Result<Vec<Address>, Failure> {
         self.workbench.import(&address.parse().unwrap()).await
     }
