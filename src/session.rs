@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use moorfast_engine::manifest::Manifest;
+use moorfast_engine::manifest::{Manifest, is_manifest_file};
 use moorfast_engine::model::{Diagnostic, Severity, Sources};
 use moorfast_engine::provider::Provider;
 use moorfast_engine::reference::BlockSchemas;
@@ -231,17 +231,5 @@ pub fn catalogue() -> BlockSchemas {
 
 fn is_empty_folder(path: &Path) -> bool {
     let Ok(entries) = path.read_dir() else { return false };
-    !entries.flatten().any(|entry| {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        name.ends_with(".toml")
-            && !name.starts_with('.')
-            && !name.ends_with(".vars.toml")
-            && !is_rust_configuration(&name)
-    })
-}
-
-/// Returns whether a TOML file belongs to Rust's tools, and so is not part of a manifest.
-pub fn is_rust_configuration(name: &str) -> bool {
-    ["Cargo.toml", "rust-toolchain.toml", "rustfmt.toml", "clippy.toml", "deny.toml"].contains(&name)
+    !entries.flatten().any(|entry| is_manifest_file(&entry.file_name().to_string_lossy()))
 }

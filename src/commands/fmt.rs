@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use moorfast_engine::manifest::is_rust_configuration;
 use moorfast_engine::model::{SourceFile, Sources};
 use moorfast_engine::state::bounded;
 
@@ -109,7 +110,7 @@ fn collect(path: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(),
         }
         if entry.is_dir() && recursive {
             collect(&entry, recursive, files)?;
-        } else if entry.is_file() && name.ends_with(".toml") && !crate::session::is_rust_configuration(&name) {
+        } else if entry.is_file() && name.ends_with(".toml") && !is_rust_configuration(&name) {
             files.push(entry);
         }
     }

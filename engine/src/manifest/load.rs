@@ -111,9 +111,8 @@ fn manifest_files(path: &Path) -> Result<Vec<PathBuf>, Box<Diagnostic>> {
             _ => Diagnostic::error(format!("cannot list {}: {error}", path.display())),
         })
     })?;
-    let is_manifest = |name: &str| name.ends_with(".toml") && !name.ends_with(".vars.toml") && !name.starts_with('.');
     let mut names: Vec<String> = entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|name| is_manifest(name));
+    names.retain(|name| is_manifest_file(name));
     names.sort();
     if names.is_empty() {
         let help = "a manifest is one or more *.toml files; `moorfast init` creates one";
@@ -121,6 +120,16 @@ fn manifest_files(path: &Path) -> Result<Vec<PathBuf>, Box<Diagnostic>> {
         return Err(Box::new(missing.help(help)));
     }
     Ok(names.into_iter().map(|name| path.join(name)).collect())
+}
+
+/// Whether a file with this name is a part of the manifest of its folder: a visible `*.toml` that is neither a file of variables nor a file of Rust's tools.
+pub fn is_manifest_file(name: &str) -> bool {
+    name.ends_with(".toml") && !name.ends_with(".vars.toml") && !name.starts_with('.') && !is_rust_configuration(name)
+}
+
+/// Whether a TOML file with this name belongs to Rust's tools.
+pub fn is_rust_configuration(name: &str) -> bool {
+    ["Cargo.toml", "rust-toolchain.toml", "rustfmt.toml", "clippy.toml", "deny.toml"].contains(&name)
 }
 
 /// Returns the digest of all sources with their file names.

@@ -30,6 +30,7 @@ use crate::model::{Address, ResourceAddress, Sources, Span, Value};
 pub use format::format;
 pub use http_block::HTTP;
 pub use inventory::{evaluate_for_each, evaluate_inventory, node_value, select_nodes};
+pub use load::{is_manifest_file, is_rust_configuration};
 pub use locals::StaticScope;
 pub use policy::{Policy, PolicySeverity};
 pub use rollout::{GateName, MaxUnavailable, Rollout};

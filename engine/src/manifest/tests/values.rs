@@ -323,6 +323,22 @@ fn an_unreadable_manifest_is_an_error() {
 }
 
 #[test]
+fn files_of_other_tools_are_not_part_of_the_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("main.toml", "[locals]\na = 1\n"),
+        ("Cargo.toml", "[package]\nname = \"x\"\n"),
+        ("rustfmt.toml", "max_width = 120\n"),
+        ("prod.vars.toml", "a = 1\n"),
+        (".hidden.toml", "not TOML"),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let manifest = Manifest::load(folder.path()).unwrap();
+    assert_eq!(manifest.sources.files.len(), 1, "{:?}", manifest.sources.files);
+}
+
+#[test]
 fn provider_instances_are_distinguished_from_attributes() {
     let text = "[providers.kubernetes]\ncontext = 'a'\nexec = { command = 'x' }\n[providers.kubernetes.prod]\ncontext = 'b'\n[providers.ssh.far]\nuser = 'x'\n";
     let manifest = manifest(text);
