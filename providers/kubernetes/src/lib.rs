@@ -2,6 +2,20 @@
 //!
 //! `KubernetesProvider` hands each call to the module of the resource type (`resource/`) or data source (`data/`). These read and change a cluster
 //! through `cluster::Cluster`, whose client limits, checks and retries every request (`request_guard`, `response`, `retry`).
+//!
+//! Before it is configured, the provider declares its types, validates attributes and computes identities, all without a connection:
+//!
+//! ```
+//! use moorfast_engine::model::{Attributes, Value};
+//! use moorfast_engine::provider::Provider;
+//! use moorfast_kubernetes::KubernetesProvider;
+//!
+//! let yaml = "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings, namespace: shop}, data: {level: info}}";
+//! let settings = Attributes::from([("yaml".to_owned(), Value::from(yaml))]);
+//! assert!(KubernetesProvider.validate("kubernetes_object", &settings).is_empty());
+//! let objects = KubernetesProvider.objects("kubernetes_object", &settings);
+//! assert_eq!(objects[0].name, "ConfigMap/shop/settings");
+//! ```
 
 mod attributes;
 mod cluster;

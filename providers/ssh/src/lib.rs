@@ -16,6 +16,18 @@
 //!
 //! An attribute travels like this: `content` of an `ssh_file` is validated and planned in `resource::file`, becomes shell code
 //! there, is sent by `node_shell`, and is read again by the same script, so that the record has what is on the node.
+//!
+//! Before it is configured, the provider declares its types, validates attributes and computes identities, all without a connection:
+//!
+//! ```
+//! use moorfast_engine::model::{Attributes, Value};
+//! use moorfast_engine::provider::Provider;
+//! use moorfast_ssh::SshProvider;
+//!
+//! let motd = Attributes::from([("path".to_owned(), Value::from("/etc/motd")), ("content".to_owned(), Value::from("hello"))]);
+//! assert!(SshProvider.validate("ssh_file", &motd).is_empty());
+//! assert_eq!(SshProvider.identity("ssh_file", &motd).as_deref(), Some("path:/etc/motd"));
+//! ```
 
 mod answer;
 mod connection;
