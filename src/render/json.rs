@@ -66,7 +66,7 @@ fn node(change: &NodeChange) -> Json {
         "node": change.node,
         "change": change.kind.word(),
         "approved": change.approved,
-        "approval": change.is_withheld().then(|| change.approval()),
+        "approval": change.is_unapproved().then(|| change.approval()),
         "before": change.before,
         "after": change.after,
         "message": change.to_string(),

@@ -168,7 +168,7 @@ pub fn failures(report: &Report, manifest: Option<&Manifest>, width: usize) -> S
     }
     let further = [
         failed_gates(report, manifest, width),
-        withheld(report),
+        unapproved(report),
         stale(report),
         skipped(&unsuccessful),
         left(report),
@@ -188,7 +188,7 @@ pub fn failures(report: &Report, manifest: Option<&Manifest>, width: usize) -> S
 }
 
 /// Returns the number of skipped operations on each node whose machine is not approved.
-fn withheld(report: &Report) -> Option<String> {
+fn unapproved(report: &Report) -> Option<String> {
     let mut skipped: BTreeMap<&NodeName, usize> = BTreeMap::new();
     for outcome in &report.outcomes {
         if let ChangeResult::Unapproved(node) = &outcome.result {

@@ -247,8 +247,8 @@ pub fn dangers() -> Plan {
         }}})
     };
     let mut scaled = change("kubernetes_object.web", Action::Update, object(2), object(3));
-    let leftover = Reason::Superseded { identity: "apps/v1/Deployment/default/web-2".to_owned() };
-    scaled.reasons = vec![Reason::Drift, Reason::Incomplete, leftover];
+    let superseded = Reason::Superseded { identity: "apps/v1/Deployment/default/web-2".to_owned() };
+    scaled.reasons = vec![Reason::Drift, Reason::Incomplete, superseded];
     let gone = change("ssh_file.lost[\"gpu01\"]", Action::Create, Json::Null, file("/etc/lost"));
     let read = change("data.kubernetes_object.secret", Action::Read, Json::Null, json!({"data": {"$unknown": true}}));
     let drift = [("gpu01", Some(json!({"mode": "0777"}))), ("gpu02", Some(json!({"mode": "0777"}))), ("gpu03", None)]

@@ -77,7 +77,7 @@ impl Executor<'_> {
 
     /// Reports the nodes whose machine nobody approved.
     pub(super) fn report_unapproved(&self) {
-        for node in self.context.machines.changes.iter().filter(|change| change.is_withheld()) {
+        for node in self.context.machines.changes.iter().filter(|change| change.is_unapproved()) {
             let changes = self.context.plan.changes.iter().filter(|c| c.action.is_change());
             let held = changes.filter(|c| self.context.unapproved.get(&c.address) == Some(&node.node));
             match held.count() {

@@ -100,7 +100,7 @@ impl Machine {
 
 impl NodeChange {
     /// Whether another machine answers and is not approved. Then the node is not changed.
-    pub fn is_withheld(&self) -> bool {
+    pub fn is_unapproved(&self) -> bool {
         self.kind.is_another_machine() && !self.approved
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct Machines {
 impl Machines {
     /// Returns the change of a node whose machine nobody approved. Nothing is done on such a node.
     pub fn unapproved(&self, node: &NodeName) -> Option<&NodeChange> {
-        self.changes.iter().find(|change| change.node == *node && change.is_withheld())
+        self.changes.iter().find(|change| change.node == *node && change.is_unapproved())
     }
 }
 
