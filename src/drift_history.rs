@@ -42,10 +42,10 @@ impl<'a> StoredHistory<'a> {
     ///
     /// # Errors
     /// If the history can be stored neither beside the state nor in the folder, with both reasons.
-    pub async fn add(self, look: &Observation) -> Result<(), (StateError, io::Error)> {
-        let Err(refused) = self.store.note_drift(look).await else { return Ok(()) };
+    pub async fn add(self, observation: &Observation) -> Result<(), (StateError, io::Error)> {
+        let Err(refused) = self.store.note_drift(observation).await else { return Ok(()) };
         tracing::debug!(%refused, "the drift history is stored in a local file");
-        write(self.folder, &self.history.after(look)).map_err(|error| (refused, error))
+        write(self.folder, &self.history.after(observation)).map_err(|error| (refused, error))
     }
 }
 
@@ -64,7 +64,7 @@ pub struct Sightings<'a> {
 
 impl Sightings<'_> {
     /// Returns the entry of this run for the history, not yet reported to anybody.
-    pub fn look(&self, at: Timestamp) -> Observation {
+    pub fn observation(&self, at: Timestamp) -> Observation {
         let looked_at: BTreeSet<String> = self.plan.changes.iter().map(|change| change.address.to_string()).collect();
         let answered: BTreeSet<&str> = self.plan.changes.iter().map(|change| change.target.as_str()).collect();
         let others = self.snapshot.records.values().filter(|record| !looked_at.contains(&record.address));
@@ -81,18 +81,18 @@ impl Sightings<'_> {
 
     /// Returns whether all drift that was posted to a webhook is gone. If an object could not be read, its status is unknown and there is no
     /// recovery.
-    pub fn is_recovery(&self, look: &Observation, history: &DriftHistory) -> bool {
-        self.unread.is_empty() && look.seen.is_empty() && history.clone().after(look).owes_recovery()
+    pub fn is_recovery(&self, observation: &Observation, history: &DriftHistory) -> bool {
+        self.unread.is_empty() && observation.seen.is_empty() && history.clone().after(observation).owes_recovery()
     }
 
     /// Returns the plan with only the drift that was not reported before, and whether anything is new.
-    pub fn news(&self, look: &Observation, history: &DriftHistory) -> (Plan, bool) {
+    pub fn news(&self, observation: &Observation, history: &DriftHistory) -> (Plan, bool) {
         let reported = history.reported();
         let is_new = |sighting: &Sighting| !reported.contains(&sighting.key());
         let drift = self.plan.drift.iter().filter(|drift| is_new(&self.object(drift))).cloned().collect();
         let nodes = self.plan.nodes.iter().filter(|node| !node.kind.is_mismatch() || is_new(&self.node(node)));
         let plan = Plan { drift, nodes: nodes.cloned().collect(), ..self.plan.clone() };
-        (plan, look.seen.iter().any(is_new))
+        (plan, observation.seen.iter().any(is_new))
     }
 
     fn object(&self, drift: &Drift) -> Sighting {
@@ -192,16 +192,16 @@ mod tests {
     fn is_recovery(plan: &Plan, unread: &Unread, history: &DriftHistory) -> bool {
         let (snapshot, key) = (snapshot(&samples::refresh()), SealKey::from_bytes([7; 32]));
         let seen = Sightings { plan, unread, snapshot: &snapshot, key: &key };
-        seen.is_recovery(&seen.look(at(9)), history)
+        seen.is_recovery(&seen.observation(at(9)), history)
     }
 
     /// Returns the reported and posted entry of a run at this second, and its drift that is new after `history`.
     fn seen(plan: &Plan, unread: &Unread, second: i64, history: &DriftHistory) -> (Observation, Plan, bool) {
         let (snapshot, key) = (snapshot(&samples::refresh()), SealKey::from_bytes([7; 32]));
         let seen = Sightings { plan, unread, snapshot: &snapshot, key: &key };
-        let look = Observation { reported: true, posted: Some(Posted::Seen), ..seen.look(at(second)) };
-        let (news, has_news) = seen.news(&look, history);
-        (look, news, has_news)
+        let observation = Observation { reported: true, posted: Some(Posted::Seen), ..seen.observation(at(second)) };
+        let (news, has_news) = seen.news(&observation, history);
+        (observation, news, has_news)
     }
 
     #[test]

@@ -101,16 +101,16 @@ impl Drift {
         planned.close().await;
 
         let seen = Sightings { plan: &plan, unread: &unread, snapshot: &snapshot, key: store.seal_key() };
-        let look = seen.look(Timestamp::now());
+        let observation = seen.observation(Timestamp::now());
         let (reported, has_news) =
-            if self.since_last { seen.news(&look, &stored.history) } else { (plan.clone(), true) };
+            if self.since_last { seen.news(&observation, &stored.history) } else { (plan.clone(), true) };
         let omitted = Omitted { unread: unread.len(), known: count(&plan) - count(&reported) };
         self.print(session, &reported, &unread, omitted)?;
 
         let failed = (!unread.is_empty()).then(|| run.error(Failure::Providers(unread.clone())));
         let of_unread = failed.as_ref().map_or(Exit::Success, Error::drift_exit);
         let exit = exit_of(&reported).worse(of_unread);
-        let recovered = seen.is_recovery(&look, &stored.history);
+        let recovered = seen.is_recovery(&observation, &stored.history);
         let manifest = manifest(session);
         let message = DriftReport { manifest: &manifest, plan: &reported, unread: &unread, exit, recovered };
         let delivered = match &webhook {
@@ -123,7 +123,7 @@ impl Drift {
         // Drift that the webhook did not accept is reported again by the next run.
         let posted = if recovered { Posted::Recovery } else { Posted::Seen };
         let posted = (delivered == Some(true)).then_some(posted);
-        store_history(session, stored, Observation { reported: self.since_last && !lost, posted, ..look }).await;
+        store_history(session, stored, Observation { reported: self.since_last && !lost, posted, ..observation }).await;
         let found = Found {
             plan: Some(&plan),
             unread: unread.len(),
@@ -197,8 +197,8 @@ async fn post(session: &Session, workspace: &Workspace, webhook: &Webhook, messa
 }
 
 /// Adds this run to the drift history.
-async fn store_history(session: &Session, stored: StoredHistory<'_>, look: Observation) {
-    if let Err((refused, error)) = stored.add(&look).await {
+async fn store_history(session: &Session, stored: StoredHistory<'_>, observation: Observation) {
+    if let Err((refused, error)) = stored.add(&observation).await {
         session.ui.note(format!(
             "The drift history was not saved beside the state: {refused}; nor on this machine: {error}\n"
         ));

@@ -102,7 +102,7 @@ impl DriftHistory {
     /// Returns the history with the addition. Adding the same again has no effect.
     pub(crate) fn with(self, note: &DriftNote) -> Self {
         match note {
-            DriftNote::Observation(look) => self.after(look),
+            DriftNote::Observation(observation) => self.after(observation),
             DriftNote::Moved(history) => self.joined(history),
         }
     }
@@ -118,25 +118,25 @@ impl DriftHistory {
 
     /// Returns the history with another observation.
     #[must_use]
-    pub fn after(mut self, look: &Observation) -> Self {
-        let seen: HashSet<_> = look.seen.iter().map(Sighting::key).collect();
+    pub fn after(mut self, observation: &Observation) -> Self {
+        let seen: HashSet<_> = observation.seen.iter().map(Sighting::key).collect();
         for entry in self.entries.iter_mut().filter(|entry| entry.gone.is_none()) {
             if seen.contains(&entry.key()) {
-                entry.last_seen = look.at;
-                entry.reported_at = entry.reported_at.or(look.reported_at());
-                entry.posted = entry.posted.or(look.posted_at());
-            } else if !look.unseen.contains(&entry.subject) {
-                entry.gone = Some(look.at);
+                entry.last_seen = observation.at;
+                entry.reported_at = entry.reported_at.or(observation.reported_at());
+                entry.posted = entry.posted.or(observation.posted_at());
+            } else if !observation.unseen.contains(&entry.subject) {
+                entry.gone = Some(observation.at);
             }
         }
         let open: HashSet<_> = self.open().map(DriftEntry::key).collect();
-        let new = look.seen.iter().filter(|sighting| !open.contains(&sighting.key()));
-        let new: Vec<_> = new.map(|sighting| DriftEntry::new(sighting, look)).collect();
+        let new = observation.seen.iter().filter(|sighting| !open.contains(&sighting.key()));
+        let new: Vec<_> = new.map(|sighting| DriftEntry::new(sighting, observation)).collect();
         self.entries.extend(new);
-        if look.posted == Some(Posted::Recovery) {
+        if observation.posted == Some(Posted::Recovery) {
             self.entries.iter_mut().filter(|entry| entry.gone.is_some()).for_each(|entry| entry.posted = None);
         }
-        self.looked_at = Some(look.at);
+        self.looked_at = Some(observation.at);
         self.remove_old();
         self
     }
@@ -189,16 +189,16 @@ impl Observation {
 }
 
 impl DriftEntry {
-    fn new(sighting: &Sighting, look: &Observation) -> Self {
+    fn new(sighting: &Sighting, observation: &Observation) -> Self {
         Self {
             subject: sighting.subject.clone(),
             attributes: sighting.attributes.clone(),
             how: sighting.how.clone(),
-            first_seen: look.at,
-            last_seen: look.at,
+            first_seen: observation.at,
+            last_seen: observation.at,
             gone: None,
-            reported_at: look.reported_at(),
-            posted: look.posted_at(),
+            reported_at: observation.reported_at(),
+            posted: observation.posted_at(),
         }
     }
 
@@ -225,7 +225,7 @@ mod tests {
         Sighting { subject: subject.into(), attributes: vec!["mode".into()], how: Digest::of(how.as_bytes()) }
     }
 
-    fn look(hours: i64, seen: &[(&str, &str)]) -> Observation {
+    fn observation(hours: i64, seen: &[(&str, &str)]) -> Observation {
         let seen = seen.iter().map(|(subject, how)| sighting(subject, how)).collect();
         Observation { at: at(hours), seen, unseen: BTreeSet::new(), reported: true, posted: None }
     }
@@ -239,9 +239,9 @@ mod tests {
 
     #[test]
     fn an_entry_ends_when_the_drift_ends_or_changes() {
-        let history = DriftHistory::default().after(&look(1, &[("a", "x"), ("b", "x")]));
-        let history = history.after(&look(2, &[("a", "x"), ("b", "y")])).after(&look(3, &[("b", "y")]));
-        let history = history.after(&look(4, &[("a", "x"), ("b", "y")]));
+        let history = DriftHistory::default().after(&observation(1, &[("a", "x"), ("b", "x")]));
+        let history = history.after(&observation(2, &[("a", "x"), ("b", "y")])).after(&observation(3, &[("b", "y")]));
+        let history = history.after(&observation(4, &[("a", "x"), ("b", "y")]));
         let expected = [("a", 1, 2, Some(3)), ("b", 1, 1, Some(2)), ("b", 2, 4, None), ("a", 4, 4, None)];
         assert_eq!(shown(&history), expected.map(|(name, first, last, gone)| (name.to_owned(), first, last, gone)));
     }
@@ -249,35 +249,35 @@ mod tests {
     #[test]
     fn entries_of_unread_objects_do_not_change() {
         let unseen = ["a".to_owned()].into();
-        let history = DriftHistory::default().after(&look(1, &[("a", "x"), ("b", "x")]));
-        let history = history.after(&Observation { unseen, ..look(2, &[]) });
+        let history = DriftHistory::default().after(&observation(1, &[("a", "x"), ("b", "x")]));
+        let history = history.after(&Observation { unseen, ..observation(2, &[]) });
         assert_eq!(shown(&history), [("a".to_owned(), 1, 1, None), ("b".to_owned(), 1, 1, Some(2))]);
     }
 
     #[test]
     fn only_reported_drift_is_not_new() {
         let was_reported = |history: &DriftHistory, how| history.reported().contains(&sighting("a", how).key());
-        let quiet = Observation { reported: false, ..look(1, &[("a", "x")]) };
+        let quiet = Observation { reported: false, ..observation(1, &[("a", "x")]) };
         let history = DriftHistory::default().after(&quiet);
         assert!(!was_reported(&history, "x"), "an observation that was not reported");
-        let history = history.after(&look(2, &[("a", "x")]));
+        let history = history.after(&observation(2, &[("a", "x")]));
         assert!(was_reported(&history, "x") && !was_reported(&history, "y"));
-        let history = history.after(&look(3, &[]));
+        let history = history.after(&observation(3, &[]));
         assert!(!was_reported(&history, "x"), "it ended, and would be new again");
     }
 
     #[test]
     fn a_recovery_message_is_due_until_it_is_sent() {
-        let posted = |posted, look| Observation { posted: Some(posted), ..look };
-        let history = DriftHistory::default().after(&posted(Posted::Seen, look(1, &[("a", "x"), ("b", "x")])));
-        let history = history.after(&look(2, &[("b", "x")]));
+        let posted = |posted, observation| Observation { posted: Some(posted), ..observation };
+        let history = DriftHistory::default().after(&posted(Posted::Seen, observation(1, &[("a", "x"), ("b", "x")])));
+        let history = history.after(&observation(2, &[("b", "x")]));
         assert!(!history.owes_recovery(), "b still drifts");
-        let history = history.after(&look(3, &[("c", "x")]));
+        let history = history.after(&observation(3, &[("c", "x")]));
         assert!(history.owes_recovery(), "c was not reported");
         // Observations without an accepted message change nothing.
-        let history = history.after(&look(4, &[])).after(&look(5, &[]));
+        let history = history.after(&observation(4, &[])).after(&observation(5, &[]));
         assert!(history.owes_recovery());
-        let history = history.after(&posted(Posted::Recovery, look(6, &[])));
+        let history = history.after(&posted(Posted::Recovery, observation(6, &[])));
         assert!(!history.owes_recovery());
     }
 
@@ -293,10 +293,10 @@ mod tests {
 
     #[test]
     fn the_history_of_another_store_is_added_once() {
-        let other = DriftHistory::default().after(&look(1, &[("a", "x")])).after(&look(3, &[]));
+        let other = DriftHistory::default().after(&observation(1, &[("a", "x")])).after(&observation(3, &[]));
         let moved = DriftNote::Moved(other.clone());
         assert_eq!(DriftHistory::default().with(&moved), other);
-        let own = DriftHistory::default().after(&look(2, &[("b", "x")]));
+        let own = DriftHistory::default().after(&observation(2, &[("b", "x")]));
         let joined = own.with(&moved).with(&moved);
         assert_eq!(shown(&joined), [("a".to_owned(), 1, 1, Some(3)), ("b".to_owned(), 2, 2, None)]);
         assert_eq!(joined.looked_at, other.looked_at);
@@ -306,17 +306,17 @@ mod tests {
     fn past_drift_is_limited_and_current_drift_is_kept() {
         let names: Vec<String> = (0..ENTRIES + 10).map(|i| format!("o{i}")).collect();
         let all: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
-        let history = DriftHistory::default().after(&look(1, &all[..5])).after(&look(2, &all[5..]));
+        let history = DriftHistory::default().after(&observation(1, &all[..5])).after(&observation(2, &all[5..]));
         assert_eq!(history.entries.len(), all.len() - 5, "past drift is removed");
         assert_eq!(history.reported().len(), all.len() - 5, "current drift is not new again");
-        let history = history.after(&look(3, &[]));
+        let history = history.after(&observation(3, &[]));
         assert_eq!(history.entries.len(), ENTRIES);
         let large: Vec<String> = (0..1000).map(|i| format!("{i:01000}")).collect();
         let large: Vec<_> = large.iter().map(|name| (name.as_str(), "x")).collect();
-        let large = DriftHistory::default().after(&look(1, &large)).after(&look(2, &[]));
+        let large = DriftHistory::default().after(&observation(1, &large)).after(&observation(2, &[]));
         let text = serde_json::to_vec(&large).unwrap();
         assert!(text.len() < BYTES, "{}", text.len());
         let later = 3 + 24 * 91;
-        assert_eq!(shown(&history.after(&look(later, &[]))), []);
+        assert_eq!(shown(&history.after(&observation(later, &[]))), []);
     }
 }

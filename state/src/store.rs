@@ -109,8 +109,8 @@ impl Store {
     ///
     /// # Errors
     /// See [`StateError`]. Fails if the store is read-only.
-    pub async fn note_drift(&self, look: &Observation) -> Result<(), StateError> {
-        self.backend.note_drift(&DriftNote::Observation(look.clone())).await
+    pub async fn note_drift(&self, observation: &Observation) -> Result<(), StateError> {
+        self.backend.note_drift(&DriftNote::Observation(observation.clone())).await
     }
 
     /// Adds the history of drift of the store from which the state was moved.

@@ -7,7 +7,7 @@ use super::bed::Bed;
 use super::{locked, record};
 use crate::{Digest, DriftHistory, Observation, Sighting, StateError};
 
-fn look(subject: &str) -> Observation {
+fn observation(subject: &str) -> Observation {
     let sighting =
         Sighting { subject: subject.into(), attributes: vec!["mode".into()], how: Digest::of(subject.as_bytes()) };
     // The drift of other observations stays, because this one did not read their objects.
@@ -21,7 +21,7 @@ pub(super) async fn a_look_takes_no_lock_and_makes_no_version(bed: Bed) {
     lock.put(record("ssh_file.r0", 1)).await.unwrap();
     let before = store.snapshot().await.unwrap();
     assert_eq!(other.drift().await.unwrap().entries, []);
-    other.note_drift(&look("ssh_file.r0")).await.unwrap();
+    other.note_drift(&observation("ssh_file.r0")).await.unwrap();
     let seen = store.drift().await.unwrap();
     assert_eq!(seen.entries.iter().map(|entry| entry.subject.as_str()).collect::<Vec<_>>(), ["ssh_file.r0"]);
     assert_eq!(store.snapshot().await.unwrap(), before);
@@ -34,10 +34,10 @@ pub(super) async fn a_look_takes_no_lock_and_makes_no_version(bed: Bed) {
 pub(super) async fn of_looks_at_the_same_moment_none_is_lost(bed: Bed) {
     let stores = join_all((0..8).map(|_| bed.open())).await;
     let notes = stores.iter().enumerate().map(|(i, store)| async move {
-        let look = look(&format!("ssh_file.r{i}"));
+        let observation = observation(&format!("ssh_file.r{i}"));
         // Adding the same observation twice has no further effect.
-        store.note_drift(&look).await.unwrap();
-        store.note_drift(&look).await.unwrap();
+        store.note_drift(&observation).await.unwrap();
+        store.note_drift(&observation).await.unwrap();
     });
     join_all(notes).await;
     let entries = stores[0].drift().await.unwrap().entries;
@@ -48,9 +48,9 @@ pub(super) async fn of_looks_at_the_same_moment_none_is_lost(bed: Bed) {
 
 pub(super) async fn without_write_access_the_history_is_not_stored(bed: Bed) {
     let store = bed.open().await;
-    store.note_drift(&look("ssh_file.r0")).await.unwrap();
+    store.note_drift(&observation("ssh_file.r0")).await.unwrap();
     let reader = bed.open_existing().await.unwrap();
-    let refused = reader.note_drift(&look("ssh_file.r1")).await;
+    let refused = reader.note_drift(&observation("ssh_file.r1")).await;
     assert!(matches!(refused, Err(StateError::ReadOnly { .. })), "{refused:?}");
     assert_eq!(reader.drift().await.unwrap(), store.drift().await.unwrap());
     assert_eq!(store.drift().await.unwrap().entries.len(), 1);
@@ -64,9 +64,9 @@ pub(super) async fn more_drift_than_an_object_holds_as_text_is_kept(bed: Bed) {
         how: Digest::of(&i.to_le_bytes()),
     };
     let seen = (0..10_000).map(sighting).collect();
-    let look =
+    let observation =
         Observation { at: Timestamp::UNIX_EPOCH, seen, unseen: Default::default(), reported: true, posted: None };
-    store.note_drift(&look).await.unwrap();
+    store.note_drift(&observation).await.unwrap();
     let history = bed.open_existing().await.unwrap().drift().await.unwrap();
-    assert!(history == DriftHistory::default().after(&look), "{} entries", history.entries.len());
+    assert!(history == DriftHistory::default().after(&observation), "{} entries", history.entries.len());
 }

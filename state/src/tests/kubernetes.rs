@@ -132,22 +132,22 @@ async fn a_secret_of_somebody_else_is_left_alone() {
 async fn a_history_of_drift_that_was_not_packed_yet_is_read() {
     let Some(bed) = Bed::new(Kind::Kubernetes) else { return };
     let (config, store) = (config(&bed), bed.open().await);
-    let look = Observation {
+    let observation = Observation {
         at: Timestamp::UNIX_EPOCH,
         seen: vec![],
         unseen: Default::default(),
         reported: false,
         posted: None,
     };
-    store.note_drift(&look).await.unwrap();
+    store.note_drift(&observation).await.unwrap();
     let text = serde_json::to_vec(&store.drift().await.unwrap()).unwrap();
     let secrets = secrets(config).await;
     let mut secret = secrets.get(&format!("{}-drift", config.name)).await.unwrap();
     secret.data = Some([("state".to_owned(), ByteString(text))].into());
     secrets.replace(&format!("{}-drift", config.name), &Default::default(), &secret).await.unwrap();
-    assert_eq!(store.drift().await.unwrap(), DriftHistory::default().after(&look));
-    store.note_drift(&look).await.unwrap();
-    assert_eq!(store.drift().await.unwrap(), DriftHistory::default().after(&look));
+    assert_eq!(store.drift().await.unwrap(), DriftHistory::default().after(&observation));
+    store.note_drift(&observation).await.unwrap();
+    assert_eq!(store.drift().await.unwrap(), DriftHistory::default().after(&observation));
 }
 
 /// A write of many shards was interrupted before the head referred to them. The next holder of the lock deletes them.
