@@ -17,6 +17,9 @@ use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::ui::Ui;
 
+/// A manifest, or its texts with all errors in them.
+type LoadedManifest = Result<Arc<Manifest>, (Sources, Vec<Diagnostic>)>;
+
 /// The global options and the output of a command.
 pub struct Session {
     /// The global options.
@@ -26,7 +29,7 @@ pub struct Session {
     /// Whether the manifest is from somebody who is not trusted.
     pub untrusted: bool,
     /// The manifest, loaded when it is first needed.
-    manifest: OnceLock<Result<Arc<Manifest>, (Sources, Vec<Diagnostic>)>>,
+    manifest: OnceLock<LoadedManifest>,
 }
 
 impl Session {
