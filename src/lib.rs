@@ -18,10 +18,10 @@ mod exit;
 pub mod fuzzing;
 mod hints;
 mod inputs;
+mod invocation;
 mod plan_file;
 mod planning;
 mod render;
-mod session;
 mod signals;
 mod signature;
 mod single_dash_options;
@@ -46,8 +46,8 @@ use tracing_subscriber::{EnvFilter, Layer};
 use crate::cli::{Cli, Globals};
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::invocation::Invocation;
 use crate::render::printable;
-use crate::session::Session;
 use crate::ui::Ui;
 
 /// A function that builds a provider for one run.
@@ -128,10 +128,10 @@ fn start(providers: &[ProviderFactory], cli: Cli, ui: Ui) -> Result<Exit, Error>
         .enable_all()
         .build()
         .map_err(Error::file("start the threads of", "moorfast"))?;
-    let session = Session::new(cli.globals, ui);
-    let options = RunOptions { root: session.root(), data_dir: session.data_dir() };
-    session::set_providers(providers.iter().map(|build| build(&options)).collect());
-    let exit = runtime.block_on(cli.command.run(session));
+    let invocation = Invocation::new(cli.globals, ui);
+    let options = RunOptions { root: invocation.root(), data_dir: invocation.data_dir() };
+    invocation::set_providers(providers.iter().map(|build| build(&options)).collect());
+    let exit = runtime.block_on(cli.command.run(invocation));
     // Background tasks have nothing left to save.
     runtime.shutdown_background();
     exit

@@ -10,9 +10,9 @@ use moorfast_engine::state::{Lock, Snapshot, StateError, Store};
 use moorfast_engine::workspace::{Planned, Workspace};
 
 use crate::error::Error;
+use crate::invocation::Invocation;
 use crate::render::diagnostic::diagnostics;
 use crate::render::progress::{ProgressFormat, ProgressPrinter};
-use crate::session::Session;
 use crate::signals;
 
 /// The options that select the planned instances.
@@ -61,7 +61,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// A run of a command, with its signal handling and its progress output.
 pub struct Run<'a> {
     /// The options and the output of the command.
-    pub session: &'a Session,
+    pub invocation: &'a Invocation,
     /// The manifest with its providers and variables.
     pub workspace: &'a Workspace,
     /// The interrupt that signals set.
@@ -72,9 +72,9 @@ pub struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Starts a run, which handles signals from now on.
-    pub fn new(session: &'a Session, workspace: &'a Workspace, format: ProgressFormat) -> Self {
-        let progress = ProgressPrinter::start(session.ui, format);
-        Self { session, workspace, interrupt: signals::listen(progress.notices()), progress }
+    pub fn new(invocation: &'a Invocation, workspace: &'a Workspace, format: ProgressFormat) -> Self {
+        let progress = ProgressPrinter::start(invocation.ui, format);
+        Self { invocation, workspace, interrupt: signals::listen(progress.notices()), progress }
     }
 
     /// Locks the state.
@@ -82,14 +82,14 @@ impl<'a> Run<'a> {
     /// # Errors
     /// If another run holds the lock for longer than `timeout`, or a signal interrupts the wait.
     pub async fn lock(&self, store: &Store, operation: &str, timeout: Duration) -> Result<Lock, Error> {
-        match self.session.lock(store, operation, Duration::ZERO).await {
+        match self.invocation.lock(store, operation, Duration::ZERO).await {
             Err(Error::State(StateError::Locked(holder))) if !timeout.is_zero() => {
-                self.session.ui.note(format!("Waiting for the state lock: {holder}\n"));
+                self.invocation.ui.note(format!("Waiting for the state lock: {holder}\n"));
             }
             result => return result,
         }
         tokio::select! {
-            lock = self.session.lock(store, operation, timeout) => lock,
+            lock = self.invocation.lock(store, operation, timeout) => lock,
             () = self.interrupt.stop.cancelled() => Err(Error::Interrupted),
         }
     }
@@ -152,7 +152,7 @@ impl<'a> Run<'a> {
 
     /// Prints the messages of the policies, with their places in the manifest.
     pub fn print_policy_messages(&self, messages: &[Diagnostic]) {
-        let ui = &self.session.ui;
+        let ui = &self.invocation.ui;
         if !messages.is_empty() {
             ui.err(format!("\n{}", diagnostics(&self.workspace.manifest.sources, messages, ui.error_width())));
         }

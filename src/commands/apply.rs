@@ -14,6 +14,7 @@ use crate::approval;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
+use crate::invocation::Invocation;
 use crate::plan_file;
 use crate::planning::{Replacements, Run, Selection, parse_duration};
 use crate::render::diagnostic::diagnostics;
@@ -21,7 +22,6 @@ use crate::render::failure;
 use crate::render::progress::ProgressFormat;
 use crate::render::report::Done;
 use crate::render::{escape_json, json, plan, report};
-use crate::session::Session;
 use crate::signature::TrustedKeys;
 
 /// Apply the manifest.
@@ -79,9 +79,9 @@ pub struct Applying {
 }
 
 impl Apply {
-    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         match &self.file {
-            Some(file) => self.saved(file.clone(), session).await,
+            Some(file) => self.saved(file.clone(), invocation).await,
             None => {
                 let mode = match (self.destroy, self.refresh_only) {
                     (true, _) => PlanMode::Destroy,
@@ -89,16 +89,16 @@ impl Apply {
                     _ => PlanMode::Normal,
                 };
                 let options = self.replacements.add_to(self.selection.options(mode));
-                plan_and_apply(session, &options, &self.inputs, &self.applying).await
+                plan_and_apply(invocation, &options, &self.inputs, &self.applying).await
             }
         }
     }
 
-    async fn saved(&self, file: PathBuf, session: &Session) -> Result<Exit, Error> {
+    async fn saved(&self, file: PathBuf, invocation: &Invocation) -> Result<Exit, Error> {
         let saved = plan_file::read(&file)?;
         if let Some(keys) = &self.require_signature {
             let signer = saved.verify(&TrustedKeys::read(keys)?)?;
-            session.ui.note(format!("The plan is signed by {signer}.\n"));
+            invocation.ui.note(format!("The plan is signed by {signer}.\n"));
         }
         let plan = saved.plan;
         if let Some(policy) = plan.policies.iter().find(|policy| policy.denies()) {
@@ -107,9 +107,9 @@ impl Apply {
                 "fix what the policy reports, and plan again; a denied plan is saved only for review",
             ));
         }
-        let workspace = session.checked_workspace(&self.inputs.clone().with_saved(&plan))?;
-        let store = session.store().await?;
-        let run = Run::new(session, &workspace, self.applying.format());
+        let workspace = invocation.checked_workspace(&self.inputs.clone().with_saved(&plan))?;
+        let store = invocation.store().await?;
+        let run = Run::new(invocation, &workspace, self.applying.format());
         let lock = run.lock(&store, "apply", self.applying.lock_timeout).await?;
         let (snapshot, events) = (store.snapshot().await?, run.progress.events());
         let resumed = workspace.resume(plan, &snapshot, store.seal_key(), &events, &run.interrupt).await;
@@ -132,7 +132,7 @@ impl Applying {
 
 /// Plans, asks for approval and applies, for `apply` without a file and for `destroy`.
 pub async fn plan_and_apply(
-    session: &Session,
+    invocation: &Invocation,
     options: &PlanOptions,
     inputs: &Inputs,
     applying: &Applying,
@@ -141,23 +141,23 @@ pub async fn plan_and_apply(
         return Err(Error::usage("cannot ask for approval with --json", "add --auto-approve, or apply a saved plan"));
     }
     let mode = options.mode;
-    let workspace = session.checked_workspace(inputs)?;
-    let store = session.store().await?;
-    let run = Run::new(session, &workspace, applying.format());
+    let workspace = invocation.checked_workspace(inputs)?;
+    let store = invocation.store().await?;
+    let run = Run::new(invocation, &workspace, applying.format());
     let operation = if mode == PlanMode::Destroy { "destroy" } else { "apply" };
     let lock = run.lock(&store, operation, applying.lock_timeout).await?;
     let planned = run.plan(&store, &store.snapshot().await?, options).await?;
     let (planned, messages) = run.with_policies(planned, true).await?;
     if !applying.json {
-        session.ui.out(plan::plan(&planned.plan, session.ui.text_options(applying.full)))?;
+        invocation.ui.out(plan::plan(&planned.plan, invocation.ui.text_options(applying.full)))?;
     }
     if planned.plan.is_denied() {
         return denied(&run, planned, lock, &messages, applying).await;
     }
     if !applying.auto_approve && planned.plan.has_changes() && !approved(&run, applying, mode).await? {
         planned.close().await;
-        release(lock, session).await;
-        session.ui.err("Nothing was changed.\n");
+        release(lock, invocation).await;
+        invocation.ui.err("Nothing was changed.\n");
         return Ok(Exit::Error);
     }
     // The objects may have changed while a person reviewed the plan, so they are read again. Without a review there is no promise to keep.
@@ -173,13 +173,13 @@ async fn denied(
     applying: &Applying,
 ) -> Result<Exit, Error> {
     planned.close().await;
-    release(lock, run.session).await;
+    release(lock, run.invocation).await;
     if applying.json {
-        run.session.ui.err(escape_json(&json::denied(&run.workspace.manifest.sources, messages)));
+        run.invocation.ui.err(escape_json(&json::denied(&run.workspace.manifest.sources, messages)));
         return Ok(Exit::Error);
     }
     run.print_policy_messages(messages);
-    run.session.ui.err("\nNothing was changed.\n");
+    run.invocation.ui.err("\nNothing was changed.\n");
     Ok(Exit::Error)
 }
 
@@ -203,7 +203,7 @@ async fn approved(run: &Run<'_>, applying: &Applying, mode: PlanMode) -> Result<
             ("Do you want to perform these actions?", "moorfast will perform exactly the actions described above.")
         }
     };
-    approval::ask(&run.session.ui, question, detail, &run.interrupt).await
+    approval::ask(&run.invocation.ui, question, detail, &run.interrupt).await
 }
 
 async fn apply(run: &Run<'_>, planned: Planned, lock: Lock, applying: &Applying, verify: bool) -> Result<Exit, Error> {
@@ -224,15 +224,15 @@ async fn apply(run: &Run<'_>, planned: Planned, lock: Lock, applying: &Applying,
     let report = planned.apply(&lock, options, &run.progress.events(), &run.interrupt).await;
     run.progress.flush().await;
     if let Err(error) = lock.finish_run(&record.id, run_end(&report)).await {
-        run.session.ui.warn(format!("cannot record the end of this run: {error}"));
+        run.invocation.ui.warn(format!("cannot record the end of this run: {error}"));
     }
-    release(lock, run.session).await;
+    release(lock, run.invocation).await;
     print_report(run, &report, applying, mode, started.elapsed())?;
     Ok(exit(&report))
 }
 
 fn print_report(run: &Run, report: &Report, applying: &Applying, mode: PlanMode, took: Duration) -> Result<(), Error> {
-    let ui = &run.session.ui;
+    let ui = &run.invocation.ui;
     let width = ui.error_width();
     if applying.json {
         return ui.json(json::report(report, &run.workspace.manifest.sources));
@@ -251,9 +251,9 @@ fn print_report(run: &Run, report: &Report, applying: &Applying, mode: PlanMode,
 }
 
 /// Releases the lock. A lock that cannot be released expires soon after this process ended.
-async fn release(lock: Lock, session: &Session) {
+async fn release(lock: Lock, invocation: &Invocation) {
     if let Err(error) = lock.release().await {
-        session.ui.warn(format!("cannot release the state lock: {error}"));
+        invocation.ui.warn(format!("cannot release the state lock: {error}"));
     }
 }
 

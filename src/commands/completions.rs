@@ -6,7 +6,7 @@ use clap_complete::Shell;
 use crate::cli::Cli;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::session::Session;
+use crate::invocation::Invocation;
 
 /// Print a completion script for a shell.
 ///
@@ -18,10 +18,10 @@ pub struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
+    pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "moorfast", &mut script);
-        session.ui.data(String::from_utf8_lossy(&script))?;
+        invocation.ui.data(String::from_utf8_lossy(&script))?;
         Ok(Exit::Success)
     }
 }

@@ -10,9 +10,9 @@ use rustyline::error::ReadlineError;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
+use crate::invocation::Invocation;
 use crate::render::diagnostic;
 use crate::render::report::shown;
-use crate::session::Session;
 
 /// Evaluate expressions.
 ///
@@ -28,23 +28,23 @@ pub struct Console {
 }
 
 impl Console {
-    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let workspace = session.checked_workspace(&self.inputs)?;
-        let store = session.store().await?;
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
+        let workspace = invocation.checked_workspace(&self.inputs)?;
+        let store = invocation.store().await?;
         let snapshot = store.snapshot().await?;
         if !self.expressions.is_empty() {
-            return evaluate_all(session, &workspace, &snapshot, self.expressions.into_iter().map(Ok));
+            return evaluate_all(invocation, &workspace, &snapshot, self.expressions.into_iter().map(Ok));
         }
-        if session.ui.can_ask() {
-            return prompt(session, &workspace, &snapshot);
+        if invocation.ui.can_ask() {
+            return prompt(invocation, &workspace, &snapshot);
         }
-        evaluate_all(session, &workspace, &snapshot, io::stdin().lock().lines())
+        evaluate_all(invocation, &workspace, &snapshot, io::stdin().lock().lines())
     }
 }
 
 /// Evaluates each line. The exit code is an error if one of them failed.
 fn evaluate_all(
-    session: &Session,
+    invocation: &Invocation,
     workspace: &Workspace,
     snapshot: &Snapshot,
     lines: impl Iterator<Item = io::Result<String>>,
@@ -52,14 +52,14 @@ fn evaluate_all(
     let mut exit = Exit::Success;
     for line in lines {
         let line = line.map_err(Error::file("read", "standard input"))?;
-        if !line.trim().is_empty() && !evaluate(session, workspace, snapshot, &line)? {
+        if !line.trim().is_empty() && !evaluate(invocation, workspace, snapshot, &line)? {
             exit = Exit::Error;
         }
     }
     Ok(exit)
 }
 
-fn prompt(session: &Session, workspace: &Workspace, snapshot: &Snapshot) -> Result<Exit, Error> {
+fn prompt(invocation: &Invocation, workspace: &Workspace, snapshot: &Snapshot) -> Result<Exit, Error> {
     let failed = |error: ReadlineError| Error::File {
         doing: "read",
         path: "the terminal".into(),
@@ -73,7 +73,7 @@ fn prompt(session: &Session, workspace: &Workspace, snapshot: &Snapshot) -> Resu
             Ok(line) => {
                 // The expression is evaluated even if it cannot be added to the history.
                 let _ = editor.add_history_entry(&line);
-                evaluate(session, workspace, snapshot, &line)?;
+                evaluate(invocation, workspace, snapshot, &line)?;
             }
             Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(Exit::Success),
             Err(error) => return Err(failed(error)),
@@ -82,18 +82,18 @@ fn prompt(session: &Session, workspace: &Workspace, snapshot: &Snapshot) -> Resu
 }
 
 /// Prints the value of an expression or its errors. Returns whether it had a value.
-fn evaluate(session: &Session, workspace: &Workspace, snapshot: &Snapshot, text: &str) -> Result<bool, Error> {
+fn evaluate(invocation: &Invocation, workspace: &Workspace, snapshot: &Snapshot, text: &str) -> Result<bool, Error> {
     match workspace.evaluate(text.trim(), snapshot) {
         Ok(value) => {
-            session.ui.out(format!("{}\n", shown(&value)))?;
+            invocation.ui.out(format!("{}\n", shown(&value)))?;
             Ok(true)
         }
         Err(found) => {
-            session.ui.err(diagnostic::of_expression(
+            invocation.ui.err(diagnostic::of_expression(
                 &workspace.manifest.sources,
                 text.trim(),
                 &found,
-                session.ui.error_width(),
+                invocation.ui.error_width(),
             ));
             Ok(false)
         }

@@ -6,8 +6,8 @@ use super::apply::{Applying, plan_and_apply};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
+use crate::invocation::Invocation;
 use crate::planning::Selection;
-use crate::session::Session;
 
 /// Destroy all objects in the state.
 ///
@@ -23,7 +23,7 @@ pub struct Destroy {
 }
 
 impl Destroy {
-    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        plan_and_apply(session, &self.selection.options(PlanMode::Destroy), &self.inputs, &self.applying).await
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
+        plan_and_apply(invocation, &self.selection.options(PlanMode::Destroy), &self.inputs, &self.applying).await
     }
 }

@@ -10,7 +10,7 @@ use moorfast_engine::reference::{functions_reference, reference};
 use crate::cli::Cli;
 use crate::error::Error;
 use crate::exit::{self, Exit};
-use crate::session::{Session, providers};
+use crate::invocation::{Invocation, providers};
 
 /// Write the reference pages.
 ///
@@ -22,7 +22,7 @@ pub struct Docs {
 }
 
 impl Docs {
-    pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
+    pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         if !self.folder.is_dir() {
             return Err(Error::usage(
                 format!("there is no folder {}", self.folder.display()),
@@ -34,7 +34,7 @@ impl Docs {
             let folder = path.parent().unwrap_or(&self.folder);
             fs::create_dir_all(folder).map_err(Error::file("create the folder", folder))?;
             fs::write(&path, page).map_err(Error::file("write", &path))?;
-            session.ui.note(format!("Wrote {}.\n", path.display()));
+            invocation.ui.note(format!("Wrote {}.\n", path.display()));
         }
         Ok(Exit::Success)
     }

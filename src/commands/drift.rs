@@ -15,13 +15,13 @@ use crate::drift_history::{Sightings, StoredHistory};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
+use crate::invocation::Invocation;
 use crate::planning::{Run, Selection};
 use crate::render::drift::Omitted;
 use crate::render::metrics::Found;
 use crate::render::progress::ProgressFormat;
 use crate::render::webhook::{self, DriftReport};
 use crate::render::{diagnostic, drift, drift_history, json, markdown, metrics};
-use crate::session::Session;
 
 /// Detect changes made outside moorfast since the last apply.
 ///
@@ -64,15 +64,15 @@ struct Detection {
 }
 
 impl Drift {
-    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         if self.history {
-            return self.show_history(session).await;
+            return self.show_history(invocation).await;
         }
-        let detection = match self.detect(session).await {
+        let detection = match self.detect(invocation).await {
             Ok(detection) => detection,
             Err(error) => {
                 let exit = error.drift_exit();
-                Detection { exit, metrics: render(session, &Found::default(), exit), error: Some(error) }
+                Detection { exit, metrics: render(invocation, &Found::default(), exit), error: Some(error) }
             }
         };
         if let Some(path) = &self.metrics {
@@ -81,7 +81,7 @@ impl Drift {
         }
         match detection.error {
             Some(error) if detection.exit != error.exit() => {
-                session.ui.fail(&error);
+                invocation.ui.fail(&error);
                 Ok(detection.exit)
             }
             Some(error) => Err(error),
@@ -89,13 +89,13 @@ impl Drift {
         }
     }
 
-    async fn detect(&self, session: &Session) -> Result<Detection, Error> {
-        let workspace = session.checked_workspace(&self.inputs)?;
+    async fn detect(&self, invocation: &Invocation) -> Result<Detection, Error> {
+        let workspace = invocation.checked_workspace(&self.inputs)?;
         let webhook = self.webhook.as_ref().map(|path| read_webhook(path, &workspace)).transpose()?;
-        let (store, folder) = (session.writable_or_readable_store().await?, session.data_dir());
-        let snapshot = session.filled(&store).await?;
+        let (store, folder) = (invocation.writable_or_readable_store().await?, invocation.data_dir());
+        let snapshot = invocation.filled(&store).await?;
         let stored = StoredHistory::read(&store, &folder).await;
-        let run = Run::new(session, &workspace, ProgressFormat::Text);
+        let run = Run::new(invocation, &workspace, ProgressFormat::Text);
         let planned = run.plan_readable(&store, &snapshot, &self.selection.options(PlanMode::RefreshOnly)).await?;
         let (plan, unread) = (planned.plan.clone(), planned.unread.clone());
         planned.close().await;
@@ -105,17 +105,17 @@ impl Drift {
         let (reported, has_news) =
             if self.since_last { seen.news(&observation, &stored.history) } else { (plan.clone(), true) };
         let omitted = Omitted { unread: unread.len(), known: count(&plan) - count(&reported) };
-        self.print(session, &reported, &unread, omitted)?;
+        self.print(invocation, &reported, &unread, omitted)?;
 
         let failed = (!unread.is_empty()).then(|| run.error(Failure::Providers(unread.clone())));
         let of_unread = failed.as_ref().map_or(Exit::Success, Error::drift_exit);
         let exit = exit_of(&reported).worse(of_unread);
         let recovered = seen.is_recovery(&observation, &stored.history);
-        let manifest = manifest(session);
+        let manifest = manifest(invocation);
         let message = DriftReport { manifest: &manifest, plan: &reported, unread: &unread, exit, recovered };
         let delivered = match &webhook {
             Some(webhook) if recovered || (exit != Exit::Success && has_news) => {
-                Some(post(session, &workspace, webhook, &message).await)
+                Some(post(invocation, &workspace, webhook, &message).await)
             }
             _ => None,
         };
@@ -123,7 +123,8 @@ impl Drift {
         // Drift that the webhook did not accept is reported again by the next run.
         let posted = if recovered { Posted::Recovery } else { Posted::Seen };
         let posted = (delivered == Some(true)).then_some(posted);
-        store_history(session, stored, Observation { reported: self.since_last && !lost, posted, ..observation }).await;
+        store_history(invocation, stored, Observation { reported: self.since_last && !lost, posted, ..observation })
+            .await;
         let found = Found {
             plan: Some(&plan),
             unread: unread.len(),
@@ -131,7 +132,7 @@ impl Drift {
             webhook_failed: delivered.map(|delivered| !delivered),
         };
         // The metrics describe all drift, not only the new drift.
-        let metrics = render(session, &found, exit_of(&plan).worse(of_unread));
+        let metrics = render(invocation, &found, exit_of(&plan).worse(of_unread));
         let exit = if lost && exit == Exit::Success { Exit::Error } else { exit };
         // The JSON document already lists the objects that could not be read.
         Ok(Detection { exit, metrics, error: failed.filter(|_| !self.json) })
@@ -139,7 +140,7 @@ impl Drift {
 
     fn print(
         &self,
-        session: &Session,
+        invocation: &Invocation,
         reported: &Plan,
         unread: &[(Address, ProviderError)],
         omitted: Omitted,
@@ -147,19 +148,19 @@ impl Drift {
         if self.json {
             let mut object = json::plan(reported);
             object["unread"] = json::unread(unread);
-            return session.ui.json(format!("{object:#}\n"));
+            return invocation.ui.json(format!("{object:#}\n"));
         }
-        session.ui.out(match self {
+        invocation.ui.out(match self {
             Drift { markdown: true, .. } => markdown::drift(reported, omitted, markdown::GITHUB),
-            _ => drift::drift(reported, omitted, session.ui.text_options(self.full)),
+            _ => drift::drift(reported, omitted, invocation.ui.text_options(self.full)),
         })
     }
 
-    async fn show_history(&self, session: &Session) -> Result<Exit, Error> {
-        let history = StoredHistory::read(&session.state().await?, &session.data_dir()).await.history;
+    async fn show_history(&self, invocation: &Invocation) -> Result<Exit, Error> {
+        let history = StoredHistory::read(&invocation.state().await?, &invocation.data_dir()).await.history;
         match self.json {
-            true => session.ui.json(format!("{:#}\n", drift_history::json(&history))),
-            false => session.ui.out(drift_history::text(&history)),
+            true => invocation.ui.json(format!("{:#}\n", drift_history::json(&history))),
+            false => invocation.ui.out(drift_history::text(&history)),
         }?;
         Ok(Exit::Success)
     }
@@ -187,30 +188,30 @@ fn read_webhook(path: &Path, workspace: &Workspace) -> Result<Webhook, Error> {
 }
 
 /// Posts the report to the webhook. Returns whether the webhook accepted it; if not, prints a warning.
-async fn post(session: &Session, workspace: &Workspace, webhook: &Webhook, message: &DriftReport<'_>) -> bool {
+async fn post(invocation: &Invocation, workspace: &Workspace, webhook: &Webhook, message: &DriftReport<'_>) -> bool {
     let report = webhook::report(message);
     let body = webhook::without_values(&report).to_string();
     let Err(mut problems) = workspace.post(webhook, &report, &body).await else { return true };
     problems.iter_mut().for_each(|problem| problem.severity = Severity::Warning);
-    session.ui.err(diagnostic::diagnostics(&webhook.sources, &problems, session.ui.error_width()));
+    invocation.ui.err(diagnostic::diagnostics(&webhook.sources, &problems, invocation.ui.error_width()));
     false
 }
 
 /// Adds this run to the drift history.
-async fn store_history(session: &Session, stored: StoredHistory<'_>, observation: Observation) {
+async fn store_history(invocation: &Invocation, stored: StoredHistory<'_>, observation: Observation) {
     if let Err((refused, error)) = stored.add(&observation).await {
-        session.ui.note(format!(
+        invocation.ui.note(format!(
             "The drift history was not saved beside the state: {refused}; nor on this machine: {error}\n"
         ));
     }
 }
 
-fn manifest(session: &Session) -> String {
-    let root = session.root();
+fn manifest(invocation: &Invocation) -> String {
+    let root = invocation.root();
     root.canonicalize().unwrap_or(root).display().to_string()
 }
 
 /// Returns the metrics. They carry the folder of the manifest, because one machine may check several manifests.
-fn render(session: &Session, found: &Found, exit: Exit) -> String {
-    metrics::drift(&manifest(session), found, exit, Timestamp::now())
+fn render(invocation: &Invocation, found: &Found, exit: Exit) -> String {
+    metrics::drift(&manifest(invocation), found, exit, Timestamp::now())
 }

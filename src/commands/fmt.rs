@@ -12,9 +12,9 @@ use moorfast_engine::state::bounded;
 use crate::atomic;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::invocation::Invocation;
 use crate::render::style::{BOLD, paint};
 use crate::render::text_diff;
-use crate::session::Session;
 
 /// Format manifests.
 ///
@@ -36,47 +36,47 @@ pub struct Fmt {
 }
 
 impl Fmt {
-    pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
+    pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         if self.paths == [Path::new("-")] {
-            return self.standard_input(session);
+            return self.standard_input(invocation);
         }
-        let paths = if self.paths.is_empty() { vec![session.globals.manifest.clone()] } else { self.paths.clone() };
+        let paths = if self.paths.is_empty() { vec![invocation.globals.manifest.clone()] } else { self.paths.clone() };
         let mut files = Vec::new();
         for path in &paths {
             collect(path, self.recursive, &mut files)?;
         }
         let mut unformatted = 0;
         for path in &files {
-            unformatted += usize::from(self.file(path, session)?);
+            unformatted += usize::from(self.file(path, invocation)?);
         }
         Ok(if self.check && unformatted > 0 { Exit::Unformatted } else { Exit::Success })
     }
 
-    fn standard_input(&self, session: &Session) -> Result<Exit, Error> {
+    fn standard_input(&self, invocation: &Invocation) -> Result<Exit, Error> {
         let text = bounded::read_stream_text(io::stdin(), bounded::TEXT);
         let text = text.map_err(Error::file("read", "standard input"))?;
         let formatted = format(Path::new("standard input"), &text)?;
         if self.check {
             return Ok(if formatted == text { Exit::Success } else { Exit::Unformatted });
         }
-        session.ui.data(formatted)?;
+        invocation.ui.data(formatted)?;
         Ok(Exit::Success)
     }
 
     /// Formats a file. Returns whether its text changes.
-    fn file(&self, path: &Path, session: &Session) -> Result<bool, Error> {
+    fn file(&self, path: &Path, invocation: &Invocation) -> Result<bool, Error> {
         let text = bounded::read_text(path, bounded::TEXT).map_err(Error::file("read", path))?;
         let formatted = format(path, &text)?;
         if formatted == text {
             return Ok(false);
         }
-        session.ui.out(format!("{}\n", path.display()))?;
+        invocation.ui.out(format!("{}\n", path.display()))?;
         if self.diff {
-            session.ui.out(text_diff(&text, &formatted).join("\n") + "\n")?;
+            invocation.ui.out(text_diff(&text, &formatted).join("\n") + "\n")?;
         }
         if !self.check {
             replace(path, &formatted).map_err(Error::file("write", path))?;
-            session.ui.note(format!("Formatted {}.\n", paint(BOLD, path.display())));
+            invocation.ui.note(format!("Formatted {}.\n", paint(BOLD, path.display())));
         }
         Ok(true)
     }

@@ -3,9 +3,9 @@
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
+use crate::invocation::Invocation;
 use crate::render::graph;
 use crate::render::picture::Picture;
-use crate::session::Session;
 
 /// Print the dependency graph.
 ///
@@ -26,8 +26,8 @@ pub struct Graph {
 }
 
 impl Graph {
-    pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
-        let workspace = session.workspace(&self.inputs)?;
+    pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
+        let workspace = invocation.workspace(&self.inputs)?;
         let view = workspace
             .graph()
             .map_err(|diagnostics| Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics })?;
@@ -36,7 +36,7 @@ impl Graph {
             Graph { mermaid: true, .. } => graph::mermaid(&view),
             _ => graph::dot(&view),
         };
-        session.ui.out(text)?;
+        invocation.ui.out(text)?;
         Ok(Exit::Success)
     }
 }

@@ -7,9 +7,9 @@ use moorfast_engine::model::Address;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
+use crate::invocation::Invocation;
 use crate::planning::{Run, parse_duration};
 use crate::render::progress::ProgressFormat;
-use crate::session::Session;
 
 /// Import an existing object.
 ///
@@ -27,10 +27,10 @@ pub struct Import {
 }
 
 impl Import {
-    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let workspace = session.checked_workspace(&self.inputs)?;
-        let store = session.store().await?;
-        let run = Run::new(session, &workspace, ProgressFormat::Text);
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
+        let workspace = invocation.checked_workspace(&self.inputs)?;
+        let store = invocation.store().await?;
+        let run = Run::new(invocation, &workspace, ProgressFormat::Text);
         let lock = run.lock(&store, "import", self.lock_timeout).await?;
         let (snapshot, key, events) = (store.snapshot().await?, store.seal_key(), run.progress.events());
         let imported = workspace.import(&self.address, &snapshot, key, &lock, &events, &run.interrupt).await;
@@ -38,7 +38,7 @@ impl Import {
         let imported = imported.map_err(|failure| run.error(failure))?;
         lock.release().await?;
         let lines: String = imported.iter().map(|address| format!("Imported {address}.\n")).collect();
-        session.ui.out(format!("{lines}Run `moorfast plan` to see how the objects differ from the manifest.\n"))?;
+        invocation.ui.out(format!("{lines}Run `moorfast plan` to see how the objects differ from the manifest.\n"))?;
         Ok(Exit::Success)
     }
 }

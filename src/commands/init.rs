@@ -9,8 +9,8 @@ mod migrate;
 use super::state::Waiting;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::invocation::Invocation;
 use crate::render::style::{BOLD, paint};
-use crate::session::Session;
 
 const STARTER: &str = include_str!("init/main.toml");
 const GITIGNORE: &str = "# The state, its key and the known hosts: they must not be committed.\n.moorfast/\n";
@@ -31,11 +31,11 @@ pub struct Init {
 }
 
 impl Init {
-    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         if self.migrate_state {
-            return migrate::run(session, self.force, self.waiting.lock_timeout).await;
+            return migrate::run(invocation, self.force, self.waiting.lock_timeout).await;
         }
-        let root = &session.globals.manifest;
+        let root = &invocation.globals.manifest;
         fs::create_dir_all(root).map_err(Error::file("create the folder", root))?;
         let path = root.join("main.toml");
         let mut file = match File::create_new(&path) {
@@ -51,7 +51,7 @@ impl Init {
         let ignore = root.join(".gitignore");
         ignore_state(&ignore).map_err(Error::file("write", &ignore))?;
         let next = "Edit it, then run `moorfast plan` and `moorfast apply`.";
-        session.ui.out(format!("Created {}. {next}\n", paint(BOLD, path.display())))?;
+        invocation.ui.out(format!("Created {}. {next}\n", paint(BOLD, path.display())))?;
         Ok(Exit::Success)
     }
 }

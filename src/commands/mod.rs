@@ -21,7 +21,7 @@ mod version;
 
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::session::Session;
+use crate::invocation::Invocation;
 
 /// The commands. The help text of each is the documentation of its type.
 #[derive(Debug, clap::Subcommand)]
@@ -52,26 +52,26 @@ impl Command {
     ///
     /// # Errors
     /// If the command fails.
-    pub async fn run(self, session: Session) -> Result<Exit, Error> {
+    pub async fn run(self, invocation: Invocation) -> Result<Exit, Error> {
         match self {
-            Command::Init(command) => command.run(&session).await,
-            Command::Validate(command) => command.run(&session),
-            Command::Fmt(command) => command.run(&session),
-            Command::Plan(command) => command.run(&session).await,
-            Command::Apply(command) => command.run(&session).await,
-            Command::Destroy(command) => command.run(&session).await,
-            Command::Drift(command) => command.run(&session).await,
-            Command::Show(command) => command.run(&session).await,
-            Command::State(command) => command.run(&session).await,
-            Command::Import(command) => command.run(&session).await,
-            Command::Graph(command) => command.run(&session),
-            Command::Output(command) => command.run(&session).await,
-            Command::Console(command) => command.run(&session).await,
-            Command::Node(command) => command.run(&session).await,
-            Command::Schema(command) => command.run(&session),
-            Command::Completions(command) => command.run(&session),
-            Command::Version(command) => command.run(&session),
-            Command::Docs(command) => command.run(&session),
+            Command::Init(command) => command.run(&invocation).await,
+            Command::Validate(command) => command.run(&invocation),
+            Command::Fmt(command) => command.run(&invocation),
+            Command::Plan(command) => command.run(&invocation).await,
+            Command::Apply(command) => command.run(&invocation).await,
+            Command::Destroy(command) => command.run(&invocation).await,
+            Command::Drift(command) => command.run(&invocation).await,
+            Command::Show(command) => command.run(&invocation).await,
+            Command::State(command) => command.run(&invocation).await,
+            Command::Import(command) => command.run(&invocation).await,
+            Command::Graph(command) => command.run(&invocation),
+            Command::Output(command) => command.run(&invocation).await,
+            Command::Console(command) => command.run(&invocation).await,
+            Command::Node(command) => command.run(&invocation).await,
+            Command::Schema(command) => command.run(&invocation),
+            Command::Completions(command) => command.run(&invocation),
+            Command::Version(command) => command.run(&invocation),
+            Command::Docs(command) => command.run(&invocation),
         }
     }
 }

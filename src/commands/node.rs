@@ -8,8 +8,8 @@ use moorfast_ssh::Settings;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
+use crate::invocation::Invocation;
 use crate::render::style::{BOLD, WARNING, paint};
-use crate::session::Session;
 
 /// Manage the nodes of the inventory and their host keys.
 ///
@@ -55,21 +55,21 @@ enum Command {
 }
 
 impl Node {
-    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         let (Command::List { inputs }
         | Command::Show { inputs, .. }
         | Command::Trust { inputs, .. }
         | Command::Forget { inputs, .. }) = &self.command;
-        let workspace = session.workspace(inputs)?;
+        let workspace = invocation.workspace(inputs)?;
         let wrong = |diagnostics| Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics };
         let nodes = workspace.nodes().map_err(wrong)?;
         match &self.command {
-            Command::List { .. } => list(session, &nodes),
-            Command::Show { name, .. } => show(session, &named(&nodes, std::slice::from_ref(name))?[0]).await,
-            Command::Forget { names, .. } => forget(session, named(&nodes, names)?),
+            Command::List { .. } => list(invocation, &nodes),
+            Command::Show { name, .. } => show(invocation, &named(&nodes, std::slice::from_ref(name))?[0]).await,
+            Command::Forget { names, .. } => forget(invocation, named(&nodes, names)?),
             Command::Trust { names, .. } => {
                 let config = workspace.provider_configuration("ssh").map_err(wrong)?;
-                trust(session, named(&nodes, names)?, &Settings::new(&config, &workspace.manifest.root)).await
+                trust(invocation, named(&nodes, names)?, &Settings::new(&config, &workspace.manifest.root)).await
             }
         }?;
         Ok(Exit::Success)
@@ -87,13 +87,13 @@ fn named(nodes: &[Arc<InventoryNode>], names: &[String]) -> Result<Vec<Arc<Inven
     names.iter().map(find).collect()
 }
 
-fn list(session: &Session, nodes: &[Arc<InventoryNode>]) -> Result<(), Error> {
+fn list(invocation: &Invocation, nodes: &[Arc<InventoryNode>]) -> Result<(), Error> {
     let column =
         |of: fn(&InventoryNode) -> String| nodes.iter().map(|node| of(node).chars().count()).max().unwrap_or(0);
     let (name, place, roles) = (column(|n| n.name.to_string()), column(destination), column(|n| n.roles.join(", ")));
     let mut text = String::new();
     for node in nodes {
-        let keys = moorfast_ssh::known(node, &session.data_dir()).map_err(Error::Provider)?;
+        let keys = moorfast_ssh::known(node, &invocation.data_dir()).map_err(Error::Provider)?;
         let keys = match (node.transport, keys.as_slice()) {
             (Transport::Local, _) => String::new(),
             (_, []) => paint(WARNING, format!("unknown host key: moorfast node trust {}", node.name)),
@@ -104,14 +104,14 @@ fn list(session: &Session, nodes: &[Arc<InventoryNode>]) -> Result<(), Error> {
         text.push_str(line.trim_end());
         text.push('\n');
     }
-    session.ui.out(text)
+    invocation.ui.out(text)
 }
 
-async fn show(session: &Session, node: &InventoryNode) -> Result<(), Error> {
-    let keys = moorfast_ssh::known(node, &session.data_dir()).map_err(Error::Provider)?;
+async fn show(invocation: &Invocation, node: &InventoryNode) -> Result<(), Error> {
+    let keys = moorfast_ssh::known(node, &invocation.data_dir()).map_err(Error::Provider)?;
     let mut rows =
         vec![("address", destination(node)), ("roles", node.roles.join(", ")), ("trusted keys", keys.join(" "))];
-    if let Some(store) = session.existing_store().await? {
+    if let Some(store) = invocation.existing_store().await? {
         let state = store.snapshot().await?;
         let known = state.nodes.get(&node.name.0).cloned().unwrap_or_default();
         let machine: Option<Machine> = serde_json::from_value(known).ok();
@@ -131,7 +131,7 @@ async fn show(session: &Session, node: &InventoryNode) -> Result<(), Error> {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines =
         rows.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("  {name:width$}  {value}\n"));
-    session.ui.out(format!("{}\n{}", paint(BOLD, &node.name), lines.collect::<String>()))
+    invocation.ui.out(format!("{}\n{}", paint(BOLD, &node.name), lines.collect::<String>()))
 }
 
 /// Returns whether `address` is the instance of `node`.
@@ -148,12 +148,12 @@ fn destination(node: &InventoryNode) -> String {
     }
 }
 
-async fn trust(session: &Session, nodes: Vec<Arc<InventoryNode>>, settings: &Settings) -> Result<(), Error> {
+async fn trust(invocation: &Invocation, nodes: Vec<Arc<InventoryNode>>, settings: &Settings) -> Result<(), Error> {
     for node in nodes {
-        let keys = moorfast_ssh::trust(&node, &session.data_dir(), settings).await.map_err(Error::Provider)?;
+        let keys = moorfast_ssh::trust(&node, &invocation.data_dir(), settings).await.map_err(Error::Provider)?;
         let name = paint(BOLD, &node.name);
         let lines: String = keys.iter().map(|key| format!("  {key}\n")).collect();
-        session.ui.out(match keys.is_empty() {
+        invocation.ui.out(match keys.is_empty() {
             true => format!("{name} is this machine and needs no host key.\n"),
             false => format!("Trusted these host keys of {name}. Compare them with those on its console:\n{lines}"),
         })?;
@@ -161,11 +161,11 @@ async fn trust(session: &Session, nodes: Vec<Arc<InventoryNode>>, settings: &Set
     Ok(())
 }
 
-fn forget(session: &Session, nodes: Vec<Arc<InventoryNode>>) -> Result<(), Error> {
+fn forget(invocation: &Invocation, nodes: Vec<Arc<InventoryNode>>) -> Result<(), Error> {
     for node in nodes {
         let name = paint(BOLD, &node.name);
-        let forgotten = moorfast_ssh::forget(&node, &session.data_dir()).map_err(Error::Provider)?;
-        session.ui.out(match forgotten {
+        let forgotten = moorfast_ssh::forget(&node, &invocation.data_dir()).map_err(Error::Provider)?;
+        invocation.ui.out(match forgotten {
             true => format!("Removed the host keys of {name}.\n"),
             false => format!("{name} had no trusted host key.\n"),
         })?;

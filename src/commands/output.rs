@@ -5,8 +5,8 @@ use moorfast_engine::state::Output as RecordedOutput;
 
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::invocation::Invocation;
 use crate::render::{inline, record};
-use crate::session::Session;
 
 /// Print outputs of the last apply.
 ///
@@ -24,12 +24,12 @@ pub struct Output {
 }
 
 impl Output {
-    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let outputs = session.filled(&session.state().await?).await?.outputs;
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
+        let outputs = invocation.filled(&invocation.state().await?).await?.outputs;
         let text = match &self.name {
-            None if self.json => return session.ui.json(format!("{:#}\n", serde_json::json!(outputs))).map(success),
+            None if self.json => return invocation.ui.json(format!("{:#}\n", serde_json::json!(outputs))).map(success),
             None if outputs.is_empty() => {
-                session.ui.note("The state has no outputs.\n");
+                invocation.ui.note("The state has no outputs.\n");
                 String::new()
             }
             None => record::outputs(&outputs),
@@ -42,14 +42,14 @@ impl Output {
                     outputs.get(name).ok_or_else(|| Error::usage(format!("the state has no output `{name}`"), help))?;
                 let text = self.value(name, output)?;
                 return match (self.json, self.raw) {
-                    (true, _) => session.ui.json(text),
-                    (_, true) => session.ui.data(text),
-                    _ => session.ui.out(text),
+                    (true, _) => invocation.ui.json(text),
+                    (_, true) => invocation.ui.data(text),
+                    _ => invocation.ui.out(text),
                 }
                 .map(success);
             }
         };
-        session.ui.out(text).map(success)
+        invocation.ui.out(text).map(success)
     }
 
     fn value(&self, name: &str, output: &RecordedOutput) -> Result<String, Error> {

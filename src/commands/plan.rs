@@ -9,13 +9,13 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
+use crate::invocation::Invocation;
 use crate::plan_file;
 use crate::planning::{Replacements, Run, Selection, parse_duration};
 use crate::render::progress::ProgressFormat;
 use crate::render::report::run_statistics;
 use crate::render::style::{BOLD, DIM, paint};
 use crate::render::{json, plan};
-use crate::session::Session;
 use crate::signature::{PASSPHRASE, SignKey, SignatureError};
 
 /// Show the changes that an apply would make.
@@ -62,14 +62,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let session = &session.with_untrusted(self.untrusted);
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
+        let invocation = &invocation.with_untrusted(self.untrusted);
         let started = Instant::now();
         // An unusable key is reported before any node or cluster is read.
         let key = self.sign_key.as_deref().map(sign_key).transpose()?;
-        let workspace = session.checked_workspace(&self.inputs)?;
-        let store = if self.lock { session.store().await? } else { session.writable_or_readable_store().await? };
-        let run = Run::new(session, &workspace, ProgressFormat::Text);
+        let workspace = invocation.checked_workspace(&self.inputs)?;
+        let store = if self.lock { invocation.store().await? } else { invocation.writable_or_readable_store().await? };
+        let run = Run::new(invocation, &workspace, ProgressFormat::Text);
         // A plan created while another run makes changes would be stale at once.
         let lock = match self.lock {
             true => Some(run.lock(&store, "plan", self.lock_timeout).await?),
@@ -86,11 +86,11 @@ impl Plan {
             plan_file::write(path, &plan, key.as_ref())?;
         }
         if self.json {
-            session.ui.json(format!("{:#}\n", json::plan(&plan)))?;
+            invocation.ui.json(format!("{:#}\n", json::plan(&plan)))?;
         } else {
-            session.ui.out(plan::plan(&plan, session.ui.text_options(self.full)))?;
-            session.ui.note(format!("\nPlanned {}.\n", run_statistics(&statistics, started.elapsed())));
-            session.ui.note(self.next_step(&plan));
+            invocation.ui.out(plan::plan(&plan, invocation.ui.text_options(self.full)))?;
+            invocation.ui.note(format!("\nPlanned {}.\n", run_statistics(&statistics, started.elapsed())));
+            invocation.ui.note(self.next_step(&plan));
         }
         if plan.is_denied() {
             if !self.json {

@@ -4,7 +4,7 @@ use moorfast_engine::reference::json_schema;
 
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::session::{Session, catalogue};
+use crate::invocation::{Invocation, catalogue};
 
 /// Print the JSON Schema of the manifest, for editors.
 ///
@@ -13,8 +13,8 @@ use crate::session::{Session, catalogue};
 pub struct Schema {}
 
 impl Schema {
-    pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
-        session.ui.json(format!("{:#}\n", json_schema(&catalogue())))?;
+    pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
+        invocation.ui.json(format!("{:#}\n", json_schema(&catalogue())))?;
         Ok(Exit::Success)
     }
 }

@@ -6,10 +6,10 @@ use clap::builder::RangedU64ValueParser;
 
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::invocation::Invocation;
 use crate::plan_file;
 use crate::render::markdown::{FEWEST, GITHUB};
 use crate::render::{html, json, markdown, plan, record};
-use crate::session::Session;
 use crate::signature::TrustedKeys;
 
 /// Show the state, or a saved plan.
@@ -41,30 +41,30 @@ pub struct Show {
 }
 
 impl Show {
-    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
-        let options = session.ui.text_options(self.full);
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
+        let options = invocation.ui.text_options(self.full);
         if let Some(file) = &self.file {
             let saved = plan_file::read(file)?;
             if let Some(keys) = &self.verify {
                 let signer = saved.verify(&TrustedKeys::read(keys)?)?;
-                session.ui.note(format!("The plan is signed by {signer}.\n\n"));
+                invocation.ui.note(format!("The plan is signed by {signer}.\n\n"));
             }
             let saved = saved.plan;
             if self.json {
-                session.ui.json(format!("{:#}\n", json::plan(&saved)))?;
+                invocation.ui.json(format!("{:#}\n", json::plan(&saved)))?;
                 return Ok(Exit::Success);
             }
-            session.ui.out(match self {
+            invocation.ui.out(match self {
                 Show { markdown: true, .. } => markdown::plan(&saved, self.limit),
                 Show { html: true, .. } => html::plan(&saved),
                 _ => plan::plan(&saved, options),
             })?;
             return Ok(Exit::Success);
         }
-        let snapshot = session.filled(&session.state().await?).await?;
+        let snapshot = invocation.filled(&invocation.state().await?).await?;
         match self.json {
-            true => session.ui.json(snapshot.to_json().map_err(|error| Error::Output(error.into()))? + "\n"),
-            false => session.ui.out(record::snapshot(&snapshot, options)),
+            true => invocation.ui.json(snapshot.to_json().map_err(|error| Error::Output(error.into()))? + "\n"),
+            false => invocation.ui.out(record::snapshot(&snapshot, options)),
         }?;
         Ok(Exit::Success)
     }

@@ -9,9 +9,9 @@ use moorfast_engine::state::{Record, Run, RunEnd, RunResult, Snapshot, StateErro
 
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::invocation::Invocation;
 use crate::planning::parse_duration;
 use crate::render::{printable, record};
-use crate::session::Session;
 
 pub(super) mod files;
 
@@ -90,24 +90,24 @@ pub struct Waiting {
 }
 
 impl State {
-    pub(super) async fn run(self, session: &Session) -> Result<Exit, Error> {
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         match self.command {
-            Command::List { addresses } => list(session, &addresses).await,
-            Command::Show { address, json } => show(session, &address, json).await,
-            Command::Rm { addresses, waiting } => remove(session, &addresses, waiting.lock_timeout).await,
-            Command::Mv { from, to, waiting } => rename(session, &from, &to, waiting.lock_timeout).await,
-            Command::Pull => files::pull(session).await,
-            Command::Push(command) => command.run(session).await,
-            Command::Backup { file } => files::backup(session, &file).await,
-            Command::Restore(command) => command.run(session).await,
-            Command::Unlock { id } => unlock(session, &id).await,
+            Command::List { addresses } => list(invocation, &addresses).await,
+            Command::Show { address, json } => show(invocation, &address, json).await,
+            Command::Rm { addresses, waiting } => remove(invocation, &addresses, waiting.lock_timeout).await,
+            Command::Mv { from, to, waiting } => rename(invocation, &from, &to, waiting.lock_timeout).await,
+            Command::Pull => files::pull(invocation).await,
+            Command::Push(command) => command.run(invocation).await,
+            Command::Backup { file } => files::backup(invocation, &file).await,
+            Command::Restore(command) => command.run(invocation).await,
+            Command::Unlock { id } => unlock(invocation, &id).await,
             Command::History { limit } => {
-                let store = existing(session).await?.0;
+                let store = existing(invocation).await?.0;
                 // A run may start or end at the same time. It holds the lock either before or after its entry is read.
                 let before = store.lock_info().await?;
                 let runs = store.runs(limit).await?;
                 let holder = before.or(store.lock_info().await?);
-                session.ui.out(record::history(&runs, holder.as_ref()))
+                invocation.ui.out(record::history(&runs, holder.as_ref()))
             }
         }?;
         Ok(Exit::Success)
@@ -115,18 +115,18 @@ impl State {
 }
 
 /// Returns the existing state.
-async fn existing(session: &Session) -> Result<(Store, Snapshot), Error> {
-    let store = session.state().await?;
+async fn existing(invocation: &Invocation) -> Result<(Store, Snapshot), Error> {
+    let store = invocation.state().await?;
     let snapshot = store.snapshot().await?;
     Ok((store, snapshot))
 }
 
-async fn list(session: &Session, patterns: &[Address]) -> Result<(), Error> {
-    let snapshot = session.filled(&session.state().await?).await?;
+async fn list(invocation: &Invocation, patterns: &[Address]) -> Result<(), Error> {
+    let snapshot = invocation.filled(&invocation.state().await?).await?;
     let wanted = |address: &&String| patterns.is_empty() || patterns.iter().any(|p| names(p, address));
     let lines: String =
         snapshot.records.keys().filter(wanted).map(|address| format!("{}\n", printable(address))).collect();
-    session.ui.out(lines)
+    invocation.ui.out(lines)
 }
 
 fn names(pattern: &Address, address: &str) -> bool {
@@ -162,8 +162,8 @@ fn first_of(addresses: &[&String]) -> String {
     shown.join(", ") + &more
 }
 
-async fn show(session: &Session, address: &Address, json: bool) -> Result<(), Error> {
-    let (_, snapshot) = existing(session).await?;
+async fn show(invocation: &Invocation, address: &Address, json: bool) -> Result<(), Error> {
+    let (_, snapshot) = existing(invocation).await?;
     let found = named(&snapshot, address)?;
     let records: Vec<&Record> = found.iter().filter_map(|name| snapshot.records.get(name)).collect();
     if json {
@@ -171,20 +171,20 @@ async fn show(session: &Session, address: &Address, json: bool) -> Result<(), Er
             [only] if only.address == address.to_string() => serde_json::to_string_pretty(only),
             all => serde_json::to_string_pretty(all),
         };
-        return session.ui.json(text.map_err(|error| Error::Output(error.into()))? + "\n");
+        return invocation.ui.json(text.map_err(|error| Error::Output(error.into()))? + "\n");
     }
-    let options = session.ui.text_options(true);
-    session.ui.out(records.iter().map(|found| record::record(found, options)).collect::<Vec<_>>().join("\n"))
+    let options = invocation.ui.text_options(true);
+    invocation.ui.out(records.iter().map(|found| record::record(found, options)).collect::<Vec<_>>().join("\n"))
 }
 
-async fn remove(session: &Session, patterns: &[Address], timeout: Duration) -> Result<(), Error> {
-    let (_, snapshot) = existing(session).await?;
+async fn remove(invocation: &Invocation, patterns: &[Address], timeout: Duration) -> Result<(), Error> {
+    let (_, snapshot) = existing(invocation).await?;
     let mut addresses = BTreeSet::new();
     for pattern in patterns {
         addresses.extend(named(&snapshot, pattern)?);
     }
-    let store = session.store().await?;
-    let lock = session.lock(&store, "state rm", timeout).await?;
+    let store = invocation.store().await?;
+    let lock = invocation.lock(&store, "state rm", timeout).await?;
     let run = Run::new(format!("state rm {}", texts(patterns)));
     lock.start_run(run.clone()).await?;
     for address in &addresses {
@@ -193,13 +193,13 @@ async fn remove(session: &Session, patterns: &[Address], timeout: Duration) -> R
     lock.finish_run(&run.id, succeeded("forgotten", addresses.len())).await?;
     lock.release().await?;
     let lines: String = addresses.iter().map(|address| format!("Removed {address} from the state\n")).collect();
-    session.ui.out(lines)
+    invocation.ui.out(lines)
 }
 
-async fn rename(session: &Session, from: &Address, to: &Address, timeout: Duration) -> Result<(), Error> {
-    existing(session).await?;
-    let store = session.store().await?;
-    let lock = session.lock(&store, "state mv", timeout).await?;
+async fn rename(invocation: &Invocation, from: &Address, to: &Address, timeout: Duration) -> Result<(), Error> {
+    existing(invocation).await?;
+    let store = invocation.store().await?;
+    let lock = invocation.lock(&store, "state mv", timeout).await?;
     let moves = moves(&store.snapshot().await?, from, to)?;
     let run = Run::new(format!("state mv {from} {to}"));
     lock.start_run(run.clone()).await?;
@@ -209,7 +209,7 @@ async fn rename(session: &Session, from: &Address, to: &Address, timeout: Durati
     lock.finish_run(&run.id, succeeded("moved", moves.len())).await?;
     lock.release().await?;
     let lines: String = moves.iter().map(|(from, to)| format!("Moved {from} to {to}\n")).collect();
-    session.ui.out(lines)
+    invocation.ui.out(lines)
 }
 
 /// Returns the old and the new address of each record to move.
@@ -250,8 +250,8 @@ pub(super) fn succeeded(what: &str, count: usize) -> RunEnd {
     RunEnd { at: jiff::Timestamp::now(), result: RunResult::Succeeded, counts }
 }
 
-async fn unlock(session: &Session, id: &str) -> Result<(), Error> {
-    existing(session).await?;
-    session.store().await?.force_unlock(id).await?;
-    session.ui.out("The state is unlocked. The run that held the lock can no longer write to it.\n")
+async fn unlock(invocation: &Invocation, id: &str) -> Result<(), Error> {
+    existing(invocation).await?;
+    invocation.store().await?.force_unlock(id).await?;
+    invocation.ui.out("The state is unlocked. The run that held the lock can no longer write to it.\n")
 }

@@ -5,9 +5,9 @@ use moorfast_engine::model::{Diagnostic, Severity, Sources};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
+use crate::invocation::Invocation;
 use crate::render::style::{ADD, paint};
 use crate::render::{diagnostic, json};
-use crate::session::Session;
 
 /// Check the manifest.
 ///
@@ -22,21 +22,21 @@ pub struct Validate {
 }
 
 impl Validate {
-    pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
-        let (sources, found) = self.diagnostics(session)?;
+    pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
+        let (sources, found) = self.diagnostics(invocation)?;
         let valid = !found.iter().any(|d| d.severity == Severity::Error);
         if self.json {
-            session.ui.json(format!("{:#}\n", json::diagnostics(&sources, &found)))?;
+            invocation.ui.json(format!("{:#}\n", json::diagnostics(&sources, &found)))?;
             return Ok(if valid { Exit::Success } else { Exit::Error });
         }
         if !valid {
             return Err(Error::Manifest { sources, diagnostics: found });
         }
         if !found.is_empty() {
-            session.ui.err(diagnostic::diagnostics(&sources, &found, session.ui.error_width()));
+            invocation.ui.err(diagnostic::diagnostics(&sources, &found, invocation.ui.error_width()));
         }
         let warnings = diagnostic::count(&found).map(|count| format!(" ({count})")).unwrap_or_default();
-        session.ui.out(format!("{} The manifest is valid{warnings}.\n", paint(ADD.bold(), "Success!")))?;
+        invocation.ui.out(format!("{} The manifest is valid{warnings}.\n", paint(ADD.bold(), "Success!")))?;
         Ok(Exit::Success)
     }
 
@@ -44,8 +44,8 @@ impl Validate {
     ///
     /// # Errors
     /// If the manifest cannot be read.
-    fn diagnostics(&self, session: &Session) -> Result<(Sources, Vec<Diagnostic>), Error> {
-        let workspace = match session.workspace(&self.inputs) {
+    fn diagnostics(&self, invocation: &Invocation) -> Result<(Sources, Vec<Diagnostic>), Error> {
+        let workspace = match invocation.workspace(&self.inputs) {
             Ok(workspace) => workspace,
             Err(Error::Manifest { sources, diagnostics }) => return Ok((sources, diagnostics)),
             Err(error) => return Err(error),

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::session::{Session, providers};
+use crate::invocation::{Invocation, providers};
 
 /// Print the version.
 ///
@@ -17,11 +17,11 @@ pub struct Version {
 }
 
 impl Version {
-    pub(super) fn run(self, session: &Session) -> Result<Exit, Error> {
+    pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         let version = env!("CARGO_PKG_VERSION");
         let names: Vec<_> = providers().iter().map(|provider| provider.name()).collect();
         let platform = format!("{}_{}", std::env::consts::OS, std::env::consts::ARCH);
-        session.ui.out(if self.json {
+        invocation.ui.out(if self.json {
             format!("{:#}\n", json!({ "moorfast_version": version, "platform": platform, "providers": names }))
         } else {
             format!("moorfast v{version}\non {platform}, with the providers {}\n", names.join(", "))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::row::Row;
-use crate::session::providers;
+use crate::invocation::providers;
 
 /// The source attribute of each derived attribute, by resource type and attribute.
 static DERIVED: LazyLock<HashMap<(&'static str, &'static str), &'static str>> = LazyLock::new(|| {

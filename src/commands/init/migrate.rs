@@ -8,60 +8,60 @@ use crate::backend;
 use crate::commands::state::{files, succeeded};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::session::Session;
+use crate::invocation::Invocation;
 
 const OPERATION: &str = "init -migrate-state";
 
-pub(super) async fn run(session: &Session, force: bool, timeout: Duration) -> Result<Exit, Error> {
-    let wanted = backend::configured(&*session.manifest()?)?;
-    let before = backend::recorded(&session.data_dir())?.map_or(Location::Sqlite {}, |record| record.backend);
+pub(super) async fn run(invocation: &Invocation, force: bool, timeout: Duration) -> Result<Exit, Error> {
+    let wanted = backend::configured(&*invocation.manifest()?)?;
+    let before = backend::recorded(&invocation.data_dir())?.map_or(Location::Sqlite {}, |record| record.backend);
     if before == wanted {
-        session.ui.out(format!("The state is already in {}.\n", backend::name(&wanted)))?;
+        invocation.ui.out(format!("The state is already in {}.\n", backend::name(&wanted)))?;
         return Ok(Exit::Success);
     }
-    let message = migrate(session, &before, &wanted, force, timeout).await?;
-    session.ui.out(message)?;
+    let message = migrate(invocation, &before, &wanted, force, timeout).await?;
+    invocation.ui.out(message)?;
     Ok(Exit::Success)
 }
 
 /// Moves the state while holding the locks of both backends. Returns the message about the result.
 async fn migrate(
-    session: &Session,
+    invocation: &Invocation,
     before: &Location,
     wanted: &Location,
     force: bool,
     timeout: Duration,
 ) -> Result<String, Error> {
-    let place = |location: &Location| location.clone().in_folder(&session.root());
+    let place = |location: &Location| location.clone().in_folder(&invocation.root());
     let to_name = backend::name(wanted);
-    let to = Store::open_at(&place(wanted), &session.data_dir()).await?;
-    if is_empty(&place(before), session).await? {
-        backend::record(&session.data_dir(), wanted, &to).await?;
+    let to = Store::open_at(&place(wanted), &invocation.data_dir()).await?;
+    if is_empty(&place(before), invocation).await? {
+        backend::record(&invocation.data_dir(), wanted, &to).await?;
         return Ok(format!("There is no state to move. New state is stored in {to_name}.\n"));
     }
-    let from = Store::open_at(&place(before), &session.data_dir()).await?;
-    let from_lock = session.lock(&from, OPERATION, timeout).await?;
-    let to_lock = session.lock(&to, OPERATION, timeout).await?;
+    let from = Store::open_at(&place(before), &invocation.data_dir()).await?;
+    let from_lock = invocation.lock(&from, OPERATION, timeout).await?;
+    let to_lock = invocation.lock(&to, OPERATION, timeout).await?;
 
     let contents = from.contents().await?;
     let there = to.contents().await?;
-    let kept = backend::backup_path(&session.data_dir());
+    let kept = backend::backup_path(&invocation.data_dir());
     files::write(&kept, &contents)?;
     let is_there = is_newer(&to, &there, &contents, force)?;
     if !is_there {
         if !there.snapshot.is_empty() {
-            files::write(&backend::backup_path(&session.data_dir()), &there)?;
+            files::write(&backend::backup_path(&invocation.data_dir()), &there)?;
         }
         to_lock.replace(contents.clone()).await?;
-        verify(&place(wanted), session, &contents).await?;
+        verify(&place(wanted), invocation, &contents).await?;
     }
     if let Err(error) = merge_drift_history(&from, &to).await {
-        session.ui.warn(format!("cannot move the drift history, so known drift may be reported again: {error}"));
+        invocation.ui.warn(format!("cannot move the drift history, so known drift may be reported again: {error}"));
     }
     // The old state is emptied, so that nobody continues with it by mistake and its key is in one place only. If moorfast stops here, the
     // next run finds the old backend empty and uses the new one.
     from_lock.replace(Contents::nothing()).await?;
-    backend::record(&session.data_dir(), wanted, &to).await?;
+    backend::record(&invocation.data_dir(), wanted, &to).await?;
     let count = contents.snapshot.records.len();
     for lock in [&to_lock, &from_lock] {
         let run = Run::new(format!("{OPERATION} to {to_name}"));
@@ -85,8 +85,8 @@ async fn merge_drift_history(from: &Store, to: &Store) -> Result<(), StateError>
 }
 
 /// Returns whether there is no state at `location`, or an empty one.
-async fn is_empty(location: &Location, session: &Session) -> Result<bool, Error> {
-    Ok(match Store::open_existing_at(location, &session.data_dir()).await? {
+async fn is_empty(location: &Location, invocation: &Invocation) -> Result<bool, Error> {
+    Ok(match Store::open_existing_at(location, &invocation.data_dir()).await? {
         Some(store) => store.snapshot().await?.is_empty(),
         None => true,
     })
@@ -108,8 +108,8 @@ fn is_newer(to: &Store, there: &Contents, contents: &Contents, force: bool) -> R
 }
 
 /// Reads the moved state back as any other command would, and compares it.
-async fn verify(location: &Location, session: &Session, contents: &Contents) -> Result<(), Error> {
-    let found = match Store::open_existing_at(location, &session.data_dir()).await? {
+async fn verify(location: &Location, invocation: &Invocation, contents: &Contents) -> Result<(), Error> {
+    let found = match Store::open_existing_at(location, &invocation.data_dir()).await? {
         Some(store) => Some(store.contents().await?),
         None => None,
     };

@@ -9,7 +9,7 @@ use super::{Waiting, existing, succeeded};
 use crate::atomic;
 use crate::backend;
 use crate::error::Error;
-use crate::session::Session;
+use crate::invocation::Invocation;
 
 /// Replaces the state with one from `state pull`.
 ///
@@ -39,16 +39,16 @@ pub struct Restore {
     waiting: Waiting,
 }
 
-pub(super) async fn pull(session: &Session) -> Result<(), Error> {
-    let (_, snapshot) = existing(session).await?;
-    session.ui.json(snapshot.to_json().map_err(|error| Error::Output(error.into()))? + "\n")
+pub(super) async fn pull(invocation: &Invocation) -> Result<(), Error> {
+    let (_, snapshot) = existing(invocation).await?;
+    invocation.ui.json(snapshot.to_json().map_err(|error| Error::Output(error.into()))? + "\n")
 }
 
-pub(super) async fn backup(session: &Session, file: &Path) -> Result<(), Error> {
-    let (store, _) = existing(session).await?;
+pub(super) async fn backup(invocation: &Invocation, file: &Path) -> Result<(), Error> {
+    let (store, _) = existing(invocation).await?;
     let contents = store.contents().await?;
     write(file, &contents)?;
-    session.ui.out(format!(
+    invocation.ui.out(format!(
         "Wrote {}: version {} with {} resources. The file contains the key of the state: protect it like the state.\n",
         file.display(),
         contents.snapshot.serial,
@@ -57,15 +57,15 @@ pub(super) async fn backup(session: &Session, file: &Path) -> Result<(), Error> 
 }
 
 impl Push {
-    pub(super) async fn run(self, session: &Session) -> Result<(), Error> {
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<(), Error> {
         let given = read(&self.file)?;
-        let store = session.store().await?;
-        let lock = session.lock(&store, "state push", self.waiting.lock_timeout).await?;
+        let store = invocation.store().await?;
+        let lock = invocation.lock(&store, "state push", self.waiting.lock_timeout).await?;
         let now = store.contents().await?;
         let mut snapshot = given.snapshot;
         if snapshot == now.snapshot {
             lock.release().await?;
-            return session.ui.out("The state already matches the file.\n");
+            return invocation.ui.out("The state already matches the file.\n");
         }
         if !self.force {
             same_lineage(&store, &now.snapshot, &snapshot)?;
@@ -74,12 +74,12 @@ impl Push {
         }
         snapshot.serial = next(&now.snapshot, snapshot.serial);
         let contents = Contents { snapshot, runs: now.runs.clone(), key: given.key.unwrap_or_else(|| now.key.clone()) };
-        replace(session, &store, lock, &now, contents, "state push").await
+        replace(invocation, &store, lock, &now, contents, "state push").await
     }
 }
 
 impl Restore {
-    pub(super) async fn run(self, session: &Session) -> Result<(), Error> {
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<(), Error> {
         let given = read(&self.file)?;
         let Some(key) = given.key else {
             return Err(Error::usage(
@@ -87,21 +87,21 @@ impl Restore {
                 "use `moorfast state push` for a file from `moorfast state pull`",
             ));
         };
-        let store = session.store().await?;
-        let lock = session.lock(&store, "state restore", self.waiting.lock_timeout).await?;
+        let store = invocation.store().await?;
+        let lock = invocation.lock(&store, "state restore", self.waiting.lock_timeout).await?;
         let now = store.contents().await?;
         let mut snapshot = given.snapshot;
         if !self.force {
             same_lineage(&store, &now.snapshot, &snapshot)?;
         }
         snapshot.serial = next(&now.snapshot, snapshot.serial);
-        replace(session, &store, lock, &now, Contents { snapshot, runs: given.runs, key }, "state restore").await
+        replace(invocation, &store, lock, &now, Contents { snapshot, runs: given.runs, key }, "state restore").await
     }
 }
 
 /// Replaces the state, after a backup of it was written.
 async fn replace(
-    session: &Session,
+    invocation: &Invocation,
     store: &Store,
     lock: Lock,
     now: &Contents,
@@ -109,18 +109,18 @@ async fn replace(
     command: &str,
 ) -> Result<(), Error> {
     if !now.snapshot.is_empty() {
-        let kept = backend::backup_path(&session.data_dir());
+        let kept = backend::backup_path(&invocation.data_dir());
         write(&kept, now)?;
-        session.ui.note(format!("The replaced state is kept in {}.\n", kept.display()));
+        invocation.ui.note(format!("The replaced state is kept in {}.\n", kept.display()));
     }
     let (serial, count) = (new.snapshot.serial, new.snapshot.records.len());
     lock.replace(new).await?;
-    session.record_lineage(store).await?;
+    invocation.record_lineage(store).await?;
     let run = Run::new(command);
     lock.start_run(run.clone()).await?;
     lock.finish_run(&run.id, succeeded("put", count)).await?;
     lock.release().await?;
-    session.ui.out(format!("The state is now version {serial} with {count} resources.\n"))
+    invocation.ui.out(format!("The state is now version {serial} with {count} resources.\n"))
 }
 
 /// Returns the version of the new state, which is never the number of an earlier version with other content.

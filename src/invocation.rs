@@ -1,4 +1,4 @@
-//! The session of a command: the global options, the manifest and the state.
+//! The invocation of a command: the global options, the manifest and the state.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -21,7 +21,7 @@ use crate::ui::Ui;
 type LoadedManifest = Result<Arc<Manifest>, (Sources, Vec<Diagnostic>)>;
 
 /// The global options and the output of a command.
-pub struct Session {
+pub struct Invocation {
     /// The global options.
     pub globals: Globals,
     /// Standard output and standard error.
@@ -32,13 +32,13 @@ pub struct Session {
     manifest: OnceLock<LoadedManifest>,
 }
 
-impl Session {
-    /// Returns the session of a command whose manifest is trusted.
+impl Invocation {
+    /// Returns the invocation of a command whose manifest is trusted.
     pub fn new(globals: Globals, ui: Ui) -> Self {
         Self { globals, ui, untrusted: false, manifest: OnceLock::new() }
     }
 
-    /// Returns this session. `untrusted` is whether its manifest is from somebody who is not trusted.
+    /// Returns this invocation. `untrusted` is whether its manifest is from somebody who is not trusted.
     pub fn with_untrusted(&self, untrusted: bool) -> Self {
         Self { untrusted, ..Self::new(self.globals.clone(), self.ui) }
     }
