@@ -63,8 +63,11 @@ impl Record {
                 *address = new;
             }
         }
-        let triggers = std::mem::take(&mut self.triggers).into_iter();
-        self.triggers = triggers.map(|(address, digest)| (new_name(&address).unwrap_or(address), digest)).collect();
+        // A new address was free until now, so an entry that already has it is of a record that is gone: the renamed one replaces it.
+        let renamed: Vec<_> = self.triggers.keys().filter_map(|old| Some((old.clone(), new_name(old)?))).collect();
+        let taken: Vec<_> =
+            renamed.into_iter().filter_map(|(old, new)| Some((new, self.triggers.remove(&old)?))).collect();
+        self.triggers.extend(taken);
         self.pending.iter_mut().for_each(|record| record.rename(new_name));
     }
 }
@@ -80,5 +83,25 @@ pub fn canonical(value: &Value) -> String {
         }
         Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
         scalar => scalar.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_renamed_trigger_replaces_an_entry_of_a_record_that_is_gone() {
+        let (current, stale) = (Digest::of(b"current"), Digest::of(b"stale"));
+        let mut record: Record = serde_json::from_value(json!({
+            "address": "ssh_systemd_unit.web", "resource_type": "ssh_systemd_unit", "provider": "ssh", "target": "gpu01",
+            "identity": "unit:web.service", "attributes": {}, "updated_at": "2026-01-01T00:00:00Z",
+            "triggers": { "ssh_file.a": current.clone(), "ssh_file.b": stale },
+        }))
+        .unwrap();
+        record.rename(&|address| (address == "ssh_file.a").then(|| "ssh_file.b".to_owned()));
+        assert_eq!(record.triggers, [("ssh_file.b".to_owned(), current)].into());
     }
 }
