@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Executor;
 use super::gate::Unhealthy;
@@ -64,7 +65,9 @@ impl Executor<'_> {
     fn explained(&self, calls: Vec<Call>, mut error: ProviderError) -> impl Future<Output = ProviderError> + use<> {
         let cancel = self.interrupt.cancel.clone();
         async move {
-            let lines = join_all(calls.into_iter().map(|call| tokio::spawn(call.lines())));
+            // A task of its own, so that a panic of a provider loses only the explanation.
+            let task = |call: Call| AbortOnDropHandle::new(tokio::spawn(call.lines()));
+            let lines = join_all(calls.into_iter().map(task));
             tokio::select! {
                 lines = timeout(LIMIT, lines) => error.detail.extend(lines.into_iter().flatten().flatten().flatten()),
                 () = cancel.cancelled() => {}
