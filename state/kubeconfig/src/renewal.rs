@@ -29,7 +29,7 @@ pub struct Renewal<S> {
 struct Connections {
     login: Login,
     config: Config,
-    current: Mutex<Option<(Certificate, Client)>>,
+    current: Mutex<Option<(Option<Certificate>, Client)>>,
 }
 
 impl RenewalLayer {
@@ -53,19 +53,18 @@ impl Connections {
     async fn client(&self) -> Result<Client, BoxError> {
         let mut current = self.current.lock().await;
         let certificate = self.login.certificate().await?;
-        match (&*current, certificate) {
-            (Some((known, client)), certificate) if certificate.as_ref().is_none_or(|new| new == known) => {
-                Ok(client.clone())
-            }
-            (_, None) => Ok(ClientBuilder::try_from(self.config.clone())?.build()),
-            (_, Some(certificate)) => {
-                let mut config = self.config.clone();
-                certificate.set(&mut config.auth_info);
-                let client = ClientBuilder::try_from(config)?.build();
-                *current = Some((certificate, client.clone()));
-                Ok(client)
-            }
+        if let Some((known, client)) = &*current
+            && *known == certificate
+        {
+            return Ok(client.clone());
         }
+        let mut config = self.config.clone();
+        if let Some(certificate) = &certificate {
+            certificate.set(&mut config.auth_info);
+        }
+        let client: Client = ClientBuilder::try_from(config)?.build();
+        *current = Some((certificate, client.clone()));
+        Ok(client)
     }
 }
 
