@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 
 use crate::support::folder::Folder;
+use crate::support::gate::{LONG, close_gate, open_gate_once};
+use crate::support::wait_for;
 
 const WAITING: &str = r#"
 [nodes.here]
@@ -24,16 +26,13 @@ depends_on = ["ssh_exec.waits"]
 /// Starts an apply and waits until it is at the gate. Returns its standard error too.
 fn waiting() -> (Folder, Child, BufReader<std::process::ChildStderr>) {
     let folder = Folder::new(WAITING);
-    let made = Command::new("mkfifo").arg(folder.path("gate")).status().unwrap();
-    assert!(made.success());
+    close_gate(&folder);
     let mut child =
         folder.command(&["apply", "-auto-approve"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     read_until(&mut stderr, "ssh_exec.waits[\"here\"]: Creating...");
     // An earlier signal would prevent its start.
-    while !folder.path("came").exists() {
-        std::thread::yield_now();
-    }
+    wait_for("the run to reach the gate", LONG, || folder.path("came").exists().then_some(()));
     (folder, child, stderr)
 }
 
@@ -53,18 +52,13 @@ fn send(child: &Child, signal: &str) {
     assert!(sent.success());
 }
 
-/// Lets the operation at the gate continue.
-fn open_gate(folder: &Folder) {
-    std::fs::OpenOptions::new().write(true).open(folder.path("gate")).unwrap().write_all(b"go\n").unwrap();
-}
-
 #[test]
 fn drift_needs_no_lock() {
     let (folder, child, _stderr) = waiting();
     folder.expect(1, &["apply", "-auto-approve"]).complains("another run holds the lock");
     folder.expect(0, &["drift"]).says("In sync.");
     folder.expect(0, &["drift", "--history"]).says("No drift was found.");
-    open_gate(&folder);
+    open_gate_once(&folder);
     // The run that holds the lock is not disturbed.
     assert!(child.wait_with_output().unwrap().status.success());
     assert_eq!(folder.read("after"), "after");
@@ -76,7 +70,7 @@ fn the_first_signal_lets_running_operations_finish() {
         let (folder, child, mut stderr) = waiting();
         send(&child, signal);
         read_until(&mut stderr, "Interrupted: running operations are finished");
-        open_gate(&folder);
+        open_gate_once(&folder);
         let mut rest = String::new();
         stderr.read_to_string(&mut rest).unwrap();
         let output = child.wait_with_output().unwrap();
@@ -152,7 +146,7 @@ fn a_second_run_names_the_holder_of_the_lock() {
             run.complains("moorfast state unlock ");
         }
     }
-    open_gate(&folder);
+    open_gate_once(&folder);
     assert!(child.wait().unwrap().success());
     folder.expect(0, &["plan", "-detailed-exitcode"]);
 }
@@ -179,7 +173,7 @@ fn a_run_that_waits_for_the_lock_can_be_interrupted() {
         assert_eq!(code, 130, "{command}: {rest}");
         assert!(rest.contains("Interrupted; nothing was changed."), "{command}: {rest}");
     }
-    open_gate(&folder);
+    open_gate_once(&folder);
     assert!(child.wait().unwrap().success());
 }
 
@@ -292,7 +286,7 @@ fn an_interrupted_apply_with_json_reports_it_in_json() {
     }
     send(&child, "INT");
     read_until(&mut lines, "\"type\":\"interrupted\"");
-    open_gate(&folder);
+    open_gate_once(&folder);
     let mut rest = String::new();
     lines.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
