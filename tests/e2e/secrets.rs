@@ -29,13 +29,11 @@ fn no_secret_is_visible() {
         ("output", &["output"]),
     ] {
         let trace = scratch.path().join(name);
-        let mut command = Command::new("strace");
-        command.args(["-f", "-yy", "-s", "10000000", "-e", "trace=write,pwrite64,writev,pwritev,sendto,sendmsg", "-o"]);
-        let traced = moorfast.command(arguments);
-        command.arg(&trace).arg(traced.get_program()).args(traced.get_args());
+        let writes = ["-f", "-yy", "-s", "10000000", "-e", "trace=write,pwrite64,writev,pwritev,sendto,sendmsg"];
+        let mut command = moorfast.traced(&writes, &trace, arguments);
         let (stdout, stderr) = (scratch.path().join(format!("{name}.out")), scratch.path().join(format!("{name}.err")));
         command.stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
-        command.current_dir(traced.get_current_dir().unwrap()).env(variable.0, variable.1).env("MOORFAST_LOG", "trace");
+        command.env(variable.0, variable.1).env("MOORFAST_LOG", "trace");
         let status = command.status().expect("strace is installed: apt-get install strace");
         let said = fs::read_to_string(&stderr).unwrap();
         assert!(status.success(), "{name}: {}", said.lines().rev().take(30).collect::<Vec<_>>().join("\n"));

@@ -1,7 +1,7 @@
 //! A manifest from init to destroy, and the commands of the state.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::cli::manifests::PAIR;
 use crate::support::folder::Folder;
@@ -319,11 +319,8 @@ fn a_command_reads_the_manifest_once() {
     folder.expect(0, &["apply", "--auto-approve"]);
     for arguments in [&["plan"][..], &["drift"], &["validate"], &["output"], &["apply", "--auto-approve"]] {
         let trace = folder.path("trace");
-        let traced = folder.command(arguments);
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-e", "trace=openat", "-o"]).arg(&trace).arg(traced.get_program()).args(traced.get_args());
-        strace.current_dir(traced.get_current_dir().unwrap()).stdout(Stdio::null()).stderr(Stdio::null());
-        if let Err(error) = strace.status() {
+        let mut strace = folder.traced(&["-f", "-e", "trace=openat"], &trace, arguments);
+        if let Err(error) = strace.stdout(Stdio::null()).stderr(Stdio::null()).status() {
             assert!(!is_required(), "strace: {error}");
             eprintln!("skipped: strace: {error}");
             return;

@@ -124,6 +124,18 @@ impl Folder {
         command
     }
 
+    /// Returns the same command under strace with these options. The trace is written to `trace`.
+    pub fn traced(&self, options: &[&str], trace: &Path, arguments: &[&str]) -> Command {
+        let command = self.command(arguments);
+        let mut strace = Command::new("strace");
+        strace.args(options).arg("-o").arg(trace).arg(command.get_program()).args(command.get_args());
+        strace.current_dir(self.folder.path()).stdin(Stdio::null());
+        for (name, _) in command.get_envs() {
+            strace.env_remove(name);
+        }
+        strace
+    }
+
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Run {
         self.start(arguments).end()

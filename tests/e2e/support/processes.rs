@@ -49,8 +49,11 @@ impl Watch {
 impl Seen {
     fn read_all(&mut self) {
         for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(line) = words(&process.path().join("cmdline")) else { continue };
-            if let Some(environment) = words(&process.path().join("environ")) {
+            let command_line = || words(&process.path().join("cmdline"));
+            let Some(line) = command_line() else { continue };
+            let environment = words(&process.path().join("environ"));
+            // A process that executes another program in between has the command line of one and the environment of the other.
+            if let Some(environment) = environment.filter(|_| command_line().as_ref() == Some(&line)) {
                 self.environments.insert((line.clone(), environment));
             }
             self.command_lines.insert(line);
