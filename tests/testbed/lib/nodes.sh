@@ -3,12 +3,13 @@
 # sshd, users, keys, network. Its directory in the state:
 #   address           its IP address
 #   upper, work, root the overlay: its changes, its scratch space, where it is mounted
-#   disks/            directories of this machine's file system that the node sees as
-#                     disks: an overlay cannot hold another one, which containerd needs
+#   disks/            a file system of its own with directories that the node sees as disks
 #   console.log       what the node printed
 
-# The paths on a node that are such disks.
+# The paths on a node that are disks. They are not in the overlay: an overlay cannot hold another one, which containerd needs. And they are not on
+# this machine's disk: a kubelet rejects pods when less than 10 % of its disk is free, however many gigabytes that is.
 NODE_DISKS=(data var/lib/containerd var/lib/kubelet)
+NODE_DISKS_SIZE=8g
 
 NODE_BOOT_SECONDS=60
 
@@ -34,7 +35,8 @@ node_create() { # NAME ADDRESS
 node_install() {
 	local directory place
 	directory=$(node_directory "$1")
-	mkdir -p "$directory"/{upper,work,root}
+	mkdir -p "$directory"/{upper,work,root,disks}
+	mount -t tmpfs -o "size=$NODE_DISKS_SIZE,mode=0755" "moorfast-$NAME-$1-disks" "$directory/disks"
 	for place in "${NODE_DISKS[@]}"; do mkdir -p "$directory/disks/$place"; done
 	mount -t overlay "moorfast-$NAME-$1" "$directory/root" \
 		-o "lowerdir=$(base_directory),upperdir=$directory/upper,workdir=$directory/work"
@@ -88,9 +90,11 @@ node_remove() {
 }
 
 node_wipe() {
-	local directory
+	local directory place
 	directory=$(node_directory "$1")
-	! mountpoint -q "$directory/root" || wait_until 20 "$directory/root to be unmounted" umount "$directory/root"
+	for place in root disks; do
+		! mountpoint -q "$directory/$place" || wait_until 20 "$directory/$place to be unmounted" umount "$directory/$place"
+	done
 	rm -rf --one-file-system "$directory"/{upper,work,root,disks}
 }
 
