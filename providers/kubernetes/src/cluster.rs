@@ -1,5 +1,6 @@
 //! One cluster: its client, created on first use, and its served kinds.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub(crate) const FIELD_MANAGER: &str = "moorfast";
 /// A configured cluster.
 pub(crate) struct Cluster {
     source: Source,
+    /// Whether a plan does a dry run of every object.
+    pub(crate) full_dry_run: bool,
     /// The context of the run, from the engine.
     pub(crate) context: Context,
     connected: OnceCell<Connected>,
@@ -56,6 +59,8 @@ pub(crate) struct Cluster {
     kinds: Kinds,
     /// The certificate requests and the time of the list. Many instances wait for their requests at the same time.
     certificate_requests: Mutex<Option<(CertificateRequests, Instant)>>,
+    /// Whether each namespace was missing when a plan asked for it first.
+    missing_namespaces: Mutex<HashMap<String, Arc<OnceCell<bool>>>>,
 }
 
 /// All certificate requests, oldest first.
@@ -92,9 +97,10 @@ impl Served {
 
 impl Cluster {
     /// Creates a cluster that is reached through `source`.
-    pub(crate) fn new(source: Source, context: Context) -> Self {
+    pub(crate) fn new(source: Source, full_dry_run: bool, context: Context) -> Self {
         Self {
             source,
+            full_dry_run,
             context,
             connected: OnceCell::new(),
             failed_login: Mutex::new(None),
@@ -102,6 +108,7 @@ impl Cluster {
             requests: Arc::default(),
             kinds: Kinds::default(),
             certificate_requests: Mutex::new(None),
+            missing_namespaces: Mutex::default(),
         }
     }
 
@@ -291,6 +298,16 @@ impl Cluster {
         let api: Api<Namespace> = Api::all(client);
         let listed = api.list_metadata(&ListParams::default().limit(NAMESPACE_LIMIT)).await;
         listed.map(|list| list.items.into_iter().filter_map(|item| item.metadata.name).collect()).unwrap_or_default()
+    }
+
+    /// Whether the namespace does not exist. Each namespace is read once. Returns false if it cannot be read.
+    pub(crate) async fn lacks_namespace(&self, name: &str) -> bool {
+        let missing = Arc::clone(self.missing_namespaces.lock().await.entry(name.to_owned()).or_default());
+        let read = async {
+            let Ok(client) = self.client().await else { return false };
+            matches!(Api::<Namespace>::all(client).get_metadata_opt(name).await, Ok(None))
+        };
+        *missing.get_or_init(|| read).await
     }
 
     async fn discover(&self) -> Result<Discovery, ProviderError> {

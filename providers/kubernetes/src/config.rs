@@ -35,6 +35,12 @@ pub(crate) fn schema() -> Schema {
                 "Context to use. Default: the current context of the kubeconfig.",
             ),
             Attribute::optional("in_cluster", Kind::Bool, "Whether to use the ServiceAccount of the pod in which moorfast runs."),
+            Attribute::optional(
+                "full_dry_run",
+                Kind::Bool,
+                "Whether a plan does a dry run of every `kubernetes_object`. If not set, an object whose fields all live as declared, all managed by \
+                 moorfast, has no dry run: an apply would not change it, except through an admission webhook.",
+            ),
         ],
     )
 }

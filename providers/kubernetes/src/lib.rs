@@ -43,6 +43,7 @@ use moorfast_engine::provider::{
 };
 use moorfast_engine::state::Record;
 
+use attributes::Read;
 use cluster::Cluster;
 use config::Source;
 use connection::KubernetesConnection;
@@ -132,6 +133,6 @@ impl Provider for KubernetesProvider {
         if context.untrusted {
             source.check_untrusted(&context)?;
         }
-        Ok(Arc::new(KubernetesConnection::new(Cluster::new(source, context))))
+        Ok(Arc::new(KubernetesConnection::new(Cluster::new(source, config.flag("full_dry_run"), context))))
     }
 }

@@ -375,8 +375,85 @@ async fn many_objects_take_few_requests() {
         .collect();
     let readings = first.connection.read(&target, &requests).await;
     assert!(readings.iter().all(|r| r == &Ok(None)));
-    let (_, sent) = first.connection.statistics()[0];
-    assert_eq!(sent, 3, "two of discovery, one list");
+    let sent = first.requests();
+    assert!(sent <= 3 + RETRIES, "two of discovery, one list: {sent} requests");
+}
+
+/// How many requests a busy API server may refuse, so that they are sent again.
+const RETRIES: u64 = 5;
+
+#[tokio::test]
+async fn an_object_that_lives_as_declared_has_no_dry_run() {
+    let Some(kubeconfig) = kubeconfig() else { return };
+    let connection = |full: bool| harness::connect(json!({ "kubeconfig": kubeconfig, "full_dry_run": full }));
+    let name = unique("as-declared");
+    let document = |kind: &str, number: usize, fields: &str| {
+        format!("---\napiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}-{number}, labels: {{a: b}}}}\n{fields}\n")
+    };
+    let desired = |first: &str| {
+        let configs = (1..10).map(|i| document("ConfigMap", i, "data: {a: one}"));
+        let secrets = (0..10).map(|i| document("Secret", i, "stringData: {password: hunter2}"));
+        let services = (0..10).map(|i| document("Service", i, "spec: {selector: {a: b}, ports: [{port: 80}]}"));
+        let first = document("ConfigMap", 0, &format!("data: {{{first}}}"));
+        let yaml: String = [first].into_iter().chain(configs).chain(secrets).chain(services).collect();
+        attributes(json!({ "yaml": yaml }))
+    };
+    let mut instance = Instance::on(connection(false).await, "kubernetes_object");
+    instance.bring(&desired("a: one")).await;
+
+    let before = instance.requests();
+    assert_eq!(instance.plan(&desired("a: one")).await.unwrap().0.action, ProposedAction::NoOp);
+    let sent = instance.requests() - before;
+    assert!(sent <= 3 + RETRIES, "one list for each kind: {sent} requests");
+
+    let action = async |first: &str| instance.plan(&desired(first)).await.map(|(plan, _)| plan.action);
+    assert_eq!(action("a: two").await, Ok(ProposedAction::Update));
+    let api = config_maps().await;
+    let other = async |data| {
+        let patch = Patch::Merge(json!({ "data": data }));
+        api.patch(&format!("{name}-0"), &as_other("other"), &patch).await.unwrap();
+    };
+    other(json!({ "b": "three" })).await;
+    assert_eq!(action("a: one").await, Ok(ProposedAction::NoOp), "a field of another manager");
+    assert_eq!(action("a: one, b: three").await, Ok(ProposedAction::Update), "moorfast becomes its manager");
+    other(json!({ "a": "two" })).await;
+    assert_eq!(action("a: one").await.unwrap_err().class, Class::Conflict, "the dry run finds the conflict");
+    other(json!({ "a": "one" })).await;
+
+    instance.connection = connection(true).await;
+    instance.plan(&desired("a: one")).await.unwrap();
+    assert!(instance.requests() >= 30, "thirty dry runs");
+    instance.destroy().await.unwrap();
+}
+
+#[tokio::test]
+async fn objects_in_a_namespace_that_the_plan_creates_have_no_dry_run() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let name = unique("new");
+    let namespace =
+        attributes(json!({ "manifest": { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } } }));
+    instance.dependencies = vec![dependency("kubernetes_object.namespace", &namespace)];
+    let document = |i| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{i}, namespace: {name}}}\n");
+    let documents: Vec<_> = (0..30).map(document).collect();
+    let (plan, _) = instance.plan(&attributes(json!({ "yaml": (documents.join("---\n")) }))).await.unwrap();
+    assert_eq!(plan.notes.len(), 30, "{:?}", plan.notes);
+    assert!(plan.notes.iter().all(|note| note.contains("does not exist yet")), "{:?}", plan.notes);
+    let sent = instance.requests();
+    assert!(sent <= 4 + RETRIES, "two of discovery, one list, one of the namespace: {sent} requests");
+}
+
+#[tokio::test]
+async fn objects_that_own_nothing_are_deleted_with_one_request_each() {
+    let Some(mut instance) = Instance::new("kubernetes_object").await else { return };
+    let name = unique("gone");
+    let document = |i| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}-{i}}}\n");
+    let documents: Vec<_> = (0..20).map(document).collect();
+    instance.bring(&attributes(json!({ "yaml": (documents.join("---\n")) }))).await;
+    let before = instance.requests();
+    instance.destroy().await.unwrap();
+    let sent = instance.requests() - before;
+    assert!(sent <= 1 + 20 + RETRIES, "one list, twenty deletions: {sent} requests");
+    assert_eq!(config_maps().await.get_opt(&format!("{name}-0")).await.unwrap(), None);
 }
 
 /// A killed run can leave objects that are being deleted. The next run must not accept them as existing.

@@ -277,6 +277,11 @@ impl Instance {
         reading.unwrap().map(|o| seal_attributes(&o.attributes, &self.key))
     }
 
+    /// The number of requests that the connection has sent so far.
+    pub fn requests(&self) -> u64 {
+        self.connection.statistics()[0].1
+    }
+
     pub async fn destroy(&mut self) -> Result<(), ProviderError> {
         let observed = self.read(None).await?;
         self.operate(OperationAction::Delete, observed).await?;

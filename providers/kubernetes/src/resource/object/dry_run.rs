@@ -7,7 +7,6 @@ use serde_json::Value as Json;
 
 use crate::cluster::{Cluster, Served};
 use crate::error::immutable_fields;
-use crate::object_reader::{ObjectName, fetch};
 
 use super::document::Document;
 use super::fields::FieldSet;
@@ -28,7 +27,7 @@ pub(super) enum DryRun {
     Immutable(Vec<String>),
 }
 
-/// Does a dry run of the apply of an object.
+/// Does a dry run of the apply of an object. `exists` tells whether the object exists.
 ///
 /// # Errors
 /// If the API server refuses the object, or if neither the cluster nor the manifest has its kind or its namespace.
@@ -38,6 +37,7 @@ pub(super) async fn dry_run(
     served: Option<&Served>,
     provided: &Provided<'_>,
     removable: &FieldSet,
+    exists: bool,
     force: bool,
 ) -> Result<DryRun, ProviderError> {
     let key = &document.key;
@@ -53,6 +53,13 @@ pub(super) async fn dry_run(
         check_namespace(cluster, provided, namespace.as_deref(), key).await?;
         return Ok(DryRun::NotPossible("a part of it is known only after apply".to_owned()));
     };
+    // The API server answers a dry run in a missing namespace only after a pause.
+    if let Some(name) = namespace.as_deref().filter(|_| !exists)
+        && provided.has_namespace(name)
+        && cluster.lacks_namespace(name).await
+    {
+        return Ok(DryRun::NotPossible(missing_namespace(name)));
+    }
     match patch(cluster, key, served, &body, &dry_run_parameters(force)).await? {
         Ok(object) => {
             ownership::check(&resolved(key, served), &shared_fields(removable, &body, &object), force)?;
@@ -64,7 +71,7 @@ pub(super) async fn dry_run(
             if !provided.has_namespace(&name) {
                 return Err(unknown_namespace(cluster, &name, key).await);
             }
-            Ok(DryRun::NotPossible(format!("the namespace {name} does not exist yet")))
+            Ok(DryRun::NotPossible(missing_namespace(&name)))
         }
         Err(kube::Error::Api(status)) if status.message.contains("does not support dry run") => {
             Ok(DryRun::NotPossible("an admission webhook does not support dry runs".to_owned()))
@@ -97,6 +104,10 @@ async fn takes_ownership_first(
     let shared = shared_fields(removable, &body, &live);
     ownership::check(&key, &shared, force)?;
     Ok(!shared.is_empty())
+}
+
+fn missing_namespace(name: &str) -> String {
+    format!("the namespace {name} does not exist yet")
 }
 
 fn dry_run_parameters(force: bool) -> PatchParams {
@@ -168,12 +179,10 @@ async fn check_namespace(
     key: &ObjectKey,
 ) -> Result<(), ProviderError> {
     let Some(name) = namespace.filter(|name| !provided.has_namespace(name)) else { return Ok(()) };
-    let Some(served) = cluster.served("v1", "Namespace").await? else { return Ok(()) };
-    let name_to_read = ObjectName { namespace: String::new(), name: name.to_owned() };
-    match fetch(cluster, &served, std::slice::from_ref(&name_to_read)).await.get(&name_to_read) {
-        Some(Ok(None)) => Err(unknown_namespace(cluster, name, key).await),
+    match cluster.lacks_namespace(name).await {
+        true => Err(unknown_namespace(cluster, name, key).await),
         // Without the right to read namespaces, the apply reports a missing one.
-        _ => Ok(()),
+        false => Ok(()),
     }
 }
 

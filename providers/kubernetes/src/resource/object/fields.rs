@@ -139,6 +139,37 @@ impl FieldSet {
         Self(self.0.iter().filter_map(|(element, below)| Some((element.clone(), select(element, below)?))).collect())
     }
 
+    /// Whether the set has all fields of the declared object, except those that identify it, and no others.
+    pub(super) fn is_declaration(&self, declared: &Json) -> bool {
+        let mut declared = declared.clone();
+        if let Some(object) = declared.as_object_mut() {
+            object.retain(|name, _| !["apiVersion", "kind"].contains(&name.as_str()));
+            let metadata = object.get_mut("metadata").and_then(Json::as_object_mut);
+            if let Some(metadata) = metadata {
+                metadata.retain(|name, _| !["name", "namespace"].contains(&name.as_str()));
+                if metadata.is_empty() {
+                    object.shift_remove("metadata");
+                }
+            }
+        }
+        self.covers(&declared) && self.undeclared(&declared).is_leaf()
+    }
+
+    /// Whether the set has all fields and list items of `declared`.
+    fn covers(&self, declared: &Json) -> bool {
+        let has = |element: &PathElement, value| {
+            self.0.get(element).is_some_and(|below| below.is_leaf() || below.covers(value))
+        };
+        match declared {
+            Json::Object(fields) => fields.iter().all(|(name, value)| has(&PathElement::Field(name.clone()), value)),
+            Json::Array(items) => items.iter().all(|item| {
+                let names = |element: &&PathElement| element.find(&Json::Array(vec![item.clone()])).is_some();
+                self.0.keys().find(names).is_some_and(|element| has(element, item))
+            }),
+            _ => true,
+        }
+    }
+
     /// Whether the set has fields that `declared` does not have.
     pub(super) fn exceeds(&self, declared: &Json) -> bool {
         !self.beyond(Some(declared), self).is_empty()
@@ -315,5 +346,41 @@ mod tests {
             assert_eq!(removed(json!("x")), json!({ "bundle": "x", "url": "u" }));
         }
         assert!(ours.dropped(&webhook(json!("x")), &live).is_leaf());
+    }
+
+    #[test]
+    fn a_declaration_has_exactly_the_managed_fields() {
+        let port = r#"k:{"port":80,"protocol":"TCP"}"#;
+        let managed = json!({ "f:metadata": { "f:labels": { "f:a": {} } },
+            "f:spec": { "f:ports": { (port): { ".": {}, "f:port": {} } }, "f:list": {}, "f:set": { "v:\"x\"": {} } } });
+        let managed = FieldSet::of_entry(&json!({ "fieldsV1": managed }));
+        let declared = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "s", "namespace": "n", "labels": { "a": "1" } },
+            "spec": { "ports": [{ "port": 80 }], "list": [{ "b": 1 }], "set": ["x"] } });
+        assert!(managed.is_declaration(&declared));
+        let changed = |path: &str, value: Json| {
+            let mut declared = declared.clone();
+            *declared.pointer_mut(path).unwrap() = value;
+            declared
+        };
+        let others = [
+            ("a label that moorfast does not manage", changed("/metadata/labels", json!({ "a": "1", "b": "2" }))),
+            ("a managed label that is not declared", changed("/metadata/labels", json!({}))),
+            ("another port", changed("/spec/ports", json!([{ "port": 80 }, { "port": 81 }]))),
+            ("a field of a port", changed("/spec/ports/0", json!({ "port": 80, "name": "web" }))),
+            ("another item of a set", changed("/spec/set", json!(["x", "y"]))),
+            (
+                "a field",
+                changed("/spec", json!({ "ports": [{ "port": 80 }], "list": [], "set": ["x"], "type": "NodePort" })),
+            ),
+            (
+                "a managed field that is not declared",
+                changed("/spec", json!({ "ports": [{ "port": 80 }], "set": ["x"] })),
+            ),
+        ];
+        for (what, declared) in others {
+            assert!(!managed.is_declaration(&declared), "{what}");
+        }
+        let bare = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "c" } });
+        assert!(FieldSet::default().is_declaration(&bare));
     }
 }

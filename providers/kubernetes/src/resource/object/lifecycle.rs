@@ -1,6 +1,6 @@
 //! Apply, wait and delete.
 
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use moorfast_engine::model::{Attributes, Value};
 use moorfast_engine::provider::{Action, Applied, Class, Observed, Operation, OperationAction, ProviderError};
 use serde_json::{Value as Json, json};
@@ -14,6 +14,7 @@ use crate::readiness::{Readiness, WaitCondition};
 use crate::response::InvalidResponse;
 use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
 
+use super::deletion;
 use super::document::{Declared, Document, redaction};
 use super::fields::FieldSet;
 use super::key::ObjectKey;
@@ -380,7 +381,7 @@ impl ObjectOperation<'_> {
 
     async fn delete(&self) -> Result<(), ProviderError> {
         let api = self.served.api(self.cluster.client().await?, self.namespace());
-        let deleted = match api.delete(&self.key.name, &DeleteParams::foreground()).await {
+        let deleted = match api.delete(&self.key.name, &deletion::parameters(&self.key)).await {
             Ok(deleted) => deleted,
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             Err(error)
@@ -391,7 +392,9 @@ impl ObjectOperation<'_> {
             }
             Err(error) => return Err(self.explain(error, "delete")),
         };
-        let uid = deleted.left().and_then(|o| o.metadata.uid);
+        // The server answers with a status instead of the object if the object is gone already.
+        let Some(deleted) = deleted.left() else { return Ok(self.invalidate_discovery().await) };
+        let uid = deleted.metadata.uid;
         let what = self.key.to_string();
         // A new object of the same name means that the deleted one is gone.
         let judge = |object: Option<&Json>| match object {

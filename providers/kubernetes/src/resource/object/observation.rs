@@ -22,6 +22,9 @@ pub(super) struct PrivateData {
     /// After a reading of an instance without a record: the fields of each object that `kubectl apply` wrote.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) of_kubectl: BTreeMap<String, FieldSet>,
+    /// After a reading: the declared fields of each object that only other managers have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) of_others: BTreeMap<String, FieldSet>,
     /// The fields of each object that the manifest declares empty and that the API server dropped from the object.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) dropped: BTreeMap<String, FieldSet>,
@@ -42,6 +45,12 @@ impl PrivateData {
     pub(super) fn yielded(&self, key: &str) -> FieldSet {
         let dropped = self.dropped.get(key).cloned().unwrap_or_default();
         self.managed.get(key).map(|managed| dropped.difference(managed)).unwrap_or_default()
+    }
+
+    /// Whether moorfast manages exactly the fields of the declared object.
+    pub(super) fn manages_exactly(&self, key: &str, declared: &Json) -> bool {
+        !self.of_others.contains_key(key)
+            && self.managed.get(key).is_some_and(|managed| managed.is_declaration(declared))
     }
 
     pub(super) fn write(&self) -> Json {
@@ -65,6 +74,7 @@ pub(super) fn observed(is_yaml: bool, objects: Vec<(ObjectKey, Value)>, mut priv
     }
     private.objects = objects.iter().map(|(key, _)| key.clone()).collect();
     private.of_kubectl.retain(|_, fields| !fields.is_leaf());
+    private.of_others.retain(|_, fields| !fields.is_leaf());
     private.dropped.retain(|_, fields| !fields.is_leaf());
     Some(Observed { attributes: attributes(is_yaml, objects), private: private.write() })
 }

@@ -155,6 +155,8 @@ fn observe(lookups: &[Lookup], request: &ReadRequest, found: &Found) -> Result<O
                 let theirs = if request.recorded.is_none() { of_kubectl(live) } else { FieldSet::default() };
                 let name = key.to_string();
                 let managed = ours.clone().union(theirs.clone());
+                let all = FieldSet::everyones(live).within(&shape(&lookup.document.declared));
+                private.of_others.insert(name.clone(), all.difference(&ours));
                 private.managed.insert(name.clone(), ours);
                 private.of_kubectl.insert(name.clone(), theirs);
                 let mut declared = lookup.document.declared.clone();
