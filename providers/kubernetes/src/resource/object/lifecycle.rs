@@ -393,7 +393,10 @@ impl ObjectOperation<'_> {
             Err(error) => return Err(self.explain(error, "delete")),
         };
         // The server answers with a status instead of the object if the object is gone already.
-        let Some(deleted) = deleted.left() else { return Ok(self.invalidate_discovery().await) };
+        let Some(deleted) = deleted.left() else {
+            self.invalidate_discovery().await;
+            return Ok(());
+        };
         let uid = deleted.metadata.uid;
         let what = self.key.to_string();
         // A new object of the same name means that the deleted one is gone.
