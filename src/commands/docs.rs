@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::{Command, CommandFactory};
-use moorfast_engine::provider::ResourceType;
+use moorfast_engine::provider::Declaration;
 use moorfast_engine::reference::{functions_reference, reference};
 
 use crate::cli::Cli;
@@ -53,10 +53,10 @@ fn pages() -> Vec<(String, String)> {
             [("Resources", "resources", provider.resource_types()), ("Data sources", "data", provider.data_sources())];
         for (title, folder, types) in kinds.into_iter().filter(|(.., types)| !types.is_empty()) {
             index.push_str(&format!("\n## {title} of the provider {}\n\n", provider.name()));
-            for kind in types {
+            for kind in types.iter().map(|resource_type| resource_type.declaration()) {
                 let path = format!("{folder}/{}.md", kind.name);
-                index.push_str(&format!("- [{}]({path}): {}\n", kind.name, summary(&kind)));
-                pages.push((path, reference(&kind)));
+                index.push_str(&format!("- [{}]({path}): {}\n", kind.name, summary(kind)));
+                pages.push((path, reference(kind)));
             }
         }
     }
@@ -65,7 +65,7 @@ fn pages() -> Vec<(String, String)> {
 }
 
 /// Returns the first sentence of a type's documentation.
-fn summary(kind: &ResourceType) -> String {
+fn summary(kind: &Declaration) -> String {
     let text = kind.schema.doc.trim().split("\n\n").next().unwrap_or_default().replace('\n', " ");
     match text.split_once(". ") {
         Some((first, _)) => format!("{first}."),

@@ -9,9 +9,9 @@ use crate::invocation::providers;
 /// The source attribute of each derived attribute, by resource type and attribute.
 static DERIVED: LazyLock<HashMap<(&'static str, &'static str), &'static str>> = LazyLock::new(|| {
     let types = providers().into_iter().flat_map(|provider| provider.resource_types());
-    let derived = types.flat_map(|declared| {
-        let attributes = declared.schema.attributes.into_iter();
-        attributes.filter_map(move |a| Some(((declared.name, a.name), a.derived_from?)))
+    let derived = types.flat_map(|resource_type| {
+        let attributes = resource_type.schema().attributes.iter();
+        attributes.filter_map(|a| Some(((resource_type.name(), a.name), a.derived_from?))).collect::<Vec<_>>()
     });
     derived.collect()
 });

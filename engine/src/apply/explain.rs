@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Executor;
 use super::gate::Unhealthy;
+use crate::configuration::expand::Instance;
 use crate::model::Address;
 use crate::provider::{Class, Connection, ProviderError, ReadRequest, Target};
 
@@ -93,17 +94,17 @@ impl Executor<'_> {
                 target: instance.target.clone(),
                 requests: Vec::new(),
             });
-            call.requests.push(self.explanation_request(address));
+            call.requests.push(self.explanation_request(instance));
         }
         calls.into_values().collect()
     }
 
-    fn explanation_request(&self, address: &Address) -> ReadRequest {
+    fn explanation_request(&self, instance: &Instance) -> ReadRequest {
         ReadRequest {
-            address: address.clone(),
-            resource_type: address.resource.resource_type.clone(),
+            address: instance.address.clone(),
+            resource_type: instance.resource_type.clone(),
             desired: None,
-            recorded: self.records.get(&address.to_string()).cloned(),
+            recorded: self.records.get(&instance.address.to_string()).cloned(),
         }
     }
 }

@@ -187,10 +187,10 @@ impl Executor<'_> {
     }
 
     fn health(&self, instance: &Instance) -> GateEvaluation {
-        let Instance { address, provider, target, .. } = instance;
+        let Instance { address, provider, target, resource_type, .. } = instance;
         let request = ReadRequest {
             address: address.clone(),
-            resource_type: address.resource.resource_type.clone(),
+            resource_type: resource_type.clone(),
             desired: desired(&self.context.expanded, instance, &self.context.values).ok(),
             recorded: self.records.get(&address.to_string()).cloned(),
         };

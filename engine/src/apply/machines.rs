@@ -100,8 +100,9 @@ impl Executor<'_> {
     async fn clear(&mut self, i: usize) -> Result<(), ProviderError> {
         let change = self.change(i).clone();
         let item = self.context.items.get(&change.address).cloned().unwrap_or_default();
-        let (Some(target), Some(connection)) =
-            (self.context.target(&change), self.context.session.connection(&change.provider).cloned())
+        let connection = self.context.session.connection(&change.provider).cloned();
+        let (Some(target), Some(connection), Some(deletion)) =
+            (self.context.target(&change), connection, self.deletion(&change, &item))
         else {
             return Ok(());
         };
@@ -112,7 +113,7 @@ impl Executor<'_> {
         }
         let started = Instant::now();
         self.events.send(Event::Started { address: change.address.clone(), action: Action::Delete });
-        let operation = Operation { machine_gone: true, ..self.deletion(&change, &item) };
+        let operation = Operation { machine_gone: true, ..deletion };
         let mut ended = Ok(Applied::default());
         call(&connection, &target, vec![operation], |_, result| ended = result).await;
         let outcome = if ended.is_ok() { Recorded::Remove } else { Recorded::Unchanged };

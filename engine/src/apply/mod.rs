@@ -41,7 +41,7 @@ use crate::model::{Address, Attributes, Diagnostic, NodeName};
 use crate::plan::order::{ChangeProgress, Order};
 use crate::plan::sequence::Part;
 use crate::plan::{Change, Item, Machines, Plan, PlanMode};
-use crate::provider::{Action, Applied, Class, ProviderError, Target};
+use crate::provider::{Action, Applied, Class, ProviderError, ResourceType, Target};
 use crate::session::{Event, Events, Interrupt, Session};
 
 /// The data of an apply.
@@ -74,6 +74,11 @@ impl ApplyContext {
     /// Returns the target of a change.
     fn target(&self, change: &Change) -> Option<Target> {
         self.expanded.target(&change.address.resource, &change.provider, &change.target)
+    }
+
+    /// Returns the resource type or the data source of a change. `None` if no provider has it any more.
+    fn resource_type(&self, change: &Change) -> Option<Arc<dyn ResourceType>> {
+        self.expanded.catalog.find(&change.address.resource).map(|entry| entry.resource_type.clone())
     }
 }
 

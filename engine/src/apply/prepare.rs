@@ -22,9 +22,12 @@ impl Executor<'_> {
     pub(super) fn prepare(&mut self, i: usize) -> Result<Prepared, Vec<Diagnostic>> {
         let change = &self.context.plan.changes[i];
         let item = self.context.items.get(&change.address).cloned().unwrap_or_default();
+        let Some(resource_type) = self.context.resource_type(change) else {
+            return Err(vec![Diagnostic::error(format!("no provider has the type of `{}`", change.address))]);
+        };
         let operation = |action, observed| Operation {
             address: change.address.clone(),
-            resource_type: change.resource_type.clone(),
+            resource_type: resource_type.clone(),
             action,
             recorded: item.recorded.clone(),
             observed,
@@ -50,7 +53,7 @@ impl Executor<'_> {
             }),
             Part::Remove(OldObject::Own) => {
                 let exists = item.former.is_some() || item.observed.is_some();
-                (exists && !self.cleared.contains(&i)).then(|| self.deletion(change, &item))
+                self.deletion(change, &item).filter(|_| exists && !self.cleared.contains(&i))
             }
         };
         let removal: Vec<_> = removal.into_iter().collect();
@@ -77,15 +80,17 @@ impl Executor<'_> {
             return Err(vec![Diagnostic::error(message).at(instance.resource.span, "")]);
         }
         if change.address.resource.mode == Mode::Data {
-            let data_source = change.resource_type.clone();
-            let timeout = self.timeout(&change.address, "read");
-            let request =
-                DataRequest { address: change.address.clone(), data_source, arguments: desired.clone(), timeout };
+            let request = DataRequest {
+                address: change.address.clone(),
+                data_source: resource_type,
+                arguments: desired.clone(),
+                timeout: self.timeout(&change.address, "read"),
+            };
             self.desired.insert(i, desired);
             return Ok(Prepared::Data(request));
         }
         // An identity that was unknown in the plan may turn out to be the object of another instance.
-        for identity in self.context.expanded.identities(instance, &desired) {
+        for identity in instance.identities(&desired) {
             if let Err(owner) = self.context.owners.claim(instance, identity.clone())
                 && let Some(owner) = self.context.expanded.instance(&owner)
             {
@@ -119,10 +124,10 @@ impl Executor<'_> {
     }
 
     /// Returns the deletion of the object that the plan found, with the recorded identity if the manifest now declares another one.
-    pub(super) fn deletion(&self, change: &Change, item: &Item) -> Operation {
-        Operation {
+    pub(super) fn deletion(&self, change: &Change, item: &Item) -> Option<Operation> {
+        Some(Operation {
             address: change.address.clone(),
-            resource_type: change.resource_type.clone(),
+            resource_type: self.context.resource_type(change)?,
             action: OperationAction::Delete,
             recorded: item.recorded.clone(),
             observed: item.former.clone().or(item.observed.clone()),
@@ -131,7 +136,7 @@ impl Executor<'_> {
             consequences: change.consequences.clone(),
             machine_gone: false,
             timeout: self.timeout(&change.address, "delete"),
-        }
+        })
     }
 
     pub(super) fn timeout(&self, address: &Address, name: &str) -> Option<std::time::Duration> {

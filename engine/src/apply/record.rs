@@ -106,7 +106,7 @@ impl Executor<'_> {
             return self.unfinished_record(change, desired);
         };
         let instance = self.context.expanded.instance(&change.address)?;
-        if self.context.expanded.continues(instance, known, desired) {
+        if instance.continues(known, desired) {
             // An object that is created again has new private data.
             return self.incomplete(change, Some(desired)).filter(|_| change.action == Action::Create);
         }
@@ -149,8 +149,8 @@ impl Executor<'_> {
 
     fn initial_private_data(&self, change: &Change, desired: &Attributes) -> Option<Json> {
         let observed = self.context.items.get(&change.address).and_then(|item| item.observed.as_ref());
-        let provider = self.context.expanded.catalog.provider(&change.provider)?;
-        provider.initial_private_data(&change.resource_type, desired, observed)
+        let instance = self.context.expanded.instance(&change.address)?;
+        instance.resource_type.initial_private_data(desired, observed)
     }
 
     /// Whether the object of `record` was in the state when this was planned.
@@ -183,7 +183,7 @@ impl Executor<'_> {
 
     /// Returns the machine-id of the machine that the instance belongs to, if any.
     fn machine_of(&self, instance: &Instance) -> Option<String> {
-        let node = self.context.expanded.machine_of(instance)?;
+        let node = instance.machine()?;
         self.context.machines.seen.get(node)?.machine_id.clone()
     }
 
@@ -201,7 +201,7 @@ impl Executor<'_> {
 
     fn identity(&self, change: &Change, attributes: &Attributes) -> Option<String> {
         let instance = self.context.expanded.instance(&change.address)?;
-        self.context.expanded.identity(instance, attributes)
+        instance.identity(attributes)
     }
 }
 

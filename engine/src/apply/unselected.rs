@@ -34,15 +34,15 @@ impl Executor<'_> {
                     objects: Vec::new(),
                     data: Vec::new(),
                 });
-            let name = instance.resource_type.name.to_owned();
+            let resource_type = instance.resource_type.clone();
             match address.resource.mode {
-                Mode::Managed if expanded.identity(instance, &desired).is_some() => {
+                Mode::Managed if instance.identity(&desired).is_some() => {
                     let desired = Some(desired);
-                    call.objects.push(ReadRequest { address, resource_type: name, desired, recorded: None });
+                    call.objects.push(ReadRequest { address, resource_type, desired, recorded: None });
                 }
                 Mode::Data if !desired.values().any(Value::is_unknown) => {
                     let timeout = self.timeout(&address, "read");
-                    call.data.push(DataRequest { address, data_source: name, arguments: desired, timeout });
+                    call.data.push(DataRequest { address, data_source: resource_type, arguments: desired, timeout });
                 }
                 _ => {}
             }

@@ -21,7 +21,8 @@ pub(super) async fn changed_since_review(context: &ApplyContext, events: &Events
     let readings = calls.into_iter().map(|((alias, _), changes)| async move {
         let connection = context.session.connection(alias)?;
         let target = context.target(changes.first()?)?;
-        let requests: Vec<_> = changes.iter().map(|change| request(context, change)).collect();
+        let requests = changes.into_iter().filter_map(|change| Some((change, request(context, change)?)));
+        let (changes, requests): (Vec<_>, Vec<_>) = requests.unzip();
         let readings = read(connection, &target, &requests, &context.expanded, events).await;
         Some(changes.into_iter().zip(readings).collect::<Vec<_>>())
     });
@@ -37,22 +38,22 @@ pub(super) async fn changed_since_review(context: &ApplyContext, events: &Events
     changed
 }
 
-fn request(context: &ApplyContext, change: &Change) -> ReadRequest {
+fn request(context: &ApplyContext, change: &Change) -> Option<ReadRequest> {
     let item = context.items.get(&change.address);
     let recorded = item.and_then(|i| i.recorded.clone());
     let former = item.is_some_and(|i| i.former.is_some());
     let instance = context.expanded.instance(&change.address).filter(|_| change.after.is_some() && !former);
-    ReadRequest {
+    Some(ReadRequest {
         address: change.address.clone(),
-        resource_type: change.resource_type.clone(),
+        resource_type: context.resource_type(change)?,
         desired: instance.and_then(|i| desired_when_read(context, i)),
         recorded,
-    }
+    })
 }
 
 /// Returns the desired attributes as they were when the plan read the object. With the attributes that are known now, more or fewer fields would be read.
 fn desired_when_read(context: &ApplyContext, instance: &Instance) -> Option<Attributes> {
-    match context.static_values.identity(&context.expanded, instance) {
+    match context.static_values.identity(instance) {
         Some(_) => context.static_values.get(&instance.address).cloned(),
         None => crate::configuration::evaluate::desired(&context.expanded, instance, &context.values).ok(),
     }

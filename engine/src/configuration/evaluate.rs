@@ -6,7 +6,7 @@ use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::expression::{Expr, Scope};
 use crate::manifest::Condition;
-use crate::model::{Attributes, Diagnostic, Mode, Schema, Span, Value, conform};
+use crate::model::{Attributes, Diagnostic, Schema, Span, Value, conform};
 use crate::provider::Redaction;
 
 /// Evaluates the attributes `written`, checks them against `schema` and adds its defaults.
@@ -54,17 +54,14 @@ pub(crate) fn desired(
         None => error.at(resource.span, format!("in {}", instance.address)),
         Some(_) => error,
     };
-    let attributes = conformed(&instance.resource_type.schema, &resource.attributes, &scope)
+    let attributes = conformed(instance.resource_type.schema(), &resource.attributes, &scope)
         .map_err(|errors| errors.into_iter().map(about).collect::<Vec<_>>())?;
 
-    let provider = expanded.catalog.provider(&instance.provider);
-    // A data source can have the name of a resource type, but the rules of that type do not apply to it.
-    let Some(provider) = provider.filter(|_| resource.address.mode == Mode::Managed) else { return Ok(attributes) };
     let place = |name: Option<&str>| {
         let written = name.and_then(|name| resource.attributes.iter().find(|(n, _, _)| n == name));
         written.map_or(resource.span, |(_, _, expr)| expr.span)
     };
-    let violated = provider.validate(instance.resource_type.name, &attributes).into_iter().map(|invalid| {
+    let violated = instance.resource_type.validate(&attributes).into_iter().map(|invalid| {
         let redaction = Redaction::of(attributes.values());
         let error = Diagnostic::error(redaction.text(&invalid.message)).at(place(invalid.attribute), "");
         match invalid.help {
@@ -73,7 +70,7 @@ pub(crate) fn desired(
         }
     });
     let mut errors: Vec<_> = violated.collect();
-    errors.extend(sensitive_in_identity(expanded, instance, &attributes).into_iter().map(|name| {
+    errors.extend(sensitive_in_identity(instance, &attributes).into_iter().map(|name| {
         Diagnostic::error(format!(
             "`{name}` of {} is sensitive, but it is part of the identity, which plans and the state show",
             instance.address
@@ -85,7 +82,7 @@ pub(crate) fn desired(
 }
 
 /// Returns the sensitive attributes whose values would be visible in the identity of the object.
-fn sensitive_in_identity<'a>(expanded: &Expanded, instance: &Instance, attributes: &'a Attributes) -> Vec<&'a str> {
+fn sensitive_in_identity<'a>(instance: &Instance, attributes: &'a Attributes) -> Vec<&'a str> {
     let secret = |(name, value): (&'a String, &'a Value)| {
         let text = value.as_str().filter(|text| value.is_sensitive() && !text.is_empty())?;
         Some((name.as_str(), text))
@@ -95,11 +92,11 @@ fn sensitive_in_identity<'a>(expanded: &Expanded, instance: &Instance, attribute
     if secrets.is_empty() {
         return Vec::new();
     }
-    let Some(identity) = expanded.identity(instance, attributes) else { return Vec::new() };
+    let Some(identity) = instance.identity(attributes) else { return Vec::new() };
     let determines_identity = |name: &str| {
         let mut without = attributes.clone();
         without.insert(name.to_owned(), Value::Unknown);
-        expanded.identity(instance, &without).as_ref() != Some(&identity)
+        instance.identity(&without).as_ref() != Some(&identity)
     };
     let visible = secrets.into_iter().filter(|(name, text)| identity.contains(text) && determines_identity(name));
     visible.map(|(name, _)| name).collect()

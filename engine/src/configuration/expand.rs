@@ -10,7 +10,7 @@ use crate::manifest::{Check, Manifest, Resource, Rollout};
 use crate::model::schema::mark_sensitive;
 use crate::model::{Address, Attributes, Diagnostic, Node, NodeName, ResourceAddress, Value};
 use crate::provider::catalog::Catalog;
-use crate::provider::{Object, ResourceType, Target, TargetKind};
+use crate::provider::{ResourceType, Target, TargetKind};
 
 /// A manifest with its inventory evaluated and its blocks expanded. It does not depend on the state or on any target.
 pub(crate) struct Expanded {
@@ -53,7 +53,7 @@ pub(crate) struct Binding {
 pub(crate) struct Instance {
     pub address: Address,
     pub resource: Arc<Resource>,
-    pub resource_type: Arc<ResourceType>,
+    pub resource_type: Arc<dyn ResourceType>,
     /// The provider instance: `ssh`, `kubernetes.prod`.
     pub provider: String,
     pub target: Target,
@@ -64,6 +64,32 @@ impl Instance {
     /// Returns the name of the node to which the instance is bound.
     pub fn node_name(&self) -> Option<NodeName> {
         self.binding.node.as_ref().map(|node| node.name.clone())
+    }
+
+    /// Returns the identity with these attributes, if it is known.
+    pub fn identity(&self, attributes: &Attributes) -> Option<String> {
+        self.resource_type.identity(attributes)
+    }
+
+    /// Returns the known identities of all objects that the instance manages with these attributes.
+    pub fn identities(&self, attributes: &Attributes) -> Vec<String> {
+        let objects = self.resource_type.objects(attributes);
+        match objects.is_empty() {
+            true => self.identity(attributes).into_iter().collect(),
+            false => objects.into_iter().map(|object| object.identity).collect(),
+        }
+    }
+
+    /// Whether `record` describes the same object as the instance with these attributes.
+    pub fn continues(&self, record: &Record, attributes: &Attributes) -> bool {
+        self.resource_type.is_same_object(record, attributes)
+    }
+
+    /// Returns the node whose machine holds the object. The object is lost if the machine is replaced.
+    pub fn machine(&self) -> Option<&NodeName> {
+        let node = self.binding.node.as_ref()?;
+        let is_on_node = self.resource_type.declaration().target_kind == TargetKind::Node;
+        (is_on_node || self.resource_type.is_bound_to_machine()).then_some(&node.name)
     }
 }
 
@@ -106,43 +132,9 @@ impl Expanded {
         self.index.get(address).map(|i| &self.instances[*i])
     }
 
-    /// Returns the identity of an instance with these attributes, if it is known.
-    pub fn identity(&self, instance: &Instance, attributes: &Attributes) -> Option<String> {
-        let provider = self.catalog.provider(&instance.provider)?;
-        provider.identity(instance.resource_type.name, attributes)
-    }
-
-    /// Returns the known identities of all objects that an instance with these attributes manages.
-    pub fn identities(&self, instance: &Instance, attributes: &Attributes) -> Vec<String> {
-        let objects = self.objects(&instance.provider, instance.resource_type.name, attributes);
-        match objects.is_empty() {
-            true => self.identity(instance, attributes).into_iter().collect(),
-            false => objects.into_iter().map(|object| object.identity).collect(),
-        }
-    }
-
-    /// Returns the objects that an instance with these desired or observed attributes manages. Empty for a type whose instances are one object each.
-    pub fn objects(&self, provider: &str, resource_type: &str, attributes: &Attributes) -> Vec<Object> {
-        self.catalog.provider(provider).map(|p| p.objects(resource_type, attributes)).unwrap_or_default()
-    }
-
-    /// See [`Provider::planning_needs_dependencies`](crate::provider::Provider::planning_needs_dependencies).
-    pub fn planning_needs_dependencies(&self, address: &Address) -> bool {
-        self.instance(address).is_some_and(|instance| {
-            let provider = self.catalog.provider(&instance.provider);
-            provider.is_some_and(|provider| provider.planning_needs_dependencies(instance.resource_type.name))
-        })
-    }
-
-    /// Whether `record` describes the same object as the instance with these attributes.
-    pub fn continues(&self, instance: &Instance, record: &Record, attributes: &Attributes) -> bool {
-        let provider = self.catalog.provider(&instance.provider);
-        provider.is_some_and(|p| p.is_same_object(instance.resource_type.name, record, attributes))
-    }
-
     /// Returns the target of a resource by the names of its provider instance and target. `None` if the node or the type no longer exists.
     pub fn target(&self, resource: &ResourceAddress, provider: &str, name: &str) -> Option<Target> {
-        match self.catalog.find(resource)?.resource_type.target_kind {
+        match self.catalog.find(resource)?.resource_type.declaration().target_kind {
             TargetKind::Provider => Some(Target::Provider(provider.to_owned())),
             TargetKind::Node => self.nodes.get(&NodeName(name.to_owned())).cloned().map(Target::Node),
         }
@@ -159,19 +151,10 @@ impl Expanded {
         }
     }
 
-    /// Returns the node whose machine holds the object. The object is lost if the machine is replaced.
-    pub fn machine_of<'i>(&self, instance: &'i Instance) -> Option<&'i NodeName> {
-        let node = instance.binding.node.as_ref()?;
-        let is_on_node = instance.resource_type.target_kind == TargetKind::Node;
-        let provider = self.catalog.provider(&instance.provider);
-        let is_bound = || provider.is_some_and(|p| p.is_bound_to_machine(instance.resource_type.name));
-        (is_on_node || is_bound()).then_some(&node.name)
-    }
-
     /// Marks the attributes that the schema declares sensitive, whatever their source.
     pub fn marked(&self, resource: &ResourceAddress, attributes: Attributes) -> Attributes {
         match self.catalog.find(resource) {
-            Some(entry) => mark_sensitive(&entry.resource_type.schema, attributes),
+            Some(entry) => mark_sensitive(entry.resource_type.schema(), attributes),
             None => attributes,
         }
     }

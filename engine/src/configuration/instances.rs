@@ -109,7 +109,7 @@ impl Expanded {
         let resource = Arc::new(resource.clone());
         let instance = |binding: Binding| {
             let target =
-                match (resource_type.target_kind, &binding.node) {
+                match (resource_type.declaration().target_kind, &binding.node) {
                     (TargetKind::Node, Some(node)) => Target::Node(node.clone()),
                     (TargetKind::Provider, _) => Target::Provider(alias.clone()),
                     (TargetKind::Node, None) => {
@@ -190,7 +190,7 @@ fn schema_errors(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
     for resource in manifest.resources.values() {
         if let Some(entry) = catalog.find(&resource.address) {
-            let schema = &entry.resource_type.schema;
+            let schema = entry.resource_type.schema();
             errors.extend(check_attributes(schema, &resource.address.to_string(), resource.span, &resource.attributes));
             errors.extend(invalid_paths(resource, schema));
         }

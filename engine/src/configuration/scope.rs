@@ -103,7 +103,7 @@ impl<'a> InstanceScope<'a> {
         let absent = if known.is_some() { Value::Null } else { Value::Unknown };
         let mut value = known.unwrap_or_else(|| Value::Map(BTreeMap::new()));
         if let Value::Map(map) = &mut value {
-            for attribute in &instance.resource_type.schema.attributes {
+            for attribute in &instance.resource_type.schema().attributes {
                 let mark = |value: Value| if attribute.sensitive { value.sensitive() } else { value };
                 map.entry(attribute.name.to_owned()).or_insert_with(|| mark(absent.clone()));
             }

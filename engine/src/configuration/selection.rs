@@ -155,7 +155,8 @@ fn unbound(expanded: &Expanded, address: &Address, span: Span) -> Option<Diagnos
 fn without_health(expanded: &Expanded, gate: &GateName, span: Span) -> Option<Diagnostic> {
     let GateName::Resource(address) = gate else { return None };
     let kind = &address.resource.resource_type;
-    let has_health = |kind: &str| expanded.catalog.providers().any(|provider| provider.has_health(kind));
+    let has_health =
+        |kind: &str| expanded.catalog.resource_type(kind).is_some_and(|resource_type| resource_type.has_health());
     if has_health(kind) {
         return None;
     }

@@ -50,11 +50,8 @@ impl StaticValues {
     }
 
     /// Returns the identity of an instance, if it is known.
-    pub fn identity(&self, expanded: &Expanded, instance: &Instance) -> Option<String> {
-        if instance.address.resource.mode == Mode::Data {
-            return None;
-        }
-        expanded.identity(instance, self.get(&instance.address)?)
+    pub fn identity(&self, instance: &Instance) -> Option<String> {
+        instance.identity(self.get(&instance.address)?)
     }
 
     /// Returns the owners of all objects with a known identity.
@@ -67,7 +64,7 @@ impl StaticValues {
         let mut errors = Vec::new();
         for instance in expanded.instances.iter().filter(|i| i.address.resource.mode == Mode::Managed) {
             let Some(attributes) = self.attributes.get(&instance.address) else { continue };
-            for identity in expanded.identities(instance, attributes) {
+            for identity in instance.identities(attributes) {
                 if let Err(owner) = self.owners.claim(instance, identity.clone())
                     && let Some(first) = expanded.instance(&owner)
                 {
@@ -99,7 +96,7 @@ impl StaticValues {
 
 /// Adds an unknown value for each attribute that the provider computes.
 pub(crate) fn with_unknown(instance: &Instance, mut attributes: Attributes) -> Attributes {
-    for attribute in instance.resource_type.schema.attributes.iter().filter(|a| a.computed) {
+    for attribute in instance.resource_type.schema().attributes.iter().filter(|a| a.computed) {
         let value = attributes.entry(attribute.name.to_owned()).or_default();
         if value.is_null() {
             *value = if attribute.sensitive { Value::Unknown.sensitive() } else { Value::Unknown };

@@ -33,7 +33,7 @@ impl Planner<'_> {
                 continue;
             }
             let timeout = instance.resource.timeouts.get("read").copied();
-            let data_source = instance.resource_type.name.to_owned();
+            let data_source = instance.resource_type.clone();
             let request = DataRequest { address: instance.address.clone(), data_source, arguments, timeout };
             requests.add(&instance.provider, &instance.target, request);
         }
@@ -74,7 +74,7 @@ impl Planner<'_> {
         self.draft.changes.push(Change {
             dependencies: self.dependencies(&address),
             moved_from: None,
-            resource_type: instance.resource_type.name.to_owned(),
+            resource_type: instance.resource_type.name().to_owned(),
             provider: instance.provider.clone(),
             target: instance.target.name().to_owned(),
             node: instance.node_name(),

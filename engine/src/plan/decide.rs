@@ -58,11 +58,11 @@ impl Planner<'_> {
         self.draft.changes.push(Change {
             address: request.address.clone(),
             moved_from: self.moved.get(&request.address).cloned(),
-            resource_type: request.resource_type,
+            resource_type: request.resource_type.name().to_owned(),
             provider: instance.provider.clone(),
             target: target.to_owned(),
             node: instance.node_name(),
-            identity: self.identity(instance, &request.desired),
+            identity: instance.identity(&request.desired),
             action,
             reasons,
             observed: Some(observed_digest(item.former.as_ref().or(request.observed.as_ref()), self.key)),
@@ -84,7 +84,7 @@ impl Planner<'_> {
 
     /// Records that `instance` owns its desired objects, now that their identities are known.
     fn claim(&mut self, instance: &Instance, desired: &Attributes) -> Result<(), Failure> {
-        for identity in self.expanded.identities(instance, desired) {
+        for identity in instance.identities(desired) {
             if let Err(owner) = self.draft.owners.claim(instance, identity.clone())
                 && let Some(owner) = self.expanded.instance(&owner)
             {
@@ -194,7 +194,7 @@ impl Planner<'_> {
             let mut other = static_values.clone();
             other.insert((*name).clone(), Value::from(record.attributes[*name].clone()));
             record.attributes.get(*name) != now.get(*name)
-                && self.identity(instance, &other) != self.identity(instance, static_values)
+                && instance.identity(&other) != instance.identity(static_values)
         };
         record.attributes.keys().filter(|name| now.contains_key(*name)).filter(identifies).cloned().collect()
     }
@@ -202,7 +202,7 @@ impl Planner<'_> {
 
 /// Makes the computed attributes unknown, because the new object will have other values.
 fn reset_computed(instance: &Instance, planned: &mut Attributes) {
-    for attribute in instance.resource_type.schema.attributes.iter().filter(|a| a.computed && !a.optional) {
+    for attribute in instance.resource_type.schema().attributes.iter().filter(|a| a.computed && !a.optional) {
         if planned.contains_key(attribute.name) {
             let unknown = if attribute.sensitive { Value::Unknown.sensitive() } else { Value::Unknown };
             planned.insert(attribute.name.to_owned(), unknown);

@@ -27,24 +27,20 @@ impl Expanded {
         desired: &Attributes,
         observed: &Attributes,
     ) -> Vec<AttributePath> {
-        let provider = self.catalog.provider(&instance.provider);
         let named = |(text, _): &(String, Span)| match text.as_str() {
             "all" => {
                 let known = observed.keys().filter(|name| desired.contains_key(*name));
                 known.map(|name| AttributePath(vec![PathStep::Name(name.clone())])).collect()
             }
             // A text that is not a path is reported as an error of the manifest.
-            text => match (text.parse::<AttributePath>(), provider) {
-                (Err(_), _) => Vec::new(),
-                (Ok(path), Some(provider)) => {
-                    provider.resolve_ignored_path(instance.resource_type.name, path, desired, observed)
-                }
-                (Ok(path), None) => vec![path],
+            text => match text.parse::<AttributePath>() {
+                Err(_) => Vec::new(),
+                Ok(path) => instance.resource_type.resolve_ignored_path(path, desired, observed),
             },
         };
         let mut paths: Vec<_> = instance.resource.lifecycle.ignore_changes.iter().flat_map(named).collect();
         // The digest of an ignored attribute is ignored too.
-        let restating = instance.resource_type.schema.attributes.iter().filter(|attribute| {
+        let restating = instance.resource_type.schema().attributes.iter().filter(|attribute| {
             let restated = attribute.derived_from.map(|name| AttributePath(vec![PathStep::Name(name.to_owned())]));
             restated.is_some_and(|restated| paths.contains(&restated))
         });
@@ -58,5 +54,5 @@ impl Expanded {
 /// Whether the path starts at a computed attribute.
 fn is_computed(instance: &Instance, path: &AttributePath) -> bool {
     let Some(PathStep::Name(first)) = path.0.first() else { return false };
-    instance.resource_type.schema.attribute(first).is_some_and(|attribute| !attribute.optional)
+    instance.resource_type.schema().attribute(first).is_some_and(|attribute| !attribute.optional)
 }

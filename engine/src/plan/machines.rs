@@ -199,7 +199,7 @@ impl Planner<'_> {
                 Some(Target::Node(node)) => Some(node.name.clone()),
                 _ => None,
             };
-            let Some(node) = own_node.clone().or_else(|| instance.and_then(|i| expanded.machine_of(i).cloned())) else {
+            let Some(node) = own_node.clone().or_else(|| instance.and_then(|i| i.machine().cloned())) else {
                 continue;
             };
             if !self.is_of_another_machine(record, &node) {

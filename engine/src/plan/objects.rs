@@ -36,9 +36,7 @@ impl Planner<'_> {
         action: Action,
         proposed: Vec<ObjectChange>,
     ) -> PlannedObjects {
-        let provider = &instance.provider;
-        let resource_type = instance.resource_type.name;
-        let objects_of = |attributes: &Attributes| self.expanded.objects(provider, resource_type, attributes);
+        let objects_of = |attributes: &Attributes| instance.resource_type.objects(attributes);
         let former = item.former.iter().flat_map(|former| objects_of(&former.attributes)).collect::<Vec<_>>();
         let observed = item.observed.iter().flat_map(|observed| objects_of(&observed.attributes)).collect::<Vec<_>>();
         let is_former = item.former.is_some();
@@ -63,12 +61,6 @@ impl Planner<'_> {
     }
 
     /// Returns the planned changes of the objects of a new instance.
-    pub(super) fn all_created(&self, instance: &Instance, desired: &Attributes) -> Vec<ObjectChange> {
-        let objects = self.expanded.objects(&instance.provider, instance.resource_type.name, desired);
-        let created = objects.iter().map(|object| change_of(object, Action::Create));
-        if objects.len() > 1 { created.collect() } else { Vec::new() }
-    }
-
     /// Returns the planned changes of the `existing` objects of a record that is removed.
     pub(super) fn removal(
         &self,
@@ -104,6 +96,13 @@ impl Planner<'_> {
         let owner = self.draft.owners.of(&record.target, &record.identity);
         owner.is_some_and(|owner| owner.resource.resource_type == record.resource_type)
     }
+}
+
+/// Returns the planned changes of the objects of a new instance.
+pub(super) fn all_created(instance: &Instance, desired: &Attributes) -> Vec<ObjectChange> {
+    let objects = instance.resource_type.objects(desired);
+    let created = objects.iter().map(|object| change_of(object, Action::Create));
+    if objects.len() > 1 { created.collect() } else { Vec::new() }
 }
 
 fn change_of(object: &Object, action: Action) -> ObjectChange {

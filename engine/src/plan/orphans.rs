@@ -52,9 +52,8 @@ impl Planner<'_> {
             };
             let claimed = |record: &Record| !everything && self.is_claimed(record);
             superseded.retain(|superseded| superseded.observed.is_some() && !released && !claimed(&superseded.record));
-            let existing = observed
-                .as_ref()
-                .map(|o| self.expanded.objects(&record.provider, &record.resource_type, &o.attributes));
+            let resource_type = self.expanded.catalog.resource_type(&record.resource_type);
+            let existing = resource_type.zip(observed.as_ref()).map(|(of, observed)| of.objects(&observed.attributes));
             let planned_objects = self.removal(&address, &record.target, &existing.unwrap_or_default(), everything);
             let is_claimed =
                 if planned_objects.objects.is_empty() { claimed(record) } else { planned_objects.is_handed_over() };

@@ -282,17 +282,11 @@ impl<'a> Planner<'a> {
 
     /// Whether `record` describes the object of the instance, as far as this is known before anything is read.
     pub(super) fn is_same_object(&self, instance: &Instance, record: &Record) -> bool {
-        self.static_values
-            .get(&instance.address)
-            .is_some_and(|static_values| self.expanded.continues(instance, record, static_values))
+        self.static_values.get(&instance.address).is_some_and(|static_values| instance.continues(record, static_values))
     }
 
     pub(super) fn static_identity(&self, instance: &Instance) -> Option<String> {
-        self.static_values.identity(self.expanded, instance)
-    }
-
-    pub(super) fn identity(&self, instance: &Instance, attributes: &Attributes) -> Option<String> {
-        self.expanded.identity(instance, attributes)
+        self.static_values.identity(instance)
     }
 
     /// Marks the sensitive attributes of the schema, whatever their origin.

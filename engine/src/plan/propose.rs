@@ -63,11 +63,11 @@ impl Planner<'_> {
         readings: &mut HashMap<ReadingKey, Reading>,
     ) -> Result<(PlanRequest, Item), ProviderError> {
         let address = &instance.address;
-        let identity = self.identity(instance, &attributes);
+        let identity = instance.identity(&attributes);
         let recorded = self.records.get(address).cloned();
         let mut observed = readings.remove(&ReadingKey::Current(address.clone())).transpose()?.flatten();
         let mut former = readings.remove(&ReadingKey::Former(address.clone())).transpose()?.flatten();
-        let continues = recorded.as_ref().is_some_and(|r| self.expanded.continues(instance, r, &attributes));
+        let continues = recorded.as_ref().is_some_and(|r| instance.continues(r, &attributes));
         if continues {
             // The identity became known only now, and it is the recorded one.
             former = None;
@@ -89,7 +89,7 @@ impl Planner<'_> {
         let mut superseded = Vec::new();
         // While the identity is unknown, any of the pending objects may be the desired one.
         if let (Some(record), true) = (&recorded, identity.is_some()) {
-            let is_desired = |pending: &Record| self.expanded.continues(instance, pending, &attributes);
+            let is_desired = |pending: &Record| instance.continues(pending, &attributes);
             superseded = self.superseded(address, record, is_desired, readings)?;
             superseded.iter_mut().filter(|l| self.is_claimed(&l.record)).for_each(|l| l.observed = None);
         }
@@ -109,21 +109,21 @@ impl Planner<'_> {
         let ignored = observed.as_ref().map(|o| self.expanded.ignored_paths(instance, &attributes, &o.attributes));
         let request = PlanRequest {
             address: address.clone(),
-            resource_type: instance.resource_type.name.to_owned(),
+            resource_type: instance.resource_type.clone(),
             desired: self.expanded.ignoring(instance, attributes, observed.as_ref()),
             recorded: recorded.filter(|_| continues || identity.is_none()),
             observed,
             foreign,
             ignored: ignored.unwrap_or_default(),
             triggers: item.triggers.clone(),
-            dependencies: self.planned_dependencies(address),
+            dependencies: self.planned_dependencies(instance),
         };
         Ok((request, item))
     }
 
     /// Returns the direct dependencies of an instance with their planned changes.
-    fn planned_dependencies(&self, address: &Address) -> Vec<Dependency> {
-        if !self.expanded.planning_needs_dependencies(address) {
+    fn planned_dependencies(&self, instance: &Instance) -> Vec<Dependency> {
+        if !instance.resource_type.planning_needs_dependencies() {
             return Vec::new();
         }
         let planned = |address: Address| {
@@ -133,7 +133,7 @@ impl Planner<'_> {
             let action = self.actions.get(&address).copied();
             Some(Dependency { action, objects, desired, address })
         };
-        self.dependencies(address).into_iter().filter_map(planned).collect()
+        self.dependencies(&instance.address).into_iter().filter_map(planned).collect()
     }
 
     /// Whether the state has an object under any address, including objects that an incomplete operation started to create.

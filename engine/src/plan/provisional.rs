@@ -1,6 +1,7 @@
 //! Provisional plans: objects in a cluster that the same plan starts. The cluster cannot be read yet, so only the manifest is used.
 
 use super::Change;
+use super::objects::all_created;
 use super::planner::{Item, Planner};
 use super::reading::{Reading, observed_digest};
 use crate::configuration::expand::Instance;
@@ -34,18 +35,18 @@ impl Planner<'_> {
         let item = Item { recorded: self.records.get(&address).cloned(), ..Item::default() };
         self.draft.changes.push(Change {
             moved_from: None,
-            resource_type: instance.resource_type.name.to_owned(),
+            resource_type: instance.resource_type.name().to_owned(),
             provider: instance.provider.clone(),
             target: instance.target.name().to_owned(),
             node: instance.node_name(),
-            identity: self.identity(instance, &desired),
+            identity: instance.identity(&desired),
             action: Action::Create,
             reasons: self.reasons(instance, &item, None, &after),
             before: None,
             after: Some(after),
             dependencies: self.dependencies(&address),
             observed: Some(observed_digest(None, self.key)),
-            objects: self.all_created(instance, &desired),
+            objects: all_created(instance, &desired),
             consequences: Vec::new(),
             notes: vec![format!("provisional: {} does not answer yet; this plan starts it", instance.target)],
             address: address.clone(),

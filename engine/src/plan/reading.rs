@@ -37,25 +37,27 @@ impl Planner<'_> {
             if !self.is_selected(address) {
                 continue;
             }
+            let resource_type = self.expanded.catalog.resource_type(&record.resource_type);
+            let Some((resource_type, target)) = resource_type.zip(self.target_of(record)) else { continue };
             let instance = self.expanded.instance(address).filter(|_| self.options.mode != PlanMode::Destroy);
             // If the identity changed, the old object is read by its record and the new one by the manifest.
             let same = instance.is_some_and(|i| self.is_same_object(i, record));
             let request = ReadRequest {
                 address: address.clone(),
-                resource_type: record.resource_type.clone(),
+                resource_type: resource_type.clone(),
                 desired: if same { self.static_values.get(address).cloned() } else { None },
                 recorded: Some(record.clone()),
             };
             let kind = if same { ReadingKey::Current(address.clone()) } else { ReadingKey::Former(address.clone()) };
-            let Some(target) = self.target_of(record) else { continue };
             requests.add(&record.provider, &target, (kind, request));
             if self.options.mode == PlanMode::RefreshOnly {
                 continue;
             }
             for pending in &record.pending {
+                let Some(resource_type) = self.expanded.catalog.resource_type(&pending.resource_type) else { continue };
                 let request = ReadRequest {
                     address: address.clone(),
-                    resource_type: pending.resource_type.clone(),
+                    resource_type: resource_type.clone(),
                     desired: None,
                     recorded: Some(Arc::new(pending.clone())),
                 };
@@ -75,7 +77,7 @@ impl Planner<'_> {
                 }
                 let request = ReadRequest {
                     address: instance.address.clone(),
-                    resource_type: instance.resource_type.name.to_owned(),
+                    resource_type: instance.resource_type.clone(),
                     desired: self.static_values.get(&instance.address).cloned(),
                     recorded: None,
                 };
@@ -110,15 +112,15 @@ impl Planner<'_> {
         for (instance, attributes) in desired {
             let kind = ReadingKey::Current(instance.address.clone());
             let is_read = readings.contains_key(&kind) && !self.needs_second_read(instance);
-            if self.identity(instance, attributes).is_none() || is_read || self.is_on_unapproved_node(instance) {
+            if instance.identity(attributes).is_none() || is_read || self.is_on_unapproved_node(instance) {
                 continue;
             }
             let recorded = self.records.get(&instance.address);
             let request = ReadRequest {
                 address: instance.address.clone(),
-                resource_type: instance.resource_type.name.to_owned(),
+                resource_type: instance.resource_type.clone(),
                 desired: Some(attributes.clone()),
-                recorded: recorded.filter(|r| self.expanded.continues(instance, r, attributes)).cloned(),
+                recorded: recorded.filter(|r| instance.continues(r, attributes)).cloned(),
             };
             requests.add(&instance.provider, &instance.target, (kind, request));
         }
@@ -131,8 +133,7 @@ impl Planner<'_> {
             .static_values
             .get(&instance.address)
             .is_some_and(|static_values| static_values.values().any(Value::is_unknown));
-        let provider = self.expanded.catalog.provider(&instance.provider);
-        open && provider.is_some_and(|p| p.reading_needs_desired(instance.resource_type.name))
+        open && instance.resource_type.reading_needs_desired()
     }
 
     /// Returns the target of a record. Returns `None` if its node or its type does not exist any more.

@@ -17,7 +17,7 @@ pub(crate) struct Catalog {
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub provider: Arc<dyn Provider>,
-    pub resource_type: Arc<ResourceType>,
+    pub resource_type: Arc<dyn ResourceType>,
 }
 
 impl Catalog {
@@ -27,8 +27,8 @@ impl Catalog {
             let managed = provider.resource_types().into_iter().map(|t| (Mode::Managed, t));
             let data = provider.data_sources().into_iter().map(|t| (Mode::Data, t));
             for (mode, resource_type) in managed.chain(data) {
-                let key = (mode, resource_type.name.to_owned());
-                entries.insert(key, Entry { provider: provider.clone(), resource_type: Arc::new(resource_type) });
+                let key = (mode, resource_type.name().to_owned());
+                entries.insert(key, Entry { provider: provider.clone(), resource_type });
             }
         }
         Self { entries, providers: providers.iter().map(|p| (p.name(), p.clone())).collect() }
@@ -37,6 +37,11 @@ impl Catalog {
     /// Returns the type of the resource `address`.
     pub fn find(&self, address: &ResourceAddress) -> Option<&Entry> {
         self.entries.get(&(address.mode, address.resource_type.clone()))
+    }
+
+    /// Returns the resource type with this name, for example that of a record. `None` if no provider has it.
+    pub fn resource_type(&self, name: &str) -> Option<&Arc<dyn ResourceType>> {
+        self.entries.get(&(Mode::Managed, name.to_owned())).map(|entry| &entry.resource_type)
     }
 
     /// Returns the most similar name of a type of this mode.

@@ -76,8 +76,14 @@ pub trait Connection: Send + Sync {
         outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>,
     );
 
-    /// Returns the data of each request.
-    async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>>;
+    /// Returns the data of each request. Called only for the data sources of the provider.
+    async fn read_data(&self, _target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
+        let unread = |request: &DataRequest| {
+            let summary = format!("the data source {} cannot be read", request.data_source.name());
+            Err(ProviderError::new(Class::Invalid, summary))
+        };
+        requests.iter().map(unread).collect()
+    }
 
     /// Returns lines that may explain why something that depends on these objects failed, for example the last journal lines of a unit.
     ///
@@ -87,7 +93,7 @@ pub trait Connection: Send + Sync {
     }
 
     /// Waits until an object is healthy: a unit runs and keeps running, a Node is ready. Called only for types with
-    /// [`Provider::has_health`](super::Provider::has_health).
+    /// [`ResourceType::has_health`](super::ResourceType::has_health).
     ///
     /// The engine calls this after an operation on the object or on something else of the same node. A health that was observed before the call proves nothing.
     ///
@@ -99,12 +105,14 @@ pub trait Connection: Send + Sync {
         request: &ReadRequest,
         _timeout: Duration,
     ) -> Result<(), ProviderError> {
-        Err(ProviderError::new(Class::Invalid, format!("the type {} has no health", request.resource_type)))
+        Err(ProviderError::new(Class::Invalid, format!("the type {} has no health", request.resource_type.name())))
     }
 
     /// Returns how often the provider has accessed its targets so far: `("ssh execs", 12)`.
-    fn statistics(&self) -> Vec<(&'static str, u64)>;
+    fn statistics(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 
     /// Closes all connections.
-    async fn close(&self);
+    async fn close(&self) {}
 }

@@ -1,7 +1,7 @@
 //! The interface between the engine and the providers: what a provider declares, and how the engine calls it.
 //!
-//! A [`Provider`] describes its resource types. [`Provider::configure`] returns a [`Connection`], which reads and changes objects. The engine calls a connection
-//! with batches per [`Target`], so a node is read in one round trip, however many resources it has.
+//! A [`Provider`] has [`ResourceType`]s: values with a schema and the rules that need no connection. [`Provider::configure`] returns a [`Connection`], which
+//! reads and changes objects. The engine calls a connection with batches per [`Target`], so a node is read in one round trip, however many resources it has.
 //!
 //! A provider never prints and never accesses the state.
 
@@ -26,13 +26,13 @@ pub use action::Action;
 pub use connection::Connection;
 pub use consequence::Consequence;
 pub use context::{Context, Progress};
-pub use definition::{Invalid, Provider};
+pub use definition::Provider;
 pub use error::{Class, ProviderError};
 pub use objects::{Object, ObjectChange};
 pub use operation::{Applied, Operation, OperationAction};
 pub use proposal::{Proposal, ProposedAction, loses};
 pub use redaction::Redaction;
 pub use request::{DataRequest, Dependency, Observed, PlanRequest, ReadRequest};
-pub use resource_type::{ResourceType, TargetKind};
+pub use resource_type::{Declaration, Invalid, ResourceType, TargetKind};
 pub use start_permit::StartPermit;
 pub use target::Target;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use moorfast_state::Record;
 
-use super::{Consequence, ObjectChange, Observed};
+use super::{Consequence, ObjectChange, Observed, ResourceType};
 use crate::model::{Address, Attributes};
 
 /// An operation on one instance.
@@ -14,7 +14,7 @@ pub struct Operation {
     /// The address of the instance.
     pub address: Address,
     /// The resource type.
-    pub resource_type: String,
+    pub resource_type: Arc<dyn ResourceType>,
     /// The action.
     pub action: OperationAction,
     /// The record of the instance.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use moorfast_state::Record;
 
-use super::{Action, Consequence, ObjectChange, Proposal, ProposedAction, loses};
+use super::{Action, Consequence, ObjectChange, Proposal, ProposedAction, ResourceType, loses};
 use crate::model::{Address, AttributePath, Attributes};
 
 /// A request to read an instance.
@@ -14,7 +14,7 @@ pub struct ReadRequest {
     /// The address of the instance.
     pub address: Address,
     /// The resource type.
-    pub resource_type: String,
+    pub resource_type: Arc<dyn ResourceType>,
     /// The desired attributes, which may contain unknown values. They define which fields are read. `None` if the instance is not in the manifest.
     pub desired: Option<Attributes>,
     /// The record of the instance. If `desired` is `None`, the record alone defines what is read.
@@ -36,7 +36,7 @@ pub struct PlanRequest {
     /// The address of the instance.
     pub address: Address,
     /// The resource type.
-    pub resource_type: String,
+    pub resource_type: Arc<dyn ResourceType>,
     /// The desired attributes, validated and with defaults. They may contain unknown and retained values.
     pub desired: Attributes,
     /// The record of the instance.
@@ -50,7 +50,7 @@ pub struct PlanRequest {
     /// The addresses of `restart_on` that change, or that changed since the last operation on this instance.
     pub triggers: Vec<Address>,
     /// The direct dependencies of the instance, with their planned changes. Empty unless
-    /// [`Provider::planning_needs_dependencies`](super::Provider::planning_needs_dependencies).
+    /// [`ResourceType::planning_needs_dependencies`].
     pub dependencies: Vec<Dependency>,
 }
 
@@ -72,8 +72,8 @@ pub struct Dependency {
 pub struct DataRequest {
     /// The address of the instance.
     pub address: Address,
-    /// The name of the data source.
-    pub data_source: String,
+    /// The data source.
+    pub data_source: Arc<dyn ResourceType>,
     /// The arguments. All values are known.
     pub arguments: Attributes,
     /// How long the reading may take.
@@ -104,6 +104,19 @@ mod tests {
 
     use super::*;
     use crate::model::Value;
+    use crate::provider::Declaration;
+
+    struct File;
+
+    impl ResourceType for File {
+        fn declaration(&self) -> &Declaration {
+            unreachable!("nothing asks for it")
+        }
+
+        fn identity(&self, _: &Attributes) -> Option<String> {
+            None
+        }
+    }
 
     fn attributes(json: serde_json::Value) -> Attributes {
         match Value::from(json) {
@@ -118,7 +131,7 @@ mod tests {
             let observed = Observed { attributes: attributes(now), private: json!(null) };
             let request = PlanRequest {
                 address: "ssh_file.a".parse().unwrap(),
-                resource_type: "ssh_file".to_owned(),
+                resource_type: Arc::new(File),
                 desired: Attributes::new(),
                 recorded: None,
                 observed: Some(observed),

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use crate::expression::{Family, MISSING, functions};
 use crate::model::{Attribute, Kind, Value};
-use crate::provider::ResourceType;
+use crate::provider::Declaration;
 
 /// Returns the reference of a resource type or data source in Markdown.
-pub fn reference(resource_type: &ResourceType) -> String {
-    let schema = &resource_type.schema;
-    let mut out = format!("# {}\n\n{}\n", resource_type.name, schema.doc.trim());
+pub fn reference(declaration: &Declaration) -> String {
+    let schema = &declaration.schema;
+    let mut out = format!("# {}\n\n{}\n", declaration.name, schema.doc.trim());
     let (written, computed): (Vec<&Attribute>, Vec<&Attribute>) =
         schema.attributes.iter().partition(|attribute| attribute.optional);
     let (required, optional): (Vec<&Attribute>, Vec<&Attribute>) =
@@ -100,7 +100,7 @@ mod tests {
     use crate::model::Schema;
     use crate::provider;
 
-    fn file() -> ResourceType {
+    fn file() -> Declaration {
         let attributes = [
             Attribute::required("path", Kind::String, "Where it is.").replaces(),
             Attribute::optional("mode", Kind::Mode, "Its permissions.").or("0644"),
@@ -113,7 +113,7 @@ mod tests {
             ),
             Attribute::computed("size", Kind::Integer, "How many bytes it has."),
         ];
-        ResourceType {
+        Declaration {
             name: "test_file",
             target_kind: provider::TargetKind::Node,
             schema: Schema::new("A file on a node.", attributes),

@@ -1,18 +1,20 @@
 //! The JSON Schema of manifests, with which editors complete and check them.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use crate::model::schema::duration_pattern;
 use crate::model::{Attribute, Kind, Schema};
-use crate::provider::{Provider, ResourceType};
+use crate::provider::{Declaration, Provider, ResourceType};
 
 /// The schemas of all blocks that providers and backends define.
 #[derive(Clone, Debug, Default)]
 pub struct BlockSchemas {
     /// The types of `[resource.TYPE.NAME]`.
-    pub resource_types: Vec<ResourceType>,
+    pub resource_types: Vec<Declaration>,
     /// The types of `[data.TYPE.NAME]`.
-    pub data_sources: Vec<ResourceType>,
+    pub data_sources: Vec<Declaration>,
     /// The schemas of `[providers.NAME]`, by name.
     pub providers: Vec<(&'static str, Schema)>,
     /// The schemas of `[backend.TYPE]`, by type.
@@ -23,17 +25,21 @@ impl BlockSchemas {
     /// Collects the schemas of these providers and backends.
     pub fn new(providers: &[&dyn Provider], backends: Vec<(&'static str, Schema)>) -> Self {
         Self {
-            resource_types: providers.iter().flat_map(|provider| provider.resource_types()).collect(),
-            data_sources: providers.iter().flat_map(|provider| provider.data_sources()).collect(),
+            resource_types: providers.iter().flat_map(|provider| declarations(&provider.resource_types())).collect(),
+            data_sources: providers.iter().flat_map(|provider| declarations(&provider.data_sources())).collect(),
             providers: providers.iter().map(|provider| (provider.name(), provider.config_schema())).collect(),
             backends,
         }
     }
 }
 
+fn declarations(types: &[Arc<dyn ResourceType>]) -> Vec<Declaration> {
+    types.iter().map(|resource_type| resource_type.declaration().clone()).collect()
+}
+
 /// Returns the JSON Schema (draft 2020-12) of a manifest. Each value can be a string with an expression instead.
 pub fn json_schema(schemas: &BlockSchemas) -> Value {
-    let types = |list: &[ResourceType], data: bool| -> Map<String, Value> {
+    let types = |list: &[Declaration], data: bool| -> Map<String, Value> {
         list.iter().map(|kind| (kind.name.to_owned(), map_of(block(&kind.schema, meta_arguments(data))))).collect()
     };
     let blocks = |list: &[(&'static str, Schema)], make: fn(&Schema) -> Value| -> Map<String, Value> {
@@ -334,7 +340,7 @@ mod tests {
             ),
             Attribute::computed("size", Kind::Integer, "Bytes."),
         ];
-        let kind = ResourceType {
+        let kind = Declaration {
             name: "test_file",
             target_kind: TargetKind::Node,
             schema: Schema::new("A file.", attributes),

@@ -91,7 +91,7 @@ impl Importing<'_> {
     /// Returns the identity of each instance.
     fn identities(&self, instances: &[&Instance]) -> Result<Vec<String>, Failure> {
         let identity = |instance: &&Instance| {
-            self.static_values.identity(self.expanded, instance).ok_or_else(|| {
+            self.static_values.identity(instance).ok_or_else(|| {
                 let address = &instance.address;
                 let message =
                     format!("cannot import `{address}`: its identity depends on resources that are not applied yet");
@@ -103,7 +103,7 @@ impl Importing<'_> {
 
     /// Returns the provider instances that reach an instance and its node.
     fn aliases(&self, instance: &Instance) -> Vec<String> {
-        let node = self.expanded.machine_of(instance);
+        let node = instance.machine();
         let of_node = node.and_then(|node| self.provider_of(node)).map(|(alias, _)| alias.to_owned());
         [instance.provider.clone()].into_iter().chain(of_node).collect()
     }
@@ -140,7 +140,7 @@ impl Importing<'_> {
             match reading {
                 Ok(Some(object)) => _ = observed.insert(place, object),
                 Ok(None) => {
-                    let identity = self.static_values.identity(self.expanded, instances[place]).unwrap_or_default();
+                    let identity = self.static_values.identity(instances[place]).unwrap_or_default();
                     let message = format!("{identity} does not exist on {target}");
                     failures.push((address.clone(), ProviderError::new(Class::Invalid, message)));
                 }
@@ -157,7 +157,7 @@ impl Importing<'_> {
     fn request(&self, instance: &Instance) -> ReadRequest {
         ReadRequest {
             address: instance.address.clone(),
-            resource_type: instance.resource_type.name.to_owned(),
+            resource_type: instance.resource_type.clone(),
             desired: self.static_values.get(&instance.address).cloned(),
             recorded: None,
         }
@@ -169,7 +169,7 @@ impl Importing<'_> {
         instances: &[&Instance],
         session: &Session,
     ) -> Result<BTreeMap<NodeName, Machine>, Failure> {
-        let nodes: BTreeSet<_> = instances.iter().filter_map(|i| self.expanded.machine_of(i)).collect();
+        let nodes: BTreeSet<_> = instances.iter().filter_map(|i| i.machine()).collect();
         let mut machines = BTreeMap::new();
         for node in nodes {
             let Some((alias, target)) = self.provider_of(node) else { continue };
@@ -208,10 +208,10 @@ impl Importing<'_> {
             let digest = self.state.records.get(&address)?.digest();
             Some((address, digest))
         };
-        let machine = self.expanded.machine_of(instance).and_then(|node| machines.get(node)?.machine_id.clone());
+        let machine = instance.machine().and_then(|node| machines.get(node)?.machine_id.clone());
         Record {
             address: instance.address.to_string(),
-            resource_type: instance.resource_type.name.to_owned(),
+            resource_type: instance.resource_type.name().to_owned(),
             provider: instance.provider.clone(),
             target: instance.target.name().to_owned(),
             identity,

@@ -1,26 +1,63 @@
 //! `mem_bundle`: an instance with several items, written as `a=1 b=2`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Action, Applied, Object, ObjectChange, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ReadRequest, ResourceType, TargetKind,
+    Action, Applied, Declaration, Object, ObjectChange, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProposedAction, ReadRequest, ResourceType, TargetKind,
 };
 use moorfast_engine::state::Record;
 
-use super::World;
+use super::{World, found};
 
-/// The name of the type.
-pub const BUNDLE: &str = "mem_bundle";
+/// The type `mem_bundle`.
+pub struct Bundle(Declaration);
 
-pub fn declaration() -> ResourceType {
-    let items = Attribute::optional("items", Kind::String, "Keys and values.");
-    let objects = Attribute::computed("objects", Kind::map(Kind::Any), "The items by key.");
-    ResourceType {
-        name: BUNDLE,
-        target_kind: TargetKind::Provider,
-        schema: Schema::new("Several items.", [items, objects]),
+impl Default for Bundle {
+    fn default() -> Self {
+        let items = Attribute::optional("items", Kind::String, "Keys and values.");
+        let objects = Attribute::computed("objects", Kind::map(Kind::Any), "The items by key.");
+        let schema = Schema::new("Several items.", [items, objects]);
+        Self(Declaration { name: "mem_bundle", target_kind: TargetKind::Provider, schema })
+    }
+}
+
+/// Whether the instances of the type have several items.
+pub fn is_bundle(resource_type: &Arc<dyn ResourceType>) -> bool {
+    resource_type.downcast_ref::<Bundle>().is_some()
+}
+
+impl ResourceType for Bundle {
+    fn declaration(&self) -> &Declaration {
+        &self.0
+    }
+
+    fn identity(&self, attributes: &Attributes) -> Option<String> {
+        held(attributes).into_iter().next()
+    }
+
+    fn is_same_object(&self, record: &Record, attributes: &Attributes) -> bool {
+        !recorded(record).is_disjoint(&held(attributes))
+    }
+
+    /// The contents of an item whose key starts with `box` are lost when the item is removed.
+    fn objects(&self, attributes: &Attributes) -> Vec<Object> {
+        let object = |key: String| Object {
+            contents: key.starts_with("box").then(|| format!("everything in {key}")),
+            name: key.clone(),
+            identity: key,
+        };
+        held(attributes).into_iter().map(object).collect()
+    }
+
+    fn has_health(&self) -> bool {
+        true
+    }
+
+    fn initial_private_data(&self, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
+        found(observed)
     }
 }
 
@@ -37,26 +74,8 @@ fn held(attributes: &Attributes) -> BTreeSet<String> {
     }
 }
 
-/// The contents of an item whose key starts with `box` are lost when the item is removed.
-pub fn objects(attributes: &Attributes) -> Vec<Object> {
-    let object = |key: String| Object {
-        contents: key.starts_with("box").then(|| format!("everything in {key}")),
-        name: key.clone(),
-        identity: key,
-    };
-    held(attributes).into_iter().map(object).collect()
-}
-
-pub fn identity(attributes: &Attributes) -> Option<String> {
-    held(attributes).into_iter().next()
-}
-
 fn recorded(record: &Record) -> BTreeSet<String> {
     serde_json::from_value(record.private.clone()).unwrap_or_default()
-}
-
-pub fn is_same_object(record: &Record, attributes: &Attributes) -> bool {
-    !recorded(record).is_disjoint(&held(attributes))
 }
 
 fn attributes(items: impl Iterator<Item = (String, String)>) -> Attributes {

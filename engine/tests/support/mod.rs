@@ -15,17 +15,17 @@ use moorfast_engine::apply::Report;
 use moorfast_engine::model::{Address, Attribute, Attributes, Identified, Kind, Machine, Schema, Value};
 use moorfast_engine::plan::{Plan, PlanOptions};
 use moorfast_engine::provider::{
-    Applied, Class, Connection, Consequence, Context, DataRequest, Invalid, Object, Observed, Operation,
+    Applied, Class, Connection, Consequence, Context, DataRequest, Declaration, Invalid, Observed, Operation,
     OperationAction, PlanRequest, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType,
     StartPermit, Target, TargetKind,
 };
 use moorfast_engine::session::{Events, Failure, Interrupt};
-use moorfast_engine::state::{Record, Store};
+use moorfast_engine::state::Store;
 use moorfast_engine::workspace::Workspace;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use bundle::BUNDLE;
+use bundle::{Bundle, is_bundle};
 
 /// The objects, and the log of operations.
 #[derive(Default)]
@@ -136,7 +136,7 @@ impl Memory {
     }
 
     fn perform(&self, target: &Target, operation: &Operation) -> Result<Applied, ProviderError> {
-        if operation.resource_type == BUNDLE {
+        if is_bundle(&operation.resource_type) {
             return Ok(bundle::perform(&mut self.world(), operation));
         }
         let own = match &operation.action {
@@ -166,7 +166,7 @@ impl Memory {
         let value = text(wanted, "value");
         world.items.insert(key.clone(), value.clone());
         let material = text(wanted, "material");
-        world.made.insert(key.clone(), (operation.resource_type.clone(), material.clone()));
+        world.made.insert(key.clone(), (operation.resource_type.name().to_owned(), material.clone()));
         if world.late.contains(&key) {
             let private = Some(Box::new(serde_json::json!({ "made": true })));
             return Err(ProviderError { private, ..ProviderError::new(Class::Failed, format!("{key} is half done")) });
@@ -203,6 +203,85 @@ fn attributes(key: &str, value: &str, material: &str) -> Attributes {
     [entry("key", key), entry("value", value), entry("material", material), entry("id", &id)].into()
 }
 
+/// The types whose instances are one item each.
+struct Item {
+    declaration: Declaration,
+    /// Whether the item belongs to the machine of its node.
+    is_bound: bool,
+}
+
+impl Item {
+    fn new(name: &'static str, target_kind: TargetKind) -> Self {
+        let schema = Schema::new(
+            "An item.",
+            [
+                Attribute::required("key", Kind::String, "Its key."),
+                Attribute::optional("value", Kind::String, "Its value.").or(""),
+                Attribute::optional("material", Kind::String, "What it is made of, for ever.").or(""),
+                Attribute::computed("id", Kind::String, "Made of key, value and material."),
+            ],
+        );
+        Self { declaration: Declaration { name, target_kind, schema }, is_bound: false }
+    }
+}
+
+impl ResourceType for Item {
+    fn declaration(&self) -> &Declaration {
+        &self.declaration
+    }
+
+    fn identity(&self, attributes: &Attributes) -> Option<String> {
+        attributes.get("key").filter(|v| !v.is_unknown()).and_then(Value::as_str).map(str::to_owned)
+    }
+
+    /// The key of an item must not end in a slash.
+    fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
+        let is_wrong = text(attributes, "key").ends_with('/');
+        let invalid = Invalid { attribute: Some("key"), message: "a key ends in `/`".to_owned(), help: None };
+        is_wrong.then_some(invalid).into_iter().collect()
+    }
+
+    fn is_bound_to_machine(&self) -> bool {
+        self.is_bound
+    }
+
+    fn has_health(&self) -> bool {
+        true
+    }
+
+    fn initial_private_data(&self, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
+        found(observed)
+    }
+}
+
+/// Returns the private data of an object before its first operation.
+fn found(observed: Option<&Observed>) -> Option<serde_json::Value> {
+    let shown = observed.filter(|o| !o.attributes.get("value").is_some_and(Value::is_sensitive));
+    Some(serde_json::json!({ "found": shown.map(|o| text(&o.attributes, "value")) }))
+}
+
+/// The data source `mem_item`.
+struct ItemData(Declaration);
+
+impl Default for ItemData {
+    fn default() -> Self {
+        let key = Attribute::required("key", Kind::String, "The key of an item.");
+        let value = Attribute::computed("value", Kind::String, "Its value.");
+        let schema = Schema::new("An item that is there.", [key, value]);
+        Self(Declaration { name: "mem_item", target_kind: TargetKind::Provider, schema })
+    }
+}
+
+impl ResourceType for ItemData {
+    fn declaration(&self) -> &Declaration {
+        &self.0
+    }
+
+    fn identity(&self, _: &Attributes) -> Option<String> {
+        None
+    }
+}
+
 #[async_trait]
 impl Provider for Memory {
     fn name(&self) -> &'static str {
@@ -213,72 +292,18 @@ impl Provider for Memory {
         Schema::default()
     }
 
-    fn resource_types(&self) -> Vec<ResourceType> {
-        let schema = Schema::new(
-            "An item.",
-            [
-                Attribute::required("key", Kind::String, "Its key."),
-                Attribute::optional("value", Kind::String, "Its value.").or(""),
-                Attribute::optional("material", Kind::String, "What it is made of, for ever.").or(""),
-                Attribute::computed("id", Kind::String, "Made of key, value and material."),
-            ],
-        );
-        let types = [
-            ("mem_item", TargetKind::Provider),
-            ("mem_box", TargetKind::Provider),
-            ("mem_file", TargetKind::Node),
-            ("mem_badge", TargetKind::Provider),
-        ];
-        let items = types.map(|(name, target_kind)| ResourceType { name, target_kind, schema: schema.clone() });
-        items.into_iter().chain([bundle::declaration()]).collect()
+    fn resource_types(&self) -> Vec<Arc<dyn ResourceType>> {
+        vec![
+            Arc::new(Item::new("mem_item", TargetKind::Provider)),
+            Arc::new(Item::new("mem_box", TargetKind::Provider)),
+            Arc::new(Item::new("mem_file", TargetKind::Node)),
+            Arc::new(Item { is_bound: true, ..Item::new("mem_badge", TargetKind::Provider) }),
+            Arc::new(Bundle::default()),
+        ]
     }
 
-    fn is_bound_to_machine(&self, resource_type: &str) -> bool {
-        resource_type == "mem_badge"
-    }
-
-    fn data_sources(&self) -> Vec<ResourceType> {
-        let key = Attribute::required("key", Kind::String, "The key of an item.");
-        let value = Attribute::computed("value", Kind::String, "Its value.");
-        vec![ResourceType {
-            name: "mem_item",
-            target_kind: TargetKind::Provider,
-            schema: Schema::new("An item that is there.", [key, value]),
-        }]
-    }
-
-    /// The key of a `mem_item` must not end in a slash.
-    fn validate(&self, _: &str, attributes: &Attributes) -> Vec<Invalid> {
-        let is_wrong = text(attributes, "key").ends_with('/');
-        let invalid = Invalid { attribute: Some("key"), message: "a key ends in `/`".to_owned(), help: None };
-        is_wrong.then_some(invalid).into_iter().collect()
-    }
-
-    fn objects(&self, resource_type: &str, attributes: &Attributes) -> Vec<Object> {
-        if resource_type == BUNDLE { bundle::objects(attributes) } else { Vec::new() }
-    }
-
-    fn is_same_object(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
-        match resource_type == BUNDLE {
-            true => bundle::is_same_object(record, attributes),
-            false => self.identity(resource_type, attributes).is_some_and(|identity| identity == record.identity),
-        }
-    }
-
-    fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String> {
-        if resource_type == BUNDLE {
-            return bundle::identity(attributes);
-        }
-        attributes.get("key").filter(|v| !v.is_unknown()).and_then(Value::as_str).map(str::to_owned)
-    }
-
-    fn has_health(&self, _: &str) -> bool {
-        true
-    }
-
-    fn initial_private_data(&self, _: &str, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
-        let shown = observed.filter(|o| !o.attributes.get("value").is_some_and(Value::is_sensitive));
-        Some(serde_json::json!({ "found": shown.map(|o| text(&o.attributes, "value")) }))
+    fn data_sources(&self) -> Vec<Arc<dyn ResourceType>> {
+        vec![Arc::new(ItemData::default())]
     }
 
     async fn configure(&self, _: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {
@@ -321,10 +346,10 @@ impl Connection for Memory {
             (None, None) => String::new(),
         };
         let look = |r: &ReadRequest| {
-            if r.resource_type == BUNDLE {
+            if is_bundle(&r.resource_type) {
                 return bundle::read(&self.world(), r);
             }
-            let found = self.observed(target, &r.resource_type, &key(r))?;
+            let found = self.observed(target, r.resource_type.name(), &key(r))?;
             let wanted = r.desired.clone().unwrap_or_default();
             Some(Observed { attributes: marked(found.attributes, &wanted), ..found })
         };
@@ -333,7 +358,7 @@ impl Connection for Memory {
 
     async fn plan(&self, _: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
         let propose = |r: &PlanRequest| {
-            if r.resource_type == BUNDLE {
+            if is_bundle(&r.resource_type) {
                 return Ok(bundle::plan(&self.world(), r));
             }
             let same = |o: &Observed| o.attributes.get("value") == r.desired.get("value");
@@ -437,12 +462,6 @@ impl Connection for Memory {
         world.log.push(format!("{} {key}", if is_sick { "sick" } else { "healthy" }));
         if is_sick { Err(ProviderError::new(Class::Timeout, format!("{key} is sick"))) } else { Ok(()) }
     }
-
-    fn statistics(&self) -> Vec<(&'static str, u64)> {
-        Vec::new()
-    }
-
-    async fn close(&self) {}
 }
 
 /// A manifest with its world and its state.

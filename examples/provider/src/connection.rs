@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use moorfast_engine::model::{Attributes, Value, is_inside};
 use moorfast_engine::provider::{
-    Applied, Class, Connection, Context, DataRequest, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProposedAction, ProviderError, ReadRequest, Target,
+    Applied, Class, Connection, Context, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
+    ProviderError, ReadRequest, Target,
 };
 use moorfast_engine::state::Record;
 use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::text;
+use crate::local_file::text;
 
 /// The provider `local`, configured for one run.
 pub struct LocalConnection {
@@ -46,18 +46,6 @@ impl Connection for LocalConnection {
             _ = outcomes.send((index, outcome));
         }
     }
-
-    async fn read_data(&self, _: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
-        let unknown =
-            |r: &DataRequest| ProviderError::new(Class::Invalid, format!("unknown data source `{}`", r.data_source));
-        requests.iter().map(|request| Err(unknown(request))).collect()
-    }
-
-    fn statistics(&self) -> Vec<(&'static str, u64)> {
-        Vec::new()
-    }
-
-    async fn close(&self) {}
 }
 
 /// Compares the observed file with the desired one.

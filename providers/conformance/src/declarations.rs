@@ -2,7 +2,7 @@
 
 use moorfast_engine::manifest::Manifest;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Mode, Value};
-use moorfast_engine::provider::Provider;
+use moorfast_engine::provider::{Declaration, Provider};
 
 use crate::{Law, Violation};
 
@@ -13,18 +13,18 @@ pub fn check(provider: &dyn Provider) -> Result<(), Violation> {
         None => Ok(()),
     };
     undocumented(&provider.config_schema().attributes, provider.name())?;
-    for declared in provider.resource_types().iter().chain(&provider.data_sources()) {
-        let name = declared.name;
+    for resource_type in provider.resource_types().iter().chain(&provider.data_sources()) {
+        let Declaration { name, schema, .. } = resource_type.declaration();
         if name.split_once('_').is_none_or(|(prefix, _)| prefix != provider.name()) {
             return Err(declaration(format!(
                 "the name of the type `{name}` does not begin with `{}_`",
                 provider.name()
             )));
         }
-        if declared.schema.doc.trim().is_empty() {
+        if schema.doc.trim().is_empty() {
             return Err(declaration(format!("the type `{name}` has no documentation")));
         }
-        undocumented(&declared.schema.attributes, name)?;
+        undocumented(&schema.attributes, name)?;
     }
     Ok(())
 }
@@ -46,17 +46,17 @@ fn undocumented(attributes: &[Attribute]) -> Option<&'static str> {
 pub fn unknown_values(provider: &dyn Provider, manifest: &Manifest) -> Result<(), Violation> {
     let types = provider.resource_types();
     for (address, resource) in &manifest.resources {
-        let declared = types.iter().find(|declared| declared.name == address.resource_type);
-        let Some(declared) = declared.filter(|_| address.mode == Mode::Managed) else { continue };
+        let resource_type = types.iter().find(|resource_type| resource_type.name() == address.resource_type);
+        let Some(resource_type) = resource_type.filter(|_| address.mode == Mode::Managed) else { continue };
         let default = |attribute: &Attribute| Some((attribute.name.to_owned(), attribute.default.clone()?));
-        let mut attributes: Attributes = declared.schema.attributes.iter().filter_map(default).collect();
+        let mut attributes: Attributes = resource_type.schema().attributes.iter().filter_map(default).collect();
         attributes.extend(resource.attributes.iter().map(|(name, _, _)| (name.clone(), Value::Unknown)));
-        if let Some(invalid) = provider.validate(declared.name, &attributes).first() {
+        if let Some(invalid) = resource_type.validate(&attributes).first() {
             let detail = format!("{address} with unknown attributes is rejected: {}", invalid.message);
             return Err(Violation::new(Law::UnknownValues, detail));
         }
         // Types with one object per target have a constant identity, so only that this does not panic is a law.
-        _ = provider.identity(declared.name, &attributes);
+        _ = resource_type.identity(&attributes);
     }
     Ok(())
 }

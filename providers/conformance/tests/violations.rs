@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use moorfast_conformance::{Case, Law, check};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Applied, Class, Connection, Context, DataRequest, Invalid, Observed, Operation, OperationAction, PlanRequest,
+    Applied, Class, Connection, Context, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest,
     Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Target, TargetKind,
 };
 use tokio::sync::mpsc::UnboundedSender;
@@ -110,6 +110,43 @@ fn text(attributes: &Attributes, name: &str) -> String {
     attributes.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
+/// The type `kv_item`.
+struct Item {
+    fault: Fault,
+    declaration: Declaration,
+}
+
+impl Item {
+    fn new(fault: Fault) -> Self {
+        let doc = if fault == Fault::Undocumented { "" } else { "Key of the item." };
+        let key = Attribute::required("key", Kind::String, doc);
+        let value = Attribute::required("value", Kind::String, "Value of the item.");
+        let value = if fault == Fault::ForgetsSecrecy { value } else { value.secret() };
+        let schema = Schema::new("An item.", [key, value]);
+        Self { fault, declaration: Declaration { name: "kv_item", target_kind: TargetKind::Provider, schema } }
+    }
+}
+
+impl ResourceType for Item {
+    fn declaration(&self) -> &Declaration {
+        &self.declaration
+    }
+
+    fn identity(&self, attributes: &Attributes) -> Option<String> {
+        attributes.get("key").and_then(Value::as_str).map(str::to_owned)
+    }
+
+    fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
+        let is_wrong = match self.fault {
+            Fault::AcceptsInvalid => false,
+            Fault::RejectsUnknown => text(attributes, "key").is_empty(),
+            _ => attributes.get("key").and_then(Value::as_str).is_some_and(str::is_empty),
+        };
+        let invalid = Invalid { attribute: Some("key"), message: "`key` is empty".to_owned(), help: None };
+        is_wrong.then_some(invalid).into_iter().collect()
+    }
+}
+
 #[async_trait]
 impl Provider for Faulty {
     fn name(&self) -> &'static str {
@@ -120,38 +157,8 @@ impl Provider for Faulty {
         Schema::default()
     }
 
-    fn resource_types(&self) -> Vec<ResourceType> {
-        let value = Attribute::required("value", Kind::String, "Value of the item.");
-        let schema = Schema::new(
-            "An item.",
-            [
-                Attribute::required(
-                    "key",
-                    Kind::String,
-                    if self.fault == Fault::Undocumented { "" } else { "Key of the item." },
-                ),
-                if self.fault == Fault::ForgetsSecrecy { value } else { value.secret() },
-            ],
-        );
-        vec![ResourceType { name: "kv_item", target_kind: TargetKind::Provider, schema }]
-    }
-
-    fn data_sources(&self) -> Vec<ResourceType> {
-        Vec::new()
-    }
-
-    fn validate(&self, _: &str, attributes: &Attributes) -> Vec<Invalid> {
-        let is_wrong = match self.fault {
-            Fault::AcceptsInvalid => false,
-            Fault::RejectsUnknown => text(attributes, "key").is_empty(),
-            _ => attributes.get("key").and_then(Value::as_str).is_some_and(str::is_empty),
-        };
-        let invalid = Invalid { attribute: Some("key"), message: "`key` is empty".to_owned(), help: None };
-        is_wrong.then_some(invalid).into_iter().collect()
-    }
-
-    fn identity(&self, _: &str, attributes: &Attributes) -> Option<String> {
-        attributes.get("key").and_then(Value::as_str).map(str::to_owned)
+    fn resource_types(&self) -> Vec<Arc<dyn ResourceType>> {
+        vec![Arc::new(Item::new(self.fault))]
     }
 
     async fn configure(&self, _: &Attributes, _: Context) -> Result<Arc<dyn Connection>, ProviderError> {
@@ -179,16 +186,6 @@ impl Connection for Faulty {
             outcomes.send((index, self.perform(operation))).unwrap();
         }
     }
-
-    async fn read_data(&self, _: &Target, _: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
-        Vec::new()
-    }
-
-    fn statistics(&self) -> Vec<(&'static str, u64)> {
-        Vec::new()
-    }
-
-    async fn close(&self) {}
 }
 
 fn item(key: &str, value: &str) -> String {

@@ -1,6 +1,7 @@
 //! The connection of the provider: hands each request to its resource type.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,15 +10,15 @@ use futures::{StreamExt, stream};
 use moorfast_engine::model::{Address, Attributes};
 use moorfast_engine::provider::{
     Applied, Class, Connection, DataRequest, Observed, Operation, PlanRequest, Proposal, ProviderError, ReadRequest,
-    Target,
+    ResourceType, Target,
 };
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout;
 
 use crate::cluster::{Cluster, timed_out};
-use crate::data::{DATA, Data};
-use crate::resource::{RESOURCES, Resource};
+use crate::resource::fail_all;
+use crate::resource_type::{data_of, resource_of};
 
 /// The number of parallel dry runs.
 const CONCURRENCY: usize = 16;
@@ -27,20 +28,6 @@ const START_SLOTS: usize = 32;
 const SLOT_TIME: Duration = Duration::from_secs(1);
 /// How long an operation may take after its time limit to return its own error, which names what it waited for.
 const REPORT_GRACE: Duration = Duration::from_secs(5);
-
-/// Returns the resource type with this name.
-pub(crate) fn resource(name: &str) -> Option<&'static dyn Resource> {
-    RESOURCES.into_iter().find(|r| r.declaration().name == name)
-}
-
-/// Returns the data source with this name.
-pub(crate) fn data(name: &str) -> Option<&'static dyn Data> {
-    DATA.into_iter().find(|d| d.declaration().name == name)
-}
-
-fn unknown(name: &str) -> ProviderError {
-    ProviderError::new(Class::Invalid, format!("the provider `kubernetes` has no type `{name}`"))
-}
 
 fn timeout_error(operation: &Operation, limit: Duration) -> ProviderError {
     timed_out(format!("{} did not finish within {limit:?}", operation.address))
@@ -66,15 +53,16 @@ impl Connection for KubernetesConnection {
     }
 
     async fn read(&self, _target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
-        let mut by_type: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        let mut by_type: BTreeMap<&str, (&Arc<dyn ResourceType>, Vec<usize>)> = BTreeMap::new();
         for (i, request) in requests.iter().enumerate() {
-            by_type.entry(&request.resource_type).or_default().push(i);
+            let resource_type = &request.resource_type;
+            by_type.entry(resource_type.name()).or_insert((resource_type, Vec::new())).1.push(i);
         }
-        let groups = by_type.into_iter().map(|(name, indexes)| async move {
+        let groups = by_type.into_values().map(|(resource_type, indexes)| async move {
             let of_type: Vec<_> = indexes.iter().map(|i| &requests[*i]).collect();
-            let readings = match resource(name) {
-                Some(resource) => resource.read(&self.cluster, &of_type).await,
-                None => of_type.iter().map(|_| Err(unknown(name))).collect(),
+            let readings = match resource_of(resource_type) {
+                Ok(resource) => resource.read(&self.cluster, &of_type).await,
+                Err(error) => fail_all(of_type.len(), &error),
             };
             indexes.into_iter().zip(readings).collect::<Vec<_>>()
         });
@@ -115,7 +103,7 @@ impl Connection for KubernetesConnection {
         request: &ReadRequest,
         limit: Duration,
     ) -> Result<(), ProviderError> {
-        let Some(resource) = resource(&request.resource_type) else { return Err(unknown(&request.resource_type)) };
+        let resource = resource_of(&request.resource_type)?;
         tokio::select! {
             healthy = resource.healthy(&self.cluster, request, limit) => healthy,
             () = self.cluster.context.cancel.cancelled() => {
@@ -127,8 +115,6 @@ impl Connection for KubernetesConnection {
     fn statistics(&self) -> Vec<(&'static str, u64)> {
         vec![("api requests", self.cluster.requests())]
     }
-
-    async fn close(&self) {}
 }
 
 impl KubernetesConnection {
@@ -138,17 +124,11 @@ impl KubernetesConnection {
     }
 
     async fn plan_one(&self, request: &PlanRequest) -> Result<Proposal, ProviderError> {
-        match resource(&request.resource_type) {
-            Some(resource) => resource.plan(&self.cluster, request).await,
-            None => Err(unknown(&request.resource_type)),
-        }
+        resource_of(&request.resource_type)?.plan(&self.cluster, request).await
     }
 
     async fn read_one(&self, request: &DataRequest) -> Result<Attributes, ProviderError> {
-        match data(&request.data_source) {
-            Some(data) => data.read(&self.cluster, request).await,
-            None => Err(unknown(&request.data_source)),
-        }
+        data_of(&request.data_source)?.read(&self.cluster, request).await
     }
 
     async fn operate(&self, operation: &Operation) -> Result<Applied, ProviderError> {
@@ -159,7 +139,7 @@ impl KubernetesConnection {
         if cancel.is_cancelled() {
             return Err(cancelled());
         }
-        let Some(resource) = resource(&operation.resource_type) else { return Err(unknown(&operation.resource_type)) };
+        let resource = resource_of(&operation.resource_type)?;
         let limit = operation.timeout.unwrap_or_else(|| resource.default_timeout());
         let applied = timeout(limit.saturating_add(REPORT_GRACE), resource.apply(&self.cluster, operation));
         let finished = async {

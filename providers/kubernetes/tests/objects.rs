@@ -14,7 +14,7 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use harness::{Instance, attributes, client, kubeconfig, unique};
+use harness::{Instance, attributes, client, kubeconfig, resource_type, unique};
 
 fn config_map(name: &str, data: serde_json::Value) -> moorfast_engine::model::Attributes {
     attributes(
@@ -93,7 +93,7 @@ async fn hundreds_of_objects_are_read_in_pages() {
     let target = Target::Provider("kubernetes".to_owned());
     let operations = desired.iter().enumerate().map(|(i, desired)| Operation {
         address: address(i),
-        resource_type: "kubernetes_object".to_owned(),
+        resource_type: resource_type("kubernetes_object"),
         action: OperationAction::Create(desired.clone()),
         recorded: None,
         observed: None,
@@ -111,7 +111,7 @@ async fn hundreds_of_objects_are_read_in_pages() {
 
     let requests = desired.iter().enumerate().map(|(i, desired)| ReadRequest {
         address: address(i),
-        resource_type: "kubernetes_object".to_owned(),
+        resource_type: resource_type("kubernetes_object"),
         desired: Some(desired.clone()),
         recorded: None,
     });
@@ -368,7 +368,7 @@ async fn many_objects_take_few_requests() {
     let requests: Vec<_> = (0..50)
         .map(|i| moorfast_engine::provider::ReadRequest {
             address: first.address.clone(),
-            resource_type: "kubernetes_object".to_owned(),
+            resource_type: resource_type("kubernetes_object"),
             desired: Some(config_map(&format!("none-{i}"), json!({}))),
             recorded: None,
         })

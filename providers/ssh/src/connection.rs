@@ -11,7 +11,7 @@ use futures::stream::FuturesUnordered;
 use moorfast_engine::model::{Attributes, Identified, Machine, Node, NodeName, Transport, Value};
 use moorfast_engine::provider::{
     Applied, Class, Connection, Context, DataRequest, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProposedAction, ProviderError, ReadRequest, Target,
+    ProposedAction, ProviderError, ReadRequest, ResourceType, Target,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use zeroize::Zeroizing;
@@ -20,7 +20,8 @@ use crate::failure::{require_success, shortened};
 use crate::machine;
 use crate::node_shell::{Counters, NodeShell, Upload};
 use crate::preconditions;
-use crate::resource::{self, Resource, ShellTask, facts};
+use crate::resource::{Resource, ShellTask, facts};
+use crate::resource_type::resource_of;
 use crate::script::{Script, Section};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -147,8 +148,8 @@ impl SshConnection {
         Ok(keys.into_iter().filter(|key| machine.host_keys.contains(&key.fingerprint())).collect())
     }
 
-    async fn hash_sources<'a>(&self, desired: impl Iterator<Item = (&'a str, &'a Attributes)>) {
-        let paths = desired.filter_map(|(kind, attributes)| resource::named(kind)?.source(attributes));
+    async fn hash_sources<'a>(&self, desired: impl Iterator<Item = (&'a Arc<dyn ResourceType>, &'a Attributes)>) {
+        let paths = desired.filter_map(|(kind, attributes)| resource_of(kind).ok()?.source(attributes));
         self.sources.prepare(paths.collect()).await;
     }
 
@@ -187,7 +188,7 @@ impl SshConnection {
         let mut simulated = Vec::new();
         for (request, proposal) in requests.iter().zip(proposals) {
             let acts = proposal.as_ref().is_ok_and(|proposal| proposal.action != ProposedAction::NoOp);
-            let Some(resource) = resource::named(&request.resource_type).filter(|_| acts) else { continue };
+            let Some(resource) = resource_of(&request.resource_type).ok().filter(|_| acts) else { continue };
             if let Some(simulation) = resource.simulation(request) {
                 script.section(&simulation);
                 simulated.push((resource, request, proposal));
@@ -221,7 +222,7 @@ impl SshConnection {
     }
 
     fn job<'a>(&self, index: usize, operation: &'a Operation) -> Result<Job<'a>, ProviderError> {
-        let resource = resource_named(&operation.resource_type)?;
+        let resource = resource_of(&operation.resource_type)?;
         let subject = Subject::of_operation(operation);
         let task = resource.apply_script(operation, &subject, &self.sources)?;
         Ok(Job { index, operation, resource, subject, task })
@@ -383,11 +384,6 @@ fn label(resource: &dyn Resource, subject: &Subject) -> String {
     }
 }
 
-fn resource_named(resource_type: &str) -> Result<&'static dyn Resource, ProviderError> {
-    resource::named(resource_type)
-        .ok_or_else(|| ProviderError::new(Class::Invalid, format!("unknown resource type {resource_type}")))
-}
-
 /// Returns the limit of `count` quick sections that run one after the other.
 fn quick_limit(count: usize) -> Duration {
     QUICK_LIMIT + QUICK_SECTION * u32::try_from(count).unwrap_or(u32::MAX)
@@ -448,8 +444,8 @@ impl Connection for SshConnection {
         let mut script = Script::new();
         let mut reads = Vec::new();
         for request in requests {
-            reads.push(resource_named(&request.resource_type).and_then(|resource| {
-                let subject = Subject::of_read(resource, request);
+            reads.push(resource_of(&request.resource_type).and_then(|resource| {
+                let subject = Subject::of_read(request);
                 if self.context.untrusted {
                     untrusted::check_read(resource, &subject.attributes)?;
                 }
@@ -457,7 +453,7 @@ impl Connection for SshConnection {
                     let preconditions = request
                         .desired
                         .as_ref()
-                        .map(|desired| preconditions::read_script(&request.resource_type, desired));
+                        .map(|desired| preconditions::read_script(request.resource_type.name(), desired));
                     script.section(&(resource.read_script(&subject) + &preconditions.unwrap_or_default()));
                     script.sections() - 1
                 });
@@ -496,8 +492,8 @@ impl Connection for SshConnection {
     }
 
     async fn plan(&self, target: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
-        self.hash_sources(requests.iter().map(|r| (r.resource_type.as_str(), &r.desired))).await;
-        let plan = |request: &PlanRequest| resource_named(&request.resource_type)?.plan(request, &self.sources);
+        self.hash_sources(requests.iter().map(|r| (&r.resource_type, &r.desired))).await;
+        let plan = |request: &PlanRequest| resource_of(&request.resource_type)?.plan(request, &self.sources);
         let mut proposals: Vec<_> = requests.iter().map(plan).collect();
         self.add_obstacles(target, requests, &mut proposals);
         self.simulate(target, requests, &mut proposals).await;
@@ -517,7 +513,7 @@ impl Connection for SshConnection {
         };
         let desired = operations.iter().filter_map(|operation| match &operation.action {
             OperationAction::Create(desired) | OperationAction::Update(desired) => {
-                Some((operation.resource_type.as_str(), desired))
+                Some((&operation.resource_type, desired))
             }
             OperationAction::Delete => None,
         });
@@ -560,11 +556,8 @@ impl Connection for SshConnection {
             Err(error) => return vec![Err(error); requests.len()],
         };
         let mut script = Script::new();
-        for request in requests {
-            match request.data_source.as_str() {
-                "ssh_facts" => script.section(&[machine::READ, facts::READ].concat()),
-                other => script.section(&format!("fail invalid 'unknown data source {other}'")),
-            }
+        for _ in requests {
+            script.section(&[machine::READ, facts::READ].concat());
         }
         let limit = longest_limit(requests.iter().map(|r| r.timeout));
         per_section(shell.read(&script, limit).await, requests.len())
@@ -577,8 +570,8 @@ impl Connection for SshConnection {
         let Ok(shell) = self.shell(target) else { return Vec::new() };
         let mut script = Script::new();
         for request in requests {
-            let Ok(resource) = resource_named(&request.resource_type) else { continue };
-            if let Some(explain) = resource.explain(&Subject::of_read(resource, request)) {
+            let Ok(resource) = resource_of(&request.resource_type) else { continue };
+            if let Some(explain) = resource.explain(&Subject::of_read(request)) {
                 script.section(&format!("{{ {explain}\n}} | blob explain"));
             }
         }
@@ -597,10 +590,13 @@ impl Connection for SshConnection {
         request: &ReadRequest,
         limit: Duration,
     ) -> Result<(), ProviderError> {
-        let resource = resource_named(&request.resource_type)?;
-        let subject = Subject::of_read(resource, request);
+        let resource = resource_of(&request.resource_type)?;
+        let subject = Subject::of_read(request);
         let Some(health) = resource.health(&subject) else {
-            return Err(ProviderError::new(Class::Invalid, format!("{} has no health check", request.resource_type)));
+            return Err(ProviderError::new(
+                Class::Invalid,
+                format!("{} has no health check", request.resource_type.name()),
+            ));
         };
         let shell = self.shell(target)?;
         let (what, end) = (label(resource, &subject), Instant::now() + limit);

@@ -7,6 +7,7 @@
 //! | module | contains |
 //! |---|---|
 //! | `resource` | one file per resource type: schema, validation, reading, planning, applying |
+//! | `resource_type` | the resource types as the engine holds them |
 //! | `connection` | the provider's side of the engine's requests: scripts from requests, observations and outcomes from answers |
 //! | `script`, `answer` | the script that a node runs, and its framed and bounded answer |
 //! | `node_shell` | runs scripts on one node, with limits and cancellation |
@@ -24,9 +25,12 @@
 //! use moorfast_engine::provider::Provider;
 //! use moorfast_ssh::SshProvider;
 //!
+//! let types = SshProvider.resource_types();
+//! let file = types.iter().find(|resource_type| resource_type.name() == "ssh_file").ok_or("no such type")?;
 //! let motd = Attributes::from([("path".to_owned(), Value::from("/etc/motd")), ("content".to_owned(), Value::from("hello"))]);
-//! assert!(SshProvider.validate("ssh_file", &motd).is_empty());
-//! assert_eq!(SshProvider.identity("ssh_file", &motd).as_deref(), Some("path:/etc/motd"));
+//! assert!(file.validate(&motd).is_empty());
+//! assert_eq!(file.identity(&motd).as_deref(), Some("path:/etc/motd"));
+//! # Ok::<(), &str>(())
 //! ```
 
 mod answer;
@@ -40,6 +44,7 @@ mod node_shell;
 mod order;
 mod preconditions;
 mod resource;
+mod resource_type;
 mod script;
 mod secrets;
 mod sources;
@@ -51,13 +56,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use moorfast_engine::model::{Address, Attribute, Attributes, Kind, Schema};
-use moorfast_engine::provider::{
-    Connection, Context, Invalid, Observed, Provider, ProviderError, ResourceType, Target,
-};
-use moorfast_engine::state::Record;
+use moorfast_engine::provider::{Connection, Context, Provider, ProviderError, ResourceType, Target};
 
 use crate::connection::SshConnection;
-use crate::secrets::Secrets;
+use crate::resource::facts::Facts;
 pub use crate::transport::{Settings, forget, known, trust};
 
 /// The provider `ssh`.
@@ -91,42 +93,12 @@ impl Provider for SshProvider {
         )
     }
 
-    fn resource_types(&self) -> Vec<ResourceType> {
-        resource::RESOURCES.iter().map(|resource| resource.declaration()).collect()
+    fn resource_types(&self) -> Vec<Arc<dyn ResourceType>> {
+        resource_type::all()
     }
 
-    fn data_sources(&self) -> Vec<ResourceType> {
-        vec![resource::facts::data_source()]
-    }
-
-    fn validate(&self, resource_type: &str, attributes: &Attributes) -> Vec<Invalid> {
-        let invalid = resource::named(resource_type).map(|resource| resource.validate(attributes)).unwrap_or_default();
-        let redacted = |invalid: Invalid| {
-            let secrets = Secrets::of(invalid.attribute.and_then(|name| attributes.get(name)));
-            Invalid { message: secrets.redact(invalid.message), ..invalid }
-        };
-        invalid.into_iter().map(redacted).collect()
-    }
-
-    fn identity(&self, resource_type: &str, attributes: &Attributes) -> Option<String> {
-        resource::named(resource_type)?.identity(attributes)
-    }
-
-    fn is_same_object(&self, resource_type: &str, record: &Record, attributes: &Attributes) -> bool {
-        resource::named(resource_type).is_some_and(|resource| resource.is_same_object(record, attributes))
-    }
-
-    fn initial_private_data(
-        &self,
-        resource_type: &str,
-        desired: &Attributes,
-        observed: Option<&Observed>,
-    ) -> Option<serde_json::Value> {
-        resource::named(resource_type)?.initial_private_data(desired, observed)
-    }
-
-    fn has_health(&self, resource_type: &str) -> bool {
-        resource::named(resource_type).is_some_and(|resource| resource.health(&Default::default()).is_some())
+    fn data_sources(&self) -> Vec<Arc<dyn ResourceType>> {
+        vec![Arc::new(Facts)]
     }
 
     fn implied_order(&self, instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {

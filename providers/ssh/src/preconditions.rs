@@ -100,7 +100,7 @@ pub(crate) fn read_script(kind: &str, desired: &Attributes) -> String {
 #[derive(Default)]
 pub(crate) struct Preconditions {
     read: BTreeMap<Address, Section>,
-    changes: BTreeMap<Address, (String, Attributes)>,
+    changes: BTreeMap<Address, (&'static str, Attributes)>,
 }
 
 impl Preconditions {
@@ -113,7 +113,7 @@ impl Preconditions {
     pub(crate) fn plan(&mut self, request: &PlanRequest, proposal: &Proposal) {
         match proposal.action {
             ProposedAction::NoOp => self.changes.remove(&request.address),
-            _ => self.changes.insert(request.address.clone(), (request.resource_type.clone(), request.desired.clone())),
+            _ => self.changes.insert(request.address.clone(), (request.resource_type.name(), request.desired.clone())),
         };
     }
 
@@ -122,7 +122,7 @@ impl Preconditions {
         let Some(answer) = self.read.get(&request.address) else { return Vec::new() };
         let size = proposal.planned.get("size").and_then(|size| size.reveal().as_i64()).unwrap_or(1);
         let mut found: Vec<String> = Vec::new();
-        for (index, written) in written_paths(&request.resource_type, &request.desired).iter().enumerate() {
+        for (index, written) in written_paths(request.resource_type.name(), &request.desired).iter().enumerate() {
             found.extend(self.obstacle(request, answer, index, written, u64::try_from(size).unwrap_or(1)));
         }
         for (name, _, account) in accounts(&request.desired) {
@@ -202,7 +202,7 @@ impl Preconditions {
         let opaque = |kind: &str| matches!(kind, "ssh_package" | "ssh_exec" | "ssh_archive" | "ssh_systemd_unit");
         let others = self.changes.iter().filter(|(address, _)| **address != request.address);
         others.map(|(_, change)| change).any(|(kind, attributes)| {
-            opaque(kind) || fits(kind, attributes) || (kind == "ssh_user" && is_set(attributes, "name"))
+            opaque(kind) || fits(kind, attributes) || (*kind == "ssh_user" && is_set(attributes, "name"))
         })
     }
 }

@@ -1,10 +1,8 @@
 //! The subject of a read or an operation: the desired and the recorded attributes of one object.
 
-use moorfast_engine::model::{Attributes, SENSITIVE_KEY, Value};
+use moorfast_engine::model::{Attributes, SENSITIVE_KEY, Schema, Value};
 use moorfast_engine::provider::{Operation, OperationAction, ReadRequest};
 use moorfast_engine::state::Record;
-
-use crate::resource::Resource;
 
 /// An instance, as far as it is known before the node is read.
 #[derive(Clone, Debug, Default)]
@@ -23,15 +21,16 @@ pub(crate) struct Subject {
 
 impl Subject {
     /// Returns the subject of `request`. If record and manifest are two objects (another path), it is the recorded one, which must be replaced.
-    pub(crate) fn of_read(resource: &dyn Resource, request: &ReadRequest) -> Self {
+    pub(crate) fn of_read(request: &ReadRequest) -> Self {
+        let schema = request.resource_type.schema();
         let recorded = request.recorded.as_deref();
         let private = recorded.map(|r| r.private.clone()).unwrap_or_default();
         let incomplete = recorded.is_some_and(|r| r.incomplete);
         let recorded = recorded.map(recorded_attributes);
         let attributes = match (&request.desired, &recorded) {
-            (Some(desired), Some(recorded)) => match is_different_object(resource, desired, recorded) {
+            (Some(desired), Some(recorded)) => match is_different_object(schema, desired, recorded) {
                 true => recorded.clone(),
-                false => with_recorded_identity(resource, desired, recorded),
+                false => with_recorded_identity(schema, desired, recorded),
             },
             (Some(desired), None) => desired.clone(),
             (None, Some(recorded)) => recorded.clone(),
@@ -86,8 +85,7 @@ impl Subject {
 }
 
 /// Whether these are two objects: they differ in an attribute that forces a replacement.
-fn is_different_object(resource: &dyn Resource, desired: &Attributes, recorded: &Attributes) -> bool {
-    let schema = resource.declaration().schema;
+fn is_different_object(schema: &Schema, desired: &Attributes, recorded: &Attributes) -> bool {
     let known =
         |attributes: &Attributes, name: &str| attributes.get(name).filter(|v| !v.is_null() && !v.is_unknown()).cloned();
     schema.attributes.iter().filter(|a| a.forces_replacement).any(
@@ -96,8 +94,7 @@ fn is_different_object(resource: &dyn Resource, desired: &Attributes, recorded: 
 }
 
 /// Returns `desired` with the recorded values of unknown attributes that force a replacement, so that the existing object is read.
-fn with_recorded_identity(resource: &dyn Resource, desired: &Attributes, recorded: &Attributes) -> Attributes {
-    let schema = resource.declaration().schema;
+fn with_recorded_identity(schema: &Schema, desired: &Attributes, recorded: &Attributes) -> Attributes {
     let mut attributes = desired.clone();
     for attribute in schema.attributes.iter().filter(|a| a.forces_replacement) {
         let unknown = attributes.get(attribute.name).is_some_and(Value::is_unknown);

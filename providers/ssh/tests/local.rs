@@ -16,9 +16,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{World, attributes, create};
+use common::{World, attributes, create, resource_type};
 use moorfast_engine::model::Value;
-use moorfast_engine::provider::{Class, Consequence, Operation, OperationAction, ProposedAction};
+use moorfast_engine::provider::{Class, Consequence, Operation, OperationAction, ProposedAction, Provider};
+use moorfast_ssh::SshProvider;
 use serde_json::json;
 
 #[tokio::test]
@@ -650,7 +651,7 @@ async fn one_exec_reads_all_and_one_exec_writes_all() {
         .map(|operation| match &operation.action {
             OperationAction::Create(desired) => moorfast_engine::provider::ReadRequest {
                 address: operation.address.clone(),
-                resource_type: "ssh_file".to_owned(),
+                resource_type: resource_type("ssh_file"),
                 desired: Some(desired.clone()),
                 recorded: None,
             },
@@ -971,7 +972,7 @@ async fn facts_describe_this_machine() {
     let world = World::local(dir.path()).await;
     let request = moorfast_engine::provider::DataRequest {
         address: common::address("ssh_facts"),
-        data_source: "ssh_facts".to_owned(),
+        data_source: SshProvider.data_sources().pop().unwrap(),
         arguments: Default::default(),
         timeout: None,
     };

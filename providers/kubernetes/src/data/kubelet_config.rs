@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
-use moorfast_engine::provider::{Class, DataRequest, ProviderError, ResourceType, TargetKind};
+use moorfast_engine::provider::{Class, DataRequest, Declaration, ProviderError, TargetKind};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
@@ -21,7 +21,7 @@ pub(crate) struct KubeletConfigData;
 
 #[async_trait]
 impl Data for KubeletConfigData {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "The live configuration of a kubelet with its defaults, read from its configz endpoint through the API server, and the differences from an expected \
              configuration. A kubelet that does not answer is an error; if `config` is set, it is a difference.",
@@ -45,7 +45,7 @@ impl Data for KubeletConfigData {
                 ),
             ],
         );
-        ResourceType { name: "kubernetes_kubelet_config", target_kind: TargetKind::Provider, schema }
+        Declaration { name: "kubernetes_kubelet_config", target_kind: TargetKind::Provider, schema }
     }
 
     async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError> {

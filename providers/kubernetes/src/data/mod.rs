@@ -7,15 +7,15 @@ mod service_account_token;
 
 use async_trait::async_trait;
 use moorfast_engine::model::Attributes;
-use moorfast_engine::provider::{DataRequest, ProviderError, ResourceType};
+use moorfast_engine::provider::{DataRequest, Declaration, ProviderError};
 
 use crate::cluster::Cluster;
 
 /// One data source.
 #[async_trait]
 pub(crate) trait Data: Send + Sync {
-    /// Returns the name and the schema.
-    fn declaration(&self) -> ResourceType;
+    /// Returns the name and the schema. It is called once.
+    fn declaration(&self) -> Declaration;
 
     /// Reads the data source.
     async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError>;

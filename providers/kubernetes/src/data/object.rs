@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
-use moorfast_engine::provider::{Class, DataRequest, ProviderError, ResourceType, TargetKind};
+use moorfast_engine::provider::{Class, DataRequest, Declaration, ProviderError, TargetKind};
 use serde_json::Value as Json;
 
 use crate::attributes::Read;
@@ -18,7 +18,7 @@ pub(crate) struct ObjectData;
 
 #[async_trait]
 impl Data for ObjectData {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "One object of the cluster. A missing object is an error. The data of a Secret is never shown.",
             [
@@ -46,7 +46,7 @@ impl Data for ObjectData {
                 ),
             ],
         );
-        ResourceType { name: "kubernetes_object", target_kind: TargetKind::Provider, schema }
+        Declaration { name: "kubernetes_object", target_kind: TargetKind::Provider, schema }
     }
 
     async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError> {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use kube::api::{Api, DynamicObject, ListParams};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
-use moorfast_engine::provider::{DataRequest, ProviderError, ResourceType, TargetKind};
+use moorfast_engine::provider::{DataRequest, Declaration, ProviderError, TargetKind};
 
 use crate::attributes::Read;
 use crate::cluster::Cluster;
@@ -15,7 +15,7 @@ pub(crate) struct ObjectsData;
 
 #[async_trait]
 impl Data for ObjectsData {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "The objects of one kind, ordered by namespace and name.",
             [
@@ -43,7 +43,7 @@ impl Data for ObjectsData {
                 ),
             ],
         );
-        ResourceType { name: "kubernetes_objects", target_kind: TargetKind::Provider, schema }
+        Declaration { name: "kubernetes_objects", target_kind: TargetKind::Provider, schema }
     }
 
     async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError> {

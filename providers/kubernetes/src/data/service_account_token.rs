@@ -5,7 +5,7 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, PostParams};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
-use moorfast_engine::provider::{Class, DataRequest, ProviderError, ResourceType, TargetKind};
+use moorfast_engine::provider::{Class, DataRequest, Declaration, ProviderError, TargetKind};
 
 use crate::attributes::{Read, optional};
 use crate::cluster::Cluster;
@@ -16,7 +16,7 @@ pub(crate) struct ServiceAccountToken;
 
 #[async_trait]
 impl Data for ServiceAccountToken {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "A new token of a ServiceAccount, from the TokenRequest API. Every read returns another token: use it for probes and checks, not for the content of files.",
             [
@@ -32,7 +32,7 @@ impl Data for ServiceAccountToken {
                 Attribute::computed("expires_at", Kind::String, "Expiry time (RFC 3339)."),
             ],
         );
-        ResourceType { name: "kubernetes_service_account_token", target_kind: TargetKind::Provider, schema }
+        Declaration { name: "kubernetes_service_account_token", target_kind: TargetKind::Provider, schema }
     }
 
     async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError> {

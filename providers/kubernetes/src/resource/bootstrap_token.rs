@@ -11,8 +11,8 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Applied, Class, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, ResourceType, TargetKind,
+    Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
+    ProviderError, ReadRequest, TargetKind,
 };
 use rand::Rng;
 use regex::Regex;
@@ -42,7 +42,7 @@ pub(crate) struct BootstrapToken;
 
 #[async_trait]
 impl Resource for BootstrapToken {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "A bootstrap token, with which the kubelet of one node requests its first client certificate. It is created only for a node that has not \
              joined: once the Node object exists, a missing or expired token is neither a change nor drift. If the token disappears before the node \
@@ -64,7 +64,7 @@ impl Resource for BootstrapToken {
                 Attribute::computed("expires_at", Kind::String, "Expiry time (RFC 3339)."),
             ],
         );
-        ResourceType { name: "kubernetes_bootstrap_token", target_kind: TargetKind::Provider, schema }
+        Declaration { name: "kubernetes_bootstrap_token", target_kind: TargetKind::Provider, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

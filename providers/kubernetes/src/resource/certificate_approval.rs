@@ -12,8 +12,8 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Applied, Class, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, ResourceType, TargetKind,
+    Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
+    ProviderError, ReadRequest, TargetKind,
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -41,7 +41,7 @@ pub(crate) struct CertificateApproval;
 
 #[async_trait]
 impl Resource for CertificateApproval {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "The approval of a kubelet's certificate. An apply waits for the certificate request of the node, checks it, and approves the newest request that \
              matches. The API server signs every approved serving certificate, so the check covers the signer, the requestor and its groups, the common \
@@ -89,7 +89,7 @@ impl Resource for CertificateApproval {
                 Attribute::computed("serial", Kind::String, "Serial number of the certificate."),
             ],
         );
-        ResourceType { name: "kubernetes_certificate_approval", target_kind: TargetKind::Provider, schema }
+        Declaration { name: "kubernetes_certificate_approval", target_kind: TargetKind::Provider, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

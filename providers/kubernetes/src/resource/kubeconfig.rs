@@ -6,8 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use futures::future::ready;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Applied, Class, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, ResourceType, TargetKind,
+    Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
+    ProviderError, ReadRequest, TargetKind,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -22,7 +22,7 @@ const CONTENT: &str = "content";
 
 #[async_trait]
 impl Resource for KubeconfigFile {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let exec = vec![
             Attribute::required("command", Kind::String, "Program to run."),
             Attribute::optional("args", Kind::list(Kind::String), "Arguments of the program."),
@@ -79,7 +79,7 @@ impl Resource for KubeconfigFile {
                 Attribute::computed(CONTENT, Kind::String, "Kubeconfig as YAML.").secret(),
             ],
         );
-        ResourceType { name: "kubernetes_kubeconfig", target_kind: TargetKind::Provider, schema }
+        Declaration { name: "kubernetes_kubeconfig", target_kind: TargetKind::Provider, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, yaml_document};
 use moorfast_engine::provider::{
-    Applied, Class, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, ResourceType, TargetKind,
+    Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
+    ProviderError, ReadRequest, TargetKind,
 };
 use serde_json::{Value as Json, json};
 
@@ -29,7 +29,7 @@ pub(crate) struct KubeletConfig;
 
 #[async_trait]
 impl Resource for KubeletConfig {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "The live configuration of a kubelet, read from its configz endpoint through the API server. The resource changes nothing: the plan shows where \
              the running kubelet differs from `config`, and an apply waits until there is no difference (2 minutes, or the limit of `timeouts`). Only the \
@@ -48,7 +48,7 @@ impl Resource for KubeletConfig {
                 ),
             ],
         );
-        ResourceType { name: "kubernetes_kubelet_config", target_kind: TargetKind::Provider, schema }
+        Declaration { name: "kubernetes_kubelet_config", target_kind: TargetKind::Provider, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

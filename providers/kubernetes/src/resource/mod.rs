@@ -10,10 +10,10 @@ pub(crate) mod object;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use moorfast_engine::model::Attributes;
+use moorfast_engine::model::{AttributePath, Attributes};
 use moorfast_engine::provider::{
-    Applied, Class, Invalid, Object as PlannedObject, Observed, Operation, PlanRequest, Proposal, ProviderError,
-    ReadRequest, ResourceType,
+    Applied, Class, Declaration, Invalid, Object as PlannedObject, Observed, Operation, PlanRequest, Proposal,
+    ProviderError, ReadRequest,
 };
 use moorfast_engine::state::Record;
 
@@ -23,11 +23,11 @@ use crate::waiting::DEFAULT_TIMEOUT;
 /// The result of reading one instance.
 pub(crate) type Reading = Result<Option<Observed>, ProviderError>;
 
-/// One resource type, with the methods of the provider and of the connection for this type.
+/// One resource type, with the methods of `ResourceType` and of the connection for this type.
 #[async_trait]
 pub(crate) trait Resource: Send + Sync {
-    /// Returns the name and the schema.
-    fn declaration(&self) -> ResourceType;
+    /// Returns the name and the schema. It is called once.
+    fn declaration(&self) -> Declaration;
 
     /// Checks the rules that the schema cannot express.
     fn validate(&self, _attributes: &Attributes) -> Vec<Invalid> {
@@ -52,6 +52,26 @@ pub(crate) trait Resource: Send + Sync {
         self.identity(attributes).is_some_and(|identity| identity == record.identity)
     }
 
+    /// Whether reading an instance needs its desired attributes.
+    fn reading_needs_desired(&self) -> bool {
+        false
+    }
+
+    /// Whether planning an instance needs the planned changes of its dependencies.
+    fn planning_needs_dependencies(&self) -> bool {
+        false
+    }
+
+    /// Returns the paths in the observed attributes that correspond to a path of `ignore_changes`.
+    fn resolve_ignored_path(
+        &self,
+        path: AttributePath,
+        _desired: &Attributes,
+        _observed: &Attributes,
+    ) -> Vec<AttributePath> {
+        vec![path]
+    }
+
     /// Whether an object of this type belongs to the machine of its node, and is lost when the machine is replaced.
     fn is_bound_to_machine(&self) -> bool {
         false
@@ -70,7 +90,7 @@ pub(crate) trait Resource: Send + Sync {
 
     /// Waits until the object is healthy.
     async fn healthy(&self, _cluster: &Cluster, request: &ReadRequest, _: Duration) -> Result<(), ProviderError> {
-        Err(ProviderError::new(Class::Invalid, format!("{} has no health check", request.resource_type)))
+        Err(ProviderError::new(Class::Invalid, format!("{} has no health check", request.resource_type.name())))
     }
 
     /// Returns how long an operation may take if `timeouts` is not set.

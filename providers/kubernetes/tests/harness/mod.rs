@@ -13,7 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use moorfast_engine::model::{Address, Attributes, Value, seal_attributes};
 use moorfast_engine::provider::{
     Applied, Connection, Context, DataRequest, Dependency, ObjectChange, Observed, Operation, OperationAction,
-    PlanRequest, Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, Target,
+    PlanRequest, Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Target,
 };
 use moorfast_engine::state::{Record, SealKey};
 use moorfast_kubernetes::KubernetesProvider;
@@ -85,6 +85,12 @@ pub struct Instance {
 
 pub type Reading = Result<Option<Observed>, ProviderError>;
 
+/// Returns the resource type with this name.
+pub fn resource_type(name: &str) -> Arc<dyn ResourceType> {
+    let mut types = KubernetesProvider.resource_types().into_iter();
+    types.find(|resource_type| resource_type.name() == name).unwrap()
+}
+
 impl Instance {
     pub async fn new(resource_type: &str) -> Option<Self> {
         let kubeconfig = kubeconfig()?;
@@ -105,15 +111,15 @@ impl Instance {
         }
     }
 
-    fn resource_type(&self) -> String {
-        self.address.resource.resource_type.clone()
+    fn resource_type(&self) -> Arc<dyn ResourceType> {
+        resource_type(&self.address.resource.resource_type)
     }
 
     /// Fills in the defaults, as the planner does.
     fn with_defaults(&self, desired: &Attributes) -> Attributes {
-        let types = KubernetesProvider.resource_types();
-        let schema = &types.iter().find(|t| t.name == self.resource_type()).unwrap().schema;
-        let defaults = schema.attributes.iter().filter_map(|a| Some((a.name.to_owned(), a.default.clone()?)));
+        let resource_type = self.resource_type();
+        let defaults =
+            resource_type.schema().attributes.iter().filter_map(|a| Some((a.name.to_owned(), a.default.clone()?)));
         let mut attributes: Attributes = defaults.collect();
         attributes.extend(desired.clone());
         attributes
@@ -181,13 +187,13 @@ impl Instance {
     }
 
     fn remember(&mut self, desired: &Attributes, applied: &Applied) {
-        let identity = KubernetesProvider.identity(&self.resource_type(), desired).unwrap_or_default();
-        if let Some(again) = KubernetesProvider.identity(&self.resource_type(), &applied.attributes) {
+        let identity = self.resource_type().identity(desired).unwrap_or_default();
+        if let Some(again) = self.resource_type().identity(&applied.attributes) {
             assert_eq!(again, identity, "what was applied has the identity of what was wanted");
         }
         self.record = Some(Arc::new(Record {
             address: self.address.to_string(),
-            resource_type: self.resource_type(),
+            resource_type: self.resource_type().name().to_owned(),
             provider: "kubernetes".to_owned(),
             target: "kubernetes".to_owned(),
             identity,
@@ -290,9 +296,10 @@ impl Instance {
     }
 
     pub async fn data(&self, data_source: &str, arguments: Json) -> Result<Attributes, ProviderError> {
+        let mut data_sources = KubernetesProvider.data_sources().into_iter();
         let request = DataRequest {
             address: format!("data.{data_source}.x").parse().unwrap(),
-            data_source: data_source.to_owned(),
+            data_source: data_sources.find(|declared| declared.name() == data_source).unwrap(),
             arguments: attributes(arguments),
             timeout: Some(Duration::from_secs(10)),
         };

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Class, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType,
-    TargetKind,
+    Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, TargetKind,
 };
 use serde_json::json;
 
@@ -142,7 +141,7 @@ const INTACT: &str = r#"intact() (
 )"#;
 
 impl Resource for Archive {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "An archive, unpacked into a directory. It is unpacked into a temporary directory and moved into place file by file; then the files of the previous version are removed. \
              New directories have the modes of the archive; existing directories keep their modes. A file or directory that did not come from the archive is never replaced by an object of another kind. \
@@ -210,7 +209,7 @@ impl Resource for Archive {
                 ),
             ],
         );
-        ResourceType { name: "ssh_archive", target_kind: TargetKind::Node, schema }
+        Declaration { name: "ssh_archive", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

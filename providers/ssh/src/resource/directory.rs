@@ -2,7 +2,7 @@
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema};
 use moorfast_engine::provider::{
-    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, TargetKind,
+    Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, TargetKind,
 };
 use serde_json::json;
 
@@ -34,7 +34,7 @@ const REMOVE_EMPTY: &str = r#"if [ -d "$P" ]; then
 fi"#;
 
 impl Resource for Directory {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let [owner, group] = mode::owner_and_group();
         let schema = Schema::new(
             "A directory. Its content is not changed. A destroy removes the directory if it is empty.",
@@ -48,7 +48,7 @@ impl Resource for Directory {
                 mode::kind_attribute(),
             ],
         );
-        ResourceType { name: "ssh_directory", target_kind: TargetKind::Node, schema }
+        Declaration { name: "ssh_directory", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, named};
 use moorfast_engine::provider::{
-    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType,
+    Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError,
     TargetKind,
 };
 
@@ -25,7 +25,7 @@ const RERUN_ATTRIBUTES: &[&str] = &["command", "script", "rerun_when"];
 const ONLY_DURING_RUN: &[&str] = &["environment", "unless", "only_if", "timeout"];
 
 impl Resource for Exec {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "A command, for tasks that no other resource type covers. \
              It runs when it is created, when `command`, `script` or `rerun_when` changes, and when a resource of `restart_on` changes. \
@@ -91,7 +91,7 @@ impl Resource for Exec {
                 ),
             ],
         );
-        ResourceType { name: "ssh_exec", target_kind: TargetKind::Node, schema }
+        Declaration { name: "ssh_exec", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

@@ -1,9 +1,10 @@
 //! `data.ssh_facts`: facts about a node.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
-use moorfast_engine::provider::{ResourceType, TargetKind};
+use moorfast_engine::provider::{Declaration, ResourceType, TargetKind};
 
 use crate::script::Section;
 
@@ -28,7 +29,20 @@ done
 "#;
 
 /// The data source `ssh_facts`.
-pub(crate) fn data_source() -> ResourceType {
+pub(crate) struct Facts;
+
+impl ResourceType for Facts {
+    fn declaration(&self) -> &Declaration {
+        static DECLARATION: LazyLock<Declaration> = LazyLock::new(declaration);
+        &DECLARATION
+    }
+
+    fn identity(&self, _: &Attributes) -> Option<String> {
+        None
+    }
+}
+
+fn declaration() -> Declaration {
     let text = |name, doc| Attribute::computed(name, Kind::String, doc);
     let schema = Schema::new(
         "Facts about a node: its operating system, its size and its identity.",
@@ -54,7 +68,7 @@ pub(crate) fn data_source() -> ResourceType {
             ),
         ],
     );
-    ResourceType { name: "ssh_facts", target_kind: TargetKind::Node, schema }
+    Declaration { name: "ssh_facts", target_kind: TargetKind::Node, schema }
 }
 
 /// Returns the facts from the answer of the node.

@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Class, Consequence, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
-    ResourceType, TargetKind,
+    Class, Consequence, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProviderError, TargetKind,
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -125,7 +125,7 @@ fn sensitive_if(value: impl Into<Value>, hide: bool) -> Value {
 }
 
 impl Resource for File {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let [owner, group] = mode::owner_and_group();
         let schema = Schema::new(
             "A file with its content. \
@@ -148,7 +148,7 @@ impl Resource for File {
                 mode::kind_attribute(),
             ],
         );
-        ResourceType { name: "ssh_file", target_kind: TargetKind::Node, schema }
+        Declaration { name: "ssh_file", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

@@ -2,7 +2,7 @@
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, TargetKind,
+    Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, TargetKind,
 };
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use crate::subject::Subject;
 pub(crate) struct Group;
 
 impl Resource for Group {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "A group of users. A destroy removes the group only if moorfast created it.",
             [
@@ -30,7 +30,7 @@ impl Resource for Group {
                 .or(false),
             ],
         );
-        ResourceType { name: "ssh_group", target_kind: TargetKind::Node, schema }
+        Declaration { name: "ssh_group", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

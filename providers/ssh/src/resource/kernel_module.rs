@@ -2,7 +2,7 @@
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, TargetKind,
+    Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, TargetKind,
 };
 use serde_json::json;
 
@@ -21,7 +21,7 @@ fi
 if [ -f "$F" ]; then blob boot < "$F"; fi"#;
 
 impl Resource for KernelModule {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "A kernel module, loaded now, and at boot by a file in `/etc/modules-load.d`. A module that is built into the kernel counts as loaded. \
              A destroy removes the file, and unloads the module if moorfast loaded it and nothing uses it.",
@@ -31,7 +31,7 @@ impl Resource for KernelModule {
                 Attribute::computed("at_boot", Kind::Bool, "Whether the file of moorfast loads the module at boot."),
             ],
         );
-        ResourceType { name: "ssh_kernel_module", target_kind: TargetKind::Node, schema }
+        Declaration { name: "ssh_kernel_module", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

@@ -2,7 +2,7 @@
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, TargetKind,
+    Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, TargetKind,
 };
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use crate::subject::Subject;
 pub(crate) struct Link;
 
 impl Resource for Link {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "A symbolic link. An existing file or directory at the path is never replaced. A destroy removes the link, not its target.",
             [
@@ -28,7 +28,7 @@ impl Resource for Link {
                 mode::kind_attribute(),
             ],
         );
-        ResourceType { name: "ssh_link", target_kind: TargetKind::Node, schema }
+        Declaration { name: "ssh_link", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use moorfast_engine::model::{Attributes, Value};
 use moorfast_engine::provider::{
-    Consequence, Invalid, Observed, Operation, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType,
+    Consequence, Declaration, Invalid, Observed, Operation, PlanRequest, Proposal, ProposedAction, ProviderError,
 };
 use moorfast_engine::state::Record;
 use zeroize::Zeroizing;
@@ -53,15 +53,10 @@ pub(crate) const RESOURCES: &[&dyn Resource] = &[
     &user::User,
 ];
 
-/// Returns the resource type with this name.
-pub(crate) fn named(name: &str) -> Option<&'static dyn Resource> {
-    RESOURCES.iter().find(|resource| resource.declaration().name == name).copied()
-}
-
 /// A resource type: its schema, and how its objects are read, planned and changed.
 pub(crate) trait Resource: Send + Sync {
-    /// Returns the name and the schema.
-    fn declaration(&self) -> ResourceType;
+    /// Returns the name and the schema. It is called once.
+    fn declaration(&self) -> Declaration;
 
     /// Checks rules beyond the schema.
     fn validate(&self, _attributes: &Attributes) -> Vec<Invalid> {
@@ -174,7 +169,7 @@ impl ShellTask {
 
 /// Returns the proposal to change the observed object of `request` to `planned`. Retained values stay; computed values are the observed ones, or unknown.
 pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: Attributes) -> Proposal {
-    let schema = resource.declaration().schema;
+    let schema = request.resource_type.schema();
     let computed = schema.attributes.iter().filter(|a| a.computed).map(|a| a.name);
     let mut planned: Attributes = planned.into_iter().filter(|(_, value)| !value.is_null()).collect();
     let Some(observed) = request.observed.as_ref().map(|o| &o.attributes) else {
@@ -286,7 +281,8 @@ pub(crate) fn parent(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use moorfast_engine::provider::Provider;
+    use crate::resource_type::resource_of;
+    use crate::resource_type::tests::named;
     use serde_json::json;
 
     fn attributes(json: serde_json::Value) -> Attributes {
@@ -315,7 +311,7 @@ mod tests {
         let overwritten = |kind: &str, now: serde_json::Value, then: serde_json::Value| {
             let request = PlanRequest {
                 address: format!("{kind}.x").parse().unwrap(),
-                resource_type: kind.to_owned(),
+                resource_type: named(kind),
                 desired: Attributes::new(),
                 recorded: None,
                 observed: Some(Observed { attributes: attributes(now), private: json!(null) }),
@@ -324,7 +320,7 @@ mod tests {
                 triggers: Vec::new(),
                 dependencies: Vec::new(),
             };
-            let proposal = propose(named(kind).unwrap(), &request, attributes(then));
+            let proposal = propose(resource_of(&named(kind)).unwrap(), &request, attributes(then));
             proposal.consequences.contains(&moorfast_engine::provider::Consequence::Overwrite)
         };
         let lost = [
@@ -384,7 +380,7 @@ mod tests {
             ),
         ];
         for (kind, json, identity) in cases {
-            assert_eq!(named(kind).unwrap().identity(&attributes(json)).as_deref(), Some(identity), "{kind}");
+            assert_eq!(named(kind).identity(&attributes(json)).as_deref(), Some(identity), "{kind}");
         }
     }
 
@@ -514,7 +510,7 @@ mod tests {
             ),
         ];
         for (kind, json, message) in cases {
-            let invalid = named(kind).unwrap().validate(&attributes(json.clone()));
+            let invalid = named(kind).validate(&attributes(json.clone()));
             assert!(invalid.iter().any(|i| i.message == message), "{kind} {json}: {invalid:?}");
         }
     }
@@ -528,7 +524,7 @@ mod tests {
                 _ => Value::from("s3cr3t: none"),
             };
             let attributes = [(name.to_owned(), value.sensitive())].into();
-            let invalid = crate::SshProvider.validate(kind, &attributes);
+            let invalid = named(kind).validate(&attributes);
             let about = invalid.iter().find(|i| i.attribute == Some(name)).unwrap();
             assert!(about.message.starts_with("`(sensitive)` "), "{kind}: {about:?}");
         }
@@ -555,7 +551,7 @@ mod tests {
             }
             for value in items {
                 let attributes = [(name.to_owned(), value)].into();
-                let invalid = named(kind).unwrap().validate(&attributes);
+                let invalid = named(kind).validate(&attributes);
                 let about = invalid.iter().find(|i| i.message == format!("{name} must not be sensitive"));
                 assert!(
                     about.is_some_and(|i| i.attribute == Some(name) && i.help.is_some()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Consequence, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType,
+    Consequence, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
     TargetKind,
 };
 use moorfast_engine::state::Record;
@@ -66,7 +66,7 @@ fi
 "#;
 
 impl Resource for Package {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "Packages of the distribution, installed with apt or dnf. Packages that are installed already are not changed. \
              The plan names every other package that is removed or downgraded; the apply removes no other package. \
@@ -79,7 +79,7 @@ impl Resource for Package {
                 Attribute::optional("cache_update", Kind::Bool, "Whether the package lists are refreshed before an installation. They are always refreshed when a package is not found.").or(false),
             ],
         );
-        ResourceType { name: "ssh_package", target_kind: TargetKind::Node, schema }
+        Declaration { name: "ssh_package", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

@@ -2,7 +2,7 @@
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, ResourceType, TargetKind,
+    Declaration, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, TargetKind,
 };
 use serde_json::json;
 
@@ -42,7 +42,7 @@ const ANY: &str = "[ \"$(wc -l < /proc/swaps)\" -gt 1 ] || fail failed 'no swap 
 const UNCOMMENT: &str = r##"rewrite() { printf '%s\n' "${L#'# moorfast: '}"; }"##;
 
 impl Resource for Swap {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "The use of swap on a node, once per node. Off means that swap is off now, that it is commented out in `/etc/fstab` (with the marker `# moorfast:`), and that `swap.target` is masked, so that it stays off after a boot. \
              A destroy restores all three as they were before moorfast.",
@@ -57,7 +57,7 @@ impl Resource for Swap {
                 Attribute::computed("at_boot", Kind::Bool, "Whether swap would be active after the next boot."),
             ],
         );
-        ResourceType { name: "ssh_swap", target_kind: TargetKind::Node, schema }
+        Declaration { name: "ssh_swap", target_kind: TargetKind::Node, schema }
     }
 
     fn identity(&self, _: &Attributes) -> Option<String> {

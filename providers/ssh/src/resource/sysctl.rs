@@ -2,8 +2,8 @@
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Class, Consequence, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
-    ResourceType, TargetKind,
+    Class, Consequence, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProviderError, TargetKind,
 };
 use serde_json::json;
 
@@ -42,7 +42,7 @@ fail_refused() {
 "#;
 
 impl Resource for Sysctl {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "A kernel parameter, set now, and at boot by a file in `/etc/sysctl.d`. If another file would override the value at boot, the file gets a name that is read later. \
              A destroy removes the file and restores the previous value, unless the kernel refuses it.",
@@ -52,7 +52,7 @@ impl Resource for Sysctl {
                 Attribute::computed("boot_value", Kind::String, "The value that the files in `sysctl.d` set at boot. Empty if no file sets the parameter."),
             ],
         );
-        ResourceType { name: "ssh_sysctl", target_kind: TargetKind::Node, schema }
+        Declaration { name: "ssh_sysctl", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

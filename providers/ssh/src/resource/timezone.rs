@@ -2,7 +2,7 @@
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType,
+    Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError,
     TargetKind,
 };
 use serde_json::json;
@@ -39,7 +39,7 @@ if has_file; then blob before_file < "$F"; fi
 field before yes"#;
 
 impl Resource for Timezone {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "The time zone of a node, once per node. It is the target of the symbolic link `/etc/localtime`, and the name in `/etc/timezone` if that file exists. \
              A program that runs keeps its time zone until it restarts: name the resource in the `restart_on` of its unit. \
@@ -57,7 +57,7 @@ impl Resource for Timezone {
                 ),
             ],
         );
-        ResourceType { name: "ssh_timezone", target_kind: TargetKind::Node, schema }
+        Declaration { name: "ssh_timezone", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

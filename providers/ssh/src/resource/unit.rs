@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, named};
 use moorfast_engine::provider::{
-    Class, Consequence, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ResourceType, TargetKind,
+    Class, Consequence, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProposedAction, ProviderError, TargetKind,
 };
 use serde_json::json;
 
@@ -117,7 +117,7 @@ check_stays_active() {
 "#;
 
 impl Resource for Unit {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "A systemd unit. With `content`, moorfast manages the unit file; without it, the unit of a package. \
              The unit is restarted when its content or a drop-in changes, and when a resource of `restart_on` changes. systemd reloads its unit files when necessary. \
@@ -136,7 +136,7 @@ impl Resource for Unit {
                 Attribute::computed("restart_pending", Kind::Bool, "Whether the unit still runs an older definition than the one on disk: after a manual edit, or after an interrupted apply. The next apply restarts the unit."),
             ],
         );
-        ResourceType { name: "ssh_systemd_unit", target_kind: TargetKind::Node, schema }
+        Declaration { name: "ssh_systemd_unit", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

@@ -2,7 +2,7 @@
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError, ResourceType,
+    Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError,
     TargetKind,
 };
 use moorfast_engine::state::Record;
@@ -76,7 +76,7 @@ fi"#;
 const LISTS: &[&str] = &["groups", "authorized_keys"];
 
 impl Resource for User {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "An account without a password. A destroy removes the account only if moorfast created it.",
             [
@@ -94,7 +94,7 @@ impl Resource for User {
                 Attribute::computed("keys_trusted", Kind::Bool, "Whether sshd with StrictModes accepts the `authorized_keys`: only the account and root own or can change the file and its folder, and the account can read both. An apply corrects owner and mode."),
             ],
         );
-        ResourceType { name: "ssh_user", target_kind: TargetKind::Node, schema }
+        Declaration { name: "ssh_user", target_kind: TargetKind::Node, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use moorfast_engine::model::{Address, Attributes, Node, NodeName, ResourceAddress, Transport, Value, seal_attributes};
 use moorfast_engine::provider::{
     Applied, Connection, Context, Observed, Operation, OperationAction, PlanRequest, Progress, Proposal,
-    ProposedAction, Provider, ProviderError, ReadRequest, StartPermit, Target,
+    ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, StartPermit, Target,
 };
 use moorfast_engine::state::{Record, SealKey};
 use moorfast_ssh::SshProvider;
@@ -50,6 +50,12 @@ pub fn attributes(json: serde_json::Value) -> Attributes {
     }
 }
 
+/// Returns the resource type with this name.
+pub fn resource_type(name: &str) -> Arc<dyn ResourceType> {
+    let mut types = SshProvider.resource_types().into_iter();
+    types.find(|resource_type| resource_type.name() == name).unwrap()
+}
+
 impl World {
     pub async fn new(node: Node, root: &Path) -> Self {
         Self::configured(node, root, json!({})).await
@@ -76,8 +82,8 @@ impl World {
 
     /// Returns the attributes with their defaults, as the engine passes them.
     pub fn full(kind: &str, mut written: Attributes) -> Attributes {
-        let types = SshProvider.resource_types();
-        let schema = &types.iter().find(|t| t.name == kind).unwrap().schema;
+        let resource_type = resource_type(kind);
+        let schema = resource_type.schema();
         for name in written.keys() {
             assert!(schema.attribute(name).is_some(), "{kind} has no attribute {name}");
         }
@@ -86,7 +92,7 @@ impl World {
                 written.entry(attribute.name.to_owned()).or_insert_with(|| default.clone());
             }
         }
-        let invalid = SshProvider.validate(kind, &written);
+        let invalid = resource_type.validate(&written);
         assert!(invalid.is_empty(), "{invalid:?}");
         written
     }
@@ -102,7 +108,7 @@ impl World {
     pub async fn read(&self, kind: &str, desired: Option<Attributes>) -> Result<Option<Observed>, ProviderError> {
         let request = ReadRequest {
             address: address(kind),
-            resource_type: kind.to_owned(),
+            resource_type: resource_type(kind),
             desired: desired.map(|d| Self::full(kind, d)),
             recorded: self.record(kind).map(Arc::new),
         };
@@ -138,7 +144,7 @@ impl World {
     fn plan_request(&self, kind: &str, desired: Attributes, observed: Option<Observed>) -> PlanRequest {
         PlanRequest {
             address: address(kind),
-            resource_type: kind.to_owned(),
+            resource_type: resource_type(kind),
             desired: Self::full(kind, desired),
             recorded: self.record(kind).map(Arc::new),
             foreign: observed.is_some() && self.record(kind).is_none(),
@@ -201,7 +207,7 @@ impl World {
             resource_type: kind.to_owned(),
             provider: "ssh".to_owned(),
             target: self.target.name().to_owned(),
-            identity: SshProvider.identity(kind, &applied.attributes).expect("an identity"),
+            identity: resource_type(kind).identity(&applied.attributes).expect("an identity"),
             attributes: self.sealed(&applied.attributes),
             dependencies: Vec::new(),
             triggers: BTreeMap::new(),
@@ -240,7 +246,7 @@ impl World {
     pub async fn apply_and_crash(&self, kind: &str, desired: Attributes) {
         let full = Self::full(kind, desired.clone());
         let observed = self.read(kind, Some(desired)).await.unwrap();
-        let private = SshProvider.initial_private_data(kind, &full, observed.as_ref()).unwrap_or_default();
+        let private = resource_type(kind).initial_private_data(&full, observed.as_ref()).unwrap_or_default();
         let action = match observed {
             None => OperationAction::Create(full.clone()),
             Some(_) => OperationAction::Update(full.clone()),
@@ -277,7 +283,7 @@ impl World {
     ) -> Operation {
         Operation {
             address: address(kind),
-            resource_type: kind.to_owned(),
+            resource_type: resource_type(kind),
             action,
             recorded: self.record(kind).map(Arc::new),
             observed,

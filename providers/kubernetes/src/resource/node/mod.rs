@@ -14,8 +14,8 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Applied, Class, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, ResourceType, TargetKind,
+    Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
+    ProviderError, ReadRequest, TargetKind,
 };
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
@@ -40,7 +40,7 @@ pub(crate) struct NodeObject;
 
 #[async_trait]
 impl Resource for NodeObject {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let taint = vec![
             Attribute::required("key", Kind::String, "Key of the taint."),
             Attribute::optional("value", Kind::String, "Value of the taint."),
@@ -82,7 +82,7 @@ impl Resource for NodeObject {
                 Attribute::computed("pod_cidr", Kind::String, "Address range of the pods on the node."),
             ],
         );
-        ResourceType { name: "kubernetes_node", target_kind: TargetKind::Provider, schema }
+        Declaration { name: "kubernetes_node", target_kind: TargetKind::Provider, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

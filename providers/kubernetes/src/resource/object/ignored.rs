@@ -10,7 +10,7 @@ use moorfast_engine::model::{AttributePath, Attributes, PathStep, Value};
 use super::key::{DEFAULT_NAMESPACE, ObjectKey};
 
 /// Returns the paths into the observed attributes that `path` names.
-pub(crate) fn resolve_ignored_path(
+pub(super) fn resolve_ignored_path(
     path: AttributePath,
     desired: &Attributes,
     observed: &Attributes,

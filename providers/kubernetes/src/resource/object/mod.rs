@@ -18,10 +18,10 @@ mod reading;
 mod retained;
 
 use async_trait::async_trait;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, AttributePath, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Applied, Invalid, Object as PlannedObject, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
-    ReadRequest, ResourceType, TargetKind,
+    Applied, Declaration, Invalid, Object as PlannedObject, Operation, OperationAction, PlanRequest, Proposal,
+    ProviderError, ReadRequest, TargetKind,
 };
 use moorfast_engine::state::Record;
 use serde_json::Value as Json;
@@ -33,7 +33,6 @@ use crate::resource::{Reading, Resource};
 use document::Declared;
 pub(crate) use document::mark;
 pub(crate) use fields::FieldSet;
-pub(crate) use ignored::resolve_ignored_path;
 pub(crate) use key::{DEFAULT_NAMESPACE, ObjectKey};
 use observation::PrivateData;
 
@@ -42,7 +41,7 @@ pub(crate) struct Object;
 
 #[async_trait]
 impl Resource for Object {
-    fn declaration(&self) -> ResourceType {
+    fn declaration(&self) -> Declaration {
         let schema = Schema::new(
             "Any object of the cluster, by server-side apply. Only the fields that the manifest declares are managed and compared: defaults of the API server \
              and fields of other managers are not drift. A field that is removed from the manifest is removed from the object. Fields that \
@@ -83,7 +82,7 @@ impl Resource for Object {
                 .or(true),
             ],
         );
-        ResourceType { name: "kubernetes_object", target_kind: TargetKind::Provider, schema }
+        Declaration { name: "kubernetes_object", target_kind: TargetKind::Provider, schema }
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -120,6 +119,25 @@ impl Resource for Object {
         let declared = Declared::read(attributes).ok();
         let mut documents = declared.iter().flat_map(|d| d.documents());
         documents.any(|document| recorded.iter().any(|key| document.key.means(key)))
+    }
+
+    /// Returns true: only the declared fields are read.
+    fn reading_needs_desired(&self) -> bool {
+        true
+    }
+
+    /// Returns true: a dependency may create the namespace or the kind of an object.
+    fn planning_needs_dependencies(&self) -> bool {
+        true
+    }
+
+    fn resolve_ignored_path(
+        &self,
+        path: AttributePath,
+        desired: &Attributes,
+        observed: &Attributes,
+    ) -> Vec<AttributePath> {
+        ignored::resolve_ignored_path(path, desired, observed)
     }
 
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
