@@ -17,7 +17,7 @@ check:
     cargo clippy --workspace --all-targets --locked -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
-# Write the generated pages anew: docs/cli.md, exit-codes.md, functions.md, types.md, resources/ and data/
+# Write the generated pages anew: docs/cli.md, exit-codes.md, functions.md, types.md, providers/, resources/ and data/
 docs:
     cargo run --quiet -- docs docs
 

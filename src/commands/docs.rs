@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::{Command, CommandFactory};
-use moorfast_engine::provider::Declaration;
+use moorfast_engine::model::Schema;
 use moorfast_engine::reference::{functions_reference, reference};
 
 use crate::cli::Cli;
@@ -47,7 +47,13 @@ fn pages() -> Vec<(String, String)> {
         ("exit-codes.md".to_owned(), exit::reference()),
         ("functions.md".to_owned(), functions_reference()),
     ];
-    let mut index = "# Resource types and data sources\n".to_owned();
+    let mut index = "# Providers, resource types and data sources\n\n## Configuration of the providers\n\n".to_owned();
+    for provider in providers() {
+        let (name, schema) = (provider.name(), provider.config_schema());
+        let path = format!("providers/{name}.md");
+        index.push_str(&format!("- [providers.{name}]({path}): {}\n", summary(&schema)));
+        pages.push((path, reference(&format!("providers.{name}"), &schema)));
+    }
     for provider in providers() {
         let kinds =
             [("Resources", "resources", provider.resource_types()), ("Data sources", "data", provider.data_sources())];
@@ -55,8 +61,8 @@ fn pages() -> Vec<(String, String)> {
             index.push_str(&format!("\n## {title} of the provider {}\n\n", provider.name()));
             for kind in types.iter().map(|resource_type| resource_type.declaration()) {
                 let path = format!("{folder}/{}.md", kind.name);
-                index.push_str(&format!("- [{}]({path}): {}\n", kind.name, summary(kind)));
-                pages.push((path, reference(kind)));
+                index.push_str(&format!("- [{}]({path}): {}\n", kind.name, summary(&kind.schema)));
+                pages.push((path, reference(kind.name, &kind.schema)));
             }
         }
     }
@@ -64,9 +70,9 @@ fn pages() -> Vec<(String, String)> {
     pages
 }
 
-/// Returns the first sentence of a type's documentation.
-fn summary(kind: &Declaration) -> String {
-    let text = kind.schema.doc.trim().split("\n\n").next().unwrap_or_default().replace('\n', " ");
+/// Returns the first sentence of the documentation.
+fn summary(schema: &Schema) -> String {
+    let text = schema.doc.trim().split("\n\n").next().unwrap_or_default().replace('\n', " ");
     match text.split_once(". ") {
         Some((first, _)) => format!("{first}."),
         None => text,

@@ -3,13 +3,11 @@
 use std::fmt::Write as _;
 
 use crate::expression::{Family, MISSING, functions};
-use crate::model::{Attribute, Kind, Value};
-use crate::provider::Declaration;
+use crate::model::{Attribute, Kind, Schema, Value};
 
-/// Returns the reference of a resource type or data source in Markdown.
-pub fn reference(declaration: &Declaration) -> String {
-    let schema = &declaration.schema;
-    let mut out = format!("# {}\n\n{}\n", declaration.name, schema.doc.trim());
+/// Returns the reference of a resource type, a data source or the configuration of a provider in Markdown.
+pub fn reference(title: &str, schema: &Schema) -> String {
+    let mut out = format!("# {title}\n\n{}\n", schema.doc.trim());
     let (written, computed): (Vec<&Attribute>, Vec<&Attribute>) =
         schema.attributes.iter().partition(|attribute| attribute.optional);
     let (required, optional): (Vec<&Attribute>, Vec<&Attribute>) =
@@ -97,10 +95,8 @@ fn default_text(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Schema;
-    use crate::provider;
 
-    fn file() -> Declaration {
+    fn file() -> Schema {
         let attributes = [
             Attribute::required("path", Kind::String, "Where it is.").replaces(),
             Attribute::optional("mode", Kind::Mode, "Its permissions.").or("0644"),
@@ -113,16 +109,12 @@ mod tests {
             ),
             Attribute::computed("size", Kind::Integer, "How many bytes it has."),
         ];
-        Declaration {
-            name: "test_file",
-            target_kind: provider::TargetKind::Node,
-            schema: Schema::new("A file on a node.", attributes),
-        }
+        Schema::new("A file on a node.", attributes)
     }
 
     #[test]
     fn a_type_is_documented() {
-        insta::assert_snapshot!(reference(&file()));
+        insta::assert_snapshot!(reference("test_file", &file()));
     }
 
     #[test]
