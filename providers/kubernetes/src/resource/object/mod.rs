@@ -47,7 +47,7 @@ impl Resource for Object {
              and fields of other managers are not drift. A field that is removed from the manifest is removed from the object. Fields that \
              `kubectl apply` wrote become managed by moorfast together with the object. Removing a field that another manager owns too is a conflict.\n\n\
              The plan comes from a dry run of the API server, which an object that lives exactly as declared does not need (see `full_dry_run` of \
-             [providers.kubernetes](../providers/kubernetes.md)). If the same manifest creates the Namespace or the CustomResourceDefinition, no dry run is \
+             `[providers.kubernetes]`). If the same manifest creates the Namespace or the CustomResourceDefinition, no dry run is \
              possible, and the plan is marked as such. A kind or namespace that exists neither in the cluster nor in the manifest is an error of the plan, \
              unless a resource in `depends_on` changes in the same plan and may create it. A namespaced object without a namespace is put into `default`. \
              The data of a Secret is never shown.",
