@@ -2,15 +2,14 @@
 
 use moorfast_engine::apply::{ChangeResult, FailedGate, Report};
 use moorfast_engine::manifest::Manifest;
-use moorfast_engine::model::NodeName;
+use moorfast_engine::model::{Address, NodeName};
 use moorfast_engine::plan::{Plan, PlannedRollout};
 use moorfast_engine::session::RolloutStep;
 
 use super::diagnostic::provider_error;
-use super::report::duration;
+use super::report::{duration, listed};
 use super::section::Section;
-use super::style::{BOLD, DESTROY, WARNING, paint};
-use super::value::printable;
+use super::text::{Line, Style, Text, styled};
 use super::wording::counted;
 
 /// Maximum number of node names in a line.
@@ -21,7 +20,7 @@ pub fn rollouts(plan: &Plan) -> Section {
     Section { heading: "Rollouts", lines: plan.rollouts.iter().flat_map(rollout).collect() }
 }
 
-fn rollout(rollout: &PlannedRollout) -> Vec<String> {
+fn rollout(rollout: &PlannedRollout) -> Vec<Line> {
     let PlannedRollout { name, max_unavailable, gates, timeout, pause, nodes, settled } = rollout;
     let taken: Vec<&NodeName> = nodes.iter().map(|node| &node.name).collect();
     let count = counted(taken.len(), "node");
@@ -40,7 +39,7 @@ fn rollout(rollout: &PlannedRollout) -> Vec<String> {
             names(&unchanged)
         ));
     }
-    lines
+    lines.into_iter().map(Line::from).collect()
 }
 
 fn names(nodes: &[&NodeName]) -> String {
@@ -52,24 +51,23 @@ fn names(nodes: &[&NodeName]) -> String {
 }
 
 /// Returns a step of a rollout as a line of the progress.
-pub fn step(rollout: &str, node: &NodeName, step: &RolloutStep) -> String {
-    let head = paint(BOLD, format!("rollout.{rollout}: {node}"));
+pub fn step(rollout: &str, node: &NodeName, step: &RolloutStep) -> Line {
+    let head = styled(Style::Bold, format!("rollout.{rollout}: {node}"));
     let status = match step {
-        RolloutStep::Started => "Started".to_owned(),
-        RolloutStep::Waiting { gates } => format!("Waiting for {}...", gates.join(" and ")),
-        RolloutStep::Pausing { pause } => format!("Healthy; pausing for {}", duration(*pause)),
-        RolloutStep::Passed => "Healthy".to_owned(),
+        RolloutStep::Started => "Started".into(),
+        RolloutStep::Waiting { gates } => format!("Waiting for {}...", gates.join(" and ")).into(),
+        RolloutStep::Pausing { pause } => format!("Healthy; pausing for {}", duration(*pause)).into(),
+        RolloutStep::Passed => "Healthy".into(),
         RolloutStep::Unhealthy { gate, error } => {
-            let what = paint(DESTROY.bold(), "Not healthy");
-            format!("{what}: {gate}: {}", printable(&error.summary))
+            styled(Style::Danger, "Not healthy") + format!(": {gate}: {}", error.summary)
         }
-        RolloutStep::Skipped { because } => format!("{}, because {because}", paint(WARNING, "Not started")),
+        RolloutStep::Skipped { because } => styled(Style::Warning, "Not started") + format!(", because {because}"),
     };
-    format!("{head}: {status}")
+    head + ": " + status
 }
 
-/// Renders the failed health gates as errors. Returns `None` if there are none.
-pub fn failed_gates(report: &Report, manifest: Option<&Manifest>, width: usize) -> Option<String> {
+/// Renders the failed health gates as errors.
+pub fn failed_gates(report: &Report, manifest: Option<&Manifest>) -> Text {
     let error = |failed: &FailedGate| {
         let FailedGate { rollout, node, gate, address, error } = failed;
         let mut error = error.clone();
@@ -78,29 +76,23 @@ pub fn failed_gates(report: &Report, manifest: Option<&Manifest>, width: usize) 
             None => format!("rollout.{rollout} stopped at {node}: {gate}: {}", error.summary),
         };
         let addresses: Vec<_> = address.iter().collect();
-        provider_error(manifest, &error, &addresses, width)
+        provider_error(manifest, &error, &addresses)
     };
-    let texts: Vec<_> = report.gates.iter().map(error).collect();
-    (!texts.is_empty()).then(|| texts.join("\n\n") + "\n")
+    Text::separated(report.gates.iter().map(error))
 }
 
 /// Returns the operations that stopped rollouts did not start, under their reasons.
-pub fn left(report: &Report) -> Option<String> {
-    let mut reasons: Vec<((&String, &String), Vec<String>)> = Vec::new();
+pub fn left(report: &Report) -> Text {
+    let mut reasons: Vec<((&String, &String), Vec<&Address>)> = Vec::new();
     for outcome in &report.outcomes {
         let ChangeResult::RolloutStopped { rollout, because } = &outcome.result else { continue };
         match reasons.iter_mut().find(|(known, _)| *known == (rollout, because)) {
-            Some((_, addresses)) => addresses.push(outcome.address.to_string()),
-            None => reasons.push(((rollout, because), vec![outcome.address.to_string()])),
+            Some((_, addresses)) => addresses.push(&outcome.address),
+            None => reasons.push(((rollout, because), vec![&outcome.address])),
         }
     }
-    let mut text = String::new();
-    for ((rollout, because), addresses) in &reasons {
-        text.push_str(&format!(
-            "Not started, because {} stopped: {because}\n",
-            paint(BOLD, format!("rollout.{rollout}"))
-        ));
-        addresses.iter().for_each(|address| text.push_str(&format!("  {address}\n")));
-    }
-    (!text.is_empty()).then_some(text)
+    reasons.iter().fold(Text::default(), |text, ((rollout, because), addresses)| {
+        let rollout = styled(Style::Bold, format!("rollout.{rollout}"));
+        text + listed(Line::from("Not started, because ") + rollout + format!(" stopped: {because}"), addresses)
+    })
 }
