@@ -41,23 +41,28 @@ pub fn drift(plan: &Plan, omitted: Omitted, options: TextOptions) -> Text {
 }
 
 /// Returns the summary line.
-pub fn closing(plan: &Plan, omitted: Omitted) -> Line {
-    let Omitted { unread, known } = omitted;
+fn closing(plan: &Plan, omitted: Omitted) -> Line {
+    let known = format!(" Drift of {} was reported before.", counted(omitted.known, "object"));
+    let explanation = match (plan.drift.len(), plan.mismatches()) {
+        (0, 0) if omitted.known > 0 => known.as_str(),
+        (0, 0) if omitted.unread == 0 => " Nothing changed since the last apply.",
+        (0, _) => "",
+        _ => " Run `moorfast plan` to see what an apply would do about it.",
+    };
+    headline(plan, omitted) + explanation
+}
+
+/// Returns the summary in one sentence.
+pub fn headline(plan: &Plan, Omitted { unread, known }: Omitted) -> Line {
     match (plan.drift.len(), plan.mismatches()) {
-        (0, 0) if known > 0 => {
-            styled(Style::Success, "No new drift.")
-                + format!(" Drift of {} was reported before.", counted(known, "object"))
-        }
+        (0, 0) if known > 0 => styled(Style::Success, "No new drift."),
         (0, 0) if unread > 0 => {
-            format!("No drift in the objects that could be read; {} could not be read.", counted(unread, "object"))
-                .into()
+            let unread = counted(unread, "object");
+            format!("No drift in the objects that could be read; {unread} could not be read.").into()
         }
-        (0, 0) => styled(Style::Success, "In sync.") + " Nothing changed since the last apply.",
+        (0, 0) => styled(Style::Success, "In sync."),
         (0, _) => styled(Style::Danger, "Drift:") + " other machines answer for the nodes above.",
-        (n, _) => {
-            styled(Style::Danger, format!("Drift: {}", counted(n, "object")))
-                + " changed since the last apply. Run `moorfast plan` to see what an apply would do about it."
-        }
+        (n, _) => styled(Style::Danger, format!("Drift: {}", counted(n, "object"))) + " changed since the last apply.",
     }
 }
 

@@ -27,7 +27,7 @@ const OPTIONS: TextOptions = TextOptions { width: 130, full: true };
 /// Maximum number of changes that are shown unfolded.
 const OPEN: usize = 40;
 
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
 /// Renders the page.
 pub fn plan(plan: &Plan) -> String {
@@ -39,7 +39,7 @@ pub fn plan(plan: &Plan) -> String {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta http-equiv="Content-Security-Policy" content=(CONTENT_SECURITY_POLICY);
                 title { (Escaped(&plan.site)) " · " (Escaped(&headline)) }
                 style { (PreEscaped(include_str!("html/page.css"))) }
             }

@@ -12,7 +12,7 @@ use super::fold::Block;
 use super::machines;
 use super::plan::{checks, closing, groups, outputs, warnings};
 use super::policy::violated;
-use super::rollout::rollouts;
+use super::rollout;
 use super::row::TextOptions;
 use super::section::Section;
 use super::text::Line;
@@ -45,8 +45,9 @@ pub fn plan(plan: &Plan, limit: usize) -> String {
     for warning in warnings(plan) {
         page.add(&format!("- :information_source: {}\n", text(&warning)));
     }
-    for line in rollouts(plan).lines {
-        page.add(&rolled(&line.to_string()));
+    for rollout in &plan.rollouts {
+        page.add(&format!("- :hourglass: {}\n", text(&rollout::headline(rollout))));
+        rollout::details(rollout).iter().for_each(|detail| page.add(&format!("  - {}\n", text(detail))));
     }
     for block in dangers {
         page.add(&format!("- {}\n", headline(block)));
@@ -89,18 +90,10 @@ fn place(plan: &Plan) -> String {
     format!("<sub>Site <b>{}</b>, state {}</sub>\n\n", text(&plan.site), super::state_name(plan))
 }
 
-/// Returns a line of a rollout as an item of a list. Its details are indented.
-fn rolled(line: &str) -> String {
-    let deep = line.starts_with("    ");
-    format!("{}- {}{}\n", if deep { "  " } else { "" }, if deep { "" } else { ":hourglass: " }, text(line.trim()))
-}
-
 /// Renders drift in at most `limit` characters.
 pub fn drift(plan: &Plan, omitted: Omitted, limit: usize) -> String {
     let mut page = Page::new(&marker("drift", plan), limit);
-    let closing = drift::closing(plan, omitted).to_string();
-    let headline = closing.split_inclusive(". ").next().unwrap_or_default().trim_end();
-    page.add(&format!("### {}\n\n{}", text(headline), place(plan)));
+    page.add(&format!("### {}\n\n{}", text(&drift::headline(plan, omitted).to_string()), place(plan)));
     for change in &plan.nodes {
         page.add(&node(plan, change));
     }

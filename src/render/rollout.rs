@@ -15,31 +15,37 @@ use super::wording::counted;
 /// Maximum number of node names in a line.
 const NAMED: usize = 20;
 
-/// Returns the section of the rollouts of a plan: the nodes in their order, how many change at once, and the gates between them.
+/// Returns the section of the rollouts of a plan.
 pub fn rollouts(plan: &Plan) -> Section {
-    Section { heading: "Rollouts", lines: plan.rollouts.iter().flat_map(rollout).collect() }
+    let lines = plan.rollouts.iter().flat_map(|rollout| {
+        let details = details(rollout).into_iter().map(|detail| Line::from(detail).indented(4));
+        std::iter::once(Line::from(headline(rollout)).indented(2)).chain(details)
+    });
+    Section { heading: "Rollouts", lines: lines.collect() }
 }
 
-fn rollout(rollout: &PlannedRollout) -> Vec<Line> {
-    let PlannedRollout { name, max_unavailable, gates, timeout, pause, nodes, settled } = rollout;
+/// Returns the nodes of a rollout in their order, and how many change at once.
+pub fn headline(PlannedRollout { name, max_unavailable, nodes, .. }: &PlannedRollout) -> String {
     let taken: Vec<&NodeName> = nodes.iter().map(|node| &node.name).collect();
     let count = counted(taken.len(), "node");
-    let mut lines = vec![format!("  rollout.{name}: {count}, {max_unavailable} at a time: {}", names(&taken))];
+    format!("rollout.{name}: {count}, {max_unavailable} at a time: {}", names(&taken))
+}
+
+/// Returns the gates of a rollout, and the nodes without changes that they are evaluated for.
+pub fn details(PlannedRollout { gates, timeout, pause, settled, .. }: &PlannedRollout) -> Vec<String> {
+    let mut lines = Vec::new();
     let waits =
         (!gates.is_empty()).then(|| format!("{} healthy, each within {}", gates.join(" and "), duration(*timeout)));
     let pauses = (!pause.is_zero()).then(|| format!("a pause of {}", duration(*pause)));
     let between: Vec<_> = waits.into_iter().chain(pauses).collect();
     if !between.is_empty() {
-        lines.push(format!("    before the next node starts: {}", between.join(", then ")));
+        lines.push(format!("before the next node starts: {}", between.join(", then ")));
     }
     if !gates.is_empty() && !settled.is_empty() {
         let unchanged: Vec<&NodeName> = settled.iter().collect();
-        lines.push(format!(
-            "    nodes without changes, which count as unavailable unless healthy: {}",
-            names(&unchanged)
-        ));
+        lines.push(format!("nodes without changes, which count as unavailable unless healthy: {}", names(&unchanged)));
     }
-    lines.into_iter().map(Line::from).collect()
+    lines
 }
 
 fn names(nodes: &[&NodeName]) -> String {
