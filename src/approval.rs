@@ -6,7 +6,7 @@ use moorfast_engine::session::Interrupt;
 use tokio::sync::oneshot;
 
 use crate::error::Error;
-use crate::render::style::{BOLD, paint};
+use crate::render::text::{Style, Text, styled};
 use crate::ui::Ui;
 
 /// Asks `question`. Returns whether the answer is `yes`.
@@ -14,11 +14,9 @@ use crate::ui::Ui;
 /// # Errors
 /// If standard input is closed, or a signal interrupts the question.
 pub async fn ask(ui: &Ui, question: &str, detail: &str, interrupt: &Interrupt) -> Result<bool, Error> {
-    let question = paint(BOLD, question);
-    ui.err(format!(
-        "\n{question}\n  {detail}\n  Only `yes` is accepted to approve.\n\n  {}: ",
-        paint(BOLD, "Enter a value")
-    ));
+    let detail = format!("  {detail}\n  Only `yes` is accepted to approve.\n\n");
+    let prompt = (styled(Style::Bold, "Enter a value") + ": ").indented(2);
+    ui.ask(Text::from("\n") + styled(Style::Bold, question) + detail + prompt);
     let (sender, answer) = oneshot::channel();
     // A blocking read on a thread of the runtime would prevent the process from exiting.
     std::thread::spawn(move || {

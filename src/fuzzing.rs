@@ -8,16 +8,22 @@ use moorfast_engine::model::{SourceFile, Sources, Span, Value};
 use moorfast_engine::state::{Contents, StateFile};
 
 pub use crate::plan_file::fuzz as plan_file;
+use crate::render::terminal::Terminal;
+use crate::render::text::Text;
 use crate::render::{TextOptions, diagnostic, record};
 
 const WIDTH: usize = 40;
+
+fn write(text: &Text) {
+    Terminal { width: WIDTH, colors: true }.write(text);
+}
 
 /// Parses bytes as the file of `state push` and `state restore`. A valid file is rendered, written and parsed again.
 pub fn state_file(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(file) = StateFile::parse(text) else { return };
-    record::snapshot(&file.snapshot, TextOptions { width: WIDTH, full: false });
-    record::history(&file.runs, None);
+    write(&record::snapshot(&file.snapshot, TextOptions { width: WIDTH, full: false }));
+    write(&record::history(&file.runs, None));
     let Some(key) = file.key else { return };
     let contents = Contents { snapshot: file.snapshot, runs: file.runs, key };
     let again = contents.to_json().ok().and_then(|text| StateFile::parse(&text).ok());
@@ -30,7 +36,7 @@ pub fn manifest(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let files = vec![SourceFile { path: PathBuf::from("main.toml"), text: text.to_owned() }];
     if let Err((sources, found)) = Manifest::from_sources(PathBuf::from("."), Sources { files }, Vec::new()) {
-        diagnostic::diagnostics(&sources, &found, WIDTH);
+        write(&diagnostic::diagnostics(&sources, &found));
     }
     if let Ok(formatted) = moorfast_engine::manifest::format(text) {
         assert_eq!(moorfast_engine::manifest::format(&formatted).as_ref(), Ok(&formatted), "formatting is idempotent");
@@ -46,7 +52,7 @@ pub fn expression(bytes: &[u8]) {
         Err(error) => Some(vec![*error]),
     };
     if let Some(found) = found {
-        diagnostic::of_expression(&Sources::default(), text, &found, WIDTH);
+        write(&diagnostic::of_expression(&Sources::default(), text, &found));
     }
 }
 

@@ -110,13 +110,11 @@ fn has_json_option(matches: &ArgMatches) -> bool {
 
 /// Prints help, the version or an error of the command line. The exit code of an error is 1, because 2 means changes.
 fn command_line_error(error: &clap::Error) -> Exit {
-    let ui = Ui::new(anstream::ColorChoice::Auto, false, false);
-    let text = error.render().ansi().to_string();
-    if error.use_stderr() {
-        ui.err(text);
-        return Exit::Error;
+    match Ui::new(anstream::ColorChoice::Auto, false, false).command_line(error) {
+        Ok(()) if error.use_stderr() => Exit::Error,
+        Ok(()) => Exit::Success,
+        Err(error) => error.exit(),
     }
-    ui.out(text).map_or_else(|error| error.exit(), |()| Exit::Success)
 }
 
 fn start(providers: &[ProviderFactory], cli: Cli, ui: Ui) -> Result<Exit, Error> {

@@ -163,6 +163,7 @@ fn digest(plan: &Json) -> Digest {
 /// Parses bytes as a plan file, and as a plan in an envelope with a valid digest. A valid plan is rendered in every format.
 #[cfg(fuzzing)]
 pub fn fuzz(bytes: &[u8]) {
+    use crate::render::terminal::Terminal;
     use crate::render::{TextOptions, html, json, markdown, plan};
 
     let path = Path::new("a.plan");
@@ -172,7 +173,8 @@ pub fn fuzz(bytes: &[u8]) {
         found.push(parse(path, enclosed(plan).as_bytes()));
     }
     for SavedPlan { plan, .. } in found.into_iter().flatten() {
-        plan::plan(&plan, TextOptions { width: 40, full: false });
+        let text = plan::plan(&plan, TextOptions { width: 40, full: false });
+        Terminal { width: 40, colors: true }.write(&text);
         json::plan(&plan);
         markdown::plan(&plan, markdown::FEWEST);
         html::plan(&plan);

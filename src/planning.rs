@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::invocation::Invocation;
 use crate::render::diagnostic::diagnostics;
 use crate::render::progress::{ProgressFormat, ProgressPrinter};
+use crate::render::text::Text;
 use crate::signals;
 
 /// The options that select the planned instances.
@@ -154,7 +155,7 @@ impl<'a> Run<'a> {
     pub fn print_policy_messages(&self, messages: &[Diagnostic]) {
         let ui = &self.invocation.ui;
         if !messages.is_empty() {
-            ui.err(format!("\n{}", diagnostics(&self.workspace.manifest.sources, messages, ui.error_width())));
+            ui.err(Text::from("\n") + diagnostics(&self.workspace.manifest.sources, messages));
         }
     }
 

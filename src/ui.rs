@@ -1,15 +1,22 @@
 //! The only place that writes to standard output and standard error.
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 
+use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
+use terminal_size::{Width, terminal_size_of};
 
 use crate::error::Error;
-use crate::render::style::{WARNING, paint};
+use crate::render::terminal::Terminal;
+use crate::render::text::{Line, Text};
+use crate::render::wording::warning;
 use crate::render::{TextOptions, escape_json, escape_text, failure, json};
 
 /// The width in columns if the output is not a terminal.
 const WIDTH_OF_A_PIPE: usize = 120;
+/// The width in columns that a narrow terminal is treated as.
+const MINIMUM_WIDTH: usize = 60;
 
 /// Standard output and standard error, with the options about their format.
 #[derive(Clone, Copy, Debug)]
@@ -27,18 +34,18 @@ impl Ui {
 
     /// Writes the error of a failed command to standard error, as text or JSON.
     pub fn fail(&self, error: &Error) {
-        self.err(match self.json {
-            true => escape_json(&json::error(error)).into_owned(),
-            false => failure::error(error, self.error_width()),
-        });
+        match self.json {
+            true => self.err(escape_json(&json::error(error)).into_owned()),
+            false => self.err(failure::error(error)),
+        }
     }
 
     /// Writes a result for a person to standard output. Characters that hide or reorder text are escaped.
     ///
     /// # Errors
     /// If standard output is closed or cannot be written.
-    pub fn out(&self, text: impl AsRef<str>) -> Result<(), Error> {
-        self.data(escape_text(text.as_ref()))
+    pub fn out(&self, text: impl Into<Text>) -> Result<(), Error> {
+        self.data(self.terminal(&io::stdout()).write(&text.into()))
     }
 
     /// Writes a JSON document to standard output. Characters that hide or reorder text are escaped as JSON does.
@@ -54,27 +61,46 @@ impl Ui {
     /// # Errors
     /// The same as [`Ui::out`].
     pub fn data(&self, text: impl AsRef<str>) -> Result<(), Error> {
-        let mut stream = AutoStream::new(io::stdout(), self.color);
+        let mut stream = io::stdout();
         stream.write_all(text.as_ref().as_bytes()).and_then(|()| stream.flush()).map_err(Error::Output)
     }
 
     /// Writes a message to standard error. Errors of writing are ignored.
-    pub fn err(&self, text: impl AsRef<str>) {
-        let mut stream = AutoStream::new(io::stderr(), self.color);
-        let text = escape_text(text.as_ref());
-        let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+    pub fn err(&self, text: impl Into<Text>) {
+        write_error(&self.error_terminal().write(&text.into()));
+    }
+
+    /// Writes a question to standard error. The answer is typed behind it.
+    pub fn ask(&self, question: impl Into<Text>) {
+        write_error(self.error_terminal().write(&question.into()).trim_end_matches('\n'));
     }
 
     /// Writes a note about progress to standard error, unless quiet.
-    pub fn note(&self, text: impl AsRef<str>) {
+    pub fn note(&self, text: impl Into<Text>) {
         if !self.quiet {
             self.err(text);
         }
     }
 
     /// Writes a warning to standard error.
-    pub fn warn(&self, text: impl AsRef<str>) {
-        self.err(format!("{} {}\n", paint(WARNING, "warning:"), text.as_ref()));
+    pub fn warn(&self, text: impl Into<Line>) {
+        self.err(warning(text));
+    }
+
+    /// Writes help, the version or an error of the command line, in the colours of clap.
+    ///
+    /// # Errors
+    /// The same as [`Ui::out`], if the text is not an error.
+    pub fn command_line(&self, message: &clap::Error) -> Result<(), Error> {
+        let terminal = if message.use_stderr() { self.error_terminal() } else { self.terminal(&io::stdout()) };
+        let text = message.render().ansi().to_string();
+        let text = escape_text(&text);
+        let text = if terminal.colors { text } else { anstream::adapter::strip_str(&text).to_string().into() };
+        if message.use_stderr() {
+            write_error(&text);
+            return Ok(());
+        }
+        self.data(text)
     }
 
     /// Returns whether standard error can show progress bars.
@@ -87,18 +113,25 @@ impl Ui {
         io::stdin().is_terminal()
     }
 
-    /// Returns the width of standard output in columns.
-    pub fn width(&self) -> usize {
-        terminal_size::terminal_size_of(io::stdout()).map_or(WIDTH_OF_A_PIPE, |(width, _)| usize::from(width.0).max(60))
+    /// Returns standard error as a terminal.
+    pub fn error_terminal(&self) -> Terminal {
+        self.terminal(&io::stderr())
     }
 
-    /// Returns the width of standard error in columns.
-    pub fn error_width(&self) -> usize {
-        terminal_size::terminal_size_of(io::stderr()).map_or(WIDTH_OF_A_PIPE, |(width, _)| usize::from(width.0).max(60))
+    fn terminal(&self, stream: &(impl RawStream + AsFd)) -> Terminal {
+        let color = if self.color == ColorChoice::Auto { AutoStream::choice(stream) } else { self.color };
+        let width =
+            terminal_size_of(stream).map_or(WIDTH_OF_A_PIPE, |(Width(width), _)| usize::from(width).max(MINIMUM_WIDTH));
+        Terminal { width, colors: color != ColorChoice::Never }
     }
 
     /// Returns the options of text on standard output. `full` is whether to show long texts in full.
     pub fn text_options(&self, full: bool) -> TextOptions {
-        TextOptions { width: self.width(), full }
+        TextOptions { width: self.terminal(&io::stdout()).width, full }
     }
+}
+
+fn write_error(text: &str) {
+    let mut stream = io::stderr();
+    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
 }

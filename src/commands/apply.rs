@@ -21,6 +21,7 @@ use crate::render::diagnostic::diagnostics;
 use crate::render::failure;
 use crate::render::progress::ProgressFormat;
 use crate::render::report::Done;
+use crate::render::text::Text;
 use crate::render::{escape_json, json, plan, report};
 use crate::signature::TrustedKeys;
 
@@ -175,7 +176,7 @@ async fn denied(
     planned.close().await;
     release(lock, run.invocation).await;
     if applying.json {
-        run.invocation.ui.err(escape_json(&json::denied(&run.workspace.manifest.sources, messages)));
+        run.invocation.ui.err(escape_json(&json::denied(&run.workspace.manifest.sources, messages)).into_owned());
         return Ok(Exit::Error);
     }
     run.print_policy_messages(messages);
@@ -233,21 +234,21 @@ async fn apply(run: &Run<'_>, planned: Planned, lock: Lock, applying: &Applying,
 
 fn print_report(run: &Run, report: &Report, applying: &Applying, mode: PlanMode, took: Duration) -> Result<(), Error> {
     let ui = &run.invocation.ui;
-    let width = ui.error_width();
     if applying.json {
         return ui.json(json::report(report, &run.workspace.manifest.sources));
     }
-    let failures = report::failures(report, Some(&run.workspace.manifest), width);
+    let blank = || Text::from("\n");
+    let failures = report::failures(report, Some(&run.workspace.manifest));
     if !failures.is_empty() {
-        ui.err(format!("\n{failures}"));
+        ui.err(blank() + failures);
     }
     if !report.errors.is_empty() {
-        ui.err(format!("\n{}", diagnostics(&run.workspace.manifest.sources, &report.errors, width)));
+        ui.err(blank() + diagnostics(&run.workspace.manifest.sources, &report.errors));
     }
     if let Some(error) = &report.state_error {
-        ui.err(format!("\n{}", failure::state(error, width)));
+        ui.err(blank() + failure::state(error));
     }
-    ui.out(format!("\n{}", report::closing(report, mode, took)))
+    ui.out(blank() + report::closing(report, mode, took))
 }
 
 /// Releases the lock. A lock that cannot be released expires soon after this process ended.

@@ -89,12 +89,7 @@ fn evaluate(invocation: &Invocation, workspace: &Workspace, snapshot: &Snapshot,
             Ok(true)
         }
         Err(found) => {
-            invocation.ui.err(diagnostic::of_expression(
-                &workspace.manifest.sources,
-                text.trim(),
-                &found,
-                invocation.ui.error_width(),
-            ));
+            invocation.ui.err(diagnostic::of_expression(&workspace.manifest.sources, text.trim(), &found));
             Ok(false)
         }
     }

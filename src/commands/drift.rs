@@ -151,7 +151,7 @@ impl Drift {
             return invocation.ui.json(format!("{object:#}\n"));
         }
         invocation.ui.out(match self {
-            Drift { markdown: true, .. } => markdown::drift(reported, omitted, markdown::GITHUB),
+            Drift { markdown: true, .. } => markdown::drift(reported, omitted, markdown::GITHUB).into(),
             _ => drift::drift(reported, omitted, invocation.ui.text_options(self.full)),
         })
     }
@@ -193,7 +193,7 @@ async fn post(invocation: &Invocation, workspace: &Workspace, webhook: &Webhook,
     let body = webhook::without_values(&report).to_string();
     let Err(mut problems) = workspace.post(webhook, &report, &body).await else { return true };
     problems.iter_mut().for_each(|problem| problem.severity = Severity::Warning);
-    invocation.ui.err(diagnostic::diagnostics(&webhook.sources, &problems, invocation.ui.error_width()));
+    invocation.ui.err(diagnostic::diagnostics(&webhook.sources, &problems));
     false
 }
 

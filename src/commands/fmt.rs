@@ -13,7 +13,7 @@ use crate::atomic;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::invocation::Invocation;
-use crate::render::style::{BOLD, paint};
+use crate::render::text::{Line, Style, styled};
 use crate::render::text_diff;
 
 /// Format manifests.
@@ -72,11 +72,11 @@ impl Fmt {
         }
         invocation.ui.out(format!("{}\n", path.display()))?;
         if self.diff {
-            invocation.ui.out(text_diff(&text, &formatted).join("\n") + "\n")?;
+            invocation.ui.out(text_diff(&text, &formatted))?;
         }
         if !self.check {
             replace(path, &formatted).map_err(Error::file("write", path))?;
-            invocation.ui.note(format!("Formatted {}.\n", paint(BOLD, path.display())));
+            invocation.ui.note(Line::from("Formatted ") + styled(Style::Bold, path.display()) + ".");
         }
         Ok(true)
     }

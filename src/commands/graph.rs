@@ -32,7 +32,7 @@ impl Graph {
             .graph()
             .map_err(|diagnostics| Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics })?;
         let text = match self {
-            Graph { svg: true, .. } => Picture::of(&view).svg(),
+            Graph { svg: true, .. } => Picture::of(&view).svg().into_string(),
             Graph { mermaid: true, .. } => graph::mermaid(&view),
             _ => graph::dot(&view),
         };

@@ -10,7 +10,7 @@ use super::state::Waiting;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::invocation::Invocation;
-use crate::render::style::{BOLD, paint};
+use crate::render::text::{Line, Style, styled};
 
 const STARTER: &str = include_str!("init/main.toml");
 const GITIGNORE: &str = "# The state, its key and the known hosts: they must not be committed.\n.moorfast/\n";
@@ -51,7 +51,7 @@ impl Init {
         let ignore = root.join(".gitignore");
         ignore_state(&ignore).map_err(Error::file("write", &ignore))?;
         let next = "Edit it, then run `moorfast plan` and `moorfast apply`.";
-        invocation.ui.out(format!("Created {}. {next}\n", paint(BOLD, path.display())))?;
+        invocation.ui.out(Line::from("Created ") + styled(Style::Bold, path.display()) + ". " + next)?;
         Ok(Exit::Success)
     }
 }

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::invocation::Invocation;
-use crate::render::style::{BOLD, WARNING, paint};
+use crate::render::text::{Line, Style, Text, styled};
 
 /// Manage the nodes of the inventory and their host keys.
 ///
@@ -91,20 +91,22 @@ fn list(invocation: &Invocation, nodes: &[Arc<InventoryNode>]) -> Result<(), Err
     let column =
         |of: fn(&InventoryNode) -> String| nodes.iter().map(|node| of(node).chars().count()).max().unwrap_or(0);
     let (name, place, roles) = (column(|n| n.name.to_string()), column(destination), column(|n| n.roles.join(", ")));
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for node in nodes {
         let keys = moorfast_ssh::known(node, &invocation.data_dir()).map_err(Error::Provider)?;
         let keys = match (node.transport, keys.as_slice()) {
-            (Transport::Local, _) => String::new(),
-            (_, []) => paint(WARNING, format!("unknown host key: moorfast node trust {}", node.name)),
-            (_, keys) => keys.join(" "),
+            (Transport::Local, _) => Line::default(),
+            (_, []) => styled(Style::Warning, format!("unknown host key: moorfast node trust {}", node.name)),
+            (_, keys) => keys.join(" ").into(),
         };
-        let line =
-            format!("{:name$}  {:place$}  {:roles$}  {keys}", node.name.0, destination(node), node.roles.join(", "));
-        text.push_str(line.trim_end());
-        text.push('\n');
+        let columns =
+            format!("{:name$}  {:place$}  {:roles$}  ", node.name.0, destination(node), node.roles.join(", "));
+        lines.push(match keys.is_empty() {
+            true => columns.trim_end().into(),
+            false => Line::from(columns) + keys,
+        });
     }
-    invocation.ui.out(text)
+    invocation.ui.out(lines)
 }
 
 async fn show(invocation: &Invocation, node: &InventoryNode) -> Result<(), Error> {
@@ -129,9 +131,9 @@ async fn show(invocation: &Invocation, node: &InventoryNode) -> Result<(), Error
         );
     }
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let lines =
-        rows.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("  {name:width$}  {value}\n"));
-    invocation.ui.out(format!("{}\n{}", paint(BOLD, &node.name), lines.collect::<String>()))
+    let shown = rows.iter().filter(|(_, value)| !value.is_empty());
+    let lines = shown.map(|(name, value)| Line::from(format!("  {name:width$}  {value}")));
+    invocation.ui.out(Text::from(styled(Style::Bold, &node.name)) + lines.collect::<Text>())
 }
 
 /// Returns whether `address` is the instance of `node`.
@@ -151,23 +153,24 @@ fn destination(node: &InventoryNode) -> String {
 async fn trust(invocation: &Invocation, nodes: Vec<Arc<InventoryNode>>, settings: &Settings) -> Result<(), Error> {
     for node in nodes {
         let keys = moorfast_ssh::trust(&node, &invocation.data_dir(), settings).await.map_err(Error::Provider)?;
-        let name = paint(BOLD, &node.name);
-        let lines: String = keys.iter().map(|key| format!("  {key}\n")).collect();
-        invocation.ui.out(match keys.is_empty() {
-            true => format!("{name} is this machine and needs no host key.\n"),
-            false => format!("Trusted these host keys of {name}. Compare them with those on its console:\n{lines}"),
-        })?;
+        let name = styled(Style::Bold, &node.name);
+        let lines = keys.iter().map(|key| Line::from(format!("  {key}")));
+        let heading = match keys.is_empty() {
+            true => name + " is this machine and needs no host key.",
+            false => Line::from("Trusted these host keys of ") + name + ". Compare them with those on its console:",
+        };
+        invocation.ui.out(Text::from(heading) + lines.collect::<Text>())?;
     }
     Ok(())
 }
 
 fn forget(invocation: &Invocation, nodes: Vec<Arc<InventoryNode>>) -> Result<(), Error> {
     for node in nodes {
-        let name = paint(BOLD, &node.name);
+        let name = styled(Style::Bold, &node.name);
         let forgotten = moorfast_ssh::forget(&node, &invocation.data_dir()).map_err(Error::Provider)?;
         invocation.ui.out(match forgotten {
-            true => format!("Removed the host keys of {name}.\n"),
-            false => format!("{name} had no trusted host key.\n"),
+            true => Line::from("Removed the host keys of ") + name + ".",
+            false => name + " had no trusted host key.",
         })?;
     }
     Ok(())

@@ -6,6 +6,7 @@ use moorfast_engine::state::Output as RecordedOutput;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::invocation::Invocation;
+use crate::render::text::Text;
 use crate::render::{inline, record};
 
 /// Print outputs of the last apply.
@@ -30,7 +31,7 @@ impl Output {
             None if self.json => return invocation.ui.json(format!("{:#}\n", serde_json::json!(outputs))).map(success),
             None if outputs.is_empty() => {
                 invocation.ui.note("The state has no outputs.\n");
-                String::new()
+                Text::default()
             }
             None => record::outputs(&outputs),
             Some(name) => {

@@ -14,7 +14,7 @@ use crate::plan_file;
 use crate::planning::{Replacements, Run, Selection, parse_duration};
 use crate::render::progress::ProgressFormat;
 use crate::render::report::run_statistics;
-use crate::render::style::{BOLD, DIM, paint};
+use crate::render::text::{Line, Style, Text, styled};
 use crate::render::{json, plan};
 use crate::signature::{PASSPHRASE, SignKey, SignatureError};
 
@@ -89,7 +89,8 @@ impl Plan {
             invocation.ui.json(format!("{:#}\n", json::plan(&plan)))?;
         } else {
             invocation.ui.out(plan::plan(&plan, invocation.ui.text_options(self.full)))?;
-            invocation.ui.note(format!("\nPlanned {}.\n", run_statistics(&statistics, started.elapsed())));
+            let took = run_statistics(&statistics, started.elapsed());
+            invocation.ui.note(Text::from("\n") + (Line::from("Planned ") + took + "."));
             invocation.ui.note(self.next_step(&plan));
         }
         if plan.is_denied() {
@@ -110,20 +111,21 @@ impl Plan {
         self.replacements.add_to(self.selection.options(mode))
     }
 
-    fn next_step(&self, plan: &moorfast_engine::plan::Plan) -> String {
+    fn next_step(&self, plan: &moorfast_engine::plan::Plan) -> Text {
         match &self.out {
             Some(_) if plan.is_denied() => {
-                "\nSaved for review only: a plan that a policy denies cannot be applied.\n".to_owned()
+                "\nSaved for review only: a plan that a policy denies cannot be applied.".into()
             }
-            Some(_) if !plan.has_changes() => "\nSaved the plan.\n".to_owned(),
+            Some(_) if !plan.has_changes() => "\nSaved the plan.".into(),
             Some(path) => {
-                let command = paint(BOLD, format!("moorfast apply {}", path.display()));
-                format!("\nSaved the plan. To make exactly these changes, run: {command}\n")
+                let command = styled(Style::Bold, format!("moorfast apply {}", path.display()));
+                Text::from("\n") + (Line::from("Saved the plan. To make exactly these changes, run: ") + command)
             }
             None if plan.has_changes() && !plan.is_denied() => {
-                paint(DIM, "\nThe plan was not saved, so `moorfast apply` plans again. Use `--out FILE` to save it.\n")
+                let hint = "The plan was not saved, so `moorfast apply` plans again. Use `--out FILE` to save it.";
+                Text::from("\n") + styled(Style::Dim, hint)
             }
-            None => String::new(),
+            None => Text::default(),
         }
     }
 }

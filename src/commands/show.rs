@@ -55,8 +55,8 @@ impl Show {
                 return Ok(Exit::Success);
             }
             invocation.ui.out(match self {
-                Show { markdown: true, .. } => markdown::plan(&saved, self.limit),
-                Show { html: true, .. } => html::plan(&saved),
+                Show { markdown: true, .. } => markdown::plan(&saved, self.limit).into(),
+                Show { html: true, .. } => html::plan(&saved).into(),
                 _ => plan::plan(&saved, options),
             })?;
             return Ok(Exit::Success);

@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::invocation::Invocation;
 use crate::planning::parse_duration;
-use crate::render::{printable, record};
+use crate::render::record;
+use crate::render::text::{Line, Text};
 
 pub(super) mod files;
 
@@ -124,9 +125,8 @@ async fn existing(invocation: &Invocation) -> Result<(Store, Snapshot), Error> {
 async fn list(invocation: &Invocation, patterns: &[Address]) -> Result<(), Error> {
     let snapshot = invocation.filled(&invocation.state().await?).await?;
     let wanted = |address: &&String| patterns.is_empty() || patterns.iter().any(|p| names(p, address));
-    let lines: String =
-        snapshot.records.keys().filter(wanted).map(|address| format!("{}\n", printable(address))).collect();
-    invocation.ui.out(lines)
+    let lines = snapshot.records.keys().filter(wanted).map(|address| Line::from(address.as_str()));
+    invocation.ui.out(lines.collect::<Text>())
 }
 
 fn names(pattern: &Address, address: &str) -> bool {
@@ -174,7 +174,7 @@ async fn show(invocation: &Invocation, address: &Address, json: bool) -> Result<
         return invocation.ui.json(text.map_err(|error| Error::Output(error.into()))? + "\n");
     }
     let options = invocation.ui.text_options(true);
-    invocation.ui.out(records.iter().map(|found| record::record(found, options)).collect::<Vec<_>>().join("\n"))
+    invocation.ui.out(Text::separated(records.iter().map(|found| record::record(found, options))))
 }
 
 async fn remove(invocation: &Invocation, patterns: &[Address], timeout: Duration) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::invocation::Invocation;
-use crate::render::style::{ADD, paint};
+use crate::render::text::{Style, styled};
 use crate::render::{diagnostic, json};
 
 /// Check the manifest.
@@ -33,10 +33,10 @@ impl Validate {
             return Err(Error::Manifest { sources, diagnostics: found });
         }
         if !found.is_empty() {
-            invocation.ui.err(diagnostic::diagnostics(&sources, &found, invocation.ui.error_width()));
+            invocation.ui.err(diagnostic::diagnostics(&sources, &found));
         }
         let warnings = diagnostic::count(&found).map(|count| format!(" ({count})")).unwrap_or_default();
-        invocation.ui.out(format!("{} The manifest is valid{warnings}.\n", paint(ADD.bold(), "Success!")))?;
+        invocation.ui.out(styled(Style::Success, "Success!") + format!(" The manifest is valid{warnings}."))?;
         Ok(Exit::Success)
     }
 

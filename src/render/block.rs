@@ -6,9 +6,9 @@ use super::derived_attributes::is_derived;
 use super::fold::{Block, Difference, Member};
 use super::instance_name::{on_every_node, starred};
 use super::row::{Lines, Row, TextOptions};
-use super::style::{BOLD, DIM, paint};
+use super::text::{Line, Style, styled};
 use super::text_diff::{changed_lines, text_diff};
-use super::value::{is_multi_line, is_plainly_unknown, printable};
+use super::value::{is_multi_line, is_plainly_unknown};
 use super::wording::{headline, listed, object_line, reasons, symbol};
 
 /// Maximum number of instance names in a headline.
@@ -17,28 +17,28 @@ const NAMED: usize = 8;
 const INDENT: usize = 6;
 
 /// Returns the lines of a block.
-pub fn block(block: &Block, options: TextOptions) -> Vec<String> {
-    let mut lines = vec![format!("  # {}", title(block))];
+pub fn block(block: &Block, options: TextOptions) -> Vec<Line> {
+    let mut lines = vec![Line::from("  # ") + title(block)];
     lines.extend(body(block, options));
     lines
 }
 
 /// Returns the lines of a block below its title.
-pub fn body(block: &Block, options: TextOptions) -> Vec<String> {
+pub fn body(block: &Block, options: TextOptions) -> Vec<Line> {
     let change = block.first().change;
-    let mut lines: Vec<_> =
-        block_reasons(block).into_iter().map(|reason| format!("  {}", paint(DIM, format!("#   {reason}")))).collect();
+    let reason = |reason| styled(Style::Dim, format!("#   {reason}")).indented(2);
+    let mut lines: Vec<_> = block_reasons(block).into_iter().map(reason).collect();
     if matches!(change.action, Action::NoOp | Action::Adopt | Action::Forget) {
         return lines;
     }
     let (mark, style) = symbol(change.action);
     // A created object shows all of its attributes. An existing object shows its identity.
     let name = match identity(block).filter(|_| change.action != Action::Create) {
-        Some(identity) => format!("{} {}", change.resource_type, printable(&identity)),
+        Some(identity) => format!("{} {identity}", change.resource_type),
         None => change.resource_type.clone(),
     };
-    lines.push(format!("  {} {name}", paint(style, mark)));
-    lines.extend(listed(change).into_iter().map(|object| format!("{}{}", " ".repeat(INDENT), object_line(object))));
+    lines.push((styled(style, mark) + " " + name).indented(2));
+    lines.extend(listed(change).into_iter().map(|object| object_line(object).indented(INDENT)));
     lines.extend(attributes(block, options));
     lines
 }
@@ -63,26 +63,29 @@ fn identity(block: &Block) -> Option<String> {
 }
 
 /// Returns the title: the instances and their action.
-pub fn title(block: &Block) -> String {
+pub fn title(block: &Block) -> Line {
     let change = block.first().change;
     let headline = headline(change, block.members.iter().map(|m| m.rows.len()).sum());
     let count = block.members.len();
     if count == 1 {
-        return format!("{} {headline}", paint(BOLD, &change.address));
+        return styled(Style::Bold, &change.address) + " " + headline;
     }
     let names: Vec<_> = block.members.iter().map(|member| block.name_of(member)).collect();
     let names = if count <= NAMED { format!(": {}", names.join(", ")) } else { String::new() };
     match block.on_nodes() {
         Some(element) => {
-            let resource = paint(BOLD, on_every_node(&change.address.resource, element));
-            format!("{resource} {headline} on {count} nodes{names}")
+            let resource = styled(Style::Bold, on_every_node(&change.address.resource, element));
+            resource + " " + headline + format!(" on {count} nodes{names}")
         }
-        None => format!("{} {headline} for {count} instances{names}", paint(BOLD, &change.address.resource)),
+        None => {
+            let resource = styled(Style::Bold, &change.address.resource);
+            resource + " " + headline + format!(" for {count} instances{names}")
+        }
     }
 }
 
 /// Returns the lines of the attributes: equal ones once, the others for each member.
-fn attributes(block: &Block, options: TextOptions) -> Vec<String> {
+fn attributes(block: &Block, options: TextOptions) -> Vec<Line> {
     let mut paths: Vec<&str> = Vec::new();
     let mut later: Vec<&str> = Vec::new();
     let resource_type = &block.first().change.resource_type;
@@ -102,11 +105,7 @@ fn attributes(block: &Block, options: TextOptions) -> Vec<String> {
     let inner = TextOptions { width: options.width.saturating_sub(INDENT + 2 + label + 3), ..options };
     let mut lines: Vec<_> = paths.iter().flat_map(|path| attribute(block, path, label, inner)).collect();
     if !later.is_empty() {
-        lines.push(format!(
-            "{}{}",
-            " ".repeat(INDENT),
-            paint(DIM, format!("# known after apply: {}", later.join(", ")))
-        ));
+        lines.push(styled(Style::Dim, format!("# known after apply: {}", later.join(", "))).indented(INDENT));
     }
     lines
 }
@@ -116,7 +115,7 @@ fn is_set_by_apply(row: &Row) -> bool {
     row.before.is_none() && row.after.as_ref().is_some_and(is_plainly_unknown)
 }
 
-fn attribute(block: &Block, path: &str, label: usize, options: TextOptions) -> Vec<String> {
+fn attribute(block: &Block, path: &str, label: usize, options: TextOptions) -> Vec<Line> {
     let variants = variants_of(block, path, options);
     match variants.as_slice() {
         [Variant { row: Some(row), lines, .. }] if shows_all(block, path, lines, options) => plain(row, lines, label),
@@ -125,8 +124,7 @@ fn attribute(block: &Block, path: &str, label: usize, options: TextOptions) -> V
                 Some(_) => format!("(with the context lines of {})", names[0]),
                 None => format!("(as on {}; the others differ only in their names)", names[0]),
             };
-            let head = format!("{} {}", lines.head, paint(DIM, note)).trim_start().to_owned();
-            plain(row, &Lines { head, block: lines.block.clone() }, label)
+            plain(row, &Lines { head: noted(&lines.head, note), block: lines.block.clone() }, label)
         }
         many if many.iter().all(|v| v.row.is_some_and(is_new_text)) => texts_by_node(many, label),
         // Different values are shown in full, because the difference may be in the part that would be cut.
@@ -190,31 +188,39 @@ fn is_new_text(row: &Row) -> bool {
     row.before.is_none() && row.after.as_ref().is_some_and(is_multi_line)
 }
 
-fn plain(row: &Row, lines: &Lines, label: usize) -> Vec<String> {
-    let indent = " ".repeat(INDENT);
-    let name =
-        if lines.head.is_empty() { format!("{}:", row.path) } else { format!("{:label$} = {}", row.path, lines.head) };
-    let mut all = vec![format!("{indent}{} {name}", row.symbol())];
+/// Returns the head of an attribute with a note.
+fn noted(head: &Line, note: String) -> Line {
+    let note = styled(Style::Dim, note);
+    if head.is_empty() { note } else { head.clone() + " " + note }
+}
+
+fn plain(row: &Row, lines: &Lines, label: usize) -> Vec<Line> {
+    let mut all = vec![row.named(lines.head.clone(), label).indented(INDENT)];
     all.extend(indented(&lines.block, INDENT + 4));
     all
 }
 
 /// Returns the lines of an attribute for each node.
-fn by_node(variants: &[Variant], label: usize) -> Vec<String> {
+fn by_node(variants: &[Variant], label: usize) -> Vec<Line> {
     let Some(row) = variants.iter().find_map(|v| v.row) else { return Vec::new() };
-    let indent = " ".repeat(INDENT + 4);
     let widest = variants.iter().map(|v| v.names.join(", ").chars().count()).max().unwrap_or(0);
-    let mut all =
-        vec![format!("{}{} {:label$}   {}", " ".repeat(INDENT), row.symbol(), row.path, paint(DIM, "(differs)"))];
+    let heading = row.symbol() + format!(" {:label$}   ", row.path) + styled(Style::Dim, "(differs)");
+    let mut all = vec![heading.indented(INDENT)];
     for variant in variants {
         let names = variant.names.join(", ");
         match variant.row {
-            None => all.push(format!("{indent}{names:widest$}   {}", paint(DIM, "no change"))),
+            None => {
+                let line = Line::from(format!("{names:widest$}   ")) + styled(Style::Dim, "no change");
+                all.push(line.indented(INDENT + 4));
+            }
             Some(_) if variant.lines.block.is_empty() => {
-                all.push(format!("{indent}{names:widest$} = {}", variant.lines.head));
+                let line = Line::from(format!("{names:widest$} = ")) + variant.lines.head.clone();
+                all.push(line.indented(INDENT + 4));
             }
             Some(_) => {
-                all.push(format!("{indent}{names}: {}", variant.lines.head).trim_end().to_owned());
+                let gap = if variant.lines.head.is_empty() { "" } else { " " };
+                let line = Line::from(format!("{names}:{gap}")) + variant.lines.head.clone();
+                all.push(line.indented(INDENT + 4));
                 all.extend(indented(&variant.lines.block, INDENT + 6));
             }
         }
@@ -223,21 +229,21 @@ fn by_node(variants: &[Variant], label: usize) -> Vec<String> {
 }
 
 /// Returns the lines of a new text that differs between nodes: the first in full, the others as a diff to the first.
-fn texts_by_node(variants: &[Variant], label: usize) -> Vec<String> {
+fn texts_by_node(variants: &[Variant], label: usize) -> Vec<Line> {
     let text = |v: &Variant| v.row.and_then(|r| r.after.as_ref()?.as_str().map(str::to_owned)).unwrap_or_default();
     let Some((first, others)) = variants.split_first() else { return Vec::new() };
     let Some(row) = first.row else { return Vec::new() };
     let mut lines = first.lines.clone();
-    lines.head = format!("{} {}", lines.head, paint(DIM, format!("on {}", first.names.join(", "))));
+    lines.head = lines.head + " " + styled(Style::Dim, format!("on {}", first.names.join(", ")));
     let mut all = plain(row, &lines, label);
     for other in others {
         let heading = format!("on {}, the same except", other.names.join(", "));
-        all.push(format!("{}{}", " ".repeat(INDENT + 4), paint(DIM, heading)));
+        all.push(styled(Style::Dim, heading).indented(INDENT + 4));
         all.extend(indented(&text_diff(&text(first), &text(other)), INDENT + 6));
     }
     all
 }
 
-fn indented(lines: &[String], by: usize) -> Vec<String> {
-    lines.iter().map(|line| format!("{}{line}", " ".repeat(by))).collect()
+fn indented(lines: &[Line], by: usize) -> Vec<Line> {
+    lines.iter().map(|line| line.clone().indented(by)).collect()
 }

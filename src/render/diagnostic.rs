@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{Annotation, AnnotationKind, Element, Group, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Element, Group, Level, Snippet};
 use moorfast_engine::manifest::Manifest;
 use moorfast_engine::model::{Address, Diagnostic, Severity, SourceFile, Sources, Span};
 use moorfast_engine::provider::ProviderError;
 
 use super::invisible::Source;
+use super::text::Text;
 use super::value::printable;
 use super::wording::counted;
 
@@ -16,20 +16,19 @@ use super::wording::counted;
 const NAMED: usize = 3;
 
 /// Renders diagnostics with their places in the manifest.
-pub fn diagnostics(sources: &Sources, diagnostics: &[Diagnostic], width: usize) -> String {
-    let rendered: Vec<_> = diagnostics.iter().map(|d| diagnostic(sources, d, width)).collect();
-    rendered.join("\n\n") + "\n"
+pub fn diagnostics(sources: &Sources, diagnostics: &[Diagnostic]) -> Text {
+    Text::separated(diagnostics.iter().map(|d| diagnostic(sources, d)))
 }
 
 /// Renders the diagnostics of an expression that is not in a file.
-pub fn of_expression(sources: &Sources, expression: &str, found: &[Diagnostic], width: usize) -> String {
+pub fn of_expression(sources: &Sources, expression: &str, found: &[Diagnostic]) -> Text {
     let mut sources = sources.clone();
     sources.files.push(SourceFile { path: "the expression".into(), text: expression.to_owned() });
     let file = sources.files.len() - 1;
     let here = |span: Span| if span.file == usize::MAX { Span { file, ..span } } else { span };
     let placed =
         found.iter().map(|d| Diagnostic { at: d.at.clone().map(|(span, label)| (here(span), label)), ..d.clone() });
-    diagnostics(&sources, &placed.collect::<Vec<_>>(), width)
+    diagnostics(&sources, &placed.collect::<Vec<_>>())
 }
 
 /// Returns the number of errors and warnings, for example `3 errors, 1 warning`. Returns `None` if there are none.
@@ -44,21 +43,20 @@ pub fn count(diagnostics: &[Diagnostic]) -> Option<String> {
     }
 }
 
-fn diagnostic(sources: &Sources, diagnostic: &Diagnostic, width: usize) -> String {
+fn diagnostic(sources: &Sources, diagnostic: &Diagnostic) -> Text {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let title = printable(&diagnostic.summary);
-    let mut group = level.primary_title(title.as_str()).elements(snippets(sources, diagnostic));
+    let mut group = level.primary_title(printable(&diagnostic.summary)).elements(snippets(sources, diagnostic));
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(printable(help)));
     }
-    render(&[group], width)
+    group.into()
 }
 
 /// Returns an excerpt of each file in the diagnostic, with the file of the primary place first.
-fn snippets<'a>(sources: &'a Sources, diagnostic: &'a Diagnostic) -> Vec<Snippet<'a, Annotation<'a>>> {
+fn snippets(sources: &Sources, diagnostic: &Diagnostic) -> Vec<Snippet<'static, Annotation<'static>>> {
     let primary = diagnostic.at.iter().map(|(span, label)| (AnnotationKind::Primary, span, label));
     let related = diagnostic.related.iter().map(|(span, label)| (AnnotationKind::Context, span, label));
     let mut by_file: Vec<(usize, Source, Vec<Annotation>)> = Vec::new();
@@ -79,13 +77,19 @@ fn snippets<'a>(sources: &'a Sources, diagnostic: &'a Diagnostic) -> Vec<Snippet
     by_file.into_iter().map(snippet).collect()
 }
 
-fn annotation<'a>(source: &Source, file: &SourceFile, kind: AnnotationKind, span: Span, label: &str) -> Annotation<'a> {
+fn annotation(
+    source: &Source,
+    file: &SourceFile,
+    kind: AnnotationKind,
+    span: Span,
+    label: &str,
+) -> Annotation<'static> {
     let range = range(&file.text, span);
     let label = (!label.is_empty()).then(|| printable(label));
     kind.span(source.place(range.start)..source.place(range.end)).label(label)
 }
 
-fn snippet<'a>(file: &SourceFile, source: Source) -> Snippet<'a, Annotation<'a>> {
+fn snippet(file: &SourceFile, source: Source) -> Snippet<'static, Annotation<'static>> {
     let path = file.path.strip_prefix(".").unwrap_or(&file.path);
     Snippet::source(source.text).path(printable(&path.display().to_string()))
 }
@@ -104,7 +108,7 @@ fn range(text: &str, span: Span) -> Range<usize> {
 }
 
 /// Renders errors of providers. The same error of several instances is shown once.
-pub fn provider_errors(manifest: Option<&Manifest>, errors: &[(Address, ProviderError)], width: usize) -> String {
+pub fn provider_errors(manifest: Option<&Manifest>, errors: &[(Address, ProviderError)]) -> Text {
     let mut groups: Vec<(&ProviderError, Vec<&Address>)> = Vec::new();
     for (address, error) in errors {
         match groups.iter_mut().find(|(known, _)| *known == error) {
@@ -112,20 +116,12 @@ pub fn provider_errors(manifest: Option<&Manifest>, errors: &[(Address, Provider
             None => groups.push((error, vec![address])),
         }
     }
-    let rendered: Vec<_> =
-        groups.iter().map(|(error, addresses)| provider_error(manifest, error, addresses, width)).collect();
-    rendered.join("\n\n") + "\n"
+    Text::separated(groups.iter().map(|(error, addresses)| provider_error(manifest, error, addresses)))
 }
 
 /// Renders an error of a provider, with its place in the manifest if known.
-pub fn provider_error(
-    manifest: Option<&Manifest>,
-    error: &ProviderError,
-    addresses: &[&Address],
-    width: usize,
-) -> String {
-    let title = printable(&error.summary);
-    let mut group = Group::with_title(Level::ERROR.primary_title(title.as_str()));
+pub fn provider_error(manifest: Option<&Manifest>, error: &ProviderError, addresses: &[&Address]) -> Text {
+    let mut group = Group::with_title(Level::ERROR.primary_title(printable(&error.summary)));
     let place = manifest.zip(addresses.first()).and_then(|(m, address)| place(m, address, error));
     let named = printable(&named(addresses));
     if let Some((file, span)) = place {
@@ -133,7 +129,7 @@ pub fn provider_error(
         let annotation = annotation(&source, file, AnnotationKind::Primary, span, &named);
         group = group.element(snippet(file, source).annotation(annotation));
     } else if !named.is_empty() {
-        group = group.element(Level::NOTE.with_name("in").message(named.as_str()));
+        group = group.element(Level::NOTE.with_name("in").message(named));
     }
     if !error.detail.is_empty() {
         let detail: Vec<_> = error.detail.iter().map(|line| printable(line)).collect();
@@ -142,13 +138,12 @@ pub fn provider_error(
     if let Some(help) = &error.help {
         group = group.element(Level::HELP.message(printable(help)));
     }
-    render(&[group], width)
+    group.into()
 }
 
 /// Renders an error without a place in the manifest.
-pub fn message(title: &str, detail: &[String], help: Option<&str>, width: usize) -> String {
-    let title = printable(title);
-    let mut group = Group::with_title(Level::ERROR.primary_title(title.as_str()));
+pub fn message(title: &str, detail: &[String], help: Option<&str>) -> Text {
+    let mut group = Group::with_title(Level::ERROR.primary_title(printable(title)));
     let mut elements: Vec<Element> = Vec::new();
     if !detail.is_empty() {
         let lines: Vec<_> = detail.iter().map(|line| printable(line)).collect();
@@ -156,7 +151,7 @@ pub fn message(title: &str, detail: &[String], help: Option<&str>, width: usize)
     }
     elements.extend(help.map(|help| Level::HELP.message(printable(help)).into()));
     group = group.elements(elements);
-    render(&[group], width) + "\n"
+    group.into()
 }
 
 /// Returns the place of the attribute that the error is about, or of the header of the resource.
@@ -178,14 +173,11 @@ fn named(addresses: &[&Address]) -> String {
     }
 }
 
-fn render(groups: &[Group], width: usize) -> String {
-    Renderer::styled().decor_style(DecorStyle::Ascii).term_width(width.clamp(40, 200)).render(groups)
-}
-
 #[cfg(test)]
 mod tests {
     use moorfast_engine::provider::Class;
 
+    use super::super::terminal::plain;
     use super::*;
 
     fn sources() -> Sources {
@@ -199,10 +191,6 @@ mod tests {
         Span { file, start, end }
     }
 
-    fn plain(text: String) -> String {
-        anstream::adapter::strip_str(&text).to_string()
-    }
-
     #[test]
     fn diagnostics_show_their_places() {
         let found = [
@@ -214,14 +202,14 @@ mod tests {
                 .related(span(0, 0, 24), "first defined here"),
             Diagnostic::warning("the variable \"region\" is never used"),
         ];
-        insta::assert_snapshot!(plain(diagnostics(&sources(), &found, 100)));
+        insta::assert_snapshot!(plain(diagnostics(&sources(), &found)));
         assert_eq!(count(&found).unwrap(), "2 errors, 1 warning");
     }
 
     #[test]
     fn a_span_outside_the_text_does_not_panic() {
         let wild = Diagnostic::error("odd").at(span(0, 70, 4000), "").related(span(7, 0, 1), "no such file");
-        assert!(plain(diagnostics(&sources(), &[wild], 100)).contains("odd"));
+        assert!(plain(diagnostics(&sources(), &[wild])).contains("odd"));
     }
 
     #[test]
@@ -232,6 +220,6 @@ mod tests {
         let errors: Vec<_> = ["a", "b", "c", "d", "e"]
             .map(|name| (format!("ssh_file.{name}[\"gpu02\"]").parse().unwrap(), error.clone()))
             .into();
-        insta::assert_snapshot!(plain(provider_errors(None, &errors, 100)));
+        insta::assert_snapshot!(plain(provider_errors(None, &errors)));
     }
 }

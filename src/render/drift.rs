@@ -11,7 +11,7 @@ use super::machines;
 use super::plan::checks;
 use super::row::{Row, TextOptions, rows_between, table};
 use super::section::Section;
-use super::style::{ADD, BOLD, CHANGE, DESTROY, DIM, paint};
+use super::text::{Line, Style, Text, styled};
 use super::wording::counted;
 
 /// Maximum number of other instances with the same drift that are listed by address.
@@ -30,34 +30,39 @@ pub struct Omitted {
 }
 
 /// Renders the output of `moorfast drift`.
-pub fn drift(plan: &Plan, omitted: Omitted, options: TextOptions) -> String {
+pub fn drift(plan: &Plan, omitted: Omitted, options: TextOptions) -> Text {
     let all: Vec<_> = plan.drift.iter().collect();
-    let sections = [
+    Text::separated([
         machines::section(plan, true),
         section(CHANGED, &all, options).text(),
         checks(&plan.checks).text(),
-        vec![closing(plan, omitted)],
-    ];
-    let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
-    texts.join("\n\n") + "\n"
+        closing(plan, omitted).into(),
+    ])
 }
 
 /// Returns the summary line.
-pub fn closing(plan: &Plan, omitted: Omitted) -> String {
-    let Omitted { unread, known } = omitted;
+fn closing(plan: &Plan, omitted: Omitted) -> Line {
+    let known = format!(" Drift of {} was reported before.", counted(omitted.known, "object"));
+    let explanation = match (plan.drift.len(), plan.mismatches()) {
+        (0, 0) if omitted.known > 0 => known.as_str(),
+        (0, 0) if omitted.unread == 0 => " Nothing changed since the last apply.",
+        (0, _) => "",
+        _ => " Run `moorfast plan` to see what an apply would do about it.",
+    };
+    headline(plan, omitted) + explanation
+}
+
+/// Returns the summary in one sentence.
+pub fn headline(plan: &Plan, Omitted { unread, known }: Omitted) -> Line {
     match (plan.drift.len(), plan.mismatches()) {
-        (0, 0) if known > 0 => {
-            paint(ADD.bold(), "No new drift.") + &format!(" Drift of {} was reported before.", counted(known, "object"))
-        }
+        (0, 0) if known > 0 => styled(Style::Success, "No new drift."),
         (0, 0) if unread > 0 => {
-            format!("No drift in the objects that could be read; {} could not be read.", counted(unread, "object"))
+            let unread = counted(unread, "object");
+            format!("No drift in the objects that could be read; {unread} could not be read.").into()
         }
-        (0, 0) => paint(ADD.bold(), "In sync.") + " Nothing changed since the last apply.",
-        (0, _) => paint(DESTROY.bold(), "Drift:") + " other machines answer for the nodes above.",
-        (n, _) => {
-            paint(DESTROY.bold(), format!("Drift: {}", counted(n, "object")))
-                + " changed since the last apply. Run `moorfast plan` to see what an apply would do about it."
-        }
+        (0, 0) => styled(Style::Success, "In sync."),
+        (0, _) => styled(Style::Danger, "Drift:") + " other machines answer for the nodes above.",
+        (n, _) => styled(Style::Danger, format!("Drift: {}", counted(n, "object"))) + " changed since the last apply.",
     }
 }
 
@@ -75,7 +80,7 @@ pub fn of_plan(plan: &Plan, options: TextOptions) -> [Section; 2] {
 }
 
 /// Returns one line per drifted address with its changed attributes. The same element on several nodes has one line.
-fn summary(drift: &[&Drift]) -> Vec<String> {
+fn summary(drift: &[&Drift]) -> Vec<Line> {
     let line = |group: Vec<&Drift>| {
         let (first, count) = (group[0], group.len());
         let name = match (instance_on_node(first), count) {
@@ -83,10 +88,11 @@ fn summary(drift: &[&Drift]) -> Vec<String> {
             (Some(on), _) => format!("{} on {count} nodes", on_every_node(&first.address.resource, on.element)),
             (None, _) => format!("{}, {count} instances", first.address.resource),
         };
-        match &first.after {
-            None => format!("  {} {name}: gone", paint(DESTROY, "-")),
-            Some(_) => format!("  {} {name}: {}", paint(CHANGE, "~"), changed_attributes(first).join(", ")),
-        }
+        let line = match &first.after {
+            None => styled(Style::Removed, "-") + format!(" {name}: gone"),
+            Some(_) => styled(Style::Changed, "~") + format!(" {name}: {}", changed_attributes(first).join(", ")),
+        };
+        line.indented(2)
     };
     let alike = |a: &Drift, b: &Drift| {
         is_same_element(a, b)
@@ -128,12 +134,23 @@ pub fn changed_attributes(drift: &Drift) -> Vec<String> {
 /// Renders drift in full.
 fn section(heading: &'static str, drift: &[&Drift], options: TextOptions) -> Section {
     let groups = grouped(drift, is_same_drift);
-    let lines = groups.iter().flat_map(|group| std::iter::once(String::new()).chain(drifted(group, options)));
+    let lines = groups.iter().flat_map(|group| {
+        let Object { title, body } = drifted(group, options);
+        [Line::default(), Line::from("  # ") + title].into_iter().chain(body)
+    });
     Section { heading, lines: lines.collect() }
 }
 
-/// Returns the lines of each drifted object. Equal drift is grouped.
-pub fn objects(plan: &Plan, options: TextOptions) -> Vec<Vec<String>> {
+/// An object that drifted, or several with the same drift.
+pub struct Object {
+    /// The addresses.
+    pub title: Line,
+    /// The lines of the changed attributes.
+    pub body: Vec<Line>,
+}
+
+/// Returns the drifted objects. Equal drift is grouped.
+pub fn objects(plan: &Plan, options: TextOptions) -> Vec<Object> {
     let all: Vec<_> = plan.drift.iter().collect();
     grouped(&all, is_same_drift).iter().map(|group| drifted(group, options)).collect()
 }
@@ -158,10 +175,10 @@ fn drift_rows(drift: &Drift, full: bool) -> Vec<Row> {
     rows.iter().filter(is_shown).cloned().collect()
 }
 
-/// Returns the lines for objects that drifted in the same way.
-fn drifted(group: &[&Drift], options: TextOptions) -> Vec<String> {
+/// Returns the objects that drifted in the same way.
+fn drifted(group: &[&Drift], options: TextOptions) -> Object {
     let (drift, also) = (group[0], &group[1..]);
-    let name = paint(BOLD, &drift.address);
+    let name = styled(Style::Bold, &drift.address) + " ";
     let others = match also {
         [] => String::new(),
         few if few.len() <= NAMED => {
@@ -173,14 +190,14 @@ fn drifted(group: &[&Drift], options: TextOptions) -> Vec<String> {
         }
     };
     if drift.after.is_none() {
-        return vec![format!("  # {name} {}{others}", paint(DESTROY.bold(), "is gone"))];
+        return Object { title: name + styled(Style::Danger, "is gone") + others, body: Vec::new() };
     }
-    let mut lines = vec![format!("  # {name} has changed{others}")];
+    let mut body = Vec::new();
     let shown = drift_rows(drift, options.full);
     if also.iter().any(|other| drift_rows(other, false) != drift_rows(drift, false)) {
         let note = "(the others differ only in their names or in the lines around the change)";
-        lines.push(format!("  {}", paint(DIM, format!("#   {note}"))));
+        body.push(styled(Style::Dim, format!("#   {note}")).indented(2));
     }
-    lines.extend(table(&shown, options));
-    lines
+    body.extend(table(&shown, options));
+    Object { title: name + format!("has changed{others}"), body }
 }

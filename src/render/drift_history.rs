@@ -1,30 +1,29 @@
 //! The drift history, as text and JSON.
 
-use std::fmt::Write;
-
 use jiff::SignedDuration;
 use moorfast_engine::state::{DriftEntry, DriftHistory};
 use serde_json::{Value as Json, json};
 
 use super::json::FORMAT_VERSION;
-use super::style::{BOLD, CHANGE, DIM, paint};
+use super::text::{Line, Style, Text, styled};
 
 /// Renders the history as text, newest first.
-pub fn text(history: &DriftHistory) -> String {
-    let Some(looked_at) = history.looked_at else { return "`moorfast drift` has not run yet.\n".to_owned() };
-    let mut text = format!("Last run at {looked_at:.0}.\n");
+pub fn text(history: &DriftHistory) -> Text {
+    let Some(looked_at) = history.looked_at else { return "`moorfast drift` has not run yet.".into() };
+    let mut lines = vec![Line::from(format!("Last run at {looked_at:.0}."))];
     for entry in history.entries.iter().rev() {
-        let _ = write!(text, "\n{}{}\n", paint(BOLD, &entry.subject), changes(entry));
+        lines.extend([Line::default(), styled(Style::Bold, &entry.subject) + changes(entry)]);
         let (until, how_long) = match entry.gone {
-            Some(gone) => (paint(DIM, format!("ended at {gone:.0}")), gone.duration_since(entry.first_seen)),
-            None => (paint(CHANGE, "ongoing"), looked_at.duration_since(entry.first_seen)),
+            Some(gone) => (styled(Style::Dim, format!("ended at {gone:.0}")), gone.duration_since(entry.first_seen)),
+            None => (styled(Style::Changed, "ongoing"), looked_at.duration_since(entry.first_seen)),
         };
-        let _ = writeln!(text, "  first seen at {:.0}, {until} ({})", entry.first_seen, period(how_long));
+        let since = format!("  first seen at {:.0}, ", entry.first_seen);
+        lines.push(Line::from(since) + until + format!(" ({})", period(how_long)));
     }
     if history.entries.is_empty() {
-        text.push_str("No drift was found.\n");
+        lines.push("No drift was found.".into());
     }
-    text
+    lines.into()
 }
 
 /// Returns the history as JSON.
@@ -69,6 +68,7 @@ mod tests {
     use jiff::Timestamp;
     use moorfast_engine::state::Digest;
 
+    use super::super::terminal::plain;
     use super::*;
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
             entry("target gpu02", &["unreachable"], 99, 100, None),
         ];
         let history = DriftHistory { looked_at: Some(at(100)), entries };
-        insta::assert_snapshot!("drift_history", anstream::adapter::strip_str(&text(&history)).to_string());
-        insta::assert_snapshot!("no_history", text(&DriftHistory::default()));
+        insta::assert_snapshot!("drift_history", plain(text(&history)));
+        insta::assert_snapshot!("no_history", plain(text(&DriftHistory::default())));
     }
 }

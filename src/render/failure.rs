@@ -1,11 +1,12 @@
 //! Error messages.
 
 use moorfast_engine::manifest::Manifest;
-use moorfast_engine::model::Severity;
+use moorfast_engine::model::{Diagnostic, Severity, Sources};
 use moorfast_engine::session::Failure;
 use moorfast_engine::state::StateError;
 
 use super::diagnostic::{count, diagnostics, message, provider_error, provider_errors};
+use super::text::Text;
 use crate::error::Error;
 use crate::plan_file::PlanFileError;
 use crate::signature::SignatureError;
@@ -25,21 +26,19 @@ impl Message {
         Self { summary: summary.into(), detail: Vec::new(), help: help.map(str::to_owned) }
     }
 
-    fn text(&self, width: usize) -> String {
-        message(&self.summary, &self.detail, self.help.as_deref(), width)
+    fn text(&self) -> Text {
+        message(&self.summary, &self.detail, self.help.as_deref())
     }
 }
 
 /// Renders an error for standard error.
-pub fn error(error: &Error, width: usize) -> String {
+pub fn error(error: &Error) -> Text {
     match error {
-        Error::Manifest { sources, diagnostics: found } => {
-            diagnostics(sources, found, width) + &manifest_closing(found, width)
-        }
-        Error::Run { failure, manifest } => self::failure(failure, manifest, width),
-        Error::Provider(error) => provider_error(None, error, &[], width) + "\n",
-        Error::Interrupted => format!("{error}.\n"),
-        other => other_message(other).text(width),
+        Error::Manifest { sources, diagnostics } => manifest_errors(sources, diagnostics),
+        Error::Run { failure, manifest } => self::failure(failure, manifest),
+        Error::Provider(error) => provider_error(None, error, &[]),
+        Error::Interrupted => format!("{error}.").into(),
+        other => other_message(other).text(),
     }
 }
 
@@ -55,36 +54,33 @@ pub fn other_message(error: &Error) -> Message {
     }
 }
 
-fn manifest_closing(found: &[moorfast_engine::model::Diagnostic], width: usize) -> String {
+/// Renders the errors of a manifest, with their number if all have a place in it.
+fn manifest_errors(sources: &Sources, found: &[Diagnostic]) -> Text {
     let mut errors = found.iter().filter(|d| d.severity == Severity::Error).peekable();
     // An error without a place is about an option or a file of variables.
     let in_manifest = errors.peek().is_some() && errors.all(|error| error.at.is_some());
-    match count(found).filter(|_| in_manifest) {
-        Some(count) => format!("\n{}", message(&format!("{count} in the manifest"), &[], None, width)),
-        None => String::new(),
-    }
+    let closing =
+        count(found).filter(|_| in_manifest).map(|count| message(&format!("{count} in the manifest"), &[], None));
+    Text::separated([diagnostics(sources, found), closing.unwrap_or_default()])
 }
 
-fn failure(failure: &Failure, manifest: &Manifest, width: usize) -> String {
+fn failure(failure: &Failure, manifest: &Manifest) -> Text {
     match failure {
-        Failure::Manifest(found) => diagnostics(&manifest.sources, found, width) + &manifest_closing(found, width),
+        Failure::Manifest(found) => manifest_errors(&manifest.sources, found),
         Failure::Providers(errors) => {
             let closing = match errors.len() {
                 1 => "1 object could not be read or planned; nothing was changed".to_owned(),
                 n => format!("{n} objects could not be read or planned; nothing was changed"),
             };
-            format!("{}\n{}", provider_errors(Some(manifest), errors, width), message(&closing, &[], None, width))
+            Text::separated([provider_errors(Some(manifest), errors), message(&closing, &[], None)])
         }
         Failure::Provider(name, error) => {
-            format!(
-                "{}\n\n{}",
-                provider_error(Some(manifest), error, &[], width),
-                message(&format!("cannot use the provider `{name}`"), &[], None, width)
-            )
+            let closing = message(&format!("cannot use the provider `{name}`"), &[], None);
+            Text::separated([provider_error(Some(manifest), error, &[]), closing])
         }
-        Failure::State(error) => state(error, width),
-        Failure::Stale(lines) => stale(lines).text(width),
-        Failure::Interrupted => format!("{}.\n", Error::Interrupted),
+        Failure::State(error) => state(error),
+        Failure::Stale(lines) => stale(lines).text(),
+        Failure::Interrupted => format!("{}.", Error::Interrupted).into(),
     }
 }
 
@@ -95,8 +91,8 @@ pub fn stale(lines: &[String]) -> Message {
 }
 
 /// Renders an error of the state.
-pub fn state(error: &StateError, width: usize) -> String {
-    state_message(error).text(width)
+pub fn state(error: &StateError) -> Text {
+    state_message(error).text()
 }
 
 /// Returns the message of an error of the state.

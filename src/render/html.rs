@@ -1,13 +1,17 @@
 //! A plan as a self-contained HTML page: the dangerous changes first, a list to search, and the graph.
 
+mod lines;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use lines::Escaped;
+use lines::{block_of, inline};
+use maud::{Markup, PreEscaped, html};
 use moorfast_engine::plan::{Change, Plan};
 use moorfast_engine::provider::{Action, Consequence};
 
 use super::block::{body, title};
 use super::drift;
-use super::escape::html;
 use super::fold::Block;
 use super::machines;
 use super::picture::{self, Picture};
@@ -16,79 +20,88 @@ use super::policy::violated;
 use super::rollout::rollouts;
 use super::row::TextOptions;
 use super::section::Section;
-use super::spans::{Span, mark, plain, spans};
-use super::wording::{Danger, danger, symbol};
+use super::text::{Style, styled};
+use super::wording::{Danger, danger, symbol, warning};
 
 const OPTIONS: TextOptions = TextOptions { width: 130, full: true };
 /// Maximum number of changes that are shown unfolded.
 const OPEN: usize = 40;
 
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+
 /// Renders the page.
 pub fn plan(plan: &Plan) -> String {
     let groups = groups(plan, true);
-    let headline = html(&plain(&closing(plan)));
-    let parts = [
-        format!("<h1>{headline}</h1>\n{}", meta(plan)),
-        notices(plan),
-        dangers(&groups),
-        tools(&groups),
-        groups.iter().enumerate().map(|(i, (heading, blocks))| group(i, heading, blocks, groups.len())).collect(),
-        drifted(plan),
-        section(&rollouts(plan)),
-        section(&outputs(&plan.outputs, OPTIONS)),
-        section(&checks(&plan.checks)),
-        graph(plan, &groups),
-    ];
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n\
-         <title>{} · {headline}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{}</main>\n<script>\n{}</script>\n</body>\n</html>\n",
-        html(&plan.site),
-        include_str!("html/page.css"),
-        parts.concat(),
-        include_str!("html/page.js"),
-    )
+    let headline = closing(plan).to_string();
+    let page = html! {
+        (PreEscaped("<!doctype html>\n"))
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="Content-Security-Policy" content=(CONTENT_SECURITY_POLICY);
+                title { (Escaped(&plan.site)) " · " (Escaped(&headline)) }
+                style { (PreEscaped(include_str!("html/page.css"))) }
+            }
+            body {
+                main {
+                    h1 { (Escaped(&headline)) }
+                    (meta(plan))
+                    (notices(plan))
+                    (dangers(&groups))
+                    (tools(&groups))
+                    @for (i, (heading, blocks)) in groups.iter().enumerate() { (group(i, heading, blocks, groups.len())) }
+                    @for drifted in drift::of_plan(plan, OPTIONS) { (section(&drifted)) }
+                    (section(&rollouts(plan)))
+                    (section(&outputs(&plan.outputs, OPTIONS)))
+                    (section(&checks(&plan.checks)))
+                    (graph(plan, &groups))
+                }
+                script { (PreEscaped(include_str!("html/page.js"))) }
+            }
+        }
+    };
+    page.into_string()
 }
 
-fn meta(plan: &Plan) -> String {
-    let made = format!("created at {:.0} by moorfast {}", plan.created_at, plan.moorfast_version);
-    format!(
-        "<p class=\"meta\">site <b>{}</b>, {}, for serial {} of the state {}</p>\n",
-        html(&plan.site),
-        html(&made),
-        plan.serial,
-        html(&super::state_name(plan))
-    )
+fn meta(plan: &Plan) -> Markup {
+    let made = format!(", created at {:.0} by moorfast {}", plan.created_at, plan.moorfast_version);
+    let state = format!(", for serial {} of the state {}", plan.serial, super::state_name(plan));
+    html! { p class="meta" { "site " b { (Escaped(&plan.site)) } (Escaped(&made)) (Escaped(&state)) } }
 }
 
-fn notices(plan: &Plan) -> String {
-    let nodes = machines::section(plan, true).into_iter().skip(1).map(|line| ("notice destroy", line));
+fn notices(plan: &Plan) -> Markup {
     let policies = violated(plan).map(|(policy, message)| {
-        let (class, verb) = if policy.denies() { ("notice destroy", "denies this plan") } else { ("notice", "warns") };
-        (
-            class,
-            format!("{} {verb}: {message} ({})", super::style::paint(super::style::BOLD, &policy.name), policy.place),
-        )
+        let verb = if policy.denies() { "denies this plan" } else { "warns" };
+        let line = styled(Style::Bold, &policy.name) + format!(" {verb}: {message} ({})", policy.place);
+        (policy.denies(), line)
     });
-    let all = policies.chain(nodes).chain(warnings(plan).into_iter().map(|line| ("notice", line)));
-    all.map(|(class, line)| format!("<div class=\"{class}\">{}</div>\n", inline(&line))).collect()
+    let about = |node| std::iter::once(machines::headline(node)).chain(machines::advised(node));
+    let nodes = plan.nodes.iter().flat_map(about).map(|line| (true, line));
+    let warnings = warnings(plan).map(|text| (false, warning(text)));
+    html! {
+        @for (is_danger, line) in policies.chain(nodes).chain(warnings) {
+            div.notice.destroy[is_danger] { (inline(&line)) }
+        }
+    }
 }
 
 /// Returns links to the dangerous changes.
-fn dangers(groups: &[(String, Vec<Block>)]) -> String {
-    let item = |(id, block): (String, &Block)| {
-        (block.danger() >= Danger::Restart).then(|| {
-            format!("<li>{}<a class=\"title\" href=\"#{id}\">{}</a></li>\n", sign(block), inline(&title(block)))
-        })
-    };
-    let items: String = with_ids(groups).filter_map(item).collect();
-    if items.is_empty() {
-        return String::new();
+fn dangers(groups: &[(String, Vec<Block>)]) -> Markup {
+    let mut dangerous = with_ids(groups).filter(|(_, block)| block.danger() >= Danger::Restart).peekable();
+    if dangerous.peek().is_none() {
+        return Markup::default();
     }
-    format!(
-        "<div class=\"notice destroy\"><b>Review these changes first</b>\n<ul class=\"danger\">\n{items}</ul></div>\n"
-    )
+    html! {
+        div.notice.destroy {
+            b { "Review these changes first" }
+            ul.danger {
+                @for (id, block) in dangerous {
+                    li { (sign(block)) a.title href={ "#" (id) } { (inline(&title(block))) } }
+                }
+            }
+        }
+    }
 }
 
 /// Returns every block with its id on the page.
@@ -104,23 +117,23 @@ fn id(group: usize, block: usize) -> String {
 }
 
 /// Returns the search field and a button for each kind of change, in the order of the title, with the dangerous kinds last.
-fn tools(groups: &[(String, Vec<Block>)]) -> String {
+fn tools(groups: &[(String, Vec<Block>)]) -> Markup {
     let mut counts: BTreeMap<Pill, usize> = BTreeMap::new();
     for member in groups.iter().flat_map(|(_, blocks)| blocks).flat_map(|block| &block.members) {
         pills(member.change).for_each(|pill| *counts.entry(pill).or_default() += 1);
     }
     if counts.is_empty() {
-        return String::new();
+        return Markup::default();
     }
-    let button = |(pill, count): (&Pill, &usize)| {
-        let kind = pill.name();
-        format!("<button type=\"button\" data-kind=\"{kind}\" aria-pressed=\"false\"><b>{count}</b> {kind}</button>\n")
-    };
-    let buttons: String = counts.iter().map(button).collect();
-    format!(
-        "<div class=\"tools\" role=\"search\">\n<input id=\"search\" type=\"search\" placeholder=\"Search addresses, nodes and text (press /)\" \
-         aria-label=\"Search the changes\">\n{buttons}<span class=\"found\" aria-live=\"polite\"></span>\n</div>\n"
-    )
+    html! {
+        div.tools role="search" {
+            input #search type="search" placeholder="Search addresses, nodes and text (press /)" aria-label="Search the changes";
+            @for (kind, count) in counts.iter().map(|(pill, count)| (pill.name(), count)) {
+                button type="button" data-kind=(kind) aria-pressed="false" { b { (count) } " " (kind) }
+            }
+            span.found aria-live="polite" {}
+        }
+    }
 }
 
 /// The kind of change that a button filters by.
@@ -195,49 +208,45 @@ fn kind(danger: Danger) -> &'static str {
     }
 }
 
-fn group(i: usize, heading: &str, blocks: &[Block], groups: usize) -> String {
+fn group(i: usize, heading: &str, blocks: &[Block], groups: usize) -> Markup {
     let open = groups + blocks.len() <= OPEN;
-    let shown: String = blocks.iter().enumerate().map(|(k, block)| change(&id(i, k), block, open)).collect();
-    format!("<section class=\"group\">\n<h2>{}</h2>\n{shown}</section>\n", html(heading.trim_end_matches(':')))
+    html! {
+        section.group {
+            h2 { (Escaped(heading.trim_end_matches(':'))) }
+            @for (k, block) in blocks.iter().enumerate() { (change(&id(i, k), block, open)) }
+        }
+    }
 }
 
-fn change(id: &str, block: &Block, open: bool) -> String {
-    let kind = kind(block.danger());
+fn change(id: &str, block: &Block, open: bool) -> Markup {
     let filters: BTreeSet<Pill> = block.members.iter().flat_map(|member| pills(member.change)).collect();
     let filters: Vec<_> = filters.into_iter().map(Pill::name).collect();
-    let filters = filters.join(" ");
     let lines = body(block, OPTIONS);
-    let (class, open) = match (lines.is_empty(), open) {
-        (true, _) => (" bare", ""),
-        (_, true) => ("", " open"),
-        _ => ("", ""),
-    };
-    format!(
-        "<details class=\"item {kind}{class}\" id=\"{id}\" data-kind=\"{filters}\"{open}><summary>{}<span class=\"title\">{}</span></summary>\n{}</details>\n",
-        sign(block),
-        inline(&title(block)),
-        block_of(&lines),
-    )
-}
-
-fn sign(block: &Block) -> String {
-    let (mark, style) = symbol(block.first().change.action);
-    format!("<span class=\"symbol\">{}</span>", inline(&super::style::paint(style, mark)))
-}
-
-fn drifted(plan: &Plan) -> String {
-    drift::of_plan(plan, OPTIONS).iter().map(section).collect()
-}
-
-fn section(Section { heading, lines }: &Section) -> String {
-    if lines.is_empty() {
-        return String::new();
+    let bare = if lines.is_empty() { " bare" } else { "" };
+    html! {
+        details class={ "item " (kind(block.danger())) (bare) } id=(id) data-kind=(filters.join(" ")) open[open && !lines.is_empty()] {
+            summary { (sign(block)) span.title { (inline(&title(block))) } }
+            (block_of(&lines))
+        }
     }
-    format!("<h2>{heading}</h2>\n<section class=\"box\">{}</section>\n", block_of(lines))
+}
+
+fn sign(block: &Block) -> Markup {
+    let (mark, style) = symbol(block.first().change.action);
+    html! { span.symbol { (inline(&styled(style, mark))) } }
+}
+
+fn section(Section { heading, lines }: &Section) -> Markup {
+    html! {
+        @if !lines.is_empty() {
+            h2 { (heading) }
+            section.box { (block_of(lines)) }
+        }
+    }
 }
 
 /// Returns the dependency graph, with a link from each box to its change.
-fn graph(plan: &Plan, groups: &[(String, Vec<Block>)]) -> String {
+fn graph(plan: &Plan, groups: &[(String, Vec<Block>)]) -> Markup {
     let mut drawn = Picture::default();
     let mut places = BTreeMap::new();
     let names: Vec<_> = plan.changes.iter().map(|c| (c, c.address.to_string())).collect();
@@ -250,7 +259,7 @@ fn graph(plan: &Plan, groups: &[(String, Vec<Block>)]) -> String {
         *known = (*known).max(danger(change));
     }
     if drawn.boxes.len() < 2 || drawn.boxes.len() > picture::LIMIT {
-        return String::new();
+        return Markup::default();
     }
     for (change, _) in &names {
         for before in change.dependencies.iter().filter_map(|address| boxes.get(address)) {
@@ -269,43 +278,9 @@ fn graph(plan: &Plan, groups: &[(String, Vec<Block>)]) -> String {
             Danger::Bookkeeping => "",
         };
     }
-    format!("<h2>Dependency graph</h2>\n<div class=\"graph\">\n{}</div>\n", drawn.svg())
-}
-
-/// Returns lines of the terminal as a block of text.
-fn block_of(lines: &[String]) -> String {
-    if lines.is_empty() {
-        return String::new();
-    }
-    let line = |line: &String| {
-        let spans = spans(line);
-        let class = match mark(&spans) {
-            Some('+') => "l add",
-            Some('-') => "l del",
-            Some('~') => "l chg",
-            _ => "l",
-        };
-        // The line break is inside the element, so that copied text has line breaks.
-        format!("<span class=\"{class}\">{}\n</span>", spans.iter().map(span).collect::<String>())
-    };
-    format!("<pre>{}</pre>\n", lines.iter().map(line).collect::<String>())
-}
-
-fn inline(line: &str) -> String {
-    spans(line.trim()).iter().map(span).collect()
-}
-
-fn span(span: &Span) -> String {
-    let mut text = html(&span.text);
-    if span.marked {
-        text = format!("<mark>{text}</mark>");
-    } else if span.bold {
-        text = format!("<b>{text}</b>");
-    }
-    match (span.color, span.dim) {
-        ("", false) => text,
-        ("", true) => format!("<span class=\"dim\">{text}</span>"),
-        (color, _) => format!("<span class=\"{color}-ink\">{text}</span>"),
+    html! {
+        h2 { "Dependency graph" }
+        div.graph { (drawn.svg()) }
     }
 }
 

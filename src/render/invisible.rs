@@ -45,7 +45,7 @@ pub fn escaped(c: char) -> String {
     c.escape_unicode().to_string()
 }
 
-/// Escapes the invisible characters of `text`, except the colours of the terminal.
+/// Escapes the invisible characters of `text`, except the colours of the terminal: clap colours its help and its errors itself.
 pub fn escape_text(text: &str) -> Cow<'_, str> {
     if !text.contains(is_invisible) {
         return text.into();

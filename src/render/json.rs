@@ -13,7 +13,6 @@ use serde_json::{Map, Value as Json, json};
 use super::drift::changed_attributes;
 use super::failure::{self, Message};
 use super::report::{Done, is_complete};
-use super::spans::plain;
 use super::wording::{counted, progress_words};
 use crate::error::Error;
 use crate::exit::Exit;
@@ -298,7 +297,7 @@ pub fn event(event: &Event) -> String {
                 RolloutStep::Skipped { .. } => "warn",
                 _ => "info",
             };
-            let message = plain(&super::rollout::step(rollout, node, step));
+            let message = super::rollout::step(rollout, node, step).to_string();
             let mut rest = rollout_step(step);
             (rest["rollout"], rest["node"]) = (json!(rollout), json!(node));
             (level, "rollout", message, rest)

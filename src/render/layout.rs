@@ -3,6 +3,14 @@
 //! It uses Sugiyama's method: break cycles, remove redundant arrows, assign columns by the longest path, order each column by its neighbours, and move
 //! each box as near to its neighbours as the order allows.
 
+use petgraph::Direction::{Incoming, Outgoing};
+use petgraph::acyclic::Acyclic;
+use petgraph::algo::tred::{dag_to_toposorted_adjacency_list, dag_transitive_reduction_closure};
+use petgraph::data::Build;
+use petgraph::graph::{DiGraph, NodeIndex};
+
+type Graph = DiGraph<(), ()>;
+
 /// The gap between two columns.
 const COLUMN_GAP: f64 = 56.0;
 /// The gap between two boxes of a column.
@@ -52,8 +60,10 @@ struct Vertex {
 
 /// Returns the layout of boxes of these sizes, with arrows from the first to the second box of each pair.
 pub fn layout(sizes: &[Size], arrows: &[(usize, usize)]) -> Layout {
-    let arrows = reduced(sizes.len(), &acyclic(sizes.len(), arrows));
-    let columns = columns(sizes.len(), &arrows);
+    let graph = acyclic(sizes.len(), arrows);
+    let sorted: Vec<_> = graph.nodes_iter().collect();
+    let arrows = reduced(graph.inner(), &sorted);
+    let columns = columns(graph.inner(), &sorted);
     let boxes = sizes.iter().zip(&columns);
     let mut vertices: Vec<_> = boxes.map(|(size, column)| Vertex::new(*column, *size)).collect();
     let paths: Vec<_> = arrows.iter().map(|(from, to)| connect(&mut vertices, *from, *to)).collect();
@@ -88,59 +98,35 @@ impl Vertex {
     }
 }
 
-/// Returns the arrows without those that would close a cycle.
-fn acyclic(count: usize, arrows: &[(usize, usize)]) -> Vec<(usize, usize)> {
-    let mut kept: Vec<(usize, usize)> = Vec::new();
-    let mut after = vec![Vec::new(); count];
-    for (from, to) in arrows.iter().copied() {
-        if from != to && !after[from].contains(&to) && !reaches(&after, to, from) {
-            after[from].push(to);
-            kept.push((from, to));
-        }
+/// Returns the graph of `count` boxes, without the arrows that would close a cycle.
+fn acyclic(count: usize, arrows: &[(usize, usize)]) -> Acyclic<Graph> {
+    let mut graph = Acyclic::<Graph>::new();
+    let boxes: Vec<_> = (0..count).map(|_| graph.add_node(())).collect();
+    for (from, to) in arrows {
+        // An error means that the arrow would close a cycle.
+        let _ = graph.try_update_edge(boxes[*from], boxes[*to], ());
     }
-    kept
+    graph
 }
 
-/// Returns the arrows without those that follow from the others (transitive reduction).
-fn reduced(count: usize, arrows: &[(usize, usize)]) -> Vec<(usize, usize)> {
-    let mut after = vec![Vec::new(); count];
-    arrows.iter().for_each(|(from, to)| after[*from].push(*to));
-    let follows = |from: usize, to: usize| after[from].iter().any(|next| *next != to && reaches(&after, *next, to));
-    arrows.iter().copied().filter(|(from, to)| !follows(*from, *to)).collect()
-}
-
-fn reaches(after: &[Vec<usize>], from: usize, to: usize) -> bool {
-    let mut seen = vec![false; after.len()];
-    let mut queue = vec![from];
-    while let Some(i) = queue.pop() {
-        if i == to {
-            return true;
-        }
-        if !std::mem::replace(&mut seen[i], true) {
-            queue.extend(&after[i]);
-        }
-    }
-    false
+/// Returns the arrows that do not follow from the others.
+fn reduced(graph: &Graph, sorted: &[NodeIndex]) -> Vec<(usize, usize)> {
+    let (list, places) = dag_to_toposorted_adjacency_list::<_, usize>(graph, sorted);
+    let (reduction, _) = dag_transitive_reduction_closure(&list);
+    let arrows = graph.raw_edges().iter().map(|arrow| (arrow.source().index(), arrow.target().index()));
+    arrows.filter(|(from, to)| reduction.contains_edge(places[*from], places[*to])).collect()
 }
 
 /// Returns the column of each box: right of its dependencies, and as near as possible to its dependants.
-fn columns(count: usize, arrows: &[(usize, usize)]) -> Vec<usize> {
-    let mut columns = vec![0; count];
-    // No path is longer than the number of boxes.
-    for _ in 0..count {
-        let mut changed = false;
-        for (from, to) in arrows {
-            changed |= columns[*to] <= columns[*from];
-            columns[*to] = columns[*to].max(columns[*from] + 1);
-        }
-        if !changed {
-            break;
-        }
+fn columns(graph: &Graph, sorted: &[NodeIndex]) -> Vec<usize> {
+    let mut columns = vec![0; sorted.len()];
+    for i in sorted {
+        let before = graph.neighbors_directed(*i, Incoming).map(|before| columns[before.index()] + 1);
+        columns[i.index()] = before.max().unwrap_or(0);
     }
-    let has_before = |i: usize| arrows.iter().any(|(_, to)| *to == i);
-    for i in (0..count).filter(|i| !has_before(*i)) {
-        let nearest = arrows.iter().filter(|(from, _)| *from == i).map(|(_, to)| columns[*to]).min();
-        columns[i] = nearest.map_or(0, |column| column - 1);
+    for i in graph.externals(Incoming) {
+        let nearest = graph.neighbors_directed(i, Outgoing).map(|after| columns[after.index()]).min();
+        columns[i.index()] = nearest.map_or(0, |column| column - 1);
     }
     columns
 }

@@ -6,26 +6,33 @@ use moorfast_engine::model::NodeChange;
 use moorfast_engine::plan::{Change, Plan, PlanMode};
 use moorfast_engine::provider::Action;
 
-use super::style::{BOLD, DESTROY, DIM, WARNING, paint};
-use super::value::printable;
+use super::text::{Line, Style, Text, styled};
 
 /// Returns the section of the changed nodes. Unless `full`, the changes on a replaced machine are summarized below its node.
-pub fn section(plan: &Plan, full: bool) -> Vec<String> {
-    let Some(worst) = plan.nodes.iter().map(|node| node.kind).min() else { return Vec::new() };
+pub fn section(plan: &Plan, full: bool) -> Text {
+    let Some(worst) = plan.nodes.iter().map(|node| node.kind).min() else { return Text::default() };
     let heading = match worst.is_mismatch() {
-        true => paint(DESTROY.bold(), "Replaced nodes (other machines answer):"),
-        false => paint(BOLD, "Changed nodes since the last apply:"),
+        true => styled(Style::Danger, "Replaced nodes (other machines answer):"),
+        false => styled(Style::Bold, "Changed nodes since the last apply:"),
     };
-    let mut lines = vec![heading];
+    let mut text = Text::from(heading);
     for change in &plan.nodes {
-        let mark = if change.kind.is_mismatch() { paint(DESTROY, "!") } else { paint(DIM, "-") };
-        lines.push(format!("  {mark} {}", printable(&change.to_string())));
-        lines.extend(advice(change).into_iter().map(|line| format!("      {}", paint(WARNING, line))));
-        if !full {
-            lines.extend(recreated(plan, change).into_iter().map(|line| format!("      {line}")));
-        }
+        let recreated = if full { Vec::new() } else { recreated(plan, change) };
+        let below = advised(change).chain(recreated.into_iter().map(Line::from)).map(|line| line.indented(6));
+        text = text + headline(change).indented(2) + below.collect::<Text>();
     }
-    lines
+    text
+}
+
+/// Returns the line about a changed node.
+pub fn headline(change: &NodeChange) -> Line {
+    let mark = if change.kind.is_mismatch() { styled(Style::Removed, "!") } else { styled(Style::Dim, "-") };
+    mark + " " + change.to_string()
+}
+
+/// Returns the lines about the approval of a replaced machine, as warnings.
+pub fn advised(change: &NodeChange) -> impl Iterator<Item = Line> {
+    advice(change).into_iter().map(|line| styled(Style::Warning, line))
 }
 
 /// Returns the lines about the approval of a replaced machine.

@@ -1,5 +1,8 @@
 //! Plans and drift as Markdown for comments and issues: the dangerous changes first, details folded, cut to the limit of the forge.
 
+mod lines;
+
+use lines::{folded, inline, text};
 use moorfast_engine::model::NodeChange;
 use moorfast_engine::plan::Plan;
 
@@ -9,10 +12,10 @@ use super::fold::Block;
 use super::machines;
 use super::plan::{checks, closing, groups, outputs, warnings};
 use super::policy::violated;
-use super::rollout::rollouts;
+use super::rollout;
 use super::row::TextOptions;
 use super::section::Section;
-use super::spans::{mark, plain, spans};
+use super::text::Line;
 use super::wording::{Danger, counted, symbol};
 
 /// Maximum length of a comment on GitHub in characters.
@@ -27,7 +30,7 @@ const OPTIONS: TextOptions = TextOptions { width: 110, full: false };
 /// Renders a plan in at most `limit` characters.
 pub fn plan(plan: &Plan, limit: usize) -> String {
     let mut page = Page::new(&marker("plan", plan), limit);
-    page.add(&format!("### {}\n\n{}", text(&closing(plan)), place(plan)));
+    page.add(&format!("### {}\n\n{}", text(&closing(plan).to_string()), place(plan)));
     let groups = groups(plan, false);
     let dangers: Vec<_> =
         groups.iter().flat_map(|(_, blocks)| blocks).filter(|b| b.danger() >= Danger::Restart).collect();
@@ -39,11 +42,12 @@ pub fn plan(plan: &Plan, limit: usize) -> String {
         let place = text(&policy.place);
         page.add(&format!("- {sign} <code>{}</code>: {} <sub>{place}</sub>\n", text(&policy.name), text(message)));
     }
-    for line in warnings(plan) {
-        page.add(&format!("- :information_source: {}\n", text(plain(&line).trim_start_matches("warning: "))));
+    for warning in warnings(plan) {
+        page.add(&format!("- :information_source: {}\n", text(&warning)));
     }
-    for line in rollouts(plan).lines {
-        page.add(&rolled(&line));
+    for rollout in &plan.rollouts {
+        page.add(&format!("- :hourglass: {}\n", text(&rollout::headline(rollout))));
+        rollout::details(rollout).iter().for_each(|detail| page.add(&format!("  - {}\n", text(detail))));
     }
     for block in dangers {
         page.add(&format!("- {}\n", headline(block)));
@@ -86,25 +90,15 @@ fn place(plan: &Plan) -> String {
     format!("<sub>Site <b>{}</b>, state {}</sub>\n\n", text(&plan.site), super::state_name(plan))
 }
 
-/// Returns a line of a rollout as an item of a list. Its details are indented.
-fn rolled(line: &str) -> String {
-    let line = plain(line);
-    let deep = line.starts_with("    ");
-    format!("{}- {}{}\n", if deep { "  " } else { "" }, if deep { "" } else { ":hourglass: " }, text(line.trim()))
-}
-
 /// Renders drift in at most `limit` characters.
 pub fn drift(plan: &Plan, omitted: Omitted, limit: usize) -> String {
     let mut page = Page::new(&marker("drift", plan), limit);
-    let closing = plain(&drift::closing(plan, omitted));
-    let headline = closing.split_inclusive(". ").next().unwrap_or_default().trim_end();
-    page.add(&format!("### {}\n\n{}", text(headline), place(plan)));
+    page.add(&format!("### {}\n\n{}", text(&drift::headline(plan, omitted).to_string()), place(plan)));
     for change in &plan.nodes {
         page.add(&node(plan, change));
     }
-    for lines in drift::objects(plan, OPTIONS) {
-        let Some((first, rest)) = lines.split_first() else { continue };
-        page.change(&summary(first.trim_start_matches([' ', '#'])), rest);
+    for object in drift::objects(plan, OPTIONS) {
+        page.change(&inline(&object.title), &object.body);
     }
     if omitted.unread > 0 {
         page.add(&format!("- :warning: {} could not be read\n", counted(omitted.unread, "object")));
@@ -125,7 +119,8 @@ fn node(plan: &Plan, change: &NodeChange) -> String {
     let advice = machines::advice(change).join(" ");
     let dash = if advice.is_empty() { "" } else { " — " };
     let headline = format!("{sign} <b>{}</b>{dash}{}", text(&change.to_string()), text(&advice));
-    folded(&headline, &machines::recreated(plan, change))
+    let recreated: Vec<_> = machines::recreated(plan, change).into_iter().map(Line::from).collect();
+    folded(&headline, &recreated)
 }
 
 /// A text with a limit, which counts the parts that do not fit.
@@ -166,7 +161,7 @@ impl Page {
     }
 
     /// Adds a change with its details, or without them if they do not fit.
-    fn change(&mut self, headline: &str, lines: &[String]) {
+    fn change(&mut self, headline: &str, lines: &[Line]) {
         let heading = std::mem::take(&mut self.heading);
         if self.try_add(&format!("{heading}{}", folded(headline, lines))) {
             return;
@@ -193,63 +188,11 @@ impl Page {
 /// `-` **`ssh_file.old` will be destroyed** on 3 nodes
 fn headline(block: &Block) -> String {
     let (mark, _) = symbol(block.first().change.action);
-    format!("<code>{}</code> {}", text(mark), summary(&title(block)))
-}
-
-/// Returns a line in HTML with its bold words.
-fn summary(line: &str) -> String {
-    let spans = spans(line.trim());
-    spans.iter().map(|s| if s.bold { format!("<b>{}</b>", text(&s.text)) } else { text(&s.text) }).collect()
+    format!("<code>{}</code> {}", text(mark), inline(&title(block)))
 }
 
 fn details(Section { heading, lines }: &Section) -> String {
     if lines.is_empty() { String::new() } else { folded(heading, lines) }
-}
-
-fn folded(summary: &str, lines: &[String]) -> String {
-    if lines.is_empty() {
-        return format!("- {summary}\n");
-    }
-    let body: String = lines.iter().map(|line| diff_line(line) + "\n").collect();
-    let fence = "`".repeat(longest_run(&body, '`').max(2) + 1);
-    format!("<details><summary>{summary}</summary>\n\n{fence}diff\n{body}{fence}\n\n</details>\n\n")
-}
-
-/// Returns a line of a diff. Forges colour it by its first character.
-fn diff_line(line: &str) -> String {
-    let spans = spans(line);
-    let text = plain(line);
-    let Some(symbol) = mark(&spans) else { return format!(" {text}").trim_end().to_owned() };
-    let rest = text.trim_start();
-    let indent = " ".repeat(text.len() - rest.len());
-    let rest = rest.strip_prefix(symbol).filter(|rest| rest.starts_with(' ')).unwrap_or(rest);
-    let first = if symbol == '~' { '!' } else { symbol };
-    format!("{first}{indent}{}", rest.trim_end())
-}
-
-fn longest_run(text: &str, of: char) -> usize {
-    text.split(|c| c != of).map(str::len).max().unwrap_or(0)
-}
-
-/// Returns the line without colours, with the special characters of Markdown and HTML escaped.
-fn text(line: &str) -> String {
-    let line = plain(line);
-    let mut before = ' ';
-    let mut escaped = String::with_capacity(line.len());
-    let mut characters = line.chars().peekable();
-    while let Some(c) = characters.next() {
-        // Markdown keeps an underscore within a word.
-        let in_word = before.is_alphanumeric() && characters.peek().is_some_and(|c| c.is_alphanumeric());
-        match c {
-            '_' if in_word => escaped.push(c),
-            '&' | '<' | '>' | '\\' | '*' | '_' | '[' | ']' | '`' | '~' | '|' | '@' | '#' | '$' => {
-                escaped.push_str(&format!("&#{};", u32::from(c)));
-            }
-            c => escaped.push(c),
-        }
-        before = c;
-    }
-    escaped
 }
 
 #[cfg(test)]
@@ -293,13 +236,5 @@ mod tests {
         let all = [of("a", "11111111"), of("b", "11111111"), of("a", "22222222")];
         assert!(all[0] != all[1] && all[0] != all[2]);
         assert_eq!(of("x --> <b>", "1"), "<!-- moorfast:plan site=x-b state=1 -->");
-    }
-
-    #[test]
-    fn a_text_cannot_end_its_fence() {
-        let lines = ["a".to_owned(), "````".to_owned(), "</details>".to_owned()];
-        assert_eq!(folded("x", &lines).matches("`````").count(), 2);
-        assert_eq!(text("ssh_file _x_"), "ssh_file &#95;x&#95;");
-        assert_eq!(text("<b>[x](y) @all"), "&#60;b&#62;&#91;x&#93;(y) &#64;all");
     }
 }

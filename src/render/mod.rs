@@ -2,7 +2,6 @@
 
 mod block;
 mod derived_attributes;
-mod escape;
 mod fold;
 mod instance_name;
 mod invisible;
@@ -12,11 +11,9 @@ mod policy;
 mod rollout;
 mod row;
 mod section;
-mod spans;
 mod structure;
 mod text_diff;
 mod value;
-mod wording;
 
 pub mod diagnostic;
 pub mod drift;
@@ -32,8 +29,10 @@ pub mod plan;
 pub mod progress;
 pub mod record;
 pub mod report;
-pub mod style;
+pub mod terminal;
+pub mod text;
 pub mod webhook;
+pub mod wording;
 
 #[cfg(test)]
 pub mod samples;

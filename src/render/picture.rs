@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use maud::{Markup, PreEscaped, html};
 use moorfast_engine::configuration::GraphView;
 
-use super::escape::html;
+use super::html::Escaped;
 use super::layout::{Point, Size, layout};
 
 /// Maximum number of boxes in a readable picture.
@@ -94,24 +95,28 @@ impl Picture {
     }
 
     /// Returns the picture as SVG, which can be a file or part of an HTML page.
-    pub fn svg(&self) -> String {
+    pub fn svg(&self) -> Markup {
         let sizes: Vec<_> = self.boxes.iter().map(PictureBox::size).collect();
         let layout = layout(&sizes, &self.arrows);
-        let (width, height) = (layout.size.width + 2.0 * MARGIN, layout.size.height + 2.0 * MARGIN);
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"mf-graph\" viewBox=\"0 0 {width:.0} {height:.0}\" \
-             width=\"{width:.0}\" height=\"{height:.0}\" role=\"img\" aria-label=\"The dependency graph\">\n<style>{STYLE}</style>\n\
-             <defs><marker id=\"mf-tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" \
-             orient=\"auto\"><path d=\"M0 0L8 4L0 8z\"/></marker></defs>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n\
-             <g transform=\"translate({MARGIN} {MARGIN})\">\n"
-        );
-        for points in &layout.arrows {
-            let _ = writeln!(svg, "<path d=\"{}\" marker-end=\"url(#mf-tip)\"/>", curve(points));
+        let [width, height] =
+            [layout.size.width, layout.size.height].map(|length| format!("{:.0}", length + 2.0 * MARGIN));
+        html! {
+            svg xmlns="http://www.w3.org/2000/svg" class="mf-graph" viewBox={ "0 0 " (width) " " (height) } width=(width) height=(height)
+                role="img" aria-label="The dependency graph"
+            {
+                style { (PreEscaped(STYLE)) }
+                defs {
+                    marker #mf-tip viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto" {
+                        path d="M0 0L8 4L0 8z" {}
+                    }
+                }
+                rect.paper width="100%" height="100%" {}
+                g transform={ "translate(" (MARGIN) " " (MARGIN) ")" } {
+                    @for points in &layout.arrows { path d=(curve(points)) marker-end="url(#mf-tip)" {} }
+                    @for ((shown, size), centre) in self.boxes.iter().zip(sizes).zip(&layout.boxes) { (shown.svg(size, *centre)) }
+                }
+            }
         }
-        for ((shown, size), centre) in self.boxes.iter().zip(&sizes).zip(&layout.boxes) {
-            svg.push_str(&shown.svg(*size, *centre));
-        }
-        svg + "</g>\n</svg>\n"
     }
 }
 
@@ -131,29 +136,23 @@ impl PictureBox {
         Size { width: length(kind, KIND).max(length(name, NAME) + length(&self.count(), NAME)) + 20.0, height: 38.0 }
     }
 
-    fn svg(&self, size: Size, centre: Point) -> String {
+    fn svg(&self, size: Size, centre: Point) -> Markup {
         let (kind, name) = self.parts();
-        let (x, y) = (centre.x - size.width / 2.0, centre.y - size.height / 2.0);
         let is_value = ["var", "local", "output"].contains(&kind);
         let class = if is_value { "value" } else { self.class };
-        let count = self.count();
-        let text = format!(
-            "<g class=\"box {class}\"><title>{}</title><rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"6\"/>\
-             <text class=\"kind\" x=\"{:.1}\" y=\"{:.1}\">{}</text><text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{}\
-             <tspan class=\"count\">{count}</tspan></text></g>",
-            html(&self.name),
-            size.width,
-            size.height,
-            x + 10.0,
-            y + 15.0,
-            html(kind),
-            x + 10.0,
-            y + 30.0,
-            html(name),
-        );
+        let (left, top) = (centre.x - size.width / 2.0, centre.y - size.height / 2.0);
+        let at = |length: f64| format!("{length:.1}");
+        let shown = html! {
+            g class={ "box " (class) } {
+                title { (Escaped(&self.name)) }
+                rect x=(at(left)) y=(at(top)) width=(at(size.width)) height=(at(size.height)) rx="6" {}
+                text.kind x=(at(left + 10.0)) y=(at(top + 15.0)) { (Escaped(kind)) }
+                text.name x=(at(left + 10.0)) y=(at(top + 30.0)) { (Escaped(name)) tspan.count { (self.count()) } }
+            }
+        };
         match &self.link {
-            Some(link) => format!("<a href=\"{}\">{text}</a>\n", html(link)),
-            None => text + "\n",
+            Some(link) => html! { a href=(link) { (shown) } },
+            None => shown,
         }
     }
 }
@@ -189,7 +188,7 @@ mod tests {
             [("ssh_file.a", 2), ("ssh_directory.d", 1), ("var.region", 0)]
         );
         assert_eq!(picture.arrows, [(1, 0), (2, 0)]);
-        let svg = picture.svg();
+        let svg = picture.svg().into_string();
         assert!(svg.contains("ssh_file.a") && svg.contains("×2") && svg.contains("marker-end"), "{svg}");
     }
 }

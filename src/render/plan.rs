@@ -15,13 +15,13 @@ use super::policy::policies;
 use super::rollout::rollouts;
 use super::row::{Row, TextOptions, table};
 use super::section::Section;
-use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
-use super::value::printable;
-use super::wording::{Danger, counted, listed, meaning, symbol};
+use super::text::{Line, Style, Text, styled};
+use super::wording::{Danger, counted, listed, meaning, symbol, warning};
 
-/// Renders a plan as text with colours.
-pub fn plan(plan: &Plan, options: TextOptions) -> String {
-    let mut sections = vec![policies(plan), warnings(plan), machines::section(plan, options.full)];
+/// Renders a plan as text.
+pub fn plan(plan: &Plan, options: TextOptions) -> Text {
+    let warnings = warnings(plan).map(warning).collect();
+    let mut sections = vec![policies(plan), warnings, machines::section(plan, options.full)];
     sections.extend(drift::of_plan(plan, options).map(Section::text));
     let groups = groups(plan, options.full);
     if !groups.is_empty() {
@@ -33,15 +33,14 @@ pub fn plan(plan: &Plan, options: TextOptions) -> String {
         sections.push(legend(changes.flat_map(actions)));
     }
     for (heading, blocks) in groups {
-        sections.push(vec![paint(BOLD, heading)]);
-        sections.extend(blocks.iter().map(|b| block(b, options)));
+        sections.push(styled(Style::Bold, heading).into());
+        sections.extend(blocks.iter().map(|b| block(b, options).into()));
     }
     sections.push(rollouts(plan).text());
     sections.push(outputs(&plan.outputs, options).text());
     sections.push(checks(&plan.checks).text());
-    sections.push(vec![closing(plan)]);
-    let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
-    texts.join("\n\n") + "\n"
+    sections.push(closing(plan).into());
+    Text::separated(sections)
 }
 
 /// Returns the changes to show.
@@ -60,27 +59,28 @@ pub fn groups(plan: &Plan, full: bool) -> Vec<(String, Vec<Block<'_>>)> {
 }
 
 /// Returns the summary line.
-pub fn closing(plan: &Plan) -> String {
+pub fn closing(plan: &Plan) -> Line {
     let summary = plan.summary();
     let outputs = plan.outputs.values().any(|o| o.before != o.after);
     let moved = plan.changes.iter().filter(|c| c.moved_from.is_some()).count();
     if !plan.has_changes() {
         let drifted = if plan.drift.is_empty() { "" } else { " The drift shown above is not corrected." };
+        let none = styled(Style::Success, "No changes.");
         return match plan.options.mode {
-            PlanMode::Destroy => paint(ADD.bold(), "No changes.") + " The state has no objects to destroy.",
-            PlanMode::RefreshOnly => paint(ADD.bold(), "No changes.") + " The state matches the real objects.",
-            PlanMode::Normal => paint(ADD.bold(), "No changes.") + " The real objects match the manifest." + drifted,
+            PlanMode::Destroy => none + " The state has no objects to destroy.",
+            PlanMode::RefreshOnly => none + " The state matches the real objects.",
+            PlanMode::Normal => none + " The real objects match the manifest." + drifted,
         };
     }
     if plan.options.mode == PlanMode::RefreshOnly {
         let count = counted(plan.drift.len(), "object");
         let line = format!("Plan: {count} to update in the state. The objects themselves do not change.");
-        return paint(BOLD, line);
+        return styled(Style::Bold, line);
     }
     if summary == Summary::default() && moved == 0 && outputs {
-        return paint(BOLD, "Plan: only outputs change. The objects do not change.");
+        return styled(Style::Bold, "Plan: only outputs change. The objects do not change.");
     }
-    paint(BOLD, summary_line(summary, moved))
+    styled(Style::Bold, summary_line(summary, moved))
 }
 
 /// `Plan: 4 to add, 1 to change, 0 to destroy.`
@@ -96,16 +96,15 @@ fn summary_line(summary: Summary, moved: usize) -> String {
 }
 
 /// Returns the warnings of a plan.
-pub fn warnings(plan: &Plan) -> Vec<String> {
+pub fn warnings(plan: &Plan) -> impl Iterator<Item = String> {
     let is_part = !plan.options.targets.is_empty() || !plan.options.exclude.is_empty();
     let part =
         "this plan is partial (--target, --exclude); run a plan without these options to apply the whole manifest";
     let own = is_part.then(|| part.to_owned());
-    let all = plan.warnings.iter().cloned().chain(own);
-    all.map(|w| format!("{} {}", paint(WARNING, "warning:"), printable(&w))).collect()
+    plan.warnings.iter().cloned().chain(own)
 }
 
-fn legend(actions: impl Iterator<Item = Action>) -> Vec<String> {
+fn legend(actions: impl Iterator<Item = Action>) -> Text {
     let order = [
         Action::Delete,
         Action::Replace,
@@ -118,14 +117,14 @@ fn legend(actions: impl Iterator<Item = Action>) -> Vec<String> {
     ];
     let used: Vec<_> = actions.filter(|action| *action != Action::NoOp).collect();
     if used.is_empty() {
-        return Vec::new();
+        return Text::default();
     }
-    let mut lines = vec!["moorfast will perform the following actions:".to_owned()];
-    for action in order.into_iter().filter(|a| used.contains(a)) {
+    let line = |action| {
         let (mark, style) = symbol(action);
-        lines.push(format!("  {}{} {}", " ".repeat(3 - mark.len()), paint(style, mark), meaning(action)));
-    }
-    lines
+        (styled(style, mark) + " " + meaning(action)).indented(5 - mark.len())
+    };
+    let lines = order.into_iter().filter(|action| used.contains(action)).map(line);
+    Text::from("moorfast will perform the following actions:") + lines.collect::<Text>()
 }
 
 /// Returns the blocks under a heading for each set of targets, in the order of the plan.
@@ -169,10 +168,10 @@ pub fn outputs(outputs: &BTreeMap<String, OutputChange>, options: TextOptions) -
 /// Returns the section of the checks, failed ones first.
 pub fn checks(checks: &[CheckResult]) -> Section {
     let word = |status| match status {
-        CheckStatus::Fail => paint(DESTROY.bold(), "FAIL"),
-        CheckStatus::Error => paint(DESTROY.bold(), "ERROR"),
-        CheckStatus::Unknown => paint(DIM, "pending"),
-        CheckStatus::Pass => paint(ADD, "pass"),
+        CheckStatus::Fail => styled(Style::Danger, "FAIL"),
+        CheckStatus::Error => styled(Style::Danger, "ERROR"),
+        CheckStatus::Unknown => styled(Style::Dim, "pending"),
+        CheckStatus::Pass => styled(Style::Added, "pass"),
     };
     let mut sorted: Vec<_> = checks.iter().collect();
     sorted.sort_by_key(|check| match check.status {
@@ -183,8 +182,8 @@ pub fn checks(checks: &[CheckResult]) -> Section {
     let mut lines = Vec::new();
     for check in sorted {
         let later = if check.status == CheckStatus::Unknown { " (known after apply)" } else { "" };
-        lines.push(format!("  {} {}{later}", word(check.status), check.name));
-        lines.extend(check.messages.iter().flat_map(|m| m.lines()).map(|line| format!("       {}", printable(line))));
+        lines.push((word(check.status) + format!(" {}{later}", check.name)).indented(2));
+        lines.extend(check.messages.iter().flat_map(|m| m.lines()).map(|line| Line::from(line).indented(7)));
     }
     Section { heading: "Checks", lines }
 }

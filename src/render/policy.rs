@@ -2,8 +2,8 @@
 
 use moorfast_engine::plan::{Plan, PolicyResult};
 
-use super::style::{BOLD, DESTROY, DIM, WARNING, paint};
-use super::value::printable;
+use super::text::{Style, Text, styled};
+use super::wording::warning;
 
 /// Returns the violated policies with their messages, those that deny the plan first.
 pub fn violated(plan: &Plan) -> impl Iterator<Item = (&PolicyResult, &String)> {
@@ -12,13 +12,16 @@ pub fn violated(plan: &Plan) -> impl Iterator<Item = (&PolicyResult, &String)> {
 }
 
 /// Returns the section of the violated policies.
-pub fn policies(plan: &Plan) -> Vec<String> {
+pub fn policies(plan: &Plan) -> Text {
     let heading =
-        plan.is_denied().then(|| paint(DESTROY.bold(), "This plan is denied by policies and cannot be applied:"));
+        plan.is_denied().then(|| styled(Style::Danger, "This plan is denied by policies and cannot be applied:"));
     let line = |(policy, message): (&PolicyResult, &String)| {
-        let mark = if policy.denies() { format!("  {}", paint(DESTROY, "!")) } else { paint(WARNING, "warning:") };
-        let place = paint(DIM, format!("({})", policy.place));
-        format!("{mark} {}: {} {place}", paint(BOLD, &policy.name), printable(message))
+        let place = styled(Style::Dim, format!("({})", policy.place));
+        let violation = styled(Style::Bold, &policy.name) + format!(": {message} ") + place;
+        match policy.denies() {
+            true => (styled(Style::Removed, "!") + " " + violation).indented(2),
+            false => warning(violation),
+        }
     };
     heading.into_iter().chain(violated(plan).map(line)).collect()
 }

@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::report::duration;
-use super::style::{BOLD, DESTROY, DIM, WARNING, paint};
-use super::value::printable;
+use super::text::Style::{Bold, Danger, Dim, Warning};
+use super::text::{Line, styled};
 use super::wording::{counted, progress_words};
 use crate::ui::Ui;
 
@@ -145,44 +145,45 @@ impl Progress {
             Event::Reading { target, instances } => self.reading(target, instances),
             Event::ReadDone { .. } => self.read(),
             Event::Recovered { address, message } => {
-                self.line(&format!("{}: {}", paint(BOLD, address), printable(&message)));
+                self.line(styled(Bold, address) + ": " + message);
             }
             Event::Started { address, action } => self.started(address, action),
             Event::Progress { address, message } => self.progressed(&address, message),
             Event::Finished { address, action, took, notes } => {
                 self.finished(&address);
-                self.line(&format!("{}: {} after {}", paint(BOLD, &address), progress_words(action).1, duration(took)));
-                notes.iter().for_each(|note| self.line(&format!("  {}", printable(note))));
+                let what = format!(": {} after {}", progress_words(action).1, duration(took));
+                self.line(styled(Bold, &address) + what);
+                notes.into_iter().for_each(|note| self.line(Line::from("  ") + note));
             }
             Event::Failed { address, action, error } if error.class == Class::Cancelled => {
                 self.finished(&address);
-                let what = paint(WARNING, format!("{} cancelled", progress_words(action).0));
-                self.line(&format!("{}: {what}: {}", paint(BOLD, &address), printable(&error.summary)));
+                let what = styled(Warning, format!("{} cancelled", progress_words(action).0));
+                self.line(styled(Bold, &address) + ": " + what + ": " + error.summary);
                 self.cancelled.insert(address);
             }
             Event::Failed { address, action, error } => {
                 self.finished(&address);
-                let what = paint(DESTROY.bold(), format!("{} failed", progress_words(action).0));
-                self.line(&format!("{}: {what}: {}", paint(BOLD, address), printable(&error.summary)));
+                let what = styled(Danger, format!("{} failed", progress_words(action).0));
+                self.line(styled(Bold, &address) + ": " + what + ": " + error.summary);
             }
             Event::Skipped { address, because } => {
-                let skipped = paint(WARNING, "Skipped");
+                let skipped = styled(Warning, "Skipped");
                 let why = if self.cancelled.contains(&because) { "was cancelled" } else { "did not succeed" };
-                self.line(&format!("{}: {skipped}, because {because} {why}", paint(BOLD, address)));
+                self.line(styled(Bold, address) + ": " + skipped + format!(", because {because} {why}"));
             }
-            Event::Rollout { rollout, node, step } => self.line(&super::rollout::step(&rollout, &node, &step)),
+            Event::Rollout { rollout, node, step } => self.line(super::rollout::step(&rollout, &node, &step)),
             Event::Unapproved { node, operations } => {
-                let skipped = paint(DESTROY.bold(), format!("Skipping {}", counted(operations, "operation")));
-                self.line(&format!("{}: {skipped} until the machine is approved", printable(&node.to_string())));
+                let skipped = styled(Danger, format!("Skipping {}", counted(operations, "operation")));
+                self.line(Line::from(format!("{node}: ")) + skipped + " until the machine is approved");
             }
             Event::Checked(check) => {
                 let word = match check.status {
-                    CheckStatus::Pass => "passed".to_owned(),
-                    CheckStatus::Fail => paint(DESTROY.bold(), "failed"),
-                    CheckStatus::Error => paint(DESTROY.bold(), "could not be evaluated"),
-                    CheckStatus::Unknown => "is known after apply".to_owned(),
+                    CheckStatus::Pass => "passed".into(),
+                    CheckStatus::Fail => styled(Danger, "failed"),
+                    CheckStatus::Error => styled(Danger, "could not be evaluated"),
+                    CheckStatus::Unknown => "is known after apply".into(),
                 };
-                self.line(&format!("{}: Check {word}", paint(BOLD, check.name)));
+                self.line(styled(Bold, check.name) + ": Check " + word);
             }
         }
     }
@@ -228,11 +229,11 @@ impl Progress {
         let objects = counted(unprinted.iter().map(|(_, instances)| instances).sum(), "object");
         match unprinted.as_slice() {
             [] => {}
-            [(target, _)] => self.line(&format!("{}: Reading {objects}...", paint(BOLD, target))),
+            [(target, _)] => self.line(styled(Bold, target) + format!(": Reading {objects}...")),
             many => {
                 let names: Vec<_> = many.iter().map(|(target, _)| target.as_str()).collect();
                 let names = if names.len() <= NAMED { format!(" ({})", names.join(", ")) } else { String::new() };
-                self.line(&format!("Reading {objects} of {} targets{names}...", many.len()));
+                self.line(format!("Reading {objects} of {} targets{names}...", many.len()));
             }
         }
     }
@@ -240,7 +241,7 @@ impl Progress {
     fn started(&mut self, address: Address, action: Action) {
         let bar = self.bar(&address.to_string(), format!("{}...", progress_words(action).0));
         if bar.is_none() {
-            self.line(&format!("{}: {}...", paint(BOLD, &address), progress_words(action).0));
+            self.line(styled(Bold, &address) + format!(": {}...", progress_words(action).0));
         }
         let now = Instant::now();
         self.running.insert(address, Running { action, since: now, reported: now, message: None, bar });
@@ -249,7 +250,8 @@ impl Progress {
     fn progressed(&mut self, address: &Address, message: String) {
         let Some(running) = self.running.get_mut(address) else { return };
         if let Some(bar) = &running.bar {
-            bar.set_message(format!("{}... {}", progress_words(running.action).0, paint(DIM, printable(&message))));
+            let line = Line::from(format!("{}... ", progress_words(running.action).0)) + styled(Dim, &message);
+            bar.set_message(self.ui.error_terminal().line(&line));
         }
         running.message = Some(message);
     }
@@ -273,19 +275,19 @@ impl Progress {
         {
             *reported = Instant::now();
             let (unread, elapsed) = (*targets - *done, since.elapsed().as_secs());
-            lines.push(format!("Still reading {unread} of {targets} targets... [{elapsed}s elapsed]"));
+            lines.push(Line::from(format!("Still reading {unread} of {targets} targets... [{elapsed}s elapsed]")));
         }
         for (address, running) in &mut self.running {
             if running.reported.elapsed() < REPORT_INTERVAL {
                 continue;
             }
             running.reported = Instant::now();
-            let message = running.message.as_ref().map(|m| format!(": {}", printable(m))).unwrap_or_default();
+            let message = running.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
             let verb = progress_words(running.action).0.to_lowercase();
             let elapsed = running.since.elapsed().as_secs();
-            lines.push(format!("{}: Still {verb}... [{elapsed}s elapsed]{message}", paint(BOLD, address)));
+            lines.push(styled(Bold, address) + format!(": Still {verb}... [{elapsed}s elapsed]{message}"));
         }
-        lines.iter().for_each(|line| self.line(line));
+        lines.into_iter().for_each(|line| self.line(line));
     }
 
     fn bar(&self, name: &str, message: String) -> Option<ProgressBar> {
@@ -293,7 +295,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}: {wide_msg} [{elapsed}]") {
             bar.set_style(style);
         }
-        bar.set_prefix(printable(name));
+        bar.set_prefix(self.ui.error_terminal().line(&name.into()));
         bar.set_message(message);
         bar.enable_steady_tick(Duration::from_millis(120));
         Some(bar)
@@ -305,7 +307,7 @@ impl Progress {
         let show = || match self.format {
             // A closed output does not stop the run.
             ProgressFormat::Json => drop(self.ui.json(super::json::interrupted(text))),
-            ProgressFormat::Text => self.ui.err(format!("\n{text}\n")),
+            ProgressFormat::Text => self.ui.err(format!("\n{text}")),
         };
         match &self.bars {
             Some(bars) => bars.suspend(show),
@@ -313,10 +315,11 @@ impl Progress {
         }
     }
 
-    fn line(&self, line: &str) {
+    fn line(&self, line: impl Into<Line>) {
+        let note = || self.ui.note(line.into());
         match &self.bars {
-            Some(bars) => bars.suspend(|| self.ui.note(format!("{line}\n"))),
-            None => self.ui.note(format!("{line}\n")),
+            Some(bars) => bars.suspend(note),
+            None => note(),
         }
     }
 }

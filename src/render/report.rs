@@ -13,8 +13,7 @@ use super::diagnostic::provider_errors;
 use super::plan::checks;
 use super::rollout::{failed_gates, left};
 use super::section::Section;
-use super::style::{ADD, BOLD, DESTROY, DIM, WARNING, paint};
-use super::value::printable;
+use super::text::{Line, Style, Text, styled};
 
 /// The numbers of successful changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,18 +49,17 @@ pub fn is_complete(report: &Report) -> bool {
 }
 
 /// Renders the report for standard output: checks, outputs, summary line and statistics.
-pub fn closing(report: &Report, mode: PlanMode, took: Duration) -> String {
+pub fn closing(report: &Report, mode: PlanMode, took: Duration) -> Text {
     let mut sections = vec![checks(&report.checks).text()];
     if mode != PlanMode::Destroy {
         sections.push(outputs(report).text());
     }
-    sections.push(vec![headline(report, mode), run_statistics(&report.statistics, took)]);
-    let texts: Vec<_> = sections.into_iter().filter(|s| !s.is_empty()).map(|s| s.join("\n")).collect();
-    texts.join("\n\n") + "\n"
+    sections.push(vec![headline(report, mode), run_statistics(&report.statistics, took)].into());
+    Text::separated(sections)
 }
 
 /// Returns the summary line, for example `Apply complete! Resources: 4 added, 1 changed, 0 destroyed.`
-fn headline(report: &Report, mode: PlanMode) -> String {
+fn headline(report: &Report, mode: PlanMode) -> Line {
     let done = Done::of(report);
     let word = if mode == PlanMode::Destroy { "Destroy" } else { "Apply" };
     let mut counts = match mode {
@@ -74,14 +72,14 @@ fn headline(report: &Report, mode: PlanMode) -> String {
         }
     }
     if is_complete(report) {
-        return paint(ADD.bold(), format!("{word} complete! Resources: {counts}."));
+        return styled(Style::Success, format!("{word} complete! Resources: {counts}."));
     }
     let end = if report.interrupted { "interrupted" } else { "incomplete" };
-    paint(DESTROY.bold(), format!("{word} {end}. Resources: {counts}."))
+    styled(Style::Danger, format!("{word} {end}. Resources: {counts}."))
 }
 
 /// Returns the statistics of a run, for example `in 7.4s, 37 api requests, 9 ssh execs`.
-pub fn run_statistics(statistics: &[(String, u64)], took: Duration) -> String {
+pub fn run_statistics(statistics: &[(String, u64)], took: Duration) -> Line {
     let mut parts = vec![format!("in {}", duration(took))];
     let counted = |(what, count): &(String, u64)| match count {
         0 => None,
@@ -89,7 +87,7 @@ pub fn run_statistics(statistics: &[(String, u64)], took: Duration) -> String {
         _ => Some(format!("{count} {what}")),
     };
     parts.extend(statistics.iter().filter_map(counted));
-    paint(DIM, parts.join(", "))
+    styled(Style::Dim, parts.join(", "))
 }
 
 /// Returns a duration as text, for example `0.4s`, `12s` or `3m 5s`.
@@ -103,7 +101,7 @@ pub fn duration(took: Duration) -> String {
 
 fn outputs(report: &Report) -> Section {
     let label = report.outputs.keys().map(|name| name.chars().count()).max().unwrap_or(0);
-    let line = |(name, value)| format!("  {name:label$} = {}", shown(value));
+    let line = |(name, value)| Line::from(format!("  {name:label$} = {}", shown(value)));
     Section { heading: "Outputs", lines: report.outputs.iter().map(line).collect() }
 }
 
@@ -158,16 +156,16 @@ impl<'r> Unsuccessful<'r> {
 }
 
 /// Renders the failures for standard error. Returns an empty text if everything succeeded.
-pub fn failures(report: &Report, manifest: Option<&Manifest>, width: usize) -> String {
+pub fn failures(report: &Report, manifest: Option<&Manifest>) -> Text {
     let unsuccessful = Unsuccessful::of(report);
     let failed: Vec<_> =
         unsuccessful.failed.iter().map(|(address, error)| ((*address).clone(), (*error).clone())).collect();
     let mut sections = Vec::new();
     if !failed.is_empty() {
-        sections.push(provider_errors(manifest, &failed, width));
+        sections.push(provider_errors(manifest, &failed));
     }
-    let further = [
-        failed_gates(report, manifest, width),
+    sections.extend([
+        failed_gates(report, manifest),
         unapproved(report),
         stale(report),
         skipped(&unsuccessful),
@@ -175,20 +173,19 @@ pub fn failures(report: &Report, manifest: Option<&Manifest>, width: usize) -> S
         unrecorded(report),
         listed("Cancelled while running (the next run determines their result):", &unsuccessful.cancelled),
         listed("Not started, because the run was interrupted:", &unsuccessful.not_started),
-    ];
-    sections.extend(further.into_iter().flatten());
-    if sections.is_empty() {
-        return String::new();
+    ]);
+    let text = Text::separated(sections);
+    if text.is_empty() {
+        return text;
     }
     let is_failure = !failed.is_empty() || !report.gates.is_empty() || !report.errors.is_empty();
     let first = if is_failure { "fix the errors, then " } else { "" };
-    let resume = format!("{first}plan and apply again. Finished changes are recorded.");
-    sections.push(format!("{} {resume}\n", paint(BOLD, "To continue:")));
-    sections.join("\n")
+    let resume = format!(" {first}plan and apply again. Finished changes are recorded.");
+    Text::separated([text, (styled(Style::Bold, "To continue:") + resume).into()])
 }
 
 /// Returns the number of skipped operations on each node whose machine is not approved.
-fn unapproved(report: &Report) -> Option<String> {
+fn unapproved(report: &Report) -> Text {
     let mut skipped: BTreeMap<&NodeName, usize> = BTreeMap::new();
     for outcome in &report.outcomes {
         if let ChangeResult::Unapproved(node) = &outcome.result {
@@ -196,29 +193,25 @@ fn unapproved(report: &Report) -> Option<String> {
         }
     }
     let line = |(node, count): (&NodeName, usize)| {
-        let what = paint(WARNING, format!("Skipped on {node}, because another machine answers:"));
-        format!(
-            "{what} {count} operations. Approve the machine with --replace-node {node}, or set its host_key in the manifest.\n"
-        )
+        let what = styled(Style::Warning, format!("Skipped on {node}, because another machine answers:"));
+        let approval = format!("Approve the machine with --replace-node {node}, or set its host_key in the manifest.");
+        what + format!(" {count} operations. {approval}")
     };
-    let lines: String = skipped.into_iter().map(line).collect();
-    (!lines.is_empty()).then_some(lines)
+    skipped.into_iter().map(line).collect()
 }
 
-fn stale(report: &Report) -> Option<String> {
-    let mut text = String::new();
-    for outcome in &report.outcomes {
-        if let ChangeResult::Stale(differences) = &outcome.result {
-            text.push_str(&format!("  {}\n", outcome.address));
-            differences.iter().for_each(|line| text.push_str(&format!("    {}\n", printable(line))));
-        }
-    }
+fn stale(report: &Report) -> Text {
+    let lines = report.outcomes.iter().filter_map(|outcome| {
+        let ChangeResult::Stale(differences) = &outcome.result else { return None };
+        let address = Line::from(format!("  {}", outcome.address));
+        Some(std::iter::once(address).chain(differences.iter().map(|line| Line::from(format!("    {line}")))))
+    });
     let heading = "Skipped, because these objects changed since the plan:";
-    (!text.is_empty()).then(|| format!("{}\n{text}", paint(WARNING, heading)))
+    under(styled(Style::Warning, heading), lines.flatten())
 }
 
 /// Returns the skipped changes, under the failed change that they depend on.
-fn skipped(unsuccessful: &Unsuccessful) -> Option<String> {
+fn skipped(unsuccessful: &Unsuccessful) -> Text {
     let mut causes: Vec<(&Address, Vec<&Address>)> = Vec::new();
     for (address, cause) in &unsuccessful.skipped {
         match causes.iter_mut().find(|(known, _)| known == cause) {
@@ -226,21 +219,24 @@ fn skipped(unsuccessful: &Unsuccessful) -> Option<String> {
             None => causes.push((cause, vec![address])),
         }
     }
-    let mut text = String::new();
-    for (cause, addresses) in &causes {
-        text.push_str(&format!("Skipped, because {} did not succeed:\n", paint(BOLD, cause)));
-        addresses.iter().for_each(|address| text.push_str(&format!("  {address}\n")));
-    }
-    (!text.is_empty()).then_some(text)
+    causes.iter().fold(Text::default(), |text, (cause, addresses)| {
+        let heading = Line::from("Skipped, because ") + styled(Style::Bold, cause) + " did not succeed:";
+        text + listed(heading, addresses)
+    })
 }
 
-fn unrecorded(report: &Report) -> Option<String> {
+fn unrecorded(report: &Report) -> Text {
     let unrecorded = report.outcomes.iter().filter(|outcome| matches!(outcome.result, ChangeResult::Unrecorded));
     let addresses: Vec<_> = unrecorded.map(|outcome| &outcome.address).collect();
     listed("Not recorded (the next run determines their result):", &addresses)
 }
 
-fn listed(heading: &str, addresses: &[&Address]) -> Option<String> {
-    let lines: String = addresses.iter().map(|address| format!("  {address}\n")).collect();
-    (!lines.is_empty()).then(|| format!("{heading}\n{lines}"))
+/// Returns the addresses under a heading, or nothing if there are none.
+pub fn listed(heading: impl Into<Line>, addresses: &[&Address]) -> Text {
+    under(heading.into(), addresses.iter().map(|address| Line::from(format!("  {address}"))))
+}
+
+fn under(heading: Line, lines: impl Iterator<Item = Line>) -> Text {
+    let lines: Text = lines.collect();
+    if lines.is_empty() { lines } else { Text::from(heading) + lines }
 }

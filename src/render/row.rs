@@ -8,9 +8,9 @@ use moorfast_engine::provider::Action;
 use serde_json::{Map, Value as Json};
 
 use super::structure::structure;
-use super::style::{ADD, CHANGE, DESTROY, DIM, paint};
+use super::text::{Line, Style, styled};
 use super::text_diff::text_diff;
-use super::value::{inline, is_flat_list, is_hidden, is_multi_line, path, printable};
+use super::value::{inline, is_flat_list, is_hidden, is_multi_line, path};
 
 /// Maximum number of lines of a new text.
 const NEW_TEXT_LINES: usize = 12;
@@ -35,9 +35,9 @@ pub struct Row {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lines {
     /// The text after the name of the attribute.
-    pub head: String,
+    pub head: Line,
     /// The lines below the name.
-    pub block: Vec<String>,
+    pub block: Vec<Line>,
 }
 
 /// The options of rendered text: its width and its level of detail.
@@ -155,12 +155,21 @@ fn at<'a>(object: &'a Map<String, Json>, path: &[PathSegment]) -> Option<&'a Jso
 }
 
 impl Row {
-    /// Returns the symbol `+`, `~` or `-` in its colour.
-    pub fn symbol(&self) -> String {
+    /// Returns the symbol `+`, `~` or `-` in its style.
+    pub fn symbol(&self) -> Line {
         match (&self.before, &self.after) {
-            (None, _) => paint(ADD, "+"),
-            (_, None) => paint(DESTROY, "-"),
-            _ => paint(CHANGE, "~"),
+            (None, _) => styled(Style::Added, "+"),
+            (_, None) => styled(Style::Removed, "-"),
+            _ => styled(Style::Changed, "~"),
+        }
+    }
+
+    /// Returns the symbol, the path, padded to `label` columns, and the `head` of the lines.
+    pub fn named(&self, head: Line, label: usize) -> Line {
+        let name = self.symbol() + " ";
+        match head.is_empty() {
+            true => name + format!("{}:", self.path),
+            false => name + format!("{:label$} = ", self.path) + head,
         }
     }
 
@@ -171,48 +180,44 @@ impl Row {
             (Some(before), None) if is_multi_line(before) => head(line_count(before.as_str().unwrap_or_default())),
             (None, Some(value)) | (Some(value), None) => head(cut(&shortened(value), options)),
             (Some(before), Some(after)) => changed(before, after, options),
-            (None, None) => head(String::new()),
+            (None, None) => Lines::default(),
         };
         if self.forces_replacement {
-            lines.head = format!("{} {}", lines.head, paint(DESTROY, "# forces replacement"));
+            lines.head = lines.head + " " + styled(Style::Removed, "# forces replacement");
         }
         lines
     }
 }
 
 /// Returns the aligned lines of rows outside of a block.
-pub fn table(rows: &[Row], options: TextOptions) -> Vec<String> {
+pub fn table(rows: &[Row], options: TextOptions) -> Vec<Line> {
     let label = rows.iter().map(|row| row.path.chars().count()).max().unwrap_or(0);
     let inner = TextOptions { width: options.width.saturating_sub(label + 7), ..options };
     let mut lines = Vec::new();
     for row in rows {
         let shown = row.lines(inner);
-        let name = if shown.head.is_empty() {
-            format!("{}:", row.path)
-        } else {
-            format!("{:label$} = {}", row.path, shown.head)
-        };
-        lines.push(format!("  {} {name}", row.symbol()));
-        lines.extend(shown.block.iter().map(|line| format!("      {line}")));
+        lines.push(row.named(shown.head, label).indented(2));
+        lines.extend(shown.block.into_iter().map(|line| line.indented(6)));
     }
     lines
 }
 
-fn head(head: impl Into<String>) -> Lines {
+fn head(head: impl Into<Line>) -> Lines {
     Lines { head: head.into(), block: Vec::new() }
 }
 
 fn changed(before: &Json, after: &Json, options: TextOptions) -> Lines {
     if is_hidden(before) && is_hidden(after) {
         let text = inline(after);
-        return head(if text == inline(before) { format!("{text} {}", paint(DIM, "# changes")) } else { text });
+        let note = if text == inline(before) { styled(Style::Dim, "# changes").indented(1) } else { Line::default() };
+        return head(Line::from(text) + note);
     }
     if let (Json::String(old), Json::String(new)) = (before, after)
         && (is_multi_line(before) || is_multi_line(after))
     {
         let mut block = structure(old, new, options);
         block.extend(text_diff(old, new));
-        return Lines { head: String::new(), block };
+        return Lines { block, ..Lines::default() };
     }
     let (old, new) = (shortened(before), shortened(after));
     if old.chars().count() + new.chars().count() + 4 <= options.width {
@@ -223,12 +228,10 @@ fn changed(before: &Json, after: &Json, options: TextOptions) -> Lines {
         && is_flat_list(after)
     {
         let text = |items: &[Json]| items.iter().map(|item| inline(item) + "\n").collect::<String>();
-        return Lines { head: String::new(), block: text_diff(&text(old), &text(new)) };
+        return Lines { block: text_diff(&text(old), &text(new)), ..Lines::default() };
     }
-    Lines {
-        head: String::new(),
-        block: vec![format!("{} {old}", paint(DESTROY, "-")), format!("{} {new}", paint(ADD, "+"))],
-    }
+    let block = vec![styled(Style::Removed, "-") + " " + old, styled(Style::Added, "+") + " " + new];
+    Lines { block, ..Lines::default() }
 }
 
 /// Returns the value on one line. A digest is shortened to its first digits.
@@ -244,24 +247,23 @@ fn new_text(text: &str, options: TextOptions) -> Lines {
     let all: Vec<_> = text.lines().collect();
     // One remaining line needs no more space than the note about it.
     let shown = if options.full || all.len() <= NEW_TEXT_LINES + 1 { all.len() } else { NEW_TEXT_LINES };
-    let mut block: Vec<_> =
-        all[..shown].iter().map(|line| format!("{}{}", paint(DIM, "| "), printable(line))).collect();
+    let mut block: Vec<_> = all[..shown].iter().map(|line| styled(Style::Dim, "| ") + *line).collect();
     if shown < all.len() {
-        block.push(paint(DIM, format!("… {} more lines (--full shows them)", all.len() - shown)));
+        block.push(styled(Style::Dim, format!("… {} more lines (--full shows them)", all.len() - shown)));
     }
     Lines { head: line_count(text), block }
 }
 
-fn line_count(text: &str) -> String {
-    paint(DIM, format!("({} lines)", text.lines().count()))
+fn line_count(text: &str) -> Line {
+    styled(Style::Dim, format!("({} lines)", text.lines().count()))
 }
 
-fn cut(text: &str, options: TextOptions) -> String {
+fn cut(text: &str, options: TextOptions) -> Line {
     let length = text.chars().count();
     let kept = options.width.saturating_sub(30).max(40);
     if options.full || length <= options.width.max(kept) {
-        return text.to_owned();
+        return text.into();
     }
     let shown: String = text.chars().take(kept).collect();
-    format!("{shown}{}", paint(DIM, format!("… ({} more characters)", length - kept)))
+    Line::from(shown) + styled(Style::Dim, format!("… ({} more characters)", length - kept))
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
 
 use super::row::{TextOptions, rows_between, table};
-use super::style::{DIM, paint};
+use super::text::{Line, Style, styled};
 
 /// Maximum length of a text in bytes. Longer texts are compared only by lines.
 const LONGEST: usize = 256 << 10;
@@ -15,7 +15,7 @@ type Parse = fn(&str) -> Option<Json>;
 
 /// Returns the lines above the diff of the texts. Returns none if they add nothing to the diff, because the texts have no structure or only top-level
 /// values differ.
-pub fn structure(before: &str, after: &str, options: TextOptions) -> Vec<String> {
+pub fn structure(before: &str, after: &str, options: TextOptions) -> Vec<Line> {
     if before.len().max(after.len()) > LONGEST {
         return Vec::new();
     }
@@ -26,7 +26,10 @@ pub fn structure(before: &str, after: &str, options: TextOptions) -> Vec<String>
     let [before, after] = [before, after].map(|document| Map::from_iter([(DOCUMENT.to_owned(), document)]));
     let found = differences(Some(&before), &after);
     if is_same {
-        return vec![paint(DIM, format!("as {format}: no change of values, only of order, comments or spacing"))];
+        return vec![styled(
+            Style::Dim,
+            format!("as {format}: no change of values, only of order, comments or spacing"),
+        )];
     }
     // A path of two names is the document and a top-level key. An added or removed null is not a difference.
     if found.iter().all(|d| d.path.len() <= 2 && d.path.iter().all(|step| matches!(step, PathSegment::Name(_)))) {
@@ -37,7 +40,7 @@ pub fn structure(before: &str, after: &str, options: TextOptions) -> Vec<String>
         let inner = row.path.strip_prefix(DOCUMENT).map(|path| path.trim_start_matches('.').to_owned());
         row.path = inner.unwrap_or_default();
     }
-    std::iter::once(paint(DIM, format!("as {format}:"))).chain(table(&rows, options)).collect()
+    std::iter::once(styled(Style::Dim, format!("as {format}:"))).chain(table(&rows, options)).collect()
 }
 
 /// The key of the document in the compared objects.
@@ -82,7 +85,7 @@ mod tests {
 
     fn lines(before: &str, after: &str) -> Vec<String> {
         let lines = structure(before, after, TextOptions { width: 100, full: false });
-        lines.iter().map(|line| anstream::adapter::strip_str(line).to_string()).collect()
+        lines.iter().map(Line::to_string).collect()
     }
 
     #[test]

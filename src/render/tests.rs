@@ -7,17 +7,16 @@ use moorfast_engine::provider::{Action, Class, ProviderError};
 use moorfast_engine::session::Failure;
 use std::time::Duration;
 
+use super::terminal::{Terminal, plain};
 use super::{TextOptions, drift, failure, html, json, markdown, plan, report, samples};
 use crate::error::Error;
 
 const OPTIONS: TextOptions = TextOptions { width: 100, full: false };
 
-fn plain(text: &str) -> String {
-    anstream::adapter::strip_str(text).to_string()
-}
+const COLORED: Terminal = Terminal { width: 100, colors: true };
 
 fn shown(sample: &Plan) -> String {
-    plain(&plan::plan(sample, OPTIONS))
+    plain(plan::plan(sample, OPTIONS))
 }
 
 #[test]
@@ -41,7 +40,7 @@ fn the_same_change_on_fifty_nodes_is_one_entry() {
     insta::assert_snapshot!("fleet_drifted", shown(&samples::drifted_fleet()));
     insta::assert_snapshot!(
         "fleet_drift",
-        plain(&drift::drift(&samples::drifted_fleet(), drift::Omitted::default(), OPTIONS))
+        plain(drift::drift(&samples::drifted_fleet(), drift::Omitted::default(), OPTIONS))
     );
     let samples = [
         (samples::fleet(), 4),
@@ -94,20 +93,20 @@ fn differences_between_nodes_are_shown_for_each_node() {
 fn narrow_and_full_plans() {
     let narrow = TextOptions { width: 60, full: false };
     let whole = TextOptions { width: 100, full: true };
-    insta::assert_snapshot!("narrow", plain(&plan::plan(&samples::updates(), narrow)));
-    assert!(!plain(&plan::plan(&samples::creates(), whole)).contains("more lines"));
+    insta::assert_snapshot!("narrow", plain(plan::plan(&samples::updates(), narrow)));
+    assert!(!plain(plan::plan(&samples::creates(), whole)).contains("more lines"));
 }
 
 #[test]
 fn colours() {
     let sample = Plan { changes: samples::updates().changes.into_iter().take(1).collect(), ..samples::nothing() };
-    insta::assert_snapshot!("colours", plan::plan(&sample, OPTIONS).replace('\u{1b}', "␛"));
+    insta::assert_snapshot!("colours", COLORED.write(&plan::plan(&sample, OPTIONS)).replace('\u{1b}', "␛"));
 }
 
 #[test]
 fn the_drift_command() {
-    insta::assert_snapshot!("drift", plain(&drift::drift(&samples::refresh(), drift::Omitted::default(), OPTIONS)));
-    insta::assert_snapshot!("in_sync", plain(&drift::drift(&samples::nothing(), drift::Omitted::default(), OPTIONS)));
+    insta::assert_snapshot!("drift", plain(drift::drift(&samples::refresh(), drift::Omitted::default(), OPTIONS)));
+    insta::assert_snapshot!("in_sync", plain(drift::drift(&samples::nothing(), drift::Omitted::default(), OPTIONS)));
 }
 
 #[test]
@@ -184,10 +183,10 @@ fn reports() {
         Report { outcomes: broken().outcomes.into_iter().take(2).collect(), gates: vec![], checks: vec![], ..broken() };
     let took = Duration::from_millis(1234);
     let mode = moorfast_engine::plan::PlanMode::Normal;
-    insta::assert_snapshot!("complete", plain(&report::closing(&complete, mode, took)));
-    let failures = report::failures(&broken(), None, 100);
-    insta::assert_snapshot!("incomplete", plain(&(failures + &report::closing(&broken(), mode, took))));
-    assert!(report::failures(&complete, None, 100).is_empty());
+    insta::assert_snapshot!("complete", plain(report::closing(&complete, mode, took)));
+    let failures = report::failures(&broken(), None);
+    insta::assert_snapshot!("incomplete", plain(failures + report::closing(&broken(), mode, took)));
+    assert!(report::failures(&complete, None).is_empty());
     assert!(!json::report(&broken(), &Default::default()).contains("s3cr3t"));
 }
 
@@ -212,6 +211,6 @@ fn errors() {
         Error::State(moorfast_engine::state::StateError::NoRecord { address: "ssh_file.x".to_owned() }),
         Error::Interrupted,
     ]
-    .map(|error| plain(&failure::error(&error, 100)));
+    .map(|error| plain(failure::error(&error)));
     insta::assert_snapshot!("errors", texts.join("---\n"));
 }

@@ -1,15 +1,16 @@
 //! The unified diff of two texts, with the changed words marked.
 
+use std::ops::Add;
+
 use similar::{ChangeTag, TextDiff};
 
-use super::style::{ADD, DESTROY, DIM, marked, paint};
-use super::value::printable;
+use super::text::{Line, Style, styled};
 
 /// Lines of context around a change.
 const CONTEXT: usize = 3;
 
 /// Returns the lines of the diff from `before` to `after`. Hunks start with `@@ -line,count +line,count @@`.
-pub fn text_diff(before: &str, after: &str) -> Vec<String> {
+pub fn text_diff(before: &str, after: &str) -> Vec<Line> {
     let diff = TextDiff::from_lines(before, after);
     let mut lines = Vec::new();
     for group in diff.grouped_ops(CONTEXT) {
@@ -17,11 +18,11 @@ pub fn text_diff(before: &str, after: &str) -> Vec<String> {
         let old = first.old_range().start..last.old_range().end;
         let new = first.new_range().start..last.new_range().end;
         let header = format!("@@ -{},{} +{},{} @@", old.start + 1, old.len(), new.start + 1, new.len());
-        lines.push(paint(DIM, header));
+        lines.push(styled(Style::Dim, header));
         for change in group.iter().flat_map(|op| diff.iter_inline_changes(op)) {
             lines.push(line(change.tag(), change.iter_strings_lossy()));
             if change.missing_newline() {
-                lines.push(paint(DIM, "\\ no newline at the end"));
+                lines.push(styled(Style::Dim, "\\ no newline at the end"));
             }
         }
     }
@@ -35,23 +36,16 @@ pub fn changed_lines(before: &str, after: &str) -> Vec<String> {
     changes.map(|change| format!("{}{}", change.tag(), change.value())).collect()
 }
 
-fn line<'a>(tag: ChangeTag, words: impl Iterator<Item = (bool, std::borrow::Cow<'a, str>)>) -> String {
-    let (symbol, style) = match tag {
-        ChangeTag::Delete => ("- ", Some(DESTROY)),
-        ChangeTag::Insert => ("+ ", Some(ADD)),
-        ChangeTag::Equal => ("  ", None),
+fn line<'a>(tag: ChangeTag, words: impl Iterator<Item = (bool, std::borrow::Cow<'a, str>)>) -> Line {
+    let (symbol, style, changed_style) = match tag {
+        ChangeTag::Delete => ("- ", Style::Removed, Style::RemovedWords),
+        ChangeTag::Insert => ("+ ", Style::Added, Style::AddedWords),
+        ChangeTag::Equal => ("  ", Style::Plain, Style::Plain),
     };
-    let mut text = style.map_or(symbol.to_owned(), |style| paint(style, symbol));
-    for (changed, word) in words {
-        let word = printable(word.trim_end_matches('\n'));
-        match style {
-            _ if word.is_empty() => {}
-            Some(style) if changed => text.push_str(&paint(marked(style), word)),
-            Some(style) => text.push_str(&paint(style, word)),
-            None => text.push_str(&word),
-        }
-    }
-    text
+    let word = |(changed, word): (bool, std::borrow::Cow<str>)| {
+        styled(if changed { changed_style } else { style }, word.trim_end_matches('\n'))
+    };
+    words.map(word).fold(styled(style, symbol), Line::add)
 }
 
 #[cfg(test)]
@@ -59,7 +53,7 @@ mod tests {
     use super::*;
 
     fn plain(before: &str, after: &str) -> String {
-        anstream::adapter::strip_str(&text_diff(before, after).join("\n")).to_string()
+        text_diff(before, after).iter().map(|line| format!("{line}\n")).collect()
     }
 
     #[test]

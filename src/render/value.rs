@@ -58,6 +58,9 @@ fn quoted(text: &str) -> String {
 
 /// Escapes the characters of `text` that could move the cursor of a terminal, change its colours, or hide or reorder text.
 pub fn printable(text: &str) -> String {
+    if !text.contains(is_invisible) {
+        return text.to_owned();
+    }
     text.chars().map(|c| if is_invisible(c) { escaped(c) } else { c.to_string() }).collect()
 }
 

@@ -1,14 +1,12 @@
 //! The words and symbols of actions and reasons.
 
-use anstyle::Style;
 use moorfast_engine::model::named;
 use moorfast_engine::plan::{Change, PathSegment, Reason, Selector, parse_path, path_text};
 use moorfast_engine::provider::{Action, Consequence, ObjectChange};
 use serde_json::Value;
 
 use super::instance_name::change_on_node;
-use super::style::{ADD, BOLD, CHANGE, DESTROY, DIM, READ, paint};
-use super::value::printable;
+use super::text::{Line, Style, styled};
 
 /// Maximum number of objects in a headline.
 const NAMED: usize = 3;
@@ -37,6 +35,11 @@ pub fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
+/// Returns a warning.
+pub fn warning(text: impl Into<Line>) -> Line {
+    styled(Style::Warning, "warning:") + " " + text
+}
+
 /// Returns the danger of `change`.
 pub fn danger(change: &Change) -> Danger {
     let has = |wanted: fn(&Consequence) -> bool| change.consequences.iter().any(wanted);
@@ -55,18 +58,18 @@ pub fn danger(change: &Change) -> Danger {
     }
 }
 
-/// Returns the symbol of an action and its colour.
+/// Returns the symbol of an action and its style.
 pub fn symbol(action: Action) -> (&'static str, Style) {
     match action {
-        Action::Create => ("+", ADD),
-        Action::Update => ("~", CHANGE),
-        Action::Replace => ("-/+", DESTROY),
-        Action::ReplaceCreateFirst => ("+/-", DESTROY),
-        Action::Delete => ("-", DESTROY),
-        Action::Read => ("<=", READ),
-        Action::Adopt => ("=", READ),
-        Action::Forget => (".", DIM),
-        Action::NoOp => (" ", DIM),
+        Action::Create => ("+", Style::Added),
+        Action::Update => ("~", Style::Changed),
+        Action::Replace => ("-/+", Style::Removed),
+        Action::ReplaceCreateFirst => ("+/-", Style::Removed),
+        Action::Delete => ("-", Style::Removed),
+        Action::Read => ("<=", Style::Read),
+        Action::Adopt => ("=", Style::Read),
+        Action::Forget => (".", Style::Dim),
+        Action::NoOp => (" ", Style::Dim),
     }
 }
 
@@ -100,9 +103,9 @@ pub fn listed(change: &Change) -> Vec<&ObjectChange> {
 }
 
 /// Returns the line of an object: its action, and why it must be replaced.
-pub fn object_line(object: &ObjectChange) -> String {
+pub fn object_line(object: &ObjectChange) -> Line {
     let (mark, style) = symbol(object.action);
-    let line = format!("{} {}", paint(style, mark), printable(&object.name));
+    let line = styled(style, mark) + " " + object.name.as_str();
     let inside = |path: &String| {
         let steps = parse_path(path);
         let start = steps.iter().position(|step| *step == PathSegment::Name(object.name.clone())).unwrap_or(0);
@@ -110,10 +113,10 @@ pub fn object_line(object: &ObjectChange) -> String {
     };
     let forcing: Vec<_> = object.replace_paths.iter().map(inside).collect();
     match object.action {
-        Action::Forget => format!("{line} {}", paint(DIM, "# moves to another resource")),
-        Action::Adopt => format!("{line} {}", paint(DIM, "# exists already, will be recorded")),
+        Action::Forget => line + " " + styled(Style::Dim, "# moves to another resource"),
+        Action::Adopt => line + " " + styled(Style::Dim, "# exists already, will be recorded"),
         _ if forcing.is_empty() => line,
-        _ => format!("{line} {}", paint(DESTROY, format!("# forces replacement: {}", printable(&forcing.join(", "))))),
+        _ => line + " " + styled(Style::Removed, format!("# forces replacement: {}", forcing.join(", "))),
     }
 }
 
@@ -130,11 +133,11 @@ fn removals(change: &Change) -> Option<String> {
     };
     let of = |is_meant: fn(Action) -> bool| {
         let objects = change.objects.iter().filter(|object| is_meant(object.action));
-        objects.map(|object| printable(&object.name)).collect()
+        objects.map(|object| object.name.clone()).collect()
     };
     let others = change.consequences.iter().filter_map(|consequence| match consequence {
         // The removals of a named object are listed with that object.
-        Consequence::Removal { object } if change.objects.is_empty() => Some(printable(object)),
+        Consequence::Removal { object } if change.objects.is_empty() => Some(object.clone()),
         _ => None,
     });
     let parts = [
@@ -147,33 +150,31 @@ fn removals(change: &Change) -> Option<String> {
 }
 
 /// Returns the predicate of the headline of a change. An update without changed attributes is a restart because of a trigger.
-pub fn headline(change: &Change, attributes: usize) -> String {
+pub fn headline(change: &Change, attributes: usize) -> Line {
     let overwrites = change.consequences.contains(&Consequence::Overwrite);
     let count = match change.objects.len() {
         0 => String::new(),
         count => format!(" ({count} objects)"),
     };
     let removals = removals(change);
-    let with_removals =
-        |verb: &str| paint(DESTROY.bold(), format!("{verb}{}", removals.as_deref().unwrap_or_default()));
+    let danger = |text: &str| styled(Style::Danger, text);
+    let with_removals = |verb: &str| danger(&format!("{verb}{}", removals.as_deref().unwrap_or_default()));
     match change.action {
         Action::Update if removals.is_some() => with_removals("will be updated"),
         Action::Create if removals.is_some() => with_removals("will be created"),
-        Action::Update if overwrites && change.restarts() => paint(DESTROY.bold(), "will be overwritten and restarted"),
-        Action::Update if overwrites => paint(DESTROY.bold(), "will be overwritten"),
-        Action::Update if change.restarts() && attributes == 0 => paint(BOLD, "will be restarted"),
-        Action::Update if change.restarts() => paint(BOLD, "will be updated in place and restarted"),
-        Action::Create => paint(ADD.bold(), "will be created") + &count,
-        Action::Update => paint(BOLD, "will be updated in place"),
-        Action::Replace => paint(DESTROY.bold(), "must be replaced"),
-        Action::ReplaceCreateFirst => {
-            paint(DESTROY.bold(), "must be replaced (created before the old one is destroyed)")
-        }
-        Action::Delete => paint(DESTROY.bold(), "will be destroyed") + &count,
-        Action::Read => "will be read during apply".to_owned(),
-        Action::Adopt => "exists as declared and will be adopted".to_owned(),
-        Action::Forget => "will be removed from the state, but not destroyed".to_owned(),
-        Action::NoOp => "has no changes".to_owned(),
+        Action::Update if overwrites && change.restarts() => danger("will be overwritten and restarted"),
+        Action::Update if overwrites => danger("will be overwritten"),
+        Action::Update if change.restarts() && attributes == 0 => styled(Style::Bold, "will be restarted"),
+        Action::Update if change.restarts() => styled(Style::Bold, "will be updated in place and restarted"),
+        Action::Create => styled(Style::Success, "will be created") + count,
+        Action::Update => styled(Style::Bold, "will be updated in place"),
+        Action::Replace => danger("must be replaced"),
+        Action::ReplaceCreateFirst => danger("must be replaced (created before the old one is destroyed)"),
+        Action::Delete => danger("will be destroyed") + count,
+        Action::Read => "will be read during apply".into(),
+        Action::Adopt => "exists as declared and will be adopted".into(),
+        Action::Forget => "will be removed from the state, but not destroyed".into(),
+        Action::NoOp => "has no changes".into(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
@@ -69,30 +69,19 @@ impl Graph {
         self.neighbors(instance, petgraph::Incoming)
     }
 
-    /// Returns the direct dependants of `instance`.
-    pub fn dependants(&self, instance: usize) -> impl Iterator<Item = usize> + '_ {
-        self.neighbors(instance, petgraph::Outgoing)
-    }
-
     fn neighbors(&self, instance: usize, direction: petgraph::Direction) -> impl Iterator<Item = usize> + '_ {
         self.edges.neighbors_directed(self.vertices[instance], direction).map(|v| self.edges[v])
     }
 
     /// Returns the instances in waves. Each wave depends only on earlier waves.
     pub fn waves(&self) -> Vec<Vec<usize>> {
-        let mut missing: Vec<_> = (0..self.vertices.len()).map(|i| self.dependencies(i).count()).collect();
-        let mut wave: Vec<_> = (0..missing.len()).filter(|i| missing[*i] == 0).collect();
-        let mut waves = Vec::new();
-        while !wave.is_empty() {
-            let mut next = BTreeSet::new();
-            for dependant in wave.iter().flat_map(|i| self.dependants(*i)) {
-                missing[dependant] -= 1;
-                if missing[dependant] == 0 {
-                    next.insert(dependant);
-                }
-            }
-            waves.push(std::mem::replace(&mut wave, next.into_iter().collect()));
+        let mut places = vec![0; self.vertices.len()];
+        // The graph has no cycles, so it has an order.
+        for i in toposort(&self.edges, None).unwrap_or_default().into_iter().map(|v| self.edges[v]) {
+            places[i] = self.dependencies(i).map(|before| places[before] + 1).max().unwrap_or(0);
         }
+        let mut waves = vec![Vec::new(); places.iter().max().map_or(0, |last| last + 1)];
+        places.into_iter().enumerate().for_each(|(i, place)| waves[place].push(i));
         waves
     }
 

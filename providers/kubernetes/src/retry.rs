@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use http::{Method, Request, Response, StatusCode};
 use kube::client::Body;
 use tokio::time::{Sleep, sleep};
@@ -9,26 +10,24 @@ use tower::BoxError;
 use tower::retry::Policy;
 
 /// The number of retries of one request.
-const ATTEMPTS: u32 = 6;
-/// The first pause. Each further pause is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const ATTEMPTS: usize = 6;
 /// The longest pause, even if the server asks for more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The pauses between the attempts. They are random, so that many requests are not repeated at the same time.
+const PAUSES: ExponentialBuilder =
+    ExponentialBuilder::new().with_min_delay(Duration::from_millis(200)).with_max_times(ATTEMPTS).with_jitter();
 
 /// Retries requests after a temporary failure: too many requests, a restarting server, a broken connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Retry {
-    attempts: u32,
+    attempts: usize,
 }
 
 impl Retry {
     fn pause(&mut self, requested: Option<Duration>) -> Option<Sleep> {
-        if self.attempts == ATTEMPTS {
-            return None;
-        }
-        let pause = requested.unwrap_or(FIRST_PAUSE * 2u32.pow(self.attempts)).min(LONGEST_PAUSE);
+        let pause = PAUSES.build().nth(self.attempts)?;
         self.attempts += 1;
-        Some(sleep(pause))
+        Some(sleep(requested.unwrap_or(pause).min(LONGEST_PAUSE)))
     }
 }
 
@@ -127,6 +126,6 @@ mod tests {
         let start = tokio::time::Instant::now();
         assert_eq!(retry.pause(Some(Duration::from_secs(7))).unwrap().deadline(), start + Duration::from_secs(7));
         assert!(retry.pause(Some(Duration::from_secs(u64::MAX))).unwrap().deadline() <= start + LONGEST_PAUSE);
-        assert_eq!(std::iter::from_fn(|| retry.pause(None)).count(), ATTEMPTS as usize - 2);
+        assert_eq!(std::iter::from_fn(|| retry.pause(None)).count(), ATTEMPTS - 2);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -19,6 +20,11 @@ const MAX_CONFLICTS: usize = 100;
 
 /// The longest pause between two attempts at a server that does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(50))
+    .with_max_delay(LONGEST_PAUSE)
+    .without_max_times()
+    .with_jitter();
 
 /// The data that all parts of a store on a server share.
 pub(super) struct Core<M: Medium> {
@@ -342,16 +348,15 @@ fn is_key_of(key: &SealKey, head: &Head) -> bool {
     key.check(&head.lineage) == head.key_check
 }
 
-/// Increasing pauses between attempts.
-pub(super) struct Pauses(Duration);
+/// Increasing pauses between attempts. They are random, so that two processes that conflict do not do so again.
+pub(super) struct Pauses(ExponentialBackoff);
 
 pub(super) fn pauses() -> Pauses {
-    Pauses(Duration::from_millis(50))
+    Pauses(PAUSES.build())
 }
 
 impl Pauses {
     pub(super) async fn next(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+        tokio::time::sleep(self.0.next().unwrap_or(LONGEST_PAUSE)).await;
     }
 }
