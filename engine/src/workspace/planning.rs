@@ -16,7 +16,7 @@ use crate::configuration::scope::{InstanceScope, Values};
 use crate::configuration::static_values::StaticValues;
 use crate::model::{Address, CheckResult, Diagnostic, NodeChange, NodeName, Value, suggest};
 use crate::plan::{
-    Change, Draft, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, Planner, rollouts,
+    Change, Draft, Inputs, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, Planner, rollouts,
 };
 use crate::policy;
 use crate::provider::{Action, ProviderError};
@@ -70,10 +70,10 @@ impl Workspace {
             }
         }
         let session = Session::open(&expanded, aliases(&expanded, state), &self.data_dir, events, interrupt).await?;
-        let planner = Planner::new(&expanded, &graph, &session, key, options, &static_values, state)
-            .tolerating_unread(tolerates_unread);
+        let inputs = Inputs { expanded: &expanded, graph: &graph, static_values: &static_values, key, options };
+        let planner = Planner { inputs, session: &session, tolerates_unread };
         let draft = tokio::select! {
-            draft = planner.run() => draft,
+            draft = planner.run(state) => draft,
             () = interrupt.stop.cancelled() => Err(Failure::Interrupted),
         };
         let plan = match draft {
