@@ -148,3 +148,77 @@ fn planned_dependencies(inputs: &Inputs, draft: &Draft, instance: &Instance) -> 
     };
     inputs.dependencies(&instance.address).filter_map(planned).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::plan::samples::{Configuration, address, file, prior, recorded_file};
+
+    const A: &str = "mem_file.a[\"n1\"]";
+
+    /// Returns the candidate `mem_file.a` with these objects on the node.
+    fn candidate_of<'a>(
+        configuration: &'a Configuration,
+        records: Vec<Record>,
+        current: Option<Observed>,
+        former: Option<Observed>,
+    ) -> Result<(Candidate<'a>, PlanRequest), ProviderError> {
+        let key = |key: fn(Address) -> ReadingKey| key(address(A));
+        let readings = [(key(ReadingKey::Current), Ok(current)), (key(ReadingKey::Former), Ok(former))];
+        let mut readings = Readings(HashMap::from(readings));
+        let (instance, desired) = (configuration.instance(A), configuration.desired(A));
+        candidate(&configuration.inputs(), &prior(records), &Draft::default(), instance, desired, &mut readings)
+    }
+
+    fn manifest(more: &str) -> Configuration {
+        Configuration::of(&format!("[resource.mem_file.a]\non = \"n1\"\npath = \"/a\"\n{more}"))
+    }
+
+    #[test]
+    fn an_object_is_foreign_unless_the_state_or_an_import_knows_it() {
+        let foreign = |more, records| {
+            let (_, request) = candidate_of(&manifest(more), records, Some(file("/a", "")), None).unwrap();
+            request.foreign
+        };
+        assert!(foreign("", Vec::new()));
+        assert!(!foreign("", vec![recorded_file(A, "/a", "")]));
+        assert!(!foreign("", vec![recorded_file("mem_file.other[\"n1\"]", "/a", "")]));
+        let replaced = Record {
+            pending: vec![recorded_file("mem_file.other[\"n1\"]", "/a", "")],
+            ..recorded_file("mem_file.other[\"n1\"]", "/b", "")
+        };
+        assert!(!foreign("", vec![replaced]));
+        assert!(!foreign("[[import]]\nto = \"mem_file.a\"", Vec::new()));
+    }
+
+    #[test]
+    fn an_object_with_another_identity_is_the_former_one() {
+        let configuration = manifest("");
+        let records = vec![recorded_file(A, "/old", "")];
+        let (candidate, request) = candidate_of(&configuration, records, None, Some(file("/old", ""))).unwrap();
+        assert!(candidate.former.is_some() && candidate.recorded.is_some());
+        assert!(request.recorded.is_none() && request.observed.is_none());
+        // With the recorded identity there is no former object.
+        let records = vec![recorded_file(A, "/a", "")];
+        let (candidate, request) = candidate_of(&configuration, records, Some(file("/a", "")), None).unwrap();
+        assert!(candidate.former.is_none() && request.recorded.is_some() && request.observed.is_some());
+    }
+
+    #[test]
+    fn an_import_of_nothing_and_a_move_to_another_target_fail() {
+        let error = |more, records| candidate_of(&manifest(more), records, None, None).err().unwrap().summary;
+        let import = error("[[import]]\nto = \"mem_file.a\"", Vec::new());
+        assert_eq!(import, format!("cannot import `{A}`: /a does not exist on n1"));
+        let elsewhere = Record { target: "n2".to_owned(), ..recorded_file(A, "/a", "") };
+        assert_eq!(error("", vec![elsewhere]), format!("`{A}` cannot move from n2 to n1"));
+    }
+
+    #[test]
+    fn ignored_attributes_are_desired_as_they_are_observed() {
+        let configuration = manifest("lifecycle.ignore_changes = [\"content\"]");
+        let (_, request) = candidate_of(&configuration, Vec::new(), Some(file("/a", "theirs")), None).unwrap();
+        assert_eq!(request.desired["content"], Value::from("theirs"));
+    }
+}

@@ -77,3 +77,29 @@ fn deferred(inputs: &Inputs, prior: &Prior, instance: &Instance, arguments: Attr
     let change = Change { after: Some(after), ..Change::of_instance(inputs, prior, instance, Action::Read) };
     Decision { change, drift: None, item: None, values: Some(with_unknown(instance, arguments)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::samples::{Configuration, change, prior};
+
+    #[test]
+    fn a_data_source_is_deferred_if_its_dependency_changes() {
+        let file = "[resource.mem_file.a]\non = \"n1\"\npath = \"/a\"";
+        let data = "[data.mem_data.d]\nof = \"x\"\ndepends_on = [\"mem_file.a\"]";
+        let configuration = Configuration::of(&format!("{file}\n{data}"));
+        let deferred = |action| {
+            let mut draft = Draft::default();
+            let change = change("mem_file.a[\"n1\"]", action, &[]);
+            draft.add(Decision { change, drift: None, item: None, values: None });
+            let instances = [configuration.instance("data.mem_data.d")];
+            let sources = data_sources(&configuration.inputs(), &prior([]), &draft, &instances).unwrap();
+            assert_eq!(sources.requests.into_iter().count(), usize::from(sources.deferred.is_empty()));
+            sources.deferred
+        };
+        assert!(deferred(Action::NoOp).is_empty() && deferred(Action::Adopt).is_empty());
+        let [Decision { change, values, .. }] = &deferred(Action::Update)[..] else { panic!("not deferred") };
+        assert_eq!(change.action, Action::Read);
+        assert!(values.as_ref().unwrap()["value"].is_unknown());
+    }
+}

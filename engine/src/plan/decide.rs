@@ -208,3 +208,125 @@ pub(super) fn prevented(address: &Address, objects: &[&str], span: Option<Span>)
         None => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::plan::model::Reason;
+    use crate::plan::samples::{Configuration, file, prior, recorded_file};
+
+    const A: &str = "mem_file.a[\"n1\"]";
+
+    /// Returns the decision about `mem_file.a`, for which its provider proposes `action` with the desired attributes.
+    fn decided(
+        configuration: &Configuration,
+        recorded: Option<Record>,
+        former: Option<Observed>,
+        observed: Option<Observed>,
+        action: ProposedAction,
+    ) -> Result<Decision, Failure> {
+        let instance = configuration.instance(A);
+        let desired = configuration.desired(A);
+        let planned = match &observed {
+            Some(observed) => observed.attributes.clone().into_iter().chain(desired.clone()).collect(),
+            None => with_unknown(instance, desired.clone()),
+        };
+        let recorded = recorded.map(Arc::new);
+        let request = PlanRequest {
+            address: instance.address.clone(),
+            resource_type: instance.resource_type.clone(),
+            desired,
+            recorded: recorded.clone(),
+            foreign: recorded.is_none() && observed.is_some(),
+            observed,
+            ignored: Vec::new(),
+            triggers: Vec::new(),
+            dependencies: Vec::new(),
+        };
+        let prior = prior(recorded.as_deref().cloned());
+        let candidate = Candidate { instance, recorded, former, superseded: Vec::new(), restarted_by: Vec::new() };
+        let draft = Draft::default();
+        decide(&configuration.inputs(), &prior, &draft, candidate, request, Proposal::new(action, planned))
+    }
+
+    fn manifest(more: &str) -> Configuration {
+        Configuration::of(&format!("[resource.mem_file.a]\non = \"n1\"\npath = \"/a\"\ncontent = \"new\"\n{more}"))
+    }
+
+    #[test]
+    fn an_object_that_was_changed_outside_is_updated_and_its_drift_is_noted() {
+        let recorded = || Some(recorded_file(A, "/a", "new"));
+        let update = |more, content| {
+            let observed = Some(file("/a", content));
+            decided(&manifest(more), recorded(), None, observed, ProposedAction::Update).unwrap()
+        };
+        let Decision { change, drift, values, .. } = update("", "theirs");
+        assert_eq!((change.action, change.reasons), (Action::Update, vec![Reason::Drift]));
+        assert_eq!(drift.and_then(|drift| drift.after), change.before);
+        assert_eq!(values.unwrap()["content"], Value::from("new"));
+        assert_eq!(update("lifecycle.ignore_changes = [\"content\"]", "theirs").drift, None);
+        assert_eq!(update("", "new").drift, None);
+        let gone = decided(&manifest(""), recorded(), None, None, ProposedAction::Create).unwrap();
+        assert_eq!((gone.change.reasons, gone.drift.unwrap().after), (vec![Reason::Gone], None));
+    }
+
+    #[test]
+    fn the_former_object_is_replaced_and_shown_as_the_object_before() {
+        let former = Some(file("/old", "new"));
+        let recorded = Some(recorded_file(A, "/old", "new"));
+        let Decision { change, drift, item, values } =
+            decided(&manifest(""), recorded, former, None, ProposedAction::Create).unwrap();
+        let reasons = vec![Reason::Immutable { attributes: vec!["path".to_owned()] }];
+        assert_eq!((change.action, change.reasons, drift), (Action::Replace, reasons, None));
+        assert_eq!(change.before.unwrap()["path"], "/old");
+        assert!(!item.unwrap().displaced);
+        assert!(values.unwrap()["id"].is_unknown());
+    }
+
+    #[test]
+    fn a_forced_replacement_has_new_computed_values_and_may_overwrite_a_foreign_object() {
+        let mut configuration = manifest("");
+        configuration.options.replace = vec!["mem_file.a".parse().unwrap()];
+        let replaced = |recorded| {
+            let observed = Some(file("/a", "new"));
+            decided(&configuration, recorded, None, observed, ProposedAction::NoOp).unwrap()
+        };
+        let Decision { change, values, .. } = replaced(Some(recorded_file(A, "/a", "new")));
+        assert_eq!((change.action, change.reasons), (Action::Replace, vec![Reason::Requested]));
+        assert_eq!(change.consequences, []);
+        assert!(values.unwrap()["id"].is_unknown());
+        assert_eq!(replaced(None).change.consequences, [Consequence::Overwrite]);
+    }
+
+    #[test]
+    fn a_forbidden_replacement_and_a_violated_postcondition_are_errors() {
+        let error = |more, action| {
+            let recorded = Some(recorded_file(A, "/a", "new"));
+            match decided(&manifest(more), recorded, None, Some(file("/a", "new")), action) {
+                Err(Failure::Manifest(errors)) => errors[0].summary.clone(),
+                Err(failure) => panic!("{failure}"),
+                Ok(decision) => panic!("{:?}", decision.change),
+            }
+        };
+        let replace = ProposedAction::Replace(vec!["content".to_owned()]);
+        let prevented = error("lifecycle.prevent_destroy = true", replace);
+        assert_eq!(prevented, format!("`{A}` would be destroyed, but lifecycle.prevent_destroy forbids it"));
+        let condition = "postcondition = { condition = '${self.id == \"2\"}', error_message = \"not the second\" }";
+        assert_eq!(error(condition, ProposedAction::NoOp), format!("postcondition of {A}: not the second"));
+    }
+
+    #[test]
+    fn an_object_has_one_owner() {
+        let other = "[resource.mem_file.b]\non = \"n1\"\npath = \"/b\"";
+        let configuration = manifest(other);
+        let mut owners = Owners::default();
+        let mut claim_as = |name| {
+            let instance = configuration.instance(name);
+            claim(configuration.inputs().expanded, &mut owners, instance, &configuration.desired(A))
+        };
+        assert!(claim_as(A).is_ok() && claim_as(A).is_ok());
+        assert!(matches!(claim_as("mem_file.b[\"n1\"]"), Err(Failure::Manifest(_))));
+    }
+}

@@ -180,3 +180,73 @@ fn dependants_first<'a>(records: BTreeMap<&'a Address, &'a Arc<Record>>) -> Vec<
         Err(_) => records.into_iter().collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::plan::samples::{Configuration, address, file, prior, recorded_file};
+
+    /// Returns the removals of `records`, whose objects exist.
+    fn removed(configuration: &Configuration, records: Vec<Record>) -> Removals {
+        let inputs = configuration.inputs();
+        let observed =
+            |record: &Record| (ReadingKey::Former(address(&record.address)), Ok(Some(file(&record.identity, ""))));
+        let mut readings = Readings(records.iter().map(observed).collect::<HashMap<_, _>>());
+        let prior = prior(records);
+        let selected = Selected::of(&inputs, &prior);
+        let draft = Draft::new(Default::default(), inputs.static_values.owners(), Vec::new());
+        removals(&inputs, &prior, &selected, &draft, &mut readings)
+    }
+
+    fn actions(removals: &Removals) -> Vec<(String, Action)> {
+        let changes = removals.decisions.iter().map(|decision| &decision.change);
+        changes.map(|change| (change.address.resource.name.clone(), change.action)).collect()
+    }
+
+    fn orphan(name: &str) -> Record {
+        recorded_file(&format!("mem_file.{name}[\"n1\"]"), &format!("/{name}"), "")
+    }
+
+    #[test]
+    fn dependants_are_removed_first() {
+        let b = Record { dependencies: vec!["mem_file.a[\"n1\"]".to_owned()], ..orphan("b") };
+        let removals = removed(&Configuration::of(""), vec![orphan("a"), b]);
+        assert_eq!(actions(&removals), [("b".to_owned(), Action::Delete), ("a".to_owned(), Action::Delete)]);
+        assert_eq!(removals.decisions[0].change.reasons, [Reason::Removed]);
+    }
+
+    #[test]
+    fn an_object_that_is_released_or_has_another_owner_is_kept() {
+        let released = "[[removed]]\nfrom = \"mem_file.a\"\ndestroy = false";
+        let owned = "[resource.mem_file.new]\non = \"n1\"\npath = \"/a\"";
+        for manifest in [released, owned] {
+            let removals = removed(&Configuration::of(manifest), vec![orphan("a")]);
+            assert_eq!(actions(&removals), [("a".to_owned(), Action::Forget)], "{manifest}");
+        }
+        // A destroy removes it in any case.
+        let mut configuration = Configuration::of(owned);
+        configuration.options.mode = PlanMode::Destroy;
+        assert_eq!(actions(&removed(&configuration, vec![orphan("a")])), [("a".to_owned(), Action::Delete)]);
+    }
+
+    #[test]
+    fn a_record_of_a_node_that_does_not_exist_is_removed_with_a_warning() {
+        let removals = removed(&Configuration::of(""), vec![Record { target: "n2".to_owned(), ..orphan("a") }]);
+        assert!(removals.warnings[0].contains("`n2` is not in the inventory"), "{:?}", removals.warnings);
+    }
+
+    #[test]
+    fn a_prevented_removal_is_an_error() {
+        let removals = removed(&Configuration::of(""), vec![Record { prevent_destroy: true, ..orphan("a") }]);
+        assert_eq!(removals.errors.len(), 1);
+    }
+
+    #[test]
+    fn records_with_circular_dependencies_are_all_removed() {
+        let depends = |name, on: &str| Record { dependencies: vec![format!("mem_file.{on}[\"n1\"]")], ..orphan(name) };
+        let removals = removed(&Configuration::of(""), vec![depends("a", "b"), depends("b", "a")]);
+        assert_eq!(removals.decisions.len(), 2);
+    }
+}

@@ -49,3 +49,37 @@ fn digest_after(inputs: &Inputs, prior: &Prior, draft: &Draft, address: &Address
     let attributes = merged_attributes(Some(known), observed, inputs.key);
     Some(Record { attributes, ..(**known).clone() }.digest())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::draft::Decision;
+    use crate::plan::samples::{Configuration, address, change, prior, recorded_file};
+
+    const WATCHED: &str = "mem_file.a[\"n1\"]";
+    const WATCHING: &str = "mem_file.b[\"n1\"]";
+
+    #[test]
+    fn a_restart_is_pending_if_the_watched_record_differs_from_the_last_one_seen() {
+        let files = "[resource.mem_file.a]\non = \"n1\"\npath = \"/a\"\n[resource.mem_file.b]\non = \"n1\"\npath = \"/b\"\nrestart_on = [\"mem_file.a\"]";
+        let configuration = Configuration::of(files);
+        let watched = recorded_file(WATCHED, "/a", "now");
+        let seen = recorded_file(WATCHED, "/a", "before");
+        let pending = |last_seen: &Record, action| {
+            let triggers = [(WATCHED.to_owned(), last_seen.digest())].into();
+            let watching = Record { triggers, ..recorded_file(WATCHING, "/b", "") };
+            let prior = prior([watched.clone(), watching]);
+            let mut draft = Draft::default();
+            let change = change(WATCHED, action, &[]);
+            draft.add(Decision { change, drift: None, item: None, values: None });
+            let instance = configuration.instance(WATCHING);
+            let found =
+                super::triggers(&configuration.inputs(), &prior, &draft, instance, &instance.resource.restart_on);
+            found.into_iter().map(|trigger| (trigger.address, trigger.pending)).collect::<Vec<_>>()
+        };
+        assert_eq!(pending(&watched, Action::NoOp), []);
+        assert_eq!(pending(&watched, Action::Adopt), []);
+        assert_eq!(pending(&watched, Action::Update), [(address(WATCHED), false)]);
+        assert_eq!(pending(&seen, Action::NoOp), [(address(WATCHED), true)]);
+    }
+}
