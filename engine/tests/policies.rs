@@ -21,8 +21,7 @@ async fn said(bench: &Bench, options: &PlanOptions, applying: bool) -> (Vec<(Str
     let (events, interrupt) = (Events::default(), Interrupt::default());
     let mut planned = bench.workspace().plan(&state, store.seal_key(), options, &events, &interrupt).await.unwrap();
     let diagnostics = planned.evaluate_policies(applying).unwrap();
-    let plan = planned.plan.clone();
-    planned.close().await;
+    let plan = planned.close().await;
     let violated = plan.policies.iter().filter_map(|p| Some((p.name.clone(), p.violation.clone()?)));
     let violated: Vec<_> = violated.collect();
     assert_eq!(diagnostics.len(), violated.len());

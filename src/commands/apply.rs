@@ -118,7 +118,7 @@ impl Apply {
         let planned = run.complete(resumed.map_err(|failure| run.error(failure))?).await?;
         // A maintenance window depends on the time of the apply, so the policies are evaluated again.
         let (planned, messages) = run.with_policies(planned, true).await?;
-        if planned.plan.is_denied() {
+        if planned.plan().is_denied() {
             return denied(&run, planned, lock, &messages, &self.applying).await;
         }
         apply(&run, planned, lock, &self.applying, true).await
@@ -150,12 +150,12 @@ pub async fn plan_and_apply(
     let planned = run.plan(&store, &store.snapshot().await?, options).await?;
     let (planned, messages) = run.with_policies(planned, true).await?;
     if !applying.json {
-        invocation.ui.out(plan::plan(&planned.plan, invocation.ui.text_options(applying.full)))?;
+        invocation.ui.out(plan::plan(planned.plan(), invocation.ui.text_options(applying.full)))?;
     }
-    if planned.plan.is_denied() {
+    if planned.plan().is_denied() {
         return denied(&run, planned, lock, &messages, applying).await;
     }
-    if !applying.auto_approve && planned.plan.has_changes() && !approved(&run, applying, mode).await? {
+    if !applying.auto_approve && planned.plan().has_changes() && !approved(&run, applying, mode).await? {
         planned.close().await;
         release(lock, invocation).await;
         invocation.ui.err("Nothing was changed.\n");
@@ -208,7 +208,7 @@ async fn approved(run: &Run<'_>, applying: &Applying, mode: PlanMode) -> Result<
 }
 
 async fn apply(run: &Run<'_>, planned: Planned, lock: Lock, applying: &Applying, verify: bool) -> Result<Exit, Error> {
-    let mode = planned.plan.options.mode;
+    let mode = planned.plan().options.mode;
     let started = Instant::now();
     let record = RunRecord::new(match mode {
         PlanMode::Destroy => "destroy",

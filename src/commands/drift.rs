@@ -97,8 +97,8 @@ impl Drift {
         let stored = StoredHistory::read(&store, &folder).await;
         let run = Run::new(invocation, &workspace, ProgressFormat::Text);
         let planned = run.plan_readable(&store, &snapshot, &self.selection.options(PlanMode::RefreshOnly)).await?;
-        let (plan, unread) = (planned.plan.clone(), planned.unread.clone());
-        planned.close().await;
+        let unread = planned.unread.clone();
+        let plan = planned.close().await;
 
         let seen = Sightings { plan: &plan, unread: &unread, snapshot: &snapshot, key: store.seal_key() };
         let observation = seen.observation(Timestamp::now());

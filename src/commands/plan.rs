@@ -80,8 +80,8 @@ impl Plan {
             lock.release().await?;
         }
         let (planned, messages) = run.with_policies(planned, false).await?;
-        let (plan, statistics) = (planned.plan.clone(), planned.statistics());
-        planned.close().await;
+        let statistics = planned.statistics();
+        let plan = planned.close().await;
         if let Some(path) = &self.out {
             plan_file::write(path, &plan, key.as_ref())?;
         }

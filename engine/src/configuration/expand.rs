@@ -10,7 +10,7 @@ use crate::manifest::{Check, Manifest, Resource, Rollout};
 use crate::model::schema::mark_sensitive;
 use crate::model::{Address, Attributes, Diagnostic, Node, NodeName, ResourceAddress, Value};
 use crate::provider::catalog::Catalog;
-use crate::provider::{ResourceType, Target, TargetKind};
+use crate::provider::{ReadRequest, ResourceType, Target, TargetKind};
 
 /// A manifest with its inventory evaluated and its blocks expanded. It does not depend on the state or on any target.
 pub(crate) struct Expanded {
@@ -91,6 +91,11 @@ impl Instance {
         let is_on_node = self.resource_type.declaration().target_kind == TargetKind::Node;
         (is_on_node || self.resource_type.is_bound_to_machine()).then_some(&node.name)
     }
+
+    /// Returns a request to read the object of the instance. `recorded` is the record of this object, if there is one.
+    pub fn read_request(&self, desired: Option<Attributes>, recorded: Option<Arc<Record>>) -> ReadRequest {
+        ReadRequest { address: self.address.clone(), resource_type: self.resource_type.clone(), desired, recorded }
+    }
 }
 
 /// One instance of a check.
@@ -130,6 +135,12 @@ impl Expanded {
     /// Returns the instance at `address`.
     pub fn instance(&self, address: &Address) -> Option<&Instance> {
         self.index.get(address).map(|i| &self.instances[*i])
+    }
+
+    /// Returns a request to read the object that a record describes. `None` if its type does not exist any more.
+    pub fn read_request(&self, address: &Address, record: Arc<Record>) -> Option<ReadRequest> {
+        let resource_type = self.catalog.resource_type(&record.resource_type)?.clone();
+        Some(ReadRequest { address: address.clone(), resource_type, desired: None, recorded: Some(record) })
     }
 
     /// Returns the target of a resource by the names of its provider instance and target. `None` if the node or the type no longer exists.

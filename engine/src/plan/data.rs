@@ -1,93 +1,105 @@
 //! Data sources: read during the plan, or deferred to the apply.
 
-use futures::future::join_all;
-
-use super::Change;
-use super::planner::Planner;
-use super::requests::{Requests, with_missing_answers};
+use super::batches::Batches;
+use super::draft::{Decision, Draft};
+use super::inputs::Inputs;
+use super::model::Change;
+use super::prior::Prior;
 use crate::configuration::expand::Instance;
 use crate::configuration::static_values::{deduplicated, with_unknown};
 use crate::model::{Attributes, Value, seal_attributes};
 use crate::provider::{Action, DataRequest};
 use crate::session::Failure;
 
-impl Planner<'_> {
-    /// Reads the data sources of a wave. A data source that depends on a planned change is deferred to the apply.
-    pub(super) async fn read_data(&mut self, data: Vec<&Instance>) -> Result<(), Failure> {
-        let mut errors = Vec::new();
-        let mut requests: Requests<DataRequest> = Requests::default();
-        for instance in data {
-            let arguments = match self.desired(instance) {
-                Ok(arguments) => arguments,
-                Err(diagnostics) => {
-                    errors.extend(diagnostics);
-                    continue;
-                }
-            };
-            let pending = self
-                .dependencies(&instance.address)
-                .iter()
-                .any(|d| self.actions.get(d).is_some_and(|action| !matches!(action, Action::NoOp | Action::Adopt)));
-            if pending || self.is_on_unapproved_node(instance) || arguments.values().any(Value::is_unknown) {
-                self.defer_to_apply(instance, &arguments);
+/// The data sources of one wave.
+#[derive(Default)]
+pub(super) struct DataSources<'a> {
+    /// The data sources to read now.
+    pub requests: Batches<(&'a Instance, DataRequest)>,
+    /// The data sources that the apply reads.
+    pub deferred: Vec<Decision>,
+}
+
+/// Returns the data sources of a wave. A data source that depends on a planned change is deferred to the apply.
+///
+/// # Errors
+/// If the arguments of a data source cannot be evaluated.
+pub(super) fn data_sources<'a>(
+    inputs: &Inputs,
+    prior: &Prior,
+    draft: &Draft,
+    instances: &[&'a Instance],
+) -> Result<DataSources<'a>, Failure> {
+    let mut errors = Vec::new();
+    let mut sources = DataSources::default();
+    for instance in instances {
+        let arguments = match inputs.desired(instance, &draft.values) {
+            Ok(arguments) => arguments,
+            Err(diagnostics) => {
+                errors.extend(diagnostics);
                 continue;
             }
-            let timeout = instance.resource.timeouts.get("read").copied();
-            let data_source = instance.resource_type.clone();
-            let request = DataRequest { address: instance.address.clone(), data_source, arguments, timeout };
-            requests.add(&instance.provider, &instance.target, request);
+        };
+        let changes = |action: Action| !matches!(action, Action::NoOp | Action::Adopt);
+        let mut dependencies = inputs.dependencies(&instance.address);
+        if dependencies.any(|d| draft.action(d).is_some_and(changes))
+            || draft.machines.is_unread(&instance.target)
+            || arguments.values().any(Value::is_unknown)
+        {
+            sources.deferred.push(deferred(inputs, prior, instance, arguments));
+            continue;
         }
-        if !errors.is_empty() {
-            return Err(Failure::Manifest(deduplicated(errors)));
-        }
-        let session = self.session;
-        let calls = requests.0.into_values().map(|(alias, target, requests)| async move {
-            let results = match session.connection(&alias) {
-                Some(connection) => connection.read_data(&target, &requests).await,
-                None => Vec::new(),
-            };
-            requests.into_iter().zip(with_missing_answers(results)).collect::<Vec<_>>()
-        });
-        let results: Vec<_> = join_all(calls).await.into_iter().flatten().collect();
-        let mut failures = Vec::new();
-        for (request, result) in results {
-            match result {
-                Ok(attributes) => {
-                    let mut values = request.arguments;
-                    values.extend(self.marked(&request.address, attributes));
-                    if let Some(instance) = self.expanded.instance(&request.address) {
-                        self.check_postconditions(instance, &values)?;
-                    }
-                    self.draft.values.insert(request.address, values);
-                }
-                Err(error) => failures.push((request.address, error)),
-            }
-        }
-        self.note_unread(failures)
+        let timeout = instance.resource.timeouts.get("read").copied();
+        let data_source = instance.resource_type.clone();
+        let request = DataRequest { address: instance.address.clone(), data_source, arguments, timeout };
+        sources.requests.add(&instance.provider, &instance.target, (*instance, request));
     }
+    if errors.is_empty() { Ok(sources) } else { Err(Failure::Manifest(deduplicated(errors))) }
+}
 
-    /// Plans to read a data source during the apply.
-    pub(super) fn defer_to_apply(&mut self, instance: &Instance, arguments: &Attributes) {
-        let address = instance.address.clone();
-        self.draft.values.insert(address.clone(), with_unknown(instance, arguments.clone()));
-        self.actions.insert(address.clone(), Action::Read);
-        self.draft.changes.push(Change {
-            dependencies: self.dependencies(&address),
-            moved_from: None,
-            resource_type: instance.resource_type.name().to_owned(),
-            provider: instance.provider.clone(),
-            target: instance.target.name().to_owned(),
-            node: instance.node_name(),
-            identity: None,
-            action: Action::Read,
-            reasons: Vec::new(),
-            before: None,
-            after: Some(seal_attributes(arguments, self.key)),
-            observed: None,
-            objects: Vec::new(),
-            consequences: Vec::new(),
-            notes: Vec::new(),
-            address,
-        });
+/// Returns the values of a data source with the attributes that its provider read, after checking its postconditions.
+pub(super) fn data_values(
+    inputs: &Inputs,
+    draft: &Draft,
+    instance: &Instance,
+    arguments: Attributes,
+    read: Attributes,
+) -> Result<Attributes, Failure> {
+    let mut values = arguments;
+    values.extend(inputs.expanded.marked(&instance.address.resource, read));
+    inputs.check_postconditions(instance, &values, &draft.values)?;
+    Ok(values)
+}
+
+/// Returns the decision to read a data source during the apply.
+fn deferred(inputs: &Inputs, prior: &Prior, instance: &Instance, arguments: Attributes) -> Decision {
+    let after = seal_attributes(&arguments, inputs.key);
+    let change = Change { after: Some(after), ..Change::of_instance(inputs, prior, instance, Action::Read) };
+    Decision { change, drift: None, item: None, values: Some(with_unknown(instance, arguments)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::samples::{Configuration, change, prior};
+
+    #[test]
+    fn a_data_source_is_deferred_if_its_dependency_changes() {
+        let file = "[resource.mem_file.a]\non = \"n1\"\npath = \"/a\"";
+        let data = "[data.mem_data.d]\nof = \"x\"\ndepends_on = [\"mem_file.a\"]";
+        let configuration = Configuration::of(&format!("{file}\n{data}"));
+        let deferred = |action| {
+            let mut draft = Draft::default();
+            let change = change("mem_file.a[\"n1\"]", action, &[]);
+            draft.add(Decision { change, drift: None, item: None, values: None });
+            let instances = [configuration.instance("data.mem_data.d")];
+            let sources = data_sources(&configuration.inputs(), &prior([]), &draft, &instances).unwrap();
+            assert_eq!(sources.requests.into_iter().count(), usize::from(sources.deferred.is_empty()));
+            sources.deferred
+        };
+        assert!(deferred(Action::NoOp).is_empty() && deferred(Action::Adopt).is_empty());
+        let [Decision { change, values, .. }] = &deferred(Action::Update)[..] else { panic!("not deferred") };
+        assert_eq!(change.action, Action::Read);
+        assert!(values.as_ref().unwrap()["value"].is_unknown());
     }
 }

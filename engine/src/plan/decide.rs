@@ -1,203 +1,165 @@
 //! Decisions: from the proposal of a provider to the change of one instance, with its reasons.
 
+use moorfast_state::Record;
 use serde_json::{Map, Value as Json};
 
-use super::drift::common;
-use super::objects::PlannedObjects;
-use super::planner::{Item, Planner};
-use super::reading::observed_digest;
+use super::action::{IdentityChange, RecordStatus, Situation, action};
+use super::candidates::Candidate;
+use super::draft::{Decision, Draft};
+use super::drift::{drifted_attributes, known_drift};
+use super::inputs::Inputs;
+use super::item::Item;
+use super::model::{Change, Drift};
+use super::objects::{PlannedObjects, is_claimed_from, planned_objects};
+use super::observed::observed_digest;
+use super::prior::Prior;
 use super::superseded;
-use super::{Change, Reason, differences};
-use crate::configuration::evaluate::violated;
-use crate::configuration::expand::Instance;
-use crate::configuration::owners::same_object;
-use crate::configuration::scope::InstanceScope;
+use super::triggers::triggers;
+use crate::configuration::expand::{Expanded, Instance};
+use crate::configuration::owners::{Owners, same_object};
 use crate::configuration::static_values::with_unknown;
-use crate::model::{Attributes, Value, seal_attributes};
+use crate::model::{Address, Attributes, Diagnostic, Span, Value, seal_attributes};
 use crate::provider::{Action, Consequence, Observed, PlanRequest, Proposal, ProposedAction};
 use crate::session::Failure;
 
-impl Planner<'_> {
-    /// Adds the change of one instance to the draft, from the proposal of its provider.
-    pub(super) fn decide(&mut self, request: PlanRequest, mut item: Item, proposal: Proposal) -> Result<(), Failure> {
-        let Some(instance) = self.expanded.instance(&request.address) else { return Ok(()) };
-        item.displaced = item.former.is_some() && matches!(proposal.action, ProposedAction::Replace(_));
-        let mut planned = self.marked(&request.address, proposal.planned);
-        let seal = |observed: &Observed| seal_attributes(&observed.attributes, self.key);
-        let before = request.observed.as_ref().map(seal);
-        let former = item.former.as_ref().map(seal);
-        let mut after = seal_attributes(&planned, self.key);
+/// Records that an instance owns its desired objects, now that their identities are known.
+///
+/// # Errors
+/// If another instance owns one of them.
+pub(super) fn claim(
+    expanded: &Expanded,
+    owners: &mut Owners,
+    instance: &Instance,
+    desired: &Attributes,
+) -> Result<(), Failure> {
+    for identity in instance.identities(desired) {
+        if let Err(owner) = owners.claim(instance, identity.clone())
+            && let Some(owner) = expanded.instance(&owner)
+        {
+            return Err(Failure::Manifest(vec![same_object(owner, instance, &identity)]));
+        }
+    }
+    Ok(())
+}
 
-        let stays = matches!(proposal.action, ProposedAction::NoOp | ProposedAction::Update | ProposedAction::Compare);
-        let (action, mut reasons) = self.action(instance, &item, proposal.action, before.as_ref(), &after);
-        reasons.extend(superseded::reasons(&item.superseded));
-        self.claim(instance, &request.desired)?;
-        let planned_objects = self.planned_objects(instance, &item, action, proposal.objects);
-        let removed = planned_objects.removed();
-        if (action.is_replacement() || !removed.is_empty()) && instance.resource.lifecycle.prevent_destroy {
-            return Err(Failure::Manifest(vec![self.prevented(instance, &removed)]));
-        }
-        if action.is_replacement() && stays {
-            // The provider planned the computed attributes of the existing object, but there will be a new one.
-            reset_computed(instance, &mut planned);
-            after = seal_attributes(&planned, self.key);
-        }
-        let PlannedObjects { objects, losses } = planned_objects;
-        let mut consequences = proposal.consequences;
-        let replaces_foreign = request.foreign && action.is_replacement() && item.former.is_none();
-        if replaces_foreign && !consequences.contains(&Consequence::Overwrite) {
-            consequences.push(Consequence::Overwrite);
-        }
-        let values = known_values(instance, action, &request, &planned);
-        if matches!(action, Action::NoOp | Action::Adopt) {
-            self.check_postconditions(instance, &values)?;
-        }
-        let target = instance.target.name();
-        self.note_drift(&request.address, target, item.recorded.as_deref(), before.as_ref(), item.former.is_some());
-        self.objects.insert(request.address.clone(), objects.clone());
-        self.draft.changes.push(Change {
-            address: request.address.clone(),
-            moved_from: self.moved.get(&request.address).cloned(),
-            resource_type: request.resource_type.name().to_owned(),
-            provider: instance.provider.clone(),
-            target: target.to_owned(),
-            node: instance.node_name(),
-            identity: instance.identity(&request.desired),
-            action,
-            reasons,
-            observed: Some(observed_digest(item.former.as_ref().or(request.observed.as_ref()), self.key)),
-            before: former.or(before),
-            after: Some(after),
-            dependencies: self.dependencies(&request.address),
-            objects,
-            consequences: match action.accesses_target() {
-                true => consequences.into_iter().chain(losses).collect(),
-                false => Vec::new(),
+/// Returns the decision about one instance, from the proposal of its provider.
+///
+/// # Errors
+/// If `lifecycle.prevent_destroy` forbids the change, or if the object violates a postcondition.
+pub(super) fn decide(
+    inputs: &Inputs,
+    prior: &Prior,
+    draft: &Draft,
+    candidate: Candidate,
+    request: PlanRequest,
+    proposal: Proposal,
+) -> Result<Decision, Failure> {
+    let Inputs { expanded, key, .. } = *inputs;
+    let Candidate { instance, recorded, former, superseded, restarted_by } = candidate;
+    let address = &instance.address;
+    let lifecycle = &instance.resource.lifecycle;
+    let displaced = former.is_some() && matches!(proposal.action, ProposedAction::Replace(_));
+    let stays = matches!(proposal.action, ProposedAction::NoOp | ProposedAction::Update | ProposedAction::Compare);
+    let mut planned = expanded.marked(&address.resource, proposal.planned);
+    let mut after = seal_attributes(&planned, key);
+    let before = request.observed.as_ref().map(|observed| inputs.sealed(observed));
+    let record = recorded.as_deref();
+
+    let drifted = Drifted::of(inputs, address, record.filter(|_| former.is_none()), before.as_ref());
+    let situation = Situation {
+        recorded: RecordStatus::of(record),
+        before: before.as_ref(),
+        identity_change: former.is_some().then(|| IdentityChange {
+            attributes: record.map(|record| changed_identity_attributes(inputs, instance, record)).unwrap_or_default(),
+            creates_first: lifecycle.create_before_destroy && !displaced,
+        }),
+        has_drifted: drifted.is_changed,
+        is_on_former_machine: draft.machines.former.contains(address),
+        is_replacement_requested: inputs.options.replace.iter().any(|pattern| address.matches(pattern)),
+        replaced_by: triggers(inputs, prior, draft, instance, &lifecycle.replace_triggered_by),
+        restarted_by,
+    };
+    let (action, mut reasons) = action(situation, proposal.action, &after);
+    reasons.extend(superseded::reasons(&superseded));
+
+    let objects_of = |observed: &Observed| instance.resource_type.objects(&observed.attributes);
+    let former_objects = former.as_ref().map(objects_of);
+    let observed_objects = request.observed.as_ref().map(objects_of).unwrap_or_default();
+    let is_claimed = |object: &_| is_claimed_from(&draft.owners, address, instance.target.name(), object);
+    let planned_objects =
+        planned_objects(action, former_objects.as_deref(), &observed_objects, proposal.objects, is_claimed);
+    let removed = planned_objects.removed();
+    if (action.is_replacement() || !removed.is_empty()) && lifecycle.prevent_destroy {
+        return Err(Failure::Manifest(vec![prevented(address, &removed, Some(instance.resource.span))]));
+    }
+    if action.is_replacement() && stays {
+        // The provider planned the computed attributes of the existing object, but there will be a new one.
+        reset_computed(instance, &mut planned);
+        after = seal_attributes(&planned, key);
+    }
+    let PlannedObjects { objects, losses } = planned_objects;
+    let mut consequences = proposal.consequences;
+    let replaces_foreign = request.foreign && action.is_replacement() && former.is_none();
+    if replaces_foreign && !consequences.contains(&Consequence::Overwrite) {
+        consequences.push(Consequence::Overwrite);
+    }
+    consequences.extend(losses);
+    if !action.accesses_target() {
+        consequences.clear();
+    }
+
+    let change = Change {
+        identity: instance.identity(&request.desired),
+        reasons,
+        observed: Some(observed_digest(former.as_ref().or(request.observed.as_ref()), key)),
+        before: former.as_ref().map(|former| inputs.sealed(former)).or(before),
+        after: Some(after),
+        objects,
+        consequences,
+        notes: proposal.notes,
+        ..Change::of_instance(inputs, prior, instance, action)
+    };
+    let PlanRequest { desired, observed, triggers, .. } = request;
+    let values = known_values(instance, action, observed.as_ref(), desired, planned);
+    if matches!(action, Action::NoOp | Action::Adopt) {
+        inputs.check_postconditions(instance, &values, &draft.values)?;
+    }
+    let item = Item { recorded, observed, former, displaced, superseded, triggers };
+    Ok(Decision { change, drift: drifted.drift, item: Some(item), values: Some(values) })
+}
+
+/// The changes of a recorded object that were made outside moorfast.
+#[derive(Default)]
+struct Drifted {
+    /// Whether recorded attributes of the existing object changed, also if its last operation did not complete.
+    is_changed: bool,
+    drift: Option<Drift>,
+}
+
+impl Drifted {
+    fn of(inputs: &Inputs, address: &Address, record: Option<&Record>, before: Option<&Map<String, Json>>) -> Self {
+        match (record, before) {
+            (None, _) => Self::default(),
+            (Some(record), None) => Self { is_changed: false, drift: known_drift(inputs, address, record, None) },
+            (Some(record), Some(before)) => match drifted_attributes(inputs, address, record, before) {
+                None => Self::default(),
+                after => Self { is_changed: true, drift: known_drift(inputs, address, record, after) },
             },
-            notes: proposal.notes,
-        });
-        self.actions.insert(request.address.clone(), action);
-        self.draft.values.insert(request.address.clone(), values);
-        self.draft.items.insert(request.address, item);
-        Ok(())
+        }
     }
+}
 
-    /// Records that `instance` owns its desired objects, now that their identities are known.
-    fn claim(&mut self, instance: &Instance, desired: &Attributes) -> Result<(), Failure> {
-        for identity in instance.identities(desired) {
-            if let Err(owner) = self.draft.owners.claim(instance, identity.clone())
-                && let Some(owner) = self.expanded.instance(&owner)
-            {
-                return Err(Failure::Manifest(vec![same_object(owner, instance, &identity)]));
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the action for an instance and its reasons: the proposal of the provider under the rules of the lifecycle and the options of the plan.
-    fn action(
-        &self,
-        instance: &Instance,
-        item: &Item,
-        proposed: ProposedAction,
-        before: Option<&Map<String, Json>>,
-        after: &Map<String, Json>,
-    ) -> (Action, Vec<Reason>) {
-        let lifecycle = &instance.resource.lifecycle;
-        let recorded = item.recorded.as_deref();
-        let triggered = |(address, pending)| Reason::Trigger { address, pending };
-        let restarts = self.triggers(instance, recorded).into_iter().map(triggered);
-        if item.former.is_some() {
-            let is_created_first = lifecycle.create_before_destroy && !item.displaced;
-            let action = if is_created_first { Action::ReplaceCreateFirst } else { Action::Replace };
-            let attributes = self.changed_identity_attributes(instance, item);
-            return (action, std::iter::once(Reason::Immutable { attributes }).chain(restarts).collect());
-        }
-        let requested = self.options.replace.iter().any(|p| instance.address.matches(p)).then_some(Reason::Requested);
-        let replacing = self.watched(instance, &lifecycle.replace_triggered_by, recorded).into_iter().map(triggered);
-        let former = self.draft.machines.former.contains(&instance.address).then_some(Reason::OtherMachine);
-        let mut forced: Vec<_> =
-            requested.into_iter().chain(replacing).chain(former.filter(|_| recorded.is_some())).collect();
-        if !forced.is_empty() && before.is_some() {
-            forced.extend(restarts);
-            return (Action::Replace, forced);
-        }
-        let proposed = match proposed {
-            ProposedAction::Compare if differences(before, after).is_empty() => ProposedAction::NoOp,
-            ProposedAction::Compare => ProposedAction::Update,
-            other => other,
-        };
-        // An incomplete operation is done again even if nothing differs: a wait that timed out is waited for again.
-        let incomplete = recorded.is_some_and(|r| r.incomplete);
-        match proposed {
-            ProposedAction::NoOp if incomplete => (Action::Update, vec![Reason::Incomplete]),
-            ProposedAction::NoOp if recorded.is_none() => (Action::Adopt, Vec::new()),
-            ProposedAction::NoOp => (Action::NoOp, Vec::new()),
-            ProposedAction::Create => {
-                (Action::Create, self.reasons(instance, item, before, after).into_iter().chain(restarts).collect())
-            }
-            ProposedAction::Update | ProposedAction::Compare => {
-                (Action::Update, self.reasons(instance, item, before, after).into_iter().chain(restarts).collect())
-            }
-            ProposedAction::Replace(attributes) => {
-                (Action::Replace, std::iter::once(Reason::Immutable { attributes }).chain(restarts).collect())
-            }
-        }
-    }
-
-    pub(super) fn check_postconditions(&self, instance: &Instance, values: &Attributes) -> Result<(), Failure> {
-        let scope = InstanceScope::new(self.expanded, &self.draft.values, instance.binding.clone());
-        let scope = scope.with_self(Value::Map(values.clone()));
-        let what = format!("postcondition of {}", instance.address);
-        let violated = violated(&instance.resource.postconditions, &what, &scope);
-        if violated.is_empty() { Ok(()) } else { Err(Failure::Manifest(violated)) }
-    }
-
-    /// Returns the reasons to create or update an instance.
-    pub(super) fn reasons(
-        &self,
-        instance: &Instance,
-        item: &Item,
-        before: Option<&Map<String, Json>>,
-        after: &Map<String, Json>,
-    ) -> Vec<Reason> {
-        if self.draft.machines.former.contains(&instance.address) {
-            return vec![Reason::OtherMachine];
-        }
-        let Some(record) = &item.recorded else { return vec![Reason::New] };
-        let mut reasons = Vec::new();
-        if record.incomplete {
-            reasons.push(Reason::Incomplete);
-        }
-        let Some(before) = before else {
-            reasons.extend((!record.incomplete).then_some(Reason::Gone));
-            return reasons;
-        };
-        let seen = self.with_ignored(&instance.address, record, common(before, &record.attributes));
-        let drifted = !differences(Some(&record.attributes), &seen).is_empty();
-        let differs = !differences(Some(before), after).is_empty();
-        if drifted {
-            reasons.push(Reason::Drift);
-        } else if differs && !record.incomplete {
-            reasons.push(Reason::Manifest);
-        }
-        reasons
-    }
-
-    /// Returns the attributes that changed the identity.
-    pub(super) fn changed_identity_attributes(&self, instance: &Instance, item: &Item) -> Vec<String> {
-        let (Some(record), Some(static_values)) = (&item.recorded, self.static_values.get(&instance.address)) else {
-            return Vec::new();
-        };
-        let now = seal_attributes(static_values, self.key);
-        let identifies = |name: &&String| {
-            let mut other = static_values.clone();
-            other.insert((*name).clone(), Value::from(record.attributes[*name].clone()));
-            record.attributes.get(*name) != now.get(*name)
-                && instance.identity(&other) != instance.identity(static_values)
-        };
-        record.attributes.keys().filter(|name| now.contains_key(*name)).filter(identifies).cloned().collect()
-    }
+/// Returns the attributes that changed the identity.
+fn changed_identity_attributes(inputs: &Inputs, instance: &Instance, record: &Record) -> Vec<String> {
+    let Some(static_values) = inputs.static_values.get(&instance.address) else { return Vec::new() };
+    let now = seal_attributes(static_values, inputs.key);
+    let identifies = |name: &&String| {
+        let mut other = static_values.clone();
+        other.insert((*name).clone(), Value::from(record.attributes[*name].clone()));
+        instance.identity(&other) != instance.identity(static_values)
+    };
+    let changed = record.attributes.iter().filter(|(name, value)| now.get(*name).is_some_and(|now| now != *value));
+    changed.map(|(name, _)| name).filter(identifies).cloned().collect()
 }
 
 /// Makes the computed attributes unknown, because the new object will have other values.
@@ -210,18 +172,161 @@ fn reset_computed(instance: &Instance, planned: &mut Attributes) {
     }
 }
 
-/// Returns the values that references to the instance have after this plan.
-fn known_values(instance: &Instance, action: Action, request: &PlanRequest, planned: &Attributes) -> Attributes {
-    let mut values = Attributes::new();
-    let stays = !matches!(action, Action::Create | Action::Replace | Action::ReplaceCreateFirst);
-    if let Some(observed) = request.observed.as_ref().filter(|_| stays) {
-        values.extend(observed.attributes.clone());
+/// Returns the values that references to the instance have after this plan: the planned ones, then the desired ones, then those of an object that stays.
+fn known_values(
+    instance: &Instance,
+    action: Action,
+    observed: Option<&Observed>,
+    desired: Attributes,
+    planned: Attributes,
+) -> Attributes {
+    let mut values: Attributes = planned.into_iter().filter(|(_, value)| !value.is_null()).collect();
+    for (name, value) in desired.into_iter().filter(|(_, value)| !value.is_null()) {
+        values.entry(name).or_insert(value);
     }
-    let written = request.desired.iter().filter(|(_, v)| !v.is_null());
-    values.extend(written.map(|(k, v)| (k.clone(), v.clone())));
-    values.extend(planned.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), v.clone())));
-    match stays {
-        true => values,
-        false => with_unknown(instance, values),
+    if matches!(action, Action::Create | Action::Replace | Action::ReplaceCreateFirst) {
+        return with_unknown(instance, values);
+    }
+    for (name, value) in observed.into_iter().flat_map(|observed| &observed.attributes) {
+        if !values.contains_key(name) {
+            values.insert(name.clone(), value.clone());
+        }
+    }
+    values
+}
+
+/// Returns the error for a removal that the lifecycle forbids: of the whole instance, or of these objects.
+pub(super) fn prevented(address: &Address, objects: &[&str], span: Option<Span>) -> Diagnostic {
+    let what = match objects {
+        [] => format!("`{address}`"),
+        objects => format!("{} of `{address}`", objects.join(", ")),
+    };
+    let error = Diagnostic::error(format!("{what} would be destroyed, but lifecycle.prevent_destroy forbids it"))
+        .help("remove prevent_destroy, or exclude the resource with --exclude");
+    match span {
+        Some(span) => error.at(span, ""),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::plan::model::Reason;
+    use crate::plan::samples::{Configuration, file, prior, recorded_file};
+
+    const A: &str = "mem_file.a[\"n1\"]";
+
+    /// Returns the decision about `mem_file.a`, for which its provider proposes `action` with the desired attributes.
+    fn decided(
+        configuration: &Configuration,
+        recorded: Option<Record>,
+        former: Option<Observed>,
+        observed: Option<Observed>,
+        action: ProposedAction,
+    ) -> Result<Decision, Failure> {
+        let instance = configuration.instance(A);
+        let desired = configuration.desired(A);
+        let planned = match &observed {
+            Some(observed) => observed.attributes.clone().into_iter().chain(desired.clone()).collect(),
+            None => with_unknown(instance, desired.clone()),
+        };
+        let recorded = recorded.map(Arc::new);
+        let request = PlanRequest {
+            address: instance.address.clone(),
+            resource_type: instance.resource_type.clone(),
+            desired,
+            recorded: recorded.clone(),
+            foreign: recorded.is_none() && observed.is_some(),
+            observed,
+            ignored: Vec::new(),
+            triggers: Vec::new(),
+            dependencies: Vec::new(),
+        };
+        let prior = prior(recorded.as_deref().cloned());
+        let candidate = Candidate { instance, recorded, former, superseded: Vec::new(), restarted_by: Vec::new() };
+        let draft = Draft::default();
+        decide(&configuration.inputs(), &prior, &draft, candidate, request, Proposal::new(action, planned))
+    }
+
+    fn manifest(more: &str) -> Configuration {
+        Configuration::of(&format!("[resource.mem_file.a]\non = \"n1\"\npath = \"/a\"\ncontent = \"new\"\n{more}"))
+    }
+
+    #[test]
+    fn an_object_that_was_changed_outside_is_updated_and_its_drift_is_noted() {
+        let recorded = || Some(recorded_file(A, "/a", "new"));
+        let update = |more, content| {
+            let observed = Some(file("/a", content));
+            decided(&manifest(more), recorded(), None, observed, ProposedAction::Update).unwrap()
+        };
+        let Decision { change, drift, values, .. } = update("", "theirs");
+        assert_eq!((change.action, change.reasons), (Action::Update, vec![Reason::Drift]));
+        assert_eq!(drift.and_then(|drift| drift.after), change.before);
+        assert_eq!(values.unwrap()["content"], Value::from("new"));
+        assert_eq!(update("lifecycle.ignore_changes = [\"content\"]", "theirs").drift, None);
+        assert_eq!(update("", "new").drift, None);
+        let gone = decided(&manifest(""), recorded(), None, None, ProposedAction::Create).unwrap();
+        assert_eq!((gone.change.reasons, gone.drift.unwrap().after), (vec![Reason::Gone], None));
+    }
+
+    #[test]
+    fn the_former_object_is_replaced_and_shown_as_the_object_before() {
+        let former = Some(file("/old", "new"));
+        let recorded = Some(recorded_file(A, "/old", "new"));
+        let Decision { change, drift, item, values } =
+            decided(&manifest(""), recorded, former, None, ProposedAction::Create).unwrap();
+        let reasons = vec![Reason::Immutable { attributes: vec!["path".to_owned()] }];
+        assert_eq!((change.action, change.reasons, drift), (Action::Replace, reasons, None));
+        assert_eq!(change.before.unwrap()["path"], "/old");
+        assert!(!item.unwrap().displaced);
+        assert!(values.unwrap()["id"].is_unknown());
+    }
+
+    #[test]
+    fn a_forced_replacement_has_new_computed_values_and_may_overwrite_a_foreign_object() {
+        let mut configuration = manifest("");
+        configuration.options.replace = vec!["mem_file.a".parse().unwrap()];
+        let replaced = |recorded| {
+            let observed = Some(file("/a", "new"));
+            decided(&configuration, recorded, None, observed, ProposedAction::NoOp).unwrap()
+        };
+        let Decision { change, values, .. } = replaced(Some(recorded_file(A, "/a", "new")));
+        assert_eq!((change.action, change.reasons), (Action::Replace, vec![Reason::Requested]));
+        assert_eq!(change.consequences, []);
+        assert!(values.unwrap()["id"].is_unknown());
+        assert_eq!(replaced(None).change.consequences, [Consequence::Overwrite]);
+    }
+
+    #[test]
+    fn a_forbidden_replacement_and_a_violated_postcondition_are_errors() {
+        let error = |more, action| {
+            let recorded = Some(recorded_file(A, "/a", "new"));
+            match decided(&manifest(more), recorded, None, Some(file("/a", "new")), action) {
+                Err(Failure::Manifest(errors)) => errors[0].summary.clone(),
+                Err(failure) => panic!("{failure}"),
+                Ok(decision) => panic!("{:?}", decision.change),
+            }
+        };
+        let replace = ProposedAction::Replace(vec!["content".to_owned()]);
+        let prevented = error("lifecycle.prevent_destroy = true", replace);
+        assert_eq!(prevented, format!("`{A}` would be destroyed, but lifecycle.prevent_destroy forbids it"));
+        let condition = "postcondition = { condition = '${self.id == \"2\"}', error_message = \"not the second\" }";
+        assert_eq!(error(condition, ProposedAction::NoOp), format!("postcondition of {A}: not the second"));
+    }
+
+    #[test]
+    fn an_object_has_one_owner() {
+        let other = "[resource.mem_file.b]\non = \"n1\"\npath = \"/b\"";
+        let configuration = manifest(other);
+        let mut owners = Owners::default();
+        let mut claim_as = |name| {
+            let instance = configuration.instance(name);
+            claim(configuration.inputs().expanded, &mut owners, instance, &configuration.desired(A))
+        };
+        assert!(claim_as(A).is_ok() && claim_as(A).is_ok());
+        assert!(matches!(claim_as("mem_file.b[\"n1\"]"), Err(Failure::Manifest(_))));
     }
 }

@@ -1,20 +1,19 @@
 //! The machines of the nodes, which are identified before anything is compared.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use futures::future::join_all;
 use moorfast_state::Record;
 
-use super::PlanMode;
-use super::planner::Planner;
-use super::reading::{Reading, ReadingKey};
-use crate::configuration::expand::Instance;
+use super::inputs::Inputs;
+use super::model::{PlanMode, PlanOptions};
+use super::prior::Prior;
+use super::readings::{ReadingKey, Readings};
+use super::selected::Selected;
 use crate::model::{Address, Diagnostic, Identified, Machine, NodeChange, NodeChangeKind, NodeName};
 use crate::provider::Target;
-use crate::session::Failure;
 
 /// The machines that answer as the nodes.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Machines {
     /// The machine of each node, except machines that nobody approved.
     pub seen: BTreeMap<NodeName, Machine>,
@@ -29,143 +28,135 @@ pub(crate) struct Machines {
     unread_nodes: BTreeSet<NodeName>,
 }
 
-impl Machines {
-    /// Returns the change of a node whose machine nobody approved. Nothing is done on such a node.
-    pub fn unapproved(&self, node: &NodeName) -> Option<&NodeChange> {
-        self.changes.iter().find(|change| change.node == *node && change.is_unapproved())
-    }
+/// The comparison of a node's machine with the recorded machine.
+#[derive(Debug)]
+pub(super) struct Assessment {
+    pub node: NodeName,
+    pub machine: Machine,
+    /// Whether the machine proved its identity.
+    trusted: bool,
+    /// The recorded machine and how it changed. `None` if it did not change, or if no machine is recorded.
+    change: Option<(Machine, NodeChangeKind)>,
+    /// Whether a person or the state approves the machine.
+    approved: bool,
+    pinned: bool,
 }
 
-impl Planner<'_> {
-    /// Identifies the machines of the nodes, and reads again if this changes what must be read.
-    pub(super) async fn identify(&mut self, readings: &mut HashMap<ReadingKey, Reading>) -> Result<(), Failure> {
-        let nodes = self.planned_nodes();
-        let session = self.session;
-        let identified = join_all(nodes.iter().map(|(name, (alias, target))| async move {
-            let connection = session.connection(alias)?;
-            // A node that does not answer is reported by the reading.
-            let identity = connection.identify(target).await.ok().flatten()?;
-            Some((name.clone(), identity))
-        }));
-        let identified: BTreeMap<_, _> = identified.await.into_iter().flatten().collect();
-        let clones = clones(&identified);
-        if !clones.is_empty() {
-            return Err(Failure::Manifest(clones));
-        }
-        for (name, identity) in identified {
-            let Some((alias, target)) = nodes.get(&name) else { continue };
-            self.classify(name, identity, alias, target, readings).await;
-        }
-        self.draft.machines.changes.sort_by_key(|change| change.kind);
-        let again = self.drop_records_of_former_machines();
-        if !again.is_empty() {
-            let is_again = |target: &Target| matches!(target, Target::Node(node) if again.contains(&node.name));
-            let fresh = self.read_all(is_again).await;
-            readings.retain(|which, _| !again.iter().any(|node| self.is_read_on(which, node)));
-            readings.extend(fresh);
-        }
-        Ok(())
-    }
+/// The nodes of a plan, each with the provider instance that reaches it.
+pub(super) type Nodes = BTreeMap<NodeName, (String, Target)>;
 
-    /// Returns the nodes of this plan, each with the provider instance that reaches it.
-    fn planned_nodes(&self) -> BTreeMap<NodeName, (String, Target)> {
-        let instances = self.selected.iter().map(|i| &self.expanded.instances[*i]);
-        let of_manifest = instances.filter(|_| self.options.mode != PlanMode::Destroy);
-        let of_manifest = of_manifest.map(|i| (i.provider.clone(), Some(i.target.clone())));
-        let records = self.records.iter().filter(|(address, _)| self.is_selected(address));
-        let of_records = records.map(|(_, record)| (record.provider.clone(), self.target_of(record)));
-        let mut nodes = BTreeMap::new();
-        for (alias, target) in of_manifest.chain(of_records) {
-            if let Some(Target::Node(node)) = target {
-                nodes.entry(node.name.clone()).or_insert((alias, Target::Node(node)));
-            }
+/// Returns the nodes of the selected instances and records.
+pub(super) fn nodes(inputs: &Inputs, prior: &Prior, selected: &Selected) -> Nodes {
+    let instances = selected.instances().filter(|_| inputs.options.mode != PlanMode::Destroy);
+    let of_manifest = instances.map(|i| (&i.provider, Some(i.target.clone())));
+    let records = prior.records.iter().filter(|(address, _)| selected.contains(address));
+    let of_records = records.map(|(address, record)| (&record.provider, inputs.target_of(address, record)));
+    let mut nodes = BTreeMap::new();
+    for (alias, target) in of_manifest.chain(of_records) {
+        if let Some(Target::Node(node)) = target
+            && !nodes.contains_key(&node.name)
+        {
+            nodes.insert(node.name.clone(), (alias.clone(), Target::Node(node)));
         }
-        nodes
     }
+    nodes
+}
 
-    /// Compares the machine of a node with the recorded machine.
-    async fn classify(
-        &mut self,
-        node: NodeName,
-        identity: Identified,
-        alias: &str,
-        target: &Target,
-        readings: &mut HashMap<ReadingKey, Reading>,
-    ) {
+/// Compares the machines that answer with the recorded ones.
+///
+/// # Errors
+/// If several nodes have the same machine-id.
+pub(super) fn assess(
+    identified: BTreeMap<NodeName, Identified>,
+    nodes: &Nodes,
+    recorded: &BTreeMap<NodeName, Machine>,
+    options: &PlanOptions,
+) -> Result<Vec<Assessment>, Vec<Diagnostic>> {
+    let clones = clones(&identified);
+    if !clones.is_empty() {
+        return Err(clones);
+    }
+    let assess = |(node, identity): (NodeName, Identified)| {
+        let (_, target) = nodes.get(&node)?;
         let Identified { machine, trusted } = identity;
         // A machine that is not recorded must prove its identity. If it does not, the reading fails.
-        let known = self.known_machines.get(&node).cloned();
-        let kind = known.as_ref().and_then(|known| known.became(&machine));
+        let known = recorded.get(&node);
+        let kind = known.and_then(|known| known.became(&machine));
+        let pinned = is_pinned(target);
         let approved = match kind {
-            Some(kind) if kind.is_another_machine() => self.is_approved(target, &machine, trusted),
+            // A host key in the manifest approves the machine, and no option overrules it.
+            Some(kind) if kind.is_another_machine() && pinned => trusted,
+            Some(kind) if kind.is_another_machine() => is_approved(&node, &machine, options),
             Some(NodeChangeKind::Rotated) => trusted,
             Some(_) => true,
             None => trusted || known.is_some(),
         };
-        let mut is_known = trusted;
-        if !trusted && approved && self.accept(alias, target, &machine).await {
-            self.draft.machines.accepted.insert(node.clone(), alias.to_owned());
-            is_known = true;
-        }
-        if let (Some(before), Some(kind)) = (known, kind) {
-            let change = NodeChange {
-                node: node.clone(),
-                kind,
-                before,
-                after: machine.clone(),
-                approved: approved && is_known,
-                pinned: is_pinned(target),
-            };
-            match (is_known, kind.is_another_machine()) {
-                (false, true) => self.discard_readings(&node, readings),
-                (false, false) => self.report_rotation(&change, readings),
-                (true, _) => {}
+        Some(Assessment { change: known.cloned().zip(kind), node, machine, trusted, approved, pinned })
+    };
+    Ok(identified.into_iter().filter_map(assess).collect())
+}
+
+impl Assessment {
+    /// Whether the provider must accept the machine although it did not prove its identity.
+    pub fn is_to_be_accepted(&self) -> bool {
+        self.approved && !self.trusted
+    }
+}
+
+impl Machines {
+    /// Returns the machines of the nodes. `accepted` are the machines that did not prove their identity, but that the providers accepted.
+    pub(super) fn of(assessments: Vec<Assessment>, accepted: BTreeMap<NodeName, String>, mode: PlanMode) -> Self {
+        let mut machines = Self { accepted, ..Self::default() };
+        for Assessment { node, machine, trusted, change, approved, pinned } in assessments {
+            let is_known = trusted || machines.accepted.contains_key(&node);
+            if let Some((before, kind)) = change {
+                // A refresh reports the failed readings instead.
+                if !is_known && kind.is_another_machine() && mode != PlanMode::RefreshOnly {
+                    machines.unread_nodes.insert(node.clone());
+                }
+                machines.changes.push(NodeChange {
+                    node: node.clone(),
+                    kind,
+                    before,
+                    after: machine.clone(),
+                    approved: approved && is_known,
+                    pinned,
+                });
             }
-            self.draft.machines.changes.push(change);
+            if is_known {
+                machines.seen.insert(node, machine);
+            }
         }
-        if is_known {
-            self.draft.machines.seen.insert(node, machine);
-        }
+        machines.changes.sort_by_key(|change| change.kind);
+        machines
     }
 
-    /// Whether a person approved that this machine replaces the recorded one, by name or by its host key in the manifest.
-    fn is_approved(&self, target: &Target, machine: &Machine, trusted: bool) -> bool {
-        let Target::Node(node) = target else { return false };
-        let pinned = is_pinned(target);
-        let named = self
-            .options
-            .replace_nodes
-            .iter()
-            .any(|r| r.node == node.name && r.host_key.as_ref().is_none_or(|key| machine.host_keys.contains(key)));
-        // A host key in the manifest approves the machine, and no option overrules it.
-        if pinned { trusted } else { named }
+    /// Returns the change of a node whose machine nobody approved. Nothing is done on such a node.
+    pub fn unapproved(&self, node: &NodeName) -> Option<&NodeChange> {
+        self.changes.iter().find(|change| change.node == *node && change.is_unapproved())
     }
 
-    async fn accept(&self, alias: &str, target: &Target, machine: &Machine) -> bool {
-        match self.session.connection(alias) {
-            Some(connection) => connection.accept_machine(target, machine).await.is_ok(),
-            None => false,
-        }
+    /// Whether the target is a node that is not read, because nobody approved its machine.
+    pub(super) fn is_unread(&self, target: &Target) -> bool {
+        matches!(target, Target::Node(node) if self.unread_nodes.contains(&node.name))
     }
 
-    /// Discards the readings of a node whose machine nobody approved: the machine has none of the recorded objects. A refresh reports the failed readings instead.
-    fn discard_readings(&mut self, node: &NodeName, readings: &mut HashMap<ReadingKey, Reading>) {
-        if self.options.mode == PlanMode::RefreshOnly {
+    /// Replaces the failed readings of nodes with other machines. `node_of` returns the node of a reading.
+    pub(super) fn explain_readings(&self, readings: &mut Readings, node_of: impl Fn(&ReadingKey) -> Option<NodeName>) {
+        let rotated: Vec<_> = self.changes.iter().filter(|change| self.is_rotated(change)).collect();
+        if rotated.is_empty() && self.unread_nodes.is_empty() {
             return;
         }
-        self.draft.machines.unread_nodes.insert(node.clone());
-        for (which, reading) in readings.iter_mut().filter(|(which, _)| self.is_read_on(which, node)) {
-            tracing::debug!(?which, "not read: another machine answers as the node");
-            *reading = Ok(None);
-        }
-    }
-
-    /// Explains failed readings by the new host keys of the node.
-    fn report_rotation(&self, change: &NodeChange, readings: &mut HashMap<ReadingKey, Reading>) {
-        let node = &change.node;
-        let help = "compare the fingerprint with the one on the console of the node, then accept the new keys";
-        for (_, reading) in readings.iter_mut().filter(|(which, _)| self.is_read_on(which, node)) {
-            if let Err(error) = reading {
+        for (key, reading) in &mut readings.0 {
+            let Some(node) = node_of(key) else { continue };
+            if self.unread_nodes.contains(&node) {
+                // A machine that nobody approved has none of the recorded objects.
+                tracing::debug!(?key, "not read: another machine answers as the node");
+                *reading = Ok(None);
+            } else if let Err(error) = reading
+                && let Some(change) = rotated.iter().find(|change| change.node == node)
+            {
+                let help = "compare the fingerprint with the one on the console of the node, then accept the new keys";
                 error.summary = change.to_string();
                 error.help = Some(match change.pinned {
                     true => format!("{help}: set host_key"),
@@ -175,67 +166,72 @@ impl Planner<'_> {
         }
     }
 
-    fn is_read_on(&self, which: &ReadingKey, node: &NodeName) -> bool {
-        let (ReadingKey::Current(address) | ReadingKey::Former(address) | ReadingKey::Pending(address, _)) = which;
-        let of_manifest = self.expanded.instance(address).map(|i| &i.target);
-        let recorded = || self.records.get(address).and_then(|record| self.target_of(record));
-        match of_manifest.cloned().or_else(recorded) {
-            Some(Target::Node(at)) => at.name == *node,
-            _ => false,
-        }
-    }
-
-    /// Drops the records of objects on replaced machines. Returns the nodes that must be read again without these records.
-    fn drop_records_of_former_machines(&mut self) -> BTreeSet<NodeName> {
-        let mut again: BTreeSet<_> = self.draft.machines.accepted.keys().cloned().collect();
-        if self.options.mode == PlanMode::RefreshOnly {
-            return again;
-        }
-        let expanded = self.expanded;
-        let mut gone = Vec::new();
-        for (address, record) in &self.records {
-            let instance = expanded.instance(address).filter(|_| self.options.mode == PlanMode::Normal);
-            let own_node = match self.target_of(record) {
-                Some(Target::Node(node)) => Some(node.name.clone()),
-                _ => None,
-            };
-            let Some(node) = own_node.clone().or_else(|| instance.and_then(|i| i.machine().cloned())) else {
-                continue;
-            };
-            if !self.is_of_another_machine(record, &node) {
-                continue;
-            }
-            self.draft.machines.former.insert(address.clone());
-            // An object in a cluster still exists, and the record of a removed instance is still to be removed.
-            if own_node.is_some() && instance.is_some() {
-                gone.push(address.clone());
-                again.insert(node);
-            }
-        }
-        for address in gone {
-            self.records.remove(&address);
-        }
-        again.retain(|node| !self.draft.machines.unread_nodes.contains(node));
-        again
+    /// Whether the same machine has other host keys, which nobody accepted.
+    fn is_rotated(&self, change: &NodeChange) -> bool {
+        !change.kind.is_another_machine() && !self.seen.contains_key(&change.node)
     }
 
     fn is_of_another_machine(&self, record: &Record, node: &NodeName) -> bool {
-        let change = self.draft.machines.changes.iter().find(|c| c.node == *node && c.kind.is_another_machine());
-        let now = self.draft.machines.seen.get(node).or(change.map(|c| &c.after));
+        let change = self.changes.iter().find(|c| c.node == *node && c.kind.is_another_machine());
+        let now = self.seen.get(node).or(change.map(|c| &c.after));
         match (&record.machine, now.and_then(|machine| machine.machine_id.as_ref())) {
             (Some(recorded), Some(now)) => recorded != now,
             // A record without a machine-id belongs to the recorded machine.
             _ => change.is_some(),
         }
     }
+}
 
-    /// Whether the instance is on a node whose machine nobody approved.
-    pub(super) fn is_on_unapproved_node(&self, instance: &Instance) -> bool {
-        match &instance.target {
-            Target::Node(node) => self.draft.machines.unread_nodes.contains(&node.name),
-            Target::Provider(_) => false,
-        }
+/// Returns the node that a reading is of.
+pub(super) fn node_of_reading(inputs: &Inputs, prior: &Prior, key: &ReadingKey) -> Option<NodeName> {
+    let address = key.address();
+    let of_manifest = inputs.expanded.instance(address).map(|instance| instance.target.clone());
+    let recorded = || prior.records.get(address).and_then(|record| inputs.target_of(address, record));
+    match of_manifest.or_else(recorded)? {
+        Target::Node(node) => Some(node.name.clone()),
+        Target::Provider(_) => None,
     }
+}
+
+/// Notes the records of objects on replaced machines in `machines`, and drops those whose object is gone with its machine. Returns the nodes that must be read
+/// again without these records.
+pub(super) fn drop_former_records(inputs: &Inputs, prior: &mut Prior, machines: &mut Machines) -> BTreeSet<NodeName> {
+    let mut again: BTreeSet<_> = machines.accepted.keys().cloned().collect();
+    if inputs.options.mode == PlanMode::RefreshOnly {
+        return again;
+    }
+    let expanded = inputs.expanded;
+    let mut former = HashSet::new();
+    prior.retain(|address, record| {
+        let instance = expanded.instance(address).filter(|_| inputs.options.mode == PlanMode::Normal);
+        let own_node = match inputs.target_of(address, record) {
+            Some(Target::Node(node)) => Some(node.name.clone()),
+            _ => None,
+        };
+        let is_on_node = own_node.is_some();
+        let Some(node) = own_node.or_else(|| instance.and_then(|i| i.machine().cloned())) else {
+            return true;
+        };
+        if !machines.is_of_another_machine(record, &node) {
+            return true;
+        }
+        former.insert(address.clone());
+        // An object in a cluster still exists, and the record of a removed instance is still to be removed.
+        let is_gone = is_on_node && instance.is_some();
+        if is_gone {
+            again.insert(node);
+        }
+        !is_gone
+    });
+    machines.former = former;
+    again.retain(|node| !machines.unread_nodes.contains(node));
+    again
+}
+
+/// Whether a person approved by name or by host key that this machine replaces the recorded one.
+fn is_approved(node: &NodeName, machine: &Machine, options: &PlanOptions) -> bool {
+    let names = |key: &String| machine.host_keys.contains(key);
+    options.replace_nodes.iter().any(|r| r.node == *node && r.host_key.as_ref().is_none_or(names))
 }
 
 /// Whether the manifest sets the host key of the node.
@@ -259,4 +255,111 @@ fn clones(identified: &BTreeMap<NodeName, Identified>) -> Vec<Diagnostic> {
             .help("on the copy: rm /etc/machine-id /var/lib/dbus/machine-id /etc/ssh/ssh_host_*; systemd-machine-id-setup; ssh-keygen -A; reboot. If they are one machine, keep one of the names")
     };
     by_id.into_iter().filter(|(_, names)| names.len() > 1).map(error).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{Node, Replacement, Transport};
+    use crate::plan::samples::address;
+    use crate::provider::{Class, ProviderError};
+
+    fn machine(host_key: &str, id: &str) -> Machine {
+        Machine { host_keys: vec![host_key.to_owned()], machine_id: Some(id.to_owned()), ..Machine::default() }
+    }
+
+    /// Returns the machines of the node `n1`, for which `now` answers. The provider accepts what is to be accepted if `accepts`.
+    fn assessed(
+        recorded: Option<Machine>,
+        now: Machine,
+        trusted: bool,
+        options: &PlanOptions,
+        accepts: bool,
+    ) -> Machines {
+        let node = Node {
+            name: name(),
+            address: "n1".to_owned(),
+            user: None,
+            port: None,
+            identity_file: None,
+            jump: Vec::new(),
+            host_keys: Vec::new(),
+            transport: Transport::Ssh,
+            sudo: true,
+            roles: Vec::new(),
+            vars: BTreeMap::new(),
+        };
+        let nodes = Nodes::from([(name(), ("mem".to_owned(), Target::Node(Arc::new(node))))]);
+        let identified = BTreeMap::from([(name(), Identified { machine: now, trusted })]);
+        let recorded = recorded.map(|machine| (name(), machine)).into_iter().collect();
+        let assessments = assess(identified, &nodes, &recorded, options).unwrap();
+        let accepted = assessments.iter().filter(|assessment| accepts && assessment.is_to_be_accepted());
+        let accepted = accepted.map(|assessment| (assessment.node.clone(), "mem".to_owned())).collect();
+        Machines::of(assessments, accepted, options.mode)
+    }
+
+    fn name() -> NodeName {
+        NodeName("n1".to_owned())
+    }
+
+    #[test]
+    fn another_machine_is_used_only_if_somebody_approved_it() {
+        let (old, new) = (machine("old", "1"), machine("new", "2"));
+        let of = |options: &PlanOptions, accepts| assessed(Some(old.clone()), new.clone(), false, options, accepts);
+        let unapproved = of(&PlanOptions::default(), true);
+        assert_eq!(unapproved.unapproved(&name()).map(|change| change.kind), Some(NodeChangeKind::Replaced));
+        assert!(unapproved.seen.is_empty() && unapproved.unread_nodes.contains(&name()));
+        let approved = |host_key: Option<&str>| PlanOptions {
+            replace_nodes: vec![Replacement { node: name(), host_key: host_key.map(str::to_owned) }],
+            ..PlanOptions::default()
+        };
+        let accepted = of(&approved(None), true);
+        assert_eq!(accepted.seen.get(&name()), Some(&new));
+        assert!(accepted.unapproved(&name()).is_none() && accepted.accepted.contains_key(&name()));
+        assert!(of(&approved(Some("new")), true).seen.contains_key(&name()));
+        // An approval of another host key, and a provider that does not accept the machine.
+        assert!(of(&approved(Some("other")), true).unapproved(&name()).is_some());
+        assert!(of(&approved(None), false).unapproved(&name()).is_some());
+    }
+
+    #[test]
+    fn an_unknown_machine_must_prove_its_identity_and_a_recorded_one_need_not() {
+        let options = PlanOptions::default();
+        let now = machine("key", "1");
+        assert!(assessed(None, now.clone(), false, &options, true).seen.is_empty());
+        assert!(assessed(None, now.clone(), true, &options, true).seen.contains_key(&name()));
+        let recorded = assessed(Some(now.clone()), now, false, &options, true);
+        assert!(recorded.seen.contains_key(&name()) && recorded.changes.is_empty());
+    }
+
+    #[test]
+    fn the_failed_readings_of_a_node_are_explained_by_its_machine() {
+        let key = ReadingKey::Current(address("t.a"));
+        let read = |machines: &Machines| {
+            let failed = Err(ProviderError::new(Class::Identity, "the host key changed"));
+            let mut readings = Readings([(key.clone(), failed)].into());
+            machines.explain_readings(&mut readings, |_| Some(name()));
+            readings.take(&key)
+        };
+        let replaced = |mode| {
+            let options = PlanOptions { mode, ..PlanOptions::default() };
+            assessed(Some(machine("old", "1")), machine("new", "2"), false, &options, true)
+        };
+        assert!(matches!(read(&replaced(PlanMode::Normal)), Ok(None)));
+        assert!(read(&replaced(PlanMode::RefreshOnly)).is_err_and(|error| error.help.is_none()));
+        let options = PlanOptions::default();
+        let rotated = assessed(Some(machine("old", "1")), machine("new", "1"), false, &options, true);
+        let help = read(&rotated).unwrap_err().help.unwrap_or_default();
+        assert!(help.contains("moorfast node trust n1"), "{help}");
+    }
+
+    #[test]
+    fn nodes_with_the_same_machine_id_are_an_error() {
+        let identified = ["n1", "n2"]
+            .map(|node| (NodeName(node.to_owned()), Identified { machine: machine(node, "same"), trusted: true }));
+        let errors = assess(identified.into(), &Nodes::new(), &BTreeMap::new(), &PlanOptions::default()).unwrap_err();
+        assert!(errors[0].summary.contains("the nodes n1 and n2 have the same machine-id same"), "{errors:?}");
+    }
 }

@@ -9,7 +9,8 @@ use moorfast_state::{Digest, Lineage, Serial};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use super::{PlannedRollout, PolicyResult};
+use super::planned_rollout::PlannedRollout;
+use super::policy_result::PolicyResult;
 use crate::configuration::expand::Expanded;
 use crate::model::{Address, CheckResult, Node, NodeChange, NodeName, Replacement};
 use crate::provider::{Action, Consequence, ObjectChange};

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::item::Item;
+use super::model::Change;
 use super::sequence::{Part, Sequence};
 use crate::model::Address;
-use crate::plan::{Change, Item};
 
 /// The changes of a plan and their dependencies. A change is named by its index in the plan.
 pub(crate) struct Order {

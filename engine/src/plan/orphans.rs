@@ -7,154 +7,246 @@ use moorfast_state::Record;
 use petgraph::algo::toposort;
 use petgraph::graph::DiGraph;
 
-use super::objects::PlannedObjects;
-use super::planner::{Item, Planner, prevented};
-use super::reading::{Reading, ReadingKey, observed_digest};
-use super::superseded;
-use super::{Change, Reason, Selector};
-use crate::model::{Address, NodeName, seal_attributes};
-use crate::provider::Action;
-use crate::session::Failure;
+use super::decide::prevented;
+use super::draft::{Decision, Draft};
+use super::drift::drift;
+use super::inputs::Inputs;
+use super::item::Item;
+use super::model::{Change, PlanMode, Reason, Selector};
+use super::objects::{PlannedObjects, is_claimed, is_claimed_from, removed_objects};
+use super::observed::observed_digest;
+use super::prior::Prior;
+use super::readings::{ReadingKey, Readings};
+use super::selected::Selected;
+use super::superseded::{self, superseded};
+use crate::configuration::expand::Expanded;
+use crate::model::{Address, Diagnostic, NodeName};
+use crate::provider::{Action, ProviderError};
 
-impl Planner<'_> {
-    /// Plans to remove recorded instances that are not in the manifest any more, dependants first.
-    pub(super) fn plan_orphans(
-        &mut self,
-        readings: &mut HashMap<ReadingKey, Reading>,
-        reason: Reason,
-    ) -> Result<(), Failure> {
-        let everything = reason == Reason::Destroy;
-        let orphans: BTreeMap<Address, Arc<Record>> = self
-            .records
-            .iter()
-            .filter(|(address, _)| {
-                (everything || !self.expanded.index.contains_key(address)) && self.is_selected(address)
-            })
-            .map(|(address, record)| (address.clone(), record.clone()))
-            .collect();
-        let mut failures = Vec::new();
-        let mut errors = Vec::new();
-        for address in dependants_first(&orphans) {
-            let record = &orphans[&address];
-            let released = self.expanded.manifest.removed.iter().any(|r| !r.destroy && address.matches(&r.from));
-            let reachable = self.target_of(record).is_some();
-            let reading = readings.remove(&ReadingKey::Former(address.clone())).transpose();
-            let superseded = self.superseded(&address, record, |_| false, readings);
-            let (observed, mut superseded) = match reading.and_then(|reading| Ok((reading.flatten(), superseded?))) {
-                // An object on another machine was never ours.
-                Ok(_) if self.draft.machines.former.contains(&address) => (None, Vec::new()),
-                Ok(reading) => reading,
-                Err(_) if released => (None, Vec::new()),
-                Err(error) => {
-                    failures.push((address, error));
-                    continue;
-                }
-            };
-            let claimed = |record: &Record| !everything && self.is_claimed(record);
-            superseded.retain(|superseded| superseded.observed.is_some() && !released && !claimed(&superseded.record));
-            let resource_type = self.expanded.catalog.resource_type(&record.resource_type);
-            let existing = resource_type.zip(observed.as_ref()).map(|(of, observed)| of.objects(&observed.attributes));
-            let planned_objects = self.removal(&address, &record.target, &existing.unwrap_or_default(), everything);
-            let is_claimed =
-                if planned_objects.objects.is_empty() { claimed(record) } else { planned_objects.is_handed_over() };
-            let removed = observed.clone().filter(|_| !released && !is_claimed);
-            let action = match removed.is_some() || !superseded.is_empty() {
-                true => Action::Delete,
-                false => Action::Forget,
-            };
-            if !reachable && !released {
-                self.draft.warnings.push(format!(
-                    "`{address}` is removed from the state, but not destroyed: `{}` is not in the inventory any more",
-                    record.target
-                ));
+/// The decisions about the recorded instances that are removed.
+#[derive(Default)]
+pub(super) struct Removals {
+    pub decisions: Vec<Decision>,
+    pub warnings: Vec<String>,
+    /// The instances that could not be read.
+    pub failures: Vec<(Address, ProviderError)>,
+    /// The removals that `lifecycle.prevent_destroy` forbids.
+    pub errors: Vec<Diagnostic>,
+}
+
+/// Returns the removals of recorded instances, dependants first: of all instances in a destroy, otherwise of those that are not in the manifest any more.
+pub(super) fn removals(
+    inputs: &Inputs,
+    prior: &Prior,
+    selected: &Selected,
+    draft: &Draft,
+    readings: &mut Readings,
+) -> Removals {
+    let everything = inputs.options.mode == PlanMode::Destroy;
+    let is_orphan = |address: &Address| everything || !inputs.expanded.index.contains_key(address);
+    let orphans = prior.records.iter().filter(|(address, _)| is_orphan(address) && selected.contains(address));
+    let mut removals = Removals::default();
+    for (address, record) in dependants_first(orphans.collect()) {
+        match removal(inputs, prior, draft, address, record, readings) {
+            Ok(Removal { decision, warning, error }) => {
+                removals.decisions.push(decision);
+                removals.warnings.extend(warning);
+                removals.errors.extend(error);
             }
-            if removed.is_some() && self.is_prevented(&address, record) {
-                let span = self.expanded.instance(&address).map(|i| i.resource.span);
-                let names = if planned_objects.objects.len() > 1 { planned_objects.removed() } else { Vec::new() };
-                errors.push(prevented(&address, &names, span));
-            }
-            let PlannedObjects { objects, losses } = planned_objects;
-            let is_deleted = action == Action::Delete && removed.is_some();
-            let seen = observed_digest(observed.as_ref(), self.key);
-            let observed = if action == Action::Delete { removed } else { observed };
-            let before = observed.as_ref().map(|o| seal_attributes(&o.attributes, self.key));
-            self.note_drift(&address, &record.target, Some(record), before.as_ref(), false);
-            let is_gone = observed.is_none() && reachable && !released;
-            let why = match &reason {
-                _ if is_gone => Reason::Gone,
-                Reason::Removed => self.reason_of_removal(&address, record),
-                reason => reason.clone(),
-            };
-            self.draft.changes.push(Change {
-                address: address.clone(),
-                moved_from: self.moved.get(&address).cloned(),
-                resource_type: record.resource_type.clone(),
-                provider: record.provider.clone(),
-                target: record.target.clone(),
-                node: self.node_of(&address, record),
-                identity: Some(record.identity.clone()),
-                action,
-                reasons: std::iter::once(why).chain(superseded::reasons(&superseded)).collect(),
-                before,
-                after: None,
-                dependencies: record.dependencies.iter().filter_map(|d| d.parse().ok()).collect(),
-                observed: Some(seen),
-                objects: if is_deleted && objects.len() > 1 { objects } else { Vec::new() },
-                consequences: if is_deleted { losses } else { Vec::new() },
-                notes: Vec::new(),
-            });
-            self.actions.insert(address.clone(), action);
-            let item = Item { recorded: Some(record.clone()), observed, superseded, ..Item::default() };
-            self.draft.items.insert(address, item);
+            Err(error) => removals.failures.push((address.clone(), error)),
         }
-        if !errors.is_empty() {
-            return Err(Failure::Manifest(errors));
-        }
-        self.note_unread(failures)
     }
+    removals
+}
 
-    /// Returns the reason why the manifest does not have this instance any more.
-    fn reason_of_removal(&self, address: &Address, record: &Record) -> Reason {
-        let Some(resource) = self.expanded.manifest.resources.get(&address.resource) else { return Reason::Removed };
-        let key = address.key.as_deref();
-        let node = key.and_then(|key| key.split_once('/').map(|(node, _)| node).or(Some(key)));
-        let node = node.filter(|node| resource.for_each.is_none() || *node == record.target);
-        let by_node = self.expanded.by_node.get(&address.resource);
-        let is_selected = |node: &str| by_node.is_some_and(|nodes| nodes.contains_key(&NodeName(node.to_owned())));
-        let has_element = key.is_some_and(|key| key.contains('/')) || resource.on.is_none();
-        let by = match (&resource.on, &resource.for_each, key) {
-            (None, None, _) | (_, _, None) => Selector::Keys,
-            (Some(_), _, _) if node.is_some_and(|node| !is_selected(node)) => Selector::On,
-            (_, Some(_), _) if has_element => Selector::ForEach,
-            _ => Selector::Keys,
-        };
-        Reason::Deselected { by }
-    }
+/// The removal of one recorded instance.
+struct Removal {
+    decision: Decision,
+    warning: Option<String>,
+    error: Option<Diagnostic>,
+}
 
-    pub(super) fn is_prevented(&self, address: &Address, record: &Record) -> bool {
-        match self.expanded.instance(address) {
-            Some(instance) => instance.resource.lifecycle.prevent_destroy,
-            None => record.prevent_destroy,
-        }
+/// Returns the removal of one recorded instance.
+///
+/// # Errors
+/// If the object could not be read.
+fn removal(
+    inputs: &Inputs,
+    prior: &Prior,
+    draft: &Draft,
+    address: &Address,
+    record: &Arc<Record>,
+    readings: &mut Readings,
+) -> Result<Removal, ProviderError> {
+    let Inputs { expanded, key, .. } = *inputs;
+    let everything = inputs.options.mode == PlanMode::Destroy;
+    let released = expanded.manifest.removed.iter().any(|r| !r.destroy && address.matches(&r.from));
+    let reachable = inputs.target_of(address, record).is_some();
+    let reading = readings.take(&ReadingKey::Former(address.clone()));
+    let superseded = superseded(address, record, |_| false, readings);
+    let (observed, mut superseded) = match reading.and_then(|observed| Ok((observed, superseded?))) {
+        // An object on another machine was never ours.
+        Ok(_) if draft.machines.former.contains(address) => (None, Vec::new()),
+        Ok(reading) => reading,
+        Err(_) if released => (None, Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let claimed = |record: &Record| !everything && is_claimed(&draft.owners, record);
+    superseded.retain(|superseded| superseded.observed.is_some() && !released && !claimed(&superseded.record));
+    let resource_type = expanded.catalog.resource_type(&record.resource_type);
+    let existing = resource_type.zip(observed.as_ref()).map(|(of, observed)| of.objects(&observed.attributes));
+    let planned_objects = removed_objects(&existing.unwrap_or_default(), |object| {
+        !everything && is_claimed_from(&draft.owners, address, &record.target, object)
+    });
+    let is_claimed =
+        if planned_objects.objects.is_empty() { claimed(record) } else { planned_objects.is_handed_over() };
+    let seen = observed_digest(observed.as_ref(), key);
+    let is_removed = observed.is_some() && !released && !is_claimed;
+    let action = if is_removed || !superseded.is_empty() { Action::Delete } else { Action::Forget };
+    let warning = (!reachable && !released).then(|| {
+        let target = &record.target;
+        format!("`{address}` is removed from the state, but not destroyed: `{target}` is not in the inventory any more")
+    });
+    let error = (is_removed && is_prevented(expanded, address, record)).then(|| {
+        let span = expanded.instance(address).map(|i| i.resource.span);
+        let names = if planned_objects.objects.len() > 1 { planned_objects.removed() } else { Vec::new() };
+        prevented(address, &names, span)
+    });
+    let PlannedObjects { objects, losses } = planned_objects;
+    // The operation removes only superseded objects if the own object stays.
+    let observed = observed.filter(|_| is_removed || action != Action::Delete);
+    let before = observed.as_ref().map(|observed| inputs.sealed(observed));
+    let reason = match inputs.options.mode {
+        _ if observed.is_none() && reachable && !released => Reason::Gone,
+        PlanMode::Destroy => Reason::Destroy,
+        PlanMode::Normal | PlanMode::RefreshOnly => reason_of_removal(expanded, address, record),
+    };
+    let decision = Decision {
+        drift: drift(inputs, address, record, before.as_ref()),
+        change: Change {
+            reasons: std::iter::once(reason).chain(superseded::reasons(&superseded)).collect(),
+            before,
+            observed: Some(seen),
+            objects: if is_removed && objects.len() > 1 { objects } else { Vec::new() },
+            consequences: if is_removed { losses } else { Vec::new() },
+            ..Change::of_record(inputs, prior, address, record, action)
+        },
+        item: Some(Item { recorded: Some(record.clone()), observed, superseded, ..Item::default() }),
+        values: None,
+    };
+    Ok(Removal { decision, warning, error })
+}
+
+/// Returns the reason why the manifest does not have this instance any more.
+fn reason_of_removal(expanded: &Expanded, address: &Address, record: &Record) -> Reason {
+    let Some(resource) = expanded.manifest.resources.get(&address.resource) else { return Reason::Removed };
+    let key = address.key.as_deref();
+    let node = key.and_then(|key| key.split_once('/').map(|(node, _)| node).or(Some(key)));
+    let node = node.filter(|node| resource.for_each.is_none() || *node == record.target);
+    let by_node = expanded.by_node.get(&address.resource);
+    let is_selected = |node: &str| by_node.is_some_and(|nodes| nodes.contains_key(&NodeName(node.to_owned())));
+    let has_element = key.is_some_and(|key| key.contains('/')) || resource.on.is_none();
+    let by = match (&resource.on, &resource.for_each, key) {
+        (None, None, _) | (_, _, None) => Selector::Keys,
+        (Some(_), _, _) if node.is_some_and(|node| !is_selected(node)) => Selector::On,
+        (_, Some(_), _) if has_element => Selector::ForEach,
+        _ => Selector::Keys,
+    };
+    Reason::Deselected { by }
+}
+
+fn is_prevented(expanded: &Expanded, address: &Address, record: &Record) -> bool {
+    match expanded.instance(address) {
+        Some(instance) => instance.resource.lifecycle.prevent_destroy,
+        None => record.prevent_destroy,
     }
 }
 
-/// Returns the addresses of `records`, each after its recorded dependants.
-fn dependants_first(records: &BTreeMap<Address, Arc<Record>>) -> Vec<Address> {
-    let addresses: Vec<_> = records.keys().cloned().collect();
-    let mut graph = DiGraph::<usize, ()>::new();
-    let vertices: HashMap<_, _> =
-        records.values().enumerate().map(|(i, r)| (r.address.as_str(), graph.add_node(i))).collect();
+/// Returns the records, each after its recorded dependants.
+fn dependants_first<'a>(records: BTreeMap<&'a Address, &'a Arc<Record>>) -> Vec<(&'a Address, &'a Arc<Record>)> {
+    let mut graph = DiGraph::<(&Address, &Arc<Record>), ()>::new();
+    let vertices: HashMap<_, _> = records
+        .iter()
+        .map(|(address, record)| (record.address.as_str(), graph.add_node((*address, *record))))
+        .collect();
     for record in records.values() {
-        for dependency in &record.dependencies {
-            if let Some(dependency) = vertices.get(dependency.as_str()) {
-                graph.add_edge(vertices[record.address.as_str()], *dependency, ());
-            }
+        for dependency in record.dependencies.iter().filter_map(|d| vertices.get(d.as_str())) {
+            graph.add_edge(vertices[record.address.as_str()], *dependency, ());
         }
     }
     match toposort(&graph, None) {
-        Ok(order) => order.into_iter().map(|v| addresses[graph[v]].clone()).collect(),
+        Ok(order) => order.into_iter().map(|vertex| graph[vertex]).collect(),
         // Records that were written for different manifests may form a cycle. Any order is correct then.
-        Err(_) => addresses,
+        Err(_) => records.into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::plan::samples::{Configuration, address, file, prior, recorded_file};
+
+    /// Returns the removals of `records`, whose objects exist.
+    fn removed(configuration: &Configuration, records: Vec<Record>) -> Removals {
+        let inputs = configuration.inputs();
+        let observed =
+            |record: &Record| (ReadingKey::Former(address(&record.address)), Ok(Some(file(&record.identity, ""))));
+        let mut readings = Readings(records.iter().map(observed).collect::<HashMap<_, _>>());
+        let prior = prior(records);
+        let selected = Selected::of(&inputs, &prior);
+        let draft = Draft::new(Default::default(), inputs.static_values.owners(), Vec::new());
+        removals(&inputs, &prior, &selected, &draft, &mut readings)
+    }
+
+    fn actions(removals: &Removals) -> Vec<(String, Action)> {
+        let changes = removals.decisions.iter().map(|decision| &decision.change);
+        changes.map(|change| (change.address.resource.name.clone(), change.action)).collect()
+    }
+
+    fn orphan(name: &str) -> Record {
+        recorded_file(&format!("mem_file.{name}[\"n1\"]"), &format!("/{name}"), "")
+    }
+
+    #[test]
+    fn dependants_are_removed_first() {
+        let b = Record { dependencies: vec!["mem_file.a[\"n1\"]".to_owned()], ..orphan("b") };
+        let removals = removed(&Configuration::of(""), vec![orphan("a"), b]);
+        assert_eq!(actions(&removals), [("b".to_owned(), Action::Delete), ("a".to_owned(), Action::Delete)]);
+        assert_eq!(removals.decisions[0].change.reasons, [Reason::Removed]);
+    }
+
+    #[test]
+    fn an_object_that_is_released_or_has_another_owner_is_kept() {
+        let released = "[[removed]]\nfrom = \"mem_file.a\"\ndestroy = false";
+        let owned = "[resource.mem_file.new]\non = \"n1\"\npath = \"/a\"";
+        for manifest in [released, owned] {
+            let removals = removed(&Configuration::of(manifest), vec![orphan("a")]);
+            assert_eq!(actions(&removals), [("a".to_owned(), Action::Forget)], "{manifest}");
+        }
+        // A destroy removes it in any case.
+        let mut configuration = Configuration::of(owned);
+        configuration.options.mode = PlanMode::Destroy;
+        assert_eq!(actions(&removed(&configuration, vec![orphan("a")])), [("a".to_owned(), Action::Delete)]);
+    }
+
+    #[test]
+    fn a_record_of_a_node_that_does_not_exist_is_removed_with_a_warning() {
+        let removals = removed(&Configuration::of(""), vec![Record { target: "n2".to_owned(), ..orphan("a") }]);
+        assert!(removals.warnings[0].contains("`n2` is not in the inventory"), "{:?}", removals.warnings);
+    }
+
+    #[test]
+    fn a_prevented_removal_is_an_error() {
+        let removals = removed(&Configuration::of(""), vec![Record { prevent_destroy: true, ..orphan("a") }]);
+        assert_eq!(removals.errors.len(), 1);
+    }
+
+    #[test]
+    fn records_with_circular_dependencies_are_all_removed() {
+        let depends = |name, on: &str| Record { dependencies: vec![format!("mem_file.{on}[\"n1\"]")], ..orphan(name) };
+        let removals = removed(&Configuration::of(""), vec![depends("a", "b"), depends("b", "a")]);
+        assert_eq!(removals.decisions.len(), 2);
     }
 }

@@ -8,8 +8,9 @@ use moorfast_state::Record;
 use petgraph::algo::{has_path_connecting, tarjan_scc};
 use petgraph::graph::{DiGraph, NodeIndex};
 
+use super::item::Item;
+use super::model::Change;
 use crate::model::Address;
-use crate::plan::{Change, Item};
 use crate::provider::Action;
 
 /// A part of a change.

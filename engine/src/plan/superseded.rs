@@ -1,13 +1,11 @@
 //! Objects that incomplete replacements started to create and that the manifest does not declare any more.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use moorfast_state::Record;
 
-use super::Reason;
-use super::planner::Planner;
-use super::reading::{Reading, ReadingKey};
+use super::model::Reason;
+use super::readings::{ReadingKey, Readings};
 use crate::model::Address;
 use crate::provider::{Observed, ProviderError};
 
@@ -19,23 +17,22 @@ pub(crate) struct SupersededObject {
     pub observed: Option<Observed>,
 }
 
-impl Planner<'_> {
-    /// Returns the pending objects of `address` that are not `is_desired`, with their readings.
-    pub(super) fn superseded(
-        &self,
-        address: &Address,
-        record: &Record,
-        is_desired: impl Fn(&Record) -> bool,
-        readings: &mut HashMap<ReadingKey, Reading>,
-    ) -> Result<Vec<SupersededObject>, ProviderError> {
-        let mut superseded = Vec::new();
-        for pending in record.pending.iter().filter(|pending| !is_desired(pending)) {
-            let which = ReadingKey::Pending(address.clone(), pending.identity.clone());
-            let observed = readings.remove(&which).transpose()?.flatten();
-            superseded.push(SupersededObject { record: Arc::new(pending.clone()), observed });
-        }
-        Ok(superseded)
-    }
+/// Takes the pending objects of `address` that are not `is_desired` from the readings.
+///
+/// # Errors
+/// If one of them could not be read.
+pub(super) fn superseded(
+    address: &Address,
+    record: &Record,
+    is_desired: impl Fn(&Record) -> bool,
+    readings: &mut Readings,
+) -> Result<Vec<SupersededObject>, ProviderError> {
+    let pending = record.pending.iter().filter(|pending| !is_desired(pending));
+    let object = |pending: &Record| {
+        let observed = readings.take(&ReadingKey::Pending(address.clone(), pending.identity.clone()))?;
+        Ok(SupersededObject { record: Arc::new(pending.clone()), observed })
+    };
+    pending.map(object).collect()
 }
 
 /// Returns the reasons for the removal of superseded objects.

@@ -155,12 +155,7 @@ impl Importing<'_> {
     }
 
     fn request(&self, instance: &Instance) -> ReadRequest {
-        ReadRequest {
-            address: instance.address.clone(),
-            resource_type: instance.resource_type.clone(),
-            desired: self.static_values.get(&instance.address).cloned(),
-            recorded: None,
-        }
+        instance.read_request(self.static_values.get(&instance.address).cloned(), None)
     }
 
     /// Identifies the machines of the nodes of the instances.

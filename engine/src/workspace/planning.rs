@@ -16,7 +16,8 @@ use crate::configuration::scope::{InstanceScope, Values};
 use crate::configuration::static_values::StaticValues;
 use crate::model::{Address, CheckResult, Diagnostic, NodeChange, NodeName, Value, suggest};
 use crate::plan::{
-    Change, Draft, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, Planner, rollouts,
+    Change, Draft, Inputs, Machines, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, Planner,
+    rollouts,
 };
 use crate::policy;
 use crate::provider::{Action, ProviderError};
@@ -25,8 +26,6 @@ use crate::workspace::Workspace;
 
 /// A plan with the connections and values that its apply needs.
 pub struct Planned {
-    /// The plan.
-    pub plan: Plan,
     /// The instances that could not be read. Only a refresh tolerates them, otherwise the plan fails.
     pub unread: Vec<(Address, ProviderError)>,
     context: ApplyContext,
@@ -70,31 +69,28 @@ impl Workspace {
             }
         }
         let session = Session::open(&expanded, aliases(&expanded, state), &self.data_dir, events, interrupt).await?;
-        let planner = Planner::new(&expanded, &graph, &session, key, options, &static_values, state)
-            .tolerating_unread(tolerates_unread);
+        let inputs = Inputs { expanded: &expanded, graph: &graph, static_values: &static_values, key, options };
+        let planner = Planner { inputs, session: &session, tolerates_unread };
         let draft = tokio::select! {
-            draft = planner.run() => draft,
+            draft = planner.run(state) => draft,
             () = interrupt.stop.cancelled() => Err(Failure::Interrupted),
         };
-        let plan = match draft {
-            Ok(draft) => self.assemble(&expanded, &draft, state, key, options).map(|plan| (draft, plan)),
-            Err(failure) => Err(failure),
-        };
-        let (draft, mut plan) = match plan {
+        let made = draft.and_then(|mut draft| Ok((self.assemble(&expanded, &mut draft, state, key, options)?, draft)));
+        let (mut plan, draft) = match made {
             Ok(made) => made,
             Err(failure) => {
                 session.close().await;
                 return Err(failure);
             }
         };
-        plan.checks = checks(&expanded, &draft, options.mode, events, &interrupt.stop).await;
+        plan.checks = checks(&expanded, &draft.values, &plan, events, &interrupt.stop).await;
         if interrupt.stop.is_cancelled() {
             session.close().await;
             return Err(Failure::Interrupted);
         }
-        let unapproved = unapproved(&expanded, &draft, options.mode);
+        let unapproved = unapproved(&expanded, &draft.machines, &plan);
         let context = ApplyContext {
-            plan: plan.clone(),
+            plan,
             expanded,
             session,
             items: draft.items,
@@ -109,14 +105,14 @@ impl Workspace {
             known_machines: state.nodes.clone(),
             open: state.intents.clone(),
         };
-        Ok(Planned { plan, unread: draft.unread, context })
+        Ok(Planned { unread: draft.unread, context })
     }
 
-    /// Returns the plan of a draft, without the results of checks.
+    /// Returns the plan of a draft, without the results of checks. Moves the changes out of the draft, because they can be many and large.
     fn assemble(
         &self,
         expanded: &Expanded,
-        draft: &Draft,
+        draft: &mut Draft,
         state: &Snapshot,
         key: &SealKey,
         options: &PlanOptions,
@@ -133,11 +129,11 @@ impl Workspace {
             inputs: inputs(expanded),
             variables: sealed_variables(&self.variables, key),
             outputs: output_changes(expanded, &draft.values, state, key, options).map_err(Failure::Manifest)?,
-            changes: draft.changes.clone(),
-            drift: draft.drift.clone(),
             checks: Vec::new(),
             policies: Vec::new(),
             rollouts: planned_rollouts(expanded, draft, options.mode).map_err(Failure::Manifest)?,
+            changes: std::mem::take(&mut draft.changes),
+            drift: std::mem::take(&mut draft.drift),
             nodes: draft.machines.changes.clone(),
             warnings: expanded.warnings.iter().map(one_line).chain(draft.warnings.iter().cloned()).collect(),
         })
@@ -175,7 +171,7 @@ impl Workspace {
             return Err(Failure::Stale(reasons));
         }
         let mut now = self.plan_readable(state, key, &plan.options, events, interrupt, true).await?;
-        let inputs = plan.inputs.iter().filter(|(path, digest)| now.plan.inputs.get(*path) != Some(digest));
+        let inputs = plan.inputs.iter().filter(|(path, digest)| now.plan().inputs.get(*path) != Some(digest));
         let changed: Vec<_> = inputs.map(|(path, _)| format!("`{path}` changed since the plan was made")).collect();
         if !changed.is_empty() {
             now.close().await;
@@ -184,12 +180,16 @@ impl Workspace {
         // They fail during the apply, with their dependants. The rest of the plan is done.
         now.unread.clear();
         now.context.keep_reviewed(plan);
-        now.plan = now.context.plan.clone();
         Ok(now)
     }
 }
 
 impl Planned {
+    /// Returns the plan.
+    pub fn plan(&self) -> &Plan {
+        &self.context.plan
+    }
+
     /// Applies the plan and records the results.
     pub async fn apply(self, lock: &Lock, options: ApplyOptions, events: &Events, interrupt: &Interrupt) -> Report {
         Executor::new(self.context, lock, options, events, interrupt).run().await
@@ -201,9 +201,9 @@ impl Planned {
     /// # Errors
     /// If a policy cannot be evaluated.
     pub fn evaluate_policies(&mut self, applying: bool) -> Result<Vec<Diagnostic>, Failure> {
-        self.plan.policies =
-            policy::evaluate(&self.context.expanded, &self.plan, applying).map_err(Failure::Manifest)?;
-        Ok(policy::diagnostics(&self.context.expanded, &self.plan))
+        let ApplyContext { expanded, plan, .. } = &mut self.context;
+        plan.policies = policy::evaluate(expanded, plan, applying).map_err(Failure::Manifest)?;
+        Ok(policy::diagnostics(expanded, plan))
     }
 
     /// Returns how often the providers have accessed their targets so far.
@@ -211,9 +211,10 @@ impl Planned {
         self.context.session.statistics()
     }
 
-    /// Closes the connections of a plan that is not applied.
-    pub async fn close(self) {
+    /// Closes the connections of a plan that is not applied. Returns the plan.
+    pub async fn close(self) -> Plan {
         self.context.session.close().await;
+        self.context.plan
     }
 }
 
@@ -273,9 +274,9 @@ fn one_line(warning: &Diagnostic) -> String {
 }
 
 /// Returns the changes that are not made because nobody approved the machine of their node.
-fn unapproved(expanded: &Expanded, draft: &Draft, mode: PlanMode) -> HashMap<Address, NodeName> {
+fn unapproved(expanded: &Expanded, machines: &Machines, plan: &Plan) -> HashMap<Address, NodeName> {
     // A destroy does nothing on such a node: the objects are gone with the old machine, and their records are removed.
-    if mode == PlanMode::Destroy {
+    if plan.options.mode == PlanMode::Destroy {
         return HashMap::new();
     }
     let of_change = |change: &Change| {
@@ -283,10 +284,10 @@ fn unapproved(expanded: &Expanded, draft: &Draft, mode: PlanMode) -> HashMap<Add
             Some(instance) => instance.binding.node.as_ref()?,
             None => expanded.nodes.get(&NodeName(change.target.clone()))?,
         };
-        let unapproved = draft.machines.unapproved(&node.name)?;
+        let unapproved = machines.unapproved(&node.name)?;
         Some((change.address.clone(), unapproved.node.clone()))
     };
-    draft.changes.iter().filter_map(of_change).collect()
+    plan.changes.iter().filter_map(of_change).collect()
 }
 
 /// Returns the rollouts of a draft. A destroy has none, because nothing has to stay available.
@@ -304,17 +305,17 @@ fn planned_rollouts(
 /// Evaluates the checks before the apply. A check that depends on a planned change has the status unknown.
 async fn checks(
     expanded: &Expanded,
-    draft: &Draft,
-    mode: PlanMode,
+    values: &Values,
+    plan: &Plan,
     events: &Events,
     stop: &CancellationToken,
 ) -> Vec<CheckResult> {
-    if mode == PlanMode::Destroy {
+    if plan.options.mode == PlanMode::Destroy {
         return Vec::new();
     }
-    let changing = draft.changes.iter().filter(|c| !matches!(c.action, Action::NoOp | Action::Adopt));
+    let changing = plan.changes.iter().filter(|c| !matches!(c.action, Action::NoOp | Action::Adopt));
     let pending: HashSet<&Address> = changing.map(|c| &c.address).collect();
-    run_checks(expanded, &draft.values, events, When::Planned, stop, |address| pending.contains(address)).await
+    run_checks(expanded, values, events, When::Planned, stop, |address| pending.contains(address)).await
 }
 
 /// Returns the provider instances that the manifest or the state needs.

@@ -117,10 +117,7 @@ impl Workbench {
     /// # Errors
     /// See [`Failure`].
     pub async fn plan(&self, options: &PlanOptions) -> Result<Plan, Failure> {
-        let planned = self.planned(options, &Interrupt::default()).await?;
-        let plan = planned.plan.clone();
-        planned.close().await;
-        Ok(plan)
+        Ok(self.planned(options, &Interrupt::default()).await?.close().await)
     }
 
     /// Plans and applies.

@@ -1,0 +1,111 @@
+//! The calls of the providers. Nothing else in this folder does any I/O; `planner.rs` awaits these calls in their order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::join_all;
+
+use super::batches::{Batch, Batches};
+use super::candidates::Candidate;
+use super::machines::{Assessment, Nodes};
+use super::marking::marked_reading;
+use super::readings::{Reading, Readings};
+use super::requests::ReadRequests;
+use crate::configuration::expand::{Expanded, Instance};
+use crate::model::{Attributes, Identified, NodeName};
+use crate::provider::{Class, Connection, DataRequest, PlanRequest, Proposal, ProviderError, ReadRequest, Target};
+use crate::session::{Event, Events, Session};
+
+/// Requests of one kind with their results. `S` is what a request is about.
+type Answers<S, R, T> = Vec<(S, R, Result<T, ProviderError>)>;
+
+/// Reads the objects of all requests.
+pub(super) async fn read_all(session: &Session, expanded: &Expanded, requests: ReadRequests) -> Readings {
+    let call = async |connection: &Arc<dyn Connection>, target: &Target, requests: &[ReadRequest]| {
+        read(connection, target, requests, expanded, &session.events).await
+    };
+    let readings = ask(session, requests, call).await;
+    Readings(readings.into_iter().map(|(key, _, reading)| (key, reading)).collect())
+}
+
+/// Reads the data sources.
+pub(super) async fn read_data<'a>(
+    session: &Session,
+    requests: Batches<(&'a Instance, DataRequest)>,
+) -> Answers<&'a Instance, DataRequest, Attributes> {
+    ask(session, requests, async |connection, target, requests| connection.read_data(target, requests).await).await
+}
+
+/// Asks the providers how the candidates can be given their desired attributes.
+pub(super) async fn propose<'a>(
+    session: &Session,
+    requests: Batches<(Candidate<'a>, PlanRequest)>,
+) -> Answers<Candidate<'a>, PlanRequest, Proposal> {
+    ask(session, requests, async |connection, target, requests| connection.plan(target, requests).await).await
+}
+
+/// Makes one call for each batch, all of them concurrently. Returns all requests with their results, in their order.
+async fn ask<S, R, T>(
+    session: &Session,
+    batches: Batches<(S, R)>,
+    call: impl AsyncFn(&Arc<dyn Connection>, &Target, &[R]) -> Vec<Result<T, ProviderError>>,
+) -> Answers<S, R, T> {
+    let call = &call;
+    let calls = batches.into_iter().map(|Batch { alias, target, requests }| async move {
+        let (subjects, requests): (Vec<S>, Vec<R>) = requests.into_iter().unzip();
+        let results = match session.connection(&alias) {
+            Some(connection) => call(connection, &target, &requests).await,
+            None => Vec::new(),
+        };
+        let asked = subjects.into_iter().zip(requests).zip(with_missing_answers(results));
+        asked.map(|((subject, request), result)| (subject, request, result)).collect::<Vec<_>>()
+    });
+    join_all(calls).await.into_iter().flatten().collect()
+}
+
+/// Returns the results of a provider, followed by errors in case the provider returned fewer results than requests.
+fn with_missing_answers<T>(answers: Vec<Result<T, ProviderError>>) -> impl Iterator<Item = Result<T, ProviderError>> {
+    answers.into_iter().chain(std::iter::repeat_with(|| {
+        Err(ProviderError::new(Class::Failed, "the provider returned no result").help("this is a bug in moorfast"))
+    }))
+}
+
+/// Reads the objects of `requests` on one target, and marks their sensitive values.
+pub(crate) async fn read(
+    connection: &Arc<dyn Connection>,
+    target: &Target,
+    requests: &[ReadRequest],
+    expanded: &Expanded,
+    events: &Events,
+) -> Vec<Reading> {
+    events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
+    let readings = connection.read(target, requests).await;
+    events.send(Event::ReadDone { target: target.to_string() });
+    let marked = with_missing_answers(readings)
+        .zip(requests)
+        .map(|(reading, request)| reading.map(|observed| observed.map(|o| marked_reading(expanded, request, o))));
+    marked.collect()
+}
+
+/// Identifies the machines of all nodes. A node that does not answer is reported by its reading.
+pub(super) async fn identify(session: &Session, nodes: &Nodes) -> BTreeMap<NodeName, Identified> {
+    let calls = nodes.iter().map(|(name, (alias, target))| async move {
+        let identity = session.connection(alias)?.identify(target).await.ok().flatten()?;
+        Some((name.clone(), identity))
+    });
+    join_all(calls).await.into_iter().flatten().collect()
+}
+
+/// Lets the providers accept the approved machines that did not prove their identity. Returns the nodes whose machine is accepted, with their provider
+/// instances.
+pub(super) async fn accept(session: &Session, nodes: &Nodes, assessments: &[Assessment]) -> BTreeMap<NodeName, String> {
+    let mut accepted = BTreeMap::new();
+    for Assessment { node, machine, .. } in assessments.iter().filter(|assessment| assessment.is_to_be_accepted()) {
+        let Some((alias, target)) = nodes.get(node) else { continue };
+        let Some(connection) = session.connection(alias) else { continue };
+        if connection.accept_machine(target, machine).await.is_ok() {
+            accepted.insert(node.clone(), alias.clone());
+        }
+    }
+    accepted
+}

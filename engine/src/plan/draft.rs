@@ -1,0 +1,70 @@
+//! The draft of a plan: the decisions so far.
+
+use std::collections::HashMap;
+
+use super::item::Item;
+use super::machines::Machines;
+use super::model::{Change, Drift};
+use crate::configuration::owners::Owners;
+use crate::configuration::scope::Values;
+use crate::model::{Address, Attributes};
+use crate::provider::{Action, ProviderError};
+
+/// The decision about one instance.
+pub(super) struct Decision {
+    pub change: Change,
+    /// The change made outside moorfast since the last apply.
+    pub drift: Option<Drift>,
+    /// The data for the apply. `None` for a data source.
+    pub item: Option<Item>,
+    /// The attributes that references to the instance get. `None` if the instance will not exist.
+    pub values: Option<Attributes>,
+}
+
+/// The decisions about all instances so far.
+#[derive(Default)]
+pub(crate) struct Draft {
+    pub changes: Vec<Change>,
+    /// The place of each instance in `changes`.
+    places: HashMap<Address, usize>,
+    pub drift: Vec<Drift>,
+    pub items: HashMap<Address, Item>,
+    pub values: Values,
+    pub warnings: Vec<String>,
+    /// The instances that could not be read. Only a refresh and the apply of a saved plan tolerate them, otherwise the plan fails.
+    pub unread: Vec<(Address, ProviderError)>,
+    pub machines: Machines,
+    /// The owner of each object among the instances of the manifest.
+    pub owners: Owners,
+}
+
+impl Draft {
+    /// Returns a draft without decisions.
+    pub(super) fn new(machines: Machines, owners: Owners, warnings: Vec<String>) -> Self {
+        Self { machines, owners, warnings, ..Self::default() }
+    }
+
+    pub(super) fn add(&mut self, decision: Decision) {
+        let Decision { change, drift, item, values } = decision;
+        let address = change.address.clone();
+        if let Some(values) = values {
+            self.values.insert(address.clone(), values);
+        }
+        if let Some(item) = item {
+            self.items.insert(address.clone(), item);
+        }
+        self.places.insert(address, self.changes.len());
+        self.drift.extend(drift);
+        self.changes.push(change);
+    }
+
+    /// Returns the planned change of an instance. `None` if nothing is decided about it yet, or if it is a data source that the plan reads.
+    pub(super) fn change(&self, address: &Address) -> Option<&Change> {
+        self.places.get(address).map(|place| &self.changes[*place])
+    }
+
+    /// Returns the planned action of an instance.
+    pub(super) fn action(&self, address: &Address) -> Option<Action> {
+        self.change(address).map(|change| change.action)
+    }
+}

@@ -1,0 +1,65 @@
+//! A refresh: the recorded objects as they are now, without any changes.
+
+use std::sync::Arc;
+
+use moorfast_state::Record;
+
+use super::draft::Decision;
+use super::drift::drift;
+use super::inputs::Inputs;
+use super::item::Item;
+use super::model::{Change, Reason};
+use super::observed::observed_digest;
+use super::prior::Prior;
+use super::readings::{ReadingKey, Readings};
+use crate::model::Address;
+use crate::provider::{Action, Class, Observed, ProviderError};
+
+/// Compares the recorded with the observed attributes of one object, and plans no change of it.
+///
+/// # Errors
+/// If the object could not be read.
+pub(super) fn refresh(
+    inputs: &Inputs,
+    prior: &Prior,
+    address: &Address,
+    record: &Arc<Record>,
+    readings: &mut Readings,
+) -> Result<Decision, ProviderError> {
+    // If the manifest now declares another object, drift is about the recorded one.
+    let keys = [ReadingKey::Former, ReadingKey::Current].map(|key| key(address.clone()));
+    let reading = keys.iter().find_map(|key| readings.0.remove(key));
+    let observed = reading.unwrap_or_else(|| Err(unreadable(inputs, address, record)))?;
+    let sealed = observed.as_ref().map(|observed| inputs.sealed(observed));
+    let values = observed.as_ref().filter(|_| inputs.expanded.instance(address).is_some()).map(
+        |Observed { attributes, .. }| {
+            let mut values = inputs.static_values.get(address).cloned().unwrap_or_default();
+            values.extend(attributes.clone());
+            values
+        },
+    );
+    let action = if sealed.is_some() { Action::NoOp } else { Action::Forget };
+    Ok(Decision {
+        drift: drift(inputs, address, record, sealed.as_ref()),
+        change: Change {
+            reasons: if sealed.is_some() { Vec::new() } else { vec![Reason::Gone] },
+            before: sealed.clone(),
+            after: sealed,
+            observed: Some(observed_digest(observed.as_ref(), inputs.key)),
+            ..Change::of_record(inputs, prior, address, record, action)
+        },
+        values,
+        item: Some(Item { recorded: Some(record.clone()), observed, ..Item::default() }),
+    })
+}
+
+/// Returns the reason why the object of `record` cannot be read.
+fn unreadable(inputs: &Inputs, address: &Address, record: &Record) -> ProviderError {
+    let Record { resource_type, target, .. } = record;
+    let summary = match inputs.expanded.catalog.find(&address.resource) {
+        Some(_) => format!("its status is unknown: `{target}` is not in the inventory any more"),
+        None => format!("its status is unknown: this version of moorfast has no resource type `{resource_type}`"),
+    };
+    let help = format!("run `moorfast apply` to remove it from the state, or exclude it: --exclude '{address}'");
+    ProviderError::new(Class::Failed, summary).help(help)
+}
