@@ -1,19 +1,19 @@
 //! The apply: makes the changes of a plan, as many at the same time as their dependencies permit.
 //!
-//! Three parts play together, each with one responsibility:
+//! Three parts play together, and none knows what the others do inside:
 //!
-//! - The [`schedule`] decides what may start now, and what an outcome releases, skips or holds back. It is pure.
-//! - The [`journal`] writes the state: intents before operations, outcomes after them.
-//! - The [`runner`] calls the providers, and reports to the user.
+//! - The `schedule` decides what may start now, and what an outcome releases, skips or holds back. It is pure.
+//! - The `journal` writes the state: intents before operations, outcomes after them.
+//! - The `runner` calls the providers, and reports to the user.
 //!
-//! ```text
-//!                 step                     intents                 operations
-//!     schedule ──────────► runner ────────────────────► journal
-//!                            │  ──────────────────────────────────► provider
-//!                            │  ◄────────────────────────────────── results
-//!     schedule ◄──────────  runner ────────────────────► journal
-//!               done, failed               outcomes
-//! ```
+//! One round of a run:
+//!
+//! 1. `Schedule::next` returns steps until nothing more may start. The largest step is a call: all parts of changes that may start on one target.
+//! 2. The runner makes the requests from the current values, `Journal::begin` records the intents, and the provider is called in the background.
+//! 3. The runner waits for results. `Journal::finish` records the outcomes of all results that are there, in one transaction.
+//! 4. `Schedule::done` or `Schedule::failed` releases or skips the dependants of each change, and the next round begins.
+//!
+//! The run is over when nothing runs and nothing more may start.
 
 mod context;
 mod journal;

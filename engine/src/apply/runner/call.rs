@@ -1,112 +1,67 @@
-//! Provider calls: operations and data of one target. Each operation is reported exactly once.
+//! Calls of providers: operations and data on one target.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::unbounded_channel;
 
-use crate::apply::schedule::Call;
 use crate::model::Address;
 use crate::provider::{Applied, Class, Connection, DataRequest, Operation, ProviderError, Target};
 
-/// The number of an operation or of the reading of a data source in its run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct OperationId(pub usize);
-
-/// A message from a provider call.
-pub(super) enum Message {
-    /// An operation of the call ended. The result of a data source has only attributes.
-    Ended(OperationId, Result<Applied, ProviderError>),
-    /// The call with these operations ended. Operations that it did not report failed.
-    CallOver(Call, Vec<OperationId>),
+/// A request of a call.
+pub(super) enum Request {
+    /// Run an operation. `None` is done at once, because there is nothing to remove.
+    Operation(Option<Operation>),
+    /// Read a data source. Its result has only attributes.
+    Data(DataRequest),
 }
 
-/// The requests of one call, all of them on one target.
-#[derive(Default)]
-pub(super) struct Requests {
-    /// The operations. `None` is done at once, because there is nothing to remove.
-    pub operations: Vec<(OperationId, Option<Operation>)>,
-    /// The data sources to read.
-    pub data: Vec<(OperationId, DataRequest)>,
+/// The target of a call, and how it is reached.
+pub(super) struct Destination {
+    pub connection: Arc<dyn Connection>,
+    pub target: Target,
+    /// The instance on whose behalf the call first waits until the target answers, because this run starts the target.
+    pub waiting: Option<Address>,
 }
 
-impl Requests {
-    fn ids(&self) -> Vec<OperationId> {
-        self.operations.iter().map(|(id, _)| *id).chain(self.data.iter().map(|(id, _)| *id)).collect()
-    }
-}
-
-/// Starts a call in the background. If this run starts the target, the call first waits until it answers, on behalf of the instance `waiting`.
-pub(super) fn start(
-    call: Call,
-    connection: Option<Arc<dyn Connection>>,
-    target: Option<Target>,
-    waiting: Option<Address>,
-    requests: Requests,
-    sender: UnboundedSender<Message>,
+/// Makes requests, and reports results by the index of the request.
+pub(super) async fn perform(
+    destination: Destination,
+    requests: Vec<Request>,
+    report: impl Fn(usize, Result<Applied, ProviderError>),
 ) {
-    let ids = requests.ids();
-    tokio::spawn(async move {
-        let reports = sender.clone();
-        // A task of its own, so that a panic of a provider fails only this call.
-        let performed = tokio::spawn(async move {
-            if let (Some(connection), Some(target)) = (connection, target) {
-                perform(connection, target, waiting.as_ref(), requests, &reports).await;
-            }
-        });
-        if performed.await.is_err() {
-            tracing::error!("a call of a provider panicked");
-        }
-        // The receiver is dropped only at the end of the run.
-        _ = sender.send(Message::CallOver(call, ids));
-    });
-}
-
-/// Runs operations and reads data on one target.
-async fn perform(
-    connection: Arc<dyn Connection>,
-    target: Target,
-    waiting: Option<&Address>,
-    requests: Requests,
-    sender: &UnboundedSender<Message>,
-) {
-    if let Some(waiting) = waiting
+    let Destination { connection, target, waiting } = destination;
+    if let Some(waiting) = &waiting
         && let Err(error) = connection.wait_until_reachable(&target, waiting).await
     {
-        for id in requests.ids() {
-            _ = sender.send(Message::Ended(id, Err(error.clone())));
-        }
-        return;
+        return (0..requests.len()).for_each(|place| report(place, Err(error.clone())));
     }
-    let Requests { operations, data } = requests;
-    let (mut ids, mut batch) = (Vec::new(), Vec::new());
-    for (id, operation) in operations {
-        match operation {
-            Some(operation) => {
-                ids.push(id);
-                batch.push(operation);
+    let (mut operation_places, mut operations) = (Vec::new(), Vec::new());
+    let (mut data_places, mut data) = (Vec::new(), Vec::new());
+    for (place, request) in requests.into_iter().enumerate() {
+        match request {
+            Request::Operation(None) => report(place, Ok(Applied::default())),
+            Request::Operation(Some(operation)) => {
+                operation_places.push(place);
+                operations.push(operation);
             }
-            None => _ = sender.send(Message::Ended(id, Ok(Applied::default()))),
+            Request::Data(request) => {
+                data_places.push(place);
+                data.push(request);
+            }
         }
     }
     let operating = async {
-        if !batch.is_empty() {
-            call(&connection, &target, batch, |place, result| {
-                _ = sender.send(Message::Ended(ids[place], result));
-            })
-            .await;
+        if !operations.is_empty() {
+            call(&connection, &target, operations, |place, result| report(operation_places[place], result)).await;
         }
     };
     let reading = async {
-        let (ids, requests): (Vec<_>, Vec<_>) = data.into_iter().unzip();
-        if requests.is_empty() {
-            return;
-        }
-        let data = connection.read_data(&target, &requests).await;
-        // A missing answer is noticed when the call is over.
-        for (id, data) in ids.into_iter().zip(data) {
-            let result = data.map(|attributes| Applied { attributes, ..Applied::default() });
-            _ = sender.send(Message::Ended(id, result));
+        if !data.is_empty() {
+            let results = connection.read_data(&target, &data).await;
+            for (place, result) in data_places.iter().zip(results) {
+                report(*place, result.map(|attributes| Applied { attributes, ..Applied::default() }));
+            }
         }
     };
     futures::join!(operating, reading);

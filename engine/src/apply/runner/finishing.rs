@@ -1,19 +1,53 @@
-//! The steps after the last operation: outputs and checks.
+//! The steps after the last operation: machines and outputs are recorded, and checks are evaluated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use moorfast_state::Output;
 
 use crate::apply::context::ApplyContext;
+use crate::apply::journal::Journal;
 use crate::apply::report::Report;
+use crate::check::{When, run_checks};
 use crate::configuration::scope::InstanceScope;
-use crate::model::Value;
+use crate::model::{Address, Value};
 use crate::plan::PlanMode;
+use crate::session::{Events, Interrupt};
+
+/// Completes the state and the report, and closes the connections. `is_stopped` is true if the run was stopped before its end.
+pub(super) async fn finish(
+    context: ApplyContext,
+    journal: &Journal<'_>,
+    events: &Events,
+    interrupt: &Interrupt,
+    mut report: Report,
+    is_stopped: bool,
+) -> Report {
+    if !is_stopped && let Err(error) = journal.forget_machines(&context).await {
+        report.state_error = Some(error);
+    }
+    let outputs = outputs(&context, &mut report);
+    if report.state_error.is_none()
+        && let Err(error) = journal.record_outputs(outputs).await
+    {
+        report.state_error = Some(error);
+    }
+    let ApplyContext { plan, expanded, values, session, .. } = &context;
+    if plan.options.mode == PlanMode::Normal && !report.interrupted {
+        let failed = report.outcomes.iter().filter(|o| !o.is_done()).map(|o| o.address.clone());
+        let failed: HashSet<Address> = failed.collect();
+        let pending = |address: &Address| failed.contains(address);
+        report.checks = run_checks(expanded, values, events, When::Applied, &interrupt.stop, pending).await;
+        report.interrupted = interrupt.stop.is_cancelled();
+    }
+    report.statistics = session.statistics();
+    session.close().await;
+    report
+}
 
 /// Evaluates the outputs with the current values, and adds them to the report. Returns the outputs to record.
 ///
 /// An output that cannot be evaluated keeps its old value.
-pub(super) fn outputs(context: &ApplyContext, report: &mut Report) -> BTreeMap<String, Output> {
+fn outputs(context: &ApplyContext, report: &mut Report) -> BTreeMap<String, Output> {
     let mut recorded = BTreeMap::new();
     if context.plan.options.mode == PlanMode::Destroy {
         return recorded;

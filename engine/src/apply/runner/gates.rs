@@ -104,6 +104,11 @@ impl Gates {
         }
     }
 
+    /// Ends the evaluation of all gates.
+    pub fn abort(&mut self) {
+        self.tasks.abort_all();
+    }
+
     /// Evaluates the gates of a node in the background.
     fn evaluate(&mut self, context: &ApplyContext, journal: &Journal<'_>, turn: NodeTurn, pauses: bool) {
         let PlannedRollout { name, timeout: limit, pause, .. } = &context.plan.rollouts[turn.rollout];

@@ -8,6 +8,7 @@ mod opening;
 mod reporter;
 mod requests;
 mod results;
+mod running;
 mod unselected;
 
 pub(super) use opening::open;
@@ -16,23 +17,23 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use moorfast_state::StateError;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
-use self::call::{Message, OperationId, Requests, unreported};
+use self::call::{Destination, Request};
 use self::explain::{Explanations, Failed, Failure};
+use self::finishing::finish;
 use self::gates::{GateFailure, GateResult, Gates, causes};
 use self::reporter::{Reporter, half_done_because};
 use self::requests::{Prepared, prepare};
 use self::results::{invalid, learn_data, outcome};
+use self::running::{Ended, RunningCalls};
 use super::context::{ApplyContext, Refusal};
 use super::journal::{Journal, OpenOperation};
 use super::report::{ChangeResult, Report};
 use super::schedule::{Call, ChangeProgress, Schedule, Skipped, Step};
-use crate::check::{When, run_checks};
 use crate::configuration::graph::provider_dependencies;
 use crate::model::{Address, Attributes};
-use crate::plan::PlanMode;
+use crate::plan::Change;
 use crate::plan::order::PlannedPart;
 use crate::provider::{Applied, Class, ProviderError};
 use crate::session::{Events, Interrupt, RolloutStep};
@@ -49,16 +50,12 @@ pub(super) struct Runner<'a> {
     cleared: HashSet<usize>,
     /// The provider instances whose cluster this run starts or restarts.
     starting_clusters: BTreeSet<String>,
-    running: HashMap<OperationId, Running>,
-    /// The number of operations so far.
-    started: usize,
+    calls: RunningCalls<Running>,
     /// The durations and notes of the completed parts of changes that are not complete.
     first_parts: HashMap<usize, (Duration, Vec<String>)>,
     gates: Gates,
     explanations: Explanations,
     reporter: Reporter<'a>,
-    sender: UnboundedSender<Message>,
-    receiver: UnboundedReceiver<Message>,
 }
 
 /// What runs in a provider call.
@@ -76,7 +73,6 @@ impl<'a> Runner<'a> {
         events: &'a Events,
         interrupt: &'a Interrupt,
     ) -> Self {
-        let (sender, receiver) = unbounded_channel();
         Self {
             starting_clusters: starting_clusters(&context),
             context,
@@ -85,14 +81,11 @@ impl<'a> Runner<'a> {
             interrupt,
             lost,
             cleared: HashSet::new(),
-            running: HashMap::new(),
-            started: 0,
+            calls: RunningCalls::new(),
             first_parts: HashMap::new(),
             gates: Gates::new(events.clone(), interrupt.stop.clone()),
             explanations: Explanations::new(interrupt.cancel.clone()),
             reporter: Reporter::new(events),
-            sender,
-            receiver,
         }
     }
 
@@ -115,7 +108,7 @@ impl<'a> Runner<'a> {
             }
             self.wait().await;
         }
-        self.finish().await
+        self.end_run().await
     }
 
     fn next_step(&mut self) -> Option<Step> {
@@ -145,7 +138,7 @@ impl<'a> Runner<'a> {
     async fn wait(&mut self) {
         let may_stop = !self.schedule.is_stopped();
         tokio::select! {
-            Some(message) = self.receiver.recv() => self.settle(message).await,
+            ended = self.calls.next() => self.settle(ended).await,
             result = self.gates.next(), if !self.gates.is_empty() => {
                 if let Some(result) = result {
                     self.gates_evaluated(result);
@@ -220,56 +213,48 @@ impl<'a> Runner<'a> {
         let Some(first) = prepared.first().map(|(part, _)| self.context.change(part.change)) else {
             return self.schedule.call_over(call);
         };
-        let connection = self.context.session.connection(&first.provider).cloned();
-        let target = self.context.target(first);
-        let waiting = self.starting_clusters.contains(&first.provider).then(|| first.address.clone());
+        let destination = self.destination(first);
         let requests = self.requests(prepared, open);
-        call::start(call, connection, target, waiting, requests, self.sender.clone());
+        self.calls.start(call, destination, requests);
     }
 
-    /// Returns the requests of a call, and notes what runs.
-    fn requests(&mut self, prepared: Vec<(PlannedPart, Prepared)>, open: Vec<OpenOperation>) -> Requests {
-        let mut requests = Requests::default();
+    /// Returns the destination of the calls for a change. `None` if its provider instance or its node no longer exists.
+    fn destination(&self, change: &Change) -> Option<Destination> {
+        Some(Destination {
+            connection: self.context.session.connection(&change.provider)?.clone(),
+            target: self.context.target(change)?,
+            waiting: self.starting_clusters.contains(&change.provider).then(|| change.address.clone()),
+        })
+    }
+
+    /// Returns the requests of a call, and reports the operations as started.
+    fn requests(&self, prepared: Vec<(PlannedPart, Prepared)>, open: Vec<OpenOperation>) -> Vec<(Running, Request)> {
         let mut open = open.into_iter();
-        for (part, request) in prepared {
-            let id = OperationId(self.started);
-            self.started += 1;
-            let (operation, desired) = match request {
+        let request = |(part, prepared): (PlannedPart, Prepared)| {
+            let (operation, desired) = match prepared {
                 Prepared::Read(request) => {
-                    self.running.insert(id, Running::Reading { part, arguments: request.arguments.clone() });
-                    requests.data.push((id, request));
-                    continue;
+                    return Some((
+                        Running::Reading { part, arguments: request.arguments.clone() },
+                        Request::Data(request),
+                    ));
                 }
                 Prepared::Remove(operation) => (operation, None),
                 Prepared::Make(operation, desired) => (Some(operation), Some(desired)),
             };
-            let Some(open) = open.next() else { continue };
             if part.is_first {
                 self.reporter.started(self.context.change(part.change));
             }
-            self.running.insert(id, Running::Operation { part, started: Instant::now(), open, desired });
-            requests.operations.push((id, operation));
-        }
-        requests
+            let running = Running::Operation { part, started: Instant::now(), open: open.next()?, desired };
+            Some((running, Request::Operation(operation)))
+        };
+        prepared.into_iter().filter_map(request).collect()
     }
 
-    /// Records the results that are ready, together, and hands them to the schedule.
-    async fn settle(&mut self, message: Message) {
-        let mut ended = Vec::new();
-        let mut next = Some(message);
-        while let Some(message) = next {
-            match message {
-                Message::Ended(id, result) => ended.extend(self.running.remove(&id).map(|running| (running, result))),
-                Message::CallOver(call, ids) => {
-                    self.schedule.call_over(call);
-                    let silent = ids.iter().filter_map(|id| self.running.remove(id));
-                    ended.extend(silent.map(|running| (running, Err(unreported()))));
-                }
-            }
-            next = self.receiver.try_recv().ok();
-        }
+    /// Records the results of operations, together, and hands them to the schedule.
+    async fn settle(&mut self, ended: Ended<Running>) {
+        ended.calls.into_iter().for_each(|call| self.schedule.call_over(call));
         let (mut outcomes, mut results) = (Vec::new(), Vec::new());
-        for (running, result) in ended {
+        for (running, result) in ended.results {
             match running {
                 Running::Operation { part, started, open, desired } => {
                     let (outcome, result) = outcome(&mut self.context, &mut self.journal, part, &open, desired, result);
@@ -386,34 +371,14 @@ impl<'a> Runner<'a> {
     }
 
     /// Ends the run, once nothing runs any more.
-    async fn finish(mut self) -> Report {
+    async fn end_run(mut self) -> Report {
+        self.gates.abort();
         for part in self.schedule.unfinished() {
             self.reporter.not_started(self.context.change(part.change), part);
         }
-        let report = &mut self.reporter.report;
-        if !self.schedule.is_stopped()
-            && let Err(error) = self.journal.forget_machines(&self.context).await
-        {
-            report.state_error = Some(error);
-        }
-        let outputs = finishing::outputs(&self.context, report);
-        if report.state_error.is_none()
-            && let Err(error) = self.journal.record_outputs(outputs).await
-        {
-            report.state_error = Some(error);
-        }
-        let ApplyContext { plan, expanded, values, session, .. } = &self.context;
-        if plan.options.mode == PlanMode::Normal && !report.interrupted {
-            let failed = report.outcomes.iter().filter(|o| !o.is_done()).map(|o| o.address.clone());
-            let failed: HashSet<Address> = failed.collect();
-            let (events, stop) = (self.reporter.events, &self.interrupt.stop);
-            let pending = |address: &Address| failed.contains(address);
-            report.checks = run_checks(expanded, values, events, When::Applied, stop, pending).await;
-            report.interrupted = stop.is_cancelled();
-        }
-        report.statistics = session.statistics();
-        session.close().await;
-        self.reporter.report
+        let is_stopped = self.schedule.is_stopped();
+        let Self { context, journal, interrupt, reporter: Reporter { events, report }, .. } = self;
+        finish(context, &journal, events, interrupt, report, is_stopped).await
     }
 }
 
