@@ -1,6 +1,7 @@
 //! The changes that the holder of the lock can make.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -17,7 +18,7 @@ pub(crate) enum Change {
         intent: String,
         outcome: Outcome,
     },
-    Put(Record),
+    Put(Arc<Record>),
     Remove {
         address: String,
     },

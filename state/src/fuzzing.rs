@@ -97,10 +97,10 @@ fn change(kind: u8, a: u8, b: u8, now: &Snapshot) -> Change {
     let name = |n: u8| ["a", "b", ""][usize::from(n % 3)].to_owned();
     match kind % 11 {
         0 => Change::Begin((0..b % 3).map(|more| intent(a.wrapping_add(more) % 8, address(a))).collect()),
-        1 => Change::Finish { intent: (a % 8).to_string(), outcome: Outcome::Put(record(address(a), b)) },
+        1 => Change::Finish { intent: (a % 8).to_string(), outcome: Outcome::Put(record(address(a), b).into()) },
         2 => Change::Finish { intent: (a % 8).to_string(), outcome: Outcome::Remove },
         3 => Change::Finish { intent: (a % 8).to_string(), outcome: Outcome::Unchanged },
-        4 => Change::Put(Record { dependencies: vec![address(b)], ..record(address(a), b) }),
+        4 => Change::Put(Record { dependencies: vec![address(b)], ..record(address(a), b) }.into()),
         5 => Change::Remove { address: address(a) },
         6 => Change::Rename { from: address(a), to: address(b) },
         7 => {

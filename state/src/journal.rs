@@ -1,5 +1,7 @@
 //! The journal of operations: the intent is durable before an operation starts, the outcome before its dependants start.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -41,10 +43,9 @@ impl Intent {
 
 /// The result of an operation for the state.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "nearly every outcome is a record")]
 pub enum Outcome {
     /// The record of the object, which replaces the record with the same address.
-    Put(Record),
+    Put(Arc<Record>),
     /// The object does not exist any more.
     Remove,
     /// The operation changed nothing: it failed or was cancelled before it started.

@@ -116,8 +116,8 @@ impl Lock {
     ///
     /// # Errors
     /// See [`StateError`].
-    pub async fn put(&self, record: Record) -> Result<(), StateError> {
-        self.make(Change::Put(record)).await
+    pub async fn put(&self, record: impl Into<Arc<Record>>) -> Result<(), StateError> {
+        self.make(Change::Put(record.into())).await
     }
 
     /// Removes a record.

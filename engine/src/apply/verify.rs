@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use futures::future::join_all;
 use serde_json::{Map, Value as Json};
 
-use super::ApplyContext;
+use super::context::ApplyContext;
 use crate::configuration::expand::Instance;
 use crate::model::{Address, Attributes, UNKNOWN_KEY, is_mark, seal_attributes};
 use crate::plan::{Change, Difference, differences, observed_digest, path_text, read, value_at};

@@ -7,7 +7,7 @@ use moorfast_state::{Digest, Lock, SealKey, Snapshot};
 use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::{ApplyContext, ApplyOptions, Executor, Report, describe};
+use crate::apply::{ApplyContext, ApplyOptions, Report, apply, describe};
 use crate::check::{When, run_checks};
 use crate::configuration::expand::{Binding, Expanded};
 use crate::configuration::graph::Graph;
@@ -192,7 +192,7 @@ impl Planned {
 
     /// Applies the plan and records the results.
     pub async fn apply(self, lock: &Lock, options: ApplyOptions, events: &Events, interrupt: &Interrupt) -> Report {
-        Executor::new(self.context, lock, options, events, interrupt).run().await
+        apply(self.context, lock, options, events, interrupt).await
     }
 
     /// Evaluates the policies and stores their results in the plan. Returns the messages of violated policies. `applying` is `true` if the plan is about to be

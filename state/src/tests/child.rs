@@ -194,7 +194,7 @@ async fn write(place: &Place) {
                 let (id, address) = (format!("{lane}-{step}"), format!("ssh_file.{lane}"));
                 lock.begin(vec![intent(&id, &address)]).await.unwrap();
                 say(&format!("begun {lane} {step}"));
-                lock.finish(&id, Outcome::Put(record(&address, step))).await.unwrap();
+                lock.finish(&id, Outcome::Put(record(&address, step).into())).await.unwrap();
                 say(&format!("done {lane} {step}"));
             }
         }
@@ -213,7 +213,7 @@ async fn one_of_each(place: &Place) {
         let (id, address) = (step.to_string(), format!("ssh_file.{step}"));
         lock.begin(vec![intent(&id, &address)]).await.unwrap();
         say(&format!("begun {step}"));
-        lock.finish(&id, Outcome::Put(noisy(&address, 64))).await.unwrap();
+        lock.finish(&id, Outcome::Put(noisy(&address, 64).into())).await.unwrap();
         say(&format!("done {step}"));
     }
     lock.rename("ssh_file.1", RENAMED).await.unwrap();

@@ -122,7 +122,7 @@ async fn is_as_acknowledged(bed: &Bed, said: &BTreeSet<String>, at: &str) {
     // The lock of the dead process is free, and the next run closes its open operations.
     let lock = locked(&store).await;
     for intent in &found.intents {
-        lock.finish(&intent.id, Outcome::Put(record(&intent.address, 1))).await.unwrap();
+        lock.finish(&intent.id, Outcome::Put(record(&intent.address, 1).into())).await.unwrap();
     }
     let after = store.snapshot().await.unwrap();
     assert_eq!((after.intents.len(), after.records.len()), (0, found.records.len() + found.intents.len()), "{at}");

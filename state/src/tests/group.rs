@@ -45,7 +45,7 @@ async fn what_waits_shares_a_sync_and_what_fails_fails_alone() {
     let others = [
         lock.remove("ssh_file.none").boxed(),
         lock.begin(vec![intent("new", "ssh_file.x"), intent("open", "ssh_file.twice")]).boxed(),
-        lock.finish("open", Outcome::Put(record("ssh_file.open", 1))).boxed(),
+        lock.finish("open", Outcome::Put(record("ssh_file.open", 1).into())).boxed(),
         lock.finish("open", Outcome::Remove).boxed(),
     ];
     let mut all = pin!(join_all(puts.chain(others)));

@@ -129,7 +129,7 @@ async fn make(lock: &Lock, step: &Step, model: &Model) -> Result<(), StateError>
             let address =
                 model.intents.iter().find(|intent| intent.id == id).map_or(String::new(), |i| i.address.clone());
             let outcome = match end {
-                End::Put(value) => Outcome::Put(record(&address, value)),
+                End::Put(value) => Outcome::Put(record(&address, value).into()),
                 End::Remove => Outcome::Remove,
                 End::Unchanged => Outcome::Unchanged,
             };

@@ -178,7 +178,7 @@ async fn a_broken_connection_is_opened_again() {
     for step in 0..20 {
         lock.begin(vec![super::intent(&step.to_string(), "ssh_file.a")]).await.unwrap();
         client.execute(cut, &[&config.name]).await.unwrap();
-        lock.finish(&step.to_string(), crate::Outcome::Put(record("ssh_file.a", step))).await.unwrap();
+        lock.finish(&step.to_string(), crate::Outcome::Put(record("ssh_file.a", step).into())).await.unwrap();
     }
     let found = store.snapshot().await.unwrap();
     assert_eq!((found.serial.get(), found.intents.len()), (20, 0));

@@ -47,7 +47,7 @@ pub(super) async fn what_fails_fails_alone(bed: Bed) {
     let others = [
         lock.remove("ssh_file.none").boxed(),
         lock.begin(vec![intent("new", "ssh_file.x"), intent("open", "ssh_file.twice")]).boxed(),
-        lock.finish("open", Outcome::Put(record("ssh_file.open", 1))).boxed(),
+        lock.finish("open", Outcome::Put(record("ssh_file.open", 1).into())).boxed(),
         lock.finish("open", Outcome::Remove).boxed(),
     ];
     let mut results = join_all(puts.chain(others)).await;

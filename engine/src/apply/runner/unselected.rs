@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{ApplyContext, Executor};
+use crate::apply::context::ApplyContext;
 use crate::configuration::expand::Expanded;
 use crate::configuration::scope::Values;
 use crate::model::{Address, Mode, Value};
@@ -17,38 +17,35 @@ pub(super) struct UnselectedInstances {
     data: Vec<DataRequest>,
 }
 
-impl Executor<'_> {
-    /// Returns those of `addresses` that have no known values and can be read.
-    pub(super) fn unselected(&self, addresses: &BTreeSet<Address>) -> Vec<UnselectedInstances> {
-        let ApplyContext { expanded, static_values, session, values, .. } = &self.context;
-        let mut calls: BTreeMap<(&str, &str), UnselectedInstances> = BTreeMap::new();
-        let unknown = addresses.iter().filter(|address| values.get(address).is_none());
-        for instance in unknown.filter_map(|address| expanded.instance(address)) {
-            let address = instance.address.clone();
-            let Some(connection) = session.connection(&instance.provider) else { continue };
-            let Some(desired) = static_values.get(&address).cloned() else { continue };
-            let call =
-                calls.entry((&instance.provider, instance.target.name())).or_insert_with(|| UnselectedInstances {
-                    connection: connection.clone(),
-                    target: instance.target.clone(),
-                    objects: Vec::new(),
-                    data: Vec::new(),
-                });
-            let resource_type = instance.resource_type.clone();
-            match address.resource.mode {
-                Mode::Managed if instance.identity(&desired).is_some() => {
-                    let desired = Some(desired);
-                    call.objects.push(ReadRequest { address, resource_type, desired, recorded: None });
-                }
-                Mode::Data if !desired.values().any(Value::is_unknown) => {
-                    let timeout = self.timeout(&address, "read");
-                    call.data.push(DataRequest { address, data_source: resource_type, arguments: desired, timeout });
-                }
-                _ => {}
+/// Returns those of `addresses` that have no known values and can be read.
+pub(super) fn unselected(context: &ApplyContext, addresses: &BTreeSet<Address>) -> Vec<UnselectedInstances> {
+    let ApplyContext { expanded, static_values, session, values, .. } = context;
+    let mut calls: BTreeMap<(&str, &str), UnselectedInstances> = BTreeMap::new();
+    let unknown = addresses.iter().filter(|address| values.get(address).is_none());
+    for instance in unknown.filter_map(|address| expanded.instance(address)) {
+        let address = instance.address.clone();
+        let Some(connection) = session.connection(&instance.provider) else { continue };
+        let Some(desired) = static_values.get(&address).cloned() else { continue };
+        let call = calls.entry((&instance.provider, instance.target.name())).or_insert_with(|| UnselectedInstances {
+            connection: connection.clone(),
+            target: instance.target.clone(),
+            objects: Vec::new(),
+            data: Vec::new(),
+        });
+        let resource_type = instance.resource_type.clone();
+        match address.resource.mode {
+            Mode::Managed if instance.identity(&desired).is_some() => {
+                let desired = Some(desired);
+                call.objects.push(ReadRequest { address, resource_type, desired, recorded: None });
             }
+            Mode::Data if !desired.values().any(Value::is_unknown) => {
+                let timeout = context.timeout(&address, "read");
+                call.data.push(DataRequest { address, data_source: resource_type, arguments: desired, timeout });
+            }
+            _ => {}
         }
-        calls.into_values().collect()
     }
+    calls.into_values().collect()
 }
 
 impl UnselectedInstances {

@@ -1,6 +1,6 @@
 //! The progress of rollouts: a few nodes at a time, and no further node after a failure.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::model::NodeName;
 use crate::plan::order::Order;
@@ -19,24 +19,34 @@ pub(super) struct Rollouts {
 
 /// One rollout.
 struct RolloutState {
-    plan: PlannedRollout,
     /// How many nodes may be changed at the same time.
     limit: usize,
     /// The groups that have not started, in their order.
-    waiting: Vec<usize>,
+    waiting: VecDeque<usize>,
     /// Whether the gates of the unchanged nodes are evaluated. They are evaluated before the first node starts.
-    settled: UnchangedNodes,
+    unchanged: UnchangedNodes,
     /// The reason why no further node starts.
-    stopped: Option<String>,
+    stopped: Option<StopReason>,
 }
 
 /// The progress of the gates of unchanged nodes.
-#[derive(Clone, Copy, PartialEq)]
 enum UnchangedNodes {
-    NotEvaluated,
+    /// These nodes are to be evaluated.
+    NotEvaluated(Vec<NodeName>),
     /// The number of nodes whose gates are being evaluated.
     Evaluating(usize),
     Evaluated,
+}
+
+/// The reason why a rollout stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::apply) enum StopReason {
+    /// This change did not succeed.
+    Change(usize),
+    /// The gate with this name is not healthy.
+    Gate(String),
+    /// The rollout with this index stopped, and one of its nodes comes before the next node.
+    Rollout(usize),
 }
 
 /// The changes of one node.
@@ -62,21 +72,18 @@ enum NodeState {
 }
 
 /// The next action of a rollout.
-#[derive(Debug, PartialEq)]
 pub(super) enum RolloutAction {
-    /// Evaluate the gates of this unchanged node.
-    EvaluateUnchanged(NodeTurn),
     /// Start the changes of this node.
     Start(NodeTurn),
     /// Evaluate the gates of this node, whose changes are complete. Pause afterwards if another node waits.
-    EvaluateGates(NodeTurn, bool),
-    /// Skip the [held](Rollouts::held) changes of these nodes, which have not started, for this reason.
-    Skip(Vec<NodeTurn>, String),
+    EvaluateGates { turn: NodeTurn, pauses: bool },
+    /// Skip the [held](Rollouts::held) changes of these nodes, which have not started.
+    Skip(Vec<NodeTurn>, StopReason),
 }
 
 /// A node of a rollout whose turn it is.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct NodeTurn {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::apply) struct NodeTurn {
     /// The index of the rollout in the plan.
     pub rollout: usize,
     /// The node.
@@ -93,11 +100,11 @@ impl Rollouts {
             Self { states: Vec::new(), groups: Vec::new(), held_by: HashMap::new(), part_of: HashMap::new() };
         let mut members: Vec<Vec<usize>> = Vec::new();
         for (rollout, plan) in plans.iter().enumerate() {
-            let mut waiting = Vec::new();
+            let mut waiting = VecDeque::new();
             for node in &plan.nodes {
                 let work: Vec<usize> = node.changes.iter().filter_map(|address| places.get(address).copied()).collect();
                 let group = members.len();
-                waiting.push(group);
+                waiting.push_back(group);
                 rollouts.held_by.extend(work.iter().map(|place| (*place, group)));
                 rollouts.groups.push(Group {
                     rollout,
@@ -109,11 +116,11 @@ impl Rollouts {
                 });
                 members.push(work);
             }
+            let unchanged = if plan.gates.is_empty() { Vec::new() } else { plan.settled.clone() };
             rollouts.states.push(RolloutState {
-                plan: plan.clone(),
                 limit: plan.max_unavailable,
                 waiting,
-                settled: UnchangedNodes::NotEvaluated,
+                unchanged: UnchangedNodes::NotEvaluated(unchanged),
                 stopped: None,
             });
         }
@@ -157,7 +164,7 @@ impl Rollouts {
     }
 
     /// Records that a change ended, with the reason if it failed.
-    pub fn over(&mut self, change: usize, failure: Option<&str>) {
+    pub fn over(&mut self, change: usize, failure: Option<StopReason>) {
         let Some(group) = self.part_of.get(&change).copied() else { return };
         self.groups[group].open.remove(&change);
         if let Some(failure) = failure {
@@ -166,11 +173,13 @@ impl Rollouts {
     }
 
     /// Records that the gates of a node were evaluated and the pause is over, with the reason if a gate failed.
-    pub fn gates_evaluated(&mut self, turn: &NodeTurn, failure: Option<&str>) {
+    pub fn gates_evaluated(&mut self, turn: &NodeTurn, failure: Option<StopReason>) {
         match (turn.group, failure) {
             (Some(group), failure) => {
                 self.groups[group].state = NodeState::Over;
-                failure.into_iter().for_each(|failure| self.fail(group, failure));
+                if let Some(failure) = failure {
+                    self.fail(group, failure);
+                }
             }
             (None, failure) => self.unchanged_evaluated(turn.rollout, failure),
         }
@@ -187,9 +196,9 @@ impl Rollouts {
         self.states[rollout].stopped.is_some()
     }
 
-    /// Returns the next actions. `is_queued` is true for changes that wait only for the turn of their node.
-    pub fn next(&mut self, is_queued: impl Fn(usize) -> bool) -> Vec<RolloutAction> {
-        let mut actions = Vec::new();
+    /// Returns the next actions. `is_held` is true for changes that wait only for the turn of their node.
+    pub fn next(&mut self, is_held: impl Fn(usize) -> bool) -> VecDeque<RolloutAction> {
+        let mut actions = VecDeque::new();
         for group in 0..self.groups.len() {
             let Group { open, state, failed, rollout, .. } = &mut self.groups[group];
             if *state != NodeState::Working || !open.is_empty() {
@@ -198,21 +207,16 @@ impl Rollouts {
             let (rollout, failed) = (*rollout, *failed);
             *state = if failed { NodeState::Over } else { NodeState::Gates };
             if !failed {
-                let another_waits = !self.states[rollout].waiting.is_empty() && !self.is_stopped(rollout);
-                actions.push(RolloutAction::EvaluateGates(self.turn(group), another_waits));
+                let pauses = !self.states[rollout].waiting.is_empty() && !self.is_stopped(rollout);
+                actions.push_back(RolloutAction::EvaluateGates { turn: self.turn(group), pauses });
             }
         }
         for rollout in 0..self.states.len() {
             self.stop_behind_others(rollout);
             actions.extend(self.skip_remaining(rollout));
-            actions.extend(self.start(rollout, &is_queued));
+            actions.extend(self.start(rollout, &is_held));
         }
         actions
-    }
-
-    /// Returns the rollout with this index.
-    pub fn plan(&self, rollout: usize) -> &PlannedRollout {
-        &self.states[rollout].plan
     }
 
     fn turn(&self, group: usize) -> NodeTurn {
@@ -220,21 +224,21 @@ impl Rollouts {
     }
 
     /// Stops the rollout of a group. The changes of nodes that have started go on.
-    fn fail(&mut self, group: usize, failure: &str) {
+    fn fail(&mut self, group: usize, failure: StopReason) {
         self.groups[group].failed = true;
         let rollout = self.groups[group].rollout;
-        self.states[rollout].stopped.get_or_insert_with(|| failure.to_owned());
+        self.states[rollout].stopped.get_or_insert(failure);
     }
 
-    fn unchanged_evaluated(&mut self, rollout: usize, failure: Option<&str>) {
-        let RolloutState { limit, settled, stopped, .. } = &mut self.states[rollout];
-        if let UnchangedNodes::Evaluating(left) = *settled {
-            *settled = if left > 1 { UnchangedNodes::Evaluating(left - 1) } else { UnchangedNodes::Evaluated };
+    fn unchanged_evaluated(&mut self, rollout: usize, failure: Option<StopReason>) {
+        let RolloutState { limit, unchanged, stopped, .. } = &mut self.states[rollout];
+        if let UnchangedNodes::Evaluating(left) = *unchanged {
+            *unchanged = if left > 1 { UnchangedNodes::Evaluating(left - 1) } else { UnchangedNodes::Evaluated };
         }
         if let Some(failure) = failure {
             *limit = limit.saturating_sub(1);
             if *limit == 0 {
-                stopped.get_or_insert_with(|| failure.to_owned());
+                stopped.get_or_insert(failure);
             }
         }
     }
@@ -244,12 +248,11 @@ impl Rollouts {
         if self.states[rollout].stopped.is_some() {
             return;
         }
-        let before = self.states[rollout].waiting.first().into_iter().flat_map(|group| &self.groups[*group].after);
+        let before = self.states[rollout].waiting.front().into_iter().flat_map(|group| &self.groups[*group].after);
         let never =
             |group: &&Group| group.failed || (group.state == NodeState::Waiting && self.is_stopped(group.rollout));
         let behind = before.map(|group| &self.groups[*group]).find(never);
-        let name = behind.map(|group| self.states[group.rollout].plan.name.clone());
-        self.states[rollout].stopped = name.map(|name| format!("the rollout `{name}` stopped"));
+        self.states[rollout].stopped = behind.map(|group| StopReason::Rollout(group.rollout));
     }
 
     fn skip_remaining(&mut self, rollout: usize) -> Option<RolloutAction> {
@@ -258,35 +261,30 @@ impl Rollouts {
         (!left.is_empty()).then(|| RolloutAction::Skip(left.iter().map(|group| self.turn(*group)).collect(), why))
     }
 
-    fn start(&mut self, rollout: usize, is_queued: &impl Fn(usize) -> bool) -> Vec<RolloutAction> {
+    fn start(&mut self, rollout: usize, is_held: &impl Fn(usize) -> bool) -> Vec<RolloutAction> {
         let mut actions = Vec::new();
-        while let Some(group) = self.states[rollout].waiting.first().copied() {
+        while let Some(group) = self.states[rollout].waiting.front().copied() {
             let is_complete = |before: &usize| {
                 let before = &self.groups[*before];
                 before.state == NodeState::Over && !before.failed
             };
             let Group { open, after, .. } = &self.groups[group];
-            if !open.iter().any(|place| is_queued(*place)) || !after.iter().all(is_complete) {
+            if !open.iter().any(|place| is_held(*place)) || !after.iter().all(is_complete) {
                 break;
             }
-            match self.states[rollout].settled {
-                UnchangedNodes::NotEvaluated => {
-                    let nodes = self.states[rollout].plan.settled.clone();
-                    let nodes = if self.states[rollout].plan.gates.is_empty() { Vec::new() } else { nodes };
-                    self.states[rollout].settled = if nodes.is_empty() {
-                        UnchangedNodes::Evaluated
-                    } else {
-                        UnchangedNodes::Evaluating(nodes.len())
-                    };
-                    actions.extend(
-                        nodes
-                            .into_iter()
-                            .map(|node| RolloutAction::EvaluateUnchanged(NodeTurn { rollout, node, group: None })),
-                    );
-                    continue;
+            let unchanged = &mut self.states[rollout].unchanged;
+            match unchanged {
+                UnchangedNodes::NotEvaluated(nodes) if !nodes.is_empty() => {
+                    let nodes = std::mem::take(nodes);
+                    *unchanged = UnchangedNodes::Evaluating(nodes.len());
+                    actions.extend(nodes.into_iter().map(|node| {
+                        let turn = NodeTurn { rollout, node, group: None };
+                        RolloutAction::EvaluateGates { turn, pauses: false }
+                    }));
+                    break;
                 }
                 UnchangedNodes::Evaluating(_) => break,
-                UnchangedNodes::Evaluated => {}
+                UnchangedNodes::NotEvaluated(_) | UnchangedNodes::Evaluated => {}
             }
             let is_active = |group: &&Group| {
                 group.rollout == rollout && matches!(group.state, NodeState::Working | NodeState::Gates)
@@ -294,7 +292,7 @@ impl Rollouts {
             if self.groups.iter().filter(is_active).count() >= self.states[rollout].limit {
                 break;
             }
-            self.states[rollout].waiting.remove(0);
+            self.states[rollout].waiting.pop_front();
             self.groups[group].state = NodeState::Working;
             actions.push(RolloutAction::Start(self.turn(group)));
         }

@@ -1,0 +1,153 @@
+//! Writes to the state without operations.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use futures::future::{join_all, try_join_all};
+use moorfast_state::{Intent, Outcome, Output, Record, StateError};
+
+use super::operations::Journal;
+use crate::apply::context::ApplyContext;
+use crate::model::{Address, Machine, NodeName};
+use crate::plan::{Change, PlanMode};
+use crate::provider::Action;
+
+/// An intent of an earlier run that is resolved now.
+pub(in crate::apply) struct Recovered {
+    /// The address of the instance, as the earlier run named it.
+    pub address: String,
+    /// What happened, and whether the object exists now.
+    pub message: String,
+}
+
+impl Journal<'_> {
+    /// Renames moved records in the state. The plan has renamed them in memory already.
+    ///
+    /// If a record moves to the old address of another record, the other record is renamed first.
+    ///
+    /// # Errors
+    /// If the state cannot be written.
+    pub async fn rename_moved(&self, context: &ApplyContext) -> Result<(), StateError> {
+        let moved = context.plan.changes.iter().filter_map(|c| Some((c.moved_from.as_ref()?, &c.address)));
+        let mut waiting: Vec<(&Address, &Address)> = moved.collect();
+        while !waiting.is_empty() {
+            let left: HashSet<&Address> = waiting.iter().map(|(from, _)| *from).collect();
+            let (free, behind): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, to)| !left.contains(to));
+            // The state rejects a cycle of moves.
+            let (now, later) = if free.is_empty() { (behind, free) } else { (free, behind) };
+            let rename = |(from, to): (&Address, &Address)| {
+                let (from, to) = (from.to_string(), to.to_string());
+                async move { self.lock.rename(&from, &to).await }
+            };
+            try_join_all(now.into_iter().map(rename)).await?;
+            waiting = later;
+        }
+        Ok(())
+    }
+
+    /// Resolves the intents of an earlier run. The plan has read the objects, so it is known which of them exist.
+    ///
+    /// # Errors
+    /// If the state cannot be written.
+    pub async fn close_intents(&self, context: &ApplyContext) -> Result<Vec<Recovered>, StateError> {
+        let moved = context.plan.changes.iter().filter_map(|c| Some((c.moved_from.as_ref()?.to_string(), &c.address)));
+        let moved: HashMap<String, &Address> = moved.collect();
+        let closes = context.open.iter().filter_map(|intent| {
+            let address = moved.get(&intent.address).map(|to| (*to).clone()).or_else(|| intent.address.parse().ok());
+            // An intent of an instance that this plan did not read stays open.
+            let item = context.items.get(&address?)?;
+            let exists = item.observed.is_some() || item.former.is_some();
+            Some(async move {
+                self.lock.finish(&intent.id, Outcome::Unchanged).await?;
+                Ok(recovered(intent, exists))
+            })
+        });
+        try_join_all(closes).await
+    }
+
+    /// Records changes that need no operation, in one transaction: unchanged, adopted and removed records.
+    pub async fn record_without_operation(
+        &mut self,
+        context: &ApplyContext,
+        changes: impl IntoIterator<Item = usize>,
+    ) -> Vec<(usize, Result<(), StateError>)> {
+        let records = changes.into_iter().map(|i| {
+            let change = context.change(i);
+            let record = if change.action == Action::Forget { None } else { self.records.refreshed(context, change) };
+            (i, record)
+        });
+        let records: Vec<_> = records.collect();
+        let written = join_all(records.iter().map(|(i, record)| self.write(context.change(*i), record.as_ref()))).await;
+        let mut recorded = Vec::new();
+        for ((i, record), written) in records.into_iter().zip(written) {
+            if written.is_ok() {
+                self.records.set(&context.change(i).address, record);
+            }
+            recorded.push((i, written));
+        }
+        recorded
+    }
+
+    /// Writes the record of a change that needs no operation, if it differs from the current one.
+    async fn write(&self, change: &Change, record: Option<&Arc<Record>>) -> Result<(), StateError> {
+        match record {
+            Some(record) if self.record(&change.address).is_some_and(|known| Arc::ptr_eq(known, record)) => Ok(()),
+            Some(record) => self.lock.put(record.clone()).await,
+            None if change.action == Action::Forget => self.lock.remove(&change.address.to_string()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Records the outputs.
+    ///
+    /// # Errors
+    /// If the state cannot be written.
+    pub async fn record_outputs(&self, outputs: BTreeMap<String, Output>) -> Result<(), StateError> {
+        self.lock.set_outputs(outputs).await
+    }
+
+    /// Records machines, including newly approved ones, so that a replacement is noticed later.
+    ///
+    /// # Errors
+    /// If the state cannot be written.
+    pub async fn record_machines<'m>(
+        &self,
+        context: &ApplyContext,
+        machines: impl IntoIterator<Item = (&'m NodeName, &'m Machine)>,
+    ) -> Result<(), StateError> {
+        let writes = machines.into_iter().filter_map(|(NodeName(name), machine)| {
+            let now = serde_json::to_value(machine).ok()?;
+            (context.known_machines.get(name) != Some(&now)).then(|| self.lock.set_node(name, now))
+        });
+        try_join_all(writes).await.map(drop)
+    }
+
+    /// Removes the machines of nodes without records from the state.
+    ///
+    /// # Errors
+    /// If the state cannot be written.
+    pub async fn forget_machines(&self, context: &ApplyContext) -> Result<(), StateError> {
+        let options = &context.plan.options;
+        if !options.targets.is_empty() || !options.exclude.is_empty() {
+            return Ok(());
+        }
+        let destroys = options.mode == PlanMode::Destroy;
+        let used: HashSet<&str> = self.records.all().map(|record| record.target.as_str()).collect();
+        let stays = |node: &str| {
+            let in_manifest = context.expanded.nodes.contains_key(&NodeName(node.to_owned()));
+            (in_manifest && !destroys) || used.contains(node)
+        };
+        let gone = context.known_machines.keys().filter(|node| !stays(node));
+        try_join_all(gone.map(|node| self.lock.forget_node(node))).await.map(drop)
+    }
+}
+
+fn recovered(intent: &Intent, exists: bool) -> Recovered {
+    let message = format!(
+        "an earlier run died during the {} operation of {}; the object {} now",
+        intent.action,
+        intent.started_at.strftime("%F %T UTC"),
+        if exists { "exists" } else { "does not exist" }
+    );
+    Recovered { address: intent.address.clone(), message }
+}
