@@ -82,7 +82,7 @@ pub use location::Location;
 pub use lock::{Hold, Lock};
 pub use lock_info::{LockInfo, LockRequest};
 pub use postgres::Postgres;
-pub use record::{Record, canonical};
+pub use record::{Record, canonical, canonical_object};
 pub use run::{Run, RunEnd, RunResult};
 pub use s3::S3;
 pub use snapshot::{Contents, Lineage, Output, Serial, Snapshot};

@@ -53,7 +53,7 @@ impl Record {
     /// Returns the digest of the attributes, which [`Record::triggers`] of other records contain.
     pub fn digest(&self) -> Digest {
         // Maps keep their insertion order, so the digest uses a canonical form.
-        Digest::of(canonical(&Value::Object(self.attributes.clone())).as_bytes())
+        Digest::of(canonical_object(&self.attributes).as_bytes())
     }
 
     /// Replaces addresses in all fields. `new_name` returns the new address, or `None` if an address stays.
@@ -75,15 +75,18 @@ impl Record {
 /// Formats JSON with sorted keys, so that equal values have equal texts.
 pub fn canonical(value: &Value) -> String {
     match value {
-        Value::Object(map) => {
-            let sorted: BTreeMap<_, _> = map.iter().collect();
-            let members: Vec<_> =
-                sorted.into_iter().map(|(k, v)| format!("{}:{}", Value::String(k.clone()), canonical(v))).collect();
-            format!("{{{}}}", members.join(","))
-        }
+        Value::Object(map) => canonical_object(map),
         Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
         scalar => scalar.to_string(),
     }
+}
+
+/// Formats the members of a JSON object as [`canonical`] does.
+pub fn canonical_object(map: &Map<String, Value>) -> String {
+    let sorted: BTreeMap<_, _> = map.iter().collect();
+    let members: Vec<_> =
+        sorted.into_iter().map(|(k, v)| format!("{}:{}", Value::String(k.clone()), canonical(v))).collect();
+    format!("{{{}}}", members.join(","))
 }
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
 //! Decisions: from the proposal of a provider to the change of one instance, with its reasons.
 
 use moorfast_state::Record;
-use serde_json::{Map, Value as Json};
 
 use super::action::{IdentityChange, RecordStatus, Situation, action};
 use super::candidates::Candidate;
 use super::draft::{Decision, Draft};
-use super::drift::{drifted_attributes, known_drift};
+use super::drift::Drifted;
 use super::inputs::Inputs;
 use super::item::Item;
-use super::model::{Change, Drift};
+use super::model::Change;
 use super::objects::{PlannedObjects, is_claimed_from, planned_objects};
-use super::observed::observed_digest;
+use super::observed::sealed_digest;
 use super::prior::Prior;
 use super::superseded;
 use super::triggers::triggers;
@@ -65,7 +64,9 @@ pub(super) fn decide(
     let before = request.observed.as_ref().map(|observed| inputs.sealed(observed));
     let record = recorded.as_deref();
 
-    let drifted = Drifted::of(inputs, address, record.filter(|_| former.is_none()), before.as_ref());
+    // A drift is about the recorded object.
+    let same = record.filter(|_| former.is_none());
+    let drifted = same.map(|record| Drifted::of(inputs, address, record, before.as_ref())).unwrap_or_default();
     let situation = Situation {
         recorded: RecordStatus::of(record),
         before: before.as_ref(),
@@ -98,24 +99,17 @@ pub(super) fn decide(
         after = seal_attributes(&planned, key);
     }
     let PlannedObjects { objects, losses } = planned_objects;
-    let mut consequences = proposal.consequences;
     let replaces_foreign = request.foreign && action.is_replacement() && former.is_none();
-    if replaces_foreign && !consequences.contains(&Consequence::Overwrite) {
-        consequences.push(Consequence::Overwrite);
-    }
-    consequences.extend(losses);
-    if !action.accesses_target() {
-        consequences.clear();
-    }
 
+    let before = former.as_ref().map(|former| inputs.sealed(former)).or(before);
     let change = Change {
         identity: instance.identity(&request.desired),
         reasons,
-        observed: Some(observed_digest(former.as_ref().or(request.observed.as_ref()), key)),
-        before: former.as_ref().map(|former| inputs.sealed(former)).or(before),
+        observed: Some(sealed_digest(before.as_ref())),
+        before,
         after: Some(after),
         objects,
-        consequences,
+        consequences: consequences(proposal.consequences, action, replaces_foreign, losses),
         notes: proposal.notes,
         ..Change::of_instance(inputs, prior, instance, action)
     };
@@ -128,25 +122,21 @@ pub(super) fn decide(
     Ok(Decision { change, drift: drifted.drift, item: Some(item), values: Some(values) })
 }
 
-/// The changes of a recorded object that were made outside moorfast.
-#[derive(Default)]
-struct Drifted {
-    /// Whether recorded attributes of the existing object changed, also if its last operation did not complete.
-    is_changed: bool,
-    drift: Option<Drift>,
-}
-
-impl Drifted {
-    fn of(inputs: &Inputs, address: &Address, record: Option<&Record>, before: Option<&Map<String, Json>>) -> Self {
-        match (record, before) {
-            (None, _) => Self::default(),
-            (Some(record), None) => Self { is_changed: false, drift: known_drift(inputs, address, record, None) },
-            (Some(record), Some(before)) => match drifted_attributes(inputs, address, record, before) {
-                None => Self::default(),
-                after => Self { is_changed: true, drift: known_drift(inputs, address, record, after) },
-            },
-        }
+/// Returns the consequences of an action: those that the provider proposed, and those that the engine knows.
+fn consequences(
+    mut proposed: Vec<Consequence>,
+    action: Action,
+    replaces_foreign: bool,
+    losses: Vec<Consequence>,
+) -> Vec<Consequence> {
+    if !action.accesses_target() {
+        return Vec::new();
     }
+    if replaces_foreign && !proposed.contains(&Consequence::Overwrite) {
+        proposed.push(Consequence::Overwrite);
+    }
+    proposed.extend(losses);
+    proposed
 }
 
 /// Returns the attributes that changed the identity.

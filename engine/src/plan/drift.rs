@@ -8,35 +8,36 @@ use super::inputs::Inputs;
 use super::model::Drift;
 use crate::model::{Address, Attributes, Value};
 
-/// Returns the drift of a recorded object from its observed attributes, if there is any.
-pub(super) fn drift(
-    inputs: &Inputs,
-    address: &Address,
-    record: &Record,
-    observed: Option<&Map<String, Json>>,
-) -> Option<Drift> {
-    let after = match observed {
-        Some(observed) => Some(drifted_attributes(inputs, address, record, observed)?),
-        None => None,
-    };
-    known_drift(inputs, address, record, after)
+/// The changes of a recorded object that were made outside moorfast.
+#[derive(Default)]
+pub(super) struct Drifted {
+    /// Whether recorded attributes of the existing object changed, even if its last operation did not complete.
+    pub is_changed: bool,
+    /// The drift that the plan shows.
+    pub drift: Option<Drift>,
 }
 
-/// Returns the drift of a recorded object to `after`, unless the status of the object is unknown.
-pub(super) fn known_drift(
-    inputs: &Inputs,
-    address: &Address,
-    record: &Record,
-    after: Option<Map<String, Json>>,
-) -> Option<Drift> {
-    // The record of an incomplete operation does not say how the object was, and without a target the status is unknown.
-    let is_known = !record.incomplete && inputs.target_of(address, record).is_some();
-    let before = || record.attributes.clone();
-    is_known.then(|| Drift { address: address.clone(), target: record.target.clone(), before: before(), after })
+impl Drifted {
+    /// Compares the record of an object with its observed attributes. `observed` is `None` if the object does not exist.
+    pub fn of(inputs: &Inputs, address: &Address, record: &Record, observed: Option<&Map<String, Json>>) -> Self {
+        let after = match observed {
+            Some(observed) => match drifted_attributes(inputs, address, record, observed) {
+                Some(after) => Some(after),
+                None => return Self::default(),
+            },
+            None => None,
+        };
+        let is_changed = after.is_some();
+        // The record of an incomplete operation does not say how the object was, and without a target the status is unknown.
+        let is_known = !record.incomplete && inputs.target_of(address, record).is_some();
+        let (target, before) = (&record.target, &record.attributes);
+        let drift = || Drift { address: address.clone(), target: target.clone(), before: before.clone(), after };
+        Self { is_changed, drift: is_known.then(drift) }
+    }
 }
 
 /// Returns the observed attributes that are also recorded, with the recorded values of ignored ones. Returns `None` if they did not drift.
-pub(super) fn drifted_attributes(
+fn drifted_attributes(
     inputs: &Inputs,
     address: &Address,
     record: &Record,

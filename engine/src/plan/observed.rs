@@ -1,6 +1,6 @@
 //! Observed objects as the plan and the state hold them.
 
-use moorfast_state::{Digest, Record, SealKey, canonical};
+use moorfast_state::{Digest, Record, SealKey, canonical_object};
 use serde_json::{Map, Value as Json};
 
 use crate::model::seal_attributes;
@@ -17,8 +17,13 @@ pub(crate) fn merged_attributes(known: Option<&Record>, observed: &Observed, key
 
 /// Returns the digest of the observed attributes.
 pub(crate) fn observed_digest(observed: Option<&Observed>, key: &SealKey) -> Digest {
-    match observed {
-        Some(observed) => Digest::of(canonical(&Json::Object(seal_attributes(&observed.attributes, key))).as_bytes()),
+    sealed_digest(observed.map(|observed| seal_attributes(&observed.attributes, key)).as_ref())
+}
+
+/// Returns the digest of observed attributes that are sealed already.
+pub(super) fn sealed_digest(sealed: Option<&Map<String, Json>>) -> Digest {
+    match sealed {
+        Some(attributes) => Digest::of(canonical_object(attributes).as_bytes()),
         None => Digest::of(b"absent"),
     }
 }

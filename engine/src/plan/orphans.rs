@@ -9,12 +9,12 @@ use petgraph::graph::DiGraph;
 
 use super::decide::prevented;
 use super::draft::{Decision, Draft};
-use super::drift::drift;
+use super::drift::Drifted;
 use super::inputs::Inputs;
 use super::item::Item;
 use super::model::{Change, PlanMode, Reason, Selector};
 use super::objects::{PlannedObjects, is_claimed, is_claimed_from, removed_objects};
-use super::observed::observed_digest;
+use super::observed::sealed_digest;
 use super::prior::Prior;
 use super::readings::{ReadingKey, Readings};
 use super::selected::Selected;
@@ -78,7 +78,7 @@ fn removal(
     record: &Arc<Record>,
     readings: &mut Readings,
 ) -> Result<Removal, ProviderError> {
-    let Inputs { expanded, key, .. } = *inputs;
+    let expanded = inputs.expanded;
     let everything = inputs.options.mode == PlanMode::Destroy;
     let released = expanded.manifest.removed.iter().any(|r| !r.destroy && address.matches(&r.from));
     let reachable = inputs.target_of(address, record).is_some();
@@ -100,7 +100,8 @@ fn removal(
     });
     let is_claimed =
         if planned_objects.objects.is_empty() { claimed(record) } else { planned_objects.is_handed_over() };
-    let seen = observed_digest(observed.as_ref(), key);
+    let sealed = observed.as_ref().map(|observed| inputs.sealed(observed));
+    let seen = sealed_digest(sealed.as_ref());
     let is_removed = observed.is_some() && !released && !is_claimed;
     let action = if is_removed || !superseded.is_empty() { Action::Delete } else { Action::Forget };
     let warning = (!reachable && !released).then(|| {
@@ -115,14 +116,14 @@ fn removal(
     let PlannedObjects { objects, losses } = planned_objects;
     // The operation removes only superseded objects if the own object stays.
     let observed = observed.filter(|_| is_removed || action != Action::Delete);
-    let before = observed.as_ref().map(|observed| inputs.sealed(observed));
+    let before = sealed.filter(|_| observed.is_some());
     let reason = match inputs.options.mode {
         _ if observed.is_none() && reachable && !released => Reason::Gone,
         PlanMode::Destroy => Reason::Destroy,
         PlanMode::Normal | PlanMode::RefreshOnly => reason_of_removal(expanded, address, record),
     };
     let decision = Decision {
-        drift: drift(inputs, address, record, before.as_ref()),
+        drift: Drifted::of(inputs, address, record, before.as_ref()).drift,
         change: Change {
             reasons: std::iter::once(reason).chain(superseded::reasons(&superseded)).collect(),
             before,

@@ -6,7 +6,7 @@ use super::inputs::Inputs;
 use super::item::Item;
 use super::model::Change;
 use super::objects::all_created;
-use super::observed::observed_digest;
+use super::observed::sealed_digest;
 use super::prior::Prior;
 use crate::configuration::expand::Instance;
 use crate::configuration::graph::provider_dependencies;
@@ -55,7 +55,7 @@ pub(super) fn decide_provisionally(
         identity,
         reasons: reasons(&situation, &after),
         after: Some(after),
-        observed: Some(observed_digest(None, key)),
+        observed: Some(sealed_digest(None)),
         objects: all_created(&objects),
         notes: vec![format!("provisional: {} does not answer yet; this plan starts it", instance.target)],
         ..Change::of_instance(inputs, prior, instance, Action::Create)

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use moorfast_state::Record;
 
 use super::draft::Decision;
-use super::drift::drift;
+use super::drift::Drifted;
 use super::inputs::Inputs;
 use super::item::Item;
 use super::model::{Change, Reason};
-use super::observed::observed_digest;
+use super::observed::sealed_digest;
 use super::prior::Prior;
 use super::readings::{ReadingKey, Readings};
 use crate::model::Address;
@@ -40,12 +40,12 @@ pub(super) fn refresh(
     );
     let action = if sealed.is_some() { Action::NoOp } else { Action::Forget };
     Ok(Decision {
-        drift: drift(inputs, address, record, sealed.as_ref()),
+        drift: Drifted::of(inputs, address, record, sealed.as_ref()).drift,
         change: Change {
             reasons: if sealed.is_some() { Vec::new() } else { vec![Reason::Gone] },
+            observed: Some(sealed_digest(sealed.as_ref())),
             before: sealed.clone(),
             after: sealed,
-            observed: Some(observed_digest(observed.as_ref(), inputs.key)),
             ..Change::of_record(inputs, prior, address, record, action)
         },
         values,
