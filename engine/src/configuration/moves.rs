@@ -42,6 +42,9 @@ pub(crate) fn without_destination(expanded: &Expanded) -> Vec<Diagnostic> {
 /// Returns the errors for `moved` blocks whose origin is not in the state, unless the move was already made. An empty state has none.
 pub(crate) fn without_origin(expanded: &Expanded, state: &Snapshot) -> Vec<Diagnostic> {
     let moved = &expanded.manifest.moved;
+    if moved.is_empty() {
+        return Vec::new();
+    }
     let recorded: BTreeSet<Address> = state.records.keys().filter_map(|address| address.parse().ok()).collect();
     if recorded.is_empty() {
         return Vec::new();

@@ -86,6 +86,10 @@ pub fn differences(before: Option<&Map<String, Json>>, after: &Map<String, Json>
     let mut differences = Vec::new();
     for (name, value) in after {
         let old = before.and_then(|b| b.get(name));
+        // Most attributes are equal, and a path is allocated for each that is compared.
+        if old == Some(value) {
+            continue;
+        }
         compare(&mut vec![PathSegment::Name(name.clone())], old, Some(value), &mut differences);
     }
     differences

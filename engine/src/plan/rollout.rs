@@ -19,6 +19,9 @@ use crate::provider::Action;
 /// # Errors
 /// If nodes of a rollout depend on each other.
 pub(crate) fn rollouts(expanded: &Expanded, draft: &Draft) -> Result<Vec<PlannedRollout>, Vec<Diagnostic>> {
+    if expanded.rollouts.is_empty() {
+        return Ok(Vec::new());
+    }
     let changes = &draft.changes;
     let by_rollout: Vec<_> =
         expanded.rollouts.iter().map(|selection| RolloutNodes::of(selection, expanded, draft)).collect();

@@ -160,6 +160,8 @@ struct Places<'a> {
     makes: Vec<Option<usize>>,
     /// The parts that remove the old objects of each change.
     removals: Vec<Vec<(OldObject, usize)>>,
+    /// Whether any change removes an object.
+    has_removals: bool,
     /// The part that removes each object.
     removers: HashMap<Object<'a>, usize>,
 }
@@ -172,6 +174,7 @@ impl<'a> Places<'a> {
             of_address: changes.iter().enumerate().map(|(i, change)| (&change.address, i)).collect(),
             makes: vec![None; changes.len()],
             removals: vec![Vec::new(); changes.len()],
+            has_removals: false,
             removers: HashMap::new(),
         }
     }
@@ -185,6 +188,7 @@ impl<'a> Places<'a> {
             Part::Make => self.makes[i] = Some(place),
             Part::Remove(old) => {
                 self.removals[i].push((old, place));
+                self.has_removals = true;
                 // The instance that owns the object now may still remove an object whose record alone is removed.
                 if self.changes[i].action == Action::Forget {
                     return;
@@ -238,7 +242,7 @@ impl<'a> Places<'a> {
     /// Returns the parts that remove old objects of these addresses. With `through`, an address without removals stands for its dependencies.
     fn removals_of_all(&self, addresses: Vec<Address>, through: bool) -> BTreeSet<usize> {
         let mut parts = BTreeSet::new();
-        if self.removals.iter().all(Vec::is_empty) {
+        if !self.has_removals {
             return parts;
         }
         let mut seen = HashSet::new();

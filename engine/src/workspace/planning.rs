@@ -326,9 +326,12 @@ fn aliases(expanded: &Expanded, state: &Snapshot) -> BTreeSet<String> {
 
 /// Checks that each address of `--target`, `--exclude` and `--replace` exists.
 fn check_patterns(expanded: &Expanded, state: &Snapshot, options: &PlanOptions) -> Result<(), Failure> {
+    let patterns: Vec<_> = options.targets.iter().chain(&options.exclude).chain(&options.replace).collect();
+    if patterns.is_empty() {
+        return Ok(());
+    }
     let recorded: Vec<Address> = state.records.keys().filter_map(|a| a.parse().ok()).collect();
     let known = || expanded.instances.iter().map(|i| &i.address).chain(&recorded);
-    let patterns = options.targets.iter().chain(&options.exclude).chain(&options.replace);
     let error = |pattern: &Address| {
         let error = Diagnostic::error(format!("the resource `{pattern}` is neither in the manifest nor in the state"));
         let names: Vec<_> = match pattern.key {
@@ -340,7 +343,7 @@ fn check_patterns(expanded: &Expanded, state: &Snapshot, options: &PlanOptions) 
             None => error,
         }
     };
-    let errors: Vec<_> = patterns.filter(|p| !known().any(|a| a.matches(p))).map(error).collect();
+    let errors: Vec<_> = patterns.into_iter().filter(|p| !known().any(|a| a.matches(p))).map(error).collect();
     if errors.is_empty() { Ok(()) } else { Err(Failure::Manifest(errors)) }
 }
 
