@@ -286,11 +286,12 @@ impl<'a> Runner<'a> {
         let i = part.change;
         match result {
             Ok(notes) => {
-                let (before, first_notes) = self.first_parts.remove(&i).unwrap_or_default();
-                let (took, notes) = (before + took, [first_notes, notes].concat());
+                let (mut total, mut all_notes) = self.first_parts.remove(&i).unwrap_or_default();
+                total += took;
+                all_notes.extend(notes);
                 match part.is_last {
-                    true => self.reporter.finished(self.context.change(i), took, notes),
-                    false => _ = self.first_parts.insert(i, (took, notes)),
+                    true => self.reporter.finished(self.context.change(i), total, all_notes),
+                    false => _ = self.first_parts.insert(i, (total, all_notes)),
                 }
                 self.done(i);
             }
