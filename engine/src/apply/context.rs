@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use moorfast_state::{Intent, SealKey};
+use moorfast_state::{Intent, Record, SealKey};
 
 use crate::configuration::expand::Expanded;
 use crate::configuration::owners::Owners;
@@ -20,6 +20,8 @@ pub(crate) struct ApplyContext {
     pub plan: Plan,
     pub expanded: Arc<Expanded>,
     pub session: Session,
+    /// The records before the apply, also those of instances that are not selected.
+    pub records: BTreeMap<Address, Arc<Record>>,
     pub items: HashMap<Address, Item>,
     pub values: Values,
     /// What was known when the world was read.

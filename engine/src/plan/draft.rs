@@ -1,6 +1,9 @@
 //! The draft of a plan: the decisions so far.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use moorfast_state::Record;
 
 use super::item::Item;
 use super::machines::Machines;
@@ -25,6 +28,8 @@ pub(super) struct Decision {
 #[derive(Default)]
 pub(crate) struct Draft {
     pub changes: Vec<Change>,
+    /// The prior records, also those that are not selected.
+    pub records: BTreeMap<Address, Arc<Record>>,
     /// The place of each instance in `changes`.
     places: HashMap<Address, usize>,
     pub drift: Vec<Drift>,

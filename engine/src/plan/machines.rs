@@ -45,10 +45,14 @@ pub(super) struct Assessment {
 /// The nodes of a plan, each with the provider instance that reaches it.
 pub(super) type Nodes = BTreeMap<NodeName, (String, Target)>;
 
-/// Returns the nodes of the selected instances and records.
+/// Returns the nodes of the selected instances and records, and the nodes whose machines hold the selected instances.
 pub(super) fn nodes(inputs: &Inputs, prior: &Prior, selected: &Selected) -> Nodes {
-    let instances = selected.instances().filter(|_| inputs.options.mode != PlanMode::Destroy);
-    let of_manifest = instances.map(|i| (&i.provider, Some(i.target.clone())));
+    let is_selected = inputs.options.mode != PlanMode::Destroy;
+    let instances: Vec<_> = selected.instances().filter(|_| is_selected).collect();
+    let holders: BTreeSet<_> = instances.iter().filter_map(|instance| instance.machine()).collect();
+    let on_holders = inputs.expanded.instances.iter();
+    let on_holders = on_holders.filter(|i| matches!(&i.target, Target::Node(node) if holders.contains(&node.name)));
+    let of_manifest = instances.into_iter().chain(on_holders).map(|i| (&i.provider, Some(i.target.clone())));
     let records = prior.records.iter().filter(|(address, _)| selected.contains(address));
     let of_records = records.map(|(address, record)| (&record.provider, inputs.target_of(address, record)));
     let mut nodes = BTreeMap::new();

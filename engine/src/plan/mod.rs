@@ -26,6 +26,7 @@ mod diff;
 mod draft;
 mod drift;
 mod ignore;
+mod import;
 mod inputs;
 mod item;
 mod machines;

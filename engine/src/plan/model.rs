@@ -67,6 +67,9 @@ pub struct Plan {
 pub struct PlanOptions {
     /// The mode of the plan.
     pub mode: PlanMode,
+    /// Whether a refresh records the objects of the targets that the state does not have, instead of those that it has. Such a plan is not saved.
+    #[serde(skip)]
+    pub imports: bool,
     /// The selected addresses. Their dependencies are selected too. Empty selects everything.
     pub targets: Vec<Address>,
     /// The excluded addresses. Their dependants are excluded too.

@@ -7,6 +7,7 @@ use super::candidates::{Candidates, candidates};
 use super::data::{DataSources, data_sources, data_values};
 use super::decide::{claim, decide};
 use super::draft::Draft;
+use super::import::import;
 use super::inputs::Inputs;
 use super::machines::{self, Machines};
 use super::model::PlanMode;
@@ -61,8 +62,12 @@ impl Planner<'_> {
                         Err(error) => draft.unread.push((address.clone(), error)),
                     }
                 }
+                if inputs.options.imports {
+                    self.import(&prior, &selected, &mut readings, &mut draft)?;
+                }
             }
         }
+        draft.records = prior.records;
         Ok(draft)
     }
 
@@ -186,6 +191,24 @@ impl Planner<'_> {
         }
         draft.warnings.extend(warnings);
         decisions.into_iter().for_each(|decision| draft.add(decision));
+        self.note_unread(failures, draft)
+    }
+
+    /// Decides to record the objects of the selected instances, which the state does not have.
+    fn import(
+        &self,
+        prior: &Prior,
+        selected: &Selected,
+        readings: &mut Readings,
+        draft: &mut Draft,
+    ) -> Result<(), Failure> {
+        let mut failures = Vec::new();
+        for instance in selected.instances() {
+            match import(&self.inputs, prior, &draft.machines, instance, readings) {
+                Ok(decision) => draft.add(decision),
+                Err(error) => failures.push((instance.address.clone(), error)),
+            }
+        }
         self.note_unread(failures, draft)
     }
 

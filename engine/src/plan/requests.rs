@@ -45,7 +45,7 @@ pub(super) fn known_objects(
             requests.add(&record.provider, &target, (key, request));
         }
     }
-    if inputs.options.mode != PlanMode::Normal {
+    if inputs.options.mode != PlanMode::Normal && !inputs.options.imports {
         return requests;
     }
     for instance in selected.instances().filter(|instance| is_read(&instance.target)) {

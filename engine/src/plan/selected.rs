@@ -24,12 +24,11 @@ pub(super) struct Selected<'a> {
 impl<'a> Selected<'a> {
     pub fn of(inputs: &Inputs<'a>, prior: &Prior) -> Self {
         let Inputs { expanded, graph, options, .. } = *inputs;
-        Self {
-            expanded,
-            mode: options.mode,
-            instances: instances(expanded, graph, options),
-            removable: removable(&prior.records, options),
-        }
+        let (instances, removable) = match options.imports {
+            true => (unrecorded(expanded, prior, options), HashSet::new()),
+            false => (instances(expanded, graph, options), removable(&prior.records, options)),
+        };
+        Self { expanded, mode: options.mode, instances, removable }
     }
 
     /// Returns the selected instances of the manifest, in the order of their addresses.
@@ -49,6 +48,13 @@ impl<'a> Selected<'a> {
             _ => self.removable.contains(address),
         }
     }
+}
+
+/// Returns the targets that the state does not have.
+fn unrecorded(expanded: &Expanded, prior: &Prior, options: &PlanOptions) -> BTreeSet<usize> {
+    let is_named = |address: &Address| options.targets.iter().any(|target| address.matches(target));
+    let addresses = expanded.instances.iter().map(|instance| &instance.address).enumerate();
+    addresses.filter(|(_, a)| is_named(a) && !prior.records.contains_key(*a)).map(|(i, _)| i).collect()
 }
 
 /// Returns the selected instances. The dependencies of a target are selected with it, and the dependants of an excluded instance are excluded with it.

@@ -93,6 +93,7 @@ impl Workspace {
             plan,
             expanded,
             session,
+            records: draft.records,
             items: draft.items,
             values: draft.values,
             static_values,

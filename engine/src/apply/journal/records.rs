@@ -30,9 +30,8 @@ type Object = (String, String, String);
 impl Records {
     /// Returns the records as the plan knows them, after `[[moved]]`.
     pub fn new(context: &ApplyContext) -> Self {
-        let recorded =
-            context.items.iter().filter_map(|(address, item)| Some((address.clone(), item.recorded.clone()?)));
-        Self { by_address: recorded.collect(), planned_objects: OnceLock::new() }
+        let records = context.records.iter().map(|(address, record)| (address.clone(), record.clone()));
+        Self { by_address: records.collect(), planned_objects: OnceLock::new() }
     }
 
     pub fn get(&self, address: &Address) -> Option<&Arc<Record>> {
