@@ -109,12 +109,7 @@ fn calls(context: &ApplyContext, journal: &Journal<'_>, causes: &[Address], erro
             target: instance.target.clone(),
             requests: Vec::new(),
         });
-        call.requests.push(ReadRequest {
-            address: address.clone(),
-            resource_type: instance.resource_type.clone(),
-            desired: None,
-            recorded: journal.record(address).cloned(),
-        });
+        call.requests.push(instance.read_request(None, journal.record(address).cloned()));
     }
     calls.into_values().collect()
 }

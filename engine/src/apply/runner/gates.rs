@@ -196,13 +196,9 @@ fn gates_of(context: &ApplyContext, journal: &Journal<'_>, turn: &NodeTurn) -> V
 }
 
 fn health(context: &ApplyContext, journal: &Journal<'_>, instance: &Instance) -> GateEvaluation {
-    let Instance { address, provider, target, resource_type, .. } = instance;
-    let request = ReadRequest {
-        address: address.clone(),
-        resource_type: resource_type.clone(),
-        desired: desired(&context.expanded, instance, &context.values).ok(),
-        recorded: journal.record(address).cloned(),
-    };
+    let Instance { address, provider, target, .. } = instance;
+    let desired = desired(&context.expanded, instance, &context.values).ok();
+    let request = instance.read_request(desired, journal.record(address).cloned());
     let connection = context.session.connection(provider).cloned();
     GateEvaluation::Health { connection, target: target.clone(), request: Box::new(request) }
 }

@@ -32,15 +32,14 @@ pub(super) fn unselected(context: &ApplyContext, addresses: &BTreeSet<Address>) 
             objects: Vec::new(),
             data: Vec::new(),
         });
-        let resource_type = instance.resource_type.clone();
         match address.resource.mode {
             Mode::Managed if instance.identity(&desired).is_some() => {
-                let desired = Some(desired);
-                call.objects.push(ReadRequest { address, resource_type, desired, recorded: None });
+                call.objects.push(instance.read_request(Some(desired), None));
             }
             Mode::Data if !desired.values().any(Value::is_unknown) => {
                 let timeout = context.timeout(&address, "read");
-                call.data.push(DataRequest { address, data_source: resource_type, arguments: desired, timeout });
+                let data_source = instance.resource_type.clone();
+                call.data.push(DataRequest { address, data_source, arguments: desired, timeout });
             }
             _ => {}
         }
