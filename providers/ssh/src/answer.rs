@@ -259,7 +259,9 @@ mod tests {
 
     fn script(sections: usize) -> Script {
         let mut script = Script::new();
-        (0..sections).for_each(|_| script.section("true"));
+        for _ in 0..sections {
+            script.section("true");
+        }
         script
     }
 

@@ -1,6 +1,6 @@
 //! The connection of the SSH provider: one exec reads a node, few execs change it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,9 +17,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use zeroize::Zeroizing;
 
 use crate::failure::{require_success, shortened};
+use crate::findings::Findings;
+use crate::look::{Look, ask_further, first_questions};
 use crate::machine;
 use crate::node_shell::{Counters, NodeShell, Upload};
 use crate::preconditions;
+use crate::question::{Asked, Question};
 use crate::resource::{Resource, ShellTask, facts};
 use crate::resource_type::resource_of;
 use crate::script::{Script, Section};
@@ -27,6 +30,7 @@ use crate::sources::Sources;
 use crate::subject::Subject;
 use crate::transport::{HostKey, JumpSockets, Local, Servers, Settings, Ssh, offered_keys, save_keys};
 use crate::untrusted;
+use crate::writes;
 
 /// The default limit of reads and quick operations, and the additional time for each of them.
 const QUICK_LIMIT: Duration = Duration::from_secs(120);
@@ -53,6 +57,9 @@ pub(crate) struct SshConnection {
 }
 
 type Outcome = (usize, Result<Applied, ProviderError>);
+
+/// The answer of a section, or why its script failed.
+type Answered = Result<Section, ProviderError>;
 
 /// An operation that is ready to run.
 struct Job<'a> {
@@ -221,6 +228,16 @@ impl SshConnection {
         }
     }
 
+    /// Returns the object to read for `request`, or `None` if its identity is unknown.
+    fn to_read(&self, request: &ReadRequest) -> Result<Option<(&'static dyn Resource, Subject)>, ProviderError> {
+        let resource = resource_of(&request.resource_type)?;
+        let subject = Subject::of_read(request);
+        if self.context.untrusted {
+            untrusted::check_read(resource, &subject.attributes)?;
+        }
+        Ok(resource.identity(&subject.attributes).map(|_| (resource, subject)))
+    }
+
     fn job<'a>(&self, index: usize, operation: &'a Operation) -> Result<Job<'a>, ProviderError> {
         let resource = resource_of(&operation.resource_type)?;
         let subject = Subject::of_operation(operation);
@@ -228,17 +245,82 @@ impl SshConnection {
         Ok(Job { index, operation, resource, subject, task })
     }
 
-    /// Runs quick operations together in one exec.
+    /// Runs quick operations together in one exec, and reads their results at its end. Files of one directory are written together; those that could not be
+    /// written in this way are written one by one after it.
     async fn run_batch(&self, shell: &NodeShell, jobs: Vec<Job<'_>>, outcomes: &UnboundedSender<Outcome>) {
+        let limit = longest_limit(jobs.iter().map(|job| job.operation.timeout));
+        let writes = jobs.iter().enumerate().filter_map(|(index, job)| Some((index, job.task.write.as_ref()?)));
+        let groups = writes::grouped(writes);
+        let mut answers: Vec<Option<Answered>> = vec![None; jobs.len()];
+        let grouped: HashSet<usize> = groups.iter().flat_map(|group| group.indexes()).collect();
+        let alone: Vec<usize> = (0..jobs.len()).filter(|index| !grouped.contains(index)).collect();
         let mut script = Script::new();
-        for job in &jobs {
+        for group in &groups {
+            script.section(&group.script());
+        }
+        for index in &alone {
+            script.section(&jobs[*index].body());
+        }
+        let (sections, findings) = self.run(shell, script, None, limit, &jobs.iter().collect::<Vec<_>>()).await;
+        let mut sections = sections.into_iter();
+        for (group, section) in groups.iter().zip(&mut sections) {
+            match section {
+                Ok(section) if section.interrupted.is_none() => {
+                    for index in group.written(&section) {
+                        answers[index] = Some(Ok(Section::ended(0, [])));
+                    }
+                }
+                failed => group.indexes().for_each(|index| answers[index] = Some(failed.clone())),
+            }
+        }
+        for (index, section) in alone.into_iter().zip(sections) {
+            answers[index] = Some(section);
+        }
+        let (done, left): (Vec<_>, Vec<_>) = jobs.iter().zip(answers).partition(|(_, answer)| answer.is_some());
+        let done = done.into_iter().filter_map(|(job, answer)| Some((job, answer?))).collect();
+        self.finish(shell, done, findings, outcomes).await;
+        if left.is_empty() {
+            return;
+        }
+        let left: Vec<&Job> = left.into_iter().map(|(job, _)| job).collect();
+        let mut script = Script::new();
+        for job in &left {
             script.section(&job.body());
         }
-        let limit = longest_limit(jobs.iter().map(|job| job.operation.timeout));
-        let answers = per_section(shell.operate(&script, None, limit).await, jobs.len());
-        for (job, answer) in jobs.iter().zip(answers) {
+        let (sections, findings) = self.run(shell, script, None, limit, &left).await;
+        self.finish(shell, left.into_iter().zip(sections).collect(), findings, outcomes).await;
+    }
+
+    /// Runs `script`, which carries out `jobs`, and then asks the questions about their objects. Returns the answers of its sections.
+    async fn run(
+        &self,
+        shell: &NodeShell,
+        mut script: Script,
+        upload: Option<Upload>,
+        limit: Duration,
+        jobs: &[&Job<'_>],
+    ) -> (Vec<Answered>, Findings) {
+        let count = script.sections();
+        let asked = Asked::add(&mut script, jobs.iter().flat_map(|job| job.questions(&self.sources)));
+        let (answers, found) = divided(shell.operate(&script, upload, limit).await, count);
+        let mut findings = asked.findings(found);
+        findings.forget_interrupted();
+        (answers, findings)
+    }
+
+    /// Reads what is still open about the objects of `jobs`, and sends their outcomes.
+    async fn finish(
+        &self,
+        shell: &NodeShell,
+        jobs: Vec<(&Job<'_>, Answered)>,
+        mut findings: Findings,
+        outcomes: &UnboundedSender<Outcome>,
+    ) {
+        let looks: Vec<Look> = jobs.iter().filter_map(|(job, answer)| job.look(answer)).collect();
+        ask_further(shell, &looks, &self.sources, &mut findings, quick_limit).await;
+        for (job, answer) in jobs {
             // The receiver is gone only if the whole run has ended.
-            let _ = outcomes.send((job.index, job.finish(&shell.node, answer)));
+            let _ = outcomes.send((job.index, job.finish(&shell.node, answer, &findings, &self.sources)));
         }
     }
 
@@ -260,18 +342,32 @@ impl SshConnection {
             (None, false) => Script::of(&job.body()),
         };
         let limit = job.operation.timeout.or(job.task.limit).unwrap_or(LONG_LIMIT);
-        let answer = per_section(shell.operate(&script, upload, limit).await, 1).pop();
-        let answer = answer.unwrap_or_else(|| Err(ProviderError::new(Class::Failed, "the node returned no answer")));
-        // As in `run_batch`: the receiver is gone only if the whole run has ended.
-        let _ = outcomes.send((job.index, job.finish(&shell.node, answer)));
+        let (answers, findings) = self.run(shell, script, upload, limit, &[&job]).await;
+        self.finish(shell, answers.into_iter().map(|answer| (&job, answer)).collect(), findings, outcomes).await;
     }
 }
 
 impl Job<'_> {
+    /// Whether the object is read after the operation.
+    fn is_read(&self) -> bool {
+        !matches!(self.operation.action, OperationAction::Delete)
+    }
+
+    /// Returns the questions about the object after the operation.
+    fn questions(&self, sources: &Sources) -> Vec<Question> {
+        if self.is_read() { first_questions(self.resource, &self.subject, sources) } else { Vec::new() }
+    }
+
+    /// Returns the look at the object after the operation, unless the operation failed or removed it.
+    fn look<'a>(&'a self, answer: &'a Answered) -> Option<Look<'a>> {
+        let own = answer.as_ref().ok().filter(|own| self.is_read() && own.status == Some(0))?;
+        Some(Look { resource: self.resource, subject: &self.subject, own })
+    }
+
     fn body(&self) -> Zeroizing<String> {
-        match self.operation.action {
-            OperationAction::Delete => self.task.body.clone(),
-            _ => Zeroizing::new(format!("{}\n{}", *self.task.body, self.resource.read_script(&self.subject))),
+        match self.is_read() {
+            false => self.task.body.clone(),
+            true => Zeroizing::new(format!("{}\n{}", *self.task.body, self.resource.read_script(&self.subject))),
         }
     }
 
@@ -289,22 +385,37 @@ impl Job<'_> {
         }
     }
 
-    fn finish(&self, node: &Node, answer: Result<Section, ProviderError>) -> Result<Applied, ProviderError> {
+    fn finish(
+        &self,
+        node: &Node,
+        answer: Answered,
+        findings: &Findings,
+        sources: &Sources,
+    ) -> Result<Applied, ProviderError> {
         let failed = |error| shortened(self.task.secrets.redact_error(self.named_after_operation(node, error)));
         let section = answer.map_err(failed)?;
         let private = self.resource.private(&self.subject, &section);
         let ended = section.status.is_some();
-        let section = require_success(node, &self.description(), section).map_err(|error| {
+        let read = |section| {
+            let look = Look { resource: self.resource, subject: &self.subject, own: &section };
+            if self.is_read()
+                && let Some(failure) = look.failure(findings, sources)
+            {
+                require_success(node, &self.description(), failure.clone())?;
+            }
+            Ok(section)
+        };
+        let section = require_success(node, &self.description(), section).and_then(read).map_err(|error| {
             // The script may have recorded the state from before the operation, which a later run could no longer read. An interrupted script may have recorded only a part.
-            let deletes = matches!(self.operation.action, OperationAction::Delete);
-            let is_known = !deletes && (ended || private != self.subject.private);
+            let is_known = self.is_read() && (ended || private != self.subject.private);
             ProviderError { private: is_known.then(|| Box::new(private.clone())), ..failed(error) }
         })?;
         let notes = section.texts("note");
-        if matches!(self.operation.action, OperationAction::Delete) {
+        if !self.is_read() {
             return Ok(Applied { notes, ..Applied::default() });
         }
-        let observed = observe(self.resource, &self.subject, &section)?.ok_or_else(|| {
+        let look = Look { resource: self.resource, subject: &self.subject, own: &section };
+        let observed = observe(&look, findings, sources)?.ok_or_else(|| {
             let what = label(self.resource, &self.subject);
             ProviderError::new(
                 Class::Failed,
@@ -324,8 +435,9 @@ impl Job<'_> {
 }
 
 /// Returns the observed object, with the settings of the last apply. Values that are sensitive in the manifest or in the record are marked sensitive.
-fn observe(resource: &dyn Resource, subject: &Subject, section: &Section) -> Result<Option<Observed>, ProviderError> {
-    let Some(mut observed) = resource.observe(subject, section)? else { return Ok(None) };
+fn observe(look: &Look<'_>, findings: &Findings, sources: &Sources) -> Result<Option<Observed>, ProviderError> {
+    let Look { resource, subject, .. } = look;
+    let Some(mut observed) = resource.observe(subject, &look.answer(findings, sources))? else { return Ok(None) };
     for name in resource.settings() {
         if let Some(value) = subject.setting(name).filter(|value| !value.is_unknown()) {
             observed.attributes.entry((*name).to_owned()).or_insert_with(|| value.clone());
@@ -396,10 +508,24 @@ fn longest_limit(timeouts: impl ExactSizeIterator<Item = Option<Duration>>) -> D
 }
 
 /// Returns one result per section, and the common error for each of `count` sections if the exec failed.
-fn per_section(answers: Result<Vec<Section>, ProviderError>, count: usize) -> Vec<Result<Section, ProviderError>> {
+fn per_section(answers: Result<Vec<Section>, ProviderError>, count: usize) -> Vec<Answered> {
     match answers {
         Ok(sections) => sections.into_iter().map(Ok).collect(),
         Err(error) => vec![Err(error); count],
+    }
+}
+
+/// Returns the results of the first `count` sections of a script, and the answers of the others.
+fn divided(
+    answers: Result<Vec<Section>, ProviderError>,
+    count: usize,
+) -> (Vec<Answered>, Result<Vec<Section>, ProviderError>) {
+    match answers {
+        Ok(mut sections) => {
+            let others = sections.split_off(count.min(sections.len()));
+            (sections.into_iter().map(Ok).collect(), Ok(others))
+        }
+        Err(error) => (vec![Err(error.clone()); count], Err(error)),
     }
 }
 
@@ -441,54 +567,72 @@ impl Connection for SshConnection {
             Ok(shell) => shell,
             Err(error) => return vec![Err(error); requests.len()],
         };
-        let mut script = Script::new();
-        let mut reads = Vec::new();
-        for request in requests {
-            reads.push(resource_of(&request.resource_type).and_then(|resource| {
-                let subject = Subject::of_read(request);
-                if self.context.untrusted {
-                    untrusted::check_read(resource, &subject.attributes)?;
-                }
-                let section = resource.identity(&subject.attributes).map(|_| {
-                    let preconditions = request
-                        .desired
-                        .as_ref()
-                        .map(|desired| preconditions::read_script(request.resource_type.name(), desired));
-                    script.section(&(resource.read_script(&subject) + &preconditions.unwrap_or_default()));
-                    script.sections() - 1
-                });
-                Ok((resource, subject, section))
-            }));
+        let desired = requests.iter().filter_map(|r| Some((&r.resource_type, r.desired.as_ref()?)));
+        self.hash_sources(desired).await;
+        let objects: Vec<_> = requests.iter().map(|request| self.to_read(request)).collect();
+        let (mut script, mut questions) = (Script::new(), Vec::new());
+        let mut sections = Vec::new();
+        for (object, request) in objects.iter().zip(requests) {
+            let Ok(Some((resource, subject))) = object else {
+                sections.push(None);
+                continue;
+            };
+            let mut own = resource.read_script(subject);
+            questions.extend(first_questions(*resource, subject, &self.sources));
+            if let Some(desired) = &request.desired {
+                own.push_str(&preconditions::read_script(request.resource_type.name(), desired));
+                questions.extend(preconditions::questions(request.resource_type.name(), desired));
+            }
+            sections.push((!own.is_empty()).then(|| script.section(&own)));
         }
-        let reads_machine = shell.machine().is_none() && script.sections() > 0;
+        let own_sections = script.sections();
+        let asked = Asked::add(&mut script, questions);
+        if script.sections() == 0 {
+            return objects.into_iter().map(|object| object.map(|_| None)).collect();
+        }
+        let reads_machine = shell.machine().is_none();
         if reads_machine {
             script.section(machine::READ);
         }
-        let mut answers = match script.sections() {
-            0 => Vec::new(),
-            count => per_section(shell.read(&script, quick_limit(count)).await, count),
-        };
+        let (answers, mut found) = divided(shell.read(&script, quick_limit(requests.len())).await, own_sections);
         if reads_machine
-            && let Some(Ok(answer)) = answers.pop()
+            && let Some(answer) = found.as_mut().ok().and_then(Vec::pop)
             && answer.interrupted.is_none()
         {
             shell.record_machine(&answer);
         }
-        let answer = |section: Option<usize>| section.and_then(|index| answers.get(index)).cloned();
-        reads
+        let mut findings = asked.findings(found);
+        let own: Vec<Answered> = sections
             .into_iter()
-            .zip(requests)
-            .map(|(reads, request)| {
-                let (resource, subject, section) = reads?;
-                let Some(answer) = answer(section) else { return Ok(None) };
-                let section = require_success(&shell.node, &format!("read {}", label(resource, &subject)), answer?)
-                    .map_err(shortened)?;
-                if request.desired.is_some() {
-                    lock(&shell.preconditions).note(&request.address, &section);
-                }
-                observe(resource, &subject, &section)
+            .map(|section| match section.and_then(|index| answers.get(index)) {
+                Some(answer) => answer.clone(),
+                None => Ok(Section::ended(0, [])),
             })
-            .collect()
+            .collect();
+        let looks = objects.iter().zip(&own).filter_map(|(object, own)| {
+            let (resource, subject) = object.as_ref().ok()?.as_ref()?;
+            let own = own.as_ref().ok().filter(|own| own.status == Some(0))?;
+            Some(Look { resource: *resource, subject, own })
+        });
+        ask_further(&shell, &looks.collect::<Vec<_>>(), &self.sources, &mut findings, quick_limit).await;
+        let results = objects.into_iter().zip(own).zip(requests).map(|((object, own), request)| {
+            let Some((resource, subject)) = object? else { return Ok(None) };
+            let what = format!("read {}", label(resource, &subject));
+            let succeeded = |answer| require_success(&shell.node, &what, answer).map_err(shortened);
+            let own = succeeded(own?)?;
+            let look = Look { resource, subject: &subject, own: &own };
+            if let Some(failure) = look.failure(&findings, &self.sources) {
+                succeeded(failure.clone())?;
+            }
+            let observed = observe(&look, &findings, &self.sources);
+            if request.desired.is_some() {
+                lock(&shell.preconditions).note(&request.address, own);
+            }
+            observed
+        });
+        let results = results.collect();
+        lock(&shell.preconditions).extend(findings);
+        results
     }
 
     async fn plan(&self, target: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {

@@ -9,9 +9,11 @@
 //! | `resource` | one file per resource type: schema, validation, reading, planning, applying |
 //! | `resource_type` | the resource types as the engine holds them |
 //! | `connection` | the provider's side of the engine's requests: scripts from requests, observations and outcomes from answers |
+//! | `question`, `findings`, `look` | what resource types ask about a node, answered for all of them together |
 //! | `script`, `answer` | the script that a node runs, and its framed and bounded answer |
 //! | `node_shell` | runs scripts on one node, with limits and cancellation |
 //! | `transport` | opens the channel to a node: the user's own ssh, host keys, jump hosts |
+//! | `writes` | files of one directory that are written together |
 //! | `preconditions` | what is at the paths that a change writes, so that the plan shows what the apply would refuse |
 //! | `failure`, `secrets` | errors with advice, without secrets |
 //!
@@ -37,12 +39,15 @@ mod answer;
 mod connection;
 mod duration;
 mod failure;
+mod findings;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod look;
 mod machine;
 mod node_shell;
 mod order;
 mod preconditions;
+mod question;
 mod resource;
 mod resource_type;
 mod script;
@@ -51,6 +56,7 @@ mod sources;
 mod subject;
 mod transport;
 mod untrusted;
+mod writes;
 
 use std::sync::Arc;
 

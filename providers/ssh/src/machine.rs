@@ -6,13 +6,13 @@ use crate::script::Section;
 
 /// Shell that reports the machine-id and the boot-id, also to a user without any rights.
 pub(crate) const READ: &str = r#"
-printf %s "$(cat /etc/machine-id 2>/dev/null || true)" | blob machine_id
-printf %s "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || true)" | blob boot_id
+X=; { read -r X < /etc/machine-id; } 2>/dev/null || true; field machine_id "$X"
+X=; { read -r X < /proc/sys/kernel/random/boot_id; } 2>/dev/null || true; field boot_id "$X"
 "#;
 
 /// Returns the machine behind `node` with these host keys and the answer of [`READ`].
 pub(crate) fn observe(node: &Node, host_keys: Vec<String>, answer: Option<&Section>) -> Machine {
-    let text = |name: &str| answer?.text(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let text = |name: &str| answer?.field(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let address = match node.transport {
         Transport::Local => "this machine".to_owned(),
         Transport::Ssh => node.address.clone(),

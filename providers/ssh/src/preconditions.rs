@@ -6,25 +6,10 @@ use std::collections::BTreeMap;
 use moorfast_engine::model::{Address, Attributes, Value};
 use moorfast_engine::provider::{Consequence, PlanRequest, Proposal, ProposedAction};
 
+use crate::findings::{Access, Directory, Findings, Room};
+use crate::question::{Question, Topic};
 use crate::resource::{exec, flag, is_set, parent, text, timezone};
 use crate::script::{Section, quote};
-
-/// `check_path INDEX PATH` reports the nearest existing directory above the path, and why nothing can be written there. Without an obstacle it starts
-/// one process, which reports the free space.
-const CHECK_PATH: &str = r#"check_path() {
-  A=${2%/*}; A=${A:-/}
-  while [ ! -e "$A" ] && [ ! -L "$A" ]; do A=${A%/*}; A=${A:-/}; done
-  printf %s "$A" | blob "above.$1"
-  B=
-  if [ ! -d "$A" ]; then field "state.$1" file; return; fi
-  if [ ! -w "$A" ]; then B=$A; elif [ -e "$2" ] && [ ! -L "$2" ] && [ ! -w "$2" ] && [ "$(id -u)" = 0 ]; then B=$2; fi
-  if [ -n "$B" ]; then
-    field "state.$1" "closed $(id -u) $(lsattr -d -- "$B" 2>/dev/null | cut -d ' ' -f 1)"; printf %s "$B" | blob "closed.$1"
-  elif F=$(stat -f -c '%f %S %c %d' -- "$A" 2>/dev/null); then
-    field "state.$1" "open $F"
-  fi
-}
-"#;
 
 /// A path that an operation writes.
 struct WrittenPath {
@@ -54,22 +39,31 @@ fn written_paths(kind: &str, attributes: &Attributes) -> Vec<WrittenPath> {
     }
 }
 
-/// Returns the accounts, by name, that are to own an instance: the attribute, the account database, and the name.
-fn accounts(attributes: &Attributes) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
-    let named = |name: &'static str, database| {
+/// Returns the accounts, by name, that are to own an instance: the attribute, and the question about the account.
+fn accounts(attributes: &Attributes) -> impl Iterator<Item = (&'static str, Question)> {
+    let named = |name: &'static str, topic: Topic| {
         let account = text(attributes, name).filter(|account| !account.bytes().all(|b| b.is_ascii_digit()))?;
-        Some((name, database, account))
+        Some((name, topic.of(account)))
     };
-    [named("owner", "passwd"), named("group", "group")].into_iter().flatten()
+    [named("owner", Topic::User), named("group", Topic::Group)].into_iter().flatten()
 }
 
-/// Returns shell that reads the preconditions of an instance. It runs after the reading of the object, which leaves owner and group in `$X`.
+/// Returns the questions about the preconditions of an instance.
+pub(crate) fn questions(kind: &str, desired: &Attributes) -> Vec<Question> {
+    let mut questions = Vec::new();
+    for written in written_paths(kind, desired) {
+        questions.push(Topic::Directory.of(parent(&written.path)));
+        questions.push(Topic::Closed.of(written.path));
+    }
+    if text(desired, "path").is_some() {
+        questions.extend(accounts(desired).map(|(_, question)| question));
+    }
+    questions
+}
+
+/// Returns shell that reads the preconditions of an instance that no question asks.
 pub(crate) fn read_script(kind: &str, desired: &Attributes) -> String {
     let mut body = String::new();
-    for (index, written) in written_paths(kind, desired).iter().enumerate() {
-        let start = if index == 0 { CHECK_PATH } else { "" };
-        body.push_str(&format!("\n{start}check_path {index} {}", quote(&written.path)));
-    }
     if kind == "ssh_exec"
         && let Some(program) = exec::program(desired)
     {
@@ -85,28 +79,27 @@ pub(crate) fn read_script(kind: &str, desired: &Attributes) -> String {
     {
         body.push_str(&format!("\n[ -f {} ] || field no.zone yes", quote(&timezone::file_of(name))));
     }
-    if text(desired, "path").is_some() {
-        for (name, database, account) in accounts(desired) {
-            let account = quote(account);
-            body.push_str(&format!(
-                "\ncase \" $X \" in *\" \"{account}\" \"*) ;; *) getent {database} {account} >/dev/null || field no.{name} yes ;; esac"
-            ));
-        }
-    }
     body
 }
 
 /// The preconditions that were read on a node, and the changes that are planned there.
 #[derive(Default)]
 pub(crate) struct Preconditions {
-    read: BTreeMap<Address, Section>,
+    /// The fields that the shell of the preconditions reported.
+    own: BTreeMap<Address, Section>,
+    node: Findings,
     changes: BTreeMap<Address, (&'static str, Attributes)>,
 }
 
 impl Preconditions {
-    /// Adds what was read together with an instance.
-    pub(crate) fn note(&mut self, address: &Address, answer: &Section) {
-        self.read.insert(address.clone(), answer.clone());
+    /// Adds what the shell of the preconditions of an instance reported.
+    pub(crate) fn note(&mut self, address: &Address, own: Section) {
+        self.own.insert(address.clone(), own);
+    }
+
+    /// Adds findings about the node.
+    pub(crate) fn extend(&mut self, findings: Findings) {
+        self.node.extend(findings.about_writing());
     }
 
     /// Adds the planned change of an instance.
@@ -119,18 +112,19 @@ impl Preconditions {
 
     /// Returns the obstacles of a planned change.
     pub(crate) fn obstacles(&self, request: &PlanRequest, proposal: &Proposal) -> Vec<Consequence> {
-        let Some(answer) = self.read.get(&request.address) else { return Vec::new() };
+        let own = |name: &str| self.own.get(&request.address).is_some_and(|own| own.is(name));
         let size = proposal.planned.get("size").and_then(|size| size.reveal().as_i64()).unwrap_or(1);
         let mut found: Vec<String> = Vec::new();
-        for (index, written) in written_paths(request.resource_type.name(), &request.desired).iter().enumerate() {
-            found.extend(self.obstacle(request, answer, index, written, u64::try_from(size).unwrap_or(1)));
+        for written in written_paths(request.resource_type.name(), &request.desired) {
+            found.extend(self.obstacle(request, &written, u64::try_from(size).unwrap_or(1)));
         }
-        for (name, _, account) in accounts(&request.desired) {
+        for (name, question) in accounts(&request.desired) {
+            let account = question.name.as_str();
             let made = self.is_made(request, |kind, attributes| {
                 matches!(kind, "ssh_user" | "ssh_group") && text(attributes, "name") == Some(account)
             });
             let hidden = request.desired.get(name).is_some_and(Value::is_sensitive);
-            if answer.is(&format!("no.{name}")) && !made {
+            if self.node.is_missing(&question) && !made {
                 let noun = if name == "owner" { "user" } else { "group" };
                 let shown = if hidden { "(sensitive)" } else { account };
                 found.push(format!(
@@ -138,13 +132,13 @@ impl Preconditions {
                 ));
             }
         }
-        if let Some(program) = exec::program(&request.desired).filter(|_| answer.is("no.program")) {
+        if let Some(program) = exec::program(&request.desired).filter(|_| own("no.program")) {
             let made = self.is_made(request, |kind, attributes| {
                 matches!(kind, "ssh_file" | "ssh_link") && text(attributes, "path") == Some(program.name)
             });
             found.extend((!made).then(|| program.missing()));
         }
-        if let Some(name) = text(&request.desired, "name").filter(|_| answer.is("no.zone")) {
+        if let Some(name) = text(&request.desired, "name").filter(|_| own("no.zone")) {
             let made = self.is_made(request, |_, _| false);
             found.extend((!made).then(|| format!("{} ({})", timezone::missing(name), timezone::HELP)));
         }
@@ -152,16 +146,9 @@ impl Preconditions {
         found.into_iter().map(|message| Consequence::Obstacle { message }).collect()
     }
 
-    fn obstacle(
-        &self,
-        request: &PlanRequest,
-        answer: &Section,
-        index: usize,
-        written: &WrittenPath,
-        size: u64,
-    ) -> Option<String> {
-        let above = answer.text(&format!("above.{index}"))?;
+    fn obstacle(&self, request: &PlanRequest, written: &WrittenPath, size: u64) -> Option<String> {
         let directory = parent(&written.path);
+        let Directory { above, access } = self.node.directory(directory)?;
         let missing = above != directory;
         let made = || {
             self.is_made(request, |kind, attributes| {
@@ -170,30 +157,27 @@ impl Preconditions {
                     && (is_within(directory, path) || is_within(path, directory) || path == above)
             })
         };
-        let state = answer.field(&format!("state.{index}"))?;
-        let words: Vec<&str> = state.split(' ').collect();
-        match words[..] {
-            ["file"] => (!made()).then(|| format!("{above} is not a directory")),
-            ["closed", uid, ref attributes @ ..] => {
-                let path = answer.text(&format!("closed.{index}")).unwrap_or(above);
-                Some(closed(&path, uid == "0", attributes.first().copied().unwrap_or_default()))
-            }
-            ["open", ..] if missing && !written.parents && !made() => Some(format!(
-                "the directory {directory} does not exist (create it with ssh_directory, or set parents = true)"
-            )),
-            ["open", free, block, inodes, free_inodes] => {
-                let number = |text: &str| text.parse::<u64>().ok();
-                let room = number(free)?.checked_mul(number(block)?)?;
-                let no_inode = number(inodes)? > 0 && number(free_inodes)? == 0;
-                match (room < size, no_inode) {
+        match access {
+            Access::NoDirectory => (!made()).then(|| format!("{above} is not a directory")),
+            Access::Closed { to_root, attributes } => Some(closed(above, *to_root, attributes)),
+            Access::Open(room) => {
+                if let Some(attributes) = self.node.closed(&written.path) {
+                    return Some(closed(&written.path, true, attributes));
+                }
+                if missing && !written.parents && !made() {
+                    return Some(format!(
+                        "the directory {directory} does not exist (create it with ssh_directory, or set parents = true)"
+                    ));
+                }
+                let Room { bytes, no_inode } = (*room)?;
+                match (bytes < size, no_inode) {
                     (true, _) => Some(format!(
-                        "the file system of {above} has {room} bytes of free space, and {size} are needed"
+                        "the file system of {above} has {bytes} bytes of free space, and {size} are needed"
                     )),
                     (_, true) => Some(format!("the file system of {above} has no free inode")),
                     _ => None,
                 }
             }
-            _ => None,
         }
     }
 

@@ -19,14 +19,15 @@ use zeroize::{Zeroize, Zeroizing};
 /// |---|---|
 /// | `field NAME VALUE` | reports one line: [`Section::field`]; with the value `yes`, [`Section::is`] |
 /// | `COMMAND \| blob NAME` | reports any bytes: [`Section::text`], [`Section::blob`] |
+/// | `report COMMAND…` | reports the stdout of a command as the blob `answer`, and its stderr, if it is not empty, as the blob `errors` |
 /// | `note TEXT` | shows a message to the user after a successful operation |
 /// | `fail CLASS REASON` | ends the section with the error "cannot … on NODE: REASON"; the classes are those of [`Section::failure`] |
 /// | `… \| blob help`, `… \| blob detail` | before `fail`: what to do, and further lines of the error |
 /// | `kind PATH` | sets `K` to what is at the path, in the words of `stat` (`symbolic link`), or `absent` |
 /// | `create_temporary DIRECTORY` | sets `T` to a new empty file there, which is removed when the section ends; `mv -fT -- "$T" PATH` keeps it |
 ///
-/// A section runs under `set -e`. It may set any variable except `N`, `MACHINE` and `MOORFAST_RUN`; the functions change `K`, `T`, `LEFT`, `OWNER` and
-/// the descriptor 6. An operation and the reading after it are one section: what the first sets, the second sees.
+/// A section runs under `set -e`. It may set any variable except `N`, `MACHINE` and `MOORFAST_RUN`; the functions change `E`, `K`, `T`, `LEFT`, `OWNER` and
+/// the descriptor 6. An operation and the own reading of its type are one section: what the first sets, the second sees.
 ///
 /// `create_temporary` chooses the name of its file before the file exists, so that the file is removed whenever the script ends. In a directory of another user,
 /// that user may replace the file by a link at any moment: `open_temporary` does the same for a file that is written and changed only through descriptor 6. `open_existing` opens
@@ -36,99 +37,7 @@ use zeroize::{Zeroize, Zeroizing};
 /// sessions and after their parents have ended: the process group, every process that inherited `MOORFAST_RUN`, and their descendants. As root, `contain` puts the script into a
 /// cgroup of its own, which also has the processes without any of these marks; `leave_cgroup` removes it at the end of the script, with the empty ones of daemons that have ended since. `end_all` signals the main shell first: otherwise
 /// it could report the result of a command that was only killed.
-const PRELUDE: &str = r#"export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-umask 022
-exec 3<&0 4>&1 </dev/null >&2
-read -r _ _ _ _ G _ < /proc/self/stat
-{ read -r MACHINE < /etc/machine-id; } 2>/dev/null || MACHINE=
-MACHINE=${MACHINE%????????????????????????}
-read -r MOORFAST_RUN < /proc/sys/kernel/random/uuid
-export MOORFAST_RUN
-contain() {
-  CGROUP=
-  while IFS= read -r L; do case $L in 0::*) CGROUP=${L#0::} ;; esac; done < /proc/self/cgroup
-  L=/sys/fs/cgroup; [ -e "$L/cgroup.procs" ] || L=$L/unified
-  CGROUP=$L${CGROUP%/}/moorfast-$MOORFAST_RUN
-  mkdir "$CGROUP" || { CGROUP=; return 0; }
-  { [ -w "$CGROUP/cgroup.procs" ] && echo "$$" > "$CGROUP/cgroup.procs"; } || { rmdir "$CGROUP"; CGROUP=; }
-} 2>/dev/null
-leave_cgroup() {
-  [ -n "$CGROUP" ] || return 0
-  echo "$1" > "${CGROUP%/*}/cgroup.procs"
-  rmdir "${CGROUP%/*}"/moorfast-*
-} 2>/dev/null
-find_started() {
-  S=" "
-  [ -z "$CGROUP" ] || for P in $(cat "$CGROUP/cgroup.procs" 2>/dev/null); do S="$S$P "; done
-  for P in $(grep -lsF "MOORFAST_RUN=$MOORFAST_RUN" /proc/[0-9]*/environ); do P=${P#/proc/}; S="$S${P%/*} "; done
-  B=
-  while [ "$S" != "$B" ]; do
-    B=$S
-    for P in /proc/[0-9]*/stat; do
-      read -r L < "$P" || continue
-      P=${L%% *}; set -- ${L##*) }
-      case $S in *" $P "*) continue ;; esac
-      case $S in *" $2 "*) S="$S$P " ;; *) [ "$3" != "$G" ] || S="$S$P " ;; esac
-    done
-  done
-}
-end_all() {
-  read -r I _ < /proc/self/stat
-  [ -z "$CGROUP" ] || echo "$I" > "${CGROUP%/*}/cgroup.procs"
-  find_started; A=$S
-  case $A in *" $$ "*) kill -TERM "$$" ;; esac
-  for P in $A; do [ "$P" = "$I" ] || kill -TERM "$P"; done
-  sleep 2
-  for _ in 1 2 3; do
-    find_started
-    for P in $A $S; do [ "$P" = "$I" ] || kill -KILL "$P"; done
-  done
-  [ -z "$CGROUP" ] || { echo 1 > "$CGROUP/cgroup.kill"; sleep 0.1; leave_cgroup "$I"; }
-}
-watch() { ( trap '' TERM HUP; read -r _ <&3; end_all ) >/dev/null 2>&1 4>&- 6>&- & W=$!; }
-trap 'exit 143' TERM HUP INT
-begin() { printf '\n%s begin %s\n' "$N" "$1" >&4; printf '\n%s begin %s\n' "$N" "$1" >&2; }
-end_answer() { printf '\n%s done\n' "$N" >&4; printf '\n%s done\n' "$N" >&2; }
-on_machine() {
-  [ "$(cat /etc/machine-id 2>/dev/null)" = "$1" ] || { printf '\n%s elsewhere\n' "$N" >&4; end_answer; exit 0; }
-}
-finish() { [ "$1" = 0 ] || field uid "$(id -u)"; printf '%s end %s\n' "$N" "$1" >&4; }
-field() { printf '%s %s %s\n' "$N" "$1" "$2" >&4; }
-blob() { { printf '%s %s ' "$N" "$1"; base64 | tr -d '\n'; echo; } >&4; }
-note() { printf %s "$1" | blob note; }
-fail() { field error "$1"; printf %s "$2" | blob summary; exit 1; }
-kind() {
-  K=$(stat -c %F -- "$1" 2>&1) || case $K in
-    *'No such file'*|*'Not a directory'*) K=absent ;;
-    *) fail denied "$K" ;;
-  esac
-}
-remove_stale() {
-  for LEFT in "$1"/.moorfast-????????; do
-    [ ! -f "$LEFT" ] || [ -L "$LEFT" ] || find "$LEFT" -mmin +1440 -exec rm -f -- {} +
-  done
-  [ -n "$MACHINE" ] || return 0
-  for LEFT in "$1/.moorfast-$MACHINE-"*.????????; do
-    OWNER=${LEFT##*/.moorfast-"$MACHINE"-}; OWNER=${OWNER%.*}
-    case $OWNER in ''|*[!0-9]*) continue ;; esac
-    [ ! -f "$LEFT" ] || [ -L "$LEFT" ] || [ -d "/proc/$OWNER" ] || rm -f -- "$LEFT"
-  done
-}
-open_temporary() {
-  remove_stale "$1" || true
-  T=$(mktemp -u -- "$1/.moorfast-$MACHINE-$$.XXXXXXXX")
-  trap 'rm -f -- "$T"' EXIT
-  trap 'exit 143' TERM HUP INT
-  umask 077; set -C; exec 6> "$T"; set +C; umask 022
-}
-create_temporary() { open_temporary "$1"; exec 6>&-; }
-open_existing() {
-  kind "$1"
-  case $K in regular*|directory) ;; absent) fail failed 'the object no longer exists' ;; *) fail conflict "there is a $K at that path" ;; esac
-  exec 6< "$1"
-  [ "$(stat -L -c %d:%i /proc/self/fd/6)" = "$(stat -c %d:%i -- "$1")" ] || fail conflict 'the path was replaced by a symbolic link'
-}
-"#;
+const PRELUDE: &str = include_str!("script/prelude.sh");
 
 /// Returns `text` as one word of a POSIX shell.
 pub(crate) fn quote(text: &str) -> String {
@@ -142,7 +51,7 @@ pub(crate) fn quote_all<'a>(words: impl IntoIterator<Item = &'a str>) -> String 
 
 /// Returns shell that runs a line of the manifest. It needs a subshell of its own: a mistake in the line ends only that, and the line does not see the functions of the script.
 pub(crate) fn user_command(line: &str) -> String {
-    const FUNCTIONS: &str = "contain leave_cgroup find_started end_all watch begin end_answer on_machine finish field blob note fail kind remove_stale open_temporary create_temporary open_existing";
+    const FUNCTIONS: &str = "contain leave_cgroup find_started end_all watch begin end_answer on_machine finish field blob report note fail kind remove_stale open_temporary create_temporary open_existing";
     format!("set +e; unset -f {FUNCTIONS}; eval {}", quote(line))
 }
 
@@ -197,11 +106,12 @@ impl Script {
         script
     }
 
-    /// Adds a section. It runs under `set -e`.
-    pub(crate) fn section(&mut self, body: &str) {
+    /// Adds a section, which runs under `set -e`, and returns its index.
+    pub(crate) fn section(&mut self, body: &str) -> usize {
         let section = Zeroizing::new(format!("begin {}\n( set -e\n{body}\n)\nfinish $?\n", self.sections));
         self.body.push_str(&section);
         self.sections += 1;
+        self.sections - 1
     }
 
     /// Returns the number of sections.
@@ -309,6 +219,34 @@ impl Drop for Section {
 }
 
 impl Section {
+    /// Returns the section of a failed exec.
+    pub(crate) fn interrupted_by(error: ProviderError) -> Self {
+        let mut section = Self::default();
+        section.interrupted = Some(error);
+        section
+    }
+
+    /// Returns a section that failed as by `fail CLASS SUMMARY`, by the user with this ID.
+    pub(crate) fn refused(class: &str, summary: &str, uid: Option<&str>) -> Self {
+        let summary = STANDARD.encode(summary);
+        let fields = [("error", Some(class)), ("summary", Some(&summary)), ("uid", uid)];
+        Self::ended(1, fields.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned()))))
+    }
+
+    /// Returns the section with this advice for its error.
+    pub(crate) fn with_help(mut self, help: &str) -> Self {
+        self.fields.insert("help".to_owned(), vec![STANDARD.encode(help)]);
+        self
+    }
+
+    /// Returns a section that ended with this status and these fields.
+    pub(crate) fn ended<'a>(status: i32, fields: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        let mut section = Self::default();
+        section.status = Some(status);
+        section.fields = fields.into_iter().map(|(name, value)| (name.to_owned(), vec![value])).collect();
+        section
+    }
+
     /// Returns the value of `field NAME VALUE`.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.get(name)?.last().map(String::as_str)
@@ -395,6 +333,20 @@ mod tests {
         assert_eq!(sections[1].text("text").unwrap(), "a\nb");
         assert_eq!(sections[1].texts("note"), ["read this"]);
         assert_eq!(sections[2].failure(), Some((Class::Denied, "not yours".to_owned())));
+    }
+
+    #[test]
+    fn shellcheck_finds_nothing_in_the_shell_code() {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+        let is_shell = |path: &std::path::PathBuf| path.extension().is_some_and(|extension| extension == "sh");
+        let files = |folder: &str| std::fs::read_dir(format!("{source}{folder}")).unwrap().map(|e| e.unwrap().path());
+        let folders = ["/question", "/resource", "/script", "/transport"];
+        let paths: Vec<_> = folders.into_iter().flat_map(files).filter(is_shell).collect();
+        assert!(paths.len() > 5);
+        match std::process::Command::new("shellcheck").args(&paths).output() {
+            Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
+            Err(error) => eprintln!("skipped: shellcheck: {error}"),
+        }
     }
 
     #[test]

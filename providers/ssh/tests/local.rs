@@ -13,6 +13,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -52,8 +53,8 @@ async fn a_big_binary_source_is_uploaded_over_a_running_program() {
     let path = dir.path().join("sleeper");
     // cp writes the program, not this process: a child that another thread forks at that moment would inherit the write descriptor, and the kernel would refuse to
     // run the program (ETXTBSY).
-    assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(&path).status().unwrap().success());
-    let mut running = std::process::Command::new(&path).arg("60").spawn().unwrap();
+    assert!(Command::new("cp").arg("/bin/sleep").arg(&path).status().unwrap().success());
+    let mut running = Command::new(&path).arg("60").spawn().unwrap();
     let bytes: Vec<u8> = (0..5_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     fs::write(dir.path().join("big.bin"), &bytes).unwrap();
 
@@ -664,6 +665,200 @@ async fn one_exec_reads_all_and_one_exec_writes_all() {
     assert_eq!(read[20], Ok(None));
 }
 
+/// The folder of a test whose processes are counted.
+const COUNTED: &str = "MOORFAST_TEST_COUNTED";
+
+/// Returns the number of processes that the test `name` starts for its work in `dir`, if strace is installed to count them.
+fn processes_of(name: &str, dir: &std::path::Path) -> Option<usize> {
+    let trace = dir.with_extension("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-e", "trace=execve", "-e", "signal=none", "-o"]).arg(&trace);
+    strace.arg(std::env::current_exe().unwrap()).args(["--exact", name]);
+    let Ok(output) = strace.env(COUNTED, dir).output() else {
+        assert!(std::env::var("MOORFAST_REQUIRE_TESTBED").as_deref() != Ok("1"), "strace is not installed");
+        eprintln!("skipped: strace, which counts processes, is not installed");
+        return None;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let text = fs::read_to_string(&trace).unwrap();
+    fs::remove_file(trace).unwrap();
+    // The first one is the test itself.
+    Some(text.lines().filter(|line| line.contains("execve(") && line.ends_with("= 0")).count() - 1)
+}
+
+/// Returns the attributes of 1,000 files in `dir`.
+fn thousand_files(dir: &std::path::Path) -> impl Iterator<Item = serde_json::Value> {
+    (0..1000).map(move |i| {
+        json!({
+            "path": dir.join(format!("f {i}")),
+            "content": format!("{i}"),
+            "owner": "0",
+            "mode": if i % 2 == 0 { "0640" } else { "0644" },
+        })
+    })
+}
+
+/// Looks at 1,000 files, for `a_look_at_a_thousand_files_starts_few_processes`.
+#[tokio::test]
+async fn the_look_whose_processes_are_counted() {
+    let Some(dir) = std::env::var_os(COUNTED).map(std::path::PathBuf::from) else { return };
+    let world = World::local(&dir).await;
+    let requests: Vec<_> = thousand_files(&dir)
+        .map(|file| moorfast_engine::provider::ReadRequest {
+            address: common::address("ssh_file"),
+            resource_type: resource_type("ssh_file"),
+            desired: Some(World::full("ssh_file", attributes(file))),
+            recorded: None,
+        })
+        .collect();
+    let read = world.connection.read(&world.target, &requests).await;
+    assert_eq!(world.execs(), 1);
+    for (i, read) in read.into_iter().enumerate() {
+        assert_eq!(read.unwrap().unwrap().attributes["content"], Value::from(format!("{i}")));
+    }
+}
+
+#[test]
+fn a_look_at_a_thousand_files_starts_few_processes() {
+    let dir = tempfile::tempdir().unwrap();
+    (0..1000).for_each(|i| fs::write(dir.path().join(format!("f {i}")), format!("{i}")).unwrap());
+    let Some(started) = processes_of("the_look_whose_processes_are_counted", dir.path()) else { return };
+    assert!(started <= 20, "{started} processes");
+}
+
+/// Writes 1,000 files, for `writing_a_thousand_files_starts_few_processes`.
+#[tokio::test]
+async fn the_writing_whose_processes_are_counted() {
+    let Some(dir) = std::env::var_os(COUNTED).map(std::path::PathBuf::from) else { return };
+    let world = World::local(&dir).await;
+    let operation = |file| world.operation("ssh_file", create("ssh_file", file), None, Vec::new());
+    let operations: Vec<_> = thousand_files(&dir).map(operation).collect();
+    for outcome in world.operate_all(&operations).await {
+        outcome.unwrap();
+    }
+    assert_eq!(world.execs(), 1);
+}
+
+#[test]
+fn writing_a_thousand_files_starts_few_processes() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let Some(started) = processes_of("the_writing_whose_processes_are_counted", dir.path()) else { return };
+    assert!(started <= 30, "{started} processes");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1000, "no temporary file is left");
+}
+
+#[tokio::test]
+async fn files_that_are_written_together_fail_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let folder = dir.path().join("new");
+    let names = ["-n", ".hidden", "it's", "two\nlines", "a b", "link", "directory"];
+    let file = |name: &str, mode: &str| {
+        let content = format!("-%s \\ '{name}'\n");
+        let desired = json!({ "path": folder.join(name), "content": content, "mode": mode, "parents": true });
+        world.operation("ssh_file", create("ssh_file", desired), None, Vec::new())
+    };
+    let mut operations: Vec<_> = names.iter().map(|name| file(name, "0640")).collect();
+    operations.push(file("setuid", "4755"));
+    fs::create_dir_all(folder.join("directory")).unwrap();
+    fs::write(dir.path().join("other"), "x").unwrap();
+    symlink(dir.path().join("other"), folder.join("link")).unwrap();
+    let mut outcomes = world.operate_all(&operations).await;
+    assert_eq!(world.execs(), 2, "the one that failed was tried alone");
+    let error = outcomes.remove(6).unwrap_err();
+    assert!(error.summary.ends_with("there is a directory at that path"), "{error}");
+    outcomes.into_iter().for_each(|outcome| drop(outcome.unwrap()));
+    for (name, mode) in names[..6].iter().map(|name| (*name, 0o640)).chain([("setuid", 0o4755)]) {
+        let path = folder.join(name);
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("-%s \\ '{name}'\n"));
+        assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o7777, mode, "{name}");
+    }
+    assert_eq!(fs::read_to_string(dir.path().join("other")).unwrap(), "x");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 8, "no temporary file is left");
+
+    let mut refused = [file("a", "0600"), file("b", "0600")];
+    let OperationAction::Create(desired) = &mut refused[0].action else { panic!() };
+    desired.insert("owner".to_owned(), Value::from("mf-nobody"));
+    let outcomes = world.operate_all(&refused).await;
+    assert_eq!(outcomes[0].as_ref().unwrap_err().class, Class::Invalid);
+    assert!(outcomes[1].is_ok() && folder.join("b").exists() && !folder.join("a").exists());
+}
+
+#[tokio::test]
+async fn new_directories_and_links_are_made_together_and_replace_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let at = |name: &str| dir.path().join(name);
+    let create = |kind: &str, desired| world.operation(kind, create(kind, desired), None, Vec::new());
+    fs::create_dir(at("empty")).unwrap();
+    fs::create_dir(at("full")).unwrap();
+    fs::write(at("full/x"), "x").unwrap();
+    fs::write(at("file"), "x").unwrap();
+    let outcomes = world
+        .operate_all(&[
+            create("ssh_directory", json!({ "path": at("new"), "mode": "2750" })),
+            create("ssh_directory", json!({ "path": at("empty"), "mode": "0711" })),
+            create("ssh_directory", json!({ "path": at("full") })),
+            create("ssh_directory", json!({ "path": at("file") })),
+            create("ssh_link", json!({ "path": at("link"), "target": "no -> 'where" })),
+            create("ssh_link", json!({ "path": at("full"), "target": "x" })),
+        ])
+        .await;
+    let failed: Vec<usize> = (0..6).filter(|i| outcomes[*i].is_err()).collect();
+    assert_eq!(failed, [3, 5]);
+    let mode = |name: &str| fs::metadata(at(name)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!([mode("new"), mode("empty"), mode("full")], [0o2750, 0o711, 0o755]);
+    assert_eq!(fs::read_to_string(at("full/x")).unwrap(), "x");
+    assert_eq!(fs::read_link(at("link")).unwrap().to_str(), Some("no -> 'where"));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 5, "no temporary file is left");
+}
+
+/// The owner of a directory can replace the private directory in it by a link at any moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_never_written_together_through_a_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let (folder, other) = (dir.path().join("folder"), dir.path().join("other"));
+    fs::create_dir(&folder).unwrap();
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("kept"), "x").unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut moved = 0;
+            while !over.load(Ordering::Relaxed) {
+                let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+                for name in names.filter(|name| name.display().to_string().contains(".moorfast-")) {
+                    moved += 1;
+                    // The directory may be gone already.
+                    if fs::rename(&name, folder.join(format!("moved{moved}"))).is_ok() {
+                        let _ = symlink(&other, name);
+                    }
+                }
+            }
+        });
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                for i in 0..20 {
+                    let file = |name: &str| {
+                        let desired = json!({ "path": folder.join(name), "content": format!("{i}"), "mode": "0666" });
+                        world.operation("ssh_file", create("ssh_file", desired), None, Vec::new())
+                    };
+                    // The operations may succeed or not: the content of that directory belongs to its owner.
+                    world.operate_all(&[file("a"), file("b")]).await;
+                }
+            });
+        });
+        over.store(true, Ordering::Relaxed);
+    });
+    let left: Vec<_> = fs::read_dir(&other).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["kept"]);
+    assert_eq!(fs::read_to_string(other.join("kept")).unwrap(), "x");
+}
+
 #[tokio::test]
 async fn archives_are_unpacked_repaired_and_removed() {
     let dir = tempfile::tempdir().unwrap();
@@ -677,9 +872,9 @@ async fn archives_are_unpacked_repaired_and_removed() {
         }
         symlink(files[0], stage.path().join("top/link")).unwrap();
         let archive = dir.path().join(name);
-        let mut tar = std::process::Command::new("tar");
+        let mut tar = Command::new("tar");
         assert!(tar.arg("-caf").arg(&archive).arg("-C").arg(stage.path()).arg("top").status().unwrap().success());
-        let sum = std::process::Command::new("sha256sum").arg(&archive).output().unwrap().stdout;
+        let sum = Command::new("sha256sum").arg(&archive).output().unwrap().stdout;
         String::from_utf8(sum).unwrap()[..64].to_owned()
     };
     let into = dir.path().join("out");
@@ -805,8 +1000,7 @@ impl Archives {
     }
 
     fn sh(&self, script: &str) -> String {
-        let output =
-            std::process::Command::new("sh").args(["-ec", script]).current_dir(self.dir.path()).output().unwrap();
+        let output = Command::new("sh").args(["-ec", script]).current_dir(self.dir.path()).output().unwrap();
         assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }

@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use common::{World, attributes, local_node};
@@ -67,14 +67,14 @@ impl Sshd {
 
     fn serve(dir: &Path, port: u16, extra: &str) -> Child {
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\nStrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\nPasswordAuthentication no\n{extra}",
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\nStrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\nPasswordAuthentication no\nLogLevel VERBOSE\n{extra}",
             dir.display()
         );
         fs::write(dir.join("sshd_config"), config).unwrap();
         let process = Command::new("/usr/sbin/sshd")
             .args(["-D", "-e", "-f"])
             .arg(dir.join("sshd_config"))
-            .stderr(Stdio::null())
+            .stderr(fs::File::options().create(true).append(true).open(dir.join("log")).unwrap())
             .spawn()
             .unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -86,11 +86,20 @@ impl Sshd {
     }
 
     fn rekey(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
         fs::remove_file(self.dir.path().join("host_key")).unwrap();
         keygen(&self.dir.path().join("host_key"));
-        self.process = Self::serve(self.dir.path(), self.port, "");
+        self.restart("");
+    }
+
+    fn restart(&mut self, extra: &str) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.process = Self::serve(self.dir.path(), self.port, extra);
+    }
+
+    /// Returns the number of connections so far, with and without a login.
+    fn connections(&self) -> usize {
+        fs::read_to_string(self.path("log")).unwrap().matches("Connection from").count()
     }
 
     fn node(&self) -> Node {
@@ -203,6 +212,36 @@ async fn pinned_keys_decide() {
     Invalid: a pinned host key of gpu01 is neither a public key nor a fingerprint
     help: write `ssh-ed25519 AAAA…` or `SHA256:…`
     "#);
+}
+
+#[tokio::test]
+async fn a_pinned_fingerprint_takes_no_connection_of_its_own() {
+    let Some(mut sshd) = Sshd::start("") else { return };
+    let ecdsa = sshd.path("ecdsa_key");
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ecdsa", "-N", "", "-f", &ecdsa]).status().unwrap();
+    assert!(made.success());
+    sshd.restart(&format!("HostKey {ecdsa}\n"));
+    fs::create_dir_all(sshd.data_dir()).unwrap();
+    // The two starts of sshd were each tested by a connection, which is logged a moment later.
+    while sshd.connections() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let print = |key: String| known(&Node { host_keys: vec![key], ..sshd.node() }, &sshd.data_dir()).unwrap().remove(0);
+    let of_another_type = print(fs::read_to_string(sshd.path("ecdsa_key.pub")).unwrap());
+    let desired = || attributes(json!({ "path": sshd.path("none"), "content": "" }));
+    let connections = async |pin: &String| {
+        let before = sshd.connections();
+        let world = sshd.world(Node { host_keys: vec![pin.clone()], ..sshd.node() }).await;
+        assert_eq!(world.read("ssh_file", Some(desired())).await, Ok(None));
+        let identity = world.connection.identify(&world.target).await.unwrap().unwrap();
+        assert_eq!(identity.machine.host_keys, std::slice::from_ref(pin));
+        world.connection.close().await;
+        sshd.connections() - before
+    };
+    assert_eq!(connections(&print(sshd.public_key())).await, 1);
+    assert!(connections(&of_another_type).await > 1, "the node offers a key of another type first");
+    assert_eq!(connections(&of_another_type).await, 1, "the type of the key is known now");
+    assert!(known(&sshd.node(), &sshd.data_dir()).unwrap().is_empty(), "a key is trusted only as long as it is pinned");
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::{Resource, ShellTask, absolute_path, is_set, parent, propose, text, texts};
-use crate::script::{Section, quote, quote_all};
+use crate::look::Answer;
+use crate::script::{quote, quote_all};
 use crate::secrets::Secrets;
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -275,11 +276,11 @@ fi",
         )
     }
 
-    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
-        let Some(sha256) = answer.field("sha256").filter(|sum| is_sha256(sum)) else { return Ok(None) };
+    fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
+        let Some(sha256) = answer.own.field("sha256").filter(|sum| is_sha256(sum)) else { return Ok(None) };
         let mut attributes = Attributes::from([
             ("sha256".to_owned(), Value::from(sha256)),
-            ("intact".to_owned(), Value::from(answer.is("intact"))),
+            ("intact".to_owned(), Value::from(answer.own.is("intact"))),
         ]);
         for name in ["path", "name"] {
             if let Some(value) = subject.attributes.get(name) {

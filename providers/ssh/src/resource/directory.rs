@@ -7,9 +7,12 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::{Resource, ShellTask, absolute_path, flag, mode, parent, path_obstacle, propose, text};
-use crate::script::{Section, quote};
+use crate::look::Answer;
+use crate::question::{Question, Topic};
+use crate::script::quote;
 use crate::sources::Sources;
 use crate::subject::Subject;
+use crate::writes::{Object, Write};
 
 /// The resource type `ssh_directory`.
 pub(crate) struct Directory;
@@ -63,23 +66,21 @@ impl Resource for Directory {
         &["parents", "force_destroy"]
     }
 
-    fn read_script(&self, subject: &Subject) -> String {
-        let path = quote(subject.text("path").unwrap_or_default());
-        format!("P={path}; kind \"$P\"; field kind \"$K\"; case $K in directory) {} ;; esac", mode::READ)
+    fn questions(&self, subject: &Subject, _: &Answer) -> Vec<Question> {
+        subject.text("path").map(|path| Topic::Path.of(path)).into_iter().collect()
     }
 
-    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
-        let kind = answer.field("kind").unwrap_or("absent");
-        if kind == "absent" {
-            return Ok(None);
-        }
+    fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
+        let Some(status) = subject.text("path").and_then(|path| answer.node.status(path)) else { return Ok(None) };
         let mut attributes = Attributes::new();
         if let Some(path) = subject.attributes.get("path") {
             attributes.insert("path".to_owned(), path.clone());
         }
-        attributes.insert("kind".to_owned(), mode::kind(kind));
-        mode::observe(subject, answer, &mut attributes);
-        Ok(Some(Observed { attributes, private: json!({ "kind": kind }) }))
+        attributes.insert("kind".to_owned(), mode::kind(&status.kind));
+        if status.kind == "directory" {
+            mode::observe(subject, status, &mut attributes);
+        }
+        Ok(Some(Observed { attributes, private: json!({ "kind": status.kind }) }))
     }
 
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
@@ -106,7 +107,15 @@ impl Resource for Directory {
             true => "mkdir -p -- \"$D\"",
             false => "[ -d \"$D\" ] || fail failed \"the directory $D does not exist (set parents = true)\"",
         };
-        Ok(ShellTask::quick(format!(
+        let is_new = operation.observed.is_none();
+        let write = is_new.then(|| Write {
+            path: path.to_owned(),
+            object: Object::Directory,
+            owner: mode::owner(&subject.attributes, None),
+            mode: text(&subject.attributes, "mode").map(mode::argument),
+            parents: flag(&subject.attributes, "parents"),
+        });
+        let body = format!(
             "{start}
 kind \"$P\"
 case $K in
@@ -117,6 +126,7 @@ esac
 open_existing \"$P\"
 {}",
             mode::set(&subject.attributes)
-        )))
+        );
+        Ok(ShellTask { write, ..ShellTask::quick(body) })
     }
 }

@@ -10,7 +10,9 @@ use moorfast_engine::provider::{
 
 use super::{Resource, ShellTask, absolute_path, is_set, no_interpreter_line, not_sensitive, propose, text, texts};
 use crate::duration;
-use crate::script::{self, Section, print_bytes, quote, quote_all};
+use crate::look::Answer;
+use crate::question::{Question, Topic};
+use crate::script::{self, print_bytes, quote, quote_all};
 use crate::secrets::Secrets;
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -164,11 +166,12 @@ impl Resource for Exec {
         ["unless", "only_if"].into_iter().find(|name| is_set(attributes, name))
     }
 
+    fn questions(&self, subject: &Subject, _: &Answer) -> Vec<Question> {
+        subject.text("creates").map(|path| Topic::Path.of(path)).into_iter().collect()
+    }
+
     fn read_script(&self, subject: &Subject) -> String {
         let mut body = String::new();
-        if let Some(path) = subject.text("creates") {
-            body.push_str(&format!("P={}; kind \"$P\"; [ \"$K\" = absent ] || field creates yes\n", quote(path)));
-        }
         for name in ["unless", "only_if"] {
             if let Some(command) = subject.attributes.get(name).and_then(command_line) {
                 let environment = environment(&subject.attributes);
@@ -181,23 +184,26 @@ impl Resource for Exec {
         body
     }
 
-    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+    fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
         let has = |name: &str| is_set(&subject.attributes, name);
-        let idle = has("only_if") && !answer.is("only_if");
-        let ran = answer.field("exit_code").is_some();
+        let idle = has("only_if") && !answer.own.is("only_if");
+        let ran = answer.own.field("exit_code").is_some();
         let done = match has("creates") || has("unless") {
-            true => answer.is("creates") || answer.is("unless"),
+            true => {
+                subject.text("creates").is_some_and(|path| answer.node.status(path).is_some())
+                    || answer.own.is("unless")
+            }
             false => subject.recorded.is_some() && !subject.incomplete,
         };
         if !(idle || done || ran) {
             return Ok(None);
         }
         let mut attributes = Attributes::new();
-        if let Some(code) = answer.field("exit_code").and_then(|c| c.parse::<i64>().ok()) {
+        if let Some(code) = answer.own.field("exit_code").and_then(|c| c.parse::<i64>().ok()) {
             attributes.insert("exit_code".to_owned(), Value::from(code));
         }
         let hides = subject.attributes.get("environment").is_some_and(Value::is_sensitive);
-        if let Some(stdout) = answer.text("stdout").filter(|_| !hides) {
+        if let Some(stdout) = answer.own.text("stdout").filter(|_| !hides) {
             attributes.insert("stdout".to_owned(), Value::from(stdout));
         }
         Ok(Some(Observed { attributes, private: serde_json::Value::Null }))

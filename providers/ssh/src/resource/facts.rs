@@ -84,10 +84,13 @@ pub(crate) fn observe(answer: &Section) -> Attributes {
         .collect();
     let os = |name: &str| Value::from(release.get(name).cloned().unwrap_or_default());
     let systemd = text("systemd");
-    let mut facts: Attributes = ["hostname", "machine_id", "boot_id", "kernel", "architecture", "package_manager"]
+    let mut facts: Attributes = ["hostname", "kernel", "architecture", "package_manager"]
         .iter()
         .map(|name| ((*name).to_owned(), Value::from(text(name))))
         .collect();
+    let ids =
+        ["machine_id", "boot_id"].map(|name| (name.to_owned(), Value::from(answer.field(name).unwrap_or_default())));
+    facts.extend(ids);
     let mut put = |name: &str, value: Value| facts.insert(name.to_owned(), value);
     put("os_id", os("ID"));
     put("os_version", os("VERSION_ID"));

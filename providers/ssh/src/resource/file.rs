@@ -17,9 +17,12 @@ use super::{
     Resource, ShellTask, absolute_path, flag, is_set, mode, no_interpreter_line, not_sensitive, parent, path_obstacle,
     propose, text,
 };
+use crate::look::Answer;
+use crate::question::{Question, Topic};
 use crate::script::{self, Section, print_bytes, quote};
 use crate::sources::{SMALL, Source, Sources};
 use crate::subject::Subject;
+use crate::writes::{Object, Write};
 
 /// The resource type `ssh_file`.
 pub(crate) struct File;
@@ -119,6 +122,24 @@ fn hides_content(subject: &Subject) -> bool {
     is_secret(&subject.attributes) || is_secrecy_unknown(subject) || (!shown && remembered())
 }
 
+/// Whether the content of the file at `path` must be read: it is small enough to be shown, and its digest shows that it is not known.
+fn needs_content(path: &str, subject: &Subject, answer: &Answer) -> bool {
+    let is_small = answer.node.status(path).is_some_and(|status| status.is_regular() && status.size <= SMALL);
+    let is_unknown = |digest| known_content(subject, digest, answer.sources).is_none();
+    is_small && !is_secrecy_unknown(subject) && answer.node.digest(path).is_some_and(is_unknown)
+}
+
+/// Returns the content with this digest, as far as a plan shows it, if it is the desired or the recorded one.
+fn known_content(subject: &Subject, digest: &str, sources: &Sources) -> Option<Option<String>> {
+    // A local file that cannot be read is an error of the plan.
+    let desired = DesiredContent::of(&subject.attributes, sources).ok();
+    if let Some(bytes) = desired.filter(|desired| desired.sha256().as_deref() == Some(digest)) {
+        return Some(bytes.bytes().and_then(readable));
+    }
+    let recorded = subject.recorded.as_ref()?;
+    (text(recorded, "sha256") == Some(digest)).then(|| text(recorded, "content").map(str::to_owned))
+}
+
 fn sensitive_if(value: impl Into<Value>, hide: bool) -> Value {
     let value = value.into();
     if hide { value.sensitive() } else { value }
@@ -197,48 +218,40 @@ impl Resource for File {
         &["sha256"]
     }
 
-    fn read_script(&self, subject: &Subject) -> String {
-        let path = quote(subject.text("path").unwrap_or_default());
-        let content = match is_secrecy_unknown(subject) {
-            true => String::new(),
-            false => format!("if [ \"$2\" -le {SMALL} ]; then blob content < \"$P\"; fi"),
-        };
-        format!(
-            "P={path}; kind \"$P\"; field kind \"$K\"
-case $K in
-regular*)
-  {read}; set -- $X
-  S=$(sha256sum < \"$P\"); field sha256 \"${{S%% *}}\"
-  {content} ;;
-esac",
-            read = mode::READ,
-        )
+    fn questions(&self, subject: &Subject, answer: &Answer) -> Vec<Question> {
+        let Some(path) = subject.text("path") else { return Vec::new() };
+        let mut questions = vec![Topic::Path.of(path), Topic::Digest.of(path)];
+        if needs_content(path, subject, answer) {
+            questions.push(Topic::Content.of(path));
+        }
+        questions
     }
 
-    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
-        let kind = answer.field("kind").unwrap_or("absent");
-        if kind == "absent" {
-            return Ok(None);
-        }
+    fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
+        let path = subject.text("path").unwrap_or_default();
+        let Some(status) = answer.node.status(path) else { return Ok(None) };
         let mut attributes = Attributes::new();
         if let Some(path) = subject.attributes.get("path") {
             attributes.insert("path".to_owned(), path.clone());
         }
-        attributes.insert("kind".to_owned(), mode::kind(kind));
-        let private = json!({ "kind": kind });
-        if !kind.starts_with("regular") {
+        attributes.insert("kind".to_owned(), mode::kind(&status.kind));
+        let private = json!({ "kind": status.kind });
+        if !status.is_regular() {
             return Ok(Some(Observed { attributes, private }));
         }
-        mode::observe(subject, answer, &mut attributes);
+        mode::observe(subject, status, &mut attributes);
         let hide = hides_content(subject);
-        if let Some(sha256) = answer.field("sha256") {
-            attributes.insert("sha256".to_owned(), sensitive_if(sha256, hide));
-        }
-        if let Some(size) = answer.field("stat").and_then(|s| s.split(' ').nth(1)?.parse::<i64>().ok()) {
-            attributes.insert("size".to_owned(), sensitive_if(size, hide));
-        }
-        if let Some(content) = answer.blob("content").as_deref().and_then(readable) {
-            attributes.insert("content".to_owned(), sensitive_if(content, hide));
+        let mut put = |name: &str, value: Value| attributes.insert(name.to_owned(), value);
+        let digest = answer.node.digest(path).unwrap_or_default();
+        // The content is read after the digest, and only by itself it is certain to fit it.
+        let (sha256, size, content) = match answer.node.content(path).filter(|bytes| bytes.len() as u64 <= SMALL) {
+            Some(bytes) => (format!("{:x}", Sha256::digest(bytes)), bytes.len() as u64, readable(bytes)),
+            None => (digest.to_owned(), status.size, known_content(subject, digest, answer.sources).flatten()),
+        };
+        put("sha256", sensitive_if(sha256, hide));
+        put("size", sensitive_if(i64::try_from(size).unwrap_or(i64::MAX), hide));
+        if let Some(content) = content.filter(|_| !is_secrecy_unknown(subject)) {
+            put("content", sensitive_if(content, hide));
         }
         Ok(Some(Observed { attributes, private }))
     }
@@ -319,7 +332,8 @@ esac",
                 mode::set(&subject.attributes)
             )));
         }
-        Ok(write(path, &desired, subject, is_foreign(operation)))
+        let observed = operation.observed.as_ref().map(|o| &o.attributes);
+        Ok(write(path, &desired, subject, observed, is_foreign(operation)))
     }
 
     fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
@@ -350,7 +364,13 @@ fn is_foreign(operation: &Operation) -> bool {
     }
 }
 
-fn write(path: &str, desired: &DesiredContent, subject: &Subject, foreign: bool) -> ShellTask {
+fn write(
+    path: &str,
+    desired: &DesiredContent,
+    subject: &Subject,
+    observed: Option<&Attributes>,
+    foreign: bool,
+) -> ShellTask {
     let attributes = &subject.attributes;
     let directory = parent(path);
     let parents = match flag(attributes, "parents") {
@@ -397,8 +417,16 @@ sync -- \"$D\"",
         owner_in_place = mode::set(attributes).replace('\n', "; "),
         validate = validation(attributes, is_secret(attributes)),
     );
+    let is_plain = upload.is_none() && backup.is_empty() && validation(attributes, false).is_empty();
+    let write = desired.bytes().filter(|_| is_plain).map(|content| Write {
+        path: path.to_owned(),
+        object: Object::File(content.to_vec().into()),
+        owner: mode::owner(attributes, observed),
+        mode: text(attributes, "mode").map(mode::argument),
+        parents: flag(attributes, "parents"),
+    });
     let limit = upload.as_ref().map(|(_, size)| Duration::from_secs(300 + size / (256 << 10)));
-    ShellTask { long: upload.is_some(), upload, limit, ..ShellTask::quick(body) }
+    ShellTask { write, long: upload.is_some(), upload, limit, ..ShellTask::quick(body) }
 }
 
 fn receive(source: &Source) -> String {

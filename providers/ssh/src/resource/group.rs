@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::account::{name_rule, number_rule};
 use super::{Resource, ShellTask, flag, propose, text};
+use crate::look::Answer;
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -56,8 +57,8 @@ impl Resource for Group {
         )
     }
 
-    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
-        let Some(gid) = answer.field("gid").and_then(|gid| gid.parse::<i64>().ok()) else { return Ok(None) };
+    fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
+        let Some(gid) = answer.own.field("gid").and_then(|gid| gid.parse::<i64>().ok()) else { return Ok(None) };
         let mut attributes = Attributes::from([("gid".to_owned(), Value::from(gid))]);
         if let Some(name) = subject.attributes.get("name") {
             attributes.insert("name".to_owned(), name.clone());

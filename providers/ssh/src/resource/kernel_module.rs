@@ -7,6 +7,7 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::{Resource, ShellTask, flag, propose, text};
+use crate::look::Answer;
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -51,13 +52,13 @@ impl Resource for KernelModule {
         format!("{}\n{READ}", places(subject))
     }
 
-    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
-        let boot = answer.text("boot").is_some_and(|text| text.trim() == subject.text("name").unwrap_or_default());
-        if !boot && !answer.is("loaded") {
+    fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
+        let boot = answer.own.text("boot").is_some_and(|text| text.trim() == subject.text("name").unwrap_or_default());
+        if !boot && !answer.own.is("loaded") {
             return Ok(None);
         }
         let mut attributes = Attributes::from([
-            ("loaded".to_owned(), Value::from(answer.is("loaded"))),
+            ("loaded".to_owned(), Value::from(answer.own.is("loaded"))),
             ("at_boot".to_owned(), Value::from(boot)),
         ]);
         if let Some(name) = subject.attributes.get("name") {

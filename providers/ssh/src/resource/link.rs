@@ -7,9 +7,12 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::{Resource, ShellTask, absolute_path, mode, parent, path_obstacle, propose, text};
-use crate::script::{Section, quote};
+use crate::look::Answer;
+use crate::question::{Question, Topic};
+use crate::script::quote;
 use crate::sources::Sources;
 use crate::subject::Subject;
+use crate::writes::{Object, Owner, Write};
 
 /// The resource type `ssh_link`.
 pub(crate) struct Link;
@@ -43,27 +46,21 @@ impl Resource for Link {
         &["target"]
     }
 
-    fn read_script(&self, subject: &Subject) -> String {
-        let path = quote(subject.text("path").unwrap_or_default());
-        format!(
-            "P={path}; kind \"$P\"; field kind \"$K\"; case $K in 'symbolic link') readlink -n -- \"$P\" | blob target ;; esac"
-        )
+    fn questions(&self, subject: &Subject, _: &Answer) -> Vec<Question> {
+        subject.text("path").map(|path| Topic::Path.of(path)).into_iter().collect()
     }
 
-    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
-        let kind = answer.field("kind").unwrap_or("absent");
-        if kind == "absent" {
-            return Ok(None);
-        }
+    fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
+        let Some(status) = subject.text("path").and_then(|path| answer.node.status(path)) else { return Ok(None) };
         let mut attributes = Attributes::new();
         if let Some(path) = subject.attributes.get("path") {
             attributes.insert("path".to_owned(), path.clone());
         }
-        attributes.insert("kind".to_owned(), mode::kind(kind));
-        if let Some(target) = answer.text("target") {
-            attributes.insert("target".to_owned(), Value::from(target));
+        attributes.insert("kind".to_owned(), mode::kind(&status.kind));
+        if let Some(target) = &status.target {
+            attributes.insert("target".to_owned(), Value::from(target.as_str()));
         }
-        Ok(Some(Observed { attributes, private: json!({ "kind": kind }) }))
+        Ok(Some(Observed { attributes, private: json!({ "kind": status.kind }) }))
     }
 
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
@@ -84,15 +81,24 @@ impl Resource for Link {
         if matches!(operation.action, OperationAction::Delete) {
             return Ok(ShellTask::quick(format!("{start}\n{only_links}\nrm -f -- \"$P\"")));
         }
+        let target = text(&subject.attributes, "target").unwrap_or_default();
+        let write = operation.observed.is_none().then(|| Write {
+            path: path.to_owned(),
+            object: Object::Link(target.to_owned()),
+            owner: Owner::Writer,
+            mode: None,
+            parents: false,
+        });
         // The link is created under a temporary name and renamed, so that the path always leads to a target.
-        Ok(ShellTask::quick(format!(
+        let body = format!(
             "{start}
 {only_links}
 [ -d \"$D\" ] || fail failed \"the directory $D does not exist (create it with ssh_directory)\"
 create_temporary \"$D\"
 ln -sfT -- {} \"$T\"
 mv -fT -- \"$T\" \"$P\"",
-            quote(text(&subject.attributes, "target").unwrap_or_default())
-        )))
+            quote(target)
+        );
+        Ok(ShellTask { write, ..ShellTask::quick(body) })
     }
 }

@@ -31,10 +31,13 @@ use moorfast_engine::provider::{
 use moorfast_engine::state::Record;
 use zeroize::Zeroizing;
 
+use crate::look::Answer;
+use crate::question::Question;
 use crate::script::Section;
 use crate::secrets::Secrets;
 use crate::sources::Sources;
 use crate::subject::Subject;
+use crate::writes::Write;
 
 /// All resource types.
 pub(crate) const RESOURCES: &[&dyn Resource] = &[
@@ -91,11 +94,19 @@ pub(crate) trait Resource: Send + Sync {
         None
     }
 
-    /// Returns shell that reports the object in fields. It changes nothing.
-    fn read_script(&self, subject: &Subject) -> String;
+    /// Returns the questions about the node that the reading of the object needs, with those that the answers so far raise. Questions that were not asked
+    /// yet cost another exec on the node, unless no answer is known yet.
+    fn questions(&self, _subject: &Subject, _answer: &Answer) -> Vec<Question> {
+        Vec::new()
+    }
 
-    /// Returns the object from its fields, without settings, or `None` if it does not exist.
-    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError>;
+    /// Returns shell that reports in fields what no question asks. It changes nothing.
+    fn read_script(&self, _subject: &Subject) -> String {
+        String::new()
+    }
+
+    /// Returns the object, without settings, or `None` if it does not exist.
+    fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError>;
 
     /// Returns the change that would be made.
     fn plan(&self, request: &PlanRequest, sources: &Sources) -> Result<Proposal, ProviderError>;
@@ -143,6 +154,8 @@ pub(crate) trait Resource: Send + Sync {
 pub(crate) struct ShellTask {
     /// Shell, run under `set -e`.
     pub(crate) body: Zeroizing<String>,
+    /// The object that the body writes, if it can be written together with others.
+    pub(crate) write: Option<Write>,
     /// A file that is sent after the script, and its size. The script reads it from descriptor 3 and then calls `watch`.
     pub(crate) upload: Option<(PathBuf, u64)>,
     /// Whether the operation may take long, so that it gets an exec of its own.

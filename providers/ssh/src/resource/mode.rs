@@ -3,8 +3,10 @@
 use moorfast_engine::model::{Attribute, Attributes, Kind, Value};
 
 use super::{account, text};
-use crate::script::{Section, quote};
+use crate::findings::Status;
+use crate::script::quote;
 use crate::subject::Subject;
+use crate::writes::Owner;
 
 /// Returns the attributes `owner` and `group`.
 pub(crate) fn owner_and_group() -> [Attribute; 2] {
@@ -39,18 +41,13 @@ pub(crate) fn canonical(mode: &str) -> String {
     format!("{:0>4}", mode.trim_start_matches("0o").trim_start_matches('0'))
 }
 
-/// Shell that reports owner, group and mode of `$P` as the field `stat`. A name may contain a space, but no colon.
-pub(crate) const READ: &str = "X=$(stat -c '%a %s %u %g %U:%G' -- \"$P\"); field stat \"$X\"";
-
-/// Adds owner, group and mode from the answer of [`READ`].
-pub(crate) fn observe(subject: &Subject, answer: &Section, into: &mut Attributes) -> Option<()> {
-    let words: Vec<&str> = answer.field("stat")?.splitn(5, ' ').collect();
-    let [mode, _, uid, gid, names] = words[..] else { return None };
-    let (user, group) = names.split_once(':')?;
-    into.insert("mode".to_owned(), Value::from(canonical(mode)));
+/// Adds owner, group and mode of the object with this status.
+pub(crate) fn observe(subject: &Subject, status: &Status, into: &mut Attributes) {
+    let [user, group] = &status.names;
+    let [uid, gid] = &status.ids;
+    into.insert("mode".to_owned(), Value::from(canonical(&status.mode)));
     into.insert("owner".to_owned(), Value::from(account::spelled(subject.text("owner"), user, uid)));
     into.insert("group".to_owned(), Value::from(account::spelled(subject.text("group"), group, gid)));
-    Some(())
 }
 
 /// Writes the mode in `planned` in its canonical form, for comparison.
@@ -60,19 +57,32 @@ pub(crate) fn plan(planned: &mut Attributes) {
     }
 }
 
+/// Returns `mode` as an argument of chmod. Without a fifth digit, GNU chmod keeps the setuid and setgid bits of a directory.
+pub(crate) fn argument(mode: &str) -> String {
+    format!("0{}", canonical(mode))
+}
+
+/// Returns the owner of a new object. Without one in the manifest, the object keeps the owner of the one that it replaces.
+pub(crate) fn owner(attributes: &Attributes, replaced: Option<&Attributes>) -> Owner {
+    match (owner_argument(attributes), replaced.and_then(owner_argument)) {
+        (Some(set), _) => Owner::Set(set),
+        (None, Some(kept)) => Owner::Kept(kept),
+        (None, None) => Owner::Writer,
+    }
+}
+
+/// Returns owner and group as an argument of chown.
+fn owner_argument(attributes: &Attributes) -> Option<String> {
+    match (text(attributes, "owner").unwrap_or_default(), text(attributes, "group").unwrap_or_default()) {
+        ("", "") => None,
+        (owner, "") => Some(owner.to_owned()),
+        (owner, group) => Some(format!("{owner}:{group}")),
+    }
+}
+
 /// Returns shell that sets owner, group and mode of the file that is open as descriptor 6. chown runs first, because it may clear the setuid bit.
 pub(crate) fn set(attributes: &Attributes) -> String {
-    let owner = text(attributes, "owner").unwrap_or_default();
-    let group = text(attributes, "group").unwrap_or_default();
-    let mut body = String::new();
-    match (owner, group) {
-        ("", "") => {}
-        (owner, "") => body.push_str(&format!("chown -- {} /proc/self/fd/6\n", quote(owner))),
-        (owner, group) => body.push_str(&format!("chown -- {} /proc/self/fd/6\n", quote(&format!("{owner}:{group}")))),
-    }
-    if let Some(mode) = text(attributes, "mode") {
-        // Without a fifth digit, GNU chmod keeps the setuid and setgid bits of a directory.
-        body.push_str(&format!("chmod -- {} /proc/self/fd/6\n", quote(&format!("0{}", canonical(mode)))));
-    }
-    body
+    let owner = owner_argument(attributes).map(|owner| format!("chown -- {} /proc/self/fd/6\n", quote(&owner)));
+    let mode = text(attributes, "mode").map(|mode| format!("chmod -- {} /proc/self/fd/6\n", quote(&argument(mode))));
+    [owner, mode].into_iter().flatten().collect()
 }

@@ -12,6 +12,8 @@ use serde_json::json;
 
 use super::transaction::{TRANSACTION, Transaction};
 use super::{Resource, ShellTask, flag, propose, text, texts};
+use crate::look::Answer;
+use crate::question::{Question, Topic};
 use crate::script::{Section, quote, quote_all};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -132,18 +134,15 @@ impl Resource for Package {
         &["state", "cache_update", "allow_downgrade", "allow_held"]
     }
 
-    fn read_script(&self, subject: &Subject) -> String {
-        let query = |(index, name): (usize, &String)| {
-            format!("V=$(version {}); field version.{index} \"$V\"\n", quote(name_of(name)))
-        };
-        format!("{READ}{}", entries(subject).iter().enumerate().map(query).collect::<String>())
+    fn questions(&self, subject: &Subject, _: &Answer) -> Vec<Question> {
+        entries(subject).iter().map(|name| Topic::Package.of(name_of(name))).collect()
     }
 
-    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
+    fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
         let absent = subject.text("state") == Some("absent");
         let desired = texts(&subject.attributes, "names");
-        let now = |(index, entry): (usize, String)| {
-            let version = answer.field(&format!("version.{index}")).unwrap_or_default();
+        let now = |entry: String| {
+            let version = answer.node.version(name_of(&entry)).unwrap_or_default();
             if version.is_empty() != absent {
                 return None;
             }
@@ -154,7 +153,7 @@ impl Resource for Package {
                 _ => Some(entry),
             }
         };
-        let names: Vec<String> = entries(subject).into_iter().enumerate().filter_map(now).collect();
+        let names: Vec<String> = entries(subject).into_iter().filter_map(now).collect();
         if names.is_empty() {
             return Ok(None);
         }

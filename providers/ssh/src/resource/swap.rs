@@ -7,6 +7,7 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::{Resource, ShellTask, flag, propose, texts};
+use crate::look::Answer;
 use crate::script::Section;
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -68,11 +69,12 @@ impl Resource for Swap {
         READ.to_owned()
     }
 
-    fn observe(&self, _: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
-        let lines =
-            |name: &str| -> Vec<String> { answer.text(name).unwrap_or_default().lines().map(str::to_owned).collect() };
+    fn observe(&self, _: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
+        let lines = |name: &str| -> Vec<String> {
+            answer.own.text(name).unwrap_or_default().lines().map(str::to_owned).collect()
+        };
         let (devices, fstab) = (lines("devices"), lines("fstab"));
-        let masked = answer.field("target").is_some_and(|state| state.starts_with("masked"));
+        let masked = answer.own.field("target").is_some_and(|state| state.starts_with("masked"));
         let at_boot = !masked || !fstab.is_empty();
         let attributes = Attributes::from([
             ("enabled".to_owned(), Value::from(!devices.is_empty())),

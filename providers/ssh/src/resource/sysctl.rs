@@ -10,24 +10,14 @@ use serde_json::json;
 use super::sysctl_boot::{self, slashed};
 use super::sysctl_value::{is_same, plain};
 use super::{Resource, ShellTask, propose, text};
+use crate::look::Answer;
+use crate::question::{Question, Topic};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
 
 /// The resource type `ssh_sysctl`.
 pub(crate) struct Sysctl;
-
-/// Shell that reports the value, and whether it can be changed.
-const READ: &str = r#"if [ -e "$L" ]; then
-  field mode "$(stat -c %a -- "$L")"; field user "$(id -u)"
-  [ ! -w "$L" ] || field writable yes
-  if [ ! -r "$L" ]; then
-    case $(stat -c %a -- "$L") in *[4567]*) fail denied 'Permission denied' ;; esac
-    printf %s 'write the parameter with a command (ssh_exec)' | blob help
-    fail invalid 'the parameter is write-only: its value cannot be read'
-  fi
-  blob live < "$L"
-fi"#;
 
 /// Shell functions. `set_value VALUE` sets the parameter; if that fails, `X` has the kernel's reason.
 const FUNCTIONS: &str = r#"set_value() { X=$(printf '%s\n' "$1" | dd of="$L" bs=64k iflag=fullblock status=none 2>&1) || { X=${X##*: }; return 1; }; }
@@ -80,12 +70,13 @@ impl Resource for Sysctl {
         Some(format!("sysctl:{}", slashed(text(attributes, "name")?)))
     }
 
-    fn read_script(&self, subject: &Subject) -> String {
-        format!("{}\n{READ}\n{}", places(subject), sysctl_boot::READ)
+    fn questions(&self, subject: &Subject, _: &Answer) -> Vec<Question> {
+        subject.text("name").map(|name| Topic::Parameter.of(slashed(name))).into_iter().collect()
     }
 
-    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
-        let Some(live) = answer.text("live") else { return Ok(None) };
+    fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
+        let name = slashed(subject.text("name").unwrap_or_default());
+        let Some(parameter) = answer.node.parameter(&name) else { return Ok(None) };
         let desired = subject.text("value").map(plain);
         // The recorded spelling comes first, so that another spelling in the manifest is not drift.
         let recorded = |name: &str| subject.recorded.as_ref().and_then(|r| text(r, name)).map(plain);
@@ -93,12 +84,13 @@ impl Resource for Sysctl {
             let mut known = [recorded(name), desired.clone()].into_iter().flatten();
             known.find(|known| is_same(known, value)).unwrap_or_else(|| plain(value))
         };
-        let reported = answer.text("boot").unwrap_or_default();
-        let boot = sysctl_boot::last(&reported, &slashed(subject.text("name").unwrap_or_default()));
-        let (value, boot_value) =
-            (spelled("value", &live), boot.as_ref().map(|b| spelled("boot_value", b.value)).unwrap_or_default());
+        let boot = sysctl_boot::last(&parameter.boot_lines, &name);
+        let (value, boot_value) = (
+            spelled("value", &parameter.value),
+            boot.as_ref().map(|b| spelled("boot_value", b.value)).unwrap_or_default(),
+        );
         let file = boot.map(|b| b.file.to_owned());
-        if let (true, Some(desired)) = (answer.is("written"), &desired) {
+        if let (true, Some(desired)) = (answer.own.is("written"), &desired) {
             let hidden = subject.sensitivity_model("value").is_some_and(Value::is_sensitive);
             let shown = |value: &str| if hidden { "another value".to_owned() } else { format!("`{value}`") };
             if value != *desired {
@@ -124,9 +116,9 @@ impl Resource for Sysctl {
         }
         let private = json!({
             "boot_file": file,
-            "mode": answer.field("mode"),
-            "writable": answer.is("writable"),
-            "root": answer.field("user") == Some("0"),
+            "mode": parameter.mode,
+            "writable": parameter.is("writable"),
+            "root": parameter.by_root,
         });
         Ok(Some(Observed { attributes, private }))
     }
@@ -211,12 +203,11 @@ fn comes_after(file: &str, name: &str) -> bool {
     base(file) > base(&usual)
 }
 
-/// Returns shell variables: the file in /proc, the two files for the boot, and the end of the name.
+/// Returns shell variables: the file in /proc, and the two files for the boot.
 fn places(subject: &Subject) -> String {
     let name = slashed(subject.text("name").unwrap_or_default());
     let [file, late] = boot_files(&name);
-    let end = name.rsplit(['/', '.']).next().unwrap_or_default();
-    format!("L={}; F={}; Z={}; E={}", quote(&format!("/proc/sys/{name}")), quote(&file), quote(&late), quote(end))
+    format!("L={}; F={}; Z={}", quote(&format!("/proc/sys/{name}")), quote(&file), quote(&late))
 }
 
 /// Returns why an apply would fail.

@@ -1,15 +1,5 @@
 //! The values of kernel parameters at boot: the files that systemd-sysctl reads, in its order.
 
-/// Shell that reports as `boot` the lines of these files that may set a parameter whose name ends with `$E`.
-///
-/// A file hides the files with the same name in later folders. The files are read in the order of their names. `/etc/sysctl.conf` is read through its link in
-/// `/etc/sysctl.d`.
-pub(crate) const READ: &str = r#"for folder in /etc /run /usr/local/lib /usr/lib /lib; do
-  for file in "$folder"/sysctl.d/*.conf; do
-    [ ! -e "$file" ] || printf '%s\t%s\n' "${file##*/}" "$file"
-  done
-done | sort -s -u -t "$(printf '\t')" -k 1,1 | cut -f 2- | tr '\n' '\0' | { xargs -0 grep -HZsF -e "$E" -- /dev/null || true; } | blob boot"#;
-
 /// The value that a file sets at boot.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Assignment<'a> {
@@ -17,7 +7,7 @@ pub(crate) struct Assignment<'a> {
     pub(crate) value: &'a str,
 }
 
-/// Returns the last assignment of the parameter `name` in the answer of [`READ`]. A line with the full name overrides every pattern.
+/// Returns the last assignment of the parameter `name` in the reported lines. A line with the full name overrides every pattern.
 pub(crate) fn last<'a>(reported: &'a str, name: &str) -> Option<Assignment<'a>> {
     let assignment = |line: &'a str| {
         let (file, line) = line.split_once('\0')?;

@@ -8,6 +8,7 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::{Resource, ShellTask, not_sensitive, path_obstacle, propose, text};
+use crate::look::Answer;
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -79,15 +80,15 @@ impl Resource for Timezone {
         format!("{FUNCTIONS}{READ}")
     }
 
-    fn observe(&self, _: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
-        let (target, file) = (answer.text("target"), answer.text("file"));
+    fn observe(&self, _: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
+        let (target, file) = (answer.own.text("target"), answer.own.text("file"));
         // Without a link the node uses UTC. The empty name differs from the link to UTC, which a manifest may declare.
         let name = target.as_deref().map(name_of).unwrap_or_default();
         let mut attributes = Attributes::from([("name".to_owned(), Value::from(name))]);
         if let Some(file) = &file {
             attributes.insert("timezone_file".to_owned(), Value::from(file.trim()));
         }
-        let private = json!({ "kind": answer.field("kind"), "target": target, "file": file });
+        let private = json!({ "kind": answer.own.field("kind"), "target": target, "file": file });
         Ok(Some(Observed { attributes, private }))
     }
 

@@ -12,6 +12,8 @@ use serde_json::json;
 
 use super::{Resource, ShellTask, absolute_path, flag, install, is_equal, is_set, parent, propose, text};
 use crate::duration;
+use crate::look::Answer;
+use crate::question::{Question, Topic};
 use crate::script::{Section, print_bytes, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -31,90 +33,12 @@ const FOLDERS: &[&str] = &[
 /// The shortest time that a unit must stay active to count as healthy.
 const WATCHED: Duration = Duration::from_secs(5);
 
-/// Shell functions that read the status of `$U`. systemd reports nothing about a template (`a@.service`).
-///
-/// `id` is the name of the unit if `$U` is an alias. `starts_at_boot` tests whether a unit is enabled, also if its `[Install]` enables only
-/// other units (`Also=`). `is_whole` tests whether each target of `[Install]` has its link.
-const STATUS: &str = r#"
-read_status() {
-  id=$U load= active= file_state= fragment= drops= reload=
-  case $U in
-  *@.*)
-    file_state=$(systemctl is-enabled -- "$U" 2>/dev/null | tail -n 1)
-    load=loaded; [ -n "$file_state" ] || load=not-found ;;
-  *)
-    X=$(systemctl show --no-pager -p Id -p LoadState -p ActiveState -p UnitFileState -p FragmentPath -p DropInPaths -p NeedDaemonReload -- "$U")
-    while IFS='=' read -r K V; do
-      case $K in
-      Id) id=$V ;; LoadState) load=$V ;; ActiveState) active=$V ;; UnitFileState) file_state=$V ;;
-      FragmentPath) fragment=$V ;; DropInPaths) drops=$V ;; NeedDaemonReload) reload=$V ;;
-      esac
-    done <<END
-$X
-END
-    [ "$file_state" != generated ] || file_state=$(systemctl is-enabled -- "$id" 2>/dev/null | tail -n 1) ;;
-  esac
-}
-installs() {
-  [ -n "$fragment" ] || return 0
-  cat -- "$fragment" $drops 2>/dev/null | {
-    V=
-    while read -r X; do
-      case $X in "$1"=*|"$1 ="*) X=${X#*=}; if [ -n "$X" ]; then V="$V $X"; else V=; fi ;; esac
-    done
-    printf '%s\n' "$V"
-  }
-}
-starts_at_boot() {
-  case $file_state in
-  enabled) return 0 ;;
-  indirect) ;;
-  *) return 1 ;;
-  esac
-  A=$(installs Also); [ -n "$A" ] || return 1
-  for A in $A; do
-    case $(systemctl is-enabled -- "$A" 2>/dev/null) in enabled|static|indirect|alias|generated) ;; *) return 1 ;; esac
-  done
-}
-has_link() { for root in /etc /run /usr/local/lib /usr/lib /lib; do [ ! -L "$root/systemd/system/$1/$id" ] || return 0; done; return 1; }
-is_whole() {
-  for W in $(installs WantedBy); do case $W in *[%\\]*) ;; *) has_link "$W.wants" || return 1 ;; esac; done
-  for W in $(installs RequiredBy); do case $W in *[%\\]*) ;; *) has_link "$W.requires" || return 1 ;; esac; done
-}
-"#;
+/// Shell functions that read the status of `$U`.
+const STATUS: &str = include_str!("unit_status.sh");
 
 /// Shell functions that change `$U`, for use after [`STATUS`]. `disable` keeps the link to a unit file in another folder. The marker records a pending restart across a crash; it is in /run, because a reboot restarts every unit.
 /// `reset_start_limit` clears the start counter of systemd, which refuses a sixth start within ten seconds. That limit is meant for units that fail by themselves.
-const FUNCTIONS: &str = r#"
-reset_start_limit() { systemctl reset-failed -- "$U" 2>/dev/null || true; }
-show() { case $U in *@.*) ;; *) systemctl show --no-pager -p "$1" --value -- "$U" ;; esac; }
-enable() { systemctl enable -- "$id"; }
-disable() {
-  target=; [ ! -L "$fragment" ] || target=$(readlink -- "$fragment")
-  systemctl disable -- "$id"
-  if [ -n "$target" ] && [ ! -L "$fragment" ]; then ln -s -- "$target" "$fragment"; systemctl daemon-reload; fi
-}
-stop_unit() { read_status; [ "$load" = not-found ] || systemctl stop -- "$U"; }
-unmask() { systemctl unmask -- "$id"; systemctl unmask --runtime -- "$id"; }
-mark() { mkdir -p /run/moorfast; : > "$M"; }
-unmark() { rm -f -- "$M"; rmdir /run/moorfast 2>/dev/null || true; }
-write_file() { create_temporary "$(dirname -- "$1")"; cat > "$T"; chmod 0644 "$T"; sync -- "$T"; mv -fT -- "$T" "$1"; }
-fail_unit() {
-  journalctl -u "$U" -n 20 --no-pager -o cat 2>/dev/null | blob detail
-  fail failed "$1: $(show ActiveState) ($(show SubState)), result $(show Result), exit status $(show ExecMainStatus)"
-}
-check_stays_active() {
-  B=$(show NRestarts); C=0
-  while [ "$C" -le "$1" ]; do
-    case $(show ActiveState)/$(show SubState) in
-      active/*) [ "$(show NRestarts)" = "$B" ] || fail_unit 'the unit does not stay active' ;;
-      */auto-restart|failed/*|inactive/*|deactivating/*) fail_unit 'the unit does not stay active' ;;
-      *) C=$((C - 1)) ;;
-    esac
-    C=$((C + 1)); sleep 0.1
-  done
-}
-"#;
+const FUNCTIONS: &str = include_str!("unit_change.sh");
 
 impl Resource for Unit {
     fn declaration(&self) -> Declaration {
@@ -230,31 +154,27 @@ impl Resource for Unit {
         &["content", "drop_ins"]
     }
 
+    fn questions(&self, subject: &Subject, _: &Answer) -> Vec<Question> {
+        subject.text("name").map(|name| Topic::Unit.of(name)).into_iter().collect()
+    }
+
     fn read_script(&self, subject: &Subject) -> String {
         let names = names(subject).into_iter().enumerate();
         let drop_ins = names.map(|(index, name)| {
             format!("if [ -f \"$D\"/{0} ]; then blob drop_in.{index} < \"$D\"/{0}; fi\n", quote(&name))
         });
         format!(
-            "{}{STATUS}read_status
-field id \"$id\"; field load \"$load\"; field active \"$active\"; field file_state \"$file_state\"; field reload \"$reload\"
-if starts_at_boot; then field enabled yes; is_whole || field partial yes; fi
-if [ -f \"$F\" ]; then blob content < \"$F\"; fi
-if [ -e \"$M\" ]; then field marked yes; fi
-if [ -L \"/etc/systemd/system/$U\" ]; then field linked yes; fi
-case $fragment in /etc/*) [ -L \"$fragment\" ] || field own_file yes ;; esac
-for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/$U\" ] || field elsewhere yes; done
-{}",
+            "{}; if [ -f \"$F\" ]; then blob content < \"$F\"; fi\n{}",
             places(subject),
             drop_ins.collect::<String>()
         )
     }
 
-    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
-        let property = |name: &str| answer.field(name).unwrap_or_default();
+    fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
+        let Some(status) = subject.text("name").and_then(|name| answer.node.unit(name)) else { return Ok(None) };
         let managed = is_set(&subject.attributes, "content");
-        let content = answer.text("content");
-        let missing = if managed { content.is_none() } else { property("load") == "not-found" };
+        let content = answer.own.text("content");
+        let missing = if managed { content.is_none() } else { status.load == "not-found" };
         if missing {
             return Ok(None);
         }
@@ -270,30 +190,30 @@ for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/
         let drop_ins: BTreeMap<String, Value> = names(subject)
             .into_iter()
             .enumerate()
-            .filter_map(|(index, name)| Some((name, Value::from(answer.text(&format!("drop_in.{index}"))?))))
+            .filter_map(|(index, name)| Some((name, Value::from(answer.own.text(&format!("drop_in.{index}"))?))))
             .collect();
         if !names(subject).is_empty() || is_set(&subject.attributes, "drop_ins") {
             put("drop_ins", Value::Map(drop_ins));
         }
         let desired = |name: &str| subject.attributes.get(name).and_then(Value::as_bool).unwrap_or_default();
-        put("enabled", Value::from(answer.is("enabled") && !(desired("enabled") && answer.is("partial"))));
+        put("enabled", Value::from(status.is("enabled") && !(desired("enabled") && status.is("partial"))));
         // A mask until the next boot is neither `true` nor `false`.
-        let file_state = property("file_state");
+        let file_state = status.file_state.as_str();
         put("masked", Value::from(file_state == "masked" || file_state == "masked-runtime" && !desired("masked")));
-        let state = match property("active") {
+        let state = match status.active.as_str() {
             "active" | "reloading" | "refreshing" => "running",
             "inactive" | "deactivating" | "" => "stopped",
             "activating" => "starting",
             other => other,
         };
         put("state", Value::from(state));
-        put("restart_pending", Value::from(property("reload") == "yes" || answer.is("marked")));
+        put("restart_pending", Value::from(status.needs_reload || status.is("marked")));
         let private = json!({
-            "id": property("id"),
+            "id": status.id,
             "file_state": file_state,
-            "linked": answer.is("linked"),
-            "own_file": answer.is("own_file"),
-            "elsewhere": answer.is("elsewhere"),
+            "linked": status.is("linked"),
+            "own_file": status.is("own_file"),
+            "elsewhere": status.is("elsewhere"),
         });
         Ok(Some(Observed { attributes, private }))
     }
@@ -335,7 +255,7 @@ for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/
     }
 
     fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
-        let start = format!("{}{STATUS}{FUNCTIONS}read_status\n", places(subject));
+        let start = format!("{}\n{STATUS}{FUNCTIONS}read_status\n", places(subject));
         let attributes = &subject.attributes;
         if matches!(operation.action, OperationAction::Delete) {
             let body = if is_set(attributes, "content") { remove(subject) } else { restore(subject) };
@@ -389,7 +309,7 @@ for root in /run /usr/local/lib /usr/lib /lib; do [ ! -f \"$root/systemd/system/
     fn health(&self, subject: &Subject) -> Option<String> {
         let settle = duration::seconds(duration::of(&subject.attributes, "settle").unwrap_or_default().max(WATCHED));
         Some(format!(
-            "{}{STATUS}{FUNCTIONS}run() {{ printf '%s %s' \"$(show NRestarts)\" \"$(show InvocationID)\"; }}
+            "{}\n{STATUS}{FUNCTIONS}run() {{ printf '%s %s' \"$(show NRestarts)\" \"$(show InvocationID)\"; }}
 unhealthy() {{ fail failed \"$1: $(show ActiveState) ($(show SubState)), result $(show Result), exit status $(show ExecMainStatus)\"; }}
 [ \"$(show ActiveState)\" = active ] || unhealthy 'the unit is not active'
 B=$(run); C=0

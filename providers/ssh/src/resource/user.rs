@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::account::{self, name_rule, number_rule};
 use super::{Resource, ShellTask, absolute_path, flag, is_set, propose, text, texts};
+use crate::look::Answer;
 use crate::script::{Section, print_bytes, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -130,11 +131,11 @@ impl Resource for User {
         format!("U={}\n{READ}\n{keys}", quote(subject.text("name").unwrap_or_default()))
     }
 
-    fn observe(&self, subject: &Subject, answer: &Section) -> Result<Option<Observed>, ProviderError> {
-        let Some(line) = answer.text("passwd") else { return Ok(None) };
+    fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
+        let Some(line) = answer.own.text("passwd") else { return Ok(None) };
         let parts: Vec<&str> = line.trim_end().split(':').collect();
         let [_, _, uid, _, comment, home, shell] = parts[..] else { return Ok(None) };
-        let groups = answer.text("groups").unwrap_or_default();
+        let groups = answer.own.text("groups").unwrap_or_default();
         let mut groups = groups.lines().filter_map(|line| line.split_once(':'));
         let primary = groups.next().unwrap_or_default();
         let further: Vec<(&str, &str)> = groups.filter(|group| *group != primary).collect();
@@ -163,8 +164,8 @@ impl Resource for User {
         put("groups", Value::from(further_shown));
         let mut private = json!({ "primary": primary, "further": further });
         if reads_keys(subject) {
-            let distrust = key_problems(uid, home, answer);
-            put("authorized_keys", Value::from(lines(&answer.text("keys").unwrap_or_default())));
+            let distrust = key_problems(uid, home, answer.own);
+            put("authorized_keys", Value::from(lines(&answer.own.text("keys").unwrap_or_default())));
             put("keys_trusted", Value::from(distrust.is_empty()));
             private["distrust"] = json!(distrust);
         }

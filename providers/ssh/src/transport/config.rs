@@ -90,6 +90,8 @@ pub(super) struct HopConfig<'a> {
     pub(super) identity_file: Option<PathBuf>,
     /// The known_hosts files.
     pub(super) known_hosts: Vec<PathBuf>,
+    /// The script that checks the fingerprint of the offered key, if it is pinned.
+    pub(super) known_hosts_script: Option<PathBuf>,
     /// Whether an unknown host key is accepted.
     pub(super) accept_new: bool,
     /// The previous hop, its ssh_config, and the log file of its ssh.
@@ -132,6 +134,9 @@ impl HopConfig<'_> {
         }
         let files: Vec<_> = self.known_hosts.iter().map(|f| quoted_path(f)).collect();
         option("UserKnownHostsFile", &files.join(" "));
+        if let Some(script) = &self.known_hosts_script {
+            option("KnownHostsCommand", &format!("/bin/sh {} %f %H %t %K", quoted_path(script)));
+        }
         option("StrictHostKeyChecking", if self.accept_new { "accept-new" } else { "yes" });
         option("HashKnownHosts", "no");
         option("UpdateHostKeys", "no");

@@ -109,6 +109,12 @@ impl ConnectFailure {
         self.timed_out.is_none() && is_drop(&self.output)
     }
 
+    /// Whether ssh refused the host key, or does not know the option that checks a pinned fingerprint: OpenSSH before 8.5.
+    pub(super) fn is_about_host_key(&self) -> bool {
+        let has = |text: &str| self.output.contains(text);
+        has("ost key verification failed") || has("ad configuration option: knownhostscommand")
+    }
+
     /// Returns the error of a connection to `node`.
     pub(super) fn error(&self, node: &Node) -> ProviderError {
         match self.timed_out {

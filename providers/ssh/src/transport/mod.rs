@@ -4,6 +4,7 @@ mod config;
 mod failure;
 mod known_hosts;
 mod local;
+mod pins;
 mod program;
 mod route;
 mod servers;

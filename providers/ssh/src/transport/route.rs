@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use super::config::{Hop, HopConfig, Settings};
 use super::failure::ConnectFailure;
 use super::known_hosts;
+use super::pins;
 
 /// The most bytes that are read of the log of one ssh.
 const LOG: u64 = 64 << 10;
@@ -74,6 +75,7 @@ impl Route<'_> {
                 alias: None,
                 identity_file: None,
                 known_hosts: std::iter::once(own_file.clone()).chain(user_files.clone()).collect(),
+                known_hosts_script: None,
                 accept_new: self.accept_new,
                 through: through.take(),
                 control_socket: Some(self.shared.join(socket_name(&self.node.jump[..=index]))),
@@ -88,6 +90,7 @@ impl Route<'_> {
             alias: Some(&self.node.name.0),
             identity_file: self.node.identity_file.as_deref().map(|file| self.key_file(file)),
             known_hosts: vec![known_hosts.to_owned()],
+            known_hosts_script: Some(directory.path().join(pins::SCRIPT)).filter(|script| script.exists()),
             accept_new: false,
             through,
             control_socket: None,

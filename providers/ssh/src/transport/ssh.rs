@@ -15,9 +15,10 @@ use tokio::sync::{Mutex, Semaphore};
 use super::config::Settings;
 use super::failure::ConnectFailure;
 use super::known_hosts::{self, HostKey};
+use super::pins::AcceptedKeys;
 use super::program::{program, run_to_end};
 use super::route::{JumpSockets, PreparedRoute, Route, private_directory, unusable};
-use super::servers::Servers;
+use super::servers::{Server, Servers};
 use super::trust::scan;
 use super::{Channel, Transport};
 use crate::duration;
@@ -100,21 +101,43 @@ impl Ssh {
         if let Some(failure) = server.failure() {
             return Err(failure.error(&self.node));
         }
-        let directory = private_directory()?;
         let hops = self.jump_sockets.directory()?;
-        let known_hosts = self.host_keys(directory.path(), &hops).await?;
         let route = self.route(&hops);
+        let accepted = self.accepted_keys()?;
+        let session = match self.connect_with(&route, &server, &accepted).await? {
+            Err(failure) if failure.is_about_host_key() && !accepted.fingerprints.is_empty() => {
+                // The pinned key may be of another type than the offered one.
+                let accepted = AcceptedKeys::pinned_of(&self.node, scan(&route).await?)?;
+                self.connect_with(&route, &server, &accepted).await?
+            }
+            other => other,
+        };
+        let session = session.map_err(|failure| failure.error(&self.node))?;
+        server.answered();
+        self.counters.connections.fetch_add(1, Ordering::Relaxed);
+        Ok(session)
+    }
+
+    /// Connects with these accepted host keys. The inner error has the output of ssh.
+    async fn connect_with(
+        &self,
+        route: &Route<'_>,
+        server: &Server,
+        accepted: &AcceptedKeys,
+    ) -> Result<Result<Session, ConnectFailure>, ProviderError> {
+        let directory = private_directory()?;
+        let known_hosts = accepted.write(directory.path(), &self.node)?;
         let prepared = route.prepare(directory, &known_hosts)?;
         let (started, mut retry_permit) = (Instant::now(), None);
         let mut wait = Duration::from_millis(200);
         let mut tries = 1;
-        while let Err(failure) = launch(&route, &prepared).await? {
+        while let Err(failure) = launch(route, &prepared).await? {
             if tries == TRIES || !failure.is_drop() || started.elapsed() > route.limit() {
-                let error = failure.error(&self.node);
-                if error.class == Class::Unreachable && !failure.is_drop() && !route.is_past_the_first_hop() {
+                let is_unreachable = failure.error(&self.node).class == Class::Unreachable;
+                if is_unreachable && !failure.is_drop() && !route.is_past_the_first_hop() {
                     server.failed(&failure);
                 }
-                return Err(error);
+                return Ok(Err(failure));
             }
             if retry_permit.is_none() {
                 retry_permit = RETRIES.acquire().await.ok();
@@ -123,10 +146,11 @@ impl Ssh {
             wait *= 2;
             tries += 1;
         }
-        server.answered();
-        self.counters.connections.fetch_add(1, Ordering::Relaxed);
+        let keys = accepted.after_connection(prepared.directory.path(), &self.node, &self.data_dir);
+        *self.trusted_fingerprints.lock().unwrap_or_else(PoisonError::into_inner) =
+            keys.iter().map(HostKey::fingerprint).collect();
         // The session uses the control socket in this directory, and closes the connection on drop.
-        Ok(Session::new_native_mux(prepared.directory))
+        Ok(Ok(Session::new_native_mux(prepared.directory)))
     }
 
     /// Starts `command` on the connection, with a limit: a host may accept the login and then hang.
@@ -147,61 +171,17 @@ impl Ssh {
         Route { node: &self.node, settings: &self.settings, data_dir: &self.data_dir, accept_new: false, shared }
     }
 
-    /// Writes the known_hosts file of the connection: the accepted or pinned keys, otherwise the known ones.
-    async fn host_keys(&self, directory: &Path, hops: &Path) -> Result<PathBuf, ProviderError> {
+    /// Returns the host keys that the connection accepts: those of this run or of the manifest, otherwise the known ones.
+    fn accepted_keys(&self) -> Result<AcceptedKeys, ProviderError> {
         let keys = match &self.accepted {
             Some(keys) => keys.clone(),
             None if self.node.host_keys.is_empty() => {
                 let path = known_hosts::file(&self.data_dir);
                 known_hosts::keys_of(&path, &self.node.name.0).map_err(|e| unusable(&path, &e))?
             }
-            None => self.pinned_keys(hops).await?,
+            None => return AcceptedKeys::pinned(&self.node, &self.data_dir),
         };
-        let path = directory.join("known_hosts");
-        known_hosts::set(&path, &self.node.name.0, &keys).map_err(|e| unusable(&path, &e))?;
-        *self.trusted_fingerprints.lock().unwrap_or_else(PoisonError::into_inner) =
-            keys.iter().map(HostKey::fingerprint).collect();
-        Ok(path)
-    }
-
-    /// Returns the keys of the manifest.
-    async fn pinned_keys(&self, hops: &Path) -> Result<Vec<HostKey>, ProviderError> {
-        let (prints, lines): (Vec<_>, Vec<_>) = self.node.host_keys.iter().partition(|k| k.starts_with("SHA256:"));
-        let mut keys = lines.iter().map(|line| self.pinned(line)).collect::<Result<Vec<_>, _>>()?;
-        if !prints.is_empty() {
-            let offered = scan(&self.route(hops)).await?;
-            keys.extend(self.pinned_by_fingerprint(&prints, offered, keys.is_empty())?);
-        }
-        Ok(keys)
-    }
-
-    fn pinned(&self, line: &str) -> Result<HostKey, ProviderError> {
-        HostKey::parse(line).ok_or_else(|| {
-            let summary = format!("a pinned host key of {} is neither a public key nor a fingerprint", self.node.name);
-            ProviderError::new(Class::Invalid, summary)
-                .help("write `ssh-ed25519 AAAA…` or `SHA256:…`")
-                .attribute("host_key")
-        })
-    }
-
-    fn pinned_by_fingerprint(
-        &self,
-        pins: &[&String],
-        offered: Vec<HostKey>,
-        needed: bool,
-    ) -> Result<Vec<HostKey>, ProviderError> {
-        let fits = |key: &&HostKey| pins.iter().any(|pin| **pin == key.fingerprint());
-        let keys: Vec<_> = offered.iter().filter(fits).cloned().collect();
-        if !keys.is_empty() || !needed {
-            return Ok(keys);
-        }
-        let shown = offered.iter().map(|key| format!("offered: {}", key.fingerprint()));
-        let pinned = pins.iter().map(|pin| format!("pinned: {pin}"));
-        let summary = format!("the host key of {} is not the pinned one", self.node.name);
-        Err(ProviderError::new(Class::Identity, summary)
-            .detail(shown.chain(pinned))
-            .help("if the machine was replaced or its keys were rotated, compare the fingerprint on its console, then set host_key to it")
-            .attribute("host_key"))
+        Ok(AcceptedKeys { keys, ..AcceptedKeys::default() })
     }
 }
 

@@ -1,0 +1,531 @@
+//! The findings about a node: the answers to the questions that resource types ask.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use moorfast_engine::provider::Class;
+use zeroize::Zeroizing;
+
+use crate::question::{Question, Topic};
+use crate::script::Section;
+
+/// What is known of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    asked: HashSet<Question>,
+    /// The answers of the questions that could not be answered.
+    failures: HashMap<Question, Section>,
+    statuses: HashMap<String, Status>,
+    digests: HashMap<String, String>,
+    contents: HashMap<String, Zeroizing<Vec<u8>>>,
+    directories: HashMap<String, Directory>,
+    closed: HashMap<String, String>,
+    missing: HashSet<Question>,
+    versions: HashMap<String, String>,
+    units: HashMap<String, Unit>,
+    parameters: HashMap<String, Parameter>,
+}
+
+/// A kernel parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Parameter {
+    /// The value, as the kernel prints it.
+    pub(crate) value: String,
+    /// The permissions of its file in octal.
+    pub(crate) mode: String,
+    /// What is true of its file, in the words of `question/parameter.sh`.
+    marks: Vec<String>,
+    /// Whether root asks.
+    pub(crate) by_root: bool,
+    /// The lines of the files read at boot that may set it, each after the path of its file and a zero byte.
+    pub(crate) boot_lines: Arc<str>,
+}
+
+/// The status of a systemd unit.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Unit {
+    /// The name of the unit, also if it was asked for by an alias.
+    pub(crate) id: String,
+    /// Whether the unit is loaded: `LoadState`.
+    pub(crate) load: String,
+    /// Whether the unit runs: `ActiveState`.
+    pub(crate) active: String,
+    /// Whether the unit is enabled: `UnitFileState`.
+    pub(crate) file_state: String,
+    /// Whether its files changed since systemd read them.
+    pub(crate) needs_reload: bool,
+    /// What else is true of it, in the words of `question/unit.sh`.
+    marks: Vec<String>,
+}
+
+impl Unit {
+    /// Whether this is true of the unit, in the words of `question/unit.sh`.
+    pub(crate) fn is(&self, mark: &str) -> bool {
+        self.marks.iter().any(|m| m == mark)
+    }
+}
+
+/// The status of an object at a path.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Status {
+    /// The kind of the object, in the words of `stat`.
+    pub(crate) kind: String,
+    /// The permissions in octal.
+    pub(crate) mode: String,
+    /// The size in bytes.
+    pub(crate) size: u64,
+    /// The user ID and the group ID.
+    pub(crate) ids: [String; 2],
+    /// The names of the user and of the group, or `UNKNOWN`.
+    pub(crate) names: [String; 2],
+    /// The target of a symbolic link.
+    pub(crate) target: Option<String>,
+}
+
+/// A directory in which objects may be created.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Directory {
+    /// The nearest existing object at or above its path.
+    pub(crate) above: String,
+    /// Whether objects can be created there.
+    pub(crate) access: Access,
+}
+
+/// Whether objects can be created in a directory.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Access {
+    /// They can, as long as the file system has room, if it reports its room.
+    Open(Option<Room>),
+    /// They cannot.
+    Closed {
+        /// Whether not even root can create them.
+        to_root: bool,
+        /// The attributes of the directory, as `lsattr` prints them.
+        attributes: String,
+    },
+    /// The object is not a directory.
+    NoDirectory,
+}
+
+/// The room in a file system.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Room {
+    /// The free bytes.
+    pub(crate) bytes: u64,
+    /// Whether the file system has no free inode.
+    pub(crate) no_inode: bool,
+}
+
+impl Findings {
+    /// Whether the question was asked.
+    pub(crate) fn was_asked(&self, question: &Question) -> bool {
+        self.asked.contains(question)
+    }
+
+    /// Returns the answer of the first of `questions` that could not be answered.
+    pub(crate) fn failure<'a>(&self, questions: impl IntoIterator<Item = &'a Question>) -> Option<&Section> {
+        questions.into_iter().find_map(|question| self.failures.get(question))
+    }
+
+    /// Returns the object at `path`, if there is one.
+    pub(crate) fn status(&self, path: &str) -> Option<&Status> {
+        self.statuses.get(path)
+    }
+
+    /// Returns the SHA-256 of the regular file at `path`, in hexadecimal digits.
+    pub(crate) fn digest(&self, path: &str) -> Option<&str> {
+        self.digests.get(path).map(String::as_str)
+    }
+
+    /// Returns the content of the regular file at `path`, or its beginning if it is longer than what a plan shows.
+    pub(crate) fn content(&self, path: &str) -> Option<&[u8]> {
+        self.contents.get(path).map(|content| content.as_slice())
+    }
+
+    /// Returns whether objects can be created in the directory at `path`.
+    pub(crate) fn directory(&self, path: &str) -> Option<&Directory> {
+        self.directories.get(path)
+    }
+
+    /// Returns the attributes of the object at `path`, as `lsattr` prints them, if even root cannot write it.
+    pub(crate) fn closed(&self, path: &str) -> Option<&str> {
+        self.closed.get(path).map(String::as_str)
+    }
+
+    /// Whether the user or group of `question` does not exist.
+    pub(crate) fn is_missing(&self, question: &Question) -> bool {
+        self.missing.contains(question)
+    }
+
+    /// Returns the installed version of the package `name`.
+    pub(crate) fn version(&self, name: &str) -> Option<&str> {
+        self.versions.get(name).map(String::as_str)
+    }
+
+    /// Returns the status of the systemd unit `name`.
+    pub(crate) fn unit(&self, name: &str) -> Option<&Unit> {
+        self.units.get(name)
+    }
+
+    /// Returns the kernel parameter with this name, if it exists.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&Parameter> {
+        self.parameters.get(name)
+    }
+
+    /// Adds newer findings.
+    pub(crate) fn extend(&mut self, newer: Self) {
+        for question in &newer.asked {
+            self.forget(question);
+        }
+        self.asked.extend(newer.asked);
+        self.failures.extend(newer.failures);
+        self.statuses.extend(newer.statuses);
+        self.digests.extend(newer.digests);
+        self.contents.extend(newer.contents);
+        self.directories.extend(newer.directories);
+        self.closed.extend(newer.closed);
+        self.missing.extend(newer.missing);
+        self.versions.extend(newer.versions);
+        self.units.extend(newer.units);
+        self.parameters.extend(newer.parameters);
+    }
+
+    /// Returns only what decides whether an object can be written.
+    pub(crate) fn about_writing(self) -> Self {
+        let Self { directories, closed, missing, mut asked, .. } = self;
+        asked
+            .retain(|question| matches!(question.topic, Topic::Directory | Topic::Closed | Topic::User | Topic::Group));
+        Self { asked, directories, closed, missing, ..Self::default() }
+    }
+
+    /// Forgets the questions whose script was interrupted for another reason than a cancellation, so that they can be asked again.
+    pub(crate) fn forget_interrupted(&mut self) {
+        let is_again =
+            |answer: &Section| answer.interrupted.as_ref().is_some_and(|error| error.class != Class::Cancelled);
+        let again = self.failures.iter().filter(|(_, answer)| is_again(answer));
+        for question in again.map(|(question, _)| question.clone()).collect::<Vec<_>>() {
+            self.failures.remove(&question);
+            self.asked.remove(&question);
+        }
+    }
+
+    fn forget(&mut self, question: &Question) {
+        self.failures.remove(question);
+        self.missing.remove(question);
+        let name = &question.name;
+        match question.topic {
+            Topic::Path => drop(self.statuses.remove(name)),
+            Topic::Digest => drop(self.digests.remove(name)),
+            Topic::Content => drop(self.contents.remove(name)),
+            Topic::Directory => drop(self.directories.remove(name)),
+            Topic::Closed => drop(self.closed.remove(name)),
+            Topic::Package => drop(self.versions.remove(name)),
+            Topic::Unit => drop(self.units.remove(name)),
+            Topic::Parameter => drop(self.parameters.remove(name)),
+            Topic::User | Topic::Group => {}
+        }
+    }
+
+    /// Adds the answer to the questions of `topic` about `names`.
+    pub(crate) fn add(&mut self, topic: Topic, names: Vec<String>, answer: Section) {
+        let bytes = Zeroizing::new(answer.blob("answer").unwrap_or_default());
+        let errors = answer.text("errors").unwrap_or_default();
+        let last_error = errors.lines().last();
+        let mut errors = errors.lines();
+        let uid = answer.field("uid");
+        let is_answered = answer.status == Some(0);
+        if is_answered {
+            self.add_answer(topic, &names, &bytes, &answer);
+        }
+        for name in names {
+            let question = topic.of(name);
+            if !is_answered {
+                self.failures.insert(question.clone(), answer.clone());
+            } else if topic == Topic::Parameter {
+                let user = answer.field("user");
+                let refusal = self.parameter(&question.name).and_then(|parameter| parameter.refusal(user));
+                self.failures.extend(refusal.map(|refusal| (question.clone(), refusal)));
+            } else if self.needs_error(&question) {
+                // The command reports an error for each of these names, in their order.
+                let error = errors.next().or(last_error).unwrap_or("it changed while it was read");
+                if !(topic == Topic::Path && is_absence(error)) {
+                    self.failures.insert(question.clone(), Section::refused(class_of(topic), error, uid));
+                }
+            }
+            self.asked.insert(question);
+        }
+    }
+
+    /// Whether the command that answered `question` reported an error instead of an answer.
+    fn needs_error(&self, question: &Question) -> bool {
+        let is_regular = |path: &str| self.status(path).is_some_and(Status::is_regular);
+        match question.topic {
+            Topic::Path => self.status(&question.name).is_none(),
+            Topic::Unit => self.unit(&question.name).is_none(),
+            Topic::Digest => self.digest(&question.name).is_none() && is_regular(&question.name),
+            _ => false,
+        }
+    }
+
+    fn add_answer(&mut self, topic: Topic, names: &[String], bytes: &[u8], answer: &Section) {
+        match topic {
+            Topic::Path => self.statuses.extend(records(bytes).filter_map(status_of)),
+            Topic::Digest => {
+                let digest = |[entry]: [&str; 1]| {
+                    let (digest, path) = entry.split_once("  ")?;
+                    Some((path.to_owned(), digest.to_owned()))
+                };
+                self.digests.extend(records(bytes).filter_map(|record| digest(texts(&record)?)));
+            }
+            Topic::Content => {
+                let is_present = answer.blob("answer").is_some();
+                self.contents.extend(names.first().filter(|_| is_present).cloned().map(|p| (p, bytes.to_vec().into())));
+            }
+            Topic::Directory => {
+                let space = answer.blob("space").unwrap_or_default();
+                let rooms: HashMap<String, Room> =
+                    records(&space).filter_map(|record| room_of(texts(&record)?)).collect();
+                let directory = |[path, above, state]: [&str; 3]| {
+                    Some((
+                        path.to_owned(),
+                        Directory { above: above.to_owned(), access: access(state, rooms.get(above))? },
+                    ))
+                };
+                self.directories.extend(records(bytes).filter_map(|record| directory(texts(&record)?)));
+            }
+            Topic::Closed => {
+                let closed = |[path, attributes]: [&str; 2]| (path.to_owned(), attributes.to_owned());
+                self.closed.extend(records(bytes).filter_map(|record| Some(closed(texts(&record)?))));
+            }
+            Topic::User | Topic::Group => {
+                let missing = |[name]: [&str; 1]| topic.of(name);
+                self.missing.extend(records(bytes).filter_map(|record| Some(missing(texts(&record)?))));
+            }
+            Topic::Parameter => self.parameters.extend(parameters(bytes, answer)),
+            Topic::Unit => {
+                self.units.extend(records(bytes).filter_map(|record| Some(unit_of(texts(&record)?))));
+            }
+            Topic::Package => {
+                let installed = installed(&String::from_utf8_lossy(bytes));
+                let version = |name: &String| Some((name.clone(), installed.get(name)?.clone()));
+                self.versions.extend(names.iter().filter_map(version));
+            }
+        }
+    }
+}
+
+impl Parameter {
+    /// Whether this is true of the file, in the words of `question/parameter.sh`.
+    pub(crate) fn is(&self, mark: &str) -> bool {
+        self.marks.iter().any(|m| m == mark)
+    }
+
+    /// Returns the answer that the value cannot be read, by the user with this ID.
+    fn refusal(&self, uid: Option<&str>) -> Option<Section> {
+        if self.is("directory") {
+            return Some(Section::refused("failed", "Is a directory", uid));
+        }
+        (!self.is("readable")).then(|| match self.mode.contains(['4', '5', '6', '7']) {
+            true => Section::refused("denied", "Permission denied", uid),
+            false => Section::refused("invalid", "the parameter is write-only: its value cannot be read", uid)
+                .with_help("write the parameter with a command (ssh_exec)"),
+        })
+    }
+}
+
+impl Status {
+    /// Whether it is a regular file.
+    pub(crate) fn is_regular(&self) -> bool {
+        self.kind.starts_with("regular")
+    }
+}
+
+/// Returns the class of the error about a name, in the words of a script.
+fn class_of(topic: Topic) -> &'static str {
+    if topic == Topic::Path { "denied" } else { "failed" }
+}
+
+/// Whether `stat` reports that nothing is at the path.
+fn is_absence(error: &str) -> bool {
+    error.ends_with("No such file or directory") || error.ends_with("Not a directory")
+}
+
+/// Splits an answer into records of `N` parts, each ended by a zero byte.
+fn records<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [&[u8]; N]> {
+    let mut parts = bytes.split_inclusive(|byte| *byte == 0).filter_map(|part| part.strip_suffix(&[0]));
+    std::iter::from_fn(move || {
+        let mut record = [&[][..]; N];
+        for part in &mut record {
+            *part = parts.next()?;
+        }
+        Some(record)
+    })
+}
+
+/// Returns the parts of a record as texts.
+fn texts<'a, const N: usize>(record: &[&'a [u8]; N]) -> Option<[&'a str; N]> {
+    let mut texts = [""; N];
+    for (text, part) in texts.iter_mut().zip(record) {
+        *text = std::str::from_utf8(part).ok()?;
+    }
+    Some(texts)
+}
+
+/// Returns the path and the status of a record of `question/path.sh`. A name may contain a space, but no colon.
+fn status_of(record: [&[u8]; 4]) -> Option<(String, Status)> {
+    let [path, kind, numbers, shown] = record.map(String::from_utf8_lossy);
+    let words: Vec<&str> = numbers.splitn(5, ' ').collect();
+    let [mode, size, uid, gid, names] = words[..] else { return None };
+    let (user, group) = names.split_once(':')?;
+    let target = shown.strip_prefix(path.as_ref()).and_then(|rest| rest.strip_prefix(" -> "));
+    let status = Status {
+        kind: kind.into_owned(),
+        mode: mode.to_owned(),
+        size: size.parse().ok()?,
+        ids: [uid, gid].map(str::to_owned),
+        names: [user, group].map(str::to_owned),
+        target: target.map(str::to_owned),
+    };
+    Some((path.into_owned(), status))
+}
+
+/// Returns the kernel parameters of an answer of `question/parameter.sh`.
+fn parameters(accesses: &[u8], answer: &Section) -> HashMap<String, Parameter> {
+    let blob = |name: &str| answer.blob(name).unwrap_or_default();
+    let (modes, lines) = (blob("modes"), blob("values"));
+    let name_of = |path: &str| path.strip_prefix("/proc/sys/").map(str::to_owned);
+    let mode = |[path, mode]: [&str; 2]| Some((name_of(path)?, mode.to_owned()));
+    let modes: HashMap<String, String> = records(&modes).filter_map(|record| mode(texts(&record)?)).collect();
+    let mut values: HashMap<String, String> = HashMap::new();
+    for line in String::from_utf8_lossy(&lines).split_inclusive('\n') {
+        if let Some((name, text)) = line.split_once('\0').and_then(|(path, text)| Some((name_of(path)?, text))) {
+            values.entry(name).or_default().push_str(text);
+        }
+    }
+    let boot_lines: Arc<str> = String::from_utf8_lossy(&blob("boot")).into();
+    let parameter = |[name, marks]: [&str; 2]| {
+        let parameter = Parameter {
+            value: values.remove(name).unwrap_or_default(),
+            mode: modes.get(name).cloned().unwrap_or_default(),
+            marks: marks.split_whitespace().map(str::to_owned).collect(),
+            by_root: answer.field("user") == Some("0"),
+            boot_lines: boot_lines.clone(),
+        };
+        (name.to_owned(), parameter)
+    };
+    let accesses: Vec<[&str; 2]> = records(accesses).filter_map(|record| texts(&record)).collect();
+    accesses.into_iter().map(parameter).collect()
+}
+
+/// Returns the name and the status of a record of `question/unit.sh`.
+fn unit_of([name, id, load, active, file_state, reload, marks]: [&str; 7]) -> (String, Unit) {
+    let unit = Unit {
+        id: id.to_owned(),
+        load: load.to_owned(),
+        active: active.to_owned(),
+        file_state: file_state.to_owned(),
+        needs_reload: reload == "yes",
+        marks: marks.split_whitespace().map(str::to_owned).collect(),
+    };
+    (name.to_owned(), unit)
+}
+
+/// Returns the directory and the room of a record of `stat -f`.
+fn room_of([directory, numbers]: [&str; 2]) -> Option<(String, Room)> {
+    let numbers: Vec<u64> = numbers.split(' ').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+    let [free, block, inodes, free_inodes] = numbers[..] else { return None };
+    let room = Room { bytes: free.checked_mul(block)?, no_inode: inodes > 0 && free_inodes == 0 };
+    Some((directory.to_owned(), room))
+}
+
+fn access(state: &str, room: Option<&Room>) -> Option<Access> {
+    let mut words = state.split(' ');
+    match words.next()? {
+        "open" => Some(Access::Open(room.copied())),
+        "file" => Some(Access::NoDirectory),
+        "closed" => Some(Access::Closed {
+            to_root: words.next()? == "0",
+            attributes: words.next().unwrap_or_default().to_owned(),
+        }),
+        _ => None,
+    }
+}
+
+/// Returns the versions of the installed packages, by their names without and with their architectures.
+fn installed(lines: &str) -> HashMap<String, String> {
+    let mut versions = HashMap::new();
+    for line in lines.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        if let [name, architecture, "installed", version] = words[..] {
+            for name in [name.to_owned(), format!("{name}:{architecture}")] {
+                versions.entry(name).or_insert_with(|| version.to_owned());
+            }
+        }
+    }
+    versions
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    /// Returns an answer with these blobs, in which `~` stands for a zero byte.
+    fn reporting(blobs: [(&str, &str); 2]) -> Section {
+        Section::ended(0, blobs.map(|(name, text)| (name, STANDARD.encode(text.replace('~', "\0")))))
+    }
+
+    fn answered(topic: Topic, names: &[&str], answer: &str, errors: &str) -> Findings {
+        let mut findings = Findings::default();
+        let section = reporting([("answer", answer), ("errors", errors)]);
+        findings.add(topic, names.iter().map(|name| (*name).to_owned()).collect(), section);
+        findings
+    }
+
+    #[test]
+    fn a_path_is_present_absent_or_refused() {
+        let answer =
+            "/a~symbolic link~777 1 0 4711 root:UNKNOWN~/a -> b -> c~/a -> b~regular file~644 7 0 0 root:root~/a -> b~";
+        let errors =
+            "stat: cannot statx '/gone': No such file or directory\nstat: cannot statx '/no/x': Permission denied";
+        let findings = answered(Topic::Path, &["/a", "/a -> b", "/gone", "/no/x"], answer, errors);
+        assert_eq!(findings.status("/a").unwrap().target.as_deref(), Some("b -> c"));
+        assert_eq!(findings.status("/a").unwrap().names, ["root", "UNKNOWN"]);
+        let file = findings.status("/a -> b").unwrap();
+        assert!(file.is_regular() && file.target.is_none() && file.size == 7);
+        assert!(findings.status("/gone").is_none() && findings.failure(&[Topic::Path.of("/gone")]).is_none());
+        let refused = findings.failure(&[Topic::Path.of("/no/x")]).unwrap();
+        assert_eq!(refused.failure().unwrap().1, "stat: cannot statx '/no/x': Permission denied");
+    }
+
+    #[test]
+    fn a_newer_answer_replaces_the_older_one() {
+        let mut findings = answered(Topic::Path, &["/a"], "/a~directory~755 1 0 0 root:root~/a~", "");
+        findings.extend(answered(Topic::Path, &["/a"], "", "stat: cannot statx '/a': No such file or directory"));
+        assert!(findings.status("/a").is_none() && findings.was_asked(&Topic::Path.of("/a")));
+    }
+
+    #[test]
+    fn a_package_is_known_with_and_without_its_architecture() {
+        let lines = "libc6 amd64 installed 2.36\nlibc6 i386 installed 2.35\njq amd64 config-files 1.6\n";
+        let findings = answered(Topic::Package, &["libc6", "libc6:i386", "jq", "none"], lines, "");
+        assert_eq!(findings.version("libc6"), Some("2.36"));
+        assert_eq!(findings.version("libc6:i386"), Some("2.35"));
+        assert!(findings.version("jq").is_none() && findings.version("none").is_none());
+    }
+
+    #[test]
+    fn directories_with_their_room() {
+        let answer = "/etc~/etc~open~/no/x~/no~file~/sys/x~/sys~closed 0 ----i---~";
+        let section = reporting([("answer", answer), ("space", "/etc~10 4096 5 0~")]);
+        let mut findings = Findings::default();
+        findings.add(Topic::Directory, ["/etc", "/no/x", "/sys/x"].map(str::to_owned).to_vec(), section);
+        let room = Room { bytes: 40960, no_inode: true };
+        assert_eq!(findings.directory("/etc").unwrap().access, Access::Open(Some(room)));
+        assert_eq!(findings.directory("/no/x").unwrap().access, Access::NoDirectory);
+        let closed = Access::Closed { to_root: true, attributes: "----i---".to_owned() };
+        assert_eq!(findings.directory("/sys/x").unwrap(), &Directory { above: "/sys".to_owned(), access: closed });
+    }
+}

@@ -1,0 +1,72 @@
+//! A look at objects of a node: the own shell of each type, and the questions of all of them together. A second exec is needed only for questions that the first answers raise.
+
+use std::time::Duration;
+
+use crate::findings::Findings;
+use crate::node_shell::NodeShell;
+use crate::question::{Asked, Question};
+use crate::resource::Resource;
+use crate::script::{Script, Section};
+use crate::sources::Sources;
+use crate::subject::Subject;
+
+/// What a look at an object found so far.
+#[derive(Clone, Copy)]
+pub(crate) struct Answer<'a> {
+    /// The fields that the type's own shell reported.
+    pub(crate) own: &'a Section,
+    /// The answers to the questions about the node.
+    pub(crate) node: &'a Findings,
+    /// The local files that are sent to nodes.
+    pub(crate) sources: &'a Sources,
+}
+
+/// An object that is looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Look<'a> {
+    /// Its type.
+    pub(crate) resource: &'static dyn Resource,
+    /// What is known of it in advance.
+    pub(crate) subject: &'a Subject,
+    /// The fields that the type's own shell reported.
+    pub(crate) own: &'a Section,
+}
+
+impl<'a> Look<'a> {
+    /// Returns what was found with these answers to the questions about the node.
+    pub(crate) fn answer(&self, node: &'a Findings, sources: &'a Sources) -> Answer<'a> {
+        Answer { own: self.own, node, sources }
+    }
+
+    /// Returns the answer of the first question about the object that could not be answered.
+    pub(crate) fn failure(&self, node: &'a Findings, sources: &'a Sources) -> Option<&'a Section> {
+        node.failure(&self.resource.questions(self.subject, &self.answer(node, sources)))
+    }
+}
+
+/// Returns the questions that are asked about an object first.
+pub(crate) fn first_questions(resource: &dyn Resource, subject: &Subject, sources: &Sources) -> Vec<Question> {
+    resource.questions(subject, &Answer { own: &Section::default(), node: &Findings::default(), sources })
+}
+
+/// Asks the questions that the answers so far raise, until there are none.
+pub(crate) async fn ask_further(
+    shell: &NodeShell,
+    looks: &[Look<'_>],
+    sources: &Sources,
+    findings: &mut Findings,
+    limit: impl Fn(usize) -> Duration,
+) {
+    loop {
+        let raised =
+            looks.iter().flat_map(|look| look.resource.questions(look.subject, &look.answer(findings, sources)));
+        let open: Vec<Question> = raised.filter(|question| !findings.was_asked(question)).collect();
+        if open.is_empty() {
+            return;
+        }
+        let mut script = Script::new();
+        let asked = Asked::add(&mut script, open);
+        let answers = shell.read(&script, limit(script.sections())).await;
+        findings.extend(asked.findings(answers));
+    }
+}

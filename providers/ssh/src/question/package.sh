@@ -1,0 +1,14 @@
+# shellcheck shell=sh
+# Reports the packages "$@" that the node has, each as a line: its name, its architecture, its status, its version.
+versions() { dpkg-query -W -f '${Package} ${Architecture} ${db:Status-Status} ${Version}\n' -- "$@" 2>/dev/null || true; }
+if [ -x /usr/bin/dnf ] && [ ! -x /usr/bin/apt-get ]; then
+  versions() {
+    for A do
+      X=$(rpm -q --qf "$A - installed %{VERSION}-%{RELEASE}\n" -- "$A" 2>/dev/null) || continue
+      printf '%s\n' "$X"
+    done
+  }
+elif [ ! -x /usr/bin/apt-get ]; then
+  fail failed 'the node has neither apt nor dnf'
+fi
+report versions "$@"
