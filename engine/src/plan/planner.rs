@@ -1,7 +1,5 @@
 //! The pipeline of planning: from the prior state to the draft. The stages are in the other modules of this folder.
 
-use moorfast_state::Snapshot;
-
 use super::calls;
 use super::candidates::{Candidates, candidates};
 use super::data::{DataSources, data_sources, data_values};
@@ -21,7 +19,7 @@ use super::requests;
 use super::selected::Selected;
 use crate::configuration::expand::Instance;
 use crate::configuration::static_values::{deduplicated, with_unknown};
-use crate::model::{Address, Attributes, Mode};
+use crate::model::{Address, Attributes, Decoded, Mode};
 use crate::provider::{ProviderError, Target};
 use crate::session::{Failure, Session};
 
@@ -35,7 +33,7 @@ pub(crate) struct Planner<'a> {
 
 impl Planner<'_> {
     /// Reads the objects and plans every selected instance.
-    pub async fn run(&self, state: &Snapshot) -> Result<Draft, Failure> {
+    pub async fn run(&self, state: &Decoded<'_>) -> Result<Draft, Failure> {
         let inputs = &self.inputs;
         let mut prior = Prior::of(state, &inputs.expanded.manifest.moved);
         let selected = Selected::of(inputs, &prior);

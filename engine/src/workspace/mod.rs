@@ -21,7 +21,7 @@ use crate::configuration::scope::{InstanceScope, Values};
 use crate::configuration::static_values::StaticValues;
 use crate::expression::Expr;
 use crate::manifest::Manifest;
-use crate::model::{Attributes, Diagnostic, Node, Value};
+use crate::model::{Attributes, Decoded, Diagnostic, Node, Value};
 use crate::provider::Provider;
 use crate::provider::catalog::Catalog;
 
@@ -127,8 +127,7 @@ impl Workspace {
     pub fn evaluate(&self, expression: &str, state: &Snapshot) -> Result<Value, Vec<Diagnostic>> {
         let expanded = self.expanded()?;
         let mut values = Values::default();
-        for (address, record) in &state.records {
-            let Ok(address) = address.parse() else { continue };
+        for (address, record) in Decoded::of(state).records {
             values.insert(address, record.attributes.iter().map(|(k, v)| (k.clone(), unsealed(v))).collect());
         }
         let span = crate::model::Span { file: usize::MAX, start: 0, end: expression.len() };
