@@ -1,4 +1,4 @@
-//! The decoded state: the crate of the state stores addresses as text and machines as JSON. Nothing else in the engine parses them.
+//! The decoded state. The crate of the state stores addresses as text and machines as JSON; nothing else in the engine parses recorded addresses.
 
 use std::collections::BTreeMap;
 

@@ -10,6 +10,7 @@ mod machine;
 mod node;
 pub(crate) mod number;
 pub(crate) mod schema;
+pub(crate) mod sealed;
 mod untrusted;
 pub(crate) mod value;
 pub(crate) mod yaml;
@@ -22,6 +23,7 @@ pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, s
 pub use machine::{Identified, Machine, NodeChange, NodeChangeKind, Replacement};
 pub use node::{Node, NodeName, Transport};
 pub use schema::{Attribute, ConformErrors, DURATION_EXAMPLES, Kind, Schema, conform, parse_duration};
+pub use sealed::{Mark, seal_attributes, unseal};
 pub use untrusted::is_inside;
-pub use value::{Attributes, RETAINED_KEY, SENSITIVE_KEY, Secret, UNKNOWN_KEY, Value, is_mark, seal_attributes};
+pub use value::{Attributes, Secret, Value};
 pub use yaml::{YamlDocument, YamlError, yaml_document, yaml_documents};
