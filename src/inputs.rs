@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use moorfast_engine::manifest::{Assignments, Manifest};
-use moorfast_engine::model::Value;
+use moorfast_engine::model::{Mark, Value};
 use moorfast_engine::plan::Plan;
 
 use crate::error::Error;
@@ -29,8 +29,7 @@ impl Inputs {
     /// Adds the variables of a saved plan that are not sensitive. Values from the other sources take precedence.
     pub fn with_saved(mut self, plan: &Plan) -> Self {
         let open = |(name, value): (&String, &serde_json::Value)| {
-            let hidden = value.as_object().is_some_and(moorfast_engine::model::is_mark);
-            (!hidden).then(|| (name.clone(), Value::from(value.clone())))
+            Mark::of(value).is_none().then(|| (name.clone(), Value::from(value.clone())))
         };
         self.saved = plan.variables.iter().filter_map(open).collect();
         self

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use moorfast_engine::model::{Address, Machine, Node as InventoryNode, Transport};
+use moorfast_engine::model::{Address, Decoded, Node as InventoryNode, Transport};
+use moorfast_engine::state::Record;
 use moorfast_ssh::Settings;
 
 use crate::error::Error;
@@ -115,9 +116,8 @@ async fn show(invocation: &Invocation, node: &InventoryNode) -> Result<(), Error
         vec![("address", destination(node)), ("roles", node.roles.join(", ")), ("trusted keys", keys.join(" "))];
     if let Some(store) = invocation.existing_store().await? {
         let state = store.snapshot().await?;
-        let known = state.nodes.get(&node.name.0).cloned().unwrap_or_default();
-        let machine: Option<Machine> = serde_json::from_value(known).ok();
-        if let Some(machine) = machine {
+        let Decoded { records, machines, .. } = Decoded::of(&state);
+        if let Some(machine) = machines.get(&node.name).cloned() {
             rows.push(("last address", machine.address));
             rows.push(("host keys", machine.host_keys.join(" ")));
             rows.push(("machine-id", machine.machine_id.unwrap_or_default()));
@@ -125,20 +125,16 @@ async fn show(invocation: &Invocation, node: &InventoryNode) -> Result<(), Error
         }
         let here: Vec<_> = state.records.values().filter(|r| r.target == node.name.0).collect();
         rows.push(("resources", here.len().to_string()));
-        let of_machine = state.records.values().filter(|r| is_of(&r.address, node));
-        rows.extend(
-            of_machine.filter_map(|r| Some(("uid", format!("{} ({})", r.attributes.get("uid")?.as_str()?, r.address)))),
-        );
+        let of_machine = records.iter().filter(|(address, _)| address.key.as_deref() == Some(node.name.0.as_str()));
+        let uid = |(address, record): &(Address, &Record)| {
+            Some(("uid", format!("{} ({address})", record.attributes.get("uid")?.as_str()?)))
+        };
+        rows.extend(of_machine.filter_map(uid));
     }
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let shown = rows.iter().filter(|(_, value)| !value.is_empty());
     let lines = shown.map(|(name, value)| Line::from(format!("  {name:width$}  {value}")));
     invocation.ui.out(Text::from(styled(Style::Bold, &node.name)) + lines.collect::<Text>())
-}
-
-/// Returns whether `address` is the instance of `node`.
-fn is_of(address: &str, node: &InventoryNode) -> bool {
-    address.parse::<Address>().is_ok_and(|address| address.key.as_deref() == Some(node.name.0.as_str()))
 }
 
 fn destination(node: &InventoryNode) -> String {

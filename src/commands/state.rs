@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use moorfast_engine::model::{Address, nearest};
+use moorfast_engine::model::{Address, Decoded, nearest};
 use moorfast_engine::state::{Record, Run, RunEnd, RunResult, Snapshot, StateError, Store};
 
 use crate::error::Error;
@@ -124,27 +124,28 @@ async fn existing(invocation: &Invocation) -> Result<(Store, Snapshot), Error> {
 
 async fn list(invocation: &Invocation, patterns: &[Address]) -> Result<(), Error> {
     let snapshot = invocation.filled(&invocation.state().await?).await?;
-    let wanted = |address: &&String| patterns.is_empty() || patterns.iter().any(|p| names(p, address));
-    let lines = snapshot.records.keys().filter(wanted).map(|address| Line::from(address.as_str()));
-    invocation.ui.out(lines.collect::<Text>())
-}
-
-fn names(pattern: &Address, address: &str) -> bool {
-    address.parse::<Address>().is_ok_and(|address| address.matches(pattern))
+    let found = |address: &Address| patterns.iter().any(|pattern| address.matches(pattern));
+    let lines: Text = match patterns.is_empty() {
+        // This lists a record without a valid address too.
+        true => snapshot.records.keys().map(|address| Line::from(address.as_str())).collect(),
+        false => Decoded::of(&snapshot).addresses().filter(|a| found(a)).map(|a| Line::from(a.to_string())).collect(),
+    };
+    invocation.ui.out(lines)
 }
 
 /// The records that `pattern` names: the one with exactly this address, or all instances of the resource.
-fn named(snapshot: &Snapshot, pattern: &Address) -> Result<Vec<String>, Error> {
-    let name = pattern.to_string();
-    if snapshot.records.contains_key(&name) {
-        return Ok(vec![name]);
+fn named<'s>(snapshot: &'s Snapshot, pattern: &Address) -> Result<Vec<(Address, &'s Record)>, Error> {
+    let decoded = Decoded::of(snapshot).records;
+    let named = |pattern: &Address| decoded.iter().filter(|(address, _)| address.matches(pattern)).cloned().collect();
+    if let Some(exact) = decoded.iter().find(|(address, _)| address == pattern) {
+        return Ok(vec![exact.clone()]);
     }
-    let found: Vec<String> = snapshot.records.keys().filter(|address| names(pattern, address)).cloned().collect();
+    let found: Vec<_> = named(pattern);
     if !found.is_empty() {
         return Ok(found);
     }
-    let resource = pattern.resource.instance(None);
-    let instances: Vec<&String> = snapshot.records.keys().filter(|address| names(&resource, address)).collect();
+    let instances: Vec<_> = named(&pattern.resource.instance(None));
+    let name = pattern.to_string();
     let help = match nearest(&name, snapshot.records.keys().map(String::as_str)) {
         _ if !instances.is_empty() => format!("its instances are {}", first_of(&instances)),
         Some(nearest) => format!("did you mean `{nearest}`? `moorfast state list` lists all addresses"),
@@ -153,19 +154,18 @@ fn named(snapshot: &Snapshot, pattern: &Address) -> Result<Vec<String>, Error> {
     Err(Error::usage(format!("the state has no resource `{name}`"), help))
 }
 
-/// Returns the first of some addresses, and how many more there are.
-fn first_of(addresses: &[&String]) -> String {
+/// Returns the first addresses of some records, and how many more there are.
+fn first_of(records: &[(Address, &Record)]) -> String {
     const FEW: usize = 8;
-    let shown: Vec<_> = addresses.iter().take(FEW).map(|address| format!("`{address}`")).collect();
-    let more = addresses.len().saturating_sub(FEW);
+    let shown: Vec<_> = records.iter().take(FEW).map(|(address, _)| format!("`{address}`")).collect();
+    let more = records.len().saturating_sub(FEW);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     shown.join(", ") + &more
 }
 
 async fn show(invocation: &Invocation, address: &Address, json: bool) -> Result<(), Error> {
     let (_, snapshot) = existing(invocation).await?;
-    let found = named(&snapshot, address)?;
-    let records: Vec<&Record> = found.iter().filter_map(|name| snapshot.records.get(name)).collect();
+    let records: Vec<&Record> = named(&snapshot, address)?.into_iter().map(|(_, record)| record).collect();
     if json {
         let text = match records.as_slice() {
             [only] if only.address == address.to_string() => serde_json::to_string_pretty(only),
@@ -181,7 +181,7 @@ async fn remove(invocation: &Invocation, patterns: &[Address], timeout: Duration
     let (_, snapshot) = existing(invocation).await?;
     let mut addresses = BTreeSet::new();
     for pattern in patterns {
-        addresses.extend(named(&snapshot, pattern)?);
+        addresses.extend(named(&snapshot, pattern)?.into_iter().map(|(_, record)| &record.address));
     }
     let store = invocation.store().await?;
     let lock = invocation.lock(&store, "state rm", timeout).await?;
@@ -221,22 +221,18 @@ fn moves(snapshot: &Snapshot, from: &Address, to: &Address) -> Result<Vec<(Strin
             "a record can only get another name or key; to manage the object with another type, remove it from the state with `moorfast state rm` and import it",
         ));
     }
-    let is_one = found == [from.to_string()];
+    let is_one = matches!(found.as_slice(), [(address, _)] if address == from);
     if !is_one && to.key.is_some() {
         let message = format!("cannot move {} instances of `{from}` to the one address `{to}`", found.len());
-        let found: Vec<&String> = found.iter().collect();
         return Err(Error::usage(message, format!("select one of {}", first_of(&found))));
     }
     let mut moves = Vec::new();
-    for name in found {
-        let new = match name.parse::<Address>() {
-            Ok(Address { key, .. }) if !is_one => to.resource.instance(key),
-            _ => to.clone(),
-        };
+    for (Address { key, .. }, record) in found {
+        let new = if is_one { to.clone() } else { to.resource.instance(key) };
         if snapshot.records.contains_key(&new.to_string()) {
             return Err(StateError::RecordExists { address: new.to_string() }.into());
         }
-        moves.push((name, new.to_string()));
+        moves.push((record.address.clone(), new.to_string()));
     }
     Ok(moves)
 }

@@ -2,8 +2,7 @@
 
 use moorfast_engine::apply::{ChangeOutcome, ChangeResult, FailedGate, Report};
 use moorfast_engine::model::{
-    Address, CheckResult, CheckStatus, Diagnostic, Mode, NodeChange, RETAINED_KEY, SENSITIVE_KEY, Severity, Sources,
-    UNKNOWN_KEY, is_mark,
+    Address, CheckResult, CheckStatus, Diagnostic, Mark, Mode, NodeChange, Severity, Sources,
 };
 use moorfast_engine::plan::{Change, Drift, PathSegment, Plan, PlannedRollout, PolicyResult, parse_path};
 use moorfast_engine::provider::{Action, ObjectChange, ProviderError};
@@ -155,40 +154,44 @@ fn drift(drift: &Drift) -> Json {
 }
 
 /// Returns the values before and after. Sensitive and unknown values are null and are marked in separate members.
-fn values(before: Option<&Json>, after: Option<&Json>, actions: &[&str]) -> Json {
+fn values<'v>(before: Option<&'v Json>, after: Option<&'v Json>, actions: &[&str]) -> Json {
     let side = |value: Option<&Json>| value.map(open).unwrap_or(Json::Null);
-    let marks = |value: Option<&Json>, key: &str| value.and_then(|v| marked(v, key)).unwrap_or(json!(false));
+    let marks = |value: Option<&'v Json>, wanted: fn(Mark<'v>) -> bool| {
+        value.and_then(|v| marked(v, wanted)).unwrap_or(json!(false))
+    };
     json!({
         "actions": actions,
         "before": side(before),
         "after": side(after),
-        "after_unknown": marks(after, UNKNOWN_KEY),
-        "after_retained": marks(after, RETAINED_KEY),
-        "before_sensitive": marks(before, SENSITIVE_KEY),
-        "after_sensitive": marks(after, SENSITIVE_KEY),
+        "after_unknown": marks(after, Mark::is_unknown),
+        "after_retained": marks(after, Mark::is_retained),
+        "before_sensitive": marks(before, Mark::is_sensitive),
+        "after_sensitive": marks(after, Mark::is_sensitive),
     })
 }
 
 /// Returns `value` with null for values that cannot be shown.
 fn open(value: &Json) -> Json {
     match value {
-        Json::Object(map) if is_mark(map) => Json::Null,
+        _ if Mark::of(value).is_some() => Json::Null,
         Json::Object(map) => Json::Object(map.iter().map(|(k, v)| (k.clone(), open(v))).collect()),
         Json::Array(items) => items.iter().map(open).collect(),
         scalar => scalar.clone(),
     }
 }
 
-/// Returns the structure of `value` with `true` for values with the mark `key`. Returns `None` if there are none.
-fn marked(value: &Json, key: &str) -> Option<Json> {
+/// Returns the structure of `value` with `true` for the `wanted` marks. Returns `None` if there are none.
+fn marked<'v>(value: &'v Json, wanted: fn(Mark<'v>) -> bool) -> Option<Json> {
+    if let Some(mark) = Mark::of(value) {
+        return wanted(mark).then(|| json!(true));
+    }
     match value {
-        Json::Object(map) if is_mark(map) => map.contains_key(key).then(|| json!(true)),
         Json::Object(map) => {
-            let found: Map<_, _> = map.iter().filter_map(|(k, v)| Some((k.clone(), marked(v, key)?))).collect();
+            let found: Map<_, _> = map.iter().filter_map(|(k, v)| Some((k.clone(), marked(v, wanted)?))).collect();
             (!found.is_empty()).then_some(Json::Object(found))
         }
         Json::Array(items) => {
-            let found: Vec<_> = items.iter().map(|v| marked(v, key)).collect();
+            let found: Vec<_> = items.iter().map(|v| marked(v, wanted)).collect();
             let shape = || found.iter().map(|v| v.clone().unwrap_or(json!(false))).collect();
             found.iter().any(Option::is_some).then(shape)
         }

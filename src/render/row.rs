@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use moorfast_engine::model::is_mark;
 use moorfast_engine::plan::{Change, Difference, PathSegment, differences, parse_path};
 use moorfast_engine::provider::Action;
 use serde_json::{Map, Value as Json};
@@ -101,7 +100,7 @@ fn collect_leaves(path: Vec<PathSegment>, value: &Json, found: &mut impl FnMut(V
     let extend = |step| path.iter().cloned().chain([step]).collect();
     match value {
         Json::Null => {}
-        Json::Object(map) if !is_mark(map) && !map.is_empty() => {
+        Json::Object(map) if !is_hidden(value) && !map.is_empty() => {
             map.iter().for_each(|(name, value)| collect_leaves(extend(PathSegment::Name(name.clone())), value, found));
         }
         Json::Array(items) if !is_flat_list(value) => {

@@ -1,15 +1,17 @@
 //! Sealed values and paths as text on one line.
 
-use moorfast_engine::model::{RETAINED_KEY, SENSITIVE_KEY, UNKNOWN_KEY, is_identifier, is_mark};
+use moorfast_engine::model::{Mark, is_identifier};
 use moorfast_engine::plan::PathSegment;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::invisible::{escaped, is_invisible};
 
 /// Returns `value` on one line, in the syntax of TOML, with placeholders for sensitive and unknown values.
 pub fn inline(value: &Json) -> String {
+    if let Some(mark) = Mark::of(value) {
+        return placeholder(mark).to_owned();
+    }
     match value {
-        Json::Object(map) if is_mark(map) => mark(map).to_owned(),
         Json::Object(map) if map.is_empty() => "{}".to_owned(),
         Json::Object(map) => {
             let members: Vec<_> = map.iter().map(|(k, v)| format!("{} = {}", name(k), inline(v))).collect();
@@ -22,23 +24,23 @@ pub fn inline(value: &Json) -> String {
 }
 
 /// Returns the placeholder for a value that cannot be shown.
-fn mark(map: &Map<String, Json>) -> &'static str {
-    match (map.contains_key(SENSITIVE_KEY), map.contains_key(UNKNOWN_KEY), map.contains_key(RETAINED_KEY)) {
-        (true, true, _) => "(sensitive value, known after apply)",
-        (true, ..) => "(sensitive value)",
-        (_, true, _) => "(known after apply)",
-        _ => "(as applied before)",
+fn placeholder(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Unknown { sensitive: true } => "(sensitive value, known after apply)",
+        Mark::Unknown { sensitive: false } => "(known after apply)",
+        Mark::Digest(_) | Mark::Retained { sensitive: true } => "(sensitive value)",
+        Mark::Retained { sensitive: false } => "(as applied before)",
     }
 }
 
 /// Returns whether `value` stands for a value that cannot be shown.
 pub fn is_hidden(value: &Json) -> bool {
-    value.as_object().is_some_and(is_mark)
+    Mark::of(value).is_some()
 }
 
 /// Returns whether the value is unknown until apply and not sensitive.
 pub fn is_plainly_unknown(value: &Json) -> bool {
-    value.as_object().is_some_and(|map| map.contains_key(UNKNOWN_KEY) && !map.contains_key(SENSITIVE_KEY))
+    Mark::of(value) == Some(Mark::Unknown { sensitive: false })
 }
 
 /// Returns whether the value is a text of several lines.

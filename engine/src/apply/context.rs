@@ -39,8 +39,8 @@ pub(crate) struct ApplyContext {
     pub owners: Owners,
     /// The recorded machines of the nodes.
     pub known_machines: BTreeMap<String, serde_json::Value>,
-    /// The intents that an earlier run left open.
-    pub open: Vec<Intent>,
+    /// The intents that an earlier run left open, with their addresses.
+    pub open: Vec<(Address, Intent)>,
 }
 
 /// The reason why a change is not made.

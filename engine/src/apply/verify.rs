@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::context::ApplyContext;
 use crate::configuration::expand::Instance;
-use crate::model::{Address, Attributes, UNKNOWN_KEY, is_mark, seal_attributes};
+use crate::model::{Address, Attributes, Mark, seal_attributes};
 use crate::plan::{Change, Difference, differences, observed_digest, path_text, read, value_at};
 use crate::provider::ReadRequest;
 use crate::session::Events;
@@ -23,7 +23,7 @@ pub(super) async fn changed_since_review(context: &ApplyContext, events: &Events
         let target = context.target(changes.first()?)?;
         let requests = changes.into_iter().filter_map(|change| Some((change, request(context, change)?)));
         let (changes, requests): (Vec<_>, Vec<_>) = requests.unzip();
-        let readings = read(connection, &target, &requests, &context.expanded, events).await;
+        let readings = read(connection, &target, &requests, events).await;
         Some(changes.into_iter().zip(readings).collect::<Vec<_>>())
     });
     let mut changed = HashMap::new();
@@ -80,11 +80,10 @@ pub(crate) fn describe(change: &Change, now: Option<&Map<String, Json>>) -> Vec<
 /// Returns a value as a short text.
 fn short(value: &Json) -> String {
     const LIMIT: usize = 60;
-    if value.get(UNKNOWN_KEY).is_some() {
-        return "a value known after the apply".to_owned();
-    }
-    if value.as_object().is_some_and(is_mark) {
-        return "another (sensitive) value".to_owned();
+    match Mark::of(value) {
+        Some(Mark::Unknown { .. }) => return "a value known after the apply".to_owned(),
+        Some(Mark::Digest(_) | Mark::Retained { .. }) => return "another (sensitive) value".to_owned(),
+        None => {}
     }
     let text = value.to_string();
     match text.char_indices().nth(LIMIT) {
@@ -101,8 +100,8 @@ mod tests {
 
     #[test]
     fn sealed_values_are_named_by_what_they_stand_for() {
-        assert_eq!(short(&json!({ UNKNOWN_KEY: true })), "a value known after the apply");
-        assert_eq!(short(&json!({ crate::model::SENSITIVE_KEY: "blake3:00" })), "another (sensitive) value");
+        assert_eq!(short(&Mark::Unknown { sensitive: false }.into()), "a value known after the apply");
+        assert_eq!(short(&Mark::Digest("blake3:00").into()), "another (sensitive) value");
         assert_eq!(short(&json!("text")), "\"text\"");
     }
 }

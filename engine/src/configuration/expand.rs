@@ -7,7 +7,6 @@ use moorfast_state::Record;
 
 use crate::expression::{Expr, Files};
 use crate::manifest::{Check, Manifest, Resource, Rollout};
-use crate::model::schema::mark_sensitive;
 use crate::model::{Address, Attributes, Diagnostic, Node, NodeName, ResourceAddress, Value};
 use crate::provider::catalog::Catalog;
 use crate::provider::{ReadRequest, ResourceType, Target, TargetKind};
@@ -159,14 +158,6 @@ impl Expanded {
         match self.target(&address.resource, provider, target)? {
             Target::Node(node) => Some(node),
             Target::Provider(_) => None,
-        }
-    }
-
-    /// Marks the attributes that the schema declares sensitive, whatever their source.
-    pub fn marked(&self, resource: &ResourceAddress, attributes: Attributes) -> Attributes {
-        match self.catalog.find(resource) {
-            Some(entry) => mark_sensitive(entry.resource_type.schema(), attributes),
-            None => attributes,
         }
     }
 }

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use moorfast_state::Snapshot;
-
 use crate::configuration::expand::Expanded;
 use crate::manifest::Moved;
-use crate::model::{Address, Diagnostic, suggest};
+use crate::model::{Address, Decoded, Diagnostic, suggest};
 
 /// Returns the new address of a record after all `moved` blocks that apply one after the other, or `None` if it does not move.
 pub(crate) fn destination(moved: &[Moved], address: &Address) -> Option<Address> {
@@ -40,12 +38,12 @@ pub(crate) fn without_destination(expanded: &Expanded) -> Vec<Diagnostic> {
 }
 
 /// Returns the errors for `moved` blocks whose origin is not in the state, unless the move was already made. An empty state has none.
-pub(crate) fn without_origin(expanded: &Expanded, state: &Snapshot) -> Vec<Diagnostic> {
+pub(crate) fn without_origin(expanded: &Expanded, state: &Decoded) -> Vec<Diagnostic> {
     let moved = &expanded.manifest.moved;
     if moved.is_empty() {
         return Vec::new();
     }
-    let recorded: BTreeSet<Address> = state.records.keys().filter_map(|address| address.parse().ok()).collect();
+    let recorded: BTreeSet<&Address> = state.addresses().collect();
     if recorded.is_empty() {
         return Vec::new();
     }

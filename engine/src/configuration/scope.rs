@@ -104,8 +104,7 @@ impl<'a> InstanceScope<'a> {
         let mut value = known.unwrap_or_else(|| Value::Map(BTreeMap::new()));
         if let Value::Map(map) = &mut value {
             for attribute in &instance.resource_type.schema().attributes {
-                let mark = |value: Value| if attribute.sensitive { value.sensitive() } else { value };
-                map.entry(attribute.name.to_owned()).or_insert_with(|| mark(absent.clone()));
+                map.entry(attribute.name.to_owned()).or_insert_with(|| attribute.mark(absent.clone()));
             }
         }
         value

@@ -99,7 +99,7 @@ pub(crate) fn with_unknown(instance: &Instance, mut attributes: Attributes) -> A
     for attribute in instance.resource_type.schema().attributes.iter().filter(|a| a.computed) {
         let value = attributes.entry(attribute.name.to_owned()).or_default();
         if value.is_null() {
-            *value = if attribute.sensitive { Value::Unknown.sensitive() } else { Value::Unknown };
+            *value = attribute.mark(Value::Unknown);
         }
     }
     attributes

@@ -3,7 +3,7 @@
 pub(crate) mod conform;
 mod duration;
 
-use super::value::{Attributes, Value};
+use super::value::Value;
 
 pub use conform::{ConformErrors, conform};
 pub(crate) use duration::duration_pattern;
@@ -138,6 +138,11 @@ impl Attribute {
         self.forces_replacement = true;
         self
     }
+
+    /// Marks a value of the attribute as sensitive if the attribute is sensitive.
+    pub(crate) fn mark(&self, value: Value) -> Value {
+        if self.sensitive { value.sensitive() } else { value }
+    }
 }
 
 impl Kind {
@@ -150,15 +155,4 @@ impl Kind {
     pub fn map(kind: Kind) -> Self {
         Kind::Map(Box::new(kind))
     }
-}
-
-/// Marks the attributes that `schema` declares sensitive, whatever their source.
-pub(crate) fn mark_sensitive(schema: &Schema, attributes: Attributes) -> Attributes {
-    let mark = |(name, value): (String, Value)| match schema.attribute(&name) {
-        // A value from the record is already sealed.
-        Some(_) if matches!(&value, Value::Map(map) if map.contains_key(super::value::SENSITIVE_KEY)) => (name, value),
-        Some(attribute) if attribute.sensitive => (name, value.sensitive()),
-        _ => (name, value),
-    };
-    attributes.into_iter().map(mark).collect()
 }

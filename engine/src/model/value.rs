@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use moorfast_state::SealKey;
-use serde_json::{Map, Number, Value as Json, json};
+use serde_json::{Number, json};
 use zeroize::Zeroize;
 
 use crate::model::number::{canonical, integer};
@@ -64,13 +63,6 @@ fn wipe(value: &mut Value) {
     }
 }
 
-/// The key of the JSON object for a sensitive value, which contains its keyed digest.
-pub const SENSITIVE_KEY: &str = "$sensitive";
-/// The key of the JSON object for an unknown value.
-pub const UNKNOWN_KEY: &str = "$unknown";
-/// The key of the JSON object for a retained value.
-pub const RETAINED_KEY: &str = "$retained";
-
 impl Value {
     /// Marks the value as sensitive. The marks of inner values are removed. A null stays null.
     pub fn sensitive(self) -> Self {
@@ -102,15 +94,6 @@ impl Value {
     /// Whether the value or any inner value is sensitive.
     pub fn is_sensitive(&self) -> bool {
         self.any(&|v| matches!(v, Value::Sensitive(_)))
-    }
-
-    /// Whether the value is the sealed form of a sensitive value, see [`Value::seal`].
-    pub fn is_sealed(&self) -> bool {
-        let digest = |map: &BTreeMap<String, Value>| match map.get(SENSITIVE_KEY) {
-            Some(Value::String(text)) => map.len() == 1 && text.starts_with("blake3:"),
-            _ => false,
-        };
-        matches!(self, Value::Map(map) if digest(map))
     }
 
     /// Whether the value or any inner value is unknown.
@@ -200,28 +183,6 @@ impl Value {
         }
     }
 
-    /// Returns the JSON that can be shown and stored: sensitive values are keyed digests, unknown values are marked.
-    pub fn seal(&self, key: &SealKey) -> serde_json::Value {
-        match self {
-            Value::Sensitive(secret) if secret.0.is_unknown() => json!({ UNKNOWN_KEY: true, SENSITIVE_KEY: true }),
-            Value::Sensitive(secret) if secret.0.is_retained() => json!({ RETAINED_KEY: true, SENSITIVE_KEY: true }),
-            Value::Sensitive(secret) => {
-                let mut text = moorfast_state::canonical(&secret.0.seal(key));
-                let digest = key.digest(text.as_bytes());
-                text.zeroize();
-                json!({ SENSITIVE_KEY: digest })
-            }
-            Value::Unknown => json!({ UNKNOWN_KEY: true }),
-            Value::Retained => json!({ RETAINED_KEY: true }),
-            Value::Null => serde_json::Value::Null,
-            Value::Bool(b) => json!(b),
-            Value::Number(n) => serde_json::Value::Number(n.clone()),
-            Value::String(text) => json!(text),
-            Value::List(items) => items.iter().map(|v| v.seal(key)).collect(),
-            Value::Map(map) => serde_json::Value::Object(map.iter().map(|(k, v)| (k.clone(), v.seal(key))).collect()),
-        }
-    }
-
     /// Returns the plain JSON of the value, sensitive or not, for a request of a provider. `None` if any inner value is unknown.
     pub fn to_json(&self) -> Option<serde_json::Value> {
         Some(match self.reveal() {
@@ -236,11 +197,6 @@ impl Value {
             ),
         })
     }
-}
-
-/// Seals `attributes` for a plan or a state. Nulls are omitted, because they count as not set.
-pub fn seal_attributes(attributes: &Attributes, key: &SealKey) -> serde_json::Map<String, serde_json::Value> {
-    attributes.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), v.seal(key))).collect()
 }
 
 impl fmt::Debug for Value {
@@ -309,13 +265,10 @@ impl From<BTreeMap<String, Value>> for Value {
     }
 }
 
-/// Whether a sealed object represents a sensitive, unknown or retained value.
-pub fn is_mark(object: &Map<String, Json>) -> bool {
-    [SENSITIVE_KEY, UNKNOWN_KEY, RETAINED_KEY].iter().any(|key| object.contains_key(*key))
-}
-
 #[cfg(test)]
 mod tests {
+    use moorfast_state::SealKey;
+
     use super::*;
 
     #[test]
@@ -324,14 +277,6 @@ mod tests {
         let value = Value::Map([("token".to_owned(), Value::from("s3cr3t").sensitive())].into());
         assert!(!format!("{value:?}").contains("s3cr3t"));
         assert!(!value.seal(&key).to_string().contains("s3cr3t"));
-    }
-
-    #[test]
-    fn equal_secrets_seal_equally_under_one_key() {
-        let (a, b) = (SealKey::generate(), SealKey::generate());
-        let secret = Value::from("s3cr3t").sensitive();
-        assert_eq!(secret.seal(&a), secret.clone().seal(&a));
-        assert_ne!(secret.seal(&a), secret.seal(&b));
     }
 
     #[test]

@@ -8,10 +8,9 @@ use futures::future::join_all;
 use super::batches::{Batch, Batches};
 use super::candidates::Candidate;
 use super::machines::{Assessment, Nodes};
-use super::marking::marked_reading;
 use super::readings::{Reading, Readings};
 use super::requests::ReadRequests;
-use crate::configuration::expand::{Expanded, Instance};
+use crate::configuration::expand::Instance;
 use crate::model::{Attributes, Identified, NodeName};
 use crate::provider::{Class, Connection, DataRequest, PlanRequest, Proposal, ProviderError, ReadRequest, Target};
 use crate::session::{Event, Events, Session};
@@ -20,9 +19,9 @@ use crate::session::{Event, Events, Session};
 type Answers<S, R, T> = Vec<(S, R, Result<T, ProviderError>)>;
 
 /// Reads the objects of all requests.
-pub(super) async fn read_all(session: &Session, expanded: &Expanded, requests: ReadRequests) -> Readings {
+pub(super) async fn read_all(session: &Session, requests: ReadRequests) -> Readings {
     let call = async |connection: &Arc<dyn Connection>, target: &Target, requests: &[ReadRequest]| {
-        read(connection, target, requests, expanded, &session.events).await
+        read(connection, target, requests, &session.events).await
     };
     let readings = ask(session, requests, call).await;
     Readings(readings.into_iter().map(|(key, _, reading)| (key, reading)).collect())
@@ -70,21 +69,17 @@ fn with_missing_answers<T>(answers: Vec<Result<T, ProviderError>>) -> impl Itera
     }))
 }
 
-/// Reads the objects of `requests` on one target, and marks their sensitive values.
+/// Reads the objects of `requests` on one target.
 pub(crate) async fn read(
     connection: &Arc<dyn Connection>,
     target: &Target,
     requests: &[ReadRequest],
-    expanded: &Expanded,
     events: &Events,
 ) -> Vec<Reading> {
     events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
     let readings = connection.read(target, requests).await;
     events.send(Event::ReadDone { target: target.to_string() });
-    let marked = with_missing_answers(readings)
-        .zip(requests)
-        .map(|(reading, request)| reading.map(|observed| observed.map(|o| marked_reading(expanded, request, o))));
-    marked.collect()
+    with_missing_answers(readings).take(requests.len()).collect()
 }
 
 /// Identifies the machines of all nodes. A node that does not answer is reported by its reading.

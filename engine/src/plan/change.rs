@@ -6,6 +6,7 @@ use super::inputs::Inputs;
 use super::model::Change;
 use super::prior::Prior;
 use crate::configuration::expand::Instance;
+use crate::model::decoded::dependencies;
 use crate::model::{Address, NodeName};
 use crate::provider::Action;
 
@@ -41,9 +42,9 @@ impl Change {
         record: &Record,
         action: Action,
     ) -> Self {
-        let Record { resource_type, provider, target, dependencies, .. } = record;
+        let Record { resource_type, provider, target, .. } = record;
         let node = inputs.expanded.bound_node(address, provider, target).map(|node| node.name.clone());
-        let dependencies = dependencies.iter().filter_map(|d| d.parse().ok()).collect();
+        let dependencies = dependencies(record).collect();
         let subject = Subject { address, resource_type, provider, target, node, dependencies };
         Self { identity: Some(record.identity.clone()), ..Self::of(subject, prior, action) }
     }

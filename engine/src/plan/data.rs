@@ -66,7 +66,7 @@ pub(super) fn data_values(
     read: Attributes,
 ) -> Result<Attributes, Failure> {
     let mut values = arguments;
-    values.extend(inputs.expanded.marked(&instance.address.resource, read));
+    values.extend(read);
     inputs.check_postconditions(instance, &values, &draft.values)?;
     Ok(values)
 }

@@ -53,13 +53,13 @@ pub(super) fn decide(
     request: PlanRequest,
     proposal: Proposal,
 ) -> Result<Decision, Failure> {
-    let Inputs { expanded, key, .. } = *inputs;
+    let key = inputs.key;
     let Candidate { instance, recorded, former, superseded, restarted_by } = candidate;
     let address = &instance.address;
     let lifecycle = &instance.resource.lifecycle;
     let displaced = former.is_some() && matches!(proposal.action, ProposedAction::Replace(_));
     let stays = matches!(proposal.action, ProposedAction::NoOp | ProposedAction::Update | ProposedAction::Compare);
-    let mut planned = expanded.marked(&address.resource, proposal.planned);
+    let mut planned = proposal.planned;
     let mut after = seal_attributes(&planned, key);
     let before = request.observed.as_ref().map(|observed| inputs.sealed(observed));
     let record = recorded.as_deref();
@@ -156,8 +156,7 @@ fn changed_identity_attributes(inputs: &Inputs, instance: &Instance, record: &Re
 fn reset_computed(instance: &Instance, planned: &mut Attributes) {
     for attribute in instance.resource_type.schema().attributes.iter().filter(|a| a.computed && !a.optional) {
         if planned.contains_key(attribute.name) {
-            let unknown = if attribute.sensitive { Value::Unknown.sensitive() } else { Value::Unknown };
-            planned.insert(attribute.name.to_owned(), unknown);
+            planned.insert(attribute.name.to_owned(), attribute.mark(Value::Unknown));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::model::is_mark;
+use crate::model::Mark;
 
 /// A difference of one attribute.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,11 +103,16 @@ fn compare(
 ) {
     let before = before.filter(|v| !v.is_null());
     let after = after.filter(|v| !v.is_null());
-    if before == after || before.is_some_and(is_retained) || after.is_some_and(is_retained) {
+    if before == after {
+        return;
+    }
+    let marks = [before, after].map(|value| value.and_then(Mark::of));
+    // A retained value stands for the previous value, whatever that was.
+    if marks.into_iter().flatten().any(Mark::is_retained) {
         return;
     }
     match (before, after) {
-        (Some(Json::Object(old)), Some(Json::Object(new))) if !is_mark(old) && !is_mark(new) => {
+        (Some(Json::Object(old)), Some(Json::Object(new))) if marks == [None, None] => {
             for (name, value) in new {
                 compare_at(path, PathSegment::Name(name.clone()), old.get(name), Some(value), differences);
             }
@@ -134,11 +139,6 @@ fn compare_at(
     path.push(step);
     compare(path, before, after, differences);
     path.pop();
-}
-
-/// Whether the value stands for the previous value, whatever that was.
-fn is_retained(value: &Json) -> bool {
-    value.get(crate::model::RETAINED_KEY).is_some()
 }
 
 #[cfg(test)]

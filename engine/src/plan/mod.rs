@@ -30,7 +30,6 @@ mod import;
 mod inputs;
 mod item;
 mod machines;
-mod marking;
 mod model;
 mod objects;
 mod observed;

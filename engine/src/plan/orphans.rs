@@ -20,6 +20,7 @@ use super::readings::{ReadingKey, Readings};
 use super::selected::Selected;
 use super::superseded::{self, superseded};
 use crate::configuration::expand::Expanded;
+use crate::model::decoded::dependencies;
 use crate::model::{Address, Diagnostic, NodeName};
 use crate::provider::{Action, ProviderError};
 
@@ -166,13 +167,11 @@ fn is_prevented(expanded: &Expanded, address: &Address, record: &Record) -> bool
 /// Returns the records, each after its recorded dependants.
 fn dependants_first<'a>(records: BTreeMap<&'a Address, &'a Arc<Record>>) -> Vec<(&'a Address, &'a Arc<Record>)> {
     let mut graph = DiGraph::<(&Address, &Arc<Record>), ()>::new();
-    let vertices: HashMap<_, _> = records
-        .iter()
-        .map(|(address, record)| (record.address.as_str(), graph.add_node((*address, *record))))
-        .collect();
-    for record in records.values() {
-        for dependency in record.dependencies.iter().filter_map(|d| vertices.get(d.as_str())) {
-            graph.add_edge(vertices[record.address.as_str()], *dependency, ());
+    let vertices: HashMap<_, _> =
+        records.iter().map(|(address, record)| (*address, graph.add_node((*address, *record)))).collect();
+    for (address, record) in &records {
+        for dependency in dependencies(record).filter_map(|dependency| vertices.get(&dependency).copied()) {
+            graph.add_edge(vertices[address], dependency, ());
         }
     }
     match toposort(&graph, None) {

@@ -1,7 +1,5 @@
 //! The pipeline of planning: from the prior state to the draft. The stages are in the other modules of this folder.
 
-use moorfast_state::Snapshot;
-
 use super::calls;
 use super::candidates::{Candidates, candidates};
 use super::data::{DataSources, data_sources, data_values};
@@ -21,7 +19,7 @@ use super::requests;
 use super::selected::Selected;
 use crate::configuration::expand::Instance;
 use crate::configuration::static_values::{deduplicated, with_unknown};
-use crate::model::{Address, Attributes, Mode};
+use crate::model::{Address, Attributes, Decoded, Mode};
 use crate::provider::{ProviderError, Target};
 use crate::session::{Failure, Session};
 
@@ -35,7 +33,7 @@ pub(crate) struct Planner<'a> {
 
 impl Planner<'_> {
     /// Reads the objects and plans every selected instance.
-    pub async fn run(&self, state: &Snapshot) -> Result<Draft, Failure> {
+    pub async fn run(&self, state: &Decoded<'_>) -> Result<Draft, Failure> {
         let inputs = &self.inputs;
         let mut prior = Prior::of(state, &inputs.expanded.manifest.moved);
         let selected = Selected::of(inputs, &prior);
@@ -75,7 +73,7 @@ impl Planner<'_> {
     async fn observe(&self, prior: &mut Prior, selected: &Selected<'_>) -> Result<(Readings, Machines), Failure> {
         let Self { inputs, session, .. } = self;
         let requests = requests::known_objects(inputs, prior, selected, |_| true);
-        let mut readings = calls::read_all(session, inputs.expanded, requests).await;
+        let mut readings = calls::read_all(session, requests).await;
 
         let nodes = machines::nodes(inputs, prior, selected);
         let identified = calls::identify(session, &nodes).await;
@@ -89,7 +87,7 @@ impl Planner<'_> {
         if !again.is_empty() {
             let is_again = |target: &Target| matches!(target, Target::Node(node) if again.contains(&node.name));
             let requests = requests::known_objects(inputs, prior, selected, is_again);
-            let fresh = calls::read_all(session, inputs.expanded, requests).await;
+            let fresh = calls::read_all(session, requests).await;
             let node_of = |key: &_| machines::node_of_reading(inputs, prior, key);
             readings.0.retain(|key, _| node_of(key).is_none_or(|node| !again.contains(&node)));
             readings.0.extend(fresh.0);
@@ -109,7 +107,7 @@ impl Planner<'_> {
         self.plan_data(prior, &data, draft).await?;
         let desired = self.desired(managed, draft)?;
         let remaining = requests::remaining_objects(&self.inputs, prior, &draft.machines, readings, &desired);
-        readings.0.extend(calls::read_all(self.session, self.inputs.expanded, remaining).await.0);
+        readings.0.extend(calls::read_all(self.session, remaining).await.0);
         self.plan_managed(prior, desired, readings, draft).await
     }
 

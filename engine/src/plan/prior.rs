@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
-use moorfast_state::{Record, Snapshot};
+use moorfast_state::Record;
 
 use super::inputs::Inputs;
 use crate::configuration::moves;
 use crate::manifest::Moved;
-use crate::model::{Address, Machine, NodeName};
+use crate::model::{Address, Decoded, Machine, NodeName};
 
 /// The state before the plan.
 #[derive(Default)]
@@ -27,28 +27,23 @@ pub(super) struct Prior {
 
 impl Prior {
     /// Returns the prior state. Records of `[[moved]]` have their new address.
-    pub fn of(state: &Snapshot, moves: &[Moved]) -> Self {
-        let unfinished: HashSet<&str> = state.intents.iter().map(|i| i.address.as_str()).collect();
-        let mut prior = Self { machines: known_machines(state), ..Self::default() };
-        for record in state.records.values() {
-            let Ok(address) = record.address.parse::<Address>() else {
-                prior.warnings.push(format!(
-                    "the record `{}` of the state is ignored: this is not a valid address",
-                    record.address
-                ));
-                continue;
-            };
+    pub fn of(state: &Decoded, moves: &[Moved]) -> Self {
+        let unfinished: HashSet<&Address> = state.intents.iter().map(|(address, _)| address).collect();
+        let recorded: HashSet<&Address> = state.addresses().collect();
+        let warning = |text| format!("the record `{text}` of the state is ignored: this is not a valid address");
+        let warnings = state.invalid_records.iter().map(warning).collect();
+        let mut prior = Self { machines: state.machines.clone(), warnings, ..Self::default() };
+        for (address, record) in &state.records {
             // An open intent means that the operation may be done in part.
-            let incomplete =
-                record.incomplete || !record.pending.is_empty() || unfinished.contains(record.address.as_str());
-            let record = Arc::new(Record { incomplete, ..record.clone() });
-            let destination = moves::destination(moves, &address);
-            match destination.filter(|to| *to != address && !state.records.contains_key(&to.to_string())) {
+            let incomplete = record.incomplete || !record.pending.is_empty() || unfinished.contains(address);
+            let record = Arc::new(Record { incomplete, ..(*record).clone() });
+            let destination = moves::destination(moves, address);
+            match destination.filter(|to| to != address && !recorded.contains(to)) {
                 Some(to) => {
-                    prior.moved.insert(to.clone(), address);
+                    prior.moved.insert(to.clone(), address.clone());
                     prior.records.insert(to, record);
                 }
-                None => _ = prior.records.insert(address, record),
+                None => _ = prior.records.insert(address.clone(), record),
             }
         }
         rename(&mut prior.records, &prior.moved);
@@ -103,14 +98,6 @@ impl Prior {
     }
 }
 
-/// Returns the machines of the state.
-fn known_machines(state: &Snapshot) -> BTreeMap<NodeName, Machine> {
-    let known = |(name, machine): (&String, &serde_json::Value)| {
-        Some((NodeName(name.clone()), serde_json::from_value(machine.clone()).ok()?))
-    };
-    state.nodes.iter().filter_map(known).collect()
-}
-
 /// Replaces moved addresses in all records, so that dependencies and triggers are kept.
 fn rename(records: &mut BTreeMap<Address, Arc<Record>>, moved: &HashMap<Address, Address>) {
     if moved.is_empty() {
@@ -122,7 +109,7 @@ fn rename(records: &mut BTreeMap<Address, Arc<Record>>, moved: &HashMap<Address,
 
 #[cfg(test)]
 mod tests {
-    use moorfast_state::Intent;
+    use moorfast_state::{Intent, Snapshot};
 
     use super::*;
     use crate::model::Span;
@@ -146,7 +133,7 @@ mod tests {
     #[test]
     fn a_moved_record_has_its_new_address_and_others_depend_on_that() {
         let state = state(vec![record("t.old", &[]), record("t.user", &["t.old"])]);
-        let prior = Prior::of(&state, &[moved("t.old", "t.between"), moved("t.between", "t.new")]);
+        let prior = Prior::of(&Decoded::of(&state), &[moved("t.old", "t.between"), moved("t.between", "t.new")]);
         assert_eq!(prior.records.keys().cloned().collect::<Vec<_>>(), ["t.new", "t.user"].map(address));
         assert_eq!(prior.records[&address("t.new")].address, "t.new");
         assert_eq!(prior.records[&address("t.user")].dependencies, ["t.new"]);
@@ -156,7 +143,7 @@ mod tests {
     #[test]
     fn a_record_does_not_move_onto_another_one() {
         let state = state(vec![record("t.old", &[]), record("t.new", &[])]);
-        let prior = Prior::of(&state, &[moved("t.old", "t.new")]);
+        let prior = Prior::of(&Decoded::of(&state), &[moved("t.old", "t.new")]);
         assert_eq!(prior.records.len(), 2);
         assert!(prior.moved.is_empty());
     }
@@ -177,7 +164,7 @@ mod tests {
         let replaced = Record { pending: vec![record("t.b", &[])], ..record("t.b", &[]) };
         let state =
             Snapshot { intents: vec![intent("t.a")], ..state(vec![record("t.a", &[]), replaced, record("t.c", &[])]) };
-        let prior = Prior::of(&state, &[]);
+        let prior = Prior::of(&Decoded::of(&state), &[]);
         let incomplete =
             prior.records.iter().filter(|(_, record)| record.incomplete).map(|(address, _)| address.clone());
         assert_eq!(incomplete.collect::<Vec<_>>(), ["t.a", "t.b"].map(address));
@@ -186,7 +173,7 @@ mod tests {
     #[test]
     fn a_record_without_a_valid_address_is_a_warning() {
         let invalid = Record { address: "what is this".to_owned(), ..record("t.a", &[]) };
-        let prior = Prior::of(&state(vec![invalid]), &[]);
+        let prior = Prior::of(&Decoded::of(&state(vec![invalid])), &[]);
         assert!(prior.records.is_empty());
         assert!(prior.warnings[0].contains("`what is this`"), "{:?}", prior.warnings);
     }

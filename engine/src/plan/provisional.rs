@@ -39,11 +39,11 @@ pub(super) fn decide_provisionally(
     instance: &Instance,
     desired: Attributes,
 ) -> Decision {
-    let Inputs { expanded, key, .. } = *inputs;
+    let key = inputs.key;
     let address = &instance.address;
     let identity = instance.identity(&desired);
     let objects = instance.resource_type.objects(&desired);
-    let planned = with_unknown(instance, expanded.marked(&address.resource, desired));
+    let planned = with_unknown(instance, desired);
     let after = seal_attributes(&planned, key);
     let recorded = prior.records.get(address).cloned();
     let situation = Situation {

@@ -11,6 +11,7 @@ use super::prior::Prior;
 use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::graph::Graph;
 use crate::model::Address;
+use crate::model::decoded::dependencies;
 
 /// The selected instances and records.
 pub(super) struct Selected<'a> {
@@ -86,7 +87,7 @@ fn removable(records: &BTreeMap<Address, Arc<Record>>, options: &PlanOptions) ->
     let mut needs: HashMap<Address, Vec<Address>> = HashMap::new();
     let mut needed_by: HashMap<Address, Vec<Address>> = HashMap::new();
     for (address, record) in records {
-        for needed in record.dependencies.iter().filter_map(|d| d.parse::<Address>().ok()) {
+        for needed in dependencies(record) {
             needs.entry(address.clone()).or_default().push(needed.clone());
             needed_by.entry(needed).or_default().push(address.clone());
         }

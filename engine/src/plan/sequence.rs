@@ -11,6 +11,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use super::item::Item;
 use super::model::Change;
 use crate::model::Address;
+use crate::model::decoded::dependencies;
 use crate::provider::Action;
 
 /// A part of a change.
@@ -223,8 +224,8 @@ impl<'a> Places<'a> {
         let remover = object_of(change).and_then(|object| self.removers.get(&object)).copied();
         let is_other = |removal: &usize| self.removals[i].iter().all(|(_, own)| own != removal);
         edges.extend(remover.filter(is_other).map(|removal| (EdgeReason::Identity, removal, make)));
-        let recorded = self.item(i).and_then(|item| item.recorded.as_ref()).map(|record| parsed(record));
-        let released_first = recorded.unwrap_or_default().into_iter().filter(|d| self.is_released_first(change, d));
+        let recorded = self.item(i).and_then(|item| item.recorded.as_deref()).into_iter().flat_map(dependencies);
+        let released_first = recorded.filter(|d| self.is_released_first(change, d));
         let released = self.removals_of_all(released_first.collect(), false).into_iter().filter(is_other);
         edges.extend(released.map(|d| (EdgeReason::Release, make, d)));
     }
@@ -253,7 +254,7 @@ impl<'a> Places<'a> {
             }
             let removals = self.removals_of(&address);
             if removals.is_empty() && through {
-                queue.extend(self.record(&address).map(parsed).unwrap_or_default());
+                queue.extend(self.record(&address).into_iter().flat_map(dependencies));
             }
             parts.extend(removals);
         }
@@ -280,7 +281,7 @@ impl<'a> Places<'a> {
             OldObject::Own => item.recorded.as_deref().or_else(|| self.owner(&self.changes[i])),
             OldObject::Displaced => self.owner(&self.changes[i]),
         };
-        record.map(parsed).unwrap_or_default()
+        record.into_iter().flat_map(dependencies).collect()
     }
 
     /// Returns the record of the existing object with the new identity of a change.
@@ -296,18 +297,14 @@ impl<'a> Places<'a> {
             return false;
         }
         let mut seen = HashSet::new();
-        let mut queue = self.owner(change).map(parsed).unwrap_or_default();
+        let mut queue: Vec<Address> = self.owner(change).into_iter().flat_map(dependencies).collect();
         while let Some(address) = queue.pop() {
             if seen.insert(address.clone()) {
-                queue.extend(self.record(&address).map(parsed).unwrap_or_default());
+                queue.extend(self.record(&address).into_iter().flat_map(dependencies));
             }
         }
         seen.contains(&change.address)
     }
-}
-
-fn parsed(record: &Record) -> Vec<Address> {
-    record.dependencies.iter().filter_map(|dependency| dependency.parse().ok()).collect()
 }
 
 fn recorded_object(record: &Record) -> Object<'_> {

@@ -147,7 +147,7 @@ fn collect_all(value: &Value, texts: &mut Vec<String>) {
         Value::Number(number) => texts.push(number.to_string()),
         Value::List(items) => items.iter().for_each(|item| collect_all(item, texts)),
         // The names of a sensitive map are as sensitive as its values.
-        Value::Map(map) if map.contains_key(crate::model::SENSITIVE_KEY) => {}
+        sealed if sealed.is_sealed() => {}
         Value::Map(map) => map.iter().for_each(|(name, value)| {
             texts.push(name.clone());
             collect_all(value, texts);

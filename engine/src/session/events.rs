@@ -26,7 +26,7 @@ pub enum Event {
     /// An intent that an earlier run left open was resolved.
     Recovered {
         /// The address of the instance.
-        address: String,
+        address: Address,
         /// What happened, and whether the object exists now.
         message: String,
     },

@@ -14,7 +14,7 @@ use crate::configuration::evaluate::conformed;
 use crate::configuration::expand::{Binding, Expanded};
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::model::{Attributes, Diagnostic};
-use crate::provider::redacting_connection::RedactingConnection;
+use crate::provider::protected_connection::ProtectedConnection;
 use crate::provider::{Class, Connection, Context, Progress, Provider, ProviderError, Redaction, StartPermit};
 
 /// The configured providers of one run, by the name of the provider instance.
@@ -58,7 +58,7 @@ impl Session {
                 let error = Redaction::of(config.values()).error(error);
                 Failure::Provider(alias.clone(), Box::new(error))
             })?;
-            connections.insert(alias, Arc::new(RedactingConnection(connection)));
+            connections.insert(alias, Arc::new(ProtectedConnection(connection)));
         }
         Ok(Self { connections, start_permit, events: events.clone() })
     }

@@ -12,7 +12,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use moorfast_state::Snapshot;
-use serde_json::Value as Json;
 
 use crate::configuration::GraphView;
 use crate::configuration::expand::{Binding, Expanded};
@@ -21,7 +20,7 @@ use crate::configuration::scope::{InstanceScope, Values};
 use crate::configuration::static_values::StaticValues;
 use crate::expression::Expr;
 use crate::manifest::Manifest;
-use crate::model::{Attributes, Diagnostic, Node, Value};
+use crate::model::{Attributes, Decoded, Diagnostic, Mark, Node, Value, unseal};
 use crate::provider::Provider;
 use crate::provider::catalog::Catalog;
 
@@ -127,9 +126,8 @@ impl Workspace {
     pub fn evaluate(&self, expression: &str, state: &Snapshot) -> Result<Value, Vec<Diagnostic>> {
         let expanded = self.expanded()?;
         let mut values = Values::default();
-        for (address, record) in &state.records {
-            let Ok(address) = address.parse() else { continue };
-            values.insert(address, record.attributes.iter().map(|(k, v)| (k.clone(), unsealed(v))).collect());
+        for (address, record) in Decoded::of(state).records {
+            values.insert(address, record.attributes.iter().map(|(k, v)| (k.clone(), unseal(v, &stand_in))).collect());
         }
         let span = crate::model::Span { file: usize::MAX, start: 0, end: expression.len() };
         let expr = Expr::expression(expression, span).map_err(|error| vec![*error])?;
@@ -137,13 +135,7 @@ impl Workspace {
     }
 }
 
-/// Returns a recorded value. A sensitive value becomes an empty sensitive string.
-fn unsealed(json: &Json) -> Value {
-    match json {
-        Json::Object(map) if map.contains_key(crate::model::SENSITIVE_KEY) => Value::from("").sensitive(),
-        Json::Object(map) if crate::model::is_mark(map) => Value::Unknown,
-        Json::Object(map) => Value::Map(map.iter().map(|(k, v)| (k.clone(), unsealed(v))).collect()),
-        Json::Array(items) => Value::List(items.iter().map(unsealed).collect()),
-        scalar => Value::from(scalar.clone()),
-    }
+/// Returns the value that `moorfast console` uses in place of a mark. A sensitive value becomes an empty sensitive string.
+fn stand_in(mark: Mark) -> Value {
+    if mark.is_sensitive() { Value::from("").sensitive() } else { Value::Unknown }
 }

@@ -14,7 +14,7 @@ use crate::configuration::graph::Graph;
 use crate::configuration::moves;
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::configuration::static_values::StaticValues;
-use crate::model::{Address, CheckResult, Diagnostic, NodeChange, NodeName, Value, suggest};
+use crate::model::{Address, CheckResult, Decoded, Diagnostic, NodeChange, NodeName, Value, suggest};
 use crate::plan::{
     Change, Draft, Inputs, Machines, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, Planner,
     rollouts,
@@ -57,12 +57,13 @@ impl Workspace {
         let expanded = self.expanded().map_err(Failure::Manifest)?;
         let mut graph = Graph::new(&expanded).map_err(Failure::Manifest)?;
         let static_values = StaticValues::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
-        check_patterns(&expanded, state, options)?;
+        let decoded = Decoded::of(state);
+        check_patterns(&expanded, &decoded, options)?;
         check_nodes(&expanded, options)?;
         if options.mode == PlanMode::Normal {
             let lost: Vec<_> = moves::without_destination(&expanded)
                 .into_iter()
-                .chain(moves::without_origin(&expanded, state))
+                .chain(moves::without_origin(&expanded, &decoded))
                 .collect();
             if !lost.is_empty() {
                 return Err(Failure::Manifest(lost));
@@ -72,7 +73,7 @@ impl Workspace {
         let inputs = Inputs { expanded: &expanded, graph: &graph, static_values: &static_values, key, options };
         let planner = Planner { inputs, session: &session, tolerates_unread };
         let draft = tokio::select! {
-            draft = planner.run(state) => draft,
+            draft = planner.run(&decoded) => draft,
             () = interrupt.stop.cancelled() => Err(Failure::Interrupted),
         };
         let made = draft.and_then(|mut draft| Ok((self.assemble(&expanded, &mut draft, state, key, options)?, draft)));
@@ -104,7 +105,7 @@ impl Workspace {
             machines: draft.machines,
             owners: draft.owners,
             known_machines: state.nodes.clone(),
-            open: state.intents.clone(),
+            open: decoded.intents.into_iter().map(|(address, intent)| (address, intent.clone())).collect(),
         };
         Ok(Planned { unread: draft.unread, context })
     }
@@ -326,13 +327,12 @@ fn aliases(expanded: &Expanded, state: &Snapshot) -> BTreeSet<String> {
 }
 
 /// Checks that each address of `--target`, `--exclude` and `--replace` exists.
-fn check_patterns(expanded: &Expanded, state: &Snapshot, options: &PlanOptions) -> Result<(), Failure> {
+fn check_patterns(expanded: &Expanded, state: &Decoded, options: &PlanOptions) -> Result<(), Failure> {
     let patterns: Vec<_> = options.targets.iter().chain(&options.exclude).chain(&options.replace).collect();
     if patterns.is_empty() {
         return Ok(());
     }
-    let recorded: Vec<Address> = state.records.keys().filter_map(|a| a.parse().ok()).collect();
-    let known = || expanded.instances.iter().map(|i| &i.address).chain(&recorded);
+    let known = || expanded.instances.iter().map(|i| &i.address).chain(state.addresses());
     let error = |pattern: &Address| {
         let error = Diagnostic::error(format!("the resource `{pattern}` is neither in the manifest nor in the state"));
         let names: Vec<_> = match pattern.key {

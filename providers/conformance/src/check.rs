@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use moorfast_engine::apply::{ChangeResult, Report};
-use moorfast_engine::model::{Address, Diagnostic, RETAINED_KEY, Severity, Sources, UNKNOWN_KEY};
+use moorfast_engine::model::{Address, Diagnostic, Mark, Severity, Sources};
 use moorfast_engine::plan::{Change, Plan, PlanMode, PlanOptions};
 use moorfast_engine::provider::{Action, Provider};
 use moorfast_engine::session::{Failure, Interrupt};
@@ -263,9 +263,8 @@ fn shows_plan(planned: &Change, second: &Plan) -> Result<(), Violation> {
 /// Whether a sealed value, or a part of it, was unknown or kept as it is.
 fn is_open(value: &Json) -> bool {
     match value {
-        Json::Object(map) => {
-            map.contains_key(UNKNOWN_KEY) || map.contains_key(RETAINED_KEY) || map.values().any(is_open)
-        }
+        _ if Mark::of(value).is_some_and(|mark| mark.is_unknown() || mark.is_retained()) => true,
+        Json::Object(map) => map.values().any(is_open),
         Json::Array(items) => items.iter().any(is_open),
         _ => false,
     }

@@ -1,6 +1,6 @@
 //! The subject of a read or an operation: the desired and the recorded attributes of one object.
 
-use moorfast_engine::model::{Attributes, SENSITIVE_KEY, Schema, Value};
+use moorfast_engine::model::{Attributes, Mark, Schema, Value, unseal};
 use moorfast_engine::provider::{Operation, OperationAction, ReadRequest};
 use moorfast_engine::state::Record;
 
@@ -122,14 +122,6 @@ fn with_observed_values(desired: &Attributes, operation: &Operation) -> Attribut
 
 /// Returns the attributes of a record. Sensitive values are only known to exist.
 pub(crate) fn recorded_attributes(record: &Record) -> Attributes {
-    record.attributes.iter().map(|(name, value)| (name.clone(), unseal(value))).collect()
-}
-
-fn unseal(json: &serde_json::Value) -> Value {
-    match json {
-        serde_json::Value::Object(map) if map.contains_key(SENSITIVE_KEY) => Value::Retained.sensitive(),
-        serde_json::Value::Object(map) => Value::Map(map.iter().map(|(k, v)| (k.clone(), unseal(v))).collect()),
-        serde_json::Value::Array(items) => Value::List(items.iter().map(unseal).collect()),
-        scalar => Value::from(scalar.clone()),
-    }
+    let stand_in = |mark: Mark| if mark.is_sensitive() { Value::Retained.sensitive() } else { Value::Retained };
+    record.attributes.iter().map(|(name, value)| (name.clone(), unseal(value, &stand_in))).collect()
 }

@@ -15,7 +15,7 @@ use crate::provider::Action;
 /// An intent of an earlier run that is resolved now.
 pub(in crate::apply) struct Recovered {
     /// The address of the instance, as the earlier run named it.
-    pub address: String,
+    pub address: Address,
     /// What happened, and whether the object exists now.
     pub message: String,
 }
@@ -50,16 +50,15 @@ impl Journal<'_> {
     /// # Errors
     /// If the state cannot be written.
     pub async fn close_intents(&self, context: &ApplyContext) -> Result<Vec<Recovered>, StateError> {
-        let moved = context.plan.changes.iter().filter_map(|c| Some((c.moved_from.as_ref()?.to_string(), &c.address)));
-        let moved: HashMap<String, &Address> = moved.collect();
-        let closes = context.open.iter().filter_map(|intent| {
-            let address = moved.get(&intent.address).map(|to| (*to).clone()).or_else(|| intent.address.parse().ok());
+        let moved = context.plan.changes.iter().filter_map(|c| Some((c.moved_from.as_ref()?, &c.address)));
+        let moved: HashMap<&Address, &Address> = moved.collect();
+        let closes = context.open.iter().filter_map(|(address, intent)| {
             // An intent of an instance that this plan did not read stays open.
-            let item = context.items.get(&address?)?;
+            let item = context.items.get(moved.get(address).copied().unwrap_or(address))?;
             let exists = item.observed.is_some() || item.former.is_some();
             Some(async move {
                 self.lock.finish(&intent.id, Outcome::Unchanged).await?;
-                Ok(recovered(intent, exists))
+                Ok(recovered(address, intent, exists))
             })
         });
         try_join_all(closes).await
@@ -142,12 +141,12 @@ impl Journal<'_> {
     }
 }
 
-fn recovered(intent: &Intent, exists: bool) -> Recovered {
+fn recovered(address: &Address, intent: &Intent, exists: bool) -> Recovered {
     let message = format!(
         "an earlier run died during the {} operation of {}; the object {} now",
         intent.action,
         intent.started_at.strftime("%F %T UTC"),
         if exists { "exists" } else { "does not exist" }
     );
-    Recovered { address: intent.address.clone(), message }
+    Recovered { address: address.clone(), message }
 }

@@ -3,7 +3,7 @@
 use moorfast_state::SealKey;
 use serde_json::{Map, Value as Json};
 
-use crate::model::{Attributes, UNKNOWN_KEY, Value, is_mark};
+use crate::model::{Attributes, Mark, Value};
 
 /// Returns the sealed attributes of an object that is about to be created.
 ///
@@ -22,7 +22,7 @@ pub(super) fn provisional_attributes(
 }
 
 fn part(desired: &Value, planned: Option<&Json>, identity: &str, key: &SealKey) -> Json {
-    let known = planned.filter(|shown| shown.get(UNKNOWN_KEY).is_none());
+    let known = planned.filter(|shown| !Mark::of(shown).is_some_and(Mark::is_unknown));
     match (desired, known) {
         (Value::Map(map), shown) if shown.is_none_or(is_open) => {
             let member = |(name, value): (&String, &Value)| {
@@ -42,7 +42,7 @@ fn part(desired: &Value, planned: Option<&Json>, identity: &str, key: &SealKey) 
 }
 
 fn is_open(shown: &Json) -> bool {
-    shown.as_object().is_some_and(|object| !is_mark(object))
+    shown.is_object() && Mark::of(shown).is_none()
 }
 
 #[cfg(test)]

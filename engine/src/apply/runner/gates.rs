@@ -225,7 +225,7 @@ impl GateEvaluation {
             }
             GateEvaluation::Check { expanded, mut values, unselected, place } => {
                 for instances in unselected {
-                    instances.read(&expanded, &mut values).await?;
+                    instances.read(&mut values).await?;
                 }
                 wait_for_check(&expanded, &values, &expanded.checks[place], limit).await
             }

@@ -28,8 +28,6 @@ pub(super) fn outcome(
     if let Part::Remove(old) = part.part {
         return (journal.removed(context, part, old), Ok(notes));
     }
-    let address = &context.change(part.change).address;
-    let attributes = context.expanded.marked(&address.resource, attributes);
     let outcome = journal.made(context, part, &attributes, private);
     let mut values = desired.unwrap_or_default();
     values.retain(|_, value| !value.is_null());
@@ -48,7 +46,7 @@ pub(super) fn learn_data(
     data: Attributes,
 ) -> Result<(), ProviderError> {
     let mut values = arguments;
-    values.extend(context.expanded.marked(&context.change(change).address.resource, data));
+    values.extend(data);
     learn(context, change, values)
 }
 

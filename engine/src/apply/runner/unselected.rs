@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::apply::context::ApplyContext;
-use crate::configuration::expand::Expanded;
 use crate::configuration::scope::Values;
 use crate::model::{Address, Mode, Value};
 use crate::provider::{Class, Connection, DataRequest, ProviderError, ReadRequest, Target};
@@ -52,21 +51,21 @@ impl UnselectedInstances {
     ///
     /// # Errors
     /// If an instance cannot be read or does not exist.
-    pub async fn read(self, expanded: &Expanded, values: &mut Values) -> Result<(), ProviderError> {
+    pub async fn read(self, values: &mut Values) -> Result<(), ProviderError> {
         let Self { connection, target, objects, data } = self;
         if !objects.is_empty() {
             let results = connection.read(&target, &objects).await;
             for (ReadRequest { address, desired, .. }, result) in objects.into_iter().zip(results) {
                 let absent = || ProviderError::new(Class::Failed, format!("{address} does not exist"));
                 let mut attributes = desired.unwrap_or_default();
-                attributes.extend(expanded.marked(&address.resource, result?.ok_or_else(absent)?.attributes));
+                attributes.extend(result?.ok_or_else(absent)?.attributes);
                 values.insert(address, attributes);
             }
         }
         if !data.is_empty() {
             let results = connection.read_data(&target, &data).await;
             for (DataRequest { address, mut arguments, .. }, result) in data.into_iter().zip(results) {
-                arguments.extend(expanded.marked(&address.resource, result?));
+                arguments.extend(result?);
                 values.insert(address, arguments);
             }
         }

@@ -28,9 +28,9 @@ fn object(
     let (mut conformed, mut errors) = (BTreeMap::new(), ConformErrors::new());
     for attribute in schema {
         let name = join(path, attribute.name);
-        let mark = |value: Value| if attribute.sensitive { value.sensitive() } else { value };
         // Marked before the checks, so that no message shows it.
-        let written = members.remove(attribute.name).filter(|value| !value.is_null()).map(mark);
+        let written =
+            members.remove(attribute.name).filter(|value| !value.is_null()).map(|value| attribute.mark(value));
         let value = match written {
             Some(_) if !attribute.optional => {
                 errors.push((name, "is computed by the provider and cannot be set".to_owned()));
@@ -48,7 +48,7 @@ fn object(
                 continue;
             }
             None => match &attribute.default {
-                Some(default) => mark(default.clone()),
+                Some(default) => attribute.mark(default.clone()),
                 None => continue,
             },
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_engine::model::{Attributes, SENSITIVE_KEY, Value, YamlDocument, yaml_documents};
+use moorfast_engine::model::{Attributes, Value, YamlDocument, yaml_documents};
 use moorfast_engine::provider::Redaction;
 use serde_json::Value as Json;
 
@@ -264,7 +264,7 @@ fn seal_secret(declared: &mut BTreeMap<String, Value>) {
 pub(crate) fn shape(declared: &Value) -> Json {
     match declared.reveal() {
         Value::Unknown | Value::Retained | Value::Sensitive(_) => Json::Bool(true),
-        Value::Map(map) if map.contains_key(SENSITIVE_KEY) => Json::Bool(true),
+        sealed if sealed.is_sealed() => Json::Bool(true),
         Value::Map(map) => Json::Object(map.iter().map(|(k, v)| (k.clone(), shape(v))).collect()),
         Value::List(items) => items.iter().map(shape).collect(),
         Value::Null => Json::Null,
@@ -317,11 +317,7 @@ fn mark_like(value: Value, declared: &Value) -> Value {
 }
 
 fn is_marked(value: &Value) -> bool {
-    match value {
-        Value::Sensitive(_) => true,
-        Value::Map(map) => map.contains_key(SENSITIVE_KEY),
-        _ => false,
-    }
+    matches!(value, Value::Sensitive(_)) || value.is_sealed()
 }
 
 /// Returns the redaction of the sensitive values in `declared`, plain and base64-decoded.

@@ -1,4 +1,4 @@
-//! A connection that removes the sensitive values of its requests from all messages.
+//! A connection that protects sensitive values: it marks them in all results, and removes them from all messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,16 +6,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use super::marking::{marked, marked_reading};
 use crate::model::{Address, Attributes, Identified, Machine, Value};
 use crate::provider::{
     Applied, Connection, DataRequest, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
     ReadRequest, Redaction, Target,
 };
 
-/// A connection of a provider with redacted messages.
+/// A connection of a provider with marked results and redacted messages.
 ///
-/// Programs and servers quote the values that they reject, so the messages of all providers are redacted here.
-pub(crate) struct RedactingConnection(pub Arc<dyn Connection>);
+/// A provider may return a sensitive value without a mark, so the results of all providers are marked here. Programs and servers quote the values that they
+/// reject, so the messages of all providers are redacted here.
+pub(crate) struct ProtectedConnection(pub Arc<dyn Connection>);
 
 /// The values of a request.
 trait RequestValues {
@@ -59,13 +61,16 @@ fn redaction<R: RequestValues>(requests: &[R]) -> Redaction {
     Redaction::of(requests.iter().flat_map(RequestValues::values))
 }
 
-/// Returns `answers`, redacted if at least one of them contains text.
-fn redacted<T, R: RequestValues>(
+/// Returns `answers`, each marked for its request, and redacted if at least one of them contains text.
+fn protected<T, R: RequestValues>(
     requests: &[R],
     answers: Vec<Result<T, ProviderError>>,
+    mark: impl Fn(&R, T) -> T,
     has_text: impl Fn(&T) -> bool,
     redact: impl Fn(&Redaction, T) -> T,
 ) -> Vec<Result<T, ProviderError>> {
+    let of_requests = requests.iter().zip(answers);
+    let answers: Vec<_> = of_requests.map(|(request, answer)| answer.map(|answer| mark(request, answer))).collect();
     if !answers.iter().any(|answer| answer.as_ref().map_or(true, &has_text)) {
         return answers;
     }
@@ -78,7 +83,7 @@ fn redacted<T, R: RequestValues>(
 }
 
 #[async_trait]
-impl Connection for RedactingConnection {
+impl Connection for ProtectedConnection {
     async fn identify(&self, target: &Target) -> Result<Option<Identified>, ProviderError> {
         self.0.identify(target).await
     }
@@ -96,12 +101,17 @@ impl Connection for RedactingConnection {
     }
 
     async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
-        redacted(requests, self.0.read(target, requests).await, |_| false, |_, observed| observed)
+        let mark = |request: &ReadRequest, read: Option<Observed>| read.map(|read| marked_reading(request, read));
+        protected(requests, self.0.read(target, requests).await, mark, |_| false, |_, observed| observed)
     }
 
     async fn plan(&self, target: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
+        let mark = |request: &PlanRequest, proposal: Proposal| Proposal {
+            planned: marked(request.resource_type.schema(), proposal.planned),
+            ..proposal
+        };
         let has_text = |proposal: &Proposal| !proposal.notes.is_empty() || !proposal.consequences.is_empty();
-        redacted(requests, self.0.plan(target, requests).await, has_text, |redaction, proposal| Proposal {
+        protected(requests, self.0.plan(target, requests).await, mark, has_text, |redaction, proposal| Proposal {
             notes: proposal.notes.iter().map(|note| redaction.text(note)).collect(),
             consequences: proposal.consequences.into_iter().map(|c| redaction.consequence(c)).collect(),
             ..proposal
@@ -119,6 +129,13 @@ impl Connection for RedactingConnection {
             // A call may have thousands of operations: the redaction is collected once, and only if a message needs it.
             let mut known = None;
             while let Some((place, outcome)) = receiver.recv().await {
+                let outcome = outcome.map(|applied| match operations.get(place) {
+                    Some(operation) => {
+                        let attributes = marked(operation.resource_type.schema(), applied.attributes);
+                        Applied { attributes, ..applied }
+                    }
+                    None => applied,
+                });
                 let outcome = match outcome {
                     Ok(applied) if applied.notes.is_empty() => Ok(applied),
                     Ok(applied) => {
@@ -136,7 +153,8 @@ impl Connection for RedactingConnection {
     }
 
     async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
-        redacted(requests, self.0.read_data(target, requests).await, |_| false, |_, data| data)
+        let mark = |request: &DataRequest, data| marked(request.data_source.schema(), data);
+        protected(requests, self.0.read_data(target, requests).await, mark, |_| false, |_, data| data)
     }
 
     async fn explain(&self, target: &Target, requests: &[ReadRequest]) -> Vec<String> {
