@@ -1,12 +1,7 @@
-//! The layers of the engine: each folder of `src` imports only from the folders before it in [`LAYERS`], and the modules of some folders import each other
-//! without circles.
+//! The layers of the engine: each folder of `src` imports only from the folders before it in [`LAYERS`].
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
-
-use petgraph::algo::tarjan_scc;
-use petgraph::graphmap::DiGraphMap;
 
 /// The layers as `lib.rs` lists them. A layer imports from those before it.
 const LAYERS: [&str; 12] = [
@@ -23,9 +18,6 @@ const LAYERS: [&str; 12] = [
     "apply",
     "workspace",
 ];
-
-/// The layers whose modules have no circles.
-const LAYERS_WITHOUT_CIRCLES: [&str; 2] = ["configuration", "plan"];
 
 #[test]
 fn a_layer_imports_only_from_lower_layers() {
@@ -55,53 +47,6 @@ fn place(layer: &str) -> Option<usize> {
 /// Returns the layers that a line of code names: `use crate::plan::Plan`, `crate::plan::Plan::new()`.
 fn layers_in(line: &str) -> impl Iterator<Item = &str> {
     line.split("crate::").skip(1).map(first_name)
-}
-
-#[test]
-fn the_modules_of_a_layer_import_each_other_without_circles() {
-    for layer in LAYERS_WITHOUT_CIRCLES {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(layer);
-        let files = rust_files(&folder).unwrap();
-        let name = |file: &Path| file.file_stem().unwrap().to_str().unwrap().to_owned();
-        let modules: BTreeMap<String, String> = files.iter().map(|file| (name(file), code_of(file).unwrap())).collect();
-        let exports = exports(&modules["mod"]);
-        let mut graph: DiGraphMap<&str, ()> = DiGraphMap::new();
-        for (module, code) in modules.iter().filter(|(module, _)| *module != "mod") {
-            for imported in names_in(layer, code) {
-                let imported = exports.get(imported).copied().unwrap_or(imported);
-                if let Some((imported, _)) = modules.get_key_value(imported).filter(|(imported, _)| *imported != module)
-                {
-                    graph.add_edge(module, imported, ());
-                }
-            }
-        }
-        assert!(graph.edge_count() >= modules.len() - 2, "{layer} has more imports than {graph:?}");
-        let circles: Vec<_> = tarjan_scc(&graph).into_iter().filter(|circle| circle.len() > 1).collect();
-        assert!(circles.is_empty(), "these modules of {layer} import each other: {circles:?}");
-    }
-}
-
-/// Returns the module of each name that `mod.rs` exports: `pub use model::{Change, Plan};`.
-fn exports(code: &str) -> HashMap<&str, &str> {
-    let uses = code.split("use ").skip(1).filter_map(|rest| rest.split(';').next()?.split_once("::"));
-    uses.flat_map(|(module, names)| members(names).map(move |name| (name, module))).collect()
-}
-
-/// Returns the names of its own layer that a module imports: the modules, or what `mod.rs` exports.
-fn names_in<'a>(layer: &str, code: &'a str) -> impl Iterator<Item = &'a str> {
-    let own = format!("crate::{layer}::");
-    let paths: Vec<&str> = code.split("super::").skip(1).chain(code.split(own.as_str()).skip(1)).collect();
-    paths.into_iter().flat_map(members)
-}
-
-/// Returns the names that a path imports: `a` of `a::b`, and all names of `{a::b, c}`.
-fn members(path: &str) -> impl Iterator<Item = &str> {
-    let is_separator = |c: char| !c.is_alphanumeric() && c != '_';
-    let names: Vec<&str> = match path.strip_prefix('{') {
-        Some(group) => group.split(';').next().unwrap_or_default().split(is_separator).collect(),
-        None => vec![first_name(path)],
-    };
-    names.into_iter()
 }
 
 fn first_name(path: &str) -> &str {

@@ -3,7 +3,7 @@
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::load::Loader;
+use super::loader::Loader;
 use super::reader::{Entry, Reader};
 use super::resource::conditions;
 use super::schema_check;

@@ -1,17 +1,17 @@
 //! Loading a manifest from a file or a folder. All errors are reported at once.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use moorfast_state::{Digest, bounded};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::loader::Loader;
 use super::reader::{Entry, Reader};
 use super::{Manifest, blocks, policy, references, resource, rollout, variable};
 use crate::expression::Files;
 use crate::manifest::terraform;
-use crate::model::{Diagnostic, SourceFile, Sources, Span, is_identifier, suggest};
+use crate::model::{Diagnostic, SourceFile, Sources, Span, suggest};
 
 const TABLES: [&str; 14] = [
     "variables",
@@ -83,12 +83,21 @@ impl Manifest {
         mut problems: Vec<Diagnostic>,
     ) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
         let mut manifest = Manifest { root, digest: Some(digest(&sources)), ..Manifest::default() };
-        let mut loader = Loader { manifest: &mut manifest, places: BTreeMap::new(), is_complete: problems.is_empty() };
+        let mut loader = Loader::new(&mut manifest);
+        let mut is_complete = problems.is_empty();
         for (file, source) in sources.files.iter().enumerate() {
-            problems.extend(loader.file(file, &source.text));
+            match DeTable::parse_recoverable(&source.text) {
+                (document, errors) if errors.is_empty() => {
+                    problems.extend(loader.file(Reader::new(file, &source.text), document.get_ref()));
+                }
+                (_, errors) => {
+                    is_complete = false;
+                    problems.extend(syntax_errors(file, &source.text, &errors));
+                }
+            }
         }
         // The definitions of an unreadable file would be reported as missing.
-        if loader.is_complete {
+        if is_complete {
             problems.extend(references::check(&manifest));
         }
         if problems.is_empty() {
@@ -142,24 +151,10 @@ fn digest(sources: &Sources) -> Digest {
     Digest::of(&bytes)
 }
 
-/// Fills a manifest, one file after the other.
-pub(super) struct Loader<'m> {
-    pub(super) manifest: &'m mut Manifest,
-    /// The place of each definition, by its kind and name.
-    places: BTreeMap<String, Span>,
-    /// Whether all files could be parsed.
-    is_complete: bool,
-}
-
 impl Loader<'_> {
-    fn file(&mut self, file: usize, text: &str) -> Vec<Diagnostic> {
-        let (document, errors) = DeTable::parse_recoverable(text);
-        if !errors.is_empty() {
-            self.is_complete = false;
-            return syntax_errors(file, text, &errors);
-        }
-        let mut reader = Reader::new(file, text);
-        for entry in reader.entries(document.get_ref()) {
+    /// Reads the tables of one file. Returns all errors in them.
+    fn file<'a>(&mut self, mut reader: Reader<'a>, tables: &'a DeTable<'a>) -> Vec<Diagnostic> {
+        for entry in reader.entries(tables) {
             self.table(&mut reader, entry);
         }
         reader.diagnostics
@@ -215,30 +210,6 @@ impl Loader<'_> {
             if self.define(reader, "local", &local.name, local.span) {
                 let expr = reader.expr(local.value);
                 self.manifest.locals.insert(local.name, expr);
-            }
-        }
-    }
-
-    /// Records that `name` is defined at `span`. Returns false, with an error, if the name is not valid or is already defined.
-    pub(super) fn define(&mut self, reader: &mut Reader, kind: &str, name: &str, span: Span) -> bool {
-        let is_name = match kind {
-            // Nodes are named like hosts.
-            "node" => {
-                !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-            }
-            _ => name.split('.').all(is_identifier),
-        };
-        if !is_name {
-            let help = "a name consists of letters, digits, `_` and `-`, and does not start with a digit".to_owned();
-            reader.error_with(span, format!("`{name}` is not a valid name of a {kind}"), Some(help));
-            return false;
-        }
-        match self.places.insert(format!("{kind} {name}"), span) {
-            None => true,
-            Some(first) => {
-                let duplicate = Diagnostic::error(format!("the {kind} `{name}` is defined twice"));
-                reader.diagnostics.push(duplicate.at(span, "second definition").related(first, "first definition"));
-                false
             }
         }
     }

@@ -5,6 +5,7 @@ mod format;
 pub(crate) mod http_block;
 mod inventory;
 pub(crate) mod load;
+mod loader;
 pub(crate) mod locals;
 mod policy;
 pub(crate) mod reader;

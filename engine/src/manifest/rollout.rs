@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::load::Loader;
+use super::loader::Loader;
 use super::reader::{Entry, Reader};
 use crate::model::{Address, Span};
 

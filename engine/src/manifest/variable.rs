@@ -7,7 +7,7 @@ use hcl::edit::expr::{Expression, FuncCall, ObjectKey};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::load::Loader;
+use super::loader::Loader;
 use super::reader::Reader;
 use super::resource::conditions;
 use super::{ObjectAttribute, Variable, VariableType};

@@ -4,14 +4,14 @@
 //!
 //! | stage | module | from | to |
 //! |---|---|---|---|
-//! | 1 | `prior` | the state | [`Prior`](prior::Prior): the records by their address in the manifest |
-//! | 2 | `selected` | `--target`, `--exclude` | [`Selected`](selected::Selected): the instances and records to plan |
-//! | 3 | `requests`, `calls` | the records and the manifest | [`Readings`](readings::Readings): the observed objects |
-//! | 4 | `machines`, `calls` | the machines that answer | [`Machines`]; the readings without those of other machines |
+//! | 1 | `prior` | the state | `Prior`: the records by their address in the manifest |
+//! | 2 | `selected` | `--target`, `--exclude` | `Selected`: the instances and records to plan |
+//! | 3 | `requests`, `calls` | the records and the manifest | `Readings`: the observed objects |
+//! | 4 | `machines`, `calls` | the machines that answer | `Machines`; the readings without those of other machines |
 //! | 5 | `data`, `candidates`, `calls` | the readings and the decisions of earlier waves | the values of data sources, the proposals of the providers |
-//! | 6 | `decide`, `provisional` | a proposal | [`Decision`](draft::Decision): a change with its reasons |
+//! | 6 | `decide`, `provisional` | a proposal | `Decision`: a change with its reasons |
 //! | 7 | `orphans` | the records that no instance has | decisions to remove them |
-//! | 8 | `replacements` | all decisions | the order of replacements in the [`Draft`] |
+//! | 8 | `replacements` | all decisions | the order of replacements in the `Draft` |
 //!
 //! `planner` runs the stages: 5 and 6 once for each wave of the graph. A refresh has only the stages 1 to 4 and `refresh`.
 

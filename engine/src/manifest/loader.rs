@@ -1,0 +1,44 @@
+//! What the readers of all blocks fill: the manifest, and the places of its definitions.
+
+use std::collections::BTreeMap;
+
+use super::Manifest;
+use super::reader::Reader;
+use crate::model::{Diagnostic, Span, is_identifier};
+
+/// Fills a manifest, one file after the other.
+pub(super) struct Loader<'m> {
+    pub(super) manifest: &'m mut Manifest,
+    /// The place of each definition, by its kind and name.
+    places: BTreeMap<String, Span>,
+}
+
+impl<'m> Loader<'m> {
+    pub(super) fn new(manifest: &'m mut Manifest) -> Self {
+        Self { manifest, places: BTreeMap::new() }
+    }
+
+    /// Records that `name` is defined at `span`. Returns false, with an error, if the name is not valid or is already defined.
+    pub(super) fn define(&mut self, reader: &mut Reader, kind: &str, name: &str, span: Span) -> bool {
+        let is_name = match kind {
+            // Nodes are named like hosts.
+            "node" => {
+                !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+            }
+            _ => name.split('.').all(is_identifier),
+        };
+        if !is_name {
+            let help = "a name consists of letters, digits, `_` and `-`, and does not start with a digit".to_owned();
+            reader.error_with(span, format!("`{name}` is not a valid name of a {kind}"), Some(help));
+            return false;
+        }
+        match self.places.insert(format!("{kind} {name}"), span) {
+            None => true,
+            Some(first) => {
+                let duplicate = Diagnostic::error(format!("the {kind} `{name}` is defined twice"));
+                reader.diagnostics.push(duplicate.at(span, "second definition").related(first, "first definition"));
+                false
+            }
+        }
+    }
+}
