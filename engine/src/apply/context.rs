@@ -25,7 +25,7 @@ pub(crate) struct ApplyContext {
     pub items: HashMap<Address, Item>,
     pub values: Values,
     /// What was known when the world was read.
-    pub static_values: StaticValues,
+    pub static_values: Arc<StaticValues>,
     pub key: SealKey,
     /// The changes that are stale because their object changed after the review, with the differences.
     pub stale: HashMap<Address, Vec<String>>,

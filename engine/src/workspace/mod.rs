@@ -38,6 +38,14 @@ pub struct Workspace {
     pub site: String,
     /// The manifest, expanded by the first operation that needs it.
     expanded: OnceLock<Arc<Expanded>>,
+    /// The expanded manifest, evaluated by the first operation that needs it.
+    evaluated: OnceLock<Arc<Evaluated>>,
+}
+
+/// What is known from the manifest alone.
+pub(crate) struct Evaluated {
+    pub graph: Graph,
+    pub static_values: Arc<StaticValues>,
 }
 
 impl Workspace {
@@ -49,7 +57,8 @@ impl Workspace {
         data_dir: PathBuf,
         site: String,
     ) -> Self {
-        Self { manifest, providers, variables, data_dir, site, expanded: OnceLock::new() }
+        let (expanded, evaluated) = (OnceLock::new(), OnceLock::new());
+        Self { manifest, providers, variables, data_dir, site, expanded, evaluated }
     }
 
     /// Returns the expanded manifest.
@@ -62,6 +71,17 @@ impl Workspace {
         Ok(self.expanded.get_or_init(|| expanded).clone())
     }
 
+    /// Returns the graph and the static values of the expanded manifest.
+    fn evaluated(&self) -> Result<Arc<Evaluated>, Vec<Diagnostic>> {
+        if let Some(evaluated) = self.evaluated.get() {
+            return Ok(evaluated.clone());
+        }
+        let expanded = self.expanded()?;
+        let mut graph = Graph::new(&expanded)?;
+        let static_values = Arc::new(StaticValues::new(&expanded, &mut graph)?);
+        Ok(self.evaluated.get_or_init(|| Arc::new(Evaluated { graph, static_values })).clone())
+    }
+
     /// Checks everything that needs neither the state nor any target, and returns the errors and warnings.
     pub fn validate(&self) -> Vec<Diagnostic> {
         let expanded = match self.expanded() {
@@ -69,10 +89,7 @@ impl Workspace {
             Err(errors) => return errors,
         };
         let outputs = self.manifest.outputs.values().map(|output| &output.value);
-        let mut errors = match Graph::new(&expanded).and_then(|mut graph| StaticValues::new(&expanded, &mut graph)) {
-            Ok(_) => Vec::new(),
-            Err(errors) => errors,
-        };
+        let mut errors = self.evaluated().err().unwrap_or_default();
         let scope = InstanceScope::new(&expanded, Values::none(), Binding::default());
         let free = outputs.chain(self.manifest.locals.values()).filter_map(|expr| expr.evaluate(&scope).err());
         errors.extend(free.flatten());
@@ -114,9 +131,7 @@ impl Workspace {
     /// If the manifest is invalid. A cycle is one of the errors.
     pub fn graph(&self) -> Result<GraphView, Vec<Diagnostic>> {
         let expanded = self.expanded()?;
-        let mut graph = Graph::new(&expanded)?;
-        StaticValues::new(&expanded, &mut graph)?;
-        Ok(graph.view(&expanded))
+        Ok(self.evaluated()?.graph.view(&expanded))
     }
 
     /// Evaluates an expression of `moorfast console`. Resources have their recorded values.

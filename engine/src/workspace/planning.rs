@@ -10,10 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::{ApplyContext, ApplyOptions, Report, apply, describe};
 use crate::check::{When, run_checks};
 use crate::configuration::expand::{Binding, Expanded};
-use crate::configuration::graph::Graph;
 use crate::configuration::moves;
 use crate::configuration::scope::{InstanceScope, Values};
-use crate::configuration::static_values::StaticValues;
 use crate::model::{Address, CheckResult, Decoded, Diagnostic, NodeChange, NodeName, Value, suggest};
 use crate::plan::{
     Change, Draft, Inputs, Machines, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, Planner,
@@ -22,7 +20,7 @@ use crate::plan::{
 use crate::policy;
 use crate::provider::{Action, ProviderError};
 use crate::session::{Events, Failure, Interrupt, Session};
-use crate::workspace::Workspace;
+use crate::workspace::{Evaluated, Workspace};
 
 /// A plan with the connections and values that its apply needs.
 pub struct Planned {
@@ -55,8 +53,8 @@ impl Workspace {
         tolerates_unread: bool,
     ) -> Result<Planned, Failure> {
         let expanded = self.expanded().map_err(Failure::Manifest)?;
-        let mut graph = Graph::new(&expanded).map_err(Failure::Manifest)?;
-        let static_values = StaticValues::new(&expanded, &mut graph).map_err(Failure::Manifest)?;
+        let evaluated = self.evaluated().map_err(Failure::Manifest)?;
+        let Evaluated { graph, static_values } = &*evaluated;
         let decoded = Decoded::of(state);
         check_patterns(&expanded, &decoded, options)?;
         check_nodes(&expanded, options)?;
@@ -70,7 +68,7 @@ impl Workspace {
             }
         }
         let session = Session::open(&expanded, aliases(&expanded, state), &self.data_dir, events, interrupt).await?;
-        let inputs = Inputs { expanded: &expanded, graph: &graph, static_values: &static_values, key, options };
+        let inputs = Inputs { expanded: &expanded, graph, static_values, key, options };
         let planner = Planner { inputs, session: &session, tolerates_unread };
         let draft = tokio::select! {
             draft = planner.run(&decoded) => draft,
@@ -97,7 +95,7 @@ impl Workspace {
             records: draft.records,
             items: draft.items,
             values: draft.values,
-            static_values,
+            static_values: static_values.clone(),
             key: key.clone(),
             stale: Default::default(),
             unread: draft.unread.iter().cloned().collect(),
