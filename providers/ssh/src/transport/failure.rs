@@ -109,10 +109,10 @@ impl ConnectFailure {
         self.timed_out.is_none() && is_drop(&self.output)
     }
 
-    /// Whether ssh refused the host key, or does not know the option that checks a pinned fingerprint: OpenSSH before 8.5.
+    /// Whether ssh refused the host key, or could not check a pinned fingerprint: OpenSSH before 8.5 does not know the option, and ssh runs no command if the
+    /// group of its process is not that of its user, as in a container with `runAsUser`.
     pub(super) fn is_about_host_key(&self) -> bool {
-        let has = |text: &str| self.output.contains(text);
-        has("ost key verification failed") || has("ad configuration option: knownhostscommand")
+        self.output.contains("ost key verification failed") || failed_to_check(&self.output)
     }
 
     /// Returns the error of a connection to `node`.
@@ -129,9 +129,15 @@ impl ConnectFailure {
     }
 }
 
+/// Whether `output` names the option that checks a pinned fingerprint. ssh names it only in errors, not in the refusal of a key.
+fn failed_to_check(output: &str) -> bool {
+    output.to_ascii_lowercase().contains("knownhostscommand")
+}
+
 /// Whether `output` shows a connection that was dropped before the key exchange, so that a retry makes sense.
 fn is_drop(output: &str) -> bool {
     !output.contains("ost key verification failed")
+        && !failed_to_check(output)
         && PATTERNS.iter().all(|pattern| !output.contains(pattern.text))
         && DROPPED.iter().any(|drop| output.contains(drop))
 }
@@ -246,6 +252,20 @@ pub(crate) fn from_sudo(node: &Node, output: &[String]) -> Option<ProviderError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failed_check_of_a_pinned_fingerprint_is_not_a_failed_connection() {
+        let failed = |output: &str| {
+            let failure = ConnectFailure { output: output.to_owned(), timed_out: None };
+            (failure.is_about_host_key(), failure.is_drop())
+        };
+        let old = "/tmp/x/config: line 9: Bad configuration option: knownhostscommand\n/tmp/x/config: terminating, 1 bad configuration options";
+        let container = "KnownHostsCommand-ORDER: setresgid 1002: Operation not permitted\nKnownHostsCommand failed";
+        for output in [old, container, "Host key verification failed."] {
+            assert_eq!(failed(output), (true, false), "{output}");
+        }
+        assert_eq!(failed("kex_exchange_identification: read: Connection reset by peer"), (false, true));
+    }
 
     #[test]
     fn sudo_that_requires_a_terminal_is_distinguished_from_one_that_requires_a_password() {
