@@ -33,13 +33,14 @@ fn manifest(testbed: &Testbed, nodes: &[Node], port: Option<u16>, files: usize) 
             None => format!("address = \"{}\"", node.address),
         };
         text += &format!(
-            "[nodes.{}]\n{place}\nuser = \"root\"\nidentity_file = \"{identity}\"\nhost_key = \"{}\"\n\n",
+            "[nodes.{}]\n{place}\nuser = \"root\"\nidentity_file = \"{identity}\"\nhost_key = \"{}\"\nroles = [\"bench\"]\n\n",
             node.name,
             node.pin()
         );
     }
+    let keys: Vec<_> = (0..files).map(|file| file.to_string()).collect();
     text + &format!(
-        "[resource.ssh_directory.bench]\non = \"*\"\npath = \"/srv/bench\"\n\n[resource.ssh_file.bench]\non = \"*\"\nfor_each = \"${{range({files})}}\"\n\
+        "[resource.ssh_directory.bench]\non = {{ role = \"bench\" }}\npath = \"/srv/bench\"\n\n[resource.ssh_file.bench]\non = {{ role = \"bench\" }}\nfor_each = {keys:?}\n\
          path = \"${{ssh_directory.bench.path}}/f${{each.key}}\"\ncontent = \"This is file ${{each.key}}.\\n\"\n"
     )
 }
@@ -65,10 +66,10 @@ fn slow_look(testbed: &Testbed, table: &mut Table, work: &str, files: usize) {
     let port = delayed(format!("{}:22", node.address), Duration::from_millis(50));
     let folder = Folder::new(&manifest(testbed, std::slice::from_ref(node), Some(port), files));
     folder.expect(0, &["apply", "--auto-approve"]);
-    let near = Node { address: "127.0.0.1".to_owned(), ..node.clone() };
     let floor = || {
-        let mut ssh = ssh(testbed, &near, "true");
-        side_by_side([std::mem::replace(ssh.args(["-p", &port.to_string()]), Command::new("true"))]);
+        let mut ssh = connection("ssh", testbed);
+        ssh.args(["-p", &port.to_string(), "root@127.0.0.1", "true"]);
+        side_by_side([ssh]);
     };
     let plan = || _ = folder.expect(0, &["plan"]).says("No changes");
     table.compare(work, plan, "one ssh that runs `true`", floor);
@@ -103,7 +104,7 @@ fn large_file(testbed: &Testbed, table: &mut Table, work: &str) {
     let mut file = std::fs::File::create(folder.path("large")).unwrap();
     let block: Vec<u8> = (0..1u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     (0..200).for_each(|_| file.write_all(&block).unwrap());
-    let large = "\n[resource.ssh_file.large]\non = \"*\"\npath = \"/data/large\"\nsource = \"large\"\n";
+    let large = "\n[resource.ssh_file.large]\non = { role = \"bench\" }\npath = \"/data/large\"\nsource = \"large\"\n";
     folder.write("large.toml", large);
     let moorfast = time(|| _ = folder.expect(0, &["apply", "--auto-approve"]));
     let copy = |node: &Node| {
