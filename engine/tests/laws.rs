@@ -667,6 +667,20 @@ async fn an_import_of_a_resource_records_all_instances_as_an_adoption_does() {
 }
 
 #[tokio::test]
+async fn an_import_evaluates_no_checks() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let bench = Bench::default();
+    bench.write(&format!(
+        "[resource.mem_item.x]\nkey = \"x\"\n\n[check.web]\nhttp = {{ url = \"http://{address}/\", timeout = \"1s\" }}\n"
+    ));
+    bench.memory.world().items.insert("x".to_owned(), String::new());
+    bench.import("mem_item.x").await.unwrap();
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[tokio::test]
 async fn an_import_records_nothing_if_one_object_does_not_exist() {
     let bench = Bench::default();
     bench.write("[resource.mem_item.x]\nfor_each = [\"a\", \"b\"]\nkey = \"${each.key}\"\n");

@@ -2,7 +2,7 @@
 
 use moorfast_state::{Lock, SealKey, Snapshot};
 
-use crate::apply::{ApplyOptions, ChangeResult, Report};
+use crate::apply::{ApplyOptions, ChangeOutcome, Report};
 use crate::configuration::expand::Expanded;
 use crate::model::{Address, Diagnostic, suggest};
 use crate::plan::{PlanMode, PlanOptions};
@@ -42,15 +42,8 @@ fn imported(report: Report) -> Result<Vec<Address>, Failure> {
     if report.interrupted {
         return Err(Failure::Interrupted);
     }
-    let mut failures = Vec::new();
-    let mut imported = Vec::new();
-    for outcome in report.outcomes {
-        match outcome.result {
-            ChangeResult::Failed(error) => failures.push((outcome.address, error)),
-            _ => imported.push(outcome.address),
-        }
-    }
-    if failures.is_empty() { Ok(imported) } else { Err(Failure::Providers(failures)) }
+    // An import has no operation that could fail.
+    Ok(report.outcomes.into_iter().filter(ChangeOutcome::is_done).map(|outcome| outcome.address).collect())
 }
 
 /// Checks that `pattern` matches instances, and that at least one of them is not in the state.

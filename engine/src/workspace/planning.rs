@@ -302,7 +302,7 @@ fn planned_rollouts(
     }
 }
 
-/// Evaluates the checks before the apply. A check that depends on a planned change has the status unknown.
+/// Evaluates the checks before the apply. A check that depends on a planned change has the status unknown. An import reports no checks.
 async fn checks(
     expanded: &Expanded,
     values: &Values,
@@ -310,7 +310,7 @@ async fn checks(
     events: &Events,
     stop: &CancellationToken,
 ) -> Vec<CheckResult> {
-    if plan.options.mode == PlanMode::Destroy {
+    if plan.options.mode == PlanMode::Destroy || plan.options.imports {
         return Vec::new();
     }
     let changing = plan.changes.iter().filter(|c| !matches!(c.action, Action::NoOp | Action::Adopt));
