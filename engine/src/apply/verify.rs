@@ -1,33 +1,26 @@
 //! The check of a reviewed plan: an object that changed after the review is skipped.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use futures::future::join_all;
 use serde_json::{Map, Value as Json};
 
 use super::context::ApplyContext;
 use crate::configuration::expand::Instance;
 use crate::model::{Address, Attributes, Mark, seal_attributes};
-use crate::plan::{Change, Difference, differences, observed_digest, path_text, read, value_at};
+use crate::plan::{Batches, Change, Difference, differences, observed_digest, path_text, read, value_at};
 use crate::provider::ReadRequest;
 use crate::session::Events;
 
 /// Reads every object that the plan changes again. Returns the objects that changed after the review, with one line for each difference.
 pub(super) async fn changed_since_review(context: &ApplyContext, events: &Events) -> HashMap<Address, Vec<String>> {
-    let mut calls: BTreeMap<(&str, &str), Vec<&Change>> = BTreeMap::new();
+    let mut requests = Batches::default();
     for change in context.plan.changes.iter().filter(|c| c.action.accesses_target() && c.observed.is_some()) {
-        calls.entry((&change.provider, &change.target)).or_default().push(change);
+        if let (Some(target), Some(request)) = (context.target(change), request(context, change)) {
+            requests.add(&change.provider, &target, (change, request));
+        }
     }
-    let readings = calls.into_iter().map(|((alias, _), changes)| async move {
-        let connection = context.session.connection(alias)?;
-        let target = context.target(changes.first()?)?;
-        let requests = changes.into_iter().filter_map(|change| Some((change, request(context, change)?)));
-        let (changes, requests): (Vec<_>, Vec<_>) = requests.unzip();
-        let readings = read(connection, &target, &requests, events).await;
-        Some(changes.into_iter().zip(readings).collect::<Vec<_>>())
-    });
     let mut changed = HashMap::new();
-    for (change, reading) in join_all(readings).await.into_iter().flatten().flatten() {
+    for (change, _, reading) in read(&context.session, requests, events).await {
         // An object that cannot be read fails in its operation, with the reason.
         let Ok(observed) = reading else { continue };
         if change.observed.as_ref() != Some(&observed_digest(observed.as_ref(), &context.key)) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::provider::Target;
 
 /// The requests for one target of one provider instance.
-pub(super) struct Batch<T> {
+pub(crate) struct Batch<T> {
     /// The provider instance.
     pub alias: String,
     pub target: Target,
@@ -13,7 +13,7 @@ pub(super) struct Batch<T> {
 }
 
 /// Requests in one batch for each provider instance and target.
-pub(super) struct Batches<T>(BTreeMap<(String, String), Batch<T>>);
+pub(crate) struct Batches<T>(BTreeMap<(String, String), Batch<T>>);
 
 impl<T> Batches<T> {
     pub fn add(&mut self, alias: &str, target: &Target, request: T) {

@@ -8,22 +8,36 @@ use futures::future::join_all;
 use super::batches::{Batch, Batches};
 use super::candidates::Candidate;
 use super::machines::{Assessment, Nodes};
-use super::readings::{Reading, Readings};
+use super::readings::Readings;
 use super::requests::ReadRequests;
 use crate::configuration::expand::Instance;
 use crate::model::{Attributes, Identified, NodeName};
-use crate::provider::{Class, Connection, DataRequest, PlanRequest, Proposal, ProviderError, ReadRequest, Target};
+use crate::provider::{
+    Class, Connection, DataRequest, Observed, PlanRequest, Proposal, ProviderError, ReadRequest, Target,
+};
 use crate::session::{Event, Events, Session};
 
 /// Requests of one kind with their results. `S` is what a request is about.
-type Answers<S, R, T> = Vec<(S, R, Result<T, ProviderError>)>;
+pub(crate) type Answers<S, R, T> = Vec<(S, R, Result<T, ProviderError>)>;
 
-/// Reads the objects of all requests.
-pub(super) async fn read_all(session: &Session, requests: ReadRequests) -> Readings {
+/// Reads the objects of all requests. Returns each request with its reading.
+pub(crate) async fn read<S>(
+    session: &Session,
+    requests: Batches<(S, ReadRequest)>,
+    events: &Events,
+) -> Answers<S, ReadRequest, Option<Observed>> {
     let call = async |connection: &Arc<dyn Connection>, target: &Target, requests: &[ReadRequest]| {
-        read(connection, target, requests, &session.events).await
+        events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
+        let readings = connection.read(target, requests).await;
+        events.send(Event::ReadDone { target: target.to_string() });
+        readings
     };
-    let readings = ask(session, requests, call).await;
+    ask(session, requests, call).await
+}
+
+/// Reads the objects of a plan.
+pub(super) async fn read_all(session: &Session, requests: ReadRequests) -> Readings {
+    let readings = read(session, requests, &session.events).await;
     Readings(readings.into_iter().map(|(key, _, reading)| (key, reading)).collect())
 }
 
@@ -67,19 +81,6 @@ fn with_missing_answers<T>(answers: Vec<Result<T, ProviderError>>) -> impl Itera
     answers.into_iter().chain(std::iter::repeat_with(|| {
         Err(ProviderError::new(Class::Failed, "the provider returned no result").help("this is a bug in moorfast"))
     }))
-}
-
-/// Reads the objects of `requests` on one target.
-pub(crate) async fn read(
-    connection: &Arc<dyn Connection>,
-    target: &Target,
-    requests: &[ReadRequest],
-    events: &Events,
-) -> Vec<Reading> {
-    events.send(Event::Reading { target: target.to_string(), instances: requests.len() });
-    let readings = connection.read(target, requests).await;
-    events.send(Event::ReadDone { target: target.to_string() });
-    with_missing_answers(readings).take(requests.len()).collect()
 }
 
 /// Identifies the machines of all nodes. A node that does not answer is reported by its reading.

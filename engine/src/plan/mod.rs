@@ -52,6 +52,7 @@ pub(crate) mod sequence;
 mod superseded;
 mod triggers;
 
+pub(crate) use batches::Batches;
 pub(crate) use calls::read;
 pub(crate) use diff::value_at;
 pub use diff::{Difference, PathSegment, differences, parse_path, path_text};
