@@ -2,7 +2,7 @@
 
 use kube::api::{Patch, PatchParams};
 use moorfast_engine::model::{Attributes, Value};
-use moorfast_engine::provider::{Action, Applied, Class, Observed, Operation, OperationAction, ProviderError};
+use moorfast_engine::provider::{Action, Applied, Class, Operation, OperationAction, ProviderError};
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
@@ -65,11 +65,6 @@ pub(super) async fn live(cluster: &Cluster, key: &ObjectKey, served: &Served) ->
     Ok(found.map(|object| to_json(object, served)))
 }
 
-/// Returns the fields of an object that are removed when the manifest no longer declares them.
-pub(super) fn removable(observed: Option<&Observed>, key: &ObjectKey) -> FieldSet {
-    observed.map(|o| PrivateData::read(&o.private).removable(&key.to_string())).unwrap_or_default()
-}
-
 /// Applies the objects of an instance.
 pub(super) async fn apply(
     cluster: &Cluster,
@@ -128,6 +123,7 @@ async fn apply_all(
             delete_one(cluster, operation, deadline, key).await?;
         }
     }
+    let private = PrivateData::of(operation.observed.as_ref());
     for document in apply_order(declared.documents()) {
         let document = with_retained_values(document, operation.observed.as_ref())?;
         let served = cluster.served(&document.key.api_version, &document.key.kind).await?;
@@ -137,20 +133,16 @@ async fn apply_all(
         let is_needed =
             condition == WaitCondition::None && declared.documents().iter().any(|d| defines(&document, &d.key));
         let condition = if is_needed { &WaitCondition::Kind } else { &condition };
-        let yielded = private_data(operation).yielded(&object.key.to_string());
+        let name = object.key.to_string();
+        let (yielded, removable) = (private.yielded(&name), private.removable(&name));
         let document = document.without_empty(&yielded);
-        let live = object.apply(&document, force, condition).await?;
+        let live = object.apply(&document, &removable, force, condition).await?;
         let body = document.body(object.key.namespace.as_deref()).unwrap_or_default();
         let dropped = FieldSet::ours(&live).dropped(&body, &live).union(yielded);
         let projected = view(&document.declared, &live, &FieldSet::default());
         done.push(AppliedObject { key: object.key, projected, dropped });
     }
     delete_undeclared(cluster, operation, deadline, done).await
-}
-
-/// Returns the private data of the observation.
-fn private_data(operation: &Operation) -> PrivateData {
-    operation.observed.as_ref().map(|observed| PrivateData::read(&observed.private)).unwrap_or_default()
 }
 
 /// Returns the planned action of the object.
@@ -253,14 +245,20 @@ impl ObjectOperation<'_> {
         self.key.namespace.as_deref().unwrap_or_default()
     }
 
-    async fn apply(&self, document: &Document, force: bool, condition: &WaitCondition) -> Result<Json, ProviderError> {
+    /// Applies the object and waits for it. `removable` has the fields that are removed if the document does not declare them.
+    async fn apply(
+        &self,
+        document: &Document,
+        removable: &FieldSet,
+        force: bool,
+        condition: &WaitCondition,
+    ) -> Result<Json, ProviderError> {
         let unknown = || {
             ProviderError::new(Class::Invalid, format!("{} contains an unknown value", self.key)).attribute("manifest")
         };
         let body = document.body(self.key.namespace.as_deref()).ok_or_else(unknown)?;
         let parameters = parameters(force);
-        let removable = removable(self.operation.observed.as_ref(), &self.key);
-        self.take_ownership(&removable, &body, force).await?;
+        self.take_ownership(removable, &body, force).await?;
         let object = match patch(self.cluster, &self.key, &self.served, &body, &parameters).await? {
             Err(error @ kube::Error::Api(_)) if is_immutable(&error) => {
                 let error = redacted(self.explain(error, "apply"), document);
@@ -274,7 +272,7 @@ impl ObjectOperation<'_> {
             other => other,
         };
         let object = object.map_err(|e| redacted(self.explain(e, "apply"), document))?;
-        let shared = shared_fields(&removable, &body, &object);
+        let shared = shared_fields(removable, &body, &object);
         if !shared.is_empty() {
             return Err(ownership::not_removed(&self.key, &shared));
         }

@@ -35,6 +35,11 @@ impl PrivateData {
         serde_json::from_value(private.clone()).unwrap_or_default()
     }
 
+    /// Returns the private data of an observation. Reading it takes time, so do it once for all objects of an instance.
+    pub(super) fn of(observed: Option<&Observed>) -> Self {
+        observed.map(|observed| Self::read(&observed.private)).unwrap_or_default()
+    }
+
     /// Returns the fields of an object that are removed when the manifest no longer declares them.
     pub(super) fn removable(&self, key: &str) -> FieldSet {
         let sets = [&self.managed, &self.of_kubectl].into_iter().filter_map(|sets| sets.get(key).cloned());

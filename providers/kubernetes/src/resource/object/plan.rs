@@ -1,5 +1,7 @@
 //! The plan of an instance, object by object.
 
+use std::collections::HashSet;
+
 use moorfast_engine::model::{Attributes, Value};
 use moorfast_engine::plan::{PathSegment, parse_path, path_text};
 use moorfast_engine::provider::{
@@ -14,7 +16,7 @@ use super::document::{Declared, Document, shape};
 use super::dry_run::{DryRun, dry_run};
 use super::fields::FieldSet;
 use super::key::{DEFAULT_NAMESPACE, ObjectKey};
-use super::lifecycle::{read_declared, removable};
+use super::lifecycle::read_declared;
 use super::observation::{PrivateData, attributes};
 use super::ownership;
 use super::provided::Provided;
@@ -43,7 +45,11 @@ pub(super) async fn plan(cluster: &Cluster, request: &PlanRequest) -> Result<Pro
     }
     let provided = Provided::of(declared.documents(), &request.dependencies);
     let attribute = if is_yaml { "yaml" } else { "manifest" };
-    let planner = Planner { cluster, request, provided };
+    let private = PrivateData::of(request.observed.as_ref());
+    let recorded = request.recorded.as_ref().map(|record| {
+        PrivateData::read(&record.private).objects.iter().map(ObjectKey::identity).collect::<HashSet<_>>()
+    });
+    let planner = Planner { cluster, request, provided, private, recorded };
     let mut plans = Vec::new();
     for document in declared.documents() {
         let document = with_retained_values(document, request.observed.as_ref())?;
@@ -79,6 +85,10 @@ struct Planner<'a> {
     cluster: &'a Cluster,
     request: &'a PlanRequest,
     provided: Provided<'a>,
+    /// The private data of the observation.
+    private: PrivateData,
+    /// The identities of the recorded objects. Empty if the record has one object, whose identity is that of the record. `None` without a record.
+    recorded: Option<HashSet<String>>,
 }
 
 impl Planner<'_> {
@@ -101,10 +111,9 @@ impl Planner<'_> {
             overwrites: false,
             notes: Vec::new(),
         };
-        let removable = removable(self.request.observed.as_ref(), &plan.key);
-        let private = self.private_data();
-        let document = &document.without_empty(&private.yielded(&plan.key.to_string()));
-        if let Some(before) = before.filter(|before| self.is_as_declared(&plan.key, document, before, &private)) {
+        let removable = self.private.removable(&plan.key.to_string());
+        let document = &document.without_empty(&self.private.yielded(&plan.key.to_string()));
+        if let Some(before) = before.filter(|before| self.is_as_declared(&plan.key, document, before)) {
             return Ok(ObjectPlan { planned: before.clone(), action: Action::NoOp, ..plan });
         }
         match dry_run(self.cluster, document, served.as_ref(), &self.provided, &removable, before.is_some(), force)
@@ -147,13 +156,13 @@ impl Planner<'_> {
 
     /// Whether an apply would change nothing, so that no dry run is needed: the object was applied completely before, its compared fields are
     /// exactly the declared ones, and moorfast manages exactly these.
-    fn is_as_declared(&self, key: &ObjectKey, document: &Document, before: &Value, private: &PrivateData) -> bool {
+    fn is_as_declared(&self, key: &ObjectKey, document: &Document, before: &Value) -> bool {
         let was_applied = self.request.recorded.as_ref().is_some_and(|record| !record.incomplete);
-        if self.cluster.full_dry_run || !was_applied || self.request.foreign || !self.is_recorded(key) {
+        if self.cluster.full_dry_run || !was_applied || self.is_foreign(key) {
             return false;
         }
         let Some(body) = document.body(key.namespace.as_deref()) else { return false };
-        before.to_json().as_ref() == Some(&body) && private.manages_exactly(&key.to_string(), &body)
+        before.to_json().as_ref() == Some(&body) && self.private.manages_exactly(&key.to_string(), &body)
     }
 
     /// Whether the existing object is not in the state. Other objects of the instance may be.
@@ -168,11 +177,6 @@ impl Planner<'_> {
         ObjectKey { namespace, ..key.clone() }
     }
 
-    /// Returns the private data of the observation.
-    fn private_data(&self) -> PrivateData {
-        self.request.observed.as_ref().map(|observed| PrivateData::read(&observed.private)).unwrap_or_default()
-    }
-
     fn observed(&self, key: &ObjectKey) -> Option<&Value> {
         let observed = self.request.observed.as_ref()?;
         match observed.attributes.get("objects").and_then(Value::as_map) {
@@ -183,10 +187,10 @@ impl Planner<'_> {
 
     /// Whether the apply changes which fields moorfast manages, although the values stay. Ignored fields do not count.
     fn changes_ownership(&self, key: &ObjectKey, document: &Document, after_apply: &Json) -> bool {
-        let Some(before) = self.private_data().managed.remove(&key.to_string()) else { return false };
+        let Some(before) = self.private.managed.get(&key.to_string()) else { return false };
         let after = FieldSet::ours(after_apply);
         if self.request.ignored.is_empty() {
-            return before != after;
+            return *before != after;
         }
         let compared = shape(&self.without_ignored(key, &document.declared));
         before.within(&compared) != after.within(&compared)
@@ -205,10 +209,7 @@ impl Planner<'_> {
     }
 
     fn is_recorded(&self, key: &ObjectKey) -> bool {
-        self.request.recorded.as_ref().is_some_and(|record| {
-            let objects = PrivateData::read(&record.private).objects;
-            objects.is_empty() || objects.iter().any(|known| known.identity() == key.identity())
-        })
+        self.recorded.as_ref().is_some_and(|objects| objects.is_empty() || objects.contains(&key.identity()))
     }
 
     /// Replaces the objects whose Namespace or CustomResourceDefinition is replaced: they are deleted with it.
