@@ -8,7 +8,7 @@ use super::model::Reason;
 use super::triggers::Trigger;
 use crate::provider::{Action, ProposedAction};
 
-/// What is known about one instance when its action is chosen.
+/// The facts about one instance from which its action is chosen.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Situation<'a> {
     pub recorded: RecordStatus,

@@ -17,7 +17,7 @@ use crate::configuration::expand::Instance;
 use crate::model::{Address, Attributes, Value};
 use crate::provider::{Class, Dependency, Observed, PlanRequest, ProviderError};
 
-/// An instance for which its provider makes a proposal. The rest of what is known about it is in the request to the provider.
+/// An instance for which its provider makes a proposal. The request to the provider has its attributes and its record.
 pub(super) struct Candidate<'a> {
     pub instance: &'a Instance,
     pub recorded: Option<Arc<Record>>,

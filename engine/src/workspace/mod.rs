@@ -42,7 +42,7 @@ pub struct Workspace {
     evaluated: OnceLock<Arc<Evaluated>>,
 }
 
-/// What is known from the manifest alone.
+/// The results of an evaluation of the manifest without the state and without any target.
 pub(crate) struct Evaluated {
     pub graph: Graph,
     pub static_values: Arc<StaticValues>,
