@@ -1,21 +1,13 @@
 //! The resource types and data sources as the engine holds them.
 
+use std::any::Any;
 use std::sync::{Arc, LazyLock};
 
-use moorfast_engine::model::{AttributePath, Attributes};
-use moorfast_engine::provider::{Class, Declaration, Invalid, Object, Observed, ProviderError, ResourceType};
-use moorfast_engine::state::Record;
+use moorfast_engine::model::Attributes;
+use moorfast_engine::provider::{Class, Declaration, ProviderError, ResourceType};
 
 use crate::data::{DATA, Data};
 use crate::resource::{RESOURCES, Resource};
-
-/// All resource types. Their schemas are built once.
-static RESOURCE_TYPES: LazyLock<Vec<Arc<dyn ResourceType>>> = LazyLock::new(|| {
-    let held = |resource: &'static dyn Resource| -> Arc<dyn ResourceType> {
-        Arc::new(KubernetesType { declaration: resource.declaration(), resource })
-    };
-    RESOURCES.into_iter().map(held).collect()
-});
 
 /// All data sources.
 static DATA_SOURCES: LazyLock<Vec<Arc<dyn ResourceType>>> = LazyLock::new(|| {
@@ -27,18 +19,12 @@ static DATA_SOURCES: LazyLock<Vec<Arc<dyn ResourceType>>> = LazyLock::new(|| {
 
 /// Returns all resource types.
 pub(crate) fn resource_types() -> Vec<Arc<dyn ResourceType>> {
-    RESOURCE_TYPES.clone()
+    RESOURCES.iter().cloned().map(|resource| resource as Arc<dyn ResourceType>).collect()
 }
 
 /// Returns all data sources.
 pub(crate) fn data_sources() -> Vec<Arc<dyn ResourceType>> {
     DATA_SOURCES.clone()
-}
-
-/// A [`Resource`] with its declaration.
-struct KubernetesType {
-    declaration: Declaration,
-    resource: &'static dyn Resource,
 }
 
 /// A data source with its declaration.
@@ -52,8 +38,10 @@ struct KubernetesData {
 /// # Errors
 /// If the type is one of another provider.
 pub(crate) fn resource_of(resource_type: &Arc<dyn ResourceType>) -> Result<&'static dyn Resource, ProviderError> {
-    let held = resource_type.downcast_ref::<KubernetesType>();
-    held.map(|held| held.resource).ok_or_else(|| foreign(resource_type))
+    let type_id = |value: &dyn Any| value.type_id();
+    let wanted = type_id(resource_type.as_ref());
+    let found = RESOURCES.iter().find(|resource| type_id(resource.as_ref()) == wanted);
+    found.map(AsRef::as_ref).ok_or_else(|| foreign(resource_type))
 }
 
 /// Returns the data source of a request.
@@ -69,57 +57,6 @@ fn foreign(resource_type: &Arc<dyn ResourceType>) -> ProviderError {
     ProviderError::new(Class::Invalid, format!("the provider `kubernetes` has no type `{}`", resource_type.name()))
 }
 
-impl ResourceType for KubernetesType {
-    fn declaration(&self) -> &Declaration {
-        &self.declaration
-    }
-
-    fn identity(&self, attributes: &Attributes) -> Option<String> {
-        self.resource.identity(attributes)
-    }
-
-    fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
-        self.resource.validate(attributes)
-    }
-
-    fn is_same_object(&self, record: &Record, attributes: &Attributes) -> bool {
-        self.resource.is_same_object(record, attributes)
-    }
-
-    fn objects(&self, attributes: &Attributes) -> Vec<Object> {
-        self.resource.objects(attributes)
-    }
-
-    fn reading_needs_desired(&self) -> bool {
-        self.resource.reading_needs_desired()
-    }
-
-    fn planning_needs_dependencies(&self) -> bool {
-        self.resource.planning_needs_dependencies()
-    }
-
-    fn resolve_ignored_path(
-        &self,
-        path: AttributePath,
-        desired: &Attributes,
-        observed: &Attributes,
-    ) -> Vec<AttributePath> {
-        self.resource.resolve_ignored_path(path, desired, observed)
-    }
-
-    fn is_bound_to_machine(&self) -> bool {
-        self.resource.is_bound_to_machine()
-    }
-
-    fn initial_private_data(&self, desired: &Attributes, _observed: Option<&Observed>) -> Option<serde_json::Value> {
-        self.resource.initial_private_data(desired)
-    }
-
-    fn has_health(&self) -> bool {
-        self.resource.has_health()
-    }
-}
-
 impl ResourceType for KubernetesData {
     fn declaration(&self) -> &Declaration {
         &self.declaration
@@ -127,5 +64,24 @@ impl ResourceType for KubernetesData {
 
     fn identity(&self, _attributes: &Attributes) -> Option<String> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_resource_type_is_found_by_its_own_type() {
+        for resource_type in resource_types() {
+            let found = resource_of(&resource_type).unwrap();
+            assert_eq!(found.declaration().name, resource_type.name());
+        }
+    }
+
+    #[test]
+    fn a_type_that_is_not_a_resource_is_an_error() {
+        let error = resource_of(&data_sources()[0]).err().unwrap();
+        assert_eq!(error.summary, "the provider `kubernetes` has no type `kubernetes_kubelet_config`");
     }
 }

@@ -1,6 +1,7 @@
 //! The resource type `kubernetes_bootstrap_token`: the credentials with which a node joins the cluster.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use kube::core::{ObjectMeta, PartialObjectMeta};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, TargetKind,
+    ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use rand::Rng;
 use regex::Regex;
@@ -40,31 +41,34 @@ const GROUP_PATTERN: &str = r"^system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]$";
 /// The resource type `kubernetes_bootstrap_token`.
 pub(crate) struct BootstrapToken;
 
-#[async_trait]
-impl Resource for BootstrapToken {
-    fn declaration(&self) -> Declaration {
-        let schema = Schema::new(
-            "A bootstrap token, with which the kubelet of one node requests its first client certificate. It is created only for a node that has not \
-             joined: once the Node object exists, a missing or expired token is neither a change nor drift. If the token disappears before the node \
-             joins, the next apply creates another one. To create a token for a node that joined already (a replaced machine), replace this resource.",
-            [
-                Attribute::required("node", Kind::String, "Name of the Node that joins with this token.").replaces(),
-                Attribute::optional("description", Kind::String, "Description of the token."),
-                Attribute::optional("ttl", Kind::Duration, "Lifetime of the token, counted from its creation or last change. The tokencleaner controller removes an expired token.")
-                    .or(DEFAULT_TTL),
-                Attribute::optional("usages", Kind::list(Kind::OneOf(&USAGES)), "Permitted uses of the token.").or(list(USAGES)),
-                Attribute::optional(
-                    "extra_groups",
-                    Kind::list(Kind::String),
-                    "Groups of the token's user besides `system:bootstrappers`. Each name starts with `system:bootstrappers:`. Default: `system:bootstrappers:NODE`.",
-                )
-                .or_computed(),
-                Attribute::computed("token_id", Kind::String, "Public part of the token. Its user is `system:bootstrap:ID`, its Secret `bootstrap-token-ID`."),
-                Attribute::computed("token", Kind::String, "The token, `ID.SECRET`.").secret(),
-                Attribute::computed("expires_at", Kind::String, "Expiry time (RFC 3339)."),
-            ],
-        );
-        Declaration { name: "kubernetes_bootstrap_token", target_kind: TargetKind::Provider, schema }
+static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
+    let schema = Schema::new(
+        "A bootstrap token, with which the kubelet of one node requests its first client certificate. It is created only for a node that has not \
+         joined: once the Node object exists, a missing or expired token is neither a change nor drift. If the token disappears before the node \
+         joins, the next apply creates another one. To create a token for a node that joined already (a replaced machine), replace this resource.",
+        [
+            Attribute::required("node", Kind::String, "Name of the Node that joins with this token.").replaces(),
+            Attribute::optional("description", Kind::String, "Description of the token."),
+            Attribute::optional("ttl", Kind::Duration, "Lifetime of the token, counted from its creation or last change. The tokencleaner controller removes an expired token.")
+                .or(DEFAULT_TTL),
+            Attribute::optional("usages", Kind::list(Kind::OneOf(&USAGES)), "Permitted uses of the token.").or(list(USAGES)),
+            Attribute::optional(
+                "extra_groups",
+                Kind::list(Kind::String),
+                "Groups of the token's user besides `system:bootstrappers`. Each name starts with `system:bootstrappers:`. Default: `system:bootstrappers:NODE`.",
+            )
+            .or_computed(),
+            Attribute::computed("token_id", Kind::String, "Public part of the token. Its user is `system:bootstrap:ID`, its Secret `bootstrap-token-ID`."),
+            Attribute::computed("token", Kind::String, "The token, `ID.SECRET`.").secret(),
+            Attribute::computed("expires_at", Kind::String, "Expiry time (RFC 3339)."),
+        ],
+    );
+    Declaration { name: "kubernetes_bootstrap_token", target_kind: TargetKind::Provider, schema }
+});
+
+impl ResourceType for BootstrapToken {
+    fn declaration(&self) -> &Declaration {
+        &DECLARATION
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -101,7 +105,10 @@ impl Resource for BootstrapToken {
     fn is_bound_to_machine(&self) -> bool {
         true
     }
+}
 
+#[async_trait]
+impl Resource for BootstrapToken {
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         let nodes: Vec<_> = requests.iter().map(|r| node_of(r)).collect();
         match Snapshot::read(cluster, nodes.iter().flatten()).await {

@@ -1,6 +1,7 @@
 //! The resource type `kubernetes_certificate_approval`: approves a certificate request of a kubelet if it matches the inventory.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, TargetKind,
+    ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -39,57 +40,60 @@ const CERTIFICATE_ATTRIBUTES: [&str; 4] = ["csr", "approved_at", "expires_at", "
 /// The resource type `kubernetes_certificate_approval`.
 pub(crate) struct CertificateApproval;
 
-#[async_trait]
-impl Resource for CertificateApproval {
-    fn declaration(&self) -> Declaration {
-        let schema = Schema::new(
-            "The approval of a kubelet's certificate. An apply waits for the certificate request of the node, checks it, and approves the newest request that \
-             matches. The API server signs every approved serving certificate, so the check covers the signer, the requestor and its groups, the common \
-             name and organization, the usages, the signature of the request, and every DNS name and IP address: each of them must be listed here. A \
-             request with anything else stays pending, and the error names the mismatch.\n\n\
-             The controller manager approves client certificates if RBAC permits it. An apply waits for that approval first and approves the request \
-             itself otherwise.",
-            [
-                Attribute::required("node", Kind::String, "Name of the Node.").replaces(),
-                Attribute::optional("signer", Kind::OneOf(&Signer::NAMES), "Certificate to approve.")
-                    .or(Signer::NAMES[0])
-                    .replaces(),
-                Attribute::optional(
-                    "addresses",
-                    Kind::list(Kind::String),
-                    "IP addresses that a serving certificate may contain. Required for a serving certificate unless `allow_node_addresses` is set.",
-                ),
-                Attribute::optional(
-                    "dns_names",
-                    Kind::list(Kind::String),
-                    "DNS names that a serving certificate may contain. Default: the name of the node.",
-                )
-                .or_computed(),
-                Attribute::optional(
-                    "allow_node_addresses",
-                    Kind::Bool,
-                    "Whether to permit the addresses of the Node object as well. The kubelet itself sets these addresses.",
-                )
-                .or(false),
-                Attribute::optional(
-                    "max_expiration",
-                    Kind::Duration,
-                    "Longest lifetime that a request may ask for. Without a lifetime in the request, the default of the signer applies.",
-                ),
-                Attribute::optional(
-                    "bootstrap_group",
-                    Kind::String,
-                    "Group of the token with which the node requests its client certificate. Default: `system:bootstrappers:NODE`, the default of \
-                     `kubernetes_bootstrap_token`. With `system:bootstrappers`, the holder of any bootstrap token can become this node.",
-                ),
-                Attribute::computed("pending", Kind::list(Kind::String), "Matching requests that wait for approval."),
-                Attribute::computed("csr", Kind::String, "Name of the CertificateSigningRequest that was approved last."),
-                Attribute::computed("approved_at", Kind::String, "Time of the approval (RFC 3339)."),
-                Attribute::computed("expires_at", Kind::String, "Expiry time of the certificate (RFC 3339)."),
-                Attribute::computed("serial", Kind::String, "Serial number of the certificate."),
-            ],
-        );
-        Declaration { name: "kubernetes_certificate_approval", target_kind: TargetKind::Provider, schema }
+static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
+    let schema = Schema::new(
+        "The approval of a kubelet's certificate. An apply waits for the certificate request of the node, checks it, and approves the newest request that \
+         matches. The API server signs every approved serving certificate, so the check covers the signer, the requestor and its groups, the common \
+         name and organization, the usages, the signature of the request, and every DNS name and IP address: each of them must be listed here. A \
+         request with anything else stays pending, and the error names the mismatch.\n\n\
+         The controller manager approves client certificates if RBAC permits it. An apply waits for that approval first and approves the request \
+         itself otherwise.",
+        [
+            Attribute::required("node", Kind::String, "Name of the Node.").replaces(),
+            Attribute::optional("signer", Kind::OneOf(&Signer::NAMES), "Certificate to approve.")
+                .or(Signer::NAMES[0])
+                .replaces(),
+            Attribute::optional(
+                "addresses",
+                Kind::list(Kind::String),
+                "IP addresses that a serving certificate may contain. Required for a serving certificate unless `allow_node_addresses` is set.",
+            ),
+            Attribute::optional(
+                "dns_names",
+                Kind::list(Kind::String),
+                "DNS names that a serving certificate may contain. Default: the name of the node.",
+            )
+            .or_computed(),
+            Attribute::optional(
+                "allow_node_addresses",
+                Kind::Bool,
+                "Whether to permit the addresses of the Node object as well. The kubelet itself sets these addresses.",
+            )
+            .or(false),
+            Attribute::optional(
+                "max_expiration",
+                Kind::Duration,
+                "Longest lifetime that a request may ask for. Without a lifetime in the request, the default of the signer applies.",
+            ),
+            Attribute::optional(
+                "bootstrap_group",
+                Kind::String,
+                "Group of the token with which the node requests its client certificate. Default: `system:bootstrappers:NODE`, the default of \
+                 `kubernetes_bootstrap_token`. With `system:bootstrappers`, the holder of any bootstrap token can become this node.",
+            ),
+            Attribute::computed("pending", Kind::list(Kind::String), "Matching requests that wait for approval."),
+            Attribute::computed("csr", Kind::String, "Name of the CertificateSigningRequest that was approved last."),
+            Attribute::computed("approved_at", Kind::String, "Time of the approval (RFC 3339)."),
+            Attribute::computed("expires_at", Kind::String, "Expiry time of the certificate (RFC 3339)."),
+            Attribute::computed("serial", Kind::String, "Serial number of the certificate."),
+        ],
+    );
+    Declaration { name: "kubernetes_certificate_approval", target_kind: TargetKind::Provider, schema }
+});
+
+impl ResourceType for CertificateApproval {
+    fn declaration(&self) -> &Declaration {
+        &DECLARATION
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -122,7 +126,10 @@ impl Resource for CertificateApproval {
     fn is_bound_to_machine(&self) -> bool {
         true
     }
+}
 
+#[async_trait]
+impl Resource for CertificateApproval {
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         cluster.invalidate_certificate_requests().await;
         let snapshot = match Snapshot::read(cluster).await {

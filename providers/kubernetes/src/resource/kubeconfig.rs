@@ -1,5 +1,7 @@
 //! The resource type `kubernetes_kubeconfig`: the text of a kubeconfig, rendered by moorfast and stored nowhere.
 
+use std::sync::LazyLock;
+
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,7 +9,7 @@ use futures::future::ready;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, TargetKind,
+    ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -20,66 +22,57 @@ pub(crate) struct KubeconfigFile;
 
 const CONTENT: &str = "content";
 
-#[async_trait]
-impl Resource for KubeconfigFile {
-    fn declaration(&self) -> Declaration {
-        let exec = vec![
-            Attribute::required("command", Kind::String, "Program to run."),
-            Attribute::optional("args", Kind::list(Kind::String), "Arguments of the program."),
-            Attribute::optional("env", Kind::map(Kind::String), "Environment variables of the program."),
-            Attribute::optional(
-                "api_version",
-                Kind::String,
-                "API version of the ExecCredential that the program prints.",
-            )
+static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
+    let exec = vec![
+        Attribute::required("command", Kind::String, "Program to run."),
+        Attribute::optional("args", Kind::list(Kind::String), "Arguments of the program."),
+        Attribute::optional("env", Kind::map(Kind::String), "Environment variables of the program."),
+        Attribute::optional("api_version", Kind::String, "API version of the ExecCredential that the program prints.")
             .or("client.authentication.k8s.io/v1"),
-        ];
-        let schema = Schema::new(
-            "A kubeconfig with one cluster, one user and one context, as `kubectl config set-*` writes it. The resource only renders the text in \
-             `content`; use an `ssh_file` to write it to a node. The user logs in with `token`, with `client_certificate` and `client_key`, or with `exec`. \
-             The kubeconfig stays unchanged after its bootstrap token was retired because the node joined.",
-            [
-                Attribute::optional("cluster", Kind::String, "Name of the cluster in the kubeconfig.").or("kubernetes"),
-                Attribute::required(
-                    "server",
-                    Kind::String,
-                    "URL of the API server, for example `https://10.0.0.1:6443`.",
-                ),
-                Attribute::optional(
-                    "certificate_authority",
-                    Kind::String,
-                    "CA certificate of the API server as PEM text. It is embedded.",
-                ),
-                Attribute::optional(
-                    "tls_server_name",
-                    Kind::String,
-                    "Name in the certificate of the API server, if it differs from the host of the URL.",
-                ),
-                Attribute::optional("user", Kind::String, "Name of the user in the kubeconfig.").or("default"),
-                Attribute::optional("context", Kind::String, "Name of the context.").or("default"),
-                Attribute::optional("namespace", Kind::String, "Namespace of the context."),
-                Attribute::optional(
-                    "current_context",
-                    Kind::String,
-                    "Current context. Default: `context`. An empty text sets no current context.",
-                ),
-                Attribute::optional("token", Kind::String, "Bearer token.").secret(),
-                Attribute::optional(
-                    "client_certificate",
-                    Kind::String,
-                    "Client certificate as PEM text. It is embedded.",
-                ),
-                Attribute::optional(
-                    "client_key",
-                    Kind::String,
-                    "Private key of the client certificate as PEM text. It is embedded.",
-                )
-                .secret(),
-                Attribute::optional("exec", Kind::Object(exec), "Exec plugin: a program that prints credentials."),
-                Attribute::computed(CONTENT, Kind::String, "Kubeconfig as YAML.").secret(),
-            ],
-        );
-        Declaration { name: "kubernetes_kubeconfig", target_kind: TargetKind::Provider, schema }
+    ];
+    let schema = Schema::new(
+        "A kubeconfig with one cluster, one user and one context, as `kubectl config set-*` writes it. The resource only renders the text in \
+         `content`; use an `ssh_file` to write it to a node. The user logs in with `token`, with `client_certificate` and `client_key`, or with `exec`. \
+         The kubeconfig stays unchanged after its bootstrap token was retired because the node joined.",
+        [
+            Attribute::optional("cluster", Kind::String, "Name of the cluster in the kubeconfig.").or("kubernetes"),
+            Attribute::required("server", Kind::String, "URL of the API server, for example `https://10.0.0.1:6443`."),
+            Attribute::optional(
+                "certificate_authority",
+                Kind::String,
+                "CA certificate of the API server as PEM text. It is embedded.",
+            ),
+            Attribute::optional(
+                "tls_server_name",
+                Kind::String,
+                "Name in the certificate of the API server, if it differs from the host of the URL.",
+            ),
+            Attribute::optional("user", Kind::String, "Name of the user in the kubeconfig.").or("default"),
+            Attribute::optional("context", Kind::String, "Name of the context.").or("default"),
+            Attribute::optional("namespace", Kind::String, "Namespace of the context."),
+            Attribute::optional(
+                "current_context",
+                Kind::String,
+                "Current context. Default: `context`. An empty text sets no current context.",
+            ),
+            Attribute::optional("token", Kind::String, "Bearer token.").secret(),
+            Attribute::optional("client_certificate", Kind::String, "Client certificate as PEM text. It is embedded."),
+            Attribute::optional(
+                "client_key",
+                Kind::String,
+                "Private key of the client certificate as PEM text. It is embedded.",
+            )
+            .secret(),
+            Attribute::optional("exec", Kind::Object(exec), "Exec plugin: a program that prints credentials."),
+            Attribute::computed(CONTENT, Kind::String, "Kubeconfig as YAML.").secret(),
+        ],
+    );
+    Declaration { name: "kubernetes_kubeconfig", target_kind: TargetKind::Provider, schema }
+});
+
+impl ResourceType for KubeconfigFile {
+    fn declaration(&self) -> &Declaration {
+        &DECLARATION
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -130,7 +123,10 @@ impl Resource for KubeconfigFile {
     fn identity(&self, _attributes: &Attributes) -> Option<String> {
         None
     }
+}
 
+#[async_trait]
+impl Resource for KubeconfigFile {
     /// Returns the recorded attributes. The engine compares the sealed content itself, so nothing else has to be read.
     async fn read(&self, _cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         let recorded = requests.iter().map(|r| r.recorded.as_ref());

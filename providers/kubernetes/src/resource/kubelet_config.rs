@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use futures::future::join_all;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, yaml_document};
 use moorfast_engine::provider::{
     Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, TargetKind,
+    ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use serde_json::{Value as Json, json};
 
@@ -27,28 +28,31 @@ const ANSWERS: &str = "answers";
 /// The resource type `kubernetes_kubelet_config`.
 pub(crate) struct KubeletConfig;
 
-#[async_trait]
-impl Resource for KubeletConfig {
-    fn declaration(&self) -> Declaration {
-        let schema = Schema::new(
-            "The live configuration of a kubelet, read from its configz endpoint through the API server. The resource changes nothing: the plan shows where \
-             the running kubelet differs from `config`, and an apply waits until there is no difference (2 minutes, or the limit of `timeouts`). Only the \
-             fields of `config` are compared. Durations and quantities are compared by value: `60s` equals `1m`.",
-            [
-                Attribute::required("node", Kind::String, "Name of the Node.").replaces(),
-                Attribute::required(
-                    "config",
-                    Kind::Any,
-                    "Expected KubeletConfiguration: a table, or a YAML text such as the `content` of the `ssh_file` that writes it.",
-                ),
-                Attribute::computed(
-                    ANSWERS,
-                    Kind::Bool,
-                    "Whether the kubelet returns its configuration. A stopped kubelet does not.",
-                ),
-            ],
-        );
-        Declaration { name: "kubernetes_kubelet_config", target_kind: TargetKind::Provider, schema }
+static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
+    let schema = Schema::new(
+        "The live configuration of a kubelet, read from its configz endpoint through the API server. The resource changes nothing: the plan shows where \
+         the running kubelet differs from `config`, and an apply waits until there is no difference (2 minutes, or the limit of `timeouts`). Only the \
+         fields of `config` are compared. Durations and quantities are compared by value: `60s` equals `1m`.",
+        [
+            Attribute::required("node", Kind::String, "Name of the Node.").replaces(),
+            Attribute::required(
+                "config",
+                Kind::Any,
+                "Expected KubeletConfiguration: a table, or a YAML text such as the `content` of the `ssh_file` that writes it.",
+            ),
+            Attribute::computed(
+                ANSWERS,
+                Kind::Bool,
+                "Whether the kubelet returns its configuration. A stopped kubelet does not.",
+            ),
+        ],
+    );
+    Declaration { name: "kubernetes_kubelet_config", target_kind: TargetKind::Provider, schema }
+});
+
+impl ResourceType for KubeletConfig {
+    fn declaration(&self) -> &Declaration {
+        &DECLARATION
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -59,7 +63,10 @@ impl Resource for KubeletConfig {
     fn identity(&self, attributes: &Attributes) -> Option<String> {
         attributes.text("node").map(|node| format!("{IDENTITY_PREFIX}{node}"))
     }
+}
 
+#[async_trait]
+impl Resource for KubeletConfig {
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         join_all(requests.iter().map(|request| observe(cluster, request))).await
     }

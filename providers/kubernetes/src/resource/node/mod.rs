@@ -6,6 +6,7 @@ mod health;
 mod taint;
 
 use std::convert::Infallible;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, TargetKind,
+    ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
@@ -38,51 +39,54 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// The resource type `kubernetes_node`.
 pub(crate) struct NodeObject;
 
-#[async_trait]
-impl Resource for NodeObject {
-    fn declaration(&self) -> Declaration {
-        let taint = vec![
-            Attribute::required("key", Kind::String, "Key of the taint."),
-            Attribute::optional("value", Kind::String, "Value of the taint."),
+static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
+    let taint = vec![
+        Attribute::required("key", Kind::String, "Key of the taint."),
+        Attribute::optional("value", Kind::String, "Value of the taint."),
+        Attribute::required(
+            "effect",
+            Kind::OneOf(&["NoSchedule", "PreferNoSchedule", "NoExecute"]),
+            "Effect on pods that do not tolerate the taint.",
+        ),
+    ];
+    let schema = Schema::new(
+        "A Node of the cluster. The kubelet creates the Node object: an apply waits until the Node exists and is Ready (10 minutes, or \
+         `timeouts.create`), then sets the declared labels and taints. All other labels and taints are kept. Destroying the resource cordons the node, \
+         evicts its pods (disruption budgets are respected; static pods and pods of DaemonSets stay) and deletes the Node object. As a health gate of a \
+         rollout, the resource is healthy when the Node is Ready and its kubelet renewed its Lease (in `kube-node-lease`) after the evaluation started.",
+        [
             Attribute::required(
-                "effect",
-                Kind::OneOf(&["NoSchedule", "PreferNoSchedule", "NoExecute"]),
-                "Effect on pods that do not tolerate the taint.",
+                "name",
+                Kind::String,
+                "Name of the Node: the `--hostname-override` of the kubelet, or the host name of the machine.",
+            )
+            .replaces(),
+            Attribute::optional("labels", Kind::map(Kind::String), "Labels to set."),
+            Attribute::optional("taints", Kind::list(Kind::Object(taint)), "Taints to set."),
+            Attribute::optional(
+                "unschedulable",
+                Kind::Bool,
+                "Whether the node is cordoned. If unset, the current state is kept.",
             ),
-        ];
-        let schema = Schema::new(
-            "A Node of the cluster. The kubelet creates the Node object: an apply waits until the Node exists and is Ready (10 minutes, or \
-             `timeouts.create`), then sets the declared labels and taints. All other labels and taints are kept. Destroying the resource cordons the node, \
-             evicts its pods (disruption budgets are respected; static pods and pods of DaemonSets stay) and deletes the Node object. As a health gate of a \
-             rollout, the resource is healthy when the Node is Ready and its kubelet renewed its Lease (in `kube-node-lease`) after the evaluation started.",
-            [
-                Attribute::required(
-                    "name",
-                    Kind::String,
-                    "Name of the Node: the `--hostname-override` of the kubelet, or the host name of the machine.",
-                )
-                .replaces(),
-                Attribute::optional("labels", Kind::map(Kind::String), "Labels to set."),
-                Attribute::optional("taints", Kind::list(Kind::Object(taint)), "Taints to set."),
-                Attribute::optional(
-                    "unschedulable",
-                    Kind::Bool,
-                    "Whether the node is cordoned. If unset, the current state is kept.",
-                ),
-                Attribute::optional(
-                    "force_conflicts",
-                    Kind::Bool,
-                    "Whether to overwrite labels that another field manager set to another value.",
-                )
-                .or(false),
-                Attribute::computed("ready", Kind::Bool, "Whether the Node is Ready."),
-                Attribute::computed("uid", Kind::String, "UID of the Node object."),
-                Attribute::computed("internal_ip", Kind::String, "InternalIP address of the Node."),
-                Attribute::computed("kubelet_version", Kind::String, "Version of the kubelet."),
-                Attribute::computed("pod_cidr", Kind::String, "Address range of the pods on the node."),
-            ],
-        );
-        Declaration { name: "kubernetes_node", target_kind: TargetKind::Provider, schema }
+            Attribute::optional(
+                "force_conflicts",
+                Kind::Bool,
+                "Whether to overwrite labels that another field manager set to another value.",
+            )
+            .or(false),
+            Attribute::computed("ready", Kind::Bool, "Whether the Node is Ready."),
+            Attribute::computed("uid", Kind::String, "UID of the Node object."),
+            Attribute::computed("internal_ip", Kind::String, "InternalIP address of the Node."),
+            Attribute::computed("kubelet_version", Kind::String, "Version of the kubelet."),
+            Attribute::computed("pod_cidr", Kind::String, "Address range of the pods on the node."),
+        ],
+    );
+    Declaration { name: "kubernetes_node", target_kind: TargetKind::Provider, schema }
+});
+
+impl ResourceType for NodeObject {
+    fn declaration(&self) -> &Declaration {
+        &DECLARATION
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -104,6 +108,13 @@ impl Resource for NodeObject {
         true
     }
 
+    fn has_health(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl Resource for NodeObject {
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         let served = Served::of::<Node>(false);
         let names: Vec<_> = requests.iter().map(|r| name_of(r)).collect();
@@ -149,10 +160,6 @@ impl Resource for NodeObject {
 
     fn default_timeout(&self) -> Duration {
         DEFAULT_TIMEOUT
-    }
-
-    fn has_health(&self) -> bool {
-        true
     }
 
     async fn healthy(&self, cluster: &Cluster, request: &ReadRequest, limit: Duration) -> Result<(), ProviderError> {

@@ -17,11 +17,13 @@ mod pruning;
 mod reading;
 mod retained;
 
+use std::sync::LazyLock;
+
 use async_trait::async_trait;
 use moorfast_engine::model::{Attribute, AttributePath, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Applied, Declaration, Invalid, Object as PlannedObject, Operation, OperationAction, PlanRequest, Proposal,
-    ProviderError, ReadRequest, TargetKind,
+    Applied, Declaration, Invalid, Object as PlannedObject, Observed, Operation, OperationAction, PlanRequest,
+    Proposal, ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use moorfast_engine::state::Record;
 use serde_json::Value as Json;
@@ -39,50 +41,53 @@ use observation::PrivateData;
 /// The resource type `kubernetes_object`.
 pub(crate) struct Object;
 
-#[async_trait]
-impl Resource for Object {
-    fn declaration(&self) -> Declaration {
-        let schema = Schema::new(
-            "Any object of the cluster, by server-side apply. Only the fields that the manifest declares are managed and compared: defaults of the API server \
-             and fields of other managers are not drift. A field that is removed from the manifest is removed from the object. Fields that \
-             `kubectl apply` wrote become managed by moorfast together with the object. Removing a field that another manager owns too is a conflict.\n\n\
-             The plan comes from a dry run of the API server, which an object that lives exactly as declared does not need (see `full_dry_run` of \
-             `[providers.kubernetes]`). If the same manifest creates the Namespace or the CustomResourceDefinition, no dry run is \
-             possible, and the plan is marked as such. A kind or namespace that exists neither in the cluster nor in the manifest is an error of the plan, \
-             unless a resource in `depends_on` changes in the same plan and may create it. A namespaced object without a namespace is put into `default`. \
-             The data of a Secret is never shown.",
-            [
-                Attribute::optional("manifest", Kind::Any, "Object as a table, or an expression such as `${yamldecode(file(\"object.yaml\"))}`."),
-                Attribute::optional(
-                    "yaml",
-                    Kind::String,
-                    "Objects as YAML with any number of documents, instead of `manifest`; for example `${file(\"rbac.yaml\")}`. The documents are applied in \
-                     their order, Namespaces and CustomResourceDefinitions first, and deleted in reverse order. Each document is an object of its own: it is \
-                     planned, counted, replaced, protected by `prevent_destroy` and owned by exactly one resource. Moving a document to another resource \
-                     does not change the object.",
-                ),
-                Attribute::computed(
-                    "objects",
-                    Kind::map(Kind::Any),
-                    "Objects of `yaml` by `Kind/namespace/name` (`Kind/name` without a namespace).",
-                ),
-                Attribute::optional(
-                    "force_conflicts",
-                    Kind::Bool,
-                    "Whether to overwrite fields that another field manager set to another value. If not set, such a conflict is an error that names the manager.",
-                )
-                .or(false),
-                Attribute::optional(
-                    "wait",
-                    Kind::Any,
-                    "Condition to wait for after an apply. `true`: the default of the kind (rollout of a Deployment, StatefulSet or DaemonSet, completion of a Job, \
-                     an established CustomResourceDefinition, an available APIService, an active Namespace, a bound PersistentVolumeClaim, a ready Pod). \
-                     `{ condition = \"Ready\" }`: a condition of the status. `{ jsonpath = \"{.status.phase}=Running\" }`: a value of the object. `false`: do not wait.",
-                )
-                .or(true),
-            ],
-        );
-        Declaration { name: "kubernetes_object", target_kind: TargetKind::Provider, schema }
+static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
+    let schema = Schema::new(
+        "Any object of the cluster, by server-side apply. Only the fields that the manifest declares are managed and compared: defaults of the API server \
+         and fields of other managers are not drift. A field that is removed from the manifest is removed from the object. Fields that \
+         `kubectl apply` wrote become managed by moorfast together with the object. Removing a field that another manager owns too is a conflict.\n\n\
+         The plan comes from a dry run of the API server, which an object that lives exactly as declared does not need (see `full_dry_run` of \
+         `[providers.kubernetes]`). If the same manifest creates the Namespace or the CustomResourceDefinition, no dry run is \
+         possible, and the plan is marked as such. A kind or namespace that exists neither in the cluster nor in the manifest is an error of the plan, \
+         unless a resource in `depends_on` changes in the same plan and may create it. A namespaced object without a namespace is put into `default`. \
+         The data of a Secret is never shown.",
+        [
+            Attribute::optional("manifest", Kind::Any, "Object as a table, or an expression such as `${yamldecode(file(\"object.yaml\"))}`."),
+            Attribute::optional(
+                "yaml",
+                Kind::String,
+                "Objects as YAML with any number of documents, instead of `manifest`; for example `${file(\"rbac.yaml\")}`. The documents are applied in \
+                 their order, Namespaces and CustomResourceDefinitions first, and deleted in reverse order. Each document is an object of its own: it is \
+                 planned, counted, replaced, protected by `prevent_destroy` and owned by exactly one resource. Moving a document to another resource \
+                 does not change the object.",
+            ),
+            Attribute::computed(
+                "objects",
+                Kind::map(Kind::Any),
+                "Objects of `yaml` by `Kind/namespace/name` (`Kind/name` without a namespace).",
+            ),
+            Attribute::optional(
+                "force_conflicts",
+                Kind::Bool,
+                "Whether to overwrite fields that another field manager set to another value. If not set, such a conflict is an error that names the manager.",
+            )
+            .or(false),
+            Attribute::optional(
+                "wait",
+                Kind::Any,
+                "Condition to wait for after an apply. `true`: the default of the kind (rollout of a Deployment, StatefulSet or DaemonSet, completion of a Job, \
+                 an established CustomResourceDefinition, an available APIService, an active Namespace, a bound PersistentVolumeClaim, a ready Pod). \
+                 `{ condition = \"Ready\" }`: a condition of the status. `{ jsonpath = \"{.status.phase}=Running\" }`: a value of the object. `false`: do not wait.",
+            )
+            .or(true),
+        ],
+    );
+    Declaration { name: "kubernetes_object", target_kind: TargetKind::Provider, schema }
+});
+
+impl ResourceType for Object {
+    fn declaration(&self) -> &Declaration {
+        &DECLARATION
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -105,7 +110,7 @@ impl Resource for Object {
         contents::objects(attributes)
     }
 
-    fn initial_private_data(&self, desired: &Attributes) -> Option<Json> {
+    fn initial_private_data(&self, desired: &Attributes, _observed: Option<&Observed>) -> Option<Json> {
         let objects: Vec<_> = documents(desired).into_iter().map(|(key, _)| key).collect();
         (!objects.is_empty()).then(|| PrivateData { objects, ..PrivateData::default() }.write())
     }
@@ -139,7 +144,10 @@ impl Resource for Object {
     ) -> Vec<AttributePath> {
         ignored::resolve_ignored_path(path, desired, observed)
     }
+}
 
+#[async_trait]
+impl Resource for Object {
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         reading::read(cluster, requests).await
     }
