@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::question::{Question, Topic};
 use crate::script::Section;
 
-/// What is known of a node.
+/// The answers to the questions that were asked about a node.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     asked: HashSet<Question>,

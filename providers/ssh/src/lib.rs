@@ -8,10 +8,15 @@
 //! |---|---|
 //! | `resource` | one file per resource type: schema, validation, reading, planning, applying |
 //! | `resource_type` | the resource types as the engine holds them |
-//! | `connection` | the provider's side of the engine's requests: scripts from requests, observations and outcomes from answers |
+//! | `connection` | the provider's side of the engine's requests, the nodes' shells, and the trust in their machines |
+//! | `reading` | reads objects and facts: scripts from requests, observations from answers |
+//! | `planning` | proposals, with the obstacles and the side effects of changes |
+//! | `operations` | carries out operations: few scripts for many of them, outcomes from answers |
+//! | `health` | waits until an object is healthy |
 //! | `question`, `findings`, `look` | what resource types ask about a node, answered for all of them together |
 //! | `script`, `answer` | the script that a node runs, and its framed and bounded answer |
 //! | `node_shell` | runs scripts on one node, with limits and cancellation |
+//! | `limits` | the default limits of scripts |
 //! | `transport` | opens the channel to a node: the user's own ssh, host keys, jump hosts |
 //! | `writes` | files of one directory that are written together |
 //! | `preconditions` | what is at the paths that a change writes, so that the plan shows what the apply would refuse |
@@ -42,12 +47,17 @@ mod failure;
 mod findings;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod health;
+mod limits;
 mod look;
 mod machine;
 mod node_shell;
+mod operations;
 mod order;
+mod planning;
 mod preconditions;
 mod question;
+mod reading;
 mod resource;
 mod resource_type;
 mod script;

@@ -26,7 +26,7 @@ pub(crate) struct Answer<'a> {
 pub(crate) struct Look<'a> {
     /// Its type.
     pub(crate) resource: &'static dyn Resource,
-    /// What is known of it in advance.
+    /// Its desired and recorded attributes, known before the node is read.
     pub(crate) subject: &'a Subject,
     /// The fields that the type's own shell reported.
     pub(crate) own: &'a Section,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use moorfast_engine::model::{Address, Machine, Node};
@@ -39,7 +39,7 @@ pub(crate) struct NodeShell {
     /// Held during an operation of the package manager, which permits one at a time.
     pub(crate) packages: Mutex<()>,
     /// What was read of the paths that the node's objects need.
-    pub(crate) preconditions: std::sync::Mutex<Preconditions>,
+    preconditions: std::sync::Mutex<Preconditions>,
     transport: Box<dyn Transport>,
     /// The machine that answered first. No other machine is changed.
     machine: OnceLock<Machine>,
@@ -86,6 +86,11 @@ impl NodeShell {
             cancel: context.cancel.clone(),
             start_permit: context.start_permit.clone(),
         }
+    }
+
+    /// Locks the preconditions of changes on the node, even if another holder panicked: they are never half-written.
+    pub(crate) fn preconditions(&self) -> MutexGuard<'_, Preconditions> {
+        self.preconditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the machine that answers, if its identity was read already.

@@ -295,6 +295,31 @@ impl Section {
     }
 }
 
+/// The answer of a section, or why its script failed.
+pub(crate) type Answered = Result<Section, ProviderError>;
+
+/// Returns one result per section, and the common error for each of `count` sections if the exec failed.
+pub(crate) fn per_section(answers: Result<Vec<Section>, ProviderError>, count: usize) -> Vec<Answered> {
+    match answers {
+        Ok(sections) => sections.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error); count],
+    }
+}
+
+/// Returns the results of the first `count` sections of a script, and the answers of the others.
+pub(crate) fn divided(
+    answers: Result<Vec<Section>, ProviderError>,
+    count: usize,
+) -> (Vec<Answered>, Result<Vec<Section>, ProviderError>) {
+    match answers {
+        Ok(mut sections) => {
+            let others = sections.split_off(count.min(sections.len()));
+            (sections.into_iter().map(Ok).collect(), Ok(others))
+        }
+        Err(error) => (vec![Err(error.clone()); count], Err(error)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# Reports the kernel parameters "$@": what is known of each, their values, and the lines of the files read at boot that may set
-# one of them. A file hides the files with the same name in later folders. The files are read in the order of their names.
-# `/etc/sysctl.conf` is read through its link in `/etc/sysctl.d`.
+# Reports the kernel parameters "$@": the type and the permissions of the file of each, their values, and the lines of the files
+# read at boot that may set one of them. A file hides the files with the same name in later folders. The files are read in the
+# order of their names. `/etc/sysctl.conf` is read through its link in `/etc/sysctl.d`.
 accesses() {
   for N do
     L=/proc/sys/$N A=

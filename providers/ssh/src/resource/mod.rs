@@ -180,6 +180,16 @@ impl ShellTask {
     }
 }
 
+/// Returns the object as messages name it: by its path, or by its kind and name.
+pub(crate) fn label(resource: &dyn Resource, subject: &Subject) -> String {
+    let identity = resource.identity(&subject.attributes).unwrap_or_default();
+    match identity.split_once(':') {
+        Some(("path", path)) => path.to_owned(),
+        Some((kind, name)) => format!("{kind} {name}"),
+        None => identity,
+    }
+}
+
 /// Returns the proposal to change the observed object of `request` to `planned`. Retained values stay; computed values are the observed ones, or unknown.
 pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: Attributes) -> Proposal {
     let schema = request.resource_type.schema();
