@@ -1,8 +1,7 @@
 //! A look at objects of a node: the own shell of each type, and the questions of all of them together. A second exec is needed only for questions that the first answers raise.
 
-use std::time::Duration;
-
 use crate::findings::Findings;
+use crate::limits::quick_limit;
 use crate::node_shell::NodeShell;
 use crate::question::{Asked, Question};
 use crate::resource::Resource;
@@ -50,13 +49,7 @@ pub(crate) fn first_questions(resource: &dyn Resource, subject: &Subject, source
 }
 
 /// Asks the questions that the answers so far raise, until there are none.
-pub(crate) async fn ask_further(
-    shell: &NodeShell,
-    looks: &[Look<'_>],
-    sources: &Sources,
-    findings: &mut Findings,
-    limit: impl Fn(usize) -> Duration,
-) {
+pub(crate) async fn ask_further(shell: &NodeShell, looks: &[Look<'_>], sources: &Sources, findings: &mut Findings) {
     loop {
         let raised =
             looks.iter().flat_map(|look| look.resource.questions(look.subject, &look.answer(findings, sources)));
@@ -66,7 +59,7 @@ pub(crate) async fn ask_further(
         }
         let mut script = Script::new();
         let asked = Asked::add(&mut script, open);
-        let answers = shell.read(&script, limit(script.sections())).await;
+        let answers = shell.read(&script, quick_limit(script.sections())).await;
         findings.extend(asked.findings(answers));
     }
 }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::failure::{require_success, shortened};
 use crate::findings::Findings;
-use crate::limits::{LONG_LIMIT, longest_limit, quick_limit};
+use crate::limits::{LONG_LIMIT, longest_limit};
 use crate::look::{Look, ask_further, first_questions};
 use crate::node_shell::{NodeShell, Upload};
 use crate::question::{Asked, Question};
@@ -130,7 +130,7 @@ impl Executor<'_> {
             }
         }
         let looks: Vec<Look> = done.iter().filter_map(|(job, answer)| job.look(answer)).collect();
-        ask_further(self.shell, &looks, self.sources, &mut findings, quick_limit).await;
+        ask_further(self.shell, &looks, self.sources, &mut findings).await;
         for (job, answer) in done {
             self.send(job.index, job.finish(&self.shell.node, answer, &findings, self.sources));
         }

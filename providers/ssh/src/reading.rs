@@ -50,7 +50,7 @@ pub(crate) async fn read(
     }
     let (answers, mut findings) = reading.ask(shell).await;
     let looks = objects.iter().zip(&answers).filter_map(|(object, own)| object.as_ref().ok()?.as_ref()?.look(own));
-    ask_further(shell, &looks.collect::<Vec<_>>(), sources, &mut findings, quick_limit).await;
+    ask_further(shell, &looks.collect::<Vec<_>>(), sources, &mut findings).await;
     let observed = objects.into_iter().zip(answers).map(|(object, own)| match object? {
         Some(object) => object.observed(shell, own, &findings, sources),
         None => Ok(None),
