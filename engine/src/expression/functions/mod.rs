@@ -7,6 +7,7 @@ mod convert;
 mod encoding;
 mod filesystem;
 mod hash;
+mod kubernetes;
 mod network;
 mod number;
 mod set;
@@ -161,6 +162,7 @@ pub fn functions() -> &'static [Function] {
             encoding::functions(),
             filesystem::functions(),
             hash::functions(),
+            kubernetes::functions(),
             network::functions(),
             number::functions(),
             set::functions(),

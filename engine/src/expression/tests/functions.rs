@@ -380,6 +380,55 @@ fn file_functions() {
 }
 
 #[test]
+fn kubernetes_documents_are_keyed_by_kind_namespace_and_name() {
+    let a = r#""{apiVersion: v1, kind: Secret, metadata: {name: a}}""#;
+    let cases = [
+        (
+            r#"keys(kubernetes_documents(["objects/web.yaml"]))"#.to_owned(),
+            r#"["Deployment/web/frontend", "Namespace/web"]"#,
+        ),
+        (
+            r#"keys(kubernetes_documents(fileset(".", "objects/w*.yaml")))"#.to_owned(),
+            r#"["Deployment/web/frontend", "Namespace/web"]"#,
+        ),
+        (r#"kubernetes_documents(file("objects/web.yaml"))["Namespace/web"].kind"#.to_owned(), r#""Namespace""#),
+        (format!("keys(kubernetes_documents({{ \"a.yaml\" = sensitive({a}) }}))"), r#"["Secret/a"]"#),
+        (format!("kubernetes_documents({{ \"a.yaml\" = sensitive({a}) }})"), r#"{"Secret/a": (sensitive)}"#),
+        (format!("kubernetes_documents(sensitive({a}))"), "(sensitive)"),
+        ("kubernetes_documents({ a = var.unknown })".to_owned(), "(known after apply)"),
+    ];
+    compare(&cases.each_ref().map(|(text, expected)| (text.as_str(), *expected)), expression);
+}
+
+#[test]
+fn an_error_in_kubernetes_documents_names_the_file_and_the_line() {
+    for (text, expected) in [
+        (
+            r#"kubernetes_documents(["objects/web.yaml", "objects/more.yaml"])"#,
+            "Namespace/web is written twice: objects/web.yaml, line 1, and objects/more.yaml, line 1",
+        ),
+        (r#"kubernetes_documents({ "a.yaml" = "a: [" })"#, "a.yaml, line 1, column 4: "),
+        (
+            r#"kubernetes_documents("kind: X")"#,
+            "the text, line 1: the object has no `apiVersion`, or it is not a string",
+        ),
+        ("kubernetes_documents([])", "`files` of `kubernetes_documents` contains no objects"),
+        (
+            "kubernetes_documents([1])",
+            "`files` of `kubernetes_documents` must be a list of paths, a map of texts or a text, not a list",
+        ),
+        (r#"kubernetes_documents(["web.yaml"])"#, "the file src/expression/tests/files/web.yaml does not exist"),
+        (
+            r#"kubernetes_documents({ a = sensitive("s3cr3t") })"#,
+            "`kubernetes_documents` does not accept its arguments; they are not shown because one is sensitive",
+        ),
+    ] {
+        let found = summary(text);
+        assert!(found.starts_with(expected), "{text}: {found}");
+    }
+}
+
+#[test]
 fn reading_a_file_records_its_digest() {
     use super::super::{Expr, Scope as _};
     let text = "file(\"motd\")";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_engine::model::{Attributes, Value, YamlDocument, yaml_documents};
+use moorfast_engine::model::{Attributes, Value, YamlDocument, object_documents};
 use moorfast_engine::provider::Redaction;
 use serde_json::Value as Json;
 
@@ -76,17 +76,12 @@ impl Declared {
 fn documents(yaml: &Value) -> Result<Vec<Document>, String> {
     let text = yaml.as_str().ok_or("`yaml` is not a text")?;
     let secret = yaml.is_sensitive();
-    let parsed = yaml_documents(text).map_err(|e| match secret {
+    let parsed = object_documents(text).map_err(|e| match secret {
         true => format!("`yaml` is not valid YAML: {}", e.place()),
         false => format!("`yaml` is not valid YAML: {e}"),
     })?;
-    let objects = parsed.into_iter().flat_map(|YamlDocument { value, line }| {
-        // A YAML text contains no unknown values.
-        flatten_list(value.to_json().unwrap_or_default()).into_iter().map(move |object| (object, line))
-    });
     let mut found = Vec::new();
-    for (i, (object, line)) in objects.enumerate() {
-        let value = Value::from(object);
+    for (i, YamlDocument { value, line }) in parsed.into_iter().enumerate() {
         let value = if secret { value.sensitive() } else { value };
         let document = Document::new(&value).map_err(|e| format!("line {line}, document {}: {e}", i + 1))?;
         found.extend(document);
@@ -114,23 +109,6 @@ fn reject_duplicates(documents: &[Document]) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Returns the items of a `List`, or the object itself; nothing for an empty document.
-fn flatten_list(object: Json) -> Vec<Json> {
-    match object {
-        Json::Null => Vec::new(),
-        Json::Object(mut map)
-            if map.get("kind").and_then(Json::as_str).is_some_and(|k| k.ends_with("List"))
-                && map.contains_key("items") =>
-        {
-            match map.remove("items") {
-                Some(Json::Array(items)) => items,
-                _ => Vec::new(),
-            }
-        }
-        other => vec![other],
-    }
 }
 
 impl Document {
