@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use moorfast_engine::model::{Address, DURATION_EXAMPLES, Diagnostic, Replacement};
+use moorfast_engine::model::{DURATION_EXAMPLES, Diagnostic, Pattern, Replacement};
 use moorfast_engine::plan::{PlanMode, PlanOptions};
 use moorfast_engine::session::{Failure, Interrupt};
 use moorfast_engine::state::{Lock, Snapshot, StateError, Store};
@@ -22,10 +22,10 @@ use crate::signals;
 pub struct Selection {
     /// Plan only this instance or resource with its dependencies; to destroy, with its dependants (can be repeated)
     #[arg(long, value_name = "ADDRESS")]
-    pub target: Vec<Address>,
+    pub target: Vec<Pattern>,
     /// Exclude this instance or resource with its dependants; to destroy, with its dependencies; for `drift`, only itself (can be repeated)
     #[arg(long, value_name = "ADDRESS")]
-    pub exclude: Vec<Address>,
+    pub exclude: Vec<Pattern>,
 }
 
 impl Selection {
@@ -41,7 +41,7 @@ impl Selection {
 pub struct Replacements {
     /// Replace this instance even if it has no changes (can be repeated)
     #[arg(long, value_name = "ADDRESS")]
-    replace: Vec<Address>,
+    replace: Vec<Pattern>,
     /// Accept the machine that now answers as NODE as its replacement; FINGERPRINT accepts only that host key (can be repeated)
     #[arg(long, value_name = "NODE[=FINGERPRINT]")]
     replace_node: Vec<Replacement>,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use moorfast_engine::model::Address;
+use moorfast_engine::model::Pattern;
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -18,7 +18,7 @@ use crate::render::progress::ProgressFormat;
 #[derive(Debug, clap::Args)]
 pub struct Import {
     /// The address of an instance; a resource without a key selects all of its instances that are not in the state
-    address: Address,
+    address: Pattern,
     /// Maximum time to wait for the state lock
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     lock_timeout: Duration,

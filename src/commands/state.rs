@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use moorfast_engine::model::{Address, Decoded, nearest};
+use moorfast_engine::model::{Address, Decoded, Pattern, nearest};
 use moorfast_engine::state::{Record, Run, RunEnd, RunResult, Snapshot, StateError, Store};
 
 use crate::error::Error;
@@ -31,12 +31,12 @@ enum Command {
     List {
         /// List only these resources or instances
         #[arg(value_name = "ADDRESS")]
-        addresses: Vec<Address>,
+        addresses: Vec<Pattern>,
     },
     /// Show an instance
     Show {
         /// The address of an instance; a resource without a key selects all of its instances
-        address: Address,
+        address: Pattern,
         /// Print the instance as JSON
         #[arg(long)]
         json: bool,
@@ -45,16 +45,16 @@ enum Command {
     Rm {
         /// The addresses of instances; a resource without a key selects all of its instances
         #[arg(value_name = "ADDRESS", required = true)]
-        addresses: Vec<Address>,
+        addresses: Vec<Pattern>,
         #[command(flatten)]
         waiting: Waiting,
     },
     /// Move an instance to another address
     Mv {
         /// The old address; a resource without a key selects all of its instances, which keep their keys
-        from: Address,
+        from: Pattern,
         /// The new address
-        to: Address,
+        to: Pattern,
         #[command(flatten)]
         waiting: Waiting,
     },
@@ -122,7 +122,7 @@ async fn existing(invocation: &Invocation) -> Result<(Store, Snapshot), Error> {
     Ok((store, snapshot))
 }
 
-async fn list(invocation: &Invocation, patterns: &[Address]) -> Result<(), Error> {
+async fn list(invocation: &Invocation, patterns: &[Pattern]) -> Result<(), Error> {
     let snapshot = invocation.filled(&invocation.state().await?).await?;
     let found = |address: &Address| patterns.iter().any(|pattern| address.matches(pattern));
     let lines: Text = match patterns.is_empty() {
@@ -134,17 +134,17 @@ async fn list(invocation: &Invocation, patterns: &[Address]) -> Result<(), Error
 }
 
 /// The records that `pattern` names: the one with exactly this address, or all instances of the resource.
-fn named<'s>(snapshot: &'s Snapshot, pattern: &Address) -> Result<Vec<(Address, &'s Record)>, Error> {
+fn named<'s>(snapshot: &'s Snapshot, pattern: &Pattern) -> Result<Vec<(Address, &'s Record)>, Error> {
     let decoded = Decoded::of(snapshot).records;
-    let named = |pattern: &Address| decoded.iter().filter(|(address, _)| address.matches(pattern)).cloned().collect();
-    if let Some(exact) = decoded.iter().find(|(address, _)| address == pattern) {
+    let named = |pattern: &Pattern| decoded.iter().filter(|(address, _)| address.matches(pattern)).cloned().collect();
+    if let Some(exact) = decoded.iter().find(|(address, _)| Pattern::Resource(address.clone()) == *pattern) {
         return Ok(vec![exact.clone()]);
     }
     let found: Vec<_> = named(pattern);
     if !found.is_empty() {
         return Ok(found);
     }
-    let instances: Vec<_> = named(&pattern.resource.instance(None));
+    let instances: Vec<_> = named(&pattern.block());
     let name = pattern.to_string();
     let help = match nearest(&name, snapshot.records.keys().map(String::as_str)) {
         _ if !instances.is_empty() => format!("its instances are {}", first_of(&instances)),
@@ -163,7 +163,7 @@ fn first_of(records: &[(Address, &Record)]) -> String {
     shown.join(", ") + &more
 }
 
-async fn show(invocation: &Invocation, address: &Address, json: bool) -> Result<(), Error> {
+async fn show(invocation: &Invocation, address: &Pattern, json: bool) -> Result<(), Error> {
     let (_, snapshot) = existing(invocation).await?;
     let records: Vec<&Record> = named(&snapshot, address)?.into_iter().map(|(_, record)| record).collect();
     if json {
@@ -177,7 +177,7 @@ async fn show(invocation: &Invocation, address: &Address, json: bool) -> Result<
     invocation.ui.out(Text::separated(records.iter().map(|found| record::record(found, options))))
 }
 
-async fn remove(invocation: &Invocation, patterns: &[Address], timeout: Duration) -> Result<(), Error> {
+async fn remove(invocation: &Invocation, patterns: &[Pattern], timeout: Duration) -> Result<(), Error> {
     let (_, snapshot) = existing(invocation).await?;
     let mut addresses = BTreeSet::new();
     for pattern in patterns {
@@ -196,7 +196,7 @@ async fn remove(invocation: &Invocation, patterns: &[Address], timeout: Duration
     invocation.ui.out(lines)
 }
 
-async fn rename(invocation: &Invocation, from: &Address, to: &Address, timeout: Duration) -> Result<(), Error> {
+async fn rename(invocation: &Invocation, from: &Pattern, to: &Pattern, timeout: Duration) -> Result<(), Error> {
     existing(invocation).await?;
     let store = invocation.store().await?;
     let lock = invocation.lock(&store, "state mv", timeout).await?;
@@ -213,22 +213,22 @@ async fn rename(invocation: &Invocation, from: &Address, to: &Address, timeout: 
 }
 
 /// Returns the old and the new address of each record to move.
-fn moves(snapshot: &Snapshot, from: &Address, to: &Address) -> Result<Vec<(String, String)>, Error> {
+fn moves(snapshot: &Snapshot, from: &Pattern, to: &Pattern) -> Result<Vec<(String, String)>, Error> {
     let found = named(snapshot, from)?;
-    if !from.resource.has_same_type(&to.resource) {
+    if !from.has_same_type(to) {
         return Err(Error::usage(
             format!("cannot move `{from}` to `{to}`: the types differ"),
             "a record can only get another name or key; to manage the object with another type, remove it from the state with `moorfast state rm` and import it",
         ));
     }
-    let is_one = matches!(found.as_slice(), [(address, _)] if address == from);
-    if !is_one && to.key.is_some() {
+    let is_one = matches!(found.as_slice(), [(address, _)] if Pattern::Resource(address.clone()) == *from);
+    if !is_one && to.key().is_some() {
         let message = format!("cannot move {} instances of `{from}` to the one address `{to}`", found.len());
         return Err(Error::usage(message, format!("select one of {}", first_of(&found))));
     }
     let mut moves = Vec::new();
-    for (Address { key, .. }, record) in found {
-        let new = if is_one { to.clone() } else { to.resource.instance(key) };
+    for (address, record) in found {
+        let Some(new) = address.moved(from, to) else { continue };
         if snapshot.records.contains_key(&new.to_string()) {
             return Err(StateError::RecordExists { address: new.to_string() }.into());
         }
@@ -237,8 +237,8 @@ fn moves(snapshot: &Snapshot, from: &Address, to: &Address) -> Result<Vec<(Strin
     Ok(moves)
 }
 
-fn texts(addresses: &[Address]) -> String {
-    addresses.iter().map(Address::to_string).collect::<Vec<_>>().join(" ")
+fn texts(patterns: &[Pattern]) -> String {
+    patterns.iter().map(Pattern::to_string).collect::<Vec<_>>().join(" ")
 }
 
 pub(super) fn succeeded(what: &str, count: usize) -> RunEnd {

@@ -7,7 +7,7 @@ use moorfast_state::Record;
 
 use crate::expression::{Expr, Files};
 use crate::manifest::{Check, Manifest, Resource, Rollout};
-use crate::model::{Address, Attributes, Diagnostic, Node, NodeName, ResourceAddress, Value};
+use crate::model::{Address, Attributes, Diagnostic, Node, NodeName, Pattern, ResourceAddress, Value};
 use crate::provider::catalog::Catalog;
 use crate::provider::{ReadRequest, ResourceType, Target, TargetKind};
 
@@ -134,6 +134,24 @@ impl Expanded {
     /// Returns the instance at `address`.
     pub fn instance(&self, address: &Address) -> Option<&Instance> {
         self.index.get(address).map(|i| &self.instances[*i])
+    }
+
+    /// Returns the resources with instances that `pattern` names, in order.
+    pub fn resources_of<'e>(&'e self, pattern: &Pattern) -> Vec<&'e ResourceAddress> {
+        if let Pattern::Resource(address) = pattern
+            && let Some((resource, _)) = self.by_resource.get_key_value(&address.resource)
+        {
+            return vec![resource];
+        }
+        let mut found: Vec<_> = self.by_resource.keys().filter(|resource| pattern.selects(resource)).collect();
+        found.sort();
+        found
+    }
+
+    /// Returns the instances of a resource.
+    pub fn instances_of_resource<'e>(&'e self, resource: &ResourceAddress) -> impl Iterator<Item = &'e Instance> {
+        let places = self.by_resource.get(resource).map(Vec::as_slice).unwrap_or_default();
+        places.iter().map(|i| &self.instances[*i])
     }
 
     /// Returns a request to read the object that a record describes. `None` if its type does not exist any more.

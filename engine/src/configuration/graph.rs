@@ -11,7 +11,7 @@ use crate::configuration::scope::{InstanceScope, Referenced, Values, instance_by
 use crate::expression::{Expr, Reference, ReferenceUse};
 use crate::manifest::Condition;
 use crate::model::convert::to_text;
-use crate::model::{Address, Diagnostic, Mode, ResourceAddress, Span, Value, suggest};
+use crate::model::{Address, Diagnostic, Mode, Pattern, ResourceAddress, Span, Value, suggest};
 
 /// The dependency graph for display: nodes and edges by address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -301,12 +301,11 @@ fn known_keys(expanded: &Expanded, index: &Expr, binding: &Binding) -> Option<Ve
 
 /// Returns the instances to which an address of `depends_on` or `restart_on` refers: the one with its key, or as a reference without a key does.
 /// `None` if the resource does not exist.
-pub(crate) fn matching(expanded: &Expanded, pattern: &Address, binding: &Binding) -> Option<Vec<Address>> {
-    match &pattern.key {
-        Some(key) => Some(vec![instance_by_key(expanded, &pattern.resource, key, binding)?]),
-        None if expanded.manifest.resources.contains_key(&pattern.resource) => {
-            Some(addresses_of(expanded, &pattern.resource, binding))
-        }
+pub(crate) fn matching(expanded: &Expanded, pattern: &Pattern, binding: &Binding) -> Option<Vec<Address>> {
+    let Pattern::Resource(Address { resource, key }) = pattern else { return None };
+    match key {
+        Some(key) => Some(vec![instance_by_key(expanded, resource, key, binding)?]),
+        None if expanded.manifest.resources.contains_key(resource) => Some(addresses_of(expanded, resource, binding)),
         None => None,
     }
 }
@@ -323,10 +322,10 @@ fn all_instances<'e>(expanded: &'e Expanded, resource: &ResourceAddress) -> impl
     places.iter().map(|i| expanded.instances[*i].address.clone())
 }
 
-fn unknown_resource(expanded: &Expanded, pattern: &Address, span: Span) -> Diagnostic {
+fn unknown_resource(expanded: &Expanded, pattern: &Pattern, span: Span) -> Diagnostic {
     let known: Vec<_> = expanded.manifest.resources.keys().map(ToString::to_string).collect();
     let error = Diagnostic::error(format!("unknown resource `{pattern}`")).at(span, "");
-    match suggest(&pattern.resource.to_string(), known.iter().map(String::as_str)) {
+    match suggest(&pattern.block().to_string(), known.iter().map(String::as_str)) {
         Some(help) => error.help(help),
         None => error,
     }

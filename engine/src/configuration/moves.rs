@@ -4,37 +4,37 @@ use std::collections::BTreeSet;
 
 use crate::configuration::expand::Expanded;
 use crate::manifest::Moved;
-use crate::model::{Address, Decoded, Diagnostic, suggest};
+use crate::model::{Address, Decoded, Diagnostic, Pattern, suggest};
 
 /// Returns the new address of a record after all `moved` blocks that apply one after the other, or `None` if it does not move.
 pub(crate) fn destination(moved: &[Moved], address: &Address) -> Option<Address> {
-    let step = |from: &Address| {
-        // A block without keys moves all instances. A block with a key only in `to` moves the instance without a key.
-        let applies = |m: &&Moved| from.matches(&m.from) && (m.from.key == from.key || m.to.key.is_none());
-        let block = moved.iter().find(applies)?;
-        let keeps_key = block.from.key.is_none() && block.to.key.is_none();
-        let key = if keeps_key { from.key.clone() } else { block.to.key.clone() };
-        Some(Address { resource: block.to.resource.clone(), key })
-    };
+    chain(moved, address, Address::moved)
+}
+
+/// Applies the blocks one after the other.
+fn chain<T>(moved: &[Moved], start: &T, apply: fn(&T, &Pattern, &Pattern) -> Option<T>) -> Option<T> {
+    let step = |from: &T| moved.iter().find_map(|block| apply(from, &block.from, &block.to));
     // At most as many steps as blocks, so that a cycle ends.
-    std::iter::successors(step(address), step).take(moved.len()).last()
+    std::iter::successors(step(start), step).take(moved.len()).last()
 }
 
 /// Returns the errors for `moved` blocks whose destination is not an instance of the manifest.
 pub(crate) fn without_destination(expanded: &Expanded) -> Vec<Diagnostic> {
     let moved = &expanded.manifest.moved;
-    let moves_on = |address: &Address| moved.iter().any(|m| address.matches(&m.from));
-    let is_one = |m: &&Moved| m.from.key.is_some() || m.to.key.is_some();
-    let without_target =
-        moved.iter().filter(is_one).filter(|m| !expanded.index.contains_key(&m.to) && !moves_on(&m.to));
+    let moves_on = |to: &Pattern| moved.iter().any(|m| to.moved(&m.from, &m.to).is_some());
     let error = |m: &Moved| {
-        let instances = expanded.by_resource.get(&m.to.resource).map(Vec::as_slice).unwrap_or_default();
+        let Pattern::Resource(to) = &m.to else { return None };
+        let is_one = m.from.key().is_some() || to.key.is_some();
+        if !is_one || expanded.index.contains_key(to) || moves_on(&m.to) {
+            return None;
+        }
+        let instances = expanded.by_resource.get(&to.resource).map(Vec::as_slice).unwrap_or_default();
         let names: Vec<_> = instances.iter().map(|i| expanded.instances[*i].address.to_string()).collect();
-        let error = Diagnostic::error(format!("the manifest has no instance `{}`", m.to))
+        let error = Diagnostic::error(format!("the manifest has no instance `{to}`"))
             .at(m.span, "the destination does not exist");
-        Diagnostic { help: suggest(&m.to.to_string(), names.iter().map(String::as_str)), ..error }
+        Some(Diagnostic { help: suggest(&to.to_string(), names.iter().map(String::as_str)), ..error })
     };
-    without_target.map(error).collect()
+    moved.iter().filter_map(error).collect()
 }
 
 /// Returns the errors for `moved` blocks whose origin is not in the state, unless the move was already made. An empty state has none.
@@ -47,8 +47,8 @@ pub(crate) fn without_origin(expanded: &Expanded, state: &Decoded) -> Vec<Diagno
     if recorded.is_empty() {
         return Vec::new();
     }
-    let is_known = |pattern: &Address| recorded.iter().any(|address| address.matches(pattern));
-    let has_moved = |m: &Moved| is_known(&m.to) || destination(moved, &m.to).is_some_and(|to| is_known(&to));
+    let is_known = |pattern: &Pattern| recorded.iter().any(|address| address.matches(pattern));
+    let has_moved = |m: &Moved| is_known(&m.to) || chain(moved, &m.to, Pattern::moved).is_some_and(|to| is_known(&to));
     let error = |m: &Moved| {
         let error =
             Diagnostic::error(format!("the state has no resource `{}`", m.from)).at(m.span, "this block has no effect");

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Selection};
 use crate::manifest::{GateName, Rollout};
-use crate::model::{Address, Diagnostic, NodeName, ResourceAddress, Span, suggest};
+use crate::model::{Diagnostic, NodeName, Pattern, ResourceAddress, Span, suggest};
 
 /// A health gate of one node.
 pub(crate) enum Gate<'e> {
@@ -34,7 +34,7 @@ impl Selection {
         let mut selections: Vec<Self> = Vec::new();
         for (name, rollout) in &expanded.manifest.rollouts {
             errors.extend(unknown_roles(expanded, rollout));
-            errors.extend(rollout.resources.iter().filter_map(|(address, span)| unbound(expanded, address, *span)));
+            errors.extend(rollout.resources.iter().filter_map(|(pattern, span)| unbound(expanded, pattern, *span)));
             let nodes = nodes(expanded, rollout);
             let places = nodes.iter().cloned().enumerate().map(|(place, node)| (node, place)).collect();
             let selection = Self { name: name.clone(), rollout: rollout.clone(), nodes, places };
@@ -57,7 +57,7 @@ impl Selection {
 
     fn includes(&self, resource: &ResourceAddress) -> bool {
         let named = &self.rollout.resources;
-        named.is_empty() || named.iter().any(|(address, _)| address.resource == *resource)
+        named.is_empty() || named.iter().any(|(pattern, _)| pattern.selects(resource))
     }
 
     fn gate_errors(&self, expanded: &Expanded) -> Vec<Diagnostic> {
@@ -99,8 +99,7 @@ fn instances_of<'e>(expanded: &'e Expanded, gate: &GateName, node: &NodeName) ->
     let fits = |binding: &Binding| binding.node.as_ref().is_none_or(|bound| bound.name == *node);
     match gate {
         GateName::Resource(address) => {
-            let places = expanded.by_resource.get(&address.resource).map(Vec::as_slice).unwrap_or_default();
-            let instances = places.iter().map(|i| &expanded.instances[*i]);
+            let instances = expanded.instances_of_resource(&address.resource);
             instances.filter(|instance| fits(&instance.binding)).map(Gate::Resource).collect()
         }
         GateName::Check(_) => {
@@ -120,10 +119,10 @@ fn nodes(expanded: &Expanded, rollout: &Rollout) -> Vec<NodeName> {
         rollout.nodes.iter().zip(0..).map(|((name, _), place)| (name.as_str(), place)).collect();
     let has_role = |roles: &[String]| rollout.roles.iter().any(|(role, _)| roles.contains(role));
     let all = rollout.roles.is_empty() && rollout.nodes.is_empty();
+    let resources: Vec<_> = rollout.resources.iter().flat_map(|(pattern, _)| expanded.resources_of(pattern)).collect();
     let has_instances = |name: &NodeName| {
-        let of_resources = rollout.resources.iter().filter_map(|(a, _)| expanded.by_resource.get(&a.resource));
-        let bound = |i: &usize| expanded.instances[*i].binding.node.as_ref().is_some_and(|node| node.name == *name);
-        of_resources.flatten().any(bound)
+        let bound = |i: &Instance| i.binding.node.as_ref().is_some_and(|node| node.name == *name);
+        resources.iter().any(|resource| expanded.instances_of_resource(resource).any(bound))
     };
     let selected = expanded.inventory.iter().filter(|node| match all {
         true => has_instances(&node.name),
@@ -145,7 +144,8 @@ fn unknown_roles(expanded: &Expanded, rollout: &Rollout) -> Vec<Diagnostic> {
 }
 
 /// Returns the error if a resource has no `on`.
-fn unbound(expanded: &Expanded, address: &Address, span: Span) -> Option<Diagnostic> {
+fn unbound(expanded: &Expanded, pattern: &Pattern, span: Span) -> Option<Diagnostic> {
+    let Pattern::Resource(address) = pattern else { return None };
     let resource = expanded.manifest.resources.get(&address.resource)?;
     let message = format!("`{address}` has no instance for each node, so a rollout cannot change it node by node");
     let error = || Diagnostic::error(message).at(span, "").related(resource.span, "no `on` here");

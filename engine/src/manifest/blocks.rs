@@ -179,7 +179,7 @@ fn require<'a, const N: usize>(
     span: crate::model::Span,
     block: &str,
     names: [&'static str; N],
-) -> [Option<crate::model::Address>; N] {
+) -> [Option<crate::model::Pattern>; N] {
     names.map(|name| {
         let entry = fields.take(name);
         if entry.is_none() {

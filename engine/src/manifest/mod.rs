@@ -26,7 +26,7 @@ use std::time::Duration;
 use moorfast_state::Digest;
 
 use crate::expression::Expr;
-use crate::model::{Address, ResourceAddress, Sources, Span, Value};
+use crate::model::{Pattern, ResourceAddress, Sources, Span, Value};
 
 pub use format::format;
 pub use http_block::HTTP;
@@ -92,7 +92,7 @@ pub struct ProviderBlock {
     /// The place of the header, or of the whole inline table.
     pub span: Span,
     /// The resources that start the API to which the provider connects. All its resources depend on them.
-    pub depends_on: Vec<(Address, Span)>,
+    pub depends_on: Vec<(Pattern, Span)>,
     /// The attributes of the provider's configuration.
     pub attributes: Vec<(String, Span, Expr)>,
 }
@@ -175,9 +175,9 @@ pub struct Resource {
     /// A list of strings or a map, with one instance for each member.
     pub for_each: Option<Expr>,
     /// The resources on which it depends.
-    pub depends_on: Vec<(Address, Span)>,
+    pub depends_on: Vec<(Pattern, Span)>,
     /// The resources whose changes cause a restart.
-    pub restart_on: Vec<(Address, Span)>,
+    pub restart_on: Vec<(Pattern, Span)>,
     /// The provider instance: `NAME` or `NAME.ALIAS`. Default: the provider of the type.
     pub provider: Option<(String, Span)>,
     /// The rules for changes, replacement and destruction.
@@ -202,7 +202,7 @@ pub struct Lifecycle {
     /// Whether a replacement creates the new object before it destroys the old one.
     pub create_before_destroy: bool,
     /// The resources whose changes force a replacement.
-    pub replace_triggered_by: Vec<(Address, Span)>,
+    pub replace_triggered_by: Vec<(Pattern, Span)>,
 }
 
 /// `[check.NAME]`: tests something after an apply. It warns and changes nothing.
@@ -215,7 +215,7 @@ pub struct Check {
     /// The elements, as in a resource.
     pub for_each: Option<Expr>,
     /// The resources on which it depends.
-    pub depends_on: Vec<(Address, Span)>,
+    pub depends_on: Vec<(Pattern, Span)>,
     /// `http = { url, method, ca, client_certificate, client_key, bearer_token, headers, body, expect_status, expect_body, timeout, retry_for }`
     pub http: Option<Expr>,
     /// The assertions. With `http`, `self` is the response: `status`, `body` and `headers`.
@@ -241,9 +241,9 @@ pub struct Moved {
     /// The place of the block.
     pub span: Span,
     /// The old address.
-    pub from: Address,
+    pub from: Pattern,
     /// The new address.
-    pub to: Address,
+    pub to: Pattern,
 }
 
 /// `[[import]]`: the existing object is recorded under this address.
@@ -251,8 +251,8 @@ pub struct Moved {
 pub struct Import {
     /// The place of the block.
     pub span: Span,
-    /// The address of the instance.
-    pub to: Address,
+    /// The address of the instances.
+    pub to: Pattern,
 }
 
 /// `[[removed]]`: the record of `from`, which is no longer in the manifest, is removed.
@@ -261,7 +261,7 @@ pub struct Removed {
     /// The place of the block.
     pub span: Span,
     /// The old address.
-    pub from: Address,
+    pub from: Pattern,
     /// Whether the object is destroyed. Otherwise it is only removed from the state.
     pub destroy: bool,
 }

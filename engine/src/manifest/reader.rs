@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use crate::expression::{Expr, ExprNode, Place, toml_number};
 use crate::model::diagnostic::missing_attributes;
 use crate::model::number::integer;
-use crate::model::{Address, Diagnostic, Span, Value, parse_duration, suggest};
+use crate::model::{Diagnostic, Pattern, Span, Value, parse_duration, suggest};
 
 /// A reader of the tables of one file.
 pub(crate) struct Reader<'a> {
@@ -164,20 +164,20 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the addresses of a list.
-    pub(crate) fn addresses(&mut self, entry: Option<Entry<'a>>) -> Vec<(Address, Span)> {
+    pub(crate) fn addresses(&mut self, entry: Option<Entry<'a>>) -> Vec<(Pattern, Span)> {
         let texts = self.texts(entry);
         texts.into_iter().filter_map(|(text, span)| Some((self.parse_address(&text, span)?, span))).collect()
     }
 
     /// Returns an address.
-    pub(crate) fn address(&mut self, entry: Option<Entry<'a>>) -> Option<Address> {
+    pub(crate) fn address(&mut self, entry: Option<Entry<'a>>) -> Option<Pattern> {
         let span = self.span(entry.as_ref()?.value.span());
         let text = self.text(entry)?;
         self.parse_address(&text, span)
     }
 
     /// Parses `text` as an address, or records an error.
-    pub(super) fn parse_address(&mut self, text: &str, span: Span) -> Option<Address> {
+    pub(super) fn parse_address(&mut self, text: &str, span: Span) -> Option<Pattern> {
         // Terraform users may write a reference here: `${ssh_file.motd}` is accepted as the address.
         let bare = text.strip_prefix("${").and_then(|text| text.strip_suffix('}')).unwrap_or(text);
         match bare.parse() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Condition, GateName, Manifest, Policy, Rollout};
 use crate::expression::{Expr, ROOTS, Reference, Unresolved};
-use crate::model::{Address, Diagnostic, ResourceAddress, Span, nearest, suggest};
+use crate::model::{Diagnostic, Pattern, ResourceAddress, Span, nearest, suggest};
 
 /// The references that a block allows besides variables, locals, nodes and resources.
 #[derive(Clone, Copy, Default)]
@@ -114,7 +114,7 @@ impl Check<'_> {
         self.addresses(&rollout.resources);
         for (gate, span) in &rollout.gates {
             let found = match gate {
-                GateName::Resource(address) => self.known(&address.resource),
+                GateName::Resource(address) => self.known_resource(&address.resource),
                 GateName::Check(name) if manifest.checks.contains_key(name) => Ok(()),
                 GateName::Check(name) => {
                     Err(Unresolved::unknown("check", name, manifest.checks.keys().map(String::as_str)))
@@ -144,30 +144,29 @@ impl Check<'_> {
 
     /// Checks `moved`, `import` and `removed` against the resources of the manifest.
     fn moves(&mut self) {
-        let exists = |address: &Address| self.manifest.resources.contains_key(&address.resource);
         let mut problems = Vec::new();
         for moved in &self.manifest.moved {
-            if moved.from.resource != moved.to.resource && exists(&moved.from) {
-                let diagnostic = Diagnostic::error(format!("`{}` is still in the manifest", moved.from.resource));
+            if moved.from.block() != moved.to.block() && self.known(&moved.from).is_ok() {
+                let diagnostic = Diagnostic::error(format!("`{}` is still in the manifest", moved.from.block()));
                 problems.push(diagnostic.at(moved.span, "a resource of the manifest cannot be moved away"));
             }
-            if !moved.from.resource.has_same_type(&moved.to.resource) {
+            if !moved.from.has_same_type(&moved.to) {
                 let summary = format!("`{}` cannot be moved to `{}`: the types differ", moved.from, moved.to);
                 let help = "use [[removed]] for the old resource and [[import]] for the new one";
                 problems.push(Diagnostic::error(summary).at(moved.span, "").help(help));
             }
         }
         // A chain of `moved` blocks needs only its last destination.
-        let moves_on = |address: &Address| self.manifest.moved.iter().any(|m| m.from.resource == address.resource);
+        let moves_on = |to: &Pattern| self.manifest.moved.iter().any(|m| m.from.block() == to.block());
         let arrivals = self.manifest.moved.iter().filter(|moved| !moves_on(&moved.to));
-        let arrivals: Vec<(Address, Span)> = arrivals.map(|moved| (moved.to.clone(), moved.span)).collect();
+        let arrivals: Vec<(Pattern, Span)> = arrivals.map(|moved| (moved.to.clone(), moved.span)).collect();
         for removed in &self.manifest.removed {
-            if removed.from.key.is_none() && exists(&removed.from) {
+            if removed.from == removed.from.block() && self.known(&removed.from).is_ok() {
                 let diagnostic = Diagnostic::error(format!("`{}` is still in the manifest", removed.from));
                 problems.push(diagnostic.at(removed.span, "remove this block, or the resource"));
             }
         }
-        let imports: Vec<(Address, Span)> =
+        let imports: Vec<(Pattern, Span)> =
             self.manifest.imports.iter().map(|import| (import.to.clone(), import.span)).collect();
         self.problems.extend(problems);
         self.addresses(&arrivals);
@@ -219,19 +218,27 @@ impl Check<'_> {
             Reference::This if !bound.this => {
                 unbound("self", "a postcondition, and in `assert` of a check with `http`")
             }
-            Reference::Resource { resource, .. } => self.known(resource),
+            Reference::Resource { resource, .. } => self.known_resource(resource),
             _ => Ok(()),
         }
     }
 
-    fn addresses(&mut self, addresses: &[(Address, Span)]) {
-        for (address, span) in addresses {
-            self.unresolved(self.known(&address.resource), *span);
+    fn addresses(&mut self, patterns: &[(Pattern, Span)]) {
+        for (pattern, span) in patterns {
+            self.unresolved(self.known(pattern), *span);
+        }
+    }
+
+    /// Checks whether the manifest has the blocks of this pattern.
+    fn known(&self, pattern: &Pattern) -> Result<(), Unresolved> {
+        match pattern {
+            Pattern::Module(path) => Err(Unresolved { summary: format!("the manifest has no `{path}`"), help: None }),
+            Pattern::Resource(address) => self.known_resource(&address.resource),
         }
     }
 
     /// Checks whether the manifest has this resource.
-    fn known(&self, address: &ResourceAddress) -> Result<(), Unresolved> {
+    fn known_resource(&self, address: &ResourceAddress) -> Result<(), Unresolved> {
         let resources = &self.manifest.resources;
         if resources.contains_key(address) {
             return Ok(());

@@ -23,7 +23,7 @@ pub(super) fn read_all<'a>(loader: &mut Loader, reader: &mut Reader<'a>, entry: 
     };
     for kind in reader.table(entry.value, &format!("`{}`", entry.name)).unwrap_or_default() {
         for inner in reader.table(kind.value, &format!("`{}.{}`", entry.name, kind.name)).unwrap_or_default() {
-            let address = ResourceAddress { mode, resource_type: kind.name.clone(), name: inner.name.clone() };
+            let address = ResourceAddress::new(mode, &kind.name, &inner.name);
             if loader.define(reader, block, &address.to_string(), inner.span) {
                 read(loader, reader, address, inner.value);
             }

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::loader::Loader;
 use super::reader::{Entry, Reader};
-use crate::model::{Address, Span};
+use crate::model::{Address, Pattern, Span};
 
 /// The default of `timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -23,7 +23,7 @@ pub struct Rollout {
     /// Selects the nodes with these names.
     pub nodes: Vec<(String, Span)>,
     /// Selects only the instances of these resources. If empty, selects all instances that `on` binds to the nodes.
-    pub resources: Vec<(Address, Span)>,
+    pub resources: Vec<(Pattern, Span)>,
     /// The maximum number of nodes that are changed at the same time.
     pub max_unavailable: MaxUnavailable,
     /// The pause after each node.
@@ -94,8 +94,8 @@ pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str,
     if rollout.roles.is_empty() && rollout.nodes.is_empty() && rollout.resources.is_empty() {
         reader.error(rollout.span, format!("{block} selects nothing"), "add `roles`, `nodes` or `resources`");
     }
-    for (address, span) in rollout.resources.iter().filter(|(address, _)| address.key.is_some()) {
-        let help = format!("write `{}`, and select the nodes with `nodes`", address.resource);
+    for (pattern, span) in rollout.resources.iter().filter(|(pattern, _)| pattern.key().is_some()) {
+        let help = format!("write `{}`, and select the nodes with `nodes`", pattern.block());
         reader.error_with(*span, "a rollout selects whole resources, not instances".to_owned(), Some(help));
     }
     loader.manifest.rollouts.insert(name.to_owned(), rollout);
@@ -121,7 +121,13 @@ fn gates<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Vec<(GateName
     let texts = reader.texts(entry);
     let gate = |(text, span): (String, Span)| match text.strip_prefix("check.") {
         Some(name) => Some((GateName::Check(name.to_owned()), span)),
-        None => Some((GateName::Resource(reader.parse_address(&text, span)?), span)),
+        None => match reader.parse_address(&text, span)? {
+            Pattern::Resource(address) => Some((GateName::Resource(address), span)),
+            Pattern::Module(path) => {
+                reader.error(span, format!("`{path}` cannot be a health gate"), "a gate is a resource or a check");
+                None
+            }
+        },
     };
     texts.into_iter().filter_map(gate).collect()
 }

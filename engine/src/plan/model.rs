@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json};
 use super::planned_rollout::PlannedRollout;
 use super::policy_result::PolicyResult;
 use crate::configuration::expand::Expanded;
-use crate::model::{Address, CheckResult, Node, NodeChange, NodeName, Replacement};
+use crate::model::{Address, CheckResult, Node, NodeChange, NodeName, Pattern, Replacement};
 use crate::provider::{Action, Consequence, ObjectChange};
 
 /// The version of the plan file format that this version of moorfast writes and reads.
@@ -71,11 +71,11 @@ pub struct PlanOptions {
     #[serde(skip)]
     pub imports: bool,
     /// The selected addresses. Their dependencies are selected too. Empty selects everything.
-    pub targets: Vec<Address>,
+    pub targets: Vec<Pattern>,
     /// The excluded addresses. Their dependants are excluded too.
-    pub exclude: Vec<Address>,
+    pub exclude: Vec<Pattern>,
     /// The addresses that are replaced even if nothing changed.
-    pub replace: Vec<Address>,
+    pub replace: Vec<Pattern>,
     /// The nodes whose recorded machine another machine may replace.
     #[serde(default)]
     pub replace_nodes: Vec<Replacement>,

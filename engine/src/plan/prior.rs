@@ -127,7 +127,7 @@ mod tests {
     }
 
     fn moved(from: &str, to: &str) -> Moved {
-        Moved { span: Span { file: 0, start: 0, end: 0 }, from: address(from), to: address(to) }
+        Moved { span: Span { file: 0, start: 0, end: 0 }, from: address(from).into(), to: address(to).into() }
     }
 
     #[test]

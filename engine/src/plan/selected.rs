@@ -10,8 +10,8 @@ use super::model::{PlanMode, PlanOptions};
 use super::prior::Prior;
 use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::graph::Graph;
-use crate::model::Address;
 use crate::model::decoded::dependencies;
+use crate::model::{Address, Pattern};
 
 /// The selected instances and records.
 pub(super) struct Selected<'a> {
@@ -61,7 +61,7 @@ fn unrecorded(expanded: &Expanded, prior: &Prior, options: &PlanOptions) -> BTre
 /// Returns the selected instances. The dependencies of a target are selected with it, and the dependants of an excluded instance are excluded with it.
 fn instances(expanded: &Expanded, graph: &Graph, options: &PlanOptions) -> BTreeSet<usize> {
     let all = 0..expanded.instances.len();
-    let named = |patterns: &[Address]| -> Vec<usize> {
+    let named = |patterns: &[Pattern]| -> Vec<usize> {
         let is_named = |i: &usize| patterns.iter().any(|p| expanded.instances[*i].address.matches(p));
         if patterns.is_empty() { Vec::new() } else { all.clone().filter(is_named).collect() }
     };
@@ -92,7 +92,7 @@ fn removable(records: &BTreeMap<Address, Arc<Record>>, options: &PlanOptions) ->
             needed_by.entry(needed).or_default().push(address.clone());
         }
     }
-    let named = |patterns: &[Address]| -> Vec<Address> {
+    let named = |patterns: &[Pattern]| -> Vec<Address> {
         records.keys().filter(|a| patterns.iter().any(|p| a.matches(p))).cloned().collect()
     };
     let mut removable = match options.targets.is_empty() {
@@ -137,7 +137,8 @@ mod tests {
             (PlanMode::RefreshOnly, &[], &["t.b"], &["t.a", "t.c", "t.d"]),
         ] {
             let addresses = |texts: &[&str]| texts.iter().map(|text| address(text)).collect::<Vec<_>>();
-            let (targets, exclude) = (addresses(targets), addresses(exclude));
+            let patterns = |texts: &[&str]| addresses(texts).into_iter().map(Pattern::from).collect();
+            let (targets, exclude) = (patterns(targets), patterns(exclude));
             let options = PlanOptions { mode, targets, exclude, ..PlanOptions::default() };
             let expected: HashSet<_> = addresses(removed).into_iter().collect();
             assert_eq!(removable(&records, &options), expected, "{options:?}");

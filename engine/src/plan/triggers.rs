@@ -8,7 +8,7 @@ use super::observed::merged_attributes;
 use super::prior::Prior;
 use crate::configuration::expand::Instance;
 use crate::configuration::graph::matching;
-use crate::model::{Address, Span};
+use crate::model::{Address, Pattern, Span};
 use crate::provider::Action;
 
 /// A watched instance that changes, or that changed in a run that did not restart the watching instance.
@@ -25,7 +25,7 @@ pub(super) fn triggers(
     prior: &Prior,
     draft: &Draft,
     instance: &Instance,
-    patterns: &[(Address, Span)],
+    patterns: &[(Pattern, Span)],
 ) -> Vec<Trigger> {
     let recorded = prior.records.get(&instance.address);
     let watched = patterns.iter().filter_map(|(p, _)| matching(inputs.expanded, p, &instance.binding)).flatten();

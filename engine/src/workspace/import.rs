@@ -4,7 +4,7 @@ use moorfast_state::{Lock, SealKey, Snapshot};
 
 use crate::apply::{ApplyOptions, ChangeOutcome, Report};
 use crate::configuration::expand::Expanded;
-use crate::model::{Address, Diagnostic, suggest};
+use crate::model::{Address, Diagnostic, Pattern, suggest};
 use crate::plan::{PlanMode, PlanOptions};
 use crate::session::{Events, Failure, Interrupt};
 use crate::workspace::Workspace;
@@ -18,7 +18,7 @@ impl Workspace {
     /// See [`Failure`]. An object that does not exist is a provider error. If an object cannot be read, nothing is recorded.
     pub async fn import(
         &self,
-        pattern: &Address,
+        pattern: &Pattern,
         state: &Snapshot,
         key: &SealKey,
         lock: &Lock,
@@ -47,12 +47,13 @@ fn imported(report: Report) -> Result<Vec<Address>, Failure> {
 }
 
 /// Checks that `pattern` matches instances, and that at least one of them is not in the state.
-fn check_unrecorded(expanded: &Expanded, pattern: &Address, state: &Snapshot) -> Result<(), Failure> {
+fn check_unrecorded(expanded: &Expanded, pattern: &Pattern, state: &Snapshot) -> Result<(), Failure> {
     let named: Vec<_> = expanded.instances.iter().filter(|i| i.address.matches(pattern)).collect();
     if named.is_empty() {
         let message = format!("`{pattern}` is not in the manifest");
-        let of_resource = expanded.by_resource.get(&pattern.resource).map(Vec::as_slice).unwrap_or_default();
-        let keys: Vec<_> = of_resource.iter().map(|i| expanded.instances[*i].address.to_string()).collect();
+        let block = pattern.block();
+        let of_block = expanded.instances.iter().filter(|instance| instance.address.matches(&block));
+        let keys: Vec<_> = of_block.map(|instance| instance.address.to_string()).collect();
         let help = match suggest(&pattern.to_string(), keys.iter().map(String::as_str)) {
             Some(help) => help,
             None => "add the resource to the manifest first".to_owned(),

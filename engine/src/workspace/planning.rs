@@ -12,7 +12,7 @@ use crate::check::{When, run_checks};
 use crate::configuration::expand::{Binding, Expanded};
 use crate::configuration::moves;
 use crate::configuration::scope::{InstanceScope, Values};
-use crate::model::{Address, CheckResult, Decoded, Diagnostic, NodeChange, NodeName, Value, suggest};
+use crate::model::{Address, CheckResult, Decoded, Diagnostic, NodeChange, NodeName, Pattern, Value, suggest};
 use crate::plan::{
     Change, Draft, Inputs, Machines, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, Planner,
     rollouts,
@@ -331,9 +331,9 @@ fn check_patterns(expanded: &Expanded, state: &Decoded, options: &PlanOptions) -
         return Ok(());
     }
     let known = || expanded.instances.iter().map(|i| &i.address).chain(state.addresses());
-    let error = |pattern: &Address| {
+    let error = |pattern: &Pattern| {
         let error = Diagnostic::error(format!("the resource `{pattern}` is neither in the manifest nor in the state"));
-        let names: Vec<_> = match pattern.key {
+        let names: Vec<_> = match pattern.key() {
             Some(_) => known().map(ToString::to_string).collect(),
             None => known().map(|address| address.resource.to_string()).collect(),
         };

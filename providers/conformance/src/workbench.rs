@@ -151,7 +151,8 @@ impl Workbench {
         let state = store.snapshot().await?;
         let lock = store.lock(LockRequest::new("import"), Duration::ZERO).await?;
         let workspace = self.workspace()?;
-        let imported = workspace.import(address, &state, store.seal_key(), &lock, &events, &interrupt).await;
+        let imported =
+            workspace.import(&address.clone().into(), &state, store.seal_key(), &lock, &events, &interrupt).await;
         lock.release().await?;
         imported
     }
