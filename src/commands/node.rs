@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use moorfast_engine::model::{Address, Decoded, Node as InventoryNode, Transport};
+use moorfast_engine::manifest::Inventory;
+use moorfast_engine::model::{Address, Decoded, Node as InventoryNode, Sources, Transport};
 use moorfast_engine::state::Record;
 use moorfast_ssh::Settings;
 
@@ -10,6 +11,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::invocation::Invocation;
+use crate::render::nodes::{ListedNode, nodes_json};
 use crate::render::text::{Line, Style, Text, styled};
 
 /// Manage the nodes of the inventory and their host keys.
@@ -24,8 +26,11 @@ pub struct Node {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// List the nodes with their addresses, roles and known host keys
+    /// List the nodes with their addresses, roles, places in the manifest and known host keys
     List {
+        /// Print the nodes as JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         inputs: Inputs,
     },
@@ -57,15 +62,23 @@ enum Command {
 
 impl Node {
     pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
-        let (Command::List { inputs }
+        let (Command::List { inputs, .. }
         | Command::Show { inputs, .. }
         | Command::Trust { inputs, .. }
         | Command::Forget { inputs, .. }) = &self.command;
         let workspace = invocation.workspace(inputs)?;
         let wrong = |diagnostics| Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics };
-        let nodes = workspace.nodes().map_err(wrong)?;
+        let inventory = workspace.inventory().map_err(wrong)?;
+        let mut nodes: Vec<_> = inventory.iter().cloned().collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
         match &self.command {
-            Command::List { .. } => list(invocation, &nodes),
+            Command::List { json, .. } => {
+                let listed = listed(invocation, &workspace.manifest.sources, &inventory, nodes)?;
+                match json {
+                    true => invocation.ui.json(format!("{:#}\n", nodes_json(&listed))),
+                    false => list(invocation, &listed),
+                }
+            }
             Command::Show { name, .. } => show(invocation, &named(&nodes, std::slice::from_ref(name))?[0]).await,
             Command::Forget { names, .. } => forget(invocation, named(&nodes, names)?),
             Command::Trust { names, .. } => {
@@ -88,20 +101,40 @@ fn named(nodes: &[Arc<InventoryNode>], names: &[String]) -> Result<Vec<Arc<Inven
     names.iter().map(find).collect()
 }
 
-fn list(invocation: &Invocation, nodes: &[Arc<InventoryNode>]) -> Result<(), Error> {
-    let column =
-        |of: fn(&InventoryNode) -> String| nodes.iter().map(|node| of(node).chars().count()).max().unwrap_or(0);
-    let (name, place, roles) = (column(|n| n.name.to_string()), column(destination), column(|n| n.roles.join(", ")));
+/// Returns the nodes as `node list` shows them.
+fn listed(
+    invocation: &Invocation,
+    sources: &Sources,
+    inventory: &Inventory,
+    nodes: Vec<Arc<InventoryNode>>,
+) -> Result<Vec<ListedNode>, Error> {
+    let listed = |node: Arc<InventoryNode>| {
+        let known_keys = moorfast_ssh::known(&node, &invocation.data_dir()).map_err(Error::Provider)?;
+        let origin = inventory.origin(&node.name).cloned();
+        let place = origin.as_ref().and_then(|origin| sources.locate(origin.span));
+        let place = place.map(|(file, line, _)| (file.path.display().to_string(), line));
+        Ok(ListedNode { node, known_keys, origin, place })
+    };
+    nodes.into_iter().map(listed).collect()
+}
+
+fn list(invocation: &Invocation, nodes: &[ListedNode]) -> Result<(), Error> {
+    let rows = nodes.iter().map(|listed| {
+        let node = &listed.node;
+        [node.name.to_string(), destination(node), node.roles.join(", "), listed.definition()]
+    });
+    let rows: Vec<_> = rows.collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (name, place, roles, definition) = (width(0), width(1), width(2), width(3));
     let mut lines = Vec::new();
-    for node in nodes {
-        let keys = moorfast_ssh::known(node, &invocation.data_dir()).map_err(Error::Provider)?;
-        let keys = match (node.transport, keys.as_slice()) {
+    for (ListedNode { node, known_keys, .. }, row) in nodes.iter().zip(&rows) {
+        let keys = match (node.transport, known_keys.as_slice()) {
             (Transport::Local, _) => Line::default(),
             (_, []) => styled(Style::Warning, format!("unknown host key: moorfast node trust {}", node.name)),
             (_, keys) => keys.join(" ").into(),
         };
-        let columns =
-            format!("{:name$}  {:place$}  {:roles$}  ", node.name.0, destination(node), node.roles.join(", "));
+        let [n, p, r, d] = row;
+        let columns = format!("{n:name$}  {p:place$}  {r:roles$}  {d:definition$}  ");
         lines.push(match keys.is_empty() {
             true => columns.trim_end().into(),
             false => Line::from(columns) + keys,

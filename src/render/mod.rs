@@ -24,6 +24,7 @@ pub mod html;
 pub mod json;
 pub mod markdown;
 pub mod metrics;
+pub mod nodes;
 pub mod picture;
 pub mod plan;
 pub mod progress;

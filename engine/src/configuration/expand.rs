@@ -6,7 +6,7 @@ use std::sync::Arc;
 use moorfast_state::Record;
 
 use crate::expression::{Expr, Files};
-use crate::manifest::{Check, Manifest, Resource, Rollout};
+use crate::manifest::{Check, Inventory, Manifest, Resource, Rollout};
 use crate::model::{Address, Attributes, Diagnostic, Node, NodeName, Pattern, ResourceAddress, Value};
 use crate::provider::catalog::Catalog;
 use crate::provider::{ReadRequest, ResourceType, Target, TargetKind};
@@ -17,7 +17,7 @@ pub(crate) struct Expanded {
     pub variables: BTreeMap<String, Value>,
     pub files: Files,
     pub catalog: Catalog,
-    pub inventory: Vec<Node>,
+    pub inventory: Inventory,
     pub nodes: BTreeMap<NodeName, Arc<Node>>,
     /// The warnings of the expansion.
     pub warnings: Vec<Diagnostic>,

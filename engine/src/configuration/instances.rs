@@ -7,7 +7,7 @@ use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, S
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::expression::Expr;
 use crate::manifest::{
-    Check, Manifest, Resource, check_attributes, evaluate_for_each, evaluate_inventory, select_nodes,
+    Check, Inventory, Manifest, Resource, check_attributes, evaluate_for_each, evaluate_inventory, select_nodes,
 };
 use crate::model::{AttributePath, Diagnostic, Mode, Node, NodeName, Schema, Span, Value, suggest};
 use crate::provider::catalog::{Catalog, Entry};
@@ -32,7 +32,7 @@ impl Expanded {
             variables,
             files,
             catalog,
-            inventory: Vec::new(),
+            inventory: Inventory::default(),
             nodes: BTreeMap::new(),
             warnings: Vec::new(),
             instances: Vec::new(),
@@ -44,8 +44,7 @@ impl Expanded {
             is_complete: false,
         };
         expanded.inventory = evaluate_inventory(&manifest, &expanded.variables, &expanded.files)?;
-        let inventory = expanded.inventory.iter().cloned();
-        expanded.nodes = inventory.map(|node| (node.name.clone(), Arc::new(node))).collect();
+        expanded.nodes = expanded.inventory.iter().map(|node| (node.name.clone(), node.clone())).collect();
 
         let mut errors = schema_errors(&manifest, &expanded.catalog);
         let mut warnings = Vec::new();

@@ -34,6 +34,7 @@ impl Selection {
         let mut selections: Vec<Self> = Vec::new();
         for (name, rollout) in &expanded.manifest.rollouts {
             errors.extend(unknown_roles(expanded, rollout));
+            errors.extend(unknown_nodes(expanded, rollout));
             errors.extend(rollout.resources.iter().filter_map(|(pattern, span)| unbound(expanded, pattern, *span)));
             let nodes = nodes(expanded, rollout);
             let places = nodes.iter().cloned().enumerate().map(|(place, node)| (node, place)).collect();
@@ -115,8 +116,11 @@ fn instances_of<'e>(expanded: &'e Expanded, gate: &GateName, node: &NodeName) ->
 }
 
 fn nodes(expanded: &Expanded, rollout: &Rollout) -> Vec<NodeName> {
-    let named: HashMap<&str, usize> =
-        rollout.nodes.iter().zip(0..).map(|((name, _), place)| (name.as_str(), place)).collect();
+    let mut named: HashMap<&NodeName, usize> = HashMap::new();
+    for node in rollout.nodes.iter().filter_map(|(name, _)| expanded.inventory.named(name)).flatten() {
+        let place = named.len();
+        named.entry(&node.name).or_insert(place);
+    }
     let has_role = |roles: &[String]| rollout.roles.iter().any(|(role, _)| roles.contains(role));
     let all = rollout.roles.is_empty() && rollout.nodes.is_empty();
     let resources: Vec<_> = rollout.resources.iter().flat_map(|(pattern, _)| expanded.resources_of(pattern)).collect();
@@ -126,10 +130,10 @@ fn nodes(expanded: &Expanded, rollout: &Rollout) -> Vec<NodeName> {
     };
     let selected = expanded.inventory.iter().filter(|node| match all {
         true => has_instances(&node.name),
-        false => named.contains_key(node.name.0.as_str()) || has_role(&node.roles),
+        false => named.contains_key(&node.name) || has_role(&node.roles),
     });
     let mut names: Vec<NodeName> = selected.map(|node| node.name.clone()).collect();
-    names.sort_by_key(|name| named.get(name.0.as_str()).copied().unwrap_or(usize::MAX));
+    names.sort_by_key(|name| named.get(name).copied().unwrap_or(usize::MAX));
     names
 }
 
@@ -141,6 +145,12 @@ fn unknown_roles(expanded: &Expanded, rollout: &Rollout) -> Vec<Diagnostic> {
         Diagnostic { help: suggest(role, known.iter().copied()), ..error }
     };
     unknown.map(error).collect()
+}
+
+fn unknown_nodes(expanded: &Expanded, rollout: &Rollout) -> Vec<Diagnostic> {
+    let inventory = &expanded.inventory;
+    let unknown = rollout.nodes.iter().filter(|(name, _)| inventory.named(name).is_none());
+    unknown.map(|(name, span)| inventory.unknown(name, *span)).collect()
 }
 
 /// Returns the error if a resource has no `on`.

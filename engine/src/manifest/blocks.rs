@@ -13,28 +13,28 @@ use crate::model::{Diagnostic, suggest};
 
 type Table<'a> = &'a Spanned<DeValue<'a>>;
 
-/// The keys of `[nodes.NAME]`.
+/// The attributes of a node.
 const NODE: [&str; 10] =
     ["address", "user", "port", "identity_file", "jump", "host_key", "transport", "sudo", "roles", "vars"];
 
-pub(super) fn node<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: Table<'a>) {
+pub(super) fn node<'a>(loader: &mut Loader, reader: &mut Reader<'a>, block: &str, table: Table<'a>) {
     let span = reader.span(table.span());
-    let mut known = Vec::new();
-    for entry in reader.table(table, &format!("the node `{name}`")).unwrap_or_default() {
-        if NODE.contains(&entry.name.as_str()) {
-            known.push(entry);
-        } else {
-            let help = suggest(&entry.name, NODE)
-                .unwrap_or_else(|| "put custom values into `vars`, as in vars = { rack = \"r1\" }".to_owned());
-            reader.error_with(
-                entry.span,
-                format!("unknown attribute `{}` in the node `{name}`", entry.name),
-                Some(help),
-            );
-        }
+    let Some(mut fields) = reader.fields(table, &format!("the node `{block}`")) else { return };
+    let for_each = reader.optional_expr(fields.take("for_each"));
+    // The block names a node without `for_each`, so `name` is an unknown attribute there.
+    let name = for_each.as_ref().and_then(|_| reader.optional_expr(fields.take("name")));
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        fields.rest().into_iter().partition(|entry| NODE.contains(&entry.name.as_str()));
+    for entry in unknown {
+        let help = match entry.name.as_str() {
+            "name" => "the name of a node is that of its block; `name` is for a block with `for_each`".to_owned(),
+            name => suggest(name, NODE.into_iter().chain(["for_each"]))
+                .unwrap_or_else(|| "put custom values into `vars`, as in vars = { rack = \"r1\" }".to_owned()),
+        };
+        reader.error_with(entry.span, format!("unknown attribute `{}` in the node `{block}`", entry.name), Some(help));
     }
     let attributes = reader.attributes(known);
-    loader.manifest.nodes.insert(name.to_owned(), NodeBlock { span, attributes });
+    loader.manifest.nodes.insert(block.to_owned(), NodeBlock { span, for_each, name, attributes });
 }
 
 /// Reads `[providers.NAME]` and its instances `[providers.NAME.ALIAS]`. A table with its own header is an instance, an inline table is the value

@@ -1,14 +1,111 @@
-//! Evaluation of the inventory (`[nodes.*]`) and of the selectors `on` and `for_each`.
+//! The inventory: the nodes that the blocks `[nodes.NAME]` define.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
 
+use super::node_attributes::node;
+use super::selectors::members;
 use super::{Manifest, NodeBlock, StaticScope};
-use crate::expression::{Expr, Files, Reference, Scope as ReferenceScope};
+use crate::expression::{Expr, Files, Reference, Scope as ReferenceScope, Unresolved};
 use crate::model::convert::to_text;
-use crate::model::diagnostic::quoted_list;
-use crate::model::{Diagnostic, Node, NodeName, Span, Transport, Value, nearest, suggest};
+use crate::model::{Diagnostic, Node, NodeName, Span, Value, suggest};
 
-/// Returns the nodes of the manifest in the order of the manifest. The files of a folder are ordered by name.
+/// The nodes of a manifest in the order of the manifest. The nodes of a block with `for_each` have the order of its elements.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    nodes: Vec<Arc<Node>>,
+    origins: BTreeMap<NodeName, Origin>,
+    /// The nodes of each block with `for_each`.
+    groups: BTreeMap<String, Vec<Arc<Node>>>,
+}
+
+/// The block that defines a node, and the element of its `for_each`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The name of the block: `worker` for `[nodes.worker]`.
+    pub block: String,
+    /// The key of the element. `None` for a block without `for_each`.
+    pub element: Option<String>,
+    /// The place of the block.
+    pub span: Span,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.element {
+            Some(key) => write!(f, "nodes.{}[{}]", self.block, serde_json::Value::from(key.as_str())),
+            None => write!(f, "nodes.{}", self.block),
+        }
+    }
+}
+
+impl Origin {
+    /// Returns the node in messages.
+    fn subject(&self) -> String {
+        match &self.element {
+            Some(_) => format!("`{self}`"),
+            None => format!("the node `{}`", self.block),
+        }
+    }
+}
+
+impl Inventory {
+    /// Returns the nodes in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.iter()
+    }
+
+    /// Returns the block and the element that define a node.
+    pub fn origin(&self, name: &NodeName) -> Option<&Origin> {
+        self.origins.get(name)
+    }
+
+    /// Returns the node with this name, or the nodes of the block with this name and with `for_each`.
+    pub fn named(&self, name: &str) -> Option<&[Arc<Node>]> {
+        if let Some(group) = self.groups.get(name) {
+            return Some(group);
+        }
+        self.nodes.iter().find(|node| node.name.0 == name).map(std::slice::from_ref)
+    }
+
+    /// Returns the error for a name that [`Inventory::named`] does not know.
+    pub(crate) fn unknown(&self, name: &str, span: Span) -> Diagnostic {
+        let groups = self.groups.keys().map(String::as_str);
+        let help = suggest(name, self.nodes.iter().map(|node| node.name.0.as_str()).chain(groups));
+        Diagnostic { help, ..Diagnostic::error(format!("unknown node `{name}`")).at(span, "") }
+    }
+
+    /// Returns the errors for nodes with the name of a block that has other nodes too.
+    fn ambiguous_names(&self) -> Vec<Diagnostic> {
+        let ambiguous = self.nodes.iter().filter_map(|node| {
+            let group = self.groups.get(&node.name.0)?;
+            let origin = self.origin(&node.name)?;
+            let is_alone = matches!(group.as_slice(), [only] if only.name == node.name);
+            let summary = format!("the node `{origin}` has the name of the block `nodes.{}`", node.name);
+            let error = || {
+                Diagnostic::error(summary).at(origin.span, "").help(format!(
+                    "rename the node or the block, because `on = \"{}\"` selects all nodes of the block",
+                    node.name
+                ))
+            };
+            (!is_alone).then(error)
+        });
+        ambiguous.collect()
+    }
+
+    fn insert(&mut self, node: Node, origin: Origin) {
+        let node = Arc::new(node);
+        if origin.element.is_some() {
+            self.groups.entry(origin.block.clone()).or_default().push(node.clone());
+        }
+        self.origins.insert(node.name.clone(), origin);
+        self.nodes.push(node);
+    }
+}
+
+/// Evaluates the nodes of the manifest. The files of a folder are ordered by name.
 ///
 /// # Errors
 /// Returns all errors in the nodes.
@@ -16,325 +113,154 @@ pub fn evaluate_inventory(
     manifest: &Manifest,
     variables: &BTreeMap<String, Value>,
     files: &Files,
-) -> Result<Vec<Node>, Vec<Diagnostic>> {
+) -> Result<Inventory, Vec<Diagnostic>> {
     let scope = StaticScope::new(manifest, variables, files);
-    let (mut nodes, mut errors) = (Vec::new(), Vec::new());
+    let (mut inventory, mut failures) = (Inventory::default(), Failures::default());
     let mut blocks: Vec<_> = manifest.nodes.iter().collect();
     blocks.sort_by_key(|(_, block)| block.span);
     for (name, block) in blocks {
-        match node(name, block, &scope) {
-            Ok(node) => nodes.push(node),
-            Err(more) => errors.extend(more),
-        }
-    }
-    if errors.is_empty() { Ok(nodes) } else { Err(errors) }
-}
-
-/// Returns the value of `node` in an expression, and of each member of `nodes`.
-pub fn node_value(node: &Node) -> Value {
-    let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
-    let members = [
-        ("name", Value::from(node.name.0.as_str())),
-        ("address", Value::from(node.address.as_str())),
-        ("user", text(&node.user)),
-        ("port", node.port.map_or(Value::Null, |port| Value::from(i64::from(port)))),
-        ("roles", Value::from(node.roles.clone())),
-        ("vars", Value::Map(node.vars.clone())),
-        ("host_keys", Value::from(node.host_keys.clone())),
-    ];
-    Value::Map(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
-}
-
-/// The evaluated attributes of one node.
-struct Fields<'b> {
-    name: &'b str,
-    values: BTreeMap<&'b str, (Value, Span)>,
-    errors: Vec<Diagnostic>,
-}
-
-fn node(name: &str, block: &NodeBlock, scope: &dyn ReferenceScope) -> Result<Node, Vec<Diagnostic>> {
-    let mut fields = Fields { name, values: BTreeMap::new(), errors: Vec::new() };
-    for (attribute, _, expr) in &block.attributes {
-        match expr.evaluate(scope) {
-            Ok(Value::Null) => {}
-            Ok(value) => {
-                fields.values.insert(attribute, (value, expr.span));
-            }
-            Err(errors) => fields.errors.extend(errors),
-        }
-    }
-    let transport = fields.transport();
-    let node = Node {
-        name: NodeName(name.to_owned()),
-        address: fields.text("address").unwrap_or_else(|| name.to_owned()),
-        user: fields.text("user"),
-        port: fields.port(),
-        identity_file: fields.text("identity_file"),
-        jump: fields.texts("jump"),
-        host_keys: fields.host_keys(),
-        transport,
-        sudo: fields.flag("sudo").unwrap_or(transport == Transport::Ssh),
-        roles: fields.texts("roles"),
-        vars: fields.vars(),
-    };
-    if fields.errors.is_empty() { Ok(node) } else { Err(fields.errors) }
-}
-
-impl Fields<'_> {
-    /// Removes an attribute and returns it. A sensitive one is an error, because plans and messages show it.
-    fn take(&mut self, attribute: &'static str) -> Option<(Value, Span)> {
-        let (value, span) = self.values.remove(attribute)?;
-        if value.is_sensitive() {
-            let summary = format!("`{attribute}` of the node `{}` is sensitive", self.name);
-            self.errors
-                .push(Diagnostic::error(summary).at(span, "plans and messages show it; only `vars` can be sensitive"));
-            return None;
-        }
-        Some((value, span))
-    }
-
-    fn invalid(&mut self, attribute: &str, span: Span, expected: &str) {
-        let summary = format!("`{attribute}` of the node `{}` is not valid", self.name);
-        self.errors.push(Diagnostic::error(summary).at(span, format!("must be {expected}")));
-    }
-
-    fn text(&mut self, attribute: &'static str) -> Option<String> {
-        let (value, span) = self.take(attribute)?;
-        let text = to_text(&value).filter(|text| !text.is_empty());
-        if text.is_none() {
-            self.invalid(attribute, span, "a string");
-        }
-        text
-    }
-
-    fn texts(&mut self, attribute: &'static str) -> Vec<String> {
-        let Some((value, span)) = self.take(attribute) else { return Vec::new() };
-        let texts = match &value {
-            Value::String(text) => Some(vec![text.clone()]),
-            Value::List(items) => items.iter().map(to_text).collect(),
-            _ => None,
-        };
-        if texts.is_none() {
-            self.invalid(attribute, span, "a list of strings");
-        }
-        texts.unwrap_or_default()
-    }
-
-    fn flag(&mut self, attribute: &'static str) -> Option<bool> {
-        let (value, span) = self.take(attribute)?;
-        let flag = crate::model::convert::to_bool(&value);
-        if flag.is_none() {
-            self.invalid(attribute, span, "true or false");
-        }
-        flag
-    }
-
-    fn port(&mut self) -> Option<u16> {
-        let (value, span) = self.take("port")?;
-        let number = crate::model::convert::to_number(&value).map(Value::Number).and_then(|number| number.as_i64());
-        let port = number.and_then(|number| u16::try_from(number).ok()).filter(|port| *port > 0);
-        if port.is_none() {
-            self.invalid("port", span, "a number from 1 to 65535");
-        }
-        port
-    }
-
-    fn transport(&mut self) -> Transport {
-        let Some((value, span)) = self.take("transport") else { return Transport::default() };
-        match value.as_str() {
-            Some("ssh") => Transport::Ssh,
-            Some("local") => Transport::Local,
-            _ => {
-                self.invalid("transport", span, "`ssh` or `local`");
-                Transport::default()
-            }
-        }
-    }
-
-    fn host_keys(&mut self) -> Vec<String> {
-        let span = self.values.get("host_key").map(|(_, span)| *span);
-        let keys = self.texts("host_key");
-        let is_pin = |key: &String| key.starts_with("SHA256:") || key.split_whitespace().count() >= 2;
-        if let Some(span) = span
-            && !keys.iter().all(is_pin)
-        {
-            self.invalid("host_key", span, "a fingerprint `SHA256:…` or a line of a public key");
-        }
-        keys
-    }
-
-    fn vars(&mut self) -> BTreeMap<String, Value> {
-        let Some((value, span)) = self.values.remove("vars") else { return BTreeMap::new() };
-        let secret = matches!(value, Value::Sensitive(_));
-        match value.as_map() {
-            Some(map) => map
-                .iter()
-                .map(|(key, value)| (key.clone(), if secret { value.clone().sensitive() } else { value.clone() }))
-                .collect(),
-            None => {
-                self.invalid("vars", span, "a table");
-                BTreeMap::new()
-            }
-        }
-    }
-}
-
-/// Returns the nodes that `on` selects, in the order of the inventory, and a warning if it selects none.
-///
-/// # Errors
-/// Returns an error if `on` is not a valid selector, or if it names an unknown node or a role that no node has.
-pub fn select_nodes(
-    on: &Expr,
-    scope: &dyn ReferenceScope,
-    nodes: &[Node],
-) -> Result<(Vec<NodeName>, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let value = on.evaluate(scope)?;
-    let error = |summary: &str, help: &str| vec![Diagnostic::error(summary).at(on.span, "").help(help)];
-    if value.is_unknown() || value.is_retained() || value.is_sensitive() {
-        return Err(error(
-            "`on` must be known and not sensitive",
-            "the selection of nodes cannot depend on resources or secrets",
-        ));
-    }
-    let mut warnings = Vec::new();
-    let selected = match &value {
-        Value::String(all) if all == "all" => nodes.iter().collect(),
-        Value::String(_) => named(std::slice::from_ref(&value), on.span, nodes)?,
-        Value::List(names) => named(names, on.span, nodes)?,
-        Value::Map(map) => with_roles(map, on.span, nodes)?,
-        _ => {
-            return Err(error(
-                "`on` is not a valid selection of nodes",
-                "write { role = \"worker\" }, a node name, a list of node names or \"all\"",
-            ));
-        }
-    };
-    if selected.is_empty() && value.as_map().is_none() {
-        warnings.push(Diagnostic::warning("`on` selects no nodes, so the block has no instances").at(on.span, ""));
-    }
-    Ok((selected.into_iter().map(|node| node.name.clone()).collect(), warnings))
-}
-
-/// Returns the nodes with these names.
-fn named<'n>(names: &[Value], span: Span, nodes: &'n [Node]) -> Result<Vec<&'n Node>, Vec<Diagnostic>> {
-    for name in names {
-        let Some(name) = name.as_str() else {
-            return Err(vec![Diagnostic::error("`on` must be a list of node names").at(span, "")]);
-        };
-        if !nodes.iter().any(|node| node.name.0 == name) {
-            let diagnostic = Diagnostic::error(format!("unknown node `{name}`")).at(span, "");
-            let help = suggest(name, nodes.iter().map(|node| node.name.0.as_str()));
-            return Err(vec![Diagnostic { help, ..diagnostic }]);
-        }
-    }
-    let wanted = |node: &&Node| names.iter().any(|name| name.as_str() == Some(node.name.0.as_str()));
-    Ok(nodes.iter().filter(wanted).collect())
-}
-
-/// Returns the nodes with any role of `{ role = … }` or `{ roles = […] }`. A role that no node has is an error, unless `allow_empty` is true.
-fn with_roles<'n>(
-    selector: &BTreeMap<String, Value>,
-    span: Span,
-    nodes: &'n [Node],
-) -> Result<Vec<&'n Node>, Vec<Diagnostic>> {
-    const KEYS: [&str; 3] = ["role", "roles", "allow_empty"];
-    if let Some(unknown) = selector.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        let diagnostic = Diagnostic::error(format!("unknown attribute `{unknown}` in `on`")).at(span, "");
-        return Err(vec![Diagnostic { help: suggest(unknown, KEYS), ..diagnostic }]);
-    }
-    let allow_empty = match selector.get("allow_empty").map(crate::model::convert::to_bool) {
-        Some(None) => return Err(vec![Diagnostic::error("`allow_empty` of `on` must be true or false").at(span, "")]),
-        allowed => allowed.flatten().unwrap_or(false),
-    };
-    let roles = roles(selector, span)?;
-    let mut known: Vec<&str> = nodes.iter().flat_map(|node| &node.roles).map(String::as_str).collect();
-    known.sort_unstable();
-    known.dedup();
-    let unknown: Vec<&str> = roles.iter().map(String::as_str).filter(|role| !known.contains(role)).collect();
-    if let Some(first) = unknown.first().filter(|_| !allow_empty) {
-        let diagnostic = Diagnostic::error(format!("no node has the role {}", quoted_list(&unknown)));
-        let permit = "add `allow_empty = true` to `on` if the role may have no nodes";
-        let help = match nearest(first, known.iter().copied()) {
-            Some(nearest) => format!("did you mean `{nearest}`? Otherwise {permit}"),
-            None => permit.to_owned(),
-        };
-        return Err(vec![diagnostic.at(span, "").help(help)]);
-    }
-    Ok(nodes.iter().filter(|node| node.roles.iter().any(|role| roles.contains(role))).collect())
-}
-
-/// Returns the roles of a selector.
-fn roles(selector: &BTreeMap<String, Value>, span: Span) -> Result<Vec<String>, Vec<Diagnostic>> {
-    let values = ["role", "roles"].into_iter().filter_map(|key| selector.get(key));
-    let roles: Option<Vec<String>> = values
-        .flat_map(|value| match value {
-            Value::List(items) => items.clone(),
-            single => vec![single.clone()],
-        })
-        .map(|role| role.as_str().map(str::to_owned))
-        .collect();
-    match roles {
-        Some(roles) if roles.is_empty() => {
-            let error = Diagnostic::error("`on` has an empty list of roles").at(span, "");
-            Err(vec![error.help("write { role = \"worker\" }, or \"all\" for every node")])
-        }
-        Some(roles) => Ok(roles),
-        None => Err(vec![Diagnostic::error("the roles in `on` must be strings").at(span, "")]),
-    }
-}
-
-/// Returns the keys of `for_each` with their values, in order.
-///
-/// # Errors
-/// Returns an error if the value is neither a list of strings nor a map, is known only after apply, or is sensitive.
-pub fn evaluate_for_each(for_each: &Expr, scope: &dyn ReferenceScope) -> Result<Vec<(String, Value)>, Vec<Diagnostic>> {
-    let value = for_each.evaluate(scope)?;
-    let error = |summary: String, help: &str| vec![Diagnostic::error(summary).at(for_each.span, "").help(help)];
-    let unknown = || {
-        let resources = for_each.references().into_iter().filter_map(|(reference, _)| match reference {
-            Reference::Resource { resource, .. } => Some(resource.to_string()),
-            _ => None,
-        });
-        let resources: Vec<String> = resources.collect();
-        let of = if resources.is_empty() {
-            String::new()
-        } else {
-            format!(": it depends on {}", quoted_list(&resources.iter().map(String::as_str).collect::<Vec<_>>()))
-        };
-        let help = "the keys of `for_each` must be known when the plan is made: take them from variables or locals";
-        error(format!("`for_each` is known only after apply{of}"), help)
-    };
-    let secret = || {
-        error(
-            "`for_each` is sensitive".to_owned(),
-            "its keys become part of addresses, which are shown: use nonsensitive() if they are not secret",
-        )
-    };
-    match &value {
-        Value::Unknown | Value::Retained => Err(unknown()),
-        Value::Sensitive(_) => Err(secret()),
-        Value::Map(map) => Ok(map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()),
-        Value::List(items) if items.iter().any(|item| item.is_unknown() || item.is_retained()) => Err(unknown()),
-        Value::List(items) if items.iter().any(Value::is_sensitive) => Err(secret()),
-        Value::List(items) => {
-            let keys: Option<Vec<String>> = items.iter().map(to_text).collect();
-            let keys = keys.ok_or_else(|| {
-                error(
-                    "`for_each` must be a list of strings or a map".to_owned(),
-                    "convert a list of tables with { for item in LIST : item.name => item }",
-                )
-            })?;
-            let repeated = keys.iter().enumerate().find(|(i, key)| keys[..*i].contains(key)).map(|(_, key)| key);
-            match repeated {
-                Some(key) => {
-                    Err(error(format!("`for_each` has the key `{key}` twice"), "each instance needs its own key"))
+        let origin = |element| Origin { block: name.clone(), element, span: block.span };
+        let elements = match &block.for_each {
+            None => vec![None],
+            Some(for_each) => {
+                inventory.groups.insert(name.clone(), Vec::new());
+                match elements(for_each, block, &scope) {
+                    Ok(elements) => elements.into_iter().map(Some).collect(),
+                    Err(errors) => {
+                        failures.errors.extend(errors.into_iter().map(|error| (error, 0)));
+                        continue;
+                    }
                 }
-                None => Ok(keys.into_iter().map(|key| (key.clone(), Value::String(key))).collect()),
+            }
+        };
+        for element in elements {
+            let origin = origin(element.as_ref().map(|(key, _)| key.clone()));
+            match evaluate_node(block, &origin, element, &scope) {
+                Ok(node) => match inventory.origins.get(&node.name) {
+                    Some(first) => failures.add_duplicate(&node.name, first, &origin),
+                    None => inventory.insert(node, origin),
+                },
+                Err(errors) => failures.add(&origin, errors),
             }
         }
-        other => {
-            let summary = format!("`for_each` must be a list of strings or a map, not a {}", other.type_name());
-            Err(error(summary, "the block has one instance for each member"))
+    }
+    let mut errors = failures.into_errors();
+    errors.extend(inventory.ambiguous_names());
+    if errors.is_empty() { Ok(inventory) } else { Err(errors) }
+}
+
+/// Returns the elements of `for_each`. The key of a map in a list is its position.
+fn elements(
+    for_each: &Expr,
+    block: &NodeBlock,
+    scope: &dyn ReferenceScope,
+) -> Result<Vec<(String, Value)>, Vec<Diagnostic>> {
+    match for_each.evaluate(scope)? {
+        Value::List(items) if !items.is_empty() && items.iter().all(|item| matches!(item, Value::Map(_))) => {
+            if block.name.is_none() {
+                let error = Diagnostic::error("the nodes of a list of maps need a `name`").at(for_each.span, "");
+                return Err(vec![error.help("add an attribute of the elements, as in name = \"${each.value.name}\"")]);
+            }
+            Ok(items.into_iter().enumerate().map(|(position, item)| (position.to_string(), item)).collect())
         }
+        value => members(for_each, value),
+    }
+}
+
+fn evaluate_node(
+    block: &NodeBlock,
+    origin: &Origin,
+    element: Option<(String, Value)>,
+    scope: &StaticScope,
+) -> Result<Node, Vec<Diagnostic>> {
+    let subject = origin.subject();
+    let Some((key, value)) = element else { return node(&origin.block, &subject, block, scope) };
+    let each = Value::Map([("key".to_owned(), Value::from(key.as_str())), ("value".to_owned(), value)].into());
+    let scope = ElementScope { outer: scope, each };
+    let (name, span) = match (&block.name, &block.for_each) {
+        (Some(name), _) => (name.evaluate(&scope)?, name.span),
+        (None, for_each) => (Value::from(key), for_each.as_ref().map_or(block.span, |for_each| for_each.span)),
+    };
+    let error = |summary: String, label: &str| Err(vec![Diagnostic::error(summary).at(span, label)]);
+    if name.is_sensitive() {
+        return error(format!("the name of {subject} is sensitive"), "plans and messages show it");
+    }
+    match to_text(&name) {
+        Some(name) if NodeName::is_valid(&name) => node(&name, &subject, block, &scope),
+        Some(name) => error(
+            format!("`{name}` is not a valid name of a node: {subject}"),
+            "a name consists of letters, digits, `-`, `_` and `.`",
+        ),
+        None => error(
+            format!("the name of {subject} is not valid"),
+            &format!("must be a string, not a {}", name.type_name()),
+        ),
+    }
+}
+
+/// The scope of the attributes of one element of `for_each`.
+struct ElementScope<'s> {
+    outer: &'s StaticScope<'s>,
+    each: Value,
+}
+
+impl ReferenceScope for ElementScope<'_> {
+    fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
+        match reference {
+            Reference::Each => Ok(self.each.clone()),
+            other => self.outer.resolve(other),
+        }
+    }
+
+    fn files(&self) -> &Files {
+        self.outer.files()
+    }
+}
+
+/// The errors of an inventory. The same error of many elements is one error with the number of the others.
+#[derive(Default)]
+struct Failures {
+    errors: Vec<(Diagnostic, usize)>,
+    /// The index in `errors` by place and by message without the element.
+    seen: HashMap<(Option<Span>, String), usize>,
+}
+
+impl Failures {
+    /// Adds the errors of a node.
+    fn add(&mut self, origin: &Origin, errors: Vec<Diagnostic>) {
+        let subject = origin.subject();
+        for error in errors {
+            let summary = error.summary.replace(&subject, "");
+            let names_it = origin.element.is_none() || summary != error.summary;
+            let named = if names_it { error.summary } else { format!("{subject}: {summary}") };
+            self.count(summary, Diagnostic { summary: named, ..error });
+        }
+    }
+
+    /// Adds the error for a second node of the same name.
+    fn add_duplicate(&mut self, name: &NodeName, first: &Origin, second: &Origin) {
+        let summary = format!("two nodes have the name `{name}`: `{first}` and `{second}`");
+        let error = Diagnostic::error(summary).at(second.span, "second node").related(first.span, "first node");
+        self.count(format!("{} {}", first.block, second.block), error.help("rename one of them, or remove it"));
+    }
+
+    fn count(&mut self, kind: String, error: Diagnostic) {
+        let place = error.at.as_ref().map(|(span, _)| *span);
+        match self.seen.entry((place, kind)) {
+            Entry::Occupied(known) => self.errors[*known.get()].1 += 1,
+            Entry::Vacant(new) => {
+                new.insert(self.errors.len());
+                self.errors.push((error, 0));
+            }
+        }
+    }
+
+    fn into_errors(self) -> Vec<Diagnostic> {
+        let counted = |(error, others): (Diagnostic, usize)| match others {
+            0 => error,
+            1 => Diagnostic { summary: format!("{} (and one more element)", error.summary), ..error },
+            _ => Diagnostic { summary: format!("{} (and {others} more elements)", error.summary), ..error },
+        };
+        self.errors.into_iter().map(counted).collect()
     }
 }

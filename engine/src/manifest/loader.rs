@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Manifest;
 use super::reader::Reader;
-use crate::model::{Diagnostic, Span, is_identifier};
+use crate::model::{Diagnostic, NodeName, Span, is_identifier};
 
 /// Fills a manifest, one file after the other.
 pub(super) struct Loader<'m> {
@@ -21,10 +21,7 @@ impl<'m> Loader<'m> {
     /// Records that `name` is defined at `span`. Returns false, with an error, if the name is not valid or is already defined.
     pub(super) fn define(&mut self, reader: &mut Reader, kind: &str, name: &str, span: Span) -> bool {
         let is_name = match kind {
-            // Nodes are named like hosts.
-            "node" => {
-                !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-            }
+            "node" => NodeName::is_valid(name),
             _ => name.split('.').all(is_identifier),
         };
         if !is_name {

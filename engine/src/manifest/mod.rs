@@ -7,12 +7,14 @@ mod inventory;
 pub(crate) mod load;
 mod loader;
 pub(crate) mod locals;
+mod node_attributes;
 mod policy;
 pub(crate) mod reader;
 pub(crate) mod references;
 mod resource;
 mod rollout;
 pub(crate) mod schema_check;
+mod selectors;
 mod terraform;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -30,12 +32,14 @@ use crate::model::{Pattern, ResourceAddress, Sources, Span, Value};
 
 pub use format::format;
 pub use http_block::HTTP;
-pub use inventory::{evaluate_for_each, evaluate_inventory, node_value, select_nodes};
+pub use inventory::{Inventory, Origin, evaluate_inventory};
 pub use load::{is_manifest_file, is_rust_configuration};
 pub use locals::StaticScope;
+pub use node_attributes::node_value;
 pub use policy::{Policy, PolicySeverity};
 pub use rollout::{GateName, MaxUnavailable, Rollout};
 pub use schema_check::check_attributes;
+pub use selectors::{evaluate_for_each, select_nodes};
 pub use variables::Assignments;
 
 /// A manifest that is parsed and checked, but not evaluated.
@@ -154,11 +158,15 @@ pub struct Condition {
     pub error_message: Expr,
 }
 
-/// `[nodes.NAME]`: its attributes can refer to variables and locals.
+/// `[nodes.NAME]`: one node, or a node for each element of `for_each`. Its attributes can refer to variables and locals.
 #[derive(Clone, Debug)]
 pub struct NodeBlock {
     /// The place of the header.
     pub span: Span,
+    /// A list of strings, a map, or a list of maps. The attributes can refer to the element as `each`.
+    pub for_each: Option<Expr>,
+    /// The name of the node of an element. Default: `each.key`.
+    pub name: Option<Expr>,
     /// `address, user, port, identity_file, jump, host_key, transport, sudo, roles, vars`
     pub attributes: Vec<(String, Span, Expr)>,
 }

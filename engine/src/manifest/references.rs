@@ -23,7 +23,10 @@ pub(super) fn check(manifest: &Manifest) -> Vec<Diagnostic> {
     let free = Bound::default();
     manifest.locals.values().for_each(|local| check.expr(local, free));
     for node in manifest.nodes.values() {
-        node.attributes.iter().for_each(|(_, _, attribute)| check.expr(attribute, free));
+        let bound = Bound { each: node.for_each.is_some(), ..free };
+        node.for_each.iter().for_each(|for_each| check.expr(for_each, free));
+        node.name.iter().for_each(|name| check.expr(name, bound));
+        node.attributes.iter().for_each(|(_, _, attribute)| check.expr(attribute, bound));
     }
     for provider in manifest.providers.values() {
         check.addresses(&provider.depends_on);
@@ -105,10 +108,11 @@ impl Check<'_> {
         })
     }
 
-    /// Checks the nodes, resources and gates of a rollout. Its roles are checked when the inventory is evaluated.
+    /// Checks the nodes, resources and gates of a rollout. Its roles, and the names of nodes from data, are checked when the inventory is evaluated.
     fn rollout(&mut self, rollout: &Rollout) {
         let manifest = self.manifest;
-        for (name, span) in rollout.nodes.iter().filter(|(name, _)| !manifest.nodes.contains_key(name)) {
+        let is_literal = manifest.nodes.values().all(|block| block.for_each.is_none());
+        for (name, span) in rollout.nodes.iter().filter(|(name, _)| is_literal && !manifest.nodes.contains_key(name)) {
             self.unresolved(Err(Unresolved::unknown("node", name, manifest.nodes.keys().map(String::as_str))), *span);
         }
         self.addresses(&rollout.resources);

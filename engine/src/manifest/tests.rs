@@ -1,6 +1,7 @@
 //! Tests of manifests and their errors.
 
 mod errors;
+mod inventory;
 mod schema;
 mod values;
 

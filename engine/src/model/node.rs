@@ -12,6 +12,13 @@ use crate::model::Value;
 #[serde(transparent)]
 pub struct NodeName(pub String);
 
+impl NodeName {
+    /// Whether a node can have this name. Nodes are named like hosts.
+    pub fn is_valid(name: &str) -> bool {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    }
+}
+
 impl fmt::Display for NodeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -28,7 +35,7 @@ pub enum Transport {
     Local,
 }
 
-/// An evaluated block `[nodes.NAME]`.
+/// A node of the inventory: an evaluated block `[nodes.NAME]`, or one element of its `for_each`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// The name, which is also the key of its instances and its HostKeyAlias.

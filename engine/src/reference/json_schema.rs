@@ -256,8 +256,11 @@ fn variable() -> Value {
 
 fn node() -> Value {
     let texts = |doc: &str| json!({ "description": doc, "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] });
+    let elements = "A list of strings, a map, or a list of maps. One node is created for each element, with the element as `each.key` and `each.value`.";
     closed(
         json!({
+            "for_each": { "description": elements, "anyOf": [{ "type": "object" }, { "type": "array", "items": { "type": ["string", "object"] } }, { "$ref": "#/$defs/expression" }] },
+            "name": { "description": "With `for_each`: the name of the node of an element. Default: `each.key`.", "type": "string" },
             "address": { "description": "Host name or IP address. Default: the name of the node.", "type": "string" },
             "user": { "description": "Login user.", "type": "string" },
             "port": or_expression(json!({ "type": "integer", "minimum": 1, "maximum": 65535 })),

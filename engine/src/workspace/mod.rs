@@ -19,8 +19,8 @@ use crate::configuration::graph::Graph;
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::configuration::static_values::StaticValues;
 use crate::expression::Expr;
-use crate::manifest::Manifest;
-use crate::model::{Attributes, Decoded, Diagnostic, Mark, Node, Value, unseal};
+use crate::manifest::{Inventory, Manifest};
+use crate::model::{Attributes, Decoded, Diagnostic, Mark, Value, unseal};
 use crate::provider::Provider;
 use crate::provider::catalog::Catalog;
 
@@ -105,12 +105,12 @@ impl Workspace {
         crate::configuration::static_values::deduplicated(errors)
     }
 
-    /// Returns the nodes of the inventory.
+    /// Returns the nodes of the manifest.
     ///
     /// # Errors
     /// If the manifest is invalid.
-    pub fn nodes(&self) -> Result<Vec<Arc<Node>>, Vec<Diagnostic>> {
-        Ok(self.expanded()?.nodes.values().cloned().collect())
+    pub fn inventory(&self) -> Result<Inventory, Vec<Diagnostic>> {
+        Ok(self.expanded()?.inventory.clone())
     }
 
     /// Returns the configuration of a provider instance, validated and with defaults. Returns no attributes if this binary does not have the provider.

@@ -9,6 +9,7 @@ mod files;
 mod foreign;
 mod hidden;
 mod interruption;
+mod inventories;
 mod lifecycle;
 mod limits;
 mod manifests;

@@ -90,7 +90,7 @@ fn graphs_are_printed_for_graphviz_and_mermaid() {
 #[test]
 fn nodes_are_listed() {
     let folder = Folder::new(PAIR);
-    assert_eq!(folder.expect(0, &["node", "list"]).stdout, "here  this machine  all\n");
+    assert_eq!(folder.expect(0, &["node", "list"]).stdout, "here  this machine  all  nodes.here (main.toml:11)\n");
     folder.expect(0, &["node", "trust", "here"]).says("needs no host key");
     folder
         .expect(1, &["node", "trust", "there"])

@@ -27,6 +27,14 @@ jump = "bastion"
 transport = "local"
 "#;
 
+/// Blocks whose nodes are from data.
+const GROUPS: &str = r#"
+[nodes.db]
+for_each = ["db02", "db01"]
+[nodes.none]
+for_each = []
+"#;
+
 fn manifest(text: &str) -> Manifest {
     load(&[("main.toml", text)]).map_err(|(sources, errors)| render(&sources, &errors)).unwrap()
 }
@@ -40,7 +48,7 @@ fn the_inventory_is_evaluated() {
     let manifest = manifest(NODES);
     let files = Files::default();
     let nodes = evaluate_inventory(&manifest, &variables(&manifest), &files).unwrap();
-    insta::assert_debug_snapshot!(nodes);
+    insta::assert_debug_snapshot!(nodes.iter().collect::<Vec<_>>());
 }
 
 #[test]
@@ -77,16 +85,16 @@ address = "${ssh_file.x.path}"
     insta::assert_snapshot!(render(&manifest.sources, &errors));
 }
 
-/// Runs `test` with the manifest of [`NODES`] in which `local.x` has this value.
-fn with_local<T>(value: &str, test: impl FnOnce(&Manifest, &StaticScope) -> T) -> T {
-    let text = NODES.replace("[locals]", &format!("[locals]\nx = {value}"));
+/// Runs `test` with the manifest `nodes` in which `local.x` has this value.
+fn with_local<T>(nodes: &str, value: &str, test: impl FnOnce(&Manifest, &StaticScope) -> T) -> T {
+    let text = nodes.replace("[locals]", &format!("[locals]\nx = {value}"));
     let manifest = manifest(&text);
     let (variables, files) = (variables(&manifest), Files::default());
     test(&manifest, &StaticScope::new(&manifest, &variables, &files))
 }
 
-fn selection(on: &str) -> String {
-    with_local(on, |manifest, scope| {
+fn selection(nodes: &str, on: &str) -> String {
+    with_local(nodes, on, |manifest, scope| {
         let nodes = evaluate_inventory(manifest, &variables(manifest), &Files::default()).unwrap();
         let describe = |diagnostics: &[Diagnostic]| {
             let texts = diagnostics.iter().map(|d| {
@@ -102,6 +110,21 @@ fn selection(on: &str) -> String {
             Err(errors) => describe(&errors),
         }
     })
+}
+
+#[test]
+fn on_selects_the_nodes_of_a_block_with_for_each() {
+    let cases = [
+        (r#""db""#, "db02,db01"),
+        (r#"["db01", "here"]"#, "here,db01"),
+        (r#"["db", "db01"]"#, "db02,db01"),
+        (r#""none""#, "`on` selects no nodes, so the block has no instances"),
+        (r#""dc""#, "unknown node `dc`; did you mean `db`?"),
+    ];
+    for (on, expected) in cases {
+        let nodes = format!("{NODES}{GROUPS}");
+        assert_eq!(selection(&nodes, on), expected, "{on}");
+    }
 }
 
 #[test]
@@ -138,7 +161,7 @@ fn on_selects_nodes() {
         ),
     ];
     for (on, expected) in cases {
-        assert_eq!(selection(on), expected, "{on}");
+        assert_eq!(selection(NODES, on), expected, "{on}");
     }
 }
 
@@ -154,10 +177,11 @@ fn for_each_gives_keys_and_values() {
         ("5", "`for_each` must be a list of strings or a map, not a number"),
     ];
     for (for_each, expected) in cases {
-        let found = with_local(for_each, |manifest, scope| match evaluate_for_each(&manifest.locals["x"], scope) {
-            Ok(entries) => format!("{entries:?}"),
-            Err(errors) => errors[0].summary.clone(),
-        });
+        let found =
+            with_local(NODES, for_each, |manifest, scope| match evaluate_for_each(&manifest.locals["x"], scope) {
+                Ok(entries) => format!("{entries:?}"),
+                Err(errors) => errors[0].summary.clone(),
+            });
         assert_eq!(found, expected, "{for_each}");
     }
 }

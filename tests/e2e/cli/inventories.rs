@@ -1,0 +1,93 @@
+//! Nodes from data: the examples in `examples/inventories`, and nodes on this machine.
+
+use serde_json::{Value as Json, json};
+
+use crate::support::folder::Folder;
+
+/// Returns the nodes of `node list --json` as `[name, address, user, port, roles, block, element]`.
+fn listed(folder: &Folder) -> Json {
+    let list: Json = serde_json::from_str(&folder.expect(0, &["node", "list", "--json"]).stdout).unwrap();
+    let node = |n: &Json| {
+        let definition = &n["definition"];
+        json!([n["name"], n["address"], n["user"], n["port"], n["roles"], definition["block"], definition["element"]])
+    };
+    list["nodes"].as_array().unwrap().iter().map(node).collect()
+}
+
+#[test]
+fn the_inventory_of_ansible_is_read() {
+    let folder = Folder::copy_of("inventories/ansible", "");
+    folder.expect(0, &["validate"]);
+    let host = "nodes.host";
+    assert_eq!(
+        listed(&folder),
+        json!([
+            ["bastion", "192.0.2.10", "ops", null, ["ungrouped"], host, "bastion"],
+            ["cp01", "192.0.2.11", "ops", 22, ["control_plane"], host, "cp01"],
+            ["cpu01", "192.0.2.31", "ops", 2222, ["cpu", "workers"], host, "cpu01"],
+            ["gpu01", "192.0.2.21", "ops", 2222, ["gpu", "workers"], host, "gpu01"],
+            ["gpu02", "192.0.2.22", "ops", 2222, ["gpu", "workers"], host, "gpu02"],
+        ])
+    );
+    folder.expect(0, &["console", "-e", "[for n in nodes : n.vars]"]).says("rack = \"a1\"");
+    folder.expect(0, &["graph"]).says("ssh_file.rack[\\\"gpu01\\\"]");
+}
+
+#[test]
+fn the_outputs_of_terraform_are_read() {
+    let folder = Folder::copy_of("inventories/terraform", "");
+    folder.expect(0, &["validate"]);
+    assert_eq!(
+        listed(&folder),
+        json!([
+            ["cp01", "192.0.2.11", "debian", null, ["control-plane"], "nodes.control_plane", "0"],
+            ["gpu01", "192.0.2.21", "debian", null, ["worker"], "nodes.worker", "gpu01"],
+            ["gpu02", "192.0.2.22", "debian", null, ["worker"], "nodes.worker", "gpu02"],
+        ])
+    );
+    folder.expect(0, &["graph"]).says("ssh_file.token[\\\"cp01\\\"]");
+    assert_eq!(folder.expect(0, &["console", "-e", "local.terraform.join_token"]).stdout, "(sensitive value)\n");
+}
+
+const SITE: &str = r#"
+[nodes.web]
+for_each  = '${csvdecode(file("nodes.csv"))}'
+name      = "${each.value.name}"
+transport = "local"
+roles     = ["web"]
+vars      = { rack = "${each.value.rack}" }
+
+[nodes.extra]
+transport = "local"
+
+[resource.ssh_file.motd]
+on      = "web"
+path    = "${path.root}/out/${node.name}"
+parents = true
+content = "${node.name} in ${node.vars.rack} of ${length(nodes)} nodes\n"
+"#;
+
+#[test]
+fn nodes_from_data_are_applied_as_literal_ones_are() {
+    let folder = Folder::new(SITE);
+    folder.write("nodes.csv", "name,rack\nweb01,a1\nweb02,\"b, 2\"\n");
+    folder.expect(0, &["apply", "--auto-approve"]);
+    assert_eq!(folder.read("out/web02"), "web02 in b, 2 of 3 nodes\n");
+    folder.expect(0, &["plan", "--detailed-exitcode"]);
+    folder.expect(0, &["node", "list"]).says("web01  this machine  web  nodes.web[\"0\"] (main.toml:2)");
+
+    // A saved plan is stale if the data changed.
+    folder.write("nodes.csv", "name,rack\nweb01,a1\nweb02,b2\n");
+    folder.expect(0, &["plan", "--out", "p"]).says("ssh_file.motd[\"web02\"]");
+    folder.write("nodes.csv", "name,rack\nweb01,a1\nweb02,b3\n");
+    folder.expect(4, &["apply", "p"]).complains("`nodes.csv` changed since the plan was made");
+    assert_eq!(folder.read("out/web02"), "web02 in b, 2 of 3 nodes\n");
+
+    // A literal node of the same name has the same instances.
+    folder.edit("main.toml", "[nodes.extra]", "[nodes.web01]\ntransport = \"local\"\n[nodes.extra]");
+    folder
+        .expect(1, &["plan"])
+        .complains("two nodes have the name `web01`: `nodes.web[\"0\"]` and `nodes.web01`")
+        .complains("2 | [nodes.web]")
+        .complains("main.toml:9");
+}
