@@ -96,7 +96,7 @@ impl Cluster {
     /// Joins a node with the kubelet example, applies the site, and creates the CronJob with all that it needs.
     fn with_a_kubelet(testbed: Testbed, binary: &Path) -> Self {
         let node = testbed.node_names().remove(0);
-        let worker = Folder::one_worker(&testbed.facts);
+        let worker = Folder::one_worker(&testbed.facts, "root");
         // A kubelet that watches Secrets tries again only after up to 30 s where the API server refuses the watch, and it refuses until
         // its authorizer has seen the pod. A kubelet that gets each Secret when it mounts it tries again after 0.5 s.
         let get = "configMapAndSecretChangeDetectionStrategy: Get\nmaxPods: 220";

@@ -143,7 +143,7 @@ fn every_drift_is_reported_exactly_and_nothing_else_is() {
 impl Table {
     /// Applies the kubelet example with one node, and the objects of the table.
     fn applied(testbed: Testbed) -> Self {
-        let moorfast = Folder::one_worker(&testbed.facts);
+        let moorfast = Folder::one_worker(&testbed.facts, "root");
         moorfast.write("drift.toml", include_str!("table.toml"));
         moorfast.edit("approval.toml", r#"timeouts   = { create = "5m" }"#, OF_THE_NODE);
         let node = testbed.node_names().remove(0);

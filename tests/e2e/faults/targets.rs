@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::support::folder::Folder;
 use crate::support::testbed::{Node, Testbed};
-use crate::support::variables::kubelet_variables;
 use crate::support::wait_for;
 
 /// The name of a case, and the case.
@@ -265,12 +264,7 @@ timeouts  = { create = "3s" }
 /// Without a network plugin a kubelet runs and its Node never becomes Ready.
 fn never_ready(testbed: &Testbed) {
     let node = first(testbed);
-    let moorfast = Folder::copy_of("kubelet", &kubelet_variables(&testbed.facts, "ops"));
-    let nodes = std::fs::read_to_string(moorfast.path("nodes.toml")).unwrap();
-    // Only the first node.
-    let one: Vec<_> =
-        nodes.split("\n\n").filter(|block| !block.contains("gpu02") && !block.contains("gpu03")).collect();
-    moorfast.write("nodes.toml", &one.join("\n\n"));
+    let moorfast = Folder::one_worker(&testbed.facts, "ops");
     moorfast.edit("approval.toml", "create = \"5m\"", "create = \"15s\"");
     moorfast.edit("10-bridge.conflist.tpl", "\"cniVersion\": \"1.0.0\",", "");
     moorfast.edit("10-bridge.conflist.tpl", "\"plugins\"", "\"no-plugins\"");

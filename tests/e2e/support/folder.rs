@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::testbed::Facts;
-use super::variables::kubelet_variables;
+use super::variables::worker_variables;
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_moorfast");
@@ -57,13 +57,9 @@ impl Folder {
         folder
     }
 
-    /// Copies the kubelet example with only the first node of the testbed.
-    pub fn one_worker(facts: &Facts) -> Self {
-        let folder = Self::copy_of("kubelet", &kubelet_variables(facts, "root"));
-        let nodes = folder.read("nodes.toml");
-        let (first, _) = nodes.split_once("[nodes.m7-autocv-gpu02]").expect("the example has a second node");
-        folder.write("nodes.toml", first);
-        folder
+    /// Copies the kubelet example with only the first node of the testbed. `user` logs in to it.
+    pub fn one_worker(facts: &Facts, user: &str) -> Self {
+        Self::copy_of("kubelet", &worker_variables(facts, &facts.nodes[..1], user))
     }
 
     /// Returns the path of `name` in the folder.
