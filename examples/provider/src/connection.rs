@@ -1,4 +1,4 @@
-//! How a `local_file` is read, planned and changed.
+//! How an `example_file` is read, planned and changed.
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -16,15 +16,15 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::local_file::text;
+use crate::example_file::text;
 
-/// The provider `local`, configured for one run.
-pub struct LocalConnection {
+/// The provider `example`, configured for one run.
+pub struct ExampleConnection {
     pub context: Context,
 }
 
 #[async_trait]
-impl Connection for LocalConnection {
+impl Connection for ExampleConnection {
     async fn read(&self, _: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
         requests.iter().map(|r| self.observe(path_of(r.desired.as_ref(), r.recorded.as_deref()))).collect()
     }
@@ -68,7 +68,7 @@ fn propose(request: &PlanRequest) -> Proposal {
     proposal
 }
 
-impl LocalConnection {
+impl ExampleConnection {
     /// Reads the file, or returns `None` if it does not exist.
     fn observe(&self, path: &str) -> Result<Option<Observed>, ProviderError> {
         let failed = |error: io::Error| failure("read", path, &error);

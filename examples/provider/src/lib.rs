@@ -1,9 +1,9 @@
-//! An example of a provider outside of moorfast: the provider `local` with the type `local_file`, a file on the operator's machine.
+//! An example of a provider outside of moorfast: the provider `example` with the type `example_file`, a file on the operator's machine.
 //!
 //! `docs/writing-a-provider.md` of moorfast explains each part.
 
 mod connection;
-mod local_file;
+mod example_file;
 
 use std::sync::Arc;
 
@@ -11,22 +11,22 @@ use async_trait::async_trait;
 use moorfast_engine::model::{Attributes, Schema};
 use moorfast_engine::provider::{Connection, Context, Provider, ProviderError, ResourceType};
 
-use crate::connection::LocalConnection;
-use crate::local_file::LocalFile;
+use crate::connection::ExampleConnection;
+use crate::example_file::ExampleFile;
 
-/// Builds the provider `local`.
-pub fn local(_: &moorfast::RunOptions) -> Arc<dyn Provider> {
-    Arc::new(LocalProvider)
+/// Builds the provider `example`.
+pub fn example(_: &moorfast::RunOptions) -> Arc<dyn Provider> {
+    Arc::new(ExampleProvider)
 }
 
-/// The provider `local`.
+/// The provider `example`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct LocalProvider;
+pub struct ExampleProvider;
 
 #[async_trait]
-impl Provider for LocalProvider {
+impl Provider for ExampleProvider {
     fn name(&self) -> &'static str {
-        "local"
+        "example"
     }
 
     fn config_schema(&self) -> Schema {
@@ -34,10 +34,10 @@ impl Provider for LocalProvider {
     }
 
     fn resource_types(&self) -> Vec<Arc<dyn ResourceType>> {
-        vec![Arc::new(LocalFile)]
+        vec![Arc::new(ExampleFile)]
     }
 
     async fn configure(&self, _: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {
-        Ok(Arc::new(LocalConnection { context }))
+        Ok(Arc::new(ExampleConnection { context }))
     }
 }

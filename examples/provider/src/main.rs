@@ -1,5 +1,5 @@
-//! moorfast with the provider `local` beside its own ones.
+//! moorfast with the provider `example` beside its own ones.
 
 fn main() -> std::process::ExitCode {
-    moorfast::run(&[moorfast::ssh, moorfast::kubernetes, moorfast_local::local])
+    moorfast::run(&[moorfast::ssh, moorfast::kubernetes, moorfast_example::example])
 }

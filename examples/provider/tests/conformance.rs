@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use moorfast_conformance::{Case, check};
 use moorfast_engine::provider::Provider;
-use moorfast_local::LocalProvider;
+use moorfast_example::ExampleProvider;
 
 #[tokio::test]
-async fn a_local_file_keeps_the_laws() {
+async fn an_example_file_keeps_the_laws() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out/kubeconfig");
     let manifest = |path: &str, content: &str, mode: &str| {
-        format!("[resource.local_file.kubeconfig]\npath = {path:?}\ncontent = {content:?}\nmode = {mode:?}\n")
+        format!("[resource.example_file.kubeconfig]\npath = {path:?}\ncontent = {content:?}\nmode = {mode:?}\n")
     };
     let file = |content, mode| manifest(&path.display().to_string(), content, mode);
     let case = Case::new(file("token: first-secret", "0600"))
@@ -32,7 +32,7 @@ async fn a_local_file_keeps_the_laws() {
             let path = path.clone();
             move || fs::write(&path, "token: changed by hand").unwrap()
         });
-    let providers: [Arc<dyn Provider>; 1] = [Arc::new(LocalProvider)];
+    let providers: [Arc<dyn Provider>; 1] = [Arc::new(ExampleProvider)];
     check(&providers, &case).await.unwrap();
     assert!(!path.parent().unwrap().exists(), "the folder that was created for the file is removed with it");
 }

@@ -8,7 +8,7 @@ const FILES: [&str; 7] = [
     "manifest/main.toml",
     "src/connection.rs",
     "src/lib.rs",
-    "src/local_file.rs",
+    "src/example_file.rs",
     "src/main.rs",
     "tests/conformance.rs",
 ];

@@ -10,7 +10,7 @@
 //! # async fn example(provider: Arc<dyn Provider>) -> Result<(), moorfast_conformance::Violation> {
 //! let case = moorfast_conformance::Case::new(
 //!     r#"
-//!     [resource.local_file.motd]
+//!     [resource.example_file.motd]
 //!     path    = "/tmp/motd"
 //!     content = "first"
 //!     "#,

@@ -1,12 +1,12 @@
-//! The resource type `local_file`: its schema, and the rules that need no connection.
+//! The resource type `example_file`: its schema, and the rules that need no connection.
 
 use std::sync::LazyLock;
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{Declaration, Invalid, ResourceType, TargetKind};
 
-/// The resource type `local_file`.
-pub struct LocalFile;
+/// The resource type `example_file`.
+pub struct ExampleFile;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let path = "Path of the file. A relative path starts at the folder of the manifest.";
@@ -21,10 +21,10 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             Attribute::computed("size", Kind::Integer, size).secret(),
         ],
     );
-    Declaration { name: "local_file", target_kind: TargetKind::Provider, schema }
+    Declaration { name: "example_file", target_kind: TargetKind::Provider, schema }
 });
 
-impl ResourceType for LocalFile {
+impl ResourceType for ExampleFile {
     fn declaration(&self) -> &Declaration {
         &DECLARATION
     }
