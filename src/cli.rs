@@ -51,6 +51,9 @@ pub struct Globals {
     /// The name of the site and environment in plans, HTML pages and comments [default: the path of the manifest's folder in its repository]
     #[arg(long, global = true, value_name = "NAME", env = "MOORFAST_SITE", hide_env_values = true)]
     pub site: Option<String>,
+    /// Refuse data sources that run commands on this machine, for a manifest that nobody reviewed
+    #[arg(long, global = true, env = "MOORFAST_NO_LOCAL_COMMANDS", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_local_commands: bool,
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,

@@ -87,7 +87,9 @@ impl Invocation {
             true => Manifest::load_untrusted(path, &self.data_dir()),
             false => Manifest::load(path),
         };
-        let manifest = self.manifest.get_or_init(|| load().map(Arc::new)).clone();
+        let no_local_commands = self.globals.no_local_commands;
+        let load = || load().map(|manifest| Arc::new(Manifest { no_local_commands, ..manifest }));
+        let manifest = self.manifest.get_or_init(load).clone();
         manifest.map_err(|(sources, diagnostics)| Error::Manifest { sources, diagnostics })
     }
 
@@ -221,8 +223,13 @@ pub fn set_providers(providers: Vec<Arc<dyn Provider>>) {
 pub fn providers() -> Vec<Arc<dyn Provider>> {
     // Unit tests and fuzz targets run no command line.
     #[cfg(any(test, fuzzing))]
-    PROVIDERS
-        .get_or_init(|| vec![Arc::new(moorfast_ssh::SshProvider), Arc::new(moorfast_kubernetes::KubernetesProvider)]);
+    PROVIDERS.get_or_init(|| {
+        vec![
+            Arc::new(moorfast_ssh::SshProvider),
+            Arc::new(moorfast_kubernetes::KubernetesProvider),
+            Arc::new(moorfast_local::LocalProvider),
+        ]
+    });
     PROVIDERS.get().cloned().unwrap_or_default()
 }
 

@@ -73,6 +73,11 @@ pub fn kubernetes(_: &RunOptions) -> Arc<dyn Provider> {
     Arc::new(moorfast_kubernetes::KubernetesProvider)
 }
 
+/// Builds the provider `local`: data from the machine where moorfast runs.
+pub fn local(_: &RunOptions) -> Arc<dyn Provider> {
+    Arc::new(moorfast_local::LocalProvider)
+}
+
 /// Runs the command line of this process with these providers.
 ///
 /// Manifests, the JSON Schema, the reference pages and `moorfast version` know exactly these providers. Call it once in a process.

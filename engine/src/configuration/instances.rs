@@ -11,7 +11,7 @@ use crate::manifest::{
 };
 use crate::model::{AttributePath, Diagnostic, Mode, Node, NodeName, Schema, Span, Value, suggest};
 use crate::provider::catalog::{Catalog, Entry};
-use crate::provider::{Target, TargetKind};
+use crate::provider::{LocalAccess, Target, TargetKind};
 
 /// The nodes that `on` of a block selects, and the expansion of the block.
 type Selected<T> = Result<(Arc<[NodeName]>, Vec<T>), Vec<Diagnostic>>;
@@ -26,6 +26,10 @@ impl Expanded {
         variables: BTreeMap<String, Value>,
         catalog: Catalog,
     ) -> Result<Self, Vec<Diagnostic>> {
+        let refused = refused_local_access(&manifest, &catalog);
+        if !refused.is_empty() {
+            return Err(refused);
+        }
         let files = manifest.files();
         let mut expanded = Self {
             manifest: manifest.clone(),
@@ -182,6 +186,24 @@ impl Expanded {
         }
         Ok((nodes, bindings))
     }
+}
+
+/// Returns an error for each data source that must not use this machine: all of them if the manifest is not trusted, otherwise those that run commands if the
+/// user excluded them.
+fn refused_local_access(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnostic> {
+    let refused = manifest.resources.values().filter_map(|resource| {
+        let access = catalog.find(&resource.address)?.resource_type.local_access()?;
+        let (option, help) = match manifest.untrusted {
+            Some(_) => ("plan --untrusted", "review the manifest first; then plan without --untrusted"),
+            None if manifest.no_local_commands && access == LocalAccess::Command => {
+                ("--no-local-commands", "review the command first; then run moorfast without --no-local-commands")
+            }
+            None => return None,
+        };
+        let summary = format!("`{}` is not allowed: `{option}` {}", resource.address, access.refusal());
+        Some(Diagnostic::error(summary).at(resource.span, "").help(help))
+    });
+    refused.collect()
 }
 
 /// Returns the errors of resources and providers against their schemas.

@@ -1,6 +1,7 @@
 //! Expressions: TOML values whose strings are HCL templates, with their references and their evaluation.
 
 mod arithmetic;
+mod decode;
 mod evaluate;
 mod functions;
 mod parse;
@@ -22,6 +23,7 @@ use moorfast_state::Digest;
 
 use crate::model::{Diagnostic, ResourceAddress, Span, Value};
 
+pub use decode::{DecodeError, TextFormat};
 pub(crate) use evaluate::literal_number;
 pub(crate) use functions::set;
 pub use functions::{Family, Function, MISSING, functions};

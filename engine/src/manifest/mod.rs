@@ -49,6 +49,8 @@ pub struct Manifest {
     pub root: PathBuf,
     /// The data folder of moorfast if the manifest is not trusted, see [`Files::untrusted`](crate::expression::Files).
     pub untrusted: Option<PathBuf>,
+    /// Whether data sources must not run commands on this machine.
+    pub no_local_commands: bool,
     /// The source files.
     pub sources: Sources,
     /// The digest of the source files, in the order of their names.

@@ -1,5 +1,7 @@
 //! Data sources: read during the plan, or deferred to the apply.
 
+use moorfast_state::{Digest, canonical_object};
+
 use super::batches::Batches;
 use super::draft::{Decision, Draft};
 use super::inputs::Inputs;
@@ -69,6 +71,14 @@ pub(super) fn data_values(
     values.extend(read);
     inputs.check_postconditions(instance, &values, &draft.values)?;
     Ok(values)
+}
+
+/// Returns the address and the digest of what a data source read on this machine, which is an input of the plan. The digest has a key, because the result can
+/// be sensitive. Other data sources are not inputs: what they read can change with every read.
+pub(super) fn data_digest(inputs: &Inputs, instance: &Instance, read: &Attributes) -> Option<(String, Digest)> {
+    instance.resource_type.local_access()?;
+    let sealed = canonical_object(&seal_attributes(read, inputs.key));
+    Some((instance.address.to_string(), inputs.key.digest(sealed.as_bytes())))
 }
 
 /// Returns the decision to read a data source during the apply.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use moorfast_state::Record;
+use moorfast_state::{Digest, Record};
 
 use super::item::Item;
 use super::machines::Machines;
@@ -35,6 +35,8 @@ pub(crate) struct Draft {
     pub drift: Vec<Drift>,
     pub items: HashMap<Address, Item>,
     pub values: Values,
+    /// The digest of the result of each data source that read this machine, by its address.
+    pub inputs: BTreeMap<String, Digest>,
     pub warnings: Vec<String>,
     /// The instances that could not be read. Only a refresh and the apply of a saved plan tolerate them, otherwise the plan fails.
     pub unread: Vec<(Address, ProviderError)>,

@@ -38,7 +38,7 @@ pub struct Plan {
     pub serial: Serial,
     /// The digest of the manifest.
     pub manifest: Digest,
-    /// The digest of each file that expressions read, by path.
+    /// The digest of each file that expressions read, by path, and of the result of each data source that read this machine, by address.
     pub inputs: BTreeMap<String, Digest>,
     /// The values of the variables, sealed.
     pub variables: Map<String, Json>,

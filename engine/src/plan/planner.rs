@@ -2,7 +2,7 @@
 
 use super::calls;
 use super::candidates::{Candidates, candidates};
-use super::data::{DataSources, data_sources, data_values};
+use super::data::{DataSources, data_digest, data_sources, data_values};
 use super::decide::{claim, decide};
 use super::draft::Draft;
 use super::import::import;
@@ -119,6 +119,7 @@ impl Planner<'_> {
         for (instance, request, result) in calls::read_data(self.session, requests).await {
             match result {
                 Ok(read) => {
+                    draft.inputs.extend(data_digest(&self.inputs, instance, &read));
                     let values = data_values(&self.inputs, draft, instance, request.arguments, read)?;
                     draft.values.insert(request.address, values);
                 }

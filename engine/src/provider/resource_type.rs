@@ -5,7 +5,7 @@ use std::fmt;
 
 use moorfast_state::Record;
 
-use super::{Object, Observed};
+use super::{LocalAccess, Object, Observed};
 use crate::model::{AttributePath, Attributes, Schema};
 
 /// A resource type or a data source: its schema, and the rules that need no connection.
@@ -20,6 +20,14 @@ pub trait ResourceType: Any + Send + Sync {
     ///
     /// Returns `None` if the identity depends on an unknown value.
     fn identity(&self, attributes: &Attributes) -> Option<String>;
+
+    /// Returns what reading this data source does on the machine where moorfast runs. Returns `None` if it only reads its target.
+    ///
+    /// `--untrusted` refuses such a data source, and `--no-local-commands` refuses [`LocalAccess::Command`]. A result that is known during the plan is an
+    /// input of the plan: a saved plan is stale if the data source returns another result.
+    fn local_access(&self) -> Option<LocalAccess> {
+        None
+    }
 
     /// Checks the rules that the schema cannot express, and returns each violation.
     ///

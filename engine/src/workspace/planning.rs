@@ -126,7 +126,7 @@ impl Workspace {
             lineage: state.lineage.clone(),
             serial: state.serial,
             manifest: self.manifest.digest.clone().unwrap_or_else(|| Digest::of(b"")),
-            inputs: inputs(expanded),
+            inputs: inputs(expanded, std::mem::take(&mut draft.inputs)),
             variables: sealed_variables(&self.variables, key),
             outputs: output_changes(expanded, &draft.values, state, key, options).map_err(Failure::Manifest)?,
             checks: Vec::new(),
@@ -171,6 +171,13 @@ impl Workspace {
             return Err(Failure::Stale(reasons));
         }
         let mut now = self.plan_readable(state, key, &plan.options, events, interrupt, true).await?;
+        // A data source of the plan's inputs that cannot be read any more is an error, not a change.
+        let is_input = |(address, _): &&(Address, ProviderError)| plan.inputs.contains_key(&address.to_string());
+        let unread: Vec<_> = now.unread.iter().filter(is_input).cloned().collect();
+        if !unread.is_empty() {
+            now.close().await;
+            return Err(Failure::Providers(unread));
+        }
         let inputs = plan.inputs.iter().filter(|(path, digest)| now.plan().inputs.get(*path) != Some(digest));
         let changed: Vec<_> = inputs.map(|(path, _)| format!("`{path}` changed since the plan was made")).collect();
         if !changed.is_empty() {
@@ -360,9 +367,10 @@ fn check_nodes(expanded: &Expanded, options: &PlanOptions) -> Result<(), Failure
     if errors.is_empty() { Ok(()) } else { Err(Failure::Manifest(errors)) }
 }
 
-fn inputs(expanded: &Expanded) -> BTreeMap<String, Digest> {
+fn inputs(expanded: &Expanded, mut inputs: BTreeMap<String, Digest>) -> BTreeMap<String, Digest> {
     let read = expanded.files.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    read.iter().map(|(path, digest)| (path.display().to_string(), digest.clone())).collect()
+    inputs.extend(read.iter().map(|(path, digest)| (path.display().to_string(), digest.clone())));
+    inputs
 }
 
 fn sealed_variables(variables: &BTreeMap<String, Value>, key: &SealKey) -> Map<String, Json> {

@@ -12,6 +12,7 @@ mod interruption;
 mod inventories;
 mod lifecycle;
 mod limits;
+mod local_command;
 mod manifests;
 mod pages;
 mod plan_files;

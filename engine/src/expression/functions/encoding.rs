@@ -7,14 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use toml::de::{DeTable, DeValue};
 
 use super::text_encoding::Encoding;
 use super::{Arguments, Body, CallError, Family, Function, plain_error, quoting_error, yaml};
-use crate::expression::toml_value::plain_toml;
+use crate::expression::TextFormat;
 use crate::model::Value;
 use crate::model::diagnostic::quoted_list;
-use crate::model::number::{NumberError, exact_json};
 
 /// The maximum size of a decompressed text in bytes.
 const MAX_DECOMPRESSED: u64 = 16 << 20;
@@ -59,17 +57,7 @@ pub(super) fn functions() -> Vec<Function> {
             csvdecode,
         ),
         function("jsondecode", &["text"], "The value of the JSON text.", |a| {
-            let text = a.text(0)?;
-            let read = |text: &str| {
-                serde_json::from_str::<serde_json::Value>(text)
-                    .map_err(|error| quoting_error(format!("this is not valid JSON: {error}")))
-            };
-            // The original text is parsed first, so that a syntax error has its place in that text.
-            read(&text)?;
-            let exact = exact_json(&text).map_err(|number| {
-                quoting_error(format!("this JSON cannot be used: `{number}` {}", NumberError::Inexact))
-            })?;
-            read(&exact).map(Value::from)
+            TextFormat::Json.decode(&a.text(0)?).map_err(|error| quoting_error(error.to_string()))
         }),
         function("jsonencode", &["value"], "The value as JSON text with sorted keys.", |a| {
             to_json_text(a.value(0)).map(Value::from)
@@ -99,11 +87,7 @@ pub(super) fn functions() -> Vec<Function> {
             },
         ),
         function("tomldecode", &["text"], "The value of the TOML text.", |a| {
-            let text = a.text(0)?;
-            let table = DeTable::parse(&text)
-                .map_err(|error| quoting_error(format!("this is not valid TOML: {}", error.message())))?;
-            let value = plain_toml(&DeValue::Table(table.into_inner()));
-            value.map_err(|problem| quoting_error(format!("this TOML cannot be used: {problem}")))
+            TextFormat::Toml.decode(&a.text(0)?).map_err(|error| quoting_error(error.message))
         }),
         function("tomlencode", &["map"], "The map as TOML text.", |a| {
             a.map(0)?;
