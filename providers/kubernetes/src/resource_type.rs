@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::{Arc, LazyLock};
 
 use moorfast_engine::model::Attributes;
-use moorfast_engine::provider::{Class, Declaration, ProviderError, ResourceType};
+use moorfast_engine::provider::{Class, Declaration, Invalid, LocalAccess, ProviderError, ResourceType};
 
 use crate::data::{DATA, Data};
 use crate::resource::{RESOURCES, Resource};
@@ -64,6 +64,14 @@ impl ResourceType for KubernetesData {
 
     fn identity(&self, _attributes: &Attributes) -> Option<String> {
         None
+    }
+
+    fn local_access(&self) -> Option<LocalAccess> {
+        self.data.local_access()
+    }
+
+    fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
+        self.data.validate(attributes)
     }
 }
 

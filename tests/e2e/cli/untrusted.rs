@@ -70,6 +70,8 @@ fn a_link_as_a_part_of_the_manifest_is_refused() {
 fn commands_are_refused() {
     let guard = "[resource.ssh_exec.e]\non = \"n\"\ncommand = [\"true\"]\nunless = \"touch ran\"\n";
     refused(&remote(guard), &["`unless`"]);
+    let chart = "[data.kubernetes_rendered.web]\nchart = \".\"\nrelease = \"web\"\n";
+    refused(chart, &["data.kubernetes_rendered.web"]);
     refused(&remote(&guard.replace("unless", "only_if")), &["`only_if`"]);
     refused(&format!("[nodes.n]\ntransport = \"local\"\n{guard}"), &["the node n is local"]);
     let file = "[resource.ssh_file.f]\non = \"n\"\npath = \"/etc/shadow\"\ncontent = \"x\"\n";

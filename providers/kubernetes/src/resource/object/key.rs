@@ -59,10 +59,18 @@ impl ObjectKey {
         }
     }
 
+    /// Whether the kind is a cluster-scoped kind of Kubernetes.
+    pub(crate) fn is_cluster_scoped(&self) -> bool {
+        CLUSTER_SCOPED.contains(&self.kind_and_group().as_str())
+    }
+
     /// Returns the key without a redundant namespace: `default`, or any namespace of a cluster-scoped object.
     fn normalized(&self) -> Self {
-        let is_namespaced = !CLUSTER_SCOPED.contains(&self.kind_and_group().as_str());
-        Self { namespace: self.namespace.clone().filter(|n| is_namespaced && n != DEFAULT_NAMESPACE), ..self.clone() }
+        let is_cluster_scoped = self.is_cluster_scoped();
+        Self {
+            namespace: self.namespace.clone().filter(|n| !is_cluster_scoped && n != DEFAULT_NAMESPACE),
+            ..self.clone()
+        }
     }
 
     /// Whether the declared key identifies the object `applied`.
